@@ -1,0 +1,70 @@
+"""Channel messages: what the outbox hands to a channel worker. One payload is encoded once for all channels of a trigger."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from notify_streams.roles import Channel
+
+
+class ChannelMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One delivery to be made: `to` is the contact, either `template` with `data` or `title` with `body` is there."""
+
+    delivery_id: str
+    channel: Channel
+    to: str
+    notification_id: str
+    trigger_id: str
+    user_id: str
+    category: str
+    decided_at: datetime
+    critical: bool = False
+    preference_version: int = 0
+    attempt: int = 1
+    template: str | None = None
+    data: msgspec.Raw = msgspec.Raw()
+    title: str | None = None
+    body: str | None = None
+    expires_at: datetime | None = None
+    collapse_key: str | None = None
+    test: bool = False
+
+
+class SharedPart(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The fields of a `ChannelMessage` that all channels of a notification have in common."""
+
+    notification_id: str
+    trigger_id: str
+    user_id: str
+    category: str
+    decided_at: datetime
+    critical: bool = False
+    preference_version: int = 0
+    template: str | None = None
+    data: msgspec.Raw = msgspec.Raw()
+    title: str | None = None
+    body: str | None = None
+    expires_at: datetime | None = None
+    collapse_key: str | None = None
+    test: bool = False
+
+
+_encode = msgspec.json.Encoder().encode
+read_channel_message = msgspec.json.Decoder(ChannelMessage).decode
+
+
+def encode_shared(part: SharedPart) -> bytes:
+    """The tail of every channel's message, to be completed by `encode_for`."""
+    return _encode(part)[1:]
+
+
+def encode_for(shared: bytes, delivery_id: str, channel: Channel, to: str) -> bytes:
+    """The message of one channel: `ChannelMessage` as JSON."""
+    return b'{"delivery_id":%b,"channel":"%b","to":%b,%b' % (
+        _encode(delivery_id),
+        channel.encode(),
+        _encode(to),
+        shared,
+    )

@@ -1,0 +1,88 @@
+"""What people's records look like on the wire: preference updates, contacts, sign-ups, locations."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import msgspec
+
+from notify_streams.records.reasons import DeadReason
+from notify_streams.records.trigger import Rejection
+from notify_streams.roles import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+
+
+class PreferenceUpdate(msgspec.Struct, frozen=True, gc=False):
+    """One choice of one person; the latest `updated_at` of a category and channel wins."""
+
+    user_id: UserId
+    category: _Text
+    channel: Channel
+    opted_in: bool
+    updated_at: Instant
+
+
+class Contacts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """How a person is reached; a record replaces the earlier one whole, the latest `updated_at` wins.
+
+    `push` is the app instance's token, `sms` an E.164 number, `email` an address (RFC 5321).
+    """
+
+    user_id: UserId
+    updated_at: Instant
+    push: _Text | None = None
+    sms: Annotated[str, msgspec.Meta(pattern=r"^\+[1-9][0-9]{6,14}$")] | None = None
+    email: Annotated[str, msgspec.Meta(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)] | None = None
+
+
+class Signup(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A person who signs up in, or moves to, a home region; `version` grows with each move."""
+
+    user_id: UserId
+    region: _Text
+    updated_at: Instant
+    version: int = 1
+    locale: str = "en"
+    time_zone: str = "UTC"
+    standby: str | None = None
+
+
+class Location(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """Where a person is at home: the value of `user_locations`; no value at all means that the person is gone."""
+
+    user_id: UserId
+    region: _Text
+    version: int = 1
+
+
+Record = TypeVar("Record")
+
+
+def reader(record: type[Record]) -> Callable[[bytes | None], Record | Rejection]:
+    """A function from a record's value to `record`, or to the reason why it is none."""
+    decode = msgspec.json.Decoder(record).decode
+
+    def read(value: bytes | None) -> Record | Rejection:
+        if not value:
+            return Rejection(DeadReason.NOT_JSON, "the record has no value")
+        try:
+            return decode(value)
+        except msgspec.ValidationError as error:
+            return Rejection(DeadReason.INVALID, str(error))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return Rejection(DeadReason.NOT_JSON, f"the value is not JSON: {error}")
+
+    return read
+
+
+read_preference_update = reader(PreferenceUpdate)
+read_contacts = reader(Contacts)
+read_signup = reader(Signup)
+read_location = reader(Location)
