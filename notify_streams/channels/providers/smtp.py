@@ -1,0 +1,127 @@
+"""Email by SMTP over a few persistent connections. A 4xx reply is RETRY, a 5xx reply about the message is REJECTED."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+
+import aiosmtplib
+
+from notify_streams.channels.providers.config import ProviderConfig
+from notify_streams.channels.providers.mail import as_mail, is_address, message_id
+from notify_streams.channels.providers.mail_connections import MailConnections
+from notify_streams.channels.providers.provider import Outcome, Outgoing, Result
+
+#: our login or our encryption is at fault and not the message, which must not be thrown away for it (RFC 4954 §6)
+_RETRIED = frozenset({530, 534, 535, 538})
+
+
+class Smtp:
+    """See `Provider`. `provider_id` is the mail's Message-ID, which is a function of the delivery."""
+
+    name = "smtp"
+
+    def __init__(self, config: ProviderConfig) -> None:
+        if not is_address(config.mail_from):
+            raise ValueError("mail_from must be one plain mail address")
+        self.max_in_flight = config.smtp_connections
+        self._sender = config.mail_from
+        self._timeout_s = config.timeout_s
+        self._start_within_s = config.start_within_s
+        self._connections = MailConnections(config)
+
+    async def start(self) -> None:
+        """Nothing to do: the first mail makes the first connection."""
+
+    async def close(self) -> None:
+        self._connections.close()
+
+    async def send(self, message: Outgoing) -> Result:
+        if not is_address(message.to):
+            return Result(outcome=Outcome.REJECTED, provider=self.name, detail="not one mail address", code="address")
+        call = _Call(self._sender, message, as_mail(message, self._sender, time.time()))
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._attempt(call)
+        except (aiosmtplib.SMTPException, OSError) as trouble:
+            return smtp_result(trouble, call.content_begun)
+
+    async def _attempt(self, call: _Call) -> Result:
+        async with asyncio.timeout(self._start_within_s):
+            connection, used_before = await self._connections.borrow()
+        try:
+            return await call.over(connection)
+        except aiosmtplib.SMTPServerDisconnected:
+            # The server hung up an idle connection. As long as no content was sent, a new one may be tried.
+            if call.content_begun or not used_before:
+                raise
+        finally:
+            self._connections.give_back(connection)
+        async with asyncio.timeout(self._start_within_s):
+            connection, _ = await self._connections.borrow(fresh=True)
+        try:
+            return await call.over(connection)
+        finally:
+            self._connections.give_back(connection)
+
+
+class _Call:
+    """One mail's dialogue. `content_begun` says whether the server may have taken the mail if the dialogue broke."""
+
+    def __init__(self, sender: str, message: Outgoing, mail: bytes) -> None:
+        self.content_begun = False
+        self._sender = sender
+        self._message = message
+        self._mail = mail
+
+    async def over(self, connection: aiosmtplib.SMTP) -> Result:
+        """Leaves the connection ready for the next mail, or closed."""
+        finished = False
+        try:
+            result = await self._dialogue(connection)
+            finished = True
+            return result
+        except aiosmtplib.SMTPResponseException as refusal:
+            with suppress(aiosmtplib.SMTPException):
+                await connection.rset()
+                finished = True
+            return smtp_result(refusal, self.content_begun)
+        finally:
+            if not finished:
+                connection.close()
+
+    async def _dialogue(self, connection: aiosmtplib.SMTP) -> Result:
+        to, encoding, options = self._message.to, "ascii", ["BODY=8BITMIME"]
+        if not to.isascii():
+            if not connection.supports_extension("smtputf8"):
+                return Result(
+                    outcome=Outcome.REJECTED, provider=Smtp.name, detail="the server lacks SMTPUTF8", code="smtputf8"
+                )
+            encoding, options = "utf-8", ["SMTPUTF8", "BODY=8BITMIME"]
+        elif not connection.supports_extension("8bitmime"):
+            options = []
+        await connection.mail(self._sender, options=options, encoding=encoding)
+        await connection.rcpt(to, encoding=encoding)
+        self.content_begun = True
+        reply = await connection.data(self._mail)
+        return Result(
+            outcome=Outcome.ACCEPTED,
+            provider=Smtp.name,
+            provider_id=message_id(self._message.delivery_id),
+            detail=f"SMTP {reply.code}",
+        )
+
+
+def smtp_result(trouble: Exception, content_begun: bool) -> Result:
+    """What a refusal or a broken dialogue means. The server's text is dropped: it often repeats the address."""
+    if isinstance(trouble, aiosmtplib.SMTPResponseException) and 400 <= trouble.code < 600:
+        code, kind = str(trouble.code), f"SMTP {trouble.code}"
+        about_us = trouble.code in _RETRIED or isinstance(
+            trouble, aiosmtplib.SMTPConnectError | aiosmtplib.SMTPHeloError
+        )
+        outcome = Outcome.RETRY if trouble.code < 500 or about_us else Outcome.REJECTED
+        return Result(outcome=outcome, provider=Smtp.name, detail=kind, code=code)
+    return Result(
+        outcome=Outcome.RETRY, provider=Smtp.name, detail=type(trouble).__name__, maybe_accepted=content_begun
+    )

@@ -1,0 +1,139 @@
+"""The sandbox's record: what every provider accepted, one JSON line each, and never the contact.
+
+A line is in the file before the provider's answer leaves, so a client that was told "accepted" is in the record even if
+the sandbox is killed in that instant (not if the machine is: nothing is synced). A message whose answer was lost on the
+way is in the record too: that is the window in which a duplicate can come about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+
+class Accepted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One accepted message."""
+
+    #: Unix seconds: when the request began to arrive
+    at: float
+    #: Unix seconds: when it was accepted
+    done: float
+    #: fcm, apns, twilio or smtp
+    provider: str
+    #: push, sms or email
+    channel: str
+    delivery_id: str
+    notification_id: str
+    #: 0: the client did not say
+    attempt: int
+    #: the client marked it as one that may have been accepted before
+    possible_duplicate: bool
+    critical: bool
+    #: see `contact_sha`
+    to_sha: str
+    #: as the client wrote it, if it did
+    decided_at: str | None = None
+    #: not in the file: the offset of the line that follows, at which `read_record` can be resumed
+    resume_at: int = 0
+
+
+def contact_sha(contact: str) -> str:
+    """What stands for a contact in the record: the first 16 hexadecimal digits of its SHA-256."""
+    return hashlib.sha256(contact.encode()).hexdigest()[:16]
+
+
+def read_record(path: Path | str, offset: int = 0) -> Iterator[Accepted]:
+    """The accepted messages from `offset` on, in the order of acceptance; none if there is no file yet.
+
+    A last line that is still being written is left for the next call. Raises msgspec.DecodeError for any other line
+    that is no record.
+    """
+    decode = msgspec.json.Decoder(Accepted).decode
+    if not Path(path).exists():
+        return
+    with Path(path).open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            offset += len(line)
+            accepted = decode(line)
+            # Before anyone else has seen it; a copy would double the cost of a line.
+            msgspec.structs.force_setattr(accepted, "resume_at", offset)
+            yield accepted
+
+
+class Record:
+    """The writing end. One process at a time: a second one is refused by a lock on the file (BlockingIOError)."""
+
+    def __init__(self, path: Path | str) -> None:
+        """Opens or continues the file; half a line, left by a process that was killed, was never answered and goes."""
+        self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._size = _whole_lines(self._file)
+        os.ftruncate(self._file, self._size)
+        self._encode = msgspec.json.Encoder().encode
+        self._lines: list[bytes] = []
+        self._waiting: list[asyncio.Future[None]] = []
+
+    async def append(self, accepted: Accepted) -> None:
+        """Returns when the line is in the file. Lines of one turn of the event loop share one write.
+
+        Raises OSError if it could not be written; then nothing of it is in the file.
+        """
+        loop = asyncio.get_running_loop()
+        if not self._lines:
+            loop.call_soon(self._write)
+        self._lines.append(self._encode(accepted))
+        written = loop.create_future()
+        self._waiting.append(written)
+        await written
+
+    def close(self) -> None:
+        """Writes what still waits."""
+        self._write()
+        os.close(self._file)
+
+    def _write(self) -> None:
+        lines, self._lines = self._lines, []
+        waiting, self._waiting = self._waiting, []
+        if not lines:
+            return
+        trouble: OSError | None = None
+        try:
+            self._size += _write_all(self._file, b"\n".join(lines) + b"\n")
+        except OSError as failed:
+            trouble = failed
+            os.ftruncate(self._file, self._size)
+        for written in waiting:
+            if written.done():
+                continue
+            if trouble is None:
+                written.set_result(None)
+            else:
+                written.set_exception(trouble)
+
+
+def _write_all(file: int, data: bytes) -> int:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(file, left) :]
+    return len(data)
+
+
+def _whole_lines(file: int) -> int:
+    """The size of the file up to and including its last newline."""
+    end = os.fstat(file).st_size
+    while end:
+        start = max(0, end - 65_536)
+        newline = os.pread(file, end - start, start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0

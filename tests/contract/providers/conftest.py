@@ -1,0 +1,128 @@
+"""The real sandbox as a process of its own, on free ports, with a record of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+
+from notify_streams.channels.providers import Outgoing, ProviderConfig
+from notify_streams.devstack.sandbox.record import Accepted, read_record
+
+
+class SandboxProcess:
+    """A running sandbox; `ports` may be given to come back where it was."""
+
+    def __init__(self, record: Path) -> None:
+        self.record = record
+        self.ports = {"http": 0, "smtp": 0}
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "notify_streams.devstack.sandbox", "--record", str(self.record)),
+            *("--http-port", str(self.ports["http"]), "--smtp-port", str(self.ports["smtp"])),
+            stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        )
+        assert self._process.stdout is not None
+        async with asyncio.timeout(30):
+            line = await self._process.stdout.readline()
+        assert line, "the sandbox did not start"
+        self.ports = orjson.loads(line)["ports"]
+
+    async def kill(self) -> None:
+        """SIGKILL: nothing is tidied up."""
+        assert self._process is not None
+        self._process.kill()
+        await self._process.wait()
+
+    async def stop(self) -> int:
+        """SIGTERM; gives the exit status."""
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.terminate()
+        return await self._process.wait()
+
+    async def control(self, **orders: Any) -> None:
+        async with aiohttp.request("POST", f"{self.url}/control", data=orjson.dumps(orders)) as answer:
+            assert answer.status == 200, await answer.text()
+
+    async def behave(self) -> None:
+        async with aiohttp.request("DELETE", f"{self.url}/control") as answer:
+            assert answer.status == 200
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.ports['http']}"
+
+    def config(self, **but: Any) -> ProviderConfig:
+        smtp = f"smtp://127.0.0.1:{self.ports['smtp']}"
+        return ProviderConfig(**{"fcm": self.url, "twilio": self.url, "smtp": smtp, **but})
+
+    def accepted(self, delivery_id: str) -> list[Accepted]:
+        return [line for line in read_record(self.record) if line.delivery_id == delivery_id]
+
+
+@pytest.fixture(scope="session")
+async def one_sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SandboxProcess]:
+    process = SandboxProcess(tmp_path_factory.mktemp("sandbox") / "accepted.jsonl")
+    await process.start()
+    yield process
+    assert await process.stop() == 0
+
+
+@pytest.fixture
+async def sandbox(one_sandbox: SandboxProcess) -> SandboxProcess:
+    """The shared sandbox, well behaved."""
+    await one_sandbox.behave()
+    return one_sandbox
+
+
+@pytest.fixture
+async def own_sandbox(tmp_path: Path) -> AsyncIterator[SandboxProcess]:
+    """One that a test may kill."""
+    process = SandboxProcess(tmp_path / "accepted.jsonl")
+    await process.start()
+    yield process
+    await process.stop()
+
+
+_CONTACTS = {"push": "device-token-{}", "sms": "+1202555{:04}", "email": "person-{}@example.org"}
+
+
+class Outbox:
+    """Builds messages of one channel, each a new delivery."""
+
+    def __init__(self, channel: str) -> None:
+        self.channel = channel
+        self._next = 0
+
+    def message(self, **but: Any) -> Outgoing:
+        self._next += 1
+        # Unique over the tests of a session, which share a record.
+        name = f"{self.channel}-{id(self):x}-{self._next}"
+        return Outgoing(
+            **{
+                "delivery_id": name,
+                "notification_id": f"of-{name}",
+                "channel": self.channel,
+                "to": _CONTACTS[self.channel].format(self._next),
+                "title": "Payment received",
+                "body": "12.50 EUR have arrived.",
+                **but,
+            }
+        )
+
+
+@pytest.fixture
+def outbox_of() -> type[Outbox]:
+    return Outbox

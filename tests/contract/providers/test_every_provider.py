@@ -1,0 +1,195 @@
+"""What every provider client promises, against the real sandbox over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from notify_streams.channels.providers import CHANNELS, Outcome, Provider, provider_for
+from notify_streams.devstack.sandbox.record import contact_sha
+
+PROVIDER = {"push": "fcm", "sms": "twilio", "email": "smtp"}
+BUSY = {"push": 429, "sms": 429, "email": 451}
+BAD = {"push": 400, "sms": 400, "email": 554}
+HTTP = ("push", "sms")
+
+
+@pytest.fixture(params=CHANNELS)
+def channel(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def outbox(outbox_of: Any, channel: str) -> Any:
+    return outbox_of(channel)
+
+
+@pytest.fixture
+async def client(sandbox: Any, channel: str) -> AsyncIterator[Provider]:
+    provider = provider_for(channel, sandbox.config())
+    await provider.start()
+    yield provider
+    await provider.close()
+
+
+async def impatient(sandbox: Any, channel: str, message: Any, **but: Any) -> Any:
+    provider = provider_for(channel, sandbox.config(**{"timeout_s": 0.3, **but}))
+    await provider.start()
+    try:
+        return await provider.send(message)
+    finally:
+        await provider.close()
+
+
+class TestEveryProvider:
+    async def test_an_accepted_message_is_in_the_record_exactly_once(self, client: Any, sandbox: Any, outbox: Any):
+        before = time.time()
+        message = outbox.message(attempt=2, critical=True, data={"decided_at": 1764000000123})
+        result = await client.send(message)
+        after = time.time()
+
+        assert result.outcome is Outcome.ACCEPTED
+        assert result.provider == client.name == PROVIDER[message.channel]
+        assert result.provider_id
+        (line,) = sandbox.accepted(message.delivery_id)
+        assert before <= line.at <= line.done <= after
+        assert (line.provider, line.channel) == (client.name, message.channel)
+        assert line.notification_id == message.notification_id
+        assert (line.attempt, line.critical, line.possible_duplicate) == (2, True, False)
+        assert line.to_sha == contact_sha(message.to)
+        assert line.decided_at == "1764000000123"
+
+    async def test_the_mark_of_a_possible_duplicate_arrives(self, client: Any, sandbox: Any, outbox: Any):
+        message = outbox.message(possible_duplicate=True)
+        await client.send(message)
+        (line,) = sandbox.accepted(message.delivery_id)
+        assert line.possible_duplicate
+        assert not line.critical
+
+    async def test_hundreds_at_once_are_all_accepted_once(self, client: Any, sandbox: Any, outbox: Any):
+        messages = [outbox.message() for _ in range(300)]
+        slots = asyncio.Semaphore(client.max_in_flight)
+
+        async def send(message: Any) -> Any:
+            async with slots:
+                return await client.send(message)
+
+        results = await asyncio.gather(*map(send, messages))
+        assert {result.outcome for result in results} == {Outcome.ACCEPTED}
+        assert all(len(sandbox.accepted(message.delivery_id)) == 1 for message in messages[:3] + messages[-3:])
+
+    async def test_a_busy_provider_is_tried_again_when_it_says(
+        self, client: Any, sandbox: Any, outbox: Any, channel: str
+    ):
+        await sandbox.control(provider=client.name, fail={"status": BUSY[channel], "share": 1.0, "retry_after_s": 7.5})
+        message = outbox.message()
+        result = await client.send(message)
+        assert result.outcome is Outcome.RETRY
+        assert result.retry_after_s == (7.5 if channel in HTTP else None)
+        assert not result.maybe_accepted
+        assert sandbox.accepted(message.delivery_id) == []
+
+    async def test_a_refused_message_is_rejected_with_a_code(
+        self, client: Any, sandbox: Any, outbox: Any, channel: str
+    ):
+        await sandbox.control(provider=client.name, fail={"status": BAD[channel]})
+        message = outbox.message()
+        result = await client.send(message)
+        assert result.outcome is Outcome.REJECTED
+        assert result.code
+        assert sandbox.accepted(message.delivery_id) == []
+
+    async def test_a_refusal_leaves_the_connection_fit_for_the_next_message(
+        self, client: Any, sandbox: Any, outbox: Any, channel: str
+    ):
+        await sandbox.control(provider=client.name, fail={"status": BAD[channel]})
+        await client.send(outbox.message())
+        await sandbox.behave()
+        assert (await client.send(outbox.message())).outcome is Outcome.ACCEPTED
+
+    async def test_a_contact_that_is_no_more_is_never_retried(
+        self, client: Any, sandbox: Any, outbox: Any, channel: str
+    ):
+        message = outbox.message()
+        await sandbox.control(provider=client.name, dead_tokens=[message.to])
+        result = await client.send(message)
+        assert result.outcome is (Outcome.DEAD_TOKEN if channel == "push" else Outcome.REJECTED)
+        assert result.code == {"push": "UNREGISTERED", "sms": "21610", "email": "550"}[channel]
+        assert (await client.send(outbox.message())).outcome is Outcome.ACCEPTED
+
+    async def test_a_hanging_provider_is_left_within_the_timeout(
+        self, client: Any, sandbox: Any, outbox: Any, channel: str
+    ):
+        await sandbox.control(provider=client.name, hang=True)
+        message = outbox.message()
+        began = time.monotonic()
+        result = await impatient(sandbox, channel, message)
+        assert 0.25 < time.monotonic() - began < 1.5
+        assert result.outcome is Outcome.RETRY
+        assert result.maybe_accepted
+        assert sandbox.accepted(message.delivery_id) == []
+
+    async def test_an_acceptance_whose_answer_is_lost_may_be_a_duplicate_later(
+        self, client: Any, sandbox: Any, outbox: Any
+    ):
+        await sandbox.control(provider=client.name, lose_answer=True)
+        message = outbox.message()
+        result = await client.send(message)
+        assert result.outcome is Outcome.RETRY
+        assert result.maybe_accepted
+        assert len(sandbox.accepted(message.delivery_id)) == 1
+
+    async def test_nobody_there_is_a_retry_that_was_surely_not_accepted(
+        self, own_sandbox: Any, outbox: Any, channel: str
+    ):
+        await own_sandbox.kill()
+        result = await impatient(own_sandbox, channel, outbox.message())
+        assert result.outcome is Outcome.RETRY
+        assert not result.maybe_accepted
+
+    async def test_a_client_outlives_a_restart_of_the_provider(self, own_sandbox: Any, outbox: Any, channel: str):
+        provider = provider_for(channel, own_sandbox.config())
+        await provider.start()
+        first, second = outbox.message(), outbox.message()
+        assert (await provider.send(first)).outcome is Outcome.ACCEPTED
+        await own_sandbox.kill()
+        assert (await provider.send(second)).outcome is Outcome.RETRY
+        await own_sandbox.start()
+        assert (await provider.send(second)).outcome is Outcome.ACCEPTED
+        await provider.close()
+        assert len(own_sandbox.accepted(first.delivery_id)) == len(own_sandbox.accepted(second.delivery_id)) == 1
+
+    async def test_a_call_without_a_free_connection_is_not_begun_late(self, sandbox: Any, outbox: Any, channel: str):
+        await sandbox.control(provider=PROVIDER[channel], latency_ms=1500)
+        provider = provider_for(channel, sandbox.config(max_in_flight=1, smtp_connections=1, start_within_s=0.2))
+        await provider.start()
+        first, second = outbox.message(), outbox.message()
+        under_way = asyncio.create_task(provider.send(first))
+        await asyncio.sleep(0)
+        began = time.monotonic()
+        late = await provider.send(second)
+        assert time.monotonic() - began < 1.0
+        assert (late.outcome, late.maybe_accepted) == (Outcome.RETRY, False)
+        assert (await under_way).outcome is Outcome.ACCEPTED
+        await provider.close()
+        assert sandbox.accepted(second.delivery_id) == []
+
+    @pytest.mark.parametrize(
+        "orders", [{"hang": True}, {"fail": {"status": 400}}, {"lose_answer": True}, {"dead": True}]
+    )
+    async def test_neither_the_result_nor_the_record_names_a_contact(
+        self, client: Any, sandbox: Any, outbox: Any, channel: str, orders: dict[str, Any]
+    ):
+        message = outbox.message()
+        if orders.get("dead"):
+            orders = {"dead_tokens": [message.to]}
+        elif "fail" in orders:
+            orders = {"fail": {"status": BAD[channel]}}
+        await sandbox.control(provider=client.name, **orders)
+        result = await impatient(sandbox, channel, message)
+        assert message.to not in repr(result)
+        assert message.to not in sandbox.record.read_text()
