@@ -1,0 +1,98 @@
+"""Services that somebody else runs, named by URI in the environment. In: URIs; out: the same faces as our own services.
+
+They are asked whether they answer, and never started, ended, paused or wiped.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+from notify_streams.devstack.failure import StackFailed
+from notify_streams.devstack.mongodb import Shard
+from notify_streams.devstack.service import Service
+
+#: service -> environment variable. The same variables override the application's settings of those names.
+VARIABLES: Final = {
+    "kafka": "NOTIFY_KAFKA",
+    "shards": "NOTIFY_SHARDS",
+    "redis": "NOTIFY_REDIS",
+    "dynamodb": "NOTIFY_DYNAMODB",
+}
+_PATIENCE_S: Final = 15.0
+
+
+def named_in(environment: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """service -> its URIs, for those that the environment names. `NOTIFY_SHARDS` is a JSON list, or URIs with blanks between."""
+    found = {service: environment.get(variable, "").strip() for service, variable in VARIABLES.items()}
+    return {
+        service: tuple(json.loads(text) if text[0] == "[" else text.split()) for service, text in found.items() if text
+    }
+
+
+class Elsewhere(Service):
+    def __init__(self, name: str, folder: Path, address: str, answers: Callable[[str], bool]) -> None:
+        super().__init__(name, folder)
+        self._address = address
+        self._answers = answers
+
+    @property
+    def address(self) -> str:
+        return self._address
+
+    def command(self) -> Sequence[str]:
+        return self._refuse()
+
+    def answers(self) -> bool:
+        return self._answers(self._address)
+
+    def start(self) -> bool:
+        _await(self.name, self._address, self.answers)
+        return False
+
+    def stop(self) -> None:
+        return
+
+    def kill(self) -> None:
+        self._refuse()
+
+    def pause(self) -> None:
+        self._refuse()
+
+    def resume(self) -> None:
+        self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise StackFailed(f"{self.name} runs at {self._address} and is not ours to start, stop or hurt")
+
+
+class ShardElsewhere(Shard):
+    """One URI of a replica set or of a mongos; it has no members that we could touch."""
+
+    def __init__(self, name: str, address: str, answers: Callable[[str], bool]) -> None:
+        super().__init__(name, "", ())
+        self._address = address
+        self._answers = answers
+
+    @property
+    def address(self) -> str:
+        return self._address
+
+    def start(self) -> bool:
+        _await(self.name, self._address, lambda: self._answers(self._address))
+        return False
+
+    def kill(self) -> None:
+        raise StackFailed(f"{self.name} runs at {self._address} and is not ours to hurt")
+
+    def pause(self) -> None:
+        self.kill()
+
+
+def _await(name: str, address: str, answers: Callable[[], bool]) -> None:
+    end = time.monotonic() + _PATIENCE_S
+    while not answers():
+        if time.monotonic() > end:
+            raise StackFailed(f"{name}: nothing answers at {address}, which the environment names for it")
+        time.sleep(0.2)

@@ -1,0 +1,32 @@
+"""The settings that point the application at the stack. In: the regions; out: one YAML file a region, layered over `config/`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from notify_streams.devstack.region import Region
+
+
+def overlay(region: Region, others: Mapping[str, Region]) -> dict[str, Any]:
+    """What differs from `config/<region>.yaml` where the services are the stack's. `others`: the other regions that are up."""
+    settings: dict[str, Any] = {
+        "kafka": region.kafka.address,
+        "remote_kafka": {name: other.kafka.address for name, other in others.items()},
+        "shards": [shard.address for shard in region.shards],
+        "redis": region.redis.address,
+        "dynamodb": region.dynamodb.address,
+        "web_token": region.plan.web_token,
+        "web_port_base": region.plan.ports["web"],
+    }
+    if region.sandbox:
+        settings |= {"providers": region.sandbox.urls(), "sandbox_record": str(region.sandbox.record)}
+    return settings
+
+
+def write(file: Path, settings: Mapping[str, Any]) -> None:
+    """Replace the file in one step: a reader sees the old settings or the new."""
+    fresh = file.with_suffix(".new")
+    fresh.write_text("# Written by `notify-streams stack up`; layered over config/.\n" + yaml.safe_dump(dict(settings)))
+    fresh.rename(file)
