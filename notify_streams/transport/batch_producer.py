@@ -1,0 +1,187 @@
+"""Writes whole batches to known partitions: idempotent, acks=all, one future a batch.
+
+In: records of one partition. Out: their offsets, or an error that says which were not written. Works without Faust
+too: give it any cluster's bootstrap servers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from .send_errors import BatchNotSent, RecordTooLarge
+from .settings import TransportSettings
+
+log = logging.getLogger(__name__)
+
+#: Key, value, headers.
+Outgoing = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
+
+NO_HEADERS: list[tuple[str, bytes]] = []
+TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Where a batch was written. Offsets are consecutive unless another producer wrote in between."""
+
+    topic: str
+    partition: int
+    first_offset: int
+    last_offset: int
+    count: int
+
+
+class BatchProducer:
+    """One idempotent producer. Start it before the first batch, stop it after the last: `stop` flushes."""
+
+    def __init__(
+        self,
+        bootstrap_servers: str | list[str],
+        settings: TransportSettings | None = None,
+        *,
+        client_id: str = "batch-producer",
+        auth: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._settings = settings or TransportSettings()
+        self._config = {"bootstrap_servers": bootstrap_servers, "client_id": client_id, **(auth or {})}
+        self._producer: AIOKafkaProducer | None = None
+        self._renewal = asyncio.Lock()
+        self._retired: set[asyncio.Task[None]] = set()
+        #: Topics that take less than the setting says, learnt from the broker's refusal.
+        self._limits: dict[str, int] = {}
+
+    async def start(self) -> None:
+        """Connect.
+
+        Raises:
+            KafkaError: no broker answered.
+        """
+        self._producer = await self._connect()
+
+    async def stop(self) -> None:
+        """Wait for what is on its way, then disconnect."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.stop()
+        await asyncio.gather(*self._retired, return_exceptions=True)
+
+    async def send_batch(
+        self, topic: str, partition: int, records: Sequence[Outgoing], *, timestamp_ms: int | None = None
+    ) -> Sent | None:
+        """Write the records, in order, and wait until all in-sync replicas have them.
+
+        Batches over the size limit are split. Two calls for one partition at a time may interleave; a value of
+        None is a tombstone.
+
+        Returns:
+            None if there was nothing to send.
+
+        Raises:
+            RecordTooLarge: nothing was sent.
+            BatchNotSent: some were not acknowledged.
+        """
+        if not records:
+            return None
+        now_ms = timestamp_ms if timestamp_ms is not None else int(time.time() * 1000)
+        first = last = -1
+        at = 0
+        while at < len(records):
+            producer = self._started()
+            limit = self._limits.get(topic, self._settings.max_produce_bytes)
+            try:
+                for builder in self._chunks(producer, topic, partition, records, at, now_ms, limit):
+                    count = builder.record_count()
+                    future = await producer.send_batch(builder, topic, partition=partition)
+                    last = (await future).offset + count - 1
+                    first = last - count + 1 if first < 0 else first
+                    at += count
+            except TOO_LARGE as exc:
+                await self._renew(producer)
+                size = builder.size()
+                if count == 1:
+                    raise RecordTooLarge(topic, partition, at, size, limit) from exc
+                self._limits[topic] = max(min(limit, size) // 2, 1)
+                log.warning("%s takes less than %d bytes a batch, splitting at %d", topic, size, self._limits[topic])
+            except (KafkaError, TimeoutError, OSError) as exc:
+                await self._renew(producer)
+                raise BatchNotSent(topic, partition, range(at, len(records)), exc) from exc
+        return Sent(topic, partition, first, last, len(records))
+
+    def _chunks(
+        self,
+        producer: AIOKafkaProducer,
+        topic: str,
+        partition: int,
+        records: Sequence[Outgoing],
+        at: int,
+        now_ms: int,
+        limit: int,
+    ) -> Iterator[BatchBuilder]:
+        builder = self._builder(producer, limit)
+        append, count = builder._builder.append, 0
+        for index in range(at, len(records)):
+            key, value, headers = records[index]
+            if type(headers) is not list:  # aiokafka's C code takes nothing else
+                headers = list(headers) if headers else NO_HEADERS
+            added = append(count, now_ms, key, value, headers)
+            if added is None:
+                builder._relative_offset = count
+                yield builder
+                builder = self._builder(producer, limit)
+                append, count = builder._builder.append, 0
+                added = append(0, now_ms, key, value, headers)
+            if count == 0 and added.size > self._settings.max_produce_bytes:
+                raise RecordTooLarge(topic, partition, index, added.size, self._settings.max_produce_bytes)
+            count += 1
+        builder._relative_offset = count
+        yield builder
+
+    def _builder(self, producer: AIOKafkaProducer, limit: int) -> BatchBuilder:
+        accumulator = producer._message_accumulator
+        return BatchBuilder(limit, accumulator._compression_type)
+
+    def _started(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            raise RuntimeError("the batch producer is not started")
+        return self._producer
+
+    async def _connect(self) -> Any:
+        settings = self._settings
+        producer = AIOKafkaProducer(
+            **self._config,
+            acks="all",
+            enable_idempotence=True,
+            compression_type=settings.compression,
+            max_batch_size=settings.max_produce_bytes,
+            request_timeout_ms=int(settings.produce_timeout_s * 1000),
+            retry_backoff_ms=50,
+        )
+        try:
+            await producer.start()
+        except BaseException:
+            await producer.stop()
+            raise
+        return producer
+
+    async def _renew(self, failed: Any) -> None:
+        """A lost batch leaves a gap in the producer's sequence numbers, which Kafka then refuses for ever."""
+        async with self._renewal:
+            if failed is None or self._producer is not failed:
+                return
+            try:
+                self._producer = await self._connect()
+            except (KafkaError, TimeoutError, OSError) as exc:
+                log.warning("no new producer yet, keeping the old one: %r", exc)
+                return
+            retired = asyncio.create_task(failed.stop())
+            self._retired.add(retired)
+            retired.add_done_callback(self._retired.discard)

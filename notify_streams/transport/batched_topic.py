@@ -1,0 +1,112 @@
+"""Declares the topics whose events are whole batches, and makes the events.
+
+In: a topic's name. Out: a Faust topic whose `event.value` is a `RecordBatch`. Other topics stay as Faust has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from faust import Event, Schema
+from faust.types import TP, AppT, EventT, TopicT
+from faust.types.tuples import ConsumerMessage, Message
+
+from .record_batch import RecordBatch
+from .wiring import wiring
+
+if TYPE_CHECKING:
+    from .acknowledgement import AckedPrefix, Delivery
+    from .consumer import Consumer
+    from .lane import Lane
+
+
+class BatchMessage(ConsumerMessage):
+    """Stands in Faust's queues for whatever will wait in the lane when an agent takes it."""
+
+    __slots__ = ("batch", "consumer", "delivery", "lane", "prefix")
+
+    def __init__(self, consumer: Consumer, tp: TP, lane: Lane, generation_id: int) -> None:
+        super().__init__(
+            tp.topic,
+            tp.partition,
+            lane.prefix.delivered_to,
+            0.0,
+            0,
+            None,
+            None,
+            None,
+            None,
+            tp=tp,
+            generation_id=generation_id,
+        )
+        self.consumer = consumer
+        self.lane = lane
+        self.batch: RecordBatch | None = None
+        self.delivery: Delivery | None = None
+        self.prefix: AckedPrefix | None = None
+
+    def take(self) -> RecordBatch:
+        """What waits in the lane, once and for all: a second agent of the same topic gets the same batch."""
+        if self.batch is None:
+            self.prefix = self.lane.prefix
+            self.batch, self.delivery = self.lane.take()
+            self.consumer.on_taken(self)
+        return self.batch
+
+
+class BatchEvent(Event):
+    """An event of a batched topic."""
+
+    @property
+    def value(self) -> RecordBatch:
+        message = self.message
+        assert isinstance(message, BatchMessage)
+        return message.take()
+
+    @value.setter
+    def value(self, _: Any) -> None:
+        """Faust's constructor sets it; the lane decides."""
+
+    def ack(self) -> bool:
+        """Acknowledge the batch: everything in it is durable.
+
+        With several agents on the topic, the last one's counts. A batch that no agent took, and one of a partition
+        that was revoked or sought since, cannot be acknowledged: its records come again.
+
+        Returns:
+            Whether this was the last acknowledgement the batch needed.
+        """
+        message = self.message
+        assert isinstance(message, BatchMessage)
+        if self.acked or message.batch is None:
+            return False
+        self.acked = True
+        return message.decref() == 0 and message.consumer.on_acked(message)
+
+
+class BatchedSchema(Schema[Any, Any]):
+    """Decodes nothing: the event's value is the `RecordBatch`."""
+
+    def compile(
+        self, app: AppT, *, on_key_decode_error: Any = None, on_value_decode_error: Any = None, **kwargs: Any
+    ) -> Callable[..., Awaitable[EventT[Any]]]:
+        """What Faust calls for each message of the topic."""
+
+        async def decode(message: Message, *, propagate: bool = False) -> EventT[Any]:
+            return BatchEvent(app, None, None, None, message)
+
+        return decode
+
+
+def batched_topic(app: AppT, name: str, *, partitions: int | None = None, **options: Any) -> TopicT:
+    """A topic of which an agent gets one event a partition batch.
+
+    Take it with `async for event in stream.noack().events()`, and `event.ack()` once everything in `event.value`
+    is durable. Nothing else acknowledges a batch: not an exception, not a cancellation, not the loop's next turn.
+
+    Args:
+        partitions: how many to declare, where the app declares topics; None leaves it to the broker.
+    """
+    wiring(app).batched_topics.add(name)
+    return app.topic(name, partitions=partitions, schema=BatchedSchema(), **options)

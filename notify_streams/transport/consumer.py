@@ -1,0 +1,288 @@
+"""Faust's consumer, with one event a partition batch for batched topics and Faust's own events for the others.
+
+In: Faust's life cycle (assigned, revoked, flow stopped and resumed). Out: events in agents' queues, and commits of
+acknowledged prefixes. The rules live in `lane.py`, `acknowledgement.py` and `opening.py`; this file only connects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from faust.transport.drivers import aiokafka as stock
+from faust.types import TP
+from faust.types.transports import TPorTopicSet
+from mode.utils.futures import notify
+
+from .batched_topic import BatchMessage
+from .fetch_thread import Fetched, FetchThread
+from .lane import Bounds, Lane, Offer, Stretch
+from .opening import Start, settle
+from .record_batch import RecordBatch
+from .stock_delivery import deliver_stock
+from .wiring import wiring
+
+log = logging.getLogger(__name__)
+
+FETCH_TIMEOUT_S = 1.0
+
+
+class Consumer(stock.Consumer):
+    """Delivers at least once; commits only what was acknowledged, in order, partition by partition."""
+
+    _thread: FetchThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._lanes: dict[TP, Lane] = {}
+        self._held: set[TP] = set()
+        self._opening: asyncio.Task[None] | None = None
+        self._work = asyncio.Event()
+        super().__init__(*args, **kwargs)
+        self.wiring = wiring(self.app)
+        self.settings = self.wiring.settings
+        self.commit_interval = self.settings.commit_interval_s
+        # Makes Faust call `wait_empty` before it stops agents, which here is bounded.
+        self.app.conf.stream_wait_empty = True
+
+    def _new_consumer_thread(self) -> FetchThread:
+        thread = FetchThread(self, loop=self.loop, beacon=self.beacon)
+        thread.settings = wiring(self.app).settings
+        thread.batched_topics = frozenset(wiring(self.app).batched_topics)
+        return thread
+
+    # -- What an app may ask
+
+    def refuse(self, batch: RecordBatch, position: int) -> bool:
+        """Read the batch's partition again from `position`, and forget all that is in flight for it.
+
+        For an agent that knows better where the partition stands (it keeps a ledger), or that failed and wants the
+        batch again. Batches that were delivered before can no longer be acknowledged.
+
+        Returns:
+            False if the partition is no longer assigned: whoever has it starts where it should.
+        """
+        tp = TP(batch.topic, batch.partition)
+        lane = self._lanes.get(tp)
+        if lane is None:
+            return False
+        lane.restart(position)
+        self._thread.seek_soon(tp, position)
+        self._wake()
+        return True
+
+    def lanes(self) -> Mapping[TP, Lane]:
+        """The open partitions of batched topics, to look at."""
+        return self._lanes
+
+    @property
+    def opening(self) -> bool:
+        """Whether assigned partitions wait for recovery or for a hook."""
+        return bool(self._held) or self._opening is not None
+
+    # -- Faust's life cycle
+
+    def resume_partitions(self, tps: Iterable[TP]) -> None:
+        """Changelogs of Faust's own tables flow at once; source partitions are held until they are opened."""
+        changelogs = self.app.tables.changelog_topics
+        super().resume_partitions({tp for tp in tps if tp.topic in changelogs})
+        self._held.update(tp for tp in tps if tp.topic not in changelogs)
+
+    async def perform_seek(self) -> None:
+        """Positions are settled when partitions are opened."""
+
+    def resume_flow(self) -> None:
+        """Called last after a rebalance, when no queue will be cleared any more: open what is held."""
+        super().resume_flow()
+        if self._held and self._opening is None:
+            self._opening = asyncio.ensure_future(self._open(frozenset(self._held)))
+        self._wake()
+
+    def stop_flow(self) -> None:
+        """Nothing more is delivered, what is in flight can still be acknowledged."""
+        super().stop_flow()
+        for lane in self._lanes.values():
+            lane.close()
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Stop delivering, give agents a bounded time, commit what they acknowledged, forget the rest."""
+        self._cancel_opening()
+        self.stop_flow()
+        await self._drain()
+        lost = frozenset(self._lanes)
+        self._lanes.clear()
+        self._unacked_messages.clear()
+        for hook in self.wiring.revoked_hooks:
+            hook(lost)
+        await super().on_partitions_revoked(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self._cancel_opening()
+        self._lanes.clear()
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def on_stop(self) -> None:
+        self._cancel_opening()
+        await self._commit_in_time()
+        self._lanes.clear()
+
+    async def wait_empty(self) -> None:
+        """Bounded, unlike Faust's."""
+        await self._drain()
+
+    async def _drain(self) -> None:
+        deadline = self.loop.time() + self.settings.drain_timeout_s
+        while self.loop.time() < deadline and self._in_flight():
+            await self._wait_for_ack(0.1)
+        await self._commit_in_time()
+
+    async def _wait_for_ack(self, timeout: float) -> None:  # noqa: ASYNC109 - Faust's signature
+        acknowledged = self._waiting_for_ack = self.loop.create_future()
+        await asyncio.wait([acknowledged], timeout=timeout)
+        self._waiting_for_ack = None
+
+    def _in_flight(self) -> bool:
+        if any(not lane.prefix.idle for lane in self._lanes.values()):
+            return True
+        return any(not (message.acked or isinstance(message, BatchMessage)) for message in self._unacked_messages)
+
+    async def _commit_in_time(self) -> None:
+        try:
+            await asyncio.wait_for(self.commit(), self.settings.request_timeout_s)
+        except TimeoutError:
+            log.warning("offsets were not committed within %s s", self.settings.request_timeout_s)
+
+    def _cancel_opening(self) -> None:
+        if self._opening is not None:
+            self._opening.cancel()
+        self._opening = None
+        self._held.clear()
+
+    async def _open(self, tps: frozenset[TP]) -> None:
+        from_beginning = self.app.conf.consumer_auto_offset_reset == "earliest"
+        opened = await settle(tps, self._thread, self.wiring.assigned_hooks, from_beginning)
+        await self._thread.seek_all({tp: start.position for tp, start in opened.items()})
+        bounds = Bounds(self.settings.max_batch_records, self.settings.max_batch_bytes)
+        for tp, start in opened.items():
+            if tp.topic in self._thread.batched_topics:
+                self._lanes[tp] = Lane(tp.topic, tp.partition, start.position, start.committed, bounds)
+            else:
+                self._start_stock(tp, start)
+        self._held -= tps
+        self._opening = None
+        super().resume_partitions(tps)
+        self._wake()
+        log.info("opened %d partitions", len(tps))
+
+    def _start_stock(self, tp: TP, start: Start) -> None:
+        self._acked.pop(tp, None)
+        self._acked_index.pop(tp, None)
+        self._gap.pop(tp, None)
+        self._read_offset[tp] = start.position if start.position > 0 else None
+        self._committed_offset[tp] = start.committed or None
+
+    # -- Delivery
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                if not self.flow_active:
+                    await self.wait_first(self.can_resume_flow.wait(), timeout=FETCH_TIMEOUT_S)
+                    continue
+                await self._announce_waiting()
+                self._work.clear()
+                tps = self._fetchable()
+                if not tps:
+                    await self.wait_first(self._work.wait(), timeout=FETCH_TIMEOUT_S)
+                    continue
+                generation = self.app.consumer_generation_id
+                limit = self.app.conf.broker_max_poll_records or 500
+                fetched = await self._thread.fetch(tps, FETCH_TIMEOUT_S, limit)
+                if self.flow_active and generation == self.app.consumer_generation_id:
+                    await self._accept(fetched)
+        except self.consumer_stopped_errors:
+            if not self.app.should_stop:
+                raise
+        except asyncio.CancelledError:
+            if not self.app.should_stop:
+                raise
+
+    def _fetchable(self) -> set[TP]:
+        tps = self._get_active_partitions()
+        return {tp for tp in tps if tp not in self._lanes or not self._lanes[tp].full}
+
+    async def _accept(self, fetched: Fetched) -> None:
+        for tp, stretch in fetched.batched:
+            lane = self._lanes.get(tp)
+            if lane is not None and lane.offer(stretch) is Offer.GAP:
+                await self._close_gap(tp, lane, stretch)
+        if fetched.stock:
+            await deliver_stock(self, fetched.stock)
+
+    async def _close_gap(self, tp: TP, lane: Lane, stretch: Stretch) -> None:
+        """What lies before a stretch was dropped here, or deleted there: read it again, or say that it is gone."""
+        extents = await self._thread.extents([tp])
+        if self._lanes.get(tp) is not lane or stretch.start <= lane.expected:
+            return
+        beginning = extents[tp].beginning
+        if beginning > lane.expected:
+            log.error(
+                "%s: offsets %s to %s are gone (retention) and were never processed", tp, lane.expected, beginning
+            )
+            lane.accept_hole(beginning)
+        self._thread.seek_soon(tp, lane.expected)
+
+    async def _announce_waiting(self) -> None:
+        for tp, lane in list(self._lanes.items()):
+            if lane.has_waiting and not lane.announced and self.app.flow_control.is_active():
+                message = BatchMessage(self, tp, lane, self.app.consumer_generation_id)
+                lane.announced = True
+                await self.callback(message)
+                if not message.refcount:
+                    lane.announced = False
+
+    def on_taken(self, message: BatchMessage) -> None:
+        """An agent took what waited in a lane: it may be fetched again."""
+        message.lane.announced = False
+        self._wake()
+
+    def on_acked(self, message: BatchMessage) -> bool:
+        """All agents of a batch are done with it."""
+        assert message.prefix is not None
+        if message.delivery is not None:
+            message.prefix.ack(message.delivery)
+        self._unacked_messages.discard(message)
+        notify(self._waiting_for_ack)
+        return True
+
+    def _wake(self) -> None:
+        self._work.set()
+        if self._thread._consumer is not None:
+            self._thread.wake()
+
+    # -- Commits
+
+    def _filter_tps_with_pending_acks(self, topics: TPorTopicSet | None = None) -> Iterable[TP]:  # type: ignore[override]
+        for tp in super()._filter_tps_with_pending_acks(topics):
+            if tp.topic not in self._thread.batched_topics:
+                yield tp
+        for tp, lane in self._lanes.items():
+            if lane.to_commit() is not None and (topics is None or tp in topics or tp.topic in topics):
+                yield tp
+
+    def _new_offset(self, tp: TP) -> int | None:
+        lane = self._lanes.get(tp)
+        return super()._new_offset(tp) if lane is None else lane.to_commit()
+
+    def _should_commit(self, tp: TP, offset: int) -> bool:
+        return tp in self._lanes or super()._should_commit(tp, offset)
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        lanes = dict(self._lanes)
+        done = await super()._commit(offsets)
+        if done:
+            for tp, offset in offsets.items():
+                if tp in lanes:
+                    lanes[tp].committed = max(offset, lanes[tp].committed or 0)
+        return done

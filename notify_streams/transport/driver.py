@@ -1,0 +1,48 @@
+"""The Faust transport under the URL scheme `batched`: its consumer, its producer, its life cycle.
+
+In: a `batched://host:port` URL. Out: what `faust.transport.drivers` expects. Nothing else is decided here.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from faust.transport.drivers import aiokafka as stock
+from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth, server_list
+from faust.types.transports import ConsumerT, ProducerT
+
+from .batch_producer import BatchProducer
+from .consumer import Consumer
+from .wiring import wiring
+
+
+class Producer(stock.Producer):
+    """Faust's producer, and beside it the batch producer and the tables, which start and stop with it."""
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        declared = wiring(self.app)
+        conf = self.app.conf
+        servers = server_list(self.transport.url, stock.Transport.default_port)
+        auth = credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context)
+        declared.producer = BatchProducer(servers, declared.settings, client_id=conf.broker_client_id, auth=auth)
+        await declared.producer.start()
+        for start, _ in declared.lifecycles:
+            await start()
+
+    async def on_stop(self) -> None:
+        declared = wiring(self.app)
+        for _, stop in reversed(declared.lifecycles):
+            await stop()
+        if declared.producer is not None:
+            await declared.producer.stop()
+            declared.producer = None
+        await super().on_stop()
+
+
+class Transport(stock.Transport):
+    """Kafka, one event a partition batch for the topics declared as batched."""
+
+    Consumer: ClassVar[type[ConsumerT]] = Consumer
+    Producer: ClassVar[type[ProducerT]] = Producer
+    driver_version = f"batched on {stock.Transport.driver_version}"

@@ -1,0 +1,233 @@
+"""The consumer's thread: group membership, heartbeats and fetches go on while the event loop computes.
+
+In: which partitions may be fetched. Out: `Stretch`es of batched topics, aiokafka's records of the others. Every
+method named `…_in_thread` runs in the thread; the rest is called from the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import aiokafka
+from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import FetchResult
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+from faust.types import TP
+
+from .lane import Stretch
+from .settings import TransportSettings
+from .unpack import unpack
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What one call brought."""
+
+    batched: tuple[tuple[TP, Stretch], ...] = ()
+    stock: Mapping[TP, list[Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What Kafka knows of one partition."""
+
+    committed: int | None
+    beginning: int
+    end: int
+
+
+class FetchThread(AIOKafkaConsumerThread):
+    """Faust's consumer thread with Kafka's settings in reach and fetches that can be woken."""
+
+    settings: TransportSettings
+    batched_topics: frozenset[str] = frozenset()
+    _waiter: asyncio.Future[None] | None = None
+    _woken = False
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        settings = self.settings
+        # Faust passes neither of these on; aiokafka reads them when the consumer starts.
+        consumer._fetch_max_wait_ms = settings.fetch_max_wait_ms
+        consumer._fetch_min_bytes = settings.fetch_min_bytes
+        consumer._fetch_max_bytes = settings.fetch_max_bytes
+        consumer._max_partition_fetch_bytes = settings.max_partition_fetch_bytes
+        consumer._isolation_level = settings.isolation_level
+        consumer._session_timeout_ms = int(settings.session_timeout_s * 1000)
+        consumer._heartbeat_interval_ms = int(settings.heartbeat_s * 1000)
+        consumer._rebalance_timeout_ms = int(settings.rebalance_timeout_s * 1000)
+        # One assignor, whether the app has tables or not: the partitions of one number stay together, and the first
+        # table does not make two versions of an app unable to share a group.
+        self._assignor = self.app.assignor
+        consumer._partition_assignment_strategy = [self._assignor]
+        return consumer
+
+    def _run(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop))
+
+    async def fetch(self, tps: Collection[TP], timeout_s: float, max_stock_records: int) -> Fetched:
+        """What is there for `tps`, waiting up to `timeout_s` for the first; returns early after `wake`.
+
+        Raises:
+            ConsumerStoppedError: the consumer was closed.
+        """
+        return await self._run(self._fetch_in_thread(tps, timeout_s, max_stock_records))
+
+    def wake(self) -> None:
+        """Make a `fetch` that waits return now, because other partitions may be fetched."""
+        self.thread_loop.call_soon_threadsafe(self._wake_in_thread)
+
+    def seek_soon(self, tp: TP, position: int) -> None:
+        """Fetch from `position` on; a partition that is no longer assigned is left alone."""
+        self.thread_loop.call_soon_threadsafe(self._seek_in_thread, {tp: position})
+
+    async def seek_all(self, positions: Mapping[TP, int]) -> None:
+        """Like `seek_soon`, for several, done on return."""
+
+        async def seek() -> None:
+            self._seek_in_thread(positions)
+
+        await self._run(seek())
+
+    async def extents(self, tps: Collection[TP]) -> dict[TP, Extent]:
+        """Committed offset, beginning and end of partitions.
+
+        Raises:
+            KafkaError: Kafka could not say.
+        """
+        return await self._run(self._extents_in_thread(tps))
+
+    def _wake_in_thread(self) -> None:
+        self._woken = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _seek_in_thread(self, positions: Mapping[TP, int]) -> None:
+        consumer = self._ensure_consumer()
+        for tp, position in positions.items():
+            try:
+                consumer.seek(TopicPartition(*tp), position)
+            except IllegalStateError:
+                log.info("%s is no longer assigned, not sought to %s", tp, position)
+
+    async def _extents_in_thread(self, tps: Collection[TP]) -> dict[TP, Extent]:
+        consumer = self._ensure_consumer()
+        kafka_tps = [TopicPartition(*tp) for tp in tps]
+        committed = await consumer._coordinator.fetch_committed_offsets(kafka_tps)
+        beginnings = await consumer.beginning_offsets(kafka_tps)
+        ends = await consumer.end_offsets(kafka_tps)
+        return {
+            TP(*tp): Extent(
+                committed=committed[tp].offset if tp in committed and committed[tp].offset >= 0 else None,
+                beginning=beginnings[tp],
+                end=ends[tp],
+            )
+            for tp in kafka_tps
+        }
+
+    async def _fetch_in_thread(self, tps: Collection[TP], timeout_s: float, max_stock_records: int) -> Fetched:
+        consumer = self._ensure_consumer()
+        fetcher, subscriptions = consumer._fetcher, consumer._subscription
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout_s
+        with subscriptions.fetch_context():
+            while True:
+                if consumer._closed or fetcher._closed:
+                    raise ConsumerStoppedError()
+                if not subscriptions.reassignment_in_progress:
+                    fetched = self._drain_in_thread(fetcher, tps, max_stock_records)
+                    if fetched.batched or fetched.stock:
+                        return fetched
+                remaining = deadline - loop.time()
+                if self._woken or remaining <= 0:
+                    self._woken = False
+                    return Fetched()
+                self._waiter = cast("asyncio.Future[None]", fetcher._create_fetch_waiter())
+                try:
+                    await asyncio.wait([self._waiter], timeout=min(remaining, 0.1 if not tps else remaining))
+                finally:
+                    if not self._waiter.done():
+                        self._waiter.cancel()
+
+    def _drain_in_thread(self, fetcher: Any, tps: Collection[TP], max_stock_records: int) -> Fetched:
+        batched: list[tuple[TP, Stretch]] = []
+        stock: dict[TP, list[Any]] = {}
+        for kafka_tp in list(fetcher._records):
+            tp = TP(*kafka_tp)
+            if tp not in tps:
+                if not fetcher._subscriptions.is_assigned(kafka_tp):
+                    del fetcher._records[kafka_tp]
+                continue
+            result = fetcher._records[kafka_tp]
+            if type(result) is not FetchResult:
+                if batched or stock:
+                    break
+                del fetcher._records[kafka_tp]
+                fetcher._notify(fetcher._wait_consume_future)
+                result.check_raise()
+            elif tp.topic in self.batched_topics:
+                del fetcher._records[kafka_tp]
+                stretch = self._take_in_thread(result, kafka_tp)
+                fetcher._notify(fetcher._wait_consume_future)
+                if stretch is not None:
+                    batched.append((tp, stretch))
+            else:
+                records = result.getall(max_stock_records)
+                if not result.has_more():
+                    del fetcher._records[kafka_tp]
+                    fetcher._notify(fetcher._wait_consume_future)
+                if records:
+                    stock[tp] = records
+        return Fetched(tuple(batched), stock)
+
+    def _take_in_thread(self, result: Any, kafka_tp: TopicPartition) -> Stretch | None:
+        if not result.check_assignment(kafka_tp) or not result.has_more():
+            return None
+        state = result._assignment.state_value(kafka_tp)
+        stretch = unpack(result._partition_records, state.position)
+        state.consumed_to(stretch.end)
+        return stretch if stretch.end > stretch.start else None
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit, and say whether Kafka has it. A refused commit is tried again at the next interval.
+
+        Faust crashes the worker for most errors, and notes the offsets as committed whatever the answer was.
+        """
+        consumer = self._ensure_consumer()
+        assigned = consumer.assignment()
+        wanted = {TopicPartition(*tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
+        wanted = {tp: offset for tp, offset in wanted.items() if tp in assigned}
+        if len(wanted) < len(offsets):
+            return False
+        try:
+            await consumer.commit(wanted)
+        except (KafkaError, IllegalStateError) as exc:
+            log.warning("offsets not committed, will try again: %r", exc)
+            return False
+        return True
+
+    async def commit(self, offsets: Mapping[TP, int]) -> bool:
+        return await self._run(self._commit(offsets))
+
+    def positions(self, tps: Iterable[TP]) -> dict[TP, tuple[int | None, int | None]]:
+        """Last known position and end of partitions, without asking Kafka. Safe from any thread."""
+        consumer = self._consumer
+        subscription = consumer._subscription.subscription if consumer is not None else None
+        assignment = subscription.assignment if subscription is not None else None
+        known: dict[TP, tuple[int | None, int | None]] = {}
+        for tp in tps:
+            if assignment is None or TopicPartition(*tp) not in assignment.tps:
+                known[tp] = (None, None)
+                continue
+            state = assignment.state_value(TopicPartition(*tp))
+            known[tp] = (state._position, state.highwater)
+        return known

@@ -1,0 +1,92 @@
+"""What one Faust app has declared to the transport: settings, batched topics, hooks, and the producer.
+
+In: declarations at import time. Out: one `Wiring` an app, read when the app starts. Connects to nothing itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from faust.types import TP, AppT
+
+from .settings import TransportSettings
+
+if TYPE_CHECKING:
+    from .batch_producer import BatchProducer
+    from .consumer import Consumer
+
+#: Runs to completion before the first batch of newly assigned partitions is delivered. May say where partitions
+#: start (the owner's ledger, say); for the others it is the committed offset. Called again if it raised.
+AssignedHook = Callable[[frozenset[TP]], Awaitable[Mapping[TP, int] | None]]
+#: Told when partitions are gone, after what was acknowledged was committed. Must not block.
+RevokedHook = Callable[[frozenset[TP]], None]
+#: Started with the producer, stopped after the consumer.
+Lifecycle = tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]
+
+
+class Wiring:
+    """Declarations of one app."""
+
+    def __init__(self) -> None:
+        self.settings = TransportSettings()
+        self.batched_topics: set[str] = set()
+        self.assigned_hooks: list[AssignedHook] = []
+        self.revoked_hooks: list[RevokedHook] = []
+        self.lifecycles: list[Lifecycle] = []
+        self.producer: BatchProducer | None = None
+
+
+_wirings: WeakKeyDictionary[AppT, Wiring] = WeakKeyDictionary()
+
+
+def wiring(app: AppT) -> Wiring:
+    """The app's declarations, made empty at first use."""
+    found = _wirings.get(app)
+    if found is None:
+        found = _wirings[app] = Wiring()
+    return found
+
+
+def attach(app: AppT, settings: TransportSettings) -> None:
+    """Use these settings for the app; call it before the app starts."""
+    wiring(app).settings = settings
+
+
+def on_assigned(app: AppT, hook: AssignedHook) -> AssignedHook:
+    """Run `hook(partitions)` before anything of newly assigned partitions is delivered; see `AssignedHook`."""
+    wiring(app).assigned_hooks.append(hook)
+    return hook
+
+
+def on_revoked(app: AppT, hook: RevokedHook) -> RevokedHook:
+    """Tell `hook(partitions)` that partitions are gone; see `RevokedHook`."""
+    wiring(app).revoked_hooks.append(hook)
+    return hook
+
+
+def batch_producer(app: AppT) -> BatchProducer:
+    """The producer that starts and stops with the app.
+
+    Raises:
+        RuntimeError: the app has not started, or its broker URL is not `batched://`.
+    """
+    producer = wiring(app).producer
+    if producer is None:
+        raise RuntimeError("the batch producer starts with the app, and only under a batched:// broker URL")
+    return producer
+
+
+def batched_consumer(app: AppT) -> Consumer:
+    """The app's consumer, for `refuse` and `positions`.
+
+    Raises:
+        TypeError: the app's broker URL is not `batched://`.
+    """
+    from .consumer import Consumer
+
+    consumer = app.consumer
+    if not isinstance(consumer, Consumer):
+        raise TypeError(f"the app's consumer is {type(consumer).__name__}: its broker URL must be batched://")
+    return consumer
