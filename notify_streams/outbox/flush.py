@@ -1,0 +1,167 @@
+"""What one transaction writes: a pure function of the decided batches in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
+
+from notify_streams.outbox.rows import row_id
+from notify_streams.outbox.taken import Entry
+from notify_streams.records.reasons import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from notify_streams.outbox.taken import Headers, Output, Taken
+
+#: Packed records of one row stay under this, so that no document comes near MongoDB's 16 MB.
+ROW_BYTES: Final = 8 * 1024 * 1024
+_pack = msgspec.msgpack.Encoder().encode
+
+#: The ledger's field for each outcome.
+COUNTED: Final = {
+    Outcome.NOTIFIED: "notified",
+    Outcome.FORWARDED: "forwarded",
+    Outcome.REPARTITIONED: "repartitioned",
+    Outcome.DEAD: "dead",
+    Outcome.DUPLICATE: "duplicate",
+}
+
+#: A published record without its topic and partition: key, value, headers.
+Packed = tuple[bytes | None, bytes, "Headers"]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerStep:
+    """One source partition's move from `start` to `end`, with what was counted on the way."""
+
+    id: str
+    bucket: int
+    start: int
+    end: int
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One outbox row: records for one partition of one topic. `records` is `document["records"]`, unpacked."""
+
+    topic: str
+    partition: int
+    records: Sequence[Packed]
+    document: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """Everything that one transaction writes."""
+
+    id: str
+    notifications: Sequence[dict[str, Any]]
+    rows: Sequence[Row]
+    steps: Sequence[LedgerStep]
+
+
+def ledger_id(role: str, topic: str, partition: int) -> str:
+    """The ledger's `_id` for one role and source partition."""
+    return f"{role}:{topic}:{partition}"
+
+
+def plan_flush(flush_id: str, role: str, batches: Sequence[Taken], now: datetime) -> Flush:
+    """Gather decided batches, each partition's in the order of their positions, into one transaction's writes."""
+    outputs: dict[tuple[str, int], list[Output]] = {}
+    notifications = []
+    for batch in batches:
+        for entry in batch.entries:
+            if entry.document is not None:
+                notifications.append(entry.document)
+            for output in entry.outputs:
+                place = output[0], output[1]
+                try:
+                    outputs[place].append(output)
+                except KeyError:
+                    outputs[place] = [output]
+    rows = [
+        _row(flush_id, role, topic, partition, part, now, number)
+        for number, (topic, partition, part) in enumerate(
+            (topic, partition, part) for (topic, partition), waiting in outputs.items() for part in _parts(waiting)
+        )
+    ]
+    return Flush(flush_id, notifications, rows, list(_steps(role, batches)))
+
+
+class Known(Protocol):
+    """Fingerprints of notifications that are known to exist, by id."""
+
+    def get(self, identity: str, /) -> int | None: ...
+
+
+def drop_repeats(batches: Iterable[Taken], known: Known, on_conflict: Callable[[Entry], Entry]) -> None:
+    """Turn each entry whose notification is in `known` (id -> fingerprint), or stands earlier in `batches`, into what it is.
+
+    Same content: `duplicate`. Other content: what `on_conflict` makes of it. Changes the batches' entries in place.
+    """
+    seen: dict[str, int] = {}
+    for batch in batches:
+        for place, entry in enumerate(batch.entries):
+            if entry.document is None:
+                continue
+            identity = entry.document["_id"]
+            before = seen.get(identity)
+            if before is None:
+                before = known.get(identity)
+            if before is None:
+                seen[identity] = entry.fingerprint
+            elif before == entry.fingerprint:
+                batch.entries[place] = Entry(Outcome.DUPLICATE, entry.record)
+            else:
+                batch.entries[place] = on_conflict(entry)
+
+
+def _steps(role: str, batches: Sequence[Taken]) -> Iterable[LedgerStep]:
+    by_source: dict[tuple[str, int], list[Taken]] = {}
+    for batch in batches:
+        by_source.setdefault(batch.source, []).append(batch)
+    for (topic, partition), parts in by_source.items():
+        counts = dict.fromkeys(("taken", "other_lane", "holes", *COUNTED.values()), 0)
+        for part in parts:
+            counts["taken"] += len(part.entries)
+            counts["other_lane"] += part.other_lane
+            counts["holes"] += part.holes
+            for entry in part.entries:
+                counts[COUNTED[entry.outcome]] += 1
+                if entry.reason is not None:
+                    name = f"dead_reasons.{entry.reason}"
+                    counts[name] = counts.get(name, 0) + 1
+        yield LedgerStep(ledger_id(role, topic, partition), partition, parts[0].start, parts[-1].end, counts)
+
+
+def _parts(outputs: Sequence[Output]) -> Iterable[list[Packed]]:
+    part: list[Packed] = []
+    size = 0
+    for _, _, key, value, headers in outputs:
+        length = len(value) + 256
+        if part and size + length > ROW_BYTES:
+            yield part
+            part, size = [], 0
+        part.append((key, value, headers))
+        size += length
+    if part:
+        yield part
+
+
+def _row(
+    flush_id: str, role: str, topic: str, partition: int, records: list[Packed], now: datetime, number: int
+) -> Row:
+    document = {
+        "_id": row_id(role, partition, flush_id, number),
+        "bucket": partition,
+        "topic": topic,
+        "count": len(records),
+        "records": _pack(records),
+        "created_at": now,
+    }
+    return Row(topic, partition, records, document)

@@ -1,0 +1,263 @@
+"""Group commit: one flush under way per shard; meanwhile everything gathers, and the next flush takes all that waits.
+
+A transaction costs about as much for one trigger as for a thousand, so the flush grows with the load and the latency does not.
+Order within a source partition is kept. On any crash: what was committed is published by the relay, the rest is read again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from notify_streams import metrics
+from notify_streams.errors import StoreUnavailable
+from notify_streams.failpoints import reach
+from notify_streams.outbox.flush import drop_repeats, plan_flush
+from notify_streams.outbox.publisher import publish
+from notify_streams.outbox.recent import Recent
+from notify_streams.outbox.rows import new_flush_id
+from notify_streams.outbox.transaction import Mismatch, Repeats
+from notify_streams.records.reasons import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from notify_streams.outbox.flush import Flush
+    from notify_streams.outbox.ledger import Ledger, Source
+    from notify_streams.outbox.publisher import Producer
+    from notify_streams.outbox.taken import Entry, Taken
+    from notify_streams.outbox.transaction import FlushStore
+    from notify_streams.settings import Outbox
+
+log = logging.getLogger(__name__)
+
+_FIRST_PAUSE_S: Final = 0.05
+_LONGEST_PAUSE_S: Final = 2.0
+
+
+class GroupCommit:
+    """The way out for all source partitions whose bucket lives on one shard."""
+
+    def __init__(
+        self,
+        role: str,
+        shard: int,
+        store: FlushStore,
+        ledger: Ledger,
+        producer: Producer,
+        limits: Outbox,
+        on_conflict: Callable[[Entry], Entry],
+    ) -> None:
+        self._role = role
+        self._shard = shard
+        self._store = store
+        self._ledger = ledger
+        self._producer = producer
+        self._limits = limits
+        self._on_conflict = on_conflict
+        self._waiting: deque[Taken] = deque()
+        self._waiting_records = 0
+        self._changed = asyncio.Condition()
+        self._recent = Recent()
+        #: Filters of rows that are published and may go with the next transaction.
+        self._published: list[dict[str, Any]] = []
+        #: Ids of flushes that are committed and not yet published: the sweep leaves them alone.
+        self.under_way: str | None = None
+
+    async def submit(self, batch: Taken) -> None:
+        """Queue a decided batch; waits while too much is waiting, which is what slows the reading down."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._waiting_records < self._limits.waiting_records)
+            self._waiting.append(batch)
+            self._note(len(batch.entries) + 1)
+            self._changed.notify_all()
+
+    async def forget(self, sources: Collection[Source]) -> None:
+        """Drop what waits for partitions that now belong to another worker."""
+        async with self._changed:
+            self._drop(sources)
+            self._changed.notify_all()
+
+    async def run(self) -> None:
+        """Flush for ever. Cancelling it at any moment loses nothing."""
+        while True:
+            batches = await self._gather()
+            await self._flush(batches)
+
+    async def _gather(self) -> list[Taken]:
+        async with self._changed:
+            if not self._waiting and self._published:
+                try:
+                    await asyncio.wait_for(self._changed.wait_for(lambda: self._waiting), timeout=0.2)
+                except TimeoutError:
+                    await self._delete_published()
+            await self._changed.wait_for(lambda: self._waiting)
+            taken: list[Taken] = []
+            room = self._limits.flush_records
+            while self._waiting and (not taken or len(self._waiting[0].entries) <= room):
+                batch = self._waiting.popleft()
+                room -= len(batch.entries)
+                self._note(-len(batch.entries) - 1)
+                taken.append(batch)
+            self._changed.notify_all()
+            return taken
+
+    async def _delete_published(self) -> None:
+        try:
+            await self._store.delete_rows(self._published)
+        except StoreUnavailable as error:
+            log.warning("published rows stay for now", extra={"action": "delete_rows", "error": str(error)})
+        else:
+            self._published = []
+
+    async def _flush(self, batches: list[Taken]) -> None:
+        drop_repeats(batches, self._recent, self._on_conflict)
+        while batches:
+            flush = plan_flush(new_flush_id(), self._role, batches, datetime.now(UTC))
+            try:
+                with metrics.FLUSH.time():
+                    await self._commit(flush)
+            except Repeats:
+                metrics.FLUSH_RETRIES.labels("repeats").inc()
+                drop_repeats(batches, await self._known(flush), self._on_conflict)
+            except Mismatch as mismatch:
+                metrics.FLUSH_RETRIES.labels("fence").inc()
+                batches = await self._without_refused(batches, mismatch.moved)
+            else:
+                reach("after_commit")
+                await self._after_commit(flush, batches)
+                return
+
+    async def _commit(self, flush: Flush) -> None:
+        """Commit `flush`, however often the shard has to be asked.
+
+        Raises:
+            Repeats, Mismatch: the flush does not hold and cannot as it is.
+        """
+        pause_s = _FIRST_PAUSE_S
+        unsure = False
+        while True:
+            try:
+                if unsure and await self._store.holds(flush):
+                    break
+                await self._store.write(flush, self._published)
+                break
+            except Mismatch:
+                if unsure and await self._holds(flush):
+                    break
+                raise
+            except StoreUnavailable as error:
+                log.warning("flush tried again", extra={"action": "flush", "shard": self._shard, "error": str(error)})
+                metrics.FLUSH_RETRIES.labels("store").inc()
+                unsure = True
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        self._published = []
+
+    async def _holds(self, flush: Flush) -> bool:
+        while True:
+            try:
+                return await self._store.holds(flush)
+            except StoreUnavailable:
+                await asyncio.sleep(_LONGEST_PAUSE_S)
+
+    async def _known(self, flush: Flush) -> Mapping[str, int]:
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                return await self._store.known(flush.notifications)
+            except StoreUnavailable:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _after_commit(self, flush: Flush, batches: Sequence[Taken]) -> None:
+        self.under_way = flush.id
+        with metrics.PUBLISH.time():
+            await self._publish(flush)
+        reach("after_publish")
+        self.under_way = None
+        if flush.rows:
+            buckets = sorted({row.partition for row in flush.rows})
+            self._published.append(
+                {"bucket": {"$in": buckets}, "_id": {"$in": [row.document["_id"] for row in flush.rows]}}
+            )
+        _count(batches)
+        for document in flush.notifications:
+            self._recent.add(document["_id"], document["fingerprint"])
+        reach("before_acknowledge")
+        for batch in batches:
+            await batch.acknowledge()
+        reach("after_acknowledge")
+
+    async def _publish(self, flush: Flush) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            try:
+                async with asyncio.timeout(self._limits.publish_timeout_s):
+                    await publish(self._producer, flush.rows)
+                return
+            except Exception as error:  # the rows are durable: whatever hinders publishing, it is tried again
+                log.warning(
+                    "publishing tried again", extra={"action": "publish", "error": f"{type(error).__name__}: {error}"}
+                )
+                metrics.FLUSH_RETRIES.labels("broker").inc()
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _without_refused(self, batches: list[Taken], moved: Mapping[str, int | None]) -> list[Taken]:
+        """Hand back the batches whose ledger is elsewhere; what waits behind them would be refused as well."""
+        by_source = {(topic, int(partition)): at for (_, topic, partition), at in _named(moved)}
+        refused: dict[Source, int] = {}
+        for batch in batches:
+            if batch.source not in by_source or batch.source in refused:
+                continue
+            at = by_source[batch.source]
+            if at is None:  # nobody began this ledger yet
+                at = (await self._ledger.open({batch.source: batch.start}))[batch.source]
+                if at == batch.start:
+                    continue
+            metrics.FENCED.inc()
+            log.warning(
+                "batch refused by the ledger",
+                extra={
+                    "action": "fence",
+                    "source": f"{batch.topic}:{batch.partition}",
+                    "start": batch.start,
+                    "ledger": at,
+                },
+            )
+            refused[batch.source] = at
+            await self.forget([batch.source])
+            await batch.refuse(at)
+        return [batch for batch in batches if batch.source not in refused]
+
+    def _drop(self, sources: Collection[Source]) -> None:
+        kept = deque(batch for batch in self._waiting if batch.source not in sources)
+        self._note(sum(len(batch.entries) + 1 for batch in kept) - self._waiting_records)
+        self._waiting = kept
+
+    def _note(self, more: int) -> None:
+        self._waiting_records += more
+        metrics.WAITING.labels(self._shard).set(self._waiting_records)
+
+
+def _named(moved: Mapping[str, int | None]) -> list[tuple[list[str], int | None]]:
+    return [(identity.split(":"), at) for identity, at in moved.items()]
+
+
+def _count(batches: Sequence[Taken]) -> None:
+    outcomes = dict.fromkeys(Outcome, 0)
+    other_lane = 0
+    for batch in batches:
+        other_lane += batch.other_lane
+        for entry in batch.entries:
+            outcomes[entry.outcome] += 1
+            if entry.reason is not None:
+                metrics.DEAD_LETTERS.labels(entry.reason).inc()
+    for outcome, count in outcomes.items():
+        if count:
+            metrics.TRIGGERS.labels(outcome.value).inc(count)
+    metrics.OTHER_LANE.inc(other_lane)

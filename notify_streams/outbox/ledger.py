@@ -1,0 +1,86 @@
+"""The ledger: one document for each role and source partition, the truth about position and the sums that must close.
+
+``next_offset = first_offset + taken + other_lane + holes`` and ``taken = notified + forwarded + repartitioned + dead + duplicate``.
+`holes` are positions without a record: compaction, transaction markers, records of an aborted transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import pymongo
+from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError, PyMongoError
+
+from notify_streams.errors import StoreUnavailable
+from notify_streams.outbox.flush import COUNTED, ledger_id
+from notify_streams.stores.shards import LEDGER
+
+if TYPE_CHECKING:
+    from notify_streams.stores.shards import Shards
+
+Source = tuple[str, int]
+
+_ZEROES: Final = dict.fromkeys(("taken", "other_lane", "holes", *COUNTED.values()), 0)
+_DUPLICATE_KEY: Final = 11000
+
+
+def sums_close(document: Mapping[str, Any]) -> bool:
+    """Whether one ledger document adds up."""
+    moved = document["taken"] + document["other_lane"] + document["holes"]
+    outcomes = sum(document[name] for name in COUNTED.values())
+    return bool(document["next_offset"] == document["first_offset"] + moved and document["taken"] == outcomes)
+
+
+class Ledger:
+    """Reads and opens ledger documents of one role; only `transaction` moves them."""
+
+    def __init__(self, shards: Shards, role: str, timeout_s: float) -> None:
+        self._shards = shards
+        self._role = role
+        self._timeout_s = timeout_s
+
+    async def open(self, first: Mapping[Source, int]) -> dict[Source, int]:
+        """The position to read from for each source, beginning a ledger at the given position where there is none.
+
+        Raises:
+            StoreUnavailable: a shard does not answer.
+        """
+        by_shard: dict[int, list[Source]] = {}
+        for source in first:
+            by_shard.setdefault(self._shards.of(source[1]), []).append(source)
+        positions: dict[Source, int] = {}
+        for shard, sources in by_shard.items():
+            positions |= await self._open(shard, sources, first)
+        return positions
+
+    async def _open(self, shard: int, sources: Sequence[Source], first: Mapping[Source, int]) -> dict[Source, int]:
+        collection = self._shards.database(shard)[LEDGER]
+        named = {ledger_id(self._role, *source): source for source in sources}
+        query = {"_id": {"$in": list(named)}, "bucket": {"$in": sorted({source[1] for source in sources})}}
+        try:
+            with pymongo.timeout(self._timeout_s):
+                found = {named[one["_id"]]: one["next_offset"] async for one in collection.find(query)}
+                missing = [source for source in sources if source not in found]
+                if missing:
+                    await self._begin(collection, missing, first)
+                    found |= {named[one["_id"]]: one["next_offset"] async for one in collection.find(query)}
+        except PyMongoError as error:
+            raise StoreUnavailable(f"shard {shard}: {type(error).__name__}") from error
+        return found
+
+    async def _begin(self, collection: Any, sources: Sequence[Source], first: Mapping[Source, int]) -> None:
+        begun = []
+        for source in sources:
+            topic, partition = source
+            fields = _ZEROES | {"role": self._role, "topic": topic, "partition": partition}
+            fields |= {"first_offset": first[source], "next_offset": first[source]}
+            identity = {"_id": ledger_id(self._role, topic, partition), "bucket": partition}
+            begun.append(UpdateOne(identity, {"$setOnInsert": fields}, upsert=True))
+        try:
+            await collection.bulk_write(begun, ordered=False)
+        except BulkWriteError as error:
+            # Two workers may begin the same ledger at once; the document is there, which is all that was wanted.
+            if any(one.get("code") != _DUPLICATE_KEY for one in error.details.get("writeErrors", ())):
+                raise

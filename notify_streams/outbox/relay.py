@@ -1,0 +1,116 @@
+"""The relay: publishes rows that a crash left behind.
+
+A new owner of a bucket drains it before it processes anything new there, so order per user holds; a sweep catches what a failed
+publication left. A row may be published twice (a crash between publication and deletion), always with the same ids.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import pymongo
+from pymongo.errors import PyMongoError
+
+from notify_streams import metrics
+from notify_streams.errors import StoreUnavailable
+from notify_streams.outbox.flush import Packed, Row
+from notify_streams.outbox.publisher import publish
+from notify_streams.outbox.rows import backlog_range, created_ms
+from notify_streams.stores.shards import OUTBOX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from notify_streams.outbox.publisher import Producer
+    from notify_streams.stores.shards import Shards
+
+log = logging.getLogger(__name__)
+
+_unpack: Final = msgspec.msgpack.Decoder(list[Packed]).decode
+#: Rows read at once: each may be 8 MB.
+_AT_ONCE: Final = 4
+
+
+class Relay:
+    """One role's view of the outbox rows in its buckets."""
+
+    def __init__(self, role: str, shards: Shards, producer: Producer, timeout_s: float) -> None:
+        self._role = role
+        self._shards = shards
+        self._producer = producer
+        self._timeout_s = timeout_s
+
+    async def drain(self, buckets: Iterable[int], *, older_than_ms: int = 0, but: frozenset[str] = frozenset()) -> int:
+        """Publish and delete what waits in `buckets`, oldest first; returns how many rows that were.
+
+        `older_than_ms` spares rows that their writer may be publishing right now, `but` the flush ids that this worker is at.
+
+        Raises:
+            StoreUnavailable: the shard does not answer.
+            Exception: what the producer raised.
+        """
+        return sum([await self._drain_bucket(bucket, older_than_ms, but) for bucket in sorted(set(buckets))])
+
+    async def _drain_bucket(self, bucket: int, older_than_ms: int, but: frozenset[str]) -> int:
+        published = 0
+        after = ""
+        while rows := await self._read(bucket, after):
+            after = rows[-1]["_id"]
+            newest_ms = time.time_ns() // 1_000_000 - older_than_ms
+            due = [row for row in rows if created_ms(row["_id"]) <= newest_ms and row["_id"].split(":")[2] not in but]
+            if not due:
+                continue
+            await publish(self._producer, [Row(row["topic"], bucket, _unpack(row["records"]), row) for row in due])
+            await self._delete(bucket, [row["_id"] for row in due])
+            published += len(due)
+            metrics.RELAYED.inc(len(due))
+            log.info("rows relayed", extra={"action": "relay", "bucket": bucket, "rows": len(due)})
+        return published
+
+    async def _read(self, bucket: int, after: str) -> list[dict[str, Any]]:
+        bounds = backlog_range(self._role, bucket)
+        if after:
+            bounds = {"$gt": after, "$lt": bounds["$lt"]}
+        collection = self._shards.collection(OUTBOX, bucket)
+        try:
+            with pymongo.timeout(self._timeout_s):
+                return await collection.find({"bucket": bucket, "_id": bounds}).sort("_id", 1).limit(_AT_ONCE).to_list()
+        except PyMongoError as error:
+            raise StoreUnavailable(f"outbox of bucket {bucket}: {type(error).__name__}") from error
+
+    async def _delete(self, bucket: int, identities: list[str]) -> None:
+        try:
+            with pymongo.timeout(self._timeout_s):
+                await self._shards.collection(OUTBOX, bucket).delete_many(
+                    {"bucket": bucket, "_id": {"$in": identities}}
+                )
+        except PyMongoError as error:
+            raise StoreUnavailable(f"outbox of bucket {bucket}: {type(error).__name__}") from error
+
+    async def waiting(self, buckets: Iterable[int]) -> tuple[int, float]:
+        """Rows that wait in `buckets` and the age of the oldest in seconds (0.0 where there is none).
+
+        Raises:
+            StoreUnavailable: a shard does not answer.
+        """
+        count = 0
+        oldest_ms: int | None = None
+        for bucket in buckets:
+            query = {"bucket": bucket, "_id": backlog_range(self._role, bucket)}
+            try:
+                with pymongo.timeout(self._timeout_s):
+                    collection = self._shards.collection(OUTBOX, bucket)
+                    first = await collection.find_one(query, {"_id": 1}, sort=[("_id", 1)])
+                    if first is None:
+                        continue
+                    count += await collection.count_documents(query)
+            except PyMongoError as error:
+                raise StoreUnavailable(f"outbox of bucket {bucket}: {type(error).__name__}") from error
+            written = created_ms(first["_id"])
+            oldest_ms = written if oldest_ms is None else min(oldest_ms, written)
+        if oldest_ms is None:
+            return 0, 0.0
+        return count, max(0.0, time.time() - oldest_ms / 1000)

@@ -1,0 +1,32 @@
+"""Ids of outbox rows: role, bucket, then a flush id that grows with time, so that one range of `_id` is one worker's backlog in order."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Final
+
+_ROLE_END: Final = ":"
+#: The character after `_ROLE_END`: an exclusive upper bound of everything that begins with it.
+_AFTER: Final = ";"
+
+
+def new_flush_id(now_ns: int | None = None) -> str:
+    """Grows with time within a process and, as far as clocks agree, between processes; never repeats."""
+    moment = time.time_ns() if now_ns is None else now_ns
+    return f"{moment:016x}{os.urandom(4).hex()}"
+
+
+def row_id(role: str, bucket: int, flush_id: str, number: int) -> str:
+    return f"{role}{_ROLE_END}{bucket:06d}{_ROLE_END}{flush_id}{_ROLE_END}{number:05d}"
+
+
+def backlog_range(role: str, bucket: int) -> dict[str, str]:
+    """A condition on `_id` for all rows of one role's bucket."""
+    start = f"{role}{_ROLE_END}{bucket:06d}"
+    return {"$gte": start + _ROLE_END, "$lt": start + _AFTER}
+
+
+def created_ms(identity: str) -> int:
+    """When a row was written, by its writer's clock, in epoch milliseconds."""
+    return int(identity.split(_ROLE_END)[2][:16], 16) // 1_000_000

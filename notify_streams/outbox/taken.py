@@ -1,0 +1,81 @@
+"""What became of one batch of records: an entry for each trigger that this lane took, and counts for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from notify_streams.records.reasons import Outcome
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class SourceRecord(Protocol):
+    """A record as the transport delivers it."""
+
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Headers: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+
+
+#: One record that is to be published: topic, partition, key, value, headers.
+Output = tuple[str, int, bytes | None, bytes, Headers]
+
+
+class Entry:
+    """One trigger's outcome with everything that must be written for it to hold."""
+
+    __slots__ = ("document", "fingerprint", "outcome", "outputs", "reason", "record")
+
+    def __init__(
+        self,
+        outcome: Outcome,
+        record: SourceRecord,
+        outputs: Sequence[Output] = (),
+        *,
+        document: dict[str, Any] | None = None,
+        fingerprint: int = 0,
+        reason: str | None = None,
+    ) -> None:
+        self.outcome = outcome
+        self.record = record
+        self.outputs = outputs
+        #: The notification, where the outcome is ``notified``.
+        self.document = document
+        #: Equal for equal content; tells a repeat from a conflict.
+        self.fingerprint = fingerprint
+        #: Why it is a dead letter.
+        self.reason = reason
+
+
+@dataclass(slots=True, eq=False)
+class Taken:
+    """One decided batch: positions [`start`, `end`) of one source partition."""
+
+    topic: str
+    partition: int
+    #: Positions, not offsets: compaction and transaction markers leave holes between records, never between positions.
+    start: int
+    end: int
+    entries: list[Entry]
+    other_lane: int
+    #: Called when everything is durable and published.
+    acknowledge: Callable[[], Awaitable[object]]
+    #: Called with the position to read again from, when the ledger refused the batch.
+    refuse: Callable[[int], Awaitable[object]]
+    holes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.holes = self.end - self.start - len(self.entries) - self.other_lane
+
+    @property
+    def source(self) -> tuple[str, int]:
+        return self.topic, self.partition

@@ -1,0 +1,168 @@
+"""One flush as one single-shard MongoDB transaction, fenced by the ledger.
+
+A flush either holds as a whole or changes nothing. Whatever the driver reports (a lost connection, an unknown commit result, a new
+primary), the ledger's `last_flush` tells whether it held.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pymongo
+from pymongo import DeleteMany, InsertOne, UpdateOne
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    DuplicateKeyError,
+    ExecutionTimeout,
+    OperationFailure,
+    PyMongoError,
+)
+from pymongo.read_concern import ReadConcern
+
+from notify_streams.errors import NotifyError, StoreUnavailable
+from notify_streams.failpoints import reach
+from notify_streams.stores.shards import DURABLE, LEDGER, NOTIFICATIONS, OUTBOX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from pymongo.asynchronous.client_session import AsyncClientSession
+
+    from notify_streams.outbox.flush import Flush, LedgerStep
+    from notify_streams.stores.shards import Shards
+
+_DUPLICATE_KEY: Final = 11000
+_SNAPSHOT: Final = ReadConcern("snapshot")
+
+
+class Repeats(NotifyError):
+    """Some notifications exist already; nothing was written. Classify the repeats and flush again."""
+
+
+class Mismatch(NotifyError):
+    """The ledger is not where the flush begins; nothing was written. `behind` maps the ledger ids to their `next_offset`."""
+
+    def __init__(self, moved: Mapping[str, int | None]) -> None:
+        super().__init__(f"the ledger has moved: {dict(moved)}")
+        self.moved = moved
+
+
+class FlushStore:
+    """What a flush needs of one shard."""
+
+    def __init__(self, shards: Shards, shard: int, timeout_s: float) -> None:
+        self._shards = shards
+        self._shard = shard
+        self._timeout_s = timeout_s
+
+    async def write(self, flush: Flush, published: Sequence[Mapping[str, Any]]) -> None:
+        """Write `flush` and delete the rows in `published` (filters), all or nothing.
+
+        Raises:
+            Repeats: a notification exists already.
+            Mismatch: the ledger is elsewhere.
+            StoreUnavailable: it is not known whether the flush held; ask `holds`.
+        """
+
+        async def body(session: AsyncClientSession) -> None:
+            await self._body(session, flush, published)
+
+        try:
+            reach("before_transaction")
+            with pymongo.timeout(self._timeout_s):
+                async with self._shards.client(self._shard).start_session() as session:
+                    await session.with_transaction(body, read_concern=_SNAPSHOT, write_concern=DURABLE)
+        except (DuplicateKeyError, BulkWriteError) as error:
+            if _is_repeat(error):
+                raise Repeats from error
+            raise StoreUnavailable(f"shard {self._shard}: {type(error).__name__}") from error
+        except (ConnectionFailure, ExecutionTimeout, OperationFailure, PyMongoError) as error:
+            raise StoreUnavailable(f"shard {self._shard}: {type(error).__name__}: {error}"[:500]) from error
+
+    async def _body(self, session: AsyncClientSession, flush: Flush, published: Sequence[Mapping[str, Any]]) -> None:
+        database = self._shards.database(self._shard)
+        steps = [_step(step, flush.id) for step in flush.steps]
+        result = await database[LEDGER].bulk_write(steps, ordered=False, session=session)
+        if result.matched_count != len(steps):
+            raise Mismatch(await self._positions(flush.steps, session))
+        reach("inside_transaction")
+        if flush.notifications:
+            await database[NOTIFICATIONS].insert_many(flush.notifications, ordered=True, session=session)
+        rows: list[InsertOne[Any] | DeleteMany] = [InsertOne(row.document) for row in flush.rows]
+        rows += [DeleteMany(condition) for condition in published]
+        if rows:
+            await database[OUTBOX].bulk_write(rows, ordered=False, session=session)
+
+    async def _positions(self, steps: Sequence[LedgerStep], session: AsyncClientSession) -> dict[str, int | None]:
+        """`next_offset` of the steps that do not begin where their ledger is."""
+        wanted = {step.id: step for step in steps}
+        found: dict[str, int | None] = dict.fromkeys(wanted)
+        query = {"_id": {"$in": list(wanted)}, "bucket": {"$in": sorted({step.bucket for step in steps})}}
+        async for document in self._shards.database(self._shard)[LEDGER].find(query, session=session):
+            found[document["_id"]] = document["next_offset"]
+        return {identity: at for identity, at in found.items() if at != wanted[identity].start}
+
+    async def holds(self, flush: Flush) -> bool:
+        """Whether `flush` was committed: its ledger documents say that it was the last to move them.
+
+        Raises:
+            StoreUnavailable: the shard does not answer.
+        """
+        step = flush.steps[0]
+        try:
+            with pymongo.timeout(self._timeout_s):
+                document = await self._shards.database(self._shard)[LEDGER].find_one(
+                    {"_id": step.id, "bucket": step.bucket}
+                )
+        except PyMongoError as error:
+            raise StoreUnavailable(f"shard {self._shard}: {type(error).__name__}") from error
+        return document is not None and document.get("last_flush") == flush.id
+
+    async def known(self, notifications: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+        """Fingerprints of those of `notifications` that exist already."""
+        wanted: dict[int, list[str]] = {}
+        for document in notifications:
+            wanted.setdefault(document["bucket"], []).append(document["_id"])
+        known = {}
+        collection = self._shards.database(self._shard)[NOTIFICATIONS]
+        try:
+            with pymongo.timeout(self._timeout_s):
+                for bucket, identities in wanted.items():
+                    query = {"bucket": bucket, "_id": {"$in": identities}}
+                    async for document in collection.find(query, {"fingerprint": 1}):
+                        known[document["_id"]] = document["fingerprint"]
+        except PyMongoError as error:
+            raise StoreUnavailable(f"shard {self._shard}: {type(error).__name__}") from error
+        return known
+
+    async def delete_rows(self, published: Sequence[Mapping[str, Any]]) -> None:
+        """Delete published rows outside a flush: what an idle worker does.
+
+        Raises:
+            StoreUnavailable: the shard does not answer; the rows stay.
+        """
+        reach("before_row_deletion")
+        try:
+            with pymongo.timeout(self._timeout_s):
+                for condition in published:
+                    await self._shards.database(self._shard)[OUTBOX].delete_many(condition)
+        except PyMongoError as error:
+            raise StoreUnavailable(f"shard {self._shard}: {type(error).__name__}") from error
+
+
+def _step(step: LedgerStep, flush_id: str) -> UpdateOne:
+    return UpdateOne(
+        {"_id": step.id, "bucket": step.bucket, "next_offset": step.start},
+        {
+            "$set": {"next_offset": step.end, "last_flush": flush_id},
+            "$inc": {name: count for name, count in step.counts.items() if count},
+        },
+    )
+
+
+def _is_repeat(error: PyMongoError) -> bool:
+    if isinstance(error, DuplicateKeyError):
+        return True
+    details = getattr(error, "details", None) or {}
+    return any(one.get("code") == _DUPLICATE_KEY for one in details.get("writeErrors", ()))
