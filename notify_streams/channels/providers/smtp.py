@@ -101,10 +101,11 @@ class _Call:
             encoding, options = "utf-8", ["SMTPUTF8", "BODY=8BITMIME"]
         elif not connection.supports_extension("8bitmime"):
             options = []
-        await connection.mail(self._sender, options=options, encoding=encoding)
-        await connection.rcpt(to, encoding=encoding)
+        # The whole call has one timeout; one a command would only cost.
+        await connection.mail(self._sender, options=options, encoding=encoding, timeout=None)
+        await connection.rcpt(to, encoding=encoding, timeout=None)
         self.content_begun = True
-        reply = await connection.data(self._mail)
+        reply = await connection.data(self._mail, timeout=None)
         return Result(
             outcome=Outcome.ACCEPTED,
             provider=Smtp.name,

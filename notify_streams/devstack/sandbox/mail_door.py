@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from email.header import decode_header, make_header
 from email.parser import BytesHeaderParser
-from email.policy import default
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
@@ -13,7 +13,7 @@ from notify_streams.devstack.sandbox.behaviour import Fate
 from notify_streams.devstack.sandbox.desk import Desk, Incoming
 
 _MARK = "x-notify-"
-_headers = BytesHeaderParser(policy=default)
+_headers = BytesHeaderParser()
 
 
 def mail_protocol(desk: Desk) -> asyncio.Protocol:
@@ -51,7 +51,7 @@ class MailDoor:
         content = envelope.content
         mail = _headers.parsebytes(content if isinstance(content, bytes) else b"")
         marks = {
-            name.lower().removeprefix(_MARK).replace("-", "_"): str(text)
+            name.lower().removeprefix(_MARK).replace("-", "_"): _decoded(str(text))
             for name, text in mail.items()
             if name.lower().startswith(_MARK)
         }
@@ -70,3 +70,7 @@ class MailDoor:
         if isinstance(server.transport, asyncio.WriteTransport):
             server.transport.abort()
         return "421 4.3.2 Closing"
+
+
+def _decoded(text: str) -> str:
+    return str(make_header(decode_header(text))) if "=?" in text else text

@@ -71,6 +71,9 @@ class SandboxProcess:
     def accepted(self, delivery_id: str) -> list[Accepted]:
         return [line for line in read_record(self.record) if line.delivery_id == delivery_id]
 
+    def all_accepted(self) -> list[str]:
+        return [line.delivery_id for line in read_record(self.record)]
+
 
 @pytest.fixture(scope="session")
 async def one_sandbox(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[SandboxProcess]:

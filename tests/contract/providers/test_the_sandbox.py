@@ -1,0 +1,131 @@
+"""What tests and the audit rely on in the sandbox itself."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import pytest
+
+from notify_streams.channels.providers import Outcome, provider_for
+
+
+async def test_health_names_the_ports_and_counts_what_happened(own_sandbox: Any, outbox_of: Any):
+    provider = provider_for("push", own_sandbox.config())
+    await provider.start()
+    await provider.send(outbox_of("push").message())
+    await provider.close()
+    async with aiohttp.request("GET", f"{own_sandbox.url}/health") as answer:
+        assert await answer.json() == {
+            "healthy": True,
+            "ports": own_sandbox.ports,
+            "messages": {"fcm": {"accept": 1}},
+        }
+
+
+async def test_everything_that_was_answered_survives_a_kill_under_load(own_sandbox: Any, outbox_of: Any):
+    outbox = outbox_of("push")
+    provider = provider_for("push", own_sandbox.config(max_in_flight=50, timeout_s=2.0))
+    await provider.start()
+    confirmed: set[str] = set()
+    enough = asyncio.Event()
+
+    async def send_until_it_fails() -> None:
+        while True:
+            message = outbox.message()
+            if (await provider.send(message)).outcome is not Outcome.ACCEPTED:
+                return
+            confirmed.add(message.delivery_id)
+            if len(confirmed) >= 300:
+                enough.set()
+
+    senders = [asyncio.create_task(send_until_it_fails()) for _ in range(50)]
+    await asyncio.wait_for(enough.wait(), 30)
+    await own_sandbox.kill()
+    await asyncio.gather(*senders)
+    await own_sandbox.start()
+    after = outbox.message()
+    assert (await provider.send(after)).outcome is Outcome.ACCEPTED
+    await provider.close()
+
+    recorded = own_sandbox.all_accepted()
+    assert len(recorded) == len(set(recorded))
+    assert confirmed | {after.delivery_id} <= set(recorded)
+
+
+async def test_a_call_that_was_given_up_is_accepted_all_the_same(sandbox: Any, outbox_of: Any):
+    await sandbox.control(provider="fcm", latency_ms=500)
+    provider = provider_for("push", sandbox.config(timeout_s=0.2))
+    await provider.start()
+    message = outbox_of("push").message()
+    result = await provider.send(message)
+    assert (result.outcome, result.maybe_accepted) == (Outcome.RETRY, True)
+    async with asyncio.timeout(10):
+        while not sandbox.accepted(message.delivery_id):  # noqa: ASYNC110: another process writes it
+            await asyncio.sleep(0.05)
+    await provider.close()
+
+
+async def test_orders_that_make_no_sense_are_refused_with_a_reason(sandbox: Any):
+    async with aiohttp.request("POST", f"{sandbox.url}/control", data=b'{"provider": "fax"}') as answer:
+        assert answer.status == 400
+        assert "fax" in (await answer.json())["error"]
+
+
+@pytest.mark.parametrize(
+    ("to", "but", "code"),
+    [
+        ("not-a-number", {}, "21211"),
+        ("+12025550100", {"body": "x" * 1700}, "21617"),
+    ],
+)
+async def test_twilio_refuses_what_the_real_one_refuses(
+    sandbox: Any, outbox_of: Any, to: str, but: dict[str, Any], code: str
+):
+    provider = provider_for("sms", sandbox.config())
+    await provider.start()
+    result = await provider.send(outbox_of("sms").message(to=to, **but))
+    await provider.close()
+    assert (result.outcome, result.code) == (Outcome.REJECTED, code)
+    assert to not in repr(result)
+
+
+async def test_a_broken_source_of_access_tokens_sends_nothing(sandbox: Any, outbox_of: Any):
+    async def broken() -> str:
+        raise LookupError("secret-key")
+
+    provider = provider_for("push", sandbox.config(fcm_token=broken))
+    await provider.start()
+    result = await provider.send(outbox_of("push").message())
+    await provider.close()
+    assert (result.outcome, result.maybe_accepted) == (Outcome.RETRY, False)
+    assert "secret" not in repr(result)
+
+
+async def test_a_wrong_login_keeps_the_message_for_later(sandbox: Any, outbox_of: Any):
+    message = outbox_of("sms").message()
+    provider = provider_for("sms", sandbox.config(twilio_secret=""))
+    await provider.start()
+    result = await provider.send(message)
+    await provider.close()
+    assert (result.outcome, result.code) == (Outcome.RETRY, "20003")
+    assert sandbox.accepted(message.delivery_id) == []
+
+
+@pytest.mark.parametrize("to", ["a@b.example\r\nRCPT TO:<c@d.example>", "A <a@b.example>", "nobody"])
+async def test_what_is_not_one_address_never_reaches_the_mail_server(sandbox: Any, outbox_of: Any, to: str):
+    provider = provider_for("email", sandbox.config())
+    await provider.start()
+    result = await provider.send(outbox_of("email").message(to=to))
+    await provider.close()
+    assert (result.outcome, result.code) == (Outcome.REJECTED, "address")
+
+
+async def test_an_international_address_and_subject_arrive(sandbox: Any, outbox_of: Any):
+    message = outbox_of("email").message(to="jörg@müller.example", title="Zahlung über 12 €", delivery_id="größe-1")
+    provider = provider_for("email", sandbox.config())
+    await provider.start()
+    assert (await provider.send(message)).outcome is Outcome.ACCEPTED
+    await provider.close()
+    assert len(sandbox.accepted("größe-1")) == 1

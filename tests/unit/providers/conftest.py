@@ -1,0 +1,28 @@
+"""One builder for the messages of these tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from notify_streams.channels.providers import Outgoing
+
+
+@pytest.fixture
+def an_outgoing() -> Callable[..., Outgoing]:
+    def build(**but: Any) -> Outgoing:
+        return Outgoing(
+            **{
+                "delivery_id": "d-1",
+                "notification_id": "n-1",
+                "channel": "push",
+                "to": "token-1",
+                "title": "Payment received",
+                "body": "12.50 EUR have arrived.",
+                **but,
+            }
+        )
+
+    return build

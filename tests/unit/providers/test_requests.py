@@ -1,0 +1,111 @@
+"""The requests to FCM and Twilio have the shapes that their documentation gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from notify_streams.channels.providers import Outgoing, ProviderConfig, provider_for
+from notify_streams.channels.providers.fcm import fcm_request
+from notify_streams.channels.providers.twilio import twilio_form
+
+NOW_MS = 1_764_000_000_000
+Builder = Callable[..., Outgoing]
+
+
+def test_a_push_carries_token_text_marks_and_lifetime(an_outgoing: Builder):
+    message = an_outgoing(
+        attempt=2, critical=True, possible_duplicate=True, collapse_key="k", expires_at_ms=NOW_MS + 90_500
+    )
+    assert fcm_request(message, NOW_MS) == {
+        "message": {
+            "token": "token-1",
+            "notification": {"title": "Payment received", "body": "12.50 EUR have arrived."},
+            "data": {
+                "delivery_id": "d-1",
+                "notification_id": "n-1",
+                "attempt": "2",
+                "possible_duplicate": "1",
+                "critical": "1",
+            },
+            "android": {"priority": "HIGH", "ttl": "90s", "collapse_key": "k"},
+        }
+    }
+
+
+def test_the_data_of_a_push_is_text_throughout(an_outgoing: Builder):
+    data = fcm_request(an_outgoing(data={"amount": 12.5, "items": ["a"], "name": "x", "none": None}), NOW_MS)
+    sent = data["message"]["data"]
+    assert {name: sent[name] for name in ("amount", "items", "name", "none")} == {
+        "amount": "12.5",
+        "items": '["a"]',
+        "name": "x",
+        "none": "null",
+    }
+
+
+def test_data_can_neither_forge_the_marks_nor_use_words_that_fcm_keeps(an_outgoing: Builder):
+    data = fcm_request(an_outgoing(data={"delivery_id": "forged", "from": "Ann", "google.x": "y"}), NOW_MS)
+    sent = data["message"]["data"]
+    assert sent["delivery_id"] == "d-1"
+    assert sent["data_from"] == "Ann"
+    assert "from" not in sent and "google.x" not in sent
+
+
+@pytest.mark.parametrize(
+    ("expires_at_ms", "ttl"),
+    [(None, None), (NOW_MS - 1, "0s"), (NOW_MS + 1999, "1s"), (NOW_MS * 2, "2419200s")],
+    ids=["never", "past", "rounded down", "longest"],
+)
+def test_the_lifetime_of_a_push_stays_within_the_limits(
+    an_outgoing: Builder, expires_at_ms: int | None, ttl: str | None
+):
+    assert fcm_request(an_outgoing(expires_at_ms=expires_at_ms), NOW_MS)["message"]["android"].get("ttl") == ttl
+
+
+def test_an_sms_carries_number_text_and_a_callback_with_the_marks(an_outgoing: Builder):
+    message = an_outgoing(channel="sms", to="+12025550100", possible_duplicate=True, expires_at_ms=NOW_MS + 60_000)
+    form = twilio_form(message, "+15550000000", "https://r.example/receipts?region=us", NOW_MS)
+    callback = urlsplit(form.pop("StatusCallback"))
+    assert form == {
+        "To": "+12025550100",
+        "From": "+15550000000",
+        "Body": "Payment received\n12.50 EUR have arrived.",
+        "ValidityPeriod": "60",
+    }
+    assert callback._replace(query="").geturl() == "https://r.example/receipts"
+    assert parse_qs(callback.query) == {
+        "region": ["us"],
+        "delivery_id": ["d-1"],
+        "notification_id": ["n-1"],
+        "attempt": ["1"],
+        "possible_duplicate": ["1"],
+    }
+
+
+def test_a_messaging_service_sends_in_its_own_name(an_outgoing: Builder):
+    form = twilio_form(an_outgoing(title=None), "MG123", "https://r.example/", NOW_MS)
+    assert form["MessagingServiceSid"] == "MG123"
+    assert "From" not in form
+    assert form["Body"] == "12.50 EUR have arrived."
+
+
+def test_no_credential_shows_in_the_configuration():
+    config = ProviderConfig(
+        fcm="http://f", twilio="http://t", smtp="smtp://s", twilio_secret="hush", smtp_password="sh"
+    )
+    assert "hush" not in repr(config) and "sh'" not in repr(config)
+
+
+@pytest.mark.parametrize("channel", ["fax", "cric_push", ""])
+def test_an_unknown_channel_is_refused_by_name(channel: str):
+    with pytest.raises(ValueError, match="push, sms, email"):
+        provider_for(channel, ProviderConfig(fcm="http://f", twilio="http://t", smtp="smtp://s"))
+
+
+@pytest.mark.parametrize("url", ["http://mail:25", "mail:25", "smtp://"])
+def test_an_smtp_url_that_is_none_is_refused_at_once(url: str):
+    with pytest.raises(ValueError, match="smtp URL"):
+        provider_for("email", ProviderConfig(fcm="http://f", twilio="http://t", smtp=url))
