@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -13,7 +14,7 @@ from notify_streams.outbox.taken import Entry
 from notify_streams.records.reasons import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from notify_streams.outbox.taken import Headers, Output, Taken
 
@@ -93,13 +94,17 @@ def plan_flush(flush_id: str, role: str, batches: Sequence[Taken], now: datetime
     return Flush(flush_id, notifications, rows, list(_steps(role, batches)))
 
 
+#: What an entry becomes whose id was used before for something else; called with the source's topic and partition.
+OnConflict = Callable[[Entry, str, int], Entry]
+
+
 class Known(Protocol):
     """Fingerprints of notifications that are known to exist, by id."""
 
     def get(self, identity: str, /) -> int | None: ...
 
 
-def drop_repeats(batches: Iterable[Taken], known: Known, on_conflict: Callable[[Entry], Entry]) -> None:
+def drop_repeats(batches: Iterable[Taken], known: Known, on_conflict: OnConflict) -> None:
     """Turn each entry whose notification is in `known` (id -> fingerprint), or stands earlier in `batches`, into what it is.
 
     Same content: `duplicate`. Other content: what `on_conflict` makes of it. Changes the batches' entries in place.
@@ -118,7 +123,7 @@ def drop_repeats(batches: Iterable[Taken], known: Known, on_conflict: Callable[[
             elif before == entry.fingerprint:
                 batch.entries[place] = Entry(Outcome.DUPLICATE, entry.record)
             else:
-                batch.entries[place] = on_conflict(entry)
+                batch.entries[place] = on_conflict(entry, batch.topic, batch.partition)
 
 
 def _steps(role: str, batches: Sequence[Taken]) -> Iterable[LedgerStep]:

@@ -21,14 +21,15 @@ from notify_streams.outbox.recent import Recent
 from notify_streams.outbox.rows import new_flush_id
 from notify_streams.outbox.transaction import Mismatch, Repeats
 from notify_streams.records.reasons import Outcome
+from notify_streams.stores.insist import insist
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    from notify_streams.outbox.flush import Flush
+    from notify_streams.outbox.flush import Flush, OnConflict
     from notify_streams.outbox.ledger import Ledger, Source
     from notify_streams.outbox.publisher import Producer
-    from notify_streams.outbox.taken import Entry, Taken
+    from notify_streams.outbox.taken import Taken
     from notify_streams.outbox.transaction import FlushStore
     from notify_streams.settings import Outbox
 
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 2.0
+_IDLE_S: Final = 0.2
 
 
 class GroupCommit:
@@ -49,7 +51,7 @@ class GroupCommit:
         ledger: Ledger,
         producer: Producer,
         limits: Outbox,
-        on_conflict: Callable[[Entry], Entry],
+        on_conflict: OnConflict,
     ) -> None:
         self._role = role
         self._shard = shard
@@ -84,16 +86,22 @@ class GroupCommit:
     async def run(self) -> None:
         """Flush for ever. Cancelling it at any moment loses nothing."""
         while True:
+            await self._idle()
             batches = await self._gather()
             await self._flush(batches)
 
+    async def _idle(self) -> None:
+        """Published rows go with the next transaction; where none comes soon, on their own."""
+        if self._waiting or not self._published:
+            return
+        try:
+            async with asyncio.timeout(_IDLE_S), self._changed:
+                await self._changed.wait_for(lambda: self._waiting)
+        except TimeoutError:
+            await self._delete_published()
+
     async def _gather(self) -> list[Taken]:
         async with self._changed:
-            if not self._waiting and self._published:
-                try:
-                    await asyncio.wait_for(self._changed.wait_for(lambda: self._waiting), timeout=0.2)
-                except TimeoutError:
-                    await self._delete_published()
             await self._changed.wait_for(lambda: self._waiting)
             taken: list[Taken] = []
             room = self._limits.flush_records
@@ -158,20 +166,10 @@ class GroupCommit:
         self._published = []
 
     async def _holds(self, flush: Flush) -> bool:
-        while True:
-            try:
-                return await self._store.holds(flush)
-            except StoreUnavailable:
-                await asyncio.sleep(_LONGEST_PAUSE_S)
+        return await insist(self._store.holds, flush)
 
     async def _known(self, flush: Flush) -> Mapping[str, int]:
-        pause_s = _FIRST_PAUSE_S
-        while True:
-            try:
-                return await self._store.known(flush.notifications)
-            except StoreUnavailable:
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        return await insist(self._store.known, flush.notifications)
 
     async def _after_commit(self, flush: Flush, batches: Sequence[Taken]) -> None:
         self.under_way = flush.id
@@ -216,7 +214,8 @@ class GroupCommit:
                 continue
             at = by_source[batch.source]
             if at is None:  # nobody began this ledger yet
-                at = (await self._ledger.open({batch.source: batch.start}))[batch.source]
+                opened = await insist(self._ledger.open, {batch.source: batch.start})
+                at = opened[batch.source]
                 if at == batch.start:
                     continue
             metrics.FENCED.inc()
