@@ -48,6 +48,13 @@ class Desk:
         for name in PROVIDERS:
             self.order(Orders(name))
 
+    def is_dead(self, provider: ProviderName, contact: str) -> bool:
+        """For a protocol that can refuse a contact before it has the message."""
+        if contact not in self._behaviours[provider].orders.dead_tokens:
+            return False
+        self.fates[provider, Fate.DEAD.value] += 1
+        return True
+
     def failure(self, provider: ProviderName) -> Failure:
         """What a message that met FAIL is answered; 503 if the orders have been withdrawn meanwhile."""
         return self._behaviours[provider].orders.fail or Failure(503)

@@ -44,6 +44,8 @@ class MailDoor:
     ) -> str:
         if envelope.rcpt_tos:
             return "452 4.5.3 One recipient a mail"
+        if self._desk.is_dead("smtp", address):
+            return f"550 5.1.1 <{address}>: no such mailbox"
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 OK"
 
@@ -62,8 +64,8 @@ class MailDoor:
             return "451 4.3.0 The record cannot be written"
         if fate is Fate.ACCEPT:
             return "250 2.0.0 OK"
-        if fate is Fate.DEAD:
-            return f"550 5.1.1 <{to}>: no such mailbox"
+        if fate is Fate.DEAD:  # since the recipient was taken
+            return "550 5.1.1 No such mailbox"
         if fate is Fate.FAIL:
             failure = self._desk.failure("smtp")
             return f"{failure.status} {failure.status // 100}.0.0 Refused by the sandbox"
