@@ -10,6 +10,13 @@ from .driver import Producer, Transport
 from .record_batch import Record, RecordBatch
 from .send_errors import BatchNotSent, RecordTooLarge, SendError
 from .settings import TransportSettings
+from .tables.batched_table import BatchedTable, PartitionNotOwned
+from .tables.memory_store import in_memory
+from .tables.progress import Progress
+from .tables.replicated_table import ReplicatedTable
+from .tables.rocks_store import on_disk
+from .watch import ready, recovery, stuck
+from .watchdog import Stuck, Watchdog
 from .wiring import attach, batch_producer, batched_consumer, on_assigned, on_revoked
 
 __all__ = [
@@ -17,20 +24,31 @@ __all__ = [
     "BatchNotSent",
     "BatchProducer",
     "BatchedSchema",
+    "BatchedTable",
     "Consumer",
     "Outgoing",
+    "PartitionNotOwned",
     "Producer",
+    "Progress",
     "Record",
     "RecordBatch",
     "RecordTooLarge",
+    "ReplicatedTable",
     "SendError",
     "Sent",
+    "Stuck",
     "Transport",
     "TransportSettings",
+    "Watchdog",
     "attach",
     "batch_producer",
     "batched_consumer",
     "batched_topic",
+    "in_memory",
     "on_assigned",
+    "on_disk",
     "on_revoked",
+    "ready",
+    "recovery",
+    "stuck",
 ]

@@ -53,7 +53,7 @@ class BatchProducer:
     ) -> None:
         self._settings = settings or TransportSettings()
         self._config = {"bootstrap_servers": bootstrap_servers, "client_id": client_id, **(auth or {})}
-        self._producer: AIOKafkaProducer | None = None
+        self._producer: Any = None
         self._renewal = asyncio.Lock()
         self._retired: set[asyncio.Task[None]] = set()
         #: Topics that take less than the setting says, learnt from the broker's refusal.
@@ -175,7 +175,7 @@ class BatchProducer:
     async def _renew(self, failed: Any) -> None:
         """A lost batch leaves a gap in the producer's sequence numbers, which Kafka then refuses for ever."""
         async with self._renewal:
-            if failed is None or self._producer is not failed:
+            if self._producer is not failed:
                 return
             try:
                 self._producer = await self._connect()

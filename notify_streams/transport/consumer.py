@@ -22,6 +22,7 @@ from .lane import Bounds, Lane, Offer, Stretch
 from .opening import Start, settle
 from .record_batch import RecordBatch
 from .stock_delivery import deliver_stock
+from .watch import watch
 from .wiring import wiring
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class Consumer(stock.Consumer):
         self._held: set[TP] = set()
         self._opening: asyncio.Task[None] | None = None
         self._work = asyncio.Event()
+        self._resumed = False
         super().__init__(*args, **kwargs)
         self.wiring = wiring(self.app)
         self.settings = self.wiring.settings
@@ -77,11 +79,25 @@ class Consumer(stock.Consumer):
         return self._lanes
 
     @property
-    def opening(self) -> bool:
-        """Whether assigned partitions wait for recovery or for a hook."""
-        return bool(self._held) or self._opening is not None
+    def thread(self) -> FetchThread:
+        """Where fetches and commits happen."""
+        return self._thread
+
+    @property
+    def held(self) -> frozenset[TP]:
+        """Assigned partitions that are not open yet."""
+        return frozenset(self._held)
+
+    @property
+    def opened(self) -> bool:
+        """Whether the group has assigned partitions (or none) and all of them flow."""
+        return self.flow_active and self._resumed and not self._held
 
     # -- Faust's life cycle
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        self.add_future(watch(self))
 
     def resume_partitions(self, tps: Iterable[TP]) -> None:
         """Changelogs of Faust's own tables flow at once; source partitions are held until they are opened."""
@@ -95,6 +111,7 @@ class Consumer(stock.Consumer):
     def resume_flow(self) -> None:
         """Called last after a rebalance, when no queue will be cleared any more: open what is held."""
         super().resume_flow()
+        self._resumed = True
         if self._held and self._opening is None:
             self._opening = asyncio.ensure_future(self._open(frozenset(self._held)))
         self._wake()
@@ -120,6 +137,7 @@ class Consumer(stock.Consumer):
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         self._cancel_opening()
         self._lanes.clear()
+        self._resumed = False
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def on_stop(self) -> None:

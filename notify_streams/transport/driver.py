@@ -8,12 +8,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 from faust.transport.drivers import aiokafka as stock
-from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth, server_list
 from faust.types.transports import ConsumerT, ProducerT
 
 from .batch_producer import BatchProducer
 from .consumer import Consumer
-from .wiring import wiring
+from .wiring import connection, wiring
 
 
 class Producer(stock.Producer):
@@ -22,10 +21,9 @@ class Producer(stock.Producer):
     async def on_start(self) -> None:
         await super().on_start()
         declared = wiring(self.app)
-        conf = self.app.conf
-        servers = server_list(self.transport.url, stock.Transport.default_port)
-        auth = credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context)
-        declared.producer = BatchProducer(servers, declared.settings, client_id=conf.broker_client_id, auth=auth)
+        servers, auth = connection(self.app)
+        client_id = self.app.conf.broker_client_id
+        declared.producer = BatchProducer(servers, declared.settings, client_id=client_id, auth=auth)
         await declared.producer.start()
         for start, _ in declared.lifecycles:
             await start()

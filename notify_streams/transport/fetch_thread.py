@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Iterable, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -22,7 +22,7 @@ from faust.types import TP
 
 from .lane import Stretch
 from .settings import TransportSettings
-from .unpack import unpack
+from .unpack import take_fetched
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -175,9 +175,7 @@ class FetchThread(AIOKafkaConsumerThread):
                 fetcher._notify(fetcher._wait_consume_future)
                 result.check_raise()
             elif tp.topic in self.batched_topics:
-                del fetcher._records[kafka_tp]
-                stretch = self._take_in_thread(result, kafka_tp)
-                fetcher._notify(fetcher._wait_consume_future)
+                stretch = take_fetched(fetcher, kafka_tp, result)
                 if stretch is not None:
                     batched.append((tp, stretch))
             else:
@@ -188,14 +186,6 @@ class FetchThread(AIOKafkaConsumerThread):
                 if records:
                     stock[tp] = records
         return Fetched(tuple(batched), stock)
-
-    def _take_in_thread(self, result: Any, kafka_tp: TopicPartition) -> Stretch | None:
-        if not result.check_assignment(kafka_tp) or not result.has_more():
-            return None
-        state = result._assignment.state_value(kafka_tp)
-        stretch = unpack(result._partition_records, state.position)
-        state.consumed_to(stretch.end)
-        return stretch if stretch.end > stretch.start else None
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit, and say whether Kafka has it. A refused commit is tried again at the next interval.
@@ -218,16 +208,11 @@ class FetchThread(AIOKafkaConsumerThread):
     async def commit(self, offsets: Mapping[TP, int]) -> bool:
         return await self._run(self._commit(offsets))
 
-    def positions(self, tps: Iterable[TP]) -> dict[TP, tuple[int | None, int | None]]:
-        """Last known position and end of partitions, without asking Kafka. Safe from any thread."""
+    def position_now(self, tp: TP) -> int | None:
+        """The next offset to fetch, without asking Kafka; None if the partition is not assigned."""
         consumer = self._consumer
         subscription = consumer._subscription.subscription if consumer is not None else None
         assignment = subscription.assignment if subscription is not None else None
-        known: dict[TP, tuple[int | None, int | None]] = {}
-        for tp in tps:
-            if assignment is None or TopicPartition(*tp) not in assignment.tps:
-                known[tp] = (None, None)
-                continue
-            state = assignment.state_value(TopicPartition(*tp))
-            known[tp] = (state._position, state.highwater)
-        return known
+        if assignment is None or TopicPartition(*tp) not in assignment.tps:
+            return None
+        return cast("int | None", assignment.state_value(TopicPartition(*tp))._position)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from aiokafka import TopicPartition
 from aiokafka.errors import CorruptRecordException
 
 from .lane import Stretch, weight_bytes
@@ -49,6 +50,22 @@ def unpack(fetched: Any, position: int) -> Stretch:
             size += sum(map(weight_bytes, found))
         end = max(end, batch.next_offset)
     return Stretch(position, end, records, size)
+
+
+def take_fetched(fetcher: Any, tp: TopicPartition, result: Any) -> Stretch | None:
+    """Take what aiokafka's fetcher holds for a partition, move its position, and let it fetch on.
+
+    Returns:
+        None if the fetch was overtaken by a seek, a pause or a new assignment.
+    """
+    del fetcher._records[tp]
+    stretch = None
+    if result.check_assignment(tp) and result.has_more():
+        state = result._assignment.state_value(tp)
+        stretch = unpack(result._partition_records, state.position)
+        state.consumed_to(stretch.end)
+    fetcher._notify(fetcher._wait_consume_future)
+    return stretch if stretch is not None and stretch.end > stretch.start else None
 
 
 def _is_aborted(fetched: Any, batch: Any) -> bool:

@@ -6,16 +6,21 @@ In: declarations at import time. Out: one `Wiring` an app, read when the app sta
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
+from faust.transport.drivers import aiokafka as stock
+from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth, server_list
 from faust.types import TP, AppT
 
 from .settings import TransportSettings
+from .watchdog import Watchdog
 
 if TYPE_CHECKING:
     from .batch_producer import BatchProducer
     from .consumer import Consumer
+    from .tables.follower import Follower
+    from .tables.progress import Progress
 
 #: Runs to completion before the first batch of newly assigned partitions is delivered. May say where partitions
 #: start (the owner's ledger, say); for the others it is the committed offset. Called again if it raised.
@@ -24,6 +29,16 @@ AssignedHook = Callable[[frozenset[TP]], Awaitable[Mapping[TP, int] | None]]
 RevokedHook = Callable[[frozenset[TP]], None]
 #: Started with the producer, stopped after the consumer.
 Lifecycle = tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]
+
+
+class FollowedTable(Protocol):
+    """What a table shows of itself."""
+
+    name: str
+
+    @property
+    def follower(self) -> Follower: ...
+    def progress(self) -> Progress: ...
 
 
 class Wiring:
@@ -35,6 +50,8 @@ class Wiring:
         self.assigned_hooks: list[AssignedHook] = []
         self.revoked_hooks: list[RevokedHook] = []
         self.lifecycles: list[Lifecycle] = []
+        self.tables: list[FollowedTable] = []
+        self.watchdog = Watchdog()
         self.producer: BatchProducer | None = None
 
 
@@ -64,6 +81,13 @@ def on_revoked(app: AppT, hook: RevokedHook) -> RevokedHook:
     """Tell `hook(partitions)` that partitions are gone; see `RevokedHook`."""
     wiring(app).revoked_hooks.append(hook)
     return hook
+
+
+def connection(app: AppT) -> tuple[list[str], Mapping[str, Any]]:
+    """The app's bootstrap servers and credentials, as aiokafka takes them."""
+    conf = app.conf
+    servers = server_list(app.transport.url, stock.Transport.default_port)
+    return servers, credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context)
 
 
 def batch_producer(app: AppT) -> BatchProducer:

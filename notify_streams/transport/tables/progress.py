@@ -1,0 +1,55 @@
+"""How far the reading of a changelog is, as a value for logs, metrics and `/ready`.
+
+In: positions, targets and the time. Out: a frozen `Progress`. No clock of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """State of one table's recovery on this worker."""
+
+    table: str
+    #: Rows applied since the recovery began.
+    rows: int
+    #: Offsets (rows and holes) between the positions and the ends.
+    remaining: int
+    rows_per_s: float
+    #: None while nothing was read.
+    estimate_s: float | None
+    caught_up: bool
+
+    def __str__(self) -> str:
+        if self.caught_up:
+            return f"{self.table}: {self.rows} rows, caught up"
+        left = "?" if self.estimate_s is None else f"{self.estimate_s:.0f} s"
+        return f"{self.table}: {self.rows} rows, {self.remaining} to go, {self.rows_per_s:.0f}/s, about {left}"
+
+
+class Meter:
+    """Counts rows of one recovery; told the time."""
+
+    def __init__(self, table: str, now_s: float) -> None:
+        self._table = table
+        self._began_s = now_s
+        self._offsets = 0
+        self._rows = 0
+        self._last_s = now_s
+
+    def restart(self, now_s: float) -> None:
+        self._began_s = self._last_s = now_s
+        self._offsets = self._rows = 0
+
+    def read(self, rows: int, offsets: int, now_s: float) -> None:
+        self._rows += rows
+        self._offsets += offsets
+        self._last_s = now_s
+
+    def progress(self, remaining: int, caught_up: bool, now_s: float) -> Progress:
+        spent = max((self._last_s if caught_up else now_s) - self._began_s, 1e-9)
+        pace = self._offsets / spent
+        estimate = 0.0 if caught_up else remaining / pace if pace else None
+        return Progress(self._table, self._rows, remaining, self._rows / spent, estimate, caught_up)

@@ -1,0 +1,118 @@
+"""A table of which every worker holds all rows: a compacted topic, read whole and then followed.
+
+In: a topic that others write. Out: rows by key, a few milliseconds after they were written. Written by nobody here.
+A consumer without a group reads it, so that no rebalance, and no dead worker, delays an update.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from aiokafka.errors import UnknownTopicOrPartitionError
+from faust.types import TP, AppT
+
+from ..wiring import connection, on_assigned, wiring
+from .changelog_reader import ChangelogReader
+from .follower import Follower
+from .memory_store import in_memory
+from .progress import Progress
+from .store import Decode, Encode, OpenStore, Store, decode_nothing, encode_nothing
+
+
+class ReplicatedTable:
+    """Declared beside the topics, started with the app."""
+
+    def __init__(
+        self,
+        app: AppT,
+        topic: str,
+        *,
+        store: OpenStore = in_memory,
+        decode: Decode = decode_nothing,
+        encode: Encode = encode_nothing,
+        required: bool = True,
+    ) -> None:
+        """
+        Args:
+            topic: must exist when the app starts. A key must always be in the same partition.
+            required: hold the app's source partitions back until the table is caught up.
+        """
+        self.app = app
+        self.topic = self.name = topic
+        self._open_store, self._decode, self._encode = store, decode, encode
+        self._store: Store | None = None
+        self._follower: Follower | None = None
+        self._caught_up: asyncio.Future[None] | None = None
+        wiring(app).lifecycles.append((self._start, self._stop))
+        wiring(app).tables.append(self)
+        if required:
+            on_assigned(app, self._hold_back)
+
+    @property
+    def store(self) -> Store:
+        """The rows. Open from the app's start to its end."""
+        if self._store is None:
+            raise RuntimeError(f"table {self.name} starts with the app")
+        return self._store
+
+    @property
+    def follower(self) -> Follower:
+        if self._follower is None:
+            raise RuntimeError(f"table {self.name} starts with the app")
+        return self._follower
+
+    @property
+    def ready(self) -> bool:
+        """Whether the table has everything that was in the topic when the app started."""
+        return self._caught_up is not None and self._caught_up.done() and not self._caught_up.cancelled()
+
+    async def caught_up(self) -> None:
+        """Wait until the table is ready."""
+        if self._caught_up is None:
+            raise RuntimeError(f"table {self.name} starts with the app")
+        await asyncio.shield(self._caught_up)
+
+    def get(self, key: Any) -> Any:
+        """One value, or None."""
+        return self.store.get(0, key)
+
+    def get_many(self, keys: Sequence[Any]) -> list[Any]:
+        """Values in the order of `keys`, None for those that are not there; one call to the store."""
+        return self.store.get_many(0, keys)
+
+    def progress(self) -> Progress:
+        """How far the first reading is."""
+        return self.follower.progress()
+
+    async def _start(self) -> None:
+        servers, auth = connection(self.app)
+        settings = wiring(self.app).settings
+        partitions = await self._partitions(ChangelogReader(servers, self.topic, settings, auth))
+        self._store = self._open_store(self._decode, self._encode, True)
+        self._follower = Follower(self.name, self._store, lambda: ChangelogReader(servers, self.topic, settings, auth))
+        self._follower.start()
+        self._caught_up = asyncio.ensure_future(self._follower.caught_up(partitions))
+
+    async def _partitions(self, reader: ChangelogReader) -> frozenset[int]:
+        await reader.start()
+        try:
+            partitions = await reader.partitions()
+        finally:
+            await reader.stop()
+        if not partitions:
+            raise UnknownTopicOrPartitionError(f"{self.topic} does not exist: create it before the app starts")
+        return partitions
+
+    async def _stop(self) -> None:
+        if self._caught_up is not None:
+            self._caught_up.cancel()
+        if self._follower is not None:
+            await self._follower.stop()
+        if self._store is not None:
+            self._store.close()
+        self._store = self._follower = self._caught_up = None
+
+    async def _hold_back(self, tps: frozenset[TP]) -> None:
+        await self.caught_up()

@@ -1,0 +1,121 @@
+"""Rows on disk in RocksDB: a restart reads only what is new in the changelog, memory stays small.
+
+In: rows. Out: rows, and the position of each partition after a restart. One database a table and worker; the
+partition's number is the first two bytes of a key, the positions lie beside the rows and are written with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
+
+from ..record_batch import Record
+from .store import Decode, Encode, OpenStore, decode_nothing, encode_nothing
+
+POSITIONS = b"\xff\xff"
+MAX_PARTITIONS = 0xFFFF
+
+
+def on_disk(folder: Path) -> OpenStore:
+    """An `OpenStore`: rows in RocksDB, in a folder that no other process uses."""
+
+    def open_store(decode: Decode, encode: Encode, shared: bool) -> RocksStore:
+        return RocksStore(folder, decode, encode, shared=shared)
+
+    return open_store
+
+
+class RocksStore:
+    """See `Store`. A folder belongs to one process at a time. What the operating system took is kept at a SIGKILL."""
+
+    def __init__(
+        self,
+        folder: Path,
+        decode: Decode = decode_nothing,
+        encode: Encode = encode_nothing,
+        *,
+        shared: bool = False,
+        block_cache_bytes: int = 16 * 1024 * 1024,
+        write_buffer_bytes: int = 8 * 1024 * 1024,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._decode, self._encode = decode, encode
+        self._shared = shared
+        options = Options(raw_mode=True)
+        options.create_if_missing(True)
+        options.set_write_buffer_size(write_buffer_bytes)
+        options.set_max_write_buffer_number(3)
+        options.set_keep_log_file_num(2)
+        blocks = BlockBasedOptions()
+        blocks.set_block_cache(Cache(block_cache_bytes))
+        blocks.set_bloom_filter(10, False)
+        options.set_block_based_table_factory(blocks)
+        self._db = Rdict(str(folder), options)
+
+    def position(self, partition: int) -> int | None:
+        found = self._db.get(POSITIONS + _prefix(partition))
+        return int.from_bytes(found, "big") if found is not None else None
+
+    def load(self, partition: int, records: Iterable[Record], position: int) -> None:
+        changes = [(record.key, record.value) for record in records if record.key is not None]
+        if self._decode is not decode_nothing:
+            changes = [change for change in changes if self._decode(*change, partition) is not None]
+        self._apply(partition, changes, position)
+
+    def write(
+        self, partition: int, rows: Mapping[Any, Any], encoded: Sequence[tuple[bytes, bytes | None]], position: int
+    ) -> None:
+        self._apply(partition, encoded, position)
+
+    def _apply(self, partition: int, changes: Iterable[tuple[bytes, bytes | None]], position: int) -> None:
+        prefix = self._row_prefix(partition)
+        batch = WriteBatch(raw_mode=True)
+        put, delete = batch.put, batch.delete
+        for key, value in changes:
+            if value is None:
+                delete(prefix + key)
+            else:
+                put(prefix + key, value)
+        put(POSITIONS + _prefix(partition), position.to_bytes(8, "big"))
+        self._db.write(batch)
+
+    def get(self, partition: int, key: Any) -> Any:
+        return self.get_many(partition, [key])[0]
+
+    def get_many(self, partition: int, keys: Sequence[Any]) -> list[Any]:
+        prefix = self._row_prefix(partition)
+        raw = [self._encode(key, None)[0] for key in keys]
+        found: Any = self._db.get([prefix + key for key in raw])
+        if self._decode is decode_nothing:
+            return list(found)
+        return [
+            None if value is None else self._value(key, value, partition) for key, value in zip(raw, found, strict=True)
+        ]
+
+    def _value(self, key: bytes, value: bytes, partition: int) -> Any:
+        row = self._decode(key, value, partition)
+        return None if row is None else row[1]
+
+    def drop(self, partition: int) -> None:
+        """Forget a partition. A shared store keeps the rows: the partition is read again over them."""
+        if not self._shared:
+            self._db.delete_range(_prefix(partition), _prefix(partition + 1))
+        self._db.delete(POSITIONS + _prefix(partition))
+
+    def release(self, partition: int) -> None:
+        """Kept: the rows and their position are right whenever the partition comes back."""
+
+    def close(self) -> None:
+        self._db.close()
+
+    def _row_prefix(self, partition: int) -> bytes:
+        return b"" if self._shared else _prefix(partition)
+
+
+def _prefix(partition: int) -> bytes:
+    if not 0 <= partition < MAX_PARTITIONS:
+        raise ValueError(f"partition {partition} is out of range")
+    return partition.to_bytes(2, "big")

@@ -1,0 +1,46 @@
+"""A partition starts where the hook says, else where it was committed, and always where Kafka has it."""
+
+import pytest
+from faust.types import TP
+
+from notify_streams.transport.fetch_thread import Extent
+from notify_streams.transport.opening import Start, settle, starts
+
+TP0 = TP("t", 0)
+
+
+@pytest.mark.parametrize(
+    ("extent", "wanted", "expected"),
+    [
+        pytest.param(Extent(7, 0, 9), None, Start(7, 7), id="committed"),
+        pytest.param(Extent(0, 0, 9), None, Start(0, 0), id="committed at zero"),
+        pytest.param(Extent(7, 0, 9), 3, Start(3, 7), id="the hook's ledger is behind"),
+        pytest.param(Extent(7, 0, 9), 9, Start(9, 7), id="the hook's ledger is ahead"),
+        pytest.param(Extent(None, 4, 9), None, Start(4, None), id="never committed"),
+        pytest.param(Extent(3, 5, 9), None, Start(5, 3), id="deleted by retention"),
+        pytest.param(Extent(20, 0, 9), None, Start(0, None), id="the topic was recreated"),
+    ],
+)
+def test_starts(extent: Extent, wanted: int | None, expected: Start) -> None:
+    assert starts({TP0: extent}, {} if wanted is None else {TP0: wanted}, from_beginning=True) == {TP0: expected}
+
+
+def test_without_a_commit_and_from_latest_it_starts_at_the_end() -> None:
+    assert starts({TP0: Extent(None, 4, 9)}, {}, from_beginning=False) == {TP0: Start(9, None)}
+
+
+async def test_a_hook_that_fails_is_called_again() -> None:
+    calls = []
+
+    async def hook(tps: frozenset[TP]) -> dict[TP, int]:
+        calls.append(tps)
+        if len(calls) == 1:
+            raise RuntimeError("the database is away")
+        return {TP0: 3}
+
+    class Kafka:
+        async def extents(self, tps):
+            return {tp: Extent(None, 0, 9) for tp in tps}
+
+    assert await settle(frozenset([TP0]), Kafka(), [hook], True) == {TP0: Start(3, None)}
+    assert len(calls) == 2

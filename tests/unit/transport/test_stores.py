@@ -1,0 +1,89 @@
+"""Both stores keep the same promises; the one on disk also keeps its rows and positions over a restart."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from transport_builders import ARecord
+
+from notify_streams.transport.tables.memory_store import MemoryStore
+from notify_streams.transport.tables.rocks_store import RocksStore
+from notify_streams.transport.tables.store import Store
+
+Open = Callable[..., Store]
+
+
+@pytest.fixture(params=["memory", "rocks"])
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    opened = []
+
+    def open_(**options) -> Store:
+        store = MemoryStore(**options) if request.param == "memory" else RocksStore(tmp_path / "db", **options)
+        opened.append(store)
+        return store
+
+    yield open_
+    for store in opened:
+        store.close()
+
+
+def rows(**values: bytes | None) -> list[ARecord]:
+    return [ARecord(offset, key.encode(), value) for offset, (key, value) in enumerate(values.items())]
+
+
+def test_the_last_record_of_a_key_wins_and_a_tombstone_deletes(open_store: Open) -> None:
+    store = open_store()
+    store.load(0, [ARecord(0, b"a", b"1"), ARecord(1, b"a", b"2"), ARecord(2, b"b", b"1"), ARecord(3, b"b", None)], 4)
+    assert store.get_many(0, [b"a", b"b", b"c"]) == [b"2", None, None]
+    assert store.position(0) == 4
+
+
+def test_partitions_do_not_see_each_other(open_store: Open) -> None:
+    store = open_store()
+    store.load(0, rows(a=b"0"), 1)
+    store.load(1, rows(a=b"1"), 1)
+    store.drop(0)
+    assert store.position(0) is None
+    assert store.get(0, b"a") is None
+    assert store.get(1, b"a") == b"1"
+
+
+def test_a_shared_store_finds_a_key_of_any_partition(open_store: Open) -> None:
+    store = open_store(shared=True)
+    store.load(3, rows(a=b"3"), 7)
+    assert store.get(0, b"a") == b"3"
+    assert (store.position(0), store.position(3)) == (None, 7)
+
+
+def test_written_rows_are_read_and_deleted_ones_are_not(open_store: Open) -> None:
+    store = open_store()
+    store.load(0, rows(a=b"1", b=b"1"), 2)
+    store.write(0, {b"a": b"2", b"b": None}, [(b"a", b"2"), (b"b", None)], 4)
+    assert store.get_many(0, [b"a", b"b"]) == [b"2", None]
+    assert store.position(0) == 4
+
+
+def test_decode_makes_rows_and_leaves_some_out(open_store: Open) -> None:
+    def decode(key: bytes, value: bytes | None, partition: int):
+        return None if key == b"x" else (key, value and value.upper())
+
+    store = open_store(decode=decode)
+    store.load(0, rows(a=b"us", x=b"no"), 2)
+    assert store.get_many(0, [b"a", b"x"]) == [b"US", None]
+
+
+def test_rocks_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    store = RocksStore(tmp_path / "db")
+    store.load(5, rows(a=b"1"), 9)
+    store.release(5)
+    store.close()
+    again = RocksStore(tmp_path / "db")
+    assert (again.position(5), again.get(5, b"a")) == (9, b"1")
+    again.close()
+
+
+def test_memory_frees_what_it_no_longer_owns() -> None:
+    store = MemoryStore()
+    store.load(5, rows(a=b"1"), 9)
+    store.release(5)
+    assert len(store) == 0

@@ -1,0 +1,67 @@
+"""What stands still for thirty seconds is named; a stopped clock proves nothing."""
+
+import pytest
+from faust.types import TP
+
+from notify_streams.transport.watchdog import Reading, Reason, Watchdog
+
+TP0 = TP("t", 0)
+
+
+def looks(watchdog: Watchdog, readings: list[Reading], every_s: float = 5.0, recovering=()) -> list[Reason]:
+    found = ()
+    for count, reading in enumerate(readings):
+        found = watchdog.observe(count * every_s, {TP0: reading}, recovering)
+    return [stuck.reason for stuck in found]
+
+
+@pytest.mark.parametrize(
+    ("readings", "expected"),
+    [
+        pytest.param([Reading(5, 9, 5)] * 7, [Reason.NOT_PROCESSED], id="behind and still"),
+        pytest.param([Reading(5, 9, 5)] * 6, [], id="not yet thirty seconds"),
+        pytest.param([Reading(5, 5, 5)] * 20, [], id="nothing to do"),
+        pytest.param([Reading(n, 100, n) for n in range(20)], [], id="behind but moving"),
+        pytest.param([Reading(n, n, 0) for n in range(1, 9)], [Reason.NOT_COMMITTED], id="commits have stopped"),
+        pytest.param([Reading(n, n, max(n - 3, 0)) for n in range(9)], [], id="commits follow"),
+        pytest.param([Reading(4, 4, None)] * 7, [Reason.NOT_COMMITTED], id="never committed"),
+        pytest.param([Reading(None, 9, 5)] * 7, [Reason.NOT_OPENED], id="assigned, never opened"),
+        pytest.param([Reading(5, 9, 5)] * 6 + [Reading(6, 9, 6)] * 6, [], id="moved once in between"),
+    ],
+)
+def test_verdicts(readings: list[Reading], expected: list[Reason]) -> None:
+    assert looks(Watchdog(), readings) == expected
+
+
+def test_a_partition_waits_for_its_table_as_long_as_the_table_moves() -> None:
+    waiting = [Reading(None, 9, 5)] * 20
+    watchdog = Watchdog()
+    for count, reading in enumerate(waiting):
+        found = watchdog.observe(count * 5.0, {TP0: reading}, [("users", count * 5.0)])
+    assert found == ()
+
+
+def test_a_table_that_does_not_come_closer_is_stuck() -> None:
+    assert looks(Watchdog(), [Reading(None, 9, 5)] * 7, recovering=[("users", 0.0)]) == [Reason.NOT_RECOVERED]
+
+
+def test_a_process_that_was_stopped_is_not_stuck() -> None:
+    watchdog = Watchdog()
+    watchdog.observe(0.0, {TP0: Reading(5, 9, 5)})
+    assert watchdog.observe(60.0, {TP0: Reading(5, 9, 5)}) == ()
+
+
+def test_a_revoked_partition_is_forgotten() -> None:
+    watchdog = Watchdog()
+    for count in range(7):
+        watchdog.observe(count * 5.0, {TP0: Reading(5, 9, 5)})
+    assert watchdog.stuck
+    assert watchdog.observe(35.0, {}) == ()
+    assert watchdog.observe(40.0, {TP0: Reading(5, 9, 5)}) == ()
+
+
+def test_a_verdict_names_what_and_for_how_long() -> None:
+    watchdog = Watchdog()
+    for count in range(8):
+        found = watchdog.observe(count * 5.0, {TP0: Reading(5, 9, 5)})
+    assert str(found[0]) == "t-0: its end is ahead, and its position does not move (35 s)"

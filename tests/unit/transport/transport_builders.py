@@ -1,0 +1,20 @@
+"""Builders of records and stretches for the transport's unit tests."""
+
+from dataclasses import dataclass
+
+from notify_streams.transport.lane import Stretch, weight_bytes
+
+
+@dataclass(frozen=True)
+class ARecord:
+    offset: int
+    key: bytes | None = b"k"
+    value: bytes | None = b"v"
+    timestamp: int = 0
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+def a_stretch(start: int, end: int, *, holes: frozenset[int] = frozenset(), value: bytes = b"v") -> Stretch:
+    """Records at every offset of `start <= offset < end` but the holes."""
+    records = [ARecord(offset, value=value) for offset in range(start, end) if offset not in holes]
+    return Stretch(start, end, records, sum(map(weight_bytes, records)))
