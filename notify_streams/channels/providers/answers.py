@@ -29,8 +29,8 @@ class NoAnswer(msgspec.Struct, frozen=True):
 
     #: the kind of trouble; never an address
     trouble: str
-    #: the request had been begun
-    maybe_accepted: bool
+    #: the request had been begun, so that it may have been accepted
+    begun: bool
 
 
 def retry_after_s(header: str | None, now: float) -> float | None:
@@ -67,5 +67,9 @@ def refused(provider: str, answer: Answer, code: str | None) -> Result:
 def unanswered(provider: str, silence: NoAnswer) -> Result:
     """RETRY for a call that got no answer."""
     return Result(
-        outcome=Outcome.RETRY, provider=provider, detail=silence.trouble, maybe_accepted=silence.maybe_accepted
+        outcome=Outcome.RETRY,
+        provider=provider,
+        detail=silence.trouble,
+        maybe_accepted=silence.begun,
+        begun=silence.begun,
     )

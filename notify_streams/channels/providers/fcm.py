@@ -45,7 +45,7 @@ class Fcm:
             async with asyncio.timeout(self._start_within_s):
                 token = await self._token()
         except Exception as trouble:  # whatever the token's source raises, nothing was sent
-            return unanswered(self.name, NoAnswer(f"no access token: {type(trouble).__name__}", maybe_accepted=False))
+            return unanswered(self.name, NoAnswer(f"no access token: {type(trouble).__name__}", begun=False))
         answer = await self._calls.post(
             self._url,
             {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},

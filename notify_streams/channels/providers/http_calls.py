@@ -50,6 +50,6 @@ class HttpCalls:
                 )
         except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError, ValueError) as not_begun:
             # No free connection, none to be had, or (ValueError) a URL or header that cannot be sent.
-            return NoAnswer(type(not_begun).__name__, maybe_accepted=False)
+            return NoAnswer(type(not_begun).__name__, begun=False)
         except (aiohttp.ClientError, OSError, RuntimeError) as trouble:  # a pool closed mid-call is a RuntimeError
-            return NoAnswer(type(trouble).__name__, maybe_accepted=True)
+            return NoAnswer(type(trouble).__name__, begun=True)

@@ -16,6 +16,6 @@ def marks(message: Outgoing) -> dict[str, str]:
         found["possible_duplicate"] = "1"
     if message.critical:
         found["critical"] = "1"
-    if message.data and (decided_at := message.data.get("decided_at")) is not None:
-        found["decided_at"] = str(decided_at)
+    if message.decided_at_ms is not None:
+        found["decided_at"] = str(message.decided_at_ms)
     return found

@@ -27,7 +27,9 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     #: a later message with the same key replaces this one on the device, where the provider can do that
     collapse_key: str | None = None
     expires_at_ms: int | None = None
-    #: for the application on the device (push); `decided_at` in it travels on every channel
+    #: when it was decided to send this; travels with the message, so that the far end can tell how long that took
+    decided_at_ms: int | None = None
+    #: for the application on the device (push)
     data: dict[str, Any] | None = None
 
 
@@ -59,6 +61,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_s: float | None = None
     #: RETRY only: the provider may have taken it all the same, so that the next attempt is a possible duplicate
     maybe_accepted: bool = False
+    #: False (RETRY only): the provider was never spoken to, for want of a connection or of our own credential
+    begun: bool = True
 
 
 class Provider(Protocol):

@@ -45,7 +45,7 @@ class Smtp:
             async with asyncio.timeout(self._timeout_s):
                 return await self._attempt(call)
         except (aiosmtplib.SMTPException, OSError) as trouble:
-            return smtp_result(trouble, call.content_begun)
+            return smtp_result(trouble, call.content_begun, begun=call.begun)
 
     async def _attempt(self, call: _Call) -> Result:
         async with asyncio.timeout(self._start_within_s):
@@ -67,9 +67,13 @@ class Smtp:
 
 
 class _Call:
-    """One mail's dialogue. `content_begun` says whether the server may have taken the mail if the dialogue broke."""
+    """One mail's dialogue, however it ends.
+
+    `begun`: the server was spoken to about this mail. `content_begun`: it may have taken the mail.
+    """
 
     def __init__(self, sender: str, message: Outgoing, mail: bytes) -> None:
+        self.begun = False
         self.content_begun = False
         self._sender = sender
         self._message = message
@@ -77,7 +81,7 @@ class _Call:
 
     async def over(self, connection: aiosmtplib.SMTP) -> Result:
         """Leaves the connection ready for the next mail, or closed."""
-        finished = False
+        finished, self.begun = False, True
         try:
             result = await self._dialogue(connection)
             finished = True
@@ -114,7 +118,7 @@ class _Call:
         )
 
 
-def smtp_result(trouble: Exception, content_begun: bool) -> Result:
+def smtp_result(trouble: Exception, content_begun: bool, *, begun: bool = True) -> Result:
     """What a refusal or a broken dialogue means. The server's text is dropped: it often repeats the address."""
     if isinstance(trouble, aiosmtplib.SMTPResponseException) and 400 <= trouble.code < 600:
         code, kind = str(trouble.code), f"SMTP {trouble.code}"
@@ -122,7 +126,11 @@ def smtp_result(trouble: Exception, content_begun: bool) -> Result:
             trouble, aiosmtplib.SMTPConnectError | aiosmtplib.SMTPHeloError
         )
         outcome = Outcome.RETRY if trouble.code < 500 or about_us else Outcome.REJECTED
-        return Result(outcome=outcome, provider=Smtp.name, detail=kind, code=code)
+        return Result(outcome=outcome, provider=Smtp.name, detail=kind, code=code, begun=begun)
     return Result(
-        outcome=Outcome.RETRY, provider=Smtp.name, detail=type(trouble).__name__, maybe_accepted=content_begun
+        outcome=Outcome.RETRY,
+        provider=Smtp.name,
+        detail=type(trouble).__name__,
+        maybe_accepted=content_begun,
+        begun=begun,
     )

@@ -37,7 +37,7 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     critical: bool
     #: see `contact_sha`
     to_sha: str
-    #: as the client wrote it, if it did
+    #: as the client wrote it, if it did; ours write Unix milliseconds
     decided_at: str | None = None
     #: not in the file: the offset of the line that follows, at which `read_record` can be resumed
     resume_at: int = 0

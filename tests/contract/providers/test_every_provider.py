@@ -48,7 +48,7 @@ async def impatient(sandbox: Any, channel: str, message: Any, **but: Any) -> Any
 class TestEveryProvider:
     async def test_an_accepted_message_is_in_the_record_exactly_once(self, client: Any, sandbox: Any, outbox: Any):
         before = time.time()
-        message = outbox.message(attempt=2, critical=True, data={"decided_at": 1764000000123})
+        message = outbox.message(attempt=2, critical=True, decided_at_ms=1764000000123)
         result = await client.send(message)
         after = time.time()
 
@@ -90,7 +90,7 @@ class TestEveryProvider:
         result = await client.send(message)
         assert result.outcome is Outcome.RETRY
         assert result.retry_after_s == (7.5 if channel in HTTP else None)
-        assert not result.maybe_accepted
+        assert result.begun and not result.maybe_accepted
         assert sandbox.accepted(message.delivery_id) == []
 
     async def test_a_refused_message_is_rejected_with_a_code(
@@ -148,8 +148,7 @@ class TestEveryProvider:
     ):
         await own_sandbox.kill()
         result = await impatient(own_sandbox, channel, outbox.message())
-        assert result.outcome is Outcome.RETRY
-        assert not result.maybe_accepted
+        assert (result.outcome, result.maybe_accepted, result.begun) == (Outcome.RETRY, False, False)
 
     async def test_a_client_outlives_a_restart_of_the_provider(self, own_sandbox: Any, outbox: Any, channel: str):
         provider = provider_for(channel, own_sandbox.config())
@@ -173,7 +172,7 @@ class TestEveryProvider:
         began = time.monotonic()
         late = await provider.send(second)
         assert time.monotonic() - began < 1.0
-        assert (late.outcome, late.maybe_accepted) == (Outcome.RETRY, False)
+        assert (late.outcome, late.maybe_accepted, late.begun) == (Outcome.RETRY, False, False)
         assert (await under_way).outcome is Outcome.ACCEPTED
         await provider.close()
         assert sandbox.accepted(second.delivery_id) == []

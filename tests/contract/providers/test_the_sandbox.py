@@ -99,7 +99,7 @@ async def test_a_broken_source_of_access_tokens_sends_nothing(sandbox: Any, outb
     await provider.start()
     result = await provider.send(outbox_of("push").message())
     await provider.close()
-    assert (result.outcome, result.maybe_accepted) == (Outcome.RETRY, False)
+    assert (result.outcome, result.begun) == (Outcome.RETRY, False)
     assert "secret" not in repr(result)
 
 

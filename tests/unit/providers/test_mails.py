@@ -73,13 +73,13 @@ def test_without_a_title_the_subject_is_the_beginning_of_the_body():
 
 
 def test_the_marks_are_headers():
-    message = mail_of(attempt=3, possible_duplicate=True, critical=True, data={"decided_at": 17.5})
+    message = mail_of(attempt=3, possible_duplicate=True, critical=True, decided_at_ms=17)
     mail = read(as_mail(message, "from@example.org", 0.0))
     assert mail["X-Notify-Delivery-Id"] == "d-1"
     assert mail["X-Notify-Attempt"] == "3"
     assert mail["X-Notify-Possible-Duplicate"] == "1"
     assert mail["X-Notify-Critical"] == "1"
-    assert mail["X-Notify-Decided-At"] == "17.5"
+    assert mail["X-Notify-Decided-At"] == "17"
 
 
 def test_every_attempt_has_the_same_message_id_and_every_delivery_another():
