@@ -1,0 +1,117 @@
+"""Where everyone is at home: the record of `user_locations`, and its row, which is one small shared integer.
+
+A row is ``version | settled | region | previous | bucket``, so that the newer of two rows is the larger one, whatever the order
+in which they came: version first; then the record that ends a move's transition; then, for two sign-ups of one version, the
+region's place in the settings, so that all regions settle on the same one. There are only as many different rows as regions x
+buckets x versions, and equal ones are one object: a person costs the table a pointer and the key.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from notify_streams.records.users import Location
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_BUCKET_BITS: Final = 20
+_REGION_BITS: Final = 6
+_PREVIOUS_AT: Final = _BUCKET_BITS
+_REGION_AT: Final = _PREVIOUS_AT + _REGION_BITS
+_SETTLED_AT: Final = _REGION_AT + _REGION_BITS
+_VERSION_AT: Final = _SETTLED_AT + 1
+_BUCKET: Final = (1 << _BUCKET_BITS) - 1
+_REGION: Final = (1 << _REGION_BITS) - 1
+MAX_REGIONS: Final = _REGION  # place 0 means "none"
+
+
+class Whereabouts(Location, frozen=True, gc=False, omit_defaults=True):
+    """The value of `user_locations`: `records.users.Location`, and the old home while a move is in transition.
+
+    Readers that know only `Location` read it as well.
+    """
+
+    previous: str | None = None
+
+
+class Located(msgspec.Struct, frozen=True, gc=False):
+    """A row, unpacked."""
+
+    region: str
+    bucket: int
+    version: int
+    #: The home before, while triggers may still be known there by their id (`next_hop`).
+    previous: str | None
+
+
+encode_whereabouts = msgspec.json.Encoder().encode
+read_whereabouts = msgspec.json.Decoder(Whereabouts).decode
+
+
+class Rows:
+    """Packs and unpacks rows for one list of regions. Regions may be added at the list's end; the others keep their places."""
+
+    def __init__(self, regions: Sequence[str]) -> None:
+        if len(regions) > MAX_REGIONS:
+            raise ValueError(f"{len(regions)} regions; a row has room for {MAX_REGIONS}")
+        self._regions = (None, *regions)
+        self._places: dict[str | None, int] = {name: place for place, name in enumerate(self._regions)}
+        self._shared: dict[int, int] = {}
+        self._unpacked: dict[int, Located] = {}
+
+    def pack(self, region: str, bucket: int, version: int, previous: str | None = None) -> int:
+        """The row as an integer, the same object for equal rows.
+
+        Raises:
+            KeyError: a region that the settings do not name.
+            ValueError: a bucket or version outside the row's room.
+        """
+        if not (0 <= bucket <= _BUCKET and version >= 1):
+            raise ValueError(f"bucket {bucket}, version {version}: a row has no room for that")
+        row = (
+            version << _VERSION_AT
+            | (previous is None) << _SETTLED_AT
+            | self._places[region] << _REGION_AT
+            | self._places[previous] << _PREVIOUS_AT
+            | bucket
+        )
+        return self._shared.setdefault(row, row)
+
+    def unpack(self, row: int) -> Located:
+        """What the integer says; cached, since there are few different ones."""
+        found = self._unpacked.get(row)
+        if found is None:
+            region = self._regions[row >> _REGION_AT & _REGION]
+            assert region is not None
+            previous = self._regions[row >> _PREVIOUS_AT & _REGION]
+            found = self._unpacked[row] = Located(region, row & _BUCKET, row >> _VERSION_AT, previous)
+        return found
+
+    def decode(self, key: bytes, value: bytes | None, partition: int) -> tuple[str, int] | None:
+        """A record of `user_locations` as (user id, row). None leaves the record out: not ours, or a region that nobody knows."""
+        try:
+            user_id = key.decode()
+            if value is None:
+                return user_id, 0
+            record = read_whereabouts(value)
+            return user_id, self.pack(record.region, partition, record.version, record.previous)
+        except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, ValueError):
+            return None
+
+    def newest(self, held: Mapping[str, int]) -> Callable[[bytes, bytes | None, int], tuple[str, int] | None]:
+        """`decode` for a table in memory that leaves out what is older than the row that `held` has.
+
+        Records of two regions can arrive in either order, and the topic's last record is then not the newest.
+        """
+        decode, get = self.decode, held.get
+
+        def decode_newer(key: bytes, value: bytes | None, partition: int) -> tuple[str, int] | None:
+            found = decode(key, value, partition)
+            if found is not None and value is not None and get(found[0], 0) > found[1]:
+                return None
+            return found
+
+        return decode_newer
