@@ -6,6 +6,7 @@ three categories costs 7 to 9 bytes.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from notify_streams.roles import CHANNELS
@@ -56,3 +57,23 @@ def read_row(row: bytes) -> tuple[int, dict[int, int]]:
 def choice(bits: int, channel: Channel) -> int:
     """`UNSET`, `IN` or `OUT`."""
     return bits >> _SHIFT[channel] & 3
+
+
+def version_of(row: bytes) -> int:
+    """The row's version; 0 for `NOTHING`."""
+    byte = row[0]
+    return byte if byte < 0x80 else read_row(row)[0]
+
+
+def newest(one: bytes, other: bytes) -> bytes:
+    """The row with the higher version; of two rows of one person with the same version it does not matter which."""
+    return one if version_of(one) >= version_of(other) else other
+
+
+#: `read_row` for the hot path: people's rows repeat. The result is shared: do not change it.
+decode_row = lru_cache(maxsize=1 << 16)(read_row)
+
+
+def bits_of(row: bytes, number: int) -> int:
+    """The choices in the category with this number."""
+    return decode_row(row)[1].get(number, UNSET)

@@ -1,0 +1,183 @@
+"""The durable record of people's choices: one MongoDB document a person, changed by compare-and-set on its version.
+
+Reads here are linearizable: they have everything that was acknowledged before they began, even if a deposed primary still answers.
+MongoDB's own linearizable read waits for the next journal commit (100 ms on an idle shard); a majority write and a causally consistent
+majority read after it give the same in 2 ms.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import pymongo
+from bson import Timestamp
+from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError, PyMongoError
+
+from notify_streams.errors import StoreUnavailable
+from notify_streams.preferences.choices import NOBODY, Change, Record, merge
+from notify_streams.preferences.document import RECORD_FIELDS, record_of, write_of
+from notify_streams.stores.shards import PREFERENCES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+
+    from pymongo import InsertOne
+    from pymongo.asynchronous.client_session import AsyncClientSession
+    from pymongo.asynchronous.collection import AsyncCollection
+
+    from notify_streams.stores.shards import Document, Shards
+
+_DUPLICATE_KEY: Final = 11000
+_ATTEMPTS: Final = 20
+_PAUSE_S: Final = 0.005
+
+#: Bucket, user id, and a change for that person; several of one person are applied in their order.
+Wish = tuple[int, str, Change]
+#: What one person waits for: bucket and changes.
+_Waiting = tuple[int, list[Change]]
+
+
+class DurablePreferences:
+    """Reads and writes the records. Every method raises `StoreUnavailable` if a shard does not answer within `timeout_s`."""
+
+    def __init__(self, shards: Shards, timeout_s: float = 5.0) -> None:
+        self._shards = shards
+        self._timeout_s = timeout_s
+
+    def __len__(self) -> int:
+        """The number of shards."""
+        return len(self._shards)
+
+    async def ensure_indexes(self) -> None:
+        """Make the index that `changed_since` walks."""
+        with _answering(self._timeout_s):
+            for shard in range(len(self._shards)):
+                await self._shards.database(shard)[PREFERENCES].create_index("changed")
+
+    async def apply(self, wishes: Iterable[Wish]) -> dict[str, Record]:
+        """Apply changes of many people and return their records as they are then, changed or not.
+
+        Each record returned is durable (majority, journalled). People are independent of each other: on an error some may have been
+        changed; to apply the same changes again is harmless. One find and one bulk write a shard, and again for those whose record
+        somebody else changed in between.
+        """
+        by_shard: dict[int, dict[str, _Waiting]] = {}
+        for bucket, user_id, change in wishes:
+            people = by_shard.setdefault(self._shards.of(bucket), {})
+            people.setdefault(user_id, (bucket, []))[1].append(change)
+        with _answering(self._timeout_s):
+            results = await asyncio.gather(*(self._apply_on(shard, people) for shard, people in by_shard.items()))
+        return {user_id: record for result in results for user_id, record in result.items()}
+
+    async def read(self, bucket: int, user_id: str) -> Record:
+        """One person's record, `NOBODY` if there is none."""
+        with _answering(self._timeout_s):
+            async with self._after_now(self._shards.of(bucket), [bucket]) as (collection, session):
+                return (await _records(collection, {user_id: bucket}, session)).get(user_id, NOBODY)
+
+    async def rows(self, bucket: int, user_ids: Sequence[str], timeout_s: float | None = None) -> dict[str, bytes]:
+        """The compiled rows of those who have one."""
+        with _answering(timeout_s or self._timeout_s):
+            async with self._after_now(self._shards.of(bucket), [bucket]) as (collection, session):
+                return await _rows(collection, {"_id": {"$in": list(user_ids)}, "bucket": bucket}, session)
+
+    async def changed_since(
+        self, shard: int, since: Timestamp | None, within_s: float
+    ) -> tuple[Timestamp, dict[str, bytes]]:
+        """The rows on `shard` that were written since, and the shard's logical time at which this is complete.
+
+        None asks for what was written in the last `within_s` seconds, and nothing older is returned in any case.
+        """
+        with _answering(self._timeout_s):
+            async with self._after_now(shard, self._shards.buckets(shard)) as (collection, session):
+                complete_at = session.operation_time
+                if complete_at is None:
+                    raise StoreUnavailable("MongoDB reports no operation time: it is not a replica set")
+                horizon = Timestamp(max(0, complete_at.time - int(within_s)), 0)
+                start = horizon if since is None else max(since, horizon)
+                wanted = {"changed": {"$gte": start}, "bucket": {"$in": self._shards.buckets(shard)}}
+                return complete_at, await _rows(collection, wanted, session)
+
+    async def _apply_on(self, shard: int, people: Mapping[str, _Waiting]) -> dict[str, Record]:
+        collection = self._shards.database(shard)[PREFERENCES]
+        done: dict[str, Record] = {}
+        waiting, tried = people, dict[str, Record]()
+        for _ in range(_ATTEMPTS):
+            found = await _records(collection, {user_id: bucket for user_id, (bucket, _) in waiting.items()})
+            operations: list[InsertOne[Document] | UpdateOne] = []
+            writing: dict[str, Record] = {}
+            for user_id, (bucket, changes) in waiting.items():
+                before = found.get(user_id, NOBODY)
+                after = before if before == tried.get(user_id) else merge(before, changes)
+                if after is before:
+                    done[user_id] = before
+                else:
+                    writing[user_id] = after
+                    operations.append(write_of(user_id, bucket, before, after))
+            unsure = await _write(collection, operations, list(writing)) if operations else frozenset[str]()
+            done |= {user_id: record for user_id, record in writing.items() if user_id not in unsure}
+            if not unsure:
+                return done
+            waiting, tried = {user_id: people[user_id] for user_id in unsure}, writing
+            await asyncio.sleep(_PAUSE_S)
+        raise StoreUnavailable(f"the preferences of {len(waiting)} people kept changing while they were written")
+
+    @asynccontextmanager
+    async def _after_now(
+        self, shard: int, buckets: Sequence[int]
+    ) -> AsyncIterator[tuple[AsyncCollection[Document], AsyncClientSession]]:
+        """A session whose reads have everything that was durable when this began: its own majority write comes after all of that."""
+        client = self._shards.client(shard)
+        collection = self._shards.database(shard)[PREFERENCES]
+        async with client.start_session(causal_consistency=True) as session:
+            touched = buckets if await client.is_mongos else buckets[:1]
+            marks = [UpdateOne({"_id": b, "bucket": b}, {"$inc": {"reads": 1}}, upsert=True) for b in touched]
+            await collection.bulk_write(marks, ordered=False, session=session)
+            yield collection, session
+
+
+async def _records(
+    collection: AsyncCollection[Document], buckets: Mapping[str, int], session: AsyncClientSession | None = None
+) -> dict[str, Record]:
+    wanted = {"_id": {"$in": list(buckets)}, "bucket": {"$in": list(set(buckets.values()))}}
+    found = collection.find(wanted, RECORD_FIELDS, session=session, batch_size=len(buckets) + 1)
+    return {document["_id"]: record_of(document) async for document in found}
+
+
+async def _rows(
+    collection: AsyncCollection[Document], wanted: Mapping[str, Any], session: AsyncClientSession
+) -> dict[str, bytes]:
+    found = collection.find(wanted, {"row": 1}, session=session, batch_size=10_000)
+    return {document["_id"]: document["row"] async for document in found}
+
+
+async def _write(
+    collection: AsyncCollection[Document],
+    operations: Sequence[InsertOne[Document] | UpdateOne],
+    user_ids: Sequence[str],
+) -> frozenset[str]:
+    """Write and return those of whom it is not known that their record was written by this call."""
+    updated = {user_id for user_id, op in zip(user_ids, operations, strict=True) if isinstance(op, UpdateOne)}
+    unsure: set[str] = set()
+    try:
+        matched = (await collection.bulk_write(operations, ordered=False)).matched_count
+    except BulkWriteError as error:
+        if any(problem["code"] != _DUPLICATE_KEY for problem in error.details["writeErrors"]):
+            raise
+        if error.details["writeConcernErrors"]:
+            raise
+        unsure |= {user_ids[problem["index"]] for problem in error.details["writeErrors"]}
+        matched = error.details["nMatched"]
+    return frozenset(unsure | updated) if matched != len(updated) else frozenset(unsure)
+
+
+@contextmanager
+def _answering(timeout_s: float) -> Iterator[None]:
+    try:
+        with pymongo.timeout(timeout_s):
+            yield
+    except PyMongoError as error:
+        raise StoreUnavailable(f"the preferences' durable record: {type(error).__name__}") from error

@@ -1,0 +1,61 @@
+"""What runs inside Redis, so that it is atomic there: writing deltas, and taking, renewing and refusing the lease.
+
+Keys: ``<prefix>:<user id>`` a delta; ``<prefix>!lease`` there while the deltas are complete; ``<prefix>!epoch`` a hash that is gone after a
+flush and names another server after a failover (`id`, `run`, `covered`); ``<prefix>!busy`` one keeper at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: KEYS: deltas. ARGV: TTL in ms, then a row for each key. A newer row that is there stays.
+WRITE_DELTAS: Final = """
+local function version(row)
+  local total, shift, at, byte = 0, 1, 0, 0
+  repeat
+    at = at + 1
+    byte = string.byte(row, at)
+    total = total + (byte % 128) * shift
+    shift = shift * 128
+  until byte < 128
+  return total
+end
+for place, key in ipairs(KEYS) do
+  local row, there = ARGV[place + 1], redis.call('GET', key)
+  if not there or version(there) < version(row) then redis.call('SET', key, row, 'PX', ARGV[1]) end
+end
+return 1
+"""
+
+#: KEYS: lease, epoch, busy. ARGV: renew below this many ms, busy for ms, id of a new epoch, the keeper's name.
+#: Returns nothing to do: {}; else {Redis's time in ms, epoch id, what the epoch covers}.
+BEGIN: Final = """
+if redis.call('PTTL', KEYS[1]) > tonumber(ARGV[1]) then return {} end
+if not redis.call('SET', KEYS[3], ARGV[4], 'NX', 'PX', ARGV[2]) then return {} end
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+if redis.call('HGET', KEYS[2], 'run') ~= run then
+  redis.call('DEL', KEYS[1], KEYS[2])
+  redis.call('HSET', KEYS[2], 'id', ARGV[3], 'run', run)
+end
+local time = redis.call('TIME')
+return {time[1] * 1000 + math.floor(time[2] / 1000), redis.call('HGET', KEYS[2], 'id'), redis.call('HGET', KEYS[2], 'covered') or ''}
+"""
+
+#: KEYS: lease, epoch, busy. ARGV: epoch id, the lease's end in ms, what is covered, the keeper's name.
+#: Returns 1 renewed, 0 not: flushed, failed over, or too late; -1 this Redis may evict deltas.
+RENEW: Final = """
+if redis.call('GET', KEYS[3]) == ARGV[4] then redis.call('DEL', KEYS[3]) end
+local memory = redis.call('INFO', 'memory')
+if tonumber(string.match(memory, 'maxmemory:(%d+)')) > 0 and not string.find(memory, 'maxmemory_policy:noeviction', 1, true) then
+  redis.call('DEL', KEYS[1])
+  return -1
+end
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+if redis.call('HGET', KEYS[2], 'id') ~= ARGV[1] or redis.call('HGET', KEYS[2], 'run') ~= run then return 0 end
+redis.call('HSET', KEYS[2], 'covered', ARGV[3])
+local time = redis.call('TIME')
+local left = ARGV[2] - time[1] * 1000 - math.floor(time[2] / 1000)
+if left <= 0 or left <= redis.call('PTTL', KEYS[1]) then return 0 end
+redis.call('SET', KEYS[1], '1', 'PX', left)
+return 1
+"""
