@@ -3,11 +3,12 @@
 They are asked whether they answer, and never started, ended, paused or wiped.
 """
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
+
+import yaml
 
 from notify_streams.devstack.failure import StackFailed
 from notify_streams.devstack.mongodb import Shard
@@ -24,11 +25,9 @@ _PATIENCE_S: Final = 15.0
 
 
 def named_in(environment: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """service -> its URIs, for those that the environment names. `NOTIFY_SHARDS` is a JSON list, or URIs with blanks between."""
-    found = {service: environment.get(variable, "").strip() for service, variable in VARIABLES.items()}
-    return {
-        service: tuple(json.loads(text) if text[0] == "[" else text.split()) for service, text in found.items() if text
-    }
+    """service -> its URIs, for those that the environment names. As in the settings, a list is YAML: `NOTIFY_SHARDS='["…", "…"]'`."""
+    found = {service: yaml.safe_load(environment.get(variable, "")) for service, variable in VARIABLES.items()}
+    return {service: tuple(uris) if isinstance(uris, list) else (str(uris),) for service, uris in found.items() if uris}
 
 
 class Elsewhere(Service):

@@ -13,6 +13,6 @@ def stack_folder(environment: Mapping[str, str] = os.environ) -> Path:
     return Path(environment.get("NOTIFY_STACK_DIR") or PROJECT / ".stack").absolute()
 
 
-def cache_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """`NOTIFY_CACHE_DIR`, or `.cache/` in the checkout. It survives `stack down --wipe`, so the next start downloads nothing."""
-    return Path(environment.get("NOTIFY_CACHE_DIR") or PROJECT / ".cache").absolute()
+def cache_folder() -> Path:
+    """`.cache/` in the checkout. It survives `stack down --wipe`, so the next start downloads nothing."""
+    return PROJECT / ".cache"

@@ -5,16 +5,14 @@
 
 import base64
 import contextlib
-import shutil
+import shlex
 import socket
 import struct
-import subprocess
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from notify_streams.devstack.failure import StackFailed
 from notify_streams.devstack.jars import jars, java
 from notify_streams.devstack.ports import free_port
 from notify_streams.devstack.service import Service
@@ -37,6 +35,9 @@ _PROPERTIES: Final = {
     # Short sessions and no initial wait: a drill should see a rebalance in a second, not in a minute.
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "100",
+    # A broker that was killed may register again only when its old session is over (9 s by default).
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
     "message.max.bytes": str(2 * 1024 * 1024),
     # The default buffer (128 MB) would take a quarter of the heap.
     "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
@@ -80,26 +81,27 @@ class Kafka(Service):
         return f"127.0.0.1:{self._port}"
 
     def prepare(self) -> None:
-        settings = self.folder / "server.properties"
-        settings.write_text("".join(f"{key}={value}\n" for key, value in self._properties.items()))
-        if (self.folder / "data" / "meta.properties").exists():
-            return
-        # A format that was cut short left no meta.properties: begin again.
-        shutil.rmtree(self.folder / "data", ignore_errors=True)
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        tool = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", f"--config={settings}"]
-        done = subprocess.run(self._java("-XX:TieredStopAtLevel=1", *tool), capture_output=True, text=True)
-        if done.returncode:
-            raise StackFailed(f"{self.name}: formatting its storage failed.\n{done.stdout}{done.stderr}")
+        lines = [f"{key}={value}\n" for key, value in self._properties.items()]
+        (self.folder / "server.properties").write_text("".join(lines))
 
     def command(self) -> Sequence[str]:
-        return self._java(*_JVM, "kafka.Kafka", str(self.folder / "server.properties"))
+        """Format the storage where it is not, then become the broker: one process, known and ended as one."""
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        form = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config=server.properties"]
+        run = ["kafka.Kafka", "server.properties"]
+        # meta.properties is written last: without it an earlier format was cut short.
+        script = (
+            f"test -f data/meta.properties || {{ rm -rf data && {_java('-XX:TieredStopAtLevel=1', *form)}; }}"
+            f" && exec {_java(*_JVM, *run)}"
+        )
+        return ["/bin/sh", "-c", script]
 
     def answers(self) -> bool:
         return answers(self.address)
 
-    def _java(self, *arguments: str) -> list[str]:
-        return [java(), *_LOGGING, "-cp", f"{jars('kafka')}/*", *arguments]
+
+def _java(*arguments: str) -> str:
+    return shlex.join([java(), *_LOGGING, "-cp", f"{jars('kafka')}/*", *arguments])
 
 
 def answers(address: str, timeout_s: float = 2.0) -> bool:

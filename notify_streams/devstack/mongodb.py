@@ -23,7 +23,9 @@ _PARAMETERS: Final = (
     # When a whole set is stopped, its primary would wait 15 s for a successor.
     "shutdownTimeoutMillisForSignaledShutdown=500",
 )
+_SERVING: Final = ("PRIMARY", "SECONDARY")
 _NOT_YET_INITIATED: Final = 94
+_ALREADY_INITIATED: Final = 23
 
 
 class Member(Service):
@@ -61,10 +63,10 @@ class Member(Service):
     def answers(self) -> bool:
         return answers(f"mongodb://{self.address}/?directConnection=true", lambda hello: True)
 
-    def admin(self, command: str, value: Any = 1) -> dict[str, Any]:
+    def admin(self, command: str, value: Any = 1, **options: Any) -> dict[str, Any]:
         """Run an admin command on this very member."""
         with _client(f"mongodb://{self.address}/?directConnection=true") as client:
-            return client.admin.command(command, value)
+            return client.admin.command(command, value, **options)
 
 
 class Shard:
@@ -85,9 +87,9 @@ class Shard:
     def start(self) -> bool:
         with ThreadPoolExecutor() as pool:
             began = list(pool.map(lambda member: member.start(), self.members))
-        self._configure()
         end = time.monotonic() + self.patience_s
-        while not self._whole():
+        configured = False
+        while not (configured := configured or self._configure()) or not self._whole():
             if time.monotonic() > end:
                 logs = "\n".join(last_lines(member.process.log, 5) for member in self.members)
                 raise StackFailed(f"{self.name} has no primary with all members after {self.patience_s:.0f} s. {logs}")
@@ -114,26 +116,36 @@ class Shard:
         for member in self.members:
             member.resume()
 
-    def _configure(self) -> None:
-        """Initiate the set, or bring its configuration to these members (their number or their ports may have changed)."""
+    def _configure(self) -> bool:
+        """Initiate the set, or bring its configuration to these members (their number or their ports may have changed).
+
+        False while a member is still reading its configuration; that takes 30 s where a silent program took its old port.
+        """
         hosts = [{"_id": number, "host": member.address} for number, member in enumerate(self.members)]
+        first = self.members[0]
         try:
-            found = self.members[0].admin("replSetGetConfig")["config"]
+            found = first.admin("replSetGetConfig")["config"]
+            if [member["host"] for member in found["members"]] != [host["host"] for host in hosts]:
+                wanted = {**found, "members": hosts, "version": found["version"] + 1}
+                first.admin("replSetReconfig", wanted, force=True)
         except OperationFailure as error:
             if error.code != _NOT_YET_INITIATED:
                 raise
-            self.members[0].admin("replSetInitiate", {"_id": self._set, "members": hosts, "settings": _SETTINGS})
-            return
-        if [member["host"] for member in found["members"]] != [host["host"] for host in hosts]:
-            wanted = {**found, "members": hosts, "version": found["version"] + 1}
-            with _client(f"mongodb://{self.members[0].address}/?directConnection=true") as client:
-                client.admin.command("replSetReconfig", wanted, force=True)
+            try:
+                first.admin("replSetInitiate", {"_id": self._set, "members": hosts, "settings": _SETTINGS})
+            except OperationFailure as refusal:
+                if refusal.code != _ALREADY_INITIATED:
+                    raise
+                return False
+        return True
 
     def _whole(self) -> bool:
+        """Every member serves, and the primary has heard so."""
         heard = [_hello(member) for member in self.members]
-        return any(hello.get("isWritablePrimary") for hello in heard) and all(
-            hello.get("isWritablePrimary") or hello.get("secondary") for hello in heard
-        )
+        primary = self.primary()
+        if primary is None or not all(hello.get("isWritablePrimary") or hello.get("secondary") for hello in heard):
+            return False
+        return all(member["stateStr"] in _SERVING for member in primary.admin("replSetGetStatus")["members"])
 
 
 def mongod() -> Path:

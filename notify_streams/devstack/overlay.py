@@ -13,6 +13,8 @@ def overlay(region: Region, others: Mapping[str, Region]) -> dict[str, Any]:
     """What differs from `config/<region>.yaml` where the services are the stack's. `others`: the other regions that are up."""
     settings: dict[str, Any] = {
         "kafka": region.kafka.address,
+        # One broker a region holds one copy.
+        "replication": 1,
         "remote_kafka": {name: other.kafka.address for name, other in others.items()},
         "shards": [shard.address for shard in region.shards],
         "redis": region.redis.address,

@@ -1,0 +1,85 @@
+# Every target sets up what it needs by itself. It takes Python 3.11 and make: no root, no Docker, no Java.
+#   make demo ARGS="--regions us,eu,asia"    make test ARGS="-k outbox"    make help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help demo test check stack bench chaos clean lock system-packages
+ARGS ?=
+
+BIN := .venv/bin
+READY := .venv/.installed
+JARS := .cache/.stack-jars
+TEST_JARS := .cache/.test-jars
+# What pip cannot bring and some tests want: an edge, a browser, a foreign Kafka client.
+SYSTEM := nginx:nginx-light chromium:chromium kcat:kcat
+
+help: ## these lines
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+demo: $(READY) $(JARS) ## the whole mission in one command; ARGS are those of `notify-streams demo`
+	@$(BIN)/notify-streams demo $(ARGS)
+
+test: $(READY) $(JARS) $(TEST_JARS) system-packages ## every test, on real services; ARGS are pytest's
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY) ## yes or no: lint, format, types, arrows, unit tests
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q tests/unit
+
+stack: $(READY) $(JARS) ## start the local services; ARGS="--regions us,eu --members 3"
+	@$(BIN)/python -m notify_streams.devstack up $(ARGS)
+
+bench: $(READY) $(JARS) ## throughput and latency, against the goals
+	@$(BIN)/notify-streams bench $(ARGS)
+
+chaos: $(READY) $(JARS) ## faults under load, then the invariants
+	@$(BIN)/notify-streams chaos $(ARGS)
+
+clean: ## end the local services; remove everything that make made, downloads too
+	@if [ -x $(BIN)/python ] && [ -d .stack ]; then find .stack -maxdepth 3 -name state.json | while read -r state; do \
+	    NOTIFY_STACK_DIR=$$(dirname "$$state") $(BIN)/python -m notify_streams.devstack down --wipe; done; fi
+	@rm -rf .venv .cache .stack .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+lock: $(READY) ## pin setup.cfg and the jars anew: requirements.lock, jars.yaml
+	@$(BIN)/pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --extra stack --extra dev setup.cfg \
+	    -o requirements.lock
+	@$(BIN)/python -m notify_streams.devstack.jars --lock
+
+# The names of the packages are baked in when it is installed, so a new one counts as a change.
+$(READY): requirements.lock setup.cfg pyproject.toml $(wildcard */__init__.py)
+	@python=""; for name in python3.11 python3 python3.12 python3.13; do \
+	    if command -v $$name > /dev/null && $$name -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))'; \
+	    then python=$$name; break; fi; done; \
+	if [ -z "$$python" ]; then \
+	    echo "make: this needs Python 3.11 or newer with venv (Debian: python3.11 python3.11-venv); none was found" >&2; exit 1; fi; \
+	echo "installing the pinned dependencies into .venv (first time: about a minute)" >&2; \
+	[ -x $(BIN)/python ] || $$python -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e . > .venv/install.log 2>&1 \
+	    || { cat .venv/install.log >&2; exit 1; }
+	@touch $@
+
+$(JARS): notify_streams/devstack/jars.yaml | $(READY)
+	@echo "fetching Kafka and DynamoDB Local (first time: about half a minute)" >&2
+	@$(BIN)/python -m notify_streams.devstack.jars
+	@touch $@
+
+$(TEST_JARS): notify_streams/devstack/jars.yaml | $(READY)
+	@$(BIN)/python -m notify_streams.devstack.jars kafka-tools
+	@touch $@
+
+system-packages:
+	@missing=""; for pair in $(SYSTEM); do \
+	    PATH="$$PATH:/usr/sbin" command -v $${pair%%:*} > /dev/null || missing="$$missing $${pair##*:}"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+	    echo "installing$$missing" >&2; export DEBIAN_FRONTEND=noninteractive; \
+	    { apt-get update -qq && apt-get install -qq -y --no-install-recommends $$missing; } > /tmp/notify-apt.$$$$ 2>&1 \
+	        || { tail -5 /tmp/notify-apt.$$$$ >&2; echo "not installed:$$missing" >&2; }; rm -f /tmp/notify-apt.$$$$; \
+	else echo "not on this machine, so the tests that want them are skipped:$$missing (as root: apt-get install$$missing)" >&2; fi

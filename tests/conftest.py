@@ -1,0 +1,110 @@
+"""Real services for the tests, started when the first test asks and shared by the run.
+
+`NOTIFY_TEST_STACK=.stack` (any stack's folder) uses that stack and leaves it running: quick re-runs for developers.
+`NOTIFY_TEST_KAFKA=host:port` stands for `kafka_bootstrap` alone. Without either, a run has a stack of its own and ends it.
+In CI a service that does not come up fails the test; on a laptop it skips it.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from notify_streams.devstack import Region, Stack, StackFailed
+from notify_streams.devstack.folders import PROJECT
+
+_IN_CI = bool(os.environ.get("CI"))
+_RUNS = PROJECT / ".stack" / "tests"
+
+
+@pytest.fixture(scope="session")
+def stack_of_the_run() -> Iterator[Stack]:
+    """The stack's folder, nothing started yet."""
+    if given := os.environ.get("NOTIFY_TEST_STACK"):
+        yield Stack(Path(given))
+        return
+    _end_stacks_of_dead_runs()
+    own = Stack(_RUNS / str(os.getpid()))
+    yield own
+    _remove(own)
+
+
+@pytest.fixture(scope="session")
+def stack(stack_of_the_run: Stack) -> Stack:
+    """The shared stack with region us up. A test that hurts a service uses `private_stack`, or heals it before it ends."""
+    return _up(stack_of_the_run, ["us"])
+
+
+@pytest.fixture(scope="session")
+def three_regions(stack_of_the_run: Stack) -> dict[str, Region]:
+    """The shared stack with us, eu and asia up: about 1.5 GB and 20 s."""
+    return {name: _up(stack_of_the_run, ["us", "eu", "asia"]).region(name) for name in ("us", "eu", "asia")}
+
+
+@pytest.fixture
+def private_stack(tmp_path: Path) -> Iterator[Stack]:
+    """A stack that only this test sees, nothing started; whatever it starts is ended and wiped."""
+    own = Stack(tmp_path / "stack", environment={})
+    yield own
+    _remove(own)
+
+
+@pytest.fixture(scope="session")
+def region_settings_overlay(stack: Stack) -> dict[str, Any]:
+    """Region us's settings overlay, as in `<stack folder>/us.yaml`."""
+    return stack.settings("us")
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap(request: pytest.FixtureRequest) -> str:
+    """`host:port` of region us's broker."""
+    given = os.environ.get("NOTIFY_TEST_KAFKA")
+    return given or str(request.getfixturevalue("region_settings_overlay")["kafka"])
+
+
+@pytest.fixture(scope="session")
+def mongo_shards(region_settings_overlay: dict[str, Any]) -> list[str]:
+    """The URIs of region us's shards, replica sets of one member."""
+    return list(region_settings_overlay["shards"])
+
+
+@pytest.fixture(scope="session")
+def redis_url(region_settings_overlay: dict[str, Any]) -> str:
+    return str(region_settings_overlay["redis"])
+
+
+@pytest.fixture(scope="session")
+def dynamodb_url(region_settings_overlay: dict[str, Any]) -> str:
+    return str(region_settings_overlay["dynamodb"])
+
+
+@pytest.fixture(scope="session")
+def sandbox(stack: Stack) -> dict[str, str]:
+    """The sandbox's URLs by provider, and its `record` file."""
+    part = stack.region("us").sandbox
+    assert part is not None
+    return {**part.urls(), "record": str(part.record)}
+
+
+def _up(stack: Stack, regions: Sequence[str]) -> Stack:
+    try:
+        stack.up(regions)
+    except StackFailed as failure:
+        if _IN_CI:
+            raise
+        pytest.skip(f"the local stack does not come up: {str(failure).splitlines()[0]}")
+    return stack
+
+
+def _remove(stack: Stack) -> None:
+    stack.down(wipe=True)
+    shutil.rmtree(stack.folder, ignore_errors=True)
+
+
+def _end_stacks_of_dead_runs() -> None:
+    for folder in _RUNS.glob("*"):
+        if not Path("/proc", folder.name).exists():
+            _remove(Stack(folder, environment={}))
