@@ -131,6 +131,8 @@ class Settings(_Frozen, frozen=True, kw_only=True):
     web_host: str = "127.0.0.1"
     #: Each role's web views listen on this port plus the role's place in `roles.ROLES`.
     web_port_base: Positive = 6066
+    #: Instead of that, for a second worker of a role on one machine.
+    web_port: Positive | None = None
     #: Bearer token of every view that shows a person's data or changes something; without one these are refused.
     web_token: str | None = None
     data_dir: str = ".stack/data"

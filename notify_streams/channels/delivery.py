@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 _ATTEMPTS: Final = 4
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
+#: A provider that asks for more patience than this gets no more: others wait in the same batch.
+_LONGEST_WAIT_S: Final = 10.0
 _EXPIRED: Final = frozenset({Reason.EXPIRED})
 
 
@@ -50,7 +52,7 @@ class Verdicts(Protocol):
 class SendCheck(Protocol):
     """The check before the provider call."""
 
-    async def still_allowed(self, messages: Sequence[ChannelMessage]) -> Verdicts: ...
+    async def still_allowed(self, bucket: int, messages: Sequence[ChannelMessage], now: datetime) -> Verdicts: ...
 
 
 class Delivery:
@@ -62,14 +64,13 @@ class Delivery:
         check: SendCheck,
         provider: Provider,
         categories: Categories,
-        max_in_flight: int,
         lane: str,
     ) -> None:
         self._claims = claims
         self._check = check
         self._provider = provider
         self._categories = categories
-        self._slots = asyncio.Semaphore(max_in_flight)
+        self._slots = asyncio.Semaphore(provider.max_in_flight)
         self._lane = lane
 
     async def deliver(self, batch: Batch) -> None:
@@ -91,7 +92,7 @@ class Delivery:
         tries = dict.fromkeys(work, 0)
         while work:
             identities = list(work)
-            verdicts = await insist(self._check.still_allowed, [work[one] for one in identities])
+            verdicts = await insist(self._ask, bucket, [work[one] for one in identities])
             for identity, reason in zip(identities, verdicts.reasons, strict=True):
                 if reason is not None:
                     ended.append(_refused(identity, claimed[identity], reason))
@@ -100,11 +101,13 @@ class Delivery:
                 *(self._send(work[one], claimed[one], tries[one], verdicts.good_until) for one in work)
             )
             late = False
+            asked_s = 0.0
             for identity, result in zip(list(work), sent, strict=True):
                 if result is None:
                     late = True
                     continue
-                tries[identity] += 1
+                tries[identity] += result.begun
+                asked_s = max(asked_s, result.retry_after_s or 0.0)
                 outcome = _ended(identity, claimed[identity], result, tries[identity])
                 if outcome is not None:
                     ended.append(outcome)
@@ -112,12 +115,15 @@ class Delivery:
                 elif result.maybe_accepted:
                     claimed[identity] = Claim(claimed[identity].token, claimed[identity].attempt + 1, True)
             if work and not late:
-                await asyncio.sleep(pause_s)
+                await asyncio.sleep(max(pause_s, min(asked_s, _LONGEST_WAIT_S)))
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             if work:
                 mine = await insist(self._claims.still_mine, bucket, {one: claimed[one] for one in work})
                 work = {identity: message for identity, message in work.items() if identity in mine}
         return ended
+
+    async def _ask(self, bucket: int, messages: Sequence[ChannelMessage]) -> Verdicts:
+        return await self._check.still_allowed(bucket, messages, _now())
 
     async def _send(self, message: ChannelMessage, claim: Claim, tries: int, good_until: float) -> Result | None:
         """One call, or None if it would begin later than the check allows."""
@@ -153,6 +159,7 @@ class Delivery:
             collapse_key=message.collapse_key,
             expires_at_ms=None if message.expires_at is None else int(message.expires_at.timestamp() * 1000),
             data=data_of(message),
+            decided_at_ms=int(message.decided_at.timestamp() * 1000),
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -14,9 +14,9 @@ from notify_streams.outbox.taken import Entry
 from notify_streams.records.reasons import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
-    from notify_streams.outbox.taken import Headers, Output, Taken
+    from notify_streams.outbox.taken import Output, Taken
 
 #: Packed records of one row stay under this, so that no document comes near MongoDB's 16 MB.
 ROW_BYTES: Final = 8 * 1024 * 1024
@@ -32,7 +32,7 @@ COUNTED: Final = {
 }
 
 #: A published record without its topic and partition: key, value, headers.
-Packed = tuple[bytes | None, bytes, "Headers"]
+Packed = tuple[bytes | None, bytes, Sequence[tuple[str, bytes]]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,10 +64,14 @@ class GroupCommit:
         self._waiting_records = 0
         self._changed = asyncio.Condition()
         self._recent = Recent()
-        #: Filters of rows that are published and may go with the next transaction.
-        self._published: list[dict[str, Any]] = []
-        #: Ids of flushes that are committed and not yet published: the sweep leaves them alone.
-        self.under_way: str | None = None
+        #: Rows that are published and may go with the next transaction: by flush id, a filter.
+        self._published: dict[str, dict[str, Any]] = {}
+        self._under_way: str | None = None
+
+    def flush_ids(self) -> frozenset[str]:
+        """Flushes whose rows this worker publishes, or has published and not deleted yet: nobody need relay them."""
+        under_way = () if self._under_way is None else (self._under_way,)
+        return frozenset((*self._published, *under_way))
 
     async def submit(self, batch: Taken) -> None:
         """Queue a decided batch; waits while too much is waiting, which is what slows the reading down."""
@@ -77,8 +81,8 @@ class GroupCommit:
             self._note(len(batch.entries) + 1)
             self._changed.notify_all()
 
-    async def forget(self, sources: Collection[Source]) -> None:
-        """Drop what waits for partitions that now belong to another worker."""
+    async def forget(self, sources: Collection[Source] | None) -> None:
+        """Drop what waits for these partitions, or for all: whoever owns them now reads it again."""
         async with self._changed:
             self._drop(sources)
             self._changed.notify_all()
@@ -115,11 +119,11 @@ class GroupCommit:
 
     async def _delete_published(self) -> None:
         try:
-            await self._store.delete_rows(self._published)
+            await self._store.delete_rows(list(self._published.values()))
         except StoreUnavailable as error:
             log.warning("published rows stay for now", extra={"action": "delete_rows", "error": str(error)})
         else:
-            self._published = []
+            self._published = {}
 
     async def _flush(self, batches: list[Taken]) -> None:
         drop_repeats(batches, self._recent, self._on_conflict)
@@ -147,11 +151,13 @@ class GroupCommit:
         """
         pause_s = _FIRST_PAUSE_S
         unsure = False
+        published = dict(self._published)
+        self._under_way = flush.id
         while True:
             try:
                 if unsure and await self._store.holds(flush):
                     break
-                await self._store.write(flush, self._published)
+                await self._store.write(flush, list(published.values()))
                 break
             except Mismatch:
                 if unsure and await self._holds(flush):
@@ -163,7 +169,8 @@ class GroupCommit:
                 unsure = True
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-        self._published = []
+        for done in published:
+            del self._published[done]
 
     async def _holds(self, flush: Flush) -> bool:
         return await insist(self._store.holds, flush)
@@ -172,22 +179,20 @@ class GroupCommit:
         return await insist(self._store.known, flush.notifications)
 
     async def _after_commit(self, flush: Flush, batches: Sequence[Taken]) -> None:
-        self.under_way = flush.id
         with metrics.PUBLISH.time():
             await self._publish(flush)
         reach("after_publish")
-        self.under_way = None
         if flush.rows:
             buckets = sorted({row.partition for row in flush.rows})
-            self._published.append(
-                {"bucket": {"$in": buckets}, "_id": {"$in": [row.document["_id"] for row in flush.rows]}}
-            )
+            rows = [row.document["_id"] for row in flush.rows]
+            self._published[flush.id] = {"bucket": {"$in": buckets}, "_id": {"$in": rows}}
+        self._under_way = None
         _count(batches)
         for document in flush.notifications:
             self._recent.add(document["_id"], document["fingerprint"])
         reach("before_acknowledge")
         for batch in batches:
-            await batch.acknowledge()
+            batch.acknowledge()
         reach("after_acknowledge")
 
     async def _publish(self, flush: Flush) -> None:
@@ -230,11 +235,11 @@ class GroupCommit:
             )
             refused[batch.source] = at
             await self.forget([batch.source])
-            await batch.refuse(at)
+            batch.refuse(at)
         return [batch for batch in batches if batch.source not in refused]
 
-    def _drop(self, sources: Collection[Source]) -> None:
-        kept = deque(batch for batch in self._waiting if batch.source not in sources)
+    def _drop(self, sources: Collection[Source] | None) -> None:
+        kept = deque(batch for batch in self._waiting if sources is not None and batch.source not in sources)
         self._note(sum(len(batch.entries) + 1 for batch in kept) - self._waiting_records)
         self._waiting = kept
 

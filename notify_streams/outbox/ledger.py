@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import pymongo
@@ -18,6 +18,8 @@ from notify_streams.outbox.flush import COUNTED, ledger_id
 from notify_streams.stores.shards import LEDGER
 
 if TYPE_CHECKING:
+    from pymongo.asynchronous.collection import AsyncCollection
+
     from notify_streams.stores.shards import Shards
 
 Source = tuple[str, int]
@@ -41,36 +43,59 @@ class Ledger:
         self._role = role
         self._timeout_s = timeout_s
 
+    async def positions(self, sources: Collection[Source]) -> dict[Source, int]:
+        """Where reading goes on, for those sources that have a ledger.
+
+        Raises:
+            StoreUnavailable: a shard does not answer.
+        """
+        positions: dict[Source, int] = {}
+        for shard, mine in self._by_shard(sources).items():
+            try:
+                with pymongo.timeout(self._timeout_s):
+                    positions |= await self._found(self._shards.database(shard)[LEDGER], mine)
+            except PyMongoError as error:
+                raise StoreUnavailable(f"shard {shard}: {type(error).__name__}") from error
+        return positions
+
     async def open(self, first: Mapping[Source, int]) -> dict[Source, int]:
         """The position to read from for each source, beginning a ledger at the given position where there is none.
 
         Raises:
             StoreUnavailable: a shard does not answer.
         """
-        by_shard: dict[int, list[Source]] = {}
-        for source in first:
-            by_shard.setdefault(self._shards.of(source[1]), []).append(source)
         positions: dict[Source, int] = {}
-        for shard, sources in by_shard.items():
+        for shard, sources in self._by_shard(first).items():
             positions |= await self._open(shard, sources, first)
         return positions
 
-    async def _open(self, shard: int, sources: Sequence[Source], first: Mapping[Source, int]) -> dict[Source, int]:
-        collection = self._shards.database(shard)[LEDGER]
+    def _by_shard(self, sources: Iterable[Source]) -> dict[int, list[Source]]:
+        by_shard: dict[int, list[Source]] = {}
+        for source in sources:
+            by_shard.setdefault(self._shards.of(source[1]), []).append(source)
+        return by_shard
+
+    async def _found(self, collection: AsyncCollection[Any], sources: Sequence[Source]) -> dict[Source, int]:
         named = {ledger_id(self._role, *source): source for source in sources}
         query = {"_id": {"$in": list(named)}, "bucket": {"$in": sorted({source[1] for source in sources})}}
+        return {named[one["_id"]]: one["next_offset"] async for one in collection.find(query)}
+
+    async def _open(self, shard: int, sources: Sequence[Source], first: Mapping[Source, int]) -> dict[Source, int]:
+        collection = self._shards.database(shard)[LEDGER]
         try:
             with pymongo.timeout(self._timeout_s):
-                found = {named[one["_id"]]: one["next_offset"] async for one in collection.find(query)}
+                found = await self._found(collection, sources)
                 missing = [source for source in sources if source not in found]
                 if missing:
                     await self._begin(collection, missing, first)
-                    found |= {named[one["_id"]]: one["next_offset"] async for one in collection.find(query)}
+                    found |= await self._found(collection, missing)
         except PyMongoError as error:
             raise StoreUnavailable(f"shard {shard}: {type(error).__name__}") from error
         return found
 
-    async def _begin(self, collection: Any, sources: Sequence[Source], first: Mapping[Source, int]) -> None:
+    async def _begin(
+        self, collection: AsyncCollection[Any], sources: Sequence[Source], first: Mapping[Source, int]
+    ) -> None:
         begun = []
         for source in sources:
             topic, partition = source

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -68,9 +68,9 @@ class Taken:
     entries: list[Entry]
     other_lane: int
     #: Called when everything is durable and published.
-    acknowledge: Callable[[], Awaitable[object]]
+    acknowledge: Callable[[], object]
     #: Called with the position to read again from, when the ledger refused the batch.
-    refuse: Callable[[int], Awaitable[object]]
+    refuse: Callable[[int], object]
     holes: int = field(init=False)
 
     def __post_init__(self) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 import yaml
@@ -14,7 +15,6 @@ from notify_streams.records.reasons import Reason
 from notify_streams.roles import CHANNELS, Channel
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 
@@ -72,35 +72,72 @@ def load_categories(file: Path) -> Categories:
     """
     try:
         text = file.read_text()
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
         content = yaml.safe_load(text)
     except OSError as error:
         raise SettingsError(f"{file} cannot be read: {error.strerror}") from error
     except yaml.YAMLError as error:
         raise SettingsError(f"{file}: {error}") from error
-    if not isinstance(content, dict) or not content:
+    if not isinstance(content, dict) or not content or root is None:
         raise SettingsError(f"{file} must hold at least one category")
-    lines = _lines(text)
+    lines = _lines_of(file, root)
     categories: Categories = {}
     taken: dict[int, str] = {}
     for name, values in content.items():
-        where = f"{file}, line {lines.get(str(name), 1)}, category {name!r}"
-        category = _read(where, values)
+        here = f"{file}, line {lines[(str(name),)]}, category {name!r}"
+        if not isinstance(name, str):
+            raise SettingsError(f"{here}: the name must be a text; put it in quotes")
+        category = _read(file, name, values, lines)
         if other := taken.get(category.number):
-            raise SettingsError(f"{where}: number {category.number} already belongs to {other!r}")
+            raise SettingsError(f"{here}: number {category.number} already belongs to {other!r}")
         if not category.channels:
-            raise SettingsError(f"{where}: allows no channel; name at least one of {', '.join(CHANNELS)}")
-        taken[category.number] = str(name)
-        categories[str(name)] = category
+            raise SettingsError(f"{here}: allows no channel; name at least one of {', '.join(CHANNELS)}")
+        for template, texts in category.templates.items():
+            where = f"{file}, line {lines[(name, 'templates', template)]}, category {name!r}, template {template!r}"
+            _check_placeholders(where, f"{texts.title} {texts.body}")
+        taken[category.number] = name
+        categories[name] = category
     return categories
 
 
-def _read(where: str, values: object) -> Category:
+#: The line (1 is the first) of each key, by its path from the root.
+_Lines = dict[tuple[str, ...], int]
+_PLACEHOLDER: Final = re.compile(r"\{\w+\}")
+_UNKNOWN: Final = re.compile(r"unknown field `([^`]+)`")
+_PLACE: Final = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
+
+
+def _read(file: Path, name: str, values: object, lines: _Lines) -> Category:
     try:
         return msgspec.convert(values, Category)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{where}: {error}") from error
+        text = str(error)
+        path = (name, *(_PLACE.findall(text) or [""])[0].replace("[...]", "").strip(".").split("."))
+        path += tuple(_UNKNOWN.findall(text))
+        path = tuple(filter(None, path))
+        line = next(lines[path[:length]] for length in range(len(path), 0, -1) if path[:length] in lines)
+        raise SettingsError(f"{file}, line {line}, category {name!r}: {text}") from error
 
 
-def _lines(text: str) -> Mapping[str, int]:
-    root: Any = yaml.compose(text, Loader=yaml.SafeLoader)
-    return {key.value: key.start_mark.line + 1 for key, _ in root.value}
+def _check_placeholders(where: str, text: str) -> None:
+    rest = _PLACEHOLDER.sub("", text)
+    if "{" in rest or "}" in rest:
+        raise SettingsError(
+            f"{where}: a brace is part of a placeholder such as {{amount}}: a plain name of the trigger's data"
+        )
+
+
+def _lines_of(file: Path, node: yaml.Node, path: tuple[str, ...] = ()) -> _Lines:
+    lines: _Lines = {}
+    if not isinstance(node, yaml.MappingNode):
+        return lines
+    for key, value in node.value:
+        here = (*path, str(key.value))
+        line = key.start_mark.line + 1
+        if here in lines:
+            raise SettingsError(
+                f"{file}, line {line}: {key.value!r} is there twice; the first is in line {lines[here]}"
+            )
+        lines[here] = line
+        lines |= _lines_of(file, value, here)
+    return lines

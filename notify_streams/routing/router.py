@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
-
-from aiokafka.partitioner import murmur2
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from notify_streams import metrics
 from notify_streams.failpoints import reach
 from notify_streams.outbox.taken import Entry, Taken
 from notify_streams.preferences.compiled import read_row
+from notify_streams.records.buckets import bucket_of
 from notify_streams.records.reasons import DeadReason
 from notify_streams.records.trigger import Rejection
 from notify_streams.routing.decision import Profile, decide
@@ -20,7 +19,7 @@ from notify_streams.routing.hops import MAX_HOPS, hops_of, onward
 from notify_streams.routing.lane import read_for
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Callable, Sequence
 
     from notify_streams.outbox.taken import SourceRecord
     from notify_streams.preferences.policy import Categories
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
     from notify_streams.records.users import Contacts
     from notify_streams.roles import Lane
     from notify_streams.settings import Settings
-
-_POSITIVE: Final = 0x7FFFFFFF
 
 
 class Home(NamedTuple):
@@ -44,9 +41,9 @@ class People(Protocol):
 
     def home(self, user_id: str) -> Home | None: ...
 
-    def contacts(self, user_id: str) -> Contacts | None: ...
+    def contacts(self, bucket: int, user_id: str) -> Contacts | None: ...
 
-    async def preferences(self, user_ids: Sequence[str]) -> Sequence[bytes]:
+    async def preferences(self, bucket: int, user_ids: Sequence[str]) -> Sequence[bytes]:
         """A compiled row for each id, in order."""
         ...
 
@@ -77,16 +74,13 @@ class Router:
         self._lane: Lane = lane
         self._people = people
 
-    async def take(
-        self, batch: Batch, acknowledge: Callable[[], Awaitable[object]], refuse: Callable[[int], Awaitable[object]]
-    ) -> Taken:
+    async def take(self, batch: Batch, acknowledge: Callable[[], object], refuse: Callable[[int], object]) -> Taken:
         """Decide every record of `batch`. What cannot be decided becomes a dead letter; nothing is raised for a record's sake."""
         reach("after_fetch")
         began = time.perf_counter()
         mine = self._mine(batch)
-        rows = await self._people.preferences(
-            [trigger.user_id for _, trigger in mine if not isinstance(trigger, Rejection)]
-        )
+        user_ids = [trigger.user_id for _, trigger in mine if not isinstance(trigger, Rejection)]
+        rows = await self._people.preferences(batch.partition, user_ids)
         now = datetime.now(UTC)
         # MongoDB keeps milliseconds; what is written and what is sent must agree.
         now = now.replace(microsecond=now.microsecond // 1000 * 1000)
@@ -98,9 +92,7 @@ class Router:
             for record, trigger in mine
         ]
         if entries:
-            each = (time.perf_counter() - began) / len(entries)
-            for _ in entries:
-                metrics.DECISION.observe(each)
+            metrics.DECISION.observe((time.perf_counter() - began) / len(entries), len(entries))
         reach("after_decide")
         other_lane = len(batch.records) - len(entries)
         return Taken(batch.topic, batch.partition, batch.start, batch.end, entries, other_lane, acknowledge, refuse)
@@ -117,7 +109,7 @@ class Router:
         user_id = trigger.user_id
         home = self._people.home(user_id)
         # Only a person whom nobody knows costs a hash: the others' bucket came with the row.
-        bucket = home.bucket if home is not None else (murmur2(user_id.encode()) & _POSITIVE) % self._partitions
+        bucket = home.bucket if home is not None else bucket_of(user_id, self._partitions)
         if bucket != batch.partition:
             return moved(record, batch.topic, bucket, user_id)
         category = self._categories.get(trigger.category)
@@ -136,7 +128,7 @@ class Router:
                 )
             return forwarded(record, bucket, user_id, home.region, onward(record.headers, hops, self._region))
         version, choices = read_row(row)
-        profile = Profile(self._people.contacts(user_id), version, choices.get(category.number, 0))
+        profile = Profile(self._people.contacts(bucket, user_id), version, choices.get(category.number, 0))
         decision = decide(trigger, category, profile, now)
         return notified(record, bucket, trigger, decision, version, self._region, self._lane == "critical", now)
 

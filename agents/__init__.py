@@ -1,0 +1,1 @@
+"""Faust agents: one hop a file. A topic in, a call, hand on."""

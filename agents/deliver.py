@@ -1,0 +1,44 @@
+"""`push`, `sms`, `email`, `cric_…` -> the channel's provider. A batch is acknowledged when each message's state is durable."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from notify_streams.app import app, events
+from notify_streams.channels.claims import Claims
+from notify_streams.channels.delivery import Delivery
+from notify_streams.channels.providers import ProviderConfig, provider_for
+from notify_streams.roles import channel_of
+
+if TYPE_CHECKING:
+    from faust.types import StreamT
+
+channel = channel_of(app.role)
+places = app.settings.providers
+provider = provider_for(
+    channel,
+    ProviderConfig(
+        fcm=places.fcm,
+        apns=places.apns,
+        twilio=places.twilio,
+        smtp=places.smtp,
+        timeout_s=places.timeout_s,
+        max_in_flight=places.max_in_flight,
+    ),
+)
+app.lives_with(provider.start, provider.close)
+delivery = Delivery(
+    Claims(app.shards, channel, app.settings.outbox.transaction_timeout_s),
+    app.preference_parts.provider_check,
+    provider,
+    app.categories,
+    app.lane,
+)
+
+
+@app.agent(app.batches_of(app.role), name=f"deliver {app.role}")
+async def deliver(batches: StreamT[Any]) -> None:
+    """Send each batch, then acknowledge it."""
+    async for event in events(batches):
+        await delivery.deliver(event.value)
+        event.ack()

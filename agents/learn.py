@@ -1,0 +1,85 @@
+"""`preference_updates` -> the durable record, the Redis delta, the table `preferences`. `user_contacts` -> the table `contacts`."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from notify_streams import metrics
+from notify_streams.app import app, events
+from notify_streams.preferences.compiled import newest
+from notify_streams.records.trigger import Rejection
+from notify_streams.records.users import read_contacts, read_preference_update
+from notify_streams.stores.insist import insist
+from notify_streams.topics import PREFERENCE_UPDATES, USER_CONTACTS
+from tables.contacts import contacts
+from tables.preferences import preferences
+
+if TYPE_CHECKING:
+    from faust.types import StreamT
+
+    from notify_streams.records.users import Contacts, PreferenceUpdate
+    from notify_streams.transport import RecordBatch
+
+log = logging.getLogger(__name__)
+
+
+@app.agent(app.batches_of(PREFERENCE_UPDATES))
+async def learn_preferences(batches: StreamT[Any]) -> None:
+    """Apply each batch to the durable record; the table takes the rows that are newer than its own."""
+    writer = app.preference_parts.writer
+    async for event in events(batches):
+        batch: RecordBatch = event.value
+        updates: list[tuple[int, PreferenceUpdate]] = []
+        for record in batch.records:
+            found = read_preference_update(record.value)
+            if isinstance(found, Rejection):
+                _refuse(batch, record.offset, found)
+            else:
+                updates.append((batch.partition, found))
+        applied = await insist(writer.apply_updates, updates, datetime.now(UTC))
+        for _, rejection in applied.rejected:
+            _refuse(batch, batch.start, rejection)
+        held = preferences.get_many(batch.partition, [user_id.encode() for user_id in applied.rows])
+        fresh = {
+            user_id.encode(): row
+            for (user_id, row), before in zip(applied.rows.items(), held, strict=True)
+            if before is None or newest(row, before) is row
+        }
+        await preferences.apply(batch.partition, fresh)
+        metrics.PREFERENCE_UPDATES.labels("applied").inc(len(updates) - len(applied.rejected))
+        event.ack()
+
+
+@app.agent(app.batches_of(USER_CONTACTS))
+async def learn_contacts(batches: StreamT[Any]) -> None:
+    """Keep the latest contacts of each person; an older record that comes late changes nothing."""
+    async for event in events(batches):
+        batch: RecordBatch = event.value
+        fresh: dict[bytes, tuple[Contacts, bytes]] = {}
+        for record in batch.records:
+            found = read_contacts(record.value)
+            if isinstance(found, Rejection):
+                _refuse(batch, record.offset, found)
+                continue
+            key = found.user_id.encode()
+            held = fresh[key][0] if key in fresh else _held(batch.partition, key)
+            if held is None or held.updated_at <= found.updated_at:
+                fresh[key] = found, record.value or b""
+        await contacts.apply(batch.partition, {key: value for key, (_, value) in fresh.items()})
+        event.ack()
+
+
+def _held(bucket: int, key: bytes) -> Contacts | None:
+    row = contacts.get(bucket, key)
+    found = None if row is None else read_contacts(row)
+    return None if isinstance(found, Rejection) else found
+
+
+def _refuse(batch: RecordBatch, offset: int, rejection: Rejection) -> None:
+    metrics.REJECTED_RECORDS.labels(batch.topic, rejection.reason.value).inc()
+    log.warning(
+        "record refused",
+        extra={"action": "learn", "topic": batch.topic, "offset": offset, "detail": rejection.detail},
+    )

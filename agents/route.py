@@ -1,0 +1,67 @@
+"""`triggers.*` -> decided, through the outbox -> channel topics, `forward.<region>`, `dead_letters`, or the right partition again.
+
+A batch is acknowledged when its rows are committed and published; the ledger, not Kafka, says where reading goes on.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from notify_streams.app import app, events
+from notify_streams.outbox.way_out import WayOut
+from notify_streams.preferences.decision_check import DecisionCheck
+from notify_streams.routing.people import KnownPeople
+from notify_streams.routing.router import Router, conflict
+from notify_streams.topics import trigger_topics
+from notify_streams.transport import batched_consumer, on_assigned, on_revoked
+from tables.contacts import contacts
+from tables.locations import locations
+from tables.preferences import preferences
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from faust.types import TP, StreamT
+
+    from notify_streams.transport import RecordBatch
+
+
+def rows_of(user_ids: Sequence[str]) -> list[bytes | None]:
+    """The table's rows; a person whom nobody knows has none."""
+    homes = ((user_id, locations.get(user_id)) for user_id in user_ids)
+    return [None if home is None else preferences.get(home.bucket, user_id.encode()) for user_id, home in homes]
+
+
+parts = app.preference_parts
+check = DecisionCheck(parts.deltas, parts.durable, parts.bound, rows_of)
+router = Router(app.settings, app.categories, app.lane, KnownPeople(locations, contacts, check))
+way_out = WayOut(app.settings, app.role, app.shards, app, conflict)
+app.lives_with(way_out.start, way_out.stop)
+SOURCES = frozenset(trigger_topics(app.settings))
+
+
+async def route_triggers(triggers: StreamT[Any]) -> None:
+    """Decide each batch and hand it to the way out, which acknowledges it."""
+    async for event in events(triggers):
+        batch: RecordBatch = event.value
+        taken = await router.take(batch, event.ack, partial(batched_consumer(app).refuse, batch))
+        await way_out.submit(taken)
+
+
+for topic in sorted(SOURCES):
+    app.agent(app.batches_of(topic), name=f"route {topic}")(route_triggers)
+
+
+@partial(on_assigned, app)
+async def take_over(partitions: frozenset[TP]) -> Mapping[TP, int]:
+    """Publish what the last owner left, then begin where the ledger says."""
+    sources = {(tp.topic, tp.partition): tp for tp in partitions if tp.topic in SOURCES}
+    positions = await way_out.take_over(sources)
+    return {sources[source]: position for source, position in positions.items()}
+
+
+@partial(on_revoked, app)
+def give_up(_: frozenset[TP]) -> None:
+    """What waits for lost partitions is read by their new owner."""
+    way_out.give_up()

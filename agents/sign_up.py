@@ -1,0 +1,63 @@
+"""`user_signups` -> the registry, then `user_locations` here and in every other region, and the edge, all through the outbox."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from notify_streams.app import app, events
+from notify_streams.outbox.way_out import WayOut
+from notify_streams.registry.accounting import account_signups
+from notify_streams.registry.signups import Signups
+from notify_streams.registry.users_table import UsersTable
+from notify_streams.routing.router import conflict
+from notify_streams.topics import USER_SIGNUPS
+from notify_streams.transport import batched_consumer, on_assigned, on_revoked
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from faust.types import TP, StreamT
+
+    from notify_streams.transport import RecordBatch
+
+registry = UsersTable(app.settings)
+app.lives_with(registry.start, registry.close)
+way_out = WayOut(app.settings, app.role, app.shards, app, conflict)
+app.lives_with(way_out.start, way_out.stop)
+
+
+def server_of(region: str) -> str | None:
+    """Who serves a region's people now."""
+    return region if region in app.settings.regions else None
+
+
+async def contacts_of(user_ids: Sequence[str]) -> Mapping[str, bytes]:
+    """Contacts that a move hands over."""
+    return {}
+
+
+signups = Signups(app.settings, registry, server_of, contacts_of)
+
+
+@app.agent(app.batches_of(USER_SIGNUPS))
+async def sign_up(batches: StreamT[Any]) -> None:
+    """Register each batch and hand its records to the way out, which acknowledges it."""
+    async for event in events(batches):
+        batch: RecordBatch = event.value
+        taken = await account_signups(signups, batch, event.ack, partial(batched_consumer(app).refuse, batch))
+        await way_out.submit(taken)
+
+
+@partial(on_assigned, app)
+async def take_over(partitions: frozenset[TP]) -> Mapping[TP, int]:
+    """Publish what the last owner left, then begin where the ledger says."""
+    sources = {(tp.topic, tp.partition): tp for tp in partitions if tp.topic == USER_SIGNUPS}
+    positions = await way_out.take_over(sources)
+    return {sources[source]: position for source, position in positions.items()}
+
+
+@partial(on_revoked, app)
+def give_up(_: frozenset[TP]) -> None:
+    """What waits for lost partitions is read by their new owner."""
+    way_out.give_up()

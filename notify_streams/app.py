@@ -1,0 +1,185 @@
+"""The Faust application of one role in one region, wired from settings.
+
+``NOTIFY_REGION`` and ``NOTIFY_ROLE`` choose which; ``faust -A notify_streams.app worker`` and ``notify-streams worker`` both end here.
+Agents and tables are named as strings, so nothing in this package imports them. Nothing connects before the worker starts.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+
+import faust
+from faust.web.base import BlueprintManager
+
+from notify_streams.errors import SettingsError
+from notify_streams.logs import logging_config
+from notify_streams.preferences.parts import PreferenceParts
+from notify_streams.preferences.policy import load_categories
+from notify_streams.preferences.publishing import publisher_through
+from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, app_id
+from notify_streams.settings import Settings, load_settings
+from notify_streams.stores.shards import Shards
+from notify_streams.transport import TransportSettings, attach, batch_producer, batched_topic
+from notify_streams.transport.wiring import wiring
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from faust import Stream
+    from faust.types import StreamT, TopicT
+
+    from notify_streams.outbox.taken import Headers
+    from notify_streams.roles import Lane
+    from notify_streams.transport import BatchEvent, Sent
+
+log = logging.getLogger(__name__)
+
+_ROUTER: Final = ("tables.locations", "tables.contacts", "tables.preferences", "agents.route", "agents.learn")
+#: What each role imports: its tables, its agents.
+MODULES: Final[dict[str, tuple[str, ...]]] = {
+    **dict.fromkeys(LANES, _ROUTER),
+    **dict.fromkeys(CHANNEL_ROLES, ("agents.deliver",)),
+    "registry": ("agents.sign_up",),
+    "forward": ("agents.forward",),
+    "receipts": ("agents.receive",),
+}
+#: Collections of the youngest generation between two walks of the older ones; the tables' rows are frozen once recovered.
+_GC_THRESHOLD: Final = (50_000, 50, 1_000)
+
+
+class NotifyApp(faust.App):
+    """A Faust app that knows its region, its role, and the connections that live and die with it."""
+
+    def __init__(self, settings: Settings, role: str) -> None:
+        self.settings = settings
+        self.role = role
+        self.lane: Lane = "critical" if role.startswith("cri") else "standard"
+        self.categories = load_categories(Path(os.environ.get("NOTIFY_CONFIG_DIR", "config")) / "categories.yaml")
+        self.shards = Shards(settings, app_name=app_id(settings.region, role))
+        super().__init__(
+            app_id(settings.region, role),
+            broker=[f"batched://{server.strip()}" for server in settings.kafka.split(",")],
+            store="memory://",
+            datadir=str(Path(settings.data_dir) / settings.region / role),
+            autodiscover=list(MODULES[role]),
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            topic_partitions=settings.partitions,
+            topic_replication_factor=settings.replication,
+            consumer_auto_offset_reset="earliest",
+            producer_request_timeout=settings.broker.request_timeout_s,
+            stream_buffer_maxsize=256,
+            web_bind=settings.web_host,
+            web_port=web_port(settings, role),
+            web_tables_enabled=False,
+            web_router_enabled=False,
+            web_graph_enabled=False,
+            web_stats_enabled=False,
+            web_metrics_enabled=False,
+            worker_redirect_stdouts=False,
+        )
+        attach(self, _transport_settings(settings, critical=self.lane == "critical"))
+        self.lives_with(self.shards.start, self.shards.close)
+        publish = publisher_through(self)
+        self.preference_parts = PreferenceParts(settings, self.categories, self.shards, publish)
+        self.lives_with(self.preference_parts.start, self.preference_parts.stop)
+
+    def lives_with(self, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> None:
+        """Start something before the first record is read, stop it after the last was acknowledged."""
+        wiring(self).lifecycles.append((start, stop))
+
+    def batches_of(self, topic: str) -> TopicT:
+        """A topic whose events are whole partition batches."""
+        return batched_topic(self, topic, partitions=self.settings.partitions)
+
+    async def send_batch(
+        self, topic: str, partition: int, records: Sequence[tuple[bytes | None, bytes | None, Headers]]
+    ) -> Sent | None:
+        """Write one batch to one partition; returns when all in-sync replicas have it (see `BatchProducer.send_batch`)."""
+        return await batch_producer(self).send_batch(topic, partition, records)
+
+    async def on_first_start(self) -> None:
+        Path(self.conf.datadir).mkdir(parents=True, exist_ok=True)
+        await super().on_first_start()
+
+    async def on_started(self) -> None:
+        await super().on_started()
+        # What tables hold by now stays: the collector need not walk it again (a third of a router's time otherwise).
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLD)
+
+
+async def events(stream: StreamT[Any]) -> AsyncIterator[BatchEvent]:
+    """A stream's batches, each to be acknowledged by ``event.ack()`` once everything in it is durable, and by nothing else."""
+    async for event in cast("Stream[Any]", stream).noack().events():
+        yield cast("BatchEvent", event)
+
+
+def web_port(settings: Settings, role: str) -> int:
+    """The port of a role's web views."""
+    return settings.web_port or settings.web_port_base + ROLES.index(role)
+
+
+def build(settings: Settings, role: str) -> NotifyApp:
+    """The application of `role`; its tables and agents are found when it starts (`autodiscover`).
+
+    Raises:
+        SettingsError: there is no such role, or the categories cannot be used.
+    """
+    if role not in MODULES:
+        raise SettingsError(f"there is no role {role!r}; roles are {', '.join(ROLES)}")
+    found = NotifyApp(settings, role)
+    found.web.blueprints = BlueprintManager([("", "notify_streams.ops.views:blueprint")])
+    return found
+
+
+def run_worker(found: NotifyApp, level: str) -> NoReturn:
+    """Work until SIGTERM or SIGINT; ends the process."""
+    found.discover()
+    worker = faust.Worker(found, loglevel=level, logging_config=logging_config(level), quiet=True)
+    worker.execute_from_commandline()
+
+
+@cache
+def the_app() -> NotifyApp:
+    """The process's one application, from ``NOTIFY_REGION`` and ``NOTIFY_ROLE``.
+
+    Raises:
+        SettingsError: a variable is missing, or the settings cannot be used.
+    """
+    region, role = os.environ.get("NOTIFY_REGION"), os.environ.get("NOTIFY_ROLE")
+    if not region or not role:
+        raise SettingsError("NOTIFY_REGION and NOTIFY_ROLE must say which worker this is, e.g. us and standard")
+    return build(load_settings(region, overlay=local_overlay(region)), role)
+
+
+def local_overlay(region: str) -> Path | None:
+    """The settings that a running local stack wrote for `region`; None where there is no local stack."""
+    file = Path(os.environ.get("NOTIFY_STACK_DIR", ".stack")) / f"{region}.yaml"
+    return file if file.is_file() else None
+
+
+def _transport_settings(settings: Settings, *, critical: bool) -> TransportSettings:
+    broker = settings.broker
+    return TransportSettings(
+        fetch_max_wait_ms=broker.fetch_max_wait_ms,
+        max_batch_records=broker.batch_records,
+        max_batch_bytes=broker.batch_bytes,
+        session_timeout_s=broker.critical_session_timeout_s if critical else broker.session_timeout_s,
+        heartbeat_s=broker.critical_heartbeat_s if critical else broker.heartbeat_s,
+        rebalance_timeout_s=broker.rebalance_timeout_s,
+        request_timeout_s=broker.request_timeout_s,
+    )
+
+
+def __getattr__(name: str) -> NotifyApp:
+    """``notify_streams.app:app``, built at its first use: what ``faust -A`` and the agents import."""
+    if name == "app":
+        return the_app()
+    raise AttributeError(name)

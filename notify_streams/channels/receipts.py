@@ -1,0 +1,78 @@
+"""Receipts: ``{"delivery_id", "state": "delivered" | "failed", "at"}``, written by a provider's webhook. They only lift a state."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+import pymongo
+from pymongo import UpdateOne
+from pymongo.errors import PyMongoError
+
+from notify_streams import metrics
+from notify_streams.errors import StoreUnavailable
+from notify_streams.records.identity import split_delivery_id
+from notify_streams.records.reasons import State
+from notify_streams.records.trigger import Rejection
+from notify_streams.records.users import reader
+from notify_streams.roles import CHANNELS
+from notify_streams.stores.shards import NOTIFICATIONS
+
+if TYPE_CHECKING:
+    from notify_streams.routing.router import Batch
+    from notify_streams.stores.shards import Shards
+
+log = logging.getLogger(__name__)
+
+
+class Receipt(msgspec.Struct, frozen=True, gc=False):
+    """What a provider says of a delivery that it accepted."""
+
+    delivery_id: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    state: Literal["delivered", "failed"]
+    at: Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+read_receipt = reader(Receipt)
+
+
+class Receipts:
+    """Applies receipts to notifications."""
+
+    def __init__(self, shards: Shards, timeout_s: float) -> None:
+        self._shards = shards
+        self._timeout_s = timeout_s
+
+    async def apply(self, batch: Batch) -> None:
+        """Lift each named delivery from ``sent``; a repeat, and one for a delivery that nobody knows, changes nothing.
+
+        Raises:
+            StoreUnavailable: apply the batch again.
+        """
+        updates = []
+        for record in batch.records:
+            receipt = read_receipt(record.value)
+            if isinstance(receipt, Rejection):
+                metrics.REJECTED_RECORDS.labels(batch.topic, receipt.reason.value).inc()
+                continue
+            notification, channel = split_delivery_id(receipt.delivery_id)
+            if channel not in CHANNELS:
+                metrics.REJECTED_RECORDS.labels(batch.topic, "invalid").inc()
+                continue
+            place = f"deliveries.{channel}"
+            updates.append(
+                UpdateOne(
+                    {"bucket": batch.partition, "_id": notification, f"{place}.state": State.SENT.value},
+                    {"$set": {f"{place}.state": receipt.state, f"{place}.at": receipt.at}},
+                )
+            )
+        if not updates:
+            return
+        try:
+            with pymongo.timeout(self._timeout_s):
+                collection = self._shards.collection(NOTIFICATIONS, batch.partition)
+                await collection.bulk_write(updates, ordered=False)
+        except PyMongoError as error:
+            raise StoreUnavailable(f"receipts in bucket {batch.partition}: {type(error).__name__}") from error

@@ -1,0 +1,23 @@
+"""The program and its verbs."""
+
+from __future__ import annotations
+
+import click
+
+from notify_streams import __version__
+from notify_streams.cli.answers import Program
+from notify_streams.cli.config import config
+from notify_streams.cli.shards import shards
+from notify_streams.cli.topics import topics
+from notify_streams.cli.worker import worker
+from notify_streams.devstack.command import stack
+
+
+@click.group(cls=Program)
+@click.version_option(__version__)
+def main() -> None:
+    """A multi-region notification system in which every trigger ends in exactly one accounted outcome."""
+
+
+for verb in (stack, worker, topics, shards, config):
+    main.add_command(verb)

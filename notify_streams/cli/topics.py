@@ -1,0 +1,32 @@
+"""`notify-streams topics ensure|check`."""
+
+from __future__ import annotations
+
+import click
+
+from notify_streams.cli.answers import answer, as_json, region_option, run, settings_of
+from notify_streams.ops.topics import check_topics, ensure_topics
+
+
+@click.group()
+def topics() -> None:
+    """The region's Kafka topics: they must be there before any worker starts."""
+
+
+@topics.command()
+@region_option
+@as_json
+def ensure(region: str, as_json: bool) -> None:
+    """Create what is missing."""
+    made = run(ensure_topics(settings_of(region)))
+    answer(as_json, {"created": made}, [f"created {name}" for name in made] or ["every topic was there"])
+
+
+@topics.command()
+@region_option
+@as_json
+def check(region: str, as_json: bool) -> None:
+    """Exit 1 unless every topic is as it must be."""
+    wrong = run(check_topics(settings_of(region)))
+    answer(as_json, {"holds": not wrong, "wrong": wrong}, wrong or ["every topic is as it must be"])
+    raise SystemExit(1 if wrong else 0)

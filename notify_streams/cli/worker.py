@@ -1,0 +1,27 @@
+"""`notify-streams worker --role ROLE`: one Faust worker in this process."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from notify_streams.cli.answers import region_option
+from notify_streams.roles import ROLES
+
+
+@click.command()
+@region_option
+@click.option("--role", envvar="NOTIFY_ROLE", type=click.Choice(ROLES), required=True)
+@click.option(
+    "--web-port", type=int, help="Instead of the role's own port: for a second worker of a role on one machine."
+)
+@click.option("--loglevel", default="INFO", show_default=True)
+def worker(region: str, role: str, web_port: int | None, loglevel: str) -> None:
+    """Work one role of one region until SIGTERM or SIGINT."""
+    os.environ |= {"NOTIFY_REGION": region, "NOTIFY_ROLE": role}
+    if web_port is not None:
+        os.environ["NOTIFY_WEB_PORT"] = str(web_port)
+    from notify_streams.app import run_worker, the_app  # builds the app that the environment names
+
+    run_worker(the_app(), loglevel)

