@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, cast
 
 from bson import Timestamp
-from pymongo import InsertOne, UpdateOne
 
-from notify_streams.preferences.choices import NOBODY, Choice, Record
+from notify_streams.preferences.choices import Choice, Record
 
 if TYPE_CHECKING:
     from notify_streams.roles import Channel
@@ -19,9 +18,9 @@ if TYPE_CHECKING:
 
 #: The fields that `record_of` needs.
 RECORD_FIELDS: Final = {"version": 1, "choices": 1}
-_STAMP: Final = {"changed": {"$type": "timestamp"}}
-#: The server puts its logical clock in place of an empty timestamp.
-_STAMPED_AT_INSERT: Final = Timestamp(0, 0)
+#: The server puts its logical clock in place of an empty timestamp in a new document; an update asks for it.
+STAMPED_AT_INSERT: Final = {"changed": Timestamp(0, 0)}
+STAMP: Final = {"changed": {"$type": "timestamp"}}
 
 
 def record_of(document: Document) -> Record:
@@ -38,21 +37,17 @@ def record_of(document: Document) -> Record:
     )
 
 
-def write_of(user_id: str, bucket: int, before: Record, after: Record) -> InsertOne[Document] | UpdateOne:
-    """The write that turns `before` into `after`; it fails, or matches nothing, if the stored record is not `before`."""
-    fields: Document = {
-        "version": after.version,
-        "row": after.row(),
+def fields_of(record: Record) -> Document:
+    """What a document says about a record that holds at least one choice."""
+    return {
+        "version": record.version,
+        "row": record.row(),
         "choices": {
             str(number): {
                 channel: {"in": choice.opted_in, "at": choice.at, "v": choice.version}
                 for channel, choice in channels.items()
             }
-            for number, channels in after.choices.items()
+            for number, channels in record.choices.items()
         },
-        "updated_at": max(choice.at for channels in after.choices.values() for choice in channels.values()),
+        "updated_at": max(choice.at for channels in record.choices.values() for choice in channels.values()),
     }
-    if before is NOBODY:
-        return InsertOne({"_id": user_id, "bucket": bucket, **fields, "changed": _STAMPED_AT_INSERT})
-    whose = {"_id": user_id, "bucket": bucket, "version": before.version}
-    return UpdateOne(whose, {"$set": fields, "$currentDate": _STAMP})

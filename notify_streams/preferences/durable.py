@@ -14,23 +14,22 @@ from typing import TYPE_CHECKING, Any, Final
 import pymongo
 from bson import Timestamp
 from pymongo import UpdateOne
-from pymongo.errors import BulkWriteError, PyMongoError
+from pymongo.errors import ConnectionFailure, PyMongoError
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.preferences.choices import NOBODY, Change, Record, merge
-from notify_streams.preferences.document import RECORD_FIELDS, record_of, write_of
+from notify_streams.preferences.document import RECORD_FIELDS, record_of
+from notify_streams.preferences.swap import Swap, swap
 from notify_streams.stores.shards import PREFERENCES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
-    from pymongo import InsertOne
     from pymongo.asynchronous.client_session import AsyncClientSession
     from pymongo.asynchronous.collection import AsyncCollection
 
     from notify_streams.stores.shards import Document, Shards
 
-_DUPLICATE_KEY: Final = 11000
 _ATTEMPTS: Final = 20
 _PAUSE_S: Final = 0.005
 
@@ -102,27 +101,33 @@ class DurablePreferences:
                 return complete_at, await _rows(collection, wanted, session)
 
     async def _apply_on(self, shard: int, people: Mapping[str, _Waiting]) -> dict[str, Record]:
-        collection = self._shards.database(shard)[PREFERENCES]
+        database = self._shards.database(shard)
         done: dict[str, Record] = {}
-        waiting, tried = people, dict[str, Record]()
-        for _ in range(_ATTEMPTS):
-            found = await _records(collection, {user_id: bucket for user_id, (bucket, _) in waiting.items()})
-            operations: list[InsertOne[Document] | UpdateOne] = []
-            writing: dict[str, Record] = {}
-            for user_id, (bucket, changes) in waiting.items():
-                before = found.get(user_id, NOBODY)
-                after = before if before == tried.get(user_id) else merge(before, changes)
-                if after is before:
-                    done[user_id] = before
-                else:
-                    writing[user_id] = after
-                    operations.append(write_of(user_id, bucket, before, after))
-            unsure = await _write(collection, operations, list(writing)) if operations else frozenset[str]()
-            done |= {user_id: record for user_id, record in writing.items() if user_id not in unsure}
+        tried: dict[str, Record] = {}
+        waiting = dict(people)
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(_PAUSE_S)
+            changed: dict[str, Record] = {}
+            try:
+                found = await _records(database[PREFERENCES], {user_id: of[0] for user_id, of in waiting.items()})
+                settled, changed = _merge_all(waiting, found, tried)
+                unsure = await swap(
+                    database,
+                    (Swap(who, people[who][0], found.get(who, NOBODY), after) for who, after in changed.items()),
+                )
+            except ConnectionFailure:
+                # A primary went away. What it did is seen at the next look.
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                tried |= changed
+                continue
+            done |= settled
+            done |= {user_id: record for user_id, record in changed.items() if user_id not in unsure}
             if not unsure:
                 return done
-            waiting, tried = {user_id: people[user_id] for user_id in unsure}, writing
-            await asyncio.sleep(_PAUSE_S)
+            tried |= changed
+            waiting = {user_id: people[user_id] for user_id in unsure}
         raise StoreUnavailable(f"the preferences of {len(waiting)} people kept changing while they were written")
 
     @asynccontextmanager
@@ -143,35 +148,31 @@ async def _records(
     collection: AsyncCollection[Document], buckets: Mapping[str, int], session: AsyncClientSession | None = None
 ) -> dict[str, Record]:
     wanted = {"_id": {"$in": list(buckets)}, "bucket": {"$in": list(set(buckets.values()))}}
-    found = collection.find(wanted, RECORD_FIELDS, session=session, batch_size=len(buckets) + 1)
-    return {document["_id"]: record_of(document) async for document in found}
+    found = await collection.find(wanted, RECORD_FIELDS, session=session, batch_size=len(buckets) + 1).to_list()
+    return {document["_id"]: record_of(document) for document in found}
 
 
 async def _rows(
     collection: AsyncCollection[Document], wanted: Mapping[str, Any], session: AsyncClientSession
 ) -> dict[str, bytes]:
-    found = collection.find(wanted, {"row": 1}, session=session, batch_size=10_000)
-    return {document["_id"]: document["row"] async for document in found}
+    found = await collection.find(wanted, {"row": 1}, session=session, batch_size=10_000).to_list()
+    return {document["_id"]: document["row"] for document in found}
 
 
-async def _write(
-    collection: AsyncCollection[Document],
-    operations: Sequence[InsertOne[Document] | UpdateOne],
-    user_ids: Sequence[str],
-) -> frozenset[str]:
-    """Write and return those of whom it is not known that their record was written by this call."""
-    updated = {user_id for user_id, op in zip(user_ids, operations, strict=True) if isinstance(op, UpdateOne)}
-    unsure: set[str] = set()
-    try:
-        matched = (await collection.bulk_write(operations, ordered=False)).matched_count
-    except BulkWriteError as error:
-        if any(problem["code"] != _DUPLICATE_KEY for problem in error.details["writeErrors"]):
-            raise
-        if error.details["writeConcernErrors"]:
-            raise
-        unsure |= {user_ids[problem["index"]] for problem in error.details["writeErrors"]}
-        matched = error.details["nMatched"]
-    return frozenset(unsure | updated) if matched != len(updated) else frozenset(unsure)
+def _merge_all(
+    waiting: Mapping[str, _Waiting], found: Mapping[str, Record], tried: Mapping[str, Record]
+) -> tuple[dict[str, Record], dict[str, Record]]:
+    """Records that need no write, and records to be written. One that is what was tried before was written then."""
+    settled: dict[str, Record] = {}
+    changed: dict[str, Record] = {}
+    for user_id, (_, changes) in waiting.items():
+        before = found.get(user_id, NOBODY)
+        after = before if tried and before == tried.get(user_id) else merge(before, changes)
+        if after is before:
+            settled[user_id] = before
+        else:
+            changed[user_id] = after
+    return settled, changed
 
 
 @contextmanager

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from notify_streams.preferences.bound import Bound
     from notify_streams.preferences.deltas import Deltas
-    from notify_streams.preferences.durable import DurablePreferences
+    from notify_streams.preferences.durable import DurablePreferences, Wish
     from notify_streams.preferences.policy import Categories
     from notify_streams.roles import Channel
 
@@ -81,7 +81,7 @@ class PreferenceWriter:
         record = (await self._durable.apply([(bucket, user_id, change)]))[user_id]
         choice = record.choices[change.number][channel]
         update = PreferenceUpdate(user_id, category, channel, choice.opted_in, choice.at)
-        await asyncio.gather(self._make_visible({user_id: record.row()}), self._publish_one(bucket, update))
+        await asyncio.gather(self._make_visible({user_id: record.row()}), self._hand_on([(bucket, update)]))
         return Accepted(record.version, choice.at)
 
     async def apply_updates(self, updates: Sequence[tuple[int, PreferenceUpdate]], now: datetime) -> Applied:
@@ -90,14 +90,7 @@ class PreferenceWriter:
         Raises:
             RetryLater: the durable record could not be written; apply the same batch again.
         """
-        rejected: list[tuple[int, Rejection]] = []
-        wishes: list[tuple[int, str, Change]] = []
-        for place, (bucket, update) in enumerate(updates):
-            checked = self._change_of(update, now)
-            if isinstance(checked, Rejection):
-                rejected.append((place, checked))
-            else:
-                wishes.append((bucket, update.user_id, checked))
+        wishes, rejected = self._sort(updates, now)
         rows = {user_id: record.row() for user_id, record in (await self._durable.apply(wishes)).items()}
         try:
             await self._deltas.write(rows)
@@ -105,17 +98,47 @@ class PreferenceWriter:
             return Applied(rows, rejected, deltas_written=False)
         return Applied(rows, rejected, deltas_written=True)
 
+    async def import_updates(
+        self, updates: Sequence[tuple[int, PreferenceUpdate]], now: datetime
+    ) -> list[tuple[int, Rejection]]:
+        """Apply and publish a batch that does not come from the topic; returns the refused ones with their places.
+
+        The deltas are left to the lease's keeper, which copies them in any case.
+
+        Raises:
+            RetryLater: it was not stored or not published; do the same again.
+        """
+        wishes, rejected = self._sort(updates, now)
+        await self._durable.apply(wishes)
+        refused = {place for place, _ in rejected}
+        taken = [update for place, update in enumerate(updates) if place not in refused] if refused else updates
+        await self._hand_on(taken)
+        return rejected
+
+    def _sort(
+        self, updates: Sequence[tuple[int, PreferenceUpdate]], now: datetime
+    ) -> tuple[list[Wish], list[tuple[int, Rejection]]]:
+        wishes: list[Wish] = []
+        rejected: list[tuple[int, Rejection]] = []
+        for place, (bucket, update) in enumerate(updates):
+            checked = self._change_of(update, now)
+            if isinstance(checked, Rejection):
+                rejected.append((place, checked))
+            else:
+                wishes.append((bucket, update.user_id, checked))
+        return wishes, rejected
+
     async def _make_visible(self, rows: dict[str, bytes]) -> None:
         try:
             await self._deltas.write(rows)
         except StoreUnavailable:
             await asyncio.sleep(self._bound.lease_s)
 
-    async def _publish_one(self, bucket: int, update: PreferenceUpdate) -> None:
+    async def _hand_on(self, updates: Sequence[tuple[int, PreferenceUpdate]]) -> None:
         try:
-            await self._publish([(bucket, update)])
+            await self._publish(updates)
         except Exception as error:
-            raise RetryLater("the choice is stored but could not be published") from error
+            raise RetryLater("stored, but not published") from error
 
     def _change_of(self, update: PreferenceUpdate, now: datetime) -> Change | Rejection:
         category = self._categories.get(update.category)
