@@ -22,7 +22,7 @@ class Valkey(Service):
 
     def command(self) -> Sequence[str]:
         listen = ["--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(self.folder)]
-        return [str(_program()), *listen, "--save", "", "--maxmemory", "256mb", "--maxmemory-policy", "volatile-ttl"]
+        return [str(_program()), *listen, "--save", "", "--maxmemory", "256mb", "--maxmemory-policy", "noeviction"]
 
     def answers(self) -> bool:
         return answers(self.address)
