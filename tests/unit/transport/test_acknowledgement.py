@@ -59,3 +59,10 @@ def test_delivering_backwards_is_refused() -> None:
     prefix = AckedPrefix(10)
     with pytest.raises(ValueError, match="cannot deliver up to 9"):
         prefix.deliver(9)
+
+
+def test_an_ack_before_a_batch_in_flight_moves_only_to_it() -> None:
+    prefix = AckedPrefix(0)
+    first, _ = prefix.deliver(10), prefix.deliver(20)
+    prefix.ack(first)
+    assert prefix.position == 10

@@ -1,0 +1,84 @@
+"""What the transport's integration tests do to Kafka: make topics, fill them, look at commits."""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+
+WAIT_S = 15.0
+
+
+def unique(prefix: str) -> str:
+    return f"{prefix}-{uuid.uuid4().hex[:10]}"
+
+
+async def until(holds: Callable[[], object], what: str = "", within_s: float = WAIT_S) -> None:
+    """Wait for a condition, not for a time."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within_s
+    while not holds():
+        assert loop.time() < deadline, f"did not come true within {within_s} s: {what or holds}"
+        await asyncio.sleep(0.01)
+
+
+@contextlib.asynccontextmanager
+async def admin_of(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        yield admin
+    finally:
+        await admin.close()
+
+
+async def a_topic(bootstrap: str, partitions: int = 2, name: str | None = None, **config: str) -> str:
+    name = name or unique("t")
+    async with admin_of(bootstrap) as admin:
+        answer = await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=config)])
+        assert answer.topic_errors[0][1] == 0, answer
+    return name
+
+
+async def delete_topic(bootstrap: str, name: str) -> None:
+    async with admin_of(bootstrap) as admin:
+        await admin.delete_topics([name])
+
+
+async def delete_records(bootstrap: str, topic: str, partition: int, before: int) -> None:
+    async with admin_of(bootstrap) as admin:
+        await admin.delete_records({TopicPartition(topic, partition): RecordsToDelete(before)})
+
+
+@contextlib.asynccontextmanager
+async def a_producer(bootstrap: str, **options: object) -> AsyncIterator[AIOKafkaProducer]:
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap, **options)
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
+async def fill(bootstrap: str, topic: str, partition: int, values: Iterable[bytes], key: bytes | None = None) -> None:
+    async with a_producer(bootstrap, linger_ms=5) as producer:
+        futures = [await producer.send(topic, value, key=key, partition=partition) for value in values]
+        await asyncio.gather(*futures)
+
+
+async def committed(bootstrap: str, group: str, topic: str, partition: int = 0) -> int | None:
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        return await consumer.committed(TopicPartition(topic, partition))
+    finally:
+        await consumer.stop()
+
+
+async def until_committed(bootstrap: str, group: str, topic: str, wanted: int, partition: int = 0) -> None:
+    deadline = asyncio.get_running_loop().time() + WAIT_S
+    while (found := await committed(bootstrap, group, topic, partition)) != wanted:
+        assert asyncio.get_running_loop().time() < deadline, f"committed {found}, not {wanted}"
+        await asyncio.sleep(0.05)
