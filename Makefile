@@ -49,7 +49,7 @@ lock: $(READY) ## pin setup.cfg and the jars anew: requirements.lock, jars.yaml
 	@$(BIN)/pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --extra stack --extra dev setup.cfg \
 	    -o requirements.lock
-	@$(BIN)/python -m notify_streams.devstack.jars --lock
+	@$(BIN)/python -m notify_streams.devstack fetch --pin
 
 # The names of the packages are baked in when it is installed, so a new one counts as a change.
 $(READY): requirements.lock setup.cfg pyproject.toml $(wildcard */__init__.py)
@@ -67,11 +67,11 @@ $(READY): requirements.lock setup.cfg pyproject.toml $(wildcard */__init__.py)
 
 $(JARS): notify_streams/devstack/jars.yaml | $(READY)
 	@echo "fetching Kafka and DynamoDB Local (first time: about half a minute)" >&2
-	@$(BIN)/python -m notify_streams.devstack.jars
+	@$(BIN)/python -m notify_streams.devstack fetch
 	@touch $@
 
 $(TEST_JARS): notify_streams/devstack/jars.yaml | $(READY)
-	@$(BIN)/python -m notify_streams.devstack.jars kafka-tools
+	@$(BIN)/python -m notify_streams.devstack fetch kafka-tools
 	@touch $@
 
 system-packages:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from notify_streams.devstack import jars
 from notify_streams.devstack.failure import StackFailed
 from notify_streams.devstack.stack import Stack
 
@@ -81,6 +82,17 @@ def down(regions: str | None, wipe: bool, as_json: bool) -> None:
     except StackFailed as failure:
         raise click.ClickException(str(failure)) from None
     click.echo(json.dumps({"down": names}) if as_json else f"down: {', '.join(names) or 'nothing was up'}")
+
+
+@stack.command()
+@click.argument("artifacts", nargs=-1, type=click.Choice(tuple(jars.ARTIFACTS)))
+@click.option("--pin", is_flag=True, help="Write the hashes of all artifacts anew.")
+def fetch(artifacts: tuple[str, ...], pin: bool) -> None:
+    """Download what a start needs (or the named artifacts) and start nothing."""
+    try:
+        jars.pin() if pin else jars.fetch(artifacts or jars.FOR_A_STACK)
+    except StackFailed as failure:
+        raise click.ClickException(str(failure)) from None
 
 
 def _split(regions: str | None) -> list[str]:

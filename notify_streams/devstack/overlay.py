@@ -24,6 +24,9 @@ def overlay(region: Region, others: Mapping[str, Region]) -> dict[str, Any]:
     }
     if region.sandbox:
         settings |= {"providers": region.sandbox.urls(), "sandbox_record": str(region.sandbox.record)}
+    if region.edge:
+        pop = {"name": f"{region.name}-pop", "kind": "http", "url": region.edge.url, "token": region.plan.edge_token}
+        settings |= {"edge": [pop]}
     return settings
 
 

@@ -92,6 +92,15 @@ class Process:
             os.killpg(pid, number)
         return True
 
+    def pause(self) -> None:
+        """SIGSTOP; returns when it has stopped (or is gone)."""
+        self.signal(signal.SIGSTOP)
+        _within(10, lambda: self.state != "running")
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self.signal(signal.SIGCONT)
+
     def end(self, patience_s: float = 15) -> None:
         """SIGTERM (a paused one is woken for it), SIGKILL after `patience_s`; returns when it is gone."""
         self.signal(signal.SIGTERM)

@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from notify_streams.devstack import dynamodb, kafka, mongodb, providers, valkey
+from notify_streams.devstack import dynamodb, kafka, mongodb, nginx, providers, valkey
 from notify_streams.devstack.elsewhere import Elsewhere, ShardElsewhere
 from notify_streams.devstack.failure import StackFailed
 from notify_streams.devstack.plan import SHARDS, RegionPlan
 from notify_streams.devstack.service import Service
+from notify_streams.roles import ROLES
 
 T = TypeVar("T")
 
@@ -51,10 +52,12 @@ class Region:
         ports = (plan.ports[f"sandbox.{kind}"] for kind in ("http", "apns", "smtp"))
         #: None until this tree has one.
         self.sandbox = providers.Sandbox(*self._place("sandbox"), *ports) if providers.is_installed() else None
+        #: None where the machine has no nginx.
+        self.edge = self._edge() if nginx.program() else None
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        optional = [part for part in (self.sandbox,) if part]
+        optional = [part for part in (self.sandbox, self.edge) if part]
         return (self.kafka, *self.shards, self.redis, self.dynamodb, *optional)
 
     @property
@@ -99,6 +102,11 @@ class Region:
 
     def _place(self, service: str) -> tuple[str, Path]:
         return f"{self.name}/{service}", self.folder / service
+
+    def _edge(self) -> nginx.Edge:
+        origin = f"127.0.0.1:{self.plan.ports['web'] + ROLES.index('registry')}"
+        port, token = self.plan.ports["edge"], self.plan.edge_token
+        return nginx.Edge(*self._place("edge"), port, token, origin, self.plan.web_token)
 
     def _elsewhere(self, service: str, answers: Callable[[str], bool]) -> Elsewhere | None:
         uris = self.plan.elsewhere.get(service)

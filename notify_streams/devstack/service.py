@@ -3,7 +3,6 @@
 It refuses to know which services a region has and where their ports come from.
 """
 
-import signal
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -86,7 +85,7 @@ class Service(ABC):
 
     def pause(self) -> None:
         """It stops answering and keeps its connections: a hang, not a death."""
-        self.process.signal(signal.SIGSTOP)
+        self.process.pause()
 
     def resume(self) -> None:
-        self.process.signal(signal.SIGCONT)
+        self.process.resume()

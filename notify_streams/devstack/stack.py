@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from notify_streams.devstack import elsewhere, overlay
+from notify_streams.devstack import elsewhere, jars, overlay
 from notify_streams.devstack.failure import StackFailed
 from notify_streams.devstack.folders import stack_folder
 from notify_streams.devstack.plan import RegionPlan, all_ports, planned
@@ -55,6 +55,9 @@ class Stack:
                 others = all_ports([plan for region, plan in plans.items() if region != name])
                 plans[name] = planned(plans.get(name), members, named, usable, free_port, others)
             self._remember(plans)
+            if absent := jars.missing():
+                say(f"fetching {' and '.join(absent)} (once, about half a minute)")
+                jars.fetch(absent)
             with ThreadPoolExecutor(len(regions)) as pool:
                 futures = [pool.submit(self.region(name).start, say) for name in regions]
             if failures := [str(error) for future in futures if (error := future.exception())]:

@@ -59,8 +59,7 @@ def test_another_process_with_the_remembered_pid_is_never_ours(process: Process)
 
 def test_a_paused_one_says_so_and_still_ends(process: Process) -> None:
     process.start(SLEEP)
-    process.signal(signal.SIGSTOP)
-    time.sleep(0.1)
+    process.pause()
     assert process.state == "paused"
     process.end()
     assert process.pid is None
