@@ -11,14 +11,16 @@ BYTES_A_ROW: Final = 150
 class RowCache:
     """Two generations of rows: new ones join the young, both age together, the old is dropped whole.
 
-    A generation is dropped after at most `ttl_s`, or when it holds half of `limit`, so there is no bookkeeping for each row.
+    A generation is dropped after at most `ttl_s`, or when the next one holds half of `limit`, so there is no bookkeeping for each row.
     """
 
     def __init__(self, ttl_s: float, limit: int = 1_000_000) -> None:
-        self._half_life_s = ttl_s / 2
+        self._ttl_s = ttl_s
         self._half = max(1, limit // 2)
         self._young: dict[str, bytes] = {}
         self._old: dict[str, bytes] = {}
+        #: When the first of the young may have been put, and when the next turn is due.
+        self._born = float("-inf")
         self._turn_at = float("-inf")
 
     def __len__(self) -> int:
@@ -28,10 +30,11 @@ class RowCache:
         """Drop what is too old at `now` (monotonic seconds); call it before `get`."""
         if now < self._turn_at and len(self._young) < self._half:
             return
-        # Nobody asked for longer than a whole life: the young are too old as well.
-        self._old = self._young if now < self._turn_at + self._half_life_s else {}
+        oldest_ends = self._born + self._ttl_s
+        self._old = self._young if now < oldest_ends else {}
         self._young = {}
-        self._turn_at = now + self._half_life_s
+        self._born = now
+        self._turn_at = min(now + self._ttl_s / 2, oldest_ends) if self._old else now + self._ttl_s / 2
 
     def get(self, user_id: str) -> bytes | None:
         row = self._young.get(user_id)

@@ -103,8 +103,8 @@ def load_categories(file: Path) -> Categories:
 #: The line (1 is the first) of each key, by its path from the root.
 _Lines = dict[tuple[str, ...], int]
 _PLACEHOLDER: Final = re.compile(r"\{\w+\}")
-_UNKNOWN: Final = re.compile(r"unknown field `([^`]+)`")
-_PLACE: Final = re.compile(r" - at `(?:key in )?\$([^`]*)`$")
+_NAMED: Final = re.compile(r"(?:unknown field `|Invalid enum value ')([^`']+)")
+_PLACE: Final = re.compile(r" - at `(?:key` in `)?\$([^`]*)`$")
 
 
 def _read(file: Path, name: str, values: object, lines: _Lines) -> Category:
@@ -113,7 +113,7 @@ def _read(file: Path, name: str, values: object, lines: _Lines) -> Category:
     except msgspec.ValidationError as error:
         text = str(error)
         path = (name, *(_PLACE.findall(text) or [""])[0].replace("[...]", "").strip(".").split("."))
-        path += tuple(_UNKNOWN.findall(text))
+        path += tuple(_NAMED.findall(text))
         path = tuple(filter(None, path))
         line = next(lines[path[:length]] for length in range(len(path), 0, -1) if path[:length] in lines)
         raise SettingsError(f"{file}, line {line}, category {name!r}: {text}") from error

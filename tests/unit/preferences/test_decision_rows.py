@@ -1,0 +1,91 @@
+"""The rows that a decision gets: the newest of cache, table and delta."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from notify_streams.errors import RetryLater, StoreUnavailable
+from notify_streams.preferences.bound import bound_of
+from notify_streams.preferences.compiled import NOTHING, compile_row, version_of
+from notify_streams.preferences.decision_check import DecisionCheck
+from notify_streams.settings import Preferences
+
+USERS = ["a", "b", "c"]
+VERSIONS = st.dictionaries(st.sampled_from(USERS), st.integers(1, 300))
+
+
+def rows(versions):
+    return {user: compile_row(version, {1: {"push": False}}) for user, version in versions.items()}
+
+
+class Given:
+    """A Redis, a durable record and a table that hold what the test gives them."""
+
+    def __init__(self, deltas=None, durable=None, table=None):
+        self.deltas, self.durable, self.table = deltas, durable, table or {}
+        self.lag_s = 0.0
+        self.table_reads = 0
+
+    async def read(self, user_ids):
+        return None if self.deltas is None else [self.deltas.get(user) for user in user_ids]
+
+    async def rows(self, bucket, user_ids, timeout_s=None):
+        if self.durable is None:
+            raise StoreUnavailable("no answer")
+        return {user: self.durable[user] for user in user_ids if user in self.durable}
+
+    def read_table(self, user_ids):
+        self.table_reads += len(user_ids)
+        return [self.table.get(user) for user in user_ids]
+
+    def check(self):
+        return DecisionCheck(self, self, bound_of(Preferences()), self.read_table, lambda: self.lag_s)
+
+
+@given(VERSIONS, VERSIONS, VERSIONS, st.lists(st.sampled_from(USERS), min_size=1))
+@settings(max_examples=60)
+async def test_neither_cache_nor_table_hides_a_newer_delta(old_table, table, deltas, asked):
+    given_ = Given(deltas={}, table=rows(old_table))
+    check = given_.check()
+    await check.rows_for(0, USERS)  # now the old table is cached
+    given_.table, given_.deltas = rows(table), rows(deltas)
+    found = await check.rows_for(0, asked)
+    assert [version_of(row) for row in found] == [max(old_table.get(u, 0), deltas.get(u, 0)) for u in asked]
+
+
+async def test_a_person_is_asked_for_once_a_batch_and_remembered():
+    given_ = Given(deltas={}, table=rows({"a": 1}))
+    check = given_.check()
+    assert await check.rows_for(0, ["a", "b", "a"]) == [rows({"a": 1})["a"], NOTHING, rows({"a": 1})["a"]]
+    await check.rows_for(0, ["b", "a"])
+    assert given_.table_reads == 2
+
+
+async def test_without_redis_the_table_is_read_and_not_the_cache():
+    given_ = Given(deltas={}, durable={}, table=rows({"a": 1}))
+    check = given_.check()
+    await check.rows_for(0, ["a"])
+    given_.deltas, given_.table = None, rows({"a": 2})
+    assert version_of((await check.rows_for(0, ["a"]))[0]) == 2
+    assert check.without_redis == 1
+
+
+async def test_without_redis_the_durable_record_knows_what_the_table_lacks():
+    check = Given(durable=rows({"a": 5}), table=rows({"a": 4})).check()
+    assert version_of((await check.rows_for(0, ["a"]))[0]) == 5
+
+
+async def test_a_table_too_far_behind_is_not_trusted_although_redis_is():
+    given_ = Given(deltas={}, durable=rows({"a": 5}), table=rows({"a": 4}))
+    given_.lag_s = bound_of(Preferences()).table_lag_s + 1
+    assert version_of((await given_.check().rows_for(0, ["a"]))[0]) == 5
+
+
+async def test_with_the_table_alone_decisions_go_on_while_it_is_not_far_behind():
+    given_ = Given(table=rows({"a": 4}))
+    check = given_.check()
+    assert version_of((await check.rows_for(0, ["a"]))[0]) == 4
+    assert check.table_only == 1
+    given_.lag_s = bound_of(Preferences()).table_only_lag_s + 1
+    with pytest.raises(RetryLater):
+        await check.rows_for(0, ["a"])

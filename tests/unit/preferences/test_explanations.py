@@ -1,0 +1,67 @@
+"""`why` can say which choice led to what, and does not guess where it cannot know."""
+
+import pytest
+from preference_builders import a_change, later, the_categories
+
+from notify_streams.preferences.choices import NOBODY, merge
+from notify_streams.preferences.explanation import explain
+from notify_streams.records.reasons import Reason
+
+OUT_THEN_IN = [a_change(number=2, opted_in=False, at=later(0)), a_change(number=2, opted_in=True, at=later(60))]
+OUT = merge(NOBODY, OUT_THEN_IN[:1])
+BACK_IN = merge(NOBODY, OUT_THEN_IN)
+
+CASES = {
+    "opted out before": (
+        ("marketing", "push", Reason.OPTED_OUT, 1, OUT),
+        "marketing by push was suppressed: opted out at 2026-11-22T12:00:00+00:00 (version 1)",
+    ),
+    "opted out between decision and call": (
+        ("marketing", "push", Reason.OPTED_OUT, 0, OUT),
+        "marketing by push was suppressed: opted out at 2026-11-22T12:00:00+00:00 (version 1), after it was decided with "
+        "version 0; the check before the provider call saw it",
+    ),
+    "opted out then, in today": (
+        ("marketing", "push", Reason.OPTED_OUT, 1, BACK_IN),
+        "marketing by push was suppressed: opted out as of version 1; since then: opted in at 2026-11-22T12:01:00+00:00 "
+        "(version 2)",
+    ),
+    "record gone": (
+        ("marketing", "push", Reason.OPTED_OUT, 1, NOBODY),
+        "marketing by push was suppressed: opted out as of version 1; the record that says so is gone",
+    ),
+    "never opted in": (
+        ("marketing", "email", Reason.NOT_OPTED_IN, 0, NOBODY),
+        "marketing by email is sent only to who opted in, and nothing was chosen",
+    ),
+    "channel not used": (
+        ("marketing", "sms", Reason.CHANNEL_NOT_ALLOWED, 0, NOBODY),
+        "marketing by sms is not allowed: the category uses push, email",
+    ),
+    "allowed by default": (
+        ("marketing", "push", None, 0, NOBODY),
+        "marketing by push was allowed: nothing was chosen, and the default is to send",
+    ),
+    "allowed by choice": (
+        ("marketing", "push", None, 2, BACK_IN),
+        "marketing by push was allowed: opted in at 2026-11-22T12:01:00+00:00 (version 2)",
+    ),
+    "allowed then, out today": (
+        ("marketing", "push", None, 0, OUT),
+        "marketing by push was allowed: as of version 0; since then: opted out at 2026-11-22T12:00:00+00:00 (version 1)",
+    ),
+    "cannot be turned off": (
+        ("security", "push", None, 1, OUT),
+        "security by push was allowed: it cannot be turned off",
+    ),
+    "another reason": (
+        ("marketing", "push", Reason.NO_CONTACT, 0, NOBODY),
+        "preferences allowed marketing by push; the reason is another: no_contact",
+    ),
+    "category gone": (("spam", "push", None, 0, NOBODY), "there is no category 'spam' today"),
+}
+
+
+@pytest.mark.parametrize(("asked", "sentence"), CASES.values(), ids=CASES.keys())
+def test_the_sentence_says_which_choice(asked, sentence):
+    assert explain(the_categories(), *asked) == sentence
