@@ -47,6 +47,11 @@ def forward_topic(region: str) -> str:
     return f"forward.{region}"
 
 
+def edge_topic(pop: str) -> str:
+    """Where what a point of presence must get waits until it has it: compacted, so its whole content can be pushed again."""
+    return f"edge.{pop}"
+
+
 def all_topics(settings: Settings) -> tuple[TopicSpec, ...]:
     """Every topic that this region's Kafka must have before a worker starts, changelogs of Faust tables excepted."""
     kept = {"retention.ms": str(_WEEK_MS)}
@@ -57,5 +62,7 @@ def all_topics(settings: Settings) -> tuple[TopicSpec, ...]:
     specs[FORWARDED] = wide
     specs |= dict.fromkeys((PREFERENCE_UPDATES, USER_CONTACTS, USER_SIGNUPS, RECEIPTS), kept)
     specs |= dict.fromkeys((*CHANNEL_ROLES, *others, DEAD_LETTERS), wide)
-    specs[USER_LOCATIONS] = {"cleanup.policy": "compact"}
+    specs |= dict.fromkeys(
+        (USER_LOCATIONS, *(edge_topic(pop.name) for pop in settings.edge)), {"cleanup.policy": "compact"}
+    )
     return tuple(TopicSpec(name, settings.partitions, config) for name, config in specs.items())

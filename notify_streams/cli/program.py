@@ -7,8 +7,11 @@ import click
 from notify_streams import __version__
 from notify_streams.cli.answers import Program
 from notify_streams.cli.config import config
+from notify_streams.cli.run import run_region
+from notify_streams.cli.send import send
 from notify_streams.cli.shards import shards
 from notify_streams.cli.topics import topics
+from notify_streams.cli.users import users
 from notify_streams.cli.worker import worker
 from notify_streams.devstack.command import stack
 
@@ -19,5 +22,5 @@ def main() -> None:
     """A multi-region notification system in which every trigger ends in exactly one accounted outcome."""
 
 
-for verb in (stack, worker, topics, shards, config):
+for verb in (stack, run_region, worker, send, users, topics, shards, config):
     main.add_command(verb)

@@ -14,15 +14,14 @@ from notify_streams.roles import channel_topic
 from notify_streams.topics import DEAD_LETTERS, forward_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from notify_streams.outbox.taken import Output, SourceRecord
+    from notify_streams.outbox.taken import Headers, Output, SourceRecord
     from notify_streams.records.trigger import Trigger
     from notify_streams.routing.decision import Decision
 
 _KEPT: Final = timedelta(days=90)
 _DETAIL_CHARACTERS: Final = 500
 _TRACE: Final = "traceparent"
+SOURCE: Final = "source"
 
 
 def dead(record: SourceRecord, topic: str, partition: int, reason: DeadReason, detail: str) -> Entry:
@@ -38,16 +37,21 @@ def dead(record: SourceRecord, topic: str, partition: int, reason: DeadReason, d
     return Entry(Outcome.DEAD, record, (output,), reason=reason.value)
 
 
-def moved(record: SourceRecord, topic: str, bucket: int, user_id: str) -> Entry:
+def came_from(headers: Headers, source: str) -> Headers:
+    """The headers with the place that a handed-on record had: what makes it one record, however often it is published."""
+    return (*(header for header in headers if header[0] != SOURCE), (SOURCE, source.encode()))
+
+
+def moved(record: SourceRecord, topic: str, partition: int, bucket: int, user_id: str) -> Entry:
     """The same record again, in its user's bucket of the same topic."""
-    output = (topic, bucket, user_id.encode(), record.value or b"", record.headers)
+    headers = came_from(record.headers, f"{topic}:{partition}:{record.offset}")
+    output = (topic, bucket, user_id.encode(), record.value or b"", headers)
     return Entry(Outcome.REPARTITIONED, record, (output,))
 
 
-def forwarded(
-    record: SourceRecord, bucket: int, user_id: str, region: str, headers: Sequence[tuple[str, bytes]]
-) -> Entry:
+def forwarded(record: SourceRecord, topic: str, bucket: int, user_id: str, region: str, headers: Headers) -> Entry:
     """The record as it came, on its way to `region`; `headers` say how far it has come."""
+    headers = came_from(headers, f"{topic}:{bucket}:{record.offset}")
     output = (forward_topic(region), bucket, user_id.encode(), record.value or b"", headers)
     return Entry(Outcome.FORWARDED, record, (output,))
 

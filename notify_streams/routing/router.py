@@ -111,7 +111,7 @@ class Router:
         # Only a person whom nobody knows costs a hash: the others' bucket came with the row.
         bucket = home.bucket if home is not None else bucket_of(user_id, self._partitions)
         if bucket != batch.partition:
-            return moved(record, batch.topic, bucket, user_id)
+            return moved(record, batch.topic, batch.partition, bucket, user_id)
         category = self._categories.get(trigger.category)
         if category is None:
             known = ", ".join(self._categories)
@@ -126,7 +126,9 @@ class Router:
                 return self._dead(
                     batch, record, DeadReason.TOO_MANY_HOPS, f"forwarded {hops} times, now towards {home.region}"
                 )
-            return forwarded(record, bucket, user_id, home.region, onward(record.headers, hops, self._region))
+            return forwarded(
+                record, batch.topic, bucket, user_id, home.region, onward(record.headers, hops, self._region)
+            )
         version, choices = read_row(row)
         profile = Profile(self._people.contacts(bucket, user_id), version, choices.get(category.number, 0))
         decision = decide(trigger, category, profile, now)

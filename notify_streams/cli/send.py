@@ -1,0 +1,46 @@
+"""`notify-streams send FILE|-`: triggers from a file of JSON lines."""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING
+
+import click
+
+from notify_streams.cli.answers import answer, as_json, region_option, run, settings_of
+from notify_streams.errors import Refused
+from notify_streams.ops.upstream import Upstream, whose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from notify_streams.ops.upstream import Upload
+    from notify_streams.settings import Settings
+
+
+@click.command()
+@click.argument("file", type=click.File("rb"))
+@click.option("--system", help="The upstream system whose topic gets them; without it the trigger's category names it.")
+@region_option
+@as_json
+def send(file: IO[bytes], system: str | None, region: str, as_json: bool) -> None:
+    """Send triggers, one JSON object a line, FILE or - for standard input. Done means that Kafka has them all."""
+    settings = settings_of(region)
+    if system is not None and system not in settings.trigger_systems:
+        raise Refused(f"no upstream system {system!r}; there are {', '.join(settings.trigger_systems)}")
+    sent = run(_send(settings, _uploads(file, system, settings)))
+    answer(as_json, {"sent": sent}, [f"sent {sent} triggers to region {region}"])
+
+
+def _uploads(file: IO[bytes], system: str | None, settings: Settings) -> Iterator[Upload]:
+    for line in file:
+        value = line.strip()
+        if not value:
+            continue
+        user_id, category = whose(value)
+        name = system or (category if category in settings.trigger_systems else settings.trigger_systems[0])
+        yield f"triggers.{name}", user_id, value, ()
+
+
+async def _send(settings: Settings, uploads: Iterator[Upload]) -> int:
+    async with Upstream(settings) as upstream:
+        return await upstream.send(uploads)

@@ -1,0 +1,88 @@
+"""`notify-streams users add|move`: sign-ups, contacts and moves, as an upstream system would push them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from notify_streams.cli.answers import answer, as_json, region_option, run, settings_of
+from notify_streams.errors import Refused
+from notify_streams.ops.upstream import Upstream
+from notify_streams.records.trigger import Rejection
+from notify_streams.records.users import Contacts, Signup, read_contacts, read_signup
+from notify_streams.topics import USER_CONTACTS, USER_SIGNUPS
+
+if TYPE_CHECKING:
+    from notify_streams.ops.upstream import Upload
+    from notify_streams.settings import Settings
+
+_encode = msgspec.json.Encoder().encode
+
+
+@click.group()
+def users() -> None:
+    """People: where they are at home and how they are reached."""
+
+
+@users.command()
+@click.argument("user_id")
+@click.option("--home", help="Home region; the region that this is sent to if not given.")
+@click.option("--push", help="The app instance's token.")
+@click.option("--sms", help="An E.164 number.")
+@click.option("--email", help="An address.")
+@click.option("--locale", default="en", show_default=True)
+@click.option("--time-zone", default="UTC", show_default=True)
+@region_option
+@as_json
+def add(
+    user_id: str,
+    home: str | None,
+    push: str | None,
+    sms: str | None,
+    email: str | None,
+    locale: str,
+    time_zone: str,
+    region: str,
+    as_json: bool,
+) -> None:
+    """Sign a person up."""
+    settings = settings_of(region)
+    now = datetime.now(UTC)
+    signup = _encode(Signup(user_id, _known(settings, home or region), now, 1, locale, time_zone))
+    contacts = _encode(Contacts(user_id, now, push, sms, email))
+    for refused in (read_signup(signup), read_contacts(contacts)):
+        if isinstance(refused, Rejection):
+            raise Refused(refused.detail)
+    uploads: list[Upload] = [(USER_CONTACTS, user_id, contacts, ()), (USER_SIGNUPS, user_id, signup, ())]
+    run(_send(settings, uploads))
+    answer(as_json, {"user_id": user_id, "home": home or region}, [f"{user_id} signs up in {home or region}"])
+
+
+@users.command()
+@click.argument("user_id")
+@click.option("--to", "target", required=True, help="The new home region.")
+@click.option(
+    "--version", type=click.IntRange(2), required=True, help="Greater than that of every earlier sign-up or move."
+)
+@region_option
+@as_json
+def move(user_id: str, target: str, version: int, region: str, as_json: bool) -> None:
+    """Move a person's home to another region."""
+    settings = settings_of(region)
+    signup = Signup(user_id, _known(settings, target), datetime.now(UTC), version)
+    run(_send(settings, [(USER_SIGNUPS, user_id, _encode(signup), ())]))
+    answer(as_json, {"user_id": user_id, "home": target, "version": version}, [f"{user_id} moves to {target}"])
+
+
+def _known(settings: Settings, region: str) -> str:
+    if region not in settings.regions:
+        raise Refused(f"no region {region!r}; there are {', '.join(settings.regions)}")
+    return region
+
+
+async def _send(settings: Settings, uploads: list[Upload]) -> None:
+    async with Upstream(settings) as upstream:
+        await upstream.send(uploads)

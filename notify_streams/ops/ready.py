@@ -1,0 +1,35 @@
+"""Makes a region ready for its workers: topics, shards, registry. Safe to run again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from notify_streams.ops.shards import init_shards
+from notify_streams.ops.topics import ensure_topics
+from notify_streams.registry.schema import create_table
+from notify_streams.registry.users_table import UsersTable
+from notify_streams.stores.shards import Shards
+
+if TYPE_CHECKING:
+    from notify_streams.settings import Settings
+
+
+async def make_ready(settings: Settings) -> None:
+    """Everything that must be there before a worker starts.
+
+    Raises:
+        NotifyError: a service does not answer or refuses; the message says which.
+    """
+    await ensure_topics(settings)
+    shards = Shards(settings)
+    await shards.start()
+    try:
+        await init_shards(settings, shards)
+    finally:
+        await shards.close()
+    users = UsersTable(settings)
+    await users.start()
+    try:
+        await create_table(users.client, settings.users_table, patience_s=60.0)
+    finally:
+        await users.close()
