@@ -35,8 +35,9 @@ def rows_of(user_ids: Sequence[str]) -> list[bytes | None]:
 
 parts = app.preference_parts
 check = DecisionCheck(parts.deltas, parts.durable, parts.bound, rows_of)
-router = Router(app.settings, app.categories, app.lane, KnownPeople(locations, contacts, check))
-way_out = WayOut(app.settings, app.role, app.shards, app, conflict)
+people = app.people = KnownPeople(locations, contacts, check)
+router = Router(app.settings, app.categories, app.lane, people)
+way_out = app.way_out = WayOut(app.settings, app.role, app.shards, app, conflict)
 app.lives_with(way_out.start, way_out.stop)
 SOURCES = frozenset(trigger_topics(app.settings))
 

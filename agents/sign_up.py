@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 registry = UsersTable(app.settings)
 app.lives_with(registry.start, registry.close)
-way_out = WayOut(app.settings, app.role, app.shards, app, conflict)
+way_out = app.way_out = WayOut(app.settings, app.role, app.shards, app, conflict)
 app.lives_with(way_out.start, way_out.stop)
 
 

@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from faust.types import StreamT, TopicT
 
     from notify_streams.outbox.taken import Headers
+    from notify_streams.outbox.way_out import WayOut
+    from notify_streams.regions.learning import Learning
     from notify_streams.roles import Lane
+    from notify_streams.routing.people import KnownPeople
     from notify_streams.transport import BatchEvent, Sent
 
 log = logging.getLogger(__name__)
@@ -61,6 +64,10 @@ class NotifyApp(faust.App):
         self.lane: Lane = "critical" if role.startswith("cri") else "standard"
         self.categories = load_categories(Path(os.environ.get("NOTIFY_CONFIG_DIR", "config")) / "categories.yaml")
         self.shards = Shards(settings, app_name=app_id(settings.region, role))
+        #: What the role's agents offer to the web views; None on a role that has no such thing.
+        self.way_out: WayOut | None = None
+        self.people: KnownPeople | None = None
+        self.learning: Learning | None = None
         super().__init__(
             app_id(settings.region, role),
             broker=[f"batched://{server.strip()}" for server in settings.kafka.split(",")],
