@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError, RecordListTooLargeError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from .send_errors import BatchNotSent, RecordTooLarge
@@ -54,7 +54,8 @@ class BatchProducer:
         self._settings = settings or TransportSettings()
         self._config = {"bootstrap_servers": bootstrap_servers, "client_id": client_id, **(auth or {})}
         self._producer: Any = None
-        self._renewal = asyncio.Lock()
+        self._started = False
+        self._connecting = asyncio.Lock()
         self._retired: set[asyncio.Task[None]] = set()
         #: Topics that take less than the setting says, learnt from the broker's refusal.
         self._limits: dict[str, int] = {}
@@ -65,13 +66,15 @@ class BatchProducer:
         Raises:
             KafkaError: no broker answered.
         """
-        self._producer = await self._connect()
+        self._started = True
+        await self._connected()
 
     async def stop(self) -> None:
         """Wait for what is on its way, then disconnect."""
+        self._started = False
         producer, self._producer = self._producer, None
         if producer is not None:
-            await producer.stop()
+            await self._retire(producer)
         await asyncio.gather(*self._retired, return_exceptions=True)
 
     async def send_batch(
@@ -95,24 +98,26 @@ class BatchProducer:
         first = last = -1
         at = 0
         while at < len(records):
-            producer = self._started()
             limit = self._limits.get(topic, self._settings.max_produce_bytes)
+            producer = None
             try:
-                for builder in self._chunks(producer, topic, partition, records, at, now_ms, limit):
-                    count = builder.record_count()
-                    future = await producer.send_batch(builder, topic, partition=partition)
-                    last = (await future).offset + count - 1
-                    first = last - count + 1 if first < 0 else first
-                    at += count
+                async with asyncio.timeout(self._settings.produce_timeout_s) as patience:
+                    producer = await self._connected()
+                    for builder in self._chunks(producer, topic, partition, records, at, now_ms, limit):
+                        count = builder.record_count()
+                        future = await producer.send_batch(builder, topic, partition=partition)
+                        last = (await future).offset + count - 1
+                        first = last - count + 1 if first < 0 else first
+                        at += count
+                        patience.reschedule(asyncio.get_running_loop().time() + self._settings.produce_timeout_s)
             except TOO_LARGE as exc:
-                await self._renew(producer)
-                size = builder.size()
+                self._replace(producer)
                 if count == 1:
-                    raise RecordTooLarge(topic, partition, at, size, limit) from exc
-                self._limits[topic] = max(min(limit, size) // 2, 1)
-                log.warning("%s takes less than %d bytes a batch, splitting at %d", topic, size, self._limits[topic])
+                    raise RecordTooLarge(topic, partition, at, builder.size(), limit) from exc
+                self._limits[topic] = max(min(limit, builder.size()) // 2, 1)
+                log.warning("%s refuses batches of %d bytes, splitting at %d", topic, limit, self._limits[topic])
             except (KafkaError, TimeoutError, OSError) as exc:
-                await self._renew(producer)
+                await self._abandon(producer)
                 raise BatchNotSent(topic, partition, range(at, len(records)), exc) from exc
         return Sent(topic, partition, first, last, len(records))
 
@@ -149,10 +154,13 @@ class BatchProducer:
         accumulator = producer._message_accumulator
         return BatchBuilder(limit, accumulator._compression_type)
 
-    def _started(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            raise RuntimeError("the batch producer is not started")
-        return self._producer
+    async def _connected(self) -> Any:
+        async with self._connecting:
+            if not self._started:
+                raise RuntimeError("the batch producer is not started")
+            if self._producer is None:
+                self._producer = await self._connect()
+            return self._producer
 
     async def _connect(self) -> Any:
         settings = self._settings
@@ -172,16 +180,34 @@ class BatchProducer:
             raise
         return producer
 
-    async def _renew(self, failed: Any) -> None:
-        """A lost batch leaves a gap in the producer's sequence numbers, which Kafka then refuses for ever."""
-        async with self._renewal:
-            if self._producer is not failed:
-                return
-            try:
-                self._producer = await self._connect()
-            except (KafkaError, TimeoutError, OSError) as exc:
-                log.warning("no new producer yet, keeping the old one: %r", exc)
-                return
-            retired = asyncio.create_task(failed.stop())
-            self._retired.add(retired)
-            retired.add_done_callback(self._retired.discard)
+    def _replace(self, failed: Any) -> None:
+        """A refused batch leaves a gap in the sequence numbers, after which Kafka refuses this producer for ever."""
+        if self._producer is failed:
+            self._producer = None
+            retiring = asyncio.create_task(self._retire(failed))
+            self._retired.add(retiring)
+            retiring.add_done_callback(self._retired.discard)
+
+    async def _retire(self, producer: Any) -> None:
+        try:
+            await asyncio.wait_for(producer.stop(), self._settings.produce_timeout_s)
+        except (KafkaError, TimeoutError, OSError):
+            await self._abandon(producer)
+
+    async def _abandon(self, producer: Any) -> None:
+        """Make sure that nothing of this producer is written later, behind the back of whoever was told it failed.
+
+        aiokafka tries an idempotent batch again for ever.
+        """
+        if producer is None:
+            return
+        if self._producer is producer:
+            self._producer = None
+        producer._closed = True
+        sending = producer._sender.sender_task
+        if sending is not None:
+            sending.cancel()
+        await producer.client.close()
+        if sending is not None:
+            await asyncio.wait([sending], timeout=1.0)
+        producer._message_accumulator.fail_all(KafkaTimeoutError("abandoned"))

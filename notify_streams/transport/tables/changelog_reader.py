@@ -47,7 +47,11 @@ class ChangelogReader:
         await self._consumer.stop()
 
     async def partitions(self) -> frozenset[int]:
-        """The topic's partitions, empty while it does not exist."""
+        """The topic's partitions.
+
+        Raises:
+            UnknownTopicOrPartitionError: it does not exist.
+        """
         await self._consumer._client.force_metadata_update()
         await self._consumer._client._wait_on_metadata(self.topic)
         return frozenset(self._consumer.partitions_for_topic(self.topic) or ())

@@ -21,6 +21,13 @@ from .progress import Progress
 from .store import Decode, Encode, OpenStore, Store, decode_nothing, encode_nothing
 
 
+class TopicMissing(Exception):
+    """The topic does not exist: create it before the app starts."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(f"{topic} does not exist: create it before the app starts")
+
+
 class ReplicatedTable:
     """Declared beside the topics, started with the app."""
 
@@ -98,12 +105,11 @@ class ReplicatedTable:
     async def _partitions(self, reader: ChangelogReader) -> frozenset[int]:
         await reader.start()
         try:
-            partitions = await reader.partitions()
+            return await reader.partitions()
+        except UnknownTopicOrPartitionError as exc:
+            raise TopicMissing(self.topic) from exc
         finally:
             await reader.stop()
-        if not partitions:
-            raise UnknownTopicOrPartitionError(f"{self.topic} does not exist: create it before the app starts")
-        return partitions
 
     async def _stop(self) -> None:
         if self._caught_up is not None:
