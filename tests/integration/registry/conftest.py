@@ -1,0 +1,65 @@
+"""Two regions' registries: real DynamoDB Local, one process each, shared by the run; a table of its own for each test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from registry_builders import Replicator, some_settings
+
+from notify_streams.backoff import Backoff
+from notify_streams.devstack import StackFailed
+from notify_streams.devstack.dynamodb import DynamoDB
+from notify_streams.devstack.ports import free_port
+from notify_streams.registry.schema import create_table
+from notify_streams.registry.users_table import UsersTable
+
+
+@pytest.fixture(scope="session")
+def dynamodbs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, DynamoDB]]:
+    services = {name: DynamoDB(name, tmp_path_factory.mktemp(f"dynamodb-{name}"), free_port()) for name in ("us", "eu")}
+    try:
+        for service in services.values():
+            service.start()
+    except StackFailed as failure:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(failure).splitlines()[0])
+    yield services
+    for service in services.values():
+        service.kill()
+
+
+@pytest.fixture
+def table_name(request: pytest.FixtureRequest) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in request.node.name)[:120]
+
+
+@pytest.fixture
+async def registries(dynamodbs: dict[str, DynamoDB], table_name: str) -> AsyncIterator[dict[str, UsersTable]]:
+    """The same table in both regions, nothing between them."""
+    retries = Backoff(first_s=0.01, longest_s=0.05, attempts=5)
+    tables = {
+        name: UsersTable(some_settings(name, one.address, table_name), retries) for name, one in dynamodbs.items()
+    }
+    for table in tables.values():
+        await table.start()
+        await create_table(table.client, table_name)
+    yield tables
+    for table in tables.values():
+        await table.close()
+
+
+@pytest.fixture
+async def registry(registries: dict[str, UsersTable]) -> UsersTable:
+    return registries["us"]
+
+
+@pytest.fixture
+async def replicator(dynamodbs: dict[str, DynamoDB], table_name: str, tmp_path: Path) -> AsyncIterator[Replicator]:
+    urls = {name: service.address for name, service in dynamodbs.items()}
+    made = Replicator(tmp_path / "replicator", urls, table_name)
+    yield made
+    await made.kill()

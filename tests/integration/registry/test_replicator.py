@@ -1,0 +1,125 @@
+"""The local replicator against two real DynamoDB Locals: last writer wins, no loops, paused and killed without a loss."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+
+from registry_builders import Replicator, a_user, later
+
+from notify_streams.registry.user import User
+from notify_streams.registry.users_table import UsersTable
+
+Registries = dict[str, UsersTable]
+
+
+async def until(holds: Callable[[], Awaitable[bool]], limit_s: float = 15.0) -> None:
+    async with asyncio.timeout(limit_s):
+        while not await holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+
+async def both_hold(registries: Registries, *users: User) -> bool:
+    wanted = {user.user_id: user for user in users}
+    return all([await table.get_many(wanted) == wanted for table in registries.values()])
+
+
+async def test_a_write_reaches_the_other_region(registries: Registries, replicator: Replicator) -> None:
+    before = a_user("before", region="eu")
+    await registries["eu"].put(before)
+    await replicator.start()
+    after = a_user("after")
+    await registries["us"].put(after)
+    await until(lambda: both_hold(registries, before, after))
+
+
+async def test_two_regions_that_write_one_person_at_once_agree(registries: Registries, replicator: Replicator) -> None:
+    await replicator.start()
+    (replicator.folder / "paused").touch()
+    await asyncio.sleep(0.3)
+    pairs = [
+        (a_user("version", version=2), a_user("version", region="eu", version=3)),
+        (a_user("time", updated_at=later(1)), a_user("time", region="eu", updated_at=later(0))),
+        (a_user("name"), a_user("name", region="eu")),
+    ]
+    for ours, theirs in pairs:
+        await asyncio.gather(registries["us"].put(ours), registries["eu"].put(theirs))
+    assert await registries["us"].get("version") == pairs[0][0]
+    (replicator.folder / "paused").unlink()
+    await until(lambda: both_hold(registries, pairs[0][1], pairs[1][0], pairs[2][0]))
+
+
+async def test_a_paused_replicator_copies_nothing_and_loses_nothing(
+    registries: Registries, replicator: Replicator
+) -> None:
+    await replicator.start()
+    assert replicator.process is not None
+    replicator.process.send_signal(signal.SIGUSR1)
+    await until(lambda: _exists(replicator))
+    await asyncio.sleep(0.3)
+    users = [a_user(f"u-{number}") for number in range(30)]
+    await registries["us"].put_many(users)
+    await asyncio.sleep(0.5)
+    assert await registries["eu"].get_many([user.user_id for user in users]) == {}
+    replicator.process.send_signal(signal.SIGUSR2)
+    await until(lambda: both_hold(registries, *users))
+
+
+async def test_a_killed_replicator_goes_on_where_it_stopped(registries: Registries, replicator: Replicator) -> None:
+    await replicator.start()
+    first = [a_user(f"a-{number}") for number in range(10)]
+    await registries["us"].put_many(first)
+    await until(lambda: both_hold(registries, *first))
+    await replicator.kill()
+    second = [a_user(f"b-{number}") for number in range(10)]
+    await registries["us"].put_many(second)
+    moved = a_user("a-0", region="eu", version=2)
+    await registries["eu"].put(moved)
+    await replicator.start()
+    await until(lambda: both_hold(registries, *second, moved, *first[1:]))
+
+
+async def test_a_copied_row_does_not_travel_for_ever(registries: Registries, replicator: Replicator) -> None:
+    await replicator.start()
+    user = a_user()
+    await registries["us"].put(user)
+    await until(lambda: both_hold(registries, user))
+    await asyncio.sleep(1.0)
+    streamed = [await _stream_length(table) for table in registries.values()]
+    assert streamed == [1, 1]
+
+
+async def test_a_deletion_travels_too(registries: Registries, replicator: Replicator) -> None:
+    await replicator.start()
+    user = a_user()
+    await registries["us"].put(user)
+    await until(lambda: both_hold(registries, user))
+    await registries["us"].delete(user.user_id, user.version)
+    await until(lambda: both_hold(registries))
+    assert await registries["eu"].get(user.user_id) is None or await _gone(registries["eu"])
+
+
+async def _gone(table: UsersTable) -> bool:
+    async def is_gone() -> bool:
+        return await table.get("u-1") is None
+
+    await until(is_gone)
+    return True
+
+
+async def _exists(replicator: Replicator) -> bool:
+    return (replicator.folder / "paused").exists()
+
+
+async def _stream_length(table: UsersTable) -> int:
+    from notify_streams.devstack.replicator import client
+
+    name, url = table._name, table._url
+    assert url is not None
+    described = await table.client.describe_table(TableName=name)
+    arn = described["Table"]["LatestStreamArn"]
+    async with client("dynamodbstreams", url) as streams:
+        shard = (await streams.describe_stream(StreamArn=arn))["StreamDescription"]["Shards"][0]["ShardId"]
+        iterator = await streams.get_shard_iterator(StreamArn=arn, ShardId=shard, ShardIteratorType="TRIM_HORIZON")
+        return len((await streams.get_records(ShardIterator=iterator["ShardIterator"]))["Records"])

@@ -1,0 +1,138 @@
+"""The registry's table on a real DynamoDB: rows are written by version, and a throttled or silent one is told apart."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+from registry_builders import NOON, a_user, some_settings
+
+from notify_streams.backoff import Backoff
+from notify_streams.errors import RetryLater, SettingsError, StoreUnavailable
+from notify_streams.registry.schema import create_table
+from notify_streams.registry.standin import ThrottledDynamoDB
+from notify_streams.registry.users_table import UsersTable, Wrote
+
+
+@pytest.fixture
+async def throttled(
+    registry: UsersTable, dynamodbs, table_name: str
+) -> AsyncIterator[tuple[ThrottledDynamoDB, UsersTable]]:  # type: ignore[no-untyped-def]
+    proxy = ThrottledDynamoDB(dynamodbs["us"].address)
+    await proxy.start()
+    table = UsersTable(some_settings("us", proxy.url, table_name), Backoff(0.01, 0.02, attempts=4))
+    await table.start()
+    yield proxy, table
+    await table.close()
+    await proxy.stop()
+
+
+async def test_a_row_is_written_once_and_a_repeat_says_so(registry: UsersTable) -> None:
+    user = a_user(locale="de", time_zone="Europe/Berlin", standby="asia")
+    assert (await registry.put(user)).wrote is Wrote.WRITTEN
+    assert await registry.put(user) == (Wrote.SAME, user)
+    assert await registry.get(user.user_id) == user
+
+
+async def test_an_older_version_changes_nothing(registry: UsersTable) -> None:
+    newer = a_user(region="eu", version=3, previous="us")
+    await registry.put(newer)
+    for stale in (
+        a_user(version=2),
+        a_user(version=3, region="asia"),
+        a_user(version=3, region="eu", updated_at=NOON + timedelta(1)),
+    ):
+        assert await registry.put(stale) == (Wrote.STALE, newer)
+    assert await registry.get("u-1") == newer
+
+
+async def test_of_many_writers_at_once_the_highest_version_stays(registry: UsersTable) -> None:
+    writes = [a_user(version=version, region=("us", "eu", "asia")[version % 3]) for version in (3, 1, 5, 2, 4)]
+    await asyncio.gather(*map(registry.put, writes))
+    held = await registry.get("u-1")
+    assert held is not None and held.version == 5
+
+
+async def test_many_rows_are_read_at_once_and_strangers_left_out(registry: UsersTable) -> None:
+    users = [a_user(f"u-{number}") for number in range(230)]
+    assert {write.wrote for write in await registry.put_many(users)} == {Wrote.WRITTEN}
+    found = await registry.get_many([*(user.user_id for user in users), "nobody", "u-1"])
+    assert found == {user.user_id: user for user in users}
+    pages = [page async for page in registry.scan()]
+    assert sorted(user.user_id for page in pages for user in page) == sorted(found)
+
+
+async def test_a_delete_spares_a_later_version(registry: UsersTable) -> None:
+    await registry.put(a_user(version=2))
+    assert not await registry.delete("u-1", 1)
+    assert await registry.delete("u-1", 2)
+    assert await registry.get("u-1") is None
+
+
+async def test_some_throttling_is_waited_out(throttled: tuple[ThrottledDynamoDB, UsersTable]) -> None:
+    proxy, table = throttled
+    proxy.refuse = 3
+    assert (await table.put(a_user())).wrote is Wrote.WRITTEN
+    assert proxy.calls["PutItem"] == 4
+
+
+async def test_lasting_throttling_ends_in_retry_later_after_a_bounded_number_of_calls(
+    throttled: tuple[ThrottledDynamoDB, UsersTable],
+) -> None:
+    proxy, table = throttled
+    proxy.refuse = 1_000
+    with pytest.raises(RetryLater) as caught:
+        await table.put(a_user())
+    assert proxy.calls["PutItem"] == 4
+    assert not isinstance(caught.value, StoreUnavailable)
+    assert "u-1" not in str(caught.value)
+
+
+async def test_keys_that_a_batch_left_over_are_asked_for_again(throttled: tuple[ThrottledDynamoDB, UsersTable]) -> None:
+    proxy, table = throttled
+    users = [a_user(f"u-{number}") for number in range(40)]
+    await table.put_many(users)
+    proxy.leave_over = 3
+    assert len(await table.get_many([user.user_id for user in users])) == 40
+    assert proxy.calls["BatchGetItem"] == 4
+    proxy.leave_over = 1_000
+    with pytest.raises(RetryLater):
+        await table.get_many([user.user_id for user in users])
+
+
+async def test_a_batch_of_writes_with_one_refusal_is_refused_whole_and_can_be_repeated(
+    throttled: tuple[ThrottledDynamoDB, UsersTable],
+) -> None:
+    proxy, table = throttled
+    users = [a_user(f"u-{number}") for number in range(8)]
+    proxy.refuse = 26  # three refusals each would be waited out
+    with pytest.raises(RetryLater):
+        await table.put_many(users)
+    proxy.refuse = 0
+    assert {write.held for write in await table.put_many(users)} == set(users)
+
+
+async def test_a_registry_that_is_not_there_is_unavailable_not_empty(table_name: str) -> None:
+    table = UsersTable(some_settings("us", "http://127.0.0.1:9", table_name), Backoff(0.01, 0.02, attempts=2))
+    await table.start()
+    with pytest.raises(StoreUnavailable):
+        await table.get("u-1")
+    await table.close()
+
+
+async def test_a_table_that_is_not_there_names_the_remedy(registry: UsersTable, dynamodbs) -> None:  # type: ignore[no-untyped-def]
+    table = UsersTable(some_settings("us", dynamodbs["us"].address, "no-such-table"))
+    await table.start()
+    with pytest.raises(SettingsError, match="shards init"):
+        await table.get("u-1")
+    await table.close()
+
+
+async def test_making_the_table_twice_is_one_table(registry: UsersTable, table_name: str) -> None:
+    await registry.put(a_user())
+    await create_table(registry.client, table_name)
+    described = (await registry.client.describe_table(TableName=table_name))["Table"]
+    assert described["StreamSpecification"]["StreamViewType"] == "NEW_AND_OLD_IMAGES"
+    assert await registry.get("u-1") == a_user()
