@@ -1,6 +1,7 @@
 """The stack as a person uses it: up, up again, status, down; killed halfway; with others' processes around."""
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -148,6 +149,19 @@ def test_a_start_that_was_killed_is_completed_by_two_others_at_once(private_stac
     assert len(started) == len({*started}), "two starts began the same service"
     assert before.items() <= pids(private_stack).items()
     assert sessions_of(private_stack) == {*pids(private_stack).values()}
+
+
+def test_a_second_command_waits_for_the_first(private_stack: Stack) -> None:
+    private_stack.folder.mkdir()
+    environment = {**os.environ, "NOTIFY_STACK_DIR": str(private_stack.folder)}
+    command = [sys.executable, "-m", "notify_streams.devstack", "up"]
+    with (private_stack.folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as second:
+            assert second.stderr and "another stack command is at work" in second.stderr.readline()
+            time.sleep(0.5)
+            assert not (private_stack.folder / "state.json").exists()
+            second.kill()
 
 
 def test_a_service_that_dies_is_named_with_its_log_and_the_others_start(private_stack: Stack) -> None:

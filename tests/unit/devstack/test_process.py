@@ -61,8 +61,10 @@ def test_a_paused_one_says_so_and_still_ends(process: Process) -> None:
     process.start(SLEEP)
     process.pause()
     assert process.state == "paused"
-    process.end()
+    began = time.monotonic()
+    process.end(patience_s=10)
     assert process.pid is None
+    assert time.monotonic() - began < 5, "it was killed instead of ended"
 
 
 def test_one_that_ignores_the_polite_signal_is_killed(process: Process) -> None:
