@@ -1,0 +1,73 @@
+"""One worker as a process of its own: notes every batch in a file before it acknowledges it.
+
+Arguments, as one JSON object: bootstrap, group, topic, log, datadir, delay_s, table.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import sys
+
+import faust
+
+from notify_streams.transport import BatchedTable, PartitionNotOwned, TransportSettings, attach, batched_topic, ready
+
+logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+options = json.loads(sys.argv[1])
+app = faust.App(
+    options["group"],
+    broker=f"batched://{options['bootstrap']}",
+    datadir=options["datadir"],
+    web_enabled=False,
+    topic_disable_leader=True,
+)
+attach(
+    app,
+    TransportSettings(
+        session_timeout_s=1.5, heartbeat_s=0.4, commit_interval_s=0.2, drain_timeout_s=1.0, max_batch_records=200
+    ),
+)
+table = BatchedTable(app, "rows", partitions=options["partitions"]) if options["table"] else None
+log = os.open(options["log"], os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+
+
+def note(kind: str, *fields: object) -> None:
+    os.write(log, (" ".join(map(str, (kind, os.getpid(), *fields))) + "\n").encode())
+
+
+@app.agent(batched_topic(app, options["topic"]))
+async def process(stream):
+    async for event in stream.noack().events():
+        batch = event.value
+        await asyncio.sleep(options["delay_s"])
+        if table is not None:
+            try:
+                await table.apply(batch.partition, {record.value: b"1" for record in batch.records})
+            except PartitionNotOwned:
+                continue
+        note("batch", batch.partition, batch.start, batch.end, *(record.value.decode() for record in batch.records))
+        event.ack()
+
+
+async def main() -> None:
+    app.finalize()
+    await app.start()
+    while not ready(app):  # noqa: ASYNC110
+        await asyncio.sleep(0.02)
+    note("ready")
+    await asyncio.get_running_loop().create_future()
+
+
+async def run() -> None:
+    loop, worker = asyncio.get_running_loop(), asyncio.ensure_future(main())
+    loop.add_signal_handler(15, worker.cancel)
+    try:
+        await worker
+    except asyncio.CancelledError:
+        await app.stop()
+        note("stopped")
+
+
+asyncio.run(run())
+os._exit(0)
