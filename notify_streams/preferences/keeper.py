@@ -32,7 +32,7 @@ _OVERLAP_S: Final = 1
 #: Two clocks of the durable record may differ by this when "the last `delta_ttl_s`" is meant.
 _SLACK_S: Final = 10
 _RENEW_BELOW: Final = 0.6
-_BUSY_S: Final = 1.0
+
 _EVICTS: Final = -1
 
 
@@ -78,7 +78,7 @@ class Keeper:
         renew_below_ms = int(self._bound.lease_s * _RENEW_BELOW * 1000)
         try:
             begun = await self._begin(
-                keys=self._keys, args=[renew_below_ms, int(_BUSY_S * 1000), uuid4().hex, self._name]
+                keys=self._keys, args=[renew_below_ms, int(self._bound.lease_s * 1000), uuid4().hex, self._name]
             )
             if not begun:
                 return False

@@ -1,0 +1,201 @@
+"""Redis is trusted exactly while its deltas are complete, whatever is done to it."""
+
+import asyncio
+import random
+import time
+
+import pytest
+from rooms import BUCKET, a_message, lapse, put, reasons, until, until_trusted
+
+from notify_streams.errors import StoreUnavailable
+from notify_streams.preferences.compiled import compile_row, version_of
+from notify_streams.preferences.durable import DurablePreferences
+from notify_streams.preferences.keeper import Keeper
+from notify_streams.records.reasons import Reason
+
+pytestmark = pytest.mark.stack
+
+
+def row(version):
+    return compile_row(version, {2: {"push": False}})
+
+
+async def test_a_slow_writer_never_replaces_a_newer_delta(room_of, kept):
+    room = await room_of()
+    await kept(room)
+    versions = random.Random(1).sample([1, 2, 100, 127, 128, 129, 300, 16_383, 16_384, 20_000], 10)
+    for version in versions:
+        await room.deltas.write({"u": row(version)})
+    assert [version_of(delta) for delta in await room.deltas.read(["u"])] == [20_000]
+
+
+async def test_without_a_keeper_nothing_is_trusted(room_of):
+    room = await room_of()
+    await put(room)
+    assert await room.deltas.read(["u-1"]) is None
+
+
+async def test_a_lease_ends_by_itself(room_of):
+    room = await room_of()
+    await room.keeper.tick()
+    await room.keeper.tick()
+    assert await room.deltas.read([]) is not None
+    await lapse(room)
+    assert await room.deltas.read([]) is None
+
+
+async def test_the_keeper_brings_what_a_writer_could_not(room_of, kept):
+    room, cut_off = await room_of(), await room_of("redis://127.0.0.1:9/0")
+    await kept(room)
+    version = await put(cut_off)
+    # The moment that put returns: either the delta is there, or Redis is not trusted.
+    deltas = await room.deltas.read(["u-1"])
+    assert deltas is None or version_of(deltas[0]) == version
+    await until_trusted(room)
+    assert [version_of(delta) for delta in await room.deltas.read(["u-1"])] == [version]
+
+
+async def test_with_the_keeper_gone_too_a_put_outlasts_the_last_lease(room_of):
+    room, cut_off = await room_of(), await room_of("redis://127.0.0.1:9/0")
+    await room.keeper.tick()
+    await room.keeper.tick()
+    assert await room.deltas.read(["u-1"]) == [None], "trusted, and there is nothing yet"
+    await put(cut_off)
+    assert await room.deltas.read(["u-1"]) is None
+
+
+async def test_after_a_flush_nothing_is_trusted_until_all_is_back(room_of, redis, kept):
+    room = await room_of()
+    users = [f"u-{number}" for number in range(50)]
+    await kept(room)
+    versions = await asyncio.gather(*(put(room, user) for user in users))
+    with redis.commands() as commands:
+        for _ in range(5):
+            commands.flushall()
+            await until_trusted(room)
+            assert [version_of(delta) for delta in await room.deltas.read(users)] == versions
+    assert room.keeper.repairs == 6
+
+
+class FlushedMeanwhile(DurablePreferences):
+    """Lets something happen to Redis between the look at the record and the end of the renewal."""
+
+    def __init__(self, durable, meanwhile):
+        vars(self).update(vars(durable))
+        self.meanwhile = meanwhile
+
+    async def changed_since(self, *asked):
+        found = await super().changed_since(*asked)
+        await self.meanwhile()
+        return found
+
+
+def keeper_with(room, meanwhile):
+    keeper = Keeper.__new__(Keeper)
+    vars(keeper).update(vars(room.keeper))
+    keeper._durable = FlushedMeanwhile(room.durable, meanwhile)
+    return keeper
+
+
+async def test_a_flush_in_the_middle_of_a_renewal_prevents_it(room_of, redis):
+    room = await room_of()
+    await put(room)
+
+    async def flush():
+        with redis.commands() as commands:
+            commands.flushall()
+
+    assert await keeper_with(room, flush).tick() is False
+    assert await room.deltas.read(["u-1"]) is None
+
+
+async def test_a_keeper_that_was_paused_gives_no_lease_for_a_past_it_saw(room_of):
+    room = await room_of()
+    cut_off = await room_of("redis://127.0.0.1:9/0")
+
+    async def stall():
+        await put(cut_off)
+
+    assert await keeper_with(room, stall).tick() is False
+    assert await room.deltas.read(["u-1"]) is None
+
+
+async def test_a_restarted_server_is_repaired_before_it_is_trusted(room_of, redis, kept):
+    room = await room_of()
+    await kept(room)
+    version = await put(room)
+    redis.kill()
+    assert await room.deltas.read(["u-1"]) is None
+    redis.heal()
+    await until_trusted(room)
+    assert [version_of(delta) for delta in await room.deltas.read(["u-1"])] == [version]
+
+
+async def test_a_promoted_replica_that_lost_writes_is_repaired_before_it_is_trusted(room_of, redis, second_redis, kept):
+    room = await room_of()
+    await kept(room)
+    host, _, port = redis.address.removeprefix("redis://").removesuffix("/0").partition(":")
+    with second_redis.commands() as replica, redis.commands() as primary:
+        replica.replicaof(host, int(port))
+        primary.config_set("repl-diskless-sync-delay", 0)
+        await until(lambda: replica.info("replication").get("master_link_status") == "up")
+        assert int(primary.wait(1, 2_000)) == 1
+        replica.replicaof("NO", "ONE")
+        version = await put(room)  # after the link broke: the replica never got it
+        promoted = await room_of(second_redis.address)
+        assert replica.get(f"{promoted.deltas.lease_key.removesuffix('!lease')}:u-1") is None
+    await lapse(room)
+    await kept(promoted)
+    assert [version_of(delta) for delta in await promoted.deltas.read(["u-1"])] == [version]
+    assert promoted.keeper.repairs == 1
+
+
+async def test_a_hanging_server_costs_one_timeout_and_not_one_a_batch(room_of, redis, kept):
+    room = await room_of()
+    await kept(room)
+    redis.pause()
+    began = time.monotonic()
+    for _ in range(20):
+        assert await room.deltas.read(["u-1"]) is None
+    assert time.monotonic() - began < 0.6
+    redis.resume()
+    await until_trusted(room)
+
+
+async def test_a_full_server_takes_no_deltas_and_loses_its_lease(room_of, redis, kept):
+    room = await room_of()
+    await kept(room)
+    with redis.commands() as commands:
+        commands.config_set("maxmemory", "1mb")
+        with pytest.raises(StoreUnavailable):
+            await room.deltas.write({f"u-{number}": row(1) for number in range(20_000)})
+        await put(room)
+        assert await room.deltas.read(["u-1"]) is None
+        assert await reasons(room, a_message()) == [Reason.OPTED_OUT]
+        commands.config_set("maxmemory", 0)
+    await until_trusted(room)
+    assert await reasons(room, a_message()) == [Reason.OPTED_OUT]
+
+
+async def test_a_server_that_may_evict_deltas_gets_no_lease(room_of, redis):
+    room = await room_of()
+    await room.keeper.tick()
+    with redis.commands() as commands:
+        commands.config_set("maxmemory", "256mb")
+        commands.config_set("maxmemory-policy", "volatile-ttl")
+    await lapse(room)
+    with pytest.raises(StoreUnavailable, match="noeviction"):
+        await room.keeper.tick()
+    assert await room.deltas.read([]) is None
+
+
+async def test_several_keepers_share_the_work(room_of, kept):
+    rooms = [await room_of() for _ in range(3)]
+    for room in rooms:
+        await kept(room)
+    began = [room.keeper.renewals for room in rooms]
+    await asyncio.sleep(2)
+    renewed = sum(room.keeper.renewals for room in rooms) - sum(began)
+    assert 5 <= renewed <= 20, "about one every 0.2 s, however many there are"
+    assert sum(room.keeper.repairs for room in rooms) == 1
+    assert await rooms[0].deltas.read([f"{BUCKET}"]) == [None]
