@@ -1,0 +1,78 @@
+"""Rows of the locations table: packed small, and the newest wins in whatever order records come."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notify_streams.records.users import read_location
+from notify_streams.regions.locations import Located, Rows, Whereabouts, encode_whereabouts
+
+REGIONS = ("us", "eu", "asia")
+ROWS = Rows(REGIONS)
+
+records = st.builds(
+    Whereabouts,
+    user_id=st.just("u-1"),
+    region=st.sampled_from(REGIONS),
+    version=st.integers(1, 4),
+    previous=st.none() | st.sampled_from(REGIONS),
+)
+
+
+@given(st.sampled_from(REGIONS), st.integers(0, 1023), st.integers(1, 10_000), st.none() | st.sampled_from(REGIONS))
+def test_a_row_says_what_was_packed(region: str, bucket: int, version: int, previous: str | None) -> None:
+    assert ROWS.unpack(ROWS.pack(region, bucket, version, previous)) == Located(region, bucket, version, previous)
+
+
+@given(st.lists(records, min_size=1, max_size=5))
+def test_every_order_of_records_ends_in_the_same_row(told: list[Whereabouts]) -> None:
+    ends = set()
+    for order in itertools.permutations(told):
+        table: dict[str, int] = {}
+        decode = ROWS.newest(table)
+        for record in order:
+            found = decode(b"u-1", encode_whereabouts(record), 5)
+            if found is not None:
+                table[found[0]] = found[1]
+        ends.add(table["u-1"])
+    assert len(ends) == 1
+    assert ROWS.unpack(ends.pop()).version == max(record.version for record in told)
+
+
+def test_the_end_of_a_transition_wins_over_the_transition() -> None:
+    assert ROWS.pack("eu", 3, 2) > ROWS.pack("eu", 3, 2, "us") > ROWS.pack("asia", 3, 1)
+
+
+def test_equal_rows_are_one_object() -> None:
+    record = encode_whereabouts(Whereabouts("u-1", "eu", 7))
+    assert ROWS.decode(b"u-1", record, 900_000) == ("u-1", ROWS.pack("eu", 900_000, 7))
+    first, second = ROWS.decode(b"a", record, 900_000), ROWS.decode(b"b", record, 900_000)
+    assert first is not None and second is not None and first[1] is second[1]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"{",
+        b'{"user_id":"u-1"}',
+        b'{"user_id":"u-1","region":"mars"}',
+        b'{"user_id":"u-1","region":"eu","version":0}',
+    ],
+)
+def test_what_is_no_location_is_left_out(value: bytes) -> None:
+    assert ROWS.decode(b"u-1", value, 0) is None
+
+
+def test_a_deletion_passes() -> None:
+    table = {"u-1": ROWS.pack("eu", 0, 9)}
+    assert ROWS.newest(table)(b"u-1", None, 0) == ("u-1", 0)
+
+
+def test_readers_of_plain_locations_read_it_too() -> None:
+    location = read_location(encode_whereabouts(Whereabouts("u-1", "eu", 2, "us")))
+    assert (location.region, location.version) == ("eu", 2)  # type: ignore[union-attr]
