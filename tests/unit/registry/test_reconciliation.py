@@ -1,0 +1,85 @@
+"""What a region missed is found by comparing the registry's rows with its locations."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from notify_streams.regions.locations import Located, read_whereabouts
+from notify_streams.registry.reconciliation import SETTLES_AFTER, Repair, reconcile, repair, repair_outputs
+from notify_streams.registry.user import User
+from notify_streams.settings import Settings
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def a_user(**but: Any) -> User:
+    return User(**({"user_id": "u-1", "region": "eu", "version": 2, "updated_at": NOON} | but))
+
+
+def held(region: str = "eu", version: int = 2, previous: str | None = None) -> Located:
+    return Located(region, 3, version, previous)
+
+
+CASES: list[tuple[str, User, Located | None, str, dict[str, Any] | None]] = [
+    ("agrees", a_user(), held(), "us", None),
+    ("missing", a_user(), None, "us", {"here": True, "settled": True}),
+    ("older", a_user(), held("us", 1), "us", {"here": True, "settled": True}),
+    ("missing in a transition", a_user(previous="us"), None, "asia", {"here": True, "settled": False}),
+    ("newer elsewhere: the registry will follow", a_user(), held("us", 3), "asia", None),
+    ("newer and ours: the registry lost it", a_user(), held("us", 3), "us", {"signup": ("us", 3)}),
+    ("two of one version, the registry chose us", a_user(), held("us", 2), "eu", {"signup": ("eu", 3)}),
+    ("two of one version, the registry chose another", a_user(), held("us", 2), "us", None),
+    ("in transition", a_user(previous="us"), held(previous="us"), "eu", None),
+    (
+        "settled, at home",
+        a_user(previous="us", updated_at=NOON - SETTLES_AFTER),
+        held(previous="us"),
+        "eu",
+        {"everywhere": True},
+    ),
+    ("settled, elsewhere", a_user(previous="us", updated_at=NOON - SETTLES_AFTER), held(previous="us"), "us", None),
+]
+
+
+@pytest.mark.parametrize(
+    ("user", "row", "here", "wanted"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_what_puts_it_right(user: User, row: Located | None, here: str, wanted: dict[str, Any] | None) -> None:
+    found = repair(user, row, here, NOON)
+    if wanted is None:
+        assert found is None
+        return
+    assert found is not None
+    got = {name: getattr(found, name) for name in wanted}
+    if found.signup is not None:
+        got["signup"] = (found.signup.region, found.signup.version)
+    assert got == wanted
+
+
+async def test_a_lost_topic_is_rebuilt_whole() -> None:
+    users = [a_user(user_id=f"u-{number}") for number in range(25)]
+
+    async def pages() -> AsyncIterator[Sequence[User]]:
+        for start in range(0, 25, 10):
+            yield users[start : start + 10]
+
+    found = [
+        one async for page in reconcile(pages(), lambda ids: [None] * len(ids), "us", lambda: NOON) for one in page
+    ]
+    assert [one.user for one in found] == users
+    settings = Settings(region="us", kafka="none", shards=("none",), redis="none")
+    outputs = [output for one in found for output in repair_outputs(one, 5, settings)]
+    assert {(topic, partition) for topic, partition, *_ in outputs} == {("user_locations", 5)}
+    assert len(outputs) == 25
+
+
+def test_a_settled_move_is_told_to_everyone() -> None:
+    settings = Settings(region="eu", kafka="none", shards=("none",), redis="none")
+    user = a_user(previous="us", updated_at=NOON - timedelta(days=3))
+    outputs = repair_outputs(Repair(user, everywhere=True, settled=True), 0, settings)
+    assert [topic for topic, *_ in outputs] == ["user_locations", "forward.us", "forward.asia"]
+    assert {read_whereabouts(value).previous for _, _, _, value, _ in outputs} == {None}
