@@ -1,0 +1,38 @@
+"""`notify-streams audit`: does every trigger have exactly one outcome?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from notify_streams.cli.answers import answer, as_json, run, say, settings_of
+from notify_streams.ops.audit import audit as audit_regions
+
+
+@click.command()
+@click.option("--regions", default="us", show_default=True, metavar="us,eu,asia", help="Comma-separated.")
+@as_json
+def audit(regions: str, as_json: bool) -> None:
+    """Compare MongoDB, Kafka and the providers' own record. Exit 1 on any difference, those in flight included."""
+    report = run(audit_regions([settings_of(region) for region in regions.split(",")], say))
+    answer(as_json, report, list(lines_of(report)))
+    raise SystemExit(0 if report["holds"] else 1)
+
+
+def lines_of(report: dict[str, Any]) -> list[str]:
+    """The report for people."""
+    lines = []
+    for region, numbers in report["regions"].items():
+        outcomes = ("notified", "forwarded", "repartitioned", "dead", "duplicate")
+        sums = " + ".join(f"{numbers[name]} {name}" for name in outcomes)
+        lines.append(f"{region}: {numbers['taken']} triggers taken = {sums}")
+    for kind in ("differences", "in_flight"):
+        for one in report[kind]:
+            note = "in flight" if kind == "in_flight" else "DIFFERENCE"
+            example = f", e.g. {one['example']}" if one["example"] else ""
+            lines.append(
+                f"{note}: {one['check']} ({one['region']}, {one['where']}): {one['found']} instead of {one['expected']}{example}"
+            )
+    lines.append("the books close: 0 differences" if report["holds"] else "the books do not close")
+    return lines

@@ -1,0 +1,63 @@
+"""What the audit knows of one region: plain values, gathered by the rim, compared by the centre."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A partition's first and next offset in Kafka."""
+
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One delivery as MongoDB has it."""
+
+    state: str
+    attempts: int
+
+    @property
+    def handed_over(self) -> bool:
+        """Whether a channel message must exist: a delivery that was refused when it was decided has none."""
+        return self.attempts > 0 or self.state not in ("suppressed", "expired")
+
+
+@dataclass(slots=True)
+class Accepted:
+    """What the providers' own record says of one delivery."""
+
+    times: int = 0
+    marked: int = 0
+
+
+@dataclass(slots=True)
+class RegionFacts:
+    """Everything that one region's audit compares."""
+
+    region: str
+    #: Ledger documents, as they are.
+    ledgers: list[Mapping[str, Any]] = field(default_factory=list)
+    #: By topic and partition, of the topics that ledgers are kept of.
+    extents: dict[tuple[str, int], Extent] = field(default_factory=dict)
+    #: Notifications in MongoDB.
+    notifications: int = 0
+    #: By channel topic, delivery id -> delivery.
+    deliveries: dict[str, dict[str, Delivery]] = field(default_factory=dict)
+    #: By channel topic, delivery id -> how often it was published.
+    published: dict[str, Counter[str]] = field(default_factory=dict)
+    #: Sources (topic, partition, offset) of dead letters, of forwarded and of repartitioned records.
+    dead_letters: Counter[str] = field(default_factory=Counter)
+    forwarded: Counter[str] = field(default_factory=Counter)
+    repartitioned: Counter[str] = field(default_factory=Counter)
+    #: Outbox rows that are not deleted yet, and the records in them.
+    outbox_rows: int = 0
+    outbox_records: int = 0
+    #: Delivery id -> what providers accepted; None where no record is kept.
+    accepted: dict[str, Accepted] | None = None

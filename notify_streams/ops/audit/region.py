@@ -1,0 +1,96 @@
+"""Gathers one region's facts and compares them; then the regions with each other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from notify_streams.devstack.sandbox.record import read_record
+from notify_streams.ops.audit.compare import compare, summary
+from notify_streams.ops.audit.database import read_database
+from notify_streams.ops.audit.facts import Accepted, RegionFacts
+from notify_streams.ops.audit.topics import Topics
+from notify_streams.roles import CHANNEL_ROLES
+from notify_streams.routing.entries import SOURCE
+from notify_streams.stores.shards import Shards
+from notify_streams.topics import DEAD_LETTERS, USER_SIGNUPS, forward_topic, trigger_topics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from aiokafka import ConsumerRecord
+
+    from notify_streams.settings import Settings
+
+
+async def audit(regions: Sequence[Settings], say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+    """The whole report: ``{"holds", "differences", "in_flight", "regions"}``.
+
+    Raises:
+        StoreUnavailable: a service of a region does not answer; nothing can be said then.
+    """
+    differences: list[dict[str, Any]] = []
+    in_flight: list[dict[str, Any]] = []
+    summaries: dict[str, Any] = {}
+    for settings in regions:
+        say(f"reading region {settings.region}")
+        facts = await gather(settings)
+        summaries[settings.region] = summary(facts)
+        for found in compare(settings, facts):
+            (in_flight if found.in_flight else differences).append(asdict(found))
+    return {
+        "holds": not differences and not in_flight,
+        "differences": differences,
+        "in_flight": in_flight,
+        "regions": summaries,
+    }
+
+
+async def gather(settings: Settings) -> RegionFacts:
+    """Everything that one region's audit compares. Topics first: what they hold, the database must know."""
+    facts = RegionFacts(settings.region)
+    for topic in CHANNEL_ROLES:
+        facts.deliveries[topic] = {}
+        facts.published[topic] = Counter()
+    triggers = trigger_topics(settings)
+    forwards = {forward_topic(region) for region in settings.regions if region != settings.region}
+    async with Topics(settings) as topics:
+        facts.extents = await topics.extents((*triggers, USER_SIGNUPS))
+        async for record in topics.read((*triggers, *CHANNEL_ROLES, *forwards, DEAD_LETTERS)):
+            topic = record.topic
+            if topic in facts.published:
+                facts.published[topic][_header(record, "id")] += 1
+            elif topic == DEAD_LETTERS:
+                facts.dead_letters[":".join(_header(record, name) for name in ("topic", "partition", "offset"))] += 1
+            elif source := _header(record, SOURCE):
+                if topic in forwards:
+                    facts.forwarded[source] += 1
+                elif source.startswith(f"{topic}:"):
+                    facts.repartitioned[source] += 1
+    shards = Shards(settings)
+    await shards.start()
+    try:
+        await read_database(shards, facts)
+    finally:
+        await shards.close()
+    if settings.sandbox_record is not None:
+        facts.accepted = _accepted(read_record(Path(settings.sandbox_record)))
+    return facts
+
+
+def _accepted(lines: Iterable[Any]) -> dict[str, Accepted]:
+    found: dict[str, Accepted] = {}
+    for line in lines:
+        one = found.setdefault(line.delivery_id, Accepted())
+        one.times += 1
+        one.marked += line.possible_duplicate
+    return found
+
+
+def _header(record: ConsumerRecord[bytes, bytes], wanted: str) -> str:
+    for name, content in record.headers:
+        if name == wanted:
+            return bytes(content).decode("utf-8", "replace")
+    return ""
