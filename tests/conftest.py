@@ -7,6 +7,7 @@ In CI a service that does not come up fails the test; on a laptop it skips it.
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,15 @@ from notify_streams.devstack.folders import PROJECT
 
 _IN_CI = bool(os.environ.get("CI"))
 _RUNS = PROJECT / ".stack" / "tests"
+
+
+def pytest_configure() -> None:
+    """A run that is told to end still ends what its fixtures started."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 @pytest.fixture(scope="session")
