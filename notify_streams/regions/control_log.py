@@ -124,6 +124,7 @@ class KafkaControlLog:
                 bootstrap_servers=self._servers,
                 group_id=None,
                 enable_auto_commit=False,
+                auto_offset_reset="earliest",
                 isolation_level="read_committed",
                 fetch_max_wait_ms=200,
                 request_timeout_ms=int(self._timeout_s * 1000),

@@ -18,7 +18,6 @@ from aiokafka.errors import KafkaError
 
 from notify_streams.errors import RetryLater
 from notify_streams.regions.travel import arriving
-from notify_streams.topics import FORWARDED
 from notify_streams.transport.batch_producer import BatchProducer, Outgoing
 from notify_streams.transport.send_errors import BatchNotSent, SendError
 from notify_streams.transport.settings import TransportSettings
@@ -176,7 +175,7 @@ def sorted_by_target(records: Sequence[SourceRecord]) -> dict[str, list[Outgoing
     """The records of each target topic, in order, with the headers that they arrive with."""
     targets: dict[str, list[Outgoing]] = {}
     for record in records:
-        target, headers = arriving(record.headers, FORWARDED)
+        target, headers = arriving(record.headers)
         try:
             targets[target].append((record.key, record.value, headers))
         except KeyError:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from notify_streams.topics import FORWARDED, PREFERENCE_UPDATES, USER_CONTACTS, USER_LOCATIONS, USER_SIGNUPS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -30,6 +32,12 @@ CLEARED: Final = "cleared_by"
 HANDED_OVER: Final = "handed_over_by"
 
 _OURS: Final = frozenset((HOPS, ORIGIN, TARGET, VERSION, EPOCH, CLEARED, HANDED_OVER))
+
+
+#: The topics that regions write for one another.
+_TARGETS: Final = {
+    topic.encode(): topic for topic in (FORWARDED, USER_LOCATIONS, USER_SIGNUPS, USER_CONTACTS, PREFERENCE_UPDATES)
+}
 
 
 class Travel(msgspec.Struct, frozen=True, gc=False):
@@ -89,12 +97,17 @@ def onward(
     return [header for header in headers if header[0] not in _OURS] + added
 
 
-def arriving(headers: Headers, default_target: str) -> tuple[str, Sequence[tuple[str, bytes]]]:
-    """Where a record of `forward.<region>` goes over there, and the headers that it arrives with."""
-    for place, (name, content) in enumerate(headers):
+def arriving(headers: Headers) -> tuple[str, Sequence[tuple[str, bytes]]]:
+    """Where a record of `forward.<region>` goes over there, and the headers that it arrives with.
+
+    Triggers are the default. A target that no region writes to another one counts as none: upstream may have set any header.
+    """
+    for place in range(len(headers) - 1, -1, -1):
+        name, content = headers[place]
         if name == TARGET:
-            return content.decode(), [*headers[:place], *headers[place + 1 :]]
-    return default_target, headers
+            target = _TARGETS.get(content, FORWARDED)
+            return target, [header for header in headers if header[0] != TARGET]
+    return FORWARDED, headers
 
 
 def _number(content: bytes | None) -> int:

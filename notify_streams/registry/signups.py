@@ -163,13 +163,8 @@ def location_outputs(user: User, partition: int, settings: Settings, *, settled:
         for region in settings.regions
         if region != settings.region
     ]
-    outputs += [(edge_topic(pop.name), partition, key, value, ()) for pop in settings.edge]
+    outputs += [(topics.edge_topic(pop.name), partition, key, value, ()) for pop in settings.edge]
     return outputs
-
-
-def edge_topic(pop: str) -> str:
-    """Where what a point of presence must get waits until it has it: compacted, so its whole content can be pushed again."""
-    return f"edge.{pop}"
 
 
 def _rounds(batch: Sequence[Asked]) -> list[list[int]]:

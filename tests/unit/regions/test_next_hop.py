@@ -12,7 +12,7 @@ from notify_streams.regions.control import Seat, at_home
 from notify_streams.regions.locations import Located
 from notify_streams.regions.next_hop import MAX_HOPS, Forward, Stay, next_hop
 from notify_streams.regions.placement import Placement
-from notify_streams.regions.travel import HERE, Travel, onward, read_travel
+from notify_streams.regions.travel import HERE, Travel, arriving, onward, read_travel
 
 REGIONS = ("us", "eu", "asia")
 
@@ -99,3 +99,12 @@ def test_a_clients_headers_travel_unchanged_and_count_for_nothing() -> None:
     again = onward(travelled, "eu", "triggers.forwarded")
     assert (read_travel(again).hops, read_travel(again).origin) == (2, "us")
     assert [name for name, _ in again].count("hops") == 1
+
+
+def test_no_header_of_a_client_sends_a_trigger_into_another_topic() -> None:
+    for content in (b"user_locations", b"dead_letters", None, b"\xff"):
+        headers = [("target", content), ("traceparent", b"00-1")]
+        target, arrived = arriving(onward(headers, "us", "triggers.forwarded"))
+        assert target == "triggers.forwarded"
+        assert [name for name, _ in arrived] == ["traceparent", "hops", "origin"]
+    assert arriving([("target", b"dead_letters")])[0] == "triggers.forwarded"

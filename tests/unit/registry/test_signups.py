@@ -88,7 +88,7 @@ async def test_a_sign_up_at_home_is_written_and_told_to_everyone() -> None:
     assert topics_of(done) == ["user_locations", "forward.eu", "forward.asia", "edge.paris", "edge.oslo"]
     assert {read_whereabouts(value).region for _, _, _, value, _ in done.outputs} == {"us"}
     assert {partition for _, partition, *_ in done.outputs} == {3}
-    assert arriving(done.outputs[1][4], "triggers.forwarded")[0] == "user_locations"
+    assert arriving(done.outputs[1][4])[0] == "user_locations"
 
 
 async def test_a_sign_up_for_another_home_is_sent_there_and_nothing_is_written() -> None:
@@ -98,7 +98,7 @@ async def test_a_sign_up_for_another_home_is_sent_there_and_nothing_is_written()
     assert us.registry.rows == {}
     [(topic, _, key, value, headers)] = done.outputs
     assert (topic, key, value) == ("forward.eu", b"u-1", request.value)
-    assert arriving(headers, "?")[0] == "user_signups"
+    assert arriving(headers)[0] == "user_signups"
     assert ("traceparent", b"00") in headers and read_travel(headers).hops == 1
 
 
@@ -133,7 +133,7 @@ async def test_a_move_goes_by_way_of_the_old_home_which_hands_over_the_contacts_
     move = asked(a_signup(region="eu", version=2))
     left = await us.does(move)
     assert topics_of(left) == ["forward.eu", "forward.eu"]
-    targets = [arriving(output[4], "?") for output in left.outputs]
+    targets = [arriving(output[4]) for output in left.outputs]
     assert [target for target, _ in targets] == ["user_contacts", "user_signups"]
     assert left.outputs[0][3] == b"contacts"
     assert us.registry.rows["u-1"].version == 1
@@ -193,7 +193,7 @@ def test_every_sign_up_ends_written_or_dropped_within_two_hops(entered: list[tup
                 here, request = waiting.pop()
                 done = await regions[here].does(request)
                 for topic, _, _, value, headers in done.outputs:
-                    target, arrived = arriving(headers, "?")
+                    target, arrived = arriving(headers)
                     if target == "user_signups":
                         signup = read_signup(value)
                         assert isinstance(signup, Signup)

@@ -1,0 +1,141 @@
+"""What every control log promises: the one in memory and the one in a real Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from notify_streams.devstack import StackFailed
+from notify_streams.devstack.kafka import Kafka, private_broker
+from notify_streams.errors import RetryLater
+from notify_streams.regions.control import Control
+from notify_streams.regions.control_log import CONFIG, PARTITIONS, TOPIC, ControlLog, KafkaControlLog
+from notify_streams.regions.failover import fail_over
+from notify_streams.regions.learning import Learning
+from notify_streams.regions.standin import MemoryControlLog
+
+
+def a_record(epoch: int, seat: str = "eu") -> Control:
+    return Control(seat, epoch, "claim", "us", f"t{epoch}", datetime(2026, 11, 22, tzinfo=UTC))
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    try:
+        with private_broker(tmp_path_factory.mktemp("control")) as made:
+            yield made
+    except StackFailed as failure:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(failure).splitlines()[0])
+
+
+async def make_topic(broker: Kafka) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker.address)
+    await admin.start()
+    await admin.delete_topics([TOPIC])
+    for _ in range(50):
+        answer = await admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1, topic_configs=dict(CONFIG))])
+        if answer.topic_errors[0][1] == 0:
+            break
+        await asyncio.sleep(0.1)
+    await admin.close()
+
+
+@pytest.fixture(params=["memory", "kafka"])
+async def log(request: pytest.FixtureRequest) -> AsyncIterator[ControlLog]:
+    if request.param == "memory":
+        yield MemoryControlLog("us")
+        return
+    broker = request.getfixturevalue("broker")
+    await make_topic(broker)
+    made = KafkaControlLog("us", broker.address)
+    yield made
+    await made.close()
+
+
+async def test_an_empty_log_has_nothing_and_says_where_it_ends(log: ControlLog) -> None:
+    assert await log.read() == ([], 0)
+
+
+async def test_what_is_appended_is_read_in_order_by_whoever_reads_next(log: ControlLog) -> None:
+    records = [a_record(epoch) for epoch in range(1, 6)]
+    for record in records:
+        await log.append(record)
+    found, end = await log.read()
+    assert found == records
+    assert await log.read(end) == ([], end)
+    await log.append(a_record(9))
+    assert await log.read(end) == ([a_record(9)], end + 1)
+
+
+async def test_many_writers_at_once_have_one_order(log: ControlLog) -> None:
+    await asyncio.gather(*(log.append(a_record(epoch)) for epoch in range(1, 9)))
+    first, second = await log.read(), await log.read()
+    assert first == second and len(first[0]) == 8
+
+
+async def test_a_region_that_is_not_there_says_so_soon() -> None:
+    log = KafkaControlLog("eu", "127.0.0.1:9", timeout_s=1.0)
+    began = time.monotonic()
+    with pytest.raises(RetryLater, match="region eu does not answer"):
+        await log.read()
+    with pytest.raises(RetryLater):
+        await log.append(a_record(1))
+    assert time.monotonic() - began < 5
+    await log.close()
+
+
+async def test_a_region_that_hangs_says_so_soon(broker: Kafka) -> None:
+    await make_topic(broker)
+    log = KafkaControlLog("eu", broker.address, timeout_s=1.0)
+    await log.append(a_record(1))
+    broker.pause()
+    try:
+        began = time.monotonic()
+        with pytest.raises(RetryLater):
+            await log.read()
+        assert time.monotonic() - began < 5
+    finally:
+        broker.resume()
+    for _ in range(20):
+        try:
+            assert (await log.read())[0] == [a_record(1)]
+            break
+        except RetryLater:
+            await asyncio.sleep(0.2)
+    else:
+        raise AssertionError("the log did not come back")
+    await log.close()
+
+
+async def test_a_failover_over_a_real_log_takes_well_under_a_second(broker: Kafka) -> None:
+    await make_topic(broker)
+
+    async def fence(_: int) -> None:
+        return
+
+    us = KafkaControlLog("us", broker.address)
+    eu, asia = MemoryControlLog("eu"), MemoryControlLog("asia")
+    learning = Learning(("us", "eu", "asia"), us, {"eu": eu, "asia": asia}, fence)
+    await learning.learn()
+    assert learning.placement is not None
+    running = asyncio.create_task(learning.run())
+    eu.away = True
+    began = time.monotonic()
+    operator = KafkaControlLog("us", broker.address)
+    done = await fail_over({"us": operator, "eu": eu, "asia": asia}, "eu", "us")
+    while not learning.placement.serves("eu"):
+        await learning.changed(learning.placement.epoch)
+    took = time.monotonic() - began
+    assert done.away == ("eu",) and took < 3, took
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await operator.close()
+    await us.close()

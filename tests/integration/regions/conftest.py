@@ -1,0 +1,45 @@
+"""Another region's Kafka: a broker of its own behind a link of 100 ms there and back that can hang or be cut."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from notify_streams.devstack import StackFailed
+from notify_streams.devstack.kafka import Kafka, private_broker
+from notify_streams.devstack.ports import free_port
+from notify_streams.regions.slow_link import SlowLink
+from notify_streams.settings import Outbox, Settings
+
+DELAY_S = 0.05
+
+
+@pytest.fixture(scope="session")
+def link_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def remote_broker(tmp_path_factory: pytest.TempPathFactory, link_port: int) -> Iterator[Kafka]:
+    try:
+        with private_broker(tmp_path_factory.mktemp("remote"), advertised=f"127.0.0.1:{link_port}") as broker:
+            yield broker
+    except StackFailed as failure:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(failure).splitlines()[0])
+
+
+@pytest.fixture
+async def link(remote_broker: Kafka, link_port: int) -> AsyncIterator[SlowLink]:
+    made = SlowLink(link_port, remote_broker.address, DELAY_S)
+    await made.start()
+    yield made
+    await made.cut()
+
+
+@pytest.fixture
+def some_settings() -> Settings:
+    return Settings(region="us", kafka="none:1", shards=("none",), redis="none", outbox=Outbox(publish_timeout_s=3.0))
