@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
 
+from notify_streams.records.trigger import NO_DATA
 from notify_streams.roles import Channel
+
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class ChannelMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -19,15 +23,15 @@ class ChannelMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     trigger_id: str
     user_id: str
     category: str
-    decided_at: datetime
+    decided_at: Instant
     critical: bool = False
     preference_version: int = 0
     attempt: int = 1
     template: str | None = None
-    data: msgspec.Raw = msgspec.Raw()
+    data: msgspec.Raw = NO_DATA
     title: str | None = None
     body: str | None = None
-    expires_at: datetime | None = None
+    expires_at: Instant | None = None
     collapse_key: str | None = None
     test: bool = False
 
@@ -39,14 +43,14 @@ class SharedPart(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     trigger_id: str
     user_id: str
     category: str
-    decided_at: datetime
+    decided_at: Instant
     critical: bool = False
     preference_version: int = 0
     template: str | None = None
-    data: msgspec.Raw = msgspec.Raw()
+    data: msgspec.Raw = NO_DATA
     title: str | None = None
     body: str | None = None
-    expires_at: datetime | None = None
+    expires_at: Instant | None = None
     collapse_key: str | None = None
     test: bool = False
 

@@ -6,7 +6,6 @@ CloudEvents: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/binding
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Final
@@ -30,6 +29,16 @@ _SAYS_CRITICAL: Final = re.compile(rb'"isCritical"[ \t\r\n]*:[ \t\r\n]*true')
 #: What could hide the word from a scan of bytes: an escape, or a base64 envelope.
 _HIDING: Final = (rb"\u", b'"data_base64"')
 
+#: Deeper nesting is refused. Decoders give up at a depth that depends on who calls them, and two roles must not differ.
+DEEPEST: Final = 200
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKET: Final = re.compile(rb"[\[\]{}]")
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+#: No data at all. One object, because an encoder leaves a default out only if it is the very same.
+NO_DATA: Final = msgspec.Raw()
+
 
 class Trigger(msgspec.Struct, frozen=True, gc=False, rename={"is_critical": "isCritical"}):
     """One request to notify one person."""
@@ -41,8 +50,8 @@ class Trigger(msgspec.Struct, frozen=True, gc=False, rename={"is_critical": "isC
     #: None: all that the category allows.
     channels: tuple[Channel, ...] | None = None
     template: _Text | None = None
-    #: A JSON object passed on as it came, never decoded here; empty if there is none.
-    data: msgspec.Raw = msgspec.Raw()
+    #: A JSON object passed on as it came, never decoded here; `NO_DATA` if there is none.
+    data: msgspec.Raw = NO_DATA
     title: str | None = None
     body: str | None = None
     created_at: _Instant | None = None
@@ -68,24 +77,27 @@ _trigger = msgspec.json.Decoder(Trigger)
 _cloud_event = msgspec.json.Decoder(_CloudEvent)
 
 
-def read_trigger(value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> Trigger | Rejection:
-    """Decode and validate one record. The result's `id` is never None and `data`, if any, is a JSON object."""
+def read_trigger(value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> Trigger | Rejection:
+    """Decode and validate one record. The result's `id` is never None; `data`, if any, is a JSON object that every decoder takes."""
     if not value:
         return Rejection(DeadReason.NOT_JSON, "the record has no value; a trigger is a JSON object")
     try:
         if not value.isascii():
             value.decode()  # the decoder does not look into what it passes on
+        if _too_deep(value):
+            return Rejection(DeadReason.INVALID, f"nested deeper than {DEEPEST} levels")
         trigger = _trigger.decode(value)
     except msgspec.ValidationError as error:
         return _read_enveloped(value, error)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Rejection(DeadReason.NOT_JSON, f"the value is not JSON: {error}")
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        why = "it begins with a byte order mark" if value.startswith(_BOM) else error
+        return Rejection(DeadReason.NOT_JSON, f"the value is not JSON: {why}")
     if trigger.id is None:
-        return _checked(trigger, _header(headers, _CE_ID))
+        return _with_id_of_header(trigger, headers)
     return _checked(trigger, None)
 
 
-def may_be_critical(value: bytes | None, headers: Sequence[tuple[str, bytes]]) -> bool:
+def may_be_critical(value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> bool:
     """False only if the record certainly does not ask to be critical: the price of skipping it is this scan."""
     for name, content in headers:
         if name == CRITICAL_HEADER and content == b"1":
@@ -98,7 +110,7 @@ def may_be_critical(value: bytes | None, headers: Sequence[tuple[str, bytes]]) -
     return any(hiding in value for hiding in _HIDING)
 
 
-def asks_critical(trigger: Trigger, headers: Sequence[tuple[str, bytes]]) -> bool:
+def asks_critical(trigger: Trigger, headers: Sequence[tuple[str, bytes | None]]) -> bool:
     """Whether the record's header or its body asks for the critical lane (its category may still refuse)."""
     return trigger.is_critical or any(name == CRITICAL_HEADER and content == b"1" for name, content in headers)
 
@@ -108,15 +120,31 @@ def _read_enveloped(value: bytes, why_not_bare: msgspec.ValidationError) -> Trig
         return Rejection(DeadReason.INVALID, str(why_not_bare))
     try:
         event = _cloud_event.decode(value)
-        data = event.data if event.data_base64 is None else base64.b64decode(event.data_base64, validate=True)
+        if event.data_base64 is None:
+            data = bytes(event.data)
+        else:
+            data = base64.b64decode(event.data_base64, validate=True)
+            data.decode()
         if not data:
             return Rejection(DeadReason.INVALID, "the CloudEvent has neither `data` nor `data_base64`")
+        if _too_deep(data):
+            return Rejection(DeadReason.INVALID, f"CloudEvent: nested deeper than {DEEPEST} levels")
         trigger = _trigger.decode(data)
     except msgspec.ValidationError as error:
         return Rejection(DeadReason.INVALID, f"CloudEvent: {error}")
-    except (msgspec.DecodeError, binascii.Error, ValueError, RecursionError) as error:
+    except (msgspec.DecodeError, ValueError) as error:  # bad base64 and bad UTF-8 are ValueErrors
         return Rejection(DeadReason.INVALID, f"the CloudEvent's data is not a JSON object: {error}")
     return _checked(trigger, event.id)
+
+
+def _with_id_of_header(trigger: Trigger, headers: Sequence[tuple[str, bytes | None]]) -> Trigger | Rejection:
+    """Binary mode: the CloudEvent's id is the trigger's, unless the data has one."""
+    found = next((content for name, content in headers if name == _CE_ID), None)
+    try:
+        return _checked(trigger, None if found is None else found.decode())
+    except UnicodeDecodeError:
+        # Not "replaced" by something readable: two different ids would become one.
+        return Rejection(DeadReason.INVALID, f"the header `{_CE_ID}` is not UTF-8")
 
 
 def _checked(trigger: Trigger, fallback_id: str | None) -> Trigger | Rejection:
@@ -128,16 +156,32 @@ def _checked(trigger: Trigger, fallback_id: str | None) -> Trigger | Rejection:
         return Rejection(DeadReason.INVALID, "either `template`, or `title` and `body`, must be given")
     if trigger.channels is not None and not trigger.channels:
         return Rejection(DeadReason.INVALID, "`channels` is empty; leave it out for all that the category allows")
-    data = memoryview(trigger.data)
-    if data and data[0] != _BRACE:
-        if bytes(data) != b"null":
-            return Rejection(DeadReason.INVALID, "`data` must be a JSON object")
-        trigger = msgspec.structs.replace(trigger, data=msgspec.Raw())
+    if trigger.data is not NO_DATA:
+        return _with_checked_data(trigger)
     return trigger
 
 
-def _header(headers: Sequence[tuple[str, bytes]], wanted: str) -> str | None:
-    for name, content in headers:
-        if name == wanted:
-            return content.decode("utf-8", "replace")
-    return None
+def _with_checked_data(trigger: Trigger) -> Trigger | Rejection:
+    data = memoryview(trigger.data)
+    if data[0] != _BRACE:
+        if bytes(data) != b"null":
+            return Rejection(DeadReason.INVALID, "`data` must be a JSON object")
+        return msgspec.structs.replace(trigger, data=NO_DATA)
+    try:
+        # The channel workers will decode it; what they could not (1e999) is better refused while its sender can be told.
+        msgspec.json.decode(data)
+    except msgspec.ValidationError as error:
+        return Rejection(DeadReason.INVALID, f"`data`: {error}")
+    return trigger
+
+
+def _too_deep(value: bytes) -> bool:
+    """Whether brackets nest deeper than `DEEPEST`. Short values cannot, few brackets neither; the rest is counted."""
+    if len(value) <= 2 * DEEPEST or value.count(b"{") + value.count(b"[") <= DEEPEST:
+        return False
+    depth = 0
+    for bracket in _BRACKET.findall(_STRING.sub(b"", value)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > DEEPEST:
+            return True
+    return False

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
+import msgspec
+
 from notify_streams.outbox.taken import Entry
 from notify_streams.records.channel_message import SharedPart, encode_for, encode_shared
 from notify_streams.records.identity import delivery_id, notification_id
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 _KEPT: Final = timedelta(days=90)
 _DETAIL_CHARACTERS: Final = 500
 _TRACE: Final = "traceparent"
+_encode: Final = msgspec.json.Encoder().encode
 SOURCE: Final = "source"
 
 
@@ -57,10 +60,24 @@ def forwarded(record: SourceRecord, topic: str, bucket: int, user_id: str, regio
 
 
 def fingerprint(trigger: Trigger) -> int:
-    """Equal for equal content, whatever its envelope: CRC-32 over what is said, and the length of the data."""
-    said = f"{trigger.category}\0{trigger.channels}\0{trigger.is_critical}\0{trigger.template}\0{trigger.title}\0{trigger.body}"
+    """Equal for equal content, whatever its envelope: CRC-32 over what is said, and the length of the data.
+
+    When it was said is left out: a sender that tries again may date it anew.
+    """
     data = memoryview(trigger.data)
-    return crc32(data, crc32(said.encode())) | len(data) << 32
+    said = _encode(
+        (
+            trigger.category,
+            trigger.channels,
+            trigger.is_critical,
+            trigger.template,
+            trigger.title,
+            trigger.body,
+            trigger.collapse_key,
+            trigger.test,
+        )
+    )
+    return crc32(data, crc32(said)) | len(data) << 32
 
 
 def notified(
@@ -83,7 +100,12 @@ def notified(
     for planned in decision.deliveries:
         channel = planned.channel
         if planned.state is not State.QUEUED or planned.to is None:
-            deliveries[channel] = {"state": planned.state.value, "reason": planned.reason, "attempts": 0, "at": now}
+            deliveries[channel] = {
+                "state": planned.state.value,
+                "reason": None if planned.reason is None else planned.reason.value,
+                "attempts": 0,
+                "at": now,
+            }
             continue
         deliveries[channel] = {"state": "queued", "attempts": 0, "at": now}
         if not shared:

@@ -13,10 +13,10 @@ HOPS: Final = "hops"
 ORIGIN: Final = "origin"
 
 
-def hops_of(headers: Sequence[tuple[str, bytes]]) -> int:
+def hops_of(headers: Sequence[tuple[str, bytes | None]]) -> int:
     """How often the record was forwarded; what cannot be read counts as never."""
     for name, content in headers:
-        if name == HOPS and content.isdigit() and len(content) < 4:
+        if name == HOPS and content is not None and content.isdigit() and len(content) < 4:
             return int(content)
     return 0
 

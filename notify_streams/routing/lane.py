@@ -23,8 +23,9 @@ def read_for(lane: Lane, record: SourceRecord, categories: Categories, limit_byt
     value, headers = record.value, record.headers
     if critical and not may_be_critical(value, headers):
         return None
-    if value is not None and len(value) > limit_bytes:
-        detail = f"the value has {len(value)} bytes, the limit is {limit_bytes}"
+    size = _bytes_of(record)
+    if size > limit_bytes:
+        detail = f"key, value and headers have {size} bytes, the limit is {limit_bytes}"
         return None if critical else Rejection(DeadReason.TOO_LARGE, detail)
     found = read_trigger(value, headers)
     if isinstance(found, Rejection):
@@ -32,3 +33,12 @@ def read_for(lane: Lane, record: SourceRecord, categories: Categories, limit_byt
     category = categories.get(found.category)
     wanted = category is not None and category.critical and asks_critical(found, headers)
     return found if wanted is critical else None
+
+
+def _bytes_of(record: SourceRecord) -> int:
+    """Everything that travels on with the record: a forwarded or moved one must not outgrow the topic that it goes to."""
+    key, value, headers = record.key, record.value, record.headers
+    size = (len(value) if value else 0) + (len(key) if key else 0)
+    if headers:
+        size += sum(len(name) + (len(content) if content else 0) for name, content in headers)
+    return size

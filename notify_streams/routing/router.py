@@ -17,6 +17,7 @@ from notify_streams.routing.decision import Profile, decide
 from notify_streams.routing.entries import dead, forwarded, moved, notified
 from notify_streams.routing.hops import MAX_HOPS, hops_of, onward
 from notify_streams.routing.lane import read_for
+from notify_streams.stores.insist import insist
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -75,12 +76,15 @@ class Router:
         self._people = people
 
     async def take(self, batch: Batch, acknowledge: Callable[[], object], refuse: Callable[[int], object]) -> Taken:
-        """Decide every record of `batch`. What cannot be decided becomes a dead letter; nothing is raised for a record's sake."""
+        """Decide every record of `batch`. What cannot be decided becomes a dead letter; nothing is raised for a record's sake.
+
+        Waits for preferences that cannot be had, for as long as that takes.
+        """
         reach("after_fetch")
         began = time.perf_counter()
         mine = self._mine(batch)
         user_ids = [trigger.user_id for _, trigger in mine if not isinstance(trigger, Rejection)]
-        rows = await self._people.preferences(batch.partition, user_ids)
+        rows = await insist(self._people.preferences, batch.partition, user_ids)
         now = datetime.now(UTC)
         # MongoDB keeps milliseconds; what is written and what is sent must agree.
         now = now.replace(microsecond=now.microsecond // 1000 * 1000)

@@ -1,0 +1,250 @@
+"""Values with defaults for all tests: `a_trigger(category="marketing")` differs from the usual one in that alone.
+
+Comes in: what the test is about. Goes out: the application's own values, and plain fakes for what it asks of others.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from notify_streams.outbox.taken import Entry, Headers, Taken
+from notify_streams.preferences.compiled import NOTHING, compile_row
+from notify_streams.preferences.policy import Categories, Category, load_categories
+from notify_streams.records.buckets import bucket_of
+from notify_streams.records.channel_message import ChannelMessage
+from notify_streams.records.identity import delivery_id, notification_id
+from notify_streams.records.reasons import Outcome, State
+from notify_streams.records.trigger import Trigger
+from notify_streams.records.users import Contacts
+from notify_streams.roles import Channel
+from notify_streams.routing.decision import Decision, Planned, Profile
+from notify_streams.routing.entries import notified
+from notify_streams.routing.router import Home
+from notify_streams.settings import Settings
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+PARTITIONS = 8
+
+
+def categories() -> Categories:
+    """Those of ``config/categories.yaml``: payments (may be critical), marketing (may not), security (always)."""
+    return load_categories(Path(__file__).parent.parent / "config" / "categories.yaml")
+
+
+def a_category(**but: Any) -> Category:
+    usual = {"number": 9, "channels": {"push": "in", "sms": "out", "email": "always"}, "ttl_s": 3600}
+    return msgspec.convert(usual | but, Category)
+
+
+def some_settings(**but: Any) -> Settings:
+    usual = {
+        "region": "us",
+        "kafka": "localhost:9092",
+        "shards": ["mongodb://localhost:1"],
+        "redis": "redis://localhost:1/0",
+        "partitions": PARTITIONS,
+        "replication": 1,
+    }
+    return msgspec.convert(usual | but, Settings)
+
+
+@dataclass(frozen=True, slots=True)
+class ARecord:
+    """A Kafka record as the transport delivers it."""
+
+    value: bytes | None = b""
+    key: bytes | None = None
+    headers: Headers = ()
+    offset: int = 0
+    timestamp: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ABatch:
+    """A batch as the transport delivers it."""
+
+    records: Sequence[ARecord]
+    topic: str = "triggers.payments"
+    partition: int = 3
+    start: int = 0
+    end: int = 0
+
+
+def a_batch(*values: bytes | ARecord | None, start: int = 0, end: int | None = None, **but: Any) -> ABatch:
+    """Records at consecutive offsets from `start`."""
+    records = [
+        ARecord(value.value, value.key, value.headers, start + place)
+        if isinstance(value, ARecord)
+        else ARecord(value, offset=start + place)
+        for place, value in enumerate(values)
+    ]
+    return ABatch(records, start=start, end=start + len(records) if end is None else end, **but)
+
+
+def trigger_fields(**but: Any) -> dict[str, Any]:
+    """The JSON object of a trigger; a field set to `...` is left out."""
+    usual = {
+        "id": "t-1",
+        "user_id": "u-42",
+        "category": "payments",
+        "template": "payment_received",
+        "data": {"amount": "12.50"},
+    }
+    return {name: value for name, value in (usual | but).items() if value is not ...}
+
+
+def trigger_json(**but: Any) -> bytes:
+    return json.dumps(trigger_fields(**but)).encode()
+
+
+def a_trigger(**but: Any) -> Trigger:
+    """As the router sees it: `data` may be given as a dict."""
+    data = but.pop("data", {"amount": "12.50"})
+    raw = {} if data is None else {"data": msgspec.Raw(msgspec.json.encode(data))}
+    usual: dict[str, Any] = {"id": "t-1", "user_id": "u-42", "category": "payments", "template": "payment_received"}
+    return Trigger(**(usual | raw | but))
+
+
+def contacts(user_id: str = "u-42", **but: Any) -> Contacts:
+    usual: dict[str, Any] = {"push": f"token-{user_id}", "sms": "+15551234567", "email": f"{user_id}@example.org"}
+    return Contacts(user_id=user_id, updated_at=NOON, **(usual | but))
+
+
+def a_profile(bits: int = 0, **but: Any) -> Profile:
+    usual: dict[str, Any] = {"contacts": contacts(), "preference_version": 7}
+    return Profile(bits=bits, **(usual | but))
+
+
+def a_message(**but: Any) -> ChannelMessage:
+    """A push message for u-42."""
+    user_id, trigger_id, channel = (
+        but.get("user_id", "u-42"),
+        but.get("trigger_id", "t-1"),
+        but.get("channel", "push"),
+    )
+    notification = notification_id(trigger_id, user_id)
+    data = but.pop("data", {"amount": "12.50"})
+    usual: dict[str, Any] = {
+        "delivery_id": delivery_id(notification, channel),
+        "channel": channel,
+        "to": f"token-{user_id}",
+        "notification_id": notification,
+        "trigger_id": trigger_id,
+        "user_id": user_id,
+        "category": "payments",
+        "decided_at": NOON,
+        "template": "payment_received",
+    }
+    if data is not None:
+        usual["data"] = msgspec.Raw(msgspec.json.encode(data))
+    return ChannelMessage(**(usual | but))
+
+
+@dataclass
+class FakePeople:
+    """`routing.router.People` from dicts; everyone asked for is noted."""
+
+    homes: dict[str, Home] = field(default_factory=dict)
+    known_contacts: dict[str, Contacts] = field(default_factory=dict)
+    rows: dict[str, bytes] = field(default_factory=dict)
+    asked: list[list[str]] = field(default_factory=list)
+    #: Raised, one after the other, before an answer is given.
+    troubles: list[Exception] = field(default_factory=list)
+
+    def home(self, user_id: str) -> Home | None:
+        return self.homes.get(user_id)
+
+    def contacts(self, bucket: int, user_id: str) -> Contacts | None:
+        return self.known_contacts.get(user_id)
+
+    async def preferences(self, bucket: int, user_ids: Sequence[str]) -> Sequence[bytes]:
+        self.asked.append(list(user_ids))
+        if self.troubles:
+            raise self.troubles.pop(0)
+        return [self.rows.get(user_id, NOTHING) for user_id in user_ids]
+
+    def add(
+        self,
+        user_id: str,
+        region: str = "us",
+        choices: Mapping[int, Mapping[Channel, bool]] | None = None,
+        bucket: int | None = None,
+        **contacts_but: Any,
+    ) -> str:
+        """Someone who signed up; returns the user id."""
+        self.homes[user_id] = Home(region, bucket_of(user_id, PARTITIONS) if bucket is None else bucket)
+        self.known_contacts[user_id] = contacts(user_id, **contacts_but)
+        if choices is not None:
+            self.rows[user_id] = compile_row(len(choices), choices)
+        return user_id
+
+
+def users_of(bucket: int, count: int, prefix: str = "u") -> list[str]:
+    """User ids whose bucket this is."""
+    found: list[str] = []
+    number = 0
+    while len(found) < count:
+        name = f"{prefix}-{number}"
+        if bucket_of(name, PARTITIONS) == bucket:
+            found.append(name)
+        number += 1
+    return found
+
+
+def an_entry(
+    trigger_id: str = "t-1",
+    *,
+    user_id: str = "u-42",
+    bucket: int = 3,
+    offset: int = 0,
+    channels: Sequence[Channel] = ("push",),
+    critical: bool = False,
+    now: datetime = NOON,
+    **but: Any,
+) -> Entry:
+    """A notified trigger with a queued delivery for each of `channels`."""
+    trigger = a_trigger(id=trigger_id, user_id=user_id, **but)
+    planned = tuple(Planned(channel, State.QUEUED, None, f"contact-{user_id}") for channel in channels)
+    decision = Decision(planned, datetime(2100, 1, 1, tzinfo=UTC))
+    return notified(ARecord(b"{}", offset=offset), bucket, trigger, decision, 7, "us", critical, now)
+
+
+@dataclass
+class Told:
+    """What a batch's owner was told."""
+
+    acknowledged: int = 0
+    refused: list[int] = field(default_factory=list)
+
+    def acknowledge(self) -> None:
+        self.acknowledged += 1
+
+
+def a_taken(
+    *entries: Entry,
+    start: int = 0,
+    end: int | None = None,
+    other_lane: int = 0,
+    topic: str = "triggers.payments",
+    partition: int = 3,
+    told: Told | None = None,
+) -> Taken:
+    """A decided batch; `told` learns of its acknowledgement or refusal."""
+    told = told or Told()
+    end = start + len(entries) + other_lane if end is None else end
+    return Taken(topic, partition, start, end, list(entries), other_lane, told.acknowledge, told.refused.append)
+
+
+def outcomes(taken: Taken) -> list[str]:
+    return [entry.outcome.value for entry in taken.entries]
+
+
+def is_dead(entry: Entry, reason: str) -> bool:
+    return entry.outcome is Outcome.DEAD and entry.reason == reason

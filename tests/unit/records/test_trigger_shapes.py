@@ -1,0 +1,288 @@
+"""Every shape in which an upstream system may send a trigger, and every way in which it may get it wrong."""
+
+import base64
+import json
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+from builders import trigger_fields, trigger_json
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notify_streams.records.reasons import DeadReason
+from notify_streams.records.trigger import DEEPEST, NO_DATA, Rejection, Trigger, read_trigger
+
+
+def read(value, *headers) -> Trigger:
+    found = read_trigger(value, headers)
+    assert isinstance(found, Trigger), found
+    return found
+
+
+def rejected(value, *headers) -> Rejection:
+    found = read_trigger(value, headers)
+    assert isinstance(found, Rejection), found
+    return found
+
+
+def structured(**but) -> bytes:
+    usual = {"specversion": "1.0", "id": "ce-1", "source": "/pay", "type": "paid", "data": trigger_fields()}
+    return json.dumps({name: value for name, value in (usual | but).items() if value is not ...}).encode()
+
+
+def in_base64(data: bytes) -> bytes:
+    return structured(data=..., data_base64=base64.b64encode(data).decode())
+
+
+def with_data(data: bytes) -> bytes:
+    """A trigger whose data is these very bytes."""
+    return trigger_json(data="*").replace(b'"*"', data)
+
+
+def test_bare_json_says_what_it_says():
+    found = read(
+        trigger_json(
+            isCritical=True,
+            channels=["push", "email"],
+            title="T",
+            body="B",
+            created_at="2026-11-22T10:00:00Z",
+            expires_at="2026-11-22T12:30:00+02:00",
+            collapse_key="c",
+            test=True,
+        )
+    )
+    assert (found.id, found.user_id, found.category, found.template) == ("t-1", "u-42", "payments", "payment_received")
+    assert found.is_critical and found.test and found.collapse_key == "c"
+    assert found.channels == ("push", "email")
+    assert (found.title, found.body) == ("T", "B")
+    assert found.created_at == datetime(2026, 11, 22, 10, tzinfo=UTC)
+    assert found.expires_at == datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
+    assert msgspec.json.decode(found.data) == {"amount": "12.50"}
+
+
+@pytest.mark.parametrize(
+    ("value", "headers"),
+    [
+        pytest.param(structured(), (), id="structured"),
+        pytest.param(in_base64(trigger_json()), (), id="structured, data_base64"),
+        pytest.param(structured(extension="x", subject="y"), (), id="structured with extensions"),
+        pytest.param(trigger_json(), (("ce_id", b"ce-1"), ("ce_type", b"paid")), id="binary mode"),
+    ],
+)
+def test_every_envelope_holds_the_same_trigger(value, headers):
+    assert read(value, *headers) == read(trigger_json())
+
+
+@pytest.mark.parametrize(
+    ("value", "headers"),
+    [
+        pytest.param(structured(data=trigger_fields(id=...)), (), id="structured"),
+        pytest.param(in_base64(trigger_json(id=...)), (), id="structured, data_base64"),
+        pytest.param(trigger_json(id=...), (("ce_id", b"ce-1"),), id="binary mode"),
+    ],
+)
+def test_an_event_id_stands_in_for_a_missing_trigger_id(value, headers):
+    assert read(value, *headers).id == "ce-1"
+
+
+def test_the_datas_own_id_wins_over_the_events():
+    assert read(structured(), ("ce_id", b"other")).id == "t-1"
+    assert read(trigger_json(), ("ce_id", b"other")).id == "t-1"
+
+
+@pytest.mark.parametrize("length", [1, 128])
+def test_an_id_may_have_this_many_characters(length):
+    assert read(trigger_json(id="ü" * length)).id == "ü" * length
+    assert read(trigger_json(id=...), ("ce_id", ("ü" * length).encode())).id == "ü" * length
+
+
+@pytest.mark.parametrize("wrong", ["", "x" * 129])
+def test_an_id_may_not_be_empty_or_too_long(wrong):
+    for found in (
+        rejected(trigger_json(id=wrong)),
+        rejected(trigger_json(id=...), ("ce_id", wrong.encode())),
+        rejected(structured(id=wrong, data=trigger_fields(id=...))),
+    ):
+        assert found.reason == DeadReason.INVALID
+
+
+def test_an_id_header_that_is_not_utf8_is_refused_and_not_replaced():
+    """Replaced, two different ids would become one, and the second trigger a duplicate of the first."""
+    found = rejected(trigger_json(id=...), ("ce_id", b"\xff"))
+    assert found.reason == DeadReason.INVALID and "ce_id" in found.detail
+
+
+def test_a_header_without_a_value_is_no_id():
+    assert rejected(trigger_json(id=...), ("ce_id", None)).reason == DeadReason.INVALID
+    assert read(trigger_json(), ("ce_id", None), ("critical", None)).id == "t-1"
+
+
+NOT_JSON = [
+    pytest.param(None, "no value", id="null value"),
+    pytest.param(b"", "no value", id="empty value"),
+    pytest.param(b"hello", "not JSON", id="text"),
+    pytest.param(b"\x00", "not JSON", id="NUL"),
+    pytest.param(trigger_json()[:-1], "truncated", id="cut off"),
+    pytest.param(trigger_json() + b" {}", "trailing", id="two objects"),
+    pytest.param(b"{'id': 1}", "not JSON", id="single quotes"),
+    pytest.param(trigger_json().replace(b"u-42", b"u-\xff"), "utf-8", id="bad UTF-8"),
+    pytest.param(with_data(b'{"a": "\xff"}'), "utf-8", id="bad UTF-8 in the data"),
+    pytest.param(with_data(b'{"\xed\xa0\x80": 1}'), "utf-8", id="a surrogate in UTF-8 in the data"),
+    pytest.param(with_data(rb'{"a": "\ud800"}'), "not JSON", id="half a surrogate pair in the data"),
+    pytest.param(trigger_json().replace(b"u-42", rb"\ud800"), "surrogate", id="half a surrogate pair"),
+    pytest.param(trigger_json().replace(b"u-42", rb"\x41"), "escape", id="an escape that JSON lacks"),
+    pytest.param(with_data(b'{"a": NaN}'), "not JSON", id="NaN"),
+    pytest.param(with_data(b'{"a": Infinity}'), "not JSON", id="Infinity"),
+    pytest.param(with_data(b'{"a": 01}'), "number", id="a leading zero"),
+    pytest.param(with_data(b'{"a": "\n"}'), "not JSON", id="a raw line end in a string"),
+    pytest.param(b"\xef\xbb\xbf" + trigger_json(), "byte order mark", id="BOM"),
+    pytest.param(trigger_json().decode().encode("utf-16"), "not JSON", id="UTF-16"),
+]
+
+
+@pytest.mark.parametrize(("value", "says"), NOT_JSON)
+def test_what_is_not_json_is_called_so(value, says):
+    found = rejected(value)
+    assert found.reason == DeadReason.NOT_JSON
+    assert says in found.detail
+
+
+INVALID = [
+    pytest.param(b"[]", "object", id="an array"),
+    pytest.param(b"null", "object", id="null"),
+    pytest.param(b'"x"', "object", id="a string"),
+    pytest.param(b"{}", "user_id", id="an empty object"),
+    pytest.param(trigger_json(id=...), "id", id="no id"),
+    pytest.param(trigger_json(id=None), "id", id="a null id"),
+    pytest.param(trigger_json(id=7), "id", id="a number as id"),
+    pytest.param(trigger_json(user_id=...), "user_id", id="no user"),
+    pytest.param(trigger_json(user_id=""), "user_id", id="an empty user id"),
+    pytest.param(trigger_json(user_id="u" * 129), "user_id", id="a long user id"),
+    pytest.param(trigger_json(user_id=42), "user_id", id="a number as user id"),
+    pytest.param(trigger_json(category=...), "category", id="no category"),
+    pytest.param(trigger_json(category=None), "category", id="a null category"),
+    pytest.param(trigger_json(template=...), "template", id="neither template nor text"),
+    pytest.param(trigger_json(template=..., title="T"), "template", id="a title without a body"),
+    pytest.param(trigger_json(template=..., body="B"), "template", id="a body without a title"),
+    pytest.param(trigger_json(template=""), "template", id="an empty template name"),
+    pytest.param(trigger_json(channels=[]), "channels", id="no channel at all"),
+    pytest.param(trigger_json(channels=["pigeon"]), "channels", id="a channel nobody knows"),
+    pytest.param(trigger_json(channels="push"), "channels", id="channels that are no list"),
+    pytest.param(trigger_json(isCritical="true"), "isCritical", id="a text for a boolean"),
+    pytest.param(trigger_json(isCritical=1), "isCritical", id="a number for a boolean"),
+    pytest.param(trigger_json(isCritical=None), "isCritical", id="null for a boolean"),
+    pytest.param(trigger_json(created_at="yesterday"), "created_at", id="a time that is none"),
+    pytest.param(trigger_json(created_at="2026-11-22T10:00:00"), "timezone", id="a time without a zone"),
+    pytest.param(trigger_json(expires_at=1700000000), "expires_at", id="a time in seconds"),
+    pytest.param(trigger_json(data=[1]), "data", id="an array as data"),
+    pytest.param(trigger_json(data="x"), "data", id="a text as data"),
+    pytest.param(trigger_json(data=5), "data", id="a number as data"),
+    pytest.param(with_data(b'{"a": 1e999}'), "out of range", id="a number beyond every float"),
+    pytest.param(with_data(b'{"a": ' + b"9" * 5000 + b"}"), "out of range", id="a number with 5,000 digits"),
+    pytest.param(with_data(b'{"a":' + b"[" * 500 + b"]" * 500 + b"}"), "nested", id="500 levels of data"),
+    pytest.param(with_data(b'{"a":' + b"[" * 99_000 + b"]" * 99_000 + b"}"), "nested", id="99,000 levels of data"),
+    pytest.param(b"[" * 100_000, "nested", id="100,000 brackets"),
+    pytest.param(structured(data=...), "neither", id="an event without data"),
+    pytest.param(structured(data=None), "CloudEvent", id="an event with null data"),
+    pytest.param(structured(data=trigger_fields(user_id=...)), "user_id", id="an event whose data lacks the user"),
+    pytest.param(structured(data=..., data_base64="a"), "CloudEvent", id="bad base64"),
+    pytest.param(structured(data=..., data_base64="!!!!"), "CloudEvent", id="no base64 at all"),
+    pytest.param(structured(data=..., data_base64="ü"), "CloudEvent", id="base64 beyond ASCII"),
+    pytest.param(in_base64(b"hello"), "CloudEvent", id="base64 of text"),
+    pytest.param(in_base64(with_data(b'{"a": "\xff"}')), "CloudEvent", id="base64 of bad UTF-8"),
+    pytest.param(in_base64(b'{"a":' * 300 + b"1" + b"}" * 300), "nested", id="base64 of 300 levels"),
+]
+
+
+@pytest.mark.parametrize(("value", "says"), INVALID)
+def test_what_is_json_but_no_trigger_is_invalid(value, says):
+    found = rejected(value)
+    assert found.reason == DeadReason.INVALID, found
+    assert says in found.detail
+
+
+def test_the_whole_value_is_never_part_of_a_detail():
+    for case in (*NOT_JSON, *INVALID):
+        found = rejected(case.values[0])
+        assert len(found.detail) < 300
+
+
+@pytest.mark.parametrize("levels", [DEEPEST - 2, DEEPEST - 1])
+def test_how_deep_data_may_be(levels):
+    value = with_data(b'{"a":' + b"[" * levels + b"]" * levels + b"}")
+    assert isinstance(read_trigger(value, ()), Trigger if levels + 2 <= DEEPEST else Rejection)
+
+
+def test_brackets_within_texts_do_not_nest():
+    assert read(trigger_json(template=..., title='[{"' * 400, body="]" + "[" * 400 + '\\"' + "{" * 400))
+
+
+def test_how_deep_the_caller_is_makes_no_difference():
+    """Two roles that read one record from different depths of their stacks must come to the same end."""
+    values = [with_data(b'{"a":' + b"[" * n + b"]" * n + b"}") for n in (DEEPEST - 2, DEEPEST, 600, 950)]
+    here = [type(read_trigger(value, ())) for value in values]
+
+    def deeper(calls: int):
+        return deeper(calls - 1) if calls else [type(read_trigger(value, ())) for value in values]
+
+    assert deeper(400) == here == [Trigger, Rejection, Rejection, Rejection]
+
+
+def test_of_two_equal_keys_the_last_one_counts():
+    assert read(trigger_json()[:-1] + b', "id": "t-2"}').id == "t-2"
+
+
+def test_escapes_are_read():
+    assert (
+        read(trigger_json().replace(b'"user_id"', rb'"user\u005fid"').replace(b"u-42", rb"\u0075-42")).user_id == "u-42"
+    )
+
+
+def test_unknown_fields_are_tolerated():
+    assert read(trigger_json(x={"deep": [1, {"y": None}]}, ttl=5)) == read(trigger_json())
+
+
+def test_space_around_it_is_tolerated():
+    assert read(b" \r\n\t" + trigger_json() + b" \n") == read(trigger_json())
+
+
+@pytest.mark.parametrize("value", [trigger_json(data=...), trigger_json(data=None)], ids=["none", "null"])
+def test_no_data_is_the_one_object_that_encoders_leave_out(value):
+    assert read(value).data is NO_DATA
+
+
+def test_integers_of_any_reasonable_length_pass():
+    assert msgspec.json.decode(read(with_data(b'{"a": 123456789012345678901234567890}')).data)
+
+
+words = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | words,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(identity=words, user=words, category=words, title=words, body=words, data=st.dictionaries(words, plain))
+def test_whatever_text_is_sent_arrives(identity, user, category, title, body, data):
+    found = read(
+        trigger_json(id=identity, user_id=user, category=category, template=..., title=title, body=body, data=data)
+    )
+    assert (found.id, found.user_id, found.category, found.title, found.body) == (identity, user, category, title, body)
+    assert msgspec.json.decode(found.data) == json.loads(json.dumps(data))
+
+
+@given(value=st.binary() | st.text().map(str.encode) | plain.map(json.dumps).map(str.encode))
+def test_reading_never_raises(value):
+    assert isinstance(read_trigger(value, ()), Trigger | Rejection)
+
+
+@given(value=st.sampled_from([trigger_json(), structured(), in_base64(trigger_json())]), data=st.data())
+def test_a_damaged_trigger_never_raises(value, data):
+    at = data.draw(st.integers(0, len(value) - 1))
+    damaged = value[:at] + data.draw(st.binary(max_size=3)) + value[at + data.draw(st.integers(0, 3)) :]
+    found = read_trigger(damaged, ())
+    if isinstance(found, Trigger) and found.data is not NO_DATA:
+        assert isinstance(msgspec.json.decode(found.data), dict)

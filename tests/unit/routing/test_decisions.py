@@ -1,0 +1,126 @@
+"""What a trigger becomes for one person."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from builders import NOON, a_category, a_profile, a_trigger, contacts
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notify_streams.preferences.compiled import compile_row, read_row
+from notify_streams.preferences.policy import ALL_BITS
+from notify_streams.records.reasons import Reason, State
+from notify_streams.roles import CHANNELS
+from notify_streams.routing.decision import decide
+
+
+def bits(**choices: bool) -> int:
+    return read_row(compile_row(1, {9: choices}))[1].get(9, 0) if choices else 0
+
+
+#: push is in by default, sms out, email always.
+DEFAULTS = {"push": "in", "sms": "out", "email": "always"}
+REFUSED = (State.SUPPRESSED, Reason.OPTED_OUT, None)
+UNASKED = (State.SUPPRESSED, Reason.NOT_OPTED_IN, None)
+FORBIDDEN = (State.SUPPRESSED, Reason.CHANNEL_NOT_ALLOWED, None)
+NOWHERE = (State.SUPPRESSED, Reason.NO_CONTACT, None)
+LATE = (State.EXPIRED, Reason.EXPIRED, None)
+PUSH = (State.QUEUED, None, "token-u-42")
+SMS = (State.QUEUED, None, "+15551234567")
+EMAIL = (State.QUEUED, None, "u-42@example.org")
+PAST = NOON - timedelta(days=2)
+
+CASES = [
+    pytest.param({}, {}, {}, {"push": PUSH, "sms": UNASKED, "email": EMAIL}, id="nothing chosen"),
+    pytest.param({"push": True}, {}, {}, {"push": PUSH, "sms": UNASKED, "email": EMAIL}, id="opted in to the default"),
+    pytest.param({"push": False}, {}, {}, {"push": REFUSED, "sms": UNASKED, "email": EMAIL}, id="opted out"),
+    pytest.param({"sms": True}, {}, {}, {"push": PUSH, "sms": SMS, "email": EMAIL}, id="opted in where out is default"),
+    pytest.param({"sms": False}, {}, {}, {"push": PUSH, "sms": REFUSED, "email": EMAIL}, id="opted out twice over"),
+    pytest.param({"email": False}, {}, {}, {"push": PUSH, "sms": UNASKED, "email": EMAIL}, id="always is always"),
+    pytest.param({}, {"channels": ("email",)}, {}, {"email": EMAIL}, id="one channel asked for"),
+    pytest.param({}, {"channels": ("email", "push", "push")}, {}, {"push": PUSH, "email": EMAIL}, id="one asked twice"),
+    pytest.param({}, {"channels": ("sms",)}, {}, {"sms": UNASKED}, id="asking does not opt in"),
+    pytest.param({}, {"channels": ("push",)}, {"push": None}, {"push": NOWHERE}, id="no contact"),
+    pytest.param({"push": False}, {"channels": ("push",)}, {"push": None}, {"push": REFUSED}, id="out, no contact"),
+    pytest.param({}, {"expires_at": NOON}, {}, {"push": LATE, "sms": UNASKED, "email": LATE}, id="expires now"),
+    pytest.param({}, {"expires_at": PAST}, {}, {"push": LATE, "sms": UNASKED, "email": LATE}, id="expired"),
+    pytest.param({}, {"created_at": PAST}, {}, {"push": LATE, "sms": UNASKED, "email": LATE}, id="older than its ttl"),
+    pytest.param(
+        {}, {"channels": ("push",), "expires_at": PAST}, {"push": None}, {"push": LATE}, id="late, no contact"
+    ),
+]
+
+
+@pytest.mark.parametrize(("chosen", "asked", "known", "expected"), CASES)
+def test_what_becomes_of_each_channel(chosen, asked, known, expected):
+    profile = a_profile(bits(**chosen), contacts=contacts(**known))
+    found = decide(a_trigger(**asked), a_category(channels=DEFAULTS), profile, NOON)
+    assert {one.channel: (one.state, one.reason, one.to) for one in found.deliveries} == expected
+
+
+def test_a_channel_that_the_category_lacks_is_suppressed_whatever_the_person_chose():
+    category = a_category(channels={"email": "always"})
+    for chosen in ALL_BITS:
+        (found,) = decide(a_trigger(channels=("sms",)), category, a_profile(chosen), NOON).deliveries
+        assert (found.state, found.reason, found.to) == FORBIDDEN
+
+
+def test_without_a_wish_all_that_the_category_allows_is_asked_for():
+    found = decide(a_trigger(), a_category(channels={"email": "in", "push": "in"}), a_profile(), NOON)
+    assert [one.channel for one in found.deliveries] == ["push", "email"]
+
+
+def test_a_person_without_any_contacts_gets_nothing_and_it_is_said_why():
+    found = decide(a_trigger(), a_category(channels=DEFAULTS), a_profile(contacts=None), NOON)
+    assert [(one.state, one.reason) for one in found.deliveries] == [NOWHERE[:2], UNASKED[:2], NOWHERE[:2]]
+
+
+HOUR = timedelta(hours=1)
+EXPIRY = [
+    pytest.param({}, NOON + HOUR, id="now and the ttl"),
+    pytest.param({"created_at": NOON - HOUR / 2}, NOON + HOUR / 2, id="the ttl counts from the creation"),
+    pytest.param({"created_at": NOON + HOUR}, NOON + HOUR, id="a creation in the future counts as now"),
+    pytest.param({"expires_at": NOON + HOUR / 4}, NOON + HOUR / 4, id="the trigger may shorten it"),
+    pytest.param({"expires_at": NOON + 9 * HOUR}, NOON + HOUR, id="the trigger cannot lengthen it"),
+    pytest.param(
+        {"created_at": NOON - HOUR / 2, "expires_at": NOON + HOUR / 4}, NOON + HOUR / 4, id="the earlier one of both"
+    ),
+]
+
+
+@pytest.mark.parametrize(("asked", "expires_at"), EXPIRY)
+def test_when_a_notification_expires(asked, expires_at):
+    assert decide(a_trigger(**asked), a_category(ttl_s=3600), a_profile(), NOON).expires_at == expires_at
+
+
+@given(
+    chosen=st.sampled_from(ALL_BITS),
+    channels=st.none() | st.lists(st.sampled_from(CHANNELS), min_size=1),
+    allowed=st.dictionaries(st.sampled_from(CHANNELS), st.sampled_from(["in", "out", "always"]), min_size=1),
+    reachable=st.dictionaries(st.sampled_from(CHANNELS), st.none()),
+    times=st.tuples(*[st.none() | st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 28), timezones=st.just(UTC))] * 2),
+)
+def test_every_channel_asked_for_has_one_fate_and_only_an_allowed_contact_is_used(
+    chosen, channels, allowed, reachable, times
+):
+    category = a_category(channels=allowed)
+    known = contacts(**reachable)
+    trigger = a_trigger(
+        channels=None if channels is None else tuple(channels), created_at=times[0], expires_at=times[1]
+    )
+    found = decide(trigger, category, a_profile(chosen, contacts=known), NOON)
+    wanted = set(allowed if channels is None else channels)
+    assert [one.channel for one in found.deliveries] == [channel for channel in CHANNELS if channel in wanted]
+    for one in found.deliveries:
+        assert (one.state is State.QUEUED) == (one.to is not None) == (one.reason is None)
+        if one.to is not None:
+            assert category.refusal(one.channel, chosen) is None
+            assert one.to == getattr(known, one.channel)
+            assert found.expires_at > NOON
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+23:59", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59"])
+def test_times_at_the_ends_of_the_calendar_are_decided(text):
+    at = datetime.fromisoformat(text)
+    for asked in ({"created_at": at}, {"expires_at": at}, {"created_at": at, "expires_at": at}):
+        assert decide(a_trigger(**asked), a_category(), a_profile(), NOON).deliveries
