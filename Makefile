@@ -54,7 +54,7 @@ lock: $(READY) ## pin setup.cfg and the jars anew: requirements.lock, jars.yaml
 # The names of the packages are baked in when it is installed, so a new one counts as a change.
 $(READY): requirements.lock setup.cfg pyproject.toml $(wildcard */__init__.py)
 	@python=""; for name in python3.11 python3 python3.12 python3.13; do \
-	    if command -v $$name > /dev/null && $$name -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))'; \
+	    if command -v $$name > /dev/null && $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; \
 	    then python=$$name; break; fi; done; \
 	if [ -z "$$python" ]; then \
 	    echo "make: this needs Python 3.11 or newer with venv (Debian: python3.11 python3.11-venv); none was found" >&2; exit 1; fi; \
