@@ -1,5 +1,45 @@
-"""The Faust web views of every worker."""
+"""The Faust web views of every worker, by path: one family a file, a pure payload in each and a thin view that fetches.
+
+What shows a person's data and every write needs the bearer token (`answering.OpsView.needs_token`). Everything works on every role:
+what this role's own tables cannot tell comes from MongoDB, Kafka and the registry, in bounded questions with timeouts.
+"""
+
+from __future__ import annotations
+
+from typing import Final
 
 from faust import web
 
+from notify_streams.ops.views.answering import OpsView
+from notify_streams.ops.views.dashboard import Dashboard
+from notify_streams.ops.views.dead_letters import DeadLetters
+from notify_streams.ops.views.health import Live, Ready
+from notify_streams.ops.views.lag import Lag
+from notify_streams.ops.views.ledger import Ledger
+from notify_streams.ops.views.notifications import Notifications
+from notify_streams.ops.views.outbox import Outbox
+from notify_streams.ops.views.preferences import PreferenceView
+from notify_streams.ops.views.providers import Providers
+from notify_streams.ops.views.regions import Regions
+from notify_streams.ops.views.scrape import Metrics
+from notify_streams.ops.views.users import UserView
+
+VIEWS: Final[dict[str, type[OpsView]]] = {
+    "/": Dashboard,
+    "/live": Live,
+    "/ready": Ready,
+    "/metrics": Metrics,
+    "/lag": Lag,
+    "/ledger": Ledger,
+    "/outbox": Outbox,
+    "/users/{user_id}": UserView,
+    "/users/{user_id}/preferences/{category}/{channel}": PreferenceView,
+    "/notifications/{trigger_id}": Notifications,
+    "/dead-letters": DeadLetters,
+    "/providers": Providers,
+    "/regions": Regions,
+}
+
 blueprint = web.Blueprint("notify")
+for _path, _view in VIEWS.items():
+    blueprint.route(_path, name=_view.__name__.lower())(_view)

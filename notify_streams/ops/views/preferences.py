@@ -1,0 +1,45 @@
+"""``PUT /users/{id}/preferences/{category}/{channel}``: a choice that holds once 200 is answered. Needs the token."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from notify_streams.ops.views.answering import OpsView, answer
+from notify_streams.ops.views.people import people_of
+from notify_streams.ops.views.request_body import read_body
+from notify_streams.preferences.views import put_preference
+from notify_streams.records.buckets import bucket_of
+
+if TYPE_CHECKING:
+    from aiohttp.web import Request, Response
+
+
+class PreferenceView(OpsView):
+    """Takes choices of the people whom this region serves: elsewhere an opt-out would be stored and not be obeyed."""
+
+    needs_token = True
+    within_s = 15.0
+
+    async def put(self, request: Request, user_id: str, category: str, channel: str) -> Response:
+        worker = self.worker
+        here = worker.settings.region
+        body = await read_body(request)
+        user = await people_of(worker).find(user_id)
+        if user is None:
+            return answer({"error": "nobody of this id has signed up", "user_id": user_id}, 404)
+        served_by = people_of(worker).serving(user.region)
+        if served_by != here:
+            said = f"region {served_by} serves this person; region {here} stored nothing: ask there"
+            return answer({"error": said, "served_by": served_by}, 421)
+        put = await put_preference(
+            worker.preference_parts.writer,
+            worker.categories,
+            user_id=user_id,
+            bucket=bucket_of(user_id, worker.settings.partitions),
+            category=category,
+            channel=channel,
+            body=body,
+            now=datetime.now(UTC),
+        )
+        return answer(put.body, put.status, put.headers)

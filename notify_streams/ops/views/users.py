@@ -1,0 +1,85 @@
+"""`/users/{id}`: where a person is at home, how they are reached, what they chose. Needs the token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from notify_streams.ops.views.answering import OpsView, answer
+from notify_streams.ops.views.people import people_of
+from notify_streams.preferences.compiled import bits_of
+from notify_streams.records.buckets import bucket_of
+
+if TYPE_CHECKING:
+    from aiohttp.web import Request, Response
+
+    from notify_streams.preferences.choices import Record
+    from notify_streams.preferences.policy import Categories
+    from notify_streams.records.users import Contacts
+    from notify_streams.registry.user import User
+    from notify_streams.settings import Settings
+
+_NO_CONTACTS: Final = "only the router roles (critical, standard) hold contacts, each those of its own buckets"
+
+
+class UserView(OpsView):
+    """404 for somebody who never signed up. People whom another region serves are shown without what only that region knows."""
+
+    needs_token = True
+
+    async def get(self, request: Request, user_id: str) -> Response:
+        worker = self.worker
+        settings = worker.settings
+        people = people_of(worker)
+        user = await people.find(user_id)
+        if user is None:
+            return answer({"error": "nobody of this id has signed up", "user_id": user_id}, 404)
+        served_by = people.serving(user.region)
+        payload = who(user, settings, served_by)
+        if served_by != settings.region:
+            payload["see"] = f"region {served_by} serves this person: contacts and preferences are there"
+            return answer(payload)
+        bucket = payload["bucket"]
+        record = await worker.preference_parts.durable.read(bucket, user_id)
+        payload["preferences"] = preferences(worker.categories, record)
+        payload |= contacts(None if worker.people is None else worker.people.contacts(bucket, user_id))
+        return answer(payload)
+
+
+def who(user: User, settings: Settings, served_by: str | None) -> dict[str, Any]:
+    """The registry's row; a `version` of 0 means that the registry was silent and a table told the region."""
+    bucket = bucket_of(user.user_id, settings.partitions)
+    home = {name: value for name, value in msgspec.structs.asdict(user).items() if name != "user_id"}
+    if not user.version:
+        home = {"region": user.region}
+    return {
+        "user_id": user.user_id,
+        "bucket": bucket,
+        "shard": settings.shard_of(bucket),
+        "home": home,
+        "served_by": served_by,
+    }
+
+
+def contacts(found: Contacts | None) -> dict[str, Any]:
+    """How the person is reached, as far as this worker holds it."""
+    if found is None:
+        return {"contacts": None, "no_contacts": f"none on this worker: {_NO_CONTACTS}"}
+    return {"contacts": {name: getattr(found, name) for name in ("push", "sms", "email", "updated_at")}}
+
+
+def preferences(categories: Categories, record: Record) -> dict[str, Any]:
+    """For every category and channel that there is: the default, the choice if one was made, and what follows."""
+    row = record.row()
+    table: dict[str, dict[str, Any]] = {}
+    for name, policy in categories.items():
+        chosen = record.choices.get(policy.number, {})
+        table[name] = {}
+        for channel, default in policy.channels.items():
+            refused = policy.refusal(channel, bits_of(row, policy.number))
+            cell: dict[str, Any] = {"default": default.value, "sends": refused is None, "choice": None}
+            if (choice := chosen.get(channel)) is not None:
+                cell |= {"choice": "in" if choice.opted_in else "out", "at": choice.at, "version": choice.version}
+            table[name][channel] = cell
+    return {"version": record.version, "categories": table}
