@@ -95,7 +95,6 @@ def dynamodb_url(region_settings_overlay: dict[str, Any]) -> str:
 def sandbox(stack: Stack) -> dict[str, str]:
     """The sandbox's URLs by provider, and its `record` file."""
     part = stack.region("us").sandbox
-    assert part is not None
     return {**part.urls(), "record": str(part.record)}
 
 

@@ -19,11 +19,11 @@ def overlay(region: Region, others: Mapping[str, Region]) -> dict[str, Any]:
         "shards": [shard.address for shard in region.shards],
         "redis": region.redis.address,
         "dynamodb": region.dynamodb.address,
+        "providers": region.sandbox.urls(),
+        "sandbox_record": str(region.sandbox.record),
         "web_token": region.plan.web_token,
         "web_port_base": region.plan.ports["web"],
     }
-    if region.sandbox:
-        settings |= {"providers": region.sandbox.urls(), "sandbox_record": str(region.sandbox.record)}
     if region.edge:
         pop = {"name": f"{region.name}-pop", "kind": "http", "url": region.edge.url, "token": region.plan.edge_token}
         settings |= {"edge": [pop]}

@@ -3,7 +3,6 @@
 What the providers accepted is in `record`, a line a message; this file refuses to know the lines.
 """
 
-import importlib.util
 import sys
 import urllib.request
 from collections.abc import Sequence
@@ -44,11 +43,6 @@ class Sandbox(Service):
 
     def answers(self) -> bool:
         return answers(self.address)
-
-
-def is_installed() -> bool:
-    """Whether this tree has the sandbox."""
-    return importlib.util.find_spec(f"{_MODULE}.__main__") is not None
 
 
 def answers(url: str) -> bool:

@@ -50,15 +50,14 @@ class Region:
         )
         self.shards: tuple[mongodb.Shard, ...] = tuple(self._shards())
         ports = (plan.ports[f"sandbox.{kind}"] for kind in ("http", "apns", "smtp"))
-        #: None until this tree has one.
-        self.sandbox = providers.Sandbox(*self._place("sandbox"), *ports) if providers.is_installed() else None
+        self.sandbox = providers.Sandbox(*self._place("sandbox"), *ports)
         #: None where the machine has no nginx.
         self.edge = self._edge() if nginx.program() else None
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        optional = [part for part in (self.sandbox, self.edge) if part]
-        return (self.kafka, *self.shards, self.redis, self.dynamodb, *optional)
+        edge = (self.edge,) if self.edge else ()
+        return (self.kafka, *self.shards, self.redis, self.dynamodb, self.sandbox, *edge)
 
     @property
     def services(self) -> tuple[Service, ...]:
