@@ -175,7 +175,7 @@ class _Change:
     ) -> bool:
         """Make `name` stop; whether it said so itself."""
         await self._append(name, "release", self._to)
-        if name in stopped or (is_running is not None and not await is_running(name)):
+        if name in stopped or not await _runs(name, is_running):
             return False  # whoever starts there reads the release first
         try:
             async with asyncio.timeout(patience_s):
@@ -208,3 +208,11 @@ class _Change:
 
     def _of_seat(self) -> Iterable[Control]:
         return (one for records in self._records.values() for one in records if one.seat == self._seat)
+
+
+async def _runs(name: str, is_running: Callable[[str], Awaitable[bool]] | None) -> bool:
+    """Whether workers run there; yes where nobody knows."""
+    try:
+        return is_running is None or await is_running(name)
+    except RetryLater:
+        return True

@@ -1,0 +1,42 @@
+"""The fence: after it is raised, no flush that was decided by an earlier placement commits, on whatever worker it was decided.
+
+In: the epoch of a placement. Out: every ledger document of the router roles says it. A flush updates its ledger document only
+`where epoch is not above the epoch it was decided by`, so the database itself refuses what a stopped, stalled or slow worker
+still has in hand, and the worker reads the same records again and decides them anew.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pymongo
+from pymongo.errors import PyMongoError
+
+from notify_streams.errors import StoreUnavailable
+from notify_streams.roles import LANES
+from notify_streams.stores.shards import LEDGER
+
+if TYPE_CHECKING:
+    from notify_streams.stores.shards import Shards
+
+EPOCH: Final = "epoch"
+
+
+def not_fenced(epoch: int) -> dict[str, Any]:
+    """The condition that a flush adds to its ledger update; a document without an epoch was never fenced."""
+    return {EPOCH: {"$not": {"$gt": epoch}}}
+
+
+async def raise_fence(shards: Shards, epoch: int, timeout_s: float = 3.0) -> None:
+    """Return when every shard has the fence, acknowledged by a majority of its members. Raising it twice changes nothing.
+
+    Raises:
+        StoreUnavailable: a shard did not answer; the fence is not raised, and nobody may be told that it is.
+    """
+    for shard in range(len(shards)):
+        try:
+            with pymongo.timeout(timeout_s):
+                ledgers = shards.database(shard)[LEDGER]
+                await ledgers.update_many({"role": {"$in": list(LANES)}}, {"$max": {EPOCH: epoch}})
+        except PyMongoError as error:
+            raise StoreUnavailable(f"shard {shard}: {type(error).__name__}") from error

@@ -1,0 +1,65 @@
+"""The fence on real shards: raised, it refuses what was decided before, and never goes back."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from notify_streams.errors import StoreUnavailable
+from notify_streams.regions.fence import not_fenced, raise_fence
+from notify_streams.settings import Outbox, Settings
+from notify_streams.stores.shards import LEDGER, Shards
+
+
+@pytest.fixture
+async def shards(mongo_shards: list[str]) -> AsyncIterator[Shards]:
+    name = f"fence-{uuid.uuid4().hex[:8]}"
+    settings = Settings(region="us", kafka="none", shards=tuple(mongo_shards), redis="none", database=name)
+    made = Shards(settings)
+    await made.start()
+    for bucket in range(4):
+        document = {"_id": f"critical:t:{bucket}", "bucket": bucket, "role": "critical", "next_offset": 10}
+        await made.collection(LEDGER, bucket).insert_one(document)
+        await made.collection(LEDGER, bucket).insert_one(
+            {"_id": f"push:t:{bucket}", "bucket": bucket, "role": "push", "next_offset": 10}
+        )
+    yield made
+    for shard in range(len(made)):
+        await made.client(shard).drop_database(name)
+    await made.close()
+
+
+async def flush(shards: Shards, role: str, bucket: int, epoch: int) -> bool:
+    condition: dict[str, Any] = {"_id": f"{role}:t:{bucket}", "bucket": bucket} | not_fenced(epoch)
+    done = await shards.collection(LEDGER, bucket).update_one(condition, {"$inc": {"next_offset": 1}})
+    return done.modified_count == 1
+
+
+async def test_a_flush_that_was_decided_before_the_fence_does_not_commit(shards: Shards) -> None:
+    assert await flush(shards, "critical", 1, epoch=3)
+    await raise_fence(shards, 4)
+    for bucket in range(4):
+        assert not await flush(shards, "critical", bucket, epoch=3)
+        assert await flush(shards, "critical", bucket, epoch=4)
+        assert await flush(shards, "push", bucket, epoch=3), "what is on its way to a provider is finished here"
+
+
+async def test_the_fence_never_goes_back(shards: Shards) -> None:
+    await raise_fence(shards, 7)
+    await raise_fence(shards, 5)
+    assert not await flush(shards, "critical", 0, epoch=6)
+
+
+async def test_a_shard_that_does_not_answer_is_no_fence() -> None:
+    uri = "mongodb://127.0.0.1:9/?replicaSet=none"
+    settings = Settings(
+        region="us", kafka="none", shards=(uri,), redis="none", outbox=Outbox(transaction_timeout_s=1.0)
+    )
+    shards = Shards(settings)
+    await shards.start()
+    with pytest.raises(StoreUnavailable):
+        await raise_fence(shards, 1, timeout_s=0.5)
+    await shards.close()
