@@ -8,6 +8,7 @@ from notify_streams import __version__
 from notify_streams.cli.answers import Program
 from notify_streams.cli.audit import audit
 from notify_streams.cli.config import config
+from notify_streams.cli.demo import demo
 from notify_streams.cli.run import run_region
 from notify_streams.cli.send import send
 from notify_streams.cli.shards import shards
@@ -23,5 +24,5 @@ def main() -> None:
     """A multi-region notification system in which every trigger ends in exactly one accounted outcome."""
 
 
-for verb in (stack, run_region, worker, send, audit, users, topics, shards, config):
+for verb in (demo, stack, run_region, worker, send, audit, users, topics, shards, config):
     main.add_command(verb)

@@ -67,6 +67,7 @@ class Upstream:
 class _Whose(msgspec.Struct):
     user_id: str
     category: str = ""
+    id: str | None = None
 
 
 _whose = msgspec.json.Decoder(_Whose)
@@ -79,3 +80,11 @@ def whose(value: bytes) -> tuple[str | None, str]:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None, ""
     return found.user_id, found.category
+
+
+def whose_id(value: bytes | None) -> str | None:
+    """The trigger id that a trigger's bytes name, if they name one."""
+    try:
+        return _whose.decode(value or b"").id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

@@ -53,15 +53,19 @@ def summary(facts: RegionFacts) -> dict[str, Any]:
         for reason, count in one.get("dead_reasons", {}).items():
             reasons[reason] = reasons.get(reason, 0) + count
     states: dict[str, dict[str, int]] = {}
+    refused: dict[str, int] = {}
     for topic, deliveries in facts.deliveries.items():
         counted = states.setdefault(topic, {})
         for delivery in deliveries.values():
             counted[delivery.state] = counted.get(delivery.state, 0) + 1
+            if delivery.reason is not None:
+                refused[delivery.reason] = refused.get(delivery.reason, 0) + 1
     return {
         "taken": sum(one["taken"] for one in routers),
         **{name: sum(one[name] for one in routers) for name in COUNTED.values()},
         "dead_reasons": reasons,
         "deliveries": states,
+        "reasons": refused,
         "outbox_rows": facts.outbox_rows,
         "accepted": None if facts.accepted is None else sum(one.times for one in facts.accepted.values()),
     }

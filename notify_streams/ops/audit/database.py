@@ -36,13 +36,17 @@ async def _read_shard(shards: Shards, shard: int, facts: RegionFacts) -> None:
     facts.ledgers += await database[LEDGER].find(here).to_list()
     fields = {
         "critical": 1,
-        **{f"deliveries.{channel}.{name}": 1 for channel in ("push", "sms", "email") for name in ("state", "attempts")},
+        **{
+            f"deliveries.{channel}.{name}": 1
+            for channel in ("push", "sms", "email")
+            for name in ("state", "attempts", "reason")
+        },
     }
     async for one in database[NOTIFICATIONS].find(here, fields, batch_size=5_000):
         facts.notifications += 1
         for channel, delivery in one["deliveries"].items():
             topic = channel_topic(channel, one["critical"])
-            found = Delivery(delivery["state"], delivery["attempts"])
+            found = Delivery(delivery["state"], delivery["attempts"], delivery.get("reason"))
             facts.deliveries.setdefault(topic, {})[delivery_id(one["_id"], channel)] = found
     async for row in database[OUTBOX].find(here, {"count": 1}):
         facts.outbox_rows += 1

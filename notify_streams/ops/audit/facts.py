@@ -22,6 +22,7 @@ class Delivery:
 
     state: str
     attempts: int
+    reason: str | None = None
 
     @property
     def handed_over(self) -> bool:

@@ -1,0 +1,44 @@
+"""`notify-streams demo`: the whole mission, from nothing to closed books."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from rich.console import Console
+
+from notify_streams.cli.answers import answer, as_json, run
+from notify_streams.devstack import StackFailed
+from notify_streams.ops.demo.drive import Demo, Outcome, Plan
+from notify_streams.ops.demo.report import show
+
+
+@click.command()
+@click.option("--regions", default="us", show_default=True, metavar="us,eu,asia", help="Comma-separated.")
+@click.option("--people", default=5_000, show_default=True, type=click.IntRange(1))
+@click.option("--triggers", default=20_000, show_default=True, type=click.IntRange(1))
+@click.option("--rate", default=2_000, show_default=True, type=click.IntRange(1), help="Triggers per second.")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--exit", "leave", is_flag=True, help="Stop everything at the end on a terminal, too.")
+@as_json
+def demo(regions: str, people: int, triggers: int, rate: int, seed: int, leave: bool, as_json: bool) -> None:
+    """Start services and workers, sign people up, send triggers, show what became of each. Exit 0 only if the ledger closes."""
+    on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    stay = on_terminal and not leave and not as_json
+    console = Console(stderr=as_json, width=None if on_terminal else 100)
+    plan = Plan(tuple(regions.split(",")), people, triggers, rate, seed, stay)
+    try:
+        outcome = run(_run(plan, console))
+    except StackFailed as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        answer(True, {**outcome.report, "latency_ms": outcome.latency_ms, "seconds": outcome.seconds}, [])
+    elif not stay:
+        show(console, outcome)
+    if not as_json:
+        console.print(", ".join(f"{name} {seconds} s" for name, seconds in outcome.seconds.items()), highlight=False)
+    raise SystemExit(0 if outcome.report["holds"] else 1)
+
+
+async def _run(plan: Plan, console: Console) -> Outcome:
+    return await Demo(plan, console).run()

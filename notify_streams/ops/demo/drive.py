@@ -1,0 +1,186 @@
+"""Drives the demo: stack, workers, people, triggers, audit. Ends only what it started."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from notify_streams.devstack import Stack
+from notify_streams.ops.audit import audit
+from notify_streams.ops.demo.people import choices, people, sign_up
+from notify_streams.ops.demo.report import latencies_ms
+from notify_streams.ops.demo.traffic import triggers
+from notify_streams.ops.demo.watch import Watch
+from notify_streams.ops.ready import make_ready
+from notify_streams.ops.supervisor import Supervisor
+from notify_streams.ops.upstream import Upstream, whose_id
+from notify_streams.preferences.policy import load_categories
+from notify_streams.roles import ROLES
+from notify_streams.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from notify_streams.ops.demo.people import Person
+
+_PATIENCE_S: Final = 90.0
+_READY_PATIENCE_S: Final = 120.0
+_SLICE_S: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the demo does."""
+
+    regions: tuple[str, ...] = ("us",)
+    people: int = 5_000
+    triggers: int = 20_000
+    #: Triggers per second, over all regions.
+    rate: int = 2_000
+    seed: int = 1
+    #: Stay up afterwards, until a signal.
+    stay: bool = False
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What the demo found."""
+
+    report: dict[str, Any]
+    latency_ms: dict[str, dict[str, float]]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Demo:
+    """One run."""
+
+    def __init__(self, plan: Plan, console: Console) -> None:
+        self._plan = plan
+        self._console = console
+        self._stack = Stack()
+        self._began = time.monotonic()
+        self._seconds: dict[str, float] = {}
+        self._sent_at: dict[str, float] = {}
+        self._stop = asyncio.Event()
+
+    async def run(self) -> Outcome:
+        """Do it all; whatever happens, stop what was started.
+
+        Raises:
+            NotifyError, StackFailed: what could not be started, or made no progress.
+        """
+        for name in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(name, self._interrupt, asyncio.current_task())
+        async with AsyncExitStack() as closing:
+            regions = await self._start(closing)
+            watch = await closing.enter_async_context(Watch(regions, self._console))
+            await watch.ready(_READY_PATIENCE_S)
+            self._lap("workers")
+            audience = people(self._plan.people, self._plan.regions, self._plan.seed)
+            await self._sign_up(regions, audience, watch)
+            self._lap("sign-ups")
+            await self._send(regions, audience, watch)
+            await watch.drained("triggers worked off", _PATIENCE_S)
+            self._lap("triggers")
+            report = await audit(regions)
+            self._lap("audit")
+            outcome = Outcome(report, latencies_ms(regions, self._sent_at), self._seconds)
+            if self._plan.stay:
+                await self._stay(outcome, regions)
+            return outcome
+
+    async def _start(self, closing: AsyncExitStack) -> list[Settings]:
+        names = self._plan.regions
+        self._console.print(f"starting the services of {', '.join(names)}", highlight=False)
+        before = set(self._stack.regions)
+        closing.push_async_callback(asyncio.to_thread, self._down, [name for name in names if name not in before])
+        await asyncio.to_thread(self._stack.up, names)
+        regions = [load_settings(name, overlay=self._stack.settings_file(name)) for name in names]
+        await asyncio.gather(*(make_ready(settings) for settings in regions))
+        self._lap("services")
+        supervisors = [
+            Supervisor(
+                settings, ROLES, self._stack.folder / settings.region / "workers", self._environ(), self._console.print
+            )
+            for settings in regions
+        ]
+        for supervisor in supervisors:
+            closing.push_async_callback(supervisor.stop)
+            await supervisor.start()
+        return regions
+
+    def _down(self, names: Sequence[str]) -> None:
+        if names:
+            self._stack.down(names)
+
+    def _environ(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "NOTIFY_STACK_DIR": str(self._stack.folder),
+            "NOTIFY_DATA_DIR": str(self._stack.folder / "data"),
+        }
+
+    async def _sign_up(self, regions: Sequence[Settings], audience: Sequence[Person], watch: Watch) -> None:
+        categories = load_categories(Path(os.environ.get("NOTIFY_CONFIG_DIR", "config")) / "categories.yaml")
+        now = datetime.now(UTC)
+        for settings in regions:
+            at_home = [(number, person) for number, person in enumerate(audience) if person.region == settings.region]
+            async with Upstream(settings) as upstream:
+                await upstream.send(
+                    upload
+                    for number, person in at_home
+                    for upload in (*sign_up(person, number, now), *choices(person, categories, now))
+                )
+        await watch.drained(f"{len(audience)} people signed up", _PATIENCE_S)
+
+    async def _send(self, regions: Sequence[Settings], audience: Sequence[Person], watch: Watch) -> None:
+        plan = self._plan
+        async with AsyncExitStack() as closing:
+            upstreams = [await closing.enter_async_context(Upstream(settings)) for settings in regions]
+            stream = triggers(plan.triggers, audience, time.time_ns(), regions[0].max_trigger_bytes + 1)
+            before = await watch.taken()
+            sent, began = 0, time.monotonic()
+            with watch.bar("triggers sent", plan.triggers) as show:
+                while part := list(islice(stream, max(1, int(plan.rate * _SLICE_S)))):
+                    moment = time.time()
+                    for _, _, value, _ in part:
+                        if (identity := whose_id(value)) is not None:
+                            self._sent_at.setdefault(identity, moment)
+                    await upstreams[sent // max(1, len(part)) % len(upstreams)].send(part)
+                    sent += len(part)
+                    elapsed = time.monotonic() - began
+                    if int(elapsed / _SLICE_S) % 5 == 0:
+                        taken = await watch.taken() - before
+                    show(sent, f"{sent / elapsed:,.0f}/s in, {taken / elapsed:,.0f}/s accounted")
+                    await asyncio.sleep(max(0.0, sent / plan.rate - (time.monotonic() - began)))
+
+    async def _stay(self, outcome: Outcome, regions: Sequence[Settings]) -> None:
+        from notify_streams.ops.demo.report import show
+
+        show(self._console, outcome)
+        for settings in regions:
+            token = f" (bearer token of the protected views: {settings.web_token})" if settings.web_token else ""
+            self._console.print(
+                f"region {settings.region}: http://127.0.0.1:{settings.web_port_base}/{token}", highlight=False
+            )
+        self._console.print("Ctrl-C stops everything that this started.", highlight=False)
+        await self._stop.wait()
+
+    def _interrupt(self, task: asyncio.Task[Any] | None) -> None:
+        if self._plan.stay and "audit" in self._seconds:
+            self._stop.set()
+        elif task is not None:
+            task.cancel()
+
+    def _lap(self, name: str) -> None:
+        self._seconds[name] = round(time.monotonic() - self._began - sum(self._seconds.values()), 1)
