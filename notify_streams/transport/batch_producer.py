@@ -11,12 +11,15 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from operator import attrgetter
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from .record_batch import Record
 from .send_errors import BatchNotSent, RecordTooLarge
 from .settings import TransportSettings
 
@@ -25,6 +28,7 @@ log = logging.getLogger(__name__)
 #: Key, value, headers.
 Outgoing = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
 
+PARTS = attrgetter("key", "value", "headers")
 NO_HEADERS: list[tuple[str, bytes]] = []
 TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 
@@ -38,6 +42,28 @@ class Sent:
     first_offset: int
     last_offset: int
     count: int
+
+
+class _Sending:
+    """The chunk of a batch that is on its way, and the offsets of those that arrived."""
+
+    def __init__(self) -> None:
+        self.first = self.last = -1
+        self.count = self.size = 0
+        self._future: Any = None
+
+    def begin(self, builder: BatchBuilder, future: Any) -> None:
+        self.count, self.size, self._future = builder.record_count(), builder.size(), future
+
+    async def finish(self, at: int) -> int:
+        """Wait for the chunk; the index of the first record after it."""
+        if self._future is None:
+            return at
+        future, self._future = self._future, None
+        base = (await future).offset
+        self.last = base + self.count - 1
+        self.first = base if self.first < 0 else self.first
+        return at + self.count
 
 
 class BatchProducer:
@@ -78,11 +104,17 @@ class BatchProducer:
         await asyncio.gather(*self._retired, return_exceptions=True)
 
     async def send_batch(
-        self, topic: str, partition: int, records: Sequence[Outgoing], *, timestamp_ms: int | None = None
+        self,
+        topic: str,
+        partition: int,
+        records: Sequence[Outgoing] | Sequence[Record],
+        *,
+        timestamp_ms: int | None = None,
     ) -> Sent | None:
         """Write the records, in order, and wait until all in-sync replicas have them.
 
-        Batches over the size limit are split. Two calls for one partition at a time may interleave; a value of
+        Records that were received can be given as they are. Batches over the size limit are split.
+        Two calls for one partition at a time may interleave; a value of
         None is a tombstone.
 
         Returns:
@@ -99,26 +131,28 @@ class BatchProducer:
         at = 0
         while at < len(records):
             limit = self._limits.get(topic, self._settings.max_produce_bytes)
-            producer = None
+            producer, sending = None, _Sending()
             try:
                 async with asyncio.timeout(self._settings.produce_timeout_s) as patience:
                     producer = await self._connected()
                     for builder in self._chunks(producer, topic, partition, records, at, now_ms, limit):
-                        count = builder.record_count()
-                        future = await producer.send_batch(builder, topic, partition=partition)
-                        last = (await future).offset + count - 1
-                        first = last - count + 1 if first < 0 else first
-                        at += count
+                        # The next chunk was built while the one before was on its way.
+                        at = await sending.finish(at)
                         patience.reschedule(asyncio.get_running_loop().time() + self._settings.produce_timeout_s)
+                        sending.begin(builder, await producer.send_batch(builder, topic, partition=partition))
+                    at = await sending.finish(at)
             except TOO_LARGE as exc:
                 self._replace(producer)
-                if count == 1:
-                    raise RecordTooLarge(topic, partition, at, builder.size(), limit) from exc
-                self._limits[topic] = max(min(limit, builder.size()) // 2, 1)
+                if sending.count == 1:
+                    raise RecordTooLarge(topic, partition, at, sending.size, limit) from exc
+                self._limits[topic] = max(min(limit, sending.size) // 2, 1)
                 log.warning("%s refuses batches of %d bytes, splitting at %d", topic, limit, self._limits[topic])
             except (KafkaError, TimeoutError, OSError) as exc:
                 await self._abandon(producer)
                 raise BatchNotSent(topic, partition, range(at, len(records)), exc) from exc
+            finally:
+                first = sending.first if first < 0 else first
+                last = max(last, sending.last)
         return Sent(topic, partition, first, last, len(records))
 
     def _chunks(
@@ -126,15 +160,15 @@ class BatchProducer:
         producer: AIOKafkaProducer,
         topic: str,
         partition: int,
-        records: Sequence[Outgoing],
+        records: Sequence[Outgoing] | Sequence[Record],
         at: int,
         now_ms: int,
         limit: int,
     ) -> Iterator[BatchBuilder]:
         builder = self._builder(producer, limit)
         append, count = builder._builder.append, 0
-        for index in range(at, len(records)):
-            key, value, headers = records[index]
+        rows: Any = records if isinstance(records[0], tuple) else map(PARTS, records)
+        for index, (key, value, headers) in enumerate(islice(rows, at, None), at):
             if type(headers) is not list:  # aiokafka's C code takes nothing else
                 headers = list(headers) if headers else NO_HEADERS
             added = append(count, now_ms, key, value, headers)

@@ -38,7 +38,7 @@ class TransportSettings:
     #: Producer: `acks=all` and idempotence are not negotiable, these are.
     compression: Literal["gzip", "snappy", "lz4", "zstd"] | None = "lz4"
     #: Uncompressed bytes of one produced record batch; below the broker's `message.max.bytes` (1,048,588).
-    max_produce_bytes: int = 900_000
+    max_produce_bytes: int = 1_000_000
     #: A batch that the broker has not acknowledged after this long has failed.
     produce_timeout_s: float = 10.0
     request_timeout_s: float = 10.0

@@ -7,14 +7,16 @@ Written against aiokafka 0.14.0: it reads that version's private fields.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.errors import CorruptRecordException
 
-from .lane import Stretch, weight_bytes
+from .lane import Stretch
 
 READ_COMMITTED = 1
+KEY, VALUE = attrgetter("key"), attrgetter("value")
 
 
 def unpack(fetched: Any, position: int) -> Stretch:
@@ -34,6 +36,8 @@ def unpack(fetched: Any, position: int) -> Stretch:
     end = position
     size = 0
     source = fetched._records
+    # Without compression the fetched bytes are the records, and a little more; otherwise they must be counted.
+    whole, uncompressed = source.size_in_bytes(), True
     committed_only = fetched._isolation_level == READ_COMMITTED
     while source.has_next():
         batch = source.next_batch()
@@ -47,9 +51,11 @@ def unpack(fetched: Any, position: int) -> Stretch:
             if found and found[0].offset < position:
                 found = [record for record in found if record.offset >= position]
             records += found
-            size += sum(map(weight_bytes, found))
+            if batch.compression_type:
+                size += sum(map(len, filter(None, map(VALUE, found)))) + sum(map(len, filter(None, map(KEY, found))))
+                uncompressed = False
         end = max(end, batch.next_offset)
-    return Stretch(position, end, records, size)
+    return Stretch(position, end, records, whole if uncompressed else size)
 
 
 def take_fetched(fetcher: Any, tp: TopicPartition, result: Any) -> Stretch | None:

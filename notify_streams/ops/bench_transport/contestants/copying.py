@@ -29,7 +29,7 @@ async def bare(task: Task) -> Outcome:
         fetch_max_bytes=16 * 1024 * 1024,
         fetch_max_wait_ms=50,
     )
-    producer = AIOKafkaProducer(bootstrap_servers=task.bootstrap, acks="all", max_batch_size=900_000)
+    producer = AIOKafkaProducer(bootstrap_servers=task.bootstrap, acks="all", max_batch_size=1_000_000)
     await producer.start()
     await consumer.start()
     seen, began = 0, 0.0
@@ -68,8 +68,7 @@ async def batched(task: Task) -> Outcome:
         nonlocal seen
         batch = event.value
         async with turns[batch.partition]:
-            records = [(record.key, record.value, record.headers) for record in batch.records]
-            await batch_producer(app).send_batch(task.target, batch.partition, records)
+            await batch_producer(app).send_batch(task.target, batch.partition, batch.records)
         event.ack()
         room.release()
         seen += len(batch)
