@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check stack bench chaos clean lock system-packages
+.PHONY: help demo test check stack bench chaos clean lock system-packages kustomize
 ARGS ?=
 
 BIN := .venv/bin
@@ -20,10 +20,10 @@ help: ## these lines
 demo: $(READY) $(JARS) ## the whole mission in one command; ARGS are those of `notify-streams demo`
 	@$(BIN)/notify-streams demo $(ARGS)
 
-test: $(READY) $(JARS) $(TEST_JARS) system-packages ## every test, on real services; ARGS are pytest's
+test: $(READY) $(JARS) $(TEST_JARS) system-packages kustomize ## every test, on real services; ARGS are pytest's
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: $(READY) ## yes or no: lint, format, types, arrows, unit tests
+check: $(READY) kustomize ## yes or no: lint, format, types, arrows, unit tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -45,10 +45,12 @@ clean: ## end the local services; remove everything that make made, downloads to
 	@rm -rf .venv .cache .stack .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-lock: $(READY) ## pin setup.cfg and the jars anew: requirements.lock, jars.yaml
+lock: $(READY) ## pin setup.cfg and the jars anew: requirements.lock, requirements-runtime.lock (the image's), jars.yaml
 	@$(BIN)/pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --extra stack --extra dev setup.cfg \
 	    -o requirements.lock
+	@echo 'setuptools>=80' | $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate -c requirements.lock setup.cfg - \
+	    -o requirements-runtime.lock
 	@$(BIN)/python -m notify_streams.devstack fetch --pin
 
 # The names of the packages are baked in when it is installed, so a new one counts as a change.
@@ -83,3 +85,7 @@ system-packages:
 	    { apt-get update -qq && apt-get install -qq -y --no-install-recommends $$missing; } > /tmp/notify-apt.$$$$ 2>&1 \
 	        || { tail -5 /tmp/notify-apt.$$$$ >&2; echo "not installed:$$missing" >&2; }; rm -f /tmp/notify-apt.$$$$; \
 	else echo "not on this machine, so the tests that want them are skipped:$$missing (as root: apt-get install$$missing)" >&2; fi
+
+# For the tests of k8s/.
+kustomize:
+	@scripts/kustomize

@@ -1,0 +1,33 @@
+# One image for every role; NOTIFY_REGION, NOTIFY_ROLE and the settings say which worker it is. config/ is mounted, never baked in.
+# It holds what requirements-runtime.lock names, by hash: no local stack, no test tools, no compiler, no pip.
+FROM python:3.11-slim AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+RUN python -m venv /opt/notify-streams
+ENV PATH=/opt/notify-streams/bin:$PATH
+WORKDIR /build
+COPY requirements-runtime.lock ./
+RUN pip install --require-hashes --only-binary :all: -r requirements-runtime.lock
+COPY setup.cfg pyproject.toml ./
+COPY notify_streams notify_streams
+COPY agents agents
+COPY tables tables
+RUN pip install --no-deps --no-build-isolation . \
+    && pip uninstall --yes setuptools pip \
+    && notify-streams --version
+
+FROM python:3.11-slim
+RUN groupadd --gid 10001 notify \
+    && useradd --uid 10001 --gid notify --no-create-home --home-dir /var/lib/notify-streams --shell /usr/sbin/nologin notify \
+    && install --directory --owner notify --group notify /var/lib/notify-streams
+COPY --from=build /opt/notify-streams /opt/notify-streams
+ENV PATH=/opt/notify-streams/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    NOTIFY_CONFIG_DIR=/etc/notify-streams \
+    NOTIFY_DATA_DIR=/var/lib/notify-streams
+WORKDIR /var/lib/notify-streams
+# By number: Kubernetes cannot tell from a name that it is not root.
+USER 10001:10001
+EXPOSE 6066
+ENTRYPOINT ["notify-streams"]
+CMD ["--help"]

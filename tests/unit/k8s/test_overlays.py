@@ -1,0 +1,125 @@
+"""Each overlay as kustomize builds it: valid, whole (every reference resolves), this region's and no other's."""
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from kubernetes_validate import ValidationError  # type: ignore[import-untyped]
+
+from notify_streams import __version__
+from notify_streams.cli import main
+from notify_streams.devstack.folders import PROJECT
+from notify_streams.roles import ROLES
+
+Document = dict[str, Any]
+
+SECRET = "notify-streams"
+
+
+def found(value: Any, key: str) -> Iterator[Any]:
+    """Every value of `key`, at any depth."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if name == key:
+                yield inner
+            yield from found(inner, key)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from found(inner, key)
+
+
+def names(documents: list[Document], kind: str) -> set[str]:
+    return {document["metadata"]["name"] for document in documents if document["kind"] == kind}
+
+
+def test_kubernetes_knows_every_field(documents: list[Document], validate: Callable[[Document], object]) -> None:
+    for document in documents:
+        validate(document)
+
+
+def test_each_role_has_exactly_one_deployment(documents: list[Document]) -> None:
+    roles = Counter(
+        document["spec"]["template"]["metadata"]["labels"]["notify-streams/role"]
+        for document in documents
+        if document["kind"] == "Deployment"
+    )
+    assert roles == Counter(ROLES)
+
+
+def test_a_field_misspelt_in_a_patch_is_refused(
+    tmp_path: Path, build: Callable[[Path], list[Document]], validate: Callable[[Document], object]
+) -> None:
+    for folder in ("k8s", "config"):
+        shutil.copytree(PROJECT / folder, tmp_path / folder)
+    patch = tmp_path / "k8s" / "base" / "worker.yaml"
+    patch.write_text(patch.read_text().replace("readinessProbe:", "readynessProbe:"))
+    worker = next(one for one in build(tmp_path / "k8s" / "overlays" / "us") if one["kind"] == "Deployment")
+    with pytest.raises(ValidationError, match="readynessProbe"):
+        validate(worker)
+
+
+def test_what_pods_refer_to_is_there(documents: list[Document]) -> None:
+    maps = names(documents, "ConfigMap")
+    assert {reference["name"] for key in ("configMap", "configMapRef") for reference in found(documents, key)} == maps
+    assert {*found(documents, "serviceAccountName")} == names(documents, "ServiceAccount")
+    assert {*found(documents, "priorityClassName")} == names(documents, "PriorityClass")
+    for document in documents:
+        assert document["kind"] in ("Namespace", "PriorityClass") or document["metadata"]["namespace"] == SECRET
+
+
+def test_secrets_are_named_and_explained_but_never_here(documents: list[Document]) -> None:
+    assert not names(documents, "Secret")
+    references = [*found(documents, "secretKeyRef")]
+    assert {reference["name"] for reference in references} == {SECRET}
+    explained = (PROJECT / "k8s" / "README.md").read_text()
+    for key in {reference["key"] for reference in references}:
+        assert f"`{key}`" in explained
+    for text in (value for data in found(documents, "data") for value in data.values()):
+        assert not re.search(r"://[^/\s]*:[^/\s]*@|_TOKEN=", text), "a URI with a password belongs in the Secret"
+
+
+def test_another_regions_settings_are_not_mounted(documents: list[Document], region: str) -> None:
+    files = [file for data in found(documents, "data") for file in data if file.endswith(".yaml")]
+    assert sorted(files) == sorted(("categories.yaml", f"{region}.yaml"))
+    written = {file: text for data in found(documents, "data") for file, text in data.items()}
+    for file in files:
+        assert written[file] == (PROJECT / "config" / file).read_text()
+
+
+def test_every_image_is_this_version_s(documents: list[Document]) -> None:
+    images = {*found(documents, "image")}
+    assert len(images) == 1
+    assert images.pop().endswith(f"/notify-streams:{__version__}")
+
+
+def test_nothing_that_needs_topics_runs_before_everything_is_prepared(
+    documents: list[Document], workers: dict[str, Document]
+) -> None:
+    job = next(document for document in documents if document["kind"] == "Job")
+    (prepare,) = job["spec"]["template"]["spec"]["containers"]
+    verbs = verbs_in(prepare["args"][0])
+    assert verbs.index(("shards", "init")) < verbs.index(("topics", "ensure")), "topics say that all the rest is there"
+    for worker in workers.values():
+        (waits,) = worker["spec"]["template"]["spec"]["initContainers"]
+        assert verbs_in(waits["args"][0]) == [("topics", "check")]
+        (works,) = worker["spec"]["template"]["spec"]["containers"]
+        assert works["args"] == ["worker"]
+    for verb in (("worker",), *verbs, ("topics", "check")):
+        assert is_a_verb(verb)
+
+
+def verbs_in(script: str) -> list[tuple[str, ...]]:
+    return [tuple(verb.split()) for verb in re.findall(r"notify-streams ([a-z]+ [a-z]+)", script)]
+
+
+def is_a_verb(words: tuple[str, ...]) -> bool:
+    command: click.Command | None = main
+    for word in words:
+        assert isinstance(command, click.Group)
+        command = command.commands.get(word)
+    return command is not None
