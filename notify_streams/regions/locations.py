@@ -15,7 +15,7 @@ import msgspec
 from notify_streams.records.users import Location
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
 _BUCKET_BITS: Final = 20
 _REGION_BITS: Final = 6
@@ -101,16 +101,19 @@ class Rows:
         except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, ValueError):
             return None
 
-    def newest(self, held: Mapping[str, int]) -> Callable[[bytes, bytes | None, int], tuple[str, int] | None]:
-        """`decode` for a table in memory that leaves out what is older than the row that `held` has.
+    def newest(self, held: Callable[[str], int | None]) -> Callable[[bytes, bytes | None, int], tuple[str, int] | None]:
+        """`decode` for a table in memory that leaves out what is older than the row that it has.
 
         Records of two regions can arrive in either order, and the topic's last record is then not the newest.
+
+        Args:
+            held: the table's own row of a person; looked up when a record comes, so the table may be made later.
         """
-        decode, get = self.decode, held.get
+        decode = self.decode
 
         def decode_newer(key: bytes, value: bytes | None, partition: int) -> tuple[str, int] | None:
             found = decode(key, value, partition)
-            if found is not None and value is not None and get(found[0], 0) > found[1]:
+            if found is not None and value is not None and (held(found[0]) or 0) > found[1]:
                 return None
             return found
 

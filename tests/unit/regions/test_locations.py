@@ -33,7 +33,7 @@ def test_every_order_of_records_ends_in_the_same_row(told: list[Whereabouts]) ->
     ends = set()
     for order in itertools.permutations(told):
         table: dict[str, int] = {}
-        decode = ROWS.newest(table)
+        decode = ROWS.newest(table.get)
         for record in order:
             found = decode(b"u-1", encode_whereabouts(record), 5)
             if found is not None:
@@ -70,7 +70,7 @@ def test_what_is_no_location_is_left_out(value: bytes) -> None:
 
 def test_a_deletion_passes() -> None:
     table = {"u-1": ROWS.pack("eu", 0, 9)}
-    assert ROWS.newest(table)(b"u-1", None, 0) == ("u-1", 0)
+    assert ROWS.newest(table.get)(b"u-1", None, 0) == ("u-1", 0)
 
 
 def test_readers_of_plain_locations_read_it_too() -> None:
