@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 #: Packed records of one row stay under this, so that no document comes near MongoDB's 16 MB.
 ROW_BYTES: Final = 8 * 1024 * 1024
+#: What packing adds to a record and to a header, at most; names count as ASCII, which these bounds forgive.
+_RECORD_BYTES: Final = 64
+_HEADER_BYTES: Final = 64
 _pack = msgspec.msgpack.Encoder().encode
 
 #: The ledger's field for each outcome.
@@ -148,7 +151,9 @@ def _parts(outputs: Sequence[Output]) -> Iterable[list[Packed]]:
     part: list[Packed] = []
     size = 0
     for _, _, key, value, headers in outputs:
-        length = len(value) + 256
+        length = _RECORD_BYTES + len(value) + (len(key) if key else 0)
+        for name, content in headers:
+            length += _HEADER_BYTES + len(name) + (len(content) if content else 0)
         if part and size + length > ROW_BYTES:
             yield part
             part, size = [], 0

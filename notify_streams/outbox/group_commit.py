@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,15 +15,16 @@ from notify_streams import metrics
 from notify_streams.errors import StoreUnavailable
 from notify_streams.failpoints import reach
 from notify_streams.outbox.flush import drop_repeats, plan_flush
-from notify_streams.outbox.publisher import publish
+from notify_streams.outbox.publisher import lanes_of, publish
 from notify_streams.outbox.recent import Recent
 from notify_streams.outbox.rows import new_flush_id
 from notify_streams.outbox.transaction import Mismatch, Repeats
+from notify_streams.outbox.waiting import Waiting
 from notify_streams.records.reasons import Outcome
 from notify_streams.stores.insist import insist
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from notify_streams.outbox.flush import Flush, OnConflict
     from notify_streams.outbox.ledger import Ledger, Source
@@ -38,6 +38,11 @@ log = logging.getLogger(__name__)
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 2.0
 _IDLE_S: Final = 0.2
+_AFTER_ERROR_S: Final = 1.0
+
+
+async def _nobody_relays(bucket: int, but: frozenset[str]) -> None:
+    """For a group commit alone."""
 
 
 class GroupCommit:
@@ -52,7 +57,9 @@ class GroupCommit:
         producer: Producer,
         limits: Outbox,
         on_conflict: OnConflict,
+        relay_bucket: Callable[[int, frozenset[str]], Awaitable[object]] = _nobody_relays,
     ) -> None:
+        """`relay_bucket` publishes what others left in a bucket, but for these flush ids: asked when another worker wrote there."""
         self._role = role
         self._shard = shard
         self._store = store
@@ -60,9 +67,8 @@ class GroupCommit:
         self._producer = producer
         self._limits = limits
         self._on_conflict = on_conflict
-        self._waiting: deque[Taken] = deque()
-        self._waiting_records = 0
-        self._changed = asyncio.Condition()
+        self._relay_bucket = relay_bucket
+        self._waiting = Waiting(shard, limits)
         self._recent = Recent()
         #: Rows that are published and may go with the next transaction: by flush id, a filter.
         self._published: dict[str, dict[str, Any]] = {}
@@ -75,47 +81,38 @@ class GroupCommit:
 
     async def submit(self, batch: Taken) -> None:
         """Queue a decided batch; waits while too much is waiting, which is what slows the reading down."""
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._waiting_records < self._limits.waiting_records)
-            self._waiting.append(batch)
-            self._note(len(batch.entries) + 1)
-            self._changed.notify_all()
+        await self._waiting.put(batch)
 
     async def forget(self, sources: Collection[Source] | None) -> None:
         """Drop what waits for these partitions, or for all: whoever owns them now reads it again."""
-        async with self._changed:
-            self._drop(sources)
-            self._changed.notify_all()
+        await self._waiting.forget(sources)
 
     async def run(self) -> None:
         """Flush for ever. Cancelling it at any moment loses nothing."""
         while True:
             await self._idle()
-            batches = await self._gather()
-            await self._flush(batches)
+            batches = await self._waiting.take()
+            try:
+                await self._flush(batches)
+            except Exception:
+                # Nobody foresaw it, so nobody knows how far the flush came; the ledger does. Read from it again.
+                log.exception("a flush failed", extra={"action": "flush", "shard": self._shard})
+                metrics.FLUSH_RETRIES.labels("error").inc()
+                self._under_way = None
+                await asyncio.sleep(_AFTER_ERROR_S)
+                for batch in batches:
+                    await self.forget([batch.source])
+                    batch.refuse(batch.start)
+
+    async def close(self) -> None:
+        """After `run` has ended: delete what is published, so that nobody publishes it again. Tries once."""
+        if self._published:
+            await self._delete_published()
 
     async def _idle(self) -> None:
         """Published rows go with the next transaction; where none comes soon, on their own."""
-        if self._waiting or not self._published:
-            return
-        try:
-            async with asyncio.timeout(_IDLE_S), self._changed:
-                await self._changed.wait_for(lambda: self._waiting)
-        except TimeoutError:
+        if self._published and not await self._waiting.within(_IDLE_S):
             await self._delete_published()
-
-    async def _gather(self) -> list[Taken]:
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._waiting)
-            taken: list[Taken] = []
-            room = self._limits.flush_records
-            while self._waiting and (not taken or len(self._waiting[0].entries) <= room):
-                batch = self._waiting.popleft()
-                room -= len(batch.entries)
-                self._note(-len(batch.entries) - 1)
-                taken.append(batch)
-            self._changed.notify_all()
-            return taken
 
     async def _delete_published(self) -> None:
         try:
@@ -134,7 +131,11 @@ class GroupCommit:
                     await self._commit(flush)
             except Repeats:
                 metrics.FLUSH_RETRIES.labels("repeats").inc()
-                drop_repeats(batches, await self._known(flush), self._on_conflict)
+                known = await self._known(flush)
+                if not known:
+                    log.warning("repeats cannot be read yet", extra={"action": "flush", "shard": self._shard})
+                    await asyncio.sleep(_FIRST_PAUSE_S)
+                drop_repeats(batches, known, self._on_conflict)
             except Mismatch as mismatch:
                 metrics.FLUSH_RETRIES.labels("fence").inc()
                 batches = await self._without_refused(batches, mismatch.moved)
@@ -197,10 +198,11 @@ class GroupCommit:
 
     async def _publish(self, flush: Flush) -> None:
         pause_s = _FIRST_PAUSE_S
+        lanes = lanes_of(flush.rows)
         while True:
             try:
                 async with asyncio.timeout(self._limits.publish_timeout_s):
-                    await publish(self._producer, flush.rows)
+                    await publish(self._producer, lanes)
                 return
             except Exception as error:  # the rows are durable: whatever hinders publishing, it is tried again
                 log.warning(
@@ -215,9 +217,9 @@ class GroupCommit:
         by_source = {(topic, int(partition)): at for (_, topic, partition), at in _named(moved)}
         refused: dict[Source, int] = {}
         for batch in batches:
-            if batch.source not in by_source or batch.source in refused:
+            if batch.source not in by_source:
                 continue
-            at = by_source[batch.source]
+            at = by_source.pop(batch.source)
             if at is None:  # nobody began this ledger yet
                 opened = await insist(self._ledger.open, {batch.source: batch.start})
                 at = opened[batch.source]
@@ -234,18 +236,11 @@ class GroupCommit:
                 },
             )
             refused[batch.source] = at
+            # Whoever wrote it may be gone before it has published it: what it left goes out before anything later does.
+            await insist(self._relay_bucket, batch.partition, self.flush_ids())
             await self.forget([batch.source])
             batch.refuse(at)
         return [batch for batch in batches if batch.source not in refused]
-
-    def _drop(self, sources: Collection[Source] | None) -> None:
-        kept = deque(batch for batch in self._waiting if sources is not None and batch.source not in sources)
-        self._note(sum(len(batch.entries) + 1 for batch in kept) - self._waiting_records)
-        self._waiting = kept
-
-    def _note(self, more: int) -> None:
-        self._waiting_records += more
-        metrics.WAITING.labels(self._shard).set(self._waiting_records)
 
 
 def _named(moved: Mapping[str, int | None]) -> list[tuple[list[str], int | None]]:

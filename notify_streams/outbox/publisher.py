@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
+from notify_streams.errors import RetryLater
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from notify_streams.outbox.flush import Packed, Row
+
+#: Rows by topic and partition, in order.
+Lanes = dict[tuple[str, int], "deque[Row]"]
 
 
 class Producer(Protocol):
@@ -17,18 +23,33 @@ class Producer(Protocol):
     async def send_batch(self, topic: str, partition: int, records: Sequence[Packed]) -> object: ...
 
 
-async def publish(producer: Producer, rows: Sequence[Row]) -> None:
+def lanes_of(rows: Iterable[Row]) -> Lanes:
+    """What is to be published."""
+    lanes: Lanes = {}
+    for row in rows:
+        lanes.setdefault((row.topic, row.partition), deque()).append(row)
+    return lanes
+
+
+async def publish(producer: Producer, lanes: Lanes) -> None:
     """Hand every row to its topic, rows for the same partition in order; returns when all are acknowledged.
 
+    Takes out of `lanes` what is acknowledged: called again after an error, it repeats only what may be missing. When it raises,
+    none of its calls is under way any more, so a repetition cannot overtake the first try.
+
     Raises:
-        Exception: what the producer raised; some rows may be published, all may be published again.
+        Exception: what the producer raised first.
     """
-    lanes: dict[tuple[str, int], list[Row]] = {}
-    for row in rows:
-        lanes.setdefault((row.topic, row.partition), []).append(row)
-    await asyncio.gather(*(_in_order(producer, lane) for lane in lanes.values()))
+    ends = await asyncio.gather(*(_in_order(producer, lane) for lane in lanes.values()), return_exceptions=True)
+    for end in ends:
+        if isinstance(end, asyncio.CancelledError):  # not ours: the producer gave a batch up
+            raise RetryLater("the producer gave a batch up") from end
+        if end is not None:
+            raise end
 
 
-async def _in_order(producer: Producer, rows: Sequence[Row]) -> None:
-    for row in rows:
+async def _in_order(producer: Producer, lane: deque[Row]) -> None:
+    while lane:
+        row = lane[0]
         await producer.send_batch(row.topic, row.partition, row.records)
+        lane.popleft()

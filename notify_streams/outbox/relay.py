@@ -8,28 +8,30 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 import pymongo
 from pymongo.errors import PyMongoError
 
 from notify_streams import metrics
-from notify_streams.errors import StoreUnavailable
-from notify_streams.outbox.flush import Packed, Row
-from notify_streams.outbox.publisher import publish
+from notify_streams.errors import RetryLater, StoreUnavailable
+from notify_streams.outbox.flush import Row
+from notify_streams.outbox.publisher import lanes_of, publish
 from notify_streams.outbox.rows import backlog_range, created_ms
 from notify_streams.stores.shards import OUTBOX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
+    from notify_streams.outbox.flush import Packed
     from notify_streams.outbox.publisher import Producer
     from notify_streams.stores.shards import Shards
 
 log = logging.getLogger(__name__)
 
-_unpack: Final = msgspec.msgpack.Decoder(list[Packed]).decode
+#: Any client may write a header without a value, and it travels on as it came.
+_unpack: Final = msgspec.msgpack.Decoder(list[tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]]).decode
 #: Rows read at once: each may be 8 MB.
 _AT_ONCE: Final = 4
 
@@ -49,8 +51,7 @@ class Relay:
         `older_than_ms` spares rows that their writer may be publishing right now, `but` the flush ids that this worker is at.
 
         Raises:
-            StoreUnavailable: the shard does not answer.
-            Exception: what the producer raised.
+            RetryLater: the shard or the broker does not answer; what was not published stays.
         """
         return sum([await self._drain_bucket(bucket, older_than_ms, but) for bucket in sorted(set(buckets))])
 
@@ -63,12 +64,18 @@ class Relay:
             due = [row for row in rows if created_ms(row["_id"]) <= newest_ms and row["_id"].split(":")[2] not in but]
             if not due:
                 continue
-            await publish(self._producer, [Row(row["topic"], bucket, _unpack(row["records"]), row) for row in due])
+            await self._publish([Row(row["topic"], bucket, _records(row), row) for row in due])
             await self._delete(bucket, [row["_id"] for row in due])
             published += len(due)
             metrics.RELAYED.inc(len(due))
             log.info("rows relayed", extra={"action": "relay", "bucket": bucket, "rows": len(due)})
         return published
+
+    async def _publish(self, rows: Sequence[Row]) -> None:
+        try:
+            await publish(self._producer, lanes_of(rows))
+        except Exception as error:  # whatever hinders publishing, the rows stay and it is tried again
+            raise RetryLater(f"outbox rows cannot be published: {type(error).__name__}: {error}") from error
 
     async def _read(self, bucket: int, after: str) -> list[dict[str, Any]]:
         bounds = backlog_range(self._role, bucket)
@@ -114,3 +121,7 @@ class Relay:
         if oldest_ms is None:
             return 0, 0.0
         return count, max(0.0, time.time() - oldest_ms / 1000)
+
+
+def _records(row: dict[str, Any]) -> Sequence[Packed]:
+    return cast("Sequence[Packed]", _unpack(row["records"]))

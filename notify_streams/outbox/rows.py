@@ -9,12 +9,14 @@ from typing import Final
 _ROLE_END: Final = ":"
 #: The character after `_ROLE_END`: an exclusive upper bound of everything that begins with it.
 _AFTER: Final = ";"
+_last_ns = 0
 
 
 def new_flush_id(now_ns: int | None = None) -> str:
-    """Grows with time within a process and, as far as clocks agree, between processes; never repeats."""
-    moment = time.time_ns() if now_ns is None else now_ns
-    return f"{moment:016x}{os.urandom(4).hex()}"
+    """Grows within a process, even if its clock steps back, and, as far as clocks agree, between processes; never repeats."""
+    global _last_ns
+    _last_ns = max(time.time_ns() if now_ns is None else now_ns, _last_ns + 1)
+    return f"{_last_ns:016x}{os.urandom(4).hex()}"
 
 
 def row_id(role: str, bucket: int, flush_id: str, number: int) -> str:

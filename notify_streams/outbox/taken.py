@@ -72,9 +72,12 @@ class Taken:
     #: Called with the position to read again from, when the ledger refused the batch.
     refuse: Callable[[int], object]
     holes: int = field(init=False)
+    #: About how much is to be stored and published for it.
+    size_bytes: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.holes = self.end - self.start - len(self.entries) - self.other_lane
+        self.size_bytes = sum([len(output[3]) for entry in self.entries for output in entry.outputs])
 
     @property
     def source(self) -> tuple[str, int]:

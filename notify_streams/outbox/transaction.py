@@ -85,7 +85,7 @@ class FlushStore:
         steps = [_step(step, flush.id) for step in flush.steps]
         result = await database[LEDGER].bulk_write(steps, ordered=False, session=session)
         if result.matched_count != len(steps):
-            raise Mismatch(await self._positions(flush.steps, session))
+            raise Mismatch(await self._positions(flush, session))
         reach("inside_transaction")
         if flush.notifications:
             await database[NOTIFICATIONS].insert_many(flush.notifications, ordered=True, session=session)
@@ -94,30 +94,36 @@ class FlushStore:
         if rows:
             await database[OUTBOX].bulk_write(rows, ordered=False, session=session)
 
-    async def _positions(self, steps: Sequence[LedgerStep], session: AsyncClientSession) -> dict[str, int | None]:
-        """`next_offset` of the steps that do not begin where their ledger is."""
-        wanted = {step.id: step for step in steps}
+    async def _positions(self, flush: Flush, session: AsyncClientSession) -> dict[str, int | None]:
+        """`next_offset` of the steps that do not begin where their ledger is.
+
+        Those that do were moved by this very transaction, which sees its own writes: they still begin where they began.
+        """
+        wanted = {step.id: step for step in flush.steps}
         found: dict[str, int | None] = dict.fromkeys(wanted)
-        query = {"_id": {"$in": list(wanted)}, "bucket": {"$in": sorted({step.bucket for step in steps})}}
+        query = _ledgers_of(flush)
         async for document in self._shards.database(self._shard)[LEDGER].find(query, session=session):
-            found[document["_id"]] = document["next_offset"]
+            mine = document.get("last_flush") == flush.id
+            found[document["_id"]] = wanted[document["_id"]].start if mine else document["next_offset"]
         return {identity: at for identity, at in found.items() if at != wanted[identity].start}
 
     async def holds(self, flush: Flush) -> bool:
-        """Whether `flush` was committed: its ledger documents say that it was the last to move them.
+        """Whether `flush` was committed: a ledger says that it was the last to move it.
+
+        One is enough, because a flush holds as a whole; another may have been moved on by a new owner since. If all were, the
+        answer is no: then nothing of this flush is this worker's any more.
 
         Raises:
             StoreUnavailable: the shard does not answer.
         """
-        step = flush.steps[0]
         try:
             with pymongo.timeout(self._timeout_s):
                 document = await self._shards.database(self._shard)[LEDGER].find_one(
-                    {"_id": step.id, "bucket": step.bucket}
+                    _ledgers_of(flush) | {"last_flush": flush.id}, {"_id": 1}
                 )
         except PyMongoError as error:
             raise StoreUnavailable(f"shard {self._shard}: {type(error).__name__}") from error
-        return document is not None and document.get("last_flush") == flush.id
+        return document is not None
 
     async def known(self, notifications: Iterable[Mapping[str, Any]]) -> dict[str, int]:
         """Fingerprints of those of `notifications` that exist already."""
@@ -149,6 +155,11 @@ class FlushStore:
                     await self._shards.database(self._shard)[OUTBOX].delete_many(condition)
         except PyMongoError as error:
             raise StoreUnavailable(f"shard {self._shard}: {type(error).__name__}") from error
+
+
+def _ledgers_of(flush: Flush) -> dict[str, Any]:
+    steps = flush.steps
+    return {"_id": {"$in": [step.id for step in steps]}, "bucket": {"$in": sorted({step.bucket for step in steps})}}
 
 
 def _step(step: LedgerStep, flush_id: str) -> UpdateOne:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from notify_streams import metrics
@@ -47,6 +46,7 @@ class WayOut:
                 producer,
                 limits,
                 on_conflict,
+                self._relay_bucket,
             )
             for shard in range(len(shards))
         ]
@@ -60,18 +60,21 @@ class WayOut:
         self._tasks = [asyncio.create_task(self._guarded(loop)) for loop in (*loops, self._sweep())]
 
     async def stop(self) -> None:
-        """End the loops wherever they are; what is half done is done again by the next owner."""
+        """End the loops wherever they are; what is half done is done again by the next owner, what is published is not."""
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(commit.close() for commit in self._commits))
 
     async def submit(self, batch: Taken) -> None:
         """Queue a decided batch; waits while its shard has too much to do."""
         await self._commits[self._shards.of(batch.partition)].submit(batch)
 
     async def take_over(self, sources: Collection[Source]) -> Mapping[Source, int]:
-        """What a new owner does before anything else: publish what the old one left; then the ledger says where to begin.
+        """What a new owner does before anything else: ask the ledger where to begin, and publish what the old one left until there.
+
+        What the old one commits later than that is refused by the ledger, and published before this worker begins behind it.
 
         Raises:
             RetryLater: a shard or the broker does not answer; call it again.
@@ -79,8 +82,9 @@ class WayOut:
         for commit in self._commits:
             await commit.forget(None)
         self._buckets = frozenset(partition for _, partition in sources)
+        positions = await self.ledger.positions(sources)
         await self.relay.drain(self._buckets, but=self._flush_ids())
-        return await self.ledger.positions(sources)
+        return positions
 
     def give_up(self) -> None:
         """The partitions are gone: what waits for them will be read by their new owner."""
@@ -93,16 +97,21 @@ class WayOut:
     def _flush_ids(self) -> frozenset[str]:
         return frozenset().union(*(commit.flush_ids() for commit in self._commits))
 
+    async def _relay_bucket(self, bucket: int, but: frozenset[str]) -> None:
+        await self.relay.drain([bucket], but=but)
+
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(self._sweep_every_s)
-            with suppress(RetryLater):
+            try:
                 await self.relay.drain(
                     self._buckets, older_than_ms=int(2000 * self._sweep_every_s), but=self._flush_ids()
                 )
                 rows, oldest_s = await self.relay.waiting(self._buckets)
                 metrics.OUTBOX_ROWS.set(rows)
                 metrics.OUTBOX_OLDEST.set(oldest_s)
+            except RetryLater as error:
+                log.warning("the outbox could not be swept", extra={"action": "sweep", "error": str(error)})
 
     async def _guarded(self, loop: object) -> None:
         try:

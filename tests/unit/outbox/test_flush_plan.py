@@ -1,0 +1,233 @@
+"""What one transaction writes is a pure function of the batches in it."""
+
+from collections import Counter
+
+import msgspec
+import pytest
+from builders import NOON, ARecord, Told, a_taken, an_entry
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from notify_streams.outbox.flush import COUNTED, ROW_BYTES, drop_repeats, ledger_id, plan_flush
+from notify_streams.outbox.ledger import sums_close
+from notify_streams.outbox.taken import Entry
+from notify_streams.records.reasons import DeadReason, Outcome
+from notify_streams.routing.entries import dead, moved
+from notify_streams.routing.router import conflict
+
+unpack = msgspec.msgpack.decode
+
+
+def plan(*batches, role="standard", flush_id="f"):
+    return plan_flush(flush_id, role, batches, NOON)
+
+
+def a_dead(offset=0, value=b"bad", reason=DeadReason.NOT_JSON, headers=()):
+    return dead(ARecord(value, headers=headers, offset=offset), "triggers.payments", 3, reason, "why")
+
+
+def test_a_step_counts_what_became_of_each_position():
+    entries = [an_entry("a"), a_dead(), a_dead(reason=DeadReason.INVALID), moved(ARecord(), "t", 3, 5, "u")]
+    entries += [Entry(Outcome.DUPLICATE, ARecord()), Entry(Outcome.FORWARDED, ARecord())]
+    (step,) = plan(a_taken(*entries, start=10, other_lane=3, end=24)).steps
+    assert (step.id, step.bucket, step.start, step.end) == ("standard:triggers.payments:3", 3, 10, 24)
+    assert step.counts == {
+        "taken": 6,
+        "other_lane": 3,
+        "holes": 5,
+        "notified": 1,
+        "dead": 2,
+        "repartitioned": 1,
+        "duplicate": 1,
+        "forwarded": 1,
+        "dead_reasons.not_json": 1,
+        "dead_reasons.invalid": 1,
+    }
+
+
+def test_batches_of_one_partition_make_one_step():
+    (step,) = plan(a_taken(an_entry("a"), start=5), a_taken(an_entry("b"), an_entry("c"), start=6, end=9)).steps
+    assert (step.start, step.end, step.counts["notified"], step.counts["holes"]) == (5, 9, 3, 1)
+
+
+def test_each_source_has_its_own_step():
+    flush = plan(a_taken(topic="triggers.a"), a_taken(topic="triggers.b"), a_taken(topic="triggers.a", partition=4))
+    assert [(step.id, step.bucket) for step in flush.steps] == [
+        ("standard:triggers.a:3", 3),
+        ("standard:triggers.b:3", 3),
+        ("standard:triggers.a:4", 4),
+    ]
+
+
+def test_a_batch_of_the_other_lane_alone_moves_the_ledger_and_writes_nothing_else():
+    flush = plan(a_taken(other_lane=7, start=3))
+    assert (flush.notifications, flush.rows) == ([], [])
+    assert (flush.steps[0].start, flush.steps[0].end, flush.steps[0].counts["other_lane"]) == (3, 10, 7)
+
+
+def test_outputs_for_one_partition_stay_in_order_over_batches():
+    first = a_taken(an_entry("a"), an_entry("b", channels=("sms", "push")))
+    flush = plan(first, a_taken(an_entry("c"), start=2))
+    said = {row.topic: [msgspec.json.decode(value)["trigger_id"] for _, value, _ in row.records] for row in flush.rows}
+    assert said == {"push": ["a", "b", "c"], "sms": ["b"]}
+
+
+def test_a_row_holds_what_is_to_be_published():
+    record = ARecord(b"\xff", key=b"\x00", headers=(("x", None), ("y", b"\xff")), offset=4)
+    flush = plan(a_taken(dead(record, "triggers.payments", 3, DeadReason.NOT_JSON, "why")))
+    (row,) = flush.rows
+    assert (row.topic, row.partition) == ("dead_letters", 3)
+    assert {name: row.document[name] for name in ("bucket", "topic", "count")} == {
+        "bucket": 3,
+        "topic": "dead_letters",
+        "count": 1,
+    }
+    ((key, value, headers),) = unpack(row.document["records"])
+    assert (key, value, headers[:2]) == (b"\x00", b"\xff", [["x", None], ["y", b"\xff"]])
+
+
+def test_rows_of_one_flush_sort_in_the_order_in_which_they_were_made():
+    many = [moved(ARecord(b"x"), f"t{number:03}", 3, 3, "u") for number in range(150)]
+    rows = [row.document["_id"] for row in plan(a_taken(*many)).rows]
+    assert rows == sorted(rows) and len(set(rows)) == 150
+
+
+HEAVY = [
+    pytest.param({"value": b"x" * 1_000_000}, id="values"),
+    pytest.param({"value": b"", "headers": (("h", b"x" * 1_000_000),)}, id="headers"),
+    pytest.param({"value": b"", "headers": (("h", b""),) * 20_000}, id="very many headers"),
+]
+
+
+@pytest.mark.parametrize("record", HEAVY)
+def test_a_row_stays_within_its_bound_whatever_is_heavy(record):
+    """Over 16 MB MongoDB refuses the whole transaction, and would for ever."""
+    flush = plan(a_taken(*[a_dead(offset, **record) for offset in range(30)]))
+    assert len(flush.rows) > 1
+    assert max(len(row.document["records"]) for row in flush.rows) <= ROW_BYTES
+    assert sum(row.document["count"] for row in flush.rows) == 30
+
+
+def test_a_heavy_key_counts_too():
+    entries = [dead(ARecord(b"", b"k" * 1_000_000), "t", 3, DeadReason.INVALID, "") for _ in range(20)]
+    assert max(len(row.document["records"]) for row in plan(a_taken(*entries)).rows) <= ROW_BYTES
+
+
+@settings(max_examples=25)
+@given(sizes=st.lists(st.sampled_from([0, 10, 300_000, 1_000_000, ROW_BYTES // 2, ROW_BYTES - 2_000]), max_size=12))
+def test_rows_lose_nothing_double_nothing_and_stay_small(sizes):
+    entries = [moved(ARecord(bytes([place]) * size), "t", 3, 3, "u") for place, size in enumerate(sizes)]
+    rows = plan(a_taken(*entries)).rows
+    published = [value for row in rows for _, value, _ in unpack(row.document["records"])]
+    assert [len(value) for value in published] == sizes
+    assert all(len(row.document["records"]) <= ROW_BYTES for row in rows)
+
+
+outcome = st.sampled_from(["notified", "dead", "moved", "duplicate", "forwarded"])
+
+
+def made(kind: str, identity: str, bucket: int) -> Entry:
+    match kind:
+        case "notified":
+            return an_entry(identity, bucket=bucket)
+        case "dead":
+            return a_dead()
+        case "moved":
+            return moved(ARecord(b"x"), "t", 0, 1, "u")
+    return Entry(Outcome(kind), ARecord())
+
+
+@st.composite
+def histories(draw):
+    """Batches of several partitions, each partition's without a gap."""
+    positions = Counter()
+    batches = []
+    for number in range(draw(st.integers(1, 8))):
+        source = draw(st.sampled_from(["triggers.a", "triggers.b"])), draw(st.integers(0, 2))
+        kinds = draw(st.lists(outcome, max_size=5))
+        entries = [made(kind, f"{number}-{draw(st.integers(0, 2))}", source[1]) for kind in kinds]
+        other_lane, holes = draw(st.integers(0, 3)), draw(st.integers(0, 3))
+        start = positions[source]
+        positions[source] = end = start + len(entries) + other_lane + holes
+        batches.append(
+            a_taken(*entries, start=start, end=end, other_lane=other_lane, topic=source[0], partition=source[1])
+        )
+    return batches
+
+
+@given(batches=histories())
+def test_the_sums_of_every_step_close(batches):
+    drop_repeats(batches, {}, conflict)
+    flush = plan(*batches)
+    for step in flush.steps:
+        ledger = {"first_offset": step.start, "next_offset": step.end} | step.counts
+        assert sums_close(ledger)
+        reasons = sum(count for name, count in step.counts.items() if name.startswith("dead_reasons."))
+        assert reasons == step.counts["dead"]
+    identities = [document["_id"] for document in flush.notifications]
+    assert len(set(identities)) == len(identities) == sum(step.counts["notified"] for step in flush.steps)
+
+
+@pytest.mark.parametrize(
+    "changed", ["next_offset", "taken", "other_lane", "holes", *COUNTED.values()], ids=lambda name: f"{name} off by one"
+)
+def test_sums_that_do_not_close_are_seen(changed):
+    (step,) = plan(a_taken(an_entry(), a_dead(), start=5, end=10, other_lane=1)).steps
+    ledger = {"first_offset": 5, "next_offset": 10} | step.counts
+    assert sums_close(ledger)
+    assert not sums_close(ledger | {changed: ledger[changed] + 1})
+
+
+def test_a_repeat_within_a_flush_is_a_duplicate():
+    batches = [a_taken(an_entry("a"), an_entry("a")), a_taken(an_entry("a"), topic="triggers.security")]
+    drop_repeats(batches, {}, conflict)
+    found = [entry.outcome.value for batch in batches for entry in batch.entries]
+    assert found == ["notified", "duplicate", "duplicate"]
+    assert not batches[0].entries[1].outputs
+
+
+def test_the_same_id_with_other_content_is_a_dead_letter():
+    batches = [a_taken(an_entry("a", offset=1), an_entry("a", offset=2, title="other"))]
+    drop_repeats(batches, {}, conflict)
+    first, second = batches[0].entries
+    assert first.outcome is Outcome.NOTIFIED
+    assert (second.outcome, second.reason, second.record.offset) == (Outcome.DEAD, "id_conflict", 2)
+
+
+def test_the_same_id_for_another_person_is_another_notification():
+    batches = [a_taken(an_entry("a", user_id="u"), an_entry("a", user_id="v"))]
+    drop_repeats(batches, {}, conflict)
+    assert [entry.outcome.value for entry in batches[0].entries] == ["notified", "notified"]
+
+
+def test_what_is_known_to_exist_is_a_repeat_or_a_conflict():
+    same, other = an_entry("a"), an_entry("b")
+    known = {same.document["_id"]: same.fingerprint, other.document["_id"]: other.fingerprint + 1}
+    batches = [a_taken(same, other, an_entry("c"))]
+    drop_repeats(batches, known, conflict)
+    assert [entry.outcome.value for entry in batches[0].entries] == ["duplicate", "dead", "notified"]
+
+
+def test_dropping_repeats_twice_changes_nothing_more():
+    batches = [a_taken(an_entry("a"), an_entry("a"), an_entry("a", title="other"), an_entry("b"))]
+    drop_repeats(batches, {}, conflict)
+    before = [entry.outcome for entry in batches[0].entries]
+    drop_repeats(batches, {}, conflict)
+    assert [entry.outcome for entry in batches[0].entries] == before
+
+
+def test_a_conflict_is_published_with_the_rest_of_its_flush():
+    batches = [a_taken(an_entry("a"), an_entry("a", title="other"))]
+    drop_repeats(batches, {}, conflict)
+    assert {row.topic for row in plan(*batches).rows} == {"push", "dead_letters"}
+
+
+def test_a_batch_knows_what_it_weighs_and_what_is_missing():
+    taken = a_taken(an_entry(channels=("push", "sms")), start=5, end=9, other_lane=1)
+    assert taken.holes == 2
+    assert taken.size_bytes == sum(len(output[3]) for output in taken.entries[0].outputs) > 200
+
+
+def test_names_in_the_ledger():
+    assert ledger_id("critical", "triggers.payments", 3) == "critical:triggers.payments:3"
+    assert a_taken(told=Told()).source == ("triggers.payments", 3)
