@@ -11,12 +11,10 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from faust.transport.drivers import aiokafka as stock
 from faust.types import TP
-from faust.types.transports import TPorTopicSet
-from mode.utils.futures import notify
 
 from .batched_topic import BatchMessage
+from .committing import CommittingConsumer
 from .fetch_thread import Fetched, FetchThread
 from .lane import Bounds, Lane, Offer, Stretch
 from .opening import Start, settle
@@ -30,23 +28,22 @@ log = logging.getLogger(__name__)
 FETCH_TIMEOUT_S = 1.0
 
 
-class Consumer(stock.Consumer):
+class SourceTopicMissing(Exception):
+    """Create these topics, then start the app."""
+
+    def __init__(self, topics: Iterable[str]) -> None:
+        super().__init__(f"topics do not exist, create them before the app starts: {', '.join(sorted(topics))}")
+
+
+class Consumer(CommittingConsumer):
     """Delivers at least once; commits only what was acknowledged, in order, partition by partition."""
 
-    _thread: FetchThread
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._lanes: dict[TP, Lane] = {}
         self._held: set[TP] = set()
         self._opening: asyncio.Task[None] | None = None
         self._work = asyncio.Event()
         self._resumed = False
         super().__init__(*args, **kwargs)
-        self.wiring = wiring(self.app)
-        self.settings = self.wiring.settings
-        self.commit_interval = self.settings.commit_interval_s
-        # Makes Faust call `wait_empty` before it stops agents, which here is bounded.
-        self.app.conf.stream_wait_empty = True
 
     def _new_consumer_thread(self) -> FetchThread:
         thread = FetchThread(self, loop=self.loop, beacon=self.beacon)
@@ -99,6 +96,21 @@ class Consumer(stock.Consumer):
         await super().on_start()
         self.add_future(watch(self))
 
+    async def subscribe(self, topics: Iterable[str]) -> None:
+        """Join the group.
+
+        Raises:
+            SourceTopicMissing: a batched topic does not exist; Faust would not read it after it was created either.
+        """
+        wanted = set(topics)
+        missing = await self._thread.missing(wanted & self._thread.batched_topics)
+        if missing:
+            raise SourceTopicMissing(missing)
+        await super().subscribe(wanted)
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Faust's check cries wolf for idle partitions (faust#629); the watchdog asks Kafka instead."""
+
     def resume_partitions(self, tps: Iterable[TP]) -> None:
         """Changelogs of Faust's own tables flow at once; source partitions are held until they are opened."""
         changelogs = self.app.tables.changelog_topics
@@ -144,32 +156,6 @@ class Consumer(stock.Consumer):
         self._cancel_opening()
         await self._commit_in_time()
         self._lanes.clear()
-
-    async def wait_empty(self) -> None:
-        """Bounded, unlike Faust's."""
-        await self._drain()
-
-    async def _drain(self) -> None:
-        deadline = self.loop.time() + self.settings.drain_timeout_s
-        while self.loop.time() < deadline and self._in_flight():
-            await self._wait_for_ack(0.1)
-        await self._commit_in_time()
-
-    async def _wait_for_ack(self, timeout: float) -> None:  # noqa: ASYNC109 - Faust's signature
-        acknowledged = self._waiting_for_ack = self.loop.create_future()
-        await asyncio.wait([acknowledged], timeout=timeout)
-        self._waiting_for_ack = None
-
-    def _in_flight(self) -> bool:
-        if any(not lane.prefix.idle for lane in self._lanes.values()):
-            return True
-        return any(not (message.acked or isinstance(message, BatchMessage)) for message in self._unacked_messages)
-
-    async def _commit_in_time(self) -> None:
-        try:
-            await asyncio.wait_for(self.commit(), self.settings.request_timeout_s)
-        except TimeoutError:
-            log.warning("offsets were not committed within %s s", self.settings.request_timeout_s)
 
     def _cancel_opening(self) -> None:
         if self._opening is not None:
@@ -265,42 +251,7 @@ class Consumer(stock.Consumer):
         message.lane.announced = False
         self._wake()
 
-    def on_acked(self, message: BatchMessage) -> bool:
-        """All agents of a batch are done with it."""
-        assert message.prefix is not None
-        if message.delivery is not None:
-            message.prefix.ack(message.delivery)
-        self._unacked_messages.discard(message)
-        notify(self._waiting_for_ack)
-        return True
-
     def _wake(self) -> None:
         self._work.set()
         if self._thread._consumer is not None:
             self._thread.wake()
-
-    # -- Commits
-
-    def _filter_tps_with_pending_acks(self, topics: TPorTopicSet | None = None) -> Iterable[TP]:  # type: ignore[override]
-        for tp in super()._filter_tps_with_pending_acks(topics):
-            if tp.topic not in self._thread.batched_topics:
-                yield tp
-        for tp, lane in self._lanes.items():
-            if lane.to_commit() is not None and (topics is None or tp in topics or tp.topic in topics):
-                yield tp
-
-    def _new_offset(self, tp: TP) -> int | None:
-        lane = self._lanes.get(tp)
-        return super()._new_offset(tp) if lane is None else lane.to_commit()
-
-    def _should_commit(self, tp: TP, offset: int) -> bool:
-        return tp in self._lanes or super()._should_commit(tp, offset)
-
-    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        lanes = dict(self._lanes)
-        done = await super()._commit(offsets)
-        if done:
-            for tp, offset in offsets.items():
-                if tp in lanes:
-                    lanes[tp].committed = max(offset, lanes[tp].committed or 0)
-        return done

@@ -98,6 +98,11 @@ class FetchThread(AIOKafkaConsumerThread):
 
         await self._run(seek())
 
+    async def missing(self, topics: Collection[str]) -> set[str]:
+        """Those of the topics that do not exist."""
+        found: set[str] = await self._run(self._ensure_consumer().topics())
+        return set(topics) - found
+
     async def extents(self, tps: Collection[TP]) -> dict[TP, Extent]:
         """Committed offset, beginning and end of partitions.
 

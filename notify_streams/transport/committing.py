@@ -1,0 +1,97 @@
+"""The half of the consumer that commits: only acknowledged prefixes, and only what Kafka confirmed counts.
+
+In: acknowledgements, and Faust's requests to commit. Out: offsets in Kafka. Fetches and delivers nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from faust.transport.drivers import aiokafka as stock
+from faust.types import TP
+from faust.types.transports import TPorTopicSet
+from mode.utils.futures import notify
+
+from .batched_topic import BatchMessage
+from .fetch_thread import FetchThread
+from .lane import Lane
+from .wiring import wiring
+
+log = logging.getLogger(__name__)
+
+
+class CommittingConsumer(stock.Consumer):
+    """Faust's consumer, whose batched partitions are lanes."""
+
+    _thread: FetchThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._lanes: dict[TP, Lane] = {}
+        super().__init__(*args, **kwargs)
+        self.wiring = wiring(self.app)
+        self.settings = self.wiring.settings
+        self.commit_interval = self.settings.commit_interval_s
+        # Makes Faust call `wait_empty` before it stops agents, which here is bounded.
+        self.app.conf.stream_wait_empty = True
+
+    def on_acked(self, message: BatchMessage) -> bool:
+        """All agents of a batch are done with it."""
+        assert message.prefix is not None
+        if message.delivery is not None:
+            message.prefix.ack(message.delivery)
+        self._unacked_messages.discard(message)
+        notify(self._waiting_for_ack)
+        return True
+
+    async def wait_empty(self) -> None:
+        """Bounded, unlike Faust's."""
+        await self._drain()
+
+    async def _drain(self) -> None:
+        deadline = self.loop.time() + self.settings.drain_timeout_s
+        while self.loop.time() < deadline and self._in_flight():
+            await self._wait_for_ack(0.1)
+        await self._commit_in_time()
+
+    async def _wait_for_ack(self, timeout: float) -> None:  # noqa: ASYNC109 - Faust's signature
+        acknowledged = self._waiting_for_ack = self.loop.create_future()
+        await asyncio.wait([acknowledged], timeout=timeout)
+        self._waiting_for_ack = None
+
+    def _in_flight(self) -> bool:
+        if any(not lane.prefix.idle for lane in self._lanes.values()):
+            return True
+        return any(not (message.acked or isinstance(message, BatchMessage)) for message in self._unacked_messages)
+
+    async def _commit_in_time(self) -> None:
+        try:
+            await asyncio.wait_for(self.commit(), self.settings.request_timeout_s)
+        except TimeoutError:
+            log.warning("offsets were not committed within %s s", self.settings.request_timeout_s)
+
+    def _filter_tps_with_pending_acks(self, topics: TPorTopicSet | None = None) -> Iterable[TP]:  # type: ignore[override]
+        for tp in super()._filter_tps_with_pending_acks(topics):
+            if tp.topic not in self._thread.batched_topics:
+                yield tp
+        for tp, lane in self._lanes.items():
+            if lane.to_commit() is not None and (topics is None or tp in topics or tp.topic in topics):
+                yield tp
+
+    def _new_offset(self, tp: TP) -> int | None:
+        lane = self._lanes.get(tp)
+        return super()._new_offset(tp) if lane is None else lane.to_commit()
+
+    def _should_commit(self, tp: TP, offset: int) -> bool:
+        return tp in self._lanes or super()._should_commit(tp, offset)
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        lanes = dict(self._lanes)
+        done = await super()._commit(offsets)
+        if done:
+            for tp, offset in offsets.items():
+                if tp in lanes:
+                    lanes[tp].committed = max(offset, lanes[tp].committed or 0)
+        return done

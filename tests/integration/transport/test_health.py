@@ -1,0 +1,74 @@
+"""A worker says when it is ready, when it is stuck, and refuses to start without its topics."""
+
+import asyncio
+
+from kafka_topics import a_topic, fill, unique, until
+
+from notify_streams.transport import Watchdog, batched_consumer, batched_topic, on_assigned, ready, stuck
+from notify_streams.transport.watch import look
+from notify_streams.transport.watchdog import Reason
+from notify_streams.transport.wiring import wiring
+
+
+async def test_an_agent_that_hangs_is_named_and_one_that_works_is_not(kafka_bootstrap, new_app, running) -> None:
+    hung, busy = await a_topic(kafka_bootstrap, 1), await a_topic(kafka_bootstrap, 1)
+    app, worked = new_app(), []
+    wiring(app).watchdog = Watchdog(after_s=0.3)
+
+    @app.agent(batched_topic(app, hung))
+    async def hang(stream):
+        async for event in stream.noack().events():
+            assert event.value
+            await asyncio.Event().wait()
+
+    @app.agent(batched_topic(app, busy))
+    async def work(stream):
+        async for event in stream.noack().events():
+            worked.append(event.value)
+            event.ack()
+
+    async with running(app):
+        for topic in (hung, busy):
+            await fill(kafka_bootstrap, topic, 0, [b"x"])
+        await until(lambda: worked)
+        assert stuck(app) == ()
+        for _ in range(6):
+            await look(batched_consumer(app))
+            await asyncio.sleep(0.1)
+        assert [(found.what, found.reason) for found in stuck(app)] == [(f"{hung}-0", Reason.NOT_PROCESSED)]
+
+
+async def test_a_worker_is_ready_once_its_partitions_flow(kafka_bootstrap, new_app, running) -> None:
+    topic = await a_topic(kafka_bootstrap, 1)
+    app, asked, answer = new_app(), [], asyncio.Event()
+
+    @app.agent(batched_topic(app, topic))
+    async def work(stream):
+        async for event in stream.noack().events():
+            event.ack()
+
+    async def hook(tps):
+        asked.append(tps)
+        await answer.wait()
+
+    on_assigned(app, hook)
+    async with running(app):
+        await until(lambda: asked)
+        assert not ready(app)
+        answer.set()
+        await until(lambda: ready(app))
+
+
+async def test_without_its_source_topic_an_app_does_not_start(new_app) -> None:
+    app = new_app()
+
+    @app.agent(batched_topic(app, unique("missing")))
+    async def work(stream):
+        async for event in stream.noack().events():
+            event.ack()
+
+    app.finalize()
+    await app.start()
+    await until(lambda: app.crashed)
+    assert "create them before the app starts" in str(app._crash_reason)
+    await app.stop()

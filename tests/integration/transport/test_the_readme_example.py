@@ -1,0 +1,30 @@
+"""The example in the room's README is run as it stands, but for the names of its topics."""
+
+import re
+from pathlib import Path
+
+import faust
+from kafka_topics import a_topic, fill, unique, until_committed
+from test_batch_producer import read
+
+import notify_streams.transport
+
+
+async def test_the_readme_example_runs(kafka_bootstrap, running, monkeypatch, tmp_path) -> None:
+    readme = Path(notify_streams.transport.__file__).with_name("README.md").read_text()
+    example = re.search(r"```python\n(.*?)```", readme, re.DOTALL).group(1)
+    source, target = await a_topic(kafka_bootstrap, 1), await a_topic(kafka_bootstrap, 1)
+    example = example.replace('"shouted"', f'"{target}"').replace('topic(app, "orders")', f'topic(app, "{source}")')
+    example = example.replace('App("orders"', f'App("{unique("orders")}"')
+    assert len([line for line in example.splitlines() if line.strip()]) <= 15
+    monkeypatch.setenv("KAFKA", kafka_bootstrap)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "example"}
+    exec(example, names)
+    app = names["app"]
+    assert isinstance(app, faust.App)
+    app.conf.web_enabled = False
+    await fill(kafka_bootstrap, source, 0, [b"one", b"two"])
+    async with running(app):
+        assert [record.value for record in await read(kafka_bootstrap, target, 2)] == [b"ONE", b"TWO"]
+        await until_committed(kafka_bootstrap, app.conf.id, source, 2)
