@@ -7,6 +7,7 @@ import click
 from notify_streams import __version__
 from notify_streams.cli.answers import Program
 from notify_streams.cli.audit import audit
+from notify_streams.cli.bench import bench
 from notify_streams.cli.config import config
 from notify_streams.cli.demo import demo
 from notify_streams.cli.run import run_region
@@ -16,6 +17,7 @@ from notify_streams.cli.topics import topics
 from notify_streams.cli.users import users
 from notify_streams.cli.worker import worker
 from notify_streams.devstack.command import stack
+from notify_streams.ops.chaos.command import chaos
 
 
 @click.group(cls=Program)
@@ -24,5 +26,5 @@ def main() -> None:
     """A multi-region notification system in which every trigger ends in exactly one accounted outcome."""
 
 
-for verb in (demo, stack, run_region, worker, send, audit, users, topics, shards, config):
+for verb in (demo, stack, run_region, worker, send, audit, users, topics, shards, config, bench, chaos):
     main.add_command(verb)

@@ -1,10 +1,11 @@
-"""`notify-streams shards init`."""
+"""`notify-streams shards init`: MongoDB, and the registry's table beside it."""
 
 from __future__ import annotations
 
 import click
 
 from notify_streams.cli.answers import answer, as_json, region_option, run, settings_of
+from notify_streams.ops.ready import make_registry
 from notify_streams.ops.shards import init_shards
 from notify_streams.settings import Settings
 from notify_streams.stores.shards import Shards
@@ -19,7 +20,7 @@ def shards() -> None:
 @region_option
 @as_json
 def init(region: str, as_json: bool) -> None:
-    """Create collections and indexes; behind a mongos, shard them by bucket. Safe to run again."""
+    """Create collections, indexes and the registry's table; behind a mongos, shard by bucket. Safe to run again."""
     done = run(_init(settings_of(region)))
     answer(as_json, {"done": done}, done)
 
@@ -28,6 +29,8 @@ async def _init(settings: Settings) -> list[str]:
     opened = Shards(settings)
     await opened.start()
     try:
-        return await init_shards(settings, opened)
+        done = await init_shards(settings, opened)
     finally:
         await opened.close()
+    await make_registry(settings)
+    return [*done, f"registry: table {settings.users_table}"]

@@ -27,6 +27,16 @@ async def make_ready(settings: Settings) -> None:
         await init_shards(settings, shards)
     finally:
         await shards.close()
+    await make_registry(settings)
+
+
+async def make_registry(settings: Settings) -> None:
+    """The registry's table in this region; replicas in other AWS regions are added where the settings of AWS are (`registry.schema`).
+
+    Raises:
+        RetryLater: the table is not active in time.
+        SettingsError: the registry refuses, or there are no credentials.
+    """
     users = UsersTable(settings)
     await users.start()
     try:

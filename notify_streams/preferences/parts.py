@@ -1,4 +1,4 @@
-"""The preference parts of one worker, put together: what checks, what writes, and the keeper that runs beside them."""
+"""The preference parts of one worker with their life: connected when it starts, the keeper beside them, hung up when it stops."""
 
 from __future__ import annotations
 
@@ -6,12 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from notify_streams.preferences.bound import bound_of
-from notify_streams.preferences.deltas import Deltas
-from notify_streams.preferences.durable import DurablePreferences
-from notify_streams.preferences.keeper import Keeper
-from notify_streams.preferences.provider_check import ProviderCheck
-from notify_streams.preferences.writing import PreferenceWriter
+from notify_streams.preferences.assembly import assemble
 from notify_streams.stores.redis import connect
 
 if TYPE_CHECKING:
@@ -25,13 +20,14 @@ class PreferenceParts:
     """Made from settings without connecting; `start` runs the keeper, `stop` ends it and hangs up."""
 
     def __init__(self, settings: Settings, categories: Categories, shards: Shards, publish: Publish) -> None:
-        self.bound = bound_of(settings.preferences)
         self._redis = connect(settings)
-        self.durable = DurablePreferences(shards, settings.outbox.transaction_timeout_s)
-        self.deltas = Deltas(self._redis, self.bound.delta_ttl_s)
-        self.writer = PreferenceWriter(self.durable, self.deltas, self.bound, categories, publish)
-        self.provider_check = ProviderCheck(self.deltas, self.durable, self.bound, categories)
-        self.keeper = Keeper(self._redis, self.deltas, self.durable, self.bound)
+        parts = assemble(settings, shards, self._redis, categories, publish)
+        self.bound = parts.bound
+        self.durable = parts.durable
+        self.deltas = parts.deltas
+        self.keeper = parts.keeper
+        self.writer = parts.writer
+        self.provider_check = parts.provider
         self._keeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:

@@ -1,0 +1,15 @@
+"""`notify-streams bench`: figures beside their references, measured in the same run."""
+
+from __future__ import annotations
+
+import click
+
+from notify_streams.ops.bench_transport.command import transport
+
+
+@click.group()
+def bench() -> None:
+    """Measure, beside a reference in the same run; exit 0 only if every goal is met."""
+
+
+bench.add_command(transport)
