@@ -14,6 +14,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import CorruptRecordException
 
 from .lane import Stretch
+from .misnamed_headers import read_misnamed
 
 READ_COMMITTED = 1
 KEY, VALUE = attrgetter("key"), attrgetter("value")
@@ -47,7 +48,10 @@ def unpack(fetched: Any, position: int) -> Stretch:
             end = max(end, batch.next_offset)
             continue
         if not batch.is_control_batch:
-            found = list(batch)
+            try:
+                found = list(batch)
+            except UnicodeDecodeError:
+                found = read_misnamed(source.fetched, batch.base_offset)
             if found and found[0].offset < position:
                 found = [record for record in found if record.offset >= position]
             records += found
