@@ -1,0 +1,96 @@
+"""A region that comes back in the worst moment: the holes that random schedules found, each as a story of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from notify_streams.regions.control import Control
+from notify_streams.regions.failover import fail_over
+from notify_streams.regions.learning import Learning
+from notify_streams.regions.standin import MemoryControlLog
+
+REGIONS = ("us", "eu", "asia")
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+class HookedLog(MemoryControlLog):
+    """Runs something once, ahead of an append that is chosen by its step."""
+
+    def __init__(self, region: str) -> None:
+        super().__init__(region)
+        self.hook: tuple[str, Callable[[], Awaitable[None]]] | None = None
+
+    async def append(self, record: Control) -> None:
+        if self.hook is not None and self.hook[0] == record.step:
+            hook, self.hook = self.hook[1], None
+            await hook()
+        await super().append(record)
+
+
+@pytest.fixture
+def logs() -> dict[str, HookedLog]:
+    return {name: HookedLog(name) for name in REGIONS}
+
+
+def a_worker(logs: dict[str, HookedLog], name: str) -> Learning:
+    async def fence(_: int) -> None:
+        return
+
+    return Learning(REGIONS, logs[name], {other: log for other, log in logs.items() if other != name}, fence)
+
+
+def serves(worker: Learning, home: str) -> bool:
+    return worker.placement is not None and worker.placement.serves(home)
+
+
+def a_claim(epoch: int, token: str, step: Any = "claim") -> Control:
+    return Control("eu", epoch, step, "us", token, NOW)
+
+
+async def test_a_change_that_was_begun_without_it_is_a_release(logs: dict[str, HookedLog]) -> None:
+    for name in ("us", "asia"):
+        logs[name].records.append(a_claim(1, "a"))  # and the operator's machine dies
+    eu = a_worker(logs, "eu")
+    await eu.learn()
+    assert not serves(eu, "eu")
+    done = await fail_over(logs, "eu", "eu", stopped=("us",))
+    await eu.step()
+    assert done.epoch == 2 and serves(eu, "eu")
+
+
+async def test_a_second_change_between_its_two_writes_is_not_missed(logs: dict[str, HookedLog]) -> None:
+    logs["us"].records.append(a_claim(1, "a"))
+
+    async def another_command() -> None:
+        logs["eu"].records.append(a_claim(2, "b"))
+
+    logs["eu"].hook = ("release", another_command)
+    eu = a_worker(logs, "eu")
+    await eu.learn()
+    assert not serves(eu, "eu")
+
+
+async def test_coming_back_between_a_commands_look_and_its_claim_is_noticed(logs: dict[str, HookedLog]) -> None:
+    us, eu = a_worker(logs, "us"), a_worker(logs, "eu")
+    await us.learn()
+    logs["eu"].away = True
+    stopped: list[str] = []
+
+    async def come_back() -> None:
+        logs["eu"].away = False
+        await eu.learn()
+
+    async def is_running(region: str) -> bool:
+        await eu.step()  # a worker that runs reads its release
+        stopped.append(region)
+        return True
+
+    logs["us"].hook = ("claim", come_back)
+    await fail_over(logs, "eu", "us", is_running=is_running)
+    await us.step()
+    assert serves(us, "eu") and stopped == ["eu"]
+    assert not serves(eu, "eu")
