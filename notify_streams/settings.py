@@ -167,13 +167,10 @@ def load_settings(
         raise SettingsError(
             f"there is no {file}; regions with a file there: {known or 'none'} (NOTIFY_CONFIG_DIR moves it)"
         )
-    layers = [_read(file)]
+    merged: dict[str, Any] = {"region": region} | _read(file)
     if overlay is not None:
-        layers.append(_read(overlay))
-    layers.append(_from_environ(environ))
-    merged: dict[str, Any] = {"region": region}
-    for layer in layers:
-        _layer(merged, layer)
+        merged |= _read(overlay)  # whole keys: a stack of one region knows no other region's Kafka
+    _layer(merged, _from_environ(environ))
     try:
         settings = msgspec.convert(merged, Settings, strict=False)
     except msgspec.ValidationError as error:
