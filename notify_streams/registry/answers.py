@@ -9,6 +9,8 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from notify_streams.errors import NotifyError, RetryLater, SettingsError, StoreUnavailable
 
 CONDITION_FAILED: Final = "ConditionalCheckFailedException"
+#: Nothing of it was written: a condition failed, or another write was under way.
+TRANSACTION_REFUSED: Final = "TransactionCanceledException"
 #: "Retry: yes" in https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html, and tokens that get renewed.
 PASSING: Final = frozenset(
     {

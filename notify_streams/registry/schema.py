@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -18,10 +18,10 @@ from notify_streams.registry.user import KEY
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-_POLL_S: Final = 0.5
 
-
-async def create_table(client: Any, name: str, replicas: Sequence[str] = (), patience_s: float = 900.0) -> None:
+async def create_table(
+    client: Any, name: str, replicas: Sequence[str] = (), patience_s: float = 900.0, poll_s: float = 0.5
+) -> None:
     """Make the table unless it is there, then each missing replica (AWS region names), one after the other as AWS demands.
 
     Idempotent: run again after a failure, it goes on where it stopped.
@@ -32,11 +32,11 @@ async def create_table(client: Any, name: str, replicas: Sequence[str] = (), pat
     try:
         async with asyncio.timeout(patience_s):
             await _make(client, name)
-            table = await _until(client, name, lambda table: bool(table["TableStatus"] == "ACTIVE"))
+            table = await _until(client, name, poll_s, lambda table: bool(table["TableStatus"] == "ACTIVE"))
             for replica in replicas:
                 if replica not in _replicas(table):
                     await client.update_table(TableName=name, ReplicaUpdates=[{"Create": {"RegionName": replica}}])
-                table = await _until(client, name, partial(_has_replica, replica))
+                table = await _until(client, name, poll_s, partial(_has_replica, replica))
     except TimeoutError:
         raise RetryLater(
             f"table {name} is not active everywhere after {patience_s:.0f} s; run the same again"
@@ -68,7 +68,7 @@ def _has_replica(replica: str, table: Any) -> bool:
     return bool(table["TableStatus"] == "ACTIVE" and _replicas(table).get(replica) == "ACTIVE")
 
 
-async def _until(client: Any, name: str, holds: Callable[[Any], bool]) -> Any:
+async def _until(client: Any, name: str, poll_s: float, holds: Callable[[Any], bool]) -> Any:
     while True:
         try:
             table = (await client.describe_table(TableName=name))["Table"]
@@ -78,4 +78,4 @@ async def _until(client: Any, name: str, holds: Callable[[Any], bool]) -> Any:
         else:
             if holds(table):
                 return table
-        await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(poll_s)

@@ -11,6 +11,7 @@ from registry_builders import NOON, a_user, some_settings
 
 from notify_streams.backoff import Backoff
 from notify_streams.errors import RetryLater, SettingsError, StoreUnavailable
+from notify_streams.registry.reconciliation import reconcile
 from notify_streams.registry.schema import create_table
 from notify_streams.registry.standin import ThrottledDynamoDB
 from notify_streams.registry.users_table import UsersTable, Wrote
@@ -64,6 +65,29 @@ async def test_many_rows_are_read_at_once_and_strangers_left_out(registry: Users
     assert sorted(user.user_id for page in pages for user in page) == sorted(found)
 
 
+async def test_one_refusal_among_many_writes_refuses_nobody_else(registry: UsersTable) -> None:
+    newer, repeated = a_user("u-3", version=5), a_user("u-4")
+    await registry.put(newer)
+    await registry.put(repeated)
+    users = [a_user(f"u-{number}", version=1) for number in range(150)]
+    writes = await registry.put_many(users)
+    told = {write.held.user_id: write.wrote for write in writes if write.wrote is not Wrote.WRITTEN}
+    assert told == {"u-3": Wrote.STALE, "u-4": Wrote.SAME}
+    assert [write.held.user_id for write in writes] == [user.user_id for user in users]
+    assert await registry.get_many([user.user_id for user in users]) == {user.user_id: user for user in users} | {
+        "u-3": newer
+    }
+
+
+async def test_a_lost_topic_is_rebuilt_from_the_registry(registry: UsersTable) -> None:
+    users = {f"u-{number}": a_user(f"u-{number}", region=("us", "eu")[number % 2]) for number in range(1200)}
+    await registry.put_many(list(users.values()))
+    repairs = reconcile(registry.scan(), lambda ids: [None] * len(ids), "us", lambda: NOON)
+    found = {one.user.user_id: one for page in [page async for page in repairs] for one in page}
+    assert {user_id: one.user for user_id, one in found.items()} == users
+    assert all(one.here for one in found.values())
+
+
 async def test_a_delete_spares_a_later_version(registry: UsersTable) -> None:
     await registry.put(a_user(version=2))
     assert not await registry.delete("u-1", 1)
@@ -106,8 +130,8 @@ async def test_a_batch_of_writes_with_one_refusal_is_refused_whole_and_can_be_re
     throttled: tuple[ThrottledDynamoDB, UsersTable],
 ) -> None:
     proxy, table = throttled
-    users = [a_user(f"u-{number}") for number in range(8)]
-    proxy.refuse = 26  # three refusals each would be waited out
+    users = [a_user(f"u-{number}") for number in range(7)]
+    proxy.refuse = 22  # three refusals each would be waited out
     with pytest.raises(RetryLater):
         await table.put_many(users)
     proxy.refuse = 0
