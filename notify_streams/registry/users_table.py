@@ -7,6 +7,7 @@ Reads are strongly consistent within the region; other regions' writes arrive wh
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from contextlib import AsyncExitStack
 from enum import StrEnum
@@ -26,14 +27,19 @@ if TYPE_CHECKING:
 
     from notify_streams.settings import Settings
 
+log = logging.getLogger(__name__)
+
 #: Limits of one BatchGetItem (100 keys) and a polite page of a Scan.
 _KEYS_A_CALL: Final = 100
 _ROWS_A_PAGE: Final = 1_000
 _CALLS_AT_ONCE: Final = 32
+#: Calls for a hundred rows each.
+_LARGE_AT_ONCE: Final = 4
 _ROWS_A_TRANSACTION: Final = 100
 _WORTH_A_TRANSACTION: Final = 8
 _CONNECT_TIMEOUT_S: Final = 1.0
-_READ_TIMEOUT_S: Final = 2.0
+_READ_TIMEOUT_S: Final = 4.0
+_LARGE: Final = frozenset(("batch_get_item", "transact_write_items", "scan"))
 RETRIES: Final = Backoff(first_s=0.05, longest_s=1.0, attempts=5)
 
 
@@ -62,7 +68,7 @@ class UsersTable:
         self._url = settings.dynamodb
         self._retries = retries
         self._closing = AsyncExitStack()
-        self._at_once = asyncio.Semaphore(_CALLS_AT_ONCE)
+        self._small, self._large = asyncio.Semaphore(_CALLS_AT_ONCE), asyncio.Semaphore(_LARGE_AT_ONCE)
         self.client: Any = None
 
     async def start(self) -> None:
@@ -138,11 +144,14 @@ class UsersTable:
         return True
 
     async def scan(self, segment: int = 0, segments: int = 1) -> AsyncIterator[list[User]]:
-        """All rows, in pages; several segments can be read side by side. Eventually consistent, at half the price."""
+        """All rows, in pages; several segments can be read side by side. Eventually consistent, at half the price.
+
+        Rows that this application did not write are passed over, so that one of them cannot hide all others.
+        """
         options: dict[str, Any] = {"Segment": segment, "TotalSegments": segments, "Limit": _ROWS_A_PAGE}
         while True:
             page = await self._call("scan", **options)
-            yield [from_item(item) for item in page.get("Items", ())]
+            yield _readable(page.get("Items", ()))
             if "LastEvaluatedKey" not in page:
                 return
             options["ExclusiveStartKey"] = page["LastEvaluatedKey"]
@@ -188,7 +197,7 @@ class UsersTable:
         failures = 0
         while True:
             try:
-                async with self._at_once:
+                async with self._large if name in _LARGE else self._small:
                     return await getattr(self.client, name)(**arguments)
             except Exception as error:
                 if isinstance(error, ClientError) and code_of(error) in (CONDITION_FAILED, TRANSACTION_REFUSED):
@@ -204,6 +213,16 @@ class UsersTable:
         if pause_s is None:
             raise why from cause
         await asyncio.sleep(pause_s)
+
+
+def _readable(items: Sequence[Item]) -> list[User]:
+    users = []
+    for item in items:
+        try:
+            users.append(from_item(item))
+        except (KeyError, ValueError) as error:
+            log.error("a row of the registry is no user's", extra={"action": "scan", "error": repr(error)})
+    return users
 
 
 async def _all_or_none(calls: Sequence[Any]) -> list[Any]:

@@ -88,6 +88,12 @@ async def test_a_lost_topic_is_rebuilt_from_the_registry(registry: UsersTable) -
     assert all(one.here for one in found.values())
 
 
+async def test_a_row_that_nobody_can_read_hides_no_other(registry: UsersTable, table_name: str) -> None:
+    await registry.client.put_item(TableName=table_name, Item={"user_id": {"S": "odd"}, "region": {"S": "us"}})
+    await registry.put(a_user())
+    assert [user for page in [page async for page in registry.scan()] for user in page] == [a_user()]
+
+
 async def test_a_delete_spares_a_later_version(registry: UsersTable) -> None:
     await registry.put(a_user(version=2))
     assert not await registry.delete("u-1", 1)
