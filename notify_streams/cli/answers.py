@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -11,6 +13,7 @@ import orjson
 
 from notify_streams.app import local_overlay
 from notify_streams.errors import NotifyError
+from notify_streams.preferences.policy import Categories, load_categories
 from notify_streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -27,6 +30,11 @@ region_option = click.option(
 def settings_of(region: str) -> Settings:
     """The settings of a region, those of a running local stack layered over them."""
     return load_settings(region, overlay=local_overlay(region))
+
+
+def categories_of() -> Categories:
+    """The categories of ``config/categories.yaml``."""
+    return load_categories(Path(os.environ.get("NOTIFY_CONFIG_DIR", "config")) / "categories.yaml")
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:

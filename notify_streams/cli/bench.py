@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from notify_streams.ops.bench_router.command import router
 from notify_streams.ops.bench_transport.command import transport
 
 
@@ -13,3 +14,4 @@ def bench() -> None:
 
 
 bench.add_command(transport)
+bench.add_command(router)

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import click
 
-from notify_streams.cli.answers import answer, as_json, region_option, settings_of
-from notify_streams.preferences.policy import load_categories
+from notify_streams.cli.answers import answer, as_json, categories_of, region_option, settings_of
 
 
 @click.group()
@@ -22,6 +18,6 @@ def config() -> None:
 def check(region: str, as_json: bool) -> None:
     """Exit 1 with a sentence that names the file, the key and the remedy, unless both can be used."""
     settings = settings_of(region)
-    categories = load_categories(Path(os.environ.get("NOTIFY_CONFIG_DIR", "config")) / "categories.yaml")
+    categories = categories_of()
     value = {"holds": True, "region": settings.region, "shards": len(settings.shards), "categories": sorted(categories)}
     answer(as_json, value, [f"region {region}: settings are good, {len(categories)} categories"])

@@ -10,11 +10,13 @@ from notify_streams.cli.audit import audit
 from notify_streams.cli.bench import bench
 from notify_streams.cli.config import config
 from notify_streams.cli.demo import demo
+from notify_streams.cli.prefs import prefs
 from notify_streams.cli.run import run_region
 from notify_streams.cli.send import send
 from notify_streams.cli.shards import shards
 from notify_streams.cli.topics import topics
 from notify_streams.cli.users import users
+from notify_streams.cli.why import why
 from notify_streams.cli.worker import worker
 from notify_streams.devstack.command import stack
 from notify_streams.ops.chaos.command import chaos
@@ -26,5 +28,5 @@ def main() -> None:
     """A multi-region notification system in which every trigger ends in exactly one accounted outcome."""
 
 
-for verb in (demo, stack, run_region, worker, send, audit, users, topics, shards, config, bench, chaos):
+for verb in (demo, stack, run_region, worker, send, audit, users, prefs, why, topics, shards, config, bench, chaos):
     main.add_command(verb)

@@ -1,0 +1,124 @@
+"""`notify-streams prefs get|set|import`: people's choices."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from notify_streams.cli.answers import answer, as_json, categories_of, region_option, run, say, settings_of
+from notify_streams.errors import Refused
+from notify_streams.ops.connections import connected
+from notify_streams.preferences.importing import import_file
+from notify_streams.preferences.policy import Default
+from notify_streams.records.buckets import bucket_of
+from notify_streams.roles import CHANNELS
+
+if TYPE_CHECKING:
+    from notify_streams.preferences.importing import Progress
+    from notify_streams.roles import Channel
+    from notify_streams.settings import Settings
+
+_EVERY: int = 50_000
+
+
+@click.group()
+def prefs() -> None:
+    """What people chose to get, and on which channel."""
+
+
+@prefs.command("get")
+@click.argument("user_id")
+@region_option
+@as_json
+def get_choices(user_id: str, region: str, as_json: bool) -> None:
+    """Show a person's choices and what follows from silence."""
+    value = run(_get(settings_of(region), user_id))
+    lines = [f"{user_id}: version {value['version']}"]
+    lines += [
+        f"  {one['category']:<12} {one['channel']:<6} {one['choice']:<6} (default {one['default']})"
+        for one in value["choices"]
+    ]
+    answer(as_json, value, lines)
+
+
+async def _get(settings: Settings, user_id: str) -> dict[str, Any]:
+    categories = categories_of()
+    async with connected(settings, categories) as region:
+        record = await region.preferences.durable.read(bucket_of(user_id, settings.partitions), user_id)
+    choices = []
+    for name, category in categories.items():
+        for channel, default in category.channels.items():
+            chosen = record.choices.get(category.number, {}).get(channel)
+            said = "unset" if chosen is None else "in" if chosen.opted_in else "out"
+            choices.append({"category": name, "channel": channel, "choice": said, "default": default.value})
+    return {"user_id": user_id, "version": record.version, "choices": choices}
+
+
+@prefs.command("set")
+@click.argument("user_id")
+@click.argument("category")
+@click.argument("channel", type=click.Choice(CHANNELS))
+@click.argument("choice", type=click.Choice(["in", "out"]))
+@region_option
+@as_json
+def set_choice(user_id: str, category: str, channel: Channel, choice: str, region: str, as_json: bool) -> None:
+    """Store a choice. Done means: no call that ignores it starts later than the bound of the settings (one second)."""
+    policy = categories_of().get(category)
+    if policy is None or channel not in policy.channels:
+        raise Refused(f"no category {category!r} with channel {channel!r}; there are {', '.join(categories_of())}")
+    if policy.channels[channel] is Default.ALWAYS and choice == "out":
+        raise Refused(f"{category} by {channel} cannot be turned off")
+    version = run(_set(settings_of(region), user_id, category, channel, choice == "in"))
+    answer(
+        as_json,
+        {"user_id": user_id, "version": version},
+        [f"{user_id}: {category} by {channel} is {choice}, version {version}"],
+    )
+
+
+async def _set(settings: Settings, user_id: str, category: str, channel: Channel, opted_in: bool) -> int:
+    async with connected(settings, categories_of()) as region:
+        bucket = bucket_of(user_id, settings.partitions)
+        accepted = await region.preferences.writer.put(user_id, bucket, category, channel, opted_in, datetime.now(UTC))
+        return accepted.version
+
+
+@prefs.command("import")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--checkpoint", type=click.Path(dir_okay=False, path_type=Path), help="FILE.checkpoint if not given.")
+@region_option
+@as_json
+def import_choices(file: Path, checkpoint: Path | None, region: str, as_json: bool) -> None:
+    """Import preference updates, one JSON object a line; run it again after a failure and it goes on where it stopped."""
+    progress = run(
+        _import(
+            settings_of(region), file, file.stat().st_size or 1, checkpoint or file.with_name(f"{file.name}.checkpoint")
+        )
+    )
+    value = {"lines": progress.lines, "applied": progress.applied, "bad": progress.bad}
+    answer(as_json, value, [f"{progress.applied} of {progress.lines} lines applied, {progress.bad} bad"])
+    raise SystemExit(1 if progress.bad else 0)
+
+
+async def _import(settings: Settings, file: Path, size: int, checkpoint: Path) -> Progress:
+    said = 0
+
+    def show(progress: Progress) -> None:
+        nonlocal said
+        if progress.lines - said >= _EVERY or sys.stderr.isatty():
+            said = progress.lines
+            say(f"{100 * progress.offset // size:3d} %  {progress.lines} lines")
+
+    async with connected(settings, categories_of()) as region:
+        return await import_file(
+            file,
+            region.preferences.writer,
+            lambda user_id: bucket_of(user_id, settings.partitions),
+            checkpoint=checkpoint,
+            on_bad_line=lambda number, why: say(f"{file}:{number}: {why}"),
+            on_progress=show,
+        )

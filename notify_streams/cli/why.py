@@ -1,0 +1,75 @@
+"""`notify-streams why TRIGGER_ID`: what became of a trigger, and which choice led to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from notify_streams.cli.answers import answer, as_json, categories_of, region_option, run, settings_of
+from notify_streams.ops.connections import connected
+from notify_streams.preferences.explanation import explain
+from notify_streams.records.identity import trigger_of
+from notify_streams.records.reasons import Reason
+from notify_streams.stores.shards import NOTIFICATIONS
+
+if TYPE_CHECKING:
+    from notify_streams.ops.connections import Connections
+    from notify_streams.settings import Settings
+
+#: What a decision about preferences can have been.
+_BY_CHOICE = frozenset((Reason.OPTED_OUT, Reason.NOT_OPTED_IN, Reason.CHANNEL_NOT_ALLOWED))
+
+
+@click.command()
+@click.argument("trigger_id")
+@region_option
+@as_json
+def why(trigger_id: str, region: str, as_json: bool) -> None:
+    """Exit 1 if this region's database does not know the trigger: then look for it in `dead-letters`, or in its person's home region."""
+    found = run(_why(settings_of(region), trigger_id))
+    lines = []
+    for one in found:
+        lines.append(f"{one['notification_id']}: {one['category']}, {one['lane']}, decided {one['decided_at']}")
+        lines += [
+            f"  {d['channel']:<6} {d['state']}{' (' + d['reason'] + ')' if d['reason'] else ''}: {d['why']}"
+            for d in one["deliveries"]
+        ]
+    answer(
+        as_json,
+        {"holds": bool(found), "notifications": found},
+        lines or [f"no notification of trigger {trigger_id} in {region}"],
+    )
+    raise SystemExit(0 if found else 1)
+
+
+async def _why(settings: Settings, trigger_id: str) -> list[dict[str, Any]]:
+    async with connected(settings, categories_of()) as region:
+        found: list[dict[str, Any]] = []
+        for bucket in range(settings.partitions):
+            # The id leads the notification's id: one range of the index in each bucket.
+            query = {"bucket": bucket, "_id": {"$gte": f"{trigger_id}-", "$lt": f"{trigger_id}."}}
+            in_range = await region.shards.collection(NOTIFICATIONS, bucket).find(query).to_list()
+            found += [await _explained(region, one) for one in in_range if trigger_of(one["_id"]) == trigger_id]
+        return found
+
+
+async def _explained(region: Connections, one: dict[str, Any]) -> dict[str, Any]:
+    record = await region.preferences.durable.read(one["bucket"], one["user_id"])
+    deliveries = []
+    for channel, delivery in one["deliveries"].items():
+        reason = delivery.get("reason")
+        by_choice = reason is None or Reason(reason) in _BY_CHOICE
+        words = f"{delivery['attempts']} attempts"
+        if by_choice:
+            led = None if reason is None else Reason(reason)
+            words = explain(categories_of(), one["category"], channel, led, one["preference_version"], record)
+        deliveries.append({"channel": channel, "state": delivery["state"], "reason": reason, "why": words})
+    return {
+        "notification_id": one["_id"],
+        "category": one["category"],
+        "lane": one["lane"],
+        "decided_at": one["decided_at"].isoformat(),
+        "preference_version": one["preference_version"],
+        "deliveries": deliveries,
+    }

@@ -1,0 +1,183 @@
+"""`notify-streams bench router`: triggers waiting, a real standard worker on them, then the bare loop on the same records; rounds in turn."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import orjson
+
+from notify_streams.devstack import Stack, StackFailed, stack_folder
+from notify_streams.errors import NotifyError
+from notify_streams.ops.audit.topics import Topics
+from notify_streams.ops.bench_router.load import NOTIFICATIONS_A_TRIGGER, population, triggers
+from notify_streams.ops.chaos.crew import Crew
+from notify_streams.ops.ready import make_ready
+from notify_streams.ops.upstream import Upstream
+from notify_streams.outbox.ledger import Ledger
+from notify_streams.settings import Settings, load_settings
+from notify_streams.stores.shards import Shards
+
+_REGION: Final = "us"
+_TOPIC: Final = "triggers.payments"
+#: The share of a run at its beginning and end that is not measured: a worker that warms up, a queue that runs dry.
+_EDGE: Final = 0.1
+_POLL_S: Final = 0.1
+
+
+@click.command("router")
+@click.option(
+    "--triggers",
+    "count",
+    default=300_000,
+    show_default=True,
+    type=click.IntRange(1_000),
+    help="Waiting at each round's start.",
+)
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Standard router workers.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def router(count: int, rounds: int, workers: int, as_json: bool) -> None:
+    """Measure durable notifications per second, everything on this machine, beside the same work as a bare loop."""
+    folder = Path(stack_folder({})) / "bench"
+    try:
+        report = asyncio.run(_measure(folder, count, rounds, workers, lambda line: click.echo(line, err=True)))
+    except StackFailed as failure:
+        raise click.ClickException(str(failure)) from None
+    if as_json:
+        click.echo(orjson.dumps(report).decode())
+    else:
+        for one in report["figures"]:
+            ratio = (
+                ""
+                if one["ratio"] is None
+                else f", {one['ratio']:.2f} x {one['reference']} ({one['reference_value']:,.0f})"
+            )
+            click.echo(
+                f"{'holds' if one['holds'] else 'misses'}: {one['name']} {one['value']:,.0f} {one['unit']}{ratio}; goal {one['goal']}"
+            )
+    raise SystemExit(0 if report["holds"] else 1)
+
+
+async def _measure(folder: Path, count: int, rounds: int, workers: int, say: Any) -> dict[str, Any]:
+    stack = Stack(folder, environment={})
+    try:
+        await asyncio.to_thread(stack.up, [_REGION], 1)
+        settings = load_settings(_REGION, environ={}, overlay=stack.settings_file(_REGION))
+        await make_ready(settings)
+        async with Upstream(settings) as upstream:
+            await upstream.send(population())
+        ours, bare = [], []
+        for number in range(rounds):
+            start = await _ends(settings)
+            async with Upstream(settings) as upstream:
+                await upstream.send(triggers(count, f"{number:02x}"))
+            ours.append(NOTIFICATIONS_A_TRIGGER * await _worker(settings, folder, start, count, workers))
+            bare.append(NOTIFICATIONS_A_TRIGGER * await _bare(folder, start, count))
+            say(f"round {number + 1}: {ours[-1]:,.0f} notifications/s, bare loop {bare[-1]:,.0f}")
+        return _report(ours, bare)
+    finally:
+        await asyncio.to_thread(stack.down, [_REGION], True)
+
+
+async def _ends(settings: Settings) -> dict[int, int]:
+    async with Topics(settings) as topics:
+        return {partition: extent.end for (_, partition), extent in (await topics.extents([_TOPIC])).items()}
+
+
+async def _worker(settings: Settings, folder: Path, start: dict[int, int], count: int, workers: int) -> float:
+    """Triggers per second over the middle of the run, read from the ledger: what it counts is in MongoDB and published."""
+    crew = Crew(_REGION, {"NOTIFY_STACK_DIR": str(folder)}, folder / "workers")
+    shards = Shards(settings)
+    await shards.start()
+    ledger = Ledger(shards, "standard", 10.0)
+    first = sum(start.values())
+    samples: list[tuple[float, int]] = []
+    try:
+        for _ in range(workers):
+            await crew.add("standard")
+        while True:
+            positions = await ledger.positions([(_TOPIC, partition) for partition in start])
+            done = sum(positions.values()) - first if len(positions) == len(start) else 0
+            samples.append((time.perf_counter(), done))
+            if done >= count:
+                return _pace(samples, count)
+            if time.perf_counter() - samples[0][0] > 600:
+                raise NotifyError(f"the worker did {done} of {count} triggers in 10 minutes")
+            await asyncio.sleep(_POLL_S)
+    finally:
+        await crew.end_all()
+        await shards.close()
+
+
+def _pace(samples: list[tuple[float, int]], count: int) -> float:
+    """The slope between the first sample past the edge at the beginning and the last before the one at the end."""
+    middle = [(at, done) for at, done in samples if _EDGE * count <= done <= (1 - _EDGE) * count]
+    if len(middle) < 2:
+        raise NotifyError("the run was too short to measure: more --triggers")
+    (began, low), (ended, high) = middle[0], middle[-1]
+    return (high - low) / (ended - began)
+
+
+async def _bare(folder: Path, start: dict[int, int], count: int) -> float:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "notify_streams.ops.bench_router.bare", _REGION, str(count)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env={**os.environ, "NOTIFY_STACK_DIR": str(folder)},
+    )
+    answer, _ = await asyncio.wait_for(process.communicate(json.dumps(start).encode()), 600)
+    if process.returncode:
+        raise NotifyError(f"the bare loop ended with {process.returncode}")
+    found = json.loads(answer)
+    if found["triggers"] < count:
+        raise NotifyError(f"the bare loop did {found['triggers']} of {count} triggers")
+    return float(found["triggers"] / found["seconds"])
+
+
+def _report(ours: list[float], bare: list[float]) -> dict[str, Any]:
+    value, reference = statistics.median(ours), statistics.median(bare)
+    ratio = statistics.median(one / other for one, other in zip(ours, bare, strict=True))
+    figures = [
+        _figure("router against bare loop", value, "the bare loop", reference, ratio, "at least 0.7 x", ratio >= 0.7),
+        _figure("durable notifications", value, None, None, None, "at least 40000/s", value >= 40_000),
+    ]
+    names = ("faust-streaming", "aiokafka", "pymongo", "msgspec")
+    return {
+        "holds": all(one["holds"] for one in figures),
+        "figures": figures,
+        "rounds": {"router": ours, "bare": bare},
+        "machine": {"cores": os.cpu_count(), "python": platform.python_version()},
+        "versions": {name: version(name) for name in names},
+    }
+
+
+def _figure(
+    name: str,
+    value: float,
+    reference: str | None,
+    reference_value: float | None,
+    ratio: float | None,
+    goal: str,
+    holds: bool,
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "value": value,
+        "unit": "notifications/s",
+        "reference": reference,
+        "reference_value": reference_value,
+        "ratio": ratio,
+        "goal": goal,
+        "holds": holds,
+    }
