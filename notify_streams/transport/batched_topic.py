@@ -50,8 +50,9 @@ class BatchMessage(ConsumerMessage):
         """What waits in the lane, once and for all: a second agent of the same topic gets the same batch."""
         if self.batch is None:
             self.prefix = self.lane.prefix
+            was_full = self.lane.full
             self.batch, self.delivery = self.lane.take()
-            self.consumer.on_taken(self)
+            self.consumer.on_taken(self.lane, was_full)
         return self.batch
 
 

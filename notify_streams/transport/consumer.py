@@ -41,6 +41,7 @@ class Consumer(CommittingConsumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._held: set[TP] = set()
         self._opening: asyncio.Task[None] | None = None
+        self._announcing: asyncio.Future[None] | None = None
         self._work = asyncio.Event()
         self._resumed = False
         super().__init__(*args, **kwargs)
@@ -246,10 +247,16 @@ class Consumer(CommittingConsumer):
                 if not message.refcount:
                     lane.announced = False
 
-    def on_taken(self, message: BatchMessage) -> None:
-        """An agent took what waited in a lane: it may be fetched again."""
-        message.lane.announced = False
-        self._wake()
+    def on_taken(self, lane: Lane, was_full: bool) -> None:
+        """An agent took what waited in a lane: announce the rest, and fetch it again if it was too full for that.
+
+        Waking the thread costs two system calls and an empty answer, so it is not done for every batch.
+        """
+        lane.announced = False
+        if lane.has_waiting:
+            self._announcing = asyncio.ensure_future(self._announce_waiting())
+        if was_full and not lane.full:
+            self._wake()
 
     def _wake(self) -> None:
         self._work.set()

@@ -7,10 +7,12 @@ Written against aiokafka 0.14.0: it reads that version's private fields.
 
 from __future__ import annotations
 
+import asyncio
 from operator import attrgetter
 from typing import Any
 
 from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.errors import CorruptRecordException
 
 from .lane import Stretch
@@ -76,6 +78,34 @@ def take_fetched(fetcher: Any, tp: TopicPartition, result: Any) -> Stretch | Non
         state.consumed_to(stretch.end)
     fetcher._notify(fetcher._wait_consume_future)
     return stretch if stretch is not None and stretch.end > stretch.start else None
+
+
+async def fetch_stretches(consumer: Any, timeout_s: float) -> list[tuple[TopicPartition, Stretch]]:
+    """What an aiokafka consumer of its own has fetched for its partitions, waiting for the first.
+
+    Raises:
+        KafkaError: a fetch failed.
+    """
+    fetcher = consumer._fetcher
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    while True:
+        found: list[tuple[TopicPartition, Stretch]] = []
+        for tp in list(fetcher._records):
+            result = fetcher._records[tp]
+            if type(result) is not FetchResult:
+                del fetcher._records[tp]
+                fetcher._notify(fetcher._wait_consume_future)
+                result.check_raise()
+            stretch = take_fetched(fetcher, tp, result)
+            if stretch is not None:
+                found.append((tp, stretch))
+        remaining = deadline - asyncio.get_running_loop().time()
+        if found or remaining <= 0:
+            return found
+        waiter = fetcher._create_fetch_waiter()
+        await asyncio.wait([waiter], timeout=remaining)
+        if not waiter.done():
+            waiter.cancel()
 
 
 def _is_aborted(fetched: Any, batch: Any) -> bool:

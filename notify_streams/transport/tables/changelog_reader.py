@@ -5,16 +5,14 @@ In: partitions and the positions to read from. Out: `Stretch`es. Knows no table 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.consumer.fetcher import FetchResult
 
 from ..lane import Stretch
 from ..settings import TransportSettings
-from ..unpack import take_fetched
+from ..unpack import fetch_stretches
 
 #: A partition's fetch: with 1 MiB, the buffers cost three times what 1M small rows do.
 FETCH_BYTES = 128 * 1024
@@ -71,23 +69,4 @@ class ChangelogReader:
 
     async def fetch(self, timeout_s: float) -> list[tuple[int, Stretch]]:
         """What is there, waiting for the first."""
-        fetcher: Any = self._consumer._fetcher
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        while True:
-            found: list[tuple[int, Stretch]] = []
-            for tp in list(fetcher._records):
-                result = fetcher._records[tp]
-                if type(result) is not FetchResult:
-                    del fetcher._records[tp]
-                    fetcher._notify(fetcher._wait_consume_future)
-                    result.check_raise()
-                stretch = take_fetched(fetcher, tp, result)
-                if stretch is not None:
-                    found.append((tp.partition, stretch))
-            remaining = deadline - asyncio.get_running_loop().time()
-            if found or remaining <= 0:
-                return found
-            waiter = fetcher._create_fetch_waiter()
-            await asyncio.wait([waiter], timeout=remaining)
-            if not waiter.done():
-                waiter.cancel()
+        return [(tp.partition, stretch) for tp, stretch in await fetch_stretches(self._consumer, timeout_s)]
