@@ -110,9 +110,9 @@ class NotifyApp(faust.App):
         """Write one batch to one partition; returns when all in-sync replicas have it (see `BatchProducer.send_batch`)."""
         return await batch_producer(self).send_batch(topic, partition, records)
 
-    async def on_first_start(self) -> None:
-        Path(self.conf.datadir).mkdir(parents=True, exist_ok=True)
-        await super().on_first_start()
+    def _create_directories(self) -> None:
+        Path(self.conf.datadir).mkdir(parents=True, exist_ok=True)  # Faust makes the last folder only
+        super()._create_directories()
 
     async def on_started(self) -> None:
         await super().on_started()

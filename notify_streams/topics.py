@@ -62,7 +62,8 @@ def all_topics(settings: Settings) -> tuple[TopicSpec, ...]:
     specs[FORWARDED] = wide
     specs |= dict.fromkeys((PREFERENCE_UPDATES, USER_CONTACTS, USER_SIGNUPS, RECEIPTS), kept)
     specs |= dict.fromkeys((*CHANNEL_ROLES, *others, DEAD_LETTERS), wide)
-    specs |= dict.fromkeys(
-        (USER_LOCATIONS, *(edge_topic(pop.name) for pop in settings.edge)), {"cleanup.policy": "compact"}
-    )
+    specs |= {
+        name: {"cleanup.policy": "compact"}
+        for name in (USER_LOCATIONS, *(edge_topic(pop.name) for pop in settings.edge))
+    }
     return tuple(TopicSpec(name, settings.partitions, config) for name, config in specs.items())

@@ -19,9 +19,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from pymongo import InsertOne, ReplaceOne
 from pymongo.read_concern import ReadConcern
 
-from notify_streams.cli.answers import settings_of
+from notify_streams.app import local_overlay
 from notify_streams.outbox.rows import new_flush_id
-from notify_streams.settings import Settings
+from notify_streams.settings import Settings, load_settings
 from notify_streams.stores.shards import DURABLE, LEDGER, NOTIFICATIONS, OUTBOX, Shards
 from notify_streams.transport import BatchProducer
 
@@ -30,7 +30,7 @@ _pack = msgspec.msgpack.Encoder().encode
 
 async def main(region: str, wanted: int, start: dict[str, int]) -> None:
     """Work off `wanted` records and say how long it took."""
-    settings = msgspec.structs.replace(settings_of(region), database="bench_bare")
+    settings = msgspec.structs.replace(load_settings(region, overlay=local_overlay(region)), database="bench_bare")
     shards = Shards(settings)
     await shards.start()
     producer = BatchProducer(settings.kafka.split(","))
