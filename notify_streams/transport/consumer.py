@@ -104,6 +104,10 @@ class Consumer(CommittingConsumer):
             SourceTopicMissing: a batched topic does not exist; Faust would not read it after it was created either.
         """
         wanted = set(topics)
+        if not wanted:
+            # Nothing to read, as in a forward role that knows no other region: no group, but a worker that is ready.
+            self.resume_flow()
+            return
         missing = await self._thread.missing(wanted & self._thread.batched_topics)
         if missing:
             raise SourceTopicMissing(missing)
