@@ -20,9 +20,8 @@ from notify_streams.topics import DEAD_LETTERS, USER_SIGNUPS, forward_topic, tri
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from aiokafka import ConsumerRecord
-
     from notify_streams.settings import Settings
+    from notify_streams.transport import Record
 
 
 async def audit(regions: Sequence[Settings], say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
@@ -58,8 +57,7 @@ async def gather(settings: Settings) -> RegionFacts:
     forwards = {forward_topic(region) for region in settings.regions if region != settings.region}
     async with Topics(settings) as topics:
         facts.extents = await topics.extents((*triggers, USER_SIGNUPS))
-        async for record in topics.read((*triggers, *CHANNEL_ROLES, *forwards, DEAD_LETTERS)):
-            topic = record.topic
+        async for topic, record in topics.read((*triggers, *CHANNEL_ROLES, *forwards, DEAD_LETTERS)):
             if topic in facts.published:
                 facts.published[topic][_header(record, "id")] += 1
             elif topic == DEAD_LETTERS:
@@ -89,8 +87,10 @@ def _accepted(lines: Iterable[Any]) -> dict[str, Accepted]:
     return found
 
 
-def _header(record: ConsumerRecord[bytes, bytes], wanted: str) -> str:
+def _header(record: Record, wanted: str) -> str:
+    """The last one of the name: ours follow those that a client sent, and a client's may have no content."""
+    found = b""
     for name, content in record.headers:
         if name == wanted:
-            return bytes(content).decode("utf-8", "replace")
-    return ""
+            found = content or b""
+    return found.decode("utf-8", "replace")

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.ops.audit.facts import Extent
+from notify_streams.transport.unpack import fetch_stretches
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
     from types import TracebackType
     from typing import Self
 
-    from aiokafka import ConsumerRecord
-
     from notify_streams.settings import Settings
+    from notify_streams.transport import Record
+
+_WAIT_S: Final = 0.5
 
 
 class Topics:
@@ -53,8 +55,8 @@ class Topics:
         end = await self._consumer.end_offsets(places)
         return {(place.topic, place.partition): Extent(first[place], end[place]) for place in places}
 
-    async def read(self, topics: Iterable[str]) -> AsyncIterator[ConsumerRecord[bytes, bytes]]:
-        """Every record of these topics, each partition's in order. Call it once: one assignment, one pass."""
+    async def read(self, topics: Iterable[str]) -> AsyncIterator[tuple[str, Record]]:
+        """Every record of these topics with its topic, each partition's in order. Call it once: one assignment, one pass."""
         extents = {
             TopicPartition(name, partition): extent
             for (name, partition), extent in (await self.extents(topics)).items()
@@ -65,11 +67,11 @@ class Topics:
             self._consumer.seek(place, extent.first)
         left = set(extents)
         while left:
-            for records in (await self._consumer.getmany(timeout_ms=500)).values():
-                for record in records:
-                    yield record
-            for place in list(left):
-                if await self._consumer.position(place) >= extents[place].end:
+            # As the workers read, because aiokafka's own way ends at a header name that is not UTF-8.
+            for place, stretch in await fetch_stretches(self._consumer, _WAIT_S):
+                for record in stretch.records:
+                    yield place.topic, record
+                if stretch.end >= extents[place].end:
                     left.discard(place)
 
     def _places(self, topics: Iterable[str]) -> list[TopicPartition]:
