@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from notify_streams import metrics
 from notify_streams.errors import RetryLater
@@ -14,7 +14,7 @@ from notify_streams.outbox.relay import Relay
 from notify_streams.outbox.transaction import FlushStore
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from notify_streams.outbox.flush import OnConflict
     from notify_streams.outbox.ledger import Source
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from notify_streams.stores.shards import Shards
 
 log = logging.getLogger(__name__)
+
+_CANCEL_AGAIN_S: Final = 0.5
 
 
 class WayOut:
@@ -56,15 +58,17 @@ class WayOut:
         self.failed: BaseException | None = None
 
     async def start(self) -> None:
-        loops = [commit.run() for commit in self._commits]
-        self._tasks = [asyncio.create_task(self._guarded(loop)) for loop in (*loops, self._sweep())]
+        loops = [commit.run for commit in self._commits]
+        self._tasks = [asyncio.create_task(self._guarded(loop)) for loop in (*loops, self._sweep)]
 
     async def stop(self) -> None:
         """End the loops wherever they are; what is half done is done again by the next owner, what is published is not."""
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        tasks, self._tasks = set(self._tasks), []
+        while tasks:
+            # Again and again: `asyncio.wait_for` of Python 3.11, which the driver uses, can lose a cancellation (python/cpython#86296).
+            for task in tasks:
+                task.cancel()
+            _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_AGAIN_S)
         await asyncio.gather(*(commit.close() for commit in self._commits))
 
     async def submit(self, batch: Taken) -> None:
@@ -113,9 +117,9 @@ class WayOut:
             except RetryLater as error:
                 log.warning("the outbox could not be swept", extra={"action": "sweep", "error": str(error)})
 
-    async def _guarded(self, loop: object) -> None:
+    async def _guarded(self, loop: Callable[[], Awaitable[None]]) -> None:
         try:
-            await loop  # type: ignore[misc]
+            await loop()
         except asyncio.CancelledError:
             raise
         except BaseException as error:

@@ -1,0 +1,241 @@
+"""One flush on a real shard: it holds as a whole or changes nothing, and only where the ledger says that it begins."""
+
+import asyncio
+import re
+
+import pytest
+from builders import a_taken, an_entry
+from outbox_bench import EVEN, ODD, SOURCE, Link, batch, flush_of
+
+from notify_streams.errors import StoreUnavailable
+from notify_streams.outbox.transaction import Mismatch, Repeats
+from notify_streams.stores.shards import LEDGER, NOTIFICATIONS, OUTBOX
+
+LEDGER_ID = f"standard:triggers.payments:{EVEN}"
+
+
+async def test_a_flush_writes_notifications_rows_and_ledger(bench):
+    await bench.open(at=5)
+    flush = flush_of(batch("a", "b", start=5))
+    await bench.store().write(flush, [])
+    assert await bench.trigger_ids() == ["a", "b"]
+    assert [(row["topic"], row["count"], row["bucket"]) for row in await bench.rows()] == [("push", 2, EVEN)]
+    ledger = (await bench.ledgers())[LEDGER_ID]
+    assert (ledger["first_offset"], ledger["next_offset"], ledger["taken"], ledger["notified"]) == (5, 7, 2, 2)
+    assert await bench.closes()
+
+
+async def test_a_deliverys_reason_is_stored_as_plain_text(bench):
+    await bench.open()
+    entry = an_entry("a", bucket=EVEN, channels=())
+    entry.document["deliveries"]["sms"] = {"state": "suppressed", "reason": "opted_out"}
+    await bench.store().write(flush_of(batch(entry)), [])
+    (found,) = await bench.all_of(NOTIFICATIONS)
+    assert found["deliveries"]["sms"]["reason"] == "opted_out"
+
+
+async def untouched(bench):
+    return await bench.trigger_ids(), await bench.rows(), await bench.position()
+
+
+@pytest.mark.parametrize(("start", "why"), [(4, "a batch from before"), (6, "a gap"), (0, "the beginning again")])
+async def test_a_flush_that_begins_elsewhere_changes_nothing(bench, start, why):
+    await bench.open(at=5)
+    with pytest.raises(Mismatch) as refused:
+        await bench.store().write(flush_of(batch("a", start=start)), [])
+    assert refused.value.moved == {LEDGER_ID: 5}, why
+    assert await untouched(bench) == ([], [], 5)
+
+
+async def test_a_flush_for_a_ledger_that_nobody_began_changes_nothing(bench):
+    with pytest.raises(Mismatch) as refused:
+        await bench.store().write(flush_of(batch("a")), [])
+    assert refused.value.moved == {LEDGER_ID: None}
+    assert await untouched(bench) == ([], [], None)
+
+
+async def test_one_partition_elsewhere_refuses_all_but_only_that_one_is_said_to_have_moved(bench):
+    """The transaction sees its own writes: the others look as if they had moved, and would be read on behind what was never written."""
+    other = ("triggers.security", EVEN)
+    await bench.open(SOURCE, other)
+    await bench.store().write(flush_of(batch("a")), [])
+    mixed = flush_of(batch("b", start=0), a_taken(an_entry("c", bucket=EVEN), topic=other[0], partition=EVEN))
+    with pytest.raises(Mismatch) as refused:
+        await bench.store().write(mixed, [])
+    assert refused.value.moved == {LEDGER_ID: 1}
+    assert await bench.position(other) == 0
+    assert await bench.trigger_ids() == ["a"]
+
+
+async def test_of_two_workers_exactly_one_wins(bench_of):
+    benches = [await bench_of() for _ in range(4)]
+    await benches[0].open()
+    for start in range(5):
+        flushes = [flush_of(batch(f"{start}-{number}", start=start)) for number in range(len(benches))]
+        ends = await asyncio.gather(
+            *(bench.store().write(flush, []) for bench, flush in zip(benches, flushes, strict=True)),
+            return_exceptions=True,
+        )
+        assert [type(end) for end in ends if end is not None] == [Mismatch] * 3
+        winner = flushes[ends.index(None)]
+        assert await benches[0].store().holds(winner)
+        assert not any([await benches[0].store().holds(flush) for flush in flushes if flush is not winner])
+    assert len(await benches[0].trigger_ids()) == 5 == len(await benches[0].rows())
+    assert await benches[0].closes()
+
+
+async def test_a_notification_that_exists_refuses_the_flush_and_changes_nothing(bench):
+    await bench.open()
+    await bench.store().write(flush_of(batch("a")), [])
+    before = await bench.rows()
+    with pytest.raises(Repeats):
+        await bench.store().write(flush_of(batch("b", "a", "c", start=1)), [])
+    assert await untouched(bench) == (["a"], before, 1)
+
+
+async def test_fingerprints_of_what_exists_are_known(bench):
+    await bench.open()
+    entry = an_entry("a", bucket=EVEN)
+    await bench.store().write(flush_of(batch(entry)), [])
+    known = await bench.store().known(flush_of(batch("a", "b")).notifications)
+    assert known == {entry.document["_id"]: entry.fingerprint}
+
+
+async def test_published_rows_go_with_the_next_flush_or_stay_with_a_refused_one(bench):
+    await bench.open()
+    first = flush_of(batch("a"))
+    await bench.store().write(first, [])
+    published = [{"bucket": {"$in": [EVEN]}, "_id": {"$in": [row.document["_id"] for row in first.rows]}}]
+    with pytest.raises(Mismatch):
+        await bench.store().write(flush_of(batch("b", start=9)), published)
+    assert len(await bench.rows()) == 1
+    second = flush_of(batch("b", start=1))
+    await bench.store().write(second, published)
+    assert [row["_id"] for row in await bench.rows()] == [second.rows[0].document["_id"]]
+
+
+async def test_a_flush_holds_if_any_of_its_ledgers_says_so(bench):
+    """Another worker may have moved one partition on; the others' rows are still this worker's to publish."""
+    other = ("triggers.security", EVEN)
+    await bench.open(SOURCE, other)
+    flush = flush_of(batch("a"), a_taken(an_entry("b", bucket=EVEN), topic=other[0], partition=EVEN))
+    store = bench.store()
+    assert not await store.holds(flush)
+    await store.write(flush, [])
+    assert await store.holds(flush)
+    await store.write(flush_of(batch("c", start=1)), [])
+    assert await store.holds(flush)
+    await store.write(flush_of(a_taken(an_entry("d", bucket=EVEN), topic=other[0], partition=EVEN, start=1)), [])
+    assert not await store.holds(flush)
+
+
+@pytest.mark.parametrize("kind", ["large", "many"])
+async def test_a_large_flush_holds_as_a_whole(bench, kind):
+    """20,000 triggers; and 12 MB in few: documents have an end at 16 MB, a flush has not."""
+    await bench.open()
+    if kind == "many":
+        entries = [an_entry(f"t-{number:05}", bucket=EVEN, channels=("push", "sms")) for number in range(20_000)]
+    else:
+        data = {"x": "y" * 1_500_000}
+        entries = [an_entry(f"t-{n}", bucket=EVEN, channels=("push", "sms", "email"), data=data) for n in range(8)]
+    await bench.store(timeout_s=30).write(flush_of(batch(*entries)), [])
+    assert await bench.position() == len(entries)
+    counts = [row["count"] for row in await bench.shards.database(0)[OUTBOX].find({}, {"count": 1}).to_list()]
+    assert sum(counts) == sum(len(entry.outputs) for entry in entries)
+    assert await bench.shards.database(0)[NOTIFICATIONS].count_documents({}) == len(entries)
+    if kind == "large":
+        assert len(counts) == 6
+
+
+async def test_a_shard_that_does_not_answer_is_said_to_be_unavailable_in_time(bench, mongo_shards):
+    await bench.open()
+    async with Link(mongo_shards[0]) as link, bench.over(link) as cut_off:
+        store = cut_off.store(timeout_s=0.3)
+        assert not await store.holds(flush_of(batch("a")))
+        link.answers.clear()
+        for asked in (
+            store.write(flush_of(batch("a")), []),
+            store.holds(flush_of(batch("a"))),
+            store.known(flush_of(batch("a")).notifications),
+            store.delete_rows([{"bucket": EVEN}]),
+        ):
+            with pytest.raises(StoreUnavailable):
+                await asyncio.wait_for(asked, 5)
+
+
+def connection_that_commits(chunk: bytes) -> bool:
+    return b"commitTransaction" in chunk
+
+
+async def test_a_commit_whose_answer_is_lost_is_found_to_hold(bench, mongo_shards):
+    await bench.open()
+    async with Link(mongo_shards[0]) as link, bench.over(link) as cut_off:
+        store = cut_off.store(timeout_s=1.0)
+        flush = flush_of(batch("a"))
+        link.cut_after = connection_that_commits
+        with pytest.raises(StoreUnavailable):
+            await store.write(flush, [])
+        assert link.cuts
+        link.cut_after = lambda _: False
+        assert await store.holds(flush)
+        with pytest.raises(Mismatch):
+            await store.write(flush, [])
+        assert await bench.trigger_ids() == ["a"] and await bench.closes()
+
+
+async def test_a_connection_lost_within_the_transaction_leaves_nothing_or_all(bench, mongo_shards):
+    await bench.open()
+    async with Link(mongo_shards[0]) as link, bench.over(link) as cut_off:
+        link.cut_after = lambda chunk: b"fingerprint" in chunk and not link.cuts
+        await cut_off.store().write(flush_of(batch("a")), [])  # the driver begins the transaction again by itself
+        assert link.cuts == 1
+        assert await bench.trigger_ids() == ["a"] and await bench.closes()
+
+
+IGNORED = ("hello", "isMaster", "commitTransaction", "abortTransaction", "endSessions", "getMore", "ping", "create")
+
+
+def filters_of(name, command):
+    match name:
+        case "find" | "aggregate":
+            return [command["filter"] if name == "find" else command["pipeline"][0]["$match"]]
+        case "update":
+            return [one["q"] for one in command["updates"]]
+        case "delete":
+            return [one["q"] for one in command["deletes"]]
+        case "insert":
+            return list(command["documents"])
+        case "bulkWrite":
+            return [one.get("filter", one.get("document")) for one in command["ops"]]
+    raise AssertionError(f"a command that nobody expected: {name}")
+
+
+async def test_every_command_names_the_bucket_and_goes_to_the_buckets_shard(bench):
+    """With a mongos this makes every one of them a targeted one."""
+    sources = [("triggers.payments", EVEN), ("triggers.payments", ODD)]
+    bench.commands.sent.clear()
+    await bench.open(*sources)
+    for bucket, shard in ((EVEN, 0), (ODD, 1)):
+        store = bench.store(shard)
+        flush = flush_of(batch("a", bucket=bucket))
+        await store.write(flush, [])
+        await store.holds(flush)
+        await store.known(flush.notifications)
+        with pytest.raises(Mismatch):
+            await store.write(flush, [])
+        await store.delete_rows([{"bucket": {"$in": [bucket]}, "_id": {"$in": ["x"]}}])
+    await bench.ledger.positions(sources)
+    await bench.relay.waiting([EVEN, ODD])
+    assert await bench.relay.drain([EVEN, ODD]) == 2
+    ports = {int(re.search(r":(\d+)", uri)[1]): shard for shard, uri in enumerate(bench.settings.shards)}
+    seen = set()
+    for name, command, (_, port) in bench.commands.sent:
+        if name in IGNORED:
+            continue
+        seen.add((name, command[name]))
+        for condition in filters_of(name, command):
+            named = condition["bucket"]
+            buckets = named["$in"] if isinstance(named, dict) else [named]
+            assert {bench.settings.shard_of(bucket) for bucket in buckets} == {ports[port]}, (name, condition)
+    assert {name for name, _ in seen} >= {"find", "update", "insert", "delete"}
+    assert {collection for _, collection in seen} >= {LEDGER, NOTIFICATIONS, OUTBOX}
