@@ -9,21 +9,24 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from random import randrange
 from typing import TYPE_CHECKING, Any, Final
 
 import pymongo
 from bson import Timestamp
 from pymongo import UpdateOne
-from pymongo.errors import ConnectionFailure, PyMongoError
+from pymongo.errors import BulkWriteError, ConnectionFailure, PyMongoError
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.preferences.choices import NOBODY, Change, Record, merge
 from notify_streams.preferences.document import RECORD_FIELDS, record_of
-from notify_streams.preferences.swap import Swap, swap
+from notify_streams.preferences.grouped_reads import GroupedReads
+from notify_streams.preferences.swap import DUPLICATE_KEY, Swap, swap
 from notify_streams.stores.shards import PREFERENCES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 
     from pymongo.asynchronous.client_session import AsyncClientSession
     from pymongo.asynchronous.collection import AsyncCollection
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 
 _ATTEMPTS: Final = 20
 _PAUSE_S: Final = 0.005
+#: Processes choose among this many documents of a bucket for their marks, so that they seldom meet.
+_MARKS: Final = 64
 
 #: Bucket, user id, and a change for that person; several of one person are applied in their order.
 Wish = tuple[int, str, Change]
@@ -45,6 +50,8 @@ class DurablePreferences:
     def __init__(self, shards: Shards, timeout_s: float = 5.0) -> None:
         self._shards = shards
         self._timeout_s = timeout_s
+        self._mark = randrange(_MARKS)
+        self._grouped = [GroupedReads(partial(self._rows_on, shard)) for shard in range(len(shards))]
 
     def __len__(self) -> int:
         """The number of shards."""
@@ -78,10 +85,8 @@ class DurablePreferences:
                 return (await _records(collection, {user_id: bucket}, session)).get(user_id, NOBODY)
 
     async def rows(self, bucket: int, user_ids: Sequence[str], timeout_s: float | None = None) -> dict[str, bytes]:
-        """The compiled rows of those who have one."""
-        with _answering(timeout_s or self._timeout_s):
-            async with self._after_now(self._shards.of(bucket), [bucket]) as (collection, session):
-                return await _rows(collection, {"_id": {"$in": list(user_ids)}, "bucket": bucket}, session)
+        """The compiled rows of those who have one, and perhaps of others."""
+        return await self._grouped[self._shards.of(bucket)].rows(bucket, user_ids, timeout_s or self._timeout_s)
 
     async def changed_since(
         self, shard: int, since: Timestamp | None, within_s: float
@@ -130,6 +135,12 @@ class DurablePreferences:
             waiting = {user_id: people[user_id] for user_id in unsure}
         raise StoreUnavailable(f"the preferences of {len(waiting)} people kept changing while they were written")
 
+    async def _rows_on(self, shard: int, user_ids: Collection[str], buckets: Collection[int]) -> dict[str, bytes]:
+        with _answering(self._timeout_s):
+            async with self._after_now(shard, list(buckets)) as (collection, session):
+                wanted = {"_id": {"$in": list(user_ids)}, "bucket": {"$in": list(buckets)}}
+                return await _rows(collection, wanted, session)
+
     @asynccontextmanager
     async def _after_now(
         self, shard: int, buckets: Sequence[int]
@@ -139,8 +150,7 @@ class DurablePreferences:
         collection = self._shards.database(shard)[PREFERENCES]
         async with client.start_session(causal_consistency=True) as session:
             touched = buckets if await client.is_mongos else buckets[:1]
-            marks = [UpdateOne({"_id": b, "bucket": b}, {"$inc": {"reads": 1}}, upsert=True) for b in touched]
-            await collection.bulk_write(marks, ordered=False, session=session)
+            await _mark(collection, {-1 - bucket * _MARKS - self._mark: bucket for bucket in touched}, session)
             yield collection, session
 
 
@@ -157,6 +167,18 @@ async def _rows(
 ) -> dict[str, bytes]:
     found = await collection.find(wanted, {"row": 1}, session=session, batch_size=10_000).to_list()
     return {document["_id"]: document["row"] for document in found}
+
+
+async def _mark(collection: AsyncCollection[Document], marks: Mapping[int, int], session: AsyncClientSession) -> None:
+    """Write marks (id -> bucket). Ids are numbers, so they never are a person's."""
+    writes = [UpdateOne({"_id": m, "bucket": b}, {"$inc": {"reads": 1}}, upsert=True) for m, b in marks.items()]
+    try:
+        await collection.bulk_write(writes, ordered=False, session=session)
+    except BulkWriteError as error:
+        if any(problem["code"] != DUPLICATE_KEY for problem in error.details["writeErrors"]):
+            raise
+        # Another process made the mark at the same moment: it is there now.
+        await collection.bulk_write(writes, ordered=False, session=session)
 
 
 def _merge_all(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from notify_streams.preferences.choices import Record
     from notify_streams.stores.shards import Document
 
-_DUPLICATE_KEY: Final = 11000
+DUPLICATE_KEY: Final = 11000
 _A_COMMAND: Final = 2_000
 
 
@@ -86,6 +86,6 @@ def _refused(answer: Mapping[str, Any], swaps: Sequence[Swap]) -> set[str]:
         raise OperationFailure("not durable", lost["code"])
     problems = answer.get("writeErrors", ())
     for problem in problems:
-        if problem["code"] != _DUPLICATE_KEY:
+        if problem["code"] != DUPLICATE_KEY:
             raise OperationFailure("a write was refused", problem["code"])
     return {swaps[problem["index"]].user_id for problem in problems}

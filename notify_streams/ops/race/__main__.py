@@ -1,0 +1,55 @@
+"""``python -m notify_streams.ops.race``: the long form, against the stores of a region's settings."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+
+from notify_streams.ops.race.drill import Race, run_race
+from notify_streams.ops.race.faults import FAULTS
+from notify_streams.preferences.policy import load_categories
+from notify_streams.settings import load_settings
+
+
+def main() -> int:
+    """Exit status 0 only if every fault's race holds."""
+    options = argparse.ArgumentParser(prog="python -m notify_streams.ops.race", description=__doc__)
+    options.add_argument("--region", default="us")
+    options.add_argument("--overlay", type=Path, help="the local stack's service addresses, e.g. .stack/us.yaml")
+    options.add_argument("--seeds", type=int, default=1_000)
+    options.add_argument("--first", type=int, default=1, help="the first seed")
+    options.add_argument("--fault", choices=[*FAULTS, "all"], default="none", help="hurts the region's Redis")
+    chosen = options.parse_args()
+    name = f"race_{uuid4().hex[:8]}"
+    settings = msgspec.structs.replace(load_settings(chosen.region, overlay=chosen.overlay), database=name)
+    categories = load_categories(Path("config/categories.yaml"))
+    seeds = range(chosen.first, chosen.first + chosen.seeds)
+    results: dict[str, Race] = {}
+    for fault in FAULTS if chosen.fault == "all" else [chosen.fault]:
+        race = run_race(settings, categories, seeds, FAULTS[fault], prefix=name, on_progress=_report(fault, len(seeds)))
+        results[fault] = asyncio.run(race)
+    holds = all(race.holds for race in results.values())
+    answer = {"holds": holds, "races": {fault: race.as_json() for fault, race in results.items()}}
+    print(msgspec.json.encode(answer).decode())
+    return 0 if holds else 1
+
+
+def _report(fault: str, of: int) -> Callable[[Race], None]:
+    def report(race: Race) -> None:
+        if race.seeds % 100 == 0 or race.seeds == of:
+            print(
+                f"{fault}: {race.seeds} of {of} seeds, {race.calls} calls, {race.violations} violations",
+                file=sys.stderr,
+            )
+
+    return report
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
