@@ -130,7 +130,7 @@ class Consumer(CommittingConsumer):
         super().resume_flow()
         self._resumed = True
         if self._held and self._opening is None:
-            self._opening = asyncio.ensure_future(self._open(frozenset(self._held)))
+            self._opening = asyncio.ensure_future(self._open_or_crash(frozenset(self._held)))
         self._wake()
 
     def stop_flow(self) -> None:
@@ -167,6 +167,13 @@ class Consumer(CommittingConsumer):
             self._opening.cancel()
         self._opening = None
         self._held.clear()
+
+    async def _open_or_crash(self, tps: frozenset[TP]) -> None:
+        try:
+            await self._open(tps)
+        except Exception as exc:
+            log.exception("partitions could not be opened")
+            await self.crash(exc)
 
     async def _open(self, tps: frozenset[TP]) -> None:
         from_beginning = self.app.conf.consumer_auto_offset_reset == "earliest"

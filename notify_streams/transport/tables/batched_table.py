@@ -13,7 +13,7 @@ from typing import Any
 
 from faust.types import TP, AppT
 
-from ..wiring import batch_producer, connection, on_assigned, wiring
+from ..wiring import batch_producer, connection, on_assigned, on_revoked, wiring
 from .changelog_reader import ChangelogReader
 from .changelog_topic import ensure_changelog
 from .follower import Follower
@@ -69,6 +69,7 @@ class BatchedTable:
         wiring(app).lifecycles.append((self._start, self._stop))
         wiring(app).tables.append(self)
         on_assigned(app, self._recover)
+        on_revoked(app, self._disown)
 
     @property
     def changelog(self) -> str:
@@ -153,6 +154,9 @@ class BatchedTable:
                 self.store.release(partition)
         self.owned = mine
         self._follow_standbys()
+
+    def _disown(self, tps: frozenset[TP]) -> None:
+        self.owned = frozenset()
 
     def _follow_standbys(self) -> None:
         self.follower.want(self._standby - self.owned)
