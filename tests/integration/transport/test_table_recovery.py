@@ -1,6 +1,5 @@
 """Tables come back from their changelogs, whole, before their sources flow."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -126,7 +125,6 @@ async def test_an_emptied_and_a_recreated_changelog_do_not_hang_recovery(
     async with running(emptied):
         await until(lambda: table.owned == {0, 1})
     await delete_topic(kafka_bootstrap, changelog)
-    await asyncio.sleep(0.5)
     recreated, table, _ = declare(new_app, source, changelog, store)
     async with running(recreated):
         await until(lambda: table.owned == {0, 1})
