@@ -58,7 +58,9 @@ class Keeper:
     async def run(self) -> None:
         """Keep the lease until cancelled."""
         silent = False
-        while True:
+        task = asyncio.current_task()
+        # Python 3.11's wait_for, which both drivers use, can swallow a cancellation; the request for it stays visible.
+        while task is None or not task.cancelling():
             try:
                 await self.tick()
                 silent = False

@@ -180,7 +180,8 @@ async def _hurting(settings: Settings, fault: Fault, seed: int) -> AsyncIterator
     redis, random = connect(settings), Random(seed)
 
     async def again_and_again() -> None:
-        while True:
+        task = asyncio.current_task()
+        while task is None or not task.cancelling():
             with suppress(Exception):
                 await fault(redis, random)
             await asyncio.sleep(0)

@@ -1,0 +1,118 @@
+"""Choices race with messages at every stage while Redis is hurt: nothing is sent against one, nothing withheld against one.
+
+A few races run at once, each with a Redis of its own. The long form:
+``python -m notify_streams.ops.race --seeds 1000 --fault all``.
+"""
+
+import asyncio
+from contextlib import ExitStack, contextmanager
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from conftest import HurtableRedis
+from rooms import CATEGORIES
+
+from notify_streams.devstack.ports import free_port
+from notify_streams.ops.race import faults
+from notify_streams.ops.race.drill import run_race
+from notify_streams.settings import Settings
+
+pytestmark = pytest.mark.stack
+SEEDS = 24
+#: Races at once: more and the loop itself, shared by all their processes, would be late.
+AT_ONCE = 3
+
+
+@contextmanager
+def a_server(folder):
+    server = HurtableRedis("redis of a race", folder, free_port())
+    server.start()
+    server.heal()
+    try:
+        yield server
+    finally:
+        server.resume()
+        server.kill()
+
+
+def killed(server):
+    async def fault(redis, random):
+        await asyncio.to_thread(server.kill)
+        await asyncio.sleep(random.uniform(0, 0.7))
+        await asyncio.to_thread(server.heal)
+        await asyncio.sleep(random.uniform(0.5, 1.5))
+
+    return fault
+
+
+def stopped(server):
+    async def fault(redis, random):
+        await asyncio.to_thread(server.pause)
+        await asyncio.sleep(random.uniform(0.1, 1.5))
+        await asyncio.to_thread(server.resume)
+        await asyncio.sleep(random.uniform(0.1, 1))
+
+    return fault
+
+
+def a_lease_for_ever(prefix):
+    """Not a fault of Redis: as if nobody cared whether the deltas are complete."""
+
+    async def fault(redis, random):
+        await redis.flushall()
+        for _ in range(20):
+            await redis.set(f"{prefix}!lease", "1")
+            await asyncio.sleep(0.02)
+
+    return fault
+
+
+HURT = {"none", "flush", "pause", "full", "cut", "killed", "stopped"}
+WITHOUT = {"decision", "delta", "durable", "recheck", "lease"}
+
+
+@pytest_asyncio.fixture(scope="module")
+async def races(mongo_shards, tmp_path_factory):
+    """What each race found, by the name of its fault or of the check that it lacked."""
+    limit = asyncio.Semaphore(AT_ONCE)
+
+    async def race(name, folder):
+        async with limit:
+            return await one(name, folder)
+
+    async def one(name, folder):
+        with ExitStack() as stack:
+            server = stack.enter_context(a_server(folder))
+            run = f"race_{name}_{uuid4().hex[:6]}"
+            settings = Settings(
+                region="us", kafka="none", shards=tuple(mongo_shards), redis=server.address, database=run
+            )
+            without = name if name in WITHOUT - {"lease"} else None
+            fault = {
+                "killed": killed(server),
+                "stopped": stopped(server),
+                "lease": a_lease_for_ever(run),
+            } | faults.FAULTS
+            hurt = fault.get(name, faults.none)
+            seeds = range(1, SEEDS + 1)
+            return await run_race(settings, CATEGORIES, seeds, hurt, prefix=run, without=without)
+
+    names = sorted(HURT | WITHOUT)
+    found = await asyncio.gather(*(race(name, tmp_path_factory.mktemp(name)) for name in names))
+    return dict(zip(names, found, strict=True))
+
+
+@pytest.mark.parametrize("fault", sorted(HURT))
+def test_no_choice_is_overrun(races, fault):
+    race = races[fault]
+    assert race.examples == []
+    assert race.holds
+    assert race.seeds == SEEDS
+    assert min(race.calls, race.suppressions, race.acknowledged) > SEEDS // 2
+    assert race.acknowledged > race.not_acknowledged, "MongoDB and Kafka answered all the time"
+
+
+@pytest.mark.parametrize("check", sorted(WITHOUT))
+def test_each_check_is_needed(races, check):
+    assert races[check].violations > 0, f"without the {check} check nobody noticed"
