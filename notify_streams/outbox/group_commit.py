@@ -12,12 +12,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from notify_streams import metrics
-from notify_streams.errors import StoreUnavailable
+from notify_streams.errors import NotifyError, StoreUnavailable
 from notify_streams.failpoints import reach
 from notify_streams.outbox.flush import drop_repeats, plan_flush
 from notify_streams.outbox.publisher import lanes_of, publish
 from notify_streams.outbox.recent import Recent
 from notify_streams.outbox.rows import new_flush_id
+from notify_streams.outbox.taken import Entry
 from notify_streams.outbox.transaction import Mismatch, Repeats
 from notify_streams.outbox.waiting import Waiting
 from notify_streams.records.reasons import Outcome
@@ -37,12 +38,18 @@ log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 2.0
+#: How often a flush is tried as it is before it is divided.
+_TRIES_WHOLE: Final = 2
 _IDLE_S: Final = 0.2
 _AFTER_ERROR_S: Final = 1.0
 
 
 async def _nobody_relays(bucket: int, but: frozenset[str]) -> None:
     """For a group commit alone."""
+
+
+class _TooLong(NotifyError):
+    """The transaction did not come through in time; half of it may."""
 
 
 class GroupCommit:
@@ -123,12 +130,19 @@ class GroupCommit:
             self._published = {}
 
     async def _flush(self, batches: list[Taken]) -> None:
+        await self._look_for(batches)
         drop_repeats(batches, self._recent, self._on_conflict)
         while batches:
             flush = plan_flush(new_flush_id(), self._role, batches, datetime.now(UTC))
             try:
                 with metrics.FLUSH.time():
-                    await self._commit(flush)
+                    await self._commit(flush, divisible=len(batches) > 1)
+            except _TooLong:
+                # A starved shard may never finish a large transaction in time, but it finishes small ones.
+                metrics.FLUSH_RETRIES.labels("split").inc()
+                half = len(batches) // 2
+                await self._flush(batches[:half])
+                batches = batches[half:]
             except Repeats:
                 metrics.FLUSH_RETRIES.labels("repeats").inc()
                 known = await self._known(flush)
@@ -144,30 +158,47 @@ class GroupCommit:
                 await self._after_commit(flush, batches)
                 return
 
-    async def _commit(self, flush: Flush) -> None:
+    async def _look_for(self, batches: Sequence[Taken]) -> None:
+        """Make a duplicate of each trigger that would go on to another region and was notified here: all earlier flushes are committed."""
+        if not any(batch.look_for for batch in batches):
+            return
+        in_hand = {entry.document["_id"] for batch in batches for entry in batch.entries if entry.document is not None}
+        wanted = [
+            {"bucket": batch.partition, "_id": identity} for batch in batches for identity in batch.look_for.values()
+        ]
+        known = in_hand | set(await insist(self._store.known, wanted))
+        for batch in batches:
+            for place, identity in batch.look_for.items():
+                if identity in known:
+                    batch.entries[place] = Entry(Outcome.DUPLICATE, batch.entries[place].record)
+
+    async def _commit(self, flush: Flush, *, divisible: bool) -> None:
         """Commit `flush`, however often the shard has to be asked.
 
         Raises:
             Repeats, Mismatch: the flush does not hold and cannot as it is.
+            _TooLong: it did not hold `_TRIES_WHOLE` times, and can be divided.
         """
         pause_s = _FIRST_PAUSE_S
-        unsure = False
+        failures = 0
         published = dict(self._published)
         self._under_way = flush.id
         while True:
             try:
-                if unsure and await self._store.holds(flush):
+                if failures and await self._store.holds(flush):
                     break
+                if divisible and failures >= _TRIES_WHOLE:
+                    raise _TooLong
                 await self._store.write(flush, list(published.values()))
                 break
             except Mismatch:
-                if unsure and await self._holds(flush):
+                if failures and await self._holds(flush):
                     break
                 raise
             except StoreUnavailable as error:
                 log.warning("flush tried again", extra={"action": "flush", "shard": self._shard, "error": str(error)})
                 metrics.FLUSH_RETRIES.labels("store").inc()
-                unsure = True
+                failures += 1
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         for done in published:

@@ -1,0 +1,69 @@
+"""A shard that is too slow for a large transaction gets smaller ones; a slow shard must not become one that never finishes."""
+
+import asyncio
+
+from builders import a_taken, an_entry
+
+from notify_streams.errors import StoreUnavailable
+from notify_streams.outbox.group_commit import GroupCommit
+from notify_streams.settings import Outbox
+
+
+class SlowStore:
+    """Takes transactions of up to `most` notifications; larger ones run out of time and change nothing."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.written: list[int] = []
+        self.refused = 0
+
+    async def write(self, flush, published) -> None:
+        if len(flush.notifications) > self._most:
+            self.refused += 1
+            raise StoreUnavailable("out of time")
+        self.written.append(len(flush.notifications))
+
+    async def holds(self, flush) -> bool:
+        return False
+
+    async def delete_rows(self, published) -> None:
+        return
+
+
+class Broker:
+    async def send_batch(self, topic, partition, records) -> None:
+        return
+
+
+async def test_a_flush_that_never_comes_through_in_time_is_divided_in_order():
+    store, acknowledged = SlowStore(most=2), []
+    commit = GroupCommit("standard", 0, store, None, Broker(), Outbox(), None)
+    for start in range(0, 8, 2):
+        batch = a_taken(an_entry(f"t{start}"), an_entry(f"t{start + 1}"), start=start)
+        batch.acknowledge = lambda start=start: acknowledged.append(start)
+        await commit.submit(batch)
+    loop = asyncio.create_task(commit.run())
+    async with asyncio.timeout(20):
+        while len(acknowledged) < 4:
+            await asyncio.sleep(0.01)
+    loop.cancel()
+    assert acknowledged == [0, 2, 4, 6]
+    assert store.written == [2, 2, 2, 2]
+
+
+async def test_a_single_batch_is_tried_until_the_shard_answers():
+    store, acknowledged = SlowStore(most=0), []
+    commit = GroupCommit("standard", 0, store, None, Broker(), Outbox(), None)
+    batch = a_taken(an_entry("t"))
+    batch.acknowledge = lambda: acknowledged.append(True)
+    await commit.submit(batch)
+    loop = asyncio.create_task(commit.run())
+    async with asyncio.timeout(20):
+        while store.refused < 4:
+            await asyncio.sleep(0.01)
+        assert not acknowledged
+        store._most = 1
+        while not acknowledged:
+            await asyncio.sleep(0.01)
+    loop.cancel()
+    assert store.written == [1]
