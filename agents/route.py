@@ -16,7 +16,7 @@ from notify_streams.routing.router import Router, conflict
 from notify_streams.topics import trigger_topics
 from notify_streams.transport import batched_consumer, on_assigned, on_revoked
 from tables.contacts import contacts
-from tables.locations import locations
+from tables.locations import locate, locate_many
 from tables.preferences import preferences
 
 if TYPE_CHECKING:
@@ -29,14 +29,15 @@ if TYPE_CHECKING:
 
 def rows_of(user_ids: Sequence[str]) -> list[bytes | None]:
     """The table's rows; a person whom nobody knows has none."""
-    homes = ((user_id, locations.get(user_id)) for user_id in user_ids)
+    homes = zip(user_ids, locate_many(user_ids), strict=True)
     return [None if home is None else preferences.get(home.bucket, user_id.encode()) for user_id, home in homes]
 
 
 parts = app.preference_parts
 check = DecisionCheck(parts.deltas, parts.durable, parts.bound, rows_of)
-people = app.people = KnownPeople(locations, contacts, check)
-router = Router(app.settings, app.categories, app.lane, people)
+people = app.people = KnownPeople(locate, contacts, check)
+assert app.learning is not None, f"{app.role} learns who serves whom"
+router = Router(app.settings, app.categories, app.lane, people, app.learning)
 way_out = app.way_out = WayOut(app.settings, app.role, app.shards, app, conflict)
 app.lives_with(way_out.start, way_out.stop)
 SOURCES = frozenset(trigger_topics(app.settings))

@@ -21,10 +21,11 @@ from notify_streams.logs import logging_config
 from notify_streams.preferences.parts import PreferenceParts
 from notify_streams.preferences.policy import load_categories
 from notify_streams.preferences.publishing import publisher_through
+from notify_streams.regions.learner import Learner
 from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, app_id
 from notify_streams.settings import Settings, load_settings
 from notify_streams.stores.shards import Shards
-from notify_streams.transport import TransportSettings, attach, batch_producer, batched_topic
+from notify_streams.transport import TransportSettings, attach, batch_producer, batched_topic, on_assigned
 from notify_streams.transport.wiring import wiring
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from notify_streams.outbox.taken import Headers
     from notify_streams.outbox.way_out import WayOut
     from notify_streams.regions.learning import Learning
+    from notify_streams.regions.locations import Located
     from notify_streams.roles import Lane
     from notify_streams.routing.people import KnownPeople
     from notify_streams.transport import BatchEvent, Sent
@@ -51,6 +53,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "forward": ("agents.forward",),
     "receipts": ("agents.receive",),
 }
+#: Roles that must know who serves whom before they read anything.
+_LEARNERS: Final = frozenset((*LANES, "registry", "forward"))
 #: Collections of the youngest generation between two walks of the older ones; the tables' rows are frozen once recovered.
 _GC_THRESHOLD: Final = (50_000, 50, 1_000)
 
@@ -68,6 +72,8 @@ class NotifyApp(faust.App):
         self.way_out: WayOut | None = None
         self.people: KnownPeople | None = None
         self.learning: Learning | None = None
+        #: Where somebody is at home, on roles with the table of locations.
+        self.locate: Callable[[str], Located | None] | None = None
         super().__init__(
             app_id(settings.region, role),
             broker=[f"batched://{server.strip()}" for server in settings.kafka.split(",")],
@@ -92,6 +98,11 @@ class NotifyApp(faust.App):
         )
         attach(self, _transport_settings(settings, critical=self.lane == "critical"))
         self.lives_with(self.shards.start, self.shards.close)
+        if role in _LEARNERS:
+            learner = Learner(settings, self.shards, asks_others=role == "forward")
+            self.learning = learner.learning
+            self.lives_with(learner.start, learner.stop)
+            on_assigned(self, learner.learnt)
         publish = publisher_through(self)
         self.preference_parts = PreferenceParts(settings, self.categories, self.shards, publish)
         self.lives_with(self.preference_parts.start, self.preference_parts.stop)

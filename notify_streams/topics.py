@@ -22,6 +22,9 @@ USER_SIGNUPS: Final = "user_signups"
 USER_LOCATIONS: Final = "user_locations"
 RECEIPTS: Final = "receipts"
 DEAD_LETTERS: Final = "dead_letters"
+#: Who serves whose people (`regions.control`). One partition: a log has one order. Kept for ever: a claim that was removed could be made again.
+REGION_CONTROL: Final = "region_control"
+REGION_CONTROL_CONFIG: Final = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 
 _WEEK_MS: Final = 7 * 24 * 3600 * 1000
 #: A dead letter carries the original bytes and its own headers, so its topic takes more than any other.
@@ -66,4 +69,5 @@ def all_topics(settings: Settings) -> tuple[TopicSpec, ...]:
         name: {"cleanup.policy": "compact"}
         for name in (USER_LOCATIONS, *(edge_topic(pop.name) for pop in settings.edge))
     }
-    return tuple(TopicSpec(name, settings.partitions, config) for name, config in specs.items())
+    control = TopicSpec(REGION_CONTROL, 1, REGION_CONTROL_CONFIG)
+    return (*(TopicSpec(name, settings.partitions, config) for name, config in specs.items()), control)

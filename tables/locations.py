@@ -1,31 +1,38 @@
-"""`user_locations` -> every worker of a router role holds all of it: user id -> home region and bucket.
+"""`user_locations` -> every worker of a router or registry role holds all of it: user id -> where the person is at home, one small integer.
 
-Written by the registry role and, for people at home elsewhere, by other regions' forward roles. A row is one shared `Home` for everybody of
-the same region and bucket, so it weighs its key and a dictionary entry.
+Written by the registry role and, for people at home elsewhere, by other regions' forward roles; the newest version wins, in whatever order
+they come. Equal rows are one object (`regions.locations`), so a person weighs their key and a dictionary entry.
 """
 
 from __future__ import annotations
 
-from functools import cache
+from typing import TYPE_CHECKING
 
 from notify_streams.app import app
-from notify_streams.records.trigger import Rejection
-from notify_streams.records.users import read_location
-from notify_streams.routing.router import Home
+from notify_streams.regions.locations import Rows
 from notify_streams.topics import USER_LOCATIONS
 from notify_streams.transport import ReplicatedTable
 
-_shared = cache(Home)
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from notify_streams.regions.locations import Located
+
+rows = Rows(app.settings.regions)
+locations: ReplicatedTable = ReplicatedTable(
+    app, USER_LOCATIONS, decode=rows.newest(lambda user_id: locations.get(user_id))
+)
 
 
-def _row(key: bytes, value: bytes | None, partition: int) -> tuple[str, Home | None] | None:
-    user_id = key.decode("utf-8", "replace")
-    if value is None:
-        return user_id, None
-    location = read_location(value)
-    if isinstance(location, Rejection):
-        return None
-    return user_id, _shared(location.region, partition)
+def locate(user_id: str) -> Located | None:
+    """Where this region believes a person to be at home; None for somebody whom nobody knows."""
+    row = locations.get(user_id)
+    return None if row is None else rows.unpack(row)
 
 
-locations = ReplicatedTable(app, USER_LOCATIONS, decode=_row)
+def locate_many(user_ids: Sequence[str]) -> list[Located | None]:
+    """`locate` for each, in order."""
+    return [None if row is None else rows.unpack(row) for row in locations.get_many(user_ids)]
+
+
+app.locate = locate

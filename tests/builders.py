@@ -23,10 +23,12 @@ from notify_streams.records.identity import delivery_id, notification_id
 from notify_streams.records.reasons import Outcome, State
 from notify_streams.records.trigger import Trigger
 from notify_streams.records.users import Contacts
+from notify_streams.regions.control import at_home
+from notify_streams.regions.locations import Located
+from notify_streams.regions.placement import Placement
 from notify_streams.roles import Channel
 from notify_streams.routing.decision import Decision, Planned, Profile
 from notify_streams.routing.entries import notified
-from notify_streams.routing.router import Home
 from notify_streams.settings import Settings
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -151,14 +153,14 @@ def a_message(**but: Any) -> ChannelMessage:
 class FakePeople:
     """`routing.router.People` from dicts; everyone asked for is noted."""
 
-    homes: dict[str, Home] = field(default_factory=dict)
+    homes: dict[str, Located] = field(default_factory=dict)
     known_contacts: dict[str, Contacts] = field(default_factory=dict)
     rows: dict[str, bytes] = field(default_factory=dict)
     asked: list[list[str]] = field(default_factory=list)
     #: Raised, one after the other, before an answer is given.
     troubles: list[Exception] = field(default_factory=list)
 
-    def home(self, user_id: str) -> Home | None:
+    def home(self, user_id: str) -> Located | None:
         return self.homes.get(user_id)
 
     def contacts(self, bucket: int, user_id: str) -> Contacts | None:
@@ -176,14 +178,34 @@ class FakePeople:
         region: str = "us",
         choices: Mapping[int, Mapping[Channel, bool]] | None = None,
         bucket: int | None = None,
+        previous: str | None = None,
         **contacts_but: Any,
     ) -> str:
-        """Someone who signed up; returns the user id."""
-        self.homes[user_id] = Home(region, bucket_of(user_id, PARTITIONS) if bucket is None else bucket)
+        """Someone who signed up, or moved there from `previous`; returns the user id."""
+        bucket = bucket_of(user_id, PARTITIONS) if bucket is None else bucket
+        self.homes[user_id] = Located(region, bucket, 1 if previous is None else 2, previous)
         self.known_contacts[user_id] = contacts(user_id, **contacts_but)
         if choices is not None:
             self.rows[user_id] = compile_row(len(choices), choices)
         return user_id
+
+
+def a_placement(here: str = "us", **seats: Any) -> Placement:
+    """Everyone is served at home, but for the seats that are given."""
+    return Placement(here, at_home(("us", "eu", "asia")) | seats)
+
+
+@dataclass
+class Placed:
+    """`routing.router.Served`: the placements that a worker learns of, one after the other, the later ones when somebody waits."""
+
+    placement: Placement | None = field(default_factory=a_placement)
+    later: list[Placement] = field(default_factory=list)
+
+    async def changed(self, epoch: int) -> Placement:
+        self.placement = self.later.pop(0)
+        assert self.placement.epoch > epoch
+        return self.placement
 
 
 def users_of(bucket: int, count: int, prefix: str = "u") -> list[str]:

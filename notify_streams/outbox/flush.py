@@ -47,6 +47,8 @@ class LedgerStep:
     start: int
     end: int
     counts: Mapping[str, int]
+    #: Refused by a ledger that was fenced with a later one; None: no fence concerns it.
+    epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,8 @@ def _steps(role: str, batches: Sequence[Taken]) -> Iterable[LedgerStep]:
                 if entry.reason is not None:
                     name = f"dead_reasons.{entry.reason}"
                     counts[name] = counts.get(name, 0) + 1
-        yield LedgerStep(ledger_id(role, topic, partition), partition, parts[0].start, parts[-1].end, counts)
+        epoch = min((part.epoch for part in parts if part.epoch is not None), default=None)
+        yield LedgerStep(ledger_id(role, topic, partition), partition, parts[0].start, parts[-1].end, counts, epoch)
 
 
 def _parts(outputs: Sequence[Output]) -> Iterable[list[Packed]]:

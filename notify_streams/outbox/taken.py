@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -71,6 +71,10 @@ class Taken:
     acknowledge: Callable[[], object]
     #: Called with the position to read again from, when the ledger refused the batch.
     refuse: Callable[[int], object]
+    #: Of the placement that it was decided by: a fence of a later one refuses it. None: no fence concerns it.
+    epoch: int | None = None
+    #: Place among `entries` -> notification id: if that exists, the entry is a duplicate instead.
+    look_for: Mapping[int, str] = field(default_factory=dict)
     holes: int = field(init=False)
     #: About how much is to be stored and published for it.
     size_bytes: int = field(init=False)

@@ -22,6 +22,7 @@ from pymongo.read_concern import ReadConcern
 
 from notify_streams.errors import NotifyError, StoreUnavailable
 from notify_streams.failpoints import reach
+from notify_streams.regions.fence import not_fenced
 from notify_streams.stores.shards import DURABLE, LEDGER, NOTIFICATIONS, OUTBOX
 
 if TYPE_CHECKING:
@@ -95,17 +96,19 @@ class FlushStore:
             await database[OUTBOX].bulk_write(rows, ordered=False, session=session)
 
     async def _positions(self, flush: Flush, session: AsyncClientSession) -> dict[str, int | None]:
-        """`next_offset` of the steps that do not begin where their ledger is.
+        """`next_offset` of the steps that do not begin where their ledger is, or that it was fenced against.
 
-        Those that do were moved by this very transaction, which sees its own writes: they still begin where they began.
+        The others were moved by this very transaction, which sees its own writes: they still begin where they began.
         """
         wanted = {step.id: step for step in flush.steps}
         found: dict[str, int | None] = dict.fromkeys(wanted)
         query = _ledgers_of(flush)
         async for document in self._shards.database(self._shard)[LEDGER].find(query, session=session):
-            mine = document.get("last_flush") == flush.id
-            found[document["_id"]] = wanted[document["_id"]].start if mine else document["next_offset"]
-        return {identity: at for identity, at in found.items() if at != wanted[identity].start}
+            if document.get("last_flush") == flush.id:
+                del found[document["_id"]]
+            else:
+                found[document["_id"]] = document["next_offset"]
+        return found
 
     async def holds(self, flush: Flush) -> bool:
         """Whether `flush` was committed: a ledger says that it was the last to move it.
@@ -163,8 +166,9 @@ def _ledgers_of(flush: Flush) -> dict[str, Any]:
 
 
 def _step(step: LedgerStep, flush_id: str) -> UpdateOne:
+    fence = {} if step.epoch is None else not_fenced(step.epoch)
     return UpdateOne(
-        {"_id": step.id, "bucket": step.bucket, "next_offset": step.start},
+        {"_id": step.id, "bucket": step.bucket, "next_offset": step.start, **fence},
         {
             "$set": {"next_offset": step.end, "last_flush": flush_id},
             "$inc": {name: count for name, count in step.counts.items() if count},

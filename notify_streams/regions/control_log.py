@@ -14,6 +14,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from notify_streams import topics
 from notify_streams.errors import RetryLater
 from notify_streams.regions.control import Control
 from notify_streams.transport.batch_producer import BatchProducer
@@ -23,10 +24,9 @@ from notify_streams.transport.settings import TransportSettings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-#: One partition: a log has one order. Kept for ever: a claim that was removed could be made again.
-TOPIC: Final = "region_control"
+TOPIC: Final = topics.REGION_CONTROL
 PARTITIONS: Final = 1
-CONFIG: Final = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+CONFIG: Final = topics.REGION_CONTROL_CONFIG
 _PARTITION: Final = TopicPartition(TOPIC, 0)
 
 log = logging.getLogger(__name__)

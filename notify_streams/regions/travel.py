@@ -97,6 +97,13 @@ def onward(
     return [header for header in headers if header[0] not in _OURS] + added
 
 
+def entering(headers: Headers) -> Headers:
+    """The headers of a record that entered here, without those that only regions may write: any client may have set them."""
+    if any(name in _OURS for name, _ in headers):
+        return [header for header in headers if header[0] not in _OURS]
+    return headers
+
+
 def arriving(headers: Headers) -> tuple[str, Sequence[tuple[str, bytes]]]:
     """Where a record of `forward.<region>` goes over there, and the headers that it arrives with.
 

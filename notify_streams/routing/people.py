@@ -8,16 +8,10 @@ from notify_streams.records.trigger import Rejection
 from notify_streams.records.users import read_contacts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from notify_streams.records.users import Contacts
-    from notify_streams.routing.router import Home
-
-
-class Replicated(Protocol):
-    """A table of which this worker holds all rows."""
-
-    def get(self, key: Any) -> Any: ...
+    from notify_streams.regions.locations import Located
 
 
 class Partitioned(Protocol):
@@ -35,14 +29,10 @@ class PreferenceCheck(Protocol):
 class KnownPeople:
     """`routing.router.People` over tables."""
 
-    def __init__(self, locations: Replicated, contacts: Partitioned, check: PreferenceCheck) -> None:
-        self._locations = locations
+    def __init__(self, locate: Callable[[str], Located | None], contacts: Partitioned, check: PreferenceCheck) -> None:
         self._contacts = contacts
+        self.home = locate
         self.preferences = check.rows_for
-
-    def home(self, user_id: str) -> Home | None:
-        found: Home | None = self._locations.get(user_id)
-        return found
 
     def contacts(self, bucket: int, user_id: str) -> Contacts | None:
         row = self._contacts.get(bucket, user_id.encode())

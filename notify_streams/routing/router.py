@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from notify_streams import metrics
 from notify_streams.failpoints import reach
 from notify_streams.outbox.taken import Entry, Taken
 from notify_streams.preferences.compiled import read_row
 from notify_streams.records.buckets import bucket_of
+from notify_streams.records.identity import notification_id
 from notify_streams.records.reasons import DeadReason
 from notify_streams.records.trigger import Rejection
+from notify_streams.regions.next_hop import Forward, Stay, next_hop
+from notify_streams.regions.travel import HERE, entering, onward, read_travel
 from notify_streams.routing.decision import Profile, decide
 from notify_streams.routing.entries import dead, forwarded, moved, notified
-from notify_streams.routing.hops import MAX_HOPS, hops_of, onward
 from notify_streams.routing.lane import read_for
 from notify_streams.stores.insist import insist
+from notify_streams.topics import FORWARDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,21 +29,28 @@ if TYPE_CHECKING:
     from notify_streams.preferences.policy import Categories
     from notify_streams.records.trigger import Trigger
     from notify_streams.records.users import Contacts
+    from notify_streams.regions.locations import Located
+    from notify_streams.regions.placement import Placement
+    from notify_streams.regions.travel import Travel
     from notify_streams.roles import Lane
     from notify_streams.settings import Settings
 
 
-class Home(NamedTuple):
-    """Where a person is served, and their bucket."""
+class Served(Protocol):
+    """Who serves whom, kept up to date: `regions.learning.Learning`. `placement` is there before the first batch."""
 
-    region: str
-    bucket: int
+    placement: Placement | None
+
+    async def changed(self, epoch: int) -> Placement: ...
 
 
 class People(Protocol):
     """What is known of people, on this worker, without asking anyone but the region's Redis."""
 
-    def home(self, user_id: str) -> Home | None: ...
+    @property
+    def home(self) -> Callable[[str], Located | None]:
+        """Where a person is at home; None for somebody whom nobody knows."""
+        ...
 
     def contacts(self, bucket: int, user_id: str) -> Contacts | None: ...
 
@@ -67,20 +77,40 @@ class Batch(Protocol):
 class Router:
     """Decides batches for one lane of one region."""
 
-    def __init__(self, settings: Settings, categories: Categories, lane: Lane, people: People) -> None:
+    def __init__(self, settings: Settings, categories: Categories, lane: Lane, people: People, served: Served) -> None:
         self._region = settings.region
         self._partitions = settings.partitions
         self._limit_bytes = settings.max_trigger_bytes
         self._categories = categories
         self._lane: Lane = lane
         self._people = people
+        self._served = served
+        #: What `next_hop` says of a trigger that entered here, by location: few different ones, and every trigger asks.
+        self._hops: dict[Located, Stay | Forward] = {}
+        self._hops_of: Placement | None = None
 
     async def take(self, batch: Batch, acknowledge: Callable[[], object], refuse: Callable[[int], object]) -> Taken:
         """Decide every record of `batch`. What cannot be decided becomes a dead letter; nothing is raised for a record's sake.
 
-        Waits for preferences that cannot be had, for as long as that takes.
+        Waits for preferences that cannot be had, and for the end of a change of who serves whom that the batch is in the middle of, for
+        as long as that takes.
         """
         reach("after_fetch")
+        while True:
+            placement = self._served.placement
+            assert placement is not None, "nothing is read before the worker has learnt who serves whom"
+            try:
+                return await self._decided(batch, placement, acknowledge, refuse)
+            except _Held:
+                await self._served.changed(placement.epoch)
+
+    async def _decided(
+        self,
+        batch: Batch,
+        placement: Placement,
+        acknowledge: Callable[[], object],
+        refuse: Callable[[int], object],
+    ) -> Taken:
         began = time.perf_counter()
         mine = self._mine(batch)
         user_ids = [trigger.user_id for _, trigger in mine if not isinstance(trigger, Rejection)]
@@ -89,17 +119,31 @@ class Router:
         # MongoDB keeps milliseconds; what is written and what is sent must agree.
         now = now.replace(microsecond=now.microsecond // 1000 * 1000)
         row = iter(rows)
+        if placement is not self._hops_of:
+            self._hops, self._hops_of = {}, placement
+        look_for: dict[int, str] = {}
         entries = [
             dead(record, batch.topic, batch.partition, trigger.reason, trigger.detail)
             if isinstance(trigger, Rejection)
-            else self._entry(batch, record, trigger, next(row), now)
-            for record, trigger in mine
+            else self._entry(batch, record, trigger, next(row), now, placement, look_for, place)
+            for place, (record, trigger) in enumerate(mine)
         ]
         if entries:
             metrics.DECISION.observe((time.perf_counter() - began) / len(entries), len(entries))
         reach("after_decide")
         other_lane = len(batch.records) - len(entries)
-        return Taken(batch.topic, batch.partition, batch.start, batch.end, entries, other_lane, acknowledge, refuse)
+        return Taken(
+            batch.topic,
+            batch.partition,
+            batch.start,
+            batch.end,
+            entries,
+            other_lane,
+            acknowledge,
+            refuse,
+            placement.epoch,
+            look_for,
+        )
 
     def _mine(self, batch: Batch) -> list[tuple[SourceRecord, Trigger | Rejection]]:
         lane, categories, limit = self._lane, self._categories, self._limit_bytes
@@ -109,7 +153,17 @@ class Router:
             if (found := read_for(lane, record, categories, limit)) is not None
         ]
 
-    def _entry(self, batch: Batch, record: SourceRecord, trigger: Trigger, row: bytes, now: datetime) -> Entry:
+    def _entry(
+        self,
+        batch: Batch,
+        record: SourceRecord,
+        trigger: Trigger,
+        row: bytes,
+        now: datetime,
+        placement: Placement,
+        look_for: dict[int, str],
+        place: int,
+    ) -> Entry:
         user_id = trigger.user_id
         home = self._people.home(user_id)
         # Only a person whom nobody knows costs a hash: the others' bucket came with the row.
@@ -124,22 +178,49 @@ class Router:
             )
         if home is None:
             return self._dead(batch, record, DeadReason.UNKNOWN_USER, "no such user has signed up")
-        if home.region != self._region:
-            hops = hops_of(record.headers)
-            if hops >= MAX_HOPS:
-                return self._dead(
-                    batch, record, DeadReason.TOO_MANY_HOPS, f"forwarded {hops} times, now towards {home.region}"
-                )
-            return forwarded(
-                record, batch.topic, bucket, user_id, home.region, onward(record.headers, hops, self._region)
-            )
+        # Only regions write that topic: on any other, a header that tells of a way is a client's own affair.
+        travel = read_travel(record.headers) if batch.topic == FORWARDED else HERE
+        hop = self._hop(home, travel, placement)
+        if hop is not Stay.SERVE:
+            if isinstance(hop, Forward) and hop.check_own:
+                look_for[place] = notification_id(trigger.id or "", user_id)
+            return self._sent_on(batch, record, user_id, bucket, travel, hop)
         version, choices = read_row(row)
         profile = Profile(self._people.contacts(bucket, user_id), version, choices.get(category.number, 0))
         decision = decide(trigger, category, profile, now)
         return notified(record, bucket, trigger, decision, version, self._region, self._lane == "critical", now)
 
+    def _hop(self, home: Located, travel: Travel, placement: Placement) -> Stay | Forward:
+        if travel is not HERE:
+            return next_hop(home, travel, placement)
+        found = self._hops.get(home)
+        if found is None:
+            found = self._hops[home] = next_hop(home, HERE, placement)
+        return found
+
+    def _sent_on(
+        self, batch: Batch, record: SourceRecord, user_id: str, bucket: int, travel: Travel, hop: Stay | Forward
+    ) -> Entry:
+        if hop is Stay.TOO_MANY_HOPS:
+            return self._dead(batch, record, DeadReason.TOO_MANY_HOPS, f"forwarded {travel.hops} times already")
+        if not isinstance(hop, Forward):
+            raise _Held
+        headers = onward(
+            record.headers if batch.topic == FORWARDED else entering(record.headers),
+            self._region,
+            FORWARDED,
+            location_version=hop.location_version,
+            epoch=hop.epoch,
+            cleared_by=hop.cleared_by,
+        )
+        return forwarded(record, batch.topic, bucket, user_id, hop.region, headers)
+
     def _dead(self, batch: Batch, record: SourceRecord, reason: DeadReason, detail: str) -> Entry:
         return dead(record, batch.topic, batch.partition, reason, detail)
+
+
+class _Held(Exception):
+    """Nobody serves a trigger's person at this moment, or this region has not learnt yet that it does: decide the batch again."""
 
 
 def conflict(entry: Entry, topic: str, partition: int) -> Entry:

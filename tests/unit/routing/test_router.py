@@ -7,7 +7,9 @@ from builders import (
     PARTITIONS,
     ARecord,
     FakePeople,
+    Placed,
     a_batch,
+    a_placement,
     categories,
     is_dead,
     outcomes,
@@ -23,7 +25,10 @@ from notify_streams.errors import RetryLater
 from notify_streams.outbox.flush import plan_flush
 from notify_streams.outbox.taken import Taken
 from notify_streams.records.buckets import bucket_of
-from notify_streams.routing.router import Home, Router, conflict
+from notify_streams.records.identity import notification_id
+from notify_streams.regions.control import Seat
+from notify_streams.routing.router import Router, conflict
+from notify_streams.topics import FORWARDED
 
 CATEGORIES = categories()
 SETTINGS = some_settings(max_trigger_bytes=10_000)
@@ -38,8 +43,8 @@ def known_people() -> FakePeople:
     return people
 
 
-async def route(batch, lane="standard", people=None) -> Taken:
-    router = Router(SETTINGS, CATEGORIES, lane, people or known_people())
+async def route(batch, lane="standard", people=None, placed=None) -> Taken:
+    router = Router(SETTINGS, CATEGORIES, lane, people or known_people(), placed or Placed())
     return await router.take(batch, lambda: None, lambda _: None)
 
 
@@ -60,7 +65,8 @@ CASES = [
     pytest.param(None, "dead", "not_json", id="no value"),
     pytest.param(b"hello", "dead", "not_json", id="not JSON"),
     pytest.param(b"[]", "dead", "invalid", id="not an object"),
-    pytest.param(ARecord(for_user(HERE[3]), headers=(("hops", b"2"),)), "dead", "too_many_hops", id="a wanderer"),
+    pytest.param(ARecord(for_user(HERE[3]), headers=(("hops", b"2"),)), "forwarded", None, id="a client's own hops"),
+    pytest.param(ARecord(for_user(HERE[3]), headers=(("epoch", b"9"),)), "forwarded", None, id="a client's own epoch"),
     pytest.param(ARecord(for_user(HERE[3]), headers=(("hops", None),)), "forwarded", None, id="a null hops header"),
     pytest.param(ARecord(for_user(HERE[0]), headers=(("ce_id", None),)), "notified", None, id="a null id header"),
     pytest.param(ARecord(for_user(HERE[0]), key=b"\xff\xfe"), "notified", None, id="a key that is not UTF-8"),
@@ -160,7 +166,7 @@ async def test_preferences_that_cannot_be_had_are_waited_for():
 
 async def test_what_a_batch_says_is_kept_for_its_acknowledgement():
     told = []
-    router = Router(SETTINGS, CATEGORIES, "standard", known_people())
+    router = Router(SETTINGS, CATEGORIES, "standard", known_people(), Placed())
     batch = a_batch(for_user(HERE[0]), topic="triggers.security", start=5)
     taken = await router.take(batch, lambda: told.append("ack"), told.append)
     taken.acknowledge()
@@ -173,7 +179,53 @@ async def test_a_forwarded_trigger_says_how_far_it_has_come():
     (entry,) = (await route(a_batch(ARecord(for_user(HERE[3]), headers=(("x", b"1"),))))).entries
     ((topic, *_, headers),) = entry.outputs
     assert topic == "forward.eu"
-    assert dict(headers) == {"x": b"1", "origin": b"us", "hops": b"1", "source": b"triggers.payments:3:0"}
+    assert dict(headers) == {
+        "x": b"1",
+        "origin": b"us",
+        "hops": b"1",
+        "target": FORWARDED.encode(),
+        "location_version": b"1",
+        "source": b"triggers.payments:3:0",
+    }
+
+
+async def test_a_client_cannot_choose_what_a_trigger_becomes_in_another_region():
+    """`target` alone would let anybody write another region's locations."""
+    ours = (("target", b"user_locations"), ("hops", b"1"), ("origin", b"eu"), ("cleared_by", b"us"), ("epoch", b"7"))
+    (entry,) = (await route(a_batch(ARecord(for_user(HERE[3]), headers=(*ours, ("theirs", b"1")))))).entries
+    headers = entry.outputs[0][4]
+    assert [content for name, content in headers if name == "target"] == [FORWARDED.encode()]
+    assert {name for name, _ in headers} == {"theirs", "hops", "origin", "target", "location_version", "source"}
+    assert dict(headers)["hops"] == b"1"
+    assert dict(headers)["origin"] == b"us"
+
+
+async def test_a_forwarded_trigger_wanders_no_further_than_two_hops():
+    wanderer = ARecord(for_user(HERE[3]), headers=(("hops", b"2"), ("origin", b"asia")))
+    (entry,) = (await route(a_batch(wanderer, topic=FORWARDED))).entries
+    assert is_dead(entry, "too_many_hops")
+
+
+async def test_people_of_a_region_whose_place_this_one_takes_are_served_here():
+    taken = await route(a_batch(for_user(HERE[3])), placed=Placed(a_placement(eu=Seat("us", 1, "us"))))
+    assert outcomes(taken) == ["notified"]
+    assert taken.epoch == a_placement(eu=Seat("us", 1, "us")).epoch
+
+
+async def test_what_another_region_handed_over_early_waits_until_this_one_serves():
+    """The sender knows of a failover that has not come here yet: to decide now would send the trigger back."""
+    early = ARecord(for_user(HERE[3]), headers=(("hops", b"1"), ("epoch", b"1")))
+    placed = Placed(later=[a_placement(eu=Seat("us", 1, "us"))])
+    assert outcomes(await route(a_batch(early, topic=FORWARDED), placed=placed)) == ["notified"]
+    assert not placed.later
+
+
+async def test_the_old_home_of_someone_who_moved_looks_before_it_lets_a_trigger_go():
+    people = known_people()
+    people.add(HERE[3], region="eu", previous="us")
+    taken = await route(a_batch(for_user(HERE[0]), for_user(HERE[3], id="t-7")), people=people)
+    assert taken.look_for == {1: notification_id("t-7", HERE[3])}
+    assert dict(taken.entries[1].outputs[0][4])["cleared_by"] == b"us"
 
 
 def test_an_id_that_was_used_for_something_else_is_a_dead_letter_that_says_so():
@@ -243,7 +295,3 @@ async def test_whatever_was_sent_is_routed_and_accounted(sent, lane, start):
         step.counts[name] for name in ("notified", "forwarded", "repartitioned", "dead", "duplicate")
     )
     assert step.end - step.start == step.counts["taken"] + step.counts["other_lane"] + step.counts["holes"]
-
-
-def test_homes_are_what_the_table_gives():
-    assert Home("us", 3) == ("us", 3)
