@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-#: About what one remembered person costs: a short id, a row, and their place in a dict (`ops.bench_preferences` measures it).
-BYTES_A_ROW: Final = 150
+#: Different rows that are held once for all who have them: most people's few choices are also others'.
+_SHARED: Final = 1 << 16
 
 
 class RowCache:
@@ -19,6 +19,7 @@ class RowCache:
         self._half = max(1, limit // 2)
         self._young: dict[str, bytes] = {}
         self._old: dict[str, bytes] = {}
+        self._shared: dict[bytes, bytes] = {}
         #: When the first of the young may have been put, and when the next turn is due.
         self._born = float("-inf")
         self._turn_at = float("-inf")
@@ -41,4 +42,6 @@ class RowCache:
         return self._old.get(user_id) if row is None else row
 
     def put(self, user_id: str, row: bytes) -> None:
-        self._young[user_id] = row
+        if len(self._shared) >= _SHARED:
+            self._shared.clear()
+        self._young[user_id] = self._shared.setdefault(row, row)

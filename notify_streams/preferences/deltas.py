@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, cast
 from redis.exceptions import RedisError
 
 from notify_streams.errors import StoreUnavailable
+from notify_streams.metrics import REDIS_UNAVAILABLE
 from notify_streams.preferences.lease_scripts import WRITE_DELTAS
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Deltas:
                 if found[0] is not None:
                     return found[1:]
         self.redis_unavailable += 1
+        REDIS_UNAVAILABLE.inc()
         return None
 
     async def write(self, rows: Mapping[str, bytes]) -> None:

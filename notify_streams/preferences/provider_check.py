@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from notify_streams.errors import RetryLater, StoreUnavailable
+from notify_streams.metrics import DURABLE_CHECKS
 from notify_streams.preferences.compiled import NOTHING, bits_of, version_of
 from notify_streams.preferences.policy import Default
 from notify_streams.records.reasons import Reason
@@ -89,6 +90,7 @@ class ProviderCheck:
                 rows = {user_id: delta for user_id, delta in zip(young, deltas, strict=True) if delta is not None}
         if old:
             self.durable_lookups += len(old)
+            DURABLE_CHECKS.inc(len(old))
             try:
                 found = await self._durable.rows(bucket, list(old))
             except StoreUnavailable as error:
