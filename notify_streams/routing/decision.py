@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -42,6 +43,13 @@ class Decision(msgspec.Struct, frozen=True, gc=False):
     expires_at: datetime
 
 
+#: What a channel's fate depends on but for the contact itself, and the fates: few different ones, and every trigger asks. The category is
+#: kept with them, so that its `id` stays its own.
+_fates: dict[tuple[int, tuple[Channel, ...] | None, int, bool], tuple[Category, tuple[Planned, ...]]] = {}
+#: Triggers may name channels in any order and number: bounds what they can make us remember.
+_MOST_FATES: Final = 10_000
+
+
 def decide(trigger: Trigger, category: Category, profile: Profile, now: datetime) -> Decision:
     """Decide every channel that the trigger asks for, or that its category allows if it asks for none.
 
@@ -49,24 +57,49 @@ def decide(trigger: Trigger, category: Category, profile: Profile, now: datetime
     and not in the future.
     """
     born = trigger.created_at
-    expires_at = (born if born is not None and born < now else now) + timedelta(seconds=category.ttl_s)
+    expires_at = (born if born is not None and born < now else now) + _time_to_live(category.ttl_s)
     if trigger.expires_at is not None and trigger.expires_at < expires_at:
         expires_at = trigger.expires_at
-    wanted = category.channels if trigger.channels is None else trigger.channels
-    expired = expires_at <= now
+    contacts = profile.contacts
     return Decision(
-        tuple(_plan(channel, category, profile, expired) for channel in CHANNELS if channel in wanted),
+        tuple(
+            [
+                fate if fate.state is not State.QUEUED else _addressed(fate.channel, contacts)
+                for fate in _fates_of(category, trigger.channels, profile.bits, expires_at <= now)
+            ]
+        ),
         expires_at,
     )
 
 
-def _plan(channel: Channel, category: Category, profile: Profile, expired: bool) -> Planned:
-    refusal = category.refusal(channel, profile.bits)
+def _fates_of(category: Category, asked: tuple[Channel, ...] | None, bits: int, expired: bool) -> tuple[Planned, ...]:
+    key = (id(category), asked, bits, expired)
+    found = _fates.get(key)
+    if found is None:
+        if len(_fates) >= _MOST_FATES:
+            _fates.clear()
+        wanted = category.channels if asked is None else asked
+        fates = tuple(_fate(channel, category, bits, expired) for channel in CHANNELS if channel in wanted)
+        found = _fates[key] = category, fates
+    return found[1]
+
+
+def _fate(channel: Channel, category: Category, bits: int, expired: bool) -> Planned:
+    refusal = category.refusal(channel, bits)
     if refusal is not None:
         return Planned(channel, State.SUPPRESSED, refusal)
     if expired:
         return Planned(channel, State.EXPIRED, Reason.EXPIRED)
-    to = None if profile.contacts is None else getattr(profile.contacts, channel)
+    return Planned(channel, State.QUEUED)
+
+
+def _addressed(channel: Channel, contacts: Contacts | None) -> Planned:
+    to = None if contacts is None else getattr(contacts, channel)
     if to is None:
         return Planned(channel, State.SUPPRESSED, Reason.NO_CONTACT)
     return Planned(channel, State.QUEUED, None, to)
+
+
+@cache
+def _time_to_live(ttl_s: int) -> timedelta:
+    return timedelta(seconds=ttl_s)
