@@ -18,7 +18,7 @@ from notify_streams.records.reasons import State
 from notify_streams.stores.shards import NOTIFICATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from notify_streams.roles import Channel
@@ -37,15 +37,31 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Claimed:
+    """What became of an attempt to claim; what is in neither was ended by somebody."""
+
+    mine: dict[str, Claim]
+    #: Asked for, and no notification has such a delivery.
+    unknown: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """A delivery's new state, with what is known of it."""
 
     notification_id: str
     token: str
     state: State
+    #: Claims and further calls, over all workers that had it.
+    attempts: int
     reason: str | None = None
     provider: str | None = None
     provider_id: str | None = None
+
+
+def new_token() -> str:
+    """What tells one worker's claims from all others'; a new one for each batch."""
+    return secrets.token_hex(8)
 
 
 class Claims:
@@ -54,16 +70,15 @@ class Claims:
     def __init__(self, shards: Shards, channel: Channel, timeout_s: float) -> None:
         self._shards = shards
         self._place = f"deliveries.{channel}"
-        self._channel = channel
+        self.channel = channel
         self._timeout_s = timeout_s
 
-    async def take(self, bucket: int, notification_ids: Sequence[str], now: datetime) -> dict[str, Claim]:
-        """Claim what is still to be sent; what is missing in the answer was ended by somebody, or never existed.
+    async def take(self, bucket: int, notification_ids: Sequence[str], token: str, now: datetime) -> Claimed:
+        """Claim what is still to be sent, for whoever has this token (`new_token`).
 
         Raises:
-            StoreUnavailable: nothing may be sent; some may be claimed, and will then be marked.
+            StoreUnavailable: nothing may be sent; some may be claimed. Ask again with the same token.
         """
-        token = secrets.token_hex(8)
         mine = {"bucket": bucket, "_id": {"$in": list(notification_ids)}}
         try:
             with pymongo.timeout(self._timeout_s):
@@ -79,10 +94,7 @@ class Claims:
                         "$inc": {f"{self._place}.attempts": 1},
                     },
                 )
-                found = {
-                    one["_id"]: one["deliveries"][self._channel]
-                    async for one in collection.find(mine, {self._place: 1})
-                }
+                found = await self._found(bucket, notification_ids)
                 left = {
                     identity: delivery
                     for identity, delivery in found.items()
@@ -92,10 +104,21 @@ class Claims:
                     found |= await self._take_over(bucket, left, token, now)
         except PyMongoError as error:
             raise StoreUnavailable(f"claims in bucket {bucket}: {type(error).__name__}") from error
-        return {
+        taken = {
             identity: Claim(token, delivery["attempts"], identity in left)
             for identity, delivery in found.items()
             if delivery.get("claim") == token
+        }
+        return Claimed(taken, frozenset(notification_ids) - found.keys())
+
+    async def _found(self, bucket: int, notification_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """This channel's deliveries, as far as there are any."""
+        query = {"bucket": bucket, "_id": {"$in": list(notification_ids)}}
+        collection = self._shards.collection(NOTIFICATIONS, bucket)
+        return {
+            one["_id"]: one["deliveries"][self.channel]
+            async for one in collection.find(query, {self._place: 1})
+            if self.channel in one.get("deliveries", ())
         }
 
     async def _take_over(
@@ -106,7 +129,12 @@ class Claims:
         await collection.bulk_write(
             [
                 UpdateOne(
-                    {"bucket": bucket, "_id": identity, f"{self._place}.claim": delivery.get("claim")},
+                    {
+                        "bucket": bucket,
+                        "_id": identity,
+                        f"{self._place}.state": State.SENDING.value,
+                        f"{self._place}.claim": delivery.get("claim"),
+                    },
                     {
                         "$set": {f"{self._place}.claim": token, f"{self._place}.at": now},
                         "$inc": {f"{self._place}.attempts": 1},
@@ -116,8 +144,7 @@ class Claims:
             ],
             ordered=False,
         )
-        query = {"bucket": bucket, "_id": {"$in": list(left)}}
-        return {one["_id"]: one["deliveries"][self._channel] async for one in collection.find(query, {self._place: 1})}
+        return await self._found(bucket, left)
 
     async def still_mine(self, bucket: int, claimed: Mapping[str, Claim]) -> set[str]:
         """Which of these claims nobody took over meanwhile: asked before a call that comes later than it should.
@@ -125,17 +152,12 @@ class Claims:
         Raises:
             StoreUnavailable: nothing may be sent.
         """
-        query = {"bucket": bucket, "_id": {"$in": list(claimed)}}
         try:
             with pymongo.timeout(self._timeout_s):
-                collection = self._shards.collection(NOTIFICATIONS, bucket)
-                return {
-                    one["_id"]
-                    async for one in collection.find(query, {f"{self._place}.claim": 1})
-                    if one["deliveries"][self._channel].get("claim") == claimed[one["_id"]].token
-                }
+                found = await self._found(bucket, claimed)
         except PyMongoError as error:
             raise StoreUnavailable(f"claims in bucket {bucket}: {type(error).__name__}") from error
+        return {identity for identity, delivery in found.items() if delivery.get("claim") == claimed[identity].token}
 
     async def end(self, bucket: int, ended: Sequence[Ended], now: datetime) -> None:
         """Write what became of claimed deliveries; a claim that was taken over meanwhile is left alone.
@@ -165,6 +187,7 @@ class Claims:
 def _fields(place: str, ended: Ended, now: datetime) -> dict[str, Any]:
     fields = {
         "state": ended.state.value,
+        "attempts": ended.attempts,
         "reason": ended.reason,
         "provider": ended.provider,
         "provider_id": ended.provider_id,

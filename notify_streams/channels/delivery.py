@@ -10,13 +10,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
 from notify_streams import metrics
-from notify_streams.channels.claims import Claim, Ended
+from notify_streams.channels.claims import Ended, new_token
 from notify_streams.channels.providers import Outcome, Outgoing, Result
 from notify_streams.channels.text import data_of, text_of
 from notify_streams.failpoints import reach
@@ -25,9 +26,10 @@ from notify_streams.records.reasons import Reason, State
 from notify_streams.stores.insist import insist
 
 if TYPE_CHECKING:
-    from notify_streams.channels.claims import Claims
+    from notify_streams.channels.claims import Claim, Claims
     from notify_streams.channels.providers import Provider
     from notify_streams.preferences.policy import Categories
+    from notify_streams.roles import Channel
     from notify_streams.routing.router import Batch
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,9 @@ _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
 #: A provider that asks for more patience than this gets no more: others wait in the same batch.
 _LONGEST_WAIT_S: Final = 10.0
+#: A call that begins later than this after its claim was looked at needs another look. A worker that was paused for longer may have
+#: lost its partition; below the shortest session timeout, because nobody takes a claim over earlier than that.
+_CLAIM_GOOD_S: Final = 1.0
 _EXPIRED: Final = frozenset({Reason.EXPIRED})
 
 
@@ -53,6 +58,37 @@ class SendCheck(Protocol):
     """The check before the provider call."""
 
     async def still_allowed(self, bucket: int, messages: Sequence[ChannelMessage], now: datetime) -> Verdicts: ...
+
+
+@dataclass(slots=True)
+class _Job:
+    """One claimed delivery on its way."""
+
+    message: ChannelMessage
+    claim: Claim
+    #: Calls that were begun.
+    tries: int = 0
+    #: The same, and those that never came to be.
+    failures: int = 0
+    #: Monotonic seconds.
+    not_before: float = 0.0
+
+    @property
+    def identity(self) -> str:
+        return self.message.notification_id
+
+    @property
+    def attempts(self) -> int:
+        """For the database: the claim is the first one, whatever came of it."""
+        return self.claim.attempt + max(0, self.tries - 1)
+
+    def rest(self, result: Result) -> None:
+        """Until the next try: longer each time, and as long as the provider asks for, within reason."""
+        pause_s = min(_FIRST_PAUSE_S * 2**self.failures, _LONGEST_PAUSE_S)
+        self.failures = min(self.failures + 1, 30)
+        self.not_before = time.monotonic() + max(pause_s, min(result.retry_after_s or 0.0, _LONGEST_WAIT_S))
+        if result.maybe_accepted:
+            self.claim = replace(self.claim, possible_duplicate=True)
 
 
 class Delivery:
@@ -75,77 +111,102 @@ class Delivery:
 
     async def deliver(self, batch: Batch) -> None:
         """End every message of the batch. Waits, for as long as it takes, for a database that does not answer."""
-        messages = _messages(batch)
+        messages = _messages(batch, self._claims.channel)
         if not messages:
             return
-        claimed = await insist(self._claims.take, batch.partition, list(messages), _now())
-        work = {identity: messages[identity] for identity in claimed}
-        ended = await self._send_all(batch.partition, work, claimed)
-        await insist(self._claims.end, batch.partition, ended, _now())
-        for one in ended:
-            channel = messages[one.notification_id].channel
-            metrics.DELIVERIES.labels(channel, one.state.value, one.reason or "").inc()
-
-    async def _send_all(self, bucket: int, work: dict[str, ChannelMessage], claimed: dict[str, Claim]) -> list[Ended]:
-        ended: list[Ended] = []
-        pause_s = _FIRST_PAUSE_S
-        tries = dict.fromkeys(work, 0)
-        while work:
-            identities = list(work)
-            verdicts = await insist(self._ask, bucket, [work[one] for one in identities])
-            for identity, reason in zip(identities, verdicts.reasons, strict=True):
-                if reason is not None:
-                    ended.append(_refused(identity, claimed[identity], reason))
-                    del work[identity]
-            sent = await asyncio.gather(
-                *(self._send(work[one], claimed[one], tries[one], verdicts.good_until) for one in work)
+        claimed_at = time.monotonic()
+        claimed = await insist(self._claims.take, batch.partition, list(messages), new_token(), _now())
+        if claimed.unknown:
+            # No message without its row: whatever wrote these, they are nobody's notification here.
+            metrics.REJECTED_RECORDS.labels(batch.topic, "unknown_notification").inc(len(claimed.unknown))
+            log.error(
+                "messages without a notification",
+                extra={"action": "deliver", "count": len(claimed.unknown), "example": min(claimed.unknown)},
             )
-            late = False
-            asked_s = 0.0
-            for identity, result in zip(list(work), sent, strict=True):
-                if result is None:
-                    late = True
-                    continue
-                tries[identity] += result.begun
-                asked_s = max(asked_s, result.retry_after_s or 0.0)
-                outcome = _ended(identity, claimed[identity], result, tries[identity])
-                if outcome is not None:
-                    ended.append(outcome)
-                    del work[identity]
-                elif result.maybe_accepted:
-                    claimed[identity] = Claim(claimed[identity].token, claimed[identity].attempt + 1, True)
-            if work and not late:
-                await asyncio.sleep(max(pause_s, min(asked_s, _LONGEST_WAIT_S)))
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            if work:
-                mine = await insist(self._claims.still_mine, bucket, {one: claimed[one] for one in work})
-                work = {identity: message for identity, message in work.items() if identity in mine}
-        return ended
+        jobs = [_Job(messages[identity], claim) for identity, claim in claimed.mine.items()]
+        await self._work_off(batch.partition, jobs, claimed_at + _CLAIM_GOOD_S)
+
+    async def _work_off(self, bucket: int, jobs: list[_Job], mine_until: float) -> None:
+        """Call until every delivery has ended. Each round's ends are written before the next: a crash doubles no more than that."""
+        while jobs:
+            now = time.monotonic()
+            due = [job for job in jobs if job.not_before <= now]
+            if not due:
+                await asyncio.sleep(min(job.not_before for job in jobs) - now)
+                continue
+            if now >= mine_until:
+                mine_until = now + _CLAIM_GOOD_S
+                mine = await insist(self._claims.still_mine, bucket, {job.identity: job.claim for job in jobs})
+                jobs = [job for job in jobs if job.identity in mine]
+                continue
+            ended = await self._round(bucket, due, mine_until)
+            await self._end(bucket, ended)
+            gone = {one.notification_id for one in ended}
+            jobs = [job for job in jobs if job.identity not in gone]
+
+    async def _round(self, bucket: int, jobs: Sequence[_Job], mine_until: float) -> list[Ended]:
+        """Ask for each whether it may be sent, and send those; what is in none of the answers needs another round."""
+        verdicts = await insist(self._ask, bucket, [job.message for job in jobs])
+        refused = [
+            _refused(job, reason) for job, reason in zip(jobs, verdicts.reasons, strict=True) if reason is not None
+        ]
+        allowed = [job for job, reason in zip(jobs, verdicts.reasons, strict=True) if reason is None]
+        until = min(verdicts.good_until, mine_until)
+        results = await asyncio.gather(*(self._send(job, until) for job in allowed))
+        called = [_after(job, result) for job, result in zip(allowed, results, strict=True) if result is not None]
+        return refused + [one for one in called if one is not None]
+
+    async def _end(self, bucket: int, ended: Sequence[Ended]) -> None:
+        await insist(self._claims.end, bucket, ended, _now())
+        for one in ended:
+            metrics.DELIVERIES.labels(self._claims.channel, one.state.value, one.reason or "").inc()
 
     async def _ask(self, bucket: int, messages: Sequence[ChannelMessage]) -> Verdicts:
         return await self._check.still_allowed(bucket, messages, _now())
 
-    async def _send(self, message: ChannelMessage, claim: Claim, tries: int, good_until: float) -> Result | None:
-        """One call, or None if it would begin later than the check allows."""
+    async def _send(self, job: _Job, until: float) -> Result | None:
+        """One call, or None if it would begin at `until` or later: then check and claim must be looked at again."""
+        message = job.message
         async with self._slots:
-            outgoing = self._outgoing(message, claim, tries)
+            if time.monotonic() >= until:
+                return None
+            outgoing = self._outgoing(job)
             if isinstance(outgoing, Result):
                 return outgoing
-            if time.monotonic() > good_until:
-                return None
             reach("before_provider")
+            metrics.TO_PROVIDER.labels(self._lane).observe((_now() - message.decided_at).total_seconds())
             began = time.perf_counter()
-            result = await self._provider.send(outgoing)
+            result = await self._call(outgoing)
             metrics.PROVIDER_CALL.labels(result.provider).observe(time.perf_counter() - began)
             reach("after_provider")
             return result
 
-    def _outgoing(self, message: ChannelMessage, claim: Claim, tries: int) -> Outgoing | Result:
-        text = text_of(message, self._categories)
+    async def _call(self, outgoing: Outgoing) -> Result:
+        try:
+            return await self._provider.send(outgoing)
+        except Exception as error:  # a defect of the client's must not stop the partition; its text may name a contact
+            log.error(
+                "a provider's client failed",
+                extra={"action": "deliver", "delivery_id": outgoing.delivery_id, "error": type(error).__name__},
+            )
+            return Result(
+                outcome=Outcome.RETRY,
+                provider=self._provider.name,
+                detail=type(error).__name__,
+                maybe_accepted=True,
+            )
+
+    def _outgoing(self, job: _Job) -> Outgoing | Result:
+        message = job.message
+        try:
+            data = data_of(message)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return self._unsendable("the data is no JSON object", "data")
+        text = text_of(message, self._categories, data)
         if text is None:
-            detail = f"category {message.category!r} has no template {message.template!r}"
-            return Result(outcome=Outcome.REJECTED, provider=self._provider.name, detail=detail, code="no_template")
-        metrics.TO_PROVIDER.labels(self._lane).observe((_now() - message.decided_at).total_seconds())
+            return self._unsendable(
+                f"category {message.category!r} has no template {message.template!r}", "no_template"
+            )
         return Outgoing(
             delivery_id=message.delivery_id,
             notification_id=message.notification_id,
@@ -153,49 +214,63 @@ class Delivery:
             to=message.to,
             title=text.title,
             body=text.body,
-            attempt=claim.attempt + tries,
-            possible_duplicate=claim.possible_duplicate,
+            attempt=job.claim.attempt + job.tries,
+            possible_duplicate=job.claim.possible_duplicate,
             critical=message.critical,
             collapse_key=message.collapse_key,
             expires_at_ms=None if message.expires_at is None else int(message.expires_at.timestamp() * 1000),
-            data=data_of(message),
+            data=data,
             decided_at_ms=int(message.decided_at.timestamp() * 1000),
         )
 
+    def _unsendable(self, detail: str, code: str) -> Result:
+        log.error("a message cannot be sent", extra={"action": "deliver", "detail": detail})
+        return Result(outcome=Outcome.REJECTED, provider=self._provider.name, detail=detail, code=code, begun=False)
 
-def _messages(batch: Batch) -> dict[str, ChannelMessage]:
-    """The batch's messages by notification id: a message that stands there twice is one."""
+
+def _messages(batch: Batch, channel: Channel) -> dict[str, ChannelMessage]:
+    """The batch's messages for `channel` by notification id: a message that stands there twice is one."""
     messages: dict[str, ChannelMessage] = {}
     for record in batch.records:
         try:
             message = read_channel_message(record.value or b"")
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             # Only the outbox writes here. Somebody else's bytes are nobody's notification: say so and go on.
             metrics.REJECTED_RECORDS.labels(batch.topic, "invalid").inc()
             log.error(
                 "not a channel message", extra={"action": "deliver", "offset": record.offset, "error": str(error)}
             )
             continue
+        if message.channel != channel:
+            metrics.REJECTED_RECORDS.labels(batch.topic, "other_channel").inc()
+            log.error("a message for another channel", extra={"action": "deliver", "offset": record.offset})
+            continue
         messages[message.notification_id] = message
     return messages
 
 
-def _refused(identity: str, claim: Claim, reason: Reason) -> Ended:
-    return Ended(identity, claim.token, State.EXPIRED if reason in _EXPIRED else State.SUPPRESSED, reason.value)
+def _refused(job: _Job, reason: Reason) -> Ended:
+    state = State.EXPIRED if reason in _EXPIRED else State.SUPPRESSED
+    return Ended(job.identity, job.claim.token, state, job.attempts, reason.value)
 
 
-def _ended(identity: str, claim: Claim, result: Result, tries: int) -> Ended | None:
-    """What a call's result means for the delivery; None: try again."""
+def _after(job: _Job, result: Result) -> Ended | None:
+    """What a call's result means for the delivery; None: try again, not before the job says."""
+    job.tries += result.begun
+    state, reason = State.FAILED, None
     match result.outcome:
         case Outcome.ACCEPTED:
-            return Ended(identity, claim.token, State.SENT, None, result.provider, result.provider_id)
+            state = State.SENT
         case Outcome.REJECTED:
-            return Ended(identity, claim.token, State.FAILED, Reason.PROVIDER_REJECTED.value, result.provider)
+            reason = Reason.PROVIDER_REJECTED.value
         case Outcome.DEAD_TOKEN:
-            return Ended(identity, claim.token, State.FAILED, Reason.DEAD_TOKEN.value, result.provider)
-        case Outcome.RETRY if tries >= _ATTEMPTS:
-            return Ended(identity, claim.token, State.FAILED, Reason.PROVIDER_EXHAUSTED.value, result.provider)
-    return None
+            reason = Reason.DEAD_TOKEN.value
+        case Outcome.RETRY if job.tries >= _ATTEMPTS:
+            reason = Reason.PROVIDER_EXHAUSTED.value
+        case _:
+            job.rest(result)
+            return None
+    return Ended(job.identity, job.claim.token, state, job.attempts, reason, result.provider, result.provider_id)
 
 
 def _now() -> datetime:

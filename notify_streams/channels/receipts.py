@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 import pymongo
@@ -14,7 +14,7 @@ from pymongo.errors import PyMongoError
 from notify_streams import metrics
 from notify_streams.errors import StoreUnavailable
 from notify_streams.records.identity import split_delivery_id
-from notify_streams.records.reasons import State
+from notify_streams.records.reasons import Reason, State
 from notify_streams.records.trigger import Rejection
 from notify_streams.records.users import reader
 from notify_streams.roles import CHANNELS
@@ -37,6 +37,9 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 
 read_receipt = reader(Receipt)
 
+#: A fast provider's receipt can come before the worker has written that the provider took it.
+_LIFTED: Final = [State.SENDING.value, State.SENT.value]
+
 
 class Receipts:
     """Applies receipts to notifications."""
@@ -46,7 +49,7 @@ class Receipts:
         self._timeout_s = timeout_s
 
     async def apply(self, batch: Batch) -> None:
-        """Lift each named delivery from ``sent``; a repeat, and one for a delivery that nobody knows, changes nothing.
+        """Lift each named delivery from ``sending`` or ``sent``; a repeat, and one for a delivery that nobody knows, changes nothing.
 
         Raises:
             StoreUnavailable: apply the batch again.
@@ -57,17 +60,11 @@ class Receipts:
             if isinstance(receipt, Rejection):
                 metrics.REJECTED_RECORDS.labels(batch.topic, receipt.reason.value).inc()
                 continue
-            notification, channel = split_delivery_id(receipt.delivery_id)
-            if channel not in CHANNELS:
+            update = _update(batch.partition, receipt)
+            if update is None:
                 metrics.REJECTED_RECORDS.labels(batch.topic, "invalid").inc()
                 continue
-            place = f"deliveries.{channel}"
-            updates.append(
-                UpdateOne(
-                    {"bucket": batch.partition, "_id": notification, f"{place}.state": State.SENT.value},
-                    {"$set": {f"{place}.state": receipt.state, f"{place}.at": receipt.at}},
-                )
-            )
+            updates.append(update)
         if not updates:
             return
         try:
@@ -76,3 +73,22 @@ class Receipts:
                 await collection.bulk_write(updates, ordered=False)
         except PyMongoError as error:
             raise StoreUnavailable(f"receipts in bucket {batch.partition}: {type(error).__name__}") from error
+
+
+def _update(bucket: int, receipt: Receipt) -> UpdateOne | None:
+    """None for a channel that there is not, and for a time that no database can hold."""
+    notification, channel = split_delivery_id(receipt.delivery_id)
+    if channel not in CHANNELS:
+        return None
+    place = f"deliveries.{channel}"
+    try:
+        fields: dict[str, Any] = {f"{place}.state": receipt.state, f"{place}.at": receipt.at.astimezone(UTC)}
+    except OverflowError:
+        return None
+    if receipt.state == "failed":
+        fields[f"{place}.reason"] = Reason.PROVIDER_REJECTED.value
+    return UpdateOne(
+        {"bucket": bucket, "_id": notification, f"{place}.state": {"$in": _LIFTED}},
+        # Without its claim: the worker that still works on it neither calls again nor writes an older state over this one.
+        {"$set": fields, "$unset": {f"{place}.claim": ""}},
+    )

@@ -8,10 +8,16 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from notify_streams.preferences.policy import Categories
     from notify_streams.records.channel_message import ChannelMessage
 
 _NAME: Final = re.compile(r"\{(\w+)\}")
+#: Any number outside 64 bits has this many digits in a row.
+_LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
+_WIDEST: Final = 1 << 63
+_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Text(NamedTuple):
@@ -20,16 +26,22 @@ class Text(NamedTuple):
 
 
 def data_of(message: ChannelMessage) -> dict[str, Any]:
-    """The trigger's data, decoded."""
+    """The trigger's data, decoded; an integer outside 64 bits, which few encoders can write again, as its digits.
+
+    Raises:
+        msgspec.DecodeError, UnicodeDecodeError: it is no JSON object (the router lets none of those through).
+    """
     data = bytes(message.data)
-    decoded: dict[str, Any] = msgspec.json.decode(data) if data else {}
-    return decoded
+    if not data:
+        return {}
+    decoded = _decode(data)
+    return _without_giants(decoded) if _LONG_NUMBER.search(data) else decoded
 
 
-def text_of(message: ChannelMessage, categories: Categories) -> Text | None:
+def text_of(message: ChannelMessage, categories: Categories, data: Mapping[str, Any]) -> Text | None:
     """What to say, or None if the message names a template that its category does not have.
 
-    A name that the data does not hold becomes nothing, so that a person never reads ``{amount}``.
+    A name that the data does not hold, or holds as null, becomes nothing: a person never reads ``{amount}`` or ``None``.
     """
     if message.template is None:
         return Text(message.title, message.body or "")
@@ -37,9 +49,25 @@ def text_of(message: ChannelMessage, categories: Categories) -> Text | None:
     template = None if category is None else category.templates.get(message.template)
     if template is None:
         return None
-    data = data_of(message)
 
     def value(found: re.Match[str]) -> str:
-        return str(data.get(found[1], ""))
+        return _word(data.get(found[1]))
 
     return Text(_NAME.sub(value, template.title), _NAME.sub(value, template.body))
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _without_giants(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _without_giants(one) for name, one in value.items()}
+        case list():
+            return [_without_giants(one) for one in value]
+        case int() if not -_WIDEST <= value < _WIDEST:
+            return str(value)
+    return value
