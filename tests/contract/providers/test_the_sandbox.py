@@ -62,7 +62,7 @@ async def test_a_call_that_was_given_up_is_accepted_all_the_same(sandbox: Any, o
     result = await provider.send(message)
     assert (result.outcome, result.maybe_accepted) == (Outcome.RETRY, True)
     async with asyncio.timeout(10):
-        while not sandbox.accepted(message.delivery_id):  # noqa: ASYNC110 - another process writes it
+        while not sandbox.accepted(message.delivery_id):
             await asyncio.sleep(0.05)
     await provider.close()
 

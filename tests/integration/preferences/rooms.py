@@ -79,11 +79,11 @@ async def lapse(room: Assembly) -> None:
 
 async def until_trusted(room: Assembly) -> None:
     async with asyncio.timeout(10):
-        while await room.deltas.read([]) is None:  # noqa: ASYNC110
+        while await room.deltas.read([]) is None:
             await asyncio.sleep(0.002)
 
 
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
-        while not holds():  # noqa: ASYNC110
+        while not holds():
             await asyncio.sleep(0.02)

@@ -98,7 +98,7 @@ async def test_a_cut_link_is_mended_without_a_loss_and_in_order(remote: RemoteRe
     await link.start()
     await sending
     async with asyncio.timeout(30):
-        while len(acknowledged) < 24:  # noqa: ASYNC110
+        while len(acknowledged) < 24:
             await asyncio.sleep(0.05)
     for partition in range(3):
         found = list(dict.fromkeys(await arrived(link, partition, tag)))

@@ -16,7 +16,7 @@ Registries = dict[str, UsersTable]
 
 async def until(holds: Callable[[], Awaitable[bool]], limit_s: float = 15.0) -> None:
     async with asyncio.timeout(limit_s):
-        while not await holds():  # noqa: ASYNC110
+        while not await holds():
             await asyncio.sleep(0.05)
 
 

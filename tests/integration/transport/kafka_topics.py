@@ -45,7 +45,7 @@ async def a_topic(bootstrap: str, partitions: int = 2, name: str | None = None, 
 async def delete_topic(bootstrap: str, name: str) -> None:
     async with admin_of(bootstrap) as admin:
         await admin.delete_topics([name])
-        while name in await admin.list_topics():  # noqa: ASYNC110
+        while name in await admin.list_topics():
             await asyncio.sleep(0.02)
 
 

@@ -53,7 +53,7 @@ async def process(stream):
 async def main() -> None:
     app.finalize()
     await app.start()
-    while not ready(app):  # noqa: ASYNC110
+    while not ready(app):
         await asyncio.sleep(0.02)
     note("ready")
     await asyncio.get_running_loop().create_future()
