@@ -25,6 +25,7 @@ from notify_streams.regions.learner import Learner
 from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, app_id
 from notify_streams.settings import Settings, load_settings
 from notify_streams.stores.shards import Shards
+from notify_streams.topics import HEADROOM_BYTES
 from notify_streams.transport import TransportSettings, attach, batch_producer, batched_topic, on_assigned
 from notify_streams.transport.wiring import wiring
 
@@ -44,12 +45,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_ROUTER: Final = ("tables.locations", "tables.contacts", "tables.preferences", "agents.route", "agents.learn")
+_ROUTER: Final = (
+    "tables.locations",
+    "tables.contacts",
+    "tables.preferences",
+    "agents.route",
+    "agents.learn",
+    "agents.learn_contacts",
+)
 #: What each role imports: its tables, its agents.
 MODULES: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(LANES, _ROUTER),
     **dict.fromkeys(CHANNEL_ROLES, ("agents.deliver",)),
-    "registry": ("agents.sign_up",),
+    "registry": (
+        "tables.locations",
+        "tables.contacts",
+        "agents.replicate",
+        "agents.sign_up",
+        "agents.reconcile",
+        "agents.edge",
+    ),
     "forward": ("agents.forward",),
     "receipts": ("agents.receive",),
 }
@@ -189,6 +204,8 @@ def _transport_settings(settings: Settings, *, critical: bool) -> TransportSetti
         fetch_max_wait_ms=broker.fetch_max_wait_ms,
         max_batch_records=broker.batch_records,
         max_batch_bytes=broker.batch_bytes,
+        # A dead letter may be as large as anything that a client could write.
+        max_record_bytes=settings.max_record_bytes + HEADROOM_BYTES,
         session_timeout_s=broker.critical_session_timeout_s if critical else broker.session_timeout_s,
         heartbeat_s=broker.critical_heartbeat_s if critical else broker.heartbeat_s,
         rebalance_timeout_s=broker.rebalance_timeout_s,

@@ -28,7 +28,7 @@ REGION_CONTROL_CONFIG: Final = {"cleanup.policy": "delete", "retention.ms": "-1"
 
 _WEEK_MS: Final = 7 * 24 * 3600 * 1000
 #: A dead letter carries the original bytes and its own headers, so its topic takes more than any other.
-_HEADROOM_BYTES: Final = 64 * 1024
+HEADROOM_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def all_topics(settings: Settings) -> tuple[TopicSpec, ...]:
     """Every topic that this region's Kafka must have before a worker starts, changelogs of Faust tables excepted."""
     kept = {"retention.ms": str(_WEEK_MS)}
     limit = settings.max_record_bytes
-    wide = kept | {"max.message.bytes": str(limit + _HEADROOM_BYTES)}
+    wide = kept | {"max.message.bytes": str(limit + HEADROOM_BYTES)}
     others = tuple(forward_topic(region) for region in settings.regions if region != settings.region)
     specs = {name: kept | {"max.message.bytes": str(limit)} for name in trigger_topics(settings)}
     specs[FORWARDED] = wide

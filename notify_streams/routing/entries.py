@@ -22,13 +22,27 @@ if TYPE_CHECKING:
 
 _KEPT: Final = timedelta(days=90)
 _DETAIL_CHARACTERS: Final = 500
+#: Fits where `dead` is not told better: Kafka's own default for a record.
+_KEPT_BYTES: Final = 1024 * 1024
+_CUT_KEY_BYTES: Final = 1024
 _TRACE: Final = "traceparent"
 _encode: Final = msgspec.json.Encoder().encode
 SOURCE: Final = "source"
 
 
-def dead(record: SourceRecord, topic: str, partition: int, reason: DeadReason, detail: str) -> Entry:
-    """A dead letter: the original bytes, the original headers, and why."""
+def dead(
+    record: SourceRecord, topic: str, partition: int, reason: DeadReason, detail: str, most_bytes: int = _KEPT_BYTES
+) -> Entry:
+    """A dead letter: the original bytes, the original headers, and why.
+
+    Of a record with more than `most_bytes` the beginning. A client's compression hides how large a record is from Kafka, so it may be
+    larger than any topic takes; what is cut off stays where it was, at the offset that the letter names.
+    """
+    key, value, headers = record.key, record.value or b"", record.headers
+    if bytes_of(record) > most_bytes:
+        key, headers = key and key[:_CUT_KEY_BYTES], ()
+        value = value[: most_bytes - _CUT_KEY_BYTES]
+        detail = f"{detail[: _DETAIL_CHARACTERS - 100]}; cut to its first {len(value)} bytes, without headers"
     why = (
         ("reason", reason.value.encode()),
         ("detail", detail[:_DETAIL_CHARACTERS].encode()),
@@ -36,8 +50,17 @@ def dead(record: SourceRecord, topic: str, partition: int, reason: DeadReason, d
         ("partition", b"%d" % partition),
         ("offset", b"%d" % record.offset),
     )
-    output = (DEAD_LETTERS, partition, record.key, record.value or b"", (*record.headers, *why))
+    output = (DEAD_LETTERS, partition, key, value, (*headers, *why))
     return Entry(Outcome.DEAD, record, (output,), reason=reason.value)
+
+
+def bytes_of(record: SourceRecord) -> int:
+    """Everything that travels on with the record: what is handed on must not outgrow the topic that it goes to."""
+    key, value, headers = record.key, record.value, record.headers
+    size = (len(value) if value else 0) + (len(key) if key else 0)
+    if headers:
+        size += sum(len(name) + (len(content) if content else 0) for name, content in headers)
+    return size
 
 
 def came_from(headers: Headers, source: str) -> Headers:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from notify_streams.records.reasons import DeadReason
 from notify_streams.records.trigger import Rejection, Trigger, asks_critical, may_be_critical, read_trigger
+from notify_streams.routing.entries import bytes_of
 
 if TYPE_CHECKING:
     from notify_streams.outbox.taken import SourceRecord
@@ -23,7 +24,7 @@ def read_for(lane: Lane, record: SourceRecord, categories: Categories, limit_byt
     value, headers = record.value, record.headers
     if critical and not may_be_critical(value, headers):
         return None
-    size = _bytes_of(record)
+    size = bytes_of(record)
     if size > limit_bytes:
         detail = f"key, value and headers have {size} bytes, the limit is {limit_bytes}"
         return None if critical else Rejection(DeadReason.TOO_LARGE, detail)
@@ -33,12 +34,3 @@ def read_for(lane: Lane, record: SourceRecord, categories: Categories, limit_byt
     category = categories.get(found.category)
     wanted = category is not None and category.critical and asks_critical(found, headers)
     return found if wanted is critical else None
-
-
-def _bytes_of(record: SourceRecord) -> int:
-    """Everything that travels on with the record: a forwarded or moved one must not outgrow the topic that it goes to."""
-    key, value, headers = record.key, record.value, record.headers
-    size = (len(value) if value else 0) + (len(key) if key else 0)
-    if headers:
-        size += sum(len(name) + (len(content) if content else 0) for name, content in headers)
-    return size

@@ -81,6 +81,7 @@ class Router:
         self._region = settings.region
         self._partitions = settings.partitions
         self._limit_bytes = settings.max_trigger_bytes
+        self._most_bytes = settings.max_record_bytes
         self._categories = categories
         self._lane: Lane = lane
         self._people = people
@@ -123,7 +124,7 @@ class Router:
             self._hops, self._hops_of = {}, placement
         look_for: dict[int, str] = {}
         entries = [
-            dead(record, batch.topic, batch.partition, trigger.reason, trigger.detail)
+            self._dead(batch, record, trigger.reason, trigger.detail)
             if isinstance(trigger, Rejection)
             else self._entry(batch, record, trigger, next(row), now, placement, look_for, place)
             for place, (record, trigger) in enumerate(mine)
@@ -216,7 +217,7 @@ class Router:
         return forwarded(record, batch.topic, bucket, user_id, hop.region, headers)
 
     def _dead(self, batch: Batch, record: SourceRecord, reason: DeadReason, detail: str) -> Entry:
-        return dead(record, batch.topic, batch.partition, reason, detail)
+        return dead(record, batch.topic, batch.partition, reason, detail, self._most_bytes)
 
 
 class _Held(Exception):

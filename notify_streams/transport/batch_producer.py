@@ -167,6 +167,7 @@ class BatchProducer:
     ) -> Iterator[BatchBuilder]:
         builder = self._builder(producer, limit)
         append, count = builder._builder.append, 0
+        largest = self._settings.max_record_bytes or self._settings.max_produce_bytes
         rows: Any = records if isinstance(records[0], tuple) else map(PARTS, records)
         for index, (key, value, headers) in enumerate(islice(rows, at, None), at):
             if type(headers) is not list:  # aiokafka's C code takes nothing else
@@ -178,8 +179,8 @@ class BatchProducer:
                 builder = self._builder(producer, limit)
                 append, count = builder._builder.append, 0
                 added = append(0, now_ms, key, value, headers)
-            if count == 0 and added.size > self._settings.max_produce_bytes:
-                raise RecordTooLarge(topic, partition, index, added.size, self._settings.max_produce_bytes)
+            if count == 0 and added.size > largest:
+                raise RecordTooLarge(topic, partition, index, added.size, largest)
             count += 1
         builder._relative_offset = count
         yield builder

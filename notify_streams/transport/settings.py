@@ -39,6 +39,8 @@ class TransportSettings:
     compression: Literal["gzip", "snappy", "lz4", "zstd"] | None = "lz4"
     #: Uncompressed bytes of one produced record batch; below the broker's `message.max.bytes` (1,048,588).
     max_produce_bytes: int = 1_000_000
+    #: Uncompressed bytes of one record, which may be alone in a larger batch; None: no more than a batch has.
+    max_record_bytes: int | None = None
     #: A batch that the broker has not acknowledged after this long has failed.
     produce_timeout_s: float = 10.0
     request_timeout_s: float = 10.0

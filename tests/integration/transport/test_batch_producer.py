@@ -29,6 +29,20 @@ async def producer(kafka_bootstrap):
     await made.stop()
 
 
+async def test_a_record_may_be_larger_than_a_batch_where_the_settings_say_so(kafka_bootstrap) -> None:
+    topic = await a_topic(kafka_bootstrap, 1)
+    roomy = BatchProducer(kafka_bootstrap, TransportSettings(max_produce_bytes=4000, max_record_bytes=1_500_000))
+    await roomy.start()
+    try:
+        records = [(None, b"s" * 100, ()), (None, b"l" * 1_400_000, ()), (None, b"s" * 100, ())]
+        sent = await roomy.send_batch(topic, 0, records)
+        assert (sent.first_offset, sent.last_offset) == (0, 2)
+        with pytest.raises(RecordTooLarge):
+            await roomy.send_batch(topic, 0, [(None, b"l" * 1_500_000, ())])
+    finally:
+        await roomy.stop()
+
+
 async def test_a_batch_is_split_and_stays_in_order(kafka_bootstrap, producer) -> None:
     topic = await a_topic(kafka_bootstrap, 1)
     records = [(b"k%d" % n, b"v" * 100, [("n", b"%d" % n)]) for n in range(200)] + [(b"gone", None, ())]

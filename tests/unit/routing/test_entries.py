@@ -44,6 +44,16 @@ def test_a_dead_letter_without_a_value_is_no_tombstone():
     assert value == b""
 
 
+def test_a_dead_letter_of_what_no_topic_takes_is_its_beginning_and_says_so():
+    record = ARecord(b"v" * 5_000_000, b"k" * 5_000, (("x", b"h" * 5_000_000),), offset=17)
+    ((_, _, key, value, headers),) = dead(record, "t", 3, DeadReason.TOO_LARGE, "too large", 2_000_000).outputs
+    assert len(key) + len(value) <= 2_000_000
+    assert record.key.startswith(key) and record.value.startswith(value)
+    why = dict(headers)
+    assert len(headers) == 5 and why["offset"] == b"17"
+    assert why["detail"].decode() == f"too large; cut to its first {len(value)} bytes, without headers"
+
+
 def test_a_moved_record_is_the_same_with_the_key_that_it_needed():
     entry = moved(ARecord(b"v", None, (("x", b"1"),), offset=17), "triggers.security", 3, 5, "u-42")
     headers = (("x", b"1"), ("source", b"triggers.security:3:17"))
