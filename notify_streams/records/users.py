@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import msgspec
 
@@ -62,6 +62,9 @@ class Location(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     version: int = 1
 
 
+#: A record about a person has a few hundred bytes, and is kept whole in tables and their changelogs: more than this is a mistake.
+MOST_BYTES: Final = 64 * 1024
+
 Record = TypeVar("Record")
 
 
@@ -72,6 +75,8 @@ def reader(record: type[Record]) -> Callable[[bytes | None], Record | Rejection]
     def read(value: bytes | None) -> Record | Rejection:
         if not value:
             return Rejection(DeadReason.NOT_JSON, "the record has no value")
+        if len(value) > MOST_BYTES:
+            return Rejection(DeadReason.TOO_LARGE, f"the value has {len(value)} bytes, the limit is {MOST_BYTES}")
         try:
             return decode(value)
         except msgspec.ValidationError as error:

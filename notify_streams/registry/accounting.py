@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from notify_streams.outbox.taken import Entry, Taken
 from notify_streams.records.reasons import DeadReason, Outcome
 from notify_streams.records.trigger import Rejection
-from notify_streams.records.users import read_signup
+from notify_streams.records.users import MOST_BYTES, read_signup
 from notify_streams.registry.placing import Dropped
 from notify_streams.registry.signups import Asked
-from notify_streams.routing.entries import dead
+from notify_streams.routing.entries import bytes_of, dead
 from notify_streams.stores.insist import insist
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ async def account_signups(
     places: list[int] = []
     for record in batch.records:
         found = read_signup(record.value)
+        if (size := bytes_of(record)) > 2 * MOST_BYTES:  # its headers travel on with it
+            found = Rejection(DeadReason.TOO_LARGE, f"key, value and headers have {size} bytes")
         if isinstance(found, Rejection):
             entries.append(dead(record, batch.topic, batch.partition, found.reason, found.detail))
             continue
