@@ -45,26 +45,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_ROUTER: Final = (
-    "tables.locations",
-    "tables.contacts",
-    "tables.preferences",
-    "agents.route",
-    "agents.learn",
-    "agents.learn_contacts",
-)
+_ROUTER: Final = ("tables.locations", "tables.contacts", "tables.preferences", "agents.route", "agents.learn")
 #: What each role imports: its tables, its agents.
 MODULES: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(LANES, _ROUTER),
     **dict.fromkeys(CHANNEL_ROLES, ("agents.deliver",)),
-    "registry": (
-        "tables.locations",
-        "tables.contacts",
-        "agents.replicate",
-        "agents.sign_up",
-        "agents.reconcile",
-        "agents.edge",
-    ),
+    "registry": ("agents.sign_up",),
     "forward": ("agents.forward",),
     "receipts": ("agents.receive",),
 }
