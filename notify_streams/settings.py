@@ -2,12 +2,14 @@
 
 Layers, later ones win: the defaults here, ``config/<region>.yaml``, the overlay that the local stack wrote (only service
 addresses, only where a local stack runs), ``NOTIFY_…`` environment variables (``NOTIFY_REDIS``, ``NOTIFY_BROKER__SESSION_TIMEOUT_S``:
-two underscores go one level down; lists and maps are YAML). An unknown key or a bad value raises `SettingsError`.
+two underscores go one level down; a text is taken as it is, everything else is YAML). An unknown key or a bad value raises
+`SettingsError`, whose message never shows a value: that may be a credential.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -17,18 +19,26 @@ import yaml
 from notify_streams.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _PREFIX: Final = "NOTIFY_"
 #: Read by others than `load_settings`: they choose which settings to load, or belong to the local stack and its tests.
-_NOT_SETTINGS: Final = (
-    "NOTIFY_ROLE",
-    "NOTIFY_CONFIG_DIR",
-    "NOTIFY_STACK_DIR",
-    "NOTIFY_TEST_",
-    "NOTIFY_FAILPOINTS",
-    "NOTIFY_REGION",
+_NOT_SETTINGS: Final = frozenset(
+    {
+        "NOTIFY_ROLE",
+        "NOTIFY_CONFIG_DIR",
+        "NOTIFY_STACK_DIR",
+        "NOTIFY_FAILPOINTS",
+        "NOTIFY_REGION",
+        # systemd's, for every service that it starts with Type=notify
+        "NOTIFY_SOCKET",
+    }
 )
+_OF_TESTS: Final = "NOTIFY_TEST_"
+#: What Kafka allows in a topic's name, of which these are a part.
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
+#: A record that is handed on has a key and headers that it may have lacked.
+_HANDED_ON_BYTES: Final = 16 * 1024
 
 Positive = Annotated[int, msgspec.Meta(gt=0)]
 PositiveS = Annotated[float, msgspec.Meta(gt=0)]
@@ -122,6 +132,8 @@ class Settings(_Frozen, frozen=True, kw_only=True):
     redis: str
     dynamodb: str | None = None
     users_table: str = "users"
+    #: How often the registry role compares all locations with the registry.
+    reconcile_every_s: PositiveS = 900.0
     edge: tuple[Pop, ...] = ()
     #: The region that serves this one's people while it is away, and gets their contacts for that.
     standby: str | None = None
@@ -175,15 +187,19 @@ def load_settings(
         settings = msgspec.convert(merged, Settings, strict=False)
     except msgspec.ValidationError as error:
         raise SettingsError(f"settings of region {region!r} ({file}, {_PREFIX}… variables): {error}") from error
+    if settings.region != region:
+        raise SettingsError(f"{file} is of region {settings.region!r}, not {region!r}")
     _check(settings)
     return settings
 
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise SettingsError(f"{file} cannot be read: {error}") from error
+        content = _yaml(str(file), file.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{file} cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8'}"
+        ) from error
     if not isinstance(content, dict):
         raise SettingsError(f"{file} must hold keys and values, not {type(content).__name__}")
     return content
@@ -191,18 +207,39 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, text in environ.items():
-        if not name.startswith(_PREFIX) or name.startswith(_NOT_SETTINGS):
+    for name, text in sorted(environ.items()):  # a group before what is in it
+        if not name.startswith(_PREFIX) or name.startswith(_OF_TESTS) or name in _NOT_SETTINGS:
             continue
         *groups, last = name.removeprefix(_PREFIX).lower().split("__")
         place = found
         for group in groups:
             place = place.setdefault(group, {})
-        try:
-            place[last] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise SettingsError(f"{name} is not YAML: {error}") from error
+            if not isinstance(place, dict):
+                raise SettingsError(f"{name}: another variable sets {group} as a whole, to what has no keys")
+        place[last] = (text or None) if _is_text([*groups, last]) else _yaml(name, text)
     return found
+
+
+def _is_text(path: Sequence[str]) -> bool:
+    """Whether the setting is a text: taken as it is, because YAML would read a token such as ``#1`` or ``1_0`` as something else."""
+    kind: Any = Settings
+    for name in path:
+        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
+            return False
+        kind = next((field.type for field in msgspec.structs.fields(kind) if field.name == name), None)
+    return kind is str or kind == str | None
+
+
+def _yaml(name: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        # Without the excerpt that the error's own text has: it may show a credential.
+        mark = error.problem_mark
+        where = "" if mark is None else f" in line {mark.line + 1}, column {mark.column + 1}"
+        raise SettingsError(f"{name} is not YAML: {error.problem}{where}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # such as a date that there is not
+        raise SettingsError(f"{name} is not YAML: {type(error).__name__}") from None
 
 
 def _layer(below: dict[str, Any], above: Mapping[str, Any]) -> None:
@@ -214,6 +251,13 @@ def _layer(below: dict[str, Any], above: Mapping[str, Any]) -> None:
 
 
 def _check(settings: Settings) -> None:
+    for key, names in (("regions", settings.regions), ("trigger_systems", settings.trigger_systems)):
+        if not names or len(set(names)) < len(names) or not all(map(_NAME.fullmatch, names)):
+            raise SettingsError(f"{key} must be different names of letters, digits, dots, hyphens and underscores")
+    if "forwarded" in settings.trigger_systems:
+        raise SettingsError(
+            "trigger_systems: triggers.forwarded is the topic of what other regions send; choose another name"
+        )
     if settings.region not in settings.regions:
         raise SettingsError(f"region {settings.region!r} is not among regions {', '.join(settings.regions)}")
     if settings.standby is not None and settings.standby not in settings.regions:
@@ -223,9 +267,12 @@ def _check(settings: Settings) -> None:
             raise SettingsError(
                 f"bucket_shards: {bucket}: {shard}: there are {settings.partitions} buckets and {len(settings.shards)} shards"
             )
-    if settings.max_trigger_bytes >= settings.max_record_bytes:
+    if settings.max_trigger_bytes + _HANDED_ON_BYTES > settings.max_record_bytes:
         raise SettingsError(
-            "max_trigger_bytes must be below max_record_bytes, or nothing too large could become a dead letter"
+            f"max_trigger_bytes must be at least {_HANDED_ON_BYTES} below max_record_bytes, or a trigger could not be handed on"
         )
-    if settings.broker.heartbeat_s * 3 > settings.broker.session_timeout_s:
+    broker = settings.broker
+    if broker.heartbeat_s * 3 > broker.session_timeout_s:
         raise SettingsError("broker.heartbeat_s must be at most a third of broker.session_timeout_s")
+    if broker.critical_heartbeat_s * 3 > broker.critical_session_timeout_s:
+        raise SettingsError("broker.critical_heartbeat_s must be at most a third of broker.critical_session_timeout_s")

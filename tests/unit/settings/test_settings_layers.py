@@ -1,0 +1,220 @@
+"""Defaults, the region's file, the stack's overlay, the environment: later ones win, and what is wrong is said clearly."""
+
+import msgspec
+import pytest
+import yaml
+
+from notify_streams.devstack.folders import PROJECT
+from notify_streams.errors import SettingsError
+from notify_streams.settings import Settings, load_settings
+
+USUAL = {
+    "region": "us",
+    "regions": ["us", "eu"],
+    "kafka": "kafka:9092",
+    "shards": ["mongodb://one", "mongodb://two"],
+    "redis": "redis://r",
+    "partitions": 8,
+}
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Loads region us from a file with these keys; `...` leaves one out."""
+
+    def loaded(environ=None, overlay=None, **but) -> Settings:
+        keys = {name: value for name, value in (USUAL | but).items() if value is not ...}
+        (tmp_path / "us.yaml").write_text(yaml.safe_dump(keys))
+        file = None
+        if overlay is not None:
+            file = tmp_path / "overlay.yaml"
+            file.write_text(yaml.safe_dump(overlay))
+        return load_settings("us", environ=environ or {}, config_dir=tmp_path, overlay=file)
+
+    return loaded
+
+
+@pytest.mark.parametrize("region", ["us", "eu", "asia"])
+def test_each_region_of_the_repository_can_be_loaded(region):
+    found = load_settings(region, environ={}, config_dir=PROJECT / "config")
+    assert found.region == region and len(found.shards) == 2
+
+
+def test_what_no_layer_says_is_the_default(load):
+    found = load()
+    assert (found.database, found.preferences.cache_ttl_s, found.broker.session_timeout_s) == ("notify", 60.0, 6.0)
+    assert found.web_token is None
+
+
+def test_later_layers_win(load):
+    overlay = {"kafka": "overlay:1", "redis": "redis://overlay"}
+    found = load({"NOTIFY_REDIS": "redis://environ"}, overlay, database="file")
+    assert (found.database, found.kafka, found.redis) == ("file", "overlay:1", "redis://environ")
+
+
+def test_an_overlay_replaces_a_key_as_a_whole(load):
+    found = load(overlay={"remote_kafka": {"eu": "here:1"}}, remote_kafka={"eu": "there:1", "asia": "there:2"})
+    assert found.remote_kafka == {"eu": "here:1"}
+
+
+ENVIRON = [
+    pytest.param(
+        "NOTIFY_BROKER__SESSION_TIMEOUT_S", "9", lambda found: found.broker.session_timeout_s, 9.0, id="nested"
+    ),
+    pytest.param("NOTIFY_PARTITIONS", "16", lambda found: found.partitions, 16, id="number"),
+    pytest.param("NOTIFY_SHARDS", "[mongodb://a]", lambda found: found.shards, ("mongodb://a",), id="list"),
+    pytest.param("NOTIFY_BUCKET_SHARDS", "{3: 0}", lambda found: found.bucket_shards, {3: 0}, id="map"),
+    pytest.param("NOTIFY_BUCKET_SHARDS__3", "0", lambda found: found.bucket_shards, {3: 0}, id="one key of a map"),
+    pytest.param("NOTIFY_REMOTE_KAFKA__EU", "e:1", lambda found: found.remote_kafka, {"eu": "e:1"}, id="one address"),
+    pytest.param("NOTIFY_REGIONS", "[us, mars]", lambda found: found.regions, ("us", "mars"), id="regions"),
+    pytest.param("NOTIFY_BROKER", "{batch_records: 5}", lambda found: found.broker.batch_records, 5, id="a group"),
+    pytest.param("NOTIFY_DYNAMODB", "", lambda found: found.dynamodb, None, id="empty: none"),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "of", "expected"), ENVIRON)
+def test_a_variable_sets_one_thing(load, name, text, of, expected):
+    assert of(load({name: text})) == expected
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "plain",
+        "12345",
+        "1_000",
+        "yes",
+        "null",
+        "#1",
+        "a #b",
+        "@x",
+        "*x",
+        "&x",
+        "!x",
+        "%x",
+        "2026-13-45",
+        "a: b",
+        "[",
+        '"',
+        "ü",
+    ],
+)
+def test_a_text_is_taken_as_it_is(load, token):
+    """YAML would make none of them: a token that begins with `#` would leave the views without one."""
+    assert load({"NOTIFY_WEB_TOKEN": token}).web_token == token
+
+
+def test_a_group_and_one_of_its_keys_can_both_be_set(load):
+    found = load({"NOTIFY_BROKER__BATCH_RECORDS": "7", "NOTIFY_BROKER": "{batch_records: 5, batch_bytes: 6}"})
+    assert (found.broker.batch_records, found.broker.batch_bytes) == (7, 6)
+
+
+def test_what_is_not_ours_is_left_alone(load):
+    environ = dict.fromkeys(
+        [
+            "NOTIFY_ROLE",
+            "NOTIFY_REGION",
+            "NOTIFY_STACK_DIR",
+            "NOTIFY_TEST_STACK",
+            "NOTIFY_FAILPOINTS",
+            "NOTIFY_SOCKET",
+            "HOME",
+        ],
+        "x",
+    )
+    assert load(environ) == load()
+
+
+WRONG_ENVIRON = [
+    pytest.param({"NOTIFY_COLOUR": "red"}, "colour", id="an unknown key"),
+    pytest.param({"NOTIFY_BROKER__COLOUR": "red"}, "colour", id="an unknown key in a group"),
+    pytest.param({"NOTIFY_KAFKA__COLOUR": "red"}, "kafka", id="a key of what has none"),
+    pytest.param({"NOTIFY_PARTITIONS": "many"}, "partitions", id="a text for a number"),
+    pytest.param({"NOTIFY_PARTITIONS": "0"}, "partitions", id="no partition"),
+    pytest.param({"NOTIFY_PARTITIONS": ""}, "partitions", id="an empty number"),
+    pytest.param({"NOTIFY_SHARDS": "[]"}, "shards", id="no shard"),
+    pytest.param({"NOTIFY_SHARDS": "mongodb://a"}, "shards", id="one for a list"),
+    pytest.param({"NOTIFY_SHARDS": "[mongodb://u:secret@a"}, "NOTIFY_SHARDS is not YAML", id="a list without an end"),
+    pytest.param({"NOTIFY_PARTITIONS": "2026-13-45"}, "NOTIFY_PARTITIONS is not YAML", id="a date that there is not"),
+    pytest.param({"NOTIFY_BROKER": "5", "NOTIFY_BROKER__BATCH_RECORDS": "7"}, "broker", id="a group that is none"),
+    pytest.param({"NOTIFY_KAFKA": ""}, "kafka", id="an address that is empty"),
+]
+
+
+@pytest.mark.parametrize(("environ", "says"), WRONG_ENVIRON)
+def test_a_wrong_variable_is_said_clearly(load, environ, says):
+    with pytest.raises(SettingsError) as error:
+        load(environ)
+    assert says in str(error.value) and "secret" not in str(error.value) and len(str(error.value)) < 300
+
+
+WRONG = [
+    pytest.param({"kafka": ...}, "kafka", id="no Kafka"),
+    pytest.param({"colour": "red"}, "colour", id="an unknown key"),
+    pytest.param({"broker": {"colour": "red"}}, "colour", id="an unknown key in a group"),
+    pytest.param({"region": "eu"}, "is of region 'eu'", id="another region's file"),
+    pytest.param({"regions": ["eu"]}, "not among regions", id="a region that is not in the list"),
+    pytest.param({"regions": ["us", "us"]}, "regions", id="a region twice"),
+    pytest.param({"regions": ["us", "e:u"]}, "regions", id="a region with a colon"),
+    pytest.param({"standby": "mars"}, "mars", id="a standby that there is not"),
+    pytest.param({"trigger_systems": ["a", "a"]}, "trigger_systems", id="a system twice"),
+    pytest.param({"trigger_systems": []}, "trigger_systems", id="no system"),
+    pytest.param({"trigger_systems": ["a b"]}, "trigger_systems", id="a system with a space"),
+    pytest.param({"trigger_systems": ["forwarded"]}, "forwarded", id="a system of a name that is taken"),
+    pytest.param({"bucket_shards": {8: 0}}, "bucket_shards", id="a bucket that there is not"),
+    pytest.param({"bucket_shards": {3: 2}}, "bucket_shards", id="a shard that there is not"),
+    pytest.param({"max_trigger_bytes": 2_097_152}, "max_trigger_bytes", id="triggers as large as records"),
+    pytest.param({"max_trigger_bytes": 2_097_000}, "max_trigger_bytes", id="triggers that could not be handed on"),
+    pytest.param({"broker": {"heartbeat_s": 3}}, "heartbeat_s", id="a slow heartbeat"),
+    pytest.param({"broker": {"critical_heartbeat_s": 1}}, "critical_heartbeat_s", id="a slow critical heartbeat"),
+    pytest.param({"broker": {"session_timeout_s": -1}}, "session_timeout_s", id="a negative time"),
+]
+
+
+@pytest.mark.parametrize(("but", "says"), WRONG)
+def test_a_wrong_file_is_said_clearly(load, but, says):
+    with pytest.raises(SettingsError, match=says):
+        load(**but)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"[1]", "keys and values"),
+        (b"", "keys and values"),
+        (b"a: [secret", "line 1"),
+        (b"\xff", "UTF-8"),
+        (b"a: 2026-13-45", "YAML"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, content, says):
+    (tmp_path / "us.yaml").write_bytes(content)
+    with pytest.raises(SettingsError, match=says) as error:
+        load_settings("us", environ={}, config_dir=tmp_path)
+    assert "us.yaml" in str(error.value) and "secret" not in str(error.value)
+
+
+def test_a_region_without_a_file_is_told_which_have_one(tmp_path):
+    (tmp_path / "eu.yaml").write_text("")
+    (tmp_path / "categories.yaml").write_text("")
+    with pytest.raises(SettingsError, match=r"with a file there: eu \("):
+        load_settings("us", environ={}, config_dir=tmp_path)
+
+
+def test_the_folder_can_be_moved(tmp_path):
+    (tmp_path / "us.yaml").write_text(yaml.safe_dump(USUAL))
+    assert load_settings("us", environ={"NOTIFY_CONFIG_DIR": str(tmp_path)}).kafka == "kafka:9092"
+
+
+def test_settings_cannot_be_changed(load):
+    with pytest.raises(AttributeError):
+        load().kafka = "x"
+
+
+def test_every_bucket_lives_on_one_shard(load):
+    found = load(bucket_shards={3: 0})
+    assert [found.shard_of(bucket) for bucket in range(8)] == [0, 1, 0, 0, 0, 1, 0, 1]
+
+
+def test_every_setting_has_a_type_that_can_be_read():
+    assert all(field.type is not None for field in msgspec.structs.fields(Settings))

@@ -1,0 +1,65 @@
+"""The topics of a region: all of them, with one partition count, each as large as what goes there."""
+
+import pytest
+from builders import some_settings
+
+from notify_streams.roles import CHANNEL_ROLES, CHANNELS, LANES, ROLES, app_id, channel_of, channel_topic
+from notify_streams.topics import DEAD_LETTERS, FORWARDED, all_topics, forward_topic, trigger_topics
+
+SETTINGS = some_settings(trigger_systems=["payments", "risk"], regions=["us", "eu", "asia"], max_record_bytes=1_000_000)
+SPECS = {spec.name: spec for spec in all_topics(SETTINGS)}
+
+
+def test_the_contracts_topics_are_there():
+    assert set(SPECS) >= {
+        *("triggers.payments", "triggers.risk", "triggers.forwarded"),
+        *("preference_updates", "user_contacts", "user_signups", "user_locations"),
+        *("push", "sms", "email", "cric_push", "cric_sms", "cric_email"),
+        *("forward.eu", "forward.asia", "receipts", "dead_letters"),
+    }
+    assert "forward.us" not in SPECS and "triggers.marketing" not in SPECS
+
+
+def test_no_topic_is_named_twice():
+    assert len(SPECS) == len(all_topics(SETTINGS))
+
+
+def test_all_have_the_same_partition_count():
+    """A partition's number is the user's bucket everywhere, and no hash is computed on the way. The control log has no users."""
+    assert {spec.partitions for name, spec in SPECS.items() if name != "region_control"} == {SETTINGS.partitions}
+
+
+def test_routers_read_every_system_and_what_other_regions_sent():
+    assert trigger_topics(SETTINGS) == ("triggers.payments", "triggers.risk", FORWARDED)
+
+
+@pytest.mark.parametrize("name", [DEAD_LETTERS, FORWARDED, forward_topic("eu"), *CHANNEL_ROLES])
+def test_where_something_is_added_to_a_record_there_is_more_room(name):
+    assert int(SPECS[name].config["max.message.bytes"]) >= 1_000_000 + 32 * 1024
+
+
+def test_upstream_topics_take_what_the_settings_say():
+    assert SPECS["triggers.payments"].config["max.message.bytes"] == "1000000"
+
+
+def test_locations_are_kept_for_ever():
+    config = SPECS["user_locations"].config
+    assert config["cleanup.policy"] == "compact" and "retention.ms" not in config
+
+
+def test_each_channel_has_a_topic_and_a_role_a_lane():
+    assert {channel_topic(channel, critical) for channel in CHANNELS for critical in (True, False)} == set(
+        CHANNEL_ROLES
+    )
+    assert set(CHANNEL_ROLES) | set(LANES) <= set(ROLES)
+    assert all(channel_of(role) in CHANNELS and role.endswith(channel_of(role)) for role in CHANNEL_ROLES)
+
+
+@pytest.mark.parametrize("role", ["critical", "standard", "registry", "cric_", "cric_cric_push", ""])
+def test_other_roles_work_no_channel(role):
+    with pytest.raises(ValueError, match="not a channel role"):
+        channel_of(role)
+
+
+def test_an_app_id_names_region_and_role():
+    assert app_id("us", "cric_push") == "notify-us-cric_push"
