@@ -38,14 +38,12 @@ class DecisionCheck:
         read_table: ReadTable,
         table_lag_s: Callable[[], float] = lambda: 0.0,
         cached_rows: int = 1_000_000,
-        durable_timeout_s: float = 1.0,
     ) -> None:
         self._deltas = deltas
         self._durable = durable
         self._bound = bound
         self._read_table = read_table
         self._table_lag_s = table_lag_s
-        self._durable_timeout_s = durable_timeout_s
         self.cache = RowCache(bound.cache_ttl_s, cached_rows)
         #: Batches that were decided without Redis, and those of them without the durable record, too.
         self.without_redis = 0
@@ -91,7 +89,7 @@ class DecisionCheck:
         self.without_redis += 1
         rows = [row or NOTHING for row in self._read_table(people)]
         try:
-            durable = await self._durable.rows(bucket, people, self._durable_timeout_s)
+            durable = await self._durable.rows(bucket, people)
         except StoreUnavailable as error:
             self.table_only += 1
             if self._table_lag_s() > self._bound.table_only_lag_s:

@@ -84,9 +84,9 @@ class DurablePreferences:
             async with self._after_now(self._shards.of(bucket), [bucket]) as (collection, session):
                 return (await _records(collection, {user_id: bucket}, session)).get(user_id, NOBODY)
 
-    async def rows(self, bucket: int, user_ids: Sequence[str], timeout_s: float | None = None) -> dict[str, bytes]:
+    async def rows(self, bucket: int, user_ids: Sequence[str]) -> dict[str, bytes]:
         """The compiled rows of those who have one, and perhaps of others."""
-        return await self._grouped[self._shards.of(bucket)].rows(bucket, user_ids, timeout_s or self._timeout_s)
+        return await self._grouped[self._shards.of(bucket)].rows(bucket, user_ids, self._timeout_s)
 
     async def changed_since(
         self, shard: int, since: Timestamp | None, within_s: float

@@ -47,6 +47,8 @@ class Race:
     acknowledged: int = 0
     not_acknowledged: int = 0
     put_off: int = 0
+    #: Decisions with the table alone, because neither Redis nor MongoDB answered: these may lack an opt-in.
+    table_only: int = 0
     violations: int = 0
     #: The first violations, in words.
     examples: list[str] = field(default_factory=list)
@@ -109,6 +111,7 @@ async def run_race(
             async with asyncio.TaskGroup() as group:
                 for seed in seeds:
                     group.create_task(one(seed))
+            race.table_only = router.decision.table_only
     finally:
         await _drop(settings)
     return race

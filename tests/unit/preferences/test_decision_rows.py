@@ -29,7 +29,7 @@ class Given:
     async def read(self, user_ids):
         return None if self.deltas is None else [self.deltas.get(user) for user in user_ids]
 
-    async def rows(self, bucket, user_ids, timeout_s=None):
+    async def rows(self, bucket, user_ids):
         if self.durable is None:
             raise StoreUnavailable("no answer")
         return {user: self.durable[user] for user in user_ids if user in self.durable}
