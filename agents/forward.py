@@ -5,24 +5,37 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from notify_streams.regions.handover import RemoteRegion
-
 from notify_streams.app import app, events
-from notify_streams.stores.insist import insist
+from notify_streams.regions.handover import RemoteRegion
+from notify_streams.regions.lanes import Lanes
 from notify_streams.topics import forward_topic
+from notify_streams.transport import on_revoked
 
 if TYPE_CHECKING:
-    from faust.types import StreamT
+    from collections.abc import Collection
+
+    from faust.types import TP, StreamT
+
+ways: list[Lanes] = []
 
 
-async def forward(remote: RemoteRegion, batches: StreamT[Any]) -> None:
-    """Hand each batch over, however long the other region takes; other regions have loops of their own."""
+async def forward(lanes: Lanes, batches: StreamT[Any]) -> None:
+    """Give each batch to its partition's lane, which acknowledges it; a region that is away fills its own lanes and no other's."""
     async for event in events(batches):
-        await insist(remote.hand_over, event.value)
-        event.ack()
+        await lanes.submit(event.value, event.ack)
+
+
+@partial(on_revoked, app)
+def give_up(_: Collection[TP]) -> None:
+    """What is not there yet is handed over by the partitions' new owner; twice is no harm, out of order would be."""
+    for lanes in ways:
+        lanes.give_up()
 
 
 for region, kafka in sorted(app.settings.remote_kafka.items()):
     remote = RemoteRegion(region, kafka, app.settings)
+    lanes = Lanes(remote)
+    ways.append(lanes)
     app.lives_with(remote.start, remote.stop)
-    app.agent(app.batches_of(forward_topic(region)), name=f"forward {region}")(partial(forward, remote))
+    app.lives_with(remote.start, lanes.stop)
+    app.agent(app.batches_of(forward_topic(region)), name=f"forward {region}")(partial(forward, lanes))

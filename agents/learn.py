@@ -1,4 +1,4 @@
-"""`preference_updates` -> the durable record, the Redis delta, the table `preferences`. `user_contacts` -> the table `contacts`."""
+"""`preference_updates` -> the durable record, the Redis delta, the table `preferences`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from notify_streams import metrics
 from notify_streams.app import app, events
 from notify_streams.preferences.compiled import newest
 from notify_streams.records.trigger import Rejection
-from notify_streams.records.users import read_contacts, read_preference_update
+from notify_streams.records.users import read_preference_update
 from notify_streams.stores.insist import insist
-from notify_streams.topics import PREFERENCE_UPDATES, USER_CONTACTS
-from tables.contacts import contacts
+from notify_streams.topics import PREFERENCE_UPDATES
 from tables.preferences import preferences
 
 if TYPE_CHECKING:
     from faust.types import StreamT
 
-    from notify_streams.records.users import Contacts, PreferenceUpdate
+    from notify_streams.records.users import PreferenceUpdate
     from notify_streams.transport import RecordBatch
 
 log = logging.getLogger(__name__)
@@ -50,31 +49,6 @@ async def learn_preferences(batches: StreamT[Any]) -> None:
         await preferences.apply(batch.partition, fresh)
         metrics.PREFERENCE_UPDATES.labels("applied").inc(len(updates) - len(applied.rejected))
         event.ack()
-
-
-@app.agent(app.batches_of(USER_CONTACTS))
-async def learn_contacts(batches: StreamT[Any]) -> None:
-    """Keep the latest contacts of each person; an older record that comes late changes nothing."""
-    async for event in events(batches):
-        batch: RecordBatch = event.value
-        fresh: dict[bytes, tuple[Contacts, bytes]] = {}
-        for record in batch.records:
-            found = read_contacts(record.value)
-            if isinstance(found, Rejection):
-                _refuse(batch, record.offset, found)
-                continue
-            key = found.user_id.encode()
-            held = fresh[key][0] if key in fresh else _held(batch.partition, key)
-            if held is None or held.updated_at <= found.updated_at:
-                fresh[key] = found, record.value or b""
-        await contacts.apply(batch.partition, {key: value for key, (_, value) in fresh.items()})
-        event.ack()
-
-
-def _held(bucket: int, key: bytes) -> Contacts | None:
-    row = contacts.get(bucket, key)
-    found = None if row is None else read_contacts(row)
-    return None if isinstance(found, Rejection) else found
 
 
 def _refuse(batch: RecordBatch, offset: int, rejection: Rejection) -> None:

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from agents.replicate import copies_of, newcomers
 from notify_streams.app import app, events
+from notify_streams.outbox.directly import write
 from notify_streams.outbox.way_out import WayOut
+from notify_streams.records.buckets import bucket_of
+from notify_streams.records.trigger import Rejection
+from notify_streams.records.users import read_signup
 from notify_streams.registry.accounting import account_signups
 from notify_streams.registry.signups import Signups
 from notify_streams.registry.users_table import UsersTable
 from notify_streams.routing.router import conflict
 from notify_streams.topics import USER_SIGNUPS
 from notify_streams.transport import batched_consumer, on_assigned, on_revoked
+from tables.contacts import contacts
+from tables.locations import locate
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from faust.types import TP, StreamT
 
+    from notify_streams.outbox.taken import Output
     from notify_streams.transport import RecordBatch
 
 registry = UsersTable(app.settings)
@@ -29,15 +37,19 @@ app.lives_with(way_out.start, way_out.stop)
 
 def server_of(region: str) -> str | None:
     """Who serves a region's people now."""
-    return region if region in app.settings.regions else None
+    placement = None if app.learning is None else app.learning.placement
+    return None if placement is None else placement.server_of(region)
 
 
 async def contacts_of(user_ids: Sequence[str]) -> Mapping[str, bytes]:
     """Contacts that a move hands over."""
-    return {}
+    rows = {
+        user_id: contacts.get(bucket_of(user_id, app.settings.partitions), user_id.encode()) for user_id in user_ids
+    }
+    return {user_id: row for user_id, row in rows.items() if row is not None}
 
 
-signups = Signups(app.settings, registry, server_of, contacts_of)
+signups = Signups(app.settings, registry, server_of, contacts_of, locate)
 
 
 @app.agent(app.batches_of(USER_SIGNUPS))
@@ -45,8 +57,32 @@ async def sign_up(batches: StreamT[Any]) -> None:
     """Register each batch and hand its records to the way out, which acknowledges it."""
     async for event in events(batches):
         batch: RecordBatch = event.value
+        await write(app, contacts_sent_on(batch))
         taken = await account_signups(signups, batch, event.ack, partial(batched_consumer(app).refuse, batch))
         await way_out.submit(taken)
+
+
+def contacts_sent_on(batch: RecordBatch) -> Iterator[Output]:
+    """Contacts that came before anybody knew where the person would be at home; those that come later know it from `newcomers`."""
+    for record in batch.records:
+        signup = read_signup(record.value)
+        if isinstance(signup, Rejection):
+            continue
+        newcomers.note(signup)
+        row = contacts.get(batch.partition, signup.user_id.encode())
+        if row is not None:
+            held = Held(signup.user_id.encode(), row)
+            yield from copies_of(held, batch.partition, newcomers.home(signup.user_id))
+
+
+class Held(NamedTuple):
+    """A contacts row as the record that it came from, without that one's way."""
+
+    key: bytes
+    value: bytes
+    headers: Sequence[tuple[str, bytes]] = ()
+    offset: int = 0
+    timestamp: int = 0
 
 
 @partial(on_assigned, app)

@@ -45,12 +45,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_ROUTER: Final = ("tables.locations", "tables.contacts", "tables.preferences", "agents.route", "agents.learn")
+_ROUTER: Final = (
+    "tables.locations",
+    "tables.contacts",
+    "tables.preferences",
+    "agents.route",
+    "agents.learn",
+    "agents.learn_contacts",
+)
 #: What each role imports: its tables, its agents.
 MODULES: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(LANES, _ROUTER),
     **dict.fromkeys(CHANNEL_ROLES, ("agents.deliver",)),
-    "registry": ("agents.sign_up",),
+    "registry": (
+        "tables.locations",
+        "tables.contacts",
+        "agents.replicate",
+        "agents.sign_up",
+        "agents.reconcile",
+        "agents.edge",
+    ),
     "forward": ("agents.forward",),
     "receipts": ("agents.receive",),
 }

@@ -9,7 +9,14 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from notify_streams.roles import CHANNEL_ROLES, LANES, app_id
 from notify_streams.stores.shards import LEDGER, OUTBOX
-from notify_streams.topics import PREFERENCE_UPDATES, USER_CONTACTS, USER_SIGNUPS, forward_topic, trigger_topics
+from notify_streams.topics import (
+    PREFERENCE_UPDATES,
+    USER_CONTACTS,
+    USER_SIGNUPS,
+    edge_topic,
+    forward_topic,
+    trigger_topics,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,6 +43,7 @@ class Progress:
         for role, topics in (
             *((lane, learned) for lane in LANES),
             *((role, (role,)) for role in CHANNEL_ROLES),
+            ("registry", (*learned, *(edge_topic(pop.name) for pop in self._settings.edge))),
             ("forward", tuple(forward_topic(region) for region in self._settings.remote_kafka)),
         ):
             lag[role] = lag.get(role, 0) + await self._group_lag(role, topics)

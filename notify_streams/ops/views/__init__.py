@@ -16,6 +16,7 @@ from notify_streams.ops.views.dead_letters import DeadLetters
 from notify_streams.ops.views.health import Live, Ready
 from notify_streams.ops.views.lag import Lag
 from notify_streams.ops.views.ledger import Ledger
+from notify_streams.ops.views.locations import LocationView
 from notify_streams.ops.views.notifications import Notifications
 from notify_streams.ops.views.outbox import Outbox
 from notify_streams.ops.views.preferences import PreferenceView
@@ -34,6 +35,7 @@ VIEWS: Final[dict[str, type[OpsView]]] = {
     "/outbox": Outbox,
     "/users/{user_id}": UserView,
     "/users/{user_id}/preferences/{category}/{channel}": PreferenceView,
+    "/locations/{key}": LocationView,
     "/notifications/{trigger_id}": Notifications,
     "/dead-letters": DeadLetters,
     "/providers": Providers,

@@ -1,0 +1,29 @@
+"""`edge.<pop>` -> that point of presence. A batch is acknowledged when it is there; one that is away holds up itself alone."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from notify_streams.app import app, events
+from notify_streams.edge.push import Push, open_session, point_of_presence
+from notify_streams.stores.insist import insist
+from notify_streams.topics import edge_topic
+
+if TYPE_CHECKING:
+    from faust.types import StreamT
+
+    from notify_streams.settings import Pop
+
+
+async def push_out(pop: Pop, batches: StreamT[Any]) -> None:
+    """Push each batch, however long it takes; the next batch of a partition waits for it, so no home goes back in time."""
+    async with open_session() as session:
+        push = Push(point_of_presence(pop, session))
+        async for event in events(batches):
+            await insist(push.push, event.value.records)
+            event.ack()
+
+
+for pop in app.settings.edge:
+    app.agent(app.batches_of(edge_topic(pop.name)), name=f"edge {pop.name}")(partial(push_out, pop))

@@ -1,0 +1,20 @@
+"""`user_contacts` -> the table `contacts`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from notify_streams.app import app, events
+from notify_streams.topics import USER_CONTACTS
+from tables.contacts import keep
+
+if TYPE_CHECKING:
+    from faust.types import StreamT
+
+
+@app.agent(app.batches_of(USER_CONTACTS))
+async def learn_contacts(batches: StreamT[Any]) -> None:
+    """Keep the latest contacts of each person; an older record that comes late changes nothing."""
+    async for event in events(batches):
+        await keep(event.value)
+        event.ack()
