@@ -10,6 +10,7 @@ from notify_streams.cli.audit import audit
 from notify_streams.cli.bench import bench
 from notify_streams.cli.config import config
 from notify_streams.cli.demo import demo
+from notify_streams.cli.failover import failover
 from notify_streams.cli.prefs import prefs
 from notify_streams.cli.run import run_region
 from notify_streams.cli.send import send
@@ -28,5 +29,21 @@ def main() -> None:
     """A multi-region notification system in which every trigger ends in exactly one accounted outcome."""
 
 
-for verb in (demo, stack, run_region, worker, send, audit, users, prefs, why, topics, shards, config, bench, chaos):
+for verb in (
+    demo,
+    stack,
+    run_region,
+    worker,
+    send,
+    audit,
+    users,
+    prefs,
+    why,
+    topics,
+    shards,
+    failover,
+    config,
+    bench,
+    chaos,
+):
     main.add_command(verb)

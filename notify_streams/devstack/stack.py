@@ -23,6 +23,7 @@ from notify_streams.devstack.plan import RegionPlan, all_ports, planned
 from notify_streams.devstack.ports import free_port, is_free
 from notify_streams.devstack.process import Process
 from notify_streams.devstack.region import Region
+from notify_streams.devstack.replication import Replication
 
 Say = Callable[[str], None]
 
@@ -63,6 +64,7 @@ class Stack:
             if failures := [str(error) for future in futures if (error := future.exception())]:
                 raise StackFailed("\n".join(failures))
             self._write_settings()
+            self.replication.follow()
             return [service for future in futures for service in future.result()]
 
     def down(self, regions: Sequence[str] | None = None, wipe: bool = False) -> None:
@@ -80,6 +82,9 @@ class Stack:
                     del plans[name]
                 self._remember(plans)
             self._write_settings()
+            self.replication.follow()
+            if not plans:
+                shutil.rmtree(self.replication.folder, ignore_errors=True)
 
     def region(self, name: str) -> Region:
         """The region as it was last brought up; its parts may be dead by now."""
@@ -87,6 +92,11 @@ class Stack:
         if plan is None:
             raise StackFailed(f"there is no region {name} in {self.folder}: notify-streams stack up --regions {name}")
         return Region(name, self.folder / name, plan)
+
+    @property
+    def replication(self) -> Replication:
+        """What copies the registry between the regions that are meant to be up; it runs while there are several."""
+        return Replication(self.folder / "replication", [self.region(name) for name in self.regions])
 
     @property
     def regions(self) -> list[str]:

@@ -57,6 +57,10 @@ class RegionFacts:
     dead_letters: Counter[str] = field(default_factory=Counter)
     forwarded: Counter[str] = field(default_factory=Counter)
     repartitioned: Counter[str] = field(default_factory=Counter)
+    #: By region: triggers handed to it, and how many records wait for it in all. What came is in `arrived`, of whatever region.
+    handed_to: dict[str, set[str]] = field(default_factory=dict)
+    waiting_for: dict[str, int] = field(default_factory=dict)
+    arrived: set[str] = field(default_factory=set)
     #: Outbox rows that are not deleted yet, and the records in them.
     outbox_rows: int = 0
     outbox_records: int = 0

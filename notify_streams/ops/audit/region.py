@@ -6,16 +6,21 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from notify_streams.devstack.sandbox.record import read_record
+from notify_streams.ops.audit.between import between
 from notify_streams.ops.audit.compare import compare, summary
 from notify_streams.ops.audit.database import read_database
 from notify_streams.ops.audit.facts import Accepted, RegionFacts
 from notify_streams.ops.audit.topics import Topics
+from notify_streams.records.buckets import bucket_of
+from notify_streams.regions.groups import waiting_for
+from notify_streams.regions.travel import HOPS, ORIGIN, TARGET
 from notify_streams.roles import CHANNEL_ROLES
 from notify_streams.routing.entries import SOURCE
 from notify_streams.stores.shards import Shards
-from notify_streams.topics import DEAD_LETTERS, USER_SIGNUPS, forward_topic, trigger_topics
+from notify_streams.topics import DEAD_LETTERS, FORWARDED, USER_SIGNUPS, forward_topic, trigger_topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -33,12 +38,15 @@ async def audit(regions: Sequence[Settings], say: Callable[[str], None] = lambda
     differences: list[dict[str, Any]] = []
     in_flight: list[dict[str, Any]] = []
     summaries: dict[str, Any] = {}
+    known: dict[str, RegionFacts] = {}
     for settings in regions:
         say(f"reading region {settings.region}")
-        facts = await gather(settings)
+        facts = known[settings.region] = await gather(settings)
         summaries[settings.region] = summary(facts)
         for found in compare(settings, facts):
             (in_flight if found.in_flight else differences).append(asdict(found))
+    for found in between(known):
+        (in_flight if found.in_flight else differences).append(asdict(found))
     return {
         "holds": not differences and not in_flight,
         "differences": differences,
@@ -64,9 +72,14 @@ async def gather(settings: Settings) -> RegionFacts:
                 facts.dead_letters[":".join(_header(record, name) for name in ("topic", "partition", "offset"))] += 1
             elif source := _header(record, SOURCE):
                 if topic in forwards:
-                    facts.forwarded[source] += 1
-                elif source.startswith(f"{topic}:"):
+                    _handed(facts, topic, record, source)
+                    continue
+                if topic == FORWARDED:
+                    facts.arrived.add(_way(record, source))
+                if source.startswith(f"{topic}:") and not _from_elsewhere(settings, topic, record, source):
                     facts.repartitioned[source] += 1
+    for region in settings.remote_kafka:
+        facts.waiting_for[region] = await waiting_for(settings.kafka, settings.region, region)
     shards = Shards(settings)
     await shards.start()
     try:
@@ -76,6 +89,26 @@ async def gather(settings: Settings) -> RegionFacts:
     if settings.sandbox_record is not None:
         facts.accepted = _accepted(read_record(Path(settings.sandbox_record)))
     return facts
+
+
+def _handed(facts: RegionFacts, topic: str, record: Record, source: str) -> None:
+    """A trigger on its way to another region; what else goes there is no concern of the books."""
+    if _header(record, TARGET) == FORWARDED:
+        facts.forwarded[source] += 1
+        facts.handed_to.setdefault(topic.removeprefix("forward."), set()).add(_way(record, source))
+
+
+def _way(record: Record, source: str) -> str:
+    """What tells a forwarded trigger from every other one, on both sides of its way."""
+    return f"{_header(record, ORIGIN)}:{_header(record, HOPS)}:{source}:{crc32(record.value or b'')}"
+
+
+def _from_elsewhere(settings: Settings, topic: str, record: Record, source: str) -> bool:
+    """A trigger forwarded a second time names a place in the middle region's topic of the same name: its user's own bucket there."""
+    if topic != FORWARDED or record.key is None:
+        return False
+    bucket = bucket_of(record.key.decode("utf-8", "replace"), settings.partitions)
+    return source.split(":")[1] == str(bucket)
 
 
 def _accepted(lines: Iterable[Any]) -> dict[str, Accepted]:

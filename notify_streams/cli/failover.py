@@ -1,0 +1,67 @@
+"""`notify-streams failover REGION --to REGION`, and `failover REGION --back`: who serves a region's people."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from notify_streams.cli.answers import answer, as_json, run, say, settings_of
+from notify_streams.errors import Refused
+from notify_streams.regions.control_log import KafkaControlLog
+from notify_streams.regions.failover import FailedOver, fail_over
+from notify_streams.regions.groups import routers_run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from notify_streams.settings import Settings
+
+
+@click.command()
+@click.argument("region")
+@click.option("--to", "target", help="The region that shall serve REGION's people, usually its standby.")
+@click.option("--back", is_flag=True, help="Let REGION serve its own people again.")
+@click.option(
+    "--stopped",
+    multiple=True,
+    metavar="REGION",
+    help="Your word that no worker runs in this region, though its Kafka answers.",
+)
+@click.option("--patience", default=8.0, show_default=True, help="Seconds that a region may take to stop serving.")
+@as_json
+def failover(
+    region: str, target: str | None, back: bool, stopped: Sequence[str], patience: float, as_json: bool
+) -> None:
+    """Change who serves REGION's people. Giving the command again after a failure is safe; two regions never serve the same people."""
+    if back == (target is not None and target != region):
+        raise Refused("say either --to another region or --back")
+    server = region if back or target is None else target
+    done = run(_fail_over(settings_of(server), region, server, stopped, patience))
+    told = f"{done.server} serves the people of {done.seat} (epoch {done.epoch})"
+    if done.away:
+        told += f"; {', '.join(done.away)} did not answer and will learn of it on return"
+    answer(as_json, msgspec.to_builtins(done), [told])
+
+
+async def _fail_over(
+    settings: Settings, region: str, server: str, stopped: Sequence[str], patience_s: float
+) -> FailedOver:
+    """Asks every region's Kafka, as the settings of the new server name them."""
+    kafka = {settings.region: settings.kafka, **settings.remote_kafka}
+    for name in (region, *stopped):
+        if name not in kafka:
+            raise Refused(f"region {settings.region} knows no Kafka of {name!r}; it knows {', '.join(sorted(kafka))}")
+
+    async def is_running(name: str) -> bool:
+        return await routers_run(kafka[name], name)
+
+    async with AsyncExitStack() as closing:
+        logs = {name: KafkaControlLog(name, servers) for name, servers in kafka.items()}
+        for log in logs.values():
+            closing.push_async_callback(log.close)
+        return await fail_over(
+            logs, region, server, stopped=stopped, is_running=is_running, patience_s=patience_s, say=say
+        )

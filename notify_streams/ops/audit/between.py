@@ -1,0 +1,50 @@
+"""Facts of several regions in, differences between them out: nothing is lost on the way, and nobody is notified from two regions."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from notify_streams.ops.audit.compare import Difference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from notify_streams.ops.audit.facts import RegionFacts
+
+
+def between(regions: Mapping[str, RegionFacts]) -> Iterator[Difference]:
+    """Every difference between these regions; of a region that was not looked at, nothing is said."""
+    for facts in regions.values():
+        yield from _arrived(facts, regions)
+    for one, other in combinations(regions.values(), 2):
+        yield from _twice(one, other)
+
+
+def _arrived(facts: RegionFacts, regions: Mapping[str, RegionFacts]) -> Iterator[Difference]:
+    """What a region handed over, the other one has; the other's own books tell what became of it."""
+    for region, handed in sorted(facts.handed_to.items()):
+        if region not in regions:
+            continue
+        missing = handed - regions[region].arrived
+        if missing:
+            waiting = len(missing) <= facts.waiting_for.get(region, 0)
+            where = f"{facts.region} -> {region}"
+            found = len(handed) - len(missing)
+            yield Difference(
+                "forwarded and not arrived", facts.region, where, len(handed), found, min(missing), waiting
+            )
+
+
+def _twice(one: RegionFacts, other: RegionFacts) -> Iterator[Difference]:
+    """A delivery id contains the notification's: one that two regions have is a person notified by both."""
+    where = f"{one.region} and {other.region}"
+    decided = {identity for found in one.deliveries.values() for identity in found} & {
+        identity for found in other.deliveries.values() for identity in found
+    }
+    if decided:
+        yield Difference("notified in two regions", one.region, where, 0, len(decided), min(decided))
+    if one.accepted is not None and other.accepted is not None:
+        sent = one.accepted.keys() & other.accepted.keys()
+        if sent:
+            yield Difference("accepted in two regions", one.region, where, 0, len(sent), min(sent))
