@@ -19,14 +19,22 @@ from notify_streams.ops.demo.report import show
 @click.option("--triggers", default=20_000, show_default=True, type=click.IntRange(1))
 @click.option("--rate", default=2_000, show_default=True, type=click.IntRange(1), help="Triggers per second.")
 @click.option("--seed", default=1, show_default=True)
+@click.option(
+    "--drill/--no-drill",
+    default=None,
+    help="Kill a region while triggers go on, and bring it back; done by default where there are several.",
+)
 @click.option("--exit", "leave", is_flag=True, help="Stop everything at the end on a terminal, too.")
 @as_json
-def demo(regions: str, people: int, triggers: int, rate: int, seed: int, leave: bool, as_json: bool) -> None:
+def demo(
+    regions: str, people: int, triggers: int, rate: int, seed: int, drill: bool | None, leave: bool, as_json: bool
+) -> None:
     """Start services and workers, sign people up, send triggers, show what became of each. Exit 0 only if the ledger closes."""
     on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     stay = on_terminal and not leave and not as_json
     console = Console(stderr=as_json, width=None if on_terminal else 100)
-    plan = Plan(tuple(regions.split(",")), people, triggers, rate, seed, stay)
+    names = tuple(regions.split(","))
+    plan = Plan(names, people, triggers, rate, seed, stay, len(names) > 1 if drill is None else drill)
     try:
         outcome = run(_run(plan, console))
     except StackFailed as error:

@@ -53,6 +53,14 @@ class Supervisor:
             await self._spawn(role)
             self._tasks.append(asyncio.create_task(self._keep(role)))
 
+    async def kill(self) -> None:
+        """SIGKILL to all at once, and none is started again: the loss of a region. A new supervisor is its return."""
+        self._stopping = True
+        for process in self.processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+        await self.stop()
+
     async def stop(self) -> None:
         """SIGTERM to all, SIGKILL to what is still there after the grace period."""
         self._stopping = True

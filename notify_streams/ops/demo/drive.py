@@ -31,11 +31,15 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from notify_streams.devstack.region import Part
     from notify_streams.ops.demo.people import Person
 
-_PATIENCE_S: Final = 90.0
+_PATIENCE_S: Final = 180.0
+#: For each region: its workers start side by side, and share the machine with the others'.
 _READY_PATIENCE_S: Final = 120.0
 _SLICE_S: Final = 0.1
+#: How long a region that is killed stays away.
+_AWAY_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,8 @@ class Plan:
     seed: int = 1
     #: Stay up afterwards, until a signal.
     stay: bool = False
+    #: Kill the last of the regions while triggers go on, and bring it back.
+    drill: bool = False
 
 
 @dataclass(slots=True)
@@ -72,6 +78,7 @@ class Demo:
         self._seconds: dict[str, float] = {}
         self._sent_at: dict[str, float] = {}
         self._stop = asyncio.Event()
+        self._supervisors: dict[str, Supervisor] = {}
 
     async def run(self) -> Outcome:
         """Do it all; whatever happens, stop what was started.
@@ -84,13 +91,15 @@ class Demo:
         async with AsyncExitStack() as closing:
             regions = await self._start(closing)
             watch = await closing.enter_async_context(Watch(regions, self._console))
-            await watch.ready(_READY_PATIENCE_S)
+            await watch.ready(_READY_PATIENCE_S * len(regions))
             self._lap("workers")
             audience = people(self._plan.people, self._plan.regions, self._plan.seed)
             await self._sign_up(regions, audience, watch)
             self._lap("sign-ups")
             await self._send(regions, audience, watch)
-            await watch.drained("triggers worked off", _PATIENCE_S)
+            # Connections anew: those of before may still believe that a lost region is away.
+            async with Watch(regions, self._console) as watch:
+                await watch.drained("triggers worked off", _PATIENCE_S)
             self._lap("triggers")
             report = await audit(regions)
             self._lap("audit")
@@ -108,16 +117,19 @@ class Demo:
         regions = [load_settings(name, overlay=self._stack.settings_file(name)) for name in names]
         await asyncio.gather(*(make_ready(settings) for settings in regions))
         self._lap("services")
-        supervisors = [
-            Supervisor(
-                settings, ROLES, self._stack.folder / settings.region / "workers", self._environ(), self._console.print
-            )
-            for settings in regions
-        ]
-        for supervisor in supervisors:
-            closing.push_async_callback(supervisor.stop)
-            await supervisor.start()
+        closing.push_async_callback(self._stop_workers)
+        for settings in regions:
+            await self._start_workers(settings)
         return regions
+
+    async def _start_workers(self, settings: Settings) -> None:
+        logs = self._stack.folder / settings.region / "workers"
+        supervisor = Supervisor(settings, ROLES, logs, self._environ(), self._console.print)
+        self._supervisors[settings.region] = supervisor
+        await supervisor.start()
+
+    async def _stop_workers(self) -> None:
+        await asyncio.gather(*(supervisor.stop() for supervisor in self._supervisors.values()))
 
     def _down(self, names: Sequence[str]) -> None:
         if names:
@@ -146,23 +158,46 @@ class Demo:
     async def _send(self, regions: Sequence[Settings], audience: Sequence[Person], watch: Watch) -> None:
         plan = self._plan
         async with AsyncExitStack() as closing:
-            upstreams = [await closing.enter_async_context(Upstream(settings)) for settings in regions]
+            upstreams = {one.region: await closing.enter_async_context(Upstream(one)) for one in regions}
+            lost, drill = regions[-1], None
             stream = triggers(plan.triggers, audience, time.time_ns(), regions[0].max_trigger_bytes + 1)
             before = await watch.taken()
-            sent, began = 0, time.monotonic()
+            sent, taken, turn, began = 0, 0, 0, time.monotonic()
             with watch.bar("triggers sent", plan.triggers) as show:
                 while part := list(islice(stream, max(1, int(plan.rate * _SLICE_S)))):
+                    if plan.drill and drill is None and sent >= plan.triggers // 3:
+                        del upstreams[lost.region]
+                        drill = asyncio.create_task(self._lose(lost))
+                    elif drill is not None and drill.done() and lost.region not in upstreams:
+                        upstreams[lost.region] = await closing.enter_async_context(Upstream(lost))
                     moment = time.time()
                     for _, _, value, _ in part:
                         if (identity := whose_id(value)) is not None:
                             self._sent_at.setdefault(identity, moment)
-                    await upstreams[sent // max(1, len(part)) % len(upstreams)].send(part)
+                    await list(upstreams.values())[turn % len(upstreams)].send(part)
+                    turn += 1
                     sent += len(part)
                     elapsed = time.monotonic() - began
-                    if int(elapsed / _SLICE_S) % 5 == 0:
+                    if int(elapsed / _SLICE_S) % 5 == 0 and drill is None:
                         taken = await watch.taken() - before
                     show(sent, f"{sent / elapsed:,.0f}/s in, {taken / elapsed:,.0f}/s accounted")
                     await asyncio.sleep(max(0.0, sent / plan.rate - (time.monotonic() - began)))
+            if drill is not None:
+                await drill
+
+    async def _lose(self, settings: Settings) -> None:
+        """SIGKILL a region's workers, Kafka and shards, and bring it back: triggers for its people wait meanwhile, nobody else's do."""
+        name, part = settings.region, self._stack.region(settings.region)
+        self._console.print(f"region {name} is killed: its workers, Kafka and shards", highlight=False)
+        await self._supervisors[name].kill()
+        parts: tuple[Part, ...] = (part.kafka, *part.shards)
+        await asyncio.gather(*(asyncio.to_thread(one.kill) for one in parts))
+        await asyncio.sleep(_AWAY_S)
+        await asyncio.to_thread(self._stack.up, [name])
+        await self._start_workers(settings)
+        async with Watch([settings], self._console) as watch:
+            await watch.ready(_READY_PATIENCE_S * len(self._plan.regions))
+        self._console.print(f"region {name} is back", highlight=False)
 
     async def _stay(self, outcome: Outcome, regions: Sequence[Settings]) -> None:
         from notify_streams.ops.demo.report import show

@@ -56,7 +56,7 @@ class Watch:
     ) -> None:
         await self._closing.aclose()
 
-    async def ready(self, patience_s: float) -> None:
+    async def ready(self, patience_s: float, roles: Sequence[str] = ROLES) -> None:
         """Until every worker of every region says that it is ready.
 
         Raises:
@@ -65,7 +65,7 @@ class Watch:
         waiting = {
             (settings.region, role): f"http://127.0.0.1:{web_port(settings, role)}/ready"
             for settings in self._regions
-            for role in ROLES
+            for role in roles
         }
         total = len(waiting)
         deadline = time.monotonic() + patience_s
