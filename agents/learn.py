@@ -13,6 +13,7 @@ from notify_streams.records.trigger import Rejection
 from notify_streams.records.users import read_preference_update
 from notify_streams.stores.insist import insist
 from notify_streams.topics import PREFERENCE_UPDATES
+from tables.durably import apply
 from tables.preferences import preferences
 
 if TYPE_CHECKING:
@@ -46,9 +47,10 @@ async def learn_preferences(batches: StreamT[Any]) -> None:
             for (user_id, row), before in zip(applied.rows.items(), held, strict=True)
             if before is None or newest(row, before) is row
         }
-        await preferences.apply(batch.partition, fresh)
+        kept = await apply(preferences, batch.partition, fresh)
         metrics.PREFERENCE_UPDATES.labels("applied").inc(len(updates) - len(applied.rejected))
-        event.ack()
+        if kept:
+            event.ack()
 
 
 def _refuse(batch: RecordBatch, offset: int, rejection: Rejection) -> None:

@@ -16,5 +16,5 @@ if TYPE_CHECKING:
 async def learn_contacts(batches: StreamT[Any]) -> None:
     """Keep the latest contacts of each person; an older record that comes late changes nothing."""
     async for event in events(batches):
-        await keep(event.value)
-        event.ack()
+        if await keep(event.value):
+            event.ack()

@@ -14,6 +14,7 @@ from notify_streams.app import app
 from notify_streams.records.trigger import Rejection
 from notify_streams.records.users import Contacts, read_contacts
 from notify_streams.transport import BatchedTable
+from tables.durably import apply
 
 if TYPE_CHECKING:
     from notify_streams.transport import RecordBatch
@@ -23,8 +24,11 @@ log = logging.getLogger(__name__)
 contacts = BatchedTable(app, "contacts", partitions=app.settings.partitions, replication=app.settings.replication)
 
 
-async def keep(batch: RecordBatch) -> None:
-    """Keep the latest contacts of each person in the batch; an older record that comes late changes nothing."""
+async def keep(batch: RecordBatch) -> bool:
+    """Keep the latest contacts of each person in the batch; an older record that comes late changes nothing.
+
+    False if the partition is another worker's by now: do not acknowledge the batch.
+    """
     fresh: dict[bytes, tuple[Contacts, bytes]] = {}
     for record in batch.records:
         found = read_contacts(record.value)
@@ -39,7 +43,7 @@ async def keep(batch: RecordBatch) -> None:
         held = fresh[key][0] if key in fresh else _held(batch.partition, key)
         if held is None or held.updated_at <= found.updated_at:
             fresh[key] = found, record.value or b""
-    await contacts.apply(batch.partition, {key: value for key, (_, value) in fresh.items()})
+    return await apply(contacts, batch.partition, {key: value for key, (_, value) in fresh.items()})
 
 
 def _held(bucket: int, key: bytes) -> Contacts | None:
