@@ -32,6 +32,7 @@ _ALWAYS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+_STORE_S: Final = 3.0
 _encode = msgspec.json.Encoder().encode
 
 
@@ -46,6 +47,11 @@ class OpsView(web.View):
     @property
     def worker(self) -> NotifyApp:
         return cast("NotifyApp", self.app)
+
+    @property
+    def store_s(self) -> float:
+        """What one store may take, so that a silent one is named before anybody gives up on the view."""
+        return store_s(self.worker)
 
     async def dispatch(self, request: Request) -> Any:
         if self.needs_token:
@@ -65,6 +71,11 @@ class OpsView(web.View):
         except Exception:
             log.exception("a view failed", extra={"action": "view", "view": self.view_name})
             return answer({"error": "this view failed; the worker's log says why"}, 500)
+
+
+def store_s(worker: NotifyApp) -> float:
+    """See `OpsView.store_s`."""
+    return min(_STORE_S, worker.settings.outbox.transaction_timeout_s)
 
 
 def answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

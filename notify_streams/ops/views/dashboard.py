@@ -15,7 +15,7 @@ from string import Template
 from typing import TYPE_CHECKING, Final
 
 from notify_streams.errors import StoreUnavailable
-from notify_streams.ops.views.answering import OpsView, answer, respond
+from notify_streams.ops.views.answering import OpsView, answer, respond, store_s
 from notify_streams.ops.views.ledger import read_ledger, sums
 from notify_streams.ops.views.outbox import read_outbox
 from notify_streams.ops.views.page import Found, dashboard
@@ -82,7 +82,7 @@ def _link(host: str, port: int) -> str:
 
 async def _ledger(worker: NotifyApp) -> Sums | None:
     try:
-        rows, complete = await read_ledger(worker.shards)
+        rows, complete = await read_ledger(worker.shards, store_s(worker))
     except StoreUnavailable:
         return None
     return sums(rows, complete=complete)
@@ -90,6 +90,6 @@ async def _ledger(worker: NotifyApp) -> Sums | None:
 
 async def _outbox(worker: NotifyApp) -> Backlog | None:
     try:
-        return await read_outbox(worker.shards)
+        return await read_outbox(worker.shards, store_s(worker))
     except StoreUnavailable:
         return None

@@ -33,7 +33,7 @@ class DeadLetters(OpsView):
         if limit is None:
             return answer({"error": f"`limit` is a number from 1 to {_MOST}"}, 400)
         with_values = request.query.get("values", "").lower() in ("1", "true", "yes")
-        rows, complete = await read_ledger(self.worker.shards)
+        rows, complete = await read_ledger(self.worker.shards, self.store_s)
         newest = await newest_records(self.worker, DEAD_LETTERS, limit)
         summed = sums(rows, complete=complete)
         return answer(

@@ -39,13 +39,13 @@ async def read_lag(worker: NotifyApp, within_s: float = _WITHIN_S) -> list[Behin
     """Every partition that this worker was assigned, in order; empty for a worker without any.
 
     Raises:
-        StoreUnavailable: Kafka does not say where partitions end.
+        StoreUnavailable: Kafka does not say where partitions end, or this worker has only begun to start.
     """
     consumer = batched_consumer(worker)
-    assigned = [tp for tp in consumer.assignment() if worker.topics.acks_enabled_for(tp.topic)]
-    if not assigned:
-        return []
     try:
+        assigned = [tp for tp in consumer.assignment() if worker.topics.acks_enabled_for(tp.topic)]
+        if not assigned:
+            return []
         async with asyncio.timeout(within_s):
             extents = await consumer.thread.extents(assigned)
     except (KafkaError, ConsumerNotStarted, OSError, TimeoutError) as error:

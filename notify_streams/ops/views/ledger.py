@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 #: Rows read from one shard; there is one a role, topic and bucket.
 _MOST: Final = 20_000
-_WITHIN_S: Final = 4.0
 
 OUTCOMES: Final = ("notified", "forwarded", "repartitioned", "dead", "duplicate")
 SUMMED: Final = ("taken", "other_lane", "holes", *OUTCOMES)
@@ -44,21 +43,21 @@ class Sums(msgspec.Struct, frozen=True):
     dead_reasons: dict[str, int]
 
 
-async def read_ledger(shards: Shards) -> tuple[list[Document], bool]:
+async def read_ledger(shards: Shards, within_s: float) -> tuple[list[Document], bool]:
     """All rows in order, and whether that is all.
 
     Raises:
         StoreUnavailable: a shard does not answer.
     """
-    parts = await asyncio.gather(*(_read_shard(shards, shard) for shard in range(len(shards))))
+    parts = await asyncio.gather(*(_read_shard(shards, shard, within_s) for shard in range(len(shards))))
     rows = [row for part in parts for row in part[:_MOST]]
     rows.sort(key=lambda row: (row.get("role", ""), row.get("topic", ""), row.get("partition", 0)))
     return rows, all(len(part) <= _MOST for part in parts)
 
 
-async def _read_shard(shards: Shards, shard: int) -> list[Document]:
+async def _read_shard(shards: Shards, shard: int, within_s: float) -> list[Document]:
     try:
-        with pymongo.timeout(_WITHIN_S):
+        with pymongo.timeout(within_s):
             found = shards.database(shard)[LEDGER].find({"bucket": {"$in": shards.buckets(shard)}})
             return await found.limit(_MOST + 1).to_list()
     except PyMongoError as error:
@@ -94,7 +93,7 @@ def sums(rows: Iterable[Mapping[str, Any]], *, complete: bool = True) -> Sums:
 
 class Ledger(OpsView):
     async def get(self, request: Request) -> Response:
-        rows, complete = await read_ledger(self.worker.shards)
+        rows, complete = await read_ledger(self.worker.shards, self.store_s)
         shown = [
             {name: row.get(name) for name in _SHOWN}
             | {"dead_reasons": row.get("dead_reasons", {}), "closes": closes(row)}

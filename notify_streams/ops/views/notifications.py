@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 #: A trigger names one person; several notifications of an id mean that the id was used for several people.
 _MOST: Final = 100
-_WITHIN_S: Final = 4.0
 _SHOWN: Final = (
     "user_id",
     "bucket",
@@ -44,19 +43,19 @@ def within(trigger_id: str, buckets: list[int]) -> dict[str, Any]:
     }
 
 
-async def find_notifications(shards: Shards, trigger_id: str) -> list[Document]:
+async def find_notifications(shards: Shards, trigger_id: str, within_s: float) -> list[Document]:
     """Up to `_MOST` of each shard.
 
     Raises:
         StoreUnavailable: a shard does not answer.
     """
-    parts = await asyncio.gather(*(_find_on(shards, shard, trigger_id) for shard in range(len(shards))))
+    parts = await asyncio.gather(*(_find_on(shards, shard, trigger_id, within_s) for shard in range(len(shards))))
     return [document for part in parts for document in part]
 
 
-async def _find_on(shards: Shards, shard: int, trigger_id: str) -> list[Document]:
+async def _find_on(shards: Shards, shard: int, trigger_id: str, within_s: float) -> list[Document]:
     try:
-        with pymongo.timeout(_WITHIN_S):
+        with pymongo.timeout(within_s):
             found = shards.database(shard)[NOTIFICATIONS].find(within(trigger_id, shards.buckets(shard)))
             return await found.limit(_MOST).to_list()
     except PyMongoError as error:
@@ -82,7 +81,7 @@ class Notifications(OpsView):
     needs_token = True
 
     async def get(self, request: Request, trigger_id: str) -> Response:
-        found = [shown(document) for document in await find_notifications(self.worker.shards, trigger_id)]
+        found = [shown(document) for document in await find_notifications(self.worker.shards, trigger_id, self.store_s)]
         payload: dict[str, Any] = {"trigger_id": trigger_id, "region": self.worker.settings.region}
         payload["notifications"] = found
         if not found:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from notify_streams.stores.shards import Document, Shards
 
-_WITHIN_S: Final = 4.0
 #: Rows may be 8 MB each, and everything that is asked stands in their ids: this reads the index on `_id` and nothing else. It names
 #: no bucket because a row that stayed on a shard which its bucket has left must show up, too.
 _PIPELINE: Final[list[dict[str, Any]]] = [
@@ -55,19 +54,19 @@ class Backlog(msgspec.Struct, frozen=True):
     buckets: list[Waiting]
 
 
-async def read_outbox(shards: Shards) -> Backlog:
+async def read_outbox(shards: Shards, within_s: float) -> Backlog:
     """What waits on all shards now.
 
     Raises:
         StoreUnavailable: a shard does not answer.
     """
-    groups = await asyncio.gather(*(_read_shard(shards, shard) for shard in range(len(shards))))
+    groups = await asyncio.gather(*(_read_shard(shards, shard, within_s) for shard in range(len(shards))))
     return backlog(groups, time.time())
 
 
-async def _read_shard(shards: Shards, shard: int) -> list[Document]:
+async def _read_shard(shards: Shards, shard: int, within_s: float) -> list[Document]:
     try:
-        with pymongo.timeout(_WITHIN_S):
+        with pymongo.timeout(within_s):
             found = await shards.database(shard)[OUTBOX].aggregate(_PIPELINE, hint={"_id": 1})
             return await found.to_list()
     except PyMongoError as error:
@@ -93,5 +92,5 @@ def backlog(groups: Sequence[Sequence[Document]], now_s: float) -> Backlog:
 
 class Outbox(OpsView):
     async def get(self, request: Request) -> Response:
-        found = await read_outbox(self.worker.shards)
+        found = await read_outbox(self.worker.shards, self.store_s)
         return answer({"region": self.worker.settings.region, **msgspec.structs.asdict(found)})

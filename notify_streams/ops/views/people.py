@@ -1,4 +1,4 @@
-"""Where a person is at home, on any role: the registry says it, and where the registry is silent a router's own table.
+"""Where a person is at home, on any role: the registry says it, and where the registry is silent a table of this worker.
 
 In: a user id. Out: a `User`, or None for somebody who never signed up. Contacts and preferences are no business of this file.
 """
@@ -45,16 +45,10 @@ class PeopleOf:
             async with asyncio.timeout(_WITHIN_S):
                 return await (await self._started()).get(user_id)
         except (NotifyError, TimeoutError) as error:
-            home = None if self._worker.people is None else self._worker.people.home(user_id)
+            home = None if self._worker.locate is None else self._worker.locate(user_id)
             if home is None:
                 raise StoreUnavailable("the registry does not say where this person is at home") from error
             return User(user_id, home.region, 0, _UNKNOWN)
-
-    def serving(self, home: str) -> str | None:
-        """The region that serves people at home in `home`."""
-        learning = self._worker.learning
-        placement = None if learning is None else learning.placement
-        return home if placement is None else placement.server_of(home)
 
     async def close(self) -> None:
         if self._registry is not None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from notify_streams.errors import RetryLater
 from notify_streams.ops.views.answering import OpsView, answer
 from notify_streams.ops.views.people import people_of
+from notify_streams.ops.views.placement import placement_of
 from notify_streams.ops.views.request_body import read_body
 from notify_streams.preferences.views import put_preference
 from notify_streams.records.buckets import bucket_of
 
 if TYPE_CHECKING:
     from aiohttp.web import Request, Response
+
+    from notify_streams.app import NotifyApp
 
 
 class PreferenceView(OpsView):
@@ -23,15 +27,12 @@ class PreferenceView(OpsView):
 
     async def put(self, request: Request, user_id: str, category: str, channel: str) -> Response:
         worker = self.worker
-        here = worker.settings.region
         body = await read_body(request)
         user = await people_of(worker).find(user_id)
         if user is None:
             return answer({"error": "nobody of this id has signed up", "user_id": user_id}, 404)
-        served_by = people_of(worker).serving(user.region)
-        if served_by != here:
-            said = f"region {served_by} serves this person; region {here} stored nothing: ask there"
-            return answer({"error": said, "served_by": served_by}, 421)
+        if (elsewhere := await _elsewhere(worker, user.region)) is not None:
+            return elsewhere
         put = await put_preference(
             worker.preference_parts.writer,
             worker.categories,
@@ -42,4 +43,16 @@ class PreferenceView(OpsView):
             body=body,
             now=datetime.now(UTC),
         )
+        # A failover may have begun meanwhile: then nothing is promised, and the next try is told where to go.
+        if put.status == 200 and await _elsewhere(worker, user.region) is not None:
+            raise RetryLater("another region begins to serve this person")
         return answer(put.body, put.status, put.headers)
+
+
+async def _elsewhere(worker: NotifyApp, home: str) -> Response | None:
+    here = worker.settings.region
+    served_by = (await placement_of(worker)).server_of(home)
+    if served_by == here:
+        return None
+    said = f"region {served_by} serves this person; region {here} stored nothing: ask there"
+    return answer({"error": said, "served_by": served_by}, 421)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from notify_streams.errors import RetryLater
 from notify_streams.ops.views.answering import OpsView, answer
 from notify_streams.ops.views.newest_records import client
+from notify_streams.ops.views.placement import placement_of
 from notify_streams.roles import app_id
 from notify_streams.topics import forward_topic
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from notify_streams.app import NotifyApp
     from notify_streams.regions.learning import Learning
+    from notify_streams.regions.placement import Placement
     from notify_streams.settings import Settings
 
 _WITHIN_S: Final = 4.0
@@ -52,9 +55,10 @@ async def waiting_for(worker: NotifyApp) -> dict[str, int] | None:
     }
 
 
-def regions_payload(settings: Settings, learning: Learning | None, waiting: Mapping[str, int] | None) -> dict[str, Any]:
-    """Each region with who serves its people. Before this worker has learnt anything, or on a role that need not, that is `null`."""
-    placement = None if learning is None else learning.placement
+def regions_payload(
+    settings: Settings, placement: Placement | None, learning: Learning | None, waiting: Mapping[str, int] | None
+) -> dict[str, Any]:
+    """Each region with who serves its people; `null` where that is not known."""
     regions = []
     for region in settings.regions:
         here = region == settings.region
@@ -68,7 +72,7 @@ def regions_payload(settings: Settings, learning: Learning | None, waiting: Mapp
     return {
         "region": settings.region,
         "standby": settings.standby,
-        "learnt": placement is not None,
+        "known": placement is not None,
         "waiting_for": None if learning is None else learning.waiting_for,
         "unreachable": [] if learning is None else sorted(learning.unreachable),
         "regions": regions,
@@ -78,4 +82,12 @@ def regions_payload(settings: Settings, learning: Learning | None, waiting: Mapp
 class Regions(OpsView):
     async def get(self, request: Request) -> Response:
         worker = self.worker
-        return answer(regions_payload(worker.settings, worker.learning, await waiting_for(worker)))
+        placement, waiting = await asyncio.gather(_placement(worker), waiting_for(worker))
+        return answer(regions_payload(worker.settings, placement, worker.learning, waiting))
+
+
+async def _placement(worker: NotifyApp) -> Placement | None:
+    try:
+        return await placement_of(worker)
+    except RetryLater:
+        return None

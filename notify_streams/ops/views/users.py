@@ -8,6 +8,7 @@ import msgspec
 
 from notify_streams.ops.views.answering import OpsView, answer
 from notify_streams.ops.views.people import people_of
+from notify_streams.ops.views.placement import placement_of
 from notify_streams.preferences.compiled import bits_of
 from notify_streams.records.buckets import bucket_of
 
@@ -31,11 +32,10 @@ class UserView(OpsView):
     async def get(self, request: Request, user_id: str) -> Response:
         worker = self.worker
         settings = worker.settings
-        people = people_of(worker)
-        user = await people.find(user_id)
+        user = await people_of(worker).find(user_id)
         if user is None:
             return answer({"error": "nobody of this id has signed up", "user_id": user_id}, 404)
-        served_by = people.serving(user.region)
+        served_by = (await placement_of(worker)).server_of(user.region)
         payload = who(user, settings, served_by)
         if served_by != settings.region:
             payload["see"] = f"region {served_by} serves this person: contacts and preferences are there"
