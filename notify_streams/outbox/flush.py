@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
 #: Packed records of one row stay under this, so that no document comes near MongoDB's 16 MB.
 ROW_BYTES: Final = 8 * 1024 * 1024
-#: What packing adds to a record and to a header, at most; names count as ASCII, which these bounds forgive.
-_RECORD_BYTES: Final = 64
-_HEADER_BYTES: Final = 64
+#: What a record's key and headers are taken for before it is packed.
+_USUAL_BYTES: Final = 256
 _pack = msgspec.msgpack.Encoder().encode
 
 #: The ledger's field for each outcome.
@@ -150,31 +149,41 @@ def _steps(role: str, batches: Sequence[Taken]) -> Iterable[LedgerStep]:
         yield LedgerStep(ledger_id(role, topic, partition), partition, parts[0].start, parts[-1].end, counts, epoch)
 
 
-def _parts(outputs: Sequence[Output]) -> Iterable[list[Packed]]:
+def _parts(outputs: Sequence[Output]) -> Iterable[tuple[list[Packed], bytes]]:
     part: list[Packed] = []
     size = 0
     for _, _, key, value, headers in outputs:
-        length = _RECORD_BYTES + len(value) + (len(key) if key else 0)
-        for name, content in headers:
-            length += _HEADER_BYTES + len(name) + (len(content) if content else 0)
+        length = len(value) + _USUAL_BYTES
         if part and size + length > ROW_BYTES:
-            yield part
+            yield from _packed(part)
             part, size = [], 0
         part.append((key, value, headers))
         size += length
     if part:
-        yield part
+        yield from _packed(part)
+
+
+def _packed(records: list[Packed]) -> Iterable[tuple[list[Packed], bytes]]:
+    """The records and what they are packed; in halves, where keys and headers are heavier than anyone's but a stranger's are."""
+    packed = _pack(records)
+    if len(packed) <= ROW_BYTES or len(records) == 1:
+        yield records, packed
+        return
+    middle = len(records) // 2
+    yield from _packed(records[:middle])
+    yield from _packed(records[middle:])
 
 
 def _row(
-    flush_id: str, role: str, topic: str, partition: int, records: list[Packed], now: datetime, number: int
+    flush_id: str, role: str, topic: str, partition: int, part: tuple[list[Packed], bytes], now: datetime, number: int
 ) -> Row:
+    records, packed = part
     document = {
         "_id": row_id(role, partition, flush_id, number),
         "bucket": partition,
         "topic": topic,
         "count": len(records),
-        "records": _pack(records),
+        "records": packed,
         "created_at": now,
     }
     return Row(topic, partition, records, document)

@@ -287,6 +287,34 @@ async def test_a_lost_answer_to_a_commit_that_held_while_another_worker_went_on_
     assert await bench.closes()
 
 
+async def test_a_commit_that_lands_only_while_it_is_tried_again(bench, running):
+    """The shard was still at it when it was asked: the second try finds the ledger moved, by the first."""
+    await bench.open()
+    real = bench.store()
+
+    class LandsLate:
+        def __init__(self):
+            self.tries = 0
+
+        async def write(self, flush, published):
+            self.tries += 1
+            if self.tries == 1:
+                raise StoreUnavailable("no answer yet")
+            if self.tries == 2:
+                await real.write(flush, published)
+            await real.write(flush, published)
+
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+    commit, told = bench.commit(store=LandsLate()), Told()
+    running(commit.run())
+    await commit.submit(batch("a", told=told))
+    await until(lambda: told.acknowledged or told.refused)
+    assert told.acknowledged == 1 and not told.refused
+    assert bench.broker.ids() == ["a"] and await bench.closes()
+
+
 async def test_an_error_that_nobody_foresaw_does_not_end_the_flushes(bench, running):
     await bench.open()
     commit, told = bench.commit(), Told()
