@@ -1,0 +1,31 @@
+"""A flush says by what it was decided, and the ledger refuses it once a later placement has been fenced."""
+
+from datetime import UTC, datetime
+
+from builders import a_taken, an_entry
+
+from notify_streams.outbox.flush import plan_flush
+from notify_streams.outbox.transaction import _step
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+
+
+def decided_by(epoch, start=0):
+    taken = a_taken(an_entry(f"t-{start}"), start=start)
+    taken.epoch = epoch
+    return taken
+
+
+def test_the_earliest_decision_of_a_source_counts():
+    (step,) = plan_flush("f", "standard", [decided_by(5), decided_by(4, 1)], NOW).steps
+    assert step.epoch == 4
+
+
+def test_a_step_that_was_decided_by_a_placement_is_conditional_on_the_fence():
+    (step,) = plan_flush("f", "standard", [decided_by(4)], NOW).steps
+    assert _step(step, "f")._filter["epoch"] == {"$not": {"$gt": 4}}
+
+
+def test_sign_ups_know_no_fence():
+    (step,) = plan_flush("f", "registry", [decided_by(None)], NOW).steps
+    assert "epoch" not in _step(step, "f")._filter
