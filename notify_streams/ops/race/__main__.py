@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import msgspec
 
-from notify_streams.ops.race.drill import Race, run_race
+from notify_streams.ops.race.drill import Race, plans_of, run_race
 from notify_streams.ops.race.faults import FAULTS
 from notify_streams.preferences.policy import load_categories
 from notify_streams.settings import load_settings
@@ -29,10 +29,10 @@ def main() -> int:
     name = f"race_{uuid4().hex[:8]}"
     settings = msgspec.structs.replace(load_settings(chosen.region, overlay=chosen.overlay), database=name)
     categories = load_categories(Path("config/categories.yaml"))
-    seeds = range(chosen.first, chosen.first + chosen.seeds)
+    plans = plans_of(range(chosen.first, chosen.first + chosen.seeds), settings)
     results: dict[str, Race] = {}
     for fault in FAULTS if chosen.fault == "all" else [chosen.fault]:
-        race = run_race(settings, categories, seeds, FAULTS[fault], prefix=name, on_progress=_report(fault, len(seeds)))
+        race = run_race(settings, categories, plans, FAULTS[fault], prefix=name, on_progress=_report(fault, len(plans)))
         results[fault] = asyncio.run(race)
     holds = all(race.holds for race in results.values())
     answer = {"holds": holds, "races": {fault: race.as_json() for fault, race in results.items()}}

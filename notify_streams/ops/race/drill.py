@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from notify_streams.ops.race.plan import Choosing, plan_of
-from notify_streams.ops.race.stages import CATEGORY, Check, Stages, Table
+from notify_streams.ops.race.stages import CATEGORY, Stages, Table
 from notify_streams.ops.race.verdict import Story, violations
 from notify_streams.preferences.assembly import Assembly, assemble
+from notify_streams.preferences.bound import bound_of
 from notify_streams.stores.redis import connect
 from notify_streams.stores.shards import Shards
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from notify_streams.ops.race.faults import Fault
     from notify_streams.ops.race.plan import Plan
@@ -76,41 +77,40 @@ class Race:
 async def run_race(
     settings: Settings,
     categories: Categories,
-    seeds: Sequence[int],
+    plans: Sequence[Plan],
     fault: Fault,
     *,
     prefix: str,
-    without: Check | None = None,
     at_once: int = _AT_ONCE,
     on_progress: Callable[[Race], None] = lambda race: None,
 ) -> Race:
-    """Run `seeds` on the stores of `settings` (its database is dropped afterwards) and judge them.
+    """Run `plans` on the stores of `settings` (its database is dropped afterwards) and judge them.
 
     Redis is hurt by `fault` all the while, so it should be one that nobody else needs now.
     """
-    settings = msgspec.structs.replace(settings, preferences=_shortened(settings.preferences))
+    settings = msgspec.structs.replace(settings, preferences=shortened(settings.preferences))
     race = Race()
     try:
-        async with AsyncExitStack() as open_, _hurting(settings, fault, seeds[0]):
+        async with AsyncExitStack() as open_, _hurting(settings, fault, plans[0].seed):
             table = Table(_TABLE_LAG_S)
             router, worker, writer = [
                 await open_.enter_async_context(_process(settings, categories, table, prefix)) for _ in range(3)
             ]
             limit = asyncio.Semaphore(at_once)
 
-            async def one(seed: int) -> None:
+            async def one(plan: Plan) -> None:
                 async with limit:
-                    plan, story = plan_of(seed, router.bound.young_s), Story(seed)
-                    bucket = seed % settings.partitions
+                    story = Story(plan.seed)
+                    bucket = plan.seed % settings.partitions
                     category = categories[CATEGORY]
-                    stages = Stages(router, worker, writer, table, category, story, plan.user_id, bucket, without)
+                    stages = Stages(router, worker, writer, table, category, story, plan.user_id, bucket)
                     await _live(plan, stages)
                     race.add(story, settings.preferences.bound_s)
                     on_progress(race)
 
             async with asyncio.TaskGroup() as group:
-                for seed in seeds:
-                    group.create_task(one(seed))
+                for plan in plans:
+                    group.create_task(one(plan))
             race.table_only = router.decision.table_only
     finally:
         await _drop(settings)
@@ -148,7 +148,14 @@ async def _drop(settings: Settings) -> None:
     await shards.close()
 
 
-def _shortened(preferences: Preferences) -> Preferences:
+def plans_of(seeds: Iterable[int], settings: Settings) -> list[Plan]:
+    """The plans of these seeds, to the times that a race with `settings` has."""
+    young_s = bound_of(shortened(settings.preferences)).young_s
+    return [plan_of(seed, young_s) for seed in seeds]
+
+
+def shortened(preferences: Preferences) -> Preferences:
+    """The settings with which a race runs."""
     return msgspec.structs.replace(preferences, delta_ttl_s=_DELTA_TTL_S, cache_ttl_s=_CACHE_TTL_S)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from notify_streams.preferences.policy import Category
 
 #: A check that the race can be run without, to see that its absence is noticed.
-Check = Literal["decision", "delta", "durable", "recheck"]
+Check = Literal["decision", "delta", "durable", "recheck", "lease"]
 
 #: Any category whose push is sent unless opted out.
 CATEGORY: Final = "marketing"
@@ -83,18 +83,19 @@ class Stages:
 
     async def pass_through(self, passage: Passage) -> None:
         """A trigger's whole life."""
-        message = await self._decide()
+        message = await self.decide()
         if message is None:
             return
         await asyncio.sleep(passage.queued_s)
-        if await self._work(message, passage.claimed_s, "queued") and passage.retry_s is not None:
+        if await self.work(message, passage.claimed_s, "queued") and passage.retry_s is not None:
             await asyncio.sleep(passage.retry_s)
-            await self._work(message, 0, "retried")
+            await self.work(message, 0, "retried")
         if passage.replay_s is not None:
             await asyncio.sleep(passage.replay_s)
-            await self._work(message, 0, "replayed")
+            await self.work(message, 0, "replayed")
 
-    async def _decide(self) -> ChannelMessage | None:
+    async def decide(self) -> ChannelMessage | None:
+        """The router's part; None if the person's choice suppressed it."""
         checked_at, decided_at = time.monotonic(), datetime.now(UTC)
         try:
             if self.without == "decision":
@@ -111,8 +112,8 @@ class Stages:
             "d", "push", "", "n", "t", self.user_id, CATEGORY, decided_at, preference_version=version_of(row)
         )
 
-    async def _work(self, message: ChannelMessage, claimed_s: float, stage: str) -> bool:
-        """Check, wait as claimed, check again if the first check is no longer good, and call."""
+    async def work(self, message: ChannelMessage, claimed_s: float, stage: str) -> bool:
+        """The worker's part: check, wait as claimed, check again if the first check is no longer good, and call; False if not sent."""
         for _ in range(_CHECKS):
             checked_at = time.monotonic()
             now = datetime.now(UTC)

@@ -38,13 +38,15 @@ def choices_of(record):
 
 async def test_many_writers_in_any_order_come_to_what_one_would(room_of):
     room = await room_of()
-    wishes = [(BUCKET, "u", change) for _, change in changes(60)]
-    alone = merge(NOBODY, [change for *_, change in wishes])
-    batches = [wishes[place::6] for place in range(6)]
+    people = {f"u-{number}": [change for _, change in changes(24, seed=number)] for number in range(30)}
+    batches = [
+        [(BUCKET, user, change) for user, own in people.items() for change in own[place::6]] for place in range(6)
+    ]
     await asyncio.gather(*(room.durable.apply(batch) for batch in batches))
-    found = await room.durable.read(BUCKET, "u")
-    assert choices_of(found) == choices_of(alone)
-    assert found.version == max(c.version for channels in found.choices.values() for c in channels.values())
+    for user, own in people.items():
+        found = await room.durable.read(BUCKET, user)
+        assert choices_of(found) == choices_of(merge(NOBODY, own))
+        assert found.version == max(c.version for channels in found.choices.values() for c in channels.values())
 
 
 async def test_two_roles_that_apply_the_same_batch_count_each_change_once(room_of):

@@ -15,7 +15,7 @@ from rooms import CATEGORIES
 
 from notify_streams.devstack.ports import free_port
 from notify_streams.ops.race import faults
-from notify_streams.ops.race.drill import run_race
+from notify_streams.ops.race.drill import plans_of, run_race
 from notify_streams.settings import Settings
 
 pytestmark = pytest.mark.stack
@@ -56,25 +56,12 @@ def stopped(server):
     return fault
 
 
-def a_lease_for_ever(prefix):
-    """Not a fault of Redis: as if nobody cared whether the deltas are complete."""
-
-    async def fault(redis, random):
-        await redis.flushall()
-        for _ in range(20):
-            await redis.set(f"{prefix}!lease", "1")
-            await asyncio.sleep(0.02)
-
-    return fault
-
-
 HURT = {"none", "flush", "pause", "full", "cut", "killed", "stopped"}
-WITHOUT = {"decision", "delta", "durable", "recheck", "lease"}
 
 
 @pytest_asyncio.fixture(scope="module")
 async def races(mongo_shards, tmp_path_factory):
-    """What each race found, by the name of its fault or of the check that it lacked."""
+    """What each race found, by the name of its fault."""
     limit = asyncio.Semaphore(AT_ONCE)
 
     async def race(name, folder):
@@ -88,17 +75,14 @@ async def races(mongo_shards, tmp_path_factory):
             settings = Settings(
                 region="us", kafka="none", shards=tuple(mongo_shards), redis=server.address, database=run
             )
-            without = name if name in WITHOUT - {"lease"} else None
             fault = {
                 "killed": killed(server),
                 "stopped": stopped(server),
-                "lease": a_lease_for_ever(run),
             } | faults.FAULTS
             hurt = fault.get(name, faults.none)
-            seeds = range(1, SEEDS + 1)
-            return await run_race(settings, CATEGORIES, seeds, hurt, prefix=run, without=without)
+            return await run_race(settings, CATEGORIES, plans_of(range(1, SEEDS + 1), settings), hurt, prefix=run)
 
-    names = sorted(HURT | WITHOUT)
+    names = sorted(HURT)
     found = await asyncio.gather(*(race(name, tmp_path_factory.mktemp(name)) for name in names))
     return dict(zip(names, found, strict=True))
 
@@ -111,8 +95,3 @@ def test_no_choice_is_overrun(races, fault):
     assert race.seeds == SEEDS
     assert min(race.calls, race.suppressions, race.acknowledged) > SEEDS // 2
     assert race.acknowledged > race.not_acknowledged, "MongoDB and Kafka answered all the time"
-
-
-@pytest.mark.parametrize("check", sorted(WITHOUT))
-def test_each_check_is_needed(races, check):
-    assert races[check].violations > 0, f"without the {check} check nobody noticed"

@@ -1,0 +1,85 @@
+"""For each check a story that goes wrong without it, and goes well with it."""
+
+import asyncio
+from uuid import uuid4
+
+import pytest
+from rooms import BUCKET, CATEGORIES
+
+from notify_streams.ops.race.plan import Choosing
+from notify_streams.ops.race.stages import CATEGORY, Stages, Table
+from notify_streams.ops.race.verdict import Story, violations
+from notify_streams.settings import Preferences
+
+pytestmark = pytest.mark.stack
+
+IN, OUT = Choosing(0, "http", True), Choosing(0, "http", False)
+SHORT = Preferences(delta_ttl_s=2, cache_ttl_s=0.5)
+
+
+async def in_while_the_table_says_out(stages, redis):
+    await stages.choose(OUT)
+    stages.table.take(await stages.router.durable.rows(BUCKET, [stages.user_id]))
+    await stages.choose(IN)
+    message = await stages.decide()
+    if message is not None:
+        await stages.work(message, 0, "queued")
+
+
+async def out_after_it_was_decided(stages, redis):
+    message = await stages.decide()
+    await stages.choose(OUT)
+    await stages.work(message, 0, "queued")
+
+
+async def out_so_long_ago_that_the_delta_is_gone(stages, redis):
+    message = await stages.decide()
+    await stages.choose(OUT)
+    await asyncio.sleep(SHORT.delta_ttl_s + 0.2)
+    await stages.work(message, 0, "queued")
+
+
+async def out_after_it_was_claimed(stages, redis):
+    message = await stages.decide()
+    working = asyncio.create_task(stages.work(message, 4, "queued"))
+    await asyncio.sleep(0.5)
+    await stages.choose(OUT)
+    await working
+
+
+async def out_and_redis_forgot(stages, redis):
+    message = await stages.decide()
+    await stages.choose(OUT)
+    with redis.commands() as commands:
+        commands.flushall()
+        if stages.without == "lease":
+            commands.set(stages.worker.deltas.lease_key, "1")
+    await stages.work(message, 0, "queued")
+
+
+STORIES = {
+    "decision": (in_while_the_table_says_out, Preferences()),
+    "delta": (out_after_it_was_decided, Preferences()),
+    "durable": (out_so_long_ago_that_the_delta_is_gone, SHORT),
+    "recheck": (out_after_it_was_claimed, Preferences()),
+    "lease": (out_and_redis_forgot, Preferences()),
+}
+
+
+@pytest.mark.parametrize("lacks", [False, True], ids=["all checks", "without it"])
+@pytest.mark.parametrize("check", STORIES)
+async def test_each_check_is_needed(room_of, redis, kept, check, lacks):
+    story, preferences = STORIES[check]
+    router, worker, writer = [await room_of(preferences=preferences) for _ in range(3)]
+    if not (lacks and check == "lease"):
+        await kept(router)
+    else:
+        with redis.commands() as commands:
+            commands.set(router.deltas.lease_key, "1")
+    told = Story(1)
+    without = check if lacks else None
+    user = f"u-{uuid4().hex[:6]}"
+    await story(Stages(router, worker, writer, Table(30.0), CATEGORIES[CATEGORY], told, user, BUCKET, without), redis)
+    found = list(violations(told, preferences.bound_s))
+    assert bool(found) is lacks, found
+    assert told.calls or told.suppressions
