@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from faust.types import TP, StreamT
 
-ways: list[Lanes] = []
+ways: dict[str, Lanes] = {}
 
 
 async def forward(lanes: Lanes, batches: StreamT[Any]) -> None:
@@ -26,16 +26,16 @@ async def forward(lanes: Lanes, batches: StreamT[Any]) -> None:
 
 
 @partial(on_revoked, app)
-def give_up(_: Collection[TP]) -> None:
+def give_up(partitions: Collection[TP]) -> None:
     """What is not there yet is handed over by the partitions' new owner; twice is no harm, out of order would be."""
-    for lanes in ways:
-        lanes.give_up()
+    for topic, lanes in ways.items():
+        lanes.give_up([tp.partition for tp in partitions if tp.topic == topic])
 
 
 for region, kafka in sorted(app.settings.remote_kafka.items()):
     remote = RemoteRegion(region, kafka, app.settings)
     lanes = Lanes(remote)
-    ways.append(lanes)
+    ways[forward_topic(region)] = lanes
     app.lives_with(remote.start, remote.stop)
     app.lives_with(remote.start, lanes.stop)
     app.agent(app.batches_of(forward_topic(region)), name=f"forward {region}")(partial(forward, lanes))
