@@ -9,6 +9,7 @@ from notify_streams.app import app, events
 from notify_streams.edge.push import Push, open_session, point_of_presence
 from notify_streams.stores.insist import insist
 from notify_streams.topics import edge_topic
+from notify_streams.transport import may_wait
 
 if TYPE_CHECKING:
     from faust.types import StreamT
@@ -26,4 +27,5 @@ async def push_out(pop: Pop, batches: StreamT[Any]) -> None:
 
 
 for pop in app.settings.edge:
+    may_wait(app, edge_topic(pop.name))
     app.agent(app.batches_of(edge_topic(pop.name)), name=f"edge {pop.name}")(partial(push_out, pop))

@@ -9,7 +9,7 @@ from notify_streams.app import app, events
 from notify_streams.regions.handover import RemoteRegion
 from notify_streams.regions.lanes import Lanes
 from notify_streams.topics import forward_topic
-from notify_streams.transport import on_revoked
+from notify_streams.transport import may_wait, on_revoked
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -36,6 +36,7 @@ for region, kafka in sorted(app.settings.remote_kafka.items()):
     remote = RemoteRegion(region, kafka, app.settings)
     lanes = Lanes(remote)
     ways[forward_topic(region)] = lanes
+    may_wait(app, forward_topic(region))
     app.lives_with(remote.start, remote.stop)
     app.lives_with(remote.start, lanes.stop)
     app.agent(app.batches_of(forward_topic(region)), name=f"forward {region}")(partial(forward, lanes))

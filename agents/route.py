@@ -13,8 +13,8 @@ from notify_streams.outbox.way_out import WayOut
 from notify_streams.preferences.decision_check import DecisionCheck
 from notify_streams.routing.people import KnownPeople
 from notify_streams.routing.router import Router, conflict
-from notify_streams.topics import trigger_topics
-from notify_streams.transport import batched_consumer, on_assigned, on_revoked
+from notify_streams.topics import FORWARDED, trigger_topics
+from notify_streams.transport import batched_consumer, may_wait, on_assigned, on_revoked
 from tables.contacts import contacts
 from tables.locations import locate, locate_many
 from tables.preferences import preferences
@@ -41,6 +41,10 @@ router = Router(app.settings, app.categories, app.lane, people, app.learning)
 way_out = app.way_out = WayOut(app.settings, app.role, app.shards, app, conflict)
 app.lives_with(way_out.start, way_out.stop)
 SOURCES = frozenset(trigger_topics(app.settings))
+
+
+# In the middle of a failover nobody serves some of its people.
+may_wait(app, FORWARDED)
 
 
 async def route_triggers(triggers: StreamT[Any]) -> None:

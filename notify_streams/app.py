@@ -26,7 +26,7 @@ from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, app_id
 from notify_streams.settings import Settings, load_settings
 from notify_streams.stores.shards import Shards
 from notify_streams.topics import HEADROOM_BYTES
-from notify_streams.transport import TransportSettings, attach, batch_producer, batched_topic, on_assigned
+from notify_streams.transport import TransportSettings, attach, batch_producer, batched_topic, on_assigned, waits_while
 from notify_streams.transport.wiring import wiring
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ class NotifyApp(faust.App):
             self.learning = learner.learning
             self.lives_with(learner.start, learner.stop)
             on_assigned(self, learner.learnt)
+            waits_while(self, lambda: learner.learning.placement is None)
         publish = publisher_through(self)
         self.preference_parts = PreferenceParts(settings, self.categories, self.shards, publish)
         self.lives_with(self.preference_parts.start, self.preference_parts.stop)

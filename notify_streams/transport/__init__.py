@@ -17,7 +17,7 @@ from .tables.replicated_table import ReplicatedTable
 from .tables.rocks_store import on_disk
 from .watch import ready, recovery, stuck
 from .watchdog import Stuck, Watchdog
-from .wiring import attach, batch_producer, batched_consumer, on_assigned, on_revoked
+from .wiring import attach, batch_producer, batched_consumer, may_wait, on_assigned, on_revoked, waits_while
 
 __all__ = [
     "BatchEvent",
@@ -45,10 +45,12 @@ __all__ = [
     "batched_consumer",
     "batched_topic",
     "in_memory",
+    "may_wait",
     "on_assigned",
     "on_disk",
     "on_revoked",
     "ready",
     "recovery",
     "stuck",
+    "waits_while",
 ]

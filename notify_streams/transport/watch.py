@@ -55,10 +55,15 @@ async def watch(consumer: Consumer) -> None:
 async def look(consumer: Consumer) -> None:
     """One look."""
     app = consumer.app
+    declared = wiring(app)
     # The answer to "how far is it read" comes from the lanes; "where does it end" must come from Kafka itself: a
     # fetcher that has stopped asking does not know that the end has moved on.
-    assigned = [tp for tp in consumer.assignment() if app.topics.acks_enabled_for(tp.topic)]
-    if not assigned:
+    assigned = [
+        tp
+        for tp in consumer.assignment()
+        if app.topics.acks_enabled_for(tp.topic) and tp.topic not in declared.patient_topics
+    ]
+    if not assigned or any(holds() for holds in declared.waiting):
         wiring(app).watchdog.observe(asyncio.get_running_loop().time(), {})
         return
     extents = await consumer.thread.extents(assigned)

@@ -52,6 +52,9 @@ class Wiring:
         self.lifecycles: list[Lifecycle] = []
         self.tables: list[FollowedTable] = []
         self.watchdog = Watchdog()
+        #: What may stand still without any fault of this worker: topics, and the whole worker while one of these says so.
+        self.patient_topics: set[str] = set()
+        self.waiting: list[Callable[[], bool]] = []
         self.producer: BatchProducer | None = None
 
 
@@ -81,6 +84,16 @@ def on_revoked(app: AppT, hook: RevokedHook) -> RevokedHook:
     """Tell `hook(partitions)` that partitions are gone; see `RevokedHook`."""
     wiring(app).revoked_hooks.append(hook)
     return hook
+
+
+def may_wait(app: AppT, topic: str) -> None:
+    """Records of `topic` may have to wait for somebody else, however long: that is no reason to restart this worker."""
+    wiring(app).patient_topics.add(topic)
+
+
+def waits_while(app: AppT, holds: Callable[[], bool]) -> None:
+    """While `holds()`, nothing is opened, and that is no reason to restart this worker: asked at every look of the watchdog."""
+    wiring(app).waiting.append(holds)
 
 
 def connection(app: AppT) -> tuple[list[str], Mapping[str, Any]]:
