@@ -91,8 +91,9 @@ class Outbox(_Frozen, frozen=True):
     flush_records: Positive = 4_000
     #: Triggers that may wait for a flush before the agent stops reading.
     waiting_records: Positive = 8_000
-    #: The same two bounds in bytes of what is to be published: a transaction must end within its timeout.
-    flush_bytes: Positive = 32 * 1024 * 1024
+    #: The same two bounds in bytes of what is to be published: a transaction must end within its timeout, and fit into the part of
+    #: MongoDB's cache that may be dirty (a fifth; the local stack's shards have 256 MB).
+    flush_bytes: Positive = 16 * 1024 * 1024
     waiting_bytes: Positive = 64 * 1024 * 1024
     transaction_timeout_s: PositiveS = 5.0
     publish_timeout_s: PositiveS = 10.0

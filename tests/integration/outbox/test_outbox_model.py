@@ -98,7 +98,7 @@ async def test_the_books_close_whatever_happens(bench_of, seed):
     while not finished:
         workers += 1
         reader = Reader(bench, log, chance)
-        rival = Reader(bench, log, chance) if workers % 3 == 0 else None
+        rival = Reader(bench, log, chance) if workers % 2 == 0 else None
         tasks = [asyncio.create_task(one.work()) for one in (reader, rival) if one is not None]
         moment_s = None if workers > 6 else chance.random() * 0.08
         done, _ = await asyncio.wait(tasks, timeout=moment_s or 60, return_when=asyncio.FIRST_COMPLETED)

