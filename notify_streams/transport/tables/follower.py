@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 RETRY_S = 0.5
 FETCH_TIMEOUT_S = 5.0
+EXTENTS_TIMEOUT_S = 30.0
 LOG_EVERY_S = 5.0
 
 
@@ -89,6 +90,12 @@ class Follower:
                 await self._follow(reader)
             except (KafkaError, OSError, TimeoutError) as exc:
                 log.warning("%s: reading the changelog failed, trying again: %r", self._name, exc)
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # Not ours: the client gave up one of its own futures. Ending here would leave the table behind for ever, without a word.
+                log.warning("%s: the client gave a request up, trying again", self._name)
             finally:
                 with suppress(KafkaError, OSError):
                     await reader.stop()
@@ -124,7 +131,8 @@ class Follower:
         for partition, futures in self._asked.items():
             self._waiting.setdefault(partition, []).extend(futures)
         self._asked.clear()
-        extents = await reader.extents(wanted) if wanted else {}
+        async with asyncio.timeout(EXTENTS_TIMEOUT_S):
+            extents = await reader.extents(wanted) if wanted else {}
         positions = {p: self._start(p, beginning, end) for p, (beginning, end) in extents.items()}
         self._positions = positions
         self._targets = {p: end for p, (_, end) in extents.items()}

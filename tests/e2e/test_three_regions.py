@@ -1,0 +1,173 @@
+"""Three regions as real separate stacks, one story: people are notified from home, a region that is away delays its own people alone,
+another one stands in for it by command, and nobody is ever notified by two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+import pytest_asyncio
+from region_at_work import RegionAtWork, environ_of, until
+from rich.console import Console
+
+from notify_streams.devstack import Stack, StackFailed
+from notify_streams.devstack.folders import PROJECT
+from notify_streams.edge.point import key_of
+from notify_streams.ops.audit import audit
+from notify_streams.ops.demo.watch import Watch
+from notify_streams.ops.ready import make_ready
+from notify_streams.ops.supervisor import Supervisor
+from notify_streams.records.users import Contacts, Signup
+from notify_streams.settings import load_settings
+from notify_streams.topics import USER_CONTACTS, USER_SIGNUPS
+
+NAMES = ("us", "eu", "asia")
+#: Those that the story needs: everybody has a push token and nothing else.
+ROLES = ("critical", "standard", "push", "registry", "forward")
+#: Fifteen workers and three of everything start on whatever machine this is.
+PATIENCE_S = 300.0
+HOME = {"ann": "us", "bea": "eu", "chi": "asia"}
+
+pytestmark = pytest.mark.timeout(900)
+Regions = Mapping[str, RegionAtWork]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def regions() -> AsyncIterator[Regions]:
+    stack = Stack(PROJECT / ".stack" / "tests" / f"{os.getpid()}-three", environment={})
+    try:
+        async with AsyncExitStack() as closing:
+            found = await at_work(stack, closing)
+            yield found
+    except StackFailed as failure:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"the local stack does not come up: {str(failure).splitlines()[0]}")
+    finally:
+        await asyncio.to_thread(stack.down, wipe=True)
+        shutil.rmtree(stack.folder, ignore_errors=True)
+
+
+async def at_work(stack: Stack, closing: AsyncExitStack) -> dict[str, RegionAtWork]:
+    await asyncio.to_thread(stack.up, NAMES)
+    environ = environ_of(stack)
+    every = [load_settings(name, environ=environ, overlay=stack.settings_file(name)) for name in NAMES]
+    for settings in every:
+        await make_ready(settings)
+    found = {}
+    for settings in every:
+        supervisor = Supervisor(settings, ROLES, stack.folder / settings.region / "workers", environ)
+        watch = await closing.enter_async_context(Watch([settings], Console(quiet=True)))
+        region = found[settings.region] = RegionAtWork(stack, settings, supervisor, watch)
+        closing.push_async_callback(region.close)
+        closing.push_async_callback(end, region)
+        await supervisor.start()
+    for region in found.values():
+        await region._watch.ready(PATIENCE_S, ROLES)
+    return found
+
+
+async def end(region: RegionAtWork) -> None:
+    """Whatever supervisor it has by then."""
+    await region.supervisor.stop()
+
+
+async def kill(region: RegionAtWork) -> None:
+    """Its workers, its Kafka and its shards at once; the providers are somebody else's."""
+    await region.supervisor.kill()
+    part = region.stack.region(region.settings.region)
+    await asyncio.gather(*(asyncio.to_thread(one.kill) for one in (part.kafka, *part.shards)))
+
+
+async def bring_back(region: RegionAtWork) -> None:
+    await asyncio.to_thread(region.stack.up, [region.settings.region])
+    logs = region.stack.folder / region.settings.region / "workers"
+    region.supervisor = Supervisor(region.settings, ROLES, logs, environ_of(region.stack))
+    await region.supervisor.start()
+
+
+async def sign_up(regions: Regions, user_id: str, enters: str) -> None:
+    now, region = datetime.now(UTC), regions[enters]
+    await region.send(USER_CONTACTS, msgspec.json.encode(Contacts(user_id, now, push=f"token-{user_id}")), key=user_id)
+    await region.send(USER_SIGNUPS, msgspec.json.encode(Signup(user_id, HOME[user_id], now)), key=user_id)
+
+
+def senders(regions: Regions, trigger_id: str) -> list[str]:
+    """The regions whose providers were told, once for each time."""
+    return [name for name, region in regions.items() for _ in region.channels(trigger_id)]
+
+
+async def sent_by(regions: Regions, trigger_id: str, region: str) -> None:
+    async def done() -> bool:
+        return bool(senders(regions, trigger_id))
+
+    await until(done, f"{trigger_id} is sent", PATIENCE_S)
+    assert senders(regions, trigger_id) == [region]
+
+
+async def known_everywhere(regions: Regions, user_id: str) -> None:
+    for name, region in regions.items():
+
+        async def known(region: RegionAtWork = region) -> bool:
+            status, found = await region.view("standard", f"/locations/{key_of(user_id)}")
+            return status == 200 and found["region"] == HOME[user_id]
+
+        await until(known, f"{name} knows where {user_id} is at home", PATIENCE_S)
+
+
+async def test_three_regions_serve_their_people_and_stand_in_for_one_another(regions: Regions) -> None:
+    # Sign-ups may enter anywhere: contacts and location find their way.
+    await sign_up(regions, "ann", "us")
+    await sign_up(regions, "bea", "asia")
+    await sign_up(regions, "chi", "asia")
+    for region in regions.values():
+        await region.drained()  # their contacts are known, and wait nowhere on the way to another region
+    for user_id in HOME:
+        await known_everywhere(regions, user_id)
+
+    # Whatever region a trigger enters, the home notifies.
+    entered = {(user_id, name): await region.trigger(user_id) for name, region in regions.items() for user_id in HOME}
+    for (user_id, _), trigger_id in entered.items():
+        await sent_by(regions, trigger_id, HOME[user_id])
+
+    # A region that is away delays its own people and nobody else.
+    await kill(regions["asia"])
+    waiting = await regions["us"].trigger("chi")
+    for user_id in ("ann", "bea"):
+        await sent_by(regions, await regions["us"].trigger(user_id), HOME[user_id])
+    assert senders(regions, waiting) == []
+
+    # Its standby takes its place by command.
+    began = time.monotonic()
+    done = await regions["us"].cli("failover", "asia", "--to", "us", "--json")
+    assert done.status == 0, done.err
+    assert done.json["server"] == "us"
+    for name in ("us", "eu"):
+        await sent_by(regions, await regions[name].trigger("chi"), "us")
+    print(f"from the command to two people notified by the standby: {time.monotonic() - began:.1f} s")
+
+    # It returns, learns that it is not to serve, and passes on what waited for it.
+    await bring_back(regions["asia"])
+    await sent_by(regions, waiting, "us")
+    await sent_by(regions, await regions["asia"].trigger("chi"), "us")
+
+    # It takes its people back.
+    done = await regions["us"].cli("failover", "asia", "--back", "--json", "--patience", "60")
+    assert done.status == 0, done.err
+    for region in regions.values():
+        await sent_by(regions, await region.trigger("chi"), "asia")
+
+    async def closed() -> bool:
+        report = await audit([region.settings for region in regions.values()])
+        assert not report["differences"]
+        return bool(report["holds"])
+
+    await until(closed, "the books of all regions close", PATIENCE_S)
