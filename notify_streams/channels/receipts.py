@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
@@ -76,15 +76,12 @@ class Receipts:
 
 
 def _update(bucket: int, receipt: Receipt) -> UpdateOne | None:
-    """None for a channel that there is not, and for a time that no database can hold."""
+    """None for a channel that there is not."""
     notification, channel = split_delivery_id(receipt.delivery_id)
     if channel not in CHANNELS:
         return None
     place = f"deliveries.{channel}"
-    try:
-        fields: dict[str, Any] = {f"{place}.state": receipt.state, f"{place}.at": receipt.at.astimezone(UTC)}
-    except OverflowError:
-        return None
+    fields: dict[str, Any] = {f"{place}.state": receipt.state, f"{place}.at": receipt.at}
     if receipt.state == "failed":
         fields[f"{place}.reason"] = Reason.PROVIDER_REJECTED.value
     return UpdateOne(

@@ -65,12 +65,14 @@ class Location(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 #: A record about a person has a few hundred bytes, and is kept whole in tables and their changelogs: more than this is a mistake.
 MOST_BYTES: Final = 64 * 1024
 
-Record = TypeVar("Record")
+Record = TypeVar("Record", bound=msgspec.Struct)
+_TIMES: Final = ("at", "updated_at")
 
 
 def reader(record: type[Record]) -> Callable[[bytes | None], Record | Rejection]:
     """A function from a record's value to `record`, or to the reason why it is none."""
     decode = msgspec.json.Decoder(record).decode
+    times = [name for name in record.__struct_fields__ if name in _TIMES]
 
     def read(value: bytes | None) -> Record | Rejection:
         if not value:
@@ -78,11 +80,16 @@ def reader(record: type[Record]) -> Callable[[bytes | None], Record | Rejection]
         if len(value) > MOST_BYTES:
             return Rejection(DeadReason.TOO_LARGE, f"the value has {len(value)} bytes, the limit is {MOST_BYTES}")
         try:
-            return decode(value)
+            found = decode(value)
         except msgspec.ValidationError as error:
             return Rejection(DeadReason.INVALID, str(error))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return Rejection(DeadReason.NOT_JSON, f"the value is not JSON: {error}")
+        for name in times:
+            # At the calendar's ends a time with an offset has no name in UTC, and no database takes it.
+            if not 1 < getattr(found, name).year < 9999:
+                return Rejection(DeadReason.INVALID, f"`{name}` lies outside the years 2 to 9998")
+        return found
 
     return read
 
