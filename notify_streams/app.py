@@ -6,6 +6,7 @@ Agents and tables are named as strings, so nothing in this package imports them.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import os
@@ -155,6 +156,27 @@ async def events(stream: StreamT[Any]) -> AsyncIterator[BatchEvent]:
         yield cast("BatchEvent", event)
 
 
+async def side_by_side(stream: StreamT[Any], work: Callable[[BatchEvent], Awaitable[None]]) -> None:
+    """Give each batch to `work`: those of one partition one after the other, partitions at the same time.
+
+    An event is taken from the transport's lane only when its turn comes, so a partition that waits has one event here and merges
+    the rest over there. What `work` raises ends the whole stream's loop.
+    """
+    turns: dict[int, asyncio.Queue[BatchEvent]] = {}
+    async with asyncio.TaskGroup() as tasks:
+        async for event in events(stream):
+            partition = event.message.partition
+            if partition not in turns:
+                turns[partition] = asyncio.Queue()
+                tasks.create_task(_in_turn(turns[partition], work), name=f"partition {partition}")
+            turns[partition].put_nowait(event)
+
+
+async def _in_turn(turns: asyncio.Queue[BatchEvent], work: Callable[[BatchEvent], Awaitable[None]]) -> None:
+    while True:
+        await work(await turns.get())
+
+
 def web_port(settings: Settings, role: str) -> int:
     """The port of a role's web views."""
     return settings.web_port or settings.web_port_base + ROLES.index(role)
@@ -211,6 +233,7 @@ def _transport_settings(settings: Settings, *, critical: bool) -> TransportSetti
         heartbeat_s=broker.critical_heartbeat_s if critical else broker.heartbeat_s,
         rebalance_timeout_s=broker.rebalance_timeout_s,
         request_timeout_s=broker.request_timeout_s,
+        missing_topics_remedy=f"run `notify-streams topics ensure --region {settings.region}` first",
     )
 
 

@@ -31,8 +31,8 @@ FETCH_TIMEOUT_S = 1.0
 class SourceTopicMissing(Exception):
     """Create these topics, then start the app."""
 
-    def __init__(self, topics: Iterable[str]) -> None:
-        super().__init__(f"topics do not exist, create them before the app starts: {', '.join(sorted(topics))}")
+    def __init__(self, topics: Iterable[str], remedy: str) -> None:
+        super().__init__(f"topics do not exist, {remedy}: {', '.join(sorted(topics))}")
 
 
 class Consumer(CommittingConsumer):
@@ -110,7 +110,7 @@ class Consumer(CommittingConsumer):
             return
         missing = await self._thread.missing(wanted & self._thread.batched_topics)
         if missing:
-            raise SourceTopicMissing(missing)
+            raise SourceTopicMissing(missing, self.settings.missing_topics_remedy)
         await super().subscribe(wanted)
 
     def verify_event_path(self, now: float, tp: TP) -> None:
