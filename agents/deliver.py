@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from notify_streams.app import app, events
+from notify_streams.app import app
 from notify_streams.channels.claims import Claims
 from notify_streams.channels.delivery import Delivery
 from notify_streams.channels.providers import ProviderConfig, provider_for
 from notify_streams.roles import channel_of
+from notify_streams.turns import side_by_side
 
 if TYPE_CHECKING:
     from faust.types import StreamT
+
+    from notify_streams.transport import BatchEvent
 
 channel = channel_of(app.role)
 places = app.settings.providers
@@ -23,6 +26,7 @@ provider = provider_for(
         twilio=places.twilio,
         smtp=places.smtp,
         timeout_s=places.timeout_s,
+        start_within_s=app.preference_parts.bound.start_s,
         max_in_flight=places.max_in_flight,
     ),
 )
@@ -38,7 +42,11 @@ delivery = Delivery(
 
 @app.agent(app.batches_of(app.role), name=f"deliver {app.role}")
 async def deliver(batches: StreamT[Any]) -> None:
-    """Send each batch, then acknowledge it."""
-    async for event in events(batches):
-        await delivery.deliver(event.value)
-        event.ack()
+    """Send each partition's batches in order, partitions side by side: one that waits for a provider holds up no other."""
+    await side_by_side(batches, send)
+
+
+async def send(event: BatchEvent) -> None:
+    """Send a batch, then acknowledge it."""
+    await delivery.deliver(event.value)
+    event.ack()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from notify_streams.app import app, events
+from notify_streams.app import app
 from notify_streams.edge.push import Push, open_session, point_of_presence
 from notify_streams.stores.insist import insist
 from notify_streams.topics import edge_topic
 from notify_streams.transport import may_wait
+from notify_streams.turns import events
 
 if TYPE_CHECKING:
     from faust.types import StreamT

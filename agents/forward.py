@@ -5,11 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from notify_streams.app import app, events
+from notify_streams.app import app
 from notify_streams.regions.handover import RemoteRegion
 from notify_streams.regions.lanes import Lanes
 from notify_streams.topics import forward_topic
 from notify_streams.transport import may_wait, on_revoked
+from notify_streams.turns import events
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from notify_streams import metrics
-from notify_streams.app import app, events
+from notify_streams.app import app
 from notify_streams.preferences.compiled import newest
 from notify_streams.records.trigger import Rejection
 from notify_streams.records.users import read_preference_update
 from notify_streams.stores.insist import insist
 from notify_streams.topics import PREFERENCE_UPDATES
+from notify_streams.turns import events
 from tables.durably import apply
 from tables.preferences import preferences
 

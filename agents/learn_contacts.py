@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from notify_streams.app import app, events
+from notify_streams.app import app
 from notify_streams.topics import USER_CONTACTS
+from notify_streams.turns import events
 from tables.contacts import keep
 
 if TYPE_CHECKING:

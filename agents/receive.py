@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from notify_streams.app import app, events
+from notify_streams.app import app
 from notify_streams.channels.receipts import Receipts
 from notify_streams.stores.insist import insist
 from notify_streams.topics import RECEIPTS
+from notify_streams.turns import events
 
 if TYPE_CHECKING:
     from faust.types import StreamT

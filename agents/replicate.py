@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from notify_streams.app import app, events
+from notify_streams.app import app
 from notify_streams.outbox.directly import write
 from notify_streams.records.trigger import Rejection
 from notify_streams.records.users import read_contacts
 from notify_streams.regions.replication import contact_copies, preference_copies
 from notify_streams.registry.newcomers import Newcomers
 from notify_streams.topics import PREFERENCE_UPDATES, USER_CONTACTS
+from notify_streams.turns import events
 from tables.contacts import keep
 from tables.locations import locate
 

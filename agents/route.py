@@ -8,13 +8,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from notify_streams.app import app, events
+from notify_streams.app import app
 from notify_streams.outbox.way_out import WayOut
 from notify_streams.preferences.decision_check import DecisionCheck
 from notify_streams.routing.people import KnownPeople
 from notify_streams.routing.router import Router, conflict
 from notify_streams.topics import FORWARDED, trigger_topics
 from notify_streams.transport import batched_consumer, may_wait, on_assigned, on_revoked
+from notify_streams.turns import side_by_side
 from tables.contacts import contacts
 from tables.locations import locate, locate_many
 from tables.preferences import preferences
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from faust.types import TP, StreamT
 
-    from notify_streams.transport import RecordBatch
+    from notify_streams.transport import BatchEvent
 
 
 def rows_of(user_ids: Sequence[str]) -> list[bytes | None]:
@@ -48,11 +49,15 @@ may_wait(app, FORWARDED)
 
 
 async def route_triggers(triggers: StreamT[Any]) -> None:
-    """Decide each batch and hand it to the way out, which acknowledges it."""
-    async for event in events(triggers):
-        batch: RecordBatch = event.value
-        taken = await router.take(batch, event.ack, partial(batched_consumer(app).refuse, batch))
-        await way_out.submit(taken)
+    """Decide each partition's batches in order, partitions side by side: a shard that is away holds up its own alone."""
+    await side_by_side(triggers, route)
+
+
+async def route(event: BatchEvent) -> None:
+    """Decide a batch and hand it to the way out, which acknowledges it."""
+    batch = event.value
+    taken = await router.take(batch, event.ack, partial(batched_consumer(app).refuse, batch))
+    await way_out.submit(taken)
 
 
 for topic in sorted(SOURCES):

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agents.replicate import copies_of, newcomers
-from notify_streams.app import app, events
+from notify_streams.app import app
 from notify_streams.outbox.directly import write
 from notify_streams.outbox.way_out import WayOut
 from notify_streams.records.buckets import bucket_of
@@ -18,6 +18,7 @@ from notify_streams.registry.users_table import UsersTable
 from notify_streams.routing.router import conflict
 from notify_streams.topics import USER_SIGNUPS
 from notify_streams.transport import batched_consumer, on_assigned, on_revoked
+from notify_streams.turns import events
 from tables.contacts import contacts
 from tables.locations import locate
 

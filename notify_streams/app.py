@@ -6,13 +6,12 @@ Agents and tables are named as strings, so nothing in this package imports them.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import logging
 import os
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import faust
 from faust.web.base import BlueprintManager
@@ -31,10 +30,9 @@ from notify_streams.transport import TransportSettings, attach, batch_producer, 
 from notify_streams.transport.wiring import wiring
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from faust import Stream
-    from faust.types import StreamT, TopicT
+    from faust.types import TopicT
 
     from notify_streams.outbox.taken import Headers
     from notify_streams.outbox.way_out import WayOut
@@ -42,7 +40,7 @@ if TYPE_CHECKING:
     from notify_streams.regions.locations import Located
     from notify_streams.roles import Lane
     from notify_streams.routing.people import KnownPeople
-    from notify_streams.transport import BatchEvent, Sent
+    from notify_streams.transport import Sent
 
 log = logging.getLogger(__name__)
 
@@ -148,33 +146,6 @@ class NotifyApp(faust.App):
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLD)
-
-
-async def events(stream: StreamT[Any]) -> AsyncIterator[BatchEvent]:
-    """A stream's batches, each to be acknowledged by ``event.ack()`` once everything in it is durable, and by nothing else."""
-    async for event in cast("Stream[Any]", stream).noack().events():
-        yield cast("BatchEvent", event)
-
-
-async def side_by_side(stream: StreamT[Any], work: Callable[[BatchEvent], Awaitable[None]]) -> None:
-    """Give each batch to `work`: those of one partition one after the other, partitions at the same time.
-
-    An event is taken from the transport's lane only when its turn comes, so a partition that waits has one event here and merges
-    the rest over there. What `work` raises ends the whole stream's loop.
-    """
-    turns: dict[int, asyncio.Queue[BatchEvent]] = {}
-    async with asyncio.TaskGroup() as tasks:
-        async for event in events(stream):
-            partition = event.message.partition
-            if partition not in turns:
-                turns[partition] = asyncio.Queue()
-                tasks.create_task(_in_turn(turns[partition], work), name=f"partition {partition}")
-            turns[partition].put_nowait(event)
-
-
-async def _in_turn(turns: asyncio.Queue[BatchEvent], work: Callable[[BatchEvent], Awaitable[None]]) -> None:
-    while True:
-        await work(await turns.get())
 
 
 def web_port(settings: Settings, role: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import time
@@ -23,6 +24,12 @@ _AGAIN: Final = Backoff(first_s=0.5, longest_s=10.0)
 _SETTLED_S: Final = 30.0
 #: Above the transport's drain and the flushes' timeouts.
 _GRACE_S: Final = 20.0
+_NICENESS: Final = "5"
+
+
+def _yielding(role: str) -> tuple[str, ...]:
+    """On one machine, what is not critical yields to what is: as priority classes do it on Kubernetes."""
+    return () if role.startswith("cri") or (nice := shutil.which("nice")) is None else (nice, "-n", _NICENESS)
 
 
 class Supervisor:
@@ -96,7 +103,17 @@ class Supervisor:
                 await self._spawn(role)
 
     async def _spawn(self, role: str) -> None:
-        command = (sys.executable, "-m", "notify_streams.cli", "worker", "--region", self._region, "--role", role)
+        command = (
+            *_yielding(role),
+            sys.executable,
+            "-m",
+            "notify_streams.cli",
+            "worker",
+            "--region",
+            self._region,
+            "--role",
+            role,
+        )
         with (self._logs / f"{role}.log").open("ab") as log:
             self.processes[role] = await asyncio.create_subprocess_exec(
                 *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=self._environ

@@ -7,7 +7,8 @@ Write W is durable at t0 and acknowledged at t >= t0. A check asks at m and is g
    copied every write that was durable at s into this Redis, and lets the lease end at s + `lease_s`. A check that trusts Redis without
    seeing W therefore found a lease with s < t0, so m < t0 + lease_s, and its call starts before t0 + lease_s + good_s.
 
-Both are below t + bound_s because ``lease_s + good_s < bound_s``; what remains is for the call to get under way. Nothing here needs the
+Both are below t + bound_s because ``lease_s + good_s + start_s < bound_s``: a call has a connection
+within `start_s`, or sends nothing. Nothing here needs the
 writer to reach Redis, a failover of Redis to keep its last writes, or two machines to have the same clock. The delta that a writer sets
 itself only makes the common case immediate.
 """
@@ -31,6 +32,8 @@ class Bound:
     lease_s: float
     #: A call may start this long after its check began.
     good_s: float
+    #: A call that begins within its check's time has a connection, and speaks, within this; or it sends nothing.
+    start_s: float
     #: How long a delta stays in Redis.
     delta_ttl_s: float
     #: How long a row read from the table may be remembered.
@@ -59,6 +62,7 @@ def bound_of(preferences: Preferences) -> Bound:
     return Bound(
         lease_s=0.5 * preferences.bound_s,
         good_s=0.35 * preferences.bound_s,
+        start_s=0.1 * preferences.bound_s,
         delta_ttl_s=ttl_s,
         cache_ttl_s=preferences.cache_ttl_s,
         young_s=0.75 * ttl_s,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from notify_streams import metrics
 from notify_streams.failpoints import reach
 from notify_streams.outbox.taken import Entry, Taken
-from notify_streams.preferences.compiled import read_row
+from notify_streams.preferences.compiled import decode_row
 from notify_streams.records.buckets import bucket_of
 from notify_streams.records.identity import notification_id
 from notify_streams.records.reasons import DeadReason
@@ -186,7 +186,7 @@ class Router:
             if isinstance(hop, Forward) and hop.check_own:
                 look_for[place] = notification_id(trigger.id or "", user_id)
             return self._sent_on(batch, record, user_id, bucket, travel, hop)
-        version, choices = read_row(row)
+        version, choices = decode_row(row)
         profile = Profile(self._people.contacts(bucket, user_id), version, choices.get(category.number, 0))
         decision = decide(trigger, category, profile, now)
         return notified(record, bucket, trigger, decision, version, self._region, self._lane == "critical", now)
