@@ -44,7 +44,7 @@ class TransportSettings:
     #: A batch that the broker has not acknowledged after this long has failed.
     produce_timeout_s: float = 10.0
     request_timeout_s: float = 10.0
-    #: What an operator is told who starts an app before its source topics are there.
+    #: What an operator is told who starts an app before its source or table topics are there.
     missing_topics_remedy: str = "create them before the app starts"
 
     def __post_init__(self) -> None:

@@ -150,7 +150,7 @@ async def test_a_service_that_does_not_answer_is_named_and_nothing_is_claimed(re
     assert "Kafka of region us does not answer" in done.err and "Traceback" not in done.err
 
 
-def test_the_region_has_a_worker_of_every_role(region_at_work: RegionAtWork) -> None:
+async def test_the_region_has_a_worker_of_every_role(region_at_work: RegionAtWork) -> None:
     assert set(region_at_work.supervisor.processes) == set(ROLES)
 
 

@@ -24,8 +24,8 @@ from .store import Decode, Encode, OpenStore, Store, decode_nothing, encode_noth
 class TopicMissing(Exception):
     """The topic does not exist: create it before the app starts."""
 
-    def __init__(self, topic: str) -> None:
-        super().__init__(f"{topic} does not exist: create it before the app starts")
+    def __init__(self, topic: str, remedy: str) -> None:
+        super().__init__(f"{topic} does not exist, {remedy}")
 
 
 class ReplicatedTable:
@@ -107,7 +107,7 @@ class ReplicatedTable:
         try:
             return await reader.partitions()
         except UnknownTopicOrPartitionError as exc:
-            raise TopicMissing(self.topic) from exc
+            raise TopicMissing(self.topic, wiring(self.app).settings.missing_topics_remedy) from exc
         finally:
             await reader.stop()
 
