@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test check stack bench chaos clean lock system-packages kustomize
+.PHONY: help demo test drill check stack bench chaos clean lock system-packages kustomize
 ARGS ?=
 
 BIN := .venv/bin
@@ -22,6 +22,9 @@ demo: $(READY) $(JARS) ## the whole mission in one command; ARGS are those of `n
 
 test: $(READY) $(JARS) $(TEST_JARS) system-packages kustomize ## every test, on real services; ARGS are pytest's
 	@$(BIN)/python -m pytest $(ARGS)
+
+drill: $(READY) $(JARS) ## three regions, one of them killed, failed over and taken back
+	@$(BIN)/python -m pytest -m drill tests/e2e $(ARGS)
 
 check: $(READY) kustomize ## yes or no: lint, format, types, arrows, unit tests
 	@$(BIN)/ruff check .

@@ -36,7 +36,7 @@ ROLES = ("critical", "standard", "push", "registry", "forward")
 PATIENCE_S = 300.0
 HOME = {"ann": "us", "bea": "eu", "chi": "asia"}
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(900)]
 Regions = Mapping[str, RegionAtWork]
 
 

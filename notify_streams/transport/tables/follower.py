@@ -24,6 +24,7 @@ RETRY_S = 0.5
 FETCH_TIMEOUT_S = 5.0
 EXTENTS_TIMEOUT_S = 30.0
 LOG_EVERY_S = 5.0
+STALLED_S = 10.0
 
 
 class Follower:
@@ -44,6 +45,8 @@ class Follower:
         self._meter = Meter(name, 0.0)
         #: When the position of any partition last moved, or nothing was left to read.
         self.moved_at_s = 0.0
+        #: When this reader last brought something, or had nothing to bring: a client whose fetch was lost at a reassignment never asks again.
+        self._read_at_s = 0.0
 
     def start(self) -> None:
         self._meter.restart(self._now())
@@ -122,6 +125,8 @@ class Follower:
                 changing.cancel()
                 # A fetch that is cancelled may have moved the reader: the next `_begin` seeks to the store's positions.
                 fetching.cancel()
+            if self._behind() and self._now() - self._read_at_s > STALLED_S:
+                raise TimeoutError(f"nothing came for {STALLED_S:.0f} s although the end is ahead")
             if self._waiting and self._now() - logged_s >= LOG_EVERY_S:
                 logged_s = self._now()
                 log.info("recovering %s", self.progress())
@@ -138,7 +143,7 @@ class Follower:
         self._targets = {p: end for p, (_, end) in extents.items()}
         if self._waiting:
             self._meter.restart(self._now())
-        self.moved_at_s = self._now()
+        self._read_at_s = self._now()
         reader.read_from(positions)
         for partition in positions:
             self._release(partition)
@@ -170,9 +175,11 @@ class Follower:
                 self._positions[partition] = stretch.end
                 self._meter.read(len(stretch.records), stretch.end - stretch.start, now)
                 self._release(partition)
-        behind = any(self._positions.get(p, 0) < end for p, end in self._targets.items())
-        if found or not behind:
-            self.moved_at_s = now
+        if found or not self._behind():
+            self.moved_at_s = self._read_at_s = now
+
+    def _behind(self) -> bool:
+        return any(self._positions.get(p, 0) < end for p, end in self._targets.items())
 
     def _release(self, partition: int) -> None:
         if self._positions[partition] >= self._targets[partition]:
