@@ -47,6 +47,7 @@ def copy(tmp_path: Path) -> Path:
             shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, tmp_path / name)
+    (tmp_path / ".cache").symlink_to(PROJECT / ".cache")  # the services' jars, fetched once
     return tmp_path
 
 
