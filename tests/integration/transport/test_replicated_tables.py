@@ -54,6 +54,6 @@ async def test_a_topic_that_does_not_exist_stops_the_start(kafka_bootstrap, new_
     app = new_app()
     ReplicatedTable(app, unique("missing"))
     app.finalize()
-    with pytest.raises(Exception, match="create it before the app starts"):
+    with pytest.raises(Exception, match="create them before the app starts"):
         await app.start()
     await app.stop()
