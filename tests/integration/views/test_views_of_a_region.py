@@ -158,9 +158,14 @@ async def test_dead_letters_are_counted_and_the_newest_shown_with_values_only_on
     await send(region, ann, b"not json, but ours")
     _, found = await eventually(
         lambda: region.get("/dead-letters?limit=1"),
-        lambda got: got[0] == 200 and got[1]["newest"] and got[1]["newest"][0]["key"] == ann,
+        # The sums are read before the letters: the first answer that has the letter may not have counted it yet.
+        lambda got: (
+            got[0] == 200
+            and got[1]["newest"]
+            and got[1]["newest"][0]["key"] == ann
+            and got[1]["reasons"].get("not_json", 0) >= 1
+        ),
     )
-    assert found["reasons"]["not_json"] >= 1
     assert found["complete"]
     letter = found["newest"][0]
     assert (letter["reason"], letter["topic"], letter["bytes"]) == ("not_json", "triggers.payments", 18)
