@@ -19,7 +19,7 @@ from faust.web.base import BlueprintManager
 from notify_streams.errors import SettingsError
 from notify_streams.logs import logging_config
 from notify_streams.preferences.parts import PreferenceParts
-from notify_streams.preferences.policy import load_categories
+from notify_streams.preferences.policy import configured_categories
 from notify_streams.preferences.publishing import publisher_through
 from notify_streams.regions.learner import Learner
 from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, app_id
@@ -80,7 +80,7 @@ class NotifyApp(faust.App):
         self.settings = settings
         self.role = role
         self.lane: Lane = "critical" if role.startswith("cri") else "standard"
-        self.categories = load_categories(Path(os.environ.get("NOTIFY_CONFIG_DIR", "config")) / "categories.yaml")
+        self.categories = configured_categories()
         self.shards = Shards(settings, app_name=app_id(settings.region, role))
         #: What the role's agents offer to the web views; None on a role that has no such thing.
         self.way_out: WayOut | None = None

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -13,7 +11,7 @@ import orjson
 
 from notify_streams.app import local_overlay
 from notify_streams.errors import NotifyError
-from notify_streams.preferences.policy import Categories, load_categories
+from notify_streams.preferences.policy import Categories, configured_categories
 from notify_streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ def settings_of(region: str) -> Settings:
 
 def categories_of() -> Categories:
     """The categories of ``config/categories.yaml``."""
-    return load_categories(Path(os.environ.get("NOTIFY_CONFIG_DIR", "config")) / "categories.yaml")
+    return configured_categories()
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Final
+from pathlib import Path
+from typing import Annotated, Final
 
 import msgspec
 import yaml
@@ -13,9 +15,6 @@ from notify_streams.errors import SettingsError
 from notify_streams.preferences.compiled import OUT, UNSET, choice
 from notify_streams.records.reasons import Reason
 from notify_streams.roles import CHANNELS, Channel
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class Default(StrEnum):
@@ -62,6 +61,11 @@ Categories = dict[str, Category]
 
 #: Every value that a category's two bits a channel can take.
 ALL_BITS: Final = range(1 << 2 * len(CHANNELS))
+
+
+def configured_categories() -> Categories:
+    """The categories of ``categories.yaml`` in ``config/``, or where ``NOTIFY_CONFIG_DIR`` says; raises as `load_categories` does."""
+    return load_categories(Path(os.environ.get("NOTIFY_CONFIG_DIR", "config")) / "categories.yaml")
 
 
 def load_categories(file: Path) -> Categories:

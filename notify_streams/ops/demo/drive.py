@@ -10,7 +10,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from notify_streams.devstack import Stack
@@ -22,7 +21,7 @@ from notify_streams.ops.demo.watch import Watch
 from notify_streams.ops.ready import make_ready
 from notify_streams.ops.supervisor import Supervisor
 from notify_streams.ops.upstream import Upstream, whose_id
-from notify_streams.preferences.policy import load_categories
+from notify_streams.preferences.policy import configured_categories
 from notify_streams.roles import ROLES
 from notify_streams.settings import Settings, load_settings
 
@@ -143,7 +142,7 @@ class Demo:
         }
 
     async def _sign_up(self, regions: Sequence[Settings], audience: Sequence[Person], watch: Watch) -> None:
-        categories = load_categories(Path(os.environ.get("NOTIFY_CONFIG_DIR", "config")) / "categories.yaml")
+        categories = configured_categories()
         now = datetime.now(UTC)
         for settings in regions:
             at_home = [(number, person) for number, person in enumerate(audience) if person.region == settings.region]
