@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from faust.agents import current_agent
 from faust.types import TP
 
 from .batched_topic import BatchMessage
@@ -92,6 +93,23 @@ class Consumer(CommittingConsumer):
         return self.flow_active and self._resumed and not self._held
 
     # -- Faust's life cycle
+
+    async def on_task_error(self, exc: BaseException) -> None:
+        """An agent's body raised: after a pause, what it had not acknowledged comes again. Faust then restarts the body.
+
+        Without this its batches would stay in flight for good, and an event that it had not looked into would be the
+        last of its partition.
+        """
+        agent = current_agent()
+        topics = frozenset(agent.get_topic_names()) if agent is not None else frozenset()
+        log.error("the body of %s raised, what it held comes again: %r", agent, exc)
+        await asyncio.sleep(self.settings.failed_body_pause_s)
+        for tp, lane in self._lanes.items():
+            if tp.topic in topics and (lane.announced or not lane.prefix.idle):
+                lane.announced = False
+                lane.restart(lane.prefix.position)
+                self._thread.seek_soon(tp, lane.prefix.position)
+        self._wake()
 
     async def on_start(self) -> None:
         await super().on_start()

@@ -35,6 +35,8 @@ class TransportSettings:
     #: At a revocation, how long to wait for what agents have in flight before committing what is acknowledged.
     drain_timeout_s: float = 5.0
     commit_interval_s: float = 1.0
+    #: How long to wait after an agent's body raised, before what it had not acknowledged comes again.
+    failed_body_pause_s: float = 1.0
     #: Producer: `acks=all` and idempotence are not negotiable, these are.
     compression: Literal["gzip", "snappy", "lz4", "zstd"] | None = "lz4"
     #: Uncompressed bytes of one produced record batch; below the broker's `message.max.bytes` (1,048,588).

@@ -193,6 +193,37 @@ async def test_neither_an_exception_nor_a_cancellation_acknowledges(kafka_bootst
     assert not await committed(kafka_bootstrap, app.conf.id, topic)
 
 
+async def test_a_body_that_raised_gets_again_what_it_had_not_acknowledged(kafka_bootstrap, new_app, running) -> None:
+    topic = await a_topic(kafka_bootstrap, 3)
+    for partition in range(3):
+        await fill(kafka_bootstrap, topic, partition, [b"%d" % n for n in range(10)])
+    app, batches, held = new_app(settings=TransportSettings(failed_body_pause_s=0.1, commit_interval_s=0.1)), [], []
+
+    @app.agent(batched_topic(app, topic))
+    async def fails_once(stream):
+        async for event in stream.noack().events():
+            if len(held) < 3:
+                held.append(
+                    event
+                )  # of one it takes the value, of the second it acknowledges it, the third it never opens
+                if len(held) == 1:
+                    assert event.value
+                if len(held) == 2:
+                    batches.append(event.value)
+                    event.ack()
+                if len(held) == 3:
+                    raise ValueError("the body failed")
+                continue
+            batches.append(event.value)
+            event.ack()
+
+    async with running(app):
+        await until(lambda: sum(map(len, batches)) == 30)
+        for partition in range(3):
+            await until_committed(kafka_bootstrap, app.conf.id, topic, 10, partition)
+    assert [values(batches, partition) for partition in range(3)] == [[b"%d" % n for n in range(10)]] * 3
+
+
 async def test_records_deleted_by_retention_are_passed_and_not_waited_for(kafka_bootstrap, new_app, running) -> None:
     topic = await a_topic(kafka_bootstrap, 1)
     await fill(kafka_bootstrap, topic, 0, [b"%d" % n for n in range(10)])
