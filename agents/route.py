@@ -17,7 +17,7 @@ from notify_streams.topics import FORWARDED, trigger_topics
 from notify_streams.transport import batched_consumer, may_wait, on_assigned, on_revoked
 from notify_streams.turns import side_by_side
 from tables.contacts import contacts
-from tables.locations import locate, locate_many
+from tables.locations import locate_many
 from tables.preferences import preferences
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def rows_of(user_ids: Sequence[str]) -> list[bytes | None]:
 
 parts = app.preference_parts
 check = DecisionCheck(parts.deltas, parts.durable, parts.bound, rows_of)
-people = app.people = KnownPeople(locate, contacts, check)
+people = app.people = KnownPeople(locate_many, contacts, check)
 assert app.learning is not None, f"{app.role} learns who serves whom"
 router = Router(app.settings, app.categories, app.lane, people, app.learning)
 way_out = app.way_out = WayOut(app.settings, app.role, app.shards, app, conflict)

@@ -22,13 +22,14 @@ from notify_streams.records.channel_message import ChannelMessage
 from notify_streams.records.identity import delivery_id, notification_id
 from notify_streams.records.reasons import Outcome, State
 from notify_streams.records.trigger import Trigger
-from notify_streams.records.users import Contacts
+from notify_streams.records.users import Contacts, Ways
 from notify_streams.regions.control import at_home
 from notify_streams.regions.locations import Located
 from notify_streams.regions.placement import Placement
 from notify_streams.roles import Channel
-from notify_streams.routing.decision import Decision, Planned, Profile
+from notify_streams.routing.decision import Fates, Planned
 from notify_streams.routing.entries import notified
+from notify_streams.routing.notification import Form
 from notify_streams.settings import Settings
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -119,11 +120,6 @@ def contacts(user_id: str = "u-42", **but: Any) -> Contacts:
     return Contacts(user_id=user_id, updated_at=NOON, **(usual | but))
 
 
-def a_profile(bits: int = 0, **but: Any) -> Profile:
-    usual: dict[str, Any] = {"contacts": contacts(), "preference_version": 7}
-    return Profile(bits=bits, **(usual | but))
-
-
 def a_message(**but: Any) -> ChannelMessage:
     """A push message for u-42."""
     user_id, trigger_id, channel = (
@@ -153,18 +149,18 @@ def a_message(**but: Any) -> ChannelMessage:
 class FakePeople:
     """`routing.router.People` from dicts; everyone asked for is noted."""
 
-    homes: dict[str, Located] = field(default_factory=dict)
+    located: dict[str, Located] = field(default_factory=dict)
     known_contacts: dict[str, Contacts] = field(default_factory=dict)
     rows: dict[str, bytes] = field(default_factory=dict)
     asked: list[list[str]] = field(default_factory=list)
     #: Raised, one after the other, before an answer is given.
     troubles: list[Exception] = field(default_factory=list)
 
-    def home(self, user_id: str) -> Located | None:
-        return self.homes.get(user_id)
+    def homes(self, user_ids: Sequence[str]) -> list[Located | None]:
+        return [self.located.get(user_id) for user_id in user_ids]
 
-    def contacts(self, bucket: int, user_id: str) -> Contacts | None:
-        return self.known_contacts.get(user_id)
+    def ways(self, bucket: int, user_ids: Sequence[bytes]) -> list[Contacts | None]:
+        return [self.known_contacts.get(user_id.decode()) for user_id in user_ids]
 
     async def preferences(self, bucket: int, user_ids: Sequence[str]) -> Sequence[bytes]:
         self.asked.append(list(user_ids))
@@ -183,7 +179,7 @@ class FakePeople:
     ) -> str:
         """Someone who signed up, or moved there from `previous`; returns the user id."""
         bucket = bucket_of(user_id, PARTITIONS) if bucket is None else bucket
-        self.homes[user_id] = Located(region, bucket, 1 if previous is None else 2, previous)
+        self.located[user_id] = Located(region, bucket, 1 if previous is None else 2, previous)
         self.known_contacts[user_id] = contacts(user_id, **contacts_but)
         if choices is not None:
             self.rows[user_id] = compile_row(len(choices), choices)
@@ -227,15 +223,18 @@ def an_entry(
     bucket: int = 3,
     offset: int = 0,
     channels: Sequence[Channel] = ("push",),
+    fates: Fates | None = None,
     critical: bool = False,
     now: datetime = NOON,
     **but: Any,
 ) -> Entry:
-    """A notified trigger with a queued delivery for each of `channels`."""
+    """A notified trigger with a queued delivery for each of `channels`, or with these fates."""
     trigger = a_trigger(id=trigger_id, user_id=user_id, **but)
-    planned = tuple(Planned(channel, State.QUEUED, None, f"contact-{user_id}") for channel in channels)
-    decision = Decision(planned, datetime(2100, 1, 1, tzinfo=UTC))
-    return notified(ARecord(b"{}", offset=offset), bucket, trigger, decision, 7, "us", critical, now)
+    fates = fates or tuple(Planned(channel, State.QUEUED) for channel in channels)
+    ways = Ways(*[f"contact-{user_id}"] * 3)
+    form = Form(bucket, "us", critical, now)
+    expires_at = datetime(2100, 1, 1, tzinfo=UTC)
+    return notified(ARecord(b"{}", offset=offset), user_id.encode(), trigger, fates, expires_at, ways, 7, form)
 
 
 @dataclass

@@ -16,7 +16,9 @@ from notify_streams.records.reasons import Outcome
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from notify_streams.outbox.taken import Output, Taken
+    from bson.raw_bson import RawBSONDocument
+
+    from notify_streams.outbox.taken import Taken
 
 #: Packed records of one row stay under this, so that no document comes near MongoDB's 16 MB.
 ROW_BYTES: Final = 8 * 1024 * 1024
@@ -65,7 +67,7 @@ class Flush:
     """Everything that one transaction writes."""
 
     id: str
-    notifications: Sequence[dict[str, Any]]
+    notifications: Sequence[RawBSONDocument]
     rows: Sequence[Row]
     steps: Sequence[LedgerStep]
 
@@ -77,18 +79,17 @@ def ledger_id(role: str, topic: str, partition: int) -> str:
 
 def plan_flush(flush_id: str, role: str, batches: Sequence[Taken], now: datetime) -> Flush:
     """Gather decided batches, each partition's in the order of their positions, into one transaction's writes."""
-    outputs: dict[tuple[str, int], list[Output]] = {}
+    outputs: dict[tuple[str, int], list[Packed]] = {}
     notifications = []
     for batch in batches:
         for entry in batch.entries:
             if entry.document is not None:
                 notifications.append(entry.document)
-            for output in entry.outputs:
-                place = output[0], output[1]
+            for topic, partition, key, value, headers in entry.outputs:
                 try:
-                    outputs[place].append(output)
+                    outputs[topic, partition].append((key, value, headers))
                 except KeyError:
-                    outputs[place] = [output]
+                    outputs[topic, partition] = [(key, value, headers)]
     rows = [
         _row(flush_id, role, topic, partition, part, now, number)
         for number, (topic, partition, part) in enumerate(
@@ -116,9 +117,9 @@ def drop_repeats(batches: Iterable[Taken], known: Known, on_conflict: OnConflict
     seen: dict[str, int] = {}
     for batch in batches:
         for place, entry in enumerate(batch.entries):
-            if entry.document is None:
+            if entry.notification is None:
                 continue
-            identity = entry.document["_id"]
+            identity = entry.notification
             before = seen.get(identity)
             if before is None:
                 before = known.get(identity)
@@ -149,18 +150,20 @@ def _steps(role: str, batches: Sequence[Taken]) -> Iterable[LedgerStep]:
         yield LedgerStep(ledger_id(role, topic, partition), partition, parts[0].start, parts[-1].end, counts, epoch)
 
 
-def _parts(outputs: Sequence[Output]) -> Iterable[tuple[list[Packed], bytes]]:
+def _parts(records: list[Packed]) -> Iterable[tuple[list[Packed], bytes]]:
+    sizes = [len(value) + _USUAL_BYTES for _, value, _ in records]
+    if sum(sizes) <= ROW_BYTES:
+        yield from _packed(records)
+        return
     part: list[Packed] = []
     size = 0
-    for _, _, key, value, headers in outputs:
-        length = len(value) + _USUAL_BYTES
+    for record, length in zip(records, sizes, strict=True):
         if part and size + length > ROW_BYTES:
             yield from _packed(part)
             part, size = [], 0
-        part.append((key, value, headers))
+        part.append(record)
         size += length
-    if part:
-        yield from _packed(part)
+    yield from _packed(part)
 
 
 def _packed(records: list[Packed]) -> Iterable[tuple[list[Packed], bytes]]:

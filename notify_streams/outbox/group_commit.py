@@ -25,7 +25,7 @@ from notify_streams.records.reasons import Outcome
 from notify_streams.stores.insist import insist
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
     from notify_streams.outbox.flush import Flush, OnConflict
     from notify_streams.outbox.ledger import Ledger, Source
@@ -145,7 +145,7 @@ class GroupCommit:
                 batches = batches[half:]
             except Repeats:
                 metrics.FLUSH_RETRIES.labels("repeats").inc()
-                known = await self._known(flush)
+                known = await self._known(batches)
                 if not known:
                     log.warning("repeats cannot be read yet", extra={"action": "flush", "shard": self._shard})
                     await asyncio.sleep(_FIRST_PAUSE_S)
@@ -162,10 +162,8 @@ class GroupCommit:
         """Make a duplicate of each trigger that would go on to another region and was notified here: all earlier flushes are committed."""
         if not any(batch.look_for for batch in batches):
             return
-        in_hand = {entry.document["_id"] for batch in batches for entry in batch.entries if entry.document is not None}
-        wanted = [
-            {"bucket": batch.partition, "_id": identity} for batch in batches for identity in batch.look_for.values()
-        ]
+        in_hand = {entry.notification for batch in batches for entry in batch.entries}
+        wanted = _by_bucket((batch.partition, batch.look_for.values()) for batch in batches)
         known = in_hand | set(await insist(self._store.known, wanted))
         for batch in batches:
             for place, identity in batch.look_for.items():
@@ -207,8 +205,9 @@ class GroupCommit:
     async def _holds(self, flush: Flush) -> bool:
         return await insist(self._store.holds, flush)
 
-    async def _known(self, flush: Flush) -> Mapping[str, int]:
-        return await insist(self._store.known, flush.notifications)
+    async def _known(self, batches: Sequence[Taken]) -> Mapping[str, int]:
+        wanted = _by_bucket((batch.partition, [entry.notification for entry in batch.entries]) for batch in batches)
+        return await insist(self._store.known, wanted)
 
     async def _after_commit(self, flush: Flush, batches: Sequence[Taken]) -> None:
         with metrics.PUBLISH.time():
@@ -220,8 +219,8 @@ class GroupCommit:
             self._published[flush.id] = {"bucket": {"$in": buckets}, "_id": {"$in": rows}}
         self._under_way = None
         _count(batches)
-        for document in flush.notifications:
-            self._recent.add(document["_id"], document["fingerprint"])
+        for batch in batches:
+            self._recent.add({entry.notification: entry.fingerprint for entry in batch.entries if entry.notification})
         reach("before_acknowledge")
         for batch in batches:
             batch.acknowledge()
@@ -272,6 +271,13 @@ class GroupCommit:
             await self.forget([batch.source])
             batch.refuse(at)
         return [batch for batch in batches if batch.source not in refused]
+
+
+def _by_bucket(found: Iterable[tuple[int, Iterable[str | None]]]) -> dict[int, list[str]]:
+    by_bucket: dict[int, list[str]] = {}
+    for bucket, identities in found:
+        by_bucket.setdefault(bucket, []).extend(identity for identity in identities if identity is not None)
+    return {bucket: identities for bucket, identities in by_bucket.items() if identities}
 
 
 def _named(moved: Mapping[str, int | None]) -> list[tuple[list[str], int | None]]:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
 
 from notify_streams.records.reasons import Outcome
+
+if TYPE_CHECKING:
+    from bson.raw_bson import RawBSONDocument
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -30,30 +35,19 @@ class SourceRecord(Protocol):
 Output = tuple[str, int, bytes | None, bytes, Headers]
 
 
-class Entry:
+class Entry(msgspec.Struct, eq=False, gc=False):
     """One trigger's outcome with everything that must be written for it to hold."""
 
-    __slots__ = ("document", "fingerprint", "outcome", "outputs", "reason", "record")
-
-    def __init__(
-        self,
-        outcome: Outcome,
-        record: SourceRecord,
-        outputs: Sequence[Output] = (),
-        *,
-        document: dict[str, Any] | None = None,
-        fingerprint: int = 0,
-        reason: str | None = None,
-    ) -> None:
-        self.outcome = outcome
-        self.record = record
-        self.outputs = outputs
-        #: The notification, where the outcome is ``notified``.
-        self.document = document
-        #: Equal for equal content; tells a repeat from a conflict.
-        self.fingerprint = fingerprint
-        #: Why it is a dead letter.
-        self.reason = reason
+    outcome: Outcome
+    record: SourceRecord
+    outputs: Sequence[Output] = ()
+    #: The id and the document of the notification, where the outcome is ``notified``.
+    notification: str | None = None
+    document: RawBSONDocument | None = None
+    #: Equal for equal content; tells a repeat from a conflict.
+    fingerprint: int = 0
+    #: Why it is a dead letter.
+    reason: str | None = None
 
 
 @dataclass(slots=True, eq=False)

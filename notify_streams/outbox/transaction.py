@@ -26,8 +26,9 @@ from notify_streams.regions.fence import not_fenced
 from notify_streams.stores.shards import DURABLE, LEDGER, NOTIFICATIONS, OUTBOX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from bson.raw_bson import RawBSONDocument
     from pymongo.asynchronous.client_session import AsyncClientSession
 
     from notify_streams.outbox.flush import Flush, LedgerStep
@@ -89,11 +90,18 @@ class FlushStore:
             raise Mismatch(await self._positions(flush, session))
         reach("inside_transaction")
         if flush.notifications:
-            await database[NOTIFICATIONS].insert_many(flush.notifications, ordered=True, session=session)
+            await self._insert(session, flush.notifications)
         rows: list[InsertOne[Any] | DeleteMany] = [InsertOne(row.document) for row in flush.rows]
         rows += [DeleteMany(condition) for condition in published]
         if rows:
             await database[OUTBOX].bulk_write(rows, ordered=False, session=session)
+
+    async def _insert(self, session: AsyncClientSession, notifications: Sequence[RawBSONDocument]) -> None:
+        """`insert_many` without what it does for each document: they have their ids, and a flush is within one command's bounds."""
+        command = {"insert": NOTIFICATIONS, "ordered": True, "documents": notifications}
+        answer = await self._shards.database(self._shard).command(command, session=session)
+        if answer.get("writeErrors"):
+            raise BulkWriteError(answer)
 
     async def _positions(self, flush: Flush, session: AsyncClientSession) -> dict[str, int | None]:
         """`next_offset` of the steps that do not begin where their ledger is, or that it was fenced against.
@@ -128,11 +136,12 @@ class FlushStore:
             raise StoreUnavailable(f"shard {self._shard}: {type(error).__name__}") from error
         return document is not None
 
-    async def known(self, notifications: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-        """Fingerprints of those of `notifications` that exist already."""
-        wanted: dict[int, list[str]] = {}
-        for document in notifications:
-            wanted.setdefault(document["bucket"], []).append(document["_id"])
+    async def known(self, wanted: Mapping[int, Sequence[str]]) -> dict[str, int]:
+        """Fingerprints of those notifications, given by bucket, that exist already.
+
+        Raises:
+            StoreUnavailable: the shard does not answer.
+        """
         known = {}
         collection = self._shards.database(self._shard)[NOTIFICATIONS]
         try:

@@ -112,7 +112,9 @@ def may_be_critical(value: bytes | None, headers: Sequence[tuple[str, bytes | No
 
 def asks_critical(trigger: Trigger, headers: Sequence[tuple[str, bytes | None]]) -> bool:
     """Whether the record's header or its body asks for the critical lane (its category may still refuse)."""
-    return trigger.is_critical or any(name == CRITICAL_HEADER and content == b"1" for name, content in headers)
+    if trigger.is_critical or not headers:
+        return trigger.is_critical
+    return any(name == CRITICAL_HEADER and content == b"1" for name, content in headers)
 
 
 def _read_enveloped(value: bytes, why_not_bare: msgspec.ValidationError) -> Trigger | Rejection:

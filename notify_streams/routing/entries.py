@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 import msgspec
@@ -12,20 +11,28 @@ from notify_streams.outbox.taken import Entry
 from notify_streams.records.channel_message import SharedPart, encode_for, encode_shared
 from notify_streams.records.identity import delivery_id, notification_id
 from notify_streams.records.reasons import DeadReason, Outcome, State
-from notify_streams.roles import channel_topic
+from notify_streams.roles import CHANNELS, channel_topic
 from notify_streams.topics import DEAD_LETTERS, forward_topic
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from notify_streams.outbox.taken import Headers, Output, SourceRecord
     from notify_streams.records.trigger import Trigger
-    from notify_streams.routing.decision import Decision
+    from notify_streams.routing.decision import Fates, Ways
+    from notify_streams.routing.notification import Form
 
-_KEPT: Final = timedelta(days=90)
 _DETAIL_CHARACTERS: Final = 500
 #: Fits where `dead` is not told better: Kafka's own default for a record.
 _KEPT_BYTES: Final = 1024 * 1024
 _CUT_KEY_BYTES: Final = 1024
 _TRACE: Final = "traceparent"
+_NO_TRACE: Final = ()
+_CRITICAL: Final = ("critical", b"1")
+_STANDARD: Final = ("critical", b"0")
+_TOPICS: Final = {
+    (critical, channel): channel_topic(channel, critical) for critical in (False, True) for channel in CHANNELS
+}
 _encode: Final = msgspec.json.Encoder().encode
 SOURCE: Final = "source"
 
@@ -105,72 +112,48 @@ def fingerprint(trigger: Trigger) -> int:
 
 def notified(
     record: SourceRecord,
-    bucket: int,
+    user_key: bytes,
     trigger: Trigger,
-    decision: Decision,
+    fates: Fates,
+    expires_at: datetime,
+    ways: Ways | None,
     preference_version: int,
-    region: str,
-    critical: bool,
-    now: datetime,
+    form: Form,
 ) -> Entry:
     """The notification with a delivery for each channel, and a channel message for each that is queued."""
     trigger_id = trigger.id or ""
     notification = notification_id(trigger_id, trigger.user_id)
-    key = trigger.user_id.encode()
-    deliveries: dict[str, dict[str, Any]] = {}
+    critical = form.critical
     outputs: list[Output] = []
     shared = b""
-    for planned in decision.deliveries:
-        channel = planned.channel
-        if planned.state is not State.QUEUED or planned.to is None:
-            deliveries[channel] = {
-                "state": planned.state.value,
-                "reason": None if planned.reason is None else planned.reason.value,
-                "attempts": 0,
-                "at": now,
-            }
+    for planned in fates:
+        if planned.state is not State.QUEUED:
             continue
-        deliveries[channel] = {"state": "queued", "attempts": 0, "at": now}
+        channel = planned.channel
         if not shared:
             shared = encode_shared(
                 SharedPart(
-                    notification_id=notification,
-                    trigger_id=trigger_id,
-                    user_id=trigger.user_id,
-                    category=trigger.category,
-                    decided_at=now,
-                    critical=critical,
-                    preference_version=preference_version,
-                    template=trigger.template,
-                    data=trigger.data,
-                    title=trigger.title,
-                    body=trigger.body,
-                    expires_at=decision.expires_at,
-                    collapse_key=trigger.collapse_key,
-                    test=trigger.test,
+                    notification,
+                    trigger_id,
+                    trigger.user_id,
+                    trigger.category,
+                    form.now,
+                    critical,
+                    preference_version,
+                    trigger.template,
+                    trigger.data,
+                    trigger.title,
+                    trigger.body,
+                    expires_at,
+                    trigger.collapse_key,
+                    trigger.test,
                 )
             )
-            trace = tuple(header for header in record.headers if header[0] == _TRACE)
+            trace = [header for header in record.headers if header[0] == _TRACE] if record.headers else _NO_TRACE
         identity = delivery_id(notification, channel)
-        headers = (("id", identity.encode()), ("critical", b"1" if critical else b"0"), *trace)
-        outputs.append(
-            (channel_topic(channel, critical), bucket, key, encode_for(shared, identity, channel, planned.to), headers)
-        )
+        headers = [("id", identity.encode()), _CRITICAL if critical else _STANDARD, *trace]
+        message = encode_for(shared, identity, channel, getattr(ways, channel))
+        outputs.append((_TOPICS[critical, channel], form.bucket, user_key, message, headers))
     print_of = fingerprint(trigger)
-    document = {
-        "_id": notification,
-        "bucket": bucket,
-        "trigger_id": trigger_id,
-        "user_id": trigger.user_id,
-        "category": trigger.category,
-        "critical": critical,
-        "lane": "critical" if critical else "standard",
-        "region": region,
-        "decided_at": now,
-        "preference_version": preference_version,
-        "deliveries": deliveries,
-        "fingerprint": print_of,
-        # A whole hour, so that the index on it has few distinct values and its pages stay warm.
-        "expire_at": now.replace(minute=0, second=0, microsecond=0) + _KEPT,
-    }
-    return Entry(Outcome.NOTIFIED, record, outputs, document=document, fingerprint=print_of)
+    document = form.fill(notification, trigger_id, user_key, trigger.category, preference_version, fates, print_of)
+    return Entry(Outcome.NOTIFIED, record, outputs, notification, document, print_of)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from notify_streams.records.trigger import Rejection
-from notify_streams.records.users import read_contacts
+from notify_streams.records.users import read_contacts, read_ways
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from notify_streams.records.users import Contacts
+    from notify_streams.records.users import Contacts, Ways
     from notify_streams.regions.locations import Located
 
 
@@ -18,6 +18,7 @@ class Partitioned(Protocol):
     """A table of which this worker holds the rows of its buckets."""
 
     def get(self, partition: int, key: Any) -> Any: ...
+    def get_many(self, partition: int, keys: Sequence[Any]) -> list[Any]: ...
 
 
 class PreferenceCheck(Protocol):
@@ -29,12 +30,20 @@ class PreferenceCheck(Protocol):
 class KnownPeople:
     """`routing.router.People` over tables."""
 
-    def __init__(self, locate: Callable[[str], Located | None], contacts: Partitioned, check: PreferenceCheck) -> None:
+    def __init__(
+        self, homes: Callable[[Sequence[str]], list[Located | None]], contacts: Partitioned, check: PreferenceCheck
+    ) -> None:
         self._contacts = contacts
-        self.home = locate
+        self.homes = homes
         self.preferences = check.rows_for
 
+    def ways(self, bucket: int, user_ids: Sequence[bytes]) -> list[Ways | None]:
+        """How each is reached, in order; None for whom no contact is known."""
+        rows = self._contacts.get_many(bucket, user_ids)
+        return [None if row is None else read_ways(row) for row in rows]
+
     def contacts(self, bucket: int, user_id: str) -> Contacts | None:
+        """One person's contacts, whole."""
         row = self._contacts.get(bucket, user_id.encode())
         if row is None:
             return None

@@ -16,9 +16,10 @@ from notify_streams.records.reasons import DeadReason
 from notify_streams.records.trigger import Rejection
 from notify_streams.regions.next_hop import Forward, Stay, next_hop
 from notify_streams.regions.travel import HERE, entering, onward, read_travel
-from notify_streams.routing.decision import Profile, decide
+from notify_streams.routing.decision import decide
 from notify_streams.routing.entries import dead, forwarded, moved, notified
 from notify_streams.routing.lane import read_for
+from notify_streams.routing.notification import Form
 from notify_streams.stores.insist import insist
 from notify_streams.topics import FORWARDED
 
@@ -28,12 +29,15 @@ if TYPE_CHECKING:
     from notify_streams.outbox.taken import SourceRecord
     from notify_streams.preferences.policy import Categories
     from notify_streams.records.trigger import Trigger
-    from notify_streams.records.users import Contacts
     from notify_streams.regions.locations import Located
     from notify_streams.regions.placement import Placement
     from notify_streams.regions.travel import Travel
     from notify_streams.roles import Lane
+    from notify_streams.routing.decision import Ways
     from notify_streams.settings import Settings
+
+    #: What is known of a trigger's person: the key, home, how they are reached, and the compiled row of their choices.
+    _Known = tuple[bytes, Located | None, Ways | None, bytes]
 
 
 class Served(Protocol):
@@ -48,11 +52,13 @@ class People(Protocol):
     """What is known of people, on this worker, without asking anyone but the region's Redis."""
 
     @property
-    def home(self) -> Callable[[str], Located | None]:
-        """Where a person is at home; None for somebody whom nobody knows."""
+    def homes(self) -> Callable[[Sequence[str]], Sequence[Located | None]]:
+        """Where each is at home, in order; None for somebody whom nobody knows."""
         ...
 
-    def contacts(self, bucket: int, user_id: str) -> Contacts | None: ...
+    def ways(self, bucket: int, user_ids: Sequence[bytes]) -> Sequence[Ways | None]:
+        """How each is reached, in order; None for whom no contact is known here."""
+        ...
 
     async def preferences(self, bucket: int, user_ids: Sequence[str]) -> Sequence[bytes]:
         """A compiled row for each id, in order."""
@@ -86,8 +92,8 @@ class Router:
         self._lane: Lane = lane
         self._people = people
         self._served = served
-        #: What `next_hop` says of a trigger that entered here, by location: few different ones, and every trigger asks.
-        self._hops: dict[Located, Stay | Forward] = {}
+        #: What `next_hop` says of a trigger that entered here, by where its person is and was at home: every trigger asks.
+        self._hops: dict[tuple[str, str | None, int], Stay | Forward] = {}
         self._hops_of: Placement | None = None
 
     async def take(self, batch: Batch, acknowledge: Callable[[], object], refuse: Callable[[int], object]) -> Taken:
@@ -119,14 +125,16 @@ class Router:
         now = datetime.now(UTC)
         # MongoDB keeps milliseconds; what is written and what is sent must agree.
         now = now.replace(microsecond=now.microsecond // 1000 * 1000)
-        row = iter(rows)
         if placement is not self._hops_of:
             self._hops, self._hops_of = {}, placement
+        keys = [user_id.encode() for user_id in user_ids]
+        known = zip(keys, self._people.homes(user_ids), self._people.ways(batch.partition, keys), rows, strict=True)
+        form = Form(batch.partition, self._region, self._lane == "critical", now)
         look_for: dict[int, str] = {}
         entries = [
             self._dead(batch, record, trigger.reason, trigger.detail)
             if isinstance(trigger, Rejection)
-            else self._entry(batch, record, trigger, next(row), now, placement, look_for, place)
+            else self._entry(batch, record, trigger, next(known), form, placement, look_for, place)
             for place, (record, trigger) in enumerate(mine)
         ]
         if entries:
@@ -159,23 +167,22 @@ class Router:
         batch: Batch,
         record: SourceRecord,
         trigger: Trigger,
-        row: bytes,
-        now: datetime,
+        known: _Known,
+        form: Form,
         placement: Placement,
         look_for: dict[int, str],
         place: int,
     ) -> Entry:
-        user_id = trigger.user_id
-        home = self._people.home(user_id)
+        key, home, ways, row = known
         # Only a person whom nobody knows costs a hash: the others' bucket came with the row.
-        bucket = home.bucket if home is not None else bucket_of(user_id, self._partitions)
+        bucket = bucket_of(trigger.user_id, self._partitions) if home is None else home.bucket
         if bucket != batch.partition:
-            return moved(record, batch.topic, batch.partition, bucket, user_id)
+            return moved(record, batch.topic, batch.partition, bucket, trigger.user_id)
         category = self._categories.get(trigger.category)
         if category is None:
-            known = ", ".join(self._categories)
+            named = ", ".join(self._categories)
             return self._dead(
-                batch, record, DeadReason.UNKNOWN_CATEGORY, f"no category {trigger.category!r}; there are: {known}"
+                batch, record, DeadReason.UNKNOWN_CATEGORY, f"no category {trigger.category!r}; there are: {named}"
             )
         if home is None:
             return self._dead(batch, record, DeadReason.UNKNOWN_USER, "no such user has signed up")
@@ -184,19 +191,19 @@ class Router:
         hop = self._hop(home, travel, placement)
         if hop is not Stay.SERVE:
             if isinstance(hop, Forward) and hop.check_own:
-                look_for[place] = notification_id(trigger.id or "", user_id)
-            return self._sent_on(batch, record, user_id, bucket, travel, hop)
+                look_for[place] = notification_id(trigger.id or "", trigger.user_id)
+            return self._sent_on(batch, record, trigger.user_id, bucket, travel, hop)
         version, choices = decode_row(row)
-        profile = Profile(self._people.contacts(bucket, user_id), version, choices.get(category.number, 0))
-        decision = decide(trigger, category, profile, now)
-        return notified(record, bucket, trigger, decision, version, self._region, self._lane == "critical", now)
+        fates, expires_at = decide(trigger, category, ways, choices.get(category.number, 0), form.now)
+        return notified(record, key, trigger, fates, expires_at, ways, version, form)
 
     def _hop(self, home: Located, travel: Travel, placement: Placement) -> Stay | Forward:
         if travel is not HERE:
             return next_hop(home, travel, placement)
-        found = self._hops.get(home)
+        case = home.region, home.previous, home.version
+        found = self._hops.get(case)
         if found is None:
-            found = self._hops[home] = next_hop(home, HERE, placement)
+            found = self._hops[case] = next_hop(home, HERE, placement)
         return found
 
     def _sent_on(

@@ -38,7 +38,8 @@ class TransportSettings:
     #: How long to wait after an agent's body raised, before what it had not acknowledged comes again.
     failed_body_pause_s: float = 1.0
     #: Producer: `acks=all` and idempotence are not negotiable, these are.
-    compression: Literal["gzip", "snappy", "lz4", "zstd"] | None = "lz4"
+    #: aiokafka packs lz4 at its highest level: of JSON, zstd makes half of that at an eighth of the CPU time.
+    compression: Literal["gzip", "snappy", "lz4", "zstd"] | None = "zstd"
     #: Uncompressed bytes of one produced record batch; below the broker's `message.max.bytes` (1,048,588).
     max_produce_bytes: int = 1_000_000
     #: Uncompressed bytes of one record, which may be alone in a larger batch; None: no more than a batch has.

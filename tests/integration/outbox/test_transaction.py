@@ -9,6 +9,8 @@ from outbox_bench import EVEN, ODD, SOURCE, Link, batch, flush_of
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.outbox.transaction import Mismatch, Repeats
+from notify_streams.records.reasons import Reason, State
+from notify_streams.routing.decision import Planned
 from notify_streams.stores.shards import LEDGER, NOTIFICATIONS, OUTBOX
 
 LEDGER_ID = f"standard:triggers.payments:{EVEN}"
@@ -27,11 +29,17 @@ async def test_a_flush_writes_notifications_rows_and_ledger(bench):
 
 async def test_a_deliverys_reason_is_stored_as_plain_text(bench):
     await bench.open()
-    entry = an_entry("a", bucket=EVEN, channels=())
-    entry.document["deliveries"]["sms"] = {"state": "suppressed", "reason": "opted_out"}
+    fates = (Planned("sms", State.SUPPRESSED, Reason.OPTED_OUT),)
+    entry = an_entry("a", bucket=EVEN, fates=fates)
     await bench.store().write(flush_of(batch(entry)), [])
     (found,) = await bench.all_of(NOTIFICATIONS)
     assert found["deliveries"]["sms"]["reason"] == "opted_out"
+
+
+def identities(flush):
+    return {
+        bucket: [one["_id"] for one in flush.notifications] for bucket in {one["bucket"] for one in flush.notifications}
+    }
 
 
 async def untouched(bench):
@@ -97,8 +105,8 @@ async def test_fingerprints_of_what_exists_are_known(bench):
     await bench.open()
     entry = an_entry("a", bucket=EVEN)
     await bench.store().write(flush_of(batch(entry)), [])
-    known = await bench.store().known(flush_of(batch("a", "b")).notifications)
-    assert known == {entry.document["_id"]: entry.fingerprint}
+    known = await bench.store().known(identities(flush_of(batch("a", "b"))))
+    assert known == {entry.notification: entry.fingerprint}
 
 
 async def test_published_rows_go_with_the_next_flush_or_stay_with_a_refused_one(bench):
@@ -162,7 +170,7 @@ async def test_a_shard_that_does_not_answer_is_said_to_be_unavailable_in_time(be
         for asked in (
             store.write(flush_of(batch("a")), []),
             store.holds(flush_of(batch("a"))),
-            store.known(flush_of(batch("a")).notifications),
+            store.known(identities(flush_of(batch("a")))),
             store.delete_rows([{"bucket": EVEN}]),
         ):
             with pytest.raises(StoreUnavailable):
@@ -226,7 +234,7 @@ async def test_every_command_names_the_bucket_and_goes_to_the_buckets_shard(benc
         flush = flush_of(batch("a", bucket=bucket))
         await store.write(flush, [])
         await store.holds(flush)
-        await store.known(flush.notifications)
+        await store.known(identities(flush))
         with pytest.raises(Mismatch):
             await store.write(flush, [])
         await store.delete_rows([{"bucket": {"$in": [bucket]}, "_id": {"$in": ["x"]}}])

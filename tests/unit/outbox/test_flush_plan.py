@@ -202,7 +202,7 @@ def test_the_same_id_for_another_person_is_another_notification():
 
 def test_what_is_known_to_exist_is_a_repeat_or_a_conflict():
     same, other = an_entry("a"), an_entry("b")
-    known = {same.document["_id"]: same.fingerprint, other.document["_id"]: other.fingerprint + 1}
+    known = {same.notification: same.fingerprint, other.notification: other.fingerprint + 1}
     batches = [a_taken(same, other, an_entry("c"))]
     drop_repeats(batches, known, conflict)
     assert [entry.outcome.value for entry in batches[0].entries] == ["duplicate", "dead", "notified"]

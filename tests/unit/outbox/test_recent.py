@@ -8,7 +8,7 @@ def test_the_last_ones_are_known_and_old_ones_forgotten():
     known = Recent()
     count = 3 * recent._GENERATION
     for number in range(count):
-        known.add(str(number), number)
+        known.add({str(number): number})
     assert all(known.get(str(number)) == number for number in range(count - recent._GENERATION, count))
     assert known.get("0") is None
     assert len(known._young) + len(known._old) <= 2 * recent._GENERATION
@@ -16,5 +16,5 @@ def test_the_last_ones_are_known_and_old_ones_forgotten():
 
 def test_a_fingerprint_of_zero_is_one():
     known = Recent()
-    known.add("a", 0)
+    known.add({"a": 0})
     assert known.get("a") == 0
