@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from notify_streams.ops.bench_backlog.command import backlog
+from notify_streams.ops.bench_latency.command import latency
 from notify_streams.ops.bench_router.command import router
 from notify_streams.ops.bench_transport.command import transport
 
@@ -15,3 +17,5 @@ def bench() -> None:
 
 bench.add_command(transport)
 bench.add_command(router)
+bench.add_command(latency)
+bench.add_command(backlog)

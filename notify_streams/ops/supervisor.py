@@ -27,7 +27,7 @@ _GRACE_S: Final = 20.0
 _NICENESS: Final = "5"
 
 
-def _yielding(role: str) -> tuple[str, ...]:
+def yielding(role: str) -> tuple[str, ...]:
     """On one machine, what is not critical yields to what is: as priority classes do it on Kubernetes."""
     return () if role.startswith("cri") or (nice := shutil.which("nice")) is None else (nice, "-n", _NICENESS)
 
@@ -104,7 +104,7 @@ class Supervisor:
 
     async def _spawn(self, role: str) -> None:
         command = (
-            *_yielding(role),
+            *yielding(role),
             sys.executable,
             "-m",
             "notify_streams.cli",

@@ -13,6 +13,7 @@ import aiohttp
 
 from notify_streams.devstack.ports import free_port
 from notify_streams.errors import StoreUnavailable
+from notify_streams.ops.supervisor import yielding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,14 +72,16 @@ class Crew:
         self._taken: set[int] = set()
         self.workers: dict[str, Worker] = {}
 
-    async def add(self, role: str, failpoints: str = "") -> Worker:
-        """Start a worker; with `failpoints` it is armed (``NOTIFY_FAILPOINTS``)."""
+    async def add(self, role: str, failpoints: str = "", *, yields: bool = False) -> Worker:
+        """Start a worker; with `failpoints` it is armed (``NOTIFY_FAILPOINTS``). `yields`: as `notify-streams run` has its role yield."""
         self._number += 1
         name = f"{role}-{self._number}"
         port = free_port(self._taken)
         self._taken.add(port)
         self._logs.mkdir(parents=True, exist_ok=True)
         command = (
+            *(yielding(role) if yields else ()),
+            sys.executable,
             "-m",
             "notify_streams.cli",
             "worker",
@@ -92,7 +95,7 @@ class Crew:
         environ = self._environ | {"NOTIFY_DATA_DIR": str(self._logs / name), "NOTIFY_FAILPOINTS": failpoints}
         with (self._logs / f"{name}.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=environ
+                *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=environ
             )
         worker = self.workers[name] = Worker(name, role, port, process)
         return worker

@@ -1,0 +1,41 @@
+"""`notify-streams bench backlog`: how long critical triggers take while everything else is as busy as it can be, and workers end."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import click
+import orjson
+
+from notify_streams.devstack import StackFailed, stack_folder
+from notify_streams.ops.bench_backlog.drive import drive
+
+
+@click.command("backlog")
+@click.option(
+    "--triggers", "size", default=500_000, show_default=True, type=click.IntRange(2), help="Standard ones that wait."
+)
+@click.option(
+    "--minutes", default=10.0, show_default=True, type=click.FloatRange(min=0, min_open=True), help="Measured."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def backlog(size: int, minutes: float, as_json: bool) -> None:
+    """Measure critical triggers to the provider beside a full standard backlog, while critical workers are killed and rolled."""
+    folder = stack_folder() / "bench-backlog"
+    try:
+        found = asyncio.run(drive(folder, size, minutes, lambda line: click.echo(line, err=True)))
+    except StackFailed as failure:
+        raise click.ClickException(str(failure)) from None
+    if as_json:
+        click.echo(orjson.dumps(found).decode())
+    else:
+        for one in found["figures"]:
+            click.echo(_line(one))
+    raise SystemExit(0 if found["holds"] else 1)
+
+
+def _line(one: dict[str, Any]) -> str:
+    verdict = "      " if one["goal"] is None else "holds:" if one["holds"] else "misses:"
+    goal = "" if one["goal"] is None else f"; goal {one['goal']}"
+    return f"{verdict} {one['name']} {one['value']:g} {one['unit']}{goal}"
