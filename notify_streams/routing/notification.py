@@ -18,16 +18,22 @@ if TYPE_CHECKING:
 _KEPT: Final = timedelta(days=90)
 _INT32: Final = Struct("<i").pack
 _INT64: Final = Struct("<q").pack
-#: Length prefixes of strings, the final zero included: ids are short, so packing each would be wasted.
-_LENGTHS: Final = [_INT32(length + 1) for length in range(1024)]
 _ID: Final = b"\x02_id\0"
 _USER: Final = b"\0\x02user_id\0"
 _VERSION: Final = b"\x12preference_version\0"
 _FINGERPRINT: Final = b"\x12fingerprint\0"
 
 
-def _string(text: bytes) -> bytes:
-    return (_LENGTHS[len(text)] if len(text) < len(_LENGTHS) else _INT32(len(text) + 1)) + text
+class _Lengths(dict[int, bytes]):
+    """The prefix of a string with so many bytes, its final zero included."""
+
+    def __missing__(self, length: int) -> bytes:
+        found = self[length] = _INT32(length + 1)
+        return found
+
+
+#: Ids are short: few lengths, packed once.
+_LENGTHS: Final = _Lengths()
 
 
 class Form:
@@ -69,14 +75,18 @@ class Form:
         if found is None:
             deliveries = _elements({"deliveries": {one.channel: self._delivery(one) for one in fates}})
             found = self._of_fates[id(fates)] = fates, deliveries + _FINGERPRINT
+        identity, trigger = notification.encode(), trigger_id.encode()
         body = b"".join(
             (
                 _ID,
-                _string(notification.encode()),
+                _LENGTHS[len(identity)],
+                identity,
                 self._said_first,
-                _string(trigger_id.encode()),
+                _LENGTHS[len(trigger)],
+                trigger,
                 _USER,
-                _string(user_id),
+                _LENGTHS[len(user_id)],
+                user_id,
                 common,
                 _INT64(preference_version),
                 found[1],

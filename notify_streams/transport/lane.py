@@ -134,14 +134,13 @@ class Lane:
 
     def _cut(self, stretch: Stretch, room: int, room_bytes: int, first: bool) -> Stretch:
         """Put back the part of a stretch that is out of bounds, return the rest."""
-        count = size = 0
-        for record in stretch.records:
-            weight = weight_bytes(record)
-            if count >= room or (size + weight > room_bytes and not (first and count == 0)):
-                break
-            count += 1
-            size += weight
-        if count == len(stretch.records):
+        if stretch.size_bytes <= room_bytes:
+            # Its bytes fit as a whole, so nobody need weigh each record: the rest keeps its share.
+            count = room
+            size = stretch.size_bytes * count // len(stretch.records)
+        else:
+            count, size = self._heaviest(stretch, room, room_bytes, first)
+        if count >= len(stretch.records):
             return stretch
         if count == 0:
             self._waiting.appendleft(stretch)
@@ -151,6 +150,17 @@ class Lane:
             Stretch(cut_at, stretch.end, stretch.records[count:], max(stretch.size_bytes - size, 0))
         )
         return Stretch(stretch.start, cut_at, stretch.records[:count], size)
+
+    def _heaviest(self, stretch: Stretch, room: int, room_bytes: int, first: bool) -> tuple[int, int]:
+        """How many records of a stretch are within bounds, at least one if it is the first, and what they weigh."""
+        count = size = 0
+        for record in stretch.records:
+            weight = weight_bytes(record)
+            if count >= room or (size + weight > room_bytes and not (first and count == 0)):
+                break
+            count += 1
+            size += weight
+        return count, size
 
     def to_commit(self) -> int | None:
         """The position to commit, None while Kafka has it already."""
