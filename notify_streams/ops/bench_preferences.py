@@ -27,7 +27,7 @@ from notify_streams.preferences.assembly import Assembly, assemble
 from notify_streams.preferences.cache import RowCache
 from notify_streams.preferences.compiled import compile_row
 from notify_streams.preferences.importing import import_file
-from notify_streams.preferences.policy import load_categories
+from notify_streams.preferences.policy import configured_categories
 from notify_streams.records.buckets import bucket_of
 from notify_streams.records.channel_message import ChannelMessage
 from notify_streams.records.users import PreferenceUpdate
@@ -193,7 +193,7 @@ def main() -> int:
     options.add_argument("--overlay", type=Path)
     chosen = options.parse_args()
     settings = load_settings(chosen.region, overlay=chosen.overlay)
-    figures = asyncio.run(bench_preferences(settings, load_categories(Path("config/categories.yaml"))))
+    figures = asyncio.run(bench_preferences(settings, configured_categories()))
     holds = all(figure.holds for figure in figures)
     print(msgspec.json.encode({"holds": holds, "figures": [asdict(figure) for figure in figures]}).decode())
     return 0 if holds else 1

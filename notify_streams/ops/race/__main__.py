@@ -13,7 +13,7 @@ import msgspec
 
 from notify_streams.ops.race.drill import Race, plans_of, run_race
 from notify_streams.ops.race.faults import FAULTS
-from notify_streams.preferences.policy import load_categories
+from notify_streams.preferences.policy import configured_categories
 from notify_streams.settings import load_settings
 
 
@@ -28,7 +28,7 @@ def main() -> int:
     chosen = options.parse_args()
     name = f"race_{uuid4().hex[:8]}"
     settings = msgspec.structs.replace(load_settings(chosen.region, overlay=chosen.overlay), database=name)
-    categories = load_categories(Path("config/categories.yaml"))
+    categories = configured_categories()
     plans = plans_of(range(chosen.first, chosen.first + chosen.seeds), settings)
     results: dict[str, Race] = {}
     for fault in FAULTS if chosen.fault == "all" else [chosen.fault]:
