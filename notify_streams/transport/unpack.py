@@ -13,7 +13,7 @@ from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import FetchResult
-from aiokafka.errors import CorruptRecordException
+from aiokafka.errors import CorruptRecordException, KafkaError
 
 from .lane import Stretch
 from .misnamed_headers import read_misnamed
@@ -84,7 +84,7 @@ async def fetch_stretches(consumer: Any, timeout_s: float) -> list[tuple[TopicPa
     """What an aiokafka consumer of its own has fetched for its partitions, waiting for the first.
 
     Raises:
-        KafkaError: a fetch failed.
+        KafkaError: a fetch failed, or the client has given up fetching.
     """
     fetcher = consumer._fetcher
     deadline = asyncio.get_running_loop().time() + timeout_s
@@ -103,9 +103,11 @@ async def fetch_stretches(consumer: Any, timeout_s: float) -> list[tuple[TopicPa
         if found or remaining <= 0:
             return found
         waiter = fetcher._create_fetch_waiter()
-        await asyncio.wait([waiter], timeout=remaining)
+        await asyncio.wait([waiter, fetcher.error_future], timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
         if not waiter.done():
             waiter.cancel()
+        if fetcher.error_future.done():
+            raise KafkaError("the client fetches no more")
 
 
 def _is_aborted(fetched: Any, batch: Any) -> bool:

@@ -45,7 +45,7 @@ class Follower:
         self._meter = Meter(name, 0.0)
         #: When the position of any partition last moved, or nothing was left to read.
         self.moved_at_s = 0.0
-        #: When this reader last brought something, or had nothing to bring: a client whose fetch was lost at a reassignment never asks again.
+        #: When this reader last brought something, or had nothing to bring: one that stands still is replaced, whatever the reason.
         self._read_at_s = 0.0
 
     def start(self) -> None:
@@ -100,8 +100,7 @@ class Follower:
                 # Not ours: the client gave up one of its own futures. Ending here would leave the table behind for ever, without a word.
                 log.warning("%s: the client gave a request up, trying again", self._name)
             finally:
-                with suppress(KafkaError, OSError):
-                    await reader.stop()
+                await reader.stop()
             self._changed.set()
             await asyncio.sleep(RETRY_S)
 
