@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from notify_streams import metrics
@@ -13,12 +14,13 @@ from notify_streams.records.trigger import Rejection
 from notify_streams.records.users import read_preference_update
 from notify_streams.stores.insist import insist
 from notify_streams.topics import PREFERENCE_UPDATES
+from notify_streams.transport import on_revoked
 from notify_streams.turns import events
 from tables.durably import apply
 from tables.preferences import preferences
 
 if TYPE_CHECKING:
-    from faust.types import StreamT
+    from faust.types import TP, StreamT
 
     from notify_streams.records.users import PreferenceUpdate
     from notify_streams.transport import RecordBatch
@@ -32,6 +34,8 @@ async def learn_preferences(batches: StreamT[Any]) -> None:
     writer = app.preference_parts.writer
     async for event in events(batches):
         batch: RecordBatch = event.value
+        if batch.records:
+            app.table_lag.taken(batch.partition, batch.records[0].timestamp)
         updates: list[tuple[int, PreferenceUpdate]] = []
         for record in batch.records:
             found = read_preference_update(record.value)
@@ -49,9 +53,16 @@ async def learn_preferences(batches: StreamT[Any]) -> None:
             if before is None or newest(row, before) is row
         }
         kept = await apply(preferences, batch.partition, fresh)
+        app.table_lag.done(batch.partition)
         metrics.PREFERENCE_UPDATES.labels("applied").inc(len(updates) - len(applied.rejected))
         if kept:
             event.ack()
+
+
+@partial(on_revoked, app)
+def give_up(_: frozenset[TP]) -> None:
+    """Whoever has the partitions now tells how far behind they are."""
+    app.table_lag.forget()
 
 
 def _refuse(batch: RecordBatch, offset: int, rejection: Rejection) -> None:

@@ -35,7 +35,7 @@ def rows_of(user_ids: Sequence[str]) -> list[bytes | None]:
 
 
 parts = app.preference_parts
-check = DecisionCheck(parts.deltas, parts.durable, parts.bound, rows_of)
+check = DecisionCheck(parts.deltas, parts.durable, parts.bound, rows_of, app.table_lag)
 people = app.people = KnownPeople(locate_many, contacts, check)
 assert app.learning is not None, f"{app.role} learns who serves whom"
 router = Router(app.settings, app.categories, app.lane, people, app.learning)

@@ -21,6 +21,7 @@ from notify_streams.logs import logging_config
 from notify_streams.preferences.parts import PreferenceParts
 from notify_streams.preferences.policy import configured_categories
 from notify_streams.preferences.publishing import publisher_through
+from notify_streams.preferences.table_lag import TableLag
 from notify_streams.regions.learner import Learner
 from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, app_id
 from notify_streams.settings import Settings, load_settings
@@ -88,6 +89,8 @@ class NotifyApp(faust.App):
         self.learning: Learning | None = None
         #: Where somebody is at home, on roles with the table of locations.
         self.locate: Callable[[str], Located | None] | None = None
+        #: How far the table of preferences is behind its topic; told by `agents.learn`.
+        self.table_lag = TableLag()
         super().__init__(
             app_id(settings.region, role),
             broker=[f"batched://{server.strip()}" for server in settings.kafka.split(",")],
