@@ -109,4 +109,4 @@ def policy_reason(message: ChannelMessage, categories: Categories, now: datetime
         return Reason.CHANNEL_NOT_ALLOWED
     if message.expires_at is not None and message.expires_at <= now:
         return Reason.EXPIRED
-    return None
+    return Reason.TEST if message.test else None

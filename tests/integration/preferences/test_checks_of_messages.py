@@ -93,7 +93,8 @@ async def test_policy_and_expiry_hold_whatever_was_chosen(room_of, kept):
         a_message(expires_at=past),
         a_message(expires_at=now() + timedelta(minutes=1)),
         a_message(category="security"),
-    ) == [Reason.CHANNEL_NOT_ALLOWED, Reason.CHANNEL_NOT_ALLOWED, Reason.EXPIRED, None, None]
+        a_message(category="security", test=True),
+    ) == [Reason.CHANNEL_NOT_ALLOWED, Reason.CHANNEL_NOT_ALLOWED, Reason.EXPIRED, None, None, Reason.TEST]
 
 
 async def test_what_cannot_be_turned_off_needs_no_store():
