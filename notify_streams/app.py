@@ -82,7 +82,7 @@ class NotifyApp(faust.App):
         self.role = role
         self.lane: Lane = "critical" if role.startswith("cri") else "standard"
         self.categories = configured_categories()
-        self.shards = Shards(settings, app_name=app_id(settings.region, role))
+        self.shards = Shards(settings, app_name=app_id(settings.region, role), follows=True)
         #: What the role's agents offer to the web views; None on a role that has no such thing.
         self.way_out: WayOut | None = None
         self.people: KnownPeople | None = None

@@ -39,6 +39,7 @@ async def connected(settings: Settings, categories: Categories) -> AsyncIterator
     producer = BatchProducer(settings.kafka.split(","), client_id="notify-streams-command")
     await shards.start()
     try:
+        await shards.learn()
         await producer.start()
         yield Connections(shards, assemble(settings, shards, redis, categories, publisher_through(producer)))
     finally:

@@ -26,7 +26,7 @@ from notify_streams.regions.fence import not_fenced
 from notify_streams.stores.shards import DURABLE, LEDGER, NOTIFICATIONS, OUTBOX
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from bson.raw_bson import RawBSONDocument
     from pymongo.asynchronous.client_session import AsyncClientSession
@@ -66,6 +66,7 @@ class FlushStore:
             Mismatch: the ledger is elsewhere.
             StoreUnavailable: it is not known whether the flush held; ask `holds`.
         """
+        await self._leave_moved(flush, published)
 
         async def body(session: AsyncClientSession) -> None:
             await self._body(session, flush, published)
@@ -81,6 +82,19 @@ class FlushStore:
             raise StoreUnavailable(f"shard {self._shard}: {type(error).__name__}") from error
         except (ConnectionFailure, ExecutionTimeout, OperationFailure, PyMongoError) as error:
             raise StoreUnavailable(f"shard {self._shard}: {type(error).__name__}: {error}"[:500]) from error
+
+    async def _leave_moved(self, flush: Flush, published: Sequence[Mapping[str, Any]]) -> None:
+        """Read what was decided for a bucket that has moved again: it is decided anew, and goes out where the bucket is now."""
+        elsewhere = [condition for condition in published if self._moved(condition["bucket"]["$in"])]
+        if elsewhere:
+            await self.delete_rows(elsewhere)
+        moved = {step.id: step.start for step in flush.steps if self._moved([step.bucket])}
+        if moved:
+            raise Mismatch(moved)
+
+    def _moved(self, buckets: Iterable[int]) -> set[int]:
+        """The other shards on which these buckets are by now."""
+        return {self._shards.of(bucket) for bucket in buckets} - {self._shard}
 
     async def _body(self, session: AsyncClientSession, flush: Flush, published: Sequence[Mapping[str, Any]]) -> None:
         database = self._shards.database(self._shard)
@@ -164,7 +178,8 @@ class FlushStore:
         try:
             with pymongo.timeout(self._timeout_s):
                 for condition in published:
-                    await self._shards.database(self._shard)[OUTBOX].delete_many(condition)
+                    for shard in {self._shard} | self._moved(condition["bucket"]["$in"]):
+                        await self._shards.database(shard)[OUTBOX].delete_many(condition)
         except PyMongoError as error:
             raise StoreUnavailable(f"shard {self._shard}: {type(error).__name__}") from error
 

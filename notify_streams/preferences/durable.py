@@ -37,6 +37,8 @@ _ATTEMPTS: Final = 20
 _PAUSE_S: Final = 0.005
 #: Processes choose among this many documents of a bucket for their marks, so that they seldom meet.
 _MARKS: Final = 64
+#: Where a shard is all of its replica set, one mark does for all buckets, and belongs to none: a bucket that moves takes no writes.
+_OF_THE_SHARD: Final = (-1,)
 
 #: Bucket, user id, and a change for that person; several of one person are applied in their order.
 Wish = tuple[int, str, Change]
@@ -102,7 +104,8 @@ class DurablePreferences:
                     raise StoreUnavailable("MongoDB reports no operation time: it is not a replica set")
                 horizon = Timestamp(max(0, complete_at.time - int(within_s)), 0)
                 start = horizon if since is None else max(since, horizon)
-                wanted = {"changed": {"$gte": start}, "bucket": {"$in": self._shards.buckets(shard)}}
+                # Buckets that were moved away, too: what was written here just before is looked for here.
+                wanted = {"changed": {"$gte": start}, "bucket": {"$in": self._shards.all_buckets()}}
                 return complete_at, await _rows(collection, wanted, session)
 
     async def _apply_on(self, shard: int, people: Mapping[str, _Waiting]) -> dict[str, Record]:
@@ -149,7 +152,7 @@ class DurablePreferences:
         client = self._shards.client(shard)
         collection = self._shards.database(shard)[PREFERENCES]
         async with client.start_session(causal_consistency=True) as session:
-            touched = buckets if await client.is_mongos else buckets[:1]
+            touched = buckets if await client.is_mongos else _OF_THE_SHARD
             await _mark(collection, {-1 - bucket * _MARKS - self._mark: bucket for bucket in touched}, session)
             yield collection, session
 

@@ -33,10 +33,13 @@ async def raise_fence(shards: Shards, epoch: int, timeout_s: float = 3.0) -> Non
     Raises:
         StoreUnavailable: a shard did not answer; the fence is not raised, and nobody may be told that it is.
     """
-    for shard in range(len(shards)):
+    # One look for all: a bucket that moves meanwhile is refused where it was, and so is not forgotten between two shards.
+    places = [shards.buckets(shard) for shard in range(len(shards))]
+    for shard, buckets in enumerate(places):
         try:
             with pymongo.timeout(timeout_s):
                 ledgers = shards.database(shard)[LEDGER]
-                await ledgers.update_many({"role": {"$in": list(LANES)}}, {"$max": {EPOCH: epoch}})
+                condition = {"bucket": {"$in": buckets}, "role": {"$in": list(LANES)}}
+                await ledgers.update_many(condition, {"$max": {EPOCH: epoch}})
         except PyMongoError as error:
             raise StoreUnavailable(f"shard {shard}: {type(error).__name__}") from error

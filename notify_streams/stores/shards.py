@@ -5,12 +5,17 @@ Each shard is a replica set of its own, or all are one mongos that routes by the
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from bson.codec_options import CodecOptions
 from pymongo import AsyncMongoClient, ReadPreference
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
+
+from notify_streams.errors import StoreUnavailable
+from notify_streams.stores.moved import LEASE_S, Moved
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.collection import AsyncCollection
@@ -29,19 +34,35 @@ TIMERS: Final = "timers"
 #: What is acknowledged survives the loss of any one member.
 DURABLE: Final = WriteConcern(w="majority", j=True, wtimeout=10_000)
 _OPTIONS: Final[CodecOptions[Document]] = CodecOptions(tz_aware=True)
+#: How many times within a lease a shard is asked which buckets it has handed on.
+_ASKED_A_LEASE: Final = 5
+_CANCEL_AGAIN_S: Final = 0.5
 
 
 class Shards:
     """Clients of every shard. Reads are majority reads from the primary; writes are majority writes, journalled."""
 
-    def __init__(self, settings: Settings, app_name: str = "notify-streams", **client_options: Any) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        app_name: str = "notify-streams",
+        *,
+        follows: bool = False,
+        lease_s: float = LEASE_S,
+        **client_options: Any,
+    ) -> None:
+        """Whoever lives longer than a command `follows` the buckets that are moved; a command looks once (`learn`)."""
         self._settings = settings
+        self._follows = follows
+        self._lease_s = lease_s
+        self._moved = Moved(len(settings.shards), lease_s, settings.outbox.transaction_timeout_s)
+        self._following: list[asyncio.Task[None]] = []
         self._app_name = app_name
         self._client_options = client_options
         self._clients: list[AsyncMongoClient[Document]] = []
 
     async def start(self) -> None:
-        """Make the clients; each connects at its first use."""
+        """Make the clients; each connects at its first use. Who follows hears of moved buckets first, or goes on without after a lease."""
         timeout_ms = int(self._settings.outbox.transaction_timeout_s * 1000)
         for uri in self._settings.shards:
             options: dict[str, Any] = {
@@ -54,8 +75,38 @@ class Shards:
                 "maxPoolSize": 32,
             }
             self._clients.append(AsyncMongoClient(uri, **(options | self._client_options)))
+        if self._follows:
+            await self.learn()
+            self._following = [asyncio.create_task(self._follow(shard)) for shard in range(len(self))]
+
+    async def learn(self) -> None:
+        """Ask every shard which buckets it has handed on; one that does not answer cannot be used anyway."""
+        await asyncio.gather(*(self._ask(shard) for shard in range(len(self))))
+
+    async def learn_all(self) -> None:
+        """The same, for who must know it of all.
+
+        Raises:
+            StoreUnavailable: a shard does not answer.
+        """
+        await asyncio.gather(*(self._moved.ask(shard, self._database(shard)) for shard in range(len(self))))
+
+    async def _ask(self, shard: int) -> None:
+        with suppress(StoreUnavailable):
+            await self._moved.ask(shard, self._database(shard))
+
+    async def _follow(self, shard: int) -> None:
+        while True:
+            await asyncio.sleep(self._lease_s / _ASKED_A_LEASE)
+            await self._ask(shard)
 
     async def close(self) -> None:
+        following, self._following = set(self._following), []
+        while following:
+            # Again, because `asyncio.wait_for` of Python 3.11, which the driver uses, can lose a cancellation.
+            for task in following:
+                task.cancel()
+            _, following = await asyncio.wait(following, timeout=_CANCEL_AGAIN_S)
         clients, self._clients = self._clients, []
         for client in clients:
             await client.close()
@@ -65,12 +116,22 @@ class Shards:
 
     def of(self, bucket: int) -> int:
         """The index of the shard that holds `bucket`."""
-        return self._settings.shard_of(bucket)
+        return self._moved.place_of(bucket, self._settings.shard_of(bucket))
 
     def client(self, shard: int) -> AsyncMongoClient[Document]:
         return self._clients[shard]
 
     def database(self, shard: int) -> AsyncDatabase[Document]:
+        """The database on `shard`, for one operation: ask for it again for the next.
+
+        Raises:
+            StoreUnavailable: it is not known whether the shard still has its buckets (see `stores.moved`).
+        """
+        if self._follows:
+            self._moved.check(shard)
+        return self._database(shard)
+
+    def _database(self, shard: int) -> AsyncDatabase[Document]:
         return self._clients[shard].get_database(
             self._settings.database, _OPTIONS, ReadPreference.PRIMARY, DURABLE, ReadConcern("majority")
         )
@@ -81,4 +142,7 @@ class Shards:
 
     def buckets(self, shard: int) -> list[int]:
         """The buckets that live on `shard`."""
-        return [bucket for bucket in range(self._settings.partitions) if self.of(bucket) == shard]
+        return [bucket for bucket in self.all_buckets() if self.of(bucket) == shard]
+
+    def all_buckets(self) -> list[int]:
+        return list(range(self._settings.partitions))

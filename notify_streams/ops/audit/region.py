@@ -83,6 +83,7 @@ async def gather(settings: Settings) -> RegionFacts:
     shards = Shards(settings)
     await shards.start()
     try:
+        await shards.learn()
         await read_database(shards, facts)
     finally:
         await shards.close()

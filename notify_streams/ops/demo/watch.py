@@ -42,7 +42,7 @@ class Watch:
     async def __aenter__(self) -> Self:
         for settings in self._regions:
             topics = await self._closing.enter_async_context(Topics(settings))
-            shards = Shards(settings)
+            shards = Shards(settings, follows=True)
             await shards.start()
             self._closing.push_async_callback(shards.close)
             admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from notify_streams.preferences.policy import Categories
     from notify_streams.records.users import Contacts
     from notify_streams.registry.user import User
-    from notify_streams.settings import Settings
 
 _NO_CONTACTS: Final = "only the router roles (critical, standard) hold contacts, each those of its own buckets"
 
@@ -36,27 +35,26 @@ class UserView(OpsView):
         if user is None:
             return answer({"error": "nobody of this id has signed up", "user_id": user_id}, 404)
         served_by = (await placement_of(worker)).server_of(user.region)
-        payload = who(user, settings, served_by)
+        bucket = bucket_of(user_id, settings.partitions)
+        payload = who(user, bucket, worker.shards.of(bucket), served_by)
         if served_by != settings.region:
             payload["see"] = f"region {served_by} serves this person: contacts and preferences are there"
             return answer(payload)
-        bucket = payload["bucket"]
         record = await worker.preference_parts.durable.read(bucket, user_id)
         payload["preferences"] = preferences(worker.categories, record)
         payload |= contacts(None if worker.people is None else worker.people.contacts(bucket, user_id))
         return answer(payload)
 
 
-def who(user: User, settings: Settings, served_by: str | None) -> dict[str, Any]:
+def who(user: User, bucket: int, shard: int, served_by: str | None) -> dict[str, Any]:
     """The registry's row; a `version` of 0 means that the registry was silent and a table told the region."""
-    bucket = bucket_of(user.user_id, settings.partitions)
     home = {name: value for name, value in msgspec.structs.asdict(user).items() if name != "user_id"}
     if not user.version:
         home = {"region": user.region}
     return {
         "user_id": user.user_id,
         "bucket": bucket,
-        "shard": settings.shard_of(bucket),
+        "shard": shard,
         "home": home,
         "served_by": served_by,
     }

@@ -21,9 +21,9 @@ async def bench_of(mongo_shards: list[str]) -> AsyncIterator[OpenBench]:
     async with AsyncExitStack() as benches:
         first: list[Bench] = []
 
-        async def open_one(**but: Any) -> Bench:
+        async def open_one(*, of_shards: dict[str, Any] | None = None, **but: Any) -> Bench:
             parts = {"region": "us", "kafka": "none", "redis": "none", "shards": tuple(mongo_shards), "database": name}
-            bench = Bench(Settings(**(parts | but)))
+            bench = Bench(Settings(**(parts | but)), **(of_shards or {}))
             await benches.enter_async_context(bench)
             if not first:
                 await bench.make_collections()

@@ -70,10 +70,10 @@ class Broker:
 class Bench:
     """One worker's clients."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, **of_shards: Any) -> None:
         self.settings = settings
         self.commands = Commands()
-        self.shards = Shards(settings, event_listeners=[self.commands])
+        self.shards = Shards(settings, event_listeners=[self.commands], **of_shards)
         self.broker = Broker()
         self.ledger = Ledger(self.shards, ROLE, settings.outbox.transaction_timeout_s)
         self.relay = self.relay_of(ROLE)

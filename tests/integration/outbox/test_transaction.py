@@ -171,7 +171,7 @@ async def test_a_shard_that_does_not_answer_is_said_to_be_unavailable_in_time(be
             store.write(flush_of(batch("a")), []),
             store.holds(flush_of(batch("a"))),
             store.known(identities(flush_of(batch("a")))),
-            store.delete_rows([{"bucket": EVEN}]),
+            store.delete_rows([{"bucket": {"$in": [EVEN]}}]),
         ):
             with pytest.raises(StoreUnavailable):
                 await asyncio.wait_for(asked, 5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pymongo
@@ -9,7 +10,6 @@ from bson import MinKey
 from pymongo.errors import OperationFailure, PyMongoError
 
 from notify_streams.errors import StoreUnavailable
-from notify_streams.preferences.durable import DurablePreferences
 from notify_streams.stores.shards import LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES, TIMERS
 
 if TYPE_CHECKING:
@@ -19,6 +19,24 @@ if TYPE_CHECKING:
     from notify_streams.stores.shards import Shards
 
 COLLECTIONS: Final = (NOTIFICATIONS, OUTBOX, LEDGER, PREFERENCES, TIMERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index that is wanted beside the one on `_id`."""
+
+    keys: tuple[tuple[str, int], ...]
+    #: Rows go this long after the date in the field; None: they stay.
+    expire_after_s: int | None = None
+
+
+INDEXES: Final[dict[str, tuple[Index, ...]]] = {
+    NOTIFICATIONS: (Index((("expire_at", 1),), expire_after_s=0),),
+    OUTBOX: (),
+    LEDGER: (),
+    PREFERENCES: (Index((("changed", 1),)),),
+    TIMERS: (Index((("bucket", 1), ("due_at", 1))),),
+}
 #: "Already split here" and "already sharded" mean that an earlier `shards init` came this far.
 _DONE_BEFORE: Final = (20, 23, 48)
 
@@ -33,23 +51,25 @@ async def init_shards(settings: Settings, shards: Shards) -> list[str]:
     try:
         for shard in range(len(shards)):
             database = shards.database(shard)
-            if await _is_mongos(shards.client(shard)):
+            if await is_mongos(shards.client(shard)):
                 await _shard_collections(settings, shards.client(shard))
                 done.append(f"shard {shard}: sharded by bucket, {settings.partitions} chunks a collection")
             there = set(await database.list_collection_names())
             for name in COLLECTIONS:
                 if name not in there:
                     await database.create_collection(name)
-            await database[NOTIFICATIONS].create_index("expire_at", expireAfterSeconds=0)
-            await database[TIMERS].create_index([("bucket", 1), ("due_at", 1)])
+                for index in INDEXES[name]:
+                    options: dict[str, Any] = (
+                        {} if index.expire_after_s is None else {"expireAfterSeconds": index.expire_after_s}
+                    )
+                    await database[name].create_index(list(index.keys), **options)
             done.append(f"shard {shard}: {', '.join(COLLECTIONS)}")
-        await DurablePreferences(shards).ensure_indexes()
     except PyMongoError as error:
         raise StoreUnavailable(f"MongoDB: {type(error).__name__}: {error}"[:300]) from error
     return done
 
 
-async def _is_mongos(client: AsyncMongoClient[Any]) -> bool:
+async def is_mongos(client: AsyncMongoClient[Any]) -> bool:
     hello = await client.admin.command("hello")
     return hello.get("msg") == "isdbgrid"
 
