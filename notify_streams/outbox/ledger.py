@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pymongo
 from pymongo import UpdateOne
-from pymongo.errors import BulkWriteError, PyMongoError
+from pymongo.errors import PyMongoError
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.outbox.flush import COUNTED, ledger_id
-from notify_streams.stores.shards import LEDGER
+from notify_streams.regions.fence import EPOCH, begin_behind_fence
+from notify_streams.roles import LANES
+from notify_streams.stores.shards import DURABLE, LEDGER
 
 if TYPE_CHECKING:
+    from pymongo.asynchronous.client_session import AsyncClientSession
     from pymongo.asynchronous.collection import AsyncCollection
 
     from notify_streams.stores.shards import Shards
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
 Source = tuple[str, int]
 
 _ZEROES: Final = dict.fromkeys(("taken", "other_lane", "holes", *COUNTED.values()), 0)
-_DUPLICATE_KEY: Final = 11000
 
 
 def sums_close(document: Mapping[str, Any]) -> bool:
@@ -87,25 +89,26 @@ class Ledger:
                 found = await self._found(collection, sources)
                 missing = [source for source in sources if source not in found]
                 if missing:
-                    await self._begin(collection, missing, first)
+                    await self._begin(shard, missing, first)
                     found |= await self._found(collection, missing)
         except PyMongoError as error:
             raise StoreUnavailable(f"shard {shard}: {type(error).__name__}") from error
         return found
 
-    async def _begin(
-        self, collection: AsyncCollection[Any], sources: Sequence[Source], first: Mapping[Source, int]
-    ) -> None:
-        begun = []
-        for source in sources:
-            topic, partition = source
-            fields = _ZEROES | {"role": self._role, "topic": topic, "partition": partition}
-            fields |= {"first_offset": first[source], "next_offset": first[source]}
-            identity = {"_id": ledger_id(self._role, topic, partition), "bucket": partition}
-            begun.append(UpdateOne(identity, {"$setOnInsert": fields}, upsert=True))
-        try:
-            await collection.bulk_write(begun, ordered=False)
-        except BulkWriteError as error:
-            # Two workers may begin the same ledger at once; the document is there, which is all that was wanted.
-            if any(one.get("code") != _DUPLICATE_KEY for one in error.details.get("writeErrors", ())):
-                raise
+    async def _begin(self, shard: int, sources: Sequence[Source], first: Mapping[Source, int]) -> None:
+        """Two workers may begin the same ledger at once: one of them begins it, and the other finds it."""
+        database = self._shards.database(shard)
+
+        async def body(session: AsyncClientSession) -> None:
+            fence = {EPOCH: await begin_behind_fence(database, session)} if self._role in LANES else {}
+            begun = []
+            for source in sources:
+                topic, partition = source
+                fields = _ZEROES | fence | {"role": self._role, "topic": topic, "partition": partition}
+                fields |= {"first_offset": first[source], "next_offset": first[source]}
+                identity = {"_id": ledger_id(self._role, topic, partition), "bucket": partition}
+                begun.append(UpdateOne(identity, {"$setOnInsert": fields}, upsert=True))
+            await database[LEDGER].bulk_write(begun, ordered=False, session=session)
+
+        async with self._shards.client(shard).start_session() as session:
+            await session.with_transaction(body, write_concern=DURABLE)
