@@ -9,8 +9,8 @@
 
 Nothing is lost: the source is deleted only after the target had exactly its rows, at a time when neither took writes. Nothing is
 doubled: at no time do two shards take writes of the bucket, and who believes the old place is refused there by the database itself, so
-the ledger moves on in one place. What a worker had decided for the old place is read and decided again. A message whose row was
-published and not deleted yet may be published twice, as after a crash, with the same `delivery_id`.
+the ledger moves on in one place. What a worker had decided for the old place is read and decided again. A message that a new owner
+relays from the old place while the bucket is held may come again from the copied row: as after a crash, with the same `delivery_id`.
 
 A run that finds steps done does them again, and each changes nothing then. A move is given up before step 3 by a move to where the
 bucket is: that shard accepts it again, and the others' rows go.

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 from outbox_bench import Bench, batch, end
 
@@ -120,7 +119,3 @@ class Worker:
     def promised(self) -> list[str]:
         """Every trigger that was acknowledged."""
         return sorted(f"{bucket}-{n:05}" for bucket, at in self.done.items() for n in range(at))
-
-
-def doubled(ids: list[Any]) -> int:
-    return len(ids) - len(set(ids))

@@ -4,7 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
-from moving import LEASE_S, NO_WAITS, TOPIC, Killed, Worker, doubled, move, ready, rows_on
+from moving import LEASE_S, NO_WAITS, TOPIC, Killed, Worker, move, ready, rows_on
 from outbox_bench import EVEN, ODD, batch, flush_of, until
 from pymongo.errors import WriteError
 
@@ -123,8 +123,7 @@ async def test_a_worker_that_dies_in_the_middle_of_a_move_leaves_what_the_next_o
     plain = await ready(await bench_of())
     first = await at_work(EVEN)
     await until(lambda: first.done[EVEN] > 10)
-    moving = asyncio.create_task(move(plain, EVEN, TARGET))
-    await until(lambda: held(plain))
+    moving = await until_held(plain)
     await first.crash()
     second = await at_work(EVEN)
     await moving
@@ -133,12 +132,16 @@ async def test_a_worker_that_dies_in_the_middle_of_a_move_leaves_what_the_next_o
     await plain.shards.learn()
     assert await plain.trigger_ids() == second.promised() and await plain.closes()
     ids = first.bench.broker.ids() + second.bench.broker.ids()
-    assert sorted(set(ids)) == second.promised()
-    assert doubled(second.bench.broker.ids()) == 0
+    # In order and complete; what the second one found at the old place and what was copied of it may come twice.
+    assert list(dict.fromkeys(ids)) == second.promised()
 
 
-async def held(bench):
-    return not await accepting(bench, EVEN)
+async def until_held(bench):
+    """A move under way whose bucket takes no writes any more."""
+    held = asyncio.Event()
+    moving = asyncio.create_task(move(bench, EVEN, TARGET, seen=lambda step: step == "comparing" and held.set()))
+    await held.wait()
+    return moving
 
 
 async def test_a_claim_that_ends_while_its_bucket_moves_ends_where_the_bucket_is(bench_of):
@@ -147,8 +150,7 @@ async def test_a_claim_that_ends_while_its_bucket_moves_ends_where_the_bucket_is
     claims = Claims((await bench_of_following(bench_of)).shards, "push", 1.0)
     identity, token, now = notification_id("2a", "u-42"), new_token(), datetime.now(UTC)
     assert identity in (await claims.take(EVEN, [identity], token, now)).mine
-    moving = asyncio.create_task(move(plain, EVEN, TARGET))
-    await until(lambda: held(plain))
+    moving = await until_held(plain)
     ended = Ended(identity, token, State.SENT, 1, provider_id="p-1")
     with pytest.raises(StoreUnavailable):
         await claims.end(EVEN, [ended], now)

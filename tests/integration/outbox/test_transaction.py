@@ -1,17 +1,16 @@
 """One flush on a real shard: it holds as a whole or changes nothing, and only where the ledger says that it begins."""
 
 import asyncio
-import re
 
 import pytest
 from builders import a_taken, an_entry
-from outbox_bench import EVEN, ODD, SOURCE, Link, batch, flush_of
+from outbox_bench import EVEN, SOURCE, Link, batch, flush_of
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.outbox.transaction import Mismatch, Repeats
 from notify_streams.records.reasons import Reason, State
 from notify_streams.routing.decision import Planned
-from notify_streams.stores.shards import LEDGER, NOTIFICATIONS, OUTBOX
+from notify_streams.stores.shards import NOTIFICATIONS, OUTBOX
 
 LEDGER_ID = f"standard:triggers.payments:{EVEN}"
 
@@ -204,52 +203,3 @@ async def test_a_connection_lost_within_the_transaction_leaves_nothing_or_all(be
         await cut_off.store().write(flush_of(batch("a")), [])  # the driver begins the transaction again by itself
         assert link.cuts == 1
         assert await bench.trigger_ids() == ["a"] and await bench.closes()
-
-
-IGNORED = ("hello", "isMaster", "commitTransaction", "abortTransaction", "endSessions", "getMore", "ping", "create")
-
-
-def filters_of(name, command):
-    match name:
-        case "find" | "aggregate":
-            return [command["filter"] if name == "find" else command["pipeline"][0]["$match"]]
-        case "update":
-            return [one["q"] for one in command["updates"]]
-        case "delete":
-            return [one["q"] for one in command["deletes"]]
-        case "insert":
-            return list(command["documents"])
-        case "bulkWrite":
-            return [one.get("filter", one.get("document")) for one in command["ops"]]
-    raise AssertionError(f"a command that nobody expected: {name}")
-
-
-async def test_every_command_names_the_bucket_and_goes_to_the_buckets_shard(bench):
-    """With a mongos this makes every one of them a targeted one."""
-    sources = [("triggers.payments", EVEN), ("triggers.payments", ODD)]
-    bench.commands.sent.clear()
-    await bench.open(*sources)
-    for bucket, shard in ((EVEN, 0), (ODD, 1)):
-        store = bench.store(shard)
-        flush = flush_of(batch("a", bucket=bucket))
-        await store.write(flush, [])
-        await store.holds(flush)
-        await store.known(identities(flush))
-        with pytest.raises(Mismatch):
-            await store.write(flush, [])
-        await store.delete_rows([{"bucket": {"$in": [bucket]}, "_id": {"$in": ["x"]}}])
-    await bench.ledger.positions(sources)
-    await bench.relay.waiting([EVEN, ODD])
-    assert await bench.relay.drain([EVEN, ODD]) == 2
-    ports = {int(re.search(r":(\d+)", uri)[1]): shard for shard, uri in enumerate(bench.settings.shards)}
-    seen = set()
-    for name, command, (_, port) in bench.commands.sent:
-        if name in IGNORED:
-            continue
-        seen.add((name, command[name]))
-        for condition in filters_of(name, command):
-            named = condition["bucket"]
-            buckets = named["$in"] if isinstance(named, dict) else [named]
-            assert {bench.settings.shard_of(bucket) for bucket in buckets} == {ports[port]}, (name, condition)
-    assert {name for name, _ in seen} >= {"find", "update", "insert", "delete"}
-    assert {collection for _, collection in seen} >= {LEDGER, NOTIFICATIONS, OUTBOX}

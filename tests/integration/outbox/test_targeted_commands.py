@@ -1,0 +1,146 @@
+"""Every query, update and delete of the work itself names its bucket, seen in what the driver sends: so a mongos asks one shard."""
+
+import re
+from datetime import UTC, datetime
+
+import pytest
+from builders import ABatch, ARecord, Told, an_entry
+from outbox_bench import EVEN, ODD, SOURCE, batch, flush_of, until
+
+from notify_streams.channels.claims import Claims, Ended, new_token
+from notify_streams.channels.receipts import Receipts
+from notify_streams.ops.audit.database import read_database
+from notify_streams.ops.audit.facts import RegionFacts
+from notify_streams.ops.views.ledger import read_ledger
+from notify_streams.ops.views.notifications import find_notifications
+from notify_streams.preferences.choices import Change
+from notify_streams.preferences.durable import DurablePreferences
+from notify_streams.records.identity import notification_id
+from notify_streams.records.reasons import State
+from notify_streams.regions.fence import raise_fence
+from notify_streams.stores.moved import MOVED
+from notify_streams.stores.shards import LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES
+
+NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
+OF_THE_CONNECTION = ("hello", "isMaster", "endSessions", "ping", "commitTransaction", "abortTransaction", "getMore")
+
+
+def conditions(name, command):
+    """What names the documents that a command is about."""
+    match name:
+        case "find":
+            return [command["filter"]]
+        case "aggregate":
+            return [command["pipeline"][0].get("$match", {})]
+        case "update":
+            return [one["q"] for one in command["updates"]]
+        case "delete":
+            return [one["q"] for one in command["deletes"]]
+        case "insert":
+            return list(command["documents"])
+        case "findAndModify" | "count" | "distinct":
+            return [command.get("query", {})]
+    raise AssertionError(f"a command that nobody expected: {name}")
+
+
+def buckets_of(condition):
+    named = condition["bucket"]
+    return set(named["$in"]) if isinstance(named, dict) else {named}
+
+
+def seen_in(bench):
+    """(command, collection, buckets, shard) of each condition that went out since `clear`."""
+    shard_of = {int(re.search(r":(\d+)", uri)[1]): shard for shard, uri in enumerate(bench.settings.shards)}
+    for name, command, (_, port) in bench.commands.sent:
+        if name in OF_THE_CONNECTION or command.get(name) == MOVED:
+            continue
+        for condition in conditions(name, command):
+            assert "bucket" in condition, (name, command[name], condition)
+            yield name, command[name], buckets_of(condition), shard_of[port]
+
+
+async def flush_twice(bench):
+    """A flush, a repeat and an id conflict, a refusal, the deletion of published rows."""
+    told, way_out = Told(), bench.way_out(sweep_every_s=0.05)
+    await way_out.take_over([SOURCE, ("triggers.payments", ODD)])
+    await way_out.start()
+    for taken in (
+        batch("a", bucket=EVEN, told=told),
+        batch("a", bucket=ODD, told=told),
+        batch("a", an_entry("b", bucket=EVEN), start=1, told=told),
+        batch("c", start=9, told=told),
+    ):
+        await way_out.submit(taken)
+    await until(lambda: told.acknowledged == 3 and told.refused)
+    await until(lambda: not_waiting(bench))
+    await way_out.stop()
+
+
+async def not_waiting(bench):
+    return await bench.relay.waiting([EVEN, ODD]) == (0, 0.0)
+
+
+async def relay(bench):
+    await bench.ledger.open({SOURCE: 0})
+    await bench.store().write(flush_of(batch("a")), [])
+    assert await bench.relay.drain([EVEN]) == 1
+
+
+async def claim_and_end(bench):
+    await relay(bench)
+    claims, identity = Claims(bench.shards, "push", 5.0), notification_id("a", "u-42")
+    token = new_token()
+    await claims.take(EVEN, [identity], new_token(), NOW)
+    claimed = await claims.take(EVEN, [identity], token, NOW)
+    assert claimed.mine[identity].possible_duplicate
+    assert await claims.still_mine(EVEN, claimed.mine) == {identity}
+    await claims.end(EVEN, [Ended(identity, token, State.SENT, 2)], NOW)
+    receipt = b'{"delivery_id": "%s.push", "state": "delivered", "at": "2026-11-22T10:00:00Z"}' % identity.encode()
+    await Receipts(bench.shards, 5.0).apply(ABatch([ARecord(receipt)], topic="receipts", partition=EVEN, end=1))
+
+
+async def choose_and_ask(bench):
+    durable = DurablePreferences(bench.shards)
+    for version in range(2):
+        await durable.apply(
+            [
+                (bucket, f"u-{bucket}", Change(1, "push", bool(version), NOW.replace(hour=version)))
+                for bucket in (EVEN, ODD)
+            ]
+        )
+    await durable.read(EVEN, "u-2")
+    await durable.rows(ODD, ["u-3"])
+    await durable.changed_since(0, None, 60)
+
+
+async def look_and_fence(bench):
+    await relay(bench)
+    await raise_fence(bench.shards, 1)
+    facts = RegionFacts("us")
+    await read_database(bench.shards, facts)
+    assert facts.notifications == 1
+    await read_ledger(bench.shards, 5.0)
+    await find_notifications(bench.shards, "a", 5.0)
+
+
+@pytest.mark.parametrize(
+    ("work", "commands", "collections"),
+    [
+        (flush_twice, {"find", "update", "insert", "delete"}, {LEDGER, NOTIFICATIONS, OUTBOX}),
+        (relay, {"find", "update", "insert", "delete"}, {LEDGER, NOTIFICATIONS, OUTBOX}),
+        (claim_and_end, {"find", "update"}, {NOTIFICATIONS}),
+        (choose_and_ask, {"find", "update", "insert"}, {PREFERENCES}),
+        (look_and_fence, {"find", "update"}, {LEDGER, NOTIFICATIONS, OUTBOX}),
+    ],
+    ids=["flushes", "relay", "claims and receipts", "preferences", "audit, views and the region's fence"],
+)
+async def test_every_command_names_buckets_of_the_shard_that_it_goes_to(bench, work, commands, collections):
+    bench.commands.sent.clear()
+    await work(bench)
+    seen = list(seen_in(bench))
+    for name, collection, buckets, shard in seen:
+        # Of a mover's copies, and of the marks of readers, which are a shard's own, see `preferences.durable`.
+        if collection != PREFERENCES:
+            assert {bench.settings.shard_of(bucket) for bucket in buckets} == {shard}, (name, collection, buckets)
+    assert {name for name, *_ in seen} >= commands
+    assert {collection for _, collection, *_ in seen} >= collections
