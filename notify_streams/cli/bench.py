@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from notify_streams.ops.bench_backlog.command import backlog
+from notify_streams.ops.bench_forward.command import forward, light
 from notify_streams.ops.bench_latency.command import latency
 from notify_streams.ops.bench_router.command import router
 from notify_streams.ops.bench_transport.command import transport
@@ -19,3 +20,5 @@ bench.add_command(transport)
 bench.add_command(router)
 bench.add_command(latency)
 bench.add_command(backlog)
+bench.add_command(forward)
+bench.add_command(light)

@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 #: A broker's default for one record batch is 1,048,588 bytes; a topic that takes less is learnt from its refusal.
 _BATCH_BYTES: Final = 1_000_000
+#: Connections to the region, each for some of the partitions. A client has one request under way on a connection: with only one, a
+#: partition would wait up to a whole round trip for the others' request before its own may leave.
+_CONNECTIONS: Final = 8
 _CONNECT_TIMEOUT_S: Final = 5.0
 _RETIRE_TIMEOUT_S: Final = 20.0
 
@@ -76,8 +79,8 @@ class RemoteRegion:
             request_timeout_s=min(settings.broker.request_timeout_s, self._timeout_s),
         )
         self._client_id = f"notify-{settings.region}-to-{region}"
-        self._producer: BatchProducer | None = None
-        self._connecting = asyncio.Lock()
+        self._producers: dict[int, BatchProducer] = {}
+        self._connecting = [asyncio.Lock() for _ in range(_CONNECTIONS)]
         self._retiring: set[asyncio.Task[None]] = set()
         #: By partition: the batch being handed over (its start) and how many records of each target are certainly there.
         self._done: dict[int, tuple[int, dict[str, int]]] = {}
@@ -88,8 +91,8 @@ class RemoteRegion:
 
     async def stop(self) -> None:
         """Disconnect; bounded. What is under way may or may not arrive, and is not acknowledged."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
+        producers, self._producers = self._producers, {}
+        for producer in producers.values():
             self._retire(producer)
         if self._retiring:
             await asyncio.wait(self._retiring, timeout=self._timeout_s)
@@ -121,7 +124,8 @@ class RemoteRegion:
         self.state.last_took_s = time.monotonic() - began
 
     async def _send(self, target: str, partition: int, records: Sequence[Outgoing], sent: dict[str, int]) -> None:
-        producer = await self._connected()
+        way = partition % _CONNECTIONS
+        producer = await self._connected(way)
         first = sent.get(target, 0)
         try:
             async with asyncio.timeout(self._timeout_s + 1.0):
@@ -130,27 +134,27 @@ class RemoteRegion:
             sent[target] = first + error.unsent.start
             raise RetryLater(f"{target}-{partition}: not acknowledged: {type(error.cause).__name__}") from error
         except (SendError, KafkaError, TimeoutError, OSError) as error:
-            self._abandon(producer)
+            self._abandon(way, producer)
             raise RetryLater(f"{target}-{partition}: {type(error).__name__}") from error
         sent[target] = len(records)
 
-    async def _connected(self) -> BatchProducer:
-        async with self._connecting:
-            if self._producer is None:
+    async def _connected(self, way: int) -> BatchProducer:
+        async with self._connecting[way]:
+            if way not in self._producers:
                 producer = BatchProducer(self._kafka, self._settings, client_id=self._client_id, auth=self._auth)
                 try:
                     async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                         await producer.start()
                 except (KafkaError, TimeoutError, OSError) as error:
                     raise RetryLater(f"no connection: {type(error).__name__}") from error
-                self._producer = producer
+                self._producers[way] = producer
                 self.state.connected = True
-            return self._producer
+            return self._producers[way]
 
-    def _abandon(self, producer: BatchProducer) -> None:
+    def _abandon(self, way: int, producer: BatchProducer) -> None:
         """Make a new producer next time: what the old one still holds must not arrive behind newer records."""
-        if self._producer is producer:
-            self._producer = None
+        if self._producers.get(way) is producer:
+            del self._producers[way]
             self._retire(producer)
 
     def _retire(self, producer: BatchProducer) -> None:
@@ -159,7 +163,7 @@ class RemoteRegion:
                 async with asyncio.timeout(_RETIRE_TIMEOUT_S):
                     await producer.stop()
 
-        self.state.connected = False
+        self.state.connected = bool(self._producers)
         task = asyncio.create_task(end())
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
@@ -174,10 +178,10 @@ class RemoteRegion:
 def sorted_by_target(records: Sequence[SourceRecord]) -> dict[str, list[Outgoing]]:
     """The records of each target topic, in order, with the headers that they arrive with."""
     targets: dict[str, list[Outgoing]] = {}
+    last, outgoing = "", []
     for record in records:
         target, headers = arriving(record.headers)
-        try:
-            targets[target].append((record.key, record.value, headers))
-        except KeyError:
-            targets[target] = [(record.key, record.value, headers)]
+        if target != last:
+            last, outgoing = target, targets.setdefault(target, [])
+        outgoing.append((record.key, record.value, headers))
     return targets

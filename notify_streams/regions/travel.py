@@ -112,8 +112,8 @@ def arriving(headers: Headers) -> tuple[str, Sequence[tuple[str, bytes]]]:
     for place in range(len(headers) - 1, -1, -1):
         name, content = headers[place]
         if name == TARGET:
-            target = _TARGETS.get(content, FORWARDED)
-            return target, [header for header in headers if header[0] != TARGET]
+            # The last one counts; one before it, which no region wrote, is told apart on arrival by no topic that regions write.
+            return _TARGETS.get(content, FORWARDED), [*headers[:place], *headers[place + 1 :]]
     return FORWARDED, headers
 
 

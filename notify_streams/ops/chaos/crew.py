@@ -30,7 +30,8 @@ class Worker:
         self.name = name
         self.role = role
         self.process = process
-        self._port = port
+        #: Of its views.
+        self.port = port
         self.paused = False
 
     @property
@@ -54,7 +55,7 @@ class Worker:
                 if not self.alive:
                     raise StoreUnavailable(f"{self.name} ended with {self.process.returncode} before it was ready")
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                    async with http.get(f"http://127.0.0.1:{self._port}/ready") as answer:
+                    async with http.get(f"http://127.0.0.1:{self.port}/ready") as answer:
                         if answer.status == 200:
                             return
                 await asyncio.sleep(_POLL_S)

@@ -168,3 +168,34 @@ async def test_a_lane_that_was_given_up_acknowledges_nothing_more(remote: Remote
     await asyncio.sleep(1.0)
     assert acknowledged == []
     await lanes.stop()
+
+
+async def test_what_waits_for_a_round_trip_goes_as_one_and_is_acknowledged_in_order(
+    remote: RemoteRegion, link: SlowLink
+) -> None:
+    tag = an_id()
+    lanes = Lanes(remote)
+    acknowledged: list[int] = []
+    began = time.monotonic()
+    for number in range(12):
+        batch = triggers(6, number * 50, 50, tag)
+        await lanes.submit(batch, lambda number=number: acknowledged.append(number))  # type: ignore[misc]
+    async with asyncio.timeout(20):
+        while len(acknowledged) < 12:
+            await asyncio.sleep(0.01)
+    assert acknowledged == list(range(12))
+    assert await arrived(link, 6, tag) == [f"{tag}-{number}".encode() for number in range(600)]
+    assert time.monotonic() - began < 12 * 2 * link.delay_s, "each batch waited for the one before it"
+    await lanes.stop()
+
+
+async def test_no_partition_waits_for_another_ones_round_trip(remote: RemoteRegion, link: SlowLink) -> None:
+    for partition in range(8):
+        await remote.hand_over(triggers(partition, 0, 1, "warm"))
+    link.delay_s = 0.25
+    slow = asyncio.create_task(remote.hand_over(triggers(0, 1, 1, an_id())))
+    await asyncio.sleep(0.2)
+    began = time.monotonic()
+    await asyncio.gather(*(remote.hand_over(triggers(partition, 1, 1, an_id())) for partition in range(1, 8)))
+    assert time.monotonic() - began < 0.5 + 0.25, "they waited for partition 0's answer first"
+    await slow

@@ -1,0 +1,127 @@
+"""`notify-streams bench forward`: the forward role and a bare loop over the same long link, in turn.
+
+`notify-streams bench light`: what one trigger takes here and between regions. Both end with 0 only if every goal holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import platform
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from notify_streams.devstack import StackFailed, stack_folder
+from notify_streams.errors import NotifyError
+from notify_streams.ops.bench_forward.contest import BARE, ROLE, in_turn
+from notify_streams.ops.bench_forward.ground import LINK, ground
+from notify_streams.ops.bench_forward.light import measured as measured_light
+from notify_streams.ops.bench_forward.links import DISTANCES_MS, ROUND_TRIPS_MS
+from notify_streams.ops.bench_transport.figures import Goal, report
+from notify_streams.ops.bench_transport.rounds import RecordsMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+
+
+@click.command("forward")
+@click.option("--triggers", "count", default=200_000, show_default=True, type=click.IntRange(5_000), help="Waiting.")
+@click.option("--singles", default=300, show_default=True, type=click.IntRange(50), help="Sent one by one.")
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--round-trip", "round_trips", multiple=True, type=click.IntRange(1), default=DISTANCES_MS, show_default=True
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def forward(count: int, singles: int, rounds: int, round_trips: tuple[int, ...], as_json: bool) -> None:
+    """Measure how many triggers the forward role carries over a long link, and how long one takes, beside a bare loop."""
+
+    async def measured() -> Mapping[str, Sequence[float]]:
+        runs: dict[str, list[float]] = {}
+        async with ground(stack_folder() / "bench-forward") as place:
+            for round_trip_ms in round_trips:
+                runs |= await in_turn(place, round_trip_ms, rounds, count, singles, progress)
+        return runs
+
+    answer(measured, [goal for one in round_trips for goal in goals(one)], as_json)
+
+
+@click.command("light")
+@click.option("--singles", default=50, show_default=True, type=click.IntRange(10), help="Triggers for each figure.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def light(singles: int, as_json: bool) -> None:
+    """Measure a decision, the hop inside a region, and the way from each region to each other one, beside what light allows."""
+
+    async def measured() -> Mapping[str, Sequence[float]]:
+        async with ground(stack_folder() / "bench-light") as place:
+            runs = await measured_light(place, singles, progress)
+        return runs | {_light(one): [one / 2] for one in DISTANCES_MS}
+
+    answer(measured, LIGHT_GOALS, as_json)
+
+
+def goals(round_trip_ms: int) -> tuple[Goal, ...]:
+    """What one link must show."""
+    link = f"{round_trip_ms} ms round trip"
+    ours, bare = ({what: f"{round_trip_ms} {what} {who}" for what in ("pace", "median", "p99")} for who in (ROLE, BARE))
+    return (
+        Goal(f"forwarding, {link}", "triggers/s", ours["pace"], bare["pace"], 0.8, "at least"),
+        Goal(f"a region's forwarding, {link}", "triggers/s", ours["pace"], None, 10_000, "at least"),
+        Goal(f"one trigger, {link}, median", "ms", ours["median"], bare["median"], 1.25, "at most"),
+        Goal(f"one trigger, {link}, p99", "ms", ours["p99"], bare["p99"], 1.25, "at most"),
+    )
+
+
+def _light(round_trip_ms: int) -> str:
+    return f"half of {round_trip_ms} ms"
+
+
+LIGHT_GOALS: Final = (
+    Goal("a decision", "us", "decision", None, 2_000, "at most"),
+    Goal("inside a region, trigger to provider, median", "ms", "hop median", None, 2_000, "at most"),
+    Goal("inside a region, trigger to provider, p99", "ms", "hop p99", None, 2_000, "at most"),
+    *(
+        Goal(
+            f"{one} and {other}, trigger to the other region, median",
+            "ms",
+            f"{far} median",
+            _light(far),
+            2.5,
+            "at most",
+        )
+        for (one, other), far in ROUND_TRIPS_MS.items()
+    ),
+)
+
+
+def progress(line: str) -> None:
+    """Where the work is, on stderr."""
+    click.echo(line, err=True)
+
+
+def answer(
+    measured: Callable[[], Coroutine[Any, Any, Mapping[str, Sequence[float]]]], wanted: Sequence[Goal], as_json: bool
+) -> None:
+    """Measure, print, and end with the exit status that says whether every goal holds."""
+    # A topic that was made a moment ago has no leader yet; the clients try again by themselves.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    try:
+        runs = asyncio.run(measured())
+    except (StackFailed, RecordsMissing, NotifyError) as failure:
+        raise click.ClickException(str(failure)) from None
+    names = ("faust-streaming", "aiokafka", "pymongo", "msgspec")
+    machine: dict[str, Any] = {"cores": os.cpu_count(), "python": platform.python_version(), "link": LINK}
+    found = report(runs, machine, {name: version(name) for name in names}, wanted)
+    if as_json:
+        click.echo(json.dumps(found | {"rounds": {name: list(values) for name, values in runs.items()}}))
+    else:
+        for row in found["figures"]:
+            against = f" ({row['ratio']} x {row['reference']}: {row['reference_value']:,})" if row["reference"] else ""
+            click.echo(
+                f"{'holds' if row['holds'] else 'misses'}: {row['name']}: {row['value']:,} {row['unit']}{against}; goal {row['goal']}"
+            )
+        click.echo(f"measured on {machine['cores']} cores; link: {LINK}")
+    raise SystemExit(0 if found["holds"] else 1)
