@@ -128,7 +128,7 @@ def _called(ground: Ground) -> Mapping[str, float]:
 
 async def _decided(router: Worker) -> tuple[float, float]:
     """Seconds that all decisions of a worker took, and how many they were."""
-    async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{router.port}/metrics") as answer:
+    async with aiohttp.ClientSession() as http, http.get(f"{router.url}/metrics") as answer:
         text = await answer.text()
     samples = {
         sample.name: sample.value

@@ -30,9 +30,13 @@ class Worker:
         self.name = name
         self.role = role
         self.process = process
-        #: Of its views.
-        self.port = port
+        self._port = port
         self.paused = False
+
+    @property
+    def url(self) -> str:
+        """Of its web views."""
+        return f"http://127.0.0.1:{self._port}"
 
     @property
     def alive(self) -> bool:
@@ -55,7 +59,7 @@ class Worker:
                 if not self.alive:
                     raise StoreUnavailable(f"{self.name} ended with {self.process.returncode} before it was ready")
                 with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                    async with http.get(f"http://127.0.0.1:{self.port}/ready") as answer:
+                    async with http.get(f"{self.url}/ready") as answer:
                         if answer.status == 200:
                             return
                 await asyncio.sleep(_POLL_S)
