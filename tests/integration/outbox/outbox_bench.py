@@ -30,13 +30,15 @@ EVEN, ODD = 2, 3
 
 
 class Commands(CommandListener):
-    """Every command that the driver sends."""
+    """Every command that the driver sends. `before` is called with its name and the server's address, and may hurt that server."""
 
     def __init__(self) -> None:
+        self.before: Callable[[str, tuple[str, int]], None] = lambda name, address: None
         self.sent: list[tuple[str, Mapping[str, Any], Any]] = []
 
     def started(self, event: Any) -> None:
         self.sent.append((event.command_name, event.command, event.connection_id))
+        self.before(event.command_name, event.connection_id)
 
     def succeeded(self, event: Any) -> None: ...
     def failed(self, event: Any) -> None: ...
