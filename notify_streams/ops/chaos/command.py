@@ -10,9 +10,11 @@ import click
 import orjson
 
 from notify_streams.devstack import StackFailed, stack_folder
+from notify_streams.devstack.sandbox.record import read_record
 from notify_streams.failpoints import NAMES, Name
 from notify_streams.ops.chaos.failpoint_drill import failpoint_drill
-from notify_streams.ops.chaos.ground import Ground
+from notify_streams.ops.chaos.ground import REGION, Ground
+from notify_streams.ops.chaos.latency import latency_ms
 from notify_streams.ops.chaos.storm import storm
 
 
@@ -25,7 +27,9 @@ from notify_streams.ops.chaos.storm import storm
 @click.option(
     "--failpoint", "names", multiple=True, type=click.Choice(get_args(Name)), help="Only these; all if not given."
 )
-@click.option("--members", default=3, show_default=True, help="Of each shard's replica set.")
+@click.option(
+    "--members", default=3, show_default=True, help="Of each shard's replica set; to elect a new primary it takes 3."
+)
 @click.option("--json", "as_json", is_flag=True, help="One object on stdout.")
 def chaos(seeds: int, minutes: float, seed: int, names: tuple[Name, ...], members: int, as_json: bool) -> None:
     """Kill workers, primaries and the broker under load; exit 0 only if every book closes afterwards."""
@@ -48,10 +52,12 @@ async def _drills(
     async with Ground(folder, members, lambda line: click.echo(line, err=True)) as ground:
         points = await failpoint_drill(ground, seeds, names)
         stormy = await storm(ground, minutes, seed) if minutes else None
-        return report_of(points, stormy, seed)
+        return report_of(points, stormy, seed, latency_ms(read_record(ground.stack.region(REGION).sandbox.record)))
 
 
-def report_of(points: list[dict[str, Any]], stormy: dict[str, Any] | None, seed: int) -> dict[str, Any]:
+def report_of(
+    points: list[dict[str, Any]], stormy: dict[str, Any] | None, seed: int, latencies: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
     """The shape that scripts rely on: ``{"holds", "seed", "faults", "invariants", "latency_ms", "duplicates"}``."""
     invariants = [
         _invariant("every failpoint is reached", points, lambda one: one["reached"]),
@@ -71,7 +77,7 @@ def report_of(points: list[dict[str, Any]], stormy: dict[str, Any] | None, seed:
         "seed": seed,
         "faults": faults,
         "invariants": invariants,
-        "latency_ms": {},
+        "latency_ms": latencies,
         "duplicates": duplicates,
         "failpoints": points,
         "storm": stormy,

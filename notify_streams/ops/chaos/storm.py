@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from notify_streams.errors import NotifyError
+from notify_streams.ops.chaos.primaries import lose_primary
 
 if TYPE_CHECKING:
     from notify_streams.ops.chaos.ground import Ground
@@ -81,24 +82,10 @@ async def _hurt_services(
         if restarts and now >= restarts[0]:
             restarts.pop(0)
             await asyncio.to_thread(region.kafka.stop)
-            await asyncio.to_thread(_start, region.kafka)
+            await asyncio.to_thread(region.kafka.start)
             faults.append({"at_s": round(now - began, 1), "what": "restarted the broker"})
         elif now >= next_primary:
             next_primary += _PRIMARY_EVERY_S
             shard = region.shards[number % len(region.shards)]
             number += 1
-            await asyncio.to_thread(shard.kill)
-            await asyncio.to_thread(_start, shard)
-            faults.append(
-                {
-                    "at_s": round(now - began, 1),
-                    "what": f"killed the members of shard {shard.address.rsplit('=', 1)[-1]}",
-                }
-            )
-
-
-def _start(service: Any) -> None:
-    service.start()
-    wait = getattr(service, "wait", None)
-    if wait is not None:
-        wait()
+            faults.append({"at_s": round(now - began, 1), "what": await asyncio.to_thread(lose_primary, shard)})
