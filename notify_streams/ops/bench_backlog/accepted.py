@@ -32,6 +32,6 @@ class AcceptedSoFar:
             elif self.critical.setdefault(one.notification_id, one.done) != one.done:
                 self.repeats += 1
 
-    def missing(self, wanted: Collection[str]) -> int:
-        """How many of these were not accepted yet."""
-        return sum(identity not in self.critical for identity in wanted)
+    def missing(self, wanted: Collection[str]) -> list[str]:
+        """Those of these that were not accepted yet."""
+        return [identity for identity in wanted if identity not in self.critical]

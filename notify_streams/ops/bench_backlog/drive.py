@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from collections import Counter
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,9 +26,10 @@ from notify_streams.ops.upstream import Upstream
 from notify_streams.records.identity import notification_id
 from notify_streams.roles import app_id
 from notify_streams.settings import load_settings
+from notify_streams.stores.shards import NOTIFICATIONS, Shards
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from notify_streams.settings import Settings
@@ -124,7 +126,8 @@ class _Run:
             routed = await backlog.done() - done
             load.append(os.getloadavg()[0])
             keeping.cancel()
-        await self._all_accepted(self._due, _PATIENCE_S)
+        if not await self._all_accepted(self._due, _PATIENCE_S):
+            self._say(f"critical triggers that did not arrive: {await self._where(self._accepted.missing(self._due))}")
         roles = (*CRITICAL_ROLES, *STANDARD_ROLES)
         histories = await read_generations(self._settings, [app_id(REGION, role) for role in roles])
         # Two workers of each critical role were ended: one killed, one rolled.
@@ -167,12 +170,32 @@ class _Run:
             self._events.append(Event(f"while a worker of {role} was {verb}", at, time.time() + _TRACES_S))
             self._say(f"{verb} a worker of {role}; its successor was ready after {time.time() - at:.1f} s")
 
-    async def _all_accepted(self, identities: Any, patience_s: float) -> bool:
-        until = time.monotonic() + patience_s
+    async def _where(self, missing: Collection[str]) -> dict[str, int]:
+        """How many of these notifications stand where, by what the database says of their delivery."""
+        shards = Shards(self._settings)
+        await shards.start()
+        try:
+            found = Counter({"no notification": len(missing)})
+            for shard in range(len(shards)):
+                query = {"bucket": {"$in": shards.buckets(shard)}, "_id": {"$in": list(missing)}}
+                async for one in shards.database(shard)[NOTIFICATIONS].find(query, {"deliveries.push": 1}):
+                    push = one["deliveries"]["push"]
+                    found[" ".join(filter(None, (push["state"], push.get("reason"))))] += 1
+                    found["no notification"] -= 1
+            return dict(+found)
+        finally:
+            await shards.close()
+
+    async def _all_accepted(self, identities: Collection[str], patience_s: float) -> bool:
+        """Wait for these, however many are still on their way; give up when none came for `patience_s`."""
+        left, until = len(identities), time.monotonic() + patience_s
         while True:
             await asyncio.to_thread(self._accepted.read_on)
-            if not self._accepted.missing(identities):
+            missing = len(self._accepted.missing(identities))
+            if not missing:
                 return True
+            if missing < left:
+                left, until = missing, time.monotonic() + patience_s
             if time.monotonic() > until:
                 return False
             await asyncio.sleep(_LOOK_EVERY_S)

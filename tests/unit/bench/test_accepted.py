@@ -26,11 +26,11 @@ def test_the_first_acceptance_counts_and_what_came_later_is_read_later(tmp_path)
     record = tmp_path / "accepted.jsonl"
     accepted = AcceptedSoFar(str(record))
     accepted.read_on()  # not there yet
-    assert accepted.missing(["a", "b"]) == 2
+    assert accepted.missing(["a", "b"]) == ["a", "b"]
     record.write_bytes(a_line("a", 1.0) + a_line("s", 1.5, critical=False) + a_line("a", 2.0))
     accepted.read_on()
     with record.open("ab") as file:
         file.write(a_line("b", 3.0))
     accepted.read_on()
     assert accepted.critical == {"a": 1.0, "b": 3.0}
-    assert (accepted.repeats, accepted.standard, accepted.missing(["a", "b"])) == (1, [1.5], 0)
+    assert (accepted.repeats, accepted.standard, accepted.missing(["a", "b"])) == (1, [1.5], [])
