@@ -8,6 +8,7 @@ from notify_streams.app import app
 from notify_streams.topics import USER_CONTACTS
 from notify_streams.turns import events
 from tables.contacts import keep
+from tables.locations import locate
 
 if TYPE_CHECKING:
     from faust.types import StreamT
@@ -17,5 +18,11 @@ if TYPE_CHECKING:
 async def learn_contacts(batches: StreamT[Any]) -> None:
     """Keep the latest contacts of each person; an older record that comes late changes nothing."""
     async for event in events(batches):
-        if await keep(event.value):
+        if await keep(event.value, home_of):
             event.ack()
+
+
+def home_of(user_id: str) -> str | None:
+    """The person's home region, None for somebody whom nobody knows yet."""
+    row = locate(user_id)
+    return None if row is None else row.region

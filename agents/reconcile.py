@@ -1,4 +1,5 @@
-"""The registry's replica against the table `locations`, now and then -> repairs in `user_locations`, `user_signups`.
+"""The registry's replica against the table `locations`, now and then -> repairs in `user_locations`, `user_signups`; and contacts
+of people who have moved away, forgotten through `user_contacts`.
 
 A region that lost its `user_locations` gets all of it again this way. Repeated by every worker of the role without harm: the newest wins.
 """
@@ -8,14 +9,22 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from notify_streams.app import app
 from notify_streams.errors import NotifyError
 from notify_streams.outbox.directly import write
 from notify_streams.records.buckets import bucket_of
+from notify_streams.registry.leaving import forget, overstays
 from notify_streams.registry.reconciliation import reconcile, repair_outputs
 from notify_streams.registry.users_table import UsersTable
+from tables.contacts import contacts
 from tables.locations import locate_many, locations
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from notify_streams.registry.user import User
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +49,9 @@ async def reconcile_now_and_then() -> None:
 async def reconcile_once(registry: UsersTable) -> int:
     """How many people's locations were not what the registry says; their repairs are written."""
     settings, repaired = app.settings, 0
-    async for repairs in reconcile(registry.scan(), locate_many, settings.region, lambda: datetime.now(UTC)):
+    async for repairs in reconcile(
+        without_leavers(registry.scan()), locate_many, settings.region, lambda: datetime.now(UTC)
+    ):
         repaired += len(repairs)
         await write(
             app,
@@ -51,6 +62,19 @@ async def reconcile_once(registry: UsersTable) -> int:
             ],
         )
     return repaired
+
+
+async def without_leavers(pages: AsyncIterator[list[User]]) -> AsyncIterator[Sequence[User]]:
+    """The pages as they are; of people whose contacts may not be here any more, they are forgotten."""
+    placement = None if app.learning is None else app.learning.placement
+    async for page in pages:
+        if placement is not None:
+            held = locate_many([user.user_id for user in page])
+            leavers = [user.user_id for user, row in zip(page, held, strict=True) if overstays(user, row, placement)]
+            buckets = [bucket_of(user_id, app.settings.partitions) for user_id in leavers]
+            rows = [contacts.get(bucket, one.encode()) for one, bucket in zip(leavers, buckets, strict=True)]
+            await write(app, [out for row, bucket in zip(rows, buckets, strict=True) for out in forget(row, bucket)])
+        yield page
 
 
 app.task(reconcile_now_and_then)

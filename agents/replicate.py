@@ -45,7 +45,7 @@ async def replicate_contacts(batches: StreamT[Any]) -> None:
     """Contacts go to the person's home and its standby, once it is known; of somebody new, `agents.sign_up` sends them on."""
     async for event in events(batches):
         batch: RecordBatch = event.value
-        if not await keep(batch):
+        if not await keep(batch, newcomers.home):
             continue
         await write(
             app,

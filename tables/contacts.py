@@ -13,10 +13,14 @@ from notify_streams import metrics
 from notify_streams.app import app
 from notify_streams.records.trigger import Rejection
 from notify_streams.records.users import Contacts, read_contacts
+from notify_streams.regions.replication import keeps_contacts
+from notify_streams.regions.travel import read_travel
 from notify_streams.transport import BatchedTable
 from tables.durably import apply
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from notify_streams.transport import RecordBatch
 
 log = logging.getLogger(__name__)
@@ -24,11 +28,14 @@ log = logging.getLogger(__name__)
 contacts = BatchedTable(app, "contacts", partitions=app.settings.partitions, replication=app.settings.replication)
 
 
-async def keep(batch: RecordBatch) -> bool:
-    """Keep the latest contacts of each person in the batch; an older record that comes late changes nothing.
+async def keep(batch: RecordBatch, home_of: Callable[[str], str | None]) -> bool:
+    """Keep the latest contacts of each person in the batch; an older record that comes late changes nothing, and neither does one that
+    entered here of somebody at home elsewhere: their home gets it, and whoever the home sends it to.
 
     False if the partition is another worker's by now: do not acknowledge the batch.
     """
+    placement = None if app.learning is None else app.learning.placement
+    assert placement is not None, "nothing is read before the worker has learnt who serves whom"
     fresh: dict[bytes, tuple[Contacts, bytes]] = {}
     for record in batch.records:
         found = read_contacts(record.value)
@@ -38,6 +45,8 @@ async def keep(batch: RecordBatch) -> bool:
                 "record refused",
                 extra={"action": "learn", "topic": batch.topic, "offset": record.offset, "detail": found.detail},
             )
+            continue
+        if not keeps_contacts(app.settings, home_of(found.user_id), placement, read_travel(record.headers).hops):
             continue
         key = found.user_id.encode()
         held = fresh[key][0] if key in fresh else _held(batch.partition, key)

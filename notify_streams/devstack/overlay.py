@@ -24,9 +24,14 @@ def overlay(region: Region, others: Mapping[str, Region]) -> dict[str, Any]:
         "web_token": region.plan.web_token,
         "web_port_base": region.plan.ports["web"],
     }
-    if region.edge:
-        pop = {"name": f"{region.name}-pop", "kind": "http", "url": region.edge.url, "token": region.plan.edge_token}
-        settings |= {"edge": [pop]}
+    # Every point of presence knows everybody, so each region writes to all of them.
+    pops = [
+        {"name": f"{one.name}-pop", "kind": "http", "url": one.edge.url, "token": one.plan.edge_token}
+        for one in (region, *others.values())
+        if one.edge
+    ]
+    if pops:
+        settings |= {"edge": pops}
     return settings
 
 

@@ -11,6 +11,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from notify_streams import topics
 from notify_streams.regions.locations import Whereabouts, encode_whereabouts
 from notify_streams.regions.travel import onward, read_travel
@@ -107,7 +109,7 @@ class Signups:
             if isinstance(step, Dropped):
                 done.dropped.append((at, step))
             elif isinstance(step, Settle):
-                settling.append((at, step.user))
+                settling.append((at, self._standing_by(step.user)))
             elif isinstance(step, HandOver):
                 leaving.append((asked, step))
             else:
@@ -115,6 +117,13 @@ class Signups:
                 done.counts["passed_on"] += 1
         await self._settle(partition, settling, rows, done)
         await self._hand_over(partition, leaving, done)
+
+    def _standing_by(self, user: User) -> User:
+        """The row names the standby of the settings, the only one that gets contacts: so every region can tell whether it may hold them."""
+        standby = self._settings.standby
+        if user.region != self._settings.region or standby is None:
+            return user
+        return msgspec.structs.replace(user, standby=standby)
 
     def _known(self, user_id: str, rows: Mapping[str, User]) -> Known | None:
         row, located = rows.get(user_id), self._located(user_id)
