@@ -179,8 +179,8 @@ class _Run:
             for shard in range(len(shards)):
                 query = {"bucket": {"$in": shards.buckets(shard)}, "_id": {"$in": list(missing)}}
                 async for one in shards.database(shard)[NOTIFICATIONS].find(query, {"deliveries.push": 1}):
-                    push = one["deliveries"]["push"]
-                    found[" ".join(filter(None, (push["state"], push.get("reason"))))] += 1
+                    push = one["deliveries"].get("push", {})
+                    found[" ".join(filter(None, (push.get("state", "no push"), push.get("reason"))))] += 1
                     found["no notification"] -= 1
             return dict(+found)
         finally:
