@@ -71,15 +71,17 @@ async def latency_ms(ground: Ground, contestant: str, count: int, run: str) -> t
     async with Stopwatch(ground.far) as stopwatch, Upstream(ground.here) as upstream:
         stopwatch.read()
         async with _running(ground, contestant, start):
+            await upstream.send(waiting(_WARM_UP, f"{run}-warm"))
+            await stopwatch.until(_WARM_UP, _PATIENCE_S)  # a contestant that still starts is no link that is slow
             at = time.perf_counter()
-            for upload in waiting(count + _WARM_UP, run):
+            for upload in waiting(count, run):
                 await upstream.send([upload])
                 sent[upload[2] or b""] = time.time()
                 at = max(at + _EVERY_S, time.perf_counter())
                 await asyncio.sleep(at - time.perf_counter())
-            await stopwatch.until(len(sent), 30.0)
+            await stopwatch.until(len(sent) + _WARM_UP, 30.0)
         _complete(contestant, len(sent.keys() & stopwatch.arrived.keys()), len(sent))
-        took = sorted(stopwatch.arrived[value] - moment for value, moment in list(sent.items())[_WARM_UP:])
+        took = sorted(stopwatch.arrived[value] - moment for value, moment in sent.items())
     cuts = quantiles(took, n=100)
     return cuts[49] * 1000, cuts[98] * 1000
 
