@@ -1,5 +1,6 @@
 """A batch in, the same batch decided: every record has exactly one outcome, in order, and none can stop the others."""
 
+import asyncio
 import json
 
 import pytest
@@ -218,6 +219,29 @@ async def test_what_another_region_handed_over_early_waits_until_this_one_serves
     placed = Placed(later=[a_placement(eu=Seat("us", 1, "us"))])
     assert outcomes(await route(a_batch(early, topic=FORWARDED), placed=placed)) == ["notified"]
     assert not placed.later
+
+
+async def test_a_trigger_that_must_wait_holds_up_its_own_partition_and_no_other():
+    """Its person's region is being switched: whoever is in other partitions is notified meanwhile."""
+
+    class Switching(Placed):
+        async def changed(self, epoch):
+            await switched.wait()
+            return await super().changed(epoch)
+
+    switched = asyncio.Event()
+    people = known_people()
+    elsewhere = users_of(4, 1, "other")[0]
+    people.add(elsewhere)
+    router = Router(SETTINGS, CATEGORIES, "standard", people, Switching(later=[a_placement(eu=Seat("us", 1, "us"))]))
+    early = ARecord(for_user(HERE[3]), headers=(("hops", b"1"), ("epoch", b"1")))
+    held = asyncio.ensure_future(router.take(a_batch(early, topic=FORWARDED), lambda: None, lambda _: None))
+    other = a_batch(for_user(elsewhere), topic=FORWARDED, partition=4)
+    async with asyncio.timeout(5):
+        assert outcomes(await router.take(other, lambda: None, lambda _: None)) == ["notified"]
+        assert not held.done()
+        switched.set()
+        assert outcomes(await held) == ["notified"]
 
 
 async def test_the_old_home_of_someone_who_moved_looks_before_it_lets_a_trigger_go():
