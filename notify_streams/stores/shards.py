@@ -53,7 +53,8 @@ class Shards:
     ) -> None:
         """Whoever lives longer than a command `follows` the buckets that are moved; a command looks once (`learn`)."""
         self._settings = settings
-        self._follows = follows
+        #: Whether it hears of buckets that are moved while it is open.
+        self.follows = follows
         self._lease_s = lease_s
         self._moved = Moved(len(settings.shards), lease_s, settings.outbox.transaction_timeout_s)
         self._following: list[asyncio.Task[None]] = []
@@ -75,7 +76,7 @@ class Shards:
                 "maxPoolSize": 32,
             }
             self._clients.append(AsyncMongoClient(uri, **(options | self._client_options)))
-        if self._follows:
+        if self.follows:
             await self.learn()
             self._following = [asyncio.create_task(self._follow(shard)) for shard in range(len(self))]
 
@@ -127,7 +128,7 @@ class Shards:
         Raises:
             StoreUnavailable: it is not known whether the shard still has its buckets (see `stores.moved`).
         """
-        if self._follows:
+        if self.follows:
             self._moved.check(shard)
         return self._database(shard)
 

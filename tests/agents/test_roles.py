@@ -42,6 +42,7 @@ print(json.dumps({
     "topics": sorted({name for agent in app.agents.values() for name in agent.channel.topics}),
     "way_out": app.way_out is not None,
     "people": app.people is not None,
+    "follows_moves": app.shards.follows,
 }))
 """
 
@@ -71,6 +72,7 @@ def test_a_role_reads_its_topics_and_connects_to_nothing_before_it_starts(role: 
     assert not (set(found["topics"]) - READS[role]) & (others - {"user_contacts", "preference_updates"})
     assert found["way_out"] == (role in (*LANES, "registry"))
     assert found["people"] == (role in LANES)
+    assert found["follows_moves"], "or it would work on where a bucket was for ever"
 
 
 def test_roles_have_ports_of_their_own() -> None:
