@@ -112,7 +112,7 @@ def arriving(headers: Headers) -> tuple[str, Sequence[tuple[str, bytes]]]:
     for place in range(len(headers) - 1, -1, -1):
         name, content = headers[place]
         if name == TARGET:
-            # The last one counts; one before it, which no region wrote, is told apart on arrival by no topic that regions write.
+            # No region writes two; one before it would be a client's own, which is a header like any other.
             return _TARGETS.get(content, FORWARDED), [*headers[:place], *headers[place + 1 :]]
     return FORWARDED, headers
 
