@@ -123,8 +123,8 @@ class Consumer(CommittingConsumer):
         """
         wanted = set(topics)
         if not wanted:
-            # Nothing to read, as in a forward role that knows no other region: no group, but a worker that is ready.
-            self.resume_flow()
+            # Nothing to read, as in a forward role that knows no other region: no group, but the end of Faust's start waits for one.
+            await self.on_partitions_assigned(set())
             return
         missing = await self._thread.missing(wanted & self._thread.batched_topics)
         if missing:

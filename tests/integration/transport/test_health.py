@@ -72,3 +72,9 @@ async def test_without_its_source_topic_an_app_does_not_start(new_app) -> None:
     await until(lambda: app.crashed)
     assert "create them before the app starts" in str(app._crash_reason)
     await app.stop()
+
+
+async def test_an_app_that_reads_nothing_starts_and_is_ready(new_app, running) -> None:
+    app = new_app()
+    async with asyncio.timeout(20), running(app):
+        await until(lambda: ready(app))
