@@ -84,6 +84,11 @@ TO_PROVIDER: Final = Histogram(
 REDIS_UNAVAILABLE: Final = Counter(
     "notify_redis_unavailable", "Preference checks that could not use Redis and asked another source", registry=REGISTRY
 )
+TABLE_ONLY: Final = Counter(
+    "notify_table_only",
+    "Batches decided by the table alone, because neither Redis nor MongoDB answered",
+    registry=REGISTRY,
+)
 DURABLE_CHECKS: Final = Counter(
     "notify_durable_checks", "Messages checked against the durable preferences", registry=REGISTRY
 )

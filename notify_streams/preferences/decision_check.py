@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from notify_streams.errors import RetryLater, StoreUnavailable
+from notify_streams.metrics import TABLE_ONLY
 from notify_streams.preferences.cache import RowCache
 from notify_streams.preferences.compiled import NOTHING, newest
 
@@ -92,6 +93,7 @@ class DecisionCheck:
             durable = await self._durable.rows(bucket, people)
         except StoreUnavailable as error:
             self.table_only += 1
+            TABLE_ONLY.inc()
             if self._table_lag_s() > self._bound.table_only_lag_s:
                 raise RetryLater(
                     f"preferences: Redis is not to be trusted, the table is behind, and {error}"

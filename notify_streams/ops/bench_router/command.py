@@ -44,11 +44,11 @@ _POLL_S: Final = 0.1
     help="Waiting at each round's start.",
 )
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
-@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Standard router workers.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Standard router workers.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def router(count: int, rounds: int, workers: int, as_json: bool) -> None:
     """Measure durable notifications per second, everything on this machine, beside the same work as a bare loop."""
-    folder = Path(stack_folder({})) / "bench"
+    folder = stack_folder() / "bench"
     try:
         report = asyncio.run(_measure(folder, count, rounds, workers, lambda line: click.echo(line, err=True)))
     except StackFailed as failure:

@@ -33,7 +33,7 @@ from notify_streams.ops.chaos.storm import storm
 @click.option("--json", "as_json", is_flag=True, help="One object on stdout.")
 def chaos(seeds: int, minutes: float, seed: int, names: tuple[Name, ...], members: int, as_json: bool) -> None:
     """Kill workers, primaries and the broker under load; exit 0 only if every book closes afterwards."""
-    folder = Path(stack_folder({})) / "chaos"
+    folder = stack_folder() / "chaos"
     try:
         report = asyncio.run(_drills(folder, seeds, minutes, seed, names or NAMES, members))
     except StackFailed as failure:

@@ -69,14 +69,19 @@ class Ground:
     ) -> None:
         await self._closing.aclose()
 
-    async def populate(self, count: int) -> None:
-        """Sign people up; the workers of `registry` and the routers must run."""
+    async def populate(self, count: int) -> list[str]:
+        """Sign people up, and return their user ids; the workers of `registry` and the routers must run."""
         self._audience = people(count, [REGION], 7)
         now = datetime.now(UTC)
         await self._upstream.send(
             upload for number, person in enumerate(self._audience) for upload in sign_up(person, number, now)
         )
         await self.drained()
+        return [person.user_id for person in self._audience]
+
+    async def upload(self, topic: str, key: str, value: bytes) -> None:
+        """Write one record."""
+        await self._upstream.send([(topic, key, value, ())])
 
     async def send(self, count: int, draw: random.Random, rate: int = 400, critical: float = 0.1) -> None:
         """Send triggers at `rate` a second, a share of them critical, some of them repeats."""

@@ -11,8 +11,11 @@ from uuid import uuid4
 
 import msgspec
 
+from notify_streams.devstack import stack_folder
+from notify_streams.ops.chaos.ground import Ground
 from notify_streams.ops.race.drill import Race, plans_of, run_race
 from notify_streams.ops.race.faults import FAULTS
+from notify_streams.ops.race.pipeline import race_through
 from notify_streams.preferences.policy import configured_categories
 from notify_streams.settings import load_settings
 
@@ -25,7 +28,12 @@ def main() -> int:
     options.add_argument("--seeds", type=int, default=1_000)
     options.add_argument("--first", type=int, default=1, help="the first seed")
     options.add_argument("--fault", choices=[*FAULTS, "all"], default="none", help="hurts the region's Redis")
+    options.add_argument(
+        "--pipeline", type=float, metavar="SECONDS", help="instead: real workers on a stack of its own for so long"
+    )
     chosen = options.parse_args()
+    if chosen.pipeline:
+        return _pipeline(chosen.pipeline, chosen.first)
     name = f"race_{uuid4().hex[:8]}"
     settings = msgspec.structs.replace(load_settings(chosen.region, overlay=chosen.overlay), database=name)
     categories = configured_categories()
@@ -38,6 +46,17 @@ def main() -> int:
     answer = {"holds": holds, "races": {fault: race.as_json() for fault, race in results.items()}}
     print(msgspec.json.encode(answer).decode())
     return 0 if holds else 1
+
+
+def _pipeline(seconds: float, seed: int) -> int:
+    async def run() -> Race:
+        folder = stack_folder() / "race"
+        async with Ground(folder, 1, lambda line: print(line, file=sys.stderr)) as ground:
+            return await race_through(ground, seconds, seed)
+
+    race = asyncio.run(run())
+    print(msgspec.json.encode(race.as_json()).decode())
+    return 0 if race.holds else 1
 
 
 def _report(fault: str, of: int) -> Callable[[Race], None]:
