@@ -30,7 +30,6 @@ provider = provider_for(
         max_in_flight=places.max_in_flight,
     ),
 )
-app.lives_with(provider.start, provider.close)
 delivery = Delivery(
     Claims(app.shards, channel, app.settings.outbox.transaction_timeout_s),
     app.preference_parts.provider_check,
@@ -38,6 +37,7 @@ delivery = Delivery(
     app.categories,
     app.lane,
 )
+app.lives_with(provider.start, delivery.close)
 
 
 @app.agent(app.batches_of(app.role), name=f"deliver {app.role}")

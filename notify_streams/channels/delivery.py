@@ -108,6 +108,12 @@ class Delivery:
         self._categories = categories
         self._slots = asyncio.Semaphore(provider.max_in_flight)
         self._lane = lane
+        self._closed = False
+
+    async def close(self) -> None:
+        """Hang up. A call that is still tried then is given up without an end: its message comes again, to another worker."""
+        self._closed = True
+        await self._provider.close()
 
     async def deliver(self, batch: Batch) -> None:
         """End every message of the batch. Waits, for as long as it takes, for a database that does not answer."""
@@ -177,6 +183,9 @@ class Delivery:
             metrics.TO_PROVIDER.labels(self._lane).observe((_now() - message.decided_at).total_seconds())
             began = time.perf_counter()
             result = await self._call(outgoing)
+            if self._closed and result.outcome is Outcome.RETRY:
+                # It failed because this worker ends: to count such tries would fail messages at every roll.
+                raise asyncio.CancelledError
             metrics.PROVIDER_CALL.labels(result.provider).observe(time.perf_counter() - began)
             reach("after_provider")
             return result

@@ -115,6 +115,10 @@ class Provider:
         self.calls: list[Outgoing] = []
         self.called_at: list[float] = []
         self.before: Callable[[Outgoing], Any] | None = None
+        self.closed = False
+
+    async def close(self) -> None:
+        self.closed = True
 
     async def send(self, message: Outgoing) -> Result:
         self.calls.append(message)

@@ -79,6 +79,25 @@ async def test_a_call_that_never_began_is_no_try(room):
     assert [call.attempt for call in provider.calls] == [1, 1, 1, 2, 2]
 
 
+@pytest.mark.parametrize("answer", [RETRY, RuntimeError("Session is closed")], ids=["cut off", "closed"])
+async def test_a_call_that_fails_because_the_worker_ends_ends_nothing(room, answer):
+    batch = await room.notify("t")
+    provider = Provider(t=[answer] * 4)
+    ending = room.delivery(provider)
+
+    async def close(_):
+        await ending.close()
+
+    provider.before = close
+    with pytest.raises(asyncio.CancelledError):
+        await ending.deliver(batch)
+    assert provider.closed and len(provider.calls) == 1
+    assert (await room.state())["state"] == "sending"
+    successor = Provider()
+    await room.delivery(successor).deliver(batch)
+    assert (await room.state())["state"] == "sent"
+
+
 async def test_a_delivery_taken_over_is_marked_and_counted_on(room):
     batch = await room.notify("t")
     await room.claims().take(BUCKET, [notification_id("t", "u-42")], "gone", datetime.now(UTC))
