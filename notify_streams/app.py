@@ -71,7 +71,7 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
 #: Roles that must know who serves whom before they read anything.
 _LEARNERS: Final = frozenset((*LANES, "registry", "forward"))
 #: Collections of the youngest generation between two walks of the older ones; the tables' rows are frozen once recovered.
-_GC_THRESHOLD: Final = (50_000, 50, 1_000)
+GC_THRESHOLD: Final = (50_000, 50, 1_000)
 
 
 class NotifyApp(faust.App):
@@ -148,7 +148,7 @@ class NotifyApp(faust.App):
         # What tables hold by now stays: the collector need not walk it again (a third of a router's time otherwise).
         gc.collect()
         gc.freeze()
-        gc.set_threshold(*_GC_THRESHOLD)
+        gc.set_threshold(*GC_THRESHOLD)
 
 
 def web_port(settings: Settings, role: str) -> int:

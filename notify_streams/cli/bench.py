@@ -8,6 +8,7 @@ from notify_streams.ops.bench_backlog.command import backlog
 from notify_streams.ops.bench_forward.command import forward, light
 from notify_streams.ops.bench_latency.command import latency
 from notify_streams.ops.bench_router.command import router
+from notify_streams.ops.bench_router.steps import steps
 from notify_streams.ops.bench_transport.command import transport
 
 
@@ -18,6 +19,7 @@ def bench() -> None:
 
 bench.add_command(transport)
 bench.add_command(router)
+bench.add_command(steps)
 bench.add_command(latency)
 bench.add_command(backlog)
 bench.add_command(forward)

@@ -30,6 +30,9 @@ Outgoing = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
 
 PARTS = attrgetter("key", "value", "headers")
 NO_HEADERS: list[tuple[str, bytes]] = []
+#: To compress so few records takes longer than to send them.
+FEW = 4
+UNCOMPRESSED = 0
 TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 
@@ -165,7 +168,8 @@ class BatchProducer:
         now_ms: int,
         limit: int,
     ) -> Iterator[BatchBuilder]:
-        builder = self._builder(producer, limit)
+        few = len(records) - at < FEW
+        builder = self._builder(producer, limit, few)
         append, count = builder._builder.append, 0
         largest = self._settings.max_record_bytes or self._settings.max_produce_bytes
         rows: Any = records if isinstance(records[0], tuple) else map(PARTS, records)
@@ -176,7 +180,7 @@ class BatchProducer:
             if added is None:
                 builder._relative_offset = count
                 yield builder
-                builder = self._builder(producer, limit)
+                builder = self._builder(producer, limit, few)
                 append, count = builder._builder.append, 0
                 added = append(0, now_ms, key, value, headers)
             if count == 0 and added.size > largest:
@@ -185,9 +189,9 @@ class BatchProducer:
         builder._relative_offset = count
         yield builder
 
-    def _builder(self, producer: AIOKafkaProducer, limit: int) -> BatchBuilder:
+    def _builder(self, producer: AIOKafkaProducer, limit: int, few: bool) -> BatchBuilder:
         accumulator = producer._message_accumulator
-        return BatchBuilder(limit, accumulator._compression_type)
+        return BatchBuilder(limit, UNCOMPRESSED if few else accumulator._compression_type)
 
     async def _connected(self) -> Any:
         async with self._connecting:

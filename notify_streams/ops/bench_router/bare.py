@@ -19,7 +19,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from pymongo import InsertOne, ReplaceOne
 from pymongo.read_concern import ReadConcern
 
-from notify_streams.app import local_overlay
+from notify_streams.app import GC_THRESHOLD, local_overlay
 from notify_streams.outbox.rows import new_flush_id
 from notify_streams.settings import Settings, load_settings
 from notify_streams.stores.shards import DURABLE, LEDGER, NOTIFICATIONS, OUTBOX, Shards
@@ -50,7 +50,7 @@ async def main(region: str, wanted: int, start: dict[str, int]) -> None:
         consumer.seek(place, offset)
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 50, 1_000)
+    gc.set_threshold(*GC_THRESHOLD)
     done, began = 0, 0.0
     waiting: dict[int, dict[TopicPartition, list[Any]]] = {shard: {} for shard in range(len(shards))}
     while done < wanted:
