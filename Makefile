@@ -23,8 +23,8 @@ demo: $(READY) $(JARS) ## the whole mission in one command; ARGS are those of `n
 test: $(READY) $(JARS) $(TEST_JARS) system-packages kustomize ## every test, on real services; ARGS are pytest's
 	@$(BIN)/python -m pytest $(ARGS)
 
-drill: $(READY) $(JARS) ## three regions, one of them killed, failed over and taken back
-	@$(BIN)/python -m pytest -m drill tests/e2e $(ARGS)
+drill: $(READY) $(JARS) ## the long stories: three regions and the loss of one, a backlog with workers that end
+	@$(BIN)/python -m pytest -m drill tests/e2e tests/integration/bench $(ARGS)
 
 check: $(READY) kustomize ## yes or no: lint, format, types, arrows, unit tests
 	@$(BIN)/ruff check .

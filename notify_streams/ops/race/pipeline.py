@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import signal
 import time
 from collections import defaultdict
@@ -29,7 +30,7 @@ from notify_streams.records.buckets import bucket_of
 from notify_streams.records.identity import split_delivery_id, trigger_of
 from notify_streams.records.reasons import Reason
 from notify_streams.records.users import PreferenceUpdate
-from notify_streams.roles import CHANNEL_ROLES
+from notify_streams.roles import CHANNEL_ROLES, LANES
 from notify_streams.stores.shards import NOTIFICATIONS, Shards
 from notify_streams.topics import PREFERENCE_UPDATES
 
@@ -64,7 +65,7 @@ async def race_through(ground: Ground, seconds: float, seed: int) -> Race:
             _hurt(ground, ends, random.Random(f"faults-{seed}")),
         )
     await ground.drained()
-    race = Race()
+    race = Race(table_only=await _table_only(ground))
     await _witness(ground, stories)
     for story in stories.values():
         race.add(story, ground.settings.preferences.bound_s)
@@ -165,6 +166,18 @@ async def _hurt(ground: Ground, ends: float, draw: random.Random) -> None:
         else:
             await ground.crew.end(ground.crew.of(role)[0], signal.SIGKILL)
             await (await ground.crew.add(role)).ready()
+
+
+async def _table_only(ground: Ground) -> int:
+    """Batches that the routers decided by the table alone: these may lack an opt-in. Those of killed workers are not counted."""
+    total = 0.0
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http:
+        for lane in LANES:
+            for worker in ground.crew.of(lane):
+                async with http.get(f"{worker.url}/metrics") as answer:
+                    found = re.search(r"^notify_table_only_total (\S+)", await answer.text(), re.MULTILINE)
+                    total += float(found[1]) if found else 0.0
+    return int(total)
 
 
 async def _witness(ground: Ground, stories: dict[str, Story]) -> None:

@@ -20,6 +20,8 @@ async def bench(folder: Path, *arguments: str) -> asyncio.subprocess.Process:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "NOTIFY_STACK_DIR": str(folder)},
+        # A test run in a shell's background would hand down that this signal is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -44,6 +46,7 @@ async def test_every_trigger_of_the_latency_bench_is_timed(tmp_path):
     assert Stack(tmp_path / "bench-latency", environment={}).regions == []
 
 
+@pytest.mark.drill
 async def test_critical_triggers_arrive_while_workers_end_under_a_backlog(tmp_path):
     found = await result(await bench(tmp_path, "backlog", "--triggers", "2000", "--minutes", "0.2", "--json"))
     assert value(found, "critical triggers, each accounted for") == 1200
