@@ -33,7 +33,16 @@ _ALWAYS: Final = {
     "Referrer-Policy": "no-referrer",
 }
 _STORE_S: Final = 3.0
-_encode = msgspec.json.Encoder().encode
+
+
+def _plain(value: object) -> object:
+    """BSON's 64-bit integers are a class of their own, which JSON has no need of."""
+    if isinstance(value, int):
+        return int(value)
+    raise TypeError(f"{type(value).__name__} has no place in an answer")
+
+
+_encode: Final = msgspec.json.Encoder(enc_hook=_plain).encode
 
 
 class OpsView(web.View):

@@ -23,6 +23,7 @@ async def send(region: ARegion, person: str, value: bytes | None = None, **but: 
 
 async def test_a_trigger_is_found_with_its_deliveries_and_without_its_siblings(region):
     ann = region.person("ann")
+    await eventually(lambda: region.get(f"/users/{ann}"), lambda got: got[0] == 200 and got[1]["contacts"])
     trigger = await send(region, ann)
     # Ids that begin alike, above and below it in the index's order.
     await send(region, ann, id=f"{trigger}-0")
