@@ -32,6 +32,11 @@ def yielding(role: str) -> tuple[str, ...]:
     return () if role.startswith("cri") or (nice := shutil.which("nice")) is None else (nice, "-n", _NICENESS)
 
 
+def worker_command(region: str, role: str) -> tuple[str, ...]:
+    """What starts one worker."""
+    return sys.executable, "-m", "notify_streams.cli", "worker", "--region", region, "--role", role
+
+
 class Supervisor:
     """The workers of one region. Each worker's log is a file in `logs`."""
 
@@ -103,17 +108,7 @@ class Supervisor:
                 await self._spawn(role)
 
     async def _spawn(self, role: str) -> None:
-        command = (
-            *yielding(role),
-            sys.executable,
-            "-m",
-            "notify_streams.cli",
-            "worker",
-            "--region",
-            self._region,
-            "--role",
-            role,
-        )
+        command = (*yielding(role), *worker_command(self._region, role))
         with (self._logs / f"{role}.log").open("ab") as log:
             self.processes[role] = await asyncio.create_subprocess_exec(
                 *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=self._environ

@@ -68,10 +68,13 @@ class Consumer(CommittingConsumer):
         lane = self._lanes.get(tp)
         if lane is None:
             return False
-        lane.restart(position)
-        self._thread.seek_soon(tp, position)
+        self._read_again(tp, lane, position)
         self._wake()
         return True
+
+    def _read_again(self, tp: TP, lane: Lane, position: int) -> None:
+        lane.restart(position)
+        self._thread.seek_soon(tp, position)
 
     def lanes(self) -> Mapping[TP, Lane]:
         """The open partitions of batched topics, to look at."""
@@ -107,8 +110,7 @@ class Consumer(CommittingConsumer):
         for tp, lane in self._lanes.items():
             if tp.topic in topics and (lane.announced or not lane.prefix.idle):
                 lane.announced = False
-                lane.restart(lane.prefix.position)
-                self._thread.seek_soon(tp, lane.prefix.position)
+                self._read_again(tp, lane, lane.prefix.position)
         self._wake()
 
     async def on_start(self) -> None:

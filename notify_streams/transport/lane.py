@@ -139,7 +139,7 @@ class Lane:
             count = room
             size = stretch.size_bytes * count // len(stretch.records)
         else:
-            count, size = self._heaviest(stretch, room, room_bytes, first)
+            count, size = self._within_bounds(stretch, room, room_bytes, first)
         if count >= len(stretch.records):
             return stretch
         if count == 0:
@@ -151,7 +151,7 @@ class Lane:
         )
         return Stretch(stretch.start, cut_at, stretch.records[:count], size)
 
-    def _heaviest(self, stretch: Stretch, room: int, room_bytes: int, first: bool) -> tuple[int, int]:
+    def _within_bounds(self, stretch: Stretch, room: int, room_bytes: int, first: bool) -> tuple[int, int]:
         """How many records of a stretch are within bounds, at least one if it is the first, and what they weigh."""
         count = size = 0
         for record in stretch.records:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import click
-import orjson
 
-from notify_streams.devstack import StackFailed, stack_folder
+from notify_streams.devstack import stack_folder
 from notify_streams.ops.bench_backlog.drive import drive
+from notify_streams.ops.bench_report import conclude, say
 
 
 @click.command("backlog")
@@ -23,16 +22,7 @@ from notify_streams.ops.bench_backlog.drive import drive
 def backlog(size: int, minutes: float, as_json: bool) -> None:
     """Measure critical triggers to the provider beside a full standard backlog, while critical workers are killed and rolled."""
     folder = stack_folder() / "bench-backlog"
-    try:
-        found = asyncio.run(drive(folder, size, minutes, lambda line: click.echo(line, err=True)))
-    except StackFailed as failure:
-        raise click.ClickException(str(failure)) from None
-    if as_json:
-        click.echo(orjson.dumps(found).decode())
-    else:
-        for one in found["figures"]:
-            click.echo(_line(one))
-    raise SystemExit(0 if found["holds"] else 1)
+    conclude(drive(folder, size, minutes, say), as_json, _line)
 
 
 def _line(one: dict[str, Any]) -> str:

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import orjson
 
-from notify_streams.devstack import Stack, StackFailed, stack_folder
+from notify_streams.devstack import Stack, stack_folder
 from notify_streams.errors import NotifyError
 from notify_streams.ops.audit.topics import Topics
 from notify_streams.ops.bench_latency.figures import REFERENCE, report
 from notify_streams.ops.bench_latency.stream import SOURCE, Asked, Stream
+from notify_streams.ops.bench_report import conclude, say
 from notify_streams.ops.bench_router.load import PEOPLE, population
 from notify_streams.ops.chaos.crew import Crew
 from notify_streams.ops.ready import make_ready
@@ -55,16 +56,7 @@ _NEVER: Final = 10**9
 def latency(rate: float, seconds: float, rounds: int, as_json: bool) -> None:
     """Measure a router's latency at a steady rate, beside the same work as a bare loop."""
     folder = stack_folder() / "bench-latency"
-    try:
-        found = asyncio.run(measure(folder, rate, seconds, rounds, lambda line: click.echo(line, err=True)))
-    except StackFailed as failure:
-        raise click.ClickException(str(failure)) from None
-    if as_json:
-        click.echo(orjson.dumps(found).decode())
-    else:
-        for one in found["figures"]:
-            click.echo(_line(one))
-    raise SystemExit(0 if found["holds"] else 1)
+    conclude(measure(folder, rate, seconds, rounds, say), as_json, _line)
 
 
 def _line(one: dict[str, Any]) -> str:

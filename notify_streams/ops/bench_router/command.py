@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
-import orjson
 
-from notify_streams.devstack import Stack, StackFailed, stack_folder
+from notify_streams.devstack import Stack, stack_folder
 from notify_streams.errors import NotifyError
 from notify_streams.ops.audit.topics import Topics
+from notify_streams.ops.bench_report import conclude, say
 from notify_streams.ops.bench_router.load import NOTIFICATIONS_A_TRIGGER, population, triggers
 from notify_streams.ops.chaos.crew import Crew
 from notify_streams.ops.ready import make_ready
@@ -49,23 +49,15 @@ _POLL_S: Final = 0.1
 def router(count: int, rounds: int, workers: int, as_json: bool) -> None:
     """Measure durable notifications per second, everything on this machine, beside the same work as a bare loop."""
     folder = stack_folder() / "bench"
-    try:
-        report = asyncio.run(_measure(folder, count, rounds, workers, lambda line: click.echo(line, err=True)))
-    except StackFailed as failure:
-        raise click.ClickException(str(failure)) from None
-    if as_json:
-        click.echo(orjson.dumps(report).decode())
-    else:
-        for one in report["figures"]:
-            ratio = (
-                ""
-                if one["ratio"] is None
-                else f", {one['ratio']:.2f} x {one['reference']} ({one['reference_value']:,.0f})"
-            )
-            click.echo(
-                f"{'holds' if one['holds'] else 'misses'}: {one['name']} {one['value']:,.0f} {one['unit']}{ratio}; goal {one['goal']}"
-            )
-    raise SystemExit(0 if report["holds"] else 1)
+    conclude(_measure(folder, count, rounds, workers, say), as_json, _line)
+
+
+def _line(one: dict[str, Any]) -> str:
+    verdict = "holds" if one["holds"] else "misses"
+    beside = (
+        "" if one["ratio"] is None else f", {one['ratio']:.2f} x {one['reference']} ({one['reference_value']:,.0f})"
+    )
+    return f"{verdict}: {one['name']} {one['value']:,.0f} {one['unit']}{beside}; goal {one['goal']}"
 
 
 async def _measure(folder: Path, count: int, rounds: int, workers: int, say: Any) -> dict[str, Any]:

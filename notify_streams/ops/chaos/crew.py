@@ -6,14 +6,13 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
 from notify_streams.devstack.ports import free_port
 from notify_streams.errors import StoreUnavailable
-from notify_streams.ops.supervisor import yielding
+from notify_streams.ops.supervisor import worker_command, yielding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,19 +83,8 @@ class Crew:
         port = free_port(self._taken)
         self._taken.add(port)
         self._logs.mkdir(parents=True, exist_ok=True)
-        command = (
-            *(yielding(role) if yields else ()),
-            sys.executable,
-            "-m",
-            "notify_streams.cli",
-            "worker",
-            "--region",
-            self._region,
-            "--role",
-            role,
-            "--web-port",
-            str(port),
-        )
+        yielded = yielding(role) if yields else ()
+        command = (*yielded, *worker_command(self._region, role), "--web-port", str(port))
         environ = self._environ | {"NOTIFY_DATA_DIR": str(self._logs / name), "NOTIFY_FAILPOINTS": failpoints}
         with (self._logs / f"{name}.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(

@@ -1,0 +1,39 @@
+"""How a benchmark that starts a stack of its own ends: its report printed, and its verdict as the exit status."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+import orjson
+
+from notify_streams.devstack import StackFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+
+def say(line: str) -> None:
+    """A line of progress: stdout is the report's."""
+    click.echo(line, err=True)
+
+
+def conclude(
+    measuring: Coroutine[Any, Any, dict[str, Any]], as_json: bool, line: Callable[[dict[str, Any]], str]
+) -> NoReturn:
+    """Measure, print one JSON object or a `line` for each figure, and exit 0 only if everything holds.
+
+    Raises:
+        ClickException: the stack does not come up.
+    """
+    try:
+        report = asyncio.run(measuring)
+    except StackFailed as failure:
+        raise click.ClickException(str(failure)) from None
+    if as_json:
+        click.echo(orjson.dumps(report).decode())
+    else:
+        for one in report["figures"]:
+            click.echo(line(one))
+    raise SystemExit(0 if report["holds"] else 1)
