@@ -4,7 +4,7 @@
 
 One link for each ordered pair of regions, with its own position in FOLDER: a region that is down holds up only the links that
 touch it, and a restart goes on where the last one stopped. The last writer wins (`registry.user.supersedes`), so the order in
-which links deliver does not matter. A copied row goes no further, and after a restart loses against itself: no loops.
+which links deliver does not matter. A copied row is marked and goes no further: no loops, and no echo that brings back a deleted row.
 While FOLDER/paused exists nothing is copied (FOLDER/paused.us: nothing to or from us); SIGUSR1 makes the file, SIGUSR2 removes it.
 """
 
@@ -36,7 +36,8 @@ log = logging.getLogger("replicator")
 _IDLE_S: Final = 0.1
 _RETRY_S: Final = 0.5
 _AT_ONCE: Final = 16
-_MOST_COPIED: Final = 100_000
+#: An attribute of a copied row: what it was when it was copied. A later write of this region leaves it out, or no longer equals it.
+_COPIED: Final = "aws:rep:copied"
 _NAMES: Final = {"#key": KEY, "#version": "version"}
 _NEWER: Final = (
     "attribute_not_exists(#key) OR #version < :version"
@@ -44,13 +45,8 @@ _NEWER: Final = (
 )
 
 
-#: By region, the rows that links wrote there lately. Their echo in that region's own stream goes no further: it would bring back a row
-#: that was deleted where it came from.
-Copied = dict[str, dict[tuple[str, ...], None]]
-
-
-def _identity(item: Item) -> tuple[str, ...]:
-    return tuple(str(item[name]) for name in (KEY, "version", "updated_at", "region"))
+def _mark(item: Item) -> dict[str, str]:
+    return {"S": " ".join(str(*item[name].values()) for name in ("version", "updated_at", "region"))}
 
 
 class Position(msgspec.Struct):
@@ -64,10 +60,7 @@ class Position(msgspec.Struct):
 class Link:
     """Copies one region's writes to one other region."""
 
-    def __init__(
-        self, source: str, target: str, urls: Mapping[str, str], table: str, folder: Path, copied: Copied
-    ) -> None:
-        self._came_here, self._sent_there = copied[source], copied[target]
+    def __init__(self, source: str, target: str, urls: Mapping[str, str], table: str, folder: Path) -> None:
         self.name = f"{source}-{target}"
         self._urls = urls[source], urls[target]
         self._table = table
@@ -163,33 +156,25 @@ class Link:
 
         async def apply(change: Mapping[str, Any]) -> None:
             async with at_once:
-                if "NewImage" in change:
-                    if _identity(change["NewImage"]) in self._came_here:
-                        return
-                    await self._put(change["NewImage"])
-                else:
+                if "NewImage" not in change:
                     await self._delete(change["OldImage"])
+                elif change["NewImage"].get(_COPIED) != _mark(change["NewImage"]):
+                    await self._put(change["NewImage"])
 
         await asyncio.gather(*map(apply, last.values()))
 
     async def _put(self, item: Item) -> None:
         values = {":version": item["version"], ":at": item["updated_at"], ":region": item["region"]}
         names = {**_NAMES, "#at": "updated_at", "#region": "region"}
-        # Before the write, because its echo may be read before its answer.
-        self._sent_there[_identity(item)] = None
-        if len(self._sent_there) > _MOST_COPIED:
-            del self._sent_there[next(iter(self._sent_there))]
-        written = await self._unless_lost(
+        await self._unless_lost(
             self._target.put_item(
                 TableName=self._table,
-                Item=item,
+                Item={**item, _COPIED: _mark(item)},
                 ConditionExpression=_NEWER,
                 ExpressionAttributeNames=names,
                 ExpressionAttributeValues=values,
             )
         )
-        if not written:
-            self._sent_there.pop(_identity(item), None)
 
     async def _delete(self, item: Item) -> None:
         await self._unless_lost(
@@ -202,15 +187,14 @@ class Link:
             )
         )
 
-    async def _unless_lost(self, write: Any) -> bool:
+    async def _unless_lost(self, write: Any) -> None:
         try:
             await write
         except ClientError as error:
             if code_of(error) != CONDITION_FAILED:
                 raise
-            return False
-        self._position.applied += 1
-        return True
+        else:
+            self._position.applied += 1
 
     async def _copy_all(self) -> None:
         async for page in self._source.get_paginator("scan").paginate(TableName=self._table):
@@ -240,8 +224,7 @@ def client(service: str, url: str) -> Any:
 async def replicate(urls: Mapping[str, str], folder: Path, table: str = "users") -> None:
     """Run every link until cancelled; `folder` exists."""
     pairs = itertools.permutations(urls, 2)
-    copied: Copied = {region: {} for region in urls}
-    await asyncio.gather(*(Link(source, target, urls, table, folder, copied).run() for source, target in pairs))
+    await asyncio.gather(*(Link(source, target, urls, table, folder).run() for source, target in pairs))
 
 
 async def _until_told(urls: Mapping[str, str], folder: Path, table: str) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from registry_builders import Replicator, a_user, later
 
+from notify_streams.devstack.dynamodb import DynamoDB
+from notify_streams.devstack.replicator import Link
 from notify_streams.registry.user import User
 from notify_streams.registry.users_table import UsersTable
 
@@ -91,21 +94,40 @@ async def test_a_copied_row_does_not_travel_for_ever(registries: Registries, rep
 
 
 async def test_a_deletion_travels_too(registries: Registries, replicator: Replicator) -> None:
+    users = [a_user(f"u-{number}") for number in range(100)]
+    await registries["us"].put_many(users[:50])
     await replicator.start()
-    user = a_user()
+    await registries["us"].put_many(users[50:])
+    await until(lambda: both_hold(registries, *users))
+    await asyncio.gather(*(registries["us"].delete(user.user_id, user.version) for user in users))
+    # A link reads in order: what comes after the last write has passed over every link behind all that could bring a row back.
+    for lap in range(2):
+        await _pass_every_link(registries, lap)
+    for table in registries.values():
+        assert await table.get_many([user.user_id for user in users]) == {}
+
+
+async def test_the_echo_of_a_copied_row_brings_nothing_back(
+    registries: Registries, replicator: Replicator, dynamodbs: dict[str, DynamoDB], table_name: str, tmp_path: Path
+) -> None:
+    await replicator.start()
+    user, behind = a_user(), a_user("behind", region="eu")
     await registries["us"].put(user)
     await until(lambda: both_hold(registries, user))
+    await replicator.kill()
     await registries["us"].delete(user.user_id, user.version)
-    await until(lambda: both_hold(registries))
-    assert await registries["eu"].get(user.user_id) is None or await _gone(registries["eu"])
+    await registries["eu"].put(behind)
+    urls = {name: one.address for name, one in dynamodbs.items()}
+    late = asyncio.create_task(Link("eu", "us", urls, table_name, tmp_path).run())
+    await until(lambda: both_hold(registries, behind))
+    late.cancel()
+    assert await registries["us"].get(user.user_id) is None
 
 
-async def _gone(table: UsersTable) -> bool:
-    async def is_gone() -> bool:
-        return await table.get("u-1") is None
-
-    await until(is_gone)
-    return True
+async def _pass_every_link(registries: Registries, lap: int) -> None:
+    behind = [a_user(f"behind-{name}-{lap}", region=name) for name in registries]
+    await asyncio.gather(*(registries[user.region].put(user) for user in behind))
+    await until(lambda: both_hold(registries, *behind))
 
 
 async def _exists(replicator: Replicator) -> bool:
