@@ -6,7 +6,6 @@ In CI a service that does not come up fails the test; on a laptop it skips it.
 """
 
 import os
-import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,16 +13,13 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
+from local_services import RUNS, or_skipped, remove
 
-from notify_streams.devstack import Region, Stack, StackFailed
-from notify_streams.devstack.folders import PROJECT
+from notify_streams.devstack import Region, Stack
 
 # A slow machine is no defect: what a property says holds at any speed.
 settings.register_profile("any-speed", deadline=None)
 settings.load_profile("any-speed")
-
-_IN_CI = bool(os.environ.get("CI"))
-_RUNS = PROJECT / ".stack" / "tests"
 
 
 def pytest_configure() -> None:
@@ -42,9 +38,9 @@ def stack_of_the_run() -> Iterator[Stack]:
         yield Stack(Path(given))
         return
     _end_stacks_of_dead_runs()
-    own = Stack(_RUNS / str(os.getpid()))
+    own = Stack(RUNS / str(os.getpid()))
     yield own
-    _remove(own)
+    remove(own)
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +60,7 @@ def private_stack(tmp_path: Path) -> Iterator[Stack]:
     """A stack that only this test sees, nothing started; whatever it starts is ended and wiped."""
     own = Stack(tmp_path / "stack", environment={})
     yield own
-    _remove(own)
+    remove(own)
 
 
 @pytest.fixture(scope="session")
@@ -104,22 +100,12 @@ def sandbox(stack: Stack) -> dict[str, str]:
 
 
 def _up(stack: Stack, regions: Sequence[str]) -> Stack:
-    try:
+    with or_skipped():
         stack.up(regions)
-    except StackFailed as failure:
-        if _IN_CI:
-            raise
-        pytest.skip(f"the local stack does not come up: {str(failure).splitlines()[0]}")
     return stack
 
 
-def _remove(stack: Stack) -> None:
-    stack.down(wipe=True)
-    shutil.rmtree(stack.folder, ignore_errors=True)
-
-
 def _end_stacks_of_dead_runs() -> None:
-    for folder in _RUNS.glob("*"):
-        # `<pid>`, or `<pid>-<what for>`
+    for folder in RUNS.glob("*"):
         if not Path("/proc", folder.name.partition("-")[0]).exists():
-            _remove(Stack(folder, environment={}))
+            remove(Stack(folder, environment={}))

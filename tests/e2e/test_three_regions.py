@@ -5,8 +5,6 @@ another one stands in for it by command, and nobody is ever notified by two.
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
@@ -15,11 +13,11 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 import pytest_asyncio
+from local_services import own_stack
 from region_at_work import RegionAtWork, environ_of, until
 from rich.console import Console
 
-from notify_streams.devstack import Stack, StackFailed
-from notify_streams.devstack.folders import PROJECT
+from notify_streams.devstack import Stack
 from notify_streams.edge.point import key_of
 from notify_streams.ops.audit import audit
 from notify_streams.ops.demo.watch import Watch
@@ -42,18 +40,8 @@ Regions = Mapping[str, RegionAtWork]
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def regions() -> AsyncIterator[Regions]:
-    stack = Stack(PROJECT / ".stack" / "tests" / f"{os.getpid()}-three", environment={})
-    try:
-        async with AsyncExitStack() as closing:
-            found = await at_work(stack, closing)
-            yield found
-    except StackFailed as failure:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"the local stack does not come up: {str(failure).splitlines()[0]}")
-    finally:
-        await asyncio.to_thread(stack.down, wipe=True)
-        shutil.rmtree(stack.folder, ignore_errors=True)
+    async with own_stack("three") as stack, AsyncExitStack() as closing:
+        yield await at_work(stack, closing)
 
 
 async def at_work(stack: Stack, closing: AsyncExitStack) -> dict[str, RegionAtWork]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from local_services import or_skipped
 
-from notify_streams.devstack import StackFailed
 from notify_streams.devstack.kafka import Kafka, private_broker
 from notify_streams.errors import RetryLater
 from notify_streams.regions.control import Control
@@ -27,13 +26,8 @@ def a_record(epoch: int, seat: str = "eu") -> Control:
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    try:
-        with private_broker(tmp_path_factory.mktemp("control")) as made:
-            yield made
-    except StackFailed as failure:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(failure).splitlines()[0])
+    with or_skipped(), private_broker(tmp_path_factory.mktemp("control")) as made:
+        yield made
 
 
 async def make_topic(broker: Kafka) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from local_services import or_skipped
 
-from notify_streams.devstack import StackFailed
 from notify_streams.devstack.kafka import Kafka, private_broker
 from notify_streams.devstack.ports import free_port
 from notify_streams.regions.slow_link import SlowLink
@@ -23,13 +22,9 @@ def link_port() -> int:
 
 @pytest.fixture(scope="session")
 def remote_broker(tmp_path_factory: pytest.TempPathFactory, link_port: int) -> Iterator[Kafka]:
-    try:
-        with private_broker(tmp_path_factory.mktemp("remote"), advertised=f"127.0.0.1:{link_port}") as broker:
-            yield broker
-    except StackFailed as failure:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(failure).splitlines()[0])
+    folder = tmp_path_factory.mktemp("remote")
+    with or_skipped(), private_broker(folder, advertised=f"127.0.0.1:{link_port}") as broker:
+        yield broker
 
 
 @pytest.fixture

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from local_services import or_skipped
 from registry_builders import Replicator, some_settings
 
 from notify_streams.backoff import Backoff
-from notify_streams.devstack import StackFailed
 from notify_streams.devstack.dynamodb import DynamoDB
 from notify_streams.devstack.ports import free_port
 from notify_streams.registry.schema import create_table
@@ -20,13 +19,9 @@ from notify_streams.registry.users_table import UsersTable
 @pytest.fixture(scope="session")
 def dynamodbs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, DynamoDB]]:
     services = {name: DynamoDB(name, tmp_path_factory.mktemp(f"dynamodb-{name}"), free_port()) for name in ("us", "eu")}
-    try:
+    with or_skipped():
         for service in services.values():
             service.start()
-    except StackFailed as failure:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(failure).splitlines()[0])
     yield services
     for service in services.values():
         service.kill()

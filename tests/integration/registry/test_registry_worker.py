@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import sys
 import time
@@ -22,8 +21,8 @@ import msgspec
 import pytest
 import pytest_asyncio
 from aiokafka.admin import AIOKafkaAdminClient
+from local_services import own_stack
 
-from notify_streams.devstack import Stack, StackFailed
 from notify_streams.devstack.folders import PROJECT
 from notify_streams.edge.point import key_of
 from notify_streams.ops.audit.topics import Topics
@@ -99,41 +98,32 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def room() -> AsyncIterator[Room]:
-    stack = Stack(PROJECT / ".stack" / "tests" / f"{os.getpid()}-registry", environment={})
-    try:
-        async with AsyncExitStack() as closing:
-            await asyncio.to_thread(stack.up, ["us"])
-            region = stack.region("us")
-            throttled = ThrottledDynamoDB(region.dynamodb.address)
-            await throttled.start()
-            closing.push_async_callback(throttled.stop)
-            environ = {
-                "NOTIFY_STACK_DIR": str(stack.folder),
-                "NOTIFY_CONFIG_DIR": str(PROJECT / "config"),
-                "NOTIFY_DYNAMODB": throttled.url,
-                "NOTIFY_RECONCILE_EVERY_S": "0.5",
-            }
-            settings = load_settings("us", environ=environ, overlay=stack.settings_file("us"))
-            await make_ready(settings)
-            registry = UsersTable(msgspec.structs.replace(settings, dynamodb=region.dynamodb.address))
-            await registry.start()
-            closing.push_async_callback(registry.close)
-            environ["NOTIFY_DATA_DIR"] = str(stack.folder / "data")
-            log = stack.folder / "registry.log"
-            http = await closing.enter_async_context(aiohttp.ClientSession())
-            edge = None if region.edge is None else region.edge.url
-            port = settings.web_port_base + ROLES.index("registry")
-            made = Room(settings, edge, throttled, registry, environ, log, http, port)
-            closing.push_async_callback(made.stop)
-            await made.start()
-            yield made
-    except StackFailed as failure:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"the local stack does not come up: {str(failure).splitlines()[0]}")
-    finally:
-        await asyncio.to_thread(stack.down, wipe=True)
-        shutil.rmtree(stack.folder, ignore_errors=True)
+    async with own_stack("registry") as stack, AsyncExitStack() as closing:
+        await asyncio.to_thread(stack.up, ["us"])
+        region = stack.region("us")
+        throttled = ThrottledDynamoDB(region.dynamodb.address)
+        await throttled.start()
+        closing.push_async_callback(throttled.stop)
+        environ = {
+            "NOTIFY_STACK_DIR": str(stack.folder),
+            "NOTIFY_CONFIG_DIR": str(PROJECT / "config"),
+            "NOTIFY_DYNAMODB": throttled.url,
+            "NOTIFY_RECONCILE_EVERY_S": "0.5",
+        }
+        settings = load_settings("us", environ=environ, overlay=stack.settings_file("us"))
+        await make_ready(settings)
+        registry = UsersTable(msgspec.structs.replace(settings, dynamodb=region.dynamodb.address))
+        await registry.start()
+        closing.push_async_callback(registry.close)
+        environ["NOTIFY_DATA_DIR"] = str(stack.folder / "data")
+        log = stack.folder / "registry.log"
+        http = await closing.enter_async_context(aiohttp.ClientSession())
+        edge = None if region.edge is None else region.edge.url
+        port = settings.web_port_base + ROLES.index("registry")
+        made = Room(settings, edge, throttled, registry, environ, log, http, port)
+        closing.push_async_callback(made.stop)
+        await made.start()
+        yield made
 
 
 def now() -> datetime:
