@@ -1,4 +1,4 @@
-"""How a benchmark that starts a stack of its own ends: its report printed, and its verdict as the exit status."""
+"""How a benchmark or a drill that starts a stack of its own ends: its report printed, and its verdict as the exit status."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ def say(line: str) -> None:
 
 
 def conclude(
-    measuring: Coroutine[Any, Any, dict[str, Any]], as_json: bool, line: Callable[[dict[str, Any]], str]
+    measuring: Coroutine[Any, Any, dict[str, Any]],
+    as_json: bool,
+    line: Callable[[dict[str, Any]], str],
+    rows: str = "figures",
 ) -> NoReturn:
-    """Measure, print one JSON object or a `line` for each figure, and exit 0 only if everything holds.
+    """Measure, print one JSON object or a `line` for each of the report's `rows`, and exit 0 only if everything holds.
 
     Raises:
         ClickException: the stack does not come up.
@@ -34,6 +37,6 @@ def conclude(
     if as_json:
         click.echo(orjson.dumps(report).decode())
     else:
-        for one in report["figures"]:
+        for one in report[rows]:
             click.echo(line(one))
     raise SystemExit(0 if report["holds"] else 1)

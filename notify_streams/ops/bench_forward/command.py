@@ -5,22 +5,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import logging
 import os
 import platform
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from notify_streams.devstack import StackFailed, stack_folder
+from notify_streams.devstack import stack_folder
 from notify_streams.errors import NotifyError
 from notify_streams.ops.bench_forward.contest import BARE, ROLE, in_turn
 from notify_streams.ops.bench_forward.ground import LINK, ground
 from notify_streams.ops.bench_forward.light import measured as measured_light
 from notify_streams.ops.bench_forward.links import DISTANCES_MS, ROUND_TRIPS_MS
+from notify_streams.ops.bench_report import conclude, say
 from notify_streams.ops.bench_transport.figures import Goal, report
 from notify_streams.ops.bench_transport.rounds import RecordsMissing
 
@@ -43,7 +42,7 @@ def forward(count: int, singles: int, rounds: int, round_trips: tuple[int, ...],
         runs: dict[str, list[float]] = {}
         async with ground(stack_folder() / "bench-forward") as place:
             for round_trip_ms in round_trips:
-                runs |= await in_turn(place, round_trip_ms, rounds, count, singles, progress)
+                runs |= await in_turn(place, round_trip_ms, rounds, count, singles, say)
         return runs
 
     answer(measured, [goal for one in round_trips for goal in goals(one)], as_json)
@@ -57,7 +56,7 @@ def light(singles: int, as_json: bool) -> None:
 
     async def measured() -> Mapping[str, Sequence[float]]:
         async with ground(stack_folder() / "bench-light") as place:
-            runs = await measured_light(place, singles, progress)
+            runs = await measured_light(place, singles, say)
         return runs | {_light(one): [one / 2] for one in DISTANCES_MS}
 
     answer(measured, LIGHT_GOALS, as_json)
@@ -97,31 +96,28 @@ LIGHT_GOALS: Final = (
 )
 
 
-def progress(line: str) -> None:
-    """Where the work is, on stderr."""
-    click.echo(line, err=True)
-
-
 def answer(
     measured: Callable[[], Coroutine[Any, Any, Mapping[str, Sequence[float]]]], wanted: Sequence[Goal], as_json: bool
-) -> None:
+) -> NoReturn:
     """Measure, print, and end with the exit status that says whether every goal holds."""
     # A topic that was made a moment ago has no leader yet; the clients try again by themselves.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    try:
-        runs = asyncio.run(measured())
-    except (StackFailed, RecordsMissing, NotifyError) as failure:
-        raise click.ClickException(str(failure)) from None
-    names = ("faust-streaming", "aiokafka", "pymongo", "msgspec")
-    machine: dict[str, Any] = {"cores": os.cpu_count(), "python": platform.python_version(), "link": LINK}
-    found = report(runs, machine, {name: version(name) for name in names}, wanted)
-    if as_json:
-        click.echo(json.dumps(found | {"rounds": {name: list(values) for name, values in runs.items()}}))
-    else:
-        for row in found["figures"]:
-            against = f" ({row['ratio']} x {row['reference']}: {row['reference_value']:,})" if row["reference"] else ""
-            click.echo(
-                f"{'holds' if row['holds'] else 'misses'}: {row['name']}: {row['value']:,} {row['unit']}{against}; goal {row['goal']}"
-            )
-        click.echo(f"measured on {machine['cores']} cores; link: {LINK}")
-    raise SystemExit(0 if found["holds"] else 1)
+    say(f"link: {LINK}")
+
+    async def reported() -> dict[str, Any]:
+        try:
+            runs = await measured()
+        except RecordsMissing as failure:
+            raise NotifyError(str(failure)) from failure
+        names = ("faust-streaming", "aiokafka", "pymongo", "msgspec")
+        machine = {"cores": os.cpu_count(), "python": platform.python_version(), "link": LINK}
+        found = report(runs, machine, {name: version(name) for name in names}, wanted)
+        return found | {"rounds": {name: list(values) for name, values in runs.items()}}
+
+    conclude(reported(), as_json, _line)
+
+
+def _line(row: dict[str, Any]) -> str:
+    verdict = "holds" if row["holds"] else "misses"
+    against = f" ({row['ratio']} x {row['reference']}: {row['reference_value']:,})" if row["reference"] else ""
+    return f"{verdict}: {row['name']}: {row['value']:,} {row['unit']}{against}; goal {row['goal']}"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any, get_args
 
 import click
-import orjson
 
-from notify_streams.devstack import StackFailed, stack_folder
+from notify_streams.devstack import stack_folder
 from notify_streams.devstack.sandbox.record import read_record
 from notify_streams.failpoints import NAMES, Name
+from notify_streams.ops.bench_report import conclude, say
 from notify_streams.ops.chaos.failpoint_drill import failpoint_drill
 from notify_streams.ops.chaos.ground import REGION, Ground
 from notify_streams.ops.chaos.latency import latency_ms
@@ -34,22 +33,17 @@ from notify_streams.ops.chaos.storm import storm
 def chaos(seeds: int, minutes: float, seed: int, names: tuple[Name, ...], members: int, as_json: bool) -> None:
     """Kill workers, primaries and the broker under load; exit 0 only if every book closes afterwards."""
     folder = stack_folder() / "chaos"
-    try:
-        report = asyncio.run(_drills(folder, seeds, minutes, seed, names or NAMES, members))
-    except StackFailed as failure:
-        raise click.ClickException(str(failure)) from None
-    if as_json:
-        click.echo(orjson.dumps(report).decode())
-    else:
-        for one in report["invariants"]:
-            click.echo(f"{'holds' if one['holds'] else 'DOES NOT HOLD'}: {one['name']} ({one['checked']} checked)")
-    raise SystemExit(0 if report["holds"] else 1)
+    conclude(_drills(folder, seeds, minutes, seed, names or NAMES, members), as_json, _line, "invariants")
+
+
+def _line(one: dict[str, Any]) -> str:
+    return f"{'holds' if one['holds'] else 'DOES NOT HOLD'}: {one['name']} ({one['checked']} checked)"
 
 
 async def _drills(
     folder: Path, seeds: int, minutes: float, seed: int, names: tuple[Name, ...], members: int
 ) -> dict[str, Any]:
-    async with Ground(folder, members, lambda line: click.echo(line, err=True)) as ground:
+    async with Ground(folder, members, say) as ground:
         points = await failpoint_drill(ground, seeds, names)
         stormy = await storm(ground, minutes, seed) if minutes else None
         return report_of(points, stormy, seed, latency_ms(read_record(ground.stack.region(REGION).sandbox.record)))
