@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import sys
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -72,6 +73,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
 _LEARNERS: Final = frozenset((*LANES, "registry", "forward"))
 #: Collections of the youngest generation between two walks of the older ones; the tables' rows are frozen once recovered.
 GC_THRESHOLD: Final = (50_000, 50, 1_000)
+#: The event loop gives up the interpreter with every send, and gets it back from the fetch thread after this at the latest (Python: 5 ms).
+SWITCH_INTERVAL_S: Final = 0.000_5
 
 
 class NotifyApp(faust.App):
@@ -149,6 +152,7 @@ class NotifyApp(faust.App):
         gc.collect()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLD)
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
 def web_port(settings: Settings, role: str) -> int:

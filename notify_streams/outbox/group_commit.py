@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -96,9 +98,12 @@ class GroupCommit:
 
     async def run(self) -> None:
         """Flush for ever. Cancelling it at any moment loses nothing."""
+        began = -math.inf
         while True:
             await self._idle()
+            await self._gather(began)
             batches = await self._waiting.take()
+            began = time.monotonic()
             try:
                 await self._flush(batches)
             except Exception:
@@ -120,6 +125,15 @@ class GroupCommit:
         """Published rows go with the next transaction; where none comes soon, on their own."""
         if self._published and not await self._waiting.within(_IDLE_S):
             await self._delete_published()
+
+    async def _gather(self, began: float) -> None:
+        """A flush begins at once after a pause, but not sooner than `gather_s` after the last began: at some hundred triggers a second
+        one flush for each would take so much of the loop that all wait longer.
+        """
+        await self._waiting.some()
+        early_s = began + self._limits.gather_s - time.monotonic()
+        if early_s > 0:
+            await asyncio.sleep(early_s)
 
     async def _delete_published(self) -> None:
         try:

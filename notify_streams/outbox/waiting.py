@@ -71,6 +71,11 @@ class Waiting:
             self._changed.notify_all()
             return taken
 
+    async def some(self) -> None:
+        """Wait until a batch waits."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._batches)
+
     async def within(self, moment_s: float) -> bool:
         """Whether a batch waits, or comes within that time."""
         try:

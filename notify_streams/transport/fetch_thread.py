@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Mapping
+import math
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -70,6 +71,25 @@ class FetchThread(AIOKafkaConsumerThread):
         self._assignor = self.app.assignor
         consumer._partition_assignment_strategy = [self._assignor]
         return consumer
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        fetcher = self._ensure_consumer()._fetcher
+        fetcher._proc_fetch_request = self._apart(fetcher._proc_fetch_request)
+
+    def _apart(self, fetch: Callable[..., Awaitable[bool]]) -> Callable[..., Awaitable[bool]]:
+        """`fetch`, not sooner after the last one from the same broker than the settings say; what arrives meanwhile comes with it."""
+        last: dict[int, float] = {}
+
+        async def later(assignment: Any, node_id: int, request: Any) -> bool:
+            loop = asyncio.get_running_loop()
+            early_s = last.get(node_id, -math.inf) + self.settings.fetch_gap_s - loop.time()
+            if early_s > 0:
+                await asyncio.sleep(early_s)
+            last[node_id] = loop.time()
+            return await fetch(assignment, node_id, request)
+
+        return later
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop))

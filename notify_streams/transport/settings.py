@@ -17,6 +17,9 @@ class TransportSettings:
     #: wait for each other this long at low rates.
     fetch_max_wait_ms: int = 50
     fetch_min_bytes: int = 1
+    #: Fetches from one broker begin at least this far apart. aiokafka spends a millisecond on a fetch whatever it brings, in a thread that
+    #: the event loop then waits for: one fetch for each of some hundred records a second makes all of them late.
+    fetch_gap_s: float = 0.01
     #: Most that one fetch brings, over all partitions and for one.
     fetch_max_bytes: int = 16 * 1024 * 1024
     max_partition_fetch_bytes: int = 1024 * 1024

@@ -23,9 +23,9 @@ def test_the_earliest_decision_of_a_source_counts():
 
 def test_a_step_that_was_decided_by_a_placement_is_conditional_on_the_fence():
     (step,) = plan_flush("f", "standard", [decided_by(4)], NOW).steps
-    assert _step(step, "f")._filter["epoch"] == {"$not": {"$gt": 4}}
+    assert _step(step, "f")["q"]["epoch"] == {"$not": {"$gt": 4}}
 
 
 def test_sign_ups_know_no_fence():
     (step,) = plan_flush("f", "registry", [decided_by(None)], NOW).steps
-    assert "epoch" not in _step(step, "f")._filter
+    assert "epoch" not in _step(step, "f")["q"]
