@@ -72,6 +72,9 @@ OUTBOX_OLDEST: Final = Gauge(
 )
 OUTBOX_ROWS: Final = Gauge("notify_outbox_rows", "Outbox rows of this worker's buckets", registry=REGISTRY)
 RELAYED: Final = Counter("notify_relayed_rows", "Outbox rows published for a worker that did not", registry=REGISTRY)
+ABANDONED: Final = Counter(
+    "notify_abandoned_transactions", "Transactions of dead workers that this one aborted", registry=REGISTRY
+)
 DELIVERIES: Final = Counter(
     "notify_deliveries", "Deliveries by channel, state and reason", ["channel", "state", "reason"], registry=REGISTRY
 )

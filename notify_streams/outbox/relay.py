@@ -6,6 +6,7 @@ publication left. A row may be published twice (a crash between publication and 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -53,7 +54,13 @@ class Relay:
         Raises:
             RetryLater: the shard or the broker does not answer; what was not published stays.
         """
-        return sum([await self._drain_bucket(bucket, older_than_ms, but) for bucket in sorted(set(buckets))])
+        every = [self._drain_bucket(bucket, older_than_ms, but) for bucket in sorted(set(buckets))]
+        published = 0
+        for one in await asyncio.gather(*every, return_exceptions=True):
+            if isinstance(one, BaseException):
+                raise one
+            published += one
+        return published
 
     async def _drain_bucket(self, bucket: int, older_than_ms: int, but: frozenset[str]) -> int:
         published = 0

@@ -12,6 +12,7 @@ from notify_streams.outbox.group_commit import GroupCommit
 from notify_streams.outbox.ledger import Ledger
 from notify_streams.outbox.relay import Relay
 from notify_streams.outbox.transaction import FlushStore
+from notify_streams.stores.abandoned import abort_abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -76,7 +77,8 @@ class WayOut:
         await self._commits[self._shards.of(batch.partition)].submit(batch)
 
     async def take_over(self, sources: Collection[Source]) -> Mapping[Source, int]:
-        """What a new owner does before anything else: ask the ledger where to begin, and publish what the old one left until there.
+        """What a new owner does before anything else: end what the old one left open, ask the ledger where to begin, and publish what
+        was left until there.
 
         What the old one commits later than that is refused by the ledger, and published before this worker begins behind it.
 
@@ -86,6 +88,7 @@ class WayOut:
         for commit in self._commits:
             await commit.forget(None)
         self._buckets = frozenset(partition for _, partition in sources)
+        await abort_abandoned(self._shards)
         positions = await self.ledger.positions(sources)
         await self.relay.drain(self._buckets, but=self._flush_ids())
         return positions
@@ -107,6 +110,7 @@ class WayOut:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(self._sweep_every_s)
+            await abort_abandoned(self._shards)
             try:
                 await self.relay.drain(
                     self._buckets, older_than_ms=int(2000 * self._sweep_every_s), but=self._flush_ids()

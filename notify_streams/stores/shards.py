@@ -58,7 +58,8 @@ class Shards:
         self._lease_s = lease_s
         self._moved = Moved(len(settings.shards), lease_s, settings.outbox.transaction_timeout_s)
         self._following: list[asyncio.Task[None]] = []
-        self._app_name = app_name
+        #: What MongoDB shows of whoever uses these clients.
+        self.app_name = app_name
         self._client_options = client_options
         self._clients: list[AsyncMongoClient[Document]] = []
 
@@ -67,7 +68,7 @@ class Shards:
         timeout_ms = int(self._settings.outbox.transaction_timeout_s * 1000)
         for uri in self._settings.shards:
             options: dict[str, Any] = {
-                "appname": self._app_name,
+                "appname": self.app_name,
                 "serverSelectionTimeoutMS": timeout_ms,
                 "connectTimeoutMS": timeout_ms,
                 "socketTimeoutMS": 2 * timeout_ms,

@@ -1,4 +1,4 @@
-"""`shards move` beside real workers and real traffic: nobody is restarted, and the audit finds nothing. Takes a minute for its waits."""
+"""`shards move` beside real workers and real traffic: nobody is restarted, and the audit finds nothing. The bucket stays where it went."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from region_at_work import CROWD, RegionAtWork
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
 
 
-async def test_a_bucket_moves_and_returns_while_its_people_are_notified(region_at_work: RegionAtWork) -> None:
+async def test_a_bucket_moves_while_its_people_are_notified(region_at_work: RegionAtWork) -> None:
     bucket = region_at_work.bucket("ada")
-    here = region_at_work.settings.shard_of(bucket)
+    there = 1 - region_at_work.settings.shard_of(bucket)
     ids: list[str] = []
     moved = asyncio.Event()
 
@@ -23,11 +23,10 @@ async def test_a_bucket_moves_and_returns_while_its_people_are_notified(region_a
 
     sending = asyncio.create_task(traffic())
     try:
-        for to in (1 - here, here):
-            done = await region_at_work.cli("shards", "move", str(bucket), "--to", str(to), "--json")
-            assert (done.status, done.json["to"]) == (0, to), done.err
-            checked = await region_at_work.cli("shards", "check", "--json")
-            assert checked.status == 0, [one for one in checked.json["findings"] if not one["holds"]]
+        done = await region_at_work.cli("shards", "move", str(bucket), "--to", str(there), "--json")
+        assert (done.status, done.json["to"]) == (0, there), done.err
+        checked = await region_at_work.cli("shards", "check", "--json")
+        assert checked.status == 0, [one for one in checked.json["findings"] if not one["holds"]]
     finally:
         moved.set()
         await sending

@@ -37,6 +37,7 @@ def value(found: dict, name: str) -> float:
     return next(one["value"] for one in found["figures"] if one["name"] == name)
 
 
+@pytest.mark.drill
 async def test_every_trigger_of_the_latency_bench_is_timed(tmp_path):
     found = await result(await bench(tmp_path, "latency", "--rate", "20", "--seconds", "1", "--rounds", "1", "--json"))
     for lane in ("critical", "standard"):
