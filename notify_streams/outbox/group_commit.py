@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 from notify_streams import metrics
@@ -43,6 +44,8 @@ _LONGEST_PAUSE_S: Final = 2.0
 #: How often a flush is tried as it is before it is divided.
 _TRIES_WHOLE: Final = 2
 _IDLE_S: Final = 0.2
+#: Longer than a bucket's move holds its writes, while rows that are deleted here may be on the other shard already.
+_REMEMBERED_S: Final = 60.0
 _AFTER_ERROR_S: Final = 1.0
 
 
@@ -81,7 +84,13 @@ class GroupCommit:
         self._recent = Recent()
         #: Rows that are published and may go with the next transaction: by flush id, a filter.
         self._published: dict[str, dict[str, Any]] = {}
+        #: Flush ids whose rows were published and deleted, and when, for a while.
+        self._deleted: dict[str, float] = {}
         self._under_way: str | None = None
+
+    def deleted_ids(self) -> frozenset[str]:
+        """Flushes whose rows this worker has published and deleted lately: a bucket that is moved may bring a copy of them along."""
+        return frozenset(self._deleted)
 
     def flush_ids(self) -> frozenset[str]:
         """Flushes whose rows this worker publishes, or has published and not deleted yet: nobody need relay them."""
@@ -141,7 +150,7 @@ class GroupCommit:
         except StoreUnavailable as error:
             log.warning("published rows stay for now", extra={"action": "delete_rows", "error": str(error)})
         else:
-            self._published = {}
+            self._note_deleted(list(self._published))
 
     async def _flush(self, batches: list[Taken]) -> None:
         await self._look_for(batches)
@@ -213,8 +222,15 @@ class GroupCommit:
                 failures += 1
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-        for done in published:
-            del self._published[done]
+        self._note_deleted(published)
+
+    def _note_deleted(self, done: Iterable[str]) -> None:
+        now = time.monotonic()
+        for one in done:
+            del self._published[one]
+            self._deleted[one] = now
+        for one in list(takewhile(lambda one: now - self._deleted[one] > _REMEMBERED_S, self._deleted)):
+            del self._deleted[one]
 
     async def _holds(self, flush: Flush) -> bool:
         return await insist(self._store.holds, flush)

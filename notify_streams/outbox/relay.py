@@ -19,7 +19,7 @@ from notify_streams import metrics
 from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.outbox.flush import Row
 from notify_streams.outbox.publisher import lanes_of, publish
-from notify_streams.outbox.rows import backlog_range, created_ms
+from notify_streams.outbox.rows import backlog_range, created_ms, flush_of
 from notify_streams.stores.shards import OUTBOX
 
 if TYPE_CHECKING:
@@ -46,37 +46,48 @@ class Relay:
         self._producer = producer
         self._timeout_s = timeout_s
 
-    async def drain(self, buckets: Iterable[int], *, older_than_ms: int = 0, but: frozenset[str] = frozenset()) -> int:
-        """Publish and delete what waits in `buckets`, oldest first; returns how many rows that were.
+    async def drain(
+        self,
+        buckets: Iterable[int],
+        *,
+        older_than_ms: int = 0,
+        but: frozenset[str] = frozenset(),
+        published: frozenset[str] = frozenset(),
+    ) -> int:
+        """Publish and delete what waits in `buckets`, oldest first; returns how many rows were published.
 
-        `older_than_ms` spares rows that their writer may be publishing right now, `but` the flush ids that this worker is at.
+        `older_than_ms` spares rows that their writer may be publishing right now, `but` the flush ids that this worker is at. Rows of the
+        flush ids in `published` were published and deleted by this worker before: the copy that a moved bucket brought is deleted alone.
 
         Raises:
             RetryLater: the shard or the broker does not answer; what was not published stays.
         """
-        every = [self._drain_bucket(bucket, older_than_ms, but) for bucket in sorted(set(buckets))]
-        published = 0
+        every = [self._drain_bucket(bucket, older_than_ms, but, published) for bucket in sorted(set(buckets))]
+        count = 0
         for one in await asyncio.gather(*every, return_exceptions=True):
             if isinstance(one, BaseException):
                 raise one
-            published += one
-        return published
+            count += one
+        return count
 
-    async def _drain_bucket(self, bucket: int, older_than_ms: int, but: frozenset[str]) -> int:
-        published = 0
+    async def _drain_bucket(
+        self, bucket: int, older_than_ms: int, but: frozenset[str], published: frozenset[str]
+    ) -> int:
+        count = 0
         after = ""
         while rows := await self._read(bucket, after):
             after = rows[-1]["_id"]
             newest_ms = time.time_ns() // 1_000_000 - older_than_ms
-            due = [row for row in rows if created_ms(row["_id"]) <= newest_ms and row["_id"].split(":")[2] not in but]
+            due = [row for row in rows if created_ms(row["_id"]) <= newest_ms and flush_of(row["_id"]) not in but]
             if not due:
                 continue
-            await self._publish([Row(row["topic"], bucket, _records(row), row) for row in due])
+            left = [row for row in due if flush_of(row["_id"]) not in published]
+            await self._publish([Row(row["topic"], bucket, _records(row), row) for row in left])
             await self._delete(bucket, [row["_id"] for row in due])
-            published += len(due)
-            metrics.RELAYED.inc(len(due))
-            log.info("rows relayed", extra={"action": "relay", "bucket": bucket, "rows": len(due)})
-        return published
+            count += len(left)
+            metrics.RELAYED.inc(len(left))
+            log.info("rows relayed", extra={"action": "relay", "bucket": bucket, "rows": len(left)})
+        return count
 
     async def _publish(self, rows: Sequence[Row]) -> None:
         try:

@@ -29,6 +29,11 @@ def backlog_range(role: str, bucket: int) -> dict[str, str]:
     return {"$gte": start + _ROLE_END, "$lt": start + _AFTER}
 
 
+def flush_of(identity: str) -> str:
+    """The flush id of a row."""
+    return identity.split(_ROLE_END)[2]
+
+
 def created_ms(identity: str) -> int:
     """When a row was written, by its writer's clock, in epoch milliseconds."""
-    return int(identity.split(_ROLE_END)[2][:16], 16) // 1_000_000
+    return int(flush_of(identity)[:16], 16) // 1_000_000

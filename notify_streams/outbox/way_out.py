@@ -90,7 +90,7 @@ class WayOut:
         self._buckets = frozenset(partition for _, partition in sources)
         await abort_abandoned(self._shards)
         positions = await self.ledger.positions(sources)
-        await self.relay.drain(self._buckets, but=self._flush_ids())
+        await self.relay.drain(self._buckets, but=self._flush_ids(), published=self._deleted_ids())
         return positions
 
     def give_up(self) -> None:
@@ -104,8 +104,12 @@ class WayOut:
     def _flush_ids(self) -> frozenset[str]:
         return frozenset().union(*(commit.flush_ids() for commit in self._commits))
 
+    def _deleted_ids(self) -> frozenset[str]:
+        return frozenset().union(*(commit.deleted_ids() for commit in self._commits))
+
     async def _relay_bucket(self, bucket: int, but: frozenset[str]) -> None:
-        await self.relay.drain([bucket], but=but)
+        # A bucket that was moved brings along the rows that the commit of its old shard has published.
+        await self.relay.drain([bucket], but=but | self._flush_ids(), published=self._deleted_ids())
 
     async def _sweep(self) -> None:
         while True:
@@ -113,7 +117,10 @@ class WayOut:
             await abort_abandoned(self._shards)
             try:
                 await self.relay.drain(
-                    self._buckets, older_than_ms=int(2000 * self._sweep_every_s), but=self._flush_ids()
+                    self._buckets,
+                    older_than_ms=int(2000 * self._sweep_every_s),
+                    but=self._flush_ids(),
+                    published=self._deleted_ids(),
                 )
                 rows, oldest_s = await self.relay.waiting(self._buckets)
                 metrics.OUTBOX_ROWS.set(rows)

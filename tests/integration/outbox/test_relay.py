@@ -104,6 +104,14 @@ async def test_rows_that_wait_are_counted_with_their_age(bench):
     assert rows == 2 and oldest_s > 3600
 
 
+async def test_a_copy_of_what_was_published_is_only_deleted(bench):
+    """A move may have copied a row just before its worker deleted it."""
+    old = await leave(bench, "old")
+    await leave(bench, "new", start=1)
+    assert await bench.relay.drain([EVEN], published=frozenset({old.id})) == 1
+    assert bench.broker.ids() == ["new"] and await bench.rows() == []
+
+
 async def test_whoever_takes_over_publishes_first_and_then_knows_where_to_begin(bench):
     await leave(bench, "a", "b")
     way_out = bench.way_out()
