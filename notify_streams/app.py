@@ -203,6 +203,7 @@ def _transport_settings(settings: Settings, *, critical: bool) -> TransportSetti
     broker = settings.broker
     return TransportSettings(
         fetch_max_wait_ms=broker.fetch_max_wait_ms,
+        fetch_gap_s=broker.fetch_gap_s,
         max_batch_records=broker.batch_records,
         max_batch_bytes=broker.batch_bytes,
         # A dead letter may be as large as anything that a client could write.

@@ -79,6 +79,8 @@ class Broker(_Frozen, frozen=True):
     rebalance_timeout_s: PositiveS = 20.0
     request_timeout_s: PositiveS = 10.0
     fetch_max_wait_ms: Positive = 50
+    #: Fetches of a worker begin at least this far apart.
+    fetch_gap_s: PositiveS = 0.01
     #: Bounds of one batch handed to an agent.
     batch_records: Positive = 2_000
     batch_bytes: Positive = 4 * 1024 * 1024
