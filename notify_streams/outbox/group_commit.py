@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-import time
 from datetime import UTC, datetime
-from itertools import takewhile
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from notify_streams import metrics
 from notify_streams.errors import NotifyError, StoreUnavailable
 from notify_streams.failpoints import reach
 from notify_streams.outbox.flush import drop_repeats, plan_flush
+from notify_streams.outbox.published import Published
 from notify_streams.outbox.publisher import lanes_of, publish
 from notify_streams.outbox.recent import Recent
 from notify_streams.outbox.rows import new_flush_id
@@ -44,12 +42,10 @@ _LONGEST_PAUSE_S: Final = 2.0
 #: How often a flush is tried as it is before it is divided.
 _TRIES_WHOLE: Final = 2
 _IDLE_S: Final = 0.2
-#: Longer than a bucket's move holds its writes, while rows that are deleted here may be on the other shard already.
-_REMEMBERED_S: Final = 60.0
 _AFTER_ERROR_S: Final = 1.0
 
 
-async def _nobody_relays(bucket: int, but: frozenset[str]) -> None:
+async def _nobody_relays(bucket: int) -> None:
     """For a group commit alone."""
 
 
@@ -69,9 +65,9 @@ class GroupCommit:
         producer: Producer,
         limits: Outbox,
         on_conflict: OnConflict,
-        relay_bucket: Callable[[int, frozenset[str]], Awaitable[object]] = _nobody_relays,
+        relay_bucket: Callable[[int], Awaitable[object]] = _nobody_relays,
     ) -> None:
-        """`relay_bucket` publishes what others left in a bucket, but for these flush ids: asked when another worker wrote there."""
+        """`relay_bucket` publishes what others left in a bucket: asked when another worker wrote there."""
         self._role = role
         self._shard = shard
         self._store = store
@@ -82,15 +78,13 @@ class GroupCommit:
         self._relay_bucket = relay_bucket
         self._waiting = Waiting(shard, limits)
         self._recent = Recent()
-        #: Rows that are published and may go with the next transaction: by flush id, a filter.
-        self._published: dict[str, dict[str, Any]] = {}
-        #: Flush ids whose rows were published and deleted, and when, for a while.
-        self._deleted: dict[str, float] = {}
+        #: Rows that are published and may go with the next transaction.
+        self._published = Published()
         self._under_way: str | None = None
 
     def deleted_ids(self) -> frozenset[str]:
         """Flushes whose rows this worker has published and deleted lately: a bucket that is moved may bring a copy of them along."""
-        return frozenset(self._deleted)
+        return self._published.deleted_lately()
 
     def flush_ids(self) -> frozenset[str]:
         """Flushes whose rows this worker publishes, or has published and not deleted yet: nobody need relay them."""
@@ -107,12 +101,9 @@ class GroupCommit:
 
     async def run(self) -> None:
         """Flush for ever. Cancelling it at any moment loses nothing."""
-        began = -math.inf
         while True:
             await self._idle()
-            await self._gather(began)
             batches = await self._waiting.take()
-            began = time.monotonic()
             try:
                 await self._flush(batches)
             except Exception:
@@ -135,22 +126,13 @@ class GroupCommit:
         if self._published and not await self._waiting.within(_IDLE_S):
             await self._delete_published()
 
-    async def _gather(self, began: float) -> None:
-        """A flush begins at once after a pause, but not sooner than `gather_s` after the last began: at some hundred triggers a second
-        one flush for each would take so much of the loop that all wait longer.
-        """
-        await self._waiting.some()
-        early_s = began + self._limits.gather_s - time.monotonic()
-        if early_s > 0:
-            await asyncio.sleep(early_s)
-
     async def _delete_published(self) -> None:
         try:
             await self._store.delete_rows(list(self._published.values()))
         except StoreUnavailable as error:
             log.warning("published rows stay for now", extra={"action": "delete_rows", "error": str(error)})
         else:
-            self._note_deleted(list(self._published))
+            self._published.are_deleted(list(self._published))
 
     async def _flush(self, batches: list[Taken]) -> None:
         await self._look_for(batches)
@@ -213,7 +195,7 @@ class GroupCommit:
                 await self._store.write(flush, list(published.values()))
                 break
             except Mismatch:
-                if failures and await self._holds(flush):
+                if failures and await insist(self._store.holds, flush):
                     break
                 raise
             except StoreUnavailable as error:
@@ -222,18 +204,7 @@ class GroupCommit:
                 failures += 1
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-        self._note_deleted(published)
-
-    def _note_deleted(self, done: Iterable[str]) -> None:
-        now = time.monotonic()
-        for one in done:
-            del self._published[one]
-            self._deleted[one] = now
-        for one in list(takewhile(lambda one: now - self._deleted[one] > _REMEMBERED_S, self._deleted)):
-            del self._deleted[one]
-
-    async def _holds(self, flush: Flush) -> bool:
-        return await insist(self._store.holds, flush)
+        self._published.are_deleted(published)
 
     async def _known(self, batches: Sequence[Taken]) -> Mapping[str, int]:
         wanted = _by_bucket((batch.partition, [entry.notification for entry in batch.entries]) for batch in batches)
@@ -297,7 +268,7 @@ class GroupCommit:
             )
             refused[batch.source] = at
             # Whoever wrote it may be gone before it has published it: what it left goes out before anything later does.
-            await insist(self._relay_bucket, batch.partition, self.flush_ids())
+            await insist(self._relay_bucket, batch.partition)
             await self.forget([batch.source])
             batch.refuse(at)
         return [batch for batch in batches if batch.source not in refused]

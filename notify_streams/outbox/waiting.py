@@ -6,6 +6,8 @@ Refuses to know: what a flush does with them.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -30,6 +32,7 @@ class Waiting:
         self._bytes = 0
         #: How often everything was forgotten.
         self._epoch = 0
+        self._taken_at = -math.inf
         self._changed = asyncio.Condition()
 
     def __bool__(self) -> bool:
@@ -52,10 +55,16 @@ class Waiting:
     async def take(self) -> list[Taken]:
         """What fits into one flush, and at least one batch; waits until there is one.
 
+        At once after a pause, but not sooner than `gather_s` after the last: at some hundred triggers a second one flush for each would
+        take so much of the loop that all wait longer.
+
         The batches of a source follow on each other. One that does not was decided before a rebalance: the ledger must see it alone.
         """
+        await self._some()
+        await asyncio.sleep(max(0.0, self._taken_at + self._limits.gather_s - time.monotonic()))
         async with self._changed:
             await self._changed.wait_for(lambda: self._batches)
+            self._taken_at = time.monotonic()
             taken: list[Taken] = []
             records, size = self._limits.flush_records, self._limits.flush_bytes
             ends: dict[Source, int] = {}
@@ -71,16 +80,15 @@ class Waiting:
             self._changed.notify_all()
             return taken
 
-    async def some(self) -> None:
-        """Wait until a batch waits."""
+    async def _some(self) -> None:
         async with self._changed:
             await self._changed.wait_for(lambda: self._batches)
 
     async def within(self, moment_s: float) -> bool:
         """Whether a batch waits, or comes within that time."""
         try:
-            async with asyncio.timeout(moment_s), self._changed:
-                await self._changed.wait_for(lambda: self._batches)
+            async with asyncio.timeout(moment_s):
+                await self._some()
         except TimeoutError:
             return False
         return True

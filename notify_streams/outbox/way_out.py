@@ -107,9 +107,9 @@ class WayOut:
     def _deleted_ids(self) -> frozenset[str]:
         return frozenset().union(*(commit.deleted_ids() for commit in self._commits))
 
-    async def _relay_bucket(self, bucket: int, but: frozenset[str]) -> None:
+    async def _relay_bucket(self, bucket: int) -> None:
         # A bucket that was moved brings along the rows that the commit of its old shard has published.
-        await self.relay.drain([bucket], but=but | self._flush_ids(), published=self._deleted_ids())
+        await self.relay.drain([bucket], but=self._flush_ids(), published=self._deleted_ids())
 
     async def _sweep(self) -> None:
         while True:

@@ -55,6 +55,8 @@ async def _abort_on(shards: Shards, shard: int) -> int:
         )
         return 0
     if found:
-        log.info("abandoned transactions aborted", extra={"action": "abort", "shard": shard, "rows": len(found)})
+        log.info(
+            "abandoned transactions aborted", extra={"action": "abort", "shard": shard, "transactions": len(found)}
+        )
         metrics.ABANDONED.inc(len(found))
     return len(found)

@@ -112,10 +112,10 @@ class Bench:
     def commit(self, shard: int = 0, store: Any = None, **limits: Any) -> GroupCommit:
         usual = {"publish_timeout_s": 5.0, "transaction_timeout_s": 5.0}
 
-        async def relay_bucket(bucket: int, but: frozenset[str]) -> None:
-            await self.relay.drain([bucket], but=but)
+        async def relay_bucket(bucket: int) -> None:
+            await self.relay.drain([bucket], but=made.flush_ids())
 
-        return GroupCommit(
+        made = GroupCommit(
             ROLE,
             shard,
             store or self.store(shard),
@@ -125,6 +125,7 @@ class Bench:
             conflict,
             relay_bucket,
         )
+        return made
 
     def way_out(self, **limits: Any) -> WayOut:
         settings = msgspec.structs.replace(self.settings, outbox=Outbox(**limits))
