@@ -6,7 +6,6 @@ Agents and tables are named as strings, so nothing in this package imports them.
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import sys
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import faust
 from faust.web.base import BlueprintManager
 
+from notify_streams.collector import collect_rarely
 from notify_streams.errors import SettingsError
 from notify_streams.logs import logging_config
 from notify_streams.preferences.parts import PreferenceParts
@@ -71,8 +71,6 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
 }
 #: Roles that must know who serves whom before they read anything.
 _LEARNERS: Final = frozenset((*LANES, "registry", "forward"))
-#: Collections of the youngest generation between two walks of the older ones; the tables' rows are frozen once recovered.
-GC_THRESHOLD: Final = (50_000, 50, 1_000)
 #: The event loop gives up the interpreter with every send, and gets it back from the fetch thread after this at the latest (Python: 5 ms).
 SWITCH_INTERVAL_S: Final = 0.000_5
 
@@ -148,10 +146,7 @@ class NotifyApp(faust.App):
 
     async def on_started(self) -> None:
         await super().on_started()
-        # What tables hold by now stays: the collector need not walk it again (a third of a router's time otherwise).
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(*GC_THRESHOLD)
+        collect_rarely()  # the tables are recovered: their rows stay
         sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 

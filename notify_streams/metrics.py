@@ -53,7 +53,7 @@ class BatchHistogram(Collector):
 REGISTRY: Final = CollectorRegistry()
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
-_DECISION_SECONDS: Final = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.1)
+_DECISION_SECONDS: Final = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0015, 0.002, 0.005, 0.01, 0.1)
 
 #: Triggers by what became of them (`records.reasons.Outcome`), counted when the transaction that says so has committed.
 TRIGGERS: Final = Counter("notify_triggers", "Triggers by outcome", ["outcome"], registry=REGISTRY)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from notify_streams.cli.answers import answer, as_json, categories_of, region_option, run, say, settings_of
+from notify_streams.collector import collect_rarely
 from notify_streams.errors import Refused
 from notify_streams.ops.connections import connected
 from notify_streams.preferences.importing import import_file
@@ -105,6 +106,7 @@ def import_choices(file: Path, checkpoint: Path | None, region: str, as_json: bo
 
 
 async def _import(settings: Settings, file: Path, size: int, checkpoint: Path) -> Progress:
+    collect_rarely()
     said = 0
 
     def show(progress: Progress) -> None:

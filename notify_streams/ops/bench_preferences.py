@@ -22,6 +22,7 @@ from uuid import uuid4
 
 import msgspec
 
+from notify_streams.collector import collect_rarely
 from notify_streams.ops.bench_transport.figures import Figure
 from notify_streams.preferences.assembly import Assembly, assemble
 from notify_streams.preferences.cache import RowCache
@@ -193,6 +194,7 @@ def main() -> int:
     options.add_argument("--overlay", type=Path)
     chosen = options.parse_args()
     settings = load_settings(chosen.region, overlay=chosen.overlay)
+    collect_rarely()
     figures = asyncio.run(bench_preferences(settings, configured_categories()))
     holds = all(figure.holds for figure in figures)
     print(msgspec.json.encode({"holds": holds, "figures": [asdict(figure) for figure in figures]}).decode())

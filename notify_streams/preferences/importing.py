@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from notify_streams.preferences.import_lines import Batch
     from notify_streams.preferences.writing import PreferenceWriter
 
-_BATCH_LINES: Final = 2_000
-_UNDER_WAY: Final = 3
+_BATCH_LINES: Final = 4_000
+_UNDER_WAY: Final = 4
 
 
 class Progress(msgspec.Struct, frozen=True):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import gc
 import signal
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import orjson
 from aiohttp import web
 
+from notify_streams.collector import collect_rarely
 from notify_streams.devstack.sandbox.desk import Desk
 from notify_streams.devstack.sandbox.http_door import HttpDoor
 from notify_streams.devstack.sandbox.mail_door import mail_protocol
@@ -37,9 +37,7 @@ async def serve(host: str, ports: dict[str, int], record: Record) -> None:
     site = web.TCPSite(runner, host, ports["http"], backlog=1024)
     await site.start()
     listening["http"] = runner.addresses[0][1]
-    # What exists now stays; requests leave little for the collector to find.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    collect_rarely()
     print(orjson.dumps({"ports": listening}).decode(), flush=True)
     await stop.wait()
     mail.close()

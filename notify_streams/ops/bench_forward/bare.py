@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import sys
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from notify_streams.collector import collect_rarely
 from notify_streams.ops.bench_forward.load import SOURCE, TARGET
 from notify_streams.transport import TransportSettings
 
@@ -42,9 +42,7 @@ async def main(here: str, far: str, start: dict[str, int]) -> None:
     consumer.assign(list(places))
     for place, offset in places.items():
         consumer.seek(place, offset)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 50, 1_000)
+    collect_rarely()
     print("reading", flush=True)
     while True:
         found = await consumer.getmany(timeout_ms=1000)

@@ -12,9 +12,6 @@ from datetime import UTC, datetime
 from statistics import quantiles
 from typing import TYPE_CHECKING, Final
 
-import aiohttp
-from prometheus_client.parser import text_string_to_metric_families
-
 from notify_streams.devstack.sandbox.record import read_record
 from notify_streams.ops.bench_forward.ground import FAR, HERE
 from notify_streams.ops.bench_forward.links import DISTANCES_MS
@@ -22,6 +19,7 @@ from notify_streams.ops.bench_forward.load import ENTRY, person, population, tri
 from notify_streams.ops.bench_forward.stopwatch import Stopwatch
 from notify_streams.ops.bench_transport.rounds import RecordsMissing
 from notify_streams.ops.chaos.crew import Crew, Worker
+from notify_streams.ops.decisions import Decisions, read_decisions
 from notify_streams.ops.upstream import Upstream
 from notify_streams.records.identity import notification_id
 
@@ -94,14 +92,14 @@ async def _hops(ground: Ground, upstream: Upstream, count: int) -> list[float]:
 
 async def _decision_us(ground: Ground, upstream: Upstream, router: Worker) -> float:
     """Microseconds a decision takes in a burst, its share of the batch's preference check included: what `/metrics` says."""
-    seconds, before = await _decided(router)
+    before = await read_decisions(router.url)
     await upstream.send(_one("burst", number, HERE)[1] for number in range(BURST))
-    after, done = seconds, before
+    burst = Decisions()
     async with asyncio.timeout(_PATIENCE_S):
-        while done < before + BURST:
+        while burst.count < BURST:
             await asyncio.sleep(0.2)
-            after, done = await _decided(router)
-    return (after - seconds) / (done - before) * 1e6
+            burst = await read_decisions(router.url) - before
+    return burst.seconds / burst.count * 1e6
 
 
 async def _abroad(ground: Ground, upstream: Upstream, count: int, run: str) -> list[float]:
@@ -124,20 +122,6 @@ async def _abroad(ground: Ground, upstream: Upstream, count: int, run: str) -> l
 def _called(ground: Ground) -> Mapping[str, float]:
     assert ground.here.sandbox_record is not None
     return {one.notification_id: one.at for one in read_record(ground.here.sandbox_record)}
-
-
-async def _decided(router: Worker) -> tuple[float, float]:
-    """Seconds that all decisions of a worker took, and how many they were."""
-    async with aiohttp.ClientSession() as http, http.get(f"{router.url}/metrics") as answer:
-        text = await answer.text()
-    samples = {
-        sample.name: sample.value
-        for family in text_string_to_metric_families(text)
-        if family.name == "notify_decision_seconds"
-        for sample in family.samples
-        if not sample.labels
-    }
-    return samples["notify_decision_seconds_sum"], samples["notify_decision_seconds_count"]
 
 
 async def _until(holds: Callable[[], bool]) -> None:

@@ -25,6 +25,7 @@ from notify_streams.ops.bench_latency.stream import SOURCE, Asked, Stream
 from notify_streams.ops.bench_report import conclude, say
 from notify_streams.ops.bench_router.load import PEOPLE, population
 from notify_streams.ops.chaos.crew import Crew
+from notify_streams.ops.decisions import Decisions, read_decisions, together
 from notify_streams.ops.ready import make_ready
 from notify_streams.ops.spread import Spread, spread_of
 from notify_streams.ops.upstream import Upstream
@@ -33,6 +34,8 @@ from notify_streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
+
+    from notify_streams.ops.chaos.crew import Worker
 
 _REGION: Final = "us"
 #: Sent at the same rate before anything counts: connections, caches, the broker's compiler.
@@ -81,16 +84,20 @@ async def measure(folder: Path, rate: float, seconds: float, rounds: int, say: C
         async with Upstream(settings) as upstream:
             await upstream.send(population())
         runs: dict[str, list[Spread]] = {name: [] for name in (*LANES, REFERENCE)}
+        decided: dict[str, list[Decisions]] = {lane: [] for lane in LANES}
         for number in range(rounds):
             for name, spreads in runs.items():
-                async with _worker(settings, folder, name):
+                async with _worker(settings, folder, name) as worker:
                     spreads.append(await _one(settings, name == "critical", rate, seconds))
+                    if worker is not None:
+                        decided[name].append(await read_decisions(worker.url))
                 found = spreads[-1]
                 say(f"round {number + 1}, {name}: p50 {found.p50} p90 {found.p90} p99 {found.p99} max {found.max} ms")
         load.append(os.getloadavg()[0])
         machine = {"cores": os.cpu_count(), "python": platform.python_version(), "load_average": load}
         names = ("faust-streaming", "aiokafka", "pymongo", "msgspec")
-        return report(runs, machine, {name: version(name) for name in names})
+        decisions = {lane: together(parts) for lane, parts in decided.items()}
+        return report(runs, decisions, machine, {name: version(name) for name in names})
     finally:
         await asyncio.to_thread(stack.down, [_REGION], True)
 
@@ -145,14 +152,15 @@ def _triggers(people: Iterable[int], critical: bool) -> list[Asked]:
 
 
 @asynccontextmanager
-async def _worker(settings: Settings, folder: Path, name: str) -> AsyncIterator[None]:
-    """The contestant as a process, reading from here on or from where it stood."""
+async def _worker(settings: Settings, folder: Path, name: str) -> AsyncIterator[Worker | None]:
+    """The contestant as a process, reading from here on or from where it stood; the bare loop has no views."""
     environ = {"NOTIFY_STACK_DIR": str(folder)}
     if name != REFERENCE:
         crew = Crew(_REGION, environ, folder / "workers")
         try:
-            await (await crew.add(name)).ready()
-            yield
+            worker = await crew.add(name)
+            await worker.ready()
+            yield worker
         finally:
             await crew.end_all()
         return
@@ -169,7 +177,7 @@ async def _worker(settings: Settings, folder: Path, name: str) -> AsyncIterator[
         assert process.stdin is not None
         process.stdin.write(json.dumps(start).encode())
         process.stdin.close()
-        yield
+        yield None
     finally:
         with suppress(ProcessLookupError):
             process.kill()

@@ -10,23 +10,31 @@ from notify_streams.roles import LANES
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from notify_streams.ops.decisions import Decisions
     from notify_streams.ops.spread import Spread
 
 REFERENCE: Final = "bare loop"
 #: Every figure stays below these, in milliseconds; the others are told without a goal.
 GOALS_MS: Final = {"p50": 15.0, "p99": 50.0}
+#: Hardly any batch has more than one trigger at this rate, so each pays for a look at Redis of its own.
+DECISION_US: Final = 2_000.0
 _QUANTILES: Final = ("p50", "p90", "p99", "max")
 
 
 def report(
-    runs: Mapping[str, Sequence[Spread]], machine: Mapping[str, Any], versions: Mapping[str, str]
+    runs: Mapping[str, Sequence[Spread]],
+    decisions: Mapping[str, Decisions],
+    machine: Mapping[str, Any],
+    versions: Mapping[str, str],
 ) -> dict[str, Any]:
-    """`runs`: the spreads of each contestant (the lanes, `REFERENCE`), one a round."""
+    """`runs`: the spreads of each contestant (the lanes, `REFERENCE`), one a round. `decisions`: those of each lane."""
     figures = []
     for lane in LANES:
         figures += [_quantile(lane, name, runs) for name in _QUANTILES]
         count = sum(one.count for one in runs[lane])
         figures.append(_figure(f"{lane} triggers timed", count, "triggers", None, None))
+        p99_us = decisions[lane].p99_us()
+        figures.append(_figure(f"{lane} decision, p99 of the workers' histograms", p99_us, "us", None, DECISION_US))
     return {
         "holds": all(one["holds"] for one in figures),
         "figures": figures,

@@ -7,7 +7,6 @@ count and the seconds from the first batch to the last acknowledgement.
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import sys
 import time
@@ -19,7 +18,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from pymongo import InsertOne, ReplaceOne
 from pymongo.read_concern import ReadConcern
 
-from notify_streams.app import GC_THRESHOLD, local_overlay
+from notify_streams.app import local_overlay
+from notify_streams.collector import collect_rarely
 from notify_streams.outbox.rows import new_flush_id
 from notify_streams.settings import Settings, load_settings
 from notify_streams.stores.shards import DURABLE, LEDGER, NOTIFICATIONS, OUTBOX, Shards
@@ -48,9 +48,7 @@ async def main(region: str, wanted: int, start: dict[str, int]) -> None:
     consumer.assign(list(places))
     for place, offset in places.items():
         consumer.seek(place, offset)
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLD)
+    collect_rarely()
     done, began = 0, 0.0
     waiting: dict[int, dict[TopicPartition, list[Any]]] = {shard: {} for shard in range(len(shards))}
     while done < wanted:

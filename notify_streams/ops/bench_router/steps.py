@@ -22,7 +22,7 @@ from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBat
 from bson.codec_options import DEFAULT_CODEC_OPTIONS
 from pymongo import message as wire
 
-from notify_streams.app import GC_THRESHOLD
+from notify_streams.collector import collect_rarely
 from notify_streams.ops.bench_router.load import population, triggers
 from notify_streams.outbox.flush import drop_repeats, plan_flush
 from notify_streams.outbox.publisher import lanes_of
@@ -76,9 +76,7 @@ async def measure(count: int, rounds: int) -> dict[str, float]:
     batches = _batches(settings, count)
     runs: list[dict[str, float]] = []
     threshold = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*GC_THRESHOLD)
+    collect_rarely()
     try:
         for _ in range(rounds):
             clock = _Clock()

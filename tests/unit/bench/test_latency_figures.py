@@ -3,6 +3,7 @@
 import pytest
 
 from notify_streams.ops.bench_latency.figures import REFERENCE, report
+from notify_streams.ops.decisions import Decisions
 from notify_streams.ops.spread import Spread
 
 
@@ -10,9 +11,14 @@ def a_spread(**but) -> Spread:
     return Spread(**({"count": 10, "p50": 8.0, "p90": 20.0, "p99": 40.0, "max": 60.0} | but))
 
 
-def a_report(**but):
+def decided(*, slow: int = 0) -> Decisions:
+    return Decisions(0.1, 1000, {0.0005: 900, 0.0015: 1000 - slow, 0.002: 1000})
+
+
+def a_report(decisions=None, **but):
     runs = {name: [a_spread()] for name in ("standard", "critical", REFERENCE)}
-    return report(runs | {name.replace("_", " "): spreads for name, spreads in but.items()}, {}, {})
+    spreads = runs | {name.replace("_", " "): spreads for name, spreads in but.items()}
+    return report(spreads, {"standard": decided(), "critical": decisions or decided()}, {}, {})
 
 
 def figure(found, name):
@@ -22,7 +28,12 @@ def figure(found, name):
 def test_every_quantile_and_the_count_are_told_for_both_lanes():
     names = {one["name"] for one in a_report()["figures"]}
     expected = {f"{lane} router, {name}" for lane in ("critical", "standard") for name in ("p50", "p90", "p99", "max")}
-    assert names == expected | {"critical triggers timed", "standard triggers timed"}
+    told = {
+        f"{lane} {what}"
+        for lane in ("critical", "standard")
+        for what in ("triggers timed", "decision, p99 of the workers' histograms")
+    }
+    assert names == expected | told
 
 
 def test_the_median_of_the_rounds_counts():
@@ -51,3 +62,9 @@ def test_the_reference_of_the_same_run_stands_beside_it():
 )
 def test_it_holds_only_below_both_goals_in_both_lanes(but, holds):
     assert a_report(**but)["holds"] is holds
+
+
+def test_a_decision_s_p99_is_the_edge_that_99_of_100_did_not_exceed():
+    assert figure(a_report(), "critical decision, p99 of the workers' histograms")["value"] == 1500
+    assert a_report(decided(slow=10))["holds"]
+    assert not a_report(decided(slow=11))["holds"]
