@@ -6,23 +6,25 @@ A claim that another worker left behind (its state is ``sending``) may have reac
 from __future__ import annotations
 
 import secrets
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import pymongo
-from pymongo import UpdateOne
-from pymongo.errors import PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.records.reasons import State
-from notify_streams.stores.shards import NOTIFICATIONS
+from notify_streams.stores.grouped import Grouped
+from notify_streams.stores.shards import DURABLE, NOTIFICATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from notify_streams.roles import Channel
-    from notify_streams.stores.shards import Shards
+    from notify_streams.stores.shards import Document, Shards
 
 _OPEN: Final = [State.QUEUED.value, State.DEFERRED.value]
 
@@ -64,14 +66,31 @@ def new_token() -> str:
     return secrets.token_hex(8)
 
 
+@dataclass(frozen=True, slots=True)
+class _Take:
+    bucket: int
+    notification_ids: Sequence[str]
+    token: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    bucket: int
+    ended: Sequence[Ended]
+    now: datetime
+
+
 class Claims:
-    """The deliveries of one channel, in the notifications of one shard's bucket at a time."""
+    """The deliveries of one channel. What is asked at the same time for several buckets of a shard goes there as one command."""
 
     def __init__(self, shards: Shards, channel: Channel, timeout_s: float) -> None:
         self._shards = shards
         self._place = f"deliveries.{channel}"
         self.channel = channel
         self._timeout_s = timeout_s
+        self._takes = [Grouped(partial(self._take_on, shard)) for shard in range(len(shards))]
+        self._ends = [Grouped(partial(self._end_on, shard)) for shard in range(len(shards))]
 
     async def take(self, bucket: int, notification_ids: Sequence[str], token: str, now: datetime) -> Claimed:
         """Claim what is still to be sent, for whoever has this token (`new_token`).
@@ -79,72 +98,8 @@ class Claims:
         Raises:
             StoreUnavailable: nothing may be sent; some may be claimed. Ask again with the same token.
         """
-        mine = {"bucket": bucket, "_id": {"$in": list(notification_ids)}}
-        try:
-            with pymongo.timeout(self._timeout_s):
-                collection = self._shards.collection(NOTIFICATIONS, bucket)
-                await collection.update_many(
-                    mine | {f"{self._place}.state": {"$in": _OPEN}},
-                    {
-                        "$set": {
-                            f"{self._place}.state": "sending",
-                            f"{self._place}.claim": token,
-                            f"{self._place}.at": now,
-                        },
-                        "$inc": {f"{self._place}.attempts": 1},
-                    },
-                )
-                found = await self._found(bucket, notification_ids)
-                left = {
-                    identity: delivery
-                    for identity, delivery in found.items()
-                    if delivery["state"] == State.SENDING and delivery.get("claim") != token
-                }
-                if left:
-                    found |= await self._take_over(bucket, left, token, now)
-        except PyMongoError as error:
-            raise StoreUnavailable(f"claims in bucket {bucket}: {type(error).__name__}") from error
-        taken = {
-            identity: Claim(token, delivery["attempts"], identity in left)
-            for identity, delivery in found.items()
-            if delivery.get("claim") == token
-        }
-        return Claimed(taken, frozenset(notification_ids) - found.keys())
-
-    async def _found(self, bucket: int, notification_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """This channel's deliveries, as far as there are any."""
-        query = {"bucket": bucket, "_id": {"$in": list(notification_ids)}}
-        collection = self._shards.collection(NOTIFICATIONS, bucket)
-        return {
-            one["_id"]: one["deliveries"][self.channel]
-            async for one in collection.find(query, {self._place: 1})
-            if self.channel in one.get("deliveries", ())
-        }
-
-    async def _take_over(
-        self, bucket: int, left: Mapping[str, Mapping[str, Any]], token: str, now: datetime
-    ) -> dict[str, dict[str, Any]]:
-        """Claim what another worker had claimed, unless somebody else does at the same time."""
-        collection = self._shards.collection(NOTIFICATIONS, bucket)
-        await collection.bulk_write(
-            [
-                UpdateOne(
-                    {
-                        "bucket": bucket,
-                        "_id": identity,
-                        f"{self._place}.state": State.SENDING.value,
-                        f"{self._place}.claim": delivery.get("claim"),
-                    },
-                    {
-                        "$set": {f"{self._place}.claim": token, f"{self._place}.at": now},
-                        "$inc": {f"{self._place}.attempts": 1},
-                    },
-                )
-                for identity, delivery in left.items()
-            ],
-            ordered=False,
-        )
-        return await self._found(bucket, left)
+        wanted = _Take(bucket, notification_ids, token, now)
+        return await self._takes[self._shards.of(bucket)].ask(wanted, len(notification_ids))
 
     async def still_mine(self, bucket: int, claimed: Mapping[str, Claim]) -> set[str]:
         """Which of these claims nobody took over meanwhile: asked before a call that comes later than it should.
@@ -152,11 +107,9 @@ class Claims:
         Raises:
             StoreUnavailable: nothing may be sent.
         """
-        try:
-            with pymongo.timeout(self._timeout_s):
-                found = await self._found(bucket, claimed)
-        except PyMongoError as error:
-            raise StoreUnavailable(f"claims in bucket {bucket}: {type(error).__name__}") from error
+        shard = self._shards.of(bucket)
+        with self._answering(shard, [bucket]):
+            (found,) = await self._found(shard, [(bucket, claimed)])
         return {identity for identity, delivery in found.items() if delivery.get("claim") == claimed[identity].token}
 
     async def end(self, bucket: int, ended: Sequence[Ended], now: datetime) -> None:
@@ -165,23 +118,114 @@ class Claims:
         Raises:
             StoreUnavailable: write it again; nothing changes by that.
         """
-        if not ended:
-            return
+        if ended:
+            await self._ends[self._shards.of(bucket)].ask(_End(bucket, ended, now), len(ended))
+
+    async def _take_on(self, shard: int, takes: Sequence[_Take]) -> list[Claimed]:
+        with self._answering(shard, [one.bucket for one in takes]):
+            await self._update(shard, [self._taking(one) for one in takes])
+            found = await self._found(shard, [(one.bucket, one.notification_ids) for one in takes])
+            return [await self._claimed(shard, one, deliveries) for one, deliveries in zip(takes, found, strict=True)]
+
+    async def _claimed(self, shard: int, take: _Take, deliveries: dict[str, Document]) -> Claimed:
+        left = {
+            identity: delivery
+            for identity, delivery in deliveries.items()
+            if delivery["state"] == State.SENDING and delivery.get("claim") != take.token
+        }
+        if left:
+            deliveries = deliveries | await self._take_over(shard, take, left)
+        mine = {
+            identity: Claim(take.token, delivery["attempts"], identity in left)
+            for identity, delivery in deliveries.items()
+            if delivery.get("claim") == take.token
+        }
+        return Claimed(mine, frozenset(take.notification_ids) - deliveries.keys())
+
+    async def _take_over(self, shard: int, take: _Take, left: Mapping[str, Document]) -> dict[str, Document]:
+        """Claim what another worker had claimed, unless somebody else does at the same time."""
         place = self._place
+        await self._update(
+            shard,
+            [
+                {
+                    "q": {
+                        "bucket": take.bucket,
+                        "_id": identity,
+                        f"{place}.state": State.SENDING.value,
+                        f"{place}.claim": delivery.get("claim"),
+                    },
+                    "u": {
+                        "$set": {f"{place}.claim": take.token, f"{place}.at": take.now},
+                        "$inc": {f"{place}.attempts": 1},
+                    },
+                }
+                for identity, delivery in left.items()
+            ],
+        )
+        (found,) = await self._found(shard, [(take.bucket, left)])
+        return found
+
+    async def _end_on(self, shard: int, ends: Sequence[_End]) -> list[None]:
+        place = self._place
+        with self._answering(shard, [one.bucket for one in ends]):
+            await self._update(
+                shard,
+                [
+                    {
+                        "q": {"bucket": one.bucket, "_id": ended.notification_id, f"{place}.claim": ended.token},
+                        "u": {"$set": _fields(place, ended, one.now), "$unset": {f"{place}.claim": ""}},
+                    }
+                    for one in ends
+                    for ended in one.ended
+                ],
+            )
+        return [None] * len(ends)
+
+    def _taking(self, take: _Take) -> Document:
+        place = self._place
+        return {
+            "q": {"bucket": take.bucket, "_id": {"$in": list(take.notification_ids)}, f"{place}.state": {"$in": _OPEN}},
+            "u": {
+                "$set": {f"{place}.state": State.SENDING.value, f"{place}.claim": take.token, f"{place}.at": take.now},
+                "$inc": {f"{place}.attempts": 1},
+            },
+            "multi": True,
+        }
+
+    async def _update(self, shard: int, updates: Sequence[Document]) -> None:
+        """Durably. Each update may be repeated, so the driver need not make the server keep a note of every one."""
+        answer = await self._shards.database(shard).command(
+            {"update": NOTIFICATIONS, "updates": updates, "ordered": False, "writeConcern": DURABLE.document}
+        )
+        if problem := answer.get("writeConcernError") or next(iter(answer.get("writeErrors", ())), None):
+            raise OperationFailure("not written", problem["code"])
+
+    async def _found(self, shard: int, wanted: Sequence[tuple[int, Iterable[str]]]) -> list[dict[str, Document]]:
+        """This channel's deliveries, as far as there are any, for each bucket with its notifications."""
+        query = {
+            "bucket": {"$in": [bucket for bucket, _ in wanted]},
+            "_id": {"$in": [identity for _, identities in wanted for identity in identities]},
+        }
+        fields, count = {self._place: 1, "bucket": 1}, len(query["_id"]["$in"])
+        found: dict[tuple[int, str], Document] = {}
+        async for one in self._shards.database(shard)[NOTIFICATIONS].find(query, fields, batch_size=count + 1):
+            if self.channel in one.get("deliveries", ()):
+                found[one["bucket"], one["_id"]] = one["deliveries"][self.channel]
+        return [
+            {identity: found[bucket, identity] for identity in identities if (bucket, identity) in found}
+            for bucket, identities in wanted
+        ]
+
+    @contextmanager
+    def _answering(self, shard: int, buckets: Sequence[int]) -> Iterator[None]:
+        if any(self._shards.of(bucket) != shard for bucket in buckets):
+            raise StoreUnavailable(f"a bucket has left shard {shard}: ask again")
         try:
             with pymongo.timeout(self._timeout_s):
-                await self._shards.collection(NOTIFICATIONS, bucket).bulk_write(
-                    [
-                        UpdateOne(
-                            {"bucket": bucket, "_id": one.notification_id, f"{place}.claim": one.token},
-                            {"$set": _fields(place, one, now), "$unset": {f"{place}.claim": ""}},
-                        )
-                        for one in ended
-                    ],
-                    ordered=False,
-                )
+                yield
         except PyMongoError as error:
-            raise StoreUnavailable(f"claims in bucket {bucket}: {type(error).__name__}") from error
+            raise StoreUnavailable(f"claims on shard {shard}: {type(error).__name__}") from error
 
 
 def _fields(place: str, ended: Ended, now: datetime) -> dict[str, Any]:

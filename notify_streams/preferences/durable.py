@@ -21,12 +21,12 @@ from pymongo.errors import BulkWriteError, ConnectionFailure, PyMongoError
 from notify_streams.errors import StoreUnavailable
 from notify_streams.preferences.choices import NOBODY, Change, Record, merge
 from notify_streams.preferences.document import RECORD_FIELDS, record_of
-from notify_streams.preferences.grouped_reads import GroupedReads
 from notify_streams.preferences.swap import DUPLICATE_KEY, Swap, swap
+from notify_streams.stores.grouped import Grouped
 from notify_streams.stores.shards import PREFERENCES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 
     from pymongo.asynchronous.client_session import AsyncClientSession
     from pymongo.asynchronous.collection import AsyncCollection
@@ -53,7 +53,8 @@ class DurablePreferences:
         self._shards = shards
         self._timeout_s = timeout_s
         self._mark = randrange(_MARKS)
-        self._grouped = [GroupedReads(partial(self._rows_on, shard)) for shard in range(len(shards))]
+        #: A process that falls back to the durable record with everything it has costs a shard one read at a time.
+        self._grouped = [Grouped(partial(self._rows_on, shard)) for shard in range(len(shards))]
 
     def __len__(self) -> int:
         """The number of shards."""
@@ -88,7 +89,8 @@ class DurablePreferences:
 
     async def rows(self, bucket: int, user_ids: Sequence[str]) -> dict[str, bytes]:
         """The compiled rows of those who have one, and perhaps of others."""
-        return await self._grouped[self._shards.of(bucket)].rows(bucket, user_ids, self._timeout_s)
+        grouped = self._grouped[self._shards.of(bucket)]
+        return await grouped.ask((bucket, user_ids), len(user_ids), self._timeout_s)
 
     async def changed_since(
         self, shard: int, since: Timestamp | None, within_s: float
@@ -138,11 +140,13 @@ class DurablePreferences:
             waiting = {user_id: people[user_id] for user_id in unsure}
         raise StoreUnavailable(f"the preferences of {len(waiting)} people kept changing while they were written")
 
-    async def _rows_on(self, shard: int, user_ids: Collection[str], buckets: Collection[int]) -> dict[str, bytes]:
+    async def _rows_on(self, shard: int, asked: Sequence[tuple[int, Sequence[str]]]) -> list[dict[str, bytes]]:
+        buckets = list({bucket for bucket, _ in asked})
+        people = list({user_id for _, user_ids in asked for user_id in user_ids})
         with _answering(self._timeout_s):
-            async with self._after_now(shard, list(buckets)) as (collection, session):
-                wanted = {"_id": {"$in": list(user_ids)}, "bucket": {"$in": list(buckets)}}
-                return await _rows(collection, wanted, session)
+            async with self._after_now(shard, buckets) as (collection, session):
+                rows = await _rows(collection, {"_id": {"$in": people}, "bucket": {"$in": buckets}}, session)
+        return [rows] * len(asked)
 
     @asynccontextmanager
     async def _after_now(
