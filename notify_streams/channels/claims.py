@@ -203,13 +203,13 @@ class Claims:
 
     async def _found(self, shard: int, wanted: Sequence[tuple[int, Iterable[str]]]) -> list[dict[str, Document]]:
         """This channel's deliveries, as far as there are any, for each bucket with its notifications."""
-        query = {
-            "bucket": {"$in": [bucket for bucket, _ in wanted]},
-            "_id": {"$in": [identity for _, identities in wanted for identity in identities]},
-        }
-        fields, count = {self._place: 1, "bucket": 1}, len(query["_id"]["$in"])
+        asked = [identity for _, identities in wanted for identity in identities]
+        query = {"bucket": {"$in": [bucket for bucket, _ in wanted]}, "_id": {"$in": asked}}
+        cursor = self._shards.database(shard)[NOTIFICATIONS].find(
+            query, {self._place: 1, "bucket": 1}, batch_size=len(asked) + 1
+        )
         found: dict[tuple[int, str], Document] = {}
-        async for one in self._shards.database(shard)[NOTIFICATIONS].find(query, fields, batch_size=count + 1):
+        async for one in cursor:
             if self.channel in one.get("deliveries", ()):
                 found[one["bucket"], one["_id"]] = one["deliveries"][self.channel]
         return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -15,7 +16,7 @@ from notify_streams.preferences.policy import Categories, configured_categories
 from notify_streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
 
 Result = TypeVar("Result")
 
@@ -55,7 +56,25 @@ def say(line: str) -> None:
 
 
 class Program(click.Group):
-    """A group whose verbs report our errors as one line and exit with 1."""
+    """A group whose verbs are imported when they are asked for, and report our errors as one line and exit with 1.
+
+    A worker that starts beside busy ones pays for every import, and needs none of what the other verbs need.
+    """
+
+    def __init__(self, *args: Any, verbs: Mapping[str, str], **kwargs: Any) -> None:
+        """`verbs`: name -> ``module:command``."""
+        super().__init__(*args, **kwargs)
+        self._verbs = verbs
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self._verbs)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._verbs:
+            return None
+        module, _, name = self._verbs[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
