@@ -14,7 +14,7 @@ from notify_streams.preferences.decision_check import DecisionCheck
 from notify_streams.routing.people import KnownPeople
 from notify_streams.routing.router import Router, conflict
 from notify_streams.topics import FORWARDED, trigger_topics
-from notify_streams.transport import batched_consumer, may_wait, on_assigned, on_revoked
+from notify_streams.transport import may_wait, on_assigned, on_revoked
 from notify_streams.turns import side_by_side
 from tables.contacts import contacts
 from tables.locations import locate_many
@@ -56,7 +56,8 @@ async def route_triggers(triggers: StreamT[Any]) -> None:
 async def route(event: BatchEvent) -> None:
     """Decide a batch and hand it to the way out, which acknowledges it."""
     batch = event.value
-    taken = await router.take(batch, event.ack, partial(batched_consumer(app).refuse, batch))
+    taken = await router.take(batch, event.ack, event.refuse)
+    taken.current = event.current
     await way_out.submit(taken)
 
 

@@ -17,7 +17,7 @@ from notify_streams.registry.signups import Signups
 from notify_streams.registry.users_table import UsersTable
 from notify_streams.routing.router import conflict
 from notify_streams.topics import USER_SIGNUPS
-from notify_streams.transport import batched_consumer, on_assigned, on_revoked
+from notify_streams.transport import on_assigned, on_revoked
 from notify_streams.turns import events
 from tables.contacts import contacts
 from tables.locations import locate
@@ -59,7 +59,8 @@ async def sign_up(batches: StreamT[Any]) -> None:
     async for event in events(batches):
         batch: RecordBatch = event.value
         await write(app, contacts_sent_on(batch))
-        taken = await account_signups(signups, batch, event.ack, partial(batched_consumer(app).refuse, batch))
+        taken = await account_signups(signups, batch, event.ack, event.refuse)
+        taken.current = event.current
         await way_out.submit(taken)
 
 

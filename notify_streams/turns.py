@@ -27,8 +27,8 @@ async def events(stream: StreamT[Any]) -> AsyncIterator[BatchEvent]:
 async def side_by_side(stream: StreamT[Any], work: Work) -> None:
     """Give each batch to `work`: those of one partition one after the other, partitions at the same time.
 
-    A batch is taken from the transport's lane only when its turn comes, so a partition that waits has one event here and merges the rest
-    over there. What `work` raises ends the whole loop.
+    The transport gives a partition no more than two full batches before one is acknowledged, so that what waits here is bounded and the
+    rest merges over there. What `work` raises ends the whole loop.
     """
     turns: dict[int, asyncio.Queue[BatchEvent]] = {}
     tasks: set[asyncio.Task[None]] = set()

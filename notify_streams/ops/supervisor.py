@@ -25,11 +25,21 @@ _SETTLED_S: Final = 30.0
 #: Above the transport's drain and the flushes' timeouts.
 _GRACE_S: Final = 20.0
 _NICENESS: Final = "5"
+_PATIENT: Final = {"NOTIFY_BROKER__SESSION_TIMEOUT_S": "15", "NOTIFY_BROKER__HEARTBEAT_S": "3"}
 
 
 def yielding(role: str) -> tuple[str, ...]:
     """On one machine, what is not critical yields to what is: as priority classes do it on Kubernetes."""
-    return () if role.startswith("cri") or (nice := shutil.which("nice")) is None else (nice, "-n", _NICENESS)
+    return () if _critical(role) or (nice := shutil.which("nice")) is None else (nice, "-n", _NICENESS)
+
+
+def yielding_environ(role: str) -> dict[str, str]:
+    """Settings for a worker that yields. It may be without a processor for seconds, and is not dead then."""
+    return {} if _critical(role) else dict(_PATIENT)
+
+
+def _critical(role: str) -> bool:
+    return role.startswith("cri")
 
 
 def worker_command(region: str, role: str) -> tuple[str, ...]:
@@ -109,7 +119,8 @@ class Supervisor:
 
     async def _spawn(self, role: str) -> None:
         command = (*yielding(role), *worker_command(self._region, role))
+        environ = yielding_environ(role) | self._environ
         with (self._logs / f"{role}.log").open("ab") as log:
             self.processes[role] = await asyncio.create_subprocess_exec(
-                *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=self._environ
+                *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=environ
             )

@@ -256,6 +256,9 @@ class GroupCommit:
                 at = opened[batch.source]
                 if at == batch.start:
                     continue
+            refused[batch.source] = at
+            if not batch.current():
+                continue  # overtaken while it was flushed: the partition is read again, and waits for nobody
             metrics.FENCED.inc()
             log.warning(
                 "batch refused by the ledger",
@@ -266,7 +269,6 @@ class GroupCommit:
                     "ledger": at,
                 },
             )
-            refused[batch.source] = at
             # Whoever wrote it may be gone before it has published it: what it left goes out before anything later does.
             await insist(self._relay_bucket, batch.partition)
             await self.forget([batch.source])

@@ -69,6 +69,8 @@ class Taken:
     epoch: int | None = None
     #: Place among `entries` -> notification id: if that exists, the entry is a duplicate instead.
     look_for: Mapping[int, str] = field(default_factory=dict)
+    #: False when its partition is being read again, or by somebody else: then nothing of it is to be flushed.
+    current: Callable[[], bool] = lambda: True
     holes: int = field(init=False)
     #: About how much is to be stored and published for it.
     size_bytes: int = field(init=False)

@@ -46,7 +46,7 @@ class Waiting:
         epoch = self._epoch
         async with self._changed:
             await self._changed.wait_for(lambda: epoch != self._epoch or self._has_room())
-            if epoch != self._epoch:
+            if epoch != self._epoch or not batch.current():
                 return
             self._batches.append(batch)
             self._note(batch, 1)
@@ -58,18 +58,26 @@ class Waiting:
         At once after a pause, but not sooner than `gather_s` after the last: at some hundred triggers a second one flush for each would
         take so much of the loop that all wait longer.
 
-        The batches of a source follow on each other. One that does not was decided before a rebalance: the ledger must see it alone.
+        The batches of a source follow on each other; one that does not comes alone, for the ledger to judge. What is read again by now
+        is dropped.
         """
-        await self._some()
-        await asyncio.sleep(max(0.0, self._taken_at + self._limits.gather_s - time.monotonic()))
+        while True:
+            await self._some()
+            await asyncio.sleep(max(0.0, self._taken_at + self._limits.gather_s - time.monotonic()))
+            if taken := await self._take():
+                return taken
+
+    async def _take(self) -> list[Taken]:
         async with self._changed:
-            await self._changed.wait_for(lambda: self._batches)
             self._taken_at = time.monotonic()
             taken: list[Taken] = []
             records, size = self._limits.flush_records, self._limits.flush_bytes
             ends: dict[Source, int] = {}
             while self._batches:
                 batch = self._batches[0]
+                if not batch.current():
+                    self._note(self._batches.popleft(), -1)
+                    continue
                 records -= len(batch.entries)
                 size -= batch.size_bytes
                 if taken and (records < 0 or size < 0 or ends.get(batch.source, batch.start) != batch.start):

@@ -11,10 +11,11 @@ from collections import deque
 class Delivery:
     """One delivered stretch of a partition, acknowledged or not."""
 
-    __slots__ = ("acked", "end")
+    __slots__ = ("acked", "end", "size_bytes")
 
-    def __init__(self, end: int, acked: bool = False) -> None:
+    def __init__(self, end: int, size_bytes: int = 0, acked: bool = False) -> None:
         self.end = end
+        self.size_bytes = size_bytes
         self.acked = acked
 
 
@@ -25,16 +26,18 @@ class AckedPrefix:
     acknowledged after the partition was revoked or sought reaches an `AckedPrefix` that nobody reads any more.
     """
 
-    __slots__ = ("_open", "delivered_to", "position")
+    __slots__ = ("_open", "delivered_to", "open_bytes", "position")
 
     def __init__(self, position: int) -> None:
         #: Everything below is done: safe to commit.
         self.position = position
         #: Everything below was delivered.
         self.delivered_to = position
+        #: Of what was delivered from `position` on.
+        self.open_bytes = 0
         self._open: deque[Delivery] = deque()
 
-    def deliver(self, end: int) -> Delivery:
+    def deliver(self, end: int, size_bytes: int = 0) -> Delivery:
         """Note that everything up to the position `end` was handed out.
 
         Raises:
@@ -42,8 +45,9 @@ class AckedPrefix:
         """
         if end < self.delivered_to:
             raise ValueError(f"delivered up to {self.delivered_to}, cannot deliver up to {end}")
-        delivery = Delivery(end)
+        delivery = Delivery(end, size_bytes)
         self._open.append(delivery)
+        self.open_bytes += size_bytes
         self.delivered_to = end
         return delivery
 
@@ -76,5 +80,7 @@ class AckedPrefix:
     def _advance(self) -> bool:
         before = self.position
         while self._open and self._open[0].acked:
-            self.position = max(self.position, self._open.popleft().end)
+            done = self._open.popleft()
+            self.open_bytes -= done.size_bytes
+            self.position = max(self.position, done.end)
         return self.position > before

@@ -85,6 +85,25 @@ class BatchEvent(Event):
         self.acked = True
         return message.decref() == 0 and message.consumer.on_acked(message)
 
+    def current(self) -> bool:
+        """Whether the partition goes on behind this batch: it was neither revoked nor sought since the batch was taken."""
+        message = self.message
+        assert isinstance(message, BatchMessage)
+        return message.consumer.holds(message)
+
+    def refuse(self, position: int) -> bool:
+        """Read the partition again from `position`, and forget all that is in flight for it.
+
+        For an agent that knows better where the partition stands (it keeps a ledger), or that failed and wants the
+        batch again. Batches that were delivered before can no longer be acknowledged.
+
+        Returns:
+            False if the batch is not `current`: its partition is read elsewhere, or is read again already.
+        """
+        message = self.message
+        assert isinstance(message, BatchMessage)
+        return message.consumer.refuse(message, position)
+
 
 class BatchedSchema(Schema[Any, Any]):
     """Decodes nothing: the event's value is the `RecordBatch`."""

@@ -19,7 +19,6 @@ from .committing import CommittingConsumer
 from .fetch_thread import Fetched, FetchThread
 from .lane import Bounds, Lane, Offer, Stretch
 from .opening import Start, settle
-from .record_batch import RecordBatch
 from .stock_delivery import deliver_stock
 from .watch import watch
 from .wiring import wiring
@@ -55,20 +54,19 @@ class Consumer(CommittingConsumer):
 
     # -- What an app may ask
 
-    def refuse(self, batch: RecordBatch, position: int) -> bool:
-        """Read the batch's partition again from `position`, and forget all that is in flight for it.
+    def holds(self, message: BatchMessage) -> bool:
+        """Whether the message's batch is of the partition's present reading (see `BatchEvent.current`)."""
+        return self._lanes.get(message.tp) is message.lane and message.prefix is message.lane.prefix
 
-        For an agent that knows better where the partition stands (it keeps a ledger), or that failed and wants the
-        batch again. Batches that were delivered before can no longer be acknowledged.
+    def refuse(self, message: BatchMessage, position: int) -> bool:
+        """See `BatchEvent.refuse`.
 
-        Returns:
-            False if the partition is no longer assigned: whoever has it starts where it should.
+        A batch that was overtaken must change nothing: at full load every partition has some on their way, and each
+        would throw away what was read since.
         """
-        tp = TP(batch.topic, batch.partition)
-        lane = self._lanes.get(tp)
-        if lane is None:
+        if not self.holds(message):
             return False
-        self._read_again(tp, lane, position)
+        self._read_again(message.tp, message.lane, position)
         self._wake()
         return True
 
@@ -271,7 +269,7 @@ class Consumer(CommittingConsumer):
 
     async def _announce_waiting(self) -> None:
         for tp, lane in list(self._lanes.items()):
-            if lane.has_waiting and not lane.announced and self.app.flow_control.is_active():
+            if lane.has_waiting and not lane.announced and not lane.busy and self.app.flow_control.is_active():
                 message = BatchMessage(self, tp, lane, self.app.consumer_generation_id)
                 lane.announced = True
                 await self.callback(message)
@@ -284,10 +282,18 @@ class Consumer(CommittingConsumer):
         Waking the thread costs two system calls and an empty answer, so it is not done for every batch.
         """
         lane.announced = False
-        if lane.has_waiting:
-            self._announcing = asyncio.ensure_future(self._announce_waiting())
+        self._announce_soon(lane)
         if was_full and not lane.full:
             self._wake()
+
+    def on_acked(self, message: BatchMessage) -> bool:
+        last = super().on_acked(message)
+        self._announce_soon(message.lane)
+        return last
+
+    def _announce_soon(self, lane: Lane) -> None:
+        if lane.has_waiting and not lane.announced and not lane.busy:
+            self._announcing = asyncio.ensure_future(self._announce_waiting())
 
     def _wake(self) -> None:
         self._work.set()

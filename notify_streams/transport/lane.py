@@ -14,6 +14,9 @@ from enum import Enum
 from .acknowledgement import AckedPrefix, Delivery
 from .record_batch import Record, RecordBatch
 
+#: Full batches of one partition that an agent may have in hand, unacknowledged, before it gets another.
+_IN_HAND = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
@@ -103,6 +106,16 @@ class Lane:
         """Whether the partition must not be fetched until the agent takes something."""
         return self._waiting_records >= self.bounds.records or self._waiting_bytes >= self.bounds.bytes
 
+    @property
+    def busy(self) -> bool:
+        """Whether the agent has as much in hand as it may: what comes merges until some of that is acknowledged.
+
+        An agent that works on many batches at once would else take in all that there is in Kafka, and hold up a
+        rebalance until the last of it is done.
+        """
+        in_hand = self.prefix.delivered_to - self.prefix.position
+        return in_hand >= _IN_HAND * self.bounds.records or self.prefix.open_bytes >= _IN_HAND * self.bounds.bytes
+
     def take(self) -> tuple[RecordBatch, Delivery | None]:
         """Hand out what waits, within the bounds, as one batch. Empty, with nothing to ack, if nothing waits."""
         start = self.prefix.delivered_to
@@ -127,7 +140,7 @@ class Lane:
             end = self.expected
         merged = taken[0] if len(taken) == 1 else [record for part in taken for record in part]
         batch = RecordBatch(self.topic, self.partition, start, end, merged)
-        return batch, self.prefix.deliver(end)
+        return batch, self.prefix.deliver(end, size)
 
     def _fits(self, records: int, size: int) -> bool:
         return records < self.bounds.records and size < self.bounds.bytes

@@ -12,7 +12,7 @@ import aiohttp
 
 from notify_streams.devstack.ports import free_port
 from notify_streams.errors import StoreUnavailable
-from notify_streams.ops.supervisor import worker_command, yielding
+from notify_streams.ops.supervisor import worker_command, yielding, yielding_environ
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,7 +85,8 @@ class Crew:
         self._logs.mkdir(parents=True, exist_ok=True)
         yielded = yielding(role) if yields else ()
         command = (*yielded, *worker_command(self._region, role), "--web-port", str(port))
-        environ = self._environ | {"NOTIFY_DATA_DIR": str(self._logs / name), "NOTIFY_FAILPOINTS": failpoints}
+        patient = yielding_environ(role) if yields else {}
+        environ = patient | self._environ | {"NOTIFY_DATA_DIR": str(self._logs / name), "NOTIFY_FAILPOINTS": failpoints}
         with (self._logs / f"{name}.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=environ

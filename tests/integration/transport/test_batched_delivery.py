@@ -14,11 +14,13 @@ from notify_streams.transport import (
 )
 
 
-def collecting(app, topic: str, batches: list[RecordBatch], ack: bool = True):
+def collecting(app, topic: str, batches: list[RecordBatch], ack: bool = True, events=None):
     @app.agent(batched_topic(app, topic))
     async def collect(stream):
         async for event in stream.noack().events():
             batches.append(event.value)
+            if events is not None:
+                events.append(event)
             if ack:
                 event.ack()
 
@@ -82,6 +84,27 @@ async def test_a_busy_agent_gets_larger_batches_and_never_more_than_the_bounds(
     assert batches[1].records and len(batches[1]) == 100, "what was fetched meanwhile came at once"
 
 
+async def test_an_agent_that_works_on_many_batches_at_once_does_not_take_in_all_that_there_is(
+    kafka_bootstrap, new_app, running
+) -> None:
+    topic = await a_topic(kafka_bootstrap, 1)
+    app = new_app(settings=TransportSettings(max_batch_records=100))
+    await fill(kafka_bootstrap, topic, 0, [b"%d" % n for n in range(1000)])
+    batches, events = [], []
+    collecting(app, topic, batches, ack=False, events=events)
+    async with running(app):
+        await until(lambda: sum(map(len, batches)) >= 200)
+        (lane,) = batched_consumer(app).lanes().values()
+        await until(lambda: lane.full)
+        assert lane.busy and sum(map(len, batches)) == 200
+        while sum(map(len, batches)) < 1000:
+            in_hand, events[:] = list(events), []
+            for event in in_hand:
+                event.ack()
+            await until(lambda: events)
+    assert values(batches) == [b"%d" % n for n in range(1000)]
+
+
 async def test_the_assigned_hook_runs_before_delivery_and_says_where_to_start(
     kafka_bootstrap, new_app, running
 ) -> None:
@@ -117,7 +140,9 @@ async def test_a_refused_batch_comes_again_from_the_position_asked_for(kafka_boo
             batches.append(event.value)
             if len(batches) == 1:
                 held.append(event)
-                assert batched_consumer(app).refuse(event.value, 5)
+                assert event.current() and event.refuse(5)
+                assert not event.current()
+                assert not event.refuse(0), "a batch that was overtaken throws nothing away"
             elif len(event.value):
                 event.ack()
 
@@ -227,8 +252,8 @@ async def test_a_body_that_raised_gets_again_what_it_had_not_acknowledged(kafka_
 async def test_records_deleted_by_retention_are_passed_and_not_waited_for(kafka_bootstrap, new_app, running) -> None:
     topic = await a_topic(kafka_bootstrap, 1)
     await fill(kafka_bootstrap, topic, 0, [b"%d" % n for n in range(10)])
-    app, batches = new_app(), []
-    collecting(app, topic, batches)
+    app, batches, events = new_app(), [], []
+    collecting(app, topic, batches, events=events)
 
     async def ledger(tps):
         return {tp: 2 for tp in tps if tp.topic == topic}
@@ -237,6 +262,6 @@ async def test_records_deleted_by_retention_are_passed_and_not_waited_for(kafka_
     await delete_records(kafka_bootstrap, topic, 0, 6)
     async with running(app):
         await until(lambda: len(values(batches)) == 4)
-        batched_consumer(app).refuse(batches[0], 3)
+        assert events[0].refuse(3)
         await until(lambda: len(values(batches)) == 8)
     assert values(batches) == [b"6", b"7", b"8", b"9"] * 2

@@ -121,5 +121,5 @@ def is_a_verb(words: tuple[str, ...]) -> bool:
     command: click.Command | None = main
     for word in words:
         assert isinstance(command, click.Group)
-        command = command.commands.get(word)
+        command = command.get_command(click.Context(command), word)
     return command is not None

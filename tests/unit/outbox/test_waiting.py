@@ -145,3 +145,18 @@ async def test_nothing_is_lost_doubled_or_reordered(steps):
         assert bool(queue) == bool(expected)
         assert queue._records == sum(len(batch.entries) + 1 for batch in expected)
         assert queue._bytes == sum(batch.size_bytes for batch in expected)
+
+
+async def test_what_is_read_again_by_now_is_dropped_wherever_it_waits():
+    """At full load every partition has a batch that waits for room: flushed after its partition was sought back, it would be refused."""
+    overtaken, good = some(2), some(2, partition=5)
+    queue = await filled(a_queue(waiting_records=3), overtaken)
+    blocked = some(2, 2)
+    putting = asyncio.create_task(queue.put(blocked))
+    for batch in (overtaken, blocked):
+        batch.current = lambda: False
+    taking = asyncio.create_task(queue.take())
+    await putting
+    await queue.put(good)
+    assert await taking == [good]
+    assert not queue

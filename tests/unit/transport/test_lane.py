@@ -138,3 +138,26 @@ def test_what_kafka_has_already_is_not_committed_again() -> None:
     assert lane.to_commit() is None
     ahead = a_lane(position=9, committed=7)
     assert ahead.to_commit() == 9
+
+
+@pytest.mark.parametrize("bounds", [{"records": 10}, {"size": 20}], ids=["records", "bytes"])
+def test_an_agent_has_two_full_batches_in_hand_at_most(bounds: dict[str, int]) -> None:
+    lane = a_lane(**bounds)
+    deliveries = []
+    for start in range(0, 40, 10):
+        lane.offer(a_stretch(start, start + 10))
+        if not lane.busy:
+            deliveries.append(lane.take()[1])
+    assert [delivery.end for delivery in deliveries] == [10, 20]
+    lane.prefix.ack(deliveries[1])
+    assert lane.busy, "what lies before it is still in hand"
+    lane.prefix.ack(deliveries[0])
+    assert not lane.busy and lane.prefix.open_bytes == 0
+
+
+def test_small_batches_may_be_many() -> None:
+    lane = a_lane(records=10)
+    for start in range(19):
+        lane.offer(a_stretch(start, start + 1))
+        assert not lane.busy
+        lane.take()
