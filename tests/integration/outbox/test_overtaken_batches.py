@@ -1,0 +1,37 @@
+"""A batch whose partition is read again while it was still on its way: it changes nothing, and above all refuses nothing."""
+
+import itertools
+
+from builders import Told
+from outbox_bench import batch, until
+
+
+async def test_a_batch_that_is_overtaken_while_it_is_flushed_throws_nothing_away(bench, running):
+    """The ledger refuses it; what was read since waits behind it, and would be read for a third time."""
+    await bench.open(at=5)
+    commit, overtaken, good = bench.commit(flush_records=1), Told(), Told()
+    stale = batch("stale", start=9, told=overtaken)
+    asked = itertools.count()
+    stale.current = lambda: next(asked) < 2  # when it is queued, and when the flush takes it
+    await commit.submit(stale)
+    await commit.submit(batch("good", start=5, told=good))
+    running(commit.run())
+    await until(lambda: good.acknowledged)
+    assert overtaken.refused == [] and not overtaken.acknowledged
+    assert await bench.trigger_ids() == ["good"] == bench.broker.ids()
+    assert await bench.position() == 6 and await bench.closes()
+
+
+async def test_a_batch_that_was_overtaken_before_its_flush_is_not_written_though_the_ledger_would_take_it(
+    bench, running
+):
+    """Written, it would make the ledger refuse the same records, which were read again."""
+    await bench.open()
+    commit, overtaken, good = bench.commit(), Told(), Told()
+    stale = batch("stale", told=overtaken)
+    await commit.submit(stale)
+    stale.current = lambda: False
+    await commit.submit(batch("good", told=good))
+    running(commit.run())
+    await until(lambda: good.acknowledged)
+    assert await bench.trigger_ids() == ["good"] and not overtaken.refused and not overtaken.acknowledged
