@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from notify_streams.records.buckets import bucket_of
-from notify_streams.transport import BatchProducer
+from notify_streams.transport import BatchProducer, TransportSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 #: Topic, user id (None: unknown, any bucket), value, headers.
 Upload = tuple[str, str | None, bytes | None, "Headers"]
 _AT_ONCE: Final = 5_000
+#: A drill restarts the broker under load, which takes a small machine longer than the workers' own patience; these senders wait.
+_PATIENCE_S: Final = 60.0
 
 
 class Upstream:
@@ -28,7 +30,8 @@ class Upstream:
 
     def __init__(self, settings: Settings) -> None:
         self._partitions = settings.partitions
-        self._producer = BatchProducer(settings.kafka.split(","), client_id="notify-streams-upstream")
+        patient = TransportSettings(produce_timeout_s=_PATIENCE_S)
+        self._producer = BatchProducer(settings.kafka.split(","), patient, client_id="notify-streams-upstream")
 
     async def __aenter__(self) -> Self:
         await self._producer.start()
