@@ -24,7 +24,7 @@ from notify_streams.preferences.policy import configured_categories
 from notify_streams.preferences.publishing import publisher_through
 from notify_streams.preferences.table_lag import TableLag
 from notify_streams.regions.learner import Learner
-from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, app_id
+from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, app_id, lane_of
 from notify_streams.settings import Settings, load_settings
 from notify_streams.stores.shards import Shards
 from notify_streams.topics import HEADROOM_BYTES
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from notify_streams.outbox.way_out import WayOut
     from notify_streams.regions.learning import Learning
     from notify_streams.regions.locations import Located
-    from notify_streams.roles import Lane
     from notify_streams.routing.people import KnownPeople
     from notify_streams.transport import Sent
 
@@ -81,7 +80,7 @@ class NotifyApp(faust.App):
     def __init__(self, settings: Settings, role: str) -> None:
         self.settings = settings
         self.role = role
-        self.lane: Lane = "critical" if role.startswith("cri") else "standard"
+        self.lane = lane_of(role)
         self.categories = configured_categories()
         self.shards = Shards(settings, app_name=app_id(settings.region, role), follows=True)
         #: What the role's agents offer to the web views; None on a role that has no such thing.

@@ -15,6 +15,11 @@ CHANNEL_ROLES: Final = (*CHANNELS, *(f"cric_{channel}" for channel in CHANNELS))
 ROLES: Final = (*LANES, *CHANNEL_ROLES, "registry", "forward", "receipts")
 
 
+def lane_of(role: str) -> Lane:
+    """The lane whose time a role works in; every role that is not critical is standard."""
+    return "critical" if role.startswith("cri") else "standard"
+
+
 def app_id(region: str, role: str) -> str:
     """The Faust application id, which is also the Kafka consumer group."""
     return f"notify-{region}-{role}"

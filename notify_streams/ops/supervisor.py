@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from notify_streams.backoff import Backoff
+from notify_streams.roles import lane_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,16 +31,12 @@ _PATIENT: Final = {"NOTIFY_BROKER__SESSION_TIMEOUT_S": "15", "NOTIFY_BROKER__HEA
 
 def yielding(role: str) -> tuple[str, ...]:
     """On one machine, what is not critical yields to what is: as priority classes do it on Kubernetes."""
-    return () if _critical(role) or (nice := shutil.which("nice")) is None else (nice, "-n", _NICENESS)
+    return () if lane_of(role) == "critical" or (nice := shutil.which("nice")) is None else (nice, "-n", _NICENESS)
 
 
 def yielding_environ(role: str) -> dict[str, str]:
     """Settings for a worker that yields. It may be without a processor for seconds, and is not dead then."""
-    return {} if _critical(role) else dict(_PATIENT)
-
-
-def _critical(role: str) -> bool:
-    return role.startswith("cri")
+    return {} if lane_of(role) == "critical" else dict(_PATIENT)
 
 
 def worker_command(region: str, role: str) -> tuple[str, ...]:

@@ -269,7 +269,7 @@ class Consumer(CommittingConsumer):
 
     async def _announce_waiting(self) -> None:
         for tp, lane in list(self._lanes.items()):
-            if lane.has_waiting and not lane.announced and not lane.busy and self.app.flow_control.is_active():
+            if lane.due and self.app.flow_control.is_active():
                 message = BatchMessage(self, tp, lane, self.app.consumer_generation_id)
                 lane.announced = True
                 await self.callback(message)
@@ -292,7 +292,7 @@ class Consumer(CommittingConsumer):
         return last
 
     def _announce_soon(self, lane: Lane) -> None:
-        if lane.has_waiting and not lane.announced and not lane.busy:
+        if lane.due:
             self._announcing = asyncio.ensure_future(self._announce_waiting())
 
     def _wake(self) -> None:

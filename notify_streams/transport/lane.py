@@ -116,6 +116,11 @@ class Lane:
         in_hand = self.prefix.delivered_to - self.prefix.position
         return in_hand >= _IN_HAND * self.bounds.records or self.prefix.open_bytes >= _IN_HAND * self.bounds.bytes
 
+    @property
+    def due(self) -> bool:
+        """Whether the agent is to get an event: something waits, no event is on its way, and it may have more."""
+        return self.has_waiting and not self.announced and not self.busy
+
     def take(self) -> tuple[RecordBatch, Delivery | None]:
         """Hand out what waits, within the bounds, as one batch. Empty, with nothing to ack, if nothing waits."""
         start = self.prefix.delivered_to
