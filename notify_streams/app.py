@@ -113,7 +113,7 @@ class NotifyApp(faust.App):
             web_metrics_enabled=False,
             worker_redirect_stdouts=False,
         )
-        attach(self, _transport_settings(settings, critical=self.lane == "critical"))
+        attach(self, _transport_settings(settings, role))
         self.lives_with(self.shards.start, self.shards.close)
         if role in _LEARNERS:
             learner = Learner(settings, self.shards, asks_others=role == "forward")
@@ -193,12 +193,13 @@ def local_overlay(region: str) -> Path | None:
     return file if file.is_file() else None
 
 
-def _transport_settings(settings: Settings, *, critical: bool) -> TransportSettings:
+def _transport_settings(settings: Settings, role: str) -> TransportSettings:
     broker = settings.broker
+    critical = lane_of(role) == "critical"
     return TransportSettings(
         fetch_max_wait_ms=broker.fetch_max_wait_ms,
         fetch_gap_s=broker.fetch_gap_s,
-        max_batch_records=broker.batch_records,
+        max_batch_records=broker.forward_batch_records if role == "forward" else broker.batch_records,
         max_batch_bytes=broker.batch_bytes,
         # A dead letter may be as large as anything that a client could write.
         max_record_bytes=settings.max_record_bytes + HEADROOM_BYTES,

@@ -83,6 +83,8 @@ class Broker(_Frozen, frozen=True):
     fetch_gap_s: PositiveS = 0.01
     #: Bounds of one batch handed to an agent.
     batch_records: Positive = 2_000
+    #: The forward role's: one partition carries up to two of them in a round trip, which between continents is 80 to 150 ms.
+    forward_batch_records: Positive = 8_000
     batch_bytes: Positive = 4 * 1024 * 1024
 
 

@@ -2,7 +2,7 @@
 
 In: batches of one partition. Out: they are in the other cluster (acks=all, idempotent, the same partition), in order, or
 `RetryLater`. At least once: what was sent without an answer is sent again, and readers over there know a record by its id,
-version or time. Nothing of this region waits for the other one: connections are made at the first batch, every call is bounded.
+version or time. Nothing of this region waits for the other one: the start does not wait for connections, every call is bounded.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 
 from notify_streams.errors import RetryLater
 from notify_streams.regions.travel import arriving
+from notify_streams.topics import FORWARDED
 from notify_streams.transport.batch_producer import BatchProducer, Outgoing
 from notify_streams.transport.send_errors import BatchNotSent, SendError
 from notify_streams.transport.settings import TransportSettings
@@ -81,16 +82,24 @@ class RemoteRegion:
         self._client_id = f"notify-{settings.region}-to-{region}"
         self._producers: dict[int, BatchProducer] = {}
         self._connecting = [asyncio.Lock() for _ in range(_CONNECTIONS)]
+        self._opening: asyncio.Task[None] | None = None
         self._retiring: set[asyncio.Task[None]] = set()
         #: By partition: the batch being handed over (its start) and how many records of each target are certainly there.
         self._done: dict[int, tuple[int, dict[str, int]]] = {}
         self.state = RemoteState(region)
 
     async def start(self) -> None:
-        """Nothing: the first batch connects, and a region that is away must not hold up this worker's start."""
+        """Begin to connect, and return: a region that is away must not hold up this worker's start.
+
+        A way takes ten round trips to open, a whole second between continents, which the first batches need not wait for.
+        """
+        self._opening = asyncio.create_task(self._open())
 
     async def stop(self) -> None:
         """Disconnect; bounded. What is under way may or may not arrive, and is not acknowledged."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.wait([self._opening])
         producers, self._producers = self._producers, {}
         for producer in producers.values():
             self._retire(producer)
@@ -137,6 +146,16 @@ class RemoteRegion:
             self._abandon(way, producer)
             raise RetryLater(f"{target}-{partition}: {type(error).__name__}") from error
         sent[target] = len(records)
+
+    async def _open(self) -> None:
+        async def open_way(way: int) -> None:
+            with suppress(
+                RetryLater, KafkaError, TimeoutError, OSError
+            ):  # the first batch tries again, and says why it cannot
+                async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                    await (await self._connected(way)).locate(FORWARDED)
+
+        await asyncio.gather(*map(open_way, range(_CONNECTIONS)))
 
     async def _connected(self, way: int) -> BatchProducer:
         async with self._connecting[way]:

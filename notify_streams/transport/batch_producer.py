@@ -106,6 +106,14 @@ class BatchProducer:
             await self._retire(producer)
         await asyncio.gather(*self._retired, return_exceptions=True)
 
+    async def locate(self, topic: str) -> None:
+        """Ask where the topic's partitions are, so that its first batch need not.
+
+        Raises:
+            KafkaError: there is no such topic, or no answer.
+        """
+        await (await self._connected()).partitions_for(topic)
+
     async def send_batch(
         self,
         topic: str,

@@ -14,6 +14,8 @@ from contextlib import asynccontextmanager
 from statistics import quantiles
 from typing import TYPE_CHECKING, Final
 
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
 from notify_streams.errors import NotifyError, StoreUnavailable
 from notify_streams.ops.audit.topics import Topics
 from notify_streams.ops.bench_forward.ground import HERE
@@ -22,6 +24,7 @@ from notify_streams.ops.bench_forward.stopwatch import Stopwatch
 from notify_streams.ops.bench_transport.rounds import RecordsMissing
 from notify_streams.ops.chaos.crew import Crew
 from notify_streams.ops.upstream import Upstream
+from notify_streams.roles import app_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -93,8 +96,9 @@ async def _ends(ground: Ground) -> dict[int, int]:
 
 @asynccontextmanager
 async def _running(ground: Ground, contestant: str, start: dict[int, int]) -> AsyncIterator[None]:
-    """The contestant works as long as the block lasts. The role goes on where its group stopped, the bare loop at `start`."""
+    """The contestant works from `start` on, as long as the block lasts."""
     if contestant == ROLE:
+        await _commit(ground, start)
         crew = Crew(HERE, ground.environ, ground.folder / "workers")
         try:
             await (await crew.add("forward")).ready()
@@ -119,6 +123,19 @@ async def _running(ground: Ground, contestant: str, start: dict[int, int]) -> As
         if process.returncode is None:
             process.terminate()
         await process.wait()
+
+
+async def _commit(ground: Ground, start: dict[int, int]) -> None:
+    """Let the role begin there: what the bare loop carried before would else be waiting for the role, and count for it."""
+    group = app_id(HERE, "forward")
+    consumer = AIOKafkaConsumer(bootstrap_servers=ground.here.kafka, group_id=group, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        places = {TopicPartition(SOURCE, partition): offset for partition, offset in start.items()}
+        consumer.assign(list(places))
+        await consumer.commit(places)
+    finally:
+        await consumer.stop()
 
 
 def _complete(contestant: str, found: int, wanted: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -72,7 +73,8 @@ class Ground:
 
 @asynccontextmanager
 async def ground(folder: Path) -> AsyncIterator[Ground]:
-    """Start everything in `folder`; all of it is ended and wiped on leaving."""
+    """Start everything in `folder`; all of it is ended and wiped on leaving, but for the workers' logs: those go at the next start."""
+    shutil.rmtree(folder / "workers", ignore_errors=True)
     stack = Stack(folder, environment={})
     far: Kafka | None = None
     try:
@@ -94,6 +96,7 @@ async def ground(folder: Path) -> AsyncIterator[Ground]:
     finally:
         if far is not None:
             await asyncio.to_thread(far.stop)
+            shutil.rmtree(folder / FAR, ignore_errors=True)
         await asyncio.to_thread(stack.down, [HERE], True)
 
 

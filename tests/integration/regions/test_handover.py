@@ -43,6 +43,12 @@ def values(batch: Batch) -> list[bytes]:
     return [record.value.split(b" ")[0] for record in batch.records]
 
 
+async def test_the_ways_open_before_the_first_batch(remote: RemoteRegion) -> None:
+    async with asyncio.timeout(10.0):
+        while not remote.state.connected:
+            await asyncio.sleep(0.01)
+
+
 async def test_a_batch_arrives_in_order_in_its_own_partition(remote: RemoteRegion, link: SlowLink) -> None:
     tag = an_id()
     batch = triggers(5, 0, 1500, tag)
