@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,7 +42,7 @@ async def settle(
     """Run the hooks and decide where each partition starts. Tries until it succeeds; cancel it at a revocation."""
     while True:
         try:
-            answers = await asyncio.gather(*(hook(tps) for hook in hooks))
+            answers = await _all(hook(tps) for hook in hooks)
             extents = await thread.extents(tps)
         except (KafkaError, OSError, TimeoutError) as exc:
             log.warning("partitions cannot be opened yet, trying again: %r", exc)
@@ -52,6 +52,17 @@ async def settle(
             wanted = {tp: position for answer in answers if answer for tp, position in answer.items()}
             return starts(extents, wanted, from_beginning)
         await asyncio.sleep(RETRY_S)
+
+
+async def _all(running: Iterable[Awaitable[Mapping[TP, int] | None]]) -> list[Mapping[TP, int] | None]:
+    """The answers of all, or what the first of them raised once all have ended: none may still run when it is called again."""
+    ended = await asyncio.gather(*running, return_exceptions=True)
+    answers: list[Mapping[TP, int] | None] = []
+    for answer in ended:
+        if isinstance(answer, BaseException):
+            raise answer
+        answers.append(answer)
+    return answers
 
 
 def starts(extents: Mapping[TP, Extent], wanted: Mapping[TP, int], from_beginning: bool) -> dict[TP, Start]:

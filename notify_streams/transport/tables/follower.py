@@ -63,7 +63,8 @@ class Follower:
             future.cancel()
 
     def want(self, partitions: frozenset[int]) -> None:
-        """Follow exactly these partitions from now on."""
+        """Follow these partitions from now on, and, until that is over, those that somebody waits for."""
+        partitions |= self._asked.keys() | self._waiting.keys()
         if partitions != self._wanted:
             self._wanted = partitions
             self._changed.set()
@@ -78,7 +79,10 @@ class Follower:
             futures.append(future)
         self._wanted |= partitions
         self._changed.set()
-        await asyncio.gather(*futures)
+        try:
+            await asyncio.gather(*futures)
+        finally:
+            self._forget_done()
 
     def progress(self) -> Progress:
         remaining = sum(max(end - self._positions.get(p, 0), 0) for p, end in self._targets.items())
@@ -187,6 +191,14 @@ class Follower:
             for future in self._waiting.pop(partition, ()):
                 if not future.done():
                     future.set_result(None)
+
+    def _forget_done(self) -> None:
+        """Whoever gave up waits no more, and is no reason to say that the table is behind."""
+        for waiting in (self._asked, self._waiting):
+            for partition in list(waiting):
+                waiting[partition] = [future for future in waiting[partition] if not future.done()]
+                if not waiting[partition]:
+                    del waiting[partition]
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

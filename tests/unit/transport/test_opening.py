@@ -1,5 +1,7 @@
 """A partition starts where the hook says, else where it was committed, and always where Kafka has it."""
 
+import asyncio
+
 import pytest
 from faust.types import TP
 
@@ -7,6 +9,11 @@ from notify_streams.transport.fetch_thread import Extent
 from notify_streams.transport.opening import Start, settle, starts
 
 TP0 = TP("t", 0)
+
+
+class Kafka:
+    async def extents(self, tps):
+        return {tp: Extent(None, 0, 9) for tp in tps}
 
 
 @pytest.mark.parametrize(
@@ -38,9 +45,43 @@ async def test_a_hook_that_fails_is_called_again() -> None:
             raise RuntimeError("the database is away")
         return {TP0: 3}
 
-    class Kafka:
-        async def extents(self, tps):
-            return {tp: Extent(None, 0, 9) for tp in tps}
-
     assert await settle(frozenset([TP0]), Kafka(), [hook], True) == {TP0: Start(3, None)}
     assert len(calls) == 2
+
+
+async def test_no_hook_is_called_again_while_it_runs() -> None:
+    running = most = calls = 0
+
+    async def recovers(tps: frozenset[TP]) -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.6)  # longer than the pause before the next try
+        running -= 1
+
+    async def fails_once(tps: frozenset[TP]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise RuntimeError("the database is away")
+
+    await settle(frozenset([TP0]), Kafka(), [recovers, fails_once], True)
+    assert (most, calls) == (1, 2)
+
+
+async def test_a_cancelled_settling_leaves_no_hook_running() -> None:
+    began, ended = asyncio.Event(), asyncio.Event()
+
+    async def recovers(tps: frozenset[TP]) -> None:
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    settling = asyncio.ensure_future(settle(frozenset([TP0]), Kafka(), [recovers], True))
+    await began.wait()
+    settling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await settling
+    assert ended.is_set()
