@@ -9,6 +9,7 @@ from rich.console import Console
 
 from notify_streams.cli.answers import answer, as_json, run
 from notify_streams.devstack import StackFailed
+from notify_streams.errors import Refused
 from notify_streams.ops.demo.drive import Demo, Outcome, Plan
 from notify_streams.ops.demo.report import show
 
@@ -24,28 +25,45 @@ from notify_streams.ops.demo.report import show
     default=None,
     help="Kill a region while triggers go on, and bring it back; done by default where there are several.",
 )
+@click.option("--away", default=10.0, show_default=True, type=click.FloatRange(0), help="Seconds that it stays away.")
+@click.option("--failover", is_flag=True, help="Meanwhile its standby serves its people, by command.")
 @click.option("--exit", "leave", is_flag=True, help="Stop everything at the end on a terminal, too.")
 @as_json
 def demo(
-    regions: str, people: int, triggers: int, rate: int, seed: int, drill: bool | None, leave: bool, as_json: bool
+    regions: str,
+    people: int,
+    triggers: int,
+    rate: int,
+    seed: int,
+    drill: bool | None,
+    away: float,
+    failover: bool,
+    leave: bool,
+    as_json: bool,
 ) -> None:
     """Start services and workers, sign people up, send triggers, show what became of each. Exit 0 only if the ledger closes."""
     on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     stay = on_terminal and not leave and not as_json
     console = Console(stderr=as_json, width=None if on_terminal else 100)
     names = tuple(regions.split(","))
-    plan = Plan(names, people, triggers, rate, seed, stay, len(names) > 1 if drill is None else drill)
+    lose = len(names) > 1 if drill is None else drill
+    if failover and (not lose or len(names) < 3):
+        raise Refused(
+            "--failover is for the drill with three regions or more: a change of who serves takes a majority of them"
+        )
+    plan = Plan(names, people, triggers, rate, seed, stay, lose, away, failover)
     try:
         outcome = run(_run(plan, console))
     except StackFailed as error:
         raise click.ClickException(str(error)) from None
     if as_json:
-        answer(True, {**outcome.report, "latency_ms": outcome.latency_ms, "seconds": outcome.seconds}, [])
+        found = {"latency_ms": outcome.latency_ms, "told_by": outcome.places, "loss": outcome.loss}
+        answer(True, {**outcome.report, **found, "seconds": outcome.seconds, "holds": outcome.holds}, [])
     elif not stay:
         show(console, outcome)
     if not as_json:
         console.print(", ".join(f"{name} {seconds} s" for name, seconds in outcome.seconds.items()), highlight=False)
-    raise SystemExit(0 if outcome.report["holds"] else 1)
+    raise SystemExit(0 if outcome.holds else 1)
 
 
 async def _run(plan: Plan, console: Console) -> Outcome:

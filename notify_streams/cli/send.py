@@ -36,9 +36,11 @@ def _uploads(file: IO[bytes], system: str | None, settings: Settings) -> Iterato
         value = line.strip()
         if not value:
             continue
-        user_id, category = whose(value)
-        name = system or (category if category in settings.trigger_systems else settings.trigger_systems[0])
-        yield f"triggers.{name}", user_id, value, ()
+        trigger = whose(value)
+        name = system or (
+            trigger.category if trigger.category in settings.trigger_systems else settings.trigger_systems[0]
+        )
+        yield f"triggers.{name}", trigger.user_id, value, ()
 
 
 async def _send(settings: Settings, uploads: Iterator[Upload]) -> int:

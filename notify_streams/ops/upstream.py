@@ -67,27 +67,20 @@ class Upstream:
         )
 
 
-class _Whose(msgspec.Struct):
-    user_id: str
+class Whose(msgspec.Struct):
+    """What a trigger's bytes name, of what is needed to send it."""
+
+    user_id: str | None = None
     category: str = ""
     id: str | None = None
 
 
-_whose = msgspec.json.Decoder(_Whose)
+_whose = msgspec.json.Decoder(Whose)
 
 
-def whose(value: bytes) -> tuple[str | None, str]:
-    """The user id and category that a trigger's bytes name; None and nothing where they name none."""
+def whose(value: bytes | None) -> Whose:
+    """Whom and what a trigger is for, as far as its bytes name it."""
     try:
-        found = _whose.decode(value)
+        return _whose.decode(value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None, ""
-    return found.user_id, found.category
-
-
-def whose_id(value: bytes | None) -> str | None:
-    """The trigger id that a trigger's bytes name, if they name one."""
-    try:
-        return _whose.decode(value or b"").id
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+        return Whose()

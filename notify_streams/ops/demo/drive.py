@@ -14,31 +14,30 @@ from typing import TYPE_CHECKING, Any, Final
 
 from notify_streams.devstack import Stack
 from notify_streams.ops.audit import audit
+from notify_streams.ops.demo.loss import Loss
 from notify_streams.ops.demo.people import choices, people, sign_up
-from notify_streams.ops.demo.report import latencies_ms
+from notify_streams.ops.demo.told import Sent, latencies_ms, of_the_loss, places
 from notify_streams.ops.demo.traffic import triggers
 from notify_streams.ops.demo.watch import Watch
 from notify_streams.ops.ready import make_ready
 from notify_streams.ops.supervisor import Supervisor
-from notify_streams.ops.upstream import Upstream, whose_id
+from notify_streams.ops.upstream import Upstream, whose
 from notify_streams.preferences.policy import configured_categories
 from notify_streams.roles import ROLES
 from notify_streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
-    from notify_streams.devstack.region import Part
     from notify_streams.ops.demo.people import Person
+    from notify_streams.ops.upstream import Upload
 
 _PATIENCE_S: Final = 180.0
 #: For each region: its workers start side by side, and share the machine with the others'.
 _READY_PATIENCE_S: Final = 120.0
 _SLICE_S: Final = 0.1
-#: How long a region that is killed stays away.
-_AWAY_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +54,29 @@ class Plan:
     stay: bool = False
     #: Kill the last of the regions while triggers go on, and bring it back.
     drill: bool = False
+    #: How long it stays away.
+    away_s: float = 10.0
+    #: Let its standby serve its people meanwhile.
+    failover: bool = False
 
 
 @dataclass(slots=True)
 class Outcome:
     """What the demo found."""
 
+    #: Of `audit`.
     report: dict[str, Any]
     latency_ms: dict[str, dict[str, float]]
+    #: See `told.places`.
+    places: dict[str, int]
+    #: See `told.of_the_loss`; None if no region was lost.
+    loss: dict[str, Any] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def holds(self) -> bool:
+        """The books close, and everybody was told by one region, and by the right one."""
+        return bool(self.report["holds"]) and not self.places["elsewhere"] and not self.places["by two"]
 
 
 class Demo:
@@ -75,7 +88,8 @@ class Demo:
         self._stack = Stack()
         self._began = time.monotonic()
         self._seconds: dict[str, float] = {}
-        self._sent_at: dict[str, float] = {}
+        self._sent: dict[str, Sent] = {}
+        self._loss: Loss | None = None
         self._stop = asyncio.Event()
         self._supervisors: dict[str, Supervisor] = {}
 
@@ -102,7 +116,9 @@ class Demo:
             self._lap("triggers")
             report = await audit(regions)
             self._lap("audit")
-            outcome = Outcome(report, latencies_ms(regions, self._sent_at), self._seconds)
+            loss = None if self._loss is None else of_the_loss(regions, self._sent, self._loss)
+            told = latencies_ms(regions, self._sent), places(regions, self._sent, self._loss)
+            outcome = Outcome(report, *told, loss, self._seconds)
             if self._plan.stay:
                 await self._stay(outcome, regions)
             return outcome
@@ -156,6 +172,7 @@ class Demo:
 
     async def _send(self, regions: Sequence[Settings], audience: Sequence[Person], watch: Watch) -> None:
         plan = self._plan
+        homes = {person.user_id: person.region for person in audience}
         async with AsyncExitStack() as closing:
             upstreams = {one.region: await closing.enter_async_context(Upstream(one)) for one in regions}
             lost, drill = regions[-1], None
@@ -169,11 +186,9 @@ class Demo:
                         drill = asyncio.create_task(self._lose(lost))
                     elif drill is not None and drill.done() and lost.region not in upstreams:
                         upstreams[lost.region] = await closing.enter_async_context(Upstream(lost))
-                    moment = time.time()
-                    for _, _, value, _ in part:
-                        if (identity := whose_id(value)) is not None:
-                            self._sent_at.setdefault(identity, moment)
-                    await list(upstreams.values())[turn % len(upstreams)].send(part)
+                    entered, upstream = list(upstreams.items())[turn % len(upstreams)]
+                    self._note(part, entered, homes)
+                    await upstream.send(part)
                     turn += 1
                     sent += len(part)
                     elapsed = time.monotonic() - began
@@ -184,19 +199,26 @@ class Demo:
             if drill is not None:
                 await drill
 
+    def _note(self, part: Sequence[Upload], entered: str, homes: Mapping[str, str]) -> None:
+        moment = time.time()
+        for _, _, value, _ in part:
+            trigger = whose(value)
+            if trigger.id is not None:
+                self._sent.setdefault(trigger.id, Sent(moment, entered, homes.get(trigger.user_id or "")))
+
     async def _lose(self, settings: Settings) -> None:
-        """SIGKILL a region's workers, Kafka and shards, and bring it back: triggers for its people wait meanwhile, nobody else's do."""
-        name, part = settings.region, self._stack.region(settings.region)
-        self._console.print(f"region {name} is killed: its workers, Kafka and shards", highlight=False)
-        await self._supervisors[name].kill()
-        parts: tuple[Part, ...] = (part.kafka, *part.shards)
-        await asyncio.gather(*(asyncio.to_thread(one.kill) for one in parts))
-        await asyncio.sleep(_AWAY_S)
-        await asyncio.to_thread(self._stack.up, [name])
-        await self._start_workers(settings)
-        async with Watch([settings], self._console) as watch:
-            await watch.ready(_READY_PATIENCE_S * len(self._plan.regions))
-        self._console.print(f"region {name} is back", highlight=False)
+        standby = settings.standby if self._plan.failover else None
+        loss = self._loss = Loss(settings.region, standby, self._plan.away_s, self._environ())
+
+        async def start_workers() -> None:
+            await self._start_workers(settings)
+            async with Watch([settings], self._console) as watch:
+                await watch.ready(_READY_PATIENCE_S * len(self._plan.regions))
+
+        def say(line: str) -> None:
+            self._console.print(line, highlight=False)
+
+        await loss.happen(self._stack, self._supervisors[settings.region], start_workers, say)
 
     async def _stay(self, outcome: Outcome, regions: Sequence[Settings]) -> None:
         from notify_streams.ops.demo.report import show
