@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import click
@@ -42,6 +43,8 @@ def demo(
     as_json: bool,
 ) -> None:
     """Start services and workers, sign people up, send triggers, show what became of each. Exit 0 only if the ledger closes."""
+    # Kafka's clients tell again and again that a region is away which we killed; what it means is told once, by us.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     stay = on_terminal and not leave and not as_json
     console = Console(stderr=as_json, width=None if on_terminal else 100)

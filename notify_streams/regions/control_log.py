@@ -18,6 +18,7 @@ from notify_streams import topics
 from notify_streams.errors import RetryLater
 from notify_streams.regions.control import Control
 from notify_streams.transport.batch_producer import BatchProducer
+from notify_streams.transport.ending import end_consumer
 from notify_streams.transport.send_errors import SendError
 from notify_streams.transport.settings import TransportSettings
 
@@ -78,7 +79,10 @@ class KafkaControlLog:
             consumer.seek(_PARTITION, start)
             found: list[Control] = []
             position = start
+            until = asyncio.get_running_loop().time() + self._timeout_s
             while position < end:
+                if asyncio.get_running_loop().time() > until:
+                    raise TimeoutError  # `asyncio.wait_for` of Python 3.11 can lose the cancellation (python/cpython#86296)
                 for record in (await consumer.getmany(_PARTITION, timeout_ms=500)).get(_PARTITION, ()):
                     found += _records(record.value)
                 position = await consumer.position(_PARTITION)
@@ -113,10 +117,11 @@ class KafkaControlLog:
         """Disconnect, within the timeout; the next call connects again."""
         consumer, self._consumer = self._consumer, None
         producer, self._producer = self._producer, None
-        for client in (consumer, producer):
-            if client is not None:
-                with suppress(KafkaError, TimeoutError, OSError):
-                    await asyncio.wait_for(client.stop(), self._timeout_s)
+        if consumer is not None:
+            await end_consumer(consumer, self._timeout_s)
+        if producer is not None:
+            with suppress(KafkaError, TimeoutError, OSError):
+                await asyncio.wait_for(producer.stop(), self._timeout_s)
 
     async def _connected(self) -> Any:
         if self._consumer is None:
@@ -133,8 +138,7 @@ class KafkaControlLog:
             try:
                 await consumer.start()
             except BaseException:
-                with suppress(Exception):
-                    await consumer.stop()
+                await end_consumer(consumer, self._timeout_s)
                 raise
             consumer.assign([_PARTITION])
             self._consumer = consumer

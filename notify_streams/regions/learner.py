@@ -17,6 +17,7 @@ from notify_streams.regions.fence import raise_fence
 from notify_streams.regions.learning import Learning
 from notify_streams.regions.presence import RedisPresence
 from notify_streams.stores.redis import connect
+from notify_streams.transport.ending import is_cancelled
 
 if TYPE_CHECKING:
     from notify_streams.settings import Settings
@@ -69,6 +70,10 @@ class Learner:
                 await self.learning.learn()
                 self._learnt.set()
                 await self.learning.run()
+            except asyncio.CancelledError:
+                if is_cancelled():
+                    raise
+                log.warning("a client gave a request up, trying again", extra={"action": "control"})
             except Exception:
                 log.exception("who serves whom could not be followed", extra={"action": "control"})
                 await asyncio.sleep(_AFTER_ERROR_S)

@@ -93,7 +93,13 @@ class Learning:
 
     async def run(self) -> None:
         """Follow the own log, answer releases, and bring over what other regions know. For as long as the worker lives."""
-        await asyncio.gather(self._follow(), self._gossip(), self._beat())
+        tasks = [asyncio.create_task(one) for one in (self._follow(), self._gossip(), self._beat())]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def changed(self, epoch: int) -> Placement:
         """Wait until the placement's epoch is larger than `epoch`: what a batch that must be held waits for."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -21,6 +20,7 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
+from .fetch_pace import paced
 from .lane import Stretch
 from .settings import TransportSettings
 from .unpack import take_fetched
@@ -75,21 +75,7 @@ class FetchThread(AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         await super().on_start()
         fetcher = self._ensure_consumer()._fetcher
-        fetcher._proc_fetch_request = self._apart(fetcher._proc_fetch_request)
-
-    def _apart(self, fetch: Callable[..., Awaitable[bool]]) -> Callable[..., Awaitable[bool]]:
-        """`fetch`, not sooner after the last one from the same broker than the settings say; what arrives meanwhile comes with it."""
-        last: dict[int, float] = {}
-
-        async def later(assignment: Any, node_id: int, request: Any) -> bool:
-            loop = asyncio.get_running_loop()
-            early_s = last.get(node_id, -math.inf) + self.settings.fetch_gap_s - loop.time()
-            if early_s > 0:
-                await asyncio.sleep(early_s)
-            last[node_id] = loop.time()
-            return await fetch(assignment, node_id, request)
-
-        return later
+        fetcher._proc_fetch_request = paced(fetcher, self.settings)
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop))

@@ -13,9 +13,11 @@ from typing import Literal
 class TransportSettings:
     """How an app reads, commits and writes. The defaults suit a worker that must fail over within seconds."""
 
-    #: How long a broker may keep a fetch that has nothing to answer. Faust fixes 1500; partitions of one broker
-    #: wait for each other this long at low rates.
+    #: How long a broker may keep a fetch that has nothing to answer and leaves a partition out. Faust fixes 1500; partitions of one
+    #: broker wait for each other this long at low rates.
     fetch_max_wait_ms: int = 50
+    #: The same for a fetch that leaves none out, which nothing can wait for: what an idle worker costs.
+    idle_fetch_max_wait_ms: int = 500
     fetch_min_bytes: int = 1
     #: Fetches from one broker begin at least this far apart. aiokafka spends a millisecond on a fetch whatever it brings, in a thread that
     #: the event loop then waits for: where some hundred records a second cost much to work on, a gap makes all of them sooner. Where they

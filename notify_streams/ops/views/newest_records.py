@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from notify_streams.errors import StoreUnavailable
+from notify_streams.transport.ending import end_consumer
 from notify_streams.transport.wiring import connection
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ async def newest_records(worker: NotifyApp, topic: str, most: int) -> Newest:
     except (KafkaError, OSError, TimeoutError) as error:
         raise StoreUnavailable(f"Kafka does not show {topic}: {type(error).__name__}") from error
     finally:
-        await consumer.stop()
+        await end_consumer(consumer, _REQUEST_TIMEOUT_MS / 1000)
     records.sort(key=lambda record: (record.timestamp, record.offset), reverse=True)
     return Newest(records[:most], complete)
 

@@ -5,14 +5,12 @@ In: partitions and the positions to read from. Out: `Stretch`es. Knows no table 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
 
+from ..ending import end_consumer
 from ..lane import Stretch
 from ..settings import TransportSettings
 from ..unpack import fetch_stretches
@@ -47,14 +45,7 @@ class ChangelogReader:
 
     async def stop(self) -> None:
         """Disconnect, in bounded time, whatever state the client is in."""
-        stopping = asyncio.ensure_future(self._consumer.stop())
-        await asyncio.wait([stopping], timeout=STOP_TIMEOUT_S)
-        if not stopping.done() or stopping.cancelled() or stopping.exception() is not None:
-            # aiokafka 0.14.0 cancels a fetch that pauses after a failure and lets that cancellation out of its `stop`, before the
-            # connections are closed. Let through from here, it would end whoever stops this reader to start another one.
-            stopping.cancel()
-            with suppress(KafkaError, OSError):
-                await self._consumer._client.close()
+        await end_consumer(self._consumer, STOP_TIMEOUT_S)
 
     async def partitions(self) -> frozenset[int]:
         """The topic's partitions.

@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from aiokafka.errors import KafkaError
 
+from ..ending import is_cancelled
 from ..lane import Stretch
 from .changelog_reader import ChangelogReader
 from .progress import Meter, Progress
@@ -98,8 +99,7 @@ class Follower:
             except (KafkaError, OSError, TimeoutError) as exc:
                 log.warning("%s: reading the changelog failed, trying again: %r", self._name, exc)
             except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
+                if is_cancelled():
                     raise
                 # Not ours: the client gave up one of its own futures. Ending here would leave the table behind for ever, without a word.
                 log.warning("%s: the client gave a request up, trying again", self._name)

@@ -6,9 +6,12 @@ import asyncio
 from functools import partial
 
 import pytest
+from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from far_topics import an_id, make_topics
 
+from notify_streams.errors import RetryLater
+from notify_streams.regions.control_log import TOPIC, KafkaControlLog
 from notify_streams.regions.slow_link import SlowLink
 from notify_streams.transport import BatchProducer, TransportSettings
 from notify_streams.transport.tables.changelog_reader import ChangelogReader
@@ -32,17 +35,18 @@ async def write(link: SlowLink, topic: str, key: bytes) -> None:
     await producer.stop()
 
 
-async def failing(reader: ChangelogReader) -> None:
-    """Until its client pauses after a fetch that failed."""
-    fetcher = reader._consumer._fetcher
+async def failing(consumer: AIOKafkaConsumer) -> None:
+    """Until it pauses after a fetch that failed."""
+    fetcher = consumer._fetcher
     async with asyncio.timeout(10):
         while not any(map(_pauses, fetcher._pending_tasks)):
             await asyncio.sleep(0.005)
 
 
 def _pauses(task: asyncio.Task[object]) -> bool:
-    waits_in = task.get_coro().cr_await  # type: ignore[union-attr]
-    return getattr(waits_in, "__name__", "") == "sleep"
+    fetch = task.get_coro()
+    waits_in = fetch.cr_await  # type: ignore[union-attr]
+    return fetch.__name__ == "_proc_fetch_request" and getattr(waits_in, "__name__", "") == "sleep"  # type: ignore[union-attr]
 
 
 async def test_stopping_while_a_fetch_pauses_after_a_failure_raises_nothing(link: SlowLink) -> None:
@@ -51,9 +55,23 @@ async def test_stopping_while_a_fetch_pauses_after_a_failure_raises_nothing(link
     reader.read_from({0: 0})
     await reader.fetch(0.3)
     await link.cut()
-    await failing(reader)
+    await failing(reader._consumer)
     await reader.stop()
     assert all(not conn.connected() for conn in reader._consumer._client._conns.values())
+
+
+async def test_a_control_log_whose_region_goes_away_is_retry_later_and_connects_anew(link: SlowLink) -> None:
+    await make_topics(link.address, TOPIC)
+    control = KafkaControlLog("eu", link.address, timeout_s=1.0)
+    await control.read()
+    await link.cut()
+    await failing(control._consumer)
+    await control.close()
+    with pytest.raises(RetryLater):
+        await control.read()
+    await link.start()
+    await control.read()
+    await control.close()
 
 
 async def test_a_client_that_fetches_no_more_is_an_error_not_silence(link: SlowLink) -> None:
