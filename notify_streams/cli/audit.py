@@ -34,5 +34,9 @@ def lines_of(report: dict[str, Any]) -> list[str]:
             lines.append(
                 f"{note}: {one['check']} ({one['region']}, {one['where']}): {one['found']} instead of {one['expected']}{example}"
             )
+    lines += [
+        f"{one['check']} ({one['where']}): {one['found']} deliveries, no difference, e.g. {one['example']}"
+        for one in report["repeats"]
+    ]
     lines.append("the books close: 0 differences" if report["holds"] else "the books do not close")
     return lines

@@ -13,6 +13,7 @@ from notify_streams.devstack import StackFailed
 from notify_streams.errors import Refused
 from notify_streams.ops.demo.drive import Demo, Outcome, Plan
 from notify_streams.ops.demo.report import show
+from notify_streams.roles import CHANNELS
 
 
 @click.command()
@@ -28,6 +29,12 @@ from notify_streams.ops.demo.report import show
 )
 @click.option("--away", default=10.0, show_default=True, type=click.FloatRange(0), help="Seconds that it stays away.")
 @click.option("--failover", is_flag=True, help="Meanwhile its standby serves its people, by command.")
+@click.option(
+    "--channels",
+    default=",".join(CHANNELS),
+    show_default=True,
+    help="How people can be told; workers run for no others.",
+)
 @click.option("--exit", "leave", is_flag=True, help="Stop everything at the end on a terminal, too.")
 @as_json
 def demo(
@@ -39,6 +46,7 @@ def demo(
     drill: bool | None,
     away: float,
     failover: bool,
+    channels: str,
     leave: bool,
     as_json: bool,
 ) -> None:
@@ -54,7 +62,10 @@ def demo(
         raise Refused(
             "--failover is for the drill with three regions or more: a change of who serves takes a majority of them"
         )
-    plan = Plan(names, people, triggers, rate, seed, stay, lose, away, failover)
+    used = tuple(channels.split(","))
+    if unknown := [channel for channel in used if channel not in CHANNELS]:
+        raise Refused(f"there is no channel {', '.join(unknown)}; there are {', '.join(CHANNELS)}")
+    plan = Plan(names, people, triggers, rate, seed, stay, lose, away, failover, used)
     try:
         outcome = run(_run(plan, console))
     except StackFailed as error:

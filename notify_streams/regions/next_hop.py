@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from notify_streams.regions.placement import Placement
     from notify_streams.regions.travel import Travel
 
-#: Enough for: entered anywhere, by way of the old home, to the new one.
+#: Enough for: entered anywhere, by way of the old home, to the new one; one more for each change of who serves on the way.
 MAX_HOPS: Final = 2
 
 
@@ -75,6 +75,7 @@ def _gate(located: Located, placement: Placement) -> str | None:
 
 
 def _forward(region: str, travel: Travel, version: int, epoch: int, cleared_by: str | None = None) -> Stay | Forward:
-    if travel.hops >= MAX_HOPS:
+    # Whoever serves changed since the sender looked: what waited in a region that was lost may have come far. An epoch is news once.
+    if travel.hops >= MAX_HOPS and epoch <= travel.epoch:
         return Stay.TOO_MANY_HOPS
     return Forward(region, version, epoch, check_own=cleared_by is not None, cleared_by=cleared_by)

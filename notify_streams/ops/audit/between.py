@@ -6,11 +6,12 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from notify_streams.ops.audit.compare import Difference
+from notify_streams.ops.audit.serving import each_served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from notify_streams.ops.audit.facts import RegionFacts
+    from notify_streams.ops.audit.facts import Delivery, RegionFacts
 
 
 def between(regions: Mapping[str, RegionFacts]) -> Iterator[Difference]:
@@ -39,12 +40,26 @@ def _arrived(facts: RegionFacts, regions: Mapping[str, RegionFacts]) -> Iterator
 def _twice(one: RegionFacts, other: RegionFacts) -> Iterator[Difference]:
     """A delivery id contains the notification's: one that two regions have is a person notified by both."""
     where = f"{one.region} and {other.region}"
-    decided = {identity for found in one.deliveries.values() for identity in found} & {
-        identity for found in other.deliveries.values() for identity in found
+    mine, theirs = _decided(one), _decided(other)
+    decided = mine.keys() & theirs.keys()
+    repeated = {
+        identity
+        for identity in decided
+        if each_served(one, mine[identity].decided_at, other, theirs[identity].decided_at)
     }
-    if decided:
-        yield Difference("notified in two regions", one.region, where, 0, len(decided), min(decided))
+    if decided - repeated:
+        yield Difference(
+            "notified in two regions", one.region, where, 0, len(decided - repeated), min(decided - repeated)
+        )
+    if repeated:
+        yield Difference(
+            "repeated across a change of who serves", one.region, where, 0, len(repeated), min(repeated), repeated=True
+        )
     if one.accepted is not None and other.accepted is not None:
-        sent = one.accepted.keys() & other.accepted.keys()
+        sent = (one.accepted.keys() & other.accepted.keys()) - repeated
         if sent:
             yield Difference("accepted in two regions", one.region, where, 0, len(sent), min(sent))
+
+
+def _decided(facts: RegionFacts) -> dict[str, Delivery]:
+    return {identity: found for deliveries in facts.deliveries.values() for identity, found in deliveries.items()}

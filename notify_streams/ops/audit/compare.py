@@ -32,6 +32,8 @@ class Difference:
     example: str | None
     #: True: work that is under way explains it; look again when the system is quiet.
     in_flight: bool = False
+    #: True: no failure, but counted: an id that upstream repeated across a change of who serves (see `serving`).
+    repeated: bool = False
 
 
 def compare(settings: Settings, facts: RegionFacts) -> list[Difference]:

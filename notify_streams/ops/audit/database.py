@@ -36,6 +36,7 @@ async def _read_shard(shards: Shards, shard: int, facts: RegionFacts) -> None:
     facts.ledgers += await database[LEDGER].find(here).to_list()
     fields = {
         "critical": 1,
+        "decided_at": 1,
         **{
             f"deliveries.{channel}.{name}": 1
             for channel in ("push", "sms", "email")
@@ -44,9 +45,10 @@ async def _read_shard(shards: Shards, shard: int, facts: RegionFacts) -> None:
     }
     async for one in database[NOTIFICATIONS].find(here, fields, batch_size=5_000):
         facts.notifications += 1
+        decided_at = one["decided_at"].timestamp()
         for channel, delivery in one["deliveries"].items():
             topic = channel_topic(channel, one["critical"])
-            found = Delivery(delivery["state"], delivery["attempts"], delivery.get("reason"))
+            found = Delivery(delivery["state"], delivery["attempts"], delivery.get("reason"), decided_at)
             facts.deliveries.setdefault(topic, {})[delivery_id(one["_id"], channel)] = found
     async for row in database[OUTBOX].find(here, {"count": 1}):
         facts.outbox_rows += 1

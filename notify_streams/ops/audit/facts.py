@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from notify_streams.regions.control import Control
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,8 @@ class Delivery:
     state: str
     attempts: int
     reason: str | None = None
+    #: Unix seconds.
+    decided_at: float = 0.0
 
     @property
     def handed_over(self) -> bool:
@@ -64,5 +69,7 @@ class RegionFacts:
     #: Outbox rows that are not deleted yet, and the records in them.
     outbox_rows: int = 0
     outbox_records: int = 0
+    #: Finished changes of who serves whom, as this region's control log has them.
+    changes: list[Control] = field(default_factory=list)
     #: Delivery id -> what providers accepted; None where no record is kept.
     accepted: dict[str, Accepted] | None = None

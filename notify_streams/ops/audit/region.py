@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from notify_streams.devstack.sandbox.record import read_record
+from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.ops.audit.between import between
 from notify_streams.ops.audit.compare import compare, summary
 from notify_streams.ops.audit.database import read_database
 from notify_streams.ops.audit.facts import Accepted, RegionFacts
 from notify_streams.ops.audit.topics import Topics
 from notify_streams.records.buckets import bucket_of
+from notify_streams.regions.control_log import KafkaControlLog
 from notify_streams.regions.groups import waiting_for
 from notify_streams.regions.travel import HOPS, ORIGIN, TARGET
 from notify_streams.roles import CHANNEL_ROLES
@@ -25,18 +27,20 @@ from notify_streams.topics import DEAD_LETTERS, FORWARDED, USER_SIGNUPS, forward
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from notify_streams.regions.control import Control
     from notify_streams.settings import Settings
     from notify_streams.transport import Record
 
 
 async def audit(regions: Sequence[Settings], say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
-    """The whole report: ``{"holds", "differences", "in_flight", "regions"}``.
+    """The whole report: ``{"holds", "differences", "in_flight", "repeats", "regions"}``.
 
     Raises:
         StoreUnavailable: a service of a region does not answer; nothing can be said then.
     """
     differences: list[dict[str, Any]] = []
     in_flight: list[dict[str, Any]] = []
+    repeats: list[dict[str, Any]] = []
     summaries: dict[str, Any] = {}
     known: dict[str, RegionFacts] = {}
     for settings in regions:
@@ -46,11 +50,12 @@ async def audit(regions: Sequence[Settings], say: Callable[[str], None] = lambda
         for found in compare(settings, facts):
             (in_flight if found.in_flight else differences).append(asdict(found))
     for found in between(known):
-        (in_flight if found.in_flight else differences).append(asdict(found))
+        (repeats if found.repeated else in_flight if found.in_flight else differences).append(asdict(found))
     return {
         "holds": not differences and not in_flight,
         "differences": differences,
         "in_flight": in_flight,
+        "repeats": repeats,
         "regions": summaries,
     }
 
@@ -80,6 +85,8 @@ async def gather(settings: Settings) -> RegionFacts:
                     facts.repartitioned[source] += 1
     for region in settings.remote_kafka:
         facts.waiting_for[region] = await waiting_for(settings.kafka, settings.region, region)
+    if settings.remote_kafka:
+        facts.changes = await _changes(settings)
     shards = Shards(settings)
     await shards.start()
     try:
@@ -90,6 +97,22 @@ async def gather(settings: Settings) -> RegionFacts:
     if settings.sandbox_record is not None:
         facts.accepted = _accepted(read_record(Path(settings.sandbox_record)))
     return facts
+
+
+async def _changes(settings: Settings) -> list[Control]:
+    """The changes of who serves whom that have come to their end, by one region's log.
+
+    Raises:
+        StoreUnavailable: its Kafka does not answer.
+    """
+    control = KafkaControlLog(settings.region, settings.kafka)
+    try:
+        records, _ = await control.read()
+    except RetryLater as error:
+        raise StoreUnavailable(str(error)) from error
+    finally:
+        await control.close()
+    return [record for record in records if record.step == "serve"]
 
 
 def _handed(facts: RegionFacts, topic: str, record: Record, source: str) -> None:

@@ -23,7 +23,7 @@ from notify_streams.ops.ready import make_ready
 from notify_streams.ops.supervisor import Supervisor
 from notify_streams.ops.upstream import Upstream, whose
 from notify_streams.preferences.policy import configured_categories
-from notify_streams.roles import ROLES
+from notify_streams.roles import CHANNELS, ROLES
 from notify_streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -58,6 +58,14 @@ class Plan:
     away_s: float = 10.0
     #: Let its standby serve its people meanwhile.
     failover: bool = False
+    #: How people can be told.
+    channels: tuple[str, ...] = CHANNELS
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The workers of each region: all but those of channels that nobody uses."""
+        unused = {role for channel in CHANNELS if channel not in self.channels for role in (channel, f"cric_{channel}")}
+        return tuple(role for role in ROLES if role not in unused)
 
 
 @dataclass(slots=True)
@@ -75,8 +83,8 @@ class Outcome:
 
     @property
     def holds(self) -> bool:
-        """The books close, and everybody was told by one region, and by the right one."""
-        return bool(self.report["holds"]) and not self.places["elsewhere"] and not self.places["by two"]
+        """The books close, which the audit says also of who was told by two regions, and nobody was told by a wrong one."""
+        return bool(self.report["holds"]) and not self.places["elsewhere"]
 
 
 class Demo:
@@ -104,7 +112,7 @@ class Demo:
         async with AsyncExitStack() as closing:
             regions = await self._start(closing)
             watch = await closing.enter_async_context(Watch(regions, self._console))
-            await watch.ready(_READY_PATIENCE_S * len(regions))
+            await watch.ready(_READY_PATIENCE_S * len(regions), self._plan.roles)
             self._lap("workers")
             audience = people(self._plan.people, self._plan.regions, self._plan.seed)
             await self._sign_up(regions, audience, watch)
@@ -139,7 +147,7 @@ class Demo:
 
     async def _start_workers(self, settings: Settings) -> None:
         logs = self._stack.folder / settings.region / "workers"
-        supervisor = Supervisor(settings, ROLES, logs, self._environ(), self._console.print)
+        supervisor = Supervisor(settings, self._plan.roles, logs, self._environ(), self._console.print)
         self._supervisors[settings.region] = supervisor
         await supervisor.start()
 
@@ -166,7 +174,10 @@ class Demo:
                 await upstream.send(
                     upload
                     for number, person in at_home
-                    for upload in (*sign_up(person, number, now), *choices(person, categories, now))
+                    for upload in (
+                        *sign_up(person, number, now, self._plan.channels),
+                        *choices(person, categories, now),
+                    )
                 )
         await watch.drained(f"{len(audience)} people signed up", _PATIENCE_S)
 
@@ -213,7 +224,7 @@ class Demo:
         async def start_workers() -> None:
             await self._start_workers(settings)
             async with Watch([settings], self._console) as watch:
-                await watch.ready(_READY_PATIENCE_S * len(self._plan.regions))
+                await watch.ready(_READY_PATIENCE_S * len(self._plan.regions), self._plan.roles)
 
         def say(line: str) -> None:
             self._console.print(line, highlight=False)

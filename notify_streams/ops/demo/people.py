@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from notify_streams.records.users import Contacts, PreferenceUpdate, Signup
+from notify_streams.roles import CHANNELS
 from notify_streams.topics import PREFERENCE_UPDATES, USER_CONTACTS, USER_SIGNUPS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from notify_streams.ops.upstream import Upload
     from notify_streams.preferences.policy import Categories
@@ -84,15 +85,17 @@ def people(count: int, regions: Sequence[str], seed: int) -> list[Person]:
     return found
 
 
-def sign_up(person: Person, number: int, now: datetime) -> Iterator[Upload]:
-    """What upstream systems push when this person signs up: contacts first, so that a first trigger finds them."""
+def sign_up(person: Person, number: int, now: datetime, channels: Collection[str] = CHANNELS) -> Iterator[Upload]:
+    """What upstream systems push when this person signs up: contacts first, so that a first trigger finds them. Only for `channels`."""
     draw = random.Random(f"contacts-{person.user_id}")
     contacts = Contacts(
         person.user_id,
         now,
-        f"token-{person.user_id}" if draw.random() < 0.92 else None,
-        f"+1555{number % 10_000_000:07d}" if draw.random() < 0.7 else None,
-        f"{person.name.replace(' ', '.').lower()}.{number}@example.org" if draw.random() < 0.85 else None,
+        f"token-{person.user_id}" if draw.random() < 0.92 and "push" in channels else None,
+        f"+1555{number % 10_000_000:07d}" if draw.random() < 0.7 and "sms" in channels else None,
+        f"{person.name.replace(' ', '.').lower()}.{number}@example.org"
+        if draw.random() < 0.85 and "email" in channels
+        else None,
     )
     signup = Signup(person.user_id, person.region, datetime(2026, 1, 1, tzinfo=UTC), 1, person.locale, person.time_zone)
     yield USER_CONTACTS, person.user_id, _encode(contacts), ()

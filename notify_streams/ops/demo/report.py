@@ -34,6 +34,8 @@ def show(console: Console, outcome: Outcome) -> None:
         console.print(f"told by: {told}", highlight=False)
     for one in (*outcome.report["differences"], *outcome.report["in_flight"]):
         console.print(f"difference: {one}", highlight=False, style="red")
+    for one in outcome.report["repeats"]:
+        console.print(f"{one['check']}: {one['found']} deliveries ({one['where']}), no difference", highlight=False)
     if outcome.holds:
         console.print(
             "The ledger closes: every trigger has exactly one outcome, 0 differences.", style="green", highlight=False

@@ -1,7 +1,12 @@
 """The books of several regions: what one handed over another has, and nobody is notified from two."""
 
+from datetime import UTC, datetime
+
+import pytest
+
 from notify_streams.ops.audit.between import between
 from notify_streams.ops.audit.facts import Accepted, Delivery, RegionFacts
+from notify_streams.regions.control import Control
 
 
 def a_region(name, **but) -> RegionFacts:
@@ -37,3 +42,29 @@ def test_a_person_notified_by_two_regions_is_a_difference():
 def test_a_delivery_that_two_regions_providers_took_is_a_difference():
     us, eu = (a_region(name, accepted={"d": Accepted(1)}) for name in ("us", "eu"))
     assert checks(us, eu) == [("accepted in two regions", "us and eu", False)]
+
+
+#: eu is served by us from 100 on, and by itself again from 200 on.
+CHANGES = [
+    Control("eu", 1, "serve", "us", "t", datetime.fromtimestamp(100, UTC)),
+    Control("eu", 2, "serve", "eu", "t", datetime.fromtimestamp(200, UTC)),
+]
+
+
+@pytest.mark.parametrize(
+    ("eu_at", "us_at", "repeated"),
+    [
+        pytest.param(50, 150, True, id="before the failover and during it"),
+        pytest.param(250, 150, True, id="during it and after the hand-back"),
+        pytest.param(150, 150, False, id="eu decided while us served"),
+        pytest.param(50, 50, False, id="us decided before it served"),
+        pytest.param(250, 250, False, id="us decided after it had handed back"),
+    ],
+)
+def test_an_id_repeated_across_a_change_of_who_serves_is_counted_and_no_difference(eu_at, us_at, repeated):
+    eu = a_region("eu", deliveries={"push": {"d": Delivery("sent", 1, None, eu_at)}}, accepted={"d": Accepted(1)})
+    us = a_region("us", deliveries={"push": {"d": Delivery("sent", 1, None, us_at)}}, accepted={"d": Accepted(1)})
+    eu.changes = us.changes = CHANGES
+    found = [(one.check, one.repeated) for one in between({"eu": eu, "us": us})]
+    wanted = [("repeated across a change of who serves", True)]
+    assert found == (wanted if repeated else [("notified in two regions", False), ("accepted in two regions", False)])

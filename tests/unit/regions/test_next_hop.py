@@ -47,6 +47,8 @@ CASES = [
     ("on its way elsewhere: send there", "eu", at("eu"), HERE, {"eu": Seat(None, 1, "us")}, Forward("us", 1, 1)),
     ("the sender knows a later epoch: wait for it", "us", at("eu"), Travel(hops=1, epoch=1), {}, Stay.HOLD),
     ("two hops were enough", "us", at("eu"), Travel(hops=2), {}, Stay.TOO_MANY_HOPS),
+    ("unless who serves has changed since", "us", at("eu"), Travel(hops=2, epoch=1), {"eu": Seat("eu", 2)}, Forward("eu", 1, 2)),
+    ("which is news once", "us", at("eu"), Travel(hops=3, epoch=2), {"eu": Seat("eu", 2)}, Stay.TOO_MANY_HOPS),
 ]  # fmt: skip
 
 
