@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from faust import Stream
     from faust.types import StreamT
@@ -48,7 +48,7 @@ async def side_by_side(stream: StreamT[Any], work: Work) -> None:
                 tasks.add(task)
             turns[partition].put_nowait(event)
     finally:
-        await _end(tasks)
+        await end_tasks(tasks)
         for task in tasks:
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
@@ -59,7 +59,7 @@ async def _in_turn(turns: asyncio.Queue[BatchEvent], work: Work) -> None:
         await work(await turns.get())
 
 
-async def _end(tasks: set[asyncio.Task[None]]) -> None:
+async def end_tasks(tasks: Iterable[asyncio.Task[None]]) -> None:
     """Cancel again and again: `asyncio.wait_for` of Python 3.11, which drivers use, can lose a cancellation (python/cpython#86296)."""
     left = {task for task in tasks if not task.done()}
     while left:

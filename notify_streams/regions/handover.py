@@ -99,7 +99,7 @@ class RemoteRegion:
         """Disconnect; bounded. What is under way may or may not arrive, and is not acknowledged."""
         if self._opening is not None:
             self._opening.cancel()
-            await asyncio.wait([self._opening])
+            await asyncio.wait([self._opening], timeout=self._timeout_s)
         producers, self._producers = self._producers, {}
         for producer in producers.values():
             self._retire(producer)
@@ -149,9 +149,8 @@ class RemoteRegion:
 
     async def _open(self) -> None:
         async def open_way(way: int) -> None:
-            with suppress(
-                RetryLater, KafkaError, TimeoutError, OSError
-            ):  # the first batch tries again, and says why it cannot
+            # The first batch tries again, and says why it cannot.
+            with suppress(RetryLater, KafkaError, TimeoutError, OSError):
                 async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                     await (await self._connected(way)).locate(FORWARDED)
 

@@ -20,6 +20,7 @@ from notify_streams.backoff import Backoff
 from notify_streams.errors import RetryLater
 from notify_streams.regions.control import Control, Seats, at_home, enough_to_learn, fold, missing, to_answer, to_yield
 from notify_streams.regions.placement import Placement
+from notify_streams.turns import end_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -97,9 +98,7 @@ class Learning:
         try:
             await asyncio.gather(*tasks)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end_tasks(tasks)
 
     async def changed(self, epoch: int) -> Placement:
         """Wait until the placement's epoch is larger than `epoch`: what a batch that must be held waits for."""

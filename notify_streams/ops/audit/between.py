@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from notify_streams.ops.audit.compare import Difference
-from notify_streams.ops.audit.serving import each_served
+from notify_streams.ops.audit.serving import each_served, turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,10 +42,11 @@ def _twice(one: RegionFacts, other: RegionFacts) -> Iterator[Difference]:
     where = f"{one.region} and {other.region}"
     mine, theirs = _decided(one), _decided(other)
     decided = mine.keys() & theirs.keys()
+    seats = turns((*one.changes, *other.changes))
     repeated = {
         identity
         for identity in decided
-        if each_served(one, mine[identity].decided_at, other, theirs[identity].decided_at)
+        if each_served(seats, (one.region, mine[identity].decided_at), (other.region, theirs[identity].decided_at))
     }
     if decided - repeated:
         yield Difference(

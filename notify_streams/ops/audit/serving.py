@@ -7,34 +7,35 @@ the other served; that is what is looked at here.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from notify_streams.ops.audit.facts import RegionFacts
     from notify_streams.regions.control import Control
 
 #: Clocks of different machines; a decision is dated when its batch begins.
 _CLOCKS_S: Final = 1.0
 
 
-def each_served(one: RegionFacts, one_at: float, other: RegionFacts, other_at: float) -> bool:
-    """Whether there is a seat that `one` served at its moment and `other` at its own, in turn."""
-    changes = {(change.seat, change.epoch): change for facts in (one, other) for change in facts.changes}
-    for seat in {seat for seat, _ in changes}:
-        turns = sorted((change for change in changes.values() if change.seat == seat), key=lambda change: change.epoch)
-        if one.region in _serving(seat, turns, one_at) and other.region in _serving(seat, turns, other_at):
-            return True
-    return False
+def turns(changes: Iterable[Control]) -> list[list[tuple[float, str]]]:
+    """By seat, in order: since when (Unix seconds), and who. A seat that never changed hands is not told."""
+    found: dict[str, dict[int, tuple[float, str]]] = {}
+    for change in changes:
+        found.setdefault(change.seat, {})[change.epoch] = change.at.timestamp(), change.server
+    return [[(-math.inf, seat), *(by_epoch[epoch] for epoch in sorted(by_epoch))] for seat, by_epoch in found.items()]
 
 
-def _serving(seat: str, turns: Sequence[Control], at: float) -> set[str]:
-    """Who may have served then, clocks being what they are."""
-    begins = [(float("-inf"), seat), *((change.at.timestamp(), change.server) for change in turns)]
-    ends = [*(began for began, _ in begins[1:]), float("inf")]
-    return {
-        server
-        for (began, server), ended in zip(begins, ends, strict=True)
-        if began - _CLOCKS_S <= at <= ended + _CLOCKS_S
-    }
+def each_served(seats: Sequence[Sequence[tuple[float, str]]], one: tuple[str, float], other: tuple[str, float]) -> bool:
+    """Whether there is a seat that each of two regions served at its own moment; `one`, `other`: the region and the moment."""
+    return any(_served(seat, *one) and _served(seat, *other) for seat in seats)
+
+
+def _served(seat: Sequence[tuple[float, str]], region: str, at: float) -> bool:
+    """Whether it may have, clocks being what they are."""
+    ends = [*(began for began, _ in seat[1:]), math.inf]
+    return any(
+        server == region and began - _CLOCKS_S <= at <= ended + _CLOCKS_S
+        for (began, server), ended in zip(seat, ends, strict=True)
+    )

@@ -16,14 +16,14 @@ from notify_streams.devstack import Stack
 from notify_streams.ops.audit import audit
 from notify_streams.ops.demo.loss import Loss
 from notify_streams.ops.demo.people import choices, people, sign_up
-from notify_streams.ops.demo.told import Sent, latencies_ms, of_the_loss, places
+from notify_streams.ops.demo.told import Sent, calls, latencies_ms, of_the_loss, places
 from notify_streams.ops.demo.traffic import triggers
 from notify_streams.ops.demo.watch import Watch
 from notify_streams.ops.ready import make_ready
 from notify_streams.ops.supervisor import Supervisor
 from notify_streams.ops.upstream import Upstream, whose
 from notify_streams.preferences.policy import configured_categories
-from notify_streams.roles import CHANNELS, ROLES
+from notify_streams.roles import CHANNEL_ROLES, CHANNELS, ROLES, channel_of
 from notify_streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -64,8 +64,7 @@ class Plan:
     @property
     def roles(self) -> tuple[str, ...]:
         """The workers of each region: all but those of channels that nobody uses."""
-        unused = {role for channel in CHANNELS if channel not in self.channels for role in (channel, f"cric_{channel}")}
-        return tuple(role for role in ROLES if role not in unused)
+        return tuple(role for role in ROLES if role not in CHANNEL_ROLES or channel_of(role) in self.channels)
 
 
 @dataclass(slots=True)
@@ -124,9 +123,9 @@ class Demo:
             self._lap("triggers")
             report = await audit(regions)
             self._lap("audit")
-            loss = None if self._loss is None else of_the_loss(regions, self._sent, self._loss)
-            told = latencies_ms(regions, self._sent), places(regions, self._sent, self._loss)
-            outcome = Outcome(report, *told, loss, self._seconds)
+            told = list(calls(regions, self._sent))
+            loss = None if self._loss is None else of_the_loss(told, self._loss)
+            outcome = Outcome(report, latencies_ms(told), places(told, self._loss), loss, self._seconds)
             if self._plan.stay:
                 await self._stay(outcome, regions)
             return outcome

@@ -29,19 +29,39 @@ class Sent(NamedTuple):
     home: str | None
 
 
-def latencies_ms(regions: Sequence[Settings], sent: Mapping[str, Sent]) -> dict[str, dict[str, float]]:
+class Call(NamedTuple):
+    """A call that a provider accepted for a trigger of this run."""
+
+    #: Region that made it.
+    region: str
+    line: Accepted
+    trigger: Sent
+
+
+def calls(regions: Sequence[Settings], sent: Mapping[str, Sent]) -> Iterator[Call]:
+    """What the sandboxes of these regions noted."""
+    for settings in regions:
+        if settings.sandbox_record is None:
+            continue
+        for line in read_record(settings.sandbox_record):
+            trigger = sent.get(trigger_of(line.notification_id))
+            if trigger is not None:
+                yield Call(settings.region, line, trigger)
+
+
+def latencies_ms(told: Sequence[Call]) -> dict[str, dict[str, float]]:
     """From the moment a trigger was handed to Kafka to the moment its provider call began, by lane: p50, p99, max, count."""
     found: dict[str, list[float]] = {"critical": [], "standard": []}
-    for _, line, trigger in _calls(regions, sent):
+    for _, line, trigger in told:
         found["critical" if line.critical else "standard"].append(1000 * (line.at - trigger.at))
     return {lane: _quantiles(values) for lane, values in found.items() if values}
 
 
-def places(regions: Sequence[Settings], sent: Mapping[str, Sent], loss: Loss | None) -> dict[str, int]:
+def places(told: Sequence[Call], loss: Loss | None) -> dict[str, int]:
     """Notifications by who told the person: home, the standby of the region that was lost, anybody else, or two regions."""
     tellers: dict[str, set[str]] = {}
     homes: dict[str, str | None] = {}
-    for region, line, trigger in _calls(regions, sent):
+    for region, line, trigger in told:
         tellers.setdefault(line.notification_id, set()).add(region)
         homes[line.notification_id] = trigger.home
     counts = {"home": 0, "standby": 0, "elsewhere": 0, "by two": 0}
@@ -58,7 +78,7 @@ def places(regions: Sequence[Settings], sent: Mapping[str, Sent], loss: Loss | N
     return counts
 
 
-def of_the_loss(regions: Sequence[Settings], sent: Mapping[str, Sent], loss: Loss) -> dict[str, Any]:
+def of_the_loss(told: Sequence[Call], loss: Loss) -> dict[str, Any]:
     """What the loss of a region meant to the people of the others, and how soon its own were served by the standby.
 
     `others_ms`: triggers that entered in regions that were not lost, for people at home there, by when they were sent.
@@ -72,7 +92,7 @@ def of_the_loss(regions: Sequence[Settings], sent: Mapping[str, Sent], loss: Los
     }
     others: dict[str, list[float]] = {span: [] for span in spans}
     served_at: list[float] = []
-    for region, line, trigger in _calls(regions, sent):
+    for region, line, trigger in told:
         if loss.region not in (trigger.home, trigger.entered):
             for span, (begins, ends) in spans.items():
                 if begins <= trigger.at < ends:
@@ -88,17 +108,6 @@ def of_the_loss(regions: Sequence[Settings], sent: Mapping[str, Sent], loss: Los
         took_s = round(min(served_at) - loss.commanded_at, 2) if served_at else None
         found |= {"standby": loss.standby, "failover_s": took_s}
     return found
-
-
-def _calls(regions: Sequence[Settings], sent: Mapping[str, Sent]) -> Iterator[tuple[str, Accepted, Sent]]:
-    """The calls that providers accepted for triggers of this run, with the region that made them."""
-    for settings in regions:
-        if settings.sandbox_record is None:
-            continue
-        for line in read_record(settings.sandbox_record):
-            trigger = sent.get(trigger_of(line.notification_id))
-            if trigger is not None:
-                yield settings.region, line, trigger
 
 
 def _quantiles(values: Sequence[float]) -> dict[str, float]:
