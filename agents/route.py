@@ -55,10 +55,7 @@ async def route_triggers(triggers: StreamT[Any]) -> None:
 
 async def route(event: BatchEvent) -> None:
     """Decide a batch and hand it to the way out, which acknowledges it."""
-    batch = event.value
-    taken = await router.take(batch, event.ack, event.refuse)
-    taken.current = event.current
-    await way_out.submit(taken)
+    await way_out.submit(await router.take(event.value, event))
 
 
 for topic in sorted(SOURCES):

@@ -59,9 +59,7 @@ async def sign_up(batches: StreamT[Any]) -> None:
     async for event in events(batches):
         batch: RecordBatch = event.value
         await write(app, contacts_sent_on(batch))
-        taken = await account_signups(signups, batch, event.ack, event.refuse)
-        taken.current = event.current
-        await way_out.submit(taken)
+        await way_out.submit(await account_signups(signups, batch, event))
 
 
 def contacts_sent_on(batch: RecordBatch) -> Iterator[Output]:

@@ -7,6 +7,7 @@ Without the variable a passage is one look into an empty dict.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from dataclasses import dataclass
@@ -30,6 +31,11 @@ Name = Literal[
 NAMES: Final[tuple[Name, ...]] = get_args(Name)
 
 
+_FORM: Final = re.compile(
+    r"(?P<name>\w+)=(?:(?P<action>kill|raise)|stall:(?P<seconds>\d+(?:\.\d+)?))(?:@(?P<at>[1-9]\d*))?"
+)
+
+
 class FailpointReached(NotifyError):
     """A failpoint armed with ``raise`` was passed."""
 
@@ -46,18 +52,17 @@ def parse(text: str) -> dict[str, _Armed]:
     """What ``NOTIFY_FAILPOINTS`` arms.
 
     Raises:
-        SettingsError: an unknown name or action.
+        SettingsError: an unknown name or action, or no number where one must be.
     """
     armed: dict[str, _Armed] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
-        name, _, rest = part.partition("=")
-        action, _, at = rest.partition("@")
-        action, _, seconds = action.partition(":")
-        if name not in NAMES or action not in ("kill", "raise", "stall"):
+        found = _FORM.fullmatch(part)
+        if found is None or found["name"] not in NAMES:
             raise SettingsError(
-                f"NOTIFY_FAILPOINTS: {part!r}: want name=kill|raise|stall:SECONDS@N, name one of {', '.join(NAMES)}"
+                f"NOTIFY_FAILPOINTS: {part!r}: want name=kill|raise|stall:SECONDS@N, N from 1, name one of {', '.join(NAMES)}"
             )
-        armed[name] = _Armed(action, int(at or 1), float(seconds or 0))
+        action = found["action"] or "stall"
+        armed[found["name"]] = _Armed(action, int(found["at"] or 1), float(found["seconds"] or 0))
     return armed
 
 

@@ -239,13 +239,20 @@ def an_entry(
 
 @dataclass
 class Told:
-    """What a batch's owner was told."""
+    """What the transport was told of a batch."""
 
     acknowledged: int = 0
     refused: list[int] = field(default_factory=list)
+    overtaken: bool = False
 
-    def acknowledge(self) -> None:
+    def ack(self) -> None:
         self.acknowledged += 1
+
+    def refuse(self, position: int) -> None:
+        self.refused.append(position)
+
+    def current(self) -> bool:
+        return not self.overtaken
 
 
 def a_taken(
@@ -258,9 +265,8 @@ def a_taken(
     told: Told | None = None,
 ) -> Taken:
     """A decided batch; `told` learns of its acknowledgement or refusal."""
-    told = told or Told()
     end = start + len(entries) + other_lane if end is None else end
-    return Taken(topic, partition, start, end, list(entries), other_lane, told.acknowledge, told.refused.append)
+    return Taken(topic, partition, start, end, list(entries), other_lane, told or Told())
 
 
 def outcomes(taken: Taken) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -30,6 +31,8 @@ def conclude(
     Raises:
         ClickException: the stack does not come up.
     """
+    # A broker that is just started, or stopped on purpose: its clients try again by themselves, and what fails for good is raised.
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     try:
         report = asyncio.run(measuring)
     except StackFailed as failure:

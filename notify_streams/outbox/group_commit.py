@@ -18,6 +18,7 @@ from notify_streams.outbox.flush import drop_repeats, plan_flush
 from notify_streams.outbox.published import Published
 from notify_streams.outbox.publisher import lanes_of, publish
 from notify_streams.outbox.recent import Recent
+from notify_streams.outbox.refusals import Refusals
 from notify_streams.outbox.rows import new_flush_id
 from notify_streams.outbox.taken import Entry
 from notify_streams.outbox.transaction import Mismatch, Repeats
@@ -71,12 +72,11 @@ class GroupCommit:
         self._role = role
         self._shard = shard
         self._store = store
-        self._ledger = ledger
         self._producer = producer
         self._limits = limits
         self._on_conflict = on_conflict
-        self._relay_bucket = relay_bucket
         self._waiting = Waiting(shard, limits)
+        self._refusals = Refusals(ledger, relay_bucket, self._waiting)
         self._recent = Recent()
         #: Rows that are published and may go with the next transaction.
         self._published = Published()
@@ -102,9 +102,10 @@ class GroupCommit:
     async def run(self) -> None:
         """Flush for ever. Cancelling it at any moment loses nothing."""
         while True:
-            await self._idle()
-            batches = await self._waiting.take()
+            batches: list[Taken] = []
             try:
+                await self._idle()
+                batches = await self._waiting.take()
                 await self._flush(batches)
             except Exception:
                 # Nobody foresaw it, so nobody knows how far the flush came; the ledger does. Read from it again.
@@ -114,7 +115,7 @@ class GroupCommit:
                 await asyncio.sleep(_AFTER_ERROR_S)
                 for batch in batches:
                     await self.forget([batch.source])
-                    batch.refuse(batch.start)
+                    batch.delivered.refuse(batch.start)
 
     async def close(self) -> None:
         """After `run` has ended: delete what is published, so that nobody publishes it again. Tries once."""
@@ -157,7 +158,7 @@ class GroupCommit:
                 drop_repeats(batches, known, self._on_conflict)
             except Mismatch as mismatch:
                 metrics.FLUSH_RETRIES.labels("fence").inc()
-                batches = await self._without_refused(batches, mismatch.moved)
+                batches = await self._refusals.hand_back(batches, mismatch.moved)
             else:
                 reach("after_commit")
                 await self._after_commit(flush, batches)
@@ -224,7 +225,7 @@ class GroupCommit:
             self._recent.add({entry.notification: entry.fingerprint for entry in batch.entries if entry.notification})
         reach("before_acknowledge")
         for batch in batches:
-            batch.acknowledge()
+            batch.delivered.ack()
         reach("after_acknowledge")
 
     async def _publish(self, flush: Flush) -> None:
@@ -243,48 +244,12 @@ class GroupCommit:
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    async def _without_refused(self, batches: list[Taken], moved: Mapping[str, int | None]) -> list[Taken]:
-        """Hand back the batches whose ledger is elsewhere; what waits behind them would be refused as well."""
-        by_source = {(topic, int(partition)): at for (_, topic, partition), at in _named(moved)}
-        refused: dict[Source, int] = {}
-        for batch in batches:
-            if batch.source not in by_source:
-                continue
-            at = by_source.pop(batch.source)
-            if at is None:  # nobody began this ledger yet
-                opened = await insist(self._ledger.open, {batch.source: batch.start})
-                at = opened[batch.source]
-                if at == batch.start:
-                    continue
-            refused[batch.source] = at
-            if not batch.current():
-                continue  # overtaken while it was flushed: the partition is read again, and waits for nobody
-            metrics.FENCED.inc()
-            log.warning(
-                "batch refused by the ledger",
-                extra={
-                    "action": "fence",
-                    "source": f"{batch.topic}:{batch.partition}",
-                    "start": batch.start,
-                    "ledger": at,
-                },
-            )
-            # Whoever wrote it may be gone before it has published it: what it left goes out before anything later does.
-            await insist(self._relay_bucket, batch.partition)
-            await self.forget([batch.source])
-            batch.refuse(at)
-        return [batch for batch in batches if batch.source not in refused]
-
 
 def _by_bucket(found: Iterable[tuple[int, Iterable[str | None]]]) -> dict[int, list[str]]:
     by_bucket: dict[int, list[str]] = {}
     for bucket, identities in found:
         by_bucket.setdefault(bucket, []).extend(identity for identity in identities if identity is not None)
     return {bucket: identities for bucket, identities in by_bucket.items() if identities}
-
-
-def _named(moved: Mapping[str, int | None]) -> list[tuple[list[str], int | None]]:
-    return [(identity.split(":"), at) for identity, at in moved.items()]
 
 
 def _count(batches: Sequence[Taken]) -> None:

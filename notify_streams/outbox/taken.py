@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,6 +29,19 @@ class SourceRecord(Protocol):
     def offset(self) -> int: ...
     @property
     def timestamp(self) -> int: ...
+
+
+class Delivered(Protocol):
+    """What the transport wants to hear about a batch that it delivered: a `BatchEvent`."""
+
+    def ack(self) -> object:
+        """Everything is durable and published."""
+
+    def refuse(self, position: int) -> object:
+        """The ledger refused the batch: read again from `position`."""
+
+    def current(self) -> bool:
+        """False when the batch's partition is being read again, or by somebody else: then nothing of it is to be flushed."""
 
 
 #: One record that is to be published: topic, partition, key, value, headers.
@@ -61,16 +74,11 @@ class Taken:
     end: int
     entries: list[Entry]
     other_lane: int
-    #: Called when everything is durable and published.
-    acknowledge: Callable[[], object]
-    #: Called with the position to read again from, when the ledger refused the batch.
-    refuse: Callable[[int], object]
+    delivered: Delivered
     #: Of the placement that it was decided by: a fence of a later one refuses it. None: no fence concerns it.
     epoch: int | None = None
     #: Place among `entries` -> notification id: if that exists, the entry is a duplicate instead.
     look_for: Mapping[int, str] = field(default_factory=dict)
-    #: False when its partition is being read again, or by somebody else: then nothing of it is to be flushed.
-    current: Callable[[], bool] = lambda: True
     holes: int = field(init=False)
     #: About how much is to be stored and published for it.
     size_bytes: int = field(init=False)

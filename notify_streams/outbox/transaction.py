@@ -107,6 +107,7 @@ class FlushStore:
         for some in _within_bounds([row.document for row in flush.rows], lambda document: len(document["records"])):
             await self._command(session, "insert", OUTBOX, documents=some)
         if published:
+            reach("before_row_deletion")
             rows = [{"q": condition, "limit": 0} for condition in published]
             await self._command(session, "delete", OUTBOX, deletes=rows)
 

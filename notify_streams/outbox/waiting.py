@@ -46,7 +46,7 @@ class Waiting:
         epoch = self._epoch
         async with self._changed:
             await self._changed.wait_for(lambda: epoch != self._epoch or self._has_room())
-            if epoch != self._epoch or not batch.current():
+            if epoch != self._epoch or not batch.delivered.current():
                 return
             self._batches.append(batch)
             self._note(batch, 1)
@@ -75,7 +75,7 @@ class Waiting:
             ends: dict[Source, int] = {}
             while self._batches:
                 batch = self._batches[0]
-                if not batch.current():
+                if not batch.delivered.current():
                     self._note(self._batches.popleft(), -1)
                     continue
                 records -= len(batch.entries)

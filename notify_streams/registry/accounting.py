@@ -14,17 +14,14 @@ from notify_streams.routing.entries import bytes_of, dead
 from notify_streams.stores.insist import insist
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from notify_streams.outbox.taken import Delivered
     from notify_streams.registry.signups import Signups
     from notify_streams.routing.router import Batch
 
 _DEAD = {Dropped.TOO_MANY_HOPS: DeadReason.TOO_MANY_HOPS, Dropped.UNKNOWN_REGION: DeadReason.INVALID}
 
 
-async def account_signups(
-    signups: Signups, batch: Batch, acknowledge: Callable[[], object], refuse: Callable[[int], object]
-) -> Taken:
+async def account_signups(signups: Signups, batch: Batch, delivered: Delivered) -> Taken:
     """Register a batch, for as long as the registry takes, and say what became of each record."""
     entries: list[Entry] = []
     asked: list[Asked] = []
@@ -49,4 +46,4 @@ async def account_signups(
     if done.outputs:
         first = entries[places[0]]
         first.outputs = (*first.outputs, *done.outputs)
-    return Taken(batch.topic, batch.partition, batch.start, batch.end, entries, 0, acknowledge, refuse)
+    return Taken(batch.topic, batch.partition, batch.start, batch.end, entries, 0, delivered)

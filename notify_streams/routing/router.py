@@ -26,7 +26,7 @@ from notify_streams.topics import FORWARDED
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from notify_streams.outbox.taken import SourceRecord
+    from notify_streams.outbox.taken import Delivered, SourceRecord
     from notify_streams.preferences.policy import Categories
     from notify_streams.records.trigger import Trigger
     from notify_streams.regions.locations import Located
@@ -96,7 +96,7 @@ class Router:
         self._hops: dict[tuple[str, str | None, int], Stay | Forward] = {}
         self._hops_of: Placement | None = None
 
-    async def take(self, batch: Batch, acknowledge: Callable[[], object], refuse: Callable[[int], object]) -> Taken:
+    async def take(self, batch: Batch, delivered: Delivered) -> Taken:
         """Decide every record of `batch`. What cannot be decided becomes a dead letter; nothing is raised for a record's sake.
 
         Waits for preferences that cannot be had, and for the end of a change of who serves whom that the batch is in the middle of, for
@@ -107,17 +107,11 @@ class Router:
             placement = self._served.placement
             assert placement is not None, "nothing is read before the worker has learnt who serves whom"
             try:
-                return await self._decided(batch, placement, acknowledge, refuse)
+                return await self._decided(batch, placement, delivered)
             except _Held:
                 await self._served.changed(placement.epoch)
 
-    async def _decided(
-        self,
-        batch: Batch,
-        placement: Placement,
-        acknowledge: Callable[[], object],
-        refuse: Callable[[int], object],
-    ) -> Taken:
+    async def _decided(self, batch: Batch, placement: Placement, delivered: Delivered) -> Taken:
         began = time.perf_counter()
         mine = self._mine(batch)
         user_ids = [trigger.user_id for _, trigger in mine if not isinstance(trigger, Rejection)]
@@ -148,8 +142,7 @@ class Router:
             batch.end,
             entries,
             other_lane,
-            acknowledge,
-            refuse,
+            delivered,
             placement.epoch,
             look_for,
         )

@@ -261,9 +261,7 @@ class Consumer(CommittingConsumer):
             return
         beginning = extents[tp].beginning
         if beginning > lane.expected:
-            log.error(
-                "%s: offsets %s to %s are gone (retention) and were never processed", tp, lane.expected, beginning
-            )
+            log.error("%s: offsets %s to %s went by retention, unprocessed", tp, lane.expected, beginning)
             lane.accept_hole(beginning)
         self._thread.seek_soon(tp, lane.expected)
 

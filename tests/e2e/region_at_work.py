@@ -7,30 +7,26 @@ record and the audit, read from outside.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import signal
 import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import msgspec
 from aiokafka import AIOKafkaProducer
 from builders import trigger_json
+from processes import PATIENCE_S, Done, ended, environ_of, until
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 from rich.console import Console
 
 from notify_streams.app import web_port
 from notify_streams.devstack import Stack
-from notify_streams.devstack.folders import PROJECT
 from notify_streams.devstack.ports import free_port
 from notify_streams.devstack.sandbox.record import Accepted, read_record
 from notify_streams.ops.audit import audit
@@ -44,11 +40,6 @@ from notify_streams.records.users import Contacts, PreferenceUpdate, Signup
 from notify_streams.roles import LANES, ROLES
 from notify_streams.settings import Settings, load_settings
 from notify_streams.topics import DEAD_LETTERS, PREFERENCE_UPDATES, USER_CONTACTS, USER_SIGNUPS
-
-#: Generous, because a wait ends when its condition holds and the machine may have other things to do.
-PATIENCE_S = 120.0
-#: For a program that was told to go: above the supervisor's own grace for its workers.
-_GRACE_S = 60.0
 
 _numbers = count(1)
 
@@ -78,22 +69,6 @@ class Letter:
     @property
     def senders_headers(self) -> list[tuple[str, bytes | None]]:
         return list(self.headers[:-5])
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A program that has ended."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict[str, Any]:
-        """Its standard output, which must be one JSON object and nothing else."""
-        found = json.loads(self.out)
-        assert isinstance(found, dict)
-        return found
 
 
 def a_new_id(prefix: str = "t") -> str:
@@ -256,15 +231,6 @@ class RegionAtWork:
             await self._producer.stop()
 
 
-def environ_of(stack: Stack) -> dict[str, str]:
-    """What a process needs to find the stack, and nothing that a developer has set."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("NOTIFY_")} | {
-        "NOTIFY_CONFIG_DIR": str(PROJECT / "config"),
-        "NOTIFY_STACK_DIR": str(stack.folder),
-        "NOTIFY_DATA_DIR": str(stack.folder / "data"),
-    }
-
-
 @asynccontextmanager
 async def at_work(stack: Stack) -> AsyncIterator[RegionAtWork]:
     """Everything up and ready, some people signed up; whatever happens, every worker is ended."""
@@ -306,54 +272,3 @@ async def known(region: RegionAtWork, *users: str) -> None:
                 return status == 200
 
             await until(is_known, f"{lane} knows {user_id}")
-
-
-async def until(holds: Callable[[], Awaitable[bool]], what: str, patience_s: float = PATIENCE_S) -> None:
-    """Ask until it holds.
-
-    Raises:
-        AssertionError: not after `patience_s`.
-    """
-    deadline = time.monotonic() + patience_s
-    while not await holds():
-        assert time.monotonic() < deadline, f"not after {patience_s:.0f} s: {what}"
-        await asyncio.sleep(0.1)
-
-
-async def ended(
-    command: Sequence[str | bytes], environ: Mapping[str, str], stdin: bytes = b"", patience_s: float = 2 * PATIENCE_S
-) -> Done:
-    """Run a program to its end. One that takes too long is told to go, so that it can end what it started, then killed."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environ,
-        cwd=PROJECT,
-    )
-    try:
-        async with asyncio.timeout(patience_s):
-            out, err = await process.communicate(stdin)
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            try:
-                await asyncio.wait_for(process.communicate(), _GRACE_S)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
-    assert process.returncode is not None
-    return Done(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
-
-
-async def end_with(process: asyncio.subprocess.Process, number: signal.Signals, patience_s: float) -> int:
-    """Signal a process and wait for its end; its exit status."""
-    process.send_signal(number)
-    async with asyncio.timeout(patience_s):
-        return await process.wait()
-
-
-def log_of(folder: Path, role: str) -> str:
-    """What a supervised worker has said."""
-    return (folder / "us" / "workers" / f"{role}.log").read_text()

@@ -207,39 +207,6 @@ async def test_a_critical_record_in_the_wrong_partition_stays_critical(region_at
     assert [line.critical for line in region_at_work.record()[identity]] == [True, True]
 
 
-async def test_the_same_id_twice_notifies_once(region_at_work: RegionAtWork) -> None:
-    before = (await region_at_work.closed())["duplicate"]
-    identity = await region_at_work.trigger("ada")
-    await region_at_work.trigger("ada", id=identity)
-    await region_at_work.drained()
-    await region_at_work.trigger("ada", id=identity)
-    sums = await region_at_work.closed()
-    assert sums["duplicate"] - before == 2
-    assert region_at_work.channels(identity) == ["email", "push"]
-
-
-@pytest.mark.parametrize("at_once", [True, False], ids=["in one batch", "after the first was sent"])
-async def test_the_same_id_with_other_content_is_a_conflict_and_the_first_one_counts(
-    region_at_work: RegionAtWork, at_once: bool
-) -> None:
-    identity = await region_at_work.trigger("ada", data={"amount": "1"})
-    if not at_once:
-        await region_at_work.drained()
-    other = trigger_json(id=identity, user_id="ada", data={"amount": "2"})
-    place = await region_at_work.send(TOPIC, other, key="ada")
-    await region_at_work.closed()
-    letter = (await region_at_work.dead_letters())[place]
-    assert (letter.why["reason"], letter.value) == ("id_conflict", other)
-    assert region_at_work.channels(identity) == ["email", "push"]
-
-
-async def test_the_same_id_for_two_people_is_two_notifications(region_at_work: RegionAtWork) -> None:
-    identity = await region_at_work.trigger("ada")
-    await region_at_work.trigger("crowd-1", id=identity)
-    await region_at_work.closed()
-    assert region_at_work.channels(identity) == ["email", "email", "push", "push"]
-
-
 async def test_a_header_name_that_is_not_utf8_stops_nothing(region_at_work: RegionAtWork) -> None:
     """No broker refuses such a record, and a C client writes one without noticing."""
     before = a_new_id()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from region_at_work import Done, ended, environ_of
+from processes import Done, ended, environ_of
 
 from notify_streams.devstack import Stack
 from notify_streams.devstack.folders import PROJECT, cache_folder

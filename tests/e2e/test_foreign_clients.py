@@ -13,7 +13,8 @@ from builders import trigger_fields, trigger_json
 from cloudevents.core.bindings.kafka import KafkaMessage, to_binary_event, to_structured_event
 from cloudevents.core.v1.event import CloudEvent
 from confluent_kafka import Producer
-from region_at_work import CROWD, RegionAtWork, a_new_id, ended
+from processes import ended
+from region_at_work import CROWD, RegionAtWork, a_new_id
 
 from notify_streams.devstack.jars import jars, java
 

@@ -14,7 +14,8 @@ import msgspec
 import pytest
 import pytest_asyncio
 from local_services import own_stack
-from region_at_work import RegionAtWork, environ_of, until
+from processes import environ_of, until
+from region_at_work import RegionAtWork
 from rich.console import Console
 
 from notify_streams.devstack import Stack

@@ -11,7 +11,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 from builders import trigger_json
-from region_at_work import CROWD, RegionAtWork, a_new_id, end_with, known, until
+from processes import end_with, until
+from region_at_work import CROWD, RegionAtWork, a_new_id, known
 
 from notify_streams.devstack.folders import PROJECT
 

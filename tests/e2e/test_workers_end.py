@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from region_at_work import CROWD, RegionAtWork, end_with, ended, until
+from processes import end_with, ended, until
+from region_at_work import CROWD, RegionAtWork
 
 from notify_streams.devstack.kafka import private_broker
 

@@ -93,7 +93,7 @@ async def _round(settings: Settings, router: Router, batches: Sequence[RecordBat
     taken: list[Taken] = []
     for batch in batches:
         with clock("validate, join, decide, encode notifications and channel messages"):
-            taken.append(await router.take(batch, lambda: None, lambda _: None))
+            taken.append(await router.take(batch, _Nobody()))
     producer = BatchProducer("nowhere")
     codec = SimpleNamespace(
         _message_accumulator=SimpleNamespace(_compression_type=_CODECS[TransportSettings().compression])
@@ -145,6 +145,17 @@ class _Served:
 
     async def changed(self, epoch: int) -> Placement:
         raise NotImplementedError
+
+
+class _Nobody:
+    """For batches that came from nowhere."""
+
+    def ack(self) -> None: ...
+
+    def refuse(self, position: int) -> None: ...
+
+    def current(self) -> bool:
+        return True
 
 
 class _NobodyChose:

@@ -13,6 +13,8 @@ from notify_streams.errors import NotifyError
 from notify_streams.ops.chaos.primaries import lose_primary
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from notify_streams.ops.chaos.ground import Ground
 
 _WORKERS: Final = 3
@@ -24,32 +26,49 @@ _RATE: Final = 200
 async def storm(ground: Ground, minutes: float, seed: int, broker_restarts: int = 2) -> dict[str, Any]:
     """Run it; returns ``{"faults", "holds", ...}``. The crew of `failpoint_drill` must be at work."""
     draw = random.Random(f"storm-{seed}")
-    crew, faults = ground.crew, list[dict[str, Any]]()
+    crew = ground.crew
     while len(crew.of("standard")) < _WORKERS:
         await (await crew.add("standard")).ready()
+    ground.say(f"storm: {minutes:g} minutes, {_RATE} triggers/s, {_WORKERS} standard workers")
     began = time.monotonic()
     ends = began + 60 * minutes
+    faults = _Faults(ground.say, began)
     before = await ground.judge()
     sending = asyncio.create_task(ground.send(int(_RATE * 60 * minutes), draw, rate=_RATE))
     services = asyncio.create_task(_hurt_services(ground, ends, broker_restarts, faults, began))
     while time.monotonic() < ends:
         await asyncio.sleep(draw.uniform(*_PAUSE_S))
         with suppress(NotifyError):
-            faults.append({"at_s": round(time.monotonic() - began, 1), "what": await _hurt_a_worker(ground, draw)})
+            faults.note(await _hurt_a_worker(ground, draw))
     await sending
     await services
     for worker in crew.of("standard"):
         worker.signal(signal.SIGCONT)
+    ground.say("the storm is over: waiting until everything is worked off")
     await ground.drained()
     after = await ground.judge()
     return {
-        "faults": faults,
+        "faults": faults.noted,
         "holds": after["holds"],
         "duplicates": after["duplicates"] - before["duplicates"],
         "provider_repeats": after["provider_repeats"] - before["provider_repeats"],
         "differences": after["differences"] + after["in_flight"],
         "sent": int(_RATE * 60 * minutes),
     }
+
+
+class _Faults:
+    """What was done, and when; each is said at once."""
+
+    def __init__(self, say: Callable[[str], None], began: float) -> None:
+        self._say = say
+        self._began = began
+        self.noted: list[dict[str, Any]] = []
+
+    def note(self, what: str) -> None:
+        at_s = round(time.monotonic() - self._began, 1)
+        self.noted.append({"at_s": at_s, "what": what})
+        self._say(f"{at_s:6.1f} s  {what}")
 
 
 async def _hurt_a_worker(ground: Ground, draw: random.Random) -> str:
@@ -69,9 +88,7 @@ async def _hurt_a_worker(ground: Ground, draw: random.Random) -> str:
     return f"{'killed' if kind == 'kill' else 'terminated'} {worker.name}"
 
 
-async def _hurt_services(
-    ground: Ground, ends: float, broker_restarts: int, faults: list[dict[str, Any]], began: float
-) -> None:
+async def _hurt_services(ground: Ground, ends: float, broker_restarts: int, faults: _Faults, began: float) -> None:
     region = ground.stack.region("us")
     total_s = ends - began
     restarts = [began + total_s * (number + 1) / (broker_restarts + 1) for number in range(broker_restarts)]
@@ -83,9 +100,9 @@ async def _hurt_services(
             restarts.pop(0)
             await asyncio.to_thread(region.kafka.stop)
             await asyncio.to_thread(region.kafka.start)
-            faults.append({"at_s": round(now - began, 1), "what": "restarted the broker"})
+            faults.note("restarted the broker")
         elif now >= next_primary:
             next_primary += _PRIMARY_EVERY_S
             shard = region.shards[number % len(region.shards)]
             number += 1
-            faults.append({"at_s": round(now - began, 1), "what": await asyncio.to_thread(lose_primary, shard)})
+            faults.note(await asyncio.to_thread(lose_primary, shard))

@@ -6,10 +6,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pymongo
-from bson import MinKey
 from pymongo.errors import PyMongoError
 
-from notify_streams.ops.shards.init import COLLECTIONS, INDEXES, is_mongos
+from notify_streams.ops.shards.init import COLLECTIONS, INDEXES, SHARD_KEY, chunk_starts, is_mongos
 from notify_streams.ops.shards.refusal import refused
 from notify_streams.stores.moved import MOVED
 
@@ -89,16 +88,15 @@ async def _replica_set(settings: Settings, shards: Shards, shard: int, hello: di
 
 
 async def _chunks(settings: Settings, shards: Shards, shard: int) -> AsyncIterator[Finding]:
-    config = shards.client(shard)["config"]
+    client = shards.client(shard)
     for name in COLLECTIONS:
-        found = await config["collections"].find_one({"_id": f"{settings.database}.{name}"})
+        namespace = f"{settings.database}.{name}"
+        found = await client["config"]["collections"].find_one({"_id": namespace})
         key = dict(found["key"]) if found else None
-        if found is None or key != {"bucket": 1, "_id": 1}:
+        if key != SHARD_KEY:
             yield Finding(shard, f"{name}: shard key", str(key), _INIT)
             continue
-        starts = {
-            chunk["min"]["bucket"] async for chunk in config["chunks"].find({"uuid": found["uuid"]}, {"min": 1})
-        } - {MinKey()}
+        starts = await chunk_starts(client, namespace)
         missing = sorted(set(range(1, settings.partitions)) - starts)
         text = f"no chunk begins at bucket {missing[0]}" if missing else f"{len(starts) + 1} chunks"
         yield Finding(shard, f"{name}: chunks", text, _INIT if missing else "")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pymongo
 from bson import MinKey
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import PyMongoError
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.stores.shards import LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES, TIMERS
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from notify_streams.stores.shards import Shards
 
 COLLECTIONS: Final = (NOTIFICATIONS, OUTBOX, LEDGER, PREFERENCES, TIMERS)
+
+
+#: Behind a mongos: every command names its bucket, so it goes to one shard.
+SHARD_KEY: Final = {"bucket": pymongo.ASCENDING, "_id": pymongo.ASCENDING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +41,6 @@ INDEXES: Final[dict[str, tuple[Index, ...]]] = {
     PREFERENCES: (Index((("changed", 1),)),),
     TIMERS: (Index((("bucket", 1), ("due_at", 1))),),
 }
-#: "Already split here" and "already sharded" mean that an earlier `shards init` came this far.
-_DONE_BEFORE: Final = (20, 23, 48)
 
 
 async def init_shards(settings: Settings, shards: Shards) -> list[str]:
@@ -78,16 +80,19 @@ async def _shard_collections(settings: Settings, client: AsyncMongoClient[Any]) 
     await client.admin.command("enableSharding", settings.database)
     for name in COLLECTIONS:
         namespace = f"{settings.database}.{name}"
-        await _once(
-            client, {"shardCollection": namespace, "key": {"bucket": pymongo.ASCENDING, "_id": pymongo.ASCENDING}}
-        )
+        await client.admin.command({"shardCollection": namespace, "key": SHARD_KEY})
+        # Enabling and sharding twice changes nothing; a split where a chunk begins already is an error without a code.
+        there = await chunk_starts(client, namespace)
         for bucket in range(1, settings.partitions):
-            await _once(client, {"split": namespace, "middle": {"bucket": bucket, "_id": MinKey()}})
+            if bucket not in there:
+                await client.admin.command({"split": namespace, "middle": {"bucket": bucket, "_id": MinKey()}})
 
 
-async def _once(client: AsyncMongoClient[Any], command: dict[str, Any]) -> None:
-    try:
-        await client.admin.command(command)
-    except OperationFailure as error:
-        if error.code not in _DONE_BEFORE:
-            raise
+async def chunk_starts(client: AsyncMongoClient[Any], namespace: str) -> set[int]:
+    """Buckets that a chunk begins with, beside the first chunk; none of a collection that is not sharded by `SHARD_KEY`."""
+    collection = await client["config"]["collections"].find_one({"_id": namespace})
+    if collection is None or dict(collection["key"]) != SHARD_KEY:
+        return set()
+    chunks = client["config"]["chunks"].find({"uuid": collection["uuid"]}, {"min": 1})
+    starts = [chunk["min"] async for chunk in chunks]
+    return {start["bucket"] for start in starts if start["_id"] == MinKey()} - {MinKey()}

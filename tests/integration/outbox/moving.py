@@ -92,8 +92,8 @@ class Worker:
             start = self.read[bucket]
             self.read[bucket] = start + 2
             taken = batch(*(f"{bucket}-{start + n:05}" for n in range(2)), start=start, bucket=bucket)
-            taken.acknowledge = lambda at=start + 2: self._went_on(bucket, at)
-            taken.refuse = lambda at: self._refused(bucket, at)
+            taken.delivered.ack = lambda at=start + 2: self._went_on(bucket, at)
+            taken.delivered.refuse = lambda at: self._refused(bucket, at)
             await self.way_out.submit(taken)
             await asyncio.sleep(0.01)
 

@@ -64,8 +64,8 @@ class Reader:
             entries = [an_entry(identity, bucket=EVEN, title=said) for identity, said in records]
             batch = a_taken(*entries, start=start, topic=topic, partition=EVEN)
             self._positions[topic] = batch.end
-            batch.acknowledge = lambda topic=topic, end=batch.end: self._ack(topic, end)
-            batch.refuse = lambda position, topic=topic: self._refused(topic, position)
+            batch.delivered.ack = lambda topic=topic, end=batch.end: self._ack(topic, end)
+            batch.delivered.refuse = lambda position, topic=topic: self._refused(topic, position)
             await self.way_out.submit(batch)
 
     def _ack(self, topic: str, position: int) -> None:

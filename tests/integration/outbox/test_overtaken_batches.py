@@ -12,7 +12,7 @@ async def test_a_batch_that_is_overtaken_while_it_is_flushed_throws_nothing_away
     commit, overtaken, good = bench.commit(flush_records=1), Told(), Told()
     stale = batch("stale", start=9, told=overtaken)
     asked = itertools.count()
-    stale.current = lambda: next(asked) < 2  # when it is queued, and when the flush takes it
+    overtaken.current = lambda: next(asked) < 2  # when it is queued, and when the flush takes it
     await commit.submit(stale)
     await commit.submit(batch("good", start=5, told=good))
     running(commit.run())
@@ -30,7 +30,7 @@ async def test_a_batch_that_was_overtaken_before_its_flush_is_not_written_though
     commit, overtaken, good = bench.commit(), Told(), Told()
     stale = batch("stale", told=overtaken)
     await commit.submit(stale)
-    stale.current = lambda: False
+    overtaken.overtaken = True
     await commit.submit(batch("good", told=good))
     running(commit.run())
     await until(lambda: good.acknowledged)

@@ -40,7 +40,7 @@ async def test_a_flush_that_never_comes_through_in_time_is_divided_in_order():
     commit = GroupCommit("standard", 0, store, None, Broker(), Outbox(), None)
     for start in range(0, 8, 2):
         batch = a_taken(an_entry(f"t{start}"), an_entry(f"t{start + 1}"), start=start)
-        batch.acknowledge = lambda start=start: acknowledged.append(start)
+        batch.delivered.ack = lambda start=start: acknowledged.append(start)
         await commit.submit(batch)
     loop = asyncio.create_task(commit.run())
     async with asyncio.timeout(20):
@@ -55,7 +55,7 @@ async def test_a_single_batch_is_tried_until_the_shard_answers():
     store, acknowledged = SlowStore(most=0), []
     commit = GroupCommit("standard", 0, store, None, Broker(), Outbox(), None)
     batch = a_taken(an_entry("t"))
-    batch.acknowledge = lambda: acknowledged.append(True)
+    batch.delivered.ack = lambda: acknowledged.append(True)
     await commit.submit(batch)
     loop = asyncio.create_task(commit.run())
     async with asyncio.timeout(20):

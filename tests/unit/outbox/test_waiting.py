@@ -154,7 +154,7 @@ async def test_what_is_read_again_by_now_is_dropped_wherever_it_waits():
     blocked = some(2, 2)
     putting = asyncio.create_task(queue.put(blocked))
     for batch in (overtaken, blocked):
-        batch.current = lambda: False
+        batch.delivered.overtaken = True
     taking = asyncio.create_task(queue.take())
     await putting
     await queue.put(good)

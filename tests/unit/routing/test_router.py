@@ -1,6 +1,5 @@
 """A batch in, the same batch decided: every record has exactly one outcome, in order, and none can stop the others."""
 
-import asyncio
 import json
 
 import pytest
@@ -9,49 +8,20 @@ from builders import (
     ARecord,
     FakePeople,
     Placed,
+    Told,
     a_batch,
-    a_placement,
-    categories,
     is_dead,
     outcomes,
-    some_settings,
     trigger_fields,
-    trigger_json,
-    users_of,
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from routing_room import CATEGORIES, ELSEWHERE, HERE, SETTINGS, for_user, known_people, route
 
 from notify_streams.errors import RetryLater
 from notify_streams.outbox.flush import plan_flush
-from notify_streams.outbox.taken import Taken
 from notify_streams.records.buckets import bucket_of
-from notify_streams.records.identity import notification_id
-from notify_streams.regions.control import Seat
 from notify_streams.routing.router import Router, conflict
-from notify_streams.topics import FORWARDED
-
-CATEGORIES = categories()
-SETTINGS = some_settings(max_trigger_bytes=10_000)
-HERE, ELSEWHERE = users_of(3, 9)[:5], users_of(5, 3)
-
-
-def known_people() -> FakePeople:
-    people = FakePeople()
-    for user in HERE[:3] + ELSEWHERE:
-        people.add(user)
-    people.add(HERE[3], region="eu")
-    return people
-
-
-async def route(batch, lane="standard", people=None, placed=None) -> Taken:
-    router = Router(SETTINGS, CATEGORIES, lane, people or known_people(), placed or Placed())
-    return await router.take(batch, lambda: None, lambda _: None)
-
-
-def for_user(user_id, **but) -> bytes:
-    return trigger_json(user_id=user_id, **but)
-
 
 CASES = [
     pytest.param(for_user(HERE[0]), "notified", None, id="someone at home here"),
@@ -166,90 +136,12 @@ async def test_preferences_that_cannot_be_had_are_waited_for():
 
 
 async def test_what_a_batch_says_is_kept_for_its_acknowledgement():
-    told = []
+    told = Told()
     router = Router(SETTINGS, CATEGORIES, "standard", known_people(), Placed())
     batch = a_batch(for_user(HERE[0]), topic="triggers.security", start=5)
-    taken = await router.take(batch, lambda: told.append("ack"), told.append)
-    taken.acknowledge()
-    taken.refuse(3)
-    assert told == ["ack", 3]
+    taken = await router.take(batch, told)
+    assert taken.delivered is told
     assert taken.source == ("triggers.security", 3)
-
-
-async def test_a_forwarded_trigger_says_how_far_it_has_come():
-    (entry,) = (await route(a_batch(ARecord(for_user(HERE[3]), headers=(("x", b"1"),))))).entries
-    ((topic, *_, headers),) = entry.outputs
-    assert topic == "forward.eu"
-    assert dict(headers) == {
-        "x": b"1",
-        "origin": b"us",
-        "hops": b"1",
-        "target": FORWARDED.encode(),
-        "location_version": b"1",
-        "source": b"triggers.payments:3:0",
-    }
-
-
-async def test_a_client_cannot_choose_what_a_trigger_becomes_in_another_region():
-    """`target` alone would let anybody write another region's locations."""
-    ours = (("target", b"user_locations"), ("hops", b"1"), ("origin", b"eu"), ("cleared_by", b"us"), ("epoch", b"7"))
-    (entry,) = (await route(a_batch(ARecord(for_user(HERE[3]), headers=(*ours, ("theirs", b"1")))))).entries
-    headers = entry.outputs[0][4]
-    assert [content for name, content in headers if name == "target"] == [FORWARDED.encode()]
-    assert {name for name, _ in headers} == {"theirs", "hops", "origin", "target", "location_version", "source"}
-    assert dict(headers)["hops"] == b"1"
-    assert dict(headers)["origin"] == b"us"
-
-
-async def test_a_forwarded_trigger_wanders_no_further_than_two_hops():
-    wanderer = ARecord(for_user(HERE[3]), headers=(("hops", b"2"), ("origin", b"asia")))
-    (entry,) = (await route(a_batch(wanderer, topic=FORWARDED))).entries
-    assert is_dead(entry, "too_many_hops")
-
-
-async def test_people_of_a_region_whose_place_this_one_takes_are_served_here():
-    taken = await route(a_batch(for_user(HERE[3])), placed=Placed(a_placement(eu=Seat("us", 1, "us"))))
-    assert outcomes(taken) == ["notified"]
-    assert taken.epoch == a_placement(eu=Seat("us", 1, "us")).epoch
-
-
-async def test_what_another_region_handed_over_early_waits_until_this_one_serves():
-    """The sender knows of a failover that has not come here yet: to decide now would send the trigger back."""
-    early = ARecord(for_user(HERE[3]), headers=(("hops", b"1"), ("epoch", b"1")))
-    placed = Placed(later=[a_placement(eu=Seat("us", 1, "us"))])
-    assert outcomes(await route(a_batch(early, topic=FORWARDED), placed=placed)) == ["notified"]
-    assert not placed.later
-
-
-async def test_a_trigger_that_must_wait_holds_up_its_own_partition_and_no_other():
-    """Its person's region is being switched: whoever is in other partitions is notified meanwhile."""
-
-    class Switching(Placed):
-        async def changed(self, epoch):
-            await switched.wait()
-            return await super().changed(epoch)
-
-    switched = asyncio.Event()
-    people = known_people()
-    elsewhere = users_of(4, 1, "other")[0]
-    people.add(elsewhere)
-    router = Router(SETTINGS, CATEGORIES, "standard", people, Switching(later=[a_placement(eu=Seat("us", 1, "us"))]))
-    early = ARecord(for_user(HERE[3]), headers=(("hops", b"1"), ("epoch", b"1")))
-    held = asyncio.ensure_future(router.take(a_batch(early, topic=FORWARDED), lambda: None, lambda _: None))
-    other = a_batch(for_user(elsewhere), topic=FORWARDED, partition=4)
-    async with asyncio.timeout(5):
-        assert outcomes(await router.take(other, lambda: None, lambda _: None)) == ["notified"]
-        assert not held.done()
-        switched.set()
-        assert outcomes(await held) == ["notified"]
-
-
-async def test_the_old_home_of_someone_who_moved_looks_before_it_lets_a_trigger_go():
-    people = known_people()
-    people.add(HERE[3], region="eu", previous="us")
-    taken = await route(a_batch(for_user(HERE[0]), for_user(HERE[3], id="t-7")), people=people)
-    assert taken.look_for == {1: notification_id("t-7", HERE[3])}
-    assert dict(taken.entries[1].outputs[0][4])["cleared_by"] == b"us"
 
 
 def test_an_id_that_was_used_for_something_else_is_a_dead_letter_that_says_so():

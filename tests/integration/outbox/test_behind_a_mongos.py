@@ -1,0 +1,75 @@
+"""One URI of a mongos instead of a list of shards: `shards init` shards by bucket, once, and the way out works as it does without."""
+
+import pytest
+from bson import MinKey
+from builders import Told
+from fake_mongos import FakeMongos
+from outbox_bench import EVEN, ODD, batch, until
+
+from notify_streams.errors import Refused
+from notify_streams.ops.shards import check_shards, init_shards, move_bucket
+from notify_streams.ops.shards.init import COLLECTIONS
+
+
+@pytest.fixture
+async def mongos(mongo_shards):
+    async with FakeMongos(mongo_shards[0]) as started:
+        yield started
+
+
+@pytest.fixture
+async def behind(mongos, bench_of):
+    """A worker whose only shard is the mongos."""
+    return await bench_of(shards=(mongos.uri,))
+
+
+async def test_collections_are_sharded_by_bucket_with_a_chunk_for_each(behind, mongos):
+    done = await init_shards(behind.settings, behind.shards)
+    assert "sharded by bucket, 8 chunks a collection" in done[0]
+    database, partitions = behind.settings.database, behind.settings.partitions
+    assert mongos.databases == {database}
+    assert set(mongos.sharded) == {f"{database}.{name}" for name in COLLECTIONS}
+    for key, starts in mongos.sharded.values():
+        assert key == {"bucket": 1, "_id": 1} and list(key) == ["bucket", "_id"]
+        assert starts == [{"bucket": bucket, "_id": MinKey()} for bucket in range(1, partitions)]
+
+
+async def test_init_may_be_run_again_and_does_what_is_missing(behind, mongos):
+    await init_shards(behind.settings, behind.shards)
+    splits = mongos.splits
+    await init_shards(behind.settings, behind.shards)
+    assert mongos.splits == splits
+    next(iter(mongos.sharded.values()))[1].pop(3)
+    await init_shards(behind.settings, behind.shards)
+    assert mongos.splits == splits + 1
+
+
+async def test_check_says_what_is_missing_behind_a_mongos(behind, mongos):
+    async def wrong():
+        return {one.what: one.found for one in await check_shards(behind.settings, behind.shards) if not one.holds}
+
+    assert (await wrong())["ledger: shard key"] == "None"
+    await init_shards(behind.settings, behind.shards)
+    assert await wrong() == {}
+    mongos.sharded[f"{behind.settings.database}.ledger"][1].pop(3)
+    assert await wrong() == {"ledger: chunks": "no chunk begins at bucket 4"}
+
+
+async def test_a_bucket_is_moved_by_the_mongos_and_not_by_us(behind):
+    with pytest.raises(Refused, match="moveChunk"):
+        await move_bucket(behind.settings, behind.shards, EVEN, 0, lambda _: None)
+
+
+async def test_a_flush_and_its_repeats_go_through_a_mongos(behind, running):
+    await init_shards(behind.settings, behind.shards)
+    sources = [("triggers.payments", bucket) for bucket in (EVEN, ODD)]
+    await behind.open(*sources)
+    commit, told = behind.commit(), Told()
+    running(commit.run())
+    for bucket in (EVEN, ODD):
+        await commit.submit(batch(f"a{bucket}", f"b{bucket}", f"a{bucket}", bucket=bucket, told=told))
+    await until(lambda: told.acknowledged == 2)
+    assert await behind.trigger_ids() == [f"{name}{bucket}" for name in "ab" for bucket in (EVEN, ODD)]
+    assert await behind.closes()
+    await until(lambda: not commit.flush_ids())
+    assert await behind.rows() == []

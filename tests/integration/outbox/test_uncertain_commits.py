@@ -1,0 +1,121 @@
+"""Nobody knows whether a commit held: an answer is lost, it lands late, or its worker is stopped at any moment."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+from builders import Told, a_taken, an_entry
+from outbox_bench import EVEN, SOURCE, Link, batch, end, flush_of, until
+
+from notify_streams.errors import StoreUnavailable
+
+
+@pytest.mark.parametrize("what", ["commitTransaction", "fingerprint", "next_offset"])
+async def test_a_cut_connection_neither_loses_nor_doubles(bench, mongo_shards, running, what):
+    await bench.open()
+    async with Link(mongo_shards[0]) as link, bench.over(link) as cut_off:
+        commit, told = cut_off.commit(store=cut_off.store(timeout_s=1.0)), Told()
+        link.cut_after = lambda chunk: what.encode() in chunk and link.cuts < 4
+        running(commit.run())
+        for start in range(3):
+            await commit.submit(batch(str(start), start=start, told=told))
+            await until(lambda wanted=start + 1: told.acknowledged == wanted, 25)
+        assert link.cuts == 4
+        assert cut_off.broker.ids() == ["0", "1", "2"] == await bench.trigger_ids()
+        assert not told.refused and await bench.closes()
+        await until(lambda: not commit.flush_ids())
+        assert await bench.rows() == []
+
+
+async def test_a_lost_answer_to_a_commit_that_held_while_another_worker_went_on_elsewhere(bench):
+    """Partition 2 of another topic was taken over meanwhile: what was committed for this one is still published here, at once."""
+    other = ("triggers.security", EVEN)
+    await bench.open(SOURCE, other)
+    real = bench.store()
+
+    class LosesTheAnswer:
+        def __init__(self):
+            self.lost = 0
+
+        async def write(self, flush, published):
+            await real.write(flush, published)
+            if not self.lost:
+                self.lost += 1
+                entry = an_entry("new owner", bucket=EVEN)
+                await real.write(flush_of(a_taken(entry, topic=other[0], partition=EVEN, start=1)), [])
+                raise StoreUnavailable("the answer is lost")
+
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+    commit, told = bench.commit(store=LosesTheAnswer()), Told()
+    await commit.submit(a_taken(an_entry("other", bucket=EVEN), topic=other[0], partition=EVEN, told=told))
+    await commit.submit(batch("mine", told=told))
+    task = asyncio.create_task(commit.run())
+    await until(lambda: told.acknowledged == 2)
+    await end(task)
+    assert not told.refused and bench.broker.ids() == ["other", "mine"]
+    assert await bench.closes()
+
+
+async def test_a_commit_that_lands_only_while_it_is_tried_again(bench, running):
+    """The shard was still at it when it was asked: the second try finds the ledger moved, by the first."""
+    await bench.open()
+    real = bench.store()
+
+    class LandsLate:
+        def __init__(self):
+            self.tries = 0
+
+        async def write(self, flush, published):
+            self.tries += 1
+            if self.tries == 1:
+                raise StoreUnavailable("no answer yet")
+            if self.tries == 2:
+                await real.write(flush, published)
+            await real.write(flush, published)
+
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+    commit, told = bench.commit(store=LandsLate()), Told()
+    running(commit.run())
+    await commit.submit(batch("a", told=told))
+    await until(lambda: told.acknowledged or told.refused)
+    assert told.acknowledged == 1 and not told.refused
+    assert bench.broker.ids() == ["a"] and await bench.closes()
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_stopped_at_any_moment_nothing_is_lost_and_nothing_written_twice(bench_of, seed):
+    """The next owner does what the first left, as a worker that takes over does."""
+    bench = await bench_of()
+    await bench.open()
+    first = bench.way_out(sweep_every_s=0.05)
+    await first.start()
+    wanted = [str(number) for number in range(6)]
+
+    async def work(way_out, start):
+        for number in range(start, 6):
+            await way_out.submit(batch(str(number), start=number, told=told))
+
+    told = Told()
+    working = asyncio.create_task(work(first, 0))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(0.004 * seed):
+            await until(lambda: told.acknowledged == 6)
+    tasks, first._tasks = first._tasks, []
+    await end(working, *tasks)  # as a crash would: nothing is tidied up
+
+    second = bench.way_out()
+    told = Told()
+    positions = await second.take_over([SOURCE])
+    assert await bench.rows() == []
+    await second.start()
+    await work(second, positions[SOURCE])
+    await until(lambda: told.acknowledged == 6 - positions[SOURCE])
+    await second.stop()
+    assert await bench.trigger_ids() == wanted and await bench.closes()
+    published = bench.broker.ids()
+    assert list(dict.fromkeys(published)) == wanted, "order of the first publications"
+    assert await bench.rows() == []

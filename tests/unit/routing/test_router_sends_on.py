@@ -1,0 +1,96 @@
+"""What the router sends on to another region, and what it keeps: how far a trigger has come, who takes whose place, who has moved."""
+
+import asyncio
+
+from builders import (
+    ARecord,
+    Placed,
+    Told,
+    a_batch,
+    a_placement,
+    is_dead,
+    outcomes,
+    users_of,
+)
+from routing_room import CATEGORIES, HERE, SETTINGS, for_user, known_people, route
+
+from notify_streams.records.identity import notification_id
+from notify_streams.regions.control import Seat
+from notify_streams.routing.router import Router
+from notify_streams.topics import FORWARDED
+
+
+async def test_a_forwarded_trigger_says_how_far_it_has_come():
+    (entry,) = (await route(a_batch(ARecord(for_user(HERE[3]), headers=(("x", b"1"),))))).entries
+    ((topic, *_, headers),) = entry.outputs
+    assert topic == "forward.eu"
+    assert dict(headers) == {
+        "x": b"1",
+        "origin": b"us",
+        "hops": b"1",
+        "target": FORWARDED.encode(),
+        "location_version": b"1",
+        "source": b"triggers.payments:3:0",
+    }
+
+
+async def test_a_client_cannot_choose_what_a_trigger_becomes_in_another_region():
+    """`target` alone would let anybody write another region's locations."""
+    ours = (("target", b"user_locations"), ("hops", b"1"), ("origin", b"eu"), ("cleared_by", b"us"), ("epoch", b"7"))
+    (entry,) = (await route(a_batch(ARecord(for_user(HERE[3]), headers=(*ours, ("theirs", b"1")))))).entries
+    headers = entry.outputs[0][4]
+    assert [content for name, content in headers if name == "target"] == [FORWARDED.encode()]
+    assert {name for name, _ in headers} == {"theirs", "hops", "origin", "target", "location_version", "source"}
+    assert dict(headers)["hops"] == b"1"
+    assert dict(headers)["origin"] == b"us"
+
+
+async def test_a_forwarded_trigger_wanders_no_further_than_two_hops():
+    wanderer = ARecord(for_user(HERE[3]), headers=(("hops", b"2"), ("origin", b"asia")))
+    (entry,) = (await route(a_batch(wanderer, topic=FORWARDED))).entries
+    assert is_dead(entry, "too_many_hops")
+
+
+async def test_people_of_a_region_whose_place_this_one_takes_are_served_here():
+    taken = await route(a_batch(for_user(HERE[3])), placed=Placed(a_placement(eu=Seat("us", 1, "us"))))
+    assert outcomes(taken) == ["notified"]
+    assert taken.epoch == a_placement(eu=Seat("us", 1, "us")).epoch
+
+
+async def test_what_another_region_handed_over_early_waits_until_this_one_serves():
+    """The sender knows of a failover that has not come here yet: to decide now would send the trigger back."""
+    early = ARecord(for_user(HERE[3]), headers=(("hops", b"1"), ("epoch", b"1")))
+    placed = Placed(later=[a_placement(eu=Seat("us", 1, "us"))])
+    assert outcomes(await route(a_batch(early, topic=FORWARDED), placed=placed)) == ["notified"]
+    assert not placed.later
+
+
+async def test_a_trigger_that_must_wait_holds_up_its_own_partition_and_no_other():
+    """Its person's region is being switched: whoever is in other partitions is notified meanwhile."""
+
+    class Switching(Placed):
+        async def changed(self, epoch):
+            await switched.wait()
+            return await super().changed(epoch)
+
+    switched = asyncio.Event()
+    people = known_people()
+    elsewhere = users_of(4, 1, "other")[0]
+    people.add(elsewhere)
+    router = Router(SETTINGS, CATEGORIES, "standard", people, Switching(later=[a_placement(eu=Seat("us", 1, "us"))]))
+    early = ARecord(for_user(HERE[3]), headers=(("hops", b"1"), ("epoch", b"1")))
+    held = asyncio.ensure_future(router.take(a_batch(early, topic=FORWARDED), Told()))
+    other = a_batch(for_user(elsewhere), topic=FORWARDED, partition=4)
+    async with asyncio.timeout(5):
+        assert outcomes(await router.take(other, Told())) == ["notified"]
+        assert not held.done()
+        switched.set()
+        assert outcomes(await held) == ["notified"]
+
+
+async def test_the_old_home_of_someone_who_moved_looks_before_it_lets_a_trigger_go():
+    people = known_people()
+    people.add(HERE[3], region="eu", previous="us")
+    taken = await route(a_batch(for_user(HERE[0]), for_user(HERE[3], id="t-7")), people=people)
+    assert taken.look_for == {1: notification_id("t-7", HERE[3])}
+    assert dict(taken.entries[1].outputs[0][4])["cleared_by"] == b"us"
