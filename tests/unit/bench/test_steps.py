@@ -11,8 +11,8 @@ def test_each_step_has_its_share_of_every_trigger(monkeypatch):
     seen = []
     take = Router.take
 
-    async def counted(router, batch, acknowledge, refuse):
-        taken = await take(router, batch, acknowledge, refuse)
+    async def counted(router, batch, delivered):
+        taken = await take(router, batch, delivered)
         seen.append(len(taken.entries))
         assert {entry.outcome.value for entry in taken.entries} == {"notified"}
         return taken
