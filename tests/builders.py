@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from notify_streams.devstack.sandbox.record import Accepted
 from notify_streams.outbox.taken import Entry, Headers, Taken
 from notify_streams.preferences.compiled import NOTHING, compile_row
 from notify_streams.preferences.policy import Categories, Category, load_categories
@@ -235,6 +236,20 @@ def an_entry(
     form = Form(bucket, "us", critical, now)
     expires_at = datetime(2100, 1, 1, tzinfo=UTC)
     return notified(ARecord(b"{}", offset=offset), user_id.encode(), trigger, fates, expires_at, ways, 7, form)
+
+
+def an_acceptance(notification: str = "n", *, channel: str = "push", done: float = 2.5, **but: Any) -> Accepted:
+    """A line of the providers' record."""
+    usual = {
+        "at": done,
+        "provider": "fcm",
+        "delivery_id": f"{notification}.{channel}",
+        "attempt": 1,
+        "possible_duplicate": False,
+        "critical": False,
+        "to_sha": "",
+    }
+    return Accepted(notification_id=notification, channel=channel, done=done, **(usual | but))
 
 
 @dataclass

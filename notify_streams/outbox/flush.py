@@ -77,6 +77,12 @@ def ledger_id(role: str, topic: str, partition: int) -> str:
     return f"{role}:{topic}:{partition}"
 
 
+def source_of(ledger: str) -> tuple[str, int]:
+    """The source partition of a ledger's `_id`."""
+    _, topic, partition = ledger.split(":")
+    return topic, int(partition)
+
+
 def plan_flush(flush_id: str, role: str, batches: Sequence[Taken], now: datetime) -> Flush:
     """Gather decided batches, each partition's in the order of their positions, into one transaction's writes."""
     outputs: dict[tuple[str, int], list[Packed]] = {}

@@ -9,6 +9,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from notify_streams import metrics
+from notify_streams.outbox.flush import source_of
 from notify_streams.stores.insist import insist
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Refusals:
 
     async def hand_back(self, batches: Sequence[Taken], moved: Mapping[str, int | None]) -> list[Taken]:
         """Give back the batches whose ledger is elsewhere, and what waits behind them: that would be refused as well. Returns the others."""
-        by_source = {_source_of(identity): at for identity, at in moved.items()}
+        by_source = {source_of(identity): at for identity, at in moved.items()}
         refused: dict[Source, int] = {}
         for batch in batches:
             if batch.source not in by_source:
@@ -60,8 +61,3 @@ class Refusals:
             await self._waiting.forget([batch.source])
             batch.delivered.refuse(at)
         return [batch for batch in batches if batch.source not in refused]
-
-
-def _source_of(ledger: str) -> Source:
-    _, topic, partition = ledger.split(":")
-    return topic, int(partition)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pymongo
 from pymongo.errors import PyMongoError
 
-from notify_streams.ops.shards.init import COLLECTIONS, INDEXES, SHARD_KEY, chunk_starts, is_mongos
+from notify_streams.ops.shards.init import COLLECTIONS, INDEXES, SHARD_KEY, is_mongos, sharding_of
 from notify_streams.ops.shards.refusal import refused
 from notify_streams.stores.moved import MOVED
 
@@ -88,15 +88,11 @@ async def _replica_set(settings: Settings, shards: Shards, shard: int, hello: di
 
 
 async def _chunks(settings: Settings, shards: Shards, shard: int) -> AsyncIterator[Finding]:
-    client = shards.client(shard)
     for name in COLLECTIONS:
-        namespace = f"{settings.database}.{name}"
-        found = await client["config"]["collections"].find_one({"_id": namespace})
-        key = dict(found["key"]) if found else None
+        key, starts = await sharding_of(shards.client(shard), f"{settings.database}.{name}")
         if key != SHARD_KEY:
             yield Finding(shard, f"{name}: shard key", str(key), _INIT)
             continue
-        starts = await chunk_starts(client, namespace)
         missing = sorted(set(range(1, settings.partitions)) - starts)
         text = f"no chunk begins at bucket {missing[0]}" if missing else f"{len(starts) + 1} chunks"
         yield Finding(shard, f"{name}: chunks", text, _INIT if missing else "")

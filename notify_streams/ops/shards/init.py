@@ -82,17 +82,18 @@ async def _shard_collections(settings: Settings, client: AsyncMongoClient[Any]) 
         namespace = f"{settings.database}.{name}"
         await client.admin.command({"shardCollection": namespace, "key": SHARD_KEY})
         # Enabling and sharding twice changes nothing; a split where a chunk begins already is an error without a code.
-        there = await chunk_starts(client, namespace)
+        _, there = await sharding_of(client, namespace)
         for bucket in range(1, settings.partitions):
             if bucket not in there:
                 await client.admin.command({"split": namespace, "middle": {"bucket": bucket, "_id": MinKey()}})
 
 
-async def chunk_starts(client: AsyncMongoClient[Any], namespace: str) -> set[int]:
-    """Buckets that a chunk begins with, beside the first chunk; none of a collection that is not sharded by `SHARD_KEY`."""
+async def sharding_of(client: AsyncMongoClient[Any], namespace: str) -> tuple[dict[str, Any] | None, set[int]]:
+    """The shard key, None without one, and the buckets that a chunk begins with beside the first; none where the key is another."""
     collection = await client["config"]["collections"].find_one({"_id": namespace})
-    if collection is None or dict(collection["key"]) != SHARD_KEY:
-        return set()
+    key = dict(collection["key"]) if collection else None
+    if collection is None or key != SHARD_KEY:
+        return key, set()
     chunks = client["config"]["chunks"].find({"uuid": collection["uuid"]}, {"min": 1})
     starts = [chunk["min"] async for chunk in chunks]
-    return {start["bucket"] for start in starts if start["_id"] == MinKey()} - {MinKey()}
+    return key, {start["bucket"] for start in starts if start["_id"] == MinKey()} - {MinKey()}

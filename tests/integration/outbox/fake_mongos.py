@@ -9,11 +9,11 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import bson
 from bson import Binary, MinKey
+from outbox_bench import Between
 
 Document = dict[str, Any]
 
@@ -33,40 +33,21 @@ _OF_A_MEMBER = (
 )
 
 
-class FakeMongos:
+class FakeMongos(Between):
     """``async with FakeMongos(uri) as mongos``: then a client of `mongos.uri`."""
 
     def __init__(self, uri: str) -> None:
-        self._to = urlsplit(uri).netloc.rpartition(":")
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        super().__init__(uri)
         #: namespace -> its key, and where its chunks begin beside the first.
         self.sharded: dict[str, tuple[Document, list[Document]]] = {}
         self.databases: set[str] = set()
         self.splits = 0
 
-    @property
-    def uri(self) -> str:
-        assert self._server is not None
-        return f"mongodb://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    async def __aenter__(self) -> "FakeMongos":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        host, _, port = self._to
-        up_reader, up_writer = await asyncio.open_connection(host, int(port))
+        up_reader, up_writer = await asyncio.open_connection(*self._to)
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while True:
                 asked = await _message(reader)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import msgspec
@@ -191,14 +191,41 @@ async def end(*tasks: asyncio.Task[Any]) -> None:
         _, left = await asyncio.wait(left, timeout=0.2)
 
 
-class Link:
+class Between:
+    """``async with`` it: a port between a driver and a shard. What passes there is the subclass's affair."""
+
+    def __init__(self, uri: str) -> None:
+        host, _, port = urlsplit(uri).netloc.rpartition(":")
+        self._to = host, int(port)
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def uri(self) -> str:
+        assert self._server is not None
+        return f"mongodb://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        raise NotImplementedError
+
+
+class Link(Between):
     """A TCP connection to a shard that a test can cut: `cut_after` sees each chunk that the driver sends."""
 
     def __init__(self, uri: str) -> None:
-        self._to = urlsplit(uri).netloc.rpartition(":")
-        self._server: asyncio.Server | None = None
+        super().__init__(uri)
         self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
         #: Called with each chunk on its way to the server; True cuts all connections once the server has got it.
         self.cut_after: Callable[[bytes], bool] = lambda _: False
         #: Answers do not come back while this is clear.
@@ -208,29 +235,18 @@ class Link:
 
     @property
     def uri(self) -> str:
-        assert self._server is not None
-        port = self._server.sockets[0].getsockname()[1]
-        return f"mongodb://127.0.0.1:{port}/?directConnection=true"
+        return f"{super().uri}/?directConnection=true"
 
-    async def __aenter__(self) -> "Link":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._server is not None
-        self._server.close()
+    async def __aexit__(self, *details: object) -> None:
         self.cut()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await super().__aexit__(*details)
 
     def cut(self) -> None:
         for writer in list(self._writers):
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        host, _, port = self._to
-        up_reader, up_writer = await asyncio.open_connection(host, int(port))
+        up_reader, up_writer = await asyncio.open_connection(*self._to)
         self._writers |= {writer, up_writer}
         to_server = asyncio.create_task(self._pump(reader, up_writer, outward=True))
         to_client = asyncio.create_task(self._pump(up_reader, writer, outward=False))

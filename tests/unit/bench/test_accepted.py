@@ -1,24 +1,13 @@
 """The sandbox's record as the backlog benchmark reads it: it grows meanwhile, and a repeat does not make anything faster or slower."""
 
 import msgspec
+from builders import an_acceptance
 
-from notify_streams.devstack.sandbox.record import Accepted
 from notify_streams.ops.bench_backlog.accepted import AcceptedSoFar
 
 
 def a_line(identity: str, done: float, critical: bool = True) -> bytes:
-    one = Accepted(
-        at=done - 0.001,
-        done=done,
-        provider="fcm",
-        channel="push",
-        delivery_id=f"{identity}.push",
-        notification_id=identity,
-        attempt=1,
-        possible_duplicate=False,
-        critical=critical,
-        to_sha="0" * 16,
-    )
+    one = an_acceptance(identity, at=done - 0.001, done=done, critical=critical, to_sha="0" * 16)
     return msgspec.json.encode(one) + b"\n"
 
 

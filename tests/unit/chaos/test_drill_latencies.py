@@ -2,7 +2,8 @@
 
 import time
 
-from notify_streams.devstack.sandbox.record import Accepted
+from builders import an_acceptance
+
 from notify_streams.ops.chaos.latency import latency_ms
 from notify_streams.records.identity import notification_id
 
@@ -12,18 +13,9 @@ def timed_id(number):
 
 
 def accepted(trigger_id, after_s, critical=False, channel="push"):
-    notification = notification_id(trigger_id, "u-1")
-    return Accepted(
-        at=time.time(),
-        done=time.time() + after_s,
-        provider="fcm",
-        channel=channel,
-        delivery_id=f"{notification}.{channel}",
-        notification_id=notification,
-        attempt=1,
-        possible_duplicate=False,
-        critical=critical,
-        to_sha="",
+    done = time.time() + after_s
+    return an_acceptance(
+        notification_id(trigger_id, "u-1"), channel=channel, at=done - after_s, done=done, critical=critical
     )
 
 

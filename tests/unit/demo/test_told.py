@@ -3,26 +3,15 @@
 from types import SimpleNamespace
 from typing import Any
 
-from notify_streams.devstack.sandbox.record import Accepted
+from builders import an_acceptance
+
 from notify_streams.ops.demo.told import Call, Sent, latencies_ms, of_the_loss, places
 
 
 def call(
     region: str, notification: str, *, home: str, entered: str = "us", sent: float = 0.0, took: float = 1.0
 ) -> Call:
-    line = Accepted(
-        at=sent + took,
-        done=sent + took,
-        provider="fcm",
-        channel="push",
-        delivery_id=f"{notification}.push",
-        notification_id=notification,
-        attempt=1,
-        possible_duplicate=False,
-        critical=False,
-        to_sha="",
-    )
-    return Call(region, line, Sent(sent, entered, home))
+    return Call(region, an_acceptance(notification, done=sent + took), Sent(sent, entered, home))
 
 
 def a_loss(commanded_at: float | None = 103.0) -> Any:

@@ -8,24 +8,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from builders import an_acceptance
 
 from notify_streams.devstack.sandbox.record import Accepted, Record, contact_sha, read_record
 
 
 def a_line(number: int, **but: Any) -> Accepted:
-    fields = {
-        "at": 1.5,
-        "done": 2.5,
-        "provider": "fcm",
-        "channel": "push",
-        "delivery_id": f"d-{number}",
-        "notification_id": "n",
-        "attempt": 1,
-        "possible_duplicate": False,
-        "critical": False,
-        "to_sha": contact_sha("someone"),
-    }
-    return Accepted(**{**fields, **but})
+    return an_acceptance(**({"at": 1.5, "delivery_id": f"d-{number}", "to_sha": contact_sha("someone")} | but))
 
 
 async def test_a_line_is_in_the_file_when_append_returns(tmp_path: Path):
