@@ -20,6 +20,14 @@ def say(line: str) -> None:
     click.echo(line, err=True)
 
 
+def line_of(figure: dict[str, Any]) -> str:
+    """A figure beside its reference and its goal, where it has them."""
+    verdict = "      " if figure["goal"] is None else "holds:" if figure["holds"] else "misses:"
+    beside = "" if figure["reference"] is None else f" ({figure['reference']}: {figure['reference_value']:g})"
+    goal = "" if figure["goal"] is None else f"; goal {figure['goal']}"
+    return f"{verdict} {figure['name']} {figure['value']:g} {figure['unit']}{beside}{goal}"
+
+
 def conclude(
     measuring: Coroutine[Any, Any, dict[str, Any]],
     as_json: bool,

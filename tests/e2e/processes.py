@@ -6,8 +6,7 @@ import asyncio
 import json
 import os
 import signal
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,18 +43,6 @@ def environ_of(stack: Stack) -> dict[str, str]:
         "NOTIFY_STACK_DIR": str(stack.folder),
         "NOTIFY_DATA_DIR": str(stack.folder / "data"),
     }
-
-
-async def until(holds: Callable[[], Awaitable[bool]], what: str, patience_s: float = PATIENCE_S) -> None:
-    """Ask until it holds.
-
-    Raises:
-        AssertionError: not after `patience_s`.
-    """
-    deadline = time.monotonic() + patience_s
-    while not await holds():
-        assert time.monotonic() < deadline, f"not after {patience_s:.0f} s: {what}"
-        await asyncio.sleep(0.1)
 
 
 async def ended(

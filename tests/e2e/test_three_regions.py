@@ -14,13 +14,15 @@ import msgspec
 import pytest
 import pytest_asyncio
 from local_services import own_stack
-from processes import environ_of, until
+from processes import environ_of
 from region_at_work import RegionAtWork
 from rich.console import Console
+from waiting import until
 
 from notify_streams.devstack import Stack
 from notify_streams.edge.point import key_of
 from notify_streams.ops.audit import audit
+from notify_streams.ops.demo.loss import kill_region
 from notify_streams.ops.demo.watch import Watch
 from notify_streams.ops.ready import make_ready
 from notify_streams.ops.supervisor import Supervisor
@@ -67,13 +69,6 @@ async def at_work(stack: Stack, closing: AsyncExitStack) -> dict[str, RegionAtWo
 async def end(region: RegionAtWork) -> None:
     """Whatever supervisor it has by then."""
     await region.supervisor.stop()
-
-
-async def kill(region: RegionAtWork) -> None:
-    """Its workers, its Kafka and its shards at once; the providers are somebody else's."""
-    await region.supervisor.kill()
-    part = region.stack.region(region.settings.region)
-    await asyncio.gather(*(asyncio.to_thread(one.kill) for one in (part.kafka, *part.shards)))
 
 
 async def bring_back(region: RegionAtWork) -> None:
@@ -128,7 +123,8 @@ async def test_three_regions_serve_their_people_and_stand_in_for_one_another(reg
         await sent_by(regions, trigger_id, HOME[user_id])
 
     # A region that is away delays its own people and nobody else.
-    await kill(regions["asia"])
+    asia = regions["asia"]
+    await kill_region(asia.stack.region("asia"), asia.supervisor)
     waiting = await regions["us"].trigger("chi")
     for user_id in ("ann", "bea"):
         await sent_by(regions, await regions["us"].trigger(user_id), HOME[user_id])

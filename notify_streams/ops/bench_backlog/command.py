@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from notify_streams.devstack import stack_folder
 from notify_streams.ops.bench_backlog.drive import drive
-from notify_streams.ops.bench_report import conclude, say
+from notify_streams.ops.bench_report import conclude, line_of, say
 
 
 @click.command("backlog")
@@ -22,10 +20,4 @@ from notify_streams.ops.bench_report import conclude, say
 def backlog(size: int, minutes: float, as_json: bool) -> None:
     """Measure critical triggers to the provider beside a full standard backlog, while critical workers are killed and rolled."""
     folder = stack_folder() / "bench-backlog"
-    conclude(drive(folder, size, minutes, say), as_json, _line)
-
-
-def _line(one: dict[str, Any]) -> str:
-    verdict = "      " if one["goal"] is None else "holds:" if one["holds"] else "misses:"
-    goal = "" if one["goal"] is None else f"; goal {one['goal']}"
-    return f"{verdict} {one['name']} {one['value']:g} {one['unit']}{goal}"
+    conclude(drive(folder, size, minutes, say), as_json, line_of)

@@ -22,7 +22,7 @@ from notify_streams.errors import NotifyError
 from notify_streams.ops.audit.topics import Topics
 from notify_streams.ops.bench_latency.figures import REFERENCE, report
 from notify_streams.ops.bench_latency.stream import SOURCE, Asked, Stream
-from notify_streams.ops.bench_report import conclude, say
+from notify_streams.ops.bench_report import conclude, line_of, say
 from notify_streams.ops.bench_router.load import PEOPLE, population
 from notify_streams.ops.chaos.crew import Crew
 from notify_streams.ops.decisions import Decisions, read_decisions, together
@@ -38,8 +38,11 @@ if TYPE_CHECKING:
     from notify_streams.ops.chaos.crew import Worker
 
 _REGION: Final = "us"
-#: Sent at the same rate before anything counts: connections, caches, the broker's compiler.
+#: Sent at the same rate before anything counts: connections, caches.
 _WARM_UP_S: Final = 3.0
+#: Before the first round, at a multiple of the rate: a broker as young as its stack compiles itself on the processors that are measured.
+_BROKERS_WARM_UP_S: Final = 20.0
+_BROKERS_WARM_UP_TIMES: Final = 4.0
 _PATIENCE_S: Final = 15.0
 #: A contestant that starts has still to learn everybody's contacts: it is asked again and again until it notifies these, the last ones.
 _ASKED_LAST: Final = 64
@@ -59,14 +62,7 @@ _NEVER: Final = 10**9
 def latency(rate: float, seconds: float, rounds: int, as_json: bool) -> None:
     """Measure a router's latency at a steady rate, beside the same work as a bare loop."""
     folder = stack_folder() / "bench-latency"
-    conclude(measure(folder, rate, seconds, rounds, say), as_json, _line)
-
-
-def _line(one: dict[str, Any]) -> str:
-    verdict = "      " if one["goal"] is None else "holds:" if one["holds"] else "misses:"
-    beside = "" if one["reference"] is None else f" ({one['reference']}: {one['reference_value']:g})"
-    goal = "" if one["goal"] is None else f"; goal {one['goal']}"
-    return f"{verdict} {one['name']} {one['value']:g} {one['unit']}{beside}{goal}"
+    conclude(measure(folder, rate, seconds, rounds, say), as_json, line_of)
 
 
 async def measure(folder: Path, rate: float, seconds: float, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
@@ -85,6 +81,9 @@ async def measure(folder: Path, rate: float, seconds: float, rounds: int, say: C
             await upstream.send(population())
         runs: dict[str, list[Spread]] = {name: [] for name in (*LANES, REFERENCE)}
         decided: dict[str, list[Decisions]] = {lane: [] for lane in LANES}
+        say("warming up: nothing counts yet")
+        async with _worker(settings, folder, "standard"):
+            await _one(settings, False, _BROKERS_WARM_UP_TIMES * rate, _BROKERS_WARM_UP_S)
         for number in range(rounds):
             for name, spreads in runs.items():
                 async with _worker(settings, folder, name) as worker:

@@ -17,12 +17,19 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from notify_streams.devstack import Stack
-    from notify_streams.devstack.region import Part
+    from notify_streams.devstack.region import Part, Region
     from notify_streams.ops.supervisor import Supervisor
 
 #: Between the kill and the command: an operator is not there at once.
 _NOTICED_S: Final = 3.0
 _COMMAND_S: Final = 120.0
+
+
+async def kill_region(region: Region, supervisor: Supervisor) -> None:
+    """Its workers, its Kafka and its shards at once; the providers are somebody else's."""
+    await supervisor.kill()
+    parts: tuple[Part, ...] = (region.kafka, *region.shards)
+    await asyncio.gather(*(asyncio.to_thread(one.kill) for one in parts))
 
 
 class Loss:
@@ -50,12 +57,9 @@ class Loss:
         Raises:
             NotifyError: a failover was refused; StackFailed: the region did not start again.
         """
-        part = stack.region(self.region)
         say(f"region {self.region} is killed: its workers, Kafka and shards")
         self.killed_at = time.time()
-        await supervisor.kill()
-        parts: tuple[Part, ...] = (part.kafka, *part.shards)
-        await asyncio.gather(*(asyncio.to_thread(one.kill) for one in parts))
+        await kill_region(stack.region(self.region), supervisor)
         if self.standby is not None:
             await asyncio.sleep(min(_NOTICED_S, self._away_s))
             self.commanded_at = time.time()

@@ -7,6 +7,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from waiting import until
 
 from notify_streams.channels.providers import Outcome, provider_for
 
@@ -61,9 +62,7 @@ async def test_a_call_that_was_given_up_is_accepted_all_the_same(sandbox: Any, o
     message = outbox_of("push").message()
     result = await provider.send(message)
     assert (result.outcome, result.maybe_accepted) == (Outcome.RETRY, True)
-    async with asyncio.timeout(10):
-        while not sandbox.accepted(message.delivery_id):
-            await asyncio.sleep(0.05)
+    await until(lambda: sandbox.accepted(message.delivery_id))
     await provider.close()
 
 

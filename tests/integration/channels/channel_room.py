@@ -1,6 +1,5 @@
 """What the channel tests stand on: notifications as the router writes them, batches as the outbox publishes them."""
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -166,15 +165,3 @@ class Sandbox:
 
     def client(self, channel: str, **but: Any) -> Any:
         return provider_for(channel, self.config(**but))
-
-
-async def until(condition: Callable[[], Any], within_s: float = 10.0) -> None:
-    """Return once the condition holds; it may be a coroutine function."""
-    async with asyncio.timeout(within_s):
-        while True:
-            held = condition()
-            if asyncio.iscoroutine(held):
-                held = await held
-            if held:
-                return
-            await asyncio.sleep(0.005)

@@ -12,8 +12,8 @@ from channel_room import (
     Check,
     Provider,
     batch_of,
-    until,
 )
+from waiting import until
 
 from notify_streams.channels.providers import Outcome, Result
 from notify_streams.errors import RetryLater, StoreUnavailable

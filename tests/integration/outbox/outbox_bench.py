@@ -170,18 +170,6 @@ def flush_of(*batches: Taken, role: str = ROLE, flush_id: str | None = None) -> 
     return plan_flush(flush_id or new_flush_id(), role, batches, datetime.now(UTC))
 
 
-async def until(condition: Callable[[], Any], within_s: float = 10.0) -> None:
-    """Return once the condition holds; it may be a coroutine function."""
-    async with asyncio.timeout(within_s):
-        while True:
-            held = condition()
-            if asyncio.iscoroutine(held):
-                held = await held
-            if held:
-                return
-            await asyncio.sleep(0.005)
-
-
 async def end(*tasks: asyncio.Task[Any]) -> None:
     """Cancel until it is done: what runs in them can lose a cancellation."""
     left = set(tasks)

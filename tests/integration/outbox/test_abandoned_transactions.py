@@ -4,8 +4,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 from builders import Told
-from outbox_bench import EVEN, SOURCE, batch, flush_of, until
+from outbox_bench import EVEN, SOURCE, batch, flush_of
 from pymongo.errors import OperationFailure
+from waiting import until
 
 from notify_streams.stores.abandoned import INACTIVE_S, abort_abandoned
 

@@ -4,7 +4,8 @@ import pytest
 from bson import MinKey
 from builders import Told
 from fake_mongos import FakeMongos
-from outbox_bench import EVEN, ODD, batch, until
+from outbox_bench import EVEN, ODD, batch
+from waiting import until
 
 from notify_streams.errors import Refused
 from notify_streams.ops.shards import check_shards, init_shards, move_bucket

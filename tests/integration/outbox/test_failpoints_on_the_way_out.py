@@ -4,7 +4,8 @@ from contextlib import suppress
 
 import pytest
 from builders import FakePeople, Placed, Told, a_batch, categories, some_settings, trigger_json, users_of
-from outbox_bench import EVEN, until
+from outbox_bench import EVEN
+from waiting import until
 
 from notify_streams import failpoints
 from notify_streams.failpoints import NAMES, FailpointReached

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 from builders import Told, a_taken, an_entry
-from outbox_bench import EVEN, ODD, SOURCE, Link, batch, until
+from outbox_bench import EVEN, ODD, SOURCE, Link, batch
+from waiting import until
 
 from notify_streams.stores.shards import NOTIFICATIONS
 
@@ -166,7 +167,7 @@ async def test_the_shards_do_not_wait_for_each_other(bench, mongo_shards):
         assert not slow.acknowledged
         link.cut()
         link.answers.set()
-        await until(lambda: slow.acknowledged, 25)
+        await until(lambda: slow.acknowledged)
         await way_out.stop()
     assert await bench.closes()
 
@@ -189,7 +190,7 @@ async def test_a_shard_that_is_away_slows_the_reading_down_and_fills_no_memory(b
         assert 10 <= len(submitted) <= 16, "10 wait (each counts one more), and some may be in a flush"
         link.cut()
         link.answers.set()
-        await until(lambda: told.acknowledged == 100, 25)
+        await until(lambda: told.acknowledged == 100)
         await reading
         await way_out.stop()
     assert cut_off.broker.ids() == [str(start) for start in range(100)]

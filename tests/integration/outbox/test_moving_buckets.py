@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 from moving import LEASE_S, NO_WAITS, TOPIC, Killed, Worker, move, ready, rows_on
-from outbox_bench import EVEN, ODD, batch, flush_of, until
+from outbox_bench import EVEN, ODD, batch, flush_of
 from pymongo.errors import WriteError
+from waiting import until
 
 from notify_streams.channels.claims import Claims, Ended, new_token
 from notify_streams.errors import Refused, StoreUnavailable

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from builders import a_taken, an_entry
-from outbox_bench import EVEN, Bench, end, until
+from outbox_bench import EVEN, Bench, end
+from waiting import until
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.records.identity import notification_id

@@ -3,7 +3,8 @@
 import itertools
 
 from builders import Told
-from outbox_bench import batch, until
+from outbox_bench import batch
+from waiting import until
 
 
 async def test_a_batch_that_is_overtaken_while_it_is_flushed_throws_nothing_away(bench, running):

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from moving import Worker, ready
-from outbox_bench import EVEN, ODD, until
+from outbox_bench import EVEN, ODD
+from waiting import until
 
 from notify_streams.devstack.mongodb import Member, Shard
 from notify_streams.devstack.ports import free_port

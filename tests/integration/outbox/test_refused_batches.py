@@ -2,7 +2,8 @@
 
 import pytest
 from builders import Told, a_taken, an_entry
-from outbox_bench import EVEN, SOURCE, batch, flush_of, until
+from outbox_bench import EVEN, SOURCE, batch, flush_of
+from waiting import until
 
 
 async def test_a_repeat_is_a_duplicate_however_late_it_comes(bench, running):

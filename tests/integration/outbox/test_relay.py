@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 from builders import ARecord, Told
-from outbox_bench import EVEN, ODD, SOURCE, batch, flush_of, until
+from outbox_bench import EVEN, ODD, SOURCE, batch, flush_of
+from waiting import until
 
 from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.records.reasons import DeadReason

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 from builders import ABatch, ARecord, Told, an_entry
-from outbox_bench import EVEN, ODD, SOURCE, batch, flush_of, until
+from outbox_bench import EVEN, ODD, SOURCE, batch, flush_of
+from waiting import until
 
 from notify_streams.channels.claims import Claims, Ended, new_token
 from notify_streams.channels.receipts import Receipts

@@ -5,7 +5,8 @@ from contextlib import suppress
 
 import pytest
 from builders import Told, a_taken, an_entry
-from outbox_bench import EVEN, SOURCE, Link, batch, end, flush_of, until
+from outbox_bench import EVEN, SOURCE, Link, batch, end, flush_of
+from waiting import until
 
 from notify_streams.errors import StoreUnavailable
 
@@ -19,7 +20,7 @@ async def test_a_cut_connection_neither_loses_nor_doubles(bench, mongo_shards, r
         running(commit.run())
         for start in range(3):
             await commit.submit(batch(str(start), start=start, told=told))
-            await until(lambda wanted=start + 1: told.acknowledged == wanted, 25)
+            await until(lambda wanted=start + 1: told.acknowledged == wanted)
         assert link.cuts == 4
         assert cut_off.broker.ids() == ["0", "1", "2"] == await bench.trigger_ids()
         assert not told.refused and await bench.closes()

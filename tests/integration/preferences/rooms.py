@@ -1,7 +1,7 @@
 """Rooms for tests, and what is said about them often."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,9 +81,3 @@ async def until_trusted(room: Assembly) -> None:
     async with asyncio.timeout(10):
         while await room.deltas.read([]) is None:
             await asyncio.sleep(0.002)
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not holds():
-            await asyncio.sleep(0.02)

@@ -5,7 +5,8 @@ import random
 import time
 
 import pytest
-from rooms import BUCKET, a_message, lapse, put, reasons, until, until_trusted
+from rooms import BUCKET, a_message, lapse, put, reasons, until_trusted
+from waiting import until
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.preferences.compiled import compile_row, version_of

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from far_topics import an_id, make_topics
+from waiting import until
 
 from notify_streams.errors import RetryLater
 from notify_streams.regions.control_log import TOPIC, KafkaControlLog
@@ -38,9 +38,7 @@ async def write(link: SlowLink, topic: str, key: bytes) -> None:
 async def failing(consumer: AIOKafkaConsumer) -> None:
     """Until it pauses after a fetch that failed."""
     fetcher = consumer._fetcher
-    async with asyncio.timeout(10):
-        while not any(map(_pauses, fetcher._pending_tasks)):
-            await asyncio.sleep(0.005)
+    await until(lambda: any(map(_pauses, fetcher._pending_tasks)))
 
 
 def _pauses(task: asyncio.Task[object]) -> bool:
@@ -87,18 +85,23 @@ async def test_a_client_that_fetches_no_more_is_an_error_not_silence(link: SlowL
 async def test_a_table_goes_on_when_its_link_is_mended(link: SlowLink) -> None:
     topic = await a_topic(link)
     store = in_memory(decode_nothing, encode_nothing, True)
-    follower = Follower(topic, store, partial(ChangelogReader, link.address, topic, SETTINGS, {}))
+    begun: list[ChangelogReader] = []
+
+    def begin() -> ChangelogReader:
+        begun.append(ChangelogReader(link.address, topic, SETTINGS, {}))
+        return begun[-1]
+
+    follower = Follower(topic, store, begin)
     follower.start()
     await asyncio.wait_for(follower.caught_up(frozenset({0})), 10)
     for key in (b"first", b"second"):
         await link.cut()
         asked = asyncio.ensure_future(follower.caught_up(frozenset({0, 1})))
-        await asyncio.sleep(1.5)  # more than a request may take: the reading fails, and begins anew more than once
+        before = len(begun)
+        await until(lambda before=before: len(begun) >= before + 2, "the reading fails, and begins anew")
         assert not asked.done()
         await link.start()
         await write(link, topic, key)
         await asyncio.wait_for(asked, 15)
-        async with asyncio.timeout(10):
-            while store.get(0, key) is None:
-                await asyncio.sleep(0.02)
+        await until(lambda key=key: store.get(0, key) is not None)
     await follower.stop()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from far_topics import Batch, Record, an_id, make_topics, read_all, triggers
+from waiting import until
 
 from notify_streams.backoff import Backoff
 from notify_streams.errors import RetryLater
@@ -44,9 +45,7 @@ def values(batch: Batch) -> list[bytes]:
 
 
 async def test_the_ways_open_before_the_first_batch(remote: RemoteRegion) -> None:
-    async with asyncio.timeout(10.0):
-        while not remote.state.connected:
-            await asyncio.sleep(0.01)
+    await until(lambda: remote.state.connected)
 
 
 async def test_a_batch_arrives_in_order_in_its_own_partition(remote: RemoteRegion, link: SlowLink) -> None:
@@ -98,14 +97,12 @@ async def test_a_cut_link_is_mended_without_a_loss_and_in_order(remote: RemoteRe
     lanes = Lanes(remote, Backoff(0.05, 0.5))
     acknowledged: list[int] = []
     sending = asyncio.create_task(_submit(lanes, tag, acknowledged))
-    await asyncio.sleep(0.6)
+    await until(lambda: acknowledged)
     await link.cut()
     await asyncio.sleep(1.0)
     await link.start()
     await sending
-    async with asyncio.timeout(30):
-        while len(acknowledged) < 24:
-            await asyncio.sleep(0.05)
+    await until(lambda: len(acknowledged) == 24)
     for partition in range(3):
         found = list(dict.fromkeys(await arrived(link, partition, tag)))
         assert found == [f"{tag}-{number}".encode() for number in range(8 * 200)]
@@ -168,7 +165,7 @@ async def test_a_lane_that_was_given_up_acknowledges_nothing_more(remote: Remote
     lanes = Lanes(remote, Backoff(0.05, 0.1))
     acknowledged: list[int] = []
     await lanes.submit(triggers(4, 0, 5, an_id()), lambda: acknowledged.append(1))
-    await asyncio.sleep(0.2)
+    await until(lambda: 4 in remote.state.in_hand)
     lanes.give_up({4})
     link.passing.set()
     await asyncio.sleep(1.0)
@@ -186,9 +183,7 @@ async def test_what_waits_for_a_round_trip_goes_as_one_and_is_acknowledged_in_or
     for number in range(12):
         batch = triggers(6, number * 50, 50, tag)
         await lanes.submit(batch, lambda number=number: acknowledged.append(number))  # type: ignore[misc]
-    async with asyncio.timeout(20):
-        while len(acknowledged) < 12:
-            await asyncio.sleep(0.01)
+    await until(lambda: len(acknowledged) == 12)
     took_s = time.monotonic() - began
     assert acknowledged == list(range(12))
     assert await arrived(link, 6, tag) == [f"{tag}-{number}".encode() for number in range(600)]
@@ -201,7 +196,7 @@ async def test_no_partition_waits_for_another_ones_round_trip(remote: RemoteRegi
         await remote.hand_over(triggers(partition, 0, 1, "warm"))
     link.delay_s = 0.25
     slow = asyncio.create_task(remote.hand_over(triggers(0, 1, 1, an_id())))
-    await asyncio.sleep(0.2)
+    await until(lambda: 0 in remote.state.in_hand)
     began = time.monotonic()
     await asyncio.gather(*(remote.hand_over(triggers(partition, 1, 1, an_id())) for partition in range(1, 8)))
     assert time.monotonic() - began < 0.5 + 0.25, "they waited for partition 0's answer first"

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ import pytest
 import pytest_asyncio
 from aiokafka.admin import AIOKafkaAdminClient
 from local_services import own_stack
+from waiting import until
 
 from notify_streams.devstack.folders import PROJECT
 from notify_streams.edge.point import key_of
@@ -88,12 +89,6 @@ class Room:
         if self.worker is not None and self.worker.alive:
             self.worker.signal(signal.SIGTERM)
             await asyncio.wait_for(self.worker.process.wait(), PATIENCE_S)
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not await holds():
-            await asyncio.sleep(0.1)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -184,28 +179,30 @@ async def test_a_lost_topic_of_locations_is_written_again_from_the_registry(room
 
 async def test_contacts_leave_with_their_person_but_not_the_standby(room: Room) -> None:
     standbys = {"c-leaves": "asia", "c-stays": "us"}
-    for user_id in standbys:
+    for user_id in (*standbys, "c-later"):
         await room.send(USER_SIGNUPS, Signup(user_id, "us", now()))
         await room.send(USER_CONTACTS, Contacts(user_id, now(), email=f"{user_id}@example.org"))
 
     async def known() -> bool:
-        found = await room.registry.get_many(standbys)
-        return {user.standby for user in found.values()} == {room.settings.standby} and len(found) == 2
+        found = await room.registry.get_many([*standbys, "c-later"])
+        return {user.standby for user in found.values()} == {room.settings.standby} and len(found) == 3
 
     await until(known)
     for user_id, standby in standbys.items():
         await room.registry.put(User(user_id, "eu", 2, now(), standby=standby, previous="us"))
 
-    async def left() -> bool:
-        return "email" not in (await room.last(USER_CONTACTS))["c-leaves"]
+    async def left(user_id: str) -> bool:
+        return "email" not in (await room.last(USER_CONTACTS))[user_id]
 
-    await until(left)
+    await until(lambda: left("c-leaves"))
     found = await room.last(USER_CONTACTS)
     assert found["c-stays"]["email"] == "c-stays@example.org"
     # What enters here of somebody at home elsewhere goes there, and is not kept: nothing to be forgotten again.
     await room.send(USER_CONTACTS, Contacts("c-leaves", now(), email="new@example.org"))
     await room.send(USER_CONTACTS, Contacts("c-stays", now(), email="mark@example.org"), ("hops", b"1"))
-    await asyncio.sleep(2.0)  # four comparisons
+    # Whoever moves now is found by a comparison that begins later; so was everybody else whom it would find.
+    await room.registry.put(User("c-later", "eu", 2, now(), standby="asia", previous="us"))
+    await until(lambda: left("c-later"))
     assert (await room.last(USER_CONTACTS))["c-leaves"].get("email") == "new@example.org"
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from registry_builders import Replicator, a_user, later
+from waiting import until
 
 from notify_streams.devstack.dynamodb import DynamoDB
 from notify_streams.devstack.replicator import Link
@@ -15,12 +15,6 @@ from notify_streams.registry.user import User
 from notify_streams.registry.users_table import UsersTable
 
 Registries = dict[str, UsersTable]
-
-
-async def until(holds: Callable[[], Awaitable[bool]], limit_s: float = 15.0) -> None:
-    async with asyncio.timeout(limit_s):
-        while not await holds():
-            await asyncio.sleep(0.05)
 
 
 async def both_hold(registries: Registries, *users: User) -> bool:

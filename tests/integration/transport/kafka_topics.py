@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
@@ -13,15 +13,6 @@ WAIT_S = 15.0
 
 def unique(prefix: str) -> str:
     return f"{prefix}-{uuid.uuid4().hex[:10]}"
-
-
-async def until(holds: Callable[[], object], what: str = "", within_s: float = WAIT_S) -> None:
-    """Wait for a condition, not for a time."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + within_s
-    while not holds():
-        assert loop.time() < deadline, f"did not come true within {within_s} s: {what or holds}"
-        await asyncio.sleep(0.01)
 
 
 @contextlib.asynccontextmanager

@@ -2,7 +2,8 @@
 
 import asyncio
 
-from kafka_topics import a_producer, a_topic, committed, delete_records, fill, until, until_committed
+from kafka_topics import a_producer, a_topic, committed, delete_records, fill, until_committed
+from waiting import until
 
 from notify_streams.transport import (
     RecordBatch,

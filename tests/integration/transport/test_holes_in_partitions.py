@@ -3,7 +3,8 @@
 import asyncio
 
 from aiokafka.errors import KafkaError
-from kafka_topics import a_producer, a_topic, fill, unique, until, until_committed
+from kafka_topics import a_producer, a_topic, fill, unique, until_committed
+from waiting import until
 
 from notify_streams.transport import RecordBatch, batched_topic
 

@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kafka_topics import a_producer, a_topic, unique, until
+from kafka_topics import a_producer, a_topic, unique
+from waiting import until
 
 from notify_streams.devstack.kafka import private_broker
 
@@ -45,7 +46,7 @@ class Workers:
         errors = (self._folder / f"worker-{len(list(self._folder.glob('worker-*')))}.err").open("wb")
         worker = subprocess.Popen([sys.executable, str(script), json.dumps(options)], stderr=errors)  # noqa: ASYNC220
         self.running.append(worker)
-        await until(lambda: any(line[:2] == ["ready", str(worker.pid)] for line in self.lines()), "ready", 25)
+        await until(lambda: any(line[:2] == ["ready", str(worker.pid)] for line in self.lines()), "ready")
         return worker
 
     def end(self, worker: subprocess.Popen[bytes], how: signal.Signals) -> None:
@@ -114,7 +115,7 @@ async def begin(started: list[Workers], bootstrap: str, tmp_path: Path, count: i
 
 async def all_processed(workers: Workers, load: Load, twice_at_most: int) -> None:
     wanted = {str(n) for n in range(load.sent)}
-    await until(lambda: wanted <= workers.processed().keys(), "every record processed", 30)
+    await until(lambda: wanted <= workers.processed().keys(), "every record processed")
     twice = sum(count - 1 for value, count in workers.processed().items())
     assert twice <= twice_at_most, f"{twice} processed again"
 
@@ -122,7 +123,7 @@ async def all_processed(workers: Workers, load: Load, twice_at_most: int) -> Non
 async def further(load: Load, workers: Workers, records: int = 1500) -> None:
     """The work goes on: this many more records are sent and processed."""
     target = load.sent + records
-    await until(lambda: load.sent >= target and len(workers.processed()) >= target - 500, "work goes on", 30)
+    await until(lambda: load.sent >= target and len(workers.processed()) >= target - 500, "work goes on")
 
 
 @pytest.mark.parametrize("table", [False, True], ids=["no table", "with a table"])

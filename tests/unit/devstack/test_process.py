@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from notify_streams.devstack.process import Process
 
@@ -68,8 +69,8 @@ def test_a_paused_one_says_so_and_still_ends(process: Process) -> None:
 
 
 def test_one_that_ignores_the_polite_signal_is_killed(process: Process) -> None:
-    process.start(["/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"])
-    time.sleep(0.2)
+    process.start(["/bin/sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.1; done"])
+    wait_until(lambda: "deaf" in process.log.read_text())
     began = time.monotonic()
     process.end(patience_s=0.5)
     assert process.state == "stopped"
@@ -84,9 +85,15 @@ def test_a_torn_identity_file_is_nobody(process: Process) -> None:
 
 def test_its_children_fall_with_it(process: Process) -> None:
     process.start(["/bin/sh", "-c", "sleep 61 & echo $!; wait"])
-    time.sleep(0.3)
+    wait_until(lambda: process.log.read_text().endswith("\n"))
     child = Path("/proc", process.log.read_text().strip())
     assert child.exists()
     process.kill()
-    time.sleep(0.1)
-    assert not child.exists() or " Z " in (child / "stat").read_text()
+    wait_until(lambda: _has_ended(child))
+
+
+def _has_ended(entry: Path) -> bool:
+    try:
+        return " Z " in (entry / "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True

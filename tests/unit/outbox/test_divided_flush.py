@@ -3,6 +3,7 @@
 import asyncio
 
 from builders import a_taken, an_entry
+from waiting import until
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.outbox.group_commit import GroupCommit
@@ -43,9 +44,7 @@ async def test_a_flush_that_never_comes_through_in_time_is_divided_in_order():
         batch.delivered.ack = lambda start=start: acknowledged.append(start)
         await commit.submit(batch)
     loop = asyncio.create_task(commit.run())
-    async with asyncio.timeout(20):
-        while len(acknowledged) < 4:
-            await asyncio.sleep(0.01)
+    await until(lambda: len(acknowledged) == 4)
     loop.cancel()
     assert acknowledged == [0, 2, 4, 6]
     assert store.written == [2, 2, 2, 2]
@@ -58,12 +57,9 @@ async def test_a_single_batch_is_tried_until_the_shard_answers():
     batch.delivered.ack = lambda: acknowledged.append(True)
     await commit.submit(batch)
     loop = asyncio.create_task(commit.run())
-    async with asyncio.timeout(20):
-        while store.refused < 4:
-            await asyncio.sleep(0.01)
-        assert not acknowledged
-        store._most = 1
-        while not acknowledged:
-            await asyncio.sleep(0.01)
+    await until(lambda: store.refused >= 4)
+    assert not acknowledged
+    store._most = 1
+    await until(lambda: acknowledged)
     loop.cancel()
     assert store.written == [1]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import until
 
 from notify_streams.errors import Refused, RetryLater
 from notify_streams.regions.control import Control, after, at_home, enough_to_learn, fold, majority
@@ -114,8 +115,7 @@ async def test_a_living_region_stops_before_the_other_begins(logs: dict[str, Mem
         done = await fail_over(logs, "eu", "us")
         assert (done.epoch, done.released, done.away) == (1, ("eu",), ())
         assert not eu.serves("eu") and eu.fenced
-        await asyncio.sleep(0.3)
-        assert us.serves("eu") and us.serves("us")
+        await until(lambda: us.serves("eu") and us.serves("us"))
 
 
 async def test_a_dead_region_is_replaced_and_learns_of_it_before_it_serves(logs: dict[str, MemoryControlLog]) -> None:
@@ -128,17 +128,11 @@ async def test_a_dead_region_is_replaced_and_learns_of_it_before_it_serves(logs:
         eu = Region(logs, "eu")
         await eu.learning.learn()
         assert not eu.serves("eu")
-        back = await _follow_once(eu, fail_over(logs, "eu", "eu"))
+        following_eu = asyncio.create_task(eu.learning.run())
+        back = await fail_over(logs, "eu", "eu")
         assert back.server == "eu" and back.released == ("us",)
-        assert eu.serves("eu")
-
-
-async def _follow_once(region: Region, command: Any) -> Any:
-    running = asyncio.create_task(region.learning.run())
-    done = await command
-    await asyncio.sleep(0.3)
-    running.cancel()
-    return done
+        await until(lambda: eu.serves("eu"))
+        following_eu.cancel()
 
 
 async def test_giving_the_command_again_is_one_change(logs: dict[str, MemoryControlLog]) -> None:

@@ -9,6 +9,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from notify_streams.app import NotifyApp, build
 from notify_streams.devstack.folders import PROJECT
+from notify_streams.ops.views.people import people_of
 from notify_streams.settings import Outbox, Settings
 
 #: A port that nothing listens on: connections are refused at once.
@@ -55,4 +56,5 @@ async def visit(new_worker: Callable[..., NotifyApp]) -> AsyncIterator[Visit]:
     yield open_client
     for client, worker in clients:
         await client.close()
+        await people_of(worker).close()
         await worker.shards.close()
