@@ -40,7 +40,7 @@ class Process:
         return self.folder / "process"
 
     def start(self, command: Sequence[str], environment: dict[str, str] | None = None) -> int:
-        """Start it in its own session, output to the log; returns the pid. The caller has checked that none is running."""
+        """Start it in its own session and as batch work, output to the log; returns the pid. The caller has checked that none is running."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._identity.unlink(missing_ok=True)
         pid = os.posix_spawn(
@@ -54,6 +54,10 @@ class Process:
             ],
             setsid=True,
         )
+        # On few cores, a service that is woken by a command would otherwise take the processor from the worker that sent it. Every
+        # thread inherits this from the shell, which has yet to write who it is.
+        with contextlib.suppress(ProcessLookupError):
+            os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))
         if not _within(10, self._identity.exists):
             raise StackFailed(f"the process {pid} did not come up in {self.folder}: is the disk full?")
         return pid

@@ -31,6 +31,10 @@ def test_it_lives_until_it_is_ended(process: Process) -> None:
     assert process.pid is None
 
 
+def test_it_does_not_take_the_processor_from_who_wakes_it(process: Process) -> None:
+    assert os.sched_getscheduler(process.start(SLEEP)) == os.SCHED_BATCH
+
+
 def test_it_outlives_the_one_that_started_it(process: Process) -> None:
     code = (
         "from pathlib import Path; from notify_streams.devstack.process import Process; "
