@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(holds: Callable[[], object], what: str = "", within_s: float = 60.0) -> None:
+def wait_until(holds: Callable[[], object], what: str = "", within_s: float = 10.0) -> None:
     """`until`, where there is no event loop."""
     deadline = time.monotonic() + within_s
     while not holds():
@@ -14,7 +14,7 @@ def wait_until(holds: Callable[[], object], what: str = "", within_s: float = 60
         time.sleep(0.01)
 
 
-async def until(holds: Callable[[], object], what: str = "", within_s: float = 60.0) -> None:
+async def until(holds: Callable[[], object], what: str = "", within_s: float = 10.0) -> None:
     """Ask until what `holds` says, awaited where it must be, is true.
 
     Raises:

@@ -8,8 +8,11 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import waiting
 
 from notify_streams.devstack import Stack
 from notify_streams.devstack.folders import PROJECT
@@ -18,6 +21,9 @@ from notify_streams.devstack.folders import PROJECT
 PATIENCE_S = 120.0
 #: For a program that was told to go: above the supervisor's own grace for its workers.
 _GRACE_S = 60.0
+
+
+until = partial(waiting.until, within_s=PATIENCE_S)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,10 @@ import aiohttp
 import msgspec
 from aiokafka import AIOKafkaProducer
 from builders import trigger_json
-from processes import PATIENCE_S, Done, ended, environ_of
+from processes import PATIENCE_S, Done, ended, environ_of, until
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 from rich.console import Console
-from waiting import until
 
 from notify_streams.app import web_port
 from notify_streams.devstack import Stack

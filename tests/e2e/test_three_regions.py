@@ -14,10 +14,9 @@ import msgspec
 import pytest
 import pytest_asyncio
 from local_services import own_stack
-from processes import environ_of
+from processes import environ_of, until
 from region_at_work import RegionAtWork
 from rich.console import Console
-from waiting import until
 
 from notify_streams.devstack import Stack
 from notify_streams.edge.point import key_of

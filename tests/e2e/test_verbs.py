@@ -11,9 +11,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 from builders import trigger_json
-from processes import end_with
+from processes import end_with, until
 from region_at_work import CROWD, RegionAtWork, a_new_id, known
-from waiting import until
 
 from notify_streams.devstack.folders import PROJECT
 

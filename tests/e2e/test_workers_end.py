@@ -9,9 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import end_with, ended
+from processes import end_with, ended, until
 from region_at_work import CROWD, RegionAtWork
-from waiting import until
 
 from notify_streams.devstack.kafka import private_broker
 

@@ -54,8 +54,8 @@ def copy(tmp_path: Path) -> Path:
 def watch(copy: Path, stack_folder: Path) -> subprocess.CompletedProcess[str]:
     """Runs the watchers on the copy, against the services that already run."""
     environ = {**os.environ, "PYTHONPATH": str(copy), "NOTIFY_TEST_STACK": str(stack_folder)}
-    # What hangs because it is broken is red as well; unbroken, each takes a second.
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "--timeout", "20", "-p", "no:cacheprovider", *WATCHERS]
+    # What hangs because it is broken is red as well.
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "--timeout", "45", "-p", "no:cacheprovider", *WATCHERS]
     return subprocess.run(command, cwd=copy, env=environ, capture_output=True, text=True, timeout=170, check=False)
 
 

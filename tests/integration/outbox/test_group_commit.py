@@ -167,7 +167,7 @@ async def test_the_shards_do_not_wait_for_each_other(bench, mongo_shards):
         assert not slow.acknowledged
         link.cut()
         link.answers.set()
-        await until(lambda: slow.acknowledged)
+        await until(lambda: slow.acknowledged, within_s=25)
         await way_out.stop()
     assert await bench.closes()
 
@@ -190,7 +190,7 @@ async def test_a_shard_that_is_away_slows_the_reading_down_and_fills_no_memory(b
         assert 10 <= len(submitted) <= 16, "10 wait (each counts one more), and some may be in a flush"
         link.cut()
         link.answers.set()
-        await until(lambda: told.acknowledged == 100)
+        await until(lambda: told.acknowledged == 100, within_s=25)
         await reading
         await way_out.stop()
     assert cut_off.broker.ids() == [str(start) for start in range(100)]

@@ -20,7 +20,7 @@ async def test_a_cut_connection_neither_loses_nor_doubles(bench, mongo_shards, r
         running(commit.run())
         for start in range(3):
             await commit.submit(batch(str(start), start=start, told=told))
-            await until(lambda wanted=start + 1: told.acknowledged == wanted)
+            await until(lambda wanted=start + 1: told.acknowledged == wanted, within_s=25)
         assert link.cuts == 4
         assert cut_off.broker.ids() == ["0", "1", "2"] == await bench.trigger_ids()
         assert not told.refused and await bench.closes()

@@ -102,7 +102,7 @@ async def test_a_cut_link_is_mended_without_a_loss_and_in_order(remote: RemoteRe
     await asyncio.sleep(1.0)
     await link.start()
     await sending
-    await until(lambda: len(acknowledged) == 24)
+    await until(lambda: len(acknowledged) == 24, within_s=30)
     for partition in range(3):
         found = list(dict.fromkeys(await arrived(link, partition, tag)))
         assert found == [f"{tag}-{number}".encode() for number in range(8 * 200)]
@@ -183,7 +183,7 @@ async def test_what_waits_for_a_round_trip_goes_as_one_and_is_acknowledged_in_or
     for number in range(12):
         batch = triggers(6, number * 50, 50, tag)
         await lanes.submit(batch, lambda number=number: acknowledged.append(number))  # type: ignore[misc]
-    await until(lambda: len(acknowledged) == 12)
+    await until(lambda: len(acknowledged) == 12, within_s=20)
     took_s = time.monotonic() - began
     assert acknowledged == list(range(12))
     assert await arrived(link, 6, tag) == [f"{tag}-{number}".encode() for number in range(600)]

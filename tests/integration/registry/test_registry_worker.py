@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ import aiohttp
 import msgspec
 import pytest
 import pytest_asyncio
+import waiting
 from aiokafka.admin import AIOKafkaAdminClient
 from local_services import own_stack
-from waiting import until
 
 from notify_streams.devstack.folders import PROJECT
 from notify_streams.edge.point import key_of
@@ -41,6 +42,7 @@ from notify_streams.topics import USER_CONTACTS, USER_LOCATIONS, USER_SIGNUPS
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 PATIENCE_S = 60.0
+until = partial(waiting.until, within_s=PATIENCE_S)
 
 
 @dataclass

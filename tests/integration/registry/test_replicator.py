@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from functools import partial
 from pathlib import Path
 
+import waiting
 from registry_builders import Replicator, a_user, later
-from waiting import until
 
 from notify_streams.devstack.dynamodb import DynamoDB
 from notify_streams.devstack.replicator import Link
@@ -15,6 +16,8 @@ from notify_streams.registry.user import User
 from notify_streams.registry.users_table import UsersTable
 
 Registries = dict[str, UsersTable]
+
+until = partial(waiting.until, within_s=15.0)
 
 
 async def both_hold(registries: Registries, *users: User) -> bool:

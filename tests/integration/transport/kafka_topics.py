@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Iterable
+from functools import partial
 
+import waiting
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
@@ -13,6 +15,9 @@ WAIT_S = 15.0
 
 def unique(prefix: str) -> str:
     return f"{prefix}-{uuid.uuid4().hex[:10]}"
+
+
+until = partial(waiting.until, within_s=WAIT_S)
 
 
 @contextlib.asynccontextmanager

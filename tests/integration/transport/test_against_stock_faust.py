@@ -1,8 +1,7 @@
 """What stock Faust gets wrong, as one claim for both transports; strict, so that we hear when Faust repairs it."""
 
 import pytest
-from kafka_topics import a_topic, committed, fill
-from waiting import until
+from kafka_topics import a_topic, committed, fill, until
 
 from notify_streams.transport import batched_topic
 

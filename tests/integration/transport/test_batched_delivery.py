@@ -2,8 +2,7 @@
 
 import asyncio
 
-from kafka_topics import a_producer, a_topic, committed, delete_records, fill, until_committed
-from waiting import until
+from kafka_topics import a_producer, a_topic, committed, delete_records, fill, until, until_committed
 
 from notify_streams.transport import (
     RecordBatch,

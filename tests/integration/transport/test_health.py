@@ -2,8 +2,7 @@
 
 import asyncio
 
-from kafka_topics import a_topic, fill, unique
-from waiting import until
+from kafka_topics import a_topic, fill, unique, until
 
 from notify_streams.transport import Watchdog, batched_consumer, batched_topic, on_assigned, ready, stuck
 from notify_streams.transport.watch import look

@@ -3,8 +3,7 @@
 import asyncio
 
 from aiokafka.errors import KafkaError
-from kafka_topics import a_producer, a_topic, fill, unique, until_committed
-from waiting import until
+from kafka_topics import a_producer, a_topic, fill, unique, until, until_committed
 
 from notify_streams.transport import RecordBatch, batched_topic
 

@@ -5,8 +5,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from kafka_topics import a_topic, fill, unique
-from waiting import until
+from kafka_topics import a_topic, fill, unique, until
 
 from notify_streams.transport import ReplicatedTable, batched_topic, in_memory, on_disk, ready
 

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import pytest
-from kafka_topics import a_topic, delete_records, delete_topic, fill, unique
-from waiting import until
+from kafka_topics import a_topic, delete_records, delete_topic, fill, unique, until
 
 from notify_streams.transport import (
     BatchedTable,

@@ -15,8 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kafka_topics import a_producer, a_topic, unique
-from waiting import until
+from kafka_topics import a_producer, a_topic, unique, until
 
 from notify_streams.devstack.kafka import private_broker
 
@@ -46,7 +45,7 @@ class Workers:
         errors = (self._folder / f"worker-{len(list(self._folder.glob('worker-*')))}.err").open("wb")
         worker = subprocess.Popen([sys.executable, str(script), json.dumps(options)], stderr=errors)  # noqa: ASYNC220
         self.running.append(worker)
-        await until(lambda: any(line[:2] == ["ready", str(worker.pid)] for line in self.lines()), "ready")
+        await until(lambda: any(line[:2] == ["ready", str(worker.pid)] for line in self.lines()), "ready", within_s=25)
         return worker
 
     def end(self, worker: subprocess.Popen[bytes], how: signal.Signals) -> None:
@@ -115,7 +114,7 @@ async def begin(started: list[Workers], bootstrap: str, tmp_path: Path, count: i
 
 async def all_processed(workers: Workers, load: Load, twice_at_most: int) -> None:
     wanted = {str(n) for n in range(load.sent)}
-    await until(lambda: wanted <= workers.processed().keys(), "every record processed")
+    await until(lambda: wanted <= workers.processed().keys(), "every record processed", within_s=30)
     twice = sum(count - 1 for value, count in workers.processed().items())
     assert twice <= twice_at_most, f"{twice} processed again"
 
@@ -123,7 +122,7 @@ async def all_processed(workers: Workers, load: Load, twice_at_most: int) -> Non
 async def further(load: Load, workers: Workers, records: int = 1500) -> None:
     """The work goes on: this many more records are sent and processed."""
     target = load.sent + records
-    await until(lambda: load.sent >= target and len(workers.processed()) >= target - 500, "work goes on")
+    await until(lambda: load.sent >= target and len(workers.processed()) >= target - 500, "work goes on", within_s=30)
 
 
 @pytest.mark.parametrize("table", [False, True], ids=["no table", "with a table"])

@@ -44,7 +44,7 @@ async def test_a_flush_that_never_comes_through_in_time_is_divided_in_order():
         batch.delivered.ack = lambda start=start: acknowledged.append(start)
         await commit.submit(batch)
     loop = asyncio.create_task(commit.run())
-    await until(lambda: len(acknowledged) == 4)
+    await until(lambda: len(acknowledged) == 4, within_s=20)
     loop.cancel()
     assert acknowledged == [0, 2, 4, 6]
     assert store.written == [2, 2, 2, 2]
@@ -57,9 +57,9 @@ async def test_a_single_batch_is_tried_until_the_shard_answers():
     batch.delivered.ack = lambda: acknowledged.append(True)
     await commit.submit(batch)
     loop = asyncio.create_task(commit.run())
-    await until(lambda: store.refused >= 4)
+    await until(lambda: store.refused >= 4, within_s=20)
     assert not acknowledged
     store._most = 1
-    await until(lambda: acknowledged)
+    await until(lambda: acknowledged, within_s=20)
     loop.cancel()
     assert store.written == [1]
