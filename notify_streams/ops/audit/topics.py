@@ -55,6 +55,10 @@ class Topics:
         end = await self._consumer.end_offsets(places)
         return {(place.topic, place.partition): Extent(first[place], end[place]) for place in places}
 
+    async def ends(self, topic: str) -> dict[int, int]:
+        """Next offset of each partition of a topic."""
+        return {partition: extent.end for (_, partition), extent in (await self.extents([topic])).items()}
+
     async def read(self, topics: Iterable[str]) -> AsyncIterator[tuple[str, Record]]:
         """Every record of these topics with its topic, each partition's in order. Call it once: one assignment, one pass."""
         extents = {

@@ -67,8 +67,7 @@ class Backlog:
 
     async def waiting(self) -> int:
         """Records before the standard router's place."""
-        extents = await self._topics.extents([TOPIC])
-        return sum(extent.end for extent in extents.values()) - await self.done()
+        return sum((await self._topics.ends(TOPIC)).values()) - await self.done()
 
     async def done(self) -> int:
         """Records behind the standard router's place."""

@@ -91,7 +91,7 @@ async def latency_ms(ground: Ground, contestant: str, count: int, run: str) -> t
 
 async def _ends(ground: Ground) -> dict[int, int]:
     async with Topics(ground.here) as topics:
-        return {partition: extent.end for (_, partition), extent in (await topics.extents([SOURCE])).items()}
+        return await topics.ends(SOURCE)
 
 
 @asynccontextmanager

@@ -164,7 +164,7 @@ async def _worker(settings: Settings, folder: Path, name: str) -> AsyncIterator[
             await crew.end_all()
         return
     async with Topics(settings) as topics:
-        start = {partition: extent.end for (_, partition), extent in (await topics.extents([SOURCE])).items()}
+        start = await topics.ends(SOURCE)
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "notify_streams.ops.bench_router.bare", _REGION, str(_NEVER)),

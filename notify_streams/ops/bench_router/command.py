@@ -89,7 +89,7 @@ async def _measure(folder: Path, count: int, rounds: int, workers: int, say: Any
 async def _loaded(settings: Settings, count: int, run: str) -> dict[int, int]:
     """Send `count` triggers; where in each partition they begin."""
     async with Topics(settings) as topics:
-        start = {partition: extent.end for (_, partition), extent in (await topics.extents([_TOPIC])).items()}
+        start = await topics.ends(_TOPIC)
     async with Upstream(settings) as upstream:
         await upstream.send(triggers(count, run))
     return start
