@@ -99,8 +99,6 @@ class Outbox(_Frozen, frozen=True):
     #: MongoDB's cache that may be dirty (a fifth; the local stack's shards have 256 MB).
     flush_bytes: Positive = 16 * 1024 * 1024
     waiting_bytes: Positive = 64 * 1024 * 1024
-    #: Flushes of one shard begin at least this far apart.
-    gather_s: PositiveS = 0.012
     transaction_timeout_s: PositiveS = 5.0
     publish_timeout_s: PositiveS = 10.0
     sweep_every_s: PositiveS = 5.0

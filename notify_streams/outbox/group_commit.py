@@ -78,7 +78,7 @@ class GroupCommit:
         self._waiting = Waiting(shard, limits)
         self._refusals = Refusals(ledger, relay_bucket, self._waiting)
         self._recent = Recent()
-        #: Rows that are published and may go with the next transaction.
+        #: Rows that are published and may go.
         self._published = Published()
         self._under_way: str | None = None
 
@@ -123,7 +123,7 @@ class GroupCommit:
             await self._delete_published()
 
     async def _idle(self) -> None:
-        """Published rows go with the next transaction; where none comes soon, on their own."""
+        """Published rows go with a transaction; where none comes soon, on their own."""
         if self._published and not await self._waiting.within(_IDLE_S):
             await self._delete_published()
 
@@ -185,7 +185,7 @@ class GroupCommit:
         """
         pause_s = _FIRST_PAUSE_S
         failures = 0
-        published = dict(self._published)
+        published = self._published.due()
         self._under_way = flush.id
         while True:
             try:
@@ -216,9 +216,7 @@ class GroupCommit:
             await self._publish(flush)
         reach("after_publish")
         if flush.rows:
-            buckets = sorted({row.partition for row in flush.rows})
-            rows = [row.document["_id"] for row in flush.rows]
-            self._published[flush.id] = {"bucket": {"$in": buckets}, "_id": {"$in": rows}}
+            self._published.add(flush.id, flush.rows)
         self._under_way = None
         _count(batches)
         for batch in batches:

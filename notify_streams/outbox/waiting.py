@@ -6,8 +6,6 @@ Refuses to know: what a flush does with them.
 from __future__ import annotations
 
 import asyncio
-import math
-import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -32,7 +30,6 @@ class Waiting:
         self._bytes = 0
         #: How often everything was forgotten.
         self._epoch = 0
-        self._taken_at = -math.inf
         self._changed = asyncio.Condition()
 
     def __bool__(self) -> bool:
@@ -55,21 +52,16 @@ class Waiting:
     async def take(self) -> list[Taken]:
         """What fits into one flush, and at least one batch; waits until there is one.
 
-        At once after a pause, but not sooner than `gather_s` after the last: at some hundred triggers a second one flush for each would
-        take so much of the loop that all wait longer.
-
         The batches of a source follow on each other; one that does not comes alone, for the ledger to judge. What is read again by now
         is dropped.
         """
         while True:
             await self._some()
-            await asyncio.sleep(max(0.0, self._taken_at + self._limits.gather_s - time.monotonic()))
             if taken := await self._take():
                 return taken
 
     async def _take(self) -> list[Taken]:
         async with self._changed:
-            self._taken_at = time.monotonic()
             taken: list[Taken] = []
             records, size = self._limits.flush_records, self._limits.flush_bytes
             ends: dict[Source, int] = {}

@@ -33,8 +33,8 @@ BREAKS = {
     ),
     "forget the row deletion": (
         GROUP_COMMIT,
-        'self._published[flush.id] = {"bucket"',
-        'self._forgotten = {"bucket"',
+        "self._published.add(flush.id, flush.rows)",
+        "pass",
     ),
 }
 

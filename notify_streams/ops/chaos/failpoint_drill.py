@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from notify_streams.failpoints import Name
+    from notify_streams.ops.chaos.crew import Worker
     from notify_streams.ops.chaos.ground import Ground
 
 _PROVIDER_POINTS: Final = ("before_provider", "after_provider")
@@ -49,7 +50,7 @@ async def _one(ground: Ground, name: Name, seed: int) -> dict[str, Any]:
         await crew.end(worker)
     armed = await crew.add(role, f"{name}=kill@{draw.randint(1, 5)}")
     await armed.ready()
-    sending = asyncio.create_task(ground.send(_TRIGGERS, draw))
+    sending = asyncio.create_task(_load(ground, armed, draw))
     try:
         await asyncio.wait_for(armed.process.wait(), _DEATH_S)
     except TimeoutError:
@@ -75,3 +76,11 @@ async def _one(ground: Ground, name: Name, seed: int) -> dict[str, Any]:
         if reached
         else "the failpoint was never reached",
     }
+
+
+async def _load(ground: Ground, armed: Worker, draw: random.Random) -> None:
+    """Send until the worker is gone: how many triggers it takes to its failpoint is its own affair."""
+    while True:
+        await ground.send(_TRIGGERS, draw)
+        if not armed.alive:
+            return

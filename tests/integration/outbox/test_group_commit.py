@@ -98,16 +98,17 @@ async def test_published_rows_are_deleted_though_nothing_follows(bench, running)
     assert await bench.rows() == []
 
 
-async def test_published_rows_go_with_the_next_transaction(bench, running):
+async def test_a_busy_workers_published_rows_go_with_its_transactions(bench, running):
     await bench.open()
-    commit, told = bench.commit(), Told()
+    commit, told, most = bench.commit(), Told(), 0
     running(commit.run())
-    for start in range(5):
+    for start in range(30):
         await commit.submit(batch(str(start), start=start, told=told))
         await until(lambda wanted=start + 1: told.acknowledged == wanted)
-        assert len(await bench.rows()) <= 2
+        most = max(most, len(await bench.rows()))
+    assert most <= 9  # eight that wait, and the one whose transaction deletes them
     await until(lambda: not commit.flush_ids())
-    assert await bench.rows() == [] and len(bench.broker.taken) == 5
+    assert await bench.rows() == [] and len(bench.broker.taken) == 30
 
 
 async def test_a_clean_end_leaves_nothing_to_publish_twice(bench):
