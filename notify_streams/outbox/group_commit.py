@@ -123,8 +123,8 @@ class GroupCommit:
             await self._delete_published()
 
     async def _idle(self) -> None:
-        """Published rows go with a transaction; where none comes soon, on their own."""
-        if self._published and not await self._waiting.within(_IDLE_S):
+        """Wait for a batch. Published rows go with its transaction or a later one; where none comes soon, on their own."""
+        if not await self._waiting.some(within_s=_IDLE_S if self._published else None):
             await self._delete_published()
 
     async def _delete_published(self) -> None:

@@ -50,17 +50,10 @@ class Waiting:
             self._changed.notify_all()
 
     async def take(self) -> list[Taken]:
-        """What fits into one flush, and at least one batch; waits until there is one.
+        """What fits into one flush of what waits now; nothing, where nothing does or all of it is read again by now.
 
-        The batches of a source follow on each other; one that does not comes alone, for the ledger to judge. What is read again by now
-        is dropped.
+        The batches of a source follow on each other; one that does not comes alone, for the ledger to judge.
         """
-        while True:
-            await self._some()
-            if taken := await self._take():
-                return taken
-
-    async def _take(self) -> list[Taken]:
         async with self._changed:
             taken: list[Taken] = []
             records, size = self._limits.flush_records, self._limits.flush_bytes
@@ -80,15 +73,11 @@ class Waiting:
             self._changed.notify_all()
             return taken
 
-    async def _some(self) -> None:
-        async with self._changed:
-            await self._changed.wait_for(lambda: self._batches)
-
-    async def within(self, moment_s: float) -> bool:
-        """Whether a batch waits, or comes within that time."""
+    async def some(self, within_s: float | None = None) -> bool:
+        """Whether a batch waits, or comes within that time; None: waits for it."""
         try:
-            async with asyncio.timeout(moment_s):
-                await self._some()
+            async with asyncio.timeout(within_s), self._changed:
+                await self._changed.wait_for(lambda: self._batches)
         except TimeoutError:
             return False
         return True

@@ -36,3 +36,17 @@ async def test_a_batch_that_was_overtaken_before_its_flush_is_not_written_though
     running(commit.run())
     await until(lambda: good.acknowledged)
     assert await bench.trigger_ids() == ["good"] and not overtaken.refused and not overtaken.acknowledged
+
+
+async def test_published_rows_are_deleted_though_what_followed_was_overtaken(bench, running):
+    """A bucket that moves away leaves its old shard's commit like this: the last batch is read again elsewhere, and no other comes."""
+    await bench.open()
+    commit, told, overtaken = bench.commit(), Told(), Told()
+    asked = itertools.count()
+    overtaken.current = lambda: next(asked) < 1  # when it is queued, and no longer when the flush would take it
+    running(commit.run())
+    await commit.submit(batch("a", told=told))
+    await until(lambda: told.acknowledged)
+    await commit.submit(batch("b", start=1, told=overtaken))
+    await until(lambda: not commit.flush_ids())
+    assert await bench.rows() == [] and bench.broker.ids() == ["a"]

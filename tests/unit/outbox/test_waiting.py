@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from builders import a_taken, an_entry
+from builders import Told, a_taken, an_entry
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,10 +105,17 @@ async def test_forgetting_one_source_keeps_the_others_and_makes_room():
     assert [batch.topic for batch in await queue.take()] == ["triggers.b", "triggers.payments"]
 
 
+async def test_where_nothing_waits_any_more_nothing_is_taken_and_nobody_waits_for_the_next():
+    queue = await filled(a_queue(), some(1, told=(told := Told())))
+    told.overtaken = True
+    assert await asyncio.wait_for(queue.take(), 1) == []
+    assert await asyncio.wait_for(queue.take(), 1) == []
+
+
 async def test_who_asks_whether_something_comes_is_told():
     queue = a_queue()
-    assert not await queue.within(0.01)
-    asked = asyncio.create_task(queue.within(5))
+    assert not await queue.some(within_s=0.01)
+    asked = asyncio.create_task(queue.some(within_s=5))
     await asyncio.sleep(0)
     await queue.put(some(1))
     assert await asyncio.wait_for(asked, 1)
@@ -155,8 +162,8 @@ async def test_what_is_read_again_by_now_is_dropped_wherever_it_waits():
     putting = asyncio.create_task(queue.put(blocked))
     for batch in (overtaken, blocked):
         batch.delivered.overtaken = True
-    taking = asyncio.create_task(queue.take())
+    assert await queue.take() == []
     await putting
     await queue.put(good)
-    assert await taking == [good]
+    assert await queue.take() == [good]
     assert not queue
