@@ -21,7 +21,7 @@ demo: $(READY) $(JARS) ## the whole mission in one command; ARGS are those of `n
 	@$(BIN)/notify-streams demo $(ARGS)
 
 test: $(READY) $(JARS) $(TEST_JARS) system-packages kustomize ## every test, on real services; ARGS are pytest's
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 drill: $(READY) $(JARS) ## the long stories: three regions and the loss of one, a backlog with workers that end
 	@$(BIN)/python -m pytest -m drill tests/e2e tests/integration/bench $(ARGS)

@@ -28,6 +28,7 @@ _NOT_SETTINGS: Final = frozenset(
         "NOTIFY_ROLE",
         "NOTIFY_CONFIG_DIR",
         "NOTIFY_STACK_DIR",
+        "NOTIFY_STACK_PORTS",
         "NOTIFY_FAILPOINTS",
         "NOTIFY_REGION",
         # systemd's, for every service that it starts with Type=notify

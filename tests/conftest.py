@@ -1,7 +1,8 @@
-"""Real services for the tests, started when the first test asks and shared by the run.
+"""Real services for the tests, started when the first test asks and shared by the process.
 
-`NOTIFY_TEST_STACK=.stack` (any stack's folder) uses that stack and leaves it running: quick re-runs for developers.
-`NOTIFY_TEST_KAFKA=host:port` stands for `kafka_bootstrap` alone. Without either, a run has a stack of its own and ends it.
+`make test` runs two processes (`pytest -n 2`), each with a stack of its own; a room, which is a folder of tests, stays in one.
+`NOTIFY_TEST_STACK=.stack` (any stack's folder) uses that stack and leaves it running: quick re-runs for developers, in one process.
+`NOTIFY_TEST_KAFKA=host:port` stands for `kafka_bootstrap` alone. Without either, a process has a stack of its own and ends it.
 In CI a service that does not come up fails the test; on a laptop it skips it.
 """
 
@@ -9,26 +10,51 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from hypothesis import settings
 from local_services import RUNS, or_skipped, remove
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
-from notify_streams.devstack import Region, Stack
+from notify_streams.devstack import Stack
 
 # A slow machine is no defect: what a property says holds at any speed.
 settings.register_profile("any-speed", deadline=None)
 settings.load_profile("any-speed")
 
 
-def pytest_configure() -> None:
-    """A run that is told to end still ends what its fixtures started."""
+#: What stacks may use of 127.0.0.1: each process of a run has a part, because a port is free until its service has started.
+_PORTS: Final = range(20_000, 32_000)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A run that is told to end still ends what its fixtures started; processes side by side do not race for ports."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
+    if place := getattr(config, "workerinput", None):
+        number, share = int(place["workerid"].removeprefix("gw")), len(_PORTS) // place["workercount"]
+        mine = _PORTS[number * share : (number + 1) * share]
+        os.environ["NOTIFY_STACK_PORTS"] = f"{mine.start}-{mine[-1]}"
+    else:
+        _end_stacks_of_dead_runs()
+
+
+class _ByRoom(LoadScopeScheduling):
+    """A folder's tests run in one process, because they share what they start; folders go to whoever is free, in their order."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.partition("::")[0].rpartition("/")[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    config.option.loadscopereorder = False
+    return _ByRoom(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +63,6 @@ def stack_of_the_run() -> Iterator[Stack]:
     if given := os.environ.get("NOTIFY_TEST_STACK"):
         yield Stack(Path(given))
         return
-    _end_stacks_of_dead_runs()
     own = Stack(RUNS / str(os.getpid()))
     yield own
     remove(own)
@@ -47,12 +72,6 @@ def stack_of_the_run() -> Iterator[Stack]:
 def stack(stack_of_the_run: Stack) -> Stack:
     """The shared stack with region us up. A test that hurts a service uses `private_stack`, or heals it before it ends."""
     return _up(stack_of_the_run, ["us"])
-
-
-@pytest.fixture(scope="session")
-def three_regions(stack_of_the_run: Stack) -> dict[str, Region]:
-    """The shared stack with us, eu and asia up: about 1.5 GB and 20 s."""
-    return {name: _up(stack_of_the_run, ["us", "eu", "asia"]).region(name) for name in ("us", "eu", "asia")}
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -14,8 +15,8 @@ import pytest
 from notify_streams.devstack import Stack, StackFailed
 from notify_streams.devstack.folders import PROJECT
 
-#: Holds a folder for each run: `<pid>`, or `<pid>-<what for>`.
-RUNS: Final = PROJECT / ".stack" / "tests"
+#: Holds a folder for each process that runs tests: `<pid>`, or `<pid>-<what for>`.
+RUNS: Final = Path(os.environ.get("NOTIFY_TEST_RUNS") or PROJECT / ".stack" / "tests").absolute()
 
 
 @contextmanager

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import shutil
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from local_services import own_stack
 from processes import Done, ended, environ_of
 
 from notify_streams.devstack import Stack
-from notify_streams.devstack.folders import PROJECT, cache_folder
+from notify_streams.devstack.folders import cache_folder
 from notify_streams.devstack.jars import missing
 from notify_streams.devstack.ports import is_free
 from notify_streams.roles import ROLES
@@ -32,16 +30,13 @@ async def demo(region_at_work: object) -> AsyncIterator[tuple[Done, Stack]]:
     """One run with small numbers, nothing on standard input. The other region is up first, so that failures are told apart."""
     assert not missing(), "the jars are fetched by `make test` before any test"
     cached = _files(cache_folder())
-    stack = Stack(PROJECT / ".stack" / "tests" / f"{os.getpid()}-demo", environment={})
-    environ = environ_of(stack) | _NO_NETWORK | {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
+    local = {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
     arguments = ("--people", str(_PEOPLE), "--triggers", str(_TRIGGERS), "--exit", "--json")
-    try:
+    async with own_stack("demo") as stack:
+        environ = environ_of(stack) | _NO_NETWORK | local
         done = await ended([sys.executable, "-m", "notify_streams.cli", "demo", *arguments], environ, patience_s=720)
         assert _files(cache_folder()) == cached, "a warm run downloads nothing"
         yield done, stack
-    finally:
-        await asyncio.to_thread(stack.down, wipe=True)
-        shutil.rmtree(stack.folder, ignore_errors=True)
 
 
 async def test_it_exits_0_because_the_books_close(demo: tuple[Done, Stack]) -> None:

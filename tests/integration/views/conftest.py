@@ -3,10 +3,8 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from views_region import ARegion, eventually
 
 from notify_streams.devstack import Stack
 from notify_streams.devstack.folders import PROJECT
+from notify_streams.devstack.ports import free_port
 from notify_streams.ops.ready import make_ready
 from notify_streams.ops.upstream import Upstream
 from notify_streams.records.users import Contacts, Location
@@ -36,7 +35,7 @@ _NOW = datetime.now(UTC)
 def views_settings(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     settings = load_settings("us", environ={}, config_dir=PROJECT / "config", overlay=stack.folder / "us.yaml")
     data = str(tmp_path_factory.mktemp("views"))
-    yield msgspec.structs.replace(settings, web_port_base=_free_ports(), data_dir=data)
+    yield msgspec.structs.replace(settings, web_port_base=free_port(count=len(ROLES)), data_dir=data)
 
 
 @pytest.fixture(scope="package")
@@ -95,16 +94,3 @@ async def _ended(worker: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         worker.kill()
         raise AssertionError("a worker did not end when told to") from None
-
-
-def _free_ports() -> int:
-    """A base from which every role's port is free now."""
-    for base in range(21_000 + os.getpid() % 1_000 * 20, 60_000, len(ROLES)):
-        with ExitStack() as held:
-            try:
-                for place in range(len(ROLES)):
-                    held.enter_context(socket.socket()).bind(("127.0.0.1", base + place))
-            except OSError:
-                continue
-            return base
-    raise AssertionError("no free ports")

@@ -115,6 +115,7 @@ def test_what_is_not_ours_is_left_alone(load):
             "NOTIFY_ROLE",
             "NOTIFY_REGION",
             "NOTIFY_STACK_DIR",
+            "NOTIFY_STACK_PORTS",
             "NOTIFY_TEST_STACK",
             "NOTIFY_FAILPOINTS",
             "NOTIFY_SOCKET",
