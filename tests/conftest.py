@@ -10,7 +10,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -19,26 +19,27 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from notify_streams.devstack import Stack
+from notify_streams.devstack.ports import allowed_ports
 
 # A slow machine is no defect: what a property says holds at any speed.
 settings.register_profile("any-speed", deadline=None)
 settings.load_profile("any-speed")
 
 
-#: What stacks may use of 127.0.0.1: each process of a run has a part, because a port is free until its service has started.
-_PORTS: Final = range(20_000, 32_000)
-
-
 def pytest_configure(config: pytest.Config) -> None:
-    """A run that is told to end still ends what its fixtures started; processes side by side do not race for ports."""
+    """A run that is told to end still ends what its fixtures started.
+
+    Each process of a run has its part of the ports, because a port is free until its service has started.
+    """
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
     if place := getattr(config, "workerinput", None):
-        number, share = int(place["workerid"].removeprefix("gw")), len(_PORTS) // place["workercount"]
-        mine = _PORTS[number * share : (number + 1) * share]
+        ports, number = allowed_ports(), int(place["workerid"].removeprefix("gw"))
+        share = len(ports) // place["workercount"]
+        mine = ports[number * share : (number + 1) * share]
         os.environ["NOTIFY_STACK_PORTS"] = f"{mine.start}-{mine[-1]}"
     else:
         _end_stacks_of_dead_runs()
