@@ -27,9 +27,8 @@ def is_free(port: int) -> bool:
 def free_port(taken: Collection[int] = (), count: int = 1) -> int:
     """The first of `count` free ports in a row, none of them in `taken`; random, so that two stacks seldom race for one."""
     allowed = allowed_ports()
-    firsts = allowed[: max(0, len(allowed) - count + 1)]
-    for _ in range(1_000 if firsts else 0):
-        first = random.choice(firsts)
+    firsts = range(allowed.start, allowed.stop - count + 1)
+    for first in random.sample(firsts, min(1_000, len(firsts))):
         if all(port not in taken and is_free(port) for port in range(first, first + count)):
             return first
     raise StackFailed(f"no {count} free port(s) between {allowed.start} and {allowed[-1]}; {_VARIABLE} names others")

@@ -35,7 +35,8 @@ async def test_an_error_at_a_failpoint_loses_and_doubles_nothing(bench, running,
             await until(lambda before=before: (told.acknowledged, len(told.refused)) != before)
             # A refusal may come after the acknowledgement: it is read again all the same.
             position = told.refused[-1] if len(told.refused) > before[1] else position + 1
-    await until(lambda: armed.passed)  # rows are deleted when the worker has nothing else to do
+    # Rows are deleted when the worker has nothing else to do.
+    await until(lambda: armed.passed, "the failpoint is on the way")
     assert await bench.trigger_ids() == ["a", "b"] and await bench.closes()
     assert list(dict.fromkeys(bench.broker.ids())) == ["a", "b"] and len(bench.broker.ids()) <= 3
     await until(lambda: not commit.flush_ids())
