@@ -34,7 +34,7 @@ check: $(READY) kustomize ## yes or no: lint, format, types, arrows, unit tests
 	@$(BIN)/python -m pytest -q tests/unit
 
 stack: $(READY) $(JARS) ## start the local services; ARGS="--regions us,eu --members 3"
-	@$(BIN)/python -m notify_streams.devstack up $(ARGS)
+	@$(BIN)/python -m devtools.stack up $(ARGS)
 
 bench: $(READY) $(JARS) ## throughput and latency, against the goals
 	@$(BIN)/notify-streams bench $(ARGS)
@@ -44,7 +44,7 @@ chaos: $(READY) $(JARS) ## faults under load, then the invariants
 
 clean: ## end the local services; remove everything that make made, downloads too
 	@if [ -x $(BIN)/python ] && [ -d .stack ]; then find .stack -maxdepth 3 -name state.json | while read -r state; do \
-	    NOTIFY_STACK_DIR=$$(dirname "$$state") $(BIN)/python -m notify_streams.devstack down --wipe; done; fi
+	    NOTIFY_STACK_DIR=$$(dirname "$$state") $(BIN)/python -m devtools.stack down --wipe; done; fi
 	@rm -rf .venv .cache .stack .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -54,7 +54,7 @@ lock: $(READY) ## pin setup.cfg and the jars anew: requirements.lock, requiremen
 	    -o requirements.lock
 	@echo 'setuptools>=80' | $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate -c requirements.lock setup.cfg - \
 	    -o requirements-runtime.lock
-	@$(BIN)/python -m notify_streams.devstack fetch --pin
+	@$(BIN)/python -m devtools.stack fetch --pin
 
 # The names of the packages are baked in when it is installed, so a new one counts as a change.
 $(READY): requirements.lock setup.cfg pyproject.toml $(wildcard */__init__.py)
@@ -70,13 +70,13 @@ $(READY): requirements.lock setup.cfg pyproject.toml $(wildcard */__init__.py)
 	    || { cat .venv/install.log >&2; exit 1; }
 	@touch $@
 
-$(JARS): notify_streams/devstack/jars.yaml | $(READY)
+$(JARS): devtools/stack/jars.yaml | $(READY)
 	@echo "fetching Kafka and DynamoDB Local (first time: about half a minute)" >&2
-	@$(BIN)/python -m notify_streams.devstack fetch
+	@$(BIN)/python -m devtools.stack fetch
 	@touch $@
 
-$(TEST_JARS): notify_streams/devstack/jars.yaml | $(READY)
-	@$(BIN)/python -m notify_streams.devstack fetch kafka-tools
+$(TEST_JARS): devtools/stack/jars.yaml | $(READY)
+	@$(BIN)/python -m devtools.stack fetch kafka-tools
 	@touch $@
 
 system-packages:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from notify_streams.app import app
-from notify_streams.channels.claims import Claims
-from notify_streams.channels.delivery import Delivery
-from notify_streams.channels.providers import ProviderConfig, provider_for
+from notify_streams.delivery.claims import Claims
+from notify_streams.delivery.delivery import DeliveryWorker
+from notify_streams.delivery.providers import ProviderConfig, provider_for
+from notify_streams.partition_concurrency import process_partitions_concurrently
 from notify_streams.roles import channel_of
-from notify_streams.turns import side_by_side
 
 if TYPE_CHECKING:
     from faust.types import StreamT
@@ -30,7 +30,7 @@ provider = provider_for(
         max_in_flight=places.max_in_flight,
     ),
 )
-delivery = Delivery(
+delivery = DeliveryWorker(
     Claims(app.shards, channel, app.settings.outbox.transaction_timeout_s),
     app.preference_parts.provider_check,
     provider,
@@ -43,7 +43,7 @@ app.lives_with(provider.start, delivery.close)
 @app.agent(app.batches_of(app.role), name=f"deliver {app.role}")
 async def deliver(batches: StreamT[Any]) -> None:
     """Send each partition's batches in order, partitions side by side: one that waits for a provider holds up no other."""
-    await side_by_side(batches, send)
+    await process_partitions_concurrently(batches, send)
 
 
 async def send(event: BatchEvent) -> None:

@@ -6,23 +6,23 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from notify_streams.app import app
-from notify_streams.regions.handover import RemoteRegion
-from notify_streams.regions.lanes import Lanes
+from notify_streams.partition_concurrency import batch_events
+from notify_streams.regions.forwarding.partition_queues import PartitionQueues
+from notify_streams.regions.forwarding.remote_region import RemoteRegion
 from notify_streams.topics import forward_topic
-from notify_streams.transport import may_wait, on_revoked
-from notify_streams.turns import events
+from notify_streams.transport import exempt_from_watchdog, on_revoked
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
     from faust.types import TP, StreamT
 
-ways: dict[str, Lanes] = {}
+ways: dict[str, PartitionQueues] = {}
 
 
-async def forward(lanes: Lanes, batches: StreamT[Any]) -> None:
+async def forward(lanes: PartitionQueues, batches: StreamT[Any]) -> None:
     """Give each batch to its partition's lane, which acknowledges it; a region that is away fills its own lanes and no other's."""
-    async for event in events(batches):
+    async for event in batch_events(batches):
         await lanes.submit(event.value, event.ack)
 
 
@@ -35,9 +35,9 @@ def give_up(partitions: Collection[TP]) -> None:
 
 for region, kafka in sorted(app.settings.remote_kafka.items()):
     remote = RemoteRegion(region, kafka, app.settings)
-    lanes = Lanes(remote)
+    lanes = PartitionQueues(remote)
     ways[forward_topic(region)] = lanes
-    may_wait(app, forward_topic(region))
+    exempt_from_watchdog(app, forward_topic(region))
     app.lives_with(remote.start, remote.stop)
     app.lives_with(remote.start, lanes.stop)
     app.agent(app.batches_of(forward_topic(region)), name=f"forward {region}")(partial(forward, lanes))

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from notify_streams.app import app
 from notify_streams.errors import NotifyError
-from notify_streams.outbox.directly import write
-from notify_streams.records.buckets import bucket_of
-from notify_streams.registry.leaving import forget, overstays
+from notify_streams.outbox.direct_publish import publish_directly
+from notify_streams.records.partitioner import bucket_of
+from notify_streams.registry.contact_retention import deletion_records, must_be_deleted
 from notify_streams.registry.reconciliation import reconcile, repair_outputs
 from notify_streams.registry.users_table import UsersTable
 from tables.contacts import contacts
@@ -53,7 +53,7 @@ async def reconcile_once(registry: UsersTable) -> int:
         without_leavers(registry.scan()), locate_many, settings.region, lambda: datetime.now(UTC)
     ):
         repaired += len(repairs)
-        await write(
+        await publish_directly(
             app,
             [
                 output
@@ -70,10 +70,14 @@ async def without_leavers(pages: AsyncIterator[list[User]]) -> AsyncIterator[Seq
     async for page in pages:
         if placement is not None:
             held = locate_many([user.user_id for user in page])
-            leavers = [user.user_id for user, row in zip(page, held, strict=True) if overstays(user, row, placement)]
+            leavers = [
+                user.user_id for user, row in zip(page, held, strict=True) if must_be_deleted(user, row, placement)
+            ]
             buckets = [bucket_of(user_id, app.settings.partitions) for user_id in leavers]
             rows = [contacts.get(bucket, one.encode()) for one, bucket in zip(leavers, buckets, strict=True)]
-            await write(app, [out for row, bucket in zip(rows, buckets, strict=True) for out in forget(row, bucket)])
+            await publish_directly(
+                app, [out for row, bucket in zip(rows, buckets, strict=True) for out in deletion_records(row, bucket)]
+            )
         yield page
 
 

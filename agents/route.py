@@ -9,13 +9,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from notify_streams.app import app
-from notify_streams.outbox.way_out import WayOut
+from notify_streams.outbox.outbox import Outbox
+from notify_streams.partition_concurrency import process_partitions_concurrently
 from notify_streams.preferences.decision_check import DecisionCheck
-from notify_streams.routing.people import KnownPeople
+from notify_streams.routing.recipient_lookup import RecipientLookup
 from notify_streams.routing.router import Router, conflict
 from notify_streams.topics import FORWARDED, trigger_topics
-from notify_streams.transport import may_wait, on_assigned, on_revoked
-from notify_streams.turns import side_by_side
+from notify_streams.transport import exempt_from_watchdog, on_assigned, on_revoked
 from tables.contacts import contacts
 from tables.locations import locate_many
 from tables.preferences import preferences
@@ -36,21 +36,21 @@ def rows_of(user_ids: Sequence[str]) -> list[bytes | None]:
 
 parts = app.preference_parts
 check = DecisionCheck(parts.deltas, parts.durable, parts.bound, rows_of, app.table_lag)
-people = app.people = KnownPeople(locate_many, contacts, check)
+people = app.people = RecipientLookup(locate_many, contacts, check)
 assert app.learning is not None, f"{app.role} learns who serves whom"
 router = Router(app.settings, app.categories, app.lane, people, app.learning)
-way_out = app.way_out = WayOut(app.settings, app.role, app.shards, app, conflict)
+way_out = app.way_out = Outbox(app.settings, app.role, app.shards, app, conflict)
 app.lives_with(way_out.start, way_out.stop)
 SOURCES = frozenset(trigger_topics(app.settings))
 
 
 # In the middle of a failover nobody serves some of its people.
-may_wait(app, FORWARDED)
+exempt_from_watchdog(app, FORWARDED)
 
 
 async def route_triggers(triggers: StreamT[Any]) -> None:
     """Decide each partition's batches in order, partitions side by side: a shard that is away holds up its own alone."""
-    await side_by_side(triggers, route)
+    await process_partitions_concurrently(triggers, route)
 
 
 async def route(event: BatchEvent) -> None:

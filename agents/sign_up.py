@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agents.replicate import copies_of, newcomers
 from notify_streams.app import app
-from notify_streams.outbox.directly import write
-from notify_streams.outbox.way_out import WayOut
-from notify_streams.records.buckets import bucket_of
+from notify_streams.outbox.direct_publish import publish_directly
+from notify_streams.outbox.outbox import Outbox
+from notify_streams.partition_concurrency import batch_events
+from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.trigger import Rejection
-from notify_streams.records.users import read_signup
-from notify_streams.registry.accounting import account_signups
-from notify_streams.registry.signups import Signups
+from notify_streams.records.user_records import read_signup
+from notify_streams.registry.signup_batch import account_signups
+from notify_streams.registry.signups import SignupProcessor
 from notify_streams.registry.users_table import UsersTable
 from notify_streams.routing.router import conflict
 from notify_streams.topics import USER_SIGNUPS
 from notify_streams.transport import on_assigned, on_revoked
-from notify_streams.turns import events
 from tables.contacts import contacts
 from tables.locations import locate
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
     from faust.types import TP, StreamT
 
-    from notify_streams.outbox.taken import Output
+    from notify_streams.records.batch import OutboxRecord
     from notify_streams.transport import RecordBatch
 
 registry = UsersTable(app.settings)
 app.lives_with(registry.start, registry.close)
-way_out = app.way_out = WayOut(app.settings, app.role, app.shards, app, conflict)
+way_out = app.way_out = Outbox(app.settings, app.role, app.shards, app, conflict)
 app.lives_with(way_out.start, way_out.stop)
 
 
@@ -50,19 +50,19 @@ async def contacts_of(user_ids: Sequence[str]) -> Mapping[str, bytes]:
     return {user_id: row for user_id, row in rows.items() if row is not None}
 
 
-signups = Signups(app.settings, registry, server_of, contacts_of, locate)
+signups = SignupProcessor(app.settings, registry, server_of, contacts_of, locate)
 
 
 @app.agent(app.batches_of(USER_SIGNUPS))
 async def sign_up(batches: StreamT[Any]) -> None:
     """Register each batch and hand its records to the way out, which acknowledges it."""
-    async for event in events(batches):
+    async for event in batch_events(batches):
         batch: RecordBatch = event.value
-        await write(app, contacts_sent_on(batch))
+        await publish_directly(app, contacts_sent_on(batch))
         await way_out.submit(await account_signups(signups, batch, event))
 
 
-def contacts_sent_on(batch: RecordBatch) -> Iterator[Output]:
+def contacts_sent_on(batch: RecordBatch) -> Iterator[OutboxRecord]:
     """Contacts that came before anybody knew where the person would be at home; those that come later know it from `newcomers`."""
     for record in batch.records:
         signup = read_signup(record.value)

@@ -16,31 +16,38 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import faust
 from faust.web.base import BlueprintManager
 
-from notify_streams.collector import collect_rarely
 from notify_streams.errors import SettingsError
+from notify_streams.gc_tuning import tune_gc
 from notify_streams.logs import logging_config
-from notify_streams.preferences.parts import PreferenceParts
-from notify_streams.preferences.policy import configured_categories
-from notify_streams.preferences.publishing import publisher_through
+from notify_streams.preferences.categories import configured_categories
+from notify_streams.preferences.publisher import publisher_for
+from notify_streams.preferences.service import PreferenceService
 from notify_streams.preferences.table_lag import TableLag
-from notify_streams.regions.learner import Learner
+from notify_streams.regions.failover.placement_service import PlacementService
 from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, app_id, lane_of
 from notify_streams.settings import Settings, load_settings
-from notify_streams.stores.shards import Shards
+from notify_streams.stores.mongo import Shards
 from notify_streams.topics import HEADROOM_BYTES
-from notify_streams.transport import TransportSettings, attach, batch_producer, batched_topic, on_assigned, waits_while
-from notify_streams.transport.wiring import wiring
+from notify_streams.transport import (
+    TransportSettings,
+    attach,
+    batch_producer,
+    batched_topic,
+    hold_partitions_while,
+    on_assigned,
+)
+from notify_streams.transport.app_state import app_state
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from faust.types import TopicT
 
-    from notify_streams.outbox.taken import Headers
-    from notify_streams.outbox.way_out import WayOut
-    from notify_streams.regions.learning import Learning
-    from notify_streams.regions.locations import Located
-    from notify_streams.routing.people import KnownPeople
+    from notify_streams.outbox.outbox import Outbox
+    from notify_streams.records.batch import Headers
+    from notify_streams.regions.failover.placement_follower import PlacementFollower
+    from notify_streams.regions.locations import Location
+    from notify_streams.routing.recipient_lookup import RecipientLookup
     from notify_streams.transport import Sent
 
 log = logging.getLogger(__name__)
@@ -50,8 +57,8 @@ _ROUTER: Final = (
     "tables.contacts",
     "tables.preferences",
     "agents.route",
-    "agents.learn",
-    "agents.learn_contacts",
+    "agents.apply_preferences",
+    "agents.apply_contacts",
 )
 #: What each role imports: its tables, its agents.
 MODULES: Final[dict[str, tuple[str, ...]]] = {
@@ -63,10 +70,10 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
         "agents.replicate",
         "agents.sign_up",
         "agents.reconcile",
-        "agents.edge",
+        "agents.push_to_edge",
     ),
     "forward": ("agents.forward",),
-    "receipts": ("agents.receive",),
+    "receipts": ("agents.apply_receipts",),
 }
 #: Roles that must know who serves whom before they read anything.
 _LEARNERS: Final = frozenset((*LANES, "registry", "forward"))
@@ -84,12 +91,12 @@ class NotifyApp(faust.App):
         self.categories = configured_categories()
         self.shards = Shards(settings, app_name=app_id(settings.region, role), follows=True)
         #: What the role's agents offer to the web views; None on a role that has no such thing.
-        self.way_out: WayOut | None = None
-        self.people: KnownPeople | None = None
-        self.learning: Learning | None = None
+        self.way_out: Outbox | None = None
+        self.people: RecipientLookup | None = None
+        self.learning: PlacementFollower | None = None
         #: Where somebody is at home, on roles with the table of locations.
-        self.locate: Callable[[str], Located | None] | None = None
-        #: How far the table of preferences is behind its topic; told by `agents.learn`.
+        self.locate: Callable[[str], Location | None] | None = None
+        #: How far the table of preferences is behind its topic; told by `agents.apply_preferences`.
         self.table_lag = TableLag()
         super().__init__(
             app_id(settings.region, role),
@@ -116,18 +123,18 @@ class NotifyApp(faust.App):
         attach(self, _transport_settings(settings, role))
         self.lives_with(self.shards.start, self.shards.close)
         if role in _LEARNERS:
-            learner = Learner(settings, self.shards, asks_others=role == "forward")
+            learner = PlacementService(settings, self.shards, asks_others=role == "forward")
             self.learning = learner.learning
             self.lives_with(learner.start, learner.stop)
             on_assigned(self, learner.learnt)
-            waits_while(self, lambda: learner.learning.placement is None)
-        publish = publisher_through(self)
-        self.preference_parts = PreferenceParts(settings, self.categories, self.shards, publish)
+            hold_partitions_while(self, lambda: learner.learning.placement is None)
+        publish = publisher_for(self)
+        self.preference_parts = PreferenceService(settings, self.categories, self.shards, publish)
         self.lives_with(self.preference_parts.start, self.preference_parts.stop)
 
     def lives_with(self, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> None:
         """Start something before the first record is read, stop it after the last was acknowledged."""
-        wiring(self).lifecycles.append((start, stop))
+        app_state(self).lifecycles.append((start, stop))
 
     def batches_of(self, topic: str) -> TopicT:
         """A topic whose events are whole partition batches."""
@@ -145,7 +152,7 @@ class NotifyApp(faust.App):
 
     async def on_started(self) -> None:
         await super().on_started()
-        collect_rarely()  # the tables are recovered: their rows stay
+        tune_gc()  # the tables are recovered: their rows stay
         sys.setswitchinterval(SWITCH_INTERVAL_S)
 
 
@@ -163,7 +170,7 @@ def build(settings: Settings, role: str) -> NotifyApp:
     if role not in MODULES:
         raise SettingsError(f"there is no role {role!r}; roles are {', '.join(ROLES)}")
     found = NotifyApp(settings, role)
-    found.web.blueprints = BlueprintManager([("", "notify_streams.ops.views:blueprint")])
+    found.web.blueprints = BlueprintManager([("", "notify_streams.web:blueprint")])
     return found
 
 

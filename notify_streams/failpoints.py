@@ -69,7 +69,7 @@ def parse(text: str) -> dict[str, _Armed]:
 _armed: Final = parse(os.environ.get("NOTIFY_FAILPOINTS", ""))
 
 
-def reach(name: Name) -> None:
+def failpoint(name: Name) -> None:
     """Pass a failpoint."""
     if _armed and (point := _armed.get(name)) is not None:
         _pass(point)

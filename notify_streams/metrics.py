@@ -65,6 +65,7 @@ REGISTRY.register(DECISION)
 FLUSH: Final = Histogram("notify_flush_seconds", "Transaction of one flush", registry=REGISTRY, buckets=_SECONDS)
 PUBLISH: Final = Histogram("notify_publish_seconds", "Publishing one flush", registry=REGISTRY, buckets=_SECONDS)
 FLUSH_RETRIES: Final = Counter("notify_flush_retries", "Flushes tried again by cause", ["cause"], registry=REGISTRY)
+RETRIES: Final = Counter("notify_retries", "Failed attempts that were retried, by call", ["call"], registry=REGISTRY)
 FENCED: Final = Counter("notify_fenced", "Batches refused by the ledger", registry=REGISTRY)
 WAITING: Final = Gauge("notify_waiting_records", "Decided records that wait for a flush", ["shard"], registry=REGISTRY)
 OUTBOX_OLDEST: Final = Gauge(

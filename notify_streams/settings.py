@@ -49,7 +49,7 @@ class _Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A group of settings."""
 
 
-class Providers(_Frozen, frozen=True):
+class ProviderSettings(_Frozen, frozen=True):
     """Where the providers answer, and how long a call may take."""
 
     fcm: str = "https://fcm.googleapis.com"
@@ -61,7 +61,7 @@ class Providers(_Frozen, frozen=True):
     max_in_flight: Positive = 256
 
 
-class Pop(_Frozen, frozen=True):
+class EdgePopSettings(_Frozen, frozen=True):
     """A point of presence of the edge: `kind` is ``http``, ``cloudflare`` or ``fastly``."""
 
     name: str
@@ -70,7 +70,7 @@ class Pop(_Frozen, frozen=True):
     token: str = ""
 
 
-class Broker(_Frozen, frozen=True):
+class BrokerSettings(_Frozen, frozen=True):
     """Kafka's timeouts for a worker; the critical roles have their own, shorter ones."""
 
     session_timeout_s: PositiveS = 6.0
@@ -89,7 +89,7 @@ class Broker(_Frozen, frozen=True):
     batch_bytes: Positive = 4 * 1024 * 1024
 
 
-class Outbox(_Frozen, frozen=True):
+class OutboxSettings(_Frozen, frozen=True):
     """Bounds of a flush."""
 
     #: A flush takes what waits, up to this many triggers.
@@ -105,7 +105,7 @@ class Outbox(_Frozen, frozen=True):
     sweep_every_s: PositiveS = 5.0
 
 
-class Preferences(_Frozen, frozen=True):
+class PreferenceSettings(_Frozen, frozen=True):
     """How long preferences may be remembered, and the bound that the checks keep."""
 
     cache_ttl_s: PositiveS = 60.0
@@ -140,14 +140,14 @@ class Settings(_Frozen, frozen=True, kw_only=True):
     users_table: str = "users"
     #: How often the registry role compares all locations with the registry.
     reconcile_every_s: PositiveS = 900.0
-    edge: tuple[Pop, ...] = ()
+    edge: tuple[EdgePopSettings, ...] = ()
     #: The region that serves this one's people while it is away, and gets their contacts for that.
     standby: str | None = None
 
-    providers: Providers = Providers()
-    broker: Broker = Broker()
-    outbox: Outbox = Outbox()
-    preferences: Preferences = Preferences()
+    providers: ProviderSettings = ProviderSettings()
+    broker: BrokerSettings = BrokerSettings()
+    outbox: OutboxSettings = OutboxSettings()
+    preferences: PreferenceSettings = PreferenceSettings()
 
     web_host: str = "127.0.0.1"
     #: Each role's web views listen on this port plus the role's place in `roles.ROLES`.

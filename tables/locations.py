@@ -16,7 +16,7 @@ from notify_streams.transport import ReplicatedTable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from notify_streams.regions.locations import Located
+    from notify_streams.regions.locations import Location
 
 rows = Rows(app.settings.regions)
 locations: ReplicatedTable = ReplicatedTable(
@@ -24,13 +24,13 @@ locations: ReplicatedTable = ReplicatedTable(
 )
 
 
-def locate(user_id: str) -> Located | None:
+def locate(user_id: str) -> Location | None:
     """Where this region believes a person to be at home; None for somebody whom nobody knows."""
     row = locations.get(user_id)
     return None if row is None else rows.unpack(row)
 
 
-def locate_many(user_ids: Sequence[str]) -> list[Located | None]:
+def locate_many(user_ids: Sequence[str]) -> list[Location | None]:
     """`locate` for each, in order."""
     return [None if row is None else rows.unpack(row) for row in locations.get_many(user_ids)]
 

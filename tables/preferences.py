@@ -1,7 +1,7 @@
 """`preference_updates` -> bucket, user id -> the compiled row (`preferences.compiled`): 7 to 9 bytes for three categories.
 
 A copy of the durable record in MongoDB. Owned by whoever owns the bucket's trigger partitions; each router role has its own. Written by
-`agents.learn`.
+`agents.apply_preferences`.
 """
 
 from __future__ import annotations

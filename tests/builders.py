@@ -14,23 +14,24 @@ from typing import Any
 
 import msgspec
 
-from notify_streams.devstack.sandbox.record import Accepted
-from notify_streams.outbox.taken import Entry, Headers, Taken
-from notify_streams.preferences.compiled import NOTHING, compile_row
-from notify_streams.preferences.policy import Categories, Category, load_categories
-from notify_streams.records.buckets import bucket_of
+from notify_streams.admin.audit.provider_log import AcceptedMessage
+from notify_streams.outbox.decided_batch import DecidedBatch, RecordOutcome
+from notify_streams.preferences.categories import Categories, Category, load_categories
+from notify_streams.preferences.row_codec import NOTHING, compile_row
+from notify_streams.records.batch import Headers
 from notify_streams.records.channel_message import ChannelMessage
-from notify_streams.records.identity import delivery_id, notification_id
-from notify_streams.records.reasons import Outcome, State
+from notify_streams.records.ids import delivery_id, notification_id
+from notify_streams.records.outcomes import DeliveryState, TriggerOutcome
+from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.trigger import Trigger
-from notify_streams.records.users import Contacts, Ways
-from notify_streams.regions.control import at_home
-from notify_streams.regions.locations import Located
-from notify_streams.regions.placement import Placement
+from notify_streams.records.user_records import ContactAddresses, Contacts
+from notify_streams.regions.failover.placement import Placement
+from notify_streams.regions.failover.protocol import initial_homes
+from notify_streams.regions.locations import Location
 from notify_streams.roles import Channel
-from notify_streams.routing.decision import Fates, Planned
-from notify_streams.routing.entries import notified
-from notify_streams.routing.notification import Form
+from notify_streams.routing.decision import ChannelDecision, ChannelDecisions
+from notify_streams.routing.notification_document import NotificationTemplate
+from notify_streams.routing.outcome_records import notified
 from notify_streams.settings import Settings
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -150,14 +151,14 @@ def a_message(**but: Any) -> ChannelMessage:
 class FakePeople:
     """`routing.router.People` from dicts; everyone asked for is noted."""
 
-    located: dict[str, Located] = field(default_factory=dict)
+    located: dict[str, Location] = field(default_factory=dict)
     known_contacts: dict[str, Contacts] = field(default_factory=dict)
     rows: dict[str, bytes] = field(default_factory=dict)
     asked: list[list[str]] = field(default_factory=list)
     #: Raised, one after the other, before an answer is given.
     troubles: list[Exception] = field(default_factory=list)
 
-    def homes(self, user_ids: Sequence[str]) -> list[Located | None]:
+    def homes(self, user_ids: Sequence[str]) -> list[Location | None]:
         return [self.located.get(user_id) for user_id in user_ids]
 
     def ways(self, bucket: int, user_ids: Sequence[bytes]) -> list[Contacts | None]:
@@ -180,7 +181,7 @@ class FakePeople:
     ) -> str:
         """Someone who signed up, or moved there from `previous`; returns the user id."""
         bucket = bucket_of(user_id, PARTITIONS) if bucket is None else bucket
-        self.located[user_id] = Located(region, bucket, 1 if previous is None else 2, previous)
+        self.located[user_id] = Location(region, bucket, 1 if previous is None else 2, previous)
         self.known_contacts[user_id] = contacts(user_id, **contacts_but)
         if choices is not None:
             self.rows[user_id] = compile_row(len(choices), choices)
@@ -189,7 +190,7 @@ class FakePeople:
 
 def a_placement(here: str = "us", **seats: Any) -> Placement:
     """Everyone is served at home, but for the seats that are given."""
-    return Placement(here, at_home(("us", "eu", "asia")) | seats)
+    return Placement(here, initial_homes(("us", "eu", "asia")) | seats)
 
 
 @dataclass
@@ -224,21 +225,21 @@ def an_entry(
     bucket: int = 3,
     offset: int = 0,
     channels: Sequence[Channel] = ("push",),
-    fates: Fates | None = None,
+    fates: ChannelDecisions | None = None,
     critical: bool = False,
     now: datetime = NOON,
     **but: Any,
-) -> Entry:
+) -> RecordOutcome:
     """A notified trigger with a queued delivery for each of `channels`, or with these fates."""
     trigger = a_trigger(id=trigger_id, user_id=user_id, **but)
-    fates = fates or tuple(Planned(channel, State.QUEUED) for channel in channels)
-    ways = Ways(*[f"contact-{user_id}"] * 3)
-    form = Form(bucket, "us", critical, now)
+    fates = fates or tuple(ChannelDecision(channel, DeliveryState.QUEUED) for channel in channels)
+    ways = ContactAddresses(*[f"contact-{user_id}"] * 3)
+    form = NotificationTemplate(bucket, "us", critical, now)
     expires_at = datetime(2100, 1, 1, tzinfo=UTC)
     return notified(ARecord(b"{}", offset=offset), user_id.encode(), trigger, fates, expires_at, ways, 7, form)
 
 
-def an_acceptance(notification: str = "n", *, channel: str = "push", done: float = 2.5, **but: Any) -> Accepted:
+def an_acceptance(notification: str = "n", *, channel: str = "push", done: float = 2.5, **but: Any) -> AcceptedMessage:
     """A line of the providers' record."""
     usual = {
         "at": done,
@@ -249,7 +250,7 @@ def an_acceptance(notification: str = "n", *, channel: str = "push", done: float
         "critical": False,
         "to_sha": "",
     }
-    return Accepted(notification_id=notification, channel=channel, done=done, **(usual | but))
+    return AcceptedMessage(notification_id=notification, channel=channel, done=done, **(usual | but))
 
 
 @dataclass
@@ -271,22 +272,22 @@ class Told:
 
 
 def a_taken(
-    *entries: Entry,
+    *entries: RecordOutcome,
     start: int = 0,
     end: int | None = None,
     other_lane: int = 0,
     topic: str = "triggers.payments",
     partition: int = 3,
     told: Told | None = None,
-) -> Taken:
+) -> DecidedBatch:
     """A decided batch; `told` learns of its acknowledgement or refusal."""
     end = start + len(entries) + other_lane if end is None else end
-    return Taken(topic, partition, start, end, list(entries), other_lane, told or Told())
+    return DecidedBatch(topic, partition, start, end, list(entries), other_lane, told or Told())
 
 
-def outcomes(taken: Taken) -> list[str]:
+def outcomes(taken: DecidedBatch) -> list[str]:
     return [entry.outcome.value for entry in taken.entries]
 
 
-def is_dead(entry: Entry, reason: str) -> bool:
-    return entry.outcome is Outcome.DEAD and entry.reason == reason
+def is_dead(entry: RecordOutcome, reason: str) -> bool:
+    return entry.outcome is TriggerOutcome.DEAD and entry.reason == reason

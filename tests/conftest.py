@@ -18,8 +18,8 @@ from local_services import RUNS, or_skipped, remove
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from notify_streams.devstack import Stack
-from notify_streams.devstack.ports import allowed_ports
+from devtools.stack import Stack
+from devtools.stack.ports import allowed_ports
 
 # A slow machine is no defect: what a property says holds at any speed.
 settings.register_profile("any-speed", deadline=None)

@@ -12,8 +12,8 @@ from typing import Final
 
 import pytest
 
-from notify_streams.devstack import Stack, StackFailed
-from notify_streams.devstack.folders import PROJECT
+from devtools.stack import Stack, StackFailed
+from devtools.stack.paths import PROJECT
 
 #: Holds a folder for each process that runs tests: `<pid>`, or `<pid>-<what for>`.
 RUNS: Final = Path(os.environ.get("NOTIFY_TEST_RUNS") or PROJECT / ".stack" / "tests").absolute()

@@ -1,5 +1,5 @@
 """`notify-streams`: one verb a file. Data on stdout, everything else on stderr; exit status 0 only where the thing holds."""
 
-from notify_streams.cli.program import main
+from notify_streams.cli.main import main
 
 __all__ = ["main"]

@@ -1,5 +1,5 @@
 """``python -m notify_streams.cli``."""
 
-from notify_streams.cli.program import main
+from notify_streams.cli.main import main
 
 main(prog_name="notify-streams")

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from notify_streams.cli.answers import answer, as_json, run, say, settings_of
-from notify_streams.ops.audit import audit as audit_regions
+from notify_streams.admin.audit import audit as audit_regions
+from notify_streams.cli.output import as_json, print_progress, print_result, run, settings_of
 
 
 @click.command()
@@ -15,8 +15,8 @@ from notify_streams.ops.audit import audit as audit_regions
 @as_json
 def audit(regions: str, as_json: bool) -> None:
     """Compare MongoDB, Kafka and the providers' own record. Exit 1 on any difference, those in flight included."""
-    report = run(audit_regions([settings_of(region) for region in regions.split(",")], say))
-    answer(as_json, report, list(lines_of(report)))
+    report = run(audit_regions([settings_of(region) for region in regions.split(",")], print_progress))
+    print_result(as_json, report, list(lines_of(report)))
     raise SystemExit(0 if report["holds"] else 1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from notify_streams.cli.answers import answer, as_json, categories_of, region_option, settings_of
+from notify_streams.cli.output import as_json, categories_of, print_result, region_option, settings_of
 
 
 @click.group()
@@ -20,4 +20,4 @@ def check(region: str, as_json: bool) -> None:
     settings = settings_of(region)
     categories = categories_of()
     value = {"holds": True, "region": settings.region, "shards": len(settings.shards), "categories": sorted(categories)}
-    answer(as_json, value, [f"region {region}: settings are good, {len(categories)} categories"])
+    print_result(as_json, value, [f"region {region}: settings are good, {len(categories)} categories"])

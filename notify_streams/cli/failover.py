@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from notify_streams.cli.answers import answer, as_json, run, say, settings_of
+from notify_streams.cli.output import as_json, print_progress, print_result, run, settings_of
 from notify_streams.errors import Refused
-from notify_streams.regions.control_log import KafkaControlLog
-from notify_streams.regions.failover import FailedOver, fail_over
-from notify_streams.regions.groups import routers_run
+from notify_streams.regions.consumer_groups import routers_run
+from notify_streams.regions.failover.command import FailoverResult, fail_over
+from notify_streams.regions.failover.log import KafkaControlLog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,12 +43,12 @@ def failover(
     told = f"{done.server} serves the people of {done.seat} (epoch {done.epoch})"
     if done.away:
         told += f"; {', '.join(done.away)} did not answer and will learn of it on return"
-    answer(as_json, msgspec.to_builtins(done), [told])
+    print_result(as_json, msgspec.to_builtins(done), [told])
 
 
 async def _fail_over(
     settings: Settings, region: str, server: str, stopped: Sequence[str], patience_s: float
-) -> FailedOver:
+) -> FailoverResult:
     """Asks every region's Kafka, as the settings of the new server name them."""
     kafka = {settings.region: settings.kafka, **settings.remote_kafka}
     for name in (region, *stopped):
@@ -63,5 +63,5 @@ async def _fail_over(
         for log in logs.values():
             closing.push_async_callback(log.close)
         return await fail_over(
-            logs, region, server, stopped=stopped, is_running=is_running, patience_s=patience_s, say=say
+            logs, region, server, stopped=stopped, is_running=is_running, patience_s=patience_s, say=print_progress
         )

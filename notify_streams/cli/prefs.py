@@ -9,17 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from notify_streams.cli.answers import answer, as_json, categories_of, region_option, run, say, settings_of
-from notify_streams.collector import collect_rarely
+from notify_streams.admin.connections import connected
+from notify_streams.cli.output import (
+    as_json,
+    categories_of,
+    print_progress,
+    print_result,
+    region_option,
+    run,
+    settings_of,
+)
 from notify_streams.errors import Refused
-from notify_streams.ops.connections import connected
-from notify_streams.preferences.importing import import_file
-from notify_streams.preferences.policy import Default
-from notify_streams.records.buckets import bucket_of
+from notify_streams.gc_tuning import tune_gc
+from notify_streams.preferences.bulk_import import import_file
+from notify_streams.preferences.categories import Default
+from notify_streams.records.partitioner import bucket_of
 from notify_streams.roles import CHANNELS
 
 if TYPE_CHECKING:
-    from notify_streams.preferences.importing import Progress
+    from notify_streams.preferences.bulk_import import ImportProgress
     from notify_streams.roles import Channel
     from notify_streams.settings import Settings
 
@@ -43,7 +51,7 @@ def get_choices(user_id: str, region: str, as_json: bool) -> None:
         f"  {one['category']:<12} {one['channel']:<6} {one['choice']:<6} (default {one['default']})"
         for one in value["choices"]
     ]
-    answer(as_json, value, lines)
+    print_result(as_json, value, lines)
 
 
 async def _get(settings: Settings, user_id: str) -> dict[str, Any]:
@@ -74,7 +82,7 @@ def set_choice(user_id: str, category: str, channel: Channel, choice: str, regio
     if policy.channels[channel] is Default.ALWAYS and choice == "out":
         raise Refused(f"{category} by {channel} cannot be turned off")
     version = run(_set(settings_of(region), user_id, category, channel, choice == "in"))
-    answer(
+    print_result(
         as_json,
         {"user_id": user_id, "version": version},
         [f"{user_id}: {category} by {channel} is {choice}, version {version}"],
@@ -101,19 +109,19 @@ def import_choices(file: Path, checkpoint: Path | None, region: str, as_json: bo
         )
     )
     value = {"lines": progress.lines, "applied": progress.applied, "bad": progress.bad}
-    answer(as_json, value, [f"{progress.applied} of {progress.lines} lines applied, {progress.bad} bad"])
+    print_result(as_json, value, [f"{progress.applied} of {progress.lines} lines applied, {progress.bad} bad"])
     raise SystemExit(1 if progress.bad else 0)
 
 
-async def _import(settings: Settings, file: Path, size: int, checkpoint: Path) -> Progress:
-    collect_rarely()
+async def _import(settings: Settings, file: Path, size: int, checkpoint: Path) -> ImportProgress:
+    tune_gc()
     said = 0
 
-    def show(progress: Progress) -> None:
+    def show(progress: ImportProgress) -> None:
         nonlocal said
         if progress.lines - said >= _EVERY or sys.stderr.isatty():
             said = progress.lines
-            say(f"{100 * progress.offset // size:3d} %  {progress.lines} lines")
+            print_progress(f"{100 * progress.offset // size:3d} %  {progress.lines} lines")
 
     async with connected(settings, categories_of()) as region:
         return await import_file(
@@ -121,6 +129,6 @@ async def _import(settings: Settings, file: Path, size: int, checkpoint: Path) -
             region.preferences.writer,
             lambda user_id: bucket_of(user_id, settings.partitions),
             checkpoint=checkpoint,
-            on_bad_line=lambda number, why: say(f"{file}:{number}: {why}"),
+            on_bad_line=lambda number, why: print_progress(f"{file}:{number}: {why}"),
             on_progress=show,
         )

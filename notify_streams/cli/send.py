@@ -6,14 +6,14 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from notify_streams.cli.answers import answer, as_json, region_option, run, settings_of
+from notify_streams.admin.trigger_producer import TriggerProducer, owner_of
+from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
 from notify_streams.errors import Refused
-from notify_streams.ops.upstream import Upstream, whose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from notify_streams.ops.upstream import Upload
+    from notify_streams.admin.trigger_producer import Upload
     from notify_streams.settings import Settings
 
 
@@ -28,7 +28,7 @@ def send(file: IO[bytes], system: str | None, region: str, as_json: bool) -> Non
     if system is not None and system not in settings.trigger_systems:
         raise Refused(f"no upstream system {system!r}; there are {', '.join(settings.trigger_systems)}")
     sent = run(_send(settings, _uploads(file, system, settings)))
-    answer(as_json, {"sent": sent}, [f"sent {sent} triggers to region {region}"])
+    print_result(as_json, {"sent": sent}, [f"sent {sent} triggers to region {region}"])
 
 
 def _uploads(file: IO[bytes], system: str | None, settings: Settings) -> Iterator[Upload]:
@@ -36,7 +36,7 @@ def _uploads(file: IO[bytes], system: str | None, settings: Settings) -> Iterato
         value = line.strip()
         if not value:
             continue
-        trigger = whose(value)
+        trigger = owner_of(value)
         name = system or (
             trigger.category if trigger.category in settings.trigger_systems else settings.trigger_systems[0]
         )
@@ -44,5 +44,5 @@ def _uploads(file: IO[bytes], system: str | None, settings: Settings) -> Iterato
 
 
 async def _send(settings: Settings, uploads: Iterator[Upload]) -> int:
-    async with Upstream(settings) as upstream:
+    async with TriggerProducer(settings) as upstream:
         return await upstream.send(uploads)

@@ -9,16 +9,16 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from notify_streams.cli.answers import answer, as_json, region_option, run, say, settings_of
-from notify_streams.ops.ready import make_registry
-from notify_streams.ops.shards import check_shards, init_shards, move_bucket
+from notify_streams.admin.bootstrap import create_registry
+from notify_streams.admin.shards import check_shards, init_shards, move_bucket
+from notify_streams.cli.output import as_json, print_progress, print_result, region_option, run, settings_of
 from notify_streams.settings import Settings
-from notify_streams.stores.shards import Shards
+from notify_streams.stores.mongo import Shards
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from notify_streams.ops.shards.check import Finding
+    from notify_streams.admin.shards.check import Finding
 
 #: A finding is one line, so that it can be searched for; a terminal folds it.
 _LINE: Final = 240
@@ -35,7 +35,7 @@ def shards() -> None:
 def init(region: str, as_json: bool) -> None:
     """Create collections, indexes and the registry's table; behind a mongos, shard by bucket. Safe to run again."""
     done = run(_init(settings_of(region)))
-    answer(as_json, {"done": done}, done)
+    print_result(as_json, {"done": done}, done)
 
 
 @shards.command()
@@ -46,7 +46,7 @@ def check(region: str, as_json: bool) -> None:
     findings = run(_check(settings_of(region)))
     holds = all(one.holds for one in findings)
     if as_json:
-        answer(as_json, {"holds": holds, "findings": [one.as_json() for one in findings]}, ())
+        print_result(as_json, {"holds": holds, "findings": [one.as_json() for one in findings]}, ())
     else:
         _show(findings)
     raise SystemExit(0 if holds else 1)
@@ -63,7 +63,7 @@ def move(bucket: int, to: int, region: str, as_json: bool) -> None:
     While it compares the two sides and waits for the workers to know (seconds), triggers of this bucket's people wait as well.
     """
     done = run(_move(settings_of(region), bucket, to))
-    answer(as_json, done, [f"bucket {bucket} is on shard {to}: {done['rows']} rows"])
+    print_result(as_json, done, [f"bucket {bucket} is on shard {to}: {done['rows']} rows"])
 
 
 @asynccontextmanager
@@ -79,7 +79,7 @@ async def _opened(settings: Settings) -> AsyncIterator[Shards]:
 async def _init(settings: Settings) -> list[str]:
     async with _opened(settings) as opened:
         done = await init_shards(settings, opened)
-    await make_registry(settings)
+    await create_registry(settings)
     return [*done, f"registry: table {settings.users_table}"]
 
 
@@ -90,7 +90,7 @@ async def _check(settings: Settings) -> list[Finding]:
 
 async def _move(settings: Settings, bucket: int, to: int) -> dict[str, Any]:
     async with _opened(settings) as opened:
-        return await move_bucket(settings, opened, bucket, to, say)
+        return await move_bucket(settings, opened, bucket, to, print_progress)
 
 
 def _show(findings: Sequence[Finding]) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from notify_streams.cli.answers import answer, as_json, region_option, run, settings_of
-from notify_streams.ops.topics import check_topics, ensure_topics
+from notify_streams.admin.topics import check_topics, ensure_topics
+from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
 
 
 @click.group()
@@ -19,7 +19,7 @@ def topics() -> None:
 def ensure(region: str, as_json: bool) -> None:
     """Create what is missing."""
     made = run(ensure_topics(settings_of(region)))
-    answer(as_json, {"created": made}, [f"created {name}" for name in made] or ["every topic was there"])
+    print_result(as_json, {"created": made}, [f"created {name}" for name in made] or ["every topic was there"])
 
 
 @topics.command()
@@ -28,5 +28,5 @@ def ensure(region: str, as_json: bool) -> None:
 def check(region: str, as_json: bool) -> None:
     """Exit 1 unless every topic is as it must be."""
     wrong = run(check_topics(settings_of(region)))
-    answer(as_json, {"holds": not wrong, "wrong": wrong}, wrong or ["every topic is as it must be"])
+    print_result(as_json, {"holds": not wrong, "wrong": wrong}, wrong or ["every topic is as it must be"])
     raise SystemExit(1 if wrong else 0)

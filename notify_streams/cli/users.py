@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from notify_streams.cli.answers import answer, as_json, region_option, run, settings_of
+from notify_streams.admin.trigger_producer import TriggerProducer
+from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
 from notify_streams.errors import Refused
-from notify_streams.ops.upstream import Upstream
 from notify_streams.records.trigger import Rejection
-from notify_streams.records.users import Contacts, Signup, read_contacts, read_signup
+from notify_streams.records.user_records import Contacts, Signup, read_contacts, read_signup
 from notify_streams.topics import USER_CONTACTS, USER_SIGNUPS
 
 if TYPE_CHECKING:
-    from notify_streams.ops.upstream import Upload
+    from notify_streams.admin.trigger_producer import Upload
     from notify_streams.settings import Settings
 
 _encode = msgspec.json.Encoder().encode
@@ -58,7 +58,7 @@ def add(
             raise Refused(refused.detail)
     uploads: list[Upload] = [(USER_CONTACTS, user_id, contacts, ()), (USER_SIGNUPS, user_id, signup, ())]
     run(_send(settings, uploads))
-    answer(as_json, {"user_id": user_id, "home": home or region}, [f"{user_id} signs up in {home or region}"])
+    print_result(as_json, {"user_id": user_id, "home": home or region}, [f"{user_id} signs up in {home or region}"])
 
 
 @users.command()
@@ -74,7 +74,7 @@ def move(user_id: str, target: str, version: int, region: str, as_json: bool) ->
     settings = settings_of(region)
     signup = Signup(user_id, _known(settings, target), datetime.now(UTC), version)
     run(_send(settings, [(USER_SIGNUPS, user_id, _encode(signup), ())]))
-    answer(as_json, {"user_id": user_id, "home": target, "version": version}, [f"{user_id} moves to {target}"])
+    print_result(as_json, {"user_id": user_id, "home": target, "version": version}, [f"{user_id} moves to {target}"])
 
 
 def _known(settings: Settings, region: str) -> str:
@@ -84,5 +84,5 @@ def _known(settings: Settings, region: str) -> str:
 
 
 async def _send(settings: Settings, uploads: list[Upload]) -> None:
-    async with Upstream(settings) as upstream:
+    async with TriggerProducer(settings) as upstream:
         await upstream.send(uploads)

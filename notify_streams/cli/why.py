@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from notify_streams.cli.answers import answer, as_json, categories_of, region_option, run, settings_of
-from notify_streams.ops.connections import connected
+from notify_streams.admin.connections import connected
+from notify_streams.cli.output import as_json, categories_of, print_result, region_option, run, settings_of
 from notify_streams.preferences.explanation import explain
-from notify_streams.records.identity import trigger_of
-from notify_streams.records.reasons import Reason
-from notify_streams.stores.shards import NOTIFICATIONS
+from notify_streams.records.ids import trigger_of
+from notify_streams.records.outcomes import Reason
+from notify_streams.stores.mongo import NOTIFICATIONS
 
 if TYPE_CHECKING:
-    from notify_streams.ops.connections import Connections
+    from notify_streams.admin.connections import Connections
     from notify_streams.settings import Settings
 
 #: What a decision about preferences can have been.
@@ -35,7 +35,7 @@ def why(trigger_id: str, region: str, as_json: bool) -> None:
             f"  {d['channel']:<6} {d['state']}{' (' + d['reason'] + ')' if d['reason'] else ''}: {d['why']}"
             for d in one["deliveries"]
         ]
-    answer(
+    print_result(
         as_json,
         {"holds": bool(found), "notifications": found},
         lines or [f"no notification of trigger {trigger_id} in {region}"],

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from notify_streams.cli.answers import region_option
+from notify_streams.cli.output import region_option
 from notify_streams.roles import ROLES
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
-from notify_streams.edge.calls import Calls
-from notify_streams.edge.point import NotPushed, key_of, storable, value_of
+from notify_streams.edge.http_client import HttpClient
+from notify_streams.edge.point_of_presence import NotPushed, key_of, storable, value_of
 from notify_streams.errors import RetryLater
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from notify_streams.edge.point import Home
+    from notify_streams.edge.point_of_presence import Home
 
 #: The API's limit for both calls.
 KEYS_A_CALL: Final = 10_000
@@ -49,7 +49,7 @@ class Cloudflare:
 
     def __init__(self, name: str, url: str, token: str, session: aiohttp.ClientSession) -> None:
         self.name = name
-        self._calls = Calls(session, url, {"Authorization": f"Bearer {token}"}, timeout_s=15.0, at_once=2)
+        self._calls = HttpClient(session, url, {"Authorization": f"Bearer {token}"}, timeout_s=15.0, at_once=2)
 
     async def put_many(self, homes: Sequence[Home]) -> int:
         """See `PointOfPresence`."""

@@ -9,21 +9,19 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-import pymongo
 from pymongo import UpdateOne
-from pymongo.errors import PyMongoError
 
-from notify_streams.errors import StoreUnavailable
-from notify_streams.outbox.flush import COUNTED, ledger_id
-from notify_streams.regions.fence import EPOCH, begin_behind_fence
+from notify_streams.outbox.fence import EPOCH, begin_behind_fence
+from notify_streams.outbox.flush_plan import COUNTED, ledger_id
 from notify_streams.roles import LANES
-from notify_streams.stores.shards import DURABLE, LEDGER
+from notify_streams.stores.mongo import DURABLE, LEDGER
+from notify_streams.stores.mongo_errors import mongo_call
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
     from pymongo.asynchronous.collection import AsyncCollection
 
-    from notify_streams.stores.shards import Shards
+    from notify_streams.stores.mongo import Shards
 
 Source = tuple[str, int]
 
@@ -53,11 +51,8 @@ class Ledger:
         """
         positions: dict[Source, int] = {}
         for shard, mine in self._by_shard(sources).items():
-            try:
-                with pymongo.timeout(self._timeout_s):
-                    positions |= await self._found(self._shards.database(shard)[LEDGER], mine)
-            except PyMongoError as error:
-                raise StoreUnavailable(f"shard {shard}: {type(error).__name__}") from error
+            with mongo_call(f"shard {shard}", self._timeout_s):
+                positions |= await self._found(self._shards.database(shard)[LEDGER], mine)
         return positions
 
     async def open(self, first: Mapping[Source, int]) -> dict[Source, int]:
@@ -84,15 +79,12 @@ class Ledger:
 
     async def _open(self, shard: int, sources: Sequence[Source], first: Mapping[Source, int]) -> dict[Source, int]:
         collection = self._shards.database(shard)[LEDGER]
-        try:
-            with pymongo.timeout(self._timeout_s):
-                found = await self._found(collection, sources)
-                missing = [source for source in sources if source not in found]
-                if missing:
-                    await self._begin(shard, missing, first)
-                    found |= await self._found(collection, missing)
-        except PyMongoError as error:
-            raise StoreUnavailable(f"shard {shard}: {type(error).__name__}") from error
+        with mongo_call(f"shard {shard}", self._timeout_s):
+            found = await self._found(collection, sources)
+            missing = [source for source in sources if source not in found]
+            if missing:
+                await self._begin(shard, missing, first)
+                found |= await self._found(collection, missing)
         return found
 
     async def _begin(self, shard: int, sources: Sequence[Source], first: Mapping[Source, int]) -> None:

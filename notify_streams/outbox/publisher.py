@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from notify_streams.errors import RetryLater
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-    from notify_streams.outbox.flush import Packed, Row
+    from notify_streams.outbox.flush_plan import OutboxRow
+    from notify_streams.records.batch import Producer
 
 #: Rows by topic and partition, in order.
-Lanes = dict[tuple[str, int], "deque[Row]"]
+Lanes = dict[tuple[str, int], "deque[OutboxRow]"]
 
 
-class Producer(Protocol):
-    """What the transport's batch producer offers."""
-
-    async def send_batch(self, topic: str, partition: int, records: Sequence[Packed]) -> object: ...
-
-
-def lanes_of(rows: Iterable[Row]) -> Lanes:
+def lanes_of(rows: Iterable[OutboxRow]) -> Lanes:
     """What is to be published."""
     lanes: Lanes = {}
     for row in rows:
@@ -48,7 +43,7 @@ async def publish(producer: Producer, lanes: Lanes) -> None:
             raise end
 
 
-async def _in_order(producer: Producer, lane: deque[Row]) -> None:
+async def _in_order(producer: Producer, lane: deque[OutboxRow]) -> None:
     while lane:
         row = lane[0]
         await producer.send_batch(row.topic, row.partition, row.records)

@@ -12,22 +12,21 @@ import time
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
-import pymongo
-from pymongo.errors import PyMongoError
 
 from notify_streams import metrics
-from notify_streams.errors import RetryLater, StoreUnavailable
-from notify_streams.outbox.flush import Row
+from notify_streams.errors import RetryLater
+from notify_streams.outbox.flush_plan import OutboxRow
 from notify_streams.outbox.publisher import lanes_of, publish
-from notify_streams.outbox.rows import backlog_range, created_ms, flush_of
-from notify_streams.stores.shards import OUTBOX
+from notify_streams.outbox.row_ids import backlog_range, created_ms, flush_of
+from notify_streams.stores.mongo import OUTBOX
+from notify_streams.stores.mongo_errors import mongo_call
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from notify_streams.outbox.flush import Packed
-    from notify_streams.outbox.publisher import Producer
-    from notify_streams.stores.shards import Shards
+    from notify_streams.outbox.flush_plan import Packed
+    from notify_streams.records.batch import Producer
+    from notify_streams.stores.mongo import Shards
 
 log = logging.getLogger(__name__)
 
@@ -82,14 +81,14 @@ class Relay:
             if not due:
                 continue
             left = [row for row in due if flush_of(row["_id"]) not in published]
-            await self._publish([Row(row["topic"], bucket, _records(row), row) for row in left])
+            await self._publish([OutboxRow(row["topic"], bucket, _records(row), row) for row in left])
             await self._delete(bucket, [row["_id"] for row in due])
             count += len(left)
             metrics.RELAYED.inc(len(left))
             log.info("rows relayed", extra={"action": "relay", "bucket": bucket, "rows": len(left)})
         return count
 
-    async def _publish(self, rows: Sequence[Row]) -> None:
+    async def _publish(self, rows: Sequence[OutboxRow]) -> None:
         try:
             await publish(self._producer, lanes_of(rows))
         except Exception as error:  # whatever hinders publishing, the rows stay and it is tried again
@@ -100,20 +99,12 @@ class Relay:
         if after:
             bounds = {"$gt": after, "$lt": bounds["$lt"]}
         collection = self._shards.collection(OUTBOX, bucket)
-        try:
-            with pymongo.timeout(self._timeout_s):
-                return await collection.find({"bucket": bucket, "_id": bounds}).sort("_id", 1).limit(_AT_ONCE).to_list()
-        except PyMongoError as error:
-            raise StoreUnavailable(f"outbox of bucket {bucket}: {type(error).__name__}") from error
+        with mongo_call(f"outbox of bucket {bucket}", self._timeout_s):
+            return await collection.find({"bucket": bucket, "_id": bounds}).sort("_id", 1).limit(_AT_ONCE).to_list()
 
     async def _delete(self, bucket: int, identities: list[str]) -> None:
-        try:
-            with pymongo.timeout(self._timeout_s):
-                await self._shards.collection(OUTBOX, bucket).delete_many(
-                    {"bucket": bucket, "_id": {"$in": identities}}
-                )
-        except PyMongoError as error:
-            raise StoreUnavailable(f"outbox of bucket {bucket}: {type(error).__name__}") from error
+        with mongo_call(f"outbox of bucket {bucket}", self._timeout_s):
+            await self._shards.collection(OUTBOX, bucket).delete_many({"bucket": bucket, "_id": {"$in": identities}})
 
     async def waiting(self, buckets: Iterable[int]) -> tuple[int, float]:
         """Rows that wait in `buckets` and the age of the oldest in seconds (0.0 where there is none).
@@ -125,15 +116,12 @@ class Relay:
         oldest_ms: int | None = None
         for bucket in buckets:
             query = {"bucket": bucket, "_id": backlog_range(self._role, bucket)}
-            try:
-                with pymongo.timeout(self._timeout_s):
-                    collection = self._shards.collection(OUTBOX, bucket)
-                    first = await collection.find_one(query, {"_id": 1}, sort=[("_id", 1)])
-                    if first is None:
-                        continue
-                    count += await collection.count_documents(query)
-            except PyMongoError as error:
-                raise StoreUnavailable(f"outbox of bucket {bucket}: {type(error).__name__}") from error
+            with mongo_call(f"outbox of bucket {bucket}", self._timeout_s):
+                collection = self._shards.collection(OUTBOX, bucket)
+                first = await collection.find_one(query, {"_id": 1}, sort=[("_id", 1)])
+                if first is None:
+                    continue
+                count += await collection.count_documents(query)
             written = created_ms(first["_id"])
             oldest_ms = written if oldest_ms is None else min(oldest_ms, written)
         if oldest_ms is None:

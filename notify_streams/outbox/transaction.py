@@ -20,17 +20,18 @@ from pymongo.errors import (
 from pymongo.read_concern import ReadConcern
 
 from notify_streams.errors import NotifyError, StoreUnavailable
-from notify_streams.failpoints import reach
-from notify_streams.regions.fence import not_fenced
-from notify_streams.stores.shards import DURABLE, LEDGER, NOTIFICATIONS, OUTBOX
+from notify_streams.failpoints import failpoint
+from notify_streams.outbox.fence import not_fenced
+from notify_streams.stores.mongo import DURABLE, LEDGER, NOTIFICATIONS, OUTBOX
+from notify_streams.stores.mongo_errors import mongo_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from pymongo.asynchronous.client_session import AsyncClientSession
 
-    from notify_streams.outbox.flush import Flush, LedgerStep
-    from notify_streams.stores.shards import Shards
+    from notify_streams.outbox.flush_plan import Flush, LedgerStep
+    from notify_streams.stores.mongo import Shards
 
 _DUPLICATE_KEY: Final = 11000
 _SNAPSHOT: Final = ReadConcern("snapshot")
@@ -38,11 +39,11 @@ _SNAPSHOT: Final = ReadConcern("snapshot")
 _COMMAND_BYTES: Final = 8 * 1024 * 1024
 
 
-class Repeats(NotifyError):
+class DuplicateNotifications(NotifyError):
     """Some notifications exist already; nothing was written. Classify the repeats and flush again."""
 
 
-class Mismatch(NotifyError):
+class LedgerFenced(NotifyError):
     """The ledger is not where the flush begins; nothing was written. `behind` maps the ledger ids to their `next_offset`."""
 
     def __init__(self, moved: Mapping[str, int | None]) -> None:
@@ -72,13 +73,13 @@ class FlushStore:
             await self._body(session, flush, published)
 
         try:
-            reach("before_transaction")
+            failpoint("before_transaction")
             with pymongo.timeout(self._timeout_s):
                 async with self._shards.client(self._shard).start_session() as session:
                     await session.with_transaction(body, read_concern=_SNAPSHOT, write_concern=DURABLE)
         except (DuplicateKeyError, BulkWriteError) as error:
             if _is_repeat(error):
-                raise Repeats from error
+                raise DuplicateNotifications from error
             raise StoreUnavailable(f"shard {self._shard}: {type(error).__name__}") from error
         except (ConnectionFailure, ExecutionTimeout, OperationFailure, PyMongoError) as error:
             raise StoreUnavailable(f"shard {self._shard}: {type(error).__name__}: {error}"[:500]) from error
@@ -90,7 +91,7 @@ class FlushStore:
             await self.delete_rows(elsewhere)
         moved = {step.id: step.start for step in flush.steps if self._moved([step.bucket])}
         if moved:
-            raise Mismatch(moved)
+            raise LedgerFenced(moved)
 
     def _moved(self, buckets: Iterable[int]) -> set[int]:
         """The other shards on which these buckets are by now."""
@@ -100,14 +101,14 @@ class FlushStore:
         steps = [_step(step, flush.id) for step in flush.steps]
         moved = await self._command(session, "update", LEDGER, updates=steps)
         if moved != len(steps):
-            raise Mismatch(await self._positions(flush, session))
-        reach("inside_transaction")
+            raise LedgerFenced(await self._positions(flush, session))
+        failpoint("inside_transaction")
         for some in _within_bounds(flush.notifications, lambda document: len(document.raw)):
             await self._command(session, "insert", NOTIFICATIONS, documents=some)
         for some in _within_bounds([row.document for row in flush.rows], lambda document: len(document["records"])):
             await self._command(session, "insert", OUTBOX, documents=some)
         if published:
-            reach("before_row_deletion")
+            failpoint("before_row_deletion")
             rows = [{"q": condition, "limit": 0} for condition in published]
             await self._command(session, "delete", OUTBOX, deletes=rows)
 
@@ -143,13 +144,10 @@ class FlushStore:
         Raises:
             StoreUnavailable: the shard does not answer.
         """
-        try:
-            with pymongo.timeout(self._timeout_s):
-                document = await self._shards.database(self._shard)[LEDGER].find_one(
-                    _ledgers_of(flush) | {"last_flush": flush.id}, {"_id": 1}
-                )
-        except PyMongoError as error:
-            raise StoreUnavailable(f"shard {self._shard}: {type(error).__name__}") from error
+        with mongo_call(f"shard {self._shard}", self._timeout_s):
+            document = await self._shards.database(self._shard)[LEDGER].find_one(
+                _ledgers_of(flush) | {"last_flush": flush.id}, {"_id": 1}
+            )
         return document is not None
 
     async def known(self, wanted: Mapping[int, Sequence[str]]) -> dict[str, int]:
@@ -160,14 +158,11 @@ class FlushStore:
         """
         known = {}
         collection = self._shards.database(self._shard)[NOTIFICATIONS]
-        try:
-            with pymongo.timeout(self._timeout_s):
-                for bucket, identities in wanted.items():
-                    query = {"bucket": bucket, "_id": {"$in": identities}}
-                    async for document in collection.find(query, {"fingerprint": 1}):
-                        known[document["_id"]] = document["fingerprint"]
-        except PyMongoError as error:
-            raise StoreUnavailable(f"shard {self._shard}: {type(error).__name__}") from error
+        with mongo_call(f"shard {self._shard}", self._timeout_s):
+            for bucket, identities in wanted.items():
+                query = {"bucket": bucket, "_id": {"$in": identities}}
+                async for document in collection.find(query, {"fingerprint": 1}):
+                    known[document["_id"]] = document["fingerprint"]
         return known
 
     async def delete_rows(self, published: Sequence[Mapping[str, Any]]) -> None:
@@ -176,14 +171,11 @@ class FlushStore:
         Raises:
             StoreUnavailable: the shard does not answer; the rows stay.
         """
-        reach("before_row_deletion")
-        try:
-            with pymongo.timeout(self._timeout_s):
-                for condition in published:
-                    for shard in {self._shard} | self._moved(condition["bucket"]["$in"]):
-                        await self._shards.database(shard)[OUTBOX].delete_many(condition)
-        except PyMongoError as error:
-            raise StoreUnavailable(f"shard {self._shard}: {type(error).__name__}") from error
+        failpoint("before_row_deletion")
+        with mongo_call(f"shard {self._shard}", self._timeout_s):
+            for condition in published:
+                for shard in {self._shard} | self._moved(condition["bucket"]["$in"]):
+                    await self._shards.database(shard)[OUTBOX].delete_many(condition)
 
 
 def _ledgers_of(flush: Flush) -> dict[str, Any]:

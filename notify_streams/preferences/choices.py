@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from notify_streams.preferences.compiled import compile_row
+from notify_streams.preferences.row_codec import compile_row
 from notify_streams.roles import Channel
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Choice(msgspec.Struct, frozen=True, gc=False):
     version: int
 
 
-class Change(msgspec.Struct, frozen=True, gc=False):
+class ChoiceChange(msgspec.Struct, frozen=True, gc=False):
     """A wish to set one choice."""
 
     #: The category's number.
@@ -41,7 +41,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     by_hand: bool = False
 
 
-class Record(msgspec.Struct, frozen=True):
+class PreferenceRecord(msgspec.Struct, frozen=True):
     """All choices of one person, by category number and channel."""
 
     version: int = 0
@@ -56,10 +56,10 @@ class Record(msgspec.Struct, frozen=True):
         return compile_row(self.version, chosen)
 
 
-NOBODY: Final = Record()
+EMPTY_RECORD: Final = PreferenceRecord()
 
 
-def merge(record: Record, changes: Iterable[Change]) -> Record:
+def merge(record: PreferenceRecord, changes: Iterable[ChoiceChange]) -> PreferenceRecord:
     """The record with those changes that win; the very same object if none does.
 
     A later `at` wins; of two different choices with the same `at` the opt-out wins; a repetition changes nothing. Each change that
@@ -76,7 +76,7 @@ def merge(record: Record, changes: Iterable[Change]) -> Record:
         touched[change.number] = channels | {change.channel: Choice(change.opted_in, at, version)}
     if not touched:
         return record
-    return Record(version, record.choices | touched)
+    return PreferenceRecord(version, record.choices | touched)
 
 
 def in_whole_ms(at: datetime) -> datetime:
@@ -84,7 +84,7 @@ def in_whole_ms(at: datetime) -> datetime:
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
-def _winning_time(stored: Choice | None, change: Change) -> datetime | None:
+def _winning_time(stored: Choice | None, change: ChoiceChange) -> datetime | None:
     at = in_whole_ms(change.at)
     if stored is None or at > stored.at:
         return at

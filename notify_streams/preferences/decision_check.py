@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.metrics import TABLE_ONLY
 from notify_streams.preferences.cache import RowCache
-from notify_streams.preferences.compiled import NOTHING, newest
+from notify_streams.preferences.row_codec import NOTHING, newest
 
 if TYPE_CHECKING:
-    from notify_streams.preferences.bound import Bound
     from notify_streams.preferences.deltas import Deltas
-    from notify_streams.preferences.durable import DurablePreferences
+    from notify_streams.preferences.repository import PreferenceRepository
+    from notify_streams.preferences.staleness_bound import StalenessBound
 
 #: Rows of the worker's own table by user id, None where there is none.
 ReadTable = Callable[[Sequence[str]], Sequence[bytes | None]]
@@ -34,8 +34,8 @@ class DecisionCheck:
     def __init__(
         self,
         deltas: Deltas,
-        durable: DurablePreferences,
-        bound: Bound,
+        durable: PreferenceRepository,
+        bound: StalenessBound,
         read_table: ReadTable,
         table_lag_s: Callable[[], float] = lambda: 0.0,
         cached_rows: int = 1_000_000,

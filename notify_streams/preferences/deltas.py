@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from notify_streams.errors import StoreUnavailable
 from notify_streams.metrics import REDIS_UNAVAILABLE
 from notify_streams.preferences.lease_scripts import WRITE_DELTAS
-from notify_streams.stores.grouped import Grouped
+from notify_streams.stores.request_batcher import RequestBatcher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,7 +38,7 @@ class Deltas:
         self.lease_key = f"{prefix}!lease"
         self._write_deltas = redis.register_script(WRITE_DELTAS)
         self._alone_until = 0.0
-        self._reads = Grouped(self._read, _READ_AT_ONCE)
+        self._reads = RequestBatcher(self._read, _READ_AT_ONCE)
         #: How often a read found Redis not to be trusted.
         self.redis_unavailable = 0
 

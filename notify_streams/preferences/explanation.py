@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from notify_streams.preferences.policy import Default
-from notify_streams.records.reasons import Reason
+from notify_streams.preferences.categories import Default
+from notify_streams.records.outcomes import Reason
 
 if TYPE_CHECKING:
-    from notify_streams.preferences.choices import Choice, Record
-    from notify_streams.preferences.policy import Categories
+    from notify_streams.preferences.categories import Categories
+    from notify_streams.preferences.choices import Choice, PreferenceRecord
     from notify_streams.roles import Channel
 
 
 def explain(
-    categories: Categories, category: str, channel: Channel, reason: Reason | None, decided_with: int, record: Record
+    categories: Categories,
+    category: str,
+    channel: Channel,
+    reason: Reason | None,
+    decided_with: int,
+    record: PreferenceRecord,
 ) -> str:
     """Why a delivery was allowed (`reason` None) or suppressed, as far as preferences decided it.
 

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from typing import IO, TYPE_CHECKING, Final
 
 from notify_streams.records.trigger import Rejection
-from notify_streams.records.users import PreferenceUpdate, read_preference_update
+from notify_streams.records.user_records import PreferenceUpdate, read_preference_update
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ _LONGEST_LINE: Final = 64 * 1024
 
 
 @dataclass(slots=True)
-class Batch:
+class LineBatch:
     """Some lines of the file."""
 
     #: Byte offset and number of lines at the batch's end, counted from the beginning of the file.
@@ -31,9 +31,9 @@ class Batch:
     bad: list[tuple[int, str]] = field(default_factory=list)
 
 
-def read_batches(file: IO[bytes], lines: int, bucket_of: Callable[[str], int], size: int) -> Iterator[Batch]:
+def read_batches(file: IO[bytes], lines: int, bucket_of: Callable[[str], int], size: int) -> Iterator[LineBatch]:
     """The rest of `file`, of which `lines` lines were read, in batches of `size` lines."""
-    batch = Batch(file.tell(), lines)
+    batch = LineBatch(file.tell(), lines)
     while line := file.readline(_LONGEST_LINE):
         batch.lines += 1
         if len(line) == _LONGEST_LINE and not line.endswith(b"\n"):
@@ -49,7 +49,7 @@ def read_batches(file: IO[bytes], lines: int, bucket_of: Callable[[str], int], s
         if batch.lines - lines == size:
             batch.offset, lines = file.tell(), batch.lines
             yield batch
-            batch = Batch(batch.offset, lines)
+            batch = LineBatch(batch.offset, lines)
     if batch.lines > lines:
         batch.offset = file.tell()
         yield batch

@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING
 
 from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.metrics import DURABLE_CHECKS
-from notify_streams.preferences.compiled import NOTHING, bits_of, version_of
-from notify_streams.preferences.policy import Default
-from notify_streams.records.reasons import Reason
+from notify_streams.preferences.categories import Default
+from notify_streams.preferences.row_codec import NOTHING, bits_of, version_of
+from notify_streams.records.outcomes import Reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from notify_streams.preferences.bound import Bound
+    from notify_streams.preferences.categories import Categories
     from notify_streams.preferences.deltas import Deltas
-    from notify_streams.preferences.durable import DurablePreferences
-    from notify_streams.preferences.policy import Categories
+    from notify_streams.preferences.repository import PreferenceRepository
+    from notify_streams.preferences.staleness_bound import StalenessBound
     from notify_streams.records.channel_message import ChannelMessage
 
 
 @dataclass(frozen=True, slots=True)
-class Allowance:
+class SendPermission:
     """What a check found. A call that would start at `good_until` (`time.monotonic`) or later needs another check."""
 
     #: In the order of the messages: None if it may be sent, or why not.
@@ -44,7 +44,9 @@ class Allowance:
 class ProviderCheck:
     """Asks, for messages about to be sent, whether their people still allow it."""
 
-    def __init__(self, deltas: Deltas, durable: DurablePreferences, bound: Bound, categories: Categories) -> None:
+    def __init__(
+        self, deltas: Deltas, durable: PreferenceRepository, bound: StalenessBound, categories: Categories
+    ) -> None:
         self._deltas = deltas
         self._durable = durable
         self._bound = bound
@@ -53,10 +55,10 @@ class ProviderCheck:
         #: Messages that were looked up in the durable record.
         self.durable_lookups = 0
 
-    async def still_allowed(self, bucket: int, messages: Sequence[ChannelMessage], now: datetime) -> Allowance:
+    async def still_allowed(self, bucket: int, messages: Sequence[ChannelMessage], now: datetime) -> SendPermission:
         """Check messages of one bucket. It takes account of every choice that was acknowledged before this was called.
 
-        A message younger than `Bound.young_s` whose person has no delta stands as decided: nothing changed since. An older one, and
+        A message younger than `StalenessBound.young_s` whose person has no delta stands as decided: nothing changed since. An older one, and
         every one while Redis cannot be trusted, is looked up in the durable record.
 
         Raises:
@@ -74,7 +76,7 @@ class ProviderCheck:
                 if row is not None and version_of(row) >= message.preference_version:
                     category = self._categories[message.category]
                     reasons[place] = category.refusal(message.channel, bits_of(row, category.number))
-        return Allowance(reasons, checked_at, checked_at + self._bound.good_s)
+        return SendPermission(reasons, checked_at, checked_at + self._bound.good_s)
 
     async def _rows(self, bucket: int, messages: Sequence[ChannelMessage], now: datetime) -> dict[str, bytes]:
         """Rows by user id: for the old everybody's, for the young those that changed."""

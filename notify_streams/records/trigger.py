@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
-from notify_streams.records.reasons import DeadReason
+from notify_streams.records.outcomes import DeadReason
 from notify_streams.roles import Channel
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from notify_streams.records.users import Location
+from notify_streams.records.user_records import LocationRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,16 +28,7 @@ _REGION: Final = (1 << _REGION_BITS) - 1
 MAX_REGIONS: Final = _REGION  # place 0 means "none"
 
 
-class Whereabouts(Location, frozen=True, gc=False, omit_defaults=True):
-    """The value of `user_locations`: `records.users.Location`, and the old home while a move is in transition.
-
-    Readers that know only `Location` read it as well.
-    """
-
-    previous: str | None = None
-
-
-class Located(msgspec.Struct, frozen=True, gc=False):
+class Location(msgspec.Struct, frozen=True, gc=False):
     """A row, unpacked."""
 
     region: str
@@ -47,8 +38,8 @@ class Located(msgspec.Struct, frozen=True, gc=False):
     previous: str | None
 
 
-encode_whereabouts = msgspec.json.Encoder().encode
-read_whereabouts = msgspec.json.Decoder(Whereabouts).decode
+encode_location_record = msgspec.json.Encoder().encode
+decode_location_record = msgspec.json.Decoder(LocationRecord).decode
 
 
 class Rows:
@@ -60,7 +51,7 @@ class Rows:
         self._regions = (None, *regions)
         self._places: dict[str | None, int] = {name: place for place, name in enumerate(self._regions)}
         self._shared: dict[int, int] = {}
-        self._unpacked: dict[int, Located] = {}
+        self._unpacked: dict[int, Location] = {}
 
     def pack(self, region: str, bucket: int, version: int, previous: str | None = None) -> int:
         """The row as an integer, the same object for equal rows.
@@ -80,14 +71,14 @@ class Rows:
         )
         return self._shared.setdefault(row, row)
 
-    def unpack(self, row: int) -> Located:
+    def unpack(self, row: int) -> Location:
         """What the integer says; cached, since there are few different ones."""
         found = self._unpacked.get(row)
         if found is None:
             region = self._regions[row >> _REGION_AT & _REGION]
             assert region is not None
             previous = self._regions[row >> _PREVIOUS_AT & _REGION]
-            found = self._unpacked[row] = Located(region, row & _BUCKET, row >> _VERSION_AT, previous)
+            found = self._unpacked[row] = Location(region, row & _BUCKET, row >> _VERSION_AT, previous)
         return found
 
     def decode(self, key: bytes, value: bytes | None, partition: int) -> tuple[str, int] | None:
@@ -96,7 +87,7 @@ class Rows:
             user_id = key.decode()
             if value is None:
                 return user_id, 0
-            record = read_whereabouts(value)
+            record = decode_location_record(value)
             return user_id, self.pack(record.region, partition, record.version, record.previous)
         except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, ValueError):
             return None

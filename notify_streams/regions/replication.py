@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from notify_streams.regions.travel import onward, read_travel
+from notify_streams.regions.forwarding.headers import forwarded_headers, read_forwarding_headers
 from notify_streams.topics import PREFERENCE_UPDATES, USER_CONTACTS, forward_topic
 
 if TYPE_CHECKING:
-    from notify_streams.outbox.taken import Output, SourceRecord
-    from notify_streams.regions.placement import Placement
+    from notify_streams.records.batch import OutboxRecord, SourceRecord
+    from notify_streams.regions.failover.placement import Placement
     from notify_streams.settings import Settings
 
 
-def preference_copies(record: SourceRecord, partition: int, settings: Settings) -> list[Output]:
+def preference_copies(record: SourceRecord, partition: int, settings: Settings) -> list[OutboxRecord]:
     """Copies of a preference update for every other region; none if it came from one, which has sent it everywhere itself."""
-    if read_travel(record.headers).hops:
+    if read_forwarding_headers(record.headers).hops:
         return []
     others = [region for region in settings.regions if region != settings.region]
     return [_copy(record, partition, settings.region, PREFERENCE_UPDATES, region) for region in others]
@@ -27,7 +27,7 @@ def preference_copies(record: SourceRecord, partition: int, settings: Settings) 
 
 def contact_copies(
     record: SourceRecord, partition: int, settings: Settings, home: str | None, placement: Placement
-) -> list[Output]:
+) -> list[OutboxRecord]:
     """Copies of a contacts record: to the home if this is another region, from the home to its standby, and no further.
 
     While another region serves the home's people, what enters elsewhere goes to both, and what enters there goes home.
@@ -36,7 +36,7 @@ def contact_copies(
         home: the person's home region; None while nobody knows them: the record stays here until the person is known.
     """
     here = settings.region
-    travel = read_travel(record.headers)
+    travel = read_forwarding_headers(record.headers)
     if home is None:
         return []
     if home == here:
@@ -57,6 +57,6 @@ def keeps_contacts(settings: Settings, home: str | None, placement: Placement, h
     return home is None or home == settings.region or placement.serves(home) or hops > 0
 
 
-def _copy(record: SourceRecord, partition: int, here: str, target: str, region: str) -> Output:
-    headers = onward(record.headers, here, target)
+def _copy(record: SourceRecord, partition: int, here: str, target: str, region: str) -> OutboxRecord:
+    headers = forwarded_headers(record.headers, here, target)
     return forward_topic(region), partition, record.key, record.value or b"", headers

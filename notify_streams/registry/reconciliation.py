@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from notify_streams import topics
-from notify_streams.records.users import Signup
+from notify_streams.records.user_records import Signup
 from notify_streams.registry.signups import location_outputs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from notify_streams.outbox.taken import Output
-    from notify_streams.regions.locations import Located
+    from notify_streams.records.batch import OutboxRecord
+    from notify_streams.regions.locations import Location
     from notify_streams.registry.user import User
     from notify_streams.settings import Settings
 
@@ -42,7 +42,7 @@ class Repair(msgspec.Struct, frozen=True, gc=False):
     signup: Signup | None = None
 
 
-def repair(user: User, held: Located | None, here: str, now: datetime) -> Repair | None:
+def repair(user: User, held: Location | None, here: str, now: datetime) -> Repair | None:
     """What one registry row asks for; None if the region's location agrees.
 
     Args:
@@ -64,7 +64,7 @@ def repair(user: User, held: Located | None, here: str, now: datetime) -> Repair
 
 async def reconcile(
     pages: AsyncIterator[Sequence[User]],
-    get_many: Callable[[Sequence[str]], Sequence[Located | None]],
+    get_many: Callable[[Sequence[str]], Sequence[Location | None]],
     here: str,
     now: Callable[[], datetime],
 ) -> AsyncIterator[list[Repair]]:
@@ -93,7 +93,7 @@ def _again(user: User, region: str, version: int, now: datetime) -> Signup:
     )
 
 
-def repair_outputs(one: Repair, partition: int, settings: Settings) -> list[Output]:
+def repair_outputs(one: Repair, partition: int, settings: Settings) -> list[OutboxRecord]:
     """The records that a repair writes, all in the person's bucket: to this region's topic, to every region, or a sign-up again."""
     key = one.user.user_id.encode()
     if one.signup is not None:

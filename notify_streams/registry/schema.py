@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from notify_streams.errors import RetryLater
-from notify_streams.registry.answers import code_of, meaning
+from notify_streams.registry.dynamodb_errors import code_of, translate
 from notify_streams.registry.user import KEY
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ async def create_table(
             f"table {name} is not active everywhere after {patience_s:.0f} s; run the same again"
         ) from None
     except (ClientError, BotoCoreError) as error:
-        raise meaning(error, "create_table") from error
+        raise translate(error, "create_table") from error
 
 
 async def _make(client: Any, name: str) -> None:

@@ -10,7 +10,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from notify_streams.records.users import Signup
+    from notify_streams.records.user_records import Signup
 
 Item = dict[str, dict[str, Any]]
 

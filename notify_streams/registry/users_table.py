@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from contextlib import AsyncExitStack
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -17,10 +16,10 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 
-from notify_streams.backoff import Backoff
 from notify_streams.errors import RetryLater
-from notify_streams.registry.answers import CONDITION_FAILED, TRANSACTION_REFUSED, code_of, meaning
+from notify_streams.registry.dynamodb_errors import CONDITION_FAILED, TRANSACTION_REFUSED, code_of, translate
 from notify_streams.registry.user import KEY, Item, User, from_item, to_item
+from notify_streams.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -40,10 +39,10 @@ _WORTH_A_TRANSACTION: Final = 8
 _CONNECT_TIMEOUT_S: Final = 1.0
 _READ_TIMEOUT_S: Final = 4.0
 _LARGE: Final = frozenset(("batch_get_item", "transact_write_items", "scan"))
-RETRIES: Final = Backoff(first_s=0.05, longest_s=1.0, attempts=5)
+RETRIES: Final = RetryPolicy("registry", first_s=0.05, max_s=1.0, max_attempts=5)
 
 
-class Wrote(StrEnum):
+class WriteOutcome(StrEnum):
     """What became of a conditional write."""
 
     WRITTEN = "written"
@@ -53,17 +52,17 @@ class Wrote(StrEnum):
     STALE = "stale"
 
 
-class Write(NamedTuple):
+class WriteResult(NamedTuple):
     """The outcome of a conditional write, and the row that the registry holds now."""
 
-    wrote: Wrote
+    wrote: WriteOutcome
     held: User
 
 
 class UsersTable:
     """A client of one region's replica. `start` opens no connection; the first call does."""
 
-    def __init__(self, settings: Settings, retries: Backoff = RETRIES) -> None:
+    def __init__(self, settings: Settings, retries: RetryPolicy = RETRIES) -> None:
         self._name = settings.users_table
         self._url = settings.dynamodb
         self._retries = retries
@@ -95,7 +94,7 @@ class UsersTable:
         """Close the connections; a second time changes nothing."""
         await self._closing.aclose()
 
-    async def put(self, user: User) -> Write:
+    async def put(self, user: User) -> WriteResult:
         """Write the row unless one of its version or a later one is there. Repeating it is safe and says `SAME`."""
         try:
             await self._attempt("put_item", {**self._write(user), "ReturnValuesOnConditionCheckFailure": "ALL_OLD"})
@@ -103,8 +102,8 @@ class UsersTable:
             held = from_item(error.response["Item"])
             asked = (user.region, user.version, user.updated_at)
             same = (held.region, held.version, held.updated_at) == asked
-            return Write(Wrote.SAME if same else Wrote.STALE, held)
-        return Write(Wrote.WRITTEN, user)
+            return WriteResult(WriteOutcome.SAME if same else WriteOutcome.STALE, held)
+        return WriteResult(WriteOutcome.WRITTEN, user)
 
     async def get(self, user_id: str) -> User | None:
         """One row, None if there is none."""
@@ -120,7 +119,7 @@ class UsersTable:
             found.update((user.user_id, user) for user in rows)
         return found
 
-    async def put_many(self, users: Sequence[User]) -> list[Write]:
+    async def put_many(self, users: Sequence[User]) -> list[WriteResult]:
         """`put` for each, in the order of `users`; each person at most once. Raises if any could not be told; some may be written.
 
         Many are written a hundred a transaction, which costs twice the write units and a hundredth of the calls; where one of
@@ -156,7 +155,7 @@ class UsersTable:
                 return
             options["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
-    async def _put_part(self, users: Sequence[User]) -> list[Write]:
+    async def _put_part(self, users: Sequence[User]) -> list[WriteResult]:
         if len(users) >= _WORTH_A_TRANSACTION:
             try:
                 await self._attempt(
@@ -165,7 +164,7 @@ class UsersTable:
             except ClientError:
                 pass
             else:
-                return [Write(Wrote.WRITTEN, user) for user in users]
+                return [WriteResult(WriteOutcome.WRITTEN, user) for user in users]
         return await _all_or_none([self.put(user) for user in users])
 
     def _write(self, user: User) -> dict[str, Any]:
@@ -180,21 +179,20 @@ class UsersTable:
     async def _get_part(self, ids: Sequence[str]) -> list[User]:
         items: list[Item] = []
         wanted: Any = {self._name: {"Keys": [{KEY: {"S": user_id}} for user_id in ids], "ConsistentRead": True}}
-        failures = 0
+        attempts = self._retries.attempts()
         while wanted:
             answer = await self._attempt("batch_get_item", {"RequestItems": wanted})
             items += answer.get("Responses", {}).get(self._name, ())
             wanted = answer.get("UnprocessedKeys")
             if wanted:
-                failures += 1
-                await self._pause(failures, RetryLater("the registry left keys of a batch unread: it is throttled"))
+                await attempts.failed(RetryLater("DynamoDB left keys of a batch unread: it is throttled"))
         return [from_item(item) for item in items]
 
     async def _call(self, name: str, **arguments: Any) -> Any:
         return await self._attempt(name, {"TableName": self._name, **arguments})
 
     async def _attempt(self, name: str, arguments: dict[str, Any]) -> Any:
-        failures = 0
+        attempts = self._retries.attempts()
         while True:
             try:
                 async with self._large if name in _LARGE else self._small:
@@ -202,17 +200,11 @@ class UsersTable:
             except Exception as error:
                 if isinstance(error, ClientError) and code_of(error) in (CONDITION_FAILED, TRANSACTION_REFUSED):
                     raise
-                ours = meaning(error, name)
+                ours = translate(error, name)
                 if not isinstance(ours, RetryLater):
                     raise ours from error
-                failures += 1
-                await self._pause(failures, ours, error)
-
-    async def _pause(self, failures: int, why: RetryLater, cause: Exception | None = None) -> None:
-        pause_s = self._retries.pause_s(failures, random.random())
-        if pause_s is None:
-            raise why from cause
-        await asyncio.sleep(pause_s)
+                ours.__cause__ = error
+                await attempts.failed(ours)
 
 
 def _readable(items: Sequence[Item]) -> list[User]:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
-from notify_streams.records.reasons import Reason, State
+from notify_streams.records.outcomes import DeliveryState, Reason
 from notify_streams.roles import CHANNELS
 
 if TYPE_CHECKING:
-    from notify_streams.preferences.policy import Category
+    from notify_streams.preferences.categories import Category
     from notify_streams.records.trigger import Trigger
     from notify_streams.roles import Channel
 
 
-class Ways(Protocol):
+class ReachableAddresses(Protocol):
     """How a person is reached on each channel, None where they are not: `records.users.Contacts`, or what a router keeps of them."""
 
     @property
@@ -28,20 +28,20 @@ class Ways(Protocol):
     def email(self) -> str | None: ...
 
 
-class Planned(msgspec.Struct, frozen=True, gc=False):
+class ChannelDecision(msgspec.Struct, frozen=True, gc=False):
     """One channel's fate: `QUEUED`, or another state with its reason."""
 
     channel: Channel
-    state: State
+    state: DeliveryState
     reason: Reason | None = None
 
 
 #: A fate for each channel that a trigger asked for, in the order of `roles.CHANNELS`. Equal cases share one object.
-Fates = tuple[Planned, ...]
+ChannelDecisions = tuple[ChannelDecision, ...]
 
 #: What fates depend on, and the fates: few different ones, and every trigger asks. The category is kept with them, so that its `id`
 #: stays its own.
-_fates: dict[tuple[int, tuple[Channel, ...] | None, int], tuple[Category, Fates]] = {}
+_fates: dict[tuple[int, tuple[Channel, ...] | None, int], tuple[Category, ChannelDecisions]] = {}
 #: Triggers may name channels in any order and number: bounds what they can make us remember.
 _MOST_FATES: Final = 10_000
 
@@ -51,7 +51,9 @@ _PUSH, _SMS, _EMAIL = _REACH["push"], _REACH["sms"], _REACH["email"]
 _BITS_AT: Final = 1 + len(CHANNELS)
 
 
-def decide(trigger: Trigger, category: Category, ways: Ways | None, bits: int, now: datetime) -> tuple[Fates, datetime]:
+def decide(
+    trigger: Trigger, category: Category, ways: ReachableAddresses | None, bits: int, now: datetime
+) -> tuple[ChannelDecisions, datetime]:
     """Decide every channel that the trigger asks for, or that its category allows if it asks for none; and when what is queued expires.
 
     A trigger's own `expires_at` can only shorten the category's time to live, which counts from `created_at` where that is given
@@ -86,15 +88,15 @@ def decide(trigger: Trigger, category: Category, ways: Ways | None, bits: int, n
     return found[1], expires_at
 
 
-def _fate(channel: Channel, category: Category, bits: int, case: int) -> Planned:
+def _fate(channel: Channel, category: Category, bits: int, case: int) -> ChannelDecision:
     refusal = category.refusal(channel, bits)
     if refusal is not None:
-        return Planned(channel, State.SUPPRESSED, refusal)
+        return ChannelDecision(channel, DeliveryState.SUPPRESSED, refusal)
     if case & _EXPIRED:
-        return Planned(channel, State.EXPIRED, Reason.EXPIRED)
+        return ChannelDecision(channel, DeliveryState.EXPIRED, Reason.EXPIRED)
     if not case & _REACH[channel]:
-        return Planned(channel, State.SUPPRESSED, Reason.NO_CONTACT)
-    return Planned(channel, State.QUEUED)
+        return ChannelDecision(channel, DeliveryState.SUPPRESSED, Reason.NO_CONTACT)
+    return ChannelDecision(channel, DeliveryState.QUEUED)
 
 
 @cache

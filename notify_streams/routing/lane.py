@@ -8,17 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from notify_streams.records.reasons import DeadReason
+from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.trigger import Rejection, Trigger, asks_critical, may_be_critical, read_trigger
-from notify_streams.routing.entries import bytes_of
+from notify_streams.routing.outcome_records import bytes_of
 
 if TYPE_CHECKING:
-    from notify_streams.outbox.taken import SourceRecord
-    from notify_streams.preferences.policy import Categories
+    from notify_streams.preferences.categories import Categories
+    from notify_streams.records.batch import SourceRecord
     from notify_streams.roles import Lane
 
 
-def read_for(lane: Lane, record: SourceRecord, categories: Categories, limit_bytes: int) -> Trigger | Rejection | None:
+def read_trigger_for_lane(
+    lane: Lane, record: SourceRecord, categories: Categories, limit_bytes: int
+) -> Trigger | Rejection | None:
     """The record's trigger, why it is none, or None if the other lane takes it."""
     critical = lane == "critical"
     value, headers = record.value, record.headers

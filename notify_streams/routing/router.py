@@ -7,40 +7,40 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
 
 from notify_streams import metrics
-from notify_streams.failpoints import reach
-from notify_streams.outbox.taken import Entry, Taken
-from notify_streams.preferences.compiled import decode_row
-from notify_streams.records.buckets import bucket_of
-from notify_streams.records.identity import notification_id
-from notify_streams.records.reasons import DeadReason
+from notify_streams.failpoints import failpoint
+from notify_streams.outbox.decided_batch import DecidedBatch, RecordOutcome
+from notify_streams.preferences.row_codec import decode_row
+from notify_streams.records.ids import notification_id
+from notify_streams.records.outcomes import DeadReason
+from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.trigger import Rejection
-from notify_streams.regions.next_hop import Forward, Stay, next_hop
-from notify_streams.regions.travel import HERE, entering, onward, read_travel
+from notify_streams.regions.forwarding.headers import HERE, forwarded_headers, origin_headers, read_forwarding_headers
+from notify_streams.regions.forwarding.next_hop import Forward, LocalAction, next_hop
+from notify_streams.retry import STORE
 from notify_streams.routing.decision import decide
-from notify_streams.routing.entries import dead, forwarded, moved, notified
-from notify_streams.routing.lane import read_for
-from notify_streams.routing.notification import Form
-from notify_streams.stores.insist import insist
+from notify_streams.routing.lane import read_trigger_for_lane
+from notify_streams.routing.notification_document import NotificationTemplate
+from notify_streams.routing.outcome_records import dead, forwarded, notified, repartitioned
 from notify_streams.topics import FORWARDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from notify_streams.outbox.taken import Delivered, SourceRecord
-    from notify_streams.preferences.policy import Categories
+    from notify_streams.preferences.categories import Categories
+    from notify_streams.records.batch import AckHandle, Batch, SourceRecord
     from notify_streams.records.trigger import Trigger
-    from notify_streams.regions.locations import Located
-    from notify_streams.regions.placement import Placement
-    from notify_streams.regions.travel import Travel
+    from notify_streams.regions.failover.placement import Placement
+    from notify_streams.regions.forwarding.headers import ForwardingHeaders
+    from notify_streams.regions.locations import Location
     from notify_streams.roles import Lane
-    from notify_streams.routing.decision import Ways
+    from notify_streams.routing.decision import ReachableAddresses
     from notify_streams.settings import Settings
 
     #: What is known of a trigger's person: the key, home, how they are reached, and the compiled row of their choices.
-    _Known = tuple[bytes, Located | None, Ways | None, bytes]
+    _Known = tuple[bytes, Location | None, ReachableAddresses | None, bytes]
 
 
-class Served(Protocol):
+class PlacementSource(Protocol):
     """Who serves whom, kept up to date: `regions.learning.Learning`. `placement` is there before the first batch."""
 
     placement: Placement | None
@@ -48,15 +48,15 @@ class Served(Protocol):
     async def changed(self, epoch: int) -> Placement: ...
 
 
-class People(Protocol):
+class RecipientSource(Protocol):
     """What is known of people, on this worker, without asking anyone but the region's Redis."""
 
     @property
-    def homes(self) -> Callable[[Sequence[str]], Sequence[Located | None]]:
+    def homes(self) -> Callable[[Sequence[str]], Sequence[Location | None]]:
         """Where each is at home, in order; None for somebody whom nobody knows."""
         ...
 
-    def ways(self, bucket: int, user_ids: Sequence[bytes]) -> Sequence[Ways | None]:
+    def ways(self, bucket: int, user_ids: Sequence[bytes]) -> Sequence[ReachableAddresses | None]:
         """How each is reached, in order; None for whom no contact is known here."""
         ...
 
@@ -65,25 +65,12 @@ class People(Protocol):
         ...
 
 
-class Batch(Protocol):
-    """A batch as the transport delivers it."""
-
-    @property
-    def topic(self) -> str: ...
-    @property
-    def partition(self) -> int: ...
-    @property
-    def start(self) -> int: ...
-    @property
-    def end(self) -> int: ...
-    @property
-    def records(self) -> Sequence[SourceRecord]: ...
-
-
 class Router:
     """Decides batches for one lane of one region."""
 
-    def __init__(self, settings: Settings, categories: Categories, lane: Lane, people: People, served: Served) -> None:
+    def __init__(
+        self, settings: Settings, categories: Categories, lane: Lane, people: RecipientSource, served: PlacementSource
+    ) -> None:
         self._region = settings.region
         self._partitions = settings.partitions
         self._limit_bytes = settings.max_trigger_bytes
@@ -93,29 +80,29 @@ class Router:
         self._people = people
         self._served = served
         #: What `next_hop` says of a trigger that entered here, by where its person is and was at home: every trigger asks.
-        self._hops: dict[tuple[str, str | None, int], Stay | Forward] = {}
+        self._hops: dict[tuple[str, str | None, int], LocalAction | Forward] = {}
         self._hops_of: Placement | None = None
 
-    async def take(self, batch: Batch, delivered: Delivered) -> Taken:
+    async def take(self, batch: Batch, delivered: AckHandle) -> DecidedBatch:
         """Decide every record of `batch`. What cannot be decided becomes a dead letter; nothing is raised for a record's sake.
 
         Waits for preferences that cannot be had, and for the end of a change of who serves whom that the batch is in the middle of, for
         as long as that takes.
         """
-        reach("after_fetch")
+        failpoint("after_fetch")
         while True:
             placement = self._served.placement
             assert placement is not None, "nothing is read before the worker has learnt who serves whom"
             try:
                 return await self._decided(batch, placement, delivered)
-            except _Held:
+            except _PlacementPending:
                 await self._served.changed(placement.epoch)
 
-    async def _decided(self, batch: Batch, placement: Placement, delivered: Delivered) -> Taken:
+    async def _decided(self, batch: Batch, placement: Placement, delivered: AckHandle) -> DecidedBatch:
         began = time.perf_counter()
         mine = self._mine(batch)
         user_ids = [trigger.user_id for _, trigger in mine if not isinstance(trigger, Rejection)]
-        rows = await insist(self._people.preferences, batch.partition, user_ids)
+        rows = await STORE.call(self._people.preferences, batch.partition, user_ids)
         now = datetime.now(UTC)
         # MongoDB keeps milliseconds; what is written and what is sent must agree.
         now = now.replace(microsecond=now.microsecond // 1000 * 1000)
@@ -123,7 +110,7 @@ class Router:
             self._hops, self._hops_of = {}, placement
         keys = [user_id.encode() for user_id in user_ids]
         known = zip(keys, self._people.homes(user_ids), self._people.ways(batch.partition, keys), rows, strict=True)
-        form = Form(batch.partition, self._region, self._lane == "critical", now)
+        form = NotificationTemplate(batch.partition, self._region, self._lane == "critical", now)
         look_for: dict[int, str] = {}
         entries = [
             self._dead(batch, record, trigger.reason, trigger.detail)
@@ -133,9 +120,9 @@ class Router:
         ]
         if entries:
             metrics.DECISION.observe((time.perf_counter() - began) / len(entries), len(entries))
-        reach("after_decide")
+        failpoint("after_decide")
         other_lane = len(batch.records) - len(entries)
-        return Taken(
+        return DecidedBatch(
             batch.topic,
             batch.partition,
             batch.start,
@@ -152,7 +139,7 @@ class Router:
         return [
             (record, found)
             for record in batch.records
-            if (found := read_for(lane, record, categories, limit)) is not None
+            if (found := read_trigger_for_lane(lane, record, categories, limit)) is not None
         ]
 
     def _entry(
@@ -161,16 +148,16 @@ class Router:
         record: SourceRecord,
         trigger: Trigger,
         known: _Known,
-        form: Form,
+        form: NotificationTemplate,
         placement: Placement,
         look_for: dict[int, str],
         place: int,
-    ) -> Entry:
+    ) -> RecordOutcome:
         key, home, ways, row = known
         # Only a person whom nobody knows costs a hash: the others' bucket came with the row.
         bucket = bucket_of(trigger.user_id, self._partitions) if home is None else home.bucket
         if bucket != batch.partition:
-            return moved(record, batch.topic, batch.partition, bucket, trigger.user_id)
+            return repartitioned(record, batch.topic, batch.partition, bucket, trigger.user_id)
         category = self._categories.get(trigger.category)
         if category is None:
             named = ", ".join(self._categories)
@@ -180,9 +167,9 @@ class Router:
         if home is None:
             return self._dead(batch, record, DeadReason.UNKNOWN_USER, "no such user has signed up")
         # Only regions write that topic: on any other, a header that tells of a way is a client's own affair.
-        travel = read_travel(record.headers) if batch.topic == FORWARDED else HERE
+        travel = read_forwarding_headers(record.headers) if batch.topic == FORWARDED else HERE
         hop = self._hop(home, travel, placement)
-        if hop is not Stay.SERVE:
+        if hop is not LocalAction.SERVE:
             if isinstance(hop, Forward) and hop.check_own:
                 look_for[place] = notification_id(trigger.id or "", trigger.user_id)
             return self._sent_on(batch, record, trigger.user_id, bucket, travel, hop)
@@ -190,7 +177,7 @@ class Router:
         fates, expires_at = decide(trigger, category, ways, choices.get(category.number, 0), form.now)
         return notified(record, key, trigger, fates, expires_at, ways, version, form)
 
-    def _hop(self, home: Located, travel: Travel, placement: Placement) -> Stay | Forward:
+    def _hop(self, home: Location, travel: ForwardingHeaders, placement: Placement) -> LocalAction | Forward:
         if travel is not HERE:
             return next_hop(home, travel, placement)
         case = home.region, home.previous, home.version
@@ -200,14 +187,20 @@ class Router:
         return found
 
     def _sent_on(
-        self, batch: Batch, record: SourceRecord, user_id: str, bucket: int, travel: Travel, hop: Stay | Forward
-    ) -> Entry:
-        if hop is Stay.TOO_MANY_HOPS:
+        self,
+        batch: Batch,
+        record: SourceRecord,
+        user_id: str,
+        bucket: int,
+        travel: ForwardingHeaders,
+        hop: LocalAction | Forward,
+    ) -> RecordOutcome:
+        if hop is LocalAction.TOO_MANY_HOPS:
             return self._dead(batch, record, DeadReason.TOO_MANY_HOPS, f"forwarded {travel.hops} times already")
         if not isinstance(hop, Forward):
-            raise _Held
-        headers = onward(
-            record.headers if batch.topic == FORWARDED else entering(record.headers),
+            raise _PlacementPending
+        headers = forwarded_headers(
+            record.headers if batch.topic == FORWARDED else origin_headers(record.headers),
             self._region,
             FORWARDED,
             location_version=hop.location_version,
@@ -216,14 +209,14 @@ class Router:
         )
         return forwarded(record, batch.topic, bucket, user_id, hop.region, headers)
 
-    def _dead(self, batch: Batch, record: SourceRecord, reason: DeadReason, detail: str) -> Entry:
+    def _dead(self, batch: Batch, record: SourceRecord, reason: DeadReason, detail: str) -> RecordOutcome:
         return dead(record, batch.topic, batch.partition, reason, detail, self._most_bytes)
 
 
-class _Held(Exception):
+class _PlacementPending(Exception):
     """Nobody serves a trigger's person at this moment, or this region has not learnt yet that it does: decide the batch again."""
 
 
-def conflict(entry: Entry, topic: str, partition: int) -> Entry:
+def conflict(entry: RecordOutcome, topic: str, partition: int) -> RecordOutcome:
     """A trigger whose id was used before for something else."""
     return dead(entry.record, topic, partition, DeadReason.ID_CONFLICT, "this id was used before with other content")

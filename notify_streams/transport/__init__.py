@@ -3,21 +3,29 @@
 Knows Kafka and Faust, and not one word of what the records mean. Found by Faust under the URL scheme `batched`.
 """
 
-from .batch_producer import BatchProducer, Outgoing, Sent
-from .batched_topic import BatchedSchema, BatchEvent, batched_topic
-from .consumer import Consumer
-from .driver import Producer, Transport
-from .record_batch import Record, RecordBatch
-from .send_errors import BatchNotSent, RecordTooLarge, SendError
-from .settings import TransportSettings
-from .tables.batched_table import BatchedTable, PartitionNotOwned
-from .tables.memory_store import in_memory
-from .tables.progress import Progress
-from .tables.replicated_table import ReplicatedTable
-from .tables.rocks_store import on_disk
-from .watch import ready, recovery, stuck
-from .watchdog import Stuck, Watchdog
-from .wiring import attach, batch_producer, batched_consumer, may_wait, on_assigned, on_revoked, waits_while
+from notify_streams.transport.app_state import (
+    attach,
+    batch_producer,
+    batched_consumer,
+    exempt_from_watchdog,
+    hold_partitions_while,
+    on_assigned,
+    on_revoked,
+)
+from notify_streams.transport.batch_producer import BatchProducer, Outgoing, Sent
+from notify_streams.transport.batched_topic import BatchedSchema, BatchEvent, batched_topic
+from notify_streams.transport.consumer import Consumer
+from notify_streams.transport.driver import Producer, Transport
+from notify_streams.transport.health_monitor import ready, recovery, stuck
+from notify_streams.transport.record_batch import Record, RecordBatch
+from notify_streams.transport.send_errors import BatchNotSent, RecordTooLarge, SendError
+from notify_streams.transport.settings import TransportSettings
+from notify_streams.transport.tables.batched_table import BatchedTable, PartitionNotOwned
+from notify_streams.transport.tables.memory_store import in_memory
+from notify_streams.transport.tables.progress import Progress
+from notify_streams.transport.tables.replicated_table import ReplicatedTable
+from notify_streams.transport.tables.rocks_store import on_disk
+from notify_streams.transport.watchdog import Stuck, Watchdog
 
 __all__ = [
     "BatchEvent",
@@ -44,13 +52,13 @@ __all__ = [
     "batch_producer",
     "batched_consumer",
     "batched_topic",
+    "exempt_from_watchdog",
+    "hold_partitions_while",
     "in_memory",
-    "may_wait",
     "on_assigned",
     "on_disk",
     "on_revoked",
     "ready",
     "recovery",
     "stuck",
-    "waits_while",
 ]

@@ -19,9 +19,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
-from .record_batch import Record
-from .send_errors import BatchNotSent, RecordTooLarge
-from .settings import TransportSettings
+from notify_streams.transport.record_batch import Record
+from notify_streams.transport.send_errors import BatchNotSent, RecordTooLarge
+from notify_streams.transport.settings import TransportSettings
 
 log = logging.getLogger(__name__)
 

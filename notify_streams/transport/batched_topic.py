@@ -12,13 +12,13 @@ from faust import Event, Schema
 from faust.types import TP, AppT, EventT, TopicT
 from faust.types.tuples import ConsumerMessage, Message
 
-from .record_batch import RecordBatch
-from .wiring import wiring
+from notify_streams.transport.app_state import app_state
+from notify_streams.transport.record_batch import RecordBatch
 
 if TYPE_CHECKING:
-    from .acknowledgement import AckedPrefix, Delivery
-    from .consumer import Consumer
-    from .lane import Lane
+    from notify_streams.transport.acknowledgement import AckedPrefix, HandedOutRange
+    from notify_streams.transport.consumer import Consumer
+    from notify_streams.transport.partition_buffer import PartitionBuffer
 
 
 class BatchMessage(ConsumerMessage):
@@ -26,7 +26,7 @@ class BatchMessage(ConsumerMessage):
 
     __slots__ = ("batch", "consumer", "delivery", "lane", "prefix")
 
-    def __init__(self, consumer: Consumer, tp: TP, lane: Lane, generation_id: int) -> None:
+    def __init__(self, consumer: Consumer, tp: TP, lane: PartitionBuffer, generation_id: int) -> None:
         super().__init__(
             tp.topic,
             tp.partition,
@@ -43,7 +43,7 @@ class BatchMessage(ConsumerMessage):
         self.consumer = consumer
         self.lane = lane
         self.batch: RecordBatch | None = None
-        self.delivery: Delivery | None = None
+        self.delivery: HandedOutRange | None = None
         self.prefix: AckedPrefix | None = None
 
     def take(self) -> RecordBatch:
@@ -128,5 +128,5 @@ def batched_topic(app: AppT, name: str, *, partitions: int | None = None, **opti
     Args:
         partitions: how many to declare, where the app declares topics; None leaves it to the broker.
     """
-    wiring(app).batched_topics.add(name)
+    app_state(app).batched_topics.add(name)
     return app.topic(name, partitions=partitions, schema=BatchedSchema(), **options)

@@ -15,10 +15,10 @@ from faust.types import TP
 from faust.types.transports import TPorTopicSet
 from mode.utils.futures import notify
 
-from .batched_topic import BatchMessage
-from .fetch_thread import FetchThread
-from .lane import Lane
-from .wiring import wiring
+from notify_streams.transport.app_state import app_state
+from notify_streams.transport.batched_topic import BatchMessage
+from notify_streams.transport.fetch_thread import FetchThread
+from notify_streams.transport.partition_buffer import PartitionBuffer
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +29,9 @@ class CommittingConsumer(stock.Consumer):
     _thread: FetchThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._lanes: dict[TP, Lane] = {}
+        self._lanes: dict[TP, PartitionBuffer] = {}
         super().__init__(*args, **kwargs)
-        self.wiring = wiring(self.app)
+        self.wiring = app_state(self.app)
         self.settings = self.wiring.settings
         self.commit_interval = self.settings.commit_interval_s
         # Makes Faust call `wait_empty` before it stops agents, which here is bounded.

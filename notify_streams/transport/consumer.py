@@ -14,14 +14,14 @@ from typing import Any
 from faust.agents import current_agent
 from faust.types import TP
 
-from .batched_topic import BatchMessage
-from .committing import CommittingConsumer
-from .fetch_thread import Fetched, FetchThread
-from .lane import Bounds, Lane, Offer, Stretch
-from .opening import Start, settle
-from .stock_delivery import deliver_stock
-from .watch import watch
-from .wiring import wiring
+from notify_streams.transport.app_state import app_state
+from notify_streams.transport.batched_topic import BatchMessage
+from notify_streams.transport.committing import CommittingConsumer
+from notify_streams.transport.faust_delivery import deliver_single_events
+from notify_streams.transport.fetch_thread import Fetched, FetchThread
+from notify_streams.transport.health_monitor import watch
+from notify_streams.transport.partition_buffer import AppendResult, Bounds, FetchedRange, PartitionBuffer
+from notify_streams.transport.partition_start import Start, decide_starts
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +48,8 @@ class Consumer(CommittingConsumer):
 
     def _new_consumer_thread(self) -> FetchThread:
         thread = FetchThread(self, loop=self.loop, beacon=self.beacon)
-        thread.settings = wiring(self.app).settings
-        thread.batched_topics = frozenset(wiring(self.app).batched_topics)
+        thread.settings = app_state(self.app).settings
+        thread.batched_topics = frozenset(app_state(self.app).batched_topics)
         return thread
 
     # -- What an app may ask
@@ -70,11 +70,11 @@ class Consumer(CommittingConsumer):
         self._wake()
         return True
 
-    def _read_again(self, tp: TP, lane: Lane, position: int) -> None:
+    def _read_again(self, tp: TP, lane: PartitionBuffer, position: int) -> None:
         lane.restart(position)
         self._thread.seek_soon(tp, position)
 
-    def lanes(self) -> Mapping[TP, Lane]:
+    def lanes(self) -> Mapping[TP, PartitionBuffer]:
         """The open partitions of batched topics, to look at."""
         return self._lanes
 
@@ -195,12 +195,12 @@ class Consumer(CommittingConsumer):
 
     async def _open(self, tps: frozenset[TP]) -> None:
         from_beginning = self.app.conf.consumer_auto_offset_reset == "earliest"
-        opened = await settle(tps, self._thread, self.wiring.assigned_hooks, from_beginning)
+        opened = await decide_starts(tps, self._thread, self.wiring.assigned_hooks, from_beginning)
         await self._thread.seek_all({tp: start.position for tp, start in opened.items()})
         bounds = Bounds(self.settings.max_batch_records, self.settings.max_batch_bytes)
         for tp, start in opened.items():
             if tp.topic in self._thread.batched_topics:
-                self._lanes[tp] = Lane(tp.topic, tp.partition, start.position, start.committed, bounds)
+                self._lanes[tp] = PartitionBuffer(tp.topic, tp.partition, start.position, start.committed, bounds)
             else:
                 self._start_stock(tp, start)
         self._held -= tps
@@ -249,12 +249,12 @@ class Consumer(CommittingConsumer):
     async def _accept(self, fetched: Fetched) -> None:
         for tp, stretch in fetched.batched:
             lane = self._lanes.get(tp)
-            if lane is not None and lane.offer(stretch) is Offer.GAP:
+            if lane is not None and lane.offer(stretch) is AppendResult.GAP:
                 await self._close_gap(tp, lane, stretch)
         if fetched.stock:
-            await deliver_stock(self, fetched.stock)
+            await deliver_single_events(self, fetched.stock)
 
-    async def _close_gap(self, tp: TP, lane: Lane, stretch: Stretch) -> None:
+    async def _close_gap(self, tp: TP, lane: PartitionBuffer, stretch: FetchedRange) -> None:
         """What lies before a stretch was dropped here, or deleted there: read it again, or say that it is gone."""
         extents = await self._thread.extents([tp])
         if self._lanes.get(tp) is not lane or stretch.start <= lane.expected:
@@ -274,7 +274,7 @@ class Consumer(CommittingConsumer):
                 if not message.refcount:
                     lane.announced = False
 
-    def on_taken(self, lane: Lane, was_full: bool) -> None:
+    def on_taken(self, lane: PartitionBuffer, was_full: bool) -> None:
         """An agent took what waited in a lane: announce the rest, and fetch it again if it was too full for that.
 
         Waking the thread costs two system calls and an empty answer, so it is not done for every batch.
@@ -289,7 +289,7 @@ class Consumer(CommittingConsumer):
         self._announce_soon(message.lane)
         return last
 
-    def _announce_soon(self, lane: Lane) -> None:
+    def _announce_soon(self, lane: PartitionBuffer) -> None:
         if lane.due:
             self._announcing = asyncio.ensure_future(self._announce_waiting())
 

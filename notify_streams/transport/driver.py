@@ -10,9 +10,9 @@ from typing import ClassVar
 from faust.transport.drivers import aiokafka as stock
 from faust.types.transports import ConsumerT, ProducerT
 
-from .batch_producer import BatchProducer
-from .consumer import Consumer
-from .wiring import connection, wiring
+from notify_streams.transport.app_state import app_state, connection
+from notify_streams.transport.batch_producer import BatchProducer
+from notify_streams.transport.consumer import Consumer
 
 
 class Producer(stock.Producer):
@@ -20,7 +20,7 @@ class Producer(stock.Producer):
 
     async def on_start(self) -> None:
         await super().on_start()
-        declared = wiring(self.app)
+        declared = app_state(self.app)
         servers, auth = connection(self.app)
         client_id = self.app.conf.broker_client_id
         declared.producer = BatchProducer(servers, declared.settings, client_id=client_id, auth=auth)
@@ -29,7 +29,7 @@ class Producer(stock.Producer):
             await start()
 
     async def on_stop(self) -> None:
-        declared = wiring(self.app)
+        declared = app_state(self.app)
         for _, stop in reversed(declared.lifecycles):
             await stop()
         if declared.producer is not None:

@@ -1,6 +1,6 @@
 """The consumer's thread: group membership, heartbeats and fetches go on while the event loop computes.
 
-In: which partitions may be fetched. Out: `Stretch`es of batched topics, aiokafka's records of the others. Every
+In: which partitions may be fetched. Out: `FetchedRange`es of batched topics, aiokafka's records of the others. Every
 method named `…_in_thread` runs in the thread; the rest is called from the event loop.
 """
 
@@ -20,10 +20,10 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
-from .fetch_pace import paced
-from .lane import Stretch
-from .settings import TransportSettings
-from .unpack import take_fetched
+from notify_streams.transport.fetch_decoding import take_fetched
+from notify_streams.transport.fetch_pacing import paced
+from notify_streams.transport.partition_buffer import FetchedRange
+from notify_streams.transport.settings import TransportSettings
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -33,12 +33,12 @@ T = TypeVar("T")
 class Fetched:
     """What one call brought."""
 
-    batched: tuple[tuple[TP, Stretch], ...] = ()
+    batched: tuple[tuple[TP, FetchedRange], ...] = ()
     stock: Mapping[TP, list[Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class PartitionOffsets:
     """What Kafka knows of one partition."""
 
     committed: int | None
@@ -109,7 +109,7 @@ class FetchThread(AIOKafkaConsumerThread):
         found: set[str] = await self._run(self._ensure_consumer().topics())
         return set(topics) - found
 
-    async def extents(self, tps: Collection[TP]) -> dict[TP, Extent]:
+    async def extents(self, tps: Collection[TP]) -> dict[TP, PartitionOffsets]:
         """Committed offset, beginning and end of partitions.
 
         Raises:
@@ -130,14 +130,14 @@ class FetchThread(AIOKafkaConsumerThread):
             except IllegalStateError:
                 log.info("%s is no longer assigned, not sought to %s", tp, position)
 
-    async def _extents_in_thread(self, tps: Collection[TP]) -> dict[TP, Extent]:
+    async def _extents_in_thread(self, tps: Collection[TP]) -> dict[TP, PartitionOffsets]:
         consumer = self._ensure_consumer()
         kafka_tps = [TopicPartition(*tp) for tp in tps]
         committed = await consumer._coordinator.fetch_committed_offsets(kafka_tps)
         beginnings = await consumer.beginning_offsets(kafka_tps)
         ends = await consumer.end_offsets(kafka_tps)
         return {
-            TP(*tp): Extent(
+            TP(*tp): PartitionOffsets(
                 committed=committed[tp].offset if tp in committed and committed[tp].offset >= 0 else None,
                 beginning=beginnings[tp],
                 end=ends[tp],
@@ -170,7 +170,7 @@ class FetchThread(AIOKafkaConsumerThread):
                         self._waiter.cancel()
 
     def _drain_in_thread(self, fetcher: Any, tps: Collection[TP], max_stock_records: int) -> Fetched:
-        batched: list[tuple[TP, Stretch]] = []
+        batched: list[tuple[TP, FetchedRange]] = []
         stock: dict[TP, list[Any]] = {}
         for kafka_tp in list(fetcher._records):
             tp = TP(*kafka_tp)

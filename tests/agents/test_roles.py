@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from devtools.stack.paths import PROJECT
 from notify_streams.app import MODULES, web_port
-from notify_streams.devstack.folders import PROJECT
 from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES
 from notify_streams.settings import load_settings
 

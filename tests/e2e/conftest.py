@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 from local_services import own_stack
-from region_at_work import RegionAtWork, at_work
+from running_region import RegionAtWork, at_work
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

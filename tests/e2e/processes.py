@@ -14,8 +14,8 @@ from typing import Any
 
 import waiting
 
-from notify_streams.devstack import Stack
-from notify_streams.devstack.folders import PROJECT
+from devtools.stack import Stack
+from devtools.stack.paths import PROJECT
 
 #: Generous, because a wait ends when its condition holds and the machine may have other things to do.
 PATIENCE_S = 120.0

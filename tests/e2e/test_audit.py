@@ -13,10 +13,10 @@ import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from builders import a_message
-from region_at_work import RegionAtWork
+from running_region import RegionAtWork
 
-from notify_streams.outbox.flush import ledger_id
-from notify_streams.records.identity import delivery_id, notification_id
+from notify_streams.outbox.flush_plan import ledger_id
+from notify_streams.records.ids import delivery_id, notification_id
 from notify_streams.roles import ROLES
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]

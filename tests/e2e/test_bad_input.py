@@ -12,7 +12,7 @@ import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy as BatchBuilder
 from builders import trigger_json
-from region_at_work import CROWD, Letter, Place, RegionAtWork, a_new_id, known
+from running_region import CROWD, Letter, Place, RegionAtWork, a_new_id, known
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
 

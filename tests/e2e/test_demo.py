@@ -12,10 +12,10 @@ import pytest_asyncio
 from local_services import own_stack
 from processes import Done, ended, environ_of
 
-from notify_streams.devstack import Stack
-from notify_streams.devstack.folders import cache_folder
-from notify_streams.devstack.jars import missing
-from notify_streams.devstack.ports import is_free
+from devtools.stack import Stack
+from devtools.stack.maven import missing
+from devtools.stack.paths import cache_folder
+from devtools.stack.ports import is_free
 from notify_streams.roles import ROLES
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="session")]

@@ -14,9 +14,9 @@ from cloudevents.core.bindings.kafka import KafkaMessage, to_binary_event, to_st
 from cloudevents.core.v1.event import CloudEvent
 from confluent_kafka import Producer
 from processes import ended
-from region_at_work import CROWD, RegionAtWork, a_new_id
+from running_region import CROWD, RegionAtWork, a_new_id
 
-from notify_streams.devstack.jars import jars, java
+from devtools.stack.maven import jars, java
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from region_at_work import CROWD, RegionAtWork
+from running_region import CROWD, RegionAtWork
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
 

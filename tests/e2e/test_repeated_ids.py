@@ -2,7 +2,7 @@
 
 import pytest
 from builders import trigger_json
-from region_at_work import RegionAtWork
+from running_region import RegionAtWork
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
 

@@ -15,17 +15,17 @@ import pytest
 import pytest_asyncio
 from local_services import own_stack
 from processes import environ_of, until
-from region_at_work import RegionAtWork
 from rich.console import Console
+from running_region import RegionAtWork
 
-from notify_streams.devstack import Stack
-from notify_streams.edge.point import key_of
-from notify_streams.ops.audit import audit
-from notify_streams.ops.demo.loss import kill_region
-from notify_streams.ops.demo.watch import Watch
-from notify_streams.ops.ready import make_ready
-from notify_streams.ops.supervisor import Supervisor
-from notify_streams.records.users import Contacts, Signup
+from devtools.demo.region_outage import kill_region
+from devtools.demo.wait import RegionWatcher
+from devtools.stack import Stack
+from devtools.supervisor import Supervisor
+from notify_streams.admin.audit import audit
+from notify_streams.admin.bootstrap import bootstrap_region
+from notify_streams.edge.point_of_presence import key_of
+from notify_streams.records.user_records import Contacts, Signup
 from notify_streams.settings import load_settings
 from notify_streams.topics import USER_CONTACTS, USER_SIGNUPS
 
@@ -51,11 +51,11 @@ async def at_work(stack: Stack, closing: AsyncExitStack) -> dict[str, RegionAtWo
     environ = environ_of(stack)
     every = [load_settings(name, environ=environ, overlay=stack.settings_file(name)) for name in NAMES]
     for settings in every:
-        await make_ready(settings)
+        await bootstrap_region(settings)
     found = {}
     for settings in every:
         supervisor = Supervisor(settings, ROLES, stack.folder / settings.region / "workers", environ)
-        watch = await closing.enter_async_context(Watch([settings], Console(quiet=True)))
+        watch = await closing.enter_async_context(RegionWatcher([settings], Console(quiet=True)))
         region = found[settings.region] = RegionAtWork(stack, settings, supervisor, watch)
         closing.push_async_callback(region.close)
         closing.push_async_callback(end, region)

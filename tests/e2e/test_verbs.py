@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 from builders import trigger_json
 from processes import end_with, until
-from region_at_work import CROWD, RegionAtWork, a_new_id, known
+from running_region import CROWD, RegionAtWork, a_new_id, known
 
-from notify_streams.devstack.folders import PROJECT
+from devtools.stack.paths import PROJECT
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
 

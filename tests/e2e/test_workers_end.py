@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from processes import end_with, ended, until
-from region_at_work import CROWD, RegionAtWork
+from running_region import CROWD, RegionAtWork
 
-from notify_streams.devstack.kafka import private_broker
+from devtools.stack.kafka import private_broker
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
 

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from notify_streams.devstack.folders import PROJECT
+from devtools.stack.paths import PROJECT
 
-GROUP_COMMIT = "notify_streams/outbox/group_commit.py"
+GROUP_COMMIT = "notify_streams/outbox/flush_loop.py"
 COMMIT = "await self._commit(flush, divisible=len(batches) > 1)"
 #: What must notice. Together they take a few seconds.
 WATCHERS = (
-    "tests/integration/outbox/test_group_commit.py::test_nothing_is_acknowledged_before_it_is_published",
+    "tests/integration/outbox/test_flush_loop.py::test_nothing_is_acknowledged_before_it_is_published",
     "tests/integration/outbox/test_refused_batches.py::test_the_same_records_decided_twice_are_counted_once",
     "tests/integration/outbox/test_refused_batches.py::test_a_batch_that_begins_elsewhere_is_handed_back_and_the_others_go_on",
-    "tests/integration/outbox/test_group_commit.py::test_published_rows_are_deleted_though_nothing_follows",
+    "tests/integration/outbox/test_flush_loop.py::test_published_rows_are_deleted_though_nothing_follows",
     "tests/integration/outbox/test_transaction.py::test_of_two_workers_exactly_one_wins",
 )
 BREAKS = {

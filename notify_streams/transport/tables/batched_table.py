@@ -13,13 +13,13 @@ from typing import Any
 
 from faust.types import TP, AppT
 
-from ..wiring import batch_producer, connection, on_assigned, on_revoked, wiring
-from .changelog_reader import ChangelogReader
-from .changelog_topic import ensure_changelog
-from .follower import Follower
-from .memory_store import in_memory
-from .progress import Progress
-from .store import Decode, Encode, OpenStore, Store, decode_nothing, encode_nothing
+from notify_streams.transport.app_state import app_state, batch_producer, connection, on_assigned, on_revoked
+from notify_streams.transport.tables.changelog_reader import ChangelogReader
+from notify_streams.transport.tables.changelog_topic import ensure_changelog
+from notify_streams.transport.tables.follower import Follower
+from notify_streams.transport.tables.memory_store import in_memory
+from notify_streams.transport.tables.progress import Progress
+from notify_streams.transport.tables.store import Decode, Encode, OpenStore, Store, decode_nothing, encode_nothing
 
 
 class PartitionNotOwned(Exception):
@@ -66,8 +66,8 @@ class BatchedTable:
         self._locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._store: Store | None = None
         self._follower: Follower | None = None
-        wiring(app).lifecycles.append((self._start, self._stop))
-        wiring(app).tables.append(self)
+        app_state(app).lifecycles.append((self._start, self._stop))
+        app_state(app).tables.append(self)
         on_assigned(app, self._recover)
         on_revoked(app, self._disown)
 
@@ -130,7 +130,7 @@ class BatchedTable:
         servers, auth = connection(self.app)
         await ensure_changelog(servers, auth, self.changelog, self.partitions, self._replication)
         self._store = self._open_store(self._decode, self._encode, False)
-        settings = wiring(self.app).settings
+        settings = app_state(self.app).settings
         self._follower = Follower(
             self.name, self._store, lambda: ChangelogReader(servers, self.changelog, settings, auth)
         )
@@ -145,7 +145,7 @@ class BatchedTable:
         self._store = self._follower = None
 
     async def _recover(self, tps: frozenset[TP]) -> None:
-        sources = self._sources if self._sources is not None else wiring(self.app).batched_topics
+        sources = self._sources if self._sources is not None else app_state(self.app).batched_topics
         mine = frozenset(tp.partition for tp in tps if tp.topic in sources)
         self.owned = frozenset()
         await self.follower.caught_up(mine)

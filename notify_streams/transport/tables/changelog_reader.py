@@ -1,6 +1,6 @@
 """Reads partitions of one topic without a group, in batches.
 
-In: partitions and the positions to read from. Out: `Stretch`es. Knows no table and no store.
+In: partitions and the positions to read from. Out: `FetchedRange`es. Knows no table and no store.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from ..ending import end_consumer
-from ..lane import Stretch
-from ..settings import TransportSettings
-from ..unpack import fetch_stretches
+from notify_streams.transport.client_shutdown import stop_consumer
+from notify_streams.transport.fetch_decoding import fetch_ranges
+from notify_streams.transport.partition_buffer import FetchedRange
+from notify_streams.transport.settings import TransportSettings
 
 #: A partition's fetch: with 1 MiB, the buffers cost three times what 1M small rows do.
 FETCH_BYTES = 128 * 1024
@@ -45,7 +45,7 @@ class ChangelogReader:
 
     async def stop(self) -> None:
         """Disconnect, in bounded time, whatever state the client is in."""
-        await end_consumer(self._consumer, STOP_TIMEOUT_S)
+        await stop_consumer(self._consumer, STOP_TIMEOUT_S)
 
     async def partitions(self) -> frozenset[int]:
         """The topic's partitions.
@@ -70,6 +70,6 @@ class ChangelogReader:
         for partition, position in positions.items():
             self._consumer.seek(TopicPartition(self.topic, partition), position)
 
-    async def fetch(self, timeout_s: float) -> list[tuple[int, Stretch]]:
+    async def fetch(self, timeout_s: float) -> list[tuple[int, FetchedRange]]:
         """What is there, waiting for the first."""
-        return [(tp.partition, stretch) for tp, stretch in await fetch_stretches(self._consumer, timeout_s)]
+        return [(tp.partition, stretch) for tp, stretch in await fetch_ranges(self._consumer, timeout_s)]

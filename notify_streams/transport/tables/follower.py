@@ -13,11 +13,11 @@ from contextlib import suppress
 
 from aiokafka.errors import KafkaError
 
-from ..ending import is_cancelled
-from ..lane import Stretch
-from .changelog_reader import ChangelogReader
-from .progress import Meter, Progress
-from .store import Store
+from notify_streams.transport.client_shutdown import is_cancelled
+from notify_streams.transport.partition_buffer import FetchedRange
+from notify_streams.transport.tables.changelog_reader import ChangelogReader
+from notify_streams.transport.tables.progress import Meter, Progress
+from notify_streams.transport.tables.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ class Follower:
         self._store.drop(partition)
         return beginning
 
-    def _apply(self, found: list[tuple[int, Stretch]]) -> None:
+    def _apply(self, found: list[tuple[int, FetchedRange]]) -> None:
         now = self._now()
         for partition, stretch in found:
             if partition in self._wanted and stretch.start == self._positions.get(partition):

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..record_batch import Record
-from .store import Decode, Encode, decode_nothing
+from notify_streams.transport.record_batch import Record
+from notify_streams.transport.tables.store import Decode, Encode, decode_nothing
 
 
 def in_memory(decode: Decode, encode: Encode, shared: bool) -> MemoryStore:

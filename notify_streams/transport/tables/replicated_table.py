@@ -13,12 +13,12 @@ from typing import Any
 from aiokafka.errors import UnknownTopicOrPartitionError
 from faust.types import TP, AppT
 
-from ..wiring import connection, on_assigned, wiring
-from .changelog_reader import ChangelogReader
-from .follower import Follower
-from .memory_store import in_memory
-from .progress import Progress
-from .store import Decode, Encode, OpenStore, Store, decode_nothing, encode_nothing
+from notify_streams.transport.app_state import app_state, connection, on_assigned
+from notify_streams.transport.tables.changelog_reader import ChangelogReader
+from notify_streams.transport.tables.follower import Follower
+from notify_streams.transport.tables.memory_store import in_memory
+from notify_streams.transport.tables.progress import Progress
+from notify_streams.transport.tables.store import Decode, Encode, OpenStore, Store, decode_nothing, encode_nothing
 
 
 class TopicMissing(Exception):
@@ -52,8 +52,8 @@ class ReplicatedTable:
         self._store: Store | None = None
         self._follower: Follower | None = None
         self._caught_up: asyncio.Future[None] | None = None
-        wiring(app).lifecycles.append((self._start, self._stop))
-        wiring(app).tables.append(self)
+        app_state(app).lifecycles.append((self._start, self._stop))
+        app_state(app).tables.append(self)
         if required:
             on_assigned(app, self._hold_back)
 
@@ -95,7 +95,7 @@ class ReplicatedTable:
 
     async def _start(self) -> None:
         servers, auth = connection(self.app)
-        settings = wiring(self.app).settings
+        settings = app_state(self.app).settings
         partitions = await self._partitions(ChangelogReader(servers, self.topic, settings, auth))
         self._store = self._open_store(self._decode, self._encode, True)
         self._follower = Follower(self.name, self._store, lambda: ChangelogReader(servers, self.topic, settings, auth))
@@ -107,7 +107,7 @@ class ReplicatedTable:
         try:
             return await reader.partitions()
         except UnknownTopicOrPartitionError as exc:
-            raise TopicMissing(self.topic, wiring(self.app).settings.missing_topics_remedy) from exc
+            raise TopicMissing(self.topic, app_state(self.app).settings.missing_topics_remedy) from exc
         finally:
             await reader.stop()
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 
-from ..record_batch import Record
-from .store import Decode, Encode, OpenStore, decode_nothing, encode_nothing
+from notify_streams.transport.record_batch import Record
+from notify_streams.transport.tables.store import Decode, Encode, OpenStore, decode_nothing, encode_nothing
 
 POSITIONS = b"\xff\xff"
 MAX_PARTITIONS = 0xFFFF

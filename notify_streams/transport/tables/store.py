@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-from ..record_batch import Record
+from notify_streams.transport.record_batch import Record
 
 #: `decode(key, value, partition)` makes a row of a changelog record, or None to leave it out. It may intern values.
 #: For a deletion `value` is None and only the row's key is looked at.

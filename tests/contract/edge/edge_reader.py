@@ -8,16 +8,17 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from notify_streams.edge.point import PointOfPresence, key_of
-from notify_streams.edge.standin import Standin
-from notify_streams.regions.locations import Whereabouts, encode_whereabouts
+from devtools.fakes.edge_server import FakeEdgeServer
+from notify_streams.edge.point_of_presence import PointOfPresence, key_of
+from notify_streams.records.user_records import LocationRecord
+from notify_streams.regions.locations import encode_location_record
 
 
 @dataclass
 class Reader:
     point: PointOfPresence
     session: aiohttp.ClientSession
-    standin: Standin | None = None
+    standin: FakeEdgeServer | None = None
     url: str = ""
 
     async def read(self, user_id: str) -> str | None:
@@ -36,4 +37,4 @@ class Record:
 
     def __init__(self, user_id: str, region: str | None, version: int = 1, previous: str | None = None) -> None:
         self.key: bytes | None = user_id.encode()
-        self.value = region and encode_whereabouts(Whereabouts(user_id, region, version, previous))
+        self.value = region and encode_location_record(LocationRecord(user_id, region, version, previous))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from edge_reader import Reader, Record
 
-from notify_streams.edge.point import Home, key_of
-from notify_streams.edge.push import Push
+from notify_streams.edge.point_of_presence import Home, key_of
+from notify_streams.edge.pusher import EdgePusher
 
 IDS = ["u-42", "a/b", "..", "sp ace", "ümlaut", "q?x=1&y", "per%cent", "#;^|", "emoji-🎈"]
 
@@ -38,7 +38,7 @@ async def test_a_key_that_no_store_takes_is_counted_and_holds_nothing_up(reader:
 
 
 async def test_a_move_is_purged_then_written(reader: Reader) -> None:
-    push = Push(reader.point)
+    push = EdgePusher(reader.point)
     await push.push([Record("u-1", "us")])
     await push.push([Record("u-1", "eu", 2, "us"), Record("u-2", "us"), Record("u-2", None)])
     assert await reader.read("u-1") == '{"region":"eu","version":2}'

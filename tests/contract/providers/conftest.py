@@ -13,8 +13,8 @@ import aiohttp
 import orjson
 import pytest
 
-from notify_streams.channels.providers import Outgoing, ProviderConfig
-from notify_streams.devstack.sandbox.record import Accepted, read_record
+from notify_streams.admin.audit.provider_log import AcceptedMessage, read_provider_log
+from notify_streams.delivery.providers import Outgoing, ProviderConfig
 
 
 class SandboxProcess:
@@ -28,7 +28,7 @@ class SandboxProcess:
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
-            *("-m", "notify_streams.devstack.sandbox", "--record", str(self.record)),
+            *("-m", "devtools.sandbox", "--record", str(self.record)),
             *("--http-port", str(self.ports["http"]), "--smtp-port", str(self.ports["smtp"])),
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
@@ -68,11 +68,11 @@ class SandboxProcess:
         smtp = f"smtp://127.0.0.1:{self.ports['smtp']}"
         return ProviderConfig(**{"fcm": self.url, "twilio": self.url, "smtp": smtp, **but})
 
-    def accepted(self, delivery_id: str) -> list[Accepted]:
-        return [line for line in read_record(self.record) if line.delivery_id == delivery_id]
+    def accepted(self, delivery_id: str) -> list[AcceptedMessage]:
+        return [line for line in read_provider_log(self.record) if line.delivery_id == delivery_id]
 
     def all_accepted(self) -> list[str]:
-        return [line.delivery_id for line in read_record(self.record)]
+        return [line.delivery_id for line in read_provider_log(self.record)]
 
 
 @pytest.fixture(scope="session")

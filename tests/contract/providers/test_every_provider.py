@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from notify_streams.channels.providers import CHANNELS, Outcome, Provider, provider_for
-from notify_streams.devstack.sandbox.record import contact_sha
+from notify_streams.admin.audit.provider_log import contact_sha
+from notify_streams.delivery.providers import CHANNELS, Provider, ProviderOutcome, provider_for
 
 PROVIDER = {"push": "fcm", "sms": "twilio", "email": "smtp"}
 BUSY = {"push": 429, "sms": 429, "email": 451}
@@ -52,7 +52,7 @@ class TestEveryProvider:
         result = await client.send(message)
         after = time.time()
 
-        assert result.outcome is Outcome.ACCEPTED
+        assert result.outcome is ProviderOutcome.ACCEPTED
         assert result.provider == client.name == PROVIDER[message.channel]
         assert result.provider_id
         (line,) = sandbox.accepted(message.delivery_id)
@@ -79,7 +79,7 @@ class TestEveryProvider:
                 return await client.send(message)
 
         results = await asyncio.gather(*map(send, messages))
-        assert {result.outcome for result in results} == {Outcome.ACCEPTED}
+        assert {result.outcome for result in results} == {ProviderOutcome.ACCEPTED}
         assert all(len(sandbox.accepted(message.delivery_id)) == 1 for message in messages[:3] + messages[-3:])
 
     async def test_a_busy_provider_is_tried_again_when_it_says(
@@ -88,7 +88,7 @@ class TestEveryProvider:
         await sandbox.control(provider=client.name, fail={"status": BUSY[channel], "share": 1.0, "retry_after_s": 7.5})
         message = outbox.message()
         result = await client.send(message)
-        assert result.outcome is Outcome.RETRY
+        assert result.outcome is ProviderOutcome.RETRY
         assert result.retry_after_s == (7.5 if channel in HTTP else None)
         assert result.begun and not result.maybe_accepted
         assert sandbox.accepted(message.delivery_id) == []
@@ -99,7 +99,7 @@ class TestEveryProvider:
         await sandbox.control(provider=client.name, fail={"status": BAD[channel]})
         message = outbox.message()
         result = await client.send(message)
-        assert result.outcome is Outcome.REJECTED
+        assert result.outcome is ProviderOutcome.REJECTED
         assert result.code
         assert sandbox.accepted(message.delivery_id) == []
 
@@ -109,7 +109,7 @@ class TestEveryProvider:
         await sandbox.control(provider=client.name, fail={"status": BAD[channel]})
         await client.send(outbox.message())
         await sandbox.behave()
-        assert (await client.send(outbox.message())).outcome is Outcome.ACCEPTED
+        assert (await client.send(outbox.message())).outcome is ProviderOutcome.ACCEPTED
 
     async def test_a_contact_that_is_no_more_is_never_retried(
         self, client: Any, sandbox: Any, outbox: Any, channel: str
@@ -117,9 +117,9 @@ class TestEveryProvider:
         message = outbox.message()
         await sandbox.control(provider=client.name, dead_tokens=[message.to])
         result = await client.send(message)
-        assert result.outcome is (Outcome.DEAD_TOKEN if channel == "push" else Outcome.REJECTED)
+        assert result.outcome is (ProviderOutcome.DEAD_TOKEN if channel == "push" else ProviderOutcome.REJECTED)
         assert result.code == {"push": "UNREGISTERED", "sms": "21610", "email": "550"}[channel]
-        assert (await client.send(outbox.message())).outcome is Outcome.ACCEPTED
+        assert (await client.send(outbox.message())).outcome is ProviderOutcome.ACCEPTED
 
     async def test_a_hanging_provider_is_left_within_the_timeout(
         self, client: Any, sandbox: Any, outbox: Any, channel: str
@@ -129,7 +129,7 @@ class TestEveryProvider:
         began = time.monotonic()
         result = await impatient(sandbox, channel, message)
         assert 0.25 < time.monotonic() - began < 1.5
-        assert result.outcome is Outcome.RETRY
+        assert result.outcome is ProviderOutcome.RETRY
         assert result.maybe_accepted
         assert sandbox.accepted(message.delivery_id) == []
 
@@ -139,7 +139,7 @@ class TestEveryProvider:
         await sandbox.control(provider=client.name, lose_answer=True)
         message = outbox.message()
         result = await client.send(message)
-        assert result.outcome is Outcome.RETRY
+        assert result.outcome is ProviderOutcome.RETRY
         assert result.maybe_accepted
         assert len(sandbox.accepted(message.delivery_id)) == 1
 
@@ -148,17 +148,17 @@ class TestEveryProvider:
     ):
         await own_sandbox.kill()
         result = await impatient(own_sandbox, channel, outbox.message())
-        assert (result.outcome, result.maybe_accepted, result.begun) == (Outcome.RETRY, False, False)
+        assert (result.outcome, result.maybe_accepted, result.begun) == (ProviderOutcome.RETRY, False, False)
 
     async def test_a_client_outlives_a_restart_of_the_provider(self, own_sandbox: Any, outbox: Any, channel: str):
         provider = provider_for(channel, own_sandbox.config())
         await provider.start()
         first, second = outbox.message(), outbox.message()
-        assert (await provider.send(first)).outcome is Outcome.ACCEPTED
+        assert (await provider.send(first)).outcome is ProviderOutcome.ACCEPTED
         await own_sandbox.kill()
-        assert (await provider.send(second)).outcome is Outcome.RETRY
+        assert (await provider.send(second)).outcome is ProviderOutcome.RETRY
         await own_sandbox.start()
-        assert (await provider.send(second)).outcome is Outcome.ACCEPTED
+        assert (await provider.send(second)).outcome is ProviderOutcome.ACCEPTED
         await provider.close()
         assert len(own_sandbox.accepted(first.delivery_id)) == len(own_sandbox.accepted(second.delivery_id)) == 1
 
@@ -172,8 +172,8 @@ class TestEveryProvider:
         began = time.monotonic()
         late = await provider.send(second)
         assert time.monotonic() - began < 1.0
-        assert (late.outcome, late.maybe_accepted, late.begun) == (Outcome.RETRY, False, False)
-        assert (await under_way).outcome is Outcome.ACCEPTED
+        assert (late.outcome, late.maybe_accepted, late.begun) == (ProviderOutcome.RETRY, False, False)
+        assert (await under_way).outcome is ProviderOutcome.ACCEPTED
         await provider.close()
         assert sandbox.accepted(second.delivery_id) == []
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from notify_streams.channels.providers import Outcome, ProviderConfig, provider_for
+from notify_streams.delivery.providers import ProviderConfig, ProviderOutcome, provider_for
 
 
 class FickleServer:
@@ -39,13 +39,13 @@ class FickleServer:
 @pytest.mark.parametrize(
     ("hangs_up_on", "outcome", "maybe_accepted", "connections"),
     [
-        (b"MAIL", Outcome.ACCEPTED, False, 2),
-        (b"RCPT", Outcome.ACCEPTED, False, 2),
-        (b".", Outcome.RETRY, True, 1),
+        (b"MAIL", ProviderOutcome.ACCEPTED, False, 2),
+        (b"RCPT", ProviderOutcome.ACCEPTED, False, 2),
+        (b".", ProviderOutcome.RETRY, True, 1),
     ],
 )
 async def test_a_mail_is_repeated_by_itself_only_while_it_was_surely_not_taken(
-    outbox_of: Any, hangs_up_on: bytes, outcome: Outcome, maybe_accepted: bool, connections: int
+    outbox_of: Any, hangs_up_on: bytes, outcome: ProviderOutcome, maybe_accepted: bool, connections: int
 ):
     fickle = FickleServer(hangs_up_on)
     server = await asyncio.start_server(fickle.serve, "127.0.0.1", 0)
@@ -54,7 +54,7 @@ async def test_a_mail_is_repeated_by_itself_only_while_it_was_surely_not_taken(
     provider = provider_for("email", config)
     await provider.start()
     outbox = outbox_of("email")
-    assert (await provider.send(outbox.message())).outcome is Outcome.ACCEPTED
+    assert (await provider.send(outbox.message())).outcome is ProviderOutcome.ACCEPTED
     result = await provider.send(outbox.message())
     assert (result.outcome, result.maybe_accepted) == (outcome, maybe_accepted)
     assert fickle.connections == connections

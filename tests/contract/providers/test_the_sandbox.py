@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from waiting import until
 
-from notify_streams.channels.providers import Outcome, provider_for
+from notify_streams.delivery.providers import ProviderOutcome, provider_for
 
 
 async def test_health_names_the_ports_and_counts_what_happened(own_sandbox: Any, outbox_of: Any):
@@ -35,7 +35,7 @@ async def test_everything_that_was_answered_survives_a_kill_under_load(own_sandb
     async def send_until_it_fails() -> None:
         while True:
             message = outbox.message()
-            if (await provider.send(message)).outcome is not Outcome.ACCEPTED:
+            if (await provider.send(message)).outcome is not ProviderOutcome.ACCEPTED:
                 return
             confirmed.add(message.delivery_id)
             if len(confirmed) >= 300:
@@ -47,7 +47,7 @@ async def test_everything_that_was_answered_survives_a_kill_under_load(own_sandb
     await asyncio.gather(*senders)
     await own_sandbox.start()
     after = outbox.message()
-    assert (await provider.send(after)).outcome is Outcome.ACCEPTED
+    assert (await provider.send(after)).outcome is ProviderOutcome.ACCEPTED
     await provider.close()
 
     recorded = own_sandbox.all_accepted()
@@ -61,7 +61,7 @@ async def test_a_call_that_was_given_up_is_accepted_all_the_same(sandbox: Any, o
     await provider.start()
     message = outbox_of("push").message()
     result = await provider.send(message)
-    assert (result.outcome, result.maybe_accepted) == (Outcome.RETRY, True)
+    assert (result.outcome, result.maybe_accepted) == (ProviderOutcome.RETRY, True)
     await until(lambda: sandbox.accepted(message.delivery_id))
     await provider.close()
 
@@ -86,7 +86,7 @@ async def test_twilio_refuses_what_the_real_one_refuses(
     await provider.start()
     result = await provider.send(outbox_of("sms").message(to=to, **but))
     await provider.close()
-    assert (result.outcome, result.code) == (Outcome.REJECTED, code)
+    assert (result.outcome, result.code) == (ProviderOutcome.REJECTED, code)
     assert to not in repr(result)
 
 
@@ -98,7 +98,7 @@ async def test_a_broken_source_of_access_tokens_sends_nothing(sandbox: Any, outb
     await provider.start()
     result = await provider.send(outbox_of("push").message())
     await provider.close()
-    assert (result.outcome, result.begun) == (Outcome.RETRY, False)
+    assert (result.outcome, result.begun) == (ProviderOutcome.RETRY, False)
     assert "secret" not in repr(result)
 
 
@@ -108,7 +108,7 @@ async def test_a_wrong_login_keeps_the_message_for_later(sandbox: Any, outbox_of
     await provider.start()
     result = await provider.send(message)
     await provider.close()
-    assert (result.outcome, result.code) == (Outcome.RETRY, "20003")
+    assert (result.outcome, result.code) == (ProviderOutcome.RETRY, "20003")
     assert sandbox.accepted(message.delivery_id) == []
 
 
@@ -118,13 +118,13 @@ async def test_what_is_not_one_address_never_reaches_the_mail_server(sandbox: An
     await provider.start()
     result = await provider.send(outbox_of("email").message(to=to))
     await provider.close()
-    assert (result.outcome, result.code) == (Outcome.REJECTED, "address")
+    assert (result.outcome, result.code) == (ProviderOutcome.REJECTED, "address")
 
 
 async def test_an_international_address_and_subject_arrive(sandbox: Any, outbox_of: Any):
     message = outbox_of("email").message(to="jörg@müller.example", title="Zahlung über 12 €", delivery_id="größe-1")
     provider = provider_for("email", sandbox.config())
     await provider.start()
-    assert (await provider.send(message)).outcome is Outcome.ACCEPTED
+    assert (await provider.send(message)).outcome is ProviderOutcome.ACCEPTED
     await provider.close()
     assert len(sandbox.accepted("größe-1")) == 1

@@ -11,17 +11,17 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from local_services import or_skipped
 
-from notify_streams.devstack.kafka import Kafka, private_broker
+from devtools.fakes.memory_control_log import MemoryControlLog
+from devtools.stack.kafka import Kafka, private_broker
 from notify_streams.errors import RetryLater
-from notify_streams.regions.control import Control
-from notify_streams.regions.control_log import CONFIG, PARTITIONS, TOPIC, ControlLog, KafkaControlLog
-from notify_streams.regions.failover import fail_over
-from notify_streams.regions.learning import Learning
-from notify_streams.regions.standin import MemoryControlLog
+from notify_streams.regions.failover.command import fail_over
+from notify_streams.regions.failover.log import CONFIG, PARTITIONS, TOPIC, ControlLog, KafkaControlLog
+from notify_streams.regions.failover.placement_follower import PlacementFollower
+from notify_streams.regions.failover.protocol import ControlRecord
 
 
-def a_record(epoch: int, seat: str = "eu") -> Control:
-    return Control(seat, epoch, "claim", "us", f"t{epoch}", datetime(2026, 11, 22, tzinfo=UTC))
+def a_record(epoch: int, seat: str = "eu") -> ControlRecord:
+    return ControlRecord(seat, epoch, "claim", "us", f"t{epoch}", datetime(2026, 11, 22, tzinfo=UTC))
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,7 @@ async def test_a_failover_over_a_real_log_takes_well_under_a_second(broker: Kafk
 
     us = KafkaControlLog("us", broker.address)
     eu, asia = MemoryControlLog("eu"), MemoryControlLog("asia")
-    learning = Learning(("us", "eu", "asia"), us, {"eu": eu, "asia": asia}, fence)
+    learning = PlacementFollower(("us", "eu", "asia"), us, {"eu": eu, "asia": asia}, fence)
     await learning.learn()
     assert learning.placement is not None
     running = asyncio.create_task(learning.run())

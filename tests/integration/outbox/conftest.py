@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from outbox_bench import Bench, end
+from outbox_fixtures import Bench, end
 
 from notify_streams.settings import Settings
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import bson
 from bson import Binary, MinKey
-from outbox_bench import Between
+from outbox_fixtures import Between
 
 Document = dict[str, Any]
 

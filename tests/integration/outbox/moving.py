@@ -3,13 +3,13 @@
 import asyncio
 from collections.abc import Callable
 
-from outbox_bench import Bench, batch, end
+from outbox_fixtures import Bench, batch, end
 
-from notify_streams.ops.shards import init_shards, move_bucket
-from notify_streams.ops.shards.init import COLLECTIONS
-from notify_streams.ops.shards.move import Waits
-from notify_streams.stores.insist import insist
-from notify_streams.stores.shards import Document, Shards
+from notify_streams.admin.shards import init_shards, move_bucket
+from notify_streams.admin.shards.init import COLLECTIONS
+from notify_streams.admin.shards.move import Waits
+from notify_streams.retry import STORE
+from notify_streams.stores.mongo import Document, Shards
 
 LEASE_S = 0.5
 WAITS = Waits(lease_s=1.2 * LEASE_S, under_way_s=0.2)
@@ -78,7 +78,7 @@ class Worker:
     async def start(self) -> None:
         sources = [(TOPIC, bucket) for bucket in self.read]
         await self.bench.open(*sources)
-        found = await insist(self.way_out.take_over, sources)
+        found = await STORE.call(self.way_out.take_over, sources)
         self.read = {bucket: found[TOPIC, bucket] for bucket in self.read}
         self.done = dict(self.read)
         await self.way_out.start()

@@ -4,12 +4,12 @@ import pytest
 from bson import MinKey
 from builders import Told
 from fake_mongos import FakeMongos
-from outbox_bench import EVEN, ODD, batch
+from outbox_fixtures import EVEN, ODD, batch
 from waiting import until
 
+from notify_streams.admin.shards import check_shards, init_shards, move_bucket
+from notify_streams.admin.shards.init import COLLECTIONS
 from notify_streams.errors import Refused
-from notify_streams.ops.shards import check_shards, init_shards, move_bucket
-from notify_streams.ops.shards.init import COLLECTIONS
 
 
 @pytest.fixture

@@ -5,17 +5,17 @@ from datetime import UTC, datetime
 
 import pytest
 from moving import LEASE_S, NO_WAITS, TOPIC, Killed, Worker, move, ready, rows_on
-from outbox_bench import EVEN, ODD, batch, flush_of
+from outbox_fixtures import EVEN, ODD, batch, flush_of
 from pymongo.errors import WriteError
 from waiting import until
 
-from notify_streams.channels.claims import Claims, Ended, new_token
+from notify_streams.admin.shards import check_shards
+from notify_streams.delivery.claims import Claims, DeliveryEnd, new_token
 from notify_streams.errors import Refused, StoreUnavailable
-from notify_streams.ops.shards import check_shards
-from notify_streams.records.identity import notification_id
-from notify_streams.records.reasons import State
-from notify_streams.stores.insist import insist
-from notify_streams.stores.shards import LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES, TIMERS
+from notify_streams.records.ids import notification_id
+from notify_streams.records.outcomes import DeliveryState
+from notify_streams.retry import STORE
+from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES, TIMERS
 
 #: What `say` hears of a move that nothing interrupts.
 STEPS = 9
@@ -152,10 +152,10 @@ async def test_a_claim_that_ends_while_its_bucket_moves_ends_where_the_bucket_is
     identity, token, now = notification_id("2a", "u-42"), new_token(), datetime.now(UTC)
     assert identity in (await claims.take(EVEN, [identity], token, now)).mine
     moving = await until_held(plain)
-    ended = Ended(identity, token, State.SENT, 1, provider_id="p-1")
+    ended = DeliveryEnd(identity, token, DeliveryState.SENT, 1, provider_id="p-1")
     with pytest.raises(StoreUnavailable):
         await claims.end(EVEN, [ended], now)
-    await insist(claims.end, EVEN, [ended], now)
+    await STORE.call(claims.end, EVEN, [ended], now)
     await moving
     (found,) = [one for one in (await rows_on(plain, TARGET, EVEN))[NOTIFICATIONS] if one["_id"] == identity]
     assert found["deliveries"]["push"]["state"] == "sent"

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from builders import a_taken, an_entry
-from outbox_bench import EVEN, Bench, end
+from outbox_fixtures import EVEN, Bench, end
 from waiting import until
 
 from notify_streams.errors import StoreUnavailable
-from notify_streams.records.identity import notification_id
-from notify_streams.stores.insist import insist
-from notify_streams.stores.shards import NOTIFICATIONS
+from notify_streams.records.ids import notification_id
+from notify_streams.retry import STORE
+from notify_streams.stores.mongo import NOTIFICATIONS
 
 TOPICS = ("triggers.a", "triggers.b")
 RECORDS = 60
@@ -51,7 +51,7 @@ class Reader:
         self.done = dict.fromkeys(TOPICS, 0)
 
     async def work(self) -> None:
-        found = await insist(self.way_out.take_over, [(topic, EVEN) for topic in TOPICS])
+        found = await STORE.call(self.way_out.take_over, [(topic, EVEN) for topic in TOPICS])
         self._positions = {topic: found.get((topic, EVEN), 0) for topic in TOPICS}
         self.done = dict(self._positions)
         await self.way_out.start()

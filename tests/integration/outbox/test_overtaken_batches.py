@@ -3,7 +3,7 @@
 import itertools
 
 from builders import Told
-from outbox_bench import batch
+from outbox_fixtures import batch
 from waiting import until
 
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from moving import Worker, ready
-from outbox_bench import EVEN, ODD
+from outbox_fixtures import EVEN, ODD
 from waiting import until
 
-from notify_streams.devstack.mongodb import Member, Shard
-from notify_streams.devstack.ports import free_port
-from notify_streams.settings import Outbox
+from devtools.stack.mongodb import Member, Shard
+from devtools.stack.ports import free_port
+from notify_streams.settings import OutboxSettings
 
 #: A replica set needs a majority of its members to elect, so three are the fewest that outlive one.
 MEMBERS = 3
@@ -67,7 +67,7 @@ async def test_a_primary_that_goes_away_in_a_commit_costs_nothing(
 ) -> None:
     bench = await bench_of(
         shards=(shard_of_three.address, mongo_shards[1]),
-        outbox=Outbox(transaction_timeout_s=10.0),
+        outbox=OutboxSettings(transaction_timeout_s=10.0),
         of_shards={"follows": True},
     )
     await ready(bench)

@@ -2,7 +2,7 @@
 
 import pytest
 from builders import Told, a_taken, an_entry
-from outbox_bench import EVEN, SOURCE, batch, flush_of
+from outbox_fixtures import EVEN, SOURCE, batch, flush_of
 from waiting import until
 
 

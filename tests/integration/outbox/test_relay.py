@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 from builders import ARecord, Told
-from outbox_bench import EVEN, ODD, SOURCE, batch, flush_of
+from outbox_fixtures import EVEN, ODD, SOURCE, batch, flush_of
 from waiting import until
 
 from notify_streams.errors import RetryLater, StoreUnavailable
-from notify_streams.records.reasons import DeadReason
-from notify_streams.routing.entries import dead
+from notify_streams.records.outcomes import DeadReason
+from notify_streams.routing.outcome_records import dead
 
 
 async def leave(bench, *ids, start=0, bucket=EVEN, role="standard", flush_id=None):

@@ -2,12 +2,12 @@
 
 import pytest
 from moving import NO_WAITS, Killed, move, ready
-from outbox_bench import EVEN, ODD
+from outbox_fixtures import EVEN, ODD
 
-from notify_streams.ops.shards import check_shards
-from notify_streams.ops.shards.init import COLLECTIONS
-from notify_streams.settings import Outbox
-from notify_streams.stores.shards import LEDGER, NOTIFICATIONS, OUTBOX, TIMERS
+from notify_streams.admin.shards import check_shards
+from notify_streams.admin.shards.init import COLLECTIONS
+from notify_streams.settings import OutboxSettings
+from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, TIMERS
 
 
 async def wrong(bench):
@@ -75,7 +75,7 @@ async def test_a_move_that_did_not_end_is_named_until_it_did(bench):
 
 
 async def test_a_transaction_may_last_neither_too_long_nor_too_short(bench_of):
-    bench = await ready(await bench_of(outbox=Outbox(transaction_timeout_s=11.0)))
+    bench = await ready(await bench_of(outbox=OutboxSettings(transaction_timeout_s=11.0)))
     found = await wrong(bench)
     assert {what for _, what in found} == {"transactionLifetimeLimitSeconds"}
     assert "outbox.transaction_timeout_s (11)" in found[0, "transactionLifetimeLimitSeconds"][1]
@@ -84,5 +84,5 @@ async def test_a_transaction_may_last_neither_too_long_nor_too_short(bench_of):
 async def test_a_shard_that_is_away_is_named_and_the_others_are_looked_at(bench, bench_of):
     await ready(bench)
     shards = (bench.settings.shards[0], "mongodb://127.0.0.1:1/?directConnection=true")
-    found = await wrong(await bench_of(shards=shards, outbox=Outbox(transaction_timeout_s=0.3)))
+    found = await wrong(await bench_of(shards=shards, outbox=OutboxSettings(transaction_timeout_s=0.3)))
     assert set(found) == {(1, "reachable")} and "start its members" in found[1, "reachable"][1]

@@ -5,22 +5,22 @@ from datetime import UTC, datetime
 
 import pytest
 from builders import ABatch, ARecord, Told, an_entry
-from outbox_bench import EVEN, ODD, SOURCE, batch, flush_of
+from outbox_fixtures import EVEN, ODD, SOURCE, batch, flush_of
 from waiting import until
 
-from notify_streams.channels.claims import Claims, Ended, new_token
-from notify_streams.channels.receipts import Receipts
-from notify_streams.ops.audit.database import read_database
-from notify_streams.ops.audit.facts import RegionFacts
-from notify_streams.ops.views.ledger import read_ledger
-from notify_streams.ops.views.notifications import find_notifications
-from notify_streams.preferences.choices import Change
-from notify_streams.preferences.durable import DurablePreferences
-from notify_streams.records.identity import notification_id
-from notify_streams.records.reasons import State
-from notify_streams.regions.fence import raise_fence
-from notify_streams.stores.moved import MOVED
-from notify_streams.stores.shards import LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES
+from notify_streams.admin.audit.database import read_database
+from notify_streams.admin.audit.snapshot import RegionSnapshot
+from notify_streams.delivery.claims import Claims, DeliveryEnd, new_token
+from notify_streams.delivery.receipts import ReceiptWriter
+from notify_streams.outbox.fence import raise_fence
+from notify_streams.preferences.choices import ChoiceChange
+from notify_streams.preferences.repository import PreferenceRepository
+from notify_streams.records.ids import notification_id
+from notify_streams.records.outcomes import DeliveryState
+from notify_streams.stores.bucket_directory import MOVED
+from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES
+from notify_streams.web.ledger import read_ledger
+from notify_streams.web.notifications import find_notifications
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 #: One document of the shard itself, not rows: which buckets it handed on, and the epoch that its ledgers begin behind.
@@ -97,17 +97,17 @@ async def claim_and_end(bench):
     claimed = await claims.take(EVEN, [identity], token, NOW)
     assert claimed.mine[identity].possible_duplicate
     assert await claims.still_mine(EVEN, claimed.mine) == {identity}
-    await claims.end(EVEN, [Ended(identity, token, State.SENT, 2)], NOW)
+    await claims.end(EVEN, [DeliveryEnd(identity, token, DeliveryState.SENT, 2)], NOW)
     receipt = b'{"delivery_id": "%s.push", "state": "delivered", "at": "2026-11-22T10:00:00Z"}' % identity.encode()
-    await Receipts(bench.shards, 5.0).apply(ABatch([ARecord(receipt)], topic="receipts", partition=EVEN, end=1))
+    await ReceiptWriter(bench.shards, 5.0).apply(ABatch([ARecord(receipt)], topic="receipts", partition=EVEN, end=1))
 
 
 async def choose_and_ask(bench):
-    durable = DurablePreferences(bench.shards)
+    durable = PreferenceRepository(bench.shards)
     for version in range(2):
         await durable.apply(
             [
-                (bucket, f"u-{bucket}", Change(1, "push", bool(version), NOW.replace(hour=version)))
+                (bucket, f"u-{bucket}", ChoiceChange(1, "push", bool(version), NOW.replace(hour=version)))
                 for bucket in (EVEN, ODD)
             ]
         )
@@ -119,7 +119,7 @@ async def choose_and_ask(bench):
 async def look_and_fence(bench):
     await relay(bench)
     await raise_fence(bench.shards, 1)
-    facts = RegionFacts("us")
+    facts = RegionSnapshot("us")
     await read_database(bench.shards, facts)
     assert facts.notifications == 1
     await read_ledger(bench.shards, 5.0)

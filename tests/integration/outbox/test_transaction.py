@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 from builders import a_taken, an_entry
-from outbox_bench import EVEN, SOURCE, Link, batch, flush_of
+from outbox_fixtures import EVEN, SOURCE, Link, batch, flush_of
 
 from notify_streams.errors import StoreUnavailable
-from notify_streams.outbox.transaction import Mismatch, Repeats
-from notify_streams.records.reasons import Reason, State
-from notify_streams.routing.decision import Planned
-from notify_streams.stores.shards import NOTIFICATIONS, OUTBOX
+from notify_streams.outbox.transaction import DuplicateNotifications, LedgerFenced
+from notify_streams.records.outcomes import DeliveryState, Reason
+from notify_streams.routing.decision import ChannelDecision
+from notify_streams.stores.mongo import NOTIFICATIONS, OUTBOX
 
 LEDGER_ID = f"standard:triggers.payments:{EVEN}"
 
@@ -28,7 +28,7 @@ async def test_a_flush_writes_notifications_rows_and_ledger(bench):
 
 async def test_a_deliverys_reason_is_stored_as_plain_text(bench):
     await bench.open()
-    fates = (Planned("sms", State.SUPPRESSED, Reason.OPTED_OUT),)
+    fates = (ChannelDecision("sms", DeliveryState.SUPPRESSED, Reason.OPTED_OUT),)
     entry = an_entry("a", bucket=EVEN, fates=fates)
     await bench.store().write(flush_of(batch(entry)), [])
     (found,) = await bench.all_of(NOTIFICATIONS)
@@ -48,14 +48,14 @@ async def untouched(bench):
 @pytest.mark.parametrize(("start", "why"), [(4, "a batch from before"), (6, "a gap"), (0, "the beginning again")])
 async def test_a_flush_that_begins_elsewhere_changes_nothing(bench, start, why):
     await bench.open(at=5)
-    with pytest.raises(Mismatch) as refused:
+    with pytest.raises(LedgerFenced) as refused:
         await bench.store().write(flush_of(batch("a", start=start)), [])
     assert refused.value.moved == {LEDGER_ID: 5}, why
     assert await untouched(bench) == ([], [], 5)
 
 
 async def test_a_flush_for_a_ledger_that_nobody_began_changes_nothing(bench):
-    with pytest.raises(Mismatch) as refused:
+    with pytest.raises(LedgerFenced) as refused:
         await bench.store().write(flush_of(batch("a")), [])
     assert refused.value.moved == {LEDGER_ID: None}
     assert await untouched(bench) == ([], [], None)
@@ -67,7 +67,7 @@ async def test_one_partition_elsewhere_refuses_all_but_only_that_one_is_said_to_
     await bench.open(SOURCE, other)
     await bench.store().write(flush_of(batch("a")), [])
     mixed = flush_of(batch("b", start=0), a_taken(an_entry("c", bucket=EVEN), topic=other[0], partition=EVEN))
-    with pytest.raises(Mismatch) as refused:
+    with pytest.raises(LedgerFenced) as refused:
         await bench.store().write(mixed, [])
     assert refused.value.moved == {LEDGER_ID: 1}
     assert await bench.position(other) == 0
@@ -83,7 +83,7 @@ async def test_of_two_workers_exactly_one_wins(bench_of):
             *(bench.store().write(flush, []) for bench, flush in zip(benches, flushes, strict=True)),
             return_exceptions=True,
         )
-        assert [type(end) for end in ends if end is not None] == [Mismatch] * 3
+        assert [type(end) for end in ends if end is not None] == [LedgerFenced] * 3
         winner = flushes[ends.index(None)]
         assert await benches[0].store().holds(winner)
         assert not any([await benches[0].store().holds(flush) for flush in flushes if flush is not winner])
@@ -95,7 +95,7 @@ async def test_a_notification_that_exists_refuses_the_flush_and_changes_nothing(
     await bench.open()
     await bench.store().write(flush_of(batch("a")), [])
     before = await bench.rows()
-    with pytest.raises(Repeats):
+    with pytest.raises(DuplicateNotifications):
         await bench.store().write(flush_of(batch("b", "a", "c", start=1)), [])
     assert await untouched(bench) == (["a"], before, 1)
 
@@ -113,7 +113,7 @@ async def test_published_rows_go_with_the_next_flush_or_stay_with_a_refused_one(
     first = flush_of(batch("a"))
     await bench.store().write(first, [])
     published = [{"bucket": {"$in": [EVEN]}, "_id": {"$in": [row.document["_id"] for row in first.rows]}}]
-    with pytest.raises(Mismatch):
+    with pytest.raises(LedgerFenced):
         await bench.store().write(flush_of(batch("b", start=9)), published)
     assert len(await bench.rows()) == 1
     second = flush_of(batch("b", start=1))
@@ -191,7 +191,7 @@ async def test_a_commit_whose_answer_is_lost_is_found_to_hold(bench, mongo_shard
         assert link.cuts
         link.cut_after = lambda _: False
         assert await store.holds(flush)
-        with pytest.raises(Mismatch):
+        with pytest.raises(LedgerFenced):
             await store.write(flush, [])
         assert await bench.trigger_ids() == ["a"] and await bench.closes()
 

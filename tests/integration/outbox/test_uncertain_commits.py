@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 from builders import Told, a_taken, an_entry
-from outbox_bench import EVEN, SOURCE, Link, batch, end, flush_of
+from outbox_fixtures import EVEN, SOURCE, Link, batch, end, flush_of
 from waiting import until
 
 from notify_streams.errors import StoreUnavailable

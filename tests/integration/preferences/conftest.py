@@ -8,12 +8,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from preference_fixtures import open_room, until_trusted
 from redis import Redis
-from rooms import open_room, until_trusted
 
-from notify_streams.devstack.ports import free_port
-from notify_streams.devstack.valkey import Valkey
-from notify_streams.preferences.assembly import Assembly
+from devtools.stack.ports import free_port
+from devtools.stack.valkey import Valkey
+from notify_streams.preferences.assembly import PreferenceComponents
 from notify_streams.settings import Settings
 
 
@@ -61,7 +61,7 @@ def second_redis(tmp_path: Path) -> Iterator[HurtableRedis]:
         yield server
 
 
-OpenRoom = Callable[..., Awaitable[Assembly]]
+OpenRoom = Callable[..., Awaitable[PreferenceComponents]]
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ async def room_of(mongo_shards: list[str], redis: HurtableRedis) -> AsyncIterato
     name = f"t{uuid4().hex[:12]}"
     async with AsyncExitStack() as rooms:
 
-        async def open_one(redis_url: str | None = None, **but: Any) -> Assembly:
+        async def open_one(redis_url: str | None = None, **but: Any) -> PreferenceComponents:
             parts = {"region": "us", "kafka": "none", "shards": tuple(mongo_shards), "database": name}
             wiring = {key: but.pop(key) for key in ("publish", "read_table", "table_lag_s") if key in but}
             settings = Settings(**(parts | {"redis": redis_url or redis.address} | but))
@@ -81,11 +81,11 @@ async def room_of(mongo_shards: list[str], redis: HurtableRedis) -> AsyncIterato
 
 
 @pytest.fixture
-async def kept() -> AsyncIterator[Callable[[Assembly], Awaitable[None]]]:
+async def kept() -> AsyncIterator[Callable[[PreferenceComponents], Awaitable[None]]]:
     """Runs a room's keeper and returns when Redis is trusted."""
     tasks: list[asyncio.Task[None]] = []
 
-    async def keep(room: Assembly) -> None:
+    async def keep(room: PreferenceComponents) -> None:
         tasks.append(asyncio.create_task(room.keeper.run()))
         await until_trusted(room)
 

@@ -4,14 +4,14 @@ import time
 from datetime import timedelta
 
 import pytest
-from rooms import BUCKET, CATEGORIES, a_message, now, put, reasons
+from preference_fixtures import BUCKET, CATEGORIES, a_message, now, put, reasons
 
 from notify_streams.errors import RetryLater
-from notify_streams.preferences.durable import DurablePreferences
 from notify_streams.preferences.provider_check import ProviderCheck
-from notify_streams.records.reasons import Reason
+from notify_streams.preferences.repository import PreferenceRepository
+from notify_streams.records.outcomes import Reason
 from notify_streams.settings import Settings
-from notify_streams.stores.shards import Shards
+from notify_streams.stores.mongo import Shards
 
 pytestmark = pytest.mark.stack
 
@@ -127,9 +127,11 @@ class _NoRedis:
 
 
 async def _without_stores():
-    from notify_streams.preferences.bound import bound_of
+    from notify_streams.preferences.staleness_bound import staleness_bound_of
 
     settings = Settings(region="us", kafka="none", redis="none", shards=("mongodb://127.0.0.1:9/?replicaSet=none",))
     shards = Shards(settings)
     await shards.start()
-    return ProviderCheck(_NoRedis(), DurablePreferences(shards, 0.3), bound_of(settings.preferences), CATEGORIES)
+    return ProviderCheck(
+        _NoRedis(), PreferenceRepository(shards, 0.3), staleness_bound_of(settings.preferences), CATEGORIES
+    )

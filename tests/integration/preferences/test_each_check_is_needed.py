@@ -4,17 +4,17 @@ import asyncio
 from uuid import uuid4
 
 import pytest
-from rooms import BUCKET, CATEGORIES
+from preference_fixtures import BUCKET, CATEGORIES
 
-from notify_streams.ops.race.plan import Choosing
-from notify_streams.ops.race.stages import CATEGORY, Stages, Table
-from notify_streams.ops.race.verdict import Story, violations
-from notify_streams.settings import Preferences
+from devtools.race.invariants import Observations, violations
+from devtools.race.schedule import ChoiceEvent
+from devtools.race.steps import CATEGORY, RaceSteps, Table
+from notify_streams.settings import PreferenceSettings
 
 pytestmark = pytest.mark.stack
 
-IN, OUT = Choosing(0, "http", True), Choosing(0, "http", False)
-SHORT = Preferences(delta_ttl_s=2, cache_ttl_s=0.5)
+IN, OUT = ChoiceEvent(0, "http", True), ChoiceEvent(0, "http", False)
+SHORT = PreferenceSettings(delta_ttl_s=2, cache_ttl_s=0.5)
 
 
 async def in_while_the_table_says_out(stages, redis):
@@ -58,11 +58,11 @@ async def out_and_redis_forgot(stages, redis):
 
 
 STORIES = {
-    "decision": (in_while_the_table_says_out, Preferences()),
-    "delta": (out_after_it_was_decided, Preferences()),
+    "decision": (in_while_the_table_says_out, PreferenceSettings()),
+    "delta": (out_after_it_was_decided, PreferenceSettings()),
     "durable": (out_so_long_ago_that_the_delta_is_gone, SHORT),
-    "recheck": (out_after_it_was_claimed, Preferences()),
-    "lease": (out_and_redis_forgot, Preferences()),
+    "recheck": (out_after_it_was_claimed, PreferenceSettings()),
+    "lease": (out_and_redis_forgot, PreferenceSettings()),
 }
 
 
@@ -76,10 +76,12 @@ async def test_each_check_is_needed(room_of, redis, kept, check, lacks):
     else:
         with redis.commands() as commands:
             commands.set(router.deltas.lease_key, "1")
-    told = Story(1)
+    told = Observations(1)
     without = check if lacks else None
     user = f"u-{uuid4().hex[:6]}"
-    await story(Stages(router, worker, writer, Table(30.0), CATEGORIES[CATEGORY], told, user, BUCKET, without), redis)
+    await story(
+        RaceSteps(router, worker, writer, Table(30.0), CATEGORIES[CATEGORY], told, user, BUCKET, without), redis
+    )
     found = list(violations(told, preferences.bound_s))
     assert bool(found) is lacks, found
     assert told.calls or told.suppressions

@@ -5,14 +5,14 @@ import random
 import time
 
 import pytest
-from rooms import BUCKET, a_message, lapse, put, reasons, until_trusted
+from preference_fixtures import BUCKET, a_message, lapse, put, reasons, until_trusted
 from waiting import until
 
 from notify_streams.errors import StoreUnavailable
-from notify_streams.preferences.compiled import compile_row, version_of
-from notify_streams.preferences.durable import DurablePreferences
-from notify_streams.preferences.keeper import Keeper
-from notify_streams.records.reasons import Reason
+from notify_streams.preferences.lease_renewal import LeaseRenewal
+from notify_streams.preferences.repository import PreferenceRepository
+from notify_streams.preferences.row_codec import compile_row, version_of
+from notify_streams.records.outcomes import Reason
 
 pytestmark = pytest.mark.stack
 
@@ -78,7 +78,7 @@ async def test_after_a_flush_nothing_is_trusted_until_all_is_back(room_of, redis
     assert room.keeper.repairs == 6
 
 
-class FlushedMeanwhile(DurablePreferences):
+class FlushedMeanwhile(PreferenceRepository):
     """Lets something happen to Redis between the look at the record and the end of the renewal."""
 
     def __init__(self, durable, meanwhile):
@@ -92,7 +92,7 @@ class FlushedMeanwhile(DurablePreferences):
 
 
 def keeper_with(room, meanwhile):
-    keeper = Keeper.__new__(Keeper)
+    keeper = LeaseRenewal.__new__(LeaseRenewal)
     vars(keeper).update(vars(room.keeper))
     keeper._durable = FlushedMeanwhile(room.durable, meanwhile)
     return keeper

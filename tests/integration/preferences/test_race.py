@@ -1,7 +1,7 @@
 """Choices race with messages at every stage while Redis is hurt: nothing is sent against one, nothing withheld against one.
 
 A few races run at once, each with a Redis of its own. The long form:
-``python -m notify_streams.ops.race --seeds 1000 --fault all``.
+``python -m devtools.race --seeds 1000 --fault all``.
 """
 
 import asyncio
@@ -11,11 +11,11 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 from conftest import HurtableRedis
-from rooms import CATEGORIES
+from preference_fixtures import CATEGORIES
 
-from notify_streams.devstack.ports import free_port
-from notify_streams.ops.race import faults
-from notify_streams.ops.race.drill import plans_of, run_race
+from devtools.race import faults
+from devtools.race.runner import plans_of, run_race
+from devtools.stack.ports import free_port
 from notify_streams.settings import Settings
 
 pytestmark = pytest.mark.stack

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from local_services import or_skipped
 
-from notify_streams.devstack.kafka import Kafka, private_broker
-from notify_streams.devstack.ports import free_port
-from notify_streams.regions.slow_link import SlowLink
-from notify_streams.settings import Outbox, Settings
+from devtools.fakes.latency_proxy import LatencyProxy
+from devtools.stack.kafka import Kafka, private_broker
+from devtools.stack.ports import free_port
+from notify_streams.settings import OutboxSettings, Settings
 
 DELAY_S = 0.05
 
@@ -28,8 +28,8 @@ def remote_broker(tmp_path_factory: pytest.TempPathFactory, link_port: int) -> I
 
 
 @pytest.fixture
-async def link(remote_broker: Kafka, link_port: int) -> AsyncIterator[SlowLink]:
-    made = SlowLink(link_port, remote_broker.address, DELAY_S)
+async def link(remote_broker: Kafka, link_port: int) -> AsyncIterator[LatencyProxy]:
+    made = LatencyProxy(link_port, remote_broker.address, DELAY_S)
     await made.start()
     yield made
     await made.cut()
@@ -37,4 +37,6 @@ async def link(remote_broker: Kafka, link_port: int) -> AsyncIterator[SlowLink]:
 
 @pytest.fixture
 def some_settings() -> Settings:
-    return Settings(region="us", kafka="none:1", shards=("none",), redis="none", outbox=Outbox(publish_timeout_s=3.0))
+    return Settings(
+        region="us", kafka="none:1", shards=("none",), redis="none", outbox=OutboxSettings(publish_timeout_s=3.0)
+    )

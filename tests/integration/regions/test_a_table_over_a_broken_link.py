@@ -7,12 +7,12 @@ import asyncio
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
-from far_topics import an_id, make_topics
+from remote_topics import an_id, make_topics
 from waiting import until
 
+from devtools.fakes.latency_proxy import LatencyProxy
 from notify_streams.errors import RetryLater
-from notify_streams.regions.control_log import TOPIC, KafkaControlLog
-from notify_streams.regions.slow_link import SlowLink
+from notify_streams.regions.failover.log import TOPIC, KafkaControlLog
 from notify_streams.transport import BatchProducer, TransportSettings
 from notify_streams.transport.tables.changelog_reader import ChangelogReader
 from notify_streams.transport.tables.follower import Follower
@@ -22,13 +22,13 @@ from notify_streams.transport.tables.store import decode_nothing, encode_nothing
 SETTINGS = TransportSettings(request_timeout_s=1.0)
 
 
-async def a_topic(link: SlowLink) -> str:
+async def a_topic(link: LatencyProxy) -> str:
     name = f"table-{an_id()}"
     await make_topics(link.address, name)
     return name
 
 
-async def write(link: SlowLink, topic: str, key: bytes) -> None:
+async def write(link: LatencyProxy, topic: str, key: bytes) -> None:
     producer = BatchProducer(link.address, TransportSettings(compression=None))
     await producer.start()
     await producer.send_batch(topic, 0, [(key, b"x", ())])
@@ -47,7 +47,7 @@ def _pauses(task: asyncio.Task[object]) -> bool:
     return fetch.__name__ == "_proc_fetch_request" and getattr(waits_in, "__name__", "") == "sleep"  # type: ignore[union-attr]
 
 
-async def test_stopping_while_a_fetch_pauses_after_a_failure_raises_nothing(link: SlowLink) -> None:
+async def test_stopping_while_a_fetch_pauses_after_a_failure_raises_nothing(link: LatencyProxy) -> None:
     reader = ChangelogReader(link.address, await a_topic(link), SETTINGS, {})
     await reader.start()
     reader.read_from({0: 0})
@@ -58,7 +58,7 @@ async def test_stopping_while_a_fetch_pauses_after_a_failure_raises_nothing(link
     assert all(not conn.connected() for conn in reader._consumer._client._conns.values())
 
 
-async def test_a_control_log_whose_region_goes_away_is_retry_later_and_connects_anew(link: SlowLink) -> None:
+async def test_a_control_log_whose_region_goes_away_is_retry_later_and_connects_anew(link: LatencyProxy) -> None:
     await make_topics(link.address, TOPIC)
     control = KafkaControlLog("eu", link.address, timeout_s=1.0)
     await control.read()
@@ -72,7 +72,7 @@ async def test_a_control_log_whose_region_goes_away_is_retry_later_and_connects_
     await control.close()
 
 
-async def test_a_client_that_fetches_no_more_is_an_error_not_silence(link: SlowLink) -> None:
+async def test_a_client_that_fetches_no_more_is_an_error_not_silence(link: LatencyProxy) -> None:
     reader = ChangelogReader(link.address, await a_topic(link), SETTINGS, {})
     await reader.start()
     reader.read_from({0: 0})
@@ -82,7 +82,7 @@ async def test_a_client_that_fetches_no_more_is_an_error_not_silence(link: SlowL
     await reader.stop()
 
 
-async def test_a_table_goes_on_when_its_link_is_mended(link: SlowLink) -> None:
+async def test_a_table_goes_on_when_its_link_is_mended(link: LatencyProxy) -> None:
     topic = await a_topic(link)
     store = in_memory(decode_nothing, encode_nothing, True)
     begun: list[ChangelogReader] = []

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from notify_streams.errors import StoreUnavailable
-from notify_streams.outbox.flush import ledger_id
+from notify_streams.outbox.fence import not_fenced, raise_fence
+from notify_streams.outbox.flush_plan import ledger_id
 from notify_streams.outbox.ledger import Ledger
-from notify_streams.regions.fence import not_fenced, raise_fence
-from notify_streams.settings import Outbox, Settings
-from notify_streams.stores.shards import LEDGER, Shards
+from notify_streams.settings import OutboxSettings, Settings
+from notify_streams.stores.mongo import LEDGER, Shards
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ async def test_two_workers_that_begin_one_ledger_at_once_begin_it_once(shards: S
 async def test_a_shard_that_does_not_answer_is_no_fence() -> None:
     uri = "mongodb://127.0.0.1:9/?replicaSet=none"
     settings = Settings(
-        region="us", kafka="none", shards=(uri,), redis="none", outbox=Outbox(transaction_timeout_s=1.0)
+        region="us", kafka="none", shards=(uri,), redis="none", outbox=OutboxSettings(transaction_timeout_s=1.0)
     )
     shards = Shards(settings)
     await shards.start()

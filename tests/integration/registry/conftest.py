@@ -9,11 +9,11 @@ import pytest
 from local_services import or_skipped
 from registry_builders import Replicator, some_settings
 
-from notify_streams.backoff import Backoff
-from notify_streams.devstack.dynamodb import DynamoDB
-from notify_streams.devstack.ports import free_port
+from devtools.stack.dynamodb import DynamoDB
+from devtools.stack.ports import free_port
 from notify_streams.registry.schema import create_table
 from notify_streams.registry.users_table import UsersTable
+from notify_streams.retry import RetryPolicy
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +35,7 @@ def table_name(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 async def registries(dynamodbs: dict[str, DynamoDB], table_name: str) -> AsyncIterator[dict[str, UsersTable]]:
     """The same table in both regions, nothing between them."""
-    retries = Backoff(first_s=0.01, longest_s=0.05, attempts=5)
+    retries = RetryPolicy("test", first_s=0.01, max_s=0.05, max_attempts=5)
     tables = {
         name: UsersTable(some_settings(name, one.address, table_name), retries) for name, one in dynamodbs.items()
     }

@@ -37,7 +37,7 @@ class Replicator:
 
     async def start(self) -> None:
         regions = [f"{name}={url}" for name, url in self._urls.items()]
-        program = (sys.executable, "-m", "notify_streams.devstack.replicator", str(self.folder), *regions)
+        program = (sys.executable, "-m", "devtools.stack.dynamodb_replicator", str(self.folder), *regions)
         self.process = await asyncio.create_subprocess_exec(
             *program, "--table", self._table, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
         )

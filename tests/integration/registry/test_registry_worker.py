@@ -25,15 +25,15 @@ import waiting
 from aiokafka.admin import AIOKafkaAdminClient
 from local_services import own_stack
 
-from notify_streams.devstack.folders import PROJECT
-from notify_streams.edge.point import key_of
-from notify_streams.ops.audit.topics import Topics
-from notify_streams.ops.chaos.crew import Worker
-from notify_streams.ops.ready import make_ready
-from notify_streams.ops.topics import ensure_topics
-from notify_streams.ops.upstream import Upstream
-from notify_streams.records.users import Contacts, Signup
-from notify_streams.registry.standin import ThrottledDynamoDB
+from devtools.chaos.worker_pool import Worker
+from devtools.fakes.throttling_proxy import ThrottlingProxy
+from devtools.stack.paths import PROJECT
+from notify_streams.admin.audit.topics import Topics
+from notify_streams.admin.bootstrap import bootstrap_region
+from notify_streams.admin.topics import ensure_topics
+from notify_streams.admin.trigger_producer import TriggerProducer
+from notify_streams.edge.point_of_presence import key_of
+from notify_streams.records.user_records import Contacts, Signup
 from notify_streams.registry.user import User
 from notify_streams.registry.users_table import UsersTable
 from notify_streams.roles import ROLES
@@ -51,7 +51,7 @@ class Room:
 
     settings: Settings
     edge: str | None
-    throttled: ThrottledDynamoDB
+    throttled: ThrottlingProxy
     registry: UsersTable
     environ: Mapping[str, str]
     log: Path
@@ -60,7 +60,7 @@ class Room:
     worker: Worker | None = None
 
     async def send(self, topic: str, record: Any, *headers: tuple[str, bytes]) -> None:
-        async with Upstream(self.settings) as upstream:
+        async with TriggerProducer(self.settings) as upstream:
             await upstream.send([(topic, record.user_id, msgspec.json.encode(record), headers)])
 
     async def last(self, topic: str) -> Mapping[str, Any]:
@@ -98,7 +98,7 @@ async def room() -> AsyncIterator[Room]:
     async with own_stack("registry") as stack, AsyncExitStack() as closing:
         await asyncio.to_thread(stack.up, ["us"])
         region = stack.region("us")
-        throttled = ThrottledDynamoDB(region.dynamodb.address)
+        throttled = ThrottlingProxy(region.dynamodb.address)
         await throttled.start()
         closing.push_async_callback(throttled.stop)
         environ = {
@@ -108,7 +108,7 @@ async def room() -> AsyncIterator[Room]:
             "NOTIFY_RECONCILE_EVERY_S": "0.5",
         }
         settings = load_settings("us", environ=environ, overlay=stack.settings_file("us"))
-        await make_ready(settings)
+        await bootstrap_region(settings)
         registry = UsersTable(msgspec.structs.replace(settings, dynamodb=region.dynamodb.address))
         await registry.start()
         closing.push_async_callback(registry.close)

@@ -10,8 +10,8 @@ from pathlib import Path
 import waiting
 from registry_builders import Replicator, a_user, later
 
-from notify_streams.devstack.dynamodb import DynamoDB
-from notify_streams.devstack.replicator import Link
+from devtools.stack.dynamodb import DynamoDB
+from devtools.stack.dynamodb_replicator import Link
 from notify_streams.registry.user import User
 from notify_streams.registry.users_table import UsersTable
 
@@ -132,7 +132,7 @@ async def _exists(replicator: Replicator) -> bool:
 
 
 async def _stream_length(table: UsersTable) -> int:
-    from notify_streams.devstack.replicator import client
+    from devtools.stack.dynamodb_replicator import client
 
     name, url = table._name, table._url
     assert url is not None

@@ -9,21 +9,21 @@ from datetime import timedelta
 import pytest
 from registry_builders import NOON, a_user, some_settings
 
-from notify_streams.backoff import Backoff
+from devtools.fakes.throttling_proxy import ThrottlingProxy
 from notify_streams.errors import RetryLater, SettingsError, StoreUnavailable
 from notify_streams.registry.reconciliation import reconcile
 from notify_streams.registry.schema import create_table
-from notify_streams.registry.standin import ThrottledDynamoDB
-from notify_streams.registry.users_table import UsersTable, Wrote
+from notify_streams.registry.users_table import UsersTable, WriteOutcome
+from notify_streams.retry import RetryPolicy
 
 
 @pytest.fixture
 async def throttled(
     registry: UsersTable, dynamodbs, table_name: str
-) -> AsyncIterator[tuple[ThrottledDynamoDB, UsersTable]]:  # type: ignore[no-untyped-def]
-    proxy = ThrottledDynamoDB(dynamodbs["us"].address)
+) -> AsyncIterator[tuple[ThrottlingProxy, UsersTable]]:  # type: ignore[no-untyped-def]
+    proxy = ThrottlingProxy(dynamodbs["us"].address)
     await proxy.start()
-    table = UsersTable(some_settings("us", proxy.url, table_name), Backoff(0.01, 0.02, attempts=4))
+    table = UsersTable(some_settings("us", proxy.url, table_name), RetryPolicy("test", 0.01, 0.02, max_attempts=4))
     await table.start()
     yield proxy, table
     await table.close()
@@ -32,8 +32,8 @@ async def throttled(
 
 async def test_a_row_is_written_once_and_a_repeat_says_so(registry: UsersTable) -> None:
     user = a_user(locale="de", time_zone="Europe/Berlin", standby="asia")
-    assert (await registry.put(user)).wrote is Wrote.WRITTEN
-    assert await registry.put(user) == (Wrote.SAME, user)
+    assert (await registry.put(user)).wrote is WriteOutcome.WRITTEN
+    assert await registry.put(user) == (WriteOutcome.SAME, user)
     assert await registry.get(user.user_id) == user
 
 
@@ -45,7 +45,7 @@ async def test_an_older_version_changes_nothing(registry: UsersTable) -> None:
         a_user(version=3, region="asia"),
         a_user(version=3, region="eu", updated_at=NOON + timedelta(1)),
     ):
-        assert await registry.put(stale) == (Wrote.STALE, newer)
+        assert await registry.put(stale) == (WriteOutcome.STALE, newer)
     assert await registry.get("u-1") == newer
 
 
@@ -58,7 +58,7 @@ async def test_of_many_writers_at_once_the_highest_version_stays(registry: Users
 
 async def test_many_rows_are_read_at_once_and_strangers_left_out(registry: UsersTable) -> None:
     users = [a_user(f"u-{number}") for number in range(230)]
-    assert {write.wrote for write in await registry.put_many(users)} == {Wrote.WRITTEN}
+    assert {write.wrote for write in await registry.put_many(users)} == {WriteOutcome.WRITTEN}
     found = await registry.get_many([*(user.user_id for user in users), "nobody", "u-1"])
     assert found == {user.user_id: user for user in users}
     pages = [page async for page in registry.scan()]
@@ -71,8 +71,8 @@ async def test_one_refusal_among_many_writes_refuses_nobody_else(registry: Users
     await registry.put(repeated)
     users = [a_user(f"u-{number}", version=1) for number in range(150)]
     writes = await registry.put_many(users)
-    told = {write.held.user_id: write.wrote for write in writes if write.wrote is not Wrote.WRITTEN}
-    assert told == {"u-3": Wrote.STALE, "u-4": Wrote.SAME}
+    told = {write.held.user_id: write.wrote for write in writes if write.wrote is not WriteOutcome.WRITTEN}
+    assert told == {"u-3": WriteOutcome.STALE, "u-4": WriteOutcome.SAME}
     assert [write.held.user_id for write in writes] == [user.user_id for user in users]
     assert await registry.get_many([user.user_id for user in users]) == {user.user_id: user for user in users} | {
         "u-3": newer
@@ -101,15 +101,15 @@ async def test_a_delete_spares_a_later_version(registry: UsersTable) -> None:
     assert await registry.get("u-1") is None
 
 
-async def test_some_throttling_is_waited_out(throttled: tuple[ThrottledDynamoDB, UsersTable]) -> None:
+async def test_some_throttling_is_waited_out(throttled: tuple[ThrottlingProxy, UsersTable]) -> None:
     proxy, table = throttled
     proxy.refuse = 3
-    assert (await table.put(a_user())).wrote is Wrote.WRITTEN
+    assert (await table.put(a_user())).wrote is WriteOutcome.WRITTEN
     assert proxy.calls["PutItem"] == 4
 
 
 async def test_lasting_throttling_ends_in_retry_later_after_a_bounded_number_of_calls(
-    throttled: tuple[ThrottledDynamoDB, UsersTable],
+    throttled: tuple[ThrottlingProxy, UsersTable],
 ) -> None:
     proxy, table = throttled
     proxy.refuse = 1_000
@@ -120,7 +120,7 @@ async def test_lasting_throttling_ends_in_retry_later_after_a_bounded_number_of_
     assert "u-1" not in str(caught.value)
 
 
-async def test_keys_that_a_batch_left_over_are_asked_for_again(throttled: tuple[ThrottledDynamoDB, UsersTable]) -> None:
+async def test_keys_that_a_batch_left_over_are_asked_for_again(throttled: tuple[ThrottlingProxy, UsersTable]) -> None:
     proxy, table = throttled
     users = [a_user(f"u-{number}") for number in range(40)]
     await table.put_many(users)
@@ -133,7 +133,7 @@ async def test_keys_that_a_batch_left_over_are_asked_for_again(throttled: tuple[
 
 
 async def test_a_batch_of_writes_with_one_refusal_is_refused_whole_and_can_be_repeated(
-    throttled: tuple[ThrottledDynamoDB, UsersTable],
+    throttled: tuple[ThrottlingProxy, UsersTable],
 ) -> None:
     proxy, table = throttled
     users = [a_user(f"u-{number}") for number in range(7)]
@@ -145,7 +145,9 @@ async def test_a_batch_of_writes_with_one_refusal_is_refused_whole_and_can_be_re
 
 
 async def test_a_registry_that_is_not_there_is_unavailable_not_empty(table_name: str) -> None:
-    table = UsersTable(some_settings("us", "http://127.0.0.1:9", table_name), Backoff(0.01, 0.02, attempts=2))
+    table = UsersTable(
+        some_settings("us", "http://127.0.0.1:9", table_name), RetryPolicy("test", 0.01, 0.02, max_attempts=2)
+    )
     await table.start()
     with pytest.raises(StoreUnavailable):
         await table.get("u-1")

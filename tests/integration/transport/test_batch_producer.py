@@ -4,7 +4,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from kafka_topics import a_topic
 
-from notify_streams.devstack.kafka import private_broker
+from devtools.stack.kafka import private_broker
 from notify_streams.transport import BatchNotSent, BatchProducer, RecordTooLarge, TransportSettings
 
 SMALL = TransportSettings(max_produce_bytes=4000, compression=None)

@@ -5,15 +5,15 @@ import asyncio
 from kafka_topics import a_topic, fill, unique, until
 
 from notify_streams.transport import Watchdog, batched_consumer, batched_topic, on_assigned, ready, stuck
-from notify_streams.transport.watch import look
+from notify_streams.transport.app_state import app_state
+from notify_streams.transport.health_monitor import observe
 from notify_streams.transport.watchdog import Reason
-from notify_streams.transport.wiring import wiring
 
 
 async def test_an_agent_that_hangs_is_named_and_one_that_works_is_not(kafka_bootstrap, new_app, running) -> None:
     hung, busy = await a_topic(kafka_bootstrap, 1), await a_topic(kafka_bootstrap, 1)
     app, worked = new_app(), []
-    wiring(app).watchdog = Watchdog(after_s=0.3)
+    app_state(app).watchdog = Watchdog(after_s=0.3)
 
     @app.agent(batched_topic(app, hung))
     async def hang(stream):
@@ -33,7 +33,7 @@ async def test_an_agent_that_hangs_is_named_and_one_that_works_is_not(kafka_boot
         await until(lambda: worked)
         assert stuck(app) == ()
         for _ in range(6):
-            await look(batched_consumer(app))
+            await observe(batched_consumer(app))
             await asyncio.sleep(0.1)
         assert [(found.what, found.reason) for found in stuck(app)] == [(f"{hung}-0", Reason.NOT_PROCESSED)]
 

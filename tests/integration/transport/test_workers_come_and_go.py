@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from kafka_topics import a_producer, a_topic, unique, until
 
-from notify_streams.devstack.kafka import private_broker
+from devtools.stack.kafka import private_broker
 
 #: Faust's assignor lets a member keep up to ceil(partitions / members): 6 give each of three members some.
 PARTITIONS = 6

@@ -4,8 +4,8 @@ import time
 
 from builders import an_acceptance
 
-from notify_streams.ops.chaos.latency import latency_ms
-from notify_streams.records.identity import notification_id
+from devtools.chaos.latency import latency_ms
+from notify_streams.records.ids import notification_id
 
 
 def timed_id(number):

@@ -12,11 +12,11 @@ from notify_streams.failpoints import NAMES, parse
 
 THREE_PASSAGES = """
 import time
-from notify_streams.failpoints import FailpointReached, reach
+from notify_streams.failpoints import FailpointReached, failpoint
 for number in range(1, 4):
     began = time.monotonic()
     try:
-        reach({name!r})
+        failpoint({name!r})
     except FailpointReached:
         print("raised", number, flush=True)
     else:

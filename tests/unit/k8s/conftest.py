@@ -16,7 +16,7 @@ import kubernetes_validate.utils  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from notify_streams.devstack.folders import PROJECT
+from devtools.stack.paths import PROJECT
 
 Document = dict[str, Any]
 Build = Callable[[Path], list[Document]]

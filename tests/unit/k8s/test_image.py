@@ -3,7 +3,7 @@
 import configparser
 import re
 
-from notify_streams.devstack.folders import PROJECT
+from devtools.stack.paths import PROJECT
 
 DOCKERFILE = re.sub(r"\\\n", " ", (PROJECT / "Dockerfile").read_text())
 STAGES = re.split(r"^(?=FROM )", DOCKERFILE, flags=re.MULTILINE)[1:]

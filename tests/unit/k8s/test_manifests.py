@@ -8,7 +8,7 @@ import pytest
 import yaml
 from kubernetes_validate import ValidationError  # type: ignore[import-untyped]
 
-from notify_streams.devstack.folders import PROJECT
+from devtools.stack.paths import PROJECT
 from notify_streams.roles import ROLES
 
 Document = dict[str, Any]

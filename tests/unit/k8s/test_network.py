@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from notify_streams.devstack.folders import PROJECT
+from devtools.stack.paths import PROJECT
 from notify_streams.roles import CHANNEL_ROLES, ROLES
 from notify_streams.settings import load_settings
 

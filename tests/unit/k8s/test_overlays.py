@@ -11,9 +11,9 @@ import click
 import pytest
 from kubernetes_validate import ValidationError  # type: ignore[import-untyped]
 
+from devtools.stack.paths import PROJECT
 from notify_streams import __version__
 from notify_streams.cli import main
-from notify_streams.devstack.folders import PROJECT
 from notify_streams.roles import ROLES
 
 Document = dict[str, Any]

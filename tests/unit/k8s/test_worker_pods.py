@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from notify_streams.app import web_port
-from notify_streams.ops.views import blueprint
-from notify_streams.preferences.policy import load_categories
+from notify_streams.preferences.categories import load_categories
 from notify_streams.roles import ROLES
 from notify_streams.settings import Settings, load_settings
 from notify_streams.transport import TransportSettings
+from notify_streams.web import blueprint
 
 Document = dict[str, Any]
 

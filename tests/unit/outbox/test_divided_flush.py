@@ -6,8 +6,8 @@ from builders import a_taken, an_entry
 from waiting import until
 
 from notify_streams.errors import StoreUnavailable
-from notify_streams.outbox.group_commit import GroupCommit
-from notify_streams.settings import Outbox
+from notify_streams.outbox.flush_loop import FlushLoop
+from notify_streams.settings import OutboxSettings
 
 
 class SlowStore:
@@ -38,7 +38,7 @@ class Broker:
 
 async def test_a_flush_that_never_comes_through_in_time_is_divided_in_order():
     store, acknowledged = SlowStore(most=2), []
-    commit = GroupCommit("standard", 0, store, None, Broker(), Outbox(), None)
+    commit = FlushLoop("standard", 0, store, None, Broker(), OutboxSettings(), None)
     for start in range(0, 8, 2):
         batch = a_taken(an_entry(f"t{start}"), an_entry(f"t{start + 1}"), start=start)
         batch.delivered.ack = lambda start=start: acknowledged.append(start)
@@ -52,7 +52,7 @@ async def test_a_flush_that_never_comes_through_in_time_is_divided_in_order():
 
 async def test_a_single_batch_is_tried_until_the_shard_answers():
     store, acknowledged = SlowStore(most=0), []
-    commit = GroupCommit("standard", 0, store, None, Broker(), Outbox(), None)
+    commit = FlushLoop("standard", 0, store, None, Broker(), OutboxSettings(), None)
     batch = a_taken(an_entry("t"))
     batch.delivered.ack = lambda: acknowledged.append(True)
     await commit.submit(batch)

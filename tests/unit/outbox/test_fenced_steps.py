@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from builders import a_taken, an_entry
 
-from notify_streams.outbox.flush import plan_flush
+from notify_streams.outbox.flush_plan import plan_flush
 from notify_streams.outbox.transaction import _step
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)

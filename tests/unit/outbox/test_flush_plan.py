@@ -8,11 +8,11 @@ from builders import NOON, ARecord, Told, a_taken, an_entry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from notify_streams.outbox.flush import COUNTED, ROW_BYTES, drop_repeats, ledger_id, plan_flush
+from notify_streams.outbox.decided_batch import RecordOutcome
+from notify_streams.outbox.flush_plan import COUNTED, ROW_BYTES, drop_duplicates, ledger_id, plan_flush
 from notify_streams.outbox.ledger import sums_close
-from notify_streams.outbox.taken import Entry
-from notify_streams.records.reasons import DeadReason, Outcome
-from notify_streams.routing.entries import dead, moved
+from notify_streams.records.outcomes import DeadReason, TriggerOutcome
+from notify_streams.routing.outcome_records import dead, repartitioned
 from notify_streams.routing.router import conflict
 
 unpack = msgspec.msgpack.decode
@@ -27,8 +27,8 @@ def a_dead(offset=0, value=b"bad", reason=DeadReason.NOT_JSON, headers=()):
 
 
 def test_a_step_counts_what_became_of_each_position():
-    entries = [an_entry("a"), a_dead(), a_dead(reason=DeadReason.INVALID), moved(ARecord(), "t", 3, 5, "u")]
-    entries += [Entry(Outcome.DUPLICATE, ARecord()), Entry(Outcome.FORWARDED, ARecord())]
+    entries = [an_entry("a"), a_dead(), a_dead(reason=DeadReason.INVALID), repartitioned(ARecord(), "t", 3, 5, "u")]
+    entries += [RecordOutcome(TriggerOutcome.DUPLICATE, ARecord()), RecordOutcome(TriggerOutcome.FORWARDED, ARecord())]
     (step,) = plan(a_taken(*entries, start=10, other_lane=3, end=24)).steps
     assert (step.id, step.bucket, step.start, step.end) == ("standard:triggers.payments:3", 3, 10, 24)
     assert step.counts == {
@@ -87,7 +87,7 @@ def test_a_row_holds_what_is_to_be_published():
 
 
 def test_rows_of_one_flush_sort_in_the_order_in_which_they_were_made():
-    many = [moved(ARecord(b"x"), f"t{number:03}", 3, 3, "u") for number in range(150)]
+    many = [repartitioned(ARecord(b"x"), f"t{number:03}", 3, 3, "u") for number in range(150)]
     rows = [row.document["_id"] for row in plan(a_taken(*many)).rows]
     assert rows == sorted(rows) and len(set(rows)) == 150
 
@@ -116,7 +116,7 @@ def test_a_heavy_key_counts_too():
 @settings(max_examples=25)
 @given(sizes=st.lists(st.sampled_from([0, 10, 300_000, 1_000_000, ROW_BYTES // 2, ROW_BYTES - 2_000]), max_size=12))
 def test_rows_lose_nothing_double_nothing_and_stay_small(sizes):
-    entries = [moved(ARecord(bytes([place]) * size), "t", 3, 3, "u") for place, size in enumerate(sizes)]
+    entries = [repartitioned(ARecord(bytes([place]) * size), "t", 3, 3, "u") for place, size in enumerate(sizes)]
     rows = plan(a_taken(*entries)).rows
     published = [value for row in rows for _, value, _ in unpack(row.document["records"])]
     assert [len(value) for value in published] == sizes
@@ -126,15 +126,15 @@ def test_rows_lose_nothing_double_nothing_and_stay_small(sizes):
 outcome = st.sampled_from(["notified", "dead", "moved", "duplicate", "forwarded"])
 
 
-def made(kind: str, identity: str, bucket: int) -> Entry:
+def made(kind: str, identity: str, bucket: int) -> RecordOutcome:
     match kind:
         case "notified":
             return an_entry(identity, bucket=bucket)
         case "dead":
             return a_dead()
         case "moved":
-            return moved(ARecord(b"x"), "t", 0, 1, "u")
-    return Entry(Outcome(kind), ARecord())
+            return repartitioned(ARecord(b"x"), "t", 0, 1, "u")
+    return RecordOutcome(TriggerOutcome(kind), ARecord())
 
 
 @st.composite
@@ -157,7 +157,7 @@ def histories(draw):
 
 @given(batches=histories())
 def test_the_sums_of_every_step_close(batches):
-    drop_repeats(batches, {}, conflict)
+    drop_duplicates(batches, {}, conflict)
     flush = plan(*batches)
     for step in flush.steps:
         ledger = {"first_offset": step.start, "next_offset": step.end} | step.counts
@@ -180,7 +180,7 @@ def test_sums_that_do_not_close_are_seen(changed):
 
 def test_a_repeat_within_a_flush_is_a_duplicate():
     batches = [a_taken(an_entry("a"), an_entry("a")), a_taken(an_entry("a"), topic="triggers.security")]
-    drop_repeats(batches, {}, conflict)
+    drop_duplicates(batches, {}, conflict)
     found = [entry.outcome.value for batch in batches for entry in batch.entries]
     assert found == ["notified", "duplicate", "duplicate"]
     assert not batches[0].entries[1].outputs
@@ -188,15 +188,15 @@ def test_a_repeat_within_a_flush_is_a_duplicate():
 
 def test_the_same_id_with_other_content_is_a_dead_letter():
     batches = [a_taken(an_entry("a", offset=1), an_entry("a", offset=2, title="other"))]
-    drop_repeats(batches, {}, conflict)
+    drop_duplicates(batches, {}, conflict)
     first, second = batches[0].entries
-    assert first.outcome is Outcome.NOTIFIED
-    assert (second.outcome, second.reason, second.record.offset) == (Outcome.DEAD, "id_conflict", 2)
+    assert first.outcome is TriggerOutcome.NOTIFIED
+    assert (second.outcome, second.reason, second.record.offset) == (TriggerOutcome.DEAD, "id_conflict", 2)
 
 
 def test_the_same_id_for_another_person_is_another_notification():
     batches = [a_taken(an_entry("a", user_id="u"), an_entry("a", user_id="v"))]
-    drop_repeats(batches, {}, conflict)
+    drop_duplicates(batches, {}, conflict)
     assert [entry.outcome.value for entry in batches[0].entries] == ["notified", "notified"]
 
 
@@ -204,21 +204,21 @@ def test_what_is_known_to_exist_is_a_repeat_or_a_conflict():
     same, other = an_entry("a"), an_entry("b")
     known = {same.notification: same.fingerprint, other.notification: other.fingerprint + 1}
     batches = [a_taken(same, other, an_entry("c"))]
-    drop_repeats(batches, known, conflict)
+    drop_duplicates(batches, known, conflict)
     assert [entry.outcome.value for entry in batches[0].entries] == ["duplicate", "dead", "notified"]
 
 
 def test_dropping_repeats_twice_changes_nothing_more():
     batches = [a_taken(an_entry("a"), an_entry("a"), an_entry("a", title="other"), an_entry("b"))]
-    drop_repeats(batches, {}, conflict)
+    drop_duplicates(batches, {}, conflict)
     before = [entry.outcome for entry in batches[0].entries]
-    drop_repeats(batches, {}, conflict)
+    drop_duplicates(batches, {}, conflict)
     assert [entry.outcome for entry in batches[0].entries] == before
 
 
 def test_a_conflict_is_published_with_the_rest_of_its_flush():
     batches = [a_taken(an_entry("a"), an_entry("a", title="other"))]
-    drop_repeats(batches, {}, conflict)
+    drop_duplicates(batches, {}, conflict)
     assert {row.topic for row in plan(*batches).rows} == {"push", "dead_letters"}
 
 

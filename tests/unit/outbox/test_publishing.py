@@ -6,9 +6,9 @@ import pytest
 from builders import NOON, ARecord, a_taken
 
 from notify_streams.errors import RetryLater
-from notify_streams.outbox.flush import plan_flush
+from notify_streams.outbox.flush_plan import plan_flush
 from notify_streams.outbox.publisher import lanes_of, publish
-from notify_streams.routing.entries import moved
+from notify_streams.routing.outcome_records import repartitioned
 
 
 class Broker:
@@ -37,7 +37,7 @@ def rows(*topics: str, parts: int = 1):
     """`parts` rows for each topic, for each a record that says which it is."""
     big = 5_000_000
     entries = [
-        moved(ARecord(b"%03d" % part + b"." * big if parts > 1 else b"000"), topic, 0, 3, "u")
+        repartitioned(ARecord(b"%03d" % part + b"." * big if parts > 1 else b"000"), topic, 0, 3, "u")
         for part in range(parts)
         for topic in topics
     ]

@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from notify_streams.preferences.choices import Change
-from notify_streams.preferences.policy import Categories, load_categories
+from notify_streams.preferences.categories import Categories, load_categories
+from notify_streams.preferences.choices import ChoiceChange
 from notify_streams.records.channel_message import ChannelMessage
-from notify_streams.records.users import PreferenceUpdate
+from notify_streams.records.user_records import PreferenceUpdate
 
 PROJECT = Path(__file__).parents[3]
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -18,8 +18,8 @@ def the_categories() -> Categories:
     return load_categories(PROJECT / "config" / "categories.yaml")
 
 
-def a_change(**but: Any) -> Change:
-    return Change(**({"number": 1, "channel": "push", "opted_in": False, "at": NOON} | but))
+def a_change(**but: Any) -> ChoiceChange:
+    return ChoiceChange(**({"number": 1, "channel": "push", "opted_in": False, "at": NOON} | but))
 
 
 def an_update(**but: Any) -> PreferenceUpdate:

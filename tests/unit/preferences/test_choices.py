@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from preference_builders import NOON, a_change, later
 
-from notify_streams.preferences.choices import NOBODY, Choice, Record, merge
+from notify_streams.preferences.choices import EMPTY_RECORD, Choice, PreferenceRecord, merge
 from notify_streams.roles import CHANNELS
 
 MICROSECONDS = st.integers(0, 5_000)
@@ -24,7 +24,7 @@ CHANGES = st.lists(
 )
 
 
-def what_holds(record: Record) -> dict:
+def what_holds(record: PreferenceRecord) -> dict:
     return {
         (number, channel): (choice.opted_in, choice.at)
         for number, channels in record.choices.items()
@@ -35,23 +35,23 @@ def what_holds(record: Record) -> dict:
 @given(CHANGES, st.randoms())
 def test_the_order_of_arrival_does_not_matter(changes, random):
     shuffled = random.sample(changes, len(changes))
-    assert what_holds(merge(NOBODY, changes)) == what_holds(merge(NOBODY, shuffled))
+    assert what_holds(merge(EMPTY_RECORD, changes)) == what_holds(merge(EMPTY_RECORD, shuffled))
 
 
 @given(CHANGES, st.integers(0, 12))
 def test_one_batch_or_two_come_to_the_same(changes, cut):
-    assert merge(merge(NOBODY, changes[:cut]), changes[cut:]) == merge(NOBODY, changes)
+    assert merge(merge(EMPTY_RECORD, changes[:cut]), changes[cut:]) == merge(EMPTY_RECORD, changes)
 
 
 @given(CHANGES)
 def test_a_repeated_batch_changes_nothing(changes):
-    once = merge(NOBODY, changes)
+    once = merge(EMPTY_RECORD, changes)
     assert merge(once, changes) is once
 
 
 @given(CHANGES)
 def test_the_version_rises_with_every_record_that_differs(changes):
-    record = NOBODY
+    record = EMPTY_RECORD
     for change in changes:
         after = merge(record, [change])
         assert (after.version == record.version) == (what_holds(after) == what_holds(record))
@@ -62,7 +62,7 @@ def test_the_version_rises_with_every_record_that_differs(changes):
 @given(CHANGES, st.booleans(), MICROSECONDS)
 def test_a_choice_by_hand_wins_whatever_is_stored(changes, opted_in, us):
     by_hand = a_change(opted_in=opted_in, at=NOON + timedelta(microseconds=us), by_hand=True)
-    before = merge(NOBODY, changes)
+    before = merge(EMPTY_RECORD, changes)
     after = merge(before, [by_hand])
     assert after.choices[1]["push"].opted_in is opted_in
     assert after.version == before.version + 1
@@ -70,22 +70,24 @@ def test_a_choice_by_hand_wins_whatever_is_stored(changes, opted_in, us):
 
 
 def test_an_older_update_that_arrives_late_changes_nothing():
-    now = merge(NOBODY, [a_change(opted_in=True, at=later(2))])
+    now = merge(EMPTY_RECORD, [a_change(opted_in=True, at=later(2))])
     assert merge(now, [a_change(opted_in=False, at=later(1))]) is now
 
 
 def test_the_opt_out_wins_a_tie():
     both = [a_change(opted_in=True), a_change(opted_in=False)]
-    assert merge(NOBODY, both).choices[1]["push"].opted_in is False
-    assert merge(NOBODY, both[::-1]).choices[1]["push"].opted_in is False
+    assert merge(EMPTY_RECORD, both).choices[1]["push"].opted_in is False
+    assert merge(EMPTY_RECORD, both[::-1]).choices[1]["push"].opted_in is False
 
 
 def test_a_choice_by_hand_moves_past_a_clock_that_ran_ahead():
-    ahead = merge(NOBODY, [a_change(opted_in=True, at=later(90))])
+    ahead = merge(EMPTY_RECORD, [a_change(opted_in=True, at=later(90))])
     chosen = merge(ahead, [a_change(opted_in=False, at=NOON, by_hand=True)]).choices[1]["push"]
     assert chosen == Choice(False, later(90.001), 2)
 
 
 def test_each_choice_knows_the_version_since_which_it_holds():
-    record = merge(NOBODY, [a_change(channel="push"), a_change(channel="sms"), a_change(channel="push", at=later(1))])
+    record = merge(
+        EMPTY_RECORD, [a_change(channel="push"), a_change(channel="sms"), a_change(channel="push", at=later(1))]
+    )
     assert (record.choices[1]["sms"].version, record.choices[1]["push"].version, record.version) == (2, 3, 3)

@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notify_streams.errors import RetryLater, StoreUnavailable
-from notify_streams.preferences.bound import bound_of
-from notify_streams.preferences.compiled import NOTHING, compile_row, version_of
 from notify_streams.preferences.decision_check import DecisionCheck
-from notify_streams.settings import Preferences
+from notify_streams.preferences.row_codec import NOTHING, compile_row, version_of
+from notify_streams.preferences.staleness_bound import staleness_bound_of
+from notify_streams.settings import PreferenceSettings
 
 USERS = ["a", "b", "c"]
 VERSIONS = st.dictionaries(st.sampled_from(USERS), st.integers(1, 300))
@@ -39,7 +39,7 @@ class Given:
         return [self.table.get(user) for user in user_ids]
 
     def check(self):
-        return DecisionCheck(self, self, bound_of(Preferences()), self.read_table, lambda: self.lag_s)
+        return DecisionCheck(self, self, staleness_bound_of(PreferenceSettings()), self.read_table, lambda: self.lag_s)
 
 
 @given(VERSIONS, VERSIONS, VERSIONS, st.lists(st.sampled_from(USERS), min_size=1))
@@ -77,7 +77,7 @@ async def test_without_redis_the_durable_record_knows_what_the_table_lacks():
 
 async def test_a_table_too_far_behind_is_not_trusted_although_redis_is():
     given_ = Given(deltas={}, durable=rows({"a": 5}), table=rows({"a": 4}))
-    given_.lag_s = bound_of(Preferences()).table_lag_s + 1
+    given_.lag_s = staleness_bound_of(PreferenceSettings()).table_lag_s + 1
     assert version_of((await given_.check().rows_for(0, ["a"]))[0]) == 5
 
 
@@ -86,6 +86,6 @@ async def test_with_the_table_alone_decisions_go_on_while_it_is_not_far_behind()
     check = given_.check()
     assert version_of((await check.rows_for(0, ["a"]))[0]) == 4
     assert check.table_only == 1
-    given_.lag_s = bound_of(Preferences()).table_only_lag_s + 1
+    given_.lag_s = staleness_bound_of(PreferenceSettings()).table_only_lag_s + 1
     with pytest.raises(RetryLater):
         await check.rows_for(0, ["a"])

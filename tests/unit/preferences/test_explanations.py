@@ -3,13 +3,13 @@
 import pytest
 from preference_builders import a_change, later, the_categories
 
-from notify_streams.preferences.choices import NOBODY, merge
+from notify_streams.preferences.choices import EMPTY_RECORD, merge
 from notify_streams.preferences.explanation import explain
-from notify_streams.records.reasons import Reason
+from notify_streams.records.outcomes import Reason
 
 OUT_THEN_IN = [a_change(number=2, opted_in=False, at=later(0)), a_change(number=2, opted_in=True, at=later(60))]
-OUT = merge(NOBODY, OUT_THEN_IN[:1])
-BACK_IN = merge(NOBODY, OUT_THEN_IN)
+OUT = merge(EMPTY_RECORD, OUT_THEN_IN[:1])
+BACK_IN = merge(EMPTY_RECORD, OUT_THEN_IN)
 
 CASES = {
     "opted out before": (
@@ -27,19 +27,19 @@ CASES = {
         "(version 2)",
     ),
     "record gone": (
-        ("marketing", "push", Reason.OPTED_OUT, 1, NOBODY),
+        ("marketing", "push", Reason.OPTED_OUT, 1, EMPTY_RECORD),
         "marketing by push was suppressed: opted out as of version 1; the record that says so is gone",
     ),
     "never opted in": (
-        ("marketing", "email", Reason.NOT_OPTED_IN, 0, NOBODY),
+        ("marketing", "email", Reason.NOT_OPTED_IN, 0, EMPTY_RECORD),
         "marketing by email is sent only to who opted in, and nothing was chosen",
     ),
     "channel not used": (
-        ("marketing", "sms", Reason.CHANNEL_NOT_ALLOWED, 0, NOBODY),
+        ("marketing", "sms", Reason.CHANNEL_NOT_ALLOWED, 0, EMPTY_RECORD),
         "marketing by sms is not allowed: the category uses push, email",
     ),
     "allowed by default": (
-        ("marketing", "push", None, 0, NOBODY),
+        ("marketing", "push", None, 0, EMPTY_RECORD),
         "marketing by push was allowed: nothing was chosen, and the default is to send",
     ),
     "allowed by choice": (
@@ -55,10 +55,10 @@ CASES = {
         "security by push was allowed: it cannot be turned off",
     ),
     "another reason": (
-        ("marketing", "push", Reason.NO_CONTACT, 0, NOBODY),
+        ("marketing", "push", Reason.NO_CONTACT, 0, EMPTY_RECORD),
         "preferences allowed marketing by push; the reason is another: no_contact",
     ),
-    "category gone": (("spam", "push", None, 0, NOBODY), "there is no category 'spam' today"),
+    "category gone": (("spam", "push", None, 0, EMPTY_RECORD), "there is no category 'spam' today"),
 }
 
 

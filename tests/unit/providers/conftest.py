@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from notify_streams.channels.providers import Outgoing
+from notify_streams.delivery.providers import Outgoing
 
 
 @pytest.fixture

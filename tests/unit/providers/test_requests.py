@@ -7,9 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from notify_streams.channels.providers import Outgoing, ProviderConfig, provider_for
-from notify_streams.channels.providers.fcm import fcm_request
-from notify_streams.channels.providers.twilio import twilio_form
+from notify_streams.delivery.providers import Outgoing, ProviderConfig, provider_for
+from notify_streams.delivery.providers.fcm import fcm_request
+from notify_streams.delivery.providers.twilio import twilio_form
 
 NOW_MS = 1_764_000_000_000
 Builder = Callable[..., Outgoing]

@@ -7,16 +7,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from notify_streams.devstack.sandbox.behaviour import Behaviour, Failure, Fate, Orders
+from devtools.sandbox.fault_injection import Failure, FaultInjector, FaultPlan, InjectedFault
 
 
-def fates(count: int = 2000, **orders: Any) -> list[Fate]:
-    behaviour = Behaviour(Orders("fcm", **orders))
+def fates(count: int = 2000, **orders: Any) -> list[InjectedFault]:
+    behaviour = FaultInjector(FaultPlan("fcm", **orders))
     return [behaviour.fate(f"c-{n}") for n in range(count)]
 
 
 def test_without_orders_everything_is_accepted():
-    assert set(fates()) == {Fate.ACCEPT}
+    assert set(fates()) == {InjectedFault.ACCEPT}
 
 
 def test_the_same_seed_gives_the_same_fates_and_another_seed_others():
@@ -26,25 +26,25 @@ def test_the_same_seed_gives_the_same_fates_and_another_seed_others():
 
 def test_a_share_is_a_share():
     found = fates(fail=Failure(503, share=0.2))
-    assert 300 < found.count(Fate.FAIL) < 500
-    assert set(found) == {Fate.FAIL, Fate.ACCEPT}
+    assert 300 < found.count(InjectedFault.FAIL) < 500
+    assert set(found) == {InjectedFault.FAIL, InjectedFault.ACCEPT}
 
 
 @pytest.mark.parametrize(
     ("orders", "fate"),
     [
-        ({"hang": True}, Fate.HANG),
-        ({"lose_answer": 1.0}, Fate.ACCEPT_AND_LOSE_ANSWER),
-        ({"fail": Failure(400)}, Fate.FAIL),
+        ({"hang": True}, InjectedFault.HANG),
+        ({"lose_answer": 1.0}, InjectedFault.ACCEPT_AND_LOSE_ANSWER),
+        ({"fail": Failure(400)}, InjectedFault.FAIL),
     ],
 )
-def test_all_means_all(orders: dict[str, Any], fate: Fate):
+def test_all_means_all(orders: dict[str, Any], fate: InjectedFault):
     assert set(fates(**orders)) == {fate}
 
 
 def test_only_the_dead_are_dead():
-    behaviour = Behaviour(Orders("fcm", dead_tokens=frozenset({"gone"})))
-    assert (behaviour.fate("gone"), behaviour.fate("here")) == (Fate.DEAD, Fate.ACCEPT)
+    behaviour = FaultInjector(FaultPlan("fcm", dead_tokens=frozenset({"gone"})))
+    assert (behaviour.fate("gone"), behaviour.fate("here")) == (InjectedFault.DEAD, InjectedFault.ACCEPT)
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_only_the_dead_are_dead():
 )
 def test_orders_that_make_no_sense_are_refused(orders: bytes):
     with pytest.raises(msgspec.ValidationError):
-        msgspec.json.decode(orders, type=Orders)
+        msgspec.json.decode(orders, type=FaultPlan)

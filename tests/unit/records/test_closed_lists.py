@@ -1,16 +1,16 @@
 """The lists that users and operators build on. A name that goes away breaks their queries: that is a decision, not a typo."""
 
-from notify_streams.outbox.flush import COUNTED
-from notify_streams.records.reasons import ORDER, DeadReason, Outcome, Reason, State
+from notify_streams.outbox.flush_plan import COUNTED
+from notify_streams.records.outcomes import ORDER, DeadReason, DeliveryState, Reason, TriggerOutcome
 
 
 def test_the_outcomes_of_a_trigger():
-    assert set(Outcome) == {"notified", "forwarded", "repartitioned", "dead", "duplicate"}
+    assert set(TriggerOutcome) == {"notified", "forwarded", "repartitioned", "dead", "duplicate"}
 
 
 def test_each_outcome_has_its_count_in_the_ledger():
-    assert set(COUNTED) == set(Outcome)
-    assert len(set(COUNTED.values())) == len(Outcome)
+    assert set(COUNTED) == set(TriggerOutcome)
+    assert len(set(COUNTED.values())) == len(TriggerOutcome)
 
 
 def test_the_reasons_of_dead_letters():
@@ -39,8 +39,14 @@ def test_the_contracts_reasons_of_deliveries_are_there():
 
 
 def test_every_state_has_its_place_and_the_way_leads_up():
-    assert set(ORDER) == set(State)
-    way = [State.DEFERRED, State.QUEUED, State.SENDING, State.SENT, State.DELIVERED]
+    assert set(ORDER) == set(DeliveryState)
+    way = [
+        DeliveryState.DEFERRED,
+        DeliveryState.QUEUED,
+        DeliveryState.SENDING,
+        DeliveryState.SENT,
+        DeliveryState.DELIVERED,
+    ]
     assert [ORDER[state] for state in way] == sorted(ORDER[state] for state in way)
-    ends = [State.SUPPRESSED, State.EXPIRED, State.FAILED, State.DELIVERED]
-    assert min(ORDER[end] for end in ends) > ORDER[State.SENT]
+    ends = [DeliveryState.SUPPRESSED, DeliveryState.EXPIRED, DeliveryState.FAILED, DeliveryState.DELIVERED]
+    assert min(ORDER[end] for end in ends) > ORDER[DeliveryState.SENT]

@@ -10,7 +10,7 @@ from builders import trigger_fields, trigger_json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify_streams.records.reasons import DeadReason
+from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.trigger import DEEPEST, NO_DATA, Rejection, Trigger, read_trigger
 
 

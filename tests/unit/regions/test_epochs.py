@@ -17,10 +17,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from devtools.fakes.memory_control_log import MemoryControlLog
 from notify_streams.errors import Refused, RetryLater
-from notify_streams.regions.failover import FailedOver, fail_over
-from notify_streams.regions.learning import Learning
-from notify_streams.regions.standin import MemoryControlLog
+from notify_streams.regions.failover.command import FailoverResult, fail_over
+from notify_streams.regions.failover.placement_follower import PlacementFollower
 
 REGIONS = ("us", "eu", "asia")
 
@@ -49,7 +49,7 @@ class _Worker:
         self.world = world
         self.region = region
         others = {name: log for name, log in world.logs.items() if name != region}
-        self.learning = Learning(REGIONS, world.logs[region], others, self.fence, self)
+        self.learning = PlacementFollower(REGIONS, world.logs[region], others, self.fence, self)
         self.tasks = [world.start(self.learning.learn())]
         self.following: asyncio.Task[Any] | None = None
 
@@ -93,7 +93,7 @@ class World:
         self.logs = {name: MemoryControlLog(name, lambda: self.pick("log")) for name in REGIONS}
         self.fences = dict.fromkeys(REGIONS, 0)
         self.tasks: set[asyncio.Task[Any]] = set()
-        self.commands: list[asyncio.Task[FailedOver]] = []
+        self.commands: list[asyncio.Task[FailoverResult]] = []
         self.workers: list[_Worker] = []
         for name in REGIONS:
             self.workers += [_Worker(self, name), _Worker(self, name)]

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify_streams.records.users import read_location
-from notify_streams.regions.locations import Located, Rows, Whereabouts, encode_whereabouts
+from notify_streams.records.user_records import LocationRecord, read_location
+from notify_streams.regions.locations import Location, Rows, encode_location_record
 
 REGIONS = ("us", "eu", "asia")
 ROWS = Rows(REGIONS)
 
 records = st.builds(
-    Whereabouts,
+    LocationRecord,
     user_id=st.just("u-1"),
     region=st.sampled_from(REGIONS),
     version=st.integers(1, 4),
@@ -25,17 +25,17 @@ records = st.builds(
 
 @given(st.sampled_from(REGIONS), st.integers(0, 1023), st.integers(1, 10_000), st.none() | st.sampled_from(REGIONS))
 def test_a_row_says_what_was_packed(region: str, bucket: int, version: int, previous: str | None) -> None:
-    assert ROWS.unpack(ROWS.pack(region, bucket, version, previous)) == Located(region, bucket, version, previous)
+    assert ROWS.unpack(ROWS.pack(region, bucket, version, previous)) == Location(region, bucket, version, previous)
 
 
 @given(st.lists(records, min_size=1, max_size=5))
-def test_every_order_of_records_ends_in_the_same_row(told: list[Whereabouts]) -> None:
+def test_every_order_of_records_ends_in_the_same_row(told: list[LocationRecord]) -> None:
     ends = set()
     for order in itertools.permutations(told):
         table: dict[str, int] = {}
         decode = ROWS.newest(table.get)
         for record in order:
-            found = decode(b"u-1", encode_whereabouts(record), 5)
+            found = decode(b"u-1", encode_location_record(record), 5)
             if found is not None:
                 table[found[0]] = found[1]
         ends.add(table["u-1"])
@@ -48,7 +48,7 @@ def test_the_end_of_a_transition_wins_over_the_transition() -> None:
 
 
 def test_equal_rows_are_one_object() -> None:
-    record = encode_whereabouts(Whereabouts("u-1", "eu", 7))
+    record = encode_location_record(LocationRecord("u-1", "eu", 7))
     assert ROWS.decode(b"u-1", record, 900_000) == ("u-1", ROWS.pack("eu", 900_000, 7))
     first, second = ROWS.decode(b"a", record, 900_000), ROWS.decode(b"b", record, 900_000)
     assert first is not None and second is not None and first[1] is second[1]
@@ -74,5 +74,5 @@ def test_a_deletion_passes() -> None:
 
 
 def test_readers_of_plain_locations_read_it_too() -> None:
-    location = read_location(encode_whereabouts(Whereabouts("u-1", "eu", 2, "us")))
+    location = read_location(encode_location_record(LocationRecord("u-1", "eu", 2, "us")))
     assert (location.region, location.version) == ("eu", 2)  # type: ignore[union-attr]

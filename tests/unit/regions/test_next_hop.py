@@ -8,54 +8,64 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from notify_streams.regions.control import Seat, at_home
-from notify_streams.regions.locations import Located
-from notify_streams.regions.next_hop import MAX_HOPS, Forward, Stay, next_hop
-from notify_streams.regions.placement import Placement
-from notify_streams.regions.travel import HERE, Travel, arriving, onward, read_travel
+from notify_streams.regions.failover.placement import Placement
+from notify_streams.regions.failover.protocol import HomeRegion, initial_homes
+from notify_streams.regions.forwarding.headers import (
+    HERE,
+    ForwardingHeaders,
+    arrival_headers,
+    forwarded_headers,
+    read_forwarding_headers,
+)
+from notify_streams.regions.forwarding.next_hop import MAX_HOPS, Forward, LocalAction, next_hop
+from notify_streams.regions.locations import Location
 
 REGIONS = ("us", "eu", "asia")
 
 
-def seats_with(**but: Seat) -> dict[str, Seat]:
-    return at_home(REGIONS) | but
+def seats_with(**but: HomeRegion) -> dict[str, HomeRegion]:
+    return initial_homes(REGIONS) | but
 
 
-def the_way(here: str, located: Located, travel: Travel = HERE, **seats: Seat) -> Stay | Forward:
+def the_way(
+    here: str, located: Location, travel: ForwardingHeaders = HERE, **seats: HomeRegion
+) -> LocalAction | Forward:
     return next_hop(located, travel, Placement(here, seats_with(**seats)))
 
 
-def at(region: str, version: int = 1, previous: str | None = None) -> Located:
-    return Located(region, 3, version, previous)
+def at(region: str, version: int = 1, previous: str | None = None) -> Location:
+    return Location(region, 3, version, previous)
 
 
-FAILED_OVER = Seat("us", 1, "us")
+FAILED_OVER = HomeRegion("us", 1, "us")
 
 CASES = [
-    ("at home", "eu", at("eu"), HERE, {}, Stay.SERVE),
+    ("at home", "eu", at("eu"), HERE, {}, LocalAction.SERVE),
     ("at home elsewhere", "us", at("eu"), HERE, {}, Forward("eu", 1, 0)),
-    ("the sender knows of a newer home: this one", "eu", at("us"), Travel(hops=1, location_version=2), {}, Stay.SERVE),
+    ("the sender knows of a newer home: this one", "eu", at("us"), ForwardingHeaders(hops=1, location_version=2), {}, LocalAction.SERVE),
     ("moved: the old home looks first", "asia", at("eu", 2, "us"), HERE, {}, Forward("us", 2, 0)),
     ("moved, entered at the new home", "eu", at("eu", 2, "us"), HERE, {}, Forward("us", 2, 0)),
-    ("moved, at the old home", "us", at("eu", 2, "us"), Travel(hops=1), {}, Forward("eu", 2, 0, check_own=True, cleared_by="us")),
-    ("moved and cleared", "eu", at("eu", 2, "us"), Travel(hops=2, cleared_by="us"), {}, Stay.SERVE),
-    ("moved, the old home is away for good", "eu", at("eu", 2, "asia"), HERE, {"asia": FAILED_OVER}, Stay.SERVE),
+    ("moved, at the old home", "us", at("eu", 2, "us"), ForwardingHeaders(hops=1), {}, Forward("eu", 2, 0, check_own=True, cleared_by="us")),
+    ("moved and cleared", "eu", at("eu", 2, "us"), ForwardingHeaders(hops=2, cleared_by="us"), {}, LocalAction.SERVE),
+    ("moved, the old home is away for good", "eu", at("eu", 2, "asia"), HERE, {"asia": FAILED_OVER}, LocalAction.SERVE),
     ("failed over: to the standby", "asia", at("eu"), HERE, {"eu": FAILED_OVER}, Forward("us", 1, 1)),
-    ("failed over: the standby serves", "us", at("eu"), HERE, {"eu": FAILED_OVER}, Stay.SERVE),
-    ("failed over: the old server sends on", "eu", at("eu"), Travel(hops=1), {"eu": FAILED_OVER}, Forward("us", 1, 1)),
-    ("on its way here: wait", "us", at("eu"), HERE, {"eu": Seat(None, 1, "us")}, Stay.HOLD),
-    ("on its way elsewhere: send there", "eu", at("eu"), HERE, {"eu": Seat(None, 1, "us")}, Forward("us", 1, 1)),
-    ("the sender knows a later epoch: wait for it", "us", at("eu"), Travel(hops=1, epoch=1), {}, Stay.HOLD),
-    ("two hops were enough", "us", at("eu"), Travel(hops=2), {}, Stay.TOO_MANY_HOPS),
-    ("unless who serves has changed since", "us", at("eu"), Travel(hops=2, epoch=1), {"eu": Seat("eu", 2)}, Forward("eu", 1, 2)),
-    ("which is news once", "us", at("eu"), Travel(hops=3, epoch=2), {"eu": Seat("eu", 2)}, Stay.TOO_MANY_HOPS),
+    ("failed over: the standby serves", "us", at("eu"), HERE, {"eu": FAILED_OVER}, LocalAction.SERVE),
+    ("failed over: the old server sends on", "eu", at("eu"), ForwardingHeaders(hops=1), {"eu": FAILED_OVER}, Forward("us", 1, 1)),
+    ("on its way here: wait", "us", at("eu"), HERE, {"eu": HomeRegion(None, 1, "us")}, LocalAction.HOLD),
+    ("on its way elsewhere: send there", "eu", at("eu"), HERE, {"eu": HomeRegion(None, 1, "us")}, Forward("us", 1, 1)),
+    ("the sender knows a later epoch: wait for it", "us", at("eu"), ForwardingHeaders(hops=1, epoch=1), {}, LocalAction.HOLD),
+    ("two hops were enough", "us", at("eu"), ForwardingHeaders(hops=2), {}, LocalAction.TOO_MANY_HOPS),
+    ("unless the server has changed since", "us", at("eu"), ForwardingHeaders(hops=2, epoch=1), {"eu": HomeRegion("eu", 2)}, Forward("eu", 1, 2)),  # noqa: E501
+    ("which is news once", "us", at("eu"), ForwardingHeaders(hops=3, epoch=2), {"eu": HomeRegion("eu", 2)}, LocalAction.TOO_MANY_HOPS),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("here", "located", "travel", "seats", "wanted"), [case[1:] for case in CASES], ids=[c[0] for c in CASES]
 )
-def test_the_way(here: str, located: Located, travel: Travel, seats: dict[str, Seat], wanted: Stay | Forward) -> None:
+def test_the_way(
+    here: str, located: Location, travel: ForwardingHeaders, seats: dict[str, HomeRegion], wanted: LocalAction | Forward
+) -> None:
     assert the_way(here, located, travel, **seats) == wanted
 
 
@@ -66,47 +76,51 @@ known = st.tuples(st.integers(1, 3), st.sampled_from(REGIONS), st.none() | st.sa
 @settings(max_examples=500)
 def test_every_trigger_ends_within_two_hops_whatever_the_regions_believe(entered: str, beliefs: list[Any]) -> None:
     rows = {
-        region: Located(home, 0, version, previous)
+        region: Location(home, 0, version, previous)
         for region, (version, home, previous) in zip(REGIONS, beliefs, strict=True)
     }
     here, headers, hops = entered, [], 0
-    while isinstance(step := next_hop(rows[here], read_travel(headers), Placement(here, at_home(REGIONS))), Forward):
-        headers = onward(
+    while isinstance(
+        step := next_hop(rows[here], read_forwarding_headers(headers), Placement(here, initial_homes(REGIONS))), Forward
+    ):
+        headers = forwarded_headers(
             headers, here, "triggers.forwarded", location_version=step.location_version, epoch=step.epoch, cleared_by=step.cleared_by
         )  # fmt: skip
         here, hops = step.region, hops + 1
         assert hops <= MAX_HOPS
-    assert step in (Stay.SERVE, Stay.TOO_MANY_HOPS)
+    assert step in (LocalAction.SERVE, LocalAction.TOO_MANY_HOPS)
 
 
 @given(st.sampled_from(REGIONS), st.sampled_from(REGIONS), st.none() | st.sampled_from(REGIONS))
 def test_once_all_regions_agree_every_trigger_is_served_at_home(entered: str, home: str, previous: str | None) -> None:
     here, headers = entered, []
-    row = Located(home, 0, 2, previous)
+    row = Location(home, 0, 2, previous)
     way = [here]
-    while isinstance(step := next_hop(row, read_travel(headers), Placement(here, at_home(REGIONS))), Forward):
-        headers = onward(headers, here, "t", location_version=2, cleared_by=step.cleared_by)
+    while isinstance(
+        step := next_hop(row, read_forwarding_headers(headers), Placement(here, initial_homes(REGIONS))), Forward
+    ):
+        headers = forwarded_headers(headers, here, "t", location_version=2, cleared_by=step.cleared_by)
         here = step.region
         way.append(here)
-    assert (step, here) == (Stay.SERVE, home)
+    assert (step, here) == (LocalAction.SERVE, home)
     assert previous in (None, home) or previous in way
 
 
 def test_a_clients_headers_travel_unchanged_and_count_for_nothing() -> None:
     headers = [("traceparent", b"00-1"), ("hops", b"many"), ("critical", b"1")]
-    assert read_travel(headers).hops == 0
-    travelled = onward(headers, "us", "triggers.forwarded", location_version=4, epoch=2)
+    assert read_forwarding_headers(headers).hops == 0
+    travelled = forwarded_headers(headers, "us", "triggers.forwarded", location_version=4, epoch=2)
     assert travelled[:2] == [("traceparent", b"00-1"), ("critical", b"1")]
-    assert read_travel(travelled) == Travel(1, "us", 4, 2)
-    again = onward(travelled, "eu", "triggers.forwarded")
-    assert (read_travel(again).hops, read_travel(again).origin) == (2, "us")
+    assert read_forwarding_headers(travelled) == ForwardingHeaders(1, "us", 4, 2)
+    again = forwarded_headers(travelled, "eu", "triggers.forwarded")
+    assert (read_forwarding_headers(again).hops, read_forwarding_headers(again).origin) == (2, "us")
     assert [name for name, _ in again].count("hops") == 1
 
 
 def test_no_header_of_a_client_sends_a_trigger_into_another_topic() -> None:
     for content in (b"user_locations", b"dead_letters", None, b"\xff"):
         headers = [("target", content), ("traceparent", b"00-1")]
-        target, arrived = arriving(onward(headers, "us", "triggers.forwarded"))
+        target, arrived = arrival_headers(forwarded_headers(headers, "us", "triggers.forwarded"))
         assert target == "triggers.forwarded"
         assert [name for name, _ in arrived] == ["traceparent", "hops", "origin"]
-    assert arriving([("target", b"dead_letters")])[0] == "triggers.forwarded"
+    assert arrival_headers([("target", b"dead_letters")])[0] == "triggers.forwarded"

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from notify_streams.regions.control import Control
-from notify_streams.regions.failover import fail_over
-from notify_streams.regions.learning import Learning
-from notify_streams.regions.standin import MemoryControlLog
+from devtools.fakes.memory_control_log import MemoryControlLog
+from notify_streams.regions.failover.command import fail_over
+from notify_streams.regions.failover.placement_follower import PlacementFollower
+from notify_streams.regions.failover.protocol import ControlRecord
 
 REGIONS = ("us", "eu", "asia")
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -24,7 +24,7 @@ class HookedLog(MemoryControlLog):
         super().__init__(region)
         self.hook: tuple[str, Callable[[], Awaitable[None]]] | None = None
 
-    async def append(self, record: Control) -> None:
+    async def append(self, record: ControlRecord) -> None:
         if self.hook is not None and self.hook[0] == record.step:
             hook, self.hook = self.hook[1], None
             await hook()
@@ -36,19 +36,19 @@ def logs() -> dict[str, HookedLog]:
     return {name: HookedLog(name) for name in REGIONS}
 
 
-def a_worker(logs: dict[str, HookedLog], name: str) -> Learning:
+def a_worker(logs: dict[str, HookedLog], name: str) -> PlacementFollower:
     async def fence(_: int) -> None:
         return
 
-    return Learning(REGIONS, logs[name], {other: log for other, log in logs.items() if other != name}, fence)
+    return PlacementFollower(REGIONS, logs[name], {other: log for other, log in logs.items() if other != name}, fence)
 
 
-def serves(worker: Learning, home: str) -> bool:
+def serves(worker: PlacementFollower, home: str) -> bool:
     return worker.placement is not None and worker.placement.serves(home)
 
 
-def a_claim(epoch: int, token: str, step: Any = "claim") -> Control:
-    return Control("eu", epoch, step, "us", token, NOW)
+def a_claim(epoch: int, token: str, step: Any = "claim") -> ControlRecord:
+    return ControlRecord("eu", epoch, step, "us", token, NOW)
 
 
 async def test_a_change_that_was_begun_without_it_is_a_release(logs: dict[str, HookedLog]) -> None:

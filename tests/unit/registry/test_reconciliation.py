@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from notify_streams.regions.locations import Located, read_whereabouts
+from notify_streams.regions.locations import Location, decode_location_record
 from notify_streams.registry.reconciliation import SETTLES_AFTER, Repair, reconcile, repair, repair_outputs
 from notify_streams.registry.user import User
 from notify_streams.settings import Settings
@@ -20,11 +20,11 @@ def a_user(**but: Any) -> User:
     return User(**({"user_id": "u-1", "region": "eu", "version": 2, "updated_at": NOON} | but))
 
 
-def held(region: str = "eu", version: int = 2, previous: str | None = None) -> Located:
-    return Located(region, 3, version, previous)
+def held(region: str = "eu", version: int = 2, previous: str | None = None) -> Location:
+    return Location(region, 3, version, previous)
 
 
-CASES: list[tuple[str, User, Located | None, str, dict[str, Any] | None]] = [
+CASES: list[tuple[str, User, Location | None, str, dict[str, Any] | None]] = [
     ("agrees", a_user(), held(), "us", None),
     ("missing", a_user(), None, "us", {"here": True, "settled": True}),
     ("older", a_user(), held("us", 1), "us", {"here": True, "settled": True}),
@@ -48,7 +48,7 @@ CASES: list[tuple[str, User, Located | None, str, dict[str, Any] | None]] = [
 @pytest.mark.parametrize(
     ("user", "row", "here", "wanted"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
-def test_what_puts_it_right(user: User, row: Located | None, here: str, wanted: dict[str, Any] | None) -> None:
+def test_what_puts_it_right(user: User, row: Location | None, here: str, wanted: dict[str, Any] | None) -> None:
     found = repair(user, row, here, NOON)
     if wanted is None:
         assert found is None
@@ -82,4 +82,4 @@ def test_a_settled_move_is_told_to_everyone() -> None:
     user = a_user(previous="us", updated_at=NOON - timedelta(days=3))
     outputs = repair_outputs(Repair(user, everywhere=True, settled=True), 0, settings)
     assert [topic for topic, *_ in outputs] == ["user_locations", "forward.us", "forward.asia"]
-    assert {read_whereabouts(value).previous for _, _, _, value, _ in outputs} == {None}
+    assert {decode_location_record(value).previous for _, _, _, value, _ in outputs} == {None}

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from notify_streams.records.users import Signup, read_signup
-from notify_streams.regions.locations import read_whereabouts
-from notify_streams.regions.travel import HERE, Travel, arriving, read_travel
-from notify_streams.registry.placing import Dropped, HandOver, PassOn, Settle, place
-from notify_streams.registry.signups import Asked, Registered, Signups
+from notify_streams.records.user_records import Signup, read_signup
+from notify_streams.regions.forwarding.headers import HERE, ForwardingHeaders, arrival_headers, read_forwarding_headers
+from notify_streams.regions.locations import decode_location_record
+from notify_streams.registry.signup_decision import HandOver, PassOn, RegisterHere, SignupIgnored, decide_signup
+from notify_streams.registry.signups import ReceivedSignup, SignupProcessor, SignupResults
 from notify_streams.registry.user import User, from_item, supersedes, to_item
-from notify_streams.registry.users_table import Write, Wrote
-from notify_streams.settings import Pop, Settings
+from notify_streams.registry.users_table import WriteOutcome, WriteResult
+from notify_streams.settings import EdgePopSettings, Settings
 
 REGIONS = ("us", "eu", "asia")
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -30,8 +30,8 @@ def a_signup(user_id: str = "u-1", region: str = "us", version: int = 1, **but: 
     return Signup(user_id, region, NOON + timedelta(seconds=version), version, **but)
 
 
-def asked(signup: Signup, *headers: tuple[str, bytes]) -> Asked:
-    return Asked(signup, msgspec.json.encode(signup), headers)
+def asked(signup: Signup, *headers: tuple[str, bytes]) -> ReceivedSignup:
+    return ReceivedSignup(signup, msgspec.json.encode(signup), headers)
 
 
 class FakeRegistry:
@@ -43,41 +43,41 @@ class FakeRegistry:
     async def get_many(self, user_ids: Sequence[str], /) -> dict[str, User]:
         return {user_id: self.rows[user_id] for user_id in user_ids if user_id in self.rows}
 
-    async def put_many(self, users: Sequence[User], /) -> list[Write]:
+    async def put_many(self, users: Sequence[User], /) -> list[WriteResult]:
         assert len({user.user_id for user in users}) == len(users)
         return [self._put(user) for user in users]
 
-    def _put(self, user: User) -> Write:
+    def _put(self, user: User) -> WriteResult:
         held = self.rows.get(user.user_id)
         if held is None or held.version < user.version:
             self.rows[user.user_id] = user
-            return Write(Wrote.WRITTEN, user)
+            return WriteResult(WriteOutcome.WRITTEN, user)
         asked_for = (user.version, user.region, user.updated_at)
         same = (held.version, held.region, held.updated_at) == asked_for
-        return Write(Wrote.SAME if same else Wrote.STALE, held)
+        return WriteResult(WriteOutcome.SAME if same else WriteOutcome.STALE, held)
 
 
 class Region:
     """A region's registry role, its replica and the contacts that lie there."""
 
     def __init__(self, name: str, **contacts: bytes) -> None:
-        pops = (Pop("paris", "http://edge"), Pop("oslo", "http://edge"))
+        pops = (EdgePopSettings("paris", "http://edge"), EdgePopSettings("oslo", "http://edge"))
         settings = Settings(region=name, kafka="none", shards=("none",), redis="none", edge=pops)
         self.name = name
         self.registry = FakeRegistry()
         self.contacts = contacts
-        self.signups = Signups(
+        self.signups = SignupProcessor(
             settings, self.registry, lambda region: region if region in REGIONS else None, self._contacts
         )
 
     async def _contacts(self, user_ids: Sequence[str]) -> Mapping[str, bytes]:
         return {user_id: self.contacts[user_id] for user_id in user_ids if user_id in self.contacts}
 
-    async def does(self, *batch: Asked) -> Registered:
+    async def does(self, *batch: ReceivedSignup) -> SignupResults:
         return await self.signups.register(3, batch)
 
 
-def topics_of(done: Registered) -> list[str]:
+def topics_of(done: SignupResults) -> list[str]:
     return [output[0] for output in done.outputs]
 
 
@@ -86,9 +86,9 @@ async def test_a_sign_up_at_home_is_written_and_told_to_everyone() -> None:
     done = await us.does(asked(a_signup()))
     assert us.registry.rows["u-1"].region == "us"
     assert topics_of(done) == ["user_locations", "forward.eu", "forward.asia", "edge.paris", "edge.oslo"]
-    assert {read_whereabouts(value).region for _, _, _, value, _ in done.outputs} == {"us"}
+    assert {decode_location_record(value).region for _, _, _, value, _ in done.outputs} == {"us"}
     assert {partition for _, partition, *_ in done.outputs} == {3}
-    assert arriving(done.outputs[1][4])[0] == "user_locations"
+    assert arrival_headers(done.outputs[1][4])[0] == "user_locations"
 
 
 async def test_a_sign_up_for_another_home_is_sent_there_and_nothing_is_written() -> None:
@@ -98,8 +98,8 @@ async def test_a_sign_up_for_another_home_is_sent_there_and_nothing_is_written()
     assert us.registry.rows == {}
     [(topic, _, key, value, headers)] = done.outputs
     assert (topic, key, value) == ("forward.eu", b"u-1", request.value)
-    assert arriving(headers)[0] == "user_signups"
-    assert ("traceparent", b"00") in headers and read_travel(headers).hops == 1
+    assert arrival_headers(headers)[0] == "user_signups"
+    assert ("traceparent", b"00") in headers and read_forwarding_headers(headers).hops == 1
 
 
 async def test_doing_a_batch_again_gives_the_same_outputs() -> None:
@@ -116,14 +116,14 @@ async def test_a_stale_version_changes_nothing_and_sends_nothing() -> None:
         asked(a_signup(version=2)), asked(a_signup(region="eu", version=3)), asked(a_signup(region="mars", version=9))
     )
     assert done.outputs == []
-    wrong = [(0, Dropped.STALE), (1, Dropped.STALE), (2, Dropped.UNKNOWN_REGION)]
+    wrong = [(0, SignupIgnored.STALE), (1, SignupIgnored.STALE), (2, SignupIgnored.UNKNOWN_REGION)]
     assert sorted(done.dropped) == wrong
 
 
 async def test_a_persons_sign_ups_in_one_batch_are_done_in_order() -> None:
     us = Region("us")
     done = await us.does(*(asked(a_signup(version=version)) for version in (1, 2, 3)))
-    versions = [read_whereabouts(output[3]).version for output in done.outputs if output[0] == "user_locations"]
+    versions = [decode_location_record(output[3]).version for output in done.outputs if output[0] == "user_locations"]
     assert versions == [1, 2, 3]
 
 
@@ -133,14 +133,14 @@ async def test_a_move_goes_by_way_of_the_old_home_which_hands_over_the_contacts_
     move = asked(a_signup(region="eu", version=2))
     left = await us.does(move)
     assert topics_of(left) == ["forward.eu", "forward.eu"]
-    targets = [arriving(output[4]) for output in left.outputs]
+    targets = [arrival_headers(output[4]) for output in left.outputs]
     assert [target for target, _ in targets] == ["user_contacts", "user_signups"]
     assert left.outputs[0][3] == b"contacts"
     assert us.registry.rows["u-1"].version == 1
     arrived = await eu.does(asked(a_signup(region="eu", version=2), *targets[1][1]))
     row = eu.registry.rows["u-1"]
     assert (row.region, row.version, row.previous) == ("eu", 2, "us")
-    assert read_whereabouts(arrived.outputs[0][3]).previous == "us"
+    assert decode_location_record(arrived.outputs[0][3]).previous == "us"
 
 
 async def test_a_replica_that_is_behind_does_not_make_a_move_look_like_a_new_person() -> None:
@@ -150,7 +150,7 @@ async def test_a_replica_that_is_behind_does_not_make_a_move_look_like_a_new_per
         return {}
 
     known = User("u-1", "us", 1, NOON)
-    signups = Signups(settings, FakeRegistry(), lambda region: region, none, {"u-1": known}.get)
+    signups = SignupProcessor(settings, FakeRegistry(), lambda region: region, none, {"u-1": known}.get)
     done = await signups.register(0, [asked(a_signup(region="eu", version=2))])
     assert topics_of(done) == ["forward.us"]
 
@@ -159,23 +159,25 @@ async def test_a_replica_that_is_behind_does_not_make_a_move_look_like_a_new_per
     ("here", "row", "travel", "serving", "wanted"),
     [
         ("us", None, HERE, {}, PassOn("eu")),
-        ("eu", None, HERE, {}, Settle),
+        ("eu", None, HERE, {}, RegisterHere),
         ("asia", "us", HERE, {}, PassOn("us")),
-        ("us", "us", Travel(hops=1), {}, HandOver("eu", "us")),
-        ("eu", "us", Travel(hops=2, handed_over_by="us"), {}, Settle),
-        ("us", None, HERE, {"eu": "us"}, Settle),
-        ("us", "us", HERE, {"eu": "us"}, Settle),
+        ("us", "us", ForwardingHeaders(hops=1), {}, HandOver("eu", "us")),
+        ("eu", "us", ForwardingHeaders(hops=2, handed_over_by="us"), {}, RegisterHere),
+        ("us", None, HERE, {"eu": "us"}, RegisterHere),
+        ("us", "us", HERE, {"eu": "us"}, RegisterHere),
         ("asia", "us", HERE, {"us": "asia"}, HandOver("eu", "us")),
-        ("us", None, Travel(hops=2), {}, Dropped.TOO_MANY_HOPS),
+        ("us", None, ForwardingHeaders(hops=2), {}, SignupIgnored.TOO_MANY_HOPS),
     ],
     ids=["away", "home", "by way of", "old home", "new home", "stands in", "stands in, moved", "stands in for the old", "too far"],
 )  # fmt: skip
 def test_where_a_move_to_eu_is_done(
-    here: str, row: str | None, travel: Travel, serving: dict[str, str], wanted: Any
+    here: str, row: str | None, travel: ForwardingHeaders, serving: dict[str, str], wanted: Any
 ) -> None:
     held = None if row is None else User("u-1", row, 1, NOON)
-    step = place(a_signup(region="eu", version=2), travel, held, here, lambda region: serving.get(region, region))
-    assert isinstance(step, Settle) if wanted is Settle else step == wanted
+    step = decide_signup(
+        a_signup(region="eu", version=2), travel, held, here, lambda region: serving.get(region, region)
+    )
+    assert isinstance(step, RegisterHere) if wanted is RegisterHere else step == wanted
 
 
 @given(
@@ -193,11 +195,11 @@ def test_every_sign_up_ends_written_or_dropped_within_two_hops(entered: list[tup
                 here, request = waiting.pop()
                 done = await regions[here].does(request)
                 for topic, _, _, value, headers in done.outputs:
-                    target, arrived = arriving(headers)
+                    target, arrived = arrival_headers(headers)
                     if target == "user_signups":
                         signup = read_signup(value)
                         assert isinstance(signup, Signup)
-                        waiting.append((topic.removeprefix("forward."), Asked(signup, value, arrived)))
+                        waiting.append((topic.removeprefix("forward."), ReceivedSignup(signup, value, arrived)))
             assert not waiting
         rows = [row for region in regions.values() for row in region.registry.rows.values()]
         for name, region in regions.items():

@@ -7,9 +7,9 @@ from builders import NOON, a_category, a_trigger, contacts
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify_streams.preferences.compiled import compile_row, read_row
-from notify_streams.preferences.policy import ALL_BITS
-from notify_streams.records.reasons import Reason, State
+from notify_streams.preferences.categories import ALL_BITS
+from notify_streams.preferences.row_codec import compile_row, read_row
+from notify_streams.records.outcomes import DeliveryState, Reason
 from notify_streams.roles import CHANNELS
 from notify_streams.routing.decision import decide
 
@@ -20,12 +20,12 @@ def bits(**choices: bool) -> int:
 
 #: push is in by default, sms out, email always.
 DEFAULTS = {"push": "in", "sms": "out", "email": "always"}
-REFUSED = (State.SUPPRESSED, Reason.OPTED_OUT)
-UNASKED = (State.SUPPRESSED, Reason.NOT_OPTED_IN)
-FORBIDDEN = (State.SUPPRESSED, Reason.CHANNEL_NOT_ALLOWED)
-NOWHERE = (State.SUPPRESSED, Reason.NO_CONTACT)
-LATE = (State.EXPIRED, Reason.EXPIRED)
-PUSH = SMS = EMAIL = (State.QUEUED, None)
+REFUSED = (DeliveryState.SUPPRESSED, Reason.OPTED_OUT)
+UNASKED = (DeliveryState.SUPPRESSED, Reason.NOT_OPTED_IN)
+FORBIDDEN = (DeliveryState.SUPPRESSED, Reason.CHANNEL_NOT_ALLOWED)
+NOWHERE = (DeliveryState.SUPPRESSED, Reason.NO_CONTACT)
+LATE = (DeliveryState.EXPIRED, Reason.EXPIRED)
+PUSH = SMS = EMAIL = (DeliveryState.QUEUED, None)
 PAST = NOON - timedelta(days=2)
 
 CASES = [
@@ -109,8 +109,8 @@ def test_every_channel_asked_for_has_one_fate_and_only_an_allowed_contact_is_use
     wanted = set(allowed if channels is None else channels)
     assert [one.channel for one in fates] == [channel for channel in CHANNELS if channel in wanted]
     for one in fates:
-        assert (one.state is State.QUEUED) == (one.reason is None)
-        if one.state is State.QUEUED:
+        assert (one.state is DeliveryState.QUEUED) == (one.reason is None)
+        if one.state is DeliveryState.QUEUED:
             assert category.refusal(one.channel, chosen) is None
             assert getattr(known, one.channel) is not None
             assert expires_at > NOON

@@ -8,16 +8,16 @@ from builders import ARecord, categories, trigger_fields, trigger_json
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from notify_streams.records.reasons import DeadReason
+from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.trigger import Rejection, Trigger
-from notify_streams.routing.lane import read_for
+from notify_streams.routing.lane import read_trigger_for_lane
 
 CATEGORIES = categories()
 LIMIT = 4_000
 
 
 def takers(record: ARecord) -> dict[str, Trigger | Rejection]:
-    found = {lane: read_for(lane, record, CATEGORIES, LIMIT) for lane in ("critical", "standard")}
+    found = {lane: read_trigger_for_lane(lane, record, CATEGORIES, LIMIT) for lane in ("critical", "standard")}
     return {lane: what for lane, what in found.items() if what is not None}
 
 

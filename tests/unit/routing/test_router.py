@@ -16,11 +16,11 @@ from builders import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from routing_room import CATEGORIES, ELSEWHERE, HERE, SETTINGS, for_user, known_people, route
+from routing_fixtures import CATEGORIES, ELSEWHERE, HERE, SETTINGS, for_user, known_people, route
 
 from notify_streams.errors import RetryLater
-from notify_streams.outbox.flush import plan_flush
-from notify_streams.records.buckets import bucket_of
+from notify_streams.outbox.flush_plan import plan_flush
+from notify_streams.records.partitioner import bucket_of
 from notify_streams.routing.router import Router, conflict
 
 CASES = [

@@ -12,10 +12,10 @@ from builders import (
     outcomes,
     users_of,
 )
-from routing_room import CATEGORIES, HERE, SETTINGS, for_user, known_people, route
+from routing_fixtures import CATEGORIES, HERE, SETTINGS, for_user, known_people, route
 
-from notify_streams.records.identity import notification_id
-from notify_streams.regions.control import Seat
+from notify_streams.records.ids import notification_id
+from notify_streams.regions.failover.protocol import HomeRegion
 from notify_streams.routing.router import Router
 from notify_streams.topics import FORWARDED
 
@@ -52,15 +52,15 @@ async def test_a_forwarded_trigger_wanders_no_further_than_two_hops():
 
 
 async def test_people_of_a_region_whose_place_this_one_takes_are_served_here():
-    taken = await route(a_batch(for_user(HERE[3])), placed=Placed(a_placement(eu=Seat("us", 1, "us"))))
+    taken = await route(a_batch(for_user(HERE[3])), placed=Placed(a_placement(eu=HomeRegion("us", 1, "us"))))
     assert outcomes(taken) == ["notified"]
-    assert taken.epoch == a_placement(eu=Seat("us", 1, "us")).epoch
+    assert taken.epoch == a_placement(eu=HomeRegion("us", 1, "us")).epoch
 
 
 async def test_what_another_region_handed_over_early_waits_until_this_one_serves():
     """The sender knows of a failover that has not come here yet: to decide now would send the trigger back."""
     early = ARecord(for_user(HERE[3]), headers=(("hops", b"1"), ("epoch", b"1")))
-    placed = Placed(later=[a_placement(eu=Seat("us", 1, "us"))])
+    placed = Placed(later=[a_placement(eu=HomeRegion("us", 1, "us"))])
     assert outcomes(await route(a_batch(early, topic=FORWARDED), placed=placed)) == ["notified"]
     assert not placed.later
 
@@ -77,7 +77,9 @@ async def test_a_trigger_that_must_wait_holds_up_its_own_partition_and_no_other(
     people = known_people()
     elsewhere = users_of(4, 1, "other")[0]
     people.add(elsewhere)
-    router = Router(SETTINGS, CATEGORIES, "standard", people, Switching(later=[a_placement(eu=Seat("us", 1, "us"))]))
+    router = Router(
+        SETTINGS, CATEGORIES, "standard", people, Switching(later=[a_placement(eu=HomeRegion("us", 1, "us"))])
+    )
     early = ARecord(for_user(HERE[3]), headers=(("hops", b"1"), ("epoch", b"1")))
     held = asyncio.ensure_future(router.take(a_batch(early, topic=FORWARDED), Told()))
     other = a_batch(for_user(elsewhere), topic=FORWARDED, partition=4)

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 import yaml
 
-from notify_streams.devstack.folders import PROJECT
+from devtools.stack.paths import PROJECT
 from notify_streams.errors import SettingsError
 from notify_streams.settings import Settings, load_settings
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from transport_builders import a_stretch
 
-from notify_streams.transport.lane import Bounds, Lane, Offer
+from notify_streams.transport.partition_buffer import AppendResult, Bounds, PartitionBuffer
 
 
 class Acknowledgements(RuleBasedStateMachine):
@@ -31,7 +31,7 @@ class Acknowledgements(RuleBasedStateMachine):
         self._open(start)
 
     def _open(self, position: int) -> None:
-        self.lane = Lane("t", 0, position, self.committed, Bounds(self.bound, 10_000))
+        self.lane = PartitionBuffer("t", 0, position, self.committed, Bounds(self.bound, 10_000))
         self.fetched_to = position
         self.life = object()
 
@@ -51,14 +51,14 @@ class Acknowledgements(RuleBasedStateMachine):
     def fetch(self, most: int) -> None:
         to = min(self.end, self.fetched_to + most)
         if self.fetched_to < to:
-            assert self.lane.offer(a_stretch(self.fetched_to, to, holes=self.holes)) is Offer.TAKEN
+            assert self.lane.offer(a_stretch(self.fetched_to, to, holes=self.holes)) is AppendResult.TAKEN
             self.fetched_to = to
 
     @rule(back=st.integers(0, 10), most=st.integers(1, 10))
     def fetch_stale(self, back: int, most: int) -> None:
         start = max(self.start, self.lane.expected - back)
         to = min(start + most, self.end)
-        if start < to and self.lane.offer(a_stretch(start, to, holes=self.holes)) is Offer.TAKEN:
+        if start < to and self.lane.offer(a_stretch(start, to, holes=self.holes)) is AppendResult.TAKEN:
             self.fetched_to = max(self.fetched_to, to)
 
     @precondition(lambda self: self.lane.has_waiting)

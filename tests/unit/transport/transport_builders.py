@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from notify_streams.transport.lane import Stretch, weight_bytes
+from notify_streams.transport.partition_buffer import FetchedRange, weight_bytes
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class ARecord:
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-def a_stretch(start: int, end: int, *, holes: frozenset[int] = frozenset(), value: bytes = b"v") -> Stretch:
+def a_stretch(start: int, end: int, *, holes: frozenset[int] = frozenset(), value: bytes = b"v") -> FetchedRange:
     """Records at every offset of `start <= offset < end` but the holes."""
     records = [ARecord(offset, value=value) for offset in range(start, end) if offset not in holes]
-    return Stretch(start, end, records, sum(map(weight_bytes, records)))
+    return FetchedRange(start, end, records, sum(map(weight_bytes, records)))

@@ -1,0 +1,205 @@
+"""What preferences cost: figures on the real stores of a region, in a database and under a prefix of their own.
+
+``python -m devtools.benchmarks.preferences --overlay .stack/us.yaml``; the keeper runs in this process, as it does in a worker.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from statistics import median, quantiles
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+import msgspec
+
+from devtools.benchmarks.transport.report import Figure
+from notify_streams.gc_tuning import tune_gc
+from notify_streams.preferences.assembly import PreferenceComponents, build_components
+from notify_streams.preferences.bulk_import import import_file
+from notify_streams.preferences.cache import RowCache
+from notify_streams.preferences.categories import configured_categories
+from notify_streams.preferences.row_codec import compile_row
+from notify_streams.records.channel_message import ChannelMessage
+from notify_streams.records.partitioner import bucket_of
+from notify_streams.records.user_records import PreferenceUpdate
+from notify_streams.settings import load_settings
+from notify_streams.stores.mongo import Shards
+from notify_streams.stores.redis import connect
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from notify_streams.preferences.categories import Categories
+    from notify_streams.roles import Channel
+    from notify_streams.settings import Settings
+
+_BATCH: Final = 1_000
+_ROUNDS: Final = 200
+_PUTS: Final = 300
+_UPDATES: Final = 100_000
+_ROWS: Final = 1_000_000
+_MB: Final = 1_000_000
+
+
+async def bench_preferences(settings: Settings, categories: Categories) -> list[Figure]:
+    """Measure; every figure stands alone, so one that does not hold says what to look at."""
+    name = f"bench_{uuid4().hex[:8]}"
+    memory = _memory()  # before anything is connected: it keeps the loop from its work for seconds
+    settings = msgspec.structs.replace(settings, database=name)
+    shards, redis = Shards(settings), connect(settings)
+    await shards.start()
+
+    async def publish(updates: Sequence[tuple[int, PreferenceUpdate]]) -> None:
+        return
+
+    room = build_components(settings, shards, redis, categories, publish, prefix=name)
+    await room.durable.ensure_indexes()
+    keeping = asyncio.create_task(room.keeper.run())
+    try:
+        await asyncio.sleep(1)
+        return [*await _checks(room, redis, name), await _puts(room), *await _imports(room, settings), memory]
+    finally:
+        keeping.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeping
+        for shard in range(len(shards)):
+            await shards.client(shard).drop_database(name)
+        await shards.close()
+        await redis.aclose()
+
+
+async def _checks(room: PreferenceComponents, redis: Redis, name: str) -> list[Figure]:
+    people = [f"user-{number:08d}" for number in range(_BATCH)]
+    await room.writer.apply_updates([(0, _update(user)) for user in people[:50]], datetime.now(UTC))
+    keys = [f"{name}:{user}" for user in people]
+    messages = [ChannelMessage("d", "push", "token", "n", "t", user, "marketing", datetime.now(UTC)) for user in people]
+
+    async def mget() -> None:
+        await redis.mget(keys)
+
+    async def decide() -> None:
+        await room.decision.rows_for(0, people)
+
+    async def send() -> None:
+        await room.provider.still_allowed(0, messages, datetime.now(UTC))
+
+    async def look_up() -> None:
+        await room.durable.rows(0, people)
+
+    bare = await _us_each(mget)
+    return [
+        _figure("decision check, a trigger in a batch of 1,000", await _us_each(decide), "µs", 15, bare, "bare MGET"),
+        _figure("provider check, a message in a batch of 1,000", await _us_each(send), "µs", 15, bare, "bare MGET"),
+        _figure("look-up in the durable record, a person in a batch of 1,000", await _us_each(look_up, 50), "µs", 50),
+    ]
+
+
+async def _us_each(ask: Callable[[], Awaitable[None]], rounds: int = _ROUNDS) -> float:
+    """Median microseconds for one of a batch."""
+    took = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        await ask()
+        took.append(time.perf_counter() - began)
+    return median(took) / _BATCH * 1e6
+
+
+async def _puts(room: PreferenceComponents) -> Figure:
+    took = []
+    for number in range(_PUTS):
+        began = time.perf_counter()
+        await room.writer.put(f"user-{number:08d}", 0, "marketing", "push", bool(number % 2), datetime.now(UTC))
+        took.append(time.perf_counter() - began)
+    return _figure("a choice by hand, until it is acknowledged, p99", quantiles(took, n=100)[98] * 1e3, "ms", 500)
+
+
+async def _imports(room: PreferenceComponents, settings: Settings) -> list[Figure]:
+    random = Random(1)
+    figures = []
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "updates.jsonl")
+        for what, at in (("new people", "10:00"), ("known people", "11:00")):
+            _write_updates(file, random, at)
+            began = time.perf_counter()
+            await import_file(file, room.writer, lambda user_id: bucket_of(user_id, settings.partitions))
+            rate = _UPDATES / (time.perf_counter() - began)
+            figures.append(_figure(f"import, {what}", rate, "updates/s", 20_000, at_least=True))
+    return figures
+
+
+def _write_updates(file: Path, random: Random, at: str) -> None:
+    with file.open("w") as lines:
+        for number in range(_UPDATES):
+            update = {
+                "user_id": f"import-{number:08d}",
+                "category": random.choice(("payments", "marketing")),
+                "channel": "push",
+                "opted_in": random.random() < 0.5,
+                "updated_at": f"2026-11-01T{at}:00Z",
+            }
+            lines.write(msgspec.json.encode(update).decode() + "\n")
+
+
+def _memory() -> Figure:
+    """One million people's rows as the check remembers them."""
+    random = Random(1)
+    tracemalloc.start()
+    cache = RowCache(60, 4 * _ROWS)
+    cache.turn(0)
+    for number in range(_ROWS):
+        choices: dict[int, dict[Channel, bool]] = {
+            category: {"push": random.random() < 0.5} for category in random.sample(range(1, 6), 3)
+        }
+        cache.put(f"user-{number:08d}", compile_row(random.randrange(1, 200), choices))
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return _figure("1M people's rows in memory", size / _MB, "MB", 150)
+
+
+def _update(user_id: str) -> PreferenceUpdate:
+    return PreferenceUpdate(user_id, "marketing", "push", False, datetime.now(UTC))
+
+
+def _figure(
+    name: str,
+    value: float,
+    unit: str,
+    goal: float,
+    reference_value: float | None = None,
+    reference: str | None = None,
+    *,
+    at_least: bool = False,
+) -> Figure:
+    holds = value >= goal if at_least else value <= goal
+    ratio = round(value / reference_value, 2) if reference_value else None
+    compared = None if reference_value is None else round(reference_value, 2)
+    wanted = f"{'at least' if at_least else 'at most'} {goal:g} {unit}"
+    return Figure(name, round(value, 2), unit, reference, compared, ratio, wanted, holds)
+
+
+def main() -> int:
+    """Exit status 0 only if every figure holds."""
+    options = argparse.ArgumentParser(prog="python -m devtools.benchmarks.preferences", description=__doc__)
+    options.add_argument("--region", default="us")
+    options.add_argument("--overlay", type=Path)
+    chosen = options.parse_args()
+    settings = load_settings(chosen.region, overlay=chosen.overlay)
+    tune_gc()
+    figures = asyncio.run(bench_preferences(settings, configured_categories()))
+    holds = all(figure.holds for figure in figures)
+    print(msgspec.json.encode({"holds": holds, "figures": [asdict(figure) for figure in figures]}).decode())
+    return 0 if holds else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

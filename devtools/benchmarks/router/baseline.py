@@ -1,0 +1,134 @@
+"""The reference as a process of its own: aiokafka, the same documents in one transaction, `send_batch`, delete, commit. Nothing else.
+
+``python -m devtools.benchmarks.router.baseline REGION STOP_AFTER``: reads `triggers.payments` from the offsets on stdin; prints the
+count and the seconds from the first batch to the last acknowledgement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from pymongo import InsertOne, ReplaceOne
+from pymongo.read_concern import ReadConcern
+
+from notify_streams.app import local_overlay
+from notify_streams.gc_tuning import tune_gc
+from notify_streams.outbox.row_ids import new_flush_id
+from notify_streams.settings import Settings, load_settings
+from notify_streams.stores.mongo import DURABLE, LEDGER, NOTIFICATIONS, OUTBOX, Shards
+from notify_streams.transport import BatchProducer
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+async def main(region: str, wanted: int, start: dict[str, int]) -> None:
+    """Work off `wanted` records and say how long it took."""
+    settings = msgspec.structs.replace(load_settings(region, overlay=local_overlay(region)), database="bench_bare")
+    shards = Shards(settings)
+    await shards.start()
+    producer = BatchProducer(settings.kafka.split(","))
+    await producer.start()
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka,
+        group_id="bench-bare",
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        max_partition_fetch_bytes=1024 * 1024,
+        fetch_max_wait_ms=settings.broker.fetch_max_wait_ms,
+    )
+    await consumer.start()
+    places = {TopicPartition("triggers.payments", int(partition)): offset for partition, offset in start.items()}
+    consumer.assign(list(places))
+    for place, offset in places.items():
+        consumer.seek(place, offset)
+    tune_gc()
+    done, began = 0, 0.0
+    waiting: dict[int, dict[TopicPartition, list[Any]]] = {shard: {} for shard in range(len(shards))}
+    while done < wanted:
+        found = await consumer.getmany(timeout_ms=200, max_records=settings.outbox.flush_records)
+        began = began or time.perf_counter()
+        for place, records in found.items():
+            waiting[shards.of(place.partition)].setdefault(place, []).extend(records)
+        flushes = [_flush(settings, shards, producer, shard, batches) for shard, batches in waiting.items() if batches]
+        waiting = {shard: {} for shard in range(len(shards))}
+        for offsets, count in await asyncio.gather(*flushes):
+            await consumer.commit(offsets)
+            done += count
+    print(json.dumps({"triggers": done, "seconds": time.perf_counter() - began}))
+    await consumer.stop()
+    await producer.stop()
+    await shards.close()
+
+
+async def _flush(
+    settings: Settings, shards: Shards, producer: BatchProducer, shard: int, batches: dict[TopicPartition, list[Any]]
+) -> tuple[dict[TopicPartition, int], int]:
+    now = datetime.now(UTC)
+    flush_id = new_flush_id()
+    documents, ledgers, count = [], [], 0
+    rows: dict[tuple[str, int], list[Any]] = {}
+    for place, records in batches.items():
+        for record in records:
+            two = b'"email"' in record.value
+            identity = f"{flush_id}-{place.partition}-{record.offset}-0123456789abcdef"
+            deliveries = {"push": {"state": "queued", "attempts": 0, "at": now}}
+            if two:
+                deliveries["email"] = {"state": "queued", "attempts": 0, "at": now}
+            documents.append(
+                _document(identity, place.partition, record.key.decode(), settings.region, now, deliveries)
+            )
+            headers = [("id", identity.encode()), ("critical", b"0")]
+            rows.setdefault(("push", place.partition), []).append((record.key, record.value, headers))
+            if two:
+                rows.setdefault(("email", place.partition), []).append((record.key, record.value, headers))
+        count += len(records)
+        next_offset = records[-1].offset + 1
+        ledger = {"_id": f"bare:{place.topic}:{place.partition}", "bucket": place.partition}
+        ledgers.append(ReplaceOne(ledger, {"bucket": place.partition, "next_offset": next_offset}, upsert=True))
+    packed = [
+        {"_id": f"{flush_id}-{topic}-{partition}", "bucket": partition, "topic": topic, "records": _pack(records)}
+        for (topic, partition), records in rows.items()
+    ]
+    database = shards.database(shard)
+
+    async def body(session: Any) -> None:
+        await database[LEDGER].bulk_write(ledgers, ordered=False, session=session)
+        await database[NOTIFICATIONS].insert_many(documents, session=session)
+        await database[OUTBOX].bulk_write([InsertOne(row) for row in packed], ordered=False, session=session)
+
+    async with shards.client(shard).start_session() as session:
+        await session.with_transaction(body, read_concern=ReadConcern("snapshot"), write_concern=DURABLE)
+    await asyncio.gather(
+        *(producer.send_batch(topic, partition, records) for (topic, partition), records in rows.items())
+    )
+    await database[OUTBOX].delete_many({"_id": {"$in": [row["_id"] for row in packed]}})
+    return {place: records[-1].offset + 1 for place, records in batches.items()}, count
+
+
+def _document(identity: str, bucket: int, user_id: str, region: str, now: datetime, deliveries: Any) -> dict[str, Any]:
+    return {
+        "_id": identity,
+        "bucket": bucket,
+        "trigger_id": identity,
+        "user_id": user_id,
+        "category": "payments",
+        "critical": False,
+        "lane": "standard",
+        "region": region,
+        "decided_at": now,
+        "preference_version": 0,
+        "deliveries": deliveries,
+        "fingerprint": 0,
+        "expire_at": now,
+    }
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), json.loads(sys.stdin.read())))

@@ -1,0 +1,197 @@
+"""`notify-streams bench steps`: where a router worker's own time goes, step by step, on records in memory: no service, no network.
+
+In: the load of `bench router`. Out: microseconds of CPU a trigger for each step of the real code path. What a transaction, a produce request
+and a fetch cost beyond these is the services' time, and the clients' time a request, which a batch shares.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import statistics
+import time
+from collections import defaultdict
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import orjson
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+from bson.codec_options import DEFAULT_CODEC_OPTIONS
+from pymongo import message as wire
+
+from devtools.benchmarks.router.load import population, triggers
+from notify_streams.gc_tuning import tune_gc
+from notify_streams.outbox.dedup_cache import DedupCache
+from notify_streams.outbox.flush_plan import drop_duplicates, plan_flush
+from notify_streams.outbox.publisher import lanes_of
+from notify_streams.outbox.row_ids import new_flush_id
+from notify_streams.preferences.categories import configured_categories
+from notify_streams.preferences.row_codec import NOTHING
+from notify_streams.records.partitioner import bucket_of
+from notify_streams.regions.failover.placement import Placement
+from notify_streams.regions.failover.protocol import initial_homes
+from notify_streams.regions.locations import Rows
+from notify_streams.routing.recipient_lookup import RecipientLookup
+from notify_streams.routing.router import Router, conflict
+from notify_streams.settings import load_settings
+from notify_streams.topics import USER_LOCATIONS
+from notify_streams.transport import BatchProducer, RecordBatch, TransportSettings
+from notify_streams.transport.tables.memory_store import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from notify_streams.outbox.decided_batch import DecidedBatch
+    from notify_streams.settings import Settings
+
+_REGION: Final = "us"
+_TOPIC: Final = "triggers.payments"
+#: Kafka's numbers of the codecs.
+_CODECS: Final = {None: 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+_UNCOMPRESSED: Final = 0
+
+
+@click.command("steps")
+@click.option("--triggers", "count", default=40_000, show_default=True, type=click.IntRange(1_000))
+@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def steps(count: int, rounds: int, as_json: bool) -> None:
+    """Say where a router worker's own time goes: microseconds of CPU a trigger, step by step."""
+    found = asyncio.run(measure(count, rounds))
+    if as_json:
+        click.echo(orjson.dumps({"unit": "us of CPU a trigger", "triggers": count, "steps": found}).decode())
+        return
+    for name, spent in found.items():
+        click.echo(f"{spent:7.2f} us  {name}")
+    click.echo(f"{sum(found.values()):7.2f} us  all of these, a trigger with one and a half notifications")
+
+
+async def measure(count: int, rounds: int) -> dict[str, float]:
+    """CPU microseconds a trigger, medians over the rounds."""
+    settings = load_settings(_REGION, environ={})
+    router = Router(settings, configured_categories(), "standard", _people(settings), _Served())
+    batches = _batches(settings, count)
+    runs: list[dict[str, float]] = []
+    threshold = gc.get_threshold()
+    tune_gc()
+    try:
+        for _ in range(rounds):
+            clock = _Clock()
+            await _round(settings, router, batches, clock)
+            runs.append({name: 1e6 * spent / count for name, spent in clock.spent.items()})
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*threshold)
+    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+
+
+async def _round(settings: Settings, router: Router, batches: Sequence[RecordBatch], clock: _Clock) -> None:
+    recent = DedupCache()
+    taken: list[DecidedBatch] = []
+    for batch in batches:
+        with clock("validate, join, decide, encode notifications and channel messages"):
+            taken.append(await router.take(batch, _Nobody()))
+    producer = BatchProducer("nowhere")
+    codec = SimpleNamespace(
+        _message_accumulator=SimpleNamespace(_compression_type=_CODECS[TransportSettings().compression])
+    )
+    while taken:
+        part: list[DecidedBatch] = []
+        while taken and sum(len(one.entries) for one in part) < settings.outbox.flush_records:
+            part.append(taken.pop())
+        with clock("look for repeats"):
+            drop_duplicates(part, recent, conflict)
+        with clock("plan the flush: group, pack rows, sums"):
+            flush = plan_flush(new_flush_id(), "standard", part, datetime.now(UTC))
+        with clock("MongoDB's messages: notifications and rows"):
+            for documents in (flush.notifications, [row.document for row in flush.rows]):
+                command = {"insert": "x", "ordered": True, "documents": documents}
+                wire._op_msg(0, command, "db", None, DEFAULT_CODEC_OPTIONS)
+        with clock("Kafka's batches"):
+            built = [
+                builder
+                for (topic, partition), rows in lanes_of(flush.rows).items()
+                for row in rows
+                for builder in producer._chunks(codec, topic, partition, row.records, 0, 1, 1_000_000)
+            ]
+        with clock("compress"):
+            for builder in built:
+                builder._build()
+        with clock("remember, and free"):
+            for one in part:
+                recent.add({entry.notification: entry.fingerprint for entry in one.entries if entry.notification})
+            del flush, built, one
+            part.clear()
+
+
+class _Clock:
+    """CPU seconds by step."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def __call__(self, step: str) -> Iterator[None]:
+        began = time.process_time()
+        yield
+        self.spent[step] += time.process_time() - began
+
+
+class _Served:
+    placement: Placement | None = Placement(_REGION, initial_homes((_REGION, "eu", "asia")))
+
+    async def changed(self, epoch: int) -> Placement:
+        raise NotImplementedError
+
+
+class _Nobody:
+    """For batches that came from nowhere."""
+
+    def ack(self) -> None: ...
+
+    def refuse(self, position: int) -> None: ...
+
+    def current(self) -> bool:
+        return True
+
+
+class _NobodyChose:
+    async def rows_for(self, bucket: int, user_ids: Sequence[str]) -> list[bytes]:
+        return [NOTHING] * len(user_ids)
+
+
+def _people(settings: Settings) -> RecipientLookup:
+    homes: dict[str, int] = {}
+    rows, contacts = Rows(settings.regions), MemoryStore()
+    for topic, key, value, _ in population():
+        user_id = key or ""
+        bucket = bucket_of(user_id, settings.partitions)
+        if topic == USER_LOCATIONS:
+            found = rows.decode(user_id.encode(), value, bucket)
+            assert found is not None
+            homes[found[0]] = found[1]
+        else:
+            contacts.rows(bucket)[user_id.encode()] = value
+    return RecipientLookup(
+        lambda user_ids: [rows.unpack(homes[user_id]) for user_id in user_ids], contacts, _NobodyChose()
+    )
+
+
+def _batches(settings: Settings, count: int) -> list[RecordBatch]:
+    """The triggers as a fetch brings them: aiokafka's own records."""
+    builders: dict[int, Any] = {}
+    for _, key, value, _ in triggers(count, "00"):
+        user_id = key or ""
+        bucket = bucket_of(user_id, settings.partitions)
+        if bucket not in builders:
+            builders[bucket] = DefaultRecordBatchBuilder(2, _UNCOMPRESSED, 0, -1, -1, -1, 1 << 30), 0
+        builder, number = builders[bucket]
+        builder.append(number, 0, user_id.encode(), value, [])
+        builders[bucket] = builder, number + 1
+    return [
+        RecordBatch(_TOPIC, bucket, 0, number, list(DefaultRecordBatch(bytearray(builder.build()))))
+        for bucket, (builder, number) in builders.items()
+    ]

@@ -1,0 +1,47 @@
+"""Runs one contestant: the task as JSON in the first argument, the outcome as JSON on stdout.
+
+In: a `Task`. Out: an `TaskResult`. Ends without ceremony: what is measured is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+
+from devtools.benchmarks.transport.baselines import copying, memory, reading, recovering
+from devtools.benchmarks.transport.baselines.task import Task, TaskResult
+
+CONTESTANTS: dict[str, Callable[[Task], Awaitable[TaskResult]]] = {
+    "read bare aiokafka": reading.bare,
+    "read batched": reading.batched,
+    "read stock Faust": reading.stock,
+    "copy bare aiokafka": copying.bare,
+    "copy batched": copying.batched,
+    "copy librdkafka": copying.librdkafka,
+    "recover batched memory": recovering.batched_memory,
+    "recover batched rocks": recovering.batched_rocks,
+    "recover stock memory": recovering.stock_memory,
+    "recover stock rocks": recovering.stock_rocks,
+    "latency bare aiokafka": copying.bare,
+    "latency batched": copying.batched,
+    "memory region memory": memory.region_memory,
+    "memory region rocks": memory.region_rocks,
+    "memory preferences memory": memory.preferences_memory,
+    "memory preferences rocks": memory.preferences_rocks,
+}
+
+
+async def main() -> None:
+    task = Task(**json.loads(sys.argv[1]))
+    outcome = await CONTESTANTS[task.contestant](task)
+    print(outcome.line(), flush=True)
+
+
+if __name__ == "__main__":
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    loop.run_until_complete(main())
+    os._exit(0)

@@ -1,0 +1,132 @@
+"""Consume and produce: every record goes to the same partition of another topic, acknowledged by all replicas.
+
+In: a filled topic and an empty one. Out: records a second from the first delivery to the last acknowledgement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from devtools.benchmarks.transport.baselines.task import Task, TaskResult, an_app
+from notify_streams.transport import batch_producer, batched_topic
+
+
+async def bare(task: Task) -> TaskResult:
+    """aiokafka: `getmany`, then `create_batch` and `send_batch` for each partition."""
+    consumer = AIOKafkaConsumer(
+        task.source,
+        bootstrap_servers=task.bootstrap,
+        group_id=task.group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=1024 * 1024,
+        fetch_max_bytes=16 * 1024 * 1024,
+        fetch_max_wait_ms=50,
+    )
+    producer = AIOKafkaProducer(bootstrap_servers=task.bootstrap, acks="all", max_batch_size=1_000_000)
+    await producer.start()
+    await consumer.start()
+    seen, began = 0, 0.0
+
+    async def send(partition: int, records: list[Any]) -> None:
+        futures, batch = [], producer.create_batch()
+        for record in records:
+            if batch.append(key=record.key, value=record.value, timestamp=None) is None:
+                futures.append(await producer.send_batch(batch, task.target, partition=partition))
+                batch = producer.create_batch()
+                batch.append(key=record.key, value=record.value, timestamp=None)
+        futures.append(await producer.send_batch(batch, task.target, partition=partition))
+        await asyncio.gather(*futures)
+
+    try:
+        while seen < task.records:
+            found = await consumer.getmany(timeout_ms=1000)
+            began = began or time.perf_counter()
+            await asyncio.gather(*(send(tp.partition, records) for tp, records in found.items()))
+            seen += sum(len(records) for records in found.values())
+        return TaskResult(seen, time.perf_counter() - began)
+    finally:
+        await consumer.stop()
+        await producer.stop()
+
+
+async def batched(task: Task) -> TaskResult:
+    """A Faust agent on the batched transport: one batch in, one batch out, partitions side by side."""
+    app = an_app(task, "batched")
+    seen, began, done = 0, 0.0, asyncio.get_running_loop().create_future()
+    turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+    room = asyncio.Semaphore(8)
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def copy(event: Any) -> None:
+        nonlocal seen
+        batch = event.value
+        async with turns[batch.partition]:
+            await batch_producer(app).send_batch(task.target, batch.partition, batch.records)
+        event.ack()
+        room.release()
+        seen += len(batch)
+        if seen >= task.records and not done.done():
+            done.set_result(time.perf_counter() - began)
+
+    @app.agent(batched_topic(app, task.source))
+    async def copy_all(stream) -> None:  # type: ignore[no-untyped-def]
+        nonlocal began
+        async for event in stream.noack().events():
+            began = began or time.perf_counter()
+            await room.acquire()
+            running = asyncio.create_task(copy(event))
+            tasks.add(running)
+            running.add_done_callback(tasks.discard)
+
+    app.finalize()
+    await app.start()
+    seconds = await done
+    return TaskResult(seen, seconds)
+
+
+async def librdkafka(task: Task) -> TaskResult:
+    """librdkafka from Python: `consume` many, `produce` each to the known partition."""
+    return await asyncio.to_thread(_librdkafka, task)
+
+
+def _librdkafka(task: Task) -> TaskResult:
+    from confluent_kafka import Consumer, Producer
+
+    consumer = Consumer(
+        {
+            "bootstrap.servers": task.bootstrap,
+            "group.id": task.group,
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
+    )
+    producer = Producer(
+        {
+            "bootstrap.servers": task.bootstrap,
+            "acks": "all",
+            "linger.ms": 5,
+            "batch.num.messages": 10_000,
+            "queue.buffering.max.messages": 1_000_000,
+        }
+    )
+    consumer.subscribe([task.source])
+    seen, began = 0, 0.0
+    while seen < task.records:
+        found = consumer.consume(10_000, timeout=1.0)
+        if not found:
+            continue
+        began = began or time.perf_counter()
+        for record in found:
+            producer.produce(task.target, record.value(), record.key(), partition=record.partition() or 0)
+        producer.poll(0)
+        seen += len(found)
+    missing = producer.flush(30)
+    seconds = time.perf_counter() - began
+    consumer.close()
+    return TaskResult(seen - missing, seconds)

@@ -1,0 +1,69 @@
+"""Memory of a replicated table with a million rows: what the process grew by, everything included.
+
+In: a filled compacted topic. Out: megabytes between before the app's start and after the table was caught up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from devtools.benchmarks.transport.baselines.task import Task, TaskResult, an_app
+from notify_streams.transport import ReplicatedTable, in_memory, on_disk
+
+_REGIONS = {region.encode(): region for region in ("us", "eu", "asia")}
+
+
+def decode_region(key: bytes, value: bytes | None, partition: int) -> tuple[bytes, Any]:
+    """A region is one of few: every row shares the same object."""
+    return key, _REGIONS.get(value) if value is not None else None
+
+
+def decode_preferences(key: bytes, value: bytes | None, partition: int) -> tuple[bytes, Any]:
+    """Preferences as the topic has them: bytes."""
+    return key, value
+
+
+async def region_memory(task: Task) -> TaskResult:
+    return await _load(task, in_memory, decode_region)
+
+
+async def region_rocks(task: Task) -> TaskResult:
+    return await _load(task, _disk(), decode_region)
+
+
+async def preferences_memory(task: Task) -> TaskResult:
+    return await _load(task, in_memory, decode_preferences)
+
+
+async def preferences_rocks(task: Task) -> TaskResult:
+    return await _load(task, _disk(), decode_preferences)
+
+
+def _disk() -> Any:
+    return on_disk(Path(tempfile.mkdtemp(prefix="bench-")) / "rocks")
+
+
+async def _load(task: Task, store: Any, decode: Any) -> TaskResult:
+    app = an_app(task, "batched")
+    table = ReplicatedTable(app, task.source, store=store, decode=decode)
+    app.finalize()
+    gc.collect()
+    before, began = _rss_mb(), time.perf_counter()
+    await app.start()
+    await table.caught_up()
+    seconds = time.perf_counter() - began
+    await asyncio.sleep(0.2)
+    gc.collect()
+    return TaskResult(table.progress().rows, seconds, _rss_mb() - before)
+
+
+def _rss_mb() -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError("the system does not say how much memory this process has")

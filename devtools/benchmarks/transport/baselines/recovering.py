@@ -1,0 +1,89 @@
+"""Table recovery: a changelog with one record a key, read into an empty table.
+
+In: a filled changelog. Out: keys a second from the start of the reading to the last key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from devtools.benchmarks.transport.baselines.task import Task, TaskResult, an_app
+from devtools.benchmarks.transport.topics import PARTITIONS
+from notify_streams.transport import BatchedTable, batched_topic, in_memory, on_disk
+
+
+async def batched_memory(task: Task) -> TaskResult:
+    """Our table, in memory."""
+    return await _batched(task, in_memory)
+
+
+async def batched_rocks(task: Task) -> TaskResult:
+    """Our table, on disk."""
+    return await _batched(task, on_disk(Path(tempfile.mkdtemp(prefix="bench-")) / "rocks"))
+
+
+async def stock_memory(task: Task) -> TaskResult:
+    """Faust's table, in memory."""
+    return await _stock(task, "memory://")
+
+
+async def stock_rocks(task: Task) -> TaskResult:
+    """Faust's table on RocksDB."""
+    return await _stock(task, "rocksdb://?driver=rocksdict")
+
+
+async def _batched(task: Task, store: Any) -> TaskResult:
+    app = an_app(task, "batched")
+    table = BatchedTable(app, task.table_name, partitions=PARTITIONS, changelog=task.source, store=store)
+
+    @app.agent(batched_topic(app, task.target))
+    async def idle(stream) -> None:  # type: ignore[no-untyped-def]
+        async for event in stream.noack().events():
+            event.ack()
+
+    app.finalize()
+    await app.start()
+    while len(table.owned) < PARTITIONS:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    progress = table.progress()
+    found = [table.get(p, b"u%d" % n) for p, n in ((0, 0), (0, 4999)) if n < task.records]
+    if None in found:
+        raise RuntimeError(f"rows are missing: {found}")
+    return TaskResult(progress.rows, progress.rows / progress.rows_per_s)
+
+
+async def _stock(task: Task, store: str) -> TaskResult:
+    app = an_app(task, "kafka", store=store)
+    done, began = asyncio.Event(), 0.0
+
+    async def first(event: Any) -> None:
+        nonlocal began
+        began = began or time.perf_counter()
+
+    async def recovered() -> None:
+        if len(app.assignor.assigned_actives()):
+            done.set()
+
+    table = app.Table(
+        task.table_name,
+        partitions=PARTITIONS,
+        key_type=bytes,
+        value_type=bytes,
+        on_changelog_event=first,
+        on_recover=recovered,
+    )
+
+    @app.agent(app.topic(task.target, value_serializer="raw"))
+    async def idle(stream) -> None:  # type: ignore[no-untyped-def]
+        async for _ in stream:
+            pass
+
+    app.finalize()
+    await app.start()
+    await done.wait()
+    seconds = time.perf_counter() - began
+    return TaskResult(len(table), seconds)

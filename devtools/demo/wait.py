@@ -1,0 +1,175 @@
+"""Waits for a region, with something to look at meanwhile: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+from aiokafka.admin import AIOKafkaAdminClient
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from notify_streams.admin.audit.topics import Topics
+from notify_streams.admin.lag import LagReader
+from notify_streams.app import web_port
+from notify_streams.errors import StoreUnavailable
+from notify_streams.roles import ROLES
+from notify_streams.stores.mongo import Shards
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+    from typing import Self
+
+    from notify_streams.settings import Settings
+
+_LOOK_EVERY_S: Final = 0.25
+_LINE_EVERY_S: Final = 3.0
+
+
+class RegionWatcher:
+    """Follows several regions from outside."""
+
+    def __init__(self, regions: Sequence[Settings], console: Console) -> None:
+        self._regions = tuple(regions)
+        self._console = console
+        self._closing = AsyncExitStack()
+        self._progress: dict[str, LagReader] = {}
+
+    async def __aenter__(self) -> Self:
+        for settings in self._regions:
+            topics = await self._closing.enter_async_context(Topics(settings))
+            shards = Shards(settings, follows=True)
+            await shards.start()
+            self._closing.push_async_callback(shards.close)
+            admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+            await admin.start()
+            self._closing.push_async_callback(admin.close)
+            self._progress[settings.region] = LagReader(settings, topics, shards, admin)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._closing.aclose()
+
+    async def ready(self, patience_s: float, roles: Sequence[str] = ROLES) -> None:
+        """Until every worker of every region says that it is ready.
+
+        Raises:
+            StoreUnavailable: naming those that are not, after `patience_s`.
+        """
+        waiting = {
+            (settings.region, role): f"http://127.0.0.1:{web_port(settings, role)}/ready"
+            for settings in self._regions
+            for role in roles
+        }
+        total = len(waiting)
+        deadline = time.monotonic() + patience_s
+        with self._bar("workers ready", total) as show:
+            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http:
+                while waiting:
+                    for who, url in list(waiting.items()):
+                        if await _is_ready(http, url):
+                            del waiting[who]
+                    show(total - len(waiting), "")
+                    if waiting and time.monotonic() > deadline:
+                        names = ", ".join(f"{region}/{role}" for region, role in waiting)
+                        raise StoreUnavailable(f"not ready after {patience_s:.0f} s: {names}; their logs say why")
+                    await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def drained(self, what: str, patience_s: float) -> None:
+        """Until nothing is behind and nothing waits, in any region, twice in a row.
+
+        Raises:
+            StoreUnavailable: what is behind after `patience_s` without any progress.
+        """
+        most, quiet, before = 1, 0, -1
+        deadline = time.monotonic() + patience_s
+        with self._bar(what, None) as show:
+            while quiet < 2:
+                lag = await self.lag()
+                behind = sum(lag.values())
+                most = max(most, behind)
+                if behind != before:
+                    before, deadline = behind, time.monotonic() + patience_s
+                quiet = quiet + 1 if behind == 0 else 0
+                busiest = max(lag, key=lag.__getitem__)
+                show(most - behind, f"{busiest} {lag[busiest]} behind" if behind else "", most)
+                if time.monotonic() > deadline:
+                    late = ", ".join(f"{name}: {count}" for name, count in lag.items() if count)
+                    raise StoreUnavailable(f"{what}: no progress for {patience_s:.0f} s; behind: {late}")
+                await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def lag(self) -> dict[str, int]:
+        """What is behind, by region and role."""
+        found: dict[str, int] = {}
+        for region, progress in self._progress.items():
+            found |= {f"{region}/{role}": count for role, count in (await progress.lag()).items()}
+        return found
+
+    async def taken(self) -> int:
+        return sum([await progress.taken() for progress in self._progress.values()])
+
+    def bar(self, what: str, total: int) -> Bar:
+        """A bar of its own for the caller."""
+        return self._bar(what, total)
+
+    def _bar(self, what: str, total: int | None) -> Bar:
+        return Bar(self._console, what, total)
+
+
+class Bar:
+    """Calls like ``show(done, note)``: a live bar on a terminal, a line every few seconds elsewhere."""
+
+    def __init__(self, console: Console, what: str, total: int | None) -> None:
+        self._console = console
+        self._what = what
+        self._total = total
+        self._said_at = 0.0
+        self._began = time.monotonic()
+        columns = (
+            TextColumn("{task.description:<24}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        self._live = Progress(*columns, console=console) if console.is_terminal else None
+        self._task = self._live.add_task(what, total=total, note="") if self._live else None
+        self._last = ""
+
+    def __enter__(self) -> Bar:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+        elif self._last:
+            self._console.print(
+                f"{self._what}: {self._last} after {time.monotonic() - self._began:.1f} s", highlight=False
+            )
+
+    def __call__(self, done: int, note: str, total: int | None = None) -> None:
+        total = self._total if total is None else total
+        self._last = f"{done}/{total}" + (f", {note}" if note else "")
+        if self._live and self._task is not None:
+            self._live.update(self._task, completed=done, total=total, note=note)
+        elif time.monotonic() - self._said_at > _LINE_EVERY_S:
+            self._said_at = time.monotonic()
+            self._console.print(f"{self._what}: {self._last}", highlight=False)
+
+
+async def _is_ready(http: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with http.get(url) as answer:
+            return answer.status == 200
+    except (aiohttp.ClientError, TimeoutError):
+        return False

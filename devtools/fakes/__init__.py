@@ -1,0 +1,1 @@
+"""Fakes and fault-injecting proxies on real sockets, used by contract tests and benchmarks."""

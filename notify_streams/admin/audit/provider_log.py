@@ -1,0 +1,61 @@
+"""Reads the providers' acceptance log: one JSON line for each message that a provider accepted, without the contact."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+
+class AcceptedMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One accepted message."""
+
+    #: Unix seconds: when the request began to arrive
+    at: float
+    #: Unix seconds: when it was accepted
+    done: float
+    #: fcm, apns, twilio or smtp
+    provider: str
+    #: push, sms or email
+    channel: str
+    delivery_id: str
+    notification_id: str
+    #: 0: the client did not say
+    attempt: int
+    #: the client marked it as one that may have been accepted before
+    possible_duplicate: bool
+    critical: bool
+    #: see `contact_sha`
+    to_sha: str
+    #: as the client wrote it, if it did; ours write Unix milliseconds
+    decided_at: str | None = None
+    #: not in the file: the offset of the line that follows, at which `read_provider_log` can be resumed
+    resume_at: int = 0
+
+
+def contact_sha(contact: str) -> str:
+    """What stands for a contact in the record: the first 16 hexadecimal digits of its SHA-256."""
+    return hashlib.sha256(contact.encode()).hexdigest()[:16]
+
+
+def read_provider_log(path: Path | str, offset: int = 0) -> Iterator[AcceptedMessage]:
+    """The accepted messages from `offset` on, in the order of acceptance; none if there is no file yet.
+
+    A last line that is still being written is left for the next call. Raises msgspec.DecodeError for any other line
+    that is no record.
+    """
+    decode = msgspec.json.Decoder(AcceptedMessage).decode
+    if not Path(path).exists():
+        return
+    with Path(path).open("rb") as file:
+        file.seek(offset)
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            offset += len(line)
+            accepted = decode(line)
+            # Before anyone else has seen it; a copy would double the cost of a line.
+            msgspec.structs.force_setattr(accepted, "resume_at", offset)
+            yield accepted

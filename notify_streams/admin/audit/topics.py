@@ -1,0 +1,82 @@
+"""Reads whole topics of a region, from their first offset to the end they had when the reading began."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaConnectionError
+
+from notify_streams.admin.audit.snapshot import Extent
+from notify_streams.errors import StoreUnavailable
+from notify_streams.transport.fetch_decoding import fetch_ranges
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+    from types import TracebackType
+    from typing import Self
+
+    from notify_streams.settings import Settings
+    from notify_streams.transport import Record
+
+_WAIT_S: Final = 0.5
+
+
+class Topics:
+    """A reader without a group: it moves nobody's position."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=settings.kafka,
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+            request_timeout_ms=int(settings.broker.request_timeout_s * 1000),
+        )
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._consumer.start()
+        except (KafkaConnectionError, OSError) as error:
+            await self._consumer.stop()
+            raise StoreUnavailable(f"Kafka of region {self._settings.region} does not answer") from error
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._consumer.stop()
+
+    async def extents(self, topics: Iterable[str]) -> dict[tuple[str, int], Extent]:
+        """First and next offset of every partition of these topics."""
+        places = self._places(topics)
+        first = await self._consumer.beginning_offsets(places)
+        end = await self._consumer.end_offsets(places)
+        return {(place.topic, place.partition): Extent(first[place], end[place]) for place in places}
+
+    async def ends(self, topic: str) -> dict[int, int]:
+        """Next offset of each partition of a topic."""
+        return {partition: extent.end for (_, partition), extent in (await self.extents([topic])).items()}
+
+    async def read(self, topics: Iterable[str]) -> AsyncIterator[tuple[str, Record]]:
+        """Every record of these topics with its topic, each partition's in order. Call it once: one assignment, one pass."""
+        extents = {
+            TopicPartition(name, partition): extent
+            for (name, partition), extent in (await self.extents(topics)).items()
+            if extent.end > extent.first
+        }
+        self._consumer.assign(list(extents))
+        for place, extent in extents.items():
+            self._consumer.seek(place, extent.first)
+        left = set(extents)
+        while left:
+            # As the workers read, because aiokafka's own way ends at a header name that is not UTF-8.
+            for place, stretch in await fetch_ranges(self._consumer, _WAIT_S):
+                for record in stretch.records:
+                    yield place.topic, record
+                if stretch.end >= extents[place].end:
+                    left.discard(place)
+
+    def _places(self, topics: Iterable[str]) -> list[TopicPartition]:
+        return [TopicPartition(topic, partition) for topic in topics for partition in range(self._settings.partitions)]

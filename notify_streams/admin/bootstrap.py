@@ -1,0 +1,45 @@
+"""Makes a region ready for its workers: topics, shards, registry. Safe to run again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from notify_streams.admin.shards import init_shards
+from notify_streams.admin.topics import ensure_topics
+from notify_streams.registry.schema import create_table
+from notify_streams.registry.users_table import UsersTable
+from notify_streams.stores.mongo import Shards
+
+if TYPE_CHECKING:
+    from notify_streams.settings import Settings
+
+
+async def bootstrap_region(settings: Settings) -> None:
+    """Everything that must be there before a worker starts.
+
+    Raises:
+        NotifyError: a service does not answer or refuses; the message says which.
+    """
+    await ensure_topics(settings)
+    shards = Shards(settings)
+    await shards.start()
+    try:
+        await init_shards(settings, shards)
+    finally:
+        await shards.close()
+    await create_registry(settings)
+
+
+async def create_registry(settings: Settings) -> None:
+    """The registry's table in this region; replicas in other AWS regions are added where the settings of AWS are (`registry.schema`).
+
+    Raises:
+        RetryLater: the table is not active in time.
+        SettingsError: the registry refuses, or there are no credentials.
+    """
+    users = UsersTable(settings)
+    await users.start()
+    try:
+        await create_table(users.client, settings.users_table, patience_s=60.0)
+    finally:
+        await users.close()

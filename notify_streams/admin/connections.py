@@ -1,0 +1,48 @@
+"""What a command needs of a region for a moment: shards, Redis, a producer and the preference parts, opened and closed together."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from notify_streams.preferences.assembly import PreferenceComponents, build_components
+from notify_streams.preferences.publisher import publisher_for
+from notify_streams.stores.mongo import Shards
+from notify_streams.stores.redis import connect
+from notify_streams.transport import BatchProducer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from notify_streams.preferences.categories import Categories
+    from notify_streams.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """Open connections of one region."""
+
+    shards: Shards
+    preferences: PreferenceComponents
+
+
+@asynccontextmanager
+async def connected(settings: Settings, categories: Categories) -> AsyncIterator[Connections]:
+    """Connect, and hang up at the end.
+
+    Raises:
+        KafkaError: Kafka does not answer.
+    """
+    shards = Shards(settings)
+    redis = connect(settings)
+    producer = BatchProducer(settings.kafka.split(","), client_id="notify-streams-command")
+    await shards.start()
+    try:
+        await shards.learn()
+        await producer.start()
+        yield Connections(shards, build_components(settings, shards, redis, categories, publisher_for(producer)))
+    finally:
+        await producer.stop()
+        await redis.aclose()
+        await shards.close()

@@ -1,0 +1,86 @@
+"""How far a region's workers have come, asked from outside: ledgers for the routers, committed offsets for the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from notify_streams.roles import CHANNEL_ROLES, LANES, app_id
+from notify_streams.stores.mongo import LEDGER, OUTBOX
+from notify_streams.topics import (
+    PREFERENCE_UPDATES,
+    USER_CONTACTS,
+    USER_SIGNUPS,
+    edge_topic,
+    forward_topic,
+    trigger_topics,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from notify_streams.admin.audit.topics import Topics
+    from notify_streams.settings import Settings
+    from notify_streams.stores.mongo import Shards
+
+
+class LagReader:
+    """One region's lag, by what is behind."""
+
+    def __init__(self, settings: Settings, topics: Topics, shards: Shards, admin: AIOKafkaAdminClient) -> None:
+        self._settings = settings
+        self._topics = topics
+        self._shards = shards
+        self._admin = admin
+
+    async def lag(self) -> dict[str, int]:
+        """Records that each role has not finished yet; rows that the outbox still holds."""
+        learned = (PREFERENCE_UPDATES, USER_CONTACTS)
+        lag: dict[str, int] = {lane: await self._ledger_lag(lane, trigger_topics(self._settings)) for lane in LANES}
+        lag["registry"] = await self._ledger_lag("registry", (USER_SIGNUPS,))
+        for role, topics in (
+            *((lane, learned) for lane in LANES),
+            *((role, (role,)) for role in CHANNEL_ROLES),
+            ("registry", (*learned, *(edge_topic(pop.name) for pop in self._settings.edge))),
+            ("forward", tuple(forward_topic(region) for region in self._settings.remote_kafka)),
+        ):
+            lag[role] = lag.get(role, 0) + await self._group_lag(role, topics)
+        lag["outbox"] = 0
+        for shard in range(len(self._shards)):
+            buckets = {"bucket": {"$in": self._shards.buckets(shard)}}
+            lag["outbox"] += await self._shards.database(shard)[OUTBOX].count_documents(buckets)
+        return lag
+
+    async def taken(self) -> int:
+        """Triggers that were accounted for since the region began."""
+        total = 0
+        for shard in range(len(self._shards)):
+            query = {"bucket": {"$in": self._shards.buckets(shard)}, "role": {"$in": list(LANES)}}
+            async for one in self._shards.database(shard)[LEDGER].find(query, {"taken": 1}):
+                total += one["taken"]
+        return total
+
+    async def _ledger_lag(self, role: str, topics: Iterable[str]) -> int:
+        extents = await self._topics.extents(topics)
+        positions: dict[tuple[str, int], int] = {}
+        for shard in range(len(self._shards)):
+            query = {"bucket": {"$in": self._shards.buckets(shard)}, "role": role}
+            async for one in self._shards.database(shard)[LEDGER].find(query):
+                positions[one["topic"], one["partition"]] = one["next_offset"]
+        return sum(extent.end - positions.get(place, extent.first) for place, extent in extents.items())
+
+    async def _group_lag(self, role: str, topics: Iterable[str]) -> int:
+        extents = await self._topics.extents(topics)
+        if not extents:
+            return 0
+        group = app_id(self._settings.region, role)
+        committed = await self._admin.list_consumer_group_offsets(
+            group, partitions=[TopicPartition(*place) for place in extents]
+        )
+        behind = 0
+        for place, extent in extents.items():
+            offset = committed[TopicPartition(*place)].offset if TopicPartition(*place) in committed else -1
+            behind += extent.end - (offset if offset >= 0 else extent.first)
+        return behind

@@ -1,0 +1,99 @@
+"""Makes MongoDB ready: indexes, the time to live, and behind a mongos the sharded collections with a chunk for each bucket."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import pymongo
+from bson import MinKey
+from pymongo.errors import PyMongoError
+
+from notify_streams.errors import StoreUnavailable
+from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES, TIMERS
+
+if TYPE_CHECKING:
+    from pymongo import AsyncMongoClient
+
+    from notify_streams.settings import Settings
+    from notify_streams.stores.mongo import Shards
+
+COLLECTIONS: Final = (NOTIFICATIONS, OUTBOX, LEDGER, PREFERENCES, TIMERS)
+
+
+#: Behind a mongos: every command names its bucket, so it goes to one shard.
+SHARD_KEY: Final = {"bucket": pymongo.ASCENDING, "_id": pymongo.ASCENDING}
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index that is wanted beside the one on `_id`."""
+
+    keys: tuple[tuple[str, int], ...]
+    #: Rows go this long after the date in the field; None: they stay.
+    expire_after_s: int | None = None
+
+
+INDEXES: Final[dict[str, tuple[Index, ...]]] = {
+    NOTIFICATIONS: (Index((("expire_at", 1),), expire_after_s=0),),
+    OUTBOX: (),
+    LEDGER: (),
+    PREFERENCES: (Index((("changed", 1),)),),
+    TIMERS: (Index((("bucket", 1), ("due_at", 1))),),
+}
+
+
+async def init_shards(settings: Settings, shards: Shards) -> list[str]:
+    """Create collections and indexes on every shard; run it again at any time. Returns what was done, a line each.
+
+    Raises:
+        StoreUnavailable: a shard does not answer, or refuses.
+    """
+    done = []
+    try:
+        for shard in range(len(shards)):
+            database = shards.database(shard)
+            if await is_mongos(shards.client(shard)):
+                await _shard_collections(settings, shards.client(shard))
+                done.append(f"shard {shard}: sharded by bucket, {settings.partitions} chunks a collection")
+            there = set(await database.list_collection_names())
+            for name in COLLECTIONS:
+                if name not in there:
+                    await database.create_collection(name)
+                for index in INDEXES[name]:
+                    options: dict[str, Any] = (
+                        {} if index.expire_after_s is None else {"expireAfterSeconds": index.expire_after_s}
+                    )
+                    await database[name].create_index(list(index.keys), **options)
+            done.append(f"shard {shard}: {', '.join(COLLECTIONS)}")
+    except PyMongoError as error:
+        raise StoreUnavailable(f"MongoDB: {type(error).__name__}: {error}"[:300]) from error
+    return done
+
+
+async def is_mongos(client: AsyncMongoClient[Any]) -> bool:
+    hello = await client.admin.command("hello")
+    return hello.get("msg") == "isdbgrid"
+
+
+async def _shard_collections(settings: Settings, client: AsyncMongoClient[Any]) -> None:
+    await client.admin.command("enableSharding", settings.database)
+    for name in COLLECTIONS:
+        namespace = f"{settings.database}.{name}"
+        await client.admin.command({"shardCollection": namespace, "key": SHARD_KEY})
+        # Enabling and sharding twice changes nothing; a split where a chunk begins already is an error without a code.
+        _, there = await sharding_of(client, namespace)
+        for bucket in range(1, settings.partitions):
+            if bucket not in there:
+                await client.admin.command({"split": namespace, "middle": {"bucket": bucket, "_id": MinKey()}})
+
+
+async def sharding_of(client: AsyncMongoClient[Any], namespace: str) -> tuple[dict[str, Any] | None, set[int]]:
+    """The shard key, None without one, and the buckets that a chunk begins with beside the first; none where the key is another."""
+    collection = await client["config"]["collections"].find_one({"_id": namespace})
+    key = dict(collection["key"]) if collection else None
+    if collection is None or key != SHARD_KEY:
+        return key, set()
+    chunks = client["config"]["chunks"].find({"uuid": collection["uuid"]}, {"min": 1})
+    starts = [chunk["min"] async for chunk in chunks]
+    return key, {start["bucket"] for start in starts if start["_id"] == MinKey()} - {MinKey()}

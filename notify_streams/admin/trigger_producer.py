@@ -1,0 +1,86 @@
+"""What an upstream system does: records in, each in its user's bucket, acknowledged by Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from notify_streams.records.partitioner import bucket_of
+from notify_streams.transport import BatchProducer, TransportSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
+    from typing import Self
+
+    from notify_streams.records.batch import Headers
+    from notify_streams.settings import Settings
+
+#: Topic, user id (None: unknown, any bucket), value, headers.
+Upload = tuple[str, str | None, bytes | None, "Headers"]
+_AT_ONCE: Final = 5_000
+#: A drill restarts the broker under load, which takes a small machine longer than the workers' own patience; these senders wait.
+_PATIENCE_S: Final = 60.0
+
+
+class TriggerProducer:
+    """A producer for one region. ``async with Upstream(settings) as upstream: await upstream.send(records)``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._partitions = settings.partitions
+        patient = TransportSettings(produce_timeout_s=_PATIENCE_S)
+        self._producer = BatchProducer(settings.kafka.split(","), patient, client_id="notify-streams-upstream")
+
+    async def __aenter__(self) -> Self:
+        await self._producer.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._producer.stop()
+
+    async def send(self, uploads: Iterable[Upload]) -> int:
+        """Write all; returns how many. Order is kept per user.
+
+        Raises:
+            SendError: naming the records that Kafka does not have.
+        """
+        sent = 0
+        batches: dict[tuple[str, int], list[tuple[bytes | None, bytes | None, Headers]]] = {}
+        for topic, user_id, value, headers in uploads:
+            bucket = 0 if user_id is None else bucket_of(user_id, self._partitions)
+            key = None if user_id is None else user_id.encode()
+            batches.setdefault((topic, bucket), []).append((key, value, headers))
+            sent += 1
+            if sent % _AT_ONCE == 0:
+                await self._write(batches)
+                batches = {}
+        await self._write(batches)
+        return sent
+
+    async def _write(self, batches: dict[tuple[str, int], list[tuple[bytes | None, bytes | None, Headers]]]) -> None:
+        await asyncio.gather(
+            *(self._producer.send_batch(topic, bucket, records) for (topic, bucket), records in batches.items())
+        )
+
+
+class TriggerOwner(msgspec.Struct):
+    """What a trigger's bytes name, of what is needed to send it."""
+
+    user_id: str | None = None
+    category: str = ""
+    id: str | None = None
+
+
+_whose = msgspec.json.Decoder(TriggerOwner)
+
+
+def owner_of(value: bytes | None) -> TriggerOwner:
+    """Whom and what a trigger is for, as far as its bytes name it."""
+    try:
+        return _whose.decode(value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return TriggerOwner()

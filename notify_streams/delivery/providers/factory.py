@@ -1,0 +1,22 @@
+"""Which client serves which channel. The only place that names them all."""
+
+from __future__ import annotations
+
+from notify_streams.delivery.providers.config import ProviderConfig
+from notify_streams.delivery.providers.fcm import Fcm
+from notify_streams.delivery.providers.provider import Provider
+from notify_streams.delivery.providers.smtp import Smtp
+from notify_streams.delivery.providers.twilio import Twilio
+
+CHANNELS = ("push", "sms", "email")
+
+
+def provider_for(channel: str, config: ProviderConfig) -> Provider:
+    """The client of a channel, not started. Raises ValueError for a channel that is none of `CHANNELS`."""
+    if channel == "push":
+        return Fcm(config)
+    if channel == "sms":
+        return Twilio(config)
+    if channel == "email":
+        return Smtp(config)
+    raise ValueError(f"no provider serves the channel {channel!r}; there are {', '.join(CHANNELS)}")

@@ -1,0 +1,81 @@
+"""A few persistent SMTP connections to one server, lent out one at a time.
+
+Refuses to know what is sent over them. A connection that is in doubt is closed by its borrower and never lent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import urlsplit
+
+import aiosmtplib
+
+from notify_streams.delivery.providers.config import ProviderConfig
+
+
+class SmtpPool:
+    """At most `smtp_connections` at once; the one used last is lent first, so that the rest can fall idle."""
+
+    def __init__(self, config: ProviderConfig) -> None:
+        server = urlsplit(config.smtp)
+        if server.scheme not in ("smtp", "smtps") or not server.hostname:
+            raise ValueError("the smtp URL must look like smtp://host:25 or smtps://host:465")
+        self._config = config
+        self._host = server.hostname
+        self._tls = server.scheme == "smtps"
+        self._port = server.port or (465 if self._tls else 25)
+        self._free = asyncio.Semaphore(config.smtp_connections)
+        self._idle: list[aiosmtplib.SMTP] = []
+        self._lent: set[aiosmtplib.SMTP] = set()
+
+    async def borrow(self, *, fresh: bool = False) -> tuple[aiosmtplib.SMTP, bool]:
+        """A connection that is greeted and logged in, and whether it was used before; `fresh` asks for a new one.
+
+        Waits for its turn without a bound: the caller sets one. Raises what aiosmtplib raises on connecting.
+        """
+        await self._free.acquire()
+        try:
+            while self._idle and not fresh:
+                connection = self._idle.pop()
+                if connection.is_connected:
+                    self._lent.add(connection)
+                    return connection, True
+            connection = self._new()
+            try:
+                await connection.connect()
+            except BaseException:
+                connection.close()
+                raise
+        except BaseException:
+            self._free.release()
+            raise
+        self._lent.add(connection)
+        return connection, False
+
+    def give_back(self, connection: aiosmtplib.SMTP) -> None:
+        """Ends a loan; a closed connection is forgotten."""
+        self._lent.discard(connection)
+        if connection.is_connected:
+            self._idle.append(connection)
+        self._free.release()
+
+    def close(self) -> None:
+        """Cuts every connection, also those lent."""
+        for connection in (*self._idle, *self._lent):
+            connection.close()
+        self._idle.clear()
+
+    def _new(self) -> aiosmtplib.SMTP:
+        config = self._config
+        # A password never crosses the network in the clear; without one, encryption is used where it is offered.
+        start_tls = None if config.smtp_username is None else True
+        return aiosmtplib.SMTP(
+            hostname=self._host,
+            port=self._port,
+            username=config.smtp_username,
+            password=config.smtp_password,
+            local_hostname=config.mail_from.rpartition("@")[2],
+            timeout=config.timeout_s,
+            use_tls=self._tls,
+            start_tls=False if self._tls else start_tls,
+        )

@@ -1,0 +1,86 @@
+"""SMS by Twilio: `POST /2010-04-01/Accounts/{sid}/Messages.json`, a form with basic authentication.
+
+Fields: https://www.twilio.com/docs/messaging/api/message-resource; codes: https://www.twilio.com/docs/api/errors.
+"""
+
+from __future__ import annotations
+
+import time
+from base64 import b64encode
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+import orjson
+
+from notify_streams.delivery.providers.config import ProviderConfig
+from notify_streams.delivery.providers.delivery_metadata import delivery_metadata
+from notify_streams.delivery.providers.http_client import HttpClient
+from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse, error_result, no_response_result
+from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult
+from notify_streams.delivery.providers.ttl import ttl_s
+
+#: Twilio's longest ValidityPeriod
+_LONGEST_S = 36_000
+
+
+class Twilio:
+    """See `Provider`. A number that is wrong (21211) or that said stop (21610) is REJECTED with that code.
+
+    The delivery's marks travel in the query of the status callback, and come back with each report.
+    """
+
+    name = "twilio"
+
+    def __init__(self, config: ProviderConfig) -> None:
+        self.max_in_flight = config.max_in_flight
+        self._url = f"{config.twilio.rstrip('/')}/2010-04-01/Accounts/{config.twilio_sid}/Messages.json"
+        login = b64encode(f"{config.twilio_sid}:{config.twilio_secret}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {login}", "Content-Type": "application/x-www-form-urlencoded"}
+        self._from = config.twilio_from
+        self._callback = config.status_callback
+        self._calls = HttpClient(config)
+
+    async def start(self) -> None:
+        await self._calls.start()
+
+    async def close(self) -> None:
+        await self._calls.close()
+
+    async def send(self, message: Outgoing) -> ProviderResult:
+        form = twilio_form(message, self._from, self._callback, time.time_ns() // 1_000_000)
+        return twilio_result(await self._calls.post(self._url, self._headers, urlencode(form).encode()))
+
+
+def twilio_form(message: Outgoing, sender: str, callback: str, now_ms: int) -> dict[str, str]:
+    """The form's fields. `sender` is a number or a messaging service's id."""
+    url = urlsplit(callback)
+    query = "&".join(part for part in (url.query, urlencode(delivery_metadata(message))) if part)
+    form = {
+        "To": message.to,
+        "MessagingServiceSid" if sender.startswith("MG") else "From": sender,
+        "Body": message.body if message.title is None else f"{message.title}\n{message.body}",
+        "StatusCallback": urlunsplit(url._replace(query=query)),
+    }
+    if (validity_s := ttl_s(message.expires_at_ms, now_ms, _LONGEST_S)) is not None:
+        form["ValidityPeriod"] = str(max(1, validity_s))
+    return form
+
+
+def twilio_result(answer: HttpResponse | NoResponse) -> ProviderResult:
+    """What an answer means."""
+    if isinstance(answer, NoResponse):
+        return no_response_result(Twilio.name, answer)
+    try:
+        said = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        said = None
+    said = said if isinstance(said, dict) else {}
+    if 200 <= answer.status < 300:
+        sid = said.get("sid")
+        return ProviderResult(
+            outcome=ProviderOutcome.ACCEPTED,
+            provider=Twilio.name,
+            provider_id=sid if isinstance(sid, str) else None,
+            detail=f"HTTP {answer.status}",
+        )
+    code = said.get("code")
+    return error_result(Twilio.name, answer, str(code) if isinstance(code, int) else None)

@@ -1,0 +1,86 @@
+"""Receipts: ``{"delivery_id", "state": "delivered" | "failed", "at"}``, written by a provider's webhook. They only lift a state."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import msgspec
+from pymongo import UpdateOne
+
+from notify_streams import metrics
+from notify_streams.records.ids import split_delivery_id
+from notify_streams.records.outcomes import DeliveryState, Reason
+from notify_streams.records.trigger import Rejection
+from notify_streams.records.user_records import reader
+from notify_streams.roles import CHANNELS
+from notify_streams.stores.mongo import NOTIFICATIONS
+from notify_streams.stores.mongo_errors import mongo_call
+
+if TYPE_CHECKING:
+    from notify_streams.records.batch import Batch
+    from notify_streams.stores.mongo import Shards
+
+log = logging.getLogger(__name__)
+
+
+class Receipt(msgspec.Struct, frozen=True, gc=False):
+    """What a provider says of a delivery that it accepted."""
+
+    delivery_id: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    state: Literal["delivered", "failed"]
+    at: Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+read_receipt = reader(Receipt)
+
+#: A fast provider's receipt can come before the worker has written that the provider took it.
+_LIFTED: Final = [DeliveryState.SENDING.value, DeliveryState.SENT.value]
+
+
+class ReceiptWriter:
+    """Applies receipts to notifications."""
+
+    def __init__(self, shards: Shards, timeout_s: float) -> None:
+        self._shards = shards
+        self._timeout_s = timeout_s
+
+    async def apply(self, batch: Batch) -> None:
+        """Lift each named delivery from ``sending`` or ``sent``; a repeat, and one for a delivery that nobody knows, changes nothing.
+
+        Raises:
+            StoreUnavailable: apply the batch again.
+        """
+        updates = []
+        for record in batch.records:
+            receipt = read_receipt(record.value)
+            if isinstance(receipt, Rejection):
+                metrics.REJECTED_RECORDS.labels(batch.topic, receipt.reason.value).inc()
+                continue
+            update = _update(batch.partition, receipt)
+            if update is None:
+                metrics.REJECTED_RECORDS.labels(batch.topic, "invalid").inc()
+                continue
+            updates.append(update)
+        if not updates:
+            return
+        with mongo_call(f"receipts in bucket {batch.partition}", self._timeout_s):
+            collection = self._shards.collection(NOTIFICATIONS, batch.partition)
+            await collection.bulk_write(updates, ordered=False)
+
+
+def _update(bucket: int, receipt: Receipt) -> UpdateOne | None:
+    """None for a channel that there is not."""
+    notification, channel = split_delivery_id(receipt.delivery_id)
+    if channel not in CHANNELS:
+        return None
+    place = f"deliveries.{channel}"
+    fields: dict[str, Any] = {f"{place}.state": receipt.state, f"{place}.at": receipt.at}
+    if receipt.state == "failed":
+        fields[f"{place}.reason"] = Reason.PROVIDER_REJECTED.value
+    return UpdateOne(
+        {"bucket": bucket, "_id": notification, f"{place}.state": {"$in": _LIFTED}},
+        # Without its claim: the worker that still works on it neither calls again nor writes an older state over this one.
+        {"$set": fields, "$unset": {f"{place}.claim": ""}},
+    )

@@ -1,0 +1,113 @@
+"""What people's records look like on the wire: preference updates, contacts, sign-ups, locations."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+
+import msgspec
+
+from notify_streams.records.outcomes import DeadReason
+from notify_streams.records.trigger import Rejection
+from notify_streams.roles import Channel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+
+
+class PreferenceUpdate(msgspec.Struct, frozen=True, gc=False):
+    """One choice of one person; the latest `updated_at` of a category and channel wins."""
+
+    user_id: UserId
+    category: _Text
+    channel: Channel
+    opted_in: bool
+    updated_at: Instant
+
+
+class Contacts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """How a person is reached; a record replaces the earlier one whole, the latest `updated_at` wins.
+
+    `push` is the app instance's token, `sms` an E.164 number, `email` an address (RFC 5321).
+    """
+
+    user_id: UserId
+    updated_at: Instant
+    push: _Text | None = None
+    sms: Annotated[str, msgspec.Meta(pattern=r"^\+[1-9][0-9]{6,14}$")] | None = None
+    email: Annotated[str, msgspec.Meta(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)] | None = None
+
+
+class ContactAddresses(msgspec.Struct, frozen=True, gc=False):
+    """What a router reads of a person's `Contacts`: nothing is checked again that was checked before it was kept."""
+
+    push: str | None = None
+    sms: str | None = None
+    email: str | None = None
+
+
+read_ways = msgspec.json.Decoder(ContactAddresses).decode
+
+
+class Signup(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A person who signs up in, or moves to, a home region; `version` grows with each move."""
+
+    user_id: UserId
+    region: _Text
+    updated_at: Instant
+    version: int = 1
+    locale: str = "en"
+    time_zone: str = "UTC"
+    standby: str | None = None
+
+
+class LocationRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """The value of `user_locations`: a person's home region. A record without a value means that the person was deleted."""
+
+    user_id: UserId
+    region: _Text
+    version: int = 1
+    #: The previous home region while a move is in progress.
+    previous: str | None = None
+
+
+#: A record about a person has a few hundred bytes, and is kept whole in tables and their changelogs: more than this is a mistake.
+MOST_BYTES: Final = 64 * 1024
+
+Record = TypeVar("Record", bound=msgspec.Struct)
+_TIMES: Final = ("at", "updated_at")
+
+
+def reader(record: type[Record]) -> Callable[[bytes | None], Record | Rejection]:
+    """A function from a record's value to `record`, or to the reason why it is none."""
+    decode = msgspec.json.Decoder(record).decode
+    times = [name for name in record.__struct_fields__ if name in _TIMES]
+
+    def read(value: bytes | None) -> Record | Rejection:
+        if not value:
+            return Rejection(DeadReason.NOT_JSON, "the record has no value")
+        if len(value) > MOST_BYTES:
+            return Rejection(DeadReason.TOO_LARGE, f"the value has {len(value)} bytes, the limit is {MOST_BYTES}")
+        try:
+            found = decode(value)
+        except msgspec.ValidationError as error:
+            return Rejection(DeadReason.INVALID, str(error))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return Rejection(DeadReason.NOT_JSON, f"the value is not JSON: {error}")
+        for name in times:
+            # At the calendar's ends a time with an offset has no name in UTC, and no database takes it.
+            if not 1 < getattr(found, name).year < 9999:
+                return Rejection(DeadReason.INVALID, f"`{name}` lies outside the years 2 to 9998")
+        return found
+
+    return read
+
+
+read_preference_update = reader(PreferenceUpdate)
+read_contacts = reader(Contacts)
+read_signup = reader(Signup)
+read_location = reader(LocationRecord)

@@ -1,0 +1,1 @@
+"""Forwards records to the region that serves their person."""

@@ -1,0 +1,114 @@
+"""Retries: exponential backoff with jitter, a limit, a metric and one log line a state change.
+
+Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/ ("equal jitter").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+
+from notify_streams import metrics
+from notify_streams.errors import RetryLater
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+log = logging.getLogger(__name__)
+
+#: Caps the exponent, so that a long outage does not produce a huge integer.
+_MAX_EXPONENT: Final = 30
+
+Params = ParamSpec("Params")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Delays grow from `first_s` by a factor of 2 to at most `max_s`."""
+
+    #: Names the call in the log and in `notify_retries_total`.
+    name: str
+    first_s: float
+    max_s: float
+    #: Calls in all, the first one included; None: no limit.
+    max_attempts: int | None = None
+    #: The clock, injected by tests.
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+
+    def delay_s(self, failures: int, draw: float) -> float | None:
+        """The delay after the `failures`-th failure in a row (1 is the first); None after the last attempt.
+
+        `draw` is a random number in [0, 1). Half of the delay is fixed, the other half is spread by `draw`.
+        """
+        if self.max_attempts is not None and failures >= self.max_attempts:
+            return None
+        delay_s = min(self.max_s, self.first_s * 2.0 ** min(failures - 1, _MAX_EXPONENT))
+        return delay_s * (0.5 + draw / 2)
+
+    def attempts(self) -> Attempts:
+        """The state of one sequence of attempts, for loops that do more than call again."""
+        return Attempts(self)
+
+    async def call(
+        self, call: Callable[Params, Awaitable[Result]], *args: Params.args, **kwargs: Params.kwargs
+    ) -> Result:
+        """The result of `call(*args, **kwargs)`, which is called again after each `RetryLater`.
+
+        Raises:
+            RetryLater: the last error, after `max_attempts` calls.
+        """
+        attempts = self.attempts()
+        while True:
+            try:
+                result = await call(*args, **kwargs)
+            except RetryLater as error:
+                await attempts.failed(error)
+            else:
+                attempts.succeeded()
+                return result
+
+
+class Attempts:
+    """Consecutive attempts of one call."""
+
+    __slots__ = ("_policy", "failures")
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        self._policy = policy
+        #: Failures since the last success.
+        self.failures = 0
+
+    async def failed(self, error: Exception) -> None:
+        """Count a failure and wait before the next attempt.
+
+        Raises:
+            Exception: `error`, if it was the last attempt.
+        """
+        self.failures += 1
+        metrics.RETRIES.labels(self._policy.name).inc()
+        if self.failures == 1:
+            log.warning(
+                "call failed, will be retried",
+                extra={"action": "retry.failing", "call": self._policy.name, "error": str(error)},
+            )
+        delay_s = self._policy.delay_s(self.failures, random.random())
+        if delay_s is None:
+            raise error
+        await self._policy.sleep(delay_s)
+
+    def succeeded(self) -> None:
+        """Start counting anew."""
+        if self.failures:
+            log.info(
+                "call succeeded after retries",
+                extra={"action": "retry.recovered", "call": self._policy.name, "failures": self.failures},
+            )
+            self.failures = 0
+
+
+#: Waits for a store, however long: for steps that can neither be skipped nor fail. Stops only by cancellation.
+STORE: Final = RetryPolicy("store", first_s=0.05, max_s=2.0)

@@ -1,0 +1,77 @@
+"""`/lag`: how far this worker is behind the end of each of its partitions. Kafka's word on ends, the lanes' on positions."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from aiokafka.errors import KafkaError
+from faust.exceptions import ConsumerNotStarted
+
+from notify_streams.errors import StoreUnavailable
+from notify_streams.transport import batched_consumer
+from notify_streams.transport.health_monitor import reading
+from notify_streams.web.responses import WebView, answer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiohttp.web import Request, Response
+
+    from notify_streams.app import NotifyApp
+
+_WITHIN_S: Final = 3.0
+
+
+class PartitionLag(msgspec.Struct, frozen=True):
+    """One assigned partition."""
+
+    topic: str
+    partition: int
+    #: Everything below is done with; None while the partition is not open.
+    position: int | None
+    end: int
+    lag: int
+
+
+async def read_lag(worker: NotifyApp, within_s: float = _WITHIN_S) -> list[PartitionLag]:
+    """Every partition that this worker was assigned, in order; empty for a worker without any.
+
+    Raises:
+        StoreUnavailable: Kafka does not say where partitions end, or this worker has only begun to start.
+    """
+    consumer = batched_consumer(worker)
+    try:
+        assigned = [tp for tp in consumer.assignment() if worker.topics.acks_enabled_for(tp.topic)]
+        if not assigned:
+            return []
+        async with asyncio.timeout(within_s):
+            extents = await consumer.thread.extents(assigned)
+    except (KafkaError, ConsumerNotStarted, OSError, TimeoutError) as error:
+        raise StoreUnavailable(f"Kafka does not say where partitions end: {type(error).__name__}") from error
+    found = []
+    for tp, extent in sorted(extents.items()):
+        position = reading(consumer, tp, extent).position
+        begun = max(extent.committed or 0, extent.beginning) if position is None else position
+        found.append(PartitionLag(tp.topic, tp.partition, position, extent.end, max(0, extent.end - begun)))
+    return found
+
+
+def lag_payload(partitions: Sequence[PartitionLag]) -> dict[str, Any]:
+    """All partitions, and what they and each topic amount to."""
+    topics: dict[str, int] = {}
+    for one in partitions:
+        topics[one.topic] = topics.get(one.topic, 0) + one.lag
+    return {"records": sum(topics.values()), "topics": topics, "partitions": partitions}
+
+
+class Lag(WebView):
+    async def get(self, request: Request) -> Response:
+        return answer(
+            {
+                "region": self.worker.settings.region,
+                "role": self.worker.role,
+                **lag_payload(await read_lag(self.worker)),
+            }
+        )

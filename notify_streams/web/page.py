@@ -1,0 +1,235 @@
+"""The dashboard's page: a pure function of what was found. In: `Found`. Out: the HTML between ``<main>`` and ``</main>``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from notify_streams.roles import LANES
+from notify_streams.web.ledger import OUTCOMES
+from notify_streams.web.markup import Html, join, table, tag
+from notify_streams.web.wording import UNKNOWN, at_most, duration, number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from notify_streams.web.ledger import Sums
+    from notify_streams.web.markup import Part
+    from notify_streams.web.outbox import Backlog
+    from notify_streams.web.summary import Summary
+
+VIEWS: Final = ("live", "ready", "metrics", "lag", "ledger", "outbox", "providers", "regions")
+_WITH_TOKEN: Final = ("/dead-letters", "/users/{id}", "/notifications/{trigger_id}")
+_DECISION_GOAL_MS: Final = 2.0
+_STATES: Final = ("sent", "delivered", "suppressed", "expired", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """All that one page shows. What is None did not answer."""
+
+    own: str
+    #: Every role, in order; its own among them.
+    workers: Mapping[str, Summary | None]
+    #: Where each role's views are.
+    links: Mapping[str, str]
+    ledger: Sums | None
+    outbox: Backlog | None
+
+
+def dashboard(found: Found) -> Html:
+    """Most urgent first: does everything add up, does everything run, then how much and how fast."""
+    answering = [one for one in found.workers.values() if one is not None]
+    return join(
+        (
+            _verdict(found.ledger),
+            _tiles(found, answering),
+            _section("Workers", _workers(found), _recovery(answering)),
+            _section("Triggers", *_triggers(found.ledger)),
+            _section("Deliveries", _deliveries(answering), _providers(answering)),
+            _section("Outbox", _outbox(found.outbox)),
+            _section("Other views", _views()),
+        )
+    )
+
+
+def _section(title: str, *children: Part) -> Html:
+    name = title.lower().replace(" ", "-")
+    return tag("section", tag("h2", title, id=f"h-{name}"), *children, aria_labelledby=f"h-{name}")
+
+
+def _verdict(ledger: Sums | None) -> Html:
+    if ledger is None:
+        return _banner("bad", "The ledger is not known", "MongoDB does not answer.")
+    lanes = [ledger.by_role[role] for role in LANES if role in ledger.by_role]
+    triggers = {name: sum(lane[name] for lane in lanes) for name in ("taken", *OUTCOMES)}
+    sentence = f"{number(triggers['taken'])} triggers taken = " + " + ".join(
+        f"{number(triggers[name])} {name}" for name in OUTCOMES
+    )
+    if ledger.closes:
+        return _banner("good", "The ledger closes", sentence)
+    if not ledger.complete:
+        return _banner("warn", "Too many ledger rows to add up here", "`notify-streams audit` reads them all.")
+    rows = ", ".join(ledger.open_rows[:5])
+    return _banner("bad", f"The ledger does not close in {len(ledger.open_rows)} rows", f"{sentence}. Open: {rows}")
+
+
+def _banner(kind: str, head: str, text: str) -> Html:
+    return tag("section", tag("h2", _mark(kind, head)), tag("p", text), class_=f"verdict {kind}", aria_label="Ledger")
+
+
+def _mark(kind: str, text: str) -> Html:
+    """A state in words, with a sign that needs no colour to be told apart."""
+    sign = {"good": "✓", "warn": "!", "bad": "✕", "off": "–"}[kind]
+    return tag("span", tag("span", sign, class_="sign", aria_hidden="true"), text, class_=f"mark {kind}")
+
+
+def _tiles(found: Found, answering: Iterable[Summary]) -> Html:
+    answering = list(answering)
+    lags = [one.lag for one in answering]
+    behind = None if None in lags else sum(one or 0 for one in lags)
+    distrusting = sum(not one.redis_trusted for one in answering)
+    redis = _mark("bad", f"{distrusting} of {len(answering)} do without") if distrusting else _mark("good", "trusted")
+    outbox = found.outbox
+    waiting = _mark("bad", "MongoDB is silent") if outbox is None else f"{number(outbox.rows)} rows"
+    age = None if outbox is None else f"the oldest {duration(outbox.oldest_s)}" if outbox.rows else "nothing waits"
+    deciding: dict[str, Part] = {
+        one.role: _decision(one) for one in answering if one.role in LANES and one.decision.count
+    }
+    tiles = [
+        ("Behind the topics' ends", f"{number(behind)} records", f"{len(answering)} of {len(found.workers)} workers"),
+        ("Outbox", waiting, age),
+        ("Redis", redis, "for preference checks"),
+        ("One decision, p99", _lanes(deciding), f"goal < {_DECISION_GOAL_MS:g} ms"),
+        ("Decision to provider, p99", _lanes(_to_provider(answering)), "goal for critical < 2 s"),
+    ]
+    return tag(
+        "dl",
+        *(tag("div", tag("dt", name), tag("dd", value, tag("small", note))) for name, value, note in tiles),
+        class_="tiles",
+    )
+
+
+def _to_provider(answering: Iterable[Summary]) -> dict[str, Part]:
+    worst: dict[str, tuple[float, str]] = {}
+    for one in answering:
+        for lane, times in one.to_provider.items():
+            if times.count:
+                reached = times.largest_ms * 2 if times.p99_ms is None else times.p99_ms
+                worst[lane] = max(worst.get(lane, (0.0, "")), (reached, at_most(times.p99_ms, times)))
+    return {lane: text for lane, (_, text) in sorted(worst.items())}
+
+
+def _decision(one: Summary) -> Part:
+    text = at_most(one.decision.p99_ms, one.decision)
+    kept = one.decision.p99_ms is not None and one.decision.p99_ms <= _DECISION_GOAL_MS
+    return text if kept else _mark("warn", text)
+
+
+def _lanes(texts: Mapping[str, Part]) -> Html:
+    pairs = [tag("span", tag("span", f"{lane} ", class_="lane"), text, class_="pair") for lane, text in texts.items()]
+    return join(pairs) if pairs else Html(UNKNOWN)
+
+
+def _workers(found: Found) -> Html:
+    rows: list[list[Part]] = []
+    for role, one in found.workers.items():
+        name = tag("a", role, href=found.links[role]) if role != found.own else tag("strong", role, " (this one)")
+        if one is None:
+            rows.append([name, _mark("off", "no answer"), UNKNOWN, UNKNOWN, UNKNOWN])
+            continue
+        rows.append([name, _state(one), number(one.lag), number(one.partitions), duration(one.uptime_s)])
+    return table(
+        "t-workers", "Every role, by its worker on this machine", ["role", "state", "lag", "partitions", "up"], rows
+    )
+
+
+def _state(one: Summary) -> Html:
+    if one.health.stuck:
+        return _mark("bad", "stuck: " + "; ".join(one.health.stuck))
+    if one.health.waiting_for:
+        return _mark("warn", "waits for " + "; ".join(one.health.waiting_for))
+    return _mark("good", "ready")
+
+
+def _recovery(answering: Iterable[Summary]) -> Html | None:
+    rows: list[list[Part]] = []
+    known = 0
+    for one in answering:
+        for progress in one.health.tables:
+            known += 1
+            if progress.caught_up:
+                continue
+            share = progress.rows / max(1, progress.rows + progress.remaining)
+            name = f"{one.role}: {progress.table}"
+            bar = tag("progress", f"{share:.0%}", value=f"{share:.3f}", max=1, aria_label=f"{name} {share:.0%}")
+            left = f"{number(progress.remaining)} to go, about {duration(progress.estimate_s)}"
+            rows.append([name, bar, number(progress.rows), left])
+    if rows:
+        return table("t-recovery", "Tables that recover", ["table", "recovered", "rows read", "left"], rows)
+    return tag("p", f"All {known} tables of these workers are caught up.") if known else None
+
+
+def _triggers(ledger: Sums | None) -> list[Part]:
+    if ledger is None:
+        return [tag("p", "MongoDB does not answer.")]
+    if not ledger.rows:
+        return [tag("p", "No trigger was taken yet. ", tag("code", "notify-streams send FILE"), " sends some.")]
+    heads = ["role", "taken", "other lane", *OUTCOMES]
+    names = ("taken", "other_lane", *OUTCOMES)
+    rows = [
+        [role if role in LANES else f"{role} (sign-ups)", *(number(sums[name]) for name in names)]
+        for role, sums in ledger.by_role.items()
+    ]
+    shown: list[Part] = [table("t-triggers", "What became of them, in the whole region", heads, rows)]
+    if ledger.dead_reasons:
+        reasons = sorted(ledger.dead_reasons.items(), key=lambda one: -one[1])
+        dead = [[reason, number(count)] for reason, count in reasons]
+        shown.append(table("t-dead", "Dead letters by reason", ["reason", "count"], dead))
+    return shown
+
+
+def _deliveries(answering: Iterable[Summary]) -> Html:
+    states: Counter[tuple[str, str]] = Counter()
+    reasons: dict[str, Counter[str]] = {}
+    for one in answering:
+        for ended in one.deliveries:
+            states[ended.channel, ended.state] += ended.count
+            if ended.reason is not None:
+                reasons.setdefault(ended.channel, Counter())[ended.reason] += ended.count
+    if not states:
+        return tag("p", "No delivery has ended since the workers on this machine started.")
+    rows: list[list[Part]] = []
+    for channel in sorted({channel for channel, _ in states}):
+        why = ", ".join(f"{number(count)} {reason}" for reason, count in reasons.get(channel, Counter()).most_common())
+        rows.append([channel, *(number(states[channel, state]) for state in _STATES), why])
+    heads = ["channel", *_STATES, "reasons"]
+    return table("t-deliveries", "Ended since the workers on this machine started", heads, rows)
+
+
+def _providers(answering: Iterable[Summary]) -> Html | None:
+    rows: list[list[Part]] = [
+        [f"{provider} ({one.role})", number(times.count), at_most(times.p50_ms, times), at_most(times.p99_ms, times)]
+        for one in answering
+        for provider, times in one.providers.items()
+    ]
+    return table("t-providers", "Calls to providers", ["provider", "calls", "p50", "p99"], rows) if rows else None
+
+
+def _outbox(outbox: Backlog | None) -> Html:
+    if outbox is None:
+        return tag("p", "MongoDB does not answer.")
+    if not outbox.rows:
+        return tag("p", "Nothing waits: everything that was committed is published.")
+    rows = [
+        [f"{one.role}, bucket {one.bucket}", number(one.rows), duration(one.oldest_s)] for one in outbox.buckets[:50]
+    ]
+    return table("t-outbox", "Committed, not published yet", ["where", "rows", "oldest"], rows)
+
+
+def _views() -> Html:
+    links = [tag("li", tag("a", f"/{name}", href=f"/{name}")) for name in VIEWS]
+    named = [tag("li", tag("code", path)) for path in _WITH_TOKEN]
+    note = "The last three show people's data: they need the header Authorization: Bearer <web_token>."
+    return join((tag("ul", *links, *named, class_="views"), tag("p", note, class_="note")))

@@ -1,0 +1,50 @@
+"""`/providers`: what this worker's calls to providers cost and led to, since it started."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from notify_streams import metrics
+from notify_streams.web.metric_readers import counts, times
+from notify_streams.web.responses import WebView, answer
+
+if TYPE_CHECKING:
+    from aiohttp.web import Request, Response
+
+    from notify_streams.web.metric_readers import Labels, Times
+
+
+class Outcomes(msgspec.Struct, frozen=True):
+    """Deliveries of one channel that ended alike."""
+
+    channel: str
+    state: str
+    reason: str | None
+    count: int
+
+
+def deliveries(found: dict[Labels, int]) -> list[Outcomes]:
+    """From counts by (channel, state, reason)."""
+    return [
+        Outcomes(channel, state, reason or None, count) for (channel, state, reason), count in sorted(found.items())
+    ]
+
+
+def calls(found: dict[Labels, Times]) -> dict[str, Times]:
+    """From times by (provider,)."""
+    return {provider: spread for (provider,), spread in sorted(found.items())}
+
+
+class Providers(WebView):
+    async def get(self, request: Request) -> Response:
+        return answer(
+            {
+                "region": self.worker.settings.region,
+                "role": self.worker.role,
+                "since": "this worker's start",
+                "calls": calls(times(metrics.PROVIDER_CALL)),
+                "deliveries": deliveries(counts(metrics.DELIVERIES)),
+            }
+        )

@@ -1,0 +1,84 @@
+"""Both latency benchmarks as their users run them, in small: every trigger accounted for, the stack gone afterwards, also after Ctrl-C."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from devtools.stack import Stack
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
+
+
+async def bench(folder: Path, *arguments: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "notify_streams.cli", "bench", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "NOTIFY_STACK_DIR": str(folder)},
+        # A test run in a shell's background would hand down that this signal is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+async def result(process: asyncio.subprocess.Process) -> dict:
+    out, err = await process.communicate()
+    assert out, err.decode()[-2000:]
+    found = json.loads(out)
+    assert process.returncode == (0 if found["holds"] else 1)
+    return found
+
+
+def value(found: dict, name: str) -> float:
+    return next(one["value"] for one in found["figures"] if one["name"] == name)
+
+
+@pytest.mark.drill
+async def test_every_trigger_of_the_latency_bench_is_timed(tmp_path):
+    found = await result(await bench(tmp_path, "latency", "--rate", "20", "--seconds", "1", "--rounds", "1", "--json"))
+    for lane in ("critical", "standard"):
+        assert value(found, f"{lane} triggers timed") == 20
+        assert 0 < value(found, f"{lane} router, p50") <= value(found, f"{lane} router, max")
+    assert found["rounds"]["bare loop"][0]["count"] == 20
+    assert Stack(tmp_path / "bench-latency", environment={}).regions == []
+
+
+@pytest.mark.drill
+async def test_critical_triggers_arrive_while_workers_end_under_a_backlog(tmp_path):
+    found = await result(await bench(tmp_path, "backlog", "--triggers", "2000", "--minutes", "0.2", "--json"))
+    assert value(found, "critical triggers, each accounted for") == 1200
+    assert value(found, "standard triggers routed meanwhile") > 0
+    assert len(found["events"]) == 4
+    # The kill and the roll of each critical role were seen in the coordinator's own record.
+    assert all(found["groups"][role]["rebalances"] >= 2 for role in ("critical", "cric_push"))
+    assert Stack(tmp_path / "bench-backlog", environment={}).regions == []
+
+
+async def test_an_interrupted_bench_leaves_nothing_behind(tmp_path):
+    process = await bench(tmp_path, "latency", "--seconds", "600", "--rounds", "1", "--json")
+    folder = tmp_path / "bench-latency"
+    while not list(folder.glob("workers/*.log")):
+        assert process.returncode is None, (await process.communicate())[1].decode()[-2000:]
+        await asyncio.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, _ = await process.communicate()
+    assert process.returncode != 0 and out == b""
+    assert Stack(folder, environment={}).regions == []
+    assert _at_home_in(folder) == []
+
+
+def _at_home_in(folder: Path) -> list[str]:
+    """Processes that still say this folder in their command or their environment."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            said = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
+        except OSError:
+            continue
+        if str(folder).encode() in said and int(entry.name) != os.getpid():
+            found.append(entry.name)
+    return found

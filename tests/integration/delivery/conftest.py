@@ -1,0 +1,46 @@
+"""A database of its own for each test on the shared shards; a provider sandbox that the test may order about."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from uuid import uuid4
+
+import aiohttp
+import pytest
+from delivery_fixtures import Room, Sandbox
+
+from notify_streams.settings import Settings
+
+
+@pytest.fixture
+async def room(mongo_shards: list[str]) -> AsyncIterator[Room]:
+    name = f"t{uuid4().hex[:12]}"
+    settings = Settings(region="us", kafka="none", redis="none", shards=tuple(mongo_shards), database=name)
+    async with Room(settings) as opened:
+        yield opened
+        await opened.drop()
+
+
+@pytest.fixture
+async def providers(sandbox: dict[str, str]) -> AsyncIterator[Sandbox]:
+    async with aiohttp.ClientSession() as session:
+        found = Sandbox(sandbox, session)
+        yield found
+        await found.behave()
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[Callable[[Any], asyncio.Task[Any]]]:
+    """Starts tasks that end with the test."""
+    tasks: set[asyncio.Task[Any]] = set()
+
+    def start(work: Any) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work)
+        tasks.add(task)
+        return task
+
+    yield start
+    while tasks:
+        for task in tasks:
+            task.cancel()
+        _, tasks = await asyncio.wait(tasks, timeout=0.2)

@@ -1,0 +1,169 @@
+"""What the channel tests stand on: notifications as the router writes them, batches as the outbox publishes them."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+from builders import ABatch, ARecord, an_entry, categories
+
+from notify_streams.admin.audit.provider_log import AcceptedMessage, read_provider_log
+from notify_streams.delivery.claims import Claims
+from notify_streams.delivery.delivery import DeliveryWorker
+from notify_streams.delivery.providers import Outgoing, ProviderConfig, ProviderOutcome, ProviderResult, provider_for
+from notify_streams.records.channel_message import ChannelMessage
+from notify_streams.records.ids import notification_id
+from notify_streams.records.outcomes import Reason
+from notify_streams.settings import Settings
+from notify_streams.stores.mongo import NOTIFICATIONS, Shards
+
+BUCKET = 2
+
+
+class Room:
+    """One database."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.shards = Shards(settings)
+
+    async def __aenter__(self) -> "Room":
+        await self.shards.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.shards.close()
+
+    async def drop(self) -> None:
+        for shard in range(len(self.shards)):
+            await self.shards.client(shard).drop_database(self.settings.database)
+
+    async def notify(self, *ids: str, channel: str = "push", **but: Any) -> ABatch:
+        """Write a notification for each trigger id, and return the batch with their messages."""
+        but = {"now": datetime.now(UTC)} | but
+        entries = [an_entry(one, bucket=BUCKET, channels=(channel,), **but) for one in ids]
+        await self.shards.collection(NOTIFICATIONS, BUCKET).insert_many([entry.document for entry in entries])
+        return batch_of(*[output[3] for entry in entries for output in entry.outputs], topic=channel)
+
+    def claims(self, channel: str = "push") -> Claims:
+        return Claims(self.shards, channel, 5.0)
+
+    def delivery(self, provider: Any, check: Any = None, channel: str = "push", claims: Any = None) -> DeliveryWorker:
+        return DeliveryWorker(claims or self.claims(channel), check or Check(), provider, categories(), "standard")
+
+    async def document(self, trigger_id: str = "t", user_id: str = "u-42") -> dict[str, Any]:
+        query = {"_id": notification_id(trigger_id, user_id), "bucket": BUCKET}
+        return await self.shards.collection(NOTIFICATIONS, BUCKET).find_one(query)
+
+    async def state(self, trigger_id: str = "t", channel: str = "push") -> dict[str, Any]:
+        """The delivery, without the time."""
+        found = (await self.document(trigger_id))["deliveries"][channel]
+        return {name: value for name, value in found.items() if name != "at"}
+
+    async def set_state(self, trigger_id: str = "t", channel: str = "push", **fields: Any) -> None:
+        await self.shards.collection(NOTIFICATIONS, BUCKET).update_one(
+            {"_id": notification_id(trigger_id, "u-42"), "bucket": BUCKET},
+            {"$set": {f"deliveries.{channel}.{name}": value for name, value in fields.items()}},
+        )
+
+
+def batch_of(*values: bytes, topic: str = "push") -> ABatch:
+    records = [ARecord(value, b"u-42", (), offset) for offset, value in enumerate(values)]
+    return ABatch(records, topic=topic, partition=BUCKET, start=0, end=len(records))
+
+
+@dataclass
+class Check:
+    """Allows everything for `good_s`, but for the trigger ids in `refused`."""
+
+    refused: dict[str, Reason] = field(default_factory=dict)
+    good_s: float = 60.0
+    asked: list[list[str]] = field(default_factory=list)
+    before: Callable[[], Any] | None = None
+
+    async def still_allowed(self, bucket: int, messages: Sequence[ChannelMessage], now: datetime) -> Any:
+        self.asked.append([message.trigger_id for message in messages])
+        if self.before is not None:
+            await self.before()
+        at = time.monotonic()
+        reasons = [
+            Reason.EXPIRED if message.expires_at and message.expires_at <= now else self.refused.get(message.trigger_id)
+            for message in messages
+        ]
+        return Verdict(reasons, at + self.good_s)
+
+
+@dataclass
+class Verdict:
+    reasons: Sequence[Reason | None]
+    good_until: float
+
+
+class Provider:
+    """Answers each call with the next of its `answers` for that trigger, then accepts. Notes every call."""
+
+    name = "fake"
+
+    def __init__(self, max_in_flight: int = 100, **answers: Sequence[Any]) -> None:
+        self.max_in_flight = max_in_flight
+        self.answers = {trigger_id: list(given) for trigger_id, given in answers.items()}
+        self.calls: list[Outgoing] = []
+        self.called_at: list[float] = []
+        self.before: Callable[[Outgoing], Any] | None = None
+        self.closed = False
+
+    async def close(self) -> None:
+        self.closed = True
+
+    async def send(self, message: Outgoing) -> ProviderResult:
+        self.calls.append(message)
+        self.called_at.append(time.monotonic())
+        if self.before is not None:
+            await self.before(message)
+        answer = (self.answers.get(message.notification_id.rpartition("-")[0]) or [ACCEPTED]).pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def ids(self) -> list[str]:
+        return [call.notification_id.rpartition("-")[0] for call in self.calls]
+
+
+ACCEPTED = ProviderResult(outcome=ProviderOutcome.ACCEPTED, provider="fake", provider_id="p-1")
+REJECTED = ProviderResult(outcome=ProviderOutcome.REJECTED, provider="fake", code="400")
+DEAD = ProviderResult(outcome=ProviderOutcome.DEAD_TOKEN, provider="fake", code="UNREGISTERED")
+RETRY = ProviderResult(outcome=ProviderOutcome.RETRY, provider="fake")
+UNSURE = ProviderResult(outcome=ProviderOutcome.RETRY, provider="fake", maybe_accepted=True)
+NOT_BEGUN = ProviderResult(outcome=ProviderOutcome.RETRY, provider="fake", begun=False)
+
+
+class Sandbox:
+    """The stack's provider sandbox."""
+
+    def __init__(self, places: dict[str, str], session: aiohttp.ClientSession) -> None:
+        self._places, self._session = places, session
+
+    def config(self, **but: Any) -> ProviderConfig:
+        places = {name: self._places[name] for name in ("fcm", "twilio", "smtp")}
+        return ProviderConfig(**places, **but)
+
+    async def order(self, **orders: Any) -> None:
+        async with self._session.post(f"{self._places['fcm']}/control", data=orjson.dumps(orders)) as answer:
+            assert answer.status == 200, await answer.text()
+
+    async def behave(self) -> None:
+        async with self._session.delete(f"{self._places['fcm']}/control") as answer:
+            assert answer.status == 200
+
+    def accepted(self, prefix: str) -> list[AcceptedMessage]:
+        """What the providers took of the triggers whose ids begin like this."""
+        return [
+            one for one in read_provider_log(Path(self._places["record"])) if one.notification_id.startswith(prefix)
+        ]
+
+    def client(self, channel: str, **but: Any) -> Any:
+        return provider_for(channel, self.config(**but))

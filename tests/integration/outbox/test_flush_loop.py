@@ -1,0 +1,209 @@
+"""From a decided batch to its acknowledgement, on a real shard: nothing lost, nothing counted twice, nothing said too early."""
+
+import asyncio
+
+import pytest
+from builders import Told, a_taken, an_entry
+from outbox_fixtures import EVEN, ODD, SOURCE, Link, batch
+from waiting import until
+
+from notify_streams.stores.mongo import NOTIFICATIONS
+
+
+async def test_a_batch_is_acknowledged_when_it_is_stored_and_published(bench, running):
+    await bench.open()
+    commit, told = bench.commit(), Told()
+    running(commit.run())
+    await commit.submit(batch("a", "b", told=told))
+    await until(lambda: told.acknowledged)
+    assert bench.broker.ids() == ["a", "b"] == await bench.trigger_ids()
+    assert await bench.position() == 2 and await bench.closes()
+
+
+async def test_nothing_is_acknowledged_before_it_is_published(bench, running):
+    await bench.open()
+    commit, told, gate = bench.commit(), Told(), asyncio.Event()
+    bench.broker.before = lambda *_: gate.wait()
+    running(commit.run())
+    await commit.submit(batch("a", told=told))
+    await until(bench.rows)
+    await until(lambda: commit.flush_ids())
+    assert not told.acknowledged and not bench.broker.taken
+    gate.set()
+    await until(lambda: told.acknowledged)
+
+
+async def test_a_publication_that_fails_is_tried_again_and_nothing_is_acknowledged_before(bench, running):
+    await bench.open()
+    commit, told, failures = bench.commit(), Told(), []
+
+    async def refuse(topic, partition):
+        if len(failures) < 3:
+            failures.append(told.acknowledged)
+            raise ConnectionError("the broker is away")
+
+    bench.broker.before = refuse
+    running(commit.run())
+    await commit.submit(batch("a", told=told))
+    await until(lambda: told.acknowledged)
+    assert failures == [0, 0, 0]
+    assert bench.broker.ids() == ["a"] and await bench.trigger_ids() == ["a"]
+
+
+async def test_a_publication_that_hangs_is_given_up_and_tried_again(bench, running):
+    await bench.open()
+    commit, told, hung = bench.commit(publish_timeout_s=0.1), Told(), []
+
+    async def hang(topic, partition):
+        if not hung:
+            hung.append(True)
+            await asyncio.Event().wait()
+
+    bench.broker.before = hang
+    running(commit.run())
+    await commit.submit(batch("a", told=told))
+    await until(lambda: told.acknowledged)
+    assert bench.broker.ids() == ["a"]
+
+
+async def test_while_one_flush_is_under_way_everything_else_gathers(bench, running):
+    await bench.open(SOURCE, ("triggers.security", EVEN))
+    commit, gate = bench.commit(), asyncio.Event()
+    bench.broker.before = lambda *_: gate.wait()
+    running(commit.run())
+    told = [Told() for _ in range(9)]
+    await commit.submit(batch("0", told=told[0]))
+    await until(bench.rows)
+    for number in range(1, 5):
+        await commit.submit(batch(str(number), start=number, told=told[number]))
+        entry = an_entry(f"s{number}", bucket=EVEN)
+        await commit.submit(
+            a_taken(entry, topic="triggers.security", partition=EVEN, start=number - 1, told=told[number + 4])
+        )
+    gate.set()
+    await until(lambda: all(one.acknowledged for one in told))
+    assert bench.broker.ids(partition=EVEN)[0] == "0" and len(bench.broker.taken) == 2
+    assert [one for one in bench.broker.ids() if one.isdigit()] == ["0", "1", "2", "3", "4"]
+    assert await bench.closes()
+
+
+async def test_published_rows_are_deleted_though_nothing_follows(bench, running):
+    await bench.open()
+    commit, told = bench.commit(), Told()
+    running(commit.run())
+    await commit.submit(batch("a", told=told))
+    await until(lambda: told.acknowledged)
+    assert commit.flush_ids()
+    await until(lambda: not commit.flush_ids())
+    assert await bench.rows() == []
+
+
+async def test_a_busy_workers_published_rows_go_with_its_transactions(bench, running):
+    await bench.open()
+    commit, told, most = bench.commit(), Told(), 0
+    running(commit.run())
+    for start in range(30):
+        await commit.submit(batch(str(start), start=start, told=told))
+        await until(lambda wanted=start + 1: told.acknowledged == wanted)
+        most = max(most, len(await bench.rows()))
+    assert most <= 9  # eight that wait, and the one whose transaction deletes them
+    await until(lambda: not commit.flush_ids())
+    assert await bench.rows() == [] and len(bench.broker.taken) == 30
+
+
+async def test_a_clean_end_leaves_nothing_to_publish_twice(bench):
+    await bench.open()
+    way_out = bench.way_out()
+    await way_out.start()
+    told = Told()
+    await way_out.submit(batch("a", told=told))
+    await until(lambda: told.acknowledged)
+    await way_out.stop()
+    assert await bench.rows() == []
+
+
+async def test_forgotten_batches_are_not_written(bench, running):
+    await bench.open(SOURCE, ("triggers.payments", 4))
+    commit, kept, gone = bench.commit(), Told(), Told()
+    await commit.submit(batch("gone", told=gone))
+    await commit.submit(batch("kept", bucket=4, told=kept))
+    await commit.forget([SOURCE])
+    running(commit.run())
+    await until(lambda: kept.acknowledged)
+    assert await bench.trigger_ids() == ["kept"] and not gone.acknowledged
+    await commit.submit(batch("gone too", bucket=4, start=1, told=gone))
+    await commit.forget(None)
+    assert not gone.acknowledged
+
+
+class Broken(Told):
+    def ack(self) -> None:
+        raise ZeroDivisionError("a defect")
+
+
+async def test_an_error_that_nobody_foresaw_does_not_end_the_flushes(bench, running):
+    await bench.open()
+    commit, broken, told = bench.commit(), Broken(), Told()
+    running(commit.run())
+    await commit.submit(batch("a", told=broken))
+    await until(lambda: broken.refused)
+    assert broken.refused == [0]
+    await commit.submit(batch("a", told=told))  # read again from where it was told
+    await until(lambda: told.refused == [1])
+    await commit.submit(batch("b", start=1, told=told))
+    await until(lambda: told.acknowledged)
+    assert bench.broker.ids() == ["a", "b"] and await bench.closes()
+
+
+async def test_the_shards_do_not_wait_for_each_other(bench, mongo_shards):
+    await bench.open(SOURCE, ("triggers.payments", ODD))
+    async with Link(mongo_shards[0]) as link, bench.over(link) as cut_off:
+        way_out = cut_off.way_out(transaction_timeout_s=0.5)
+        await way_out.start()
+        link.answers.clear()
+        slow, fast = Told(), Told()
+        await way_out.submit(batch("slow", told=slow))
+        await way_out.submit(batch("fast", bucket=ODD, told=fast))
+        await until(lambda: fast.acknowledged)
+        assert not slow.acknowledged
+        link.cut()
+        link.answers.set()
+        await until(lambda: slow.acknowledged, within_s=25)
+        await way_out.stop()
+    assert await bench.closes()
+
+
+async def test_a_shard_that_is_away_slows_the_reading_down_and_fills_no_memory(bench, mongo_shards):
+    await bench.open()
+    async with Link(mongo_shards[0]) as link, bench.over(link) as cut_off:
+        way_out = cut_off.way_out(transaction_timeout_s=0.3, waiting_records=20, flush_records=5)
+        await way_out.start()
+        link.answers.clear()
+        submitted, told = [], Told()
+
+        async def read():
+            for start in range(100):
+                await way_out.submit(batch(str(start), start=start, told=told))
+                submitted.append(start)
+
+        reading = asyncio.create_task(read())
+        await asyncio.sleep(0.2)
+        assert 10 <= len(submitted) <= 16, "10 wait (each counts one more), and some may be in a flush"
+        link.cut()
+        link.answers.set()
+        await until(lambda: told.acknowledged == 100, within_s=25)
+        await reading
+        await way_out.stop()
+    assert cut_off.broker.ids() == [str(start) for start in range(100)]
+    assert await bench.shards.database(0)[NOTIFICATIONS].count_documents({}) == 100
+
+
+@pytest.mark.parametrize("after_ms", range(0, 12, 2))
+async def test_a_stop_ends_whenever_it_comes(bench, after_ms):
+    """The driver can lose a cancellation; a worker that is told to stop must stop all the same."""
+    await bench.open()
+    way_out = bench.way_out(sweep_every_s=0.05)
+    await way_out.start()
+    await way_out.submit(batch("a"))
+    await asyncio.sleep(after_ms / 1000)
+    await asyncio.wait_for(way_out.stop(), 15)

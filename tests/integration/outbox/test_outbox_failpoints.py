@@ -1,0 +1,43 @@
+"""Each failpoint between a fetched batch and its acknowledgement is really passed, and an error there loses and doubles nothing."""
+
+from contextlib import suppress
+
+import pytest
+from builders import FakePeople, Placed, Told, a_batch, categories, some_settings, trigger_json, users_of
+from outbox_fixtures import EVEN
+from waiting import until
+
+from notify_streams import failpoints
+from notify_streams.failpoints import NAMES, FailpointReached
+from notify_streams.routing.router import Router
+
+ON_THE_WAY_OUT = [name for name in NAMES if not name.endswith("_provider")]
+
+
+@pytest.mark.parametrize("name", ON_THE_WAY_OUT)
+async def test_an_error_at_a_failpoint_loses_and_doubles_nothing(bench, running, monkeypatch, name):
+    (armed,) = failpoints.parse(f"{name}=raise@1").values()
+    monkeypatch.setitem(failpoints._armed, name, armed)
+    await bench.open()
+    people = FakePeople()
+    (user,) = users_of(EVEN, 1)
+    people.add(user)
+    router = Router(some_settings(), categories(), "standard", people, Placed())
+    records = [trigger_json(id=identity, user_id=user, channels=["push"]) for identity in ("a", "b")]
+    commit = bench.commit()
+    running(commit.run())
+    told, position = Told(), 0
+    while position < len(records):
+        batch = a_batch(records[position], start=position, partition=EVEN)
+        before = (told.acknowledged, len(told.refused))
+        with suppress(FailpointReached):  # the transport delivers a batch again that its agent gave up
+            await commit.submit(await router.take(batch, told))
+            await until(lambda before=before: (told.acknowledged, len(told.refused)) != before)
+            # A refusal may come after the acknowledgement: it is read again all the same.
+            position = told.refused[-1] if len(told.refused) > before[1] else position + 1
+    # Rows are deleted when the worker has nothing else to do.
+    await until(lambda: armed.passed, "the failpoint is on the way")
+    assert await bench.trigger_ids() == ["a", "b"] and await bench.closes()
+    assert list(dict.fromkeys(bench.broker.ids())) == ["a", "b"] and len(bench.broker.ids()) <= 3
+    await until(lambda: not commit.flush_ids())
+    assert await bench.rows() == []

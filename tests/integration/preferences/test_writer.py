@@ -1,0 +1,163 @@
+"""Choices by hand, from the topic and in bulk: what is promised holds, what failed was not promised."""
+
+import asyncio
+import time
+from datetime import timedelta
+
+import msgspec
+import pytest
+from preference_fixtures import BUCKET, an_update, now, put
+
+from notify_streams.errors import Refused, RetryLater
+from notify_streams.preferences.bulk_import import ImportProgress, import_file
+from notify_streams.preferences.row_codec import version_of
+from notify_streams.records.outcomes import DeadReason
+
+pytestmark = pytest.mark.stack
+
+
+async def test_what_was_chosen_by_hand_is_seen_by_every_check_that_follows(room_of, kept):
+    published = []
+
+    async def publish(updates):
+        published.extend(updates)
+
+    room, elsewhere = await room_of(publish=publish), await room_of()
+    await kept(elsewhere)
+    for turn in range(20):
+        version = await put(room, opted_in=bool(turn % 2))
+        (row,) = await elsewhere.decision.rows_for(BUCKET, ["u-1"])
+        assert version_of(row) == version == turn + 1
+    assert [update.opted_in for _, update in published] == [bool(turn % 2) for turn in range(20)]
+    assert elsewhere.decision.without_redis == 0
+
+
+async def test_what_is_published_wins_over_what_it_replaced_although_clocks_differ(room_of):
+    published = []
+
+    async def publish(updates):
+        published.extend(updates)
+
+    room = await room_of(publish=publish)
+    ahead = now() + timedelta(minutes=2)
+    await room.writer.apply_updates([(BUCKET, an_update(opted_in=True, updated_at=ahead))], now())
+    accepted = await room.writer.put("u-1", BUCKET, "marketing", "push", False, now())
+    assert published == [(BUCKET, an_update(opted_in=False, updated_at=accepted.updated_at))]
+    assert accepted.updated_at > ahead - timedelta(milliseconds=1)
+    applied = await room.writer.apply_updates(published, now())
+    assert version_of(applied.rows["u-1"]) == accepted.version, "the topic repeats it and changes nothing"
+
+
+async def test_nothing_is_promised_without_kafka(room_of):
+    async def fail(updates):
+        raise OSError("no broker")
+
+    with pytest.raises(RetryLater):
+        await put(await room_of(publish=fail))
+
+
+async def test_without_redis_a_choice_is_promised_when_no_lease_can_be_left(room_of):
+    room = await room_of("redis://127.0.0.1:9/0")
+    began = time.monotonic()
+    assert await put(room) == 1
+    assert room.bound.lease_s <= time.monotonic() - began < room.bound.lease_s + 1
+
+
+async def test_a_batch_from_the_topic_is_applied_once_by_two_roles(room_of, kept):
+    critical, standard = await room_of(), await room_of()
+    await kept(critical)
+    batch = [(user % 8, an_update(user_id=f"u-{user}")) for user in range(300)]
+    first, second = await asyncio.gather(*(room.writer.apply_updates(batch, now()) for room in (critical, standard)))
+    assert first.rows == second.rows == (await critical.writer.apply_updates(batch, now())).rows
+    assert first.rows.keys() == {f"u-{user}" for user in range(300)}
+    assert {version_of(row) for row in first.rows.values()} == {1}
+    assert first.deltas_written
+    assert await critical.deltas.read(["u-7"]) == [first.rows["u-7"]]
+
+
+async def test_an_update_that_arrives_late_still_brings_the_row_that_holds(room_of):
+    room = await room_of()
+    newer, older = an_update(opted_in=True), an_update(opted_in=False, updated_at=now() - timedelta(hours=1))
+    (row,) = (await room.writer.apply_updates([(BUCKET, newer)], now())).rows.values()
+    assert (await room.writer.apply_updates([(BUCKET, older)], now())).rows == {"u-1": row}
+
+
+async def test_refused_updates_are_named_and_the_others_applied(room_of):
+    room = await room_of()
+    batch = [
+        (BUCKET, an_update(category="spam")),
+        (BUCKET, an_update(user_id="u-2")),
+        (BUCKET, an_update(updated_at=now() + timedelta(minutes=6))),
+        (BUCKET, an_update(user_id="u-3", updated_at=now() + timedelta(minutes=4))),
+    ]
+    applied = await room.writer.apply_updates(batch, now())
+    assert applied.rows.keys() == {"u-2", "u-3"}
+    assert [(place, why.reason) for place, why in applied.rejected] == [
+        (0, DeadReason.UNKNOWN_CATEGORY),
+        (2, DeadReason.INVALID),
+    ]
+    assert "5 minutes" in applied.rejected[1][1].detail
+
+
+def lines_of(count, bad=()):
+    good = [msgspec.json.encode(an_update(user_id=f"u-{number}")) for number in range(1, count + 1)]
+    return b"\n".join(b"not json" if number in bad else line for number, line in enumerate(good, 1)) + b"\n"
+
+
+async def test_an_import_names_bad_lines_and_takes_all_others(room_of, tmp_path):
+    published, bad, seen = [], [], []
+
+    async def publish(updates):
+        published.extend(updates)
+
+    room = await room_of(publish=publish)
+    file = tmp_path / "updates.jsonl"
+    file.write_bytes(lines_of(1_000, bad={17, 500}) + msgspec.json.encode(an_update(category="spam")))
+    done = await import_file(
+        file,
+        room.writer,
+        lambda user_id: BUCKET,
+        on_bad_line=lambda number, why: bad.append(number),
+        on_progress=seen.append,
+        batch_lines=100,
+    )
+    assert (done.lines, done.applied, done.bad, done.offset) == (1_001, 998, 3, file.stat().st_size)
+    assert bad == [17, 500, 1_001]
+    assert len(published) == 998
+    assert len(await room.durable.rows(BUCKET, [f"u-{number}" for number in range(1, 1_001)])) == 998
+    assert [progress.lines for progress in seen] == [*range(100, 1_001, 100), 1_001]
+
+
+async def test_a_stopped_import_goes_on_from_its_checkpoint(room_of, tmp_path):
+    published, calls = [], []
+
+    async def publish(updates):
+        calls.append(len(updates))
+        if len(calls) == 4:
+            raise OSError("no broker")
+        published.extend(update.user_id for _, update in updates)
+
+    room = await room_of(publish=publish)
+    file, checkpoint = tmp_path / "updates.jsonl", tmp_path / "updates.at"
+    file.write_bytes(lines_of(1_000))
+    with pytest.raises(RetryLater):
+        await import_file(file, room.writer, lambda user_id: BUCKET, checkpoint=checkpoint, batch_lines=100)
+    left_at = msgspec.json.decode(checkpoint.read_bytes(), type=ImportProgress)
+    assert left_at.lines % 100 == 0
+    assert left_at.lines < 1_000
+    done = await import_file(file, room.writer, lambda user_id: BUCKET, checkpoint=checkpoint, batch_lines=100)
+    assert (done.lines, done.applied, done.bad) == (1_000, 1_000, 0)
+    assert set(published) == {f"u-{number}" for number in range(1, 1_001)}, "every line was published"
+    assert not checkpoint.exists()
+
+
+async def test_a_checkpoint_of_another_file_is_refused(room_of, tmp_path):
+    room = await room_of()
+    file, checkpoint = tmp_path / "updates.jsonl", tmp_path / "updates.at"
+    file.write_bytes(lines_of(3))
+    checkpoint.write_bytes(msgspec.json.encode(ImportProgress(10, 1, 1, 0, "of another")))
+    with pytest.raises(Refused, match="another file"):
+        await import_file(file, room.writer, lambda user_id: BUCKET, checkpoint=checkpoint)
+    checkpoint.write_bytes(b"garbage")
+    with pytest.raises(Refused, match="no checkpoint"):
+        await import_file(file, room.writer, lambda user_id: BUCKET, checkpoint=checkpoint)

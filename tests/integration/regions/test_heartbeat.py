@@ -1,0 +1,90 @@
+"""Whether neighbours run, seen on a real Redis: a counter that moves, not one that is there."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.asyncio import Redis
+
+from devtools.stack.ports import free_port
+from devtools.stack.valkey import Valkey
+from notify_streams.regions.failover.heartbeat import RedisHeartbeat
+
+WATCH_S = 0.4
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    made = Valkey("presence", tmp_path_factory.mktemp("valkey"), free_port())
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+async def redis(valkey: Valkey) -> AsyncIterator[Redis]:
+    async with Redis.from_url(valkey.address, socket_timeout=0.5) as client:
+        await client.flushall()
+        yield client
+
+
+def seen_by(redis: Redis, region: str = "us") -> RedisHeartbeat:
+    return RedisHeartbeat(redis, region, WATCH_S)
+
+
+@asynccontextmanager
+async def beating(presence: RedisHeartbeat) -> AsyncIterator[None]:
+    async def beat() -> None:
+        while True:
+            await presence.beat()
+            await asyncio.sleep(0.05)
+
+    task = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_nobody_runs_where_nothing_ever_beat(redis: Redis) -> None:
+    assert not await seen_by(redis).others_run()
+
+
+async def test_a_neighbour_that_beats_is_seen_in_its_own_region_alone(redis: Redis) -> None:
+    neighbour = seen_by(redis)
+    await neighbour.beat()
+    async with beating(neighbour):
+        assert await seen_by(redis).others_run()
+        assert not await seen_by(redis, "eu").others_run()
+
+
+async def test_the_last_beat_of_a_region_that_was_killed_proves_nothing(redis: Redis) -> None:
+    neighbour = seen_by(redis)
+    async with beating(neighbour):
+        pass
+    await neighbour.beat()
+    assert not await seen_by(redis).others_run()
+
+
+async def test_a_beat_does_not_stay_for_ever(redis: Redis) -> None:
+    await seen_by(redis).beat()
+    assert 0 < await redis.ttl("control:presence:us") <= 60
+
+
+async def test_a_redis_that_hangs_or_is_gone_says_nobody_and_raises_nothing(valkey: Valkey, redis: Redis) -> None:
+    presence = seen_by(redis)
+    await presence.beat()
+    for hurt, heal in ((valkey.pause, valkey.resume), (valkey.kill, valkey.start)):
+        await asyncio.to_thread(hurt)
+        try:
+            began = time.monotonic()
+            await presence.beat()
+            assert not await presence.others_run()
+            assert time.monotonic() - began < 5
+        finally:
+            await asyncio.to_thread(heal)

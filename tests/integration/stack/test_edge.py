@@ -1,0 +1,140 @@
+"""The point of presence that the stack runs: what was pushed is served, what was not is asked of the region, strangers write nothing."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from devtools.stack.nginx import Edge, program
+from devtools.stack.ports import free_port
+from notify_streams.edge.point_of_presence import Home, key_of
+from notify_streams.edge.single_key_stores import http_point
+
+_AWAY = program() is None and not os.environ.get("CI")
+pytestmark = [pytest.mark.stack, pytest.mark.skipif(_AWAY, reason="nginx is not on this machine")]
+
+
+class Origin:
+    """A region's view, as far as the edge asks it; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked.append((request.raw_path, request.headers["Authorization"]))
+        if request.match_info["key"] == "nobody":
+            raise web.HTTPNotFound
+        return web.json_response({"region": "asia", "version": 1}, headers={"Set-Cookie": "a=b"})
+
+
+@pytest.fixture
+async def origin() -> AsyncIterator[tuple[Origin, int]]:
+    one = Origin()
+    application = web.Application()
+    application.router.add_get("/locations/{key}", one.answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    yield one, port
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def edge(tmp_path: Path, origin: tuple[Origin, int]) -> AsyncIterator[Edge]:
+    made = Edge("us/edge", tmp_path / "edge", free_port(), "push-token", f"127.0.0.1:{origin[1]}", "view-token")
+    await asyncio.to_thread(made.start)
+    yield made
+    await asyncio.to_thread(made.stop)
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    "user_id", ["u-42", "a/b", "ü ?#%", "..", "x" * 255], ids=["plain", "slash", "odd", "dots", "long"]
+)
+async def test_what_is_pushed_is_served_and_may_be_cached(
+    edge: Edge, session: aiohttp.ClientSession, origin: tuple[Origin, int], user_id: str
+) -> None:
+    point = http_point("us-pop", edge.url, "push-token", session)
+    assert await point.put_many([Home(user_id, "eu", 2)]) == 0
+    async with session.get(
+        f"{edge.url}/{key_of(key_of(user_id))}" if user_id != ".." else f"{edge.url}/%252E%252E"
+    ) as response:
+        assert response.status == 200
+        assert await response.json() == {"region": "eu", "version": 2}
+        assert response.headers["Cache-Control"] == "public, max-age=60"
+        assert response.headers["ETag"]
+    assert origin[0].asked == []
+
+
+async def test_a_miss_falls_through_to_the_region_once(
+    edge: Edge, session: aiohttp.ClientSession, origin: tuple[Origin, int]
+) -> None:
+    for state in ("MISS", "HIT"):
+        async with session.get(f"{edge.url}/u-7") as response:
+            assert await response.json() == {"region": "asia", "version": 1}
+            assert response.headers["X-Edge-Cache"] == state
+            assert response.headers.getall("Cache-Control") == ["public, max-age=5"]
+            assert "Set-Cookie" not in response.headers
+    assert origin[0].asked == [("/locations/u-7", "Bearer view-token")]
+    async with session.get(f"{edge.url}/nobody") as response:
+        assert response.status == 404
+
+
+async def test_a_push_wins_over_what_the_origin_said_and_a_purge_forgets_it(
+    edge: Edge, session: aiohttp.ClientSession, origin: tuple[Origin, int]
+) -> None:
+    point = http_point("us-pop", edge.url, "push-token", session)
+    async with session.get(f"{edge.url}/u-8") as response:
+        assert (await response.json())["region"] == "asia"
+    await point.put_many([Home("u-8", "us", 3)])
+    async with session.get(f"{edge.url}/u-8") as response:
+        assert (await response.json())["region"] == "us"
+    await point.delete_many(["u-8", "u-8-was-never-there"])
+    assert not (edge.folder / "keys" / "locations" / "u-8").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "token", "status"),
+    [
+        ("PUT", None, 401),
+        ("PUT", "Bearer wrong", 401),
+        ("PUT", "Bearer push-token-and-more", 401),
+        ("DELETE", None, 401),
+        ("POST", "Bearer push-token", 405),
+        ("MKCOL", "Bearer push-token", 405),
+    ],
+)
+async def test_strangers_write_nothing(
+    edge: Edge, session: aiohttp.ClientSession, origin: tuple[Origin, int], method: str, token: str | None, status: int
+) -> None:
+    headers = {"Authorization": token} if token else {}
+    async with session.request(method, f"{edge.url}/u-9", data=b"{}", headers=headers) as response:
+        assert response.status == status
+    assert not list((edge.folder / "keys" / "locations").iterdir())
+    assert origin[0].asked == []
+
+
+async def test_a_key_that_no_file_can_hold_is_refused_for_good_and_answered_by_the_region(
+    edge: Edge, session: aiohttp.ClientSession, origin: tuple[Origin, int]
+) -> None:
+    point = http_point("us-pop", edge.url, "push-token", session)
+    assert await point.put_many([Home("x" * 300, "eu")]) == 1
+    async with session.get(f"{edge.url}/{'x' * 300}") as response:
+        assert (await response.json())["region"] == "asia"
+
+
+async def test_a_path_outside_the_keys_is_nothing(edge: Edge, session: aiohttp.ClientSession) -> None:
+    (edge.folder / "keys" / "secret").write_text("no")
+    for path in ("/secret", "/locations/..%2Fsecret", "/locations/%2e%2e/secret", "/"):
+        async with session.get(edge.address + path) as response:
+            assert response.status in (400, 404), path

@@ -1,0 +1,182 @@
+"""The stack as a person uses it: up, up again, status, down; killed halfway; with others' processes around."""
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from devtools.stack import Stack, StackFailed
+
+pytestmark = pytest.mark.stack
+
+SERVICES = {"us/kafka", "us/shard0", "us/shard1", "us/redis", "us/dynamodb", "us/sandbox"}
+
+
+@pytest.fixture(scope="module")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack of this module's own with us up."""
+    own = Stack(tmp_path_factory.mktemp("life"), environment={})
+    try:
+        assert {*own.up(["us"])} >= SERVICES
+        yield own
+    finally:
+        own.down(wipe=True)
+
+
+def cli(stack: Stack, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "NOTIFY_STACK_DIR": str(stack.folder)}
+    command = [sys.executable, "-m", "devtools.stack", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def pids(stack: Stack) -> dict[str, int | None]:
+    return {service.name: service.process.pid for service in stack.region("us").services}
+
+
+def sessions_of(stack: Stack) -> set[int]:
+    """The session of every live process whose working folder is in the stack's, whoever started it."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (entry / "cwd").readlink().is_relative_to(stack.folder):
+                found.add(os.getsid(int(entry.name)))
+    return found
+
+
+def test_a_second_up_starts_nothing(up: Stack) -> None:
+    before = pids(up)
+    assert up.up(["us"]) == []
+    assert pids(up) == before
+
+
+def test_the_settings_file_names_what_answers(up: Stack) -> None:
+    settings = up.settings("us")
+    assert settings["kafka"] == up.region("us").kafka.address
+    assert len(settings["shards"]) == 2
+    assert settings["remote_kafka"] == {}
+    assert settings["web_token"] and settings["web_port_base"]
+    assert Path(settings["sandbox_record"]).is_absolute()
+    assert up.settings_file("us").read_text().startswith("# Written by")
+
+
+def test_a_transaction_commits_on_a_shard_of_one_member(up: Stack) -> None:
+    with MongoClient[dict[str, Any]](up.settings("us")["shards"][0]) as client:
+        with client.start_session() as session, session.start_transaction():
+            client.notify.kept.insert_one({"_id": "before"}, session=session)
+        assert client.notify.kept.count_documents({}) == 1
+
+
+def test_status_is_0_only_where_everything_answers(up: Stack) -> None:
+    report = json.loads(cli(up, "status", "--json").stdout)
+    assert report["holds"] is True
+    assert report["regions"]["us"]["kafka"]["pid"] == pids(up)["us/kafka"]
+    redis = up.region("us").redis
+    redis.kill()
+    try:
+        done = cli(up, "status", "--json", check=False)
+        assert done.returncode == 1
+        assert json.loads(done.stdout)["regions"]["us"]["redis"]["state"] == "stopped"
+    finally:
+        assert redis.start() is True
+    assert cli(up, "status").returncode == 0
+
+
+def test_a_paused_service_hangs_and_comes_back(up: Stack) -> None:
+    kafka = up.region("us").kafka
+    kafka.pause()
+    assert kafka.state == "paused" and not kafka.answers()
+    kafka.resume()
+    kafka.wait()
+    assert kafka.answers()
+
+
+def test_a_lost_region_returns_with_its_data(up: Stack) -> None:
+    region = up.region("us")
+    region.kill()
+    assert {service.state for service in region.services} == {"stopped"}
+    assert len(region.start()) == len(region.parts)
+    with MongoClient[dict[str, Any]](region.shards[0].address) as client:
+        assert client.notify.kept.find_one() == {"_id": "before"}
+
+
+def test_down_ends_only_its_own_and_up_brings_the_data_back(up: Stack) -> None:
+    foreign = subprocess.Popen(["/bin/sleep", "60"])
+    before = up.region("us").redis.address
+    try:
+        cli(up, "down", "--regions", "us")
+        assert sessions_of(up) == set()
+        assert foreign.poll() is None
+        assert not up.settings_file("us").exists()
+        # Another program takes a remembered port of each kind; the stack moves, and its replica set with it.
+        stolen = [up.region("us").plan.ports[name] for name in ("redis", "shard0.0", "kafka")]
+        with held(stolen):
+            started = json.loads(cli(up, "up", "--regions", "us", "--json").stdout)["started"]
+            assert {*started} >= SERVICES
+        assert up.region("us").redis.address != before
+        with MongoClient[dict[str, Any]](up.settings("us")["shards"][0]) as client:
+            assert client.notify.kept.find_one() == {"_id": "before"}
+    finally:
+        foreign.kill()
+        foreign.wait()
+
+
+def test_a_start_that_was_killed_is_completed_by_two_others_at_once(private_stack: Stack) -> None:
+    environment = {**os.environ, "NOTIFY_STACK_DIR": str(private_stack.folder)}
+    command = [sys.executable, "-m", "devtools.stack", "up"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as starter:
+        while not list(private_stack.folder.glob("us/shard*/*/process")):
+            time.sleep(0.01)
+        starter.send_signal(signal.SIGKILL)
+    before = {name: pid for name, pid in pids(private_stack).items() if pid}
+    assert before, "nothing had been started yet: the test proves nothing"
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: cli(private_stack, "up", "--json"), range(2)))
+    started = [name for done in both for name in json.loads(done.stdout)["started"]]
+    assert len(started) == len({*started}), "two starts began the same service"
+    assert before.items() <= pids(private_stack).items()
+    assert sessions_of(private_stack) == {*pids(private_stack).values()}
+
+
+def test_a_second_command_waits_for_the_first(private_stack: Stack) -> None:
+    private_stack.folder.mkdir()
+    environment = {**os.environ, "NOTIFY_STACK_DIR": str(private_stack.folder)}
+    command = [sys.executable, "-m", "devtools.stack", "up"]
+    with (private_stack.folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as second:
+            assert second.stderr and "another stack command is at work" in second.stderr.readline()
+            time.sleep(0.5)
+            assert not (private_stack.folder / "state.json").exists()
+            second.kill()
+
+
+def test_a_service_that_dies_is_named_with_its_log_and_the_others_start(private_stack: Stack) -> None:
+    broken = private_stack.folder / "us" / "kafka" / "data" / "meta.properties"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("version=1\nnode.id=7\ncluster.id=x\n")
+    with pytest.raises(StackFailed, match=r"us/kafka ended while starting(.|\n)*log\.txt:\n(.|\n)*node id 7"):
+        private_stack.up(["us"])
+    assert private_stack.region("us").redis.answers()
+
+
+@contextlib.contextmanager
+def held(ports: list[int]) -> Iterator[None]:
+    """Holds ports as another program would."""
+    with contextlib.ExitStack() as stack:
+        for port in ports:
+            stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+        yield

@@ -1,0 +1,209 @@
+"""The views of running workers tell what is in Kafka, MongoDB and the registry."""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import msgspec
+from prometheus_client.parser import text_string_to_metric_families
+from views_region import ARegion, eventually
+
+from notify_streams.outbox.row_ids import row_id
+from notify_streams.records.partitioner import bucket_of
+from notify_streams.stores.mongo import LEDGER, OUTBOX
+
+
+async def send(region: ARegion, person: str, value: bytes | None = None, **but: object) -> str:
+    """One trigger on its topic; returns its id."""
+    trigger = {"id": f"t-{uuid4()}", "user_id": person, "category": "payments", "title": "Hello", "body": "there"} | but
+    await region.upstream.send([("triggers.payments", person, value or msgspec.json.encode(trigger), ())])
+    return str(trigger["id"])
+
+
+async def test_a_trigger_is_found_with_its_deliveries_and_without_its_siblings(region):
+    ann = region.person("ann")
+    await eventually(lambda: region.get(f"/users/{ann}"), lambda got: got[0] == 200 and got[1]["contacts"])
+    trigger = await send(region, ann)
+    # Ids that begin alike, above and below it in the index's order.
+    await send(region, ann, id=f"{trigger}-0")
+    await send(region, ann, id=f"{trigger}0")
+    for role in ("standard", "push"):
+        _, found = await eventually(
+            lambda role=role: region.get(f"/notifications/{trigger}", role),
+            lambda got: got[0] == 200 and got[1]["notifications"][0]["deliveries"]["push"]["state"] == "sent",
+        )
+        assert [one["user_id"] for one in found["notifications"]] == [ann]
+        assert set(found["notifications"][0]["deliveries"]) == {"push", "email", "sms"}
+        assert "claim" not in str(found)
+
+
+async def test_an_unknown_trigger_is_404(region):
+    status, found = await region.get("/notifications/t-never")
+    assert status == 404
+    assert found["notifications"] == []
+
+
+async def test_a_person_is_shown_on_every_role_and_contacts_where_they_are_held(region):
+    ann = region.person("ann")
+    status, found = await eventually(
+        lambda: region.get(f"/users/{ann}"), lambda got: got[0] == 200 and got[1]["contacts"]
+    )
+    assert found["contacts"]["email"] == f"{ann}@example.org"
+    assert (found["home"]["region"], found["bucket"]) == ("us", bucket_of(ann, region.settings.partitions))
+    status, found = await region.get(f"/users/{ann}", "push")
+    assert status == 200
+    assert found["contacts"] is None
+    assert found["preferences"]["categories"]["marketing"]["push"]["default"] == "in"
+
+
+async def test_a_person_whom_another_region_serves_is_not_shown_beyond_that(region):
+    status, found = await region.get(f"/users/{region.person('bob')}")
+    assert status == 200
+    assert found["served_by"] == "eu"
+    assert "contacts" not in found
+    assert "preferences" not in found
+
+
+async def test_who_never_signed_up_is_404(region):
+    assert (await region.get(f"/users/nobody-{region.run}"))[0] == 404
+    assert (await region.get(f"/users/{'x' * 2_100}"))[0] == 404
+    assert (await region.get("/users/odd%2Fid%20%7C"))[0] == 404
+
+
+async def test_a_choice_that_was_answered_with_200_is_seen_on_every_role(region):
+    ann = region.person("ann")
+    path = f"/users/{ann}/preferences/marketing/push"
+    for opted_in, role in ((False, "push"), (True, "standard"), (False, "standard")):
+        body = b'{"opted_in": true}' if opted_in else b'{"opted_in": false}'
+        status, answer = await region.put(path, body, role)
+        assert status == 200
+        for other in ("standard", "push"):
+            _, found = await region.get(f"/users/{ann}", other)
+            assert found["preferences"]["version"] == answer["version"]
+            assert found["preferences"]["categories"]["marketing"]["push"]["sends"] is opted_in
+
+
+async def test_a_choice_for_somebody_elsewhere_is_refused_and_not_stored(region):
+    bob = region.person("bob")
+    status, answer = await region.put(f"/users/{bob}/preferences/marketing/push", b'{"opted_in": false}')
+    assert status == 421
+    assert answer["served_by"] == "eu"
+    preferences = region.shards.collection("preferences", bucket_of(bob, region.settings.partitions))
+    assert await preferences.find_one({"_id": bob}) is None
+    assert (await region.put(f"/users/nobody-{region.run}/preferences/marketing/push", b'{"opted_in": false}'))[
+        0
+    ] == 404
+
+
+async def test_the_ledger_closes_until_a_row_is_wrong(region):
+    trigger = await send(region, region.person("ann"))
+    await eventually(lambda: region.get(f"/notifications/{trigger}"), lambda got: got[0] == 200)
+    status, found = await region.get("/ledger", "push")
+    assert status == 200
+    assert found["closes"]
+    assert found["complete"]
+    assert found["total"]["taken"] >= 1
+    assert found["total"]["taken"] == sum(one["taken"] for one in found["ledgers"])
+    wrong = {"_id": f"drill:{region.run}:0", "bucket": 0, "role": "drill", "topic": region.run, "partition": 0}
+    wrong |= dict.fromkeys(("first_offset", "taken", "other_lane", "holes"), 0)
+    wrong |= dict.fromkeys(("notified", "forwarded", "repartitioned", "dead", "duplicate"), 0)
+    rows = region.shards.collection(LEDGER, 0)
+    await rows.insert_one(wrong | {"next_offset": 1})
+    try:
+        _, found = await region.get("/ledger")
+        assert not found["closes"]
+        assert found["open_rows"] == [wrong["_id"]]
+        assert [one["closes"] for one in found["ledgers"] if one["role"] == "drill"] == [False]
+        async with region.http.get(region.url("/")) as page:
+            assert "does not close in 1 rows" in await page.text()
+    finally:
+        await rows.delete_one({"_id": wrong["_id"], "bucket": 0})
+
+
+async def test_a_row_that_nobody_publishes_is_seen_and_gets_older(region):
+    identities = [row_id("drill", 3, f"{time.time_ns() - age_s * 10**9:016x}c0ffee00", 0) for age_s in (60, 3_600)]
+    row = {"bucket": 3, "topic": "push", "count": 1, "records": b"", "created_at": datetime.now(UTC)}
+    rows = region.shards.collection(OUTBOX, 3)
+    await rows.insert_many([row | {"_id": identity} for identity in identities])
+    try:
+        _, found = await region.get("/outbox", "push")
+        drill = [one for one in found["buckets"] if one["role"] == "drill"]
+        assert [(one["bucket"], one["rows"], one["shard"]) for one in drill] == [(3, 2, region.settings.shard_of(3))]
+        before_s = drill[0]["oldest_s"]
+        assert 3_600 <= before_s < 3_630
+        await eventually(lambda: region.get("/outbox"), lambda got: got[1]["oldest_s"] > before_s)
+        assert found["rows"] >= 2
+    finally:
+        await rows.delete_many({"bucket": 3, "_id": {"$regex": "^drill:"}})
+
+
+async def test_lag_goes_to_nothing_and_scrapes_show_it(region):
+    await send(region, region.person("ann"))
+    _, found = await eventually(lambda: region.get("/lag"), lambda got: got[0] == 200 and got[1]["records"] == 0)
+    assert len(found["partitions"]) == 6 * region.settings.partitions
+    ours = [one for one in found["partitions"] if one["topic"] == "triggers.payments"]
+    assert sum(one["end"] for one in ours) >= 1
+    assert all(one["position"] == one["end"] for one in ours)
+    async with region.http.get(region.url("/metrics")) as answer:
+        families = {one.name: one for one in text_string_to_metric_families(await answer.text())}
+    assert len(families["notify_lag_records"].samples) == len(found["partitions"])
+    taken = {
+        one.labels["outcome"]: one.value for one in families["notify_triggers"].samples if one.name.endswith("_total")
+    }
+    assert taken["notified"] >= 1
+
+
+async def test_dead_letters_are_counted_and_the_newest_shown_with_values_only_on_demand(region):
+    ann = region.person("ann")
+    await send(region, ann, b"not json, but ours")
+    _, found = await eventually(
+        lambda: region.get("/dead-letters?limit=1"),
+        # The sums are read before the letters: the first answer that has the letter may not have counted it yet.
+        lambda got: (
+            got[0] == 200
+            and got[1]["newest"]
+            and got[1]["newest"][0]["key"] == ann
+            and got[1]["reasons"].get("not_json", 0) >= 1
+        ),
+    )
+    assert found["complete"]
+    letter = found["newest"][0]
+    assert (letter["reason"], letter["topic"], letter["bytes"]) == ("not_json", "triggers.payments", 18)
+    assert "value" not in letter
+    _, found = await region.get("/dead-letters?limit=1&values=true", "push")
+    assert found["newest"][0]["value"] == "not json, but ours"
+    assert (await region.get("/dead-letters?limit=1000"))[0] == 400
+
+
+async def test_what_waits_for_another_region_is_counted(region):
+    def waiting(payload):
+        return {one["region"]: one["waiting_records"] for one in payload["regions"]}["eu"]
+
+    _, before = await region.get("/regions", "push")
+    await send(region, region.person("bob"))
+    _, after = await eventually(
+        lambda: region.get("/regions", "push"), lambda got: waiting(got[1]) == waiting(before) + 1
+    )
+    assert after["standby"] == "eu"
+
+
+async def test_every_role_sees_the_others_of_its_machine(region):
+    trigger = await send(region, region.person("ann"))
+    await eventually(
+        lambda: region.get(f"/notifications/{trigger}"),
+        lambda got: got[0] == 200 and got[1]["notifications"][0]["deliveries"]["push"]["state"] == "sent",
+    )
+    async with region.http.get(region.url("/")) as answer:
+        page = await answer.text()
+    assert page.count("✓</span>ready") == 2
+    assert page.count("–</span>no answer") == 9
+    assert "fcm (push)" in page  # only the push worker calls it
+    _, summary = await region.get("/", "push", Accept="application/json")
+    assert summary["role"] == "push"
+    assert any(one["state"] == "sent" for one in summary["deliveries"])
+
+
+async def test_many_at_once_are_answered(region):
+    found = await asyncio.gather(*(region.get(path) for path in ("/ledger", "/outbox", "/lag", "/live", "/ready") * 10))
+    assert {status for status, _ in found} == {200}

@@ -1,0 +1,56 @@
+"""A row says what was chosen, costs a few bytes, and the newer of two is told by its version."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notify_streams.preferences.choices import EMPTY_RECORD
+from notify_streams.preferences.row_codec import (
+    IN,
+    NOTHING,
+    OUT,
+    UNSET,
+    bits_of,
+    choice,
+    compile_row,
+    newest,
+    read_row,
+    version_of,
+)
+from notify_streams.roles import CHANNELS
+
+CHOICES = st.dictionaries(
+    st.integers(0, 255), st.dictionaries(st.sampled_from(CHANNELS), st.booleans(), min_size=1), max_size=8
+)
+VERSIONS = st.integers(0, 2**40)
+
+
+@given(VERSIONS, CHOICES)
+def test_what_was_compiled_is_read_back(version, choices):
+    row = compile_row(version, choices)
+    assert version_of(row) == version
+    read_version, bits = read_row(row)
+    assert read_version == version
+    assert bits.keys() == choices.keys()
+    for number, chosen in choices.items():
+        for channel in CHANNELS:
+            expected = UNSET if channel not in chosen else IN if chosen[channel] else OUT
+            assert choice(bits_of(row, number), channel) == expected
+
+
+@given(VERSIONS, CHOICES, VERSIONS, CHOICES)
+def test_the_newest_is_the_higher_version_from_either_side(one_version, one, other_version, other):
+    rows = compile_row(one_version, one), compile_row(other_version, other)
+    for first, second in (rows, rows[::-1]):
+        assert version_of(newest(first, second)) == max(one_version, other_version)
+
+
+def test_who_chose_nothing_has_version_0_and_no_choice():
+    assert EMPTY_RECORD.row() == NOTHING
+    assert version_of(NOTHING) == 0
+    assert bits_of(NOTHING, 1) == UNSET
+
+
+@pytest.mark.parametrize(("version", "size"), [(1, 7), (127, 7), (128, 8), (100_000, 9)])
+def test_three_categories_cost_seven_to_nine_bytes(version, size):
+    assert len(compile_row(version, {number: {"push": False} for number in (1, 2, 3)})) == size

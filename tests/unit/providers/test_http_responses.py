@@ -1,0 +1,123 @@
+"""Every answer of a provider is one of four outcomes, and none of its text goes further."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import aiosmtplib
+import orjson
+import pytest
+
+from notify_streams.delivery.providers.fcm import fcm_result
+from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse, retry_after_s
+from notify_streams.delivery.providers.provider import ProviderOutcome
+from notify_streams.delivery.providers.smtp import smtp_result
+from notify_streams.delivery.providers.twilio import twilio_result
+
+NUMBER = "+12025550100"
+
+
+def fcm_error(code: str) -> bytes:
+    return orjson.dumps({"error": {"status": "X", "message": NUMBER, "details": [{"@type": "t"}, {"errorCode": code}]}})
+
+
+def twilio_error(code: int) -> bytes:
+    return orjson.dumps({"code": code, "message": f"no {NUMBER}"})
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome", "code", "maybe"),
+    [
+        (200, b'{"name": "projects/p/messages/1"}', ProviderOutcome.ACCEPTED, None, False),
+        (200, b"not json", ProviderOutcome.ACCEPTED, None, False),
+        (404, fcm_error("UNREGISTERED"), ProviderOutcome.DEAD_TOKEN, "UNREGISTERED", False),
+        (404, b"<html>no such project</html>", ProviderOutcome.REJECTED, "404", False),
+        (400, fcm_error("INVALID_ARGUMENT"), ProviderOutcome.REJECTED, "INVALID_ARGUMENT", False),
+        (403, fcm_error("SENDER_ID_MISMATCH"), ProviderOutcome.REJECTED, "SENDER_ID_MISMATCH", False),
+        (400, fcm_error(f"no such thing as {NUMBER}"), ProviderOutcome.REJECTED, "400", False),
+        (400, b'{"error": "text"}', ProviderOutcome.REJECTED, "400", False),
+        (400, b"[]", ProviderOutcome.REJECTED, "400", False),
+        (401, fcm_error("THIRD_PARTY_AUTH_ERROR"), ProviderOutcome.RETRY, "THIRD_PARTY_AUTH_ERROR", False),
+        (429, fcm_error("QUOTA_EXCEEDED"), ProviderOutcome.RETRY, "QUOTA_EXCEEDED", False),
+        (503, fcm_error("UNAVAILABLE"), ProviderOutcome.RETRY, "UNAVAILABLE", False),
+        (500, fcm_error("INTERNAL"), ProviderOutcome.RETRY, "INTERNAL", True),
+        (502, b"", ProviderOutcome.RETRY, None, True),
+        (302, b"", ProviderOutcome.RETRY, None, False),
+    ],
+)
+def test_what_fcm_says(status: int, body: bytes, outcome: ProviderOutcome, code: str | None, maybe: bool):
+    result = fcm_result(HttpResponse(status, None, body))
+    assert (result.outcome, result.code, result.maybe_accepted) == (outcome, code, maybe)
+    assert NUMBER not in repr(result)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome", "code"),
+    [
+        (201, b'{"sid": "SM1"}', ProviderOutcome.ACCEPTED, None),
+        (400, twilio_error(21211), ProviderOutcome.REJECTED, "21211"),
+        (400, twilio_error(21610), ProviderOutcome.REJECTED, "21610"),
+        (400, b"?", ProviderOutcome.REJECTED, "400"),
+        (401, twilio_error(20003), ProviderOutcome.RETRY, "20003"),
+        (429, twilio_error(20429), ProviderOutcome.RETRY, "20429"),
+        (500, b"[1]", ProviderOutcome.RETRY, None),
+    ],
+)
+def test_what_twilio_says(status: int, body: bytes, outcome: ProviderOutcome, code: str | None):
+    result = twilio_result(HttpResponse(status, 3.0, body))
+    assert (result.outcome, result.code) == (outcome, code)
+    assert result.retry_after_s == (3.0 if outcome is ProviderOutcome.RETRY else None)
+    assert NUMBER not in repr(result)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "begun", "outcome", "maybe"),
+    [
+        (
+            aiosmtplib.SMTPRecipientRefused(550, "no a@example.org", "a@example.org"),
+            False,
+            ProviderOutcome.REJECTED,
+            False,
+        ),
+        (aiosmtplib.SMTPRecipientRefused(450, "greylisted", "a@example.org"), False, ProviderOutcome.RETRY, False),
+        (aiosmtplib.SMTPDataError(554, "spam"), True, ProviderOutcome.REJECTED, False),
+        (aiosmtplib.SMTPDataError(451, "later"), True, ProviderOutcome.RETRY, False),
+        (aiosmtplib.SMTPAuthenticationError(535, "no"), False, ProviderOutcome.RETRY, False),
+        (aiosmtplib.SMTPSenderRefused(530, "log in", "from@example.org"), False, ProviderOutcome.RETRY, False),
+        (aiosmtplib.SMTPConnectResponseError(554, "go away"), False, ProviderOutcome.RETRY, False),
+        (aiosmtplib.SMTPServerDisconnected("gone"), True, ProviderOutcome.RETRY, True),
+        (aiosmtplib.SMTPServerDisconnected("gone"), False, ProviderOutcome.RETRY, False),
+        (TimeoutError(), True, ProviderOutcome.RETRY, True),
+        (ConnectionRefusedError("a@example.org"), False, ProviderOutcome.RETRY, False),
+    ],
+)
+def test_what_a_mail_server_says(trouble: Exception, begun: bool, outcome: ProviderOutcome, maybe: bool):
+    result = smtp_result(trouble, begun)
+    assert (result.outcome, result.maybe_accepted) == (outcome, maybe)
+    assert "example.org" not in repr(result)
+
+
+@pytest.mark.parametrize("judge", [fcm_result, twilio_result])
+@pytest.mark.parametrize("maybe", [True, False])
+def test_silence_is_a_retry_that_says_whether_it_may_have_been_accepted(judge: Any, maybe: bool):
+    result = judge(NoResponse("TimeoutError", maybe))
+    assert (result.outcome, result.maybe_accepted) == (ProviderOutcome.RETRY, maybe)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("", None),
+        ("3", 3.0),
+        ("0.5", 0.5),
+        ("-4", 0.0),
+        ("inf", None),
+        ("nan", None),
+        ("soon", None),
+        ("Fri, 31 Dec 1999 23:59:59 GMT", 59.0),
+        ("Fri, 31 Dec 1999 23:00:00 GMT", 0.0),
+    ],
+)
+def test_both_forms_of_retry_after_are_read(header: str | None, seconds: float | None):
+    assert retry_after_s(header, now=946684740.0) == seconds

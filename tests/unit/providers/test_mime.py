@@ -1,0 +1,122 @@
+"""A mail says what the message says, and nothing in a message can add to its headers."""
+
+from __future__ import annotations
+
+from email import message_from_bytes
+from email.message import EmailMessage
+from email.policy import default
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notify_streams.delivery.providers.mime import is_address, message_id, mime_message
+from notify_streams.delivery.providers.provider import Outgoing
+
+EXPECTED = {
+    *("From", "To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version"),
+    *("Content-Type", "Content-Transfer-Encoding"),
+    *("X-Notify-Delivery-Id", "X-Notify-Notification-Id", "X-Notify-Attempt"),
+}
+
+
+def read(raw: bytes) -> EmailMessage:
+    mail = message_from_bytes(raw, policy=default)
+    assert isinstance(mail, EmailMessage)
+    return mail
+
+
+def mail_of(**but: Any) -> Outgoing:
+    fields = {"delivery_id": "d-1", "notification_id": "n-1", "channel": "email", "to": "a@example.org", "body": "hi"}
+    return Outgoing(**{**fields, **but})
+
+
+@given(title=st.text(max_size=300), delivery_id=st.text(min_size=1, max_size=64), body=st.text(max_size=2000))
+def test_no_text_can_add_a_header_or_end_the_headers(title: str, delivery_id: str, body: str):
+    try:
+        (title + delivery_id + body).encode()
+    except UnicodeEncodeError:
+        return
+    raw = mime_message(mail_of(title=title, delivery_id=delivery_id, body=body), "from@example.org", 0.0)
+    head, _, _ = raw.partition(b"\r\n\r\n")
+    names = [line.partition(b":")[0].decode() for line in head.split(b"\r\n") if not line.startswith(b" ")]
+    assert sorted(names) == sorted(EXPECTED)
+    assert b"\n" not in head.replace(b"\r\n", b"")
+    assert b"\r" not in head.replace(b"\r\n", b"")
+    assert all(len(line) <= 998 for line in raw.split(b"\r\n"))
+
+
+@pytest.mark.parametrize(
+    "title",
+    ["Bcc\r\nBcc: x@example.org", "a\nX: y", "a\rX: y", "a\x0bX", "a\u2028X: y", "a\x85X: y", "\r\n\r\nbody"],
+)
+def test_line_ends_in_a_subject_become_spaces(title: str):
+    mail = read(mime_message(mail_of(title=title), "from@example.org", 0.0))
+    assert mail["Bcc"] is None and mail["X"] is None
+    assert set(mail.keys()) == EXPECTED
+
+
+@pytest.mark.parametrize("title", ["Zahlung über 12,50 €", "🎉 " * 60, "long " * 60, "=?utf-8?q?not_encoded?="])
+def test_a_subject_arrives_as_it_was_written(title: str):
+    assert read(mime_message(mail_of(title=title.strip()), "from@example.org", 0.0))["Subject"] == title.strip()
+
+
+@pytest.mark.parametrize("body", ["plain", "über\nzwei Zeilen", ".\n..\nleading dots", "x" * 3000, "a\rb\r\nc\nd"])
+def test_a_body_arrives_as_it_was_written(body: str):
+    arrived = read(mime_message(mail_of(body=body), "from@example.org", 0.0)).get_content()
+    assert arrived.splitlines() == body.splitlines()
+
+
+def test_without_a_title_the_subject_is_the_beginning_of_the_body():
+    assert (
+        read(mime_message(mail_of(body="Your code\nis 1234"), "from@example.org", 0.0))["Subject"]
+        == "Your code is 1234"
+    )
+
+
+def test_the_marks_are_headers():
+    message = mail_of(attempt=3, possible_duplicate=True, critical=True, decided_at_ms=17)
+    mail = read(mime_message(message, "from@example.org", 0.0))
+    assert mail["X-Notify-Delivery-Id"] == "d-1"
+    assert mail["X-Notify-Attempt"] == "3"
+    assert mail["X-Notify-Possible-Duplicate"] == "1"
+    assert mail["X-Notify-Critical"] == "1"
+    assert mail["X-Notify-Decided-At"] == "17"
+
+
+def test_every_attempt_has_the_same_message_id_and_every_delivery_another():
+    first, again = (mime_message(mail_of(attempt=n), "from@example.org", float(n)) for n in (1, 2))
+    assert read(first)["Message-ID"] == read(again)["Message-ID"] == message_id("d-1")
+    assert message_id("a@b>c") == "<a%40b%3Ec@notify-streams>"
+    assert message_id("a/b") != message_id("a_b")
+
+
+@pytest.mark.parametrize(
+    "good", ["a@example.org", "a.b+c@sub.example.org", "jörg@müller.example", "o'hara@example.org"]
+)
+def test_a_plain_mailbox_is_an_address(good: str):
+    assert is_address(good)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "",
+        "nobody",
+        "@example.org",
+        "a@",
+        "a@b@c",
+        "a b@example.org",
+        "a@example.org, b@example.org",
+        "A <a@example.org>",
+        "a@example.org\r\nBcc: b@example.org",
+        "a@example.org\n",
+        "a@example.org> RCPT TO:<b@example.org",
+        '"a"@example.org',
+        "a@example.org\u2028",
+        "a" * 65 + "@example.org",
+    ],
+)
+def test_anything_else_is_none(bad: str):
+    assert not is_address(bad)

@@ -1,0 +1,47 @@
+"""Ids are functions of their input, and different inputs have different ones."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notify_streams.records.ids import delivery_id, notification_id, split_delivery_id, trigger_of
+from notify_streams.roles import CHANNELS
+
+words = st.text(st.characters(codec="utf-8"), min_size=1, max_size=128)
+
+
+def test_a_known_id_stays_as_it_is():
+    """Stored ids outlive a release: another function would notify everyone twice who is notified again."""
+    assert notification_id("018f-1", "u-42") == "018f-1-8758241759e83fcd"
+    assert delivery_id("018f-1-8758241759e83fcd", "push") == "018f-1-8758241759e83fcd.push"
+
+
+@given(trigger=words, user=words)
+def test_the_trigger_leads_and_can_be_had_back(trigger, user):
+    found = notification_id(trigger, user)
+    assert found.startswith(trigger)
+    assert trigger_of(found) == trigger
+    assert notification_id(trigger, user) == found
+
+
+@given(one=st.tuples(words, words), other=st.tuples(words, words))
+def test_different_triggers_or_people_have_different_ids(one, other):
+    assert (notification_id(*one) == notification_id(*other)) == (one == other)
+
+
+def test_an_id_that_looks_like_the_end_of_another_is_still_another():
+    first = notification_id("a", "u")
+    assert notification_id(first, "u") != first
+    assert trigger_of(notification_id(first, "u")) == first
+
+
+@given(trigger=words, user=words, channel=st.sampled_from(CHANNELS))
+def test_a_delivery_id_is_its_notification_and_its_channel(trigger, user, channel):
+    notification = notification_id(trigger, user)
+    assert split_delivery_id(delivery_id(notification, channel)) == (notification, channel)
+
+
+@pytest.mark.parametrize("text", ["", ".", "no dot", "push"])
+def test_what_is_no_delivery_id_names_no_known_notification(text):
+    notification, _ = split_delivery_id(text)
+    assert notification == ""

@@ -1,0 +1,217 @@
+"""Control logs: what counts, what comes too late, and commands from the operator's side."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from waiting import until
+
+from devtools.fakes.memory_control_log import MemoryControlLog
+from notify_streams.errors import Refused, RetryLater
+from notify_streams.regions.failover.command import fail_over
+from notify_streams.regions.failover.placement_follower import PlacementFollower
+from notify_streams.regions.failover.protocol import (
+    ControlRecord,
+    apply_record,
+    enough_to_learn,
+    fold,
+    initial_homes,
+    majority,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+REGIONS = ("us", "eu", "asia")
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+
+steps = st.builds(
+    ControlRecord,
+    seat=st.just("eu"),
+    epoch=st.integers(1, 4),
+    step=st.sampled_from(("claim", "release", "released", "serve")),
+    server=st.sampled_from(REGIONS),
+    token=st.sampled_from("ab"),
+    at=st.just(NOW),
+)
+
+
+def a_record(step: Any, epoch: int = 1, server: str = "us", token: str = "a") -> ControlRecord:
+    return ControlRecord("eu", epoch, step, server, token, NOW)
+
+
+@given(st.lists(steps, max_size=12))
+def test_an_epoch_never_goes_back(records: list[ControlRecord]) -> None:
+    seat = initial_homes(REGIONS)["eu"]
+    for record in records:
+        following = apply_record(seat, record)
+        assert (following.epoch, following.claimed) >= (seat.epoch, seat.claimed)
+        if following.epoch == seat.epoch and seat.server is not None:
+            assert following.server == seat.server
+        seat = following
+
+
+@given(st.lists(steps, max_size=12))
+def test_reading_a_log_twice_changes_nothing(records: list[ControlRecord]) -> None:
+    seats = fold(initial_homes(REGIONS), records)
+    settled = {name: seat for name, seat in seats.items() if seat.server is not None}
+    again = fold(seats, [record for record in records if record.step == "serve"])
+    assert {name: again[name] for name in settled} == settled
+
+
+def test_the_first_claim_of_an_epoch_holds() -> None:
+    seats = fold(
+        initial_homes(REGIONS),
+        [a_record("claim", token="a"), a_record("claim", token="b"), a_record("serve", token="b")],
+    )
+    assert seats["eu"].server == "eu"
+    assert fold(seats, [a_record("serve", token="a")])["eu"].server == "us"
+
+
+def test_an_overtaken_command_is_void() -> None:
+    overtaken = [a_record("claim"), a_record("claim", 2, "asia", "b"), a_record("release"), a_record("serve")]
+    assert fold(initial_homes(REGIONS), overtaken)["eu"].server == "eu"
+
+
+@pytest.mark.parametrize("count", range(1, 8))
+def test_whoever_learns_meets_every_majority(count: int) -> None:
+    regions = [str(number) for number in range(count)]
+    assert majority(regions) + enough_to_learn(regions) > count
+    assert majority(regions) * 2 > count
+
+
+class Region:
+    """A region's only worker, which follows its log."""
+
+    def __init__(self, logs: dict[str, MemoryControlLog], name: str, **but: Any) -> None:
+        self.fenced: list[int] = []
+        others = {other: log for other, log in logs.items() if other != name}
+        self.learning = PlacementFollower(REGIONS, logs[name], others, self._fence, **but)
+
+    async def _fence(self, epoch: int) -> None:
+        self.fenced.append(epoch)
+
+    def serves(self, home: str) -> bool:
+        return self.learning.placement is not None and self.learning.placement.serves(home)
+
+
+@asynccontextmanager
+async def following(*regions: Region) -> AsyncIterator[None]:
+    for region in regions:
+        await region.learning.learn()
+    tasks = [asyncio.create_task(region.learning.run()) for region in regions]
+    yield
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.fixture
+def logs() -> dict[str, MemoryControlLog]:
+    return {name: MemoryControlLog(name) for name in REGIONS}
+
+
+async def test_a_living_region_stops_before_the_other_begins(logs: dict[str, MemoryControlLog]) -> None:
+    us, eu = Region(logs, "us"), Region(logs, "eu")
+    async with following(us, eu):
+        done = await fail_over(logs, "eu", "us")
+        assert (done.epoch, done.released, done.away) == (1, ("eu",), ())
+        assert not eu.serves("eu") and eu.fenced
+        await until(lambda: us.serves("eu") and us.serves("us"))
+
+
+async def test_a_dead_region_is_replaced_and_learns_of_it_before_it_serves(logs: dict[str, MemoryControlLog]) -> None:
+    us = Region(logs, "us")
+    logs["eu"].away = True
+    async with following(us):
+        done = await fail_over(logs, "eu", "us")
+        assert (done.released, done.away) == ((), ("eu",))
+        logs["eu"].away = False
+        eu = Region(logs, "eu")
+        await eu.learning.learn()
+        assert not eu.serves("eu")
+        following_eu = asyncio.create_task(eu.learning.run())
+        back = await fail_over(logs, "eu", "eu")
+        assert back.server == "eu" and back.released == ("us",)
+        await until(lambda: eu.serves("eu"))
+        following_eu.cancel()
+
+
+async def test_giving_the_command_again_is_one_change(logs: dict[str, MemoryControlLog]) -> None:
+    async with following(Region(logs, "us"), Region(logs, "eu")):
+        first = await fail_over(logs, "eu", "us")
+        second = await fail_over(logs, "eu", "us")
+        assert (first.epoch, second.epoch) == (1, 1)
+
+
+async def test_a_region_that_can_reach_no_other_fails_closed_unless_an_operator_vouches(
+    logs: dict[str, MemoryControlLog],
+) -> None:
+    logs["us"].away = logs["asia"].away = True
+    closed = Region(logs, "eu")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(closed.learning.learn(), 0.5)
+    assert closed.learning.placement is None
+    assert "1 of 2 control logs" in str(closed.learning.waiting_for)
+    vouched = Region(logs, "eu", alone=True)
+    await vouched.learning.learn()
+    assert vouched.serves("eu")
+
+
+async def test_no_majority_no_change(logs: dict[str, MemoryControlLog]) -> None:
+    logs["eu"].away = logs["asia"].away = True
+    with pytest.raises(Refused, match="1 of 3 regions answer"):
+        await fail_over(logs, "eu", "us")
+
+
+async def test_a_region_that_answers_and_does_not_stop_is_not_replaced(logs: dict[str, MemoryControlLog]) -> None:
+    with pytest.raises(Refused, match="--stopped eu"):
+        await fail_over(logs, "eu", "us", patience_s=0.2)
+    done = await fail_over(logs, "eu", "us", stopped=("eu",))
+    assert done.epoch == 2
+    late = Region(logs, "eu")
+    await late.learning.learn()
+    assert not late.serves("eu")
+
+
+async def test_workers_that_nobody_sees_need_nobodys_word(logs: dict[str, MemoryControlLog]) -> None:
+    async def is_running(region: str) -> bool:
+        return region != "eu"
+
+    assert (await fail_over(logs, "eu", "us", is_running=is_running)).released == ()
+
+
+async def test_a_fence_that_cannot_be_raised_is_no_release(logs: dict[str, MemoryControlLog]) -> None:
+    async def broken(epoch: int) -> None:
+        raise RetryLater("a shard does not answer")
+
+    others = {name: log for name, log in logs.items() if name != "eu"}
+    learning = PlacementFollower(REGIONS, logs["eu"], others, broken)
+    await learning.learn()
+    running = asyncio.create_task(learning.run())
+    with pytest.raises(Refused, match="has not stopped"):
+        await fail_over(logs, "eu", "us", patience_s=0.5)
+    running.cancel()
+
+
+async def test_a_finished_change_reaches_a_region_that_was_cut_off(logs: dict[str, MemoryControlLog]) -> None:
+    asia = Region(logs, "asia")
+    async with following(Region(logs, "us"), Region(logs, "eu"), asia):
+        logs["asia"].away = True
+        await fail_over(logs, "eu", "us")
+        logs["asia"].away = False
+        await asia.learning.gossip()
+        await asia.learning.step()
+        assert asia.learning.placement is not None
+        assert asia.learning.placement.server_of("eu") == "us"
+
+
+async def test_an_unknown_region_is_refused(logs: dict[str, MemoryControlLog]) -> None:
+    with pytest.raises(Refused, match="no region 'mars'"):
+        await fail_over(logs, "eu", "mars")

@@ -1,0 +1,35 @@
+"""A router of bucket 3 with a few people that it knows: `HERE[:3]` and `ELSEWHERE` at home here, `HERE[3]` in eu, `HERE[4]` nobody."""
+
+from builders import (
+    FakePeople,
+    Placed,
+    Told,
+    categories,
+    some_settings,
+    trigger_json,
+    users_of,
+)
+
+from notify_streams.outbox.decided_batch import DecidedBatch
+from notify_streams.routing.router import Router
+
+CATEGORIES = categories()
+SETTINGS = some_settings(max_trigger_bytes=10_000)
+HERE, ELSEWHERE = users_of(3, 9)[:5], users_of(5, 3)
+
+
+def known_people() -> FakePeople:
+    people = FakePeople()
+    for user in HERE[:3] + ELSEWHERE:
+        people.add(user)
+    people.add(HERE[3], region="eu")
+    return people
+
+
+async def route(batch, lane="standard", people=None, placed=None) -> DecidedBatch:
+    router = Router(SETTINGS, CATEGORIES, lane, people or known_people(), placed or Placed())
+    return await router.take(batch, Told())
+
+
+def for_user(user_id, **but) -> bytes:
+    return trigger_json(user_id=user_id, **but)

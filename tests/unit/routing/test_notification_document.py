@@ -1,0 +1,55 @@
+"""A notification's bytes are what the BSON library would have made of the contract's document."""
+
+from datetime import timedelta
+
+import bson
+from bson.codec_options import CodecOptions
+from builders import NOON
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notify_streams.records.outcomes import DeliveryState, Reason
+from notify_streams.roles import CHANNELS
+from notify_streams.routing.decision import ChannelDecision
+from notify_streams.routing.notification_document import NotificationTemplate
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.just("x" * 1500) | st.just("\0\U0001f600")
+PLANS = st.tuples(
+    st.sampled_from(CHANNELS), st.sampled_from(list(DeliveryState)), st.none() | st.sampled_from(list(Reason))
+).map(lambda parts: ChannelDecision(*parts))
+FATES = st.lists(PLANS, max_size=3, unique_by=lambda planned: planned.channel).map(tuple)
+DECISIONS = st.tuples(TEXTS, TEXTS, TEXTS, TEXTS, st.integers(0, 2**63 - 1), FATES, st.integers(0, 2**63 - 1))
+
+
+@given(
+    bucket=st.integers(0, 2**31 - 1),
+    region=TEXTS,
+    critical=st.booleans(),
+    now=st.integers(0, 10**12).map(lambda ms: NOON + timedelta(milliseconds=ms)),
+    decisions=st.lists(DECISIONS, min_size=1, max_size=4),
+)
+def test_it_reads_as_the_contract_says(bucket, region, critical, now, decisions):
+    form = NotificationTemplate(bucket, region, critical, now)
+    for notification, trigger, user, category, version, fates, fingerprint in decisions:
+        document = form.fill(notification, trigger, user.encode(), category, version, fates, fingerprint)
+        found = bson.decode(document.raw, CodecOptions(tz_aware=True))
+        assert found == {
+            "_id": notification,
+            "bucket": bucket,
+            "trigger_id": trigger,
+            "user_id": user,
+            "category": category,
+            "critical": critical,
+            "lane": "critical" if critical else "standard",
+            "region": region,
+            "decided_at": now,
+            "preference_version": version,
+            "deliveries": {
+                one.channel: {"state": one.state.value, "attempts": 0, "at": now}
+                | ({} if one.reason is None else {"reason": one.reason.value})
+                for one in fates
+            },
+            "fingerprint": fingerprint,
+            "expire_at": now.replace(minute=0, second=0, microsecond=0) + timedelta(days=90),
+        }
+        assert bson.encode(found) == document.raw

@@ -1,0 +1,60 @@
+"""A worker that never starts, with its views behind a real HTTP server: nothing here needs a service."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+
+from devtools.stack.paths import PROJECT
+from notify_streams.app import NotifyApp, build
+from notify_streams.settings import OutboxSettings, Settings
+from notify_streams.web.user_lookup import user_lookup_of
+
+#: A port that nothing listens on: connections are refused at once.
+NOWHERE = "127.0.0.1:1"
+
+Visit = Callable[..., Awaitable[TestClient[Any, Any]]]
+
+
+@pytest.fixture
+def new_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[..., NotifyApp]:
+    """Makes a worker of region us whose every service is away."""
+    monkeypatch.setenv("NOTIFY_CONFIG_DIR", str(PROJECT / "config"))
+
+    def make(role: str = "push", **but: Any) -> NotifyApp:
+        settings = Settings(
+            region="us",
+            kafka=NOWHERE,
+            shards=(f"mongodb://{NOWHERE}/",),
+            redis=f"redis://{NOWHERE}/0",
+            dynamodb=f"http://{NOWHERE}",
+            outbox=OutboxSettings(transaction_timeout_s=0.2),
+            web_token="the-token",
+            web_port_base=2,
+            data_dir=str(tmp_path),
+        )
+        return build(msgspec.structs.replace(settings, **but), role)
+
+    return make
+
+
+@pytest.fixture
+async def visit(new_worker: Callable[..., NotifyApp]) -> AsyncIterator[Visit]:
+    """A client of a new worker's views, or of the worker's given."""
+    clients: list[tuple[TestClient[Any, Any], NotifyApp]] = []
+
+    async def open_client(worker: NotifyApp | None = None, **but: Any) -> TestClient[Any, Any]:
+        worker = worker or new_worker(**but)
+        await worker.shards.start()
+        client: TestClient[Any, Any] = TestClient(TestServer(await worker.web.wsgi()))
+        await client.start_server()
+        clients.append((client, worker))
+        return client
+
+    yield open_client
+    for client, worker in clients:
+        await client.close()
+        await user_lookup_of(worker).close()
+        await worker.shards.close()

@@ -1,0 +1,147 @@
+"""The dashboard's page: a pure function that escapes whatever it is given and says first what is wrong."""
+
+import re
+
+import msgspec
+import pytest
+from view_builders import a_row
+
+from notify_streams.roles import ROLES
+from notify_streams.web.dashboard import wants_json
+from notify_streams.web.health import Health, Recovery
+from notify_streams.web.ledger import sums
+from notify_streams.web.markup import Html, tag
+from notify_streams.web.metric_readers import Times
+from notify_streams.web.outbox import Backlog, Waiting
+from notify_streams.web.page import Found, dashboard
+from notify_streams.web.providers import Outcomes
+from notify_streams.web.summary import Summary
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'&"
+FAST = Times(10, 0.1, 0.1, 1.0, 100.0)
+WELL = Health(live=True, ready=True, stuck=[], waiting_for=[], tables=[])
+
+
+def a_summary(role="standard", **but):
+    found = Summary("us", role, "0.1.0", 61.0, WELL, 7, 8, True, {}, {}, [], FAST, {"critical": FAST}, {"fcm": FAST})
+    return msgspec.structs.replace(found, **but)
+
+
+def a_page(**but):
+    found = {"own": "standard", "workers": dict.fromkeys(ROLES) | {"standard": a_summary()}}
+    found |= {"ledger": sums([a_row()]), "outbox": Backlog(0, 0.0, [])}
+    found |= {"links": {role: f"http://host/{role}" for role in ROLES}}
+    return dashboard(Found(**(found | but)))
+
+
+def words(html):
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
+
+
+def test_text_is_escaped_and_html_is_not():
+    assert tag("p", HOSTILE, Html("<b>"), title=HOSTILE) == (
+        '<p title="&lt;img src=x onerror=alert(1)&gt;&quot;&#x27;&amp;">'
+        "&lt;img src=x onerror=alert(1)&gt;&quot;&#x27;&amp;<b></p>"
+    )
+
+
+def test_no_name_from_a_topic_or_database_becomes_markup():
+    hostile = a_summary(
+        role=HOSTILE,
+        health=Health(False, False, [HOSTILE], [HOSTILE], [Recovery(HOSTILE, 1, 1, 1.0, 1.0, False)]),
+        deliveries=[Outcomes(HOSTILE, "failed", HOSTILE, 1)],
+        providers={HOSTILE: FAST},
+        to_provider={HOSTILE: FAST},
+    )
+    page = a_page(
+        workers={HOSTILE: hostile, "standard": a_summary()},
+        links={HOSTILE: HOSTILE, "standard": "/"},
+        ledger=sums([a_row(_id=HOSTILE, role=HOSTILE, taken=1, dead_reasons={HOSTILE: 2})]),
+        outbox=Backlog(1, 1.0, [Waiting(HOSTILE, 0, 0, 1, 1.0)]),
+    )
+    assert page.count("&lt;img") >= 8
+    assert "<img" not in page
+
+
+def test_a_ledger_that_closes_is_said_to_close():
+    assert "The ledger closes" in a_page()
+    assert "8 triggers taken = 4 notified + 1 forwarded + 1 repartitioned + 1 dead + 1 duplicate" in words(a_page())
+
+
+@pytest.mark.parametrize(
+    ("ledger", "said"),
+    [
+        (sums([a_row(), a_row(_id="bad-row", taken=9)]), "does not close in 1 rows"),
+        (sums([a_row()], complete=False), "Too many ledger rows"),
+        (None, "The ledger is not known"),
+    ],
+    ids=["open", "too long", "MongoDB away"],
+)
+def test_a_ledger_that_does_not_close_is_never_said_to(ledger, said):
+    page = a_page(ledger=ledger)
+    assert said in page
+    assert "The ledger closes" not in page
+
+
+def test_a_state_is_told_in_words():
+    stuck = a_summary(health=Health(False, True, ["push-3: stands still"], [], []))
+    waits = a_summary(health=Health(True, False, [], ["preferences: 10 rows"], []))
+    assert "stuck: push-3" in words(a_page(workers={"standard": stuck}))
+    assert "waits for preferences: 10 rows" in words(a_page(workers={"standard": waits}))
+    assert "no answer" in words(a_page())
+    assert "1 of 1 do without" in words(a_page(workers={"standard": a_summary(redis_trusted=False)}))
+
+
+def test_recovery_shows_how_far_it_is():
+    recovers = Health(True, False, [], ["…"], [Recovery("preferences", 30, 70, 10.0, 7.0, False)])
+    page = a_page(workers={"standard": a_summary(health=recovers)})
+    assert 'value="0.300"' in page
+    assert "70 to go, about 7.0 s" in page
+
+
+def test_deliveries_of_all_workers_are_added_up():
+    ended = [Outcomes("push", "sent", None, 1_500), Outcomes("push", "failed", "dead_token", 2)]
+    page = words(
+        a_page(
+            workers={"push": a_summary("push", deliveries=ended), "cric_push": a_summary("cric_push", deliveries=ended)}
+        )
+    )
+    assert "push 3,000 0 0 0 4 4 dead_token" in page
+
+
+def test_a_lag_that_somebody_does_not_know_is_not_a_number():
+    assert "— records" in words(a_page(workers={"standard": a_summary(), "push": a_summary("push", lag=None)}))
+    assert "14 records" in words(a_page(workers={"standard": a_summary(), "push": a_summary("push")}))
+
+
+def test_a_decision_slower_than_its_goal_is_marked():
+    slow = a_summary(decision=Times(10, 5.0, 5.0, 5.0, 100.0))
+    assert "! ≤ 5 ms" in words(a_page(workers={"standard": slow}))
+    assert "! ≤" not in words(a_page())
+
+
+@pytest.mark.parametrize(
+    ("accept", "json"),
+    [
+        ("application/json", True),
+        ("*/*", False),
+        ("", False),
+        ("text/html,application/xhtml+xml,application/json;q=0.5", False),
+    ],
+)
+def test_people_get_a_page_and_scripts_json(accept, json):
+    assert wants_json(accept) is json
+
+
+async def test_the_page_needs_nothing_from_elsewhere_and_may_load_nothing(visit):
+    answer = await (await visit()).get("/")
+    page = await answer.text()
+    policy = answer.headers["Content-Security-Policy"]
+    nonce = re.search(r"script-src 'nonce-([^']+)'", policy)
+    assert nonce is not None
+    assert "default-src 'none'" in policy
+    assert page.count(f'nonce="{nonce[1]}"') == 2
+    assert not re.search(r"""(src|href)=["'](https?:)?//(?!127\.0\.0\.1)""", page)
+    assert " style=" not in page
+    assert "the-token" not in page
+    assert "$" not in re.sub(r"<script.*?</script>", "", page, flags=re.S)

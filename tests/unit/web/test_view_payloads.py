@@ -1,0 +1,168 @@
+"""What views make of documents and records: nothing hidden that is asked for, nothing shown that is not."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import pytest
+
+from devtools.stack.paths import PROJECT
+from notify_streams import metrics
+from notify_streams.preferences.categories import load_categories
+from notify_streams.preferences.choices import EMPTY_RECORD, ChoiceChange, merge
+from notify_streams.records.user_records import Contacts
+from notify_streams.regions.failover.placement import Placement
+from notify_streams.regions.failover.protocol import HomeRegion
+from notify_streams.settings import Settings
+from notify_streams.transport import Progress, Stuck
+from notify_streams.transport.watchdog import Reason
+from notify_streams.web.dead_letters import letter, limit_of
+from notify_streams.web.health import health
+from notify_streams.web.lag import PartitionLag, lag_payload
+from notify_streams.web.metrics import look
+from notify_streams.web.notifications import shown
+from notify_streams.web.regions import regions_payload
+from notify_streams.web.users import contacts, preferences
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+@dataclass
+class ARecord:
+    headers: list
+    value: bytes | None = b"\xffhello"
+    key: bytes | None = b"u-1"
+    topic: str = "dead_letters"
+    partition: int = 3
+    offset: int = 7
+    timestamp: int = 1_700_000_000_000
+
+
+WHY = [
+    ("reason", b"invalid"),
+    ("detail", b"no id"),
+    ("topic", b"triggers.payments"),
+    ("partition", b"3"),
+    ("offset", b"9"),
+]
+
+
+def test_a_header_that_the_sender_forged_does_not_pass_for_ours():
+    found = letter(ARecord([("reason", b"forged"), ("traceparent", b"00-x"), *WHY]), with_value=False)
+    assert (found["reason"], found["offset"]) == ("invalid", "9")
+    assert found["headers"] == [("reason", "forged"), ("traceparent", "00-x")]
+
+
+def test_what_was_sent_is_shown_only_when_asked_for_and_cut():
+    assert "value" not in letter(ARecord(WHY), with_value=False)
+    assert letter(ARecord(WHY), with_value=True)["value"] == "\ufffdhello"
+    assert len(letter(ARecord(WHY, value=b"x" * 9_999), with_value=True)["value"]) == 2_000
+    assert letter(ARecord(WHY, value=None, key=None), with_value=True)["value"] is None
+
+
+LIMITS = {None: 20, "1": 1, "100": 100, "101": None, "0": None, "-1": None, "x": None, "9" * 5000: None, "²": None}
+
+
+@pytest.mark.parametrize(("text", "limit"), LIMITS.items(), ids=[str(text)[:9] for text in LIMITS])
+def test_a_limit_is_a_small_number(text, limit):
+    assert limit_of(text) == limit
+
+
+def test_a_notification_is_shown_without_claims_and_fingerprints():
+    document = {"_id": "t-1-0a", "user_id": "u-1", "fingerprint": 5, "bucket": 3}
+    document["deliveries"] = {"push": {"state": "sending", "claim": "c0ffee", "attempts": 1, "reason": None}}
+    found = shown(document)
+    assert found["notification_id"] == "t-1-0a"
+    assert found["deliveries"] == {"push": {"state": "sending", "attempts": 1}}
+    assert "c0ffee" not in str(found)
+    assert "fingerprint" not in found
+
+
+def test_every_category_and_channel_is_explained():
+    categories = load_categories(PROJECT / "config" / "categories.yaml")
+    marketing = categories["marketing"].number
+    record = merge(
+        EMPTY_RECORD, [ChoiceChange(marketing, "push", False, NOON), ChoiceChange(marketing, "email", True, NOON)]
+    )
+    found = preferences(categories, record)
+    assert found["version"] == 2
+    assert found["categories"]["marketing"]["push"] == {
+        "default": "in",
+        "sends": False,
+        "choice": "out",
+        "at": NOON,
+        "version": 1,
+    }
+    assert found["categories"]["marketing"]["email"]["sends"]
+    assert found["categories"]["security"]["push"] == {"default": "always", "sends": True, "choice": None}
+    assert {name: set(found["categories"][name]) for name in categories} == {
+        name: set(one.channels) for name, one in categories.items()
+    }
+
+
+def test_contacts_that_are_elsewhere_are_said_to_be():
+    assert contacts(Contacts("u-1", NOON, email="a@b"))["contacts"]["email"] == "a@b"
+    assert contacts(None)["contacts"] is None
+    assert "router" in contacts(None)["no_contacts"]
+
+
+def progress(caught_up):
+    return Progress("preferences", 10, 0 if caught_up else 30, 100.0, 0.3, caught_up)
+
+
+def test_ready_is_caught_up_and_open_and_learnt():
+    steady = {"is_ready": True, "tables": [progress(True)], "learning": None}
+    assert health([], None, **steady).ready
+    for but in ({"is_ready": False}, {"is_ready": False, "tables": [progress(False)]}, {"learning": "1 of 2 logs"}):
+        found = health([], None, **(steady | but))
+        assert not found.ready
+        assert found.waiting_for
+        assert found.live
+
+
+def test_stuck_is_not_live():
+    found = health([Stuck("push-3", Reason.NOT_PROCESSED, 31.0)], None, is_ready=True, tables=[], learning=None)
+    assert not found.live
+    assert "push-3" in found.stuck[0]
+
+
+def test_lag_is_summed_by_topic():
+    found = lag_payload(
+        [PartitionLag("push", 0, 5, 9, 4), PartitionLag("push", 1, None, 3, 3), PartitionLag("sms", 0, 1, 1, 0)]
+    )
+    assert (found["records"], found["topics"]) == (7, {"push": 7, "sms": 0})
+
+
+def test_a_partition_that_went_to_another_worker_has_no_lag_here():
+    look([PartitionLag("push", 0, 5, 9, 4)], [progress(True)])
+    assert b'notify_lag_records{partition="0",topic="push"} 4.0' in metrics.exposition()
+    assert b'notify_recovery_keys{table="preferences"} 10.0' in metrics.exposition()
+    look([], [])
+    assert b"notify_lag_records{" not in metrics.exposition()
+
+
+@dataclass
+class Learns:
+    """As far as `/regions` asks a `Learning`."""
+
+    waiting_for: str | None = None
+    unreachable: frozenset = field(default_factory=frozenset)
+
+
+def the_settings():
+    return Settings(region="us", standby="eu", kafka="k", shards=("m",), redis="r", remote_kafka={"eu": "k"})
+
+
+def test_regions_say_who_serves_whom_and_what_waits():
+    seats = {"us": HomeRegion("us"), "eu": HomeRegion("us", 3, "us", 3), "asia": HomeRegion(None, 1, "eu", 1)}
+    found = regions_payload(the_settings(), Placement("us", seats), None, {"eu": 12, "asia": 0})
+    by_name = {one["region"]: one for one in found["regions"]}
+    eu, asia = by_name["eu"], by_name["asia"]
+    assert (eu["served_by"], eu["epoch"], eu["waiting_records"], eu["forwarding"]) == ("us", 3, 12, True)
+    assert (asia["served_by"], asia["open_claim"], asia["forwarding"]) == (None, True, False)
+
+
+def test_regions_before_anything_is_known():
+    found = regions_payload(the_settings(), None, Learns("this region's control log", frozenset({"asia"})), None)
+    assert not found["known"]
+    assert (found["waiting_for"], found["unreachable"]) == ("this region's control log", ["asia"])
+    assert [one["waiting_records"] for one in found["regions"]] == [0, None, None]

@@ -1,0 +1,60 @@
+"""The ledger's and the outbox's payloads: sums that close only if every row does."""
+
+import pytest
+from view_builders import a_row
+
+from notify_streams.outbox.row_ids import row_id
+from notify_streams.web.ledger import sums
+from notify_streams.web.outbox import backlog
+
+
+def test_rows_that_close_close_together():
+    found = sums([a_row(), a_row(_id="critical:…", role="critical", dead_reasons={"invalid": 1})])
+    assert found.closes
+    assert found.total["taken"] == 16
+    assert found.by_role["critical"]["notified"] == 4
+    assert found.dead_reasons == {"invalid": 1}
+
+
+OFF = {
+    "a position without a record": {"next_offset": 16},
+    "a record without an outcome": {"taken": 9, "next_offset": 16},
+    "an outcome without a record": {"duplicate": 2},
+}
+
+
+@pytest.mark.parametrize("but", OFF.values(), ids=OFF)
+def test_one_row_that_does_not_add_up_opens_the_ledger(but):
+    found = sums([a_row(), a_row(_id="bad", **but)])
+    assert not found.closes
+    assert found.open_rows == ["bad"]
+
+
+def test_a_row_that_lacks_a_number_does_not_close():
+    row = a_row()
+    del row["holes"]
+    assert not sums([row]).closes
+
+
+def test_a_ledger_that_was_not_read_whole_does_not_close():
+    assert not sums([a_row()], complete=False).closes
+
+
+def test_the_outbox_counts_by_role_and_bucket_and_knows_the_oldest():
+    now_s = 1_800_000_000.0
+
+    def group(role, bucket, rows, age_s):
+        oldest = row_id(role, bucket, f"{int((now_s - age_s) * 1e9):016x}c0ffee00", 0)
+        return {"_id": [role, f"{bucket:06d}"], "rows": rows, "oldest": oldest}
+
+    found = backlog([[group("standard", 2, 3, 10)], [group("critical", 1, 1, 90), group("standard", 1, 2, 0)]], now_s)
+    assert (found.rows, round(found.oldest_s)) == (6, 90)
+    assert [(one.role, one.bucket, one.shard, one.rows) for one in found.buckets] == [
+        ("critical", 1, 1, 1),
+        ("standard", 1, 1, 2),
+        ("standard", 2, 0, 3),
+    ]
+
+
+def test_an_empty_outbox_has_no_age():
+    assert backlog([[], []], 0.0).oldest_s == 0.0

@@ -1,0 +1,85 @@
+"""Who sees a person's data, and who may change something: whoever has the token, and nobody where none is configured."""
+
+import pytest
+
+from notify_streams.web import VIEWS
+from notify_streams.web.auth import refusal
+from notify_streams.web.request_body import LONGEST
+
+GUARDED = {
+    "/users/{user_id}": ("GET", "/users/u-1"),
+    "/users/{user_id}/preferences/{category}/{channel}": ("PUT", "/users/u-1/preferences/marketing/push"),
+    "/locations/{key}": ("GET", "/locations/u-1"),
+    "/notifications/{trigger_id}": ("GET", "/notifications/t-1"),
+    "/dead-letters": ("GET", "/dead-letters"),
+}
+RIGHT = {"Authorization": "Bearer the-token"}
+
+WRONG = {
+    "nothing": None,
+    "another token": "Bearer other",
+    "a part of it": "Bearer the-toke",
+    "more than it": "Bearer the-token2",
+    "another scheme": "Basic the-token",
+    "no scheme": "the-token",
+    "scheme alone": "Bearer",
+    "not UTF-8": "Bearer \udcff",
+}
+
+
+@pytest.mark.parametrize("header", WRONG.values(), ids=WRONG)
+def test_anything_but_the_token_is_refused_with_401(header):
+    refused = refusal(header, "the-token")
+    assert refused is not None
+    assert refused.status == 401
+    assert refused.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("header", ["Bearer the-token", "bearer the-token", "BEARER  the-token "])
+def test_the_token_opens_whatever_the_case_of_the_scheme(header):
+    assert refusal(header, "the-token") is None
+
+
+@pytest.mark.parametrize("token", [None, ""])
+@pytest.mark.parametrize("header", ["Bearer ", "Bearer", None, "Bearer None"])
+def test_without_a_configured_token_nothing_opens_and_the_setting_is_named(token, header):
+    refused = refusal(header, token)
+    assert refused is not None
+    assert refused.status == 403
+    assert "web_token" in refused.sentence
+
+
+def test_exactly_the_views_with_peoples_data_and_the_write_are_guarded():
+    assert {path for path, view in VIEWS.items() if view.needs_token} == set(GUARDED)
+
+
+@pytest.mark.parametrize(("method", "path"), GUARDED.values(), ids=GUARDED)
+async def test_every_guarded_view_refuses_over_http(visit, method, path):
+    client = await visit()
+    for headers in ({}, {"Authorization": "Bearer guess"}):
+        answer = await client.request(method, path, headers=headers)
+        assert answer.status == 401
+        assert "the-token" not in await answer.text()
+    assert (await client.request("HEAD", path)).status in (401, 405)
+
+
+@pytest.mark.parametrize(("method", "path"), GUARDED.values(), ids=GUARDED)
+async def test_every_guarded_view_is_refused_where_no_token_is_configured(visit, method, path):
+    client = await visit(web_token=None)
+    answer = await client.request(method, path, headers={"Authorization": "Bearer "})
+    assert answer.status == 403
+    assert "NOTIFY_WEB_TOKEN" in (await answer.json())["error"]
+
+
+async def test_a_body_that_is_too_long_is_refused_before_it_is_read(visit):
+    client = await visit()
+    path = GUARDED["/users/{user_id}/preferences/{category}/{channel}"][1]
+    answer = await client.put(path, headers=RIGHT, data=b" " * (LONGEST + 1))
+    assert answer.status == 413
+
+    async def endless():
+        for _ in range(50):
+            yield b" " * 200
+
+    chunked = await client.put(path, headers=RIGHT, data=endless())
+    assert chunked.status == 413
