@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from local_services import RUNS, or_skipped, remove
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 from devtools.stack import Stack
 from devtools.stack.ports import allowed_ports
+from tests.local_services import RUNS, or_skipped, remove
 
 # A slow machine is no defect: what a property says holds at any speed.
 settings.register_profile("any-speed", deadline=None)

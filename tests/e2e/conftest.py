@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest_asyncio
-from local_services import own_stack
-from running_region import RegionAtWork, at_work
+
+from tests.e2e.running_region import RegionAtWork, at_work
+from tests.local_services import own_stack
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -12,10 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import waiting
-
 from devtools.stack import Stack
 from devtools.stack.paths import PROJECT
+from tests import waiting
 
 #: Generous, because a wait ends when its condition holds and the machine may have other things to do.
 PATIENCE_S = 120.0

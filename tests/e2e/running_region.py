@@ -19,8 +19,6 @@ from typing import Any
 import aiohttp
 import msgspec
 from aiokafka import AIOKafkaProducer
-from builders import trigger_json
-from processes import PATIENCE_S, Done, ended, environ_of, until
 from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 from rich.console import Console
@@ -40,6 +38,8 @@ from notify_streams.records.user_records import Contacts, PreferenceUpdate, Sign
 from notify_streams.roles import LANES, ROLES
 from notify_streams.settings import Settings, load_settings
 from notify_streams.topics import DEAD_LETTERS, PREFERENCE_UPDATES, USER_CONTACTS, USER_SIGNUPS
+from tests.builders import trigger_json
+from tests.e2e.processes import PATIENCE_S, Done, ended, environ_of, until
 
 _numbers = count(1)
 

@@ -12,12 +12,12 @@ import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
-from builders import a_message
-from running_region import RegionAtWork
 
 from notify_streams.outbox.flush_plan import ledger_id
 from notify_streams.records.ids import delivery_id, notification_id
 from notify_streams.roles import ROLES
+from tests.builders import a_message
+from tests.e2e.running_region import RegionAtWork
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
 

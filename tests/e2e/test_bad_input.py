@@ -11,8 +11,9 @@ import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy as BatchBuilder
-from builders import trigger_json
-from running_region import CROWD, Letter, Place, RegionAtWork, a_new_id, known
+
+from tests.builders import trigger_json
+from tests.e2e.running_region import CROWD, Letter, Place, RegionAtWork, a_new_id, known
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from local_services import own_stack
-from processes import Done, ended, environ_of
 
 from devtools.stack import Stack
 from devtools.stack.maven import missing
 from devtools.stack.paths import cache_folder
 from devtools.stack.ports import is_free
 from notify_streams.roles import ROLES
+from tests.e2e.processes import Done, ended, environ_of
+from tests.local_services import own_stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="session")]
 

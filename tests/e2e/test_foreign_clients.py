@@ -9,14 +9,14 @@ from zlib import crc32
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from builders import trigger_fields, trigger_json
 from cloudevents.core.bindings.kafka import KafkaMessage, to_binary_event, to_structured_event
 from cloudevents.core.v1.event import CloudEvent
 from confluent_kafka import Producer
-from processes import ended
-from running_region import CROWD, RegionAtWork, a_new_id
 
 from devtools.stack.maven import jars, java
+from tests.builders import trigger_fields, trigger_json
+from tests.e2e.processes import ended
+from tests.e2e.running_region import CROWD, RegionAtWork, a_new_id
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from running_region import CROWD, RegionAtWork
+
+from tests.e2e.running_region import CROWD, RegionAtWork
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
 

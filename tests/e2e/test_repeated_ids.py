@@ -1,8 +1,9 @@
 """The same id again: a repeat, a conflict, or somebody else's."""
 
 import pytest
-from builders import trigger_json
-from running_region import RegionAtWork
+
+from tests.builders import trigger_json
+from tests.e2e.running_region import RegionAtWork
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
 

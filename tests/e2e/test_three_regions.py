@@ -13,10 +13,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 import pytest_asyncio
-from local_services import own_stack
-from processes import environ_of, until
 from rich.console import Console
-from running_region import RegionAtWork
 
 from devtools.demo.region_outage import kill_region
 from devtools.demo.wait import RegionWatcher
@@ -28,6 +25,9 @@ from notify_streams.edge.point_of_presence import key_of
 from notify_streams.records.user_records import Contacts, Signup
 from notify_streams.settings import load_settings
 from notify_streams.topics import USER_CONTACTS, USER_SIGNUPS
+from tests.e2e.processes import environ_of, until
+from tests.e2e.running_region import RegionAtWork
+from tests.local_services import own_stack
 
 NAMES = ("us", "eu", "asia")
 #: Those that the story needs: everybody has a push token and nothing else.

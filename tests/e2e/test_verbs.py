@@ -10,11 +10,11 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from builders import trigger_json
-from processes import end_with, until
-from running_region import CROWD, RegionAtWork, a_new_id, known
 
 from devtools.stack.paths import PROJECT
+from tests.builders import trigger_json
+from tests.e2e.processes import end_with, until
+from tests.e2e.running_region import CROWD, RegionAtWork, a_new_id, known
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
 

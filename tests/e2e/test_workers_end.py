@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import end_with, ended, until
-from running_region import CROWD, RegionAtWork
 
 from devtools.stack.kafka import private_broker
+from tests.e2e.processes import end_with, ended, until
+from tests.e2e.running_region import CROWD, RegionAtWork
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
 

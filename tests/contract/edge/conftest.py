@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from edge_reader import Reader
 
 from devtools.fakes.edge_server import FakeEdgeServer
 from devtools.stack.nginx import Edge, program
 from devtools.stack.ports import free_port
 from notify_streams.edge.pusher import open_session, point_of_presence
 from notify_streams.settings import EdgePopSettings
+from tests.contract.edge.edge_reader import Reader
 
 KINDS = ("http", "fastly", "cloudflare", "nginx")
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from edge_reader import Record
 
 from devtools.fakes.edge_server import FakeEdgeServer, Received
 from notify_streams.edge.http_client import HttpClient
@@ -17,6 +16,7 @@ from notify_streams.edge.single_key_stores import SingleKeyStore
 from notify_streams.errors import SettingsError
 from notify_streams.retry import RetryPolicy
 from notify_streams.settings import EdgePopSettings
+from tests.contract.edge.edge_reader import Record
 
 QUICK = RetryPolicy("test", first_s=0.01, max_s=0.02, max_attempts=4)
 

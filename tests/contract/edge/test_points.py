@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from edge_reader import Reader, Record
 
 from notify_streams.edge.point_of_presence import Home, key_of
 from notify_streams.edge.pusher import EdgePusher
+from tests.contract.edge.edge_reader import Reader, Record
 
 IDS = ["u-42", "a/b", "..", "sp ace", "ümlaut", "q?x=1&y", "per%cent", "#;^|", "emoji-🎈"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import aiohttp
 import pytest
-from waiting import until
 
 from notify_streams.delivery.providers import ProviderOutcome, provider_for
+from tests.waiting import until
 
 
 async def test_health_names_the_ports_and_counts_what_happened(own_sandbox: Any, outbox_of: Any):

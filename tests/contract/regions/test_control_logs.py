@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from local_services import or_skipped
 
 from devtools.fakes.memory_control_log import MemoryControlLog
 from devtools.stack.kafka import Kafka, private_broker
@@ -18,6 +17,7 @@ from notify_streams.regions.failover.command import fail_over
 from notify_streams.regions.failover.log import CONFIG, PARTITIONS, TOPIC, ControlLog, KafkaControlLog
 from notify_streams.regions.failover.placement_follower import PlacementFollower
 from notify_streams.regions.failover.protocol import ControlRecord
+from tests.local_services import or_skipped
 
 
 def a_record(epoch: int, seat: str = "eu") -> ControlRecord:

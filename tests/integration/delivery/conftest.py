@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import aiohttp
 import pytest
-from delivery_fixtures import Room, Sandbox
 
 from notify_streams.settings import Settings
+from tests.integration.delivery.delivery_fixtures import Room, Sandbox
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from typing import Any
 
 import aiohttp
 import orjson
-from builders import ABatch, ARecord, an_entry, categories
 
 from notify_streams.admin.audit.provider_log import AcceptedMessage, read_provider_log
 from notify_streams.delivery.claims import Claims
@@ -20,6 +19,7 @@ from notify_streams.records.ids import notification_id
 from notify_streams.records.outcomes import Reason
 from notify_streams.settings import Settings
 from notify_streams.stores.mongo import NOTIFICATIONS, Shards
+from tests.builders import ABatch, ARecord, an_entry, categories
 
 BUCKET = 2
 

@@ -5,7 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from delivery_fixtures import (
+
+from notify_streams.delivery.providers import ProviderOutcome, ProviderResult
+from notify_streams.errors import RetryLater, StoreUnavailable
+from notify_streams.records.outcomes import Reason
+from tests.integration.delivery.delivery_fixtures import (
     ACCEPTED,
     NOT_BEGUN,
     RETRY,
@@ -13,11 +17,7 @@ from delivery_fixtures import (
     Provider,
     batch_of,
 )
-from waiting import until
-
-from notify_streams.delivery.providers import ProviderOutcome, ProviderResult
-from notify_streams.errors import RetryLater, StoreUnavailable
-from notify_streams.records.outcomes import Reason
+from tests.waiting import until
 
 
 @pytest.mark.parametrize(

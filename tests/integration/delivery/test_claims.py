@@ -3,12 +3,12 @@
 import asyncio
 
 import pytest
-from builders import NOON
-from delivery_fixtures import BUCKET
 
 from notify_streams.delivery.claims import DeliveryEnd, new_token
 from notify_streams.records.ids import notification_id
 from notify_streams.records.outcomes import DeliveryState
+from tests.builders import NOON
+from tests.integration.delivery.delivery_fixtures import BUCKET
 
 
 def ids(*triggers: str) -> list[str]:

@@ -6,8 +6,11 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
-from builders import a_message
-from delivery_fixtures import (
+
+from notify_streams import metrics
+from notify_streams.records.ids import notification_id
+from tests.builders import a_message
+from tests.integration.delivery.delivery_fixtures import (
     ACCEPTED,
     BUCKET,
     DEAD,
@@ -19,9 +22,6 @@ from delivery_fixtures import (
     Provider,
     batch_of,
 )
-
-from notify_streams import metrics
-from notify_streams.records.ids import notification_id
 
 
 def refused_records(topic, reason):

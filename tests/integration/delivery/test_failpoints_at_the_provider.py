@@ -1,10 +1,10 @@
 """The failpoints around a provider's call are really passed, and an error there ends in one more call at most, which is marked."""
 
 import pytest
-from delivery_fixtures import Provider
 
 from notify_streams import failpoints
 from notify_streams.failpoints import NAMES, FailpointReached
+from tests.integration.delivery.delivery_fixtures import Provider
 
 CALLS = {"before_provider": [(2, True)], "after_provider": [(1, False), (2, True)]}
 

@@ -3,13 +3,13 @@
 import json
 
 import pytest
-from delivery_fixtures import Provider, Room, batch_of
 
 from notify_streams import metrics
 from notify_streams.delivery.receipts import ReceiptWriter
 from notify_streams.errors import StoreUnavailable
 from notify_streams.records.ids import notification_id
 from notify_streams.settings import Settings
+from tests.integration.delivery.delivery_fixtures import Provider, Room, batch_of
 
 DELIVERY = f"{notification_id('t', 'u-42')}.push"
 

@@ -7,9 +7,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from outbox_fixtures import Bench, end
 
 from notify_streams.settings import Settings
+from tests.integration.outbox.outbox_fixtures import Bench, end
 
 OpenBench = Callable[..., Any]
 

@@ -13,7 +13,8 @@ from uuid import uuid4
 
 import bson
 from bson import Binary, MinKey
-from outbox_fixtures import Between
+
+from tests.integration.outbox.outbox_fixtures import Between
 
 Document = dict[str, Any]
 

@@ -3,13 +3,12 @@
 import asyncio
 from collections.abc import Callable
 
-from outbox_fixtures import Bench, batch, end
-
 from notify_streams.admin.shards import init_shards, move_bucket
 from notify_streams.admin.shards.init import COLLECTIONS
 from notify_streams.admin.shards.move import Waits
 from notify_streams.retry import STORE
 from notify_streams.stores.mongo import Document, Shards
+from tests.integration.outbox.outbox_fixtures import Bench, batch, end
 
 LEASE_S = 0.5
 WAITS = Waits(lease_s=1.2 * LEASE_S, under_way_s=0.2)

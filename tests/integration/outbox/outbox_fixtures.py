@@ -8,7 +8,6 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import msgspec
-from builders import Told, a_taken, an_entry
 from pymongo.monitoring import CommandListener
 
 from notify_streams.outbox.decided_batch import DecidedBatch, RecordOutcome
@@ -21,6 +20,7 @@ from notify_streams.outbox.transaction import FlushStore
 from notify_streams.routing.router import conflict
 from notify_streams.settings import OutboxSettings, Settings
 from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, Shards
+from tests.builders import Told, a_taken, an_entry
 
 ROLE = "standard"
 SOURCE = ("triggers.payments", 2)

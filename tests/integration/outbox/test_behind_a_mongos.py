@@ -2,14 +2,14 @@
 
 import pytest
 from bson import MinKey
-from builders import Told
-from fake_mongos import FakeMongos
-from outbox_fixtures import EVEN, ODD, batch
-from waiting import until
 
 from notify_streams.admin.shards import check_shards, init_shards, move_bucket
 from notify_streams.admin.shards.init import COLLECTIONS
 from notify_streams.errors import Refused
+from tests.builders import Told
+from tests.integration.outbox.fake_mongos import FakeMongos
+from tests.integration.outbox.outbox_fixtures import EVEN, ODD, batch
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 import asyncio
 
 import pytest
-from builders import Told, a_taken, an_entry
-from outbox_fixtures import EVEN, ODD, SOURCE, Link, batch
-from waiting import until
 
 from notify_streams.stores.mongo import NOTIFICATIONS
+from tests.builders import Told, a_taken, an_entry
+from tests.integration.outbox.outbox_fixtures import EVEN, ODD, SOURCE, Link, batch
+from tests.waiting import until
 
 
 async def test_a_batch_is_acknowledged_when_it_is_stored_and_published(bench, running):

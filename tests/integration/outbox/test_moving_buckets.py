@@ -4,10 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
-from moving import LEASE_S, NO_WAITS, TOPIC, Killed, Worker, move, ready, rows_on
-from outbox_fixtures import EVEN, ODD, batch, flush_of
 from pymongo.errors import WriteError
-from waiting import until
 
 from notify_streams.admin.shards import check_shards
 from notify_streams.delivery.claims import Claims, DeliveryEnd, new_token
@@ -16,6 +13,9 @@ from notify_streams.records.ids import notification_id
 from notify_streams.records.outcomes import DeliveryState
 from notify_streams.retry import STORE
 from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES, TIMERS
+from tests.integration.outbox.moving import LEASE_S, NO_WAITS, TOPIC, Killed, Worker, move, ready, rows_on
+from tests.integration.outbox.outbox_fixtures import EVEN, ODD, batch, flush_of
+from tests.waiting import until
 
 #: What `say` hears of a move that nothing interrupts.
 STEPS = 9

@@ -3,12 +3,12 @@
 from contextlib import asynccontextmanager
 
 import pytest
-from builders import Told
-from outbox_fixtures import EVEN, SOURCE, batch, flush_of
 from pymongo.errors import OperationFailure
-from waiting import until
 
 from notify_streams.stores.orphaned_transactions import INACTIVE_S, abort_orphaned_transactions
+from tests.builders import Told
+from tests.integration.outbox.outbox_fixtures import EVEN, SOURCE, batch, flush_of
+from tests.waiting import until
 
 BUCKET = {"bucket": {"$in": [EVEN]}}
 

@@ -3,13 +3,13 @@
 from contextlib import suppress
 
 import pytest
-from builders import FakePeople, Placed, Told, a_batch, categories, some_settings, trigger_json, users_of
-from outbox_fixtures import EVEN
-from waiting import until
 
 from notify_streams import failpoints
 from notify_streams.failpoints import NAMES, FailpointReached
 from notify_streams.routing.router import Router
+from tests.builders import FakePeople, Placed, Told, a_batch, categories, some_settings, trigger_json, users_of
+from tests.integration.outbox.outbox_fixtures import EVEN
+from tests.waiting import until
 
 ON_THE_WAY_OUT = [name for name in NAMES if not name.endswith("_provider")]
 

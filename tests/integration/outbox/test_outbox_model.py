@@ -8,14 +8,14 @@ import random
 from typing import Any
 
 import pytest
-from builders import a_taken, an_entry
-from outbox_fixtures import EVEN, Bench, end
-from waiting import until
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.records.ids import notification_id
 from notify_streams.retry import STORE
 from notify_streams.stores.mongo import NOTIFICATIONS
+from tests.builders import a_taken, an_entry
+from tests.integration.outbox.outbox_fixtures import EVEN, Bench, end
+from tests.waiting import until
 
 TOPICS = ("triggers.a", "triggers.b")
 RECORDS = 60

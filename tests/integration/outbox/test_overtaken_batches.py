@@ -2,9 +2,9 @@
 
 import itertools
 
-from builders import Told
-from outbox_fixtures import batch
-from waiting import until
+from tests.builders import Told
+from tests.integration.outbox.outbox_fixtures import batch
+from tests.waiting import until
 
 
 async def test_a_batch_that_is_overtaken_while_it_is_flushed_throws_nothing_away(bench, running):

@@ -5,13 +5,13 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from moving import Worker, ready
-from outbox_fixtures import EVEN, ODD
-from waiting import until
 
 from devtools.stack.mongodb import Member, Shard
 from devtools.stack.ports import free_port
 from notify_streams.settings import OutboxSettings
+from tests.integration.outbox.moving import Worker, ready
+from tests.integration.outbox.outbox_fixtures import EVEN, ODD
+from tests.waiting import until
 
 #: A replica set needs a majority of its members to elect, so three are the fewest that outlive one.
 MEMBERS = 3

@@ -1,9 +1,10 @@
 """What exists already, and what the ledger refuses: counted once, written once, and published before what follows."""
 
 import pytest
-from builders import Told, a_taken, an_entry
-from outbox_fixtures import EVEN, SOURCE, batch, flush_of
-from waiting import until
+
+from tests.builders import Told, a_taken, an_entry
+from tests.integration.outbox.outbox_fixtures import EVEN, SOURCE, batch, flush_of
+from tests.waiting import until
 
 
 async def test_a_repeat_is_a_duplicate_however_late_it_comes(bench, running):

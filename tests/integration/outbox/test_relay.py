@@ -3,13 +3,13 @@
 import asyncio
 
 import pytest
-from builders import ARecord, Told
-from outbox_fixtures import EVEN, ODD, SOURCE, batch, flush_of
-from waiting import until
 
 from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.routing.outcome_records import dead
+from tests.builders import ARecord, Told
+from tests.integration.outbox.outbox_fixtures import EVEN, ODD, SOURCE, batch, flush_of
+from tests.waiting import until
 
 
 async def leave(bench, *ids, start=0, bucket=EVEN, role="standard", flush_id=None):

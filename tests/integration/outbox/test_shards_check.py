@@ -1,13 +1,13 @@
 """`shards check` names what is wrong on a real shard, and says what to do about it."""
 
 import pytest
-from moving import NO_WAITS, Killed, move, ready
-from outbox_fixtures import EVEN, ODD
 
 from notify_streams.admin.shards import check_shards
 from notify_streams.admin.shards.init import COLLECTIONS
 from notify_streams.settings import OutboxSettings
 from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, TIMERS
+from tests.integration.outbox.moving import NO_WAITS, Killed, move, ready
+from tests.integration.outbox.outbox_fixtures import EVEN, ODD
 
 
 async def wrong(bench):

@@ -4,9 +4,6 @@ import re
 from datetime import UTC, datetime
 
 import pytest
-from builders import ABatch, ARecord, Told, an_entry
-from outbox_fixtures import EVEN, ODD, SOURCE, batch, flush_of
-from waiting import until
 
 from notify_streams.admin.audit.database import read_database
 from notify_streams.admin.audit.snapshot import RegionSnapshot
@@ -21,6 +18,9 @@ from notify_streams.stores.bucket_directory import MOVED
 from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES
 from notify_streams.web.ledger import read_ledger
 from notify_streams.web.notifications import find_notifications
+from tests.builders import ABatch, ARecord, Told, an_entry
+from tests.integration.outbox.outbox_fixtures import EVEN, ODD, SOURCE, batch, flush_of
+from tests.waiting import until
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 #: One document of the shard itself, not rows: which buckets it handed on, and the epoch that its ledgers begin behind.

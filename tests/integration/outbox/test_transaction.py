@@ -3,14 +3,14 @@
 import asyncio
 
 import pytest
-from builders import a_taken, an_entry
-from outbox_fixtures import EVEN, SOURCE, Link, batch, flush_of
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.outbox.transaction import DuplicateNotifications, LedgerFenced
 from notify_streams.records.outcomes import DeliveryState, Reason
 from notify_streams.routing.decision import ChannelDecision
 from notify_streams.stores.mongo import NOTIFICATIONS, OUTBOX
+from tests.builders import a_taken, an_entry
+from tests.integration.outbox.outbox_fixtures import EVEN, SOURCE, Link, batch, flush_of
 
 LEDGER_ID = f"standard:triggers.payments:{EVEN}"
 

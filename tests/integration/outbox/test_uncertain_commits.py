@@ -4,11 +4,11 @@ import asyncio
 from contextlib import suppress
 
 import pytest
-from builders import Told, a_taken, an_entry
-from outbox_fixtures import EVEN, SOURCE, Link, batch, end, flush_of
-from waiting import until
 
 from notify_streams.errors import StoreUnavailable
+from tests.builders import Told, a_taken, an_entry
+from tests.integration.outbox.outbox_fixtures import EVEN, SOURCE, Link, batch, end, flush_of
+from tests.waiting import until
 
 
 @pytest.mark.parametrize("what", ["commitTransaction", "fingerprint", "next_offset"])

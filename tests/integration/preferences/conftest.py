@@ -8,13 +8,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from preference_fixtures import open_room, until_trusted
 from redis import Redis
 
 from devtools.stack.ports import free_port
 from devtools.stack.valkey import Valkey
 from notify_streams.preferences.assembly import PreferenceComponents
 from notify_streams.settings import Settings
+from tests.integration.preferences.preference_fixtures import open_room, until_trusted
 
 
 class HurtableRedis(Valkey):

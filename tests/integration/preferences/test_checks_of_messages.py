@@ -4,7 +4,6 @@ import time
 from datetime import timedelta
 
 import pytest
-from preference_fixtures import BUCKET, CATEGORIES, a_message, now, put, reasons
 
 from notify_streams.errors import RetryLater
 from notify_streams.preferences.provider_check import ProviderCheck
@@ -12,6 +11,7 @@ from notify_streams.preferences.repository import PreferenceRepository
 from notify_streams.records.outcomes import Reason
 from notify_streams.settings import Settings
 from notify_streams.stores.mongo import Shards
+from tests.integration.preferences.preference_fixtures import BUCKET, CATEGORIES, a_message, now, put, reasons
 
 pytestmark = pytest.mark.stack
 

@@ -4,12 +4,12 @@ import asyncio
 from uuid import uuid4
 
 import pytest
-from preference_fixtures import BUCKET, CATEGORIES
 
 from devtools.race.invariants import Observations, violations
 from devtools.race.schedule import ChoiceEvent
 from devtools.race.steps import CATEGORY, RaceSteps, Table
 from notify_streams.settings import PreferenceSettings
+from tests.integration.preferences.preference_fixtures import BUCKET, CATEGORIES
 
 pytestmark = pytest.mark.stack
 

@@ -5,14 +5,14 @@ import random
 import time
 
 import pytest
-from preference_fixtures import BUCKET, a_message, lapse, put, reasons, until_trusted
-from waiting import until
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.preferences.lease_renewal import LeaseRenewal
 from notify_streams.preferences.repository import PreferenceRepository
 from notify_streams.preferences.row_codec import compile_row, version_of
 from notify_streams.records.outcomes import Reason
+from tests.integration.preferences.preference_fixtures import BUCKET, a_message, lapse, put, reasons, until_trusted
+from tests.waiting import until
 
 pytestmark = pytest.mark.stack
 

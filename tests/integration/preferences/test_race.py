@@ -10,13 +10,13 @@ from uuid import uuid4
 
 import pytest
 import pytest_asyncio
-from conftest import HurtableRedis
-from preference_fixtures import CATEGORIES
 
 from devtools.race import faults
 from devtools.race.runner import plans_of, run_race
 from devtools.stack.ports import free_port
 from notify_streams.settings import Settings
+from tests.integration.preferences.conftest import HurtableRedis
+from tests.integration.preferences.preference_fixtures import CATEGORIES
 
 pytestmark = pytest.mark.stack
 SEEDS = 24

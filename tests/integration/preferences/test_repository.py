@@ -6,7 +6,6 @@ import time
 from datetime import timedelta
 
 import pytest
-from preference_fixtures import BUCKET, now, put
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.preferences.choices import EMPTY_RECORD, ChoiceChange, merge
@@ -14,6 +13,7 @@ from notify_streams.preferences.repository import PreferenceRepository
 from notify_streams.preferences.row_codec import version_of
 from notify_streams.settings import Settings
 from notify_streams.stores.mongo import Shards
+from tests.integration.preferences.preference_fixtures import BUCKET, now, put
 
 pytestmark = pytest.mark.stack
 

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from preference_fixtures import BUCKET, an_update, now, put
 
 from notify_streams.errors import Refused, RetryLater
 from notify_streams.preferences.bulk_import import ImportProgress, import_file
 from notify_streams.preferences.row_codec import version_of
 from notify_streams.records.outcomes import DeadReason
+from tests.integration.preferences.preference_fixtures import BUCKET, an_update, now, put
 
 pytestmark = pytest.mark.stack
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from local_services import or_skipped
 
 from devtools.fakes.latency_proxy import LatencyProxy
 from devtools.stack.kafka import Kafka, private_broker
 from devtools.stack.ports import free_port
 from notify_streams.settings import OutboxSettings, Settings
+from tests.local_services import or_skipped
 
 DELAY_S = 0.05
 

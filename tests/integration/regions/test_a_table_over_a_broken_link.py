@@ -7,8 +7,6 @@ import asyncio
 import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
-from remote_topics import an_id, make_topics
-from waiting import until
 
 from devtools.fakes.latency_proxy import LatencyProxy
 from notify_streams.errors import RetryLater
@@ -18,6 +16,8 @@ from notify_streams.transport.tables.changelog_reader import ChangelogReader
 from notify_streams.transport.tables.follower import Follower
 from notify_streams.transport.tables.memory_store import in_memory
 from notify_streams.transport.tables.store import decode_nothing, encode_nothing
+from tests.integration.regions.remote_topics import an_id, make_topics
+from tests.waiting import until
 
 SETTINGS = TransportSettings(request_timeout_s=1.0)
 

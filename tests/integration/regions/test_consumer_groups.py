@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from remote_topics import make_topics
 
 from devtools.fakes.latency_proxy import LatencyProxy
 from notify_streams.errors import RetryLater
 from notify_streams.regions.consumer_groups import routers_run, waiting_for
 from notify_streams.roles import app_id
+from tests.integration.regions.remote_topics import make_topics
 
 
 async def test_a_region_without_router_workers_is_seen_from_outside(link: LatencyProxy) -> None:

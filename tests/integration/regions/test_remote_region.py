@@ -7,8 +7,6 @@ import time
 from collections.abc import AsyncIterator
 
 import pytest
-from remote_topics import Record, an_id, make_topics, read_all, triggers
-from waiting import until
 
 from devtools.fakes.latency_proxy import LatencyProxy
 from notify_streams.errors import RetryLater
@@ -18,6 +16,8 @@ from notify_streams.regions.forwarding.remote_region import RemoteRegion
 from notify_streams.retry import RetryPolicy
 from notify_streams.settings import Settings
 from notify_streams.transport import RecordBatch
+from tests.integration.regions.remote_topics import Record, an_id, make_topics, read_all, triggers
+from tests.waiting import until
 
 FORWARDED = "triggers.forwarded"
 

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from local_services import or_skipped
-from registry_builders import Replicator, some_settings
 
 from devtools.stack.dynamodb import DynamoDB
 from devtools.stack.ports import free_port
 from notify_streams.registry.schema import create_table
 from notify_streams.registry.users_table import UsersTable
 from notify_streams.retry import RetryPolicy
+from tests.integration.registry.registry_builders import Replicator, some_settings
+from tests.local_services import or_skipped
 
 
 @pytest.fixture(scope="session")

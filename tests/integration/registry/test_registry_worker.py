@@ -21,9 +21,7 @@ import aiohttp
 import msgspec
 import pytest
 import pytest_asyncio
-import waiting
 from aiokafka.admin import AIOKafkaAdminClient
-from local_services import own_stack
 
 from devtools.chaos.worker_pool import Worker
 from devtools.fakes.throttling_proxy import ThrottlingProxy
@@ -39,6 +37,8 @@ from notify_streams.registry.users_table import UsersTable
 from notify_streams.roles import ROLES
 from notify_streams.settings import Settings, load_settings
 from notify_streams.topics import USER_CONTACTS, USER_LOCATIONS, USER_SIGNUPS
+from tests import waiting
+from tests.local_services import own_stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
 PATIENCE_S = 60.0

@@ -7,13 +7,12 @@ import signal
 from functools import partial
 from pathlib import Path
 
-import waiting
-from registry_builders import Replicator, a_user, later
-
 from devtools.stack.dynamodb import DynamoDB
 from devtools.stack.dynamodb_replicator import Link
 from notify_streams.registry.user import User
 from notify_streams.registry.users_table import UsersTable
+from tests import waiting
+from tests.integration.registry.registry_builders import Replicator, a_user, later
 
 Registries = dict[str, UsersTable]
 

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
-from registry_builders import NOON, a_user, some_settings
 
 from devtools.fakes.throttling_proxy import ThrottlingProxy
 from notify_streams.errors import RetryLater, SettingsError, StoreUnavailable
@@ -15,6 +14,7 @@ from notify_streams.registry.reconciliation import reconcile
 from notify_streams.registry.schema import create_table
 from notify_streams.registry.users_table import UsersTable, WriteOutcome
 from notify_streams.retry import RetryPolicy
+from tests.integration.registry.registry_builders import NOON, a_user, some_settings
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from typing import Any
 
 import faust
 import pytest
-from kafka_topics import unique
 
 from notify_streams.transport import TransportSettings, attach
+from tests.integration.transport.kafka_topics import unique
 
 Apps = Callable[..., faust.App]
 

@@ -6,9 +6,10 @@ import uuid
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
 
-import waiting
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+
+from tests import waiting
 
 WAIT_S = 15.0
 

@@ -1,9 +1,9 @@
 """What stock Faust gets wrong, as one claim for both transports; strict, so that we hear when Faust repairs it."""
 
 import pytest
-from kafka_topics import a_topic, committed, fill, until
 
 from notify_streams.transport import batched_topic
+from tests.integration.transport.kafka_topics import a_topic, committed, fill, until
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from kafka_topics import a_topic
 
 from devtools.stack.kafka import private_broker
 from notify_streams.transport import BatchNotSent, BatchProducer, RecordTooLarge, TransportSettings
+from tests.integration.transport.kafka_topics import a_topic
 
 SMALL = TransportSettings(max_produce_bytes=4000, compression=None)
 

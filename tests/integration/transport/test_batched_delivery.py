@@ -2,8 +2,6 @@
 
 import asyncio
 
-from kafka_topics import a_producer, a_topic, committed, delete_records, fill, until, until_committed
-
 from notify_streams.transport import (
     RecordBatch,
     TransportSettings,
@@ -11,6 +9,15 @@ from notify_streams.transport import (
     batched_topic,
     on_assigned,
     on_revoked,
+)
+from tests.integration.transport.kafka_topics import (
+    a_producer,
+    a_topic,
+    committed,
+    delete_records,
+    fill,
+    until,
+    until_committed,
 )
 
 

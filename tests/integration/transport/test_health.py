@@ -2,12 +2,11 @@
 
 import asyncio
 
-from kafka_topics import a_topic, fill, unique, until
-
 from notify_streams.transport import Watchdog, batched_consumer, batched_topic, on_assigned, ready, stuck
 from notify_streams.transport.app_state import app_state
 from notify_streams.transport.health_monitor import observe
 from notify_streams.transport.watchdog import Reason
+from tests.integration.transport.kafka_topics import a_topic, fill, unique, until
 
 
 async def test_an_agent_that_hangs_is_named_and_one_that_works_is_not(kafka_bootstrap, new_app, running) -> None:

@@ -3,9 +3,9 @@
 import asyncio
 
 from aiokafka.errors import KafkaError
-from kafka_topics import a_producer, a_topic, fill, unique, until, until_committed
 
 from notify_streams.transport import RecordBatch, batched_topic
+from tests.integration.transport.kafka_topics import a_producer, a_topic, fill, unique, until, until_committed
 
 
 def acknowledging(app, topic: str, batches: list[RecordBatch]) -> None:

@@ -5,9 +5,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from kafka_topics import a_topic, fill, unique, until
 
 from notify_streams.transport import ReplicatedTable, batched_topic, in_memory, on_disk, ready
+from tests.integration.transport.kafka_topics import a_topic, fill, unique, until
 
 
 @pytest.fixture(params=["memory", "disk"])

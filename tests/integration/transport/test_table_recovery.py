@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from kafka_topics import a_topic, delete_records, delete_topic, fill, unique, until
 
 from notify_streams.transport import (
     BatchedTable,
@@ -14,6 +13,7 @@ from notify_streams.transport import (
     ready,
     recovery,
 )
+from tests.integration.transport.kafka_topics import a_topic, delete_records, delete_topic, fill, unique, until
 
 
 @pytest.fixture(params=["memory", "disk"])

@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 
 import faust
-from kafka_topics import a_topic, fill, unique, until_committed
 from test_batch_producer import read
 
 import notify_streams.transport
+from tests.integration.transport.kafka_topics import a_topic, fill, unique, until_committed
 
 
 async def test_the_readme_example_runs(kafka_bootstrap, running, monkeypatch, tmp_path) -> None:

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kafka_topics import a_producer, a_topic, unique, until
 
 from devtools.stack.kafka import private_broker
+from tests.integration.transport.kafka_topics import a_producer, a_topic, unique, until
 
 #: Faust's assignor lets a member keep up to ceil(partitions / members): 6 give each of three members some.
 PARTITIONS = 6

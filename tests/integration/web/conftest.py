@@ -12,7 +12,6 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
-from views_region import ARegion, eventually
 
 from devtools.stack import Stack
 from devtools.stack.paths import PROJECT
@@ -26,6 +25,7 @@ from notify_streams.roles import ROLES
 from notify_streams.settings import Settings, load_settings
 from notify_streams.stores.mongo import Shards
 from notify_streams.topics import USER_CONTACTS, USER_LOCATIONS
+from tests.integration.web.views_region import ARegion, eventually
 
 RUNNING = ("standard", "push")
 _NOW = datetime.now(UTC)

@@ -7,11 +7,11 @@ from uuid import uuid4
 
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
-from views_region import ARegion, eventually
 
 from notify_streams.outbox.row_ids import row_id
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.stores.mongo import LEDGER, OUTBOX
+from tests.integration.web.views_region import ARegion, eventually
 
 
 async def send(region: ARegion, person: str, value: bytes | None = None, **but: object) -> str:

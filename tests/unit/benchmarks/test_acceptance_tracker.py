@@ -1,9 +1,9 @@
 """The sandbox's record as the backlog benchmark reads it: it grows meanwhile, and a repeat does not make anything faster or slower."""
 
 import msgspec
-from builders import an_acceptance
 
 from devtools.benchmarks.backlog.acceptance_tracker import AcceptanceTracker
+from tests.builders import an_acceptance
 
 
 def a_line(identity: str, done: float, critical: bool = True) -> bytes:

@@ -2,10 +2,9 @@
 
 import time
 
-from builders import an_acceptance
-
 from devtools.chaos.latency import latency_ms
 from notify_streams.records.ids import notification_id
+from tests.builders import an_acceptance
 
 
 def timed_id(number):

@@ -3,11 +3,11 @@
 import msgspec
 import orjson
 import pytest
-from builders import a_message, categories
 from hypothesis import given
 from hypothesis import strategies as st
 
 from notify_streams.delivery.rendering import data_of, text_of
+from tests.builders import a_message, categories
 
 CATEGORIES = categories()
 

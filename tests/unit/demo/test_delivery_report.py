@@ -3,9 +3,8 @@
 from types import SimpleNamespace
 from typing import Any
 
-from builders import an_acceptance
-
 from devtools.demo.delivery_report import ProviderCall, SentTrigger, latencies_ms, of_the_loss, places
+from tests.builders import an_acceptance
 
 
 def call(

@@ -2,12 +2,11 @@
 
 import asyncio
 
-from builders import a_taken, an_entry
-from waiting import until
-
 from notify_streams.errors import StoreUnavailable
 from notify_streams.outbox.flush_loop import FlushLoop
 from notify_streams.settings import OutboxSettings
+from tests.builders import a_taken, an_entry
+from tests.waiting import until
 
 
 class SlowStore:

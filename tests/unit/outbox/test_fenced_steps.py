@@ -2,10 +2,9 @@
 
 from datetime import UTC, datetime
 
-from builders import a_taken, an_entry
-
 from notify_streams.outbox.flush_plan import plan_flush
 from notify_streams.outbox.transaction import _step
+from tests.builders import a_taken, an_entry
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 

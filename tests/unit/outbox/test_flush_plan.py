@@ -4,7 +4,6 @@ from collections import Counter
 
 import msgspec
 import pytest
-from builders import NOON, ARecord, Told, a_taken, an_entry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from notify_streams.outbox.ledger import sums_close
 from notify_streams.records.outcomes import DeadReason, TriggerOutcome
 from notify_streams.routing.outcome_records import dead, repartitioned
 from notify_streams.routing.router import conflict
+from tests.builders import NOON, ARecord, Told, a_taken, an_entry
 
 unpack = msgspec.msgpack.decode
 

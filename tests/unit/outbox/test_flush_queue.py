@@ -3,12 +3,12 @@
 import asyncio
 
 import pytest
-from builders import Told, a_taken, an_entry
 from hypothesis import given
 from hypothesis import strategies as st
 
 from notify_streams.outbox.flush_queue import FlushQueue
 from notify_streams.settings import OutboxSettings
+from tests.builders import Told, a_taken, an_entry
 
 HEAVY = an_entry(data={"x": "y" * 1_000})
 

@@ -1,10 +1,10 @@
 """Published rows wait for their deletion until it is worth a command, and never for long."""
 
 import pytest
-from builders import NOON, a_taken, an_entry
 
 from notify_streams.outbox.flush_plan import plan_flush
 from notify_streams.outbox.pending_deletes import PendingDeletes
+from tests.builders import NOON, a_taken, an_entry
 
 
 def rows(records: int, flush_id: str = "f"):

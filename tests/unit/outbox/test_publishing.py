@@ -3,12 +3,12 @@
 import asyncio
 
 import pytest
-from builders import NOON, ARecord, a_taken
 
 from notify_streams.errors import RetryLater
 from notify_streams.outbox.flush_plan import plan_flush
 from notify_streams.outbox.publisher import lanes_of, publish
 from notify_streams.routing.outcome_records import repartitioned
+from tests.builders import NOON, ARecord, a_taken
 
 
 class Broker:

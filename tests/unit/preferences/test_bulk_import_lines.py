@@ -5,9 +5,9 @@ import io
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
-from preference_builders import an_update
 
 from notify_streams.preferences.import_lines import read_batches
+from tests.unit.preferences.preference_builders import an_update
 
 GOOD = msgspec.json.encode(an_update())
 LINES = st.lists(st.sampled_from([GOOD, b"", b"{}", b"not json", b'{"user_id": "x" ', b"x" * 70_000]), max_size=40)

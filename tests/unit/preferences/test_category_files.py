@@ -1,12 +1,12 @@
 """What a category file may say, and that a wrong one is refused with the line to look at."""
 
 import pytest
-from preference_builders import the_categories
 
 from notify_streams.errors import SettingsError
 from notify_streams.preferences.categories import Category, Default, load_categories
 from notify_streams.preferences.row_codec import IN, OUT, UNSET
 from notify_streams.records.outcomes import Reason
+from tests.unit.preferences.preference_builders import the_categories
 
 GOOD = """\
 payments:

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
-from preference_builders import NOON, a_change, later
 
 from notify_streams.preferences.choices import EMPTY_RECORD, Choice, PreferenceRecord, merge
 from notify_streams.roles import CHANNELS
+from tests.unit.preferences.preference_builders import NOON, a_change, later
 
 MICROSECONDS = st.integers(0, 5_000)
 CHANGES = st.lists(

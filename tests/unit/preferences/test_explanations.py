@@ -1,11 +1,11 @@
 """`why` can say which choice led to what, and does not guess where it cannot know."""
 
 import pytest
-from preference_builders import a_change, later, the_categories
 
 from notify_streams.preferences.choices import EMPTY_RECORD, merge
 from notify_streams.preferences.explanation import explain
 from notify_streams.records.outcomes import Reason
+from tests.unit.preferences.preference_builders import a_change, later, the_categories
 
 OUT_THEN_IN = [a_change(number=2, opted_in=False, at=later(0)), a_change(number=2, opted_in=True, at=later(60))]
 OUT = merge(EMPTY_RECORD, OUT_THEN_IN[:1])

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 
 import pytest
-from preference_builders import NOON, the_categories
 
 from notify_streams.errors import RetryLater
 from notify_streams.preferences.put_handler import put_preference
 from notify_streams.preferences.writer import StoredChoice
+from tests.unit.preferences.preference_builders import NOON, the_categories
 
 
 @dataclass

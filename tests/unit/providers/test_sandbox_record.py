@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from builders import an_acceptance
 
 from devtools.sandbox.acceptance_log import AcceptanceLog
 from notify_streams.admin.audit.provider_log import AcceptedMessage, contact_sha, read_provider_log
+from tests.builders import an_acceptance
 
 
 def a_line(number: int, **but: Any) -> AcceptedMessage:

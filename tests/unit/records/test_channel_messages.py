@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
-from builders import NOON, a_message
 from hypothesis import given
 from hypothesis import strategies as st
 
 from notify_streams.records.channel_message import SharedPart, encode_for, encode_shared, read_channel_message
 from notify_streams.records.trigger import NO_DATA, Trigger, read_trigger
 from notify_streams.roles import CHANNELS
+from tests.builders import NOON, a_message
 
 words = st.text(st.characters(codec="utf-8"), max_size=40)
 

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
-from builders import trigger_fields, trigger_json
 from hypothesis import given
 from hypothesis import strategies as st
 
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.trigger import DEEPEST, NO_DATA, Rejection, Trigger, read_trigger
+from tests.builders import trigger_fields, trigger_json
 
 
 def read(value, *headers) -> Trigger:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from waiting import until
 
 from devtools.fakes.memory_control_log import MemoryControlLog
 from notify_streams.errors import Refused, RetryLater
@@ -24,6 +23,7 @@ from notify_streams.regions.failover.protocol import (
     initial_homes,
     majority,
 )
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
-from builders import a_placement, contacts
 
 from notify_streams.records.user_records import read_contacts
 from notify_streams.regions.failover.protocol import HomeRegion
 from notify_streams.regions.locations import Location
 from notify_streams.registry.contact_retention import deletion_records, must_be_deleted
 from notify_streams.registry.user import User
+from tests.builders import a_placement, contacts
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 STOOD_IN = a_placement("us", eu=HomeRegion("us", 1, "us"))

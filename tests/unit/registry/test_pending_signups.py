@@ -1,10 +1,9 @@
 """Contacts that come before the locations table knows a person still find the way to their home."""
 
-from builders import NOON
-
 from notify_streams.records.user_records import Signup
 from notify_streams.regions.locations import Location
 from notify_streams.registry.pending_signups import PendingSignups
+from tests.builders import NOON
 
 
 def signup(region: str, version: int = 1) -> Signup:

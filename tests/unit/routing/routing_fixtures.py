@@ -1,6 +1,8 @@
 """A router of bucket 3 with a few people that it knows: `HERE[:3]` and `ELSEWHERE` at home here, `HERE[3]` in eu, `HERE[4]` nobody."""
 
-from builders import (
+from notify_streams.outbox.decided_batch import DecidedBatch
+from notify_streams.routing.router import Router
+from tests.builders import (
     FakePeople,
     Placed,
     Told,
@@ -9,9 +11,6 @@ from builders import (
     trigger_json,
     users_of,
 )
-
-from notify_streams.outbox.decided_batch import DecidedBatch
-from notify_streams.routing.router import Router
 
 CATEGORIES = categories()
 SETTINGS = some_settings(max_trigger_bytes=10_000)

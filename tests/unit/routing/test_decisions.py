@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from builders import NOON, a_category, a_trigger, contacts
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ from notify_streams.preferences.row_codec import compile_row, read_row
 from notify_streams.records.outcomes import DeliveryState, Reason
 from notify_streams.roles import CHANNELS
 from notify_streams.routing.decision import decide
+from tests.builders import NOON, a_category, a_trigger, contacts
 
 
 def bits(**choices: bool) -> int:

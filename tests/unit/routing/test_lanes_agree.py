@@ -4,13 +4,13 @@ import base64
 import json
 
 import pytest
-from builders import ARecord, categories, trigger_fields, trigger_json
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.trigger import Rejection, Trigger
 from notify_streams.routing.lane import read_trigger_for_lane
+from tests.builders import ARecord, categories, trigger_fields, trigger_json
 
 CATEGORIES = categories()
 LIMIT = 4_000

@@ -4,7 +4,6 @@ from datetime import timedelta
 
 import bson
 from bson.codec_options import CodecOptions
-from builders import NOON
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ from notify_streams.records.outcomes import DeliveryState, Reason
 from notify_streams.roles import CHANNELS
 from notify_streams.routing.decision import ChannelDecision
 from notify_streams.routing.notification_document import NotificationTemplate
+from tests.builders import NOON
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.just("x" * 1500) | st.just("\0\U0001f600")
 PLANS = st.tuples(

@@ -7,7 +7,6 @@ import bson
 import msgspec
 import pytest
 from bson.codec_options import CodecOptions
-from builders import NOON, ARecord, a_trigger, an_entry
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,6 +17,7 @@ from notify_streams.records.user_records import ContactAddresses
 from notify_streams.routing.decision import ChannelDecision
 from notify_streams.routing.notification_document import NotificationTemplate
 from notify_streams.routing.outcome_records import dead, fingerprint, forwarded, notified, repartitioned
+from tests.builders import NOON, ARecord, a_trigger, an_entry
 
 UTC_TIMES = CodecOptions(tz_aware=True)
 RECORD = ARecord(b"original", b"key", (("traceparent", b"00-1"), ("x", b"\xff"), ("y", None)), offset=17)

@@ -3,7 +3,14 @@
 import json
 
 import pytest
-from builders import (
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notify_streams.errors import RetryLater
+from notify_streams.outbox.flush_plan import plan_flush
+from notify_streams.records.partitioner import bucket_of
+from notify_streams.routing.router import Router, conflict
+from tests.builders import (
     PARTITIONS,
     ARecord,
     FakePeople,
@@ -14,14 +21,7 @@ from builders import (
     outcomes,
     trigger_fields,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from routing_fixtures import CATEGORIES, ELSEWHERE, HERE, SETTINGS, for_user, known_people, route
-
-from notify_streams.errors import RetryLater
-from notify_streams.outbox.flush_plan import plan_flush
-from notify_streams.records.partitioner import bucket_of
-from notify_streams.routing.router import Router, conflict
+from tests.unit.routing.routing_fixtures import CATEGORIES, ELSEWHERE, HERE, SETTINGS, for_user, known_people, route
 
 CASES = [
     pytest.param(for_user(HERE[0]), "notified", None, id="someone at home here"),
@@ -145,7 +145,7 @@ async def test_what_a_batch_says_is_kept_for_its_acknowledgement():
 
 
 def test_an_id_that_was_used_for_something_else_is_a_dead_letter_that_says_so():
-    from builders import an_entry
+    from tests.builders import an_entry
 
     entry = conflict(an_entry(offset=8), "triggers.payments", 3)
     assert is_dead(entry, "id_conflict")

@@ -2,7 +2,11 @@
 
 import asyncio
 
-from builders import (
+from notify_streams.records.ids import notification_id
+from notify_streams.regions.failover.protocol import HomeRegion
+from notify_streams.routing.router import Router
+from notify_streams.topics import FORWARDED
+from tests.builders import (
     ARecord,
     Placed,
     Told,
@@ -12,12 +16,7 @@ from builders import (
     outcomes,
     users_of,
 )
-from routing_fixtures import CATEGORIES, HERE, SETTINGS, for_user, known_people, route
-
-from notify_streams.records.ids import notification_id
-from notify_streams.regions.failover.protocol import HomeRegion
-from notify_streams.routing.router import Router
-from notify_streams.topics import FORWARDED
+from tests.unit.routing.routing_fixtures import CATEGORIES, HERE, SETTINGS, for_user, known_people, route
 
 
 async def test_a_forwarded_trigger_says_how_far_it_has_come():

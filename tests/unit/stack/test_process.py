@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from waiting import wait_until
 
 from devtools.stack.process import Process
+from tests.waiting import wait_until
 
 SLEEP = ["/bin/sleep", "60"]
 

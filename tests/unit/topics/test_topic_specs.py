@@ -1,10 +1,10 @@
 """The topics of a region: all of them, with one partition count, each as large as what goes there."""
 
 import pytest
-from builders import some_settings
 
 from notify_streams.roles import CHANNEL_ROLES, CHANNELS, LANES, ROLES, app_id, channel_of, channel_topic
 from notify_streams.topics import DEAD_LETTERS, FORWARDED, all_topics, forward_topic, trigger_topics
+from tests.builders import some_settings
 
 SETTINGS = some_settings(trigger_systems=["payments", "risk"], regions=["us", "eu", "asia"], max_record_bytes=1_000_000)
 SPECS = {spec.name: spec for spec in all_topics(SETTINGS)}

@@ -7,9 +7,9 @@ record that is not acknowledged, and demands that an acknowledged prefix is comm
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from transport_builders import a_stretch
 
 from notify_streams.transport.partition_buffer import AppendResult, Bounds, PartitionBuffer
+from tests.unit.transport.transport_builders import a_stretch
 
 
 class Acknowledgements(RuleBasedStateMachine):

@@ -1,9 +1,9 @@
 """What waits merges, is bounded, and is handed out without gaps."""
 
 import pytest
-from transport_builders import a_stretch
 
 from notify_streams.transport.partition_buffer import AppendResult, Bounds, PartitionBuffer
+from tests.unit.transport.transport_builders import a_stretch
 
 
 def a_lane(

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from transport_builders import ARecord
 
 from notify_streams.transport.tables.memory_store import MemoryStore
 from notify_streams.transport.tables.rocks_store import RocksStore
 from notify_streams.transport.tables.store import Store
+from tests.unit.transport.transport_builders import ARecord
 
 Open = Callable[..., Store]
 

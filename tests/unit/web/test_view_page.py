@@ -4,7 +4,6 @@ import re
 
 import msgspec
 import pytest
-from view_builders import a_row
 
 from notify_streams.roles import ROLES
 from notify_streams.web.dashboard import wants_json
@@ -16,6 +15,7 @@ from notify_streams.web.outbox import Backlog, Waiting
 from notify_streams.web.page import Found, dashboard
 from notify_streams.web.providers import Outcomes
 from notify_streams.web.summary import Summary
+from tests.unit.web.view_builders import a_row
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&"
 FAST = Times(10, 0.1, 0.1, 1.0, 100.0)

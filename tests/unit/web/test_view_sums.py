@@ -1,11 +1,11 @@
 """The ledger's and the outbox's payloads: sums that close only if every row does."""
 
 import pytest
-from view_builders import a_row
 
 from notify_streams.outbox.row_ids import row_id
 from notify_streams.web.ledger import sums
 from notify_streams.web.outbox import backlog
+from tests.unit.web.view_builders import a_row
 
 
 def test_rows_that_close_close_together():
