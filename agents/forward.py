@@ -33,8 +33,8 @@ def give_up(partitions: Collection[TP]) -> None:
         lanes.give_up([tp.partition for tp in partitions if tp.topic == topic])
 
 
-for region, kafka in sorted(app.settings.remote_kafka.items()):
-    remote = RemoteRegion(region, kafka, app.settings)
+for region, connection in sorted(app.settings.remote_kafka_connections().items()):
+    remote = RemoteRegion(region, connection, app.settings)
     lanes = PartitionQueues(remote)
     ways[forward_topic(region)] = lanes
     exempt_from_watchdog(app, forward_topic(region))

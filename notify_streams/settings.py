@@ -17,6 +17,7 @@ import msgspec
 import yaml
 
 from notify_streams.errors import SettingsError
+from notify_streams.kafka import KafkaConnection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -159,6 +160,14 @@ class Settings(_Frozen, frozen=True, kw_only=True):
     data_dir: str = ".stack/data"
     #: Written by the local stack's provider sandbox; the audit compares with it where it is set.
     sandbox_record: str | None = None
+
+    def kafka_connection(self) -> KafkaConnection:
+        """How to connect to this region's Kafka."""
+        return KafkaConnection(self.kafka)
+
+    def remote_kafka_connections(self) -> dict[str, KafkaConnection]:
+        """How to connect to the Kafka of each other region."""
+        return {region: KafkaConnection(servers) for region, servers in self.remote_kafka.items()}
 
     def shard_of(self, bucket: int) -> int:
         """The index in `shards` of the one shard that holds `bucket`."""

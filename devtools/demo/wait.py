@@ -8,10 +8,10 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
-from aiokafka.admin import AIOKafkaAdminClient
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from notify_streams import kafka
 from notify_streams.admin.audit.topics import Topics
 from notify_streams.admin.lag import LagReader
 from notify_streams.app import web_port
@@ -45,7 +45,7 @@ class RegionWatcher:
             shards = Shards(settings, follows=True)
             await shards.start()
             self._closing.push_async_callback(shards.close)
-            admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+            admin = kafka.admin(settings.kafka_connection())
             await admin.start()
             self._closing.push_async_callback(admin.close)
             self._progress[settings.region] = LagReader(settings, topics, shards, admin)

@@ -7,8 +7,7 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from aiokafka import AIOKafkaProducer
-
+from notify_streams import kafka
 from notify_streams.records.partitioner import bucket_of
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class SingleSender:
 
     def __init__(self, settings: Settings) -> None:
         self._partitions = settings.partitions
-        self._producer = AIOKafkaProducer(bootstrap_servers=settings.kafka, acks="all", enable_idempotence=True)
+        self._producer = kafka.producer(settings.kafka_connection())
 
     async def __aenter__(self) -> Self:
         await self._producer.start()

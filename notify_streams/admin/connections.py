@@ -36,7 +36,7 @@ async def connected(settings: Settings, categories: Categories) -> AsyncIterator
     """
     shards = Shards(settings)
     redis = connect(settings)
-    producer = BatchProducer(settings.kafka.split(","), client_id="notify-streams-command")
+    producer = BatchProducer(settings.kafka_connection(), client_id="notify-streams-command")
     await shards.start()
     try:
         await shards.learn()

@@ -8,6 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, for_code
 
+from notify_streams import kafka
 from notify_streams.errors import NotifyError, StoreUnavailable
 from notify_streams.topics import TopicSpec, all_topics
 
@@ -80,8 +81,7 @@ def _new(spec: TopicSpec, replication: int) -> NewTopic:
 
 
 async def _admin(settings: Settings) -> AIOKafkaAdminClient:
-    timeout_ms = int(settings.broker.request_timeout_s * 1000)
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka, request_timeout_ms=timeout_ms)
+    admin = kafka.admin(settings.kafka_connection(), request_timeout_s=settings.broker.request_timeout_s)
     try:
         await admin.start()
     except (KafkaConnectionError, OSError) as error:

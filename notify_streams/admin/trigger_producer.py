@@ -31,7 +31,7 @@ class TriggerProducer:
     def __init__(self, settings: Settings) -> None:
         self._partitions = settings.partitions
         patient = TransportSettings(produce_timeout_s=_PATIENCE_S)
-        self._producer = BatchProducer(settings.kafka.split(","), patient, client_id="notify-streams-upstream")
+        self._producer = BatchProducer(settings.kafka_connection(), patient, client_id="notify-streams-upstream")
 
     async def __aenter__(self) -> Self:
         await self._producer.start()

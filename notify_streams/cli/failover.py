@@ -50,7 +50,7 @@ async def _fail_over(
     settings: Settings, region: str, server: str, stopped: Sequence[str], patience_s: float
 ) -> FailoverResult:
     """Asks every region's Kafka, as the settings of the new server name them."""
-    kafka = {settings.region: settings.kafka, **settings.remote_kafka}
+    kafka = {settings.region: settings.kafka_connection(), **settings.remote_kafka_connections()}
     for name in (region, *stopped):
         if name not in kafka:
             raise Refused(f"region {settings.region} knows no Kafka of {name!r}; it knows {', '.join(sorted(kafka))}")
@@ -59,7 +59,7 @@ async def _fail_over(
         return await routers_run(kafka[name], name)
 
     async with AsyncExitStack() as closing:
-        logs = {name: KafkaControlLog(name, servers) for name, servers in kafka.items()}
+        logs = {name: KafkaControlLog(name, connection) for name, connection in kafka.items()}
         for log in logs.values():
             closing.push_async_callback(log.close)
         return await fail_over(

@@ -9,10 +9,10 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from notify_streams import kafka
 from notify_streams.errors import RetryLater
 from notify_streams.roles import LANES, app_id
 from notify_streams.topics import forward_topic
@@ -20,12 +20,14 @@ from notify_streams.topics import forward_topic
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from notify_streams.kafka import KafkaConnection
+
 T = TypeVar("T")
 #: The place of a group's members in a DescribeGroups answer.
 _MEMBERS: Final = 5
 
 
-async def routers_run(kafka: str, region: str, timeout_s: float = 3.0) -> bool:
+async def routers_run(connection: KafkaConnection, region: str, timeout_s: float = 3.0) -> bool:
     """Whether a router worker of `region` is a member of its group: without one nobody decides triggers there.
 
     A worker that was killed stays a member until its session ends, some seconds.
@@ -41,10 +43,10 @@ async def routers_run(kafka: str, region: str, timeout_s: float = 3.0) -> bool:
                 return True
         return False
 
-    return await _asking(kafka, timeout_s, ask)
+    return await _asking(connection, timeout_s, ask)
 
 
-async def waiting_for(kafka: str, here: str, region: str, timeout_s: float = 5.0) -> int:
+async def waiting_for(connection: KafkaConnection, here: str, region: str, timeout_s: float = 5.0) -> int:
     """How many records of `forward.<region>` the region `here` has not handed over: what to see at 0 before a hand-back.
 
     Raises:
@@ -54,7 +56,7 @@ async def waiting_for(kafka: str, here: str, region: str, timeout_s: float = 5.0
 
     async def ask(admin: Any) -> int:
         committed = await admin.list_consumer_group_offsets(app_id(here, "forward"))
-        consumer = AIOKafkaConsumer(bootstrap_servers=kafka, group_id=None)
+        consumer = kafka.consumer(connection)
         await consumer.start()
         try:
             await consumer._client.force_metadata_update()
@@ -65,11 +67,11 @@ async def waiting_for(kafka: str, here: str, region: str, timeout_s: float = 5.0
         finally:
             await consumer.stop()
 
-    return await _asking(kafka, timeout_s, ask)
+    return await _asking(connection, timeout_s, ask)
 
 
-async def _asking(kafka: str, timeout_s: float, ask: Callable[[Any], Awaitable[T]]) -> T:
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka, request_timeout_ms=int(timeout_s * 1000))
+async def _asking(connection: KafkaConnection, timeout_s: float, ask: Callable[[Any], Awaitable[T]]) -> T:
+    admin = kafka.admin(connection, request_timeout_s=timeout_s)
     try:
         async with asyncio.timeout(timeout_s):
             await admin.start()

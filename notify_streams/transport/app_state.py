@@ -6,13 +6,14 @@ In: declarations at import time. Out: one `AppState` an app, read when the app s
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
 from faust.transport.drivers import aiokafka as stock
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth, server_list
 from faust.types import TP, AppT
 
+from notify_streams.kafka import KafkaConnection
 from notify_streams.transport.settings import TransportSettings
 from notify_streams.transport.watchdog import Watchdog
 
@@ -96,11 +97,11 @@ def hold_partitions_while(app: AppT, holds: Callable[[], bool]) -> None:
     app_state(app).waiting.append(holds)
 
 
-def connection(app: AppT) -> tuple[list[str], Mapping[str, Any]]:
-    """The app's bootstrap servers and credentials, as aiokafka takes them."""
+def kafka_connection(app: AppT) -> KafkaConnection:
+    """The app's bootstrap servers and credentials."""
     conf = app.conf
     servers = server_list(app.transport.url, stock.Transport.default_port)
-    return servers, credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context)
+    return KafkaConnection(",".join(servers), credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context))
 
 
 def batch_producer(app: AppT) -> BatchProducer:

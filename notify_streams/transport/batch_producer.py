@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from operator import attrgetter
@@ -19,6 +19,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from notify_streams import kafka
+from notify_streams.kafka import KafkaConnection
 from notify_streams.transport.record_batch import Record
 from notify_streams.transport.send_errors import BatchNotSent, RecordTooLarge
 from notify_streams.transport.settings import TransportSettings
@@ -74,14 +76,14 @@ class BatchProducer:
 
     def __init__(
         self,
-        bootstrap_servers: str | list[str],
+        connection: KafkaConnection,
         settings: TransportSettings | None = None,
         *,
         client_id: str = "batch-producer",
-        auth: Mapping[str, Any] | None = None,
     ) -> None:
         self._settings = settings or TransportSettings()
-        self._config = {"bootstrap_servers": bootstrap_servers, "client_id": client_id, **(auth or {})}
+        self._connection = connection
+        self._client_id = client_id
         self._producer: Any = None
         self._started = False
         self._connecting = asyncio.Lock()
@@ -211,13 +213,12 @@ class BatchProducer:
 
     async def _connect(self) -> Any:
         settings = self._settings
-        producer = AIOKafkaProducer(
-            **self._config,
-            acks="all",
-            enable_idempotence=True,
+        producer = kafka.producer(
+            self._connection,
+            request_timeout_s=settings.produce_timeout_s,
+            client_id=self._client_id,
             compression_type=settings.compression,
             max_batch_size=settings.max_produce_bytes,
-            request_timeout_ms=int(settings.produce_timeout_s * 1000),
             retry_backoff_ms=50,
         )
         try:

@@ -10,7 +10,7 @@ from typing import ClassVar
 from faust.transport.drivers import aiokafka as stock
 from faust.types.transports import ConsumerT, ProducerT
 
-from notify_streams.transport.app_state import app_state, connection
+from notify_streams.transport.app_state import app_state, kafka_connection
 from notify_streams.transport.batch_producer import BatchProducer
 from notify_streams.transport.consumer import Consumer
 
@@ -21,9 +21,8 @@ class Producer(stock.Producer):
     async def on_start(self) -> None:
         await super().on_start()
         declared = app_state(self.app)
-        servers, auth = connection(self.app)
         client_id = self.app.conf.broker_client_id
-        declared.producer = BatchProducer(servers, declared.settings, client_id=client_id, auth=auth)
+        declared.producer = BatchProducer(kafka_connection(self.app), declared.settings, client_id=client_id)
         await declared.producer.start()
         for start, _ in declared.lifecycles:
             await start()

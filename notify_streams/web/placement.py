@@ -8,7 +8,6 @@ from notify_streams.errors import StoreUnavailable
 from notify_streams.regions.failover.log import KafkaControlLog
 from notify_streams.regions.failover.placement import Placement
 from notify_streams.regions.failover.protocol import fold, initial_homes
-from notify_streams.transport.app_state import connection
 
 if TYPE_CHECKING:
     from notify_streams.app import NotifyApp
@@ -28,7 +27,7 @@ async def placement_of(worker: NotifyApp) -> Placement:
             raise StoreUnavailable(f"who serves whom is not known here yet: {learning.waiting_for}")
         return placement
     here = worker.settings.region
-    log = KafkaControlLog(here, worker.settings.kafka, auth=connection(worker)[1])
+    log = KafkaControlLog(here, worker.settings.kafka_connection())
     try:
         records, _ = await log.read()
     finally:

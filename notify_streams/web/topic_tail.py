@@ -6,11 +6,11 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from notify_streams import kafka
 from notify_streams.errors import StoreUnavailable
-from notify_streams.transport.app_state import connection
 from notify_streams.transport.client_shutdown import stop_consumer
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _WITHIN_S: Final = 4.0
 _MOST_BYTES: Final = 16 * 1024 * 1024
 _FETCH_BYTES: Final = 1024 * 1024
 _POLL_MS: Final = 200
-_REQUEST_TIMEOUT_MS: Final = 3_000
+_REQUEST_TIMEOUT_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +37,12 @@ class TopicTail:
 
 def client(worker: NotifyApp, group: str | None = None) -> Any:
     """A consumer of the worker's Kafka that only looks: with a group it may ask for that group's offsets, and never joins it."""
-    servers, auth = connection(worker)
-    return AIOKafkaConsumer(
-        bootstrap_servers=servers,
-        group_id=group,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
+    return kafka.consumer(
+        worker.settings.kafka_connection(),
+        group=group,
+        request_timeout_s=_REQUEST_TIMEOUT_S,
         max_partition_fetch_bytes=_FETCH_BYTES,
         fetch_max_bytes=_FETCH_BYTES,
-        request_timeout_ms=_REQUEST_TIMEOUT_MS,
-        **auth,
     )
 
 
@@ -73,7 +69,7 @@ async def read_tail(worker: NotifyApp, topic: str, most: int) -> TopicTail:
     except (KafkaError, OSError, TimeoutError) as error:
         raise StoreUnavailable(f"Kafka does not show {topic}: {type(error).__name__}") from error
     finally:
-        await stop_consumer(consumer, _REQUEST_TIMEOUT_MS / 1000)
+        await stop_consumer(consumer, _REQUEST_TIMEOUT_S)
     records.sort(key=lambda record: (record.timestamp, record.offset), reverse=True)
     return TopicTail(records[:most], complete)
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import TopicPartition
+
+from notify_streams import kafka
 
 if TYPE_CHECKING:
     from notify_streams.settings import Settings
@@ -64,7 +65,7 @@ def stability(history: Sequence[Generation], ended: int, since: float, until: fl
 async def read_generations(settings: Settings, groups: Iterable[str]) -> dict[str, list[Generation]]:
     """Every recorded generation of these groups, in order."""
     found: dict[str, list[Generation]] = {group: [] for group in groups}
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka, enable_auto_commit=False)
+    consumer = kafka.consumer(settings.kafka_connection())
     await consumer.start()
     try:
         places = await _places(settings)
@@ -83,7 +84,7 @@ async def read_generations(settings: Settings, groups: Iterable[str]) -> dict[st
 
 
 async def _places(settings: Settings) -> list[TopicPartition]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+    admin = kafka.admin(settings.kafka_connection())
     await admin.start()
     try:
         (topic,) = await admin.describe_topics([_TOPIC])

@@ -7,9 +7,10 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from devtools.benchmarks.forwarding.load import TARGET
+from notify_streams import kafka
 from notify_streams.transport.fetch_decoding import fetch_ranges
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class ArrivalTimer:
 
     def __init__(self, far: Settings) -> None:
         self._places = [TopicPartition(TARGET, partition) for partition in range(far.partitions)]
-        self._consumer = AIOKafkaConsumer(bootstrap_servers=far.kafka, enable_auto_commit=False, fetch_max_wait_ms=500)
+        self._consumer = kafka.consumer(far.kafka_connection())
         self._reading: asyncio.Task[None] | None = None
         self._starts: dict[Any, int] = {}
         #: By the record's value: seconds of `time.time` when it was first read.

@@ -14,13 +14,14 @@ from contextlib import asynccontextmanager
 from statistics import quantiles
 from typing import TYPE_CHECKING, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from devtools.benchmarks.forwarding.arrival_timer import ArrivalTimer
 from devtools.benchmarks.forwarding.environment import HERE
 from devtools.benchmarks.forwarding.load import SOURCE, waiting
 from devtools.benchmarks.transport.runner import RecordsMissing
 from devtools.chaos.worker_pool import WorkerPool
+from notify_streams import kafka
 from notify_streams.admin.audit.topics import Topics
 from notify_streams.admin.trigger_producer import TriggerProducer
 from notify_streams.errors import NotifyError, StoreUnavailable
@@ -128,7 +129,7 @@ async def _running(ground: ForwardingEnvironment, contestant: str, start: dict[i
 async def _commit(ground: ForwardingEnvironment, start: dict[int, int]) -> None:
     """Let the role begin there: what the bare loop carried before would else be waiting for the role, and count for it."""
     group = app_id(HERE, "forward")
-    consumer = AIOKafkaConsumer(bootstrap_servers=ground.here.kafka, group_id=group, enable_auto_commit=False)
+    consumer = kafka.consumer(ground.here.kafka_connection(), group=group)
     await consumer.start()
     try:
         places = {TopicPartition(SOURCE, partition): offset for partition, offset in start.items()}

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from devtools.load.open_loop import SingleSender, at_rate
+from notify_streams import kafka
 from notify_streams.errors import NotifyError
 
 if TYPE_CHECKING:
@@ -61,9 +62,8 @@ class Stream:
         self._places = [TopicPartition(topic, number) for topic in topics for number in range(settings.partitions)]
         self._closing = AsyncExitStack()
         self._sender = SingleSender(settings)
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.kafka,
-            enable_auto_commit=False,
+        self._consumer = kafka.consumer(
+            settings.kafka_connection(),
             isolation_level="read_committed",
             fetch_max_wait_ms=settings.broker.fetch_max_wait_ms,
         )

@@ -33,7 +33,7 @@ async def main(region: str, wanted: int, start: dict[str, int]) -> None:
     settings = msgspec.structs.replace(load_settings(region, overlay=local_overlay(region)), database="bench_bare")
     shards = Shards(settings)
     await shards.start()
-    producer = BatchProducer(settings.kafka.split(","))
+    producer = BatchProducer(settings.kafka_connection())
     await producer.start()
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.kafka,

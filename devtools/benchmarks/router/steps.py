@@ -24,6 +24,7 @@ from pymongo import message as wire
 
 from devtools.benchmarks.router.load import population, triggers
 from notify_streams.gc_tuning import tune_gc
+from notify_streams.kafka import KafkaConnection
 from notify_streams.outbox.dedup_cache import DedupCache
 from notify_streams.outbox.flush_plan import drop_duplicates, plan_flush
 from notify_streams.outbox.publisher import lanes_of
@@ -94,7 +95,7 @@ async def _round(settings: Settings, router: Router, batches: Sequence[RecordBat
     for batch in batches:
         with clock("validate, join, decide, encode notifications and channel messages"):
             taken.append(await router.take(batch, _Nobody()))
-    producer = BatchProducer("nowhere")
+    producer = BatchProducer(KafkaConnection("nowhere"))
     codec = SimpleNamespace(
         _message_accumulator=SimpleNamespace(_compression_type=_CODECS[TransportSettings().compression])
     )

@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from notify_streams import kafka
+from notify_streams.kafka import KafkaConnection
 from notify_streams.transport import BatchProducer, TransportSettings
 
 PARTITIONS = 4
@@ -20,7 +22,7 @@ CHUNK = 5000
 @contextlib.asynccontextmanager
 async def admin_of(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
     """An admin client, closed on leaving."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    admin = kafka.admin(KafkaConnection(bootstrap))
     await admin.start()
     try:
         yield admin
@@ -46,7 +48,7 @@ async def delete(bootstrap: str, names: Sequence[str]) -> None:
 
 async def fill(bootstrap: str, topic: str, count: int, value: Callable[[int], bytes]) -> None:
     """Records number 0 to `count`, key `u<number>`, spread over the partitions in chunks."""
-    producer = BatchProducer(bootstrap, TransportSettings(compression=None))
+    producer = BatchProducer(KafkaConnection(bootstrap), TransportSettings(compression=None))
     await producer.start()
     try:
         for start in range(0, count, CHUNK):
@@ -59,7 +61,7 @@ async def fill(bootstrap: str, topic: str, count: int, value: Callable[[int], by
 
 async def count(bootstrap: str, topic: str) -> int:
     """How many records a topic without holes has."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+    consumer = kafka.consumer(KafkaConnection(bootstrap))
     await consumer.start()
     try:
         tps = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]

@@ -84,7 +84,7 @@ async def gather(settings: Settings) -> RegionSnapshot:
                 if source.startswith(f"{topic}:") and not _from_elsewhere(settings, topic, record, source):
                     facts.repartitioned[source] += 1
     for region in settings.remote_kafka:
-        facts.waiting_for[region] = await waiting_for(settings.kafka, settings.region, region)
+        facts.waiting_for[region] = await waiting_for(settings.kafka_connection(), settings.region, region)
     if settings.remote_kafka:
         facts.changes = await _changes(settings)
     shards = Shards(settings)
@@ -105,7 +105,7 @@ async def _changes(settings: Settings) -> list[ControlRecord]:
     Raises:
         StoreUnavailable: its Kafka does not answer.
     """
-    control = KafkaControlLog(settings.region, settings.kafka)
+    control = KafkaControlLog(settings.region, settings.kafka_connection())
     try:
         records, _ = await control.read()
     except RetryLater as error:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
+from notify_streams import kafka
 from notify_streams.admin.audit.snapshot import Extent
 from notify_streams.errors import StoreUnavailable
 from notify_streams.transport.fetch_decoding import fetch_ranges
@@ -27,12 +28,10 @@ class Topics:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=settings.kafka,
-            enable_auto_commit=False,
+        self._consumer = kafka.consumer(
+            settings.kafka_connection(),
             isolation_level="read_committed",
-            auto_offset_reset="earliest",
-            request_timeout_ms=int(settings.broker.request_timeout_s * 1000),
+            request_timeout_s=settings.broker.request_timeout_s,
         )
 
     async def __aenter__(self) -> Self:

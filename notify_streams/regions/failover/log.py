@@ -11,11 +11,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from notify_streams import topics
+from notify_streams import kafka, topics
 from notify_streams.errors import RetryLater
+from notify_streams.kafka import KafkaConnection
 from notify_streams.regions.failover.protocol import ControlRecord
 from notify_streams.transport.batch_producer import BatchProducer
 from notify_streams.transport.client_shutdown import stop_consumer
@@ -23,7 +24,7 @@ from notify_streams.transport.send_errors import SendError
 from notify_streams.transport.settings import TransportSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator
 
 TOPIC: Final = topics.REGION_CONTROL
 PARTITIONS: Final = 1
@@ -60,13 +61,10 @@ class ControlLog(Protocol):
 class KafkaControlLog:
     """The log in one Kafka cluster; it connects at the first call and again after a failure."""
 
-    def __init__(
-        self, region: str, servers: str, timeout_s: float = 3.0, auth: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, region: str, connection: KafkaConnection, timeout_s: float = 3.0) -> None:
         self.region = region
-        self._servers = servers
+        self._connection = connection
         self._timeout_s = timeout_s
-        self._auth = dict(auth or {})
         self._consumer: Any = None
         self._producer: BatchProducer | None = None
         self._reading = asyncio.Lock()
@@ -108,7 +106,7 @@ class KafkaControlLog:
                 settings = TransportSettings(
                     produce_timeout_s=self._timeout_s, request_timeout_s=self._timeout_s, compression=None
                 )
-                producer = BatchProducer(self._servers, settings, client_id="region-control", auth=self._auth)
+                producer = BatchProducer(self._connection, settings, client_id="region-control")
                 await producer.start()
                 self._producer = producer
             await self._producer.send_batch(TOPIC, 0, [(record.seat.encode(), _encode(record), [])])
@@ -125,15 +123,11 @@ class KafkaControlLog:
 
     async def _connected(self) -> Any:
         if self._consumer is None:
-            consumer = AIOKafkaConsumer(
-                bootstrap_servers=self._servers,
-                group_id=None,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
+            consumer = kafka.consumer(
+                self._connection,
                 isolation_level="read_committed",
+                request_timeout_s=self._timeout_s,
                 fetch_max_wait_ms=200,
-                request_timeout_ms=int(self._timeout_s * 1000),
-                **self._auth,
             )
             try:
                 await consumer.start()

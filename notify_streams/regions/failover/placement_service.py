@@ -31,9 +31,9 @@ class PlacementService:
     """`learning` is what agents and views look at; it knows nothing until the worker has started."""
 
     def __init__(self, settings: Settings, shards: Shards, *, asks_others: bool) -> None:
-        self._own = KafkaControlLog(settings.region, settings.kafka)
-        others = settings.remote_kafka if asks_others else {}
-        self._others = {region: KafkaControlLog(region, kafka) for region, kafka in others.items()}
+        self._own = KafkaControlLog(settings.region, settings.kafka_connection())
+        others = settings.remote_kafka_connections() if asks_others else {}
+        self._others = {region: KafkaControlLog(region, connection) for region, connection in others.items()}
         self._redis = connect(settings)
         self.learning = PlacementFollower(
             settings.regions,

@@ -11,12 +11,13 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from aiokafka.errors import KafkaError
 
 from notify_streams.errors import RetryLater
+from notify_streams.kafka import KafkaConnection
 from notify_streams.regions.forwarding.headers import arrival_headers
 from notify_streams.topics import FORWARDED
 from notify_streams.transport.batch_producer import BatchProducer, Outgoing
@@ -24,7 +25,7 @@ from notify_streams.transport.send_errors import BatchNotSent, SendError
 from notify_streams.transport.settings import TransportSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from notify_streams.records.batch import Batch, SourceRecord
     from notify_streams.settings import Settings
@@ -59,9 +60,8 @@ class RemoteState(msgspec.Struct):
 class RemoteRegion:
     """One region's Kafka, seen from another region's forward role."""
 
-    def __init__(self, region: str, kafka: str, settings: Settings, auth: Mapping[str, Any] | None = None) -> None:
-        self._kafka = kafka
-        self._auth = auth
+    def __init__(self, region: str, connection: KafkaConnection, settings: Settings) -> None:
+        self._connection = connection
         self._timeout_s = settings.outbox.publish_timeout_s
         self._settings = TransportSettings(
             max_produce_bytes=_BATCH_BYTES,
@@ -148,7 +148,7 @@ class RemoteRegion:
     async def _connected(self, way: int) -> BatchProducer:
         async with self._connecting[way]:
             if way not in self._producers:
-                producer = BatchProducer(self._kafka, self._settings, client_id=self._client_id, auth=self._auth)
+                producer = BatchProducer(self._connection, self._settings, client_id=self._client_id)
                 try:
                     async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                         await producer.start()

@@ -13,7 +13,7 @@ from typing import Any
 
 from faust.types import TP, AppT
 
-from notify_streams.transport.app_state import app_state, batch_producer, connection, on_assigned, on_revoked
+from notify_streams.transport.app_state import app_state, batch_producer, kafka_connection, on_assigned, on_revoked
 from notify_streams.transport.tables.changelog_reader import ChangelogReader
 from notify_streams.transport.tables.changelog_topic import ensure_changelog
 from notify_streams.transport.tables.follower import Follower
@@ -127,13 +127,11 @@ class BatchedTable:
         return self.follower.progress()
 
     async def _start(self) -> None:
-        servers, auth = connection(self.app)
-        await ensure_changelog(servers, auth, self.changelog, self.partitions, self._replication)
+        connection = kafka_connection(self.app)
+        await ensure_changelog(connection, self.changelog, self.partitions, self._replication)
         self._store = self._open_store(self._decode, self._encode, False)
         settings = app_state(self.app).settings
-        self._follower = Follower(
-            self.name, self._store, lambda: ChangelogReader(servers, self.changelog, settings, auth)
-        )
+        self._follower = Follower(self.name, self._store, lambda: ChangelogReader(connection, self.changelog, settings))
         self._follower.want(self._standby)
         self._follower.start()
 

@@ -6,10 +6,11 @@ In: partitions and the positions to read from. Out: `FetchedRange`es. Knows no t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
+from notify_streams import kafka
+from notify_streams.kafka import KafkaConnection
 from notify_streams.transport.client_shutdown import stop_consumer
 from notify_streams.transport.fetch_decoding import fetch_ranges
 from notify_streams.transport.partition_buffer import FetchedRange
@@ -24,20 +25,14 @@ STOP_TIMEOUT_S = 5.0
 class ChangelogReader:
     """A consumer that belongs to no group. One task at a time may call it."""
 
-    def __init__(
-        self, servers: str | list[str], topic: str, settings: TransportSettings, auth: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, connection: KafkaConnection, topic: str, settings: TransportSettings) -> None:
         self.topic = topic
-        self._consumer = AIOKafkaConsumer(
-            bootstrap_servers=servers,
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
+        self._consumer = kafka.consumer(
+            connection,
             isolation_level=settings.isolation_level,
+            request_timeout_s=settings.request_timeout_s,
             max_partition_fetch_bytes=FETCH_BYTES,
             fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
-            request_timeout_ms=int(settings.request_timeout_s * 1000),
-            **auth,
         )
 
     async def start(self) -> None:

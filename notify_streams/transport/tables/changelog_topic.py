@@ -5,11 +5,11 @@ In: a name and a partition count. Out: the topic exists with that many partition
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import NewTopic
 from aiokafka.errors import for_code
+
+from notify_streams import kafka
+from notify_streams.kafka import KafkaConnection
 
 TOPIC_EXISTS = 36
 
@@ -21,16 +21,14 @@ class ChangelogMismatch(Exception):
         super().__init__(f"changelog {topic} has {found} partitions, its table is declared with {wanted}")
 
 
-async def ensure_changelog(
-    servers: list[str], auth: Mapping[str, Any], topic: str, partitions: int, replication: int
-) -> None:
+async def ensure_changelog(connection: KafkaConnection, topic: str, partitions: int, replication: int) -> None:
     """Create the topic unless it exists.
 
     Raises:
         ChangelogMismatch: it exists with another number of partitions.
         KafkaError: Kafka refused.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=servers, **auth)
+    admin = kafka.admin(connection)
     await admin.start()
     try:
         wanted = NewTopic(topic, partitions, replication, topic_configs={"cleanup.policy": "compact"})

@@ -13,7 +13,7 @@ from typing import Any
 from aiokafka.errors import UnknownTopicOrPartitionError
 from faust.types import TP, AppT
 
-from notify_streams.transport.app_state import app_state, connection, on_assigned
+from notify_streams.transport.app_state import app_state, kafka_connection, on_assigned
 from notify_streams.transport.tables.changelog_reader import ChangelogReader
 from notify_streams.transport.tables.follower import Follower
 from notify_streams.transport.tables.memory_store import in_memory
@@ -94,11 +94,11 @@ class ReplicatedTable:
         return self.follower.progress()
 
     async def _start(self) -> None:
-        servers, auth = connection(self.app)
+        connection = kafka_connection(self.app)
         settings = app_state(self.app).settings
-        partitions = await self._partitions(ChangelogReader(servers, self.topic, settings, auth))
+        partitions = await self._partitions(ChangelogReader(connection, self.topic, settings))
         self._store = self._open_store(self._decode, self._encode, True)
-        self._follower = Follower(self.name, self._store, lambda: ChangelogReader(servers, self.topic, settings, auth))
+        self._follower = Follower(self.name, self._store, lambda: ChangelogReader(connection, self.topic, settings))
         self._follower.start()
         self._caught_up = asyncio.ensure_future(self._follower.caught_up(partitions))
 

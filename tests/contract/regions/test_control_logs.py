@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from devtools.fakes.memory_control_log import MemoryControlLog
 from devtools.stack.kafka import Kafka, private_broker
 from notify_streams.errors import RetryLater
+from notify_streams.kafka import KafkaConnection
 from notify_streams.regions.failover.command import fail_over
 from notify_streams.regions.failover.log import CONFIG, PARTITIONS, TOPIC, ControlLog, KafkaControlLog
 from notify_streams.regions.failover.placement_follower import PlacementFollower
@@ -49,7 +50,7 @@ async def log(request: pytest.FixtureRequest) -> AsyncIterator[ControlLog]:
         return
     broker = request.getfixturevalue("broker")
     await make_topic(broker)
-    made = KafkaControlLog("us", broker.address)
+    made = KafkaControlLog("us", KafkaConnection(broker.address))
     yield made
     await made.close()
 
@@ -76,7 +77,7 @@ async def test_many_writers_at_once_have_one_order(log: ControlLog) -> None:
 
 
 async def test_a_region_that_is_not_there_says_so_soon() -> None:
-    log = KafkaControlLog("eu", "127.0.0.1:9", timeout_s=1.0)
+    log = KafkaControlLog("eu", KafkaConnection("127.0.0.1:9"), timeout_s=1.0)
     began = time.monotonic()
     with pytest.raises(RetryLater, match="region eu does not answer"):
         await log.read()
@@ -88,7 +89,7 @@ async def test_a_region_that_is_not_there_says_so_soon() -> None:
 
 async def test_a_region_that_hangs_says_so_soon(broker: Kafka) -> None:
     await make_topic(broker)
-    log = KafkaControlLog("eu", broker.address, timeout_s=1.0)
+    log = KafkaControlLog("eu", KafkaConnection(broker.address), timeout_s=1.0)
     await log.append(a_record(1))
     broker.pause()
     try:
@@ -115,7 +116,7 @@ async def test_a_failover_over_a_real_log_takes_well_under_a_second(broker: Kafk
     async def fence(_: int) -> None:
         return
 
-    us = KafkaControlLog("us", broker.address)
+    us = KafkaControlLog("us", KafkaConnection(broker.address))
     eu, asia = MemoryControlLog("eu"), MemoryControlLog("asia")
     learning = PlacementFollower(("us", "eu", "asia"), us, {"eu": eu, "asia": asia}, fence)
     await learning.learn()
@@ -123,7 +124,7 @@ async def test_a_failover_over_a_real_log_takes_well_under_a_second(broker: Kafk
     running = asyncio.create_task(learning.run())
     eu.away = True
     began = time.monotonic()
-    operator = KafkaControlLog("us", broker.address)
+    operator = KafkaControlLog("us", KafkaConnection(broker.address))
     done = await fail_over({"us": operator, "eu": eu, "asia": asia}, "eu", "us")
     while not learning.placement.serves("eu"):
         await learning.changed(learning.placement.epoch)

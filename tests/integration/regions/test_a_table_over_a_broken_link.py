@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 
 from devtools.fakes.latency_proxy import LatencyProxy
 from notify_streams.errors import RetryLater
+from notify_streams.kafka import KafkaConnection
 from notify_streams.regions.failover.log import TOPIC, KafkaControlLog
 from notify_streams.transport import BatchProducer, TransportSettings
 from notify_streams.transport.tables.changelog_reader import ChangelogReader
@@ -29,7 +30,7 @@ async def a_topic(link: LatencyProxy) -> str:
 
 
 async def write(link: LatencyProxy, topic: str, key: bytes) -> None:
-    producer = BatchProducer(link.address, TransportSettings(compression=None))
+    producer = BatchProducer(KafkaConnection(link.address), TransportSettings(compression=None))
     await producer.start()
     await producer.send_batch(topic, 0, [(key, b"x", ())])
     await producer.stop()
@@ -48,7 +49,7 @@ def _pauses(task: asyncio.Task[object]) -> bool:
 
 
 async def test_stopping_while_a_fetch_pauses_after_a_failure_raises_nothing(link: LatencyProxy) -> None:
-    reader = ChangelogReader(link.address, await a_topic(link), SETTINGS, {})
+    reader = ChangelogReader(KafkaConnection(link.address), await a_topic(link), SETTINGS)
     await reader.start()
     reader.read_from({0: 0})
     await reader.fetch(0.3)
@@ -60,7 +61,7 @@ async def test_stopping_while_a_fetch_pauses_after_a_failure_raises_nothing(link
 
 async def test_a_control_log_whose_region_goes_away_is_retry_later_and_connects_anew(link: LatencyProxy) -> None:
     await make_topics(link.address, TOPIC)
-    control = KafkaControlLog("eu", link.address, timeout_s=1.0)
+    control = KafkaControlLog("eu", KafkaConnection(link.address), timeout_s=1.0)
     await control.read()
     await link.cut()
     await failing(control._consumer)
@@ -73,7 +74,7 @@ async def test_a_control_log_whose_region_goes_away_is_retry_later_and_connects_
 
 
 async def test_a_client_that_fetches_no_more_is_an_error_not_silence(link: LatencyProxy) -> None:
-    reader = ChangelogReader(link.address, await a_topic(link), SETTINGS, {})
+    reader = ChangelogReader(KafkaConnection(link.address), await a_topic(link), SETTINGS)
     await reader.start()
     reader.read_from({0: 0})
     reader._consumer._fetcher._fetch_task.cancel()
@@ -88,7 +89,7 @@ async def test_a_table_goes_on_when_its_link_is_mended(link: LatencyProxy) -> No
     begun: list[ChangelogReader] = []
 
     def begin() -> ChangelogReader:
-        begun.append(ChangelogReader(link.address, topic, SETTINGS, {}))
+        begun.append(ChangelogReader(KafkaConnection(link.address), topic, SETTINGS))
         return begun[-1]
 
     follower = Follower(topic, store, begin)

@@ -7,6 +7,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from devtools.fakes.latency_proxy import LatencyProxy
 from notify_streams.errors import RetryLater
+from notify_streams.kafka import KafkaConnection
 from notify_streams.regions.consumer_groups import routers_run, waiting_for
 from notify_streams.roles import app_id
 from tests.integration.regions.remote_topics import make_topics
@@ -14,13 +15,13 @@ from tests.integration.regions.remote_topics import make_topics
 
 async def test_a_region_without_router_workers_is_seen_from_outside(link: LatencyProxy) -> None:
     await make_topics(link.address, "triggers.groups")
-    assert not await routers_run(link.address, "eu")
+    assert not await routers_run(KafkaConnection(link.address), "eu")
     worker = AIOKafkaConsumer("triggers.groups", bootstrap_servers=link.address, group_id=app_id("eu", "standard"))
     await worker.start()
-    assert await routers_run(link.address, "eu")
-    assert not await routers_run(link.address, "asia")
+    assert await routers_run(KafkaConnection(link.address), "eu")
+    assert not await routers_run(KafkaConnection(link.address), "asia")
     await worker.stop()
-    assert not await routers_run(link.address, "eu")
+    assert not await routers_run(KafkaConnection(link.address), "eu")
 
 
 async def test_what_waits_for_a_region_is_counted(link: LatencyProxy) -> None:
@@ -28,7 +29,7 @@ async def test_what_waits_for_a_region_is_counted(link: LatencyProxy) -> None:
     async with AIOKafkaProducer(bootstrap_servers=link.address) as producer:
         for number in range(10):
             await producer.send_and_wait("forward.asia", b"x", partition=number % 2)
-    assert await waiting_for(link.address, "eu", "asia") == 10
+    assert await waiting_for(KafkaConnection(link.address), "eu", "asia") == 10
     worker = AIOKafkaConsumer(
         bootstrap_servers=link.address, group_id=app_id("eu", "forward"), enable_auto_commit=False
     )
@@ -36,9 +37,9 @@ async def test_what_waits_for_a_region_is_counted(link: LatencyProxy) -> None:
     worker.assign([TopicPartition("forward.asia", 0), TopicPartition("forward.asia", 1)])
     await worker.commit({TopicPartition("forward.asia", 0): 5, TopicPartition("forward.asia", 1): 2})
     await worker.stop()
-    assert await waiting_for(link.address, "eu", "asia") == 3
+    assert await waiting_for(KafkaConnection(link.address), "eu", "asia") == 3
 
 
 async def test_a_region_that_is_away_is_retry_later() -> None:
     with pytest.raises(RetryLater):
-        await routers_run("127.0.0.1:9", "eu", timeout_s=1.0)
+        await routers_run(KafkaConnection("127.0.0.1:9"), "eu", timeout_s=1.0)

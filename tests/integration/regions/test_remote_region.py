@@ -10,6 +10,7 @@ import pytest
 
 from devtools.fakes.latency_proxy import LatencyProxy
 from notify_streams.errors import RetryLater
+from notify_streams.kafka import KafkaConnection
 from notify_streams.regions.forwarding.headers import forwarded_headers
 from notify_streams.regions.forwarding.partition_queues import PartitionQueues
 from notify_streams.regions.forwarding.remote_region import RemoteRegion
@@ -25,7 +26,7 @@ FORWARDED = "triggers.forwarded"
 @pytest.fixture
 async def remote(link: LatencyProxy, some_settings: Settings) -> AsyncIterator[RemoteRegion]:
     await make_topics(link.address, FORWARDED, "user_locations", "user_signups")
-    made = RemoteRegion("eu", link.address, some_settings)
+    made = RemoteRegion("eu", KafkaConnection(link.address), some_settings)
     await made.start()
     yield made
     link.passing.set()
@@ -128,7 +129,7 @@ async def _insist(remote: RemoteRegion, batch: RecordBatch) -> None:
 
 
 async def test_a_region_that_is_not_there_is_retry_later_at_once(some_settings: Settings) -> None:
-    remote = RemoteRegion("eu", "127.0.0.1:9", some_settings)
+    remote = RemoteRegion("eu", KafkaConnection("127.0.0.1:9"), some_settings)
     await remote.start()
     with pytest.raises(RetryLater, match="no connection"):
         await remote.hand_over(triggers(0, 0, 1))

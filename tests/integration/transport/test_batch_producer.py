@@ -4,6 +4,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from devtools.stack.kafka import private_broker
+from notify_streams.kafka import KafkaConnection
 from notify_streams.transport import BatchNotSent, BatchProducer, RecordTooLarge, TransportSettings
 from tests.integration.transport.kafka_topics import a_topic
 
@@ -23,7 +24,7 @@ async def read(bootstrap: str, topic: str, count: int) -> list:
 
 @pytest.fixture
 async def producer(kafka_bootstrap):
-    made = BatchProducer(kafka_bootstrap, SMALL)
+    made = BatchProducer(KafkaConnection(kafka_bootstrap), SMALL)
     await made.start()
     yield made
     await made.stop()
@@ -31,7 +32,9 @@ async def producer(kafka_bootstrap):
 
 async def test_a_record_may_be_larger_than_a_batch_where_the_settings_say_so(kafka_bootstrap) -> None:
     topic = await a_topic(kafka_bootstrap, 1)
-    roomy = BatchProducer(kafka_bootstrap, TransportSettings(max_produce_bytes=4000, max_record_bytes=1_500_000))
+    roomy = BatchProducer(
+        KafkaConnection(kafka_bootstrap), TransportSettings(max_produce_bytes=4000, max_record_bytes=1_500_000)
+    )
     await roomy.start()
     try:
         records = [(None, b"s" * 100, ()), (None, b"l" * 1_400_000, ()), (None, b"s" * 100, ())]
@@ -76,7 +79,9 @@ async def test_a_broker_that_takes_less_than_expected_gets_smaller_batches(kafka
 async def test_while_the_broker_is_away_the_records_are_named_and_later_sent(tmp_path) -> None:
     with private_broker(tmp_path / "kafka") as broker:
         topic = await a_topic(broker.address, 1)
-        producer = BatchProducer(broker.address, TransportSettings(produce_timeout_s=1.5, compression=None))
+        producer = BatchProducer(
+            KafkaConnection(broker.address), TransportSettings(produce_timeout_s=1.5, compression=None)
+        )
         await producer.start()
         await producer.send_batch(topic, 0, [(b"a", b"1", ())])
         broker.stop()

@@ -63,7 +63,7 @@ async def test_a_role_that_does_not_learn_reads_the_regions_own_log(far_away):
     region, settings = far_away
     worker = build(settings, "push")
     assert (await placement_of(worker)).server_of(region) == region
-    log = KafkaControlLog("us", settings.kafka)
+    log = KafkaControlLog("us", settings.kafka_connection())
     try:
         # A seat that only this test's settings name: whoever else reads the log passes it over.
         await log.append(ControlRecord(region, 1, "serve", "us", "token", datetime.now(UTC)))
