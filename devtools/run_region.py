@@ -28,7 +28,7 @@ async def _run(settings: Settings, roles: tuple[str, ...]) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     await bootstrap_region(settings)
-    supervisor = Supervisor(settings, roles, Path(settings.data_dir) / settings.region / "logs", say=print_progress)
+    supervisor = Supervisor(settings, roles, Path(settings.data_dir) / settings.region / "logs", report=print_progress)
     await supervisor.start()
     print_progress(f"region {settings.region}: {len(roles)} workers, views from port {settings.web_port_base}")
     await stop.wait()

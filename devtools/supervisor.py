@@ -1,123 +1,79 @@
-"""Runs every role of a region as a process of its own, starts again what ends, and stops all when told."""
+"""Runs each role of a region as a process and restarts those that end."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import shutil
 import signal
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from devtools import subprocesses
+from devtools.workers import start_worker
+from notify_streams import tasks
 from notify_streams.retry import RetryPolicy
-from notify_streams.roles import lane_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from notify_streams.settings import Settings
 
-_AGAIN: Final = RetryPolicy("worker.restart", first_s=0.5, max_s=10.0)
-#: A worker that lived this long did not fail at its start: the pauses begin anew.
+_RESTART: Final = RetryPolicy("worker.restart", first_s=0.5, max_s=10.0)
+#: A worker that lived this long did not fail at its start: the delays begin again at the first.
 _SETTLED_S: Final = 30.0
-#: Above the transport's drain and the flushes' timeouts.
-_GRACE_S: Final = 20.0
-_NICENESS: Final = "5"
-_PATIENT: Final = {"NOTIFY_BROKER__SESSION_TIMEOUT_S": "15", "NOTIFY_BROKER__HEARTBEAT_S": "3"}
-
-
-def yielding(role: str) -> tuple[str, ...]:
-    """On one machine, what is not critical yields to what is: as priority classes do it on Kubernetes."""
-    return () if lane_of(role) == "critical" or (nice := shutil.which("nice")) is None else (nice, "-n", _NICENESS)
-
-
-def yielding_environ(role: str) -> dict[str, str]:
-    """Settings for a worker that yields. It may be without a processor for seconds, and is not dead then."""
-    return {} if lane_of(role) == "critical" else dict(_PATIENT)
-
-
-def worker_command(region: str, role: str) -> tuple[str, ...]:
-    """What starts one worker."""
-    return sys.executable, "-m", "notify_streams.cli", "worker", "--region", region, "--role", role
 
 
 class Supervisor:
-    """The workers of one region. Each worker's log is a file in `logs`."""
+    """The workers of one region. Each worker appends to `<logs>/<role>.log`."""
 
     def __init__(
         self,
         settings: Settings,
         roles: Sequence[str],
         logs: Path,
-        environ: Mapping[str, str] | None = None,
-        say: Callable[[str], None] = lambda line: None,
+        environ: Mapping[str, str] = os.environ,
+        report: Callable[[str], None] = lambda line: None,
     ) -> None:
+        """`environ`: the workers' whole environment. `report` gets a line for each restart."""
         self._region = settings.region
         self._roles = tuple(roles)
         self._logs = logs
-        self._environ = dict(os.environ if environ is None else environ)
-        self._say = say
-        self._stopping = False
+        self._environ = environ
+        self._report = report
         self.processes: dict[str, asyncio.subprocess.Process] = {}
-        self.restarts = dict.fromkeys(roles, 0)
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Start every role; returns at once (`/ready` of each tells when it works)."""
-        self._logs.mkdir(parents=True, exist_ok=True)
+        """Start every role; returns before they are ready."""
         for role in self._roles:
-            await self._spawn(role)
-            self._tasks.append(asyncio.create_task(self._keep(role)))
+            await self._start(role)
+            self._tasks.append(asyncio.create_task(self._restart(role)))
 
     async def kill(self) -> None:
-        """SIGKILL to all at once, and none is started again: the loss of a region. A new supervisor is its return."""
-        self._stopping = True
-        for process in self.processes.values():
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-        await self.stop()
+        """SIGKILL all and restart none: the loss of a region. Start a new supervisor to bring them back."""
+        await self.stop(signal.SIGKILL)
 
-    async def stop(self) -> None:
-        """SIGTERM to all, SIGKILL to what is still there after the grace period."""
-        self._stopping = True
-        for process in self.processes.values():
-            with contextlib.suppress(ProcessLookupError):
-                process.send_signal(signal.SIGTERM)
-        for process in self.processes.values():
-            try:
-                await asyncio.wait_for(process.wait(), _GRACE_S)
-            except TimeoutError:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    async def stop(self, number: int = signal.SIGTERM) -> None:
+        """Signal all; those that have not ended 20 s later are killed. The drain and the flush timeouts are shorter than that."""
+        await tasks.stop(self._tasks)
+        await asyncio.gather(*(subprocesses.stop(process, number) for process in self.processes.values()))
 
-    async def _keep(self, role: str) -> None:
+    async def _restart(self, role: str) -> None:
         failures = 0
-        while not self._stopping:
-            began = time.monotonic()
+        while True:
+            started = time.monotonic()
             status = await self.processes[role].wait()
-            if self._stopping:
-                return
-            failures = 1 if time.monotonic() - began > _SETTLED_S else failures + 1
-            pause_s = _AGAIN.delay_s(failures, 0.5) or 0.0
-            self.restarts[role] += 1
-            self._say(
-                f"{self._region}/{role} ended with {status}, starts again in {pause_s:.1f} s: {self._logs / role}.log"
+            failures = 1 if time.monotonic() - started > _SETTLED_S else failures + 1
+            delay_s = _RESTART.delay_s(failures, 0.5) or 0.0
+            self._report(
+                f"{self._region}/{role} ended with status {status}, restarts in {delay_s:.1f} s; log: {self._log(role)}"
             )
-            await asyncio.sleep(pause_s)
-            if not self._stopping:
-                await self._spawn(role)
+            await asyncio.sleep(delay_s)
+            await self._start(role)
 
-    async def _spawn(self, role: str) -> None:
-        command = (*yielding(role), *worker_command(self._region, role))
-        environ = yielding_environ(role) | self._environ
-        with (self._logs / f"{role}.log").open("ab") as log:
-            self.processes[role] = await asyncio.create_subprocess_exec(
-                *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=environ
-            )
+    async def _start(self, role: str) -> None:
+        self.processes[role] = await start_worker(self._region, role, self._log(role), self._environ)
+
+    def _log(self, role: str) -> Path:
+        return self._logs / f"{role}.log"

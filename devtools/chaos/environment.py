@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from rich.console import Console
 
-from devtools.chaos.worker_pool import WorkerPool
 from devtools.demo.sample_users import people, sign_up
 from devtools.demo.wait import RegionWatcher
 from devtools.stack import Stack
+from devtools.workers import WorkerPool
 from notify_streams.admin.audit import audit
 from notify_streams.admin.audit.region import gather
 from notify_streams.admin.bootstrap import bootstrap_region
@@ -45,7 +45,7 @@ class ChaosEnvironment:
         self._members = members
         self.say = say
         self._closing = AsyncExitStack()
-        self.crew = WorkerPool(REGION, {"NOTIFY_STACK_DIR": str(folder)}, folder / "workers")
+        self.pool = WorkerPool(REGION, {"NOTIFY_STACK_DIR": str(folder)}, folder / "workers")
         self.settings: Settings
         self._watch: RegionWatcher
         self._upstream: TriggerProducer
@@ -58,7 +58,7 @@ class ChaosEnvironment:
         await asyncio.to_thread(self.stack.up, [REGION], self._members)
         self.settings = load_settings(REGION, environ={}, overlay=self.stack.settings_file(REGION))
         await bootstrap_region(self.settings)
-        self._closing.push_async_callback(self.crew.end_all)
+        self._closing.push_async_callback(self.pool.stop_all)
         console = Console(stderr=True, quiet=True)
         self._watch = await self._closing.enter_async_context(RegionWatcher([self.settings], console))
         self._upstream = await self._closing.enter_async_context(TriggerProducer(self.settings))
@@ -108,7 +108,7 @@ class ChaosEnvironment:
         Raises:
             StoreUnavailable: there was no progress for two minutes.
         """
-        await self._watch.drained("drain", _DRAIN_S)
+        await self._watch.wait_until_drained("drain", _DRAIN_S)
 
     async def judge(self) -> dict[str, Any]:
         """The audit's report, and how many channel messages were published more than once."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from devtools.chaos.environment import ChaosEnvironment
-    from devtools.chaos.worker_pool import Worker
+    from devtools.workers import Worker
     from notify_streams.failpoints import Name
 
 _PROVIDER_POINTS: Final = ("before_provider", "after_provider")
@@ -26,10 +26,10 @@ _CHANNELS: Final = 3
 
 async def failpoint_drill(ground: ChaosEnvironment, seeds: int, names: Sequence[Name] = NAMES) -> list[dict[str, Any]]:
     """One result for each failpoint and seed: ``{"name", "seed", "reached", "holds", "duplicates", ...}``."""
-    crew = ground.crew
+    pool = ground.pool
     for role in ("registry", "critical", "standard", *CHANNEL_ROLES):
-        await crew.add(role)
-    await asyncio.gather(*(worker.ready() for worker in crew.workers.values()))
+        await pool.start(role)
+    await asyncio.gather(*(worker.wait_until_ready() for worker in pool.workers.values()))
     await ground.populate(300)
     results = []
     for name in names:
@@ -42,22 +42,22 @@ async def failpoint_drill(ground: ChaosEnvironment, seeds: int, names: Sequence[
 
 
 async def _one(ground: ChaosEnvironment, name: Name, seed: int) -> dict[str, Any]:
-    crew = ground.crew
+    pool = ground.pool
     draw = random.Random(f"{name}-{seed}")
     before = await ground.judge()
     role = "push" if name in _PROVIDER_POINTS else "standard"
-    for worker in crew.of(role):
-        await crew.end(worker)
-    armed = await crew.add(role, f"{name}=kill@{draw.randint(1, 5)}")
-    await armed.ready()
+    for worker in pool.running(role):
+        await pool.stop(worker)
+    armed = await pool.start(role, f"{name}=kill@{draw.randint(1, 5)}")
+    await armed.wait_until_ready()
     sending = asyncio.create_task(_load(ground, armed, draw))
     try:
         await asyncio.wait_for(armed.process.wait(), _DEATH_S)
     except TimeoutError:
-        await crew.end(armed)
+        await pool.stop(armed)
     reached = armed.process.returncode == -signal.SIGKILL
-    crew.workers.pop(armed.name, None)
-    await (await crew.add(role)).ready()
+    pool.workers.pop(armed.name, None)
+    await (await pool.start(role)).wait_until_ready()
     await sending
     await ground.drained()
     after = await ground.judge()

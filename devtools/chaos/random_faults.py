@@ -26,11 +26,11 @@ _RATE: Final = 200
 async def random_faults(
     ground: ChaosEnvironment, minutes: float, seed: int, broker_restarts: int = 2
 ) -> dict[str, Any]:
-    """Run it; returns ``{"faults", "holds", ...}``. The crew of `failpoint_drill` must be at work."""
+    """Run it; returns ``{"faults", "holds", ...}``. The pool of `failpoint_drill` must be at work."""
     draw = random.Random(f"storm-{seed}")
-    crew = ground.crew
-    while len(crew.of("standard")) < _WORKERS:
-        await (await crew.add("standard")).ready()
+    pool = ground.pool
+    while len(pool.running("standard")) < _WORKERS:
+        await (await pool.start("standard")).wait_until_ready()
     ground.say(f"storm: {minutes:g} minutes, {_RATE} triggers/s, {_WORKERS} standard workers")
     began = time.monotonic()
     ends = began + 60 * minutes
@@ -44,7 +44,7 @@ async def random_faults(
             faults.note(await _hurt_a_worker(ground, draw))
     await sending
     await services
-    for worker in crew.of("standard"):
+    for worker in pool.running("standard"):
         worker.signal(signal.SIGCONT)
     ground.say("the storm is over: waiting until everything is worked off")
     await ground.drained()
@@ -74,10 +74,10 @@ class _Faults:
 
 
 async def _hurt_a_worker(ground: ChaosEnvironment, draw: random.Random) -> str:
-    crew = ground.crew
-    standing = crew.of("standard")
+    pool = ground.pool
+    standing = pool.running("standard")
     if len(standing) < _WORKERS:
-        return f"added {(await crew.add('standard')).name}"
+        return f"added {(await pool.start('standard')).name}"
     worker = draw.choice(standing)
     kind = draw.choice(("kill", "stop", "term"))
     if worker.paused:
@@ -86,7 +86,7 @@ async def _hurt_a_worker(ground: ChaosEnvironment, draw: random.Random) -> str:
     if kind == "stop":
         worker.signal(signal.SIGSTOP)
         return f"stopped {worker.name}"
-    await crew.end(worker, signal.SIGKILL if kind == "kill" else signal.SIGTERM)
+    await pool.stop(worker, signal.SIGKILL if kind == "kill" else signal.SIGTERM)
     return f"{'killed' if kind == 'kill' else 'terminated'} {worker.name}"
 
 

@@ -111,7 +111,7 @@ class Demo:
         async with AsyncExitStack() as closing:
             regions = await self._start(closing)
             watch = await closing.enter_async_context(RegionWatcher(regions, self._console))
-            await watch.ready(_READY_PATIENCE_S * len(regions), self._plan.roles)
+            await watch.wait_until_ready(_READY_PATIENCE_S * len(regions), self._plan.roles)
             self._lap("workers")
             audience = people(self._plan.people, self._plan.regions, self._plan.seed)
             await self._sign_up(regions, audience, watch)
@@ -119,7 +119,7 @@ class Demo:
             await self._send(regions, audience, watch)
             # Connections anew: those of before may still believe that a lost region is away.
             async with RegionWatcher(regions, self._console) as watch:
-                await watch.drained("triggers worked off", _PATIENCE_S)
+                await watch.wait_until_drained("triggers worked off", _PATIENCE_S)
             self._lap("triggers")
             report = await audit(regions)
             self._lap("audit")
@@ -178,7 +178,7 @@ class Demo:
                         *choices(person, categories, now),
                     )
                 )
-        await watch.drained(f"{len(audience)} people signed up", _PATIENCE_S)
+        await watch.wait_until_drained(f"{len(audience)} people signed up", _PATIENCE_S)
 
     async def _send(self, regions: Sequence[Settings], audience: Sequence[Person], watch: RegionWatcher) -> None:
         plan = self._plan
@@ -223,7 +223,7 @@ class Demo:
         async def start_workers() -> None:
             await self._start_workers(settings)
             async with RegionWatcher([settings], self._console) as watch:
-                await watch.ready(_READY_PATIENCE_S * len(self._plan.regions), self._plan.roles)
+                await watch.wait_until_ready(_READY_PATIENCE_S * len(self._plan.regions), self._plan.roles)
 
         def say(line: str) -> None:
             self._console.print(line, highlight=False)

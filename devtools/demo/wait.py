@@ -56,7 +56,7 @@ class RegionWatcher:
     ) -> None:
         await self._closing.aclose()
 
-    async def ready(self, patience_s: float, roles: Sequence[str] = ROLES) -> None:
+    async def wait_until_ready(self, patience_s: float, roles: Sequence[str] = ROLES) -> None:
         """Until every worker of every region says that it is ready.
 
         Raises:
@@ -81,7 +81,7 @@ class RegionWatcher:
                         raise StoreUnavailable(f"not ready after {patience_s:.0f} s: {names}; their logs say why")
                     await asyncio.sleep(_LOOK_EVERY_S)
 
-    async def drained(self, what: str, patience_s: float) -> None:
+    async def wait_until_drained(self, what: str, patience_s: float) -> None:
         """Until nothing is behind and nothing waits, in any region, twice in a row.
 
         Raises:

@@ -53,8 +53,8 @@ async def race_through(ground: ChaosEnvironment, seconds: float, seed: int) -> R
     """Let triggers, choices and faults run beside each other for so long, then judge what the provider recorded."""
     draw = random.Random(f"pipeline-{seed}")
     for role in ("registry", "critical", "standard", "standard", *CHANNEL_ROLES, "push"):
-        await ground.crew.add(role)
-    await asyncio.gather(*(worker.ready() for worker in ground.crew.workers.values()))
+        await ground.pool.start(role)
+    await asyncio.gather(*(worker.wait_until_ready() for worker in ground.pool.workers.values()))
     user_ids = await ground.populate(_PEOPLE)
     stories = {user_id: Observations(number) for number, user_id in enumerate(user_ids)}
     ends = time.monotonic() + seconds
@@ -114,7 +114,7 @@ class _Chooser:
         self._choosing.discard(user_id)
 
     async def _by_http(self, user_id: str, chosen: Chosen) -> bool:
-        (worker,) = self._ground.crew.of("registry")
+        (worker,) = self._ground.pool.running("registry")
         url = f"{worker.url}/users/{user_id}/preferences/{CATEGORY}/{CHANNEL}"
         try:
             async with self._http.put(url, json={"opted_in": chosen.opted_in}) as answer:
@@ -157,15 +157,15 @@ async def _hurt(ground: ChaosEnvironment, ends: float, draw: random.Random) -> N
         what, role = kind.split()
         if what == "stop":
             # All of a role: its topic becomes a backlog, and its members are taken for dead.
-            workers = ground.crew.of(role)
+            workers = ground.pool.running(role)
             for worker in workers:
                 worker.signal(signal.SIGSTOP)
             await asyncio.sleep(_STOPPED_S)
             for worker in workers:
                 worker.signal(signal.SIGCONT)
         else:
-            await ground.crew.end(ground.crew.of(role)[0], signal.SIGKILL)
-            await (await ground.crew.add(role)).ready()
+            await ground.pool.stop(ground.pool.running(role)[0], signal.SIGKILL)
+            await (await ground.pool.start(role)).wait_until_ready()
 
 
 async def _table_only(ground: ChaosEnvironment) -> int:
@@ -173,7 +173,7 @@ async def _table_only(ground: ChaosEnvironment) -> int:
     total = 0.0
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http:
         for lane in LANES:
-            for worker in ground.crew.of(lane):
+            for worker in ground.pool.running(lane):
                 async with http.get(f"{worker.url}/metrics") as answer:
                     found = re.search(r"^notify_table_only_total (\S+)", await answer.text(), re.MULTILINE)
                     total += float(found[1]) if found else 0.0

@@ -141,7 +141,7 @@ class RegionAtWork:
 
     async def drained(self) -> None:
         """Wait until nothing is behind and nothing waits."""
-        await self._watch.drained("the region", PATIENCE_S)
+        await self._watch.wait_until_drained("the region", PATIENCE_S)
 
     async def audit(self) -> dict[str, Any]:
         return await audit([self.settings])
@@ -245,7 +245,7 @@ async def at_work(stack: Stack) -> AsyncIterator[RegionAtWork]:
         watch = await closing.enter_async_context(RegionWatcher([settings], Console(quiet=True)))
         region = RegionAtWork(stack, settings, supervisor, watch)
         closing.push_async_callback(region.close)
-        await watch.ready(2 * PATIENCE_S)
+        await watch.wait_until_ready(2 * PATIENCE_S)
         await sign_people_up(region)
         yield region
 

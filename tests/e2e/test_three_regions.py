@@ -61,7 +61,7 @@ async def at_work(stack: Stack, closing: AsyncExitStack) -> dict[str, RegionAtWo
         closing.push_async_callback(end, region)
         await supervisor.start()
     for region in found.values():
-        await region._watch.ready(PATIENCE_S, ROLES)
+        await region._watch.wait_until_ready(PATIENCE_S, ROLES)
     return found
 
 

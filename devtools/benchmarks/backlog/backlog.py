@@ -8,7 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
-from devtools.supervisor import yielding
+from devtools.workers import low_priority
 from notify_streams.admin.audit.topics import Topics
 from notify_streams.errors import NotifyError
 from notify_streams.outbox.ledger import Ledger
@@ -78,7 +78,7 @@ class Backlog:
         self._floods += 1
         program = (sys.executable, "-m", "devtools.benchmarks.backlog.load_generator")
         process = await asyncio.create_subprocess_exec(
-            *(*yielding("standard"), *program, self._settings.region, str(count), f"{self._floods:04x}"),
+            *(*low_priority("standard"), *program, self._settings.region, str(count), f"{self._floods:04x}"),
             stdin=asyncio.subprocess.DEVNULL,
             env=self._environ,
         )

@@ -17,9 +17,9 @@ from devtools.benchmarks.backlog.backlog import TOPIC, Backlog
 from devtools.benchmarks.backlog.group_generations import read_generations, stability
 from devtools.benchmarks.backlog.report import Event, Standard, report
 from devtools.benchmarks.router.load import PEOPLE, population
-from devtools.chaos.worker_pool import WorkerPool
 from devtools.load.open_loop import SingleSender, at_rate, together
 from devtools.stack import Stack
+from devtools.workers import WorkerPool
 from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.admin.trigger_producer import TriggerProducer
 from notify_streams.errors import NotifyError
@@ -56,7 +56,7 @@ async def drive(folder: Path, size: int, minutes: float, say: Callable[[str], No
         NotifyError: a critical trigger is unaccounted for, so there is no figure; or something did not start.
     """
     stack = Stack(folder, environment={})
-    crew = WorkerPool(REGION, {"NOTIFY_STACK_DIR": str(folder)}, folder / "workers")
+    pool = WorkerPool(REGION, {"NOTIFY_STACK_DIR": str(folder)}, folder / "workers")
     async with AsyncExitStack() as closing:
         closing.push_async_callback(asyncio.to_thread, stack.down, [REGION], True)
         await asyncio.to_thread(stack.up, [REGION], 1)
@@ -64,8 +64,8 @@ async def drive(folder: Path, size: int, minutes: float, say: Callable[[str], No
         await bootstrap_region(settings)
         async with TriggerProducer(settings) as upstream:
             await upstream.send(population())
-        closing.push_async_callback(crew.end_all)
-        run = _Run(settings, crew, say)
+        closing.push_async_callback(pool.stop_all)
+        run = _Run(settings, pool, say)
         await run.start_critical()
         backlog = await closing.enter_async_context(Backlog(settings, folder, size))
         await backlog.fill()
@@ -77,9 +77,9 @@ async def drive(folder: Path, size: int, minutes: float, say: Callable[[str], No
 class _Run:
     """What is measured, while it is."""
 
-    def __init__(self, settings: Settings, crew: WorkerPool, say: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, pool: WorkerPool, say: Callable[[str], None]) -> None:
         self._settings = settings
-        self._crew = crew
+        self._pool = pool
         self._say = say
         assert settings.sandbox_record is not None, "the local stack has a provider sandbox"
         self._accepted = AcceptanceTracker(settings.sandbox_record)
@@ -91,7 +91,7 @@ class _Run:
     async def start_critical(self) -> None:
         """Two workers of each critical role, which know everybody's contacts when this returns."""
         for role in (*CRITICAL_ROLES, *CRITICAL_ROLES):
-            await (await self._crew.add(role)).ready()
+            await (await self._pool.start(role)).wait_until_ready()
         until = time.monotonic() + _PATIENCE_S
         async with SingleSender(self._settings) as sender:
             for attempt in range(int(_PATIENCE_S)):
@@ -111,8 +111,8 @@ class _Run:
 
     async def start_standard(self) -> None:
         """One worker of each standard role, yielding to the critical ones as on a region's own machine."""
-        workers = [await self._crew.add(role, yields=True) for role in STANDARD_ROLES]
-        await asyncio.gather(*(worker.ready() for worker in workers))
+        workers = [await self._pool.start(role, yields=True) for role in STANDARD_ROLES]
+        await asyncio.gather(*(worker.wait_until_ready() for worker in workers))
 
     async def measure(self, backlog: Backlog, seconds: float) -> dict[str, Any]:
         """Send, hurt, wait for the last, and judge."""
@@ -163,10 +163,10 @@ class _Run:
             await asyncio.sleep(max(0.0, began + seconds * place / (len(steps) + 1) - time.monotonic()))
             at = time.time()
             verb = "killed" if number == signal.SIGKILL else "rolled"
-            await self._crew.end(self._crew.of(role)[0], number)
+            await self._pool.stop(self._pool.running(role)[0], number)
             if number == signal.SIGKILL:
                 await asyncio.sleep(_RESTART_S)
-            await (await self._crew.add(role)).ready()
+            await (await self._pool.start(role)).wait_until_ready()
             self._events.append(Event(f"while a worker of {role} was {verb}", at, time.time() + _TRACES_S))
             self._say(f"{verb} a worker of {role}; its successor was ready after {time.time() - at:.1f} s")
 

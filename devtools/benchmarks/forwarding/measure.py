@@ -20,7 +20,7 @@ from devtools.benchmarks.forwarding.arrival_timer import ArrivalTimer
 from devtools.benchmarks.forwarding.environment import HERE
 from devtools.benchmarks.forwarding.load import SOURCE, waiting
 from devtools.benchmarks.transport.runner import RecordsMissing
-from devtools.chaos.worker_pool import WorkerPool
+from devtools.workers import WorkerPool
 from notify_streams import kafka
 from notify_streams.admin.audit.topics import Topics
 from notify_streams.admin.trigger_producer import TriggerProducer
@@ -100,12 +100,12 @@ async def _running(ground: ForwardingEnvironment, contestant: str, start: dict[i
     """The contestant works from `start` on, as long as the block lasts."""
     if contestant == ROLE:
         await _commit(ground, start)
-        crew = WorkerPool(HERE, ground.environ, ground.folder / "workers")
+        pool = WorkerPool(HERE, ground.environ, ground.folder / "workers")
         try:
-            await (await crew.add("forward")).ready()
+            await (await pool.start("forward")).wait_until_ready()
             yield
         finally:
-            await crew.end_all()
+            await pool.stop_all()
         return
     process = await asyncio.create_subprocess_exec(
         sys.executable,

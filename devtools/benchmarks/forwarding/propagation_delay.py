@@ -17,8 +17,8 @@ from devtools.benchmarks.forwarding.environment import FAR, HERE
 from devtools.benchmarks.forwarding.load import ENTRY, person, population, trigger
 from devtools.benchmarks.forwarding.round_trips import DISTANCES_MS
 from devtools.benchmarks.transport.runner import RecordsMissing
-from devtools.chaos.worker_pool import Worker, WorkerPool
 from devtools.load.decision_histogram import DecisionHistogram, read_decisions
+from devtools.workers import Worker, WorkerPool
 from notify_streams.admin.audit.provider_log import read_provider_log
 from notify_streams.admin.trigger_producer import TriggerProducer
 from notify_streams.records.ids import notification_id
@@ -45,13 +45,13 @@ async def measured(ground: ForwardingEnvironment, count: int, say: Callable[[str
         RecordsMissing: a trigger did not arrive where it must.
     """
     runs: dict[str, list[float]] = {}
-    crew = WorkerPool(HERE, ground.environ, ground.folder / "workers")
+    pool = WorkerPool(HERE, ground.environ, ground.folder / "workers")
     try:
         async with TriggerProducer(ground.here) as upstream:
             await upstream.send(population(datetime.now(UTC)))
             async with ground.linked(DISTANCES_MS[0]):
-                workers = [await crew.add(role) for role in ROLES]
-                await asyncio.gather(*(worker.ready() for worker in workers))
+                workers = [await pool.start(role) for role in ROLES]
+                await asyncio.gather(*(worker.wait_until_ready() for worker in workers))
                 _note(runs, "hop", await _hops(ground, upstream, count))
                 runs["decision"] = [await _decision_us(ground, upstream, workers[0])]
                 say(f"a decision {runs['decision'][0]:.0f} us, a hop {runs['hop median'][0]:.1f} ms")
@@ -61,7 +61,7 @@ async def measured(ground: ForwardingEnvironment, count: int, say: Callable[[str
                 _note(runs, f"{round_trip_ms}", took)
                 say(f"{round_trip_ms} ms round trip: {runs[f'{round_trip_ms} median'][0]:.1f} ms")
     finally:
-        await crew.end_all()
+        await pool.stop_all()
     return runs
 
 

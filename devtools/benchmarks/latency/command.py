@@ -21,10 +21,10 @@ from devtools.benchmarks.latency.report import REFERENCE, report
 from devtools.benchmarks.latency.stream import SOURCE, Asked, Stream
 from devtools.benchmarks.results import conclude, line_of, say
 from devtools.benchmarks.router.load import PEOPLE, population
-from devtools.chaos.worker_pool import WorkerPool
 from devtools.load.decision_histogram import DecisionHistogram, read_decisions, together
 from devtools.percentiles import Percentiles, percentiles_of
 from devtools.stack import Stack, stack_folder
+from devtools.workers import WorkerPool
 from notify_streams.admin.audit.topics import Topics
 from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.admin.trigger_producer import TriggerProducer
@@ -35,7 +35,7 @@ from notify_streams.settings import Settings, load_settings
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
-    from devtools.chaos.worker_pool import Worker
+    from devtools.workers import Worker
 
 _REGION: Final = "us"
 #: Sent at the same rate before anything counts: connections, caches.
@@ -155,13 +155,13 @@ async def _worker(settings: Settings, folder: Path, name: str) -> AsyncIterator[
     """The contestant as a process, reading from here on or from where it stood; the bare loop has no views."""
     environ = {"NOTIFY_STACK_DIR": str(folder)}
     if name != REFERENCE:
-        crew = WorkerPool(_REGION, environ, folder / "workers")
+        pool = WorkerPool(_REGION, environ, folder / "workers")
         try:
-            worker = await crew.add(name)
-            await worker.ready()
+            worker = await pool.start(name)
+            await worker.wait_until_ready()
             yield worker
         finally:
-            await crew.end_all()
+            await pool.stop_all()
         return
     async with Topics(settings) as topics:
         start = await topics.ends(SOURCE)

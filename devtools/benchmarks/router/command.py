@@ -17,9 +17,9 @@ import click
 
 from devtools.benchmarks.results import conclude, say
 from devtools.benchmarks.router.load import NOTIFICATIONS_A_TRIGGER, population, triggers
-from devtools.chaos.worker_pool import WorkerPool
 from devtools.load.decision_histogram import DecisionHistogram, read_decisions, together
 from devtools.stack import Stack, stack_folder
+from devtools.workers import WorkerPool
 from notify_streams.admin.audit.topics import Topics
 from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.admin.trigger_producer import TriggerProducer
@@ -102,7 +102,7 @@ async def _worker(
 
     The pace is read from the ledger: what it counts is in MongoDB and published.
     """
-    crew = WorkerPool(_REGION, {"NOTIFY_STACK_DIR": str(folder)}, folder / "workers")
+    pool = WorkerPool(_REGION, {"NOTIFY_STACK_DIR": str(folder)}, folder / "workers")
     shards = Shards(settings)
     await shards.start()
     ledger = Ledger(shards, "standard", 10.0)
@@ -110,19 +110,19 @@ async def _worker(
     samples: list[tuple[float, int]] = []
     try:
         for _ in range(workers):
-            await crew.add("standard")
+            await pool.start("standard")
         while True:
             positions = await ledger.positions([(_TOPIC, partition) for partition in start])
             done = sum(positions.values()) - first if len(positions) == len(start) else 0
             samples.append((time.perf_counter(), done))
             if done >= count:
                 pace = _pace(samples, count)
-                return pace, together([await read_decisions(worker.url) for worker in crew.of("standard")])
+                return pace, together([await read_decisions(worker.url) for worker in pool.running("standard")])
             if time.perf_counter() - samples[0][0] > 600:
                 raise NotifyError(f"the worker did {done} of {count} triggers in 10 minutes")
             await asyncio.sleep(_POLL_S)
     finally:
-        await crew.end_all()
+        await pool.stop_all()
         await shards.close()
 
 

@@ -23,9 +23,9 @@ import pytest
 import pytest_asyncio
 from aiokafka.admin import AIOKafkaAdminClient
 
-from devtools.chaos.worker_pool import Worker
 from devtools.fakes.throttling_proxy import ThrottlingProxy
 from devtools.stack.paths import PROJECT
+from devtools.workers import Worker
 from notify_streams.admin.audit.topics import Topics
 from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.admin.topics import ensure_topics
@@ -85,7 +85,7 @@ class Room:
                 env={**os.environ, **self.environ},
             )
         self.worker = Worker("registry", "registry", self.port, process)
-        await self.worker.ready()
+        await self.worker.wait_until_ready()
 
     async def stop(self) -> None:
         if self.worker is not None and self.worker.alive:

@@ -1,0 +1,128 @@
+"""Worker processes of one region: start, signal, wait until ready, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+
+from devtools.stack.ports import free_port
+from devtools.subprocesses import python_module, stop
+from notify_streams.errors import StoreUnavailable
+from notify_streams.roles import lane_of
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_READY_S: Final = 90.0
+_POLL_S: Final = 0.1
+_STOP_S: Final = 30.0
+_NICENESS: Final = "5"
+#: A worker with a low priority may wait seconds for a processor. It must not lose its group membership for that.
+_LONG_SESSION: Final = {"NOTIFY_BROKER__SESSION_TIMEOUT_S": "15", "NOTIFY_BROKER__HEARTBEAT_S": "3"}
+
+
+def low_priority(role: str) -> tuple[str, ...]:
+    """A command prefix: on a shared machine critical roles run first, as with priority classes on Kubernetes. Empty for them."""
+    return () if lane_of(role) == "critical" or (nice := shutil.which("nice")) is None else (nice, "-n", _NICENESS)
+
+
+async def start_worker(
+    region: str, role: str, log: Path, env: Mapping[str, str], *options: str, yields: bool = True
+) -> Process:
+    """Start a worker that appends its output to `log`. `yields`: a role that is not critical runs with a low priority."""
+    command = python_module("notify_streams.cli", "worker", "--region", region, "--role", role, *options)
+    if yields and lane_of(role) != "critical":
+        command, env = (*low_priority(role), *command), _LONG_SESSION | dict(env)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, env=env
+        )
+
+
+class Worker:
+    """One process of a `WorkerPool`."""
+
+    def __init__(self, name: str, role: str, port: int, process: Process) -> None:
+        self.name = name
+        self.role = role
+        self.process = process
+        #: Of its web views.
+        self.url = f"http://127.0.0.1:{port}"
+        self.paused = False
+
+    @property
+    def alive(self) -> bool:
+        return self.process.returncode is None
+
+    def signal(self, number: int) -> None:
+        """Send a signal; does nothing if the process has ended."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+        if number in (signal.SIGSTOP, signal.SIGCONT):
+            self.paused = number == signal.SIGSTOP
+
+    async def wait_until_ready(self) -> None:
+        """Wait until `/ready` answers 200.
+
+        Raises:
+            StoreUnavailable: it ended, or is not ready in time.
+        """
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http:
+            for _ in range(int(_READY_S / _POLL_S)):
+                if not self.alive:
+                    raise StoreUnavailable(f"{self.name} ended with {self.process.returncode} before it was ready")
+                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                    async with http.get(f"{self.url}/ready") as response:
+                        if response.status == 200:
+                            return
+                await asyncio.sleep(_POLL_S)
+        raise StoreUnavailable(f"{self.name} is not ready after {_READY_S:.0f} s")
+
+
+class WorkerPool:
+    """Workers of one region that are not restarted; each has a name, a port and a log file of its own."""
+
+    def __init__(self, region: str, environ: Mapping[str, str], logs: Path) -> None:
+        """`environ` is added to our environment."""
+        self._region = region
+        self._environ = {**os.environ, **environ}
+        self._logs = logs
+        self._number = 0
+        self._ports: set[int] = set()
+        self.workers: dict[str, Worker] = {}
+
+    async def start(self, role: str, failpoints: str = "", *, yields: bool = False) -> Worker:
+        """Start a worker with these failpoints (``NOTIFY_FAILPOINTS``); see `start_worker` for `yields`."""
+        self._number += 1
+        name = f"{role}-{self._number}"
+        port = free_port(self._ports)
+        self._ports.add(port)
+        env = self._environ | {"NOTIFY_DATA_DIR": str(self._logs / name), "NOTIFY_FAILPOINTS": failpoints}
+        log = self._logs / f"{name}.log"
+        process = await start_worker(self._region, role, log, env, "--web-port", str(port), yields=yields)
+        worker = self.workers[name] = Worker(name, role, port, process)
+        return worker
+
+    def running(self, role: str) -> list[Worker]:
+        """The workers of this role that have not ended."""
+        return [worker for worker in self.workers.values() if worker.role == role and worker.alive]
+
+    async def stop(self, worker: Worker, number: int = signal.SIGTERM) -> int:
+        """Send a signal, wait, kill after 30 s; returns the exit status. A paused worker is resumed first."""
+        if worker.paused:
+            worker.signal(signal.SIGCONT)
+        status = await stop(worker.process, number, _STOP_S)
+        self.workers.pop(worker.name, None)
+        return status
+
+    async def stop_all(self) -> None:
+        await asyncio.gather(*(self.stop(worker) for worker in list(self.workers.values())))
