@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 async def reconcile_now_and_then() -> None:
     """Compare at the start, and every `reconcile_every_s`."""
-    await locations.caught_up()
+    await locations.wait_until_caught_up()
     registry = UsersTable(app.settings)
     await registry.start()
     try:

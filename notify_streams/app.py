@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from notify_streams.regions.failover.placement_follower import PlacementFollower
     from notify_streams.regions.locations import Location
     from notify_streams.routing.recipient_lookup import RecipientLookup
-    from notify_streams.transport import Sent
+    from notify_streams.transport import SentBatch
 
 log = logging.getLogger(__name__)
 
@@ -142,7 +142,7 @@ class NotifyApp(faust.App):
 
     async def send_batch(
         self, topic: str, partition: int, records: Sequence[tuple[bytes | None, bytes | None, Headers]]
-    ) -> Sent | None:
+    ) -> SentBatch | None:
         """Write one batch to one partition; returns when all in-sync replicas have it (see `BatchProducer.send_batch`)."""
         return await batch_producer(self).send_batch(topic, partition, records)
 

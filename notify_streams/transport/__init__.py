@@ -12,7 +12,7 @@ from notify_streams.transport.app_state import (
     on_assigned,
     on_revoked,
 )
-from notify_streams.transport.batch_producer import BatchProducer, Outgoing, Sent
+from notify_streams.transport.batch_producer import BatchProducer, ProducerRecord, SentBatch
 from notify_streams.transport.batched_topic import BatchedSchema, BatchEvent, batched_topic
 from notify_streams.transport.consumer import Consumer
 from notify_streams.transport.driver import Producer, Transport
@@ -22,7 +22,7 @@ from notify_streams.transport.send_errors import BatchNotSent, RecordTooLarge, S
 from notify_streams.transport.settings import TransportSettings
 from notify_streams.transport.tables.batched_table import BatchedTable, PartitionNotOwned
 from notify_streams.transport.tables.memory_store import in_memory
-from notify_streams.transport.tables.progress import Progress
+from notify_streams.transport.tables.recovery_progress import RecoveryProgress
 from notify_streams.transport.tables.replicated_table import ReplicatedTable
 from notify_streams.transport.tables.rocks_store import on_disk
 from notify_streams.transport.watchdog import Stuck, Watchdog
@@ -34,16 +34,16 @@ __all__ = [
     "BatchedSchema",
     "BatchedTable",
     "Consumer",
-    "Outgoing",
     "PartitionNotOwned",
     "Producer",
-    "Progress",
+    "ProducerRecord",
     "Record",
     "RecordBatch",
     "RecordTooLarge",
+    "RecoveryProgress",
     "ReplicatedTable",
     "SendError",
-    "Sent",
+    "SentBatch",
     "Stuck",
     "Transport",
     "TransportSettings",

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import deque
 
 
-class HandedOutRange:
-    """One delivered stretch of a partition, acknowledged or not."""
+class DeliveredRange:
+    """One delivered range of a partition, acknowledged or not."""
 
     __slots__ = ("acked", "end", "size_bytes")
 
@@ -35,9 +35,9 @@ class AckedPrefix:
         self.delivered_to = position
         #: Of what was delivered from `position` on.
         self.open_bytes = 0
-        self._open: deque[HandedOutRange] = deque()
+        self._open: deque[DeliveredRange] = deque()
 
-    def deliver(self, end: int, size_bytes: int = 0) -> HandedOutRange:
+    def deliver(self, end: int, size_bytes: int = 0) -> DeliveredRange:
         """Note that everything up to the position `end` was handed out.
 
         Raises:
@@ -45,7 +45,7 @@ class AckedPrefix:
         """
         if end < self.delivered_to:
             raise ValueError(f"delivered up to {self.delivered_to}, cannot deliver up to {end}")
-        delivery = HandedOutRange(end, size_bytes)
+        delivery = DeliveredRange(end, size_bytes)
         self._open.append(delivery)
         self.open_bytes += size_bytes
         self.delivered_to = end
@@ -55,10 +55,10 @@ class AckedPrefix:
         """Note that there is no record up to the position `end` (compacted away, aborted, or a marker)."""
         if end <= self.position:
             return
-        self._open.append(HandedOutRange(end, acked=True))
+        self._open.append(DeliveredRange(end, acked=True))
         self._advance()
 
-    def ack(self, delivery: HandedOutRange) -> bool:
+    def ack(self, delivery: DeliveredRange) -> bool:
         """Acknowledge one delivery; a second time changes nothing.
 
         Returns:

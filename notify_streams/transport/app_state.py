@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from notify_streams.transport.batch_producer import BatchProducer
     from notify_streams.transport.consumer import Consumer
     from notify_streams.transport.tables.follower import Follower
-    from notify_streams.transport.tables.progress import Progress
+    from notify_streams.transport.tables.recovery_progress import RecoveryProgress
 
 #: Runs to completion before the first batch of newly assigned partitions is delivered. May say where partitions
 #: start (the owner's ledger, say); for the others it is the committed offset. Called again if it raised.
@@ -32,14 +32,14 @@ RevokedHook = Callable[[frozenset[TP]], None]
 Lifecycle = tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]
 
 
-class FollowedTable(Protocol):
+class DeclaredTable(Protocol):
     """What a table shows of itself."""
 
     name: str
 
     @property
     def follower(self) -> Follower: ...
-    def progress(self) -> Progress: ...
+    def progress(self) -> RecoveryProgress: ...
 
 
 class AppState:
@@ -51,7 +51,7 @@ class AppState:
         self.assigned_hooks: list[AssignedHook] = []
         self.revoked_hooks: list[RevokedHook] = []
         self.lifecycles: list[Lifecycle] = []
-        self.tables: list[FollowedTable] = []
+        self.tables: list[DeclaredTable] = []
         self.watchdog = Watchdog()
         #: What may stand still without any fault of this worker: topics, and the whole worker while one of these says so.
         self.patient_topics: set[str] = set()
@@ -59,14 +59,14 @@ class AppState:
         self.producer: BatchProducer | None = None
 
 
-_wirings: WeakKeyDictionary[AppT, AppState] = WeakKeyDictionary()
+_states: WeakKeyDictionary[AppT, AppState] = WeakKeyDictionary()
 
 
 def app_state(app: AppT) -> AppState:
     """The app's declarations, made empty at first use."""
-    found = _wirings.get(app)
+    found = _states.get(app)
     if found is None:
-        found = _wirings[app] = AppState()
+        found = _states[app] = AppState()
     return found
 
 

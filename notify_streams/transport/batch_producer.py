@@ -28,7 +28,7 @@ from notify_streams.transport.settings import TransportSettings
 log = logging.getLogger(__name__)
 
 #: Key, value, headers.
-Outgoing = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
+ProducerRecord = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
 
 PARTS = attrgetter("key", "value", "headers")
 NO_HEADERS: list[tuple[str, bytes]] = []
@@ -39,7 +39,7 @@ TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class SentBatch:
     """Where a batch was written. Offsets are consecutive unless another producer wrote in between."""
 
     topic: str
@@ -108,7 +108,7 @@ class BatchProducer:
             await self._retire(producer)
         await asyncio.gather(*self._retired, return_exceptions=True)
 
-    async def locate(self, topic: str) -> None:
+    async def fetch_metadata(self, topic: str) -> None:
         """Ask where the topic's partitions are, so that its first batch need not.
 
         Raises:
@@ -120,10 +120,10 @@ class BatchProducer:
         self,
         topic: str,
         partition: int,
-        records: Sequence[Outgoing] | Sequence[Record],
+        records: Sequence[ProducerRecord] | Sequence[Record],
         *,
         timestamp_ms: int | None = None,
-    ) -> Sent | None:
+    ) -> SentBatch | None:
         """Write the records, in order, and wait until all in-sync replicas have them.
 
         Records that were received can be given as they are. Batches over the size limit are split.
@@ -166,14 +166,14 @@ class BatchProducer:
             finally:
                 first = sending.first if first < 0 else first
                 last = max(last, sending.last)
-        return Sent(topic, partition, first, last, len(records))
+        return SentBatch(topic, partition, first, last, len(records))
 
     def _chunks(
         self,
         producer: AIOKafkaProducer,
         topic: str,
         partition: int,
-        records: Sequence[Outgoing] | Sequence[Record],
+        records: Sequence[ProducerRecord] | Sequence[Record],
         at: int,
         now_ms: int,
         limit: int,

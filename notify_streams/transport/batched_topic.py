@@ -16,21 +16,21 @@ from notify_streams.transport.app_state import app_state
 from notify_streams.transport.record_batch import RecordBatch
 
 if TYPE_CHECKING:
-    from notify_streams.transport.acknowledgement import AckedPrefix, HandedOutRange
+    from notify_streams.transport.acknowledgement import AckedPrefix, DeliveredRange
     from notify_streams.transport.consumer import Consumer
     from notify_streams.transport.partition_buffer import PartitionBuffer
 
 
 class BatchMessage(ConsumerMessage):
-    """Stands in Faust's queues for whatever will wait in the lane when an agent takes it."""
+    """Stands in Faust's queues for whatever will wait in the buffer when an agent takes it."""
 
-    __slots__ = ("batch", "consumer", "delivery", "lane", "prefix")
+    __slots__ = ("batch", "buffer", "consumer", "delivery", "prefix")
 
-    def __init__(self, consumer: Consumer, tp: TP, lane: PartitionBuffer, generation_id: int) -> None:
+    def __init__(self, consumer: Consumer, tp: TP, buffer: PartitionBuffer, generation_id: int) -> None:
         super().__init__(
             tp.topic,
             tp.partition,
-            lane.prefix.delivered_to,
+            buffer.prefix.delivered_to,
             0.0,
             0,
             None,
@@ -41,18 +41,18 @@ class BatchMessage(ConsumerMessage):
             generation_id=generation_id,
         )
         self.consumer = consumer
-        self.lane = lane
+        self.buffer = buffer
         self.batch: RecordBatch | None = None
-        self.delivery: HandedOutRange | None = None
+        self.delivery: DeliveredRange | None = None
         self.prefix: AckedPrefix | None = None
 
-    def take(self) -> RecordBatch:
-        """What waits in the lane, once and for all: a second agent of the same topic gets the same batch."""
+    def materialize(self) -> RecordBatch:
+        """What waits in the buffer, once and for all: a second agent of the same topic gets the same batch."""
         if self.batch is None:
-            self.prefix = self.lane.prefix
-            was_full = self.lane.full
-            self.batch, self.delivery = self.lane.take()
-            self.consumer.on_taken(self.lane, was_full)
+            self.prefix = self.buffer.prefix
+            was_full = self.buffer.full
+            self.batch, self.delivery = self.buffer.next_batch()
+            self.consumer.on_materialized(self.buffer, was_full)
         return self.batch
 
 
@@ -63,11 +63,11 @@ class BatchEvent(Event):
     def value(self) -> RecordBatch:
         message = self.message
         assert isinstance(message, BatchMessage)
-        return message.take()
+        return message.materialize()
 
     @value.setter
     def value(self, _: Any) -> None:
-        """Faust's constructor sets it; the lane decides."""
+        """Faust's constructor sets it; the buffer decides."""
 
     def ack(self) -> bool:
         """Acknowledge the batch: everything in it is durable.

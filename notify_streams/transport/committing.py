@@ -24,12 +24,12 @@ log = logging.getLogger(__name__)
 
 
 class CommittingConsumer(stock.Consumer):
-    """Faust's consumer, whose batched partitions are lanes."""
+    """Faust's consumer, whose batched partitions are buffers."""
 
     _thread: FetchThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._lanes: dict[TP, PartitionBuffer] = {}
+        self._buffers: dict[TP, PartitionBuffer] = {}
         super().__init__(*args, **kwargs)
         self.wiring = app_state(self.app)
         self.settings = self.wiring.settings
@@ -62,7 +62,7 @@ class CommittingConsumer(stock.Consumer):
         self._waiting_for_ack = None
 
     def _in_flight(self) -> bool:
-        if any(not lane.prefix.idle for lane in self._lanes.values()):
+        if any(not buffer.prefix.idle for buffer in self._buffers.values()):
             return True
         return any(not (message.acked or isinstance(message, BatchMessage)) for message in self._unacked_messages)
 
@@ -76,16 +76,16 @@ class CommittingConsumer(stock.Consumer):
         for tp in super()._filter_tps_with_pending_acks(topics):
             if tp.topic not in self._thread.batched_topics:
                 yield tp
-        for tp, lane in self._lanes.items():
-            if lane.to_commit() is not None and (topics is None or tp in topics or tp.topic in topics):
+        for tp, buffer in self._buffers.items():
+            if buffer.to_commit() is not None and (topics is None or tp in topics or tp.topic in topics):
                 yield tp
 
     def _new_offset(self, tp: TP) -> int | None:
-        lane = self._lanes.get(tp)
-        return super()._new_offset(tp) if lane is None else lane.to_commit()
+        buffer = self._buffers.get(tp)
+        return super()._new_offset(tp) if buffer is None else buffer.to_commit()
 
     def _should_commit(self, tp: TP, offset: int) -> bool:
-        return tp in self._lanes or super()._should_commit(tp, offset)
+        return tp in self._buffers or super()._should_commit(tp, offset)
 
     async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:
         """Like Faust's, but it draws no table of the offsets for a log that nobody reads, which cost milliseconds at
@@ -99,7 +99,7 @@ class CommittingConsumer(stock.Consumer):
         await self.app.producer.flush()
         done = await self._commit(wanted)
         # Faust's own topics as Faust has them: it has forgotten their acknowledgements by now.
-        self._committed_offset.update({tp: offset for tp, offset in wanted.items() if tp not in self._lanes})
+        self._committed_offset.update({tp: offset for tp, offset in wanted.items() if tp not in self._buffers})
         if not done:
             return False
         self.app.tables.on_commit(wanted)
@@ -107,10 +107,10 @@ class CommittingConsumer(stock.Consumer):
         return True
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        lanes = dict(self._lanes)
+        buffers = dict(self._buffers)
         done = await super()._commit(offsets)
         if done:
             for tp, offset in offsets.items():
-                if tp in lanes:
-                    lanes[tp].committed = max(offset, lanes[tp].committed or 0)
+                if tp in buffers:
+                    buffers[tp].committed = max(offset, buffers[tp].committed or 0)
         return done

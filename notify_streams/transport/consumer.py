@@ -1,7 +1,7 @@
 """Faust's consumer, with one event a partition batch for batched topics and Faust's own events for the others.
 
 In: Faust's life cycle (assigned, revoked, flow stopped and resumed). Out: events in agents' queues, and commits of
-acknowledged prefixes. The rules live in `lane.py`, `acknowledgement.py` and `opening.py`; this file only connects.
+acknowledged prefixes. The rules live in `buffer.py`, `acknowledgement.py` and `opening.py`; this file only connects.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from notify_streams.transport.app_state import app_state
 from notify_streams.transport.batched_topic import BatchMessage
 from notify_streams.transport.committing import CommittingConsumer
 from notify_streams.transport.faust_delivery import deliver_single_events
-from notify_streams.transport.fetch_thread import Fetched, FetchThread
+from notify_streams.transport.fetch_thread import FetchedRecords, FetchThread
 from notify_streams.transport.health_monitor import watch
 from notify_streams.transport.partition_buffer import AppendResult, Bounds, FetchedRange, PartitionBuffer
 from notify_streams.transport.partition_start import Start, decide_starts
@@ -56,7 +56,7 @@ class Consumer(CommittingConsumer):
 
     def holds(self, message: BatchMessage) -> bool:
         """Whether the message's batch is of the partition's present reading (see `BatchEvent.current`)."""
-        return self._lanes.get(message.tp) is message.lane and message.prefix is message.lane.prefix
+        return self._buffers.get(message.tp) is message.buffer and message.prefix is message.buffer.prefix
 
     def refuse(self, message: BatchMessage, position: int) -> bool:
         """See `BatchEvent.refuse`.
@@ -66,17 +66,17 @@ class Consumer(CommittingConsumer):
         """
         if not self.holds(message):
             return False
-        self._read_again(message.tp, message.lane, position)
+        self._read_again(message.tp, message.buffer, position)
         self._wake()
         return True
 
-    def _read_again(self, tp: TP, lane: PartitionBuffer, position: int) -> None:
-        lane.restart(position)
+    def _read_again(self, tp: TP, buffer: PartitionBuffer, position: int) -> None:
+        buffer.restart(position)
         self._thread.seek_soon(tp, position)
 
-    def lanes(self) -> Mapping[TP, PartitionBuffer]:
+    def buffers(self) -> Mapping[TP, PartitionBuffer]:
         """The open partitions of batched topics, to look at."""
-        return self._lanes
+        return self._buffers
 
     @property
     def thread(self) -> FetchThread:
@@ -105,10 +105,10 @@ class Consumer(CommittingConsumer):
         topics = frozenset(agent.get_topic_names()) if agent is not None else frozenset()
         log.error("the body of %s raised, what it held comes again: %r", agent, exc)
         await asyncio.sleep(self.settings.failed_body_pause_s)
-        for tp, lane in self._lanes.items():
-            if tp.topic in topics and (lane.announced or not lane.prefix.idle):
-                lane.announced = False
-                self._read_again(tp, lane, lane.prefix.position)
+        for tp, buffer in self._buffers.items():
+            if tp.topic in topics and (buffer.announced or not buffer.prefix.idle):
+                buffer.announced = False
+                self._read_again(tp, buffer, buffer.prefix.position)
         self._wake()
 
     async def on_start(self) -> None:
@@ -154,16 +154,16 @@ class Consumer(CommittingConsumer):
     def stop_flow(self) -> None:
         """Nothing more is delivered, what is in flight can still be acknowledged."""
         super().stop_flow()
-        for lane in self._lanes.values():
-            lane.close()
+        for buffer in self._buffers.values():
+            buffer.close()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Stop delivering, give agents a bounded time, commit what they acknowledged, forget the rest."""
         self._cancel_opening()
         self.stop_flow()
         await self._drain()
-        lost = frozenset(self._lanes)
-        self._lanes.clear()
+        lost = frozenset(self._buffers)
+        self._buffers.clear()
         self._unacked_messages.clear()
         for hook in self.wiring.revoked_hooks:
             hook(lost)
@@ -171,14 +171,14 @@ class Consumer(CommittingConsumer):
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         self._cancel_opening()
-        self._lanes.clear()
+        self._buffers.clear()
         self._resumed = False
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def on_stop(self) -> None:
         self._cancel_opening()
         await self._commit_in_time()
-        self._lanes.clear()
+        self._buffers.clear()
 
     def _cancel_opening(self) -> None:
         if self._opening is not None:
@@ -200,7 +200,7 @@ class Consumer(CommittingConsumer):
         bounds = Bounds(self.settings.max_batch_records, self.settings.max_batch_bytes)
         for tp, start in opened.items():
             if tp.topic in self._thread.batched_topics:
-                self._lanes[tp] = PartitionBuffer(tp.topic, tp.partition, start.position, start.committed, bounds)
+                self._buffers[tp] = PartitionBuffer(tp.topic, tp.partition, start.position, start.committed, bounds)
             else:
                 self._start_stock(tp, start)
         self._held -= tps
@@ -244,53 +244,53 @@ class Consumer(CommittingConsumer):
 
     def _fetchable(self) -> set[TP]:
         tps = self._get_active_partitions()
-        return {tp for tp in tps if tp not in self._lanes or not self._lanes[tp].full}
+        return {tp for tp in tps if tp not in self._buffers or not self._buffers[tp].full}
 
-    async def _accept(self, fetched: Fetched) -> None:
-        for tp, stretch in fetched.batched:
-            lane = self._lanes.get(tp)
-            if lane is not None and lane.offer(stretch) is AppendResult.GAP:
-                await self._close_gap(tp, lane, stretch)
+    async def _accept(self, fetched: FetchedRecords) -> None:
+        for tp, fetched_range in fetched.batched:
+            buffer = self._buffers.get(tp)
+            if buffer is not None and buffer.append(fetched_range) is AppendResult.GAP:
+                await self._close_gap(tp, buffer, fetched_range)
         if fetched.stock:
             await deliver_single_events(self, fetched.stock)
 
-    async def _close_gap(self, tp: TP, lane: PartitionBuffer, stretch: FetchedRange) -> None:
-        """What lies before a stretch was dropped here, or deleted there: read it again, or say that it is gone."""
-        extents = await self._thread.extents([tp])
-        if self._lanes.get(tp) is not lane or stretch.start <= lane.expected:
+    async def _close_gap(self, tp: TP, buffer: PartitionBuffer, fetched: FetchedRange) -> None:
+        """What lies before a fetched range was dropped here, or deleted there: read it again, or say that it is gone."""
+        extents = await self._thread.partition_offsets([tp])
+        if self._buffers.get(tp) is not buffer or fetched.start <= buffer.expected:
             return
         beginning = extents[tp].beginning
-        if beginning > lane.expected:
-            log.error("%s: offsets %s to %s went by retention, unprocessed", tp, lane.expected, beginning)
-            lane.accept_hole(beginning)
-        self._thread.seek_soon(tp, lane.expected)
+        if beginning > buffer.expected:
+            log.error("%s: offsets %s to %s went by retention, unprocessed", tp, buffer.expected, beginning)
+            buffer.skip_to(beginning)
+        self._thread.seek_soon(tp, buffer.expected)
 
     async def _announce_waiting(self) -> None:
-        for tp, lane in list(self._lanes.items()):
-            if lane.due and self.app.flow_control.is_active():
-                message = BatchMessage(self, tp, lane, self.app.consumer_generation_id)
-                lane.announced = True
+        for tp, buffer in list(self._buffers.items()):
+            if buffer.due and self.app.flow_control.is_active():
+                message = BatchMessage(self, tp, buffer, self.app.consumer_generation_id)
+                buffer.announced = True
                 await self.callback(message)
                 if not message.refcount:
-                    lane.announced = False
+                    buffer.announced = False
 
-    def on_taken(self, lane: PartitionBuffer, was_full: bool) -> None:
-        """An agent took what waited in a lane: announce the rest, and fetch it again if it was too full for that.
+    def on_materialized(self, buffer: PartitionBuffer, was_full: bool) -> None:
+        """An agent took what waited in a buffer: announce the rest, and fetch it again if it was too full for that.
 
         Waking the thread costs two system calls and an empty answer, so it is not done for every batch.
         """
-        lane.announced = False
-        self._announce_soon(lane)
-        if was_full and not lane.full:
+        buffer.announced = False
+        self._announce_soon(buffer)
+        if was_full and not buffer.full:
             self._wake()
 
     def on_acked(self, message: BatchMessage) -> bool:
         last = super().on_acked(message)
-        self._announce_soon(message.lane)
+        self._announce_soon(message.buffer)
         return last
 
-    def _announce_soon(self, lane: PartitionBuffer) -> None:
-        if lane.due:
+    def _announce_soon(self, buffer: PartitionBuffer) -> None:
+        if buffer.due:
             self._announcing = asyncio.ensure_future(self._announce_waiting())
 
     def _wake(self) -> None:

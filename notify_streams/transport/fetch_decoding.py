@@ -15,14 +15,14 @@ from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.errors import CorruptRecordException, KafkaError
 
-from notify_streams.transport.header_decoding import read_misnamed
+from notify_streams.transport.header_decoding import decode_leniently
 from notify_streams.transport.partition_buffer import FetchedRange
 
 READ_COMMITTED = 1
 KEY, VALUE = attrgetter("key"), attrgetter("value")
 
 
-def unpack(fetched: Any, position: int) -> FetchedRange:
+def decode_fetched(fetched: Any, position: int) -> FetchedRange:
     """Everything that one fetch brought for a partition.
 
     Leaves out aborted transactions under `read_committed`, control batches always, and records below `position`
@@ -53,7 +53,7 @@ def unpack(fetched: Any, position: int) -> FetchedRange:
             try:
                 found = list(batch)
             except UnicodeDecodeError:
-                found = read_misnamed(source.fetched, batch.base_offset)
+                found = decode_leniently(source.fetched, batch.base_offset)
             if found and found[0].offset < position:
                 found = [record for record in found if record.offset >= position]
             records += found
@@ -64,20 +64,20 @@ def unpack(fetched: Any, position: int) -> FetchedRange:
     return FetchedRange(position, end, records, whole if uncompressed else size)
 
 
-def take_fetched(fetcher: Any, tp: TopicPartition, result: Any) -> FetchedRange | None:
+def pop_fetched_range(fetcher: Any, tp: TopicPartition, result: Any) -> FetchedRange | None:
     """Take what aiokafka's fetcher holds for a partition, move its position, and let it fetch on.
 
     Returns:
         None if the fetch was overtaken by a seek, a pause or a new assignment.
     """
     del fetcher._records[tp]
-    stretch = None
+    fetched = None
     if result.check_assignment(tp) and result.has_more():
         state = result._assignment.state_value(tp)
-        stretch = unpack(result._partition_records, state.position)
-        state.consumed_to(stretch.end)
+        fetched = decode_fetched(result._partition_records, state.position)
+        state.consumed_to(fetched.end)
     fetcher._notify(fetcher._wait_consume_future)
-    return stretch if stretch is not None and stretch.end > stretch.start else None
+    return fetched if fetched is not None and fetched.end > fetched.start else None
 
 
 async def fetch_ranges(consumer: Any, timeout_s: float) -> list[tuple[TopicPartition, FetchedRange]]:
@@ -96,9 +96,9 @@ async def fetch_ranges(consumer: Any, timeout_s: float) -> list[tuple[TopicParti
                 del fetcher._records[tp]
                 fetcher._notify(fetcher._wait_consume_future)
                 result.check_raise()
-            stretch = take_fetched(fetcher, tp, result)
-            if stretch is not None:
-                found.append((tp, stretch))
+            fetched = pop_fetched_range(fetcher, tp, result)
+            if fetched is not None:
+                found.append((tp, fetched))
         remaining = deadline - asyncio.get_running_loop().time()
         if found or remaining <= 0:
             return found

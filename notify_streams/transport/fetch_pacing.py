@@ -15,7 +15,7 @@ from notify_streams.transport.settings import TransportSettings
 Fetch = Callable[[Any, int, Any], Awaitable[bool]]
 
 
-def paced(fetcher: Any, settings: TransportSettings) -> Fetch:
+def paced_fetch(fetcher: Any, settings: TransportSettings) -> Fetch:
     """`fetcher._proc_fetch_request`, not sooner after the last one from the same broker than `fetch_gap_s`.
 
     What was taken, and what arrives, in that gap comes with it. A fetch that leaves nothing out may wait at the broker for long:

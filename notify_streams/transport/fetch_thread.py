@@ -20,8 +20,8 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
-from notify_streams.transport.fetch_decoding import take_fetched
-from notify_streams.transport.fetch_pacing import paced
+from notify_streams.transport.fetch_decoding import pop_fetched_range
+from notify_streams.transport.fetch_pacing import paced_fetch
 from notify_streams.transport.partition_buffer import FetchedRange
 from notify_streams.transport.settings import TransportSettings
 
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class FetchedRecords:
     """What one call brought."""
 
     batched: tuple[tuple[TP, FetchedRange], ...] = ()
@@ -75,12 +75,12 @@ class FetchThread(AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         await super().on_start()
         fetcher = self._ensure_consumer()._fetcher
-        fetcher._proc_fetch_request = paced(fetcher, self.settings)
+        fetcher._proc_fetch_request = paced_fetch(fetcher, self.settings)
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop))
 
-    async def fetch(self, tps: Collection[TP], timeout_s: float, max_stock_records: int) -> Fetched:
+    async def fetch(self, tps: Collection[TP], timeout_s: float, max_stock_records: int) -> FetchedRecords:
         """What is there for `tps`, waiting up to `timeout_s` for the first; returns early after `wake`.
 
         Raises:
@@ -109,13 +109,13 @@ class FetchThread(AIOKafkaConsumerThread):
         found: set[str] = await self._run(self._ensure_consumer().topics())
         return set(topics) - found
 
-    async def extents(self, tps: Collection[TP]) -> dict[TP, PartitionOffsets]:
+    async def partition_offsets(self, tps: Collection[TP]) -> dict[TP, PartitionOffsets]:
         """Committed offset, beginning and end of partitions.
 
         Raises:
             KafkaError: Kafka could not say.
         """
-        return await self._run(self._extents_in_thread(tps))
+        return await self._run(self._partition_offsets_in_thread(tps))
 
     def _wake_in_thread(self) -> None:
         self._woken = True
@@ -130,7 +130,7 @@ class FetchThread(AIOKafkaConsumerThread):
             except IllegalStateError:
                 log.info("%s is no longer assigned, not sought to %s", tp, position)
 
-    async def _extents_in_thread(self, tps: Collection[TP]) -> dict[TP, PartitionOffsets]:
+    async def _partition_offsets_in_thread(self, tps: Collection[TP]) -> dict[TP, PartitionOffsets]:
         consumer = self._ensure_consumer()
         kafka_tps = [TopicPartition(*tp) for tp in tps]
         committed = await consumer._coordinator.fetch_committed_offsets(kafka_tps)
@@ -145,7 +145,7 @@ class FetchThread(AIOKafkaConsumerThread):
             for tp in kafka_tps
         }
 
-    async def _fetch_in_thread(self, tps: Collection[TP], timeout_s: float, max_stock_records: int) -> Fetched:
+    async def _fetch_in_thread(self, tps: Collection[TP], timeout_s: float, max_stock_records: int) -> FetchedRecords:
         consumer = self._ensure_consumer()
         fetcher, subscriptions = consumer._fetcher, consumer._subscription
         loop = asyncio.get_running_loop()
@@ -161,7 +161,7 @@ class FetchThread(AIOKafkaConsumerThread):
                 remaining = deadline - loop.time()
                 if self._woken or remaining <= 0:
                     self._woken = False
-                    return Fetched()
+                    return FetchedRecords()
                 self._waiter = cast("asyncio.Future[None]", fetcher._create_fetch_waiter())
                 try:
                     await asyncio.wait([self._waiter], timeout=min(remaining, 0.1 if not tps else remaining))
@@ -169,7 +169,7 @@ class FetchThread(AIOKafkaConsumerThread):
                     if not self._waiter.done():
                         self._waiter.cancel()
 
-    def _drain_in_thread(self, fetcher: Any, tps: Collection[TP], max_stock_records: int) -> Fetched:
+    def _drain_in_thread(self, fetcher: Any, tps: Collection[TP], max_stock_records: int) -> FetchedRecords:
         batched: list[tuple[TP, FetchedRange]] = []
         stock: dict[TP, list[Any]] = {}
         for kafka_tp in list(fetcher._records):
@@ -186,9 +186,9 @@ class FetchThread(AIOKafkaConsumerThread):
                 fetcher._notify(fetcher._wait_consume_future)
                 result.check_raise()
             elif tp.topic in self.batched_topics:
-                stretch = take_fetched(fetcher, kafka_tp, result)
-                if stretch is not None:
-                    batched.append((tp, stretch))
+                fetched = pop_fetched_range(fetcher, kafka_tp, result)
+                if fetched is not None:
+                    batched.append((tp, fetched))
             else:
                 records = result.getall(max_stock_records)
                 if not result.has_more():
@@ -196,7 +196,7 @@ class FetchThread(AIOKafkaConsumerThread):
                     fetcher._notify(fetcher._wait_consume_future)
                 if records:
                     stock[tp] = records
-        return Fetched(tuple(batched), stock)
+        return FetchedRecords(tuple(batched), stock)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit, and say whether Kafka has it. A refused commit is tried again at the next interval.

@@ -18,7 +18,7 @@ from aiokafka.record.util import decode_varint
 _BEGIN = struct.Struct(">qi")
 
 
-class KeptRecords(MemoryRecords):  # type: ignore[misc, valid-type, unused-ignore]
+class RetainedMemoryRecords(MemoryRecords):  # type: ignore[misc, valid-type, unused-ignore]
     """What one fetch brought for a partition, and its bytes."""
 
     def __init__(self, fetched: bytes) -> None:
@@ -26,21 +26,21 @@ class KeptRecords(MemoryRecords):  # type: ignore[misc, valid-type, unused-ignor
         super().__init__(fetched)
 
 
-aiokafka.consumer.fetcher.MemoryRecords = KeptRecords
+aiokafka.consumer.fetcher.MemoryRecords = RetainedMemoryRecords
 
 
-def read_misnamed(fetched: bytes, base_offset: int) -> list[Any]:
+def decode_leniently(fetched: bytes, base_offset: int) -> list[Any]:
     """The records of the batch that begins at `base_offset`: ten times slower than aiokafka's, and needed once in a blue moon."""
     at = 0
     while True:
         first, length = _BEGIN.unpack_from(fetched, at)
         end = at + _BEGIN.size + length
         if first == base_offset:
-            return list(_Forgiving(fetched[at:end]))
+            return list(_LenientRecordBatch(fetched[at:end]))
         at = end
 
 
-class _Forgiving(_DefaultRecordBatchPy):  # type: ignore[misc, unused-ignore]
+class _LenientRecordBatch(_DefaultRecordBatchPy):  # type: ignore[misc, unused-ignore]
     _pos: int
 
     def _read_msg(self, decode_varint: Any = decode_varint) -> Any:

@@ -1,6 +1,6 @@
 """Looks at the worker every few seconds and asks Kafka where the partitions end, for the watchdog.
 
-In: the consumer and the tables. Out: `Stuck` values for `/live`, `Progress` values for `/ready`, logs and metrics.
+In: the consumer and the tables. Out: `Stuck` values for `/live`, `RecoveryProgress` values for `/ready`, logs and metrics.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from faust.types import TP, AppT
 
 from notify_streams.transport.app_state import app_state, batched_consumer
 from notify_streams.transport.fetch_thread import PartitionOffsets
-from notify_streams.transport.tables.progress import Progress
-from notify_streams.transport.watchdog import Reading, Stuck
+from notify_streams.transport.tables.recovery_progress import RecoveryProgress
+from notify_streams.transport.watchdog import PartitionState, Stuck
 
 if TYPE_CHECKING:
     from notify_streams.transport.consumer import Consumer
@@ -35,7 +35,7 @@ def ready(app: AppT) -> bool:
     return batched_consumer(app).opened and all(progress.caught_up for progress in recovery(app))
 
 
-def recovery(app: AppT) -> tuple[Progress, ...]:
+def recovery(app: AppT) -> tuple[RecoveryProgress, ...]:
     """How far each batched or replicated table is; empty before the app started."""
     declared = app_state(app)
     return tuple(table.progress() for table in declared.tables) if declared.producer is not None else ()
@@ -56,7 +56,7 @@ async def observe(consumer: Consumer) -> None:
     """One look."""
     app = consumer.app
     declared = app_state(app)
-    # The answer to "how far is it read" comes from the lanes; "where does it end" must come from Kafka itself: a
+    # The answer to "how far is it read" comes from the buffers; "where does it end" must come from Kafka itself: a
     # fetcher that has stopped asking does not know that the end has moved on.
     assigned = [
         tp
@@ -66,8 +66,8 @@ async def observe(consumer: Consumer) -> None:
     if not assigned or any(holds() for holds in declared.waiting):
         app_state(app).watchdog.observe(asyncio.get_running_loop().time(), {})
         return
-    extents = await consumer.thread.extents(assigned)
-    readings = {tp: reading(consumer, tp, extent) for tp, extent in extents.items()}
+    extents = await consumer.thread.partition_offsets(assigned)
+    readings = {tp: partition_state(consumer, tp, extent) for tp, extent in extents.items()}
     now_s = asyncio.get_running_loop().time()
     behind = [
         (table.name, table.follower.moved_at_s) for table in app_state(app).tables if not table.progress().caught_up
@@ -76,13 +76,13 @@ async def observe(consumer: Consumer) -> None:
         log.error("stuck: %s", found)
 
 
-def reading(consumer: Consumer, tp: TP, extent: PartitionOffsets) -> Reading:
+def partition_state(consumer: Consumer, tp: TP, extent: PartitionOffsets) -> PartitionState:
     """One partition as the watchdog wants it."""
-    lane = consumer.lanes().get(tp)
-    if lane is not None:
-        position: int | None = lane.prefix.position
+    buffer = consumer.buffers().get(tp)
+    if buffer is not None:
+        position: int | None = buffer.prefix.position
     elif tp in consumer.held or tp.topic in consumer.thread.batched_topics:
         position = None
     else:
         position = consumer.thread.position_now(tp)
-    return Reading(position, extent.end, extent.committed)
+    return PartitionState(position, extent.end, extent.committed)

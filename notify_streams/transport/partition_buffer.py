@@ -1,6 +1,6 @@
 """One assigned partition: what was fetched waits here and merges until the agent takes it.
 
-In: fetched stretches of records. Out: `RecordBatch`es within bounds, and the offset to commit. Pure: no Kafka,
+In: fetched ranges of records. Out: `RecordBatch`es within bounds, and the offset to commit. Pure: no Kafka,
 no Faust, no clock; `consumer.py` moves the records.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from notify_streams.transport.acknowledgement import AckedPrefix, HandedOutRange
+from notify_streams.transport.acknowledgement import AckedPrefix, DeliveredRange
 from notify_streams.transport.record_batch import Record, RecordBatch
 
 #: Full batches of one partition that an agent may have in hand, unacknowledged, before it gets another.
@@ -29,10 +29,10 @@ class FetchedRange:
 
 
 class AppendResult(Enum):
-    """What became of an offered stretch."""
+    """What became of an appended range."""
 
-    TAKEN = "taken"
-    #: Nothing in it that the lane does not have: the answer to a fetch from before a seek.
+    APPENDED = "appended"
+    #: Nothing in it that the buffer does not have: the answer to a fetch from before a seek.
     STALE = "stale"
     #: It begins above the position that is next; the caller must seek back, or prove that nothing lies between.
     GAP = "gap"
@@ -57,7 +57,7 @@ class PartitionBuffer:
         self._start(position)
 
     def _start(self, position: int) -> None:
-        #: The position that the next stretch must begin at.
+        #: The position that the next fetched range must begin at.
         self.expected = position
         self.prefix = AckedPrefix(position)
         self._waiting: deque[FetchedRange] = deque()
@@ -75,25 +75,25 @@ class PartitionBuffer:
         self._waiting_records = self._waiting_bytes = 0
         self.closed = True
 
-    def offer(self, stretch: FetchedRange) -> AppendResult:
-        """Let a fetched stretch wait, merged with what waits already."""
-        if self.closed or stretch.end <= self.expected:
+    def append(self, fetched: FetchedRange) -> AppendResult:
+        """Let a fetched range wait, merged with what waits already."""
+        if self.closed or fetched.end <= self.expected:
             return AppendResult.STALE
-        if stretch.start > self.expected:
+        if fetched.start > self.expected:
             return AppendResult.GAP
-        if stretch.start < self.expected:
-            kept = [record for record in stretch.records if record.offset >= self.expected]
-            stretch = FetchedRange(self.expected, stretch.end, kept, stretch.size_bytes)
-        self.expected = stretch.end
-        if stretch.records:
-            self._waiting.append(stretch)
-            self._waiting_records += len(stretch.records)
-            self._waiting_bytes += stretch.size_bytes
+        if fetched.start < self.expected:
+            kept = [record for record in fetched.records if record.offset >= self.expected]
+            fetched = FetchedRange(self.expected, fetched.end, kept, fetched.size_bytes)
+        self.expected = fetched.end
+        if fetched.records:
+            self._waiting.append(fetched)
+            self._waiting_records += len(fetched.records)
+            self._waiting_bytes += fetched.size_bytes
         elif not self._waiting:
-            self.prefix.skip(stretch.end)
-        return AppendResult.TAKEN
+            self.prefix.skip(fetched.end)
+        return AppendResult.APPENDED
 
-    def accept_hole(self, position: int) -> None:
+    def skip_to(self, position: int) -> None:
         """Go on at `position`: what lies before it no longer exists in Kafka."""
         self.expected = max(self.expected, position)
 
@@ -121,7 +121,7 @@ class PartitionBuffer:
         """Whether the agent is to get an event: something waits, no event is on its way, and it may have more."""
         return self.has_waiting and not self.announced and not self.busy
 
-    def take(self) -> tuple[RecordBatch, HandedOutRange | None]:
+    def next_batch(self) -> tuple[RecordBatch, DeliveredRange | None]:
         """Hand out what waits, within the bounds, as one batch. Empty, with nothing to ack, if nothing waits."""
         start = self.prefix.delivered_to
         if not self._waiting:
@@ -129,16 +129,16 @@ class PartitionBuffer:
         taken: list[Sequence[Record]] = []
         records = size = 0
         while self._waiting and (not taken or self._fits(records, size)):
-            stretch = self._waiting.popleft()
+            fetched = self._waiting.popleft()
             room = self.bounds.records - records
-            if len(stretch.records) > room or size + stretch.size_bytes > self.bounds.bytes:
-                stretch = self._cut(stretch, room, self.bounds.bytes - size, first=not taken)
-                if not stretch.records:
+            if len(fetched.records) > room or size + fetched.size_bytes > self.bounds.bytes:
+                fetched = self._cut(fetched, room, self.bounds.bytes - size, first=not taken)
+                if not fetched.records:
                     break
-            taken.append(stretch.records)
-            records += len(stretch.records)
-            size += stretch.size_bytes
-            end = stretch.end
+            taken.append(fetched.records)
+            records += len(fetched.records)
+            size += fetched.size_bytes
+            end = fetched.end
         self._waiting_records -= records
         self._waiting_bytes -= size
         if not self._waiting:
@@ -150,30 +150,30 @@ class PartitionBuffer:
     def _fits(self, records: int, size: int) -> bool:
         return records < self.bounds.records and size < self.bounds.bytes
 
-    def _cut(self, stretch: FetchedRange, room: int, room_bytes: int, first: bool) -> FetchedRange:
-        """Put back the part of a stretch that is out of bounds, return the rest."""
-        if stretch.size_bytes <= room_bytes:
+    def _cut(self, fetched: FetchedRange, room: int, room_bytes: int, first: bool) -> FetchedRange:
+        """Put back the part of a fetched range that is out of bounds, return the rest."""
+        if fetched.size_bytes <= room_bytes:
             # Its bytes fit as a whole, so nobody need weigh each record: the rest keeps its share.
             count = room
-            size = stretch.size_bytes * count // len(stretch.records)
+            size = fetched.size_bytes * count // len(fetched.records)
         else:
-            count, size = self._within_bounds(stretch, room, room_bytes, first)
-        if count >= len(stretch.records):
-            return stretch
+            count, size = self._within_bounds(fetched, room, room_bytes, first)
+        if count >= len(fetched.records):
+            return fetched
         if count == 0:
-            self._waiting.appendleft(stretch)
-            return FetchedRange(stretch.start, stretch.start, (), 0)
-        cut_at = stretch.records[count - 1].offset + 1
+            self._waiting.appendleft(fetched)
+            return FetchedRange(fetched.start, fetched.start, (), 0)
+        cut_at = fetched.records[count - 1].offset + 1
         self._waiting.appendleft(
-            FetchedRange(cut_at, stretch.end, stretch.records[count:], max(stretch.size_bytes - size, 0))
+            FetchedRange(cut_at, fetched.end, fetched.records[count:], max(fetched.size_bytes - size, 0))
         )
-        return FetchedRange(stretch.start, cut_at, stretch.records[:count], size)
+        return FetchedRange(fetched.start, cut_at, fetched.records[:count], size)
 
-    def _within_bounds(self, stretch: FetchedRange, room: int, room_bytes: int, first: bool) -> tuple[int, int]:
-        """How many records of a stretch are within bounds, at least one if it is the first, and what they weigh."""
+    def _within_bounds(self, fetched: FetchedRange, room: int, room_bytes: int, first: bool) -> tuple[int, int]:
+        """How many records of a fetched range are within bounds, at least one if it is the first, and what they weigh."""
         count = size = 0
-        for record in stretch.records:
-            weight = weight_bytes(record)
+        for record in fetched.records:
+            weight = record_bytes(record)
             if count >= room or (size + weight > room_bytes and not (first and count == 0)):
                 break
             count += 1
@@ -186,7 +186,7 @@ class PartitionBuffer:
         return position if self.committed is None or position > self.committed else None
 
 
-def weight_bytes(record: Record) -> int:
+def record_bytes(record: Record) -> int:
     """Bytes of key and value, which is what the bounds count."""
     key, value = record.key, record.value
     return (len(key) if key is not None else 0) + (len(value) if value is not None else 0)

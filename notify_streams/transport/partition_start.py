@@ -33,7 +33,7 @@ class Start:
 
 
 class OffsetReader(Protocol):
-    async def extents(self, tps: Collection[TP]) -> dict[TP, PartitionOffsets]: ...
+    async def partition_offsets(self, tps: Collection[TP]) -> dict[TP, PartitionOffsets]: ...
 
 
 async def decide_starts(
@@ -43,7 +43,7 @@ async def decide_starts(
     while True:
         try:
             answers = await _all(hook(tps) for hook in hooks)
-            extents = await thread.extents(tps)
+            extents = await thread.partition_offsets(tps)
         except (KafkaError, OSError, TimeoutError) as exc:
             log.warning("partitions cannot be opened yet, trying again: %r", exc)
         except Exception:

@@ -16,14 +16,14 @@ from faust.types import TP
 class Reason(Enum):
     """What stands still."""
 
-    NOT_OPENED = "assigned, but nothing is delivered from it"
+    NOT_STARTED = "assigned, but nothing is delivered from it"
     NOT_PROCESSED = "its end is ahead, and its position does not move"
     NOT_COMMITTED = "work goes on, and its commits have stopped"
     NOT_RECOVERED = "its table does not come closer to the end of its changelog"
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class PartitionState:
     """One partition at one moment. A position of None: not opened yet."""
 
     position: int | None
@@ -63,7 +63,7 @@ class Watchdog:
         self._stuck: tuple[Stuck, ...] = ()
 
     def observe(
-        self, now_s: float, readings: Mapping[TP, Reading], recovering: Iterable[tuple[str, float]] = ()
+        self, now_s: float, readings: Mapping[TP, PartitionState], recovering: Iterable[tuple[str, float]] = ()
     ) -> tuple[Stuck, ...]:
         """Take one look.
 
@@ -104,11 +104,11 @@ class Watchdog:
         return self._stuck
 
 
-def _standing(reading: Reading, recovers: bool) -> Iterable[tuple[Reason, tuple[int | None, ...]]]:
+def _standing(reading: PartitionState, recovers: bool) -> Iterable[tuple[Reason, tuple[int | None, ...]]]:
     """What must move, together with the state that shows that it moved."""
     if reading.position is None:
         if not recovers:
-            yield Reason.NOT_OPENED, ()
+            yield Reason.NOT_STARTED, ()
         return
     if reading.end > reading.position:
         yield Reason.NOT_PROCESSED, (reading.position,)

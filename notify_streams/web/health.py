@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aiohttp.web import Request, Response
 
     from notify_streams.app import NotifyApp
-    from notify_streams.transport import Progress, Stuck
+    from notify_streams.transport import RecoveryProgress, Stuck
 
 
 class Recovery(msgspec.Struct, frozen=True):
@@ -58,7 +58,7 @@ def health(
     failed: BaseException | None,
     *,
     is_ready: bool,
-    tables: Sequence[Progress],
+    tables: Sequence[RecoveryProgress],
     learning: str | None,
 ) -> Health:
     """Values in, a value out. The message of `failed` stays out: an error may quote what it was about."""

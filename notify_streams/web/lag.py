@@ -11,7 +11,7 @@ from faust.exceptions import ConsumerNotStarted
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.transport import batched_consumer
-from notify_streams.transport.health_monitor import reading
+from notify_streams.transport.health_monitor import partition_state
 from notify_streams.web.responses import WebView, answer
 
 if TYPE_CHECKING:
@@ -47,12 +47,12 @@ async def read_lag(worker: NotifyApp, within_s: float = _WITHIN_S) -> list[Parti
         if not assigned:
             return []
         async with asyncio.timeout(within_s):
-            extents = await consumer.thread.extents(assigned)
+            extents = await consumer.thread.partition_offsets(assigned)
     except (KafkaError, ConsumerNotStarted, OSError, TimeoutError) as error:
         raise StoreUnavailable(f"Kafka does not say where partitions end: {type(error).__name__}") from error
     found = []
     for tp, extent in sorted(extents.items()):
-        position = reading(consumer, tp, extent).position
+        position = partition_state(consumer, tp, extent).position
         begun = max(extent.committed or 0, extent.beginning) if position is None else position
         found.append(PartitionLag(tp.topic, tp.partition, position, extent.end, max(0, extent.end - begun)))
     return found

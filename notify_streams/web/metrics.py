@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from aiohttp.web import Request, Response
 
-    from notify_streams.transport import Progress
+    from notify_streams.transport import RecoveryProgress
     from notify_streams.web.lag import PartitionLag
 
 
@@ -33,7 +33,7 @@ class Metrics(WebView):
         return respond(metrics.exposition(), CONTENT_TYPE_LATEST)
 
 
-def look(partitions: Iterable[PartitionLag], tables: Iterable[Progress]) -> None:
+def look(partitions: Iterable[PartitionLag], tables: Iterable[RecoveryProgress]) -> None:
     """Set the gauges; a partition that is another worker's by now has none."""
     metrics.LAG.clear()
     for one in partitions:

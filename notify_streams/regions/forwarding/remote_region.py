@@ -20,7 +20,7 @@ from notify_streams.errors import RetryLater
 from notify_streams.kafka import KafkaConnection
 from notify_streams.regions.forwarding.headers import arrival_headers
 from notify_streams.topics import FORWARDED
-from notify_streams.transport.batch_producer import BatchProducer, Outgoing
+from notify_streams.transport.batch_producer import BatchProducer, ProducerRecord
 from notify_streams.transport.send_errors import BatchNotSent, SendError
 from notify_streams.transport.settings import TransportSettings
 
@@ -121,7 +121,7 @@ class RemoteRegion:
         self.state.failing_since = None
         self.state.last_took_s = time.monotonic() - began
 
-    async def _send(self, target: str, partition: int, records: Sequence[Outgoing], sent: dict[str, int]) -> None:
+    async def _send(self, target: str, partition: int, records: Sequence[ProducerRecord], sent: dict[str, int]) -> None:
         way = partition % _CONNECTIONS
         producer = await self._connected(way)
         first = sent.get(target, 0)
@@ -141,7 +141,7 @@ class RemoteRegion:
             # The first batch tries again, and says why it cannot.
             with suppress(RetryLater, KafkaError, TimeoutError, OSError):
                 async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                    await (await self._connected(way)).locate(FORWARDED)
+                    await (await self._connected(way)).fetch_metadata(FORWARDED)
 
         await asyncio.gather(*map(open_way, range(_CONNECTIONS)))
 
@@ -182,9 +182,9 @@ class RemoteRegion:
             log.warning("a region is away", extra={"action": "hand_over", "to": self.state.region, "error": why})
 
 
-def sorted_by_target(records: Sequence[SourceRecord]) -> dict[str, list[Outgoing]]:
+def sorted_by_target(records: Sequence[SourceRecord]) -> dict[str, list[ProducerRecord]]:
     """The records of each target topic, in order, with the headers that they arrive with."""
-    targets: dict[str, list[Outgoing]] = {}
+    targets: dict[str, list[ProducerRecord]] = {}
     last, outgoing = "", []
     for record in records:
         target, headers = arrival_headers(record.headers)

@@ -18,8 +18,8 @@ from notify_streams.transport.tables.changelog_reader import ChangelogReader
 from notify_streams.transport.tables.changelog_topic import ensure_changelog
 from notify_streams.transport.tables.follower import Follower
 from notify_streams.transport.tables.memory_store import in_memory
-from notify_streams.transport.tables.progress import Progress
-from notify_streams.transport.tables.store import Decode, Encode, OpenStore, Store, decode_nothing, encode_nothing
+from notify_streams.transport.tables.recovery_progress import RecoveryProgress
+from notify_streams.transport.tables.store import Decode, Encode, Store, StoreFactory, decode_raw, encode_raw
 
 
 class PartitionNotOwned(Exception):
@@ -38,9 +38,9 @@ class BatchedTable:
         name: str,
         *,
         partitions: int,
-        store: OpenStore = in_memory,
-        decode: Decode = decode_nothing,
-        encode: Encode = encode_nothing,
+        store: StoreFactory = in_memory,
+        decode: Decode = decode_raw,
+        encode: Encode = encode_raw,
         sources: Collection[str] | None = None,
         standby: Collection[int] = (),
         changelog: str | None = None,
@@ -119,10 +119,10 @@ class BatchedTable:
                 self.store.write(partition, rows, encoded, sent.last_offset + 1)
             else:
                 # Another worker believed that it owned the partition: the changelog's order decides.
-                await self.follower.caught_up(frozenset([partition]))
+                await self.follower.catch_up(frozenset([partition]))
                 self._follow_standbys()
 
-    def progress(self) -> Progress:
+    def progress(self) -> RecoveryProgress:
         """How far recovery is."""
         return self.follower.progress()
 
@@ -146,7 +146,7 @@ class BatchedTable:
         sources = self._sources if self._sources is not None else app_state(self.app).batched_topics
         mine = frozenset(tp.partition for tp in tps if tp.topic in sources)
         self.owned = frozenset()
-        await self.follower.caught_up(mine)
+        await self.follower.catch_up(mine)
         for partition in range(self.partitions):
             if partition not in mine | self._standby:
                 self.store.release(partition)

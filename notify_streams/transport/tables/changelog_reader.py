@@ -52,7 +52,7 @@ class ChangelogReader:
         await self._consumer._client._wait_on_metadata(self.topic)
         return frozenset(self._consumer.partitions_for_topic(self.topic) or ())
 
-    async def extents(self, partitions: frozenset[int]) -> dict[int, tuple[int, int]]:
+    async def offset_bounds(self, partitions: frozenset[int]) -> dict[int, tuple[int, int]]:
         """Beginning and end of partitions."""
         tps = [TopicPartition(self.topic, partition) for partition in partitions]
         beginnings = await self._consumer.beginning_offsets(tps)
@@ -67,4 +67,4 @@ class ChangelogReader:
 
     async def fetch(self, timeout_s: float) -> list[tuple[int, FetchedRange]]:
         """What is there, waiting for the first."""
-        return [(tp.partition, stretch) for tp, stretch in await fetch_ranges(self._consumer, timeout_s)]
+        return [(tp.partition, fetched) for tp, fetched in await fetch_ranges(self._consumer, timeout_s)]

@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 from notify_streams.transport.client_shutdown import is_cancelled
 from notify_streams.transport.partition_buffer import FetchedRange
 from notify_streams.transport.tables.changelog_reader import ChangelogReader
-from notify_streams.transport.tables.progress import Meter, Progress
+from notify_streams.transport.tables.recovery_progress import RecoveryMeter, RecoveryProgress
 from notify_streams.transport.tables.store import Store
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Follower:
         self._waiting: dict[int, list[asyncio.Future[None]]] = {}
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._meter = Meter(name, 0.0)
+        self._meter = RecoveryMeter(name, 0.0)
         #: When the position of any partition last moved, or nothing was left to read.
         self.moved_at_s = 0.0
         #: When this reader last brought something, or had nothing to bring: one that stands still is replaced, whatever the reason.
@@ -70,7 +70,7 @@ class Follower:
             self._wanted = partitions
             self._changed.set()
 
-    async def caught_up(self, partitions: frozenset[int]) -> None:
+    async def catch_up(self, partitions: frozenset[int]) -> None:
         """Follow these too, and wait until the store has what their changelog held at the time of the call."""
         loop = asyncio.get_running_loop()
         futures = []
@@ -85,7 +85,7 @@ class Follower:
         finally:
             self._forget_done()
 
-    def progress(self) -> Progress:
+    def progress(self) -> RecoveryProgress:
         remaining = sum(max(end - self._positions.get(p, 0), 0) for p, end in self._targets.items())
         behind = bool(self._waiting or self._asked)
         return self._meter.progress(remaining, not behind, self._now())
@@ -140,7 +140,7 @@ class Follower:
             self._waiting.setdefault(partition, []).extend(futures)
         self._asked.clear()
         async with asyncio.timeout(EXTENTS_TIMEOUT_S):
-            extents = await reader.extents(wanted) if wanted else {}
+            extents = await reader.offset_bounds(wanted) if wanted else {}
         positions = {p: self._start(p, beginning, end) for p, (beginning, end) in extents.items()}
         self._positions = positions
         self._targets = {p: end for p, (_, end) in extents.items()}
@@ -172,11 +172,11 @@ class Follower:
 
     def _apply(self, found: list[tuple[int, FetchedRange]]) -> None:
         now = self._now()
-        for partition, stretch in found:
-            if partition in self._wanted and stretch.start == self._positions.get(partition):
-                self._store.load(partition, stretch.records, stretch.end)
-                self._positions[partition] = stretch.end
-                self._meter.read(len(stretch.records), stretch.end - stretch.start, now)
+        for partition, fetched in found:
+            if partition in self._wanted and fetched.start == self._positions.get(partition):
+                self._store.load(partition, fetched.records, fetched.end)
+                self._positions[partition] = fetched.end
+                self._meter.read(len(fetched.records), fetched.end - fetched.start, now)
                 self._release(partition)
         if found or not self._behind():
             self.moved_at_s = self._read_at_s = now

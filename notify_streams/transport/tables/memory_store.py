@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from notify_streams.transport.record_batch import Record
-from notify_streams.transport.tables.store import Decode, Encode, decode_nothing
+from notify_streams.transport.tables.store import Decode, Encode, decode_raw
 
 
 def in_memory(decode: Decode, encode: Encode, shared: bool) -> MemoryStore:
@@ -20,7 +20,7 @@ def in_memory(decode: Decode, encode: Encode, shared: bool) -> MemoryStore:
 class MemoryStore:
     """See `Store`. With `shared`, keys are unique over all partitions and any partition's number finds them."""
 
-    def __init__(self, decode: Decode = decode_nothing, *, shared: bool = False) -> None:
+    def __init__(self, decode: Decode = decode_raw, *, shared: bool = False) -> None:
         self._decode = decode
         self._shared: dict[Any, Any] | None = {} if shared else None
         self._rows: dict[int, dict[Any, Any]] = {}
@@ -37,7 +37,7 @@ class MemoryStore:
             if key is None:
                 continue
             value = record.value
-            if decode is decode_nothing:
+            if decode is decode_raw:
                 row: tuple[Any, Any] | None = (key, value)
             else:
                 row = decode(key, value, partition)

@@ -17,8 +17,8 @@ from notify_streams.transport.app_state import app_state, kafka_connection, on_a
 from notify_streams.transport.tables.changelog_reader import ChangelogReader
 from notify_streams.transport.tables.follower import Follower
 from notify_streams.transport.tables.memory_store import in_memory
-from notify_streams.transport.tables.progress import Progress
-from notify_streams.transport.tables.store import Decode, Encode, OpenStore, Store, decode_nothing, encode_nothing
+from notify_streams.transport.tables.recovery_progress import RecoveryProgress
+from notify_streams.transport.tables.store import Decode, Encode, Store, StoreFactory, decode_raw, encode_raw
 
 
 class TopicMissing(Exception):
@@ -36,9 +36,9 @@ class ReplicatedTable:
         app: AppT,
         topic: str,
         *,
-        store: OpenStore = in_memory,
-        decode: Decode = decode_nothing,
-        encode: Encode = encode_nothing,
+        store: StoreFactory = in_memory,
+        decode: Decode = decode_raw,
+        encode: Encode = encode_raw,
         required: bool = True,
     ) -> None:
         """
@@ -75,7 +75,7 @@ class ReplicatedTable:
         """Whether the table has everything that was in the topic when the app started."""
         return self._caught_up is not None and self._caught_up.done() and not self._caught_up.cancelled()
 
-    async def caught_up(self) -> None:
+    async def wait_until_caught_up(self) -> None:
         """Wait until the table is ready."""
         if self._caught_up is None:
             raise RuntimeError(f"table {self.name} starts with the app")
@@ -89,7 +89,7 @@ class ReplicatedTable:
         """Values in the order of `keys`, None for those that are not there; one call to the store."""
         return self.store.get_many(0, keys)
 
-    def progress(self) -> Progress:
+    def progress(self) -> RecoveryProgress:
         """How far the first reading is."""
         return self.follower.progress()
 
@@ -100,7 +100,7 @@ class ReplicatedTable:
         self._store = self._open_store(self._decode, self._encode, True)
         self._follower = Follower(self.name, self._store, lambda: ChangelogReader(connection, self.topic, settings))
         self._follower.start()
-        self._caught_up = asyncio.ensure_future(self._follower.caught_up(partitions))
+        self._caught_up = asyncio.ensure_future(self._follower.catch_up(partitions))
 
     async def _partitions(self, reader: ChangelogReader) -> frozenset[int]:
         await reader.start()
@@ -121,4 +121,4 @@ class ReplicatedTable:
         self._store = self._follower = self._caught_up = None
 
     async def _hold_back(self, tps: frozenset[TP]) -> None:
-        await self.caught_up()
+        await self.wait_until_caught_up()

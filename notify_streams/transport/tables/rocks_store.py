@@ -13,14 +13,14 @@ from typing import Any
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 
 from notify_streams.transport.record_batch import Record
-from notify_streams.transport.tables.store import Decode, Encode, OpenStore, decode_nothing, encode_nothing
+from notify_streams.transport.tables.store import Decode, Encode, StoreFactory, decode_raw, encode_raw
 
 POSITIONS = b"\xff\xff"
 MAX_PARTITIONS = 0xFFFF
 
 
-def on_disk(folder: Path) -> OpenStore:
-    """An `OpenStore`: rows in RocksDB, in a folder that no other process uses."""
+def on_disk(folder: Path) -> StoreFactory:
+    """An `StoreFactory`: rows in RocksDB, in a folder that no other process uses."""
 
     def open_store(decode: Decode, encode: Encode, shared: bool) -> RocksStore:
         return RocksStore(folder, decode, encode, shared=shared)
@@ -34,8 +34,8 @@ class RocksStore:
     def __init__(
         self,
         folder: Path,
-        decode: Decode = decode_nothing,
-        encode: Encode = encode_nothing,
+        decode: Decode = decode_raw,
+        encode: Encode = encode_raw,
         *,
         shared: bool = False,
         block_cache_bytes: int = 16 * 1024 * 1024,
@@ -61,7 +61,7 @@ class RocksStore:
 
     def load(self, partition: int, records: Iterable[Record], position: int) -> None:
         changes = [(record.key, record.value) for record in records if record.key is not None]
-        if self._decode is not decode_nothing:
+        if self._decode is not decode_raw:
             changes = [change for change in changes if self._decode(*change, partition) is not None]
         self._apply(partition, changes, position)
 
@@ -89,7 +89,7 @@ class RocksStore:
         prefix = self._row_prefix(partition)
         raw = [self._encode(key, None)[0] for key in keys]
         found: Any = self._db.get([prefix + key for key in raw])
-        if self._decode is decode_nothing:
+        if self._decode is decode_raw:
             return list(found)
         return [
             None if value is None else self._value(key, value, partition) for key, value in zip(raw, found, strict=True)

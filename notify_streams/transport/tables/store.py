@@ -18,18 +18,18 @@ Decode = Callable[[bytes, bytes | None, int], "tuple[Any, Any] | None"]
 Encode = Callable[[Any, Any], "tuple[bytes, bytes | None]"]
 
 
-def decode_nothing(key: bytes, value: bytes | None, partition: int) -> tuple[Any, Any]:
+def decode_raw(key: bytes, value: bytes | None, partition: int) -> tuple[Any, Any]:
     """Rows are bytes, as in the topic."""
     return key, value
 
 
-def encode_nothing(key: Any, value: Any) -> tuple[bytes, bytes | None]:
+def encode_raw(key: Any, value: Any) -> tuple[bytes, bytes | None]:
     """Rows are bytes, as in the topic; a key may be text."""
     return (key.encode() if isinstance(key, str) else key), value
 
 
 #: Opens the store when the table starts. `shared`: keys are unique over all partitions.
-OpenStore = Callable[[Decode, Encode, bool], "Store"]
+StoreFactory = Callable[[Decode, Encode, bool], "Store"]
 
 
 class Store(Protocol):

@@ -16,7 +16,7 @@ from notify_streams.transport import BatchProducer, TransportSettings
 from notify_streams.transport.tables.changelog_reader import ChangelogReader
 from notify_streams.transport.tables.follower import Follower
 from notify_streams.transport.tables.memory_store import in_memory
-from notify_streams.transport.tables.store import decode_nothing, encode_nothing
+from notify_streams.transport.tables.store import decode_raw, encode_raw
 from tests.integration.regions.remote_topics import an_id, make_topics
 from tests.waiting import until
 
@@ -85,7 +85,7 @@ async def test_a_client_that_fetches_no_more_is_an_error_not_silence(link: Laten
 
 async def test_a_table_goes_on_when_its_link_is_mended(link: LatencyProxy) -> None:
     topic = await a_topic(link)
-    store = in_memory(decode_nothing, encode_nothing, True)
+    store = in_memory(decode_raw, encode_raw, True)
     begun: list[ChangelogReader] = []
 
     def begin() -> ChangelogReader:
@@ -94,10 +94,10 @@ async def test_a_table_goes_on_when_its_link_is_mended(link: LatencyProxy) -> No
 
     follower = Follower(topic, store, begin)
     follower.start()
-    await asyncio.wait_for(follower.caught_up(frozenset({0})), 10)
+    await asyncio.wait_for(follower.catch_up(frozenset({0})), 10)
     for key in (b"first", b"second"):
         await link.cut()
-        asked = asyncio.ensure_future(follower.caught_up(frozenset({0, 1})))
+        asked = asyncio.ensure_future(follower.catch_up(frozenset({0, 1})))
         before = len(begun)
         await until(lambda before=before: len(begun) >= before + 2, "the reading fails, and begins anew")
         assert not asked.done()

@@ -81,9 +81,9 @@ async def test_a_busy_agent_gets_larger_batches_and_never_more_than_the_bounds(
         await fill(kafka_bootstrap, topic, 0, [b"first"])
         await until(lambda: batches)
         await fill(kafka_bootstrap, topic, 0, [b"x" * 20] * 1000)
-        lane = next(iter(batched_consumer(app).lanes().values()))
-        await until(lambda: lane.full)
-        waiting.append(lane._waiting_records)
+        buffer = next(iter(batched_consumer(app).buffers().values()))
+        await until(lambda: buffer.full)
+        waiting.append(buffer._waiting_records)
         go_on.set()
         await until(lambda: sum(map(len, batches)) == 1001)
     assert waiting[0] < 900, "back-pressure pauses the partition"
@@ -101,9 +101,9 @@ async def test_an_agent_that_works_on_many_batches_at_once_does_not_take_in_all_
     collecting(app, topic, batches, ack=False, events=events)
     async with running(app):
         await until(lambda: sum(map(len, batches)) >= 200)
-        (lane,) = batched_consumer(app).lanes().values()
-        await until(lambda: lane.full)
-        assert lane.busy and sum(map(len, batches)) == 200
+        (buffer,) = batched_consumer(app).buffers().values()
+        await until(lambda: buffer.full)
+        assert buffer.busy and sum(map(len, batches)) == 200
         while sum(map(len, batches)) < 1000:
             in_hand, events[:] = list(events), []
             for event in in_hand:

@@ -39,7 +39,7 @@ async def test_three_workers_hold_everything_and_hear_of_changes(kafka_bootstrap
             workers.append((app, table))
             await stack.enter_async_context(running(app))
         for app, table in workers:
-            await asyncio.wait_for(table.caught_up(), 15)
+            await asyncio.wait_for(table.wait_until_caught_up(), 15)
             await until(lambda app=app: ready(app))
         await fill(kafka_bootstrap, source, 0, [b"x"])
         await until(lambda: first_look)

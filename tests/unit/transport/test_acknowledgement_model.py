@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from notify_streams.transport.partition_buffer import AppendResult, Bounds, PartitionBuffer
-from tests.unit.transport.transport_builders import a_stretch
+from tests.unit.transport.transport_builders import a_fetched_range
 
 
 class Acknowledgements(RuleBasedStateMachine):
@@ -31,7 +31,7 @@ class Acknowledgements(RuleBasedStateMachine):
         self._open(start)
 
     def _open(self, position: int) -> None:
-        self.lane = PartitionBuffer("t", 0, position, self.committed, Bounds(self.bound, 10_000))
+        self.buffer = PartitionBuffer("t", 0, position, self.committed, Bounds(self.bound, 10_000))
         self.fetched_to = position
         self.life = object()
 
@@ -46,58 +46,58 @@ class Acknowledgements(RuleBasedStateMachine):
         self.fetch(count)
         self.take()
 
-    @precondition(lambda self: self.fetched_to < self.end and not self.lane.full)
+    @precondition(lambda self: self.fetched_to < self.end and not self.buffer.full)
     @rule(most=st.integers(1, 20))
     def fetch(self, most: int) -> None:
         to = min(self.end, self.fetched_to + most)
         if self.fetched_to < to:
-            assert self.lane.offer(a_stretch(self.fetched_to, to, holes=self.holes)) is AppendResult.TAKEN
+            assert self.buffer.append(a_fetched_range(self.fetched_to, to, holes=self.holes)) is AppendResult.APPENDED
             self.fetched_to = to
 
     @rule(back=st.integers(0, 10), most=st.integers(1, 10))
     def fetch_stale(self, back: int, most: int) -> None:
-        start = max(self.start, self.lane.expected - back)
+        start = max(self.start, self.buffer.expected - back)
         to = min(start + most, self.end)
-        if start < to and self.lane.offer(a_stretch(start, to, holes=self.holes)) is AppendResult.TAKEN:
+        if start < to and self.buffer.append(a_fetched_range(start, to, holes=self.holes)) is AppendResult.APPENDED:
             self.fetched_to = max(self.fetched_to, to)
 
-    @precondition(lambda self: self.lane.has_waiting)
+    @precondition(lambda self: self.buffer.has_waiting)
     @rule()
     def take(self) -> None:
-        before = self.lane.prefix.delivered_to
-        batch, delivery = self.lane.take()
+        before = self.buffer.prefix.delivered_to
+        batch, delivery = self.buffer.next_batch()
         assert batch.start == before
         assert len(batch) <= self.bound
         expected = [offset for offset in range(batch.start, batch.end) if offset not in self.holes]
         assert [record.offset for record in batch.records] == expected
         if delivery is not None:
-            self.flying.append((self.life, self.lane.prefix, batch, delivery))
+            self.flying.append((self.life, self.buffer.prefix, batch, delivery))
 
     @precondition(lambda self: self.flying)
     @rule(which=st.integers(0, 50))
     def ack(self, which: int) -> None:
         """Also of a batch whose partition was revoked or sought since: its records may come again all the same."""
         _, prefix, batch, delivery = self.flying.pop(which % len(self.flying))
-        before = self.lane.prefix.position
+        before = self.buffer.prefix.position
         prefix.ack(delivery)
         self.done.update(record.offset for record in batch.records)
-        assert prefix is self.lane.prefix or self.lane.prefix.position == before
+        assert prefix is self.buffer.prefix or self.buffer.prefix.position == before
 
     @rule(answered=st.booleans())
     def commit(self, answered: bool) -> None:
-        wanted = self.lane.to_commit()
+        wanted = self.buffer.to_commit()
         if wanted is not None:
             # Backwards only where a commit's answer was lost and the batch was then refused: read twice, lost never.
-            assert self.lane.committed is None or wanted > self.lane.committed
+            assert self.buffer.committed is None or wanted > self.buffer.committed
             self._never_past_unacknowledged(wanted)
             self.committed = wanted
             if answered:
-                self.lane.committed = wanted
+                self.buffer.committed = wanted
 
     @rule(back=st.integers(0, 20))
     def refuse(self, back: int) -> None:
-        position = max(self.start, self.lane.prefix.position - back)
-        self.lane.restart(position)
+        position = max(self.start, self.buffer.prefix.position - back)
+        self.buffer.restart(position)
         self.fetched_to = position
         self.life = object()
 
@@ -112,12 +112,12 @@ class Acknowledgements(RuleBasedStateMachine):
 
     @invariant()
     def the_position_is_the_acknowledged_prefix(self) -> None:
-        if not hasattr(self, "lane"):
+        if not hasattr(self, "buffer"):
             return
-        self._never_past_unacknowledged(self.lane.prefix.position)
+        self._never_past_unacknowledged(self.buffer.prefix.position)
         mine = [entry for entry in self.flying if entry[0] is self.life]
-        head = min((batch.start for *_, batch, _ in mine), default=self.lane.prefix.delivered_to)
-        assert self.lane.prefix.position >= head, "an acknowledged prefix is not committed"
+        head = min((batch.start for *_, batch, _ in mine), default=self.buffer.prefix.delivered_to)
+        assert self.buffer.prefix.position >= head, "an acknowledged prefix is not committed"
 
 
 Acknowledgements.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

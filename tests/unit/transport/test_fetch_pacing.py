@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 from aiokafka.protocol.fetch import FetchRequest
 
 from notify_streams.transport import TransportSettings
-from notify_streams.transport.fetch_pacing import paced
+from notify_streams.transport.fetch_pacing import paced_fetch
 
 TPS = [TopicPartition("t", partition) for partition in range(3)]
 SETTINGS = TransportSettings(fetch_gap_s=0.02, fetch_max_wait_ms=50, idle_fetch_max_wait_ms=500)
@@ -55,13 +55,13 @@ async def test_only_a_fetch_that_leaves_nothing_out_waits_long(
     partitions: tuple[int, ...], elsewhere: frozenset[int], wait_ms: int
 ) -> None:
     fetcher = Fetcher(elsewhere=elsewhere)
-    assert await paced(fetcher, SETTINGS)(assignment(), 1, request(*partitions))
+    assert await paced_fetch(fetcher, SETTINGS)(assignment(), 1, request(*partitions))
     assert fetcher.left == [(wait_ms, list(partitions))]
 
 
 async def test_what_was_taken_in_the_gap_is_asked_for_with_it() -> None:
     fetcher = Fetcher(wanted=(0, 1, 2))
-    fetch = paced(fetcher, SETTINGS)
+    fetch = paced_fetch(fetcher, SETTINGS)
     await fetch(assignment(), 1, request(0, 1))
     await fetch(assignment(), 1, request(0, 1))
     assert fetcher.left == [(50, [0, 1]), (500, [0, 1, 2])]
@@ -71,7 +71,7 @@ async def test_what_was_taken_in_the_gap_is_asked_for_with_it() -> None:
 @pytest.mark.parametrize(("wanted", "active"), [((), True), ((0, 1, 2), False)], ids=["none anew", "unassigned"])
 async def test_without_another_request_the_one_that_was_made_leaves(wanted: tuple[int, ...], active: bool) -> None:
     fetcher = Fetcher(wanted=wanted)
-    fetch = paced(fetcher, SETTINGS)
+    fetch = paced_fetch(fetcher, SETTINGS)
     for _ in range(2):
         await fetch(assignment(active), 1, request(0, 1))
     assert fetcher.left == [(50, [0, 1])] * 2

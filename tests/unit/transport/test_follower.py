@@ -7,7 +7,7 @@ import pytest
 
 from notify_streams.transport.tables.follower import Follower
 from notify_streams.transport.tables.memory_store import in_memory
-from notify_streams.transport.tables.store import decode_nothing, encode_nothing
+from notify_streams.transport.tables.store import decode_raw, encode_raw
 
 
 class Changelog:
@@ -21,7 +21,7 @@ class Changelog:
     async def stop(self) -> None: ...
     def read_from(self, positions: Mapping[int, int]) -> None: ...
 
-    async def extents(self, partitions: frozenset[int]) -> dict[int, tuple[int, int]]:
+    async def offset_bounds(self, partitions: frozenset[int]) -> dict[int, tuple[int, int]]:
         self.asked.set()
         await self.told.wait()
         return dict.fromkeys(partitions, (0, 0))
@@ -38,7 +38,7 @@ def changelog() -> Changelog:
 
 @pytest.fixture
 async def follower(changelog: Changelog) -> AsyncIterator[Follower]:
-    store = in_memory(decode_nothing, encode_nothing, True)
+    store = in_memory(decode_raw, encode_raw, True)
     made = Follower("t", store, lambda: changelog)  # type: ignore[arg-type, return-value]
     made.start()
     yield made
@@ -48,9 +48,9 @@ async def follower(changelog: Changelog) -> AsyncIterator[Follower]:
 async def test_what_somebody_waits_for_is_followed_whatever_another_one_wants(
     follower: Follower, changelog: Changelog
 ) -> None:
-    first = asyncio.ensure_future(follower.caught_up(frozenset({0, 1})))
+    first = asyncio.ensure_future(follower.catch_up(frozenset({0, 1})))
     await changelog.asked.wait()
-    second = asyncio.ensure_future(follower.caught_up(frozenset({0, 1})))
+    second = asyncio.ensure_future(follower.catch_up(frozenset({0, 1})))
     await asyncio.sleep(0)
     follower.want(frozenset())  # as whoever waited for the first does once it has what it wanted
     changelog.told.set()
@@ -60,7 +60,7 @@ async def test_what_somebody_waits_for_is_followed_whatever_another_one_wants(
 
 
 async def test_whoever_gave_up_is_no_reason_to_be_behind(follower: Follower, changelog: Changelog) -> None:
-    waiting = asyncio.ensure_future(follower.caught_up(frozenset({0})))
+    waiting = asyncio.ensure_future(follower.catch_up(frozenset({0})))
     await changelog.asked.wait()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -7,7 +7,7 @@ from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy as BatchBuilder
 
-from notify_streams.transport.fetch_decoding import READ_COMMITTED, unpack
+from notify_streams.transport.fetch_decoding import READ_COMMITTED, decode_fetched
 
 _NAME = "notUTF-8"
 _CODECS = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
@@ -24,7 +24,7 @@ def a_kafka_batch(first: int, *records: tuple[bytes | None, bytes | None, list[A
     return bytes(raw)
 
 
-def fetched(raw: bytes) -> Any:
+def partition_records(raw: bytes) -> Any:
     return fetcher.PartitionRecords(
         TopicPartition("triggers.payments", 3), fetcher.MemoryRecords(raw), [], 0, None, None, True, READ_COMMITTED
     )
@@ -39,9 +39,9 @@ def test_a_header_name_that_is_not_utf8_is_spelt_out_and_everything_else_is_read
         (b"k2", None, []),
         codec=_CODECS[codec],
     )
-    stretch = unpack(fetched(raw), 40)
-    assert (stretch.start, stretch.end) == (40, 43)
-    assert [(one.offset, one.timestamp, one.key, one.value, one.headers) for one in stretch.records] == [
+    fetched = decode_fetched(partition_records(raw), 40)
+    assert (fetched.start, fetched.end) == (40, 43)
+    assert [(one.offset, one.timestamp, one.key, one.value, one.headers) for one in fetched.records] == [
         (40, 1_000, b"k0", b"v0", [("id", b"1")]),
         (41, 1_001, None, b"\xff", [("critical", b"1"), ("\\xff\\xfeUTF-8\\x80", b"\xff"), ("nothing", None)]),
         (42, 1_002, b"k2", None, []),
@@ -53,4 +53,4 @@ def test_the_batches_around_it_and_the_records_before_the_position_are_as_ever()
     raw = b"".join(
         (a_kafka_batch(10, *good), a_kafka_batch(11, *good, (b"k", b"v", [(_NAME, b"")])), a_kafka_batch(13, *good))
     )
-    assert [one.offset for one in unpack(fetched(raw), 12).records] == [12, 13]
+    assert [one.offset for one in decode_fetched(partition_records(raw), 12).records] == [12, 13]

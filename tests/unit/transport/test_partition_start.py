@@ -12,7 +12,7 @@ TP0 = TP("t", 0)
 
 
 class Kafka:
-    async def extents(self, tps):
+    async def partition_offsets(self, tps):
         return {tp: PartitionOffsets(None, 0, 9) for tp in tps}
 
 

@@ -3,12 +3,12 @@
 import pytest
 from faust.types import TP
 
-from notify_streams.transport.watchdog import Reading, Reason, Watchdog
+from notify_streams.transport.watchdog import PartitionState, Reason, Watchdog
 
 TP0 = TP("t", 0)
 
 
-def looks(watchdog: Watchdog, readings: list[Reading], every_s: float = 5.0, recovering=()) -> list[Reason]:
+def looks(watchdog: Watchdog, readings: list[PartitionState], every_s: float = 5.0, recovering=()) -> list[Reason]:
     found = ()
     for count, reading in enumerate(readings):
         found = watchdog.observe(count * every_s, {TP0: reading}, recovering)
@@ -18,23 +18,23 @@ def looks(watchdog: Watchdog, readings: list[Reading], every_s: float = 5.0, rec
 @pytest.mark.parametrize(
     ("readings", "expected"),
     [
-        pytest.param([Reading(5, 9, 5)] * 7, [Reason.NOT_PROCESSED], id="behind and still"),
-        pytest.param([Reading(5, 9, 5)] * 6, [], id="not yet thirty seconds"),
-        pytest.param([Reading(5, 5, 5)] * 20, [], id="nothing to do"),
-        pytest.param([Reading(n, 100, n) for n in range(20)], [], id="behind but moving"),
-        pytest.param([Reading(n, n, 0) for n in range(1, 9)], [Reason.NOT_COMMITTED], id="commits have stopped"),
-        pytest.param([Reading(n, n, max(n - 3, 0)) for n in range(9)], [], id="commits follow"),
-        pytest.param([Reading(4, 4, None)] * 7, [Reason.NOT_COMMITTED], id="never committed"),
-        pytest.param([Reading(None, 9, 5)] * 7, [Reason.NOT_OPENED], id="assigned, never opened"),
-        pytest.param([Reading(5, 9, 5)] * 6 + [Reading(6, 9, 6)] * 6, [], id="moved once in between"),
+        pytest.param([PartitionState(5, 9, 5)] * 7, [Reason.NOT_PROCESSED], id="behind and still"),
+        pytest.param([PartitionState(5, 9, 5)] * 6, [], id="not yet thirty seconds"),
+        pytest.param([PartitionState(5, 5, 5)] * 20, [], id="nothing to do"),
+        pytest.param([PartitionState(n, 100, n) for n in range(20)], [], id="behind but moving"),
+        pytest.param([PartitionState(n, n, 0) for n in range(1, 9)], [Reason.NOT_COMMITTED], id="commits have stopped"),
+        pytest.param([PartitionState(n, n, max(n - 3, 0)) for n in range(9)], [], id="commits follow"),
+        pytest.param([PartitionState(4, 4, None)] * 7, [Reason.NOT_COMMITTED], id="never committed"),
+        pytest.param([PartitionState(None, 9, 5)] * 7, [Reason.NOT_STARTED], id="assigned, never opened"),
+        pytest.param([PartitionState(5, 9, 5)] * 6 + [PartitionState(6, 9, 6)] * 6, [], id="moved once in between"),
     ],
 )
-def test_verdicts(readings: list[Reading], expected: list[Reason]) -> None:
+def test_verdicts(readings: list[PartitionState], expected: list[Reason]) -> None:
     assert looks(Watchdog(), readings) == expected
 
 
 def test_a_partition_waits_for_its_table_as_long_as_the_table_moves() -> None:
-    waiting = [Reading(None, 9, 5)] * 20
+    waiting = [PartitionState(None, 9, 5)] * 20
     watchdog = Watchdog()
     for count, reading in enumerate(waiting):
         found = watchdog.observe(count * 5.0, {TP0: reading}, [("users", count * 5.0)])
@@ -42,26 +42,26 @@ def test_a_partition_waits_for_its_table_as_long_as_the_table_moves() -> None:
 
 
 def test_a_table_that_does_not_come_closer_is_stuck() -> None:
-    assert looks(Watchdog(), [Reading(None, 9, 5)] * 7, recovering=[("users", 0.0)]) == [Reason.NOT_RECOVERED]
+    assert looks(Watchdog(), [PartitionState(None, 9, 5)] * 7, recovering=[("users", 0.0)]) == [Reason.NOT_RECOVERED]
 
 
 def test_a_process_that_was_stopped_is_not_stuck() -> None:
     watchdog = Watchdog()
-    watchdog.observe(0.0, {TP0: Reading(5, 9, 5)})
-    assert watchdog.observe(60.0, {TP0: Reading(5, 9, 5)}) == ()
+    watchdog.observe(0.0, {TP0: PartitionState(5, 9, 5)})
+    assert watchdog.observe(60.0, {TP0: PartitionState(5, 9, 5)}) == ()
 
 
 def test_a_revoked_partition_is_forgotten() -> None:
     watchdog = Watchdog()
     for count in range(7):
-        watchdog.observe(count * 5.0, {TP0: Reading(5, 9, 5)})
+        watchdog.observe(count * 5.0, {TP0: PartitionState(5, 9, 5)})
     assert watchdog.stuck
     assert watchdog.observe(35.0, {}) == ()
-    assert watchdog.observe(40.0, {TP0: Reading(5, 9, 5)}) == ()
+    assert watchdog.observe(40.0, {TP0: PartitionState(5, 9, 5)}) == ()
 
 
 def test_a_verdict_names_what_and_for_how_long() -> None:
     watchdog = Watchdog()
     for count in range(8):
-        found = watchdog.observe(count * 5.0, {TP0: Reading(5, 9, 5)})
+        found = watchdog.observe(count * 5.0, {TP0: PartitionState(5, 9, 5)})
     assert str(found[0]) == "t-0: its end is ahead, and its position does not move (35 s)"

@@ -1,8 +1,8 @@
-"""Builders of records and stretches for the transport's unit tests."""
+"""Builders of records and fetched ranges for the transport's unit tests."""
 
 from dataclasses import dataclass
 
-from notify_streams.transport.partition_buffer import FetchedRange, weight_bytes
+from notify_streams.transport.partition_buffer import FetchedRange, record_bytes
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,7 @@ class ARecord:
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-def a_stretch(start: int, end: int, *, holes: frozenset[int] = frozenset(), value: bytes = b"v") -> FetchedRange:
+def a_fetched_range(start: int, end: int, *, holes: frozenset[int] = frozenset(), value: bytes = b"v") -> FetchedRange:
     """Records at every offset of `start <= offset < end` but the holes."""
     records = [ARecord(offset, value=value) for offset in range(start, end) if offset not in holes]
-    return FetchedRange(start, end, records, sum(map(weight_bytes, records)))
+    return FetchedRange(start, end, records, sum(map(record_bytes, records)))

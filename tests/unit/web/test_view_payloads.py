@@ -13,7 +13,7 @@ from notify_streams.records.user_records import Contacts
 from notify_streams.regions.failover.placement import Placement
 from notify_streams.regions.failover.protocol import HomeRegion
 from notify_streams.settings import Settings
-from notify_streams.transport import Progress, Stuck
+from notify_streams.transport import RecoveryProgress, Stuck
 from notify_streams.transport.watchdog import Reason
 from notify_streams.web.dead_letters import letter, limit_of
 from notify_streams.web.health import health
@@ -106,7 +106,7 @@ def test_contacts_that_are_elsewhere_are_said_to_be():
 
 
 def progress(caught_up):
-    return Progress("preferences", 10, 0 if caught_up else 30, 100.0, 0.3, caught_up)
+    return RecoveryProgress("preferences", 10, 0 if caught_up else 30, 100.0, 0.3, caught_up)
 
 
 def test_ready_is_caught_up_and_open_and_learnt():

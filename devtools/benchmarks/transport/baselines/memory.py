@@ -55,7 +55,7 @@ async def _load(task: Task, store: Any, decode: Any) -> TaskResult:
     gc.collect()
     before, began = _rss_mb(), time.perf_counter()
     await app.start()
-    await table.caught_up()
+    await table.wait_until_caught_up()
     seconds = time.perf_counter() - began
     await asyncio.sleep(0.2)
     gc.collect()

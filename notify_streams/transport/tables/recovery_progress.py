@@ -1,6 +1,6 @@
 """How far the reading of a changelog is, as a value for logs, metrics and `/ready`.
 
-In: positions, targets and the time. Out: a frozen `Progress`. No clock of its own.
+In: positions, targets and the time. Out: a frozen `RecoveryProgress`. No clock of its own.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RecoveryProgress:
     """State of one table's recovery on this worker."""
 
     table: str
@@ -29,7 +29,7 @@ class Progress:
         return f"{self.table}: {self.rows} rows, {self.remaining} to go, {self.rows_per_s:.0f}/s, about {left}"
 
 
-class Meter:
+class RecoveryMeter:
     """Counts rows of one recovery; told the time."""
 
     def __init__(self, table: str, now_s: float) -> None:
@@ -48,8 +48,8 @@ class Meter:
         self._offsets += offsets
         self._last_s = now_s
 
-    def progress(self, remaining: int, caught_up: bool, now_s: float) -> Progress:
+    def progress(self, remaining: int, caught_up: bool, now_s: float) -> RecoveryProgress:
         spent = max((self._last_s if caught_up else now_s) - self._began_s, 1e-9)
         pace = self._offsets / spent
         estimate = 0.0 if caught_up else remaining / pace if pace else None
-        return Progress(self._table, self._rows, remaining, self._rows / spent, estimate, caught_up)
+        return RecoveryProgress(self._table, self._rows, remaining, self._rows / spent, estimate, caught_up)
