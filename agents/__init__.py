@@ -1,1 +1,1 @@
-"""Faust agents: one hop a file. A topic in, a call, hand on."""
+"""Faust agents: one topic hop a file, no domain rules."""

@@ -1,4 +1,4 @@
-"""`user_contacts` -> the table `contacts`."""
+"""`user_contacts` → table `contacts`."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 from notify_streams.app import app
 from notify_streams.partition_concurrency import batch_events
+from notify_streams.regions.contacts_writer import ContactsWriter
 from notify_streams.topics import USER_CONTACTS
-from tables.contacts import apply_contacts
-from tables.locations import locate
+from tables.contacts import contacts
+from tables.locations import home_of
 
 if TYPE_CHECKING:
     from faust.types import StreamT
 
+    from notify_streams.transport import BatchEvent
+
+
+async def apply_contacts(event: BatchEvent, writer: ContactsWriter) -> None:
+    """Write the batch to the table. Not acknowledged if another worker owns the partition now."""
+    if await writer.apply(event.value):
+        event.ack()
+
 
 @app.agent(app.batches_of(USER_CONTACTS))
-async def learn_contacts(batches: StreamT[Any]) -> None:
-    """Keep the latest contacts of each person; an older record that comes late changes nothing."""
+async def contacts_agent(batches: StreamT[Any]) -> None:
+    writer = ContactsWriter(contacts, home_of, app.placement, app.settings)
     async for event in batch_events(batches):
-        if await apply_contacts(event.value, home_of):
-            event.ack()
-
-
-def home_of(user_id: str) -> str | None:
-    """The person's home region, None for somebody whom nobody knows yet."""
-    row = locate(user_id)
-    return None if row is None else row.region
+        await apply_contacts(event, writer)

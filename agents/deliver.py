@@ -1,7 +1,8 @@
-"""`push`, `sms`, `email`, `cric_…` -> the channel's provider. A batch is acknowledged when each message's state is durable."""
+"""`push`, `sms`, `email`, `cric_…` → the channel's provider, delivery states in MongoDB."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from notify_streams.app import app
@@ -17,36 +18,36 @@ if TYPE_CHECKING:
     from notify_streams.transport import BatchEvent
 
 channel = channel_of(app.role)
-places = app.settings.providers
+settings = app.settings.providers
 provider = provider_for(
     channel,
     ProviderConfig(
-        fcm=places.fcm,
-        apns=places.apns,
-        twilio=places.twilio,
-        smtp=places.smtp,
-        timeout_s=places.timeout_s,
+        fcm=settings.fcm,
+        apns=settings.apns,
+        twilio=settings.twilio,
+        smtp=settings.smtp,
+        timeout_s=settings.timeout_s,
         start_within_s=app.preference_parts.bound.start_s,
-        max_in_flight=places.max_in_flight,
+        max_in_flight=settings.max_in_flight,
     ),
 )
-delivery = DeliveryWorker(
+worker = DeliveryWorker(
     Claims(app.shards, channel, app.settings.outbox.transaction_timeout_s),
     app.preference_parts.provider_check,
     provider,
     app.categories,
     app.lane,
 )
-app.lives_with(provider.start, delivery.close)
+app.lives_with(provider.start, worker.close)
+
+
+async def deliver(event: BatchEvent, worker: DeliveryWorker) -> None:
+    """Send the batch; acknowledge it when each message has a durable state."""
+    await worker.deliver(event.value)
+    event.ack()
 
 
 @app.agent(app.batches_of(app.role), name=f"deliver {app.role}")
-async def deliver(batches: StreamT[Any]) -> None:
-    """Send each partition's batches in order, partitions side by side: one that waits for a provider holds up no other."""
-    await process_partitions_concurrently(batches, send)
-
-
-async def send(event: BatchEvent) -> None:
-    """Send a batch, then acknowledge it."""
-    await delivery.deliver(event.value)
-    event.ack()
+async def delivery_agent(batches: StreamT[Any]) -> None:
+    """Partitions run concurrently: one that waits for a provider delays no other."""
+    await process_partitions_concurrently(batches, partial(deliver, worker=worker))

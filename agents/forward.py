@@ -1,4 +1,4 @@
-"""`forward.<region>` -> that region's own topics. A batch is acknowledged when the other region's Kafka has it; until then it waits here."""
+"""`forward.<region>` → topics of that region, named by each record's `target` header."""
 
 from __future__ import annotations
 
@@ -13,31 +13,48 @@ from notify_streams.topics import forward_topic
 from notify_streams.transport import exempt_from_watchdog, on_revoked
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from faust.types import TP, StreamT
 
-ways: dict[str, PartitionQueues] = {}
+    from notify_streams.kafka import KafkaConnection
+    from notify_streams.transport import BatchEvent
+
+#: By topic.
+queues_to: dict[str, PartitionQueues] = {}
 
 
-async def forward(lanes: PartitionQueues, batches: StreamT[Any]) -> None:
-    """Give each batch to its partition's lane, which acknowledges it; a region that is away fills its own lanes and no other's."""
+async def forward(event: BatchEvent, queues: PartitionQueues) -> None:
+    """Queue the batch, which is acknowledged when the other region's Kafka has it. Waits while the partition's queue is full."""
+    await queues.submit(event.value, event.ack)
+
+
+async def forward_agent(queues: PartitionQueues, batches: StreamT[Any]) -> None:
+    """One agent a region: a region that does not answer delays no other."""
     async for event in batch_events(batches):
-        await lanes.submit(event.value, event.ack)
+        await forward(event, queues)
 
 
-@partial(on_revoked, app)
-def give_up(partitions: Collection[TP]) -> None:
-    """What is not there yet is handed over by the partitions' new owner; twice is no harm, out of order would be."""
-    for topic, lanes in ways.items():
-        lanes.give_up([tp.partition for tp in partitions if tp.topic == topic])
+def drop_revoked(queues_to: Mapping[str, PartitionQueues], partitions: Collection[TP]) -> None:
+    """Their new owner reads again what was not acknowledged. Records may arrive twice, but not out of order."""
+    for topic, queues in queues_to.items():
+        queues.give_up([tp.partition for tp in partitions if tp.topic == topic])
+
+
+def add_region(region: str, connection: KafkaConnection) -> None:
+    topic = forward_topic(region)
+    remote = RemoteRegion(region, connection, app.settings)
+    queues = queues_to[topic] = PartitionQueues(remote)
+
+    async def stop() -> None:
+        await queues.stop()
+        await remote.stop()
+
+    app.lives_with(remote.start, stop)
+    exempt_from_watchdog(app, topic)
+    app.agent(app.batches_of(topic), name=f"forward {region}")(partial(forward_agent, queues))
 
 
 for region, connection in sorted(app.settings.remote_kafka_connections().items()):
-    remote = RemoteRegion(region, connection, app.settings)
-    lanes = PartitionQueues(remote)
-    ways[forward_topic(region)] = lanes
-    exempt_from_watchdog(app, forward_topic(region))
-    app.lives_with(remote.start, remote.stop)
-    app.lives_with(remote.start, lanes.stop)
-    app.agent(app.batches_of(forward_topic(region)), name=f"forward {region}")(partial(forward, lanes))
+    add_region(region, connection)
+on_revoked(app, partial(drop_revoked, queues_to))

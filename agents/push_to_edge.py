@@ -1,14 +1,14 @@
-"""`edge.<pop>` -> that point of presence. A batch is acknowledged when it is there; one that is away holds up itself alone."""
+"""`edge.<pop>` → that point of presence."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from notify_streams.app import app
 from notify_streams.edge.pusher import EdgePusher, open_session, point_of_presence
 from notify_streams.partition_concurrency import batch_events
-from notify_streams.retry import STORE
+from notify_streams.retry import RetryPolicy
 from notify_streams.topics import edge_topic
 from notify_streams.transport import exempt_from_watchdog
 
@@ -16,17 +16,28 @@ if TYPE_CHECKING:
     from faust.types import StreamT
 
     from notify_streams.settings import EdgePopSettings
+    from notify_streams.transport import BatchEvent
+
+_RETRY: Final = RetryPolicy("edge.push_batch", first_s=0.05, max_s=2.0)
 
 
-async def push_out(pop: EdgePopSettings, batches: StreamT[Any]) -> None:
-    """Push each batch, however long it takes; the next batch of a partition waits for it, so no home goes back in time."""
+async def push_to_edge(event: BatchEvent, pusher: EdgePusher) -> None:
+    """Push the batch, repeated while the point of presence does not answer; then acknowledge it.
+
+    The next batch of the partition waits, so no home region is replaced by an older one.
+    """
+    await _RETRY.call(pusher.push, event.value.records)
+    event.ack()
+
+
+async def edge_agent(pop: EdgePopSettings, batches: StreamT[Any]) -> None:
+    """One agent a point of presence: one that does not answer delays no other."""
     async with open_session() as session:
-        push = EdgePusher(point_of_presence(pop, session))
+        pusher = EdgePusher(point_of_presence(pop, session))
         async for event in batch_events(batches):
-            await STORE.call(push.push, event.value.records)
-            event.ack()
+            await push_to_edge(event, pusher)
 
 
 for pop in app.settings.edge:
     exempt_from_watchdog(app, edge_topic(pop.name))
-    app.agent(app.batches_of(edge_topic(pop.name)), name=f"edge {pop.name}")(partial(push_out, pop))
+    app.agent(app.batches_of(edge_topic(pop.name)), name=f"edge {pop.name}")(partial(edge_agent, pop))

@@ -1,7 +1,7 @@
-"""The registry's replica against the table `locations`, now and then -> repairs in `user_locations`, `user_signups`; and contacts
-of people who have moved away, forgotten through `user_contacts`.
+"""Registry, table `locations` → repairs on `user_locations`, `user_signups`, `user_contacts`.
 
-A region that lost its `user_locations` gets all of it again this way. Repeated by every worker of the role without harm: the newest wins.
+Runs at the start and every `reconcile_every_s`. A region that lost `user_locations` gets it back this way. Every worker of the role does it,
+without harm: readers keep the newest record.
 """
 
 from __future__ import annotations
@@ -16,69 +16,70 @@ from notify_streams.errors import NotifyError
 from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.registry.contact_retention import deletion_records, must_be_deleted
-from notify_streams.registry.reconciliation import reconcile, repair_outputs
+from notify_streams.registry.reconciliation import repair, repair_outputs
 from notify_streams.registry.users_table import UsersTable
 from tables.contacts import contacts
 from tables.locations import locate_many, locations
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
+    from notify_streams.records.batch import OutboxRecord, Producer
+    from notify_streams.regions.failover.placement import Placement
+    from notify_streams.regions.locations import Location
     from notify_streams.registry.user import User
+    from notify_streams.settings import Settings
+    from notify_streams.table_writes import Table
 
 log = logging.getLogger(__name__)
 
 
-async def reconcile_now_and_then() -> None:
-    """Compare at the start, and every `reconcile_every_s`."""
+async def reconcile(
+    pages: AsyncIterator[Sequence[User]],
+    locate_many: Callable[[Sequence[str]], Sequence[Location | None]],
+    contacts: Table,
+    placement: Placement | None,
+    settings: Settings,
+    producer: Producer,
+) -> int:
+    """Compare registry rows with this region's locations and publish what repairs them; returns the number of repairs.
+
+    Also deletes contacts that may not lie here any more; not while the placement is unknown.
+    """
+    repairs = 0
+    async for page in pages:
+        now = datetime.now(UTC)
+        outputs: list[OutboxRecord] = []
+        for user, location in zip(page, locate_many([user.user_id for user in page]), strict=True):
+            bucket = bucket_of(user.user_id, settings.partitions)
+            if placement is not None and must_be_deleted(user, location, placement):
+                outputs += deletion_records(contacts.get(bucket, user.user_id.encode()), bucket)
+            found = repair(user, location, settings.region, now)
+            if found is not None:
+                repairs += 1
+                outputs += repair_outputs(found, bucket, settings)
+        await publish_directly(producer, outputs)
+    return repairs
+
+
+async def reconcile_task() -> None:
     await locations.wait_until_caught_up()
     registry = UsersTable(app.settings)
     await registry.start()
     try:
         while True:
+            placement = None if app.learning is None else app.learning.placement
             try:
-                repaired = await reconcile_once(registry)
-                log.info("locations compared with the registry", extra={"action": "reconcile", "repaired": repaired})
+                repairs = await reconcile(registry.scan(), locate_many, contacts, placement, app.settings, app)
+                log.info("locations reconciled", extra={"action": "locations.reconcile", "repairs": repairs})
             except NotifyError as error:
-                log.warning("not compared this time", extra={"action": "reconcile", "error": str(error)})
+                log.warning(
+                    "reconciliation failed, will be repeated",
+                    extra={"action": "locations.reconcile_failed", "error": str(error)},
+                )
             await asyncio.sleep(app.settings.reconcile_every_s)
     finally:
         await registry.close()
 
 
-async def reconcile_once(registry: UsersTable) -> int:
-    """How many people's locations were not what the registry says; their repairs are written."""
-    settings, repaired = app.settings, 0
-    async for repairs in reconcile(
-        without_leavers(registry.scan()), locate_many, settings.region, lambda: datetime.now(UTC)
-    ):
-        repaired += len(repairs)
-        await publish_directly(
-            app,
-            [
-                output
-                for one in repairs
-                for output in repair_outputs(one, bucket_of(one.user.user_id, settings.partitions), settings)
-            ],
-        )
-    return repaired
-
-
-async def without_leavers(pages: AsyncIterator[list[User]]) -> AsyncIterator[Sequence[User]]:
-    """The pages as they are; of people whose contacts may not be here any more, they are forgotten."""
-    placement = None if app.learning is None else app.learning.placement
-    async for page in pages:
-        if placement is not None:
-            held = locate_many([user.user_id for user in page])
-            leavers = [
-                user.user_id for user, row in zip(page, held, strict=True) if must_be_deleted(user, row, placement)
-            ]
-            buckets = [bucket_of(user_id, app.settings.partitions) for user_id in leavers]
-            rows = [contacts.get(bucket, one.encode()) for one, bucket in zip(leavers, buckets, strict=True)]
-            await publish_directly(
-                app, [out for row, bucket in zip(rows, buckets, strict=True) for out in deletion_records(row, bucket)]
-            )
-        yield page
-
-
-app.task(reconcile_now_and_then)
+app.task(reconcile_task)

@@ -1,99 +1,74 @@
-"""`user_signups` -> the registry, then `user_locations` here and in every other region, and the edge, all through the outbox."""
+"""`user_signups` → registry, `user_locations` of every region, `edge.<pop>`, contact copies."""
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from agents.replicate import copies_of, newcomers
+from agents.replicate import pending_signups
 from notify_streams.app import app
 from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.outbox.outbox import Outbox
+from notify_streams.outbox.partition_hooks import attach_outbox
 from notify_streams.partition_concurrency import batch_events
 from notify_streams.records.partitioner import bucket_of
-from notify_streams.records.trigger import Rejection
-from notify_streams.records.user_records import read_signup
+from notify_streams.registry.contact_copies import copies_at_signup
 from notify_streams.registry.signup_batch import account_signups
 from notify_streams.registry.signups import SignupProcessor
 from notify_streams.registry.users_table import UsersTable
 from notify_streams.routing.router import conflict
 from notify_streams.topics import USER_SIGNUPS
-from notify_streams.transport import on_assigned, on_revoked
 from tables.contacts import contacts
 from tables.locations import locate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from faust.types import TP, StreamT
+    from faust.types import StreamT
 
-    from notify_streams.records.batch import OutboxRecord
-    from notify_streams.transport import RecordBatch
+    from notify_streams.records.batch import Batch, OutboxRecord, Producer
+    from notify_streams.transport import BatchEvent
 
 registry = UsersTable(app.settings)
 app.lives_with(registry.start, registry.close)
-way_out = app.way_out = Outbox(app.settings, app.role, app.shards, app, conflict)
-app.lives_with(way_out.start, way_out.stop)
+outbox = app.way_out = Outbox(app.settings, app.role, app.shards, app, conflict)
+attach_outbox(app, outbox, [USER_SIGNUPS])
+
+
+async def sign_up(
+    event: BatchEvent,
+    copies_of: Callable[[Batch], Sequence[OutboxRecord]],
+    processor: SignupProcessor,
+    outbox: Outbox,
+    producer: Producer,
+) -> None:
+    """Register the batch and queue its records in the outbox, which acknowledges it when they are published.
+
+    Args:
+        copies_of: copies of contacts that arrived before the sign-ups; published first, without the outbox.
+    """
+    await publish_directly(producer, copies_of(event.value))
+    await outbox.submit(await account_signups(processor, event.value, event))
+
+
+@app.agent(app.batches_of(USER_SIGNUPS))
+async def signups_agent(batches: StreamT[Any]) -> None:
+    processor = SignupProcessor(app.settings, registry, server_of, contacts_of, locate)
+    async for event in batch_events(batches):
+        await sign_up(event, copies_of, processor, outbox, app)
 
 
 def server_of(region: str) -> str | None:
-    """Who serves a region's people now."""
-    placement = None if app.learning is None else app.learning.placement
-    return None if placement is None else placement.server_of(region)
+    """The region that serves `region`'s users now."""
+    return app.placement().server_of(region)
 
 
 async def contacts_of(user_ids: Sequence[str]) -> Mapping[str, bytes]:
-    """Contacts that a move hands over."""
+    """Rows of the table `contacts`: a user who moves to another region takes them along."""
     rows = {
         user_id: contacts.get(bucket_of(user_id, app.settings.partitions), user_id.encode()) for user_id in user_ids
     }
     return {user_id: row for user_id, row in rows.items() if row is not None}
 
 
-signups = SignupProcessor(app.settings, registry, server_of, contacts_of, locate)
-
-
-@app.agent(app.batches_of(USER_SIGNUPS))
-async def sign_up(batches: StreamT[Any]) -> None:
-    """Register each batch and hand its records to the way out, which acknowledges it."""
-    async for event in batch_events(batches):
-        batch: RecordBatch = event.value
-        await publish_directly(app, contacts_sent_on(batch))
-        await way_out.submit(await account_signups(signups, batch, event))
-
-
-def contacts_sent_on(batch: RecordBatch) -> Iterator[OutboxRecord]:
-    """Contacts that came before anybody knew where the person would be at home; those that come later know it from `newcomers`."""
-    for record in batch.records:
-        signup = read_signup(record.value)
-        if isinstance(signup, Rejection):
-            continue
-        newcomers.note(signup)
-        row = contacts.get(batch.partition, signup.user_id.encode())
-        if row is not None:
-            held = Held(signup.user_id.encode(), row)
-            yield from copies_of(held, batch.partition, newcomers.home(signup.user_id))
-
-
-class Held(NamedTuple):
-    """A contacts row as the record that it came from, without that one's way."""
-
-    key: bytes
-    value: bytes
-    headers: Sequence[tuple[str, bytes]] = ()
-    offset: int = 0
-    timestamp: int = 0
-
-
-@partial(on_assigned, app)
-async def take_over(partitions: frozenset[TP]) -> Mapping[TP, int]:
-    """Publish what the last owner left, then begin where the ledger says."""
-    sources = {(tp.topic, tp.partition): tp for tp in partitions if tp.topic == USER_SIGNUPS}
-    positions = await way_out.take_over(sources)
-    return {sources[source]: position for source, position in positions.items()}
-
-
-@partial(on_revoked, app)
-def give_up(_: frozenset[TP]) -> None:
-    """What waits for lost partitions is read by their new owner."""
-    way_out.give_up()
+def copies_of(batch: Batch) -> list[OutboxRecord]:
+    return copies_at_signup(batch, pending_signups, contacts.get, app.placement(), app.settings)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from notify_streams.outbox.outbox import Outbox
     from notify_streams.records.batch import Headers
+    from notify_streams.regions.failover.placement import Placement
     from notify_streams.regions.failover.placement_follower import PlacementFollower
     from notify_streams.regions.locations import Location
     from notify_streams.routing.recipient_lookup import RecipientLookup
@@ -135,6 +136,17 @@ class NotifyApp(faust.App):
     def lives_with(self, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> None:
         """Start something before the first record is read, stop it after the last was acknowledged."""
         app_state(self).lifecycles.append((start, stop))
+
+    def placement(self) -> Placement:
+        """Which region serves each home region now; known before the first record is read.
+
+        Raises:
+            RuntimeError: it is not known yet, or the role does not follow it.
+        """
+        placement = None if self.learning is None else self.learning.placement
+        if placement is None:
+            raise RuntimeError(f"role {self.role} does not know the placement")
+        return placement
 
     def batches_of(self, topic: str) -> TopicT:
         """A topic whose events are whole partition batches."""

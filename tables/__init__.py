@@ -1,1 +1,1 @@
-"""Faust tables: which topic stands behind each, what its key is, who writes it and what a row weighs."""
+"""Faust tables: for each the topic behind it, its key, its writers and the size of a row."""

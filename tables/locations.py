@@ -1,7 +1,8 @@
-"""`user_locations` -> every worker of a router or registry role holds all of it: user id -> where the person is at home, one small integer.
+"""Replicated table of `user_locations`: user id → home region and bucket, as an integer.
 
-Written by the registry role and, for people at home elsewhere, by other regions' forward roles; the newest version wins, in whatever order
-they come. Equal rows are one object (`regions.locations`), so a person weighs their key and a dictionary entry.
+Every worker of a router or registry role holds all of it. Written by the registry role, and by other regions' forward roles for users at
+home there; the newest version wins in any order. Equal rows are one object (`regions.locations`), so a user costs a key and a dictionary
+entry.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ locations: ReplicatedTable = ReplicatedTable(
 
 
 def locate(user_id: str) -> Location | None:
-    """Where this region believes a person to be at home; None for somebody whom nobody knows."""
+    """A user's location as this region knows it; None for an unknown user."""
     row = locations.get(user_id)
     return None if row is None else rows.unpack(row)
 
@@ -33,6 +34,12 @@ def locate(user_id: str) -> Location | None:
 def locate_many(user_ids: Sequence[str]) -> list[Location | None]:
     """`locate` for each, in order."""
     return [None if row is None else rows.unpack(row) for row in locations.get_many(user_ids)]
+
+
+def home_of(user_id: str) -> str | None:
+    """A user's home region; None for an unknown user."""
+    location = locate(user_id)
+    return None if location is None else location.region
 
 
 app.locate = locate

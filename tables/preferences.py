@@ -1,6 +1,6 @@
-"""`preference_updates` -> bucket, user id -> the compiled row (`preferences.compiled`): 7 to 9 bytes for three categories.
+"""Table `preferences`: bucket, user id → the compiled row (`preferences.row_codec`).
 
-A copy of the durable record in MongoDB. Owned by whoever owns the bucket's trigger partitions; each router role has its own. Written by
+7 to 9 bytes a row for three categories: a copy of the durable record in MongoDB. Each router role has its own. Written by
 `agents.apply_preferences`.
 """
 

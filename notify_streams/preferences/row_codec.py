@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from notify_streams.roles import CHANNELS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from notify_streams.roles import Channel
 
@@ -68,6 +68,15 @@ def version_of(row: bytes) -> int:
 def newest(one: bytes, other: bytes) -> bytes:
     """The row with the higher version; of two rows of one person with the same version it does not matter which."""
     return one if version_of(one) >= version_of(other) else other
+
+
+def newer_rows(rows: Mapping[bytes, bytes], held: Sequence[bytes | None]) -> dict[bytes, bytes]:
+    """Those of `rows` that a table must take: not older than the row it holds. `held` is in the order of `rows`."""
+    return {
+        key: row
+        for (key, row), before in zip(rows.items(), held, strict=True)
+        if before is None or newest(row, before) is row
+    }
 
 
 #: `read_row` for the hot path: people's rows repeat. The result is shared: do not change it.

@@ -17,8 +17,6 @@ from notify_streams.records.user_records import Signup
 from notify_streams.registry.signups import location_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
-
     from notify_streams.records.batch import OutboxRecord
     from notify_streams.regions.locations import Location
     from notify_streams.registry.user import User
@@ -60,25 +58,6 @@ def repair(user: User, held: Location | None, here: str, now: datetime) -> Repai
     if settled and held.previous is not None and user.region == here:
         return Repair(user, everywhere=True, settled=True)
     return None
-
-
-async def reconcile(
-    pages: AsyncIterator[Sequence[User]],
-    get_many: Callable[[Sequence[str]], Sequence[Location | None]],
-    here: str,
-    now: Callable[[], datetime],
-) -> AsyncIterator[list[Repair]]:
-    """Compare page by page; yields the repairs of a page where there are any. Nothing is held beyond a page.
-
-    Args:
-        pages: `UsersTable.scan()`.
-        get_many: the locations that this region holds, in the order of the ids.
-    """
-    async for page in pages:
-        held = get_many([user.user_id for user in page])
-        repairs = [one for user, row in zip(page, held, strict=True) if (one := repair(user, row, here, now()))]
-        if repairs:
-            yield repairs
 
 
 def _again(user: User, region: str, version: int, now: datetime) -> Signup:

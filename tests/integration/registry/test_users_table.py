@@ -10,7 +10,7 @@ import pytest
 
 from devtools.fakes.throttling_proxy import ThrottlingProxy
 from notify_streams.errors import RetryLater, SettingsError, StoreUnavailable
-from notify_streams.registry.reconciliation import reconcile
+from notify_streams.registry.reconciliation import repair
 from notify_streams.registry.schema import create_table
 from notify_streams.registry.users_table import UsersTable, WriteOutcome
 from notify_streams.retry import RetryPolicy
@@ -82,10 +82,10 @@ async def test_one_refusal_among_many_writes_refuses_nobody_else(registry: Users
 async def test_a_lost_topic_is_rebuilt_from_the_registry(registry: UsersTable) -> None:
     users = {f"u-{number}": a_user(f"u-{number}", region=("us", "eu")[number % 2]) for number in range(1200)}
     await registry.put_many(list(users.values()))
-    repairs = reconcile(registry.scan(), lambda ids: [None] * len(ids), "us", lambda: NOON)
-    found = {one.user.user_id: one for page in [page async for page in repairs] for one in page}
-    assert {user_id: one.user for user_id, one in found.items()} == users
-    assert all(one.here for one in found.values())
+    repairs = [repair(user, None, "us", NOON) async for page in registry.scan() for user in page]
+    found = [one for one in repairs if one is not None]
+    assert {one.user.user_id: one.user for one in found} == users
+    assert all(one.here for one in found)
 
 
 async def test_a_row_that_nobody_can_read_hides_no_other(registry: UsersTable, table_name: str) -> None:

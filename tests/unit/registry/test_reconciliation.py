@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from notify_streams.regions.locations import Location, decode_location_record
-from notify_streams.registry.reconciliation import SETTLES_AFTER, Repair, reconcile, repair, repair_outputs
+from notify_streams.registry.reconciliation import SETTLES_AFTER, Repair, repair, repair_outputs
 from notify_streams.registry.user import User
 from notify_streams.settings import Settings
 
@@ -58,23 +57,6 @@ def test_what_puts_it_right(user: User, row: Location | None, here: str, wanted:
     if found.signup is not None:
         got["signup"] = (found.signup.region, found.signup.version)
     assert got == wanted
-
-
-async def test_a_lost_topic_is_rebuilt_whole() -> None:
-    users = [a_user(user_id=f"u-{number}") for number in range(25)]
-
-    async def pages() -> AsyncIterator[Sequence[User]]:
-        for start in range(0, 25, 10):
-            yield users[start : start + 10]
-
-    found = [
-        one async for page in reconcile(pages(), lambda ids: [None] * len(ids), "us", lambda: NOON) for one in page
-    ]
-    assert [one.user for one in found] == users
-    settings = Settings(region="us", kafka="none", shards=("none",), redis="none")
-    outputs = [output for one in found for output in repair_outputs(one, 5, settings)]
-    assert {(topic, partition) for topic, partition, *_ in outputs} == {("user_locations", 5)}
-    assert len(outputs) == 25
 
 
 def test_a_settled_move_is_told_to_everyone() -> None:
