@@ -23,7 +23,7 @@ async def apply_contacts(event: BatchEvent, writer: ContactsWriter) -> None:
         event.ack()
 
 
-@app.agent(app.batches_of(USER_CONTACTS))
+@app.agent(app.batched_topic(USER_CONTACTS))
 async def contacts_agent(batches: StreamT[Any]) -> None:
     writer = ContactsWriter(contacts, home_of, app.placement, app.settings)
     async for event in batch_events(batches):

@@ -54,9 +54,9 @@ async def apply_preferences(event: BatchEvent, writer: PreferenceWriter, table: 
         event.ack()
 
 
-@app.agent(app.batches_of(PREFERENCE_UPDATES))
+@app.agent(app.batched_topic(PREFERENCE_UPDATES))
 async def preferences_agent(batches: StreamT[Any]) -> None:
-    writer = app.preference_parts.writer
+    writer = app.preferences.writer
     async for event in batch_events(batches):
         await apply_preferences(event, writer, preferences, app.table_lag)
 

@@ -24,7 +24,7 @@ async def apply_receipts(event: BatchEvent, writer: ReceiptWriter) -> None:
     event.ack()
 
 
-@app.agent(app.batches_of(RECEIPTS))
+@app.agent(app.batched_topic(RECEIPTS))
 async def receipts_agent(batches: StreamT[Any]) -> None:
     writer = ReceiptWriter(app.shards, app.settings.outbox.transaction_timeout_s)
     async for event in batch_events(batches):

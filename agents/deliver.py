@@ -27,18 +27,18 @@ provider = provider_for(
         twilio=settings.twilio,
         smtp=settings.smtp,
         timeout_s=settings.timeout_s,
-        start_within_s=app.preference_parts.bound.start_s,
+        start_within_s=app.preferences.bound.start_s,
         max_in_flight=settings.max_in_flight,
     ),
 )
 worker = DeliveryWorker(
     Claims(app.shards, channel, app.settings.outbox.transaction_timeout_s),
-    app.preference_parts.provider_check,
+    app.preferences.provider_check,
     provider,
     app.categories,
     app.lane,
 )
-app.lives_with(provider.start, worker.close)
+app.add_lifecycle(provider.start, worker.close)
 
 
 async def deliver(event: BatchEvent, worker: DeliveryWorker) -> None:
@@ -47,7 +47,7 @@ async def deliver(event: BatchEvent, worker: DeliveryWorker) -> None:
     event.ack()
 
 
-@app.agent(app.batches_of(app.role), name=f"deliver {app.role}")
+@app.agent(app.batched_topic(app.role), name=f"deliver {app.role}")
 async def delivery_agent(batches: StreamT[Any]) -> None:
     """Partitions run concurrently: one that waits for a provider delays no other."""
     await process_partitions_concurrently(batches, partial(deliver, worker=worker))

@@ -50,9 +50,9 @@ def add_region(region: str, connection: KafkaConnection) -> None:
         await queues.stop()
         await remote.stop()
 
-    app.lives_with(remote.start, stop)
+    app.add_lifecycle(remote.start, stop)
     exempt_from_watchdog(app, topic)
-    app.agent(app.batches_of(topic), name=f"forward {region}")(partial(forward_agent, queues))
+    app.agent(app.batched_topic(topic), name=f"forward {region}")(partial(forward_agent, queues))
 
 
 for region, connection in sorted(app.settings.remote_kafka_connections().items()):

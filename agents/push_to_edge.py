@@ -40,4 +40,4 @@ async def edge_agent(pop: EdgePopSettings, batches: StreamT[Any]) -> None:
 
 for pop in app.settings.edge:
     exempt_from_watchdog(app, edge_topic(pop.name))
-    app.agent(app.batches_of(edge_topic(pop.name)), name=f"edge {pop.name}")(partial(edge_agent, pop))
+    app.agent(app.batched_topic(edge_topic(pop.name)), name=f"edge {pop.name}")(partial(edge_agent, pop))

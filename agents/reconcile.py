@@ -68,7 +68,7 @@ async def reconcile_task() -> None:
     await registry.start()
     try:
         while True:
-            placement = None if app.learning is None else app.learning.placement
+            placement = None if app.placement_follower is None else app.placement_follower.placement
             try:
                 repairs = await reconcile(registry.scan(), locate_many, contacts, placement, app.settings, app)
                 log.info("locations reconciled", extra={"action": "locations.reconcile", "repairs": repairs})

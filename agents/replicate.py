@@ -58,13 +58,13 @@ async def replicate_contacts(
         event.ack()
 
 
-@app.agent(app.batches_of(PREFERENCE_UPDATES))
+@app.agent(app.batched_topic(PREFERENCE_UPDATES))
 async def preferences_agent(batches: StreamT[Any]) -> None:
     async for event in batch_events(batches):
         await replicate_preferences(event, app, app.settings)
 
 
-@app.agent(app.batches_of(USER_CONTACTS))
+@app.agent(app.batched_topic(USER_CONTACTS))
 async def contacts_agent(batches: StreamT[Any]) -> None:
     home_of = pending_signups.home
     writer = ContactsWriter(contacts, home_of, app.placement, app.settings)

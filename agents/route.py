@@ -34,12 +34,12 @@ def preference_rows(user_ids: Sequence[str]) -> list[bytes | None]:
     return [None if home is None else preferences.get(home.bucket, user_id.encode()) for user_id, home in homes]
 
 
-parts = app.preference_parts
+parts = app.preferences
 check = DecisionCheck(parts.deltas, parts.durable, parts.bound, preference_rows, app.table_lag)
-recipients = app.people = RecipientLookup(locate_many, contacts, check)
-assert app.learning is not None, f"role {app.role} follows the placement"
-router = Router(app.settings, app.categories, app.lane, recipients, app.learning)
-outbox = app.way_out = Outbox(app.settings, app.role, app.shards, app, conflict)
+recipients = app.recipients = RecipientLookup(locate_many, contacts, check)
+assert app.placement_follower is not None, f"role {app.role} follows the placement"
+router = Router(app.settings, app.categories, app.lane, recipients, app.placement_follower)
+outbox = app.outbox = Outbox(app.settings, app.role, app.shards, app, conflict)
 attach_outbox(app, outbox, TOPICS)
 exempt_from_watchdog(app, FORWARDED)  # waits during a failover, when no region serves some users
 
@@ -55,4 +55,4 @@ async def route_agent(batches: StreamT[Any]) -> None:
 
 
 for topic in sorted(TOPICS):
-    app.agent(app.batches_of(topic), name=f"route {topic}")(route_agent)
+    app.agent(app.batched_topic(topic), name=f"route {topic}")(route_agent)

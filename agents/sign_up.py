@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from notify_streams.transport import BatchEvent
 
 registry = UsersTable(app.settings)
-app.lives_with(registry.start, registry.close)
-outbox = app.way_out = Outbox(app.settings, app.role, app.shards, app, conflict)
+app.add_lifecycle(registry.start, registry.close)
+outbox = app.outbox = Outbox(app.settings, app.role, app.shards, app, conflict)
 attach_outbox(app, outbox, [USER_SIGNUPS])
 
 
@@ -50,7 +50,7 @@ async def sign_up(
     await outbox.submit(await account_signups(processor, event.value, event))
 
 
-@app.agent(app.batches_of(USER_SIGNUPS))
+@app.agent(app.batched_topic(USER_SIGNUPS))
 async def signups_agent(batches: StreamT[Any]) -> None:
     processor = SignupProcessor(app.settings, registry, server_of, contacts_of, locate)
     async for event in batch_events(batches):

@@ -1,7 +1,7 @@
-"""The Faust application of one role in one region, wired from settings.
+"""Builds the Faust application of one role in one region from the settings.
 
-``NOTIFY_REGION`` and ``NOTIFY_ROLE`` choose which; ``faust -A notify_streams.app worker`` and ``notify-streams worker`` both end here.
-Agents and tables are named as strings, so nothing in this package imports them. Nothing connects before the worker starts.
+``NOTIFY_REGION`` and ``NOTIFY_ROLE`` select it for ``faust -A notify_streams.app worker`` and ``notify-streams worker``.
+Agents and tables are listed by module name, so this package imports none of them. Nothing connects before the worker starts.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _ROUTER: Final = (
     "agents.apply_preferences",
     "agents.apply_contacts",
 )
-#: What each role imports: its tables, its agents.
+#: The table and agent modules that each role imports.
 MODULES: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(LANES, _ROUTER),
     **dict.fromkeys(CHANNEL_ROLES, ("agents.deliver",)),
@@ -76,14 +76,15 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "forward": ("agents.forward",),
     "receipts": ("agents.apply_receipts",),
 }
-#: Roles that must know who serves whom before they read anything.
-_LEARNERS: Final = frozenset((*LANES, "registry", "forward"))
-#: The event loop gives up the interpreter with every send, and gets it back from the fetch thread after this at the latest (Python: 5 ms).
-SWITCH_INTERVAL_S: Final = 0.000_5
+#: Roles that read nothing before they know the placement.
+_PLACEMENT_ROLES: Final = frozenset((*LANES, "registry", "forward"))
+#: The longest time for which the fetch thread keeps the interpreter lock from the event loop, which releases it with each send
+#: (Python's default: 5 ms).
+_SWITCH_INTERVAL_S: Final = 0.000_5
 
 
 class NotifyApp(faust.App):
-    """A Faust app that knows its region, its role, and the connections that live and die with it."""
+    """The Faust app of one role, with the clients and services that start and stop with it."""
 
     def __init__(self, settings: Settings, role: str) -> None:
         self.settings = settings
@@ -91,13 +92,13 @@ class NotifyApp(faust.App):
         self.lane = lane_of(role)
         self.categories = configured_categories()
         self.shards = Shards(settings, app_name=app_id(settings.region, role), follows=True)
-        #: What the role's agents offer to the web views; None on a role that has no such thing.
-        self.way_out: Outbox | None = None
-        self.people: RecipientLookup | None = None
-        self.learning: PlacementFollower | None = None
-        #: Where somebody is at home, on roles with the table of locations.
+        #: Set by the role's agents for the web views; None on roles without one.
+        self.outbox: Outbox | None = None
+        self.recipients: RecipientLookup | None = None
+        self.placement_follower: PlacementFollower | None = None
+        #: User id → location; None on roles without the locations table.
         self.locate: Callable[[str], Location | None] | None = None
-        #: How far the table of preferences is behind its topic; told by `agents.apply_preferences`.
+        #: How far the preferences table is behind its topic; reported by `agents.apply_preferences`.
         self.table_lag = TableLag()
         super().__init__(
             app_id(settings.region, role),
@@ -122,19 +123,18 @@ class NotifyApp(faust.App):
             worker_redirect_stdouts=False,
         )
         attach(self, _transport_settings(settings, role))
-        self.lives_with(self.shards.start, self.shards.close)
-        if role in _LEARNERS:
-            learner = PlacementService(settings, self.shards, asks_others=role == "forward")
-            self.learning = learner.learning
-            self.lives_with(learner.start, learner.stop)
-            on_assigned(self, learner.learnt)
-            hold_partitions_while(self, lambda: learner.learning.placement is None)
-        publish = publisher_for(self)
-        self.preference_parts = PreferenceService(settings, self.categories, self.shards, publish)
-        self.lives_with(self.preference_parts.start, self.preference_parts.stop)
+        self.add_lifecycle(self.shards.start, self.shards.close)
+        if role in _PLACEMENT_ROLES:
+            placement = PlacementService(settings, self.shards, asks_others=role == "forward")
+            self.placement_follower = follower = placement.learning
+            self.add_lifecycle(placement.start, placement.stop)
+            on_assigned(self, placement.learnt)
+            hold_partitions_while(self, lambda: follower.placement is None)
+        self.preferences = PreferenceService(settings, self.categories, self.shards, publisher_for(self))
+        self.add_lifecycle(self.preferences.start, self.preferences.stop)
 
-    def lives_with(self, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> None:
-        """Start something before the first record is read, stop it after the last was acknowledged."""
+    def add_lifecycle(self, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> None:
+        """Await `start` before the first record is read, `stop` after the last one was acknowledged."""
         app_state(self).lifecycles.append((start, stop))
 
     def placement(self) -> Placement:
@@ -143,71 +143,71 @@ class NotifyApp(faust.App):
         Raises:
             RuntimeError: it is not known yet, or the role does not follow it.
         """
-        placement = None if self.learning is None else self.learning.placement
+        placement = None if self.placement_follower is None else self.placement_follower.placement
         if placement is None:
             raise RuntimeError(f"role {self.role} does not know the placement")
         return placement
 
-    def batches_of(self, topic: str) -> TopicT:
-        """A topic whose events are whole partition batches."""
+    def batched_topic(self, topic: str) -> TopicT:
+        """A topic that delivers one event for each batch."""
         return batched_topic(self, topic, partitions=self.settings.partitions)
 
     async def send_batch(
         self, topic: str, partition: int, records: Sequence[tuple[bytes | None, bytes | None, Headers]]
     ) -> SentBatch | None:
-        """Write one batch to one partition; returns when all in-sync replicas have it (see `BatchProducer.send_batch`)."""
+        """See `BatchProducer.send_batch`."""
         return await batch_producer(self).send_batch(topic, partition, records)
 
     def _create_directories(self) -> None:
-        Path(self.conf.datadir).mkdir(parents=True, exist_ok=True)  # Faust makes the last folder only
+        Path(self.conf.datadir).mkdir(parents=True, exist_ok=True)  # Faust creates the last directory only
         super()._create_directories()
 
     async def on_started(self) -> None:
         await super().on_started()
-        tune_gc()  # the tables are recovered: their rows stay
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        tune_gc()  # after table recovery, because the rows stay
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
 
 
 def web_port(settings: Settings, role: str) -> int:
-    """The port of a role's web views."""
+    """The port on which a worker of `role` serves its web views."""
     return settings.web_port or settings.web_port_base + ROLES.index(role)
 
 
-def build(settings: Settings, role: str) -> NotifyApp:
-    """The application of `role`; its tables and agents are found when it starts (`autodiscover`).
+def build_app(settings: Settings, role: str) -> NotifyApp:
+    """The application of `role`. Faust imports its tables and agents at the start (`autodiscover`).
 
     Raises:
-        SettingsError: there is no such role, or the categories cannot be used.
+        SettingsError: there is no such role, or the categories are not valid.
     """
     if role not in MODULES:
         raise SettingsError(f"there is no role {role!r}; roles are {', '.join(ROLES)}")
-    found = NotifyApp(settings, role)
-    found.web.blueprints = BlueprintManager([("", "notify_streams.web:blueprint")])
-    return found
+    app = NotifyApp(settings, role)
+    app.web.blueprints = BlueprintManager([("", "notify_streams.web:blueprint")])
+    return app
 
 
-def run_worker(found: NotifyApp, level: str) -> NoReturn:
-    """Work until SIGTERM or SIGINT; ends the process."""
-    found.discover()
-    worker = faust.Worker(found, loglevel=level, logging_config=logging_config(level), quiet=True)
+def run_worker(app: NotifyApp, level: str) -> NoReturn:
+    """Run the worker until SIGTERM or SIGINT, then exit."""
+    app.discover()
+    worker = faust.Worker(app, loglevel=level, logging_config=logging_config(level), quiet=True)
     worker.execute_from_commandline()
 
 
 @cache
-def the_app() -> NotifyApp:
-    """The process's one application, from ``NOTIFY_REGION`` and ``NOTIFY_ROLE``.
+def worker_app() -> NotifyApp:
+    """The one application of this process, from ``NOTIFY_REGION`` and ``NOTIFY_ROLE``.
 
     Raises:
-        SettingsError: a variable is missing, or the settings cannot be used.
+        SettingsError: a variable is missing, or the settings are not valid.
     """
     region, role = os.environ.get("NOTIFY_REGION"), os.environ.get("NOTIFY_ROLE")
     if not region or not role:
-        raise SettingsError("NOTIFY_REGION and NOTIFY_ROLE must say which worker this is, e.g. us and standard")
-    return build(load_settings(region, overlay=local_overlay(region)), role)
+        raise SettingsError("set NOTIFY_REGION and NOTIFY_ROLE, for example to us and standard")
+    return build_app(load_settings(region, overlay=local_overlay(region)), role)
 
 
 def local_overlay(region: str) -> Path | None:
-    """The settings that a running local stack wrote for `region`; None where there is no local stack."""
+    """The settings file that the local stack wrote for `region`; None without a local stack."""
     file = Path(os.environ.get("NOTIFY_STACK_DIR", ".stack")) / f"{region}.yaml"
     return file if file.is_file() else None
 
@@ -220,7 +220,7 @@ def _transport_settings(settings: Settings, role: str) -> TransportSettings:
         fetch_gap_s=broker.fetch_gap_s,
         max_batch_records=broker.forward_batch_records if role == "forward" else broker.batch_records,
         max_batch_bytes=broker.batch_bytes,
-        # A dead letter may be as large as anything that a client could write.
+        # A dead letter holds the bytes of the record that it replaces.
         max_record_bytes=settings.max_record_bytes + HEADROOM_BYTES,
         session_timeout_s=broker.critical_session_timeout_s if critical else broker.session_timeout_s,
         heartbeat_s=broker.critical_heartbeat_s if critical else broker.heartbeat_s,
@@ -231,7 +231,7 @@ def _transport_settings(settings: Settings, role: str) -> TransportSettings:
 
 
 def __getattr__(name: str) -> NotifyApp:
-    """``notify_streams.app:app``, built at its first use: what ``faust -A`` and the agents import."""
+    """Build ``app`` at its first use: ``faust -A`` and the agents import it."""
     if name == "app":
-        return the_app()
+        return worker_app()
     raise AttributeError(name)

@@ -1,44 +1,33 @@
-"""Errors, named by what the catcher must do.
+"""Errors, by what the caller must do. Each message says what happened, to what, and what to do.
 
-::
+======================  ==================================================================
+`SettingsError`         stop the process: the configuration is wrong
+`RetryLater`            repeat the same call later; nothing was lost
+`StoreUnavailable`      the same: a database or Kafka did not respond in time
+`Refused`               show the message to the operator; repeating the call does not help
+======================  ==================================================================
 
-    NotifyError
-    ├── SettingsError        stop: the configuration is wrong; the message names the key and the remedy
-    ├── RetryLater           try the same thing again after a pause; nothing was lost, nothing was promised
-    │   └── StoreUnavailable     a database did not answer in time
-    ├── Fenced               stop working on this partition: another worker owns it, or records were skipped
-    └── Refused              tell the caller no: what was asked is not allowed or does not exist
-
-A normal refusal of a notification (opted out, expired, no contact) is a value, never an error.
+A notification that is not sent (opted out, expired, no contact) is a result, not an error.
 """
 
 from __future__ import annotations
 
 
 class NotifyError(Exception):
-    """Whatever this application raises on purpose."""
+    """The superclass of all errors of this application."""
 
 
 class SettingsError(NotifyError):
-    """The configuration cannot be used; the message names the key and what to write instead."""
+    """The configuration is not valid. Stop; the message names the key and a correct value."""
 
 
 class RetryLater(NotifyError):
-    """The same call may succeed later; nothing was lost."""
+    """A transient failure. Repeat the same call later (`retry.RetryPolicy`)."""
 
 
 class StoreUnavailable(RetryLater):
-    """A database did not answer within its timeout."""
-
-
-class Fenced(NotifyError):
-    """The ledger has moved on without this worker: seek to ``next_offset`` and forget what is in flight."""
-
-    def __init__(self, ledger_id: str, next_offset: int) -> None:
-        super().__init__(f"{ledger_id} is at {next_offset}: another worker wrote it, or records were skipped")
-        self.ledger_id = ledger_id
-        self.next_offset = next_offset
+    """A database or Kafka did not respond within its timeout. Repeat the same call later."""
 
 
 class Refused(NotifyError):
-    """What was asked for is not allowed or not known; the message says what to do."""
+    """The request is not allowed or names something that does not exist. Do not repeat it; the message says what to do."""

@@ -1,7 +1,7 @@
-"""Named places in the real code path where a test can kill, raise or stall the process.
+"""Failpoints: named places in the code where a test kills, fails or stalls the process.
 
-Armed only by ``NOTIFY_FAILPOINTS``, e.g. ``after_commit=kill@3,before_provider=stall:2.5@1``: action at the n-th passage (1 is the first).
-Without the variable a passage is one look into an empty dict.
+``NOTIFY_FAILPOINTS=after_commit=kill@3,before_provider=stall:2.5`` kills the process when it passes `after_commit` for the third
+time. Without the variable, passing a failpoint is one look into an empty dict.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ import os
 import re
 import signal
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from notify_streams.errors import NotifyError, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Name = Literal[
     "after_fetch",
@@ -30,39 +34,39 @@ Name = Literal[
 ]
 NAMES: Final[tuple[Name, ...]] = get_args(Name)
 
-
-_FORM: Final = re.compile(
+_PATTERN: Final = re.compile(
     r"(?P<name>\w+)=(?:(?P<action>kill|raise)|stall:(?P<seconds>\d+(?:\.\d+)?))(?:@(?P<at>[1-9]\d*))?"
 )
 
 
 class FailpointReached(NotifyError):
-    """A failpoint armed with ``raise`` was passed."""
+    """Raised by a failpoint that is armed with ``raise``."""
 
 
 @dataclass(slots=True)
-class _Armed:
+class ArmedFailpoint:
     action: str
+    #: Acts when it is passed for the `at`-th time.
     at: int
     stall_s: float = 0.0
     passed: int = 0
 
 
-def parse(text: str) -> dict[str, _Armed]:
-    """What ``NOTIFY_FAILPOINTS`` arms.
+def parse(text: str) -> dict[str, ArmedFailpoint]:
+    """The failpoints of a value of ``NOTIFY_FAILPOINTS``, by name.
 
     Raises:
-        SettingsError: an unknown name or action, or no number where one must be.
+        SettingsError: an unknown name or action, or a number is missing.
     """
-    armed: dict[str, _Armed] = {}
+    armed: dict[str, ArmedFailpoint] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
-        found = _FORM.fullmatch(part)
-        if found is None or found["name"] not in NAMES:
+        match = _PATTERN.fullmatch(part)
+        if match is None or match["name"] not in NAMES:
             raise SettingsError(
-                f"NOTIFY_FAILPOINTS: {part!r}: want name=kill|raise|stall:SECONDS@N, N from 1, name one of {', '.join(NAMES)}"
+                f"NOTIFY_FAILPOINTS: {part!r}: write name=kill|raise|stall:SECONDS@N, N from 1, name one of {', '.join(NAMES)}"
             )
-        action = found["action"] or "stall"
-        armed[found["name"]] = _Armed(action, int(found["at"] or 1), float(found["seconds"] or 0))
+        action = match["action"] or "stall"
+        armed[match["name"]] = ArmedFailpoint(action, int(match["at"] or 1), float(match["seconds"] or 0))
     return armed
 
 
@@ -75,13 +79,25 @@ def failpoint(name: Name) -> None:
         _pass(point)
 
 
-def _pass(point: _Armed) -> None:
+@contextmanager
+def armed(text: str) -> Iterator[dict[str, ArmedFailpoint]]:
+    """Arm failpoints of this process for the block, in addition to those of the environment. For tests."""
+    before = dict(_armed)
+    _armed.update(added := parse(text))
+    try:
+        yield added
+    finally:
+        _armed.clear()
+        _armed.update(before)
+
+
+def _pass(point: ArmedFailpoint) -> None:
     point.passed += 1
     if point.passed != point.at:
         return
     if point.action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif point.action == "stall":
-        time.sleep(point.stall_s)  # the whole process stands still, as after SIGSTOP
+        time.sleep(point.stall_s)  # blocks the whole process, as SIGSTOP does
     else:
-        raise FailpointReached("a failpoint armed with raise")
+        raise FailpointReached("a failpoint that is armed with raise was passed")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from notify_streams import metrics
@@ -48,6 +48,10 @@ class RetryPolicy:
             return None
         delay_s = min(self.max_s, self.first_s * 2.0 ** min(failures - 1, _MAX_EXPONENT))
         return delay_s * (0.5 + draw / 2)
+
+    def named(self, name: str) -> RetryPolicy:
+        """The same policy for another call."""
+        return replace(self, name=name)
 
     def attempts(self) -> Attempts:
         """The state of one sequence of attempts, for loops that do more than call again."""

@@ -22,6 +22,6 @@ def worker(region: str, role: str, web_port: int | None, loglevel: str) -> None:
     os.environ |= {"NOTIFY_REGION": region, "NOTIFY_ROLE": role}
     if web_port is not None:
         os.environ["NOTIFY_WEB_PORT"] = str(web_port)
-    from notify_streams.app import run_worker, the_app  # builds the app that the environment names
+    from notify_streams.app import run_worker, worker_app  # builds the app that the environment names
 
-    run_worker(the_app(), loglevel)
+    run_worker(worker_app(), loglevel)

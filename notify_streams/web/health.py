@@ -46,10 +46,10 @@ def health_of(worker: NotifyApp) -> Health:
     """The worker's health now; asks nobody."""
     return health(
         stuck(worker),
-        None if worker.way_out is None else worker.way_out.failed,
+        None if worker.outbox is None else worker.outbox.failed,
         is_ready=ready(worker),
         tables=recovery(worker),
-        learning=None if worker.learning is None else worker.learning.waiting_for,
+        learning=None if worker.placement_follower is None else worker.placement_follower.waiting_for,
     )
 
 

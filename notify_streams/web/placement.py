@@ -20,7 +20,7 @@ async def placement_of(worker: NotifyApp) -> Placement:
         RetryLater: Kafka does not answer.
         StoreUnavailable: this worker has not learnt it yet.
     """
-    learning = worker.learning
+    learning = worker.placement_follower
     if learning is not None:
         placement = learning.placement
         if placement is None:

@@ -34,7 +34,7 @@ class PreferenceView(WebView):
         if (elsewhere := await _elsewhere(worker, user.region)) is not None:
             return elsewhere
         put = await put_preference(
-            worker.preference_parts.writer,
+            worker.preferences.writer,
             worker.categories,
             user_id=user_id,
             bucket=bucket_of(user_id, worker.settings.partitions),

@@ -86,7 +86,7 @@ class Regions(WebView):
     async def get(self, request: Request) -> Response:
         worker = self.worker
         placement, waiting = await asyncio.gather(_placement(worker), waiting_for(worker))
-        return answer(regions_payload(worker.settings, placement, worker.learning, waiting))
+        return answer(regions_payload(worker.settings, placement, worker.placement_follower, waiting))
 
 
 async def _placement(worker: NotifyApp) -> Placement | None:

@@ -57,7 +57,7 @@ async def summary_of(worker: NotifyApp) -> Summary:
         health=health_of(worker),
         lag=None if partitions is None else sum(one.lag for one in partitions),
         partitions=None if partitions is None else len(partitions),
-        redis_trusted=await worker.preference_parts.deltas.read(()) is not None,
+        redis_trusted=await worker.preferences.deltas.read(()) is not None,
         triggers={outcome: count for (outcome,), count in counts(metrics.TRIGGERS).items()},
         dead_letters={reason: count for (reason,), count in counts(metrics.DEAD_LETTERS).items()},
         deliveries=deliveries(counts(metrics.DELIVERIES)),

@@ -31,7 +31,7 @@ class UserLookup:
         self._worker = worker
         self._registry: UsersTable | None = None
         self._starting = asyncio.Lock()
-        worker.lives_with(_nothing, self.close)
+        worker.add_lifecycle(_nothing, self.close)
 
     async def find(self, user_id: str) -> User | None:
         """The person's row, None if nobody of this id signed up. Of somebody whom only a table knows, the region alone is told (version 0).

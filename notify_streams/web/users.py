@@ -40,9 +40,9 @@ class UserView(WebView):
         if served_by != settings.region:
             payload["see"] = f"region {served_by} serves this person: contacts and preferences are there"
             return answer(payload)
-        record = await worker.preference_parts.durable.read(bucket, user_id)
+        record = await worker.preferences.durable.read(bucket, user_id)
         payload["preferences"] = preferences(worker.categories, record)
-        payload |= contacts(None if worker.people is None else worker.people.contacts(bucket, user_id))
+        payload |= contacts(None if worker.recipients is None else worker.recipients.contacts(bucket, user_id))
         return answer(payload)
 
 

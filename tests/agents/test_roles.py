@@ -34,14 +34,14 @@ def refuse(self, address, *rest):
         raise AssertionError(f"something connects to {address} at import")
 
 socket.socket.connect = socket.socket.connect_ex = refuse
-from notify_streams.app import the_app
-app = the_app()
+from notify_streams.app import worker_app
+app = worker_app()
 app.discover()
 print(json.dumps({
     "id": app.conf.id,
     "topics": sorted({name for agent in app.agents.values() for name in agent.channel.topics}),
-    "way_out": app.way_out is not None,
-    "people": app.people is not None,
+    "outbox": app.outbox is not None,
+    "people": app.recipients is not None,
     "follows_moves": app.shards.follows,
 }))
 """
@@ -70,7 +70,7 @@ def test_a_role_reads_its_topics_and_connects_to_nothing_before_it_starts(role: 
     # No role reads what another one works: a record would be worked twice.
     others = set().union(*(topics for other, topics in READS.items() if other != role and role not in LANES))
     assert not (set(found["topics"]) - READS[role]) & (others - {"user_contacts", "preference_updates"})
-    assert found["way_out"] == (role in (*LANES, "registry"))
+    assert found["outbox"] == (role in (*LANES, "registry"))
     assert found["people"] == (role in LANES)
     assert found["follows_moves"], "or it would work on where a bucket was for ever"
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from notify_streams import failpoints
-from notify_streams.failpoints import NAMES, FailpointReached
+from notify_streams.failpoints import NAMES, FailpointReached, armed
 from tests.integration.delivery.delivery_fixtures import Provider
 
 CALLS = {"before_provider": [(2, True)], "after_provider": [(1, False), (2, True)]}
@@ -14,11 +13,9 @@ def test_no_failpoint_at_a_provider_is_left_out():
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_an_error_at_a_failpoint_is_a_second_call_only_if_there_was_a_first_and_marked(room, monkeypatch, name):
-    (armed,) = failpoints.parse(f"{name}=raise@1").values()
-    monkeypatch.setitem(failpoints._armed, name, armed)
+async def test_an_error_at_a_failpoint_is_a_second_call_only_if_there_was_a_first_and_marked(room, name):
     provider, batch = Provider(), await room.notify("t")
-    with pytest.raises(FailpointReached):
+    with armed(f"{name}=raise@1"), pytest.raises(FailpointReached):
         await room.delivery(provider).deliver(batch)
     await room.delivery(provider).deliver(batch)  # the transport delivers it again
     assert [(call.attempt, call.possible_duplicate) for call in provider.calls] == CALLS[name]

@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from devtools.stack.paths import PROJECT
 from notify_streams.admin.trigger_producer import TriggerProducer
-from notify_streams.app import build
+from notify_streams.app import build_app
 from notify_streams.regions.failover.log import KafkaControlLog
 from notify_streams.regions.failover.protocol import ControlRecord
 from notify_streams.roles import app_id
@@ -35,7 +35,7 @@ async def far_away(views_settings, monkeypatch):
 async def test_what_the_forward_role_has_acknowledged_waits_no_longer(far_away):
     region, settings = far_away
     topic = forward_topic(region)
-    worker = build(settings, "push")
+    worker = build_app(settings, "push")
     assert await waiting_for(worker) == {region: 0}
     async with TriggerProducer(settings) as upstream:
         await upstream.send([(topic, "u-1", b"one", ())] * 3)
@@ -56,12 +56,12 @@ async def test_what_the_forward_role_has_acknowledged_waits_no_longer(far_away):
 
 async def test_without_kafka_it_is_not_known(far_away):
     _, settings = far_away
-    assert await waiting_for(build(msgspec.structs.replace(settings, kafka="127.0.0.1:1"), "push")) is None
+    assert await waiting_for(build_app(msgspec.structs.replace(settings, kafka="127.0.0.1:1"), "push")) is None
 
 
 async def test_a_role_that_does_not_learn_reads_the_regions_own_log(far_away):
     region, settings = far_away
-    worker = build(settings, "push")
+    worker = build_app(settings, "push")
     assert (await placement_of(worker)).server_of(region) == region
     log = KafkaControlLog("us", settings.kafka_connection())
     try:

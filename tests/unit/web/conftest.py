@@ -8,7 +8,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from devtools.stack.paths import PROJECT
-from notify_streams.app import NotifyApp, build
+from notify_streams.app import NotifyApp, build_app
 from notify_streams.settings import OutboxSettings, Settings
 from notify_streams.web.user_lookup import user_lookup_of
 
@@ -35,7 +35,7 @@ def new_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[..., 
             web_port_base=2,
             data_dir=str(tmp_path),
         )
-        return build(msgspec.structs.replace(settings, **but), role)
+        return build_app(msgspec.structs.replace(settings, **but), role)
 
     return make
 

@@ -65,8 +65,8 @@ class Writer:
 async def test_only_the_region_that_serves_somebody_promises_anything(visit, new_worker, home, looks, status, stored):
     worker = new_worker("standard")
     worker.locate = {"ann": Location(home, 0, 1, None)}.get
-    worker.learning = Learnt(list(looks))
-    worker.preference_parts.writer = writer = Writer()
+    worker.placement_follower = Learnt(list(looks))
+    worker.preferences.writer = writer = Writer()
     client = await visit(worker)
     answer = await client.put(PATH, headers=RIGHT, data=b'{"opted_in": false}')
     assert answer.status == status
@@ -76,6 +76,6 @@ async def test_only_the_region_that_serves_somebody_promises_anything(visit, new
 
 async def test_who_serves_whom_is_never_guessed(new_worker):
     worker = new_worker("standard")
-    worker.learning = Learnt([None])
+    worker.placement_follower = Learnt([None])
     with pytest.raises(StoreUnavailable, match="control log"):
         await placement_of(worker)

@@ -61,7 +61,7 @@ async def test_a_failed_flush_loop_ends_the_liveness(visit, new_worker):
     class Failed:
         failed = RuntimeError("about ann@example.org")
 
-    worker.way_out = Failed()
+    worker.outbox = Failed()
     answer = await (await visit(worker)).get("/live")
     assert answer.status == 503
     said = await answer.text()
