@@ -1,4 +1,4 @@
-"""The program and its verbs."""
+"""The program `notify-streams`: its verbs, where each is implemented, its one-line help."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from typing import Final
 import click
 
 from notify_streams import __version__
-from notify_streams.cli.output import LazyGroup
+from notify_streams.cli.lazy_group import LazyGroup, Verb
 
 VERBS: Final = {
-    "audit": "notify_streams.cli.audit:audit",
-    "bench": "devtools.benchmarks.command:bench",
-    "chaos": "devtools.chaos.command:chaos",
-    "config": "notify_streams.cli.config:config",
-    "demo": "devtools.demo.command:demo",
-    "failover": "notify_streams.cli.failover:failover",
-    "prefs": "notify_streams.cli.prefs:prefs",
-    "run": "devtools.run_region:run_region",
-    "send": "notify_streams.cli.send:send",
-    "shards": "notify_streams.cli.shards:shards",
-    "stack": "devtools.stack.command:stack",
-    "topics": "notify_streams.cli.topics:topics",
-    "users": "notify_streams.cli.users:users",
-    "why": "notify_streams.cli.why:why",
-    "worker": "notify_streams.cli.worker:worker",
+    "audit": Verb("notify_streams.cli.audit:audit", "Compare MongoDB, Kafka and the providers' log."),
+    "bench": Verb("devtools.benchmarks.command:bench", "Measure throughput and latency beside a baseline."),
+    "chaos": Verb("devtools.chaos.command:chaos", "Kill processes under load, then audit."),
+    "config": Verb("notify_streams.cli.config:config", "Check settings and categories."),
+    "demo": Verb("devtools.demo.command:demo", "Start a region, send triggers and show each step."),
+    "failover": Verb("notify_streams.cli.failover:failover", "Change the region that serves a home region's users."),
+    "prefs": Verb("notify_streams.cli.prefs:prefs", "Read, change and import users' choices."),
+    "run": Verb("devtools.run_region:run_region", "Run all workers of a region on this machine."),
+    "send": Verb("notify_streams.cli.send:send", "Send triggers from a file of JSON lines."),
+    "shards": Verb("notify_streams.cli.shards:shards", "Prepare, check and move MongoDB shards."),
+    "stack": Verb("devtools.stack.command:stack", "Start and stop the local stack."),
+    "topics": Verb("notify_streams.cli.topics:topics", "Create and check the region's Kafka topics."),
+    "users": Verb("notify_streams.cli.users:users", "Add users, move them, show them."),
+    "why": Verb("notify_streams.cli.why:why", "Explain what became of a trigger."),
+    "worker": Verb("notify_streams.cli.worker:worker", "Run one worker of a role."),
 }
 
 

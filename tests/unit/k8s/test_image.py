@@ -1,13 +1,20 @@
-"""The Dockerfile by its text, since a build takes Docker: nothing unpinned, nothing of the tests, nobody's root."""
+"""The Dockerfile's text (a build needs Docker): pinned, without devtools in production, not root."""
 
 import configparser
 import re
+from typing import Final
+
+import pytest
 
 from devtools.stack.paths import PROJECT
 
-DOCKERFILE = re.sub(r"\\\n", " ", (PROJECT / "Dockerfile").read_text())
-STAGES = re.split(r"^(?=FROM )", DOCKERFILE, flags=re.MULTILINE)[1:]
-PIN = re.compile(r"^([\w.-]+)==(\S+)", re.MULTILINE)
+DOCKERFILE: Final = re.sub(r"\\\n", " ", (PROJECT / "Dockerfile").read_text())
+#: Stage name → its text.
+STAGES: Final = {
+    text.splitlines()[0].split()[-1]: text for text in re.split(r"^(?=FROM )", DOCKERFILE, flags=re.MULTILINE)[1:]
+}
+PIN: Final = re.compile(r"^([\w.-]+)==(\S+)", re.MULTILINE)
+SOURCES: Final = {"setup.cfg", "pyproject.toml", "notify_streams", "agents", "tables"}
 
 
 def pins(file: str) -> dict[str, str]:
@@ -21,36 +28,56 @@ def names_in(option: str, section: str = "options") -> set[str]:
     return {re.split(r"[\[=<>;]", line)[0].strip().lower() for line in lines}
 
 
+def copies(stage: str) -> list[str]:
+    return re.findall(r"^COPY (.*)$", STAGES[stage], flags=re.MULTILINE)
+
+
+def sources(stage: str) -> set[str]:
+    return {source for line in copies(stage) for source in line.split()[:-1]}
+
+
 def test_the_image_holds_what_the_package_needs_at_the_versions_that_were_tested() -> None:
     runtime = pins("requirements-runtime.lock")
     assert names_in("install_requires") <= runtime.keys()
     assert runtime.items() <= pins("requirements.lock").items(), "make lock"
 
 
-def test_the_image_holds_no_local_stack_and_no_test_tools() -> None:
+def test_the_production_image_holds_no_devtools_no_local_stack_and_no_test_tools() -> None:
+    assert sources("build") == SOURCES | {"requirements-runtime.lock"}
     others = names_in("stack", "options.extras_require") | names_in("dev", "options.extras_require")
     assert {*pins("requirements-runtime.lock")} & others == {"setuptools"}
-    assert "pip uninstall --yes setuptools pip" in STAGES[0]
+    assert "pip uninstall --yes setuptools pip" in STAGES["build"]
 
 
-def test_everything_is_installed_by_hash() -> None:
-    installs = re.findall(r"pip install ([^&\n]*)", DOCKERFILE)
+def test_the_dev_image_holds_devtools_and_the_local_stack() -> None:
+    assert sources("build-dev") == SOURCES | {"requirements.lock", "devtools"}
+    assert names_in("stack", "options.extras_require") <= pins("requirements.lock").keys()
+
+
+@pytest.mark.parametrize(
+    ("stage", "lock"), [("build", "requirements-runtime.lock"), ("build-dev", "requirements.lock")]
+)
+def test_everything_is_installed_by_hash(stage: str, lock: str) -> None:
+    installs = re.findall(r"pip install ([^&\n]*)", STAGES[stage])
     assert len(installs) == 2
     assert "--require-hashes" in installs[0]
-    assert installs[0].split()[-1] == "requirements-runtime.lock"
+    assert installs[0].split()[-1] == lock
     assert {"--no-deps", "--no-build-isolation", "."} <= {*installs[1].split()}
-    blocks = (PROJECT / "requirements-runtime.lock").read_text().split("\n")
-    assert all(line.endswith("\\") for line in blocks if PIN.match(line)), "a pin without a hash"
+    lines = (PROJECT / lock).read_text().split("\n")
+    assert all(line.endswith("\\") for line in lines if PIN.match(line)), "a pin without a hash"
 
 
-def test_the_last_stage_takes_only_the_result_and_is_nobody_s_root() -> None:
-    assert len(STAGES) == 2
-    assert all(stage.startswith("FROM python:3.11-slim") for stage in STAGES)
-    copies = re.findall(r"^COPY (.*)$", STAGES[-1], flags=re.MULTILINE)
-    assert copies == ["--from=build /opt/notify-streams /opt/notify-streams"]
-    user = re.findall(r"^USER (\d+):(\d+)$", STAGES[-1], flags=re.MULTILINE)
-    assert user == [("10001", "10001")]
-    assert 'ENTRYPOINT ["notify-streams"]' in STAGES[-1]
+def test_the_default_target_is_production_and_no_target_runs_as_root() -> None:
+    assert [*STAGES] == ["build", "build-dev", "base", "dev", "runtime"]
+    assert copies("runtime") == ["--from=build /opt/notify-streams /opt/notify-streams"]
+    assert copies("dev") == [
+        "--from=build-dev --chown=10001:10001 /build /build",
+        "--from=build-dev /opt/notify-streams /opt/notify-streams",
+    ]
+    assert STAGES["runtime"].startswith("FROM base ") and STAGES["dev"].startswith("FROM base ")
+    assert all(STAGES[name].startswith("FROM python:3.11-slim ") for name in ("build", "build-dev", "base"))
+    assert re.findall(r"^USER (.*)$", DOCKERFILE, flags=re.MULTILINE) == ["10001:10001"]
+    assert "USER" in STAGES["base"] and 'ENTRYPOINT ["notify-streams"]' in STAGES["base"]
 
 
 def test_the_user_of_the_image_is_the_user_of_the_pods() -> None:
@@ -60,11 +87,9 @@ def test_the_user_of_the_image_is_the_user_of_the_pods() -> None:
 
 
 def test_what_is_copied_exists_and_is_all_that_the_build_sees() -> None:
-    copied = {
-        source for line in re.findall(r"^COPY (?!--from)(.*)$", STAGES[0], re.MULTILINE) for source in line.split()[:-1]
-    }
+    copied = sources("build") | sources("build-dev")
     assert all((PROJECT / source).exists() for source in copied)
     ignore = [line for line in (PROJECT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
     assert ignore[0] == "*"
     assert {line[1:] for line in ignore if line.startswith("!")} == copied
-    assert "config" not in copied, "settings are mounted: an image with yesterday's would start without complaint"
+    assert "config" not in copied, "settings are mounted: a copied old file would be used without an error"

@@ -1,0 +1,63 @@
+"""A click group that imports a verb's module only when the verb is called."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from notify_streams.errors import NotifyError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Verb(NamedTuple):
+    """Where a verb is implemented (``module:command``), and its line in `--help`."""
+
+    target: str
+    help: str
+
+    @property
+    def package(self) -> str:
+        return self.target.partition(".")[0]
+
+    def load(self) -> click.Command:
+        module, _, name = self.target.partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+
+class LazyGroup(click.Group):
+    """Reports a `NotifyError` as one line, exit status 1.
+
+    A verb whose package is not installed (`devtools` in the production image) is missing in `--help` and fails with a sentence.
+    """
+
+    def __init__(self, *args: Any, verbs: Mapping[str, Verb], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._verbs = verbs
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self._verbs)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        verb = self._verbs.get(cmd_name)
+        if verb is None:
+            return None
+        if find_spec(verb.package) is None:
+            raise click.ClickException(f"`{cmd_name}` is not in this image; use the `dev` image or a source checkout")
+        return verb.load()
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, verb.help) for name, verb in sorted(self._verbs.items()) if find_spec(verb.package)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except NotifyError as error:
+            raise click.ClickException(str(error)) from error

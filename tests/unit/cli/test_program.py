@@ -1,0 +1,71 @@
+"""The program: its help, verbs that are not installed, errors as one line."""
+
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from notify_streams.cli.lazy_group import LazyGroup, Verb
+from notify_streams.cli.main import VERBS, main
+from notify_streams.errors import SettingsError
+
+#: A process without devtools, as in the production image.
+WITHOUT_DEVTOOLS = """
+import sys
+sys.modules["devtools"] = None
+from notify_streams.cli import main
+main(prog_name="notify-streams")
+"""
+
+
+def without_devtools(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", WITHOUT_DEVTOOLS, *arguments], capture_output=True, text=True)
+
+
+def test_the_help_lists_every_verb_with_its_line() -> None:
+    done = CliRunner().invoke(main, ["--help"])
+    assert done.exit_code == 0
+    for name, verb in VERBS.items():
+        assert f"  {name}" in done.output and verb.help in done.output
+
+
+def test_the_help_imports_no_verb() -> None:
+    program = "import sys; from notify_streams.cli.main import main; main(['--help'], standalone_mode=False); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    modules = set(done.stdout.split())
+    assert not modules & {verb.target.partition(":")[0] for verb in VERBS.values()}
+    assert not modules & {"faust", "aiokafka", "pymongo", "devtools"}
+
+
+@pytest.mark.parametrize("name", sorted(VERBS))
+def test_every_verb_can_be_loaded(name: str) -> None:
+    assert isinstance(VERBS[name].load(), click.Command)
+
+
+@pytest.mark.parametrize("name", [name for name, verb in VERBS.items() if verb.package == "devtools"])
+def test_a_verb_of_devtools_says_where_it_is(name: str) -> None:
+    done = without_devtools(name)
+    assert done.returncode == 1
+    assert done.stderr == f"Error: `{name}` is not in this image; use the `dev` image or a source checkout\n"
+
+
+def test_the_help_omits_verbs_that_are_not_installed() -> None:
+    done = without_devtools("--help")
+    assert done.returncode == 0
+    assert "  audit" in done.stdout
+    assert not any(f"  {name} " in done.stdout for name, verb in VERBS.items() if verb.package == "devtools")
+
+
+def test_an_error_is_one_line() -> None:
+    @click.group(cls=LazyGroup, verbs={"fail": Verb(f"{__name__}:fail", "Fail.")})
+    def program() -> None: ...
+
+    done = CliRunner().invoke(program, ["fail"])
+    assert (done.exit_code, done.output) == (1, "Error: the file is missing\n")
+
+
+@click.command()
+def fail() -> None:
+    raise SettingsError("the file is missing")
