@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from notify_streams.app import app
-from notify_streams.edge.pusher import EdgePusher, open_session, point_of_presence
+from notify_streams.edge.pusher import EdgePusher, open_session
 from notify_streams.partition_concurrency import batch_events
 from notify_streams.retry import RetryPolicy
 from notify_streams.topics import edge_topic
@@ -33,7 +33,7 @@ async def push_to_edge(event: BatchEvent, pusher: EdgePusher) -> None:
 async def edge_agent(pop: EdgePopSettings, batches: StreamT[Any]) -> None:
     """One agent a point of presence: one that does not answer delays no other."""
     async with open_session() as session:
-        pusher = EdgePusher(point_of_presence(pop, session))
+        pusher = EdgePusher(make_point_of_presence(pop, session))
         async for event in batch_events(batches):
             await push_to_edge(event, pusher)
 

@@ -12,7 +12,7 @@ from notify_streams.outbox.partition_hooks import attach_outbox
 from notify_streams.partition_concurrency import batch_events
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.registry.contact_copies import copies_at_signup
-from notify_streams.registry.signup_batch import account_signups
+from notify_streams.registry.signup_batch import decide_signup_batch
 from notify_streams.registry.signups import SignupProcessor
 from notify_streams.registry.users_table import UsersTable
 from notify_streams.routing.router import conflict
@@ -47,7 +47,7 @@ async def sign_up(
         copies_of: copies of contacts that arrived before the sign-ups; published first, without the outbox.
     """
     await publish_directly(producer, copies_of(event.value))
-    await outbox.submit(await account_signups(processor, event.value, event))
+    await outbox.submit(await decide_signup_batch(processor, event.value, event))
 
 
 @app.agent(app.batched_topic(USER_SIGNUPS))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -19,6 +19,7 @@ from faust.web.base import BlueprintManager
 from notify_streams.errors import SettingsError
 from notify_streams.gc_tuning import tune_gc
 from notify_streams.logs import logging_config
+from notify_streams.outbox.fence import raise_fence
 from notify_streams.preferences.categories import configured_categories
 from notify_streams.preferences.publisher import publisher_for
 from notify_streams.preferences.service import PreferenceService
@@ -125,10 +126,12 @@ class NotifyApp(faust.App):
         attach(self, _transport_settings(settings, role))
         self.add_lifecycle(self.shards.start, self.shards.close)
         if role in _PLACEMENT_ROLES:
-            placement = PlacementService(settings, self.shards, asks_others=role == "forward")
-            self.placement_follower = follower = placement.learning
+            placement = PlacementService(
+                settings, partial(raise_fence, self.shards), reads_other_regions=role == "forward"
+            )
+            self.placement_follower = follower = placement.follower
             self.add_lifecycle(placement.start, placement.stop)
-            on_assigned(self, placement.learnt)
+            on_assigned(self, placement.wait_until_loaded)
             hold_partitions_while(self, lambda: follower.placement is None)
         self.preferences = PreferenceService(settings, self.categories, self.shards, publisher_for(self))
         self.add_lifecycle(self.preferences.start, self.preferences.stop)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from notify_streams.app import app
-from notify_streams.regions.locations import Rows
+from notify_streams.regions.locations import LocationCodec
 from notify_streams.topics import USER_LOCATIONS
 from notify_streams.transport import ReplicatedTable
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from notify_streams.regions.locations import Location
 
-rows = Rows(app.settings.regions)
+rows = LocationCodec(app.settings.regions)
 locations: ReplicatedTable = ReplicatedTable(
     app, USER_LOCATIONS, decode=rows.newest(lambda user_id: locations.get(user_id))
 )

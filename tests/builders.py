@@ -188,9 +188,9 @@ class FakePeople:
         return user_id
 
 
-def a_placement(here: str = "us", **seats: Any) -> Placement:
-    """Everyone is served at home, but for the seats that are given."""
-    return Placement(here, initial_homes(("us", "eu", "asia")) | seats)
+def a_placement(here: str = "us", **homes: Any) -> Placement:
+    """Everyone is served at home, but for the homes that are given."""
+    return Placement(here, initial_homes(("us", "eu", "asia")) | homes)
 
 
 @dataclass

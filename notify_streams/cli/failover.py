@@ -40,14 +40,14 @@ def failover(
         raise Refused("say either --to another region or --back")
     server = region if back or target is None else target
     done = run(_fail_over(settings_of(server), region, server, stopped, patience))
-    told = f"{done.server} serves the people of {done.seat} (epoch {done.epoch})"
+    told = f"{done.server} serves the people of {done.home} (epoch {done.epoch})"
     if done.away:
         told += f"; {', '.join(done.away)} did not answer and will learn of it on return"
     print_result(as_json, msgspec.to_builtins(done), [told])
 
 
 async def _fail_over(
-    settings: Settings, region: str, server: str, stopped: Sequence[str], patience_s: float
+    settings: Settings, region: str, server: str, stopped: Sequence[str], release_timeout_s: float
 ) -> FailoverResult:
     """Asks every region's Kafka, as the settings of the new server name them."""
     kafka = {settings.region: settings.kafka_connection(), **settings.remote_kafka_connections()}
@@ -63,5 +63,11 @@ async def _fail_over(
         for log in logs.values():
             closing.push_async_callback(log.close)
         return await fail_over(
-            logs, region, server, stopped=stopped, is_running=is_running, patience_s=patience_s, say=print_progress
+            logs,
+            region,
+            server,
+            stopped=stopped,
+            is_running=is_running,
+            release_timeout_s=release_timeout_s,
+            report=print_progress,
         )

@@ -1,7 +1,6 @@
-"""The edge: every point of presence knows each person's home region, so that a client's first request goes to the right one.
+"""Edge stores: each point of presence maps a user to the home region, so that a client's first request reaches that region.
 
-`point` says what a point of presence can do; `http_point`, `cloudflare` and `fastly` are three kinds; `push` brings a batch of
-locations to one of them. What must be pushed lies on the topic `edge.<name>` until it is there: a point of presence that is away
-holds up itself alone, no sign-up waits for it, and a lost one is filled again by reading its topic from the beginning.
-Refuses to know: the registry, Kafka, who a person is beyond an id.
+`EdgePusher` writes batches of locations to one point of presence; `Cloudflare` and `SingleKeyStore` are the kinds of stores. Locations
+wait on the topic `edge.<name>` until they are written: a point of presence that is away delays no sign-up and no other point of
+presence, and a lost one is refilled by reading its topic from the beginning.
 """

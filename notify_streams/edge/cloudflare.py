@@ -1,18 +1,18 @@
-"""Cloudflare Workers KV: bulk writes and bulk deletes of up to 10,000 keys.
+"""Writes to Cloudflare Workers KV: bulk writes and bulk deletes of up to 10,000 keys.
 
 ``PUT <url>/bulk`` and ``POST <url>/bulk/delete``, `url` being
 ``https://api.cloudflare.com/client/v4/accounts/<account id>/storage/kv/namespaces/<namespace id>``.
-https://developers.cloudflare.com/api/resources/kv/subresources/namespaces/ : an answer of 200 can still name keys to be retried.
+https://developers.cloudflare.com/api/resources/kv/subresources/namespaces/ : a response with status 200 can name keys to retry.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
 from notify_streams.edge.http_client import HttpClient
-from notify_streams.edge.point_of_presence import NotPushed, key_of, storable, value_of
+from notify_streams.edge.point_of_presence import NotPushed, edge_key, edge_value, storable
 from notify_streams.errors import RetryLater
 
 if TYPE_CHECKING:
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from notify_streams.edge.point_of_presence import Home
+    from notify_streams.records.user_records import LocationRecord
 
 #: The API's limit for both calls.
-KEYS_A_CALL: Final = 10_000
+_KEYS_PER_CALL: Final = 10_000
 T = TypeVar("T")
 
 
@@ -41,58 +41,63 @@ class _Envelope(msgspec.Struct, frozen=True):
     result: _Result | None = None
 
 
-_read = msgspec.json.Decoder(_Envelope).decode
+_decode = msgspec.json.Decoder(_Envelope).decode
 
 
 class Cloudflare:
-    """One namespace of Workers KV. A key that the API refuses is found by halving and given up alone."""
+    """One namespace of Workers KV. A key that the API refuses is isolated by halving the batch, and skipped."""
 
     def __init__(self, name: str, url: str, token: str, session: aiohttp.ClientSession) -> None:
         self.name = name
-        self._calls = HttpClient(session, url, {"Authorization": f"Bearer {token}"}, timeout_s=15.0, at_once=2)
+        self._client = HttpClient(session, url, {"Authorization": f"Bearer {token}"}, timeout_s=15.0, max_concurrent=2)
 
-    async def put_many(self, homes: Sequence[Home]) -> int:
+    async def put_many(self, locations: Sequence[LocationRecord]) -> int:
         """See `PointOfPresence`."""
-        taken = storable(homes)
-        refused = len(homes) - len(taken)
-        for part in _parts(taken):
-            refused += await self._put({key_of(home.user_id): home for home in part})
+        accepted = storable(locations)
+        refused = len(locations) - len(accepted)
+        for part in _parts(accepted):
+            refused += await self._put(part)
         return refused
 
     async def delete_many(self, user_ids: Sequence[str]) -> None:
         """See `PointOfPresence`."""
         for part in _parts(user_ids):
-            keys = {key_of(user_id): user_id for user_id in part}
-            await self._bulk("POST", "/bulk/delete", msgspec.json.encode(list(keys)), keys)
+            keys = {edge_key(user_id): user_id for user_id in part}
+            await self._bulk("POST", "/bulk/delete", list(keys), keys)
 
-    async def _put(self, homes: Mapping[str, Home]) -> int:
-        pairs = [_Pair(key, value_of(home).decode()) for key, home in homes.items()]
-        if await self._bulk("PUT", "/bulk", msgspec.json.encode(pairs), homes):
+    async def _put(self, locations: Sequence[LocationRecord]) -> int:
+        """How many of `locations` the API refuses."""
+        by_key = {edge_key(location.user_id): location for location in locations}
+        pairs = [_Pair(key, edge_value(location).decode()) for key, location in by_key.items()]
+        if await self._bulk("PUT", "/bulk", pairs, by_key):
             return 0
-        if len(homes) == 1:
+        if len(locations) == 1:
             return 1
-        keys = list(homes)
-        half = len(keys) // 2
-        first = await self._put({key: homes[key] for key in keys[:half]})
-        return first + await self._put({key: homes[key] for key in keys[half:]})
+        half = len(locations) // 2
+        return await self._put(locations[:half]) + await self._put(locations[half:])
 
-    async def _bulk(self, method: str, path: str, body: bytes, wanted: Mapping[str, T]) -> bool:
-        """Whether the API took it; False where it refuses something in it for good."""
+    async def _bulk(self, method: str, path: str, body: Any, by_key: Mapping[str, Any]) -> bool:
+        """Whether the API accepted the request; False if it always refuses something in it.
+
+        Raises:
+            NotPushed: with the values of `by_key` that were not written.
+        """
+        everything = list(by_key.values())
         try:
-            answer = await self._calls.call(method, path, body)
+            response = await self._client.request(method, path, msgspec.json.encode(body))
+            if response.refused:
+                return False
+            envelope = _decode(response.body)
         except RetryLater as error:
-            raise NotPushed(f"{self.name}: {error}", list(wanted.values())) from error  # type: ignore[arg-type]
-        if answer.refused:
-            return False
-        try:
-            envelope = _read(answer.body)
+            raise NotPushed(f"{self.name}: {error}", everything) from error
         except msgspec.MsgspecError as error:
-            raise NotPushed(f"{self.name}: an answer that is not the API's", list(wanted.values())) from error  # type: ignore[arg-type]
-        left = [wanted[key] for key in (envelope.result.unsuccessful_keys if envelope.result else ()) if key in wanted]
+            raise NotPushed(f"{self.name}: the response is not one of the API's", everything) from error
+        unsuccessful = () if envelope.result is None else envelope.result.unsuccessful_keys
+        left = [by_key[key] for key in unsuccessful if key in by_key]
         if left or not envelope.success:
-            raise NotPushed(f"{self.name}: {len(left)} keys were not written", left or list(wanted.values()))  # type: ignore[arg-type]
+            raise NotPushed(f"{self.name}: {len(left)} keys were not written", left or everything)
         return True
 
 
-def _parts(wanted: Sequence[T]) -> list[Sequence[T]]:
-    return [wanted[start : start + KEYS_A_CALL] for start in range(0, len(wanted), KEYS_A_CALL)]
+def _parts(items: Sequence[T]) -> list[Sequence[T]]:
+    return [items[start : start + _KEYS_PER_CALL] for start in range(0, len(items), _KEYS_PER_CALL)]

@@ -1,4 +1,4 @@
-"""What a point of presence is: a store of `user -> home region` that takes batches. No I/O here."""
+"""The interface of a point of presence, and the keys and values that it stores."""
 
 from __future__ import annotations
 
@@ -12,41 +12,35 @@ from notify_streams.errors import RetryLater
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from notify_streams.records.user_records import LocationRecord
+
 #: Workers KV takes keys of up to 512 bytes; the other kinds take more.
 MAX_KEY_BYTES: Final = 512
 
 
-class Home(msgspec.Struct, frozen=True, gc=False):
-    """One person's home, as the edge is told."""
-
-    user_id: str
-    region: str
-    version: int = 1
-
-
-class _Stored(msgspec.Struct, frozen=True, gc=False):
+class _Value(msgspec.Struct, frozen=True, gc=False):
     region: str
     version: int
 
 
 class NotPushed(RetryLater):
-    """Some of a batch did not arrive; `left` is what must be pushed again."""
+    """Some items of a batch were not written; `left` are those to push again: locations or user ids, as given."""
 
-    def __init__(self, why: str, left: Sequence[Home] | Sequence[str]) -> None:
-        super().__init__(why)
+    def __init__(self, reason: str, left: Sequence[LocationRecord] | Sequence[str]) -> None:
+        super().__init__(reason)
         self.left = left
 
 
 class PointOfPresence(Protocol):
-    """Both calls may be repeated without harm, put what they can, and are bounded in time."""
+    """A store of user -> home region. Both calls may be repeated, write what they can, and are bounded in time."""
 
     name: str
 
-    async def put_many(self, homes: Sequence[Home]) -> int:
-        """Store each home, one for each person.
+    async def put_many(self, locations: Sequence[LocationRecord]) -> int:
+        """Store each location; at most one for each user.
 
         Returns:
-            How many can never be stored here (a key that the store refuses): those persons are found by the origin.
+            How many can never be stored here (the store refuses the key): clients get those from the region.
 
         Raises:
             NotPushed: those in `left` may be tried again.
@@ -54,7 +48,7 @@ class PointOfPresence(Protocol):
         ...
 
     async def delete_many(self, user_ids: Sequence[str]) -> None:
-        """Forget these; one that is not there is forgotten already.
+        """Delete these users; one that is not stored counts as deleted.
 
         Raises:
             NotPushed: those in `left` may be tried again.
@@ -62,8 +56,8 @@ class PointOfPresence(Protocol):
         ...
 
 
-def key_of(user_id: str) -> str:
-    """The key at the edge: JavaScript's ``encodeURIComponent(user_id)``, but for ``.`` and ``..`` and ``!*'()``, which are escaped too.
+def edge_key(user_id: str) -> str:
+    """The key at the edge: JavaScript's ``encodeURIComponent(user_id)``, with ``.``, ``..`` and ``!*'()`` escaped too.
 
     Only unreserved characters and ``%``: safe as a file name, as a key of both KV stores, and in a URL once it is quoted there.
     """
@@ -72,11 +66,11 @@ def key_of(user_id: str) -> str:
     return quote(user_id, safe="")
 
 
-def value_of(home: Home) -> bytes:
+def edge_value(location: LocationRecord) -> bytes:
     """What is stored and served: ``{"region":"eu","version":2}``."""
-    return msgspec.json.encode(_Stored(home.region, home.version))
+    return msgspec.json.encode(_Value(location.region, location.version))
 
 
-def storable(homes: Sequence[Home]) -> list[Home]:
+def storable(locations: Sequence[LocationRecord]) -> list[LocationRecord]:
     """Those whose key every kind of store takes."""
-    return [home for home in homes if len(key_of(home.user_id)) <= MAX_KEY_BYTES]
+    return [location for location in locations if len(edge_key(location.user_id)) <= MAX_KEY_BYTES]

@@ -75,6 +75,10 @@ class LocationRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     previous: str | None = None
 
 
+encode_location_record = msgspec.json.Encoder().encode
+decode_location_record = msgspec.json.Decoder(LocationRecord).decode
+
+
 #: A record about a person has a few hundred bytes, and is kept whole in tables and their changelogs: more than this is a mistake.
 MOST_BYTES: Final = 64 * 1024
 

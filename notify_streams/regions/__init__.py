@@ -1,6 +1,5 @@
-"""Several regions as one system: who serves a person now, how a record gets there, and how a region's people change hands.
+"""Multi-region operation: user locations, forwarding between regions, failover of home regions.
 
-Pure centre: `locations` (rows), `travel` (headers), `next_hop` (the decision), `replication`, `control` and `placement` (epochs).
-I/O rim: `remote_region` (another region's Kafka), `control_log`, `learning`, `failover` (the command).
-Refuses to know: Faust, databases, what a trigger says.
+Without I/O: `locations`, `replication`, `forwarding.headers`, `forwarding.next_hop`, `failover.protocol`, `failover.placement`.
+With I/O: `forwarding.remote_region`, `forwarding.partition_queues`, `failover.log`, `failover.placement_service`, `consumer_groups`.
 """

@@ -46,7 +46,7 @@ async def routers_run(connection: KafkaConnection, region: str, timeout_s: float
     return await _asking(connection, timeout_s, ask)
 
 
-async def waiting_for(connection: KafkaConnection, here: str, region: str, timeout_s: float = 5.0) -> int:
+async def forward_lag(connection: KafkaConnection, here: str, region: str, timeout_s: float = 5.0) -> int:
     """How many records of `forward.<region>` the region `here` has not handed over: what to see at 0 before a hand-back.
 
     Raises:

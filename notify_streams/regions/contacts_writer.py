@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import Contacts, read_contacts
 from notify_streams.regions.forwarding.headers import read_forwarding_headers
-from notify_streams.regions.replication import keeps_contacts
+from notify_streams.regions.replication import may_hold_contacts
 from notify_streams.rejections import reject
 from notify_streams.table_writes import write_rows
 
@@ -58,7 +58,7 @@ class ContactsWriter:
                 rejected.append((record.offset, found))
                 continue
             hops = read_forwarding_headers(record.headers).hops
-            if not keeps_contacts(self._settings, self._home_of(found.user_id), placement, hops):
+            if not may_hold_contacts(self._settings, self._home_of(found.user_id), placement, hops):
                 continue
             key = found.user_id.encode()
             held = newest[key][0] if key in newest else self._held(batch.partition, key)

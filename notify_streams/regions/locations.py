@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from notify_streams.records.user_records import LocationRecord
+from notify_streams.records.user_records import decode_location_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,11 +38,7 @@ class Location(msgspec.Struct, frozen=True, gc=False):
     previous: str | None
 
 
-encode_location_record = msgspec.json.Encoder().encode
-decode_location_record = msgspec.json.Decoder(LocationRecord).decode
-
-
-class Rows:
+class LocationCodec:
     """Packs and unpacks rows for one list of regions. Regions may be added at the list's end; the others keep their places."""
 
     def __init__(self, regions: Sequence[str]) -> None:

@@ -52,7 +52,7 @@ def contact_copies(
     ]
 
 
-def keeps_contacts(settings: Settings, home: str | None, placement: Placement, hops: int) -> bool:
+def may_hold_contacts(settings: Settings, home: str | None, placement: Placement, hops: int) -> bool:
     """Whether this region may hold a person's contacts: their home, whoever serves them, and a standby that was sent them."""
     return home is None or home == settings.region or placement.serves(home) or hops > 0
 

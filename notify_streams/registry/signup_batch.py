@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _DEAD = {SignupIgnored.TOO_MANY_HOPS: DeadReason.TOO_MANY_HOPS, SignupIgnored.UNKNOWN_REGION: DeadReason.INVALID}
 
 
-async def account_signups(signups: SignupProcessor, batch: Batch, delivered: AckHandle) -> DecidedBatch:
+async def decide_signup_batch(signups: SignupProcessor, batch: Batch, delivered: AckHandle) -> DecidedBatch:
     """Register a batch, for as long as the registry takes, and say what became of each record."""
     entries: list[RecordOutcome] = []
     asked: list[ReceivedSignup] = []

@@ -48,7 +48,7 @@ class RegisterHere:
 
 
 @dataclass(frozen=True, slots=True)
-class PassOn:
+class ForwardSignup:
     """Send the sign-up to `region`."""
 
     region: str
@@ -62,7 +62,7 @@ class HandOver:
     old_home: str
 
 
-Step = RegisterHere | PassOn | HandOver | SignupIgnored
+SignupDecision = RegisterHere | ForwardSignup | HandOver | SignupIgnored
 
 
 def decide_signup(
@@ -71,7 +71,7 @@ def decide_signup(
     row: KnownHome | None,
     here: str,
     server_of: Callable[[str], str | None],
-) -> Step:
+) -> SignupDecision:
     """Decide one sign-up in the region `here`.
 
     Args:
@@ -91,11 +91,11 @@ def decide_signup(
     if old_home is not None and travel.handed_over_by is None:
         keeper = server_of(old_home) or here
         if keeper != here:
-            return PassOn(keeper) if travel.hops < MAX_HOPS else SignupIgnored.TOO_MANY_HOPS
+            return ForwardSignup(keeper) if travel.hops < MAX_HOPS else SignupIgnored.TOO_MANY_HOPS
         if target != here:
             return HandOver(target, old_home) if travel.hops < MAX_HOPS else SignupIgnored.TOO_MANY_HOPS
         return RegisterHere(from_signup(signup))  # this region serves both homes' people: nothing has to travel
     if target == here:
         previous = travel.handed_over_by
         return RegisterHere(from_signup(signup, previous if previous != here else None))
-    return PassOn(target) if travel.hops < MAX_HOPS else SignupIgnored.TOO_MANY_HOPS
+    return ForwardSignup(target) if travel.hops < MAX_HOPS else SignupIgnored.TOO_MANY_HOPS

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from notify_streams import topics
-from notify_streams.records.user_records import LocationRecord
+from notify_streams.records.user_records import LocationRecord, encode_location_record
 from notify_streams.regions.forwarding.headers import forwarded_headers, read_forwarding_headers
-from notify_streams.regions.locations import encode_location_record
-from notify_streams.registry.signup_decision import HandOver, PassOn, RegisterHere, SignupIgnored, decide_signup
+from notify_streams.registry.signup_decision import ForwardSignup, HandOver, RegisterHere, SignupIgnored, decide_signup
 from notify_streams.registry.users_table import WriteOutcome
 
 if TYPE_CHECKING:
@@ -163,7 +162,7 @@ class SignupProcessor:
             done.outputs.append((forward, partition, key, asked.value, headers))
             done.counts["handed_over"] += 1
 
-    def _passed_on(self, partition: int, asked: ReceivedSignup, step: PassOn) -> OutboxRecord:
+    def _passed_on(self, partition: int, asked: ReceivedSignup, step: ForwardSignup) -> OutboxRecord:
         headers = forwarded_headers(asked.headers, self._settings.region, topics.USER_SIGNUPS)
         return topics.forward_topic(step.region), partition, asked.signup.user_id.encode(), asked.value, headers
 

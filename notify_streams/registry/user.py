@@ -54,7 +54,7 @@ def to_item(user: User) -> Item:
         KEY: {"S": user.user_id},
         "region": {"S": user.region},
         "version": {"N": str(user.version)},
-        "updated_at": {"S": instant(user.updated_at)},
+        "updated_at": {"S": format_time(user.updated_at)},
         "locale": {"S": user.locale},
         "time_zone": {"S": user.time_zone},
     }
@@ -82,7 +82,7 @@ def from_item(item: Mapping[str, Mapping[str, Any]]) -> User:
     )
 
 
-def instant(moment: datetime) -> str:
+def format_time(moment: datetime) -> str:
     """`moment` as the registry writes it: UTC, microseconds, sortable as text."""
     return moment.astimezone(UTC).strftime(_INSTANT)
 

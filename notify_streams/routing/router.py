@@ -14,7 +14,12 @@ from notify_streams.records.ids import notification_id
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.trigger import Rejection
-from notify_streams.regions.forwarding.headers import HERE, forwarded_headers, origin_headers, read_forwarding_headers
+from notify_streams.regions.forwarding.headers import (
+    NOT_FORWARDED,
+    forwarded_headers,
+    read_forwarding_headers,
+    without_forwarding_headers,
+)
 from notify_streams.regions.forwarding.next_hop import Forward, LocalAction, next_hop
 from notify_streams.retry import STORE
 from notify_streams.routing.decision import decide
@@ -167,7 +172,7 @@ class Router:
         if home is None:
             return self._dead(batch, record, DeadReason.UNKNOWN_USER, "no such user has signed up")
         # Only regions write that topic: on any other, a header that tells of a way is a client's own affair.
-        travel = read_forwarding_headers(record.headers) if batch.topic == FORWARDED else HERE
+        travel = read_forwarding_headers(record.headers) if batch.topic == FORWARDED else NOT_FORWARDED
         hop = self._hop(home, travel, placement)
         if hop is not LocalAction.SERVE:
             if isinstance(hop, Forward) and hop.check_own:
@@ -178,12 +183,12 @@ class Router:
         return notified(record, key, trigger, fates, expires_at, ways, version, form)
 
     def _hop(self, home: Location, travel: ForwardingHeaders, placement: Placement) -> LocalAction | Forward:
-        if travel is not HERE:
+        if travel is not NOT_FORWARDED:
             return next_hop(home, travel, placement)
         case = home.region, home.previous, home.version
         found = self._hops.get(case)
         if found is None:
-            found = self._hops[case] = next_hop(home, HERE, placement)
+            found = self._hops[case] = next_hop(home, NOT_FORWARDED, placement)
         return found
 
     def _sent_on(
@@ -200,7 +205,7 @@ class Router:
         if not isinstance(hop, Forward):
             raise _PlacementPending
         headers = forwarded_headers(
-            record.headers if batch.topic == FORWARDED else origin_headers(record.headers),
+            record.headers if batch.topic == FORWARDED else without_forwarding_headers(record.headers),
             self._region,
             FORWARDED,
             location_version=hop.location_version,

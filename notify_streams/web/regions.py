@@ -66,9 +66,9 @@ def regions_payload(
     for region in settings.regions:
         here = region == settings.region
         found: dict[str, Any] = {"region": region, "here": here, "served_by": None, "epoch": None, "open_claim": None}
-        seat = None if placement is None else placement.seat(region)
-        if seat is not None:
-            found |= {"served_by": seat.server, "epoch": seat.epoch, "open_claim": seat.open_claim}
+        home = None if placement is None else placement.homes.get(region)
+        if home is not None:
+            found |= {"served_by": home.server, "epoch": home.epoch, "open_claim": home.open_claim}
         found["forwarding"] = here or region in settings.remote_kafka
         found["waiting_records"] = 0 if here else None if waiting is None else waiting.get(region)
         regions.append(found)

@@ -21,7 +21,7 @@ from devtools.stack import Stack
 from devtools.supervisor import Supervisor
 from notify_streams.admin.audit import audit
 from notify_streams.admin.bootstrap import bootstrap_region
-from notify_streams.edge.point_of_presence import key_of
+from notify_streams.edge.point_of_presence import edge_key
 from notify_streams.records.user_records import Contacts, Signup
 from notify_streams.settings import load_settings
 from notify_streams.topics import USER_CONTACTS, USER_SIGNUPS
@@ -100,7 +100,7 @@ async def known_everywhere(regions: Regions, user_id: str) -> None:
     for name, region in regions.items():
 
         async def known(region: RegionAtWork = region) -> bool:
-            status, found = await region.view("standard", f"/locations/{key_of(user_id)}")
+            status, found = await region.view("standard", f"/locations/{edge_key(user_id)}")
             return status == 200 and found["region"] == HOME[user_id]
 
         await until(known, f"{name} knows where {user_id} is at home", PATIENCE_S)

@@ -34,7 +34,7 @@ from notify_streams.preferences.row_codec import NOTHING
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.regions.failover.placement import Placement
 from notify_streams.regions.failover.protocol import initial_homes
-from notify_streams.regions.locations import Rows
+from notify_streams.regions.locations import LocationCodec
 from notify_streams.routing.recipient_lookup import RecipientLookup
 from notify_streams.routing.router import Router, conflict
 from notify_streams.settings import load_settings
@@ -166,7 +166,7 @@ class _NobodyChose:
 
 def _people(settings: Settings) -> RecipientLookup:
     homes: dict[str, int] = {}
-    rows, contacts = Rows(settings.regions), MemoryStore()
+    rows, contacts = LocationCodec(settings.regions), MemoryStore()
     for topic, key, value, _ in population():
         user_id = key or ""
         bucket = bucket_of(user_id, settings.partitions)

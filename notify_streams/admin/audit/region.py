@@ -16,7 +16,7 @@ from notify_streams.admin.audit.snapshot import ProviderAcceptance, RegionSnapsh
 from notify_streams.admin.audit.topics import Topics
 from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.records.partitioner import bucket_of
-from notify_streams.regions.consumer_groups import waiting_for
+from notify_streams.regions.consumer_groups import forward_lag
 from notify_streams.regions.failover.log import KafkaControlLog
 from notify_streams.regions.forwarding.headers import HOPS, ORIGIN, TARGET
 from notify_streams.roles import CHANNEL_ROLES
@@ -84,7 +84,7 @@ async def gather(settings: Settings) -> RegionSnapshot:
                 if source.startswith(f"{topic}:") and not _from_elsewhere(settings, topic, record, source):
                     facts.repartitioned[source] += 1
     for region in settings.remote_kafka:
-        facts.waiting_for[region] = await waiting_for(settings.kafka_connection(), settings.region, region)
+        facts.waiting_for[region] = await forward_lag(settings.kafka_connection(), settings.region, region)
     if settings.remote_kafka:
         facts.changes = await _changes(settings)
     shards = Shards(settings)

@@ -23,7 +23,7 @@ def turns(changes: Iterable[ControlRecord]) -> list[list[tuple[float, str]]]:
     """By seat, in order: since when (Unix seconds), and who. A seat that never changed hands is not told."""
     found: dict[str, dict[int, tuple[float, str]]] = {}
     for change in changes:
-        found.setdefault(change.seat, {})[change.epoch] = change.at.timestamp(), change.server
+        found.setdefault(change.home, {})[change.epoch] = change.at.timestamp(), change.server
     return [[(-math.inf, seat), *(by_epoch[epoch] for epoch in sorted(by_epoch))] for seat, by_epoch in found.items()]
 
 

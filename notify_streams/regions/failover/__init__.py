@@ -1,1 +1,1 @@
-"""Which region serves whose people: the failover protocol, its control log and its followers."""
+"""Failover of home regions: the protocol, control logs, the placement of a worker, the command."""

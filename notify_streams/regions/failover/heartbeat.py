@@ -1,7 +1,7 @@
-"""Whether workers of this region run that have learnt who serves whom: a counter in the region's Redis that they keep moving.
+"""Shows whether other workers of the region run that have loaded a placement: a counter in Redis.
 
-Seeing it move is the proof; its value proves nothing, since the last beat of a region that was killed stays behind. Redis away or
-empty means "nobody", which costs a start a question to another region, never safety.
+Only a moving counter proves a running worker; its value stays behind when a region is killed. If Redis is away or empty the answer
+is "no worker runs", which costs a starting worker reads of other regions' logs, never safety.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
 _KEY: Final = "control:presence"
-#: Workers beat twice a second; this is long enough to see one, short enough not to be felt at a start.
+#: Workers beat twice a second: long enough to see a beat, short enough not to delay a start.
 _WATCH_S: Final = 1.5
 _EXPIRE_S: Final = 60
 
 
 class RedisHeartbeat:
-    """See `learning.Presence`."""
+    """See `placement_follower.Heartbeat`."""
 
     def __init__(self, redis: Redis, region: str, watch_s: float = _WATCH_S) -> None:
         self._redis = redis
@@ -29,17 +29,17 @@ class RedisHeartbeat:
         self._watch_s = watch_s
 
     async def beat(self) -> None:
-        """Move the counter; a Redis that is away is passed over."""
+        """Increment the counter; does nothing if Redis does not answer."""
         try:
-            async with self._redis.pipeline(transaction=False) as both:
-                both.incr(self._key)
-                both.expire(self._key, _EXPIRE_S)
-                await both.execute()
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                pipeline.incr(self._key)
+                pipeline.expire(self._key, _EXPIRE_S)
+                await pipeline.execute()
         except (RedisError, OSError, TimeoutError):
             return
 
     async def others_run(self) -> bool:
-        """Whether the counter moves while we look; this worker itself does not beat yet."""
+        """Whether the counter moves during `watch_s`; this worker itself does not beat yet."""
         try:
             before = await self._redis.get(self._key)
             if before is None:

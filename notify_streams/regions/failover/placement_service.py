@@ -1,18 +1,16 @@
-"""A worker's `PlacementFollower` with what it needs: the control logs, the fence, the beat of its neighbours. Lives and dies with the worker.
+"""Runs the placement follower of a worker: control logs, fence and heartbeat.
 
-Nothing is read before `learnt` returns. Only the forward role asks other regions: it is the one that may connect there; the other roles
-learn from their own log once somebody of their region has learnt.
+No record is read before `wait_until_loaded` returns. Only the forward role reads other regions' logs, because only it may connect
+there; the other roles read their own region's log once the forward role has loaded a placement.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from notify_streams.outbox.fence import raise_fence
+from notify_streams import tasks
 from notify_streams.regions.failover.heartbeat import RedisHeartbeat
 from notify_streams.regions.failover.log import KafkaControlLog
 from notify_streams.regions.failover.placement_follower import PlacementFollower
@@ -20,60 +18,70 @@ from notify_streams.stores.redis import connect
 from notify_streams.transport.client_shutdown import is_cancelled
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from notify_streams.settings import Settings
-    from notify_streams.stores.mongo import Shards
 
 log = logging.getLogger(__name__)
 _AFTER_ERROR_S: Final = 1.0
 
 
 class PlacementService:
-    """`learning` is what agents and views look at; it knows nothing until the worker has started."""
+    """`follower` is what agents and views read; it has no placement until the worker has started.
 
-    def __init__(self, settings: Settings, shards: Shards, *, asks_others: bool) -> None:
+    Args:
+        fence: see `PlacementFollower`.
+        reads_other_regions: whether the follower may connect to the other regions' Kafka.
+    """
+
+    def __init__(
+        self, settings: Settings, fence: Callable[[int], Awaitable[None]], *, reads_other_regions: bool
+    ) -> None:
         self._own = KafkaControlLog(settings.region, settings.kafka_connection())
-        others = settings.remote_kafka_connections() if asks_others else {}
+        others = settings.remote_kafka_connections() if reads_other_regions else {}
         self._others = {region: KafkaControlLog(region, connection) for region, connection in others.items()}
         self._redis = connect(settings)
-        self.learning = PlacementFollower(
+        self.follower = PlacementFollower(
             settings.regions,
             self._own,
             self._others,
-            partial(raise_fence, shards),
+            fence,
             RedisHeartbeat(self._redis, settings.region),
-            # Settings that name no other region's Kafka are the operator's word that there is none to ask.
+            # Settings without another region's Kafka are the operator's word that no other region exists.
             alone=not settings.remote_kafka,
         )
-        self._learnt = asyncio.Event()
+        self._loaded = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to learn; returns at once, so that the views can say what the worker waits for."""
-        self._task = asyncio.create_task(self._live())
+        """Start to load the placement and return at once, so that the views can show what the worker waits for."""
+        self._task = asyncio.create_task(self._run())
 
-    async def learnt(self, _: object) -> None:
-        """Return when the worker may read: to be called before the first batch of any partition."""
-        await self._learnt.wait()
+    async def wait_until_loaded(self, _: object) -> None:
+        """Return when the worker may read records; call it before the first batch of any partition."""
+        await self._loaded.wait()
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-        for one in (self._own, *self._others.values()):
-            await one.close()
+        await tasks.stop([self._task])
+        for control_log in (self._own, *self._others.values()):
+            await control_log.close()
         await self._redis.aclose()
 
-    async def _live(self) -> None:
+    async def _run(self) -> None:
         while True:
             try:
-                await self.learning.learn()
-                self._learnt.set()
-                await self.learning.run()
+                await self.follower.load()
+                self._loaded.set()
+                await self.follower.run()
             except asyncio.CancelledError:
                 if is_cancelled():
                     raise
-                log.warning("a client gave a request up, trying again", extra={"action": "control"})
+                log.warning(
+                    "a client cancelled a request, placement follower restarts",
+                    extra={"action": "placement_follower.restart"},
+                )
             except Exception:
-                log.exception("who serves whom could not be followed", extra={"action": "control"})
+                log.exception(
+                    "placement follower failed, will be restarted", extra={"action": "placement_follower.fail"}
+                )
                 await asyncio.sleep(_AFTER_ERROR_S)

@@ -1,15 +1,16 @@
-"""Who serves a region's people: the records of `region_control`, and what one region's log of them amounts to. Pure.
+"""The failover protocol: records of `region_control`, and the state that a control log adds up to.
 
-Every region keeps its own log of the same records: one partition, nothing ever removed. The people of region eu are a *seat*; an
-*epoch* counts the changes of who serves it. A change is made by one command (`failover`), told from others by its token:
+Each region keeps its own log of the same records: one partition, nothing is ever deleted. An *epoch* counts the changes of the
+server of a home region. One command makes one change and identifies itself by a token:
 
-1. `claim` the next epoch in every region that answers, a majority at least. In each log the first claim of an epoch holds, and
-   closes all lower ones; so no two commands can both hold an epoch, nor an older one go on behind a newer one's back.
-2. `release`, in the log of whoever may be serving: it stops, waits until nothing it has begun can be committed any more, and says
-   `released`. One that does not answer is the operator's word: it is gone, and when it returns it learns before it does anything.
-3. `serve`: from this record on, and not before, the new server serves.
+1. `claim`: take the next epoch in every region that answers, at least a majority. In each log the first claim of an epoch wins and
+   closes all lower epochs. So two commands cannot both hold an epoch, and an older command cannot continue after a newer one.
+2. `release`: written to the log of each region that may be serving. That region stops, waits until no transaction that it has
+   begun can commit any more, and writes `released`. A region that does not answer counts as stopped, by the operator's decision;
+   when it returns it reads the logs before it serves.
+3. `serve`: the new server serves from this record on, not before.
 
-Between 2 and 3 nobody serves the seat; its records wait. A region that starts treats any claim that it finds open as a release.
+Between 2 and 3 no region serves the home region's users; their records wait. A region that starts treats any open claim as a release.
 """
 
 from __future__ import annotations
@@ -22,35 +23,35 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-Step = Literal["claim", "release", "released", "serve"]
+ControlStep = Literal["claim", "release", "released", "serve"]
 
 
 class ControlRecord(msgspec.Struct, frozen=True, gc=False):
-    """One record; its key is `seat`."""
+    """One record of a control log; its key is `home`."""
 
-    #: The region whose people this is about.
-    seat: str
-    #: Counts the changes of the seat; larger wins.
+    #: The home region whose users change their server.
+    home: str
+    #: Counts the changes of this home region; the larger one wins.
     epoch: int
-    step: Step
-    #: Who shall serve; with `released`: who has stopped.
+    step: ControlStep
+    #: The region that is to serve; with `released`: the region that has stopped.
     server: str
-    #: The command that wrote it.
+    #: Identifies the command.
     token: str
-    #: For people who read the log; decides nothing.
+    #: For operators; no decision depends on it.
     at: datetime
 
 
 class HomeRegion(msgspec.Struct, frozen=True, gc=False):
-    """One seat as one log has it."""
+    """Who serves one home region's users, according to one log."""
 
-    #: Who serves, by this log; None between `release` and `serve`.
+    #: The serving region; None between `release` and `serve`.
     server: str | None
-    #: The epoch of that.
+    #: The epoch of `server`.
     epoch: int = 0
-    #: Where the seat goes, or is.
-    heading: str = ""
-    #: The highest claim: epoch, token and who shall serve.
+    #: The region that serves, or will serve when the change under way is finished.
+    next_server: str = ""
+    #: The highest claim: epoch, token and the region that is to serve.
     claimed: int = 0
     claim_token: str = ""
     claim_for: str = ""
@@ -58,7 +59,7 @@ class HomeRegion(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def open_claim(self) -> bool:
-        """Whether a change was begun that this log has not seen the end of."""
+        """Whether a change was begun and, according to this log, not finished."""
         return self.claimed > self.epoch or self.server is None
 
 
@@ -66,39 +67,39 @@ HomeRegions = dict[str, HomeRegion]
 
 
 def initial_homes(regions: Iterable[str]) -> HomeRegions:
-    """Before any change everyone is served at home."""
-    return {region: HomeRegion(region, heading=region) for region in regions}
+    """The state of an empty log: each region serves its own users."""
+    return {region: HomeRegion(region, next_server=region) for region in regions}
 
 
-def apply_record(seat: HomeRegion, record: ControlRecord) -> HomeRegion:
-    """The seat when `record` comes next in the log; the same seat if the record comes too late to count."""
-    holds = (record.epoch, record.token) == (seat.claimed, seat.claim_token)
+def apply_record(home: HomeRegion, record: ControlRecord) -> HomeRegion:
+    """The state after `record`; unchanged if a later claim or epoch makes the record void."""
+    holds_claim = (record.epoch, record.token) == (home.claimed, home.claim_token)
     if record.step == "claim":
-        if record.epoch <= max(seat.claimed, seat.epoch):
-            return seat
+        if record.epoch <= max(home.claimed, home.epoch):
+            return home
         return msgspec.structs.replace(
-            seat, claimed=record.epoch, claim_token=record.token, claim_for=record.server, released=frozenset()
+            home, claimed=record.epoch, claim_token=record.token, claim_for=record.server, released=frozenset()
         )
     if record.step == "release":
-        if not holds or record.epoch <= seat.epoch:
-            return seat
-        return msgspec.structs.replace(seat, server=None, epoch=record.epoch, heading=record.server)
+        if not holds_claim or record.epoch <= home.epoch:
+            return home
+        return msgspec.structs.replace(home, server=None, epoch=record.epoch, next_server=record.server)
     if record.step == "released":
-        return msgspec.structs.replace(seat, released=seat.released | {record.server}) if holds else seat
-    settled = seat.server is not None and record.epoch <= seat.epoch
-    if settled or record.epoch < seat.claimed or (record.epoch == seat.claimed and not holds):
-        return seat
+        return msgspec.structs.replace(home, released=home.released | {record.server}) if holds_claim else home
+    settled = home.server is not None and record.epoch <= home.epoch
+    if settled or record.epoch < home.claimed or (record.epoch == home.claimed and not holds_claim):
+        return home
     return HomeRegion(
-        record.server, record.epoch, record.server, record.epoch, record.token, record.server, seat.released
+        record.server, record.epoch, record.server, record.epoch, record.token, record.server, home.released
     )
 
 
-def fold(seats: HomeRegions, records: Iterable[ControlRecord]) -> HomeRegions:
-    """The seats after more of a log. Seats of regions that the settings do not name are left out."""
-    changed = dict(seats)
+def fold(homes: HomeRegions, records: Iterable[ControlRecord]) -> HomeRegions:
+    """The state after more records of a log. Records about regions that the settings do not name are ignored."""
+    changed = dict(homes)
     for record in records:
-        if record.seat in changed:
-            changed[record.seat] = apply_record(changed[record.seat], record)
+        if record.home in changed:
+            changed[record.home] = apply_record(changed[record.home], record)
     return changed
 
 
@@ -107,49 +108,51 @@ def majority(regions: Sequence[str]) -> int:
     return len(regions) // 2 + 1
 
 
-def enough_to_learn(regions: Sequence[str]) -> int:
-    """How many logs, its own among them, a region must have read before it may serve: one of any majority is then among them."""
+def required_logs(regions: Sequence[str]) -> int:
+    """How many logs, including its own, a region must read before it may serve: enough to include one of any majority."""
     return len(regions) - majority(regions) + 1
 
 
-def missing(own: HomeRegions, other: Iterable[ControlRecord]) -> list[ControlRecord]:
-    """The records of another region's log that change what this region's log amounts to, in order: `serve` alone.
+def missing_serves(own: HomeRegions, other: Iterable[ControlRecord]) -> list[ControlRecord]:
+    """The `serve` records of another region's log that change the state of this region's log, in order.
 
-    Claims and releases are told to a log by the command itself; a finished change may be told by anyone.
+    Only the command itself may write claims and releases to a log; any region may copy a finished change.
     """
     found = []
-    seats = dict(own)
+    homes = dict(own)
     for record in other:
-        if record.step == "serve" and record.seat in seats:
-            changed = apply_record(seats[record.seat], record)
-            if changed != seats[record.seat]:
-                seats[record.seat] = changed
+        if record.step == "serve" and record.home in homes:
+            changed = apply_record(homes[record.home], record)
+            if changed != homes[record.home]:
+                homes[record.home] = changed
                 found.append(record)
     return found
 
 
-def to_yield(seats: HomeRegions, others: Iterable[Iterable[ControlRecord]], now: datetime) -> list[ControlRecord]:
-    """What a region that starts must write into its log: finished changes, and a release for every change that is open anywhere."""
+def startup_records(
+    homes: HomeRegions, others: Iterable[Iterable[ControlRecord]], now: datetime
+) -> list[ControlRecord]:
+    """What a starting region must append to its log: finished changes, and a release for each change that is open in any log."""
     logs = [list(log) for log in others]
     written: list[ControlRecord] = []
     for log in logs:
-        found = missing(seats, log)
-        seats = fold(seats, found)
+        found = missing_serves(homes, log)
+        homes = fold(homes, found)
         written += found
-    claims = [one for log in logs for one in log if one.step == "claim"]
-    for claim in sorted(claims, key=lambda one: (one.epoch, one.token)):
-        seat = seats.get(claim.seat)
-        if seat is not None and claim.epoch > max(seat.epoch, seat.claimed):
+    claims = [record for log in logs for record in log if record.step == "claim"]
+    for claim in sorted(claims, key=lambda claim: (claim.epoch, claim.token)):
+        home = homes.get(claim.home)
+        if home is not None and claim.epoch > max(home.epoch, home.claimed):
             written.append(claim)
-            seats = fold(seats, [claim])
+            homes = fold(homes, [claim])
     written += [
-        ControlRecord(name, seat.claimed, "release", seat.claim_for, seat.claim_token, now)
-        for name, seat in seats.items()
-        if seat.claimed > seat.epoch
+        ControlRecord(name, home.claimed, "release", home.claim_for, home.claim_token, now)
+        for name, home in homes.items()
+        if home.claimed > home.epoch
     ]
     return written
 
 
-def to_answer(seats: HomeRegions, here: str) -> list[HomeRegion]:
-    """The seats whose release the region `here` has read and not answered: stop, then say `released`."""
-    return [seat for seat in seats.values() if seat.server is None and here not in seat.released]
+def homes_to_release(homes: HomeRegions, here: str) -> HomeRegions:
+    """The home regions whose `release` the region `here` has read and not confirmed with `released`."""
+    return {name: home for name, home in homes.items() if home.server is None and here not in home.released}

@@ -1,1 +1,1 @@
-"""Forwards records to the region that serves their person."""
+"""Forwarding of records to other regions."""

@@ -52,14 +52,14 @@ class ForwardingHeaders(msgspec.Struct, frozen=True, gc=False):
     handed_over_by: str | None = None
 
 
-HERE: Final = ForwardingHeaders()
+NOT_FORWARDED: Final = ForwardingHeaders()
 
 
 def read_forwarding_headers(headers: Headers) -> ForwardingHeaders:
     """The way that the headers tell. Numbers that are none count as 0: any client may write headers."""
     found = {name: content for name, content in headers if name in _OURS} if headers else None
     if not found:
-        return HERE
+        return NOT_FORWARDED
     return ForwardingHeaders(
         _number(found.get(HOPS)),
         _text(found.get(ORIGIN)),
@@ -98,7 +98,7 @@ def forwarded_headers(
     return [header for header in headers if header[0] not in _OURS] + added
 
 
-def origin_headers(headers: Headers) -> Headers:
+def without_forwarding_headers(headers: Headers) -> Headers:
     """The headers of a record that entered here, without those that only regions may write: any client may have set them."""
     if any(name in _OURS for name, _ in headers):
         return [header for header in headers if header[0] not in _OURS]

@@ -1,7 +1,7 @@
-"""Where one trigger goes from here: `next_hop(located, travel, placement)`. Values in, a value out.
+"""Decides where one trigger is handled: in this region, or in which other one.
 
-A person who moved has an old home that may have notified a trigger of the same id. While their location names it (`previous`),
-triggers go by way of the old home: it drops those that it knows by their id and passes the others on, cleared.
+A user who moved has a previous home region that may have notified a trigger with the same id. While their location names it
+(`previous`), triggers pass through it: it drops the ids that it knows and forwards the others with `cleared_by`.
 """
 
 from __future__ import annotations
@@ -15,71 +15,70 @@ if TYPE_CHECKING:
     from notify_streams.regions.forwarding.headers import ForwardingHeaders
     from notify_streams.regions.locations import Location
 
-#: Enough for: entered anywhere, by way of the old home, to the new one; one more for each change of who serves on the way.
+#: From any region to the previous home, from there to the new one. A change of the serving region allows one more.
 MAX_HOPS: Final = 2
 
 
 class LocalAction(StrEnum):
-    """A trigger that goes nowhere."""
+    """What to do with a trigger that is not forwarded."""
 
-    #: Decide it here.
+    #: Decide it in this region.
     SERVE = "serve"
-    #: This region's control log is behind the sender's, or the seat is on its way here: the same batch again in a moment.
+    #: Decide the batch again later: this region's control log is behind the sender's, or this region is about to serve.
     HOLD = "hold"
-    #: A dead letter.
+    #: Write a dead letter.
     TOO_MANY_HOPS = "too_many_hops"
 
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """Send it to `region`, with these in `travel.onward`."""
+    """Send the trigger to `region`; the other fields go into its headers (`headers.forwarded_headers`)."""
 
     region: str
     location_version: int
     epoch: int
-    #: Look first whether a notification of this id exists here: then the trigger is a duplicate, and goes nowhere.
+    #: If a notification with this id exists in this region, the trigger is a duplicate and is not forwarded.
     check_own: bool = False
     cleared_by: str | None = None
 
 
-def next_hop(located: Location, travel: ForwardingHeaders, placement: Placement) -> LocalAction | Forward:
-    """Decide one trigger's way.
+def next_hop(location: Location, headers: ForwardingHeaders, placement: Placement) -> LocalAction | Forward:
+    """Decide one trigger.
 
     Args:
-        located: the person's row in this region's locations.
-        travel: the way so far; `travel.HERE` for every topic that other regions do not write, whatever headers a client set.
+        location: where this region believes the user to live.
+        headers: `headers.NOT_FORWARDED` for every topic that only clients write, whatever headers a client has set.
     """
     here = placement.here
-    if travel.location_version > located.version:
-        return (
-            LocalAction.SERVE
-        )  # the sender knows of a move that has not come here yet, and sent it to the right place
-    seat = placement.seat(located.region)
-    if seat is None or travel.epoch > seat.epoch:
+    if headers.location_version > location.version:
+        return LocalAction.SERVE  # the sender knows of a move that has not arrived here yet: this is the new home
+    home = placement.homes.get(location.region)
+    if home is None or headers.epoch > home.epoch:
         return LocalAction.HOLD
-    gate = None if travel.cleared_by else _gate(located, placement)
-    if gate is not None and gate != here:
-        return _forward(gate, travel, located.version, 0)
-    if seat.server == here:
+    previous = None if headers.cleared_by else _previous_home(location, placement)
+    if previous is not None and previous != here:
+        return _forward(previous, headers, location.version, 0)
+    if home.server == here:
         return LocalAction.SERVE
-    if seat.server is None and seat.heading == here:
+    if home.server is None and home.next_server == here:
         return LocalAction.HOLD
-    return _forward(seat.server or seat.heading, travel, located.version, seat.epoch, cleared_by=gate)
+    return _forward(home.server or home.next_server, headers, location.version, home.epoch, cleared_by=previous)
 
 
-def _gate(located: Location, placement: Placement) -> str | None:
-    """The old home that must look first. While it is away and another region serves its people, nobody can look: no gate."""
-    previous = located.previous
-    if previous is None or previous == located.region:
+def _previous_home(location: Location, placement: Placement) -> str | None:
+    """The previous home that must check for duplicates; None if it does not serve its own users now and so cannot check."""
+    previous = location.previous
+    if previous is None or previous == location.region:
         return None
-    seat = placement.seat(previous)
-    return previous if seat is not None and seat.server == previous else None
+    home = placement.homes.get(previous)
+    return previous if home is not None and home.server == previous else None
 
 
 def _forward(
-    region: str, travel: ForwardingHeaders, version: int, epoch: int, cleared_by: str | None = None
+    region: str, headers: ForwardingHeaders, version: int, epoch: int, cleared_by: str | None = None
 ) -> LocalAction | Forward:
-    # Whoever serves changed since the sender looked: what waited in a region that was lost may have come far. An epoch is news once.
-    if travel.hops >= MAX_HOPS and epoch <= travel.epoch:
+    # A server that changed after the sender's decision allows another hop, once for each epoch: records that waited in a failed
+    # region may already have used theirs.
+    if headers.hops >= MAX_HOPS and epoch <= headers.epoch:
         return LocalAction.TOO_MANY_HOPS
     return Forward(region, version, epoch, check_own=cleared_by is not None, cleared_by=cleared_by)

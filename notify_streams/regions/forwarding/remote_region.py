@@ -110,7 +110,7 @@ class RemoteRegion:
             sent = {}
             self._done[batch.partition] = (batch.start, sent)
         try:
-            for target, records in sorted_by_target(batch.records).items():
+            for target, records in group_by_target(batch.records).items():
                 await self._send(target, batch.partition, records, sent)
         except RetryLater as error:
             self._failed(str(error))
@@ -182,7 +182,7 @@ class RemoteRegion:
             log.warning("a region is away", extra={"action": "hand_over", "to": self.state.region, "error": why})
 
 
-def sorted_by_target(records: Sequence[SourceRecord]) -> dict[str, list[ProducerRecord]]:
+def group_by_target(records: Sequence[SourceRecord]) -> dict[str, list[ProducerRecord]]:
     """The records of each target topic, in order, with the headers that they arrive with."""
     targets: dict[str, list[ProducerRecord]] = {}
     last, outgoing = "", []

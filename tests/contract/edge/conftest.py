@@ -11,7 +11,7 @@ import pytest
 from devtools.fakes.edge_server import FakeEdgeServer
 from devtools.stack.nginx import Edge, program
 from devtools.stack.ports import free_port
-from notify_streams.edge.pusher import open_session, point_of_presence
+from notify_streams.edge.pusher import make_point_of_presence, open_session
 from notify_streams.settings import EdgePopSettings
 from tests.contract.edge.edge_reader import Reader
 
@@ -19,7 +19,7 @@ KINDS = ("http", "fastly", "cloudflare", "nginx")
 
 
 @pytest.fixture
-async def standin() -> AsyncIterator[FakeEdgeServer]:
+async def edge_server() -> AsyncIterator[FakeEdgeServer]:
     made = FakeEdgeServer()
     await made.start()
     yield made
@@ -27,12 +27,12 @@ async def standin() -> AsyncIterator[FakeEdgeServer]:
 
 
 @pytest.fixture(params=KINDS)
-async def reader(request: pytest.FixtureRequest, standin: FakeEdgeServer, tmp_path: Path) -> AsyncIterator[Reader]:
+async def reader(request: pytest.FixtureRequest, edge_server: FakeEdgeServer, tmp_path: Path) -> AsyncIterator[Reader]:
     """A point of presence, and what a client at the edge reads there."""
     async with open_session() as session:
         if request.param != "nginx":
-            pop = EdgePopSettings("paris", standin.url(request.param), request.param, standin.token)
-            yield Reader(point_of_presence(pop, session), session, standin=standin)
+            pop = EdgePopSettings("paris", edge_server.url(request.param), request.param, edge_server.token)
+            yield Reader(make_point_of_presence(pop, session), session, edge_server=edge_server)
             return
         if program() is None:
             if os.environ.get("CI"):
@@ -41,6 +41,6 @@ async def reader(request: pytest.FixtureRequest, standin: FakeEdgeServer, tmp_pa
         edge = Edge("edge", tmp_path / "edge", free_port(), "t0ken", "127.0.0.1:9", "origin")
         edge.start()
         yield Reader(
-            point_of_presence(EdgePopSettings("paris", edge.url, "http", "t0ken"), session), session, url=edge.url
+            make_point_of_presence(EdgePopSettings("paris", edge.url, "http", "t0ken"), session), session, url=edge.url
         )
         edge.kill()

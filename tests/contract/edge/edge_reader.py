@@ -9,32 +9,30 @@ import aiohttp
 from yarl import URL
 
 from devtools.fakes.edge_server import FakeEdgeServer
-from notify_streams.edge.point_of_presence import PointOfPresence, key_of
-from notify_streams.records.user_records import LocationRecord
-from notify_streams.regions.locations import encode_location_record
+from notify_streams.edge.point_of_presence import PointOfPresence, edge_key
+from notify_streams.records.user_records import LocationRecord, encode_location_record
+from tests.builders import ARecord
 
 
 @dataclass
 class Reader:
     point: PointOfPresence
     session: aiohttp.ClientSession
-    standin: FakeEdgeServer | None = None
+    edge_server: FakeEdgeServer | None = None
     url: str = ""
 
     async def read(self, user_id: str) -> str | None:
         """The stored value, None on a miss."""
-        if self.standin is not None:
-            return self.standin.stored.get(key_of(user_id))
-        async with self.session.get(URL(f"{self.url}/{quote(key_of(user_id), safe='')}", encoded=True)) as response:
+        if self.edge_server is not None:
+            return self.edge_server.stored.get(edge_key(user_id))
+        async with self.session.get(URL(f"{self.url}/{quote(edge_key(user_id), safe='')}", encoded=True)) as response:
             if response.status != 200:
                 return None
             assert "max-age" in response.headers["Cache-Control"]
             return await response.text()
 
 
-class Record:
-    """A record of `edge.<name>`."""
-
-    def __init__(self, user_id: str, region: str | None, version: int = 1, previous: str | None = None) -> None:
-        self.key: bytes | None = user_id.encode()
-        self.value = region and encode_location_record(LocationRecord(user_id, region, version, previous))
+def edge_record(user_id: str, region: str | None, version: int = 1, previous: str | None = None) -> ARecord:
+    """A record of `edge.<name>`; without a region: the user was deleted."""
+    value = None if region is None else encode_location_record(LocationRecord(user_id, region, version, previous))
+    return ARecord(value, key=user_id.encode())

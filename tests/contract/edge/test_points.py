@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import pytest
 
-from notify_streams.edge.point_of_presence import Home, key_of
+from notify_streams.edge.point_of_presence import edge_key
 from notify_streams.edge.pusher import EdgePusher
-from tests.contract.edge.edge_reader import Reader, Record
+from notify_streams.records.user_records import LocationRecord
+from tests.contract.edge.edge_reader import Reader, edge_record
 
 IDS = ["u-42", "a/b", "..", "sp ace", "ümlaut", "q?x=1&y", "per%cent", "#;^|", "emoji-🎈"]
 
 
 async def test_what_is_put_is_found_under_any_id(reader: Reader) -> None:
-    assert await reader.point.put_many([Home(user_id, "eu") for user_id in IDS]) == 0
+    assert await reader.point.put_many([LocationRecord(user_id, "eu") for user_id in IDS]) == 0
     assert {user_id: await reader.read(user_id) for user_id in IDS} == dict.fromkeys(IDS, '{"region":"eu","version":1}')
 
 
 async def test_the_last_put_stays_and_a_deleted_one_is_gone(reader: Reader) -> None:
-    await reader.point.put_many([Home("u-1", "us"), Home("u-2", "us")])
-    await reader.point.put_many([Home("u-1", "eu", 2)])
+    await reader.point.put_many([LocationRecord("u-1", "us"), LocationRecord("u-2", "us")])
+    await reader.point.put_many([LocationRecord("u-1", "eu", 2)])
     await reader.point.delete_many(["u-2", "never-there"])
     assert await reader.read("u-1") == '{"region":"eu","version":2}'
     assert await reader.read("u-2") is None
 
 
 async def test_a_batch_of_hundreds_arrives_whole_and_twice_is_once(reader: Reader) -> None:
-    homes = [Home(f"u-{number}", "asia", number + 1) for number in range(300)]
+    homes = [LocationRecord(f"u-{number}", "asia", number + 1) for number in range(300)]
     for _ in range(2):
         await reader.point.put_many(homes)
     for number in (0, 150, 299):
@@ -33,14 +34,14 @@ async def test_a_batch_of_hundreds_arrives_whole_and_twice_is_once(reader: Reade
 
 
 async def test_a_key_that_no_store_takes_is_counted_and_holds_nothing_up(reader: Reader) -> None:
-    assert await reader.point.put_many([Home("x" * 600, "eu"), Home("u-1", "eu")]) == 1
+    assert await reader.point.put_many([LocationRecord("x" * 600, "eu"), LocationRecord("u-1", "eu")]) == 1
     assert await reader.read("u-1") is not None
 
 
 async def test_a_move_is_purged_then_written(reader: Reader) -> None:
     push = EdgePusher(reader.point)
-    await push.push([Record("u-1", "us")])
-    await push.push([Record("u-1", "eu", 2, "us"), Record("u-2", "us"), Record("u-2", None)])
+    await push.push([edge_record("u-1", "us")])
+    await push.push([edge_record("u-1", "eu", 2, "us"), edge_record("u-2", "us"), edge_record("u-2", None)])
     assert await reader.read("u-1") == '{"region":"eu","version":2}'
     assert await reader.read("u-2") is None
     assert (push.state.purged, push.state.pushed) == (2, 2)
@@ -48,7 +49,7 @@ async def test_a_move_is_purged_then_written(reader: Reader) -> None:
 
 @pytest.mark.parametrize("user_id", IDS)
 def test_a_key_is_safe_everywhere(user_id: str) -> None:
-    key = key_of(user_id)
+    key = edge_key(user_id)
     assert key not in (".", "..")
     assert not set(key) & set("/\\#;?^|\r\n ")
     assert key.isascii()

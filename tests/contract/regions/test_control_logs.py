@@ -15,14 +15,15 @@ from devtools.stack.kafka import Kafka, private_broker
 from notify_streams.errors import RetryLater
 from notify_streams.kafka import KafkaConnection
 from notify_streams.regions.failover.command import fail_over
-from notify_streams.regions.failover.log import CONFIG, PARTITIONS, TOPIC, ControlLog, KafkaControlLog
+from notify_streams.regions.failover.log import ControlLog, KafkaControlLog
 from notify_streams.regions.failover.placement_follower import PlacementFollower
 from notify_streams.regions.failover.protocol import ControlRecord
+from notify_streams.topics import REGION_CONTROL, REGION_CONTROL_CONFIG
 from tests.local_services import or_skipped
 
 
-def a_record(epoch: int, seat: str = "eu") -> ControlRecord:
-    return ControlRecord(seat, epoch, "claim", "us", f"t{epoch}", datetime(2026, 11, 22, tzinfo=UTC))
+def a_record(epoch: int, home: str = "eu") -> ControlRecord:
+    return ControlRecord(home, epoch, "claim", "us", f"t{epoch}", datetime(2026, 11, 22, tzinfo=UTC))
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +35,9 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
 async def make_topic(broker: Kafka) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=broker.address)
     await admin.start()
-    await admin.delete_topics([TOPIC])
+    await admin.delete_topics([REGION_CONTROL])
     for _ in range(50):
-        answer = await admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1, topic_configs=dict(CONFIG))])
+        answer = await admin.create_topics([NewTopic(REGION_CONTROL, 1, 1, topic_configs=dict(REGION_CONTROL_CONFIG))])
         if answer.topic_errors[0][1] == 0:
             break
         await asyncio.sleep(0.1)
@@ -118,16 +119,16 @@ async def test_a_failover_over_a_real_log_takes_well_under_a_second(broker: Kafk
 
     us = KafkaControlLog("us", KafkaConnection(broker.address))
     eu, asia = MemoryControlLog("eu"), MemoryControlLog("asia")
-    learning = PlacementFollower(("us", "eu", "asia"), us, {"eu": eu, "asia": asia}, fence)
-    await learning.learn()
-    assert learning.placement is not None
-    running = asyncio.create_task(learning.run())
+    follower = PlacementFollower(("us", "eu", "asia"), us, {"eu": eu, "asia": asia}, fence)
+    await follower.load()
+    assert follower.placement is not None
+    running = asyncio.create_task(follower.run())
     eu.away = True
     began = time.monotonic()
     operator = KafkaControlLog("us", KafkaConnection(broker.address))
     done = await fail_over({"us": operator, "eu": eu, "asia": asia}, "eu", "us")
-    while not learning.placement.serves("eu"):
-        await learning.changed(learning.placement.epoch)
+    while not follower.placement.serves("eu"):
+        await follower.changed(follower.placement.epoch)
     took = time.monotonic() - began
     assert done.away == ("eu",) and took < 3, took
     running.cancel()

@@ -11,7 +11,8 @@ from aiokafka.errors import KafkaError
 from devtools.fakes.latency_proxy import LatencyProxy
 from notify_streams.errors import RetryLater
 from notify_streams.kafka import KafkaConnection
-from notify_streams.regions.failover.log import TOPIC, KafkaControlLog
+from notify_streams.regions.failover.log import KafkaControlLog
+from notify_streams.topics import REGION_CONTROL
 from notify_streams.transport import BatchProducer, TransportSettings
 from notify_streams.transport.tables.changelog_reader import ChangelogReader
 from notify_streams.transport.tables.follower import Follower
@@ -60,7 +61,7 @@ async def test_stopping_while_a_fetch_pauses_after_a_failure_raises_nothing(link
 
 
 async def test_a_control_log_whose_region_goes_away_is_retry_later_and_connects_anew(link: LatencyProxy) -> None:
-    await make_topics(link.address, TOPIC)
+    await make_topics(link.address, REGION_CONTROL)
     control = KafkaControlLog("eu", KafkaConnection(link.address), timeout_s=1.0)
     await control.read()
     await link.cut()

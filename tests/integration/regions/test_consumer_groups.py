@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from devtools.fakes.latency_proxy import LatencyProxy
 from notify_streams.errors import RetryLater
 from notify_streams.kafka import KafkaConnection
-from notify_streams.regions.consumer_groups import routers_run, waiting_for
+from notify_streams.regions.consumer_groups import forward_lag, routers_run
 from notify_streams.roles import app_id
 from tests.integration.regions.remote_topics import make_topics
 
@@ -29,7 +29,7 @@ async def test_what_waits_for_a_region_is_counted(link: LatencyProxy) -> None:
     async with AIOKafkaProducer(bootstrap_servers=link.address) as producer:
         for number in range(10):
             await producer.send_and_wait("forward.asia", b"x", partition=number % 2)
-    assert await waiting_for(KafkaConnection(link.address), "eu", "asia") == 10
+    assert await forward_lag(KafkaConnection(link.address), "eu", "asia") == 10
     worker = AIOKafkaConsumer(
         bootstrap_servers=link.address, group_id=app_id("eu", "forward"), enable_auto_commit=False
     )
@@ -37,7 +37,7 @@ async def test_what_waits_for_a_region_is_counted(link: LatencyProxy) -> None:
     worker.assign([TopicPartition("forward.asia", 0), TopicPartition("forward.asia", 1)])
     await worker.commit({TopicPartition("forward.asia", 0): 5, TopicPartition("forward.asia", 1): 2})
     await worker.stop()
-    assert await waiting_for(KafkaConnection(link.address), "eu", "asia") == 3
+    assert await forward_lag(KafkaConnection(link.address), "eu", "asia") == 3
 
 
 async def test_a_region_that_is_away_is_retry_later() -> None:

@@ -30,7 +30,7 @@ from notify_streams.admin.audit.topics import Topics
 from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.admin.topics import ensure_topics
 from notify_streams.admin.trigger_producer import TriggerProducer
-from notify_streams.edge.point_of_presence import key_of
+from notify_streams.edge.point_of_presence import edge_key
 from notify_streams.records.user_records import Contacts, Signup
 from notify_streams.registry.user import User
 from notify_streams.registry.users_table import UsersTable
@@ -70,7 +70,7 @@ class Room:
         return {(one.key or b"").decode(): msgspec.json.decode(one.value) for one in found if one.value}
 
     async def at_edge(self, user_id: str) -> tuple[int, Any, str | None]:
-        async with self.http.get(f"{self.edge}/{key_of(user_id)}") as answer:
+        async with self.http.get(f"{self.edge}/{edge_key(user_id)}") as answer:
             body = await answer.json() if answer.status == 200 else None
             return answer.status, body, answer.headers.get("Cache-Control")
 

@@ -11,8 +11,9 @@ from aiohttp import web
 
 from devtools.stack.nginx import Edge, program
 from devtools.stack.ports import free_port
-from notify_streams.edge.point_of_presence import Home, key_of
-from notify_streams.edge.single_key_stores import http_point
+from notify_streams.edge.point_of_presence import edge_key
+from notify_streams.edge.single_key_stores import http_store
+from notify_streams.records.user_records import LocationRecord
 
 _AWAY = program() is None and not os.environ.get("CI")
 pytestmark = [pytest.mark.stack, pytest.mark.skipif(_AWAY, reason="nginx is not on this machine")]
@@ -64,10 +65,10 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 async def test_what_is_pushed_is_served_and_may_be_cached(
     edge: Edge, session: aiohttp.ClientSession, origin: tuple[Origin, int], user_id: str
 ) -> None:
-    point = http_point("us-pop", edge.url, "push-token", session)
-    assert await point.put_many([Home(user_id, "eu", 2)]) == 0
+    point = http_store("us-pop", edge.url, "push-token", session)
+    assert await point.put_many([LocationRecord(user_id, "eu", 2)]) == 0
     async with session.get(
-        f"{edge.url}/{key_of(key_of(user_id))}" if user_id != ".." else f"{edge.url}/%252E%252E"
+        f"{edge.url}/{edge_key(edge_key(user_id))}" if user_id != ".." else f"{edge.url}/%252E%252E"
     ) as response:
         assert response.status == 200
         assert await response.json() == {"region": "eu", "version": 2}
@@ -93,10 +94,10 @@ async def test_a_miss_falls_through_to_the_region_once(
 async def test_a_push_wins_over_what_the_origin_said_and_a_purge_forgets_it(
     edge: Edge, session: aiohttp.ClientSession, origin: tuple[Origin, int]
 ) -> None:
-    point = http_point("us-pop", edge.url, "push-token", session)
+    point = http_store("us-pop", edge.url, "push-token", session)
     async with session.get(f"{edge.url}/u-8") as response:
         assert (await response.json())["region"] == "asia"
-    await point.put_many([Home("u-8", "us", 3)])
+    await point.put_many([LocationRecord("u-8", "us", 3)])
     async with session.get(f"{edge.url}/u-8") as response:
         assert (await response.json())["region"] == "us"
     await point.delete_many(["u-8", "u-8-was-never-there"])
@@ -127,8 +128,8 @@ async def test_strangers_write_nothing(
 async def test_a_key_that_no_file_can_hold_is_refused_for_good_and_answered_by_the_region(
     edge: Edge, session: aiohttp.ClientSession, origin: tuple[Origin, int]
 ) -> None:
-    point = http_point("us-pop", edge.url, "push-token", session)
-    assert await point.put_many([Home("x" * 300, "eu")]) == 1
+    point = http_store("us-pop", edge.url, "push-token", session)
+    assert await point.put_many([LocationRecord("x" * 300, "eu")]) == 1
     async with session.get(f"{edge.url}/{'x' * 300}") as response:
         assert (await response.json())["region"] == "asia"
 

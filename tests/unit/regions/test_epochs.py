@@ -49,8 +49,8 @@ class _Worker:
         self.world = world
         self.region = region
         others = {name: log for name, log in world.logs.items() if name != region}
-        self.learning = PlacementFollower(REGIONS, world.logs[region], others, self.fence, self)
-        self.tasks = [world.start(self.learning.learn())]
+        self.follower = PlacementFollower(REGIONS, world.logs[region], others, self.fence, self)
+        self.tasks = [world.start(self.follower.load())]
         self.following: asyncio.Task[Any] | None = None
 
     async def fence(self, epoch: int) -> None:
@@ -62,7 +62,7 @@ class _Worker:
 
     async def others_run(self) -> bool:
         return any(
-            one is not self and one.region == self.region and one.learning.placement is not None
+            one is not self and one.region == self.region and one.follower.placement is not None
             for one in self.world.workers
         )
 
@@ -70,12 +70,12 @@ class _Worker:
         self.tasks.append(self.world.start(doing))
 
     def follow(self) -> None:
-        if self.learning.placement is not None and (self.following is None or self.following.done()):
-            self.following = self.world.start(self.learning.step())
+        if self.follower.placement is not None and (self.following is None or self.following.done()):
+            self.following = self.world.start(self.follower.step())
             self.tasks.append(self.following)
 
     def serves(self, home: str) -> bool:
-        placement = self.learning.placement
+        placement = self.follower.placement
         fenced = placement is None or placement.epoch < self.world.fences[self.region]
         return placement is not None and not fenced and placement.serves(home)
 
@@ -115,7 +115,7 @@ class World:
         return task
 
     async def live(self) -> None:
-        while any(worker.learning.placement is None for worker in self.workers):
+        while any(worker.follower.placement is None for worker in self.workers):
             if self.waiting:
                 self._go(0)
             await self.settle()
@@ -144,7 +144,7 @@ class World:
             self.command(("eu", "eu", "us")[which % 3], REGIONS[which // 3 % 3], interrupt=which // 9 % 4 == 3)
         elif kind == 3 and self.workers:
             worker = self.workers[which % len(self.workers)]
-            worker.act(worker.learning.gossip())
+            worker.act(worker.follower.gossip())
         elif self.waiting:
             self._go(which)
 
@@ -167,12 +167,12 @@ class World:
             worker.kill()
             self.workers.remove(worker)
 
-    def command(self, seat: str, to: str, interrupt: bool) -> None:
+    def command(self, home: str, to: str, interrupt: bool) -> None:
         under_way = [command for command in self.commands if not command.done()]
         if under_way and (interrupt or len(under_way) == 3):
             under_way[0].cancel()
             return
-        self.commands.append(self.start(fail_over(self.logs, seat, to, token=f"t{len(self.commands)}-{id(object())}")))
+        self.commands.append(self.start(fail_over(self.logs, home, to, token=f"t{len(self.commands)}-{id(object())}")))
 
     def check(self) -> None:
         for home in REGIONS:

@@ -18,10 +18,10 @@ from notify_streams.regions.failover.placement_follower import PlacementFollower
 from notify_streams.regions.failover.protocol import (
     ControlRecord,
     apply_record,
-    enough_to_learn,
     fold,
     initial_homes,
     majority,
+    required_logs,
 )
 from tests.waiting import until
 
@@ -33,7 +33,7 @@ NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 steps = st.builds(
     ControlRecord,
-    seat=st.just("eu"),
+    home=st.just("eu"),
     epoch=st.integers(1, 4),
     step=st.sampled_from(("claim", "release", "released", "serve")),
     server=st.sampled_from(REGIONS),
@@ -48,30 +48,30 @@ def a_record(step: Any, epoch: int = 1, server: str = "us", token: str = "a") ->
 
 @given(st.lists(steps, max_size=12))
 def test_an_epoch_never_goes_back(records: list[ControlRecord]) -> None:
-    seat = initial_homes(REGIONS)["eu"]
+    home = initial_homes(REGIONS)["eu"]
     for record in records:
-        following = apply_record(seat, record)
-        assert (following.epoch, following.claimed) >= (seat.epoch, seat.claimed)
-        if following.epoch == seat.epoch and seat.server is not None:
-            assert following.server == seat.server
-        seat = following
+        following = apply_record(home, record)
+        assert (following.epoch, following.claimed) >= (home.epoch, home.claimed)
+        if following.epoch == home.epoch and home.server is not None:
+            assert following.server == home.server
+        home = following
 
 
 @given(st.lists(steps, max_size=12))
 def test_reading_a_log_twice_changes_nothing(records: list[ControlRecord]) -> None:
-    seats = fold(initial_homes(REGIONS), records)
-    settled = {name: seat for name, seat in seats.items() if seat.server is not None}
-    again = fold(seats, [record for record in records if record.step == "serve"])
+    homes = fold(initial_homes(REGIONS), records)
+    settled = {name: home for name, home in homes.items() if home.server is not None}
+    again = fold(homes, [record for record in records if record.step == "serve"])
     assert {name: again[name] for name in settled} == settled
 
 
 def test_the_first_claim_of_an_epoch_holds() -> None:
-    seats = fold(
+    homes = fold(
         initial_homes(REGIONS),
         [a_record("claim", token="a"), a_record("claim", token="b"), a_record("serve", token="b")],
     )
-    assert seats["eu"].server == "eu"
-    assert fold(seats, [a_record("serve", token="a")])["eu"].server == "us"
+    assert homes["eu"].server == "eu"
+    assert fold(homes, [a_record("serve", token="a")])["eu"].server == "us"
 
 
 def test_an_overtaken_command_is_void() -> None:
@@ -82,7 +82,7 @@ def test_an_overtaken_command_is_void() -> None:
 @pytest.mark.parametrize("count", range(1, 8))
 def test_whoever_learns_meets_every_majority(count: int) -> None:
     regions = [str(number) for number in range(count)]
-    assert majority(regions) + enough_to_learn(regions) > count
+    assert majority(regions) + required_logs(regions) > count
     assert majority(regions) * 2 > count
 
 
@@ -92,20 +92,20 @@ class Region:
     def __init__(self, logs: dict[str, MemoryControlLog], name: str, **but: Any) -> None:
         self.fenced: list[int] = []
         others = {other: log for other, log in logs.items() if other != name}
-        self.learning = PlacementFollower(REGIONS, logs[name], others, self._fence, **but)
+        self.follower = PlacementFollower(REGIONS, logs[name], others, self._fence, **but)
 
     async def _fence(self, epoch: int) -> None:
         self.fenced.append(epoch)
 
     def serves(self, home: str) -> bool:
-        return self.learning.placement is not None and self.learning.placement.serves(home)
+        return self.follower.placement is not None and self.follower.placement.serves(home)
 
 
 @asynccontextmanager
 async def following(*regions: Region) -> AsyncIterator[None]:
     for region in regions:
-        await region.learning.learn()
-    tasks = [asyncio.create_task(region.learning.run()) for region in regions]
+        await region.follower.load()
+    tasks = [asyncio.create_task(region.follower.run()) for region in regions]
     yield
     for task in tasks:
         task.cancel()
@@ -134,9 +134,9 @@ async def test_a_dead_region_is_replaced_and_learns_of_it_before_it_serves(logs:
         assert (done.released, done.away) == ((), ("eu",))
         logs["eu"].away = False
         eu = Region(logs, "eu")
-        await eu.learning.learn()
+        await eu.follower.load()
         assert not eu.serves("eu")
-        following_eu = asyncio.create_task(eu.learning.run())
+        following_eu = asyncio.create_task(eu.follower.run())
         back = await fail_over(logs, "eu", "eu")
         assert back.server == "eu" and back.released == ("us",)
         await until(lambda: eu.serves("eu"))
@@ -156,11 +156,11 @@ async def test_a_region_that_can_reach_no_other_fails_closed_unless_an_operator_
     logs["us"].away = logs["asia"].away = True
     closed = Region(logs, "eu")
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(closed.learning.learn(), 0.5)
-    assert closed.learning.placement is None
-    assert "1 of 2 control logs" in str(closed.learning.waiting_for)
+        await asyncio.wait_for(closed.follower.load(), 0.5)
+    assert closed.follower.placement is None
+    assert "1 of 2 control logs" in str(closed.follower.waiting_for)
     vouched = Region(logs, "eu", alone=True)
-    await vouched.learning.learn()
+    await vouched.follower.load()
     assert vouched.serves("eu")
 
 
@@ -172,11 +172,11 @@ async def test_no_majority_no_change(logs: dict[str, MemoryControlLog]) -> None:
 
 async def test_a_region_that_answers_and_does_not_stop_is_not_replaced(logs: dict[str, MemoryControlLog]) -> None:
     with pytest.raises(Refused, match="--stopped eu"):
-        await fail_over(logs, "eu", "us", patience_s=0.2)
+        await fail_over(logs, "eu", "us", release_timeout_s=0.2)
     done = await fail_over(logs, "eu", "us", stopped=("eu",))
     assert done.epoch == 2
     late = Region(logs, "eu")
-    await late.learning.learn()
+    await late.follower.load()
     assert not late.serves("eu")
 
 
@@ -192,11 +192,11 @@ async def test_a_fence_that_cannot_be_raised_is_no_release(logs: dict[str, Memor
         raise RetryLater("a shard does not answer")
 
     others = {name: log for name, log in logs.items() if name != "eu"}
-    learning = PlacementFollower(REGIONS, logs["eu"], others, broken)
-    await learning.learn()
-    running = asyncio.create_task(learning.run())
+    follower = PlacementFollower(REGIONS, logs["eu"], others, broken)
+    await follower.load()
+    running = asyncio.create_task(follower.run())
     with pytest.raises(Refused, match="has not stopped"):
-        await fail_over(logs, "eu", "us", patience_s=0.5)
+        await fail_over(logs, "eu", "us", release_timeout_s=0.5)
     running.cancel()
 
 
@@ -206,12 +206,12 @@ async def test_a_finished_change_reaches_a_region_that_was_cut_off(logs: dict[st
         logs["asia"].away = True
         await fail_over(logs, "eu", "us")
         logs["asia"].away = False
-        await asia.learning.gossip()
-        await asia.learning.step()
-        assert asia.learning.placement is not None
-        assert asia.learning.placement.server_of("eu") == "us"
+        await asia.follower.gossip()
+        await asia.follower.step()
+        assert asia.follower.placement is not None
+        assert asia.follower.placement.server_of("eu") == "us"
 
 
 async def test_an_unknown_region_is_refused(logs: dict[str, MemoryControlLog]) -> None:
-    with pytest.raises(Refused, match="no region 'mars'"):
+    with pytest.raises(Refused, match="unknown region 'mars'"):
         await fail_over(logs, "eu", "mars")

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify_streams.records.user_records import LocationRecord, read_location
-from notify_streams.regions.locations import Location, Rows, encode_location_record
+from notify_streams.records.user_records import LocationRecord, encode_location_record, read_location
+from notify_streams.regions.locations import Location, LocationCodec
 
 REGIONS = ("us", "eu", "asia")
-ROWS = Rows(REGIONS)
+ROWS = LocationCodec(REGIONS)
 
 records = st.builds(
     LocationRecord,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from notify_streams.regions.failover.placement import Placement
 from notify_streams.regions.failover.protocol import HomeRegion, initial_homes
 from notify_streams.regions.forwarding.headers import (
-    HERE,
+    NOT_FORWARDED,
     ForwardingHeaders,
     arrival_headers,
     forwarded_headers,
@@ -23,14 +23,14 @@ from notify_streams.regions.locations import Location
 REGIONS = ("us", "eu", "asia")
 
 
-def seats_with(**but: HomeRegion) -> dict[str, HomeRegion]:
+def homes_with(**but: HomeRegion) -> dict[str, HomeRegion]:
     return initial_homes(REGIONS) | but
 
 
 def the_way(
-    here: str, located: Location, travel: ForwardingHeaders = HERE, **seats: HomeRegion
+    here: str, located: Location, travel: ForwardingHeaders = NOT_FORWARDED, **homes: HomeRegion
 ) -> LocalAction | Forward:
-    return next_hop(located, travel, Placement(here, seats_with(**seats)))
+    return next_hop(located, travel, Placement(here, homes_with(**homes)))
 
 
 def at(region: str, version: int = 1, previous: str | None = None) -> Location:
@@ -40,19 +40,19 @@ def at(region: str, version: int = 1, previous: str | None = None) -> Location:
 FAILED_OVER = HomeRegion("us", 1, "us")
 
 CASES = [
-    ("at home", "eu", at("eu"), HERE, {}, LocalAction.SERVE),
-    ("at home elsewhere", "us", at("eu"), HERE, {}, Forward("eu", 1, 0)),
+    ("at home", "eu", at("eu"), NOT_FORWARDED, {}, LocalAction.SERVE),
+    ("at home elsewhere", "us", at("eu"), NOT_FORWARDED, {}, Forward("eu", 1, 0)),
     ("the sender knows of a newer home: this one", "eu", at("us"), ForwardingHeaders(hops=1, location_version=2), {}, LocalAction.SERVE),
-    ("moved: the old home looks first", "asia", at("eu", 2, "us"), HERE, {}, Forward("us", 2, 0)),
-    ("moved, entered at the new home", "eu", at("eu", 2, "us"), HERE, {}, Forward("us", 2, 0)),
+    ("moved: the old home looks first", "asia", at("eu", 2, "us"), NOT_FORWARDED, {}, Forward("us", 2, 0)),
+    ("moved, entered at the new home", "eu", at("eu", 2, "us"), NOT_FORWARDED, {}, Forward("us", 2, 0)),
     ("moved, at the old home", "us", at("eu", 2, "us"), ForwardingHeaders(hops=1), {}, Forward("eu", 2, 0, check_own=True, cleared_by="us")),
     ("moved and cleared", "eu", at("eu", 2, "us"), ForwardingHeaders(hops=2, cleared_by="us"), {}, LocalAction.SERVE),
-    ("moved, the old home is away for good", "eu", at("eu", 2, "asia"), HERE, {"asia": FAILED_OVER}, LocalAction.SERVE),
-    ("failed over: to the standby", "asia", at("eu"), HERE, {"eu": FAILED_OVER}, Forward("us", 1, 1)),
-    ("failed over: the standby serves", "us", at("eu"), HERE, {"eu": FAILED_OVER}, LocalAction.SERVE),
+    ("moved, the old home is away for good", "eu", at("eu", 2, "asia"), NOT_FORWARDED, {"asia": FAILED_OVER}, LocalAction.SERVE),
+    ("failed over: to the standby", "asia", at("eu"), NOT_FORWARDED, {"eu": FAILED_OVER}, Forward("us", 1, 1)),
+    ("failed over: the standby serves", "us", at("eu"), NOT_FORWARDED, {"eu": FAILED_OVER}, LocalAction.SERVE),
     ("failed over: the old server sends on", "eu", at("eu"), ForwardingHeaders(hops=1), {"eu": FAILED_OVER}, Forward("us", 1, 1)),
-    ("on its way here: wait", "us", at("eu"), HERE, {"eu": HomeRegion(None, 1, "us")}, LocalAction.HOLD),
-    ("on its way elsewhere: send there", "eu", at("eu"), HERE, {"eu": HomeRegion(None, 1, "us")}, Forward("us", 1, 1)),
+    ("on its way here: wait", "us", at("eu"), NOT_FORWARDED, {"eu": HomeRegion(None, 1, "us")}, LocalAction.HOLD),
+    ("on its way elsewhere: send there", "eu", at("eu"), NOT_FORWARDED, {"eu": HomeRegion(None, 1, "us")}, Forward("us", 1, 1)),
     ("the sender knows a later epoch: wait for it", "us", at("eu"), ForwardingHeaders(hops=1, epoch=1), {}, LocalAction.HOLD),
     ("two hops were enough", "us", at("eu"), ForwardingHeaders(hops=2), {}, LocalAction.TOO_MANY_HOPS),
     ("unless the server has changed since", "us", at("eu"), ForwardingHeaders(hops=2, epoch=1), {"eu": HomeRegion("eu", 2)}, Forward("eu", 1, 2)),  # noqa: E501
@@ -61,12 +61,12 @@ CASES = [
 
 
 @pytest.mark.parametrize(
-    ("here", "located", "travel", "seats", "wanted"), [case[1:] for case in CASES], ids=[c[0] for c in CASES]
+    ("here", "located", "travel", "homes", "wanted"), [case[1:] for case in CASES], ids=[c[0] for c in CASES]
 )
 def test_the_way(
-    here: str, located: Location, travel: ForwardingHeaders, seats: dict[str, HomeRegion], wanted: LocalAction | Forward
+    here: str, located: Location, travel: ForwardingHeaders, homes: dict[str, HomeRegion], wanted: LocalAction | Forward
 ) -> None:
-    assert the_way(here, located, travel, **seats) == wanted
+    assert the_way(here, located, travel, **homes) == wanted
 
 
 known = st.tuples(st.integers(1, 3), st.sampled_from(REGIONS), st.none() | st.sampled_from(REGIONS))

@@ -55,7 +55,7 @@ async def test_a_change_that_was_begun_without_it_is_a_release(logs: dict[str, H
     for name in ("us", "asia"):
         logs[name].records.append(a_claim(1, "a"))  # and the operator's machine dies
     eu = a_worker(logs, "eu")
-    await eu.learn()
+    await eu.load()
     assert not serves(eu, "eu")
     done = await fail_over(logs, "eu", "eu", stopped=("us",))
     await eu.step()
@@ -70,19 +70,19 @@ async def test_a_second_change_between_its_two_writes_is_not_missed(logs: dict[s
 
     logs["eu"].hook = ("release", another_command)
     eu = a_worker(logs, "eu")
-    await eu.learn()
+    await eu.load()
     assert not serves(eu, "eu")
 
 
 async def test_coming_back_between_a_commands_look_and_its_claim_is_noticed(logs: dict[str, HookedLog]) -> None:
     us, eu = a_worker(logs, "us"), a_worker(logs, "eu")
-    await us.learn()
+    await us.load()
     logs["eu"].away = True
     stopped: list[str] = []
 
     async def come_back() -> None:
         logs["eu"].away = False
-        await eu.learn()
+        await eu.load()
 
     async def is_running(region: str) -> bool:
         await eu.step()  # a worker that runs reads its release

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from notify_streams.regions.locations import Location, decode_location_record
+from notify_streams.records.user_records import decode_location_record
+from notify_streams.regions.locations import Location
 from notify_streams.registry.reconciliation import SETTLES_AFTER, Repair, repair, repair_outputs
 from notify_streams.registry.user import User
 from notify_streams.settings import Settings

@@ -13,10 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from notify_streams.records.user_records import Signup, read_signup
-from notify_streams.regions.forwarding.headers import HERE, ForwardingHeaders, arrival_headers, read_forwarding_headers
-from notify_streams.regions.locations import decode_location_record
-from notify_streams.registry.signup_decision import HandOver, PassOn, RegisterHere, SignupIgnored, decide_signup
+from notify_streams.records.user_records import Signup, decode_location_record, read_signup
+from notify_streams.regions.forwarding.headers import (
+    NOT_FORWARDED,
+    ForwardingHeaders,
+    arrival_headers,
+    read_forwarding_headers,
+)
+from notify_streams.registry.signup_decision import ForwardSignup, HandOver, RegisterHere, SignupIgnored, decide_signup
 from notify_streams.registry.signups import ReceivedSignup, SignupProcessor, SignupResults
 from notify_streams.registry.user import User, from_item, supersedes, to_item
 from notify_streams.registry.users_table import WriteOutcome, WriteResult
@@ -158,14 +162,14 @@ async def test_a_replica_that_is_behind_does_not_make_a_move_look_like_a_new_per
 @pytest.mark.parametrize(
     ("here", "row", "travel", "serving", "wanted"),
     [
-        ("us", None, HERE, {}, PassOn("eu")),
-        ("eu", None, HERE, {}, RegisterHere),
-        ("asia", "us", HERE, {}, PassOn("us")),
+        ("us", None, NOT_FORWARDED, {}, ForwardSignup("eu")),
+        ("eu", None, NOT_FORWARDED, {}, RegisterHere),
+        ("asia", "us", NOT_FORWARDED, {}, ForwardSignup("us")),
         ("us", "us", ForwardingHeaders(hops=1), {}, HandOver("eu", "us")),
         ("eu", "us", ForwardingHeaders(hops=2, handed_over_by="us"), {}, RegisterHere),
-        ("us", None, HERE, {"eu": "us"}, RegisterHere),
-        ("us", "us", HERE, {"eu": "us"}, RegisterHere),
-        ("asia", "us", HERE, {"us": "asia"}, HandOver("eu", "us")),
+        ("us", None, NOT_FORWARDED, {"eu": "us"}, RegisterHere),
+        ("us", "us", NOT_FORWARDED, {"eu": "us"}, RegisterHere),
+        ("asia", "us", NOT_FORWARDED, {"us": "asia"}, HandOver("eu", "us")),
         ("us", None, ForwardingHeaders(hops=2), {}, SignupIgnored.TOO_MANY_HOPS),
     ],
     ids=["away", "home", "by way of", "old home", "new home", "stands in", "stands in, moved", "stands in for the old", "too far"],

@@ -153,8 +153,8 @@ def the_settings():
 
 
 def test_regions_say_who_serves_whom_and_what_waits():
-    seats = {"us": HomeRegion("us"), "eu": HomeRegion("us", 3, "us", 3), "asia": HomeRegion(None, 1, "eu", 1)}
-    found = regions_payload(the_settings(), Placement("us", seats), None, {"eu": 12, "asia": 0})
+    homes = {"us": HomeRegion("us"), "eu": HomeRegion("us", 3, "us", 3), "asia": HomeRegion(None, 1, "eu", 1)}
+    found = regions_payload(the_settings(), Placement("us", homes), None, {"eu": 12, "asia": 0})
     by_name = {one["region"]: one for one in found["regions"]}
     eu, asia = by_name["eu"], by_name["asia"]
     assert (eu["served_by"], eu["epoch"], eu["waiting_records"], eu["forwarding"]) == ("us", 3, 12, True)
