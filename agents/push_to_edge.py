@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from notify_streams.app import app
-from notify_streams.edge.pusher import EdgePusher, open_session
+from notify_streams.edge.pusher import EdgePusher, make_point_of_presence, open_session
 from notify_streams.partition_concurrency import batch_events
 from notify_streams.retry import RetryPolicy
 from notify_streams.topics import edge_topic
