@@ -1,4 +1,4 @@
-"""What a role's process declares, without any service: importing connects nowhere, and every role has its agents."""
+"""What each role declares: its agents and topics, and no connection at import."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ print(json.dumps({
 """
 
 
-def declared(role: str, tmp_path: Path) -> dict[str, object]:
+def declared(role: str, tmp_path: Path) -> dict[str, Any]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("NOTIFY_")}
     environ |= {"NOTIFY_REGION": "us", "NOTIFY_ROLE": role}
     # Neither a local stack's addresses, nor a data folder: nothing may be written either.
@@ -66,13 +67,14 @@ def test_every_role_has_its_modules() -> None:
 def test_a_role_reads_its_topics_and_connects_to_nothing_before_it_starts(role: str, tmp_path: Path) -> None:
     found = declared(role, tmp_path)
     assert found["id"] == f"notify-us-{role}"
-    assert READS[role] <= set(found["topics"])
-    # No role reads what another one works: a record would be worked twice.
+    topics = set(found["topics"])
+    assert READS[role] <= topics
+    # No two roles process the same topic: each record would be processed twice.
     others = set().union(*(topics for other, topics in READS.items() if other != role and role not in LANES))
-    assert not (set(found["topics"]) - READS[role]) & (others - {"user_contacts", "preference_updates"})
+    assert not (topics - READS[role]) & (others - {"user_contacts", "preference_updates"})
     assert found["outbox"] == (role in (*LANES, "registry"))
     assert found["people"] == (role in LANES)
-    assert found["follows_moves"], "or it would work on where a bucket was for ever"
+    assert found["follows_moves"], "a role that does not follow moves works on a bucket's old shard"
 
 
 def test_roles_have_ports_of_their_own() -> None:

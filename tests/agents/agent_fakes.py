@@ -1,0 +1,110 @@
+"""Fakes of what agents work with. Each fails as often as told, then works."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from notify_streams.errors import StoreUnavailable
+from notify_streams.outbox.decided_batch import DecidedBatch
+from notify_streams.records.batch import Batch, KeyedRecord
+from notify_streams.transport import BatchNotSent, PartitionNotOwned
+from tests.builders import ABatch
+
+
+@dataclass
+class FakeEvent:
+    """A batch event: its batch, and what was done with it."""
+
+    value: ABatch
+    acknowledged: int = 0
+    refused: list[int] = field(default_factory=list)
+
+    def ack(self) -> bool:
+        self.acknowledged += 1
+        return True
+
+    def refuse(self, position: int) -> None:
+        self.refused.append(position)
+
+    def current(self) -> bool:
+        return True
+
+
+@dataclass
+class FakeStore:
+    """Counts calls; the first `failures` of them raise `StoreUnavailable`."""
+
+    failures: int = 0
+    calls: int = 0
+
+    def called(self) -> None:
+        self.calls += 1
+        if self.calls <= self.failures:
+            raise StoreUnavailable("a shard does not answer")
+
+
+@dataclass
+class FakeTable:
+    """A partitioned table in memory."""
+
+    rows: dict[tuple[int, bytes], bytes] = field(default_factory=dict)
+    owned: bool = True
+    #: Writes that the changelog does not acknowledge.
+    failures: int = 0
+
+    def get(self, partition: int, key: bytes) -> bytes | None:
+        return self.rows.get((partition, key))
+
+    def get_many(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
+        return [self.get(partition, key) for key in keys]
+
+    async def apply(self, partition: int, rows: Mapping[bytes, bytes]) -> None:
+        if not self.owned:
+            raise PartitionNotOwned("fake", partition)
+        if self.failures:
+            self.failures -= 1
+            raise BatchNotSent("fake-changelog", partition, range(len(rows)), TimeoutError())
+        self.rows.update({(partition, key): row for key, row in rows.items()})
+
+
+@dataclass
+class FakeProducer:
+    """Keeps what was published, by topic and partition."""
+
+    failures: int = 0
+    published: list[tuple[str, int, KeyedRecord]] = field(default_factory=list)
+
+    async def send_batch(self, topic: str, partition: int, records: Sequence[KeyedRecord]) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise BatchNotSent(topic, partition, range(len(records)), TimeoutError())
+        self.published += [(topic, partition, record) for record in records]
+
+    @property
+    def topics(self) -> list[str]:
+        return [topic for topic, _, _ in self.published]
+
+
+@dataclass
+class FakeOutbox:
+    """Keeps the decided batches. It acknowledges none: that is the real outbox's task after the flush."""
+
+    submitted: list[DecidedBatch] = field(default_factory=list)
+
+    async def submit(self, batch: DecidedBatch) -> None:
+        self.submitted.append(batch)
+
+
+@dataclass
+class FakeWriter(FakeStore):
+    """A writer whose `apply` or `deliver` keeps the batch."""
+
+    applied: list[Batch] = field(default_factory=list)
+
+    async def apply(self, batch: Batch) -> None:
+        self.called()
+        self.applied.append(batch)
+
+    async def deliver(self, batch: Batch) -> None:
+        await self.apply(batch)

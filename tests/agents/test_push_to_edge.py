@@ -1,0 +1,56 @@
+"""`agents.push_to_edge`: a batch is acknowledged when the point of presence has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from notify_streams.edge.point_of_presence import Home, NotPushed
+from notify_streams.edge.pusher import EdgePusher
+from notify_streams.records.user_records import LocationRecord
+from notify_streams.regions.locations import encode_location_record
+from notify_streams.retry import RetryPolicy
+from tests.agents.agent_fakes import FakeEvent
+from tests.agents.conftest import LoadAgent
+from tests.builders import ARecord, a_batch
+
+ONCE = RetryPolicy("test", first_s=0.0, max_s=0.0, max_attempts=1)
+
+
+class FakePoint:
+    """A point of presence in memory, which fails `failures` times."""
+
+    name = "pop"
+
+    def __init__(self, failures: int = 0) -> None:
+        self.failures = failures
+        self.homes: dict[str, str] = {}
+
+    async def put_many(self, homes: Sequence[Home]) -> int:
+        if self.failures:
+            self.failures -= 1
+            raise NotPushed("503", homes)
+        self.homes |= {home.user_id: home.region for home in homes}
+        return 0
+
+    async def delete_many(self, user_ids: Sequence[str]) -> None:
+        for user_id in user_ids:
+            self.homes.pop(user_id, None)
+
+
+def an_event(user_id: str, region: str) -> FakeEvent:
+    value = encode_location_record(LocationRecord(user_id, region))
+    return FakeEvent(a_batch(ARecord(value, user_id.encode()), topic="edge.pop"))
+
+
+async def test_a_batch_is_pushed_then_acknowledged(load_agent: LoadAgent) -> None:
+    agent = load_agent("registry", "agents.push_to_edge")
+    event, point = an_event("ada", "eu"), FakePoint()
+    await agent.push_to_edge(event, EdgePusher(point, ONCE))
+    assert (point.homes, event.acknowledged) == ({"ada": "eu"}, 1)
+
+
+async def test_a_batch_is_pushed_again_until_the_point_of_presence_answers(load_agent: LoadAgent) -> None:
+    agent = load_agent("registry", "agents.push_to_edge")
+    event, point = an_event("ada", "eu"), FakePoint(failures=2)
+    await agent.push_to_edge(event, EdgePusher(point, ONCE))
+    assert (point.homes, event.acknowledged) == ({"ada": "eu"}, 1)

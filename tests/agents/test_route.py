@@ -1,0 +1,59 @@
+"""`agents.route`: each trigger of a batch gets one outcome, and the outbox gets the batch to acknowledge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from faust.types import TP
+
+from notify_streams.errors import RetryLater
+from notify_streams.outbox.partition_hooks import start_positions
+from notify_streams.routing.router import Router
+from tests.agents.agent_fakes import FakeEvent, FakeOutbox
+from tests.agents.conftest import LoadAgent
+from tests.builders import FakePeople, Placed, a_batch, categories, outcomes, some_settings, trigger_json, users_of
+
+BUCKET = 3
+
+
+def a_router(people: FakePeople) -> Router:
+    return Router(some_settings(), categories(), "standard", people, Placed())
+
+
+async def test_a_batch_is_decided_and_left_to_the_outbox_to_acknowledge(load_agent: LoadAgent) -> None:
+    agent = load_agent("standard", "agents.route")
+    people, outbox = FakePeople(), FakeOutbox()
+    here, away = users_of(BUCKET, 2)
+    people.add(here)
+    people.add(away, region="eu")
+    event = FakeEvent(a_batch(trigger_json(user_id=here), trigger_json(user_id=away), b"not JSON", start=7))
+    await agent.route(event, a_router(people), outbox)
+    (batch,) = outbox.submitted
+    assert (batch.source, batch.start, batch.end) == (("triggers.payments", BUCKET), 7, 10)
+    assert outcomes(batch) == ["notified", "forwarded", "dead"]
+    assert event.acknowledged == 0
+    batch.delivered.ack()
+    assert event.acknowledged == 1
+
+
+async def test_a_batch_waits_until_preferences_can_be_read(load_agent: LoadAgent) -> None:
+    agent = load_agent("standard", "agents.route")
+    people, outbox = FakePeople(troubles=[RetryLater("no lease"), RetryLater("no lease")]), FakeOutbox()
+    user_id = people.add(users_of(BUCKET, 1)[0])
+    await agent.route(FakeEvent(a_batch(trigger_json(user_id=user_id))), a_router(people), outbox)
+    assert (people.troubles, [outcomes(batch) for batch in outbox.submitted]) == ([], [["notified"]])
+
+
+async def test_partitions_start_where_the_ledger_says() -> None:
+    asked: list[Any] = []
+
+    class Ledgers:
+        async def take_over(self, sources: Any) -> dict[tuple[str, int], int]:
+            asked.append(sorted(sources))
+            return {("triggers.payments", 1): 42}
+
+    outbox: Any = Ledgers()
+    assigned = frozenset({TP("triggers.payments", 1), TP("triggers.payments", 2), TP("user_contacts", 1)})
+    positions = await start_positions(outbox, {"triggers.payments"}, assigned)
+    assert asked == [[("triggers.payments", 1), ("triggers.payments", 2)]]
+    assert positions == {TP("triggers.payments", 1): 42}, "the others start at the committed offset"
