@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from notify_streams.edge.point_of_presence import Home, NotPushed
+import msgspec
+
+from notify_streams.edge.point_of_presence import NotPushed
 from notify_streams.edge.pusher import EdgePusher
 from notify_streams.records.user_records import LocationRecord
-from notify_streams.regions.locations import encode_location_record
 from notify_streams.retry import RetryPolicy
 from tests.agents.agent_fakes import FakeEvent
 from tests.agents.conftest import LoadAgent
@@ -25,11 +26,11 @@ class FakePoint:
         self.failures = failures
         self.homes: dict[str, str] = {}
 
-    async def put_many(self, homes: Sequence[Home]) -> int:
+    async def put_many(self, locations: Sequence[LocationRecord]) -> int:
         if self.failures:
             self.failures -= 1
-            raise NotPushed("503", homes)
-        self.homes |= {home.user_id: home.region for home in homes}
+            raise NotPushed("503", locations)
+        self.homes |= {one.user_id: one.region for one in locations}
         return 0
 
     async def delete_many(self, user_ids: Sequence[str]) -> None:
@@ -38,7 +39,7 @@ class FakePoint:
 
 
 def an_event(user_id: str, region: str) -> FakeEvent:
-    value = encode_location_record(LocationRecord(user_id, region))
+    value = msgspec.json.encode(LocationRecord(user_id, region))
     return FakeEvent(a_batch(ARecord(value, user_id.encode()), topic="edge.pop"))
 
 
