@@ -1,5 +1,5 @@
-"""The one way out: decided batches in; notifications, outbox rows and the ledger in one transaction; then the topics; then the acknowledgement.
+"""Transactional outbox: commit decided batches with the ledger, publish their records, acknowledge.
 
-Pure centre: `taken` (what a batch became), `flush` (what one transaction writes). I/O rim: `transaction`, `publisher`, `group_commit`, `relay`.
-Refuses to know: how a trigger is decided.
+Plain values: `decided_batch`, `flush_plan`, `row_ids`. I/O: `transaction`, `ledger`, `fence`, `publisher`, `relay`.
+Loops: `outbox`, `flush_loop`.
 """

@@ -1,4 +1,4 @@
-"""What became of one batch of records: an entry for each trigger that this lane took, and counts for the rest."""
+"""A decided batch: one outcome for each trigger of this lane, and a count of the others."""
 
 from __future__ import annotations
 
@@ -17,38 +17,37 @@ if TYPE_CHECKING:
 
 
 class RecordOutcome(msgspec.Struct, eq=False, gc=False):
-    """One trigger's outcome with everything that must be written for it to hold."""
+    """The outcome of one trigger and everything that must be written for it."""
 
     outcome: TriggerOutcome
     record: SourceRecord
     outputs: Sequence[OutboxRecord] = ()
-    #: The id and the document of the notification, where the outcome is ``notified``.
+    #: Id and document of the notification, if the outcome is ``notified``.
     notification: str | None = None
     document: RawBSONDocument | None = None
-    #: Equal for equal content; tells a repeat from a conflict.
+    #: Equal for equal content: tells a duplicate from an id conflict.
     fingerprint: int = 0
-    #: Why it is a dead letter.
+    #: The reason of a dead letter.
     reason: str | None = None
 
 
 @dataclass(slots=True, eq=False)
 class DecidedBatch:
-    """One decided batch: positions [`start`, `end`) of one source partition."""
+    """Positions [`start`, `end`) of one source partition, decided."""
 
     topic: str
     partition: int
-    #: Positions, not offsets: compaction and transaction markers leave holes between records, never between positions.
     start: int
     end: int
     entries: list[RecordOutcome]
     other_lane: int
-    delivered: AckHandle
-    #: Of the placement that it was decided by: a fence of a later one refuses it. None: no fence concerns it.
+    ack_handle: AckHandle
+    #: Epoch of the placement under which it was decided; a later fence refuses it. None: not fenced.
     epoch: int | None = None
-    #: Place among `entries` -> notification id: if that exists, the entry is a duplicate instead.
-    look_for: Mapping[int, str] = field(default_factory=dict)
+    #: Index into `entries` → notification id. If that notification exists, the entry is a duplicate.
+    duplicate_candidates: Mapping[int, str] = field(default_factory=dict)
     holes: int = field(init=False)
-    #: About how much is to be stored and published for it.
+    #: Bytes to publish, about.
     size_bytes: int = field(init=False)
 
     def __post_init__(self) -> None:

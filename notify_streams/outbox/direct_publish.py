@@ -1,16 +1,16 @@
-"""Records that need no account of their own: written until Kafka has them, by a caller who can do the same again after a crash.
+"""Publishes records without the outbox. At least once: the caller repeats after a crash.
 
-For what only copies or repairs (contacts and choices for other regions, lost locations). A trigger never leaves this way.
+For copies and repairs (contacts and choices for other regions, locations). Triggers always go through the outbox.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiokafka.errors import KafkaError
 
 from notify_streams.errors import RetryLater
-from notify_streams.retry import STORE
+from notify_streams.retry import RetryPolicy
 from notify_streams.transport.send_errors import SendError
 
 if TYPE_CHECKING:
@@ -19,14 +19,16 @@ if TYPE_CHECKING:
     from notify_streams.outbox.flush_plan import Packed
     from notify_streams.records.batch import OutboxRecord, Producer
 
+_RETRY: Final = RetryPolicy("publish_directly", first_s=0.05, max_s=2.0)
+
 
 async def publish_directly(producer: Producer, outputs: Iterable[OutboxRecord]) -> None:
-    """Return when all are acknowledged, each partition's in order; some may be there twice."""
+    """Return when Kafka has acknowledged all records, in order per partition. Some may be published twice."""
     batches: dict[tuple[str, int], list[Packed]] = {}
     for topic, partition, key, value, headers in outputs:
         batches.setdefault((topic, partition), []).append((key, value, headers))
     for (topic, partition), records in batches.items():
-        await STORE.call(_send, producer, topic, partition, records)
+        await _RETRY.call(_send, producer, topic, partition, records)
 
 
 async def _send(producer: Producer, topic: str, partition: int, records: Sequence[Packed]) -> None:

@@ -1,11 +1,11 @@
-"""The fence: after it is raised, no flush that was decided by an earlier placement commits, on whatever worker it was decided.
+"""The fence: refuses every flush that was decided under an earlier placement.
 
-In: the epoch of a placement. Out: every ledger document of the router roles says it. A flush updates its ledger document only
-`where epoch is not above the epoch it was decided by`, so the database itself refuses what a stopped, stalled or slow worker
-still has in hand, and the worker reads the same records again and decides them anew.
+Raising the fence writes the new epoch into every ledger document of the router roles. A flush updates its ledger document only if the
+document's epoch is not above the epoch under which the flush was decided. So MongoDB refuses what a stalled worker still holds; the worker
+reads the same records again and decides them anew.
 
-A ledger that is begun later begins behind the fence: each shard keeps the fence in a document of its own, which whoever begins a
-ledger touches in the same transaction, so that it is begun either before the fence is raised, and raised with it, or behind it.
+A ledger created later is fenced too: each shard keeps the fence in a document of its own, and the transaction that creates a ledger writes
+to it. Either the ledger exists before the fence is raised and is raised with it, or it is created with the new epoch.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ _ROUTERS: Final = {"_id": "routers"}
 
 
 def not_fenced(epoch: int) -> dict[str, Any]:
-    """The condition that a flush adds to its ledger update; a document without an epoch was never fenced."""
+    """The condition of a ledger step decided under `epoch`. A document without an epoch was never fenced."""
     return {EPOCH: {"$not": {"$gt": epoch}}}
 
 
 async def raise_fence(shards: Shards, epoch: int, timeout_s: float = 3.0) -> None:
-    """Return when every shard has the fence, acknowledged by a majority of its members. Raising it twice changes nothing.
+    """Return when a majority of every shard has the fence. Raising it twice changes nothing.
 
     Raises:
-        StoreUnavailable: a shard did not answer; the fence is not raised, and nobody may be told that it is.
+        StoreUnavailable: a shard did not answer. The fence is not raised: do not publish the release.
     """
-    # One look for all: a bucket that moves meanwhile is refused where it was, and so is not forgotten between two shards.
-    places = [shards.buckets(shard) for shard in range(len(shards))]
-    for shard, buckets in enumerate(places):
-        with mongo_call(f"shard {shard}", timeout_s):
+    # Read the directory once: a bucket that moves meanwhile is refused on its old shard, so it cannot be missed between two shards.
+    buckets_by_shard = [shards.buckets(shard) for shard in range(len(shards))]
+    for shard, buckets in enumerate(buckets_by_shard):
+        with mongo_call(f"raise fence on shard {shard}", timeout_s):
             database = shards.database(shard)
-            # First: from here on a ledger is begun behind the fence; those that were begun before are there to be raised.
+            # First the shard's fence: ledgers created from now on are fenced. Then the ledgers that exist.
             await database[_FENCE].update_one(_ROUTERS, {"$max": {EPOCH: epoch}}, upsert=True)
             condition = {"bucket": {"$in": buckets}, "role": {"$in": list(LANES)}}
             await database[LEDGER].update_many(condition, {"$max": {EPOCH: epoch}})
 
 
-async def begin_behind_fence(database: AsyncDatabase[Any], session: AsyncClientSession) -> int:
-    """The epoch that a ledger begun in this transaction begins with; a fence that is raised meanwhile makes it begin again."""
+async def fence_for_new_ledger(database: AsyncDatabase[Any], session: AsyncClientSession) -> int:
+    """The epoch for a ledger that this transaction creates. A fence raised meanwhile conflicts and makes the transaction run again."""
     fence = await database[_FENCE].find_one_and_update(
         _ROUTERS, {"$inc": {"begun": 1}}, upsert=True, return_document=ReturnDocument.AFTER, session=session
     )

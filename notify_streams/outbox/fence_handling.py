@@ -1,16 +1,13 @@
-"""What a refusal by the ledger leads to: the batches that it concerns go back to their owner, the others go on.
-
-In: the batches of one flush, and where their ledgers are. Out: those that may be flushed again. It refuses to know the flush.
-"""
+"""Handles a flush that the ledger refused: returns the stale batches to the transport, keeps the others."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from notify_streams import metrics
-from notify_streams.outbox.flush_plan import source_of
-from notify_streams.retry import STORE
+from notify_streams.outbox.flush_plan import parse_ledger_id
+from notify_streams.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -21,43 +18,52 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_RETRY: Final = RetryPolicy("outbox.fence", first_s=0.05, max_s=2.0)
+
 
 class FenceHandler:
-    """The refusals of one shard."""
+    """For the flush loop of one shard."""
 
-    def __init__(self, ledger: Ledger, relay_bucket: Callable[[int], Awaitable[object]], waiting: FlushQueue) -> None:
+    def __init__(self, ledger: Ledger, relay_bucket: Callable[[int], Awaitable[object]], queue: FlushQueue) -> None:
         self._ledger = ledger
         self._relay_bucket = relay_bucket
-        self._waiting = waiting
+        self._queue = queue
 
-    async def hand_back(self, batches: Sequence[DecidedBatch], moved: Mapping[str, int | None]) -> list[DecidedBatch]:
-        """Give back the batches whose ledger is elsewhere, and what waits behind them: that would be refused as well. Returns the others."""
-        by_source = {source_of(identity): at for identity, at in moved.items()}
+    async def refuse(self, batches: Sequence[DecidedBatch], ledgers: Mapping[str, int | None]) -> list[DecidedBatch]:
+        """Make the transport read again every batch whose ledger is at another position, and drop what is queued behind it.
+
+        Args:
+            ledgers: ledger id → its `next_offset`, None if the ledger does not exist.
+
+        Returns:
+            The batches that may be flushed again.
+        """
+        by_source = {parse_ledger_id(identity): at for identity, at in ledgers.items()}
         refused: dict[Source, int] = {}
         for batch in batches:
             if batch.source not in by_source:
                 continue
             at = by_source.pop(batch.source)
-            if at is None:  # nobody began this ledger yet
-                opened = await STORE.call(self._ledger.open, {batch.source: batch.start})
+            if at is None:  # the ledger does not exist yet
+                opened = await _RETRY.call(self._ledger.open, {batch.source: batch.start})
                 at = opened[batch.source]
                 if at == batch.start:
                     continue
             refused[batch.source] = at
-            if not batch.delivered.current():
-                continue  # overtaken while it was flushed: the partition is read again, and waits for nobody
+            if not batch.ack_handle.current():
+                continue  # revoked or sought while it was flushed: the partition is being read again already
             metrics.FENCED.inc()
             log.warning(
-                "batch refused by the ledger",
+                "ledger refused a batch, it is read again",
                 extra={
-                    "action": "fence",
+                    "action": "batch.fence",
                     "source": f"{batch.topic}:{batch.partition}",
                     "start": batch.start,
                     "ledger": at,
                 },
             )
-            # Whoever wrote it may be gone before it has published it: what it left goes out before anything later does.
-            await STORE.call(self._relay_bucket, batch.partition)
-            await self._waiting.forget([batch.source])
-            batch.delivered.refuse(at)
+            # The other writer may have stopped before it published: publish its rows before anything later.
+            await _RETRY.call(self._relay_bucket, batch.partition)
+            await self._queue.discard([batch.source])
+            batch.ack_handle.refuse(at)
         return [batch for batch in batches if batch.source not in refused]

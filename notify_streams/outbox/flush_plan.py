@@ -1,4 +1,4 @@
-"""What one transaction writes: a pure function of the decided batches in it."""
+"""Plans a flush: what one transaction writes for a list of decided batches. No I/O."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
     from notify_streams.outbox.decided_batch import DecidedBatch
 
-#: Packed records of one row stay under this, so that no document comes near MongoDB's 16 MB.
+#: Limit of one row's packed records: far below MongoDB's 16 MB for a document.
 ROW_BYTES: Final = 8 * 1024 * 1024
-#: What a record's key and headers are taken for before it is packed.
-_USUAL_BYTES: Final = 256
+#: Estimate for a record's key and headers before it is packed.
+_OVERHEAD_BYTES: Final = 256
 _pack = msgspec.msgpack.Encoder().encode
 
 #: The ledger's field for each outcome.
@@ -35,26 +35,26 @@ COUNTED: Final = {
     TriggerOutcome.DUPLICATE: "duplicate",
 }
 
-#: A published record without its topic and partition: key, value, headers.
+#: Key, value, headers.
 Packed = tuple[bytes | None, bytes, Sequence[tuple[str, bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerStep:
-    """One source partition's move from `start` to `end`, with what was counted on the way."""
+    """Moves one ledger from `start` to `end` and adds `counts`."""
 
     id: str
     bucket: int
     start: int
     end: int
     counts: Mapping[str, int]
-    #: Refused by a ledger that was fenced with a later one; None: no fence concerns it.
+    #: A ledger with a later epoch refuses the step; None: not fenced.
     epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """One outbox row: records for one partition of one topic. `records` is `document["records"]`, unpacked."""
+    """Records for one partition of one topic. `records` is `document["records"]`, unpacked."""
 
     topic: str
     partition: int
@@ -64,7 +64,7 @@ class OutboxRow:
 
 @dataclass(frozen=True, slots=True)
 class Flush:
-    """Everything that one transaction writes."""
+    """The writes of one transaction."""
 
     id: str
     notifications: Sequence[RawBSONDocument]
@@ -73,18 +73,18 @@ class Flush:
 
 
 def ledger_id(role: str, topic: str, partition: int) -> str:
-    """The ledger's `_id` for one role and source partition."""
+    """The `_id` of the ledger of a role and source partition."""
     return f"{role}:{topic}:{partition}"
 
 
-def source_of(ledger: str) -> tuple[str, int]:
-    """The source partition of a ledger's `_id`."""
+def parse_ledger_id(ledger: str) -> tuple[str, int]:
+    """The source (topic, partition) of a ledger's `_id`."""
     _, topic, partition = ledger.split(":")
     return topic, int(partition)
 
 
 def plan_flush(flush_id: str, role: str, batches: Sequence[DecidedBatch], now: datetime) -> Flush:
-    """Gather decided batches, each partition's in the order of their positions, into one transaction's writes."""
+    """The writes for `batches`. Batches of one partition must follow each other by position."""
     outputs: dict[tuple[str, int], list[Packed]] = {}
     notifications = []
     for batch in batches:
@@ -99,42 +99,41 @@ def plan_flush(flush_id: str, role: str, batches: Sequence[DecidedBatch], now: d
     rows = [
         _row(flush_id, role, topic, partition, part, now, number)
         for number, (topic, partition, part) in enumerate(
-            (topic, partition, part) for (topic, partition), waiting in outputs.items() for part in _parts(waiting)
+            (topic, partition, part) for (topic, partition), records in outputs.items() for part in _parts(records)
         )
     ]
     return Flush(flush_id, notifications, rows, list(_steps(role, batches)))
 
 
-#: What an entry becomes whose id was used before for something else; called with the source's topic and partition.
+#: Makes the outcome of a trigger whose id was used with other content: (entry, source topic, source partition) → outcome.
 OnConflict = Callable[[RecordOutcome, str, int], RecordOutcome]
 
 
-class Known(Protocol):
-    """Fingerprints of notifications that are known to exist, by id."""
+class KnownFingerprints(Protocol):
+    """Notification id → fingerprint of notifications that exist."""
 
-    def get(self, identity: str, /) -> int | None: ...
+    def get(self, notification_id: str, /) -> int | None: ...
 
 
-def drop_duplicates(batches: Iterable[DecidedBatch], known: Known, on_conflict: OnConflict) -> None:
-    """Turn each entry whose notification is in `known` (id -> fingerprint), or stands earlier in `batches`, into what it is.
+def drop_duplicates(batches: Iterable[DecidedBatch], known: KnownFingerprints, on_conflict: OnConflict) -> None:
+    """Replace entries whose notification is in `known` or occurs earlier in `batches`; changes the batches in place.
 
-    Same content: `duplicate`. Other content: what `on_conflict` makes of it. Changes the batches' entries in place.
+    Same content: `duplicate`. Other content: the result of `on_conflict`.
     """
     seen: dict[str, int] = {}
     for batch in batches:
-        for place, entry in enumerate(batch.entries):
+        for index, entry in enumerate(batch.entries):
             if entry.notification is None:
                 continue
-            identity = entry.notification
-            before = seen.get(identity)
+            before = seen.get(entry.notification)
             if before is None:
-                before = known.get(identity)
+                before = known.get(entry.notification)
             if before is None:
-                seen[identity] = entry.fingerprint
+                seen[entry.notification] = entry.fingerprint
             elif before == entry.fingerprint:
-                batch.entries[place] = RecordOutcome(TriggerOutcome.DUPLICATE, entry.record)
+                batch.entries[index] = RecordOutcome(TriggerOutcome.DUPLICATE, entry.record)
             else:
-                batch.entries[place] = on_conflict(entry, batch.topic, batch.partition)
+                batch.entries[index] = on_conflict(entry, batch.topic, batch.partition)
 
 
 def _steps(role: str, batches: Sequence[DecidedBatch]) -> Iterable[LedgerStep]:
@@ -157,7 +156,7 @@ def _steps(role: str, batches: Sequence[DecidedBatch]) -> Iterable[LedgerStep]:
 
 
 def _parts(records: list[Packed]) -> Iterable[tuple[list[Packed], bytes]]:
-    sizes = [len(value) + _USUAL_BYTES for _, value, _ in records]
+    sizes = [len(value) + _OVERHEAD_BYTES for _, value, _ in records]
     if sum(sizes) <= ROW_BYTES:
         yield from _packed(records)
         return
@@ -173,7 +172,7 @@ def _parts(records: list[Packed]) -> Iterable[tuple[list[Packed], bytes]]:
 
 
 def _packed(records: list[Packed]) -> Iterable[tuple[list[Packed], bytes]]:
-    """The records and what they are packed; in halves, where keys and headers are heavier than anyone's but a stranger's are."""
+    """Records with their packed form; divided in halves where keys and headers are larger than estimated."""
     packed = _pack(records)
     if len(packed) <= ROW_BYTES or len(records) == 1:
         yield records, packed

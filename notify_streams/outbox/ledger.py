@@ -1,4 +1,4 @@
-"""The ledger: one document for each role and source partition, the truth about position and the sums that must close.
+"""The ledger: position and counts of each role and source partition.
 
 ``next_offset = first_offset + taken + other_lane + holes`` and ``taken = notified + forwarded + repartitioned + dead + duplicate``.
 `holes` are positions without a record: compaction, transaction markers, records of an aborted transaction.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pymongo import UpdateOne
 
-from notify_streams.outbox.fence import EPOCH, begin_behind_fence
+from notify_streams.outbox.fence import EPOCH, fence_for_new_ledger
 from notify_streams.outbox.flush_plan import COUNTED, ledger_id
 from notify_streams.roles import LANES
 from notify_streams.stores.mongo import DURABLE, LEDGER
@@ -29,14 +29,14 @@ _ZEROES: Final = dict.fromkeys(("taken", "other_lane", "holes", *COUNTED.values(
 
 
 def sums_close(document: Mapping[str, Any]) -> bool:
-    """Whether one ledger document adds up."""
+    """Whether the counts of one ledger document add up."""
     moved = document["taken"] + document["other_lane"] + document["holes"]
     outcomes = sum(document[name] for name in COUNTED.values())
     return bool(document["next_offset"] == document["first_offset"] + moved and document["taken"] == outcomes)
 
 
 class Ledger:
-    """Reads and opens ledger documents of one role; only `transaction` moves them."""
+    """Reads and creates ledger documents of one role; only `transaction` moves them."""
 
     def __init__(self, shards: Shards, role: str, timeout_s: float) -> None:
         self._shards = shards
@@ -44,19 +44,19 @@ class Ledger:
         self._timeout_s = timeout_s
 
     async def positions(self, sources: Collection[Source]) -> dict[Source, int]:
-        """Where reading goes on, for those sources that have a ledger.
+        """`next_offset` of each source that has a ledger.
 
         Raises:
             StoreUnavailable: a shard does not answer.
         """
         positions: dict[Source, int] = {}
         for shard, mine in self._by_shard(sources).items():
-            with mongo_call(f"shard {shard}", self._timeout_s):
+            with mongo_call(f"read ledgers on shard {shard}", self._timeout_s):
                 positions |= await self._found(self._shards.database(shard)[LEDGER], mine)
         return positions
 
     async def open(self, first: Mapping[Source, int]) -> dict[Source, int]:
-        """The position to read from for each source, beginning a ledger at the given position where there is none.
+        """`next_offset` of each source. Creates missing ledgers at the position given in `first`.
 
         Raises:
             StoreUnavailable: a shard does not answer.
@@ -79,28 +79,28 @@ class Ledger:
 
     async def _open(self, shard: int, sources: Sequence[Source], first: Mapping[Source, int]) -> dict[Source, int]:
         collection = self._shards.database(shard)[LEDGER]
-        with mongo_call(f"shard {shard}", self._timeout_s):
+        with mongo_call(f"open ledgers on shard {shard}", self._timeout_s):
             found = await self._found(collection, sources)
             missing = [source for source in sources if source not in found]
             if missing:
-                await self._begin(shard, missing, first)
+                await self._create(shard, missing, first)
                 found |= await self._found(collection, missing)
         return found
 
-    async def _begin(self, shard: int, sources: Sequence[Source], first: Mapping[Source, int]) -> None:
-        """Two workers may begin the same ledger at once: one of them begins it, and the other finds it."""
+    async def _create(self, shard: int, sources: Sequence[Source], first: Mapping[Source, int]) -> None:
+        """Create ledgers. Two workers may try at once: one creates it, the other finds it."""
         database = self._shards.database(shard)
 
         async def body(session: AsyncClientSession) -> None:
-            fence = {EPOCH: await begin_behind_fence(database, session)} if self._role in LANES else {}
-            begun = []
+            fence = {EPOCH: await fence_for_new_ledger(database, session)} if self._role in LANES else {}
+            created = []
             for source in sources:
                 topic, partition = source
                 fields = _ZEROES | fence | {"role": self._role, "topic": topic, "partition": partition}
                 fields |= {"first_offset": first[source], "next_offset": first[source]}
                 identity = {"_id": ledger_id(self._role, topic, partition), "bucket": partition}
-                begun.append(UpdateOne(identity, {"$setOnInsert": fields}, upsert=True))
-            await database[LEDGER].bulk_write(begun, ordered=False, session=session)
+                created.append(UpdateOne(identity, {"$setOnInsert": fields}, upsert=True))
+            await database[LEDGER].bulk_write(created, ordered=False, session=session)
 
         async with self._shards.client(shard).start_session() as session:
             await session.with_transaction(body, write_concern=DURABLE)

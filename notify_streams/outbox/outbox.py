@@ -1,4 +1,4 @@
-"""The way out of one worker: a group commit for each shard, the relay, and the ledger's say on where partitions start."""
+"""The outbox of one worker: a flush loop for each shard, the relay, and start positions from the ledger."""
 
 from __future__ import annotations
 
@@ -28,21 +28,22 @@ log = logging.getLogger(__name__)
 
 
 class Outbox:
-    """Everything that a role writes leaves through here."""
+    """Commits, publishes and acknowledges the decided batches of one role."""
 
     def __init__(
-        self, settings: Settings, role: str, shards: Shards, producer: Producer, on_conflict: OnConflict
+        self, settings: Settings, role: str, shards: Shards, producer: Producer, on_conflict: OnConflict,
+        flush_store: Callable[[Shards, int, float], FlushStore] = FlushStore,
     ) -> None:
         limits = settings.outbox
         self._sweep_every_s = limits.sweep_every_s
         self._shards = shards
         self.ledger = Ledger(shards, role, limits.transaction_timeout_s)
         self.relay = Relay(role, shards, producer, limits.transaction_timeout_s)
-        self._commits = [
+        self._loops = [
             FlushLoop(
                 role,
                 shard,
-                FlushStore(shards, shard, limits.transaction_timeout_s),
+                flush_store(shards, shard, limits.transaction_timeout_s),
                 self.ledger,
                 producer,
                 limits,
@@ -51,59 +52,66 @@ class Outbox:
             )
             for shard in range(len(shards))
         ]
-        self._buckets: frozenset[int] = frozenset()
+        #: Buckets whose left rows the sweep relays.
+        self.buckets: frozenset[int] = frozenset()
         self._tasks: list[asyncio.Task[None]] = []
-        #: Set when a flush loop ended on an error that nobody foresaw: the worker must be restarted.
+        #: The error that ended a loop unexpectedly: the worker must be restarted.
         self.failed: BaseException | None = None
 
     async def start(self) -> None:
-        loops = [commit.run for commit in self._commits]
-        self._tasks = [asyncio.create_task(self._guarded(loop)) for loop in (*loops, self._sweep)]
+        runs = [*(loop.run for loop in self._loops), self._sweep]
+        self._tasks = [asyncio.create_task(self._guarded(run)) for run in runs]
 
     async def stop(self) -> None:
-        """End the loops wherever they are; what is half done is done again by the next owner, what is published is not."""
+        """Stop the loops. The next owner of the partitions repeats what is incomplete."""
+        await self.cancel()
+        await asyncio.gather(*(loop.close() for loop in self._loops))
+
+    async def cancel(self) -> None:
+        """Stop the loops and leave published rows undeleted, as a crash does."""
         running, self._tasks = self._tasks, []
         await tasks.stop(running)
-        await asyncio.gather(*(commit.close() for commit in self._commits))
 
     async def submit(self, batch: DecidedBatch) -> None:
-        """Queue a decided batch; waits while its shard has too much to do."""
-        await self._commits[self._shards.of(batch.partition)].submit(batch)
+        """Queue a decided batch. Waits while the queue of its shard is full, which slows the reading down."""
+        await self._loops[self._shards.of(batch.partition)].submit(batch)
 
-    async def take_over(self, sources: Collection[Source]) -> Mapping[Source, int]:
-        """What a new owner does before anything else: end what the old one left open, ask the ledger where to begin, and publish what
-        was left until there.
+    async def on_assigned(self, sources: Collection[Source]) -> Mapping[Source, int]:
+        """Prepare newly assigned source partitions: abort open transactions of the old owner, read the ledger, relay left rows.
 
-        What the old one commits later than that is refused by the ledger, and published before this worker begins behind it.
+        A flush that the old owner commits after this is refused by the ledger here, and its rows are relayed before this worker goes on.
+
+        Returns:
+            The position of each source that has a ledger.
 
         Raises:
-            RetryLater: a shard or the broker does not answer; call it again.
+            RetryLater: a shard or the broker does not answer; call again.
         """
-        for commit in self._commits:
-            await commit.forget(None)
-        self._buckets = frozenset(partition for _, partition in sources)
+        for loop in self._loops:
+            await loop.discard(None)
+        self.buckets = frozenset(partition for _, partition in sources)
         await abort_orphaned_transactions(self._shards)
         positions = await self.ledger.positions(sources)
-        await self.relay.drain(self._buckets, but=self._flush_ids(), published=self._deleted_ids())
+        await self.relay.drain(self.buckets, exclude=self._flush_ids(), published=self._deleted_ids())
         return positions
 
-    def give_up(self) -> None:
-        """The partitions are gone: what waits for them will be read by their new owner."""
-        self._buckets = frozenset()
+    def on_revoked(self) -> None:
+        """Stop relaying for the revoked partitions. Their new owner reads again what is queued for them."""
+        self.buckets = frozenset()
 
     async def waiting(self) -> tuple[int, float]:
         """Outbox rows of this worker's buckets, and the age of the oldest in seconds."""
-        return await self.relay.waiting(self._buckets)
+        return await self.relay.waiting(self.buckets)
 
     def _flush_ids(self) -> frozenset[str]:
-        return frozenset().union(*(commit.flush_ids() for commit in self._commits))
+        return frozenset().union(*(loop.flush_ids() for loop in self._loops))
 
     def _deleted_ids(self) -> frozenset[str]:
-        return frozenset().union(*(commit.deleted_ids() for commit in self._commits))
+        return frozenset().union(*(loop.recently_deleted_ids() for loop in self._loops))
 
     async def _relay_bucket(self, bucket: int) -> None:
-        # A bucket that was moved brings along the rows that the commit of its old shard has published.
-        await self.relay.drain([bucket], but=self._flush_ids(), published=self._deleted_ids())
+        # A moved bucket may bring a copy of rows that the loop of its old shard has published.
+        await self.relay.drain([bucket], exclude=self._flush_ids(), published=self._deleted_ids())
 
     async def _sweep(self) -> None:
         while True:
@@ -111,22 +119,22 @@ class Outbox:
             await abort_orphaned_transactions(self._shards)
             try:
                 await self.relay.drain(
-                    self._buckets,
+                    self.buckets,
                     older_than_ms=int(2000 * self._sweep_every_s),
-                    but=self._flush_ids(),
+                    exclude=self._flush_ids(),
                     published=self._deleted_ids(),
                 )
-                rows, oldest_s = await self.relay.waiting(self._buckets)
+                rows, oldest_s = await self.relay.waiting(self.buckets)
                 metrics.OUTBOX_ROWS.set(rows)
                 metrics.OUTBOX_OLDEST.set(oldest_s)
             except RetryLater as error:
-                log.warning("the outbox could not be swept", extra={"action": "sweep", "error": str(error)})
+                log.warning("outbox sweep failed", extra={"action": "outbox.sweep", "error": str(error)})
 
-    async def _guarded(self, loop: Callable[[], Awaitable[None]]) -> None:
+    async def _guarded(self, run: Callable[[], Awaitable[None]]) -> None:
         try:
-            await loop()
+            await run()
         except asyncio.CancelledError:
             raise
         except BaseException as error:
             self.failed = error
-            log.exception("a flush loop ended", extra={"action": "flush"})
+            log.exception("flush loop ended", extra={"action": "flush_loop.end"})

@@ -20,7 +20,7 @@ def attach_outbox(app: AppT, outbox: Outbox, topics: Collection[str]) -> None:
     """Start and stop `outbox` with the app. The ledger says where the partitions of `topics` start."""
     app_state(app).lifecycles.append((outbox.start, outbox.stop))
     on_assigned(app, partial(start_positions, outbox, topics))
-    on_revoked(app, lambda _: outbox.give_up())
+    on_revoked(app, lambda _: outbox.on_revoked())
 
 
 async def start_positions(outbox: Outbox, topics: Collection[str], partitions: frozenset[TP]) -> Mapping[TP, int]:
@@ -30,5 +30,5 @@ async def start_positions(outbox: Outbox, topics: Collection[str], partitions: f
         RetryLater: a shard or Kafka does not answer; call it again.
     """
     sources = {(tp.topic, tp.partition): tp for tp in partitions if tp.topic in topics}
-    positions = await outbox.take_over(sources)
+    positions = await outbox.on_assigned(sources)
     return {sources[source]: position for source, position in positions.items()}

@@ -1,7 +1,7 @@
-"""Rows of one worker that are in Kafka: those still to be deleted, and the flushes whose rows it deleted lately. No I/O.
+"""Published outbox rows that are still to be deleted, and the flushes whose rows were deleted last.
 
-A row stays until its deletion is worth a command of its own: at some hundred triggers a second, one for each flush would take a
-fifth of a transaction's time. What stays is published again after a crash, so it may be a moment's flow at most.
+Rows are deleted in groups: at a few hundred triggers a second a delete command in each flush would take a fifth of the transaction's time.
+Rows that were not deleted are published again after a crash, so the groups are small.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
     from notify_streams.outbox.flush_plan import OutboxRow
 
-#: Longer than a bucket's move holds its writes, while rows that are deleted here may be on the other shard already.
+#: Longer than `shards move` blocks writes: rows deleted here may have been copied to the other shard already.
 _REMEMBERED_S: Final = 60.0
-#: So many flushes, or so many records in them, are deleted with the next transaction.
+#: At this many flushes, or records in them, the next transaction deletes the rows.
 _FLUSHES: Final = 8
 _RECORDS: Final = 128
 
 
 class PendingDeletes(dict[str, dict[str, Any]]):
-    """Flush id -> a filter of its rows, from their publication to their deletion."""
+    """Flush id → filter of its rows, from publication to deletion."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,17 +31,17 @@ class PendingDeletes(dict[str, dict[str, Any]]):
         self._deleted: dict[str, float] = {}
 
     def add(self, flush_id: str, rows: Sequence[OutboxRow]) -> None:
-        """These rows of a flush are in Kafka."""
+        """Add the rows of a flush that Kafka has acknowledged."""
         buckets = sorted({row.partition for row in rows})
         self[flush_id] = {"bucket": {"$in": buckets}, "_id": {"$in": [row.document["_id"] for row in rows]}}
         self._records[flush_id] = sum(len(row.records) for row in rows)
 
     def due(self) -> dict[str, dict[str, Any]]:
-        """What goes with the next transaction: everything or, while that is little, nothing."""
+        """What the next transaction deletes: everything, or nothing while that is little."""
         return dict(self) if len(self) >= _FLUSHES or sum(self._records.values()) >= _RECORDS else {}
 
-    def are_deleted(self, flush_ids: Iterable[str]) -> None:
-        """The rows of these flushes are gone."""
+    def mark_deleted(self, flush_ids: Iterable[str]) -> None:
+        """Remove these flushes: their rows are deleted."""
         now = time.monotonic()
         for one in flush_ids:
             del self[one], self._records[one]
@@ -49,6 +49,6 @@ class PendingDeletes(dict[str, dict[str, Any]]):
         for one in list(takewhile(lambda one: now - self._deleted[one] > _REMEMBERED_S, self._deleted)):
             del self._deleted[one]
 
-    def deleted_lately(self) -> frozenset[str]:
-        """Flushes whose rows went within the last minute: a bucket that is moved may bring a copy of them along."""
+    def recently_deleted(self) -> frozenset[str]:
+        """Flushes whose rows were deleted within the last minute: a moved bucket may bring a copy of them."""
         return frozenset(self._deleted)

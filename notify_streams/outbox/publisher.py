@@ -1,4 +1,4 @@
-"""Publishes outbox rows: each row is one batch for one partition, acknowledged by all in-sync replicas."""
+"""Publishes outbox rows: each row is one batch for one partition."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ if TYPE_CHECKING:
     from notify_streams.outbox.flush_plan import OutboxRow
     from notify_streams.records.batch import Producer
 
-#: Rows by topic and partition, in order.
-Lanes = dict[tuple[str, int], "deque[OutboxRow]"]
+#: (topic, partition) → rows in order.
+RowsByPartition = dict[tuple[str, int], "deque[OutboxRow]"]
 
 
-def lanes_of(rows: Iterable[OutboxRow]) -> Lanes:
-    """What is to be published."""
-    lanes: Lanes = {}
+def rows_by_partition(rows: Iterable[OutboxRow]) -> RowsByPartition:
+    """Group rows by target partition."""
+    grouped: RowsByPartition = {}
     for row in rows:
-        lanes.setdefault((row.topic, row.partition), deque()).append(row)
-    return lanes
+        grouped.setdefault((row.topic, row.partition), deque()).append(row)
+    return grouped
 
 
-async def publish(producer: Producer, lanes: Lanes) -> None:
-    """Hand every row to its topic, rows for the same partition in order; returns when all are acknowledged.
+async def publish(producer: Producer, rows: RowsByPartition) -> None:
+    """Publish every row, in order per partition; return when all in-sync replicas have acknowledged all.
 
-    Takes out of `lanes` what is acknowledged: called again after an error, it repeats only what may be missing. When it raises,
-    none of its calls is under way any more, so a repetition cannot overtake the first try.
+    Removes acknowledged rows from `rows`: a call after an error repeats only what may be missing. When it raises, no send is in
+    progress any more, so a repetition cannot overtake the first attempt.
 
     Raises:
-        Exception: what the producer raised first.
+        Exception: the producer's first error.
     """
-    ends = await asyncio.gather(*(_in_order(producer, lane) for lane in lanes.values()), return_exceptions=True)
+    ends = await asyncio.gather(*(_in_order(producer, queue) for queue in rows.values()), return_exceptions=True)
     for end in ends:
-        if isinstance(end, asyncio.CancelledError):  # not ours: the producer gave a batch up
-            raise RetryLater("the producer gave a batch up") from end
+        if isinstance(end, asyncio.CancelledError):  # the producer cancelled the batch, not our caller
+            raise RetryLater("the producer cancelled a batch") from end
         if end is not None:
             raise end
 
 
-async def _in_order(producer: Producer, lane: deque[OutboxRow]) -> None:
-    while lane:
-        row = lane[0]
+async def _in_order(producer: Producer, queue: deque[OutboxRow]) -> None:
+    while queue:
+        row = queue[0]
         await producer.send_batch(row.topic, row.partition, row.records)
-        lane.popleft()
+        queue.popleft()

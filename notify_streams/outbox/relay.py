@@ -1,7 +1,7 @@
-"""The relay: publishes rows that a crash left behind.
+"""Relay: publishes outbox rows that a stopped worker left behind.
 
-A new owner of a bucket drains it before it processes anything new there, so order per user holds; a sweep catches what a failed
-publication left. A row may be published twice (a crash between publication and deletion), always with the same ids.
+A new owner of a bucket drains it before it processes new records, which keeps the order per user. A periodic sweep publishes what a failed
+publication left. A row can be published twice (crash between publication and deletion), always with the same ids.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 from notify_streams import metrics
 from notify_streams.errors import RetryLater
 from notify_streams.outbox.flush_plan import OutboxRow
-from notify_streams.outbox.publisher import lanes_of, publish
+from notify_streams.outbox.publisher import publish, rows_by_partition
 from notify_streams.outbox.row_ids import backlog_range, created_ms, flush_of
 from notify_streams.stores.mongo import OUTBOX
 from notify_streams.stores.mongo_errors import mongo_call
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Any client may write a header without a value, and it travels on as it came.
+#: A client may write a header without a value; it is handed on unchanged.
 _unpack: Final = msgspec.msgpack.Decoder(list[tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]]).decode
-#: Rows read at once: each may be 8 MB.
-_AT_ONCE: Final = 4
+#: Each row may have 8 MB.
+_ROWS_PER_READ: Final = 4
 
 
 class Relay:
-    """One role's view of the outbox rows in its buckets."""
+    """The outbox rows of one role."""
 
     def __init__(self, role: str, shards: Shards, producer: Producer, timeout_s: float) -> None:
         self._role = role
@@ -50,18 +50,23 @@ class Relay:
         buckets: Iterable[int],
         *,
         older_than_ms: int = 0,
-        but: frozenset[str] = frozenset(),
+        exclude: frozenset[str] = frozenset(),
         published: frozenset[str] = frozenset(),
     ) -> int:
-        """Publish and delete what waits in `buckets`, oldest first; returns how many rows were published.
+        """Publish and delete the rows of `buckets`, oldest first.
 
-        `older_than_ms` spares rows that their writer may be publishing right now, `but` the flush ids that this worker is at. Rows of the
-        flush ids in `published` were published and deleted by this worker before: the copy that a moved bucket brought is deleted alone.
+        Args:
+            older_than_ms: skip younger rows: their writer may be publishing them.
+            exclude: flush ids that this worker itself is publishing.
+            published: flush ids that this worker has published and deleted. Their rows, copied by a bucket move, are only deleted.
+
+        Returns:
+            How many rows were published.
 
         Raises:
-            RetryLater: the shard or the broker does not answer; what was not published stays.
+            RetryLater: the shard or the broker does not answer; unpublished rows stay.
         """
-        every = [self._drain_bucket(bucket, older_than_ms, but, published) for bucket in sorted(set(buckets))]
+        every = [self._drain_bucket(bucket, older_than_ms, exclude, published) for bucket in sorted(set(buckets))]
         count = 0
         for one in await asyncio.gather(*every, return_exceptions=True):
             if isinstance(one, BaseException):
@@ -70,14 +75,14 @@ class Relay:
         return count
 
     async def _drain_bucket(
-        self, bucket: int, older_than_ms: int, but: frozenset[str], published: frozenset[str]
+        self, bucket: int, older_than_ms: int, exclude: frozenset[str], published: frozenset[str]
     ) -> int:
         count = 0
         after = ""
         while rows := await self._read(bucket, after):
             after = rows[-1]["_id"]
             newest_ms = time.time_ns() // 1_000_000 - older_than_ms
-            due = [row for row in rows if created_ms(row["_id"]) <= newest_ms and flush_of(row["_id"]) not in but]
+            due = [row for row in rows if created_ms(row["_id"]) <= newest_ms and flush_of(row["_id"]) not in exclude]
             if not due:
                 continue
             left = [row for row in due if flush_of(row["_id"]) not in published]
@@ -85,13 +90,13 @@ class Relay:
             await self._delete(bucket, [row["_id"] for row in due])
             count += len(left)
             metrics.RELAYED.inc(len(left))
-            log.info("rows relayed", extra={"action": "relay", "bucket": bucket, "rows": len(left)})
+            log.info("outbox rows relayed", extra={"action": "outbox.relay", "bucket": bucket, "rows": len(left)})
         return count
 
     async def _publish(self, rows: Sequence[OutboxRow]) -> None:
         try:
-            await publish(self._producer, lanes_of(rows))
-        except Exception as error:  # whatever hinders publishing, the rows stay and it is tried again
+            await publish(self._producer, rows_by_partition(rows))
+        except Exception as error:  # the rows stay, so any error may be retried
             raise RetryLater(f"outbox rows cannot be published: {type(error).__name__}: {error}") from error
 
     async def _read(self, bucket: int, after: str) -> list[dict[str, Any]]:
@@ -99,15 +104,17 @@ class Relay:
         if after:
             bounds = {"$gt": after, "$lt": bounds["$lt"]}
         collection = self._shards.collection(OUTBOX, bucket)
-        with mongo_call(f"outbox of bucket {bucket}", self._timeout_s):
-            return await collection.find({"bucket": bucket, "_id": bounds}).sort("_id", 1).limit(_AT_ONCE).to_list()
+        with mongo_call(f"read outbox of bucket {bucket}", self._timeout_s):
+            return (
+                await collection.find({"bucket": bucket, "_id": bounds}).sort("_id", 1).limit(_ROWS_PER_READ).to_list()
+            )
 
     async def _delete(self, bucket: int, identities: list[str]) -> None:
-        with mongo_call(f"outbox of bucket {bucket}", self._timeout_s):
+        with mongo_call(f"delete outbox rows of bucket {bucket}", self._timeout_s):
             await self._shards.collection(OUTBOX, bucket).delete_many({"bucket": bucket, "_id": {"$in": identities}})
 
     async def waiting(self, buckets: Iterable[int]) -> tuple[int, float]:
-        """Rows that wait in `buckets` and the age of the oldest in seconds (0.0 where there is none).
+        """The number of rows in `buckets` and the age of the oldest in seconds (0.0 if there is none).
 
         Raises:
             StoreUnavailable: a shard does not answer.
@@ -116,7 +123,7 @@ class Relay:
         oldest_ms: int | None = None
         for bucket in buckets:
             query = {"bucket": bucket, "_id": backlog_range(self._role, bucket)}
-            with mongo_call(f"outbox of bucket {bucket}", self._timeout_s):
+            with mongo_call(f"count outbox of bucket {bucket}", self._timeout_s):
                 collection = self._shards.collection(OUTBOX, bucket)
                 first = await collection.find_one(query, {"_id": 1}, sort=[("_id", 1)])
                 if first is None:

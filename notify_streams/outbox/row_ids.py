@@ -1,4 +1,4 @@
-"""Ids of outbox rows: role, bucket, then a flush id that grows with time, so that one range of `_id` is one worker's backlog in order."""
+"""Ids of outbox rows: `role:bucket:flush:number`, so that one `_id` range is a bucket's backlog in order."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ _last_ns = 0
 
 
 def new_flush_id(now_ns: int | None = None) -> str:
-    """Grows within a process, even if its clock steps back, and, as far as clocks agree, between processes; never repeats."""
+    """Unique. Grows within a process even if its clock steps back, and between processes as far as their clocks agree."""
     global _last_ns
     _last_ns = max(time.time_ns() if now_ns is None else now_ns, _last_ns + 1)
     return f"{_last_ns:016x}{os.urandom(4).hex()}"
 
 
 def row_id(role: str, bucket: int, flush_id: str, number: int) -> str:
+    """The `_id` of the `number`-th row of a flush."""
     return f"{role}{_ROLE_END}{bucket:06d}{_ROLE_END}{flush_id}{_ROLE_END}{number:05d}"
 
 
 def backlog_range(role: str, bucket: int) -> dict[str, str]:
-    """A condition on `_id` for all rows of one role's bucket."""
+    """The `_id` range of all rows of a role and bucket."""
     start = f"{role}{_ROLE_END}{bucket:06d}"
     return {"$gte": start + _ROLE_END, "$lt": start + _AFTER}
 
@@ -35,5 +36,5 @@ def flush_of(identity: str) -> str:
 
 
 def created_ms(identity: str) -> int:
-    """When a row was written, by its writer's clock, in epoch milliseconds."""
+    """When a row was written, by its writer's clock: milliseconds since the epoch."""
     return int(flush_of(identity)[:16], 16) // 1_000_000

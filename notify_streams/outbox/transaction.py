@@ -1,7 +1,7 @@
-"""One flush as one single-shard MongoDB transaction, fenced by the ledger.
+"""Commits a flush in one single-shard MongoDB transaction, conditional on the ledger.
 
-A flush either holds as a whole or changes nothing. Whatever the driver reports (a lost connection, an unknown commit result, a new
-primary), the ledger's `last_flush` tells whether it held.
+A flush commits as a whole or changes nothing. After a lost connection, an unknown commit result or a new primary, the ledger's `last_flush`
+shows whether it was committed.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ if TYPE_CHECKING:
 
 _DUPLICATE_KEY: Final = 11000
 _SNAPSHOT: Final = ReadConcern("snapshot")
-#: Documents of one command: with what surrounds them they stay under MongoDB's 16 MB, of which one row may take half.
+#: Limit of the documents of one command: half of MongoDB's 16 MB for a message.
 _COMMAND_BYTES: Final = 8 * 1024 * 1024
 
 
 class DuplicateNotifications(NotifyError):
-    """Some notifications exist already; nothing was written. Classify the repeats and flush again."""
+    """Some notifications exist already; nothing was written. Mark the duplicates and flush again."""
 
 
 class LedgerFenced(NotifyError):
-    """The ledger is not where the flush begins; nothing was written. `behind` maps the ledger ids to their `next_offset`."""
+    """A ledger is not at the start of its step, or fenced; nothing was written. `ledgers`: ledger id → `next_offset` or None."""
 
-    def __init__(self, moved: Mapping[str, int | None]) -> None:
-        super().__init__(f"the ledger has moved: {dict(moved)}")
-        self.moved = moved
+    def __init__(self, ledgers: Mapping[str, int | None]) -> None:
+        super().__init__(f"ledgers at other positions: {dict(ledgers)}")
+        self.ledgers = ledgers
 
 
 class FlushStore:
-    """What a flush needs of one shard."""
+    """The database operations of a flush on one shard."""
 
     def __init__(self, shards: Shards, shard: int, timeout_s: float) -> None:
         self._shards = shards
@@ -60,14 +60,14 @@ class FlushStore:
         self._timeout_s = timeout_s
 
     async def write(self, flush: Flush, published: Sequence[Mapping[str, Any]]) -> None:
-        """Write `flush` and delete the rows in `published` (filters), all or nothing.
+        """Write `flush` and delete the rows that the filters `published` match, all or nothing.
 
         Raises:
-            Repeats: a notification exists already.
-            Mismatch: the ledger is elsewhere.
-            StoreUnavailable: it is not known whether the flush held; ask `holds`.
+            DuplicateNotifications: a notification exists already.
+            LedgerFenced: a ledger is at another position or fenced.
+            StoreUnavailable: it is unknown whether the flush was committed; `is_committed` tells.
         """
-        await self._leave_moved(flush, published)
+        await self._check_moved_buckets(flush, published)
 
         async def body(session: AsyncClientSession) -> None:
             await self._body(session, flush, published)
@@ -78,14 +78,14 @@ class FlushStore:
                 async with self._shards.client(self._shard).start_session() as session:
                     await session.with_transaction(body, read_concern=_SNAPSHOT, write_concern=DURABLE)
         except (DuplicateKeyError, BulkWriteError) as error:
-            if _is_repeat(error):
+            if _is_duplicate(error):
                 raise DuplicateNotifications from error
             raise StoreUnavailable(f"shard {self._shard}: {type(error).__name__}") from error
         except (ConnectionFailure, ExecutionTimeout, OperationFailure, PyMongoError) as error:
             raise StoreUnavailable(f"shard {self._shard}: {type(error).__name__}: {error}"[:500]) from error
 
-    async def _leave_moved(self, flush: Flush, published: Sequence[Mapping[str, Any]]) -> None:
-        """Read what was decided for a bucket that has moved again: it is decided anew, and goes out where the bucket is now."""
+    async def _check_moved_buckets(self, flush: Flush, published: Sequence[Mapping[str, Any]]) -> None:
+        """Raise `LedgerFenced` for buckets that were moved to another shard: their batches are read and decided again."""
         elsewhere = [condition for condition in published if self._moved(condition["bucket"]["$in"])]
         if elsewhere:
             await self.delete_rows(elsewhere)
@@ -94,37 +94,34 @@ class FlushStore:
             raise LedgerFenced(moved)
 
     def _moved(self, buckets: Iterable[int]) -> set[int]:
-        """The other shards on which these buckets are by now."""
+        """Other shards that hold these buckets now."""
         return {self._shards.of(bucket) for bucket in buckets} - {self._shard}
 
     async def _body(self, session: AsyncClientSession, flush: Flush, published: Sequence[Mapping[str, Any]]) -> None:
         steps = [_step(step, flush.id) for step in flush.steps]
-        moved = await self._command(session, "update", LEDGER, updates=steps)
-        if moved != len(steps):
+        matched = await self._command(session, "update", LEDGER, updates=steps)
+        if matched != len(steps):
             raise LedgerFenced(await self._positions(flush, session))
         failpoint("inside_transaction")
-        for some in _within_bounds(flush.notifications, lambda document: len(document.raw)):
-            await self._command(session, "insert", NOTIFICATIONS, documents=some)
-        for some in _within_bounds([row.document for row in flush.rows], lambda document: len(document["records"])):
-            await self._command(session, "insert", OUTBOX, documents=some)
+        for part in _parts(flush.notifications, lambda document: len(document.raw)):
+            await self._command(session, "insert", NOTIFICATIONS, documents=part)
+        for part in _parts([row.document for row in flush.rows], lambda document: len(document["records"])):
+            await self._command(session, "insert", OUTBOX, documents=part)
         if published:
             failpoint("before_row_deletion")
             rows = [{"q": condition, "limit": 0} for condition in published]
             await self._command(session, "delete", OUTBOX, deletes=rows)
 
     async def _command(self, session: AsyncClientSession, name: str, collection: str, **arguments: Any) -> int:
-        """A write, and how many documents it concerned. The driver's own way costs a small flush twice as much time."""
+        """Run a write command; returns how many documents it matched. The driver's helpers take twice as long for a small flush."""
         command = {name: collection, "ordered": True, **arguments}
-        answer = await self._shards.database(self._shard).command(command, session=session)
-        if answer.get("writeErrors"):
-            raise BulkWriteError(answer)
-        return int(answer["n"])
+        reply = await self._shards.database(self._shard).command(command, session=session)
+        if reply.get("writeErrors"):
+            raise BulkWriteError(reply)
+        return int(reply["n"])
 
     async def _positions(self, flush: Flush, session: AsyncClientSession) -> dict[str, int | None]:
-        """`next_offset` of the steps that do not begin where their ledger is, or that it was fenced against.
-
-        The others were moved by this very transaction, which sees its own writes: they still begin where they began.
-        """
+        """`next_offset` of the ledgers that did not match their step. Those that matched show this flush as `last_flush` here."""
         wanted = {step.id: step for step in flush.steps}
         found: dict[str, int | None] = dict.fromkeys(wanted)
         query = _ledgers_of(flush)
@@ -135,44 +132,44 @@ class FlushStore:
                 found[document["_id"]] = document["next_offset"]
         return found
 
-    async def holds(self, flush: Flush) -> bool:
-        """Whether `flush` was committed: a ledger says that it was the last to move it.
+    async def is_committed(self, flush: Flush) -> bool:
+        """Whether `flush` was committed: at least one of its ledgers names it as `last_flush`.
 
-        One is enough, because a flush holds as a whole; another may have been moved on by a new owner since. If all were, the
-        answer is no: then nothing of this flush is this worker's any more.
+        One is enough, because a flush commits as a whole. New owners may have moved the other ledgers since. If they have moved all of
+        them the result is False: then no partition of this flush belongs to this worker any more.
 
         Raises:
             StoreUnavailable: the shard does not answer.
         """
-        with mongo_call(f"shard {self._shard}", self._timeout_s):
+        with mongo_call(f"read last_flush on shard {self._shard}", self._timeout_s):
             document = await self._shards.database(self._shard)[LEDGER].find_one(
                 _ledgers_of(flush) | {"last_flush": flush.id}, {"_id": 1}
             )
         return document is not None
 
-    async def known(self, wanted: Mapping[int, Sequence[str]]) -> dict[str, int]:
-        """Fingerprints of those notifications, given by bucket, that exist already.
+    async def fingerprints(self, wanted: Mapping[int, Sequence[str]]) -> dict[str, int]:
+        """Fingerprints of the notifications that exist, of those wanted (bucket → ids).
 
         Raises:
             StoreUnavailable: the shard does not answer.
         """
-        known = {}
+        found = {}
         collection = self._shards.database(self._shard)[NOTIFICATIONS]
-        with mongo_call(f"shard {self._shard}", self._timeout_s):
-            for bucket, identities in wanted.items():
-                query = {"bucket": bucket, "_id": {"$in": identities}}
+        with mongo_call(f"read notifications on shard {self._shard}", self._timeout_s):
+            for bucket, ids in wanted.items():
+                query = {"bucket": bucket, "_id": {"$in": ids}}
                 async for document in collection.find(query, {"fingerprint": 1}):
-                    known[document["_id"]] = document["fingerprint"]
-        return known
+                    found[document["_id"]] = document["fingerprint"]
+        return found
 
     async def delete_rows(self, published: Sequence[Mapping[str, Any]]) -> None:
-        """Delete published rows outside a flush: what an idle worker does.
+        """Delete published rows without a flush.
 
         Raises:
             StoreUnavailable: the shard does not answer; the rows stay.
         """
         failpoint("before_row_deletion")
-        with mongo_call(f"shard {self._shard}", self._timeout_s):
+        with mongo_call(f"delete outbox rows on shard {self._shard}", self._timeout_s):
             for condition in published:
                 for shard in {self._shard} | self._moved(condition["bucket"]["$in"]):
                     await self._shards.database(shard)[OUTBOX].delete_many(condition)
@@ -194,8 +191,8 @@ def _step(step: LedgerStep, flush_id: str) -> dict[str, Any]:
     }
 
 
-def _within_bounds(documents: Sequence[Any], size_of: Callable[[Any], int]) -> Iterator[Sequence[Any]]:
-    """`documents` in parts that fit into one command."""
+def _parts(documents: Sequence[Any], size_of: Callable[[Any], int]) -> Iterator[Sequence[Any]]:
+    """Divide `documents` into parts that fit into one command."""
     first = size = 0
     for at, document in enumerate(documents):
         length = size_of(document)
@@ -207,7 +204,7 @@ def _within_bounds(documents: Sequence[Any], size_of: Callable[[Any], int]) -> I
         yield documents[first:]
 
 
-def _is_repeat(error: PyMongoError) -> bool:
+def _is_duplicate(error: PyMongoError) -> bool:
     if isinstance(error, DuplicateKeyError):
         return True
     details = getattr(error, "details", None) or {}

@@ -32,7 +32,7 @@ async def test_a_batch_is_decided_and_left_to_the_outbox_to_acknowledge(load_age
     assert (batch.source, batch.start, batch.end) == (("triggers.payments", BUCKET), 7, 10)
     assert outcomes(batch) == ["notified", "forwarded", "dead"]
     assert event.acknowledged == 0
-    batch.delivered.ack()
+    batch.ack_handle.ack()
     assert event.acknowledged == 1
 
 
@@ -48,7 +48,7 @@ async def test_partitions_start_where_the_ledger_says() -> None:
     asked: list[Any] = []
 
     class Ledgers:
-        async def take_over(self, sources: Any) -> dict[tuple[str, int], int]:
+        async def on_assigned(self, sources: Any) -> dict[tuple[str, int], int]:
             asked.append(sorted(sources))
             return {("triggers.payments", 1): 42}
 

@@ -62,7 +62,7 @@ async def test_a_batch_is_registered_and_left_to_the_outbox_to_acknowledge(load_
     assert outcomes(batch) == ["notified", "dead"]
     assert [topic for topic, *_ in batch.entries[0].outputs] == ["user_locations", "forward.eu", "forward.asia"]
     assert event.acknowledged == 0
-    batch.delivered.ack()
+    batch.ack_handle.ack()
     assert event.acknowledged == 1
 
 

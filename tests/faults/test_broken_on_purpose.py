@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from devtools.stack import Stack
 from devtools.stack.paths import PROJECT
 
-GROUP_COMMIT = "notify_streams/outbox/flush_loop.py"
+FLUSH_LOOP = "notify_streams/outbox/flush_loop.py"
 COMMIT = "await self._commit(flush, divisible=len(batches) > 1)"
 #: What must notice. Together they take a few seconds.
 WATCHERS = (
@@ -24,16 +26,16 @@ WATCHERS = (
     "tests/integration/outbox/test_transaction.py::test_of_two_workers_exactly_one_wins",
 )
 BREAKS = {
-    "publish before commit": (GROUP_COMMIT, COMMIT, f"await self._publish(flush); {COMMIT}"),
-    "acknowledge before commit": (GROUP_COMMIT, COMMIT, f"[batch.delivered.ack() for batch in batches]; {COMMIT}"),
+    "publish before commit": (FLUSH_LOOP, COMMIT, f"await self._publish(flush); {COMMIT}"),
+    "acknowledge before commit": (FLUSH_LOOP, COMMIT, f"[batch.ack_handle.ack() for batch in batches]; {COMMIT}"),
     "drop the fence": (
         "notify_streams/outbox/transaction.py",
         '"next_offset": step.start',
         '"bucket": step.bucket',
     ),
     "forget the row deletion": (
-        GROUP_COMMIT,
-        "self._published.add(flush.id, flush.rows)",
+        FLUSH_LOOP,
+        "self._pending_deletes.add(flush.id, flush.rows)",
         "pass",
     ),
 }
@@ -41,7 +43,7 @@ BREAKS = {
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    for name in ("notify_streams", "agents", "tables", "config", "tests", "setup.cfg", "pyproject.toml"):
+    for name in ("notify_streams", "agents", "tables", "devtools", "config", "tests", "setup.cfg", "pyproject.toml"):
         source = PROJECT / name
         if source.is_dir():
             shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -59,13 +61,13 @@ def watch(copy: Path, stack_folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=copy, env=environ, capture_output=True, text=True, timeout=170, check=False)
 
 
-def test_unbroken_the_copy_is_green(copy, stack):
+def test_unbroken_the_copy_is_green(copy: Path, stack: Stack) -> None:
     ran = watch(copy, stack.folder)
     assert ran.returncode == 0, ran.stdout[-2000:]
 
 
 @pytest.mark.parametrize("what", BREAKS)
-def test_a_broken_promise_turns_the_tests_red(what, copy, stack):
+def test_a_broken_promise_turns_the_tests_red(what: Any, copy: Path, stack: Stack) -> None:
     file, promise, broken = BREAKS[what]
     text = (copy / file).read_text()
     assert text.count(promise) == 1, f"{promise!r} stands {text.count(promise)} times in {file}: adapt this test"

@@ -27,7 +27,7 @@ from notify_streams.gc_tuning import tune_gc
 from notify_streams.kafka import KafkaConnection
 from notify_streams.outbox.dedup_cache import DedupCache
 from notify_streams.outbox.flush_plan import drop_duplicates, plan_flush
-from notify_streams.outbox.publisher import lanes_of
+from notify_streams.outbox.publisher import rows_by_partition
 from notify_streams.outbox.row_ids import new_flush_id
 from notify_streams.preferences.categories import configured_categories
 from notify_streams.preferences.row_codec import NOTHING
@@ -114,7 +114,7 @@ async def _round(settings: Settings, router: Router, batches: Sequence[RecordBat
         with clock("Kafka's batches"):
             built = [
                 builder
-                for (topic, partition), rows in lanes_of(flush.rows).items()
+                for (topic, partition), rows in rows_by_partition(flush.rows).items()
                 for row in rows
                 for builder in producer._chunks(codec, topic, partition, row.records, 0, 1, 1_000_000)
             ]

@@ -38,7 +38,7 @@ def value(found: dict, name: str) -> float:
 
 
 @pytest.mark.drill
-async def test_every_trigger_of_the_latency_bench_is_timed(tmp_path):
+async def test_every_trigger_of_the_latency_bench_is_timed(tmp_path: Path) -> None:
     found = await result(await bench(tmp_path, "latency", "--rate", "20", "--seconds", "1", "--rounds", "1", "--json"))
     for lane in ("critical", "standard"):
         assert value(found, f"{lane} triggers timed") == 20
@@ -48,7 +48,7 @@ async def test_every_trigger_of_the_latency_bench_is_timed(tmp_path):
 
 
 @pytest.mark.drill
-async def test_critical_triggers_arrive_while_workers_end_under_a_backlog(tmp_path):
+async def test_critical_triggers_arrive_while_workers_end_under_a_backlog(tmp_path: Path) -> None:
     found = await result(await bench(tmp_path, "backlog", "--triggers", "2000", "--minutes", "0.2", "--json"))
     assert value(found, "critical triggers, each accounted for") == 1200
     assert value(found, "standard triggers routed meanwhile") > 0
@@ -58,7 +58,7 @@ async def test_critical_triggers_arrive_while_workers_end_under_a_backlog(tmp_pa
     assert Stack(tmp_path / "bench-backlog", environment={}).regions == []
 
 
-async def test_an_interrupted_bench_leaves_nothing_behind(tmp_path):
+async def test_an_interrupted_bench_leaves_nothing_behind(tmp_path: Path) -> None:
     process = await bench(tmp_path, "latency", "--seconds", "600", "--rounds", "1", "--json")
     folder = tmp_path / "bench-latency"
     while not list(folder.glob("workers/*.log")):

@@ -68,7 +68,7 @@ class Worker:
 
     def __init__(self, bench: Bench, buckets: tuple[int, ...]) -> None:
         self.bench = bench
-        self.way_out = bench.way_out(sweep_every_s=0.5, waiting_records=20, flush_records=10)
+        self.outbox = bench.outbox(sweep_every_s=0.5, waiting_records=20, flush_records=10)
         self.read = dict.fromkeys(buckets, 0)
         self.done = dict.fromkeys(buckets, 0)
         self._tasks: list[asyncio.Task[None]] = []
@@ -77,10 +77,10 @@ class Worker:
     async def start(self) -> None:
         sources = [(TOPIC, bucket) for bucket in self.read]
         await self.bench.open(*sources)
-        found = await STORE.call(self.way_out.take_over, sources)
+        found = await STORE.call(self.outbox.on_assigned, sources)
         self.read = {bucket: found[TOPIC, bucket] for bucket in self.read}
         self.done = dict(self.read)
-        await self.way_out.start()
+        await self.outbox.start()
         self._tasks = [asyncio.create_task(self._read(bucket)) for bucket in self.read]
 
     async def _read(self, bucket: int) -> None:
@@ -91,9 +91,9 @@ class Worker:
             start = self.read[bucket]
             self.read[bucket] = start + 2
             taken = batch(*(f"{bucket}-{start + n:05}" for n in range(2)), start=start, bucket=bucket)
-            taken.delivered.ack = lambda at=start + 2: self._went_on(bucket, at)
-            taken.delivered.refuse = lambda at: self._refused(bucket, at)
-            await self.way_out.submit(taken)
+            taken.ack_handle.ack = lambda at=start + 2: self._went_on(bucket, at)
+            taken.ack_handle.refuse = lambda at: self._refused(bucket, at)
+            await self.outbox.submit(taken)
             await asyncio.sleep(0.01)
 
     def _went_on(self, bucket: int, at: int) -> None:
@@ -109,11 +109,11 @@ class Worker:
         """Read nothing new, and return when all that was read is acknowledged."""
         self._stopping = True
         await asyncio.gather(*self._tasks)
-        await self.way_out.stop()
+        await self.outbox.stop()
 
     async def crash(self) -> None:
-        tasks, self.way_out._tasks = self.way_out._tasks, []
-        await end(*tasks, *self._tasks)
+        await self.outbox.cancel()
+        await end(*self._tasks)
 
     def promised(self) -> list[str]:
         """Every trigger that was acknowledged."""

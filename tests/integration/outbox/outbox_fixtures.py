@@ -14,6 +14,7 @@ from notify_streams.outbox.decided_batch import DecidedBatch, RecordOutcome
 from notify_streams.outbox.flush_loop import FlushLoop
 from notify_streams.outbox.flush_plan import Flush, plan_flush
 from notify_streams.outbox.ledger import Ledger, sums_close
+from notify_streams.outbox.outbox import Outbox
 from notify_streams.outbox.relay import Relay
 from notify_streams.outbox.row_ids import new_flush_id
 from notify_streams.outbox.transaction import FlushStore
@@ -105,14 +106,14 @@ class Bench:
     def store(self, shard: int = 0, timeout_s: float = 5.0) -> FlushStore:
         return FlushStore(self.shards, shard, timeout_s)
 
-    def relay_of(self, role: str) -> Relay:
-        return Relay(role, self.shards, self.broker, self.settings.outbox.transaction_timeout_s)
+    def relay_of(self, role: str, producer: Any = None) -> Relay:
+        return Relay(role, self.shards, producer or self.broker, self.settings.outbox.transaction_timeout_s)
 
     def commit(self, shard: int = 0, store: Any = None, **limits: Any) -> FlushLoop:
         usual = {"publish_timeout_s": 5.0, "transaction_timeout_s": 5.0}
 
         async def relay_bucket(bucket: int) -> None:
-            await self.relay.drain([bucket], but=made.flush_ids())
+            await self.relay.drain([bucket], exclude=made.flush_ids())
 
         made = FlushLoop(
             ROLE,
@@ -126,9 +127,9 @@ class Bench:
         )
         return made
 
-    def way_out(self, **limits: Any) -> OutboxSettings:
+    def outbox(self, flush_store: Callable[..., FlushStore] = FlushStore, **limits: Any) -> Outbox:
         settings = msgspec.structs.replace(self.settings, outbox=OutboxSettings(**limits))
-        return OutboxSettings(settings, ROLE, self.shards, self.broker, conflict)
+        return Outbox(settings, ROLE, self.shards, self.broker, conflict, flush_store)
 
     async def open(self, *sources: tuple[str, int], at: int = 0) -> None:
         await self.ledger.open(dict.fromkeys(sources or (SOURCE,), at))

@@ -1,5 +1,9 @@
 """One URI of a mongos instead of a list of shards: `shards init` shards by bucket, once, and the way out works as it does without."""
 
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
 import pytest
 from bson import MinKey
 
@@ -7,24 +11,25 @@ from notify_streams.admin.shards import check_shards, init_shards, move_bucket
 from notify_streams.admin.shards.init import COLLECTIONS
 from notify_streams.errors import Refused
 from tests.builders import Told
+from tests.integration.outbox.conftest import OpenBench
 from tests.integration.outbox.fake_mongos import FakeMongos
 from tests.integration.outbox.outbox_fixtures import EVEN, ODD, batch
 from tests.waiting import until
 
 
 @pytest.fixture
-async def mongos(mongo_shards):
+async def mongos(mongo_shards: list[str]) -> AsyncIterator[Any]:
     async with FakeMongos(mongo_shards[0]) as started:
         yield started
 
 
 @pytest.fixture
-async def behind(mongos, bench_of):
+async def behind(mongos: Any, bench_of: OpenBench) -> Any:
     """A worker whose only shard is the mongos."""
     return await bench_of(shards=(mongos.uri,))
 
 
-async def test_collections_are_sharded_by_bucket_with_a_chunk_for_each(behind, mongos):
+async def test_collections_are_sharded_by_bucket_with_a_chunk_for_each(behind: Any, mongos: Any) -> None:
     done = await init_shards(behind.settings, behind.shards)
     assert "sharded by bucket, 8 chunks a collection" in done[0]
     database, partitions = behind.settings.database, behind.settings.partitions
@@ -35,7 +40,7 @@ async def test_collections_are_sharded_by_bucket_with_a_chunk_for_each(behind, m
         assert starts == [{"bucket": bucket, "_id": MinKey()} for bucket in range(1, partitions)]
 
 
-async def test_init_may_be_run_again_and_does_what_is_missing(behind, mongos):
+async def test_init_may_be_run_again_and_does_what_is_missing(behind: Any, mongos: Any) -> None:
     await init_shards(behind.settings, behind.shards)
     splits = mongos.splits
     await init_shards(behind.settings, behind.shards)
@@ -45,8 +50,8 @@ async def test_init_may_be_run_again_and_does_what_is_missing(behind, mongos):
     assert mongos.splits == splits + 1
 
 
-async def test_check_says_what_is_missing_behind_a_mongos(behind, mongos):
-    async def wrong():
+async def test_check_says_what_is_missing_behind_a_mongos(behind: Any, mongos: Any) -> None:
+    async def wrong() -> Any:
         return {one.what: one.found for one in await check_shards(behind.settings, behind.shards) if not one.holds}
 
     assert (await wrong())["ledger: shard key"] == "None"
@@ -56,12 +61,14 @@ async def test_check_says_what_is_missing_behind_a_mongos(behind, mongos):
     assert await wrong() == {"ledger: chunks": "no chunk begins at bucket 4"}
 
 
-async def test_a_bucket_is_moved_by_the_mongos_and_not_by_us(behind):
+async def test_a_bucket_is_moved_by_the_mongos_and_not_by_us(behind: Any) -> None:
     with pytest.raises(Refused, match="moveChunk"):
         await move_bucket(behind.settings, behind.shards, EVEN, 0, lambda _: None)
 
 
-async def test_a_flush_and_its_repeats_go_through_a_mongos(behind, running):
+async def test_a_flush_and_its_repeats_go_through_a_mongos(
+    behind: Any, running: Callable[[Any], asyncio.Task[None]]
+) -> None:
     await init_shards(behind.settings, behind.shards)
     sources = [("triggers.payments", bucket) for bucket in (EVEN, ODD)]
     await behind.open(*sources)

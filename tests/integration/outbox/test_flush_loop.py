@@ -1,16 +1,20 @@
 """From a decided batch to its acknowledgement, on a real shard: nothing lost, nothing counted twice, nothing said too early."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from notify_streams.stores.mongo import NOTIFICATIONS
 from tests.builders import Told, a_taken, an_entry
-from tests.integration.outbox.outbox_fixtures import EVEN, ODD, SOURCE, Link, batch
+from tests.integration.outbox.outbox_fixtures import EVEN, ODD, SOURCE, Bench, Link, batch
 from tests.waiting import until
 
 
-async def test_a_batch_is_acknowledged_when_it_is_stored_and_published(bench, running):
+async def test_a_batch_is_acknowledged_when_it_is_stored_and_published(
+    bench: Bench, running: Callable[[Any], asyncio.Task[None]]
+) -> None:
     await bench.open()
     commit, told = bench.commit(), Told()
     running(commit.run())
@@ -20,7 +24,9 @@ async def test_a_batch_is_acknowledged_when_it_is_stored_and_published(bench, ru
     assert await bench.position() == 2 and await bench.closes()
 
 
-async def test_nothing_is_acknowledged_before_it_is_published(bench, running):
+async def test_nothing_is_acknowledged_before_it_is_published(
+    bench: Bench, running: Callable[[Any], asyncio.Task[None]]
+) -> None:
     await bench.open()
     commit, told, gate = bench.commit(), Told(), asyncio.Event()
     bench.broker.before = lambda *_: gate.wait()
@@ -33,11 +39,13 @@ async def test_nothing_is_acknowledged_before_it_is_published(bench, running):
     await until(lambda: told.acknowledged)
 
 
-async def test_a_publication_that_fails_is_tried_again_and_nothing_is_acknowledged_before(bench, running):
+async def test_a_publication_that_fails_is_tried_again_and_nothing_is_acknowledged_before(
+    bench: Bench, running: Callable[[Any], asyncio.Task[None]]
+) -> None:
     await bench.open()
     commit, told, failures = bench.commit(), Told(), []
 
-    async def refuse(topic, partition):
+    async def refuse(topic: Any, partition: Any) -> None:
         if len(failures) < 3:
             failures.append(told.acknowledged)
             raise ConnectionError("the broker is away")
@@ -50,11 +58,13 @@ async def test_a_publication_that_fails_is_tried_again_and_nothing_is_acknowledg
     assert bench.broker.ids() == ["a"] and await bench.trigger_ids() == ["a"]
 
 
-async def test_a_publication_that_hangs_is_given_up_and_tried_again(bench, running):
+async def test_a_publication_that_hangs_is_given_up_and_tried_again(
+    bench: Bench, running: Callable[[Any], asyncio.Task[None]]
+) -> None:
     await bench.open()
     commit, told, hung = bench.commit(publish_timeout_s=0.1), Told(), []
 
-    async def hang(topic, partition):
+    async def hang(topic: Any, partition: Any) -> None:
         if not hung:
             hung.append(True)
             await asyncio.Event().wait()
@@ -66,7 +76,9 @@ async def test_a_publication_that_hangs_is_given_up_and_tried_again(bench, runni
     assert bench.broker.ids() == ["a"]
 
 
-async def test_while_one_flush_is_under_way_everything_else_gathers(bench, running):
+async def test_while_one_flush_is_under_way_everything_else_gathers(
+    bench: Bench, running: Callable[[Any], asyncio.Task[None]]
+) -> None:
     await bench.open(SOURCE, ("triggers.security", EVEN))
     commit, gate = bench.commit(), asyncio.Event()
     bench.broker.before = lambda *_: gate.wait()
@@ -87,7 +99,9 @@ async def test_while_one_flush_is_under_way_everything_else_gathers(bench, runni
     assert await bench.closes()
 
 
-async def test_published_rows_are_deleted_though_nothing_follows(bench, running):
+async def test_published_rows_are_deleted_though_nothing_follows(
+    bench: Bench, running: Callable[[Any], asyncio.Task[None]]
+) -> None:
     await bench.open()
     commit, told = bench.commit(), Told()
     running(commit.run())
@@ -98,7 +112,9 @@ async def test_published_rows_are_deleted_though_nothing_follows(bench, running)
     assert await bench.rows() == []
 
 
-async def test_a_busy_workers_published_rows_go_with_its_transactions(bench, running):
+async def test_a_busy_workers_published_rows_go_with_its_transactions(
+    bench: Bench, running: Callable[[Any], asyncio.Task[None]]
+) -> None:
     await bench.open()
     commit, told, most = bench.commit(), Told(), 0
     running(commit.run())
@@ -111,28 +127,28 @@ async def test_a_busy_workers_published_rows_go_with_its_transactions(bench, run
     assert await bench.rows() == [] and len(bench.broker.taken) == 30
 
 
-async def test_a_clean_end_leaves_nothing_to_publish_twice(bench):
+async def test_a_clean_end_leaves_nothing_to_publish_twice(bench: Bench) -> None:
     await bench.open()
-    way_out = bench.way_out()
-    await way_out.start()
+    outbox = bench.outbox()
+    await outbox.start()
     told = Told()
-    await way_out.submit(batch("a", told=told))
+    await outbox.submit(batch("a", told=told))
     await until(lambda: told.acknowledged)
-    await way_out.stop()
+    await outbox.stop()
     assert await bench.rows() == []
 
 
-async def test_forgotten_batches_are_not_written(bench, running):
+async def test_forgotten_batches_are_not_written(bench: Bench, running: Callable[[Any], asyncio.Task[None]]) -> None:
     await bench.open(SOURCE, ("triggers.payments", 4))
     commit, kept, gone = bench.commit(), Told(), Told()
     await commit.submit(batch("gone", told=gone))
     await commit.submit(batch("kept", bucket=4, told=kept))
-    await commit.forget([SOURCE])
+    await commit.discard([SOURCE])
     running(commit.run())
     await until(lambda: kept.acknowledged)
     assert await bench.trigger_ids() == ["kept"] and not gone.acknowledged
     await commit.submit(batch("gone too", bucket=4, start=1, told=gone))
-    await commit.forget(None)
+    await commit.discard(None)
     assert not gone.acknowledged
 
 
@@ -141,7 +157,9 @@ class Broken(Told):
         raise ZeroDivisionError("a defect")
 
 
-async def test_an_error_that_nobody_foresaw_does_not_end_the_flushes(bench, running):
+async def test_an_error_that_nobody_foresaw_does_not_end_the_flushes(
+    bench: Bench, running: Callable[[Any], asyncio.Task[None]]
+) -> None:
     await bench.open()
     commit, broken, told = bench.commit(), Broken(), Told()
     running(commit.run())
@@ -155,35 +173,37 @@ async def test_an_error_that_nobody_foresaw_does_not_end_the_flushes(bench, runn
     assert bench.broker.ids() == ["a", "b"] and await bench.closes()
 
 
-async def test_the_shards_do_not_wait_for_each_other(bench, mongo_shards):
+async def test_the_shards_do_not_wait_for_each_other(bench: Bench, mongo_shards: list[str]) -> None:
     await bench.open(SOURCE, ("triggers.payments", ODD))
     async with Link(mongo_shards[0]) as link, bench.over(link) as cut_off:
-        way_out = cut_off.way_out(transaction_timeout_s=0.5)
-        await way_out.start()
+        outbox = cut_off.outbox(transaction_timeout_s=0.5)
+        await outbox.start()
         link.answers.clear()
         slow, fast = Told(), Told()
-        await way_out.submit(batch("slow", told=slow))
-        await way_out.submit(batch("fast", bucket=ODD, told=fast))
+        await outbox.submit(batch("slow", told=slow))
+        await outbox.submit(batch("fast", bucket=ODD, told=fast))
         await until(lambda: fast.acknowledged)
         assert not slow.acknowledged
         link.cut()
         link.answers.set()
         await until(lambda: slow.acknowledged, within_s=25)
-        await way_out.stop()
+        await outbox.stop()
     assert await bench.closes()
 
 
-async def test_a_shard_that_is_away_slows_the_reading_down_and_fills_no_memory(bench, mongo_shards):
+async def test_a_shard_that_is_away_slows_the_reading_down_and_fills_no_memory(
+    bench: Bench, mongo_shards: list[str]
+) -> None:
     await bench.open()
     async with Link(mongo_shards[0]) as link, bench.over(link) as cut_off:
-        way_out = cut_off.way_out(transaction_timeout_s=0.3, waiting_records=20, flush_records=5)
-        await way_out.start()
+        outbox = cut_off.outbox(transaction_timeout_s=0.3, waiting_records=20, flush_records=5)
+        await outbox.start()
         link.answers.clear()
         submitted, told = [], Told()
 
-        async def read():
+        async def read() -> None:
             for start in range(100):
-                await way_out.submit(batch(str(start), start=start, told=told))
+                await outbox.submit(batch(str(start), start=start, told=told))
                 submitted.append(start)
 
         reading = asyncio.create_task(read())
@@ -193,17 +213,17 @@ async def test_a_shard_that_is_away_slows_the_reading_down_and_fills_no_memory(b
         link.answers.set()
         await until(lambda: told.acknowledged == 100, within_s=25)
         await reading
-        await way_out.stop()
+        await outbox.stop()
     assert cut_off.broker.ids() == [str(start) for start in range(100)]
     assert await bench.shards.database(0)[NOTIFICATIONS].count_documents({}) == 100
 
 
 @pytest.mark.parametrize("after_ms", range(0, 12, 2))
-async def test_a_stop_ends_whenever_it_comes(bench, after_ms):
+async def test_a_stop_ends_whenever_it_comes(bench: Bench, after_ms: Any) -> None:
     """The driver can lose a cancellation; a worker that is told to stop must stop all the same."""
     await bench.open()
-    way_out = bench.way_out(sweep_every_s=0.05)
-    await way_out.start()
-    await way_out.submit(batch("a"))
+    outbox = bench.outbox(sweep_every_s=0.05)
+    await outbox.start()
+    await outbox.submit(batch("a"))
     await asyncio.sleep(after_ms / 1000)
-    await asyncio.wait_for(way_out.stop(), 15)
+    await asyncio.wait_for(outbox.stop(), 15)

@@ -1,7 +1,9 @@
 """A bucket goes to another shard with everything it has, under load, and however often the mover is killed on its way."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from pymongo.errors import WriteError
@@ -13,8 +15,9 @@ from notify_streams.records.ids import notification_id
 from notify_streams.records.outcomes import DeliveryState
 from notify_streams.retry import STORE
 from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES, TIMERS
+from tests.integration.outbox.conftest import OpenBench
 from tests.integration.outbox.moving import LEASE_S, NO_WAITS, TOPIC, Killed, Worker, move, ready, rows_on
-from tests.integration.outbox.outbox_fixtures import EVEN, ODD, batch, flush_of
+from tests.integration.outbox.outbox_fixtures import EVEN, ODD, Bench, batch, flush_of
 from tests.waiting import until
 
 #: What `say` hears of a move that nothing interrupts.
@@ -23,7 +26,7 @@ SOURCE = 0
 TARGET = 1
 
 
-async def fill(bench, bucket, ids=("a", "b")):
+async def fill(bench: Any, bucket: Any, ids: Any = ("a", "b")) -> Any:
     """Something in every collection."""
     shard = bench.shards.of(bucket)
     await bench.open((TOPIC, bucket))
@@ -33,11 +36,11 @@ async def fill(bench, bucket, ids=("a", "b")):
     return await rows_on(bench, shard, bucket)
 
 
-def count(rows):
+def count(rows: Any) -> Any:
     return sum(map(len, rows.values()))
 
 
-async def accepting(bench, bucket):
+async def accepting(bench: Any, bucket: Any) -> Any:
     """The shards that would take a write of this bucket now."""
     taken = []
     for shard in range(len(bench.shards)):
@@ -51,7 +54,7 @@ async def accepting(bench, bucket):
     return taken
 
 
-async def test_a_bucket_goes_with_all_its_rows_and_leaves_none(bench):
+async def test_a_bucket_goes_with_all_its_rows_and_leaves_none(bench: Bench) -> None:
     await ready(bench)
     before, other = await fill(bench, EVEN), await fill(bench, EVEN + 2)
     assert len(await move(bench, EVEN, TARGET, waits=NO_WAITS)) == STEPS
@@ -63,7 +66,9 @@ async def test_a_bucket_goes_with_all_its_rows_and_leaves_none(bench):
 
 
 @pytest.mark.parametrize("step", range(STEPS))
-async def test_a_mover_that_is_killed_at_any_step_leaves_a_bucket_that_can_be_moved_on_or_back(bench, step):
+async def test_a_mover_that_is_killed_at_any_step_leaves_a_bucket_that_can_be_moved_on_or_back(
+    bench: Bench, step: Any
+) -> None:
     await ready(bench)
     before = await fill(bench, EVEN)
     for to in (TARGET, SOURCE):
@@ -79,7 +84,9 @@ async def test_a_mover_that_is_killed_at_any_step_leaves_a_bucket_that_can_be_mo
         await move(bench, EVEN, SOURCE, waits=NO_WAITS)
 
 
-async def test_nothing_is_lost_or_doubled_by_moves_under_load_however_often_the_mover_dies(bench_of, at_work):
+async def test_nothing_is_lost_or_doubled_by_moves_under_load_however_often_the_mover_dies(
+    bench_of: OpenBench, at_work: Any
+) -> None:
     plain = await ready(await bench_of())
     worker = await at_work(EVEN, ODD)
     await until(lambda: min(worker.done.values()) > 10)
@@ -101,16 +108,16 @@ async def test_nothing_is_lost_or_doubled_by_moves_under_load_however_often_the_
     assert count(await rows_on(plain, TARGET, EVEN)) == 0 < count(await rows_on(plain, SOURCE, EVEN))
 
 
-async def bench_of_following(bench_of):
+async def bench_of_following(bench_of: Any) -> Any:
     return await bench_of(of_shards={"follows": True, "lease_s": LEASE_S})
 
 
 @pytest.fixture
-async def at_work(bench_of):
+async def at_work(bench_of: OpenBench) -> AsyncIterator[Any]:
     """Starts workers; those that still work at the end are crashed."""
     workers = []
 
-    async def start(*buckets):
+    async def start(*buckets: Any) -> Any:
         workers.append(Worker(await bench_of_following(bench_of), buckets))
         await workers[-1].start()
         return workers[-1]
@@ -120,7 +127,9 @@ async def at_work(bench_of):
         await worker.crash()
 
 
-async def test_a_worker_that_dies_in_the_middle_of_a_move_leaves_what_the_next_one_publishes(bench_of, at_work):
+async def test_a_worker_that_dies_in_the_middle_of_a_move_leaves_what_the_next_one_publishes(
+    bench_of: OpenBench, at_work: Any
+) -> None:
     plain = await ready(await bench_of())
     first = await at_work(EVEN)
     await until(lambda: first.done[EVEN] > 10)
@@ -137,7 +146,7 @@ async def test_a_worker_that_dies_in_the_middle_of_a_move_leaves_what_the_next_o
     assert list(dict.fromkeys(ids)) == second.promised()
 
 
-async def until_held(bench):
+async def until_held(bench: Any) -> Any:
     """A move under way whose bucket takes no writes any more."""
     held = asyncio.Event()
     moving = asyncio.create_task(move(bench, EVEN, TARGET, seen=lambda step: step == "comparing" and held.set()))
@@ -145,7 +154,7 @@ async def until_held(bench):
     return moving
 
 
-async def test_a_claim_that_ends_while_its_bucket_moves_ends_where_the_bucket_is(bench_of):
+async def test_a_claim_that_ends_while_its_bucket_moves_ends_where_the_bucket_is(bench_of: OpenBench) -> None:
     plain = await ready(await bench_of())
     await fill(plain, EVEN)
     claims = Claims((await bench_of_following(bench_of)).shards, "push", 1.0)
@@ -161,7 +170,7 @@ async def test_a_claim_that_ends_while_its_bucket_moves_ends_where_the_bucket_is
     assert found["deliveries"]["push"]["state"] == "sent"
 
 
-async def test_who_has_not_heard_of_a_shard_for_a_lease_uses_nothing_of_it(bench_of):
+async def test_who_has_not_heard_of_a_shard_for_a_lease_uses_nothing_of_it(bench_of: OpenBench) -> None:
     await ready(await bench_of())
     bench = await bench_of_following(bench_of)
     bench.shards.database(SOURCE)
@@ -170,13 +179,13 @@ async def test_who_has_not_heard_of_a_shard_for_a_lease_uses_nothing_of_it(bench
     await until(lambda: is_refused(bench))
 
 
-async def test_before_the_new_place_takes_writes_nobody_reads_the_old_one(bench_of):
+async def test_before_the_new_place_takes_writes_nobody_reads_the_old_one(bench_of: OpenBench) -> None:
     """A worker hears nothing any more at the moment when the shards say where the bucket is now."""
     plain = await ready(await bench_of())
     stale = await bench_of_following(bench_of)
     refused = {}
 
-    def seen(step):
+    def seen(step: Any) -> None:
         if step.startswith("saying"):
             for task in stale.shards._following:
                 task.cancel()
@@ -186,7 +195,7 @@ async def test_before_the_new_place_takes_writes_nobody_reads_the_old_one(bench_
     assert not refused["saying"] and refused["accepting"], refused
 
 
-def is_refused(bench):
+def is_refused(bench: Any) -> Any:
     try:
         bench.shards.database(SOURCE)
     except StoreUnavailable:
@@ -195,7 +204,7 @@ def is_refused(bench):
 
 
 @pytest.mark.parametrize("there", [LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES])
-async def test_settings_that_are_wrong_about_a_bucket_cost_no_row(bench_of, there):
+async def test_settings_that_are_wrong_about_a_bucket_cost_no_row(bench_of: OpenBench, there: Any) -> None:
     """Somebody changed `bucket_shards` by hand and then moves: neither direction may take the rows for leftovers."""
     bench = await ready(await bench_of())
     row = {"_id": "x", "bucket": EVEN}
@@ -207,13 +216,13 @@ async def test_settings_that_are_wrong_about_a_bucket_cost_no_row(bench_of, ther
     assert await bench.shards.database(SOURCE)[there].find_one({"_id": "x"}) == row
 
 
-async def test_of_two_movers_one_is_refused(bench_of):
+async def test_of_two_movers_one_is_refused(bench_of: OpenBench) -> None:
     bench = await ready(await bench_of())
     ends = await asyncio.gather(move(bench, EVEN, TARGET), move(bench, EVEN, TARGET), return_exceptions=True)
     assert sorted(type(end).__name__ for end in ends) == ["Refused", "list"]
 
 
 @pytest.mark.parametrize(("bucket", "to"), [(-1, 0), (8, 0), (0, 2), (0, -1)])
-async def test_what_there_is_not_cannot_be_moved(bench, bucket, to):
+async def test_what_there_is_not_cannot_be_moved(bench: Bench, bucket: int, to: int) -> None:
     with pytest.raises(Refused, match="buckets 0 to 7"):
         await move(bench, bucket, to)

@@ -1,6 +1,9 @@
 """Each failpoint between a fetched batch and its acknowledgement is really passed, and an error there loses and doubles nothing."""
 
+import asyncio
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -8,14 +11,16 @@ from notify_streams import failpoints
 from notify_streams.failpoints import NAMES, FailpointReached
 from notify_streams.routing.router import Router
 from tests.builders import FakePeople, Placed, Told, a_batch, categories, some_settings, trigger_json, users_of
-from tests.integration.outbox.outbox_fixtures import EVEN
+from tests.integration.outbox.outbox_fixtures import EVEN, Bench
 from tests.waiting import until
 
 ON_THE_WAY_OUT = [name for name in NAMES if not name.endswith("_provider")]
 
 
 @pytest.mark.parametrize("name", ON_THE_WAY_OUT)
-async def test_an_error_at_a_failpoint_loses_and_doubles_nothing(bench, running, monkeypatch, name):
+async def test_an_error_at_a_failpoint_loses_and_doubles_nothing(
+    bench: Bench, running: Callable[[Any], asyncio.Task[None]], monkeypatch: pytest.MonkeyPatch, name: Any
+) -> None:
     (armed,) = failpoints.parse(f"{name}=raise@1").values()
     monkeypatch.setitem(failpoints._armed, name, armed)
     await bench.open()

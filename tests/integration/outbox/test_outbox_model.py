@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from notify_streams.errors import StoreUnavailable
+from notify_streams.outbox.transaction import FlushStore
 from notify_streams.records.ids import notification_id
 from notify_streams.retry import STORE
 from notify_streams.stores.mongo import NOTIFICATIONS
 from tests.builders import a_taken, an_entry
+from tests.integration.outbox.conftest import OpenBench
 from tests.integration.outbox.outbox_fixtures import EVEN, Bench, end
 from tests.waiting import until
 
@@ -44,17 +46,20 @@ class Reader:
 
     def __init__(self, bench: Bench, log: dict[str, list[tuple[str, str]]], chance: random.Random) -> None:
         self._bench, self._log, self._chance = bench, log, chance
-        self.way_out = bench.way_out(sweep_every_s=0.05, flush_records=7, waiting_records=20)
-        for commit in self.way_out._commits:
-            commit._store = Unreliable(commit._store, chance)
+        self.outbox = bench.outbox(
+            flush_store=lambda *place: Unreliable(FlushStore(*place), chance),
+            sweep_every_s=0.05,
+            flush_records=7,
+            waiting_records=20,
+        )
         self._positions: dict[str, int] = {}
         self.done = dict.fromkeys(TOPICS, 0)
 
     async def work(self) -> None:
-        found = await STORE.call(self.way_out.take_over, [(topic, EVEN) for topic in TOPICS])
+        found = await STORE.call(self.outbox.on_assigned, [(topic, EVEN) for topic in TOPICS])
         self._positions = {topic: found.get((topic, EVEN), 0) for topic in TOPICS}
         self.done = dict(self._positions)
-        await self.way_out.start()
+        await self.outbox.start()
         while any(position < RECORDS for position in self.done.values()):
             topic = self._chance.choice(TOPICS)
             start = self._positions[topic]
@@ -65,9 +70,9 @@ class Reader:
             entries = [an_entry(identity, bucket=EVEN, title=said) for identity, said in records]
             batch = a_taken(*entries, start=start, topic=topic, partition=EVEN)
             self._positions[topic] = batch.end
-            batch.delivered.ack = lambda topic=topic, end=batch.end: self._ack(topic, end)
-            batch.delivered.refuse = lambda position, topic=topic: self._refused(topic, position)
-            await self.way_out.submit(batch)
+            batch.ack_handle.ack = lambda topic=topic, end=batch.end: self._ack(topic, end)
+            batch.ack_handle.refuse = lambda position, topic=topic: self._refused(topic, position)
+            await self.outbox.submit(batch)
 
     def _ack(self, topic: str, position: int) -> None:
         self.done[topic] = max(self.done[topic], position)
@@ -77,12 +82,11 @@ class Reader:
         self.done[topic] = max(self.done[topic], position)
 
     async def crash(self) -> None:
-        tasks, self.way_out._tasks = self.way_out._tasks, []
-        await end(*tasks)
+        await self.outbox.cancel()
 
 
 @pytest.mark.parametrize("seed", range(6))
-async def test_the_books_close_whatever_happens(bench_of, seed):
+async def test_the_books_close_whatever_happens(bench_of: OpenBench, seed: Any) -> None:
     chance = random.Random(seed)
     # Half of the ids come again somewhere, some with other words.
     log = {topic: [(str(chance.randint(0, 60)), chance.choice("xxxy")) for _ in range(RECORDS)] for topic in TOPICS}
@@ -107,7 +111,7 @@ async def test_the_books_close_whatever_happens(bench_of, seed):
             task.result()
         finished = bool(done)
         if finished and rival is None:
-            await reader.way_out.stop()
+            await reader.outbox.stop()
         await end(*tasks)
         for one in (reader, rival):
             if one is not None:

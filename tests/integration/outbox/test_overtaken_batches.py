@@ -1,13 +1,18 @@
 """A batch whose partition is read again while it was still on its way: it changes nothing, and above all refuses nothing."""
 
+import asyncio
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 from tests.builders import Told
-from tests.integration.outbox.outbox_fixtures import batch
+from tests.integration.outbox.outbox_fixtures import Bench, batch
 from tests.waiting import until
 
 
-async def test_a_batch_that_is_overtaken_while_it_is_flushed_throws_nothing_away(bench, running):
+async def test_a_batch_that_is_overtaken_while_it_is_flushed_throws_nothing_away(
+    bench: Bench, running: Callable[[Any], asyncio.Task[None]]
+) -> None:
     """The ledger refuses it; what was read since waits behind it, and would be read for a third time."""
     await bench.open(at=5)
     commit, overtaken, good = bench.commit(flush_records=1), Told(), Told()
@@ -24,8 +29,8 @@ async def test_a_batch_that_is_overtaken_while_it_is_flushed_throws_nothing_away
 
 
 async def test_a_batch_that_was_overtaken_before_its_flush_is_not_written_though_the_ledger_would_take_it(
-    bench, running
-):
+    bench: Bench, running: Callable[[Any], asyncio.Task[None]]
+) -> None:
     """Written, it would make the ledger refuse the same records, which were read again."""
     await bench.open()
     commit, overtaken, good = bench.commit(), Told(), Told()
@@ -38,7 +43,9 @@ async def test_a_batch_that_was_overtaken_before_its_flush_is_not_written_though
     assert await bench.trigger_ids() == ["good"] and not overtaken.refused and not overtaken.acknowledged
 
 
-async def test_published_rows_are_deleted_though_what_followed_was_overtaken(bench, running):
+async def test_published_rows_are_deleted_though_what_followed_was_overtaken(
+    bench: Bench, running: Callable[[Any], asyncio.Task[None]]
+) -> None:
     """A bucket that moves away leaves its old shard's commit like this: the last batch is read again elsewhere, and no other comes."""
     await bench.open()
     commit, told, overtaken = bench.commit(), Told(), Told()

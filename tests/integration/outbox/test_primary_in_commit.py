@@ -3,12 +3,14 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from devtools.stack.mongodb import Member, Shard
 from devtools.stack.ports import free_port
 from notify_streams.settings import OutboxSettings
+from tests.integration.outbox.conftest import OpenBench
 from tests.integration.outbox.moving import Worker, ready
 from tests.integration.outbox.outbox_fixtures import EVEN, ODD
 from tests.waiting import until
@@ -63,7 +65,7 @@ Fault = Callable[[Shard, Member], None]
     "fault", [kill_before_it_hears, kill_while_it_commits, kill_when_only_it_has_the_commit, step_down]
 )
 async def test_a_primary_that_goes_away_in_a_commit_costs_nothing(
-    bench_of, mongo_shards: list[str], shard_of_three: Shard, fault: Fault
+    bench_of: OpenBench, mongo_shards: list[str], shard_of_three: Shard, fault: Fault
 ) -> None:
     bench = await bench_of(
         shards=(shard_of_three.address, mongo_shards[1]),
@@ -94,7 +96,7 @@ async def test_a_primary_that_goes_away_in_a_commit_costs_nothing(
         assert bench.broker.ids(partition=bucket) == mine
 
 
-def at_the_next_commit(bench, primary: Member, strike: Callable[[], None]) -> asyncio.Event:
+def at_the_next_commit(bench: Any, primary: Member, strike: Callable[[], None]) -> asyncio.Event:
     """Call `strike` when the driver is about to send a commit to this member."""
     struck = asyncio.Event()
     port = int(primary.address.rsplit(":", 1)[1])

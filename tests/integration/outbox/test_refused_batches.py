@@ -1,13 +1,19 @@
 """What exists already, and what the ledger refuses: counted once, written once, and published before what follows."""
 
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from tests.builders import Told, a_taken, an_entry
-from tests.integration.outbox.outbox_fixtures import EVEN, SOURCE, batch, flush_of
+from tests.integration.outbox.outbox_fixtures import EVEN, SOURCE, Bench, batch, flush_of
 from tests.waiting import until
 
 
-async def test_a_repeat_is_a_duplicate_however_late_it_comes(bench, running):
+async def test_a_repeat_is_a_duplicate_however_late_it_comes(
+    bench: Bench, running: Callable[[Any], asyncio.Task[None]]
+) -> None:
     await bench.open(SOURCE, ("triggers.security", EVEN))
     told = Told()
     early = bench.commit()
@@ -27,7 +33,9 @@ async def test_a_repeat_is_a_duplicate_however_late_it_comes(bench, running):
     assert sum(one["duplicate"] for one in ledgers.values()) == 4 and await bench.closes()
 
 
-async def test_the_same_id_with_other_content_becomes_a_dead_letter(bench, running):
+async def test_the_same_id_with_other_content_becomes_a_dead_letter(
+    bench: Bench, running: Callable[[Any], asyncio.Task[None]]
+) -> None:
     await bench.open()
     told, late = Told(), bench.commit()
     await bench.store().write(flush_of(batch("a")), [])
@@ -41,7 +49,9 @@ async def test_the_same_id_with_other_content_becomes_a_dead_letter(bench, runni
     assert await bench.closes() and await bench.trigger_ids() == ["a", "b"]
 
 
-async def test_a_ledger_that_nobody_began_is_begun_where_the_first_batch_begins(bench, running):
+async def test_a_ledger_that_nobody_began_is_begun_where_the_first_batch_begins(
+    bench: Bench, running: Callable[[Any], asyncio.Task[None]]
+) -> None:
     commit, told, second = bench.commit(), Told(), Told()
     await commit.submit(batch("a", start=40, told=told))
     await commit.submit(batch("b", start=41, told=second))
@@ -53,7 +63,9 @@ async def test_a_ledger_that_nobody_began_is_begun_where_the_first_batch_begins(
 
 
 @pytest.mark.parametrize("start", [3, 9], ids=["from before", "a gap"])
-async def test_a_batch_that_begins_elsewhere_is_handed_back_and_the_others_go_on(bench, running, start):
+async def test_a_batch_that_begins_elsewhere_is_handed_back_and_the_others_go_on(
+    bench: Bench, running: Callable[[Any], asyncio.Task[None]], start: int
+) -> None:
     other = ("triggers.security", EVEN)
     await bench.open(SOURCE, at=5)
     await bench.open(other)
@@ -68,7 +80,9 @@ async def test_a_batch_that_begins_elsewhere_is_handed_back_and_the_others_go_on
     assert await bench.position() == 5 and await bench.closes()
 
 
-async def test_what_waits_behind_a_refused_batch_is_forgotten_with_it(bench, running):
+async def test_what_waits_behind_a_refused_batch_is_forgotten_with_it(
+    bench: Bench, running: Callable[[Any], asyncio.Task[None]]
+) -> None:
     await bench.open(at=5)
     commit, told = bench.commit(flush_records=1), Told()
     for start in (9, 10, 11):
@@ -80,7 +94,9 @@ async def test_what_waits_behind_a_refused_batch_is_forgotten_with_it(bench, run
     assert told.refused == [5] and await bench.trigger_ids() == ["a"]
 
 
-async def test_the_same_records_decided_twice_are_counted_once(bench, running):
+async def test_the_same_records_decided_twice_are_counted_once(
+    bench: Bench, running: Callable[[Any], asyncio.Task[None]]
+) -> None:
     """A batch decided before a rebalance can come to wait beside the same records, read again after it."""
     await bench.open()
     commit, stale, fresh = bench.commit(), Told(), Told()
@@ -95,7 +111,9 @@ async def test_the_same_records_decided_twice_are_counted_once(bench, running):
     assert bench.broker.ids() == ["a", "b", "c"] and await bench.closes()
 
 
-async def test_what_another_worker_left_is_published_before_anything_behind_it(bench, running):
+async def test_what_another_worker_left_is_published_before_anything_behind_it(
+    bench: Bench, running: Callable[[Any], asyncio.Task[None]]
+) -> None:
     """The old owner commits after this one began, and dies before it has published: order per user must hold all the same."""
     await bench.open()
     commit, told = bench.commit(), Told()

@@ -1,6 +1,7 @@
 """Rows that a crash left behind are published by who comes next, in order, and nobody else's."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -8,11 +9,14 @@ from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.routing.outcome_records import dead
 from tests.builders import ARecord, Told
-from tests.integration.outbox.outbox_fixtures import EVEN, ODD, SOURCE, batch, flush_of
+from tests.integration.outbox.conftest import OpenBench
+from tests.integration.outbox.outbox_fixtures import EVEN, ODD, ROLE, SOURCE, Bench, batch, flush_of
 from tests.waiting import until
 
 
-async def leave(bench, *ids, start=0, bucket=EVEN, role="standard", flush_id=None):
+async def leave(
+    bench: Any, *ids: Any, start: Any = 0, bucket: Any = EVEN, role: Any = "standard", flush_id: Any = None
+) -> Any:
     """What a worker leaves that dies between commit and publication."""
     source = ("triggers.payments", bucket)
     ledger = bench.ledger if role == "standard" else type(bench.ledger)(bench.shards, role, 5.0)
@@ -22,7 +26,7 @@ async def leave(bench, *ids, start=0, bucket=EVEN, role="standard", flush_id=Non
     return flush
 
 
-async def test_rows_are_published_in_order_and_deleted(bench):
+async def test_rows_are_published_in_order_and_deleted(bench: Bench) -> None:
     for start in range(11):
         await leave(bench, f"{start:02}", start=start)
     assert await bench.relay.drain([EVEN]) == 11
@@ -30,7 +34,7 @@ async def test_rows_are_published_in_order_and_deleted(bench):
     assert await bench.rows() == [] and await bench.relay.drain([EVEN]) == 0
 
 
-async def test_what_is_published_is_what_was_decided(bench):
+async def test_what_is_published_is_what_was_decided(bench: Bench) -> None:
     await bench.open()
     record = ARecord(None, b"\xff", (("x", None), ("y", b"\xff")), offset=0)
     flush = flush_of(batch(dead(record, "triggers.payments", EVEN, DeadReason.NOT_JSON, "why")))
@@ -38,18 +42,17 @@ async def test_what_is_published_is_what_was_decided(bench):
     seen = []
 
     class Notes:
-        async def send_batch(self, topic, partition, records):
+        async def send_batch(self, topic: Any, partition: Any, records: Any) -> None:
             seen.append(
                 (topic, partition, [(key, value, [tuple(header) for header in h]) for key, value, h in records])
             )
 
-    bench.relay._producer = Notes()
-    await bench.relay.drain([EVEN])
+    await bench.relay_of(ROLE, Notes()).drain([EVEN])
     (row,) = flush.rows
     assert seen == [(row.topic, row.partition, [(key, value, list(h)) for key, value, h in row.records])]
 
 
-async def test_a_role_publishes_its_own_rows_alone(bench):
+async def test_a_role_publishes_its_own_rows_alone(bench: Bench) -> None:
     await leave(bench, "standard")
     await leave(bench, "critical", role="critical")
     assert await bench.relay.drain([EVEN]) == 1
@@ -58,7 +61,7 @@ async def test_a_role_publishes_its_own_rows_alone(bench):
     assert await bench.rows() == []
 
 
-async def test_buckets_that_are_not_asked_for_stay(bench):
+async def test_buckets_that_are_not_asked_for_stay(bench: Bench) -> None:
     await leave(bench, "even")
     await leave(bench, "odd", bucket=ODD)
     assert await bench.relay.drain([ODD, ODD]) == 1
@@ -66,27 +69,27 @@ async def test_buckets_that_are_not_asked_for_stay(bench):
     assert await bench.relay.waiting([EVEN, ODD]) == (1, pytest.approx(0, abs=30))
 
 
-async def test_young_rows_and_flushes_under_way_are_spared(bench):
+async def test_young_rows_and_flushes_under_way_are_spared(bench: Bench) -> None:
     old = await leave(bench, "old", flush_id=f"{10**18:016x}00000000")
     mine = await leave(bench, "mine", start=1, flush_id=f"{10**18 + 1:016x}00000000")
     await leave(bench, "young", start=2)
-    assert await bench.relay.drain([EVEN], older_than_ms=60_000, but=frozenset({mine.id})) == 1
+    assert await bench.relay.drain([EVEN], older_than_ms=60_000, exclude=frozenset({mine.id})) == 1
     assert bench.broker.ids() == ["old"]
     left = {row["_id"].split(":")[2] for row in await bench.rows()}
     assert mine.id in left and old.id not in left and len(left) == 2
 
 
-async def test_more_spared_rows_than_are_read_at_once_hide_no_others(bench):
+async def test_more_spared_rows_than_are_read_at_once_hide_no_others(bench: Bench) -> None:
     flushes = [await leave(bench, str(start), start=start) for start in range(12)]
     spared = frozenset(flush.id for flush in flushes[:9])
-    assert await bench.relay.drain([EVEN], but=spared) == 3
+    assert await bench.relay.drain([EVEN], exclude=spared) == 3
     assert bench.broker.ids() == ["9", "10", "11"]
 
 
-async def test_a_broker_that_is_away_leaves_the_rows_and_can_be_asked_again(bench):
+async def test_a_broker_that_is_away_leaves_the_rows_and_can_be_asked_again(bench: Bench) -> None:
     await leave(bench, "a")
 
-    async def refuse(topic, partition):
+    async def refuse(topic: Any, partition: Any) -> None:
         raise ConnectionError("the broker is away")
 
     bench.broker.before = refuse
@@ -97,7 +100,7 @@ async def test_a_broker_that_is_away_leaves_the_rows_and_can_be_asked_again(benc
     assert await bench.relay.drain([EVEN]) == 1
 
 
-async def test_rows_that_wait_are_counted_with_their_age(bench):
+async def test_rows_that_wait_are_counted_with_their_age(bench: Bench) -> None:
     assert await bench.relay.waiting([EVEN, ODD]) == (0, 0.0)
     await leave(bench, "a", flush_id=f"{10**18:016x}00000000")
     await leave(bench, "b", start=1)
@@ -105,7 +108,7 @@ async def test_rows_that_wait_are_counted_with_their_age(bench):
     assert rows == 2 and oldest_s > 3600
 
 
-async def test_a_copy_of_what_was_published_is_only_deleted(bench):
+async def test_a_copy_of_what_was_published_is_only_deleted(bench: Bench) -> None:
     """A move may have copied a row just before its worker deleted it."""
     old = await leave(bench, "old")
     await leave(bench, "new", start=1)
@@ -113,90 +116,90 @@ async def test_a_copy_of_what_was_published_is_only_deleted(bench):
     assert bench.broker.ids() == ["new"] and await bench.rows() == []
 
 
-async def test_whoever_takes_over_publishes_first_and_then_knows_where_to_begin(bench):
+async def test_whoever_takes_over_publishes_first_and_then_knows_where_to_begin(bench: Bench) -> None:
     await leave(bench, "a", "b")
-    way_out = bench.way_out()
-    assert await way_out.take_over([SOURCE, ("triggers.security", EVEN)]) == {SOURCE: 2}
+    outbox = bench.outbox()
+    assert await outbox.on_assigned([SOURCE, ("triggers.security", EVEN)]) == {SOURCE: 2}
     assert bench.broker.ids() == ["a", "b"] and await bench.rows() == []
 
 
-async def test_what_is_committed_while_someone_takes_over_is_published_or_refused(bench):
+async def test_what_is_committed_while_someone_takes_over_is_published_or_refused(bench: Bench) -> None:
     """The old owner commits between the two looks: its rows are found, or the ledger refuses the new owner once."""
     await bench.open()
-    way_out = bench.way_out()
-    real = way_out.relay.drain
+    outbox = bench.outbox()
+    real = outbox.relay.drain
 
-    async def late_commit(*args, **kwargs):
+    async def late_commit(*args: Any, **kwargs: Any) -> Any:
         await leave(bench, "late")
         return await real(*args, **kwargs)
 
-    way_out.relay.drain = late_commit
-    assert await way_out.take_over([SOURCE]) == {SOURCE: 0}
+    outbox.relay.drain = late_commit
+    assert await outbox.on_assigned([SOURCE]) == {SOURCE: 0}
     assert bench.broker.ids() == ["late"]
 
 
-async def test_a_sweep_publishes_what_nobody_else_did(bench):
+async def test_a_sweep_publishes_what_nobody_else_did(bench: Bench) -> None:
     await leave(bench, "old", flush_id=f"{10**18:016x}00000000")
-    way_out = bench.way_out(sweep_every_s=0.02)
-    way_out._buckets = frozenset({EVEN})
-    await way_out.start()
+    outbox = bench.outbox(sweep_every_s=0.02)
+    outbox.buckets = frozenset({EVEN})
+    await outbox.start()
     await until(lambda: bench.broker.taken)
-    await way_out.stop()
+    await outbox.stop()
     assert bench.broker.ids() == ["old"]
 
 
-async def test_a_sweep_outlives_a_broker_that_is_away(bench):
+async def test_a_sweep_outlives_a_broker_that_is_away(bench: Bench) -> None:
     await leave(bench, "old", flush_id=f"{10**18:016x}00000000")
     refused = []
 
-    async def refuse(topic, partition):
+    async def refuse(topic: Any, partition: Any) -> None:
         if len(refused) < 3:
             refused.append(topic)
             raise ConnectionError("the broker is away")
 
     bench.broker.before = refuse
-    way_out = bench.way_out(sweep_every_s=0.02)
-    way_out._buckets = frozenset({EVEN})
-    await way_out.start()
+    outbox = bench.outbox(sweep_every_s=0.02)
+    outbox.buckets = frozenset({EVEN})
+    await outbox.start()
     await until(lambda: bench.broker.taken)
-    await way_out.stop()
-    assert len(refused) == 3 and way_out.failed is None
+    await outbox.stop()
+    assert len(refused) == 3 and outbox.failed is None
 
 
-async def test_a_sweep_leaves_alone_what_this_worker_is_publishing(bench):
+async def test_a_sweep_leaves_alone_what_this_worker_is_publishing(bench: Bench) -> None:
     await bench.open()
     gate = asyncio.Event()
     bench.broker.before = lambda *_: gate.wait()
-    way_out = bench.way_out(sweep_every_s=0.01)
-    way_out._buckets = frozenset({EVEN})
-    await way_out.start()
+    outbox = bench.outbox(sweep_every_s=0.01)
+    outbox.buckets = frozenset({EVEN})
+    await outbox.start()
     told, sweeps = Told(), []
-    real = way_out.relay.waiting
+    real = outbox.relay.waiting
 
-    async def counted(buckets):
+    async def counted(buckets: Any) -> Any:
         sweeps.append(1)
         return await real(buckets)
 
-    way_out.relay.waiting = counted
-    await way_out.submit(batch("a", told=told))
+    outbox.relay.waiting = counted
+    await outbox.submit(batch("a", told=told))
     await until(bench.rows)
     await until(lambda: len(sweeps) >= 5)  # rows are older than two sweeps by now
     gate.set()
     await until(lambda: told.acknowledged)
-    await way_out.stop()
+    await outbox.stop()
     assert bench.broker.ids() == ["a"]
 
 
-async def test_lost_partitions_are_swept_no_more(bench):
-    way_out = bench.way_out()
-    await way_out.take_over([SOURCE])
+async def test_lost_partitions_are_swept_no_more(bench: Bench) -> None:
+    outbox = bench.outbox()
+    await outbox.on_assigned([SOURCE])
     await leave(bench, "a")
-    assert (await way_out.waiting())[0] == 1
-    way_out.give_up()
-    assert await way_out.waiting() == (0, 0.0)
+    assert (await outbox.waiting())[0] == 1
+    outbox.on_revoked()
+    assert await outbox.waiting() == (0, 0.0)
 
 
-async def test_a_shard_that_is_away_is_said_so(bench_of):
+async def test_a_shard_that_is_away_is_said_so(bench_of: OpenBench) -> None:
     bench = await bench_of()
     gone = type(bench)(
         bench.settings.__class__(
@@ -219,7 +222,7 @@ async def test_a_shard_that_is_away_is_said_so(bench_of):
                 await asyncio.wait_for(asked, 5)
 
 
-async def test_ledgers_are_begun_once_whoever_else_begins_them(bench_of):
+async def test_ledgers_are_begun_once_whoever_else_begins_them(bench_of: OpenBench) -> None:
     benches = [await bench_of() for _ in range(4)]
     sources = [(f"triggers.{name}", bucket) for name in "abc" for bucket in range(4)]
     found = await asyncio.gather(*(bench.ledger.open(dict.fromkeys(sources, at)) for at, bench in enumerate(benches)))
@@ -230,13 +233,13 @@ async def test_ledgers_are_begun_once_whoever_else_begins_them(bench_of):
     assert {one["role"] for one in ledgers.values()} == {"standard"}
 
 
-async def test_a_ledger_that_exists_is_not_begun_again(bench):
+async def test_a_ledger_that_exists_is_not_begun_again(bench: Bench) -> None:
     await bench.open(at=3)
     assert await bench.ledger.open({SOURCE: 9}) == {SOURCE: 3}
     assert await bench.ledger.positions([SOURCE, ("triggers.unknown", ODD)]) == {SOURCE: 3}
 
 
-async def test_two_roles_have_ledgers_of_their_own(bench):
+async def test_two_roles_have_ledgers_of_their_own(bench: Bench) -> None:
     await bench.open(at=3)
     critical = type(bench.ledger)(bench.shards, "critical", 5.0)
     assert await critical.open({SOURCE: 7}) == {SOURCE: 7}

@@ -1,16 +1,19 @@
 """`shards check` names what is wrong on a real shard, and says what to do about it."""
 
+from typing import Any
+
 import pytest
 
 from notify_streams.admin.shards import check_shards
 from notify_streams.admin.shards.init import COLLECTIONS
 from notify_streams.settings import OutboxSettings
 from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, TIMERS
+from tests.integration.outbox.conftest import OpenBench
 from tests.integration.outbox.moving import NO_WAITS, Killed, move, ready
-from tests.integration.outbox.outbox_fixtures import EVEN, ODD
+from tests.integration.outbox.outbox_fixtures import EVEN, ODD, Bench
 
 
-async def wrong(bench):
+async def wrong(bench: Any) -> Any:
     """What is wrong: (shard, what) -> found and remedy."""
     return {
         (one.shard, one.what): (one.found, one.remedy)
@@ -19,7 +22,7 @@ async def wrong(bench):
     }
 
 
-async def test_shards_as_init_makes_them_are_as_they_must_be(bench):
+async def test_shards_as_init_makes_them_are_as_they_must_be(bench: Bench) -> None:
     await ready(bench)
     assert await wrong(bench) == {}
     looked_at = {(one.shard, one.what) for one in await check_shards(bench.settings, bench.shards)}
@@ -28,7 +31,7 @@ async def test_shards_as_init_makes_them_are_as_they_must_be(bench):
             assert (shard, what) in looked_at
 
 
-async def test_a_database_that_nobody_made_ready_lacks_everything(bench_of):
+async def test_a_database_that_nobody_made_ready_lacks_everything(bench_of: OpenBench) -> None:
     bench = await bench_of()
     await bench.drop()
     found = await wrong(bench)
@@ -36,7 +39,7 @@ async def test_a_database_that_nobody_made_ready_lacks_everything(bench_of):
     assert {remedy for _, remedy in found.values()} == {"run `notify-streams shards init`"}
 
 
-async def test_a_missing_index_and_another_time_to_live_are_named(bench):
+async def test_a_missing_index_and_another_time_to_live_are_named(bench: Bench) -> None:
     await ready(bench)
     await bench.shards.database(0)[TIMERS].drop_indexes()
     await bench.shards.database(1)[NOTIFICATIONS].drop_indexes()
@@ -48,7 +51,7 @@ async def test_a_missing_index_and_another_time_to_live_are_named(bench):
 
 
 @pytest.mark.parametrize("name", [NOTIFICATIONS, OUTBOX, LEDGER])
-async def test_rows_of_a_bucket_that_is_elsewhere_are_counted_with_an_example(bench, name):
+async def test_rows_of_a_bucket_that_is_elsewhere_are_counted_with_an_example(bench: Bench, name: Any) -> None:
     await ready(bench)
     strangers = [{"_id": f"x-{number}", "bucket": ODD} for number in range(3)]
     await bench.shards.database(0)[name].insert_many([*strangers, {"_id": "mine", "bucket": EVEN}])
@@ -57,14 +60,14 @@ async def test_rows_of_a_bucket_that_is_elsewhere_are_counted_with_an_example(be
     assert found.startswith("3, such as x-") and "shards move 3 --to 1" in remedy
 
 
-async def test_a_bucket_that_there_is_not_is_no_reason_to_move_it(bench):
+async def test_a_bucket_that_there_is_not_is_no_reason_to_move_it(bench: Bench) -> None:
     await ready(bench)
     await bench.shards.database(0)[LEDGER].insert_one({"_id": "x", "bucket": 64})
     ((_, (_, remedy)),) = (await wrong(bench)).items()
     assert "partitions" in remedy
 
 
-async def test_a_move_that_did_not_end_is_named_until_it_did(bench):
+async def test_a_move_that_did_not_end_is_named_until_it_did(bench: Bench) -> None:
     await ready(bench)
     with pytest.raises(Killed):
         await move(bench, EVEN, 1, dies_at=2, waits=NO_WAITS)
@@ -74,14 +77,14 @@ async def test_a_move_that_did_not_end_is_named_until_it_did(bench):
     assert await wrong(bench) == {}
 
 
-async def test_a_transaction_may_last_neither_too_long_nor_too_short(bench_of):
+async def test_a_transaction_may_last_neither_too_long_nor_too_short(bench_of: OpenBench) -> None:
     bench = await ready(await bench_of(outbox=OutboxSettings(transaction_timeout_s=11.0)))
     found = await wrong(bench)
     assert {what for _, what in found} == {"transactionLifetimeLimitSeconds"}
     assert "outbox.transaction_timeout_s (11)" in found[0, "transactionLifetimeLimitSeconds"][1]
 
 
-async def test_a_shard_that_is_away_is_named_and_the_others_are_looked_at(bench, bench_of):
+async def test_a_shard_that_is_away_is_named_and_the_others_are_looked_at(bench: Bench, bench_of: OpenBench) -> None:
     await ready(bench)
     shards = (bench.settings.shards[0], "mongodb://127.0.0.1:1/?directConnection=true")
     found = await wrong(await bench_of(shards=shards, outbox=OutboxSettings(transaction_timeout_s=0.3)))

@@ -1,7 +1,9 @@
 """Every query, update and delete of the work itself names its bucket, seen in what the driver sends: so a mongos asks one shard."""
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -19,7 +21,7 @@ from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, PREFERENC
 from notify_streams.web.ledger import read_ledger
 from notify_streams.web.notifications import find_notifications
 from tests.builders import ABatch, ARecord, Told, an_entry
-from tests.integration.outbox.outbox_fixtures import EVEN, ODD, SOURCE, batch, flush_of
+from tests.integration.outbox.outbox_fixtures import EVEN, ODD, SOURCE, Bench, batch, flush_of
 from tests.waiting import until
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
@@ -28,7 +30,7 @@ OF_THE_SHARD = (MOVED, "fence")
 OF_THE_CONNECTION = ("hello", "isMaster", "endSessions", "ping", "commitTransaction", "abortTransaction", "getMore")
 
 
-def conditions(name, command):
+def conditions(name: Any, command: Any) -> Any:
     """What names the documents that a command is about."""
     match name:
         case "find":
@@ -46,12 +48,12 @@ def conditions(name, command):
     raise AssertionError(f"a command that nobody expected: {name}")
 
 
-def buckets_of(condition):
+def buckets_of(condition: Any) -> Any:
     named = condition["bucket"]
     return set(named["$in"]) if isinstance(named, dict) else {named}
 
 
-def seen_in(bench):
+def seen_in(bench: Any) -> Iterator[Any]:
     """(command, collection, buckets, shard) of each condition that went out since `clear`."""
     shard_of = {int(re.search(r":(\d+)", uri)[1]): shard for shard, uri in enumerate(bench.settings.shards)}
     for name, command, (_, port) in bench.commands.sent:
@@ -62,34 +64,34 @@ def seen_in(bench):
             yield name, command[name], buckets_of(condition), shard_of[port]
 
 
-async def flush_twice(bench):
+async def flush_twice(bench: Any) -> None:
     """A flush, a repeat and an id conflict, a refusal, the deletion of published rows."""
-    told, way_out = Told(), bench.way_out(sweep_every_s=0.05)
-    await way_out.take_over([SOURCE, ("triggers.payments", ODD)])
-    await way_out.start()
+    told, outbox = Told(), bench.outbox(sweep_every_s=0.05)
+    await outbox.on_assigned([SOURCE, ("triggers.payments", ODD)])
+    await outbox.start()
     for taken in (
         batch("a", bucket=EVEN, told=told),
         batch("a", bucket=ODD, told=told),
         batch("a", an_entry("b", bucket=EVEN), start=1, told=told),
         batch("c", start=9, told=told),
     ):
-        await way_out.submit(taken)
+        await outbox.submit(taken)
     await until(lambda: told.acknowledged == 3 and told.refused)
     await until(lambda: not_waiting(bench))
-    await way_out.stop()
+    await outbox.stop()
 
 
-async def not_waiting(bench):
+async def not_waiting(bench: Any) -> Any:
     return await bench.relay.waiting([EVEN, ODD]) == (0, 0.0)
 
 
-async def relay(bench):
+async def relay(bench: Any) -> None:
     await bench.ledger.open({SOURCE: 0})
     await bench.store().write(flush_of(batch("a")), [])
     assert await bench.relay.drain([EVEN]) == 1
 
 
-async def claim_and_end(bench):
+async def claim_and_end(bench: Any) -> None:
     await relay(bench)
     claims, identity = Claims(bench.shards, "push", 5.0), notification_id("a", "u-42")
     token = new_token()
@@ -102,7 +104,7 @@ async def claim_and_end(bench):
     await ReceiptWriter(bench.shards, 5.0).apply(ABatch([ARecord(receipt)], topic="receipts", partition=EVEN, end=1))
 
 
-async def choose_and_ask(bench):
+async def choose_and_ask(bench: Any) -> None:
     durable = PreferenceRepository(bench.shards)
     for version in range(2):
         await durable.apply(
@@ -116,7 +118,7 @@ async def choose_and_ask(bench):
     await durable.changed_since(0, None, 60)
 
 
-async def look_and_fence(bench):
+async def look_and_fence(bench: Any) -> None:
     await relay(bench)
     await raise_fence(bench.shards, 1)
     facts = RegionSnapshot("us")
@@ -137,7 +139,9 @@ async def look_and_fence(bench):
     ],
     ids=["flushes", "relay", "claims and receipts", "preferences", "audit, views and the region's fence"],
 )
-async def test_every_command_names_buckets_of_the_shard_that_it_goes_to(bench, work, commands, collections):
+async def test_every_command_names_buckets_of_the_shard_that_it_goes_to(
+    bench: Bench, work: Any, commands: Any, collections: Any
+) -> None:
     bench.commands.sent.clear()
     await work(bench)
     seen = list(seen_in(bench))

@@ -1,6 +1,7 @@
 """One flush on a real shard: it holds as a whole or changes nothing, and only where the ledger says that it begins."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -10,12 +11,13 @@ from notify_streams.records.outcomes import DeliveryState, Reason
 from notify_streams.routing.decision import ChannelDecision
 from notify_streams.stores.mongo import NOTIFICATIONS, OUTBOX
 from tests.builders import a_taken, an_entry
-from tests.integration.outbox.outbox_fixtures import EVEN, SOURCE, Link, batch, flush_of
+from tests.integration.outbox.conftest import OpenBench
+from tests.integration.outbox.outbox_fixtures import EVEN, SOURCE, Bench, Link, batch, flush_of
 
 LEDGER_ID = f"standard:triggers.payments:{EVEN}"
 
 
-async def test_a_flush_writes_notifications_rows_and_ledger(bench):
+async def test_a_flush_writes_notifications_rows_and_ledger(bench: Bench) -> None:
     await bench.open(at=5)
     flush = flush_of(batch("a", "b", start=5))
     await bench.store().write(flush, [])
@@ -26,7 +28,7 @@ async def test_a_flush_writes_notifications_rows_and_ledger(bench):
     assert await bench.closes()
 
 
-async def test_a_deliverys_reason_is_stored_as_plain_text(bench):
+async def test_a_deliverys_reason_is_stored_as_plain_text(bench: Bench) -> None:
     await bench.open()
     fates = (ChannelDecision("sms", DeliveryState.SUPPRESSED, Reason.OPTED_OUT),)
     entry = an_entry("a", bucket=EVEN, fates=fates)
@@ -35,33 +37,33 @@ async def test_a_deliverys_reason_is_stored_as_plain_text(bench):
     assert found["deliveries"]["sms"]["reason"] == "opted_out"
 
 
-def identities(flush):
+def identities(flush: Any) -> Any:
     return {
         bucket: [one["_id"] for one in flush.notifications] for bucket in {one["bucket"] for one in flush.notifications}
     }
 
 
-async def untouched(bench):
+async def untouched(bench: Any) -> Any:
     return await bench.trigger_ids(), await bench.rows(), await bench.position()
 
 
 @pytest.mark.parametrize(("start", "why"), [(4, "a batch from before"), (6, "a gap"), (0, "the beginning again")])
-async def test_a_flush_that_begins_elsewhere_changes_nothing(bench, start, why):
+async def test_a_flush_that_begins_elsewhere_changes_nothing(bench: Bench, start: int, why: str) -> None:
     await bench.open(at=5)
     with pytest.raises(LedgerFenced) as refused:
         await bench.store().write(flush_of(batch("a", start=start)), [])
-    assert refused.value.moved == {LEDGER_ID: 5}, why
+    assert refused.value.ledgers == {LEDGER_ID: 5}, why
     assert await untouched(bench) == ([], [], 5)
 
 
-async def test_a_flush_for_a_ledger_that_nobody_began_changes_nothing(bench):
+async def test_a_flush_for_a_ledger_that_nobody_began_changes_nothing(bench: Bench) -> None:
     with pytest.raises(LedgerFenced) as refused:
         await bench.store().write(flush_of(batch("a")), [])
-    assert refused.value.moved == {LEDGER_ID: None}
+    assert refused.value.ledgers == {LEDGER_ID: None}
     assert await untouched(bench) == ([], [], None)
 
 
-async def test_one_partition_elsewhere_refuses_all_but_only_that_one_is_said_to_have_moved(bench):
+async def test_one_partition_elsewhere_refuses_all_but_only_that_one_is_said_to_have_moved(bench: Bench) -> None:
     """The transaction sees its own writes: the others look as if they had moved, and would be read on behind what was never written."""
     other = ("triggers.security", EVEN)
     await bench.open(SOURCE, other)
@@ -69,12 +71,12 @@ async def test_one_partition_elsewhere_refuses_all_but_only_that_one_is_said_to_
     mixed = flush_of(batch("b", start=0), a_taken(an_entry("c", bucket=EVEN), topic=other[0], partition=EVEN))
     with pytest.raises(LedgerFenced) as refused:
         await bench.store().write(mixed, [])
-    assert refused.value.moved == {LEDGER_ID: 1}
+    assert refused.value.ledgers == {LEDGER_ID: 1}
     assert await bench.position(other) == 0
     assert await bench.trigger_ids() == ["a"]
 
 
-async def test_of_two_workers_exactly_one_wins(bench_of):
+async def test_of_two_workers_exactly_one_wins(bench_of: OpenBench) -> None:
     benches = [await bench_of() for _ in range(4)]
     await benches[0].open()
     for start in range(5):
@@ -85,13 +87,13 @@ async def test_of_two_workers_exactly_one_wins(bench_of):
         )
         assert [type(end) for end in ends if end is not None] == [LedgerFenced] * 3
         winner = flushes[ends.index(None)]
-        assert await benches[0].store().holds(winner)
-        assert not any([await benches[0].store().holds(flush) for flush in flushes if flush is not winner])
+        assert await benches[0].store().is_committed(winner)
+        assert not any([await benches[0].store().is_committed(flush) for flush in flushes if flush is not winner])
     assert len(await benches[0].trigger_ids()) == 5 == len(await benches[0].rows())
     assert await benches[0].closes()
 
 
-async def test_a_notification_that_exists_refuses_the_flush_and_changes_nothing(bench):
+async def test_a_notification_that_exists_refuses_the_flush_and_changes_nothing(bench: Bench) -> None:
     await bench.open()
     await bench.store().write(flush_of(batch("a")), [])
     before = await bench.rows()
@@ -100,15 +102,15 @@ async def test_a_notification_that_exists_refuses_the_flush_and_changes_nothing(
     assert await untouched(bench) == (["a"], before, 1)
 
 
-async def test_fingerprints_of_what_exists_are_known(bench):
+async def test_fingerprints_of_what_exists_are_known(bench: Bench) -> None:
     await bench.open()
     entry = an_entry("a", bucket=EVEN)
     await bench.store().write(flush_of(batch(entry)), [])
-    known = await bench.store().known(identities(flush_of(batch("a", "b"))))
+    known = await bench.store().fingerprints(identities(flush_of(batch("a", "b"))))
     assert known == {entry.notification: entry.fingerprint}
 
 
-async def test_published_rows_go_with_the_next_flush_or_stay_with_a_refused_one(bench):
+async def test_published_rows_go_with_the_next_flush_or_stay_with_a_refused_one(bench: Bench) -> None:
     await bench.open()
     first = flush_of(batch("a"))
     await bench.store().write(first, [])
@@ -121,23 +123,23 @@ async def test_published_rows_go_with_the_next_flush_or_stay_with_a_refused_one(
     assert [row["_id"] for row in await bench.rows()] == [second.rows[0].document["_id"]]
 
 
-async def test_a_flush_holds_if_any_of_its_ledgers_says_so(bench):
+async def test_a_flush_holds_if_any_of_its_ledgers_says_so(bench: Bench) -> None:
     """Another worker may have moved one partition on; the others' rows are still this worker's to publish."""
     other = ("triggers.security", EVEN)
     await bench.open(SOURCE, other)
     flush = flush_of(batch("a"), a_taken(an_entry("b", bucket=EVEN), topic=other[0], partition=EVEN))
     store = bench.store()
-    assert not await store.holds(flush)
+    assert not await store.is_committed(flush)
     await store.write(flush, [])
-    assert await store.holds(flush)
+    assert await store.is_committed(flush)
     await store.write(flush_of(batch("c", start=1)), [])
-    assert await store.holds(flush)
+    assert await store.is_committed(flush)
     await store.write(flush_of(a_taken(an_entry("d", bucket=EVEN), topic=other[0], partition=EVEN, start=1)), [])
-    assert not await store.holds(flush)
+    assert not await store.is_committed(flush)
 
 
 @pytest.mark.parametrize("kind", ["large", "many"])
-async def test_a_large_flush_holds_as_a_whole(bench, kind):
+async def test_a_large_flush_holds_as_a_whole(bench: Bench, kind: str) -> None:
     """20,000 triggers; and 12 MB in few: documents have an end at 16 MB, a flush has not."""
     await bench.open()
     if kind == "many":
@@ -160,16 +162,18 @@ async def test_a_large_flush_holds_as_a_whole(bench, kind):
         assert len(counts) == 2
 
 
-async def test_a_shard_that_does_not_answer_is_said_to_be_unavailable_in_time(bench, mongo_shards):
+async def test_a_shard_that_does_not_answer_is_said_to_be_unavailable_in_time(
+    bench: Bench, mongo_shards: list[str]
+) -> None:
     await bench.open()
     async with Link(mongo_shards[0]) as link, bench.over(link) as cut_off:
         store = cut_off.store(timeout_s=0.3)
-        assert not await store.holds(flush_of(batch("a")))
+        assert not await store.is_committed(flush_of(batch("a")))
         link.answers.clear()
         for asked in (
             store.write(flush_of(batch("a")), []),
-            store.holds(flush_of(batch("a"))),
-            store.known(identities(flush_of(batch("a")))),
+            store.is_committed(flush_of(batch("a"))),
+            store.fingerprints(identities(flush_of(batch("a")))),
             store.delete_rows([{"bucket": {"$in": [EVEN]}}]),
         ):
             with pytest.raises(StoreUnavailable):
@@ -180,7 +184,7 @@ def connection_that_commits(chunk: bytes) -> bool:
     return b"commitTransaction" in chunk
 
 
-async def test_a_commit_whose_answer_is_lost_is_found_to_hold(bench, mongo_shards):
+async def test_a_commit_whose_answer_is_lost_is_found_to_hold(bench: Bench, mongo_shards: list[str]) -> None:
     await bench.open()
     async with Link(mongo_shards[0]) as link, bench.over(link) as cut_off:
         store = cut_off.store(timeout_s=1.0)
@@ -190,13 +194,15 @@ async def test_a_commit_whose_answer_is_lost_is_found_to_hold(bench, mongo_shard
             await store.write(flush, [])
         assert link.cuts
         link.cut_after = lambda _: False
-        assert await store.holds(flush)
+        assert await store.is_committed(flush)
         with pytest.raises(LedgerFenced):
             await store.write(flush, [])
         assert await bench.trigger_ids() == ["a"] and await bench.closes()
 
 
-async def test_a_connection_lost_within_the_transaction_leaves_nothing_or_all(bench, mongo_shards):
+async def test_a_connection_lost_within_the_transaction_leaves_nothing_or_all(
+    bench: Bench, mongo_shards: list[str]
+) -> None:
     await bench.open()
     async with Link(mongo_shards[0]) as link, bench.over(link) as cut_off:
         link.cut_after = lambda chunk: b"fingerprint" in chunk and not link.cuts

@@ -1,18 +1,23 @@
 """Nobody knows whether a commit held: an answer is lost, it lands late, or its worker is stopped at any moment."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
 from notify_streams.errors import StoreUnavailable
 from tests.builders import Told, a_taken, an_entry
-from tests.integration.outbox.outbox_fixtures import EVEN, SOURCE, Link, batch, end, flush_of
+from tests.integration.outbox.conftest import OpenBench
+from tests.integration.outbox.outbox_fixtures import EVEN, SOURCE, Bench, Link, batch, end, flush_of
 from tests.waiting import until
 
 
 @pytest.mark.parametrize("what", ["commitTransaction", "fingerprint", "next_offset"])
-async def test_a_cut_connection_neither_loses_nor_doubles(bench, mongo_shards, running, what):
+async def test_a_cut_connection_neither_loses_nor_doubles(
+    bench: Bench, mongo_shards: list[str], running: Callable[[Any], asyncio.Task[None]], what: str
+) -> None:
     await bench.open()
     async with Link(mongo_shards[0]) as link, bench.over(link) as cut_off:
         commit, told = cut_off.commit(store=cut_off.store(timeout_s=1.0)), Told()
@@ -28,17 +33,17 @@ async def test_a_cut_connection_neither_loses_nor_doubles(bench, mongo_shards, r
         assert await bench.rows() == []
 
 
-async def test_a_lost_answer_to_a_commit_that_held_while_another_worker_went_on_elsewhere(bench):
+async def test_a_lost_answer_to_a_commit_that_held_while_another_worker_went_on_elsewhere(bench: Bench) -> None:
     """Partition 2 of another topic was taken over meanwhile: what was committed for this one is still published here, at once."""
     other = ("triggers.security", EVEN)
     await bench.open(SOURCE, other)
     real = bench.store()
 
     class LosesTheAnswer:
-        def __init__(self):
+        def __init__(self) -> None:
             self.lost = 0
 
-        async def write(self, flush, published):
+        async def write(self, flush: Any, published: Any) -> None:
             await real.write(flush, published)
             if not self.lost:
                 self.lost += 1
@@ -46,7 +51,7 @@ async def test_a_lost_answer_to_a_commit_that_held_while_another_worker_went_on_
                 await real.write(flush_of(a_taken(entry, topic=other[0], partition=EVEN, start=1)), [])
                 raise StoreUnavailable("the answer is lost")
 
-        def __getattr__(self, name):
+        def __getattr__(self, name: Any) -> Any:
             return getattr(real, name)
 
     commit, told = bench.commit(store=LosesTheAnswer()), Told()
@@ -59,16 +64,18 @@ async def test_a_lost_answer_to_a_commit_that_held_while_another_worker_went_on_
     assert await bench.closes()
 
 
-async def test_a_commit_that_lands_only_while_it_is_tried_again(bench, running):
+async def test_a_commit_that_lands_only_while_it_is_tried_again(
+    bench: Bench, running: Callable[[Any], asyncio.Task[None]]
+) -> None:
     """The shard was still at it when it was asked: the second try finds the ledger moved, by the first."""
     await bench.open()
     real = bench.store()
 
     class LandsLate:
-        def __init__(self):
+        def __init__(self) -> None:
             self.tries = 0
 
-        async def write(self, flush, published):
+        async def write(self, flush: Any, published: Any) -> None:
             self.tries += 1
             if self.tries == 1:
                 raise StoreUnavailable("no answer yet")
@@ -76,7 +83,7 @@ async def test_a_commit_that_lands_only_while_it_is_tried_again(bench, running):
                 await real.write(flush, published)
             await real.write(flush, published)
 
-        def __getattr__(self, name):
+        def __getattr__(self, name: Any) -> Any:
             return getattr(real, name)
 
     commit, told = bench.commit(store=LandsLate()), Told()
@@ -88,29 +95,29 @@ async def test_a_commit_that_lands_only_while_it_is_tried_again(bench, running):
 
 
 @pytest.mark.parametrize("seed", range(12))
-async def test_stopped_at_any_moment_nothing_is_lost_and_nothing_written_twice(bench_of, seed):
+async def test_stopped_at_any_moment_nothing_is_lost_and_nothing_written_twice(bench_of: OpenBench, seed: Any) -> None:
     """The next owner does what the first left, as a worker that takes over does."""
     bench = await bench_of()
     await bench.open()
-    first = bench.way_out(sweep_every_s=0.05)
+    first = bench.outbox(sweep_every_s=0.05)
     await first.start()
     wanted = [str(number) for number in range(6)]
 
-    async def work(way_out, start):
+    async def work(outbox: Any, start: Any) -> None:
         for number in range(start, 6):
-            await way_out.submit(batch(str(number), start=number, told=told))
+            await outbox.submit(batch(str(number), start=number, told=told))
 
     told = Told()
     working = asyncio.create_task(work(first, 0))
     with suppress(TimeoutError):
         async with asyncio.timeout(0.004 * seed):
             await until(lambda: told.acknowledged == 6)
-    tasks, first._tasks = first._tasks, []
-    await end(working, *tasks)  # as a crash would: nothing is tidied up
+    await first.cancel()  # as a crash does
+    await end(working)
 
-    second = bench.way_out()
+    second = bench.outbox()
     told = Told()
-    positions = await second.take_over([SOURCE])
+    positions = await second.on_assigned([SOURCE])
     assert await bench.rows() == []
     await second.start()
     await work(second, positions[SOURCE])

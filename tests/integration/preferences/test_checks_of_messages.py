@@ -1,22 +1,28 @@
 """The check before the provider call, against the real stores."""
 
 import time
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from notify_streams.errors import RetryLater
+from notify_streams.preferences.assembly import PreferenceComponents
 from notify_streams.preferences.provider_check import ProviderCheck
 from notify_streams.preferences.repository import PreferenceRepository
 from notify_streams.records.outcomes import Reason
 from notify_streams.settings import Settings
 from notify_streams.stores.mongo import Shards
+from tests.integration.preferences.conftest import HurtableRedis, OpenRoom
 from tests.integration.preferences.preference_fixtures import BUCKET, CATEGORIES, a_message, now, put, reasons
 
 pytestmark = pytest.mark.stack
 
 
-async def test_a_young_message_of_who_changed_nothing_stands_as_decided(room_of, kept):
+async def test_a_young_message_of_who_changed_nothing_stands_as_decided(
+    room_of: OpenRoom, kept: Callable[[PreferenceComponents], Awaitable[None]]
+) -> None:
     room = await room_of()
     await kept(room)
     # Email needs an opt-in; that there was one is the decision's knowledge, and nothing changed since.
@@ -24,7 +30,9 @@ async def test_a_young_message_of_who_changed_nothing_stands_as_decided(room_of,
     assert room.provider.durable_lookups == 0
 
 
-async def test_an_opt_out_since_the_decision_stops_the_message(room_of, kept):
+async def test_an_opt_out_since_the_decision_stops_the_message(
+    room_of: OpenRoom, kept: Callable[[PreferenceComponents], Awaitable[None]]
+) -> None:
     room = await room_of()
     await kept(room)
     message = a_message()
@@ -37,7 +45,9 @@ async def test_an_opt_out_since_the_decision_stops_the_message(room_of, kept):
     assert room.provider.durable_lookups == 0
 
 
-async def test_an_opt_in_after_the_opt_out_lets_it_pass(room_of, kept):
+async def test_an_opt_in_after_the_opt_out_lets_it_pass(
+    room_of: OpenRoom, kept: Callable[[PreferenceComponents], Awaitable[None]]
+) -> None:
     room = await room_of()
     await kept(room)
     message = a_message()
@@ -46,7 +56,9 @@ async def test_an_opt_in_after_the_opt_out_lets_it_pass(room_of, kept):
     assert await reasons(room, message) == [None]
 
 
-async def test_an_old_message_is_looked_up_although_redis_is_trusted(room_of, kept, redis):
+async def test_an_old_message_is_looked_up_although_redis_is_trusted(
+    room_of: OpenRoom, kept: Callable[[PreferenceComponents], Awaitable[None]], redis: HurtableRedis
+) -> None:
     room = await room_of()
     await kept(room)
     await put(room)
@@ -58,21 +70,25 @@ async def test_an_old_message_is_looked_up_although_redis_is_trusted(room_of, ke
     assert room.provider.durable_lookups == 1
 
 
-async def test_an_old_message_that_was_never_opted_in_is_stopped(room_of, kept):
+async def test_an_old_message_that_was_never_opted_in_is_stopped(
+    room_of: OpenRoom, kept: Callable[[PreferenceComponents], Awaitable[None]]
+) -> None:
     room = await room_of()
     await kept(room)
     old = a_message(channel="email", decided_at=now() - timedelta(hours=1))
     assert await reasons(room, old) == [Reason.NOT_OPTED_IN]
 
 
-async def test_without_redis_the_durable_record_decides(room_of):
+async def test_without_redis_the_durable_record_decides(room_of: OpenRoom) -> None:
     room = await room_of()
     await put(room)
     assert await reasons(room, a_message(), a_message(user_id="u-2")) == [Reason.OPTED_OUT, None]
     assert room.provider.durable_lookups == 2
 
 
-async def test_a_delta_older_than_the_decision_does_not_overrule_it(room_of, kept, redis):
+async def test_a_delta_older_than_the_decision_does_not_overrule_it(
+    room_of: OpenRoom, kept: Callable[[PreferenceComponents], Awaitable[None]], redis: HurtableRedis
+) -> None:
     room, cut_off = await room_of(), await room_of("redis://127.0.0.1:9/0")
     await kept(room)
     version = await put(room)
@@ -81,7 +97,9 @@ async def test_a_delta_older_than_the_decision_does_not_overrule_it(room_of, kep
     del cut_off
 
 
-async def test_policy_and_expiry_hold_whatever_was_chosen(room_of, kept):
+async def test_policy_and_expiry_hold_whatever_was_chosen(
+    room_of: OpenRoom, kept: Callable[[PreferenceComponents], Awaitable[None]]
+) -> None:
     room = await room_of()
     await kept(room)
     await put(room, category="security")
@@ -97,19 +115,19 @@ async def test_policy_and_expiry_hold_whatever_was_chosen(room_of, kept):
     ) == [Reason.CHANNEL_NOT_ALLOWED, Reason.CHANNEL_NOT_ALLOWED, Reason.EXPIRED, None, None, Reason.TEST]
 
 
-async def test_what_cannot_be_turned_off_needs_no_store():
+async def test_what_cannot_be_turned_off_needs_no_store() -> None:
     check = await _without_stores()
     allowance = await check.still_allowed(BUCKET, [a_message(category="security")], now())
     assert allowance.reasons == [None]
 
 
-async def test_without_any_store_nothing_may_be_sent():
+async def test_without_any_store_nothing_may_be_sent() -> None:
     check = await _without_stores()
     with pytest.raises(RetryLater):
         await check.still_allowed(BUCKET, [a_message(), a_message(category="security")], now())
 
 
-async def test_an_allowance_ends_and_counts_from_before_the_question(room_of):
+async def test_an_allowance_ends_and_counts_from_before_the_question(room_of: OpenRoom) -> None:
     room = await room_of()
     before = time.monotonic()
     allowance = await room.provider.still_allowed(BUCKET, [a_message()], now())
@@ -122,11 +140,11 @@ async def test_an_allowance_ends_and_counts_from_before_the_question(room_of):
 
 
 class _NoRedis:
-    async def read(self, user_ids):
+    async def read(self, user_ids: Any) -> None:
         return None
 
 
-async def _without_stores():
+async def _without_stores() -> Any:
     from notify_streams.preferences.staleness_bound import staleness_bound_of
 
     settings = Settings(region="us", kafka="none", redis="none", shards=("mongodb://127.0.0.1:9/?replicaSet=none",))

@@ -1,6 +1,8 @@
 """For each check a story that goes wrong without it, and goes well with it."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -8,7 +10,9 @@ import pytest
 from devtools.race.invariants import Observations, violations
 from devtools.race.schedule import ChoiceEvent
 from devtools.race.steps import CATEGORY, RaceSteps, Table
+from notify_streams.preferences.assembly import PreferenceComponents
 from notify_streams.settings import PreferenceSettings
+from tests.integration.preferences.conftest import HurtableRedis, OpenRoom
 from tests.integration.preferences.preference_fixtures import BUCKET, CATEGORIES
 
 pytestmark = pytest.mark.stack
@@ -17,7 +21,7 @@ IN, OUT = ChoiceEvent(0, "http", True), ChoiceEvent(0, "http", False)
 SHORT = PreferenceSettings(delta_ttl_s=2, cache_ttl_s=0.5)
 
 
-async def in_while_the_table_says_out(stages, redis):
+async def in_while_the_table_says_out(stages: Any, redis: Any) -> None:
     await stages.choose(OUT)
     stages.table.take(await stages.router.durable.rows(BUCKET, [stages.user_id]))
     await stages.choose(IN)
@@ -26,20 +30,20 @@ async def in_while_the_table_says_out(stages, redis):
         await stages.work(message, 0, "queued")
 
 
-async def out_after_it_was_decided(stages, redis):
+async def out_after_it_was_decided(stages: Any, redis: Any) -> None:
     message = await stages.decide()
     await stages.choose(OUT)
     await stages.work(message, 0, "queued")
 
 
-async def out_so_long_ago_that_the_delta_is_gone(stages, redis):
+async def out_so_long_ago_that_the_delta_is_gone(stages: Any, redis: Any) -> None:
     message = await stages.decide()
     await stages.choose(OUT)
     await asyncio.sleep(SHORT.delta_ttl_s + 0.2)
     await stages.work(message, 0, "queued")
 
 
-async def out_after_it_was_claimed(stages, redis):
+async def out_after_it_was_claimed(stages: Any, redis: Any) -> None:
     message = await stages.decide()
     working = asyncio.create_task(stages.work(message, 4, "queued"))
     await asyncio.sleep(0.5)
@@ -47,7 +51,7 @@ async def out_after_it_was_claimed(stages, redis):
     await working
 
 
-async def out_and_redis_forgot(stages, redis):
+async def out_and_redis_forgot(stages: Any, redis: Any) -> None:
     message = await stages.decide()
     await stages.choose(OUT)
     with redis.commands() as commands:
@@ -68,7 +72,13 @@ STORIES = {
 
 @pytest.mark.parametrize("lacks", [False, True], ids=["all checks", "without it"])
 @pytest.mark.parametrize("check", STORIES)
-async def test_each_check_is_needed(room_of, redis, kept, check, lacks):
+async def test_each_check_is_needed(
+    room_of: OpenRoom,
+    redis: HurtableRedis,
+    kept: Callable[[PreferenceComponents], Awaitable[None]],
+    check: Any,
+    lacks: bool,
+) -> None:
     story, preferences = STORIES[check]
     router, worker, writer = [await room_of(preferences=preferences) for _ in range(3)]
     if not (lacks and check == "lease"):

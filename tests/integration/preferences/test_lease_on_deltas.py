@@ -3,25 +3,31 @@
 import asyncio
 import random
 import time
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 
 from notify_streams.errors import StoreUnavailable
+from notify_streams.preferences.assembly import PreferenceComponents
 from notify_streams.preferences.lease_renewal import LeaseRenewal
 from notify_streams.preferences.repository import PreferenceRepository
 from notify_streams.preferences.row_codec import compile_row, version_of
 from notify_streams.records.outcomes import Reason
+from tests.integration.preferences.conftest import HurtableRedis, OpenRoom
 from tests.integration.preferences.preference_fixtures import BUCKET, a_message, lapse, put, reasons, until_trusted
 from tests.waiting import until
 
 pytestmark = pytest.mark.stack
 
 
-def row(version):
+def row(version: Any) -> Any:
     return compile_row(version, {2: {"push": False}})
 
 
-async def test_a_slow_writer_never_replaces_a_newer_delta(room_of, kept):
+async def test_a_slow_writer_never_replaces_a_newer_delta(
+    room_of: OpenRoom, kept: Callable[[PreferenceComponents], Awaitable[None]]
+) -> None:
     room = await room_of()
     await kept(room)
     versions = random.Random(1).sample([1, 2, 100, 127, 128, 129, 300, 16_383, 16_384, 20_000], 10)
@@ -30,13 +36,13 @@ async def test_a_slow_writer_never_replaces_a_newer_delta(room_of, kept):
     assert [version_of(delta) for delta in await room.deltas.read(["u"])] == [20_000]
 
 
-async def test_without_a_keeper_nothing_is_trusted(room_of):
+async def test_without_a_keeper_nothing_is_trusted(room_of: OpenRoom) -> None:
     room = await room_of()
     await put(room)
     assert await room.deltas.read(["u-1"]) is None
 
 
-async def test_a_lease_ends_by_itself(room_of):
+async def test_a_lease_ends_by_itself(room_of: OpenRoom) -> None:
     room = await room_of()
     await room.keeper.tick()
     await room.keeper.tick()
@@ -45,7 +51,9 @@ async def test_a_lease_ends_by_itself(room_of):
     assert await room.deltas.read([]) is None
 
 
-async def test_the_keeper_brings_what_a_writer_could_not(room_of, kept):
+async def test_the_keeper_brings_what_a_writer_could_not(
+    room_of: OpenRoom, kept: Callable[[PreferenceComponents], Awaitable[None]]
+) -> None:
     room, cut_off = await room_of(), await room_of("redis://127.0.0.1:9/0")
     await kept(room)
     version = await put(cut_off)
@@ -56,7 +64,7 @@ async def test_the_keeper_brings_what_a_writer_could_not(room_of, kept):
     assert [version_of(delta) for delta in await room.deltas.read(["u-1"])] == [version]
 
 
-async def test_with_the_keeper_gone_too_a_put_outlasts_the_last_lease(room_of):
+async def test_with_the_keeper_gone_too_a_put_outlasts_the_last_lease(room_of: OpenRoom) -> None:
     room, cut_off = await room_of(), await room_of("redis://127.0.0.1:9/0")
     await room.keeper.tick()
     await room.keeper.tick()
@@ -65,7 +73,9 @@ async def test_with_the_keeper_gone_too_a_put_outlasts_the_last_lease(room_of):
     assert await room.deltas.read(["u-1"]) is None
 
 
-async def test_after_a_flush_nothing_is_trusted_until_all_is_back(room_of, redis, kept):
+async def test_after_a_flush_nothing_is_trusted_until_all_is_back(
+    room_of: OpenRoom, redis: HurtableRedis, kept: Callable[[PreferenceComponents], Awaitable[None]]
+) -> None:
     room = await room_of()
     users = [f"u-{number}" for number in range(50)]
     await kept(room)
@@ -81,28 +91,28 @@ async def test_after_a_flush_nothing_is_trusted_until_all_is_back(room_of, redis
 class FlushedMeanwhile(PreferenceRepository):
     """Lets something happen to Redis between the look at the record and the end of the renewal."""
 
-    def __init__(self, durable, meanwhile):
+    def __init__(self, durable: Any, meanwhile: Any) -> None:
         vars(self).update(vars(durable))
         self.meanwhile = meanwhile
 
-    async def changed_since(self, *asked):
+    async def changed_since(self, *asked: Any) -> Any:
         found = await super().changed_since(*asked)
         await self.meanwhile()
         return found
 
 
-def keeper_with(room, meanwhile):
+def keeper_with(room: Any, meanwhile: Any) -> Any:
     keeper = LeaseRenewal.__new__(LeaseRenewal)
     vars(keeper).update(vars(room.keeper))
     keeper._durable = FlushedMeanwhile(room.durable, meanwhile)
     return keeper
 
 
-async def test_a_flush_in_the_middle_of_a_renewal_prevents_it(room_of, redis):
+async def test_a_flush_in_the_middle_of_a_renewal_prevents_it(room_of: OpenRoom, redis: HurtableRedis) -> None:
     room = await room_of()
     await put(room)
 
-    async def flush():
+    async def flush() -> None:
         with redis.commands() as commands:
             commands.flushall()
 
@@ -110,18 +120,20 @@ async def test_a_flush_in_the_middle_of_a_renewal_prevents_it(room_of, redis):
     assert await room.deltas.read(["u-1"]) is None
 
 
-async def test_a_keeper_that_was_paused_gives_no_lease_for_a_past_it_saw(room_of):
+async def test_a_keeper_that_was_paused_gives_no_lease_for_a_past_it_saw(room_of: OpenRoom) -> None:
     room = await room_of()
     cut_off = await room_of("redis://127.0.0.1:9/0")
 
-    async def stall():
+    async def stall() -> None:
         await put(cut_off)
 
     assert await keeper_with(room, stall).tick() is False
     assert await room.deltas.read(["u-1"]) is None
 
 
-async def test_a_restarted_server_is_repaired_before_it_is_trusted(room_of, redis, kept):
+async def test_a_restarted_server_is_repaired_before_it_is_trusted(
+    room_of: OpenRoom, redis: HurtableRedis, kept: Callable[[PreferenceComponents], Awaitable[None]]
+) -> None:
     room = await room_of()
     await kept(room)
     version = await put(room)
@@ -132,7 +144,12 @@ async def test_a_restarted_server_is_repaired_before_it_is_trusted(room_of, redi
     assert [version_of(delta) for delta in await room.deltas.read(["u-1"])] == [version]
 
 
-async def test_a_promoted_replica_that_lost_writes_is_repaired_before_it_is_trusted(room_of, redis, second_redis, kept):
+async def test_a_promoted_replica_that_lost_writes_is_repaired_before_it_is_trusted(
+    room_of: OpenRoom,
+    redis: HurtableRedis,
+    second_redis: HurtableRedis,
+    kept: Callable[[PreferenceComponents], Awaitable[None]],
+) -> None:
     room = await room_of()
     await kept(room)
     host, _, port = redis.address.removeprefix("redis://").removesuffix("/0").partition(":")
@@ -151,7 +168,9 @@ async def test_a_promoted_replica_that_lost_writes_is_repaired_before_it_is_trus
     assert promoted.keeper.repairs == 1
 
 
-async def test_a_hanging_server_costs_one_timeout_and_not_one_a_batch(room_of, redis, kept):
+async def test_a_hanging_server_costs_one_timeout_and_not_one_a_batch(
+    room_of: OpenRoom, redis: HurtableRedis, kept: Callable[[PreferenceComponents], Awaitable[None]]
+) -> None:
     room = await room_of()
     await kept(room)
     redis.pause()
@@ -163,7 +182,9 @@ async def test_a_hanging_server_costs_one_timeout_and_not_one_a_batch(room_of, r
     await until_trusted(room)
 
 
-async def test_a_full_server_takes_no_deltas_and_loses_its_lease(room_of, redis, kept):
+async def test_a_full_server_takes_no_deltas_and_loses_its_lease(
+    room_of: OpenRoom, redis: HurtableRedis, kept: Callable[[PreferenceComponents], Awaitable[None]]
+) -> None:
     room = await room_of()
     await kept(room)
     with redis.commands() as commands:
@@ -178,7 +199,7 @@ async def test_a_full_server_takes_no_deltas_and_loses_its_lease(room_of, redis,
     assert await reasons(room, a_message()) == [Reason.OPTED_OUT]
 
 
-async def test_a_server_that_may_evict_deltas_gets_no_lease(room_of, redis):
+async def test_a_server_that_may_evict_deltas_gets_no_lease(room_of: OpenRoom, redis: HurtableRedis) -> None:
     room = await room_of()
     await room.keeper.tick()
     with redis.commands() as commands:
@@ -190,7 +211,9 @@ async def test_a_server_that_may_evict_deltas_gets_no_lease(room_of, redis):
     assert await room.deltas.read([]) is None
 
 
-async def test_several_keepers_share_the_work(room_of, kept):
+async def test_several_keepers_share_the_work(
+    room_of: OpenRoom, kept: Callable[[PreferenceComponents], Awaitable[None]]
+) -> None:
     rooms = [await room_of() for _ in range(3)]
     for room in rooms:
         await kept(room)

@@ -5,7 +5,9 @@ A few races run at once, each with a Redis of its own. The long form:
 """
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -25,7 +27,7 @@ AT_ONCE = 3
 
 
 @contextmanager
-def a_server(folder):
+def a_server(folder: Any) -> Iterator[Any]:
     server = HurtableRedis("redis of a race", folder, free_port())
     server.start()
     server.heal()
@@ -36,8 +38,8 @@ def a_server(folder):
         server.kill()
 
 
-def killed(server):
-    async def fault(redis, random):
+def killed(server: Any) -> Any:
+    async def fault(redis: Any, random: Any) -> None:
         await asyncio.to_thread(server.kill)
         await asyncio.sleep(random.uniform(0, 0.7))
         await asyncio.to_thread(server.heal)
@@ -46,8 +48,8 @@ def killed(server):
     return fault
 
 
-def stopped(server):
-    async def fault(redis, random):
+def stopped(server: Any) -> Any:
+    async def fault(redis: Any, random: Any) -> None:
         await asyncio.to_thread(server.pause)
         await asyncio.sleep(random.uniform(0.1, 1.5))
         await asyncio.to_thread(server.resume)
@@ -60,15 +62,15 @@ HURT = {"none", "flush", "pause", "full", "cut", "killed", "stopped"}
 
 
 @pytest_asyncio.fixture(scope="module")
-async def races(mongo_shards, tmp_path_factory):
+async def races(mongo_shards: list[str], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What each race found, by the name of its fault."""
     limit = asyncio.Semaphore(AT_ONCE)
 
-    async def race(name, folder):
+    async def race(name: Any, folder: Any) -> Any:
         async with limit:
             return await one(name, folder)
 
-    async def one(name, folder):
+    async def one(name: Any, folder: Any) -> Any:
         with ExitStack() as stack:
             server = stack.enter_context(a_server(folder))
             run = f"race_{name}_{uuid4().hex[:6]}"
@@ -88,7 +90,7 @@ async def races(mongo_shards, tmp_path_factory):
 
 
 @pytest.mark.parametrize("fault", sorted(HURT))
-def test_no_choice_is_overrun(races, fault):
+def test_no_choice_is_overrun(races: Any, fault: Any) -> None:
     race = races[fault]
     assert race.examples == []
     assert race.holds

@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -13,12 +14,13 @@ from notify_streams.preferences.repository import PreferenceRepository
 from notify_streams.preferences.row_codec import version_of
 from notify_streams.settings import Settings
 from notify_streams.stores.mongo import Shards
+from tests.integration.preferences.conftest import OpenRoom
 from tests.integration.preferences.preference_fixtures import BUCKET, now, put
 
 pytestmark = pytest.mark.stack
 
 
-def changes(count, users=1, seed=0):
+def changes(count: Any, users: Any = 1, seed: Any = 0) -> Any:
     pick = random.Random(seed)
     start = now() - timedelta(hours=1)
     return [
@@ -32,11 +34,11 @@ def changes(count, users=1, seed=0):
     ]
 
 
-def choices_of(record):
+def choices_of(record: Any) -> Any:
     return {(n, ch): (c.opted_in, c.at) for n, channels in record.choices.items() for ch, c in channels.items()}
 
 
-async def test_many_writers_in_any_order_come_to_what_one_would(room_of):
+async def test_many_writers_in_any_order_come_to_what_one_would(room_of: OpenRoom) -> None:
     room = await room_of()
     people = {f"u-{number}": [change for _, change in changes(24, seed=number)] for number in range(30)}
     batches = [
@@ -49,7 +51,7 @@ async def test_many_writers_in_any_order_come_to_what_one_would(room_of):
         assert found.version == max(c.version for channels in found.choices.values() for c in channels.values())
 
 
-async def test_two_roles_that_apply_the_same_batch_count_each_change_once(room_of):
+async def test_two_roles_that_apply_the_same_batch_count_each_change_once(room_of: OpenRoom) -> None:
     room = await room_of()
     wishes = [(user % 8, f"u-{user}", change) for user in range(200) for _, change in changes(3, seed=user)]
     first, second = await asyncio.gather(room.durable.apply(wishes), room.durable.apply(wishes))
@@ -59,20 +61,20 @@ async def test_two_roles_that_apply_the_same_batch_count_each_change_once(room_o
         assert record == merge(EMPTY_RECORD, [change for _, who, change in wishes if who == user_id])
 
 
-async def test_the_record_holds_its_compiled_row(room_of):
+async def test_the_record_holds_its_compiled_row(room_of: OpenRoom) -> None:
     room = await room_of()
     record = (await room.durable.apply([(BUCKET, "u", ChoiceChange(2, "email", True, now()))]))["u"]
     assert await room.durable.rows(BUCKET, ["u", "nobody"]) == {"u": record.row()}
 
 
-async def test_a_bucket_does_not_show_another_bucket_s_people(room_of):
+async def test_a_bucket_does_not_show_another_bucket_s_people(room_of: OpenRoom) -> None:
     room = await room_of()
     await put(room, "u")
     assert await room.durable.rows(BUCKET + 2, ["u"]) == {}
     assert await room.durable.read(BUCKET + 2, "u") is EMPTY_RECORD
 
 
-async def test_what_changed_is_found_by_the_shard_s_clock_not_the_sender_s(room_of):
+async def test_what_changed_is_found_by_the_shard_s_clock_not_the_sender_s(room_of: OpenRoom) -> None:
     room = await room_of()
     shard = BUCKET % 2
     old = now() - timedelta(days=30)
@@ -91,7 +93,7 @@ async def test_what_changed_is_found_by_the_shard_s_clock_not_the_sender_s(room_
     assert after > before
 
 
-async def test_a_shard_that_does_not_answer_is_an_error_in_time():
+async def test_a_shard_that_does_not_answer_is_an_error_in_time() -> None:
     shards = Shards(
         Settings(region="us", kafka="none", redis="none", shards=("mongodb://127.0.0.1:9/?replicaSet=none",))
     )

@@ -2,24 +2,31 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from notify_streams.errors import Refused, RetryLater
+from notify_streams.preferences.assembly import PreferenceComponents
 from notify_streams.preferences.bulk_import import ImportProgress, import_file
 from notify_streams.preferences.row_codec import version_of
 from notify_streams.records.outcomes import DeadReason
+from tests.integration.preferences.conftest import OpenRoom
 from tests.integration.preferences.preference_fixtures import BUCKET, an_update, now, put
 
 pytestmark = pytest.mark.stack
 
 
-async def test_what_was_chosen_by_hand_is_seen_by_every_check_that_follows(room_of, kept):
+async def test_what_was_chosen_by_hand_is_seen_by_every_check_that_follows(
+    room_of: OpenRoom, kept: Callable[[PreferenceComponents], Awaitable[None]]
+) -> None:
     published = []
 
-    async def publish(updates):
+    async def publish(updates: Any) -> None:
         published.extend(updates)
 
     room, elsewhere = await room_of(publish=publish), await room_of()
@@ -32,10 +39,10 @@ async def test_what_was_chosen_by_hand_is_seen_by_every_check_that_follows(room_
     assert elsewhere.decision.without_redis == 0
 
 
-async def test_what_is_published_wins_over_what_it_replaced_although_clocks_differ(room_of):
+async def test_what_is_published_wins_over_what_it_replaced_although_clocks_differ(room_of: OpenRoom) -> None:
     published = []
 
-    async def publish(updates):
+    async def publish(updates: Any) -> None:
         published.extend(updates)
 
     room = await room_of(publish=publish)
@@ -48,22 +55,24 @@ async def test_what_is_published_wins_over_what_it_replaced_although_clocks_diff
     assert version_of(applied.rows["u-1"]) == accepted.version, "the topic repeats it and changes nothing"
 
 
-async def test_nothing_is_promised_without_kafka(room_of):
-    async def fail(updates):
+async def test_nothing_is_promised_without_kafka(room_of: OpenRoom) -> None:
+    async def fail(updates: Any) -> None:
         raise OSError("no broker")
 
     with pytest.raises(RetryLater):
         await put(await room_of(publish=fail))
 
 
-async def test_without_redis_a_choice_is_promised_when_no_lease_can_be_left(room_of):
+async def test_without_redis_a_choice_is_promised_when_no_lease_can_be_left(room_of: OpenRoom) -> None:
     room = await room_of("redis://127.0.0.1:9/0")
     began = time.monotonic()
     assert await put(room) == 1
     assert room.bound.lease_s <= time.monotonic() - began < room.bound.lease_s + 1
 
 
-async def test_a_batch_from_the_topic_is_applied_once_by_two_roles(room_of, kept):
+async def test_a_batch_from_the_topic_is_applied_once_by_two_roles(
+    room_of: OpenRoom, kept: Callable[[PreferenceComponents], Awaitable[None]]
+) -> None:
     critical, standard = await room_of(), await room_of()
     await kept(critical)
     batch = [(user % 8, an_update(user_id=f"u-{user}")) for user in range(300)]
@@ -75,14 +84,14 @@ async def test_a_batch_from_the_topic_is_applied_once_by_two_roles(room_of, kept
     assert await critical.deltas.read(["u-7"]) == [first.rows["u-7"]]
 
 
-async def test_an_update_that_arrives_late_still_brings_the_row_that_holds(room_of):
+async def test_an_update_that_arrives_late_still_brings_the_row_that_holds(room_of: OpenRoom) -> None:
     room = await room_of()
     newer, older = an_update(opted_in=True), an_update(opted_in=False, updated_at=now() - timedelta(hours=1))
     (row,) = (await room.writer.apply_updates([(BUCKET, newer)], now())).rows.values()
     assert (await room.writer.apply_updates([(BUCKET, older)], now())).rows == {"u-1": row}
 
 
-async def test_refused_updates_are_named_and_the_others_applied(room_of):
+async def test_refused_updates_are_named_and_the_others_applied(room_of: OpenRoom) -> None:
     room = await room_of()
     batch = [
         (BUCKET, an_update(category="spam")),
@@ -99,15 +108,15 @@ async def test_refused_updates_are_named_and_the_others_applied(room_of):
     assert "5 minutes" in applied.rejected[1][1].detail
 
 
-def lines_of(count, bad=()):
+def lines_of(count: Any, bad: Any = ()) -> Any:
     good = [msgspec.json.encode(an_update(user_id=f"u-{number}")) for number in range(1, count + 1)]
     return b"\n".join(b"not json" if number in bad else line for number, line in enumerate(good, 1)) + b"\n"
 
 
-async def test_an_import_names_bad_lines_and_takes_all_others(room_of, tmp_path):
+async def test_an_import_names_bad_lines_and_takes_all_others(room_of: OpenRoom, tmp_path: Path) -> None:
     published, bad, seen = [], [], []
 
-    async def publish(updates):
+    async def publish(updates: Any) -> None:
         published.extend(updates)
 
     room = await room_of(publish=publish)
@@ -128,10 +137,10 @@ async def test_an_import_names_bad_lines_and_takes_all_others(room_of, tmp_path)
     assert [progress.lines for progress in seen] == [*range(100, 1_001, 100), 1_001]
 
 
-async def test_a_stopped_import_goes_on_from_its_checkpoint(room_of, tmp_path):
+async def test_a_stopped_import_goes_on_from_its_checkpoint(room_of: OpenRoom, tmp_path: Path) -> None:
     published, calls = [], []
 
-    async def publish(updates):
+    async def publish(updates: Any) -> None:
         calls.append(len(updates))
         if len(calls) == 4:
             raise OSError("no broker")
@@ -151,7 +160,7 @@ async def test_a_stopped_import_goes_on_from_its_checkpoint(room_of, tmp_path):
     assert not checkpoint.exists()
 
 
-async def test_a_checkpoint_of_another_file_is_refused(room_of, tmp_path):
+async def test_a_checkpoint_of_another_file_is_refused(room_of: OpenRoom, tmp_path: Path) -> None:
     room = await room_of()
     file, checkpoint = tmp_path / "updates.jsonl", tmp_path / "updates.at"
     file.write_bytes(lines_of(3))

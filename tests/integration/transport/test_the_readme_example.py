@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import faust
 from test_batch_producer import read
@@ -19,7 +20,7 @@ async def test_the_readme_example_runs(kafka_bootstrap, running, monkeypatch, tm
     assert len([line for line in example.splitlines() if line.strip()]) <= 15
     monkeypatch.setenv("KAFKA", kafka_bootstrap)
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": "example"}
+    names: dict[str, Any] = {"__name__": "example"}
     exec(example, names)
     app = names["app"]
     assert isinstance(app, faust.App)

@@ -1,5 +1,7 @@
 """The sandbox's record as the backlog benchmark reads it: it grows meanwhile, and a repeat does not make anything faster or slower."""
 
+from pathlib import Path
+
 import msgspec
 
 from devtools.benchmarks.backlog.acceptance_tracker import AcceptanceTracker
@@ -11,7 +13,7 @@ def a_line(identity: str, done: float, critical: bool = True) -> bytes:
     return msgspec.json.encode(one) + b"\n"
 
 
-def test_the_first_acceptance_counts_and_what_came_later_is_read_later(tmp_path):
+def test_the_first_acceptance_counts_and_what_came_later_is_read_later(tmp_path: Path) -> None:
     record = tmp_path / "accepted.jsonl"
     accepted = AcceptanceTracker(str(record))
     accepted.read_on()  # not there yet

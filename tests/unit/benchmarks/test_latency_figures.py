@@ -1,5 +1,7 @@
 """`bench latency`: medians, goals, and the reference beside each."""
 
+from typing import Any
+
 import pytest
 
 from devtools.benchmarks.latency.report import REFERENCE, report
@@ -7,7 +9,7 @@ from devtools.load.decision_histogram import DecisionHistogram
 from devtools.percentiles import Percentiles
 
 
-def a_spread(**but) -> Percentiles:
+def a_spread(**but: Any) -> Percentiles:
     return Percentiles(**({"count": 10, "p50": 8.0, "p90": 20.0, "p99": 40.0, "max": 60.0} | but))
 
 
@@ -15,17 +17,17 @@ def decided(*, slow: int = 0) -> DecisionHistogram:
     return DecisionHistogram(0.1, 1000, {0.0005: 900, 0.0015: 1000 - slow, 0.002: 1000})
 
 
-def a_report(decisions=None, **but):
+def a_report(decisions: Any = None, **but: Any) -> Any:
     runs = {name: [a_spread()] for name in ("standard", "critical", REFERENCE)}
     spreads = runs | {name.replace("_", " "): spreads for name, spreads in but.items()}
     return report(spreads, {"standard": decided(), "critical": decisions or decided()}, {}, {})
 
 
-def figure(found, name):
+def figure(found: Any, name: Any) -> Any:
     return next(one for one in found["figures"] if one["name"] == name)
 
 
-def test_every_quantile_and_the_count_are_told_for_both_lanes():
+def test_every_quantile_and_the_count_are_told_for_both_lanes() -> None:
     names = {one["name"] for one in a_report()["figures"]}
     expected = {f"{lane} router, {name}" for lane in ("critical", "standard") for name in ("p50", "p90", "p99", "max")}
     told = {
@@ -36,13 +38,13 @@ def test_every_quantile_and_the_count_are_told_for_both_lanes():
     assert names == expected | told
 
 
-def test_the_median_of_the_rounds_counts():
+def test_the_median_of_the_rounds_counts() -> None:
     found = a_report(standard=[a_spread(p50=9.0), a_spread(p50=99.0), a_spread(p50=11.0)])
     assert figure(found, "standard router, p50")["value"] == 11.0
     assert figure(found, "standard triggers timed")["value"] == 30
 
 
-def test_the_reference_of_the_same_run_stands_beside_it():
+def test_the_reference_of_the_same_run_stands_beside_it() -> None:
     one = figure(a_report(bare_loop=[a_spread(p99=80.0)]), "critical router, p99")
     assert (one["reference"], one["reference_value"], one["ratio"]) == (REFERENCE, 80.0, 0.5)
 
@@ -60,11 +62,11 @@ def test_the_reference_of_the_same_run_stands_beside_it():
     ],
     ids=["all", "just", "p50", "p99", "critical", "no goal for p90 and max", "the reference has no goal"],
 )
-def test_it_holds_only_below_both_goals_in_both_lanes(but, holds):
+def test_it_holds_only_below_both_goals_in_both_lanes(but: Any, holds: bool) -> None:
     assert a_report(**but)["holds"] is holds
 
 
-def test_a_decision_s_p99_is_the_edge_that_99_of_100_did_not_exceed():
+def test_a_decision_s_p99_is_the_edge_that_99_of_100_did_not_exceed() -> None:
     assert figure(a_report(), "critical decision, p99 of the workers' histograms")["value"] == 1500
     assert a_report(decided(slow=10))["holds"]
     assert not a_report(decided(slow=11))["holds"]

@@ -1,17 +1,20 @@
 """Every step of a worker's own work is timed on the real code, and all of the load goes through it."""
 
+from typing import Any
+
 import orjson
+import pytest
 from click.testing import CliRunner
 
 from devtools.benchmarks.router import steps
 from notify_streams.routing.router import Router
 
 
-def test_each_step_has_its_share_of_every_trigger(monkeypatch):
+def test_each_step_has_its_share_of_every_trigger(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     take = Router.take
 
-    async def counted(router, batch, delivered):
+    async def counted(router: Any, batch: Any, delivered: Any) -> Any:
         taken = await take(router, batch, delivered)
         seen.append(len(taken.entries))
         assert {entry.outcome.value for entry in taken.entries} == {"notified"}

@@ -1,6 +1,7 @@
 """The queue before the flush: bounded, in order, and each flush a run without gaps."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,55 +14,55 @@ from tests.builders import Told, a_taken, an_entry
 HEAVY = an_entry(data={"x": "y" * 1_000})
 
 
-def a_queue(**but) -> FlushQueue:
+def a_queue(**but: Any) -> FlushQueue:
     usual = {"flush_records": 4, "waiting_records": 100, "flush_bytes": 10**9, "waiting_bytes": 10**9}
     return FlushQueue(0, OutboxSettings(**(usual | but)))
 
 
-def some(count: int, start: int = 0, **but):
+def some(count: int, start: int = 0, **but: Any) -> Any:
     return a_taken(*[an_entry(str(start + place)) for place in range(count)], start=start, **but)
 
 
-async def filled(queue: FlushQueue, *batches) -> FlushQueue:
+async def filled(queue: FlushQueue, *batches: Any) -> FlushQueue:
     for batch in batches:
         await queue.put(batch)
     return queue
 
 
-async def test_a_flush_takes_what_waits_up_to_its_bound():
+async def test_a_flush_takes_what_waits_up_to_its_bound() -> None:
     queue = await filled(a_queue(), some(2), some(2, 2), some(1, 4))
-    assert [batch.start for batch in await queue.take()] == [0, 2]
-    assert [batch.start for batch in await queue.take()] == [4]
+    assert [batch.start for batch in await queue.next_flush()] == [0, 2]
+    assert [batch.start for batch in await queue.next_flush()] == [4]
 
 
-async def test_a_batch_larger_than_a_flush_goes_alone():
+async def test_a_batch_larger_than_a_flush_goes_alone() -> None:
     queue = await filled(a_queue(), some(9), some(1, 9))
-    assert [batch.start for batch in await queue.take()] == [0]
+    assert [batch.start for batch in await queue.next_flush()] == [0]
 
 
-async def test_a_flush_has_a_bound_in_bytes():
+async def test_a_flush_has_a_bound_in_bytes() -> None:
     """4,000 triggers of 256 KB would be a transaction that cannot end within its timeout, tried again for ever."""
     each = a_taken(HEAVY).size_bytes
     queue = a_queue(flush_bytes=2 * each)
     for start in range(3):
         await queue.put(a_taken(HEAVY, start=start))
-    assert [batch.start for batch in await queue.take()] == [0, 1]
+    assert [batch.start for batch in await queue.next_flush()] == [0, 1]
 
 
 @pytest.mark.parametrize(
     "bound", [{"waiting_records": 3}, {"waiting_bytes": 2 * a_taken(HEAVY).size_bytes}], ids=["records", "bytes"]
 )
-async def test_whoever_puts_waits_while_too_much_waits(bound):
+async def test_whoever_puts_waits_while_too_much_waits(bound: Any) -> None:
     queue = await filled(a_queue(flush_records=1, **bound), a_taken(HEAVY), a_taken(HEAVY, start=1))
     blocked = asyncio.create_task(queue.put(a_taken(HEAVY, start=2)))
     for _ in range(5):
         await asyncio.sleep(0)
     assert not blocked.done()
-    await queue.take()
+    await queue.next_flush()
     await asyncio.wait_for(blocked, 1)
 
 
-async def test_batches_of_the_other_lane_alone_fill_the_queue_too():
+async def test_batches_of_the_other_lane_alone_fill_the_queue_too() -> None:
     queue = a_queue(waiting_records=3)
     await filled(queue, *[a_taken(other_lane=5, start=5 * place) for place in range(3)])
     blocked = asyncio.create_task(queue.put(a_taken(other_lane=5, start=15)))
@@ -71,13 +72,13 @@ async def test_batches_of_the_other_lane_alone_fill_the_queue_too():
     blocked.cancel()
 
 
-async def test_a_batch_that_waits_for_room_is_forgotten_with_the_rest():
+async def test_a_batch_that_waits_for_room_is_forgotten_with_the_rest() -> None:
     """It was decided before a rebalance; behind the same records, read again, it would be counted twice."""
     queue = await filled(a_queue(waiting_records=2), some(5))
     blocked = asyncio.create_task(queue.put(some(5, 5)))
     for _ in range(5):
         await asyncio.sleep(0)
-    await queue.forget(None)
+    await queue.discard(None)
     await asyncio.wait_for(blocked, 1)
     assert not queue
 
@@ -85,37 +86,37 @@ async def test_a_batch_that_waits_for_room_is_forgotten_with_the_rest():
 @pytest.mark.parametrize(
     ("second", "why"), [(some(2, 0), "the same again"), (some(2, 5), "a gap"), (some(2, 1), "an overlap")]
 )
-async def test_batches_that_do_not_follow_on_each_other_are_not_flushed_together(second, why):
+async def test_batches_that_do_not_follow_on_each_other_are_not_flushed_together(second: Any, why: str) -> None:
     queue = await filled(a_queue(flush_records=100), some(2, 0), second)
-    assert [len(await queue.take()) for _ in range(2)] == [1, 1], why
+    assert [len(await queue.next_flush()) for _ in range(2)] == [1, 1], why
 
 
-async def test_sources_do_not_disturb_each_other():
+async def test_sources_do_not_disturb_each_other() -> None:
     queue = await filled(a_queue(flush_records=100), some(1, 0), some(1, 50, topic="triggers.b"), some(1, 1))
-    assert len(await queue.take()) == 3
+    assert len(await queue.next_flush()) == 3
 
 
-async def test_forgetting_one_source_keeps_the_others_and_makes_room():
+async def test_forgetting_one_source_keeps_the_others_and_makes_room() -> None:
     queue = await filled(a_queue(waiting_records=4), some(1, 0), some(1, 0, topic="triggers.b"))
     blocked = asyncio.create_task(queue.put(some(1, 1)))
     for _ in range(5):
         await asyncio.sleep(0)
-    await queue.forget([("triggers.payments", 3)])
+    await queue.discard([("triggers.payments", 3)])
     await asyncio.wait_for(blocked, 1)
-    assert [batch.topic for batch in await queue.take()] == ["triggers.b", "triggers.payments"]
+    assert [batch.topic for batch in await queue.next_flush()] == ["triggers.b", "triggers.payments"]
 
 
-async def test_where_nothing_waits_any_more_nothing_is_taken_and_nobody_waits_for_the_next():
+async def test_where_nothing_waits_any_more_nothing_is_taken_and_nobody_waits_for_the_next() -> None:
     queue = await filled(a_queue(), some(1, told=(told := Told())))
     told.overtaken = True
-    assert await asyncio.wait_for(queue.take(), 1) == []
-    assert await asyncio.wait_for(queue.take(), 1) == []
+    assert await asyncio.wait_for(queue.next_flush(), 1) == []
+    assert await asyncio.wait_for(queue.next_flush(), 1) == []
 
 
-async def test_who_asks_whether_something_comes_is_told():
+async def test_who_asks_whether_something_comes_is_told() -> None:
     queue = a_queue()
-    assert not await queue.some(within_s=0.01)
-    asked = asyncio.create_task(queue.some(within_s=5))
+    assert not await queue.wait(within_s=0.01)
+    asked = asyncio.create_task(queue.wait(within_s=5))
     await asyncio.sleep(0)
     await queue.put(some(1))
     assert await asyncio.wait_for(asked, 1)
@@ -128,7 +129,7 @@ steps = st.lists(
 
 
 @given(steps=steps)
-async def test_nothing_is_lost_doubled_or_reordered(steps):
+async def test_nothing_is_lost_doubled_or_reordered(steps: Any) -> None:
     queue = a_queue(waiting_records=10**6)
     expected: list = []
     ends = {"a": 0, "b": 0}
@@ -139,31 +140,31 @@ async def test_nothing_is_lost_doubled_or_reordered(steps):
             expected.append(batch)
             await queue.put(batch)
         elif what == "take" and expected:
-            taken = await queue.take()
+            taken = await queue.next_flush()
             assert taken == expected[: len(taken)]
             assert len(taken) == 1 or sum(len(batch.entries) for batch in taken) <= 4
             del expected[: len(taken)]
         elif what == "forget":
-            await queue.forget([(topic, 3)])
+            await queue.discard([(topic, 3)])
             expected = [batch for batch in expected if batch.topic != topic]
         elif what == "forget all":
-            await queue.forget(None)
+            await queue.discard(None)
             expected = []
         assert bool(queue) == bool(expected)
         assert queue._records == sum(len(batch.entries) + 1 for batch in expected)
         assert queue._bytes == sum(batch.size_bytes for batch in expected)
 
 
-async def test_what_is_read_again_by_now_is_dropped_wherever_it_waits():
+async def test_what_is_read_again_by_now_is_dropped_wherever_it_waits() -> None:
     """At full load every partition has a batch that waits for room: flushed after its partition was sought back, it would be refused."""
     overtaken, good = some(2), some(2, partition=5)
     queue = await filled(a_queue(waiting_records=3), overtaken)
     blocked = some(2, 2)
     putting = asyncio.create_task(queue.put(blocked))
     for batch in (overtaken, blocked):
-        batch.delivered.overtaken = True
-    assert await queue.take() == []
+        batch.ack_handle.overtaken = True
+    assert await queue.next_flush() == []
     await putting
     await queue.put(good)
-    assert await queue.take() == [good]
+    assert await queue.next_flush() == [good]
     assert not queue

@@ -1,12 +1,13 @@
 """Rows go out in order a partition, and a repetition repeats no more than it must."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from notify_streams.errors import RetryLater
 from notify_streams.outbox.flush_plan import plan_flush
-from notify_streams.outbox.publisher import lanes_of, publish
+from notify_streams.outbox.publisher import publish, rows_by_partition
 from notify_streams.routing.outcome_records import repartitioned
 from tests.builders import NOON, ARecord, a_taken
 
@@ -20,7 +21,7 @@ class Broker:
         self.gate: dict[str, asyncio.Event] = {}
         self.under_way = 0
 
-    async def send_batch(self, topic, partition, records):
+    async def send_batch(self, topic: Any, partition: Any, records: Any) -> None:
         self.under_way += 1
         try:
             await asyncio.sleep(0)
@@ -33,7 +34,7 @@ class Broker:
             self.under_way -= 1
 
 
-def rows(*topics: str, parts: int = 1):
+def rows(*topics: str, parts: int = 1) -> Any:
     """`parts` rows for each topic, for each a record that says which it is."""
     big = 5_000_000
     entries = [
@@ -44,29 +45,29 @@ def rows(*topics: str, parts: int = 1):
     return plan_flush("f", "standard", [a_taken(*entries)], NOON).rows
 
 
-async def test_rows_of_a_partition_go_one_after_the_other():
+async def test_rows_of_a_partition_go_one_after_the_other() -> None:
     broker = Broker()
-    await publish(broker, lanes_of(rows("a", "b", parts=3)))
+    await publish(broker, rows_by_partition(rows("a", "b", parts=3)))
     for topic in ("a", "b"):
         assert [said for name, _, said in broker.taken if name == topic] == [b"000", b"001", b"002"]
 
 
-async def test_after_an_error_only_what_is_missing_is_sent_again():
+async def test_after_an_error_only_what_is_missing_is_sent_again() -> None:
     broker = Broker()
     broker.troubles = {"a": [ConnectionError("gone")]}
-    lanes = lanes_of(rows("a", "b", "c"))
+    lanes = rows_by_partition(rows("a", "b", "c"))
     with pytest.raises(ConnectionError):
         await publish(broker, lanes)
     await publish(broker, lanes)
     assert sorted(broker.taken) == [("a", 3, b"000"), ("b", 3, b"000"), ("c", 3, b"000")]
 
 
-async def test_when_it_fails_nothing_is_under_way_any_more():
+async def test_when_it_fails_nothing_is_under_way_any_more() -> None:
     """A first try that goes on beside its repetition could put an old record behind a newer one."""
     broker = Broker()
     broker.troubles = {"a": [ConnectionError("gone")]}
     broker.gate = {"b": asyncio.Event()}
-    task = asyncio.create_task(publish(broker, lanes_of(rows("a", "b"))))
+    task = asyncio.create_task(publish(broker, rows_by_partition(rows("a", "b"))))
     for _ in range(9):
         await asyncio.sleep(0)
     assert not broker.troubles["a"]
@@ -77,10 +78,10 @@ async def test_when_it_fails_nothing_is_under_way_any_more():
     assert broker.under_way == 0
 
 
-async def test_a_cancelled_publication_ends_at_once_with_all_its_calls():
+async def test_a_cancelled_publication_ends_at_once_with_all_its_calls() -> None:
     broker = Broker()
     broker.gate = {"a": asyncio.Event(), "b": asyncio.Event()}
-    lanes = lanes_of(rows("a", "b"))
+    lanes = rows_by_partition(rows("a", "b"))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.02):
             await publish(broker, lanes)
@@ -88,12 +89,12 @@ async def test_a_cancelled_publication_ends_at_once_with_all_its_calls():
     assert all(lanes.values())
 
 
-async def test_a_batch_that_the_producer_cancels_is_an_error_and_not_our_end():
+async def test_a_batch_that_the_producer_cancels_is_an_error_and_not_our_end() -> None:
     broker = Broker()
     broker.troubles = {"a": [asyncio.CancelledError()]}
     with pytest.raises(RetryLater):
-        await publish(broker, lanes_of(rows("a")))
+        await publish(broker, rows_by_partition(rows("a")))
 
 
-async def test_nothing_to_publish_is_published_at_once():
-    await publish(Broker(), lanes_of([]))
+async def test_nothing_to_publish_is_published_at_once() -> None:
+    await publish(Broker(), rows_by_partition([]))

@@ -1,6 +1,7 @@
 """A file is read in batches that end at lines; a bad line is named and hides no other."""
 
 import io
+from typing import Any
 
 import msgspec
 from hypothesis import given
@@ -14,7 +15,7 @@ LINES = st.lists(st.sampled_from([GOOD, b"", b"{}", b"not json", b'{"user_id": "
 
 
 @given(LINES, st.integers(1, 7), st.booleans())
-def test_every_line_is_an_update_bad_or_blank(lines, size, ends_with_newline):
+def test_every_line_is_an_update_bad_or_blank(lines: Any, size: Any, ends_with_newline: Any) -> None:
     content = b"\n".join(lines) + (b"\n" if ends_with_newline and lines else b"")
     batches = list(read_batches(io.BytesIO(content), 0, lambda user_id: 3, size))
     numbers = sorted([n for b in batches for n in b.numbers] + [n for b in batches for n, _ in b.bad])
@@ -27,7 +28,7 @@ def test_every_line_is_an_update_bad_or_blank(lines, size, ends_with_newline):
 
 
 @given(LINES, st.integers(1, 7))
-def test_reading_goes_on_where_a_batch_ended(lines, size):
+def test_reading_goes_on_where_a_batch_ended(lines: Any, size: Any) -> None:
     content = b"\n".join(lines)
     whole = list(read_batches(io.BytesIO(content), 0, lambda user_id: 3, size))
     for place, batch in enumerate(whole):

@@ -1,5 +1,8 @@
 """What a category file may say, and that a wrong one is refused with the line to look at."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from notify_streams.errors import SettingsError
@@ -40,7 +43,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("good", "wrong", "line", "says"), WRONG.values(), ids=WRONG.keys())
-def test_a_wrong_file_names_the_line(tmp_path, good, wrong, line, says):
+def test_a_wrong_file_names_the_line(tmp_path: Path, good: Any, wrong: Any, line: Any, says: Any) -> None:
     assert good in GOOD
     file = tmp_path / "categories.yaml"
     file.write_text(GOOD.replace(good, wrong))
@@ -51,19 +54,19 @@ def test_a_wrong_file_names_the_line(tmp_path, good, wrong, line, says):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "just words", "a: [unclosed"])
-def test_what_is_no_category_file_is_refused(tmp_path, text):
+def test_what_is_no_category_file_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "categories.yaml"
     file.write_text(text)
     with pytest.raises(SettingsError, match=r"categories\.yaml"):
         load_categories(file)
 
 
-def test_a_missing_file_is_refused(tmp_path):
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
         load_categories(tmp_path / "nowhere.yaml")
 
 
-def test_a_good_file_is_read(tmp_path):
+def test_a_good_file_is_read(tmp_path: Path) -> None:
     file = tmp_path / "categories.yaml"
     file.write_text(GOOD)
     categories = load_categories(file)
@@ -71,7 +74,7 @@ def test_a_good_file_is_read(tmp_path):
     assert categories["payments"].templates["paid"].body == "You got {amount}."
 
 
-def test_the_project_s_own_file_is_good():
+def test_the_project_s_own_file_is_good() -> None:
     assert {name: category.number for name, category in the_categories().items()} == {
         "payments": 1,
         "marketing": 2,
@@ -91,7 +94,7 @@ def test_the_project_s_own_file_is_good():
         (Default.ALWAYS, OUT, None),
     ],
 )
-def test_a_choice_meets_the_default(default, chosen, reason):
+def test_a_choice_meets_the_default(default: Any, chosen: Any, reason: Any) -> None:
     category = Category(number=1, channels={"sms": default})
     assert category.refusal("sms", chosen << 2) is reason
     assert category.refusal("push", chosen << 2) is Reason.CHANNEL_NOT_ALLOWED

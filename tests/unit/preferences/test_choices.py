@@ -1,6 +1,7 @@
 """The latest choice wins, in whatever order choices arrive."""
 
 from datetime import timedelta
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,24 +34,24 @@ def what_holds(record: PreferenceRecord) -> dict:
 
 
 @given(CHANGES, st.randoms())
-def test_the_order_of_arrival_does_not_matter(changes, random):
+def test_the_order_of_arrival_does_not_matter(changes: Any, random: Any) -> None:
     shuffled = random.sample(changes, len(changes))
     assert what_holds(merge(EMPTY_RECORD, changes)) == what_holds(merge(EMPTY_RECORD, shuffled))
 
 
 @given(CHANGES, st.integers(0, 12))
-def test_one_batch_or_two_come_to_the_same(changes, cut):
+def test_one_batch_or_two_come_to_the_same(changes: Any, cut: Any) -> None:
     assert merge(merge(EMPTY_RECORD, changes[:cut]), changes[cut:]) == merge(EMPTY_RECORD, changes)
 
 
 @given(CHANGES)
-def test_a_repeated_batch_changes_nothing(changes):
+def test_a_repeated_batch_changes_nothing(changes: Any) -> None:
     once = merge(EMPTY_RECORD, changes)
     assert merge(once, changes) is once
 
 
 @given(CHANGES)
-def test_the_version_rises_with_every_record_that_differs(changes):
+def test_the_version_rises_with_every_record_that_differs(changes: Any) -> None:
     record = EMPTY_RECORD
     for change in changes:
         after = merge(record, [change])
@@ -60,7 +61,7 @@ def test_the_version_rises_with_every_record_that_differs(changes):
 
 
 @given(CHANGES, st.booleans(), MICROSECONDS)
-def test_a_choice_by_hand_wins_whatever_is_stored(changes, opted_in, us):
+def test_a_choice_by_hand_wins_whatever_is_stored(changes: Any, opted_in: Any, us: Any) -> None:
     by_hand = a_change(opted_in=opted_in, at=NOON + timedelta(microseconds=us), by_hand=True)
     before = merge(EMPTY_RECORD, changes)
     after = merge(before, [by_hand])
@@ -69,24 +70,24 @@ def test_a_choice_by_hand_wins_whatever_is_stored(changes, opted_in, us):
     assert all(change.at <= after.choices[1]["push"].at + timedelta(milliseconds=1) for change in [by_hand])
 
 
-def test_an_older_update_that_arrives_late_changes_nothing():
+def test_an_older_update_that_arrives_late_changes_nothing() -> None:
     now = merge(EMPTY_RECORD, [a_change(opted_in=True, at=later(2))])
     assert merge(now, [a_change(opted_in=False, at=later(1))]) is now
 
 
-def test_the_opt_out_wins_a_tie():
+def test_the_opt_out_wins_a_tie() -> None:
     both = [a_change(opted_in=True), a_change(opted_in=False)]
     assert merge(EMPTY_RECORD, both).choices[1]["push"].opted_in is False
     assert merge(EMPTY_RECORD, both[::-1]).choices[1]["push"].opted_in is False
 
 
-def test_a_choice_by_hand_moves_past_a_clock_that_ran_ahead():
+def test_a_choice_by_hand_moves_past_a_clock_that_ran_ahead() -> None:
     ahead = merge(EMPTY_RECORD, [a_change(opted_in=True, at=later(90))])
     chosen = merge(ahead, [a_change(opted_in=False, at=NOON, by_hand=True)]).choices[1]["push"]
     assert chosen == Choice(False, later(90.001), 2)
 
 
-def test_each_choice_knows_the_version_since_which_it_holds():
+def test_each_choice_knows_the_version_since_which_it_holds() -> None:
     record = merge(
         EMPTY_RECORD, [a_change(channel="push"), a_change(channel="sms"), a_change(channel="push", at=later(1))]
     )

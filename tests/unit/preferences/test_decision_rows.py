@@ -1,5 +1,7 @@
 """The rows that a decision gets: the newest of cache, table and delta."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,37 +16,37 @@ USERS = ["a", "b", "c"]
 VERSIONS = st.dictionaries(st.sampled_from(USERS), st.integers(1, 300))
 
 
-def rows(versions):
+def rows(versions: Any) -> Any:
     return {user: compile_row(version, {1: {"push": False}}) for user, version in versions.items()}
 
 
 class Given:
     """A Redis, a durable record and a table that hold what the test gives them."""
 
-    def __init__(self, deltas=None, durable=None, table=None):
+    def __init__(self, deltas: Any = None, durable: Any = None, table: Any = None) -> None:
         self.deltas, self.durable, self.table = deltas, durable, table or {}
         self.lag_s = 0.0
         self.table_reads = 0
 
-    async def read(self, user_ids):
+    async def read(self, user_ids: Any) -> Any:
         return None if self.deltas is None else [self.deltas.get(user) for user in user_ids]
 
-    async def rows(self, bucket, user_ids):
+    async def rows(self, bucket: Any, user_ids: Any) -> Any:
         if self.durable is None:
             raise StoreUnavailable("no answer")
         return {user: self.durable[user] for user in user_ids if user in self.durable}
 
-    def read_table(self, user_ids):
+    def read_table(self, user_ids: Any) -> Any:
         self.table_reads += len(user_ids)
         return [self.table.get(user) for user in user_ids]
 
-    def check(self):
+    def check(self) -> Any:
         return DecisionCheck(self, self, staleness_bound_of(PreferenceSettings()), self.read_table, lambda: self.lag_s)
 
 
 @given(VERSIONS, VERSIONS, VERSIONS, st.lists(st.sampled_from(USERS), min_size=1))
 @settings(max_examples=60)
-async def test_neither_cache_nor_table_hides_a_newer_delta(old_table, table, deltas, asked):
+async def test_neither_cache_nor_table_hides_a_newer_delta(old_table: Any, table: Any, deltas: Any, asked: Any) -> None:
     given_ = Given(deltas={}, table=rows(old_table))
     check = given_.check()
     await check.rows_for(0, USERS)  # now the old table is cached
@@ -53,7 +55,7 @@ async def test_neither_cache_nor_table_hides_a_newer_delta(old_table, table, del
     assert [version_of(row) for row in found] == [max(old_table.get(u, 0), deltas.get(u, 0)) for u in asked]
 
 
-async def test_a_person_is_asked_for_once_a_batch_and_remembered():
+async def test_a_person_is_asked_for_once_a_batch_and_remembered() -> None:
     given_ = Given(deltas={}, table=rows({"a": 1}))
     check = given_.check()
     assert await check.rows_for(0, ["a", "b", "a"]) == [rows({"a": 1})["a"], NOTHING, rows({"a": 1})["a"]]
@@ -61,7 +63,7 @@ async def test_a_person_is_asked_for_once_a_batch_and_remembered():
     assert given_.table_reads == 2
 
 
-async def test_without_redis_the_table_is_read_and_not_the_cache():
+async def test_without_redis_the_table_is_read_and_not_the_cache() -> None:
     given_ = Given(deltas={}, durable={}, table=rows({"a": 1}))
     check = given_.check()
     await check.rows_for(0, ["a"])
@@ -70,18 +72,18 @@ async def test_without_redis_the_table_is_read_and_not_the_cache():
     assert check.without_redis == 1
 
 
-async def test_without_redis_the_durable_record_knows_what_the_table_lacks():
+async def test_without_redis_the_durable_record_knows_what_the_table_lacks() -> None:
     check = Given(durable=rows({"a": 5}), table=rows({"a": 4})).check()
     assert version_of((await check.rows_for(0, ["a"]))[0]) == 5
 
 
-async def test_a_table_too_far_behind_is_not_trusted_although_redis_is():
+async def test_a_table_too_far_behind_is_not_trusted_although_redis_is() -> None:
     given_ = Given(deltas={}, durable=rows({"a": 5}), table=rows({"a": 4}))
     given_.lag_s = staleness_bound_of(PreferenceSettings()).table_lag_s + 1
     assert version_of((await given_.check().rows_for(0, ["a"]))[0]) == 5
 
 
-async def test_with_the_table_alone_decisions_go_on_while_it_is_not_far_behind():
+async def test_with_the_table_alone_decisions_go_on_while_it_is_not_far_behind() -> None:
     given_ = Given(table=rows({"a": 4}))
     check = given_.check()
     assert version_of((await check.rows_for(0, ["a"]))[0]) == 4

@@ -1,5 +1,7 @@
 """`why` can say which choice led to what, and does not guess where it cannot know."""
 
+from typing import Any
+
 import pytest
 
 from notify_streams.preferences.choices import EMPTY_RECORD, merge
@@ -63,5 +65,5 @@ CASES = {
 
 
 @pytest.mark.parametrize(("asked", "sentence"), CASES.values(), ids=CASES.keys())
-def test_the_sentence_says_which_choice(asked, sentence):
+def test_the_sentence_says_which_choice(asked: Any, sentence: Any) -> None:
     assert explain(the_categories(), *asked) == sentence

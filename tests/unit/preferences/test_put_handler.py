@@ -1,6 +1,7 @@
 """PUT of a preference: what is answered, and that 503 promises nothing."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -17,19 +18,19 @@ class WriterThatNotes:
     error: Exception | None = None
     taken: list = field(default_factory=list)
 
-    async def put(self, *choice):
+    async def put(self, *choice: Any) -> Any:
         if self.error is not None:
             raise self.error
         self.taken.append(choice)
         return StoredChoice(7, NOON)
 
 
-async def put(writer, **but):
+async def put(writer: Any, **but: Any) -> Any:
     asked = {"user_id": "u-1", "bucket": 3, "category": "marketing", "channel": "push", "body": b'{"opted_in":false}'}
     return await put_preference(writer, the_categories(), now=NOON, **(asked | but))
 
 
-async def test_a_stored_choice_is_answered_with_its_version():
+async def test_a_stored_choice_is_answered_with_its_version() -> None:
     writer = WriterThatNotes()
     answer = await put(writer)
     assert answer.status == 200
@@ -60,18 +61,18 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("but", "status"), REFUSED.values(), ids=REFUSED.keys())
-async def test_what_cannot_be_is_refused_and_not_stored(but, status):
+async def test_what_cannot_be_is_refused_and_not_stored(but: Any, status: Any) -> None:
     writer = WriterThatNotes()
     answer = await put(writer, **but)
     assert (answer.status, writer.taken) == (status, [])
     assert answer.body["error"]
 
 
-async def test_what_is_always_sent_may_be_turned_on():
+async def test_what_is_always_sent_may_be_turned_on() -> None:
     assert (await put(WriterThatNotes(), category="security", body=b'{"opted_in":true}')).status == 200
 
 
-async def test_503_says_when_to_try_again():
+async def test_503_says_when_to_try_again() -> None:
     answer = await put(WriterThatNotes(error=RetryLater("no store")))
     assert answer.status == 503
     assert int(answer.headers["Retry-After"]) >= 1

@@ -1,5 +1,7 @@
 """Rows are remembered for no longer and in no greater number than agreed."""
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,7 +11,7 @@ STEPS = st.lists(st.tuples(st.floats(0, 40), st.integers(0, 9)), max_size=60)
 
 
 @given(STEPS)
-def test_no_row_is_older_than_its_time(steps):
+def test_no_row_is_older_than_its_time(steps: Any) -> None:
     cache, now, put_at = RowCache(ttl_s=60), 1_000.0, {}
     for pause, user in steps:
         now += pause
@@ -21,7 +23,7 @@ def test_no_row_is_older_than_its_time(steps):
 
 
 @given(st.lists(st.integers(0, 500), max_size=400))
-def test_it_never_holds_more_than_its_limit(users):
+def test_it_never_holds_more_than_its_limit(users: Any) -> None:
     cache = RowCache(ttl_s=60, limit=20)
     for user in users:
         cache.turn(1.0)
@@ -30,7 +32,7 @@ def test_it_never_holds_more_than_its_limit(users):
         assert len(cache) <= 20
 
 
-def test_a_row_is_remembered_for_at_least_half_its_time():
+def test_a_row_is_remembered_for_at_least_half_its_time() -> None:
     cache = RowCache(ttl_s=60)
     cache.turn(0.0)
     cache.put("u", b"row")
@@ -42,7 +44,7 @@ def test_a_row_is_remembered_for_at_least_half_its_time():
     assert cache.get("u") is None
 
 
-def test_nothing_survives_a_long_silence():
+def test_nothing_survives_a_long_silence() -> None:
     cache = RowCache(ttl_s=60)
     cache.turn(0.0)
     cache.put("u", b"row")

@@ -1,5 +1,7 @@
 """A row says what was chosen, costs a few bytes, and the newer of two is told by its version."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +28,7 @@ VERSIONS = st.integers(0, 2**40)
 
 
 @given(VERSIONS, CHOICES)
-def test_what_was_compiled_is_read_back(version, choices):
+def test_what_was_compiled_is_read_back(version: Any, choices: Any) -> None:
     row = compile_row(version, choices)
     assert version_of(row) == version
     read_version, bits = read_row(row)
@@ -39,18 +41,20 @@ def test_what_was_compiled_is_read_back(version, choices):
 
 
 @given(VERSIONS, CHOICES, VERSIONS, CHOICES)
-def test_the_newest_is_the_higher_version_from_either_side(one_version, one, other_version, other):
+def test_the_newest_is_the_higher_version_from_either_side(
+    one_version: Any, one: Any, other_version: Any, other: Any
+) -> None:
     rows = compile_row(one_version, one), compile_row(other_version, other)
     for first, second in (rows, rows[::-1]):
         assert version_of(newest(first, second)) == max(one_version, other_version)
 
 
-def test_who_chose_nothing_has_version_0_and_no_choice():
+def test_who_chose_nothing_has_version_0_and_no_choice() -> None:
     assert EMPTY_RECORD.row() == NOTHING
     assert version_of(NOTHING) == 0
     assert bits_of(NOTHING, 1) == UNSET
 
 
 @pytest.mark.parametrize(("version", "size"), [(1, 7), (127, 7), (128, 8), (100_000, 9)])
-def test_three_categories_cost_seven_to_nine_bytes(version, size):
+def test_three_categories_cost_seven_to_nine_bytes(version: int, size: int) -> None:
     assert len(compile_row(version, {number: {"push": False} for number in (1, 2, 3)})) == size

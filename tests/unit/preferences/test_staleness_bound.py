@@ -1,5 +1,7 @@
 """The times that keep the bound add up, whatever the settings."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from notify_streams.settings import PreferenceSettings
 
 
 @given(st.floats(0.1, 60), st.floats(10, 3_600), st.floats(0.01, 0.7))
-def test_a_lease_and_a_check_together_stay_below_the_bound(bound_s, ttl_s, cached):
+def test_a_lease_and_a_check_together_stay_below_the_bound(bound_s: Any, ttl_s: Any, cached: Any) -> None:
     preferences = PreferenceSettings(bound_s=bound_s, delta_ttl_s=ttl_s, cache_ttl_s=ttl_s * cached)
     bound = staleness_bound_of(preferences)
     assert bound.lease_s + bound.good_s <= 0.9 * bound_s
@@ -20,6 +22,6 @@ def test_a_lease_and_a_check_together_stay_below_the_bound(bound_s, ttl_s, cache
     assert bound.young_s + bound.table_only_lag_s < ttl_s
 
 
-def test_a_cache_that_remembers_for_longer_than_deltas_live_is_refused():
+def test_a_cache_that_remembers_for_longer_than_deltas_live_is_refused() -> None:
     with pytest.raises(SettingsError, match="cache_ttl_s"):
         staleness_bound_of(PreferenceSettings(cache_ttl_s=300, delta_ttl_s=300))

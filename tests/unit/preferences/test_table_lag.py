@@ -3,7 +3,7 @@
 from notify_streams.preferences.table_lag import TableLag
 
 
-def test_the_oldest_batch_in_hand_tells_the_lag():
+def test_the_oldest_batch_in_hand_tells_the_lag() -> None:
     now = [1_000.0]
     lag = TableLag(lambda: now[0])
     assert lag() == 0
@@ -19,13 +19,13 @@ def test_the_oldest_batch_in_hand_tells_the_lag():
     assert lag() == 0
 
 
-def test_a_record_from_the_future_is_not_ahead_of_the_table():
+def test_a_record_from_the_future_is_not_ahead_of_the_table() -> None:
     lag = TableLag(lambda: 1_000.0)
     lag.taken(0, 2_000_000)
     assert lag() == 0
 
 
-def test_what_was_given_up_is_no_lag():
+def test_what_was_given_up_is_no_lag() -> None:
     lag = TableLag(lambda: 1_000.0)
     lag.taken(0, 1)
     lag.forget()

@@ -1,6 +1,7 @@
 """A channel message is written in two parts and read as one."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,7 +16,7 @@ from tests.builders import NOON, a_message
 words = st.text(st.characters(codec="utf-8"), max_size=40)
 
 
-def a_part(**but) -> SharedPart:
+def a_part(**but: Any) -> SharedPart:
     usual = {"notification_id": "n", "trigger_id": "t", "user_id": "u", "category": "payments", "decided_at": NOON}
     return SharedPart(**(usual | but))
 
@@ -30,7 +31,9 @@ def a_part(**but) -> SharedPart:
     data=st.none() | st.dictionaries(words, words),
     expires_at=st.none() | st.datetimes(datetime(2000, 1, 1), timezones=st.just(UTC)),
 )
-def test_what_is_written_is_read(texts, to, delivery, channel, critical, version, data, expires_at):
+def test_what_is_written_is_read(
+    texts: Any, to: Any, delivery: Any, channel: Any, critical: bool, version: int, data: Any, expires_at: Any
+) -> None:
     names = ("notification_id", "trigger_id", "user_id", "category", "template", "title", "body", "collapse_key")
     said = dict(zip(names, texts, strict=True)) | {
         "critical": critical,
@@ -48,26 +51,26 @@ def test_what_is_written_is_read(texts, to, delivery, channel, critical, version
 
 
 @pytest.mark.parametrize("value", [b'{"id":"1","user_id":"u","category":"c","template":"t"}'])
-def test_a_trigger_without_data_makes_a_message_without_data(value):
+def test_a_trigger_without_data_makes_a_message_without_data(value: bytes) -> None:
     trigger = read_trigger(value, ())
     assert isinstance(trigger, Trigger)
     message = encode_for(encode_shared(a_part(data=trigger.data)), "d", "push", "token")
     assert read_channel_message(message).data is NO_DATA
 
 
-def test_null_data_makes_a_message_without_data():
+def test_null_data_makes_a_message_without_data() -> None:
     trigger = read_trigger(b'{"id":"1","user_id":"u","category":"c","template":"t","data":null}', ())
     assert isinstance(trigger, Trigger)
     message = encode_for(encode_shared(a_part(data=trigger.data)), "d", "push", "token")
     assert read_channel_message(message).data is NO_DATA
 
 
-def test_fields_of_a_later_release_are_tolerated():
+def test_fields_of_a_later_release_are_tolerated() -> None:
     message = msgspec.json.encode(msgspec.structs.asdict(a_message(data=None)) | {"data": {}, "new": [1]})
     assert read_channel_message(message).delivery_id == a_message().delivery_id
 
 
-def test_a_time_without_a_zone_is_refused():
+def test_a_time_without_a_zone_is_refused() -> None:
     """It could not be compared with any other, and would stop the worker that tries."""
     message = encode_for(encode_shared(a_part()), "d", "push", "token").replace(b"12:00:00Z", b"12:00:00")
     with pytest.raises(msgspec.ValidationError):

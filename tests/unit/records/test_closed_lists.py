@@ -4,16 +4,16 @@ from notify_streams.outbox.flush_plan import COUNTED
 from notify_streams.records.outcomes import ORDER, DeadReason, DeliveryState, Reason, TriggerOutcome
 
 
-def test_the_outcomes_of_a_trigger():
+def test_the_outcomes_of_a_trigger() -> None:
     assert set(TriggerOutcome) == {"notified", "forwarded", "repartitioned", "dead", "duplicate"}
 
 
-def test_each_outcome_has_its_count_in_the_ledger():
+def test_each_outcome_has_its_count_in_the_ledger() -> None:
     assert set(COUNTED) == set(TriggerOutcome)
     assert len(set(COUNTED.values())) == len(TriggerOutcome)
 
 
-def test_the_reasons_of_dead_letters():
+def test_the_reasons_of_dead_letters() -> None:
     assert set(DeadReason) == {
         "not_json",
         "invalid",
@@ -25,7 +25,7 @@ def test_the_reasons_of_dead_letters():
     }
 
 
-def test_the_contracts_reasons_of_deliveries_are_there():
+def test_the_contracts_reasons_of_deliveries_are_there() -> None:
     assert set(Reason) >= {
         "opted_out",
         "not_opted_in",
@@ -38,7 +38,7 @@ def test_the_contracts_reasons_of_deliveries_are_there():
     }
 
 
-def test_every_state_has_its_place_and_the_way_leads_up():
+def test_every_state_has_its_place_and_the_way_leads_up() -> None:
     assert set(ORDER) == set(DeliveryState)
     way = [
         DeliveryState.DEFERRED,

@@ -1,5 +1,7 @@
 """Ids are functions of their input, and different inputs have different ones."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,14 +12,14 @@ from notify_streams.roles import CHANNELS
 words = st.text(st.characters(codec="utf-8"), min_size=1, max_size=128)
 
 
-def test_a_known_id_stays_as_it_is():
+def test_a_known_id_stays_as_it_is() -> None:
     """Stored ids outlive a release: another function would notify everyone twice who is notified again."""
     assert notification_id("018f-1", "u-42") == "018f-1-8758241759e83fcd"
     assert delivery_id("018f-1-8758241759e83fcd", "push") == "018f-1-8758241759e83fcd.push"
 
 
 @given(trigger=words, user=words)
-def test_the_trigger_leads_and_can_be_had_back(trigger, user):
+def test_the_trigger_leads_and_can_be_had_back(trigger: Any, user: Any) -> None:
     found = notification_id(trigger, user)
     assert found.startswith(trigger)
     assert trigger_of(found) == trigger
@@ -25,23 +27,23 @@ def test_the_trigger_leads_and_can_be_had_back(trigger, user):
 
 
 @given(one=st.tuples(words, words), other=st.tuples(words, words))
-def test_different_triggers_or_people_have_different_ids(one, other):
+def test_different_triggers_or_people_have_different_ids(one: Any, other: Any) -> None:
     assert (notification_id(*one) == notification_id(*other)) == (one == other)
 
 
-def test_an_id_that_looks_like_the_end_of_another_is_still_another():
+def test_an_id_that_looks_like_the_end_of_another_is_still_another() -> None:
     first = notification_id("a", "u")
     assert notification_id(first, "u") != first
     assert trigger_of(notification_id(first, "u")) == first
 
 
 @given(trigger=words, user=words, channel=st.sampled_from(CHANNELS))
-def test_a_delivery_id_is_its_notification_and_its_channel(trigger, user, channel):
+def test_a_delivery_id_is_its_notification_and_its_channel(trigger: Any, user: Any, channel: Any) -> None:
     notification = notification_id(trigger, user)
     assert split_delivery_id(delivery_id(notification, channel)) == (notification, channel)
 
 
 @pytest.mark.parametrize("text", ["", ".", "no dot", "push"])
-def test_what_is_no_delivery_id_names_no_known_notification(text):
+def test_what_is_no_delivery_id_names_no_known_notification(text: str) -> None:
     notification, _ = split_delivery_id(text)
     assert notification == ""

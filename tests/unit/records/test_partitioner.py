@@ -11,11 +11,11 @@ from notify_streams.records.partitioner import bucket_of
     ("user_id", "murmur2"),
     [("21", -973932308), ("foobar", -790332482), ("a-little-bit-long-string", -985981536)],
 )
-def test_the_hash_is_that_of_javas_client(user_id, murmur2):
+def test_the_hash_is_that_of_javas_client(user_id: str, murmur2: int) -> None:
     """From UtilsTest.testMurmur2 of Apache Kafka."""
     assert bucket_of(user_id, 1000) == (murmur2 & 0x7FFFFFFF) % 1000
 
 
 @given(user_id=st.text(st.characters(codec="utf-8"), min_size=1), partitions=st.integers(1, 4096))
-def test_everyone_has_a_bucket(user_id, partitions):
+def test_everyone_has_a_bucket(user_id: str, partitions: int) -> None:
     assert 0 <= bucket_of(user_id, partitions) < partitions

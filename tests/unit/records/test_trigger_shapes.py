@@ -3,6 +3,7 @@
 import base64
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,19 +15,19 @@ from notify_streams.records.trigger import DEEPEST, NO_DATA, Rejection, Trigger,
 from tests.builders import trigger_fields, trigger_json
 
 
-def read(value, *headers) -> Trigger:
+def read(value: Any, *headers: Any) -> Trigger:
     found = read_trigger(value, headers)
     assert isinstance(found, Trigger), found
     return found
 
 
-def rejected(value, *headers) -> Rejection:
+def rejected(value: Any, *headers: Any) -> Rejection:
     found = read_trigger(value, headers)
     assert isinstance(found, Rejection), found
     return found
 
 
-def structured(**but) -> bytes:
+def structured(**but: Any) -> bytes:
     usual = {"specversion": "1.0", "id": "ce-1", "source": "/pay", "type": "paid", "data": trigger_fields()}
     return json.dumps({name: value for name, value in (usual | but).items() if value is not ...}).encode()
 
@@ -40,7 +41,7 @@ def with_data(data: bytes) -> bytes:
     return trigger_json(data="*").replace(b'"*"', data)
 
 
-def test_bare_json_says_what_it_says():
+def test_bare_json_says_what_it_says() -> None:
     found = read(
         trigger_json(
             isCritical=True,
@@ -71,7 +72,7 @@ def test_bare_json_says_what_it_says():
         pytest.param(trigger_json(), (("ce_id", b"ce-1"), ("ce_type", b"paid")), id="binary mode"),
     ],
 )
-def test_every_envelope_holds_the_same_trigger(value, headers):
+def test_every_envelope_holds_the_same_trigger(value: Any, headers: Any) -> None:
     assert read(value, *headers) == read(trigger_json())
 
 
@@ -83,23 +84,23 @@ def test_every_envelope_holds_the_same_trigger(value, headers):
         pytest.param(trigger_json(id=...), (("ce_id", b"ce-1"),), id="binary mode"),
     ],
 )
-def test_an_event_id_stands_in_for_a_missing_trigger_id(value, headers):
+def test_an_event_id_stands_in_for_a_missing_trigger_id(value: Any, headers: Any) -> None:
     assert read(value, *headers).id == "ce-1"
 
 
-def test_the_datas_own_id_wins_over_the_events():
+def test_the_datas_own_id_wins_over_the_events() -> None:
     assert read(structured(), ("ce_id", b"other")).id == "t-1"
     assert read(trigger_json(), ("ce_id", b"other")).id == "t-1"
 
 
 @pytest.mark.parametrize("length", [1, 128])
-def test_an_id_may_have_this_many_characters(length):
+def test_an_id_may_have_this_many_characters(length: int) -> None:
     assert read(trigger_json(id="ü" * length)).id == "ü" * length
     assert read(trigger_json(id=...), ("ce_id", ("ü" * length).encode())).id == "ü" * length
 
 
 @pytest.mark.parametrize("wrong", ["", "x" * 129])
-def test_an_id_may_not_be_empty_or_too_long(wrong):
+def test_an_id_may_not_be_empty_or_too_long(wrong: Any) -> None:
     for found in (
         rejected(trigger_json(id=wrong)),
         rejected(trigger_json(id=...), ("ce_id", wrong.encode())),
@@ -108,13 +109,13 @@ def test_an_id_may_not_be_empty_or_too_long(wrong):
         assert found.reason == DeadReason.INVALID
 
 
-def test_an_id_header_that_is_not_utf8_is_refused_and_not_replaced():
+def test_an_id_header_that_is_not_utf8_is_refused_and_not_replaced() -> None:
     """Replaced, two different ids would become one, and the second trigger a duplicate of the first."""
     found = rejected(trigger_json(id=...), ("ce_id", b"\xff"))
     assert found.reason == DeadReason.INVALID and "ce_id" in found.detail
 
 
-def test_a_header_without_a_value_is_no_id():
+def test_a_header_without_a_value_is_no_id() -> None:
     assert rejected(trigger_json(id=...), ("ce_id", None)).reason == DeadReason.INVALID
     assert read(trigger_json(), ("ce_id", None), ("critical", None)).id == "t-1"
 
@@ -143,7 +144,7 @@ NOT_JSON = [
 
 
 @pytest.mark.parametrize(("value", "says"), NOT_JSON)
-def test_what_is_not_json_is_called_so(value, says):
+def test_what_is_not_json_is_called_so(value: Any, says: Any) -> None:
     found = rejected(value)
     assert found.reason == DeadReason.NOT_JSON
     assert says in found.detail
@@ -197,63 +198,63 @@ INVALID = [
 
 
 @pytest.mark.parametrize(("value", "says"), INVALID)
-def test_what_is_json_but_no_trigger_is_invalid(value, says):
+def test_what_is_json_but_no_trigger_is_invalid(value: Any, says: Any) -> None:
     found = rejected(value)
     assert found.reason == DeadReason.INVALID, found
     assert says in found.detail
 
 
-def test_the_whole_value_is_never_part_of_a_detail():
+def test_the_whole_value_is_never_part_of_a_detail() -> None:
     for case in (*NOT_JSON, *INVALID):
         found = rejected(case.values[0])
         assert len(found.detail) < 300
 
 
 @pytest.mark.parametrize("levels", [DEEPEST - 2, DEEPEST - 1])
-def test_how_deep_data_may_be(levels):
+def test_how_deep_data_may_be(levels: Any) -> None:
     value = with_data(b'{"a":' + b"[" * levels + b"]" * levels + b"}")
     assert isinstance(read_trigger(value, ()), Trigger if levels + 2 <= DEEPEST else Rejection)
 
 
-def test_brackets_within_texts_do_not_nest():
+def test_brackets_within_texts_do_not_nest() -> None:
     assert read(trigger_json(template=..., title='[{"' * 400, body="]" + "[" * 400 + '\\"' + "{" * 400))
 
 
-def test_how_deep_the_caller_is_makes_no_difference():
+def test_how_deep_the_caller_is_makes_no_difference() -> None:
     """Two roles that read one record from different depths of their stacks must come to the same end."""
     values = [with_data(b'{"a":' + b"[" * n + b"]" * n + b"}") for n in (DEEPEST - 2, DEEPEST, 600, 950)]
     here = [type(read_trigger(value, ())) for value in values]
 
-    def deeper(calls: int):
+    def deeper(calls: int) -> Any:
         return deeper(calls - 1) if calls else [type(read_trigger(value, ())) for value in values]
 
     assert deeper(400) == here == [Trigger, Rejection, Rejection, Rejection]
 
 
-def test_of_two_equal_keys_the_last_one_counts():
+def test_of_two_equal_keys_the_last_one_counts() -> None:
     assert read(trigger_json()[:-1] + b', "id": "t-2"}').id == "t-2"
 
 
-def test_escapes_are_read():
+def test_escapes_are_read() -> None:
     assert (
         read(trigger_json().replace(b'"user_id"', rb'"user\u005fid"').replace(b"u-42", rb"\u0075-42")).user_id == "u-42"
     )
 
 
-def test_unknown_fields_are_tolerated():
+def test_unknown_fields_are_tolerated() -> None:
     assert read(trigger_json(x={"deep": [1, {"y": None}]}, ttl=5)) == read(trigger_json())
 
 
-def test_space_around_it_is_tolerated():
+def test_space_around_it_is_tolerated() -> None:
     assert read(b" \r\n\t" + trigger_json() + b" \n") == read(trigger_json())
 
 
 @pytest.mark.parametrize("value", [trigger_json(data=...), trigger_json(data=None)], ids=["none", "null"])
-def test_no_data_is_the_one_object_that_encoders_leave_out(value):
+def test_no_data_is_the_one_object_that_encoders_leave_out(value: Any) -> None:
     assert read(value).data is NO_DATA
 
 
-def test_integers_of_any_reasonable_length_pass():
+def test_integers_of_any_reasonable_length_pass() -> None:
     assert msgspec.json.decode(read(with_data(b'{"a": 123456789012345678901234567890}')).data)
 
 
@@ -266,7 +267,9 @@ plain = st.recursive(
 
 
 @given(identity=words, user=words, category=words, title=words, body=words, data=st.dictionaries(words, plain))
-def test_whatever_text_is_sent_arrives(identity, user, category, title, body, data):
+def test_whatever_text_is_sent_arrives(
+    identity: Any, user: Any, category: Any, title: Any, body: Any, data: Any
+) -> None:
     found = read(
         trigger_json(id=identity, user_id=user, category=category, template=..., title=title, body=body, data=data)
     )
@@ -275,12 +278,12 @@ def test_whatever_text_is_sent_arrives(identity, user, category, title, body, da
 
 
 @given(value=st.binary() | st.text().map(str.encode) | plain.map(json.dumps).map(str.encode))
-def test_reading_never_raises(value):
+def test_reading_never_raises(value: bytes) -> None:
     assert isinstance(read_trigger(value, ()), Trigger | Rejection)
 
 
 @given(value=st.sampled_from([trigger_json(), structured(), in_base64(trigger_json())]), data=st.data())
-def test_a_damaged_trigger_never_raises(value, data):
+def test_a_damaged_trigger_never_raises(value: Any, data: Any) -> None:
     at = data.draw(st.integers(0, len(value) - 1))
     damaged = value[:at] + data.draw(st.binary(max_size=3)) + value[at + data.draw(st.integers(0, 3)) :]
     found = read_trigger(damaged, ())

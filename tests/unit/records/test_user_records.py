@@ -1,6 +1,7 @@
 """Preference updates, contacts, sign-ups and locations as anybody may send them."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -29,12 +30,12 @@ READERS = {
 }
 
 
-def said(fields, **but) -> bytes:
+def said(fields: Any, **but: Any) -> bytes:
     return json.dumps({name: value for name, value in (fields | but).items() if value is not ...}).encode()
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_what_is_whole_is_read(name):
+def test_what_is_whole_is_read(name: Any) -> None:
     read, fields = READERS[name]
     found = read(said(fields, unknown=[1]))
     assert not isinstance(found, Rejection) and found.user_id == "u"
@@ -42,14 +43,14 @@ def test_what_is_whole_is_read(name):
 
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize("value", [None, b"", b"hello", b"\xff", b"[" * 100_000])
-def test_what_is_no_json_is_refused(name, value):
+def test_what_is_no_json_is_refused(name: Any, value: Any) -> None:
     found = READERS[name][0](value)
     assert isinstance(found, Rejection) and found.reason in (DeadReason.NOT_JSON, DeadReason.TOO_LARGE)
 
 
 @pytest.mark.parametrize("name", READERS)
 @pytest.mark.parametrize("but", [{"user_id": ...}, {"user_id": ""}, {"user_id": "u" * 129}, {"user_id": 7}])
-def test_a_record_names_its_person(name, but):
+def test_a_record_names_its_person(name: Any, but: Any) -> None:
     read, fields = READERS[name]
     found = read(said(fields, **but))
     assert isinstance(found, Rejection) and found.reason == DeadReason.INVALID and "user_id" in found.detail
@@ -60,7 +61,7 @@ def test_a_record_names_its_person(name, but):
     "at",
     [..., None, "", "yesterday", 5, "2026-11-22T10:00:00", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"],
 )
-def test_a_time_is_one_that_a_database_can_hold(name, at):
+def test_a_time_is_one_that_a_database_can_hold(name: str, at: Any) -> None:
     """The ends of the calendar, with an offset, stopped whoever wanted to store them."""
     read, fields = READERS[name]
     found = read(said(fields, updated_at=at))
@@ -71,14 +72,14 @@ def test_a_time_is_one_that_a_database_can_hold(name, at):
     "but",
     [{"sms": "5551234567"}, {"sms": "+0"}, {"email": "a@b@c"}, {"email": "a b@c"}, {"push": ""}, {"push": "x" * 513}],
 )
-def test_a_contact_that_is_none_is_refused_and_not_repeated(but):
+def test_a_contact_that_is_none_is_refused_and_not_repeated(but: Any) -> None:
     found = read_contacts(said(CONTACTS, **but))
     assert isinstance(found, Rejection) and found.reason == DeadReason.INVALID
     for contact in filter(None, but.values()):
         assert contact not in found.detail
 
 
-def test_a_record_has_an_end():
+def test_a_record_has_an_end() -> None:
     found = read_contacts(said(CONTACTS, more="x" * MOST_BYTES))
     assert isinstance(found, Rejection) and found.reason == DeadReason.TOO_LARGE
 
@@ -90,11 +91,11 @@ def test_a_record_has_an_end():
         st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.none()),
     ),
 )
-def test_reading_never_raises(name, fields):
+def test_reading_never_raises(name: Any, fields: Any) -> None:
     read, usual = READERS[name]
     read(said(usual, **fields))
 
 
 @given(name=st.sampled_from(list(READERS)), value=st.binary())
-def test_reading_bytes_never_raises(name, value):
+def test_reading_bytes_never_raises(name: Any, value: bytes) -> None:
     assert isinstance(READERS[name][0](value), Rejection)

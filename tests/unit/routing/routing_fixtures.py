@@ -1,5 +1,7 @@
 """A router of bucket 3 with a few people that it knows: `HERE[:3]` and `ELSEWHERE` at home here, `HERE[3]` in eu, `HERE[4]` nobody."""
 
+from typing import Any
+
 from notify_streams.outbox.decided_batch import DecidedBatch
 from notify_streams.routing.router import Router
 from tests.builders import (
@@ -25,10 +27,10 @@ def known_people() -> FakePeople:
     return people
 
 
-async def route(batch, lane="standard", people=None, placed=None) -> DecidedBatch:
+async def route(batch: Any, lane: Any = "standard", people: Any = None, placed: Any = None) -> DecidedBatch:
     router = Router(SETTINGS, CATEGORIES, lane, people or known_people(), placed or Placed())
     return await router.take(batch, Told())
 
 
-def for_user(user_id, **but) -> bytes:
+def for_user(user_id: Any, **but: Any) -> bytes:
     return trigger_json(user_id=user_id, **but)

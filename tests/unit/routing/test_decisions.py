@@ -1,6 +1,7 @@
 """What a trigger becomes for one person."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -50,24 +51,24 @@ CASES = [
 
 
 @pytest.mark.parametrize(("chosen", "asked", "known", "expected"), CASES)
-def test_what_becomes_of_each_channel(chosen, asked, known, expected):
+def test_what_becomes_of_each_channel(chosen: Any, asked: Any, known: Any, expected: Any) -> None:
     fates, _ = decide(a_trigger(**asked), a_category(channels=DEFAULTS), contacts(**known), bits(**chosen), NOON)
     assert {one.channel: (one.state, one.reason) for one in fates} == expected
 
 
-def test_a_channel_that_the_category_lacks_is_suppressed_whatever_the_person_chose():
+def test_a_channel_that_the_category_lacks_is_suppressed_whatever_the_person_chose() -> None:
     category = a_category(channels={"email": "always"})
     for chosen in ALL_BITS:
         (found,), _ = decide(a_trigger(channels=("sms",)), category, contacts(), chosen, NOON)
         assert (found.state, found.reason) == FORBIDDEN
 
 
-def test_without_a_wish_all_that_the_category_allows_is_asked_for():
+def test_without_a_wish_all_that_the_category_allows_is_asked_for() -> None:
     fates, _ = decide(a_trigger(), a_category(channels={"email": "in", "push": "in"}), contacts(), 0, NOON)
     assert [one.channel for one in fates] == ["push", "email"]
 
 
-def test_a_person_without_any_contacts_gets_nothing_and_it_is_said_why():
+def test_a_person_without_any_contacts_gets_nothing_and_it_is_said_why() -> None:
     fates, _ = decide(a_trigger(), a_category(channels=DEFAULTS), None, 0, NOON)
     assert [(one.state, one.reason) for one in fates] == [NOWHERE, UNASKED, NOWHERE]
 
@@ -86,7 +87,7 @@ EXPIRY = [
 
 
 @pytest.mark.parametrize(("asked", "expires_at"), EXPIRY)
-def test_when_a_notification_expires(asked, expires_at):
+def test_when_a_notification_expires(asked: Any, expires_at: Any) -> None:
     assert decide(a_trigger(**asked), a_category(ttl_s=3600), contacts(), 0, NOON)[1] == expires_at
 
 
@@ -98,8 +99,8 @@ def test_when_a_notification_expires(asked, expires_at):
     times=st.tuples(*[st.none() | st.datetimes(datetime(1, 1, 3), datetime(9999, 12, 28), timezones=st.just(UTC))] * 2),
 )
 def test_every_channel_asked_for_has_one_fate_and_only_an_allowed_contact_is_used(
-    chosen, channels, allowed, reachable, times
-):
+    chosen: Any, channels: Any, allowed: Any, reachable: Any, times: Any
+) -> None:
     category = a_category(channels=allowed)
     known = contacts(**reachable)
     trigger = a_trigger(
@@ -117,13 +118,13 @@ def test_every_channel_asked_for_has_one_fate_and_only_an_allowed_contact_is_use
 
 
 @pytest.mark.parametrize("text", ["0001-01-01T00:00:00+23:59", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-23:59"])
-def test_times_at_the_ends_of_the_calendar_are_decided(text):
+def test_times_at_the_ends_of_the_calendar_are_decided(text: str) -> None:
     at = datetime.fromisoformat(text)
     for asked in ({"created_at": at}, {"expires_at": at}, {"created_at": at, "expires_at": at}):
         assert decide(a_trigger(**asked), a_category(), contacts(), 0, NOON)[0]
 
 
-def test_equal_cases_share_their_fates_and_a_contact_that_goes_makes_another():
+def test_equal_cases_share_their_fates_and_a_contact_that_goes_makes_another() -> None:
     category = a_category(channels=DEFAULTS)
     one, other, without = (
         decide(a_trigger(), category, contacts("ada"), 0, NOON)[0],

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -21,7 +22,7 @@ def takers(record: ARecord) -> dict[str, Trigger | Rejection]:
     return {lane: what for lane, what in found.items() if what is not None}
 
 
-def event(**but) -> bytes:
+def event(**but: Any) -> bytes:
     return json.dumps({"specversion": "1.0", "id": "c", "source": "s", "type": "t", **but}).encode()
 
 
@@ -69,7 +70,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("value", "headers", "lane"), CASES)
-def test_who_takes_what(value, headers, lane):
+def test_who_takes_what(value: Any, headers: Any, lane: Any) -> None:
     assert list(takers(ARecord(value, headers=headers))) == [lane]
 
 
@@ -106,7 +107,7 @@ headers = st.lists(
     damage=st.none() | st.tuples(st.integers(0, 400), st.binary(max_size=4)),
 )
 @example(value=trigger_json(isCritical=True), headers=[("ce_id", None), ("critical", None)], key=b"\xff", damage=None)
-def test_exactly_one_lane_takes_a_record_whatever_was_sent(value, headers, key, damage):
+def test_exactly_one_lane_takes_a_record_whatever_was_sent(value: Any, headers: Any, key: Any, damage: Any) -> None:
     if value and damage:
         at, added = damage
         at %= len(value)
@@ -115,7 +116,7 @@ def test_exactly_one_lane_takes_a_record_whatever_was_sent(value, headers, key, 
 
 
 @given(size=st.integers(LIMIT - 300, LIMIT + 50), headers=headers)
-def test_both_lanes_draw_the_same_line_at_the_limit(size, headers):
+def test_both_lanes_draw_the_same_line_at_the_limit(size: int, headers: Any) -> None:
     value = trigger_json(isCritical=True, title="x" * (size - len(trigger_json(isCritical=True, title=""))))
     assert len(takers(ARecord(value, b"k", headers))) == 1
 
@@ -129,7 +130,7 @@ def test_both_lanes_draw_the_same_line_at_the_limit(size, headers):
         pytest.param(ARecord(trigger_json(), headers=(("x", b"y" * 100),) * 50), id="many headers"),
     ],
 )
-def test_all_that_travels_on_counts_as_size(record):
+def test_all_that_travels_on_counts_as_size(record: Any) -> None:
     """A record is forwarded with its headers, and a dead letter keeps key and headers: the topics there have limits, too."""
     (found,) = takers(record).values()
     assert isinstance(found, Rejection)

@@ -1,6 +1,7 @@
 """A notification's bytes are what the BSON library would have made of the contract's document."""
 
 from datetime import timedelta
+from typing import Any
 
 import bson
 from bson.codec_options import CodecOptions
@@ -28,7 +29,7 @@ DECISIONS = st.tuples(TEXTS, TEXTS, TEXTS, TEXTS, st.integers(0, 2**63 - 1), FAT
     now=st.integers(0, 10**12).map(lambda ms: NOON + timedelta(milliseconds=ms)),
     decisions=st.lists(DECISIONS, min_size=1, max_size=4),
 )
-def test_it_reads_as_the_contract_says(bucket, region, critical, now, decisions):
+def test_it_reads_as_the_contract_says(bucket: int, region: Any, critical: bool, now: int, decisions: Any) -> None:
     form = NotificationTemplate(bucket, region, critical, now)
     for notification, trigger, user, category, version, fates, fingerprint in decisions:
         document = form.fill(notification, trigger, user.encode(), category, version, fates, fingerprint)

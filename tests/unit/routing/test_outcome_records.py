@@ -2,6 +2,7 @@
 
 import zlib
 from datetime import timedelta
+from typing import Any
 
 import bson
 import msgspec
@@ -23,7 +24,7 @@ UTC_TIMES = CodecOptions(tz_aware=True)
 RECORD = ARecord(b"original", b"key", (("traceparent", b"00-1"), ("x", b"\xff"), ("y", None)), offset=17)
 
 
-def test_a_dead_letter_is_the_original_and_says_why_and_where_from():
+def test_a_dead_letter_is_the_original_and_says_why_and_where_from() -> None:
     entry = dead(RECORD, "triggers.payments", 3, DeadReason.INVALID, "no user")
     assert (entry.outcome, entry.reason, entry.document) == (TriggerOutcome.DEAD, "invalid", None)
     ((topic, partition, key, value, headers),) = entry.outputs
@@ -39,17 +40,17 @@ def test_a_dead_letter_is_the_original_and_says_why_and_where_from():
 
 
 @pytest.mark.parametrize("text", ["x" * 10_000, "\U0001f600" * 10_000])
-def test_a_detail_has_an_end(text):
+def test_a_detail_has_an_end(text: Any) -> None:
     ((*_, headers),) = dead(RECORD, "t", 3, DeadReason.INVALID, text).outputs
     assert len(dict(headers)["detail"]) <= 2_000
 
 
-def test_a_dead_letter_without_a_value_is_no_tombstone():
+def test_a_dead_letter_without_a_value_is_no_tombstone() -> None:
     ((*_, value, _),) = dead(ARecord(None), "t", 3, DeadReason.NOT_JSON, "").outputs
     assert value == b""
 
 
-def test_a_dead_letter_of_what_no_topic_takes_is_its_beginning_and_says_so():
+def test_a_dead_letter_of_what_no_topic_takes_is_its_beginning_and_says_so() -> None:
     record = ARecord(b"v" * 5_000_000, b"k" * 5_000, (("x", b"h" * 5_000_000),), offset=17)
     ((_, _, key, value, headers),) = dead(record, "t", 3, DeadReason.TOO_LARGE, "too large", 2_000_000).outputs
     assert len(key) + len(value) <= 2_000_000
@@ -59,21 +60,21 @@ def test_a_dead_letter_of_what_no_topic_takes_is_its_beginning_and_says_so():
     assert why["detail"].decode() == f"too large; cut to its first {len(value)} bytes, without headers"
 
 
-def test_a_moved_record_is_the_same_with_the_key_that_it_needed():
+def test_a_moved_record_is_the_same_with_the_key_that_it_needed() -> None:
     entry = repartitioned(ARecord(b"v", None, (("x", b"1"),), offset=17), "triggers.security", 3, 5, "u-42")
     headers = (("x", b"1"), ("source", b"triggers.security:3:17"))
     assert entry.outputs == (("triggers.security", 5, b"u-42", b"v", headers),)
     assert (entry.outcome, entry.document) == (TriggerOutcome.REPARTITIONED, None)
 
 
-def test_a_forwarded_record_goes_to_the_regions_topic_as_it_came():
+def test_a_forwarded_record_goes_to_the_regions_topic_as_it_came() -> None:
     entry = forwarded(RECORD, "triggers.payments", 3, "u-42", "eu", (("hops", b"1"),))
     headers = (("hops", b"1"), ("source", b"triggers.payments:3:17"))
     assert entry.outputs == (("forward.eu", 3, b"u-42", b"original", headers),)
     assert (entry.outcome, entry.document) == (TriggerOutcome.FORWARDED, None)
 
 
-def test_a_record_that_is_handed_on_again_names_its_last_place_alone():
+def test_a_record_that_is_handed_on_again_names_its_last_place_alone() -> None:
     first = repartitioned(ARecord(b"v", offset=17), "triggers.security", 3, 5, "u-42")
     ((*_, headers),) = repartitioned(
         ARecord(b"v", headers=first.outputs[0][4], offset=4), "triggers.security", 5, 6, "u"
@@ -91,13 +92,13 @@ PLANNED = (
 WAYS = ContactAddresses("token", "+15551234567", "u-42@example.org")
 
 
-def a_notified(planned=PLANNED, critical=False, record=RECORD, **but):
+def a_notified(planned: Any = PLANNED, critical: Any = False, record: Any = RECORD, **but: Any) -> Any:
     expires_at = NOON + timedelta(hours=1)
     form = NotificationTemplate(3, "us", critical, NOON)
     return notified(record, b"u-42", a_trigger(**but), planned, expires_at, WAYS, 7, form)
 
 
-def test_a_notification_has_every_channels_fate():
+def test_a_notification_has_every_channels_fate() -> None:
     entry = a_notified()
     found = bson.decode(entry.document.raw, UTC_TIMES)
     assert found["_id"] == entry.notification == notification_id("t-1", "u-42")
@@ -112,12 +113,12 @@ def test_a_notification_has_every_channels_fate():
     assert timedelta(days=89) < found["expire_at"] - NOON <= timedelta(days=90)
 
 
-def test_what_is_stored_never_holds_a_contact_or_what_was_said():
+def test_what_is_stored_never_holds_a_contact_or_what_was_said() -> None:
     stored = a_notified(title="Secret", body="Words", data={"amount": "12.50"}).document.raw
     assert not [word for word in (b"token", b"Secret", b"Words", b"12.50", b"+1555") if word in stored]
 
 
-def test_only_a_queued_delivery_has_a_message():
+def test_only_a_queued_delivery_has_a_message() -> None:
     ((topic, partition, key, value, headers),) = a_notified().outputs
     assert (topic, partition, key) == ("push", 3, b"u-42")
     message = read_channel_message(value)
@@ -128,7 +129,7 @@ def test_only_a_queued_delivery_has_a_message():
     assert headers == [("id", message.delivery_id.encode()), ("critical", b"0"), ("traceparent", b"00-1")]
 
 
-def test_a_critical_notification_has_its_own_topics():
+def test_a_critical_notification_has_its_own_topics() -> None:
     everywhere = tuple(ChannelDecision(channel, DeliveryState.QUEUED) for channel in ("push", "sms", "email"))
     entry = a_notified(everywhere, critical=True)
     assert [output[0] for output in entry.outputs] == ["cric_push", "cric_sms", "cric_email"]
@@ -136,17 +137,17 @@ def test_a_critical_notification_has_its_own_topics():
     assert entry.document["lane"] == "critical" and entry.document["critical"] is True
 
 
-def test_a_notification_that_nobody_gets_is_written_all_the_same():
+def test_a_notification_that_nobody_gets_is_written_all_the_same() -> None:
     entry = a_notified(PLANNED[1:])
     assert entry.outputs == [] and set(entry.document["deliveries"]) == {"sms", "email"}
 
 
-def test_a_trigger_without_data_is_sent_without_data():
+def test_a_trigger_without_data_is_sent_without_data() -> None:
     ((*_, value, _),) = a_notified(data=None).outputs
     assert "data" not in msgspec.json.decode(value)
 
 
-def test_a_second_trace_header_without_a_value_does_no_harm():
+def test_a_second_trace_header_without_a_value_does_no_harm() -> None:
     record = ARecord(b"", headers=(("traceparent", None),))
     entry = a_notified(record=record)
     assert entry.outputs[0][4][2:] == [("traceparent", None)]
@@ -170,26 +171,26 @@ DIFFERENT = [
 ]
 
 
-def test_what_says_something_else_has_another_fingerprint():
+def test_what_says_something_else_has_another_fingerprint() -> None:
     found = {fingerprint(a_trigger(**but)) for but in ({}, *DIFFERENT)}
     assert len(found) == len(DIFFERENT) + 1
 
 
-def test_the_same_said_at_another_time_is_the_same():
+def test_the_same_said_at_another_time_is_the_same() -> None:
     assert fingerprint(a_trigger(created_at=NOON)) == fingerprint(a_trigger())
 
 
 @given(size=st.integers(0, 300_000))
-def test_a_fingerprint_fits_a_database_integer(size):
+def test_a_fingerprint_fits_a_database_integer(size: int) -> None:
     assert 0 <= fingerprint(a_trigger(data={"x": "y" * size})) < 2**63
 
 
-def test_the_document_carries_the_entrys_fingerprint():
+def test_the_document_carries_the_entrys_fingerprint() -> None:
     entry = an_entry()
     assert entry.document["fingerprint"] == entry.fingerprint == fingerprint(a_trigger())
 
 
-def test_fingerprints_differ_by_more_than_chance():
+def test_fingerprints_differ_by_more_than_chance() -> None:
     texts = [f"text {number}" for number in range(2_000)]
     assert len({fingerprint(a_trigger(title=text)) for text in texts}) == len(texts)
     assert zlib.crc32(b"123456789") == 0xCBF43926

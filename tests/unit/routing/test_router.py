@@ -1,6 +1,7 @@
 """A batch in, the same batch decided: every record has exactly one outcome, in order, and none can stop the others."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -46,13 +47,13 @@ CASES = [
 
 
 @pytest.mark.parametrize(("record", "outcome", "reason"), CASES)
-async def test_each_record_has_its_outcome(record, outcome, reason):
+async def test_each_record_has_its_outcome(record: Any, outcome: Any, reason: Any) -> None:
     (entry,) = (await route(a_batch(record))).entries
     assert (entry.outcome.value, entry.reason) == (outcome, reason)
 
 
 @pytest.mark.parametrize(("record", "outcome", "reason"), CASES)
-async def test_no_record_changes_what_becomes_of_its_neighbours(record, outcome, reason):
+async def test_no_record_changes_what_becomes_of_its_neighbours(record: Any, outcome: Any, reason: Any) -> None:
     good = [for_user(HERE[0], id="before"), for_user(HERE[1], id="after")]
     taken = await route(a_batch(good[0], record, good[1]))
     assert outcomes(taken) == ["notified", outcome, "notified"]
@@ -60,20 +61,20 @@ async def test_no_record_changes_what_becomes_of_its_neighbours(record, outcome,
     assert [entry.record.offset for entry in taken.entries] == [0, 1, 2]
 
 
-async def test_a_stranger_is_sent_to_the_partition_that_kafka_would_choose():
+async def test_a_stranger_is_sent_to_the_partition_that_kafka_would_choose() -> None:
     (entry,) = (await route(a_batch(ARecord(for_user("stranger"), key=None)))).entries
     ((topic, partition, key, *_),) = entry.outputs
     assert (topic, partition, key) == ("triggers.payments", bucket_of("stranger", PARTITIONS), b"stranger")
 
 
-async def test_someone_known_is_sent_to_where_the_row_says():
+async def test_someone_known_is_sent_to_where_the_row_says() -> None:
     people = FakePeople()
     people.add("x", bucket=6)
     (entry,) = (await route(a_batch(for_user("x")), people=people)).entries
     assert entry.outputs[0][1] == 6
 
 
-async def test_a_moved_record_arrives_where_it_is_not_moved_again():
+async def test_a_moved_record_arrives_where_it_is_not_moved_again() -> None:
     people = known_people()
     for user in ("stranger", *ELSEWHERE):
         first = await route(a_batch(for_user(user)), people=people)
@@ -82,7 +83,7 @@ async def test_a_moved_record_arrives_where_it_is_not_moved_again():
         assert outcomes(again) != ["repartitioned"]
 
 
-async def test_preferences_go_to_the_people_they_belong_to():
+async def test_preferences_go_to_the_people_they_belong_to() -> None:
     """Rejections stand between the triggers: a row that slipped by one would opt out a neighbour."""
     people = known_people()
     people.add(HERE[1], choices={1: {"push": False}})
@@ -94,7 +95,7 @@ async def test_preferences_go_to_the_people_they_belong_to():
     assert taken.entries[2].document["preference_version"] == 1
 
 
-async def test_choices_of_another_category_do_not_count():
+async def test_choices_of_another_category_do_not_count() -> None:
     people = known_people()
     people.add(HERE[0], choices={2: {"push": False}})
     (entry,) = (await route(a_batch(for_user(HERE[0])), people=people)).entries
@@ -104,7 +105,7 @@ async def test_choices_of_another_category_do_not_count():
 @pytest.mark.parametrize(
     ("lane", "taken_ids"), [("critical", ["urgent", "by header"]), ("standard", ["plain", "not allowed"])]
 )
-async def test_each_lane_takes_its_own_and_counts_the_rest(lane, taken_ids):
+async def test_each_lane_takes_its_own_and_counts_the_rest(lane: str, taken_ids: Any) -> None:
     batch = a_batch(
         for_user(HERE[0], id="urgent", isCritical=True),
         for_user(HERE[0], id="plain"),
@@ -117,17 +118,17 @@ async def test_each_lane_takes_its_own_and_counts_the_rest(lane, taken_ids):
     assert (taken.other_lane, taken.holes) == (2, 0)
 
 
-async def test_holes_are_positions_without_a_record():
+async def test_holes_are_positions_without_a_record() -> None:
     taken = await route(a_batch(for_user(HERE[0]), b"bad", start=10, end=20))
     assert (taken.start, taken.end, len(taken.entries), taken.other_lane, taken.holes) == (10, 20, 2, 0, 8)
 
 
-async def test_an_empty_batch_asks_nothing_and_changes_nothing():
+async def test_an_empty_batch_asks_nothing_and_changes_nothing() -> None:
     taken = await route(a_batch(start=7, end=7))
     assert (taken.entries, taken.other_lane, taken.holes) == ([], 0, 0)
 
 
-async def test_preferences_that_cannot_be_had_are_waited_for():
+async def test_preferences_that_cannot_be_had_are_waited_for() -> None:
     """An error here would end the agent; the batch would never be acknowledged, and its partition stand still."""
     people = known_people()
     people.troubles = [RetryLater("neither Redis nor MongoDB answers")]
@@ -135,16 +136,16 @@ async def test_preferences_that_cannot_be_had_are_waited_for():
     assert len(people.asked) == 2
 
 
-async def test_what_a_batch_says_is_kept_for_its_acknowledgement():
+async def test_what_a_batch_says_is_kept_for_its_acknowledgement() -> None:
     told = Told()
     router = Router(SETTINGS, CATEGORIES, "standard", known_people(), Placed())
     batch = a_batch(for_user(HERE[0]), topic="triggers.security", start=5)
     taken = await router.take(batch, told)
-    assert taken.delivered is told
+    assert taken.ack_handle is told
     assert taken.source == ("triggers.security", 3)
 
 
-def test_an_id_that_was_used_for_something_else_is_a_dead_letter_that_says_so():
+def test_an_id_that_was_used_for_something_else_is_a_dead_letter_that_says_so() -> None:
     from tests.builders import an_entry
 
     entry = conflict(an_entry(offset=8), "triggers.payments", 3)
@@ -200,7 +201,7 @@ records = st.builds(
 
 
 @given(sent=st.lists(records, max_size=6), lane=st.sampled_from(["critical", "standard"]), start=st.integers(0, 2**40))
-async def test_whatever_was_sent_is_routed_and_accounted(sent, lane, start):
+async def test_whatever_was_sent_is_routed_and_accounted(sent: Any, lane: Any, start: int) -> None:
     people = known_people()
     taken = await route(a_batch(*sent, start=start), lane, people)
     assert len(taken.entries) + taken.other_lane == len(sent)

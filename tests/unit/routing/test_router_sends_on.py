@@ -1,6 +1,7 @@
 """What the router sends on to another region, and what it keeps: how far a trigger has come, who takes whose place, who has moved."""
 
 import asyncio
+from typing import Any
 
 from notify_streams.records.ids import notification_id
 from notify_streams.regions.failover.protocol import HomeRegion
@@ -19,7 +20,7 @@ from tests.builders import (
 from tests.unit.routing.routing_fixtures import CATEGORIES, HERE, SETTINGS, for_user, known_people, route
 
 
-async def test_a_forwarded_trigger_says_how_far_it_has_come():
+async def test_a_forwarded_trigger_says_how_far_it_has_come() -> None:
     (entry,) = (await route(a_batch(ARecord(for_user(HERE[3]), headers=(("x", b"1"),))))).entries
     ((topic, *_, headers),) = entry.outputs
     assert topic == "forward.eu"
@@ -33,7 +34,7 @@ async def test_a_forwarded_trigger_says_how_far_it_has_come():
     }
 
 
-async def test_a_client_cannot_choose_what_a_trigger_becomes_in_another_region():
+async def test_a_client_cannot_choose_what_a_trigger_becomes_in_another_region() -> None:
     """`target` alone would let anybody write another region's locations."""
     ours = (("target", b"user_locations"), ("hops", b"1"), ("origin", b"eu"), ("cleared_by", b"us"), ("epoch", b"7"))
     (entry,) = (await route(a_batch(ARecord(for_user(HERE[3]), headers=(*ours, ("theirs", b"1")))))).entries
@@ -44,19 +45,19 @@ async def test_a_client_cannot_choose_what_a_trigger_becomes_in_another_region()
     assert dict(headers)["origin"] == b"us"
 
 
-async def test_a_forwarded_trigger_wanders_no_further_than_two_hops():
+async def test_a_forwarded_trigger_wanders_no_further_than_two_hops() -> None:
     wanderer = ARecord(for_user(HERE[3]), headers=(("hops", b"2"), ("origin", b"asia")))
     (entry,) = (await route(a_batch(wanderer, topic=FORWARDED))).entries
     assert is_dead(entry, "too_many_hops")
 
 
-async def test_people_of_a_region_whose_place_this_one_takes_are_served_here():
+async def test_people_of_a_region_whose_place_this_one_takes_are_served_here() -> None:
     taken = await route(a_batch(for_user(HERE[3])), placed=Placed(a_placement(eu=HomeRegion("us", 1, "us"))))
     assert outcomes(taken) == ["notified"]
     assert taken.epoch == a_placement(eu=HomeRegion("us", 1, "us")).epoch
 
 
-async def test_what_another_region_handed_over_early_waits_until_this_one_serves():
+async def test_what_another_region_handed_over_early_waits_until_this_one_serves() -> None:
     """The sender knows of a failover that has not come here yet: to decide now would send the trigger back."""
     early = ARecord(for_user(HERE[3]), headers=(("hops", b"1"), ("epoch", b"1")))
     placed = Placed(later=[a_placement(eu=HomeRegion("us", 1, "us"))])
@@ -64,11 +65,11 @@ async def test_what_another_region_handed_over_early_waits_until_this_one_serves
     assert not placed.later
 
 
-async def test_a_trigger_that_must_wait_holds_up_its_own_partition_and_no_other():
+async def test_a_trigger_that_must_wait_holds_up_its_own_partition_and_no_other() -> None:
     """Its person's region is being switched: whoever is in other partitions is notified meanwhile."""
 
     class Switching(Placed):
-        async def changed(self, epoch):
+        async def changed(self, epoch: Any) -> Any:
             await switched.wait()
             return await super().changed(epoch)
 
@@ -89,9 +90,9 @@ async def test_a_trigger_that_must_wait_holds_up_its_own_partition_and_no_other(
         assert outcomes(await held) == ["notified"]
 
 
-async def test_the_old_home_of_someone_who_moved_looks_before_it_lets_a_trigger_go():
+async def test_the_old_home_of_someone_who_moved_looks_before_it_lets_a_trigger_go() -> None:
     people = known_people()
     people.add(HERE[3], region="eu", previous="us")
     taken = await route(a_batch(for_user(HERE[0]), for_user(HERE[3], id="t-7")), people=people)
-    assert taken.look_for == {1: notification_id("t-7", HERE[3])}
+    assert taken.duplicate_candidates == {1: notification_id("t-7", HERE[3])}
     assert dict(taken.entries[1].outputs[0][4])["cleared_by"] == b"us"

@@ -1,6 +1,7 @@
 """Many questions at once cost few calls, and each is answered by a call that began after it was asked."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -11,12 +12,12 @@ from notify_streams.stores.request_batcher import RequestBatcher
 class SlowStore:
     """Answers with its state at the beginning of the call."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.state = "old"
         self.calls = []
         self.error = None
 
-    async def call(self, asked):
+    async def call(self, asked: Any) -> Any:
         self.calls.append(list(asked))
         seen = self.state
         await asyncio.sleep(0.02)
@@ -25,14 +26,14 @@ class SlowStore:
         return [f"{one} {seen}" for one in asked]
 
 
-async def asked_during_a_call(grouped, *questions, weight=1):
+async def asked_during_a_call(grouped: Any, *questions: Any, weight: Any = 1) -> Any:
     """The first is under way when the others are asked."""
     first = asyncio.create_task(grouped.ask("first", 1))
     await asyncio.sleep(0.01)
     return first, [asyncio.create_task(grouped.ask(one, weight)) for one in questions]
 
 
-async def test_what_is_asked_during_a_call_waits_for_the_next():
+async def test_what_is_asked_during_a_call_waits_for_the_next() -> None:
     store = SlowStore()
     first, later = await asked_during_a_call(RequestBatcher(store.call), "a", "b")
     store.state = "new"
@@ -41,7 +42,7 @@ async def test_what_is_asked_during_a_call_waits_for_the_next():
     assert store.calls == [["first"], ["a", "b"]]
 
 
-async def test_a_call_takes_no_more_than_its_weight_and_at_least_one():
+async def test_a_call_takes_no_more_than_its_weight_and_at_least_one() -> None:
     store = SlowStore()
     _, later = await asked_during_a_call(RequestBatcher(store.call, most=5), "a", "b", "c", weight=2)
     assert [await one for one in later] == ["a old", "b old", "c old"]
@@ -50,7 +51,7 @@ async def test_a_call_takes_no_more_than_its_weight_and_at_least_one():
     assert await grouped.ask("heavy", 9) == "heavy old"
 
 
-async def test_a_call_that_fails_fails_all_who_waited_for_it_and_no_other():
+async def test_a_call_that_fails_fails_all_who_waited_for_it_and_no_other() -> None:
     store = SlowStore()
     grouped = RequestBatcher(store.call)
     store.error = StoreUnavailable("gone")
@@ -62,7 +63,7 @@ async def test_a_call_that_fails_fails_all_who_waited_for_it_and_no_other():
     assert await grouped.ask("c", 1) == "c old"
 
 
-async def test_who_cannot_wait_any_longer_does_not_disturb_the_others():
+async def test_who_cannot_wait_any_longer_does_not_disturb_the_others() -> None:
     grouped = RequestBatcher(SlowStore().call)
     patient = asyncio.create_task(grouped.ask("a", 1))
     with pytest.raises(StoreUnavailable, match=r"0\.001 s"):
@@ -70,7 +71,7 @@ async def test_who_cannot_wait_any_longer_does_not_disturb_the_others():
     assert await patient == "a old"
 
 
-async def test_what_nobody_waits_for_any_more_is_not_asked():
+async def test_what_nobody_waits_for_any_more_is_not_asked() -> None:
     store = SlowStore()
     first, (given_up, other) = await asked_during_a_call(RequestBatcher(store.call), "given up", "other")
     given_up.cancel()
