@@ -31,7 +31,12 @@ class Outbox:
     """Commits, publishes and acknowledges the decided batches of one role."""
 
     def __init__(
-        self, settings: Settings, role: str, shards: Shards, producer: Producer, on_conflict: OnConflict,
+        self,
+        settings: Settings,
+        role: str,
+        shards: Shards,
+        producer: Producer,
+        on_conflict: OnConflict,
         flush_store: Callable[[Shards, int, float], FlushStore] = FlushStore,
     ) -> None:
         limits = settings.outbox
