@@ -16,7 +16,7 @@ from devtools.demo.wait import RegionWatcher
 from devtools.stack import Stack
 from devtools.workers import WorkerPool
 from notify_streams.admin.audit import audit
-from notify_streams.admin.audit.region import gather
+from notify_streams.admin.audit.region import take_snapshot
 from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.admin.trigger_producer import TriggerProducer
 from notify_streams.settings import Settings, load_settings
@@ -113,7 +113,7 @@ class ChaosEnvironment:
     async def judge(self) -> dict[str, Any]:
         """The audit's report, and how many channel messages were published more than once."""
         report = await audit([self.settings])
-        facts = await gather(self.settings)
+        facts = await take_snapshot(self.settings)
         report["duplicates"] = sum(times - 1 for counted in facts.published.values() for times in counted.values())
         report["provider_repeats"] = sum(one.times - 1 for one in (facts.accepted or {}).values())
         return report

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from notify_streams import kafka
-from notify_streams.admin.audit.topics import Topics
+from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.lag import LagReader
 from notify_streams.app import web_port
 from notify_streams.errors import StoreUnavailable
@@ -41,7 +41,7 @@ class RegionWatcher:
 
     async def __aenter__(self) -> Self:
         for settings in self._regions:
-            topics = await self._closing.enter_async_context(Topics(settings))
+            topics = await self._closing.enter_async_context(TopicReader(settings))
             shards = Shards(settings, follows=True)
             await shards.start()
             self._closing.push_async_callback(shards.close)

@@ -1,4 +1,4 @@
-"""Makes a region ready for its workers: topics, shards, registry. Safe to run again."""
+"""Prepares a region for its workers: topics, shards, registry. Safe to repeat."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 async def bootstrap_region(settings: Settings) -> None:
-    """Everything that must be there before a worker starts.
+    """Create everything that a worker needs.
 
     Raises:
         NotifyError: a service does not answer or refuses; the message says which.
@@ -31,7 +31,7 @@ async def bootstrap_region(settings: Settings) -> None:
 
 
 async def create_registry(settings: Settings) -> None:
-    """The registry's table in this region; replicas in other AWS regions are added where the settings of AWS are (`registry.schema`).
+    """Create the registry's table in this region. Replicas in other AWS regions are configured in AWS (`registry.schema`).
 
     Raises:
         RetryLater: the table is not active in time.

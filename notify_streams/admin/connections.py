@@ -1,4 +1,4 @@
-"""What a command needs of a region for a moment: shards, Redis, a producer and the preference parts, opened and closed together."""
+"""A region's shards, Redis, producer and preferences for one command."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Connections:
 
 @asynccontextmanager
 async def connected(settings: Settings, categories: Categories) -> AsyncIterator[Connections]:
-    """Connect, and hang up at the end.
+    """Connect, and disconnect at the end.
 
     Raises:
         KafkaError: Kafka does not answer.

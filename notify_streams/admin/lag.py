@@ -1,4 +1,4 @@
-"""How far a region's workers have come, asked from outside: ledgers for the routers, committed offsets for the others."""
+"""The lag of a region's roles: from ledgers for routers, from committed offsets for others."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from notify_streams.topics import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from notify_streams.admin.audit.topics import Topics
+    from notify_streams.admin.audit.topics import TopicReader
     from notify_streams.settings import Settings
     from notify_streams.stores.mongo import Shards
 
 
 class LagReader:
-    """One region's lag, by what is behind."""
+    """Reads one region's lag by role."""
 
-    def __init__(self, settings: Settings, topics: Topics, shards: Shards, admin: AIOKafkaAdminClient) -> None:
+    def __init__(self, settings: Settings, topics: TopicReader, shards: Shards, admin: AIOKafkaAdminClient) -> None:
         self._settings = settings
         self._topics = topics
         self._shards = shards
         self._admin = admin
 
     async def lag(self) -> dict[str, int]:
-        """Records that each role has not finished yet; rows that the outbox still holds."""
+        """Records that each role has not processed, and outbox rows that are not published."""
         learned = (PREFERENCE_UPDATES, USER_CONTACTS)
         lag: dict[str, int] = {lane: await self._ledger_lag(lane, trigger_topics(self._settings)) for lane in LANES}
         lag["registry"] = await self._ledger_lag("registry", (USER_SIGNUPS,))
@@ -54,7 +54,7 @@ class LagReader:
         return lag
 
     async def taken(self) -> int:
-        """Triggers that were accounted for since the region began."""
+        """Triggers with an outcome since the region was created."""
         total = 0
         for shard in range(len(self._shards)):
             query = {"bucket": {"$in": self._shards.buckets(shard)}, "role": {"$in": list(LANES)}}

@@ -1,4 +1,4 @@
-"""Makes a region's Kafka have the topics that `notify_streams.topics` lists, before any worker starts, and says where it differs."""
+"""Creates and checks the topics of `notify_streams.topics` in a region's Kafka."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _EXISTS = 36
 
 
 async def check_topics(settings: Settings) -> list[str]:
-    """What is wrong with the region's topics, one sentence each; empty if they are as they must be.
+    """What is wrong with the region's topics, one sentence each.
 
     Raises:
         StoreUnavailable: Kafka does not answer.
@@ -38,11 +38,11 @@ async def check_topics(settings: Settings) -> list[str]:
             elif len(topic["partitions"]) != spec.partitions:
                 wrong.append(
                     f"{spec.name} has {len(topic['partitions'])} partitions, the settings say {spec.partitions}: "
-                    "a bucket is a partition everywhere, so all must agree"
+                    "all topics must have as many partitions as there are buckets"
                 )
-        there = [spec for spec in wanted if spec.name in found]
-        configs = await _configs(admin, [spec.name for spec in there])
-        for spec in there:
+        existing = [spec for spec in wanted if spec.name in found]
+        configs = await _configs(admin, [spec.name for spec in existing])
+        for spec in existing:
             for name, value in spec.config.items():
                 if (actual := configs[spec.name].get(name)) != value:
                     wrong.append(f"{spec.name}: {name} is {actual}, should be {value}")
@@ -52,7 +52,7 @@ async def check_topics(settings: Settings) -> list[str]:
 
 
 async def ensure_topics(settings: Settings) -> list[str]:
-    """Create what is missing and return its names; what exists is left as it is (see `check_topics`).
+    """Create missing topics and return their names. Existing topics stay as they are (see `check_topics`).
 
     Raises:
         StoreUnavailable: Kafka does not answer.
@@ -60,8 +60,8 @@ async def ensure_topics(settings: Settings) -> list[str]:
     """
     admin = await _admin(settings)
     try:
-        there = set(await admin.list_topics())
-        missing = [spec for spec in all_topics(settings) if spec.name not in there]
+        existing = set(await admin.list_topics())
+        missing = [spec for spec in all_topics(settings) if spec.name not in existing]
         if not missing:
             return []
         answer = await admin.create_topics([_new(spec, settings.replication) for spec in missing])

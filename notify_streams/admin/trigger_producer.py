@@ -1,4 +1,4 @@
-"""What an upstream system does: records in, each in its user's bucket, acknowledged by Kafka."""
+"""Sends records as an upstream system does: each to its user's bucket."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from notify_streams.records.batch import Headers
+    from notify_streams.records.batch import Headers, KeyedRecord
     from notify_streams.settings import Settings
 
 #: Topic, user id (None: unknown, any bucket), value, headers.
 Upload = tuple[str, str | None, bytes | None, "Headers"]
 _AT_ONCE: Final = 5_000
-#: A drill restarts the broker under load, which takes a small machine longer than the workers' own patience; these senders wait.
-_PATIENCE_S: Final = 60.0
+#: Above the workers' own time-out: fault tests restart the broker under load.
+_PRODUCE_TIMEOUT_S: Final = 60.0
 
 
 class TriggerProducer:
-    """A producer for one region. ``async with Upstream(settings) as upstream: await upstream.send(records)``."""
+    """A producer for one region. ``async with TriggerProducer(settings) as producer: await producer.send(records)``."""
 
     def __init__(self, settings: Settings) -> None:
         self._partitions = settings.partitions
-        patient = TransportSettings(produce_timeout_s=_PATIENCE_S)
-        self._producer = BatchProducer(settings.kafka_connection(), patient, client_id="notify-streams-upstream")
+        transport = TransportSettings(produce_timeout_s=_PRODUCE_TIMEOUT_S)
+        self._producer = BatchProducer(settings.kafka_connection(), transport, client_id="notify-streams-upstream")
 
     async def __aenter__(self) -> Self:
         await self._producer.start()
@@ -43,13 +43,13 @@ class TriggerProducer:
         await self._producer.stop()
 
     async def send(self, uploads: Iterable[Upload]) -> int:
-        """Write all; returns how many. Order is kept per user.
+        """Write all and return their number. The order per user is kept.
 
         Raises:
-            SendError: naming the records that Kafka does not have.
+            SendError: Kafka did not acknowledge some records; the message says which.
         """
         sent = 0
-        batches: dict[tuple[str, int], list[tuple[bytes | None, bytes | None, Headers]]] = {}
+        batches: dict[tuple[str, int], list[KeyedRecord]] = {}
         for topic, user_id, value, headers in uploads:
             bucket = 0 if user_id is None else bucket_of(user_id, self._partitions)
             key = None if user_id is None else user_id.encode()
@@ -61,26 +61,26 @@ class TriggerProducer:
         await self._write(batches)
         return sent
 
-    async def _write(self, batches: dict[tuple[str, int], list[tuple[bytes | None, bytes | None, Headers]]]) -> None:
+    async def _write(self, batches: dict[tuple[str, int], list[KeyedRecord]]) -> None:
         await asyncio.gather(
             *(self._producer.send_batch(topic, bucket, records) for (topic, bucket), records in batches.items())
         )
 
 
 class TriggerOwner(msgspec.Struct):
-    """What a trigger's bytes name, of what is needed to send it."""
+    """The fields of a trigger that are needed to send it."""
 
     user_id: str | None = None
     category: str = ""
     id: str | None = None
 
 
-_whose = msgspec.json.Decoder(TriggerOwner)
+_decode_owner = msgspec.json.Decoder(TriggerOwner)
 
 
 def owner_of(value: bytes | None) -> TriggerOwner:
-    """Whom and what a trigger is for, as far as its bytes name it."""
+    """The user, category and id of a trigger, as far as it can be read."""
     try:
-        return _whose.decode(value or b"")
+        return _decode_owner.decode(value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return TriggerOwner()

@@ -1,4 +1,7 @@
-"""`notify-streams`: one verb a file. Data on stdout, everything else on stderr; exit status 0 only where the thing holds."""
+"""The command line `notify-streams`: one verb a file.
+
+Data goes to stdout, everything else to stderr. The exit status of a check is 0 only if it holds.
+"""
 
 from notify_streams.cli.main import main
 

@@ -1,4 +1,4 @@
-"""`notify-streams audit`: does every trigger have exactly one outcome?"""
+"""`notify-streams audit`: whether every trigger has exactly one outcome."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from notify_streams.cli.output import as_json, print_progress, print_result, run
 @click.option("--regions", default="us", show_default=True, metavar="us,eu,asia", help="Comma-separated.")
 @as_json
 def audit(regions: str, as_json: bool) -> None:
-    """Compare MongoDB, Kafka and the providers' own record. Exit 1 on any difference, those in flight included."""
+    """Compare MongoDB, Kafka and the providers' log. Exit 1 on any difference, those in flight included."""
     report = run(audit_regions([settings_of(region) for region in regions.split(",")], print_progress))
     print_result(as_json, report, list(lines_of(report)))
     raise SystemExit(0 if report["holds"] else 1)
 
 
 def lines_of(report: dict[str, Any]) -> list[str]:
-    """The report for people."""
+    """The report as text."""
     lines = []
     for region, numbers in report["regions"].items():
         outcomes = ("notified", "forwarded", "repartitioned", "dead", "duplicate")

@@ -1,4 +1,4 @@
-"""`notify-streams config check`."""
+"""`notify-streams config check`: whether settings and categories are valid."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def config() -> None:
 @region_option
 @as_json
 def check(region: str, as_json: bool) -> None:
-    """Exit 1 with a sentence that names the file, the key and the remedy, unless both can be used."""
+    """Check settings and categories. Exit 1 with one line that names the file and the key if one is not valid."""
     settings = settings_of(region)
     categories = categories_of()
     value = {"holds": True, "region": settings.region, "shards": len(settings.shards), "categories": sorted(categories)}
-    print_result(as_json, value, [f"region {region}: settings are good, {len(categories)} categories"])
+    print_result(as_json, value, [f"region {region}: settings are valid, {len(categories)} categories"])

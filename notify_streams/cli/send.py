@@ -1,4 +1,4 @@
-"""`notify-streams send FILE|-`: triggers from a file of JSON lines."""
+"""`notify-streams send FILE|-`: sends triggers from a file of JSON lines."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", type=click.File("rb"))
-@click.option("--system", help="The upstream system whose topic gets them; without it the trigger's category names it.")
+@click.option(
+    "--system", help="The upstream system to send as. Default: the trigger's category, if a system has that name."
+)
 @region_option
 @as_json
 def send(file: IO[bytes], system: str | None, region: str, as_json: bool) -> None:
-    """Send triggers, one JSON object a line, FILE or - for standard input. Done means that Kafka has them all."""
+    """Send triggers from FILE (- for standard input), one JSON object a line. Returns when Kafka has all of them."""
     settings = settings_of(region)
     if system is not None and system not in settings.trigger_systems:
-        raise Refused(f"no upstream system {system!r}; there are {', '.join(settings.trigger_systems)}")
+        raise Refused(f"unknown upstream system {system!r}; known are {', '.join(settings.trigger_systems)}")
     sent = run(_send(settings, _uploads(file, system, settings)))
     print_result(as_json, {"sent": sent}, [f"sent {sent} triggers to region {region}"])
 

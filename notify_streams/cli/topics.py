@@ -1,4 +1,4 @@
-"""`notify-streams topics ensure|check`."""
+"""`notify-streams topics ensure|check`: the region's Kafka topics."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from notify_streams.cli.output import as_json, print_result, region_option, run,
 
 @click.group()
 def topics() -> None:
-    """The region's Kafka topics: they must be there before any worker starts."""
+    """The region's Kafka topics, which must exist before a worker starts."""
 
 
 @topics.command()
 @region_option
 @as_json
 def ensure(region: str, as_json: bool) -> None:
-    """Create what is missing."""
+    """Create missing topics."""
     made = run(ensure_topics(settings_of(region)))
-    print_result(as_json, {"created": made}, [f"created {name}" for name in made] or ["every topic was there"])
+    print_result(as_json, {"created": made}, [f"created {name}" for name in made] or ["no topic was missing"])
 
 
 @topics.command()
 @region_option
 @as_json
 def check(region: str, as_json: bool) -> None:
-    """Exit 1 unless every topic is as it must be."""
+    """Check partitions and configuration of every topic. Exit 1 if one is wrong."""
     wrong = run(check_topics(settings_of(region)))
-    print_result(as_json, {"holds": not wrong, "wrong": wrong}, wrong or ["every topic is as it must be"])
+    print_result(as_json, {"holds": not wrong, "wrong": wrong}, wrong or ["every topic is correct"])
     raise SystemExit(1 if wrong else 0)

@@ -1,4 +1,4 @@
-"""`notify-streams why TRIGGER_ID`: what became of a trigger, and which choice led to it."""
+"""`notify-streams why TRIGGER_ID`: a trigger's deliveries and the choices behind them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from notify_streams.admin.connections import Connections
     from notify_streams.settings import Settings
 
-#: What a decision about preferences can have been.
+#: Reasons that a user's choice explains.
 _BY_CHOICE = frozenset((Reason.OPTED_OUT, Reason.NOT_OPTED_IN, Reason.CHANNEL_NOT_ALLOWED))
 
 
@@ -26,7 +26,8 @@ _BY_CHOICE = frozenset((Reason.OPTED_OUT, Reason.NOT_OPTED_IN, Reason.CHANNEL_NO
 @region_option
 @as_json
 def why(trigger_id: str, region: str, as_json: bool) -> None:
-    """Exit 1 if this region's database does not know the trigger: then look for it in `dead-letters`, or in its person's home region."""
+    """Show a trigger's deliveries and why each has its state. Exit 1 if the region has no notification of it: then look in `/dead-letters`, or
+    in the user's home region."""
     found = run(_why(settings_of(region), trigger_id))
     lines = []
     for one in found:
@@ -47,7 +48,7 @@ async def _why(settings: Settings, trigger_id: str) -> list[dict[str, Any]]:
     async with connected(settings, categories_of()) as region:
         found: list[dict[str, Any]] = []
         for bucket in range(settings.partitions):
-            # The id leads the notification's id: one range of the index in each bucket.
+            # A notification id starts with the trigger id: one index range in each bucket.
             query = {"bucket": bucket, "_id": {"$gte": f"{trigger_id}-", "$lt": f"{trigger_id}."}}
             in_range = await region.shards.collection(NOTIFICATIONS, bucket).find(query).to_list()
             found += [await _explained(region, one) for one in in_range if trigger_of(one["_id"]) == trigger_id]

@@ -1,4 +1,4 @@
-"""`notify-streams worker --role ROLE`: one Faust worker in this process."""
+"""`notify-streams worker --role ROLE`: runs one Faust worker in this process."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from notify_streams.roles import ROLES
 @click.command()
 @region_option
 @click.option("--role", envvar="NOTIFY_ROLE", type=click.Choice(ROLES), required=True)
-@click.option(
-    "--web-port", type=int, help="Instead of the role's own port: for a second worker of a role on one machine."
-)
+@click.option("--web-port", type=int, help="Replaces the role's port, for a second worker of a role on one machine.")
 @click.option("--loglevel", default="INFO", show_default=True)
 def worker(region: str, role: str, web_port: int | None, loglevel: str) -> None:
-    """Work one role of one region until SIGTERM or SIGINT."""
+    """Run one worker of a role until SIGTERM or SIGINT."""
     os.environ |= {"NOTIFY_REGION": region, "NOTIFY_ROLE": role}
     if web_port is not None:
         os.environ["NOTIFY_WEB_PORT"] = str(web_port)

@@ -29,7 +29,7 @@ from devtools.stack.ports import free_port
 from devtools.supervisor import Supervisor
 from notify_streams.admin.audit import audit
 from notify_streams.admin.audit.provider_log import AcceptedMessage, read_provider_log
-from notify_streams.admin.audit.topics import Topics
+from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.app import web_port
 from notify_streams.records.ids import notification_id, trigger_of
@@ -167,7 +167,7 @@ class RegionAtWork:
     async def dead_letters(self) -> dict[Place, Letter]:
         """Every dead letter, by where its record came from."""
         found = {}
-        async with Topics(self.settings) as topics:
+        async with TopicReader(self.settings) as topics:
             async for _, record in topics.read([DEAD_LETTERS]):
                 letter = Letter(record.key, record.value, record.headers)
                 source = Place(letter.why["topic"], int(letter.why["partition"]), int(letter.why["offset"]))
@@ -177,7 +177,7 @@ class RegionAtWork:
 
     async def values_of(self, topic: str, user_id: str) -> list[bytes]:
         """What a topic holds for a person."""
-        async with Topics(self.settings) as topics:
+        async with TopicReader(self.settings) as topics:
             return [record.value or b"" async for _, record in topics.read([topic]) if record.key == user_id.encode()]
 
     @asynccontextmanager

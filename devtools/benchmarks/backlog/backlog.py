@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from devtools.workers import low_priority
-from notify_streams.admin.audit.topics import Topics
+from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.errors import NotifyError
 from notify_streams.outbox.ledger import Ledger
 from notify_streams.stores.mongo import Shards
@@ -33,7 +33,7 @@ class Backlog:
         self._environ = {**os.environ, "NOTIFY_STACK_DIR": str(folder)}
         self._size = size
         self._floods = 0
-        self._topics = Topics(settings)
+        self._topics = TopicReader(settings)
         self._shards = Shards(settings)
         self._ledger = Ledger(self._shards, "standard", 10.0)
         #: Triggers that waited when fewest did.

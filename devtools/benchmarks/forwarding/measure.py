@@ -22,7 +22,7 @@ from devtools.benchmarks.forwarding.load import SOURCE, waiting
 from devtools.benchmarks.transport.runner import RecordsMissing
 from devtools.workers import WorkerPool
 from notify_streams import kafka
-from notify_streams.admin.audit.topics import Topics
+from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.trigger_producer import TriggerProducer
 from notify_streams.errors import NotifyError, StoreUnavailable
 from notify_streams.roles import app_id
@@ -91,7 +91,7 @@ async def latency_ms(ground: ForwardingEnvironment, contestant: str, count: int,
 
 
 async def _ends(ground: ForwardingEnvironment) -> dict[int, int]:
-    async with Topics(ground.here) as topics:
+    async with TopicReader(ground.here) as topics:
         return await topics.ends(SOURCE)
 
 

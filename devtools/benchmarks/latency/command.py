@@ -25,7 +25,7 @@ from devtools.load.decision_histogram import DecisionHistogram, read_decisions, 
 from devtools.percentiles import Percentiles, percentiles_of
 from devtools.stack import Stack, stack_folder
 from devtools.workers import WorkerPool
-from notify_streams.admin.audit.topics import Topics
+from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.admin.trigger_producer import TriggerProducer
 from notify_streams.errors import NotifyError
@@ -163,7 +163,7 @@ async def _worker(settings: Settings, folder: Path, name: str) -> AsyncIterator[
         finally:
             await pool.stop_all()
         return
-    async with Topics(settings) as topics:
+    async with TopicReader(settings) as topics:
         start = await topics.ends(SOURCE)
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -20,7 +20,7 @@ from devtools.benchmarks.router.load import NOTIFICATIONS_A_TRIGGER, population,
 from devtools.load.decision_histogram import DecisionHistogram, read_decisions, together
 from devtools.stack import Stack, stack_folder
 from devtools.workers import WorkerPool
-from notify_streams.admin.audit.topics import Topics
+from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.admin.trigger_producer import TriggerProducer
 from notify_streams.errors import NotifyError
@@ -88,7 +88,7 @@ async def _measure(folder: Path, count: int, rounds: int, workers: int, say: Any
 
 async def _loaded(settings: Settings, count: int, run: str) -> dict[int, int]:
     """Send `count` triggers; where in each partition they begin."""
-    async with Topics(settings) as topics:
+    async with TopicReader(settings) as topics:
         start = await topics.ends(_TOPIC)
     async with TriggerProducer(settings) as upstream:
         await upstream.send(triggers(count, run))

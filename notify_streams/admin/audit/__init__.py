@@ -1,6 +1,7 @@
-"""The audit: MongoDB against Kafka against the providers' own record. Proves from outside that every trigger has one outcome.
+"""The audit: compares MongoDB, Kafka and the provider log.
 
-Pure centre: `compare` (facts in, differences out). I/O rim: `topics`, `database`, `region`.
+It checks from outside that every trigger has exactly one outcome. `compare` and `cross_region` are pure; `topics`, `database` and `region`
+read.
 """
 
 from notify_streams.admin.audit.compare import Difference

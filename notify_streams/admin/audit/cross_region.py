@@ -1,4 +1,4 @@
-"""Facts of several regions in, differences between them out: nothing is lost on the way, and nobody is notified from two regions."""
+"""Compares the snapshots of regions: forwarded triggers arrived, no user is notified twice."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from notify_streams.admin.audit.compare import Difference
-from notify_streams.admin.audit.serving_intervals import each_served, turns
+from notify_streams.admin.audit.serving_intervals import each_served, serving_history
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -15,38 +15,38 @@ if TYPE_CHECKING:
 
 
 def compare_regions(regions: Mapping[str, RegionSnapshot]) -> Iterator[Difference]:
-    """Every difference between these regions; of a region that was not looked at, nothing is said."""
-    for facts in regions.values():
-        yield from _arrived(facts, regions)
+    """Every difference between these regions. Regions without a snapshot are not compared."""
+    for snapshot in regions.values():
+        yield from _arrived(snapshot, regions)
     for one, other in combinations(regions.values(), 2):
         yield from _twice(one, other)
 
 
-def _arrived(facts: RegionSnapshot, regions: Mapping[str, RegionSnapshot]) -> Iterator[Difference]:
-    """What a region handed over, the other one has; the other's own books tell what became of it."""
-    for region, handed in sorted(facts.handed_to.items()):
+def _arrived(snapshot: RegionSnapshot, regions: Mapping[str, RegionSnapshot]) -> Iterator[Difference]:
+    """Triggers that a region forwarded arrived in the other one, whose own ledgers count their outcomes."""
+    for region, handed in sorted(snapshot.handed_to.items()):
         if region not in regions:
             continue
         missing = handed - regions[region].arrived
         if missing:
-            waiting = len(missing) <= facts.waiting_for.get(region, 0)
-            where = f"{facts.region} -> {region}"
+            waiting = len(missing) <= snapshot.waiting_for.get(region, 0)
+            where = f"{snapshot.region} -> {region}"
             found = len(handed) - len(missing)
             yield Difference(
-                "forwarded and not arrived", facts.region, where, len(handed), found, min(missing), waiting
+                "forwarded and not arrived", snapshot.region, where, len(handed), found, min(missing), waiting
             )
 
 
 def _twice(one: RegionSnapshot, other: RegionSnapshot) -> Iterator[Difference]:
-    """A delivery id contains the notification's: one that two regions have is a person notified by both."""
+    """A delivery id contains the notification id, so one that two regions have was notified by both."""
     where = f"{one.region} and {other.region}"
     mine, theirs = _decided(one), _decided(other)
     decided = mine.keys() & theirs.keys()
-    seats = turns((*one.changes, *other.changes))
+    history = serving_history((*one.changes, *other.changes))
     repeated = {
         identity
         for identity in decided
-        if each_served(seats, (one.region, mine[identity].decided_at), (other.region, theirs[identity].decided_at))
+        if each_served(history, (one.region, mine[identity].decided_at), (other.region, theirs[identity].decided_at))
     }
     if decided - repeated:
         yield Difference(
@@ -62,5 +62,5 @@ def _twice(one: RegionSnapshot, other: RegionSnapshot) -> Iterator[Difference]:
             yield Difference("accepted in two regions", one.region, where, 0, len(sent), min(sent))
 
 
-def _decided(facts: RegionSnapshot) -> dict[str, DeliverySnapshot]:
-    return {identity: found for deliveries in facts.deliveries.values() for identity, found in deliveries.items()}
+def _decided(snapshot: RegionSnapshot) -> dict[str, DeliverySnapshot]:
+    return {identity: found for deliveries in snapshot.deliveries.values() for identity, found in deliveries.items()}

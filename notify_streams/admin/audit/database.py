@@ -1,4 +1,4 @@
-"""Reads what MongoDB says: ledgers, notifications with their deliveries, outbox rows. Every query names its buckets."""
+"""Reads ledgers, notifications and outbox rows for the audit. Every query names its buckets."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from notify_streams.stores.mongo import Shards
 
 
-async def read_database(shards: Shards, facts: RegionSnapshot) -> None:
-    """Fill in what the region's shards hold.
+async def read_database(shards: Shards, snapshot: RegionSnapshot) -> None:
+    """Add what the region's shards hold to `snapshot`.
 
     Raises:
         StoreUnavailable: a shard does not answer.
     """
     try:
         for shard in range(len(shards)):
-            await _read_shard(shards, shard, facts)
+            await _read_shard(shards, shard, snapshot)
     except PyMongoError as error:
-        raise StoreUnavailable(f"MongoDB of region {facts.region}: {type(error).__name__}") from error
+        raise StoreUnavailable(f"MongoDB of region {snapshot.region}: {type(error).__name__}") from error
 
 
-async def _read_shard(shards: Shards, shard: int, facts: RegionSnapshot) -> None:
+async def _read_shard(shards: Shards, shard: int, snapshot: RegionSnapshot) -> None:
     database = shards.database(shard)
     here = {"bucket": {"$in": shards.buckets(shard)}}
-    facts.ledgers += await database[LEDGER].find(here).to_list()
+    snapshot.ledgers += await database[LEDGER].find(here).to_list()
     fields = {
         "critical": 1,
         "decided_at": 1,
@@ -44,12 +44,12 @@ async def _read_shard(shards: Shards, shard: int, facts: RegionSnapshot) -> None
         },
     }
     async for one in database[NOTIFICATIONS].find(here, fields, batch_size=5_000):
-        facts.notifications += 1
+        snapshot.notifications += 1
         decided_at = one["decided_at"].timestamp()
         for channel, delivery in one["deliveries"].items():
             topic = channel_topic(channel, one["critical"])
             found = DeliverySnapshot(delivery["state"], delivery["attempts"], delivery.get("reason"), decided_at)
-            facts.deliveries.setdefault(topic, {})[delivery_id(one["_id"], channel)] = found
+            snapshot.deliveries.setdefault(topic, {})[delivery_id(one["_id"], channel)] = found
     async for row in database[OUTBOX].find(here, {"count": 1}):
-        facts.outbox_rows += 1
-        facts.outbox_records += row["count"]
+        snapshot.outbox_rows += 1
+        snapshot.outbox_records += row["count"]

@@ -1,4 +1,4 @@
-"""Reads the providers' acceptance log: one JSON line for each message that a provider accepted, without the contact."""
+"""Reads the provider log: one JSON line for each accepted message, without the contact."""
 
 from __future__ import annotations
 
@@ -36,15 +36,17 @@ class AcceptedMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
 
 
 def contact_sha(contact: str) -> str:
-    """What stands for a contact in the record: the first 16 hexadecimal digits of its SHA-256."""
+    """Replaces a contact in the log: the first 16 hexadecimal digits of its SHA-256."""
     return hashlib.sha256(contact.encode()).hexdigest()[:16]
 
 
 def read_provider_log(path: Path | str, offset: int = 0) -> Iterator[AcceptedMessage]:
     """The accepted messages from `offset` on, in the order of acceptance; none if there is no file yet.
 
-    A last line that is still being written is left for the next call. Raises msgspec.DecodeError for any other line
-    that is no record.
+    A last line without a line end is still being written and left for the next call.
+
+    Raises:
+        msgspec.DecodeError: another line is not valid.
     """
     decode = msgspec.json.Decoder(AcceptedMessage).decode
     if not Path(path).exists():
@@ -56,6 +58,6 @@ def read_provider_log(path: Path | str, offset: int = 0) -> Iterator[AcceptedMes
                 return
             offset += len(line)
             accepted = decode(line)
-            # Before anyone else has seen it; a copy would double the cost of a line.
+            # The record is not shared yet; a copy would double the cost of a line.
             msgspec.structs.force_setattr(accepted, "resume_at", offset)
             yield accepted

@@ -1,4 +1,4 @@
-"""Gathers one region's facts and compares them; then the regions with each other."""
+"""Takes a snapshot of each region, compares it, then compares the regions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from notify_streams.admin.audit.cross_region import compare_regions
 from notify_streams.admin.audit.database import read_database
 from notify_streams.admin.audit.provider_log import read_provider_log
 from notify_streams.admin.audit.snapshot import ProviderAcceptance, RegionSnapshot
-from notify_streams.admin.audit.topics import Topics
+from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.regions.consumer_groups import forward_lag
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from notify_streams.transport import Record
 
 
-async def audit(regions: Sequence[Settings], say: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+async def audit(regions: Sequence[Settings], report: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
     """The whole report: ``{"holds", "differences", "in_flight", "repeats", "regions"}``.
 
     Raises:
-        StoreUnavailable: a service of a region does not answer; nothing can be said then.
+        StoreUnavailable: a service of a region does not answer; there is no report then.
     """
     differences: list[dict[str, Any]] = []
     in_flight: list[dict[str, Any]] = []
@@ -44,10 +44,10 @@ async def audit(regions: Sequence[Settings], say: Callable[[str], None] = lambda
     summaries: dict[str, Any] = {}
     known: dict[str, RegionSnapshot] = {}
     for settings in regions:
-        say(f"reading region {settings.region}")
-        facts = known[settings.region] = await gather(settings)
-        summaries[settings.region] = summary(facts)
-        for found in compare(settings, facts):
+        report(f"reading region {settings.region}")
+        snapshot = known[settings.region] = await take_snapshot(settings)
+        summaries[settings.region] = summary(snapshot)
+        for found in compare(settings, snapshot):
             (in_flight if found.in_flight else differences).append(asdict(found))
     for found in compare_regions(known):
         (repeats if found.repeated else in_flight if found.in_flight else differences).append(asdict(found))
@@ -60,47 +60,47 @@ async def audit(regions: Sequence[Settings], say: Callable[[str], None] = lambda
     }
 
 
-async def gather(settings: Settings) -> RegionSnapshot:
-    """Everything that one region's audit compares. Topics first: what they hold, the database must know."""
-    facts = RegionSnapshot(settings.region)
+async def take_snapshot(settings: Settings) -> RegionSnapshot:
+    """The snapshot of one region. Topics are read before the database, which must know everything that they hold."""
+    snapshot = RegionSnapshot(settings.region)
     for topic in CHANNEL_ROLES:
-        facts.deliveries[topic] = {}
-        facts.published[topic] = Counter()
+        snapshot.deliveries[topic] = {}
+        snapshot.published[topic] = Counter()
     triggers = trigger_topics(settings)
     forwards = {forward_topic(region) for region in settings.regions if region != settings.region}
-    async with Topics(settings) as topics:
-        facts.extents = await topics.extents((*triggers, USER_SIGNUPS))
+    async with TopicReader(settings) as topics:
+        snapshot.extents = await topics.extents((*triggers, USER_SIGNUPS))
         async for topic, record in topics.read((*triggers, *CHANNEL_ROLES, *forwards, DEAD_LETTERS)):
-            if topic in facts.published:
-                facts.published[topic][_header(record, "id")] += 1
+            if topic in snapshot.published:
+                snapshot.published[topic][_header(record, "id")] += 1
             elif topic == DEAD_LETTERS:
-                facts.dead_letters[":".join(_header(record, name) for name in ("topic", "partition", "offset"))] += 1
+                snapshot.dead_letters[":".join(_header(record, name) for name in ("topic", "partition", "offset"))] += 1
             elif source := _header(record, SOURCE):
                 if topic in forwards:
-                    _handed(facts, topic, record, source)
+                    _add_forwarded(snapshot, topic, record, source)
                     continue
                 if topic == FORWARDED:
-                    facts.arrived.add(_way(record, source))
-                if source.startswith(f"{topic}:") and not _from_elsewhere(settings, topic, record, source):
-                    facts.repartitioned[source] += 1
+                    snapshot.arrived.add(_forward_id(record, source))
+                if source.startswith(f"{topic}:") and not _forwarded_twice(settings, topic, record, source):
+                    snapshot.repartitioned[source] += 1
     for region in settings.remote_kafka:
-        facts.waiting_for[region] = await forward_lag(settings.kafka_connection(), settings.region, region)
+        snapshot.waiting_for[region] = await forward_lag(settings.kafka_connection(), settings.region, region)
     if settings.remote_kafka:
-        facts.changes = await _changes(settings)
+        snapshot.changes = await _changes(settings)
     shards = Shards(settings)
     await shards.start()
     try:
         await shards.learn()
-        await read_database(shards, facts)
+        await read_database(shards, snapshot)
     finally:
         await shards.close()
     if settings.sandbox_record is not None:
-        facts.accepted = _accepted(read_provider_log(Path(settings.sandbox_record)))
-    return facts
+        snapshot.accepted = _accepted(read_provider_log(Path(settings.sandbox_record)))
+    return snapshot
 
 
 async def _changes(settings: Settings) -> list[ControlRecord]:
-    """The changes of who serves whom that have come to their end, by one region's log.
+    """The finished changes of the placement in the region's control log.
 
     Raises:
         StoreUnavailable: its Kafka does not answer.
@@ -115,20 +115,20 @@ async def _changes(settings: Settings) -> list[ControlRecord]:
     return [record for record in records if record.step == "serve"]
 
 
-def _handed(facts: RegionSnapshot, topic: str, record: Record, source: str) -> None:
-    """A trigger on its way to another region; what else goes there is no concern of the books."""
+def _add_forwarded(snapshot: RegionSnapshot, topic: str, record: Record, source: str) -> None:
+    """Count a forwarded trigger. Other forwarded records have no ledger and are skipped."""
     if _header(record, TARGET) == FORWARDED:
-        facts.forwarded[source] += 1
-        facts.handed_to.setdefault(topic.removeprefix("forward."), set()).add(_way(record, source))
+        snapshot.forwarded[source] += 1
+        snapshot.handed_to.setdefault(topic.removeprefix("forward."), set()).add(_forward_id(record, source))
 
 
-def _way(record: Record, source: str) -> str:
-    """What tells a forwarded trigger from every other one, on both sides of its way."""
+def _forward_id(record: Record, source: str) -> str:
+    """Identifies a forwarded trigger in both regions."""
     return f"{_header(record, ORIGIN)}:{_header(record, HOPS)}:{source}:{crc32(record.value or b'')}"
 
 
-def _from_elsewhere(settings: Settings, topic: str, record: Record, source: str) -> bool:
-    """A trigger forwarded a second time names a place in the middle region's topic of the same name: its user's own bucket there."""
+def _forwarded_twice(settings: Settings, topic: str, record: Record, source: str) -> bool:
+    """Whether the source is a partition of another region: a trigger forwarded twice names the middle region's topic, in the user's bucket."""
     if topic != FORWARDED or record.key is None:
         return False
     bucket = bucket_of(record.key.decode("utf-8", "replace"), settings.partitions)
@@ -145,7 +145,7 @@ def _accepted(lines: Iterable[Any]) -> dict[str, ProviderAcceptance]:
 
 
 def _header(record: Record, wanted: str) -> str:
-    """The last one of the name: ours follow those that a client sent, and a client's may have no content."""
+    """The last header of the name: ours follow those of the client. A client's header may have no value."""
     found = b""
     for name, content in record.headers:
         if name == wanted:

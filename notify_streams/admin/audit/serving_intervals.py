@@ -1,8 +1,7 @@
-"""Who served when. In: the finished changes that the control logs tell. Out: whether two regions each decided in their own time.
+"""Which region served a home region at which time, from finished placement changes.
 
-A region knows the ids that it has notified, and asks no other. So an id that upstream sends again, once before and once after a change
-of who serves, is notified by both servers: the stated window. Each record still has its one outcome, and neither region decided while
-the other served; that is what is looked at here.
+A region knows only the ids that it notified itself. An id that upstream sends once before and once after a failover is therefore notified by
+both serving regions. That is a documented limit: each record has one outcome, and no region decided while another one served.
 """
 
 from __future__ import annotations
@@ -15,27 +14,29 @@ if TYPE_CHECKING:
 
     from notify_streams.regions.failover.protocol import ControlRecord
 
-#: Clocks of different machines; a decision is dated when its batch begins.
+#: Clocks of machines differ, and a decision has the time at which its batch began.
 _CLOCKS_S: Final = 1.0
 
 
-def turns(changes: Iterable[ControlRecord]) -> list[list[tuple[float, str]]]:
-    """By seat, in order: since when (Unix seconds), and who. A seat that never changed hands is not told."""
+def serving_history(changes: Iterable[ControlRecord]) -> list[list[tuple[float, str]]]:
+    """For each home region that ever changed: the time (Unix seconds) of each change and the new serving region, in order."""
     found: dict[str, dict[int, tuple[float, str]]] = {}
     for change in changes:
         found.setdefault(change.home, {})[change.epoch] = change.at.timestamp(), change.server
-    return [[(-math.inf, seat), *(by_epoch[epoch] for epoch in sorted(by_epoch))] for seat, by_epoch in found.items()]
+    return [[(-math.inf, home), *(by_epoch[epoch] for epoch in sorted(by_epoch))] for home, by_epoch in found.items()]
 
 
-def each_served(seats: Sequence[Sequence[tuple[float, str]]], one: tuple[str, float], other: tuple[str, float]) -> bool:
-    """Whether there is a seat that each of two regions served at its own moment; `one`, `other`: the region and the moment."""
-    return any(_served(seat, *one) and _served(seat, *other) for seat in seats)
+def each_served(
+    history: Sequence[Sequence[tuple[float, str]]], one: tuple[str, float], other: tuple[str, float]
+) -> bool:
+    """Whether two regions served the same home region, each at its own time. `one`, `other`: region and time."""
+    return any(_served(changes, *one) and _served(changes, *other) for changes in history)
 
 
-def _served(seat: Sequence[tuple[float, str]], region: str, at: float) -> bool:
-    """Whether it may have, clocks being what they are."""
-    ends = [*(began for began, _ in seat[1:]), math.inf]
+def _served(changes: Sequence[tuple[float, str]], region: str, at: float) -> bool:
+    """Whether `region` may have served at the time `at`, within the difference of clocks."""
+    ends = [*(began for began, _ in changes[1:]), math.inf]
     return any(
         server == region and began - _CLOCKS_S <= at <= ended + _CLOCKS_S
-        for (began, server), ended in zip(seat, ends, strict=True)
+        for (began, server), ended in zip(changes, ends, strict=True)
     )

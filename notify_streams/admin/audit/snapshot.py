@@ -1,4 +1,4 @@
-"""What the audit knows of one region: plain values, gathered by the rim, compared by the centre."""
+"""The values of one region that the audit compares."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Extent:
 
 @dataclass(frozen=True, slots=True)
 class DeliverySnapshot:
-    """One delivery as MongoDB has it."""
+    """One delivery in MongoDB."""
 
     state: str
     attempts: int
@@ -31,13 +31,13 @@ class DeliverySnapshot:
 
     @property
     def handed_over(self) -> bool:
-        """Whether a channel message must exist: a delivery that was refused when it was decided has none."""
+        """Whether a channel message must exist: a delivery that was suppressed when it was decided has none."""
         return self.attempts > 0 or self.state not in ("suppressed", "expired")
 
 
 @dataclass(slots=True)
 class ProviderAcceptance:
-    """What the providers' own record says of one delivery."""
+    """How often the provider log has one delivery, and how often marked as a possible duplicate."""
 
     times: int = 0
     marked: int = 0
@@ -48,9 +48,9 @@ class RegionSnapshot:
     """Everything that one region's audit compares."""
 
     region: str
-    #: Ledger documents, as they are.
+    #: Ledger documents.
     ledgers: list[Mapping[str, Any]] = field(default_factory=list)
-    #: By topic and partition, of the topics that ledgers are kept of.
+    #: By topic and partition, for topics with ledgers.
     extents: dict[tuple[str, int], Extent] = field(default_factory=dict)
     #: Notifications in MongoDB.
     notifications: int = 0
@@ -62,14 +62,14 @@ class RegionSnapshot:
     dead_letters: Counter[str] = field(default_factory=Counter)
     forwarded: Counter[str] = field(default_factory=Counter)
     repartitioned: Counter[str] = field(default_factory=Counter)
-    #: By region: triggers handed to it, and how many records wait for it in all. What came is in `arrived`, of whatever region.
+    #: By region: triggers forwarded to it; records that wait to be forwarded. `arrived`: triggers that came from any region.
     handed_to: dict[str, set[str]] = field(default_factory=dict)
     waiting_for: dict[str, int] = field(default_factory=dict)
     arrived: set[str] = field(default_factory=set)
-    #: Outbox rows that are not deleted yet, and the records in them.
+    #: Outbox rows that are not deleted yet; the records in them.
     outbox_rows: int = 0
     outbox_records: int = 0
-    #: Finished changes of who serves whom, as this region's control log has them.
+    #: Finished placement changes in this region's control log.
     changes: list[ControlRecord] = field(default_factory=list)
-    #: Delivery id -> what providers accepted; None where no record is kept.
+    #: By delivery id; None without a provider log.
     accepted: dict[str, ProviderAcceptance] | None = None

@@ -1,4 +1,4 @@
-"""Reads whole topics of a region, from their first offset to the end they had when the reading began."""
+"""Reads whole topics of a region, up to their end at the start of the reading."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _WAIT_S: Final = 0.5
 
 
-class Topics:
-    """A reader without a group: it moves nobody's position."""
+class TopicReader:
+    """A consumer without a group: it changes no committed offset."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -59,7 +59,7 @@ class Topics:
         return {partition: extent.end for (_, partition), extent in (await self.extents([topic])).items()}
 
     async def read(self, topics: Iterable[str]) -> AsyncIterator[tuple[str, Record]]:
-        """Every record of these topics with its topic, each partition's in order. Call it once: one assignment, one pass."""
+        """Every record with its topic, in order within a partition. Call it once."""
         extents = {
             TopicPartition(name, partition): extent
             for (name, partition), extent in (await self.extents(topics)).items()
@@ -70,11 +70,11 @@ class Topics:
             self._consumer.seek(place, extent.first)
         left = set(extents)
         while left:
-            # As the workers read, because aiokafka's own way ends at a header name that is not UTF-8.
-            for place, stretch in await fetch_ranges(self._consumer, _WAIT_S):
-                for record in stretch.records:
+            # As workers read: aiokafka's own decoding fails on a header name that is not UTF-8.
+            for place, fetched in await fetch_ranges(self._consumer, _WAIT_S):
+                for record in fetched.records:
                     yield place.topic, record
-                if stretch.end >= extents[place].end:
+                if fetched.end >= extents[place].end:
                     left.discard(place)
 
     def _places(self, topics: Iterable[str]) -> list[TopicPartition]:

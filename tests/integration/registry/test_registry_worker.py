@@ -26,7 +26,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from devtools.fakes.throttling_proxy import ThrottlingProxy
 from devtools.stack.paths import PROJECT
 from devtools.workers import Worker
-from notify_streams.admin.audit.topics import Topics
+from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.admin.topics import ensure_topics
 from notify_streams.admin.trigger_producer import TriggerProducer
@@ -65,7 +65,7 @@ class Room:
 
     async def last(self, topic: str) -> Mapping[str, Any]:
         """The last record of each person."""
-        async with Topics(self.settings) as topics:
+        async with TopicReader(self.settings) as topics:
             found = [record async for _, record in topics.read([topic])]
         return {(one.key or b"").decode(): msgspec.json.decode(one.value) for one in found if one.value}
 

@@ -1,6 +1,7 @@
-"""The books of several regions: what one handed over another has, and nobody is notified from two."""
+"""The audit of several regions: forwarded triggers arrived, no user is notified by two regions."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -9,39 +10,40 @@ from notify_streams.admin.audit.snapshot import DeliverySnapshot, ProviderAccept
 from notify_streams.regions.failover.protocol import ControlRecord
 
 
-def a_region(name, **but) -> RegionSnapshot:
+def a_region(name: str, **but: Any) -> RegionSnapshot:
     return RegionSnapshot(name, **but)
 
 
 def checks(*regions: RegionSnapshot) -> list[tuple[str, str, bool]]:
     return [
-        (one.check, one.where, one.in_flight) for one in compare_regions({facts.region: facts for facts in regions})
+        (one.check, one.where, one.in_flight)
+        for one in compare_regions({snapshot.region: snapshot for snapshot in regions})
     ]
 
 
-def test_what_arrived_is_no_difference_however_often_it_came():
+def test_a_trigger_that_arrived_is_no_difference() -> None:
     us = a_region("us", handed_to={"eu": {"a", "b"}})
     assert checks(us, a_region("eu", arrived={"a", "b", "of asia"})) == []
 
 
-def test_what_waits_on_the_way_is_in_flight_and_what_is_gone_is_a_difference():
+def test_a_waiting_trigger_is_in_flight_and_a_lost_one_is_a_difference() -> None:
     us = a_region("us", handed_to={"eu": {"a", "b"}}, waiting_for={"eu": 1})
     assert checks(us, a_region("eu", arrived={"a"})) == [("forwarded and not arrived", "us -> eu", True)]
     us.waiting_for = {}
     assert checks(us, a_region("eu", arrived={"a"})) == [("forwarded and not arrived", "us -> eu", False)]
 
 
-def test_of_a_region_that_was_not_looked_at_nothing_is_said():
+def test_a_region_without_a_snapshot_is_not_compared() -> None:
     assert checks(a_region("us", handed_to={"eu": {"a"}})) == []
 
 
-def test_a_person_notified_by_two_regions_is_a_difference():
+def test_a_user_notified_by_two_regions_is_a_difference() -> None:
     us = a_region("us", deliveries={"push": {"d": DeliverySnapshot("sent", 1)}})
     eu = a_region("eu", deliveries={"cric_push": {"d": DeliverySnapshot("queued", 0)}})
     assert checks(us, eu) == [("notified in two regions", "us and eu", False)]
 
 
-def test_a_delivery_that_two_regions_providers_took_is_a_difference():
+def test_a_delivery_accepted_in_two_regions_is_a_difference() -> None:
     us, eu = (a_region(name, accepted={"d": ProviderAcceptance(1)}) for name in ("us", "eu"))
     assert checks(us, eu) == [("accepted in two regions", "us and eu", False)]
 
@@ -63,7 +65,9 @@ CHANGES = [
         pytest.param(250, 250, False, id="us decided after it had handed back"),
     ],
 )
-def test_an_id_repeated_across_a_change_of_who_serves_is_counted_and_no_difference(eu_at, us_at, repeated):
+def test_an_id_repeated_across_a_failover_is_counted_and_no_difference(
+    eu_at: float, us_at: float, repeated: bool
+) -> None:
     eu = a_region(
         "eu",
         deliveries={"push": {"d": DeliverySnapshot("sent", 1, None, eu_at)}},
