@@ -116,7 +116,7 @@ def dynamodb_url(region_settings_overlay: dict[str, Any]) -> str:
 def sandbox(stack: Stack) -> dict[str, str]:
     """The sandbox's URLs by provider, and its `record` file."""
     part = stack.region("us").sandbox
-    return {**part.urls(), "record": str(part.record)}
+    return {**part.urls(), "record": str(part.provider_log)}
 
 
 def _up(stack: Stack, regions: Sequence[str]) -> Stack:

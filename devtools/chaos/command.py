@@ -47,7 +47,7 @@ async def _drills(
         points = await failpoint_drill(ground, seeds, names)
         stormy = await random_faults(ground, minutes, seed) if minutes else None
         return report_of(
-            points, stormy, seed, latency_ms(read_provider_log(ground.stack.region(REGION).sandbox.record))
+            points, stormy, seed, latency_ms(read_provider_log(ground.stack.region(REGION).sandbox.provider_log))
         )
 
 

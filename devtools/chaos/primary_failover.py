@@ -34,9 +34,9 @@ def fail_primary(shard: Shard) -> str:
 
 
 def _primary(shard: Shard) -> Member:
-    end = time.monotonic() + shard.patience_s
+    end = time.monotonic() + shard.timeout_s
     while (found := shard.primary()) is None:
         if time.monotonic() > end:
-            raise StackFailed(f"{shard.name} has no primary after {shard.patience_s:.0f} s")
+            raise StackFailed(f"{shard.name} has no primary after {shard.timeout_s:.0f} s")
         time.sleep(_POLL_S)
     return found

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from devtools.stack import Stack
-    from devtools.stack.region import Part, Region
+    from devtools.stack.region import Component, Region
     from devtools.supervisor import Supervisor
 
 #: Between the kill and the command: an operator is not there at once.
@@ -28,8 +28,8 @@ _COMMAND_S: Final = 120.0
 async def kill_region(region: Region, supervisor: Supervisor) -> None:
     """Its workers, its Kafka and its shards at once; the providers are somebody else's."""
     await supervisor.kill()
-    parts: tuple[Part, ...] = (region.kafka, *region.shards)
-    await asyncio.gather(*(asyncio.to_thread(one.kill) for one in parts))
+    components: tuple[Component, ...] = (region.kafka, *region.shards)
+    await asyncio.gather(*(asyncio.to_thread(one.kill) for one in components))
 
 
 class RegionOutage:

@@ -1,7 +1,7 @@
-"""The local stack: real Kafka, MongoDB, Valkey, DynamoDB, providers and edge for each region, as plain processes.
+"""The local stack: real Kafka, MongoDB, Valkey, DynamoDB, nginx and fake providers.
 
-`Stack(folder).up(["us"])` starts what is not running and writes `<folder>/us.yaml`, the settings that point the application at it.
-Only development, tests and drills use this package; the application never imports it.
+`Stack(folder).up(["us"])` starts what does not run, as plain processes, and writes `<folder>/us.yaml`: the settings that point
+the application at it.
 """
 
 from devtools.stack.errors import StackFailed

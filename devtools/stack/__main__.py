@@ -1,4 +1,4 @@
-"""`python -m devtools.stack up|status|down`."""
+"""`python -m devtools.stack`: the same commands as `notify-streams stack`."""
 
 from devtools.stack.command import stack
 

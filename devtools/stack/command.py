@@ -1,4 +1,4 @@
-"""`notify-streams stack up|status|down`. Data on stdout, progress on stderr; the exit status is 0 only where all of it runs."""
+"""`notify-streams stack`: start, inspect and stop the local services."""
 
 import json
 import time
@@ -11,32 +11,37 @@ from devtools.stack.errors import StackFailed
 from devtools.stack.stack import Stack
 
 _regions = click.option("--regions", metavar="us,eu,asia", help="Comma-separated.")
-_json = click.option("--json", "as_json", is_flag=True, help="One object on stdout.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 
 
-@click.group()
+class _Group(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StackFailed as failure:
+            raise click.ClickException(str(failure)) from None
+
+
+@click.group(cls=_Group)
 def stack() -> None:
-    """The local stack: Kafka, MongoDB, Valkey, DynamoDB and provider sandbox of each region, as real processes."""
+    """The local services of each region: Kafka, MongoDB, Valkey, DynamoDB, a provider sandbox and nginx, as plain processes."""
 
 
 @stack.command()
 @_regions
 @click.option(
-    "--members", type=click.IntRange(1, 7), help="Of each shard's replica set: 1 for demos, 3 for fault drills."
+    "--members", type=click.IntRange(1, 7), help="Members of each shard's replica set: 1 for demos, 3 for fault tests."
 )
 @_json
 def up(regions: str | None, members: int | None, as_json: bool) -> None:
-    """Start what is not running, wait until it answers, write each region's settings file."""
+    """Start the services that do not run, wait until they respond, write the settings file of each region."""
     names = _split(regions) or ["us"]
-    here, began = Stack(), time.monotonic()
+    here, started_at = Stack(), time.monotonic()
 
-    def say(line: str) -> None:
-        click.echo(f"{time.monotonic() - began:6.1f} s  {line}", err=True)
+    def report(line: str) -> None:
+        click.echo(f"{time.monotonic() - started_at:6.1f} s  {line}", err=True)
 
-    try:
-        started = here.up(names, members, say)
-    except StackFailed as failure:
-        raise click.ClickException(str(failure)) from None
+    started = here.up(names, members, report)
     files = {name: str(here.settings_file(name)) for name in names}
     if as_json:
         settings = {name: here.settings(name) for name in names}
@@ -50,19 +55,16 @@ def up(regions: str | None, members: int | None, as_json: bool) -> None:
 @_regions
 @_json
 def status(regions: str | None, as_json: bool) -> None:
-    """What runs; exits 1 unless everything that should run answers."""
+    """List the services. Exits with 1 unless all of them respond."""
     here = Stack()
-    try:
-        found = {name: _state(here, name) for name in _split(regions) or here.regions}
-    except StackFailed as failure:
-        raise click.ClickException(str(failure)) from None
+    found = {name: _state(here, name) for name in _split(regions) or here.regions}
     holds = bool(found) and all(service["answers"] for services in found.values() for service in services.values())
     if as_json:
         click.echo(json.dumps({"holds": holds, "regions": found}))
     else:
         for name, services in found.items():
             for service, facts in services.items():
-                state = facts["state"] if facts["answers"] else f"{facts['state']}, does not answer: {facts['log']}"
+                state = facts["state"] if facts["answers"] else f"{facts['state']}, does not respond: {facts['log']}"
                 click.echo(f"{name}/{service:<12} {facts['address']:<32} {facts['pid'] or '':<8} {state}")
         if not found:
             click.echo(f"nothing is up in {here.folder}")
@@ -74,25 +76,19 @@ def status(regions: str | None, as_json: bool) -> None:
 @click.option("--wipe", is_flag=True, help="Delete the data, too.")
 @_json
 def down(regions: str | None, wipe: bool, as_json: bool) -> None:
-    """End the stack's own processes; what somebody else runs is left alone."""
+    """Stop the services that `up` started. External services are left alone."""
     here = Stack()
     names = _split(regions) or here.regions
-    try:
-        here.down(_split(regions) or None, wipe)
-    except StackFailed as failure:
-        raise click.ClickException(str(failure)) from None
+    here.down(_split(regions) or None, wipe)
     click.echo(json.dumps({"down": names}) if as_json else f"down: {', '.join(names) or 'nothing was up'}")
 
 
 @stack.command()
 @click.argument("artifacts", nargs=-1, type=click.Choice(tuple(maven.ARTIFACTS)))
-@click.option("--pin", is_flag=True, help="Write the hashes of all artifacts anew.")
+@click.option("--pin", is_flag=True, help="Write the hashes of all artifacts to jars.yaml.")
 def fetch(artifacts: tuple[str, ...], pin: bool) -> None:
-    """Download what a start needs (or the named artifacts) and start nothing."""
-    try:
-        maven.pin() if pin else maven.fetch(artifacts or maven.FOR_A_STACK)
-    except StackFailed as failure:
-        raise click.ClickException(str(failure)) from None
+    """Download the named artifacts, or those that `up` needs. Starts nothing."""
+    maven.pin() if pin else maven.fetch(artifacts or maven.REQUIRED)
 
 
 def _split(regions: str | None) -> list[str]:
@@ -100,14 +96,13 @@ def _split(regions: str | None) -> list[str]:
 
 
 def _state(here: Stack, name: str) -> dict[str, dict[str, Any]]:
-    region = here.region(name)
     return {
         service.name.removeprefix(f"{name}/"): {
             "state": service.state,
-            "answers": service.state != "paused" and service.answers(),
+            "answers": service.state != "paused" and service.is_healthy(),
             "pid": service.process.pid,
             "address": service.address,
             "log": str(service.process.log),
         }
-        for service in region.services
+        for service in here.region(name).services
     }

@@ -1,4 +1,4 @@
-"""DynamoDB Local. In: a port and a folder; out: a URL; any credentials will do. Tables are on disk, as the real service loses none."""
+"""DynamoDB Local as a service; tables are on disk and survive a restart."""
 
 import urllib.error
 import urllib.request
@@ -10,10 +10,10 @@ from devtools.stack.service import Service
 
 _JVM = ["-Xmx192m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-XX:+ExitOnOutOfMemoryError"]
 _MAIN = "com.amazonaws.services.dynamodbv2.local.main.ServerRunner"
-_ASK = {
+_LIST_TABLES = {
     "X-Amz-Target": "DynamoDB_20120810.ListTables",
     "Content-Type": "application/x-amz-json-1.0",
-    # It checks the form of a signature, not the signature.
+    # DynamoDB Local checks the form of a signature only; any credentials do.
     "Authorization": "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/aws4_request, SignedHeaders=host, Signature=0",
 }
 
@@ -33,24 +33,17 @@ class DynamoDB(Service):
     def command(self) -> Sequence[str]:
         folder = jars("dynamodb")
         program = [java(), *_JVM, f"-Djava.library.path={folder}", "-cp", f"{folder}/*", _MAIN]
-        return [
-            *program,
-            "-port",
-            str(self._port),
-            "-sharedDb",
-            "-dbPath",
-            str(self.folder / "data"),
-            "-disableTelemetry",
-        ]
+        options = ["-port", str(self._port), "-sharedDb", "-dbPath", str(self.folder / "data"), "-disableTelemetry"]
+        return [*program, *options]
 
-    def answers(self) -> bool:
-        return answers(self.address)
+    def is_healthy(self) -> bool:
+        return is_healthy(self.address)
 
 
-def answers(url: str) -> bool:
-    """Whether it lists its tables. An HTTP error is an answer of the real service, which wants a true signature."""
+def is_healthy(url: str) -> bool:
+    """Whether ListTables is answered. A 4xx counts: AWS itself refuses the placeholder signature."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, b"{}", _ASK), timeout=2):
+        with urllib.request.urlopen(urllib.request.Request(url, b"{}", _LIST_TABLES), timeout=2):
             return True
     except urllib.error.HTTPError as error:
         return error.code < 500

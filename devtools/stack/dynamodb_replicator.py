@@ -1,11 +1,11 @@
-"""What a Global Table does on AWS, for DynamoDB Local: copies each region's writes to every other region by DynamoDB Streams.
+"""Replicates DynamoDB Local tables between regions, as Global Tables do on AWS.
 
 `python -m devtools.stack.dynamodb_replicator FOLDER us=http://127.0.0.1:8000 eu=http://127.0.0.1:8001 … [--table users]`
 
-One link for each ordered pair of regions, with its own position in FOLDER: a region that is down holds up only the links that
-touch it, and a restart goes on where the last one stopped. The last writer wins (`registry.user.supersedes`), so the order in
-which links deliver does not matter. A copied row is marked and goes no further: no loops, and no echo that brings back a deleted row.
-While FOLDER/paused exists nothing is copied (FOLDER/paused.us: nothing to or from us); SIGUSR1 makes the file, SIGUSR2 removes it.
+There is a link for each ordered pair of regions. It reads DynamoDB Streams and keeps its position in FOLDER: it continues there
+after a restart, and a region that is down delays only its own links. The last writer wins (`registry.user.supersedes`), so the
+order of links does not matter. A copied row is marked and not copied again: no loops, and no deleted row comes back.
+While FOLDER/paused exists nothing is copied (FOLDER/paused.us: nothing to or from us). SIGUSR1 creates the file, SIGUSR2 removes it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ log = logging.getLogger("replicator")
 _IDLE_S: Final = 0.1
 _RETRY_S: Final = 0.5
 _AT_ONCE: Final = 16
-#: An attribute of a copied row: what it was when it was copied. A later write of this region leaves it out, or no longer equals it.
+#: An attribute of a copied row: its version when it was copied. After a later write in this region it is missing or differs.
 _COPIED: Final = "aws:rep:copied"
 _NAMES: Final = {"#key": KEY, "#version": "version"}
 _NEWER: Final = (
@@ -50,7 +50,7 @@ def _mark(item: Item) -> dict[str, str]:
 
 
 class Position(msgspec.Struct):
-    """How far a link has read: the last sequence number of each shard that is applied at the target."""
+    """For each shard of the stream the last sequence number that is applied at the target."""
 
     stream: str = ""
     shards: dict[str, str] = {}
@@ -58,7 +58,7 @@ class Position(msgspec.Struct):
 
 
 class Link:
-    """Copies one region's writes to one other region."""
+    """Copies the writes of one region to one other region."""
 
     def __init__(self, source: str, target: str, urls: Mapping[str, str], table: str, folder: Path) -> None:
         self.name = f"{source}-{target}"
@@ -73,14 +73,14 @@ class Link:
         self._target: Any = None
 
     async def run(self) -> None:
-        """Copy until cancelled; whatever fails is tried again from the last position."""
+        """Copy until cancelled. After an error, continue from the last position."""
         while True:
             try:
                 async with AsyncExitStack() as closing:
                     await self._open(closing)
                     await self._follow()
             except (ClientError, BotoCoreError, OSError, TimeoutError) as error:
-                log.info("%s: %s, trying again", self.name, type(error).__name__)
+                log.info("%s: %s, will be retried", self.name, type(error).__name__)
                 await asyncio.sleep(_RETRY_S)
 
     async def _open(self, closing: AsyncExitStack) -> None:
@@ -98,12 +98,12 @@ class Link:
                 await asyncio.sleep(_IDLE_S)
                 continue
             await self._find_shards()
-            moved = [await self._read(shard) for shard in list(self._iterators)]
-            if not any(moved):
+            found = [await self._read(shard) for shard in list(self._iterators)]
+            if not any(found):
                 await asyncio.sleep(_IDLE_S)
 
     async def _find_shards(self) -> None:
-        """Begin shards that are new. A stream that is new, or has dropped what we had not read, is begun with a copy of the table."""
+        """Open new shards. If the stream is new, or has dropped records before our position, copy the whole table first."""
         if self._iterators:
             return
         description = await self._source.describe_table(TableName=self._table)
@@ -127,30 +127,30 @@ class Link:
         at = self._position.shards.get(shard) if self._position.stream == stream else None
         kind = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": at} if at else None
         kind = kind or {"ShardIteratorType": "TRIM_HORIZON"}
-        answer = await self._streams.get_shard_iterator(StreamArn=stream, ShardId=shard, **kind)
-        return str(answer["ShardIterator"])
+        response = await self._streams.get_shard_iterator(StreamArn=stream, ShardId=shard, **kind)
+        return str(response["ShardIterator"])
 
     async def _read(self, shard: str) -> bool:
         try:
-            answer = await self._streams.get_records(ShardIterator=self._iterators[shard], Limit=1000)
+            response = await self._streams.get_records(ShardIterator=self._iterators[shard], Limit=1000)
         except ClientError as error:
             if code_of(error) not in ("ExpiredIteratorException", "TrimmedDataAccessException"):
                 raise
             self._iterators = {}
             return False
-        records = answer.get("Records", ())
+        records = response.get("Records", ())
         if records:
             await self._apply([record["dynamodb"] for record in records])
             self._position.shards[shard] = records[-1]["dynamodb"]["SequenceNumber"]
             self._save()
-        if answer.get("NextShardIterator"):
-            self._iterators[shard] = answer["NextShardIterator"]
+        if response.get("NextShardIterator"):
+            self._iterators[shard] = response["NextShardIterator"]
         else:
-            del self._iterators[shard]  # closed: when the last one is, its children are looked for
+            del self._iterators[shard]  # Closed. After the last one the child shards are opened.
         return bool(records)
 
     async def _apply(self, changes: Sequence[Mapping[str, Any]]) -> None:
-        """Of each key only the last change counts: an older one would lose against it at the target."""
+        """Apply the last change of each key; the target would refuse an older one anyway."""
         last = {change["Keys"][KEY]["S"]: change for change in changes}
         at_once = asyncio.Semaphore(_AT_ONCE)
 
@@ -166,7 +166,7 @@ class Link:
     async def _put(self, item: Item) -> None:
         values = {":version": item["version"], ":at": item["updated_at"], ":region": item["region"]}
         names = {**_NAMES, "#at": "updated_at", "#region": "region"}
-        await self._unless_lost(
+        await self._ignore_if_older(
             self._target.put_item(
                 TableName=self._table,
                 Item={**item, _COPIED: _mark(item)},
@@ -177,7 +177,7 @@ class Link:
         )
 
     async def _delete(self, item: Item) -> None:
-        await self._unless_lost(
+        await self._ignore_if_older(
             self._target.delete_item(
                 TableName=self._table,
                 Key={KEY: item[KEY]},
@@ -187,7 +187,7 @@ class Link:
             )
         )
 
-    async def _unless_lost(self, write: Any) -> None:
+    async def _ignore_if_older(self, write: Any) -> None:
         try:
             await write
         except ClientError as error:
@@ -207,7 +207,7 @@ class Link:
 
 
 def client(service: str, url: str) -> Any:
-    """A client of DynamoDB Local, bounded in time."""
+    """A client of DynamoDB Local with time limits."""
     config = AioConfig(
         connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 1}, max_pool_connections=_AT_ONCE
     )
@@ -227,7 +227,7 @@ async def replicate(urls: Mapping[str, str], folder: Path, table: str = "users")
     await asyncio.gather(*(Link(source, target, urls, table, folder).run() for source, target in pairs))
 
 
-async def _until_told(urls: Mapping[str, str], folder: Path, table: str) -> None:
+async def _run_until_stopped(urls: Mapping[str, str], folder: Path, table: str) -> None:
     paused = folder / "paused"
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGUSR1, paused.touch)
@@ -244,13 +244,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("regions", nargs="+", metavar="REGION=URL")
     parser.add_argument("--table", default="users")
-    told = parser.parse_args(arguments)
-    told.folder.mkdir(parents=True, exist_ok=True)
+    options = parser.parse_args(arguments)
+    options.folder.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("botocore").setLevel(logging.WARNING)
     logging.getLogger("aiobotocore").setLevel(logging.WARNING)
-    urls = dict(region.split("=", 1) for region in told.regions)
-    asyncio.run(_until_told(urls, told.folder, told.table))
+    urls = dict(region.split("=", 1) for region in options.regions)
+    asyncio.run(_run_until_stopped(urls, options.folder, options.table))
 
 
 if __name__ == "__main__":

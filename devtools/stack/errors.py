@@ -1,14 +1,14 @@
-"""The one error of this package: something about the local stack that a person has to look at."""
+"""The error of the local stack."""
 
 from pathlib import Path
 
 
 class StackFailed(Exception):
-    """The message says what failed and what to do; for a service it carries the log's name and its last lines."""
+    """The message says what failed and what to do; for a service it has the log's path and last lines."""
 
 
 def last_lines(log: Path, count: int = 12) -> str:
-    """The end of a log, for a message. Says so if there is none."""
+    """The end of a log, for an error message."""
     try:
         lines = log.read_text(errors="replace").splitlines()
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""Services that somebody else runs, named by URI in the environment. In: URIs; out: the same faces as our own services.
+"""Services outside the stack, named by `NOTIFY_KAFKA` and similar variables.
 
-They are asked whether they answer, and never started, ended, paused or wiped.
+They are only checked for a response; never started, stopped, paused or wiped.
 """
 
 import time
@@ -14,84 +14,89 @@ from devtools.stack.errors import StackFailed
 from devtools.stack.mongodb import Shard
 from devtools.stack.service import Service
 
-#: service -> environment variable. The same variables override the application's settings of those names.
+#: service -> environment variable. The application's settings have the same variables.
 VARIABLES: Final = {
     "kafka": "NOTIFY_KAFKA",
     "shards": "NOTIFY_SHARDS",
     "redis": "NOTIFY_REDIS",
     "dynamodb": "NOTIFY_DYNAMODB",
 }
-_PATIENCE_S: Final = 15.0
+_TIMEOUT_S: Final = 15.0
 
 
-def named_in(environment: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """service -> its URIs, for those that the environment names. As in the settings, a list is YAML: `NOTIFY_SHARDS='["…", "…"]'`."""
+def external_uris(environment: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """service -> its URIs, for the variables that are set. A list is YAML, as in the settings: `NOTIFY_SHARDS='["…", "…"]'`."""
     found = {service: yaml.safe_load(environment.get(variable, "")) for service, variable in VARIABLES.items()}
     return {service: tuple(uris) if isinstance(uris, list) else (str(uris),) for service, uris in found.items() if uris}
 
 
 class ExternalService(Service):
-    def __init__(self, name: str, folder: Path, address: str, answers: Callable[[str], bool]) -> None:
+    def __init__(self, name: str, folder: Path, address: str, is_healthy: Callable[[str], bool]) -> None:
         super().__init__(name, folder)
         self._address = address
-        self._answers = answers
+        self._is_healthy = is_healthy
 
     @property
     def address(self) -> str:
         return self._address
 
     def command(self) -> Sequence[str]:
-        return self._refuse()
+        _refuse(self.name, self._address)
 
-    def answers(self) -> bool:
-        return self._answers(self._address)
+    def is_healthy(self) -> bool:
+        return self._is_healthy(self._address)
 
     def start(self) -> bool:
-        _await(self.name, self._address, self.answers)
+        """Wait until it responds; returns False."""
+        _wait_until_healthy(self.name, self._address, self._is_healthy)
         return False
 
     def stop(self) -> None:
         return
 
     def kill(self) -> None:
-        self._refuse()
+        _refuse(self.name, self._address)
 
     def pause(self) -> None:
-        self._refuse()
+        self.kill()
 
     def resume(self) -> None:
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
-        raise StackFailed(f"{self.name} runs at {self._address} and is not ours to start, stop or hurt")
+        self.kill()
 
 
 class ExternalShard(Shard):
-    """One URI of a replica set or of a mongos; it has no members that we could touch."""
+    """The URI of a replica set or a mongos; its members are not ours."""
 
-    def __init__(self, name: str, address: str, answers: Callable[[str], bool]) -> None:
+    def __init__(self, name: str, address: str, is_healthy: Callable[[str], bool]) -> None:
         super().__init__(name, "", ())
         self._address = address
-        self._answers = answers
+        self._is_healthy = is_healthy
 
     @property
     def address(self) -> str:
         return self._address
 
     def start(self) -> bool:
-        _await(self.name, self._address, lambda: self._answers(self._address))
+        """Wait until it takes writes; returns False."""
+        _wait_until_healthy(self.name, self._address, self._is_healthy)
         return False
 
     def kill(self) -> None:
-        raise StackFailed(f"{self.name} runs at {self._address} and is not ours to hurt")
+        _refuse(self.name, self._address)
 
     def pause(self) -> None:
         self.kill()
 
 
-def _await(name: str, address: str, answers: Callable[[], bool]) -> None:
-    end = time.monotonic() + _PATIENCE_S
-    while not answers():
-        if time.monotonic() > end:
-            raise StackFailed(f"{name}: nothing answers at {address}, which the environment names for it")
-        time.sleep(0.2)
+def _refuse(name: str, address: str) -> NoReturn:
+    raise StackFailed(f"{name} at {address} is external: the stack does not start, stop, kill or pause it")
+
+
+def _wait_until_healthy(name: str, address: str, is_healthy: Callable[[str], bool]) -> None:
+    deadline = time.monotonic() + _TIMEOUT_S
+    while not is_healthy(address):
+        if time.monotonic() > deadline:
+            raise StackFailed(
+                f"{name}: no response from {address} within {_TIMEOUT_S:.0f} s; check the NOTIFY_ variable"
+            )
+        time.sleep(0.1)

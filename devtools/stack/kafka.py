@@ -1,7 +1,4 @@
-"""A Kafka broker: one node, KRaft mode, formatted by Kafka's own StorageTool. In: ports and a folder; out: `host:port`.
-
-`private_broker` gives a test a broker of its own. It refuses to know topics: the application creates them.
-"""
+"""Kafka as a service: one node in KRaft mode, without topics."""
 
 import base64
 import contextlib
@@ -32,10 +29,10 @@ _PROPERTIES: Final = {
     "transaction.state.log.min.isr": "1",
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
-    # Short sessions and no initial wait: a drill should see a rebalance in a second, not in a minute.
+    # Short sessions and no initial wait: fault tests see a rebalance within a second, not a minute.
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "100",
-    # A broker that was killed may register again only when its old session is over (9 s by default).
+    # A killed broker can register again only after its old session has expired (9 s by default).
     "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "500",
     "message.max.bytes": str(2 * 1024 * 1024),
@@ -53,7 +50,7 @@ _LOGGING: Final = [
 
 
 class Kafka(Service):
-    """Data survive a SIGKILL as far as Kafka promises it: what the page cache holds is not lost with the process."""
+    """Data survive a SIGKILL: the page cache outlives the process."""
 
     def __init__(
         self,
@@ -64,7 +61,7 @@ class Kafka(Service):
         properties: Mapping[str, str] | None = None,
         advertised: str | None = None,
     ) -> None:
-        """`advertised`: the `host:port` told to clients, where a proxy stands before the broker."""
+        """`advertised`: the `host:port` for clients, if they use a proxy before the broker."""
         super().__init__(name, folder)
         self._port = port
         self._properties = {
@@ -85,27 +82,27 @@ class Kafka(Service):
         (self.folder / "server.properties").write_text("".join(lines))
 
     def command(self) -> Sequence[str]:
-        """Format the storage where it is not, then become the broker: one process, known and ended as one."""
+        """Format the storage if needed, then `exec` the broker, so that it keeps the shell's pid."""
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        form = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config=server.properties"]
+        format_it = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config=server.properties"]
         run = ["kafka.Kafka", "server.properties"]
-        # meta.properties is written last: without it an earlier format was cut short.
+        # Formatting writes meta.properties last: without it, an earlier format did not finish.
         script = (
-            f"test -f data/meta.properties || {{ rm -rf data && {_java('-XX:TieredStopAtLevel=1', *form)}; }}"
+            f"test -f data/meta.properties || {{ rm -rf data && {_java('-XX:TieredStopAtLevel=1', *format_it)}; }}"
             f" && exec {_java(*_JVM, *run)}"
         )
         return ["/bin/sh", "-c", script]
 
-    def answers(self) -> bool:
-        return answers(self.address)
+    def is_healthy(self) -> bool:
+        return is_healthy(self.address)
 
 
 def _java(*arguments: str) -> str:
     return shlex.join([java(), *_LOGGING, "-cp", f"{jars('kafka')}/*", *arguments])
 
 
-def answers(address: str, timeout_s: float = 2.0) -> bool:
-    """Whether the broker serves: it answers a Metadata request and counts at least one unfenced broker."""
+def is_healthy(address: str, timeout_s: float = 2.0) -> bool:
+    """Whether the broker's reply to a Metadata request lists at least one broker (fenced ones are not listed)."""
     client = b"notify-stack"
     # Request header v1 (api 3, version 4), then no topics, no creation: https://kafka.apache.org/protocol#The_Messages_Metadata
     request = struct.pack(">hhih", 3, 4, 1, len(client)) + client + struct.pack(">i?", 0, False)
@@ -125,7 +122,7 @@ def answers(address: str, timeout_s: float = 2.0) -> bool:
 def private_broker(
     folder: Path, properties: Mapping[str, str] | None = None, advertised: str | None = None
 ) -> Iterator[Kafka]:
-    """A broker of one's own (a cluster of one) in `folder`, started; ended on leaving. 2-6 s, 330 MB."""
+    """A broker (a cluster of one) in `folder`, for one test; stopped when the block ends. Starts in 2-6 s, takes 330 MB."""
     port = free_port()
     broker = Kafka(folder.name, folder, port, free_port({port}), properties, advertised)
     broker.start()

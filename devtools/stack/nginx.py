@@ -1,16 +1,15 @@
-"""One point of presence as a service: nginx where the machine has it. In: a port, tokens, an origin; out: a URL to push to.
+"""A point of presence as a service: nginx, if the machine has it.
 
-What it does with a request is in `edge.conf.template`; this file refuses to know it.
+`edge.conf.template` says how it handles a request.
 """
 
 import os
 import shutil
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
-from devtools.stack.service import Service
+from devtools.stack.service import Service, responds_ok
 
 _CONFIGURATION = """
 {user}daemon off;
@@ -35,7 +34,7 @@ class Edge(Service):
     """Pushed keys are files under `keys/`; they survive a restart."""
 
     def __init__(self, name: str, folder: Path, port: int, token: str, origin: str, origin_token: str) -> None:
-        """`origin`: `host:port` of the region's web view that answers for a key that was not pushed."""
+        """`origin`: `host:port` of the region's web view, which nginx asks for keys that were not pushed."""
         super().__init__(name, folder)
         self._port = port
         self._values = {
@@ -53,27 +52,24 @@ class Edge(Service):
 
     @property
     def url(self) -> str:
-        """Where keys are put and read: `<url>/<key>`."""
+        """The URL for reads and pushes is `<url>/<key>`."""
         return f"{self.address}/locations"
 
     def prepare(self) -> None:
         (self.folder / "keys" / "locations").mkdir(parents=True, exist_ok=True)
         (self.folder / "edge.conf").write_text(Template(TEMPLATE.read_text()).safe_substitute(self._values))
-        # Started by root, nginx would give its workers to `nobody`, who may not write here.
+        # Started by root, nginx runs its workers as an unprivileged user, which may not write here.
         user = "user root;\n" if os.geteuid() == 0 else ""
         (self.folder / "nginx.conf").write_text(_CONFIGURATION.format(folder=self.folder, user=user))
 
     def command(self) -> Sequence[str]:
-        return [program() or "nginx", "-p", str(self.folder), "-e", "stderr", "-c", str(self.folder / "nginx.conf")]
+        nginx = nginx_program() or "nginx"
+        return [nginx, "-p", str(self.folder), "-e", "stderr", "-c", str(self.folder / "nginx.conf")]
 
-    def answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.address}/health", timeout=2) as response:
-                return bool(response.status == 200)
-        except OSError:
-            return False
+    def is_healthy(self) -> bool:
+        return responds_ok(f"{self.address}/health")
 
 
-def program() -> str | None:
-    """The system's nginx, if there is one; it is not to be had as a package of Python's."""
+def nginx_program() -> str | None:
+    """The path of the system's nginx, if it is installed; there is no Python package of it."""
     return shutil.which("nginx", path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin")

@@ -1,4 +1,4 @@
-"""Where the stack keeps things: one folder for state, data and logs, one for what was downloaded."""
+"""The folders of the local stack."""
 
 import os
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 def stack_folder(environment: Mapping[str, str] = os.environ) -> Path:
-    """`NOTIFY_STACK_DIR`, or `.stack/` in the checkout."""
+    """State, data and logs: `NOTIFY_STACK_DIR`, or `.stack/` in the checkout."""
     return Path(environment.get("NOTIFY_STACK_DIR") or PROJECT / ".stack").absolute()
 
 
 def cache_folder() -> Path:
-    """`.cache/` in the checkout. It survives `stack down --wipe`, so the next start downloads nothing."""
+    """Downloads: `.cache/` in the checkout. `stack down --wipe` keeps it."""
     return PROJECT / ".cache"

@@ -1,7 +1,7 @@
-"""One process that outlives its starter. In: a command and a folder. Out: its life: start, signals, end.
+"""A detached process that outlives its starter; known by pid, start time and boot id.
 
-It refuses to know what the command does. The process itself writes who it is (pid, start time, boot) before it becomes the
-command, so a starter that is killed leaves no unknown orphan, and a recycled pid is never signalled.
+The process writes these into its identity file before it becomes the command. So a killed starter leaves no unknown process,
+and a pid that was reused is never signalled.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ from devtools.stack.errors import StackFailed
 State = Literal["running", "paused", "stopped"]
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
-#: $0 is the identity file. Field 22 of stat is the start time; the shell's own name has no blank, so `cut` is right.
-_BECOME = """
+#: $0 is the identity file. Field 22 of stat is the start time; `cut` works because the name of the shell has no blank.
+_EXEC = """
 echo "$$ $(cut -d ' ' -f 22 /proc/$$/stat) $(cat /proc/sys/kernel/random/boot_id)" > "$0.new" &&
 mv "$0.new" "$0" && cd "$(dirname "$0")" && exec "$@"
 """
@@ -27,7 +27,7 @@ mv "$0.new" "$0" && cd "$(dirname "$0")" && exec "$@"
 
 @dataclass(frozen=True)
 class Process:
-    """The process whose identity, log and working folder are in `folder`; it may not exist (yet, or any more)."""
+    """The process whose identity file, log and working directory are in `folder`; it may not run."""
 
     folder: Path
 
@@ -40,12 +40,12 @@ class Process:
         return self.folder / "process"
 
     def start(self, command: Sequence[str], environment: dict[str, str] | None = None) -> int:
-        """Start it in its own session and as batch work, output to the log; returns the pid. The caller has checked that none is running."""
+        """Start it in a session of its own, output to the log; returns the pid. The caller has checked that it does not run."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._identity.unlink(missing_ok=True)
         pid = os.posix_spawn(
             "/bin/sh",
-            ["sh", "-c", _BECOME, str(self._identity), *command],
+            ["sh", "-c", _EXEC, str(self._identity), *command],
             {**os.environ, **(environment or {})},
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
@@ -54,25 +54,27 @@ class Process:
             ],
             setsid=True,
         )
-        # On few cores, a service that is woken by a command would otherwise take the processor from the worker that sent it. Every
-        # thread inherits this from the shell, which has yet to write who it is.
+        # With few cores, a service that is woken by a command would preempt the worker that sent it. Batch scheduling avoids this.
+        # All threads inherit it: the shell has not yet run the command.
         with contextlib.suppress(ProcessLookupError):
             os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))
         if not _within(10, self._identity.exists):
-            raise StackFailed(f"the process {pid} did not come up in {self.folder}: is the disk full?")
+            raise StackFailed(f"process {pid} did not write {self._identity} within 10 s; check for a full disk")
         return pid
 
     @property
     def pid(self) -> int | None:
-        """Its pid while it lives, else None."""
-        return found[0] if (found := self._look()) else None
+        """Its pid while it runs, else None."""
+        found = self._look_up()
+        return found[0] if found else None
 
     @property
     def state(self) -> State:
-        found = self._look()
+        found = self._look_up()
         return "stopped" if found is None else "paused" if found[1] in "Tt" else "running"
 
-    def _look(self) -> tuple[int, str] | None:
+    def _look_up(self) -> tuple[int, str] | None:
+        """The pid and the kernel's state letter."""
         try:
             pid, start, boot = self._identity.read_text().split()
         except (FileNotFoundError, ValueError):
@@ -88,7 +90,7 @@ class Process:
         return (int(pid), fields[0]) if fields[19] == start and fields[0] not in "ZX" else None
 
     def signal(self, number: signal.Signals) -> bool:
-        """Signal the whole session group; False if it is not there."""
+        """Signal its process group; False if it does not run."""
         pid = self.pid
         if pid is None:
             return False
@@ -97,7 +99,7 @@ class Process:
         return True
 
     def pause(self) -> None:
-        """SIGSTOP; returns when it has stopped (or is gone)."""
+        """SIGSTOP; returns when it has stopped or ended."""
         self.signal(signal.SIGSTOP)
         _within(10, lambda: self.state != "running")
 
@@ -105,24 +107,24 @@ class Process:
         """SIGCONT."""
         self.signal(signal.SIGCONT)
 
-    def end(self, patience_s: float = 15) -> None:
-        """SIGTERM (a paused one is woken for it), SIGKILL after `patience_s`; returns when it is gone."""
+    def stop(self, grace_s: float = 15) -> None:
+        """SIGTERM (a paused process is resumed for it), SIGKILL after `grace_s`; returns when it has ended."""
         self.signal(signal.SIGTERM)
         self.signal(signal.SIGCONT)
-        if not _within(patience_s, lambda: self.pid is None):
+        if not _within(grace_s, lambda: self.pid is None):
             self.kill()
 
     def kill(self) -> None:
-        """SIGKILL; returns when it is gone."""
+        """SIGKILL; returns when it has ended."""
         self.signal(signal.SIGKILL)
         if not _within(10, lambda: self.pid is None):
-            raise StackFailed(f"the process {self.pid} ({self.folder}) does not end")
+            raise StackFailed(f"process {self.pid} ({self.folder}) has not ended 10 s after SIGKILL")
 
 
-def _within(limit_s: float, holds: Callable[[], bool], pause_s: float = 0.02) -> bool:
-    end = time.monotonic() + limit_s
+def _within(limit_s: float, holds: Callable[[], bool], poll_s: float = 0.02) -> bool:
+    deadline = time.monotonic() + limit_s
     while not holds():
-        if time.monotonic() > end:
+        if time.monotonic() > deadline:
             return False
-        time.sleep(pause_s)
+        time.sleep(poll_s)
     return True

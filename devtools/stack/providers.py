@@ -1,17 +1,11 @@
-"""The provider sandbox as a service: FCM, APNs, Twilio and SMTP in one process. In: three ports; out: URLs and the record.
-
-What the providers accepted is in `record`, a line a message; this file refuses to know the lines.
-"""
+"""The provider sandbox as a service: FCM, Twilio and SMTP in one process."""
 
 import sys
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
 from devtools.stack.paths import PROJECT
-from devtools.stack.service import Service
-
-_MODULE = "devtools.sandbox"
+from devtools.stack.service import Service, responds_ok
 
 
 class Sandbox(Service):
@@ -24,31 +18,22 @@ class Sandbox(Service):
         return f"http://127.0.0.1:{self._http}"
 
     @property
-    def record(self) -> Path:
-        """The file to which every accepted message is appended."""
+    def provider_log(self) -> Path:
+        """The file with a line for each accepted message."""
         return self.folder / "accepted.jsonl"
 
     def urls(self) -> dict[str, str]:
-        """The settings' `providers`."""
+        """The value of the setting `providers`."""
         apns, smtp = f"https://127.0.0.1:{self._apns}", f"smtp://127.0.0.1:{self._smtp}"
         return {"fcm": self.address, "apns": apns, "twilio": self.address, "smtp": smtp}
 
     def command(self) -> Sequence[str]:
         ports = {"--http-port": self._http, "--apns-port": self._apns, "--smtp-port": self._smtp}
         options = [word for name, port in ports.items() for word in (name, str(port))]
-        return [sys.executable, "-m", _MODULE, *options, "--record", str(self.record)]
+        return [sys.executable, "-m", "devtools.sandbox", *options, "--record", str(self.provider_log)]
 
     def environment(self) -> dict[str, str]:
         return {"PYTHONPATH": str(PROJECT)}
 
-    def answers(self) -> bool:
-        return answers(self.address)
-
-
-def answers(url: str) -> bool:
-    """Whether its `/health` says 200."""
-    try:
-        with urllib.request.urlopen(f"{url}/health", timeout=2) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
+    def is_healthy(self) -> bool:
+        return responds_ok(f"{self.address}/health")

@@ -1,12 +1,12 @@
-"""One region's services, made from its plan. In: a name, a folder, a plan; out: parts that can be started, stopped and hurt.
+"""The services of one region: start, stop, kill and pause them all, or one of them.
 
-`Stack(folder).region("us").kafka.kill()`. It refuses to know other regions and where the plan is kept.
+Example: `Stack(folder).region("us").kafka.kill()`.
 """
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from devtools.stack import dynamodb, kafka, mongodb, nginx, providers, valkey
 from devtools.stack.errors import StackFailed
@@ -16,108 +16,98 @@ from devtools.stack.service import Service
 from notify_streams.roles import ROLES
 
 T = TypeVar("T")
-
-
-class Part(Protocol):
-    """What starts and falls as one: a service, or a shard with its members."""
-
-    name: str
-
-    @property
-    def address(self) -> str: ...
-    def start(self) -> bool: ...
-    def stop(self) -> None: ...
-    def kill(self) -> None: ...
-    def pause(self) -> None: ...
-    def resume(self) -> None: ...
+#: What is started and stopped as one: a shard has a process for each member.
+Component = Service | mongodb.Shard
 
 
 class Region:
-    """Calls block until the effect is there, and act on all parts at once. Call them from a thread if there is an event loop."""
+    """Methods act on all components concurrently and block until done; with an event loop, call them in a thread."""
 
     def __init__(self, name: str, folder: Path, plan: RegionPlan) -> None:
         self.name = name
         self.folder = folder
         self.plan = plan
-        self.kafka: Service = self._elsewhere("kafka", kafka.answers) or kafka.Kafka(
-            *self._place("kafka"), plan.ports["kafka"], plan.ports["kafka.controller"]
+        ports = plan.ports
+        self.kafka: Service = self._external("kafka", kafka.is_healthy) or kafka.Kafka(
+            *self._named("kafka"), ports["kafka"], ports["kafka.controller"]
         )
-        self.redis: Service = self._elsewhere("redis", valkey.answers) or valkey.Valkey(
-            *self._place("redis"), plan.ports["redis"]
+        self.redis: Service = self._external("redis", valkey.is_healthy) or valkey.Valkey(
+            *self._named("redis"), ports["redis"]
         )
-        self.dynamodb: Service = self._elsewhere("dynamodb", dynamodb.answers) or dynamodb.DynamoDB(
-            *self._place("dynamodb"), plan.ports["dynamodb"]
+        self.dynamodb: Service = self._external("dynamodb", dynamodb.is_healthy) or dynamodb.DynamoDB(
+            *self._named("dynamodb"), ports["dynamodb"]
         )
         self.shards: tuple[mongodb.Shard, ...] = tuple(self._shards())
-        ports = (plan.ports[f"sandbox.{kind}"] for kind in ("http", "apns", "smtp"))
-        self.sandbox = providers.Sandbox(*self._place("sandbox"), *ports)
-        #: None where the machine has no nginx.
-        self.edge = self._edge() if nginx.program() else None
+        self.sandbox = providers.Sandbox(
+            *self._named("sandbox"), *(ports[f"sandbox.{kind}"] for kind in ("http", "apns", "smtp"))
+        )
+        #: None where nginx is not installed.
+        self.edge = self._edge() if nginx.nginx_program() else None
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def components(self) -> tuple[Component, ...]:
         edge = (self.edge,) if self.edge else ()
         return (self.kafka, *self.shards, self.redis, self.dynamodb, self.sandbox, *edge)
 
     @property
     def services(self) -> tuple[Service, ...]:
-        """Every single process: a shard's members, and each other service."""
+        """Each process: the members of the shards, and the other components."""
         members = [member for shard in self.shards for member in shard.members]
-        return (*members, *(part for part in self.parts if isinstance(part, Service)))
+        return (*members, *(one for one in self.components if isinstance(one, Service)))
 
-    def start(self, say: Callable[[str], None] = lambda line: None) -> list[str]:
-        """Start what does not run, wait until all of it answers; returns the names of those that this call started.
+    def start(self, report: Callable[[str], None] = lambda line: None) -> list[str]:
+        """Start what does not run and wait until all is healthy; returns the names of the components that this call started.
 
-        One part's failure does not stop the others' start; the error then names every part that failed.
+        Raises:
+            StackFailed: names every component that failed; the others have started.
         """
 
-        def begin(part: Part) -> str | None:
-            began = part.start()
-            say(f"{part.name} {'started' if began else 'already runs'} at {part.address}")
-            return part.name if began else None
+        def start(component: Component) -> str | None:
+            started = component.start()
+            report(f"{component.name} {'started' if started else 'already runs'} at {component.address}")
+            return component.name if started else None
 
-        return [name for name in self._together(begin) if name]
+        return [name for name in self._concurrently(start) if name]
 
     def stop(self) -> None:
-        self._together(lambda part: part.stop())
+        self._concurrently(lambda component: component.stop())
 
     def kill(self) -> None:
-        """Every process of the region at once: the loss of a data centre, after which `start` is its return."""
-        self._together(lambda part: part.kill())
+        """SIGKILL every process: the loss of a data centre."""
+        self._concurrently(lambda component: component.kill())
 
     def pause(self) -> None:
-        self._together(lambda part: part.pause())
+        self._concurrently(lambda component: component.pause())
 
     def resume(self) -> None:
-        self._together(lambda part: part.resume())
+        self._concurrently(lambda component: component.resume())
 
-    def _together(self, act: Callable[[Part], T]) -> list[T]:
-        with ThreadPoolExecutor(len(self.parts)) as pool:
-            futures = [pool.submit(act, part) for part in self.parts]
-        failures = [str(error) for future in futures if (error := future.exception())]
-        if failures:
+    def _concurrently(self, act: Callable[[Component], T]) -> list[T]:
+        with ThreadPoolExecutor(len(self.components)) as pool:
+            futures = [pool.submit(act, component) for component in self.components]
+        if failures := [str(error) for future in futures if (error := future.exception())]:
             raise StackFailed("\n".join(failures))
         return [future.result() for future in futures]
 
-    def _place(self, service: str) -> tuple[str, Path]:
+    def _named(self, service: str) -> tuple[str, Path]:
         return f"{self.name}/{service}", self.folder / service
 
     def _edge(self) -> nginx.Edge:
         origin = f"127.0.0.1:{self.plan.ports['web'] + ROLES.index('registry')}"
         port, token = self.plan.ports["edge"], self.plan.edge_token
-        return nginx.Edge(*self._place("edge"), port, token, origin, self.plan.web_token)
+        return nginx.Edge(*self._named("edge"), port, token, origin, self.plan.web_token)
 
-    def _elsewhere(self, service: str, answers: Callable[[str], bool]) -> ExternalService | None:
-        uris = self.plan.elsewhere.get(service)
-        return ExternalService(*self._place(service), uris[0], answers) if uris else None
+    def _external(self, service: str, is_healthy: Callable[[str], bool]) -> ExternalService | None:
+        uris = self.plan.external.get(service)
+        return ExternalService(*self._named(service), uris[0], is_healthy) if uris else None
 
     def _shards(self) -> Iterator[mongodb.Shard]:
-        if uris := self.plan.elsewhere.get("shards"):
+        if uris := self.plan.external.get("shards"):
             for number, uri in enumerate(uris):
-                yield ExternalShard(f"{self.name}/shard{number}", uri, mongodb.answers)
+                yield ExternalShard(f"{self.name}/shard{number}", uri, mongodb.is_healthy)
             return
         for number in range(SHARDS):
-            name, folder = self._place(f"shard{number}")
+            name, folder = self._named(f"shard{number}")
             replica_set = f"{self.name}-{number}"
             ports = [self.plan.ports[f"shard{number}.{member}"] for member in range(self.plan.members)]
             members = [

@@ -1,31 +1,19 @@
-"""What is remembered of a region between commands: ports, tokens, sizes. In: the plan before; out: the plan now.
-
-It refuses to know processes. A port that another program took meanwhile is replaced by a free one.
-"""
+"""The part of a region's state that outlives a command: ports, tokens, sizes."""
 
 import secrets
 from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
-#: Single ports of a region, besides its shards' members.
-_PORTS = (
-    "kafka",
-    "kafka.controller",
-    "redis",
-    "dynamodb",
-    "sandbox.http",
-    "sandbox.apns",
-    "sandbox.smtp",
-    "edge",
-)
+#: Single ports of a region, besides those of its shards' members.
+_PORTS = ("kafka", "kafka.controller", "redis", "dynamodb", "sandbox.http", "sandbox.apns", "sandbox.smtp", "edge")
 SHARDS = 2
-#: The workers' web views get this many ports in a row.
+#: Consecutive ports for the web views of the workers.
 WEB_PORTS = 20
 
 
 class RegionPlan(msgspec.Struct, frozen=True, kw_only=True):
-    #: `up` was asked for, and no `down` since.
+    #: Set by `up`, cleared by `down`.
     wanted: bool
     #: Of each shard's replica set.
     members: int
@@ -33,45 +21,43 @@ class RegionPlan(msgspec.Struct, frozen=True, kw_only=True):
     ports: dict[str, int]
     #: Bearer token of the operators' views.
     web_token: str
-    #: Bearer token that the edge wants for a push.
+    #: Bearer token for pushes to the edge.
     edge_token: str
-    #: service -> URIs of those that run elsewhere.
-    elsewhere: dict[str, tuple[str, ...]] = {}
+    #: service -> URIs of those outside the stack.
+    external: dict[str, tuple[str, ...]] = {}
 
 
-def planned(
+def plan_region(
     before: RegionPlan | None,
     members: int | None,
-    elsewhere: Mapping[str, tuple[str, ...]],
+    external: Mapping[str, tuple[str, ...]],
     usable: Callable[[str, int], bool],
     free_port: Callable[[Collection[int], int], int],
     taken: Collection[int],
 ) -> RegionPlan:
-    """The plan to start from. Ports and tokens stay what they were; `usable(name, port)` says whether a port still can be."""
+    """The plan of the next start. Tokens stay; so do ports for which `usable(name, port)` holds, the others are replaced."""
     count = members or (before.members if before else 1)
-    names = dict.fromkeys(_PORTS, 1)
-    names |= {f"shard{shard}.{member}": 1 for shard in range(SHARDS) for member in range(count)}
-    names["web"] = WEB_PORTS
-    kept = {
-        name: port for name, port in (before.ports if before else {}).items() if name in names and usable(name, port)
-    }
-    used = {*taken, *kept.values()} | {kept["web"] + extra for extra in range(WEB_PORTS) if "web" in kept}
-    ports = dict(kept)
-    for name, row in names.items():
+    sizes = dict.fromkeys(_PORTS, 1)
+    sizes |= {f"shard{shard}.{member}": 1 for shard in range(SHARDS) for member in range(count)}
+    sizes["web"] = WEB_PORTS
+    known = before.ports if before else {}
+    ports = {name: port for name, port in known.items() if name in sizes and usable(name, port)}
+    used = {*taken, *(port + extra for name, port in ports.items() for extra in range(sizes[name]))}
+    for name, size in sizes.items():
         if name not in ports:
-            ports[name] = free_port(used, row)
-            used |= set(range(ports[name], ports[name] + row))
+            ports[name] = free_port(used, size)
+            used |= set(range(ports[name], ports[name] + size))
     return RegionPlan(
         wanted=True,
         members=count,
         ports=ports,
         web_token=before.web_token if before else secrets.token_urlsafe(24),
         edge_token=before.edge_token if before else secrets.token_urlsafe(24),
-        elsewhere=dict(elsewhere),
+        external=dict(external),
     )
 
 
 def all_ports(plans: Collection[RegionPlan]) -> set[int]:
-    """Every port that these plans hold."""
-    rows = {port for plan in plans for port in plan.ports.values()}
-    return rows | {plan.ports["web"] + extra for plan in plans for extra in range(WEB_PORTS)}
+    """Every port of these plans."""
+    singles = {port for plan in plans for port in plan.ports.values()}
+    return singles | {plan.ports["web"] + extra for plan in plans for extra in range(WEB_PORTS)}

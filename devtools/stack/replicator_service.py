@@ -1,7 +1,4 @@
-"""The replicator as a service: one process for the whole stack while more than one region is up. In: the regions; out: its life.
-
-What it does is in `replicator`; this file refuses to know it.
-"""
+"""The registry replicator as a service: one process for all regions of a stack."""
 
 import sys
 from collections.abc import Collection, Sequence
@@ -12,8 +9,8 @@ from devtools.stack.region import Region
 from devtools.stack.service import Service
 
 
-class Replication(Service):
-    """Copies the registry between the regions' DynamoDB; positions are files in its folder, so that it goes on where it stopped."""
+class ReplicatorService(Service):
+    """Runs `dynamodb_replicator`, which continues from the positions in its folder."""
 
     def __init__(self, folder: Path, regions: Collection[Region]) -> None:
         super().__init__("replication", folder)
@@ -29,16 +26,16 @@ class Replication(Service):
     def environment(self) -> dict[str, str]:
         return {"PYTHONPATH": str(PROJECT)}
 
-    def answers(self) -> bool:
-        """It has nothing to ask; a region that is away is its daily business."""
+    def is_healthy(self) -> bool:
+        """Whether it runs. It has no health endpoint, and retries while a region is down."""
         return self.process.pid is not None
 
-    def follow(self) -> None:
-        """Run for exactly these regions: with fewer than two there is nothing to copy."""
-        told = self.folder / "regions"
+    def restart_if_changed(self) -> None:
+        """Run for exactly these regions: restart if they have changed, stop if there are fewer than two."""
+        file = self.folder / "regions"
         wanted = "\n".join(self._urls)
-        if self.process.pid is not None and (len(self._urls) < 2 or not told.exists() or told.read_text() != wanted):
+        if self.process.pid is not None and (len(self._urls) < 2 or not file.exists() or file.read_text() != wanted):
             self.stop()
         if len(self._urls) > 1 and self.process.pid is None:
             self.start()
-            told.write_text(wanted)
+            file.write_text(wanted)

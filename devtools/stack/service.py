@@ -1,9 +1,7 @@
-"""A service: one process that can be asked whether it answers. In: a name, a folder, a way to start; out: its life and address.
-
-It refuses to know which services a region has and where their ports come from.
-"""
+"""A service: one detached process with an address and a health check."""
 
 import time
+import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +11,10 @@ from devtools.stack.process import Process, State
 
 
 class Service(ABC):
-    """Start is idempotent and returns when the service answers. The folder keeps its data, its log and its identity."""
+    """Its folder holds its data, its log and its identity file."""
 
-    #: How long a start may take on a slow machine before it is called failed.
-    patience_s = 120.0
+    #: Limit of a start on a slow machine.
+    timeout_s = 120.0
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
@@ -27,65 +25,79 @@ class Service(ABC):
         return self.process.folder
 
     @property
-    @abstractmethod
-    def address(self) -> str:
-        """How clients name it: `host:port` or a URL."""
-
-    @abstractmethod
-    def command(self) -> Sequence[str]:
-        """The command line; an absolute program first."""
-
-    def environment(self) -> dict[str, str]:
-        """What the process sees besides our own environment."""
-        return {}
-
-    @abstractmethod
-    def answers(self) -> bool:
-        """Ask the service itself. False while it does not answer; never raises for that."""
-
-    def prepare(self) -> None:
-        """What has to exist before the first start (a formatted disk, a configuration file). Idempotent."""
-        return
-
-    @property
     def state(self) -> State:
         return self.process.state
 
+    @property
+    @abstractmethod
+    def address(self) -> str:
+        """`host:port` or a URL, for clients."""
+
+    @abstractmethod
+    def command(self) -> Sequence[str]:
+        """The command line; the program is an absolute path."""
+
+    @abstractmethod
+    def is_healthy(self) -> bool:
+        """Whether the service responds. Does not raise."""
+
+    def environment(self) -> dict[str, str]:
+        """Variables for the process, added to our environment."""
+        return {}
+
+    def prepare(self) -> None:
+        """Create what the process needs, such as a configuration file. Called before each start."""
+        return
+
     def start(self) -> bool:
-        """Start it unless it runs, and wait until it answers; True if this call started it."""
-        began = self.process.pid is None
-        if began:
+        """Start it unless it runs, resume it if it is paused, wait until it is healthy; True if this call started it."""
+        starts = self.process.pid is None
+        if starts:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.prepare()
             self.process.start(self.command(), self.environment())
         elif self.state == "paused":
             self.resume()
-        self.wait()
-        return began
+        self.wait_until_healthy()
+        return starts
 
-    def wait(self) -> None:
-        """Return when it answers; raise with the log's end if it died or took longer than `patience_s`."""
-        end = time.monotonic() + self.patience_s
-        while not self.answers():
+    def wait_until_healthy(self) -> None:
+        """Wait for the health check.
+
+        Raises:
+            StackFailed: it ended, or was not healthy within `timeout_s`; with the end of its log.
+        """
+        deadline = time.monotonic() + self.timeout_s
+        while not self.is_healthy():
             if self.process.pid is None:
                 raise StackFailed(f"{self.name} ended while starting. {last_lines(self.process.log)}")
-            if time.monotonic() > end:
+            if time.monotonic() > deadline:
                 raise StackFailed(
-                    f"{self.name} does not answer after {self.patience_s:.0f} s. {last_lines(self.process.log)}"
+                    f"{self.name} does not respond after {self.timeout_s:.0f} s. {last_lines(self.process.log)}"
                 )
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """End it in order; its data stays."""
-        self.process.end()
+        """SIGTERM, SIGKILL after 15 s. Its data stay."""
+        self.process.stop()
 
     def kill(self) -> None:
-        """As a machine that loses power does, short of the disk's cache."""
+        """SIGKILL."""
         self.process.kill()
 
     def pause(self) -> None:
-        """It stops answering and keeps its connections: a hang, not a death."""
+        """SIGSTOP: it keeps its connections and does not respond."""
         self.process.pause()
 
     def resume(self) -> None:
+        """SIGCONT."""
         self.process.resume()
+
+
+def responds_ok(url: str) -> bool:
+    """Whether a GET is answered with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False

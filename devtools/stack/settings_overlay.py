@@ -1,4 +1,4 @@
-"""The settings that point the application at the stack. In: the regions; out: one YAML file a region, layered over `config/`."""
+"""The settings file of a region: points the application at the local services."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,33 +10,31 @@ from devtools.stack.region import Region
 
 
 def overlay(region: Region, others: Mapping[str, Region]) -> dict[str, Any]:
-    """What differs from `config/<region>.yaml` where the services are the stack's. `others`: the other regions that are up."""
+    """The settings that replace those of `config/<region>.yaml`. `others`: the other regions that are up."""
     settings: dict[str, Any] = {
         "kafka": region.kafka.address,
-        # One broker a region holds one copy.
+        # A region has one broker.
         "replication": 1,
         "remote_kafka": {name: other.kafka.address for name, other in others.items()},
         "shards": [shard.address for shard in region.shards],
         "redis": region.redis.address,
         "dynamodb": region.dynamodb.address,
         "providers": region.sandbox.urls(),
-        "sandbox_record": str(region.sandbox.record),
+        "sandbox_record": str(region.sandbox.provider_log),
         "web_token": region.plan.web_token,
         "web_port_base": region.plan.ports["web"],
     }
-    # Every point of presence knows everybody, so each region writes to all of them.
+    # Every point of presence holds the users of all regions, so each region pushes to all of them.
     pops = [
         {"name": f"{one.name}-pop", "kind": "http", "url": one.edge.url, "token": one.plan.edge_token}
         for one in (region, *others.values())
         if one.edge
     ]
-    if pops:
-        settings |= {"edge": pops}
-    return settings
+    return settings | {"edge": pops} if pops else settings
 
 
 def write(file: Path, settings: Mapping[str, Any]) -> None:
-    """Replace the file in one step: a reader sees the old settings or the new."""
+    """Replace `file` atomically."""
     fresh = file.with_suffix(".new")
     fresh.write_text("# Written by `notify-streams stack up`; layered over config/.\n" + yaml.safe_dump(dict(settings)))
     fresh.rename(file)

@@ -1,7 +1,7 @@
-"""The stack of several regions in one folder. In: which regions; out: running services and a settings file for each region.
+"""The local services of several regions in one folder.
 
-Everything is remembered in `<folder>/state.json`, so any later process finds the same ports and can end what an earlier one
-began, also one that was killed halfway. It refuses to know how a service runs.
+`<folder>/state.json` has the plan of each region. So a later process uses the same ports, and can stop what an earlier
+process started, even if that was killed.
 """
 
 import contextlib
@@ -22,10 +22,10 @@ from devtools.stack.paths import stack_folder
 from devtools.stack.ports import free_port, is_free
 from devtools.stack.process import Process
 from devtools.stack.region import Region
-from devtools.stack.region_plan import RegionPlan, all_ports, planned
-from devtools.stack.replicator_service import Replication
+from devtools.stack.region_plan import RegionPlan, all_ports, plan_region
+from devtools.stack.replicator_service import ReplicatorService
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 def _silent(line: str) -> None:
@@ -33,42 +33,44 @@ def _silent(line: str) -> None:
 
 
 class Stack:
-    """`up` and `down` hold a lock of the folder; everything else only reads."""
+    """`up` and `down` hold a lock on the folder; the other methods only read."""
 
     def __init__(self, folder: Path | None = None, environment: Mapping[str, str] = os.environ) -> None:
         self.folder = (folder or stack_folder(environment)).absolute()
         self._environment = environment
 
-    def up(self, regions: Sequence[str], members: int | None = None, say: Say = _silent) -> list[str]:
-        """Start what does not run of these regions, all at once, and write every running region's settings file.
+    def up(self, regions: Sequence[str], members: int | None = None, report: Report = _silent) -> list[str]:
+        """Start these regions concurrently and write the settings file of every running region.
 
-        Returns the names of the services that this call started. `members` of each shard: by default as before, else 1.
-        Raises `StackFailed`; what did start stays, and a later `up` continues from there.
+        `members` of each shard: by default as before, else 1. Returns the names of the components that this call started.
+
+        Raises:
+            StackFailed: some did not start. The others run, and a later `up` continues from there.
         """
-        named = external_services.named_in(self._environment)
-        if named and len(regions) > 1:
-            variables = ", ".join(external_services.VARIABLES[service] for service in named)
-            raise StackFailed(f"{variables} can stand for one region only, not for {', '.join(regions)}")
-        with self._locked(say):
+        external = external_services.external_uris(self._environment)
+        if external and len(regions) > 1:
+            variables = ", ".join(external_services.VARIABLES[service] for service in external)
+            raise StackFailed(f"{variables} can be used for one region only, not for {', '.join(regions)}")
+        with self._locked(report):
             plans = self._plans()
             for name in regions:
                 usable = partial(self._usable, name)
                 others = all_ports([plan for region, plan in plans.items() if region != name])
-                plans[name] = planned(plans.get(name), members, named, usable, free_port, others)
-            self._remember(plans)
+                plans[name] = plan_region(plans.get(name), members, external, usable, free_port, others)
+            self._save(plans)
             if absent := maven.missing():
-                say(f"fetching {' and '.join(absent)} (once, about half a minute)")
+                report(f"downloading {' and '.join(absent)} (once, about half a minute)")
                 maven.fetch(absent)
             with ThreadPoolExecutor(len(regions)) as pool:
-                futures = [pool.submit(self.region(name).start, say) for name in regions]
+                futures = [pool.submit(self.region(name).start, report) for name in regions]
             if failures := [str(error) for future in futures if (error := future.exception())]:
                 raise StackFailed("\n".join(failures))
             self._write_settings()
-            self.replication.follow()
-            return [service for future in futures for service in future.result()]
+            self.replicator.restart_if_changed()
+            return [component for future in futures for component in future.result()]
 
     def down(self, regions: Sequence[str] | None = None, wipe: bool = False) -> None:
-        """End our processes of these regions (default: all). Data stays, unless `wipe`: then ports and tokens go too."""
+        """Stop the services of these regions (default: all). `wipe` removes their data, ports and tokens, too."""
         with self._locked(_silent):
             plans = self._plans()
             for name in regions or list(plans):
@@ -80,31 +82,31 @@ class Stack:
                 if wipe:
                     shutil.rmtree(self.folder / name, ignore_errors=True)
                     del plans[name]
-                self._remember(plans)
+                self._save(plans)
             self._write_settings()
-            self.replication.follow()
+            self.replicator.restart_if_changed()
             if not plans:
-                shutil.rmtree(self.replication.folder, ignore_errors=True)
+                shutil.rmtree(self.replicator.folder, ignore_errors=True)
 
     def region(self, name: str) -> Region:
-        """The region as it was last brought up; its parts may be dead by now."""
+        """A region as `up` planned it; its services may not run."""
         plan = self._plans().get(name)
         if plan is None:
             raise StackFailed(f"there is no region {name} in {self.folder}: notify-streams stack up --regions {name}")
         return Region(name, self.folder / name, plan)
 
     @property
-    def replication(self) -> Replication:
-        """What copies the registry between the regions that are meant to be up; it runs while there are several."""
-        return Replication(self.folder / "replication", [self.region(name) for name in self.regions])
+    def replicator(self) -> ReplicatorService:
+        """Copies the registry between the regions; runs while two or more are up."""
+        return ReplicatorService(self.folder / "replication", [self.region(name) for name in self.regions])
 
     @property
     def regions(self) -> list[str]:
-        """Those that are meant to be up."""
+        """The regions after `up` and before `down`."""
         return [name for name, plan in self._plans().items() if plan.wanted]
 
     def settings(self, name: str) -> dict[str, Any]:
-        """The overlay of a region: see `settings_file`, which holds the same."""
+        """The contents of `settings_file`."""
         others = {other: self.region(other) for other in self.regions if other != name}
         return settings_overlay.overlay(self.region(name), others)
 
@@ -116,33 +118,32 @@ class Stack:
             settings_overlay.write(self.settings_file(name), self.settings(name))
 
     def _usable(self, region: str, name: str, port: int) -> bool:
-        """A remembered port is good while our own process has it, or nobody."""
+        """Whether a planned port is free or used by our own process."""
         service = "sandbox" if name.startswith("sandbox.") else name.removesuffix(".controller").replace(".", "/")
         return Process(self.folder / region / service).pid is not None or name == "web" or is_free(port)
 
     def _plans(self) -> dict[str, RegionPlan]:
+        file = self.folder / "state.json"
         try:
-            return msgspec.json.decode((self.folder / "state.json").read_bytes(), type=dict[str, RegionPlan])
+            return msgspec.json.decode(file.read_bytes(), type=dict[str, RegionPlan])
         except FileNotFoundError:
             return {}
         except msgspec.DecodeError as error:
-            raise StackFailed(
-                f"{self.folder / 'state.json'} is not what `stack` wrote ({error}); remove {self.folder}"
-            ) from None
+            raise StackFailed(f"{file} was not written by `stack` ({error}); remove {self.folder}") from None
 
-    def _remember(self, plans: Mapping[str, RegionPlan]) -> None:
+    def _save(self, plans: Mapping[str, RegionPlan]) -> None:
         fresh = self.folder / "state.json.new"
         fresh.write_bytes(msgspec.json.format(msgspec.json.encode(plans)))
         fresh.rename(self.folder / "state.json")
 
     @contextlib.contextmanager
-    def _locked(self, say: Say) -> Iterator[None]:
-        """One command at a time in this folder. The kernel drops the lock of a killed one."""
+    def _locked(self, report: Report) -> Iterator[None]:
+        """One command at a time in this folder. The kernel releases the lock of a killed process."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                say("another stack command is at work here; waiting for it")
+                report(f"waiting for another stack command that uses {self.folder}")
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield

@@ -1,4 +1,4 @@
-"""A Valkey server (it speaks Redis). In: a port and a folder; out: a URL. It keeps nothing on disk: a restart is an empty cache."""
+"""Valkey, a Redis server, as a service; it keeps nothing on disk."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +9,8 @@ from devtools.stack.service import Service
 
 
 class Valkey(Service):
+    """A restart empties it."""
+
     def __init__(self, name: str, folder: Path, port: int) -> None:
         super().__init__(name, folder)
         self._port = port
@@ -24,8 +26,8 @@ class Valkey(Service):
         listen = ["--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(self.folder)]
         return [str(_program()), *listen, "--save", "", "--maxmemory", "256mb", "--maxmemory-policy", "noeviction"]
 
-    def answers(self) -> bool:
-        return answers(self.address)
+    def is_healthy(self) -> bool:
+        return is_healthy(self.address)
 
 
 def _program() -> Path:
@@ -34,8 +36,8 @@ def _program() -> Path:
     return Path(get_binary_path())
 
 
-def answers(url: str) -> bool:
-    """Whether a server at `url` answers PING (one that is still loading does not)."""
+def is_healthy(url: str) -> bool:
+    """Whether PING is answered; not while it loads."""
     client = redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1)
     try:
         return bool(client.ping())

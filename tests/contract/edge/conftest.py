@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from devtools.fakes.edge_server import FakeEdgeServer
-from devtools.stack.nginx import Edge, program
+from devtools.stack.nginx import Edge, nginx_program
 from devtools.stack.ports import free_port
 from notify_streams.edge.pusher import make_point_of_presence, open_session
 from notify_streams.settings import EdgePopSettings
@@ -34,7 +34,7 @@ async def reader(request: pytest.FixtureRequest, edge_server: FakeEdgeServer, tm
             pop = EdgePopSettings("paris", edge_server.url(request.param), request.param, edge_server.token)
             yield Reader(make_point_of_presence(pop, session), session, edge_server=edge_server)
             return
-        if program() is None:
+        if nginx_program() is None:
             if os.environ.get("CI"):
                 raise RuntimeError("CI has no nginx: apt-get install nginx-light")
             pytest.skip("this machine has no nginx (apt-get install nginx-light)")

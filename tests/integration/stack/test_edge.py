@@ -1,4 +1,4 @@
-"""The point of presence that the stack runs: what was pushed is served, what was not is asked of the region, strangers write nothing."""
+"""The point of presence on nginx: pushes, reads, the origin, authorisation."""
 
 import asyncio
 import os
@@ -9,25 +9,25 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from devtools.stack.nginx import Edge, program
+from devtools.stack.nginx import Edge, nginx_program
 from devtools.stack.ports import free_port
 from notify_streams.edge.point_of_presence import edge_key
 from notify_streams.edge.single_key_stores import http_store
 from notify_streams.records.user_records import LocationRecord
 
-_AWAY = program() is None and not os.environ.get("CI")
-pytestmark = [pytest.mark.stack, pytest.mark.skipif(_AWAY, reason="nginx is not on this machine")]
+_MISSING = nginx_program() is None and not os.environ.get("CI")
+pytestmark = [pytest.mark.stack, pytest.mark.skipif(_MISSING, reason="nginx is not installed")]
 
 
 class Origin:
-    """A region's view, as far as the edge asks it; remembers what it was asked."""
+    """The region's view for the edge; keeps the requests."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str]] = []
 
-    async def answer(self, request: web.Request) -> web.Response:
-        self.asked.append((request.raw_path, request.headers["Authorization"]))
-        if request.match_info["key"] == "nobody":
+    async def respond(self, request: web.Request) -> web.Response:
+        self.requests.append((request.raw_path, request.headers["Authorization"]))
+        if request.match_info["key"] == "unknown":
             raise web.HTTPNotFound
         return web.json_response({"region": "asia", "version": 1}, headers={"Set-Cookie": "a=b"})
 
@@ -36,7 +36,7 @@ class Origin:
 async def origin() -> AsyncIterator[tuple[Origin, int]]:
     one = Origin()
     application = web.Application()
-    application.router.add_get("/locations/{key}", one.answer)
+    application.router.add_get("/locations/{key}", one.respond)
     runner = web.AppRunner(application)
     await runner.setup()
     port = free_port()
@@ -62,7 +62,7 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 @pytest.mark.parametrize(
     "user_id", ["u-42", "a/b", "ü ?#%", "..", "x" * 255], ids=["plain", "slash", "odd", "dots", "long"]
 )
-async def test_what_is_pushed_is_served_and_may_be_cached(
+async def test_a_pushed_key_is_served_and_cacheable(
     edge: Edge, session: aiohttp.ClientSession, origin: tuple[Origin, int], user_id: str
 ) -> None:
     point = http_store("us-pop", edge.url, "push-token", session)
@@ -74,10 +74,10 @@ async def test_what_is_pushed_is_served_and_may_be_cached(
         assert await response.json() == {"region": "eu", "version": 2}
         assert response.headers["Cache-Control"] == "public, max-age=60"
         assert response.headers["ETag"]
-    assert origin[0].asked == []
+    assert origin[0].requests == []
 
 
-async def test_a_miss_falls_through_to_the_region_once(
+async def test_a_missing_key_is_fetched_from_the_region_once(
     edge: Edge, session: aiohttp.ClientSession, origin: tuple[Origin, int]
 ) -> None:
     for state in ("MISS", "HIT"):
@@ -86,12 +86,12 @@ async def test_a_miss_falls_through_to_the_region_once(
             assert response.headers["X-Edge-Cache"] == state
             assert response.headers.getall("Cache-Control") == ["public, max-age=5"]
             assert "Set-Cookie" not in response.headers
-    assert origin[0].asked == [("/locations/u-7", "Bearer view-token")]
-    async with session.get(f"{edge.url}/nobody") as response:
+    assert origin[0].requests == [("/locations/u-7", "Bearer view-token")]
+    async with session.get(f"{edge.url}/unknown") as response:
         assert response.status == 404
 
 
-async def test_a_push_wins_over_what_the_origin_said_and_a_purge_forgets_it(
+async def test_a_push_replaces_the_origins_response_and_a_delete_removes_it(
     edge: Edge, session: aiohttp.ClientSession, origin: tuple[Origin, int]
 ) -> None:
     point = http_store("us-pop", edge.url, "push-token", session)
@@ -115,17 +115,17 @@ async def test_a_push_wins_over_what_the_origin_said_and_a_purge_forgets_it(
         ("MKCOL", "Bearer push-token", 405),
     ],
 )
-async def test_strangers_write_nothing(
+async def test_writes_without_the_token_are_refused(
     edge: Edge, session: aiohttp.ClientSession, origin: tuple[Origin, int], method: str, token: str | None, status: int
 ) -> None:
     headers = {"Authorization": token} if token else {}
     async with session.request(method, f"{edge.url}/u-9", data=b"{}", headers=headers) as response:
         assert response.status == status
     assert not list((edge.folder / "keys" / "locations").iterdir())
-    assert origin[0].asked == []
+    assert origin[0].requests == []
 
 
-async def test_a_key_that_no_file_can_hold_is_refused_for_good_and_answered_by_the_region(
+async def test_a_key_too_long_for_a_file_is_refused_and_read_from_the_region(
     edge: Edge, session: aiohttp.ClientSession, origin: tuple[Origin, int]
 ) -> None:
     point = http_store("us-pop", edge.url, "push-token", session)
@@ -134,7 +134,7 @@ async def test_a_key_that_no_file_can_hold_is_refused_for_good_and_answered_by_t
         assert (await response.json())["region"] == "asia"
 
 
-async def test_a_path_outside_the_keys_is_nothing(edge: Edge, session: aiohttp.ClientSession) -> None:
+async def test_a_path_outside_the_keys_is_not_found(edge: Edge, session: aiohttp.ClientSession) -> None:
     (edge.folder / "keys" / "secret").write_text("no")
     for path in ("/secret", "/locations/..%2Fsecret", "/locations/%2e%2e/secret", "/"):
         async with session.get(edge.address + path) as response:

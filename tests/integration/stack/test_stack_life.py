@@ -1,4 +1,4 @@
-"""The stack as a person uses it: up, up again, status, down; killed halfway; with others' processes around."""
+"""The stack's commands: up, status, down; interrupted, concurrent, with ports taken."""
 
 import contextlib
 import fcntl
@@ -26,7 +26,7 @@ SERVICES = {"us/kafka", "us/shard0", "us/shard1", "us/redis", "us/dynamodb", "us
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack of this module's own with us up."""
+    """A stack of this module with region us up."""
     own = Stack(tmp_path_factory.mktemp("life"), environment={})
     try:
         assert {*own.up(["us"])} >= SERVICES
@@ -48,7 +48,7 @@ def pids(stack: Stack) -> dict[str, int | None]:
 
 
 def sessions_of(stack: Stack) -> set[int]:
-    """The session of every live process whose working folder is in the stack's, whoever started it."""
+    """The session of every live process whose working directory is in the stack's folder."""
     found = set()
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
@@ -63,7 +63,7 @@ def test_a_second_up_starts_nothing(up: Stack) -> None:
     assert pids(up) == before
 
 
-def test_the_settings_file_names_what_answers(up: Stack) -> None:
+def test_the_settings_file_has_the_addresses_of_the_services(up: Stack) -> None:
     settings = up.settings("us")
     assert settings["kafka"] == up.region("us").kafka.address
     assert len(settings["shards"]) == 2
@@ -80,7 +80,7 @@ def test_a_transaction_commits_on_a_shard_of_one_member(up: Stack) -> None:
         assert client.notify.kept.count_documents({}) == 1
 
 
-def test_status_is_0_only_where_everything_answers(up: Stack) -> None:
+def test_status_exits_with_0_only_if_everything_responds(up: Stack) -> None:
     report = json.loads(cli(up, "status", "--json").stdout)
     assert report["holds"] is True
     assert report["regions"]["us"]["kafka"]["pid"] == pids(up)["us/kafka"]
@@ -95,25 +95,25 @@ def test_status_is_0_only_where_everything_answers(up: Stack) -> None:
     assert cli(up, "status").returncode == 0
 
 
-def test_a_paused_service_hangs_and_comes_back(up: Stack) -> None:
+def test_a_paused_service_does_not_respond_until_it_is_resumed(up: Stack) -> None:
     kafka = up.region("us").kafka
     kafka.pause()
-    assert kafka.state == "paused" and not kafka.answers()
+    assert kafka.state == "paused" and not kafka.is_healthy()
     kafka.resume()
-    kafka.wait()
-    assert kafka.answers()
+    kafka.wait_until_healthy()
+    assert kafka.is_healthy()
 
 
-def test_a_lost_region_returns_with_its_data(up: Stack) -> None:
+def test_a_killed_region_keeps_its_data(up: Stack) -> None:
     region = up.region("us")
     region.kill()
     assert {service.state for service in region.services} == {"stopped"}
-    assert len(region.start()) == len(region.parts)
+    assert len(region.start()) == len(region.components)
     with MongoClient[dict[str, Any]](region.shards[0].address) as client:
         assert client.notify.kept.find_one() == {"_id": "before"}
 
 
-def test_down_ends_only_its_own_and_up_brings_the_data_back(up: Stack) -> None:
+def test_down_stops_only_its_own_processes_and_up_finds_the_data(up: Stack) -> None:
     foreign = subprocess.Popen(["/bin/sleep", "60"])
     before = up.region("us").redis.address
     try:
@@ -121,9 +121,9 @@ def test_down_ends_only_its_own_and_up_brings_the_data_back(up: Stack) -> None:
         assert sessions_of(up) == set()
         assert foreign.poll() is None
         assert not up.settings_file("us").exists()
-        # Another program takes a remembered port of each kind; the stack moves, and its replica set with it.
-        stolen = [up.region("us").plan.ports[name] for name in ("redis", "shard0.0", "kafka")]
-        with held(stolen):
+        # Other programs take three of its ports; the stack uses new ones and reconfigures the replica set.
+        taken = [up.region("us").plan.ports[name] for name in ("redis", "shard0.0", "kafka")]
+        with held(taken):
             started = json.loads(cli(up, "up", "--regions", "us", "--json").stdout)["started"]
             assert {*started} >= SERVICES
         assert up.region("us").redis.address != before
@@ -134,7 +134,7 @@ def test_down_ends_only_its_own_and_up_brings_the_data_back(up: Stack) -> None:
         foreign.wait()
 
 
-def test_a_start_that_was_killed_is_completed_by_two_others_at_once(private_stack: Stack) -> None:
+def test_a_killed_start_is_completed_by_two_concurrent_ones(private_stack: Stack) -> None:
     environment = {**os.environ, "NOTIFY_STACK_DIR": str(private_stack.folder)}
     command = [sys.executable, "-m", "devtools.stack", "up"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as starter:
@@ -142,11 +142,11 @@ def test_a_start_that_was_killed_is_completed_by_two_others_at_once(private_stac
             time.sleep(0.01)
         starter.send_signal(signal.SIGKILL)
     before = {name: pid for name, pid in pids(private_stack).items() if pid}
-    assert before, "nothing had been started yet: the test proves nothing"
+    assert before, "nothing had been started yet"
     with ThreadPoolExecutor(2) as pool:
         both = list(pool.map(lambda _: cli(private_stack, "up", "--json"), range(2)))
     started = [name for done in both for name in json.loads(done.stdout)["started"]]
-    assert len(started) == len({*started}), "two starts began the same service"
+    assert len(started) == len({*started}), "both started the same service"
     assert before.items() <= pids(private_stack).items()
     assert sessions_of(private_stack) == {*pids(private_stack).values()}
 
@@ -158,24 +158,24 @@ def test_a_second_command_waits_for_the_first(private_stack: Stack) -> None:
     with (private_stack.folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as second:
-            assert second.stderr and "another stack command is at work" in second.stderr.readline()
+            assert second.stderr and "waiting for another stack command" in second.stderr.readline()
             time.sleep(0.5)
             assert not (private_stack.folder / "state.json").exists()
             second.kill()
 
 
-def test_a_service_that_dies_is_named_with_its_log_and_the_others_start(private_stack: Stack) -> None:
+def test_a_service_that_fails_is_reported_with_its_log_and_the_others_start(private_stack: Stack) -> None:
     broken = private_stack.folder / "us" / "kafka" / "data" / "meta.properties"
     broken.parent.mkdir(parents=True)
     broken.write_text("version=1\nnode.id=7\ncluster.id=x\n")
     with pytest.raises(StackFailed, match=r"us/kafka ended while starting(.|\n)*log\.txt:\n(.|\n)*node id 7"):
         private_stack.up(["us"])
-    assert private_stack.region("us").redis.answers()
+    assert private_stack.region("us").redis.is_healthy()
 
 
 @contextlib.contextmanager
 def held(ports: list[int]) -> Iterator[None]:
-    """Holds ports as another program would."""
+    """Binds ports, as another program would."""
     with contextlib.ExitStack() as stack:
         for port in ports:
             stack.enter_context(socket.socket()).bind(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""Single parts of a stack: a private broker, a replica set that elects, services that run elsewhere."""
+"""A private broker, replica sets, external services."""
 
 import time
 from pathlib import Path
@@ -17,7 +17,7 @@ from devtools.stack.ports import free_port
 pytestmark = pytest.mark.stack
 
 
-async def test_a_private_broker_takes_and_gives_after_a_kill(tmp_path: Path) -> None:
+async def test_a_private_broker_keeps_a_record_after_a_kill(tmp_path: Path) -> None:
     with private_broker(tmp_path / "broker", {"log.segment.bytes": "1048576"}) as broker:
         admin = AIOKafkaAdminClient(bootstrap_servers=broker.address)
         await admin.start()
@@ -37,7 +37,7 @@ async def test_a_private_broker_takes_and_gives_after_a_kill(tmp_path: Path) -> 
     assert broker.state == "stopped"
 
 
-def test_a_shard_of_three_outlives_its_primary(tmp_path: Path) -> None:
+def test_a_shard_of_three_elects_a_new_primary(tmp_path: Path) -> None:
     first = free_port(count=3)
     members = [Member(f"x/{at}", tmp_path / str(at), first + at, "x") for at in range(3)]
     shard = Shard("x", "x", members)
@@ -73,18 +73,18 @@ def test_a_shard_grows_from_one_member_to_three(tmp_path: Path) -> None:
         Shard("x", "x", members).stop()
 
 
-def test_services_elsewhere_are_used_and_not_started(stack: Stack, private_stack: Stack) -> None:
-    theirs = stack.settings("us")
+def test_external_services_are_used_and_not_started(stack: Stack, private_stack: Stack) -> None:
+    external = stack.settings("us")
     named = {
-        "NOTIFY_KAFKA": theirs["kafka"],
-        "NOTIFY_SHARDS": str(theirs["shards"]),
-        "NOTIFY_REDIS": theirs["redis"],
-        "NOTIFY_DYNAMODB": theirs["dynamodb"],
+        "NOTIFY_KAFKA": external["kafka"],
+        "NOTIFY_SHARDS": str(external["shards"]),
+        "NOTIFY_REDIS": external["redis"],
+        "NOTIFY_DYNAMODB": external["dynamodb"],
     }
-    guest = Stack(private_stack.folder, named)
-    assert {*guest.up(["us"])} - {"us/edge"} == {"us/sandbox"}
-    assert {key: guest.settings("us")[key] for key in ("kafka", "shards", "redis", "dynamodb")} == {
-        key: theirs[key] for key in ("kafka", "shards", "redis", "dynamodb")
+    user = Stack(private_stack.folder, named)
+    assert {*user.up(["us"])} - {"us/edge"} == {"us/sandbox"}
+    assert {key: user.settings("us")[key] for key in ("kafka", "shards", "redis", "dynamodb")} == {
+        key: external[key] for key in ("kafka", "shards", "redis", "dynamodb")
     }
-    guest.down()
-    assert stack.region("us").kafka.answers()
+    user.down()
+    assert stack.region("us").kafka.is_healthy()

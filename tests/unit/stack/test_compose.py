@@ -1,4 +1,4 @@
-"""`compose.yaml` gives those who have Docker the same services; here it is only read, and checked by Docker where that is installed."""
+"""`compose.yaml`: services, images, ports, settings."""
 
 import re
 import shutil
@@ -16,20 +16,20 @@ from notify_streams.settings import load_settings
 FILE = PROJECT / "compose.yaml"
 COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-#: Those that end when they have done their work.
+#: Containers that end when their work is done.
 JOBS = {"mongo-replica-sets", "mongo-shards"}
 OFFICIAL = re.compile(
     r"^(apache/kafka:4\.1\.1|mongo:8\.\d+|valkey/valkey:[\d.]+|amazon/dynamodb-local:[\d.]+|nginx:[\d.]+)$"
 )
 
 
-def test_every_part_of_the_stack_is_there() -> None:
+def test_it_has_the_services_of_the_stack() -> None:
     mongo = {"mongo-config", "mongo-shard-0", "mongo-shard-1", "mongos"}
     assert mongo | JOBS | {"kafka", "valkey", "dynamodb", "edge"} == SERVICES.keys()
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_service_has_an_official_pinned_image_and_says_when_it_is_ready(name: str) -> None:
+def test_a_service_has_an_official_pinned_image_and_a_health_check(name: str) -> None:
     service = SERVICES[name]
     assert OFFICIAL.match(service["image"])
     assert name in JOBS or service["healthcheck"]["test"]
@@ -39,7 +39,7 @@ def test_a_service_has_an_official_pinned_image_and_says_when_it_is_ready(name: 
     }
 
 
-def test_what_the_host_uses_is_published_on_the_loopback_alone() -> None:
+def test_ports_are_published_on_the_loopback_only() -> None:
     published = {name: ports for name, service in SERVICES.items() if (ports := service.get("ports"))}
     assert published.keys() == {"kafka", "mongos", "valkey", "dynamodb", "edge"}
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
@@ -53,11 +53,11 @@ def test_every_volume_and_every_dependency_exists() -> None:
         assert service.get("depends_on", {}).keys() <= SERVICES.keys()
 
 
-def test_the_edge_gets_every_value_that_its_template_wants() -> None:
+def test_the_edge_has_every_variable_of_its_template() -> None:
     assert {*re.findall(r"\$\{(\w+)\}", TEMPLATE.read_text())} == SERVICES["edge"]["environment"].keys()
 
 
-def test_the_settings_of_compose_env_are_settings_and_name_the_published_ports() -> None:
+def test_compose_env_loads_as_settings_and_names_the_published_ports() -> None:
     done = subprocess.run(
         ["bash", "-c", "set -a; . ./compose.env; env -0"],
         cwd=PROJECT,
@@ -75,5 +75,5 @@ def test_the_settings_of_compose_env_are_settings_and_name_the_published_ports()
 
 if shutil.which("docker") and subprocess.run(["docker", "compose", "version"], capture_output=True).returncode == 0:
 
-    def test_docker_reads_it() -> None:
+    def test_docker_accepts_it() -> None:
         subprocess.run(["docker", "compose", "-f", str(FILE), "config", "--quiet"], check=True, cwd=PROJECT)

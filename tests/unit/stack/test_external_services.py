@@ -1,11 +1,11 @@
-"""Services that somebody else runs are named by the environment, and never hurt."""
+"""Services outside the stack: named by the environment, never stopped or killed."""
 
 from pathlib import Path
 
 import pytest
 
 from devtools.stack import Stack, StackFailed
-from devtools.stack.external_services import ExternalService, named_in
+from devtools.stack.external_services import ExternalService, external_uris
 
 
 @pytest.mark.parametrize(
@@ -20,18 +20,18 @@ from devtools.stack.external_services import ExternalService, named_in
     ids=["none", "empty", "kafka", "one shard", "two shards"],
 )
 def test_the_environment_names_services(environment: dict[str, str], named: dict[str, tuple[str, ...]]) -> None:
-    assert named_in(environment) == named
+    assert external_uris(environment) == named
 
 
-def test_a_service_elsewhere_is_not_hurt_and_stopping_leaves_it_alone(tmp_path: Path) -> None:
+def test_an_external_service_cannot_be_killed_and_stop_does_nothing(tmp_path: Path) -> None:
     service = ExternalService("us/kafka", tmp_path, "kafka.example:9092", lambda address: True)
     assert service.start() is False
     service.stop()
-    for hurt in (service.kill, service.pause):
-        with pytest.raises(StackFailed, match="not ours"):
-            hurt()
+    for act in (service.kill, service.pause, service.resume):
+        with pytest.raises(StackFailed, match="is external"):
+            act()
 
 
-def test_one_address_cannot_stand_for_two_regions(tmp_path: Path) -> None:
-    with pytest.raises(StackFailed, match="NOTIFY_KAFKA can stand for one region only"):
+def test_an_external_service_can_be_used_for_one_region_only(tmp_path: Path) -> None:
+    with pytest.raises(StackFailed, match="NOTIFY_KAFKA can be used for one region only"):
         Stack(tmp_path, {"NOTIFY_KAFKA": "kafka.example:9092"}).up(["us", "eu"])

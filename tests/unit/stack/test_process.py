@@ -1,4 +1,4 @@
-"""A process that outlives its starter: known by what it wrote itself, and never mistaken for another."""
+"""Detached processes: identity, signals, pause, stop."""
 
 import os
 import signal
@@ -23,19 +23,19 @@ def process(tmp_path: Path) -> Iterator[Process]:
     made.kill()
 
 
-def test_it_lives_until_it_is_ended(process: Process) -> None:
+def test_it_runs_until_it_is_stopped(process: Process) -> None:
     assert process.pid is None
     assert process.start(SLEEP) == process.pid
     assert process.state == "running"
-    process.end()
+    process.stop()
     assert process.pid is None
 
 
-def test_it_does_not_take_the_processor_from_who_wakes_it(process: Process) -> None:
+def test_it_is_scheduled_as_batch_work(process: Process) -> None:
     assert os.sched_getscheduler(process.start(SLEEP)) == os.SCHED_BATCH
 
 
-def test_it_outlives_the_one_that_started_it(process: Process) -> None:
+def test_it_outlives_its_starter(process: Process) -> None:
     code = (
         "from pathlib import Path; from devtools.stack.process import Process; "
         f"Process(Path({str(process.folder)!r})).start({SLEEP!r})"
@@ -45,49 +45,49 @@ def test_it_outlives_the_one_that_started_it(process: Process) -> None:
     assert os.getsid(process.pid or 0) == process.pid
 
 
-def test_another_process_with_the_remembered_pid_is_never_ours(process: Process) -> None:
-    """After a restart of the machine, or once pids wrapped, the number belongs to somebody else."""
+def test_another_process_with_the_same_pid_is_not_signalled(process: Process) -> None:
+    """Pids are reused after a restart of the machine, and when they wrap."""
     with subprocess.Popen(SLEEP) as foreign:
         try:
             process.folder.mkdir()
             boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
             start = Path(f"/proc/{foreign.pid}/stat").read_text().split()[21]
-            for identity in (f"{foreign.pid} {int(start) - 1} {boot}", f"{foreign.pid} {start} another-boot"):
-                (process.folder / "process").write_text(identity)
+            for text in (f"{foreign.pid} {int(start) - 1} {boot}", f"{foreign.pid} {start} another-boot"):
+                (process.folder / "process").write_text(text)
                 assert process.pid is None
                 assert process.signal(signal.SIGKILL) is False
-                process.end()
+                process.stop()
             assert foreign.poll() is None
         finally:
             foreign.kill()
 
 
-def test_a_paused_one_says_so_and_still_ends(process: Process) -> None:
+def test_a_paused_process_can_be_stopped(process: Process) -> None:
     process.start(SLEEP)
     process.pause()
     assert process.state == "paused"
     began = time.monotonic()
-    process.end(patience_s=10)
+    process.stop(grace_s=10)
     assert process.pid is None
-    assert time.monotonic() - began < 5, "it was killed instead of ended"
+    assert time.monotonic() - began < 5, "it was killed instead of stopped"
 
 
-def test_one_that_ignores_the_polite_signal_is_killed(process: Process) -> None:
-    process.start(["/bin/sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.1; done"])
-    wait_until(lambda: "deaf" in process.log.read_text())
+def test_a_process_that_ignores_sigterm_is_killed(process: Process) -> None:
+    process.start(["/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"])
+    wait_until(lambda: "ready" in process.log.read_text())
     began = time.monotonic()
-    process.end(patience_s=0.5)
+    process.stop(grace_s=0.5)
     assert process.state == "stopped"
     assert time.monotonic() - began < 5
 
 
-def test_a_torn_identity_file_is_nobody(process: Process) -> None:
+def test_an_incomplete_identity_file_is_no_process(process: Process) -> None:
     process.folder.mkdir()
     (process.folder / "process").write_text("12")
     assert process.pid is None
 
 
-def test_its_children_fall_with_it(process: Process) -> None:
+def test_its_children_are_killed_with_it(process: Process) -> None:
     process.start(["/bin/sh", "-c", "sleep 61 & echo $!; wait"])
     wait_until(lambda: process.log.read_text().endswith("\n"))
     child = Path("/proc", process.log.read_text().strip())

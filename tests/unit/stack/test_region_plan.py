@@ -1,9 +1,9 @@
-"""What the stack remembers of a region: ports and tokens stay, and only a port that is lost moves."""
+"""Region plans: ports and tokens stay, ports that are in use are replaced."""
 
 from collections.abc import Collection
 from itertools import count
 
-from devtools.stack.region_plan import WEB_PORTS, RegionPlan, all_ports, planned
+from devtools.stack.region_plan import WEB_PORTS, RegionPlan, all_ports, plan_region
 
 
 def a_plan(before: RegionPlan | None = None, **but: object) -> RegionPlan:
@@ -12,41 +12,41 @@ def a_plan(before: RegionPlan | None = None, **but: object) -> RegionPlan:
     def free_port(taken: Collection[int], row: int) -> int:
         return next(port for port in first if not {*range(port, port + row)} & {*taken})
 
-    arguments = {"members": None, "elsewhere": {}, "usable": lambda name, port: True, "taken": ()} | but
-    return planned(before, free_port=free_port, **arguments)  # type: ignore[arg-type]
+    arguments = {"members": None, "external": {}, "usable": lambda name, port: True, "taken": ()} | but
+    return plan_region(before, free_port=free_port, **arguments)  # type: ignore[arg-type]
 
 
-def test_a_second_plan_is_the_first() -> None:
+def test_a_second_plan_equals_the_first() -> None:
     first = a_plan()
     assert a_plan(first) == first
 
 
-def test_every_port_is_given_once_and_the_web_ports_are_a_row() -> None:
+def test_no_port_is_used_twice_and_the_web_ports_are_consecutive() -> None:
     plan = a_plan(members=3)
     assert len(all_ports([plan])) == len(plan.ports) - 1 + WEB_PORTS
     assert {"shard0.0", "shard0.2", "shard1.2", "kafka.controller"} <= plan.ports.keys()
 
 
-def test_only_a_port_that_is_lost_moves() -> None:
+def test_only_a_port_that_is_not_usable_is_replaced() -> None:
     first = a_plan()
     second = a_plan(first, usable=lambda name, port: name != "redis", taken=all_ports([first]))
     moved = {name for name in first.ports if first.ports[name] != second.ports[name]}
     assert moved == {"redis"}
 
 
-def test_ports_of_other_regions_are_left_alone() -> None:
+def test_ports_of_other_regions_are_not_used() -> None:
     us = a_plan()
     eu = a_plan(taken=all_ports([us]))
     assert not all_ports([us]) & all_ports([eu])
 
 
-def test_members_stay_as_they_were_unless_asked() -> None:
+def test_the_number_of_members_stays_unless_given() -> None:
     assert a_plan(a_plan(members=3)).members == 3
     assert a_plan(a_plan(members=3), members=1).members == 1
     assert a_plan().members == 1
 
 
-def test_tokens_are_random_and_remembered() -> None:
+def test_tokens_are_random_and_stay() -> None:
     first, other = a_plan(), a_plan()
     assert first.web_token != other.web_token and len(first.web_token) >= 32
     assert a_plan(first).web_token == first.web_token
