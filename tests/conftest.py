@@ -1,9 +1,8 @@
-"""Real services for the tests, started when the first test asks and shared by the process.
+"""Fixtures: real services, started at first use and shared by the tests of a process.
 
-`make test` runs two processes (`pytest -n 2`), each with a stack of its own; a room, which is a folder of tests, stays in one.
-`NOTIFY_TEST_STACK=.stack` (any stack's folder) uses that stack and leaves it running: quick re-runs for developers, in one process.
-`NOTIFY_TEST_KAFKA=host:port` stands for `kafka_bootstrap` alone. Without either, a process has a stack of its own and ends it.
-In CI a service that does not come up fails the test; on a laptop it skips it.
+`make test` runs two processes (`pytest -n 2`), each with a stack of its own. The tests of a folder run in one process.
+`NOTIFY_TEST_STACK=.stack` (a stack's folder) uses that stack and leaves it running, for quick repeated runs in one process.
+`NOTIFY_TEST_KAFKA=host:port` replaces `kafka_bootstrap` only. In CI a service that does not start fails the test, elsewhere it skips it.
 """
 
 import os
@@ -21,15 +20,15 @@ from devtools.stack import Stack
 from devtools.stack.ports import allowed_ports
 from tests.local_services import RUNS, or_skipped, remove
 
-# A slow machine is no defect: what a property says holds at any speed.
+# A slow machine must not fail a property test.
 settings.register_profile("any-speed", deadline=None)
 settings.load_profile("any-speed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A run that is told to end still ends what its fixtures started.
+    """Make SIGTERM stop what fixtures started, and give each process its own ports.
 
-    Each process of a run has its part of the ports, because a port is free until its service has started.
+    A port looks free until its service has started, so processes must not share a range.
     """
 
     def interrupt(number: int, frame: object) -> None:
@@ -45,8 +44,8 @@ def pytest_configure(config: pytest.Config) -> None:
         _end_stacks_of_dead_runs()
 
 
-class _ByRoom(LoadScopeScheduling):
-    """A folder's tests run in one process, because they share what they start; folders go to whoever is free, in their order."""
+class _ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Runs a folder's tests in one process, because they share services. Free processes take folders in order."""
 
     def _split_scope(self, nodeid: str) -> str:
         return nodeid.partition("::")[0].rpartition("/")[0]
@@ -55,12 +54,12 @@ class _ByRoom(LoadScopeScheduling):
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
     config.option.loadscopereorder = False
-    return _ByRoom(config, log)
+    return _ByFolder(config, log)
 
 
 @pytest.fixture(scope="session")
 def stack_of_the_run() -> Iterator[Stack]:
-    """The stack's folder, nothing started yet."""
+    """The stack of this process, not started."""
     if given := os.environ.get("NOTIFY_TEST_STACK"):
         yield Stack(Path(given))
         return
@@ -71,13 +70,13 @@ def stack_of_the_run() -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def stack(stack_of_the_run: Stack) -> Stack:
-    """The shared stack with region us up. A test that hurts a service uses `private_stack`, or heals it before it ends."""
+    """The shared stack with region us running. A test that stops a service uses `private_stack`, or starts it again."""
     return _up(stack_of_the_run, ["us"])
 
 
 @pytest.fixture
 def private_stack(tmp_path: Path) -> Iterator[Stack]:
-    """A stack that only this test sees, nothing started; whatever it starts is ended and wiped."""
+    """A stack for this test only, not started; stopped and deleted at the end."""
     own = Stack(tmp_path / "stack", environment={})
     yield own
     remove(own)

@@ -1,4 +1,7 @@
-"""Real services for fixtures: what does not come up fails the test in CI and skips it on a laptop; what was started is ended."""
+"""Stacks of real services for fixtures.
+
+A service that does not start fails the test in CI and skips it elsewhere. Everything started is stopped.
+"""
 
 from __future__ import annotations
 
@@ -15,24 +18,24 @@ import pytest
 from devtools.stack import Stack, StackFailed
 from devtools.stack.paths import PROJECT
 
-#: Holds a folder for each process that runs tests: `<pid>`, or `<pid>-<what for>`.
+#: One folder for each process that runs tests: `<pid>` or `<pid>-<purpose>`.
 RUNS: Final = Path(os.environ.get("NOTIFY_TEST_RUNS") or PROJECT / ".stack" / "tests").absolute()
 
 
 @contextmanager
 def or_skipped() -> Iterator[None]:
-    """Whoever starts services does it in here."""
+    """Skip the test, or fail it in CI, if the stack does not start inside the block."""
     try:
         yield
     except StackFailed as failure:
         if os.environ.get("CI"):
             raise
-        pytest.skip(f"the local stack does not come up: {str(failure).splitlines()[0]}")
+        pytest.skip(f"the local stack does not start: {str(failure).splitlines()[0]}")
 
 
 @asynccontextmanager
 async def own_stack(purpose: str) -> AsyncIterator[Stack]:
-    """A stack beside the run's own, nothing started; whatever it starts is ended and wiped."""
+    """Another stack, not started; stopped and deleted at the end."""
     stack = Stack(RUNS / f"{os.getpid()}-{purpose}", environment={})
     try:
         with or_skipped():

@@ -1,4 +1,4 @@
-"""Wait for a condition, never for a time."""
+"""Waits for a condition."""
 
 import asyncio
 import inspect
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def wait_until(holds: Callable[[], object], what: str = "", within_s: float = 10.0) -> None:
-    """`until`, where there is no event loop."""
+    """`until` without an event loop."""
     deadline = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < deadline, f"not within {within_s:g} s: {what or holds}"
@@ -15,10 +15,10 @@ def wait_until(holds: Callable[[], object], what: str = "", within_s: float = 10
 
 
 async def until(holds: Callable[[], object], what: str = "", within_s: float = 10.0) -> None:
-    """Ask until what `holds` says, awaited where it must be, is true.
+    """Call `holds`, and await its result if it is awaitable, until the result is true.
 
     Raises:
-        AssertionError: it was not within `within_s`.
+        AssertionError: it was not true within `within_s`.
     """
     deadline = time.monotonic() + within_s
     while True:

@@ -38,5 +38,5 @@ def lines_of(report: dict[str, Any]) -> list[str]:
         f"{one['check']} ({one['where']}): {one['found']} deliveries, no difference, e.g. {one['example']}"
         for one in report["repeats"]
     ]
-    lines.append("the books close: 0 differences" if report["holds"] else "the books do not close")
+    lines.append("the audit holds: 0 differences" if report["holds"] else "the audit does not hold")
     return lines

@@ -1,4 +1,4 @@
-"""Fakes of what agents work with. Each fails as often as told, then works."""
+"""Fakes of what agents work with. Each fails a given number of times, then works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One region at work for all end-to-end tests: started when the first one asks, ended with everything in it after the last."""
+"""One running region for all end-to-end tests."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from tests.e2e.running_region import RegionAtWork, at_work
+from tests.e2e.running_region import RunningRegion, start_region
 from tests.local_services import own_stack
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def region_at_work() -> AsyncIterator[RegionAtWork]:
-    """Region us on a stack of its own, because topics and consumer groups have the same names in every run."""
-    async with own_stack("e2e") as stack, at_work(stack) as region:
+async def running_region() -> AsyncIterator[RunningRegion]:
+    """Region us on a stack of its own, because every run uses the same topics and consumer groups."""
+    async with own_stack("e2e") as stack, start_region(stack) as region:
         yield region

@@ -1,4 +1,4 @@
-"""Programs as a user starts them: run to their end, told to go, waited for; and what a worker has said meanwhile."""
+"""Runs programs as a user does; reads workers' logs."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from devtools.stack import Stack
 from devtools.stack.paths import PROJECT
 from tests import waiting
 
-#: Generous, because a wait ends when its condition holds and the machine may have other things to do.
-PATIENCE_S = 120.0
-#: For a program that was told to go: above the supervisor's own grace for its workers.
+#: Long, because a wait ends when its condition holds and the machine may be busy.
+TIMEOUT_S = 120.0
+#: After SIGTERM; above the supervisor's own limit for its workers.
 _GRACE_S = 60.0
 
 
-until = partial(waiting.until, within_s=PATIENCE_S)
+until = partial(waiting.until, within_s=TIMEOUT_S)
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A program that has ended."""
+    """Exit status and output of a program."""
 
     status: int
     out: str
@@ -35,14 +35,14 @@ class Done:
 
     @property
     def json(self) -> dict[str, Any]:
-        """Its standard output, which must be one JSON object and nothing else."""
+        """The standard output, which must be one JSON object."""
         found = json.loads(self.out)
         assert isinstance(found, dict)
         return found
 
 
 def environ_of(stack: Stack) -> dict[str, str]:
-    """What a process needs to find the stack, and nothing that a developer has set."""
+    """The environment of a process that uses the stack, without the developer's own NOTIFY_ variables."""
     return {name: value for name, value in os.environ.items() if not name.startswith("NOTIFY_")} | {
         "NOTIFY_CONFIG_DIR": str(PROJECT / "config"),
         "NOTIFY_STACK_DIR": str(stack.folder),
@@ -50,10 +50,10 @@ def environ_of(stack: Stack) -> dict[str, str]:
     }
 
 
-async def ended(
-    command: Sequence[str | bytes], environ: Mapping[str, str], stdin: bytes = b"", patience_s: float = 2 * PATIENCE_S
+async def run_to_end(
+    command: Sequence[str | bytes], environ: Mapping[str, str], stdin: bytes = b"", timeout_s: float = 2 * TIMEOUT_S
 ) -> Done:
-    """Run a program to its end. One that takes too long is told to go, so that it can end what it started, then killed."""
+    """Run a program to its end. After `timeout_s` it gets SIGTERM, so that it can stop its children, then SIGKILL."""
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.PIPE,
@@ -63,7 +63,7 @@ async def ended(
         cwd=PROJECT,
     )
     try:
-        async with asyncio.timeout(patience_s):
+        async with asyncio.timeout(timeout_s):
             out, err = await process.communicate(stdin)
     finally:
         if process.returncode is None:
@@ -77,13 +77,13 @@ async def ended(
     return Done(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
 
 
-async def end_with(process: asyncio.subprocess.Process, number: signal.Signals, patience_s: float) -> int:
-    """Signal a process and wait for its end; its exit status."""
+async def stop_with(process: asyncio.subprocess.Process, number: signal.Signals, timeout_s: float) -> int:
+    """Send a signal and wait for the end of the process; returns the exit status."""
     process.send_signal(number)
-    async with asyncio.timeout(patience_s):
+    async with asyncio.timeout(timeout_s):
         return await process.wait()
 
 
 def log_of(folder: Path, role: str) -> str:
-    """What a supervised worker has said."""
+    """The log of a supervised worker."""
     return (folder / "us" / "workers" / f"{role}.log").read_text()

@@ -1,7 +1,6 @@
-"""A region whose every role runs as a process of its own: what a test may send, and where it can look afterwards.
+"""Region us with a process for each role: what a test sends, and what it reads afterwards.
 
-Comes in: a private stack. Goes out: records as any client writes them; the dead letters, the database, the providers'
-record and the audit, read from outside.
+Records are written as any client writes them. Dead letters, database, provider log and audit are read from outside.
 """
 
 from __future__ import annotations
@@ -39,14 +38,14 @@ from notify_streams.roles import LANES, ROLES
 from notify_streams.settings import Settings, load_settings
 from notify_streams.topics import DEAD_LETTERS, PREFERENCE_UPDATES, USER_CONTACTS, USER_SIGNUPS
 from tests.builders import trigger_json
-from tests.e2e.processes import PATIENCE_S, Done, ended, environ_of, until
+from tests.e2e.processes import TIMEOUT_S, Done, environ_of, run_to_end, until
 
 _numbers = count(1)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where Kafka put a record."""
+class RecordPosition:
+    """Topic, partition and offset of a record."""
 
     topic: str
     partition: int
@@ -54,30 +53,30 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
-    """A dead letter: what came, and why it went no further."""
+class DeadLetter:
+    """A dead letter: the rejected record and the headers that say why."""
 
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes | None]]
 
     @property
-    def why(self) -> dict[str, str]:
-        """Our own five headers, which come last."""
+    def diagnosis(self) -> dict[str, str]:
+        """The five headers that the router added, which come last."""
         return {name: (content or b"").decode() for name, content in self.headers[-5:]}
 
     @property
-    def senders_headers(self) -> list[tuple[str, bytes | None]]:
+    def client_headers(self) -> list[tuple[str, bytes | None]]:
         return list(self.headers[:-5])
 
 
 def a_new_id(prefix: str = "t") -> str:
-    """A trigger id that no other test has."""
+    """A new trigger id."""
     return f"{prefix}-{os.getpid()}-{next(_numbers)}"
 
 
-class RegionAtWork:
-    """Region us with eleven workers."""
+class RunningRegion:
+    """Region us with one worker for each role."""
 
     def __init__(self, stack: Stack, settings: Settings, supervisor: Supervisor, watch: RegionWatcher) -> None:
         self.stack = stack
@@ -85,8 +84,6 @@ class RegionAtWork:
         self.supervisor = supervisor
         self._watch = watch
         self._producer: AIOKafkaProducer | None = None
-
-    # -- What goes in
 
     async def send(
         self,
@@ -96,8 +93,8 @@ class RegionAtWork:
         key: str | bytes | None = None,
         partition: int | None = None,
         headers: Sequence[tuple[str, bytes | None]] = (),
-    ) -> Place:
-        """Write one record: into its key's bucket, or the partition that is given."""
+    ) -> RecordPosition:
+        """Write one record to `partition`, or else to the bucket of `key`."""
         if self._producer is None:
             self._producer = AIOKafkaProducer(
                 bootstrap_servers=self.settings.kafka, enable_idempotence=True, max_request_size=2 * 1024 * 1024
@@ -107,28 +104,30 @@ class RegionAtWork:
         if partition is None:
             partition = self.bucket(key) if isinstance(key, str) else 0
         done = await self._producer.send_and_wait(topic, value, raw, partition, headers=list(headers))
-        return Place(topic, partition, done.offset)
+        return RecordPosition(topic, partition, done.offset)
 
     async def trigger(self, user_id: str = "ada", **but: Any) -> str:
-        """Send one trigger as it should be sent; returns its id."""
-        identity = but.setdefault("id", a_new_id())
+        """Send one valid trigger to its bucket; returns its id."""
+        trigger_id = but.setdefault("id", a_new_id())
         await self.send("triggers.payments", trigger_json(user_id=user_id, **but), key=user_id)
-        return str(identity)
+        return str(trigger_id)
 
     async def triggers(self, users: Sequence[str], number: int) -> list[str]:
-        """Send `number` triggers to these people in turn, as fast as Kafka takes them; returns their ids."""
+        """Send `number` triggers for `users` in rotation, as fast as Kafka accepts them; returns their ids."""
         ids = [a_new_id("load") for _ in range(number)]
-        records = [(identity, users[place % len(users)]) for place, identity in enumerate(ids)]
+        records = [(trigger_id, users[place % len(users)]) for place, trigger_id in enumerate(ids)]
         for at in range(0, number, 200):
-            await asyncio.gather(*(self.trigger(user_id, id=identity) for identity, user_id in records[at : at + 200]))
+            await asyncio.gather(
+                *(self.trigger(user_id, id=trigger_id) for trigger_id, user_id in records[at : at + 200])
+            )
         return ids
 
     async def sign_up(self, user_id: str, *, opted_out: Iterable[tuple[str, str]] = (), **contacts: str | None) -> None:
-        """Contacts, choices and the sign-up, in the order that upstream systems push them."""
+        """Send contacts, choices and the sign-up, in the order of upstream systems."""
         now = datetime.now(UTC)
         usual = {"push": f"token-{user_id}", "sms": None, "email": f"{user_id}@example.org"}
-        reached = Contacts(user_id, now, **(usual | contacts))
-        await self.send(USER_CONTACTS, msgspec.json.encode(reached), key=user_id)
+        record = Contacts(user_id, now, **(usual | contacts))
+        await self.send(USER_CONTACTS, msgspec.json.encode(record), key=user_id)
         for category, channel in opted_out:
             choice = PreferenceUpdate(user_id, category, channel, False, now)  # type: ignore[arg-type]
             await self.send(PREFERENCE_UPDATES, msgspec.json.encode(choice), key=user_id)
@@ -137,58 +136,58 @@ class RegionAtWork:
     def bucket(self, user_id: str) -> int:
         return bucket_of(user_id, self.settings.partitions)
 
-    # -- What came out
-
     async def drained(self) -> None:
-        """Wait until nothing is behind and nothing waits."""
-        await self._watch.wait_until_drained("the region", PATIENCE_S)
+        """Wait until no role has lag and the outbox is empty."""
+        await self._watch.wait_until_drained("the region", TIMEOUT_S)
 
     async def audit(self) -> dict[str, Any]:
         return await audit([self.settings])
 
-    async def closed(self) -> dict[str, Any]:
-        """Wait until all is done; the region's sums, after an audit without a difference."""
+    async def audited(self) -> dict[str, Any]:
+        """Wait until all is processed; the region's numbers of an audit without a difference."""
         await self.drained()
         report = await self.audit()
         assert report["holds"], [*report["differences"], *report["in_flight"]]
         return dict(report["regions"]["us"])
 
-    def record(self) -> dict[str, list[AcceptedMessage]]:
-        """What the providers accepted, by trigger id."""
+    def provider_log(self) -> dict[str, list[AcceptedMessage]]:
+        """Accepted messages by trigger id."""
         found: dict[str, list[AcceptedMessage]] = {}
         for line in read_provider_log(str(self.settings.sandbox_record)):
             found.setdefault(trigger_of(line.notification_id), []).append(line)
         return found
 
     def channels(self, trigger_id: str) -> list[str]:
-        """The channels on which a trigger was accepted, once for each time."""
-        return sorted(line.channel for line in self.record().get(trigger_id, ()))
+        """The channel of each accepted message of a trigger, sorted."""
+        return sorted(line.channel for line in self.provider_log().get(trigger_id, ()))
 
-    async def dead_letters(self) -> dict[Place, Letter]:
-        """Every dead letter, by where its record came from."""
+    async def dead_letters(self) -> dict[RecordPosition, DeadLetter]:
+        """Every dead letter by the position of its source record."""
         found = {}
         async with TopicReader(self.settings) as topics:
             async for _, record in topics.read([DEAD_LETTERS]):
-                letter = Letter(record.key, record.value, record.headers)
-                source = Place(letter.why["topic"], int(letter.why["partition"]), int(letter.why["offset"]))
-                assert source not in found, f"{source} is dead twice"
+                letter = DeadLetter(record.key, record.value, record.headers)
+                source = RecordPosition(
+                    letter.diagnosis["topic"], int(letter.diagnosis["partition"]), int(letter.diagnosis["offset"])
+                )
+                assert source not in found, f"two dead letters for {source}"
                 found[source] = letter
         return found
 
     async def values_of(self, topic: str, user_id: str) -> list[bytes]:
-        """What a topic holds for a person."""
+        """The values of a user's records on a topic."""
         async with TopicReader(self.settings) as topics:
             return [record.value or b"" async for _, record in topics.read([topic]) if record.key == user_id.encode()]
 
     @asynccontextmanager
     async def database(self, bucket: int) -> AsyncIterator[AsyncDatabase[dict[str, Any]]]:
-        """The database that holds a bucket, for those who look into it, or damage it."""
+        """The database that holds `bucket`."""
         uri = self.settings.shards[self.settings.shard_of(bucket)]
         async with AsyncMongoClient[dict[str, Any]](uri) as client:
             yield client[self.settings.database]
 
     async def deliveries(self, trigger_id: str, user_id: str = "ada") -> dict[str, str]:
-        """State by channel of a notification; empty if there is none."""
+        """The delivery states of a notification by channel; empty without a notification."""
         bucket = self.bucket(user_id)
         async with self.database(bucket) as database:
             found = await database.notifications.find_one(
@@ -197,30 +196,28 @@ class RegionAtWork:
         return {} if found is None else {channel: one["state"] for channel, one in found["deliveries"].items()}
 
     async def view(self, role: str, path: str) -> tuple[int, dict[str, Any]]:
-        """A worker's answer to an operator."""
+        """Status and body of a worker's view."""
         url = f"http://127.0.0.1:{web_port(self.settings, role)}{path}"
         headers = {"Authorization": f"Bearer {self.settings.web_token}"}
-        async with aiohttp.ClientSession() as http, http.get(url, headers=headers) as answer:
-            return answer.status, await answer.json()
+        async with aiohttp.ClientSession() as http, http.get(url, headers=headers) as response:
+            return response.status, await response.json()
 
     async def ready(self, role: str) -> bool:
-        """Whether the role's worker is there and works."""
+        """Whether the role's worker is ready."""
         try:
             status, _ = await self.view(role, "/ready")
         except (aiohttp.ClientError, TimeoutError):
             return False
         return status == 200
 
-    # -- Programs
-
     @staticmethod
     def free_port() -> int:
-        """For the views of one more worker."""
+        """A port for the views of another worker."""
         return free_port()
 
     async def cli(self, *arguments: str, stdin: bytes = b"", **environ: str) -> Done:
         """Run ``notify-streams`` to its end."""
-        return await ended([sys.executable, "-m", "notify_streams.cli", *arguments], self.environ | environ, stdin)
+        return await run_to_end([sys.executable, "-m", "notify_streams.cli", *arguments], self.environ | environ, stdin)
 
     @property
     def environ(self) -> dict[str, str]:
@@ -232,8 +229,8 @@ class RegionAtWork:
 
 
 @asynccontextmanager
-async def at_work(stack: Stack) -> AsyncIterator[RegionAtWork]:
-    """Everything up and ready, some people signed up; whatever happens, every worker is ended."""
+async def start_region(stack: Stack) -> AsyncIterator[RunningRegion]:
+    """Start the services and workers and sign users up; at the end every worker is stopped."""
     async with AsyncExitStack() as closing:
         await asyncio.to_thread(stack.up, ["us"])
         environ = environ_of(stack)
@@ -243,27 +240,27 @@ async def at_work(stack: Stack) -> AsyncIterator[RegionAtWork]:
         closing.push_async_callback(supervisor.stop)
         await supervisor.start()
         watch = await closing.enter_async_context(RegionWatcher([settings], Console(quiet=True)))
-        region = RegionAtWork(stack, settings, supervisor, watch)
+        region = RunningRegion(stack, settings, supervisor, watch)
         closing.push_async_callback(region.close)
-        await watch.wait_until_ready(2 * PATIENCE_S)
-        await sign_people_up(region)
+        await watch.wait_until_ready(2 * TIMEOUT_S)
+        await sign_users_up(region)
         yield region
 
 
-#: Signed up before the first test. Ada and the others of the crowd can be reached by push and mail and refuse nothing.
-CROWD = ("ada", *(f"crowd-{number}" for number in range(24)))
+#: Signed up before the first test, with push and email contacts and no choices.
+USERS = ("ada", *(f"user-{number}" for number in range(24)))
 
 
-async def sign_people_up(region: RegionAtWork) -> None:
-    await asyncio.gather(*(region.sign_up(user_id) for user_id in CROWD))
+async def sign_users_up(region: RunningRegion) -> None:
+    await asyncio.gather(*(region.sign_up(user_id) for user_id in USERS))
     await region.sign_up("ben", opted_out=[("payments", "push")])
     await region.sign_up("silent", push=None, email=None)
     await region.drained()
-    await known(region, *CROWD, "ben", "silent")
+    await wait_until_known(region, *USERS, "ben", "silent")
 
 
-async def known(region: RegionAtWork, *users: str) -> None:
-    """Wait until both routers know where these people are at home: sign-ups reach them by way of a topic."""
+async def wait_until_known(region: RunningRegion, *users: str) -> None:
+    """Wait until both routers know the users' home regions, which they read from a topic."""
     for user_id in users:
         for lane in LANES:
 

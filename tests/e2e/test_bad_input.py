@@ -1,4 +1,4 @@
-"""Whatever a client writes: no partition stops, nothing is lost, and its sender is told what was wrong with it."""
+"""Bad records: no partition stops, no record is lost, each dead letter says what was wrong."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy as BatchBuilder
 
 from tests.builders import trigger_json
-from tests.e2e.running_region import CROWD, Letter, Place, RegionAtWork, a_new_id, known
+from tests.e2e.running_region import USERS, DeadLetter, RecordPosition, RunningRegion, a_new_id, wait_until_known
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
 
@@ -22,13 +22,13 @@ TOPIC = "triggers.payments"
 
 @dataclass(frozen=True)
 class Bad:
-    """One record that cannot be what its sender meant."""
+    """A record that becomes a dead letter."""
 
     name: str
     #: From a new trigger id to the record's value.
     value: Callable[[str], bytes | None]
     reason: str
-    #: Part of the sentence that its sender reads.
+    #: Part of the dead letter's detail.
     detail: str
     key: bytes | None = b"ada"
     headers: Sequence[tuple[str, bytes | None]] = ()
@@ -38,23 +38,23 @@ class Bad:
 
 
 def without(name: str) -> Callable[[str], bytes]:
-    return lambda identity: trigger_json(**({"id": identity, "user_id": "ada"} | {name: ...}))
+    return lambda trigger_id: trigger_json(**({"id": trigger_id, "user_id": "ada"} | {name: ...}))
 
 
 def with_field(**but: Any) -> Callable[[str], bytes]:
-    return lambda identity: trigger_json(**({"id": identity, "user_id": "ada"} | but))
+    return lambda trigger_id: trigger_json(**({"id": trigger_id, "user_id": "ada"} | but))
 
 
 def always(value: bytes | None) -> Callable[[str], bytes | None]:
-    return lambda identity: value
+    return lambda trigger_id: value
 
 
 BAD = [
     Bad("not JSON", always(b"amount=12.50&user=ada"), "not_json", "is not JSON"),
-    Bad("cut off", lambda identity: trigger_json(id=identity, user_id="ada")[:-7], "not_json", "is not JSON"),
+    Bad("cut off", lambda trigger_id: trigger_json(id=trigger_id, user_id="ada")[:-7], "not_json", "is not JSON"),
     Bad("empty", always(b""), "not_json", "no value"),
     Bad("a null value", always(None), "not_json", "no value"),
-    Bad("UTF-16", lambda identity: trigger_json(id=identity).decode().encode("utf-16"), "not_json", "is not JSON"),
+    Bad("UTF-16", lambda trigger_id: trigger_json(id=trigger_id).decode().encode("utf-16"), "not_json", "is not JSON"),
     Bad("bad UTF-8 in the value", always(b'{"id": "x\xff", "user_id": "ada"}'), "not_json", "is not JSON"),
     Bad("bad UTF-8 in the data", always(trigger_json(id="x", data={"a": "?"}).replace(b"?", b"\xc3")), "not_json", ""),
     Bad("an array", always(b'[{"id": "x"}]'), "invalid", "Expected `object`, got `array`"),
@@ -68,10 +68,10 @@ BAD = [
     Bad("an empty user_id", with_field(user_id=""), "invalid", "`$.user_id`"),
     Bad("an id of 129 characters", with_field(id="x" * 129), "invalid", "`$.id`"),
     Bad("a word as isCritical", with_field(isCritical="yes"), "invalid", "`$.isCritical`"),
-    Bad("a channel that there is not", with_field(channels=["pigeon"]), "invalid", "pigeon"),
+    Bad("an unknown channel", with_field(channels=["pigeon"]), "invalid", "pigeon"),
     Bad("no channel", with_field(channels=[]), "invalid", "`channels` is empty"),
     Bad("data that is no object", with_field(data="12.50"), "invalid", "`data` must be a JSON object"),
-    Bad("a time that is none", with_field(created_at="yesterday"), "invalid", "`$.created_at`"),
+    Bad("not a time", with_field(created_at="yesterday"), "invalid", "`$.created_at`"),
     Bad("a time without a zone", with_field(expires_at="2026-11-22T10:00:00"), "invalid", "`$.expires_at`"),
     Bad("nested a thousand deep", always(b'{"a":' * 1000 + b"1" + b"}" * 1000), "invalid", "nested deeper"),
     Bad("unknown category", with_field(category="gossip"), "unknown_category", "'gossip'; there are: payments"),
@@ -96,55 +96,55 @@ BAD = [
 
 @dataclass
 class Sent:
-    """What was written, and what had become of it when the region was quiet again."""
+    """What was written, and the result when the region was idle again."""
 
-    places: dict[str, Place]
+    places: dict[str, RecordPosition]
     values: dict[str, bytes | None]
-    #: A good trigger that was written behind each bad record, to the same partition.
+    #: A valid trigger that was written after each bad record, to the same partition.
     followers: dict[str, str]
-    letters: dict[Place, Letter]
+    letters: dict[RecordPosition, DeadLetter]
     sums: dict[str, Any]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def sent(region_at_work: RegionAtWork) -> AsyncIterator[Sent]:
-    """All of `BAD`, each with a good trigger on its heels; then silence."""
+async def sent(running_region: RunningRegion) -> AsyncIterator[Sent]:
+    """Send all of `BAD`, each followed by a valid trigger, and wait until the region is idle."""
     places, values, followers = {}, {}, {}
     for bad in BAD:
         values[bad.name] = bad.value(a_new_id("bad"))
-        places[bad.name] = await region_at_work.send(
+        places[bad.name] = await running_region.send(
             TOPIC,
             values[bad.name],
             key=bad.key,
-            partition=region_at_work.bucket("ada"),
+            partition=running_region.bucket("ada"),
             headers=bad.headers,
         )
-        followers[bad.name] = await region_at_work.trigger("ada")
-    sums = await region_at_work.closed()
-    yield Sent(places, values, followers, await region_at_work.dead_letters(), sums)
+        followers[bad.name] = await running_region.trigger("ada")
+    sums = await running_region.audited()
+    yield Sent(places, values, followers, await running_region.dead_letters(), sums)
 
 
 @pytest.mark.parametrize("bad", BAD, ids=str)
-async def test_what_is_no_trigger_becomes_a_dead_letter_that_says_why(bad: Bad, sent: Sent) -> None:
+async def test_a_bad_record_becomes_a_dead_letter_with_its_reason(bad: Bad, sent: Sent) -> None:
     place = sent.places[bad.name]
     letter = sent.letters[place]
-    assert letter.why["reason"] == bad.reason
-    assert bad.detail in letter.why["detail"]
-    assert (letter.why["topic"], letter.why["partition"], letter.why["offset"]) == (
+    assert letter.diagnosis["reason"] == bad.reason
+    assert bad.detail in letter.diagnosis["detail"]
+    assert (letter.diagnosis["topic"], letter.diagnosis["partition"], letter.diagnosis["offset"]) == (
         TOPIC,
         str(place.partition),
         str(place.offset),
     )
     assert (letter.key, letter.value) == (bad.key, sent.values[bad.name] or b"")
-    assert letter.senders_headers == list(bad.headers)
+    assert letter.client_headers == list(bad.headers)
 
 
 @pytest.mark.parametrize("bad", BAD, ids=str)
-async def test_the_trigger_behind_it_is_notified_once(bad: Bad, sent: Sent, region_at_work: RegionAtWork) -> None:
-    assert region_at_work.channels(sent.followers[bad.name]) == ["email", "push"]
+async def test_the_trigger_after_it_is_notified_once(bad: Bad, sent: Sent, running_region: RunningRegion) -> None:
+    assert running_region.channels(sent.followers[bad.name]) == ["email", "push"]
 
 
-async def test_the_ledger_counts_every_one_of_them_by_its_reason(sent: Sent) -> None:
+async def test_the_ledger_counts_dead_letters_by_reason(sent: Sent) -> None:
     wanted: dict[str, int] = {}
     for bad in BAD:
         wanted[bad.reason] = wanted.get(bad.reason, 0) + 1
@@ -152,144 +152,146 @@ async def test_the_ledger_counts_every_one_of_them_by_its_reason(sent: Sent) -> 
     assert all(counted[reason] >= number for reason, number in wanted.items())
 
 
-async def test_a_user_whom_nobody_signed_up_is_unknown_and_their_triggers_are_kept(
-    region_at_work: RegionAtWork,
+async def test_a_trigger_for_an_unknown_user_becomes_a_dead_letter(
+    running_region: RunningRegion,
 ) -> None:
-    identity = a_new_id()
-    value = trigger_json(id=identity, user_id="nobody")
-    place = await region_at_work.send(TOPIC, value, key="nobody")
-    await region_at_work.closed()
-    letter = (await region_at_work.dead_letters())[place]
-    assert (letter.why["reason"], letter.value) == ("unknown_user", value)
-    assert region_at_work.channels(identity) == []
+    trigger_id = a_new_id()
+    value = trigger_json(id=trigger_id, user_id="not-signed-up")
+    place = await running_region.send(TOPIC, value, key="not-signed-up")
+    await running_region.audited()
+    letter = (await running_region.dead_letters())[place]
+    assert (letter.diagnosis["reason"], letter.value) == ("unknown_user", value)
+    assert running_region.channels(trigger_id) == []
 
 
-async def test_a_null_key_costs_nothing_in_the_right_partition_and_a_detour_in_another(
-    region_at_work: RegionAtWork,
+async def test_a_record_without_a_key_is_repartitioned_only_if_it_is_in_the_wrong_partition(
+    running_region: RunningRegion,
 ) -> None:
-    home = region_at_work.bucket("ada")
-    before = (await region_at_work.closed())["repartitioned"]
-    ids = [a_new_id() for _ in range(region_at_work.settings.partitions)]
-    for partition, identity in enumerate(ids):
-        await region_at_work.send(TOPIC, trigger_json(id=identity, user_id="ada"), partition=partition)
-    sums = await region_at_work.closed()
-    assert [region_at_work.channels(identity) for identity in ids] == [["email", "push"]] * len(ids)
+    home = running_region.bucket("ada")
+    before = (await running_region.audited())["repartitioned"]
+    ids = [a_new_id() for _ in range(running_region.settings.partitions)]
+    for partition, trigger_id in enumerate(ids):
+        await running_region.send(TOPIC, trigger_json(id=trigger_id, user_id="ada"), partition=partition)
+    sums = await running_region.audited()
+    assert [running_region.channels(trigger_id) for trigger_id in ids] == [["email", "push"]] * len(ids)
     assert sums["repartitioned"] - before == len(ids) - 1
     assert home in range(len(ids))
 
 
-async def test_a_record_in_the_partition_of_its_crc32_is_handed_to_its_bucket_and_notified_once(
-    region_at_work: RegionAtWork,
+async def test_a_record_in_the_partition_of_its_crc32_is_repartitioned_and_notified_once(
+    running_region: RunningRegion,
 ) -> None:
-    partitions = region_at_work.settings.partitions
-    before = (await region_at_work.closed())["repartitioned"]
+    partitions = running_region.settings.partitions
+    before = (await running_region.audited())["repartitioned"]
     astray = 0
     ids = {}
-    for user_id in CROWD:
+    for user_id in USERS:
         partition = crc32(user_id.encode()) % partitions
-        astray += partition != region_at_work.bucket(user_id)
+        astray += partition != running_region.bucket(user_id)
         ids[user_id] = a_new_id("crc")
-        await region_at_work.send(
+        await running_region.send(
             TOPIC, trigger_json(id=ids[user_id], user_id=user_id), key=user_id, partition=partition
         )
-    assert astray, "not one of them is astray: the test shows nothing"
-    sums = await region_at_work.closed()
+    assert astray, "no record is in the wrong partition"
+    sums = await running_region.audited()
     assert sums["repartitioned"] - before == astray
-    assert all(region_at_work.channels(identity) == ["email", "push"] for identity in ids.values())
+    assert all(running_region.channels(trigger_id) == ["email", "push"] for trigger_id in ids.values())
 
 
-async def test_a_critical_record_in_the_wrong_partition_stays_critical(region_at_work: RegionAtWork) -> None:
-    identity = a_new_id("crc")
-    wrong = (region_at_work.bucket("ada") + 1) % region_at_work.settings.partitions
-    await region_at_work.send(
-        TOPIC, trigger_json(id=identity, user_id="ada"), key="ada", partition=wrong, headers=[("critical", b"1")]
+async def test_a_critical_record_in_the_wrong_partition_stays_critical(running_region: RunningRegion) -> None:
+    trigger_id = a_new_id("crc")
+    wrong = (running_region.bucket("ada") + 1) % running_region.settings.partitions
+    await running_region.send(
+        TOPIC, trigger_json(id=trigger_id, user_id="ada"), key="ada", partition=wrong, headers=[("critical", b"1")]
     )
-    await region_at_work.closed()
-    assert [line.critical for line in region_at_work.record()[identity]] == [True, True]
+    await running_region.audited()
+    assert [line.critical for line in running_region.provider_log()[trigger_id]] == [True, True]
 
 
-async def test_a_header_name_that_is_not_utf8_stops_nothing(region_at_work: RegionAtWork) -> None:
-    """No broker refuses such a record, and a C client writes one without noticing."""
+async def test_a_header_name_that_is_not_utf8_does_not_stop_the_partition(running_region: RunningRegion) -> None:
+    """Brokers accept such a record, and C clients can write one."""
     before = a_new_id()
-    dead, good, behind = b"{", trigger_json(id=before, user_id="ada"), a_new_id()
-    base = await _send_misnamed(region_at_work, region_at_work.bucket("ada"), [dead, good])
-    await region_at_work.trigger("ada", id=behind)
-    await region_at_work.closed()
-    letter = (await region_at_work.dead_letters())[Place(TOPIC, region_at_work.bucket("ada"), base)]
+    dead, good, after = b"{", trigger_json(id=before, user_id="ada"), a_new_id()
+    base = await _send_with_bad_header_name(running_region, running_region.bucket("ada"), [dead, good])
+    await running_region.trigger("ada", id=after)
+    await running_region.audited()
+    letter = (await running_region.dead_letters())[RecordPosition(TOPIC, running_region.bucket("ada"), base)]
     assert letter.value == dead
-    assert letter.senders_headers == [("\\xff\\xfe-bytes", b"1")]
-    assert region_at_work.channels(before) == region_at_work.channels(behind) == ["email", "push"]
+    assert letter.client_headers == [("\\xff\\xfe-bytes", b"1")]
+    assert running_region.channels(before) == running_region.channels(after) == ["email", "push"]
 
 
-async def test_headers_that_we_use_ourselves_do_not_fool_us(region_at_work: RegionAtWork) -> None:
-    """A sender's `source`, `hops` or `offset` means something to the sender alone."""
+async def test_client_headers_with_our_names_are_ignored(running_region: RunningRegion) -> None:
+    """A client may use `source`, `hops` or `offset` for its own purposes."""
     headers = [("source", b"app"), ("hops", b"many"), ("offset", b"-1"), ("reason", None), ("id", b"\xff")]
-    identity = a_new_id()
-    await region_at_work.send(TOPIC, trigger_json(id=identity, user_id="ada"), key="ada", headers=headers)
-    wrong = (region_at_work.bucket("ada") + 1) % region_at_work.settings.partitions
-    detour = a_new_id()
-    await region_at_work.send(
-        TOPIC, trigger_json(id=detour, user_id="ada"), key="ada", partition=wrong, headers=headers
+    trigger_id = a_new_id()
+    await running_region.send(TOPIC, trigger_json(id=trigger_id, user_id="ada"), key="ada", headers=headers)
+    wrong = (running_region.bucket("ada") + 1) % running_region.settings.partitions
+    repartitioned_id = a_new_id()
+    await running_region.send(
+        TOPIC, trigger_json(id=repartitioned_id, user_id="ada"), key="ada", partition=wrong, headers=headers
     )
-    place = await region_at_work.send(TOPIC, b"{", key="ada", headers=headers)
-    await region_at_work.closed()
-    letter = (await region_at_work.dead_letters())[place]
-    assert (letter.why["reason"], letter.senders_headers) == ("not_json", headers)
-    assert region_at_work.channels(identity) == region_at_work.channels(detour) == ["email", "push"]
+    place = await running_region.send(TOPIC, b"{", key="ada", headers=headers)
+    await running_region.audited()
+    letter = (await running_region.dead_letters())[place]
+    assert (letter.diagnosis["reason"], letter.client_headers) == ("not_json", headers)
+    assert running_region.channels(trigger_id) == running_region.channels(repartitioned_id) == ["email", "push"]
 
 
-async def test_an_expired_trigger_and_one_nobody_can_be_reached_by_are_counted_not_sent(
-    region_at_work: RegionAtWork,
+async def test_expired_unreachable_and_opted_out_deliveries_are_counted_and_not_sent(
+    running_region: RunningRegion,
 ) -> None:
-    expired = await region_at_work.trigger("ada", expires_at="2020-01-01T00:00:00Z")
-    unreachable = await region_at_work.trigger("silent")
-    refused = await region_at_work.trigger("ben")
-    await region_at_work.closed()
-    assert set((await region_at_work.deliveries(expired)).values()) <= {"expired", "suppressed"}
-    assert set((await region_at_work.deliveries(unreachable, "silent")).values()) == {"suppressed"}
-    assert (await region_at_work.deliveries(refused, "ben"))["push"] == "suppressed"
-    assert region_at_work.channels(expired) == region_at_work.channels(unreachable) == []
-    assert region_at_work.channels(refused) == ["email"]
+    expired = await running_region.trigger("ada", expires_at="2020-01-01T00:00:00Z")
+    unreachable = await running_region.trigger("silent")
+    refused = await running_region.trigger("ben")
+    await running_region.audited()
+    assert set((await running_region.deliveries(expired)).values()) <= {"expired", "suppressed"}
+    assert set((await running_region.deliveries(unreachable, "silent")).values()) == {"suppressed"}
+    assert (await running_region.deliveries(refused, "ben"))["push"] == "suppressed"
+    assert running_region.channels(expired) == running_region.channels(unreachable) == []
+    assert running_region.channels(refused) == ["email"]
 
 
-async def test_a_record_that_a_client_compressed_to_nothing_is_cut_and_stops_nothing(
-    region_at_work: RegionAtWork,
+async def test_a_dead_letter_of_a_highly_compressed_record_is_cut(
+    running_region: RunningRegion,
 ) -> None:
-    """A broker measures what arrives: 20 MB of blanks come through as a few bytes, and would fit no topic on their way out."""
+    """A broker checks the compressed size: 20 MB of blanks are accepted, and would be too large for the dead letter topic."""
     async with AIOKafkaProducer(
-        bootstrap_servers=region_at_work.settings.kafka, compression_type="gzip", max_request_size=32 * 1024 * 1024
+        bootstrap_servers=running_region.settings.kafka, compression_type="gzip", max_request_size=32 * 1024 * 1024
     ) as producer:
-        bucket = region_at_work.bucket("ada")
+        bucket = running_region.bucket("ada")
         value = trigger_json(id=a_new_id(), user_id="ada") + b" " * 20 * 1024 * 1024
         done = await producer.send_and_wait(TOPIC, value, b"ada", bucket)
-    behind = await region_at_work.trigger("ada")
-    await region_at_work.closed()
-    letter = (await region_at_work.dead_letters())[Place(TOPIC, bucket, done.offset)]
-    assert letter.why["reason"] == "too_large" and "cut to its first" in letter.why["detail"]
+    after = await running_region.trigger("ada")
+    await running_region.audited()
+    letter = (await running_region.dead_letters())[RecordPosition(TOPIC, bucket, done.offset)]
+    assert letter.diagnosis["reason"] == "too_large" and "cut to its first" in letter.diagnosis["detail"]
     assert letter.value is not None and value.startswith(letter.value)
-    assert region_at_work.channels(behind) == ["email", "push"]
+    assert running_region.channels(after) == ["email", "push"]
 
 
 @pytest.mark.parametrize("topic", ["preference_updates", "user_contacts", "user_signups", "receipts"])
-async def test_bad_records_about_people_stop_no_partition_either(region_at_work: RegionAtWork, topic: str) -> None:
+async def test_bad_user_records_do_not_stop_the_partition(running_region: RunningRegion, topic: str) -> None:
     values = (None, b"", b"not JSON", b"[]", b"{}", b"\xff", b'{"user_id": 7}', b"{" * 5_000, b"x" * 1_000_000)
-    user_id = a_new_id("person")
-    bucket = region_at_work.bucket(user_id)
-    places = [await region_at_work.send(topic, value, key=b"\xff", partition=bucket) for value in values]
-    await _send_misnamed(region_at_work, bucket, [b"?"], topic)
-    await region_at_work.sign_up(user_id)
-    await region_at_work.drained()
-    await known(region_at_work, user_id)
-    identity = await region_at_work.trigger(user_id)
-    await region_at_work.closed()
-    assert region_at_work.channels(identity) == ["email", "push"]
+    user_id = a_new_id("user")
+    bucket = running_region.bucket(user_id)
+    places = [await running_region.send(topic, value, key=b"\xff", partition=bucket) for value in values]
+    await _send_with_bad_header_name(running_region, bucket, [b"?"], topic)
+    await running_region.sign_up(user_id)
+    await running_region.drained()
+    await wait_until_known(running_region, user_id)
+    trigger_id = await running_region.trigger(user_id)
+    await running_region.audited()
+    assert running_region.channels(trigger_id) == ["email", "push"]
     if topic == "user_signups":
-        letters = await region_at_work.dead_letters()
+        letters = await running_region.dead_letters()
         assert [letters[place].value for place in places] == [value or b"" for value in values]
 
 
-async def _send_misnamed(region: RegionAtWork, partition: int, values: Sequence[bytes], topic: str = TOPIC) -> int:
-    """Write records with a header name that no Python client would write, in one Kafka batch; the first one's offset."""
+async def _send_with_bad_header_name(
+    region: RunningRegion, partition: int, values: Sequence[bytes], topic: str = TOPIC
+) -> int:
+    """Write records with a header name that Python clients refuse, in one Kafka batch; returns the first offset."""
     async with AIOKafkaProducer(bootstrap_servers=region.settings.kafka) as producer:
         builder = producer.create_batch()
         raw = BatchBuilder(2, 0, 0, -1, -1, -1, 1_000_000)

@@ -1,5 +1,7 @@
-"""Three regions as real separate stacks, one story: people are notified from home, a region that is away delays its own people alone,
-another one stands in for it by command, and nobody is ever notified by two.
+"""Three regions as separate stacks: an outage, a failover and the return.
+
+Users are notified by their home region. An outage delays that region's users only. After a failover its standby serves them. No user is
+notified by two regions.
 """
 
 from __future__ import annotations
@@ -26,27 +28,27 @@ from notify_streams.records.user_records import Contacts, Signup
 from notify_streams.settings import load_settings
 from notify_streams.topics import USER_CONTACTS, USER_SIGNUPS
 from tests.e2e.processes import environ_of, until
-from tests.e2e.running_region import RegionAtWork
+from tests.e2e.running_region import RunningRegion
 from tests.local_services import own_stack
 
 NAMES = ("us", "eu", "asia")
-#: Those that the story needs: everybody has a push token and nothing else.
+#: Those that the test needs: users have a push token and no other contact.
 ROLES = ("critical", "standard", "push", "registry", "forward")
-#: Fifteen workers and three of everything start on whatever machine this is.
-PATIENCE_S = 300.0
+#: Fifteen workers and three of each service start on one machine.
+TIMEOUT_S = 300.0
 HOME = {"ann": "us", "bea": "eu", "chi": "asia"}
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(900)]
-Regions = Mapping[str, RegionAtWork]
+Regions = Mapping[str, RunningRegion]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def regions() -> AsyncIterator[Regions]:
     async with own_stack("three") as stack, AsyncExitStack() as closing:
-        yield await at_work(stack, closing)
+        yield await start_region(stack, closing)
 
 
-async def at_work(stack: Stack, closing: AsyncExitStack) -> dict[str, RegionAtWork]:
+async def start_region(stack: Stack, closing: AsyncExitStack) -> dict[str, RunningRegion]:
     await asyncio.to_thread(stack.up, NAMES)
     environ = environ_of(stack)
     every = [load_settings(name, environ=environ, overlay=stack.settings_file(name)) for name in NAMES]
@@ -56,21 +58,21 @@ async def at_work(stack: Stack, closing: AsyncExitStack) -> dict[str, RegionAtWo
     for settings in every:
         supervisor = Supervisor(settings, ROLES, stack.folder / settings.region / "workers", environ)
         watch = await closing.enter_async_context(RegionWatcher([settings], Console(quiet=True)))
-        region = found[settings.region] = RegionAtWork(stack, settings, supervisor, watch)
+        region = found[settings.region] = RunningRegion(stack, settings, supervisor, watch)
         closing.push_async_callback(region.close)
         closing.push_async_callback(end, region)
         await supervisor.start()
     for region in found.values():
-        await region._watch.wait_until_ready(PATIENCE_S, ROLES)
+        await region._watch.wait_until_ready(TIMEOUT_S, ROLES)
     return found
 
 
-async def end(region: RegionAtWork) -> None:
-    """Whatever supervisor it has by then."""
+async def end(region: RunningRegion) -> None:
+    """Stop the supervisor that the region has at the end."""
     await region.supervisor.stop()
 
 
-async def bring_back(region: RegionAtWork) -> None:
+async def bring_back(region: RunningRegion) -> None:
     await asyncio.to_thread(region.stack.up, [region.settings.region])
     logs = region.stack.folder / region.settings.region / "workers"
     region.supervisor = Supervisor(region.settings, ROLES, logs, environ_of(region.stack))
@@ -84,7 +86,7 @@ async def sign_up(regions: Regions, user_id: str, enters: str) -> None:
 
 
 def senders(regions: Regions, trigger_id: str) -> list[str]:
-    """The regions whose providers were told, once for each time."""
+    """The region of each accepted message of a trigger."""
     return [name for name, region in regions.items() for _ in region.channels(trigger_id)]
 
 
@@ -92,36 +94,36 @@ async def sent_by(regions: Regions, trigger_id: str, region: str) -> None:
     async def done() -> bool:
         return bool(senders(regions, trigger_id))
 
-    await until(done, f"{trigger_id} is sent", PATIENCE_S)
+    await until(done, f"{trigger_id} is sent", within_s=TIMEOUT_S)
     assert senders(regions, trigger_id) == [region]
 
 
 async def known_everywhere(regions: Regions, user_id: str) -> None:
     for name, region in regions.items():
 
-        async def known(region: RegionAtWork = region) -> bool:
+        async def known(region: RunningRegion = region) -> bool:
             status, found = await region.view("standard", f"/locations/{edge_key(user_id)}")
             return status == 200 and found["region"] == HOME[user_id]
 
-        await until(known, f"{name} knows where {user_id} is at home", PATIENCE_S)
+        await until(known, f"{name} knows where {user_id} is at home", within_s=TIMEOUT_S)
 
 
-async def test_three_regions_serve_their_people_and_stand_in_for_one_another(regions: Regions) -> None:
-    # Sign-ups may enter anywhere: contacts and location find their way.
+async def test_an_outage_a_failover_and_a_return(regions: Regions) -> None:
+    # A sign-up may enter any region: contacts and location are forwarded.
     await sign_up(regions, "ann", "us")
     await sign_up(regions, "bea", "asia")
     await sign_up(regions, "chi", "asia")
     for region in regions.values():
-        await region.drained()  # their contacts are known, and wait nowhere on the way to another region
+        await region.drained()  # contacts have been forwarded
     for user_id in HOME:
         await known_everywhere(regions, user_id)
 
-    # Whatever region a trigger enters, the home notifies.
+    # A trigger may enter any region: the home region notifies.
     entered = {(user_id, name): await region.trigger(user_id) for name, region in regions.items() for user_id in HOME}
     for (user_id, _), trigger_id in entered.items():
         await sent_by(regions, trigger_id, HOME[user_id])
 
-    # A region that is away delays its own people and nobody else.
+    # An outage delays only the users of that region.
     asia = regions["asia"]
     await kill_region(asia.stack.region("asia"), asia.supervisor)
     waiting = await regions["us"].trigger("chi")
@@ -129,29 +131,29 @@ async def test_three_regions_serve_their_people_and_stand_in_for_one_another(reg
         await sent_by(regions, await regions["us"].trigger(user_id), HOME[user_id])
     assert senders(regions, waiting) == []
 
-    # Its standby takes its place by command.
+    # After a failover its standby serves its users.
     began = time.monotonic()
     done = await regions["us"].cli("failover", "asia", "--to", "us", "--json")
     assert done.status == 0, done.err
     assert done.json["server"] == "us"
     for name in ("us", "eu"):
         await sent_by(regions, await regions[name].trigger("chi"), "us")
-    print(f"from the command to two people notified by the standby: {time.monotonic() - began:.1f} s")
+    print(f"from the command to two users notified by the standby: {time.monotonic() - began:.1f} s")
 
-    # It returns, learns that it is not to serve, and passes on what waited for it.
+    # It returns, reads that it does not serve, and forwards what waited for it.
     await bring_back(regions["asia"])
     await sent_by(regions, waiting, "us")
     await sent_by(regions, await regions["asia"].trigger("chi"), "us")
 
-    # It takes its people back.
+    # It serves its users again.
     done = await regions["us"].cli("failover", "asia", "--back", "--json", "--patience", "60")
     assert done.status == 0, done.err
     for region in regions.values():
         await sent_by(regions, await region.trigger("chi"), "asia")
 
-    async def closed() -> bool:
+    async def holds() -> bool:
         report = await audit([region.settings for region in regions.values()])
         assert not report["differences"]
         return bool(report["holds"])
 
-    await until(closed, "the books of all regions close", PATIENCE_S)
+    await until(holds, "the audit of all regions holds", within_s=TIMEOUT_S)
