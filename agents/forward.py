@@ -38,7 +38,7 @@ async def forward_agent(queues: PartitionQueues, batches: StreamT[Any]) -> None:
 def drop_revoked(queues_to: Mapping[str, PartitionQueues], partitions: Collection[TP]) -> None:
     """Their new owner reads again what was not acknowledged. Records may arrive twice, but not out of order."""
     for topic, queues in queues_to.items():
-        queues.give_up([tp.partition for tp in partitions if tp.topic == topic])
+        queues.on_revoked([tp.partition for tp in partitions if tp.topic == topic])
 
 
 def add_region(region: str, connection: KafkaConnection) -> None:

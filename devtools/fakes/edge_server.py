@@ -1,7 +1,4 @@
-"""Stand-ins for points of presence, on a real socket: they speak the three request shapes and keep a record of what they received.
-
-Comes in: what `one_by_one` and `cloudflare` send. Out: what the real ones answer, or the faults that a test arms. For tests and drills.
-"""
+"""A fake edge server: serves the APIs of the three kinds of points of presence, with faults on demand."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ _STORE = "/resources/stores/kv/s1"
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """One key of one request that was carried out."""
+    """One key of one request that was executed."""
 
     action: str
     key: str
@@ -29,29 +26,29 @@ class Received:
 
 @dataclass(slots=True)
 class Faults:
-    """What goes wrong next."""
+    """Faults of the next requests."""
 
-    #: Statuses to answer the next requests with, instead of carrying them out.
+    #: Statuses to respond with to the next requests, which are not executed.
     statuses: deque[int] = field(default_factory=deque)
-    #: Keys that a bulk write leaves out, once each, and names in its answer.
+    #: Keys that a bulk write does not store, once each, and names in its response.
     left_out: set[str] = field(default_factory=set)
-    #: Keys that are refused for good.
+    #: Keys that are always refused.
     refused: set[str] = field(default_factory=set)
-    #: While set, requests hang.
+    #: Requests wait for this event.
     hanging: asyncio.Event | None = None
 
 
 class FakeEdgeServer:
-    """All three kinds at one address. `stored` is what a client at the edge would find."""
+    """All three kinds at one address. `stored` is what a client at the edge reads."""
 
     def __init__(self, token: str = "t0ken") -> None:
         self.token = token
         self.stored: dict[str, str] = {}
         self.received: list[Received] = []
         self.requests = 0
-        self.most_at_once = 0
+        self.max_concurrent = 0
         self.faults = Faults()
-        self._at_once = 0
+        self._concurrent = 0
         self._runner: web.AppRunner | None = None
         self._port = 0
 
@@ -71,20 +68,20 @@ class FakeEdgeServer:
         self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Close the port; started again, it is the same one, with what was stored."""
+        """Close the port; a restart uses the same port and keeps what was stored."""
         if self._runner is not None:
             await self._runner.cleanup()
 
     def url(self, kind: str) -> str:
-        """What the settings would name for a point of presence of this kind."""
+        """The URL for the settings of a point of presence of this kind."""
         paths = {"http": "/locations", "fastly": _STORE, "cloudflare": _ACCOUNT}
         return f"http://127.0.0.1:{self._port}{paths[kind]}"
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Any) -> web.StreamResponse:
         self.requests += 1
-        self._at_once += 1
-        self.most_at_once = max(self.most_at_once, self._at_once)
+        self._concurrent += 1
+        self.max_concurrent = max(self.max_concurrent, self._concurrent)
         try:
             if self.faults.hanging is not None:
                 await self.faults.hanging.wait()
@@ -93,10 +90,10 @@ class FakeEdgeServer:
                 return web.Response(status=401)
             if self.faults.statuses:
                 return web.Response(status=self.faults.statuses.popleft())
-            answer: web.StreamResponse = await handler(request)
-            return answer
+            response: web.StreamResponse = await handler(request)
+            return response
         finally:
-            self._at_once -= 1
+            self._concurrent -= 1
 
     def _store(self, key: str, value: str) -> None:
         self.stored[key] = value

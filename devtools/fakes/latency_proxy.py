@@ -1,7 +1,6 @@
-"""A link between regions, for tests and figures: a TCP proxy with a delay in each direction, which can hang or be cut.
+"""A TCP proxy that delays each direction, and can hang or be cut: a link between two regions.
 
-In: connections to `address`; out: connections to `behind`. Bytes are delayed, not slowed: any amount can be under way, as on a
-real long link with enough buffers. A broker behind it must advertise `address`.
+Any amount of bytes can be in flight, as on a long link with enough buffers. A broker behind the proxy must advertise `address`.
 """
 
 from __future__ import annotations
@@ -14,16 +13,20 @@ _CHUNK: Final = 256 * 1024
 
 
 class LatencyProxy:
-    """One link; the port is chosen by the caller, since brokers advertise it before it is opened."""
+    """One link. The caller chooses the port, because brokers advertise it before it is open."""
 
     def __init__(self, port: int, behind: str, delay_s: float) -> None:
-        """`delay_s`: one way; a round trip takes twice as long."""
+        """
+        Args:
+            behind: ``host:port`` to forward connections to.
+            delay_s: one way; a round trip takes twice as long.
+        """
         self.address = f"127.0.0.1:{port}"
         self._port = port
         host, _, behind_port = behind.rpartition(":")
         self._behind = host, int(behind_port)
         self.delay_s = delay_s
-        #: Cleared while the link hangs: connections stay, nothing passes.
+        #: Cleared: the link hangs; connections stay open, no bytes pass.
         self.passing = asyncio.Event()
         self.passing.set()
         self._server: asyncio.Server | None = None
@@ -33,7 +36,7 @@ class LatencyProxy:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", self._port, limit=_CHUNK)
 
     async def cut(self) -> None:
-        """Refuse connections and reset those there are; `start` mends it."""
+        """Refuse new connections and reset the open ones; `start` repairs the link."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -54,23 +57,23 @@ class LatencyProxy:
             task.add_done_callback(self._tasks.discard)
 
     async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        under_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
-        arriving = asyncio.create_task(self._deliver(under_way, sink))
+        in_flight: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        arriving = asyncio.create_task(self._deliver(in_flight, sink))
         try:
             with suppress(OSError):
                 while data := await source.read(_CHUNK):
-                    under_way.put_nowait((asyncio.get_running_loop().time() + self.delay_s, data))
-                under_way.put_nowait((0.0, b""))
+                    in_flight.put_nowait((asyncio.get_running_loop().time() + self.delay_s, data))
+                in_flight.put_nowait((0.0, b""))
                 await arriving
         finally:
             arriving.cancel()
             sink.close()
 
-    async def _deliver(self, under_way: asyncio.Queue[tuple[float, bytes]], sink: asyncio.StreamWriter) -> None:
+    async def _deliver(self, in_flight: asyncio.Queue[tuple[float, bytes]], sink: asyncio.StreamWriter) -> None:
         loop = asyncio.get_running_loop()
         with suppress(OSError):
             while True:
-                due, data = await under_way.get()
+                due, data = await in_flight.get()
                 if not data:
                     return
                 if (early := due - loop.time()) > 0:

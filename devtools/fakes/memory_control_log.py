@@ -1,4 +1,4 @@
-"""A control log in memory, which passes the same contract as Kafka's: for tests of whatever reads or writes control records."""
+"""A control log in memory; passes the same contract tests as the one in Kafka."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from notify_streams.regions.failover.protocol import ControlRecord
 
 
-async def _at_once() -> None:
+async def _nothing() -> None:
     return
 
 
 class MemoryControlLog:
-    """See `control_log.ControlLog`. `before` is awaited ahead of every effect, so that a test can choose the order of effects."""
+    """See `failover.log.ControlLog`. Awaits `before` ahead of every operation, so that a test can choose their order."""
 
-    def __init__(self, region: str, before: Callable[[], Awaitable[None]] = _at_once) -> None:
+    def __init__(self, region: str, before: Callable[[], Awaitable[None]] = _nothing) -> None:
         self.region = region
         self.records: list[ControlRecord] = []
         self.away = False
@@ -27,14 +27,14 @@ class MemoryControlLog:
 
     async def read(self, start: int = 0) -> tuple[list[ControlRecord], int]:
         await self._before()
-        self._answer()
+        self._check_reachable()
         return self.records[start:], len(self.records)
 
     async def append(self, record: ControlRecord) -> None:
         await self._before()
-        self._answer()
+        self._check_reachable()
         self.records.append(record)
 
-    def _answer(self) -> None:
+    def _check_reachable(self) -> None:
         if self.away:
             raise RetryLater(f"region {self.region} does not answer")

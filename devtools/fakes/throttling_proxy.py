@@ -1,7 +1,4 @@
-"""A DynamoDB that is throttled: a proxy in front of a real one which answers the next calls with an error of its choice.
-
-For tests. Calls that are not refused are carried out by the real one; BatchGetItem can be made to leave keys over.
-"""
+"""A proxy for DynamoDB that throttles: it refuses the next calls, or leaves keys of BatchGetItem unprocessed."""
 
 from __future__ import annotations
 
@@ -20,12 +17,12 @@ class ThrottlingProxy:
 
     def __init__(self, behind: str) -> None:
         self._behind = behind
-        #: How many of the next calls are refused, and with what.
+        #: How many of the next calls are refused, and with which error.
         self.refuse = 0
         self.error = THROTTLED
-        #: How many of the next BatchGetItem calls answer one key and leave the others over.
-        self.leave_over = 0
-        #: Calls that came in, by operation.
+        #: How many of the next BatchGetItem calls leave half of their keys unprocessed.
+        self.leave_unprocessed = 0
+        #: Received calls by operation.
         self.calls: Counter[str] = Counter()
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -33,7 +30,7 @@ class ThrottlingProxy:
 
     async def start(self) -> None:
         app = web.Application(client_max_size=16 * 1024 * 1024)
-        app.router.add_post("/", self._answer)
+        app.router.add_post("/", self._handle)
         self._session = aiohttp.ClientSession()
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
@@ -46,26 +43,26 @@ class ThrottlingProxy:
         if self._session is not None:
             await self._session.close()
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    async def _handle(self, request: web.Request) -> web.Response:
         operation = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
         self.calls[operation] += 1
         if self.refuse > 0:
             self.refuse -= 1
-            body = {"__type": f"com.amazonaws.dynamodb.v20120810#{self.error}", "message": "slower, please"}
-            return _response(400, msgspec.json.encode(body))
-        asked = await request.read()
-        over: dict[str, Any] = {}
-        if operation == "BatchGetItem" and self.leave_over > 0:
-            self.leave_over -= 1
-            asked, over = _halved(asked)
-        status, body_bytes = await self._ask(request, asked)
-        if over:
-            answer = msgspec.json.decode(body_bytes)
-            answer["UnprocessedKeys"] = over
-            body_bytes = msgspec.json.encode(answer)
+            error = {"__type": f"com.amazonaws.dynamodb.v20120810#{self.error}", "message": "throttled"}
+            return _response(400, msgspec.json.encode(error))
+        body = await request.read()
+        left: dict[str, Any] = {}
+        if operation == "BatchGetItem" and self.leave_unprocessed > 0:
+            self.leave_unprocessed -= 1
+            body, left = _halved(body)
+        status, body_bytes = await self._forward(request, body)
+        if left:
+            response = msgspec.json.decode(body_bytes)
+            response["UnprocessedKeys"] = left
+            body_bytes = msgspec.json.encode(response)
         return _response(status, body_bytes)
 
-    async def _ask(self, request: web.Request, body: bytes) -> tuple[int, bytes]:
+    async def _forward(self, request: web.Request, body: bytes) -> tuple[int, bytes]:
         assert self._session is not None
         names = ("X-Amz-Target", "X-Amz-Date", "Authorization", "Content-Type")
         headers = {name: request.headers[name] for name in names if name in request.headers}
@@ -73,12 +70,12 @@ class ThrottlingProxy:
             return response.status, await response.read()
 
 
-def _halved(asked: bytes) -> tuple[bytes, dict[str, Any]]:
-    request = msgspec.json.decode(asked)
+def _halved(body: bytes) -> tuple[bytes, dict[str, Any]]:
+    request = msgspec.json.decode(body)
     [(table, wanted)] = request["RequestItems"].items()
     keys = wanted["Keys"]
     if len(keys) < 2:
-        return asked, {}
+        return body, {}
     request["RequestItems"] = {table: {**wanted, "Keys": keys[: len(keys) // 2]}}
     return msgspec.json.encode(request), {table: {**wanted, "Keys": keys[len(keys) // 2 :]}}
 

@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
 
-from notify_streams.registry.dynamodb_errors import CONDITION_FAILED, code_of
+from notify_streams.registry.dynamodb_errors import CONDITION_FAILED, error_code
 from notify_streams.registry.user import KEY
+from notify_streams.stores import dynamodb
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,9 +84,9 @@ class Link:
 
     async def _open(self, closing: AsyncExitStack) -> None:
         source, target = self._urls
-        self._source = await closing.enter_async_context(client("dynamodb", source))
-        self._streams = await closing.enter_async_context(client("dynamodbstreams", source))
-        self._target = await closing.enter_async_context(client("dynamodb", target))
+        self._source = await closing.enter_async_context(dynamodb.client(source))
+        self._streams = await closing.enter_async_context(dynamodb.client(source, "dynamodbstreams"))
+        self._target = await closing.enter_async_context(dynamodb.client(target))
         if self._file.exists():
             self._position = msgspec.json.decode(self._file.read_bytes(), type=Position)
         self._iterators = {}
@@ -112,7 +111,11 @@ class Link:
         try:
             self._iterators = {one["ShardId"]: await self._iterator(stream, one["ShardId"]) for one in shards}
         except ClientError as error:
-            if code_of(error) not in ("TrimmedDataAccessException", "ResourceNotFoundException", "ValidationException"):
+            if error_code(error) not in (
+                "TrimmedDataAccessException",
+                "ResourceNotFoundException",
+                "ValidationException",
+            ):
                 raise
             self._position = Position(applied=self._position.applied)
         if self._position.stream != stream:
@@ -134,7 +137,7 @@ class Link:
         try:
             response = await self._streams.get_records(ShardIterator=self._iterators[shard], Limit=1000)
         except ClientError as error:
-            if code_of(error) not in ("ExpiredIteratorException", "TrimmedDataAccessException"):
+            if error_code(error) not in ("ExpiredIteratorException", "TrimmedDataAccessException"):
                 raise
             self._iterators = {}
             return False
@@ -191,7 +194,7 @@ class Link:
         try:
             await write
         except ClientError as error:
-            if code_of(error) != CONDITION_FAILED:
+            if error_code(error) != CONDITION_FAILED:
                 raise
         else:
             self._position.applied += 1
@@ -204,21 +207,6 @@ class Link:
         fresh = self._file.with_suffix(".new")
         fresh.write_bytes(msgspec.json.encode(self._position))
         fresh.rename(self._file)
-
-
-def client(service: str, url: str) -> Any:
-    """A client of DynamoDB Local with time limits."""
-    config = AioConfig(
-        connect_timeout=1, read_timeout=5, retries={"total_max_attempts": 1}, max_pool_connections=_AT_ONCE
-    )
-    return get_session().create_client(
-        service,
-        endpoint_url=url,
-        region_name="us-east-1",
-        aws_access_key_id="local",
-        aws_secret_access_key="local",
-        config=config,
-    )
 
 
 async def replicate(urls: Mapping[str, str], folder: Path, table: str = "users") -> None:

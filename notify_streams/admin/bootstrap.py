@@ -40,6 +40,6 @@ async def create_registry(settings: Settings) -> None:
     users = UsersTable(settings)
     await users.start()
     try:
-        await create_table(users.client, settings.users_table, patience_s=60.0)
+        await create_table(users.client, settings.users_table, timeout_s=60.0)
     finally:
         await users.close()

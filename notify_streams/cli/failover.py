@@ -1,4 +1,4 @@
-"""`notify-streams failover REGION --to REGION`, and `failover REGION --back`: who serves a region's people."""
+"""`notify-streams failover REGION --to REGION|--back`: change which region serves a home region."""
 
 from __future__ import annotations
 
@@ -22,38 +22,40 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("region")
-@click.option("--to", "target", help="The region that shall serve REGION's people, usually its standby.")
-@click.option("--back", is_flag=True, help="Let REGION serve its own people again.")
+@click.option("--to", "target", help="The region that is to serve REGION's users, usually its standby.")
+@click.option("--back", is_flag=True, help="Let REGION serve its own users again.")
 @click.option(
     "--stopped",
     multiple=True,
     metavar="REGION",
-    help="Your word that no worker runs in this region, though its Kafka answers.",
+    help="You confirm that no worker runs in this region although its Kafka answers.",
 )
 @click.option("--patience", default=8.0, show_default=True, help="Seconds that a region may take to stop serving.")
 @as_json
 def failover(
     region: str, target: str | None, back: bool, stopped: Sequence[str], patience: float, as_json: bool
 ) -> None:
-    """Change who serves REGION's people. Giving the command again after a failure is safe; two regions never serve the same people."""
+    """Change which region serves REGION's users. Safe to repeat after a failure; two regions never serve the same users."""
     if back == (target is not None and target != region):
-        raise Refused("say either --to another region or --back")
+        raise Refused("give either --to with another region, or --back")
     server = region if back or target is None else target
-    done = run(_fail_over(settings_of(server), region, server, stopped, patience))
-    told = f"{done.server} serves the people of {done.home} (epoch {done.epoch})"
-    if done.away:
-        told += f"; {', '.join(done.away)} did not answer and will learn of it on return"
-    print_result(as_json, msgspec.to_builtins(done), [told])
+    result = run(_fail_over(settings_of(server), region, server, stopped, patience))
+    line = f"{result.server} serves the users of {result.home} (epoch {result.epoch})"
+    if result.away:
+        line += f"; {', '.join(result.away)} did not answer and will read of it on return"
+    print_result(as_json, msgspec.to_builtins(result), [line])
 
 
 async def _fail_over(
     settings: Settings, region: str, server: str, stopped: Sequence[str], release_timeout_s: float
 ) -> FailoverResult:
-    """Asks every region's Kafka, as the settings of the new server name them."""
+    """Uses the Kafka of every region, from the settings of the new server."""
     kafka = {settings.region: settings.kafka_connection(), **settings.remote_kafka_connections()}
     for name in (region, *stopped):
         if name not in kafka:
-            raise Refused(f"region {settings.region} knows no Kafka of {name!r}; it knows {', '.join(sorted(kafka))}")
+            raise Refused(
+                f"region {settings.region} has no Kafka of {name!r} in its settings; it has {', '.join(sorted(kafka))}"
+            )
 
     async def is_running(name: str) -> bool:
         return await routers_run(kafka[name], name)

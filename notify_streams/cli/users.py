@@ -1,4 +1,4 @@
-"""`notify-streams users add|move`: sign-ups, contacts and moves, as an upstream system would push them."""
+"""`notify-streams users add|move`: sends sign-ups, contacts and moves, as an upstream system does."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _encode = msgspec.json.Encoder().encode
 
 @click.group()
 def users() -> None:
-    """People: where they are at home and how they are reached."""
+    """Users: their home regions and contacts."""
 
 
 @users.command()
 @click.argument("user_id")
-@click.option("--home", help="Home region; the region that this is sent to if not given.")
+@click.option("--home", help="Home region; default: the region that the record is sent to.")
 @click.option("--push", help="The app instance's token.")
 @click.option("--sms", help="An E.164 number.")
 @click.option("--email", help="An address.")
@@ -48,14 +48,14 @@ def add(
     region: str,
     as_json: bool,
 ) -> None:
-    """Sign a person up."""
+    """Register a user."""
     settings = settings_of(region)
     now = datetime.now(UTC)
     signup = _encode(Signup(user_id, _known(settings, home or region), now, 1, locale, time_zone))
     contacts = _encode(Contacts(user_id, now, push, sms, email))
-    for refused in (read_signup(signup), read_contacts(contacts)):
-        if isinstance(refused, Rejection):
-            raise Refused(refused.detail)
+    for checked in (read_signup(signup), read_contacts(contacts)):
+        if isinstance(checked, Rejection):
+            raise Refused(checked.detail)
     uploads: list[Upload] = [(USER_CONTACTS, user_id, contacts, ()), (USER_SIGNUPS, user_id, signup, ())]
     run(_send(settings, uploads))
     print_result(as_json, {"user_id": user_id, "home": home or region}, [f"{user_id} signs up in {home or region}"])
@@ -70,7 +70,7 @@ def add(
 @region_option
 @as_json
 def move(user_id: str, target: str, version: int, region: str, as_json: bool) -> None:
-    """Move a person's home to another region."""
+    """Move a user to another home region."""
     settings = settings_of(region)
     signup = Signup(user_id, _known(settings, target), datetime.now(UTC), version)
     run(_send(settings, [(USER_SIGNUPS, user_id, _encode(signup), ())]))
@@ -79,7 +79,7 @@ def move(user_id: str, target: str, version: int, region: str, as_json: bool) ->
 
 def _known(settings: Settings, region: str) -> str:
     if region not in settings.regions:
-        raise Refused(f"no region {region!r}; there are {', '.join(settings.regions)}")
+        raise Refused(f"unknown region {region!r}; the regions are {', '.join(settings.regions)}")
     return region
 
 

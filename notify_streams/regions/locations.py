@@ -1,9 +1,9 @@
-"""Where everyone is at home: the record of `user_locations`, and its row, which is one small shared integer.
+"""Locations of users: packs a record of `user_locations` into a table row of one small integer.
 
-A row is ``version | settled | region | previous | bucket``, so that the newer of two rows is the larger one, whatever the order
-in which they came: version first; then the record that ends a move's transition; then, for two sign-ups of one version, the
-region's place in the settings, so that all regions settle on the same one. There are only as many different rows as regions x
-buckets x versions, and equal ones are one object: a person costs the table a pointer and the key.
+A row is ``version | settled | region | previous | bucket``, so that the newer of two rows is the larger one, in whatever order they
+arrive: first by version, then a record that ends a move wins, then, for two sign-ups of one version, the region's index in the
+settings, so that all regions choose the same one. There are few different rows (regions x buckets x versions) and equal rows are one
+object: a user costs the table a pointer and the key.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SETTLED_AT: Final = _REGION_AT + _REGION_BITS
 _VERSION_AT: Final = _SETTLED_AT + 1
 _BUCKET: Final = (1 << _BUCKET_BITS) - 1
 _REGION: Final = (1 << _REGION_BITS) - 1
-MAX_REGIONS: Final = _REGION  # place 0 means "none"
+MAX_REGIONS: Final = _REGION  # index 0 means "none"
 
 
 class Location(msgspec.Struct, frozen=True, gc=False):
@@ -34,18 +34,18 @@ class Location(msgspec.Struct, frozen=True, gc=False):
     region: str
     bucket: int
     version: int
-    #: The home before, while triggers may still be known there by their id (`next_hop`).
+    #: The previous home, while triggers may still be known there by their id (`next_hop`).
     previous: str | None
 
 
 class LocationCodec:
-    """Packs and unpacks rows for one list of regions. Regions may be added at the list's end; the others keep their places."""
+    """Packs and unpacks rows for one list of regions. Regions may be appended to the list; the others keep their index."""
 
     def __init__(self, regions: Sequence[str]) -> None:
         if len(regions) > MAX_REGIONS:
-            raise ValueError(f"{len(regions)} regions; a row has room for {MAX_REGIONS}")
+            raise ValueError(f"{len(regions)} regions; a row can hold {MAX_REGIONS}")
         self._regions = (None, *regions)
-        self._places: dict[str | None, int] = {name: place for place, name in enumerate(self._regions)}
+        self._index: dict[str | None, int] = {name: index for index, name in enumerate(self._regions)}
         self._shared: dict[int, int] = {}
         self._unpacked: dict[int, Location] = {}
 
@@ -54,21 +54,21 @@ class LocationCodec:
 
         Raises:
             KeyError: a region that the settings do not name.
-            ValueError: a bucket or version outside the row's room.
+            ValueError: a bucket or version that does not fit.
         """
         if not (0 <= bucket <= _BUCKET and version >= 1):
-            raise ValueError(f"bucket {bucket}, version {version}: a row has no room for that")
+            raise ValueError(f"bucket {bucket}, version {version} do not fit into a row")
         row = (
             version << _VERSION_AT
             | (previous is None) << _SETTLED_AT
-            | self._places[region] << _REGION_AT
-            | self._places[previous] << _PREVIOUS_AT
+            | self._index[region] << _REGION_AT
+            | self._index[previous] << _PREVIOUS_AT
             | bucket
         )
         return self._shared.setdefault(row, row)
 
     def unpack(self, row: int) -> Location:
-        """What the integer says; cached, since there are few different ones."""
+        """The location in a row; cached, since there are few different rows."""
         found = self._unpacked.get(row)
         if found is None:
             region = self._regions[row >> _REGION_AT & _REGION]
@@ -78,7 +78,7 @@ class LocationCodec:
         return found
 
     def decode(self, key: bytes, value: bytes | None, partition: int) -> tuple[str, int] | None:
-        """A record of `user_locations` as (user id, row). None leaves the record out: not ours, or a region that nobody knows."""
+        """A record of `user_locations` as (user id, row). None for a record to skip: invalid, or with an unknown region."""
         try:
             user_id = key.decode()
             if value is None:
@@ -88,19 +88,21 @@ class LocationCodec:
         except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, ValueError):
             return None
 
-    def newest(self, held: Callable[[str], int | None]) -> Callable[[bytes, bytes | None, int], tuple[str, int] | None]:
-        """`decode` for a table in memory that leaves out what is older than the row that it has.
+    def newest(
+        self, row_of: Callable[[str], int | None]
+    ) -> Callable[[bytes, bytes | None, int], tuple[str, int] | None]:
+        """`decode` for a table in memory; skips records that are older than the table's row.
 
-        Records of two regions can arrive in either order, and the topic's last record is then not the newest.
+        Records of two regions can arrive in either order, so the topic's last record need not be the newest.
 
         Args:
-            held: the table's own row of a person; looked up when a record comes, so the table may be made later.
+            row_of: the table's row of a user; called for each record, so the table may be created later.
         """
         decode = self.decode
 
         def decode_newer(key: bytes, value: bytes | None, partition: int) -> tuple[str, int] | None:
             found = decode(key, value, partition)
-            if found is not None and value is not None and (held(found[0]) or 0) > found[1]:
+            if found is not None and value is not None and (row_of(found[0]) or 0) > found[1]:
                 return None
             return found
 

@@ -1,7 +1,7 @@
-"""Which other regions must learn of a change to a person's preferences or contacts, and how it travels. Values in, outputs out.
+"""Copies of preference updates and contacts for other regions: which regions get one, and the records to write.
 
-Preferences go everywhere, so that any region can stand in at once. Contacts go to the person's home and to the standby that the
-home's settings name, nowhere else: where they may lie is a matter of data residency.
+Preferences go to every region, so that any region can serve any user. Contacts go to the user's home region and to the standby that
+the home's settings name, and to no other region, because of data residency.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def preference_copies(record: SourceRecord, partition: int, settings: Settings) -> list[OutboxRecord]:
-    """Copies of a preference update for every other region; none if it came from one, which has sent it everywhere itself."""
+    """Copies of a preference update for every other region; none for a forwarded one, which its origin has copied to all regions."""
     if read_forwarding_headers(record.headers).hops:
         return []
     others = [region for region in settings.regions if region != settings.region]
@@ -28,32 +28,29 @@ def preference_copies(record: SourceRecord, partition: int, settings: Settings) 
 def contact_copies(
     record: SourceRecord, partition: int, settings: Settings, home: str | None, placement: Placement
 ) -> list[OutboxRecord]:
-    """Copies of a contacts record: to the home if this is another region, from the home to its standby, and no further.
+    """Copies of a contacts record: from another region to the home region, from the home region to its standby.
 
-    While another region serves the home's people, what enters elsewhere goes to both, and what enters there goes home.
+    While another region serves the home region's users, a record that enters in a third region goes to both.
 
     Args:
-        home: the person's home region; None while nobody knows them: the record stays here until the person is known.
+        home: the user's home region; None if it is unknown: no copies now, `registry.contact_copies` makes them at the sign-up.
     """
     here = settings.region
-    travel = read_forwarding_headers(record.headers)
-    if home is None:
-        return []
+    headers = read_forwarding_headers(record.headers)
+    targets: set[str | None] = set()
     if home == here:
-        wanted = {settings.standby} - {travel.origin} if travel.hops < 2 else set()
-    elif travel.hops:
-        wanted = set()
-    else:
-        wanted = {home, placement.server_of(home)}
+        if headers.hops < 2:
+            targets = {settings.standby} - {headers.origin}
+    elif home is not None and not headers.hops:
+        targets = {home, placement.server_of(home)}
     return [
         _copy(record, partition, here, USER_CONTACTS, region)
-        for region in sorted(wanted - {here, None}, key=str)
-        if region
+        for region in sorted(region for region in targets if region and region != here)
     ]
 
 
 def may_hold_contacts(settings: Settings, home: str | None, placement: Placement, hops: int) -> bool:
-    """Whether this region may hold a person's contacts: their home, whoever serves them, and a standby that was sent them."""
+    """Whether this region may store a user's contacts: as home, as the serving region, or because another region forwarded them."""
     return home is None or home == settings.region or placement.serves(home) or hops > 0
 
 

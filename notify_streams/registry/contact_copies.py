@@ -56,7 +56,7 @@ def copies_at_signup(
         signup = read_signup(record.value)
         if isinstance(signup, Rejection):
             continue
-        pending.note(signup)
+        pending.add(signup)
         key = signup.user_id.encode()
         row = row_of(batch.partition, key)
         if row is not None:

@@ -1,8 +1,8 @@
-"""Contacts that a region may not hold any more: after a move the old home's, and those of its standby. Values in, outputs out.
+"""Decides which regions must delete a user's contacts after a move, and the records that delete them.
 
-Where contacts may lie is a matter of data residency: at home, with the standby that the home's settings name, and with whoever serves the
-home's people. Everybody else forgets them when its locations say, as the registry does, that the person is at home elsewhere; not before,
-since until then this region may still have to notify.
+Because of data residency only the home region, the standby that its settings name, and the region that serves the home region's users
+may hold contacts. The others delete them once their locations, like the registry, show the new home; not before, since until then
+the region may still have to notify the user.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     from notify_streams.registry.signup_decision import KnownHome
     from notify_streams.registry.user import User
 
-#: A record that came so far is copied nowhere.
-_NO_FURTHER = (HOPS, b"2")
+#: A record with two hops is copied to no other region.
+_NOT_COPIED = (HOPS, b"2")
 
 
-def must_be_deleted(user: User, held: KnownHome | None, placement: Placement) -> bool:
-    """Whether contacts of `user` may not be here. `held`: where this region believes them to be at home."""
-    if held is None or (held.version, held.region) != (user.version, user.region):
+def must_be_deleted(user: User, location: KnownHome | None, placement: Placement) -> bool:
+    """Whether this region must delete the contacts of `user`. `location`: the home region according to this region's locations."""
+    if location is None or (location.version, location.region) != (user.version, user.region):
         return False
     return placement.here not in (user.region, user.standby) and not placement.serves(user.region)
 
 
 def deletion_records(row: bytes | None, partition: int) -> list[OutboxRecord]:
-    """The record that empties a row of the table `contacts`, of the same age, so that whatever is newer wins; none for an empty one."""
-    found = read_contacts(row)
-    if isinstance(found, Rejection) or (found.push, found.sms, found.email) == (None, None, None):
+    """The record that empties a row of the table `contacts`; none for an empty row. It keeps the time, so newer contacts win."""
+    contacts = read_contacts(row)
+    if isinstance(contacts, Rejection) or (contacts.push, contacts.sms, contacts.email) == (None, None, None):
         return []
-    empty = msgspec.json.encode(Contacts(found.user_id, found.updated_at))
-    return [(USER_CONTACTS, partition, found.user_id.encode(), empty, (_NO_FURTHER,))]
+    empty = msgspec.json.encode(Contacts(contacts.user_id, contacts.updated_at))
+    return [(USER_CONTACTS, partition, contacts.user_id.encode(), empty, (_NOT_COPIED,))]

@@ -1,4 +1,4 @@
-"""What an error of DynamoDB's client means to us. An exception in, one of ours out; no I/O."""
+"""Translates DynamoDB's errors into errors of this application."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, 
 from notify_streams.errors import NotifyError, RetryLater, SettingsError, StoreUnavailable
 
 CONDITION_FAILED: Final = "ConditionalCheckFailedException"
-#: Nothing of it was written: a condition failed, or another write was under way.
+#: Nothing of the transaction was written: a condition failed, or another write was under way.
 TRANSACTION_REFUSED: Final = "TransactionCanceledException"
-#: "Retry: yes" in https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html, and tokens that get renewed.
-PASSING: Final = frozenset(
+#: "Retry: yes" in https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html, and expired tokens.
+TRANSIENT: Final = frozenset(
     {
         "ExpiredTokenException",
         "InternalServerError",
@@ -28,25 +28,23 @@ PASSING: Final = frozenset(
 )
 
 
-def code_of(error: ClientError) -> str:
-    """DynamoDB's name of the error."""
+def error_code(error: ClientError) -> str:
+    """DynamoDB's name for the error."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
 def translate(error: Exception, call: str) -> NotifyError:
-    """What the caller must do about `error`. The message names the call and the error, never an item: items are people's data."""
+    """The error to raise for `error`; raises `error` itself if it is not DynamoDB's. The message never holds an item: personal data."""
     if isinstance(error, ClientError):
-        code = code_of(error)
+        code = error_code(error)
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-        if code in PASSING or status >= 500:
-            return RetryLater(f"the registry answered {call} with {code or status}")
+        if code in TRANSIENT or status >= 500:
+            return RetryLater(f"registry: {call}: {code or status}")
         if code == "ResourceNotFoundException":
-            return SettingsError(f"{call}: the registry has no such table (users_table); create it with `shards init`")
-        return SettingsError(f"the registry refused {call}: {code or status}")
+            return SettingsError(f"registry: {call}: no such table (users_table); create it with `shards init`")
+        return SettingsError(f"registry: {call} refused: {code or status}")
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return SettingsError(
-            f"{call}: no AWS credentials in the usual places (environment, profile, web identity, instance)"
-        )
+        return SettingsError(f"registry: {call}: no AWS credentials (environment, profile, web identity, instance)")
     if isinstance(error, BotoCoreError | TimeoutError | OSError):
-        return StoreUnavailable(f"the registry did not answer {call}: {type(error).__name__}")
+        return StoreUnavailable(f"registry: no response to {call}: {type(error).__name__}")
     raise error

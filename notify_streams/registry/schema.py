@@ -1,6 +1,6 @@
-"""Making the table `users`: on AWS a Global Table with a replica in each region, on DynamoDB Local the table alone.
+"""Creates the table `users`: on AWS a Global Table with a replica in each region, on DynamoDB Local a single table.
 
-DynamoDB Local refuses replicas; there the local stack's replicator copies between the regions' tables.
+DynamoDB Local has no replicas; the local stack's replicator copies between the regions' tables instead.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from notify_streams.errors import RetryLater
-from notify_streams.registry.dynamodb_errors import code_of, translate
+from notify_streams.registry.dynamodb_errors import error_code, translate
 from notify_streams.registry.user import KEY
 
 if TYPE_CHECKING:
@@ -20,33 +20,33 @@ if TYPE_CHECKING:
 
 
 async def create_table(
-    client: Any, name: str, replicas: Sequence[str] = (), patience_s: float = 900.0, poll_s: float = 0.5
+    client: Any, name: str, replicas: Sequence[str] = (), timeout_s: float = 900.0, poll_s: float = 0.5
 ) -> None:
-    """Make the table unless it is there, then each missing replica (AWS region names), one after the other as AWS demands.
+    """Create the table unless it exists, then each missing replica (AWS region names), one after the other as AWS requires.
 
-    Idempotent: run again after a failure, it goes on where it stopped.
+    Idempotent: repeated after a failure, it continues where it stopped.
 
     Raises:
-        RetryLater: the table or a replica is not active after `patience_s`.
+        RetryLater: the table or a replica is not active after `timeout_s`.
     """
     try:
-        async with asyncio.timeout(patience_s):
-            await _make(client, name)
-            table = await _until(client, name, poll_s, lambda table: bool(table["TableStatus"] == "ACTIVE"))
+        async with asyncio.timeout(timeout_s):
+            await _create(client, name)
+            table = await _wait_for(client, name, poll_s, lambda table: bool(table["TableStatus"] == "ACTIVE"))
             for replica in replicas:
                 if replica not in _replicas(table):
                     await client.update_table(TableName=name, ReplicaUpdates=[{"Create": {"RegionName": replica}}])
-                table = await _until(client, name, poll_s, partial(_has_replica, replica))
+                table = await _wait_for(client, name, poll_s, partial(_has_replica, replica))
     except TimeoutError:
         raise RetryLater(
-            f"table {name} is not active everywhere after {patience_s:.0f} s; run the same again"
+            f"table {name} is not active in all regions after {timeout_s:.0f} s; run the command again"
         ) from None
     except (ClientError, BotoCoreError) as error:
         raise translate(error, "create_table") from error
 
 
-async def _make(client: Any, name: str) -> None:
-    """A Global Table needs the stream with both images; on-demand billing has no capacity that could differ between replicas."""
+async def _create(client: Any, name: str) -> None:
+    """A Global Table needs a stream with both images. On-demand billing: capacity cannot differ between replicas."""
     try:
         await client.create_table(
             TableName=name,
@@ -56,7 +56,7 @@ async def _make(client: Any, name: str) -> None:
             StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
         )
     except ClientError as error:
-        if code_of(error) != "ResourceInUseException":
+        if error_code(error) != "ResourceInUseException":
             raise
 
 
@@ -68,14 +68,14 @@ def _has_replica(replica: str, table: Any) -> bool:
     return bool(table["TableStatus"] == "ACTIVE" and _replicas(table).get(replica) == "ACTIVE")
 
 
-async def _until(client: Any, name: str, poll_s: float, holds: Callable[[Any], bool]) -> Any:
+async def _wait_for(client: Any, name: str, poll_s: float, condition: Callable[[Any], bool]) -> Any:
     while True:
         try:
             table = (await client.describe_table(TableName=name))["Table"]
         except ClientError as error:
-            if code_of(error) != "ResourceNotFoundException":
+            if error_code(error) != "ResourceNotFoundException":
                 raise
         else:
-            if holds(table):
+            if condition(table):
                 return table
         await asyncio.sleep(poll_s)

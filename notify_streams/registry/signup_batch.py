@@ -1,8 +1,11 @@
-"""Sign-ups in the ledger's terms: registered or passed on is `notified`, stale is `duplicate`, unusable is `dead`."""
+"""Registers a batch of sign-ups and turns the results into record outcomes for the outbox.
+
+Registered or forwarded is `notified`, stale is `duplicate`, invalid is `dead`.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from notify_streams.outbox.decided_batch import DecidedBatch, RecordOutcome
 from notify_streams.records.outcomes import DeadReason, TriggerOutcome
@@ -17,32 +20,35 @@ if TYPE_CHECKING:
     from notify_streams.records.batch import AckHandle, Batch
     from notify_streams.registry.signups import SignupProcessor
 
+_RETRY: Final = STORE.named("registry.register")
 _DEAD = {SignupIgnored.TOO_MANY_HOPS: DeadReason.TOO_MANY_HOPS, SignupIgnored.UNKNOWN_REGION: DeadReason.INVALID}
 
 
-async def decide_signup_batch(signups: SignupProcessor, batch: Batch, delivered: AckHandle) -> DecidedBatch:
-    """Register a batch, for as long as the registry takes, and say what became of each record."""
-    entries: list[RecordOutcome] = []
-    asked: list[ReceivedSignup] = []
-    places: list[int] = []
+async def decide_signup_batch(processor: SignupProcessor, batch: Batch, ack_handle: AckHandle) -> DecidedBatch:
+    """Register a batch, retried without limit, and return the outcome of each record."""
+    outcomes: list[RecordOutcome] = []
+    received: list[ReceivedSignup] = []
+    #: For each of `received` its index in `outcomes`.
+    indexes: list[int] = []
     for record in batch.records:
-        found = read_signup(record.value)
-        if (size := bytes_of(record)) > 2 * MOST_BYTES:  # its headers travel on with it
-            found = Rejection(DeadReason.TOO_LARGE, f"key, value and headers have {size} bytes")
-        if isinstance(found, Rejection):
-            entries.append(dead(record, batch.topic, batch.partition, found.reason, found.detail))
+        signup = read_signup(record.value)
+        if (size := bytes_of(record)) > 2 * MOST_BYTES:  # its headers are forwarded with it
+            signup = Rejection(DeadReason.TOO_LARGE, f"key, value and headers have {size} bytes")
+        if isinstance(signup, Rejection):
+            outcomes.append(dead(record, batch.topic, batch.partition, signup.reason, signup.detail))
             continue
-        places.append(len(entries))
-        asked.append(ReceivedSignup(found, record.value or b"", record.headers))
-        entries.append(RecordOutcome(TriggerOutcome.NOTIFIED, record))
-    done = await STORE.call(signups.register, batch.partition, asked)
-    for at, why in done.dropped:
-        record = entries[places[at]].record
-        if why is SignupIgnored.STALE:
-            entries[places[at]] = RecordOutcome(TriggerOutcome.DUPLICATE, record)
+        indexes.append(len(outcomes))
+        received.append(ReceivedSignup(signup, record.value or b"", record.headers))
+        outcomes.append(RecordOutcome(TriggerOutcome.NOTIFIED, record))
+    results = await _RETRY.call(processor.register, batch.partition, received)
+    for number, reason in results.ignored:
+        index = indexes[number]
+        record = outcomes[index].record
+        if reason is SignupIgnored.STALE:
+            outcomes[index] = RecordOutcome(TriggerOutcome.DUPLICATE, record)
         else:
-            entries[places[at]] = dead(record, batch.topic, batch.partition, _DEAD[why], why.value)
-    if done.outputs:
-        first = entries[places[0]]
-        first.outputs = (*first.outputs, *done.outputs)
-    return DecidedBatch(batch.topic, batch.partition, batch.start, batch.end, entries, 0, delivered)
+            outcomes[index] = dead(record, batch.topic, batch.partition, _DEAD[reason], reason.value)
+    if results.outputs:
+        first = outcomes[indexes[0]]
+        first.outputs = (*first.outputs, *results.outputs)
+    return DecidedBatch(batch.topic, batch.partition, batch.start, batch.end, outcomes, 0, ack_handle)

@@ -1,7 +1,7 @@
-"""What one sign-up means in one region: written here, handed over, passed on, or nothing. Values in, a value out.
+"""Decides what one sign-up means in one region: register, forward, hand over, or ignore.
 
-A move goes by way of the old home. It hands over what only it has (the person's contacts) and passes the sign-up on to the new
-home, which writes the row; from there the new location spreads, and until it reaches the old home that one goes on notifying.
+A move passes through the previous home region. It hands over what only it has (the user's contacts) and forwards the sign-up to the new
+home, which writes the row. The previous home notifies the user until the new location reaches it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from notify_streams.records.user_records import Signup
     from notify_streams.regions.forwarding.headers import ForwardingHeaders
 
-#: Entered anywhere, by way of the old home, to the new one.
+#: From any region to the previous home, from there to the new one.
 MAX_HOPS: Final = 2
 
 
 class KnownHome(Protocol):
-    """A home with its version: the registry's row, or the row of the locations table where that one is newer."""
+    """A home region with its version: the registry's row, or the row of the locations table if that is newer."""
 
     @property
     def region(self) -> str: ...
@@ -34,7 +34,7 @@ class KnownHome(Protocol):
 class SignupIgnored(StrEnum):
     """Why a sign-up changes nothing."""
 
-    #: The registry holds this version with another home, or a later version.
+    #: The registry holds this version with another home region, or a later version.
     STALE = "stale"
     TOO_MANY_HOPS = "too_many_hops"
     UNKNOWN_REGION = "unknown_region"
@@ -42,7 +42,7 @@ class SignupIgnored(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RegisterHere:
-    """Write the row here: this region is the person's home, or serves that home's people while it is away."""
+    """Write the row here: this region is the user's home, or serves the home region's users now."""
 
     user: User
 
@@ -56,7 +56,7 @@ class ForwardSignup:
 
 @dataclass(frozen=True, slots=True)
 class HandOver:
-    """This is the old home: send what it has of the person to `region`, then the sign-up."""
+    """This is the previous home: send the user's contacts to `region`, then the sign-up."""
 
     region: str
     old_home: str
@@ -67,35 +67,33 @@ SignupDecision = RegisterHere | ForwardSignup | HandOver | SignupIgnored
 
 def decide_signup(
     signup: Signup,
-    travel: ForwardingHeaders,
-    row: KnownHome | None,
+    headers: ForwardingHeaders,
+    known: KnownHome | None,
     here: str,
     server_of: Callable[[str], str | None],
 ) -> SignupDecision:
     """Decide one sign-up in the region `here`.
 
     Args:
-        row: the newest that this region knows of the person; its replica of the registry may be behind.
-        server_of: the region that serves a home region's people now; None for a region that nobody knows.
+        known: the newest home that this region knows; its replica of the registry may be behind.
+        server_of: the region that serves a home region's users now; None for an unknown region.
     """
     target = server_of(signup.region)
     if target is None:
         return SignupIgnored.UNKNOWN_REGION
-    if (
-        row is not None
-        and (row.version, row.region) != (signup.version, signup.region)
-        and row.version >= signup.version
-    ):
+    same = known is not None and (known.version, known.region) == (signup.version, signup.region)
+    if known is not None and not same and known.version >= signup.version:
         return SignupIgnored.STALE
-    old_home = row.region if row is not None and row.region != signup.region else None
-    if old_home is not None and travel.handed_over_by is None:
+    can_hop = headers.hops < MAX_HOPS
+    old_home = known.region if known is not None and known.region != signup.region else None
+    if old_home is not None and headers.handed_over_by is None:
         keeper = server_of(old_home) or here
         if keeper != here:
-            return ForwardSignup(keeper) if travel.hops < MAX_HOPS else SignupIgnored.TOO_MANY_HOPS
+            return ForwardSignup(keeper) if can_hop else SignupIgnored.TOO_MANY_HOPS
         if target != here:
-            return HandOver(target, old_home) if travel.hops < MAX_HOPS else SignupIgnored.TOO_MANY_HOPS
-        return RegisterHere(from_signup(signup))  # this region serves both homes' people: nothing has to travel
+            return HandOver(target, old_home) if can_hop else SignupIgnored.TOO_MANY_HOPS
+        return RegisterHere(from_signup(signup))  # this region serves both homes' users: nothing to hand over
     if target == here:
-        previous = travel.handed_over_by
+        previous = headers.handed_over_by
         return RegisterHere(from_signup(signup, previous if previous != here else None))
-    return ForwardSignup(target) if travel.hops < MAX_HOPS else SignupIgnored.TOO_MANY_HOPS
+    return ForwardSignup(target) if can_hop else SignupIgnored.TOO_MANY_HOPS

@@ -1,8 +1,7 @@
-"""The registry role's work on a batch of sign-ups: registry rows written, and the records that must go out for them.
+"""Processes sign-ups: writes registry rows and produces the records that must be published for them.
 
-In: decoded sign-ups of one partition, in order. Out: outputs for the outbox (locations for every region, sign-ups and contacts
-passed on, one record for each point of presence) and counts. Doing a batch twice gives the same rows and the same outputs: a
-crash between the registry and the outbox loses nothing and repeats only what readers order by version.
+The records: locations for every region and every point of presence, forwarded sign-ups, handed-over contacts. Repeating a batch gives
+the same rows and records, so a crash between the registry and the outbox loses nothing; readers order duplicates by version.
 """
 
 from __future__ import annotations
@@ -13,18 +12,18 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from notify_streams import topics
 from notify_streams.records.user_records import LocationRecord, encode_location_record
 from notify_streams.regions.forwarding.headers import forwarded_headers, read_forwarding_headers
-from notify_streams.registry.signup_decision import ForwardSignup, HandOver, RegisterHere, SignupIgnored, decide_signup
+from notify_streams.registry.signup_decision import HandOver, RegisterHere, SignupIgnored, decide_signup
 from notify_streams.registry.users_table import WriteOutcome
+from notify_streams.topics import USER_CONTACTS, USER_LOCATIONS, USER_SIGNUPS, edge_topic, forward_topic
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from notify_streams.records.batch import Headers, OutboxRecord
     from notify_streams.records.user_records import Signup
-    from notify_streams.registry.signup_decision import KnownHome
+    from notify_streams.registry.signup_decision import KnownHome, SignupDecision
     from notify_streams.registry.user import User
     from notify_streams.registry.users_table import WriteResult
     from notify_streams.settings import Settings
@@ -39,7 +38,7 @@ class Registry(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReceivedSignup:
-    """One sign-up as it came: decoded, with the record's own bytes and headers for passing it on."""
+    """A sign-up, with the record's value and headers for forwarding it."""
 
     signup: Signup
     value: bytes
@@ -48,18 +47,20 @@ class ReceivedSignup:
 
 @dataclass(slots=True)
 class SignupResults:
-    """What a batch became. `dropped` names, for each sign-up that changed nothing, its place in the batch and why."""
+    """The results of one batch."""
 
     outputs: list[OutboxRecord] = field(default_factory=list)
-    dropped: list[tuple[int, SignupIgnored]] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
+    #: For each sign-up that changed nothing its index in the batch and the reason.
+    ignored: list[tuple[int, SignupIgnored]] = field(default_factory=list)
 
 
 class SignupProcessor:
-    """Works sign-ups of one region.
+    """Processes the sign-ups of one region.
 
-    `contacts_of` reads this region's contacts as they lie on `user_contacts`. `located` looks into this region's locations: a
-    replica of the registry that is behind must not make a move look like a new person.
+    Args:
+        server_of: the region that serves a home region's users now.
+        contacts_of: this region's contacts as they lie on `user_contacts`.
+        locate: this region's locations. A replica of the registry that is behind must not make a move look like a new user.
     """
 
     def __init__(
@@ -68,129 +69,118 @@ class SignupProcessor:
         registry: Registry,
         server_of: Callable[[str], str | None],
         contacts_of: Callable[[Sequence[str]], Awaitable[Mapping[str, bytes]]],
-        located: Callable[[str], KnownHome | None] = lambda user_id: None,
+        locate: Callable[[str], KnownHome | None] = lambda user_id: None,
     ) -> None:
         self._settings = settings
         self._registry = registry
         self._server_of = server_of
         self._contacts_of = contacts_of
-        self._located = located
+        self._locate = locate
 
     async def register(self, partition: int, batch: Sequence[ReceivedSignup]) -> SignupResults:
-        """Do the batch. A person's sign-ups are done one after the other in the batch's order, different persons at once.
+        """Process a batch: the sign-ups of one user in order, different users together.
 
         Raises:
-            RetryLater: the registry is throttled or silent; do the same batch again.
+            RetryLater: the registry is throttled or does not answer; repeat the batch.
         """
-        done = SignupResults()
-        rounds = _rounds(batch)
-        if not rounds:
-            return done
-        rows = await self._registry.get_many(list({asked.signup.user_id for asked in batch}))
-        for places in rounds:
-            await self._round(partition, batch, places, rows, done)
-        return done
+        results = SignupResults()
+        if not batch:
+            return results
+        rows = await self._registry.get_many(list({received.signup.user_id for received in batch}))
+        for indexes in _one_per_user(batch):
+            await self._process(partition, {index: batch[index] for index in indexes}, rows, results)
+        return results
 
-    async def _round(
-        self,
-        partition: int,
-        batch: Sequence[ReceivedSignup],
-        places: Sequence[int],
-        rows: dict[str, User],
-        done: SignupResults,
+    async def _process(
+        self, partition: int, signups: Mapping[int, ReceivedSignup], rows: dict[str, User], results: SignupResults
     ) -> None:
-        settling: list[tuple[int, User]] = []
-        leaving: list[tuple[ReceivedSignup, HandOver]] = []
-        for at in places:
-            asked = batch[at]
-            user_id = asked.signup.user_id
-            step = decide_signup(
-                asked.signup,
-                read_forwarding_headers(asked.headers),
-                self._known(user_id, rows),
-                self._settings.region,
-                self._server_of,
-            )
-            if isinstance(step, SignupIgnored):
-                done.dropped.append((at, step))
-            elif isinstance(step, RegisterHere):
-                settling.append((at, self._standing_by(step.user)))
-            elif isinstance(step, HandOver):
-                leaving.append((asked, step))
+        """Process sign-ups of different users. `rows` is read and updated."""
+        registered: list[tuple[int, User]] = []
+        handed_over: list[tuple[ReceivedSignup, HandOver]] = []
+        for index, received in signups.items():
+            decision = self._decide(received, rows)
+            if isinstance(decision, SignupIgnored):
+                results.ignored.append((index, decision))
+            elif isinstance(decision, RegisterHere):
+                registered.append((index, self._with_standby(decision.user)))
+            elif isinstance(decision, HandOver):
+                handed_over.append((received, decision))
             else:
-                done.outputs.append(self._passed_on(partition, asked, step))
-                done.counts["passed_on"] += 1
-        await self._settle(partition, settling, rows, done)
-        await self._hand_over(partition, leaving, done)
+                results.outputs.append(self._forwarded(partition, received, decision.region))
+        await self._write(partition, registered, rows, results)
+        await self._hand_over(partition, handed_over, results)
 
-    def _standing_by(self, user: User) -> User:
-        """The row names the standby of the settings, the only one that gets contacts: so every region can tell whether it may hold them."""
+    def _decide(self, received: ReceivedSignup, rows: Mapping[str, User]) -> SignupDecision:
+        signup = received.signup
+        row, location = rows.get(signup.user_id), self._locate(signup.user_id)
+        known = location if location is not None and (row is None or location.version > row.version) else row
+        headers = read_forwarding_headers(received.headers)
+        return decide_signup(signup, headers, known, self._settings.region, self._server_of)
+
+    def _with_standby(self, user: User) -> User:
+        """The row names the standby of the settings, which alone gets contacts: so every region can tell whether it may hold them."""
         standby = self._settings.standby
         if user.region != self._settings.region or standby is None:
             return user
         return msgspec.structs.replace(user, standby=standby)
 
-    def _known(self, user_id: str, rows: Mapping[str, User]) -> KnownHome | None:
-        row, located = rows.get(user_id), self._located(user_id)
-        return located if located is not None and (row is None or located.version > row.version) else row
-
-    async def _settle(
-        self, partition: int, settling: Sequence[tuple[int, User]], rows: dict[str, User], done: SignupResults
+    async def _write(
+        self, partition: int, registered: Sequence[tuple[int, User]], rows: dict[str, User], results: SignupResults
     ) -> None:
-        writes = await self._registry.put_many([user for _, user in settling])
-        for (at, user), write in zip(settling, writes, strict=True):
-            rows[user.user_id] = write.held
-            done.counts[write.wrote.value] += 1
-            if write.wrote is WriteOutcome.STALE:
-                done.dropped.append((at, SignupIgnored.STALE))
+        writes = await self._registry.put_many([user for _, user in registered])
+        for (index, user), write in zip(registered, writes, strict=True):
+            rows[user.user_id] = write.row
+            if write.outcome is WriteOutcome.STALE:
+                results.ignored.append((index, SignupIgnored.STALE))
             else:
-                done.outputs += location_outputs(write.held, partition, self._settings)
+                results.outputs += location_outputs(write.row, partition, self._settings)
 
     async def _hand_over(
-        self, partition: int, leaving: Sequence[tuple[ReceivedSignup, HandOver]], done: SignupResults
+        self, partition: int, handed_over: Sequence[tuple[ReceivedSignup, HandOver]], results: SignupResults
     ) -> None:
-        if not leaving:
+        if not handed_over:
             return
-        contacts = await self._contacts_of([asked.signup.user_id for asked, _ in leaving])
-        for asked, step in leaving:
-            key = asked.signup.user_id.encode()
-            forward = topics.forward_topic(step.region)
-            here = self._settings.region
-            if (known := contacts.get(asked.signup.user_id)) is not None:
-                done.outputs.append((forward, partition, key, known, forwarded_headers((), here, topics.USER_CONTACTS)))
-            headers = forwarded_headers(asked.headers, here, topics.USER_SIGNUPS, handed_over_by=step.old_home)
-            done.outputs.append((forward, partition, key, asked.value, headers))
-            done.counts["handed_over"] += 1
+        contacts = await self._contacts_of([received.signup.user_id for received, _ in handed_over])
+        for received, decision in handed_over:
+            user_id = received.signup.user_id
+            if (row := contacts.get(user_id)) is not None:
+                headers = forwarded_headers((), self._settings.region, USER_CONTACTS)
+                results.outputs.append((forward_topic(decision.region), partition, user_id.encode(), row, headers))
+            results.outputs.append(self._forwarded(partition, received, decision.region, decision.old_home))
 
-    def _passed_on(self, partition: int, asked: ReceivedSignup, step: ForwardSignup) -> OutboxRecord:
-        headers = forwarded_headers(asked.headers, self._settings.region, topics.USER_SIGNUPS)
-        return topics.forward_topic(step.region), partition, asked.signup.user_id.encode(), asked.value, headers
+    def _forwarded(
+        self, partition: int, received: ReceivedSignup, region: str, handed_over_by: str | None = None
+    ) -> OutboxRecord:
+        headers = forwarded_headers(
+            received.headers, self._settings.region, USER_SIGNUPS, handed_over_by=handed_over_by
+        )
+        return forward_topic(region), partition, received.signup.user_id.encode(), received.value, headers
 
 
 def location_outputs(user: User, partition: int, settings: Settings, *, settled: bool = False) -> list[OutboxRecord]:
-    """The records that tell everyone where `user` is at home: this region, every other, and each point of presence."""
+    """The location of `user` as records: for this region, for every other region, for each point of presence."""
     previous = None if settled else user.previous
     value = encode_location_record(LocationRecord(user.user_id, user.region, user.version, previous))
     key = user.user_id.encode()
-    headers = forwarded_headers((), settings.region, topics.USER_LOCATIONS)
-    outputs: list[OutboxRecord] = [(topics.USER_LOCATIONS, partition, key, value, ())]
+    headers = forwarded_headers((), settings.region, USER_LOCATIONS)
+    outputs: list[OutboxRecord] = [(USER_LOCATIONS, partition, key, value, ())]
     outputs += [
-        (topics.forward_topic(region), partition, key, value, headers)
+        (forward_topic(region), partition, key, value, headers)
         for region in settings.regions
         if region != settings.region
     ]
-    outputs += [(topics.edge_topic(pop.name), partition, key, value, ()) for pop in settings.edge]
+    outputs += [(edge_topic(pop.name), partition, key, value, ()) for pop in settings.edge]
     return outputs
 
 
-def _rounds(batch: Sequence[ReceivedSignup]) -> list[list[int]]:
-    """Places in the batch, so that no round holds a person twice and a person's sign-ups keep their order."""
+def _one_per_user(batch: Sequence[ReceivedSignup]) -> list[list[int]]:
+    """Groups of indexes of the batch: no group has a user twice, and each user's sign-ups keep their order."""
     seen: Counter[str] = Counter()
-    rounds: list[list[int]] = []
-    for at, asked in enumerate(batch):
-        number = seen[asked.signup.user_id]
-        seen[asked.signup.user_id] += 1
-        if number == len(rounds):
-            rounds.append([])
-        rounds[number].append(at)
-    return rounds
+    groups: list[list[int]] = []
+    for index, received in enumerate(batch):
+        number = seen[received.signup.user_id]
+        seen[received.signup.user_id] += 1
+        if number == len(groups):
+            groups.append([])
+        groups[number].append(index)
+    return groups

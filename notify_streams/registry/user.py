@@ -1,4 +1,4 @@
-"""A person's row in the registry, and its shape as a DynamoDB item. Values in, values out."""
+"""A user's row in the registry, and its encoding as a DynamoDB item."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 Item = dict[str, dict[str, Any]]
 
 KEY: Final = "user_id"
-#: Fixed width, always UTC: such texts sort as their instants do, so a condition in DynamoDB can compare them.
-_INSTANT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
+#: Fixed width, always UTC: sorts as text like the times do, so a condition in DynamoDB can compare them.
+_TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 class User(msgspec.Struct, frozen=True, gc=False):
-    """One person: where they are at home since when. `version` grows with each move and orders everything said of them."""
+    """A user and their home region. `version` grows with each move; the larger one wins."""
 
     user_id: str
     region: str
@@ -28,14 +28,14 @@ class User(msgspec.Struct, frozen=True, gc=False):
     updated_at: datetime
     locale: str = "en"
     time_zone: str = "UTC"
-    #: Serves this person while `region` is away; None: the one that the region's settings name.
+    #: Serves this user while `region` is away; None: the standby that the region's settings name.
     standby: str | None = None
-    #: The home before the last move, None if there was none.
+    #: The home region before the last move; None if the user never moved.
     previous: str | None = None
 
 
 def from_signup(signup: Signup, previous: str | None = None) -> User:
-    """The row that a sign-up or a move asks for."""
+    """The row to write for a sign-up or a move."""
     return User(
         signup.user_id,
         signup.region,
@@ -49,7 +49,7 @@ def from_signup(signup: Signup, previous: str | None = None) -> User:
 
 
 def to_item(user: User) -> Item:
-    """The row as DynamoDB stores it; what is None is left out."""
+    """The row as a DynamoDB item; fields that are None are left out."""
     item: Item = {
         KEY: {"S": user.user_id},
         "region": {"S": user.region},
@@ -65,7 +65,7 @@ def to_item(user: User) -> Item:
 
 
 def from_item(item: Mapping[str, Mapping[str, Any]]) -> User:
-    """The row of an item that `to_item` made, or that another release of this code made: unknown attributes are passed over."""
+    """The row of an item; attributes that another release may have added are ignored."""
 
     def text(name: str) -> str | None:
         return item[name]["S"] if name in item else None
@@ -74,7 +74,7 @@ def from_item(item: Mapping[str, Mapping[str, Any]]) -> User:
         item[KEY]["S"],
         item["region"]["S"],
         int(item["version"]["N"]),
-        datetime.strptime(item["updated_at"]["S"], _INSTANT).replace(tzinfo=UTC),
+        datetime.strptime(item["updated_at"]["S"], _TIME).replace(tzinfo=UTC),
         text("locale") or "en",
         text("time_zone") or "UTC",
         text("standby"),
@@ -83,13 +83,13 @@ def from_item(item: Mapping[str, Mapping[str, Any]]) -> User:
 
 
 def format_time(moment: datetime) -> str:
-    """`moment` as the registry writes it: UTC, microseconds, sortable as text."""
-    return moment.astimezone(UTC).strftime(_INSTANT)
+    """`moment` as the registry stores it: UTC, microseconds, sortable as text."""
+    return moment.astimezone(UTC).strftime(_TIME)
 
 
 def supersedes(one: User, other: User) -> bool:
-    """Whether `one` wins over `other` wherever both arrive, in whatever order: version, then time, then the region's name.
+    """Whether `one` replaces `other`, in whatever order they arrive: by version, then time, then the region's name.
 
-    A strict total order on what differs in any of the three, so that replicas which saw both agree.
+    A strict total order on these three, so that all replicas agree.
     """
     return (one.version, one.updated_at, one.region) > (other.version, other.updated_at, other.region)

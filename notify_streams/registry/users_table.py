@@ -1,7 +1,7 @@
-"""The table `users` of this region's registry replica. In: rows and ids; out: rows, or what became of a write.
+"""Reads and writes the table `users` in this region's replica of the registry.
 
-Every call has a timeout and a bounded number of attempts; then it raises `RetryLater` (throttled) or `StoreUnavailable` (silent).
-Reads are strongly consistent within the region; other regions' writes arrive when AWS, or the local replicator, brings them.
+Every call has a timeout and a bounded number of attempts; then it raises `RetryLater` (throttled) or `StoreUnavailable` (no response).
+Reads are strongly consistent within the region; writes of other regions arrive when AWS, or the local replicator, copies them.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ from contextlib import AsyncExitStack
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from aiobotocore.config import AioConfig
-from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 
 from notify_streams.errors import RetryLater
-from notify_streams.registry.dynamodb_errors import CONDITION_FAILED, TRANSACTION_REFUSED, code_of, translate
+from notify_streams.registry.dynamodb_errors import CONDITION_FAILED, TRANSACTION_REFUSED, error_code, translate
 from notify_streams.registry.user import KEY, Item, User, from_item, to_item
 from notify_streams.retry import RetryPolicy
+from notify_streams.stores import dynamodb
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
@@ -28,108 +27,91 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Limits of one BatchGetItem (100 keys) and a polite page of a Scan.
-_KEYS_A_CALL: Final = 100
-_ROWS_A_PAGE: Final = 1_000
-_CALLS_AT_ONCE: Final = 32
-#: Calls for a hundred rows each.
-_LARGE_AT_ONCE: Final = 4
-_ROWS_A_TRANSACTION: Final = 100
-_WORTH_A_TRANSACTION: Final = 8
-_CONNECT_TIMEOUT_S: Final = 1.0
-_READ_TIMEOUT_S: Final = 4.0
+#: DynamoDB's limit of keys for one BatchGetItem, and of items for one transaction.
+_KEYS_PER_CALL: Final = 100
+_ROWS_PER_TRANSACTION: Final = 100
+#: Fewer rows are written one by one.
+_MIN_TRANSACTION_ROWS: Final = 8
+_ROWS_PER_PAGE: Final = 1_000
+_CONCURRENT_CALLS: Final = 32
+#: Calls with up to a hundred rows each.
+_CONCURRENT_LARGE_CALLS: Final = 4
 _LARGE: Final = frozenset(("batch_get_item", "transact_write_items", "scan"))
-RETRIES: Final = RetryPolicy("registry", first_s=0.05, max_s=1.0, max_attempts=5)
+_RETRY: Final = RetryPolicy("registry", first_s=0.05, max_s=1.0, max_attempts=5)
 
 
 class WriteOutcome(StrEnum):
-    """What became of a conditional write."""
+    """The outcome of a conditional write."""
 
     WRITTEN = "written"
-    #: The row was there already, as asked for: an earlier try of the same write came through.
+    #: The same row was there already: an earlier attempt of this write succeeded.
     SAME = "same"
-    #: A row of this version or a later one is there, and it says something else.
+    #: A different row of this version, or a later version, is there.
     STALE = "stale"
 
 
 class WriteResult(NamedTuple):
-    """The outcome of a conditional write, and the row that the registry holds now."""
+    """The outcome of a conditional write, and the row that the registry holds after it."""
 
-    wrote: WriteOutcome
-    held: User
+    outcome: WriteOutcome
+    row: User
 
 
 class UsersTable:
-    """A client of one region's replica. `start` opens no connection; the first call does."""
+    """A client of one region's replica."""
 
-    def __init__(self, settings: Settings, retries: RetryPolicy = RETRIES) -> None:
+    def __init__(self, settings: Settings, retry: RetryPolicy = _RETRY) -> None:
         self._name = settings.users_table
         self._url = settings.dynamodb
-        self._retries = retries
+        self._retry = retry
         self._closing = AsyncExitStack()
-        self._small, self._large = asyncio.Semaphore(_CALLS_AT_ONCE), asyncio.Semaphore(_LARGE_AT_ONCE)
+        self._small, self._large = asyncio.Semaphore(_CONCURRENT_CALLS), asyncio.Semaphore(_CONCURRENT_LARGE_CALLS)
         self.client: Any = None
 
     async def start(self) -> None:
-        """Make the client: credentials and AWS region from the usual chain, or any will do where a URL is set (DynamoDB Local)."""
-        options: dict[str, Any] = {}
-        if self._url is not None:
-            options = {
-                "endpoint_url": self._url,
-                "region_name": "us-east-1",
-                "aws_access_key_id": "local",
-                "aws_secret_access_key": "local",
-            }
-        config = AioConfig(
-            connect_timeout=_CONNECT_TIMEOUT_S,
-            read_timeout=_READ_TIMEOUT_S,
-            retries={"total_max_attempts": 1},  # ours are bounded, jittered and end in RetryLater
-            max_pool_connections=_CALLS_AT_ONCE,
-        )
-        self.client = await self._closing.enter_async_context(
-            get_session().create_client("dynamodb", config=config, **options)
-        )
+        """Create the client; it connects at the first call."""
+        client = dynamodb.client(self._url, max_connections=_CONCURRENT_CALLS)
+        self.client = await self._closing.enter_async_context(client)
 
     async def close(self) -> None:
-        """Close the connections; a second time changes nothing."""
+        """Close the connections; may be called twice."""
         await self._closing.aclose()
 
     async def put(self, user: User) -> WriteResult:
-        """Write the row unless one of its version or a later one is there. Repeating it is safe and says `SAME`."""
+        """Write the row unless its version or a later one is there. Safe to repeat; the outcome is then `SAME`."""
         try:
             await self._attempt("put_item", {**self._write(user), "ReturnValuesOnConditionCheckFailure": "ALL_OLD"})
         except ClientError as error:
-            held = from_item(error.response["Item"])
-            asked = (user.region, user.version, user.updated_at)
-            same = (held.region, held.version, held.updated_at) == asked
-            return WriteResult(WriteOutcome.SAME if same else WriteOutcome.STALE, held)
+            row = from_item(error.response["Item"])
+            same = (row.region, row.version, row.updated_at) == (user.region, user.version, user.updated_at)
+            return WriteResult(WriteOutcome.SAME if same else WriteOutcome.STALE, row)
         return WriteResult(WriteOutcome.WRITTEN, user)
 
     async def get(self, user_id: str) -> User | None:
         """One row, None if there is none."""
-        answer = await self._call("get_item", Key={KEY: {"S": user_id}}, ConsistentRead=True)
-        return from_item(answer["Item"]) if "Item" in answer else None
+        response = await self._call("get_item", Key={KEY: {"S": user_id}}, ConsistentRead=True)
+        return from_item(response["Item"]) if "Item" in response else None
 
     async def get_many(self, user_ids: Iterable[str]) -> dict[str, User]:
-        """The rows of those who have one. Keys that DynamoDB left over are asked for again, a bounded number of times."""
+        """The rows of the users that have one. Keys that DynamoDB did not process are read again, a bounded number of times."""
         ids = list(dict.fromkeys(user_ids))
-        parts = [ids[start : start + _KEYS_A_CALL] for start in range(0, len(ids), _KEYS_A_CALL)]
+        parts = [ids[start : start + _KEYS_PER_CALL] for start in range(0, len(ids), _KEYS_PER_CALL)]
         found: dict[str, User] = {}
-        for rows in await _all_or_none([self._get_part(part) for part in parts]):
+        for rows in await _gather([self._get_part(part) for part in parts]):
             found.update((user.user_id, user) for user in rows)
         return found
 
     async def put_many(self, users: Sequence[User]) -> list[WriteResult]:
-        """`put` for each, in the order of `users`; each person at most once. Raises if any could not be told; some may be written.
+        """`put` each user, and return the results in order; no user may occur twice. After an error some may have been written.
 
-        Many are written a hundred a transaction, which costs twice the write units and a hundredth of the calls; where one of
-        them is refused, the hundred are written one by one.
+        Many users are written in transactions of a hundred rows, which cost twice the write units and a hundredth of the calls. If one
+        row of a transaction is refused, its rows are written one by one.
         """
-        parts = [users[start : start + _ROWS_A_TRANSACTION] for start in range(0, len(users), _ROWS_A_TRANSACTION)]
-        return [write for part in await _all_or_none([self._put_part(part) for part in parts]) for write in part]
+        parts = [users[start : start + _ROWS_PER_TRANSACTION] for start in range(0, len(users), _ROWS_PER_TRANSACTION)]
+        return [write for part in await _gather([self._put_part(part) for part in parts]) for write in part]
 
     async def delete(self, user_id: str, version: int) -> bool:
-        """Remove the row unless a later version than `version` is there; whether it is gone."""
+        """Delete the row unless a later version than `version` is there; returns whether it is deleted."""
         try:
             await self._call(
                 "delete_item",
@@ -143,11 +125,11 @@ class UsersTable:
         return True
 
     async def scan(self, segment: int = 0, segments: int = 1) -> AsyncIterator[list[User]]:
-        """All rows, in pages; several segments can be read side by side. Eventually consistent, at half the price.
+        """All rows, in pages; segments can be read concurrently. Eventually consistent, at half the price.
 
-        Rows that this application did not write are passed over, so that one of them cannot hide all others.
+        Rows that cannot be decoded are skipped.
         """
-        options: dict[str, Any] = {"Segment": segment, "TotalSegments": segments, "Limit": _ROWS_A_PAGE}
+        options: dict[str, Any] = {"Segment": segment, "TotalSegments": segments, "Limit": _ROWS_PER_PAGE}
         while True:
             page = await self._call("scan", **options)
             yield _readable(page.get("Items", ()))
@@ -156,7 +138,7 @@ class UsersTable:
             options["ExclusiveStartKey"] = page["LastEvaluatedKey"]
 
     async def _put_part(self, users: Sequence[User]) -> list[WriteResult]:
-        if len(users) >= _WORTH_A_TRANSACTION:
+        if len(users) >= _MIN_TRANSACTION_ROWS:
             try:
                 await self._attempt(
                     "transact_write_items", {"TransactItems": [{"Put": self._write(one)} for one in users]}
@@ -165,7 +147,7 @@ class UsersTable:
                 pass
             else:
                 return [WriteResult(WriteOutcome.WRITTEN, user) for user in users]
-        return await _all_or_none([self.put(user) for user in users])
+        return await _gather([self.put(user) for user in users])
 
     def _write(self, user: User) -> dict[str, Any]:
         return {
@@ -179,26 +161,26 @@ class UsersTable:
     async def _get_part(self, ids: Sequence[str]) -> list[User]:
         items: list[Item] = []
         wanted: Any = {self._name: {"Keys": [{KEY: {"S": user_id}} for user_id in ids], "ConsistentRead": True}}
-        attempts = self._retries.attempts()
+        attempts = self._retry.attempts()
         while wanted:
-            answer = await self._attempt("batch_get_item", {"RequestItems": wanted})
-            items += answer.get("Responses", {}).get(self._name, ())
-            wanted = answer.get("UnprocessedKeys")
+            response = await self._attempt("batch_get_item", {"RequestItems": wanted})
+            items += response.get("Responses", {}).get(self._name, ())
+            wanted = response.get("UnprocessedKeys")
             if wanted:
-                await attempts.failed(RetryLater("DynamoDB left keys of a batch unread: it is throttled"))
+                await attempts.failed(RetryLater("registry: batch_get_item: unprocessed keys, throttled"))
         return [from_item(item) for item in items]
 
     async def _call(self, name: str, **arguments: Any) -> Any:
         return await self._attempt(name, {"TableName": self._name, **arguments})
 
     async def _attempt(self, name: str, arguments: dict[str, Any]) -> Any:
-        attempts = self._retries.attempts()
+        attempts = self._retry.attempts()
         while True:
             try:
                 async with self._large if name in _LARGE else self._small:
                     return await getattr(self.client, name)(**arguments)
             except Exception as error:
-                if isinstance(error, ClientError) and code_of(error) in (CONDITION_FAILED, TRANSACTION_REFUSED):
+                if isinstance(error, ClientError) and error_code(error) in (CONDITION_FAILED, TRANSACTION_REFUSED):
                     raise
                 ours = translate(error, name)
                 if not isinstance(ours, RetryLater):
@@ -213,12 +195,12 @@ def _readable(items: Sequence[Item]) -> list[User]:
         try:
             users.append(from_item(item))
         except (KeyError, ValueError) as error:
-            log.error("a row of the registry is no user's", extra={"action": "scan", "error": repr(error)})
+            log.error("invalid registry row skipped", extra={"action": "registry_row.skip", "error": repr(error)})
     return users
 
 
-async def _all_or_none(calls: Sequence[Any]) -> list[Any]:
-    """Every result, in order, or the first error once all calls have ended: none is left running behind the caller's back."""
+async def _gather(calls: Sequence[Any]) -> list[Any]:
+    """All results in order, or the first error; returns when all calls have ended."""
     results = await asyncio.gather(*calls, return_exceptions=True)
     for result in results:
         if isinstance(result, BaseException):

@@ -87,7 +87,7 @@ async def test_a_moving_user_is_notified_here_until_the_new_region_has_them(
 async def test_a_move_to_an_unknown_region_is_refused(running_region: RunningRegion) -> None:
     done = await running_region.cli("users", "move", "ada", "--to", "mars", "--version", "2")
     assert (done.status, done.out) == (1, "")
-    assert "no region 'mars'; there are us, eu, asia" in done.err
+    assert "unknown region 'mars'; the regions are us, eu, asia" in done.err
 
 
 async def test_topics_are_correct_after_ensure(running_region: RunningRegion) -> None:

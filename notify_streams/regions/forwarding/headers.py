@@ -1,6 +1,6 @@
-"""What a record carries from region to region: its headers, read and written. Bytes and values; no I/O.
+"""Reads and writes the headers that records carry between regions.
 
-A record's own headers travel with it unchanged; those here are added, and replaced at each hop.
+A record's own headers are forwarded unchanged; the headers defined here are added, and replaced at each hop.
 """
 
 from __future__ import annotations
@@ -16,23 +16,22 @@ if TYPE_CHECKING:
 
     from notify_streams.records.batch import Headers
 
-#: How often the record crossed from region to region.
+#: How often the record was forwarded from region to region.
 HOPS: Final = "hops"
-#: The region where it entered.
+#: The region where the record entered.
 ORIGIN: Final = "origin"
-#: On `forward.<region>` alone: the topic that it is for over there.
+#: On `forward.<region>` only: the record's topic in that region.
 TARGET: Final = "target"
-#: Version of the person's location that the sender went by.
+#: Version of the user's location that the sender decided by.
 VERSION: Final = "location_version"
-#: Epoch of the person's home (`regions.control`) that the sender went by.
+#: Epoch of the user's home region (`failover.protocol`) that the sender decided by.
 EPOCH: Final = "epoch"
-#: The old home of a person who moved: it has looked, and did not notify this trigger before.
+#: The previous home region, which has checked that it did not notify this trigger before the user moved.
 CLEARED: Final = "cleared_by"
-#: On a move's sign-up: the old home that has handed over what it knew of the person.
+#: On the sign-up of a move: the previous home region, which has handed over the user's contacts.
 HANDED_OVER: Final = "handed_over_by"
 
-_OURS: Final = frozenset((HOPS, ORIGIN, TARGET, VERSION, EPOCH, CLEARED, HANDED_OVER))
-
+_FORWARDING: Final = frozenset((HOPS, ORIGIN, TARGET, VERSION, EPOCH, CLEARED, HANDED_OVER))
 
 #: The topics that regions write for one another.
 _TARGETS: Final = {
@@ -42,7 +41,7 @@ _TRIGGERS: Final = (TARGET, FORWARDED.encode())
 
 
 class ForwardingHeaders(msgspec.Struct, frozen=True, gc=False):
-    """A record's way so far; the default is one that entered here."""
+    """The forwarding headers of a record; the defaults are those of a record that was not forwarded."""
 
     hops: int = 0
     origin: str | None = None
@@ -56,8 +55,8 @@ NOT_FORWARDED: Final = ForwardingHeaders()
 
 
 def read_forwarding_headers(headers: Headers) -> ForwardingHeaders:
-    """The way that the headers tell. Numbers that are none count as 0: any client may write headers."""
-    found = {name: content for name, content in headers if name in _OURS} if headers else None
+    """The forwarding headers among `headers`. An invalid number counts as 0: any client may write headers."""
+    found = {name: content for name, content in headers if name in _FORWARDING} if headers else None
     if not found:
         return NOT_FORWARDED
     return ForwardingHeaders(
@@ -80,39 +79,39 @@ def forwarded_headers(
     cleared_by: str | None = None,
     handed_over_by: str | None = None,
 ) -> list[tuple[str, bytes]]:
-    """The headers for the next hop: the record's own ones, then its way with one hop more."""
-    travel = read_forwarding_headers(headers)
+    """The headers for the next hop: the record's own headers, then the forwarding headers with one hop more."""
+    before = read_forwarding_headers(headers)
     added = [
-        (HOPS, b"%d" % (travel.hops + 1)),
-        (ORIGIN, (travel.origin or here).encode()),
+        (HOPS, b"%d" % (before.hops + 1)),
+        (ORIGIN, (before.origin or here).encode()),
         (TARGET, target.encode()),
     ]
     if location_version:
         added.append((VERSION, b"%d" % location_version))
     if epoch:
         added.append((EPOCH, b"%d" % epoch))
-    if cleared_by or travel.cleared_by:
-        added.append((CLEARED, (cleared_by or travel.cleared_by or "").encode()))
-    if handed_over_by or travel.handed_over_by:
-        added.append((HANDED_OVER, (handed_over_by or travel.handed_over_by or "").encode()))
-    return [header for header in headers if header[0] not in _OURS] + added
+    if cleared_by or before.cleared_by:
+        added.append((CLEARED, (cleared_by or before.cleared_by or "").encode()))
+    if handed_over_by or before.handed_over_by:
+        added.append((HANDED_OVER, (handed_over_by or before.handed_over_by or "").encode()))
+    return [header for header in headers if header[0] not in _FORWARDING] + added
 
 
 def without_forwarding_headers(headers: Headers) -> Headers:
-    """The headers of a record that entered here, without those that only regions may write: any client may have set them."""
-    if any(name in _OURS for name, _ in headers):
-        return [header for header in headers if header[0] not in _OURS]
+    """The headers of a record that entered here, without forwarding headers, which a client may have set."""
+    if any(name in _FORWARDING for name, _ in headers):
+        return [header for header in headers if header[0] not in _FORWARDING]
     return headers
 
 
 def arrival_headers(headers: Headers) -> tuple[str, Sequence[tuple[str, bytes]]]:
-    """Where a record of `forward.<region>` goes over there, and the headers that it arrives with.
+    """The target topic of a record of `forward.<region>`, and the headers that it arrives with.
 
-    Triggers are the default. A target that no region writes to another one counts as none. `forwarded_headers` writes one at most.
+    Without a target, or with one that regions do not write, a record counts as a trigger. `forwarded_headers` writes one at most.
     """
     left = list(headers)
     try:
-        left.remove(_TRIGGERS)  # nearly all of them; a third of what looking at each header takes
+        left.remove(_TRIGGERS)  # most records; takes a third of the time of a look at each header
     except ValueError:
         target = next((header for header in headers if header[0] == TARGET), None)
         if target is not None:

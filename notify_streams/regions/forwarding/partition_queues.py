@@ -1,15 +1,14 @@
-"""Several partitions on their way to a region at once: a lane each, so that a long link is filled and not waited for in turns.
+"""Forwards batches of several partitions to one region concurrently: one queue for each partition.
 
-In: batches with their acknowledgement, in the order of their partition. Out: each batch handed over, then acknowledged, however
-long that takes. A batch of a partition goes after the one before it, and what waited meanwhile goes as one: a round trip costs the
-same for many. Between partitions there is no order.
+Batches of a partition are forwarded in order, each acknowledged afterwards; batches that waited are sent as one, because a round trip
+costs the same for many records. There is no order between partitions.
 """
 
 from __future__ import annotations
 
 import asyncio
 from itertools import chain
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from notify_streams import tasks
 from notify_streams.retry import RetryPolicy
@@ -21,57 +20,61 @@ if TYPE_CHECKING:
     from notify_streams.records.batch import Batch
     from notify_streams.regions.forwarding.remote_region import RemoteRegion
 
-    Waiting = tuple[Batch, Callable[[], object]]
+    QueuedBatch = tuple[Batch, Callable[[], object]]
 
-#: For ever: what waits belongs to another region's people, and the topic keeps it for a week.
-RETRIES: Final = RetryPolicy("forward", first_s=0.1, max_s=5.0)
-#: Batches of one partition that may wait in memory, besides what is under way.
-_WAITING: Final = 3
+#: Without a limit: the records belong to another region's users, and the topic keeps them for a week.
+_RETRY: Final = RetryPolicy("forward", first_s=0.1, max_s=5.0)
+#: Batches of one partition that may wait in memory, besides those being sent.
+_QUEUE_SIZE: Final = 3
+
+
+class _PartitionQueue(NamedTuple):
+    batches: asyncio.Queue[QueuedBatch]
+    sender: asyncio.Task[None]
 
 
 class PartitionQueues:
-    """The lanes of one worker to one region."""
+    """One worker's queues to one region."""
 
-    def __init__(self, remote: RemoteRegion, retries: RetryPolicy = RETRIES) -> None:
+    def __init__(self, remote: RemoteRegion, retry: RetryPolicy = _RETRY) -> None:
         self._remote = remote
-        self._retries = retries
-        self._lanes: dict[int, tuple[asyncio.Queue[Waiting], asyncio.Task[None]]] = {}
+        self._retry = retry
+        self._queues: dict[int, _PartitionQueue] = {}
 
     async def submit(self, batch: Batch, acknowledge: Callable[[], object]) -> None:
-        """Queue a batch; waits while its lane is full. `acknowledge` is called once, when the other region has the batch."""
-        if batch.partition not in self._lanes:
-            queue: asyncio.Queue[Waiting] = asyncio.Queue(_WAITING)
-            self._lanes[batch.partition] = (queue, asyncio.create_task(self._run(queue)))
-        await self._lanes[batch.partition][0].put((batch, acknowledge))
+        """Queue a batch; waits while the partition's queue is full. `acknowledge` is called when the other region has the batch."""
+        queue = self._queues.get(batch.partition)
+        if queue is None:
+            batches: asyncio.Queue[QueuedBatch] = asyncio.Queue(_QUEUE_SIZE)
+            queue = _PartitionQueue(batches, asyncio.create_task(self._send(batches)))
+            self._queues[batch.partition] = queue
+        await queue.batches.put((batch, acknowledge))
 
-    def give_up(self, partitions: Collection[int] | None = None) -> None:
-        """Forget lanes whose partitions belong to another worker now, or all. What was not acknowledged is read again there."""
-        for partition in list(self._lanes if partitions is None else partitions):
-            lane = self._lanes.pop(partition, None)
-            if lane is not None:
-                lane[1].cancel()
+    def on_revoked(self, partitions: Collection[int]) -> None:
+        """Drop the queues of these partitions. Their new owner reads again what was not acknowledged."""
+        for partition in partitions:
+            queue = self._queues.pop(partition, None)
+            if queue is not None:
+                queue.sender.cancel()
 
     async def stop(self) -> None:
-        """End all lanes wherever they are."""
-        running = [task for _, task in self._lanes.values()]
-        self.give_up()
-        await tasks.stop(running)
+        """Drop all queues and wait until nothing is being sent."""
+        senders = [queue.sender for queue in self._queues.values()]
+        self._queues.clear()
+        await tasks.stop(senders)
 
-    async def _run(self, queue: asyncio.Queue[Waiting]) -> None:
+    async def _send(self, batches: asyncio.Queue[QueuedBatch]) -> None:
         while True:
-            waiting = [await queue.get()]
-            while not queue.empty():
-                waiting.append(queue.get_nowait())
-            await self._hand_over(merge_batches([batch for batch, _ in waiting]))
-            for _, acknowledge in waiting:
+            queued = [await batches.get()]
+            while not batches.empty():
+                queued.append(batches.get_nowait())
+            await self._retry.call(self._remote.forward, merge_batches([batch for batch, _ in queued]))
+            for _, acknowledge in queued:
                 acknowledge()
-
-    async def _hand_over(self, batch: Batch) -> None:
-        await self._retries.call(self._remote.hand_over, batch)
 
 
 def merge_batches(batches: Sequence[Batch]) -> Batch:
-    """The records of all, in order; there is at least one."""
+    """One batch with the records of all, in order; `batches` is not empty."""
     first = batches[0]
     if len(batches) == 1:
         return first

@@ -90,7 +90,7 @@ async def test_a_refused_key_is_found_counted_and_given_up_alone(push: EdgePushe
 
 async def test_calls_at_once_are_bounded(push: EdgePusher, edge_server: FakeEdgeServer) -> None:
     await push.push([edge_record(f"u-{number}", "eu") for number in range(200)])
-    assert edge_server.most_at_once <= 16
+    assert edge_server.max_concurrent <= 16
 
 
 async def test_keys_that_a_bulk_write_leaves_out_are_written_again(edge_server: FakeEdgeServer) -> None:

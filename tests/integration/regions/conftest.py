@@ -1,4 +1,4 @@
-"""Another region's Kafka: a broker of its own behind a link of 100 ms there and back that can hang or be cut."""
+"""The Kafka of another region: a separate broker behind a link with a round trip of 100 ms that can hang or be cut."""
 
 from __future__ import annotations
 

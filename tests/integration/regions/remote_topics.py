@@ -1,4 +1,4 @@
-"""What the tests do to the other region's Kafka: make topics, read them whole; and batches as the transport hands them out."""
+"""Topics on the other region's Kafka, and batches as the transport delivers them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,11 @@
-"""What is read without a group goes on after its link broke: the client's own way to stop must not end whoever follows."""
+"""Readers without a consumer group continue after their link broke and was repaired."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sized
+from functools import partial
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer
@@ -37,8 +40,16 @@ async def write(link: LatencyProxy, topic: str, key: bytes) -> None:
     await producer.stop()
 
 
+def _at_least(items: Sized, count: int) -> bool:
+    return len(items) >= count
+
+
+def _holds(store: Any, key: bytes) -> bool:
+    return store.get(0, key) is not None
+
+
 async def failing(consumer: AIOKafkaConsumer) -> None:
-    """Until it pauses after a fetch that failed."""
+    """Wait until it pauses after a failed fetch."""
     fetcher = consumer._fetcher
     await until(lambda: any(map(_pauses, fetcher._pending_tasks)))
 
@@ -60,7 +71,7 @@ async def test_stopping_while_a_fetch_pauses_after_a_failure_raises_nothing(link
     assert all(not conn.connected() for conn in reader._consumer._client._conns.values())
 
 
-async def test_a_control_log_whose_region_goes_away_is_retry_later_and_connects_anew(link: LatencyProxy) -> None:
+async def test_a_control_log_raises_retry_later_while_its_region_is_away_then_reconnects(link: LatencyProxy) -> None:
     await make_topics(link.address, REGION_CONTROL)
     control = KafkaControlLog("eu", KafkaConnection(link.address), timeout_s=1.0)
     await control.read()
@@ -74,7 +85,7 @@ async def test_a_control_log_whose_region_goes_away_is_retry_later_and_connects_
     await control.close()
 
 
-async def test_a_client_that_fetches_no_more_is_an_error_not_silence(link: LatencyProxy) -> None:
+async def test_a_client_that_stopped_fetching_raises(link: LatencyProxy) -> None:
     reader = ChangelogReader(KafkaConnection(link.address), await a_topic(link), SETTINGS)
     await reader.start()
     reader.read_from({0: 0})
@@ -84,7 +95,7 @@ async def test_a_client_that_fetches_no_more_is_an_error_not_silence(link: Laten
     await reader.stop()
 
 
-async def test_a_table_goes_on_when_its_link_is_mended(link: LatencyProxy) -> None:
+async def test_a_table_continues_when_its_link_is_repaired(link: LatencyProxy) -> None:
     topic = await a_topic(link)
     store = in_memory(decode_raw, encode_raw, True)
     begun: list[ChangelogReader] = []
@@ -98,12 +109,12 @@ async def test_a_table_goes_on_when_its_link_is_mended(link: LatencyProxy) -> No
     await asyncio.wait_for(follower.catch_up(frozenset({0})), 10)
     for key in (b"first", b"second"):
         await link.cut()
-        asked = asyncio.ensure_future(follower.catch_up(frozenset({0, 1})))
+        catching_up = asyncio.ensure_future(follower.catch_up(frozenset({0, 1})))
         before = len(begun)
-        await until(lambda before=before: len(begun) >= before + 2, "the reading fails, and begins anew")
-        assert not asked.done()
+        await until(partial(_at_least, begun, before + 2), "reading fails and starts again")
+        assert not catching_up.done()
         await link.start()
         await write(link, topic, key)
-        await asyncio.wait_for(asked, 15)
-        await until(lambda key=key: store.get(0, key) is not None)
+        await asyncio.wait_for(catching_up, 15)
+        await until(partial(_holds, store, key))
     await follower.stop()

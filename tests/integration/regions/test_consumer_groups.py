@@ -1,4 +1,4 @@
-"""What another region's groups say: whether anyone works there, and how much waits."""
+"""Consumer groups of a region, read from outside: router members, forward lag."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from notify_streams.roles import app_id
 from tests.integration.regions.remote_topics import make_topics
 
 
-async def test_a_region_without_router_workers_is_seen_from_outside(link: LatencyProxy) -> None:
+async def test_a_region_without_router_workers_is_detected(link: LatencyProxy) -> None:
     await make_topics(link.address, "triggers.groups")
     assert not await routers_run(KafkaConnection(link.address), "eu")
     worker = AIOKafkaConsumer("triggers.groups", bootstrap_servers=link.address, group_id=app_id("eu", "standard"))
@@ -24,7 +24,7 @@ async def test_a_region_without_router_workers_is_seen_from_outside(link: Latenc
     assert not await routers_run(KafkaConnection(link.address), "eu")
 
 
-async def test_what_waits_for_a_region_is_counted(link: LatencyProxy) -> None:
+async def test_records_that_wait_for_a_region_are_counted(link: LatencyProxy) -> None:
     await make_topics(link.address, "forward.asia", partitions=2)
     async with AIOKafkaProducer(bootstrap_servers=link.address) as producer:
         for number in range(10):

@@ -1,4 +1,4 @@
-"""The fence on real shards: raised, it refuses what was decided before, and never goes back."""
+"""The fence on real shards: refuses flushes decided before it was raised; never decreases."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ async def test_a_flush_that_was_decided_before_the_fence_does_not_commit(shards:
     for bucket in range(4):
         assert not await flush(shards, "critical", bucket, epoch=3)
         assert await flush(shards, "critical", bucket, epoch=4)
-        assert await flush(shards, "push", bucket, epoch=3), "what is on its way to a provider is finished here"
+        assert await flush(shards, "push", bucket, epoch=3), "deliveries are not fenced"
 
 
-async def test_the_fence_never_goes_back(shards: Shards) -> None:
+async def test_the_fence_never_decreases(shards: Shards) -> None:
     await raise_fence(shards, 7)
     await raise_fence(shards, 5)
     assert not await flush(shards, "critical", 0, epoch=6)
@@ -66,7 +66,7 @@ async def test_a_ledger_that_is_begun_after_the_fence_was_raised_is_behind_it(sh
         assert await flush(shards, "push", bucket, epoch=5, topic="new")
 
 
-async def test_of_ledgers_begun_while_the_fence_is_raised_none_is_before_it(shards: Shards) -> None:
+async def test_ledgers_begun_while_the_fence_is_raised_are_behind_it(shards: Shards) -> None:
     ledger = Ledger(shards, "standard", 10.0)
     for epoch in range(1, 8):
         sources = {(f"t{epoch}-{number}", number % 4): 10 for number in range(6)}

@@ -1,4 +1,4 @@
-"""Whether neighbours run, seen on a real Redis: a counter that moves, not one that is there."""
+"""The heartbeat on a real Redis: other workers run if the counter moves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WATCH_S = 0.4
 
 @pytest.fixture(scope="module")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    made = Valkey("presence", tmp_path_factory.mktemp("valkey"), free_port())
+    made = Valkey("heartbeat", tmp_path_factory.mktemp("valkey"), free_port())
     made.start()
     yield made
     made.stop()
@@ -37,10 +37,10 @@ def seen_by(redis: Redis, region: str = "us") -> RedisHeartbeat:
 
 
 @asynccontextmanager
-async def beating(presence: RedisHeartbeat) -> AsyncIterator[None]:
+async def beating(heartbeat: RedisHeartbeat) -> AsyncIterator[None]:
     async def beat() -> None:
         while True:
-            await presence.beat()
+            await heartbeat.beat()
             await asyncio.sleep(0.05)
 
     task = asyncio.create_task(beat())
@@ -51,40 +51,40 @@ async def beating(presence: RedisHeartbeat) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_nobody_runs_where_nothing_ever_beat(redis: Redis) -> None:
+async def test_without_a_beat_no_worker_runs(redis: Redis) -> None:
     assert not await seen_by(redis).others_run()
 
 
-async def test_a_neighbour_that_beats_is_seen_in_its_own_region_alone(redis: Redis) -> None:
-    neighbour = seen_by(redis)
-    await neighbour.beat()
-    async with beating(neighbour):
+async def test_a_beating_worker_is_seen_in_its_own_region_only(redis: Redis) -> None:
+    other = seen_by(redis)
+    await other.beat()
+    async with beating(other):
         assert await seen_by(redis).others_run()
         assert not await seen_by(redis, "eu").others_run()
 
 
 async def test_the_last_beat_of_a_region_that_was_killed_proves_nothing(redis: Redis) -> None:
-    neighbour = seen_by(redis)
-    async with beating(neighbour):
+    other = seen_by(redis)
+    async with beating(other):
         pass
-    await neighbour.beat()
+    await other.beat()
     assert not await seen_by(redis).others_run()
 
 
-async def test_a_beat_does_not_stay_for_ever(redis: Redis) -> None:
+async def test_a_beat_expires(redis: Redis) -> None:
     await seen_by(redis).beat()
     assert 0 < await redis.ttl("control:presence:us") <= 60
 
 
-async def test_a_redis_that_hangs_or_is_gone_says_nobody_and_raises_nothing(valkey: Valkey, redis: Redis) -> None:
-    presence = seen_by(redis)
-    await presence.beat()
+async def test_without_redis_no_worker_runs_and_nothing_is_raised(valkey: Valkey, redis: Redis) -> None:
+    heartbeat = seen_by(redis)
+    await heartbeat.beat()
     for hurt, heal in ((valkey.pause, valkey.resume), (valkey.kill, valkey.start)):
         await asyncio.to_thread(hurt)
         try:
             began = time.monotonic()
-            await presence.beat()
-            assert not await presence.others_run()
+            await heartbeat.beat()
+            assert not await heartbeat.others_run()
             assert time.monotonic() - began < 5
         finally:
             await asyncio.to_thread(heal)

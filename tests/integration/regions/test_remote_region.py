@@ -1,4 +1,4 @@
-"""Handing batches to another region over a real link: in order, once where it can be, and never in anybody's way."""
+"""Forwarding batches to another region over a slow link: order, duplicates, failures, concurrency."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ async def arrived(link: LatencyProxy, partition: int, tag: str, topic: str = FOR
 
 
 def values(batch: RecordBatch) -> list[bytes]:
-    return [record.value.split(b" ")[0] for record in batch.records]
+    return [(record.value or b"").split(b" ")[0] for record in batch.records]
 
 
-async def test_the_ways_open_before_the_first_batch(remote: RemoteRegion) -> None:
+async def test_connections_open_before_the_first_batch(remote: RemoteRegion) -> None:
     await until(lambda: remote.state.connected)
 
 
 async def test_a_batch_arrives_in_order_in_its_own_partition(remote: RemoteRegion, link: LatencyProxy) -> None:
     tag = an_id()
     batch = triggers(5, 0, 1500, tag)
-    await remote.hand_over(batch)
+    await remote.forward(batch)
     assert await arrived(link, 5, tag) == values(batch)
     assert remote.state.connected and remote.state.handed_over == 1500 and remote.state.in_hand == {}
 
 
-async def test_records_go_to_the_topics_they_are_for_with_their_way_but_without_the_address(
+async def test_records_arrive_on_their_target_topic_with_hops_and_origin_but_without_target(
     remote: RemoteRegion, link: LatencyProxy
 ) -> None:
     tag = an_id()
@@ -68,37 +68,37 @@ async def test_records_go_to_the_topics_they_are_for_with_their_way_but_without_
         Record(b"u-1", f"{tag}-location".encode(), forwarded_headers((), "us", "user_locations")),
         Record(b"u-2", f"{tag}-signup".encode(), forwarded_headers((), "us", "user_signups")),
     ]
-    await remote.hand_over(RecordBatch("forward.eu", 2, 0, len(records), records))
+    await remote.forward(RecordBatch("forward.eu", 2, 0, len(records), records))
     for topic, what in ((FORWARDED, "trigger"), ("user_locations", "location"), ("user_signups", "signup")):
         assert await arrived(link, 2, tag, topic) == [f"{tag}-{what}".encode()]
     found = [record for record in await read_all(link.address, FORWARDED, 2) if record.value.startswith(tag.encode())]
     assert dict(found[0].headers) == {"traceparent": b"00", "critical": b"1", "hops": b"1", "origin": b"us"}
 
 
-async def test_a_region_that_hangs_costs_a_bounded_time_and_gets_everything_later(
+async def test_a_region_that_does_not_answer_costs_bounded_time_and_gets_everything_later(
     remote: RemoteRegion, link: LatencyProxy
 ) -> None:
     tag = an_id()
-    await remote.hand_over(triggers(1, 0, 10, tag))
+    await remote.forward(triggers(1, 0, 10, tag))
     link.passing.clear()
     began = time.monotonic()
     with pytest.raises(RetryLater) as caught:
-        await remote.hand_over(triggers(1, 10, 50, tag))
+        await remote.forward(triggers(1, 10, 50, tag))
     assert time.monotonic() - began < 8
     assert "u-" not in str(caught.value)
     assert remote.state.failing_since is not None and remote.state.in_hand == {1: 50}
     link.passing.set()
-    await _insist(remote, triggers(1, 10, 50, tag))
+    await _forward_until_accepted(remote, triggers(1, 10, 50, tag))
     found = await arrived(link, 1, tag)
     assert list(dict.fromkeys(found)) == [f"{tag}-{number}".encode() for number in range(60)]
     assert remote.state.failing_since is None
 
 
-async def test_a_cut_link_is_mended_without_a_loss_and_in_order(remote: RemoteRegion, link: LatencyProxy) -> None:
+async def test_after_a_cut_link_every_record_arrives_in_order(remote: RemoteRegion, link: LatencyProxy) -> None:
     tag = an_id()
-    lanes = PartitionQueues(remote, RetryPolicy("test", 0.05, 0.5))
+    queues = PartitionQueues(remote, RetryPolicy("test", 0.05, 0.5))
     acknowledged: list[int] = []
-    sending = asyncio.create_task(_submit(lanes, tag, acknowledged))
+    sending = asyncio.create_task(_submit(queues, tag, acknowledged))
     await until(lambda: acknowledged)
     await link.cut()
     await asyncio.sleep(1.0)
@@ -108,40 +108,34 @@ async def test_a_cut_link_is_mended_without_a_loss_and_in_order(remote: RemoteRe
     for partition in range(3):
         found = list(dict.fromkeys(await arrived(link, partition, tag)))
         assert found == [f"{tag}-{number}".encode() for number in range(8 * 200)]
-    await lanes.stop()
+    await queues.stop()
 
 
-async def _submit(lanes: PartitionQueues, tag: str, acknowledged: list[int]) -> None:
+async def _submit(queues: PartitionQueues, tag: str, acknowledged: list[int]) -> None:
     for number in range(8):
         for partition in range(3):
             batch = triggers(partition, number * 200, 200, tag)
-            await lanes.submit(batch, lambda number=number: acknowledged.append(number))  # type: ignore[misc]
+            await queues.submit(batch, lambda number=number: acknowledged.append(number))  # type: ignore[misc]
         await asyncio.sleep(0.1)
 
 
-async def _insist(remote: RemoteRegion, batch: RecordBatch) -> None:
+async def _forward_until_accepted(remote: RemoteRegion, batch: RecordBatch) -> None:
     async with asyncio.timeout(30):
-        while True:
-            try:
-                return await remote.hand_over(batch)
-            except RetryLater:
-                await asyncio.sleep(0.2)
+        await RetryPolicy("test", first_s=0.2, max_s=0.2).call(remote.forward, batch)
 
 
 async def test_a_region_that_is_not_there_is_retry_later_at_once(some_settings: Settings) -> None:
     remote = RemoteRegion("eu", KafkaConnection("127.0.0.1:9"), some_settings)
     await remote.start()
     with pytest.raises(RetryLater, match="no connection"):
-        await remote.hand_over(triggers(0, 0, 1))
+        await remote.forward(triggers(0, 0, 1))
     assert not remote.state.connected
     await remote.stop()
 
 
-async def test_lanes_fill_a_long_link_instead_of_waiting_for_each_partition(
-    remote: RemoteRegion, link: LatencyProxy
-) -> None:
-    await remote.hand_over(triggers(0, 0, 1, "warm"))
-    lanes = PartitionQueues(remote)
+async def test_partitions_are_sent_concurrently_over_a_slow_link(remote: RemoteRegion, link: LatencyProxy) -> None:
+    await remote.forward(triggers(0, 0, 1, "warm"))
+    queues = PartitionQueues(remote)
     link.delay_s = 0.1
     done = asyncio.Event()
     left = 8 * 5
@@ -155,51 +149,51 @@ async def test_lanes_fill_a_long_link_instead_of_waiting_for_each_partition(
 
     for number in range(5):
         for partition in range(8):
-            await lanes.submit(triggers(partition, 1 + number * 500, 500, an_id()), acknowledge)
+            await queues.submit(triggers(partition, 1 + number * 500, 500, an_id()), acknowledge)
     await asyncio.wait_for(done.wait(), 30)
     took = time.monotonic() - began
     assert took < 8 * 5 * 0.2 * 0.6, f"{took:.1f} s: the partitions waited for one another"
-    await lanes.stop()
+    await queues.stop()
 
 
-async def test_a_lane_that_was_given_up_acknowledges_nothing_more(remote: RemoteRegion, link: LatencyProxy) -> None:
+async def test_a_revoked_partition_acknowledges_nothing_more(remote: RemoteRegion, link: LatencyProxy) -> None:
     link.passing.clear()
-    lanes = PartitionQueues(remote, RetryPolicy("test", 0.05, 0.1))
+    queues = PartitionQueues(remote, RetryPolicy("test", 0.05, 0.1))
     acknowledged: list[int] = []
-    await lanes.submit(triggers(4, 0, 5, an_id()), lambda: acknowledged.append(1))
+    await queues.submit(triggers(4, 0, 5, an_id()), lambda: acknowledged.append(1))
     await until(lambda: 4 in remote.state.in_hand)
-    lanes.give_up({4})
+    queues.on_revoked({4})
     link.passing.set()
     await asyncio.sleep(1.0)
     assert acknowledged == []
-    await lanes.stop()
+    await queues.stop()
 
 
-async def test_what_waits_for_a_round_trip_goes_as_one_and_is_acknowledged_in_order(
+async def test_queued_batches_are_sent_as_one_and_acknowledged_in_order(
     remote: RemoteRegion, link: LatencyProxy
 ) -> None:
     tag = an_id()
-    lanes = PartitionQueues(remote)
+    queues = PartitionQueues(remote)
     acknowledged: list[int] = []
     began = time.monotonic()
     for number in range(12):
         batch = triggers(6, number * 50, 50, tag)
-        await lanes.submit(batch, lambda number=number: acknowledged.append(number))  # type: ignore[misc]
+        await queues.submit(batch, lambda number=number: acknowledged.append(number))  # type: ignore[misc]
     await until(lambda: len(acknowledged) == 12, within_s=20)
     took_s = time.monotonic() - began
     assert acknowledged == list(range(12))
     assert await arrived(link, 6, tag) == [f"{tag}-{number}".encode() for number in range(600)]
     assert took_s < 12 * 2 * link.delay_s, "each batch waited for the one before it"
-    await lanes.stop()
+    await queues.stop()
 
 
-async def test_no_partition_waits_for_another_ones_round_trip(remote: RemoteRegion, link: LatencyProxy) -> None:
+async def test_no_partition_waits_for_another_partitions_round_trip(remote: RemoteRegion, link: LatencyProxy) -> None:
     for partition in range(8):
-        await remote.hand_over(triggers(partition, 0, 1, "warm"))
+        await remote.forward(triggers(partition, 0, 1, "warm"))
     link.delay_s = 0.25
-    slow = asyncio.create_task(remote.hand_over(triggers(0, 1, 1, an_id())))
+    slow = asyncio.create_task(remote.forward(triggers(0, 1, 1, an_id())))
     await until(lambda: 0 in remote.state.in_hand)
     began = time.monotonic()
-    await asyncio.gather(*(remote.hand_over(triggers(partition, 1, 1, an_id())) for partition in range(1, 8)))
-    assert time.monotonic() - began < 0.5 + 0.25, "they waited for partition 0's answer first"
+    await asyncio.gather(*(remote.forward(triggers(partition, 1, 1, an_id())) for partition in range(1, 8)))
+    assert time.monotonic() - began < 0.5 + 0.25, "they waited for the response to partition 0"
     await slow

@@ -1,4 +1,4 @@
-"""Two regions' registries: real DynamoDB Local, one process each, shared by the run; a table of its own for each test."""
+"""Registries of two regions on DynamoDB Local, shared by the run; each test has its own table."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def table_name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def registries(dynamodbs: dict[str, DynamoDB], table_name: str) -> AsyncIterator[dict[str, UsersTable]]:
-    """The same table in both regions, nothing between them."""
+    """The same table in both regions, not replicated."""
     retries = RetryPolicy("test", first_s=0.01, max_s=0.05, max_attempts=5)
     tables = {
         name: UsersTable(some_settings(name, one.address, table_name), retries) for name, one in dynamodbs.items()

@@ -1,4 +1,4 @@
-"""Builders with defaults, and a handle on the replicator's process."""
+"""Users and settings with defaults, and the replicator as a process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 def a_user(user_id: str = "u-1", **but: Any) -> User:
-    return User(**({"user_id": user_id, "region": "us", "version": 1, "updated_at": NOON} | but))
+    fields: dict[str, Any] = {"user_id": user_id, "region": "us", "version": 1, "updated_at": NOON}
+    return User(**(fields | but))
 
 
 def later(seconds: float) -> datetime:
@@ -27,7 +28,7 @@ def some_settings(region: str, url: str, table: str) -> Settings:
 
 
 class Replicator:
-    """The real process, started and ended at will."""
+    """The replicator in a process of its own."""
 
     def __init__(self, folder: Path, urls: dict[str, str], table: str) -> None:
         self.folder = folder

@@ -1,6 +1,4 @@
-"""A real registry worker among real services: who signs up is served at the edge, a move purges it, a lost topic comes back, contacts
-leave with their person, and a throttled registry only takes longer.
-"""
+"""A registry worker with real services: edge pushes, a rebuilt locations topic, contacts deleted after a move, throttling."""
 
 from __future__ import annotations
 
@@ -46,7 +44,7 @@ until = partial(waiting.until, within_s=PATIENCE_S)
 
 
 @dataclass
-class Room:
+class RegistryRegion:
     """Region us, alone, with its registry worker."""
 
     settings: Settings
@@ -64,7 +62,7 @@ class Room:
             await upstream.send([(topic, record.user_id, msgspec.json.encode(record), headers)])
 
     async def last(self, topic: str) -> Mapping[str, Any]:
-        """The last record of each person."""
+        """The last record of each user."""
         async with TopicReader(self.settings) as topics:
             found = [record async for _, record in topics.read([topic])]
         return {(one.key or b"").decode(): msgspec.json.decode(one.value) for one in found if one.value}
@@ -94,11 +92,11 @@ class Room:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def room() -> AsyncIterator[Room]:
+async def region() -> AsyncIterator[RegistryRegion]:
     async with own_stack("registry") as stack, AsyncExitStack() as closing:
         await asyncio.to_thread(stack.up, ["us"])
-        region = stack.region("us")
-        throttled = ThrottlingProxy(region.dynamodb.address)
+        services = stack.region("us")
+        throttled = ThrottlingProxy(services.dynamodb.address)
         await throttled.start()
         closing.push_async_callback(throttled.stop)
         environ = {
@@ -109,15 +107,15 @@ async def room() -> AsyncIterator[Room]:
         }
         settings = load_settings("us", environ=environ, overlay=stack.settings_file("us"))
         await bootstrap_region(settings)
-        registry = UsersTable(msgspec.structs.replace(settings, dynamodb=region.dynamodb.address))
+        registry = UsersTable(msgspec.structs.replace(settings, dynamodb=services.dynamodb.address))
         await registry.start()
         closing.push_async_callback(registry.close)
         environ["NOTIFY_DATA_DIR"] = str(stack.folder / "data")
         log = stack.folder / "registry.log"
         http = await closing.enter_async_context(aiohttp.ClientSession())
-        edge = None if region.edge is None else region.edge.url
+        edge = None if services.edge is None else services.edge.url
         port = settings.web_port_base + ROLES.index("registry")
-        made = Room(settings, edge, throttled, registry, environ, log, http, port)
+        made = RegistryRegion(settings, edge, throttled, registry, environ, log, http, port)
         closing.push_async_callback(made.stop)
         await made.start()
         yield made
@@ -127,101 +125,101 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-async def test_who_signs_up_is_served_at_the_edge_and_a_move_purges_what_it_remembered(room: Room) -> None:
-    if room.edge is None:
+async def test_a_signup_reaches_the_edge_and_a_move_purges_its_cache(region: RegistryRegion) -> None:
+    if region.edge is None:
         pytest.skip("nginx is not on this machine")
-    await room.send(USER_SIGNUPS, Signup("e-pushed", "us", now()))
+    await region.send(USER_SIGNUPS, Signup("e-pushed", "us", now()))
 
     async def pushed() -> bool:
-        return await room.at_edge("e-pushed") == (200, {"region": "us", "version": 1}, "public, max-age=60")
+        return await region.at_edge("e-pushed") == (200, {"region": "us", "version": 1}, "public, max-age=60")
 
     await until(pushed)
 
-    # A person of another region's: the registry knows them, the edge was told nothing, the region's view answers.
+    # A user of another region: in the registry, not pushed to the edge, so the edge asks the region's view.
     there = User("e-far", "eu", 1, now())
-    await room.registry.put(there)
+    await region.registry.put(there)
 
     async def asked() -> bool:
-        return await room.at_edge("e-far") == (200, {"region": "eu", "version": 1}, "public, max-age=5")
+        return await region.at_edge("e-far") == (200, {"region": "eu", "version": 1}, "public, max-age=5")
 
     await until(asked)
-    async with room.http.get(f"{room.edge}/e-far") as answer:
+    async with region.http.get(f"{region.edge}/e-far") as answer:
         assert answer.headers["X-Edge-Cache"] == "HIT"
 
-    # They move here, by way of the old home: what was remembered must not outlive it.
+    # They move here through the previous home: the edge must not keep its cached response.
     moved = Signup("e-far", "us", now(), 2)
-    await room.send(USER_SIGNUPS, moved, ("hops", b"1"), ("origin", b"eu"), ("handed_over_by", b"eu"))
+    await region.send(USER_SIGNUPS, moved, ("hops", b"1"), ("origin", b"eu"), ("handed_over_by", b"eu"))
 
     async def served() -> bool:
-        return await room.at_edge("e-far") == (200, {"region": "us", "version": 2}, "public, max-age=60")
+        return await region.at_edge("e-far") == (200, {"region": "us", "version": 2}, "public, max-age=60")
 
     await until(served)
 
 
-async def test_a_lost_topic_of_locations_is_written_again_from_the_registry(room: Room) -> None:
-    people = {f"l-{number}": ("us", "eu", "asia")[number % 3] for number in range(60)}
-    await room.registry.put_many([User(user_id, region, 1, now()) for user_id, region in people.items()])
+async def test_a_lost_locations_topic_is_rebuilt_from_the_registry(region: RegistryRegion) -> None:
+    homes = {f"l-{number}": ("us", "eu", "asia")[number % 3] for number in range(60)}
+    await region.registry.put_many([User(user_id, region, 1, now()) for user_id, region in homes.items()])
 
     async def all_there() -> bool:
-        found = await room.last(USER_LOCATIONS)
-        return {user_id: found[user_id]["region"] for user_id in people if user_id in found} == people
+        found = await region.last(USER_LOCATIONS)
+        return {user_id: found[user_id]["region"] for user_id in homes if user_id in found} == homes
 
     await until(all_there)
-    await room.stop()
-    admin = AIOKafkaAdminClient(bootstrap_servers=room.settings.kafka)
+    await region.stop()
+    admin = AIOKafkaAdminClient(bootstrap_servers=region.settings.kafka)
     await admin.start()
     await admin.delete_topics([USER_LOCATIONS])
     await until(lambda: _gone(admin))
     await admin.close()
-    await ensure_topics(room.settings)
-    assert await room.last(USER_LOCATIONS) == {}
-    await room.start()
+    await ensure_topics(region.settings)
+    assert await region.last(USER_LOCATIONS) == {}
+    await region.start()
     await until(all_there)
 
 
-async def test_contacts_leave_with_their_person_but_not_the_standby(room: Room) -> None:
+async def test_contacts_are_deleted_after_a_move_except_at_the_standby(region: RegistryRegion) -> None:
     standbys = {"c-leaves": "asia", "c-stays": "us"}
     for user_id in (*standbys, "c-later"):
-        await room.send(USER_SIGNUPS, Signup(user_id, "us", now()))
-        await room.send(USER_CONTACTS, Contacts(user_id, now(), email=f"{user_id}@example.org"))
+        await region.send(USER_SIGNUPS, Signup(user_id, "us", now()))
+        await region.send(USER_CONTACTS, Contacts(user_id, now(), email=f"{user_id}@example.org"))
 
     async def known() -> bool:
-        found = await room.registry.get_many([*standbys, "c-later"])
-        return {user.standby for user in found.values()} == {room.settings.standby} and len(found) == 3
+        found = await region.registry.get_many([*standbys, "c-later"])
+        return {user.standby for user in found.values()} == {region.settings.standby} and len(found) == 3
 
     await until(known)
     for user_id, standby in standbys.items():
-        await room.registry.put(User(user_id, "eu", 2, now(), standby=standby, previous="us"))
+        await region.registry.put(User(user_id, "eu", 2, now(), standby=standby, previous="us"))
 
     async def left(user_id: str) -> bool:
-        return "email" not in (await room.last(USER_CONTACTS))[user_id]
+        return "email" not in (await region.last(USER_CONTACTS))[user_id]
 
     await until(lambda: left("c-leaves"))
-    found = await room.last(USER_CONTACTS)
+    found = await region.last(USER_CONTACTS)
     assert found["c-stays"]["email"] == "c-stays@example.org"
-    # What enters here of somebody at home elsewhere goes there, and is not kept: nothing to be forgotten again.
-    await room.send(USER_CONTACTS, Contacts("c-leaves", now(), email="new@example.org"))
-    await room.send(USER_CONTACTS, Contacts("c-stays", now(), email="mark@example.org"), ("hops", b"1"))
-    # Whoever moves now is found by a comparison that begins later; so was everybody else whom it would find.
-    await room.registry.put(User("c-later", "eu", 2, now(), standby="asia", previous="us"))
+    # A record that enters here for a user of another region is copied there, not stored: nothing to delete again.
+    await region.send(USER_CONTACTS, Contacts("c-leaves", now(), email="new@example.org"))
+    await region.send(USER_CONTACTS, Contacts("c-stays", now(), email="mark@example.org"), ("hops", b"1"))
+    # This move is found by a later comparison, which would also have found the users before it.
+    await region.registry.put(User("c-later", "eu", 2, now(), standby="asia", previous="us"))
     await until(lambda: left("c-later"))
-    assert (await room.last(USER_CONTACTS))["c-leaves"].get("email") == "new@example.org"
+    assert (await region.last(USER_CONTACTS))["c-leaves"].get("email") == "new@example.org"
 
 
-async def test_a_throttled_registry_delays_sign_ups_and_loses_none(room: Room) -> None:
-    before = room.throttled.calls.total()
-    room.throttled.refuse = 40
+async def test_a_throttled_registry_delays_sign_ups_and_loses_none(region: RegistryRegion) -> None:
+    before = region.throttled.calls.total()
+    region.throttled.refuse = 40
     began = time.monotonic()
     users = [f"t-{number}" for number in range(30)]
     for user_id in users:
-        await room.send(USER_SIGNUPS, Signup(user_id, "us", now()))
+        await region.send(USER_SIGNUPS, Signup(user_id, "us", now()))
 
     async def all_there() -> bool:
-        return len(await room.registry.get_many(users)) == len(users)
+        return len(await region.registry.get_many(users)) == len(users)
 
     await until(all_there)
-    assert room.throttled.refuse == 0, "the registry was never refused"
-    assert room.throttled.calls.total() - before > 40
+    assert region.throttled.refuse == 0, "the registry was never refused"
+    assert region.throttled.calls.total() - before > 40
     print(f"through the throttling after {time.monotonic() - began:.1f} s")
 
 

@@ -1,4 +1,4 @@
-"""The local replicator against two real DynamoDB Locals: last writer wins, no loops, paused and killed without a loss."""
+"""The local replicator between two DynamoDB Local processes: last writer wins, no loops, nothing lost by a pause or kill."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from devtools.stack.dynamodb import DynamoDB
 from devtools.stack.dynamodb_replicator import Link
 from notify_streams.registry.user import User
 from notify_streams.registry.users_table import UsersTable
+from notify_streams.stores import dynamodb
 from tests import waiting
 from tests.integration.registry.registry_builders import Replicator, a_user, later
 
@@ -33,7 +34,7 @@ async def test_a_write_reaches_the_other_region(registries: Registries, replicat
     await until(lambda: both_hold(registries, before, after))
 
 
-async def test_two_regions_that_write_one_person_at_once_agree(registries: Registries, replicator: Replicator) -> None:
+async def test_two_regions_that_write_one_user_at_once_agree(registries: Registries, replicator: Replicator) -> None:
     await replicator.start()
     (replicator.folder / "paused").touch()
     await asyncio.sleep(0.3)
@@ -65,7 +66,7 @@ async def test_a_paused_replicator_copies_nothing_and_loses_nothing(
     await until(lambda: both_hold(registries, *users))
 
 
-async def test_a_killed_replicator_goes_on_where_it_stopped(registries: Registries, replicator: Replicator) -> None:
+async def test_a_killed_replicator_continues_where_it_stopped(registries: Registries, replicator: Replicator) -> None:
     await replicator.start()
     first = [a_user(f"a-{number}") for number in range(10)]
     await registries["us"].put_many(first)
@@ -79,31 +80,33 @@ async def test_a_killed_replicator_goes_on_where_it_stopped(registries: Registri
     await until(lambda: both_hold(registries, *second, moved, *first[1:]))
 
 
-async def test_a_copied_row_does_not_travel_for_ever(registries: Registries, replicator: Replicator) -> None:
+async def test_a_copied_row_is_not_copied_back(
+    registries: Registries, replicator: Replicator, dynamodbs: dict[str, DynamoDB], table_name: str
+) -> None:
     await replicator.start()
     user = a_user()
     await registries["us"].put(user)
     await until(lambda: both_hold(registries, user))
     await asyncio.sleep(1.0)
-    streamed = [await _stream_length(table) for table in registries.values()]
+    streamed = [await _stream_length(one.address, table_name) for one in dynamodbs.values()]
     assert streamed == [1, 1]
 
 
-async def test_a_deletion_travels_too(registries: Registries, replicator: Replicator) -> None:
+async def test_a_deletion_is_copied(registries: Registries, replicator: Replicator) -> None:
     users = [a_user(f"u-{number}") for number in range(100)]
     await registries["us"].put_many(users[:50])
     await replicator.start()
     await registries["us"].put_many(users[50:])
     await until(lambda: both_hold(registries, *users))
     await asyncio.gather(*(registries["us"].delete(user.user_id, user.version) for user in users))
-    # A link reads in order: what comes after the last write has passed over every link behind all that could bring a row back.
+    # A link reads in order: a row written after the deletions has passed every link after everything that could restore a row.
     for lap in range(2):
         await _pass_every_link(registries, lap)
     for table in registries.values():
         assert await table.get_many([user.user_id for user in users]) == {}
 
 
-async def test_the_echo_of_a_copied_row_brings_nothing_back(
+async def test_a_copied_row_does_not_restore_a_deleted_one(
     registries: Registries, replicator: Replicator, dynamodbs: dict[str, DynamoDB], table_name: str, tmp_path: Path
 ) -> None:
     await replicator.start()
@@ -130,14 +133,9 @@ async def _exists(replicator: Replicator) -> bool:
     return (replicator.folder / "paused").exists()
 
 
-async def _stream_length(table: UsersTable) -> int:
-    from devtools.stack.dynamodb_replicator import client
-
-    name, url = table._name, table._url
-    assert url is not None
-    described = await table.client.describe_table(TableName=name)
-    arn = described["Table"]["LatestStreamArn"]
-    async with client("dynamodbstreams", url) as streams:
+async def _stream_length(url: str, table: str) -> int:
+    async with dynamodb.client(url) as client, dynamodb.client(url, "dynamodbstreams") as streams:
+        arn = (await client.describe_table(TableName=table))["Table"]["LatestStreamArn"]
         shard = (await streams.describe_stream(StreamArn=arn))["StreamDescription"]["Shards"][0]["ShardId"]
         iterator = await streams.get_shard_iterator(StreamArn=arn, ShardId=shard, ShardIteratorType="TRIM_HORIZON")
         return len((await streams.get_records(ShardIterator=iterator["ShardIterator"]))["Records"])

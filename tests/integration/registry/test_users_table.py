@@ -1,4 +1,4 @@
-"""The registry's table on a real DynamoDB: rows are written by version, and a throttled or silent one is told apart."""
+"""The registry's table on DynamoDB Local: conditional writes by version; throttling and missing responses."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import timedelta
 import pytest
 
 from devtools.fakes.throttling_proxy import ThrottlingProxy
+from devtools.stack.dynamodb import DynamoDB
 from notify_streams.errors import RetryLater, SettingsError, StoreUnavailable
 from notify_streams.registry.reconciliation import repair
 from notify_streams.registry.schema import create_table
@@ -19,8 +20,8 @@ from tests.integration.registry.registry_builders import NOON, a_user, some_sett
 
 @pytest.fixture
 async def throttled(
-    registry: UsersTable, dynamodbs, table_name: str
-) -> AsyncIterator[tuple[ThrottlingProxy, UsersTable]]:  # type: ignore[no-untyped-def]
+    registry: UsersTable, dynamodbs: dict[str, DynamoDB], table_name: str
+) -> AsyncIterator[tuple[ThrottlingProxy, UsersTable]]:
     proxy = ThrottlingProxy(dynamodbs["us"].address)
     await proxy.start()
     table = UsersTable(some_settings("us", proxy.url, table_name), RetryPolicy("test", 0.01, 0.02, max_attempts=4))
@@ -30,9 +31,9 @@ async def throttled(
     await proxy.stop()
 
 
-async def test_a_row_is_written_once_and_a_repeat_says_so(registry: UsersTable) -> None:
+async def test_a_row_is_written_once_and_a_repeat_is_same(registry: UsersTable) -> None:
     user = a_user(locale="de", time_zone="Europe/Berlin", standby="asia")
-    assert (await registry.put(user)).wrote is WriteOutcome.WRITTEN
+    assert (await registry.put(user)).outcome is WriteOutcome.WRITTEN
     assert await registry.put(user) == (WriteOutcome.SAME, user)
     assert await registry.get(user.user_id) == user
 
@@ -56,30 +57,30 @@ async def test_of_many_writers_at_once_the_highest_version_stays(registry: Users
     assert held is not None and held.version == 5
 
 
-async def test_many_rows_are_read_at_once_and_strangers_left_out(registry: UsersTable) -> None:
+async def test_many_rows_are_read_at_once_and_unknown_users_left_out(registry: UsersTable) -> None:
     users = [a_user(f"u-{number}") for number in range(230)]
-    assert {write.wrote for write in await registry.put_many(users)} == {WriteOutcome.WRITTEN}
-    found = await registry.get_many([*(user.user_id for user in users), "nobody", "u-1"])
+    assert {write.outcome for write in await registry.put_many(users)} == {WriteOutcome.WRITTEN}
+    found = await registry.get_many([*(user.user_id for user in users), "unknown", "u-1"])
     assert found == {user.user_id: user for user in users}
     pages = [page async for page in registry.scan()]
     assert sorted(user.user_id for page in pages for user in page) == sorted(found)
 
 
-async def test_one_refusal_among_many_writes_refuses_nobody_else(registry: UsersTable) -> None:
+async def test_one_refused_row_refuses_no_other(registry: UsersTable) -> None:
     newer, repeated = a_user("u-3", version=5), a_user("u-4")
     await registry.put(newer)
     await registry.put(repeated)
     users = [a_user(f"u-{number}", version=1) for number in range(150)]
     writes = await registry.put_many(users)
-    told = {write.held.user_id: write.wrote for write in writes if write.wrote is not WriteOutcome.WRITTEN}
-    assert told == {"u-3": WriteOutcome.STALE, "u-4": WriteOutcome.SAME}
-    assert [write.held.user_id for write in writes] == [user.user_id for user in users]
+    refused = {write.row.user_id: write.outcome for write in writes if write.outcome is not WriteOutcome.WRITTEN}
+    assert refused == {"u-3": WriteOutcome.STALE, "u-4": WriteOutcome.SAME}
+    assert [write.row.user_id for write in writes] == [user.user_id for user in users]
     assert await registry.get_many([user.user_id for user in users]) == {user.user_id: user for user in users} | {
         "u-3": newer
     }
 
 
-async def test_a_lost_topic_is_rebuilt_from_the_registry(registry: UsersTable) -> None:
+async def test_a_lost_topic_is_repaired_from_the_registry(registry: UsersTable) -> None:
     users = {f"u-{number}": a_user(f"u-{number}", region=("us", "eu")[number % 2]) for number in range(1200)}
     await registry.put_many(list(users.values()))
     repairs = [repair(user, None, "us", NOON) async for page in registry.scan() for user in page]
@@ -88,7 +89,7 @@ async def test_a_lost_topic_is_rebuilt_from_the_registry(registry: UsersTable) -
     assert all(one.here for one in found)
 
 
-async def test_a_row_that_nobody_can_read_hides_no_other(registry: UsersTable, table_name: str) -> None:
+async def test_an_invalid_row_hides_no_other(registry: UsersTable, table_name: str) -> None:
     await registry.client.put_item(TableName=table_name, Item={"user_id": {"S": "odd"}, "region": {"S": "us"}})
     await registry.put(a_user())
     assert [user for page in [page async for page in registry.scan()] for user in page] == [a_user()]
@@ -101,10 +102,10 @@ async def test_a_delete_spares_a_later_version(registry: UsersTable) -> None:
     assert await registry.get("u-1") is None
 
 
-async def test_some_throttling_is_waited_out(throttled: tuple[ThrottlingProxy, UsersTable]) -> None:
+async def test_short_throttling_is_retried(throttled: tuple[ThrottlingProxy, UsersTable]) -> None:
     proxy, table = throttled
     proxy.refuse = 3
-    assert (await table.put(a_user())).wrote is WriteOutcome.WRITTEN
+    assert (await table.put(a_user())).outcome is WriteOutcome.WRITTEN
     assert proxy.calls["PutItem"] == 4
 
 
@@ -120,14 +121,14 @@ async def test_lasting_throttling_ends_in_retry_later_after_a_bounded_number_of_
     assert "u-1" not in str(caught.value)
 
 
-async def test_keys_that_a_batch_left_over_are_asked_for_again(throttled: tuple[ThrottlingProxy, UsersTable]) -> None:
+async def test_unprocessed_keys_are_read_again(throttled: tuple[ThrottlingProxy, UsersTable]) -> None:
     proxy, table = throttled
     users = [a_user(f"u-{number}") for number in range(40)]
     await table.put_many(users)
-    proxy.leave_over = 3
+    proxy.leave_unprocessed = 3
     assert len(await table.get_many([user.user_id for user in users])) == 40
     assert proxy.calls["BatchGetItem"] == 4
-    proxy.leave_over = 1_000
+    proxy.leave_unprocessed = 1_000
     with pytest.raises(RetryLater):
         await table.get_many([user.user_id for user in users])
 
@@ -137,11 +138,11 @@ async def test_a_batch_of_writes_with_one_refusal_is_refused_whole_and_can_be_re
 ) -> None:
     proxy, table = throttled
     users = [a_user(f"u-{number}") for number in range(7)]
-    proxy.refuse = 22  # three refusals each would be waited out
+    proxy.refuse = 22  # three refusals each would be retried
     with pytest.raises(RetryLater):
         await table.put_many(users)
     proxy.refuse = 0
-    assert {write.held for write in await table.put_many(users)} == set(users)
+    assert {write.row for write in await table.put_many(users)} == set(users)
 
 
 async def test_a_registry_that_is_not_there_is_unavailable_not_empty(table_name: str) -> None:
@@ -154,7 +155,7 @@ async def test_a_registry_that_is_not_there_is_unavailable_not_empty(table_name:
     await table.close()
 
 
-async def test_a_table_that_is_not_there_names_the_remedy(registry: UsersTable, dynamodbs) -> None:  # type: ignore[no-untyped-def]
+async def test_a_table_that_is_not_there_names_the_remedy(registry: UsersTable, dynamodbs: dict[str, DynamoDB]) -> None:
     table = UsersTable(some_settings("us", dynamodbs["us"].address, "no-such-table"))
     await table.start()
     with pytest.raises(SettingsError, match="shards init"):
@@ -162,7 +163,7 @@ async def test_a_table_that_is_not_there_names_the_remedy(registry: UsersTable, 
     await table.close()
 
 
-async def test_making_the_table_twice_is_one_table(registry: UsersTable, table_name: str) -> None:
+async def test_creating_the_table_twice_is_harmless(registry: UsersTable, table_name: str) -> None:
     await registry.put(a_user())
     await create_table(registry.client, table_name)
     described = (await registry.client.describe_table(TableName=table_name))["Table"]

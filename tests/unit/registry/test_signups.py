@@ -121,7 +121,7 @@ async def test_a_stale_version_changes_nothing_and_sends_nothing() -> None:
     )
     assert done.outputs == []
     wrong = [(0, SignupIgnored.STALE), (1, SignupIgnored.STALE), (2, SignupIgnored.UNKNOWN_REGION)]
-    assert sorted(done.dropped) == wrong
+    assert sorted(done.ignored) == wrong
 
 
 async def test_a_persons_sign_ups_in_one_batch_are_done_in_order() -> None:
