@@ -29,7 +29,7 @@ class FakeRemote:
         self.failed = 0
         self.received: list[bytes | None] = []
 
-    async def hand_over(self, batch: Batch) -> None:
+    async def forward(self, batch: Batch) -> None:
         if self.away:
             self.failed += 1
             raise RetryLater("eu does not answer")
@@ -56,7 +56,7 @@ def acknowledged(*events: FakeEvent) -> Callable[[], bool]:
     return lambda: all(event.acknowledged == 1 for event in events)
 
 
-async def test_batches_are_handed_over_in_order_then_acknowledged(
+async def test_batches_are_forwarded_in_order_then_acknowledged(
     load_agent: LoadAgent, remote: FakeRemote, queues: PartitionQueues
 ) -> None:
     agent = load_agent("forward", "agents.forward")
