@@ -254,8 +254,8 @@ def an_acceptance(notification: str = "n", *, channel: str = "push", done: float
 
 
 @dataclass
-class Told:
-    """What the transport was told of a batch."""
+class AckRecorder:
+    """An `AckHandle` that records its calls."""
 
     acknowledged: int = 0
     refused: list[int] = field(default_factory=list)
@@ -271,18 +271,18 @@ class Told:
         return not self.overtaken
 
 
-def a_taken(
+def a_decided_batch(
     *entries: RecordOutcome,
     start: int = 0,
     end: int | None = None,
     other_lane: int = 0,
     topic: str = "triggers.payments",
     partition: int = 3,
-    told: Told | None = None,
+    acks: AckRecorder | None = None,
 ) -> DecidedBatch:
-    """A decided batch; `told` learns of its acknowledgement or refusal."""
+    """A decided batch with a handle that records its acknowledgement or refusal."""
     end = start + len(entries) + other_lane if end is None else end
-    return DecidedBatch(topic, partition, start, end, list(entries), other_lane, told or Told())
+    return DecidedBatch(topic, partition, start, end, list(entries), other_lane, acks or AckRecorder())
 
 
 def outcomes(taken: DecidedBatch) -> list[str]:

@@ -39,7 +39,7 @@ async def connected(settings: Settings, categories: Categories) -> AsyncIterator
     producer = BatchProducer(settings.kafka_connection(), client_id="notify-streams-command")
     await shards.start()
     try:
-        await shards.learn()
+        await shards.refresh_directory()
         await producer.start()
         yield Connections(shards, build_components(settings, shards, redis, categories, publisher_for(producer)))
     finally:

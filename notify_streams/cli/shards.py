@@ -1,4 +1,4 @@
-"""`notify-streams shards init|check|move`: MongoDB; `init` makes the registry's table as well."""
+"""`notify-streams shards init|check|move`: the region's MongoDB shards."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from notify_streams.admin.shards.check import Finding
 
-#: A finding is one line, so that it can be searched for; a terminal folds it.
-_LINE: Final = 240
+#: One line per finding, so that `grep` works.
+_LINE_WIDTH: Final = 240
 
 
 @click.group()
@@ -42,11 +42,11 @@ def init(region: str, as_json: bool) -> None:
 @region_option
 @as_json
 def check(region: str, as_json: bool) -> None:
-    """Exit 1 unless every shard is as `init` makes it and holds its own buckets alone."""
+    """Exit 1 unless every shard is as `init` makes it and has rows of its own buckets only."""
     findings = run(_check(settings_of(region)))
-    holds = all(one.holds for one in findings)
+    holds = all(finding.holds for finding in findings)
     if as_json:
-        print_result(as_json, {"holds": holds, "findings": [one.as_json() for one in findings]}, ())
+        print_result(as_json, {"holds": holds, "findings": [finding.as_json() for finding in findings]}, ())
     else:
         _show(findings)
     raise SystemExit(0 if holds else 1)
@@ -54,47 +54,47 @@ def check(region: str, as_json: bool) -> None:
 
 @shards.command()
 @click.argument("bucket", type=int)
-@click.option("--to", required=True, type=int, help="Its place in the list `shards` of the settings, from 0.")
+@click.option("--to", required=True, type=int, help="Index of the target in `shards` of the settings, from 0.")
 @region_option
 @as_json
 def move(bucket: int, to: int, region: str, as_json: bool) -> None:
-    """Move a bucket to another shard while everything runs; run it again if it was interrupted.
+    """Move a bucket to another shard while workers run; run it again if it was interrupted.
 
-    While it compares the two sides and waits for the workers to know (seconds), triggers of this bucket's people wait as well.
+    For a few seconds, while the copies are compared and the workers read the new shard, triggers of the bucket's users wait.
     """
     done = run(_move(settings_of(region), bucket, to))
     print_result(as_json, done, [f"bucket {bucket} is on shard {to}: {done['rows']} rows"])
 
 
 @asynccontextmanager
-async def _opened(settings: Settings) -> AsyncIterator[Shards]:
-    opened = Shards(settings)
-    await opened.start()
+async def _open_shards(settings: Settings) -> AsyncIterator[Shards]:
+    shards = Shards(settings)
+    await shards.start()
     try:
-        yield opened
+        yield shards
     finally:
-        await opened.close()
+        await shards.close()
 
 
 async def _init(settings: Settings) -> list[str]:
-    async with _opened(settings) as opened:
-        done = await init_shards(settings, opened)
+    async with _open_shards(settings) as shards:
+        done = await init_shards(settings, shards)
     await create_registry(settings)
     return [*done, f"registry: table {settings.users_table}"]
 
 
 async def _check(settings: Settings) -> list[Finding]:
-    async with _opened(settings) as opened:
-        return await check_shards(settings, opened)
+    async with _open_shards(settings) as shards:
+        return await check_shards(settings, shards)
 
 
 async def _move(settings: Settings, bucket: int, to: int) -> dict[str, Any]:
-    async with _opened(settings) as opened:
-        return await move_bucket(settings, opened, bucket, to, print_progress)
+    async with _open_shards(settings) as shards:
+        return await move_bucket(settings, shards, bucket, to, print_progress)
 
 
 def _show(findings: Sequence[Finding]) -> None:
-    table = Table("shard", "what", "found", "what to do", box=None, pad_edge=False)
-    for one in findings:
-        table.add_row(str(one.shard), one.what, one.found, one.remedy or "-")
-    Console(width=_LINE).print(table)
+    table = Table("shard", "checked", "found", "what to do", box=None, pad_edge=False)
+    for finding in findings:
+        table.add_row(str(finding.shard), finding.what, finding.found, finding.remedy or "-")
+    Console(width=_LINE_WIDTH).print(table)

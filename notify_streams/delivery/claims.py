@@ -99,7 +99,7 @@ class Claims:
             StoreUnavailable: nothing may be sent; some may be claimed. Ask again with the same token.
         """
         wanted = _Take(bucket, notification_ids, token, now)
-        return await self._takes[self._shards.of(bucket)].ask(wanted, len(notification_ids))
+        return await self._takes[self._shards.of(bucket)].call(wanted, len(notification_ids))
 
     async def still_mine(self, bucket: int, claimed: Mapping[str, Claim]) -> set[str]:
         """Which of these claims nobody took over meanwhile: asked before a call that comes later than it should.
@@ -119,7 +119,7 @@ class Claims:
             StoreUnavailable: write it again; nothing changes by that.
         """
         if ended:
-            await self._ends[self._shards.of(bucket)].ask(_End(bucket, ended, now), len(ended))
+            await self._ends[self._shards.of(bucket)].call(_End(bucket, ended, now), len(ended))
 
     async def _take_on(self, shard: int, takes: Sequence[_Take]) -> list[ClaimResult]:
         with self._answering(shard, [one.bucket for one in takes]):

@@ -8,18 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import pymongo
-from pymongo.errors import (
-    BulkWriteError,
-    ConnectionFailure,
-    DuplicateKeyError,
-    ExecutionTimeout,
-    OperationFailure,
-    PyMongoError,
-)
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 
-from notify_streams.errors import NotifyError, StoreUnavailable
+from notify_streams.errors import NotifyError
 from notify_streams.failpoints import failpoint
 from notify_streams.outbox.fence import not_fenced
 from notify_streams.stores.mongo import DURABLE, LEDGER, NOTIFICATIONS, OUTBOX
@@ -72,23 +64,21 @@ class FlushStore:
         async def body(session: AsyncClientSession) -> None:
             await self._body(session, flush, published)
 
-        try:
-            failpoint("before_transaction")
-            with pymongo.timeout(self._timeout_s):
+        failpoint("before_transaction")
+        with mongo_call(f"commit flush on shard {self._shard}", self._timeout_s):
+            try:
                 async with self._shards.client(self._shard).start_session() as session:
                     await session.with_transaction(body, read_concern=_SNAPSHOT, write_concern=DURABLE)
-        except (DuplicateKeyError, BulkWriteError) as error:
-            if _is_duplicate(error):
-                raise DuplicateNotifications from error
-            raise StoreUnavailable(f"shard {self._shard}: {type(error).__name__}") from error
-        except (ConnectionFailure, ExecutionTimeout, OperationFailure, PyMongoError) as error:
-            raise StoreUnavailable(f"shard {self._shard}: {type(error).__name__}: {error}"[:500]) from error
+            except (DuplicateKeyError, BulkWriteError) as error:
+                if _is_duplicate(error):
+                    raise DuplicateNotifications from error
+                raise
 
     async def _check_moved_buckets(self, flush: Flush, published: Sequence[Mapping[str, Any]]) -> None:
         """Raise `LedgerFenced` for buckets that were moved to another shard: their batches are read and decided again."""
-        elsewhere = [condition for condition in published if self._moved(condition["bucket"]["$in"])]
-        if elsewhere:
-            await self.delete_rows(elsewhere)
+        on_other_shards = [condition for condition in published if self._moved(condition["bucket"]["$in"])]
+        if on_other_shards:
+            await self.delete_rows(on_other_shards)
         moved = {step.id: step.start for step in flush.steps if self._moved([step.bucket])}
         if moved:
             raise LedgerFenced(moved)
@@ -204,8 +194,7 @@ def _parts(documents: Sequence[Any], size_of: Callable[[Any], int]) -> Iterator[
         yield documents[first:]
 
 
-def _is_duplicate(error: PyMongoError) -> bool:
+def _is_duplicate(error: DuplicateKeyError | BulkWriteError) -> bool:
     if isinstance(error, DuplicateKeyError):
         return True
-    details = getattr(error, "details", None) or {}
-    return any(one.get("code") == _DUPLICATE_KEY for one in details.get("writeErrors", ()))
+    return any(one.get("code") == _DUPLICATE_KEY for one in (error.details or {}).get("writeErrors", ()))

@@ -47,7 +47,7 @@ class Deltas:
 
         What is asked for while an MGET is under way shares the next one: a region's partitions often have one trigger each.
         """
-        found = await self._reads.ask(user_ids, len(user_ids))
+        found = await self._reads.call(user_ids, len(user_ids))
         if found is None:
             self.redis_unavailable += 1
             REDIS_UNAVAILABLE.inc()

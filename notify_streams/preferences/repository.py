@@ -90,7 +90,7 @@ class PreferenceRepository:
     async def rows(self, bucket: int, user_ids: Sequence[str]) -> dict[str, bytes]:
         """The compiled rows of those who have one, and perhaps of others."""
         grouped = self._grouped[self._shards.of(bucket)]
-        return await grouped.ask((bucket, user_ids), len(user_ids), self._timeout_s)
+        return await grouped.call((bucket, user_ids), len(user_ids), self._timeout_s)
 
     async def changed_since(
         self, shard: int, since: Timestamp | None, within_s: float

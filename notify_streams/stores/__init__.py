@@ -1,1 +1,1 @@
-"""Connections to the region's databases, with every timeout set; nothing connects before it is asked to."""
+"""Clients of the region's databases, each with time-outs; they connect at first use."""

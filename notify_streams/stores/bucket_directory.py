@@ -1,66 +1,119 @@
-"""Buckets that `notify-streams shards move` has handed on, as the shards themselves remember it: ``{_id: bucket, to: shard, at}``.
+"""Which shard holds a bucket, after `notify-streams shards move`.
 
-A shard that once handed a bucket on says so until it is moved back; the one that has it names itself. A worker uses a bucket on a
-shard only while it has heard, within the last `lease_s`, that this shard still has it: so a mover that has said otherwise and waits
-that long knows that nobody looks at the old rows any more. The settings need not change; `bucket_shards` says where a bucket was at
-first.
+Each shard stores the directory entries that it knows: ``{_id: bucket, to: shard, at: date}``. A bucket without an entry is where the
+settings (`bucket_shards`) put it. Workers poll the entries and use a shard only while its entries were read within the last `lease_s`. So a
+mover that has written the new entry and waits that long knows that no worker uses the old shard any more.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from notify_streams import tasks
 from notify_streams.errors import StoreUnavailable
 from notify_streams.stores.mongo_errors import mongo_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pymongo.asynchronous.client_session import AsyncClientSession
     from pymongo.asynchronous.database import AsyncDatabase
 
+    Database = AsyncDatabase[dict[str, Any]]
+
 MOVED: Final = "moved"
-#: How long what a shard said of its buckets is believed. Workers and the mover must have the same.
+#: How long entries that were read are valid. Workers and the mover must use the same value.
 LEASE_S: Final = 5.0
+_POLLS_PER_LEASE: Final = 5
 
 
 class BucketDirectory:
-    """What each shard said last."""
+    """The entries of every shard, as they were read last."""
 
     def __init__(
-        self, shards: int, lease_s: float, timeout_s: float, now: Callable[[], float] = time.monotonic
+        self,
+        initial_shard_of: Callable[[int], int],
+        database: Callable[[int], Database],
+        shards: int,
+        lease_s: float,
+        timeout_s: float,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`initial_shard_of`: bucket → its shard by the settings. `database`: shard → its database."""
+        self._initial_shard_of = initial_shard_of
+        self._database = database
         self._lease_s = lease_s
         self._timeout_s = timeout_s
         self._now = now
-        self._to: list[dict[int, int]] = [{} for _ in range(shards)]
-        self._heard_s: list[float | None] = [None] * shards
+        self._entries: list[dict[int, int]] = [{} for _ in range(shards)]
+        self._read_at_s: list[float | None] = [None] * shards
+        self._polling: list[asyncio.Task[None]] = []
 
-    def place_of(self, bucket: int, first: int) -> int:
-        """The shard where `bucket` is, if it was on `first` at first."""
-        place = first
-        for _ in self._to:  # what was heard at different moments may run in a circle
-            place = self._to[place].get(bucket, place)
-        return place
+    def shard_of(self, bucket: int) -> int:
+        """The index of the shard that holds `bucket`."""
+        shard = self._initial_shard_of(bucket)
+        for _ in self._entries:  # bounded: entries that were read at different times may form a circle
+            shard = self._entries[shard].get(bucket, shard)
+        return shard
 
-    def check(self, shard: int) -> None:
-        """Whether what this shard has may be used now.
-
-        Raises:
-            StoreUnavailable: it has not said lately which buckets it handed on.
-        """
-        heard_s = self._heard_s[shard]
-        if heard_s is None or self._now() - heard_s > self._lease_s:
-            raise StoreUnavailable(f"shard {shard} has not said lately which buckets it has")
-
-    async def ask(self, shard: int, database: AsyncDatabase[dict[str, Any]]) -> None:
-        """Hear what a shard says.
+    def check_lease(self, shard: int) -> None:
+        """Check that the entries of `shard` are valid.
 
         Raises:
-            StoreUnavailable: it does not answer.
+            StoreUnavailable: they were not read within the last `lease_s`.
         """
-        asked_s = self._now()
-        with mongo_call(f"shard {shard}", self._timeout_s):
-            found = await database[MOVED].find().to_list()
-        self._to[shard] = {one["_id"]: one["to"] for one in found}
-        self._heard_s[shard] = asked_s
+        read_at_s = self._read_at_s[shard]
+        if read_at_s is None or self._now() - read_at_s > self._lease_s:
+            raise StoreUnavailable(f"the bucket directory of shard {shard} was not read within {self._lease_s:g} s")
+
+    async def refresh(self, *, require_all: bool = False) -> None:
+        """Read the entries of every shard.
+
+        Raises:
+            StoreUnavailable: with `require_all`, if a shard does not answer; without, such a shard is skipped.
+        """
+        read = self._read if require_all else self._try_read
+        await asyncio.gather(*(read(shard) for shard in range(len(self._entries))))
+
+    async def start_polling(self) -> None:
+        """Read the entries once, then keep reading them in the background."""
+        await self.refresh()
+        self._polling = [asyncio.create_task(self._poll(shard)) for shard in range(len(self._entries))]
+
+    async def stop_polling(self) -> None:
+        polling, self._polling = self._polling, []
+        await tasks.stop(polling)
+
+    async def _poll(self, shard: int) -> None:
+        while True:
+            await asyncio.sleep(self._lease_s / _POLLS_PER_LEASE)
+            await self._try_read(shard)
+
+    async def _try_read(self, shard: int) -> None:
+        with suppress(StoreUnavailable):
+            await self._read(shard)
+
+    async def _read(self, shard: int) -> None:
+        started_s = self._now()
+        with mongo_call(f"read bucket directory of shard {shard}", self._timeout_s):
+            entries = await self._database(shard)[MOVED].find().to_list()
+        self._entries[shard] = {entry["_id"]: entry["to"] for entry in entries}
+        self._read_at_s[shard] = started_s
+
+
+async def write_entry(database: Database, bucket: int, to: int, session: AsyncClientSession) -> None:
+    """Make a shard's entry say that `bucket` is on shard `to`."""
+    change = {"$set": {"to": to}, "$currentDate": {"at": True}}
+    await database[MOVED].update_one({"_id": bucket}, change, upsert=True, session=session)
+
+
+async def has_entry(database: Database, bucket: int) -> bool:
+    return await database[MOVED].find_one({"_id": bucket}) is not None
+
+
+async def moved_away(database: Database, shard: int) -> set[int]:
+    """The buckets that `shard`'s entries place on other shards."""
+    return {entry["_id"] async for entry in database[MOVED].find({"to": {"$ne": shard}})}

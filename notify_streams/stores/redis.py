@@ -1,4 +1,4 @@
-"""The region's Redis, with timeouts short enough that a lost one costs a batch no more than a moment."""
+"""The factory of Redis clients: short time-outs, no retries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def connect(settings: Settings) -> Redis:
-    """A client that speaks bytes. It connects at its first command and never retries on its own: callers have another way."""
+    """A client that returns bytes and connects at its first command. It never retries: without Redis, callers read MongoDB."""
     timeout_s = settings.preferences.redis_timeout_s
     return Redis.from_url(
         settings.redis,

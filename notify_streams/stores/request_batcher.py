@@ -1,7 +1,7 @@
-"""Questions to one store, grouped: while a call is under way the others gather, and the next call takes what waits.
+"""Combines requests to one store: while a call runs, new requests queue up for the next.
 
-A call for one costs a store about as much as a call for many. So under load the calls grow, and not their number; whoever asks alone
-does not wait.
+A call for one request costs a store about as much as a call for many. So under load the calls grow in size, not in number, and a single
+request is not delayed.
 """
 
 from __future__ import annotations
@@ -16,75 +16,77 @@ from notify_streams.errors import StoreUnavailable
 if TYPE_CHECKING:
     from asyncio import Future, Task
 
-Asked = TypeVar("Asked")
-Told = TypeVar("Told")
+Request = TypeVar("Request")
+Result = TypeVar("Result")
 
-#: Weight of one call. One question alone may weigh more.
-_MOST: Final = 10_000
+#: Largest weight of one call of several requests.
+_MAX_WEIGHT: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class _Question(Generic[Asked, Told]):
-    asked: Asked
+class _Pending(Generic[Request, Result]):
+    request: Request
     weight: int
-    answer: Future[Told]
+    result: Future[Result]
 
 
-class RequestBatcher(Generic[Asked, Told]):
-    """``await grouped.ask(question, weight)``. A question is answered by a call that began after it was asked."""
+class RequestBatcher(Generic[Request, Result]):
+    """``await batcher.call(request, weight)``. Each request is answered by a store call that began after it was made."""
 
-    def __init__(self, call: Callable[[Sequence[Asked]], Awaitable[Sequence[Told]]], most: int = _MOST) -> None:
-        """`call` answers several questions in their order, in bounded time; what it raises, each of them raises."""
-        self._call = call
-        self._most = most
-        self._waiting: list[_Question[Asked, Told]] = []
-        self._calling: Task[None] | None = None
+    def __init__(
+        self, call_store: Callable[[Sequence[Request]], Awaitable[Sequence[Result]]], max_weight: int = _MAX_WEIGHT
+    ) -> None:
+        """`call_store` returns the results of several requests in their order, in bounded time. Its error is raised to all of them."""
+        self._call_store = call_store
+        self._max_weight = max_weight
+        self._queue: list[_Pending[Request, Result]] = []
+        self._running: Task[None] | None = None
 
-    async def ask(self, asked: Asked, weight: int, timeout_s: float | None = None) -> Told:
-        """The answer to this question.
+    async def call(self, request: Request, weight: int, timeout_s: float | None = None) -> Result:
+        """The result for `request`.
 
         Raises:
             StoreUnavailable: there was none within `timeout_s`.
         """
-        answer: Future[Told] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Question(asked, weight, answer))
-        if self._calling is None:
-            self._calling = asyncio.create_task(self._call_all())
+        result: Future[Result] = asyncio.get_running_loop().create_future()
+        self._queue.append(_Pending(request, weight, result))
+        if self._running is None:
+            self._running = asyncio.create_task(self._run())
         try:
             async with asyncio.timeout(timeout_s):
-                return await answer
+                return await result
         except TimeoutError as error:
-            raise StoreUnavailable(f"no answer within {timeout_s:g} s") from error
+            raise StoreUnavailable(f"no result within {timeout_s:g} s") from error
 
-    async def _call_all(self) -> None:
-        taken: list[_Question[Asked, Told]] = []
+    async def _run(self) -> None:
+        batch: list[_Pending[Request, Result]] = []
         try:
-            while taken := self._next():
-                await self._answer(taken)
+            while batch := self._next_batch():
+                await self._answer(batch)
         finally:
-            self._calling = None
-            # Whatever ended this: nobody waits for ever.
-            for question in (*taken, *self._waiting):
-                question.answer.cancel()
-            self._waiting = []
+            self._running = None
+            # If this task is cancelled, no caller must be left waiting.
+            for pending in (*batch, *self._queue):
+                pending.result.cancel()
+            self._queue = []
 
-    def _next(self) -> list[_Question[Asked, Told]]:
-        waiting = [question for question in self._waiting if not question.answer.done()]
+    def _next_batch(self) -> list[_Pending[Request, Result]]:
+        queue = [pending for pending in self._queue if not pending.result.done()]
         count = weight = 0
-        while count < len(waiting) and (not count or weight + waiting[count].weight <= self._most):
-            weight += waiting[count].weight
+        while count < len(queue) and (not count or weight + queue[count].weight <= self._max_weight):
+            weight += queue[count].weight
             count += 1
-        self._waiting = waiting[count:]
-        return waiting[:count]
+        self._queue = queue[count:]
+        return queue[:count]
 
-    async def _answer(self, taken: Sequence[_Question[Asked, Told]]) -> None:
+    async def _answer(self, batch: Sequence[_Pending[Request, Result]]) -> None:
         try:
-            told = await self._call([question.asked for question in taken])
-        except Exception as error:  # whoever asked knows what to do with it
-            for question in taken:
-                if not question.answer.done():
-                    question.answer.set_exception(error)
+            results = await self._call_store([pending.request for pending in batch])
+        except Exception as error:  # the callers decide what to do with it
+            for pending in batch:
+                if not pending.result.done():
+                    pending.result.set_exception(error)
             return
-        for question, one in zip(taken, told, strict=True):
-            if not question.answer.done():
-                question.answer.set_result(one)
+        for pending, result in zip(batch, results, strict=True):
+            if not pending.result.done():
+                pending.result.set_result(result)

@@ -90,7 +90,7 @@ async def take_snapshot(settings: Settings) -> RegionSnapshot:
     shards = Shards(settings)
     await shards.start()
     try:
-        await shards.learn()
+        await shards.refresh_directory()
         await read_database(shards, snapshot)
     finally:
         await shards.close()

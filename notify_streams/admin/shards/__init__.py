@@ -1,4 +1,4 @@
-"""The region's MongoDB shards as an operator sees them: made ready, checked, and a bucket moved from one to another."""
+"""Operator commands for the region's MongoDB shards: init, check, move a bucket."""
 
 from notify_streams.admin.shards.check import check_shards
 from notify_streams.admin.shards.init import init_shards

@@ -1,4 +1,4 @@
-"""Says how a region's shards differ from what `shards init` makes and the settings say, each with what to do about it."""
+"""Compares a region's shards with the settings and with what `shards init` makes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pymongo
 from pymongo.errors import PyMongoError
 
 from notify_streams.admin.shards.init import COLLECTIONS, INDEXES, SHARD_KEY, is_mongos, sharding_of
-from notify_streams.admin.shards.write_block import refused
-from notify_streams.stores.bucket_directory import MOVED
+from notify_streams.admin.shards.write_block import blocked_buckets
+from notify_streams.stores.bucket_directory import moved_away
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from notify_streams.stores.mongo import Shards
 
 _INIT: Final = "run `notify-streams shards init`"
-#: A worker that died within a transaction must not hold its successor up for longer.
-_LONGEST_TRANSACTION_S: Final = 60
+#: A transaction of a dead worker must not block the next owner for longer.
+_MAX_TRANSACTION_S: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at on one shard; `remedy` is empty where it is as it must be."""
+    """One check on one shard: what was checked, what was found, and how to correct it (empty: it is correct)."""
 
     shard: int
     what: str
@@ -43,51 +43,51 @@ class Finding:
 
 
 async def check_shards(settings: Settings, shards: Shards) -> list[Finding]:
-    """Everything that was looked at. A shard that does not answer is a finding, not an error."""
-    await shards.learn()
-    return [found for shard in range(len(shards)) async for found in _shard(settings, shards, shard)]
+    """All findings. A shard that does not answer is a finding, not an error."""
+    await shards.refresh_directory()
+    return [finding for shard in range(len(shards)) async for finding in _check_shard(settings, shards, shard)]
 
 
-async def _shard(settings: Settings, shards: Shards, shard: int) -> AsyncIterator[Finding]:
+async def _check_shard(settings: Settings, shards: Shards, shard: int) -> AsyncIterator[Finding]:
     try:
         with pymongo.timeout(4 * settings.outbox.transaction_timeout_s):
             hello = await shards.client(shard).admin.command("hello")
             if await is_mongos(shards.client(shard)):
                 yield Finding(shard, "kind", "mongos")
-                async for found in _chunks(settings, shards, shard):
-                    yield found
+                async for finding in _check_chunks(settings, shards, shard):
+                    yield finding
             else:
-                async for found in _replica_set(settings, shards, shard, hello):
-                    yield found
-            async for found in _indexes(shards, shard):
-                yield found
-            async for found in _rows(settings, shards, shard):
-                yield found
+                async for finding in _check_replica_set(settings, shards, shard, hello):
+                    yield finding
+            async for finding in _check_indexes(shards, shard):
+                yield finding
+            async for finding in _check_rows(settings, shards, shard):
+                yield finding
     except PyMongoError as error:
         text = f"{type(error).__name__}: {error}"[:120]
-        yield Finding(shard, "reachable", text, "start its members, or mend its URI in `shards`")
+        yield Finding(shard, "reachable", text, "start its members, or correct its URI in `shards`")
 
 
-async def _replica_set(settings: Settings, shards: Shards, shard: int, hello: dict[str, Any]) -> AsyncIterator[Finding]:
+async def _check_replica_set(
+    settings: Settings, shards: Shards, shard: int, hello: dict[str, Any]
+) -> AsyncIterator[Finding]:
     if not hello.get("setName"):
-        yield Finding(
-            shard, "kind", "a single server", "start mongod with --replSet: there are no transactions without"
-        )
+        yield Finding(shard, "kind", "a single server", "start mongod with --replSet: transactions need it")
         return
     members = len(hello.get("hosts", ()))
     primary = hello.get("primary")
     remedy = "" if primary else "start members until more than half of them run"
     yield Finding(shard, "primary", f"{primary} of {hello['setName']}, {members} members", remedy)
-    answer = await shards.client(shard).admin.command({"getParameter": 1, "transactionLifetimeLimitSeconds": 1})
-    limit_s = answer["transactionLifetimeLimitSeconds"]
+    reply = await shards.client(shard).admin.command({"getParameter": 1, "transactionLifetimeLimitSeconds": 1})
+    limit_s = reply["transactionLifetimeLimitSeconds"]
     least_s = settings.outbox.transaction_timeout_s
     remedy = ""
-    if not least_s <= limit_s <= _LONGEST_TRANSACTION_S:
-        remedy = f"set it between outbox.transaction_timeout_s ({least_s:g}) and {_LONGEST_TRANSACTION_S}"
+    if not least_s <= limit_s <= _MAX_TRANSACTION_S:
+        remedy = f"set it between outbox.transaction_timeout_s ({least_s:g}) and {_MAX_TRANSACTION_S}"
     yield Finding(shard, "transactionLifetimeLimitSeconds", str(limit_s), remedy)
 
 
-async def _chunks(settings: Settings, shards: Shards, shard: int) -> AsyncIterator[Finding]:
+async def _check_chunks(settings: Settings, shards: Shards, shard: int) -> AsyncIterator[Finding]:
     for name in COLLECTIONS:
         key, starts = await sharding_of(shards.client(shard), f"{settings.database}.{name}")
         if key != SHARD_KEY:
@@ -98,58 +98,56 @@ async def _chunks(settings: Settings, shards: Shards, shard: int) -> AsyncIterat
         yield Finding(shard, f"{name}: chunks", text, _INIT if missing else "")
 
 
-async def _indexes(shards: Shards, shard: int) -> AsyncIterator[Finding]:
+async def _check_indexes(shards: Shards, shard: int) -> AsyncIterator[Finding]:
     database = shards.database(shard)
-    there = set(await database.list_collection_names())
+    existing = set(await database.list_collection_names())
     for name in COLLECTIONS:
-        if name not in there:
+        if name not in existing:
             yield Finding(shard, name, "missing", _INIT)
             continue
-        found = [
+        indexes = [
             (list(index["key"].items()), index.get("expireAfterSeconds"))
             async for index in await database[name].list_indexes()
         ]
-        missing = [one for one in INDEXES[name] if (list(one.keys), one.expire_after_s) not in found]
-        text = f"no index {dict(missing[0].keys)}" if missing else f"{len(found)} indexes"
+        missing = [one for one in INDEXES[name] if (list(one.keys), one.expire_after_s) not in indexes]
+        text = f"no index {dict(missing[0].keys)}" if missing else f"{len(indexes)} indexes"
         remedy = ""
         if missing:
-            clash = any(list(missing[0].keys) == keys for keys, _ in found)
+            clash = any(list(missing[0].keys) == keys for keys, _ in indexes)
             remedy = f"drop the index on these keys, it has another time to live; then {_INIT}" if clash else _INIT
         yield Finding(shard, f"{name}: indexes", text, remedy)
 
 
-async def _rows(settings: Settings, shards: Shards, shard: int) -> AsyncIterator[Finding]:
-    """Rows of buckets that are elsewhere, and what moves left."""
+async def _check_rows(settings: Settings, shards: Shards, shard: int) -> AsyncIterator[Finding]:
+    """Rows of buckets that are on other shards, and moves that did not end."""
     database = shards.database(shard)
-    here = shards.buckets(shard)
+    buckets = shards.buckets(shard)
     for name in COLLECTIONS:
-        count, example, bucket = await _strangers(database[name], here)
+        count, example, bucket = await _rows_of_other_buckets(database[name], buckets)
         if count:
-            remedy = (
-                f"run `notify-streams shards move {bucket} --to {shards.of(bucket)}`, which says what is to be done"
-            )
+            remedy = f"run `notify-streams shards move {bucket} --to {shards.of(bucket)}`, which says what to do"
             if not 0 <= bucket < settings.partitions:
-                remedy = f"there are {settings.partitions} buckets: set `partitions` to what the topics have"
+                remedy = f"there are {settings.partitions} buckets: set `partitions` to the topics' partition count"
             yield Finding(shard, f"{name}: rows of other buckets", f"{count}, such as {example} of {bucket}", remedy)
-    said = {one["_id"] async for one in database[MOVED].find({"to": {"$ne": shard}})}
-    held = await refused(database)
+    moved = await moved_away(database, shard)
+    blocked = await blocked_buckets(database)
     for bucket in range(settings.partitions):
-        refusing = [name for name in COLLECTIONS if bucket in held.get(name, ())]
-        wanted = bucket in said
-        if len(refusing) != (len(COLLECTIONS) if wanted else 0):
-            place = shards.of(bucket)
+        blocking = sum(bucket in blocked[name] for name in COLLECTIONS)
+        if blocking != (len(COLLECTIONS) if bucket in moved else 0):
             yield Finding(
                 shard,
-                f"bucket {bucket}: a move that did not end",
-                f"refused by {len(refusing)} of {len(COLLECTIONS)} collections",
-                f"run its `notify-streams shards move {bucket} --to …` again; `--to {place}` gives it up",
+                f"bucket {bucket}: unfinished move",
+                f"writes blocked in {blocking} of {len(COLLECTIONS)} collections",
+                f"run its `notify-streams shards move {bucket} --to …` again; `--to {shards.of(bucket)}` cancels it",
             )
-    yield Finding(shard, "buckets", ", ".join(map(str, here)) or "none")
+    yield Finding(shard, "buckets", ", ".join(map(str, buckets)) or "none")
 
 
-async def _strangers(collection: AsyncCollection[dict[str, Any]], here: list[int]) -> tuple[int, Any, int]:
-    """How many rows there are of other buckets, and the id and the bucket of one. Marks of readers have numbers for ids."""
-    query = {"bucket": {"$nin": here}, "_id": {"$not": {"$type": "number"}}}
+async def _rows_of_other_buckets(
+    collection: AsyncCollection[dict[str, Any]], buckets: list[int]
+) -> tuple[int, Any, int]:
+    """The number of rows whose bucket is not in `buckets`, and the id and bucket of one. Numeric ids are marks of readers."""
+    query = {"bucket": {"$nin": buckets}, "_id": {"$not": {"$type": "number"}}}
     example = await collection.find_one(query, {"bucket": 1})
     if example is None:
         return 0, None, 0

@@ -1,4 +1,4 @@
-"""Makes MongoDB ready: indexes, the time to live, and behind a mongos the sharded collections with a chunk for each bucket."""
+"""Creates collections and indexes; behind a mongos, also a chunk per bucket."""
 
 from __future__ import annotations
 
@@ -19,18 +19,16 @@ if TYPE_CHECKING:
     from notify_streams.stores.mongo import Shards
 
 COLLECTIONS: Final = (NOTIFICATIONS, OUTBOX, LEDGER, PREFERENCES, TIMERS)
-
-
 #: Behind a mongos: every command names its bucket, so it goes to one shard.
 SHARD_KEY: Final = {"bucket": pymongo.ASCENDING, "_id": pymongo.ASCENDING}
 
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """An index that is wanted beside the one on `_id`."""
+    """An index besides the one on `_id`."""
 
     keys: tuple[tuple[str, int], ...]
-    #: Rows go this long after the date in the field; None: they stay.
+    #: Rows are deleted this long after the date in the field; None: never.
     expire_after_s: int | None = None
 
 
@@ -44,10 +42,10 @@ INDEXES: Final[dict[str, tuple[Index, ...]]] = {
 
 
 async def init_shards(settings: Settings, shards: Shards) -> list[str]:
-    """Create collections and indexes on every shard; run it again at any time. Returns what was done, a line each.
+    """Create collections and indexes on every shard; may be repeated. Returns what was done, a line each.
 
     Raises:
-        StoreUnavailable: a shard does not answer, or refuses.
+        StoreUnavailable: a shard does not answer or refuses a command.
     """
     done = []
     try:
@@ -56,9 +54,9 @@ async def init_shards(settings: Settings, shards: Shards) -> list[str]:
             if await is_mongos(shards.client(shard)):
                 await _shard_collections(settings, shards.client(shard))
                 done.append(f"shard {shard}: sharded by bucket, {settings.partitions} chunks a collection")
-            there = set(await database.list_collection_names())
+            existing = set(await database.list_collection_names())
             for name in COLLECTIONS:
-                if name not in there:
+                if name not in existing:
                     await database.create_collection(name)
                 for index in INDEXES[name]:
                     options: dict[str, Any] = (
@@ -81,15 +79,15 @@ async def _shard_collections(settings: Settings, client: AsyncMongoClient[Any]) 
     for name in COLLECTIONS:
         namespace = f"{settings.database}.{name}"
         await client.admin.command({"shardCollection": namespace, "key": SHARD_KEY})
-        # Enabling and sharding twice changes nothing; a split where a chunk begins already is an error without a code.
-        _, there = await sharding_of(client, namespace)
+        # The first two commands may be repeated; a split at an existing boundary fails without an error code.
+        _, starts = await sharding_of(client, namespace)
         for bucket in range(1, settings.partitions):
-            if bucket not in there:
+            if bucket not in starts:
                 await client.admin.command({"split": namespace, "middle": {"bucket": bucket, "_id": MinKey()}})
 
 
 async def sharding_of(client: AsyncMongoClient[Any], namespace: str) -> tuple[dict[str, Any] | None, set[int]]:
-    """The shard key, None without one, and the buckets that a chunk begins with beside the first; none where the key is another."""
+    """The shard key (None: not sharded), and the buckets at which a chunk begins besides the first; empty if the key is not ours."""
     collection = await client["config"]["collections"].find_one({"_id": namespace})
     key = dict(collection["key"]) if collection else None
     if collection is None or key != SHARD_KEY:

@@ -1,19 +1,19 @@
-"""Moves one bucket to another shard while everything runs, without losing or doubling a row; killed anywhere, it is run again.
+"""Moves a bucket to another shard while workers run. Interrupted anywhere, it can be run again.
 
-1. The target refuses the bucket to everybody (`refusal`); the mover alone writes there. What is there is made the same as the source.
-2. The source refuses it as well, for good. From here no row of the bucket changes anywhere: workers hold what they have for it and
-   ask again, so their reading stops (back-pressure). It is made the same again, which is little now, until counts and digests agree.
-3. Every shard but the target says durably that the bucket is at the target (`stores.moved`).
-4. After the lease in which workers believe what a shard said, all of them use the target, or nothing. The target accepts the bucket.
-5. When no operation of before can be under way any more, the source's rows are deleted.
+1. Block writes to the bucket on the target (`write_block`); only the mover writes there. Copy the rows.
+2. Block writes on the source too. No row of the bucket changes now: workers keep their batches and retry, so reading stops (back-pressure).
+   Copy the remaining rows until counts and digests are equal.
+3. Write the new shard into the directory entry of every shard (`stores.bucket_directory`).
+4. Wait for the directory lease. Now every worker uses the target or nothing. Allow writes on the target.
+5. Wait until no earlier operation can be in progress, then delete the source's rows.
 
-Nothing is lost: the source is deleted only after the target had exactly its rows, at a time when neither took writes. Nothing is
-doubled: at no time do two shards take writes of the bucket, and who believes the old place is refused there by the database itself, so
-the ledger moves on in one place. What a worker had decided for the old place is read and decided again. A message that a new owner
-relays from the old place while the bucket is held may come again from the copied row: as after a crash, with the same `delivery_id`.
+Nothing is lost: rows are deleted on the source only after the target had exactly the same rows while both were blocked. Nothing is doubled:
+two shards never allow writes at the same time, and MongoDB refuses a writer that uses the old shard, so the ledger advances on one shard
+only. Batches decided for the old shard are read and decided again. If the bucket's owner changes while it is blocked, a message relayed from
+the old shard may be published again from the copied row with the same `delivery_id`, as after a crash.
 
-A run that finds steps done does them again, and each changes nothing then. A move is given up before step 3 by a move to where the
-bucket is: that shard accepts it again, and the others' rows go.
+Each step may be repeated. To undo a move before step 3, move the bucket to the shard where it is: that shard allows writes again, and the
+rows on the other shards are deleted.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from typing import TYPE_CHECKING, Any, Final
 from bson import Timestamp
 from pymongo.errors import PyMongoError
 
-from notify_streams.admin.shards.copying import Side, copy_bucket
+from notify_streams.admin.shards.copy import BucketCopy, copy_bucket
 from notify_streams.admin.shards.init import is_mongos
 from notify_streams.admin.shards.move_lock import move_lock
-from notify_streams.admin.shards.write_block import accept, refuse, refuses
+from notify_streams.admin.shards.write_block import allow_writes, block_writes, is_blocked
 from notify_streams.errors import Refused, StoreUnavailable
 from notify_streams.preferences.mongo_document import STAMP
-from notify_streams.stores.bucket_directory import LEASE_S, MOVED
+from notify_streams.stores.bucket_directory import LEASE_S, has_entry, write_entry
 from notify_streams.stores.mongo import PREFERENCES
 
 if TYPE_CHECKING:
@@ -42,132 +42,131 @@ if TYPE_CHECKING:
     from notify_streams.settings import Settings
     from notify_streams.stores.mongo import Shards
 
-#: How often the two sides are compared before somebody must look why they differ.
-_TRIES: Final = 5
+#: How often the two copies are compared before the move fails.
+_MAX_COMPARISONS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Waits:
+class WaitTimes:
     """How long a move waits for others."""
 
-    #: Longer than a worker believes what a shard said (`stores.moved`).
-    lease_s: float
-    #: Longer than an operation that a worker began on the source can take, and than it keeps its partitions if it stands still.
-    under_way_s: float
-    #: A mover that says nothing for this long is dead.
-    mover_s: float = 10.0
+    #: Longer than workers use directory entries that they have read.
+    directory_s: float
+    #: Longer than an operation on the source can take, and than a stalled worker keeps its partitions.
+    operations_s: float
+    #: After this time a mover that does not renew its lock is considered dead.
+    lock_s: float = 10.0
 
 
-def waits_of(settings: Settings) -> Waits:
-    """What these settings ask for."""
+def wait_times(settings: Settings) -> WaitTimes:
+    """The wait times that are safe with these settings."""
     operation_s = 2 * settings.outbox.transaction_timeout_s
-    return Waits(1.2 * LEASE_S, operation_s + settings.broker.session_timeout_s)
+    return WaitTimes(1.2 * LEASE_S, operation_s + settings.broker.session_timeout_s)
 
 
 async def move_bucket(
-    settings: Settings, shards: Shards, bucket: int, to: int, say: Callable[[str], None], waits: Waits | None = None
+    settings: Settings,
+    shards: Shards,
+    bucket: int,
+    to: int,
+    report: Callable[[str], None],
+    waits: WaitTimes | None = None,
 ) -> dict[str, Any]:
-    """Move it; returns ``{"bucket", "from", "to", "rows"}`` when it is done with the source's rows deleted.
+    """Move `bucket` to shard `to`; returns ``{"bucket", "from", "to", "rows"}`` after the source's rows are deleted.
 
-    `say` hears each step before it is taken.
+    `report` is called before each step with its description.
 
     Raises:
-        Refused: there is no such bucket or shard, a mongos does this itself, another move is under way.
-        StoreUnavailable: a shard does not answer, or the sides would not agree. Run it again.
+        Refused: no such bucket or shard, or the shard is a mongos, or another move is in progress.
+        StoreUnavailable: a shard does not answer, or the copies stayed different. Run it again.
     """
     if not (0 <= bucket < settings.partitions and 0 <= to < len(shards)):
         raise Refused(f"there are buckets 0 to {settings.partitions - 1} and shards 0 to {len(shards) - 1}")
-    waits = waits or waits_of(settings)
+    waits = waits or wait_times(settings)
     try:
         if await is_mongos(shards.client(to)):
-            raise Refused("a mongos places the chunks of a bucket: use its moveChunk")
-        async with move_lock(shards.database(0), waits.mover_s):
-            return await _moved(settings, shards, bucket, to, say, waits)
+            raise Refused("behind a mongos use MongoDB's moveChunk")
+        async with move_lock(shards.database(0), waits.lock_s):
+            return await _move(settings, shards, bucket, to, report, waits)
     except PyMongoError as error:
         raise StoreUnavailable(f"{type(error).__name__}: {error}; run it again"[:300]) from error
 
 
-async def _moved(
-    settings: Settings, shards: Shards, bucket: int, to: int, say: Callable[[str], None], waits: Waits
+async def _move(
+    settings: Settings, shards: Shards, bucket: int, to: int, report: Callable[[str], None], waits: WaitTimes
 ) -> dict[str, Any]:
-    await shards.learn_all()
-    place = shards.of(bucket)
+    await shards.refresh_directory(require_all=True)
+    source = shards.of(bucket)
     async with AsyncExitStack() as sessions:
-        sides = [
-            Side(
+        copies = [
+            BucketCopy(
                 shards.database(shard),
                 await sessions.enter_async_context(shards.client(shard).start_session(causal_consistency=True)),
                 bucket,
             )
             for shard in range(len(shards))
         ]
-        target, others = sides[to], [side for shard, side in enumerate(sides) if shard != to]
-        if place == to:
-            await _must_be_here(target, others, to)
+        target, others = copies[to], [copy for shard, copy in enumerate(copies) if shard != to]
+        if source == to:
+            await _check_rows_are_here(target, others, to)
         else:
-            await _copied(sides[place], place, target, say)
-        say("saying where it is")
-        # The target's own word first: until the others have given theirs, both sides are equal and refuse.
-        for side in (target, *others):
-            await _say_where(side, to)
-            if side is not target:
-                await refuse(side.database, bucket)
-        say(f"waiting {waits.lease_s:g} s, until every worker knows")
-        await asyncio.sleep(waits.lease_s)
-        await _stamp(target, settings.preferences.delta_ttl_s)
-        say(f"accepting it on shard {to}")
-        await accept(target.database, bucket)
-        say(f"waiting {waits.under_way_s:g} s, until nothing of before is under way")
-        await asyncio.sleep(waits.under_way_s)
-        say("deleting what is left elsewhere")
-        for side in others:
-            await side.delete()
-        return {"bucket": bucket, "from": place, "to": to, "rows": await target.count()}
+            await _copy(copies[source], source, target, report)
+        report("recording the new shard")
+        # The target's entry first: until the others are written, both shards hold equal rows and block writes.
+        for copy in (target, *others):
+            await write_entry(copy.database, bucket, to, copy.session)
+            if copy is not target:
+                await block_writes(copy.database, bucket)
+        report(f"waiting {waits.directory_s:g} s until every worker has read it")
+        await asyncio.sleep(waits.directory_s)
+        await _renew_stamps(target, settings.preferences.delta_ttl_s)
+        report(f"allowing writes on shard {to}")
+        await allow_writes(target.database, bucket)
+        report(f"waiting {waits.operations_s:g} s until earlier operations have ended")
+        await asyncio.sleep(waits.operations_s)
+        report("deleting the rows on the other shards")
+        for copy in others:
+            await copy.delete()
+        return {"bucket": bucket, "from": source, "to": to, "rows": await target.count()}
 
 
-async def _must_be_here(target: Side, others: Sequence[Side], to: int) -> None:
-    """Settings that only say that the bucket is here must not cost the rows that are elsewhere."""
-    said = await target.database[MOVED].find_one({"_id": target.bucket})
-    if said is None and any([await side.count() for side in others]):
+async def _check_rows_are_here(target: BucketCopy, others: Sequence[BucketCopy], to: int) -> None:
+    """Refuse if only the settings place the bucket on `to`: its rows on other shards must not be deleted."""
+    if not await has_entry(target.database, target.bucket) and any([await copy.count() for copy in others]):
         raise Refused(
-            f"the settings say that bucket {target.bucket} is on shard {to}, and its rows are elsewhere: "
-            "set bucket_shards back to where they are (`notify-streams shards check`), then move it"
+            f"the settings place bucket {target.bucket} on shard {to}, but another shard has rows of it: set "
+            "bucket_shards to the shard that has them (see `notify-streams shards check`), then move the bucket"
         )
 
 
-async def _copied(source: Side, place: int, target: Side, say: Callable[[str], None]) -> None:
+async def _copy(source: BucketCopy, source_shard: int, target: BucketCopy, report: Callable[[str], None]) -> None:
     bucket = source.bucket
-    if await target.count() and not await refuses(target.database, bucket):
+    if await target.count() and not await is_blocked(target.database, bucket):
         raise Refused(
-            f"there are rows of bucket {bucket} where it should go, and no move left them: "
-            "`notify-streams shards check` shows them; set bucket_shards to where the bucket really is"
+            f"the target has rows of bucket {bucket} that no move has copied: see `notify-streams shards check`, "
+            "and set bucket_shards to the shard that holds the bucket"
         )
-    say("copying while it is written")
-    await refuse(target.database, bucket)
-    await _say_where(source, place)
+    report("copying rows while workers write")
+    await block_writes(target.database, bucket)
+    await write_entry(source.database, bucket, source_shard, source.session)
     await copy_bucket(source, target)
-    say("holding its writes")
-    await refuse(source.database, bucket)
-    # After this write, reads of the session see every flush that ever committed there, also one whose worker does not know it yet.
-    await _say_where(source, place)
-    for _ in range(_TRIES):
-        say("copying the rest")
+    report("blocking writes on the source")
+    await block_writes(source.database, bucket)
+    # After this write the session's reads see every committed flush, also one whose worker does not know the result yet.
+    await write_entry(source.database, bucket, source_shard, source.session)
+    for _ in range(_MAX_COMPARISONS):
+        report("copying the remaining rows")
         await copy_bucket(source, target)
-        say("comparing")
+        report("comparing the copies")
         if await source.digest() == await target.digest():
             return
-    raise StoreUnavailable("the two sides do not agree, since rows are deleted all the time; run it again")
+    raise StoreUnavailable("the copies stayed different because rows are being deleted; run it again")
 
 
-async def _say_where(side: Side, to: int) -> None:
-    said = {"$set": {"to": to}, "$currentDate": {"at": True}}
-    await side.database[MOVED].update_one({"_id": side.bucket}, said, upsert=True, session=side.session)
-
-
-async def _stamp(target: Side, delta_ttl_s: float) -> None:
-    """Let young choices look new to whoever follows this shard's clock: they carry the source's."""
+async def _renew_stamps(target: BucketCopy, delta_ttl_s: float) -> None:
+    """Stamp recent choices with the target's clock: lease renewal follows each shard's clock, and theirs is the source's."""
     since = datetime.now(UTC) - timedelta(seconds=2 * delta_ttl_s)
-    young = {"bucket": target.bucket, "changed": {"$gte": Timestamp(since, 0)}}
+    recent = {"bucket": target.bucket, "changed": {"$gte": Timestamp(since, 0)}}
     await target.database[PREFERENCES].update_many(
-        young, {"$currentDate": STAMP}, bypass_document_validation=True, session=target.session
+        recent, {"$currentDate": STAMP}, bypass_document_validation=True, session=target.session
     )

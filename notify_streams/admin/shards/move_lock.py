@@ -1,4 +1,4 @@
-"""One mover at a time in a region: a document on the first shard, kept alive while the move runs."""
+"""Allows one bucket move at a time: a lease document on the first shard, renewed while the move runs."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from uuid import uuid4
 from pymongo import ReturnDocument
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
+from notify_streams import tasks
 from notify_streams.errors import Refused, StoreUnavailable
 
 if TYPE_CHECKING:
@@ -19,59 +20,58 @@ if TYPE_CHECKING:
     from pymongo.asynchronous.database import AsyncDatabase
 
 MOVER: Final = "mover"
-_RENEWED: Final = 5
+_RENEWALS_PER_LEASE: Final = 5
 
 
 @asynccontextmanager
-async def move_lock(database: AsyncDatabase[dict[str, Any]], silent_s: float) -> AsyncIterator[None]:
-    """Be the mover; one that has been silent for `silent_s` is taken for dead.
+async def move_lock(database: AsyncDatabase[dict[str, Any]], lease_s: float) -> AsyncIterator[None]:
+    """Hold the lock; a holder that has not renewed it for `lease_s` loses it.
 
     Raises:
-        Refused: another one is at work.
-        StoreUnavailable: this one could not say in time that it lives, and was stopped.
+        Refused: another move holds the lock.
+        StoreUnavailable: the lock could not be renewed in time; the block was cancelled.
     """
-    name = uuid4().hex
-    if not await _claimed(database[MOVER], name, silent_s):
-        raise Refused(f"another move is under way; if it was killed, try again in {silent_s:g} s")
+    owner = uuid4().hex
+    locks = database[MOVER]
+    if not await _acquire(locks, owner, lease_s):
+        raise Refused(f"another move is in progress; if it was killed, try again in {lease_s:g} s")
     task = asyncio.current_task()
     assert task is not None
     lost = False
 
-    async def keep() -> None:
+    async def renew() -> None:
         nonlocal lost
-        try:
-            while True:
-                await asyncio.sleep(silent_s / _RENEWED)
-                async with asyncio.timeout(silent_s / 2):
-                    if not await _claimed(database[MOVER], name, silent_s):
-                        break
-        except (PyMongoError, TimeoutError):
-            pass
+        with suppress(PyMongoError, TimeoutError):
+            renewed = True
+            while renewed:
+                await asyncio.sleep(lease_s / _RENEWALS_PER_LEASE)
+                async with asyncio.timeout(lease_s / 2):
+                    renewed = await _acquire(locks, owner, lease_s)
         lost = True
         task.cancel()
 
-    keeping = asyncio.create_task(keep())
+    renewal = asyncio.create_task(renew())
     try:
         yield
     except asyncio.CancelledError:
         if lost:
-            raise StoreUnavailable("the first shard did not answer in time: the move stopped; run it again") from None
+            raise StoreUnavailable("the move lock was not renewed in time and the move stopped; run it again") from None
         raise
     finally:
-        keeping.cancel()
+        await tasks.stop([renewal])
         with suppress(PyMongoError):
-            await database[MOVER].delete_one({"_id": MOVER, "name": name})
+            await locks.delete_one({"_id": MOVER, "name": owner})
 
 
-async def _claimed(collection: AsyncCollection[dict[str, Any]], name: str, silent_s: float) -> bool:
-    """Write our name, unless another one's is there and younger than that by the server's clock."""
-    free = {"$or": [{"$eq": ["$name", name]}, {"$not": ["$until"]}, {"$lt": ["$until", "$$NOW"]}]}
-    until = {"$cond": [free, {"$add": ["$$NOW", int(silent_s * 1000)]}, "$until"]}
-    change = [{"$set": {"name": {"$cond": [free, name, "$name"]}, "until": until}}]
+async def _acquire(locks: AsyncCollection[dict[str, Any]], owner: str, lease_s: float) -> bool:
+    """Acquire or renew the lock, unless another owner's lease is valid by the server's clock."""
+    free = {"$or": [{"$eq": ["$name", owner]}, {"$not": ["$until"]}, {"$lt": ["$until", "$$NOW"]}]}
+    until = {"$cond": [free, {"$add": ["$$NOW", int(lease_s * 1000)]}, "$until"]}
+    change = [{"$set": {"name": {"$cond": [free, owner, "$name"]}, "until": until}}]
     try:
-        found = await collection.find_one_and_update(
+        lock = await locks.find_one_and_update(
             {"_id": MOVER}, change, upsert=True, return_document=ReturnDocument.AFTER
         )
-    except DuplicateKeyError:  # another one began at the same moment
+    except DuplicateKeyError:  # another move created it at the same time
         return False
-    return found is not None and found["name"] == name
+    return lock is not None and lock["name"] == owner

@@ -1,7 +1,7 @@
-"""A shard that refuses a bucket: MongoDB itself turns down every insert and update there, whoever sends it and whatever they believe.
+"""Blocks writes to a bucket on one shard by collection validators.
 
-In: a bucket. Out: a validator on each collection. Changing one waits until no transaction that touched the collection is open, and the
-collection takes nothing new until then. Deletes and reads go on.
+MongoDB then refuses every insert and update of the bucket, whatever shard its writer believes in; reads and deletes go on. `collMod` waits
+until no open transaction has touched the collection and holds back new operations meanwhile.
 """
 
 from __future__ import annotations
@@ -13,36 +13,35 @@ from notify_streams.admin.shards.init import COLLECTIONS
 if TYPE_CHECKING:
     from pymongo.asynchronous.database import AsyncDatabase
 
-
-async def refused(database: AsyncDatabase[dict[str, Any]]) -> dict[str, set[int]]:
-    """The buckets that each collection refuses."""
-    found = {}
-    async for one in await database.list_collections(filter={"name": {"$in": list(COLLECTIONS)}}):
-        condition = one["options"].get("validator", {}).get("bucket", {})
-        found[one["name"]] = set(condition.get("$nin", ()))
-    return found
+    Database = AsyncDatabase[dict[str, Any]]
 
 
-async def refuse(database: AsyncDatabase[dict[str, Any]], bucket: int) -> None:
-    """Return when no write into `bucket` can commit any more, and all that did is on a majority of the members."""
-    found = await refused(database)
-    for name in COLLECTIONS:
-        await _write(database, name, found.get(name, set()) | {bucket})
+async def blocked_buckets(database: Database) -> dict[str, set[int]]:
+    """Collection → the buckets that are blocked in it."""
+    blocked: dict[str, set[int]] = {name: set() for name in COLLECTIONS}
+    async for collection in await database.list_collections(filter={"name": {"$in": list(COLLECTIONS)}}):
+        validator = collection["options"].get("validator", {})
+        blocked[collection["name"]] = set(validator.get("bucket", {}).get("$nin", ()))
+    return blocked
 
 
-async def accept(database: AsyncDatabase[dict[str, Any]], bucket: int) -> None:
-    """Take writes into `bucket` again."""
-    found = await refused(database)
-    for name in COLLECTIONS:
-        await _write(database, name, found.get(name, set()) - {bucket})
+async def block_writes(database: Database, bucket: int) -> None:
+    """Return when no write to `bucket` can commit any more, and a majority of the members has all that were committed."""
+    for name, buckets in (await blocked_buckets(database)).items():
+        await _set_blocked(database, name, buckets | {bucket})
 
 
-async def refuses(database: AsyncDatabase[dict[str, Any]], bucket: int) -> bool:
-    """Whether every collection refuses `bucket`."""
-    found = await refused(database)
-    return all(bucket in found.get(name, ()) for name in COLLECTIONS)
+async def allow_writes(database: Database, bucket: int) -> None:
+    """Undo `block_writes`."""
+    for name, buckets in (await blocked_buckets(database)).items():
+        await _set_blocked(database, name, buckets - {bucket})
 
 
-async def _write(database: AsyncDatabase[dict[str, Any]], name: str, buckets: set[int]) -> None:
+async def is_blocked(database: Database, bucket: int) -> bool:
+    """Whether `bucket` is blocked in every collection."""
+    return all(bucket in buckets for buckets in (await blocked_buckets(database)).values())
+
+
+async def _set_blocked(database: Database, name: str, buckets: set[int]) -> None:
     validator = {"bucket": {"$nin": sorted(buckets)}} if buckets else {}
     await database.command({"collMod": name, "validator": validator, "writeConcern": {"w": "majority", "j": True}})

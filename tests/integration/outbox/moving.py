@@ -5,15 +5,15 @@ from collections.abc import Callable
 
 from notify_streams.admin.shards import init_shards, move_bucket
 from notify_streams.admin.shards.init import COLLECTIONS
-from notify_streams.admin.shards.move import Waits
+from notify_streams.admin.shards.move import WaitTimes
 from notify_streams.retry import STORE
 from notify_streams.stores.mongo import Document, Shards
 from tests.integration.outbox.outbox_fixtures import Bench, batch, end
 
 LEASE_S = 0.5
-WAITS = Waits(lease_s=1.2 * LEASE_S, under_way_s=0.2)
+WAITS = WaitTimes(directory_s=1.2 * LEASE_S, operations_s=0.2)
 #: Where no worker looks.
-NO_WAITS = Waits(lease_s=0.0, under_way_s=0.0)
+NO_WAITS = WaitTimes(directory_s=0.0, operations_s=0.0)
 TOPIC = "triggers.payments"
 
 
@@ -32,7 +32,7 @@ async def move(
     bucket: int,
     to: int,
     dies_at: int | None = None,
-    waits: Waits = WAITS,
+    waits: WaitTimes = WAITS,
     seen: Callable[[str], object] = len,
 ) -> list[str]:
     """Run the command once with clients of its own; returns the steps it took. With `dies_at` it ends before that step.

@@ -21,7 +21,7 @@ from notify_streams.outbox.transaction import FlushStore
 from notify_streams.routing.router import conflict
 from notify_streams.settings import OutboxSettings, Settings
 from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, Shards
-from tests.builders import Told, a_taken, an_entry
+from tests.builders import AckRecorder, a_decided_batch, an_entry
 
 ROLE = "standard"
 SOURCE = ("triggers.payments", 2)
@@ -161,11 +161,11 @@ class Bench:
 
 
 def batch(
-    *ids: str | RecordOutcome, start: int = 0, bucket: int = EVEN, told: Told | None = None, **but: Any
+    *ids: str | RecordOutcome, start: int = 0, bucket: int = EVEN, acks: AckRecorder | None = None, **but: Any
 ) -> DecidedBatch:
     """A decided batch of `triggers.payments`: each id a notified trigger with a push message."""
     entries = [an_entry(one, bucket=bucket) if isinstance(one, str) else one for one in ids]
-    return a_taken(*entries, start=start, partition=bucket, told=told, **but)
+    return a_decided_batch(*entries, start=start, partition=bucket, acks=acks, **but)
 
 
 def flush_of(*batches: DecidedBatch, role: str = ROLE, flush_id: str | None = None) -> Flush:

@@ -10,7 +10,7 @@ from bson import MinKey
 from notify_streams.admin.shards import check_shards, init_shards, move_bucket
 from notify_streams.admin.shards.init import COLLECTIONS
 from notify_streams.errors import Refused
-from tests.builders import Told
+from tests.builders import AckRecorder
 from tests.integration.outbox.conftest import OpenBench
 from tests.integration.outbox.fake_mongos import FakeMongos
 from tests.integration.outbox.outbox_fixtures import EVEN, ODD, batch
@@ -72,11 +72,11 @@ async def test_a_flush_and_its_repeats_go_through_a_mongos(
     await init_shards(behind.settings, behind.shards)
     sources = [("triggers.payments", bucket) for bucket in (EVEN, ODD)]
     await behind.open(*sources)
-    commit, told = behind.commit(), Told()
+    commit, acks = behind.commit(), AckRecorder()
     running(commit.run())
     for bucket in (EVEN, ODD):
-        await commit.submit(batch(f"a{bucket}", f"b{bucket}", f"a{bucket}", bucket=bucket, told=told))
-    await until(lambda: told.acknowledged == 2)
+        await commit.submit(batch(f"a{bucket}", f"b{bucket}", f"a{bucket}", bucket=bucket, acks=acks))
+    await until(lambda: acks.acknowledged == 2)
     assert await behind.trigger_ids() == [f"{name}{bucket}" for name in "ab" for bucket in (EVEN, ODD)]
     assert await behind.closes()
     await until(lambda: not commit.flush_ids())

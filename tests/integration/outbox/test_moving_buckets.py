@@ -60,7 +60,7 @@ async def test_a_bucket_goes_with_all_its_rows_and_leaves_none(bench: Bench) -> 
     assert len(await move(bench, EVEN, TARGET, waits=NO_WAITS)) == STEPS
     assert (await rows_on(bench, TARGET, EVEN), count(await rows_on(bench, SOURCE, EVEN))) == (before, 0)
     assert await rows_on(bench, SOURCE, EVEN + 2) == other
-    await bench.shards.learn()
+    await bench.shards.refresh_directory()
     assert (bench.shards.of(EVEN), bench.shards.of(EVEN + 2)) == (TARGET, SOURCE)
     assert [one for one in await check_shards(bench.settings, bench.shards) if not one.holds] == []
 
@@ -78,7 +78,7 @@ async def test_a_mover_that_is_killed_at_any_step_leaves_a_bucket_that_can_be_mo
         assert len(places) <= 1 or step == 0, "never do two shards take writes"
         assert before in [await rows_on(bench, shard, EVEN) for shard in (SOURCE, TARGET)], "one has everything"
         await move(bench, EVEN, to, waits=NO_WAITS)
-        await bench.shards.learn()
+        await bench.shards.refresh_directory()
         assert bench.shards.of(EVEN) == to and await accepting(bench, EVEN) == [to]
         assert (await rows_on(bench, to, EVEN), count(await rows_on(bench, 1 - to, EVEN))) == (before, 0)
         await move(bench, EVEN, SOURCE, waits=NO_WAITS)
@@ -99,7 +99,7 @@ async def test_nothing_is_lost_or_doubled_by_moves_under_load_however_often_the_
         await until(lambda held=held: worker.done[EVEN] > held + 20)
         assert worker.done[ODD] > others + 20, "the other shard's buckets went on"
     await worker.finish()
-    await plain.shards.learn()
+    await plain.shards.refresh_directory()
     assert await plain.trigger_ids() == worker.promised()
     assert await plain.closes() and await plain.rows() == []
     for bucket in worker.done:
@@ -139,7 +139,7 @@ async def test_a_worker_that_dies_in_the_middle_of_a_move_leaves_what_the_next_o
     await moving
     await until(lambda: second.done[EVEN] > first.done[EVEN] + 10)
     await second.finish()
-    await plain.shards.learn()
+    await plain.shards.refresh_directory()
     assert await plain.trigger_ids() == second.promised() and await plain.closes()
     ids = first.bench.broker.ids() + second.bench.broker.ids()
     # In order and complete; what the second one found at the old place and what was copied of it may come twice.
@@ -149,7 +149,9 @@ async def test_a_worker_that_dies_in_the_middle_of_a_move_leaves_what_the_next_o
 async def until_held(bench: Any) -> Any:
     """A move under way whose bucket takes no writes any more."""
     held = asyncio.Event()
-    moving = asyncio.create_task(move(bench, EVEN, TARGET, seen=lambda step: step == "comparing" and held.set()))
+    moving = asyncio.create_task(
+        move(bench, EVEN, TARGET, seen=lambda step: step == "comparing the copies" and held.set())
+    )
     await held.wait()
     return moving
 

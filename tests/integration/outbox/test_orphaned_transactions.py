@@ -8,7 +8,7 @@ import pytest
 from pymongo.errors import OperationFailure
 
 from notify_streams.stores.orphaned_transactions import INACTIVE_S, abort_orphaned_transactions
-from tests.builders import Told
+from tests.builders import AckRecorder
 from tests.integration.outbox.conftest import OpenBench
 from tests.integration.outbox.outbox_fixtures import EVEN, SOURCE, Bench, batch, flush_of
 from tests.waiting import until
@@ -35,15 +35,15 @@ async def test_who_takes_over_from_the_dead_goes_on_at_once(bench: Bench, bench_
     await bench.open()
     first = flush_of(batch("a"))
     await bench.store().write(first, [])
-    dead, told = await bench_of(database=bench.settings.database), Told()
+    dead, acks = await bench_of(database=bench.settings.database), AckRecorder()
     deleted = BUCKET | {"_id": {"$in": [row.document["_id"] for row in first.rows]}}
     async with inside_a_transaction(dead, flush_of(batch("lost", start=1)), [deleted]) as session:
         await until(lambda: left_alone(bench))
         outbox = bench.outbox(transaction_timeout_s=2.0)
         assert await outbox.on_assigned([SOURCE]) == {SOURCE: 1}
         await outbox.start()
-        await outbox.submit(batch("b", start=1, told=told))
-        await until(lambda: told.acknowledged, within_s=2.0)
+        await outbox.submit(batch("b", start=1, acks=acks))
+        await until(lambda: acks.acknowledged, within_s=2.0)
         await outbox.stop()
         with pytest.raises(OperationFailure, match="has been aborted"):
             await session.commit_transaction()

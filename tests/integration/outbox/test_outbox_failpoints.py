@@ -10,7 +10,7 @@ import pytest
 from notify_streams import failpoints
 from notify_streams.failpoints import NAMES, FailpointReached
 from notify_streams.routing.router import Router
-from tests.builders import FakePeople, Placed, Told, a_batch, categories, some_settings, trigger_json, users_of
+from tests.builders import AckRecorder, FakePeople, Placed, a_batch, categories, some_settings, trigger_json, users_of
 from tests.integration.outbox.outbox_fixtures import EVEN, Bench
 from tests.waiting import until
 
@@ -31,15 +31,15 @@ async def test_an_error_at_a_failpoint_loses_and_doubles_nothing(
     records = [trigger_json(id=identity, user_id=user, channels=["push"]) for identity in ("a", "b")]
     commit = bench.commit()
     running(commit.run())
-    told, position = Told(), 0
+    acks, position = AckRecorder(), 0
     while position < len(records):
         batch = a_batch(records[position], start=position, partition=EVEN)
-        before = (told.acknowledged, len(told.refused))
+        before = (acks.acknowledged, len(acks.refused))
         with suppress(FailpointReached):  # the transport delivers a batch again that its agent gave up
-            await commit.submit(await router.take(batch, told))
-            await until(lambda before=before: (told.acknowledged, len(told.refused)) != before)
+            await commit.submit(await router.take(batch, acks))
+            await until(lambda before=before: (acks.acknowledged, len(acks.refused)) != before)
             # A refusal may come after the acknowledgement: it is read again all the same.
-            position = told.refused[-1] if len(told.refused) > before[1] else position + 1
+            position = acks.refused[-1] if len(acks.refused) > before[1] else position + 1
     # Rows are deleted when the worker has nothing else to do.
     await until(lambda: armed.passed, "the failpoint is on the way")
     assert await bench.trigger_ids() == ["a", "b"] and await bench.closes()

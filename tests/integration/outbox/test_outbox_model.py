@@ -1,6 +1,6 @@
 """Whatever happens in whatever order, the books close: workers come and go, the broker fails, records come again, answers get lost.
 
-The model is the list of records that Kafka holds. A worker reads them from where it is told, and only from there.
+The model is the list of records that Kafka holds. A worker reads them from the position that the outbox gives, and only from there.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from notify_streams.outbox.transaction import FlushStore
 from notify_streams.records.ids import notification_id
 from notify_streams.retry import STORE
 from notify_streams.stores.mongo import NOTIFICATIONS
-from tests.builders import a_taken, an_entry
+from tests.builders import a_decided_batch, an_entry
 from tests.integration.outbox.conftest import OpenBench
 from tests.integration.outbox.outbox_fixtures import EVEN, Bench, end
 from tests.waiting import until
@@ -68,7 +68,7 @@ class Reader:
                 await asyncio.sleep(0.002)
                 continue
             entries = [an_entry(identity, bucket=EVEN, title=said) for identity, said in records]
-            batch = a_taken(*entries, start=start, topic=topic, partition=EVEN)
+            batch = a_decided_batch(*entries, start=start, topic=topic, partition=EVEN)
             self._positions[topic] = batch.end
             batch.ack_handle.ack = lambda topic=topic, end=batch.end: self._ack(topic, end)
             batch.ack_handle.refuse = lambda position, topic=topic: self._refused(topic, position)
@@ -126,11 +126,11 @@ async def test_the_books_close_whatever_happens(bench_of: OpenBench, seed: Any) 
     assert set(await bench.trigger_ids()) == wanted and len(await bench.trigger_ids()) == len(wanted)
     assert set(bench.broker.ids()) == wanted, "each notification was published at least once"
     found = {one["_id"]: one["fingerprint"] for one in await bench.all_of(NOTIFICATIONS)}
-    told = {
+    acks = {
         identity: {an_entry(identity, title=said).fingerprint for _, said in [(0, "x"), (0, "y")]}
         for identity in wanted
     }
-    assert all(found[notification_id(identity, "u-42")] in prints for identity, prints in told.items())
+    assert all(found[notification_id(identity, "u-42")] in prints for identity, prints in acks.items())
     conflicts = sum(one.get("dead_reasons", {}).get("id_conflict", 0) for one in ledgers.values())
     both = {
         identity: {said for records in log.values() for one, said in records if one == identity} for identity in wanted

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders import Told, a_taken, an_entry
+from tests.builders import AckRecorder, a_decided_batch, an_entry
 from tests.integration.outbox.outbox_fixtures import EVEN, SOURCE, Bench, batch, flush_of
 from tests.waiting import until
 
@@ -15,19 +15,19 @@ async def test_a_repeat_is_a_duplicate_however_late_it_comes(
     bench: Bench, running: Callable[[Any], asyncio.Task[None]]
 ) -> None:
     await bench.open(SOURCE, ("triggers.security", EVEN))
-    told = Told()
+    acks = AckRecorder()
     early = bench.commit()
     running(early.run())
-    await early.submit(batch("a", "a", told=told))
-    await until(lambda: told.acknowledged == 1)
-    await early.submit(batch("a", start=2, told=told))  # remembered
-    await until(lambda: told.acknowledged == 2)
+    await early.submit(batch("a", "a", acks=acks))
+    await until(lambda: acks.acknowledged == 1)
+    await early.submit(batch("a", start=2, acks=acks))  # remembered
+    await until(lambda: acks.acknowledged == 2)
     late = bench.commit()  # another worker, which remembers nothing
     running(late.run())
-    await late.submit(batch("b", "a", "c", start=3, told=told))
+    await late.submit(batch("b", "a", "c", start=3, acks=acks))
     entry = an_entry("a", bucket=EVEN)
-    await late.submit(a_taken(entry, topic="triggers.security", partition=EVEN, told=told))
-    await until(lambda: told.acknowledged == 4)
+    await late.submit(a_decided_batch(entry, topic="triggers.security", partition=EVEN, acks=acks))
+    await until(lambda: acks.acknowledged == 4)
     assert await bench.trigger_ids() == ["a", "b", "c"] == bench.broker.ids()
     ledgers = await bench.ledgers()
     assert sum(one["duplicate"] for one in ledgers.values()) == 4 and await bench.closes()
@@ -37,11 +37,11 @@ async def test_the_same_id_with_other_content_becomes_a_dead_letter(
     bench: Bench, running: Callable[[Any], asyncio.Task[None]]
 ) -> None:
     await bench.open()
-    told, late = Told(), bench.commit()
+    acks, late = AckRecorder(), bench.commit()
     await bench.store().write(flush_of(batch("a")), [])
     running(late.run())
-    await late.submit(batch(an_entry("a", bucket=EVEN, title="other"), "b", start=1, told=told))
-    await until(lambda: told.acknowledged)
+    await late.submit(batch(an_entry("a", bucket=EVEN, title="other"), "b", start=1, acks=acks))
+    await until(lambda: acks.acknowledged)
     ((topic, partition, _),) = [taken for taken in bench.broker.taken if taken[0] == "dead_letters"]
     assert (topic, partition) == ("dead_letters", EVEN)
     ledger = (await bench.ledgers())[f"standard:triggers.payments:{EVEN}"]
@@ -52,12 +52,12 @@ async def test_the_same_id_with_other_content_becomes_a_dead_letter(
 async def test_a_ledger_that_nobody_began_is_begun_where_the_first_batch_begins(
     bench: Bench, running: Callable[[Any], asyncio.Task[None]]
 ) -> None:
-    commit, told, second = bench.commit(), Told(), Told()
-    await commit.submit(batch("a", start=40, told=told))
-    await commit.submit(batch("b", start=41, told=second))
+    commit, acks, second = bench.commit(), AckRecorder(), AckRecorder()
+    await commit.submit(batch("a", start=40, acks=acks))
+    await commit.submit(batch("b", start=41, acks=second))
     running(commit.run())
-    await until(lambda: told.acknowledged and second.acknowledged)
-    assert not told.refused and not second.refused, "two batches of a new partition in one flush are as good as one"
+    await until(lambda: acks.acknowledged and second.acknowledged)
+    assert not acks.refused and not second.refused, "two batches of a new partition in one flush are as good as one"
     ledger = (await bench.ledgers())[f"standard:triggers.payments:{EVEN}"]
     assert (ledger["first_offset"], ledger["next_offset"]) == (40, 42) and await bench.closes()
 
@@ -69,13 +69,13 @@ async def test_a_batch_that_begins_elsewhere_is_handed_back_and_the_others_go_on
     other = ("triggers.security", EVEN)
     await bench.open(SOURCE, at=5)
     await bench.open(other)
-    commit, told, good = bench.commit(), Told(), Told()
-    await commit.submit(batch("a", start=start, told=told))
-    await commit.submit(batch("b", start=start + 1, told=told))
-    await commit.submit(a_taken(an_entry("c", bucket=EVEN), topic=other[0], partition=EVEN, told=good))
+    commit, acks, good = bench.commit(), AckRecorder(), AckRecorder()
+    await commit.submit(batch("a", start=start, acks=acks))
+    await commit.submit(batch("b", start=start + 1, acks=acks))
+    await commit.submit(a_decided_batch(an_entry("c", bucket=EVEN), topic=other[0], partition=EVEN, acks=good))
     running(commit.run())
-    await until(lambda: told.refused and good.acknowledged)
-    assert told.refused == [5] and not told.acknowledged and not good.refused
+    await until(lambda: acks.refused and good.acknowledged)
+    assert acks.refused == [5] and not acks.acknowledged and not good.refused
     assert await bench.trigger_ids() == ["c"] == bench.broker.ids()
     assert await bench.position() == 5 and await bench.closes()
 
@@ -84,14 +84,14 @@ async def test_what_waits_behind_a_refused_batch_is_forgotten_with_it(
     bench: Bench, running: Callable[[Any], asyncio.Task[None]]
 ) -> None:
     await bench.open(at=5)
-    commit, told = bench.commit(flush_records=1), Told()
+    commit, acks = bench.commit(flush_records=1), AckRecorder()
     for start in (9, 10, 11):
-        await commit.submit(batch(str(start), start=start, told=told))
+        await commit.submit(batch(str(start), start=start, acks=acks))
     running(commit.run())
-    await until(lambda: told.refused)
-    await commit.submit(batch("a", start=5, told=told))
-    await until(lambda: told.acknowledged)
-    assert told.refused == [5] and await bench.trigger_ids() == ["a"]
+    await until(lambda: acks.refused)
+    await commit.submit(batch("a", start=5, acks=acks))
+    await until(lambda: acks.acknowledged)
+    assert acks.refused == [5] and await bench.trigger_ids() == ["a"]
 
 
 async def test_the_same_records_decided_twice_are_counted_once(
@@ -99,14 +99,14 @@ async def test_the_same_records_decided_twice_are_counted_once(
 ) -> None:
     """A batch decided before a rebalance can come to wait beside the same records, read again after it."""
     await bench.open()
-    commit, stale, fresh = bench.commit(), Told(), Told()
-    await commit.submit(batch("a", "b", told=stale))
-    await commit.submit(batch("a", "b", told=fresh))
-    await commit.submit(batch("c", start=2, told=fresh))
+    commit, stale, fresh = bench.commit(), AckRecorder(), AckRecorder()
+    await commit.submit(batch("a", "b", acks=stale))
+    await commit.submit(batch("a", "b", acks=fresh))
+    await commit.submit(batch("c", start=2, acks=fresh))
     running(commit.run())
     await until(lambda: fresh.refused)
     assert fresh.refused == [2] and stale.acknowledged == 1
-    await commit.submit(batch("c", start=2, told=fresh))
+    await commit.submit(batch("c", start=2, acks=fresh))
     await until(lambda: fresh.acknowledged)
     assert bench.broker.ids() == ["a", "b", "c"] and await bench.closes()
 
@@ -116,13 +116,13 @@ async def test_what_another_worker_left_is_published_before_anything_behind_it(
 ) -> None:
     """The old owner commits after this one began, and dies before it has published: order per user must hold all the same."""
     await bench.open()
-    commit, told = bench.commit(), Told()
+    commit, acks = bench.commit(), AckRecorder()
     await bench.store().write(flush_of(batch("left behind")), [])
     running(commit.run())
-    await commit.submit(batch("stale", told=told))
-    await until(lambda: told.refused)
-    await commit.submit(batch("next", start=told.refused[0], told=told))
-    await until(lambda: told.acknowledged)
+    await commit.submit(batch("stale", acks=acks))
+    await until(lambda: acks.refused)
+    await commit.submit(batch("next", start=acks.refused[0], acks=acks))
+    await until(lambda: acks.acknowledged)
     assert bench.broker.ids() == ["left behind", "next"]
     await until(lambda: not commit.flush_ids())
     assert await bench.rows() == []

@@ -8,7 +8,7 @@ import pytest
 from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.routing.outcome_records import dead
-from tests.builders import ARecord, Told
+from tests.builders import AckRecorder, ARecord
 from tests.integration.outbox.conftest import OpenBench
 from tests.integration.outbox.outbox_fixtures import EVEN, ODD, ROLE, SOURCE, Bench, batch, flush_of
 from tests.waiting import until
@@ -173,7 +173,7 @@ async def test_a_sweep_leaves_alone_what_this_worker_is_publishing(bench: Bench)
     outbox = bench.outbox(sweep_every_s=0.01)
     outbox.buckets = frozenset({EVEN})
     await outbox.start()
-    told, sweeps = Told(), []
+    acks, sweeps = AckRecorder(), []
     real = outbox.relay.waiting
 
     async def counted(buckets: Any) -> Any:
@@ -181,11 +181,11 @@ async def test_a_sweep_leaves_alone_what_this_worker_is_publishing(bench: Bench)
         return await real(buckets)
 
     outbox.relay.waiting = counted
-    await outbox.submit(batch("a", told=told))
+    await outbox.submit(batch("a", acks=acks))
     await until(bench.rows)
     await until(lambda: len(sweeps) >= 5)  # rows are older than two sweeps by now
     gate.set()
-    await until(lambda: told.acknowledged)
+    await until(lambda: acks.acknowledged)
     await outbox.stop()
     assert bench.broker.ids() == ["a"]
 

@@ -20,7 +20,7 @@ from notify_streams.stores.bucket_directory import MOVED
 from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES
 from notify_streams.web.ledger import read_ledger
 from notify_streams.web.notifications import find_notifications
-from tests.builders import ABatch, ARecord, Told, an_entry
+from tests.builders import ABatch, AckRecorder, ARecord, an_entry
 from tests.integration.outbox.outbox_fixtures import EVEN, ODD, SOURCE, Bench, batch, flush_of
 from tests.waiting import until
 
@@ -66,17 +66,17 @@ def seen_in(bench: Any) -> Iterator[Any]:
 
 async def flush_twice(bench: Any) -> None:
     """A flush, a repeat and an id conflict, a refusal, the deletion of published rows."""
-    told, outbox = Told(), bench.outbox(sweep_every_s=0.05)
+    acks, outbox = AckRecorder(), bench.outbox(sweep_every_s=0.05)
     await outbox.on_assigned([SOURCE, ("triggers.payments", ODD)])
     await outbox.start()
     for taken in (
-        batch("a", bucket=EVEN, told=told),
-        batch("a", bucket=ODD, told=told),
-        batch("a", an_entry("b", bucket=EVEN), start=1, told=told),
-        batch("c", start=9, told=told),
+        batch("a", bucket=EVEN, acks=acks),
+        batch("a", bucket=ODD, acks=acks),
+        batch("a", an_entry("b", bucket=EVEN), start=1, acks=acks),
+        batch("c", start=9, acks=acks),
     ):
         await outbox.submit(taken)
-    await until(lambda: told.acknowledged == 3 and told.refused)
+    await until(lambda: acks.acknowledged == 3 and acks.refused)
     await until(lambda: not_waiting(bench))
     await outbox.stop()
 

@@ -10,7 +10,7 @@ from notify_streams.outbox.transaction import DuplicateNotifications, LedgerFenc
 from notify_streams.records.outcomes import DeliveryState, Reason
 from notify_streams.routing.decision import ChannelDecision
 from notify_streams.stores.mongo import NOTIFICATIONS, OUTBOX
-from tests.builders import a_taken, an_entry
+from tests.builders import a_decided_batch, an_entry
 from tests.integration.outbox.conftest import OpenBench
 from tests.integration.outbox.outbox_fixtures import EVEN, SOURCE, Bench, Link, batch, flush_of
 
@@ -68,7 +68,7 @@ async def test_one_partition_elsewhere_refuses_all_but_only_that_one_is_said_to_
     other = ("triggers.security", EVEN)
     await bench.open(SOURCE, other)
     await bench.store().write(flush_of(batch("a")), [])
-    mixed = flush_of(batch("b", start=0), a_taken(an_entry("c", bucket=EVEN), topic=other[0], partition=EVEN))
+    mixed = flush_of(batch("b", start=0), a_decided_batch(an_entry("c", bucket=EVEN), topic=other[0], partition=EVEN))
     with pytest.raises(LedgerFenced) as refused:
         await bench.store().write(mixed, [])
     assert refused.value.ledgers == {LEDGER_ID: 1}
@@ -127,14 +127,16 @@ async def test_a_flush_holds_if_any_of_its_ledgers_says_so(bench: Bench) -> None
     """Another worker may have moved one partition on; the others' rows are still this worker's to publish."""
     other = ("triggers.security", EVEN)
     await bench.open(SOURCE, other)
-    flush = flush_of(batch("a"), a_taken(an_entry("b", bucket=EVEN), topic=other[0], partition=EVEN))
+    flush = flush_of(batch("a"), a_decided_batch(an_entry("b", bucket=EVEN), topic=other[0], partition=EVEN))
     store = bench.store()
     assert not await store.is_committed(flush)
     await store.write(flush, [])
     assert await store.is_committed(flush)
     await store.write(flush_of(batch("c", start=1)), [])
     assert await store.is_committed(flush)
-    await store.write(flush_of(a_taken(an_entry("d", bucket=EVEN), topic=other[0], partition=EVEN, start=1)), [])
+    await store.write(
+        flush_of(a_decided_batch(an_entry("d", bucket=EVEN), topic=other[0], partition=EVEN, start=1)), []
+    )
     assert not await store.is_committed(flush)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from notify_streams.errors import StoreUnavailable
-from tests.builders import Told, a_taken, an_entry
+from tests.builders import AckRecorder, a_decided_batch, an_entry
 from tests.integration.outbox.conftest import OpenBench
 from tests.integration.outbox.outbox_fixtures import EVEN, SOURCE, Bench, Link, batch, end, flush_of
 from tests.waiting import until
@@ -20,15 +20,15 @@ async def test_a_cut_connection_neither_loses_nor_doubles(
 ) -> None:
     await bench.open()
     async with Link(mongo_shards[0]) as link, bench.over(link) as cut_off:
-        commit, told = cut_off.commit(store=cut_off.store(timeout_s=1.0)), Told()
+        commit, acks = cut_off.commit(store=cut_off.store(timeout_s=1.0)), AckRecorder()
         link.cut_after = lambda chunk: what.encode() in chunk and link.cuts < 4
         running(commit.run())
         for start in range(3):
-            await commit.submit(batch(str(start), start=start, told=told))
-            await until(lambda wanted=start + 1: told.acknowledged == wanted, within_s=25)
+            await commit.submit(batch(str(start), start=start, acks=acks))
+            await until(lambda wanted=start + 1: acks.acknowledged == wanted, within_s=25)
         assert link.cuts == 4
         assert cut_off.broker.ids() == ["0", "1", "2"] == await bench.trigger_ids()
-        assert not told.refused and await bench.closes()
+        assert not acks.refused and await bench.closes()
         await until(lambda: not commit.flush_ids())
         assert await bench.rows() == []
 
@@ -48,19 +48,19 @@ async def test_a_lost_answer_to_a_commit_that_held_while_another_worker_went_on_
             if not self.lost:
                 self.lost += 1
                 entry = an_entry("new owner", bucket=EVEN)
-                await real.write(flush_of(a_taken(entry, topic=other[0], partition=EVEN, start=1)), [])
+                await real.write(flush_of(a_decided_batch(entry, topic=other[0], partition=EVEN, start=1)), [])
                 raise StoreUnavailable("the answer is lost")
 
         def __getattr__(self, name: Any) -> Any:
             return getattr(real, name)
 
-    commit, told = bench.commit(store=LosesTheAnswer()), Told()
-    await commit.submit(a_taken(an_entry("other", bucket=EVEN), topic=other[0], partition=EVEN, told=told))
-    await commit.submit(batch("mine", told=told))
+    commit, acks = bench.commit(store=LosesTheAnswer()), AckRecorder()
+    await commit.submit(a_decided_batch(an_entry("other", bucket=EVEN), topic=other[0], partition=EVEN, acks=acks))
+    await commit.submit(batch("mine", acks=acks))
     task = asyncio.create_task(commit.run())
-    await until(lambda: told.acknowledged == 2)
+    await until(lambda: acks.acknowledged == 2)
     await end(task)
-    assert not told.refused and bench.broker.ids() == ["other", "mine"]
+    assert not acks.refused and bench.broker.ids() == ["other", "mine"]
     assert await bench.closes()
 
 
@@ -86,11 +86,11 @@ async def test_a_commit_that_lands_only_while_it_is_tried_again(
         def __getattr__(self, name: Any) -> Any:
             return getattr(real, name)
 
-    commit, told = bench.commit(store=LandsLate()), Told()
+    commit, acks = bench.commit(store=LandsLate()), AckRecorder()
     running(commit.run())
-    await commit.submit(batch("a", told=told))
-    await until(lambda: told.acknowledged or told.refused)
-    assert told.acknowledged == 1 and not told.refused
+    await commit.submit(batch("a", acks=acks))
+    await until(lambda: acks.acknowledged or acks.refused)
+    assert acks.acknowledged == 1 and not acks.refused
     assert bench.broker.ids() == ["a"] and await bench.closes()
 
 
@@ -105,23 +105,23 @@ async def test_stopped_at_any_moment_nothing_is_lost_and_nothing_written_twice(b
 
     async def work(outbox: Any, start: Any) -> None:
         for number in range(start, 6):
-            await outbox.submit(batch(str(number), start=number, told=told))
+            await outbox.submit(batch(str(number), start=number, acks=acks))
 
-    told = Told()
+    acks = AckRecorder()
     working = asyncio.create_task(work(first, 0))
     with suppress(TimeoutError):
         async with asyncio.timeout(0.004 * seed):
-            await until(lambda: told.acknowledged == 6)
+            await until(lambda: acks.acknowledged == 6)
     await first.cancel()  # as a crash does
     await end(working)
 
     second = bench.outbox()
-    told = Told()
+    acks = AckRecorder()
     positions = await second.on_assigned([SOURCE])
     assert await bench.rows() == []
     await second.start()
     await work(second, positions[SOURCE])
-    await until(lambda: told.acknowledged == 6 - positions[SOURCE])
+    await until(lambda: acks.acknowledged == 6 - positions[SOURCE])
     await second.stop()
     assert await bench.trigger_ids() == wanted and await bench.closes()
     published = bench.broker.ids()

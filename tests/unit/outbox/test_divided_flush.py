@@ -6,7 +6,7 @@ from typing import Any
 from notify_streams.errors import StoreUnavailable
 from notify_streams.outbox.flush_loop import FlushLoop
 from notify_streams.settings import OutboxSettings
-from tests.builders import a_taken, an_entry
+from tests.builders import a_decided_batch, an_entry
 from tests.waiting import until
 
 
@@ -44,7 +44,7 @@ async def test_a_flush_that_never_comes_through_in_time_is_divided_in_order() ->
     store, acknowledged = SlowStore(most=2), []
     commit = FlushLoop("standard", 0, store, None, Broker(), OutboxSettings(), None, no_relay)
     for start in range(0, 8, 2):
-        batch = a_taken(an_entry(f"t{start}"), an_entry(f"t{start + 1}"), start=start)
+        batch = a_decided_batch(an_entry(f"t{start}"), an_entry(f"t{start + 1}"), start=start)
         batch.ack_handle.ack = lambda start=start: acknowledged.append(start)
         await commit.submit(batch)
     loop = asyncio.create_task(commit.run())
@@ -57,7 +57,7 @@ async def test_a_flush_that_never_comes_through_in_time_is_divided_in_order() ->
 async def test_a_single_batch_is_tried_until_the_shard_answers() -> None:
     store, acknowledged = SlowStore(most=0), []
     commit = FlushLoop("standard", 0, store, None, Broker(), OutboxSettings(), None, no_relay)
-    batch = a_taken(an_entry("t"))
+    batch = a_decided_batch(an_entry("t"))
     batch.ack_handle.ack = lambda: acknowledged.append(True)
     await commit.submit(batch)
     loop = asyncio.create_task(commit.run())

@@ -5,13 +5,13 @@ from typing import Any
 
 from notify_streams.outbox.flush_plan import plan_flush
 from notify_streams.outbox.transaction import _step
-from tests.builders import a_taken, an_entry
+from tests.builders import a_decided_batch, an_entry
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 
 def decided_by(epoch: Any, start: Any = 0) -> Any:
-    taken = a_taken(an_entry(f"t-{start}"), start=start)
+    taken = a_decided_batch(an_entry(f"t-{start}"), start=start)
     taken.epoch = epoch
     return taken
 

@@ -14,7 +14,7 @@ from notify_streams.outbox.ledger import sums_close
 from notify_streams.records.outcomes import DeadReason, TriggerOutcome
 from notify_streams.routing.outcome_records import dead, repartitioned
 from notify_streams.routing.router import conflict
-from tests.builders import NOON, ARecord, Told, a_taken, an_entry
+from tests.builders import NOON, AckRecorder, ARecord, a_decided_batch, an_entry
 
 unpack = msgspec.msgpack.decode
 
@@ -30,7 +30,7 @@ def a_dead(offset: Any = 0, value: Any = b"bad", reason: Any = DeadReason.NOT_JS
 def test_a_step_counts_what_became_of_each_position() -> None:
     entries = [an_entry("a"), a_dead(), a_dead(reason=DeadReason.INVALID), repartitioned(ARecord(), "t", 3, 5, "u")]
     entries += [RecordOutcome(TriggerOutcome.DUPLICATE, ARecord()), RecordOutcome(TriggerOutcome.FORWARDED, ARecord())]
-    (step,) = plan(a_taken(*entries, start=10, other_lane=3, end=24)).steps
+    (step,) = plan(a_decided_batch(*entries, start=10, other_lane=3, end=24)).steps
     assert (step.id, step.bucket, step.start, step.end) == ("standard:triggers.payments:3", 3, 10, 24)
     assert step.counts == {
         "taken": 6,
@@ -47,12 +47,18 @@ def test_a_step_counts_what_became_of_each_position() -> None:
 
 
 def test_batches_of_one_partition_make_one_step() -> None:
-    (step,) = plan(a_taken(an_entry("a"), start=5), a_taken(an_entry("b"), an_entry("c"), start=6, end=9)).steps
+    (step,) = plan(
+        a_decided_batch(an_entry("a"), start=5), a_decided_batch(an_entry("b"), an_entry("c"), start=6, end=9)
+    ).steps
     assert (step.start, step.end, step.counts["notified"], step.counts["holes"]) == (5, 9, 3, 1)
 
 
 def test_each_source_has_its_own_step() -> None:
-    flush = plan(a_taken(topic="triggers.a"), a_taken(topic="triggers.b"), a_taken(topic="triggers.a", partition=4))
+    flush = plan(
+        a_decided_batch(topic="triggers.a"),
+        a_decided_batch(topic="triggers.b"),
+        a_decided_batch(topic="triggers.a", partition=4),
+    )
     assert [(step.id, step.bucket) for step in flush.steps] == [
         ("standard:triggers.a:3", 3),
         ("standard:triggers.b:3", 3),
@@ -61,21 +67,21 @@ def test_each_source_has_its_own_step() -> None:
 
 
 def test_a_batch_of_the_other_lane_alone_moves_the_ledger_and_writes_nothing_else() -> None:
-    flush = plan(a_taken(other_lane=7, start=3))
+    flush = plan(a_decided_batch(other_lane=7, start=3))
     assert (flush.notifications, flush.rows) == ([], [])
     assert (flush.steps[0].start, flush.steps[0].end, flush.steps[0].counts["other_lane"]) == (3, 10, 7)
 
 
 def test_outputs_for_one_partition_stay_in_order_over_batches() -> None:
-    first = a_taken(an_entry("a"), an_entry("b", channels=("sms", "push")))
-    flush = plan(first, a_taken(an_entry("c"), start=2))
+    first = a_decided_batch(an_entry("a"), an_entry("b", channels=("sms", "push")))
+    flush = plan(first, a_decided_batch(an_entry("c"), start=2))
     said = {row.topic: [msgspec.json.decode(value)["trigger_id"] for _, value, _ in row.records] for row in flush.rows}
     assert said == {"push": ["a", "b", "c"], "sms": ["b"]}
 
 
 def test_a_row_holds_what_is_to_be_published() -> None:
     record = ARecord(b"\xff", key=b"\x00", headers=(("x", None), ("y", b"\xff")), offset=4)
-    flush = plan(a_taken(dead(record, "triggers.payments", 3, DeadReason.NOT_JSON, "why")))
+    flush = plan(a_decided_batch(dead(record, "triggers.payments", 3, DeadReason.NOT_JSON, "why")))
     (row,) = flush.rows
     assert (row.topic, row.partition) == ("dead_letters", 3)
     assert {name: row.document[name] for name in ("bucket", "topic", "count")} == {
@@ -89,7 +95,7 @@ def test_a_row_holds_what_is_to_be_published() -> None:
 
 def test_rows_of_one_flush_sort_in_the_order_in_which_they_were_made() -> None:
     many = [repartitioned(ARecord(b"x"), f"t{number:03}", 3, 3, "u") for number in range(150)]
-    rows = [row.document["_id"] for row in plan(a_taken(*many)).rows]
+    rows = [row.document["_id"] for row in plan(a_decided_batch(*many)).rows]
     assert rows == sorted(rows) and len(set(rows)) == 150
 
 
@@ -103,7 +109,7 @@ HEAVY = [
 @pytest.mark.parametrize("record", HEAVY)
 def test_a_row_stays_within_its_bound_whatever_is_heavy(record: Any) -> None:
     """Over 16 MB MongoDB refuses the whole transaction, and would for ever."""
-    flush = plan(a_taken(*[a_dead(offset, **record) for offset in range(30)]))
+    flush = plan(a_decided_batch(*[a_dead(offset, **record) for offset in range(30)]))
     assert len(flush.rows) > 1
     assert max(len(row.document["records"]) for row in flush.rows) <= ROW_BYTES
     assert sum(row.document["count"] for row in flush.rows) == 30
@@ -111,14 +117,14 @@ def test_a_row_stays_within_its_bound_whatever_is_heavy(record: Any) -> None:
 
 def test_a_heavy_key_counts_too() -> None:
     entries = [dead(ARecord(b"", b"k" * 1_000_000), "t", 3, DeadReason.INVALID, "") for _ in range(20)]
-    assert max(len(row.document["records"]) for row in plan(a_taken(*entries)).rows) <= ROW_BYTES
+    assert max(len(row.document["records"]) for row in plan(a_decided_batch(*entries)).rows) <= ROW_BYTES
 
 
 @settings(max_examples=25)
 @given(sizes=st.lists(st.sampled_from([0, 10, 300_000, 1_000_000, ROW_BYTES // 2, ROW_BYTES - 2_000]), max_size=12))
 def test_rows_lose_nothing_double_nothing_and_stay_small(sizes: Any) -> None:
     entries = [repartitioned(ARecord(bytes([place]) * size), "t", 3, 3, "u") for place, size in enumerate(sizes)]
-    rows = plan(a_taken(*entries)).rows
+    rows = plan(a_decided_batch(*entries)).rows
     published = [value for row in rows for _, value, _ in unpack(row.document["records"])]
     assert [len(value) for value in published] == sizes
     assert all(len(row.document["records"]) <= ROW_BYTES for row in rows)
@@ -151,7 +157,7 @@ def histories(draw: Any) -> Any:
         start = positions[source]
         positions[source] = end = start + len(entries) + other_lane + holes
         batches.append(
-            a_taken(*entries, start=start, end=end, other_lane=other_lane, topic=source[0], partition=source[1])
+            a_decided_batch(*entries, start=start, end=end, other_lane=other_lane, topic=source[0], partition=source[1])
         )
     return batches
 
@@ -173,14 +179,14 @@ def test_the_sums_of_every_step_close(batches: Any) -> None:
     "changed", ["next_offset", "taken", "other_lane", "holes", *COUNTED.values()], ids=lambda name: f"{name} off by one"
 )
 def test_sums_that_do_not_close_are_seen(changed: Any) -> None:
-    (step,) = plan(a_taken(an_entry(), a_dead(), start=5, end=10, other_lane=1)).steps
+    (step,) = plan(a_decided_batch(an_entry(), a_dead(), start=5, end=10, other_lane=1)).steps
     ledger = {"first_offset": 5, "next_offset": 10} | step.counts
     assert sums_close(ledger)
     assert not sums_close(ledger | {changed: ledger[changed] + 1})
 
 
 def test_a_repeat_within_a_flush_is_a_duplicate() -> None:
-    batches = [a_taken(an_entry("a"), an_entry("a")), a_taken(an_entry("a"), topic="triggers.security")]
+    batches = [a_decided_batch(an_entry("a"), an_entry("a")), a_decided_batch(an_entry("a"), topic="triggers.security")]
     drop_duplicates(batches, {}, conflict)
     found = [entry.outcome.value for batch in batches for entry in batch.entries]
     assert found == ["notified", "duplicate", "duplicate"]
@@ -188,7 +194,7 @@ def test_a_repeat_within_a_flush_is_a_duplicate() -> None:
 
 
 def test_the_same_id_with_other_content_is_a_dead_letter() -> None:
-    batches = [a_taken(an_entry("a", offset=1), an_entry("a", offset=2, title="other"))]
+    batches = [a_decided_batch(an_entry("a", offset=1), an_entry("a", offset=2, title="other"))]
     drop_duplicates(batches, {}, conflict)
     first, second = batches[0].entries
     assert first.outcome is TriggerOutcome.NOTIFIED
@@ -196,7 +202,7 @@ def test_the_same_id_with_other_content_is_a_dead_letter() -> None:
 
 
 def test_the_same_id_for_another_person_is_another_notification() -> None:
-    batches = [a_taken(an_entry("a", user_id="u"), an_entry("a", user_id="v"))]
+    batches = [a_decided_batch(an_entry("a", user_id="u"), an_entry("a", user_id="v"))]
     drop_duplicates(batches, {}, conflict)
     assert [entry.outcome.value for entry in batches[0].entries] == ["notified", "notified"]
 
@@ -204,13 +210,13 @@ def test_the_same_id_for_another_person_is_another_notification() -> None:
 def test_what_is_known_to_exist_is_a_repeat_or_a_conflict() -> None:
     same, other = an_entry("a"), an_entry("b")
     known = {same.notification: same.fingerprint, other.notification: other.fingerprint + 1}
-    batches = [a_taken(same, other, an_entry("c"))]
+    batches = [a_decided_batch(same, other, an_entry("c"))]
     drop_duplicates(batches, known, conflict)
     assert [entry.outcome.value for entry in batches[0].entries] == ["duplicate", "dead", "notified"]
 
 
 def test_dropping_repeats_twice_changes_nothing_more() -> None:
-    batches = [a_taken(an_entry("a"), an_entry("a"), an_entry("a", title="other"), an_entry("b"))]
+    batches = [a_decided_batch(an_entry("a"), an_entry("a"), an_entry("a", title="other"), an_entry("b"))]
     drop_duplicates(batches, {}, conflict)
     before = [entry.outcome for entry in batches[0].entries]
     drop_duplicates(batches, {}, conflict)
@@ -218,17 +224,17 @@ def test_dropping_repeats_twice_changes_nothing_more() -> None:
 
 
 def test_a_conflict_is_published_with_the_rest_of_its_flush() -> None:
-    batches = [a_taken(an_entry("a"), an_entry("a", title="other"))]
+    batches = [a_decided_batch(an_entry("a"), an_entry("a", title="other"))]
     drop_duplicates(batches, {}, conflict)
     assert {row.topic for row in plan(*batches).rows} == {"push", "dead_letters"}
 
 
 def test_a_batch_knows_what_it_weighs_and_what_is_missing() -> None:
-    taken = a_taken(an_entry(channels=("push", "sms")), start=5, end=9, other_lane=1)
+    taken = a_decided_batch(an_entry(channels=("push", "sms")), start=5, end=9, other_lane=1)
     assert taken.holes == 2
     assert taken.size_bytes == sum(len(output[3]) for output in taken.entries[0].outputs) > 200
 
 
 def test_names_in_the_ledger() -> None:
     assert ledger_id("critical", "triggers.payments", 3) == "critical:triggers.payments:3"
-    assert a_taken(told=Told()).source == ("triggers.payments", 3)
+    assert a_decided_batch(acks=AckRecorder()).source == ("triggers.payments", 3)

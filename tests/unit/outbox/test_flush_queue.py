@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from notify_streams.outbox.flush_queue import FlushQueue
 from notify_streams.settings import OutboxSettings
-from tests.builders import Told, a_taken, an_entry
+from tests.builders import AckRecorder, a_decided_batch, an_entry
 
 HEAVY = an_entry(data={"x": "y" * 1_000})
 
@@ -20,7 +20,7 @@ def a_queue(**but: Any) -> FlushQueue:
 
 
 def some(count: int, start: int = 0, **but: Any) -> Any:
-    return a_taken(*[an_entry(str(start + place)) for place in range(count)], start=start, **but)
+    return a_decided_batch(*[an_entry(str(start + place)) for place in range(count)], start=start, **but)
 
 
 async def filled(queue: FlushQueue, *batches: Any) -> FlushQueue:
@@ -42,19 +42,21 @@ async def test_a_batch_larger_than_a_flush_goes_alone() -> None:
 
 async def test_a_flush_has_a_bound_in_bytes() -> None:
     """4,000 triggers of 256 KB would be a transaction that cannot end within its timeout, tried again for ever."""
-    each = a_taken(HEAVY).size_bytes
+    each = a_decided_batch(HEAVY).size_bytes
     queue = a_queue(flush_bytes=2 * each)
     for start in range(3):
-        await queue.put(a_taken(HEAVY, start=start))
+        await queue.put(a_decided_batch(HEAVY, start=start))
     assert [batch.start for batch in await queue.next_flush()] == [0, 1]
 
 
 @pytest.mark.parametrize(
-    "bound", [{"waiting_records": 3}, {"waiting_bytes": 2 * a_taken(HEAVY).size_bytes}], ids=["records", "bytes"]
+    "bound",
+    [{"waiting_records": 3}, {"waiting_bytes": 2 * a_decided_batch(HEAVY).size_bytes}],
+    ids=["records", "bytes"],
 )
 async def test_whoever_puts_waits_while_too_much_waits(bound: Any) -> None:
-    queue = await filled(a_queue(flush_records=1, **bound), a_taken(HEAVY), a_taken(HEAVY, start=1))
-    blocked = asyncio.create_task(queue.put(a_taken(HEAVY, start=2)))
+    queue = await filled(a_queue(flush_records=1, **bound), a_decided_batch(HEAVY), a_decided_batch(HEAVY, start=1))
+    blocked = asyncio.create_task(queue.put(a_decided_batch(HEAVY, start=2)))
     for _ in range(5):
         await asyncio.sleep(0)
     assert not blocked.done()
@@ -64,8 +66,8 @@ async def test_whoever_puts_waits_while_too_much_waits(bound: Any) -> None:
 
 async def test_batches_of_the_other_lane_alone_fill_the_queue_too() -> None:
     queue = a_queue(waiting_records=3)
-    await filled(queue, *[a_taken(other_lane=5, start=5 * place) for place in range(3)])
-    blocked = asyncio.create_task(queue.put(a_taken(other_lane=5, start=15)))
+    await filled(queue, *[a_decided_batch(other_lane=5, start=5 * place) for place in range(3)])
+    blocked = asyncio.create_task(queue.put(a_decided_batch(other_lane=5, start=15)))
     for _ in range(5):
         await asyncio.sleep(0)
     assert not blocked.done()
@@ -107,8 +109,8 @@ async def test_forgetting_one_source_keeps_the_others_and_makes_room() -> None:
 
 
 async def test_where_nothing_waits_any_more_nothing_is_taken_and_nobody_waits_for_the_next() -> None:
-    queue = await filled(a_queue(), some(1, told=(told := Told())))
-    told.overtaken = True
+    queue = await filled(a_queue(), some(1, acks=(acks := AckRecorder())))
+    acks.overtaken = True
     assert await asyncio.wait_for(queue.next_flush(), 1) == []
     assert await asyncio.wait_for(queue.next_flush(), 1) == []
 

@@ -6,11 +6,13 @@ import pytest
 
 from notify_streams.outbox.flush_plan import plan_flush
 from notify_streams.outbox.pending_deletes import PendingDeletes
-from tests.builders import NOON, a_taken, an_entry
+from tests.builders import NOON, a_decided_batch, an_entry
 
 
 def rows(records: int, flush_id: str = "f") -> Any:
-    return plan_flush(flush_id, "standard", [a_taken(*[an_entry(str(number)) for number in range(records)])], NOON).rows
+    return plan_flush(
+        flush_id, "standard", [a_decided_batch(*[an_entry(str(number)) for number in range(records)])], NOON
+    ).rows
 
 
 def filled(flushes: int, records: int) -> PendingDeletes:

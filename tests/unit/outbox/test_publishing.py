@@ -9,7 +9,7 @@ from notify_streams.errors import RetryLater
 from notify_streams.outbox.flush_plan import plan_flush
 from notify_streams.outbox.publisher import publish, rows_by_partition
 from notify_streams.routing.outcome_records import repartitioned
-from tests.builders import NOON, ARecord, a_taken
+from tests.builders import NOON, ARecord, a_decided_batch
 
 
 class Broker:
@@ -42,7 +42,7 @@ def rows(*topics: str, parts: int = 1) -> Any:
         for part in range(parts)
         for topic in topics
     ]
-    return plan_flush("f", "standard", [a_taken(*entries)], NOON).rows
+    return plan_flush("f", "standard", [a_decided_batch(*entries)], NOON).rows
 
 
 async def test_rows_of_a_partition_go_one_after_the_other() -> None:

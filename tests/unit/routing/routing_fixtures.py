@@ -5,9 +5,9 @@ from typing import Any
 from notify_streams.outbox.decided_batch import DecidedBatch
 from notify_streams.routing.router import Router
 from tests.builders import (
+    AckRecorder,
     FakePeople,
     Placed,
-    Told,
     categories,
     some_settings,
     trigger_json,
@@ -29,7 +29,7 @@ def known_people() -> FakePeople:
 
 async def route(batch: Any, lane: Any = "standard", people: Any = None, placed: Any = None) -> DecidedBatch:
     router = Router(SETTINGS, CATEGORIES, lane, people or known_people(), placed or Placed())
-    return await router.take(batch, Told())
+    return await router.take(batch, AckRecorder())
 
 
 def for_user(user_id: Any, **but: Any) -> bytes:

@@ -13,10 +13,10 @@ from notify_streams.records.partitioner import bucket_of
 from notify_streams.routing.router import Router, conflict
 from tests.builders import (
     PARTITIONS,
+    AckRecorder,
     ARecord,
     FakePeople,
     Placed,
-    Told,
     a_batch,
     is_dead,
     outcomes,
@@ -137,11 +137,11 @@ async def test_preferences_that_cannot_be_had_are_waited_for() -> None:
 
 
 async def test_what_a_batch_says_is_kept_for_its_acknowledgement() -> None:
-    told = Told()
+    acks = AckRecorder()
     router = Router(SETTINGS, CATEGORIES, "standard", known_people(), Placed())
     batch = a_batch(for_user(HERE[0]), topic="triggers.security", start=5)
-    taken = await router.take(batch, told)
-    assert taken.ack_handle is told
+    taken = await router.take(batch, acks)
+    assert taken.ack_handle is acks
     assert taken.source == ("triggers.security", 3)
 
 

@@ -8,9 +8,9 @@ from notify_streams.regions.failover.protocol import HomeRegion
 from notify_streams.routing.router import Router
 from notify_streams.topics import FORWARDED
 from tests.builders import (
+    AckRecorder,
     ARecord,
     Placed,
-    Told,
     a_batch,
     a_placement,
     is_dead,
@@ -81,10 +81,10 @@ async def test_a_trigger_that_must_wait_holds_up_its_own_partition_and_no_other(
         SETTINGS, CATEGORIES, "standard", people, Switching(later=[a_placement(eu=HomeRegion("us", 1, "us"))])
     )
     early = ARecord(for_user(HERE[3]), headers=(("hops", b"1"), ("epoch", b"1")))
-    held = asyncio.ensure_future(router.take(a_batch(early, topic=FORWARDED), Told()))
+    held = asyncio.ensure_future(router.take(a_batch(early, topic=FORWARDED), AckRecorder()))
     other = a_batch(for_user(elsewhere), topic=FORWARDED, partition=4)
     async with asyncio.timeout(5):
-        assert outcomes(await router.take(other, Told())) == ["notified"]
+        assert outcomes(await router.take(other, AckRecorder())) == ["notified"]
         assert not held.done()
         switched.set()
         assert outcomes(await held) == ["notified"]

@@ -1,79 +1,82 @@
-"""Many questions at once cost few calls, and each is answered by a call that began after it was asked."""
+"""Requests made during a call share the next one, and each result is from a call that began after its request."""
 
 import asyncio
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.stores.request_batcher import RequestBatcher
+from tests.waiting import until
 
 
 class SlowStore:
-    """Answers with its state at the beginning of the call."""
+    """Returns its state at the beginning of the call."""
 
     def __init__(self) -> None:
         self.state = "old"
-        self.calls = []
-        self.error = None
+        self.calls: list[list[str]] = []
+        self.error: StoreUnavailable | None = None
 
-    async def call(self, asked: Any) -> Any:
-        self.calls.append(list(asked))
-        seen = self.state
+    async def call(self, requests: Sequence[str]) -> list[str]:
+        self.calls.append(list(requests))
+        state = self.state
         await asyncio.sleep(0.02)
         if self.error is not None:
             raise self.error
-        return [f"{one} {seen}" for one in asked]
+        return [f"{request} {state}" for request in requests]
 
 
-async def asked_during_a_call(grouped: Any, *questions: Any, weight: Any = 1) -> Any:
-    """The first is under way when the others are asked."""
-    first = asyncio.create_task(grouped.ask("first", 1))
-    await asyncio.sleep(0.01)
-    return first, [asyncio.create_task(grouped.ask(one, weight)) for one in questions]
+async def call_during_a_call(
+    store: SlowStore, *requests: str, weight: int = 1, max_weight: int = 10
+) -> tuple[asyncio.Task[str], list[asyncio.Task[str]]]:
+    """The first call is in progress when the other requests are made."""
+    batcher = RequestBatcher(store.call, max_weight)
+    first = asyncio.create_task(batcher.call("first", 1))
+    await until(lambda: bool(store.calls))
+    return first, [asyncio.create_task(batcher.call(request, weight)) for request in requests]
 
 
-async def test_what_is_asked_during_a_call_waits_for_the_next() -> None:
+async def test_requests_made_during_a_call_share_the_next_one() -> None:
     store = SlowStore()
-    first, later = await asked_during_a_call(RequestBatcher(store.call), "a", "b")
+    first, later = await call_during_a_call(store, "a", "b")
     store.state = "new"
     assert await first == "first old"
     assert [await one for one in later] == ["a new", "b new"]
     assert store.calls == [["first"], ["a", "b"]]
 
 
-async def test_a_call_takes_no_more_than_its_weight_and_at_least_one() -> None:
+async def test_a_call_has_at_most_the_maximum_weight_but_at_least_one_request() -> None:
     store = SlowStore()
-    _, later = await asked_during_a_call(RequestBatcher(store.call, most=5), "a", "b", "c", weight=2)
+    _, later = await call_during_a_call(store, "a", "b", "c", weight=2, max_weight=5)
     assert [await one for one in later] == ["a old", "b old", "c old"]
     assert store.calls == [["first"], ["a", "b"], ["c"]]
-    grouped = RequestBatcher(store.call, most=5)
-    assert await grouped.ask("heavy", 9) == "heavy old"
+    assert await RequestBatcher(store.call, max_weight=5).call("heavy", 9) == "heavy old"
 
 
-async def test_a_call_that_fails_fails_all_who_waited_for_it_and_no_other() -> None:
+async def test_an_error_is_raised_to_every_caller_of_its_call_and_to_no_other() -> None:
     store = SlowStore()
-    grouped = RequestBatcher(store.call)
+    batcher = RequestBatcher(store.call)
     store.error = StoreUnavailable("gone")
-    failing = [asyncio.create_task(grouped.ask(one, 1)) for one in "ab"]
+    failing = [asyncio.create_task(batcher.call(request, 1)) for request in "ab"]
     for one in failing:
         with pytest.raises(StoreUnavailable, match="gone"):
             await one
     store.error = None
-    assert await grouped.ask("c", 1) == "c old"
+    assert await batcher.call("c", 1) == "c old"
 
 
-async def test_who_cannot_wait_any_longer_does_not_disturb_the_others() -> None:
-    grouped = RequestBatcher(SlowStore().call)
-    patient = asyncio.create_task(grouped.ask("a", 1))
+async def test_a_time_out_of_one_caller_does_not_affect_the_others() -> None:
+    batcher = RequestBatcher(SlowStore().call)
+    patient = asyncio.create_task(batcher.call("a", 1))
     with pytest.raises(StoreUnavailable, match=r"0\.001 s"):
-        await grouped.ask("b", 1, 0.001)
+        await batcher.call("b", 1, 0.001)
     assert await patient == "a old"
 
 
-async def test_what_nobody_waits_for_any_more_is_not_asked() -> None:
+async def test_a_cancelled_request_is_not_sent() -> None:
     store = SlowStore()
-    first, (given_up, other) = await asked_during_a_call(RequestBatcher(store.call), "given up", "other")
-    given_up.cancel()
+    first, (cancelled, other) = await call_during_a_call(store, "cancelled", "other")
+    cancelled.cancel()
     assert (await first, await other) == ("first old", "other old")
     assert store.calls == [["first"], ["other"]]
