@@ -1,5 +1,5 @@
-"""The provider sandbox: one process that stands in for FCM, Twilio and a mail server, over their real protocols.
+"""The provider sandbox: FCM, Twilio and an SMTP server in one local process.
 
-In: what a client would send to the real ones. Out: their answers, and a file with one line for every message accepted, so
-that what was really sent can be counted from outside. Refuses to know our clients: it shares no code with them.
+It speaks their real protocols, shares no code with our clients, and appends a line to the provider log for each message that
+it accepts. So tests can count what was sent.
 """

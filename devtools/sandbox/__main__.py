@@ -14,24 +14,24 @@ from pathlib import Path
 import orjson
 from aiohttp import web
 
-from devtools.sandbox.acceptance_log import AcceptanceLog
 from devtools.sandbox.http_server import SandboxHttpServer
 from devtools.sandbox.intake import MessageIntake
+from devtools.sandbox.provider_log import ProviderLogWriter
 from devtools.sandbox.smtp_server import mail_protocol
 from notify_streams.gc_tuning import tune_gc
 
 
-async def serve(host: str, ports: dict[str, int], record: AcceptanceLog) -> None:
-    """Listens on `ports` (http, smtp) until told to stop."""
+async def serve(host: str, ports: dict[str, int], log: ProviderLogWriter) -> None:
+    """Serve on `ports` (http, smtp) until a signal."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    desk = MessageIntake(record)
-    mail = await loop.create_server(lambda: mail_protocol(desk), host, ports["smtp"], backlog=1024)
+    intake = MessageIntake(log)
+    mail = await loop.create_server(lambda: mail_protocol(intake), host, ports["smtp"], backlog=1024)
     listening = {"smtp": mail.sockets[0].getsockname()[1]}
     runner = web.AppRunner(
-        SandboxHttpServer(desk, listening).application(), access_log=None, keepalive_timeout=300, shutdown_timeout=1
+        SandboxHttpServer(intake, listening).application(), access_log=None, keepalive_timeout=300, shutdown_timeout=1
     )
     await runner.setup()
     site = web.TCPSite(runner, host, ports["http"], backlog=1024)
@@ -45,23 +45,21 @@ async def serve(host: str, ports: dict[str, int], record: AcceptanceLog) -> None
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line."""
+    """Returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m devtools.sandbox", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--http-port", type=int, required=True, help="FCM, Twilio, /health and /control")
-    parser.add_argument("--apns-port", type=int, help="reserved: APNs is not spoken yet")
+    parser.add_argument("--apns-port", type=int, help="reserved: APNs is not implemented")
     parser.add_argument("--smtp-port", type=int, required=True)
-    parser.add_argument(
-        "--record", type=Path, required=True, help="the file of accepted messages; continued if it exists"
-    )
+    parser.add_argument("--record", type=Path, required=True, help="the provider log; continued if it exists")
     options = parser.parse_args(arguments)
     try:
-        record = AcceptanceLog(options.record)
-        asyncio.run(serve(options.host, {"http": options.http_port, "smtp": options.smtp_port}, record))
-    except OSError as trouble:
-        print(f"the sandbox cannot start: {trouble}", file=sys.stderr)
+        log = ProviderLogWriter(options.record)
+        asyncio.run(serve(options.host, {"http": options.http_port, "smtp": options.smtp_port}, log))
+    except OSError as error:
+        print(f"the sandbox cannot start: {error}", file=sys.stderr)
         return 1
-    record.close()
+    log.close()
     return 0
 
 

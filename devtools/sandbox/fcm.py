@@ -1,4 +1,4 @@
-"""FCM's HTTP v1 as its server sees it. Pure: a request in, `Incoming` or a refusal out; and its answers.
+"""FCM's HTTP v1 API, server side: reads requests, builds responses.
 
 Source: https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages/send and …/v1/ErrorCode.
 """
@@ -11,10 +11,9 @@ from typing import Any
 import orjson
 
 from devtools.sandbox.fault_injection import Failure
-from devtools.sandbox.intake import Incoming
-from devtools.sandbox.response import HttpReply
+from devtools.sandbox.messages import HttpReply, IncomingMessage
 
-#: FCM's limit for the application's data
+#: FCM's limit for the application's data.
 _LARGEST_DATA = 4096
 _STATUS = {
     400: "INVALID_ARGUMENT",
@@ -28,8 +27,8 @@ _STATUS = {
 _numbers = itertools.count(1)
 
 
-def read(at: float, authorization: str | None, body: bytes) -> Incoming | HttpReply:
-    """The message in a call of `messages:send`, or the refusal of a call that FCM would not take."""
+def read(at: float, authorization: str | None, body: bytes) -> IncomingMessage | HttpReply:
+    """The message of a `messages:send` call, or the error response that FCM would send."""
     if not (authorization or "").startswith("Bearer ") or authorization == "Bearer ":
         return error(401)
     try:
@@ -46,7 +45,7 @@ def read(at: float, authorization: str | None, body: bytes) -> Incoming | HttpRe
         size += len(key) + len(value)
     if size > _LARGEST_DATA:
         return error(400)
-    return Incoming(at, "fcm", "push", token, data)
+    return IncomingMessage(at, "fcm", "push", token, data)
 
 
 def accepted(project: str) -> HttpReply:
@@ -62,12 +61,12 @@ def failed(failure: Failure) -> HttpReply:
 
 
 def error(status: int, code: str | None = None, retry_after_s: float | None = None) -> HttpReply:
-    """An error as Google's APIs write it."""
+    """An error in the form of Google's APIs."""
     code = code or _STATUS.get(status, "UNSPECIFIED_ERROR")
-    said: dict[str, Any] = {
+    content: dict[str, Any] = {
         "code": status,
         "message": "refused by the sandbox",
         "status": "NOT_FOUND" if status == 404 else code,
         "details": [{"@type": "type.googleapis.com/google.firebase.fcm.v1.FcmError", "errorCode": code}],
     }
-    return HttpReply(status, {"error": said}, retry_after_s)
+    return HttpReply(status, {"error": content}, retry_after_s)

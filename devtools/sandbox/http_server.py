@@ -1,4 +1,4 @@
-"""The sandbox's HTTP side: FCM, Twilio, `GET /health`, `POST` and `DELETE /control`."""
+"""The HTTP side of the sandbox: FCM, Twilio, `GET /health`, `POST` and `DELETE /control`."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import orjson
 from aiohttp import web
 
 from devtools.sandbox import fcm, twilio
-from devtools.sandbox.fault_injection import FaultPlan, InjectedFault
-from devtools.sandbox.intake import Incoming, MessageIntake
-from devtools.sandbox.response import HttpReply
+from devtools.sandbox.fault_injection import Action, FaultPlan
+from devtools.sandbox.intake import MessageIntake
+from devtools.sandbox.messages import HttpReply, IncomingMessage
 
-#: a list of dead contacts may be long
+#: A list of dead contacts may be long.
 _LARGEST_BODY = 64 * 1024 * 1024
 
 
 class SandboxHttpServer:
-    """The routes. A handler runs to its end even if the client is gone: a provider accepts all the same."""
+    """The routes. A handler ends normally even if the client disconnects: a real provider accepts the message, too."""
 
-    def __init__(self, desk: MessageIntake, ports: dict[str, int]) -> None:
-        self._desk = desk
+    def __init__(self, intake: MessageIntake, ports: dict[str, int]) -> None:
+        self._intake = intake
         self._ports = ports
 
     def application(self) -> web.Application:
@@ -30,57 +30,57 @@ class SandboxHttpServer:
         app.router.add_post("/v1/projects/{project}/messages:send", self.push)
         app.router.add_post("/2010-04-01/Accounts/{sid}/Messages.json", self.sms)
         app.router.add_get("/health", self.health)
-        app.router.add_post("/control", self.control)
-        app.router.add_delete("/control", self.forget)
+        app.router.add_post("/control", self.set_faults)
+        app.router.add_delete("/control", self.clear_faults)
         return app
 
     async def push(self, request: web.Request) -> web.StreamResponse:
         at = time.time()
-        taken = fcm.read(at, request.headers.get("Authorization"), await request.read())
+        message = fcm.read(at, request.headers.get("Authorization"), await request.read())
         project = request.match_info["project"]
-        return await self._settle(request, taken, lambda: fcm.accepted(project), lambda _: fcm.dead())
+        return await self._process(request, message, lambda: fcm.accepted(project), lambda _: fcm.dead())
 
     async def sms(self, request: web.Request) -> web.StreamResponse:
         at = time.time()
         authorization = request.headers.get("Authorization")
-        taken = twilio.read(at, request.match_info["sid"], authorization, await request.read())
-        return await self._settle(request, taken, twilio.accepted, twilio.dead)
+        message = twilio.read(at, request.match_info["sid"], authorization, await request.read())
+        return await self._process(request, message, twilio.accepted, twilio.dead)
 
     async def health(self, request: web.Request) -> web.StreamResponse:
-        fates: dict[str, dict[str, int]] = {}
-        for (provider, fate), count in self._desk.fates.items():
-            fates.setdefault(provider, {})[fate] = count
-        return _json(HttpReply(200, {"healthy": True, "ports": self._ports, "messages": fates}))
+        messages: dict[str, dict[str, int]] = {}
+        for (provider, action), count in self._intake.counts.items():
+            messages.setdefault(provider, {})[action] = count
+        return _json(HttpReply(200, {"healthy": True, "ports": self._ports, "messages": messages}))
 
-    async def control(self, request: web.Request) -> web.StreamResponse:
+    async def set_faults(self, request: web.Request) -> web.StreamResponse:
         try:
-            orders = msgspec.json.decode(await request.read(), type=FaultPlan)
-        except msgspec.DecodeError as wrong:
-            return _json(HttpReply(400, {"error": str(wrong)}))
-        self._desk.order(orders)
-        return _json(HttpReply(200, {"provider": orders.provider}))
+            plan = msgspec.json.decode(await request.read(), type=FaultPlan)
+        except msgspec.DecodeError as error:
+            return _json(HttpReply(400, {"error": str(error)}))
+        self._intake.set_faults(plan)
+        return _json(HttpReply(200, {"provider": plan.provider}))
 
-    async def forget(self, request: web.Request) -> web.StreamResponse:
-        self._desk.forget_orders()
+    async def clear_faults(self, request: web.Request) -> web.StreamResponse:
+        self._intake.clear_faults()
         return _json(HttpReply(200, {}))
 
-    async def _settle(
+    async def _process(
         self,
         request: web.Request,
-        taken: Incoming | HttpReply,
+        message: IncomingMessage | HttpReply,
         accepted: Callable[[], HttpReply],
         dead: Callable[[str], HttpReply],
     ) -> web.StreamResponse:
-        if isinstance(taken, HttpReply):
-            return _json(taken)
-        fate = await self._desk.take(taken)
-        if fate is InjectedFault.ACCEPT:
+        if isinstance(message, HttpReply):
+            return _json(message)
+        action = await self._intake.process(message)
+        if action is Action.ACCEPT:
             return _json(accepted())
-        if fate is InjectedFault.DEAD:
-            return _json(dead(taken.to))
-        if fate is InjectedFault.FAIL:
-            failed = fcm.failed if taken.provider == "fcm" else twilio.failed
-            return _json(failed(self._desk.failure(taken.provider)))
+        if action is Action.DEAD:
+            return _json(dead(message.to))
+        if action is Action.FAIL:
+            failed = fcm.failed if message.provider == "fcm" else twilio.failed
+            return _json(failed(self._intake.failure(message.provider)))
         if request.transport is not None:
             request.transport.abort()
         return web.Response(status=500)

@@ -1,95 +1,81 @@
-"""Where every protocol hands in its messages: takes one, lets its fate happen, records it if it is accepted."""
+"""Processes the messages of all protocols: delays, faults, the provider log."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
 from typing import get_args
 
-import msgspec
-
-from devtools.sandbox.acceptance_log import AcceptanceLog
-from devtools.sandbox.fault_injection import Failure, FaultInjector, FaultPlan, InjectedFault, ProviderName
+from devtools.sandbox.fault_injection import Action, Failure, FaultInjector, FaultPlan, ProviderName
+from devtools.sandbox.messages import IncomingMessage
+from devtools.sandbox.provider_log import ProviderLogWriter
 from notify_streams.admin.audit.provider_log import AcceptedMessage, contact_sha
 
 PROVIDERS: tuple[ProviderName, ...] = get_args(ProviderName)
-#: a hanging message is let go after this, its connection cut
+#: A hanging request is closed after this.
 _HANG_S = 60.0
-
-
-class Incoming(msgspec.Struct, frozen=True):
-    """A well-formed message, as some protocol brought it."""
-
-    #: Unix seconds: when the request began to arrive
-    at: float
-    provider: ProviderName
-    channel: str
-    to: str
-    #: delivery_id, notification_id, attempt, possible_duplicate, critical, decided_at; each may be missing
-    marks: Mapping[str, str]
 
 
 class MessageIntake:
     """Shared by all protocols of the sandbox."""
 
-    def __init__(self, record: AcceptanceLog) -> None:
-        self._record = record
-        self._behaviours = {name: FaultInjector(FaultPlan(name)) for name in PROVIDERS}
-        #: (provider, fate) → messages
-        self.fates: Counter[tuple[str, str]] = Counter()
+    def __init__(self, log: ProviderLogWriter) -> None:
+        self._log = log
+        self._injectors = {name: FaultInjector(FaultPlan(name)) for name in PROVIDERS}
+        #: (provider, action) → messages
+        self.counts: Counter[tuple[str, str]] = Counter()
 
-    def order(self, orders: FaultPlan) -> None:
-        """Replaces the behaviour of one provider; messages already taken meet the old one."""
-        self._behaviours[orders.provider] = FaultInjector(orders)
+    def set_faults(self, plan: FaultPlan) -> None:
+        """Replace the faults of one provider. Messages that are being processed keep the old ones."""
+        self._injectors[plan.provider] = FaultInjector(plan)
 
-    def forget_orders(self) -> None:
-        """Every provider behaves well again."""
+    def clear_faults(self) -> None:
         for name in PROVIDERS:
-            self.order(FaultPlan(name))
+            self.set_faults(FaultPlan(name))
 
-    def is_dead(self, provider: ProviderName, contact: str) -> bool:
-        """For a protocol that can refuse a contact before it has the message."""
-        if contact not in self._behaviours[provider].orders.dead_tokens:
+    def refuses_contact(self, provider: ProviderName, contact: str) -> bool:
+        """Whether the contact is dead; for protocols that name it before the message. Counts it as a message."""
+        if contact not in self._injectors[provider].plan.dead_tokens:
             return False
-        self.fates[provider, InjectedFault.DEAD.value] += 1
+        self.counts[provider, Action.DEAD.value] += 1
         return True
 
     def failure(self, provider: ProviderName) -> Failure:
-        """What a message that met FAIL is answered; 503 if the orders have been withdrawn meanwhile."""
-        return self._behaviours[provider].orders.fail or Failure(503)
+        """The response to a message with `Action.FAIL`; 503 if the faults were cleared meanwhile."""
+        return self._injectors[provider].plan.fail or Failure(503)
 
-    async def take(self, incoming: Incoming) -> InjectedFault:
-        """Returns when the fate has happened: after ACCEPT the line is in the file; after HANG a minute has passed.
+    async def process(self, message: IncomingMessage) -> Action:
+        """Returns after the action: an accepted message is in the provider log, a hanging one has waited for a minute.
 
-        Raises OSError if the record cannot be written.
+        Raises:
+            OSError: the provider log cannot be written.
         """
-        behaviour = self._behaviours[incoming.provider]
-        fate = behaviour.fate(incoming.to)
-        if behaviour.orders.latency_ms:
-            await asyncio.sleep(behaviour.orders.latency_ms / 1000)
-        if fate is InjectedFault.HANG:
+        injector = self._injectors[message.provider]
+        action = injector.next_action(message.to)
+        if injector.plan.latency_ms:
+            await asyncio.sleep(injector.plan.latency_ms / 1000)
+        if action is Action.HANG:
             await asyncio.sleep(_HANG_S)
-        elif fate in (InjectedFault.ACCEPT, InjectedFault.ACCEPT_AND_LOSE_ANSWER):
-            await self._record.append(_line(incoming, time.time()))
-        self.fates[incoming.provider, fate.value] += 1
-        return fate
+        elif action in (Action.ACCEPT, Action.ACCEPT_AND_LOSE_ANSWER):
+            await self._log.append(_line(message, time.time()))
+        self.counts[message.provider, action.value] += 1
+        return action
 
 
-def _line(incoming: Incoming, now: float) -> AcceptedMessage:
-    marks = incoming.marks
-    attempt = marks.get("attempt", "")
+def _line(message: IncomingMessage, now: float) -> AcceptedMessage:
+    metadata = message.metadata
+    attempt = metadata.get("attempt", "")
     return AcceptedMessage(
-        at=incoming.at,
+        at=message.at,
         done=now,
-        provider=incoming.provider,
-        channel=incoming.channel,
-        delivery_id=marks.get("delivery_id", ""),
-        notification_id=marks.get("notification_id", ""),
+        provider=message.provider,
+        channel=message.channel,
+        delivery_id=metadata.get("delivery_id", ""),
+        notification_id=metadata.get("notification_id", ""),
         attempt=int(attempt) if attempt.isdecimal() else 0,
-        possible_duplicate=marks.get("possible_duplicate") == "1",
-        critical=marks.get("critical") == "1",
-        to_sha=contact_sha(incoming.to),
-        decided_at=marks.get("decided_at"),
+        possible_duplicate=metadata.get("possible_duplicate") == "1",
+        critical=metadata.get("critical") == "1",
+        to_sha=contact_sha(message.to),
+        decided_at=metadata.get("decided_at"),
     )

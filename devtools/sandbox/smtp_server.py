@@ -1,4 +1,4 @@
-"""The sandbox's mail server: real SMTP; every mail is accepted for one recipient, recorded and thrown away."""
+"""The sandbox's SMTP server: one recipient a mail; mails are logged, not stored."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from email.parser import BytesHeaderParser
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from devtools.sandbox.fault_injection import InjectedFault
-from devtools.sandbox.intake import Incoming, MessageIntake
+from devtools.sandbox.fault_injection import Action
+from devtools.sandbox.intake import MessageIntake
+from devtools.sandbox.messages import IncomingMessage
 
-_MARK = "x-notify-"
+_METADATA_PREFIX = "x-notify-"
 _headers = BytesHeaderParser()
 
 
-def mail_protocol(desk: MessageIntake) -> asyncio.Protocol:
-    """One connection's protocol: the factory for `loop.create_server`. Needs the running loop."""
+def mail_protocol(intake: MessageIntake) -> asyncio.Protocol:
+    """The protocol factory for `loop.create_server`; one protocol a connection."""
     server: asyncio.Protocol = SMTP(
-        SandboxSmtpHandler(desk), hostname="sandbox.invalid", enable_SMTPUTF8=True, loop=asyncio.get_running_loop()
+        SandboxSmtpHandler(intake), hostname="sandbox.invalid", enable_SMTPUTF8=True, loop=asyncio.get_running_loop()
     )
     return server
 
 
 class SandboxSmtpHandler:
-    """The hooks that aiosmtpd calls; one a connection."""
+    """The hooks that aiosmtpd calls; one handler a connection."""
 
-    def __init__(self, desk: MessageIntake) -> None:
-        self._desk = desk
+    def __init__(self, intake: MessageIntake) -> None:
+        self._intake = intake
         self._at = 0.0
 
     async def handle_MAIL(
@@ -44,7 +45,7 @@ class SandboxSmtpHandler:
     ) -> str:
         if envelope.rcpt_tos:
             return "452 4.5.3 One recipient a mail"
-        if self._desk.is_dead("smtp", address):
+        if self._intake.refuses_contact("smtp", address):
             return f"550 5.1.1 <{address}>: no such mailbox"
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 OK"
@@ -52,22 +53,22 @@ class SandboxSmtpHandler:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         content = envelope.content
         mail = _headers.parsebytes(content if isinstance(content, bytes) else b"")
-        marks = {
-            name.lower().removeprefix(_MARK).replace("-", "_"): _decoded(str(text))
+        metadata = {
+            name.lower().removeprefix(_METADATA_PREFIX).replace("-", "_"): _decoded(str(text))
             for name, text in mail.items()
-            if name.lower().startswith(_MARK)
+            if name.lower().startswith(_METADATA_PREFIX)
         }
         to = envelope.rcpt_tos[0]
         try:
-            fate = await self._desk.take(Incoming(self._at, "smtp", "email", to, marks))
+            action = await self._intake.process(IncomingMessage(self._at, "smtp", "email", to, metadata))
         except OSError:
-            return "451 4.3.0 The record cannot be written"
-        if fate is InjectedFault.ACCEPT:
+            return "451 4.3.0 The provider log cannot be written"
+        if action is Action.ACCEPT:
             return "250 2.0.0 OK"
-        if fate is InjectedFault.DEAD:  # since the recipient was taken
+        if action is Action.DEAD:  # The faults have changed since RCPT.
             return "550 5.1.1 No such mailbox"
-        if fate is InjectedFault.FAIL:
-            failure = self._desk.failure("smtp")
+        if action is Action.FAIL:
+            failure = self._intake.failure("smtp")
             return f"{failure.status} {failure.status // 100}.0.0 Refused by the sandbox"
         if isinstance(server.transport, asyncio.WriteTransport):
             server.transport.abort()

@@ -1,4 +1,4 @@
-"""Twilio's message resource as its server sees it. Pure: a request in, `Incoming` or a refusal out; and its answers.
+"""Twilio's message resource, server side: reads requests, builds responses.
 
 Source: https://www.twilio.com/docs/messaging/api/message-resource and https://www.twilio.com/docs/api/errors.
 """
@@ -12,16 +12,15 @@ from base64 import b64decode
 from urllib.parse import parse_qsl, urlsplit
 
 from devtools.sandbox.fault_injection import Failure
-from devtools.sandbox.intake import Incoming
-from devtools.sandbox.response import HttpReply
+from devtools.sandbox.messages import HttpReply, IncomingMessage
 
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
 _LONGEST_BODY = 1600
 _CODE = {401: 20003, 404: 20404, 429: 20429, 500: 20500, 503: 20503}
 
 
-def read(at: float, sid: str, authorization: str | None, body: bytes) -> Incoming | HttpReply:
-    """The message in a form, or the refusal of one that Twilio would not take. The marks are the callback's query."""
+def read(at: float, sid: str, authorization: str | None, body: bytes) -> IncomingMessage | HttpReply:
+    """The message of a form, or the error response that Twilio would send. The callback URL's query is the metadata."""
     if _login(authorization) != sid:
         return error(401, 20003)
     try:
@@ -36,7 +35,9 @@ def read(at: float, sid: str, authorization: str | None, body: bytes) -> Incomin
         return error(400, 21602)
     if len(form["Body"]) > _LONGEST_BODY:
         return error(400, 21617)
-    return Incoming(at, "twilio", "sms", form["To"], dict(parse_qsl(urlsplit(form.get("StatusCallback", "")).query)))
+    return IncomingMessage(
+        at, "twilio", "sms", form["To"], dict(parse_qsl(urlsplit(form.get("StatusCallback", "")).query))
+    )
 
 
 def accepted() -> HttpReply:
@@ -44,7 +45,7 @@ def accepted() -> HttpReply:
 
 
 def dead(number: str) -> HttpReply:
-    """The person said stop."""
+    """The recipient has replied STOP."""
     return error(400, 21610, f"Attempt to send to unsubscribed recipient {number}")
 
 
@@ -56,7 +57,7 @@ def failed(failure: Failure) -> HttpReply:
 def error(
     status: int, code: int, text: str = "refused by the sandbox", retry_after_s: float | None = None
 ) -> HttpReply:
-    """An error as Twilio writes it; like Twilio's, the text may repeat the number."""
+    """An error in Twilio's form; as there, the text may contain the number."""
     more = f"https://www.twilio.com/docs/errors/{code}"
     return HttpReply(status, {"code": code, "message": text, "more_info": more, "status": status}, retry_after_s)
 

@@ -1,8 +1,7 @@
-"""The sandbox's record: what every provider accepted, one JSON line each, and never the contact.
+"""Writes the provider log: one JSON line for each accepted message, without the contact.
 
-A line is in the file before the provider's answer leaves, so a client that was told "accepted" is in the record even if
-the sandbox is killed in that instant (not if the machine is: nothing is synced). A message whose answer was lost on the
-way is in the record too: that is the window in which a duplicate can come about.
+A line is written before the response is sent. So a message for which a client got a response is in the log even if the sandbox
+is killed (not if the machine is: nothing is synced). A message whose response was lost is in the log, too.
 """
 
 from __future__ import annotations
@@ -17,55 +16,56 @@ import msgspec
 from notify_streams.admin.audit.provider_log import AcceptedMessage
 
 
-class AcceptanceLog:
-    """The writing end. One process at a time: a second one is refused by a lock on the file (BlockingIOError)."""
+class ProviderLogWriter:
+    """Appends to the file under a lock: a second writer gets BlockingIOError."""
 
     def __init__(self, path: Path | str) -> None:
-        """Opens or continues the file; half a line, left by a process that was killed, was never answered and goes."""
+        """Creates or continues the file. An incomplete last line, left by a killed process, is removed: it had no response."""
         self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        self._size = _whole_lines(self._file)
+        self._size = _complete_size(self._file)
         os.ftruncate(self._file, self._size)
         self._encode = msgspec.json.Encoder().encode
-        self._lines: list[bytes] = []
-        self._waiting: list[asyncio.Future[None]] = []
+        self._pending_lines: list[bytes] = []
+        self._waiters: list[asyncio.Future[None]] = []
 
     async def append(self, accepted: AcceptedMessage) -> None:
-        """Returns when the line is in the file. Lines of one turn of the event loop share one write.
+        """Returns when the line is in the file. Lines of one iteration of the event loop are written together.
 
-        Raises OSError if it could not be written; then nothing of it is in the file.
+        Raises:
+            OSError: the write failed; the line is not in the file.
         """
         loop = asyncio.get_running_loop()
-        if not self._lines:
+        if not self._pending_lines:
             loop.call_soon(self._write)
-        self._lines.append(self._encode(accepted))
+        self._pending_lines.append(self._encode(accepted))
         written = loop.create_future()
-        self._waiting.append(written)
+        self._waiters.append(written)
         await written
 
     def close(self) -> None:
-        """Writes what still waits."""
+        """Write the pending lines and close the file."""
         self._write()
         os.close(self._file)
 
     def _write(self) -> None:
-        lines, self._lines = self._lines, []
-        waiting, self._waiting = self._waiting, []
+        lines, self._pending_lines = self._pending_lines, []
+        waiters, self._waiters = self._waiters, []
         if not lines:
             return
-        trouble: OSError | None = None
+        error: OSError | None = None
         try:
             self._size += _write_all(self._file, b"\n".join(lines) + b"\n")
-        except OSError as failed:
-            trouble = failed
+        except OSError as failure:
+            error = failure
             os.ftruncate(self._file, self._size)
-        for written in waiting:
+        for written in waiters:
             if written.done():
                 continue
-            if trouble is None:
+            if error is None:
                 written.set_result(None)
             else:
-                written.set_exception(trouble)
+                written.set_exception(error)
 
 
 def _write_all(file: int, data: bytes) -> int:
@@ -75,7 +75,7 @@ def _write_all(file: int, data: bytes) -> int:
     return len(data)
 
 
-def _whole_lines(file: int) -> int:
+def _complete_size(file: int) -> int:
     """The size of the file up to and including its last newline."""
     end = os.fstat(file).st_size
     while end:
