@@ -1,1 +1,1 @@
-"""The drills: real services and real workers, killed at every named place and at random; then the audit must find nothing."""
+"""Fault tests: real workers under load are killed at failpoints and at random."""

@@ -1,85 +1,83 @@
-"""`notify-streams chaos`: the drills, and one object that says what held."""
+"""`notify-streams chaos`: fault tests, and a report of the invariants."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 import click
 
-from devtools.benchmarks.results import conclude, say
+from devtools.benchmarks.results import conclude
 from devtools.chaos.environment import REGION, ChaosEnvironment
-from devtools.chaos.failpoint_drill import failpoint_drill
+from devtools.chaos.failpoint_kills import kill_at_failpoints
 from devtools.chaos.latency import latency_ms
 from devtools.chaos.random_faults import random_faults
 from devtools.stack import stack_folder
 from notify_streams.admin.audit.provider_log import read_provider_log
+from notify_streams.cli.output import print_progress
 from notify_streams.failpoints import NAMES, Name
 
 
 @click.command()
 @click.option("--seeds", default=3, show_default=True, type=click.IntRange(1), help="Kills at each failpoint.")
 @click.option(
-    "--minutes", default=10.0, show_default=True, type=click.FloatRange(0), help="Length of the storm; 0 leaves it out."
+    "--minutes",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Duration of the random faults; 0: none.",
 )
-@click.option("--seed", default=1, show_default=True, help="Of the storm.")
+@click.option("--seed", default=1, show_default=True, help="Seed of the random faults.")
 @click.option(
     "--failpoint", "names", multiple=True, type=click.Choice(get_args(Name)), help="Only these; all if not given."
 )
 @click.option(
-    "--members", default=3, show_default=True, help="Of each shard's replica set; to elect a new primary it takes 3."
+    "--members", default=3, show_default=True, help="Of each shard's replica set; the election of a primary takes 3."
 )
-@click.option("--json", "as_json", is_flag=True, help="One object on stdout.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def chaos(seeds: int, minutes: float, seed: int, names: tuple[Name, ...], members: int, as_json: bool) -> None:
-    """Kill workers, primaries and the broker under load; exit 0 only if every book closes afterwards."""
-    folder = stack_folder() / "chaos"
-    conclude(_drills(folder, seeds, minutes, seed, names or NAMES, members), as_json, _line, "invariants")
+    """Kill workers, primaries and the broker under load. Exit 0 only if the audit finds no difference afterwards."""
+    conclude(_run(seeds, minutes, seed, names or NAMES, members), as_json, _line, "invariants")
 
 
-def _line(one: dict[str, Any]) -> str:
-    return f"{'holds' if one['holds'] else 'DOES NOT HOLD'}: {one['name']} ({one['checked']} checked)"
+def _line(invariant: dict[str, Any]) -> str:
+    result = "holds" if invariant["holds"] else "DOES NOT HOLD"
+    return f"{result}: {invariant['name']} ({invariant['checked']} checked)"
 
 
-async def _drills(
-    folder: Path, seeds: int, minutes: float, seed: int, names: tuple[Name, ...], members: int
-) -> dict[str, Any]:
-    async with ChaosEnvironment(folder, members, say) as ground:
-        points = await failpoint_drill(ground, seeds, names)
-        stormy = await random_faults(ground, minutes, seed) if minutes else None
-        return report_of(
-            points, stormy, seed, latency_ms(read_provider_log(ground.stack.region(REGION).sandbox.provider_log))
-        )
+async def _run(seeds: int, minutes: float, seed: int, names: tuple[Name, ...], members: int) -> dict[str, Any]:
+    async with ChaosEnvironment(stack_folder() / "chaos", members, print_progress) as environment:
+        kills = await kill_at_failpoints(environment, seeds, names)
+        random_run = await random_faults(environment, minutes, seed) if minutes else None
+        accepted = read_provider_log(environment.stack.region(REGION).sandbox.provider_log)
+        return report_of(kills, random_run, seed, latency_ms(accepted))
 
 
 def report_of(
-    points: list[dict[str, Any]], stormy: dict[str, Any] | None, seed: int, latencies: dict[str, dict[str, Any]]
+    kills: list[dict[str, Any]], random_run: dict[str, Any] | None, seed: int, latencies: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
-    """The shape that scripts rely on: ``{"holds", "seed", "faults", "invariants", "latency_ms", "duplicates"}``."""
+    """The JSON output: ``{"holds", "seed", "faults", "invariants", "latency_ms", "duplicates", "failpoints", "random"}``."""
+    random_runs = [] if random_run is None else [random_run]
     invariants = [
-        _invariant("every failpoint is reached", points, lambda one: one["reached"]),
-        _invariant("after a kill at any failpoint the audit's differences are 0", points, lambda one: one["holds"]),
+        _invariant("every failpoint is reached", kills, lambda one: one["reached"]),
+        _invariant("no differences in the audit after a kill at any failpoint", kills, lambda one: one["holds"]),
     ]
-    faults = [{"what": f"killed at {one['name']}", "seed": one["seed"]} for one in points]
-    duplicates = sum(one["duplicates"] for one in points)
-    if stormy is not None:
-        invariants.append(
-            _invariant("after the storm the audit's differences are 0", [stormy], lambda one: one["holds"])
-        )
-        faults += stormy["faults"]
-        duplicates += stormy["duplicates"]
-    holds = all(one["holds"] for one in invariants)
+    if random_runs:
+        name = "no differences in the audit after the random faults"
+        invariants.append(_invariant(name, random_runs, lambda one: one["holds"]))
+    faults = [{"what": f"killed at {one['name']}", "seed": one["seed"]} for one in kills]
     return {
-        "holds": holds,
+        "holds": all(one["holds"] for one in invariants),
         "seed": seed,
-        "faults": faults,
+        "faults": faults + [fault for run in random_runs for fault in run["faults"]],
         "invariants": invariants,
         "latency_ms": latencies,
-        "duplicates": duplicates,
-        "failpoints": points,
-        "storm": stormy,
+        "duplicates": sum(one["duplicates"] for one in (*kills, *random_runs)),
+        "failpoints": kills,
+        "random": random_run,
     }
 
 
-def _invariant(name: str, cases: list[dict[str, Any]], holds: Any) -> dict[str, Any]:
-    wrong = next((one for one in cases if not holds(one)), None)
-    return {"name": name, "holds": wrong is None, "checked": len(cases), "counter_example": wrong}
+def _invariant(name: str, results: Sequence[dict[str, Any]], holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    wrong = next((result for result in results if not holds(result)), None)
+    return {"name": name, "holds": wrong is None, "checked": len(results), "counter_example": wrong}

@@ -1,4 +1,4 @@
-"""The storm: for some minutes workers are killed, stopped, continued and added at random, database primaries and the broker as well."""
+"""Random faults under load: workers killed, paused, added; primaries and broker too."""
 
 from __future__ import annotations
 
@@ -24,89 +24,91 @@ _RATE: Final = 200
 
 
 async def random_faults(
-    ground: ChaosEnvironment, minutes: float, seed: int, broker_restarts: int = 2
+    environment: ChaosEnvironment, minutes: float, seed: int, broker_restarts: int = 2
 ) -> dict[str, Any]:
-    """Run it; returns ``{"faults", "holds", ...}``. The pool of `failpoint_drill` must be at work."""
-    draw = random.Random(f"storm-{seed}")
-    pool = ground.pool
+    """Returns ``{"faults", "holds", ...}``. The workers that `kill_at_failpoints` started must run."""
+    draw = random.Random(f"random-faults-{seed}")
+    pool = environment.pool
+    count = int(_RATE * 60 * minutes)
     while len(pool.running("standard")) < _WORKERS:
         await (await pool.start("standard")).wait_until_ready()
-    ground.say(f"storm: {minutes:g} minutes, {_RATE} triggers/s, {_WORKERS} standard workers")
-    began = time.monotonic()
-    ends = began + 60 * minutes
-    faults = _Faults(ground.say, began)
-    before = await ground.judge()
-    sending = asyncio.create_task(ground.send(int(_RATE * 60 * minutes), draw, rate=_RATE))
-    services = asyncio.create_task(_hurt_services(ground, ends, broker_restarts, faults, began))
-    while time.monotonic() < ends:
+    environment.report(f"random faults: {minutes:g} minutes, {_RATE} triggers/s, {_WORKERS} standard workers")
+    started = time.monotonic()
+    end = started + 60 * minutes
+    faults = _FaultLog(environment.report, started)
+    before = await environment.audit()
+    sending = asyncio.create_task(environment.send_triggers(count, draw, rate=_RATE))
+    services = asyncio.create_task(_service_faults(environment, started, end, broker_restarts, faults))
+    while time.monotonic() < end:
         await asyncio.sleep(draw.uniform(*_PAUSE_S))
         with suppress(NotifyError):
-            faults.note(await _hurt_a_worker(ground, draw))
+            faults.add(await _worker_fault(environment, draw))
     await sending
     await services
     for worker in pool.running("standard"):
         worker.signal(signal.SIGCONT)
-    ground.say("the storm is over: waiting until everything is worked off")
-    await ground.drained()
-    after = await ground.judge()
+    environment.report("no more faults: waiting until everything is processed")
+    await environment.wait_until_drained()
+    after = await environment.audit()
     return {
-        "faults": faults.noted,
+        "faults": faults.entries,
         "holds": after["holds"],
         "duplicates": after["duplicates"] - before["duplicates"],
         "provider_repeats": after["provider_repeats"] - before["provider_repeats"],
         "differences": after["differences"] + after["in_flight"],
-        "sent": int(_RATE * 60 * minutes),
+        "sent": count,
     }
 
 
-class _Faults:
-    """What was done, and when; each is said at once."""
+class _FaultLog:
+    """Keeps and reports each fault with its time."""
 
-    def __init__(self, say: Callable[[str], None], began: float) -> None:
-        self._say = say
-        self._began = began
-        self.noted: list[dict[str, Any]] = []
+    def __init__(self, report: Callable[[str], None], started: float) -> None:
+        self._report = report
+        self._started = started
+        self.entries: list[dict[str, Any]] = []
 
-    def note(self, what: str) -> None:
-        at_s = round(time.monotonic() - self._began, 1)
-        self.noted.append({"at_s": at_s, "what": what})
-        self._say(f"{at_s:6.1f} s  {what}")
+    def add(self, what: str) -> None:
+        at_s = round(time.monotonic() - self._started, 1)
+        self.entries.append({"at_s": at_s, "what": what})
+        self._report(f"{at_s:6.1f} s  {what}")
 
 
-async def _hurt_a_worker(ground: ChaosEnvironment, draw: random.Random) -> str:
-    pool = ground.pool
-    standing = pool.running("standard")
-    if len(standing) < _WORKERS:
+async def _worker_fault(environment: ChaosEnvironment, draw: random.Random) -> str:
+    pool = environment.pool
+    running = pool.running("standard")
+    if len(running) < _WORKERS:
         return f"added {(await pool.start('standard')).name}"
-    worker = draw.choice(standing)
-    kind = draw.choice(("kill", "stop", "term"))
+    worker = draw.choice(running)
+    kind = draw.choice(("kill", "pause", "terminate"))
     if worker.paused:
         worker.signal(signal.SIGCONT)
-        return f"continued {worker.name}"
-    if kind == "stop":
+        return f"resumed {worker.name}"
+    if kind == "pause":
         worker.signal(signal.SIGSTOP)
-        return f"stopped {worker.name}"
+        return f"paused {worker.name}"
     await pool.stop(worker, signal.SIGKILL if kind == "kill" else signal.SIGTERM)
     return f"{'killed' if kind == 'kill' else 'terminated'} {worker.name}"
 
 
-async def _hurt_services(
-    ground: ChaosEnvironment, ends: float, broker_restarts: int, faults: _Faults, began: float
+async def _service_faults(
+    environment: ChaosEnvironment, started: float, end: float, broker_restarts: int, faults: _FaultLog
 ) -> None:
-    region = ground.stack.region("us")
-    total_s = ends - began
-    restarts = [began + total_s * (number + 1) / (broker_restarts + 1) for number in range(broker_restarts)]
-    next_primary, number = began + _PRIMARY_EVERY_S, 0
-    while time.monotonic() < ends:
+    """Restart the broker at regular intervals, and kill the shards' primaries in turn, one a minute."""
+    region = environment.stack.region("us")
+    interval_s = (end - started) / (broker_restarts + 1)
+    restarts = [started + interval_s * number for number in range(1, broker_restarts + 1)]
+    next_primary, number = started + _PRIMARY_EVERY_S, 0
+    while time.monotonic() < end:
         await asyncio.sleep(1.0)
         now = time.monotonic()
         if restarts and now >= restarts[0]:
             restarts.pop(0)
             await asyncio.to_thread(region.kafka.stop)
             await asyncio.to_thread(region.kafka.start)
-            faults.note("restarted the broker")
+            faults.add("restarted the broker")
         elif now >= next_primary:
             next_primary += _PRIMARY_EVERY_S
             shard = region.shards[number % len(region.shards)]
             number += 1
-            faults.note(await asyncio.to_thread(fail_primary, shard))
+            faults.add(await asyncio.to_thread(fail_primary, shard))

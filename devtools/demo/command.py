@@ -8,7 +8,7 @@ import sys
 import click
 from rich.console import Console
 
-from devtools.demo.report import show
+from devtools.demo.report import print_report
 from devtools.demo.run import Demo, DemoPlan, DemoResult
 from devtools.stack import StackFailed
 from notify_streams.cli.output import as_json, print_result, run
@@ -74,7 +74,7 @@ def demo(
         found = {"latency_ms": outcome.latency_ms, "told_by": outcome.places, "loss": outcome.loss}
         print_result(True, {**outcome.report, **found, "seconds": outcome.seconds, "holds": outcome.holds}, [])
     elif not stay:
-        show(console, outcome)
+        print_report(console, outcome)
     if not as_json:
         console.print(", ".join(f"{name} {seconds} s" for name, seconds in outcome.seconds.items()), highlight=False)
     raise SystemExit(0 if outcome.holds else 1)

@@ -38,7 +38,7 @@ class ProviderCall(NamedTuple):
     trigger: SentTrigger
 
 
-def calls(regions: Sequence[Settings], sent: Mapping[str, SentTrigger]) -> Iterator[ProviderCall]:
+def provider_calls(regions: Sequence[Settings], sent: Mapping[str, SentTrigger]) -> Iterator[ProviderCall]:
     """What the sandboxes of these regions noted."""
     for settings in regions:
         if settings.sandbox_record is None:
@@ -57,7 +57,7 @@ def latencies_ms(told: Sequence[ProviderCall]) -> dict[str, dict[str, float]]:
     return {lane: _quantiles(values) for lane, values in found.items() if values}
 
 
-def places(told: Sequence[ProviderCall], loss: RegionOutage | None) -> dict[str, int]:
+def count_by_region(told: Sequence[ProviderCall], loss: RegionOutage | None) -> dict[str, int]:
     """Notifications by who told the person: home, the standby of the region that was lost, anybody else, or two regions."""
     tellers: dict[str, set[str]] = {}
     homes: dict[str, str | None] = {}
@@ -78,7 +78,7 @@ def places(told: Sequence[ProviderCall], loss: RegionOutage | None) -> dict[str,
     return counts
 
 
-def of_the_loss(told: Sequence[ProviderCall], loss: RegionOutage) -> dict[str, Any]:
+def outage_report(told: Sequence[ProviderCall], loss: RegionOutage) -> dict[str, Any]:
     """What the loss of a region meant to the people of the others, and how soon its own were served by the standby.
 
     `others_ms`: triggers that entered in regions that were not lost, for people at home there, by when they were sent.

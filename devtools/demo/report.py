@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from devtools.demo.run import DemoResult
 
 
-def show(console: Console, outcome: DemoResult) -> None:
+def print_report(console: Console, outcome: DemoResult) -> None:
     """Print the tables."""
     for region, numbers in outcome.report["regions"].items():
         console.print(_table(region, numbers))

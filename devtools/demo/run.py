@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from devtools.demo.delivery_report import SentTrigger, calls, latencies_ms, of_the_loss, places
+from devtools.demo.delivery_report import SentTrigger, count_by_region, latencies_ms, outage_report, provider_calls
 from devtools.demo.region_outage import RegionOutage
-from devtools.demo.sample_users import choices, people, sign_up
+from devtools.demo.sample_users import choice_records, sample_users, signup_records
 from devtools.demo.traffic import triggers
 from devtools.demo.wait import RegionWatcher
 from devtools.stack import Stack
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from devtools.demo.sample_users import Person
+    from devtools.demo.sample_users import SampleUser
     from notify_streams.admin.trigger_producer import Upload
 
 _PATIENCE_S: Final = 180.0
@@ -45,7 +45,7 @@ class DemoPlan:
     """What the demo does."""
 
     regions: tuple[str, ...] = ("us",)
-    people: int = 5_000
+    sample_users: int = 5_000
     triggers: int = 20_000
     #: Triggers per second, over all regions.
     rate: int = 2_000
@@ -75,7 +75,7 @@ class DemoResult:
     report: dict[str, Any]
     latency_ms: dict[str, dict[str, float]]
     #: See `told.places`.
-    places: dict[str, int]
+    count_by_region: dict[str, int]
     #: See `told.of_the_loss`; None if no region was lost.
     loss: dict[str, Any] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -113,7 +113,7 @@ class Demo:
             watch = await closing.enter_async_context(RegionWatcher(regions, self._console))
             await watch.wait_until_ready(_READY_PATIENCE_S * len(regions), self._plan.roles)
             self._lap("workers")
-            audience = people(self._plan.people, self._plan.regions, self._plan.seed)
+            audience = sample_users(self._plan.people, self._plan.regions, self._plan.seed)
             await self._sign_up(regions, audience, watch)
             self._lap("sign-ups")
             await self._send(regions, audience, watch)
@@ -123,9 +123,9 @@ class Demo:
             self._lap("triggers")
             report = await audit(regions)
             self._lap("audit")
-            told = list(calls(regions, self._sent))
-            loss = None if self._loss is None else of_the_loss(told, self._loss)
-            outcome = DemoResult(report, latencies_ms(told), places(told, self._loss), loss, self._seconds)
+            told = list(provider_calls(regions, self._sent))
+            loss = None if self._loss is None else outage_report(told, self._loss)
+            outcome = DemoResult(report, latencies_ms(told), count_by_region(told, self._loss), loss, self._seconds)
             if self._plan.stay:
                 await self._stay(outcome, regions)
             return outcome
@@ -164,7 +164,7 @@ class Demo:
             "NOTIFY_DATA_DIR": str(self._stack.folder / "data"),
         }
 
-    async def _sign_up(self, regions: Sequence[Settings], audience: Sequence[Person], watch: RegionWatcher) -> None:
+    async def _sign_up(self, regions: Sequence[Settings], audience: Sequence[SampleUser], watch: RegionWatcher) -> None:
         categories = configured_categories()
         now = datetime.now(UTC)
         for settings in regions:
@@ -174,13 +174,13 @@ class Demo:
                     upload
                     for number, person in at_home
                     for upload in (
-                        *sign_up(person, number, now, self._plan.channels),
-                        *choices(person, categories, now),
+                        *signup_records(person, number, now, self._plan.channels),
+                        *choice_records(person, categories, now),
                     )
                 )
         await watch.wait_until_drained(f"{len(audience)} people signed up", _PATIENCE_S)
 
-    async def _send(self, regions: Sequence[Settings], audience: Sequence[Person], watch: RegionWatcher) -> None:
+    async def _send(self, regions: Sequence[Settings], audience: Sequence[SampleUser], watch: RegionWatcher) -> None:
         plan = self._plan
         homes = {person.user_id: person.region for person in audience}
         async with AsyncExitStack() as closing:
@@ -189,7 +189,7 @@ class Demo:
             stream = triggers(plan.triggers, audience, time.time_ns(), regions[0].max_trigger_bytes + 1)
             before = await watch.taken()
             sent, taken, turn, began = 0, 0, 0, time.monotonic()
-            with watch.bar("triggers sent", plan.triggers) as show:
+            with watch.bar("triggers sent", plan.triggers) as print_report:
                 while part := list(islice(stream, max(1, int(plan.rate * _SLICE_S)))):
                     if plan.drill and drill is None and sent >= plan.triggers // 3:
                         del upstreams[lost.region]
@@ -204,7 +204,7 @@ class Demo:
                     elapsed = time.monotonic() - began
                     if int(elapsed / _SLICE_S) % 5 == 0 and drill is None:
                         taken = await watch.taken() - before
-                    show(sent, f"{sent / elapsed:,.0f}/s in, {taken / elapsed:,.0f}/s accounted")
+                    print_report(sent, f"{sent / elapsed:,.0f}/s in, {taken / elapsed:,.0f}/s accounted")
                     await asyncio.sleep(max(0.0, sent / plan.rate - (time.monotonic() - began)))
             if drill is not None:
                 await drill
@@ -231,9 +231,9 @@ class Demo:
         await loss.happen(self._stack, self._supervisors[settings.region], start_workers, say)
 
     async def _stay(self, outcome: DemoResult, regions: Sequence[Settings]) -> None:
-        from devtools.demo.report import show
+        from devtools.demo.report import print_report
 
-        show(self._console, outcome)
+        print_report(self._console, outcome)
         for settings in regions:
             token = f" (bearer token of the protected views: {settings.web_token})" if settings.web_token else ""
             self._console.print(

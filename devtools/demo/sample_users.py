@@ -63,7 +63,7 @@ _ELSEWHERE: Final = (("en", "UTC"),)
 _encode = msgspec.json.Encoder().encode
 
 
-class Person(msgspec.Struct, frozen=True):
+class SampleUser(msgspec.Struct, frozen=True):
     """Somebody at home in `region`."""
 
     user_id: str
@@ -73,7 +73,7 @@ class Person(msgspec.Struct, frozen=True):
     time_zone: str
 
 
-def people(count: int, regions: Sequence[str], seed: int) -> list[Person]:
+def sample_users(count: int, regions: Sequence[str], seed: int) -> list[SampleUser]:
     """`count` people, spread over the regions."""
     draw = random.Random(f"people-{seed}")
     found = []
@@ -81,11 +81,13 @@ def people(count: int, regions: Sequence[str], seed: int) -> list[Person]:
         region = regions[number % len(regions)]
         locale, time_zone = draw.choice(_PLACES.get(region, _ELSEWHERE))
         name = f"{draw.choice(_FIRST)} {draw.choice(_LAST)}"
-        found.append(Person(f"u-{seed}-{number:06d}", name, region, locale, time_zone))
+        found.append(SampleUser(f"u-{seed}-{number:06d}", name, region, locale, time_zone))
     return found
 
 
-def sign_up(person: Person, number: int, now: datetime, channels: Collection[str] = CHANNELS) -> Iterator[Upload]:
+def signup_records(
+    person: SampleUser, number: int, now: datetime, channels: Collection[str] = CHANNELS
+) -> Iterator[Upload]:
     """What upstream systems push when this person signs up: contacts first, so that a first trigger finds them. Only for `channels`."""
     draw = random.Random(f"contacts-{person.user_id}")
     contacts = Contacts(
@@ -102,7 +104,7 @@ def sign_up(person: Person, number: int, now: datetime, channels: Collection[str
     yield USER_SIGNUPS, person.user_id, _encode(signup), ()
 
 
-def choices(person: Person, categories: Categories, now: datetime) -> Iterator[Upload]:
+def choice_records(person: SampleUser, categories: Categories, now: datetime) -> Iterator[Upload]:
     """The choices that this person makes: none for half of them, some for the others."""
     draw = random.Random(f"choices-{person.user_id}")
     for name, category in categories.items():

@@ -12,7 +12,7 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from devtools.demo.sample_users import Person
+    from devtools.demo.sample_users import SampleUser
     from notify_streams.admin.trigger_producer import Upload
 
 _TEMPLATES: Final = {
@@ -36,7 +36,7 @@ _TROUBLE: Final = (
 )
 
 
-def triggers(count: int, audience: Sequence[Person], seed: int, too_large_bytes: int) -> Iterator[Upload]:
+def triggers(count: int, audience: Sequence[SampleUser], seed: int, too_large_bytes: int) -> Iterator[Upload]:
     """`count` uploads, ready to send. Ids are UUIDv7, so that they sort by time."""
     draw = random.Random(f"triggers-{seed}")
     sent: list[tuple[str, dict[str, Any]]] = []
@@ -86,7 +86,7 @@ def _kind(draw: random.Random) -> str | None:
     return None
 
 
-def _trigger(draw: random.Random, system: str, person: Person, number: int) -> dict[str, Any]:
+def _trigger(draw: random.Random, system: str, person: SampleUser, number: int) -> dict[str, Any]:
     return {
         "id": str(_uuid7(draw, number)),
         "user_id": person.user_id,

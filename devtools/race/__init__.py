@@ -1,5 +1,6 @@
-"""The race: choices at random instants around messages at every stage, on real stores, judged against what was acknowledged.
+"""The preference race: users change choices while messages to them are processed.
 
-`plan` (what a seed does), `stages` (how a message passes router and worker), `faults` (what happens to Redis meanwhile), `verdict` (what
-must hold), `drill` (many seeds at once). ``python -m devtools.race --help`` runs it.
+It runs on real stores, and checks every provider call and every suppressed message against the acknowledged choices. Modules:
+`schedule` (the events of a seed), `steps` (a message's way through router and worker), `faults` (of Redis), `invariants`,
+`runner` (many seeds concurrently), `pipeline` (real workers). ``python -m devtools.race --help`` runs it.
 """

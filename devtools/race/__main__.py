@@ -1,4 +1,4 @@
-"""``python -m devtools.race``: the long form, against the stores of a region's settings."""
+"""``python -m devtools.race``: many seeds on a region's stores, or real workers."""
 
 from __future__ import annotations
 
@@ -13,62 +13,62 @@ import msgspec
 
 from devtools.chaos.environment import ChaosEnvironment
 from devtools.race.faults import FAULTS
-from devtools.race.pipeline import race_through
-from devtools.race.runner import Race, plans_of, run_race
+from devtools.race.pipeline import run_pipeline_race
+from devtools.race.runner import RaceResult, run_race, schedules_of
 from devtools.stack import stack_folder
+from notify_streams.cli.output import print_progress
 from notify_streams.preferences.categories import configured_categories
 from notify_streams.settings import load_settings
 
 
 def main() -> int:
-    """Exit status 0 only if every fault's race holds."""
-    options = argparse.ArgumentParser(prog="python -m devtools.race", description=__doc__)
-    options.add_argument("--region", default="us")
-    options.add_argument("--overlay", type=Path, help="the local stack's service addresses, e.g. .stack/us.yaml")
-    options.add_argument("--seeds", type=int, default=1_000)
-    options.add_argument("--first", type=int, default=1, help="the first seed")
-    options.add_argument("--fault", choices=[*FAULTS, "all"], default="none", help="hurts the region's Redis")
-    options.add_argument(
-        "--pipeline", type=float, metavar="SECONDS", help="instead: real workers on a stack of its own for so long"
+    """Returns the exit status: 0 only if no invariant was violated under any fault."""
+    parser = argparse.ArgumentParser(prog="python -m devtools.race", description=__doc__)
+    parser.add_argument("--region", default="us")
+    parser.add_argument("--overlay", type=Path, help="settings file of the local stack, such as .stack/us.yaml")
+    parser.add_argument("--seeds", type=int, default=1_000)
+    parser.add_argument("--first", type=int, default=1, help="the first seed")
+    parser.add_argument("--fault", choices=[*FAULTS, "all"], default="none", help="a fault of the region's Redis")
+    parser.add_argument(
+        "--pipeline", type=float, metavar="SECONDS", help="run real workers on a private stack for so long instead"
     )
-    chosen = options.parse_args()
-    if chosen.pipeline:
-        return _pipeline(chosen.pipeline, chosen.first)
+    options = parser.parse_args()
+    if options.pipeline:
+        return _run_pipeline(options.pipeline, options.first)
     name = f"race_{uuid4().hex[:8]}"
-    settings = msgspec.structs.replace(load_settings(chosen.region, overlay=chosen.overlay), database=name)
+    settings = msgspec.structs.replace(load_settings(options.region, overlay=options.overlay), database=name)
     categories = configured_categories()
-    plans = plans_of(range(chosen.first, chosen.first + chosen.seeds), settings)
-    results: dict[str, Race] = {}
-    for fault in FAULTS if chosen.fault == "all" else [chosen.fault]:
-        race = run_race(settings, categories, plans, FAULTS[fault], prefix=name, on_progress=_report(fault, len(plans)))
+    schedules = schedules_of(range(options.first, options.first + options.seeds), settings)
+    results: dict[str, RaceResult] = {}
+    for fault in FAULTS if options.fault == "all" else [options.fault]:
+        report = _progress(fault, len(schedules))
+        race = run_race(settings, categories, schedules, FAULTS[fault], prefix=name, on_progress=report)
         results[fault] = asyncio.run(race)
-    holds = all(race.holds for race in results.values())
-    answer = {"holds": holds, "races": {fault: race.as_json() for fault, race in results.items()}}
-    print(msgspec.json.encode(answer).decode())
+    holds = all(result.holds for result in results.values())
+    report_json = {"holds": holds, "races": {fault: result.as_json() for fault, result in results.items()}}
+    print(msgspec.json.encode(report_json).decode())
     return 0 if holds else 1
 
 
-def _pipeline(seconds: float, seed: int) -> int:
-    async def run() -> Race:
-        folder = stack_folder() / "race"
-        async with ChaosEnvironment(folder, 1, lambda line: print(line, file=sys.stderr)) as ground:
-            return await race_through(ground, seconds, seed)
+def _run_pipeline(seconds: float, seed: int) -> int:
+    async def run() -> RaceResult:
+        async with ChaosEnvironment(stack_folder() / "race", 1, print_progress) as environment:
+            return await run_pipeline_race(environment, seconds, seed)
 
-    race = asyncio.run(run())
-    print(msgspec.json.encode(race.as_json()).decode())
-    return 0 if race.holds else 1
+    result = asyncio.run(run())
+    print(msgspec.json.encode(result.as_json()).decode())
+    return 0 if result.holds else 1
 
 
-def _report(fault: str, of: int) -> Callable[[Race], None]:
-    def report(race: Race) -> None:
-        if race.seeds % 100 == 0 or race.seeds == of:
-            print(
-                f"{fault}: {race.seeds} of {of} seeds, {race.calls} calls, {race.violations} violations",
-                file=sys.stderr,
+def _progress(fault: str, total: int) -> Callable[[RaceResult], None]:
+    def report(result: RaceResult) -> None:
+        if result.seeds % 100 == 0 or result.seeds == total:
+            print_progress(
+                f"{fault}: {result.seeds} of {total} seeds, {result.calls} calls, {result.violations} violations"
             )
 
     return report
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

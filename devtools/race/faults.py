@@ -1,4 +1,4 @@
-"""What is done to Redis while the race runs. Each fault heals itself; the drill repeats it until all seeds are through."""
+"""Faults of Redis during a race; each ends by itself and is repeated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-#: One occurrence of a fault on the server of this connection.
+#: Runs a fault once on the server of this connection.
 Fault = Callable[["Redis", Random], Awaitable[None]]
 
 
@@ -19,20 +19,20 @@ async def none(redis: Redis, random: Random) -> None:
 
 
 async def flush(redis: Redis, random: Random) -> None:
-    """Every key is gone, as after a restart."""
+    """Delete every key, as a restart does."""
     await redis.flushall()
     await asyncio.sleep(random.uniform(0.05, 1.0))
 
 
 async def pause(redis: Redis, random: Random) -> None:
-    """It accepts and does not answer, longer and shorter than the clients' patience."""
+    """Redis accepts commands and does not reply, for less or more than the clients' time-out."""
     for_s = random.uniform(0.1, 1.5)
     await redis.client_pause(int(for_s * 1000))
     await asyncio.sleep(for_s + random.uniform(0.2, 1.5))
 
 
 async def full(redis: Redis, random: Random) -> None:
-    """It refuses what needs memory, and answers reads as before."""
+    """Redis refuses writes for lack of memory and still serves reads."""
     await redis.config_set("maxmemory", 1)
     await asyncio.sleep(random.uniform(0.1, 1.5))
     await redis.config_set("maxmemory", 0)
@@ -40,7 +40,7 @@ async def full(redis: Redis, random: Random) -> None:
 
 
 async def cut(redis: Redis, random: Random) -> None:
-    """Connections break, some of them with a command under way."""
+    """Close the connections, some with a command in flight."""
     await redis.client_kill_filter(_type="normal", skipme=True)
     await asyncio.sleep(random.uniform(0.02, 0.5))
 

@@ -1,4 +1,4 @@
-"""What must hold for one person: judged from when choices were acknowledged and when calls began. Values in, violations out."""
+"""The invariants of the race, checked on what happened to one user."""
 
 from __future__ import annotations
 
@@ -10,74 +10,75 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Chosen:
-    """A choice; all times are `time.monotonic`. One that was never acknowledged may hold or not."""
+class ObservedChoice:
+    """A choice that a user made. All times of a race are from one clock, in seconds."""
 
     opted_in: bool
-    way: str
+    #: `http` or `topic`.
+    path: str
     called_at: float
+    #: None: not acknowledged; the choice may be stored or not.
     acknowledged_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A provider call: when the check began that it relied on, and when it began itself."""
+    """A provider call: when its last check began, and when the call began."""
 
     checked_at: float
     began_at: float
-    stage: str
+    step: str
 
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """A message that was not sent because of the person's choice: when the check began and ended."""
+    """A message that was not sent because of the user's choice: when the check began and ended."""
 
     checked_at: float
     ended_at: float
-    stage: str
+    step: str
 
 
 @dataclass(slots=True)
 class Observations:
-    """Everything that happened to one person."""
+    """What happened to one user."""
 
     seed: int
-    choices: list[Chosen] = field(default_factory=list)
+    choices: list[ObservedChoice] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     suppressions: list[Suppression] = field(default_factory=list)
-    #: Checks that could not be had; their messages were not sent.
-    put_off: int = 0
+    #: Failed checks; their messages were not sent.
+    failed_checks: int = 0
 
 
-def violations(story: Observations, bound_s: float) -> Iterator[str]:
-    """Every breach in the story, in words.
+def violations(observations: Observations, bound_s: float) -> Iterator[str]:
+    """A description of each violation.
 
     1. No call begins later than `bound_s` after an acknowledged opt-out.
     2. No call relies on a check that began after an acknowledged opt-out.
     3. No message is suppressed by a check that began after an acknowledged opt-in.
     """
-    for call in story.calls:
-        late = _holding(story, call.began_at - bound_s, call.began_at)
+    seed = observations.seed
+    for call in observations.calls:
+        late = _certain_choice(observations, call.began_at - bound_s, call.began_at)
         if late is not None and not late.opted_in:
             after_s = call.began_at - (late.acknowledged_at or 0)
-            yield f"seed {story.seed}: {call.stage}: a call began {after_s:.3f} s after an opt-out by {late.way}"
-        blind = _holding(story, call.checked_at, call.began_at)
-        if blind is not None and not blind.opted_in:
-            yield f"seed {story.seed}: {call.stage}: a check did not see an opt-out by {blind.way} acknowledged before it"
-    for suppression in story.suppressions:
-        blind = _holding(story, suppression.checked_at, suppression.ended_at)
-        if blind is not None and blind.opted_in:
-            yield f"seed {story.seed}: {suppression.stage}: a check did not see an opt-in by {blind.way} acknowledged before it"
+            yield f"seed {seed}: {call.step}: a call began {after_s:.3f} s after an opt-out by {late.path}"
+        missed = _certain_choice(observations, call.checked_at, call.began_at)
+        if missed is not None and not missed.opted_in:
+            yield f"seed {seed}: {call.step}: a check missed an opt-out by {missed.path} acknowledged before it"
+    for suppression in observations.suppressions:
+        missed = _certain_choice(observations, suppression.checked_at, suppression.ended_at)
+        if missed is not None and missed.opted_in:
+            yield f"seed {seed}: {suppression.step}: a check missed an opt-in by {missed.path} acknowledged before it"
 
 
-def _holding(story: Observations, acknowledged_by: float, until: float) -> Chosen | None:
-    """The choice that holds for sure: acknowledged in time, and none of the other kind was even called for since."""
-    known = [c for c in story.choices if c.acknowledged_at is not None and c.acknowledged_at < acknowledged_by]
+def _certain_choice(observations: Observations, acknowledged_by: float, until: float) -> ObservedChoice | None:
+    """The last choice acknowledged before `acknowledged_by`; None if an opposite choice was called after it, before `until`."""
+    choices = observations.choices
+    known = [one for one in choices if one.acknowledged_at is not None and one.acknowledged_at < acknowledged_by]
     if not known:
         return None
     last = max(known, key=lambda choice: choice.called_at)
-    if any(
-        c.called_at > last.called_at and c.called_at <= until and c.opted_in != last.opted_in for c in story.choices
-    ):
-        return None
-    return last
+    contradicted = any(last.called_at < one.called_at <= until and one.opted_in != last.opted_in for one in choices)
+    return None if contradicted else last

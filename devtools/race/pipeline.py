@@ -1,7 +1,7 @@
-"""The race through the whole product: real workers, choices by HTTP and by topic, and the provider's own record as the witness.
+"""The race with real workers: choices by HTTP and by topic, calls from the provider log.
 
-In: a running ground and for how long. Out: a `Race`, judged by the provider's clock (the same machine's). Workers are stopped beyond the
-session timeout, killed and started, so that partitions move; Redis is emptied and killed; stopped channel workers leave a backlog.
+Workers are paused beyond the session time-out, killed and started, so that partitions move; Redis is killed and starts empty;
+paused channel workers leave a backlog. All times are Unix seconds of this machine.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 import msgspec
 
-from devtools.race.invariants import Call, Chosen, Observations, Suppression
-from devtools.race.runner import Race
+from devtools.race.invariants import Call, Observations, ObservedChoice, Suppression
+from devtools.race.runner import RaceResult
 from notify_streams.admin.audit.provider_log import read_provider_log
 from notify_streams.errors import StoreUnavailable
 from notify_streams.preferences.categories import configured_categories
@@ -35,104 +35,102 @@ from notify_streams.stores.mongo import NOTIFICATIONS, Shards
 from notify_streams.topics import PREFERENCE_UPDATES
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
     from devtools.chaos.environment import ChaosEnvironment
 
 CATEGORY: Final = "payments"
 CHANNEL: Final = "push"
 _RATE: Final = 200
-_PEOPLE: Final = 100
+_USERS: Final = 100
 _CHOICES_EVERY_S: Final = 0.05
-_STOPPED_S: Final = 8.0
-_CALM_S: Final = (1.0, 4.0)
-_DURABLE_S: Final = 15.0
+_PAUSED_S: Final = 8.0
+_BETWEEN_FAULTS_S: Final = (1.0, 4.0)
+_STORED_S: Final = 15.0
 
 
-async def race_through(ground: ChaosEnvironment, seconds: float, seed: int) -> Race:
-    """Let triggers, choices and faults run beside each other for so long, then judge what the provider recorded."""
+async def run_pipeline_race(environment: ChaosEnvironment, seconds: float, seed: int) -> RaceResult:
+    """Run triggers, choices and faults concurrently for `seconds`, then check the invariants on the provider log."""
     draw = random.Random(f"pipeline-{seed}")
     for role in ("registry", "critical", "standard", "standard", *CHANNEL_ROLES, "push"):
-        await ground.pool.start(role)
-    await asyncio.gather(*(worker.wait_until_ready() for worker in ground.pool.workers.values()))
-    user_ids = await ground.populate(_PEOPLE)
-    stories = {user_id: Observations(number) for number, user_id in enumerate(user_ids)}
-    ends = time.monotonic() + seconds
-    async with _Chooser(ground, stories, ends) as chooser:
+        await environment.pool.start(role)
+    await asyncio.gather(*(worker.wait_until_ready() for worker in environment.pool.workers.values()))
+    user_ids = await environment.sign_up_users(_USERS)
+    observations = {user_id: Observations(number) for number, user_id in enumerate(user_ids)}
+    end = time.monotonic() + seconds
+    async with _Chooser(environment, observations, end) as chooser:
         await asyncio.gather(
-            ground.send(int(_RATE * seconds), draw, rate=_RATE),
+            environment.send_triggers(int(_RATE * seconds), draw, rate=_RATE),
             chooser.run(draw),
-            _hurt(ground, ends, random.Random(f"faults-{seed}")),
+            _inject_faults(environment, end, random.Random(f"faults-{seed}")),
         )
-    await ground.drained()
-    race = Race(table_only=await _table_only(ground))
-    await _witness(ground, stories)
-    for story in stories.values():
-        race.add(story, ground.settings.preferences.bound_s)
-    return race
+    await environment.wait_until_drained()
+    result = RaceResult(table_only=await _table_only(environment))
+    await _add_calls_and_suppressions(environment, observations)
+    for one in observations.values():
+        result.add(one, environment.settings.preferences.bound_s)
+    return result
 
 
 class _Chooser:
-    """Makes choices for random people; times are Unix seconds, as the provider's are."""
+    """Makes choices for random users."""
 
-    def __init__(self, ground: ChaosEnvironment, stories: dict[str, Observations], ends: float) -> None:
-        self._ground = ground
-        self._stories = stories
-        self._ends = ends
-        self._shards = Shards(ground.settings)
+    def __init__(self, environment: ChaosEnvironment, observations: dict[str, Observations], end: float) -> None:
+        self._environment = environment
+        self._observations = observations
+        self._end = end
+        self._shards = Shards(environment.settings)
         self._choosing: set[str] = set()
         self._closing = AsyncExitStack()
 
     async def __aenter__(self) -> _Chooser:
         await self._shards.start()
         self._closing.push_async_callback(self._shards.close)
-        headers = {"Authorization": f"Bearer {self._ground.settings.web_token}"}
+        headers = {"Authorization": f"Bearer {self._environment.settings.web_token}"}
         timeout = aiohttp.ClientTimeout(total=20)
         self._http = await self._closing.enter_async_context(aiohttp.ClientSession(headers=headers, timeout=timeout))
-        self._durable = PreferenceRepository(self._shards, 5.0)
+        self._repository = PreferenceRepository(self._shards, 5.0)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._closing.aclose()
 
     async def run(self, draw: random.Random) -> None:
-        ways: Sequence[Callable[[str, Chosen], Awaitable[bool]]] = (self._by_http, self._by_http, self._by_topic)
+        """Two of three choices are made by HTTP, the others by topic."""
         async with asyncio.TaskGroup() as group:
-            while time.monotonic() < self._ends:
-                user_id, way = draw.choice(list(self._stories)), draw.choice(ways)
-                group.create_task(self._choose(user_id, draw.random() < 0.5, way))
+            while time.monotonic() < self._end:
+                user_id, path = draw.choice(list(self._observations)), draw.choice(("http", "http", "topic"))
+                group.create_task(self._choose(user_id, draw.random() < 0.5, path))
                 await asyncio.sleep(_CHOICES_EVERY_S)
 
-    async def _choose(self, user_id: str, opted_in: bool, way: Callable[[str, Chosen], Awaitable[bool]]) -> None:
-        if user_id in self._choosing:  # of two at a time nobody could tell which came last
+    async def _choose(self, user_id: str, opted_in: bool, path: str) -> None:
+        if user_id in self._choosing:  # The order of two concurrent choices would not be known.
             return
         self._choosing.add(user_id)
-        chosen = Chosen(opted_in, "topic" if way == self._by_topic else "http", time.time())
-        self._stories[user_id].choices.append(chosen)
-        if await way(user_id, chosen):
-            chosen.acknowledged_at = time.time()
+        choice = ObservedChoice(opted_in, path, time.time())
+        self._observations[user_id].choices.append(choice)
+        if await (self._by_http if path == "http" else self._by_topic)(user_id, choice):
+            choice.acknowledged_at = time.time()
         self._choosing.discard(user_id)
 
-    async def _by_http(self, user_id: str, chosen: Chosen) -> bool:
-        (worker,) = self._ground.pool.running("registry")
+    async def _by_http(self, user_id: str, choice: ObservedChoice) -> bool:
+        (worker,) = self._environment.pool.running("registry")
         url = f"{worker.url}/users/{user_id}/preferences/{CATEGORY}/{CHANNEL}"
         try:
-            async with self._http.put(url, json={"opted_in": chosen.opted_in}) as answer:
-                return answer.status == 200
+            async with self._http.put(url, json={"opted_in": choice.opted_in}) as response:
+                return response.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False
 
-    async def _by_topic(self, user_id: str, chosen: Chosen) -> bool:
-        """Acknowledged is what the durable record has: a topic tells nobody."""
-        at = datetime.fromtimestamp(int(chosen.called_at * 1000) / 1000, UTC)
-        update = PreferenceUpdate(user_id, CATEGORY, CHANNEL, chosen.opted_in, at)
-        await self._ground.upload(PREFERENCE_UPDATES, user_id, msgspec.json.encode(update))
-        bucket = bucket_of(user_id, self._ground.settings.partitions)
+    async def _by_topic(self, user_id: str, choice: ObservedChoice) -> bool:
+        """A topic has no acknowledgement: wait until the preference record has the choice."""
+        at = datetime.fromtimestamp(int(choice.called_at * 1000) / 1000, UTC)
+        update = PreferenceUpdate(user_id, CATEGORY, CHANNEL, choice.opted_in, at)
+        await self._environment.write(PREFERENCE_UPDATES, user_id, msgspec.json.encode(update))
+        bucket = bucket_of(user_id, self._environment.settings.partitions)
         number = configured_categories()[CATEGORY].number
-        deadline = time.monotonic() + _DURABLE_S
+        deadline = time.monotonic() + _STORED_S
         while time.monotonic() < deadline:
             try:
-                record = await self._durable.read(bucket, user_id)
+                record = await self._repository.read(bucket, user_id)
             except StoreUnavailable:
                 record = EMPTY_RECORD
             found = record.choices.get(number, {}).get(CHANNEL)
@@ -142,64 +140,64 @@ class _Chooser:
         return False
 
 
-async def _hurt(ground: ChaosEnvironment, ends: float, draw: random.Random) -> None:
-    """One fault after the other; each heals before the next."""
-    redis = ground.stack.region("us").redis
-    while time.monotonic() < ends:
-        await asyncio.sleep(draw.uniform(*_CALM_S))
-        kind = draw.choice(("stop push", "stop standard", "kill push", "kill standard", "redis"))
-        ground.say(kind)
+async def _inject_faults(environment: ChaosEnvironment, end: float, draw: random.Random) -> None:
+    """One fault at a time; each has ended before the next."""
+    redis = environment.stack.region("us").redis
+    while time.monotonic() < end:
+        await asyncio.sleep(draw.uniform(*_BETWEEN_FAULTS_S))
+        kind = draw.choice(("pause push", "pause standard", "kill push", "kill standard", "redis"))
+        environment.report(kind)
         if kind == "redis":
             await asyncio.to_thread(redis.kill)
             await asyncio.sleep(draw.uniform(0, 2))
             await asyncio.to_thread(redis.start)
             continue
-        what, role = kind.split()
-        if what == "stop":
-            # All of a role: its topic becomes a backlog, and its members are taken for dead.
-            workers = ground.pool.running(role)
+        action, role = kind.split()
+        if action == "pause":
+            # All workers of the role, so that a backlog grows and their group removes them.
+            workers = environment.pool.running(role)
             for worker in workers:
                 worker.signal(signal.SIGSTOP)
-            await asyncio.sleep(_STOPPED_S)
+            await asyncio.sleep(_PAUSED_S)
             for worker in workers:
                 worker.signal(signal.SIGCONT)
         else:
-            await ground.pool.stop(ground.pool.running(role)[0], signal.SIGKILL)
-            await (await ground.pool.start(role)).wait_until_ready()
+            await environment.pool.stop(environment.pool.running(role)[0], signal.SIGKILL)
+            await (await environment.pool.start(role)).wait_until_ready()
 
 
-async def _table_only(ground: ChaosEnvironment) -> int:
-    """Batches that the routers decided by the table alone: these may lack an opt-in. Those of killed workers are not counted."""
+async def _table_only(environment: ChaosEnvironment) -> int:
+    """Batches that running routers decided by the table alone; those may miss an opt-in."""
     total = 0.0
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as http:
         for lane in LANES:
-            for worker in ground.pool.running(lane):
-                async with http.get(f"{worker.url}/metrics") as answer:
-                    found = re.search(r"^notify_table_only_total (\S+)", await answer.text(), re.MULTILINE)
+            for worker in environment.pool.running(lane):
+                async with http.get(f"{worker.url}/metrics") as response:
+                    found = re.search(r"^notify_table_only_total (\S+)", await response.text(), re.MULTILINE)
                     total += float(found[1]) if found else 0.0
     return int(total)
 
 
-async def _witness(ground: ChaosEnvironment, stories: dict[str, Observations]) -> None:
-    """What was called, by the provider's record, and what a choice suppressed, by the database."""
+async def _add_calls_and_suppressions(environment: ChaosEnvironment, observations: dict[str, Observations]) -> None:
+    """Calls from the provider log, suppressions from the notification documents."""
     calls: dict[str, list[float]] = defaultdict(list)
-    for accepted in read_provider_log(str(ground.settings.sandbox_record)):
+    for accepted in read_provider_log(str(environment.settings.sandbox_record)):
         notification, channel = split_delivery_id(accepted.delivery_id)
         if channel == CHANNEL:
             calls[notification].append(accepted.at)
-    shards = Shards(ground.settings)
+    shards = Shards(environment.settings)
     await shards.start()
     try:
         for shard in range(len(shards)):
             async for one in shards.database(shard)[NOTIFICATIONS].find({"category": CATEGORY}):
-                story = stories[one["user_id"]]
-                story.calls += [Call(float("-inf"), at, "provider") for at in calls.get(one["_id"], ())]
+                user = observations[one["user_id"]]
+                user.calls += [Call(float("-inf"), at, "provider") for at in calls.get(one["_id"], ())]
                 push = one["deliveries"].get(CHANNEL, {})
                 if push.get("reason") == Reason.OPTED_OUT.value:
-                    # Its check began after it was sent, which its id says.
+                    # Its check began after it was sent; the id has that time.
                     sent_at = int(trigger_of(one["_id"])[1:].partition("-")[0], 16) / 1e9
                     ended_at = push["at"].timestamp()
-                    stage = f"{one['_id']}, sent at {sent_at:.3f}, suppressed at {ended_at:.3f}"
-                    story.suppressions.append(Suppression(sent_at, ended_at, stage))
+                    step = f"{one['_id']}, sent at {sent_at:.3f}, suppressed at {ended_at:.3f}"
+                    user.suppressions.append(Suppression(sent_at, ended_at, step))
     finally:
         await shards.close()

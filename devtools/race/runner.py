@@ -1,4 +1,4 @@
-"""Many seeds at once on one set of real stores, while a fault happens again and again. In: what to run. Out: a `Race`."""
+"""Runs many seeds concurrently on real stores while a fault of Redis is repeated."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from devtools.race.invariants import Observations, violations
-from devtools.race.schedule import ChoiceEvent, plan_of
+from devtools.race.schedule import ChoiceEvent, schedule_of
 from devtools.race.steps import CATEGORY, RaceSteps, Table
+from notify_streams import tasks
 from notify_streams.preferences.assembly import PreferenceComponents, build_components
 from notify_streams.preferences.staleness_bound import staleness_bound_of
 from notify_streams.stores.mongo import Shards
@@ -23,52 +24,52 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from devtools.race.faults import Fault
-    from devtools.race.schedule import RaceSchedule
+    from devtools.race.schedule import MessageSchedule, RaceSchedule
     from notify_streams.preferences.categories import Categories
     from notify_streams.records.user_records import PreferenceUpdate
     from notify_streams.settings import PreferenceSettings, Settings
 
-#: Short times, so that a backlog longer than the deltas' life takes seconds. The bound itself is the real one.
+#: Short, so that a backlog can outlast the deltas within seconds. The staleness bound is the real one.
 _DELTA_TTL_S: Final = 2.0
 _CACHE_TTL_S: Final = 0.5
 _TABLE_LAG_S: Final = 0.3
-_AT_ONCE: Final = 60
-#: Seeds that start together do not start at the very same moment.
+_CONCURRENT: Final = 60
+#: Seeds start at random times within this.
 _SPREAD_S: Final = 1.0
-_KEPT_EXAMPLES: Final = 20
+_MAX_EXAMPLES: Final = 20
 
 
 @dataclass(slots=True)
-class Race:
-    """What a race found; `holds` only if nothing was violated and something was tried."""
+class RaceResult:
+    """Counts of a race. It holds if nothing was violated, and there were calls and acknowledged choices."""
 
     seeds: int = 0
     calls: int = 0
     suppressions: int = 0
     acknowledged: int = 0
     not_acknowledged: int = 0
-    put_off: int = 0
-    #: Decisions with the table alone, because neither Redis nor MongoDB answered: these may lack an opt-in.
+    failed_checks: int = 0
+    #: Decisions by the table alone, because neither Redis nor MongoDB responded. They may miss an opt-in.
     table_only: int = 0
     violations: int = 0
-    #: The first violations, in words.
+    #: The first violations.
     examples: list[str] = field(default_factory=list)
 
     @property
     def holds(self) -> bool:
         return self.violations == 0 and self.calls > 0 and self.acknowledged > 0
 
-    def add(self, story: Observations, bound_s: float) -> None:
+    def add(self, observations: Observations, bound_s: float) -> None:
         self.seeds += 1
-        self.calls += len(story.calls)
-        self.suppressions += len(story.suppressions)
-        self.put_off += story.put_off
-        done = sum(choice.acknowledged_at is not None for choice in story.choices)
-        self.acknowledged += done
-        self.not_acknowledged += len(story.choices) - done
-        found = list(violations(story, bound_s))
+        self.calls += len(observations.calls)
+        self.suppressions += len(observations.suppressions)
+        self.failed_checks += observations.failed_checks
+        acknowledged = sum(choice.acknowledged_at is not None for choice in observations.choices)
+        self.acknowledged += acknowledged
+        self.not_acknowledged += len(observations.choices) - acknowledged
+        found = list(violations(observations, bound_s))
         self.violations += len(found)
-        self.examples += found[: _KEPT_EXAMPLES - len(self.examples)]
+        self.examples += found[: _MAX_EXAMPLES - len(self.examples)]
 
     def as_json(self) -> dict[str, Any]:
         return {"holds": self.holds, **asdict(self)}
@@ -77,67 +78,67 @@ class Race:
 async def run_race(
     settings: Settings,
     categories: Categories,
-    plans: Sequence[RaceSchedule],
+    schedules: Sequence[RaceSchedule],
     fault: Fault,
     *,
     prefix: str,
-    at_once: int = _AT_ONCE,
-    on_progress: Callable[[Race], None] = lambda race: None,
-) -> Race:
-    """Run `plans` on the stores of `settings` (its database is dropped afterwards) and judge them.
+    on_progress: Callable[[RaceResult], None] = lambda result: None,
+) -> RaceResult:
+    """Run `schedules` on the stores of `settings` and check the invariants. The database is dropped afterwards.
 
-    Redis is hurt by `fault` all the while, so it should be one that nobody else needs now.
+    `fault` is repeated on its Redis, so that must not be used by others.
     """
     settings = msgspec.structs.replace(settings, preferences=shortened(settings.preferences))
-    race = Race()
+    result = RaceResult()
     try:
-        async with AsyncExitStack() as open_, _hurting(settings, fault, plans[0].seed):
+        async with AsyncExitStack() as closing, _repeated_fault(settings, fault, schedules[0].seed):
             table = Table(_TABLE_LAG_S)
             router, worker, writer = [
-                await open_.enter_async_context(_process(settings, categories, table, prefix)) for _ in range(3)
+                await closing.enter_async_context(_process_components(settings, categories, table, prefix))
+                for _ in range(3)
             ]
-            limit = asyncio.Semaphore(at_once)
+            limit = asyncio.Semaphore(_CONCURRENT)
 
-            async def one(plan: RaceSchedule) -> None:
+            async def run_one(schedule: RaceSchedule) -> None:
                 async with limit:
-                    story = Observations(plan.seed)
-                    bucket = plan.seed % settings.partitions
+                    observations = Observations(schedule.seed)
+                    bucket = schedule.seed % settings.partitions
                     category = categories[CATEGORY]
-                    stages = RaceSteps(router, worker, writer, table, category, story, plan.user_id, bucket)
-                    await _live(plan, stages)
-                    race.add(story, settings.preferences.bound_s)
-                    on_progress(race)
+                    steps = RaceSteps(router, worker, writer, table, category, observations, schedule.user_id, bucket)
+                    await _run_schedule(schedule, steps)
+                    result.add(observations, settings.preferences.bound_s)
+                    on_progress(result)
 
             async with asyncio.TaskGroup() as group:
-                for plan in plans:
-                    group.create_task(one(plan))
-            race.table_only = router.decision.table_only
+                for schedule in schedules:
+                    group.create_task(run_one(schedule))
+            result.table_only = router.decision.table_only
     finally:
         await _drop(settings)
-    return race
+    return result
 
 
-async def _live(plan: RaceSchedule, stages: RaceSteps) -> None:
-    await asyncio.sleep(Random(plan.seed).uniform(0, _SPREAD_S))
-    await stages.choose(ChoiceEvent(0, "http", plan.opted_in_at_start))
-    began = time.monotonic()
+async def _run_schedule(schedule: RaceSchedule, steps: RaceSteps) -> None:
+    await asyncio.sleep(Random(schedule.seed).uniform(0, _SPREAD_S))
+    await steps.choose(ChoiceEvent(0, "http", schedule.opted_in_at_start))
+    started = time.monotonic()
 
-    async def at(moment_s: float) -> None:
-        await asyncio.sleep(began + moment_s - time.monotonic())
+    async def wait_until(moment_s: float) -> None:
+        await asyncio.sleep(started + moment_s - time.monotonic())
 
     async def choose() -> None:
-        for choosing in plan.choices:
-            await at(choosing.at_s)
-            await stages.choose(choosing)
+        for event in schedule.choices:
+            await wait_until(event.at_s)
+            await steps.choose(event)
 
-    async def trigger(place: int) -> None:
-        await at(plan.passages[place].at_s)
-        await stages.pass_through(plan.passages[place])
+    async def process(message: MessageSchedule) -> None:
+        await wait_until(message.at_s)
+        await steps.process(message)
 
     async with asyncio.TaskGroup() as group:
         group.create_task(choose())
-        for place in range(len(plan.passages)):
-            group.create_task(trigger(place))
+        for message in schedule.messages:
+            group.create_task(process(message))
 
 
 async def _drop(settings: Settings) -> None:
@@ -148,61 +149,57 @@ async def _drop(settings: Settings) -> None:
     await shards.close()
 
 
-def plans_of(seeds: Iterable[int], settings: Settings) -> list[RaceSchedule]:
-    """The plans of these seeds, to the times that a race with `settings` has."""
+def schedules_of(seeds: Iterable[int], settings: Settings) -> list[RaceSchedule]:
+    """The schedules of these seeds for a race with `settings`."""
     young_s = staleness_bound_of(shortened(settings.preferences)).young_s
-    return [plan_of(seed, young_s) for seed in seeds]
+    return [schedule_of(seed, young_s) for seed in seeds]
 
 
 def shortened(preferences: PreferenceSettings) -> PreferenceSettings:
-    """The settings with which a race runs."""
+    """The settings of a race."""
     return msgspec.structs.replace(preferences, delta_ttl_s=_DELTA_TTL_S, cache_ttl_s=_CACHE_TTL_S)
 
 
 @asynccontextmanager
-async def _process(
+async def _process_components(
     settings: Settings, categories: Categories, table: Table, prefix: str
 ) -> AsyncIterator[PreferenceComponents]:
-    """The parts of one process, with its own connections and its keeper."""
+    """The components of one process, with connections and a lease renewal of its own."""
     shards, redis = Shards(settings), connect(settings)
     await shards.start()
 
     async def publish(updates: Sequence[tuple[int, PreferenceUpdate]]) -> None:
-        """The topic, and the agent that follows it."""
-        people = {update.user_id: bucket for bucket, update in updates}
-        for user_id, bucket in people.items():
-            rows = await parts.durable.rows(bucket, [user_id])
-            asyncio.get_running_loop().call_later(table.lag_s, table.take, rows)
+        """In place of the topic and the agent that reads it."""
+        users = {update.user_id: bucket for bucket, update in updates}
+        for user_id, bucket in users.items():
+            rows = await components.durable.rows(bucket, [user_id])
+            asyncio.get_running_loop().call_later(table.lag_s, table.apply, rows)
 
-    parts = build_components(settings, shards, redis, categories, publish, table.read, lambda: table.lag_s, prefix)
-    await parts.durable.ensure_indexes()
-    keeping = asyncio.create_task(parts.keeper.run())
+    components = build_components(settings, shards, redis, categories, publish, table.read, lambda: table.lag_s, prefix)
+    await components.durable.ensure_indexes()
+    renewal = asyncio.create_task(components.keeper.run())
     try:
-        yield parts
+        yield components
     finally:
-        keeping.cancel()
-        with suppress(asyncio.CancelledError):
-            await keeping
+        await tasks.stop([renewal])
         await shards.close()
         await redis.aclose()
 
 
 @asynccontextmanager
-async def _hurting(settings: Settings, fault: Fault, seed: int) -> AsyncIterator[None]:
+async def _repeated_fault(settings: Settings, fault: Fault, seed: int) -> AsyncIterator[None]:
     redis, random = connect(settings), Random(seed)
 
-    async def again_and_again() -> None:
+    async def repeat() -> None:
         task = asyncio.current_task()
         while task is None or not task.cancelling():
             with suppress(Exception):
                 await fault(redis, random)
             await asyncio.sleep(0)
 
-    hurting = asyncio.create_task(again_and_again())
+    repeating = asyncio.create_task(repeat())
     try:
         yield
     finally:
-        hurting.cancel()
-        with suppress(asyncio.CancelledError):
-            await hurting
+        await tasks.stop([repeating])
         await redis.aclose()

@@ -1,4 +1,4 @@
-"""What one seed does: a person's choices and the messages around them. A function of the seed; times are seconds from the start."""
+"""The events of one seed: a user's choices and the messages around them."""
 
 from __future__ import annotations
 
@@ -6,51 +6,52 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, Literal
 
-Way = Literal["http", "topic"]
+#: Choices are made by the PUT view or by a record on `preference_updates`.
+Path = Literal["http", "topic"]
 
-#: All of a seed's triggers and choices happen within this time; what they led to takes longer.
+#: All triggers and choices of a seed are within this time; processing takes longer.
 _ACTIVE_S: Final = 1.5
-#: Choices of one person follow each other by at least this, as those of one finger do.
-_APART_S: Final = 0.05
+#: The least time between two choices of one user.
+_BETWEEN_CHOICES_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class ChoiceEvent:
-    """The person chooses."""
+    """The user makes a choice. Times are seconds from the start of the seed."""
 
     at_s: float
-    way: Way
+    path: Path
     opted_in: bool
 
 
 @dataclass(frozen=True, slots=True)
-class MessageEvent:
-    """A trigger and the time that its message spends at each stage."""
+class MessageSchedule:
+    """A trigger, and how long its message waits at each step."""
 
     at_s: float
-    #: In the channel topic, before a worker takes it.
+    #: In the channel topic, before a worker reads it.
     queued_s: float
     #: Claimed and checked, waiting for a free connection.
     claimed_s: float
-    #: The call fails and is tried again after this; None: it succeeds at once.
+    #: The call fails and is repeated after this; None: it succeeds.
     retry_s: float | None
-    #: An operator replays the message after this.
+    #: An operator replays the message after this; None: no replay.
     replay_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class RaceSchedule:
-    """One person, one seed."""
+    """One user, one seed."""
 
     seed: int
     user_id: str
     opted_in_at_start: bool
     choices: tuple[ChoiceEvent, ...]
-    passages: tuple[MessageEvent, ...]
+    messages: tuple[MessageSchedule, ...]
 
 
-def plan_of(seed: int, young_s: float) -> RaceSchedule:
-    """The plan of `seed`; a third of the waits are longer than `young_s`, so that deltas are gone or not to be relied on."""
+def schedule_of(seed: int, young_s: float) -> RaceSchedule:
+    """The schedule of `seed`. A third of the waits are longer than `young_s`, so that deltas have expired or are not trusted."""
     random = Random(seed)
 
     def wait() -> float:
@@ -60,9 +61,10 @@ def plan_of(seed: int, young_s: float) -> RaceSchedule:
     choices = []
     for _ in range(random.randint(1, 4)):
         choices.append(ChoiceEvent(at_s, random.choice(("http", "topic")), random.random() < 0.45))
-        at_s += random.choice((_APART_S, random.uniform(_APART_S, 0.4), random.uniform(0.4, 1.5)))
-    passages = [
-        MessageEvent(
+        gaps_s = (_BETWEEN_CHOICES_S, random.uniform(_BETWEEN_CHOICES_S, 0.4), random.uniform(0.4, 1.5))
+        at_s += random.choice(gaps_s)
+    messages = [
+        MessageSchedule(
             at_s=random.choice(
                 (random.uniform(0, _ACTIVE_S), abs(random.choice(choices).at_s + random.uniform(-0.02, 0.08)))
             ),
@@ -73,4 +75,4 @@ def plan_of(seed: int, young_s: float) -> RaceSchedule:
         )
         for _ in range(random.randint(3, 8))
     ]
-    return RaceSchedule(seed, f"race-{seed}", random.random() < 0.5, tuple(choices), tuple(passages))
+    return RaceSchedule(seed, f"race-{seed}", random.random() < 0.5, tuple(choices), tuple(messages))

@@ -1,4 +1,4 @@
-"""How a message of the race passes the router and a channel worker: the real checks, with the waits of the plan between them."""
+"""A message's steps in the race: the real checks, with scheduled waits between them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from devtools.race.invariants import Call, Chosen, Suppression
+from devtools.race.invariants import Call, ObservedChoice, Suppression
 from notify_streams.errors import RetryLater
 from notify_streams.preferences.row_codec import NOTHING, bits_of, newest, version_of
 from notify_streams.records.channel_message import ChannelMessage
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from devtools.race.invariants import Observations
-    from devtools.race.schedule import ChoiceEvent, MessageEvent
+    from devtools.race.schedule import ChoiceEvent, MessageSchedule
     from notify_streams.preferences.assembly import PreferenceComponents
     from notify_streams.preferences.categories import Category
 
-#: A check that the race can be run without, to see that its absence is noticed.
+#: A check that tests leave out, to see that the race then finds a violation.
 Check = Literal["decision", "delta", "durable", "recheck", "lease"]
 
-#: Any category whose push is sent unless opted out.
+#: Its pushes are sent unless the user opted out.
 CATEGORY: Final = "marketing"
 _PAUSE_S: Final = 0.05
-#: A worker that is so slow that no check is still good when it ends gives the message back.
-_CHECKS: Final = 50
+#: After so many checks whose permission expired before the call, the worker does not send.
+_MAX_CHECKS: Final = 50
 
 
 @dataclass(slots=True)
 class Table:
-    """A router's table: follows the topic, `lag_s` late."""
+    """A router's table, `lag_s` behind the topic."""
 
     lag_s: float
     rows: dict[str, bytes] = field(default_factory=dict)
@@ -44,58 +44,58 @@ class Table:
     def read(self, user_ids: Sequence[str]) -> list[bytes | None]:
         return [self.rows.get(user_id) for user_id in user_ids]
 
-    def take(self, rows: dict[str, bytes]) -> None:
+    def apply(self, rows: dict[str, bytes]) -> None:
         for user_id, row in rows.items():
             self.rows[user_id] = newest(self.rows.get(user_id, NOTHING), row)
 
 
 @dataclass(frozen=True, slots=True)
 class RaceSteps:
-    """One person's way through: who decides, who sends, who writes. The three may be different processes' parts."""
+    """The steps for one user. Router, worker and writer may have the components of different processes."""
 
     router: PreferenceComponents
     worker: PreferenceComponents
     writer: PreferenceComponents
     table: Table
     category: Category
-    story: Observations
+    observations: Observations
     user_id: str
     bucket: int
     without: Check | None = None
 
-    async def choose(self, choosing: ChoiceEvent) -> None:
-        """Choose, and note when that was acknowledged. The topic path is acknowledged when its batch is applied."""
-        chosen = Chosen(choosing.opted_in, choosing.way, time.monotonic())
-        self.story.choices.append(chosen)
+    async def choose(self, event: ChoiceEvent) -> None:
+        """Make a choice and note when it was acknowledged: on the topic path, when its batch is applied."""
+        choice = ObservedChoice(event.opted_in, event.path, time.monotonic())
+        self.observations.choices.append(choice)
         now = datetime.now(UTC)
         try:
-            if choosing.way == "http":
-                await self.writer.writer.put(self.user_id, self.bucket, CATEGORY, "push", choosing.opted_in, now)
+            if event.path == "http":
+                await self.writer.writer.put(self.user_id, self.bucket, CATEGORY, "push", event.opted_in, now)
             else:
-                update = PreferenceUpdate(self.user_id, CATEGORY, "push", choosing.opted_in, now)
+                update = PreferenceUpdate(self.user_id, CATEGORY, "push", event.opted_in, now)
                 applied = await self.writer.writer.apply_updates([(self.bucket, update)], now)
-                asyncio.get_running_loop().call_later(self.table.lag_s, self.table.take, applied.rows)
+                asyncio.get_running_loop().call_later(self.table.lag_s, self.table.apply, applied.rows)
                 if not applied.deltas_written:
                     await asyncio.sleep(self.writer.bound.lease_s)
         except RetryLater:
             return
-        chosen.acknowledged_at = time.monotonic()
+        choice.acknowledged_at = time.monotonic()
 
-    async def pass_through(self, passage: MessageEvent) -> None:
-        """A trigger's whole life."""
+    async def process(self, schedule: MessageSchedule) -> None:
+        """A trigger from the decision to the last call."""
         message = await self.decide()
         if message is None:
             return
-        await asyncio.sleep(passage.queued_s)
-        if await self.work(message, passage.claimed_s, "queued") and passage.retry_s is not None:
-            await asyncio.sleep(passage.retry_s)
+        await asyncio.sleep(schedule.queued_s)
+        if await self.work(message, schedule.claimed_s, "queued") and schedule.retry_s is not None:
+            await asyncio.sleep(schedule.retry_s)
             await self.work(message, 0, "retried")
-        if passage.replay_s is not None:
-            await asyncio.sleep(passage.replay_s)
+        if schedule.replay_s is not None:
+            await asyncio.sleep(schedule.replay_s)
             await self.work(message, 0, "replayed")
 
     async def decide(self) -> ChannelMessage | None:
-        """The router's part; None if the person's choice suppressed it."""
+        """The router's step; None if the user's choice suppressed the message, or the check failed."""
         checked_at, decided_at = time.monotonic(), datetime.now(UTC)
         try:
             if self.without == "decision":
@@ -103,36 +103,36 @@ class RaceSteps:
             else:
                 (row,) = await self.router.decision.rows_for(self.bucket, [self.user_id])
         except RetryLater:
-            self.story.put_off += 1
+            self.observations.failed_checks += 1
             return None
         if self.category.refusal("push", bits_of(row, self.category.number)) is not None:
-            self.story.suppressions.append(Suppression(checked_at, time.monotonic(), "decided"))
+            self.observations.suppressions.append(Suppression(checked_at, time.monotonic(), "decided"))
             return None
         return ChannelMessage(
             "d", "push", "", "n", "t", self.user_id, CATEGORY, decided_at, preference_version=version_of(row)
         )
 
-    async def work(self, message: ChannelMessage, claimed_s: float, stage: str) -> bool:
-        """The worker's part: check, wait as claimed, check again if the first check is no longer good, and call; False if not sent."""
-        for _ in range(_CHECKS):
+    async def work(self, message: ChannelMessage, claimed_s: float, step: str) -> bool:
+        """The worker's step: check, wait `claimed_s`, check again if the permission has expired, call; False if not sent."""
+        for _ in range(_MAX_CHECKS):
             checked_at = time.monotonic()
             now = datetime.now(UTC)
             if self.without == "durable":
                 message = msgspec.structs.replace(message, decided_at=now)
             try:
-                allowance = await self.worker.provider.still_allowed(self.bucket, [message], now)
+                permission = await self.worker.provider.still_allowed(self.bucket, [message], now)
             except RetryLater:
-                self.story.put_off += 1
+                self.observations.failed_checks += 1
                 await asyncio.sleep(_PAUSE_S)
                 continue
             young = (now - message.decided_at).total_seconds() < self.worker.bound.young_s
-            if allowance.reasons[0] is not None and not (self.without == "delta" and young):
-                self.story.suppressions.append(Suppression(checked_at, time.monotonic(), stage))
+            if permission.reasons[0] is not None and not (self.without == "delta" and young):
+                self.observations.suppressions.append(Suppression(checked_at, time.monotonic(), step))
                 return False
             await asyncio.sleep(claimed_s)
             claimed_s = 0
-            if allowance.holds() or self.without == "recheck":
-                self.story.calls.append(Call(checked_at, time.monotonic(), stage))
+            if permission.holds() or self.without == "recheck":
+                self.observations.calls.append(Call(checked_at, time.monotonic(), step))
                 return True
-        self.story.put_off += 1
+        self.observations.failed_checks += 1
         return False

@@ -23,7 +23,7 @@ SHORT = PreferenceSettings(delta_ttl_s=2, cache_ttl_s=0.5)
 
 async def in_while_the_table_says_out(stages: Any, redis: Any) -> None:
     await stages.choose(OUT)
-    stages.table.take(await stages.router.durable.rows(BUCKET, [stages.user_id]))
+    stages.table.apply(await stages.router.durable.rows(BUCKET, [stages.user_id]))
     await stages.choose(IN)
     message = await stages.decide()
     if message is not None:

@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from devtools.race import faults
-from devtools.race.runner import plans_of, run_race
+from devtools.race.runner import run_race, schedules_of
 from devtools.stack.ports import free_port
 from notify_streams.settings import Settings
 from tests.integration.preferences.conftest import HurtableRedis
@@ -82,7 +82,7 @@ async def races(mongo_shards: list[str], tmp_path_factory: pytest.TempPathFactor
                 "stopped": stopped(server),
             } | faults.FAULTS
             hurt = fault.get(name, faults.none)
-            return await run_race(settings, CATEGORIES, plans_of(range(1, SEEDS + 1), settings), hurt, prefix=run)
+            return await run_race(settings, CATEGORIES, schedules_of(range(1, SEEDS + 1), settings), hurt, prefix=run)
 
     names = sorted(HURT)
     found = await asyncio.gather(*(race(name, tmp_path_factory.mktemp(name)) for name in names))

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 from typing import Any
 
-from devtools.demo.delivery_report import ProviderCall, SentTrigger, latencies_ms, of_the_loss, places
+from devtools.demo.delivery_report import ProviderCall, SentTrigger, count_by_region, latencies_ms, outage_report
 from tests.builders import an_acceptance
 
 
@@ -27,8 +27,8 @@ def test_everybody_is_told_by_home_or_by_the_standby_of_who_is_lost_and_twice_is
         call("us", "d", home="asia"),
         call("asia", "d", home="asia"),
     ]
-    assert places(told, a_loss()) == {"home": 1, "standby": 1, "elsewhere": 1, "by two": 1}
-    assert places(told, a_loss(commanded_at=None))["elsewhere"] == 2
+    assert count_by_region(told, a_loss()) == {"home": 1, "standby": 1, "elsewhere": 1, "by two": 1}
+    assert count_by_region(told, a_loss(commanded_at=None))["elsewhere"] == 2
 
 
 def test_the_others_are_told_apart_by_when_their_trigger_was_sent() -> None:
@@ -39,7 +39,7 @@ def test_the_others_are_told_apart_by_when_their_trigger_was_sent() -> None:
         call("us", "of the lost", home="asia", sent=104, took=3.5),
         call("us", "entered there", home="us", entered="asia", sent=120, took=50),
     ]
-    found = of_the_loss(told, a_loss())
+    found = outage_report(told, a_loss())
     assert {span: values["p50"] for span, values in found["others_ms"].items()} == {
         "before": 1000.0,
         "while it is away": 2000.0,

@@ -1,4 +1,4 @@
-"""At each failpoint and seed: a worker is killed there under load, started again, and the books must close."""
+"""Kills a worker at each failpoint under load, restarts it, and audits."""
 
 from __future__ import annotations
 
@@ -17,53 +17,58 @@ if TYPE_CHECKING:
     from devtools.workers import Worker
     from notify_streams.failpoints import Name
 
-_PROVIDER_POINTS: Final = ("before_provider", "after_provider")
+_CHANNEL_FAILPOINTS: Final = ("before_provider", "after_provider")
+_USERS: Final = 300
 _TRIGGERS: Final = 300
-_DEATH_S: Final = 60.0
-#: What one worker can have in flight: its waiting room and one flush, with up to three channels a trigger.
+_KILLED_S: Final = 60.0
 _CHANNELS: Final = 3
 
 
-async def failpoint_drill(ground: ChaosEnvironment, seeds: int, names: Sequence[Name] = NAMES) -> list[dict[str, Any]]:
+async def kill_at_failpoints(
+    environment: ChaosEnvironment, seeds: int, names: Sequence[Name] = NAMES
+) -> list[dict[str, Any]]:
     """One result for each failpoint and seed: ``{"name", "seed", "reached", "holds", "duplicates", ...}``."""
-    pool = ground.pool
+    pool = environment.pool
     for role in ("registry", "critical", "standard", *CHANNEL_ROLES):
         await pool.start(role)
     await asyncio.gather(*(worker.wait_until_ready() for worker in pool.workers.values()))
-    await ground.populate(300)
+    await environment.sign_up_users(_USERS)
     results = []
     for name in names:
         for seed in range(seeds):
-            results.append(await _one(ground, name, seed))
-            ground.say(
-                f"{name} seed {seed}: {'holds' if results[-1]['holds'] else 'DOES NOT HOLD'}, {results[-1]['note']}"
-            )
+            result = await _kill_at(environment, name, seed)
+            outcome = "holds" if result["holds"] else "DOES NOT HOLD"
+            environment.report(f"{name} seed {seed}: {outcome}, {result['note']}")
+            results.append(result)
     return results
 
 
-async def _one(ground: ChaosEnvironment, name: Name, seed: int) -> dict[str, Any]:
-    pool = ground.pool
+async def _kill_at(environment: ChaosEnvironment, name: Name, seed: int) -> dict[str, Any]:
+    pool = environment.pool
     draw = random.Random(f"{name}-{seed}")
-    before = await ground.judge()
-    role = "push" if name in _PROVIDER_POINTS else "standard"
+    before = await environment.audit()
+    role = "push" if name in _CHANNEL_FAILPOINTS else "standard"
     for worker in pool.running(role):
         await pool.stop(worker)
     armed = await pool.start(role, f"{name}=kill@{draw.randint(1, 5)}")
     await armed.wait_until_ready()
-    sending = asyncio.create_task(_load(ground, armed, draw))
+    sending = asyncio.create_task(_send_until_ended(environment, armed, draw))
     try:
-        await asyncio.wait_for(armed.process.wait(), _DEATH_S)
+        await asyncio.wait_for(armed.process.wait(), _KILLED_S)
     except TimeoutError:
         await pool.stop(armed)
     reached = armed.process.returncode == -signal.SIGKILL
     pool.workers.pop(armed.name, None)
     await (await pool.start(role)).wait_until_ready()
     await sending
-    await ground.drained()
-    after = await ground.judge()
+    await environment.wait_until_drained()
+    after = await environment.audit()
     duplicates = after["duplicates"] - before["duplicates"]
-    bound = _CHANNELS * (ground.settings.outbox.waiting_records + ground.settings.outbox.flush_records)
     repeats = after["provider_repeats"] - before["provider_repeats"]
+    # What a router can have in flight: its flush queue and one flush, with up to three channel messages for each trigger.
+    outbox = environment.settings.outbox
+    bound = _CHANNELS * (outbox.waiting_records + outbox.flush_records)
+    note = f"{duplicates} published twice, {repeats} sent twice and marked"
     return {
         "name": name,
         "seed": seed,
@@ -72,15 +77,13 @@ async def _one(ground: ChaosEnvironment, name: Name, seed: int) -> dict[str, Any
         "duplicates": duplicates,
         "provider_repeats": repeats,
         "differences": after["differences"] + after["in_flight"],
-        "note": f"{duplicates} published twice, {repeats} sent twice and marked"
-        if reached
-        else "the failpoint was never reached",
+        "note": note if reached else "the failpoint was not reached",
     }
 
 
-async def _load(ground: ChaosEnvironment, armed: Worker, draw: random.Random) -> None:
-    """Send until the worker is gone: how many triggers it takes to its failpoint is its own affair."""
+async def _send_until_ended(environment: ChaosEnvironment, worker: Worker, draw: random.Random) -> None:
+    """Send triggers until the worker has ended: the number that it needs to reach its failpoint is not known."""
     while True:
-        await ground.send(_TRIGGERS, draw)
-        if not armed.alive:
+        await environment.send_triggers(_TRIGGERS, draw)
+        if not worker.alive:
             return
