@@ -1,1 +1,1 @@
-"""Developer tools: local stack, provider sandbox, load, benchmarks, fault tests. Not in the production image."""
+"""Developer tools, not in the production image: stack, sandbox, load, fault tests."""

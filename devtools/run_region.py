@@ -1,4 +1,4 @@
-"""`notify-streams run`: every role of a region, supervised."""
+"""`notify-streams run`: all workers of a region on this machine."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from notify_streams.settings import Settings
 
 @click.command("run")
 @region_option
-@click.option("--role", "roles", multiple=True, type=click.Choice(ROLES), help="Only these; every role if not given.")
+@click.option("--role", "roles", multiple=True, type=click.Choice(ROLES), help="Only these; all roles if not given.")
 def run_region(region: str, roles: tuple[str, ...]) -> None:
-    """Make the region ready, run its workers, start again what ends; SIGTERM or Ctrl-C stops all."""
+    """Prepare the region, run its workers, restart those that end. SIGTERM or Ctrl-C stops all."""
     run(_run(settings_of(region), roles or ROLES))
 
 
 async def _run(settings: Settings, roles: tuple[str, ...]) -> None:
     stop = asyncio.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await bootstrap_region(settings)
     supervisor = Supervisor(settings, roles, Path(settings.data_dir) / settings.region / "logs", report=print_progress)
     await supervisor.start()

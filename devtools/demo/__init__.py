@@ -1,1 +1,1 @@
-"""The whole mission in one command: people sign up, triggers come in, notifications go out, and the books are shown to close."""
+"""The demo: starts regions, sends triggers and audits them, in one command."""

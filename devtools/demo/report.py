@@ -1,4 +1,4 @@
-"""The demo's last word: a table of what became of every trigger, and the line that says whether the books close."""
+"""The demo's report on the terminal: outcomes, latencies, differences."""
 
 from __future__ import annotations
 
@@ -14,34 +14,33 @@ if TYPE_CHECKING:
     from devtools.demo.run import DemoResult
 
 
-def print_report(console: Console, outcome: DemoResult) -> None:
-    """Print the tables."""
-    for region, numbers in outcome.report["regions"].items():
-        console.print(_table(region, numbers))
-    console.print(_latencies("Trigger to provider, ms", "lane", outcome.latency_ms))
-    if outcome.loss is not None:
-        title = f"People of the other regions while {outcome.loss['region']} was lost, ms"
-        console.print(_latencies(title, "sent", outcome.loss["others_ms"]))
-        if "failover_s" in outcome.loss:
-            one = outcome.loss
+def print_report(console: Console, result: DemoResult) -> None:
+    for region, counts in result.report["regions"].items():
+        console.print(_outcomes(region, counts))
+    console.print(_latencies("Trigger to provider call, ms", "lane", result.latency_ms))
+    if outage := result.outage:
+        title = f"Users of the other regions during the outage of {outage['region']}, ms"
+        console.print(_latencies(title, "sent", outage["others_ms"]))
+        if "failover_s" in outage:
             console.print(
-                f"from the failover's command to the first of {one['region']}'s people told by {one['standby']}: "
-                f"{one['failover_s']} s",
+                f"failover of {outage['region']}: {outage['failover_s']} s from the command to the first call by "
+                f"{outage['standby']}",
                 highlight=False,
             )
-    if len(outcome.report["regions"]) > 1:
-        told = ", ".join(f"{count:,} {who}" for who, count in outcome.places.items())
-        console.print(f"told by: {told}", highlight=False)
-    for one in (*outcome.report["differences"], *outcome.report["in_flight"]):
+    if len(result.report["regions"]) > 1:
+        names = {"home": "home region", "standby": "standby", "other": "another region", "two": "two regions"}
+        counts = ", ".join(f"{names[region]} {count:,}" for region, count in result.sent_by.items())
+        console.print(f"notifications sent by: {counts}", highlight=False)
+    for one in (*result.report["differences"], *result.report["in_flight"]):
         console.print(f"difference: {one}", highlight=False, style="red")
-    for one in outcome.report["repeats"]:
+    for one in result.report["repeats"]:
         console.print(f"{one['check']}: {one['found']} deliveries ({one['where']}), no difference", highlight=False)
-    if outcome.holds:
-        console.print(
-            "The ledger closes: every trigger has exactly one outcome, 0 differences.", style="green", highlight=False
-        )
+    if result.holds:
+        console.print("Every trigger has exactly one outcome: 0 differences.", style="green", highlight=False)
+    elif result.sent_by["other"]:
+        console.print("Some notifications were sent by a wrong region.", style="red")
     else:
-        console.print("The ledger does not close.", style="red")
+        console.print("The audit found differences.", style="red")
 
 
 def _latencies(title: str, first: str, rows: Mapping[str, Mapping[str, float]]) -> Table:
@@ -53,23 +52,23 @@ def _latencies(title: str, first: str, rows: Mapping[str, Mapping[str, float]]) 
     return table
 
 
-def _table(region: str, numbers: Mapping[str, Any]) -> Table:
+def _outcomes(region: str, counts: Mapping[str, Any]) -> Table:
     table = Table(title=f"Region {region}", title_justify="left")
     table.add_column("what")
     table.add_column("count", justify="right")
-    table.add_row("triggers taken", f"{numbers['taken']:,}")
+    table.add_row("triggers", f"{counts['taken']:,}")
     for name in ("notified", "forwarded", "repartitioned", "duplicate", "dead"):
-        table.add_row(f"  {name}", f"{numbers[name]:,}")
-    for reason, count in sorted(numbers["dead_reasons"].items()):
-        table.add_row(f"    dead: {reason}", f"{count:,}")
+        table.add_row(f"  {'dead letter' if name == 'dead' else name}", f"{counts[name]:,}")
+    for reason, count in sorted(counts["dead_reasons"].items()):
+        table.add_row(f"    {reason}", f"{count:,}")
     table.add_section()
-    for reason, count in sorted(numbers["reasons"].items()):
-        table.add_row(f"suppressed: {reason}", f"{count:,}")
+    for reason, count in sorted(counts["reasons"].items()):
+        table.add_row(f"not sent: {reason}", f"{count:,}")
     table.add_section()
-    for channel, count in sorted(_sent(numbers["deliveries"])):
+    for channel, count in sorted(_sent(counts["deliveries"])):
         table.add_row(f"sent: {channel}", f"{count:,}")
-    if numbers["accepted"] is not None:
-        table.add_row("accepted by providers", f"{numbers['accepted']:,}")
+    if counts["accepted"] is not None:
+        table.add_row("accepted by providers", f"{counts['accepted']:,}")
     return table
 
 

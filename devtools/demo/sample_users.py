@@ -1,4 +1,7 @@
-"""Generated people: the same seed gives the same ones. Contacts lie in ranges that belong to nobody (RFC 2606, 555 numbers)."""
+"""Generated users with contacts and choices. The same seed gives the same users.
+
+Their contacts are reserved for examples: example.org (RFC 2606) and 555 numbers.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from notify_streams.admin.trigger_producer import Upload
     from notify_streams.preferences.categories import Categories
 
-_FIRST: Final = (
+_FIRST: Final = [
     "Ada",
     "Ben",
     "Chi",
@@ -35,8 +38,8 @@ _FIRST: Final = (
     "Nils",
     "Omar",
     "Pia",
-)
-_LAST: Final = (
+]
+_LAST: Final = [
     "Abe",
     "Berg",
     "Costa",
@@ -53,62 +56,61 @@ _LAST: Final = (
     "Novak",
     "Okoro",
     "Park",
-)
-_PLACES: Final = {
+]
+_LOCALES: Final = {
     "us": (("en-US", "America/New_York"), ("en-US", "America/Los_Angeles"), ("es-US", "America/Chicago")),
     "eu": (("de-DE", "Europe/Berlin"), ("fr-FR", "Europe/Paris"), ("pt-PT", "Europe/Lisbon")),
     "asia": (("ja-JP", "Asia/Tokyo"), ("en-IN", "Asia/Kolkata"), ("ko-KR", "Asia/Seoul")),
 }
-_ELSEWHERE: Final = (("en", "UTC"),)
+_OTHER_LOCALES: Final = (("en", "UTC"),)
 _encode = msgspec.json.Encoder().encode
 
 
 class SampleUser(msgspec.Struct, frozen=True):
-    """Somebody at home in `region`."""
-
     user_id: str
     name: str
+    #: The home region.
     region: str
     locale: str
     time_zone: str
 
 
 def sample_users(count: int, regions: Sequence[str], seed: int) -> list[SampleUser]:
-    """`count` people, spread over the regions."""
+    """`count` users, spread evenly over the regions."""
     draw = random.Random(f"people-{seed}")
-    found = []
+    users = []
     for number in range(count):
         region = regions[number % len(regions)]
-        locale, time_zone = draw.choice(_PLACES.get(region, _ELSEWHERE))
+        locale, time_zone = draw.choice(_LOCALES.get(region, _OTHER_LOCALES))
         name = f"{draw.choice(_FIRST)} {draw.choice(_LAST)}"
-        found.append(SampleUser(f"u-{seed}-{number:06d}", name, region, locale, time_zone))
-    return found
+        users.append(SampleUser(f"u-{seed}-{number:06d}", name, region, locale, time_zone))
+    return users
 
 
 def signup_records(
-    person: SampleUser, number: int, now: datetime, channels: Collection[str] = CHANNELS
+    user: SampleUser, number: int, now: datetime, channels: Collection[str] = CHANNELS
 ) -> Iterator[Upload]:
-    """What upstream systems push when this person signs up: contacts first, so that a first trigger finds them. Only for `channels`."""
-    draw = random.Random(f"contacts-{person.user_id}")
+    """The contacts and the sign-up of a user. Contacts come first, and only for `channels`; some users lack a channel."""
+    draw = random.Random(f"contacts-{user.user_id}")
+    has_push, has_sms, has_email = draw.random() < 0.92, draw.random() < 0.7, draw.random() < 0.85
+    email = f"{user.name.replace(' ', '.').lower()}.{number}@example.org"
     contacts = Contacts(
-        person.user_id,
+        user.user_id,
         now,
-        f"token-{person.user_id}" if draw.random() < 0.92 and "push" in channels else None,
-        f"+1555{number % 10_000_000:07d}" if draw.random() < 0.7 and "sms" in channels else None,
-        f"{person.name.replace(' ', '.').lower()}.{number}@example.org"
-        if draw.random() < 0.85 and "email" in channels
-        else None,
+        f"token-{user.user_id}" if has_push and "push" in channels else None,
+        f"+1555{number % 10_000_000:07d}" if has_sms and "sms" in channels else None,
+        email if has_email and "email" in channels else None,
     )
-    signup = Signup(person.user_id, person.region, datetime(2026, 1, 1, tzinfo=UTC), 1, person.locale, person.time_zone)
-    yield USER_CONTACTS, person.user_id, _encode(contacts), ()
-    yield USER_SIGNUPS, person.user_id, _encode(signup), ()
+    signup = Signup(user.user_id, user.region, datetime(2026, 1, 1, tzinfo=UTC), 1, user.locale, user.time_zone)
+    yield USER_CONTACTS, user.user_id, _encode(contacts), ()
+    yield USER_SIGNUPS, user.user_id, _encode(signup), ()
 
 
-def choice_records(person: SampleUser, categories: Categories, now: datetime) -> Iterator[Upload]:
-    """The choices that this person makes: none for half of them, some for the others."""
-    draw = random.Random(f"choices-{person.user_id}")
+def choice_records(user: SampleUser, categories: Categories, now: datetime) -> Iterator[Upload]:
+    """The choices of a user, for about one in seven categories and channels."""
+    draw = random.Random(f"choices-{user.user_id}")
     for name, category in categories.items():
         for channel in category.channels:
             if draw.random() < 0.15:
-                update = PreferenceUpdate(person.user_id, name, channel, draw.random() < 0.4, now)
-                yield PREFERENCE_UPDATES, person.user_id, _encode(update), ()
+                update = PreferenceUpdate(user.user_id, name, channel, draw.random() < 0.4, now)
+                yield PREFERENCE_UPDATES, user.user_id, _encode(update), ()

@@ -1,4 +1,4 @@
-"""Generated triggers of three systems, a share of them wrong in every way that the contract names. The same seed gives the same ones."""
+"""Generated triggers of three systems, some with each kind of defect."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _TEMPLATES: Final = {
 }
 _SYSTEMS: Final = ("payments", "payments", "marketing", "marketing", "security")
 _CRITICAL: Final = 0.02
-#: Share of each kind of trouble.
-_TROUBLE: Final = (
+#: Share of each kind of defect.
+_DEFECTS: Final = (
     ("repeat", 0.02),
     ("other_content", 0.003),
     ("unknown_user", 0.01),
@@ -36,15 +36,15 @@ _TROUBLE: Final = (
 )
 
 
-def triggers(count: int, audience: Sequence[SampleUser], seed: int, too_large_bytes: int) -> Iterator[Upload]:
-    """`count` uploads, ready to send. Ids are UUIDv7, so that they sort by time."""
+def triggers(count: int, users: Sequence[SampleUser], seed: int, too_large_bytes: int) -> Iterator[Upload]:
+    """`count` records. The same seed gives the same defects. Ids are UUIDv7, which sort by time."""
     draw = random.Random(f"triggers-{seed}")
     sent: list[tuple[str, dict[str, Any]]] = []
     for number in range(count):
         system = draw.choice(_SYSTEMS)
         topic = f"triggers.{system}"
-        trigger = _trigger(draw, system, draw.choice(audience), number)
-        kind = _kind(draw)
+        trigger = _trigger(draw, system, draw.choice(users), number)
+        kind = _defect(draw)
         if kind in ("repeat", "other_content") and sent:
             topic, trigger = draw.choice(sent[-500:])
             if kind == "other_content":
@@ -56,18 +56,18 @@ def triggers(count: int, audience: Sequence[SampleUser], seed: int, too_large_by
 
 def _upload(kind: str | None, topic: str, trigger: dict[str, Any], too_large_bytes: int) -> Upload:
     user_id: str | None = trigger["user_id"]
-    headers = ((b"critical".decode(), b"1"),) if trigger["isCritical"] else ()
+    headers = (("critical", b"1"),) if trigger["isCritical"] else ()
     value: bytes | None = orjson.dumps(trigger)
     match kind:
         case "unknown_user":
-            user_id = f"nobody-{trigger['id']}"
+            user_id = f"unknown-{trigger['id']}"
             value = orjson.dumps(trigger | {"user_id": user_id})
         case "unknown_category":
-            value = orjson.dumps(trigger | {"category": "gossip"})
+            value = orjson.dumps(trigger | {"category": "unknown"})
         case "not_json":
             value = b"amount=12.50&user=" + trigger["user_id"].encode()
         case "invalid":
-            value = orjson.dumps({name: content for name, content in trigger.items() if name != "template"})
+            value = orjson.dumps({name: value for name, value in trigger.items() if name != "template"})
         case "no_value":
             value = None
         case "wrong_partition":
@@ -77,19 +77,19 @@ def _upload(kind: str | None, topic: str, trigger: dict[str, Any], too_large_byt
     return topic, user_id, value, headers
 
 
-def _kind(draw: random.Random) -> str | None:
+def _defect(draw: random.Random) -> str | None:
     point = draw.random()
-    for kind, share in _TROUBLE:
+    for kind, share in _DEFECTS:
         if point < share:
             return kind
         point -= share
     return None
 
 
-def _trigger(draw: random.Random, system: str, person: SampleUser, number: int) -> dict[str, Any]:
+def _trigger(draw: random.Random, system: str, user: SampleUser, number: int) -> dict[str, Any]:
     return {
         "id": str(_uuid7(draw, number)),
-        "user_id": person.user_id,
+        "user_id": user.user_id,
         "category": system,
         "isCritical": system != "marketing" and draw.random() < _CRITICAL * 5 / 3,
         "template": draw.choice(_TEMPLATES[system]),
@@ -103,7 +103,7 @@ def _trigger(draw: random.Random, system: str, person: SampleUser, number: int) 
 
 
 def _uuid7(draw: random.Random, number: int) -> UUID:
-    """RFC 9562: milliseconds since the epoch first, then randomness."""
+    """RFC 9562: milliseconds since the epoch, then random bits."""
     milliseconds = int(datetime.now(UTC).timestamp() * 1000)
     value = milliseconds << 80 | 0x7 << 76 | (number & 0xFFF) << 64 | 0b10 << 62 | draw.getrandbits(62)
     return UUID(int=value)

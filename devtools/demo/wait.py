@@ -1,4 +1,4 @@
-"""Waits for a region, with something to look at meanwhile: a bar on a terminal, plain lines elsewhere."""
+"""Waits until workers are ready or lag is zero, with progress on the console."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
     from notify_streams.settings import Settings
 
-_LOOK_EVERY_S: Final = 0.25
+_POLL_S: Final = 0.25
 _LINE_EVERY_S: Final = 3.0
 
 
 class RegionWatcher:
-    """Follows several regions from outside."""
+    """``async with RegionWatcher(regions, console) as watcher``: reads `/ready`, lag and ledgers of several regions."""
 
     def __init__(self, regions: Sequence[Settings], console: Console) -> None:
         self._regions = tuple(regions)
         self._console = console
         self._closing = AsyncExitStack()
-        self._progress: dict[str, LagReader] = {}
+        self._lag_readers: dict[str, LagReader] = {}
 
     async def __aenter__(self) -> Self:
         for settings in self._regions:
@@ -48,7 +48,7 @@ class RegionWatcher:
             admin = kafka.admin(settings.kafka_connection())
             await admin.start()
             self._closing.push_async_callback(admin.close)
-            self._progress[settings.region] = LagReader(settings, topics, shards, admin)
+            self._lag_readers[settings.region] = LagReader(settings, topics, shards, admin)
         return self
 
     async def __aexit__(
@@ -56,11 +56,11 @@ class RegionWatcher:
     ) -> None:
         await self._closing.aclose()
 
-    async def wait_until_ready(self, patience_s: float, roles: Sequence[str] = ROLES) -> None:
-        """Until every worker of every region says that it is ready.
+    async def wait_until_ready(self, timeout_s: float, roles: Sequence[str] = ROLES) -> None:
+        """Wait until `/ready` of every worker answers 200.
 
         Raises:
-            StoreUnavailable: naming those that are not, after `patience_s`.
+            StoreUnavailable: some are not ready after `timeout_s`; the message names them.
         """
         waiting = {
             (settings.region, role): f"http://127.0.0.1:{web_port(settings, role)}/ready"
@@ -68,69 +68,66 @@ class RegionWatcher:
             for role in roles
         }
         total = len(waiting)
-        deadline = time.monotonic() + patience_s
-        with self._bar("workers ready", total) as show:
+        deadline = time.monotonic() + timeout_s
+        with self.bar("workers ready", total) as show:
             async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http:
                 while waiting:
-                    for who, url in list(waiting.items()):
+                    for worker, url in list(waiting.items()):
                         if await _is_ready(http, url):
-                            del waiting[who]
+                            del waiting[worker]
                     show(total - len(waiting), "")
                     if waiting and time.monotonic() > deadline:
                         names = ", ".join(f"{region}/{role}" for region, role in waiting)
-                        raise StoreUnavailable(f"not ready after {patience_s:.0f} s: {names}; their logs say why")
-                    await asyncio.sleep(_LOOK_EVERY_S)
+                        raise StoreUnavailable(f"not ready after {timeout_s:.0f} s: {names}; see their logs")
+                    await asyncio.sleep(_POLL_S)
 
-    async def wait_until_drained(self, what: str, patience_s: float) -> None:
-        """Until nothing is behind and nothing waits, in any region, twice in a row.
+    async def wait_until_drained(self, what: str, timeout_s: float) -> None:
+        """Wait until no role of any region has lag, in two successive readings.
 
         Raises:
-            StoreUnavailable: what is behind after `patience_s` without any progress.
+            StoreUnavailable: there was no progress for `timeout_s`; the message has the lag.
         """
-        most, quiet, before = 1, 0, -1
-        deadline = time.monotonic() + patience_s
-        with self._bar(what, None) as show:
-            while quiet < 2:
+        most, drained, before = 1, 0, -1
+        deadline = time.monotonic() + timeout_s
+        with self.bar(what, None) as show:
+            while drained < 2:
                 lag = await self.lag()
-                behind = sum(lag.values())
-                most = max(most, behind)
-                if behind != before:
-                    before, deadline = behind, time.monotonic() + patience_s
-                quiet = quiet + 1 if behind == 0 else 0
+                total_lag = sum(lag.values())
+                most = max(most, total_lag)
+                if total_lag != before:
+                    before, deadline = total_lag, time.monotonic() + timeout_s
+                drained = drained + 1 if total_lag == 0 else 0
                 busiest = max(lag, key=lag.__getitem__)
-                show(most - behind, f"{busiest} {lag[busiest]} behind" if behind else "", most)
+                show(most - total_lag, f"{busiest} {lag[busiest]} behind" if total_lag else "", most)
                 if time.monotonic() > deadline:
                     late = ", ".join(f"{name}: {count}" for name, count in lag.items() if count)
-                    raise StoreUnavailable(f"{what}: no progress for {patience_s:.0f} s; behind: {late}")
-                await asyncio.sleep(_LOOK_EVERY_S)
+                    raise StoreUnavailable(f"{what}: no progress for {timeout_s:.0f} s; lag: {late}")
+                await asyncio.sleep(_POLL_S)
 
     async def lag(self) -> dict[str, int]:
-        """What is behind, by region and role."""
+        """Lag by region and role."""
         found: dict[str, int] = {}
-        for region, progress in self._progress.items():
-            found |= {f"{region}/{role}": count for role, count in (await progress.lag()).items()}
+        for region, reader in self._lag_readers.items():
+            found |= {f"{region}/{role}": count for role, count in (await reader.lag()).items()}
         return found
 
     async def taken(self) -> int:
-        return sum([await progress.taken() for progress in self._progress.values()])
+        """Triggers with an outcome since the regions were created."""
+        return sum([await reader.taken() for reader in self._lag_readers.values()])
 
-    def bar(self, what: str, total: int) -> Bar:
-        """A bar of its own for the caller."""
-        return self._bar(what, total)
-
-    def _bar(self, what: str, total: int | None) -> Bar:
+    def bar(self, what: str, total: int | None) -> Bar:
         return Bar(self._console, what, total)
 
 
 class Bar:
-    """Calls like ``show(done, note)``: a live bar on a terminal, a line every few seconds elsewhere."""
+    """Progress: ``show(done, note)``. A bar on a terminal; without one a line every 3 s."""
 
     def __init__(self, console: Console, what: str, total: int | None) -> None:
         self._console = console
         self._what = what
         self._total = total
-        self._said_at = 0.0
-        self._began = time.monotonic()
+        self._printed_at = 0.0
+        self._started = time.monotonic()
         columns = (
             TextColumn("{task.description:<24}"),
             BarColumn(),
@@ -154,7 +151,7 @@ class Bar:
             self._live.stop()
         elif self._last:
             self._console.print(
-                f"{self._what}: {self._last} after {time.monotonic() - self._began:.1f} s", highlight=False
+                f"{self._what}: {self._last} after {time.monotonic() - self._started:.1f} s", highlight=False
             )
 
     def __call__(self, done: int, note: str, total: int | None = None) -> None:
@@ -162,14 +159,14 @@ class Bar:
         self._last = f"{done}/{total}" + (f", {note}" if note else "")
         if self._live and self._task is not None:
             self._live.update(self._task, completed=done, total=total, note=note)
-        elif time.monotonic() - self._said_at > _LINE_EVERY_S:
-            self._said_at = time.monotonic()
+        elif time.monotonic() - self._printed_at > _LINE_EVERY_S:
+            self._printed_at = time.monotonic()
             self._console.print(f"{self._what}: {self._last}", highlight=False)
 
 
 async def _is_ready(http: aiohttp.ClientSession, url: str) -> bool:
     try:
-        async with http.get(url) as answer:
-            return answer.status == 200
+        async with http.get(url) as response:
+            return response.status == 200
     except (aiohttp.ClientError, TimeoutError):
         return False

@@ -71,7 +71,7 @@ async def test_progress_goes_to_stderr_and_there_is_no_escape_sequence_without_a
 ) -> None:
     done, _ = demo
     assert json.loads(done.out)
-    assert "triggers worked off" in done.err
+    assert "triggers processed" in done.err
     assert "\x1b" not in done.out + done.err
 
 
