@@ -1,4 +1,4 @@
-"""Registers a batch of sign-ups and turns the results into record outcomes for the outbox.
+"""Registers a batch of sign-ups and returns the record outcomes for the outbox.
 
 Registered or forwarded is `notified`, stale is `duplicate`, invalid is `dead`.
 """

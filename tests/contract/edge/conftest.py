@@ -1,4 +1,4 @@
-"""Points of presence over real sockets: stand-ins of three kinds, and nginx where the machine has it."""
+"""Points of presence on real sockets: fakes of three kinds, and nginx where it is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client at the edge reads, whatever the point of presence is, and the records that are pushed there."""
+"""Reads a point of presence as a client does; builds the records that are pushed."""
 
 from __future__ import annotations
 

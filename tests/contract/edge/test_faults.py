@@ -1,4 +1,4 @@
-"""Points of presence that are slow, away or wrong: pushed again within bounds, nothing lost, nobody else held up."""
+"""Faults of points of presence: bounded retries, nothing lost, no effect on others."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ async def push(request: pytest.FixtureRequest, edge_server: FakeEdgeServer) -> A
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, 401, 404])
-async def test_a_passing_fault_is_waited_out(push: EdgePusher, edge_server: FakeEdgeServer, status: int) -> None:
+async def test_a_transient_fault_is_retried(push: EdgePusher, edge_server: FakeEdgeServer, status: int) -> None:
     edge_server.faults.statuses.extend([status] * 2)
     await push.push([edge_record("u-1", "eu")])
     assert edge_server.stored == {"u-1": '{"region":"eu","version":1}'}
     assert push.state.failures >= 1 and push.state.failing_since is None
 
 
-async def test_a_lasting_fault_ends_in_not_pushed_and_a_later_push_brings_it(
+async def test_a_lasting_fault_is_not_pushed_and_a_later_push_succeeds(
     push: EdgePusher, edge_server: FakeEdgeServer
 ) -> None:
     edge_server.faults.statuses.extend([503] * 400)
@@ -61,7 +61,7 @@ async def test_a_restarted_point_of_presence_gets_what_it_missed(push: EdgePushe
     assert "u-1" in edge_server.stored
 
 
-async def test_one_that_hangs_costs_a_bounded_time(edge_server: FakeEdgeServer) -> None:
+async def test_a_request_without_response_costs_bounded_time(edge_server: FakeEdgeServer) -> None:
     edge_server.faults.hanging = asyncio.Event()
     async with open_session() as session:
         calls = HttpClient(
@@ -81,19 +81,19 @@ async def test_only_what_is_missing_is_pushed_again(push: EdgePusher, edge_serve
     assert len(edge_server.received) == 50
 
 
-async def test_a_refused_key_is_found_counted_and_given_up_alone(push: EdgePusher, edge_server: FakeEdgeServer) -> None:
+async def test_a_refused_key_is_isolated_counted_and_skipped(push: EdgePusher, edge_server: FakeEdgeServer) -> None:
     edge_server.faults.refused.add("u-7")
     await push.push([edge_record(f"u-{number}", "eu") for number in range(20)])
     assert push.state.refused == 1
     assert len(edge_server.stored) == 19
 
 
-async def test_calls_at_once_are_bounded(push: EdgePusher, edge_server: FakeEdgeServer) -> None:
+async def test_concurrent_requests_are_bounded(push: EdgePusher, edge_server: FakeEdgeServer) -> None:
     await push.push([edge_record(f"u-{number}", "eu") for number in range(200)])
     assert edge_server.max_concurrent <= 16
 
 
-async def test_keys_that_a_bulk_write_leaves_out_are_written_again(edge_server: FakeEdgeServer) -> None:
+async def test_keys_that_a_bulk_write_did_not_store_are_written_again(edge_server: FakeEdgeServer) -> None:
     edge_server.faults.left_out |= {"u-1", "u-3"}
     async with open_session() as session:
         pop = EdgePopSettings("paris", edge_server.url("cloudflare"), "cloudflare", edge_server.token)

@@ -1,4 +1,4 @@
-"""What every point of presence promises, stand-in or real."""
+"""The contract of every point of presence: fakes and nginx."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def test_a_batch_of_hundreds_arrives_whole_and_twice_is_once(reader: Reade
         assert await reader.read(f"u-{number}") == f'{{"region":"asia","version":{number + 1}}}'
 
 
-async def test_a_key_that_no_store_takes_is_counted_and_holds_nothing_up(reader: Reader) -> None:
+async def test_a_key_that_no_store_takes_is_counted_and_skipped(reader: Reader) -> None:
     assert await reader.point.put_many([LocationRecord("x" * 600, "eu"), LocationRecord("u-1", "eu")]) == 1
     assert await reader.read("u-1") is not None
 
@@ -48,7 +48,7 @@ async def test_a_move_is_purged_then_written(reader: Reader) -> None:
 
 
 @pytest.mark.parametrize("user_id", IDS)
-def test_a_key_is_safe_everywhere(user_id: str) -> None:
+def test_a_key_has_only_safe_characters(user_id: str) -> None:
     key = edge_key(user_id)
     assert key not in (".", "..")
     assert not set(key) & set("/\\#;?^|\r\n ")

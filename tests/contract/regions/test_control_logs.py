@@ -1,4 +1,4 @@
-"""What every control log promises: the one in memory and the one in a real Kafka."""
+"""The contract of control logs: the fake in memory and the one in Kafka."""
 
 from __future__ import annotations
 
@@ -37,8 +37,10 @@ async def make_topic(broker: Kafka) -> None:
     await admin.start()
     await admin.delete_topics([REGION_CONTROL])
     for _ in range(50):
-        answer = await admin.create_topics([NewTopic(REGION_CONTROL, 1, 1, topic_configs=dict(REGION_CONTROL_CONFIG))])
-        if answer.topic_errors[0][1] == 0:
+        response = await admin.create_topics(
+            [NewTopic(REGION_CONTROL, 1, 1, topic_configs=dict(REGION_CONTROL_CONFIG))]
+        )
+        if response.topic_errors[0][1] == 0:
             break
         await asyncio.sleep(0.1)
     await admin.close()
@@ -56,11 +58,11 @@ async def log(request: pytest.FixtureRequest) -> AsyncIterator[ControlLog]:
     await made.close()
 
 
-async def test_an_empty_log_has_nothing_and_says_where_it_ends(log: ControlLog) -> None:
+async def test_an_empty_log_ends_at_position_0(log: ControlLog) -> None:
     assert await log.read() == ([], 0)
 
 
-async def test_what_is_appended_is_read_in_order_by_whoever_reads_next(log: ControlLog) -> None:
+async def test_records_are_read_in_the_order_of_appends(log: ControlLog) -> None:
     records = [a_record(epoch) for epoch in range(1, 6)]
     for record in records:
         await log.append(record)
@@ -71,13 +73,13 @@ async def test_what_is_appended_is_read_in_order_by_whoever_reads_next(log: Cont
     assert await log.read(end) == ([a_record(9)], end + 1)
 
 
-async def test_many_writers_at_once_have_one_order(log: ControlLog) -> None:
+async def test_concurrent_appends_have_one_order(log: ControlLog) -> None:
     await asyncio.gather(*(log.append(a_record(epoch)) for epoch in range(1, 9)))
     first, second = await log.read(), await log.read()
     assert first == second and len(first[0]) == 8
 
 
-async def test_a_region_that_is_not_there_says_so_soon() -> None:
+async def test_a_region_that_is_away_is_retry_later_within_the_timeout() -> None:
     log = KafkaControlLog("eu", KafkaConnection("127.0.0.1:9"), timeout_s=1.0)
     began = time.monotonic()
     with pytest.raises(RetryLater, match="region eu does not answer"):
@@ -88,7 +90,7 @@ async def test_a_region_that_is_not_there_says_so_soon() -> None:
     await log.close()
 
 
-async def test_a_region_that_hangs_says_so_soon(broker: Kafka) -> None:
+async def test_a_region_that_hangs_is_retry_later_within_the_timeout(broker: Kafka) -> None:
     await make_topic(broker)
     log = KafkaControlLog("eu", KafkaConnection(broker.address), timeout_s=1.0)
     await log.append(a_record(1))
@@ -122,7 +124,7 @@ async def test_a_failover_over_a_real_log_takes_well_under_a_second(broker: Kafk
     follower = PlacementFollower(("us", "eu", "asia"), us, {"eu": eu, "asia": asia}, fence)
     await follower.load()
     assert follower.placement is not None
-    running = asyncio.create_task(follower.run())
+    run = asyncio.create_task(follower.run())
     eu.away = True
     began = time.monotonic()
     operator = KafkaControlLog("us", KafkaConnection(broker.address))
@@ -131,7 +133,7 @@ async def test_a_failover_over_a_real_log_takes_well_under_a_second(broker: Kafk
         await follower.changed(follower.placement.epoch)
     took = time.monotonic() - began
     assert done.away == ("eu",) and took < 3, took
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    run.cancel()
+    await asyncio.gather(run, return_exceptions=True)
     await operator.close()
     await us.close()

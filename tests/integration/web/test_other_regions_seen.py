@@ -65,7 +65,7 @@ async def test_a_role_that_does_not_learn_reads_the_regions_own_log(far_away):
     assert (await placement_of(worker)).server_of(region) == region
     log = KafkaControlLog("us", settings.kafka_connection())
     try:
-        # A seat that only this test's settings name: whoever else reads the log passes it over.
+        # A home region that only this test's settings name: other readers of the log ignore it.
         await log.append(ControlRecord(region, 1, "serve", "us", "token", datetime.now(UTC)))
     finally:
         await log.close()

@@ -1,7 +1,7 @@
-"""Two regions never serve one person: every order of deliveries, crashes and half-done commands that hypothesis can think of.
+"""Two regions never serve one user, whatever the order of log operations, crashes and interrupted commands.
 
-The world: three regions with two workers each, their control logs, operators who give commands and are interrupted. Every single
-effect (a log read, a log append, the raising of the fence) waits until the schedule picks it. Time is virtual.
+Simulates three regions with two workers each, their control logs, and failover commands that may be interrupted. Each operation (a log
+read, a log append, raising the fence) waits until the schedule selects it. Time is virtual.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REGIONS = ("us", "eu", "asia")
 
 
 class _Clock(selectors.DefaultSelector):
-    """A selector that never waits: it tells its loop that the time has passed."""
+    """A selector that never waits: it advances the virtual time instead."""
 
     now_s = 0.0
 
@@ -85,7 +85,7 @@ class _Worker:
 
 
 class World:
-    """Everything, and the schedule that decides what happens next."""
+    """The simulated system, and the schedule that selects the next operation."""
 
     def __init__(self, choices: list[int]) -> None:
         self.choices = iter(choices)
@@ -99,22 +99,22 @@ class World:
             self.workers += [_Worker(self, name), _Worker(self, name)]
 
     async def pick(self, what: str) -> None:
-        turn = asyncio.get_running_loop().create_future()
-        self.waiting.append(turn)
-        await turn
+        selected = asyncio.get_running_loop().create_future()
+        self.waiting.append(selected)
+        await selected
 
     def start(self, doing: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        async def quietly() -> Any:
+        async def refusals_ignored() -> Any:
             with suppress(RetryLater, Refused):
                 return await doing
 
-        task = asyncio.ensure_future(quietly())
+        task = asyncio.ensure_future(refusals_ignored())
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         task.add_done_callback(lambda _: doing.close())  # cancelled before its first step, it was never awaited
         return task
 
-    async def live(self) -> None:
+    async def run(self) -> None:
         while any(worker.follower.placement is None for worker in self.workers):
             if self.waiting:
                 self._go(0)
@@ -128,7 +128,7 @@ class World:
         await asyncio.gather(*self.tasks, return_exceptions=True)
 
     async def settle(self) -> None:
-        """Let everything run that waits for no turn; a worker that has learnt always looks into its log."""
+        """Run everything that does not wait to be selected; workers with a placement follow their log."""
         for worker in self.workers:
             worker.follow()
         for _ in range(5):
@@ -139,7 +139,7 @@ class World:
     def do(self, choice: int) -> None:
         kind, which = choice % 40, choice // 40
         if kind == 0:
-            self.fall_or_return(REGIONS[which % 3], which // 3 % 3)
+            self.fail_or_return(REGIONS[which % 3], which // 3 % 3)
         elif kind in (1, 2):
             self.command(("eu", "eu", "us")[which % 3], REGIONS[which // 3 % 3], interrupt=which // 9 % 4 == 3)
         elif kind == 3 and self.workers:
@@ -149,21 +149,21 @@ class World:
             self._go(which)
 
     def _go(self, which: int) -> None:
-        turn = self.waiting.pop(which % len(self.waiting))
-        if not turn.done():
-            turn.set_result(None)
+        selected = self.waiting.pop(which % len(self.waiting))
+        if not selected.done():
+            selected.set_result(None)
 
-    def fall_or_return(self, region: str, how: int) -> None:
+    def fail_or_return(self, region: str, how: int) -> None:
         mine = [worker for worker in self.workers if worker.region == region]
-        one_alone = how == 2 and len(mine) == 2
-        if any(log.away for log in self.logs.values()) or (not one_alone and len(mine) < 2):
-            for name in REGIONS:  # whatever is missing comes back
+        one_worker = how == 2 and len(mine) == 2
+        if any(log.away for log in self.logs.values()) or (not one_worker and len(mine) < 2):
+            for name in REGIONS:  # everything that is away returns
                 self.logs[name].away = False
                 running = sum(worker.region == name for worker in self.workers)
                 self.workers += [_Worker(self, name) for _ in range(2 - running)]
             return
-        self.logs[region].away = not one_alone
-        for worker in mine[: 1 if one_alone else 2]:
+        self.logs[region].away = not one_worker
+        for worker in mine[: 1 if one_worker else 2]:
             worker.kill()
             self.workers.remove(worker)
 
@@ -182,25 +182,25 @@ class World:
 
 @given(st.lists(st.integers(0, 1439), min_size=50, max_size=600))
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_two_regions_never_serve_one_person(choices: list[int]) -> None:
+def test_two_regions_never_serve_one_user(choices: list[int]) -> None:
     loop = _VirtualLoop()
     try:
-        loop.run_until_complete(_live(choices))
+        loop.run_until_complete(_run(choices))
     finally:
         loop.close()
 
 
-async def _live(choices: list[int]) -> None:
-    await World(choices).live()
+async def _run(choices: list[int]) -> None:
+    await World(choices).run()
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_nor_in_long_histories(seed: int) -> None:
-    """Long random schedules reach further than the ones that hypothesis likes; `test_control` keeps the holes they found."""
+def test_two_regions_never_serve_one_user_in_long_schedules(seed: int) -> None:
+    """Longer schedules than hypothesis generates; `test_races_of_a_return` holds the races that they found."""
     draw = Random(seed)
     choices = [draw.randrange(1440) for _ in range(900)]
     loop = _VirtualLoop()
     try:
-        loop.run_until_complete(_live(choices))
+        loop.run_until_complete(_run(choices))
     finally:
         loop.close()

@@ -1,4 +1,4 @@
-"""Control logs: what counts, what comes too late, and commands from the operator's side."""
+"""The failover protocol: which records take effect, and the failover command."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def a_record(step: Any, epoch: int = 1, server: str = "us", token: str = "a") ->
 
 
 @given(st.lists(steps, max_size=12))
-def test_an_epoch_never_goes_back(records: list[ControlRecord]) -> None:
+def test_an_epoch_never_decreases(records: list[ControlRecord]) -> None:
     home = initial_homes(REGIONS)["eu"]
     for record in records:
         following = apply_record(home, record)
@@ -74,20 +74,20 @@ def test_the_first_claim_of_an_epoch_holds() -> None:
     assert fold(homes, [a_record("serve", token="a")])["eu"].server == "us"
 
 
-def test_an_overtaken_command_is_void() -> None:
+def test_a_command_with_a_lower_epoch_is_void() -> None:
     overtaken = [a_record("claim"), a_record("claim", 2, "asia", "b"), a_record("release"), a_record("serve")]
     assert fold(initial_homes(REGIONS), overtaken)["eu"].server == "eu"
 
 
 @pytest.mark.parametrize("count", range(1, 8))
-def test_whoever_learns_meets_every_majority(count: int) -> None:
+def test_required_logs_include_one_of_every_majority(count: int) -> None:
     regions = [str(number) for number in range(count)]
     assert majority(regions) + required_logs(regions) > count
     assert majority(regions) * 2 > count
 
 
 class Region:
-    """A region's only worker, which follows its log."""
+    """A region with one worker that follows its log."""
 
     def __init__(self, logs: dict[str, MemoryControlLog], name: str, **but: Any) -> None:
         self.fenced: list[int] = []
@@ -117,7 +117,7 @@ def logs() -> dict[str, MemoryControlLog]:
     return {name: MemoryControlLog(name) for name in REGIONS}
 
 
-async def test_a_living_region_stops_before_the_other_begins(logs: dict[str, MemoryControlLog]) -> None:
+async def test_a_running_region_stops_before_the_other_serves(logs: dict[str, MemoryControlLog]) -> None:
     us, eu = Region(logs, "us"), Region(logs, "eu")
     async with following(us, eu):
         done = await fail_over(logs, "eu", "us")
@@ -126,7 +126,9 @@ async def test_a_living_region_stops_before_the_other_begins(logs: dict[str, Mem
         await until(lambda: us.serves("eu") and us.serves("us"))
 
 
-async def test_a_dead_region_is_replaced_and_learns_of_it_before_it_serves(logs: dict[str, MemoryControlLog]) -> None:
+async def test_a_region_that_was_replaced_while_away_reads_of_it_before_it_serves(
+    logs: dict[str, MemoryControlLog],
+) -> None:
     us = Region(logs, "us")
     logs["eu"].away = True
     async with following(us):
@@ -143,14 +145,14 @@ async def test_a_dead_region_is_replaced_and_learns_of_it_before_it_serves(logs:
         following_eu.cancel()
 
 
-async def test_giving_the_command_again_is_one_change(logs: dict[str, MemoryControlLog]) -> None:
+async def test_a_repeated_command_is_one_change(logs: dict[str, MemoryControlLog]) -> None:
     async with following(Region(logs, "us"), Region(logs, "eu")):
         first = await fail_over(logs, "eu", "us")
         second = await fail_over(logs, "eu", "us")
         assert (first.epoch, second.epoch) == (1, 1)
 
 
-async def test_a_region_that_can_reach_no_other_fails_closed_unless_an_operator_vouches(
+async def test_a_region_that_reaches_no_other_serves_only_with_the_operators_word(
     logs: dict[str, MemoryControlLog],
 ) -> None:
     logs["us"].away = logs["asia"].away = True
@@ -159,12 +161,12 @@ async def test_a_region_that_can_reach_no_other_fails_closed_unless_an_operator_
         await asyncio.wait_for(closed.follower.load(), 0.5)
     assert closed.follower.placement is None
     assert "1 of 2 control logs" in str(closed.follower.waiting_for)
-    vouched = Region(logs, "eu", alone=True)
-    await vouched.follower.load()
-    assert vouched.serves("eu")
+    allowed = Region(logs, "eu", alone=True)
+    await allowed.follower.load()
+    assert allowed.serves("eu")
 
 
-async def test_no_majority_no_change(logs: dict[str, MemoryControlLog]) -> None:
+async def test_without_a_majority_the_command_is_refused(logs: dict[str, MemoryControlLog]) -> None:
     logs["eu"].away = logs["asia"].away = True
     with pytest.raises(Refused, match="1 of 3 regions answer"):
         await fail_over(logs, "eu", "us")
@@ -180,14 +182,14 @@ async def test_a_region_that_answers_and_does_not_stop_is_not_replaced(logs: dic
     assert not late.serves("eu")
 
 
-async def test_workers_that_nobody_sees_need_nobodys_word(logs: dict[str, MemoryControlLog]) -> None:
+async def test_a_region_without_workers_need_not_confirm(logs: dict[str, MemoryControlLog]) -> None:
     async def is_running(region: str) -> bool:
         return region != "eu"
 
     assert (await fail_over(logs, "eu", "us", is_running=is_running)).released == ()
 
 
-async def test_a_fence_that_cannot_be_raised_is_no_release(logs: dict[str, MemoryControlLog]) -> None:
+async def test_without_a_raised_fence_no_release_is_confirmed(logs: dict[str, MemoryControlLog]) -> None:
     async def broken(epoch: int) -> None:
         raise RetryLater("a shard does not answer")
 

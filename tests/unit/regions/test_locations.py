@@ -29,9 +29,9 @@ def test_a_row_says_what_was_packed(region: str, bucket: int, version: int, prev
 
 
 @given(st.lists(records, min_size=1, max_size=5))
-def test_every_order_of_records_ends_in_the_same_row(told: list[LocationRecord]) -> None:
+def test_every_order_of_records_ends_in_the_same_row(records: list[LocationRecord]) -> None:
     ends = set()
-    for order in itertools.permutations(told):
+    for order in itertools.permutations(records):
         table: dict[str, int] = {}
         decode = ROWS.newest(table.get)
         for record in order:
@@ -40,7 +40,7 @@ def test_every_order_of_records_ends_in_the_same_row(told: list[LocationRecord])
                 table[found[0]] = found[1]
         ends.add(table["u-1"])
     assert len(ends) == 1
-    assert ROWS.unpack(ends.pop()).version == max(record.version for record in told)
+    assert ROWS.unpack(ends.pop()).version == max(record.version for record in records)
 
 
 def test_the_end_of_a_transition_wins_over_the_transition() -> None:

@@ -1,4 +1,4 @@
-"""A region that comes back in the worst moment: the holes that random schedules found, each as a story of its own."""
+"""Races of a region that returns during a failover, each found by `test_epochs`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 
 class HookedLog(MemoryControlLog):
-    """Runs something once, ahead of an append that is chosen by its step."""
+    """Runs a hook once, before the first append of a given step."""
 
     def __init__(self, region: str) -> None:
         super().__init__(region)
@@ -51,9 +51,9 @@ def a_claim(epoch: int, token: str, step: Any = "claim") -> ControlRecord:
     return ControlRecord("eu", epoch, step, "us", token, NOW)
 
 
-async def test_a_change_that_was_begun_without_it_is_a_release(logs: dict[str, HookedLog]) -> None:
+async def test_a_change_begun_while_the_region_was_away_is_a_release(logs: dict[str, HookedLog]) -> None:
     for name in ("us", "asia"):
-        logs[name].records.append(a_claim(1, "a"))  # and the operator's machine dies
+        logs[name].records.append(a_claim(1, "a"))  # the command ends here
     eu = a_worker(logs, "eu")
     await eu.load()
     assert not serves(eu, "eu")
@@ -62,25 +62,25 @@ async def test_a_change_that_was_begun_without_it_is_a_release(logs: dict[str, H
     assert done.epoch == 2 and serves(eu, "eu")
 
 
-async def test_a_second_change_between_its_two_writes_is_not_missed(logs: dict[str, HookedLog]) -> None:
+async def test_a_claim_between_the_two_writes_of_a_start_is_not_missed(logs: dict[str, HookedLog]) -> None:
     logs["us"].records.append(a_claim(1, "a"))
 
-    async def another_command() -> None:
+    async def second_claim() -> None:
         logs["eu"].records.append(a_claim(2, "b"))
 
-    logs["eu"].hook = ("release", another_command)
+    logs["eu"].hook = ("release", second_claim)
     eu = a_worker(logs, "eu")
     await eu.load()
     assert not serves(eu, "eu")
 
 
-async def test_coming_back_between_a_commands_look_and_its_claim_is_noticed(logs: dict[str, HookedLog]) -> None:
+async def test_a_return_between_a_commands_read_and_its_claim_is_noticed(logs: dict[str, HookedLog]) -> None:
     us, eu = a_worker(logs, "us"), a_worker(logs, "eu")
     await us.load()
     logs["eu"].away = True
     stopped: list[str] = []
 
-    async def come_back() -> None:
+    async def return_now() -> None:
         logs["eu"].away = False
         await eu.load()
 
@@ -89,7 +89,7 @@ async def test_coming_back_between_a_commands_look_and_its_claim_is_noticed(logs
         stopped.append(region)
         return True
 
-    logs["us"].hook = ("claim", come_back)
+    logs["us"].hook = ("claim", return_now)
     await fail_over(logs, "eu", "us", is_running=is_running)
     await us.step()
     assert serves(us, "eu") and stopped == ["eu"]
