@@ -32,10 +32,10 @@ from notify_streams.topics import HEADROOM_BYTES
 from notify_streams.transport import (
     TransportSettings,
     attach,
-    batch_producer,
     batched_topic,
     hold_partitions_while,
     on_assigned,
+    producer_of,
 )
 from notify_streams.transport.app_state import app_state
 
@@ -159,7 +159,7 @@ class NotifyApp(faust.App):
         self, topic: str, partition: int, records: Sequence[tuple[bytes | None, bytes | None, Headers]]
     ) -> SentBatch | None:
         """See `BatchProducer.send_batch`."""
-        return await batch_producer(self).send_batch(topic, partition, records)
+        return await producer_of(self).send_batch(topic, partition, records)
 
     def _create_directories(self) -> None:
         Path(self.conf.datadir).mkdir(parents=True, exist_ok=True)  # Faust creates the last directory only

@@ -5,12 +5,12 @@ Knows Kafka and Faust, and not one word of what the records mean. Found by Faust
 
 from notify_streams.transport.app_state import (
     attach,
-    batch_producer,
     batched_consumer,
     exempt_from_watchdog,
     hold_partitions_while,
     on_assigned,
     on_revoked,
+    producer_of,
 )
 from notify_streams.transport.batch_producer import BatchProducer, ProducerRecord, SentBatch
 from notify_streams.transport.batched_topic import BatchedSchema, BatchEvent, batched_topic
@@ -49,7 +49,6 @@ __all__ = [
     "TransportSettings",
     "Watchdog",
     "attach",
-    "batch_producer",
     "batched_consumer",
     "batched_topic",
     "exempt_from_watchdog",
@@ -58,6 +57,7 @@ __all__ = [
     "on_assigned",
     "on_disk",
     "on_revoked",
+    "producer_of",
     "ready",
     "recovery",
     "stuck",

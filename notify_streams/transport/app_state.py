@@ -104,7 +104,7 @@ def kafka_connection(app: AppT) -> KafkaConnection:
     return KafkaConnection(",".join(servers), credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context))
 
 
-def batch_producer(app: AppT) -> BatchProducer:
+def producer_of(app: AppT) -> BatchProducer:
     """The producer that starts and stops with the app.
 
     Raises:

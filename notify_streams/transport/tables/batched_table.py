@@ -13,7 +13,7 @@ from typing import Any
 
 from faust.types import TP, AppT
 
-from notify_streams.transport.app_state import app_state, batch_producer, kafka_connection, on_assigned, on_revoked
+from notify_streams.transport.app_state import app_state, kafka_connection, on_assigned, on_revoked, producer_of
 from notify_streams.transport.tables.changelog_reader import ChangelogReader
 from notify_streams.transport.tables.changelog_topic import ensure_changelog
 from notify_streams.transport.tables.follower import Follower
@@ -113,7 +113,7 @@ class BatchedTable:
             encoded = [self._encode(key, value) for key, value in rows.items()]
             position = self.store.position(partition)
             records = [(key, value, ()) for key, value in encoded]
-            sent = await batch_producer(self.app).send_batch(self.changelog, partition, records)
+            sent = await producer_of(self.app).send_batch(self.changelog, partition, records)
             assert sent is not None
             if sent.first_offset == position and sent.last_offset == position + sent.count - 1:
                 self.store.write(partition, rows, encoded, sent.last_offset + 1)
