@@ -1,4 +1,4 @@
-"""`push`, `sms`, `email`, `cric_…` → the channel's provider, delivery states in MongoDB."""
+"""`push`, `sms`, `email`, `cric_*` → provider, delivery states in MongoDB."""
 
 from __future__ import annotations
 

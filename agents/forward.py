@@ -1,4 +1,4 @@
-"""`forward.<region>` → topics of that region, named by each record's `target` header."""
+"""`forward.<region>` → topics of that region, named by the `target` header."""
 
 from __future__ import annotations
 

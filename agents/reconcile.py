@@ -1,4 +1,4 @@
-"""Registry, table `locations` → repairs on `user_locations`, `user_signups`, `user_contacts`.
+"""Registry → `user_locations`, `user_signups`, `user_contacts`, as repairs.
 
 Runs at the start and every `reconcile_every_s`. A region that lost `user_locations` gets it back this way. Every worker of the role does it,
 without harm: readers keep the newest record.

@@ -1,4 +1,4 @@
-"""`triggers.*` → outbox → channel topics, `forward.<region>`, `dead_letters`, `triggers.*`."""
+"""`triggers.*` → outbox → channels, `forward.*`, `dead_letters`, `triggers.*`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`user_signups` → registry, `user_locations` of every region, `edge.<pop>`, contact copies."""
+"""`user_signups` → registry, `user_locations`, `forward.<region>`, `edge.<pop>`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Faust tables: for each the topic behind it, its key, its writers and the size of a row."""
+"""Faust tables: their topics, keys, writers and row sizes."""

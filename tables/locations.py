@@ -1,4 +1,4 @@
-"""Replicated table of `user_locations`: user id → home region and bucket, as an integer.
+"""Replicated table of `user_locations`: user id → home region, bucket.
 
 Every worker of a router or registry role holds all of it. Written by the registry role, and by other regions' forward roles for users at
 home there; the newest version wins in any order. Equal rows are one object (`regions.locations`), so a user costs a key and a dictionary

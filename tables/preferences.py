@@ -1,4 +1,4 @@
-"""Table `preferences`: bucket, user id → the compiled row (`preferences.row_codec`).
+"""Table `preferences`: bucket, user id → compiled row (`preferences.row_codec`).
 
 7 to 9 bytes a row for three categories: a copy of the durable record in MongoDB. Each router role has its own. Written by
 `agents.apply_preferences`.

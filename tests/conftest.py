@@ -2,7 +2,7 @@
 
 `make test` runs two processes (`pytest -n 2`), each with a stack of its own. The tests of a folder run in one process.
 `NOTIFY_TEST_STACK=.stack` (a stack's folder) uses that stack and leaves it running, for quick repeated runs in one process.
-`NOTIFY_TEST_KAFKA=host:port` replaces `kafka_bootstrap` only. In CI a service that does not start fails the test, elsewhere it skips it.
+`NOTIFY_TEST_KAFKA=host:port` replaces `kafka_bootstrap` only. In CI a service that does not start fails the test, on a laptop it skips it.
 """
 
 import os

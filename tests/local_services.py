@@ -1,6 +1,6 @@
 """Stacks of real services for fixtures.
 
-A service that does not start fails the test in CI and skips it elsewhere. Everything started is stopped.
+A service that does not start fails the test in CI and skips it on a laptop. Everything started is stopped.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The lag of a region's roles: from ledgers for routers, from committed offsets for others."""
+"""Reads the lag of a region's roles from ledgers and committed offsets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The program `notify-streams`: its verbs, where each is implemented, its one-line help."""
+"""The program `notify-streams`: its verbs and their one-line help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`notify-streams why TRIGGER_ID`: a trigger's deliveries and the choices behind them."""
+"""`notify-streams why`: a trigger's deliveries and the choices behind them."""
 
 from __future__ import annotations
 

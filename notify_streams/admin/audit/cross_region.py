@@ -1,4 +1,4 @@
-"""Compares the snapshots of regions: forwarded triggers arrived, no user is notified twice."""
+"""Compares regions: forwarded triggers arrived, no user is notified twice."""
 
 from __future__ import annotations
 

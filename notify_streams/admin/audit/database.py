@@ -1,4 +1,4 @@
-"""Reads ledgers, notifications and outbox rows for the audit. Every query names its buckets."""
+"""Reads ledgers, notifications and outbox rows. Every query names its buckets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the provider log: one JSON line for each accepted message, without the contact."""
+"""Reads the provider log: a JSON line for each accepted message, no contacts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which region served a home region at which time, from finished placement changes.
+"""Which region served a home region when, from finished placement changes.
 
 A region knows only the ids that it notified itself. An id that upstream sends once before and once after a failover is therefore notified by
 both serving regions. That is a documented limit: each record has one outcome, and no region decided while another one served.
