@@ -1,4 +1,4 @@
-# Every target sets up what it needs by itself. It takes Python 3.11 and make: no root, no Docker, no Java.
+# Every target installs what it needs. It takes Python 3.11 and make; no root, no Docker, no Java.
 #   make demo ARGS="--regions us,eu,asia"    make test ARGS="-k outbox"    make help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,22 +11,22 @@ BIN := .venv/bin
 READY := .venv/.installed
 JARS := .cache/.stack-jars
 TEST_JARS := .cache/.test-jars
-# What pip cannot bring and some tests want: an edge, a browser, a foreign Kafka client.
+# System packages for some tests: nginx as a point of presence, a browser, a second Kafka client.
 SYSTEM := nginx:nginx-light chromium:chromium kcat:kcat
 
-help: ## these lines
+help: ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
-demo: $(READY) $(JARS) ## the whole mission in one command; ARGS are those of `notify-streams demo`
+demo: $(READY) $(JARS) ## start a region, send triggers, audit; ARGS are those of `notify-streams demo`
 	@$(BIN)/notify-streams demo $(ARGS)
 
-test: $(READY) $(JARS) $(TEST_JARS) system-packages kustomize ## every test, on real services; ARGS are pytest's
+test: $(READY) $(JARS) $(TEST_JARS) system-packages kustomize ## all tests, on real services; ARGS are pytest's
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
-drill: $(READY) $(JARS) ## the long stories: three regions and the loss of one, a backlog with workers that end
-	@$(BIN)/python -m pytest -m drill tests/e2e tests/integration/bench $(ARGS)
+drill: $(READY) $(JARS) ## slow tests: the outage of one of three regions; a backlog with workers that restart
+	@$(BIN)/python -m pytest -m drill tests/e2e tests/integration/benchmarks $(ARGS)
 
-check: $(READY) kustomize ## yes or no: lint, format, types, arrows, unit tests
+check: $(READY) kustomize ## lint, format, types, import rules, unit tests
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -36,19 +36,19 @@ check: $(READY) kustomize ## yes or no: lint, format, types, arrows, unit tests
 stack: $(READY) $(JARS) ## start the local services; ARGS="--regions us,eu --members 3"
 	@$(BIN)/python -m devtools.stack up $(ARGS)
 
-bench: $(READY) $(JARS) ## throughput and latency, against the goals
+bench: $(READY) $(JARS) ## throughput and latency, beside a baseline and the goals
 	@$(BIN)/notify-streams bench $(ARGS)
 
-chaos: $(READY) $(JARS) ## faults under load, then the invariants
+chaos: $(READY) $(JARS) ## kill processes under load, then check the invariants
 	@$(BIN)/notify-streams chaos $(ARGS)
 
-clean: ## end the local services; remove everything that make made, downloads too
+clean: ## stop the local services; remove all that make created, downloads too
 	@if [ -x $(BIN)/python ] && [ -d .stack ]; then find .stack -maxdepth 3 -name state.json | while read -r state; do \
 	    NOTIFY_STACK_DIR=$$(dirname "$$state") $(BIN)/python -m devtools.stack down --wipe; done; fi
 	@rm -rf .venv .cache .stack .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-lock: $(READY) ## pin setup.cfg and the jars anew: requirements.lock, requirements-runtime.lock (the image's), jars.yaml
+lock: $(READY) ## pin the dependencies of setup.cfg and the jars: requirements.lock, requirements-runtime.lock (for the image), jars.yaml
 	@$(BIN)/pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --extra stack --extra dev setup.cfg \
 	    -o requirements.lock
@@ -56,7 +56,7 @@ lock: $(READY) ## pin setup.cfg and the jars anew: requirements.lock, requiremen
 	    -o requirements-runtime.lock
 	@$(BIN)/python -m devtools.stack fetch --pin
 
-# The names of the packages are baked in when it is installed, so a new one counts as a change.
+# The installation has the list of top-level packages, so a new package is a reason to install again.
 $(READY): requirements.lock setup.cfg pyproject.toml $(wildcard */__init__.py)
 	@python=""; for name in python3.11 python3 python3.12 python3.13; do \
 	    if command -v $$name > /dev/null && $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; \
@@ -71,7 +71,7 @@ $(READY): requirements.lock setup.cfg pyproject.toml $(wildcard */__init__.py)
 	@touch $@
 
 $(JARS): devtools/stack/jars.yaml | $(READY)
-	@echo "fetching Kafka and DynamoDB Local (first time: about half a minute)" >&2
+	@echo "downloading Kafka and DynamoDB Local (first time: about half a minute)" >&2
 	@$(BIN)/python -m devtools.stack fetch
 	@touch $@
 
@@ -87,8 +87,8 @@ system-packages:
 	    echo "installing$$missing" >&2; export DEBIAN_FRONTEND=noninteractive; \
 	    { apt-get update -qq && apt-get install -qq -y --no-install-recommends $$missing; } > /tmp/notify-apt.$$$$ 2>&1 \
 	        || { tail -5 /tmp/notify-apt.$$$$ >&2; echo "not installed:$$missing" >&2; }; rm -f /tmp/notify-apt.$$$$; \
-	else echo "not on this machine, so the tests that want them are skipped:$$missing (as root: apt-get install$$missing)" >&2; fi
+	else echo "missing, so the tests that need them are skipped:$$missing (as root: apt-get install$$missing)" >&2; fi
 
-# For the tests of k8s/.
+# The tests of k8s/ need it.
 kustomize:
 	@scripts/kustomize

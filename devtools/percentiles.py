@@ -1,4 +1,4 @@
-"""Quantiles of what was measured. Values in, one `Percentiles` out; refuses to make a figure of nothing."""
+"""Percentiles of measured durations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """Milliseconds, but for `count`."""
+    """In milliseconds, except `count`."""
 
     count: int
     p50: float
@@ -24,13 +24,13 @@ class Percentiles:
 
 
 def percentiles_of(seconds: Sequence[float]) -> Percentiles:
-    """Each quantile is a value that was measured: the nearest rank, nothing interpolated.
+    """Percentiles by the nearest rank: each is a measured value, without interpolation.
 
     Raises:
         NotifyError: nothing was measured.
     """
     if not seconds:
-        raise NotifyError("nothing was measured: no figure")
+        raise NotifyError("nothing was measured, so there are no percentiles")
     ranked = sorted(seconds)
 
     def at(percent: int) -> float:

@@ -1,4 +1,4 @@
-"""A region for fault tests: services, workers, signed-up users, triggers, the audit."""
+"""A region for fault tests: services, workers, users, triggers, the audit."""
 
 from __future__ import annotations
 

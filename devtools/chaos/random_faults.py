@@ -1,4 +1,4 @@
-"""Random faults under load: workers killed, paused, added; primaries and broker too."""
+"""Random faults under load, of workers, shard primaries and the broker."""
 
 from __future__ import annotations
 

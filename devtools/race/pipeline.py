@@ -1,6 +1,6 @@
-"""The race with real workers: choices by HTTP and by topic, calls from the provider log.
+"""The race with real workers.
 
-Workers are paused beyond the session time-out, killed and started, so that partitions move; Redis is killed and starts empty;
+Choices are made by HTTP and by topic; calls are read from the provider log. Workers are paused beyond the session time-out, killed and started, so that partitions move; Redis is killed and starts empty;
 paused channel workers leave a backlog. All times are Unix seconds of this machine.
 """
 

@@ -1,4 +1,4 @@
-"""A message's steps in the race: the real checks, with scheduled waits between them."""
+"""The steps of a message in the race: real checks with scheduled waits."""
 
 from __future__ import annotations
 

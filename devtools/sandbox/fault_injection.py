@@ -1,4 +1,4 @@
-"""Decides what the sandbox does with each message. The same seed gives the same actions."""
+"""Decides what the sandbox does with each message; the seed fixes the actions."""
 
 from __future__ import annotations
 

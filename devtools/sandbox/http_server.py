@@ -1,4 +1,4 @@
-"""The HTTP side of the sandbox: FCM, Twilio, `GET /health`, `POST` and `DELETE /control`."""
+"""The sandbox's HTTP server: FCM, Twilio, `GET /health`, `POST|DELETE /control`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Writes the provider log: one JSON line for each accepted message, without the contact.
+"""Writes the provider log: a JSON line for each accepted message.
 
-A line is written before the response is sent. So a message for which a client got a response is in the log even if the sandbox
+It has a hash of the contact. A line is written before the response is sent. So a message for which a client got a response is in the log even if the sandbox
 is killed (not if the machine is: nothing is synced). A message whose response was lost is in the log, too.
 """
 

@@ -1,4 +1,4 @@
-"""The local stack: real Kafka, MongoDB, Valkey, DynamoDB, nginx and fake providers.
+"""The local stack: Kafka, MongoDB, Valkey, DynamoDB, nginx, provider sandbox.
 
 `Stack(folder).up(["us"])` starts what does not run, as plain processes, and writes `<folder>/us.yaml`: the settings that point
 the application at it.

@@ -1,4 +1,4 @@
-"""A detached process that outlives its starter; known by pid, start time and boot id.
+"""A detached process, identified by pid, start time and boot id.
 
 The process writes these into its identity file before it becomes the command. So a killed starter leaves no unknown process,
 and a pid that was reused is never signalled.

@@ -1,4 +1,4 @@
-"""The services of one region: start, stop, kill and pause them all, or one of them.
+"""The services of one region: start, stop, kill and pause them, all or one.
 
 Example: `Stack(folder).region("us").kafka.kill()`.
 """

@@ -1,4 +1,4 @@
-"""The stack's commands: up, status, down; interrupted, concurrent, with ports taken."""
+"""The commands up, status and down: interrupted, concurrent, with ports taken."""
 
 import contextlib
 import fcntl
