@@ -1,7 +1,8 @@
 """The race with real workers.
 
-Choices are made by HTTP and by topic; calls are read from the provider log. Workers are paused beyond the session time-out, killed and started, so that partitions move; Redis is killed and starts empty;
-paused channel workers leave a backlog. All times are Unix seconds of this machine.
+Choices are made by HTTP and by topic; calls are read from the provider log. Workers are paused beyond the session time-out, killed
+and started, so that partitions move; Redis is killed and starts empty; paused channel workers leave a backlog. All times are Unix
+seconds of this machine.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Writes the provider log: a JSON line for each accepted message.
 
-It has a hash of the contact. A line is written before the response is sent. So a message for which a client got a response is in the log even if the sandbox
-is killed (not if the machine is: nothing is synced). A message whose response was lost is in the log, too.
+It has a hash of the contact. A line is written before the response is sent: a message for which a client got a response is in the
+log even if the sandbox is killed (not if the machine is: nothing is synced). So is a message whose response was lost.
 """
 
 from __future__ import annotations
