@@ -30,7 +30,7 @@ def percentiles_of(seconds: Sequence[float]) -> Percentiles:
         NotifyError: nothing was measured.
     """
     if not seconds:
-        raise NotifyError("nothing was measured, so there are no percentiles")
+        raise NotifyError("nothing was measured: no figure")
     ranked = sorted(seconds)
 
     def at(percent: int) -> float:
