@@ -1,6 +1,6 @@
-"""Every metric of the application: one closed list with unit and meaning, served by `/metrics` in Prometheus' text format.
+"""All metrics of the application: name, unit, meaning.
 
-Labels never hold a person's id or contact.
+No label holds a user id or a contact. `/metrics` serves them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class BatchHistogram(Collector):
-    """A histogram that takes one value for many observations at once: a batch costs what a single one costs."""
+    """A histogram with one call for many equal observations, because a call for each trigger costs too much."""
 
-    def __init__(self, name: str, meaning: str, bounds: Sequence[float]) -> None:
+    def __init__(self, name: str, help_text: str, bounds: Sequence[float]) -> None:
         self._name = name
-        self._meaning = meaning
+        self._help = help_text
         self._bounds = (*bounds, inf)
         self._counts = [0] * len(self._bounds)
         self._sum = 0.0
@@ -34,20 +34,12 @@ class BatchHistogram(Collector):
         self._counts[bisect_left(self._bounds, value)] += times
         self._sum += value * times
 
-    def quantile(self, share: float) -> float:
-        """The upper bound of the bucket in which this share (0 to 1) of the observations ends; 0.0 without any."""
-        wanted = share * sum(self._counts)
-        for bound, count in zip(self._bounds, accumulate(self._counts), strict=True):
-            if count and count >= wanted:
-                return bound
-        return 0.0
-
     def collect(self) -> Iterable[Metric]:
-        counts = [
+        cumulative = [
             ("+Inf" if bound == inf else repr(bound), count)
             for bound, count in zip(self._bounds, accumulate(self._counts), strict=True)
         ]
-        yield HistogramMetricFamily(self._name, self._meaning, buckets=counts, sum_value=self._sum)
+        yield HistogramMetricFamily(self._name, self._help, buckets=cumulative, sum_value=self._sum)
 
 
 REGISTRY: Final = CollectorRegistry()
@@ -55,59 +47,82 @@ REGISTRY: Final = CollectorRegistry()
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 _DECISION_SECONDS: Final = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0015, 0.002, 0.005, 0.01, 0.1)
 
-#: Triggers by what became of them (`records.reasons.Outcome`), counted when the transaction that says so has committed.
-TRIGGERS: Final = Counter("notify_triggers", "Triggers by outcome", ["outcome"], registry=REGISTRY)
-DEAD_LETTERS: Final = Counter("notify_dead_letters", "Dead letters by reason", ["reason"], registry=REGISTRY)
-OTHER_LANE: Final = Counter("notify_other_lane", "Records left to the other router role", registry=REGISTRY)
-#: The time to decide one trigger, its share of the batch's preference check included.
-DECISION: Final = BatchHistogram("notify_decision_seconds", "Time to decide one trigger", _DECISION_SECONDS)
+#: Counted when the transaction that stores the outcome (`records.outcomes.TriggerOutcome`) has committed.
+TRIGGERS: Final = Counter("notify_triggers", "Triggers, by outcome", ["outcome"], registry=REGISTRY)
+DEAD_LETTERS: Final = Counter("notify_dead_letters", "Dead letters, by reason", ["reason"], registry=REGISTRY)
+OTHER_LANE: Final = Counter(
+    "notify_other_lane", "Triggers left to the router role of the other lane", registry=REGISTRY
+)
+#: Includes the trigger's share of the batch's preference check.
+DECISION: Final = BatchHistogram("notify_decision_seconds", "Seconds to decide one trigger", _DECISION_SECONDS)
 REGISTRY.register(DECISION)
-FLUSH: Final = Histogram("notify_flush_seconds", "Transaction of one flush", registry=REGISTRY, buckets=_SECONDS)
-PUBLISH: Final = Histogram("notify_publish_seconds", "Publishing one flush", registry=REGISTRY, buckets=_SECONDS)
-FLUSH_RETRIES: Final = Counter("notify_flush_retries", "Flushes tried again by cause", ["cause"], registry=REGISTRY)
-RETRIES: Final = Counter("notify_retries", "Failed attempts that were retried, by call", ["call"], registry=REGISTRY)
+FLUSH: Final = Histogram(
+    "notify_flush_seconds", "Seconds for the transaction of one flush", registry=REGISTRY, buckets=_SECONDS
+)
+PUBLISH: Final = Histogram(
+    "notify_publish_seconds", "Seconds to publish the records of one flush", registry=REGISTRY, buckets=_SECONDS
+)
+FLUSH_RETRIES: Final = Counter("notify_flush_retries", "Retried flushes, by cause", ["cause"], registry=REGISTRY)
+RETRIES: Final = Counter("notify_retries", "Failed attempts, by call", ["call"], registry=REGISTRY)
 FENCED: Final = Counter("notify_fenced", "Batches refused by the ledger", registry=REGISTRY)
-WAITING: Final = Gauge("notify_waiting_records", "Decided records that wait for a flush", ["shard"], registry=REGISTRY)
+WAITING: Final = Gauge(
+    "notify_waiting_records", "Decided triggers in the flush queue, by shard", ["shard"], registry=REGISTRY
+)
 OUTBOX_OLDEST: Final = Gauge(
-    "notify_outbox_oldest_seconds", "Age of the oldest unpublished outbox row", registry=REGISTRY
+    "notify_outbox_oldest_seconds", "Age in seconds of the oldest unpublished outbox row", registry=REGISTRY
 )
 OUTBOX_ROWS: Final = Gauge("notify_outbox_rows", "Outbox rows of this worker's buckets", registry=REGISTRY)
-RELAYED: Final = Counter("notify_relayed_rows", "Outbox rows published for a worker that did not", registry=REGISTRY)
+RELAYED: Final = Counter(
+    "notify_relayed_rows", "Outbox rows of a stopped worker that this one published", registry=REGISTRY
+)
 ABANDONED: Final = Counter(
-    "notify_abandoned_transactions", "Transactions of dead workers that this one aborted", registry=REGISTRY
+    "notify_abandoned_transactions", "Transactions of stopped workers that this one aborted", registry=REGISTRY
 )
 DELIVERIES: Final = Counter(
-    "notify_deliveries", "Deliveries by channel, state and reason", ["channel", "state", "reason"], registry=REGISTRY
-)
-PROVIDER_CALL: Final = Histogram(
-    "notify_provider_seconds", "One provider call", ["provider"], registry=REGISTRY, buckets=_SECONDS
-)
-TO_PROVIDER: Final = Histogram(
-    "notify_trigger_to_provider_seconds", "Decision to provider call", ["lane"], registry=REGISTRY, buckets=_SECONDS
-)
-REDIS_UNAVAILABLE: Final = Counter(
-    "notify_redis_unavailable", "Preference checks that could not use Redis and asked another source", registry=REGISTRY
-)
-TABLE_ONLY: Final = Counter(
-    "notify_table_only",
-    "Batches decided by the table alone, because neither Redis nor MongoDB answered",
+    "notify_deliveries",
+    "Ended deliveries, by channel, state and reason",
+    ["channel", "state", "reason"],
     registry=REGISTRY,
 )
+PROVIDER_CALL: Final = Histogram(
+    "notify_provider_seconds", "Seconds for one provider call", ["provider"], registry=REGISTRY, buckets=_SECONDS
+)
+TO_PROVIDER: Final = Histogram(
+    "notify_trigger_to_provider_seconds",
+    "Seconds from the decision to the provider call, by lane",
+    ["lane"],
+    registry=REGISTRY,
+    buckets=_SECONDS,
+)
+REDIS_UNAVAILABLE: Final = Counter(
+    "notify_redis_unavailable", "Preference checks made without Redis", registry=REGISTRY
+)
+TABLE_ONLY: Final = Counter(
+    "notify_table_only", "Batches decided from the table alone, without Redis and MongoDB", registry=REGISTRY
+)
 DURABLE_CHECKS: Final = Counter(
-    "notify_durable_checks", "Messages checked against the durable preferences", registry=REGISTRY
+    "notify_durable_checks", "Messages checked against the preference records in MongoDB", registry=REGISTRY
 )
 PREFERENCE_UPDATES: Final = Counter(
-    "notify_preference_updates", "Preference updates by result", ["result"], registry=REGISTRY
+    "notify_preference_updates", "Preference updates, by result", ["result"], registry=REGISTRY
 )
 REJECTED_RECORDS: Final = Counter(
-    "notify_rejected_records", "Unusable records of other topics than triggers", ["topic", "reason"], registry=REGISTRY
+    "notify_rejected_records",
+    "Records of topics other than triggers that cannot be processed, by topic and reason",
+    ["topic", "reason"],
+    registry=REGISTRY,
 )
-RECOVERY_KEYS: Final = Gauge("notify_recovery_keys", "Keys read by table recovery", ["table"], registry=REGISTRY)
+RECOVERY_KEYS: Final = Gauge(
+    "notify_recovery_keys", "Rows of a table that recovery has read", ["table"], registry=REGISTRY
+)
 LAG: Final = Gauge(
-    "notify_lag_records", "Records behind the end of a partition", ["topic", "partition"], registry=REGISTRY
+    "notify_lag_records",
+    "Records between the position and the end of a partition",
+    ["topic", "partition"],
+    registry=REGISTRY,
 )
 
 
 def exposition() -> bytes:
-    """All metrics in Prometheus' text format."""
+    """All metrics in the Prometheus text format."""
     return generate_latest(REGISTRY)

@@ -1,4 +1,4 @@
-"""How agents iterate over batches: in sequence, or in order per partition with the partitions concurrent."""
+"""Iterates over a stream's batches: in sequence, or concurrently across partitions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def batch_events(stream: StreamT[Any]) -> AsyncIterator[BatchEvent]:
 async def process_partitions_concurrently(stream: StreamT[Any], process: Process) -> None:
     """Call `process` for each batch: in order within a partition, concurrently across partitions.
 
-    The queues are bounded by the transport, which hands out at most two full batches of a partition before one is acknowledged.
+    The queues are bounded by the transport, which delivers at most two full batches of a partition before one is acknowledged.
     The first exception of `process` ends the loop and is raised.
     """
     queues: dict[int, asyncio.Queue[BatchEvent]] = {}

@@ -1,4 +1,4 @@
-"""The roles of a region: one Faust application id each, ``notify-<region>-<role>``."""
+"""Channels, lanes and the roles of a worker."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ Lane = Literal["critical", "standard"]
 CHANNELS: Final[tuple[Channel, ...]] = get_args(Channel)
 LANES: Final[tuple[Lane, ...]] = get_args(Lane)
 
-#: Roles that work a channel topic; the role's name is the topic's name.
+#: Roles that deliver the messages of one channel topic; role and topic have the same name.
 CHANNEL_ROLES: Final = (*CHANNELS, *(f"cric_{channel}" for channel in CHANNELS))
 ROLES: Final = (*LANES, *CHANNEL_ROLES, "registry", "forward", "receipts")
 
 
 def lane_of(role: str) -> Lane:
-    """The lane whose time a role works in; every role that is not critical is standard."""
+    """The lane whose latency goal a role has; each role that is not critical is standard."""
     return "critical" if role.startswith("cri") else "standard"
 
 
 def app_id(region: str, role: str) -> str:
-    """The Faust application id, which is also the Kafka consumer group."""
+    """The Faust application id of a role, which is also its consumer group."""
     return f"notify-{region}-{role}"
 
 
 def channel_topic(channel: Channel, critical: bool) -> str:
-    """The topic that a delivery for `channel` is handed to."""
+    """The topic for channel messages of `channel`."""
     return f"cric_{channel}" if critical else channel
 
 
 def channel_of(role: str) -> Channel:
-    """The channel that a channel role works: ``cric_push`` -> ``push``."""
+    """The channel of a channel role: ``cric_push`` -> ``push``."""
     name = role.removeprefix("cric_")
     for channel in CHANNELS:
         if channel == name:

@@ -1,6 +1,6 @@
-"""Every Kafka topic of a region, as a list of values; `ops.topics` makes the brokers agree with it.
+"""The Kafka topics of a region with their settings; `admin.topics` creates them.
 
-All topics have the same partition count and the key ``user_id``, so a partition number is the user's *bucket* everywhere.
+All but `region_control` have the same partition count and the key ``user_id``, so the partition number is the user's bucket.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ USER_SIGNUPS: Final = "user_signups"
 USER_LOCATIONS: Final = "user_locations"
 RECEIPTS: Final = "receipts"
 DEAD_LETTERS: Final = "dead_letters"
-#: Who serves whose people (`regions.control`). One partition: a log has one order. Kept for ever: a claim that was removed could be made again.
+#: The control log (`regions.failover`). One partition, because its records need one order. No retention limit: a claim that was
+#: deleted could be made again.
 REGION_CONTROL: Final = "region_control"
 REGION_CONTROL_CONFIG: Final = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 
 _WEEK_MS: Final = 7 * 24 * 3600 * 1000
-#: A dead letter carries the original bytes and its own headers, so its topic takes more than any other.
+#: For the headers that are added to a record that is forwarded, repartitioned or dead-lettered.
 HEADROOM_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """A topic as it must be: its name, partition count and the broker's settings for it."""
+    """The required state of a topic; `config` has the broker's names."""
 
     name: str
     partitions: int
@@ -41,29 +42,29 @@ class TopicSpec:
 
 
 def trigger_topics(settings: Settings) -> tuple[str, ...]:
-    """The topics that the router roles read: one for each upstream system, and what other regions sent."""
+    """The topics that the router roles read: one for each upstream system, and `triggers.forwarded`."""
     return (*(f"triggers.{system}" for system in settings.trigger_systems), FORWARDED)
 
 
 def forward_topic(region: str) -> str:
-    """Where what `region` must get waits until that region has it."""
+    """The topic for records that must be sent to `region`."""
     return f"forward.{region}"
 
 
 def edge_topic(pop: str) -> str:
-    """Where what a point of presence must get waits until it has it: compacted, so its whole content can be pushed again."""
+    """The topic for locations that must be pushed to a point of presence. Compacted, so that all can be pushed again."""
     return f"edge.{pop}"
 
 
 def all_topics(settings: Settings) -> tuple[TopicSpec, ...]:
-    """Every topic that this region's Kafka must have before a worker starts, changelogs of Faust tables excepted."""
-    kept = {"retention.ms": str(_WEEK_MS)}
+    """All topics that must exist before a worker starts, except for table changelogs."""
+    retention = {"retention.ms": str(_WEEK_MS)}
     limit = settings.max_record_bytes
-    wide = kept | {"max.message.bytes": str(limit + HEADROOM_BYTES)}
+    wide = retention | {"max.message.bytes": str(limit + HEADROOM_BYTES)}
     others = tuple(forward_topic(region) for region in settings.regions if region != settings.region)
-    specs = {name: kept | {"max.message.bytes": str(limit)} for name in trigger_topics(settings)}
+    specs = {name: retention | {"max.message.bytes": str(limit)} for name in trigger_topics(settings)}
     specs[FORWARDED] = wide
-    specs |= dict.fromkeys((PREFERENCE_UPDATES, USER_CONTACTS, USER_SIGNUPS, RECEIPTS), kept)
+    specs |= dict.fromkeys((PREFERENCE_UPDATES, USER_CONTACTS, USER_SIGNUPS, RECEIPTS), retention)
     specs |= dict.fromkeys((*CHANNEL_ROLES, *others, DEAD_LETTERS), wide)
     specs |= {
         name: {"cleanup.policy": "compact"}

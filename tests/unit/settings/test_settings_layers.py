@@ -153,7 +153,7 @@ WRONG = [
     pytest.param({"kafka": ...}, "kafka", id="no Kafka"),
     pytest.param({"colour": "red"}, "colour", id="an unknown key"),
     pytest.param({"broker": {"colour": "red"}}, "colour", id="an unknown key in a group"),
-    pytest.param({"region": "eu"}, "is of region 'eu'", id="another region's file"),
+    pytest.param({"region": "eu"}, "says region: .eu.", id="another region's file"),
     pytest.param({"regions": ["eu"]}, "not among regions", id="a region that is not in the list"),
     pytest.param({"regions": ["us", "us"]}, "regions", id="a region twice"),
     pytest.param({"regions": ["us", "e:u"]}, "regions", id="a region with a colon"),
@@ -181,8 +181,8 @@ def test_a_wrong_file_is_said_clearly(load, but, says):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"[1]", "keys and values"),
-        (b"", "keys and values"),
+        (b"[1]", "YAML mapping"),
+        (b"", "YAML mapping"),
         (b"a: [secret", "line 1"),
         (b"\xff", "UTF-8"),
         (b"a: 2026-13-45", "YAML"),
@@ -198,7 +198,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content, says):
 def test_a_region_without_a_file_is_told_which_have_one(tmp_path):
     (tmp_path / "eu.yaml").write_text("")
     (tmp_path / "categories.yaml").write_text("")
-    with pytest.raises(SettingsError, match=r"with a file there: eu \("):
+    with pytest.raises(SettingsError, match=r"has a file \(eu\)"):
         load_settings("us", environ={}, config_dir=tmp_path)
 
 

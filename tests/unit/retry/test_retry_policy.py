@@ -1,0 +1,115 @@
+"""Retry policies: delays, limit, metric and log lines."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+
+from notify_streams import metrics
+from notify_streams.errors import RetryLater, StoreUnavailable
+from notify_streams.retry import RetryPolicy
+
+
+class Sleeps:
+    """An injected sleep that returns at once and notes the delays."""
+
+    def __init__(self) -> None:
+        self.delays_s: list[float] = []
+
+    async def __call__(self, delay_s: float) -> None:
+        self.delays_s.append(delay_s)
+
+
+@pytest.fixture
+def sleeps() -> Sleeps:
+    return Sleeps()
+
+
+def failing(*errors: Exception) -> Callable[[str], Awaitable[str]]:
+    """A call that raises each of `errors` once and then returns its argument."""
+    remaining = list(errors)
+
+    async def call(text: str) -> str:
+        if remaining:
+            raise remaining.pop(0)
+        return text
+
+    return call
+
+
+def retries_of(call: str) -> float:
+    return metrics.REGISTRY.get_sample_value("notify_retries_total", {"call": call}) or 0.0
+
+
+def actions(caplog: pytest.LogCaptureFixture) -> Sequence[object]:
+    return [vars(record).get("action") for record in caplog.records]
+
+
+@pytest.mark.parametrize(
+    ("failures", "full_delay_s"),
+    [(1, 0.1), (2, 0.2), (3, 0.4), (5, 1.6), (6, 2.0), (7, 2.0), (10_000, 2.0)],
+)
+def test_a_delay_doubles_up_to_the_maximum_and_at_most_half_of_it_is_random(failures: int, full_delay_s: float) -> None:
+    policy = RetryPolicy("test.delay", first_s=0.1, max_s=2.0)
+    assert policy.delay_s(failures, 0.0) == pytest.approx(full_delay_s / 2)
+    assert policy.delay_s(failures, 0.999_999) == pytest.approx(full_delay_s, rel=1e-3)
+
+
+@pytest.mark.parametrize(("failures", "retried"), [(1, True), (2, True), (3, False), (4, False)])
+def test_there_is_no_delay_after_the_last_attempt(failures: int, retried: bool) -> None:
+    delay_s = RetryPolicy("test.limit", first_s=0.1, max_s=2.0, max_attempts=3).delay_s(failures, 0.5)
+    assert (delay_s is not None) is retried
+
+
+async def test_a_call_is_repeated_with_growing_delays_until_it_succeeds(sleeps: Sleeps) -> None:
+    policy = RetryPolicy("test.repeated", first_s=0.1, max_s=0.2, sleep=sleeps)
+    call = failing(RetryLater("busy"), StoreUnavailable("silent"), RetryLater("busy"))
+    before = retries_of("test.repeated")
+    assert await policy.call(call, "done") == "done"
+    assert len(sleeps.delays_s) == 3
+    for delay_s, full_delay_s in zip(sleeps.delays_s, (0.1, 0.2, 0.2), strict=True):
+        assert full_delay_s / 2 <= delay_s <= full_delay_s
+    assert retries_of("test.repeated") - before == 3
+
+
+async def test_the_last_error_is_raised_after_the_last_attempt(sleeps: Sleeps) -> None:
+    policy = RetryPolicy("test.exhausted", first_s=0.1, max_s=1.0, max_attempts=2, sleep=sleeps)
+    with pytest.raises(RetryLater, match="second"):
+        await policy.call(failing(RetryLater("first"), RetryLater("second")), "done")
+    assert len(sleeps.delays_s) == 1
+
+
+async def test_any_other_error_is_raised_at_once(sleeps: Sleeps) -> None:
+    policy = RetryPolicy("test.other", first_s=0.1, max_s=1.0, sleep=sleeps)
+    with pytest.raises(ValueError, match="defect"):
+        await policy.call(failing(ValueError("defect")), "done")
+    assert sleeps.delays_s == [] and retries_of("test.other") == 0
+
+
+async def test_one_log_line_when_a_call_begins_to_fail_and_one_when_it_succeeds(
+    sleeps: Sleeps, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    attempts = RetryPolicy("test.logged", first_s=0.1, max_s=1.0, sleep=sleeps).attempts()
+    for _ in range(2):
+        for _ in range(3):
+            await attempts.failed(RetryLater("busy"))
+        attempts.succeeded()
+        attempts.succeeded()
+    assert actions(caplog) == ["retry.failing", "retry.recovered"] * 2
+    assert {vars(record)["call"] for record in caplog.records} == {"test.logged"}
+    # The second sequence starts with the first delay again.
+    assert len(sleeps.delays_s) == 6 and sleeps.delays_s[3] <= 0.1
+
+
+async def test_a_call_that_succeeds_at_once_logs_nothing(sleeps: Sleeps, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert await RetryPolicy("test.quiet", first_s=0.1, max_s=1.0, sleep=sleeps).call(failing(), "done") == "done"
+    assert caplog.records == [] and sleeps.delays_s == []
+
+
+async def test_a_named_policy_differs_in_its_name_alone(sleeps: Sleeps) -> None:
+    policy = RetryPolicy("test", first_s=0.1, max_s=1.0, max_attempts=4, sleep=sleeps)
+    assert policy.named("test.named") == RetryPolicy("test.named", 0.1, 1.0, 4, sleeps)
