@@ -1,6 +1,7 @@
-"""Claims: a delivery belongs to the worker that wrote its token into it, so two workers never both think it is theirs.
+"""Claims: the tokens in MongoDB by which one worker owns a delivery.
 
-A claim that another worker left behind (its state is ``sending``) may have reached the provider; who takes it over must mark the call.
+A delivery that is ``sending`` with another worker's token is abandoned: that worker's call may have reached the provider, so the
+next call is marked as a possible duplicate.
 """
 
 from __future__ import annotations
@@ -31,30 +32,32 @@ _OPEN: Final = [DeliveryState.QUEUED.value, DeliveryState.DEFERRED.value]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One delivery that is ours: this is its `attempt`-th call, and an earlier one may have been accepted unseen."""
+    """One delivery that this worker owns."""
 
     token: str
+    #: Claims of this delivery, this one included.
     attempt: int
+    #: An earlier claim was abandoned.
     possible_duplicate: bool
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimResult:
-    """What became of an attempt to claim; what is in neither was ended by somebody."""
+    """The claims by notification id. Deliveries in neither field have ended."""
 
     mine: dict[str, Claim]
-    #: Asked for, and no notification has such a delivery.
+    #: Requested ids without a notification or without a delivery on this channel.
     unknown: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryEnd:
-    """A delivery's new state, with what is known of it."""
+    """The final state of a delivery."""
 
     notification_id: str
     token: str
     state: DeliveryState
-    #: Claims and further calls, over all workers that had it.
+    #: Calls by all workers that owned it.
     attempts: int
     reason: str | None = None
     provider: str | None = None
@@ -62,12 +65,12 @@ class DeliveryEnd:
 
 
 def new_token() -> str:
-    """What tells one worker's claims from all others'; a new one for each batch."""
+    """A token for the claims of one batch."""
     return secrets.token_hex(8)
 
 
 @dataclass(frozen=True, slots=True)
-class _Take:
+class _ClaimRequest:
     bucket: int
     notification_ids: Sequence[str]
     token: str
@@ -75,161 +78,162 @@ class _Take:
 
 
 @dataclass(frozen=True, slots=True)
-class _End:
+class _EndRequest:
     bucket: int
     ended: Sequence[DeliveryEnd]
     now: datetime
 
 
 class Claims:
-    """The deliveries of one channel. What is asked at the same time for several buckets of a shard goes there as one command."""
+    """The deliveries of one channel. Concurrent requests for several buckets of a shard are sent as one command."""
 
     def __init__(self, shards: Shards, channel: Channel, timeout_s: float) -> None:
         self._shards = shards
-        self._place = f"deliveries.{channel}"
+        self._field = f"deliveries.{channel}"
         self.channel = channel
         self._timeout_s = timeout_s
-        self._takes = [RequestBatcher(partial(self._take_on, shard)) for shard in range(len(shards))]
-        self._ends = [RequestBatcher(partial(self._end_on, shard)) for shard in range(len(shards))]
+        self._claim_batchers = [RequestBatcher(partial(self._claim_on, shard)) for shard in range(len(shards))]
+        self._end_batchers = [RequestBatcher(partial(self._end_on, shard)) for shard in range(len(shards))]
 
-    async def take(self, bucket: int, notification_ids: Sequence[str], token: str, now: datetime) -> ClaimResult:
-        """Claim what is still to be sent, for whoever has this token (`new_token`).
+    async def claim(self, bucket: int, notification_ids: Sequence[str], token: str, now: datetime) -> ClaimResult:
+        """Claim the deliveries that have not ended, for the owner of `token`. Repeating it with the same token changes nothing.
 
         Raises:
-            StoreUnavailable: nothing may be sent; some may be claimed. Ask again with the same token.
+            StoreUnavailable: some may be claimed. Send nothing; repeat the call with the same token.
         """
-        wanted = _Take(bucket, notification_ids, token, now)
-        return await self._takes[self._shards.of(bucket)].call(wanted, len(notification_ids))
+        request = _ClaimRequest(bucket, notification_ids, token, now)
+        return await self._claim_batchers[self._shards.of(bucket)].call(request, len(notification_ids))
 
-    async def still_mine(self, bucket: int, claimed: Mapping[str, Claim]) -> set[str]:
-        """Which of these claims nobody took over meanwhile: asked before a call that comes later than it should.
+    async def verify_claims(self, bucket: int, claimed: Mapping[str, Claim]) -> set[str]:
+        """The notification ids of the claims that no other worker has replaced.
 
         Raises:
-            StoreUnavailable: nothing may be sent.
+            StoreUnavailable: send nothing.
         """
         shard = self._shards.of(bucket)
-        with self._answering(shard, [bucket]):
-            (found,) = await self._found(shard, [(bucket, claimed)])
-        return {identity for identity, delivery in found.items() if delivery.get("claim") == claimed[identity].token}
+        with self._mongo_call(shard, [bucket]):
+            (deliveries,) = await self._find(shard, [(bucket, claimed)])
+        return {key for key, delivery in deliveries.items() if delivery.get("claim") == claimed[key].token}
 
     async def end(self, bucket: int, ended: Sequence[DeliveryEnd], now: datetime) -> None:
-        """Write what became of claimed deliveries; a claim that was taken over meanwhile is left alone.
+        """Write the final states of claimed deliveries; those whose claim was replaced stay unchanged.
 
         Raises:
-            StoreUnavailable: write it again; nothing changes by that.
+            StoreUnavailable: repeat the call; a state that was written stays as it is.
         """
         if ended:
-            await self._ends[self._shards.of(bucket)].call(_End(bucket, ended, now), len(ended))
+            await self._end_batchers[self._shards.of(bucket)].call(_EndRequest(bucket, ended, now), len(ended))
 
-    async def _take_on(self, shard: int, takes: Sequence[_Take]) -> list[ClaimResult]:
-        with self._answering(shard, [one.bucket for one in takes]):
-            await self._update(shard, [self._taking(one) for one in takes])
-            found = await self._found(shard, [(one.bucket, one.notification_ids) for one in takes])
-            return [await self._claimed(shard, one, deliveries) for one, deliveries in zip(takes, found, strict=True)]
+    async def _claim_on(self, shard: int, requests: Sequence[_ClaimRequest]) -> list[ClaimResult]:
+        with self._mongo_call(shard, [one.bucket for one in requests]):
+            await self._update(shard, [self._claim_open(one) for one in requests])
+            found = await self._find(shard, [(one.bucket, one.notification_ids) for one in requests])
+            return [
+                await self._claim_result(shard, one, deliveries)
+                for one, deliveries in zip(requests, found, strict=True)
+            ]
 
-    async def _claimed(self, shard: int, take: _Take, deliveries: dict[str, Document]) -> ClaimResult:
-        left = {
-            identity: delivery
-            for identity, delivery in deliveries.items()
-            if delivery["state"] == DeliveryState.SENDING and delivery.get("claim") != take.token
+    async def _claim_result(
+        self, shard: int, request: _ClaimRequest, deliveries: dict[str, Document]
+    ) -> ClaimResult:
+        abandoned = {
+            key: delivery
+            for key, delivery in deliveries.items()
+            if delivery["state"] == DeliveryState.SENDING and delivery.get("claim") != request.token
         }
-        if left:
-            deliveries = deliveries | await self._take_over(shard, take, left)
+        if abandoned:
+            deliveries = deliveries | await self._claim_abandoned(shard, request, abandoned)
         mine = {
-            identity: Claim(take.token, delivery["attempts"], identity in left)
-            for identity, delivery in deliveries.items()
-            if delivery.get("claim") == take.token
+            key: Claim(request.token, delivery["attempts"], key in abandoned)
+            for key, delivery in deliveries.items()
+            if delivery.get("claim") == request.token
         }
-        return ClaimResult(mine, frozenset(take.notification_ids) - deliveries.keys())
+        return ClaimResult(mine, frozenset(request.notification_ids) - deliveries.keys())
 
-    async def _take_over(self, shard: int, take: _Take, left: Mapping[str, Document]) -> dict[str, Document]:
-        """Claim what another worker had claimed, unless somebody else does at the same time."""
-        place = self._place
-        await self._update(
-            shard,
-            [
-                {
-                    "q": {
-                        "bucket": take.bucket,
-                        "_id": identity,
-                        f"{place}.state": DeliveryState.SENDING.value,
-                        f"{place}.claim": delivery.get("claim"),
-                    },
-                    "u": {
-                        "$set": {f"{place}.claim": take.token, f"{place}.at": take.now},
-                        "$inc": {f"{place}.attempts": 1},
-                    },
-                }
-                for identity, delivery in left.items()
-            ],
-        )
-        (found,) = await self._found(shard, [(take.bucket, left)])
-        return found
-
-    async def _end_on(self, shard: int, ends: Sequence[_End]) -> list[None]:
-        place = self._place
-        with self._answering(shard, [one.bucket for one in ends]):
-            await self._update(
-                shard,
-                [
-                    {
-                        "q": {"bucket": one.bucket, "_id": ended.notification_id, f"{place}.claim": ended.token},
-                        "u": {"$set": _fields(place, ended, one.now), "$unset": {f"{place}.claim": ""}},
-                    }
-                    for one in ends
-                    for ended in one.ended
-                ],
-            )
-        return [None] * len(ends)
-
-    def _taking(self, take: _Take) -> Document:
-        place = self._place
+    def _claim_open(self, request: _ClaimRequest) -> Document:
         return {
-            "q": {"bucket": take.bucket, "_id": {"$in": list(take.notification_ids)}, f"{place}.state": {"$in": _OPEN}},
-            "u": {
-                "$set": {
-                    f"{place}.state": DeliveryState.SENDING.value,
-                    f"{place}.claim": take.token,
-                    f"{place}.at": take.now,
-                },
-                "$inc": {f"{place}.attempts": 1},
+            "q": {
+                "bucket": request.bucket,
+                "_id": {"$in": list(request.notification_ids)},
+                f"{self._field}.state": {"$in": _OPEN},
             },
+            "u": self._claim_update(request),
             "multi": True,
         }
 
+    async def _claim_abandoned(
+        self, shard: int, request: _ClaimRequest, abandoned: Mapping[str, Document]
+    ) -> dict[str, Document]:
+        """Replace the claims of other workers, each only if it is still the one that was read."""
+        updates = [
+            {
+                "q": {
+                    "bucket": request.bucket,
+                    "_id": key,
+                    f"{self._field}.state": DeliveryState.SENDING.value,
+                    f"{self._field}.claim": delivery.get("claim"),
+                },
+                "u": self._claim_update(request),
+            }
+            for key, delivery in abandoned.items()
+        ]
+        await self._update(shard, updates)
+        (deliveries,) = await self._find(shard, [(request.bucket, abandoned)])
+        return deliveries
+
+    def _claim_update(self, request: _ClaimRequest) -> Document:
+        return {
+            "$set": {
+                f"{self._field}.state": DeliveryState.SENDING.value,
+                f"{self._field}.claim": request.token,
+                f"{self._field}.at": request.now,
+            },
+            "$inc": {f"{self._field}.attempts": 1},
+        }
+
+    async def _end_on(self, shard: int, requests: Sequence[_EndRequest]) -> list[None]:
+        updates = [
+            {
+                "q": {"bucket": one.bucket, "_id": ended.notification_id, f"{self._field}.claim": ended.token},
+                "u": {"$set": _end_fields(self._field, ended, one.now), "$unset": {f"{self._field}.claim": ""}},
+            }
+            for one in requests
+            for ended in one.ended
+        ]
+        with self._mongo_call(shard, [one.bucket for one in requests]):
+            await self._update(shard, updates)
+        return [None] * len(requests)
+
     async def _update(self, shard: int, updates: Sequence[Document]) -> None:
-        """Durably. Each update may be repeated, so the driver need not make the server keep a note of every one."""
-        answer = await self._shards.database(shard).command(
+        """A plain command, because the driver's retryable writes make the server store a record of each update."""
+        reply = await self._shards.database(shard).command(
             {"update": NOTIFICATIONS, "updates": updates, "ordered": False, "writeConcern": DURABLE.document}
         )
-        if problem := answer.get("writeConcernError") or next(iter(answer.get("writeErrors", ())), None):
-            raise OperationFailure("not written", problem["code"])
+        if error := reply.get("writeConcernError") or next(iter(reply.get("writeErrors", ())), None):
+            raise OperationFailure("not written", error["code"])
 
-    async def _found(self, shard: int, wanted: Sequence[tuple[int, Iterable[str]]]) -> list[dict[str, Document]]:
-        """This channel's deliveries, as far as there are any, for each bucket with its notifications."""
-        asked = [identity for _, identities in wanted for identity in identities]
-        query = {"bucket": {"$in": [bucket for bucket, _ in wanted]}, "_id": {"$in": asked}}
+    async def _find(self, shard: int, wanted: Sequence[tuple[int, Iterable[str]]]) -> list[dict[str, Document]]:
+        """For each (bucket, notification ids): the existing deliveries of this channel by notification id."""
+        ids = [key for _, keys in wanted for key in keys]
+        query = {"bucket": {"$in": [bucket for bucket, _ in wanted]}, "_id": {"$in": ids}}
         cursor = self._shards.database(shard)[NOTIFICATIONS].find(
-            query, {self._place: 1, "bucket": 1}, batch_size=len(asked) + 1
+            query, {self._field: 1, "bucket": 1}, batch_size=len(ids) + 1
         )
         found: dict[tuple[int, str], Document] = {}
-        async for one in cursor:
-            if self.channel in one.get("deliveries", ()):
-                found[one["bucket"], one["_id"]] = one["deliveries"][self.channel]
-        return [
-            {identity: found[bucket, identity] for identity in identities if (bucket, identity) in found}
-            for bucket, identities in wanted
-        ]
+        async for document in cursor:
+            if self.channel in document.get("deliveries", ()):
+                found[document["bucket"], document["_id"]] = document["deliveries"][self.channel]
+        return [{key: found[bucket, key] for key in keys if (bucket, key) in found} for bucket, keys in wanted]
 
     @contextmanager
-    def _answering(self, shard: int, buckets: Sequence[int]) -> Iterator[None]:
+    def _mongo_call(self, shard: int, buckets: Sequence[int]) -> Iterator[None]:
         if any(self._shards.of(bucket) != shard for bucket in buckets):
-            raise StoreUnavailable(f"a bucket has left shard {shard}: ask again")
+            raise StoreUnavailable(f"a bucket was moved from shard {shard} during the call: repeat the call")
         with mongo_call(f"claims on shard {shard}", self._timeout_s):
             yield
 
 
-def _fields(place: str, ended: DeliveryEnd, now: datetime) -> dict[str, Any]:
+def _end_fields(field: str, ended: DeliveryEnd, now: datetime) -> dict[str, Any]:
     fields = {
         "state": ended.state.value,
         "attempts": ended.attempts,
@@ -237,4 +241,4 @@ def _fields(place: str, ended: DeliveryEnd, now: datetime) -> dict[str, Any]:
         "provider": ended.provider,
         "provider_id": ended.provider_id,
     }
-    return {f"{place}.at": now} | {f"{place}.{name}": value for name, value in fields.items() if value is not None}
+    return {f"{field}.at": now} | {f"{field}.{name}": value for name, value in fields.items() if value is not None}

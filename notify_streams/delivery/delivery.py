@@ -1,7 +1,7 @@
-"""A batch of channel messages in; each claimed, checked, sent and ended, or left to whoever claimed it.
+"""Delivers a batch of channel messages: claim, check, call the provider, write the state.
 
-When `deliver` returns, every message of the batch has a durable state and the batch may be acknowledged. On a crash the new owner finds
-what was claimed and marks its calls as possible duplicates; everything else is as if it had never been read.
+When `deliver` returns, each message of the batch has a durable state and the batch may be acknowledged. After a crash the partition's
+next owner marks the calls of abandoned claims as possible duplicates.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Protocol
@@ -26,9 +25,12 @@ from notify_streams.records.outcomes import DeliveryState, Reason
 from notify_streams.retry import STORE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from notify_streams.delivery.claims import Claim, Claims
     from notify_streams.delivery.providers import Provider
     from notify_streams.preferences.categories import Categories
+    from notify_streams.preferences.provider_check import SendPermission
     from notify_streams.records.batch import Batch
     from notify_streams.roles import Channel
 
@@ -37,62 +39,57 @@ log = logging.getLogger(__name__)
 _ATTEMPTS: Final = 4
 _FIRST_PAUSE_S: Final = 0.1
 _LONGEST_PAUSE_S: Final = 2.0
-#: A provider that asks for more patience than this gets no more: others wait in the same batch.
-_LONGEST_WAIT_S: Final = 10.0
-#: A call that begins later than this after its claim was looked at needs another look. A worker that was paused for longer may have
-#: lost its partition; below the shortest session timeout, because nobody takes a claim over earlier than that.
+#: Limits the delay that a provider asks for, because it delays the rest of the batch.
+_LONGEST_RETRY_AFTER_S: Final = 10.0
+#: A call that would begin later than this after its claim was verified needs another verification: a worker that was paused for longer
+#: may have lost its partition. Shorter than the shortest session timeout, before which no other worker can replace the claim.
 _CLAIM_GOOD_S: Final = 1.0
-_EXPIRED: Final = frozenset({Reason.EXPIRED})
 
-
-class Verdicts(Protocol):
-    """For each message why it may not be sent, or None; and until when (monotonic seconds) a call may begin on it."""
-
-    @property
-    def reasons(self) -> Sequence[Reason | None]: ...
-    @property
-    def good_until(self) -> float: ...
+_CLAIM: Final = STORE.named("delivery.claim")
+_VERIFY: Final = STORE.named("delivery.verify")
+_CHECK: Final = STORE.named("delivery.check")
+_END: Final = STORE.named("delivery.end")
 
 
 class SendCheck(Protocol):
-    """The check before the provider call."""
+    """The check before the provider call (`preferences.provider_check.ProviderCheck`)."""
 
-    async def still_allowed(self, bucket: int, messages: Sequence[ChannelMessage], now: datetime) -> Verdicts: ...
+    async def still_allowed(self, bucket: int, messages: Sequence[ChannelMessage], now: datetime) -> SendPermission: ...
 
 
 @dataclass(slots=True)
 class _ClaimedDelivery:
-    """One claimed delivery on its way."""
+    """One claimed delivery that has not ended."""
 
     message: ChannelMessage
     claim: Claim
-    #: Calls that were begun.
+    #: Calls that reached the provider.
     tries: int = 0
-    #: The same, and those that never came to be.
+    #: Failed calls, including those that did not reach the provider.
     failures: int = 0
-    #: Monotonic seconds.
+    #: The earliest time for the next call, on the monotonic clock.
     not_before: float = 0.0
 
     @property
-    def identity(self) -> str:
+    def notification_id(self) -> str:
         return self.message.notification_id
 
     @property
     def attempts(self) -> int:
-        """For the database: the claim is the first one, whatever came of it."""
+        """The number of attempts to store. A claim counts as one attempt, even without a call."""
         return self.claim.attempt + max(0, self.tries - 1)
 
-    def rest(self, result: ProviderResult) -> None:
-        """Until the next try: longer each time, and as long as the provider asks for, within reason."""
+    def postpone(self, result: ProviderResult) -> None:
+        """Set the time of the next call: exponential backoff, or the provider's `Retry-After` if that is longer."""
         pause_s = min(_FIRST_PAUSE_S * 2**self.failures, _LONGEST_PAUSE_S)
         self.failures = min(self.failures + 1, 30)
-        self.not_before = time.monotonic() + max(pause_s, min(result.retry_after_s or 0.0, _LONGEST_WAIT_S))
+        self.not_before = time.monotonic() + max(pause_s, min(result.retry_after_s or 0.0, _LONGEST_RETRY_AFTER_S))
         if result.maybe_accepted:
             self.claim = replace(self.claim, possible_duplicate=True)
 
 
 class DeliveryWorker:
-    """Works one channel topic."""
+    """Delivers the messages of one channel topic."""
 
     def __init__(
         self,
@@ -111,29 +108,33 @@ class DeliveryWorker:
         self._closed = False
 
     async def close(self) -> None:
-        """Hang up. A call that is still tried then is given up without an end: its message comes again, to another worker."""
+        """Close the provider's connections. Calls that fail from now on are cancelled: another worker reads their messages again."""
         self._closed = True
         await self._provider.close()
 
     async def deliver(self, batch: Batch) -> None:
-        """End every message of the batch. Waits, for as long as it takes, for a database that does not answer."""
+        """End each delivery of the batch. Retries without limit while MongoDB or the check does not respond."""
         messages = _messages(batch, self._claims.channel)
         if not messages:
             return
         claimed_at = time.monotonic()
-        claimed = await STORE.call(self._claims.take, batch.partition, list(messages), new_token(), _now())
+        claimed = await _CLAIM.call(self._claims.claim, batch.partition, list(messages), new_token(), _now())
         if claimed.unknown:
-            # No message without its row: whatever wrote these, they are nobody's notification here.
+            # The outbox writes a message with its notification in one transaction, so these have another source.
             metrics.REJECTED_RECORDS.labels(batch.topic, "unknown_notification").inc(len(claimed.unknown))
             log.error(
-                "messages without a notification",
-                extra={"action": "deliver", "count": len(claimed.unknown), "example": min(claimed.unknown)},
+                "messages without a notification rejected",
+                extra={
+                    "action": "message.unknown",
+                    "count": len(claimed.unknown),
+                    "notification_id": min(claimed.unknown),
+                },
             )
-        jobs = [_ClaimedDelivery(messages[identity], claim) for identity, claim in claimed.mine.items()]
-        await self._work_off(batch.partition, jobs, claimed_at + _CLAIM_GOOD_S)
+        jobs = [_ClaimedDelivery(messages[key], claim) for key, claim in claimed.mine.items()]
+        await self._deliver_claimed(batch.partition, jobs, claimed_at + _CLAIM_GOOD_S)
 
-    async def _work_off(self, bucket: int, jobs: list[_ClaimedDelivery], mine_until: float) -> None:
-        """Call until every delivery has ended. Each round's ends are written before the next: a crash doubles no more than that."""
+    async def _deliver_claimed(self, bucket: int, jobs: list[_ClaimedDelivery], mine_until: float) -> None:
+        """Repeat rounds until each delivery has ended. A round's ends are written first, so a crash repeats one round at most."""
         while jobs:
             now = time.monotonic()
             due = [job for job in jobs if job.not_before <= now]
@@ -142,36 +143,37 @@ class DeliveryWorker:
                 continue
             if now >= mine_until:
                 mine_until = now + _CLAIM_GOOD_S
-                mine = await STORE.call(self._claims.still_mine, bucket, {job.identity: job.claim for job in jobs})
-                jobs = [job for job in jobs if job.identity in mine]
+                mine = await _VERIFY.call(
+                    self._claims.verify_claims, bucket, {job.notification_id: job.claim for job in jobs}
+                )
+                jobs = [job for job in jobs if job.notification_id in mine]
                 continue
             ended = await self._round(bucket, due, mine_until)
             await self._end(bucket, ended)
-            gone = {one.notification_id for one in ended}
-            jobs = [job for job in jobs if job.identity not in gone]
+            done = {one.notification_id for one in ended}
+            jobs = [job for job in jobs if job.notification_id not in done]
 
     async def _round(self, bucket: int, jobs: Sequence[_ClaimedDelivery], mine_until: float) -> list[DeliveryEnd]:
-        """Ask for each whether it may be sent, and send those; what is in none of the answers needs another round."""
-        verdicts = await STORE.call(self._ask, bucket, [job.message for job in jobs])
-        refused = [
-            _refused(job, reason) for job, reason in zip(jobs, verdicts.reasons, strict=True) if reason is not None
-        ]
-        allowed = [job for job, reason in zip(jobs, verdicts.reasons, strict=True) if reason is None]
-        until = min(verdicts.good_until, mine_until)
+        """Check all, call the provider for those that are allowed, and return the ends. The others need another round."""
+        permission = await _CHECK.call(self._permission, bucket, [job.message for job in jobs])
+        checked = list(zip(jobs, permission.reasons, strict=True))
+        suppressed = [_suppressed(job, reason) for job, reason in checked if reason is not None]
+        allowed = [job for job, reason in checked if reason is None]
+        until = min(permission.good_until, mine_until)
         results = await asyncio.gather(*(self._send(job, until) for job in allowed))
-        called = [_after(job, result) for job, result in zip(allowed, results, strict=True) if result is not None]
-        return refused + [one for one in called if one is not None]
+        called = [_end_after(job, result) for job, result in zip(allowed, results, strict=True) if result is not None]
+        return suppressed + [one for one in called if one is not None]
 
     async def _end(self, bucket: int, ended: Sequence[DeliveryEnd]) -> None:
-        await STORE.call(self._claims.end, bucket, ended, _now())
+        await _END.call(self._claims.end, bucket, ended, _now())
         for one in ended:
             metrics.DELIVERIES.labels(self._claims.channel, one.state.value, one.reason or "").inc()
 
-    async def _ask(self, bucket: int, messages: Sequence[ChannelMessage]) -> Verdicts:
+    async def _permission(self, bucket: int, messages: Sequence[ChannelMessage]) -> SendPermission:
         return await self._check.still_allowed(bucket, messages, _now())
 
     async def _send(self, job: _ClaimedDelivery, until: float) -> ProviderResult | None:
-        """One call, or None if it would begin at `until` or later: then check and claim must be looked at again."""
+        """One call; None if it would begin at `until` or later, when check and claim are no longer valid."""
         message = job.message
         async with self._slots:
             if time.monotonic() >= until:
@@ -184,7 +186,7 @@ class DeliveryWorker:
             began = time.perf_counter()
             result = await self._call(outgoing)
             if self._closed and result.outcome is ProviderOutcome.RETRY:
-                # It failed because this worker ends: to count such tries would fail messages at every roll.
+                # The call failed because the worker stops. Counting it would let messages fail at each rolling restart.
                 raise asyncio.CancelledError
             metrics.PROVIDER_CALL.labels(result.provider).observe(time.perf_counter() - began)
             failpoint("after_provider")
@@ -193,10 +195,10 @@ class DeliveryWorker:
     async def _call(self, outgoing: Outgoing) -> ProviderResult:
         try:
             return await self._provider.send(outgoing)
-        except Exception as error:  # a defect of the client's must not stop the partition; its text may name a contact
+        except Exception as error:  # a defect must not stop the partition; the error's text may contain a contact
             log.error(
-                "a provider's client failed",
-                extra={"action": "deliver", "delivery_id": outgoing.delivery_id, "error": type(error).__name__},
+                "provider client failed, the call will be retried",
+                extra={"action": "provider.defect", "delivery_id": outgoing.delivery_id, "error": type(error).__name__},
             )
             return ProviderResult(
                 outcome=ProviderOutcome.RETRY,
@@ -210,7 +212,7 @@ class DeliveryWorker:
         try:
             data = data_of(message)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return self._unsendable("the data is no JSON object", "data")
+            return self._unsendable("`data` is not a JSON object", "data")
         text = text_of(message, self._categories, data)
         if text is None:
             return self._unsendable(
@@ -233,40 +235,42 @@ class DeliveryWorker:
         )
 
     def _unsendable(self, detail: str, code: str) -> ProviderResult:
-        log.error("a message cannot be sent", extra={"action": "deliver", "detail": detail})
+        log.error("message cannot be rendered", extra={"action": "message.render", "detail": detail})
         return ProviderResult(
             outcome=ProviderOutcome.REJECTED, provider=self._provider.name, detail=detail, code=code, begun=False
         )
 
 
 def _messages(batch: Batch, channel: Channel) -> dict[str, ChannelMessage]:
-    """The batch's messages for `channel` by notification id: a message that stands there twice is one."""
+    """The batch's messages for `channel` by notification id, which removes duplicates."""
     messages: dict[str, ChannelMessage] = {}
     for record in batch.records:
         try:
             message = read_channel_message(record.value or b"")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            # Only the outbox writes here. Somebody else's bytes are nobody's notification: say so and go on.
             metrics.REJECTED_RECORDS.labels(batch.topic, "invalid").inc()
             log.error(
-                "not a channel message", extra={"action": "deliver", "offset": record.offset, "error": str(error)}
+                "invalid channel message rejected",
+                extra={"action": "message.invalid", "offset": record.offset, "error": str(error)},
             )
             continue
         if message.channel != channel:
             metrics.REJECTED_RECORDS.labels(batch.topic, "other_channel").inc()
-            log.error("a message for another channel", extra={"action": "deliver", "offset": record.offset})
+            log.error(
+                "message for another channel rejected", extra={"action": "message.misrouted", "offset": record.offset}
+            )
             continue
         messages[message.notification_id] = message
     return messages
 
 
-def _refused(job: _ClaimedDelivery, reason: Reason) -> DeliveryEnd:
-    state = DeliveryState.EXPIRED if reason in _EXPIRED else DeliveryState.SUPPRESSED
-    return DeliveryEnd(job.identity, job.claim.token, state, job.attempts, reason.value)
+def _suppressed(job: _ClaimedDelivery, reason: Reason) -> DeliveryEnd:
+    state = DeliveryState.EXPIRED if reason is Reason.EXPIRED else DeliveryState.SUPPRESSED
+    return DeliveryEnd(job.notification_id, job.claim.token, state, job.attempts, reason.value)
 
 
-def _after(job: _ClaimedDelivery, result: ProviderResult) -> DeliveryEnd | None:
-    """What a call's result means for the delivery; None: try again, not before the job says."""
+def _end_after(job: _ClaimedDelivery, result: ProviderResult) -> DeliveryEnd | None:
+    """The end that a call's result leads to; None if the call is to be repeated, not before `job.not_before`."""
     job.tries += result.begun
     state, reason = DeliveryState.FAILED, None
     match result.outcome:
@@ -279,9 +283,11 @@ def _after(job: _ClaimedDelivery, result: ProviderResult) -> DeliveryEnd | None:
         case ProviderOutcome.RETRY if job.tries >= _ATTEMPTS:
             reason = Reason.PROVIDER_EXHAUSTED.value
         case _:
-            job.rest(result)
+            job.postpone(result)
             return None
-    return DeliveryEnd(job.identity, job.claim.token, state, job.attempts, reason, result.provider, result.provider_id)
+    return DeliveryEnd(
+        job.notification_id, job.claim.token, state, job.attempts, reason, result.provider, result.provider_id
+    )
 
 
 def _now() -> datetime:

@@ -1,4 +1,4 @@
-"""Receipts: ``{"delivery_id", "state": "delivered" | "failed", "at"}``, written by a provider's webhook. They only lift a state."""
+"""Applies providers' receipts to the states of deliveries."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
-    """What a provider says of a delivery that it accepted."""
+    """A provider's report about an accepted message, written to `receipts` by its webhook."""
 
     delivery_id: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
     state: Literal["delivered", "failed"]
@@ -35,8 +35,8 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 
 read_receipt = reader(Receipt)
 
-#: A fast provider's receipt can come before the worker has written that the provider took it.
-_LIFTED: Final = [DeliveryState.SENDING.value, DeliveryState.SENT.value]
+#: ``sending`` too, because a receipt can arrive before the worker has written ``sent``.
+_FROM_STATES: Final = [DeliveryState.SENDING.value, DeliveryState.SENT.value]
 
 
 class ReceiptWriter:
@@ -47,10 +47,10 @@ class ReceiptWriter:
         self._timeout_s = timeout_s
 
     async def apply(self, batch: Batch) -> None:
-        """Lift each named delivery from ``sending`` or ``sent``; a repeat, and one for a delivery that nobody knows, changes nothing.
+        """Move deliveries from ``sending`` or ``sent`` to ``delivered`` or ``failed``; other deliveries stay unchanged.
 
         Raises:
-            StoreUnavailable: apply the batch again.
+            StoreUnavailable: apply the batch again; receipts that were applied change nothing.
         """
         updates = []
         for record in batch.records:
@@ -71,16 +71,16 @@ class ReceiptWriter:
 
 
 def _update(bucket: int, receipt: Receipt) -> UpdateOne | None:
-    """None for a channel that there is not."""
+    """None for an unknown channel."""
     notification, channel = split_delivery_id(receipt.delivery_id)
     if channel not in CHANNELS:
         return None
-    place = f"deliveries.{channel}"
-    fields: dict[str, Any] = {f"{place}.state": receipt.state, f"{place}.at": receipt.at}
+    field = f"deliveries.{channel}"
+    fields: dict[str, Any] = {f"{field}.state": receipt.state, f"{field}.at": receipt.at}
     if receipt.state == "failed":
-        fields[f"{place}.reason"] = Reason.PROVIDER_REJECTED.value
+        fields[f"{field}.reason"] = Reason.PROVIDER_REJECTED.value
     return UpdateOne(
-        {"bucket": bucket, "_id": notification, f"{place}.state": {"$in": _LIFTED}},
-        # Without its claim: the worker that still works on it neither calls again nor writes an older state over this one.
-        {"$set": fields, "$unset": {f"{place}.claim": ""}},
+        {"bucket": bucket, "_id": notification, f"{field}.state": {"$in": _FROM_STATES}},
+        # Removes the claim, so that a worker that still owns the delivery neither calls again nor overwrites this state.
+        {"$set": fields, "$unset": {f"{field}.claim": ""}},
     )

@@ -1,4 +1,4 @@
-"""The words of a message: its own title and body, or its category's template filled from its data."""
+"""Renders title and body of a message, from its own text or its category's template."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from notify_streams.preferences.categories import Categories
     from notify_streams.records.channel_message import ChannelMessage
 
-_NAME: Final = re.compile(r"\{(\w+)\}")
+_PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 #: Any number outside 64 bits has this many digits in a row.
 _LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
-_WIDEST: Final = 1 << 63
+_INT64_LIMIT: Final = 1 << 63
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -26,22 +26,22 @@ class Text(NamedTuple):
 
 
 def data_of(message: ChannelMessage) -> dict[str, Any]:
-    """The trigger's data, decoded; an integer outside 64 bits, which few encoders can write again, as its digits.
+    """The decoded data of the trigger. Integers outside 64 bits become strings, because few JSON encoders support them.
 
     Raises:
-        msgspec.DecodeError, UnicodeDecodeError: it is no JSON object (the router lets none of those through).
+        msgspec.DecodeError, UnicodeDecodeError: not a JSON object; the router rejects those.
     """
     data = bytes(message.data)
     if not data:
         return {}
     decoded = _decode(data)
-    return _without_giants(decoded) if _LONG_NUMBER.search(data) else decoded
+    return _long_integers_as_text(decoded) if _LONG_NUMBER.search(data) else decoded
 
 
 def text_of(message: ChannelMessage, categories: Categories, data: Mapping[str, Any]) -> Text | None:
-    """What to say, or None if the message names a template that its category does not have.
+    """The rendered text; None if the category does not have the message's template.
 
-    A name that the data does not hold, or holds as null, becomes nothing: a person never reads ``{amount}`` or ``None``.
+    A placeholder without a value, or with null, becomes the empty string: a user never reads ``{amount}`` or ``None``.
     """
     if message.template is None:
         return Text(message.title, message.body or "")
@@ -50,24 +50,24 @@ def text_of(message: ChannelMessage, categories: Categories, data: Mapping[str, 
     if template is None:
         return None
 
-    def value(found: re.Match[str]) -> str:
-        return _word(data.get(found[1]))
+    def value(match: re.Match[str]) -> str:
+        return _as_text(data.get(match[1]))
 
-    return Text(_NAME.sub(value, template.title), _NAME.sub(value, template.body))
+    return Text(_PLACEHOLDER.sub(value, template.title), _PLACEHOLDER.sub(value, template.body))
 
 
-def _word(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if value is None:
         return ""
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
-def _without_giants(value: Any) -> Any:
+def _long_integers_as_text(value: Any) -> Any:
     match value:
         case dict():
-            return {name: _without_giants(one) for name, one in value.items()}
+            return {name: _long_integers_as_text(one) for name, one in value.items()}
         case list():
-            return [_without_giants(one) for one in value]
-        case int() if not -_WIDEST <= value < _WIDEST:
+            return [_long_integers_as_text(one) for one in value]
+        case int() if not -_INT64_LIMIT <= value < _INT64_LIMIT:
             return str(value)
     return value

@@ -1,7 +1,6 @@
-"""Clients of the services that reach a person: FCM (push), Twilio (sms), SMTP (email).
+"""Clients of the providers: FCM (push), Twilio (sms), SMTP (email).
 
-In: one `Outgoing` message and a contact. Out: one `ProviderResult` from a closed list of outcomes, the same for every service.
-Refuses to know: preferences, retries, queues, the database. Who may be written to, and when again, is decided elsewhere.
+Each sends one `Outgoing` message and returns one `ProviderResult`. Checks, claims and retries are the caller's task.
 """
 
 from notify_streams.delivery.providers.config import AccessToken, ProviderConfig

@@ -1,11 +1,11 @@
-"""Where the providers are and how to speak to them: one frozen value, read from the settings by the caller."""
+"""Addresses, limits and credentials of the providers."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-#: gives a bearer token that is valid now; it caches and refreshes by itself
+#: returns a valid bearer token; caches and refreshes it
 AccessToken = Callable[[], Awaitable[str]]
 
 
@@ -17,7 +17,7 @@ async def _sandbox_token() -> str:
 class ProviderConfig:
     """URLs as `http://127.0.0.1:8080`, `https://fcm.googleapis.com`, `smtp://127.0.0.1:2525`, `smtps://mail:465`.
 
-    Credentials are kept out of `repr`. The defaults of the credentials are what the sandbox takes, and no real provider.
+    `repr` shows no credentials. The default credentials are valid for the sandbox only.
     """
 
     fcm: str
@@ -25,13 +25,13 @@ class ProviderConfig:
     smtp: str
     apns: str | None = None
 
-    #: a call ends within this
+    #: limit of one call
     timeout_s: float = 5.0
-    #: a call has a connection and begins within this, or sends nothing
+    #: a call that has no connection after this time is not made
     start_within_s: float = 0.5
-    #: calls under way at once, and so HTTP connections
+    #: concurrent calls, and HTTP connections
     max_in_flight: int = 256
-    #: persistent SMTP connections, and so mails under way at once
+    #: concurrent mails, and SMTP connections
     smtp_connections: int = 8
 
     fcm_project: str = "notify-streams"
@@ -41,10 +41,10 @@ class ProviderConfig:
     twilio_secret: str = field(default="sandbox", repr=False)
     #: a number, or a messaging service's id (MG…)
     twilio_from: str = "+15550000000"
-    #: where the provider reports deliveries; the marks of each delivery are in its query
+    #: the URL for status reports; the delivery metadata is added to its query
     status_callback: str = "https://notify-streams.invalid/receipts/twilio"
 
     mail_from: str = "notify@notify-streams.invalid"
-    #: with a user name, the connection must be encrypted
+    #: requires an encrypted connection
     smtp_username: str | None = None
     smtp_password: str | None = field(default=None, repr=False)

@@ -1,4 +1,4 @@
-"""What travels with every message through every protocol, so that the far end can tell one delivery from another."""
+"""The metadata that is sent with each message, in the form that each protocol allows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from notify_streams.delivery.providers.provider import Outgoing
 
 
 def delivery_metadata(message: Outgoing) -> dict[str, str]:
-    """Name → text. `possible_duplicate` and `critical` are there, as "1", only where they hold."""
+    """Name → text. `possible_duplicate` and `critical` are "1" or absent."""
     found = {
         "delivery_id": message.delivery_id,
         "notification_id": message.notification_id,

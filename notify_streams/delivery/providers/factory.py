@@ -1,4 +1,4 @@
-"""Which client serves which channel. The only place that names them all."""
+"""Creates the provider client of a channel."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ CHANNELS = ("push", "sms", "email")
 
 
 def provider_for(channel: str, config: ProviderConfig) -> Provider:
-    """The client of a channel, not started. Raises ValueError for a channel that is none of `CHANNELS`."""
+    """The client of `channel`, not started.
+
+    Raises:
+        ValueError: `channel` is not one of `CHANNELS`.
+    """
     if channel == "push":
         return Fcm(config)
     if channel == "sms":
         return Twilio(config)
     if channel == "email":
         return Smtp(config)
-    raise ValueError(f"no provider serves the channel {channel!r}; there are {', '.join(CHANNELS)}")
+    raise ValueError(f"no provider for channel {channel!r}; use one of {', '.join(CHANNELS)}")

@@ -1,6 +1,6 @@
 """Push by Firebase Cloud Messaging, HTTP v1: `POST /v1/projects/{project}/messages:send`.
 
-Shapes and codes: https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages and …/v1/ErrorCode.
+Requests and error codes: https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages and …/v1/ErrorCode.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from notify_streams.delivery.providers.http_responses import HttpResponse, NoRes
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult
 from notify_streams.delivery.providers.ttl import ttl_s
 
-#: FCM keeps a message four weeks at most
-_LONGEST_S = 4 * 7 * 24 * 3600
+#: FCM stores a message for at most four weeks
+_MAX_TTL_S = 4 * 7 * 24 * 3600
 
 
 class Fcm:
@@ -32,35 +32,35 @@ class Fcm:
         self._url = f"{config.fcm.rstrip('/')}/v1/projects/{config.fcm_project}/messages:send"
         self._token = config.fcm_token
         self._start_within_s = config.start_within_s
-        self._calls = HttpClient(config)
+        self._http = HttpClient(config)
 
     async def start(self) -> None:
-        await self._calls.start()
+        await self._http.start()
 
     async def close(self) -> None:
-        await self._calls.close()
+        await self._http.close()
 
     async def send(self, message: Outgoing) -> ProviderResult:
         try:
             async with asyncio.timeout(self._start_within_s):
                 token = await self._token()
-        except Exception as trouble:  # whatever the token's source raises, nothing was sent
-            return no_response_result(self.name, NoResponse(f"no access token: {type(trouble).__name__}", begun=False))
-        answer = await self._calls.post(
+        except Exception as error:  # of any type: the token source is configured; nothing was sent
+            return no_response_result(self.name, NoResponse(f"no access token: {type(error).__name__}", begun=False))
+        response = await self._http.post(
             self._url,
             {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
             orjson.dumps(fcm_request(message, time.time_ns() // 1_000_000)),
         )
-        return fcm_result(answer)
+        return fcm_result(response)
 
 
 def fcm_request(message: Outgoing, now_ms: int) -> dict[str, Any]:
-    """The body of the call. The marks of the delivery win over the application's data of the same name."""
+    """The request body. Delivery metadata replaces the application's data of the same name."""
     notification = {"body": message.body}
     if message.title is not None:
         notification["title"] = message.title
     android: dict[str, Any] = {"priority": "HIGH" if message.critical else "NORMAL"}
-    if (ttl := ttl_s(message.expires_at_ms, now_ms, _LONGEST_S)) is not None:
+    if (ttl := ttl_s(message.expires_at_ms, now_ms, _MAX_TTL_S)) is not None:
         android["ttl"] = f"{ttl}s"
     if message.collapse_key is not None:
         android["collapse_key"] = message.collapse_key
@@ -69,32 +69,32 @@ def fcm_request(message: Outgoing, now_ms: int) -> dict[str, Any]:
     return {"message": {"token": message.to, "notification": notification, "data": data, "android": android}}
 
 
-def fcm_result(answer: HttpResponse | NoResponse) -> ProviderResult:
-    """What an answer means."""
-    if isinstance(answer, NoResponse):
-        return no_response_result(Fcm.name, answer)
-    said = _object(answer.body)
-    if 200 <= answer.status < 300:
-        name = said.get("name")
+def fcm_result(response: HttpResponse | NoResponse) -> ProviderResult:
+    """The result that a response stands for."""
+    if isinstance(response, NoResponse):
+        return no_response_result(Fcm.name, response)
+    content = response.json_object()
+    if 200 <= response.status < 300:
+        name = content.get("name")
         return ProviderResult(
             outcome=ProviderOutcome.ACCEPTED,
             provider=Fcm.name,
             provider_id=name if isinstance(name, str) else None,
-            detail=f"HTTP {answer.status}",
+            detail=f"HTTP {response.status}",
         )
-    code = _code(said)
+    code = _code(content)
     if code == "UNREGISTERED":
         return ProviderResult(
             outcome=ProviderOutcome.DEAD_TOKEN,
             provider=Fcm.name,
-            detail=f"HTTP {answer.status}, code {code}",
+            detail=f"HTTP {response.status}, code {code}",
             code=code,
         )
-    return error_result(Fcm.name, answer, code)
+    return error_result(Fcm.name, response, code)
 
 
 def _key(name: str) -> str:
-    # FCM refuses the whole message for one of its own words among the keys.
+    # FCM rejects a message that uses one of its reserved keys.
     if name in ("from", "message_type") or name.startswith(("google", "gcm")):
         return f"data_{name}"
     return name
@@ -104,20 +104,12 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
 
 
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        said = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return said if isinstance(said, dict) else {}
-
-
-def _code(said: dict[str, Any]) -> str | None:
-    error = said.get("error")
+def _code(content: dict[str, Any]) -> str | None:
+    error = content.get("error")
     if not isinstance(error, dict):
         return None
     details = error.get("details")
     found = [d.get("errorCode") for d in details if isinstance(d, dict)] if isinstance(details, list) else []
     code = next((code for code in found if code), error.get("status"))
-    # A code is an upper-case word; anything else is text, which may name a contact.
+    # A code is an upper-case word. Other text may contain a contact.
     return code if isinstance(code, str) and code.replace("_", "").isalnum() and code.isupper() else None

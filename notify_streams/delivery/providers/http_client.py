@@ -1,7 +1,4 @@
-"""One bounded pool of HTTP connections to one provider: a request in, an `HttpResponse` or a `NoResponse` out.
-
-Refuses to know what the request says. Never repeats a request, follows a redirect or keeps a cookie.
-"""
+"""HTTP POST with a bounded connection pool; never repeats a request or follows a redirect."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from notify_streams.delivery.providers.http_responses import HttpResponse, NoRes
 
 
 class HttpClient:
-    """Bounded by `max_in_flight` connections; a call has one within `start_within_s` or is not made."""
+    """At most `max_in_flight` connections. A call that gets none within `start_within_s` is not made."""
 
     def __init__(self, config: ProviderConfig) -> None:
         self._limit = config.max_in_flight
@@ -23,7 +20,7 @@ class HttpClient:
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
-        """Makes the pool; needs the running loop."""
+        """Create the pool; needs a running event loop."""
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._limit, keepalive_timeout=60),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -32,15 +29,19 @@ class HttpClient:
         )
 
     async def close(self) -> None:
-        """Closes every connection."""
+        """Close all connections."""
         if self._session is not None:
             await self._session.close()
             self._session = None
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpResponse | NoResponse:
-        """One POST. Raises RuntimeError only if the pool was never started."""
+        """Send one POST request.
+
+        Raises:
+            RuntimeError: the client was not started.
+        """
         if self._session is None:
-            raise RuntimeError("the provider's client is not started: call start() first")
+            raise RuntimeError("the HTTP client is not started: call start() first")
         try:
             async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
                 return HttpResponse(
@@ -48,8 +49,8 @@ class HttpClient:
                     retry_after_s(response.headers.get("Retry-After"), time.time()),
                     await response.read(),
                 )
-        except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError, ValueError) as not_begun:
-            # No free connection, none to be had, or (ValueError) a URL or header that cannot be sent.
-            return NoResponse(type(not_begun).__name__, begun=False)
-        except (aiohttp.ClientError, OSError, RuntimeError) as trouble:  # a pool closed mid-call is a RuntimeError
-            return NoResponse(type(trouble).__name__, begun=True)
+        except (aiohttp.ConnectionTimeoutError, aiohttp.ClientConnectorError, ValueError) as error:
+            # No free connection, no connection possible, or (ValueError) an invalid URL or header.
+            return NoResponse(type(error).__name__, begun=False)
+        except (aiohttp.ClientError, OSError, RuntimeError) as error:  # RuntimeError: closed during the call
+            return NoResponse(type(error).__name__, begun=True)

@@ -1,40 +1,50 @@
-"""What an HTTP provider's status means to us. Pure: status and headers in, `ProviderResult` out, no text of the provider's."""
+"""Translates HTTP responses of providers into results, without the provider's text."""
 
 from __future__ import annotations
 
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from math import isfinite
+from typing import Any
 
 import msgspec
+import orjson
 
 from notify_streams.delivery.providers.provider import ProviderOutcome, ProviderResult
 
-#: 401: our credential is at fault and not the message, which must not be thrown away for it
+#: 401: our credential is wrong, not the message
 _RETRIED = frozenset({401, 408, 425, 429})
-#: "not now": the message was not taken; any other 5xx may come from a proxy after it was
+#: not accepted; another 5xx status may come from a proxy after the provider accepted the message
 _UNAVAILABLE = 503
 
 
 class HttpResponse(msgspec.Struct, frozen=True):
-    """The provider answered."""
+    """A response of the provider."""
 
     status: int
     retry_after_s: float | None
     body: bytes
 
+    def json_object(self) -> dict[str, Any]:
+        """The body as a JSON object; empty if it is not one."""
+        try:
+            content = orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            return {}
+        return content if isinstance(content, dict) else {}
+
 
 class NoResponse(msgspec.Struct, frozen=True):
-    """The network failed, or the time ran out."""
+    """A network error or a timeout."""
 
-    #: the kind of trouble; never an address
-    trouble: str
-    #: the request had been begun, so that it may have been accepted
+    #: the type of the error; never an address
+    error: str
+    #: the request was started, so the provider may have accepted it
     begun: bool
 
 
 def retry_after_s(header: str | None, now: float) -> float | None:
-    """Seconds to wait, from either form of `Retry-After` (RFC 9110 §10.2.3); None if absent or unreadable."""
+    """Seconds to wait, from either form of `Retry-After` (RFC 9110 §10.2.3); None if absent or invalid."""
     if not header:
         return None
     try:
@@ -48,9 +58,9 @@ def retry_after_s(header: str | None, now: float) -> float | None:
     return max(0.0, seconds) if isfinite(seconds) else None
 
 
-def error_result(provider: str, answer: HttpResponse, code: str | None) -> ProviderResult:
-    """RETRY or REJECTED for an answer that is not 2xx: `code` is the provider's own, if it gave one."""
-    status = answer.status
+def error_result(provider: str, response: HttpResponse, code: str | None) -> ProviderResult:
+    """RETRY or REJECTED, for a status other than 2xx. `code` is the provider's own error code."""
+    status = response.status
     detail = f"HTTP {status}" if code is None else f"HTTP {status}, code {code}"
     if status >= 500 or status in _RETRIED or status < 400:
         return ProviderResult(
@@ -58,18 +68,18 @@ def error_result(provider: str, answer: HttpResponse, code: str | None) -> Provi
             provider=provider,
             detail=detail,
             code=code,
-            retry_after_s=answer.retry_after_s,
+            retry_after_s=response.retry_after_s,
             maybe_accepted=status >= 500 and status != _UNAVAILABLE,
         )
     return ProviderResult(outcome=ProviderOutcome.REJECTED, provider=provider, detail=detail, code=code or str(status))
 
 
-def no_response_result(provider: str, silence: NoResponse) -> ProviderResult:
-    """RETRY for a call that got no answer."""
+def no_response_result(provider: str, response: NoResponse) -> ProviderResult:
+    """RETRY."""
     return ProviderResult(
         outcome=ProviderOutcome.RETRY,
         provider=provider,
-        detail=silence.trouble,
-        maybe_accepted=silence.begun,
-        begun=silence.begun,
+        detail=response.error,
+        maybe_accepted=response.begun,
+        begun=response.begun,
     )

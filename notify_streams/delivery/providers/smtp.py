@@ -1,4 +1,4 @@
-"""Email by SMTP over a few persistent connections. A 4xx reply is RETRY, a 5xx reply about the message is REJECTED."""
+"""Email by SMTP over persistent connections."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from notify_streams.delivery.providers.mime import is_address, message_id, mime_
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult
 from notify_streams.delivery.providers.smtp_pool import SmtpPool
 
-#: our login or our encryption is at fault and not the message, which must not be thrown away for it (RFC 4954 §6)
+#: our login or encryption is wrong, not the message (RFC 4954 §6)
 _RETRIED = frozenset({530, 534, 535, 538})
 
 
 class Smtp:
-    """See `Provider`. `provider_id` is the mail's Message-ID, which is a function of the delivery."""
+    """See `Provider`. `provider_id` is the Message-ID, which depends on the delivery id alone.
+
+    A 4xx reply is RETRY, a 5xx reply about the message is REJECTED.
+    """
 
     name = "smtp"
 
     def __init__(self, config: ProviderConfig) -> None:
         if not is_address(config.mail_from):
-            raise ValueError("mail_from must be one plain mail address")
+            raise ValueError("mail_from is invalid: write one plain mail address")
         self.max_in_flight = config.smtp_connections
         self._sender = config.mail_from
         self._timeout_s = config.timeout_s
@@ -32,7 +35,7 @@ class Smtp:
         self._connections = SmtpPool(config)
 
     async def start(self) -> None:
-        """Nothing to do: the first mail makes the first connection."""
+        """Nothing to do: connections are made when they are needed."""
 
     async def close(self) -> None:
         self._connections.close()
@@ -46,8 +49,8 @@ class Smtp:
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._attempt(call)
-        except (aiosmtplib.SMTPException, OSError) as trouble:
-            return smtp_result(trouble, call.content_begun, begun=call.begun)
+        except (aiosmtplib.SMTPException, OSError) as error:
+            return smtp_result(error, call.content_begun, begun=call.begun)
 
     async def _attempt(self, call: _Call) -> ProviderResult:
         async with asyncio.timeout(self._start_within_s):
@@ -55,7 +58,7 @@ class Smtp:
         try:
             return await call.over(connection)
         except aiosmtplib.SMTPServerDisconnected:
-            # The server hung up an idle connection. As long as no content was sent, a new one may be tried.
+            # The server closed an idle connection. If no content was sent, retry on a new connection.
             if call.content_begun or not used_before:
                 raise
         finally:
@@ -69,9 +72,9 @@ class Smtp:
 
 
 class _Call:
-    """One mail's dialogue, however it ends.
+    """The SMTP dialogue for one mail.
 
-    `begun`: the server was spoken to about this mail. `content_begun`: it may have taken the mail.
+    `begun`: the dialogue was started. `content_begun`: the server may have accepted the mail.
     """
 
     def __init__(self, sender: str, message: Outgoing, mail: bytes) -> None:
@@ -82,17 +85,17 @@ class _Call:
         self._mail = mail
 
     async def over(self, connection: aiosmtplib.SMTP) -> ProviderResult:
-        """Leaves the connection ready for the next mail, or closed."""
+        """Run the dialogue. Afterwards the connection is ready for the next mail, or closed."""
         finished, self.begun = False, True
         try:
             result = await self._dialogue(connection)
             finished = True
             return result
-        except aiosmtplib.SMTPResponseException as refusal:
+        except aiosmtplib.SMTPResponseException as error:
             with suppress(aiosmtplib.SMTPException):
                 await connection.rset()
                 finished = True
-            return smtp_result(refusal, self.content_begun)
+            return smtp_result(error, self.content_begun)
         finally:
             if not finished:
                 connection.close()
@@ -110,7 +113,7 @@ class _Call:
             encoding, options = "utf-8", ["SMTPUTF8", "BODY=8BITMIME"]
         elif not connection.supports_extension("8bitmime"):
             options = []
-        # The whole call has one timeout; one a command would only cost.
+        # `send` limits the whole call; a timeout for each command would cost CPU time.
         await connection.mail(self._sender, options=options, encoding=encoding, timeout=None)
         await connection.rcpt(to, encoding=encoding, timeout=None)
         self.content_begun = True
@@ -123,19 +126,17 @@ class _Call:
         )
 
 
-def smtp_result(trouble: Exception, content_begun: bool, *, begun: bool = True) -> ProviderResult:
-    """What a refusal or a broken dialogue means. The server's text is dropped: it often repeats the address."""
-    if isinstance(trouble, aiosmtplib.SMTPResponseException) and 400 <= trouble.code < 600:
-        code, kind = str(trouble.code), f"SMTP {trouble.code}"
-        about_us = trouble.code in _RETRIED or isinstance(
-            trouble, aiosmtplib.SMTPConnectError | aiosmtplib.SMTPHeloError
-        )
-        outcome = ProviderOutcome.RETRY if trouble.code < 500 or about_us else ProviderOutcome.REJECTED
-        return ProviderResult(outcome=outcome, provider=Smtp.name, detail=kind, code=code, begun=begun)
+def smtp_result(error: Exception, content_begun: bool, *, begun: bool = True) -> ProviderResult:
+    """The result for an error reply or a broken connection, without the server's text, which often contains the address."""
+    if isinstance(error, aiosmtplib.SMTPResponseException) and 400 <= error.code < 600:
+        code, detail = str(error.code), f"SMTP {error.code}"
+        our_fault = error.code in _RETRIED or isinstance(error, aiosmtplib.SMTPConnectError | aiosmtplib.SMTPHeloError)
+        outcome = ProviderOutcome.RETRY if error.code < 500 or our_fault else ProviderOutcome.REJECTED
+        return ProviderResult(outcome=outcome, provider=Smtp.name, detail=detail, code=code, begun=begun)
     return ProviderResult(
         outcome=ProviderOutcome.RETRY,
         provider=Smtp.name,
-        detail=type(trouble).__name__,
+        detail=type(error).__name__,
         maybe_accepted=content_begun,
         begun=begun,
     )

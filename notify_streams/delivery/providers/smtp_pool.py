@@ -1,6 +1,6 @@
-"""A few persistent SMTP connections to one server, lent out one at a time.
+"""A pool of persistent SMTP connections to one server.
 
-Refuses to know what is sent over them. A connection that is in doubt is closed by its borrower and never lent again.
+A borrower that does not know the state of its connection closes it; a closed connection is not reused.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from notify_streams.delivery.providers.config import ProviderConfig
 
 
 class SmtpPool:
-    """At most `smtp_connections` at once; the one used last is lent first, so that the rest can fall idle."""
+    """At most `smtp_connections` connections. The last one used is lent first, so that the others become idle."""
 
     def __init__(self, config: ProviderConfig) -> None:
         server = urlsplit(config.smtp)
         if server.scheme not in ("smtp", "smtps") or not server.hostname:
-            raise ValueError("the smtp URL must look like smtp://host:25 or smtps://host:465")
+            raise ValueError("the smtp URL is invalid: write smtp://host:25 or smtps://host:465")
         self._config = config
         self._host = server.hostname
         self._tls = server.scheme == "smtps"
@@ -29,9 +29,12 @@ class SmtpPool:
         self._lent: set[aiosmtplib.SMTP] = set()
 
     async def borrow(self, *, fresh: bool = False) -> tuple[aiosmtplib.SMTP, bool]:
-        """A connection that is greeted and logged in, and whether it was used before; `fresh` asks for a new one.
+        """A connection that is logged in, and whether it was used before. `fresh` demands a new one.
 
-        Waits for its turn without a bound: the caller sets one. Raises what aiosmtplib raises on connecting.
+        Waits without limit for a free connection; the caller sets a timeout.
+
+        Raises:
+            aiosmtplib.SMTPException, OSError: connecting failed.
         """
         await self._free.acquire()
         try:
@@ -53,21 +56,21 @@ class SmtpPool:
         return connection, False
 
     def give_back(self, connection: aiosmtplib.SMTP) -> None:
-        """Ends a loan; a closed connection is forgotten."""
+        """Return a borrowed connection; a closed one is dropped."""
         self._lent.discard(connection)
         if connection.is_connected:
             self._idle.append(connection)
         self._free.release()
 
     def close(self) -> None:
-        """Cuts every connection, also those lent."""
+        """Close all connections, including those that are lent."""
         for connection in (*self._idle, *self._lent):
             connection.close()
         self._idle.clear()
 
     def _new(self) -> aiosmtplib.SMTP:
         config = self._config
-        # A password never crosses the network in the clear; without one, encryption is used where it is offered.
+        # With a password, encryption is required; without one, it is used if the server offers it.
         start_tls = None if config.smtp_username is None else True
         return aiosmtplib.SMTP(
             hostname=self._host,

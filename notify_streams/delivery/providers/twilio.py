@@ -9,8 +9,6 @@ import time
 from base64 import b64encode
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-import orjson
-
 from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.delivery_metadata import delivery_metadata
 from notify_streams.delivery.providers.http_client import HttpClient
@@ -18,14 +16,14 @@ from notify_streams.delivery.providers.http_responses import HttpResponse, NoRes
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult
 from notify_streams.delivery.providers.ttl import ttl_s
 
-#: Twilio's longest ValidityPeriod
-_LONGEST_S = 36_000
+#: the longest ValidityPeriod
+_MAX_TTL_S = 36_000
 
 
 class Twilio:
-    """See `Provider`. A number that is wrong (21211) or that said stop (21610) is REJECTED with that code.
+    """See `Provider`. An invalid number (21211) and one that unsubscribed (21610) are REJECTED with that code.
 
-    The delivery's marks travel in the query of the status callback, and come back with each report.
+    The delivery metadata is in the query of the status callback, so each report contains it.
     """
 
     name = "twilio"
@@ -37,17 +35,17 @@ class Twilio:
         self._headers = {"Authorization": f"Basic {login}", "Content-Type": "application/x-www-form-urlencoded"}
         self._from = config.twilio_from
         self._callback = config.status_callback
-        self._calls = HttpClient(config)
+        self._http = HttpClient(config)
 
     async def start(self) -> None:
-        await self._calls.start()
+        await self._http.start()
 
     async def close(self) -> None:
-        await self._calls.close()
+        await self._http.close()
 
     async def send(self, message: Outgoing) -> ProviderResult:
         form = twilio_form(message, self._from, self._callback, time.time_ns() // 1_000_000)
-        return twilio_result(await self._calls.post(self._url, self._headers, urlencode(form).encode()))
+        return twilio_result(await self._http.post(self._url, self._headers, urlencode(form).encode()))
 
 
 def twilio_form(message: Outgoing, sender: str, callback: str, now_ms: int) -> dict[str, str]:
@@ -60,27 +58,23 @@ def twilio_form(message: Outgoing, sender: str, callback: str, now_ms: int) -> d
         "Body": message.body if message.title is None else f"{message.title}\n{message.body}",
         "StatusCallback": urlunsplit(url._replace(query=query)),
     }
-    if (validity_s := ttl_s(message.expires_at_ms, now_ms, _LONGEST_S)) is not None:
+    if (validity_s := ttl_s(message.expires_at_ms, now_ms, _MAX_TTL_S)) is not None:
         form["ValidityPeriod"] = str(max(1, validity_s))
     return form
 
 
-def twilio_result(answer: HttpResponse | NoResponse) -> ProviderResult:
-    """What an answer means."""
-    if isinstance(answer, NoResponse):
-        return no_response_result(Twilio.name, answer)
-    try:
-        said = orjson.loads(answer.body)
-    except orjson.JSONDecodeError:
-        said = None
-    said = said if isinstance(said, dict) else {}
-    if 200 <= answer.status < 300:
-        sid = said.get("sid")
+def twilio_result(response: HttpResponse | NoResponse) -> ProviderResult:
+    """The result that a response stands for."""
+    if isinstance(response, NoResponse):
+        return no_response_result(Twilio.name, response)
+    content = response.json_object()
+    if 200 <= response.status < 300:
+        sid = content.get("sid")
         return ProviderResult(
             outcome=ProviderOutcome.ACCEPTED,
             provider=Twilio.name,
             provider_id=sid if isinstance(sid, str) else None,
-            detail=f"HTTP {answer.status}",
+            detail=f"HTTP {response.status}",
         )
-    code = said.get("code")
-    return error_result(Twilio.name, answer, str(code) if isinstance(code, int) else None)
+    code = content.get("code")
+    return error_result(Twilio.name, response, str(code) if isinstance(code, int) else None)

@@ -1,4 +1,4 @@
-"""A database of its own for each test on the shared shards; a provider sandbox that the test may order about."""
+"""A database for each test on the shared shards, and the provider sandbox."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -9,14 +9,15 @@ import aiohttp
 import pytest
 
 from notify_streams.settings import Settings
-from tests.integration.delivery.delivery_fixtures import Room, Sandbox
+from notify_streams.tasks import stop
+from tests.integration.delivery.delivery_fixtures import DeliveryEnvironment, Sandbox
 
 
 @pytest.fixture
-async def room(mongo_shards: list[str]) -> AsyncIterator[Room]:
+async def env(mongo_shards: list[str]) -> AsyncIterator[DeliveryEnvironment]:
     name = f"t{uuid4().hex[:12]}"
     settings = Settings(region="us", kafka="none", redis="none", shards=tuple(mongo_shards), database=name)
-    async with Room(settings) as opened:
+    async with DeliveryEnvironment(settings) as opened:
         yield opened
         await opened.drop()
 
@@ -26,7 +27,7 @@ async def providers(sandbox: dict[str, str]) -> AsyncIterator[Sandbox]:
     async with aiohttp.ClientSession() as session:
         found = Sandbox(sandbox, session)
         yield found
-        await found.behave()
+        await found.clear_faults()
 
 
 @pytest.fixture
@@ -40,7 +41,4 @@ async def running() -> AsyncIterator[Callable[[Any], asyncio.Task[Any]]]:
         return task
 
     yield start
-    while tasks:
-        for task in tasks:
-            task.cancel()
-        _, tasks = await asyncio.wait(tasks, timeout=0.2)
+    await stop(tasks)

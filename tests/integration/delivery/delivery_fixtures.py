@@ -1,4 +1,4 @@
-"""What the channel tests stand on: notifications as the router writes them, batches as the outbox publishes them."""
+"""Builders and fakes: notifications as the router writes them, batches as the outbox publishes them."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +14,7 @@ from notify_streams.admin.audit.provider_log import AcceptedMessage, read_provid
 from notify_streams.delivery.claims import Claims
 from notify_streams.delivery.delivery import DeliveryWorker
 from notify_streams.delivery.providers import Outgoing, ProviderConfig, ProviderOutcome, ProviderResult, provider_for
+from notify_streams.preferences.provider_check import SendPermission
 from notify_streams.records.channel_message import ChannelMessage
 from notify_streams.records.ids import notification_id
 from notify_streams.records.outcomes import Reason
@@ -24,14 +25,14 @@ from tests.builders import ABatch, ARecord, an_entry, categories
 BUCKET = 2
 
 
-class Room:
-    """One database."""
+class DeliveryEnvironment:
+    """A database with notifications, and the workers that deliver them."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.shards = Shards(settings)
 
-    async def __aenter__(self) -> "Room":
+    async def __aenter__(self) -> "DeliveryEnvironment":
         await self.shards.start()
         return self
 
@@ -78,15 +79,15 @@ def batch_of(*values: bytes, topic: str = "push") -> ABatch:
 
 @dataclass
 class Check:
-    """Allows everything for `good_s`, but for the trigger ids in `refused`."""
+    """A fake check: allows everything for `good_s` except the trigger ids in `refused`."""
 
     refused: dict[str, Reason] = field(default_factory=dict)
     good_s: float = 60.0
-    asked: list[list[str]] = field(default_factory=list)
+    checked: list[list[str]] = field(default_factory=list)
     before: Callable[[], Any] | None = None
 
-    async def still_allowed(self, bucket: int, messages: Sequence[ChannelMessage], now: datetime) -> Any:
-        self.asked.append([message.trigger_id for message in messages])
+    async def still_allowed(self, bucket: int, messages: Sequence[ChannelMessage], now: datetime) -> SendPermission:
+        self.checked.append([message.trigger_id for message in messages])
         if self.before is not None:
             await self.before()
         at = time.monotonic()
@@ -94,23 +95,17 @@ class Check:
             Reason.EXPIRED if message.expires_at and message.expires_at <= now else self.refused.get(message.trigger_id)
             for message in messages
         ]
-        return Verdict(reasons, at + self.good_s)
-
-
-@dataclass
-class Verdict:
-    reasons: Sequence[Reason | None]
-    good_until: float
+        return SendPermission(reasons, at, at + self.good_s)
 
 
 class Provider:
-    """Answers each call with the next of its `answers` for that trigger, then accepts. Notes every call."""
+    """A fake client: each call for a trigger returns or raises its next result, then ACCEPTED."""
 
     name = "fake"
 
-    def __init__(self, max_in_flight: int = 100, **answers: Sequence[Any]) -> None:
+    def __init__(self, max_in_flight: int = 100, **results: Sequence[ProviderResult | Exception]) -> None:
         self.max_in_flight = max_in_flight
-        self.answers = {trigger_id: list(given) for trigger_id, given in answers.items()}
+        self.results = {trigger_id: list(given) for trigger_id, given in results.items()}
         self.calls: list[Outgoing] = []
         self.called_at: list[float] = []
         self.before: Callable[[Outgoing], Any] | None = None
@@ -124,10 +119,10 @@ class Provider:
         self.called_at.append(time.monotonic())
         if self.before is not None:
             await self.before(message)
-        answer = (self.answers.get(message.notification_id.rpartition("-")[0]) or [ACCEPTED]).pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
+        result = (self.results.get(message.notification_id.rpartition("-")[0]) or [ACCEPTED]).pop(0)
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     def ids(self) -> list[str]:
         return [call.notification_id.rpartition("-")[0] for call in self.calls]
@@ -144,25 +139,25 @@ NOT_BEGUN = ProviderResult(outcome=ProviderOutcome.RETRY, provider="fake", begun
 class Sandbox:
     """The stack's provider sandbox."""
 
-    def __init__(self, places: dict[str, str], session: aiohttp.ClientSession) -> None:
-        self._places, self._session = places, session
+    def __init__(self, addresses: dict[str, str], session: aiohttp.ClientSession) -> None:
+        self._addresses, self._session = addresses, session
 
     def config(self, **but: Any) -> ProviderConfig:
-        places = {name: self._places[name] for name in ("fcm", "twilio", "smtp")}
-        return ProviderConfig(**places, **but)
+        addresses = {name: self._addresses[name] for name in ("fcm", "twilio", "smtp")}
+        return ProviderConfig(**addresses, **but)
 
-    async def order(self, **orders: Any) -> None:
-        async with self._session.post(f"{self._places['fcm']}/control", data=orjson.dumps(orders)) as answer:
-            assert answer.status == 200, await answer.text()
+    async def control(self, **faults: Any) -> None:
+        async with self._session.post(f"{self._addresses['fcm']}/control", data=orjson.dumps(faults)) as response:
+            assert response.status == 200, await response.text()
 
-    async def behave(self) -> None:
-        async with self._session.delete(f"{self._places['fcm']}/control") as answer:
-            assert answer.status == 200
+    async def clear_faults(self) -> None:
+        async with self._session.delete(f"{self._addresses['fcm']}/control") as response:
+            assert response.status == 200
 
     def accepted(self, prefix: str) -> list[AcceptedMessage]:
-        """What the providers took of the triggers whose ids begin like this."""
+        """The accepted messages of triggers whose ids begin with `prefix`."""
         return [
-            one for one in read_provider_log(Path(self._places["record"])) if one.notification_id.startswith(prefix)
+            one for one in read_provider_log(Path(self._addresses["record"])) if one.notification_id.startswith(prefix)
         ]
 
     def client(self, channel: str, **but: Any) -> Any:

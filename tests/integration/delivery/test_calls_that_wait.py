@@ -1,4 +1,4 @@
-"""Between its claim and its call a message may have to wait: then everything that allowed the call is looked at again."""
+"""A message that waits between its claim and its call is checked again before the call."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
+from notify_streams.delivery.claims import Claims
 from notify_streams.delivery.providers import ProviderOutcome, ProviderResult
 from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.records.outcomes import Reason
@@ -20,18 +21,41 @@ from tests.integration.delivery.delivery_fixtures import (
 from tests.waiting import until
 
 
+class LosingClaims(Claims):
+    """Executes each call and then loses the first two replies of each method."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.replies_to_lose = {"claim": 2, "verify_claims": 2, "end": 2}
+
+    async def claim(self, *args):
+        return self._lose("claim", await super().claim(*args))
+
+    async def verify_claims(self, *args):
+        return self._lose("verify_claims", await super().verify_claims(*args))
+
+    async def end(self, *args):
+        return self._lose("end", await super().end(*args))
+
+    def _lose(self, method, reply):
+        if self.replies_to_lose[method]:
+            self.replies_to_lose[method] -= 1
+            raise StoreUnavailable("the reply was lost")
+        return reply
+
+
 @pytest.mark.parametrize(
     ("reason", "state"),
     [(Reason.OPTED_OUT, "suppressed"), (Reason.EXPIRED, "expired"), (Reason.NOT_OPTED_IN, "suppressed")],
 )
-async def test_what_may_not_be_sent_is_not(room, reason, state):
+async def test_a_suppressed_message_is_not_sent(env, reason, state):
     provider = Provider()
-    await room.delivery(provider, Check({"no": reason})).deliver(await room.notify("yes", "no"))
+    await env.delivery(provider, Check({"no": reason})).deliver(await env.notify("yes", "no"))
     assert provider.ids() == ["yes"]
-    assert await room.state("no") == {"state": state, "reason": reason.value, "attempts": 1}
+    assert await env.state("no") == {"state": state, "reason": reason.value, "attempts": 1}
 
 
-async def test_an_opt_out_between_two_tries_ends_it(room):
+async def test_an_opt_out_between_two_attempts_ends_the_delivery(env):
     check = Check()
     provider = Provider(t=[RETRY, ACCEPTED])
 
@@ -39,119 +63,103 @@ async def test_an_opt_out_between_two_tries_ends_it(room):
         check.refused["t"] = Reason.OPTED_OUT
 
     provider.before = opt_out
-    await room.delivery(provider, check).deliver(await room.notify("t"))
+    await env.delivery(provider, check).deliver(await env.notify("t"))
     assert len(provider.calls) == 1
-    assert (await room.state())["reason"] == "opted_out"
+    assert (await env.state())["reason"] == "opted_out"
 
 
-async def test_it_expires_while_it_is_tried_again(room):
-    batch = await room.notify("t")
+async def test_a_message_expires_between_attempts(env):
+    batch = await env.notify("t")
     message = msgspec.json.decode(batch.records[0].value)
     message["expires_at"] = (datetime.now(UTC) + timedelta(milliseconds=400)).isoformat()
     provider = Provider(t=[NOT_BEGUN] * 1000)
-    await room.delivery(provider).deliver(batch_of(msgspec.json.encode(message)))
-    assert (await room.state())["state"] == "expired"
-    assert 1 <= len(provider.calls) < 20, "pauses grow"
+    await env.delivery(provider).deliver(batch_of(msgspec.json.encode(message)))
+    assert (await env.state())["state"] == "expired"
+    assert 1 <= len(provider.calls) < 20, "delays grow"
 
 
-async def test_a_check_that_cannot_be_made_lets_nothing_through(room):
-    check, provider, troubles = Check(), Provider(), []
+async def test_nothing_is_sent_while_the_check_fails(env):
+    check, provider, calls_at_failure = Check(), Provider(), []
 
     async def fail():
-        if len(troubles) < 3:
-            troubles.append(len(provider.calls))
-            raise RetryLater("nobody knows")
+        if len(calls_at_failure) < 3:
+            calls_at_failure.append(len(provider.calls))
+            raise RetryLater("no store responds")
 
     check.before = fail
-    await room.delivery(provider, check).deliver(await room.notify("t"))
-    assert troubles == [0, 0, 0] and provider.ids() == ["t"]
+    await env.delivery(provider, check).deliver(await env.notify("t"))
+    assert calls_at_failure == [0, 0, 0] and provider.ids() == ["t"]
 
 
-async def test_a_call_that_would_begin_too_late_is_checked_again(room):
-    """Two calls fit into the first check; everyone else's must see a later one."""
+async def test_a_call_that_would_begin_too_late_is_checked_again(env):
+    """Two calls begin while the first check is valid; the others need a later check."""
     check, provider = Check(good_s=0.15), Provider(max_in_flight=1)
     provider.before = lambda _: asyncio.sleep(0.1)
-    await room.delivery(provider, check).deliver(await room.notify(*"abcdef"))
-    assert sorted(provider.ids()) == list("abcdef") and len(check.asked) >= 3
-    assert [len(asked) for asked in check.asked] == sorted((len(asked) for asked in check.asked), reverse=True)
+    await env.delivery(provider, check).deliver(await env.notify(*"abcdef"))
+    assert sorted(provider.ids()) == list("abcdef") and len(check.checked) >= 3
+    assert [len(ids) for ids in check.checked] == sorted((len(ids) for ids in check.checked), reverse=True)
 
 
-async def test_a_worker_that_lost_its_claim_while_it_stood_still_does_not_call(room):
-    """It stands still between claim and check for longer than a claim is good for; another takes over meanwhile, and calls."""
-    batch = await room.notify("t")
+async def test_a_paused_worker_whose_claim_was_replaced_does_not_call(env):
+    """The pause between claim and check is longer than a claim is valid; meanwhile another worker calls."""
+    batch = await env.notify("t")
     other, mine, check = Provider(), Provider(), Check()
 
-    async def stand_still():
+    async def pause():
         check.before = None
-        await room.delivery(other).deliver(batch)
+        await env.delivery(other).deliver(batch)
         await asyncio.sleep(1.05)
 
-    check.before = stand_still
-    await room.delivery(mine, check).deliver(batch)
+    check.before = pause
+    await env.delivery(mine, check).deliver(batch)
     assert len(other.calls) == 1 and other.calls[0].possible_duplicate
     assert not mine.calls
-    assert (await room.state())["state"] == "sent"
+    assert (await env.state())["state"] == "sent"
 
 
-async def test_a_worker_that_lost_its_claim_between_two_tries_does_not_call_again(room):
-    batch = await room.notify("t")
+async def test_a_worker_whose_claim_was_replaced_between_attempts_does_not_call_again(env):
+    batch = await env.notify("t")
     mine, other = (
         Provider(t=[ProviderResult(outcome=ProviderOutcome.RETRY, provider="fake", retry_after_s=1.2)]),
         Provider(),
     )
-    slow = asyncio.create_task(room.delivery(mine).deliver(batch))
+    slow = asyncio.create_task(env.delivery(mine).deliver(batch))
     await until(lambda: mine.calls)
-    await room.delivery(other).deliver(batch)
+    await env.delivery(other).deliver(batch)
     await slow
     assert (len(mine.calls), len(other.calls)) == (1, 1)
-    assert (await room.state())["state"] == "sent"
+    assert (await env.state())["state"] == "sent"
 
 
-async def test_one_that_must_wait_keeps_nobody_else_and_its_own_pause(room):
-    """What is late goes on at once; what a provider asked to leave alone is left alone all the same."""
+async def test_a_message_that_must_wait_delays_no_other_and_keeps_its_delay(env):
+    """Late messages are checked and sent at once; a message with `Retry-After` waits as long as the provider asks."""
     check = Check(good_s=0.1)
-    asked = ProviderResult(outcome=ProviderOutcome.RETRY, provider="fake", retry_after_s=0.8)
-    provider = Provider(max_in_flight=2, a=[asked, ACCEPTED])
+    busy = ProviderResult(outcome=ProviderOutcome.RETRY, provider="fake", retry_after_s=0.8)
+    provider = Provider(max_in_flight=2, a=[busy, ACCEPTED])
     provider.before = lambda _: asyncio.sleep(0.08)
-    await room.delivery(provider, check).deliver(await room.notify(*"abcdefgh"))
+    await env.delivery(provider, check).deliver(await env.notify(*"abcdefgh"))
     at = dict(zip(provider.ids(), provider.called_at, strict=True))
     first = provider.called_at[provider.ids().index("a")]
     assert at["a"] - first >= 0.8
     assert max(moment for one, moment in at.items() if one != "a") < at["a"]
 
 
-async def test_ends_are_written_while_others_are_still_tried(room):
-    """A crash now would double only what is under way."""
-    batch = await room.notify("quick", "slow")
+async def test_ends_are_written_while_other_messages_are_retried(env):
+    """A crash then repeats only the calls in progress."""
+    batch = await env.notify("quick", "slow")
     provider = Provider(slow=[NOT_BEGUN] * 1000)
-    working = asyncio.create_task(room.delivery(provider).deliver(batch))
+    working = asyncio.create_task(env.delivery(provider).deliver(batch))
     await until(lambda: provider.ids().count("slow") > 1)
-    assert (await room.state("quick"))["state"] == "sent"
-    assert (await room.state("slow"))["state"] == "sending"
+    assert (await env.state("quick"))["state"] == "sent"
+    assert (await env.state("slow"))["state"] == "sending"
     working.cancel()
     await asyncio.gather(working, return_exceptions=True)
 
 
-async def test_a_database_that_is_away_is_waited_for_and_nothing_is_called_twice(room):
-    claims = room.claims()
-    lost = {"take": 2, "still_mine": 2, "end": 2}
-
-    def losing(name):
-        real = getattr(claims, name)
-
-        async def ask(*args):
-            found = await real(*args)
-            if lost[name]:
-                lost[name] -= 1
-                raise StoreUnavailable("the answer is lost")
-            return found
-
-        return ask
-
-    for name in lost:
-        setattr(claims, name, losing(name))
+async def test_lost_replies_of_the_database_are_retried_without_repeated_calls(env):
+    claims = LosingClaims(env.shards, "push", 5.0)
     provider = Provider(t=[ProviderResult(outcome=ProviderOutcome.RETRY, provider="fake", retry_after_s=1.1), ACCEPTED])
-    await room.delivery(provider, claims=claims).deliver(await room.notify("t"))
-    assert lost == {"take": 0, "still_mine": 0, "end": 0}
+    await env.delivery(provider, claims=claims).deliver(await env.notify("t"))
+    assert claims.replies_to_lose == {"claim": 0, "verify_claims": 0, "end": 0}
     assert [(call.attempt, call.possible_duplicate) for call in provider.calls] == [(1, False), (2, False)]
-    assert await room.state() == {"state": "sent", "attempts": 2, "provider": "fake", "provider_id": "p-1"}
+    assert await env.state() == {"state": "sent", "attempts": 2, "provider": "fake", "provider_id": "p-1"}

@@ -1,10 +1,10 @@
-"""A delivery belongs to one worker at a time, and its state only moves up."""
+"""One worker owns a delivery at a time, and its state never moves back."""
 
 import asyncio
 
 import pytest
 
-from notify_streams.delivery.claims import DeliveryEnd, new_token
+from notify_streams.delivery.claims import Claims, DeliveryEnd, new_token
 from notify_streams.records.ids import notification_id
 from notify_streams.records.outcomes import DeliveryState
 from tests.builders import NOON
@@ -18,138 +18,161 @@ def ids(*triggers: str) -> list[str]:
 (THE_ID,) = ids("t")
 
 
-async def take(room, *triggers, token=None, channel="push"):
-    return await room.claims(channel).take(BUCKET, ids(*(triggers or ("t",))), token or new_token(), NOON)
+async def claim(env, *triggers, token=None, channel="push"):
+    return await env.claims(channel).claim(BUCKET, ids(*(triggers or ("t",))), token or new_token(), NOON)
 
 
-def sent(claim, state=DeliveryState.SENT, **but):
+class ShardsWithHook:
+    """Shards that await `hook` before the n-th update command."""
+
+    def __init__(self, shards, before_update, hook):
+        self._shards, self._remaining, self._hook = shards, before_update, hook
+
+    def __len__(self):
+        return len(self._shards)
+
+    def of(self, bucket):
+        return self._shards.of(bucket)
+
+    def database(self, shard):
+        self._database = self._shards.database(shard)
+        return self
+
+    def __getitem__(self, name):
+        return self._database[name]
+
+    async def command(self, command):
+        self._remaining -= 1
+        if self._remaining == 0:
+            await self._hook()
+        return await self._database.command(command)
+
+
+def sent(claimed, state=DeliveryState.SENT, **but):
     return DeliveryEnd(
-        **({"notification_id": THE_ID, "token": claim.token, "state": state, "attempts": claim.attempt} | but)
+        **({"notification_id": THE_ID, "token": claimed.token, "state": state, "attempts": claimed.attempt} | but)
     )
 
 
-async def test_what_is_queued_is_claimed_and_unmarked(room):
-    await room.notify("t")
-    claimed = await take(room)
-    claim = claimed.mine[THE_ID]
-    assert (claim.attempt, claim.possible_duplicate, claimed.unknown) == (1, False, frozenset())
-    assert await room.state() == {"state": "sending", "attempts": 1, "claim": claim.token}
+async def test_a_queued_delivery_is_claimed_without_a_mark(env):
+    await env.notify("t")
+    claimed = await claim(env)
+    mine = claimed.mine[THE_ID]
+    assert (mine.attempt, mine.possible_duplicate, claimed.unknown) == (1, False, frozenset())
+    assert await env.state() == {"state": "sending", "attempts": 1, "claim": mine.token}
 
 
-async def test_the_same_worker_asking_again_has_its_claims_still(room):
-    """Its first try may have been written and the answer lost: that is no reason to mark the call."""
-    await room.notify("t")
+async def test_a_repeated_claim_with_the_same_token_changes_nothing(env):
+    """The first call may have been written without a reply: the deliveries are not marked as possible duplicates."""
+    await env.notify("t")
     token = new_token()
-    first, second = await take(room, token=token), await take(room, token=token)
+    first, second = await claim(env, token=token), await claim(env, token=token)
     assert first == second
 
 
 @pytest.mark.parametrize("state", ["sent", "delivered", "failed", "expired", "suppressed"])
-async def test_what_has_ended_is_nobodys(room, state):
-    await room.notify("t")
-    await room.set_state(state=state)
-    claimed = await take(room)
+async def test_an_ended_delivery_is_not_claimed(env, state):
+    await env.notify("t")
+    await env.set_state(state=state)
+    claimed = await claim(env)
     assert not claimed.mine and not claimed.unknown
-    assert (await room.state())["state"] == state
+    assert (await env.state())["state"] == state
 
 
-async def test_what_was_never_decided_is_unknown(room):
-    await room.notify("t")
-    claimed = await take(room, "t", "nobody's")
-    assert set(claimed.mine) == {THE_ID} and claimed.unknown == set(ids("nobody's"))
+async def test_an_id_without_a_notification_is_unknown(env):
+    await env.notify("t")
+    claimed = await claim(env, "t", "none")
+    assert set(claimed.mine) == {THE_ID} and claimed.unknown == set(ids("none"))
 
 
-async def test_a_notification_without_this_channel_is_unknown(room):
-    await room.notify("t", channel="email")
-    claimed = await take(room)
+async def test_a_notification_without_this_channel_is_unknown(env):
+    await env.notify("t", channel="email")
+    claimed = await claim(env)
     assert not claimed.mine and claimed.unknown == {THE_ID}
-    assert (await room.state(channel="email"))["state"] == "queued"
+    assert (await env.state(channel="email"))["state"] == "queued"
 
 
-async def test_another_bucket_is_another_place(room):
-    await room.notify("t")
-    claimed = await room.claims().take(BUCKET + 2, [THE_ID], new_token(), NOON)
+async def test_a_notification_in_another_bucket_is_unknown(env):
+    await env.notify("t")
+    claimed = await env.claims().claim(BUCKET + 2, [THE_ID], new_token(), NOON)
     assert claimed.unknown == {THE_ID}
 
 
-async def test_what_was_left_behind_is_taken_over_and_marked(room):
-    await room.notify("t")
-    await take(room)
-    claim = (await take(room)).mine[THE_ID]
-    assert (claim.attempt, claim.possible_duplicate) == (2, True)
+async def test_an_abandoned_claim_is_replaced_and_marked(env):
+    await env.notify("t")
+    await claim(env)
+    mine = (await claim(env)).mine[THE_ID]
+    assert (mine.attempt, mine.possible_duplicate) == (2, True)
 
 
-async def test_a_claim_without_a_token_can_be_taken_over(room):
-    await room.notify("t")
-    await room.set_state(state="sending")
-    assert (await take(room)).mine[THE_ID].possible_duplicate
+async def test_a_claim_without_a_token_is_replaced(env):
+    await env.notify("t")
+    await env.set_state(state="sending")
+    assert (await claim(env)).mine[THE_ID].possible_duplicate
 
 
-async def test_of_many_workers_that_race_the_database_knows_one(room):
+async def test_of_concurrent_workers_one_owns_each_delivery(env):
     triggers = [f"t{number}" for number in range(30)]
-    await room.notify(*triggers)
-    workers = [room.claims() for _ in range(6)]
-    claimed = await asyncio.gather(*(one.take(BUCKET, ids(*triggers), new_token(), NOON) for one in workers))
-    still = [await worker.still_mine(BUCKET, one.mine) for worker, one in zip(workers, claimed, strict=True)]
-    assert sum(map(len, still)) == 30 == len(set().union(*still))
+    await env.notify(*triggers)
+    workers = [env.claims() for _ in range(6)]
+    claimed = await asyncio.gather(*(one.claim(BUCKET, ids(*triggers), new_token(), NOON) for one in workers))
+    verified = [await worker.verify_claims(BUCKET, one.mine) for worker, one in zip(workers, claimed, strict=True)]
+    assert sum(map(len, verified)) == 30 == len(set().union(*verified))
     for identity in ids(*triggers):
         unmarked = [
             one.mine[identity] for one in claimed if identity in one.mine and not one.mine[identity].possible_duplicate
         ]
-        assert len(unmarked) == 1, "whoever takes over knows it"
+        assert len(unmarked) == 1, "each replaced claim is marked"
 
 
-async def test_of_many_workers_that_take_over_one_does(room):
-    await room.notify("t")
-    await take(room)
+async def test_of_concurrent_workers_one_replaces_an_abandoned_claim(env):
+    await env.notify("t")
+    await claim(env)
     for _ in range(5):
-        before = (await room.state())["claim"]
-        claimed = await asyncio.gather(*(take(room) for _ in range(6)))
-        after = (await room.state())["claim"]
+        before = (await env.state())["claim"]
+        claimed = await asyncio.gather(*(claim(env) for _ in range(6)))
+        after = (await env.state())["claim"]
         holders = [one.mine[THE_ID].token for one in claimed if THE_ID in one.mine]
         assert after in holders and before not in holders
 
 
-async def test_a_claim_that_was_taken_over_is_no_longer_mine_and_cannot_end_it(room):
-    await room.notify("t")
-    old = await take(room)
-    new = await take(room)
-    claims = room.claims()
-    assert await claims.still_mine(BUCKET, old.mine) == set()
-    assert await claims.still_mine(BUCKET, new.mine) == {THE_ID}
+async def test_a_replaced_claim_is_not_verified_and_cannot_end_the_delivery(env):
+    await env.notify("t")
+    old = await claim(env)
+    new = await claim(env)
+    claims = env.claims()
+    assert await claims.verify_claims(BUCKET, old.mine) == set()
+    assert await claims.verify_claims(BUCKET, new.mine) == {THE_ID}
     await claims.end(BUCKET, [sent(old.mine[THE_ID], DeliveryState.FAILED, reason="dead_token")], NOON)
-    assert (await room.state())["state"] == "sending"
+    assert (await env.state())["state"] == "sending"
     await claims.end(BUCKET, [sent(new.mine[THE_ID], provider="fcm", provider_id="p")], NOON)
-    assert await room.state() == {"state": "sent", "attempts": 2, "provider": "fcm", "provider_id": "p"}
+    assert await env.state() == {"state": "sent", "attempts": 2, "provider": "fcm", "provider_id": "p"}
 
 
-async def test_writing_an_end_twice_changes_nothing(room):
-    await room.notify("t")
-    claim = (await take(room)).mine[THE_ID]
-    claims = room.claims()
-    await claims.end(BUCKET, [sent(claim)], NOON)
-    await claims.end(BUCKET, [sent(claim, DeliveryState.FAILED)], NOON)
-    assert (await room.state())["state"] == "sent"
+async def test_writing_an_end_twice_changes_nothing(env):
+    await env.notify("t")
+    mine = (await claim(env)).mine[THE_ID]
+    claims = env.claims()
+    await claims.end(BUCKET, [sent(mine)], NOON)
+    await claims.end(BUCKET, [sent(mine, DeliveryState.FAILED)], NOON)
+    assert (await env.state())["state"] == "sent"
     await claims.end(BUCKET, [], NOON)
 
 
 @pytest.mark.parametrize("with_token", [True, False])
-async def test_a_delivery_that_is_ended_while_it_is_taken_over_stays_ended(room, with_token):
-    """The old worker writes its end between the new one's look and its claim."""
-    await room.notify("t")
-    old = (await take(room)).mine[THE_ID]
+async def test_a_delivery_that_ends_while_its_claim_is_replaced_stays_ended(env, with_token):
+    """The old worker writes its end after the new one has read the delivery and before it replaces the claim."""
+    await env.notify("t")
+    old = (await claim(env)).mine[THE_ID]
     if not with_token:
-        await room.set_state(claim=None)
-    new = room.claims()
-    real = new._take_over
+        await env.set_state(claim=None)
 
-    async def late(*args):
+    async def end():
         if with_token:
-            await room.claims().end(BUCKET, [sent(old)], NOON)
+            await env.claims().end(BUCKET, [sent(old)], NOON)
         else:
-            await room.set_state(state="sent")
-        return await real(*args)
+            await env.set_state(state="sent")
 
-    new._take_over = late
-    assert not (await new.take(BUCKET, [THE_ID], new_token(), NOON)).mine
-    assert (await room.state())["state"] == "sent"
+    new = Claims(ShardsWithHook(env.shards, before_update=2, hook=end), "push", 5.0)
+    assert not (await new.claim(BUCKET, [THE_ID], new_token(), NOON)).mine
+    assert (await env.state())["state"] == "sent"

@@ -1,4 +1,4 @@
-"""A batch of messages in; each one's state durable when `deliver` returns, and at most the calls that it needed."""
+"""`deliver` writes a durable state for each message, with as few provider calls as possible."""
 
 import asyncio
 import logging
@@ -25,7 +25,8 @@ from tests.integration.delivery.delivery_fixtures import (
 
 
 def refused_records(topic, reason):
-    return metrics.REJECTED_RECORDS.labels(topic, reason)._value.get()
+    labels = {"topic": topic, "reason": reason}
+    return metrics.REGISTRY.get_sample_value("notify_rejected_records_total", labels) or 0
 
 
 ENDS = [
@@ -40,20 +41,20 @@ ENDS = [
 ]
 
 
-@pytest.mark.parametrize(("answers", "expected"), ENDS)
-async def test_what_the_provider_says_decides_the_state(room, answers, expected):
-    provider = Provider(t=answers)
-    await room.delivery(provider).deliver(await room.notify("t"))
-    found = await room.state()
+@pytest.mark.parametrize(("results", "expected"), ENDS)
+async def test_the_providers_results_decide_the_state(env, results, expected):
+    provider = Provider(t=results)
+    await env.delivery(provider).deliver(await env.notify("t"))
+    found = await env.state()
     assert {name: found.get(name) for name in expected} == expected
     assert "claim" not in found
-    assert found["provider"] == "fake" and len(provider.calls) == len(answers)
+    assert found["provider"] == "fake" and len(provider.calls) == len(results)
 
 
-async def test_the_call_says_all_that_the_provider_needs(room):
+async def test_a_call_contains_the_rendered_message_and_its_metadata(env):
     provider = Provider()
-    batch = await room.notify("t", data={"amount": "12.50"}, collapse_key="c", critical=True)
-    await room.delivery(provider).deliver(batch)
+    batch = await env.notify("t", data={"amount": "12.50"}, collapse_key="c", critical=True)
+    await env.delivery(provider).deliver(batch)
     (call,) = provider.calls
     assert (call.title, call.body, call.data) == ("Payment received", "You received 12.50.", {"amount": "12.50"})
     assert call.delivery_id == f"{notification_id('t', 'u-42')}.push"
@@ -62,70 +63,70 @@ async def test_the_call_says_all_that_the_provider_needs(room):
     assert call.expires_at_ms > call.decided_at_ms > 1_600_000_000_000
 
 
-async def test_tries_are_numbered_one_after_the_other(room):
+async def test_attempts_are_numbered(env):
     provider = Provider(t=[RETRY, UNSURE, RETRY, ACCEPTED])
-    await room.delivery(provider).deliver(await room.notify("t"))
+    await env.delivery(provider).deliver(await env.notify("t"))
     assert [call.attempt for call in provider.calls] == [1, 2, 3, 4]
     assert [call.possible_duplicate for call in provider.calls] == [False, False, True, True]
 
 
-async def test_a_call_that_never_began_is_no_try(room):
+async def test_a_call_that_was_not_begun_is_no_attempt(env):
     provider = Provider(t=[NOT_BEGUN, NOT_BEGUN, RETRY, NOT_BEGUN, ACCEPTED])
-    await room.delivery(provider).deliver(await room.notify("t"))
+    await env.delivery(provider).deliver(await env.notify("t"))
     assert [call.attempt for call in provider.calls] == [1, 1, 1, 2, 2]
 
 
-@pytest.mark.parametrize("answer", [RETRY, RuntimeError("Session is closed")], ids=["cut off", "closed"])
-async def test_a_call_that_fails_because_the_worker_ends_ends_nothing(room, answer):
-    batch = await room.notify("t")
-    provider = Provider(t=[answer] * 4)
-    ending = room.delivery(provider)
+@pytest.mark.parametrize("result", [RETRY, RuntimeError("Session is closed")], ids=["cut off", "closed"])
+async def test_a_call_that_fails_while_the_worker_stops_ends_no_delivery(env, result):
+    batch = await env.notify("t")
+    provider = Provider(t=[result] * 4)
+    stopping = env.delivery(provider)
 
     async def close(_):
-        await ending.close()
+        await stopping.close()
 
     provider.before = close
     with pytest.raises(asyncio.CancelledError):
-        await ending.deliver(batch)
+        await stopping.deliver(batch)
     assert provider.closed and len(provider.calls) == 1
-    assert (await room.state())["state"] == "sending"
+    assert (await env.state())["state"] == "sending"
     successor = Provider()
-    await room.delivery(successor).deliver(batch)
-    assert (await room.state())["state"] == "sent"
+    await env.delivery(successor).deliver(batch)
+    assert (await env.state())["state"] == "sent"
 
 
-async def test_a_delivery_taken_over_is_marked_and_counted_on(room):
-    batch = await room.notify("t")
-    await room.claims().take(BUCKET, [notification_id("t", "u-42")], "gone", datetime.now(UTC))
+async def test_the_call_after_an_abandoned_claim_is_marked_and_counted(env):
+    batch = await env.notify("t")
+    await env.claims().claim(BUCKET, [notification_id("t", "u-42")], "gone", datetime.now(UTC))
     provider = Provider()
-    await room.delivery(provider).deliver(batch)
+    await env.delivery(provider).deliver(batch)
     assert [(call.attempt, call.possible_duplicate) for call in provider.calls] == [(2, True)]
-    assert (await room.state())["attempts"] == 2
+    assert (await env.state())["attempts"] == 2
 
 
-async def test_a_message_twice_in_a_batch_is_one_call(room):
-    batch = await room.notify("t")
+async def test_a_message_twice_in_a_batch_is_one_call(env):
+    batch = await env.notify("t")
     provider = Provider()
     twice = batch_of(*[record.value for record in (*batch.records, *batch.records)])
-    await room.delivery(provider).deliver(twice)
+    await env.delivery(provider).deliver(twice)
     assert provider.ids() == ["t"]
 
 
-async def test_a_message_twice_in_the_topic_is_one_call(room):
-    batch = await room.notify("t", "s")
+async def test_a_message_twice_in_the_topic_is_one_call(env):
+    batch = await env.notify("t", "s")
     provider = Provider(s=[REJECTED])
     for _ in range(3):
-        await room.delivery(provider).deliver(batch)
+        await env.delivery(provider).deliver(batch)
     assert sorted(provider.ids()) == ["s", "t"]
-    assert (await room.state("s"))["state"] == "failed"
+    assert (await env.state("s"))["state"] == "failed"
 
 
-async def test_messages_without_a_notification_are_counted_and_not_sent(room):
+async def test_messages_without_a_notification_are_counted_and_not_sent(env):
     before = refused_records("push", "unknown_notification")
     provider = Provider()
-    good = await room.notify("t")
+    good = await env.notify("t")
     strange = msgspec.json.encode(a_message(trigger_id="forged"))
-    await room.delivery(provider).deliver(batch_of(strange, good.records[0].value))
+    await env.delivery(provider).deliver(batch_of(strange, good.records[0].value))
     assert provider.ids() == ["t"]
     assert refused_records("push", "unknown_notification") == before + 1
 
@@ -142,11 +143,11 @@ NOT_MESSAGES = [
 
 
 @pytest.mark.parametrize(("value", "reason"), NOT_MESSAGES)
-async def test_what_is_no_message_for_this_channel_stops_nobody(room, value, reason):
+async def test_an_unusable_record_is_counted_and_the_others_are_sent(env, value, reason):
     before = refused_records("push", reason)
     provider = Provider()
-    good = await room.notify("good")
-    await room.delivery(provider).deliver(batch_of(value, good.records[0].value))
+    good = await env.notify("good")
+    await env.delivery(provider).deliver(batch_of(value, good.records[0].value))
     assert provider.ids() == ["good"] and refused_records("push", reason) == before + 1
 
 
@@ -155,43 +156,43 @@ async def test_what_is_no_message_for_this_channel_stops_nobody(room, value, rea
     [{"template": "gone"}, {"category": "gone"}, {"data": msgspec.Raw(b"[1]")}, {"data": msgspec.Raw(b'{"a":1e999}')}],
     ids=["template", "category", "data", "number"],
 )
-async def test_a_message_that_cannot_be_put_into_words_fails_alone(room, but):
-    batch = await room.notify("t", "good")
+async def test_a_message_that_cannot_be_rendered_fails_alone(env, but):
+    batch = await env.notify("t", "good")
     changed = msgspec.json.decode(batch.records[0].value) | but
     provider = Provider()
-    await room.delivery(provider).deliver(batch_of(msgspec.json.encode(changed), batch.records[1].value))
+    await env.delivery(provider).deliver(batch_of(msgspec.json.encode(changed), batch.records[1].value))
     assert provider.ids() == ["good"]
-    assert await room.state() == {"state": "failed", "reason": "provider_rejected", "attempts": 1, "provider": "fake"}
+    assert await env.state() == {"state": "failed", "reason": "provider_rejected", "attempts": 1, "provider": "fake"}
 
 
-async def test_an_empty_batch_asks_nobody(room):
+async def test_an_empty_batch_is_not_checked(env):
     check = Check()
-    await room.delivery(Provider(), check).deliver(batch_of())
-    assert check.asked == []
+    await env.delivery(Provider(), check).deliver(batch_of())
+    assert check.checked == []
 
 
-async def test_no_more_calls_at_once_than_the_provider_takes(room):
-    provider, under_way, most = Provider(max_in_flight=3), 0, 0
+async def test_concurrent_calls_are_limited_by_the_provider(env):
+    provider, running, most = Provider(max_in_flight=3), 0, 0
 
     async def count(_):
-        nonlocal under_way, most
-        under_way += 1
-        most = max(most, under_way)
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
         await asyncio.sleep(0.005)
-        under_way -= 1
+        running -= 1
 
     provider.before = count
-    await room.delivery(provider).deliver(await room.notify(*[f"t{number}" for number in range(20)]))
+    await env.delivery(provider).deliver(await env.notify(*[f"t{number}" for number in range(20)]))
     assert most == 3 and len(provider.calls) == 20
 
 
-async def test_no_log_line_names_a_contact(room, caplog):
+async def test_no_log_line_contains_a_contact(env, caplog):
     caplog.set_level(logging.DEBUG)
-    batch = await room.notify("t", "s", "gone")
+    batch = await env.notify("t", "s", "gone")
     bad = batch.records[2].value.replace(b'"critical"', b'"x"').replace(b"payment_received", b"gone")
     provider = Provider(t=[ValueError("no: contact-u-42"), REJECTED], s=[DEAD])
     wrong = msgspec.json.encode(a_message(to="contact-u-42", channel="sms"))
-    await room.delivery(provider).deliver(
+    await env.delivery(provider).deliver(
         batch_of(batch.records[0].value, batch.records[1].value, bad, wrong, b'{"to":5}')
     )
     assert caplog.records
@@ -202,31 +203,31 @@ CHANNELS = [("push", "fcm", "tok-1"), ("sms", "twilio", "+15551234567"), ("email
 
 
 @pytest.mark.parametrize(("channel", "name", "to"), CHANNELS, ids=["push", "sms", "email"])
-async def test_through_the_real_clients_each_message_arrives_once(room, providers, channel, name, to):
-    prefix = f"{room.settings.database}-{channel}"
-    batch = await room.notify(*[f"{prefix}-{number}" for number in range(40)], channel=channel, data={"amount": 10**25})
+async def test_with_the_real_clients_each_message_arrives_once(env, providers, channel, name, to):
+    prefix = f"{env.settings.database}-{channel}"
+    batch = await env.notify(*[f"{prefix}-{number}" for number in range(40)], channel=channel, data={"amount": 10**25})
     batch = batch_of(*[record.value.replace(b"contact-u-42", to.encode()) for record in batch.records], topic=channel)
     client = providers.client(channel)
     await client.start()
     try:
-        await providers.order(provider=name, fail={"status": 451 if name == "smtp" else 503, "share": 0.2}, seed=7)
-        await room.delivery(client, channel=channel).deliver(batch)
+        await providers.control(provider=name, fail={"status": 451 if name == "smtp" else 503, "share": 0.2}, seed=7)
+        await env.delivery(client, channel=channel).deliver(batch)
     finally:
         await client.close()
     found = providers.accepted(prefix)
-    states = [(await room.state(f"{prefix}-{number}", channel))["state"] for number in range(40)]
+    states = [(await env.state(f"{prefix}-{number}", channel))["state"] for number in range(40)]
     assert len(found) == states.count("sent") == len({one.delivery_id for one in found}) >= 38
     assert not [one for one in found if one.possible_duplicate]
 
 
-async def test_an_answer_that_is_lost_doubles_with_a_mark(room, providers):
-    prefix = f"{room.settings.database}-lost"
+async def test_a_call_after_a_lost_response_is_marked(env, providers):
+    prefix = f"{env.settings.database}-lost"
     client = providers.client("push", timeout_s=2.0)
     await client.start()
     try:
-        await providers.order(provider="fcm", lose_answer=0.4, seed=3)
-        batch = await room.notify(*[f"{prefix}-{number}" for number in range(20)])
-        await room.delivery(client).deliver(batch)
+        await providers.control(provider="fcm", lose_answer=0.4, seed=3)
+        batch = await env.notify(*[f"{prefix}-{number}" for number in range(20)])
+        await env.delivery(client).deliver(batch)
     finally:
         await client.close()
     by_delivery = {}

@@ -1,4 +1,4 @@
-"""A provider's word on what it once took: it only lifts a state."""
+"""A receipt moves a delivery to its final state, and never back."""
 
 import json
 
@@ -9,7 +9,7 @@ from notify_streams.delivery.receipts import ReceiptWriter
 from notify_streams.errors import StoreUnavailable
 from notify_streams.records.ids import notification_id
 from notify_streams.settings import Settings
-from tests.integration.delivery.delivery_fixtures import Provider, Room, batch_of
+from tests.integration.delivery.delivery_fixtures import DeliveryEnvironment, Provider, batch_of
 
 DELIVERY = f"{notification_id('t', 'u-42')}.push"
 
@@ -19,52 +19,51 @@ def a_receipt(**but) -> bytes:
     return json.dumps({name: value for name, value in (usual | but).items() if value is not ...}).encode()
 
 
-async def apply(room, *values):
-    await ReceiptWriter(room.shards, 5.0).apply(batch_of(*values, topic="receipts"))
+async def apply(env, *values):
+    await ReceiptWriter(env.shards, 5.0).apply(batch_of(*values, topic="receipts"))
 
 
-async def test_what_was_sent_is_delivered(room):
-    await room.delivery(Provider()).deliver(await room.notify("t"))
-    await apply(room, a_receipt())
-    found = await room.state()
+async def test_a_sent_delivery_becomes_delivered(env):
+    await env.delivery(Provider()).deliver(await env.notify("t"))
+    await apply(env, a_receipt())
+    found = await env.state()
     assert (found["state"], found["provider_id"]) == ("delivered", "p-1")
 
 
-async def test_what_was_sent_and_did_not_arrive_has_failed(room):
-    await room.delivery(Provider()).deliver(await room.notify("t"))
-    await apply(room, a_receipt(state="failed"))
-    assert (await room.state())["state"] == "failed"
-    assert (await room.state())["reason"] == "provider_rejected"
+async def test_a_sent_delivery_becomes_failed(env):
+    await env.delivery(Provider()).deliver(await env.notify("t"))
+    await apply(env, a_receipt(state="failed"))
+    assert (await env.state())["state"] == "failed"
+    assert (await env.state())["reason"] == "provider_rejected"
 
 
 @pytest.mark.parametrize("state", ["queued", "deferred", "suppressed", "expired", "failed", "delivered"])
-async def test_a_receipt_lifts_nothing_else(room, state):
-    await room.notify("t")
-    await room.set_state(state=state)
-    await apply(room, a_receipt(), a_receipt(state="failed"))
-    assert (await room.state())["state"] == state
+async def test_a_receipt_changes_no_other_state(env, state):
+    await env.notify("t")
+    await env.set_state(state=state)
+    await apply(env, a_receipt(), a_receipt(state="failed"))
+    assert (await env.state())["state"] == state
 
 
-async def test_a_receipt_that_is_faster_than_the_worker_is_not_lost(room):
-    """The provider's webhook comes before the worker has written that the provider took it."""
+async def test_a_receipt_before_the_worker_has_written_sent_is_applied(env):
     provider = Provider()
-    batch = await room.notify("t")
+    batch = await env.notify("t")
 
     async def webhook(_):
-        await apply(room, a_receipt())
+        await apply(env, a_receipt())
 
     provider.before = webhook
-    await room.delivery(provider).deliver(batch)
-    assert (await room.state())["state"] == "delivered"
-    await room.delivery(provider).deliver(batch)
+    await env.delivery(provider).deliver(batch)
+    assert (await env.state())["state"] == "delivered"
+    await env.delivery(provider).deliver(batch)
     assert len(provider.calls) == 1
 
 
-async def test_a_repeat_changes_nothing_and_the_first_word_counts(room):
-    await room.delivery(Provider()).deliver(await room.notify("t"))
-    await apply(room, a_receipt(), a_receipt())
-    await apply(room, a_receipt(state="failed"))
-    assert (await room.state())["state"] == "delivered"
+async def test_repeated_and_later_receipts_change_nothing(env):
+    await env.delivery(Provider()).deliver(await env.notify("t"))
+    await apply(env, a_receipt(), a_receipt())
+    await apply(env, a_receipt(state="failed"))
+    assert (await env.state())["state"] == "delivered"
 
 
 WRONG = [
@@ -83,30 +82,32 @@ WRONG = [
 
 
 @pytest.mark.parametrize("value", WRONG)
-async def test_what_is_no_receipt_is_counted_and_stops_nobody(room, value):
+async def test_an_invalid_receipt_is_counted_and_the_others_are_applied(env, value):
     def counted():
         return sum(
-            metrics.REJECTED_RECORDS.labels("receipts", reason)._value.get() for reason in ("invalid", "not_json")
+            metrics.REGISTRY.get_sample_value("notify_rejected_records_total", {"topic": "receipts", "reason": reason})
+            or 0
+            for reason in ("invalid", "not_json")
         )
 
-    await room.delivery(Provider()).deliver(await room.notify("t"))
+    await env.delivery(Provider()).deliver(await env.notify("t"))
     before = counted()
-    await apply(room, value, a_receipt())
-    assert (await room.state())["state"] == "delivered" and counted() == before + 1
+    await apply(env, value, a_receipt())
+    assert (await env.state())["state"] == "delivered" and counted() == before + 1
 
 
-async def test_one_for_a_delivery_that_nobody_knows_changes_nothing(room):
-    await apply(room, a_receipt(), a_receipt(delivery_id=DELIVERY.replace("push", "email")))
-    assert await room.document() is None
+async def test_a_receipt_for_an_unknown_delivery_changes_nothing(env):
+    await apply(env, a_receipt(), a_receipt(delivery_id=DELIVERY.replace("push", "email")))
+    assert await env.document() is None
 
 
-async def test_a_shard_that_is_away_is_said_so():
+async def test_an_unavailable_shard_is_reported():
     settings = Settings(
         region="us",
         kafka="n",
         redis="n",
         shards=("mongodb://127.0.0.1:1/?directConnection=true",),
     )
-    async with Room(settings) as gone:
+    async with DeliveryEnvironment(settings) as env:
         with pytest.raises(StoreUnavailable):
-            await ReceiptWriter(gone.shards, 0.2).apply(batch_of(a_receipt(), topic="receipts"))
+            await ReceiptWriter(env.shards, 0.2).apply(batch_of(a_receipt(), topic="receipts"))

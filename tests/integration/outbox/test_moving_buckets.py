@@ -161,7 +161,7 @@ async def test_a_claim_that_ends_while_its_bucket_moves_ends_where_the_bucket_is
     await fill(plain, EVEN)
     claims = Claims((await bench_of_following(bench_of)).shards, "push", 1.0)
     identity, token, now = notification_id("2a", "u-42"), new_token(), datetime.now(UTC)
-    assert identity in (await claims.take(EVEN, [identity], token, now)).mine
+    assert identity in (await claims.claim(EVEN, [identity], token, now)).mine
     moving = await until_held(plain)
     ended = DeliveryEnd(identity, token, DeliveryState.SENT, 1, provider_id="p-1")
     with pytest.raises(StoreUnavailable):

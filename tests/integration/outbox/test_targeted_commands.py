@@ -95,10 +95,10 @@ async def claim_and_end(bench: Any) -> None:
     await relay(bench)
     claims, identity = Claims(bench.shards, "push", 5.0), notification_id("a", "u-42")
     token = new_token()
-    await claims.take(EVEN, [identity], new_token(), NOW)
-    claimed = await claims.take(EVEN, [identity], token, NOW)
+    await claims.claim(EVEN, [identity], new_token(), NOW)
+    claimed = await claims.claim(EVEN, [identity], token, NOW)
     assert claimed.mine[identity].possible_duplicate
-    assert await claims.still_mine(EVEN, claimed.mine) == {identity}
+    assert await claims.verify_claims(EVEN, claimed.mine) == {identity}
     await claims.end(EVEN, [DeliveryEnd(identity, token, DeliveryState.SENT, 2)], NOW)
     receipt = b'{"delivery_id": "%s.push", "state": "delivered", "at": "2026-11-22T10:00:00Z"}' % identity.encode()
     await ReceiptWriter(bench.shards, 5.0).apply(ABatch([ARecord(receipt)], topic="receipts", partition=EVEN, end=1))
