@@ -1,7 +1,7 @@
-"""The Faust web views of every worker, by path: one family a file, a pure payload in each and a thin view that fetches.
+"""The web views that each worker serves, by path.
 
-What shows a person's data and every write needs the bearer token (`answering.OpsView.needs_token`). Everything works on every role:
-what this role's own tables cannot tell comes from MongoDB, Kafka and the registry, in bounded questions with timeouts.
+Views that show a user's data or change something need the bearer token (`WebView.needs_token`). All views work on all roles: data
+that the role's tables lack is read from MongoDB, Kafka or the registry, with timeouts.
 """
 
 from __future__ import annotations

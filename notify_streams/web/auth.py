@@ -1,4 +1,4 @@
-"""Who may see a person's data or change something: whoever sends the bearer token of the settings. A header in, a refusal or nothing out."""
+"""Checks the bearer token of a request (RFC 6750)."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ _SCHEME: Final = "bearer"
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why not, and as which HTTP status."""
+    """The error response for a request without a valid token."""
 
     status: int
-    sentence: str
+    message: str
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def refusal(authorization: str | None, token: str | None) -> Refusal | None:
-    """None if `authorization` (RFC 6750, section 2.1) carries `token`. How long a comparison takes tells nothing about the token."""
+def check_token(authorization: str | None, token: str | None) -> Refusal | None:
+    """None if the `Authorization` header contains `token`. The comparison takes constant time."""
     if not token:
-        return Refusal(403, "this needs a bearer token, and none is configured: set `web_token` (NOTIFY_WEB_TOKEN)")
+        return Refusal(403, "no token is configured for this view: set `web_token` (NOTIFY_WEB_TOKEN)")
     scheme, _, given = (authorization or "").partition(" ")
-    # aiohttp hands over bytes that are no UTF-8 as surrogates.
+    # aiohttp decodes bytes that are not UTF-8 to surrogates.
     same = hmac.compare_digest(given.strip().encode("utf-8", "surrogateescape"), token.encode())
     if scheme.lower() != _SCHEME or not same:
         return Refusal(
             401,
-            "send `Authorization: Bearer <token>` with the token that the settings name `web_token`",
+            "send `Authorization: Bearer <token>` with the token of the setting `web_token`",
             {"WWW-Authenticate": 'Bearer realm="notify-streams"'},
         )
     return None

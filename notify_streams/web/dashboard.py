@@ -1,6 +1,6 @@
-"""`/`: the region at a glance for people, from this worker, those beside it, and MongoDB; this worker's `Summary` for scripts.
+"""`/`: the dashboard of the region as HTML, or this worker's `Summary` as JSON.
 
-Scripts ask with ``Accept: application/json``. The page needs nothing from elsewhere, and its policy lets it load nothing from there.
+JSON is returned for ``Accept: application/json``. The page loads nothing from other hosts; its content security policy forbids it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from notify_streams.errors import StoreUnavailable
 from notify_streams.roles import ROLES
 from notify_streams.web.ledger import read_ledger, sums
 from notify_streams.web.outbox import read_outbox
-from notify_streams.web.page import Found, dashboard
-from notify_streams.web.peers import ask_others, port_of
-from notify_streams.web.responses import WebView, answer, respond, store_s
+from notify_streams.web.page import PageData, dashboard
+from notify_streams.web.peers import fetch_summaries, web_port_of
+from notify_streams.web.responses import WebView, json_response, make_response, store_timeout_s
 from notify_streams.web.summary import summary_of
 from notify_streams.web.wording import duration
 
@@ -37,33 +37,37 @@ _PAGE: Final = Path(__file__).with_name("page.html")
 class Dashboard(WebView):
     async def get(self, request: Request) -> Response:
         if wants_json(request.headers.get("Accept", "")):
-            return answer(await summary_of(self.worker))
+            return json_response(await summary_of(self.worker))
         worker = self.worker
         own, others, ledger, outbox = await asyncio.gather(
-            summary_of(worker), ask_others(worker.settings, worker.role), _ledger(worker), _outbox(worker)
+            summary_of(worker), fetch_summaries(worker.settings, worker.role), _ledger(worker), _outbox(worker)
         )
         workers = {role: own if role == worker.role else others[role] for role in ROLES}
         host = request.url.host or "localhost"
-        links = {role: _link(host, port_of(worker.settings, role)) for role in ROLES}
+        links = {role: _link(host, web_port_of(worker.settings, role)) for role in ROLES}
         nonce = secrets.token_urlsafe(16)
         body = _template().substitute(
             title=escape(f"{worker.settings.region} {worker.role} · notify-streams"),
             region=escape(worker.settings.region),
-            subtitle=escape(f"seen from {worker.role}, up {duration(own.uptime_s)}, version {own.version}"),
+            subtitle=escape(f"served by {worker.role}, up {duration(own.uptime_s)}, version {own.version}"),
             at=f"{datetime.now(UTC):%H:%M:%S}",
             nonce=nonce,
-            main=dashboard(Found(worker.role, workers, links, ledger, outbox)),
+            main=dashboard(PageData(worker.role, workers, links, ledger, outbox)),
         )
-        return respond(body.encode(), "text/html; charset=utf-8", headers={"Content-Security-Policy": policy(nonce)})
+        return make_response(
+            body.encode(),
+            "text/html; charset=utf-8",
+            headers={"Content-Security-Policy": content_security_policy(nonce)},
+        )
 
 
 def wants_json(accept: str) -> bool:
-    """Browsers and people with curl get the page."""
+    """Browsers and curl get the page."""
     return "application/json" in accept and "text/html" not in accept
 
 
-def policy(nonce: str) -> str:
-    """What the page may do: its own style and script, and a question to where it came from."""
+def content_security_policy(nonce: str) -> str:
+    """Allows the page's own style and script, and requests to its own origin."""
     own = f"'nonce-{nonce}'"
     return (
         f"default-src 'none'; style-src {own}; script-src {own}; connect-src 'self'; img-src data:; "
@@ -82,7 +86,7 @@ def _link(host: str, port: int) -> str:
 
 async def _ledger(worker: NotifyApp) -> Sums | None:
     try:
-        rows, complete = await read_ledger(worker.shards, store_s(worker))
+        rows, complete = await read_ledger(worker.shards, store_timeout_s(worker))
     except StoreUnavailable:
         return None
     return sums(rows, complete=complete)
@@ -90,6 +94,6 @@ async def _ledger(worker: NotifyApp) -> Sums | None:
 
 async def _outbox(worker: NotifyApp) -> Backlog | None:
     try:
-        return await read_outbox(worker.shards, store_s(worker))
+        return await read_outbox(worker.shards, store_timeout_s(worker))
     except StoreUnavailable:
         return None

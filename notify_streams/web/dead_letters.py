@@ -1,6 +1,6 @@
-"""`/dead-letters`: how many triggers ended as one, by reason, and the newest of them. Needs the token: they hold people's data.
+"""`/dead-letters`: the number of dead letters by reason, and the newest of them.
 
-``?limit=`` (20, at most 100) newest records with their headers; ``?values=true`` adds what was sent, cut to 2,000 characters.
+``?limit=`` selects how many (default 20, at most 100); ``?values=true`` adds the first 2,000 characters of each value.
 """
 
 from __future__ import annotations
@@ -10,66 +10,66 @@ from typing import TYPE_CHECKING, Any, Final
 
 from notify_streams.topics import DEAD_LETTERS
 from notify_streams.web.ledger import read_ledger, sums
-from notify_streams.web.responses import WebView, answer
+from notify_streams.web.responses import WebView, json_response
 from notify_streams.web.topic_tail import read_tail
 
 if TYPE_CHECKING:
     from aiohttp.web import Request, Response
     from aiokafka.structs import ConsumerRecord
 
-_USUAL: Final = 20
-_MOST: Final = 100
-_LONGEST_VALUE: Final = 2_000
-#: Ours come last, whatever headers the sender had set.
-_WHY: Final = ("reason", "detail", "topic", "partition", "offset")
+_DEFAULT_LIMIT: Final = 20
+_MAX_LIMIT: Final = 100
+_MAX_VALUE_CHARS: Final = 2_000
+#: Headers that the router appends, after those of the sender.
+_ADDED_HEADERS: Final = ("reason", "detail", "topic", "partition", "offset")
 
 
 class DeadLetters(WebView):
     needs_token = True
-    within_s = 12.0
+    timeout_s = 12.0
 
     async def get(self, request: Request) -> Response:
-        limit = limit_of(request.query.get("limit"))
+        limit = parse_limit(request.query.get("limit"))
         if limit is None:
-            return answer({"error": f"`limit` is a number from 1 to {_MOST}"}, 400)
+            return json_response({"error": f"`limit` must be a number from 1 to {_MAX_LIMIT}"}, 400)
         with_values = request.query.get("values", "").lower() in ("1", "true", "yes")
-        rows, complete = await read_ledger(self.worker.shards, self.store_s)
+        rows, complete = await read_ledger(self.worker.shards, self.store_timeout_s)
         newest = await read_tail(self.worker, DEAD_LETTERS, limit)
         summed = sums(rows, complete=complete)
-        return answer(
+        return json_response(
             {
                 "region": self.worker.settings.region,
                 "dead": summed.total["dead"],
                 "reasons": summed.dead_reasons,
                 "complete": complete and newest.complete,
-                "newest": [letter(record, with_value=with_values) for record in newest.records],
+                "newest": [dead_letter_payload(record, with_value=with_values) for record in newest.records],
             }
         )
 
 
-def limit_of(text: str | None) -> int | None:
-    """None for what is no number of the range."""
+def parse_limit(text: str | None) -> int | None:
+    """None if it is not a number in the range."""
     if text is None:
-        return _USUAL
-    return int(text) if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= _MOST else None
+        return _DEFAULT_LIMIT
+    return int(text) if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= _MAX_LIMIT else None
 
 
-def letter(record: ConsumerRecord[bytes, bytes], *, with_value: bool) -> dict[str, Any]:
-    """One dead letter for people to read."""
+def dead_letter_payload(record: ConsumerRecord[bytes, bytes], *, with_value: bool) -> dict[str, Any]:
+    """One dead letter as JSON."""
     headers = [(name, _text(content) or "") for name, content in record.headers]
-    why = dict(headers)
-    found: dict[str, Any] = {
+    by_name = dict(headers)
+    payload: dict[str, Any] = {
         "place": f"{record.topic}-{record.partition}@{record.offset}",
         "at": datetime.fromtimestamp(record.timestamp / 1000, UTC),
         "key": _text(record.key),
         "bytes": len(record.value or b""),
     }
-    found |= {name: why.get(name) for name in _WHY}
-    found["headers"] = headers[: -len(_WHY)]
+    payload |= {name: by_name.get(name) for name in _ADDED_HEADERS}
+    payload["headers"] = headers[: -len(_ADDED_HEADERS)]
     if with_value:
         value = _text(record.value)
-        found["value"] = None if value is None else value[:_LONGEST_VALUE]
-    return found
+        payload["value"] = None if value is None else value[:_MAX_VALUE_CHARS]
+    return payload
 
 
 def _text(content: bytes | None) -> str | None:

@@ -1,4 +1,4 @@
-"""`/live`: restart this worker? `/ready`: may it be counted on? What stands still and what recovers in, a payload out."""
+"""`/live` and `/ready`: the health of this worker."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from notify_streams.transport import ready, recovery, stuck
-from notify_streams.web.responses import RETRY_AFTER, WebView, answer
+from notify_streams.web.responses import RETRY_AFTER, WebView, json_response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,76 +19,76 @@ if TYPE_CHECKING:
 
 
 class Recovery(msgspec.Struct, frozen=True):
-    """How far one table is on this worker."""
+    """The recovery of one table on this worker."""
 
     table: str
     rows: int
     remaining: int
     rows_per_s: float
-    #: None while nothing was read.
+    #: None until something was read.
     estimate_s: float | None
     caught_up: bool
 
 
 class Health(msgspec.Struct, frozen=True):
-    """Both questions about one worker, answered."""
+    """Liveness and readiness of one worker."""
 
     live: bool
     ready: bool
-    #: One sentence each; empty for a live worker.
+    #: Descriptions of what is stuck; empty if the worker is live.
     stuck: list[str]
-    #: What a worker that is not ready waits for.
+    #: Empty if the worker is ready.
     waiting_for: list[str]
     tables: list[Recovery]
 
 
 def health_of(worker: NotifyApp) -> Health:
-    """The worker's health now; asks nobody."""
+    """The present health, without I/O."""
     return health(
         stuck(worker),
         None if worker.outbox is None else worker.outbox.failed,
         is_ready=ready(worker),
         tables=recovery(worker),
-        learning=None if worker.placement_follower is None else worker.placement_follower.waiting_for,
+        placement_waits_for=None if worker.placement_follower is None else worker.placement_follower.waiting_for,
     )
 
 
 def health(
-    standing_still: Sequence[Stuck],
+    stuck_parts: Sequence[Stuck],
     failed: BaseException | None,
     *,
     is_ready: bool,
     tables: Sequence[RecoveryProgress],
-    learning: str | None,
+    placement_waits_for: str | None,
 ) -> Health:
-    """Values in, a value out. The message of `failed` stays out: an error may quote what it was about."""
-    sentences = [str(one) for one in standing_still]
+    """`failed` is the error that ended a flush loop; its text is left out because it may contain data."""
+    problems = [str(one) for one in stuck_parts]
     if failed is not None:
-        sentences.append(f"a flush loop ended with {type(failed).__name__}: nothing more leaves this worker")
+        problems.append(f"a flush loop ended with {type(failed).__name__}: this worker publishes nothing")
     waiting = [str(one) for one in tables if not one.caught_up]
-    if learning is not None:
-        waiting.append(f"who serves whom: {learning}")
+    if placement_waits_for is not None:
+        waiting.append(f"placement: {placement_waits_for}")
     if not is_ready and not waiting:
-        waiting.append("partitions to be assigned and opened")
+        waiting.append("the assignment and opening of partitions")
     recovering = [
         Recovery(one.table, one.rows, one.remaining, round(one.rows_per_s, 1), one.estimate_s, one.caught_up)
         for one in tables
     ]
-    return Health(not sentences, not waiting, sentences, waiting, recovering)
+    return Health(not problems, not waiting, problems, waiting, recovering)
 
 
 class Live(WebView):
-    """503 when only a restart helps."""
+    """200, or 503 if the worker must be restarted."""
 
     async def get(self, request: Request) -> Response:
-        found = health_of(self.worker)
-        return answer({"live": found.live, "stuck": found.stuck}, 200 if found.live else 503)
+        state = health_of(self.worker)
+        return json_response({"live": state.live, "stuck": state.stuck}, 200 if state.live else 503)
 
 
 class Ready(WebView):
-    """503 while tables recover or partitions are not open, and how far that is."""
+    """200, or 503 while tables recover or partitions are not open."""
 
     async def get(self, request: Request) -> Response:
-        found = health_of(self.worker)
-        payload: dict[str, Any] = {"ready": found.ready, "waiting_for": found.waiting_for, "tables": found.tables}
-        return answer(payload, 200 if found.ready else 503, None if found.ready else RETRY_AFTER)
+        state = health_of(self.worker)
+        payload: dict[str, Any] = {"ready": state.ready, "waiting_for": state.waiting_for, "tables": state.tables}
+        return json_response(payload, 200 if state.ready else 503, None if state.ready else RETRY_AFTER)

@@ -1,4 +1,4 @@
-"""`/lag`: how far this worker is behind the end of each of its partitions. Kafka's word on ends, the lanes' on positions."""
+"""`/lag`: the lag of this worker's partitions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from faust.exceptions import ConsumerNotStarted
 from notify_streams.errors import StoreUnavailable
 from notify_streams.transport import batched_consumer
 from notify_streams.transport.health_monitor import partition_state
-from notify_streams.web.responses import WebView, answer
+from notify_streams.web.responses import WebView, json_response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from notify_streams.app import NotifyApp
 
-_WITHIN_S: Final = 3.0
+_TIMEOUT_S: Final = 3.0
 
 
 class PartitionLag(msgspec.Struct, frozen=True):
@@ -29,27 +29,27 @@ class PartitionLag(msgspec.Struct, frozen=True):
 
     topic: str
     partition: int
-    #: Everything below is done with; None while the partition is not open.
+    #: None while the partition is not open.
     position: int | None
     end: int
     lag: int
 
 
-async def read_lag(worker: NotifyApp, within_s: float = _WITHIN_S) -> list[PartitionLag]:
-    """Every partition that this worker was assigned, in order; empty for a worker without any.
+async def read_lag(worker: NotifyApp, timeout_s: float = _TIMEOUT_S) -> list[PartitionLag]:
+    """The lag of each assigned partition, by topic and partition.
 
     Raises:
-        StoreUnavailable: Kafka does not say where partitions end, or this worker has only begun to start.
+        StoreUnavailable: Kafka does not respond, or this worker's consumer has not started.
     """
     consumer = batched_consumer(worker)
     try:
         assigned = [tp for tp in consumer.assignment() if worker.topics.acks_enabled_for(tp.topic)]
         if not assigned:
             return []
-        async with asyncio.timeout(within_s):
+        async with asyncio.timeout(timeout_s):
             extents = await consumer.thread.partition_offsets(assigned)
     except (KafkaError, ConsumerNotStarted, OSError, TimeoutError) as error:
-        raise StoreUnavailable(f"Kafka does not say where partitions end: {type(error).__name__}") from error
+        raise StoreUnavailable(f"no partition ends from Kafka: {type(error).__name__}") from error
     found = []
     for tp, extent in sorted(extents.items()):
         position = partition_state(consumer, tp, extent).position
@@ -59,7 +59,7 @@ async def read_lag(worker: NotifyApp, within_s: float = _WITHIN_S) -> list[Parti
 
 
 def lag_payload(partitions: Sequence[PartitionLag]) -> dict[str, Any]:
-    """All partitions, and what they and each topic amount to."""
+    """The partitions with the sums by topic and of all."""
     topics: dict[str, int] = {}
     for one in partitions:
         topics[one.topic] = topics.get(one.topic, 0) + one.lag
@@ -68,7 +68,7 @@ def lag_payload(partitions: Sequence[PartitionLag]) -> dict[str, Any]:
 
 class Lag(WebView):
     async def get(self, request: Request) -> Response:
-        return answer(
+        return json_response(
             {
                 "region": self.worker.settings.region,
                 "role": self.worker.role,

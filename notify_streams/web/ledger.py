@@ -1,4 +1,4 @@
-"""`/ledger`: what became of every trigger of this region, and whether each row and everything together adds up."""
+"""`/ledger`: the outcomes of all triggers of this region, and whether the ledger closes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from notify_streams.outbox.ledger import sums_close
 from notify_streams.stores.mongo import LEDGER
 from notify_streams.stores.mongo_errors import mongo_call
-from notify_streams.web.responses import WebView, answer
+from notify_streams.web.responses import WebView, json_response
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from notify_streams.stores.mongo import Document, Shards
 
-#: Rows read from one shard; there is one a role, topic and bucket.
-_MOST: Final = 20_000
+#: Rows read from one shard; each role, topic and bucket has one.
+_MAX_ROWS: Final = 20_000
 
 OUTCOMES: Final = ("notified", "forwarded", "repartitioned", "dead", "duplicate")
 SUMMED: Final = ("taken", "other_lane", "holes", *OUTCOMES)
@@ -28,39 +28,39 @@ _SHOWN: Final = ("role", "topic", "partition", "first_offset", "next_offset", *S
 
 
 class Sums(msgspec.Struct, frozen=True):
-    """The ledger of a region, summed."""
+    """Sums over the ledger of a region."""
 
-    #: Every row adds up, and all of them were read.
+    #: Each row closes, and all rows were read.
     closes: bool
     complete: bool
     rows: int
-    #: `_id` of rows that do not add up.
+    #: `_id` of the rows that do not close.
     open_rows: list[str]
     total: dict[str, int]
     by_role: dict[str, dict[str, int]]
     dead_reasons: dict[str, int]
 
 
-async def read_ledger(shards: Shards, within_s: float) -> tuple[list[Document], bool]:
-    """All rows in order, and whether that is all.
+async def read_ledger(shards: Shards, timeout_s: float) -> tuple[list[Document], bool]:
+    """The rows by role, topic and partition; False if there are more.
 
     Raises:
-        StoreUnavailable: a shard does not answer.
+        StoreUnavailable: a shard does not respond.
     """
-    parts = await asyncio.gather(*(_read_shard(shards, shard, within_s) for shard in range(len(shards))))
-    rows = [row for part in parts for row in part[:_MOST]]
+    parts = await asyncio.gather(*(_read_shard(shards, shard, timeout_s) for shard in range(len(shards))))
+    rows = [row for part in parts for row in part[:_MAX_ROWS]]
     rows.sort(key=lambda row: (row.get("role", ""), row.get("topic", ""), row.get("partition", 0)))
-    return rows, all(len(part) <= _MOST for part in parts)
+    return rows, all(len(part) <= _MAX_ROWS for part in parts)
 
 
-async def _read_shard(shards: Shards, shard: int, within_s: float) -> list[Document]:
-    with mongo_call(f"the ledger on shard {shard}", within_s):
+async def _read_shard(shards: Shards, shard: int, timeout_s: float) -> list[Document]:
+    with mongo_call(f"the ledger on shard {shard}", timeout_s):
         found = shards.database(shard)[LEDGER].find({"bucket": {"$in": shards.buckets(shard)}})
-        return await found.limit(_MOST + 1).to_list()
+        return await found.limit(_MAX_ROWS + 1).to_list()
 
 
-def closes(row: Mapping[str, Any]) -> bool:
-    """Whether one row adds up; one that lacks a number does not."""
+def row_closes(row: Mapping[str, Any]) -> bool:
+    """Whether the counts of one row add up. A row that lacks a count does not close."""
     try:
         return sums_close(row)
     except KeyError:
@@ -68,7 +68,7 @@ def closes(row: Mapping[str, Any]) -> bool:
 
 
 def sums(rows: Iterable[Mapping[str, Any]], *, complete: bool = True) -> Sums:
-    """Rows in, sums out."""
+    """The sums over `rows`."""
     by_role: dict[str, dict[str, int]] = {}
     reasons: dict[str, int] = {}
     open_rows: list[str] = []
@@ -80,7 +80,7 @@ def sums(rows: Iterable[Mapping[str, Any]], *, complete: bool = True) -> Sums:
             role[name] += row.get(name, 0)
         for reason, times in row.get("dead_reasons", {}).items():
             reasons[reason] = reasons.get(reason, 0) + times
-        if not closes(row):
+        if not row_closes(row):
             open_rows.append(str(row.get("_id")))
     total = {name: sum(role[name] for role in by_role.values()) for name in SUMMED}
     return Sums(complete and not open_rows, complete, count, open_rows, total, by_role, reasons)
@@ -88,12 +88,12 @@ def sums(rows: Iterable[Mapping[str, Any]], *, complete: bool = True) -> Sums:
 
 class Ledger(WebView):
     async def get(self, request: Request) -> Response:
-        rows, complete = await read_ledger(self.worker.shards, self.store_s)
+        rows, complete = await read_ledger(self.worker.shards, self.store_timeout_s)
         shown = [
             {name: row.get(name) for name in _SHOWN}
-            | {"dead_reasons": row.get("dead_reasons", {}), "closes": closes(row)}
+            | {"dead_reasons": row.get("dead_reasons", {}), "closes": row_closes(row)}
             for row in rows
         ]
         summed = sums(rows, complete=complete)
         region = self.worker.settings.region
-        return answer({"region": region, **msgspec.structs.asdict(summed), "ledgers": shown})
+        return json_response({"region": region, **msgspec.structs.asdict(summed), "ledgers": shown})

@@ -1,6 +1,6 @@
-"""`/locations/{key}`: where a person is at home, in the shape that a point of presence serves; it asks here for what was not pushed.
+"""`/locations/{key}`: the location of a user, for points of presence that lack it.
 
-The key is `edge.point.key_of(user_id)`. Needs the token. The worker's own table answers where it has one, else the registry.
+The key is `edge.point_of_presence.key_of(user_id)`. The location comes from this worker's table or from the registry.
 """
 
 from __future__ import annotations
@@ -8,21 +8,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from notify_streams.web.responses import WebView, answer
-from notify_streams.web.user_lookup import user_lookup_of
+from notify_streams.web.responses import WebView, json_response
+from notify_streams.web.user_lookup import user_lookup
 
 if TYPE_CHECKING:
     from aiohttp.web import Request, Response
 
 
 class LocationView(WebView):
-    """`{"region", "version"}`, or 404 for somebody whom nobody knows."""
+    """`{"region", "version"}`, or 404 for an unknown user."""
 
     needs_token = True
 
     async def get(self, request: Request, key: str) -> Response:
         user_id = unquote(key)
-        found = (self.worker.locate and self.worker.locate(user_id)) or await user_lookup_of(self.worker).find(user_id)
-        if found is None:
-            return answer({"error": "nobody of this id has signed up"}, 404)
-        return answer({"region": found.region, "version": found.version})
+        location = (self.worker.locate and self.worker.locate(user_id)) or await user_lookup(self.worker).find(user_id)
+        if location is None:
+            return json_response({"error": "no user with this id has signed up"}, 404)
+        return json_response({"region": location.region, "version": location.version})

@@ -1,4 +1,4 @@
-"""HTML as values: whatever is text gets escaped, so that no name out of a topic or a database becomes markup."""
+"""Builds HTML; escapes all text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Html(str):
-    """Text that is HTML already."""
+    """HTML that is not escaped again."""
 
     __slots__ = ()
 
@@ -19,7 +19,7 @@ Part = str | int | None
 
 
 def tag(name: str, *children: Part, **attributes: str | int | bool | None) -> Html:
-    """An element. `class_` and `aria_label` are written ``class`` and ``aria-label``; None and False leave an attribute out."""
+    """An element. Write ``class`` as `class_` and ``aria-label`` as `aria_label`; None and False omit an attribute."""
     written = [name]
     for attribute, value in attributes.items():
         if value is None or value is False:
@@ -30,12 +30,12 @@ def tag(name: str, *children: Part, **attributes: str | int | bool | None) -> Ht
 
 
 def join(parts: Iterable[Part]) -> Html:
-    """Parts one after the other."""
+    """The concatenated parts."""
     return Html("".join(_escaped(part) for part in parts))
 
 
 def table(name: str, caption: str, heads: Sequence[str], rows: Iterable[Sequence[Part]]) -> Html:
-    """A table with a caption, in a region of its own that scrolls on a narrow screen. The first cell of a row is its head."""
+    """A table with a caption that scrolls on a narrow screen. The first cell of a row is its header."""
     head = tag("tr", *(tag("th", one, scope="col") for one in heads))
     body = [tag("tr", tag("th", row[0], scope="row"), *(tag("td", cell) for cell in row[1:])) for row in rows]
     inner = tag("table", tag("caption", caption), tag("thead", head), tag("tbody", *body))

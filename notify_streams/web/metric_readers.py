@@ -1,4 +1,4 @@
-"""Plain numbers out of this process's metrics: counts by label, and what a histogram says of times."""
+"""Reads counts and times from this process's metrics."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Labels = tuple[str, ...]
 
 
 class Times(msgspec.Struct, frozen=True):
-    """What a histogram of seconds says. A quantile is the upper bound of its bucket: None if nothing was seen, or it is above all bounds."""
+    """Values of a histogram of seconds. A quantile is its bucket's upper bound; None without observations or above all bounds."""
 
     count: int
     mean_ms: float | None
     p50_ms: float | None
     p99_ms: float | None
-    #: The largest bound: what a quantile of None with a count is above of.
+    #: The largest bound. A quantile of None is larger if `count` is not 0.
     largest_ms: float
 
 
 def counts(counter: Collector) -> dict[Labels, int]:
-    """A counter's values by its labels' values, in the order of the labels."""
+    """The values of a counter by its label values."""
     return {
         tuple(sample.labels.values()): int(sample.value)
         for family in counter.collect()
@@ -37,7 +37,7 @@ def counts(counter: Collector) -> dict[Labels, int]:
 
 
 def times(histogram: Collector) -> dict[Labels, Times]:
-    """A histogram of seconds, by its labels' values; the one key of one without labels is ``()``."""
+    """The values of a histogram by its label values; ``()`` for a histogram without labels."""
     buckets: dict[Labels, list[tuple[float, float]]] = {}
     sums: dict[Labels, float] = {}
     for family in histogram.collect():
@@ -47,11 +47,11 @@ def times(histogram: Collector) -> dict[Labels, Times]:
                 buckets.setdefault(labels, []).append((float(sample.labels["le"]), sample.value))
             elif sample.name.endswith("_sum"):
                 sums[labels] = sample.value
-    return {labels: of_buckets(found, sums.get(labels, 0.0)) for labels, found in buckets.items()}
+    return {labels: times_of_buckets(found, sums.get(labels, 0.0)) for labels, found in buckets.items()}
 
 
-def of_buckets(cumulative: Sequence[tuple[float, float]], sum_s: float) -> Times:
-    """From (upper bound in seconds, observations up to it), bounds growing, the last one infinite."""
+def times_of_buckets(cumulative: Sequence[tuple[float, float]], sum_s: float) -> Times:
+    """From ascending (upper bound in seconds, cumulative count); the last bound is infinite."""
     count = int(cumulative[-1][1])
     largest_ms = max(bound for bound, _ in cumulative if bound != inf) * 1000
     mean_ms = round(sum_s / count * 1000, 4) if count else None

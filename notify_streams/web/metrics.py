@@ -1,4 +1,4 @@
-"""`/metrics`: Prometheus' text format, with the gauges that only a look can tell set at the scrape."""
+"""`/metrics`: all metrics; sets the gauges of lag and recovery first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from notify_streams import metrics
 from notify_streams.errors import StoreUnavailable
 from notify_streams.transport import recovery
 from notify_streams.web.lag import read_lag
-from notify_streams.web.responses import WebView, respond
+from notify_streams.web.responses import WebView, make_response
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 
 class Metrics(WebView):
-    """Never fails for want of Kafka: a lag that is not known is left out."""
+    """Leaves out the lag if Kafka does not respond."""
 
     async def get(self, request: Request) -> Response:
         try:
             partitions = await read_lag(self.worker)
         except StoreUnavailable:
             partitions = []
-        look(partitions, recovery(self.worker))
-        return respond(metrics.exposition(), CONTENT_TYPE_LATEST)
+        set_gauges(partitions, recovery(self.worker))
+        return make_response(metrics.exposition(), CONTENT_TYPE_LATEST)
 
 
-def look(partitions: Iterable[PartitionLag], tables: Iterable[RecoveryProgress]) -> None:
-    """Set the gauges; a partition that is another worker's by now has none."""
+def set_gauges(partitions: Iterable[PartitionLag], tables: Iterable[RecoveryProgress]) -> None:
+    """Set the gauges of the present partitions and remove those of others."""
     metrics.LAG.clear()
     for one in partitions:
         metrics.LAG.labels(one.topic, str(one.partition)).set(one.lag)

@@ -1,4 +1,4 @@
-"""`/outbox`: what is committed and not published yet, for each role and bucket: how many rows, and how old the oldest is."""
+"""`/outbox`: number and age of unpublished outbox rows, by role and bucket."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from notify_streams.outbox.row_ids import created_ms
 from notify_streams.stores.mongo import OUTBOX
 from notify_streams.stores.mongo_errors import mongo_call
-from notify_streams.web.responses import WebView, answer
+from notify_streams.web.responses import WebView, json_response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from notify_streams.stores.mongo import Document, Shards
 
-#: Rows may be 8 MB each, and everything that is asked stands in their ids: this reads the index on `_id` and nothing else. It names
-#: no bucket because a row that stayed on a shard which its bucket has left must show up, too.
+#: Reads the index on `_id` only, because rows can have 8 MB. Selects no bucket, so that it also finds rows that were left on a shard
+#: from which their bucket was moved.
 _PIPELINE: Final[list[dict[str, Any]]] = [
     {"$project": {"_id": 1}},
     {
@@ -34,8 +34,8 @@ _PIPELINE: Final[list[dict[str, Any]]] = [
 ]
 
 
-class Waiting(msgspec.Struct, frozen=True):
-    """One role's rows of one bucket."""
+class WaitingRows(msgspec.Struct, frozen=True):
+    """The rows of one role and bucket on one shard."""
 
     role: str
     bucket: int
@@ -45,33 +45,33 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class Backlog(msgspec.Struct, frozen=True):
-    """The outbox of a region; `oldest_s` is 0 where nothing waits."""
+    """The outbox of a region; `oldest_s` is 0 without rows."""
 
     rows: int
     oldest_s: float
-    buckets: list[Waiting]
+    buckets: list[WaitingRows]
 
 
-async def read_outbox(shards: Shards, within_s: float) -> Backlog:
-    """What waits on all shards now.
+async def read_outbox(shards: Shards, timeout_s: float) -> Backlog:
+    """The unpublished rows of all shards.
 
     Raises:
-        StoreUnavailable: a shard does not answer.
+        StoreUnavailable: a shard does not respond.
     """
-    groups = await asyncio.gather(*(_read_shard(shards, shard, within_s) for shard in range(len(shards))))
+    groups = await asyncio.gather(*(_read_shard(shards, shard, timeout_s) for shard in range(len(shards))))
     return backlog(groups, time.time())
 
 
-async def _read_shard(shards: Shards, shard: int, within_s: float) -> list[Document]:
-    with mongo_call(f"the outbox on shard {shard}", within_s):
+async def _read_shard(shards: Shards, shard: int, timeout_s: float) -> list[Document]:
+    with mongo_call(f"the outbox on shard {shard}", timeout_s):
         found = await shards.database(shard)[OUTBOX].aggregate(_PIPELINE, hint={"_id": 1})
         return await found.to_list()
 
 
 def backlog(groups: Sequence[Sequence[Document]], now_s: float) -> Backlog:
-    """What the shards answered to `_PIPELINE`, as a value."""
+    """`groups`: the results of `_PIPELINE`, one list for each shard."""
     waiting = [
-        Waiting(
+        WaitingRows(
             group["_id"][0],
             int(group["_id"][1]),
             shard,
@@ -87,5 +87,5 @@ def backlog(groups: Sequence[Sequence[Document]], now_s: float) -> Backlog:
 
 class Outbox(WebView):
     async def get(self, request: Request) -> Response:
-        found = await read_outbox(self.worker.shards, self.store_s)
-        return answer({"region": self.worker.settings.region, **msgspec.structs.asdict(found)})
+        found = await read_outbox(self.worker.shards, self.store_timeout_s)
+        return json_response({"region": self.worker.settings.region, **msgspec.structs.asdict(found)})

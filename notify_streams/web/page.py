@@ -1,4 +1,4 @@
-"""The dashboard's page: a pure function of what was found. In: `Found`. Out: the HTML between ``<main>`` and ``</main>``."""
+"""Renders the dashboard: the HTML between ``<main>`` and ``</main>``."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Final
 from notify_streams.roles import LANES
 from notify_streams.web.ledger import OUTCOMES
 from notify_streams.web.markup import Html, join, table, tag
-from notify_streams.web.wording import UNKNOWN, at_most, duration, number
+from notify_streams.web.wording import UNKNOWN, duration, number, quantile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from notify_streams.web.ledger import Sums
     from notify_streams.web.markup import Part
@@ -26,29 +26,29 @@ _STATES: Final = ("sent", "delivered", "suppressed", "expired", "failed")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """All that one page shows. What is None did not answer."""
+class PageData:
+    """The content of one page. None stands for a worker or database that did not respond."""
 
     own: str
-    #: Every role, in order; its own among them.
+    #: By role, all roles in order.
     workers: Mapping[str, Summary | None]
-    #: Where each role's views are.
+    #: The URL of each role's views.
     links: Mapping[str, str]
     ledger: Sums | None
     outbox: Backlog | None
 
 
-def dashboard(found: Found) -> Html:
-    """Most urgent first: does everything add up, does everything run, then how much and how fast."""
-    answering = [one for one in found.workers.values() if one is not None]
+def dashboard(data: PageData) -> Html:
+    """In order of urgency: the ledger, the workers, then counts and times."""
+    summaries = [one for one in data.workers.values() if one is not None]
     return join(
         (
-            _verdict(found.ledger),
-            _tiles(found, answering),
-            _section("Workers", _workers(found), _recovery(answering)),
-            _section("Triggers", *_triggers(found.ledger)),
-            _section("Deliveries", _deliveries(answering), _providers(answering)),
-            _section("Outbox", _outbox(found.outbox)),
+            _verdict(data.ledger),
+            _tiles(data, summaries),
+            _section("Workers", _workers(data), _recovery(summaries)),
+            _section("Triggers", *_triggers(data.ledger)),
+            _section("Deliveries", _deliveries(summaries), _providers(summaries)),
+            _section("Outbox", _outbox(data.outbox)),
             _section("Other views", _views()),
         )
     )
@@ -61,7 +61,7 @@ def _section(title: str, *children: Part) -> Html:
 
 def _verdict(ledger: Sums | None) -> Html:
     if ledger is None:
-        return _banner("bad", "The ledger is not known", "MongoDB does not answer.")
+        return _banner("bad", "The ledger is not known", "MongoDB does not respond.")
     lanes = [ledger.by_role[role] for role in LANES if role in ledger.by_role]
     triggers = {name: sum(lane[name] for lane in lanes) for name in ("taken", *OUTCOMES)}
     sentence = f"{number(triggers['taken'])} triggers taken = " + " + ".join(
@@ -70,7 +70,7 @@ def _verdict(ledger: Sums | None) -> Html:
     if ledger.closes:
         return _banner("good", "The ledger closes", sentence)
     if not ledger.complete:
-        return _banner("warn", "Too many ledger rows to add up here", "`notify-streams audit` reads them all.")
+        return _banner("warn", "Too many ledger rows to sum here", "`notify-streams audit` reads them all.")
     rows = ", ".join(ledger.open_rows[:5])
     return _banner("bad", f"The ledger does not close in {len(ledger.open_rows)} rows", f"{sentence}. Open: {rows}")
 
@@ -80,29 +80,30 @@ def _banner(kind: str, head: str, text: str) -> Html:
 
 
 def _mark(kind: str, text: str) -> Html:
-    """A state in words, with a sign that needs no colour to be told apart."""
+    """A state as text with a sign, so that it does not depend on colour."""
     sign = {"good": "✓", "warn": "!", "bad": "✕", "off": "–"}[kind]
     return tag("span", tag("span", sign, class_="sign", aria_hidden="true"), text, class_=f"mark {kind}")
 
 
-def _tiles(found: Found, answering: Iterable[Summary]) -> Html:
-    answering = list(answering)
-    lags = [one.lag for one in answering]
-    behind = None if None in lags else sum(one or 0 for one in lags)
-    distrusting = sum(not one.redis_trusted for one in answering)
-    redis = _mark("bad", f"{distrusting} of {len(answering)} do without") if distrusting else _mark("good", "trusted")
-    outbox = found.outbox
-    waiting = _mark("bad", "MongoDB is silent") if outbox is None else f"{number(outbox.rows)} rows"
-    age = None if outbox is None else f"the oldest {duration(outbox.oldest_s)}" if outbox.rows else "nothing waits"
-    deciding: dict[str, Part] = {
-        one.role: _decision(one) for one in answering if one.role in LANES and one.decision.count
+def _tiles(data: PageData, summaries: Sequence[Summary]) -> Html:
+    lags = [one.lag for one in summaries]
+    lag = None if None in lags else sum(one or 0 for one in lags)
+    without = sum(not one.redis_trusted for one in summaries)
+    redis = _mark("bad", f"{without} of {len(summaries)} work without it") if without else _mark("good", "in use")
+    outbox = data.outbox
+    waiting = _mark("bad", "MongoDB does not respond") if outbox is None else f"{number(outbox.rows)} rows"
+    age = (
+        None if outbox is None else f"the oldest is {duration(outbox.oldest_s)} old" if outbox.rows else "all published"
+    )
+    decisions: dict[str, Part] = {
+        one.role: _decision(one) for one in summaries if one.role in LANES and one.decision.count
     }
     tiles = [
-        ("Behind the topics' ends", f"{number(behind)} records", f"{len(answering)} of {len(found.workers)} workers"),
+        ("Lag", f"{number(lag)} records", f"{len(summaries)} of {len(data.workers)} workers"),
         ("Outbox", waiting, age),
         ("Redis", redis, "for preference checks"),
-        ("One decision, p99", _lanes(deciding), f"goal < {_DECISION_GOAL_MS:g} ms"),
-        ("Decision to provider, p99", _lanes(_to_provider(answering)), "goal for critical < 2 s"),
+        ("One decision, p99", _lanes(decisions), f"goal < {_DECISION_GOAL_MS:g} ms"),
+        ("Decision to provider, p99", _lanes(_to_provider(summaries)), "goal for critical < 2 s"),
     ]
     return tag(
         "dl",
@@ -111,20 +112,20 @@ def _tiles(found: Found, answering: Iterable[Summary]) -> Html:
     )
 
 
-def _to_provider(answering: Iterable[Summary]) -> dict[str, Part]:
+def _to_provider(summaries: Iterable[Summary]) -> dict[str, Part]:
     worst: dict[str, tuple[float, str]] = {}
-    for one in answering:
+    for one in summaries:
         for lane, times in one.to_provider.items():
             if times.count:
-                reached = times.largest_ms * 2 if times.p99_ms is None else times.p99_ms
-                worst[lane] = max(worst.get(lane, (0.0, "")), (reached, at_most(times.p99_ms, times)))
+                bound_ms = times.largest_ms * 2 if times.p99_ms is None else times.p99_ms
+                worst[lane] = max(worst.get(lane, (0.0, "")), (bound_ms, quantile(times.p99_ms, times)))
     return {lane: text for lane, (_, text) in sorted(worst.items())}
 
 
 def _decision(one: Summary) -> Part:
-    text = at_most(one.decision.p99_ms, one.decision)
-    kept = one.decision.p99_ms is not None and one.decision.p99_ms <= _DECISION_GOAL_MS
-    return text if kept else _mark("warn", text)
+    text = quantile(one.decision.p99_ms, one.decision)
+    in_goal = one.decision.p99_ms is not None and one.decision.p99_ms <= _DECISION_GOAL_MS
+    return text if in_goal else _mark("warn", text)
 
 
 def _lanes(texts: Mapping[str, Part]) -> Html:
@@ -132,16 +133,16 @@ def _lanes(texts: Mapping[str, Part]) -> Html:
     return join(pairs) if pairs else Html(UNKNOWN)
 
 
-def _workers(found: Found) -> Html:
+def _workers(data: PageData) -> Html:
     rows: list[list[Part]] = []
-    for role, one in found.workers.items():
-        name = tag("a", role, href=found.links[role]) if role != found.own else tag("strong", role, " (this one)")
+    for role, one in data.workers.items():
+        name = tag("a", role, href=data.links[role]) if role != data.own else tag("strong", role, " (this one)")
         if one is None:
-            rows.append([name, _mark("off", "no answer"), UNKNOWN, UNKNOWN, UNKNOWN])
+            rows.append([name, _mark("off", "no response"), UNKNOWN, UNKNOWN, UNKNOWN])
             continue
         rows.append([name, _state(one), number(one.lag), number(one.partitions), duration(one.uptime_s)])
     return table(
-        "t-workers", "Every role, by its worker on this machine", ["role", "state", "lag", "partitions", "up"], rows
+        "t-workers", "Workers on this machine, one of each role", ["role", "state", "lag", "partitions", "up"], rows
     )
 
 
@@ -153,10 +154,10 @@ def _state(one: Summary) -> Html:
     return _mark("good", "ready")
 
 
-def _recovery(answering: Iterable[Summary]) -> Html | None:
+def _recovery(summaries: Iterable[Summary]) -> Html | None:
     rows: list[list[Part]] = []
     known = 0
-    for one in answering:
+    for one in summaries:
         for progress in one.health.tables:
             known += 1
             if progress.caught_up:
@@ -164,25 +165,25 @@ def _recovery(answering: Iterable[Summary]) -> Html | None:
             share = progress.rows / max(1, progress.rows + progress.remaining)
             name = f"{one.role}: {progress.table}"
             bar = tag("progress", f"{share:.0%}", value=f"{share:.3f}", max=1, aria_label=f"{name} {share:.0%}")
-            left = f"{number(progress.remaining)} to go, about {duration(progress.estimate_s)}"
+            left = f"{number(progress.remaining)} rows, about {duration(progress.estimate_s)}"
             rows.append([name, bar, number(progress.rows), left])
     if rows:
-        return table("t-recovery", "Tables that recover", ["table", "recovered", "rows read", "left"], rows)
-    return tag("p", f"All {known} tables of these workers are caught up.") if known else None
+        return table("t-recovery", "Tables in recovery", ["table", "recovered", "rows read", "left"], rows)
+    return tag("p", f"All {known} tables of these workers are recovered.") if known else None
 
 
 def _triggers(ledger: Sums | None) -> list[Part]:
     if ledger is None:
-        return [tag("p", "MongoDB does not answer.")]
+        return [tag("p", "MongoDB does not respond.")]
     if not ledger.rows:
-        return [tag("p", "No trigger was taken yet. ", tag("code", "notify-streams send FILE"), " sends some.")]
+        return [tag("p", "No trigger was processed yet. ", tag("code", "notify-streams send FILE"), " sends triggers.")]
     heads = ["role", "taken", "other lane", *OUTCOMES]
     names = ("taken", "other_lane", *OUTCOMES)
     rows = [
         [role if role in LANES else f"{role} (sign-ups)", *(number(sums[name]) for name in names)]
         for role, sums in ledger.by_role.items()
     ]
-    shown: list[Part] = [table("t-triggers", "What became of them, in the whole region", heads, rows)]
+    shown: list[Part] = [table("t-triggers", "Outcomes in the whole region", heads, rows)]
     if ledger.dead_reasons:
         reasons = sorted(ledger.dead_reasons.items(), key=lambda one: -one[1])
         dead = [[reason, number(count)] for reason, count in reasons]
@@ -190,28 +191,30 @@ def _triggers(ledger: Sums | None) -> list[Part]:
     return shown
 
 
-def _deliveries(answering: Iterable[Summary]) -> Html:
+def _deliveries(summaries: Iterable[Summary]) -> Html:
     states: Counter[tuple[str, str]] = Counter()
     reasons: dict[str, Counter[str]] = {}
-    for one in answering:
+    for one in summaries:
         for ended in one.deliveries:
             states[ended.channel, ended.state] += ended.count
             if ended.reason is not None:
                 reasons.setdefault(ended.channel, Counter())[ended.reason] += ended.count
     if not states:
-        return tag("p", "No delivery has ended since the workers on this machine started.")
+        return tag("p", "No delivery has ended since the start of the workers on this machine.")
     rows: list[list[Part]] = []
     for channel in sorted({channel for channel, _ in states}):
-        why = ", ".join(f"{number(count)} {reason}" for reason, count in reasons.get(channel, Counter()).most_common())
-        rows.append([channel, *(number(states[channel, state]) for state in _STATES), why])
+        reason_counts = ", ".join(
+            f"{number(count)} {reason}" for reason, count in reasons.get(channel, Counter()).most_common()
+        )
+        rows.append([channel, *(number(states[channel, state]) for state in _STATES), reason_counts])
     heads = ["channel", *_STATES, "reasons"]
-    return table("t-deliveries", "Ended since the workers on this machine started", heads, rows)
+    return table("t-deliveries", "Ended deliveries since the start of the workers on this machine", heads, rows)
 
 
-def _providers(answering: Iterable[Summary]) -> Html | None:
+def _providers(summaries: Iterable[Summary]) -> Html | None:
     rows: list[list[Part]] = [
-        [f"{provider} ({one.role})", number(times.count), at_most(times.p50_ms, times), at_most(times.p99_ms, times)]
-        for one in answering
+        [f"{provider} ({one.role})", number(times.count), quantile(times.p50_ms, times), quantile(times.p99_ms, times)]
+        for one in summaries
         for provider, times in one.providers.items()
     ]
     return table("t-providers", "Calls to providers", ["provider", "calls", "p50", "p99"], rows) if rows else None
@@ -219,17 +222,17 @@ def _providers(answering: Iterable[Summary]) -> Html | None:
 
 def _outbox(outbox: Backlog | None) -> Html:
     if outbox is None:
-        return tag("p", "MongoDB does not answer.")
+        return tag("p", "MongoDB does not respond.")
     if not outbox.rows:
-        return tag("p", "Nothing waits: everything that was committed is published.")
+        return tag("p", "All committed rows are published.")
     rows = [
         [f"{one.role}, bucket {one.bucket}", number(one.rows), duration(one.oldest_s)] for one in outbox.buckets[:50]
     ]
-    return table("t-outbox", "Committed, not published yet", ["where", "rows", "oldest"], rows)
+    return table("t-outbox", "Committed, not published", ["where", "rows", "oldest"], rows)
 
 
 def _views() -> Html:
     links = [tag("li", tag("a", f"/{name}", href=f"/{name}")) for name in VIEWS]
     named = [tag("li", tag("code", path)) for path in _WITH_TOKEN]
-    note = "The last three show people's data: they need the header Authorization: Bearer <web_token>."
+    note = "The last three show users' data and need the header Authorization: Bearer <web_token>."
     return join((tag("ul", *links, *named, class_="views"), tag("p", note, class_="note")))

@@ -1,7 +1,4 @@
-"""The other roles' workers, as far as they run on this machine: each is asked for its `Summary` at its role's port.
-
-A worker elsewhere, one that is too busy, and something else that listens there are all the same: no answer.
-"""
+"""Fetches the summaries of the other roles' workers on this machine."""
 
 from __future__ import annotations
 
@@ -17,31 +14,31 @@ from notify_streams.web.summary import Summary
 if TYPE_CHECKING:
     from notify_streams.settings import Settings
 
-_WITHIN_S: Final = 2.5
-_MOST_BYTES: Final = 256 * 1024
-_EVERYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}
+_TIMEOUT_S: Final = 2.5
+_MAX_BYTES: Final = 256 * 1024
+_WILDCARD_HOSTS: Final = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}
 _read = msgspec.json.Decoder(Summary).decode
 
 
-def port_of(settings: Settings, role: str) -> int:
-    """Where a role's first worker listens; `web_port` moves one worker only."""
+def web_port_of(settings: Settings, role: str) -> int:
+    """The port of a role's first worker, which the setting `web_port` does not change."""
     return settings.web_port_base + ROLES.index(role)
 
 
-async def ask_others(settings: Settings, own: str) -> dict[str, Summary | None]:
-    """Every role but `own`, in the order of `ROLES`."""
+async def fetch_summaries(settings: Settings, own: str) -> dict[str, Summary | None]:
+    """The summary of each role but `own`, in the order of `ROLES`; None without a valid response."""
     roles = [role for role in ROLES if role != own]
-    timeout = aiohttp.ClientTimeout(total=_WITHIN_S)
+    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
     async with aiohttp.ClientSession(timeout=timeout, headers={"Accept": "application/json"}) as session:
-        found = await asyncio.gather(*(_ask(session, settings, role) for role in roles))
+        found = await asyncio.gather(*(_fetch(session, settings, role) for role in roles))
     return dict(zip(roles, found, strict=True))
 
 
-async def _ask(session: aiohttp.ClientSession, settings: Settings, role: str) -> Summary | None:
-    host = _EVERYWHERE.get(settings.web_host, settings.web_host)
+async def _fetch(session: aiohttp.ClientSession, settings: Settings, role: str) -> Summary | None:
+    host = _WILDCARD_HOSTS.get(settings.web_host, settings.web_host)
     try:
-        async with session.get(f"http://{host}:{port_of(settings, role)}/", allow_redirects=False) as response:
-            if not 0 < (response.content_length or 0) <= _MOST_BYTES:
+        async with session.get(f"http://{host}:{web_port_of(settings, role)}/", allow_redirects=False) as response:
+            if not 0 < (response.content_length or 0) <= _MAX_BYTES:
                 return None
             body = await response.read()
     except (aiohttp.ClientError, OSError, TimeoutError):

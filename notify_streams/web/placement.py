@@ -1,4 +1,4 @@
-"""Who serves whom, on any role: what the worker has learnt, and on roles that do not learn, what the region's control log says now."""
+"""The present placement, on any role."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from notify_streams.app import NotifyApp
 
 
-async def placement_of(worker: NotifyApp) -> Placement:
-    """The seats as this region knows them.
+async def current_placement(worker: NotifyApp) -> Placement:
+    """The placement that this role follows; on other roles, read from the region's control log.
 
     Raises:
-        RetryLater: Kafka does not answer.
-        StoreUnavailable: this worker has not learnt it yet.
+        RetryLater: Kafka does not respond.
+        StoreUnavailable: this worker does not know the placement yet.
     """
-    learning = worker.placement_follower
-    if learning is not None:
-        placement = learning.placement
+    follower = worker.placement_follower
+    if follower is not None:
+        placement = follower.placement
         if placement is None:
-            raise StoreUnavailable(f"who serves whom is not known here yet: {learning.waiting_for}")
+            raise StoreUnavailable(f"this worker does not know the placement yet: it waits for {follower.waiting_for}")
         return placement
     here = worker.settings.region
     log = KafkaControlLog(here, worker.settings.kafka_connection())

@@ -1,4 +1,7 @@
-"""``PUT /users/{id}/preferences/{category}/{channel}``: a choice that holds once 200 is answered. Needs the token."""
+"""``PUT /users/{id}/preferences/{category}/{channel}``: stores a choice.
+
+After the response 200 the choice takes effect within the staleness bound.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,10 @@ from typing import TYPE_CHECKING
 from notify_streams.errors import RetryLater
 from notify_streams.preferences.put_handler import put_preference
 from notify_streams.records.partitioner import bucket_of
-from notify_streams.web.placement import placement_of
+from notify_streams.web.placement import current_placement
 from notify_streams.web.request_body import read_body
-from notify_streams.web.responses import WebView, answer
-from notify_streams.web.user_lookup import user_lookup_of
+from notify_streams.web.responses import WebView, json_response
+from notify_streams.web.user_lookup import user_lookup
 
 if TYPE_CHECKING:
     from aiohttp.web import Request, Response
@@ -20,19 +23,19 @@ if TYPE_CHECKING:
 
 
 class PreferenceView(WebView):
-    """Takes choices of the people whom this region serves: elsewhere an opt-out would be stored and not be obeyed."""
+    """421 for users that another region serves, where a choice stored here has no effect."""
 
     needs_token = True
-    within_s = 15.0
+    timeout_s = 15.0
 
     async def put(self, request: Request, user_id: str, category: str, channel: str) -> Response:
         worker = self.worker
         body = await read_body(request)
-        user = await user_lookup_of(worker).find(user_id)
+        user = await user_lookup(worker).find(user_id)
         if user is None:
-            return answer({"error": "nobody of this id has signed up", "user_id": user_id}, 404)
-        if (elsewhere := await _elsewhere(worker, user.region)) is not None:
-            return elsewhere
+            return json_response({"error": "no user with this id has signed up", "user_id": user_id}, 404)
+        if (misdirected := await _misdirected(worker, user.region)) is not None:
+            return misdirected
         put = await put_preference(
             worker.preferences.writer,
             worker.categories,
@@ -43,16 +46,16 @@ class PreferenceView(WebView):
             body=body,
             now=datetime.now(UTC),
         )
-        # A failover may have begun meanwhile: then nothing is promised, and the next try is told where to go.
-        if put.status == 200 and await _elsewhere(worker, user.region) is not None:
-            raise RetryLater("another region begins to serve this person")
-        return answer(put.body, put.status, put.headers)
+        # After a failover during the call the choice may have no effect; the repeated request gets 421.
+        if put.status == 200 and await _misdirected(worker, user.region) is not None:
+            raise RetryLater("another region begins to serve this user")
+        return json_response(put.body, put.status, put.headers)
 
 
-async def _elsewhere(worker: NotifyApp, home: str) -> Response | None:
+async def _misdirected(worker: NotifyApp, home: str) -> Response | None:
     here = worker.settings.region
-    served_by = (await placement_of(worker)).server_of(home)
+    served_by = (await current_placement(worker)).server_of(home)
     if served_by == here:
         return None
-    said = f"region {served_by} serves this person; region {here} stored nothing: ask there"
-    return answer({"error": said, "served_by": served_by}, 421)
+    error = f"region {here} stored nothing: send the request to region {served_by}, which serves this user"
+    return json_response({"error": error, "served_by": served_by}, 421)

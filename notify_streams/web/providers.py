@@ -1,4 +1,4 @@
-"""`/providers`: what this worker's calls to providers cost and led to, since it started."""
+"""`/providers`: provider calls and ended deliveries since this worker's start."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 from notify_streams import metrics
 from notify_streams.web.metric_readers import counts, times
-from notify_streams.web.responses import WebView, answer
+from notify_streams.web.responses import WebView, json_response
 
 if TYPE_CHECKING:
     from aiohttp.web import Request, Response
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from notify_streams.web.metric_readers import Labels, Times
 
 
-class Outcomes(msgspec.Struct, frozen=True):
-    """Deliveries of one channel that ended alike."""
+class EndedDeliveries(msgspec.Struct, frozen=True):
+    """The number of deliveries of one channel with the same end."""
 
     channel: str
     state: str
@@ -25,21 +25,22 @@ class Outcomes(msgspec.Struct, frozen=True):
     count: int
 
 
-def deliveries(found: dict[Labels, int]) -> list[Outcomes]:
-    """From counts by (channel, state, reason)."""
+def deliveries(found: dict[Labels, int]) -> list[EndedDeliveries]:
+    """`found`: counts by (channel, state, reason)."""
     return [
-        Outcomes(channel, state, reason or None, count) for (channel, state, reason), count in sorted(found.items())
+        EndedDeliveries(channel, state, reason or None, count)
+        for (channel, state, reason), count in sorted(found.items())
     ]
 
 
 def calls(found: dict[Labels, Times]) -> dict[str, Times]:
-    """From times by (provider,)."""
+    """`found`: times by (provider,)."""
     return {provider: spread for (provider,), spread in sorted(found.items())}
 
 
 class Providers(WebView):
     async def get(self, request: Request) -> Response:
-        return answer(
+        return json_response(
             {
                 "region": self.worker.settings.region,
                 "role": self.worker.role,

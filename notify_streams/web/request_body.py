@@ -1,4 +1,4 @@
-"""The body of a request, bounded: Faust itself reads whatever is sent."""
+"""Reads a request body of limited size; Faust itself has no limit."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from aiohttp.web import Request
 
-LONGEST: Final = 1024
-_WITHIN_S: Final = 5.0
+MAX_BODY_BYTES: Final = 1024
+_TIMEOUT_S: Final = 5.0
 
 
-class TooLong(Exception):
-    """The body has more than `LONGEST` bytes; the rest was not read."""
+class BodyTooLong(Exception):
+    """The body has more than `MAX_BODY_BYTES`. Respond with 413."""
 
 
 async def read_body(request: Request) -> bytes:
-    """All of it.
+    """The whole body.
 
     Raises:
         TooLong: see there.
-        TimeoutError: the sender takes too long.
+        TimeoutError: the body did not arrive within 5 s.
     """
-    if (request.content_length or 0) > LONGEST:
-        raise TooLong
+    if (request.content_length or 0) > MAX_BODY_BYTES:
+        raise BodyTooLong
     body = bytearray()
-    async with asyncio.timeout(_WITHIN_S):
-        while chunk := await request.content.read(LONGEST + 1 - len(body)):
+    async with asyncio.timeout(_TIMEOUT_S):
+        while chunk := await request.content.read(MAX_BODY_BYTES + 1 - len(body)):
             body += chunk
-            if len(body) > LONGEST:
-                raise TooLong
+            if len(body) > MAX_BODY_BYTES:
+                raise BodyTooLong
     return bytes(body)

@@ -1,7 +1,4 @@
-"""How every view answers: JSON, the token where one is needed, an error as a status, and always in time.
-
-In: what a view returns or raises. Out: a response that no cache keeps. It refuses to know what any view shows.
-"""
+"""The superclass of all views: token check, timeout, errors as HTTP statuses."""
 
 from __future__ import annotations
 
@@ -14,8 +11,8 @@ from aiohttp.web import HTTPException, Response
 from faust import web
 
 from notify_streams.errors import RetryLater
-from notify_streams.web.auth import refusal
-from notify_streams.web.request_body import LONGEST, TooLong
+from notify_streams.web.auth import check_token
+from notify_streams.web.request_body import MAX_BODY_BYTES, BodyTooLong
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,70 +24,76 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RETRY_AFTER: Final = {"Retry-After": "1"}
-_ALWAYS: Final = {
+_HEADERS: Final = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-_STORE_S: Final = 3.0
+_STORE_TIMEOUT_S: Final = 3.0
 
 
 def _plain(value: object) -> object:
-    """BSON's 64-bit integers are a class of their own, which JSON has no need of."""
+    """BSON's `Int64` as a plain integer."""
     if isinstance(value, int):
         return int(value)
-    raise TypeError(f"{type(value).__name__} has no place in an answer")
+    raise TypeError(f"{type(value).__name__} cannot be encoded as JSON")
 
 
 _encode: Final = msgspec.json.Encoder(enc_hook=_plain).encode
 
 
 class WebView(web.View):
-    """A view of this worker or its region."""
+    """A view of this worker or its region. Responses are not cached."""
 
-    #: Shows a person's data or changes something.
+    #: True for views that show a user's data or change something.
     needs_token: ClassVar[bool] = False
-    #: Stores have timeouts of their own; this one is for everything together.
-    within_s: ClassVar[float] = 8.0
+    #: For the whole request.
+    timeout_s: ClassVar[float] = 8.0
 
     @property
     def worker(self) -> NotifyApp:
         return cast("NotifyApp", self.app)
 
     @property
-    def store_s(self) -> float:
-        """What one store may take, so that a silent one is named before anybody gives up on the view."""
-        return store_s(self.worker)
+    def store_timeout_s(self) -> float:
+        """The timeout for one store: shorter than the view's, so that the response names the store."""
+        return store_timeout_s(self.worker)
 
     async def dispatch(self, request: Request) -> Any:
         if self.needs_token:
-            refused = refusal(request.headers.get("Authorization"), self.worker.settings.web_token)
-            if refused is not None:
-                return answer({"error": refused.sentence}, refused.status, refused.headers)
+            refusal = check_token(request.headers.get("Authorization"), self.worker.settings.web_token)
+            if refusal is not None:
+                return json_response({"error": refusal.message}, refusal.status, refusal.headers)
         try:
-            async with asyncio.timeout(self.within_s):
+            async with asyncio.timeout(self.timeout_s):
                 return await super().dispatch(request)
         except (RetryLater, TimeoutError) as error:
-            log.warning("not answered", extra={"action": "view", "view": self.view_name, "error": str(error)})
-            return answer({"error": f"try again: {error or 'it took too long'}"}, 503, RETRY_AFTER)
-        except TooLong:
-            return answer({"error": f"the body may have {LONGEST} bytes"}, 413, {"Connection": "close"})
+            log.warning(
+                "view unavailable", extra={"action": "view.unavailable", "view": self.view_name, "error": str(error)}
+            )
+            return json_response({"error": f"try again: {error or 'the request timed out'}"}, 503, RETRY_AFTER)
+        except BodyTooLong:
+            return json_response(
+                {"error": f"the body must have at most {MAX_BODY_BYTES} bytes"}, 413, {"Connection": "close"}
+            )
         except HTTPException:
             raise
         except Exception:
-            log.exception("a view failed", extra={"action": "view", "view": self.view_name})
-            return answer({"error": "this view failed; the worker's log says why"}, 500)
+            log.exception("view failed", extra={"action": "view.failed", "view": self.view_name})
+            return json_response({"error": "internal error; see the worker's log"}, 500)
 
 
-def store_s(worker: NotifyApp) -> float:
-    """See `WebView.store_s`."""
-    return min(_STORE_S, worker.settings.outbox.transaction_timeout_s)
+def store_timeout_s(worker: NotifyApp) -> float:
+    """See `WebView.store_timeout_s`."""
+    return min(_STORE_TIMEOUT_S, worker.settings.outbox.transaction_timeout_s)
 
 
-def answer(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """`value` as JSON; infinities and what is not a number become null."""
-    return respond(_encode(value), "application/json", status, headers)
+def json_response(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """`value` as JSON; infinity and NaN become null."""
+    return make_response(_encode(value), "application/json", status, headers)
 
 
-def respond(body: bytes, content_type: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(body=body, status=status, headers={**_ALWAYS, "Content-Type": content_type, **(headers or {})})
+def make_response(
+    body: bytes, content_type: str, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    return Response(body=body, status=status, headers={**_HEADERS, "Content-Type": content_type, **(headers or {})})

@@ -1,4 +1,4 @@
-"""What one worker says of itself in one value: `/` for scripts, and what a dashboard asks the region's other workers for."""
+"""The summary of one worker, for `/` as JSON and for dashboards of other workers."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from notify_streams.errors import StoreUnavailable
 from notify_streams.web.health import Health, health_of
 from notify_streams.web.lag import read_lag
 from notify_streams.web.metric_readers import Times, counts, times
-from notify_streams.web.providers import Outcomes, calls, deliveries
+from notify_streams.web.providers import EndedDeliveries, calls, deliveries
 
 if TYPE_CHECKING:
     from notify_streams.app import NotifyApp
 
-_BEGAN_S: Final = time.monotonic()
-_LAG_WITHIN_S: Final = 1.0
+_STARTED_S: Final = time.monotonic()
+_LAG_TIMEOUT_S: Final = 1.0
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """Counts and times are this process's own, since its start."""
+    """Counts and times of this process since its start."""
 
     region: str
     role: str
     version: str
     uptime_s: float
     health: Health
-    #: Records behind the ends of its partitions; None if Kafka does not say.
+    #: None if Kafka does not respond.
     lag: int | None
     partitions: int | None
-    #: Whether preference checks may trust Redis now: it answers, and the lease on its deltas holds.
+    #: Whether preference checks can use Redis: it responds, and the lease is valid.
     redis_trusted: bool
     triggers: dict[str, int]
     dead_letters: dict[str, int]
-    deliveries: list[Outcomes]
+    deliveries: list[EndedDeliveries]
     decision: Times
     #: From decision to provider call, by lane.
     to_provider: dict[str, Times]
@@ -44,16 +44,16 @@ class Summary(msgspec.Struct, frozen=True):
 
 
 async def summary_of(worker: NotifyApp) -> Summary:
-    """The worker now. Asks Kafka and Redis, each for a second at most, and never fails for want of either."""
+    """The present summary. Waits at most 1 s for Kafka and for Redis, and works without them."""
     try:
-        partitions = await read_lag(worker, _LAG_WITHIN_S)
+        partitions = await read_lag(worker, _LAG_TIMEOUT_S)
     except StoreUnavailable:
         partitions = None
     return Summary(
         region=worker.settings.region,
         role=worker.role,
         version=__version__,
-        uptime_s=round(time.monotonic() - _BEGAN_S, 1),
+        uptime_s=round(time.monotonic() - _STARTED_S, 1),
         health=health_of(worker),
         lag=None if partitions is None else sum(one.lag for one in partitions),
         partitions=None if partitions is None else len(partitions),

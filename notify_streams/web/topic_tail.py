@@ -1,4 +1,4 @@
-"""The newest records of a topic, read by a client of its own that joins no group and commits nothing. Bounded in count, bytes and time."""
+"""Reads the newest records of a topic, without a consumer group."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from notify_streams.app import NotifyApp
 
-_WITHIN_S: Final = 4.0
-_MOST_BYTES: Final = 16 * 1024 * 1024
+_TIMEOUT_S: Final = 4.0
+_MAX_BYTES: Final = 16 * 1024 * 1024
 _FETCH_BYTES: Final = 1024 * 1024
 _POLL_MS: Final = 200
 _REQUEST_TIMEOUT_S: Final = 3.0
@@ -29,14 +29,14 @@ _REQUEST_TIMEOUT_S: Final = 3.0
 
 @dataclass(frozen=True, slots=True)
 class TopicTail:
-    """Records, the newest first. `complete` is False where time or bytes ran out before the ends were reached."""
+    """Records, the newest first. `complete` is False if a limit of time or bytes ended the reading."""
 
     records: Sequence[ConsumerRecord[bytes, bytes]]
     complete: bool
 
 
-def client(worker: NotifyApp, group: str | None = None) -> Any:
-    """A consumer of the worker's Kafka that only looks: with a group it may ask for that group's offsets, and never joins it."""
+def read_only_consumer(worker: NotifyApp, group: str | None = None) -> Any:
+    """A consumer that joins no group; with `group` it can read that group's committed offsets."""
     return kafka.consumer(
         worker.settings.kafka_connection(),
         group=group,
@@ -46,45 +46,45 @@ def client(worker: NotifyApp, group: str | None = None) -> Any:
     )
 
 
-async def read_tail(worker: NotifyApp, topic: str, most: int) -> TopicTail:
-    """Up to `most` records of all partitions together.
+async def read_tail(worker: NotifyApp, topic: str, limit: int) -> TopicTail:
+    """Up to `limit` records of all partitions together, at most 16 MB.
 
     Raises:
-        StoreUnavailable: Kafka does not answer.
+        StoreUnavailable: Kafka does not respond.
     """
-    consumer = client(worker)
+    consumer = read_only_consumer(worker)
     try:
-        async with asyncio.timeout(_WITHIN_S):
+        async with asyncio.timeout(_TIMEOUT_S):
             await consumer.start()
-            places = [TopicPartition(topic, partition) for partition in range(worker.settings.partitions)]
-            consumer.assign(places)
-            beginnings = await consumer.beginning_offsets(places)
-            ends = await consumer.end_offsets(places)
-        starts = {place: max(beginnings[place], ends[place] - most) for place in places}
-        wanted = {place: ends[place] for place, start in starts.items() if start < ends[place]}
-        for place in wanted:
-            consumer.seek(place, starts[place])
-        consumer.pause(*(place for place in places if place not in wanted))
+            tps = [TopicPartition(topic, partition) for partition in range(worker.settings.partitions)]
+            consumer.assign(tps)
+            beginnings = await consumer.beginning_offsets(tps)
+            ends = await consumer.end_offsets(tps)
+        starts = {tp: max(beginnings[tp], ends[tp] - limit) for tp in tps}
+        wanted = {tp: ends[tp] for tp, start in starts.items() if start < ends[tp]}
+        for tp in wanted:
+            consumer.seek(tp, starts[tp])
+        consumer.pause(*(tp for tp in tps if tp not in wanted))
         records, complete = await _read(consumer, wanted)
     except (KafkaError, OSError, TimeoutError) as error:
-        raise StoreUnavailable(f"Kafka does not show {topic}: {type(error).__name__}") from error
+        raise StoreUnavailable(f"{topic} cannot be read from Kafka: {type(error).__name__}") from error
     finally:
         await stop_consumer(consumer, _REQUEST_TIMEOUT_S)
     records.sort(key=lambda record: (record.timestamp, record.offset), reverse=True)
-    return TopicTail(records[:most], complete)
+    return TopicTail(records[:limit], complete)
 
 
 async def _read(consumer: Any, ends: Mapping[TopicPartition, int]) -> tuple[list[Any], bool]:
     records: list[Any] = []
     size = 0
     waiting = dict(ends)
-    deadline = asyncio.get_running_loop().time() + _WITHIN_S
-    while waiting and size < _MOST_BYTES and asyncio.get_running_loop().time() < deadline:
+    deadline = asyncio.get_running_loop().time() + _TIMEOUT_S
+    while waiting and size < _MAX_BYTES and asyncio.get_running_loop().time() < deadline:
         found = await consumer.getmany(*waiting, timeout_ms=_POLL_MS)
         for part in found.values():
             records += part
             size += sum(len(record.value or b"") for record in part)
-        for place, end in list(waiting.items()):
-            if await consumer.position(place) >= end:
-                del waiting[place]
+        for tp, end in list(waiting.items()):
+            if await consumer.position(tp) >= end:
+                del waiting[tp]
     return records, not waiting

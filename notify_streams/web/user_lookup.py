@@ -1,7 +1,4 @@
-"""Where a person is at home, on any role: the registry says it, and where the registry is silent a table of this worker.
-
-In: a user id. Out: a `User`, or None for somebody who never signed up. Contacts and preferences are no business of this file.
-"""
+"""Finds a user's home region, on any role: in the registry or in this worker's locations table."""
 
 from __future__ import annotations
 
@@ -19,13 +16,13 @@ if TYPE_CHECKING:
     from notify_streams.app import NotifyApp
 
 _RETRIES: Final = RetryPolicy("registry.lookup", first_s=0.05, max_s=0.2, max_attempts=2)
-_WITHIN_S: Final = 3.0
-_LONGEST_ID: Final = 128
+_TIMEOUT_S: Final = 3.0
+_MAX_ID_CHARS: Final = 128
 _UNKNOWN: Final = datetime.fromtimestamp(0, UTC)
 
 
 class UserLookup:
-    """The people that one worker can tell of. Its client of the registry is made at the first question: most workers are asked none."""
+    """Creates its registry client at the first lookup, because most workers get none."""
 
     def __init__(self, worker: NotifyApp) -> None:
         self._worker = worker
@@ -34,21 +31,23 @@ class UserLookup:
         worker.add_lifecycle(_nothing, self.close)
 
     async def find(self, user_id: str) -> User | None:
-        """The person's row, None if nobody of this id signed up. Of somebody whom only a table knows, the region alone is told (version 0).
+        """The registry's row; None if no user with this id has signed up.
+
+        If the registry does not respond, the locations table supplies the region, with version 0.
 
         Raises:
-            StoreUnavailable: neither the registry nor a table can say.
+            StoreUnavailable: the registry does not respond, and there is no location in a table.
         """
-        if len(user_id) > _LONGEST_ID:
+        if len(user_id) > _MAX_ID_CHARS:
             return None
         try:
-            async with asyncio.timeout(_WITHIN_S):
+            async with asyncio.timeout(_TIMEOUT_S):
                 return await (await self._started()).get(user_id)
         except (NotifyError, TimeoutError) as error:
-            home = None if self._worker.locate is None else self._worker.locate(user_id)
-            if home is None:
-                raise StoreUnavailable("the registry does not say where this person is at home") from error
-            return User(user_id, home.region, 0, _UNKNOWN)
+            location = None if self._worker.locate is None else self._worker.locate(user_id)
+            if location is None:
+                raise StoreUnavailable("the registry does not respond, so the home region is unknown") from error
+            return User(user_id, location.region, 0, _UNKNOWN)
 
     async def close(self) -> None:
         if self._registry is not None:
@@ -63,14 +62,14 @@ class UserLookup:
             return self._registry
 
 
-_people: WeakKeyDictionary[NotifyApp, UserLookup] = WeakKeyDictionary()
+_lookups: WeakKeyDictionary[NotifyApp, UserLookup] = WeakKeyDictionary()
 
 
-def user_lookup_of(worker: NotifyApp) -> UserLookup:
+def user_lookup(worker: NotifyApp) -> UserLookup:
     """The one `UserLookup` of a worker."""
-    found = _people.get(worker)
+    found = _lookups.get(worker)
     if found is None:
-        found = _people[worker] = UserLookup(worker)
+        found = _lookups[worker] = UserLookup(worker)
     return found
 
 

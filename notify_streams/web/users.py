@@ -1,4 +1,4 @@
-"""`/users/{id}`: where a person is at home, how they are reached, what they chose. Needs the token."""
+"""`/users/{id}`: home region, contacts and preferences of a user."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import msgspec
 
 from notify_streams.preferences.row_codec import bits_of
 from notify_streams.records.partitioner import bucket_of
-from notify_streams.web.placement import placement_of
-from notify_streams.web.responses import WebView, answer
-from notify_streams.web.user_lookup import user_lookup_of
+from notify_streams.web.placement import current_placement
+from notify_streams.web.responses import WebView, json_response
+from notify_streams.web.user_lookup import user_lookup
 
 if TYPE_CHECKING:
     from aiohttp.web import Request, Response
@@ -20,34 +20,34 @@ if TYPE_CHECKING:
     from notify_streams.records.user_records import Contacts
     from notify_streams.registry.user import User
 
-_NO_CONTACTS: Final = "only the router roles (critical, standard) hold contacts, each those of its own buckets"
+_NO_CONTACTS: Final = "only the router roles (critical, standard) have contacts, each worker those of its buckets"
 
 
 class UserView(WebView):
-    """404 for somebody who never signed up. People whom another region serves are shown without what only that region knows."""
+    """404 for an unknown id. Users that another region serves are shown without contacts and preferences."""
 
     needs_token = True
 
     async def get(self, request: Request, user_id: str) -> Response:
         worker = self.worker
         settings = worker.settings
-        user = await user_lookup_of(worker).find(user_id)
+        user = await user_lookup(worker).find(user_id)
         if user is None:
-            return answer({"error": "nobody of this id has signed up", "user_id": user_id}, 404)
-        served_by = (await placement_of(worker)).server_of(user.region)
+            return json_response({"error": "no user with this id has signed up", "user_id": user_id}, 404)
+        served_by = (await current_placement(worker)).server_of(user.region)
         bucket = bucket_of(user_id, settings.partitions)
-        payload = who(user, bucket, worker.shards.of(bucket), served_by)
+        payload = user_payload(user, bucket, worker.shards.of(bucket), served_by)
         if served_by != settings.region:
-            payload["see"] = f"region {served_by} serves this person: contacts and preferences are there"
-            return answer(payload)
+            payload["see"] = f"region {served_by} serves this user and has the contacts and preferences"
+            return json_response(payload)
         record = await worker.preferences.durable.read(bucket, user_id)
-        payload["preferences"] = preferences(worker.categories, record)
-        payload |= contacts(None if worker.recipients is None else worker.recipients.contacts(bucket, user_id))
-        return answer(payload)
+        payload["preferences"] = preferences_payload(worker.categories, record)
+        payload |= contacts_payload(None if worker.recipients is None else worker.recipients.contacts(bucket, user_id))
+        return json_response(payload)
 
 
-def who(user: User, bucket: int, shard: int, served_by: str | None) -> dict[str, Any]:
-    """The registry's row; a `version` of 0 means that the registry was silent and a table told the region."""
+def user_payload(user: User, bucket: int, shard: int, served_by: str | None) -> dict[str, Any]:
+    """The registry's row, or only the region (version 0: from the locations table)."""
     home = {name: value for name, value in msgspec.structs.asdict(user).items() if name != "user_id"}
     if not user.version:
         home = {"region": user.region}
@@ -60,15 +60,15 @@ def who(user: User, bucket: int, shard: int, served_by: str | None) -> dict[str,
     }
 
 
-def contacts(found: Contacts | None) -> dict[str, Any]:
-    """How the person is reached, as far as this worker holds it."""
+def contacts_payload(found: Contacts | None) -> dict[str, Any]:
+    """The contacts, if this worker has them."""
     if found is None:
-        return {"contacts": None, "no_contacts": f"none on this worker: {_NO_CONTACTS}"}
+        return {"contacts": None, "no_contacts": f"not on this worker: {_NO_CONTACTS}"}
     return {"contacts": {name: getattr(found, name) for name in ("push", "sms", "email", "updated_at")}}
 
 
-def preferences(categories: Categories, record: PreferenceRecord) -> dict[str, Any]:
-    """For every category and channel that there is: the default, the choice if one was made, and what follows."""
+def preferences_payload(categories: Categories, record: PreferenceRecord) -> dict[str, Any]:
+    """For each category and channel: the default, the choice, and whether a message is sent."""
     row = record.row()
     table: dict[str, dict[str, Any]] = {}
     for name, policy in categories.items():

@@ -1,4 +1,4 @@
-"""Numbers as people read them on the dashboard."""
+"""Formats numbers, durations and quantiles for the dashboard."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def number(value: int | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """In the largest two units: 93784.2 -> 1 d 2 h; below ten seconds with a decimal."""
+    """In the two largest units: 93784.2 -> 1 d 2 h; with one decimal below 10 s."""
     if seconds is None:
         return UNKNOWN
     if seconds < 10:
@@ -28,8 +28,8 @@ def duration(seconds: float | None) -> str:
     return f"{whole} s"
 
 
-def at_most(value_ms: float | None, times: Times) -> str:
-    """A quantile, which a histogram knows as an upper bound."""
+def quantile(value_ms: float | None, times: Times) -> str:
+    """A quantile as the upper bound of its histogram bucket."""
     if not times.count:
         return UNKNOWN
     return f"> {_ms(times.largest_ms)}" if value_ms is None else f"≤ {_ms(value_ms)}"

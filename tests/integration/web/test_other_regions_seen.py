@@ -15,8 +15,8 @@ from notify_streams.regions.failover.log import KafkaControlLog
 from notify_streams.regions.failover.protocol import ControlRecord
 from notify_streams.roles import app_id
 from notify_streams.topics import forward_topic
-from notify_streams.web.placement import placement_of
-from notify_streams.web.regions import waiting_for
+from notify_streams.web.placement import current_placement
+from notify_streams.web.regions import waiting_records
 
 
 @pytest.fixture
@@ -36,10 +36,10 @@ async def test_what_the_forward_role_has_acknowledged_waits_no_longer(far_away):
     region, settings = far_away
     topic = forward_topic(region)
     worker = build_app(settings, "push")
-    assert await waiting_for(worker) == {region: 0}
+    assert await waiting_records(worker) == {region: 0}
     async with TriggerProducer(settings) as upstream:
         await upstream.send([(topic, "u-1", b"one", ())] * 3)
-    assert await waiting_for(worker) == {region: 3}
+    assert await waiting_records(worker) == {region: 3}
     forward = AIOKafkaConsumer(
         bootstrap_servers=settings.kafka, group_id=app_id("us", "forward"), enable_auto_commit=False
     )
@@ -51,22 +51,22 @@ async def test_what_the_forward_role_has_acknowledged_waits_no_longer(far_away):
         await forward.commit({place: max(0, end - 1) for place, end in ends.items()})
     finally:
         await forward.stop()
-    assert await waiting_for(worker) == {region: 1}
+    assert await waiting_records(worker) == {region: 1}
 
 
 async def test_without_kafka_it_is_not_known(far_away):
     _, settings = far_away
-    assert await waiting_for(build_app(msgspec.structs.replace(settings, kafka="127.0.0.1:1"), "push")) is None
+    assert await waiting_records(build_app(msgspec.structs.replace(settings, kafka="127.0.0.1:1"), "push")) is None
 
 
 async def test_a_role_that_does_not_learn_reads_the_regions_own_log(far_away):
     region, settings = far_away
     worker = build_app(settings, "push")
-    assert (await placement_of(worker)).server_of(region) == region
+    assert (await current_placement(worker)).server_of(region) == region
     log = KafkaControlLog("us", settings.kafka_connection())
     try:
         # A home region that only this test's settings name: other readers of the log ignore it.
         await log.append(ControlRecord(region, 1, "serve", "us", "token", datetime.now(UTC)))
     finally:
         await log.close()
-    assert (await placement_of(worker)).server_of(region) == "us"
+    assert (await current_placement(worker)).server_of(region) == "us"

@@ -11,7 +11,7 @@ import aiohttp
 from notify_streams.admin.trigger_producer import TriggerProducer
 from notify_streams.settings import Settings
 from notify_streams.stores.mongo import Shards
-from notify_streams.web.peers import port_of
+from notify_streams.web.peers import web_port_of
 
 
 @dataclass
@@ -32,7 +32,7 @@ class ARegion:
         return {"Authorization": f"Bearer {self.settings.web_token}"}
 
     def url(self, path: str, role: str = "standard") -> str:
-        return f"http://127.0.0.1:{port_of(self.settings, role)}{path}"
+        return f"http://127.0.0.1:{web_port_of(self.settings, role)}{path}"
 
     async def get(self, path: str, role: str = "standard", **headers: str) -> tuple[int, Any]:
         """Status and JSON; the token is sent along."""

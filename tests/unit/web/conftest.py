@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from devtools.stack.paths import PROJECT
 from notify_streams.app import NotifyApp, build_app
 from notify_streams.settings import OutboxSettings, Settings
-from notify_streams.web.user_lookup import user_lookup_of
+from notify_streams.web.user_lookup import user_lookup
 
 #: A port that nothing listens on: connections are refused at once.
 NOWHERE = "127.0.0.1:1"
@@ -56,5 +56,5 @@ async def visit(new_worker: Callable[..., NotifyApp]) -> AsyncIterator[Visit]:
     yield open_client
     for client, worker in clients:
         await client.close()
-        await user_lookup_of(worker).close()
+        await user_lookup(worker).close()
         await worker.shards.close()

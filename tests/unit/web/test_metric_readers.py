@@ -4,7 +4,7 @@ from prometheus_client import Counter, Histogram
 
 from notify_streams.metrics import BatchHistogram
 from notify_streams.web.metric_readers import counts, times
-from notify_streams.web.wording import at_most, duration, number
+from notify_streams.web.wording import duration, number, quantile
 
 
 def test_counts_come_by_their_labels_in_order():
@@ -36,13 +36,13 @@ def test_what_is_above_every_bound_is_said_to_be_above():
     histogram.observe(5.0, 10)
     found = times(histogram)[()]
     assert (found.count, found.p99_ms, found.largest_ms) == (10, None, 10.0)
-    assert at_most(found.p99_ms, found) == "> 10 ms"
+    assert quantile(found.p99_ms, found) == "> 10 ms"
 
 
 def test_nothing_seen_is_no_number():
     found = times(BatchHistogram("e", "…", (0.001,)))[()]
     assert (found.count, found.mean_ms, found.p50_ms, found.p99_ms) == (0, None, None, None)
-    assert at_most(found.p99_ms, found) == "—"
+    assert quantile(found.p99_ms, found) == "—"
 
 
 def test_numbers_read_like_numbers():

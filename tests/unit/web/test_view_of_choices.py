@@ -10,7 +10,7 @@ from notify_streams.preferences.writer import StoredChoice
 from notify_streams.regions.failover.placement import Placement
 from notify_streams.regions.failover.protocol import HomeRegion
 from notify_streams.regions.locations import Location
-from notify_streams.web.placement import placement_of
+from notify_streams.web.placement import current_placement
 
 PATH = "/users/ann/preferences/marketing/push"
 RIGHT = {"Authorization": "Bearer the-token"}
@@ -78,4 +78,4 @@ async def test_who_serves_whom_is_never_guessed(new_worker):
     worker = new_worker("standard")
     worker.placement_follower = Learnt([None])
     with pytest.raises(StoreUnavailable, match="control log"):
-        await placement_of(worker)
+        await current_placement(worker)

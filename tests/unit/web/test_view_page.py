@@ -11,9 +11,9 @@ from notify_streams.web.health import Health, Recovery
 from notify_streams.web.ledger import sums
 from notify_streams.web.markup import Html, tag
 from notify_streams.web.metric_readers import Times
-from notify_streams.web.outbox import Backlog, Waiting
-from notify_streams.web.page import Found, dashboard
-from notify_streams.web.providers import Outcomes
+from notify_streams.web.outbox import Backlog, WaitingRows
+from notify_streams.web.page import PageData, dashboard
+from notify_streams.web.providers import EndedDeliveries
 from notify_streams.web.summary import Summary
 from tests.unit.web.view_builders import a_row
 
@@ -31,7 +31,7 @@ def a_page(**but):
     found = {"own": "standard", "workers": dict.fromkeys(ROLES) | {"standard": a_summary()}}
     found |= {"ledger": sums([a_row()]), "outbox": Backlog(0, 0.0, [])}
     found |= {"links": {role: f"http://host/{role}" for role in ROLES}}
-    return dashboard(Found(**(found | but)))
+    return dashboard(PageData(**(found | but)))
 
 
 def words(html):
@@ -49,7 +49,7 @@ def test_no_name_from_a_topic_or_database_becomes_markup():
     hostile = a_summary(
         role=HOSTILE,
         health=Health(False, False, [HOSTILE], [HOSTILE], [Recovery(HOSTILE, 1, 1, 1.0, 1.0, False)]),
-        deliveries=[Outcomes(HOSTILE, "failed", HOSTILE, 1)],
+        deliveries=[EndedDeliveries(HOSTILE, "failed", HOSTILE, 1)],
         providers={HOSTILE: FAST},
         to_provider={HOSTILE: FAST},
     )
@@ -57,7 +57,7 @@ def test_no_name_from_a_topic_or_database_becomes_markup():
         workers={HOSTILE: hostile, "standard": a_summary()},
         links={HOSTILE: HOSTILE, "standard": "/"},
         ledger=sums([a_row(_id=HOSTILE, role=HOSTILE, taken=1, dead_reasons={HOSTILE: 2})]),
-        outbox=Backlog(1, 1.0, [Waiting(HOSTILE, 0, 0, 1, 1.0)]),
+        outbox=Backlog(1, 1.0, [WaitingRows(HOSTILE, 0, 0, 1, 1.0)]),
     )
     assert page.count("&lt;img") >= 8
     assert "<img" not in page
@@ -100,7 +100,7 @@ def test_recovery_shows_how_far_it_is():
 
 
 def test_deliveries_of_all_workers_are_added_up():
-    ended = [Outcomes("push", "sent", None, 1_500), Outcomes("push", "failed", "dead_token", 2)]
+    ended = [EndedDeliveries("push", "sent", None, 1_500), EndedDeliveries("push", "failed", "dead_token", 2)]
     page = words(
         a_page(
             workers={"push": a_summary("push", deliveries=ended), "cric_push": a_summary("cric_push", deliveries=ended)}

@@ -15,13 +15,13 @@ from notify_streams.regions.failover.protocol import HomeRegion
 from notify_streams.settings import Settings
 from notify_streams.transport import RecoveryProgress, Stuck
 from notify_streams.transport.watchdog import Reason
-from notify_streams.web.dead_letters import letter, limit_of
+from notify_streams.web.dead_letters import dead_letter_payload, parse_limit
 from notify_streams.web.health import health
 from notify_streams.web.lag import PartitionLag, lag_payload
-from notify_streams.web.metrics import look
-from notify_streams.web.notifications import shown
+from notify_streams.web.metrics import set_gauges
+from notify_streams.web.notifications import notification_payload
 from notify_streams.web.regions import regions_payload
-from notify_streams.web.users import contacts, preferences
+from notify_streams.web.users import contacts_payload, preferences_payload
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -47,16 +47,16 @@ WHY = [
 
 
 def test_a_header_that_the_sender_forged_does_not_pass_for_ours():
-    found = letter(ARecord([("reason", b"forged"), ("traceparent", b"00-x"), *WHY]), with_value=False)
+    found = dead_letter_payload(ARecord([("reason", b"forged"), ("traceparent", b"00-x"), *WHY]), with_value=False)
     assert (found["reason"], found["offset"]) == ("invalid", "9")
     assert found["headers"] == [("reason", "forged"), ("traceparent", "00-x")]
 
 
 def test_what_was_sent_is_shown_only_when_asked_for_and_cut():
-    assert "value" not in letter(ARecord(WHY), with_value=False)
-    assert letter(ARecord(WHY), with_value=True)["value"] == "\ufffdhello"
-    assert len(letter(ARecord(WHY, value=b"x" * 9_999), with_value=True)["value"]) == 2_000
-    assert letter(ARecord(WHY, value=None, key=None), with_value=True)["value"] is None
+    assert "value" not in dead_letter_payload(ARecord(WHY), with_value=False)
+    assert dead_letter_payload(ARecord(WHY), with_value=True)["value"] == "\ufffdhello"
+    assert len(dead_letter_payload(ARecord(WHY, value=b"x" * 9_999), with_value=True)["value"]) == 2_000
+    assert dead_letter_payload(ARecord(WHY, value=None, key=None), with_value=True)["value"] is None
 
 
 LIMITS = {None: 20, "1": 1, "100": 100, "101": None, "0": None, "-1": None, "x": None, "9" * 5000: None, "²": None}
@@ -64,13 +64,13 @@ LIMITS = {None: 20, "1": 1, "100": 100, "101": None, "0": None, "-1": None, "x":
 
 @pytest.mark.parametrize(("text", "limit"), LIMITS.items(), ids=[str(text)[:9] for text in LIMITS])
 def test_a_limit_is_a_small_number(text, limit):
-    assert limit_of(text) == limit
+    assert parse_limit(text) == limit
 
 
 def test_a_notification_is_shown_without_claims_and_fingerprints():
     document = {"_id": "t-1-0a", "user_id": "u-1", "fingerprint": 5, "bucket": 3}
     document["deliveries"] = {"push": {"state": "sending", "claim": "c0ffee", "attempts": 1, "reason": None}}
-    found = shown(document)
+    found = notification_payload(document)
     assert found["notification_id"] == "t-1-0a"
     assert found["deliveries"] == {"push": {"state": "sending", "attempts": 1}}
     assert "c0ffee" not in str(found)
@@ -83,7 +83,7 @@ def test_every_category_and_channel_is_explained():
     record = merge(
         EMPTY_RECORD, [ChoiceChange(marketing, "push", False, NOON), ChoiceChange(marketing, "email", True, NOON)]
     )
-    found = preferences(categories, record)
+    found = preferences_payload(categories, record)
     assert found["version"] == 2
     assert found["categories"]["marketing"]["push"] == {
         "default": "in",
@@ -100,9 +100,9 @@ def test_every_category_and_channel_is_explained():
 
 
 def test_contacts_that_are_elsewhere_are_said_to_be():
-    assert contacts(Contacts("u-1", NOON, email="a@b"))["contacts"]["email"] == "a@b"
-    assert contacts(None)["contacts"] is None
-    assert "router" in contacts(None)["no_contacts"]
+    assert contacts_payload(Contacts("u-1", NOON, email="a@b"))["contacts"]["email"] == "a@b"
+    assert contacts_payload(None)["contacts"] is None
+    assert "router" in contacts_payload(None)["no_contacts"]
 
 
 def progress(caught_up):
@@ -133,10 +133,10 @@ def test_lag_is_summed_by_topic():
 
 
 def test_a_partition_that_went_to_another_worker_has_no_lag_here():
-    look([PartitionLag("push", 0, 5, 9, 4)], [progress(True)])
+    set_gauges([PartitionLag("push", 0, 5, 9, 4)], [progress(True)])
     assert b'notify_lag_records{partition="0",topic="push"} 4.0' in metrics.exposition()
     assert b'notify_recovery_keys{table="preferences"} 10.0' in metrics.exposition()
-    look([], [])
+    set_gauges([], [])
     assert b"notify_lag_records{" not in metrics.exposition()
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from notify_streams.web import VIEWS
-from notify_streams.web.auth import refusal
-from notify_streams.web.request_body import LONGEST
+from notify_streams.web.auth import check_token
+from notify_streams.web.request_body import MAX_BODY_BYTES
 
 GUARDED = {
     "/users/{user_id}": ("GET", "/users/u-1"),
@@ -29,7 +29,7 @@ WRONG = {
 
 @pytest.mark.parametrize("header", WRONG.values(), ids=WRONG)
 def test_anything_but_the_token_is_refused_with_401(header):
-    refused = refusal(header, "the-token")
+    refused = check_token(header, "the-token")
     assert refused is not None
     assert refused.status == 401
     assert refused.headers["WWW-Authenticate"].startswith("Bearer")
@@ -37,13 +37,13 @@ def test_anything_but_the_token_is_refused_with_401(header):
 
 @pytest.mark.parametrize("header", ["Bearer the-token", "bearer the-token", "BEARER  the-token "])
 def test_the_token_opens_whatever_the_case_of_the_scheme(header):
-    assert refusal(header, "the-token") is None
+    assert check_token(header, "the-token") is None
 
 
 @pytest.mark.parametrize("token", [None, ""])
 @pytest.mark.parametrize("header", ["Bearer ", "Bearer", None, "Bearer None"])
 def test_without_a_configured_token_nothing_opens_and_the_setting_is_named(token, header):
-    refused = refusal(header, token)
+    refused = check_token(header, token)
     assert refused is not None
     assert refused.status == 403
     assert "web_token" in refused.sentence
@@ -74,7 +74,7 @@ async def test_every_guarded_view_is_refused_where_no_token_is_configured(visit,
 async def test_a_body_that_is_too_long_is_refused_before_it_is_read(visit):
     client = await visit()
     path = GUARDED["/users/{user_id}/preferences/{category}/{channel}"][1]
-    answer = await client.put(path, headers=RIGHT, data=b" " * (LONGEST + 1))
+    answer = await client.put(path, headers=RIGHT, data=b" " * (MAX_BODY_BYTES + 1))
     assert answer.status == 413
 
     async def endless():
