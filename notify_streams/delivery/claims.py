@@ -133,9 +133,7 @@ class Claims:
                 for one, deliveries in zip(requests, found, strict=True)
             ]
 
-    async def _claim_result(
-        self, shard: int, request: _ClaimRequest, deliveries: dict[str, Document]
-    ) -> ClaimResult:
+    async def _claim_result(self, shard: int, request: _ClaimRequest, deliveries: dict[str, Document]) -> ClaimResult:
         abandoned = {
             key: delivery
             for key, delivery in deliveries.items()

@@ -1,4 +1,4 @@
-"""A worker that never starts, with its views behind a real HTTP server: nothing here needs a service."""
+"""The views of a worker that is not started, behind a real HTTP server, without services."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -20,7 +20,7 @@ Visit = Callable[..., Awaitable[TestClient[Any, Any]]]
 
 @pytest.fixture
 def new_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[..., NotifyApp]:
-    """Makes a worker of region us whose every service is away."""
+    """Creates a worker of region us whose services are all unavailable."""
     monkeypatch.setenv("NOTIFY_CONFIG_DIR", str(PROJECT / "config"))
 
     def make(role: str = "push", **but: Any) -> NotifyApp:

@@ -1,4 +1,4 @@
-"""Counts and quantiles out of metrics are what was put in."""
+"""Counts and quantiles are read from metrics."""
 
 from prometheus_client import Counter, Histogram
 
@@ -7,7 +7,7 @@ from notify_streams.web.metric_readers import counts, times
 from notify_streams.web.wording import duration, number, quantile
 
 
-def test_counts_come_by_their_labels_in_order():
+def test_counts_by_label_values():
     counter = Counter("c", "…", ["channel", "state"], registry=None)
     counter.labels("push", "sent").inc(3)
     counter.labels("email", "failed").inc()
@@ -24,14 +24,14 @@ def test_a_quantile_is_the_upper_bound_of_its_bucket():
     assert abs(found.mean_ms - 1.49) < 0.001
 
 
-def test_a_bucket_that_ends_just_at_the_share_is_the_one():
+def test_a_bucket_that_ends_exactly_at_the_share():
     histogram = BatchHistogram("s", "…", (0.001, 0.01))
     histogram.observe(0.0005, 99)
     histogram.observe(0.005, 1)
     assert times(histogram)[()].p99_ms == 1.0
 
 
-def test_what_is_above_every_bound_is_said_to_be_above():
+def test_a_quantile_above_all_bounds():
     histogram = BatchHistogram("b", "…", (0.001, 0.01))
     histogram.observe(5.0, 10)
     found = times(histogram)[()]
@@ -39,13 +39,13 @@ def test_what_is_above_every_bound_is_said_to_be_above():
     assert quantile(found.p99_ms, found) == "> 10 ms"
 
 
-def test_nothing_seen_is_no_number():
+def test_a_histogram_without_observations():
     found = times(BatchHistogram("e", "…", (0.001,)))[()]
     assert (found.count, found.mean_ms, found.p50_ms, found.p99_ms) == (0, None, None, None)
     assert quantile(found.p99_ms, found) == "—"
 
 
-def test_numbers_read_like_numbers():
+def test_formats():
     assert number(1234567) == "1,234,567"
     assert number(None) == "—"
     assert [duration(one) for one in (0.04, 59.6, 61, 3600, 93784.2)] == [

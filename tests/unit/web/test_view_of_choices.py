@@ -1,4 +1,4 @@
-"""PUT of a choice where regions may change hands: 200 only from the region that serves the person, before and after it was stored."""
+"""PUT of a choice is acknowledged only by the region that serves the user before and after the write."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,67 +15,67 @@ from notify_streams.web.placement import current_placement
 PATH = "/users/ann/preferences/marketing/push"
 RIGHT = {"Authorization": "Bearer the-token"}
 AT_HOME = Placement("us", {"us": HomeRegion("us")})
-STANDS_IN = Placement("us", {"us": HomeRegion("us"), "eu": HomeRegion("us", 1, "us", 1)})
-LEAVES = Placement("us", {"us": HomeRegion(None, 1, "eu", 1)})
+STANDBY = Placement("us", {"us": HomeRegion("us"), "eu": HomeRegion("us", 1, "us", 1)})
+LEAVING = Placement("us", {"us": HomeRegion(None, 1, "eu", 1)})
 GONE = Placement("us", {"us": HomeRegion("eu", 1, "eu", 1)})
 
 
 @dataclass
-class Learnt:
-    """A `Learning` that has learnt this by the time of each look; the last one stays."""
+class FakeFollower:
+    """A fake `PlacementFollower`: each read returns the next placement; the last one stays."""
 
-    looks: list[Placement | None]
+    placements: list[Placement | None]
     waiting_for: str | None = "this region's control log"
 
     @property
     def placement(self) -> Placement | None:
-        return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+        return self.placements.pop(0) if len(self.placements) > 1 else self.placements[0]
 
 
 @dataclass
 class Writer:
-    """Takes every choice."""
+    """A fake writer that notes the user ids."""
 
-    taken: list = field(default_factory=list)
+    stored_for: list[str] = field(default_factory=list)
 
-    async def put(self, user_id, *choice):
-        self.taken.append(user_id)
+    async def put(self, user_id: str, *_: object) -> StoredChoice:
+        self.stored_for.append(user_id)
         return StoredChoice(1, datetime.now(UTC))
 
 
 @pytest.mark.parametrize(
-    ("home", "looks", "status", "stored"),
+    ("home", "placements", "status", "stored"),
     [
         ("us", [AT_HOME], 200, True),
-        ("eu", [STANDS_IN], 200, True),
+        ("eu", [STANDBY], 200, True),
         ("us", [GONE], 421, False),
-        ("us", [LEAVES], 421, False),
-        ("us", [AT_HOME, LEAVES], 503, True),
+        ("us", [LEAVING], 421, False),
+        ("us", [AT_HOME, LEAVING], 503, True),
         ("us", [None], 503, False),
     ],
     ids=[
-        "at home",
-        "stood in for",
-        "served elsewhere",
-        "on the way elsewhere",
-        "leaves meanwhile",
-        "nothing learnt yet",
+        "home region",
+        "standby region",
+        "another region",
+        "released",
+        "released during the write",
+        "placement unknown",
     ],
 )
-async def test_only_the_region_that_serves_somebody_promises_anything(visit, new_worker, home, looks, status, stored):
+async def test_only_the_serving_region_acknowledges(visit, new_worker, home, placements, status, stored):
     worker = new_worker("standard")
     worker.locate = {"ann": Location(home, 0, 1, None)}.get
-    worker.placement_follower = Learnt(list(looks))
+    worker.placement_follower = FakeFollower(list(placements))
     worker.preferences.writer = writer = Writer()
     client = await visit(worker)
-    answer = await client.put(PATH, headers=RIGHT, data=b'{"opted_in": false}')
-    assert answer.status == status
-    assert (answer.status == 503) is ("Retry-After" in answer.headers)
-    assert bool(writer.taken) is stored
+    response = await client.put(PATH, headers=RIGHT, data=b'{"opted_in": false}')
+    assert response.status == status
+    assert (response.status == 503) is ("Retry-After" in response.headers)
+    assert bool(writer.stored_for) is stored
 
 
-async def test_who_serves_whom_is_never_guessed(new_worker):
+async def test_an_unknown_placement_is_an_error(new_worker):
     worker = new_worker("standard")
-    worker.placement_follower = Learnt([None])
+    worker.placement_follower = FakeFollower([None])
     with pytest.raises(StoreUnavailable, match="control log"):
         await current_placement(worker)

@@ -1,6 +1,7 @@
-"""The dashboard's page: a pure function that escapes whatever it is given and says first what is wrong."""
+"""The dashboard escapes all text and shows problems first."""
 
 import re
+from typing import Any
 
 import msgspec
 import pytest
@@ -22,19 +23,19 @@ FAST = Times(10, 0.1, 0.1, 1.0, 100.0)
 WELL = Health(live=True, ready=True, stuck=[], waiting_for=[], tables=[])
 
 
-def a_summary(role="standard", **but):
-    found = Summary("us", role, "0.1.0", 61.0, WELL, 7, 8, True, {}, {}, [], FAST, {"critical": FAST}, {"fcm": FAST})
-    return msgspec.structs.replace(found, **but)
+def a_summary(role: str = "standard", **but: Any) -> Summary:
+    summary = Summary("us", role, "0.1.0", 61.0, WELL, 7, 8, True, {}, {}, [], FAST, {"critical": FAST}, {"fcm": FAST})
+    return msgspec.structs.replace(summary, **but)
 
 
-def a_page(**but):
-    found = {"own": "standard", "workers": dict.fromkeys(ROLES) | {"standard": a_summary()}}
-    found |= {"ledger": sums([a_row()]), "outbox": Backlog(0, 0.0, [])}
-    found |= {"links": {role: f"http://host/{role}" for role in ROLES}}
-    return dashboard(PageData(**(found | but)))
+def a_page(**but: Any) -> str:
+    content: dict[str, Any] = {"own": "standard", "workers": dict.fromkeys(ROLES) | {"standard": a_summary()}}
+    content |= {"ledger": sums([a_row()]), "outbox": Backlog(0, 0.0, [])}
+    content |= {"links": {role: f"http://host/{role}" for role in ROLES}}
+    return dashboard(PageData(**(content | but)))
 
 
-def words(html):
+def words(html: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
 
 
@@ -63,43 +64,43 @@ def test_no_name_from_a_topic_or_database_becomes_markup():
     assert "<img" not in page
 
 
-def test_a_ledger_that_closes_is_said_to_close():
+def test_a_ledger_that_closes():
     assert "The ledger closes" in a_page()
     assert "8 triggers taken = 4 notified + 1 forwarded + 1 repartitioned + 1 dead + 1 duplicate" in words(a_page())
 
 
 @pytest.mark.parametrize(
-    ("ledger", "said"),
+    ("ledger", "heading"),
     [
         (sums([a_row(), a_row(_id="bad-row", taken=9)]), "does not close in 1 rows"),
         (sums([a_row()], complete=False), "Too many ledger rows"),
         (None, "The ledger is not known"),
     ],
-    ids=["open", "too long", "MongoDB away"],
+    ids=["open", "too long", "MongoDB unavailable"],
 )
-def test_a_ledger_that_does_not_close_is_never_said_to(ledger, said):
+def test_a_ledger_that_is_not_known_to_close(ledger, heading):
     page = a_page(ledger=ledger)
-    assert said in page
+    assert heading in page
     assert "The ledger closes" not in page
 
 
-def test_a_state_is_told_in_words():
+def test_states_are_shown_as_text():
     stuck = a_summary(health=Health(False, True, ["push-3: stands still"], [], []))
     waits = a_summary(health=Health(True, False, [], ["preferences: 10 rows"], []))
     assert "stuck: push-3" in words(a_page(workers={"standard": stuck}))
     assert "waits for preferences: 10 rows" in words(a_page(workers={"standard": waits}))
-    assert "no answer" in words(a_page())
-    assert "1 of 1 do without" in words(a_page(workers={"standard": a_summary(redis_trusted=False)}))
+    assert "no response" in words(a_page())
+    assert "1 of 1 work without it" in words(a_page(workers={"standard": a_summary(redis_trusted=False)}))
 
 
-def test_recovery_shows_how_far_it_is():
+def test_recovery_is_shown_as_a_share():
     recovers = Health(True, False, [], ["…"], [Recovery("preferences", 30, 70, 10.0, 7.0, False)])
     page = a_page(workers={"standard": a_summary(health=recovers)})
     assert 'value="0.300"' in page
-    assert "70 to go, about 7.0 s" in page
+    assert "70 rows, about 7.0 s" in page
 
 
-def test_deliveries_of_all_workers_are_added_up():
+def test_deliveries_of_all_workers_are_summed():
     ended = [EndedDeliveries("push", "sent", None, 1_500), EndedDeliveries("push", "failed", "dead_token", 2)]
     page = words(
         a_page(
@@ -109,7 +110,7 @@ def test_deliveries_of_all_workers_are_added_up():
     assert "push 3,000 0 0 0 4 4 dead_token" in page
 
 
-def test_a_lag_that_somebody_does_not_know_is_not_a_number():
+def test_the_lag_is_unknown_if_one_worker_does_not_know_its_lag():
     assert "— records" in words(a_page(workers={"standard": a_summary(), "push": a_summary("push", lag=None)}))
     assert "14 records" in words(a_page(workers={"standard": a_summary(), "push": a_summary("push")}))
 
@@ -129,14 +130,14 @@ def test_a_decision_slower_than_its_goal_is_marked():
         ("text/html,application/xhtml+xml,application/json;q=0.5", False),
     ],
 )
-def test_people_get_a_page_and_scripts_json(accept, json):
+def test_json_is_returned_on_request_only(accept, json):
     assert wants_json(accept) is json
 
 
-async def test_the_page_needs_nothing_from_elsewhere_and_may_load_nothing(visit):
-    answer = await (await visit()).get("/")
-    page = await answer.text()
-    policy = answer.headers["Content-Security-Policy"]
+async def test_the_page_loads_nothing_from_other_hosts(visit):
+    response = await (await visit()).get("/")
+    page = await response.text()
+    policy = response.headers["Content-Security-Policy"]
     nonce = re.search(r"script-src 'nonce-([^']+)'", policy)
     assert nonce is not None
     assert "default-src 'none'" in policy

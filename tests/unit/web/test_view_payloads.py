@@ -1,5 +1,6 @@
-"""What views make of documents and records: nothing hidden that is asked for, nothing shown that is not."""
+"""The payloads of the views."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -16,7 +17,7 @@ from notify_streams.settings import Settings
 from notify_streams.transport import RecoveryProgress, Stuck
 from notify_streams.transport.watchdog import Reason
 from notify_streams.web.dead_letters import dead_letter_payload, parse_limit
-from notify_streams.web.health import health
+from notify_streams.web.health import Health, health
 from notify_streams.web.lag import PartitionLag, lag_payload
 from notify_streams.web.metrics import set_gauges
 from notify_streams.web.notifications import notification_payload
@@ -28,7 +29,7 @@ NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 @dataclass
 class ARecord:
-    headers: list
+    headers: list[tuple[str, bytes]]
     value: bytes | None = b"\xffhello"
     key: bytes | None = b"u-1"
     topic: str = "dead_letters"
@@ -46,13 +47,13 @@ WHY = [
 ]
 
 
-def test_a_header_that_the_sender_forged_does_not_pass_for_ours():
+def test_forged_headers_do_not_replace_the_added_ones():
     found = dead_letter_payload(ARecord([("reason", b"forged"), ("traceparent", b"00-x"), *WHY]), with_value=False)
     assert (found["reason"], found["offset"]) == ("invalid", "9")
     assert found["headers"] == [("reason", "forged"), ("traceparent", "00-x")]
 
 
-def test_what_was_sent_is_shown_only_when_asked_for_and_cut():
+def test_a_value_is_shown_on_request_only_and_truncated():
     assert "value" not in dead_letter_payload(ARecord(WHY), with_value=False)
     assert dead_letter_payload(ARecord(WHY), with_value=True)["value"] == "\ufffdhello"
     assert len(dead_letter_payload(ARecord(WHY, value=b"x" * 9_999), with_value=True)["value"]) == 2_000
@@ -63,7 +64,7 @@ LIMITS = {None: 20, "1": 1, "100": 100, "101": None, "0": None, "-1": None, "x":
 
 
 @pytest.mark.parametrize(("text", "limit"), LIMITS.items(), ids=[str(text)[:9] for text in LIMITS])
-def test_a_limit_is_a_small_number(text, limit):
+def test_limits(text: str | None, limit: int | None):
     assert parse_limit(text) == limit
 
 
@@ -77,7 +78,7 @@ def test_a_notification_is_shown_without_claims_and_fingerprints():
     assert "fingerprint" not in found
 
 
-def test_every_category_and_channel_is_explained():
+def test_preferences_of_all_categories_and_channels_are_shown():
     categories = load_categories(PROJECT / "config" / "categories.yaml")
     marketing = categories["marketing"].number
     record = merge(
@@ -99,28 +100,40 @@ def test_every_category_and_channel_is_explained():
     }
 
 
-def test_contacts_that_are_elsewhere_are_said_to_be():
+def test_contacts_that_this_worker_lacks_are_explained():
     assert contacts_payload(Contacts("u-1", NOON, email="a@b"))["contacts"]["email"] == "a@b"
     assert contacts_payload(None)["contacts"] is None
     assert "router" in contacts_payload(None)["no_contacts"]
 
 
-def progress(caught_up):
+def progress(caught_up: bool) -> RecoveryProgress:
     return RecoveryProgress("preferences", 10, 0 if caught_up else 30, 100.0, 0.3, caught_up)
 
 
-def test_ready_is_caught_up_and_open_and_learnt():
-    steady = {"is_ready": True, "tables": [progress(True)], "learning": None}
-    assert health([], None, **steady).ready
-    for but in ({"is_ready": False}, {"is_ready": False, "tables": [progress(False)]}, {"learning": "1 of 2 logs"}):
-        found = health([], None, **(steady | but))
+def health_with(
+    *, is_ready: bool = True, tables: Sequence[RecoveryProgress] = (), placement_waits_for: str | None = None
+) -> Health:
+    return health(
+        [], None, is_ready=is_ready, tables=tables or [progress(True)], placement_waits_for=placement_waits_for
+    )
+
+
+def test_ready_needs_recovered_tables_open_partitions_and_the_placement():
+    assert health_with().ready
+    for found in (
+        health_with(is_ready=False),
+        health_with(is_ready=False, tables=[progress(False)]),
+        health_with(placement_waits_for="1 of 2 logs"),
+    ):
         assert not found.ready
         assert found.waiting_for
         assert found.live
 
 
 def test_stuck_is_not_live():
-    found = health([Stuck("push-3", Reason.NOT_PROCESSED, 31.0)], None, is_ready=True, tables=[], learning=None)
+    found = health(
+        [Stuck("push-3", Reason.NOT_PROCESSED, 31.0)], None, is_ready=True, tables=[], placement_waits_for=None
+    )
     assert not found.live
     assert "push-3" in found.stuck[0]
 
@@ -132,7 +145,7 @@ def test_lag_is_summed_by_topic():
     assert (found["records"], found["topics"]) == (7, {"push": 7, "sms": 0})
 
 
-def test_a_partition_that_went_to_another_worker_has_no_lag_here():
+def test_a_revoked_partition_has_no_lag():
     set_gauges([PartitionLag("push", 0, 5, 9, 4)], [progress(True)])
     assert b'notify_lag_records{partition="0",topic="push"} 4.0' in metrics.exposition()
     assert b'notify_recovery_keys{table="preferences"} 10.0' in metrics.exposition()
@@ -141,18 +154,18 @@ def test_a_partition_that_went_to_another_worker_has_no_lag_here():
 
 
 @dataclass
-class Learns:
-    """As far as `/regions` asks a `Learning`."""
+class FakeFollower:
+    """A fake `PlacementFollower` for `/regions`."""
 
     waiting_for: str | None = None
-    unreachable: frozenset = field(default_factory=frozenset)
+    unreachable: frozenset[str] = field(default_factory=frozenset)
 
 
-def the_settings():
+def the_settings() -> Settings:
     return Settings(region="us", standby="eu", kafka="k", shards=("m",), redis="r", remote_kafka={"eu": "k"})
 
 
-def test_regions_say_who_serves_whom_and_what_waits():
+def test_regions_show_the_placement_and_waiting_records():
     homes = {"us": HomeRegion("us"), "eu": HomeRegion("us", 3, "us", 3), "asia": HomeRegion(None, 1, "eu", 1)}
     found = regions_payload(the_settings(), Placement("us", homes), None, {"eu": 12, "asia": 0})
     by_name = {one["region"]: one for one in found["regions"]}
@@ -162,7 +175,7 @@ def test_regions_say_who_serves_whom_and_what_waits():
 
 
 def test_regions_before_anything_is_known():
-    found = regions_payload(the_settings(), None, Learns("this region's control log", frozenset({"asia"})), None)
+    found = regions_payload(the_settings(), None, FakeFollower("this region's control log", frozenset({"asia"})), None)
     assert not found["known"]
     assert (found["waiting_for"], found["unreachable"]) == ("this region's control log", ["asia"])
     assert [one["waiting_records"] for one in found["regions"]] == [0, None, None]

@@ -1,4 +1,6 @@
-"""The ledger's and the outbox's payloads: sums that close only if every row does."""
+"""Sums of the ledger and the outbox."""
+
+from typing import Any
 
 import pytest
 
@@ -8,7 +10,7 @@ from notify_streams.web.outbox import backlog
 from tests.unit.web.view_builders import a_row
 
 
-def test_rows_that_close_close_together():
+def test_the_ledger_closes_if_each_row_closes():
     found = sums([a_row(), a_row(_id="critical:…", role="critical", dead_reasons={"invalid": 1})])
     assert found.closes
     assert found.total["taken"] == 16
@@ -24,7 +26,7 @@ OFF = {
 
 
 @pytest.mark.parametrize("but", OFF.values(), ids=OFF)
-def test_one_row_that_does_not_add_up_opens_the_ledger(but):
+def test_one_row_that_does_not_close_opens_the_ledger(but):
     found = sums([a_row(), a_row(_id="bad", **but)])
     assert not found.closes
     assert found.open_rows == ["bad"]
@@ -36,14 +38,14 @@ def test_a_row_that_lacks_a_number_does_not_close():
     assert not sums([row]).closes
 
 
-def test_a_ledger_that_was_not_read_whole_does_not_close():
+def test_a_ledger_that_was_read_in_part_does_not_close():
     assert not sums([a_row()], complete=False).closes
 
 
-def test_the_outbox_counts_by_role_and_bucket_and_knows_the_oldest():
+def test_the_outbox_is_counted_by_role_and_bucket():
     now_s = 1_800_000_000.0
 
-    def group(role, bucket, rows, age_s):
+    def group(role: str, bucket: int, rows: int, age_s: int) -> dict[str, Any]:
         oldest = row_id(role, bucket, f"{int((now_s - age_s) * 1e9):016x}c0ffee00", 0)
         return {"_id": [role, f"{bucket:06d}"], "rows": rows, "oldest": oldest}
 
