@@ -1,11 +1,10 @@
-"""Faust at Kafka's speed: one event a partition batch, batched tables, an honest acknowledgement.
+"""A Faust transport with one event for each batch of a partition, and batched tables.
 
-Knows Kafka and Faust, and not one word of what the records mean. Found by Faust under the URL scheme `batched`.
+For any Faust app: it depends on nothing else of `notify_streams` but `kafka` and `tasks`. Faust finds it by the URL scheme `batched`.
 """
 
 from notify_streams.transport.app_state import (
     attach,
-    batched_consumer,
     exempt_from_watchdog,
     hold_partitions_while,
     on_assigned,
@@ -13,9 +12,9 @@ from notify_streams.transport.app_state import (
     producer_of,
 )
 from notify_streams.transport.batch_producer import BatchProducer, ProducerRecord, SentBatch
-from notify_streams.transport.batched_topic import BatchedSchema, BatchEvent, batched_topic
-from notify_streams.transport.consumer import Consumer
-from notify_streams.transport.driver import Producer, Transport
+from notify_streams.transport.batched_topic import BatchEvent, batched_topic
+from notify_streams.transport.consumer import batched_consumer
+from notify_streams.transport.driver import Transport
 from notify_streams.transport.health_monitor import ready, recovery, stuck
 from notify_streams.transport.record_batch import Record, RecordBatch
 from notify_streams.transport.send_errors import BatchNotSent, RecordTooLarge, SendError
@@ -31,11 +30,8 @@ __all__ = [
     "BatchEvent",
     "BatchNotSent",
     "BatchProducer",
-    "BatchedSchema",
     "BatchedTable",
-    "Consumer",
     "PartitionNotOwned",
-    "Producer",
     "ProducerRecord",
     "Record",
     "RecordBatch",

@@ -1,7 +1,4 @@
-"""Which offset may be committed: the end of the longest acknowledged prefix of what was delivered.
-
-In: deliveries and acknowledgements of one partition, in any interleaving. Out: a position. No I/O, no clock.
-"""
+"""Computes which offset may be committed from acknowledgements in any order."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from collections import deque
 
 
 class DeliveredRange:
-    """One delivered range of a partition, acknowledged or not."""
+    """Positions of one partition that an agent got as one batch; `end` is exclusive."""
 
     __slots__ = ("acked", "end", "size_bytes")
 
@@ -20,67 +17,60 @@ class DeliveredRange:
 
 
 class AckedPrefix:
-    """Follows one partition from one assignment (or seek) to its end.
+    """The acknowledged prefix of one partition, from an assignment or seek to the next.
 
-    `position` never passes a delivery that is not acknowledged, and always passes an acknowledged prefix. What is
-    acknowledged after the partition was revoked or sought reaches an `AckedPrefix` that nobody reads any more.
+    A revocation or a seek replaces the `AckedPrefix`. Acknowledgements of older batches change only the old one, which is no longer read.
     """
 
-    __slots__ = ("_open", "delivered_to", "open_bytes", "position")
+    __slots__ = ("_unacked", "delivered_to", "position", "unacked_bytes")
 
     def __init__(self, position: int) -> None:
-        #: Everything below is done: safe to commit.
+        #: Everything below is acknowledged and may be committed.
         self.position = position
         #: Everything below was delivered.
         self.delivered_to = position
-        #: Of what was delivered from `position` on.
-        self.open_bytes = 0
-        self._open: deque[DeliveredRange] = deque()
+        #: Size of what was delivered from `position` on.
+        self.unacked_bytes = 0
+        self._unacked: deque[DeliveredRange] = deque()
 
     def deliver(self, end: int, size_bytes: int = 0) -> DeliveredRange:
-        """Note that everything up to the position `end` was handed out.
+        """Record that everything below the position `end` was delivered.
 
         Raises:
-            ValueError: `end` lies before what was delivered already.
+            ValueError: `end` is below what was delivered before.
         """
         if end < self.delivered_to:
             raise ValueError(f"delivered up to {self.delivered_to}, cannot deliver up to {end}")
-        delivery = DeliveredRange(end, size_bytes)
-        self._open.append(delivery)
-        self.open_bytes += size_bytes
+        delivered = DeliveredRange(end, size_bytes)
+        self._unacked.append(delivered)
+        self.unacked_bytes += size_bytes
         self.delivered_to = end
-        return delivery
+        return delivered
 
     def skip(self, end: int) -> None:
-        """Note that there is no record up to the position `end` (compacted away, aborted, or a marker)."""
-        if end <= self.position:
-            return
-        self._open.append(DeliveredRange(end, acked=True))
-        self._advance()
+        """Record that there is no record below the position `end`: compacted, aborted, or a transaction marker."""
+        if end > self.position:
+            self._unacked.append(DeliveredRange(end, acked=True))
+            self._advance()
 
-    def ack(self, delivery: DeliveredRange) -> bool:
-        """Acknowledge one delivery; a second time changes nothing.
+    def ack(self, delivered: DeliveredRange) -> bool:
+        """Acknowledge one range; repeating it changes nothing.
 
         Returns:
             Whether `position` moved.
         """
-        delivery.acked = True
+        delivered.acked = True
         return self._advance()
 
     @property
-    def in_flight(self) -> int:
-        """How many deliveries are not acknowledged."""
-        return sum(not delivery.acked for delivery in self._open)
-
-    @property
-    def idle(self) -> bool:
+    def all_acked(self) -> bool:
         """Whether everything delivered is acknowledged."""
-        return not self._open
+        return not self._unacked
 
     def _advance(self) -> bool:
         before = self.position
-        while self._open and self._open[0].acked:
-            done = self._open.popleft()
-            self.open_bytes -= done.size_bytes
+        while self._unacked and self._unacked[0].acked:
+            done = self._unacked.popleft()
+            self.unacked_bytes -= done.size_bytes
             self.position = max(self.position, done.end)
         return self.position > before

@@ -1,12 +1,9 @@
-"""What one Faust app has declared to the transport: settings, batched topics, hooks, and the producer.
-
-In: declarations at import time. Out: one `AppState` an app, read when the app starts. Connects to nothing itself.
-"""
+"""What one app has declared to the transport: settings, topics, hooks, lifecycles."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from faust.transport.drivers import aiokafka as stock
@@ -19,31 +16,19 @@ from notify_streams.transport.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from notify_streams.transport.batch_producer import BatchProducer
-    from notify_streams.transport.consumer import Consumer
     from notify_streams.transport.tables.follower import Follower
-    from notify_streams.transport.tables.recovery_progress import RecoveryProgress
 
-#: Runs to completion before the first batch of newly assigned partitions is delivered. May say where partitions
-#: start (the owner's ledger, say); for the others it is the committed offset. Called again if it raised.
+#: Gets the newly assigned partitions and finishes before their first batch is delivered. May return start positions;
+#: partitions without one start at their committed offset. Called again if it raised.
 AssignedHook = Callable[[frozenset[TP]], Awaitable[Mapping[TP, int] | None]]
-#: Told when partitions are gone, after what was acknowledged was committed. Must not block.
+#: Gets the revoked partitions, after their acknowledged offsets were committed. Must not block.
 RevokedHook = Callable[[frozenset[TP]], None]
-#: Started with the producer, stopped after the consumer.
+#: Start and stop: started with the producer, stopped after the consumer.
 Lifecycle = tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]
 
 
-class DeclaredTable(Protocol):
-    """What a table shows of itself."""
-
-    name: str
-
-    @property
-    def follower(self) -> Follower: ...
-    def progress(self) -> RecoveryProgress: ...
-
-
 class AppState:
-    """Declarations of one app."""
+    """Declarations of one app, and its producer and table followers while it runs."""
 
     def __init__(self) -> None:
         self.settings = TransportSettings()
@@ -51,19 +36,20 @@ class AppState:
         self.assigned_hooks: list[AssignedHook] = []
         self.revoked_hooks: list[RevokedHook] = []
         self.lifecycles: list[Lifecycle] = []
-        self.tables: list[DeclaredTable] = []
         self.watchdog = Watchdog()
-        #: What may stand still without any fault of this worker: topics, and the whole worker while one of these says so.
-        self.patient_topics: set[str] = set()
-        self.waiting: list[Callable[[], bool]] = []
+        #: Topics that the watchdog does not observe.
+        self.exempt_topics: set[str] = set()
+        #: While one of these returns true, the watchdog observes nothing.
+        self.holds: list[Callable[[], bool]] = []
         self.producer: BatchProducer | None = None
+        self.followers: list[Follower] = []
 
 
 _states: WeakKeyDictionary[AppT, AppState] = WeakKeyDictionary()
 
 
 def app_state(app: AppT) -> AppState:
-    """The app's declarations, made empty at first use."""
+    """The app's declarations; empty at first use."""
     found = _states.get(app)
     if found is None:
         found = _states[app] = AppState()
@@ -71,30 +57,30 @@ def app_state(app: AppT) -> AppState:
 
 
 def attach(app: AppT, settings: TransportSettings) -> None:
-    """Use these settings for the app; call it before the app starts."""
+    """Use these settings for the app. Call it before the app starts."""
     app_state(app).settings = settings
 
 
 def on_assigned(app: AppT, hook: AssignedHook) -> AssignedHook:
-    """Run `hook(partitions)` before anything of newly assigned partitions is delivered; see `AssignedHook`."""
+    """Call `hook(partitions)` before anything of newly assigned partitions is delivered; see `AssignedHook`."""
     app_state(app).assigned_hooks.append(hook)
     return hook
 
 
 def on_revoked(app: AppT, hook: RevokedHook) -> RevokedHook:
-    """Tell `hook(partitions)` that partitions are gone; see `RevokedHook`."""
+    """Call `hook(partitions)` after partitions were revoked; see `RevokedHook`."""
     app_state(app).revoked_hooks.append(hook)
     return hook
 
 
 def exempt_from_watchdog(app: AppT, topic: str) -> None:
-    """Records of `topic` may have to wait for somebody else, however long: that is no reason to restart this worker."""
-    app_state(app).patient_topics.add(topic)
+    """Never restart the worker because of `topic`: its records may have to wait for another service, however long."""
+    app_state(app).exempt_topics.add(topic)
 
 
 def hold_partitions_while(app: AppT, holds: Callable[[], bool]) -> None:
-    """While `holds()`, nothing is opened, and that is no reason to restart this worker: asked at every look of the watchdog."""
-    app_state(app).waiting.append(holds)
+    """Do not restart the worker while `holds()` is true, because no partition can start then. Called every few seconds."""
+    app_state(app).holds.append(holds)
 
 
 def kafka_connection(app: AppT) -> KafkaConnection:
@@ -112,19 +98,5 @@ def producer_of(app: AppT) -> BatchProducer:
     """
     producer = app_state(app).producer
     if producer is None:
-        raise RuntimeError("the batch producer starts with the app, and only under a batched:// broker URL")
+        raise RuntimeError("no batch producer: start the app, under a batched:// broker URL")
     return producer
-
-
-def batched_consumer(app: AppT) -> Consumer:
-    """The app's consumer, for `refuse` and `positions`.
-
-    Raises:
-        TypeError: the app's broker URL is not `batched://`.
-    """
-    from notify_streams.transport.consumer import Consumer
-
-    consumer = app.consumer
-    if not isinstance(consumer, Consumer):
-        raise TypeError(f"the app's consumer is {type(consumer).__name__}: its broker URL must be batched://")
-    return consumer

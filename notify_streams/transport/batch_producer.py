@@ -1,7 +1,6 @@
-"""Writes whole batches to known partitions: idempotent, acks=all, one future a batch.
+"""Produces whole batches to known partitions: idempotent, acks=all.
 
-In: records of one partition. Out: their offsets, or an error that says which were not written. Works without Faust
-too: give it any cluster's bootstrap servers.
+Works without Faust too, with any cluster's bootstrap servers.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from itertools import islice
 from operator import attrgetter
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError, RecordListTooLargeError
 from aiokafka.producer.message_accumulator import BatchBuilder
 
@@ -27,15 +25,15 @@ from notify_streams.transport.settings import TransportSettings
 
 log = logging.getLogger(__name__)
 
-#: Key, value, headers.
+#: A record to produce: key, value, headers.
 ProducerRecord = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
 
-PARTS = attrgetter("key", "value", "headers")
-NO_HEADERS: list[tuple[str, bytes]] = []
-#: To compress so few records takes longer than to send them.
-FEW = 4
-UNCOMPRESSED = 0
-TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
+#: Compressing fewer records takes longer than sending them.
+MIN_COMPRESSED_RECORDS = 4
+_UNCOMPRESSED = 0
+_FIELDS = attrgetter("key", "value", "headers")
+_NO_HEADERS: list[tuple[str, bytes]] = []
+_TOO_LARGE = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +47,49 @@ class SentBatch:
     count: int
 
 
-class _Sending:
-    """The chunk of a batch that is on its way, and the offsets of those that arrived."""
+def build_batches(
+    topic: str,
+    partition: int,
+    records: Sequence[ProducerRecord] | Sequence[Record],
+    at: int = 0,
+    *,
+    now_ms: int,
+    max_batch_bytes: int,
+    max_record_bytes: int,
+    compression: int,
+) -> Iterator[BatchBuilder]:
+    """Kafka batches with the records from index `at` on. A record over `max_batch_bytes` is alone in its batch.
+
+    Args:
+        compression: Kafka's number of the codec; small batches are not compressed.
+
+    Raises:
+        RecordTooLarge: a record is over `max_record_bytes`.
+    """
+    if len(records) - at < MIN_COMPRESSED_RECORDS:
+        compression = _UNCOMPRESSED
+    builder = BatchBuilder(max_batch_bytes, compression)
+    append, count = builder._builder.append, 0
+    rows: Any = records if isinstance(records[0], tuple) else map(_FIELDS, records)
+    for index, (key, value, headers) in enumerate(islice(rows, at, None), at):
+        if type(headers) is not list:  # aiokafka's C code accepts nothing else
+            headers = list(headers) if headers else _NO_HEADERS
+        added = append(count, now_ms, key, value, headers)
+        if added is None:
+            builder._relative_offset = count
+            yield builder
+            builder = BatchBuilder(max_batch_bytes, compression)
+            append, count = builder._builder.append, 0
+            added = append(0, now_ms, key, value, headers)
+        if count == 0 and added.size > max_record_bytes:
+            raise RecordTooLarge(topic, partition, index, added.size, max_record_bytes)
+        count += 1
+    builder._relative_offset = count
+    yield builder
+
+
+class _BatchSender:
+    """The batch in flight, and the offsets of those before it."""
 
     def __init__(self) -> None:
         self.first = self.last = -1
@@ -61,7 +100,7 @@ class _Sending:
         self.count, self.size, self._future = builder.record_count(), builder.size(), future
 
     async def finish(self, at: int) -> int:
-        """Wait for the chunk; the index of the first record after it."""
+        """Wait for the batch that begins at index `at`; the index of the first record after it."""
         if self._future is None:
             return at
         future, self._future = self._future, None
@@ -72,7 +111,7 @@ class _Sending:
 
 
 class BatchProducer:
-    """One idempotent producer. Start it before the first batch, stop it after the last: `stop` flushes."""
+    """One idempotent producer. `start` it before the first batch; `stop` waits for the last one."""
 
     def __init__(
         self,
@@ -87,8 +126,8 @@ class BatchProducer:
         self._producer: Any = None
         self._started = False
         self._connecting = asyncio.Lock()
-        self._retired: set[asyncio.Task[None]] = set()
-        #: Topics that take less than the setting says, learnt from the broker's refusal.
+        self._retiring: set[asyncio.Task[None]] = set()
+        #: Batch sizes of topics that refused a batch within `max_produce_bytes`.
         self._limits: dict[str, int] = {}
 
     async def start(self) -> None:
@@ -101,18 +140,18 @@ class BatchProducer:
         await self._connected()
 
     async def stop(self) -> None:
-        """Wait for what is on its way, then disconnect."""
+        """Wait for what is in flight, then disconnect."""
         self._started = False
         producer, self._producer = self._producer, None
         if producer is not None:
             await self._retire(producer)
-        await asyncio.gather(*self._retired, return_exceptions=True)
+        await asyncio.gather(*self._retiring, return_exceptions=True)
 
     async def fetch_metadata(self, topic: str) -> None:
-        """Ask where the topic's partitions are, so that its first batch need not.
+        """Fetch the topic's partition leaders ahead of its first batch.
 
         Raises:
-            KafkaError: there is no such topic, or no answer.
+            KafkaError: the topic does not exist, or no broker answered.
         """
         await (await self._connected()).partitions_for(topic)
 
@@ -126,9 +165,8 @@ class BatchProducer:
     ) -> SentBatch | None:
         """Write the records, in order, and wait until all in-sync replicas have them.
 
-        Records that were received can be given as they are. Batches over the size limit are split.
-        Two calls for one partition at a time may interleave; a value of
-        None is a tombstone.
+        Splits batches over the size limit. Records of two concurrent calls for one partition may interleave. A value of None is a
+        tombstone.
 
         Returns:
             None if there was nothing to send.
@@ -139,69 +177,47 @@ class BatchProducer:
         """
         if not records:
             return None
+        settings = self._settings
         now_ms = timestamp_ms if timestamp_ms is not None else int(time.time() * 1000)
         first = last = -1
         at = 0
         while at < len(records):
-            limit = self._limits.get(topic, self._settings.max_produce_bytes)
-            producer, sending = None, _Sending()
+            limit = self._limits.get(topic, settings.max_produce_bytes)
+            producer, sender = None, _BatchSender()
             try:
-                async with asyncio.timeout(self._settings.produce_timeout_s) as patience:
+                async with asyncio.timeout(settings.produce_timeout_s) as timeout:
                     producer = await self._connected()
-                    for builder in self._chunks(producer, topic, partition, records, at, now_ms, limit):
-                        # The next chunk was built while the one before was on its way.
-                        at = await sending.finish(at)
-                        patience.reschedule(asyncio.get_running_loop().time() + self._settings.produce_timeout_s)
-                        sending.begin(builder, await producer.send_batch(builder, topic, partition=partition))
-                    at = await sending.finish(at)
-            except TOO_LARGE as exc:
+                    for builder in build_batches(
+                        topic,
+                        partition,
+                        records,
+                        at,
+                        now_ms=now_ms,
+                        max_batch_bytes=limit,
+                        max_record_bytes=settings.max_record_bytes or settings.max_produce_bytes,
+                        compression=producer._message_accumulator._compression_type,
+                    ):
+                        # This batch was built while the one before was in flight.
+                        at = await sender.finish(at)
+                        timeout.reschedule(asyncio.get_running_loop().time() + settings.produce_timeout_s)
+                        sender.begin(builder, await producer.send_batch(builder, topic, partition=partition))
+                    at = await sender.finish(at)
+            except _TOO_LARGE as error:
                 self._replace(producer)
-                if sending.count == 1:
-                    raise RecordTooLarge(topic, partition, at, sending.size, limit) from exc
-                self._limits[topic] = max(min(limit, sending.size) // 2, 1)
-                log.warning("%s refuses batches of %d bytes, splitting at %d", topic, limit, self._limits[topic])
-            except (KafkaError, TimeoutError, OSError) as exc:
+                if sender.count == 1:
+                    raise RecordTooLarge(topic, partition, at, sender.size, limit) from error
+                self._limits[topic] = max(min(limit, sender.size) // 2, 1)
+                log.warning(
+                    "the broker refused a batch, smaller ones will be sent",
+                    extra={"action": "batch.split", "topic": topic, "bytes": limit, "limit": self._limits[topic]},
+                )
+            except (KafkaError, TimeoutError, OSError) as error:
                 await self._abandon(producer)
-                raise BatchNotSent(topic, partition, range(at, len(records)), exc) from exc
+                raise BatchNotSent(topic, partition, range(at, len(records)), error) from error
             finally:
-                first = sending.first if first < 0 else first
-                last = max(last, sending.last)
+                first = sender.first if first < 0 else first
+                last = max(last, sender.last)
         return SentBatch(topic, partition, first, last, len(records))
-
-    def _chunks(
-        self,
-        producer: AIOKafkaProducer,
-        topic: str,
-        partition: int,
-        records: Sequence[ProducerRecord] | Sequence[Record],
-        at: int,
-        now_ms: int,
-        limit: int,
-    ) -> Iterator[BatchBuilder]:
-        few = len(records) - at < FEW
-        builder = self._builder(producer, limit, few)
-        append, count = builder._builder.append, 0
-        largest = self._settings.max_record_bytes or self._settings.max_produce_bytes
-        rows: Any = records if isinstance(records[0], tuple) else map(PARTS, records)
-        for index, (key, value, headers) in enumerate(islice(rows, at, None), at):
-            if type(headers) is not list:  # aiokafka's C code takes nothing else
-                headers = list(headers) if headers else NO_HEADERS
-            added = append(count, now_ms, key, value, headers)
-            if added is None:
-                builder._relative_offset = count
-                yield builder
-                builder = self._builder(producer, limit, few)
-                append, count = builder._builder.append, 0
-                added = append(0, now_ms, key, value, headers)
-            if count == 0 and added.size > largest:
-                raise RecordTooLarge(topic, partition, index, added.size, largest)
-            count += 1
-        builder._relative_offset = count
-        yield builder
-
-    def _builder(self, producer: AIOKafkaProducer, limit: int, few: bool) -> BatchBuilder:
-        accumulator = producer._message_accumulator
-        return BatchBuilder(limit, UNCOMPRESSED if few else accumulator._compression_type)
 
     async def _connected(self) -> Any:
         async with self._connecting:
@@ -229,12 +245,12 @@ class BatchProducer:
         return producer
 
     def _replace(self, failed: Any) -> None:
-        """A refused batch leaves a gap in the sequence numbers, after which Kafka refuses this producer for ever."""
+        """Use a new producer from now on: a refused batch leaves a gap in the sequence numbers, and Kafka refuses what follows."""
         if self._producer is failed:
             self._producer = None
             retiring = asyncio.create_task(self._retire(failed))
-            self._retired.add(retiring)
-            retiring.add_done_callback(self._retired.discard)
+            self._retiring.add(retiring)
+            retiring.add_done_callback(self._retiring.discard)
 
     async def _retire(self, producer: Any) -> None:
         try:
@@ -243,9 +259,9 @@ class BatchProducer:
             await self._abandon(producer)
 
     async def _abandon(self, producer: Any) -> None:
-        """Make sure that nothing of this producer is written later, behind the back of whoever was told it failed.
+        """Stop the producer at once, so that nothing is written after the caller got an error.
 
-        aiokafka tries an idempotent batch again for ever.
+        aiokafka retries an idempotent batch without a limit.
         """
         if producer is None:
             return

@@ -1,12 +1,9 @@
-"""Declares the topics whose events are whole batches, and makes the events.
-
-In: a topic's name. Out: a Faust topic whose `event.value` is a `RecordBatch`. Other topics stay as Faust has them.
-"""
+"""Declares batched topics; makes the events whose value is a `RecordBatch`."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from faust import Event, Schema
 from faust.types import TP, AppT, EventT, TopicT
@@ -17,41 +14,38 @@ from notify_streams.transport.record_batch import RecordBatch
 
 if TYPE_CHECKING:
     from notify_streams.transport.acknowledgement import AckedPrefix, DeliveredRange
-    from notify_streams.transport.consumer import Consumer
     from notify_streams.transport.partition_buffer import PartitionBuffer
 
 
+class BatchConsumer(Protocol):
+    """What messages and events call on the consumer (`consumer.Consumer`)."""
+
+    def on_materialized(self, buffer: PartitionBuffer, was_full: bool) -> None: ...
+    def on_acked(self, message: BatchMessage) -> None: ...
+    def is_current(self, message: BatchMessage) -> bool: ...
+    def refuse(self, message: BatchMessage, position: int) -> bool: ...
+
+
 class BatchMessage(ConsumerMessage):
-    """Stands in Faust's queues for whatever will wait in the buffer when an agent takes it."""
+    """A message in Faust's queues. The agent that reads it first gets what is then in the partition buffer."""
 
-    __slots__ = ("batch", "buffer", "consumer", "delivery", "prefix")
+    __slots__ = ("batch", "buffer", "consumer", "delivered", "prefix")
 
-    def __init__(self, consumer: Consumer, tp: TP, buffer: PartitionBuffer, generation_id: int) -> None:
-        super().__init__(
-            tp.topic,
-            tp.partition,
-            buffer.prefix.delivered_to,
-            0.0,
-            0,
-            None,
-            None,
-            None,
-            None,
-            tp=tp,
-            generation_id=generation_id,
-        )
+    def __init__(self, consumer: BatchConsumer, tp: TP, buffer: PartitionBuffer, generation_id: int) -> None:
+        offset = buffer.prefix.delivered_to
+        super().__init__(*tp, offset, 0.0, 0, None, None, None, None, tp=tp, generation_id=generation_id)
         self.consumer = consumer
         self.buffer = buffer
         self.batch: RecordBatch | None = None
-        self.delivery: DeliveredRange | None = None
+        self.delivered: DeliveredRange | None = None
         self.prefix: AckedPrefix | None = None
 
     def materialize(self) -> RecordBatch:
-        """What waits in the buffer, once and for all: a second agent of the same topic gets the same batch."""
+        """The batch. Taken from the buffer at the first call, so that several agents of a topic get the same one."""
         if self.batch is None:
             self.prefix = self.buffer.prefix
             was_full = self.buffer.full
-            self.batch, self.delivery = self.buffer.next_batch()
+            self.batch, self.delivered = self.buffer.next_batch()
             self.consumer.on_materialized(self.buffer, was_full)
         return self.batch
 
@@ -59,50 +53,48 @@ class BatchMessage(ConsumerMessage):
 class BatchEvent(Event):
     """An event of a batched topic."""
 
+    message: BatchMessage
+
     @property
     def value(self) -> RecordBatch:
-        message = self.message
-        assert isinstance(message, BatchMessage)
-        return message.materialize()
+        return self.message.materialize()
 
     @value.setter
     def value(self, _: Any) -> None:
-        """Faust's constructor sets it; the buffer decides."""
+        """Ignored: Faust's constructor sets a value, but the batch comes from the buffer."""
 
     def ack(self) -> bool:
         """Acknowledge the batch: everything in it is durable.
 
-        With several agents on the topic, the last one's counts. A batch that no agent took, and one of a partition
-        that was revoked or sought since, cannot be acknowledged: its records come again.
+        With several agents on the topic, the offsets may be committed after the last one's call. Without effect on a batch that no agent
+        read, or whose partition was revoked or sought since: its records are delivered again.
 
         Returns:
-            Whether this was the last acknowledgement the batch needed.
+            Whether this was the last acknowledgement that the batch needed.
         """
         message = self.message
-        assert isinstance(message, BatchMessage)
         if self.acked or message.batch is None:
             return False
         self.acked = True
-        return message.decref() == 0 and message.consumer.on_acked(message)
+        if message.decref():
+            return False
+        message.consumer.on_acked(message)
+        return True
 
     def current(self) -> bool:
-        """Whether the partition goes on behind this batch: it was neither revoked nor sought since the batch was taken."""
-        message = self.message
-        assert isinstance(message, BatchMessage)
-        return message.consumer.holds(message)
+        """False after the partition was revoked or sought since the batch was read."""
+        return self.message.consumer.is_current(self.message)
 
     def refuse(self, position: int) -> bool:
-        """Read the partition again from `position`, and forget all that is in flight for it.
+        """Read the partition again from `position`, and forget everything that is in flight for it.
 
-        For an agent that knows better where the partition stands (it keeps a ledger), or that failed and wants the
-        batch again. Batches that were delivered before can no longer be acknowledged.
+        For an agent that keeps its own position (a ledger), or that failed and wants the batch again. Batches that were delivered before
+        can no longer be acknowledged.
 
         Returns:
-            False if the batch is not `current`: its partition is read elsewhere, or is read again already.
+            False, without effect, if the batch is not `current`.
         """
-        message = self.message
-        assert isinstance(message, BatchMessage)
-        return message.consumer.refuse(message, position)
+        return self.message.consumer.refuse(self.message, position)
 
 
 class BatchedSchema(Schema[Any, Any]):
@@ -111,8 +103,6 @@ class BatchedSchema(Schema[Any, Any]):
     def compile(
         self, app: AppT, *, on_key_decode_error: Any = None, on_value_decode_error: Any = None, **kwargs: Any
     ) -> Callable[..., Awaitable[EventT[Any]]]:
-        """What Faust calls for each message of the topic."""
-
         async def decode(message: Message, *, propagate: bool = False) -> EventT[Any]:
             return BatchEvent(app, None, None, None, message)
 
@@ -120,13 +110,13 @@ class BatchedSchema(Schema[Any, Any]):
 
 
 def batched_topic(app: AppT, name: str, *, partitions: int | None = None, **options: Any) -> TopicT:
-    """A topic of which an agent gets one event a partition batch.
+    """A topic whose agents get one event for each batch of a partition.
 
-    Take it with `async for event in stream.noack().events()`, and `event.ack()` once everything in `event.value`
-    is durable. Nothing else acknowledges a batch: not an exception, not a cancellation, not the loop's next turn.
+    Read it with `async for event in stream.noack().events()`, and call `event.ack()` once everything in `event.value`
+    is durable. Nothing else acknowledges a batch: neither an exception, nor a cancellation, nor the next iteration.
 
     Args:
-        partitions: how many to declare, where the app declares topics; None leaves it to the broker.
+        partitions: how many to declare, where the app declares topics; None: the broker's default.
     """
     app_state(app).batched_topics.add(name)
     return app.topic(name, partitions=partitions, schema=BatchedSchema(), **options)

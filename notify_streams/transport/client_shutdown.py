@@ -1,7 +1,7 @@
-"""How clients of aiokafka end, whatever state they are in. In: a client. Out: it is disconnected, in bounded time.
+"""Stops aiokafka consumers in bounded time, whatever state they are in.
 
-aiokafka 0.14.0 cancels a fetch that pauses after a failure, and lets that cancellation out of its own `stop`, before the connections are
-closed. Let through, it would end whoever only wanted to connect anew, without a word.
+aiokafka 0.14.0 cancels a fetch that pauses after a failure, and raises that cancellation from its own `stop`, before it closes the
+connections. Passed on, it would silently end a task that only wanted to reconnect.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ from aiokafka.errors import KafkaError
 
 
 async def stop_consumer(consumer: Any, timeout_s: float) -> None:
-    """Stop an aiokafka consumer; what its end raises is of no use to anybody."""
+    """Stop an aiokafka consumer and close its connections, also if this call is cancelled. The consumer's errors are ignored."""
     stopping = asyncio.ensure_future(consumer.stop())
-    await asyncio.wait([stopping], timeout=timeout_s)
-    if not stopping.done() or stopping.cancelled() or stopping.exception() is not None:
-        stopping.cancel()
-        with suppress(KafkaError, OSError):
-            await consumer._client.close()
+    try:
+        await asyncio.wait([stopping], timeout=timeout_s)
+    finally:
+        if not stopping.done() or stopping.cancelled() or stopping.exception() is not None:
+            stopping.cancel()
+            with suppress(KafkaError, OSError):
+                await consumer._client.close()
 
 
 def is_cancelled() -> bool:
-    """Whether the running task is being cancelled, and not only a client's future that it waited for."""
+    """Whether the running task is being cancelled. False if only a client's future that it awaited was."""
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0

@@ -1,31 +1,34 @@
-"""Faust's consumer, with one event a partition batch for batched topics and Faust's own events for the others.
+"""Faust's consumer: batches for batched topics, single events for the others.
 
-In: Faust's life cycle (assigned, revoked, flow stopped and resumed). Out: events in agents' queues, and commits of
-acknowledged prefixes. The rules live in `buffer.py`, `acknowledgement.py` and `opening.py`; this file only connects.
+Connects Faust's lifecycle (assigned, revoked, flow stopped and resumed) with the partition buffers, and commits acknowledged prefixes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from aiokafka.errors import ConsumerStoppedError
 from faust.agents import current_agent
-from faust.types import TP
+from faust.transport.drivers import aiokafka as stock
+from faust.types import TP, AppT
+from faust.types.transports import TPorTopicSet
+from mode.utils.futures import notify
 
 from notify_streams.transport.app_state import app_state
 from notify_streams.transport.batched_topic import BatchMessage
-from notify_streams.transport.committing import CommittingConsumer
 from notify_streams.transport.faust_delivery import deliver_single_events
-from notify_streams.transport.fetch_thread import FetchedRecords, FetchThread
-from notify_streams.transport.health_monitor import watch
+from notify_streams.transport.fetch_thread import FetchThread, PartitionOffsets
 from notify_streams.transport.partition_buffer import AppendResult, Bounds, FetchedRange, PartitionBuffer
-from notify_streams.transport.partition_start import Start, decide_starts
+from notify_streams.transport.partition_start import StartPosition, decide_start_positions
 
 log = logging.getLogger(__name__)
 
-FETCH_TIMEOUT_S = 1.0
+_FETCH_TIMEOUT_S = 1.0
+#: Faust's own default.
+_MAX_UNBATCHED_RECORDS = 500
 
 
 class SourceTopicMissing(Exception):
@@ -35,95 +38,134 @@ class SourceTopicMissing(Exception):
         super().__init__(f"topics do not exist, {remedy}: {', '.join(sorted(topics))}")
 
 
-class Consumer(CommittingConsumer):
-    """Delivers at least once; commits only what was acknowledged, in order, partition by partition."""
+class Consumer(stock.Consumer):
+    """Delivers at least once. Commits only what was acknowledged, in order, partition by partition."""
+
+    _thread: FetchThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._held: set[TP] = set()
-        self._opening: asyncio.Task[None] | None = None
-        self._announcing: asyncio.Future[None] | None = None
+        self._buffers: dict[TP, PartitionBuffer] = {}
+        #: Assigned partitions without a start position.
+        self._unstarted: set[TP] = set()
+        self._starting: asyncio.Task[None] | None = None
+        self._queueing_events: asyncio.Future[None] | None = None
         self._work = asyncio.Event()
         self._resumed = False
         super().__init__(*args, **kwargs)
+        self._state = app_state(self.app)
+        self.settings = self._state.settings
+        self.commit_interval = self.settings.commit_interval_s
+        # Makes Faust call `wait_empty` before it stops agents; here that is bounded.
+        self.app.conf.stream_wait_empty = True
 
     def _new_consumer_thread(self) -> FetchThread:
+        state = app_state(self.app)
         thread = FetchThread(self, loop=self.loop, beacon=self.beacon)
-        thread.settings = app_state(self.app).settings
-        thread.batched_topics = frozenset(app_state(self.app).batched_topics)
+        thread.settings = state.settings
+        thread.batched_topics = frozenset(state.batched_topics)
         return thread
 
-    # -- What an app may ask
+    # -- For the app
 
-    def holds(self, message: BatchMessage) -> bool:
-        """Whether the message's batch is of the partition's present reading (see `BatchEvent.current`)."""
+    def buffers(self) -> Mapping[TP, PartitionBuffer]:
+        """Buffers of the started partitions of batched topics. Read only."""
+        return self._buffers
+
+    @property
+    def all_started(self) -> bool:
+        """Whether the group has assigned partitions (or none) and all of them have started."""
+        return self.flow_active and self._resumed and not self._unstarted
+
+    def source_partitions(self) -> list[TP]:
+        """Assigned partitions, without the changelogs of Faust's own tables."""
+        return [tp for tp in self.assignment() if self.app.topics.acks_enabled_for(tp.topic)]
+
+    def processed_position(self, tp: TP) -> int | None:
+        """Everything below is processed. None until the partition has started."""
+        buffer = self._buffers.get(tp)
+        if buffer is not None:
+            return buffer.prefix.position
+        if tp in self._unstarted or tp.topic in self._thread.batched_topics:
+            return None
+        return self._thread.position_now(tp)
+
+    async def partition_offsets(self, tps: Collection[TP]) -> dict[TP, PartitionOffsets]:
+        """See `FetchThread.partition_offsets`."""
+        return await self._thread.partition_offsets(tps)
+
+    # -- For batch messages
+
+    def is_current(self, message: BatchMessage) -> bool:
+        """See `BatchEvent.current`."""
         return self._buffers.get(message.tp) is message.buffer and message.prefix is message.buffer.prefix
 
     def refuse(self, message: BatchMessage, position: int) -> bool:
         """See `BatchEvent.refuse`.
 
-        A batch that was overtaken must change nothing: at full load every partition has some on their way, and each
-        would throw away what was read since.
+        Ignores batches that are not current: under full load every partition has some in flight, and each would discard what was read since.
         """
-        if not self.holds(message):
+        if not self.is_current(message):
             return False
         self._read_again(message.tp, message.buffer, position)
         self._wake()
         return True
 
+    def on_materialized(self, buffer: PartitionBuffer, was_full: bool) -> None:
+        """An agent has a batch of this buffer: queue an event for the rest, and fetch again if the buffer was full.
+
+        Waking the thread costs two system calls and an empty response, so it is not done for every batch.
+        """
+        buffer.event_queued = False
+        self._queue_event_soon(buffer)
+        if was_full and not buffer.full:
+            self._wake()
+
+    def on_acked(self, message: BatchMessage) -> None:
+        """All agents have acknowledged a batch."""
+        if message.delivered is not None:
+            assert message.prefix is not None
+            message.prefix.ack(message.delivered)
+        self._unacked_messages.discard(message)
+        notify(self._waiting_for_ack)
+        self._queue_event_soon(message.buffer)
+
     def _read_again(self, tp: TP, buffer: PartitionBuffer, position: int) -> None:
         buffer.restart(position)
         self._thread.seek_soon(tp, position)
 
-    def buffers(self) -> Mapping[TP, PartitionBuffer]:
-        """The open partitions of batched topics, to look at."""
-        return self._buffers
+    def _queue_event_soon(self, buffer: PartitionBuffer) -> None:
+        if buffer.needs_event:
+            self._queueing_events = asyncio.ensure_future(self._queue_events())
 
-    @property
-    def thread(self) -> FetchThread:
-        """Where fetches and commits happen."""
-        return self._thread
-
-    @property
-    def held(self) -> frozenset[TP]:
-        """Assigned partitions that are not open yet."""
-        return frozenset(self._held)
-
-    @property
-    def opened(self) -> bool:
-        """Whether the group has assigned partitions (or none) and all of them flow."""
-        return self.flow_active and self._resumed and not self._held
-
-    # -- Faust's life cycle
+    # -- Faust's lifecycle
 
     async def on_task_error(self, exc: BaseException) -> None:
-        """An agent's body raised: after a pause, what it had not acknowledged comes again. Faust then restarts the body.
+        """An agent's body raised: after a pause, deliver again what it had not acknowledged. Faust then restarts the body.
 
-        Without this its batches would stay in flight for good, and an event that it had not looked into would be the
-        last of its partition.
+        Otherwise its batches would stay in flight, and an event that it had not read would be the last one of its partition.
         """
         agent = current_agent()
         topics = frozenset(agent.get_topic_names()) if agent is not None else frozenset()
-        log.error("the body of %s raised, what it held comes again: %r", agent, exc)
+        log.error(
+            "an agent raised; its unacknowledged batches will be delivered again",
+            extra={"action": "agent.redeliver", "agent": str(agent), "error": repr(exc)},
+        )
         await asyncio.sleep(self.settings.failed_body_pause_s)
         for tp, buffer in self._buffers.items():
-            if tp.topic in topics and (buffer.announced or not buffer.prefix.idle):
-                buffer.announced = False
+            if tp.topic in topics and (buffer.event_queued or not buffer.prefix.all_acked):
+                buffer.event_queued = False
                 self._read_again(tp, buffer, buffer.prefix.position)
         self._wake()
-
-    async def on_start(self) -> None:
-        await super().on_start()
-        self.add_future(watch(self))
 
     async def subscribe(self, topics: Iterable[str]) -> None:
         """Join the group.
 
         Raises:
-            SourceTopicMissing: a batched topic does not exist; Faust would not read it after it was created either.
+            SourceTopicMissing: a batched topic does not exist. Faust would not read it after it was created either.
         """
         wanted = set(topics)
         if not wanted:
-            # Nothing to read, as in a forward role that knows no other region: no group, but the end of Faust's start waits for one.
+            # There is nothing to read (a forward role that knows no other region), but Faust's start waits for an assignment.
             await self.on_partitions_assigned(set())
             return
         missing = await self._thread.missing(wanted & self._thread.batched_topics)
@@ -132,113 +174,108 @@ class Consumer(CommittingConsumer):
         await super().subscribe(wanted)
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Faust's check cries wolf for idle partitions (faust#629); the watchdog asks Kafka instead."""
+        """Does nothing: Faust's check reports idle partitions as stuck (faust#629). `Watchdog` replaces it."""
 
     def resume_partitions(self, tps: Iterable[TP]) -> None:
-        """Changelogs of Faust's own tables flow at once; source partitions are held until they are opened."""
+        """Resume changelogs of Faust's own tables at once; source partitions wait for their start positions."""
         changelogs = self.app.tables.changelog_topics
         super().resume_partitions({tp for tp in tps if tp.topic in changelogs})
-        self._held.update(tp for tp in tps if tp.topic not in changelogs)
+        self._unstarted.update(tp for tp in tps if tp.topic not in changelogs)
 
     async def perform_seek(self) -> None:
-        """Positions are settled when partitions are opened."""
+        """Does nothing: partitions are sought to their start positions."""
 
     def resume_flow(self) -> None:
-        """Called last after a rebalance, when no queue will be cleared any more: open what is held."""
+        """Start partitions. Faust calls this last after a rebalance, when it will clear no queue any more."""
         super().resume_flow()
         self._resumed = True
-        if self._held and self._opening is None:
-            self._opening = asyncio.ensure_future(self._open_or_crash(frozenset(self._held)))
+        if self._unstarted and self._starting is None:
+            self._starting = asyncio.ensure_future(self._start_partitions(frozenset(self._unstarted)))
         self._wake()
 
     def stop_flow(self) -> None:
-        """Nothing more is delivered, what is in flight can still be acknowledged."""
+        """Deliver nothing more. What is in flight can still be acknowledged."""
         super().stop_flow()
         for buffer in self._buffers.values():
             buffer.close()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Stop delivering, give agents a bounded time, commit what they acknowledged, forget the rest."""
-        self._cancel_opening()
+        self._cancel_start()
         self.stop_flow()
-        await self._drain()
+        await self.wait_empty()
         lost = frozenset(self._buffers)
         self._buffers.clear()
         self._unacked_messages.clear()
-        for hook in self.wiring.revoked_hooks:
+        for hook in self._state.revoked_hooks:
             hook(lost)
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        self._cancel_opening()
+        self._cancel_start()
         self._buffers.clear()
         self._resumed = False
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def on_stop(self) -> None:
-        self._cancel_opening()
+        self._cancel_start()
         await self._commit_in_time()
         self._buffers.clear()
 
-    def _cancel_opening(self) -> None:
-        if self._opening is not None:
-            self._opening.cancel()
-        self._opening = None
-        self._held.clear()
+    # -- Start positions
 
-    async def _open_or_crash(self, tps: frozenset[TP]) -> None:
-        try:
-            await self._open(tps)
-        except Exception as exc:
-            log.exception("partitions could not be opened")
-            await self.crash(exc)
+    def _cancel_start(self) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+        self._starting = None
+        self._unstarted.clear()
 
-    async def _open(self, tps: frozenset[TP]) -> None:
+    async def _start_partitions(self, tps: frozenset[TP]) -> None:
         from_beginning = self.app.conf.consumer_auto_offset_reset == "earliest"
-        opened = await decide_starts(tps, self._thread, self.wiring.assigned_hooks, from_beginning)
-        await self._thread.seek_all({tp: start.position for tp, start in opened.items()})
         bounds = Bounds(self.settings.max_batch_records, self.settings.max_batch_bytes)
-        for tp, start in opened.items():
-            if tp.topic in self._thread.batched_topics:
-                self._buffers[tp] = PartitionBuffer(tp.topic, tp.partition, start.position, start.committed, bounds)
-            else:
-                self._start_stock(tp, start)
-        self._held -= tps
-        self._opening = None
-        super().resume_partitions(tps)
-        self._wake()
-        log.info("opened %d partitions", len(tps))
+        try:
+            starts = await decide_start_positions(
+                tps, self._thread.partition_offsets, self._state.assigned_hooks, from_beginning
+            )
+            await self._thread.seek_all({tp: start.position for tp, start in starts.items()})
+            for tp, start in starts.items():
+                if tp.topic in self._thread.batched_topics:
+                    self._buffers[tp] = PartitionBuffer(tp.topic, tp.partition, start.position, start.committed, bounds)
+                else:
+                    self._start_unbatched(tp, start)
+            self._unstarted -= tps
+            self._starting = None
+            super().resume_partitions(tps)
+            self._wake()
+            log.info("partitions started", extra={"action": "partitions.started", "count": len(tps)})
+        except Exception as error:
+            log.exception("partitions could not be started; the worker stops", extra={"action": "partitions.crash"})
+            await self.crash(error)
 
-    def _start_stock(self, tp: TP, start: Start) -> None:
+    def _start_unbatched(self, tp: TP, start: StartPosition) -> None:
         self._acked.pop(tp, None)
         self._acked_index.pop(tp, None)
         self._gap.pop(tp, None)
         self._read_offset[tp] = start.position if start.position > 0 else None
         self._committed_offset[tp] = start.committed or None
 
-    # -- Delivery
+    # -- Fetch and deliver
 
     async def _drain_messages(self, fetcher: Any) -> None:
+        """Faust's fetch loop."""
         try:
             while not (self.should_stop or fetcher.should_stop):
                 if not self.flow_active:
-                    await self.wait_first(self.can_resume_flow.wait(), timeout=FETCH_TIMEOUT_S)
+                    await self.wait_first(self.can_resume_flow.wait(), timeout=_FETCH_TIMEOUT_S)
                     continue
-                await self._announce_waiting()
+                await self._queue_events()
                 self._work.clear()
                 tps = self._fetchable()
                 if not tps:
-                    await self.wait_first(self._work.wait(), timeout=FETCH_TIMEOUT_S)
+                    await self.wait_first(self._work.wait(), timeout=_FETCH_TIMEOUT_S)
                     continue
-                generation = self.app.consumer_generation_id
-                limit = self.app.conf.broker_max_poll_records or 500
-                fetched = await self._thread.fetch(tps, FETCH_TIMEOUT_S, limit)
-                if self.flow_active and generation == self.app.consumer_generation_id:
-                    await self._accept(fetched)
-        except self.consumer_stopped_errors:
-            if not self.app.should_stop:
-                raise
-        except asyncio.CancelledError:
+                await self._fetch(tps)
+        except (ConsumerStoppedError, asyncio.CancelledError):
             if not self.app.should_stop:
                 raise
 
@@ -246,54 +283,129 @@ class Consumer(CommittingConsumer):
         tps = self._get_active_partitions()
         return {tp for tp in tps if tp not in self._buffers or not self._buffers[tp].full}
 
-    async def _accept(self, fetched: FetchedRecords) -> None:
+    async def _fetch(self, tps: set[TP]) -> None:
+        generation = self.app.consumer_generation_id
+        limit = self.app.conf.broker_max_poll_records or _MAX_UNBATCHED_RECORDS
+        fetched = await self._thread.fetch(tps, _FETCH_TIMEOUT_S, limit)
+        if not self.flow_active or generation != self.app.consumer_generation_id:
+            return
         for tp, fetched_range in fetched.batched:
             buffer = self._buffers.get(tp)
             if buffer is not None and buffer.append(fetched_range) is AppendResult.GAP:
                 await self._close_gap(tp, buffer, fetched_range)
-        if fetched.stock:
-            await deliver_single_events(self, fetched.stock)
+        if fetched.unbatched:
+            await deliver_single_events(self, fetched.unbatched)
 
     async def _close_gap(self, tp: TP, buffer: PartitionBuffer, fetched: FetchedRange) -> None:
-        """What lies before a fetched range was dropped here, or deleted there: read it again, or say that it is gone."""
-        extents = await self._thread.partition_offsets([tp])
-        if self._buffers.get(tp) is not buffer or fetched.start <= buffer.expected:
+        """Read what lies before a fetched range again, unless Kafka has deleted it."""
+        offsets = await self._thread.partition_offsets([tp])
+        if self._buffers.get(tp) is not buffer or fetched.start <= buffer.next_position:
             return
-        beginning = extents[tp].beginning
-        if beginning > buffer.expected:
-            log.error("%s: offsets %s to %s went by retention, unprocessed", tp, buffer.expected, beginning)
+        beginning = offsets[tp].beginning
+        if beginning > buffer.next_position:
+            log.error(
+                "records were deleted by retention before they were processed",
+                extra={
+                    "action": "partition.records_deleted",
+                    "topic": tp.topic,
+                    "partition": tp.partition,
+                    "position": buffer.next_position,
+                    "beginning": beginning,
+                },
+            )
             buffer.skip_to(beginning)
-        self._thread.seek_soon(tp, buffer.expected)
+        self._thread.seek_soon(tp, buffer.next_position)
 
-    async def _announce_waiting(self) -> None:
+    async def _queue_events(self) -> None:
         for tp, buffer in list(self._buffers.items()):
-            if buffer.due and self.app.flow_control.is_active():
+            if buffer.needs_event and self.app.flow_control.is_active():
                 message = BatchMessage(self, tp, buffer, self.app.consumer_generation_id)
-                buffer.announced = True
+                buffer.event_queued = True
                 await self.callback(message)
                 if not message.refcount:
-                    buffer.announced = False
-
-    def on_materialized(self, buffer: PartitionBuffer, was_full: bool) -> None:
-        """An agent took what waited in a buffer: announce the rest, and fetch it again if it was too full for that.
-
-        Waking the thread costs two system calls and an empty answer, so it is not done for every batch.
-        """
-        buffer.announced = False
-        self._announce_soon(buffer)
-        if was_full and not buffer.full:
-            self._wake()
-
-    def on_acked(self, message: BatchMessage) -> bool:
-        last = super().on_acked(message)
-        self._announce_soon(message.buffer)
-        return last
-
-    def _announce_soon(self, buffer: PartitionBuffer) -> None:
-        if buffer.due:
-            self._announcing = asyncio.ensure_future(self._announce_waiting())
+                    buffer.event_queued = False
 
     def _wake(self) -> None:
         self._work.set()
         if self._thread._consumer is not None:
             self._thread.wake()
+
+    # -- Commit
+
+    async def wait_empty(self) -> None:
+        """Wait until nothing is in flight, at most `drain_timeout_s`, then commit."""
+        deadline = self.loop.time() + self.settings.drain_timeout_s
+        while self.loop.time() < deadline and self._has_unacked():
+            await self._wait_for_ack(0.1)
+        await self._commit_in_time()
+
+    async def _wait_for_ack(self, timeout: float) -> None:  # noqa: ASYNC109 - Faust's signature
+        acknowledged = self._waiting_for_ack = self.loop.create_future()
+        await asyncio.wait([acknowledged], timeout=timeout)
+        self._waiting_for_ack = None
+
+    def _has_unacked(self) -> bool:
+        if any(not buffer.prefix.all_acked for buffer in self._buffers.values()):
+            return True
+        return any(not (message.acked or isinstance(message, BatchMessage)) for message in self._unacked_messages)
+
+    async def _commit_in_time(self) -> None:
+        timeout_s = self.settings.request_timeout_s
+        try:
+            await asyncio.wait_for(self.commit(), timeout_s)
+        except TimeoutError:
+            log.warning("offsets were not committed in time", extra={"action": "offsets.timeout", "after_s": timeout_s})
+
+    def _filter_tps_with_pending_acks(self, topics: TPorTopicSet | None = None) -> Iterable[TP]:  # type: ignore[override]
+        for tp in super()._filter_tps_with_pending_acks(topics):
+            if tp.topic not in self._thread.batched_topics:
+                yield tp
+        for tp, buffer in self._buffers.items():
+            if buffer.offset_to_commit() is not None and (topics is None or tp in topics or tp.topic in topics):
+                yield tp
+
+    def _new_offset(self, tp: TP) -> int | None:
+        buffer = self._buffers.get(tp)
+        return super()._new_offset(tp) if buffer is None else buffer.offset_to_commit()
+
+    def _should_commit(self, tp: TP, offset: int) -> bool:
+        return tp in self._buffers or super()._should_commit(tp, offset)
+
+    async def _commit_offsets(self, offsets: Mapping[TP, int], start_new_transaction: bool = True) -> bool:
+        """As Faust's, without formatting a table of the offsets for a debug log, which takes milliseconds at every commit."""
+        if self.in_transaction:
+            return await super()._commit_offsets(offsets, start_new_transaction)
+        assigned = self.assignment()
+        wanted = {tp: offset for tp, offset in offsets.items() if tp in assigned}
+        if not wanted:
+            return False
+        await self.app.producer.flush()
+        done = await self._commit(wanted)
+        # Faust has forgotten the acknowledgements of unbatched topics by now, so their offsets count as committed, as in Faust.
+        self._committed_offset.update({tp: offset for tp, offset in wanted.items() if tp not in self._buffers})
+        if not done:
+            return False
+        self.app.tables.on_commit(wanted)
+        self.app.monitor.on_tp_commit(wanted)
+        return True
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        buffers = dict(self._buffers)
+        done = await super()._commit(offsets)
+        if done:
+            for tp, offset in offsets.items():
+                if tp in buffers:
+                    buffers[tp].committed = max(offset, buffers[tp].committed or 0)
+        return done
+
+
+def batched_consumer(app: AppT) -> Consumer:
+    """The app's consumer.
+
+    Raises:
+        TypeError: the app's broker URL is not `batched://`.
+    """
+    consumer = app.consumer
+    if not isinstance(consumer, Consumer):
+        raise TypeError(f"the app's consumer is {type(consumer).__name__}: its broker URL must be batched://")
+    return consumer

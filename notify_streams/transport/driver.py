@@ -1,7 +1,4 @@
-"""The Faust transport under the URL scheme `batched`: its consumer, its producer, its life cycle.
-
-In: a `batched://host:port` URL. Out: what `faust.transport.drivers` expects. Nothing else is decided here.
-"""
+"""The Faust transport for broker URLs with the scheme `batched://`."""
 
 from __future__ import annotations
 
@@ -13,33 +10,42 @@ from faust.types.transports import ConsumerT, ProducerT
 from notify_streams.transport.app_state import app_state, kafka_connection
 from notify_streams.transport.batch_producer import BatchProducer
 from notify_streams.transport.consumer import Consumer
+from notify_streams.transport.health_monitor import monitor
 
 
-class Producer(stock.Producer):
-    """Faust's producer, and beside it the batch producer and the tables, which start and stop with it."""
+class MonitoredConsumer(Consumer):
+    """The consumer, with the health monitor that runs beside it."""
 
     async def on_start(self) -> None:
         await super().on_start()
-        declared = app_state(self.app)
+        self.add_future(monitor(self))
+
+
+class Producer(stock.Producer):
+    """Faust's producer, with the batch producer and the lifecycles (tables) that start and stop with it."""
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        state = app_state(self.app)
         client_id = self.app.conf.broker_client_id
-        declared.producer = BatchProducer(kafka_connection(self.app), declared.settings, client_id=client_id)
-        await declared.producer.start()
-        for start, _ in declared.lifecycles:
+        state.producer = BatchProducer(kafka_connection(self.app), state.settings, client_id=client_id)
+        await state.producer.start()
+        for start, _ in state.lifecycles:
             await start()
 
     async def on_stop(self) -> None:
-        declared = app_state(self.app)
-        for _, stop in reversed(declared.lifecycles):
+        state = app_state(self.app)
+        for _, stop in reversed(state.lifecycles):
             await stop()
-        if declared.producer is not None:
-            await declared.producer.stop()
-            declared.producer = None
+        if state.producer is not None:
+            await state.producer.stop()
+            state.producer = None
         await super().on_stop()
 
 
 class Transport(stock.Transport):
-    """Kafka, one event a partition batch for the topics declared as batched."""
+    """Kafka, with one event a batch for the topics declared as batched."""
 
-    Consumer: ClassVar[type[ConsumerT]] = Consumer
+    Consumer: ClassVar[type[ConsumerT]] = MonitoredConsumer
     Producer: ClassVar[type[ProducerT]] = Producer
     driver_version = f"batched on {stock.Transport.driver_version}"

@@ -1,25 +1,22 @@
-"""Delivers the records of topics that are not batched, one event each, as Faust's own drain loop does.
+"""Delivers records of unbatched topics as single events, as Faust's own fetch loop does.
 
-In: aiokafka's records by partition. Out: Faust's messages in the conductor, in Faust's order. Follows
-`faust/transport/consumer.py` (0.15.3): `getmany` and `_drain_messages`.
+Follows `getmany` and `_drain_messages` of `faust/transport/consumer.py` (0.15.3).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from faust.transport.drivers import aiokafka as stock
 from faust.types import TP
 
-if TYPE_CHECKING:
-    from notify_streams.transport.consumer import Consumer
-
-YIELD_EVERY = 100
+_YIELD_EVERY = 100
 
 
-async def deliver_single_events(consumer: Consumer, records: Mapping[TP, list[Any]]) -> None:
-    """Hand every record to the conductor; stops early when the flow stops or a rebalance begins."""
+async def deliver_single_events(consumer: stock.Consumer, records: Mapping[TP, list[Any]]) -> None:
+    """Pass every record to Faust's conductor, in Faust's order. Stops early when the flow stops or a rebalance begins."""
     app = consumer.app
     generation = app.consumer_generation_id
     for count, (tp, record) in enumerate(consumer.scheduler.iterate(records), 1):
@@ -27,13 +24,13 @@ async def deliver_single_events(consumer: Consumer, records: Mapping[TP, list[An
             return
         if tp not in consumer._get_active_partitions() and tp not in consumer._buffered_partitions:
             continue
-        if count % YIELD_EVERY == 0:
+        if count % _YIELD_EVERY == 0:
             await asyncio.sleep(0)
         app.monitor.track_tp_end_offset(tp, consumer.highwater(tp))
         await _deliver_one(consumer, tp, consumer._to_message(tp, record))
 
 
-async def _deliver_one(consumer: Consumer, tp: TP, message: Any) -> None:
+async def _deliver_one(consumer: stock.Consumer, tp: TP, message: Any) -> None:
     offset = message.offset
     read = consumer._read_offset[tp]
     if read is not None and offset < read:

@@ -1,7 +1,6 @@
-"""From aiokafka's fetched bytes to a `FetchedRange`, one C loop a Kafka batch.
+"""Decodes what aiokafka has fetched for a partition into a `FetchedRange`.
 
-In: the partition records that aiokafka's fetcher holds. Out: the records as aiokafka's C parser makes them, and the
-positions before and after. aiokafka's own path wraps every record twice in Python, which costs most of its time.
+Uses aiokafka's C parser, one call a Kafka batch. aiokafka's own `getmany` wraps every record twice in Python, which is most of its cost.
 Written against aiokafka 0.14.0: it reads that version's private fields.
 """
 
@@ -19,27 +18,27 @@ from notify_streams.transport.header_decoding import decode_leniently
 from notify_streams.transport.partition_buffer import FetchedRange
 
 READ_COMMITTED = 1
-KEY, VALUE = attrgetter("key"), attrgetter("value")
+_KEY, _VALUE = attrgetter("key"), attrgetter("value")
 
 
 def decode_fetched(fetched: Any, position: int) -> FetchedRange:
-    """Everything that one fetch brought for a partition.
+    """Everything that one fetch returned for a partition.
 
-    Leaves out aborted transactions under `read_committed`, control batches always, and records below `position`
-    (the broker answers with whole Kafka batches).
+    Without control batches, without aborted transactions under `read_committed`, and without records below `position`
+    (the broker returns whole Kafka batches).
 
     Args:
         fetched: aiokafka's `PartitionRecords`, not iterated before.
-        position: where the fetch began.
+        position: the position that was fetched from.
 
     Raises:
-        CorruptRecordException: a checksum does not match; nothing of the fetch was delivered.
+        CorruptRecordException: a checksum does not match; nothing of the fetch is returned.
     """
     records: list[Any] = []
     end = position
     size = 0
     source = fetched._records
-    # Without compression the fetched bytes are the records, and a little more; otherwise they must be counted.
+    # Without compression, the fetched bytes are a good estimate of the records' size; with it, keys and values are counted.
     whole, uncompressed = source.size_in_bytes(), True
     committed_only = fetched._isolation_level == READ_COMMITTED
     while source.has_next():
@@ -58,17 +57,17 @@ def decode_fetched(fetched: Any, position: int) -> FetchedRange:
                 found = [record for record in found if record.offset >= position]
             records += found
             if batch.compression_type:
-                size += sum(map(len, filter(None, map(VALUE, found)))) + sum(map(len, filter(None, map(KEY, found))))
+                size += sum(map(len, filter(None, map(_VALUE, found)))) + sum(map(len, filter(None, map(_KEY, found))))
                 uncompressed = False
         end = max(end, batch.next_offset)
     return FetchedRange(position, end, records, whole if uncompressed else size)
 
 
 def pop_fetched_range(fetcher: Any, tp: TopicPartition, result: Any) -> FetchedRange | None:
-    """Take what aiokafka's fetcher holds for a partition, move its position, and let it fetch on.
+    """Remove a fetch from aiokafka's fetcher, advance the partition's position, and let the fetcher continue.
 
     Returns:
-        None if the fetch was overtaken by a seek, a pause or a new assignment.
+        None if the partition was sought, paused or reassigned after the fetch.
     """
     del fetcher._records[tp]
     fetched = None
@@ -81,10 +80,10 @@ def pop_fetched_range(fetcher: Any, tp: TopicPartition, result: Any) -> FetchedR
 
 
 async def fetch_ranges(consumer: Any, timeout_s: float) -> list[tuple[TopicPartition, FetchedRange]]:
-    """What an aiokafka consumer of its own has fetched for its partitions, waiting for the first.
+    """What a started aiokafka consumer has fetched, after waiting up to `timeout_s` for the first of it.
 
     Raises:
-        KafkaError: a fetch failed, or the client has given up fetching.
+        KafkaError: a fetch failed, or the client has stopped fetching.
     """
     fetcher = consumer._fetcher
     deadline = asyncio.get_running_loop().time() + timeout_s
@@ -107,7 +106,7 @@ async def fetch_ranges(consumer: Any, timeout_s: float) -> list[tuple[TopicParti
         if not waiter.done():
             waiter.cancel()
         if fetcher.error_future.done():
-            raise KafkaError("the client fetches no more")
+            raise KafkaError("the client has stopped fetching: replace it")
 
 
 def _is_aborted(fetched: Any, batch: Any) -> bool:

@@ -1,7 +1,6 @@
-"""The consumer's thread: group membership, heartbeats and fetches go on while the event loop computes.
+"""The thread for fetches, heartbeats and commits, which go on while agents compute.
 
-In: which partitions may be fetched. Out: `FetchedRange`es of batched topics, aiokafka's records of the others. Every
-method named `…_in_thread` runs in the thread; the rest is called from the event loop.
+Methods named `…_in_thread` run in the thread; the others are called from the event loop.
 """
 
 from __future__ import annotations
@@ -31,15 +30,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class FetchedRecords:
-    """What one call brought."""
+    """What one `fetch` returned."""
 
     batched: tuple[tuple[TP, FetchedRange], ...] = ()
-    stock: Mapping[TP, list[Any]] | None = None
+    unbatched: Mapping[TP, list[Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionOffsets:
-    """What Kafka knows of one partition."""
+    """Offsets of one partition; `committed` is that of the group."""
 
     committed: int | None
     beginning: int
@@ -47,7 +46,7 @@ class PartitionOffsets:
 
 
 class FetchThread(AIOKafkaConsumerThread):
-    """Faust's consumer thread with Kafka's settings in reach and fetches that can be woken."""
+    """Faust's consumer thread, with all of Kafka's settings and fetches that can be interrupted."""
 
     settings: TransportSettings
     batched_topics: frozenset[str] = frozenset()
@@ -57,7 +56,7 @@ class FetchThread(AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         settings = self.settings
-        # Faust passes neither of these on; aiokafka reads them when the consumer starts.
+        # Faust has no options for these; aiokafka reads them when the consumer starts.
         consumer._fetch_max_wait_ms = settings.fetch_max_wait_ms
         consumer._fetch_min_bytes = settings.fetch_min_bytes
         consumer._fetch_max_bytes = settings.fetch_max_bytes
@@ -66,8 +65,8 @@ class FetchThread(AIOKafkaConsumerThread):
         consumer._session_timeout_ms = int(settings.session_timeout_s * 1000)
         consumer._heartbeat_interval_ms = int(settings.heartbeat_s * 1000)
         consumer._rebalance_timeout_ms = int(settings.rebalance_timeout_s * 1000)
-        # One assignor, whether the app has tables or not: the partitions of one number stay together, and the first
-        # table does not make two versions of an app unable to share a group.
+        # The same assignor with and without tables: partitions of one number stay on one worker, and two versions of an app
+        # can share a group even if only one of them has a table.
         self._assignor = self.app.assignor
         consumer._partition_assignment_strategy = [self._assignor]
         return consumer
@@ -80,24 +79,24 @@ class FetchThread(AIOKafkaConsumerThread):
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop))
 
-    async def fetch(self, tps: Collection[TP], timeout_s: float, max_stock_records: int) -> FetchedRecords:
-        """What is there for `tps`, waiting up to `timeout_s` for the first; returns early after `wake`.
+    async def fetch(self, tps: Collection[TP], timeout_s: float, max_unbatched_records: int) -> FetchedRecords:
+        """What was fetched for `tps`, after waiting up to `timeout_s` for the first of it. `wake` ends the wait.
 
         Raises:
             ConsumerStoppedError: the consumer was closed.
         """
-        return await self._run(self._fetch_in_thread(tps, timeout_s, max_stock_records))
+        return await self._run(self._fetch_in_thread(tps, timeout_s, max_unbatched_records))
 
     def wake(self) -> None:
-        """Make a `fetch` that waits return now, because other partitions may be fetched."""
+        """Make a waiting `fetch` return now: other partitions may be fetched."""
         self.thread_loop.call_soon_threadsafe(self._wake_in_thread)
 
     def seek_soon(self, tp: TP, position: int) -> None:
-        """Fetch from `position` on; a partition that is no longer assigned is left alone."""
+        """Fetch from `position` on. Without effect on a partition that is no longer assigned."""
         self.thread_loop.call_soon_threadsafe(self._seek_in_thread, {tp: position})
 
     async def seek_all(self, positions: Mapping[TP, int]) -> None:
-        """Like `seek_soon`, for several, done on return."""
+        """Seek several partitions; on return it is done."""
 
         async def seek() -> None:
             self._seek_in_thread(positions)
@@ -105,7 +104,7 @@ class FetchThread(AIOKafkaConsumerThread):
         await self._run(seek())
 
     async def missing(self, topics: Collection[str]) -> set[str]:
-        """Those of the topics that do not exist."""
+        """The topics that do not exist."""
         found: set[str] = await self._run(self._ensure_consumer().topics())
         return set(topics) - found
 
@@ -113,7 +112,7 @@ class FetchThread(AIOKafkaConsumerThread):
         """Committed offset, beginning and end of partitions.
 
         Raises:
-            KafkaError: Kafka could not say.
+            KafkaError: Kafka did not answer.
         """
         return await self._run(self._partition_offsets_in_thread(tps))
 
@@ -128,7 +127,10 @@ class FetchThread(AIOKafkaConsumerThread):
             try:
                 consumer.seek(TopicPartition(*tp), position)
             except IllegalStateError:
-                log.info("%s is no longer assigned, not sought to %s", tp, position)
+                log.info(
+                    "partition is no longer assigned, not sought",
+                    extra={"action": "partition.seek_skipped", "topic": tp.topic, "partition": tp.partition},
+                )
 
     async def _partition_offsets_in_thread(self, tps: Collection[TP]) -> dict[TP, PartitionOffsets]:
         consumer = self._ensure_consumer()
@@ -145,7 +147,9 @@ class FetchThread(AIOKafkaConsumerThread):
             for tp in kafka_tps
         }
 
-    async def _fetch_in_thread(self, tps: Collection[TP], timeout_s: float, max_stock_records: int) -> FetchedRecords:
+    async def _fetch_in_thread(
+        self, tps: Collection[TP], timeout_s: float, max_unbatched_records: int
+    ) -> FetchedRecords:
         consumer = self._ensure_consumer()
         fetcher, subscriptions = consumer._fetcher, consumer._subscription
         loop = asyncio.get_running_loop()
@@ -155,8 +159,8 @@ class FetchThread(AIOKafkaConsumerThread):
                 if consumer._closed or fetcher._closed:
                     raise ConsumerStoppedError()
                 if not subscriptions.reassignment_in_progress:
-                    fetched = self._drain_in_thread(fetcher, tps, max_stock_records)
-                    if fetched.batched or fetched.stock:
+                    fetched = self._drain_in_thread(fetcher, tps, max_unbatched_records)
+                    if fetched.batched or fetched.unbatched:
                         return fetched
                 remaining = deadline - loop.time()
                 if self._woken or remaining <= 0:
@@ -169,9 +173,9 @@ class FetchThread(AIOKafkaConsumerThread):
                     if not self._waiter.done():
                         self._waiter.cancel()
 
-    def _drain_in_thread(self, fetcher: Any, tps: Collection[TP], max_stock_records: int) -> FetchedRecords:
+    def _drain_in_thread(self, fetcher: Any, tps: Collection[TP], max_unbatched_records: int) -> FetchedRecords:
         batched: list[tuple[TP, FetchedRange]] = []
-        stock: dict[TP, list[Any]] = {}
+        unbatched: dict[TP, list[Any]] = {}
         for kafka_tp in list(fetcher._records):
             tp = TP(*kafka_tp)
             if tp not in tps:
@@ -180,7 +184,7 @@ class FetchThread(AIOKafkaConsumerThread):
                 continue
             result = fetcher._records[kafka_tp]
             if type(result) is not FetchResult:
-                if batched or stock:
+                if batched or unbatched:
                     break
                 del fetcher._records[kafka_tp]
                 fetcher._notify(fetcher._wait_consume_future)
@@ -190,18 +194,18 @@ class FetchThread(AIOKafkaConsumerThread):
                 if fetched is not None:
                     batched.append((tp, fetched))
             else:
-                records = result.getall(max_stock_records)
+                records = result.getall(max_unbatched_records)
                 if not result.has_more():
                     del fetcher._records[kafka_tp]
                     fetcher._notify(fetcher._wait_consume_future)
                 if records:
-                    stock[tp] = records
-        return FetchedRecords(tuple(batched), stock)
+                    unbatched[tp] = records
+        return FetchedRecords(tuple(batched), unbatched)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        """Commit, and say whether Kafka has it. A refused commit is tried again at the next interval.
+        """Commit, and return whether Kafka has confirmed it. A commit that failed is retried at the next interval.
 
-        Faust crashes the worker for most errors, and notes the offsets as committed whatever the answer was.
+        Faust's own crashes the worker after most errors, and counts the offsets as committed in any case.
         """
         consumer = self._ensure_consumer()
         assigned = consumer.assignment()
@@ -211,8 +215,11 @@ class FetchThread(AIOKafkaConsumerThread):
             return False
         try:
             await consumer.commit(wanted)
-        except (KafkaError, IllegalStateError) as exc:
-            log.warning("offsets not committed, will try again: %r", exc)
+        except (KafkaError, IllegalStateError) as error:
+            log.warning(
+                "offsets were not committed, will be retried",
+                extra={"action": "offsets.commit_retry", "error": repr(error)},
+            )
             return False
         return True
 

@@ -1,8 +1,7 @@
-"""Reads a Kafka batch in which a header's name is not UTF-8, at which aiokafka's parser gives up.
+"""Decodes Kafka batches with header names that are not UTF-8.
 
-Such a record must not stop its partition: any client can write one, and no broker refuses it. In: the fetched bytes.
-Out: records like aiokafka's own, the undecodable bytes of a name spelt out (``\\xff``). Written against aiokafka 0.14.0:
-importing this makes its fetcher keep the bytes, which it would hide.
+aiokafka's parser raises there, but such a record must not stop its partition: any client can write one, and no broker refuses it.
+Invalid bytes of a name are escaped (``\\xff``). Written for aiokafka 0.14.0: importing this module makes its fetcher keep the fetched bytes.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from aiokafka.record.default_records import _DefaultRecordBatchPy, _DefaultRecor
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import decode_varint
 
-_BEGIN = struct.Struct(">qi")
+_BATCH_HEADER = struct.Struct(">qi")
 
 
 class RetainedMemoryRecords(MemoryRecords):  # type: ignore[misc, valid-type, unused-ignore]
-    """What one fetch brought for a partition, and its bytes."""
+    """What one fetch returned for a partition, with its bytes."""
 
     def __init__(self, fetched: bytes) -> None:
         self.fetched = fetched
@@ -30,11 +29,11 @@ aiokafka.consumer.fetcher.MemoryRecords = RetainedMemoryRecords
 
 
 def decode_leniently(fetched: bytes, base_offset: int) -> list[Any]:
-    """The records of the batch that begins at `base_offset`: ten times slower than aiokafka's, and needed once in a blue moon."""
+    """The records of the batch that begins at `base_offset`. Ten times slower than aiokafka's parser, and rarely needed."""
     at = 0
     while True:
-        first, length = _BEGIN.unpack_from(fetched, at)
-        end = at + _BEGIN.size + length
+        first, length = _BATCH_HEADER.unpack_from(fetched, at)
+        end = at + _BATCH_HEADER.size + length
         if first == base_offset:
             return list(_LenientRecordBatch(fetched[at:end]))
         at = end

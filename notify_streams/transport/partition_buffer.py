@@ -1,7 +1,6 @@
-"""One assigned partition: what was fetched waits here and merges until the agent takes it.
+"""Merges what was fetched from one partition until the agent takes it as a batch.
 
-In: fetched ranges of records. Out: `RecordBatch`es within bounds, and the offset to commit. Pure: no Kafka,
-no Faust, no clock; `consumer.py` moves the records.
+No Kafka, no Faust, no clock: `consumer.py` moves the records.
 """
 
 from __future__ import annotations
@@ -10,17 +9,18 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 
 from notify_streams.transport.acknowledgement import AckedPrefix, DeliveredRange
 from notify_streams.transport.record_batch import Record, RecordBatch
 
-#: Full batches of one partition that an agent may have in hand, unacknowledged, before it gets another.
-_IN_HAND = 2
+#: Full batches of one partition that an agent may have unacknowledged before it gets another.
+_MAX_UNACKED_BATCHES = 2
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedRange:
-    """What one fetch brought for one partition, between two positions."""
+    """What one fetch returned for one partition, between two positions."""
 
     start: int
     end: int
@@ -29,164 +29,165 @@ class FetchedRange:
 
 
 class AppendResult(Enum):
-    """What became of an appended range."""
+    """What happened to an appended range."""
 
     APPENDED = "appended"
-    #: Nothing in it that the buffer does not have: the answer to a fetch from before a seek.
+    #: It is below the position that is next: the response to a fetch from before a seek.
     STALE = "stale"
-    #: It begins above the position that is next; the caller must seek back, or prove that nothing lies between.
+    #: It begins above the position that is next. The caller seeks back, or finds that nothing lies between.
     GAP = "gap"
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
+    """Limits of one batch; bytes are those of keys and values."""
+
     records: int
     bytes: int
 
 
 class PartitionBuffer:
-    """State of one partition while it is assigned. Only the event loop's thread may touch it."""
+    """State of one assigned partition. Not safe for threads."""
 
     def __init__(self, topic: str, partition: int, position: int, committed: int | None, bounds: Bounds) -> None:
         self.topic = topic
         self.partition = partition
         self.bounds = bounds
         self.committed = committed
-        #: An event is in the agent's queue that will take what waits.
-        self.announced = False
-        self._start(position)
-
-    def _start(self, position: int) -> None:
-        #: The position that the next fetched range must begin at.
-        self.expected = position
-        self.prefix = AckedPrefix(position)
-        self._waiting: deque[FetchedRange] = deque()
-        self._waiting_records = 0
-        self._waiting_bytes = 0
-        self.closed = False
+        #: The agent's queue has an event that will take the next batch.
+        self.event_queued = False
+        self.restart(position)
 
     def restart(self, position: int) -> None:
-        """Forget all that waits and all that is in flight, and go on at `position`."""
-        self._start(position)
+        """Forget what is buffered and what is unacknowledged, and go on at `position`."""
+        #: The position that the next fetched range must begin at.
+        self.next_position = position
+        self.prefix = AckedPrefix(position)
+        self.closed = False
+        self._clear()
 
     def close(self) -> None:
-        """Hand out nothing any more; what is in flight can still be acknowledged."""
-        self._waiting.clear()
-        self._waiting_records = self._waiting_bytes = 0
+        """Deliver nothing any more. What is unacknowledged can still be acknowledged."""
         self.closed = True
+        self._clear()
+
+    def _clear(self) -> None:
+        self._ranges: deque[FetchedRange] = deque()
+        self.record_count = 0
+        self._bytes = 0
 
     def append(self, fetched: FetchedRange) -> AppendResult:
-        """Let a fetched range wait, merged with what waits already."""
-        if self.closed or fetched.end <= self.expected:
+        """Buffer a fetched range behind those that are buffered."""
+        if self.closed or fetched.end <= self.next_position:
             return AppendResult.STALE
-        if fetched.start > self.expected:
+        if fetched.start > self.next_position:
             return AppendResult.GAP
-        if fetched.start < self.expected:
-            kept = [record for record in fetched.records if record.offset >= self.expected]
-            fetched = FetchedRange(self.expected, fetched.end, kept, fetched.size_bytes)
-        self.expected = fetched.end
+        if fetched.start < self.next_position:
+            kept = [record for record in fetched.records if record.offset >= self.next_position]
+            fetched = FetchedRange(self.next_position, fetched.end, kept, fetched.size_bytes)
+        self.next_position = fetched.end
         if fetched.records:
-            self._waiting.append(fetched)
-            self._waiting_records += len(fetched.records)
-            self._waiting_bytes += fetched.size_bytes
-        elif not self._waiting:
+            self._ranges.append(fetched)
+            self.record_count += len(fetched.records)
+            self._bytes += fetched.size_bytes
+        elif not self._ranges:
             self.prefix.skip(fetched.end)
         return AppendResult.APPENDED
 
     def skip_to(self, position: int) -> None:
-        """Go on at `position`: what lies before it no longer exists in Kafka."""
-        self.expected = max(self.expected, position)
+        """Go on at `position`: Kafka has deleted what is before it."""
+        self.next_position = max(self.next_position, position)
 
     @property
-    def has_waiting(self) -> bool:
-        return bool(self._waiting)
+    def has_records(self) -> bool:
+        return bool(self._ranges)
 
     @property
     def full(self) -> bool:
-        """Whether the partition must not be fetched until the agent takes something."""
-        return self._waiting_records >= self.bounds.records or self._waiting_bytes >= self.bounds.bytes
+        """Whether the partition must not be fetched until the agent takes a batch."""
+        return self.record_count >= self.bounds.records or self._bytes >= self.bounds.bytes
 
     @property
-    def busy(self) -> bool:
-        """Whether the agent has as much in hand as it may: what comes merges until some of that is acknowledged.
+    def unacked_limit_reached(self) -> bool:
+        """Whether the agent gets no more until it acknowledges something; meanwhile what is fetched merges.
 
-        An agent that works on many batches at once would else take in all that there is in Kafka, and hold up a
-        rebalance until the last of it is done.
+        Without a limit, an agent that works on many batches at once would take in the whole partition, and a rebalance would have to wait
+        until all of it is done.
         """
-        in_hand = self.prefix.delivered_to - self.prefix.position
-        return in_hand >= _IN_HAND * self.bounds.records or self.prefix.open_bytes >= _IN_HAND * self.bounds.bytes
+        records = self.prefix.delivered_to - self.prefix.position
+        return (
+            records >= _MAX_UNACKED_BATCHES * self.bounds.records
+            or self.prefix.unacked_bytes >= _MAX_UNACKED_BATCHES * self.bounds.bytes
+        )
 
     @property
-    def due(self) -> bool:
-        """Whether the agent is to get an event: something waits, no event is on its way, and it may have more."""
-        return self.has_waiting and not self.announced and not self.busy
+    def needs_event(self) -> bool:
+        """Whether to queue an event for the agent."""
+        return self.has_records and not self.event_queued and not self.unacked_limit_reached
 
     def next_batch(self) -> tuple[RecordBatch, DeliveredRange | None]:
-        """Hand out what waits, within the bounds, as one batch. Empty, with nothing to ack, if nothing waits."""
+        """Deliver what is buffered, within the bounds. An empty batch, with nothing to acknowledge, if nothing is."""
         start = self.prefix.delivered_to
-        if not self._waiting:
+        if not self._ranges:
             return RecordBatch(self.topic, self.partition, start, start, ()), None
-        taken: list[Sequence[Record]] = []
+        parts: list[Sequence[Record]] = []
         records = size = 0
-        while self._waiting and (not taken or self._fits(records, size)):
-            fetched = self._waiting.popleft()
-            room = self.bounds.records - records
-            if len(fetched.records) > room or size + fetched.size_bytes > self.bounds.bytes:
-                fetched = self._cut(fetched, room, self.bounds.bytes - size, first=not taken)
+        while self._ranges and (not parts or (records < self.bounds.records and size < self.bounds.bytes)):
+            fetched = self._ranges.popleft()
+            records_left, bytes_left = self.bounds.records - records, self.bounds.bytes - size
+            if len(fetched.records) > records_left or fetched.size_bytes > bytes_left:
+                fetched = self._split(fetched, records_left, bytes_left, at_least=0 if parts else 1)
                 if not fetched.records:
                     break
-            taken.append(fetched.records)
+            parts.append(fetched.records)
             records += len(fetched.records)
             size += fetched.size_bytes
             end = fetched.end
-        self._waiting_records -= records
-        self._waiting_bytes -= size
-        if not self._waiting:
-            end = self.expected
-        merged = taken[0] if len(taken) == 1 else [record for part in taken for record in part]
+        self.record_count -= records
+        self._bytes -= size
+        if not self._ranges:
+            end = self.next_position
+        merged = parts[0] if len(parts) == 1 else [record for part in parts for record in part]
         batch = RecordBatch(self.topic, self.partition, start, end, merged)
         return batch, self.prefix.deliver(end, size)
 
-    def _fits(self, records: int, size: int) -> bool:
-        return records < self.bounds.records and size < self.bounds.bytes
-
-    def _cut(self, fetched: FetchedRange, room: int, room_bytes: int, first: bool) -> FetchedRange:
-        """Put back the part of a fetched range that is out of bounds, return the rest."""
-        if fetched.size_bytes <= room_bytes:
-            # Its bytes fit as a whole, so nobody need weigh each record: the rest keeps its share.
-            count = room
+    def _split(self, fetched: FetchedRange, max_records: int, max_bytes: int, at_least: int) -> FetchedRange:
+        """The part of a range that is within the limits; the rest goes back to the head of the buffer."""
+        if fetched.size_bytes <= max_bytes:
+            # All of it fits by size: an average is exact enough, and no record has to be measured.
+            count = max_records
             size = fetched.size_bytes * count // len(fetched.records)
         else:
-            count, size = self._within_bounds(fetched, room, room_bytes, first)
+            count, size = _measure(fetched.records, max_records, max_bytes, at_least)
         if count >= len(fetched.records):
             return fetched
         if count == 0:
-            self._waiting.appendleft(fetched)
+            self._ranges.appendleft(fetched)
             return FetchedRange(fetched.start, fetched.start, (), 0)
-        cut_at = fetched.records[count - 1].offset + 1
-        self._waiting.appendleft(
-            FetchedRange(cut_at, fetched.end, fetched.records[count:], max(fetched.size_bytes - size, 0))
-        )
-        return FetchedRange(fetched.start, cut_at, fetched.records[:count], size)
+        split_at = fetched.records[count - 1].offset + 1
+        rest = FetchedRange(split_at, fetched.end, fetched.records[count:], max(fetched.size_bytes - size, 0))
+        self._ranges.appendleft(rest)
+        return FetchedRange(fetched.start, split_at, fetched.records[:count], size)
 
-    def _within_bounds(self, fetched: FetchedRange, room: int, room_bytes: int, first: bool) -> tuple[int, int]:
-        """How many records of a fetched range are within bounds, at least one if it is the first, and what they weigh."""
-        count = size = 0
-        for record in fetched.records:
-            weight = record_bytes(record)
-            if count >= room or (size + weight > room_bytes and not (first and count == 0)):
-                break
-            count += 1
-            size += weight
-        return count, size
-
-    def to_commit(self) -> int | None:
-        """The position to commit, None while Kafka has it already."""
+    def offset_to_commit(self) -> int | None:
+        """The position to commit; None while it is committed already."""
         position = self.prefix.position
         return position if self.committed is None or position > self.committed else None
 
 
+def _measure(records: Sequence[Record], max_records: int, max_bytes: int, at_least: int) -> tuple[int, int]:
+    """How many of the first records are within the limits (but `at_least`), and their size."""
+    count = size = 0
+    for record in islice(records, max_records):
+        added = record_bytes(record)
+        if count >= at_least and size + added > max_bytes:
+            break
+        count += 1
+        size += added
+    return count, size
+
+
 def record_bytes(record: Record) -> int:
-    """Bytes of key and value, which is what the bounds count."""
+    """Size of key and value."""
     key, value = record.key, record.value
     return (len(key) if key is not None else 0) + (len(value) if value is not None else 0)

@@ -1,17 +1,15 @@
-"""Opens newly assigned source partitions: after recovery, after the app's hooks, at a known position.
+"""Decides at which position each newly assigned partition starts.
 
-In: the partitions of one generation. Out: a position for each, and the order to release them. Faust resumes source
-partitions before it seeks them and clears every queue afterwards, and so loses what was fetched in between
-(`tables/recovery.py: on_recovery_completed`); here nothing is fetched before the position is settled.
+Faust resumes source partitions before it seeks them, clears every queue afterwards, and so loses what was fetched in between
+(`faust/tables/recovery.py`). Here nothing is fetched before its start position is known.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from aiokafka.errors import KafkaError
 from faust.types import TP
@@ -21,70 +19,75 @@ from notify_streams.transport.fetch_thread import PartitionOffsets
 
 log = logging.getLogger(__name__)
 
-RETRY_S = 0.5
+_RETRY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """Where a partition begins."""
+class StartPosition:
+    """Where a partition starts, and what is committed for it."""
 
     position: int
     committed: int | None
 
 
-class OffsetReader(Protocol):
-    async def partition_offsets(self, tps: Collection[TP]) -> dict[TP, PartitionOffsets]: ...
-
-
-async def decide_starts(
-    tps: frozenset[TP], thread: OffsetReader, hooks: Sequence[AssignedHook], from_beginning: bool
-) -> dict[TP, Start]:
-    """Run the hooks and decide where each partition starts. Tries until it succeeds; cancel it at a revocation."""
+async def decide_start_positions(
+    tps: frozenset[TP],
+    read_offsets: Callable[[Collection[TP]], Awaitable[Mapping[TP, PartitionOffsets]]],
+    hooks: Sequence[AssignedHook],
+    from_beginning: bool,
+    retry_s: float = _RETRY_S,
+) -> dict[TP, StartPosition]:
+    """Run the hooks, read the offsets, decide. Repeats until both succeed; cancel it at a revocation."""
     while True:
         try:
-            answers = await _all(hook(tps) for hook in hooks)
-            extents = await thread.partition_offsets(tps)
-        except (KafkaError, OSError, TimeoutError) as exc:
-            log.warning("partitions cannot be opened yet, trying again: %r", exc)
+            positions = await _run_all(hook(tps) for hook in hooks)
+            offsets = await read_offsets(tps)
+        except (KafkaError, OSError, TimeoutError) as error:
+            log.warning(
+                "partitions cannot start yet, will be retried",
+                extra={"action": "partitions.start_retry", "error": repr(error)},
+            )
         except Exception:
-            log.exception("a hook on assigned partitions failed, trying again")
+            log.exception(
+                "a hook on assigned partitions failed, will be called again", extra={"action": "assigned_hook.retry"}
+            )
         else:
-            wanted = {tp: position for answer in answers if answer for tp, position in answer.items()}
-            return starts(extents, wanted, from_beginning)
-        await asyncio.sleep(RETRY_S)
+            wanted = {tp: position for found in positions if found for tp, position in found.items()}
+            return start_positions(offsets, wanted, from_beginning)
+        await asyncio.sleep(retry_s)
 
 
-async def _all(running: Iterable[Awaitable[Mapping[TP, int] | None]]) -> list[Mapping[TP, int] | None]:
-    """The answers of all, or what the first of them raised once all have ended: none may still run when it is called again."""
-    ended = await asyncio.gather(*running, return_exceptions=True)
-    answers: list[Mapping[TP, int] | None] = []
-    for answer in ended:
-        if isinstance(answer, BaseException):
-            raise answer
-        answers.append(answer)
-    return answers
+async def _run_all(hooks: Iterable[Awaitable[Mapping[TP, int] | None]]) -> list[Mapping[TP, int] | None]:
+    """All results, or the first error once all have ended: a hook must not be called again while it still runs."""
+    results: list[Mapping[TP, int] | None] = []
+    for result in await asyncio.gather(*hooks, return_exceptions=True):
+        if isinstance(result, BaseException):
+            raise result
+        results.append(result)
+    return results
 
 
-def starts(extents: Mapping[TP, PartitionOffsets], wanted: Mapping[TP, int], from_beginning: bool) -> dict[TP, Start]:
-    """The hook's position, else the committed one, else the beginning (or end); always one that Kafka has."""
-    return {tp: _start(tp, extent, wanted.get(tp), from_beginning) for tp, extent in extents.items()}
+def start_positions(
+    offsets: Mapping[TP, PartitionOffsets], wanted: Mapping[TP, int], from_beginning: bool
+) -> dict[TP, StartPosition]:
+    """The hooks' position, else the committed one, else the beginning (or end); always one that Kafka has."""
+    return {tp: _start_position(tp, found, wanted.get(tp), from_beginning) for tp, found in offsets.items()}
 
 
-def _start(tp: TP, extent: PartitionOffsets, wanted: int | None, from_beginning: bool) -> Start:
-    position = wanted if wanted is not None else extent.committed
+def _start_position(tp: TP, offsets: PartitionOffsets, wanted: int | None, from_beginning: bool) -> StartPosition:
+    position = wanted if wanted is not None else offsets.committed
     if position is None:
-        return Start(extent.beginning if from_beginning else extent.end, extent.committed)
-    if position > extent.end:
+        return StartPosition(offsets.beginning if from_beginning else offsets.end, offsets.committed)
+    where = {"topic": tp.topic, "partition": tp.partition, "position": position}
+    if position > offsets.end:
         log.error(
-            "%s starts at %s but ends at %s: the topic was recreated, or truncated. Starting at its beginning %s.",
-            tp,
-            position,
-            extent.end,
-            extent.beginning,
+            "the start position is beyond the end: the topic was recreated or truncated; reading from its beginning",
+            extra={"action": "partition.start_beyond_end", **where, "end": offsets.end},
         )
-        return Start(extent.beginning, None)
-    if position < extent.beginning:
+        return StartPosition(offsets.beginning, None)
+    if position < offsets.beginning:
         log.error(
-            "%s: offsets %s to %s are gone (retention) and were never processed", tp, position, extent.beginning - 1
+            "records between the start position and the beginning were deleted by retention and never processed",
+            extra={"action": "partition.start_deleted", **where, "beginning": offsets.beginning},
         )
-    return Start(max(position, extent.beginning), extent.committed)
+    return StartPosition(max(position, offsets.beginning), offsets.committed)

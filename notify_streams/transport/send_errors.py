@@ -1,19 +1,19 @@
-"""What can go wrong with a produced batch, named by what the catcher must do.
+"""Errors of `BatchProducer`, by what the caller must do.
 
 SendError
 ├── RecordTooLarge   drop or shrink that record; nothing of the batch was sent
-└── BatchNotSent     retry later; says which records may be missing
+└── BatchNotSent     retry the records that it names
 """
 
 from __future__ import annotations
 
 
 class SendError(Exception):
-    """A batch was not written as asked."""
+    """A batch was not written, or only in part."""
 
 
 class RecordTooLarge(SendError):
-    """A record alone is over the size limit. Nothing of its batch was sent: remove it (`index`) and send again."""
+    """One record is over the size limit. Nothing was sent: remove the record at `index` and send the batch again."""
 
     def __init__(self, topic: str, partition: int, index: int, size: int, limit: int) -> None:
         super().__init__(f"record {index} for {topic}-{partition} has {size} bytes, the limit is {limit}")
@@ -25,9 +25,9 @@ class RecordTooLarge(SendError):
 
 
 class BatchNotSent(SendError):
-    """Kafka did not acknowledge records `unsent` of the batch; those before are written, in order.
+    """Kafka did not acknowledge the records `unsent`; those before are written, in order. Send `unsent` again.
 
-    Some of `unsent` may be written all the same (the answer was lost), so sending them again is at least once.
+    Some of `unsent` may be written nevertheless (the response was lost), so records can be written twice.
     """
 
     def __init__(self, topic: str, partition: int, unsent: range, cause: BaseException) -> None:

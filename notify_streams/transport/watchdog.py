@@ -1,7 +1,6 @@
-"""Decides whether a worker is stuck, so that it is restarted and never left.
+"""Decides whether a worker is stuck and must be restarted.
 
-In: positions, ends and commits of the assigned partitions, and the time. Out: what is stuck, and why. No I/O, no
-clock; `watch.py` looks and asks.
+No I/O and no clock: `health_monitor.py` reads Kafka and calls it.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from faust.types import TP
 
 
 class Reason(Enum):
-    """What stands still."""
+    """Why something counts as stuck."""
 
     NOT_STARTED = "assigned, but nothing is delivered from it"
     NOT_PROCESSED = "its end is ahead, and its position does not move"
@@ -24,7 +23,7 @@ class Reason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PartitionState:
-    """One partition at one moment. A position of None: not opened yet."""
+    """One partition at one moment. A position of None: not started yet."""
 
     position: int | None
     end: int
@@ -33,7 +32,7 @@ class PartitionState:
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
-    """One thing that stands still, and since when it has."""
+    """One partition or table that makes no progress, and for how long."""
 
     what: str
     reason: Reason
@@ -44,73 +43,66 @@ class Stuck:
 
 
 @dataclass(slots=True)
-class _Mark:
+class _LastChange:
     state: tuple[int | None, ...]
-    since_s: float
+    at_s: float
 
 
 class Watchdog:
-    """Remembers when each thing last moved; says what has not for `after_s`.
+    """Remembers when each partition and table last made progress; one that has made none for `after_s` is stuck.
 
-    A pause in the observations (the process was stopped) starts every count anew: a stopped clock proves nothing.
+    After a pause in the observations (the process was stopped) every time starts anew.
     """
 
     def __init__(self, after_s: float = 30.0, longest_pause_s: float = 20.0) -> None:
         self._after_s = after_s
         self._longest_pause_s = longest_pause_s
         self._observed_s: float | None = None
-        self._marks: dict[tuple[str, Reason], _Mark] = {}
-        self._stuck: tuple[Stuck, ...] = ()
+        self._changes: dict[tuple[str, Reason], _LastChange] = {}
+        #: Result of the last observation.
+        self.stuck: tuple[Stuck, ...] = ()
 
     def observe(
-        self, now_s: float, readings: Mapping[TP, PartitionState], recovering: Iterable[tuple[str, float]] = ()
+        self, now_s: float, partitions: Mapping[TP, PartitionState], recovering: Iterable[tuple[str, float]] = ()
     ) -> tuple[Stuck, ...]:
-        """Take one look.
+        """Add one observation.
 
         Args:
-            recovering: tables that are not caught up, and when each last moved.
+            recovering: names of tables that have not caught up, and when each last made progress.
 
         Returns:
             What is stuck now; empty is healthy.
         """
+        resumed_s = 0.0
         if self._observed_s is not None and now_s - self._observed_s > self._longest_pause_s:
-            self._marks.clear()
-            paused_until_s = now_s
-        else:
-            paused_until_s = 0.0
+            self._changes = {}
+            resumed_s = now_s
         self._observed_s = now_s
-        tables = list(recovering)
-        standing = {(f"table {name}", Reason.NOT_RECOVERED): max(moved_s, paused_until_s) for name, moved_s in tables}
-        seen: set[tuple[str, Reason]] = set()
-        for tp, reading in readings.items():
-            for reason, state in _standing(reading, recovers=bool(tables)):
+        since_s = {(f"table {name}", Reason.NOT_RECOVERED): max(moved_s, resumed_s) for name, moved_s in recovering}
+        recovers = bool(since_s)
+        changes: dict[tuple[str, Reason], _LastChange] = {}
+        for tp, partition in partitions.items():
+            for reason, state in _must_change(partition, recovers):
                 key = (f"{tp.topic}-{tp.partition}", reason)
-                seen.add(key)
-                mark = self._marks.get(key)
-                if mark is None or mark.state != state:
-                    mark = self._marks[key] = _Mark(state, now_s)
-                standing[key] = mark.since_s
-        self._marks = {key: mark for key, mark in self._marks.items() if key in seen}
-        self._stuck = tuple(
-            Stuck(what, reason, now_s - since_s)
-            for (what, reason), since_s in standing.items()
-            if now_s - since_s >= self._after_s
+                last = self._changes.get(key)
+                changes[key] = last if last is not None and last.state == state else _LastChange(state, now_s)
+        self._changes = changes
+        since_s.update((key, change.at_s) for key, change in changes.items())
+        self.stuck = tuple(
+            Stuck(what, reason, now_s - at_s)
+            for (what, reason), at_s in since_s.items()
+            if now_s - at_s >= self._after_s
         )
-        return self._stuck
-
-    @property
-    def stuck(self) -> tuple[Stuck, ...]:
-        """What the last look found."""
-        return self._stuck
+        return self.stuck
 
 
-def _standing(reading: PartitionState, recovers: bool) -> Iterable[tuple[Reason, tuple[int | None, ...]]]:
-    """What must move, together with the state that shows that it moved."""
-    if reading.position is None:
+def _must_change(partition: PartitionState, recovers: bool) -> Iterable[tuple[Reason, tuple[int | None, ...]]]:
+    """What is stuck if it does not change: the reason, and the state to compare with the next observation's."""
+    if partition.position is None:
         if not recovers:
             yield Reason.NOT_STARTED, ()
         return
-    if reading.end > reading.position:
-        yield Reason.NOT_PROCESSED, (reading.position,)
-    if reading.position > (reading.committed or 0):
-        yield Reason.NOT_COMMITTED, (reading.committed,)
+    if partition.end > partition.position:
+        yield Reason.NOT_PROCESSED, (partition.position,)
+    if partition.position > (partition.committed or 0):
+        yield Reason.NOT_COMMITTED, (partition.committed,)

@@ -11,7 +11,6 @@ from faust.exceptions import ConsumerNotStarted
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.transport import batched_consumer
-from notify_streams.transport.health_monitor import partition_state
 from notify_streams.web.responses import WebView, json_response
 
 if TYPE_CHECKING:
@@ -43,18 +42,18 @@ async def read_lag(worker: NotifyApp, timeout_s: float = _TIMEOUT_S) -> list[Par
     """
     consumer = batched_consumer(worker)
     try:
-        assigned = [tp for tp in consumer.assignment() if worker.topics.acks_enabled_for(tp.topic)]
+        assigned = consumer.source_partitions()
         if not assigned:
             return []
         async with asyncio.timeout(timeout_s):
-            extents = await consumer.thread.partition_offsets(assigned)
+            offsets = await consumer.partition_offsets(assigned)
     except (KafkaError, ConsumerNotStarted, OSError, TimeoutError) as error:
         raise StoreUnavailable(f"no partition ends from Kafka: {type(error).__name__}") from error
     found = []
-    for tp, extent in sorted(extents.items()):
-        position = partition_state(consumer, tp, extent).position
-        begun = max(extent.committed or 0, extent.beginning) if position is None else position
-        found.append(PartitionLag(tp.topic, tp.partition, position, extent.end, max(0, extent.end - begun)))
+    for tp, known in sorted(offsets.items()):
+        position = consumer.processed_position(tp)
+        begun = max(known.committed or 0, known.beginning) if position is None else position
+        found.append(PartitionLag(tp.topic, tp.partition, position, known.end, max(0, known.end - begun)))
     return found
 
 

@@ -13,7 +13,6 @@ import time
 from collections import defaultdict
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -24,7 +23,6 @@ from pymongo import message as wire
 
 from devtools.benchmarks.router.load import population, triggers
 from notify_streams.gc_tuning import tune_gc
-from notify_streams.kafka import KafkaConnection
 from notify_streams.outbox.dedup_cache import DedupCache
 from notify_streams.outbox.flush_plan import drop_duplicates, plan_flush
 from notify_streams.outbox.publisher import rows_by_partition
@@ -39,7 +37,8 @@ from notify_streams.routing.recipient_lookup import RecipientLookup
 from notify_streams.routing.router import Router, conflict
 from notify_streams.settings import load_settings
 from notify_streams.topics import USER_LOCATIONS
-from notify_streams.transport import BatchProducer, RecordBatch, TransportSettings
+from notify_streams.transport import RecordBatch, TransportSettings
+from notify_streams.transport.batch_producer import build_batches
 from notify_streams.transport.tables.memory_store import MemoryStore
 
 if TYPE_CHECKING:
@@ -95,10 +94,8 @@ async def _round(settings: Settings, router: Router, batches: Sequence[RecordBat
     for batch in batches:
         with clock("validate, join, decide, encode notifications and channel messages"):
             taken.append(await router.take(batch, _Nobody()))
-    producer = BatchProducer(KafkaConnection("nowhere"))
-    codec = SimpleNamespace(
-        _message_accumulator=SimpleNamespace(_compression_type=_CODECS[TransportSettings().compression])
-    )
+    limits = {"max_batch_bytes": 1_000_000, "max_record_bytes": 1_000_000}
+    compression = _CODECS[TransportSettings().compression]
     while taken:
         part: list[DecidedBatch] = []
         while taken and sum(len(one.entries) for one in part) < settings.outbox.flush_records:
@@ -116,7 +113,7 @@ async def _round(settings: Settings, router: Router, batches: Sequence[RecordBat
                 builder
                 for (topic, partition), rows in rows_by_partition(flush.rows).items()
                 for row in rows
-                for builder in producer._chunks(codec, topic, partition, row.records, 0, 1, 1_000_000)
+                for builder in build_batches(topic, partition, row.records, now_ms=1, compression=compression, **limits)
             ]
         with clock("compress"):
             for builder in built:

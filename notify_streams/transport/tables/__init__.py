@@ -1,4 +1,1 @@
-"""Tables whose changelog is read and written in batches: a co-partitioned one and a replicated one.
-
-In: a compacted topic, one row a key. Out: rows by key, and how far the reading is. Refuses to know what a row means.
-"""
+"""Tables whose changelogs are read and written in batches: co-partitioned and replicated."""

@@ -1,7 +1,6 @@
-"""Keeps a store in step with its changelog: recovers partitions, then follows those that others write.
+"""Reads a changelog into a store: recovers partitions, then follows them.
 
-In: which partitions are wanted. Out: a store that holds them, and a future for "caught up". Positions decide, not
-record counts: holes left by compaction or transactions, and an emptied changelog, end a recovery like any other.
+Compares positions, not record counts: holes and deleted records end a recovery too.
 """
 
 from __future__ import annotations
@@ -9,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 
 from aiokafka.errors import KafkaError
 
+from notify_streams import tasks
 from notify_streams.transport.client_shutdown import is_cancelled
 from notify_streams.transport.partition_buffer import FetchedRange
 from notify_streams.transport.tables.changelog_reader import ChangelogReader
@@ -21,62 +20,62 @@ from notify_streams.transport.tables.store import Store
 
 log = logging.getLogger(__name__)
 
-RETRY_S = 0.5
-FETCH_TIMEOUT_S = 5.0
-EXTENTS_TIMEOUT_S = 30.0
-LOG_EVERY_S = 5.0
-STALLED_S = 10.0
+_RETRY_S = 0.5
+_FETCH_TIMEOUT_S = 5.0
+_OFFSETS_TIMEOUT_S = 30.0
+_LOG_EVERY_S = 5.0
+_STALLED_S = 10.0
+
+_Waiters = dict[int, list[asyncio.Future[None]]]
 
 
 class Follower:
-    """One task that reads the wanted partitions, and whoever waits for them to be caught up."""
+    """One task that reads the wanted partitions."""
 
     def __init__(self, name: str, store: Store, new_reader: Callable[[], ChangelogReader]) -> None:
-        self._name = name
+        self.name = name
+        #: When any position last advanced, or nothing was left to read.
+        self.moved_at_s = 0.0
         self._store = store
         self._new_reader = new_reader
         self._wanted: frozenset[int] = frozenset()
         self._targets: dict[int, int] = {}
         self._positions: dict[int, int] = {}
-        #: Waiting for the ends that the next `_begin` finds, and for those that the last one found.
-        self._asked: dict[int, list[asyncio.Future[None]]] = {}
-        self._waiting: dict[int, list[asyncio.Future[None]]] = {}
+        #: By partition: calls of `catch_up` whose targets the next `_begin` reads, and those that wait for the present targets.
+        self._requested: _Waiters = {}
+        self._recovering: _Waiters = {}
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._meter = RecoveryMeter(name, 0.0)
-        #: When the position of any partition last moved, or nothing was left to read.
-        self.moved_at_s = 0.0
-        #: When this reader last brought something, or had nothing to bring: one that stands still is replaced, whatever the reason.
+        #: When this reader last returned something, or had nothing to return. One that stalls is replaced.
         self._read_at_s = 0.0
 
     def start(self) -> None:
         self._meter.restart(self._now())
         self.moved_at_s = self._now()
-        self._task = asyncio.create_task(self._run(), name=f"follow {self._name}")
+        self._task = asyncio.create_task(self._run(), name=f"follow {self.name}")
 
     async def stop(self) -> None:
-        """End the reading; those who wait are cancelled."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
-        for future in [f for waiting in (self._asked, self._waiting) for futures in waiting.values() for f in futures]:
-            future.cancel()
+        """Stop reading, and cancel every `catch_up`."""
+        await tasks.stop([self._task])
+        for waiters in (self._requested, self._recovering):
+            for future in [future for futures in waiters.values() for future in futures]:
+                future.cancel()
 
-    def want(self, partitions: frozenset[int]) -> None:
-        """Follow these partitions from now on, and, until that is over, those that somebody waits for."""
-        partitions |= self._asked.keys() | self._waiting.keys()
+    def follow(self, partitions: frozenset[int]) -> None:
+        """Follow only these partitions, and those of a `catch_up` until it returns."""
+        partitions |= self._requested.keys() | self._recovering.keys()
         if partitions != self._wanted:
             self._wanted = partitions
             self._changed.set()
 
     async def catch_up(self, partitions: frozenset[int]) -> None:
-        """Follow these too, and wait until the store has what their changelog held at the time of the call."""
+        """Follow these partitions too, and wait until the store has what their changelog had at the time of the call."""
         loop = asyncio.get_running_loop()
         futures = []
         for partition in partitions:
             future = loop.create_future()
-            self._asked.setdefault(partition, []).append(future)
+            self._requested.setdefault(partition, []).append(future)
             futures.append(future)
         self._wanted |= partitions
         self._changed.set()
@@ -86,29 +85,36 @@ class Follower:
             self._forget_done()
 
     def progress(self) -> RecoveryProgress:
+        """How far the recovery is."""
         remaining = sum(max(end - self._positions.get(p, 0), 0) for p, end in self._targets.items())
-        behind = bool(self._waiting or self._asked)
-        return self._meter.progress(remaining, not behind, self._now())
+        caught_up = not (self._recovering or self._requested)
+        return self._meter.progress(remaining, caught_up, self._now())
 
     async def _run(self) -> None:
         while True:
             reader = self._new_reader()
             try:
                 await reader.start()
-                await self._follow(reader)
-            except (KafkaError, OSError, TimeoutError) as exc:
-                log.warning("%s: reading the changelog failed, trying again: %r", self._name, exc)
-            except asyncio.CancelledError:
+                await self._read(reader)
+            except (KafkaError, OSError, TimeoutError) as error:
+                self._log_retry(error)
+            except asyncio.CancelledError as error:
                 if is_cancelled():
                     raise
-                # Not ours: the client gave up one of its own futures. Ending here would leave the table behind for ever, without a word.
-                log.warning("%s: the client gave a request up, trying again", self._name)
+                # The client has cancelled one of its own futures. The task must go on, or the table would never be updated again.
+                self._log_retry(error)
             finally:
                 await reader.stop()
             self._changed.set()
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(_RETRY_S)
 
-    async def _follow(self, reader: ChangelogReader) -> None:
+    def _log_retry(self, error: BaseException) -> None:
+        log.warning(
+            "reading the changelog failed, will be retried",
+            extra={"action": "changelog.retry", "table": self.name, "error": repr(error)},
+        )
+
+    async def _read(self, reader: ChangelogReader) -> None:
         logged_s = self._now()
         while True:
             if self._changed.is_set():
@@ -118,7 +124,7 @@ class Follower:
                 self.moved_at_s = self._now()
                 await self._changed.wait()
                 continue
-            fetching = asyncio.ensure_future(reader.fetch(FETCH_TIMEOUT_S))
+            fetching = asyncio.ensure_future(reader.fetch(_FETCH_TIMEOUT_S))
             changing = asyncio.ensure_future(self._changed.wait())
             try:
                 await asyncio.wait([fetching, changing], return_when=asyncio.FIRST_COMPLETED)
@@ -126,79 +132,83 @@ class Follower:
                     self._apply(fetching.result())
             finally:
                 changing.cancel()
-                # A fetch that is cancelled may have moved the reader: the next `_begin` seeks to the store's positions.
+                # A cancelled fetch may have moved the reader: the next `_begin` seeks to the store's positions.
                 fetching.cancel()
-            if self._behind() and self._now() - self._read_at_s > STALLED_S:
-                raise TimeoutError(f"nothing came for {STALLED_S:.0f} s although the end is ahead")
-            if self._waiting and self._now() - logged_s >= LOG_EVERY_S:
+            if self._behind() and self._now() - self._read_at_s > _STALLED_S:
+                raise TimeoutError(f"nothing was read for {_STALLED_S:.0f} s although the end is ahead")
+            if self._recovering and self._now() - logged_s >= _LOG_EVERY_S:
                 logged_s = self._now()
-                log.info("recovering %s", self.progress())
+                log.info("table recovers", extra={"action": "table.recovering", "progress": str(self.progress())})
 
     async def _begin(self, reader: ChangelogReader) -> None:
+        """Read the ends of the wanted partitions and seek to the store's positions."""
         wanted = self._wanted
-        for partition, futures in self._asked.items():
-            self._waiting.setdefault(partition, []).extend(futures)
-        self._asked.clear()
-        async with asyncio.timeout(EXTENTS_TIMEOUT_S):
-            extents = await reader.offset_bounds(wanted) if wanted else {}
-        positions = {p: self._start(p, beginning, end) for p, (beginning, end) in extents.items()}
-        self._positions = positions
-        self._targets = {p: end for p, (_, end) in extents.items()}
-        if self._waiting:
+        for partition, futures in self._requested.items():
+            self._recovering.setdefault(partition, []).extend(futures)
+        self._requested.clear()
+        async with asyncio.timeout(_OFFSETS_TIMEOUT_S):
+            bounds = await reader.offset_bounds(wanted) if wanted else {}
+        self._positions = {p: self._start_position(p, beginning, end) for p, (beginning, end) in bounds.items()}
+        self._targets = {p: end for p, (_, end) in bounds.items()}
+        if self._recovering:
             self._meter.restart(self._now())
         self._read_at_s = self._now()
-        reader.read_from(positions)
-        for partition in positions:
+        reader.read_from(self._positions)
+        for partition in self._positions:
             self._release(partition)
 
-    def _start(self, partition: int, beginning: int, end: int) -> int:
+    def _start_position(self, partition: int, beginning: int, end: int) -> int:
+        """The store's position; the beginning, with an empty store, if the changelog does not have that position."""
         position = self._store.position(partition)
         if position is None:
             return beginning
-        if position > end:
-            log.error(
-                "%s-%d: the store is at %d, the changelog ends at %d: the topic was recreated. Reading all of it.",
-                self._name,
-                partition,
-                position,
-                end,
-            )
-        elif position < beginning:
-            log.warning("%s-%d: offsets below %d are gone, reading all that is left", self._name, partition, beginning)
-        else:
+        if beginning <= position <= end:
             return position
+        log.log(
+            logging.ERROR if position > end else logging.WARNING,
+            "the changelog does not have the store's position (topic recreated, or records deleted); reading all of it",
+            extra={
+                "action": "table.reread",
+                "table": self.name,
+                "partition": partition,
+                "position": position,
+                "beginning": beginning,
+                "end": end,
+            },
+        )
         self._store.drop(partition)
         return beginning
 
     def _apply(self, found: list[tuple[int, FetchedRange]]) -> None:
-        now = self._now()
+        now_s = self._now()
         for partition, fetched in found:
             if partition in self._wanted and fetched.start == self._positions.get(partition):
                 self._store.load(partition, fetched.records, fetched.end)
                 self._positions[partition] = fetched.end
-                self._meter.read(len(fetched.records), fetched.end - fetched.start, now)
+                self._meter.add(len(fetched.records), fetched.end - fetched.start, now_s)
                 self._release(partition)
         if found or not self._behind():
-            self.moved_at_s = self._read_at_s = now
+            self.moved_at_s = self._read_at_s = now_s
 
     def _behind(self) -> bool:
         return any(self._positions.get(p, 0) < end for p, end in self._targets.items())
 
     def _release(self, partition: int) -> None:
+        """End the calls of `catch_up` that wait for this partition, if it has reached its target."""
         if self._positions[partition] >= self._targets[partition]:
             if self._store.position(partition) is None:
                 self._store.load(partition, (), self._positions[partition])
-            for future in self._waiting.pop(partition, ()):
+            for future in self._recovering.pop(partition, ()):
                 if not future.done():
                     future.set_result(None)
 
     def _forget_done(self) -> None:
-        """Whoever gave up waits no more, and is no reason to say that the table is behind."""
-        for waiting in (self._asked, self._waiting):
-            for partition in list(waiting):
-                waiting[partition] = [future for future in waiting[partition] if not future.done()]
-                if not waiting[partition]:
-                    del waiting[partition]
+        """Remove cancelled calls of `catch_up`, so that the table does not count as behind because of them."""
+        for waiters in (self._requested, self._recovering):
+            for partition in list(waiters):
+                waiters[partition] = [future for future in waiters[partition] if not future.done()]
+                if not waiters[partition]:
+                    del waiters[partition]
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -1,6 +1,6 @@
-"""Rows in dicts, one a partition (or one for all): the fastest store, empty after a restart.
+"""Keeps a table's rows in dicts: the fastest store, empty after a restart.
 
-In: rows. Out: rows. Costs about 42 bytes a row for the dict, and the key and value objects; interned values are free.
+A row costs about 42 bytes in the dict, and its key and value objects; interned values cost nothing.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from notify_streams.transport.tables.store import Decode, Encode, decode_raw
 
 
 def in_memory(decode: Decode, encode: Encode, shared: bool) -> MemoryStore:
-    """An `OpenStore`: rows in dicts."""
+    """A `StoreFactory`: rows in dicts."""
     return MemoryStore(decode, shared=shared)
 
 
 class MemoryStore:
-    """See `Store`. With `shared`, keys are unique over all partitions and any partition's number finds them."""
+    """See `Store`. With `shared`, keys are unique over all partitions, and every partition's number finds them."""
 
     def __init__(self, decode: Decode = decode_raw, *, shared: bool = False) -> None:
         self._decode = decode
@@ -52,16 +52,16 @@ class MemoryStore:
     def write(
         self, partition: int, rows: Mapping[Any, Any], encoded: Sequence[tuple[bytes, bytes | None]], position: int
     ) -> None:
-        mine = self.rows(partition)
+        kept = self.rows(partition)
         for key, value in rows.items():
             if value is None:
-                mine.pop(key, None)
+                kept.pop(key, None)
             else:
-                mine[key] = value
+                kept[key] = value
         self._positions[partition] = position
 
     def rows(self, partition: int) -> dict[Any, Any]:
-        """The partition's rows themselves, to read."""
+        """The partition's dict. Read only."""
         if self._shared is not None:
             return self._shared
         return self._rows.setdefault(partition, {})
@@ -73,7 +73,7 @@ class MemoryStore:
         return list(map(self.rows(partition).get, keys))
 
     def drop(self, partition: int) -> None:
-        """Forget a partition. A shared store keeps the rows: the partition is read again over them."""
+        """Forget a partition. A shared store keeps the rows until the partition is read again."""
         self._rows.pop(partition, None)
         self._positions.pop(partition, None)
 

@@ -1,7 +1,4 @@
-"""How far the reading of a changelog is, as a value for logs, metrics and `/ready`.
-
-In: positions, targets and the time. Out: a frozen `RecoveryProgress`. No clock of its own.
-"""
+"""Progress of a table's recovery, for logs, metrics and `/ready`."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ class RecoveryProgress:
     table: str
     #: Rows applied since the recovery began.
     rows: int
-    #: Offsets (rows and holes) between the positions and the ends.
+    #: Offsets (rows and holes) that are still to be read.
     remaining: int
     rows_per_s: float
     #: None while nothing was read.
@@ -30,26 +27,23 @@ class RecoveryProgress:
 
 
 class RecoveryMeter:
-    """Counts rows of one recovery; told the time."""
+    """Counts the rows and offsets of one recovery."""
 
     def __init__(self, table: str, now_s: float) -> None:
         self._table = table
-        self._began_s = now_s
-        self._offsets = 0
-        self._rows = 0
-        self._last_s = now_s
+        self.restart(now_s)
 
     def restart(self, now_s: float) -> None:
         self._began_s = self._last_s = now_s
         self._offsets = self._rows = 0
 
-    def read(self, rows: int, offsets: int, now_s: float) -> None:
+    def add(self, rows: int, offsets: int, now_s: float) -> None:
         self._rows += rows
         self._offsets += offsets
         self._last_s = now_s
 
     def progress(self, remaining: int, caught_up: bool, now_s: float) -> RecoveryProgress:
         spent = max((self._last_s if caught_up else now_s) - self._began_s, 1e-9)
-        pace = self._offsets / spent
-        estimate = 0.0 if caught_up else remaining / pace if pace else None
+        offsets_per_s = self._offsets / spent
+        estimate = 0.0 if caught_up else remaining / offsets_per_s if offsets_per_s else None
         return RecoveryProgress(self._table, self._rows, remaining, self._rows / spent, estimate, caught_up)

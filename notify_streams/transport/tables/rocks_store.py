@@ -1,7 +1,7 @@
-"""Rows on disk in RocksDB: a restart reads only what is new in the changelog, memory stays small.
+"""Keeps a table's rows on disk in RocksDB: a restart reads only new changelog records.
 
-In: rows. Out: rows, and the position of each partition after a restart. One database a table and worker; the
-partition's number is the first two bytes of a key, the positions lie beside the rows and are written with them.
+One database for each table and worker. A key begins with two bytes of partition number. Positions are rows too, in the same write batch as
+the rows that they include.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 from notify_streams.transport.record_batch import Record
 from notify_streams.transport.tables.store import Decode, Encode, StoreFactory, decode_raw, encode_raw
 
-POSITIONS = b"\xff\xff"
-MAX_PARTITIONS = 0xFFFF
+_POSITIONS = b"\xff\xff"
+_MAX_PARTITIONS = 0xFFFF
 
 
 def on_disk(folder: Path) -> StoreFactory:
-    """An `StoreFactory`: rows in RocksDB, in a folder that no other process uses."""
+    """A `StoreFactory`: rows in RocksDB, in a folder that no other process uses."""
 
     def open_store(decode: Decode, encode: Encode, shared: bool) -> RocksStore:
         return RocksStore(folder, decode, encode, shared=shared)
@@ -29,7 +29,7 @@ def on_disk(folder: Path) -> StoreFactory:
 
 
 class RocksStore:
-    """See `Store`. A folder belongs to one process at a time. What the operating system took is kept at a SIGKILL."""
+    """See `Store`. Only one process at a time may use a folder. Writes survive a kill of the process, not of the machine."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class RocksStore:
         self._db = Rdict(str(folder), options)
 
     def position(self, partition: int) -> int | None:
-        found = self._db.get(POSITIONS + _prefix(partition))
+        found = self._db.get(_POSITIONS + _prefix(partition))
         return int.from_bytes(found, "big") if found is not None else None
 
     def load(self, partition: int, records: Iterable[Record], position: int) -> None:
@@ -79,7 +79,7 @@ class RocksStore:
                 delete(prefix + key)
             else:
                 put(prefix + key, value)
-        put(POSITIONS + _prefix(partition), position.to_bytes(8, "big"))
+        put(_POSITIONS + _prefix(partition), position.to_bytes(8, "big"))
         self._db.write(batch)
 
     def get(self, partition: int, key: Any) -> Any:
@@ -100,13 +100,13 @@ class RocksStore:
         return None if row is None else row[1]
 
     def drop(self, partition: int) -> None:
-        """Forget a partition. A shared store keeps the rows: the partition is read again over them."""
+        """Forget a partition. A shared store keeps the rows until the partition is read again."""
         if not self._shared:
             self._db.delete_range(_prefix(partition), _prefix(partition + 1))
-        self._db.delete(POSITIONS + _prefix(partition))
+        self._db.delete(_POSITIONS + _prefix(partition))
 
     def release(self, partition: int) -> None:
-        """Kept: the rows and their position are right whenever the partition comes back."""
+        """Does nothing: rows and position stay valid for the next assignment."""
 
     def close(self) -> None:
         self._db.close()
@@ -116,6 +116,6 @@ class RocksStore:
 
 
 def _prefix(partition: int) -> bytes:
-    if not 0 <= partition < MAX_PARTITIONS:
+    if not 0 <= partition < _MAX_PARTITIONS:
         raise ValueError(f"partition {partition} is out of range")
     return partition.to_bytes(2, "big")

@@ -1,7 +1,6 @@
-"""Where a table keeps its rows: what every store promises.
+"""`Store`: where a table keeps its rows and the changelog position that they include.
 
-In: rows of one partition together with the changelog position they bring it to. Out: rows, and that position after
-a restart if the store outlives the process. A row and its position are written together or not at all.
+Rows and their position are written together or not at all.
 """
 
 from __future__ import annotations
@@ -11,20 +10,20 @@ from typing import Any, Protocol
 
 from notify_streams.transport.record_batch import Record
 
-#: `decode(key, value, partition)` makes a row of a changelog record, or None to leave it out. It may intern values.
-#: For a deletion `value` is None and only the row's key is looked at.
+#: `decode(key, value, partition)` returns the row's key and value, or None to leave the record out. It may intern values.
+#: For a deletion `value` is None and the returned value is ignored.
 Decode = Callable[[bytes, bytes | None, int], "tuple[Any, Any] | None"]
-#: `encode(key, value)` is the way back; a value of None is a deletion and must stay None.
+#: `encode(key, value)` is the inverse; a value of None is a deletion and must stay None.
 Encode = Callable[[Any, Any], "tuple[bytes, bytes | None]"]
 
 
 def decode_raw(key: bytes, value: bytes | None, partition: int) -> tuple[Any, Any]:
-    """Rows are bytes, as in the topic."""
+    """Keep key and value as bytes."""
     return key, value
 
 
 def encode_raw(key: Any, value: Any) -> tuple[bytes, bytes | None]:
-    """Rows are bytes, as in the topic; a key may be text."""
+    """Keys are bytes or text, values are bytes."""
     return (key.encode() if isinstance(key, str) else key), value
 
 
@@ -36,17 +35,17 @@ class Store(Protocol):
     """Rows of all partitions of one table on this worker. Not safe for threads."""
 
     def position(self, partition: int) -> int | None:
-        """The next changelog offset that the store has not applied; None if it knows nothing of the partition."""
+        """The first changelog offset that is not applied; None if the store has nothing of the partition."""
         ...
 
     def load(self, partition: int, records: Iterable[Record], position: int) -> None:
-        """Apply changelog records, the last of a key wins."""
+        """Apply changelog records; the last one of a key wins."""
         ...
 
     def write(
         self, partition: int, rows: Mapping[Any, Any], encoded: Sequence[tuple[bytes, bytes | None]], position: int
     ) -> None:
-        """Apply rows that the changelog has already; `encoded` are the same rows as they are in the topic."""
+        """Apply rows that were written to the changelog; `encoded` are the same rows as bytes."""
         ...
 
     def get(self, partition: int, key: Any) -> Any:
@@ -62,9 +61,9 @@ class Store(Protocol):
         ...
 
     def release(self, partition: int) -> None:
-        """The worker no longer has the partition: free what costs memory, keep what speeds up a return."""
+        """The partition was revoked: free memory, keep what makes a later assignment faster."""
         ...
 
     def close(self) -> None:
-        """Release files; nothing is lost that was written."""
+        """Close files. Written rows are kept, if the store is on disk."""
         ...

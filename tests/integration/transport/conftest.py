@@ -11,13 +11,14 @@ import pytest
 from notify_streams.transport import TransportSettings, attach
 from tests.integration.transport.kafka_topics import unique
 
-Apps = Callable[..., faust.App]
+NewApp = Callable[..., faust.App]
+Running = Callable[[faust.App], contextlib.AbstractAsyncContextManager[faust.App]]
 
 FAST = TransportSettings(commit_interval_s=0.1, drain_timeout_s=1.0, session_timeout_s=2.0, heartbeat_s=0.5)
 
 
 @pytest.fixture
-def new_app(kafka_bootstrap: str, tmp_path: Path) -> Apps:
+def new_app(kafka_bootstrap: str, tmp_path: Path) -> NewApp:
     """Makes apps of a new group each, or of the group `id`."""
 
     def make(
@@ -39,7 +40,7 @@ def new_app(kafka_bootstrap: str, tmp_path: Path) -> Apps:
 
 
 @pytest.fixture
-def running() -> Callable[[faust.App], contextlib.AbstractAsyncContextManager[faust.App]]:
+def running() -> Running:
     @contextlib.asynccontextmanager
     async def run(app: faust.App) -> AsyncIterator[faust.App]:
         app.finalize()

@@ -1,4 +1,4 @@
-"""What the transport's integration tests do to Kafka: make topics, fill them, look at commits."""
+"""Creates, fills and reads topics and committed offsets for the transport's tests."""
 
 import asyncio
 import contextlib
@@ -6,7 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterable
 from functools import partial
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 
 from tests import waiting
@@ -34,8 +34,8 @@ async def admin_of(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
 async def a_topic(bootstrap: str, partitions: int = 2, name: str | None = None, **config: str) -> str:
     name = name or unique("t")
     async with admin_of(bootstrap) as admin:
-        answer = await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=config)])
-        assert answer.topic_errors[0][1] == 0, answer
+        response = await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=config)])
+        assert response.topic_errors[0][1] == 0, response
     return name
 
 
@@ -61,23 +61,37 @@ async def a_producer(bootstrap: str, **options: object) -> AsyncIterator[AIOKafk
         await producer.stop()
 
 
-async def fill(bootstrap: str, topic: str, partition: int, values: Iterable[bytes], key: bytes | None = None) -> None:
+async def fill(
+    bootstrap: str, topic: str, partition: int, values: Iterable[bytes | None], key: bytes | None = None
+) -> None:
     async with a_producer(bootstrap, linger_ms=5) as producer:
         futures = [await producer.send(topic, value, key=key, partition=partition) for value in values]
         await asyncio.gather(*futures)
+
+
+async def read(bootstrap: str, topic: str, count: int) -> list[ConsumerRecord[bytes, bytes]]:
+    """The first records of partition 0."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        consumer.assign([TopicPartition(topic, 0)])
+        return [await consumer.getone() for _ in range(count)]
+    finally:
+        await consumer.stop()
 
 
 async def committed(bootstrap: str, group: str, topic: str, partition: int = 0) -> int | None:
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, group_id=group, enable_auto_commit=False)
     await consumer.start()
     try:
-        return await consumer.committed(TopicPartition(topic, partition))
+        offset: int | None = await consumer.committed(TopicPartition(topic, partition))
+        return offset
     finally:
         await consumer.stop()
 
 
-async def until_committed(bootstrap: str, group: str, topic: str, wanted: int, partition: int = 0) -> None:
-    deadline = asyncio.get_running_loop().time() + WAIT_S
-    while (found := await committed(bootstrap, group, topic, partition)) != wanted:
-        assert asyncio.get_running_loop().time() < deadline, f"committed {found}, not {wanted}"
-        await asyncio.sleep(0.05)
+async def until_committed(bootstrap: str, group: str, topic: str, offset: int, partition: int = 0) -> None:
+    async def is_committed() -> bool:
+        return await committed(bootstrap, group, topic, partition) == offset
+
+    await until(is_committed, f"{offset} committed for {topic}-{partition}")

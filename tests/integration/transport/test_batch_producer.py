@@ -1,82 +1,75 @@
-"""Whole batches, in order, split where they must be, and errors that name the records."""
+"""The batch producer writes batches in order, splits large ones, and names the records that it could not write."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from devtools.stack.kafka import private_broker
 from notify_streams.kafka import KafkaConnection
 from notify_streams.transport import BatchNotSent, BatchProducer, RecordTooLarge, TransportSettings
-from tests.integration.transport.kafka_topics import a_topic
+from tests.integration.transport.kafka_topics import a_topic, read
 
 SMALL = TransportSettings(max_produce_bytes=4000, compression=None)
 
 
-async def read(bootstrap: str, topic: str, count: int) -> list:
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
-    await consumer.start()
-    try:
-        consumer.assign([TopicPartition(topic, 0)])
-        await consumer.seek_to_beginning()
-        return [await consumer.getone() for _ in range(count)]
-    finally:
-        await consumer.stop()
-
-
 @pytest.fixture
-async def producer(kafka_bootstrap):
+async def producer(kafka_bootstrap: str) -> AsyncIterator[BatchProducer]:
     made = BatchProducer(KafkaConnection(kafka_bootstrap), SMALL)
     await made.start()
     yield made
     await made.stop()
 
 
-async def test_a_record_may_be_larger_than_a_batch_where_the_settings_say_so(kafka_bootstrap) -> None:
+async def test_a_record_may_be_larger_than_a_batch_where_the_settings_say_so(kafka_bootstrap: str) -> None:
     topic = await a_topic(kafka_bootstrap, 1)
-    roomy = BatchProducer(
+    producer = BatchProducer(
         KafkaConnection(kafka_bootstrap), TransportSettings(max_produce_bytes=4000, max_record_bytes=1_500_000)
     )
-    await roomy.start()
+    await producer.start()
     try:
         records = [(None, b"s" * 100, ()), (None, b"l" * 1_400_000, ()), (None, b"s" * 100, ())]
-        sent = await roomy.send_batch(topic, 0, records)
-        assert (sent.first_offset, sent.last_offset) == (0, 2)
+        sent = await producer.send_batch(topic, 0, records)
+        assert sent is not None and (sent.first_offset, sent.last_offset) == (0, 2)
         with pytest.raises(RecordTooLarge):
-            await roomy.send_batch(topic, 0, [(None, b"l" * 1_500_000, ())])
+            await producer.send_batch(topic, 0, [(None, b"l" * 1_500_000, ())])
     finally:
-        await roomy.stop()
+        await producer.stop()
 
 
-async def test_a_batch_is_split_and_stays_in_order(kafka_bootstrap, producer) -> None:
+async def test_a_batch_is_split_and_stays_in_order(kafka_bootstrap: str, producer: BatchProducer) -> None:
     topic = await a_topic(kafka_bootstrap, 1)
     records = [(b"k%d" % n, b"v" * 100, [("n", b"%d" % n)]) for n in range(200)] + [(b"gone", None, ())]
     sent = await producer.send_batch(topic, 0, records)
-    assert (sent.first_offset, sent.last_offset, sent.count) == (0, 200, 201)
+    assert sent is not None and (sent.first_offset, sent.last_offset, sent.count) == (0, 200, 201)
     found = await read(kafka_bootstrap, topic, 201)
     assert [(r.key, r.value, list(r.headers)) for r in found] == [(k, v, list(h)) for k, v, h in records]
 
 
-async def test_nothing_to_send_is_no_error(kafka_bootstrap, producer) -> None:
+async def test_nothing_to_send_is_no_error(kafka_bootstrap: str, producer: BatchProducer) -> None:
     assert await producer.send_batch("nowhere", 0, []) is None
 
 
-async def test_a_record_over_the_limit_is_named(kafka_bootstrap, producer) -> None:
+async def test_a_record_over_the_limit_is_named(kafka_bootstrap: str, producer: BatchProducer) -> None:
     topic = await a_topic(kafka_bootstrap, 1)
     with pytest.raises(RecordTooLarge) as caught:
         await producer.send_batch(topic, 0, [(b"a", b"small", ()), (b"b", b"x" * 5000, ())])
     assert caught.value.index == 1
 
 
-async def test_a_broker_that_takes_less_than_expected_gets_smaller_batches(kafka_bootstrap, producer) -> None:
+async def test_a_broker_that_takes_less_than_expected_gets_smaller_batches(
+    kafka_bootstrap: str, producer: BatchProducer
+) -> None:
     topic = await a_topic(kafka_bootstrap, 1, **{"max.message.bytes": "1000"})
     sent = await producer.send_batch(topic, 0, [(b"%d" % n, b"v" * 100, ()) for n in range(100)])
-    assert sent.count == 100
+    assert sent is not None and sent.count == 100
     assert [r.key for r in await read(kafka_bootstrap, topic, 100)] == [b"%d" % n for n in range(100)]
     with pytest.raises(RecordTooLarge) as caught:
         await producer.send_batch(topic, 0, [(b"ok", b"", ()), (b"b", b"x" * 2000, ())])
     assert caught.value.index == 1
 
 
-async def test_while_the_broker_is_away_the_records_are_named_and_later_sent(tmp_path) -> None:
+async def test_while_the_broker_is_away_the_records_are_named_and_later_sent(tmp_path: Path) -> None:
     with private_broker(tmp_path / "kafka") as broker:
         topic = await a_topic(broker.address, 1)
         producer = BatchProducer(

@@ -1,32 +1,22 @@
-"""Compaction and transactions leave holes between offsets: nothing hangs on them and nothing aborted is delivered."""
+"""Holes left by compaction and transactions are skipped; nothing aborted is delivered."""
 
 import asyncio
 
 from aiokafka.errors import KafkaError
 
-from notify_streams.transport import RecordBatch, batched_topic
+from notify_streams.transport import RecordBatch
+from tests.integration.transport.batch_collector import BatchCollector, without_gaps
+from tests.integration.transport.conftest import NewApp, Running
 from tests.integration.transport.kafka_topics import a_producer, a_topic, fill, unique, until, until_committed
 
 
-def acknowledging(app, topic: str, batches: list[RecordBatch]) -> None:
-    @app.agent(batched_topic(app, topic))
-    async def take(stream):
-        async for event in stream.noack().events():
-            batches.append(event.value)
-            event.ack()
-
-
-def chained(batches: list[RecordBatch]) -> bool:
-    return [batch.start for batch in batches[1:]] == [batch.end for batch in batches[:-1]]
-
-
 async def test_an_aborted_transaction_is_never_delivered_and_its_markers_are_committed(
-    kafka_bootstrap, new_app, running
+    kafka_bootstrap: str, new_app: NewApp, running: Running
 ) -> None:
     topic = await a_topic(kafka_bootstrap, 1)
-    app, batches = new_app(), []
-    acknowledging(app, topic, batches)
-    wanted = []
+    app = new_app()
+    collected = BatchCollector(app, topic)
+    committed: list[bytes] = []
     async with a_producer(kafka_bootstrap, transactional_id=unique("tx")) as producer, running(app):
         for n in range(9):
             await producer.begin_transaction()
@@ -35,14 +25,16 @@ async def test_an_aborted_transaction_is_never_delivered_and_its_markers_are_com
                 await producer.abort_transaction()
             else:
                 await producer.commit_transaction()
-                wanted += [b"%d" % n] * 5
-        await until(lambda: sum(map(len, batches)) == len(wanted))
+                committed += [b"%d" % n] * 5
+        await until(lambda: collected.count == len(committed))
         await until_committed(kafka_bootstrap, app.conf.id, topic, 9 * 6)
-    assert [record.value for batch in batches for record in batch.records] == wanted
-    assert chained(batches)
+    assert collected.values() == committed
+    assert without_gaps(collected.batches)
 
 
-async def test_a_compacted_topic_is_read_over_its_holes(kafka_bootstrap, new_app, running) -> None:
+async def test_a_compacted_topic_is_read_over_its_holes(
+    kafka_bootstrap: str, new_app: NewApp, running: Running
+) -> None:
     topic = await a_topic(
         kafka_bootstrap,
         1,
@@ -55,24 +47,27 @@ async def test_a_compacted_topic_is_read_over_its_holes(kafka_bootstrap, new_app
     )
     for n in range(20):
         await fill(kafka_bootstrap, topic, 0, [b"%d" % n] * 20, key=b"same")
-    batches: list[RecordBatch] = []
 
-    async def read() -> list[int]:
-        batches.clear()
+    async def read() -> list[RecordBatch]:
         app = new_app()
-        last = app.conf.id.encode()  # not the last one of an earlier reading, behind which this one is still to come
-        acknowledging(app, topic, batches)
+        last = app.conf.id.encode()  # another key each time, because earlier ones are still in the topic
+        collected = BatchCollector(app, topic)
+
+        def last_is_read() -> bool:
+            return any(record.key == last for batch in collected.batches[-1:] for record in batch.records[-1:])
+
         async with running(app):
             await fill(kafka_bootstrap, topic, 0, [b"end"], key=last)
-            await until(lambda: batches and batches[-1].records and batches[-1].records[-1].key == last)
-            await until_committed(kafka_bootstrap, app.conf.id, topic, batches[-1].end)
-        return [record.offset for batch in batches for record in batch.records]
+            await until(last_is_read)
+            await until_committed(kafka_bootstrap, app.conf.id, topic, collected.batches[-1].end)
+        return collected.batches
 
     for _ in range(40):
-        offsets = await read()
+        batches = await read()
+        offsets = [record.offset for batch in batches for record in batch.records]
         if len(offsets) < offsets[-1] // 2:
             break
     else:
         raise KafkaError("the broker did not compact the topic")
-    assert chained(batches)
+    assert without_gaps(batches)
     assert batches[-1].end == offsets[-1] + 1

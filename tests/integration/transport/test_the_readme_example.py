@@ -1,19 +1,21 @@
-"""The example in the room's README is run as it stands, but for the names of its topics."""
+"""Runs the example of the transport's README, with other topic names."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 import faust
-from test_batch_producer import read
+import pytest
 
 import notify_streams.transport
-from tests.integration.transport.kafka_topics import a_topic, fill, unique, until_committed
+from tests.integration.transport.conftest import Running
+from tests.integration.transport.kafka_topics import a_topic, fill, read, unique, until_committed
 
 
-async def test_the_readme_example_runs(kafka_bootstrap, running, monkeypatch, tmp_path) -> None:
+async def test_the_readme_example_runs(
+    kafka_bootstrap: str, running: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     readme = Path(notify_streams.transport.__file__).with_name("README.md").read_text()
-    example = re.search(r"```python\n(.*?)```", readme, re.DOTALL).group(1)
+    example = readme.partition("```python\n")[2].partition("```")[0]
     source, target = await a_topic(kafka_bootstrap, 1), await a_topic(kafka_bootstrap, 1)
     example = example.replace('"shouted"', f'"{target}"').replace('topic(app, "orders")', f'topic(app, "{source}")')
     example = example.replace('App("orders"', f'App("{unique("orders")}"')

@@ -103,7 +103,9 @@ class Load:
                 await asyncio.sleep(0.02)
 
 
-async def begin(started: list[Workers], bootstrap: str, tmp_path: Path, count: int, table: bool = False):
+async def begin(
+    started: list[Workers], bootstrap: str, tmp_path: Path, count: int, table: bool = False
+) -> tuple[Workers, Load]:
     topic = await a_topic(bootstrap, PARTITIONS)
     workers = Workers(bootstrap, topic, tmp_path, table)
     started.append(workers)
@@ -126,7 +128,9 @@ async def further(load: Load, workers: Workers, records: int = 1500) -> None:
 
 
 @pytest.mark.parametrize("table", [False, True], ids=["no table", "with a table"])
-async def test_workers_added_and_removed_lose_nothing(kafka_bootstrap, started, tmp_path, table) -> None:
+async def test_workers_added_and_removed_lose_nothing(
+    kafka_bootstrap: str, started: list[Workers], tmp_path: Path, table: bool
+) -> None:
     workers, load = await begin(started, kafka_bootstrap, tmp_path, 1, table)
     async with load:
         second, _ = await workers.add(), await workers.add()
@@ -138,7 +142,9 @@ async def test_workers_added_and_removed_lose_nothing(kafka_bootstrap, started, 
 
 
 @pytest.mark.parametrize("table", [False, True], ids=["no table", "with a table"])
-async def test_a_killed_worker_loses_nothing(kafka_bootstrap, started, tmp_path, table) -> None:
+async def test_a_killed_worker_loses_nothing(
+    kafka_bootstrap: str, started: list[Workers], tmp_path: Path, table: bool
+) -> None:
     workers, load = await begin(started, kafka_bootstrap, tmp_path, 3, table)
     async with load:
         await further(load, workers)
@@ -151,7 +157,7 @@ async def test_a_killed_worker_loses_nothing(kafka_bootstrap, started, tmp_path,
 
 
 async def test_a_worker_stopped_past_its_session_loses_nothing_and_comes_back(
-    kafka_bootstrap, started, tmp_path
+    kafka_bootstrap: str, started: list[Workers], tmp_path: Path
 ) -> None:
     workers, load = await begin(started, kafka_bootstrap, tmp_path, 3)
     async with load:
@@ -174,7 +180,7 @@ async def test_a_worker_stopped_past_its_session_loses_nothing_and_comes_back(
     await all_processed(workers, load, twice_at_most=2 * IN_FLIGHT)
 
 
-async def test_a_restarted_broker_is_survived(started, tmp_path) -> None:
+async def test_a_restarted_broker_is_survived(started: list[Workers], tmp_path: Path) -> None:
     with private_broker(tmp_path / "kafka") as broker:
         workers, load = await begin(started, broker.address, tmp_path, 2, table=True)
         async with load:

@@ -1,4 +1,4 @@
-"""One worker as a process of its own: notes every batch in a file before it acknowledges it.
+"""A worker process that writes every batch to a log file before it acknowledges it.
 
 Arguments, as one JSON object: bootstrap, group, topic, log, datadir, delay_s, table.
 """
@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+from typing import Any
 
 import faust
 
@@ -32,12 +33,12 @@ table = BatchedTable(app, "rows", partitions=options["partitions"]) if options["
 log = os.open(options["log"], os.O_CREAT | os.O_APPEND | os.O_WRONLY)
 
 
-def note(kind: str, *fields: object) -> None:
+def write_log(kind: str, *fields: object) -> None:
     os.write(log, (" ".join(map(str, (kind, os.getpid(), *fields))) + "\n").encode())
 
 
 @app.agent(batched_topic(app, options["topic"]))
-async def process(stream):
+async def process(stream: Any) -> None:
     async for event in stream.noack().events():
         batch = event.value
         await asyncio.sleep(options["delay_s"])
@@ -46,7 +47,9 @@ async def process(stream):
                 await table.apply(batch.partition, {record.value: b"1" for record in batch.records})
             except PartitionNotOwned:
                 continue
-        note("batch", batch.partition, batch.start, batch.end, *(record.value.decode() for record in batch.records))
+        write_log(
+            "batch", batch.partition, batch.start, batch.end, *(record.value.decode() for record in batch.records)
+        )
         event.ack()
 
 
@@ -55,7 +58,7 @@ async def main() -> None:
     await app.start()
     while not ready(app):
         await asyncio.sleep(0.02)
-    note("ready")
+    write_log("ready")
     await asyncio.get_running_loop().create_future()
 
 
@@ -66,7 +69,7 @@ async def run() -> None:
         await worker
     except asyncio.CancelledError:
         await app.stop()
-        note("stopped")
+        write_log("stopped")
 
 
 asyncio.run(run())

@@ -1,4 +1,4 @@
-"""A fetch waits long at the broker only if nothing can wait for it, and asks for what is wanted when it leaves."""
+"""Only a fetch of all partitions waits long at the broker; a delayed fetch has the partitions wanted at the end of the delay."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -19,23 +19,23 @@ def request(*partitions: int) -> Any:
 
 
 class Fetcher:
-    """aiokafka's, as far as it is asked: one broker has every partition but those of `elsewhere`."""
+    """A fake of aiokafka's: broker 1 has every partition but those `on_other`."""
 
-    def __init__(self, wanted: tuple[int, ...] = (), elsewhere: frozenset[int] = frozenset()) -> None:
+    def __init__(self, wanted: tuple[int, ...] = (), on_other: frozenset[int] = frozenset()) -> None:
         self._in_flight = {1}
         self._wanted = wanted
-        self._elsewhere = elsewhere
-        self.left: list[Any] = []
+        self._on_other = on_other
+        self.sent: list[Any] = []
 
     def _select_read_replica(self, tp: TopicPartition) -> int:
-        return 2 if tp.partition in self._elsewhere else 1
+        return 2 if tp.partition in self._on_other else 1
 
     def _get_actions_per_node(self, assignment: Any) -> tuple[Any, ...]:
         assert 1 not in self._in_flight, "aiokafka makes no request for a broker that has one"
         return ([(1, request(*self._wanted))] if self._wanted else [], {}, 0.0, False, [])
 
-    async def _proc_fetch_request(self, assignment: Any, node_id: int, asked: Any) -> bool:
-        self.left.append((asked._max_wait_ms, [partition for partition, *_ in asked.topics[0][1]]))
+    async def _proc_fetch_request(self, assignment: Any, node_id: int, request: Any) -> bool:
+        self.sent.append((request._max_wait_ms, [partition for partition, *_ in request.topics[0][1]]))
         return True
 
 
@@ -44,7 +44,7 @@ def assignment(active: bool = True) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("partitions", "elsewhere", "wait_ms"),
+    ("partitions", "on_other", "wait_ms"),
     [
         pytest.param((0, 1, 2), frozenset(), 500, id="all of them"),
         pytest.param((0, 2), frozenset(), 50, id="one is left out"),
@@ -52,26 +52,26 @@ def assignment(active: bool = True) -> Any:
     ],
 )
 async def test_only_a_fetch_that_leaves_nothing_out_waits_long(
-    partitions: tuple[int, ...], elsewhere: frozenset[int], wait_ms: int
+    partitions: tuple[int, ...], on_other: frozenset[int], wait_ms: int
 ) -> None:
-    fetcher = Fetcher(elsewhere=elsewhere)
+    fetcher = Fetcher(on_other=on_other)
     assert await paced_fetch(fetcher, SETTINGS)(assignment(), 1, request(*partitions))
-    assert fetcher.left == [(wait_ms, list(partitions))]
+    assert fetcher.sent == [(wait_ms, list(partitions))]
 
 
-async def test_what_was_taken_in_the_gap_is_asked_for_with_it() -> None:
+async def test_a_delayed_fetch_includes_partitions_drained_meanwhile() -> None:
     fetcher = Fetcher(wanted=(0, 1, 2))
     fetch = paced_fetch(fetcher, SETTINGS)
     await fetch(assignment(), 1, request(0, 1))
     await fetch(assignment(), 1, request(0, 1))
-    assert fetcher.left == [(50, [0, 1]), (500, [0, 1, 2])]
+    assert fetcher.sent == [(50, [0, 1]), (500, [0, 1, 2])]
     assert fetcher._in_flight == {1}
 
 
-@pytest.mark.parametrize(("wanted", "active"), [((), True), ((0, 1, 2), False)], ids=["none anew", "unassigned"])
-async def test_without_another_request_the_one_that_was_made_leaves(wanted: tuple[int, ...], active: bool) -> None:
+@pytest.mark.parametrize(("wanted", "active"), [((), True), ((0, 1, 2), False)], ids=["no newer request", "unassigned"])
+async def test_a_delayed_fetch_without_a_newer_request_is_sent_as_it_was(wanted: tuple[int, ...], active: bool) -> None:
     fetcher = Fetcher(wanted=wanted)
     fetch = paced_fetch(fetcher, SETTINGS)
     for _ in range(2):
         await fetch(assignment(active), 1, request(0, 1))
-    assert fetcher.left == [(50, [0, 1])] * 2
+    assert fetcher.sent == [(50, [0, 1])] * 2

@@ -1,29 +1,30 @@
-"""Who waits for a table gets it, whatever others want of it meanwhile."""
+"""Every `catch_up` ends, whatever other callers of the follower do meanwhile."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from typing import cast
 
 import pytest
 
+from notify_streams.transport.tables.changelog_reader import ChangelogReader
 from notify_streams.transport.tables.follower import Follower
-from notify_streams.transport.tables.memory_store import in_memory
-from notify_streams.transport.tables.store import decode_raw, encode_raw
+from notify_streams.transport.tables.memory_store import MemoryStore
 
 
-class Changelog:
-    """A reader of empty partitions, whose ends are told when the test says so."""
+class EmptyChangelog:
+    """A reader of empty partitions that returns their ends once `answers` is set."""
 
     def __init__(self) -> None:
-        self.told = asyncio.Event()
-        self.asked = asyncio.Event()
+        self.answers = asyncio.Event()
+        self.was_asked = asyncio.Event()
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
     def read_from(self, positions: Mapping[int, int]) -> None: ...
 
     async def offset_bounds(self, partitions: frozenset[int]) -> dict[int, tuple[int, int]]:
-        self.asked.set()
-        await self.told.wait()
+        self.was_asked.set()
+        await self.answers.wait()
         return dict.fromkeys(partitions, (0, 0))
 
     async def fetch(self, timeout_s: float) -> list[object]:
@@ -32,39 +33,38 @@ class Changelog:
 
 
 @pytest.fixture
-def changelog() -> Changelog:
-    return Changelog()
+def changelog() -> EmptyChangelog:
+    return EmptyChangelog()
 
 
 @pytest.fixture
-async def follower(changelog: Changelog) -> AsyncIterator[Follower]:
-    store = in_memory(decode_raw, encode_raw, True)
-    made = Follower("t", store, lambda: changelog)  # type: ignore[arg-type, return-value]
+async def follower(changelog: EmptyChangelog) -> AsyncIterator[Follower]:
+    made = Follower("t", MemoryStore(shared=True), lambda: cast("ChangelogReader", changelog))
     made.start()
     yield made
     await made.stop()
 
 
-async def test_what_somebody_waits_for_is_followed_whatever_another_one_wants(
-    follower: Follower, changelog: Changelog
+async def test_a_catch_up_ends_although_another_caller_stops_following(
+    follower: Follower, changelog: EmptyChangelog
 ) -> None:
     first = asyncio.ensure_future(follower.catch_up(frozenset({0, 1})))
-    await changelog.asked.wait()
+    await changelog.was_asked.wait()
     second = asyncio.ensure_future(follower.catch_up(frozenset({0, 1})))
     await asyncio.sleep(0)
-    follower.want(frozenset())  # as whoever waited for the first does once it has what it wanted
-    changelog.told.set()
+    follower.follow(frozenset())  # as the caller of the first does once it has caught up
+    changelog.answers.set()
     async with asyncio.timeout(5):
         await asyncio.gather(first, second)
     assert follower.progress().caught_up
 
 
-async def test_whoever_gave_up_is_no_reason_to_be_behind(follower: Follower, changelog: Changelog) -> None:
+async def test_a_cancelled_catch_up_does_not_count_as_behind(follower: Follower, changelog: EmptyChangelog) -> None:
     waiting = asyncio.ensure_future(follower.catch_up(frozenset({0})))
-    await changelog.asked.wait()
+    await changelog.was_asked.wait()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    follower.want(frozenset())
-    changelog.told.set()
+    follower.follow(frozenset())
+    changelog.answers.set()
     assert follower.progress().caught_up

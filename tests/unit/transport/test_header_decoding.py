@@ -1,4 +1,4 @@
-"""A header's name that is not UTF-8 costs its record a detour, and its partition nothing."""
+"""A header name that is not UTF-8 does not stop its partition."""
 
 from typing import Any
 
@@ -31,7 +31,7 @@ def partition_records(raw: bytes) -> Any:
 
 
 @pytest.mark.parametrize("codec", _CODECS)
-def test_a_header_name_that_is_not_utf8_is_spelt_out_and_everything_else_is_read_as_it_was(codec: str) -> None:
+def test_a_header_name_that_is_not_utf8_is_escaped_and_all_else_is_unchanged(codec: str) -> None:
     raw = a_kafka_batch(
         40,
         (b"k0", b"v0", [("id", b"1")]),
@@ -48,8 +48,8 @@ def test_a_header_name_that_is_not_utf8_is_spelt_out_and_everything_else_is_read
     ]
 
 
-def test_the_batches_around_it_and_the_records_before_the_position_are_as_ever() -> None:
-    good = [(b"k", b"v", [])]
+def test_batches_around_it_and_records_below_the_position_are_handled_as_usual() -> None:
+    good: list[tuple[bytes | None, bytes | None, list[Any]]] = [(b"k", b"v", [])]
     raw = b"".join(
         (a_kafka_batch(10, *good), a_kafka_batch(11, *good, (b"k", b"v", [(_NAME, b"")])), a_kafka_batch(13, *good))
     )

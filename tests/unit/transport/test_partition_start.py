@@ -1,39 +1,46 @@
-"""A partition starts where the hook says, else where it was committed, and always where Kafka has it."""
+"""A partition starts at the hook's position, else at the committed one, and always where Kafka has records."""
 
 import asyncio
+from collections.abc import Collection
 
 import pytest
 from faust.types import TP
 
+from notify_streams.transport.app_state import AssignedHook
 from notify_streams.transport.fetch_thread import PartitionOffsets
-from notify_streams.transport.partition_start import Start, decide_starts, starts
+from notify_streams.transport.partition_start import StartPosition, decide_start_positions, start_positions
 
 TP0 = TP("t", 0)
 
 
-class Kafka:
-    async def partition_offsets(self, tps):
-        return {tp: PartitionOffsets(None, 0, 9) for tp in tps}
+async def read_offsets(tps: Collection[TP]) -> dict[TP, PartitionOffsets]:
+    return {tp: PartitionOffsets(None, 0, 9) for tp in tps}
+
+
+async def decide(*hooks: AssignedHook) -> dict[TP, StartPosition]:
+    return await decide_start_positions(frozenset([TP0]), read_offsets, hooks, from_beginning=True, retry_s=0.0)
 
 
 @pytest.mark.parametrize(
-    ("extent", "wanted", "expected"),
+    ("offsets", "wanted", "expected"),
     [
-        pytest.param(PartitionOffsets(7, 0, 9), None, Start(7, 7), id="committed"),
-        pytest.param(PartitionOffsets(0, 0, 9), None, Start(0, 0), id="committed at zero"),
-        pytest.param(PartitionOffsets(7, 0, 9), 3, Start(3, 7), id="the hook's ledger is behind"),
-        pytest.param(PartitionOffsets(7, 0, 9), 9, Start(9, 7), id="the hook's ledger is ahead"),
-        pytest.param(PartitionOffsets(None, 4, 9), None, Start(4, None), id="never committed"),
-        pytest.param(PartitionOffsets(3, 5, 9), None, Start(5, 3), id="deleted by retention"),
-        pytest.param(PartitionOffsets(20, 0, 9), None, Start(0, None), id="the topic was recreated"),
+        pytest.param(PartitionOffsets(7, 0, 9), None, StartPosition(7, 7), id="committed"),
+        pytest.param(PartitionOffsets(0, 0, 9), None, StartPosition(0, 0), id="committed at zero"),
+        pytest.param(PartitionOffsets(7, 0, 9), 3, StartPosition(3, 7), id="the hook's ledger is behind"),
+        pytest.param(PartitionOffsets(7, 0, 9), 9, StartPosition(9, 7), id="the hook's ledger is ahead"),
+        pytest.param(PartitionOffsets(None, 4, 9), None, StartPosition(4, None), id="never committed"),
+        pytest.param(PartitionOffsets(3, 5, 9), None, StartPosition(5, 3), id="deleted by retention"),
+        pytest.param(PartitionOffsets(20, 0, 9), None, StartPosition(0, None), id="the topic was recreated"),
     ],
 )
-def test_starts(extent: PartitionOffsets, wanted: int | None, expected: Start) -> None:
-    assert starts({TP0: extent}, {} if wanted is None else {TP0: wanted}, from_beginning=True) == {TP0: expected}
+def test_start_positions(offsets: PartitionOffsets, wanted: int | None, expected: StartPosition) -> None:
+    positions = {} if wanted is None else {TP0: wanted}
+    assert start_positions({TP0: offsets}, positions, from_beginning=True) == {TP0: expected}
 
 
 def test_without_a_commit_and_from_latest_it_starts_at_the_end() -> None:
-    assert starts({TP0: PartitionOffsets(None, 4, 9)}, {}, from_beginning=False) == {TP0: Start(9, None)}
+    found = start_positions({TP0: PartitionOffsets(None, 4, 9)}, {}, from_beginning=False)
+    assert found == {TP0: StartPosition(9, None)}
 
 
 async def test_a_hook_that_fails_is_called_again() -> None:
@@ -45,7 +52,7 @@ async def test_a_hook_that_fails_is_called_again() -> None:
             raise RuntimeError("the database is away")
         return {TP0: 3}
 
-    assert await decide_starts(frozenset([TP0]), Kafka(), [hook], True) == {TP0: Start(3, None)}
+    assert await decide(hook) == {TP0: StartPosition(3, None)}
     assert len(calls) == 2
 
 
@@ -56,7 +63,7 @@ async def test_no_hook_is_called_again_while_it_runs() -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
-        await asyncio.sleep(0.6)  # longer than the pause before the next try
+        await asyncio.sleep(0.05)  # the failed hook is called again at once, unless all hooks are waited for
         running -= 1
 
     async def fails_once(tps: frozenset[TP]) -> None:
@@ -65,11 +72,11 @@ async def test_no_hook_is_called_again_while_it_runs() -> None:
         if calls == 1:
             raise RuntimeError("the database is away")
 
-    await decide_starts(frozenset([TP0]), Kafka(), [recovers, fails_once], True)
+    await decide(recovers, fails_once)
     assert (most, calls) == (1, 2)
 
 
-async def test_a_cancelled_settling_leaves_no_hook_running() -> None:
+async def test_after_a_cancellation_no_hook_runs() -> None:
     began, ended = asyncio.Event(), asyncio.Event()
 
     async def recovers(tps: frozenset[TP]) -> None:
@@ -79,9 +86,9 @@ async def test_a_cancelled_settling_leaves_no_hook_running() -> None:
         finally:
             ended.set()
 
-    settling = asyncio.ensure_future(decide_starts(frozenset([TP0]), Kafka(), [recovers], True))
+    deciding = asyncio.ensure_future(decide(recovers))
     await began.wait()
-    settling.cancel()
+    deciding.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await settling
+        await deciding
     assert ended.is_set()

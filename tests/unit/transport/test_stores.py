@@ -1,7 +1,8 @@
-"""Both stores keep the same promises; the one on disk also keeps its rows and positions over a restart."""
+"""Both stores behave the same; the one on disk also keeps rows and positions over a restart."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,9 @@ Open = Callable[..., Store]
 
 @pytest.fixture(params=["memory", "rocks"])
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
-    opened = []
+    opened: list[Store] = []
 
-    def open_(**options) -> Store:
+    def open_(**options: Any) -> Store:
         store = MemoryStore(**options) if request.param == "memory" else RocksStore(tmp_path / "db", **options)
         opened.append(store)
         return store
@@ -64,7 +65,7 @@ def test_written_rows_are_read_and_deleted_ones_are_not(open_store: Open) -> Non
 
 
 def test_decode_makes_rows_and_leaves_some_out(open_store: Open) -> None:
-    def decode(key: bytes, value: bytes | None, partition: int):
+    def decode(key: bytes, value: bytes | None, partition: int) -> tuple[bytes, bytes | None] | None:
         return None if key == b"x" else (key, value and value.upper())
 
     store = open_store(decode=decode)
@@ -72,7 +73,7 @@ def test_decode_makes_rows_and_leaves_some_out(open_store: Open) -> None:
     assert store.get_many(0, [b"a", b"x"]) == [b"US", None]
 
 
-def test_rocks_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_rocks_keeps_rows_and_position_over_a_restart(tmp_path: Path) -> None:
     store = RocksStore(tmp_path / "db")
     store.load(5, rows(a=b"1"), 9)
     store.release(5)
@@ -82,7 +83,7 @@ def test_rocks_goes_on_where_it_stopped(tmp_path: Path) -> None:
     again.close()
 
 
-def test_memory_frees_what_it_no_longer_owns() -> None:
+def test_memory_frees_a_released_partition() -> None:
     store = MemoryStore()
     store.load(5, rows(a=b"1"), 9)
     store.release(5)

@@ -1,4 +1,6 @@
-"""Settings that cannot work are refused with the name of the bound."""
+"""Settings that cannot work are refused, with the name of the setting."""
+
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,6 @@ from notify_streams.transport import TransportSettings
         ({"max_batch_records": 0}, "max_batch_records"),
     ],
 )
-def test_a_bad_setting_is_named(settings: dict, message: str) -> None:
+def test_a_bad_setting_is_named(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TransportSettings(**settings)

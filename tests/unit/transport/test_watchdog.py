@@ -1,4 +1,6 @@
-"""What stands still for thirty seconds is named; a stopped clock proves nothing."""
+"""What makes no progress for thirty seconds is stuck, except after a pause of the process."""
+
+from collections.abc import Sequence
 
 import pytest
 from faust.types import TP
@@ -8,15 +10,17 @@ from notify_streams.transport.watchdog import PartitionState, Reason, Watchdog
 TP0 = TP("t", 0)
 
 
-def looks(watchdog: Watchdog, readings: list[PartitionState], every_s: float = 5.0, recovering=()) -> list[Reason]:
-    found = ()
-    for count, reading in enumerate(readings):
-        found = watchdog.observe(count * every_s, {TP0: reading}, recovering)
-    return [stuck.reason for stuck in found]
+def observed(
+    watchdog: Watchdog, states: Sequence[PartitionState], recovering: Sequence[tuple[str, float]] = ()
+) -> list[Reason]:
+    """What is stuck after these states, five seconds apart."""
+    for count, state in enumerate(states):
+        watchdog.observe(count * 5.0, {TP0: state}, recovering)
+    return [stuck.reason for stuck in watchdog.stuck]
 
 
 @pytest.mark.parametrize(
-    ("readings", "expected"),
+    ("states", "expected"),
     [
         pytest.param([PartitionState(5, 9, 5)] * 7, [Reason.NOT_PROCESSED], id="behind and still"),
         pytest.param([PartitionState(5, 9, 5)] * 6, [], id="not yet thirty seconds"),
@@ -25,12 +29,12 @@ def looks(watchdog: Watchdog, readings: list[PartitionState], every_s: float = 5
         pytest.param([PartitionState(n, n, 0) for n in range(1, 9)], [Reason.NOT_COMMITTED], id="commits have stopped"),
         pytest.param([PartitionState(n, n, max(n - 3, 0)) for n in range(9)], [], id="commits follow"),
         pytest.param([PartitionState(4, 4, None)] * 7, [Reason.NOT_COMMITTED], id="never committed"),
-        pytest.param([PartitionState(None, 9, 5)] * 7, [Reason.NOT_STARTED], id="assigned, never opened"),
+        pytest.param([PartitionState(None, 9, 5)] * 7, [Reason.NOT_STARTED], id="assigned, never started"),
         pytest.param([PartitionState(5, 9, 5)] * 6 + [PartitionState(6, 9, 6)] * 6, [], id="moved once in between"),
     ],
 )
-def test_verdicts(readings: list[PartitionState], expected: list[Reason]) -> None:
-    assert looks(Watchdog(), readings) == expected
+def test_what_is_stuck(states: list[PartitionState], expected: list[Reason]) -> None:
+    assert observed(Watchdog(), states) == expected
 
 
 def test_a_partition_waits_for_its_table_as_long_as_the_table_moves() -> None:
@@ -42,7 +46,7 @@ def test_a_partition_waits_for_its_table_as_long_as_the_table_moves() -> None:
 
 
 def test_a_table_that_does_not_come_closer_is_stuck() -> None:
-    assert looks(Watchdog(), [PartitionState(None, 9, 5)] * 7, recovering=[("users", 0.0)]) == [Reason.NOT_RECOVERED]
+    assert observed(Watchdog(), [PartitionState(None, 9, 5)] * 7, recovering=[("users", 0.0)]) == [Reason.NOT_RECOVERED]
 
 
 def test_a_process_that_was_stopped_is_not_stuck() -> None:
@@ -60,7 +64,7 @@ def test_a_revoked_partition_is_forgotten() -> None:
     assert watchdog.observe(40.0, {TP0: PartitionState(5, 9, 5)}) == ()
 
 
-def test_a_verdict_names_what_and_for_how_long() -> None:
+def test_the_text_names_what_is_stuck_and_for_how_long() -> None:
     watchdog = Watchdog()
     for count in range(8):
         found = watchdog.observe(count * 5.0, {TP0: PartitionState(5, 9, 5)})

@@ -1,0 +1,68 @@
+"""`ChangelogTable`: the store and the follower that both kinds of table have."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from faust.types import AppT
+
+from notify_streams.transport.app_state import app_state, kafka_connection
+from notify_streams.transport.tables.changelog_reader import ChangelogReader
+from notify_streams.transport.tables.follower import Follower
+from notify_streams.transport.tables.recovery_progress import RecoveryProgress
+from notify_streams.transport.tables.store import Decode, Encode, Store, StoreFactory
+
+
+class ChangelogTable:
+    """Declared beside the topics; starts and stops with the app."""
+
+    def __init__(
+        self, app: AppT, name: str, store: StoreFactory, decode: Decode, encode: Encode, *, shared: bool
+    ) -> None:
+        self.app = app
+        self.name = name
+        self._open_store = partial(store, decode, encode, shared)
+        self._store: Store | None = None
+        self._follower: Follower | None = None
+        app_state(app).lifecycles.append((self._start, self._stop))
+
+    @property
+    def store(self) -> Store:
+        """The rows. Open while the app runs."""
+        if self._store is None:
+            raise RuntimeError(f"table {self.name} is not open: start the app first")
+        return self._store
+
+    @property
+    def follower(self) -> Follower:
+        """Reads the changelog into the store."""
+        if self._follower is None:
+            raise RuntimeError(f"table {self.name} is not open: start the app first")
+        return self._follower
+
+    def progress(self) -> RecoveryProgress:
+        """How far recovery is."""
+        return self.follower.progress()
+
+    def new_reader(self, topic: str) -> ChangelogReader:
+        """A reader of `topic` with the app's settings; not started."""
+        return ChangelogReader(kafka_connection(self.app), topic, app_state(self.app).settings)
+
+    async def _start(self) -> None:
+        raise NotImplementedError
+
+    def _follow(self, changelog: str) -> Follower:
+        """Open the store and start to read the changelog into it."""
+        self._store = self._open_store()
+        self._follower = Follower(self.name, self._store, partial(self.new_reader, changelog))
+        self._follower.start()
+        app_state(self.app).followers.append(self._follower)
+        return self._follower
+
+    async def _stop(self) -> None:
+        if self._follower is not None:
+            app_state(self.app).followers.remove(self._follower)
+            await self._follower.stop()
+        if self._store is not None:
+            self._store.close()
+        self._store = self._follower = None
