@@ -48,6 +48,15 @@ async def start_worker(
         )
 
 
+async def is_ready(http: aiohttp.ClientSession, url: str) -> bool:
+    """Whether a worker's `/ready` answers 200."""
+    try:
+        async with http.get(url) as response:
+            return response.status == 200
+    except (aiohttp.ClientError, TimeoutError):
+        return False
+
+
 class Worker:
     """One process of a `WorkerPool`."""
 
@@ -80,10 +89,8 @@ class Worker:
             for _ in range(int(_READY_S / _POLL_S)):
                 if not self.alive:
                     raise StoreUnavailable(f"{self.name} ended with {self.process.returncode} before it was ready")
-                with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                    async with http.get(f"{self.url}/ready") as response:
-                        if response.status == 200:
-                            return
+                if await is_ready(http, f"{self.url}/ready"):
+                    return
                 await asyncio.sleep(_POLL_S)
         raise StoreUnavailable(f"{self.name} is not ready after {_READY_S:.0f} s")
 

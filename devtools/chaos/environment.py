@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable
     from pathlib import Path
-    from types import TracebackType
     from typing import Self
 
     from devtools.demo.sample_users import SampleUser
@@ -64,9 +63,7 @@ class ChaosEnvironment:
         self._producer = await self._closing.enter_async_context(TriggerProducer(self.settings))
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._closing.aclose()
 
     async def sign_up_users(self, count: int) -> list[str]:

@@ -11,6 +11,7 @@ import aiohttp
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from devtools.workers import is_ready
 from notify_streams import kafka
 from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.lag import LagReader
@@ -21,7 +22,6 @@ from notify_streams.stores.mongo import Shards
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
     from typing import Self
 
     from notify_streams.settings import Settings
@@ -51,9 +51,7 @@ class RegionWatcher:
             self._lag_readers[settings.region] = LagReader(settings, topics, shards, admin)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._closing.aclose()
 
     async def wait_until_ready(self, timeout_s: float, roles: Sequence[str] = ROLES) -> None:
@@ -73,7 +71,7 @@ class RegionWatcher:
             async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http:
                 while waiting:
                     for worker, url in list(waiting.items()):
-                        if await _is_ready(http, url):
+                        if await is_ready(http, url):
                             del waiting[worker]
                     show(total - len(waiting), "")
                     if waiting and time.monotonic() > deadline:
@@ -144,9 +142,7 @@ class Bar:
             self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live:
             self._live.stop()
         elif self._last:
@@ -162,11 +158,3 @@ class Bar:
         elif time.monotonic() - self._printed_at > _LINE_EVERY_S:
             self._printed_at = time.monotonic()
             self._console.print(f"{self._what}: {self._last}", highlight=False)
-
-
-async def _is_ready(http: aiohttp.ClientSession, url: str) -> bool:
-    try:
-        async with http.get(url) as response:
-            return response.status == 200
-    except (aiohttp.ClientError, TimeoutError):
-        return False

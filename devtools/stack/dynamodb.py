@@ -3,7 +3,6 @@
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from pathlib import Path
 
 from devtools.stack.maven import jars, java
 from devtools.stack.service import Service
@@ -19,13 +18,7 @@ _LIST_TABLES = {
 
 
 class DynamoDB(Service):
-    def __init__(self, name: str, folder: Path, port: int) -> None:
-        super().__init__(name, folder)
-        self._port = port
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+    scheme = "http://"
 
     def prepare(self) -> None:
         (self.folder / "data").mkdir(exist_ok=True)
@@ -33,7 +26,7 @@ class DynamoDB(Service):
     def command(self) -> Sequence[str]:
         folder = jars("dynamodb")
         program = [java(), *_JVM, f"-Djava.library.path={folder}", "-cp", f"{folder}/*", _MAIN]
-        options = ["-port", str(self._port), "-sharedDb", "-dbPath", str(self.folder / "data"), "-disableTelemetry"]
+        options = ["-port", str(self.port), "-sharedDb", "-dbPath", str(self.folder / "data"), "-disableTelemetry"]
         return [*program, *options]
 
     def is_healthy(self) -> bool:

@@ -62,8 +62,7 @@ class Kafka(Service):
         advertised: str | None = None,
     ) -> None:
         """`advertised`: the `host:port` for clients, if they use a proxy before the broker."""
-        super().__init__(name, folder)
-        self._port = port
+        super().__init__(name, folder, port)
         self._properties = {
             **_PROPERTIES,
             "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
@@ -72,10 +71,6 @@ class Kafka(Service):
             "log.dirs": str(folder / "data"),
             **(properties or {}),
         }
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self._port}"
 
     def prepare(self) -> None:
         lines = [f"{key}={value}\n" for key, value in self._properties.items()]

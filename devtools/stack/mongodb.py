@@ -3,7 +3,6 @@
 A member can be killed or paused alone; with three members a new primary is elected in about a second.
 """
 
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
 from devtools.stack.errors import StackFailed, last_lines
+from devtools.stack.process import wait_for
 from devtools.stack.service import Service
 
 _SETTINGS: Final = {"electionTimeoutMillis": 1000, "heartbeatIntervalMillis": 300}
@@ -32,13 +32,8 @@ class Member(Service):
     """One `mongod`; healthy as soon as it takes commands, which is before its set has a primary."""
 
     def __init__(self, name: str, folder: Path, port: int, replica_set: str) -> None:
-        super().__init__(name, folder)
-        self._port = port
+        super().__init__(name, folder, port)
         self._set = replica_set
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self._port}"
 
     def prepare(self) -> None:
         (self.folder / "data").mkdir(exist_ok=True)
@@ -46,7 +41,7 @@ class Member(Service):
         mongod().chmod(0o755)
 
     def command(self) -> Sequence[str]:
-        listen = ["--bind_ip", "127.0.0.1", "--port", str(self._port), "--nounixsocket"]
+        listen = ["--bind_ip", "127.0.0.1", "--port", str(self.port), "--nounixsocket"]
         small = ["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "64", "--quiet"]
         # Journal files of 32 MB instead of 100, which would take 600 MB for two shards.
         small += ["--wiredTigerEngineConfigString", "log=(file_max=32MB)"]
@@ -81,13 +76,9 @@ class Shard:
     def start(self) -> bool:
         with ThreadPoolExecutor() as pool:
             started = list(pool.map(lambda member: member.start(), self.members))
-        deadline = time.monotonic() + self.timeout_s
-        configured = False
-        while not (configured := configured or self._configure()) or not self._is_complete():
-            if time.monotonic() > deadline:
-                logs = "\n".join(last_lines(member.process.log, 5) for member in self.members)
-                raise StackFailed(f"{self.name} has no primary with all members after {self.timeout_s:.0f} s. {logs}")
-            time.sleep(0.05)
+        if not (wait_for(self._configure, self.timeout_s) and wait_for(self._is_complete, self.timeout_s)):
+            logs = "\n".join(last_lines(member.process.log, 5) for member in self.members)
+            raise StackFailed(f"{self.name} has no primary with all members after {self.timeout_s:.0f} s. {logs}")
         return any(started)
 
     def primary(self) -> Member | None:

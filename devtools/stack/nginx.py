@@ -33,10 +33,11 @@ TEMPLATE = Path(__file__).with_name("edge.conf.template")
 class Edge(Service):
     """Pushed keys are files under `keys/`; they survive a restart."""
 
+    scheme = "http://"
+
     def __init__(self, name: str, folder: Path, port: int, token: str, origin: str, origin_token: str) -> None:
         """`origin`: `host:port` of the region's web view, which nginx asks for keys that were not pushed."""
-        super().__init__(name, folder)
-        self._port = port
+        super().__init__(name, folder, port)
         self._values = {
             "EDGE_LISTEN": f"127.0.0.1:{port}",
             "EDGE_ROOT": str(folder / "keys"),
@@ -45,10 +46,6 @@ class Edge(Service):
             "EDGE_ORIGIN": origin,
             "EDGE_ORIGIN_TOKEN": origin_token,
         }
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
 
     @property
     def url(self) -> str:

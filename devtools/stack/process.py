@@ -58,7 +58,7 @@ class Process:
         # All threads inherit it: the shell has not yet run the command.
         with contextlib.suppress(ProcessLookupError):
             os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))
-        if not _within(10, self._identity.exists):
+        if not wait_for(self._identity.exists, 10):
             raise StackFailed(f"process {pid} did not write {self._identity} within 10 s; check for a full disk")
         return pid
 
@@ -101,7 +101,7 @@ class Process:
     def pause(self) -> None:
         """SIGSTOP; returns when it has stopped or ended."""
         self.signal(signal.SIGSTOP)
-        _within(10, lambda: self.state != "running")
+        wait_for(lambda: self.state != "running", 10)
 
     def resume(self) -> None:
         """SIGCONT."""
@@ -111,20 +111,21 @@ class Process:
         """SIGTERM (a paused process is resumed for it), SIGKILL after `grace_s`; returns when it has ended."""
         self.signal(signal.SIGTERM)
         self.signal(signal.SIGCONT)
-        if not _within(grace_s, lambda: self.pid is None):
+        if not wait_for(lambda: self.pid is None, grace_s):
             self.kill()
 
     def kill(self) -> None:
         """SIGKILL; returns when it has ended."""
         self.signal(signal.SIGKILL)
-        if not _within(10, lambda: self.pid is None):
+        if not wait_for(lambda: self.pid is None, 10):
             raise StackFailed(f"process {self.pid} ({self.folder}) has not ended 10 s after SIGKILL")
 
 
-def _within(limit_s: float, holds: Callable[[], bool], poll_s: float = 0.02) -> bool:
-    deadline = time.monotonic() + limit_s
+def wait_for(holds: Callable[[], object], timeout_s: float) -> bool:
+    """Poll until `holds()` is true; False if it is not within `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
     while not holds():
         if time.monotonic() > deadline:
             return False
-        time.sleep(poll_s)
+        time.sleep(0.05)
     return True

@@ -9,13 +9,11 @@ from devtools.stack.service import Service, responds_ok
 
 
 class Sandbox(Service):
-    def __init__(self, name: str, folder: Path, http_port: int, apns_port: int, smtp_port: int) -> None:
-        super().__init__(name, folder)
-        self._http, self._apns, self._smtp = http_port, apns_port, smtp_port
+    scheme = "http://"
 
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self._http}"
+    def __init__(self, name: str, folder: Path, http_port: int, apns_port: int, smtp_port: int) -> None:
+        super().__init__(name, folder, http_port)
+        self._apns, self._smtp = apns_port, smtp_port
 
     @property
     def provider_log(self) -> Path:
@@ -28,7 +26,7 @@ class Sandbox(Service):
         return {"fcm": self.address, "apns": apns, "twilio": self.address, "smtp": smtp}
 
     def command(self) -> Sequence[str]:
-        ports = {"--http-port": self._http, "--apns-port": self._apns, "--smtp-port": self._smtp}
+        ports = {"--http-port": self.port, "--apns-port": self._apns, "--smtp-port": self._smtp}
         options = [word for name, port in ports.items() for word in (name, str(port))]
         return [sys.executable, "-m", "devtools.sandbox", *options, "--record", str(self.provider_log)]
 

@@ -1,13 +1,12 @@
 """A service: one detached process with an address and a health check."""
 
-import time
 import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
 from devtools.stack.errors import StackFailed, last_lines
-from devtools.stack.process import Process, State
+from devtools.stack.process import Process, State, wait_for
 
 
 class Service(ABC):
@@ -15,9 +14,12 @@ class Service(ABC):
 
     #: Limit of a start on a slow machine.
     timeout_s = 120.0
+    #: Precedes `host:port` in the address.
+    scheme = ""
 
-    def __init__(self, name: str, folder: Path) -> None:
+    def __init__(self, name: str, folder: Path, port: int = 0) -> None:
         self.name = name
+        self.port = port
         self.process = Process(folder)
 
     @property
@@ -29,9 +31,9 @@ class Service(ABC):
         return self.process.state
 
     @property
-    @abstractmethod
     def address(self) -> str:
         """`host:port` or a URL, for clients."""
+        return f"{self.scheme}127.0.0.1:{self.port}"
 
     @abstractmethod
     def command(self) -> Sequence[str]:
@@ -67,15 +69,11 @@ class Service(ABC):
         Raises:
             StackFailed: it ended, or was not healthy within `timeout_s`; with the end of its log.
         """
-        deadline = time.monotonic() + self.timeout_s
-        while not self.is_healthy():
-            if self.process.pid is None:
-                raise StackFailed(f"{self.name} ended while starting. {last_lines(self.process.log)}")
-            if time.monotonic() > deadline:
-                raise StackFailed(
-                    f"{self.name} does not respond after {self.timeout_s:.0f} s. {last_lines(self.process.log)}"
-                )
-            time.sleep(0.05)
+        if not wait_for(lambda: self.is_healthy() or self.process.pid is None, self.timeout_s):
+            log = last_lines(self.process.log)
+            raise StackFailed(f"{self.name} does not respond after {self.timeout_s:.0f} s. {log}")
+        if self.process.pid is None:
+            raise StackFailed(f"{self.name} ended while starting. {last_lines(self.process.log)}")
 
     def stop(self) -> None:
         """SIGTERM, SIGKILL after 15 s. Its data stay."""

@@ -11,19 +11,15 @@ from devtools.stack.service import Service
 class Valkey(Service):
     """A restart empties it."""
 
-    def __init__(self, name: str, folder: Path, port: int) -> None:
-        super().__init__(name, folder)
-        self._port = port
-
     @property
     def address(self) -> str:
-        return f"redis://127.0.0.1:{self._port}/0"
+        return f"redis://127.0.0.1:{self.port}/0"
 
     def prepare(self) -> None:
         _program().chmod(0o755)
 
     def command(self) -> Sequence[str]:
-        listen = ["--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(self.folder)]
+        listen = ["--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder)]
         return [str(_program()), *listen, "--save", "", "--maxmemory", "256mb", "--maxmemory-policy", "noeviction"]
 
     def is_healthy(self) -> bool:
