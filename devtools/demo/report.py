@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -11,7 +12,28 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from devtools.demo.run import DemoResult
+
+@dataclass(slots=True)
+class DemoResult:
+    """The audit's report and what the provider logs add to it."""
+
+    report: dict[str, Any]
+    latency_ms: dict[str, dict[str, float]]
+    #: See `delivery_report.count_by_region`.
+    sent_by: dict[str, int]
+    #: See `delivery_report.outage_report`; None without an outage.
+    outage: dict[str, Any] | None = None
+    #: Duration of each step.
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def holds(self) -> bool:
+        """The audit found no difference (two sending regions are one), and no wrong region sent a notification."""
+        return bool(self.report["holds"]) and not self.sent_by["other"]
+
+    def as_json(self) -> dict[str, Any]:
+        found = {"latency_ms": self.latency_ms, "sent_by": self.sent_by, "outage": self.outage}
+        return {**self.report, **found, "seconds": self.seconds, "holds": self.holds}
 
 
 def print_report(console: Console, result: DemoResult) -> None:

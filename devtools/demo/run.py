@@ -7,14 +7,14 @@ import os
 import signal
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from devtools.demo.delivery_report import SentTrigger, count_by_region, latencies_ms, outage_report, provider_calls
 from devtools.demo.region_outage import RegionOutage
-from devtools.demo.report import print_report
+from devtools.demo.report import DemoResult, print_report
 from devtools.demo.sample_users import choice_records, sample_users, signup_records
 from devtools.demo.traffic import triggers
 from devtools.demo.wait import RegionWatcher
@@ -66,29 +66,6 @@ class DemoPlan:
     def roles(self) -> tuple[str, ...]:
         """The workers of each region: all but those of unused channels."""
         return tuple(role for role in ROLES if role not in CHANNEL_ROLES or channel_of(role) in self.channels)
-
-
-@dataclass(slots=True)
-class DemoResult:
-    """The audit's report and what the provider logs add to it."""
-
-    report: dict[str, Any]
-    latency_ms: dict[str, dict[str, float]]
-    #: See `delivery_report.count_by_region`.
-    sent_by: dict[str, int]
-    #: See `delivery_report.outage_report`; None without an outage.
-    outage: dict[str, Any] | None = None
-    #: Duration of each step.
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def holds(self) -> bool:
-        """The audit found no difference (two sending regions are one), and no wrong region sent a notification."""
-        return bool(self.report["holds"]) and not self.sent_by["other"]
-
-    def as_json(self) -> dict[str, Any]:
-        found = {"latency_ms": self.latency_ms, "sent_by": self.sent_by, "outage": self.outage}
-        return {**self.report, **found, "seconds": self.seconds, "holds": self.holds}
 
 
 class Demo:
