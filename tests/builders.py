@@ -6,7 +6,7 @@ Comes in: what the test is about. Goes out: the application's own values, and pl
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,6 @@ from notify_streams.admin.audit.provider_log import AcceptedMessage
 from notify_streams.outbox.decided_batch import DecidedBatch, RecordOutcome
 from notify_streams.preferences.categories import Categories, Category, load_categories
 from notify_streams.preferences.row_codec import NOTHING, compile_row
-from notify_streams.records.batch import Headers
 from notify_streams.records.channel_message import ChannelMessage
 from notify_streams.records.ids import delivery_id, notification_id
 from notify_streams.records.outcomes import DeliveryState, TriggerOutcome
@@ -66,7 +65,8 @@ class ARecord:
 
     value: bytes | None = b""
     key: bytes | None = None
-    headers: Headers = ()
+    #: A client may write a header without a value.
+    headers: Sequence[tuple[str, Any]] = ()
     offset: int = 0
     timestamp: int = 0
 
@@ -225,23 +225,23 @@ def an_entry(
     bucket: int = 3,
     offset: int = 0,
     channels: Sequence[Channel] = ("push",),
-    fates: ChannelDecisions | None = None,
+    decisions: ChannelDecisions | None = None,
     critical: bool = False,
     now: datetime = NOON,
     **but: Any,
 ) -> RecordOutcome:
-    """A notified trigger with a queued delivery for each of `channels`, or with these fates."""
+    """A notified trigger with a queued delivery for each of `channels`, or with these decisions."""
     trigger = a_trigger(id=trigger_id, user_id=user_id, **but)
-    fates = fates or tuple(ChannelDecision(channel, DeliveryState.QUEUED) for channel in channels)
+    decisions = decisions or tuple(ChannelDecision(channel, DeliveryState.QUEUED) for channel in channels)
     ways = ContactAddresses(*[f"contact-{user_id}"] * 3)
     form = NotificationTemplate(bucket, "us", critical, now)
     expires_at = datetime(2100, 1, 1, tzinfo=UTC)
-    return notified(ARecord(b"{}", offset=offset), user_id.encode(), trigger, fates, expires_at, ways, 7, form)
+    return notified(ARecord(b"{}", offset=offset), user_id.encode(), trigger, decisions, expires_at, ways, 7, form)
 
 
 def an_acceptance(notification: str = "n", *, channel: str = "push", done: float = 2.5, **but: Any) -> AcceptedMessage:
     """A line of the providers' record."""
-    usual = {
+    usual: dict[str, Any] = {
         "at": done,
         "provider": "fcm",
         "delivery_id": f"{notification}.{channel}",
@@ -255,19 +255,30 @@ def an_acceptance(notification: str = "n", *, channel: str = "push", done: float
 
 @dataclass
 class AckRecorder:
-    """An `AckHandle` that records its calls."""
+    """An `AckHandle` that records its calls and passes them on."""
 
+    on_ack: Callable[[], object] | None = None
+    on_refuse: Callable[[int], object] | None = None
+    #: `current` is true this many times; None: until `overtaken` is set.
+    current_calls: int | None = None
+    overtaken: bool = False
     acknowledged: int = 0
     refused: list[int] = field(default_factory=list)
-    overtaken: bool = False
 
     def ack(self) -> None:
         self.acknowledged += 1
+        if self.on_ack is not None:
+            self.on_ack()
 
     def refuse(self, position: int) -> None:
         self.refused.append(position)
+        if self.on_refuse is not None:
+            self.on_refuse(position)
 
     def current(self) -> bool:
+        if self.current_calls is not None:
+            self.overtaken = self.current_calls == 0
+            self.current_calls -= not self.overtaken
         return not self.overtaken
 
 

@@ -1,4 +1,4 @@
-"""Transactional outbox: commit decided batches with the ledger, publish their records, acknowledge.
+"""Transactional outbox: commit with the ledger, publish, acknowledge.
 
 Plain values: `decided_batch`, `flush_plan`, `row_ids`. I/O: `transaction`, `ledger`, `fence`, `publisher`, `relay`.
 Loops: `outbox`, `flush_loop`.

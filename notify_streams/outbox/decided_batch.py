@@ -1,4 +1,4 @@
-"""A decided batch: one outcome for each trigger of this lane, and a count of the others."""
+"""A decided batch: an outcome for each trigger, a count of the other lane."""
 
 from __future__ import annotations
 

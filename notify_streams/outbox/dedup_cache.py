@@ -1,4 +1,4 @@
-"""Fingerprints of the notifications committed last: finds most duplicates without a query."""
+"""Cache of recent fingerprints: finds most duplicates without a query."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_GENERATION: Final = 50_000
+#: Entries in the current generation before it becomes the old one, which is then dropped.
+GENERATION: Final = 50_000
 
 
 class DedupCache:
@@ -19,11 +20,14 @@ class DedupCache:
 
     def add(self, fingerprints: Mapping[str, int]) -> None:
         """Add the notifications of one batch."""
-        if len(self._young) >= _GENERATION:
+        if len(self._young) >= GENERATION:
             self._old, self._young = self._young, {}
         self._young.update(fingerprints)
 
-    def get(self, identity: str) -> int | None:
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def get(self, notification_id: str) -> int | None:
         """The fingerprint, or None if it is not in the cache (the notification may exist)."""
-        found = self._young.get(identity)
-        return self._old.get(identity) if found is None else found
+        found = self._young.get(notification_id)
+        return self._old.get(notification_id) if found is None else found

@@ -1,4 +1,4 @@
-"""Publishes records without the outbox. At least once: the caller repeats after a crash.
+"""Publishes records without the outbox, at least once.
 
 For copies and repairs (contacts and choices for other regions, locations). Triggers always go through the outbox.
 """

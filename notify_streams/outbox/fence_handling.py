@@ -1,4 +1,4 @@
-"""Handles a flush that the ledger refused: returns the stale batches to the transport, keeps the others."""
+"""Returns batches that the ledger refused to the transport."""
 
 from __future__ import annotations
 

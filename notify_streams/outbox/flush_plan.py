@@ -1,4 +1,4 @@
-"""Plans a flush: what one transaction writes for a list of decided batches. No I/O."""
+"""Plans what one transaction writes for a list of decided batches. No I/O."""
 
 from __future__ import annotations
 

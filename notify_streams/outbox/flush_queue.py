@@ -23,8 +23,9 @@ class FlushQueue:
         self._shard = shard
         self._limits = limits
         self._batches: deque[DecidedBatch] = deque()
-        self._records = 0
-        self._bytes = 0
+        #: What the limits apply to: queued records plus one for each batch, and bytes.
+        self.records = 0
+        self.size_bytes = 0
         #: How often the whole queue was discarded.
         self._discards = 0
         self._changed = asyncio.Condition()
@@ -90,10 +91,10 @@ class FlushQueue:
             self._changed.notify_all()
 
     def _has_room(self) -> bool:
-        return self._records < self._limits.waiting_records and self._bytes < self._limits.waiting_bytes
+        return self.records < self._limits.waiting_records and self.size_bytes < self._limits.waiting_bytes
 
     def _count(self, batch: DecidedBatch, sign: int) -> None:
-        # Plus one: a batch without triggers of this lane costs something too.
-        self._records += sign * (len(batch.entries) + 1)
-        self._bytes += sign * batch.size_bytes
-        metrics.WAITING.labels(self._shard).set(self._records)
+        # A batch without triggers of this lane costs something too.
+        self.records += sign * (len(batch.entries) + 1)
+        self.size_bytes += sign * batch.size_bytes
+        metrics.WAITING.labels(self._shard).set(self.records)

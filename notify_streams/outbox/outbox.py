@@ -1,4 +1,4 @@
-"""The outbox of one worker: a flush loop for each shard, the relay, and start positions from the ledger."""
+"""The outbox of one worker: flush loops, relay, start positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published outbox rows that are still to be deleted, and the flushes whose rows were deleted last.
+"""Published outbox rows that are not deleted yet, and those deleted last.
 
 Rows are deleted in groups: at a few hundred triggers a second a delete command in each flush would take a fifth of the transaction's time.
 Rows that were not deleted are published again after a crash, so the groups are small.

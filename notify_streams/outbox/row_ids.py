@@ -1,4 +1,4 @@
-"""Ids of outbox rows: `role:bucket:flush:number`, so that one `_id` range is a bucket's backlog in order."""
+"""Ids of outbox rows: `role:bucket:flush:number`."""
 
 from __future__ import annotations
 

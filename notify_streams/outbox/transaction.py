@@ -1,4 +1,4 @@
-"""Commits a flush in one single-shard MongoDB transaction, conditional on the ledger.
+"""Commits a flush in one MongoDB transaction, conditional on the ledger.
 
 A flush commits as a whole or changes nothing. After a lost connection, an unknown commit result or a new primary, the ledger's `last_flush`
 shows whether it was committed.
@@ -62,7 +62,7 @@ class FlushStore:
         await self._check_moved_buckets(flush, published)
 
         async def body(session: AsyncClientSession) -> None:
-            await self._body(session, flush, published)
+            await self.write_in_transaction(session, flush, published)
 
         failpoint("before_transaction")
         with mongo_call(f"commit flush on shard {self._shard}", self._timeout_s):
@@ -87,8 +87,11 @@ class FlushStore:
         """Other shards that hold these buckets now."""
         return {self._shards.of(bucket) for bucket in buckets} - {self._shard}
 
-    async def _body(self, session: AsyncClientSession, flush: Flush, published: Sequence[Mapping[str, Any]]) -> None:
-        steps = [_step(step, flush.id) for step in flush.steps]
+    async def write_in_transaction(
+        self, session: AsyncClientSession, flush: Flush, published: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """The writes of a flush, in an open transaction of `session`."""
+        steps = [ledger_update(step, flush.id) for step in flush.steps]
         matched = await self._command(session, "update", LEDGER, updates=steps)
         if matched != len(steps):
             raise LedgerFenced(await self._positions(flush, session))
@@ -170,7 +173,8 @@ def _ledgers_of(flush: Flush) -> dict[str, Any]:
     return {"_id": {"$in": [step.id for step in steps]}, "bucket": {"$in": sorted({step.bucket for step in steps})}}
 
 
-def _step(step: LedgerStep, flush_id: str) -> dict[str, Any]:
+def ledger_update(step: LedgerStep, flush_id: str) -> dict[str, Any]:
+    """The update statement of a step: it matches only at the step's start, and unless a later epoch has fenced the ledger."""
     fence = {} if step.epoch is None else not_fenced(step.epoch)
     return {
         "q": {"_id": step.id, "bucket": step.bucket, "next_offset": step.start, **fence},

@@ -1,1 +1,1 @@
-"""Clients of the region's databases, each with time-outs; they connect at first use."""
+"""Clients of the region's databases, with time-outs; they connect at first use."""

@@ -1,4 +1,4 @@
-"""Combines requests to one store: while a call runs, new requests queue up for the next.
+"""Combines requests to a store: those made during a call share the next one.
 
 A call for one request costs a store about as much as a call for many. So under load the calls grow in size, not in number, and a single
 request is not delayed.

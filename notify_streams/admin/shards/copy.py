@@ -1,4 +1,4 @@
-"""Copies a bucket from one shard to another byte for byte, and compares the two by a digest."""
+"""Copies a bucket to another shard byte for byte, and compares by a digest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Moves a bucket to another shard while workers run. Interrupted anywhere, it can be run again.
+"""Moves a bucket to another shard while workers run; can be run again.
 
 1. Block writes to the bucket on the target (`write_block`); only the mover writes there. Copy the rows.
 2. Block writes on the source too. No row of the bucket changes now: workers keep their batches and retry, so reading stops (back-pressure).

@@ -1,4 +1,4 @@
-"""Allows one bucket move at a time: a lease document on the first shard, renewed while the move runs."""
+"""Allows one bucket move at a time by a lease document on the first shard."""
 
 from __future__ import annotations
 

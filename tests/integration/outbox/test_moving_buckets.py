@@ -1,9 +1,9 @@
-"""A bucket goes to another shard with everything it has, under load, and however often the mover is killed on its way."""
+"""A bucket moves with all its rows, under load, even if the mover is killed."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
 
 import pytest
 from pymongo.errors import WriteError
@@ -14,35 +14,37 @@ from notify_streams.errors import Refused, StoreUnavailable
 from notify_streams.records.ids import notification_id
 from notify_streams.records.outcomes import DeliveryState
 from notify_streams.retry import STORE
-from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES, TIMERS
+from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES, TIMERS, Document
 from tests.integration.outbox.conftest import OpenBench
-from tests.integration.outbox.moving import LEASE_S, NO_WAITS, TOPIC, Killed, Worker, move, ready, rows_on
+from tests.integration.outbox.move_fixtures import LEASE_S, NO_WAITS, TOPIC, Killed, Worker, initialised, move, rows_on
 from tests.integration.outbox.outbox_fixtures import EVEN, ODD, Bench, batch, flush_of
 from tests.waiting import until
 
-#: What `say` hears of a move that nothing interrupts.
+#: Of a move that is not interrupted.
 STEPS = 9
 SOURCE = 0
 TARGET = 1
 
+StartWorker = Callable[..., Awaitable[Worker]]
 
-async def fill(bench: Any, bucket: Any, ids: Any = ("a", "b")) -> Any:
-    """Something in every collection."""
+
+async def fill(bench: Bench, bucket: int) -> dict[str, list[Document]]:
+    """Put rows into every collection; returns them."""
     shard = bench.shards.of(bucket)
     await bench.open((TOPIC, bucket))
-    await bench.store(shard).write(flush_of(batch(*(f"{bucket}{one}" for one in ids), bucket=bucket)), [])
+    await bench.store(shard).write(flush_of(batch(f"{bucket}a", f"{bucket}b", bucket=bucket)), [])
     for name in (PREFERENCES, TIMERS):
         await bench.shards.database(shard)[name].insert_one({"_id": f"{name}-{bucket}", "bucket": bucket, "row": b"x"})
     return await rows_on(bench, shard, bucket)
 
 
-def count(rows: Any) -> Any:
+def count(rows: dict[str, list[Document]]) -> int:
     return sum(map(len, rows.values()))
 
 
-async def accepting(bench: Any, bucket: Any) -> Any:
-    """The shards that would take a write of this bucket now."""
-    taken = []
+async def writable_on(bench: Bench, bucket: int) -> list[int]:
+    """The shards that allow a write to this bucket now."""
+    writable = []
     for shard in range(len(bench.shards)):
         collection = bench.shards.client(shard)[bench.settings.database][TIMERS]
         try:
@@ -50,75 +52,75 @@ async def accepting(bench: Any, bucket: Any) -> Any:
         except WriteError:
             continue
         await collection.delete_one({"_id": "probe"})
-        taken.append(shard)
-    return taken
+        writable.append(shard)
+    return writable
 
 
-async def test_a_bucket_goes_with_all_its_rows_and_leaves_none(bench: Bench) -> None:
-    await ready(bench)
+async def test_a_move_takes_all_rows_and_leaves_none(bench: Bench) -> None:
+    await initialised(bench)
     before, other = await fill(bench, EVEN), await fill(bench, EVEN + 2)
     assert len(await move(bench, EVEN, TARGET, waits=NO_WAITS)) == STEPS
     assert (await rows_on(bench, TARGET, EVEN), count(await rows_on(bench, SOURCE, EVEN))) == (before, 0)
     assert await rows_on(bench, SOURCE, EVEN + 2) == other
     await bench.shards.refresh_directory()
     assert (bench.shards.of(EVEN), bench.shards.of(EVEN + 2)) == (TARGET, SOURCE)
-    assert [one for one in await check_shards(bench.settings, bench.shards) if not one.holds] == []
+    assert all(finding.holds for finding in await check_shards(bench.settings, bench.shards))
 
 
 @pytest.mark.parametrize("step", range(STEPS))
-async def test_a_mover_that_is_killed_at_any_step_leaves_a_bucket_that_can_be_moved_on_or_back(
-    bench: Bench, step: Any
-) -> None:
-    await ready(bench)
+async def test_a_move_that_was_killed_at_any_step_can_be_completed_or_undone(bench: Bench, step: int) -> None:
+    await initialised(bench)
     before = await fill(bench, EVEN)
     for to in (TARGET, SOURCE):
         with pytest.raises(Killed):
             await move(bench, EVEN, TARGET, dies_at=step, waits=NO_WAITS)
-        places = await accepting(bench, EVEN)
-        assert len(places) <= 1 or step == 0, "never do two shards take writes"
-        assert before in [await rows_on(bench, shard, EVEN) for shard in (SOURCE, TARGET)], "one has everything"
+        places = await writable_on(bench, EVEN)
+        assert len(places) <= 1 or step == 0, "two shards must never allow writes"
+        assert before in [await rows_on(bench, shard, EVEN) for shard in (SOURCE, TARGET)], "one shard has all rows"
         await move(bench, EVEN, to, waits=NO_WAITS)
         await bench.shards.refresh_directory()
-        assert bench.shards.of(EVEN) == to and await accepting(bench, EVEN) == [to]
+        assert bench.shards.of(EVEN) == to and await writable_on(bench, EVEN) == [to]
         assert (await rows_on(bench, to, EVEN), count(await rows_on(bench, 1 - to, EVEN))) == (before, 0)
         await move(bench, EVEN, SOURCE, waits=NO_WAITS)
 
 
-async def test_nothing_is_lost_or_doubled_by_moves_under_load_however_often_the_mover_dies(
-    bench_of: OpenBench, at_work: Any
-) -> None:
-    plain = await ready(await bench_of())
-    worker = await at_work(EVEN, ODD)
+async def test_moves_under_load_lose_and_double_nothing(bench_of: OpenBench, start_worker: StartWorker) -> None:
+    plain = await initialised(await bench_of())
+    worker = await start_worker(EVEN, ODD)
     await until(lambda: min(worker.done.values()) > 10)
     for to in (TARGET, SOURCE):
         for step in (2, 5):
             with pytest.raises(Killed):
                 await move(plain, EVEN, to, dies_at=step)
-        held, others = worker.done[EVEN], worker.done[ODD]
+        before, others = worker.done[EVEN], worker.done[ODD]
         await move(plain, EVEN, to)
-        await until(lambda held=held: worker.done[EVEN] > held + 20)
-        assert worker.done[ODD] > others + 20, "the other shard's buckets went on"
+        await until(partial(is_past, worker, before + 20))
+        assert worker.done[ODD] > others + 20, "buckets of the other shard are not delayed"
     await worker.finish()
     await plain.shards.refresh_directory()
-    assert await plain.trigger_ids() == worker.promised()
-    assert await plain.closes() and await plain.rows() == []
+    assert await plain.trigger_ids() == worker.acknowledged()
+    assert await plain.ledgers_add_up() and await plain.rows() == []
     for bucket in worker.done:
         published = worker.bench.broker.ids(partition=bucket)
-        assert published == [one for one in worker.promised() if one.startswith(f"{bucket}-")]
+        assert published == [trigger_id for trigger_id in worker.acknowledged() if trigger_id.startswith(f"{bucket}-")]
     assert count(await rows_on(plain, TARGET, EVEN)) == 0 < count(await rows_on(plain, SOURCE, EVEN))
 
 
-async def bench_of_following(bench_of: Any) -> Any:
-    return await bench_of(of_shards={"follows": True, "lease_s": LEASE_S})
+def is_past(worker: Worker, position: int) -> bool:
+    return worker.done[EVEN] > position
+
+
+async def polling_bench(bench_of: OpenBench) -> Bench:
+    return await bench_of(shards_options={"follows": True, "lease_s": LEASE_S})
 
 
 @pytest.fixture
-async def at_work(bench_of: OpenBench) -> AsyncIterator[Any]:
-    """Starts workers; those that still work at the end are crashed."""
+async def start_worker(bench_of: OpenBench) -> AsyncIterator[StartWorker]:
+    """Starts workers; those that still run at the end are crashed."""
     workers = []
 
-    async def start(*buckets: Any) -> Any:
-        workers.append(Worker(await bench_of_following(bench_of), buckets))
+    async def start(*buckets: int) -> Worker:
+        workers.append(Worker(await polling_bench(bench_of), buckets))
         await workers[-1].start()
         return workers[-1]
 
@@ -127,77 +129,79 @@ async def at_work(bench_of: OpenBench) -> AsyncIterator[Any]:
         await worker.crash()
 
 
-async def test_a_worker_that_dies_in_the_middle_of_a_move_leaves_what_the_next_one_publishes(
-    bench_of: OpenBench, at_work: Any
+async def test_after_a_crash_during_a_move_the_next_owner_publishes_what_was_left(
+    bench_of: OpenBench, start_worker: StartWorker
 ) -> None:
-    plain = await ready(await bench_of())
-    first = await at_work(EVEN)
+    plain = await initialised(await bench_of())
+    first = await start_worker(EVEN)
     await until(lambda: first.done[EVEN] > 10)
-    moving = await until_held(plain)
+    moving = await until_blocked(plain)
     await first.crash()
-    second = await at_work(EVEN)
+    second = await start_worker(EVEN)
     await moving
     await until(lambda: second.done[EVEN] > first.done[EVEN] + 10)
     await second.finish()
     await plain.shards.refresh_directory()
-    assert await plain.trigger_ids() == second.promised() and await plain.closes()
+    assert await plain.trigger_ids() == second.acknowledged() and await plain.ledgers_add_up()
     ids = first.bench.broker.ids() + second.bench.broker.ids()
-    # In order and complete; what the second one found at the old place and what was copied of it may come twice.
-    assert list(dict.fromkeys(ids)) == second.promised()
+    # In order and complete; rows that the second worker relayed from the old shard may be relayed again from the copy.
+    assert list(dict.fromkeys(ids)) == second.acknowledged()
 
 
-async def until_held(bench: Any) -> Any:
-    """A move under way whose bucket takes no writes any more."""
-    held = asyncio.Event()
-    moving = asyncio.create_task(
-        move(bench, EVEN, TARGET, seen=lambda step: step == "comparing the copies" and held.set())
-    )
-    await held.wait()
+async def until_blocked(bench: Bench) -> asyncio.Task[list[str]]:
+    """A move in progress that has blocked all writes to its bucket."""
+    blocked = asyncio.Event()
+
+    def on_step(step: str) -> None:
+        if step.startswith("comparing"):
+            blocked.set()
+
+    moving = asyncio.create_task(move(bench, EVEN, TARGET, on_step=on_step))
+    await blocked.wait()
     return moving
 
 
-async def test_a_claim_that_ends_while_its_bucket_moves_ends_where_the_bucket_is(bench_of: OpenBench) -> None:
-    plain = await ready(await bench_of())
+async def test_a_delivery_that_ends_during_a_move_is_stored_on_the_new_shard(bench_of: OpenBench) -> None:
+    plain = await initialised(await bench_of())
     await fill(plain, EVEN)
-    claims = Claims((await bench_of_following(bench_of)).shards, "push", 1.0)
-    identity, token, now = notification_id("2a", "u-42"), new_token(), datetime.now(UTC)
-    assert identity in (await claims.claim(EVEN, [identity], token, now)).mine
-    moving = await until_held(plain)
-    ended = DeliveryEnd(identity, token, DeliveryState.SENT, 1, provider_id="p-1")
+    claims = Claims((await polling_bench(bench_of)).shards, "push", 1.0)
+    notification, token, now = notification_id("2a", "u-42"), new_token(), datetime.now(UTC)
+    assert notification in (await claims.claim(EVEN, [notification], token, now)).mine
+    moving = await until_blocked(plain)
+    ended = DeliveryEnd(notification, token, DeliveryState.SENT, 1, provider_id="p-1")
     with pytest.raises(StoreUnavailable):
         await claims.end(EVEN, [ended], now)
     await STORE.call(claims.end, EVEN, [ended], now)
     await moving
-    (found,) = [one for one in (await rows_on(plain, TARGET, EVEN))[NOTIFICATIONS] if one["_id"] == identity]
+    (found,) = [one for one in (await rows_on(plain, TARGET, EVEN))[NOTIFICATIONS] if one["_id"] == notification]
     assert found["deliveries"]["push"]["state"] == "sent"
 
 
-async def test_who_has_not_heard_of_a_shard_for_a_lease_uses_nothing_of_it(bench_of: OpenBench) -> None:
-    await ready(await bench_of())
-    bench = await bench_of_following(bench_of)
+async def test_a_shard_is_not_used_after_its_directory_lease(bench_of: OpenBench) -> None:
+    await initialised(await bench_of())
+    bench = await polling_bench(bench_of)
     bench.shards.database(SOURCE)
-    for task in bench.shards._following:
-        task.cancel()
+    await bench.shards.directory.stop_polling()
     await until(lambda: is_refused(bench))
 
 
-async def test_before_the_new_place_takes_writes_nobody_reads_the_old_one(bench_of: OpenBench) -> None:
-    """A worker hears nothing any more at the moment when the shards say where the bucket is now."""
-    plain = await ready(await bench_of())
-    stale = await bench_of_following(bench_of)
+async def test_a_worker_that_missed_the_move_stops_before_the_new_shard_allows_writes(bench_of: OpenBench) -> None:
+    """The worker stops polling at the moment when the new shard is recorded."""
+    plain = await initialised(await bench_of())
+    stale = await polling_bench(bench_of)
     refused = {}
+    stops = []
 
-    def seen(step: Any) -> None:
-        if step.startswith("saying"):
-            for task in stale.shards._following:
-                task.cancel()
+    def on_step(step: str) -> None:
+        if step.startswith("recording"):
+            stops.append(asyncio.create_task(stale.shards.directory.stop_polling()))
         refused[step.split()[0]] = is_refused(stale)
 
-    await move(plain, EVEN, TARGET, seen=seen)
-    assert not refused["saying"] and refused["accepting"], refused
+    await move(plain, EVEN, TARGET, on_step=on_step)
+    assert stops and not refused["recording"] and refused["allowing"], refused
 
 
-def is_refused(bench: Any) -> Any:
+def is_refused(bench: Bench) -> bool:
     try:
         bench.shards.database(SOURCE)
     except StoreUnavailable:
@@ -205,26 +209,26 @@ def is_refused(bench: Any) -> Any:
     return False
 
 
-@pytest.mark.parametrize("there", [LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES])
-async def test_settings_that_are_wrong_about_a_bucket_cost_no_row(bench_of: OpenBench, there: Any) -> None:
-    """Somebody changed `bucket_shards` by hand and then moves: neither direction may take the rows for leftovers."""
-    bench = await ready(await bench_of())
+@pytest.mark.parametrize("collection", [LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES])
+async def test_wrong_settings_lose_no_row(bench_of: OpenBench, collection: str) -> None:
+    """`bucket_shards` was changed by hand before a move: neither direction may delete the rows as leftovers."""
+    bench = await initialised(await bench_of())
     row = {"_id": "x", "bucket": EVEN}
-    await bench.shards.database(SOURCE)[there].insert_one(row)
+    await bench.shards.database(SOURCE)[collection].insert_one(row)
     wrong = await bench_of(bucket_shards={EVEN: TARGET})
     for to in (SOURCE, TARGET):
         with pytest.raises(Refused, match="bucket_shards"):
             await move(wrong, EVEN, to)
-    assert await bench.shards.database(SOURCE)[there].find_one({"_id": "x"}) == row
+    assert await bench.shards.database(SOURCE)[collection].find_one({"_id": "x"}) == row
 
 
-async def test_of_two_movers_one_is_refused(bench_of: OpenBench) -> None:
-    bench = await ready(await bench_of())
-    ends = await asyncio.gather(move(bench, EVEN, TARGET), move(bench, EVEN, TARGET), return_exceptions=True)
-    assert sorted(type(end).__name__ for end in ends) == ["Refused", "list"]
+async def test_of_two_moves_one_is_refused(bench_of: OpenBench) -> None:
+    bench = await initialised(await bench_of())
+    results = await asyncio.gather(move(bench, EVEN, TARGET), move(bench, EVEN, TARGET), return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == ["Refused", "list"]
 
 
 @pytest.mark.parametrize(("bucket", "to"), [(-1, 0), (8, 0), (0, 2), (0, -1)])
-async def test_what_there_is_not_cannot_be_moved(bench: Bench, bucket: int, to: int) -> None:
+async def test_an_unknown_bucket_or_shard_is_refused(bench: Bench, bucket: int, to: int) -> None:
     with pytest.raises(Refused, match="buckets 0 to 7"):
         await move(bench, bucket, to)

@@ -1,48 +1,47 @@
-"""Each failpoint between a fetched batch and its acknowledgement is really passed, and an error there loses and doubles nothing."""
+"""An error at any failpoint of the outbox loses and doubles nothing."""
 
-import asyncio
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from functools import partial
 
 import pytest
 
-from notify_streams import failpoints
-from notify_streams.failpoints import NAMES, FailpointReached
+from notify_streams.failpoints import NAMES, FailpointReached, armed
 from notify_streams.routing.router import Router
 from tests.builders import AckRecorder, FakePeople, Placed, a_batch, categories, some_settings, trigger_json, users_of
+from tests.integration.outbox.conftest import Run
 from tests.integration.outbox.outbox_fixtures import EVEN, Bench
 from tests.waiting import until
 
-ON_THE_WAY_OUT = [name for name in NAMES if not name.endswith("_provider")]
+OUTBOX_FAILPOINTS = [name for name in NAMES if not name.endswith("_provider")]
 
 
-@pytest.mark.parametrize("name", ON_THE_WAY_OUT)
-async def test_an_error_at_a_failpoint_loses_and_doubles_nothing(
-    bench: Bench, running: Callable[[Any], asyncio.Task[None]], monkeypatch: pytest.MonkeyPatch, name: Any
-) -> None:
-    (armed,) = failpoints.parse(f"{name}=raise@1").values()
-    monkeypatch.setitem(failpoints._armed, name, armed)
-    await bench.open()
-    people = FakePeople()
-    (user,) = users_of(EVEN, 1)
-    people.add(user)
-    router = Router(some_settings(), categories(), "standard", people, Placed())
-    records = [trigger_json(id=identity, user_id=user, channels=["push"]) for identity in ("a", "b")]
-    commit = bench.commit()
-    running(commit.run())
-    acks, position = AckRecorder(), 0
-    while position < len(records):
-        batch = a_batch(records[position], start=position, partition=EVEN)
-        before = (acks.acknowledged, len(acks.refused))
-        with suppress(FailpointReached):  # the transport delivers a batch again that its agent gave up
-            await commit.submit(await router.take(batch, acks))
-            await until(lambda before=before: (acks.acknowledged, len(acks.refused)) != before)
-            # A refusal may come after the acknowledgement: it is read again all the same.
-            position = acks.refused[-1] if len(acks.refused) > before[1] else position + 1
-    # Rows are deleted when the worker has nothing else to do.
-    await until(lambda: armed.passed, "the failpoint is on the way")
-    assert await bench.trigger_ids() == ["a", "b"] and await bench.closes()
-    assert list(dict.fromkeys(bench.broker.ids())) == ["a", "b"] and len(bench.broker.ids()) <= 3
-    await until(lambda: not commit.flush_ids())
-    assert await bench.rows() == []
+def changed(acks: AckRecorder, before: tuple[int, int]) -> bool:
+    return (acks.acknowledged, len(acks.refused)) != before
+
+
+@pytest.mark.parametrize("name", OUTBOX_FAILPOINTS)
+async def test_an_error_at_a_failpoint_loses_and_doubles_nothing(bench: Bench, running: Run, name: str) -> None:
+    with armed(f"{name}=raise@1") as points:
+        await bench.open()
+        recipients = FakePeople()
+        (user,) = users_of(EVEN, 1)
+        recipients.add(user)
+        router = Router(some_settings(), categories(), "standard", recipients, Placed())
+        records = [trigger_json(id=trigger_id, user_id=user, channels=["push"]) for trigger_id in ("a", "b")]
+        loop = bench.flush_loop()
+        running(loop.run())
+        acks, position = AckRecorder(), 0
+        while position < len(records):
+            batch = a_batch(records[position], start=position, partition=EVEN)
+            before = (acks.acknowledged, len(acks.refused))
+            with suppress(FailpointReached):  # the transport delivers a batch again when its agent fails
+                await loop.submit(await router.take(batch, acks))
+                await until(partial(changed, acks, before))
+                # A refusal may come after the acknowledgement; the batch is read again anyway.
+                position = acks.refused[-1] if len(acks.refused) > before[1] else position + 1
+        # Rows are deleted when the loop is idle.
+        await until(lambda: points[name].passed, "the failpoint is passed")
+        assert await bench.trigger_ids() == ["a", "b"] and await bench.ledgers_add_up()
+        assert list(dict.fromkeys(bench.broker.ids())) == ["a", "b"] and len(bench.broker.ids()) <= 3
+        await until(lambda: not loop.flush_ids())
+        assert await bench.rows() == []

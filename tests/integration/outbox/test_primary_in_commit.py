@@ -1,9 +1,8 @@
-"""A primary that goes away inside the commit of a flush: nothing is lost, nothing is there twice, and the other shard's buckets go on."""
+"""A primary fails during a commit: nothing is lost or doubled, other shards go on."""
 
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
@@ -11,11 +10,11 @@ from devtools.stack.mongodb import Member, Shard
 from devtools.stack.ports import free_port
 from notify_streams.settings import OutboxSettings
 from tests.integration.outbox.conftest import OpenBench
-from tests.integration.outbox.moving import Worker, ready
-from tests.integration.outbox.outbox_fixtures import EVEN, ODD
+from tests.integration.outbox.move_fixtures import Worker, initialised
+from tests.integration.outbox.outbox_fixtures import EVEN, ODD, Bench
 from tests.waiting import until
 
-#: A replica set needs a majority of its members to elect, so three are the fewest that outlive one.
+#: An election needs a majority, so at least three members are needed to survive the loss of one.
 MEMBERS = 3
 
 
@@ -32,26 +31,26 @@ def shard_of_three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shard]:
         shard.stop()
 
 
-def kill_before_it_hears(shard: Shard, primary: Member) -> None:
+def kill_before_the_commit_arrives(shard: Shard, primary: Member) -> None:
     primary.kill()
 
 
-def kill_while_it_commits(shard: Shard, primary: Member) -> None:
+def kill_during_the_commit(shard: Shard, primary: Member) -> None:
     threading.Timer(0.002, primary.kill).start()
 
 
-def kill_when_only_it_has_the_commit(shard: Shard, primary: Member) -> None:
-    """The others do not hear of it, so what it has committed is rolled back when it returns."""
+def kill_before_the_commit_is_replicated(shard: Shard, primary: Member) -> None:
+    """The commit is on the primary only, so it is rolled back when the member returns."""
     others = [member for member in shard.members if member is not primary]
     for member in others:
         member.pause()
 
-    def lose() -> None:
+    def kill() -> None:
         primary.kill()
         for member in others:
             member.resume()
 
-    threading.Timer(0.2, lose).start()
+    threading.Timer(0.2, kill).start()
 
 
 def step_down(shard: Shard, primary: Member) -> None:
@@ -62,49 +61,49 @@ Fault = Callable[[Shard, Member], None]
 
 
 @pytest.mark.parametrize(
-    "fault", [kill_before_it_hears, kill_while_it_commits, kill_when_only_it_has_the_commit, step_down]
+    "fault", [kill_before_the_commit_arrives, kill_during_the_commit, kill_before_the_commit_is_replicated, step_down]
 )
-async def test_a_primary_that_goes_away_in_a_commit_costs_nothing(
+async def test_a_primary_that_fails_during_a_commit_loses_nothing(
     bench_of: OpenBench, mongo_shards: list[str], shard_of_three: Shard, fault: Fault
 ) -> None:
     bench = await bench_of(
         shards=(shard_of_three.address, mongo_shards[1]),
         outbox=OutboxSettings(transaction_timeout_s=10.0),
-        of_shards={"follows": True},
+        shards_options={"follows": True},
     )
-    await ready(bench)
+    await initialised(bench)
     worker = Worker(bench, (EVEN, ODD))
     await worker.start()
     try:
         await until(lambda: min(worker.done.values()) > 10)
         primary = await asyncio.to_thread(shard_of_three.primary)
         assert primary is not None
-        struck = at_the_next_commit(bench, primary, lambda: fault(shard_of_three, primary))
-        await until(struck.is_set)
-        held, others = worker.done[EVEN], worker.done[ODD]
+        injected = at_the_next_commit(bench, primary, lambda: fault(shard_of_three, primary))
+        await until(injected.is_set)
+        before, others = worker.done[EVEN], worker.done[ODD]
         await until(lambda: worker.done[ODD] > others + 4)
-        await until(lambda: worker.done[EVEN] > held + 4, within_s=60)
+        await until(lambda: worker.done[EVEN] > before + 4, within_s=60)
         await asyncio.to_thread(shard_of_three.start)
         assert await asyncio.to_thread(shard_of_three.primary) is not primary
         await worker.finish()
     finally:
         await worker.crash()
-    assert await bench.trigger_ids() == worker.promised()
-    assert await bench.closes() and await bench.rows() == []
+    assert await bench.trigger_ids() == worker.acknowledged()
+    assert await bench.ledgers_add_up() and await bench.rows() == []
     for bucket in (EVEN, ODD):
-        mine = [one for one in worker.promised() if one.startswith(f"{bucket}-")]
-        assert bench.broker.ids(partition=bucket) == mine
+        expected = [one for one in worker.acknowledged() if one.startswith(f"{bucket}-")]
+        assert bench.broker.ids(partition=bucket) == expected
 
 
-def at_the_next_commit(bench: Any, primary: Member, strike: Callable[[], None]) -> asyncio.Event:
-    """Call `strike` when the driver is about to send a commit to this member."""
-    struck = asyncio.Event()
+def at_the_next_commit(bench: Bench, primary: Member, fault: Callable[[], None]) -> asyncio.Event:
+    """Call `fault` when the driver is about to send a commit to `primary`; the event is set then."""
+    injected = asyncio.Event()
     port = int(primary.address.rsplit(":", 1)[1])
 
     def before(name: str, address: tuple[str, int]) -> None:
-        if name == "commitTransaction" and address[1] == port and not struck.is_set():
-            struck.set()
-            strike()
+        if name == "commitTransaction" and address[1] == port and not injected.is_set():
+            injected.set()
+            fault()
 
     bench.commands.before = before
-    return struck
+    return injected

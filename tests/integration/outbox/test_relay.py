@@ -1,26 +1,32 @@
-"""Rows that a crash left behind are published by who comes next, in order, and nobody else's."""
+"""The relay publishes the rows that a crashed worker left, and only those."""
 
 import asyncio
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from notify_streams.errors import RetryLater, StoreUnavailable
+from notify_streams.outbox.flush_plan import Flush
+from notify_streams.outbox.relay import Relay
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.routing.outcome_records import dead
+from notify_streams.settings import OutboxSettings
 from tests.builders import AckRecorder, ARecord
 from tests.integration.outbox.conftest import OpenBench
 from tests.integration.outbox.outbox_fixtures import EVEN, ODD, ROLE, SOURCE, Bench, batch, flush_of
 from tests.waiting import until
 
+#: Old enough for every sweep.
+OLD = f"{10**18:016x}00000000"
 
-async def leave(
-    bench: Any, *ids: Any, start: Any = 0, bucket: Any = EVEN, role: Any = "standard", flush_id: Any = None
-) -> Any:
-    """What a worker leaves that dies between commit and publication."""
-    source = ("triggers.payments", bucket)
-    ledger = bench.ledger if role == "standard" else type(bench.ledger)(bench.shards, role, 5.0)
-    await ledger.open({source: 0})
+
+async def leave_rows(
+    bench: Bench, *ids: str, start: int = 0, bucket: int = EVEN, role: str = ROLE, flush_id: str | None = None
+) -> Flush:
+    """The rows of a worker that died between commit and publication."""
+    await bench.ledger_of(role).open({("triggers.payments", bucket): 0})
     flush = flush_of(batch(*ids, start=start, bucket=bucket), role=role, flush_id=flush_id)
     await bench.store(bench.shards.of(bucket)).write(flush, [])
     return flush
@@ -28,69 +34,70 @@ async def leave(
 
 async def test_rows_are_published_in_order_and_deleted(bench: Bench) -> None:
     for start in range(11):
-        await leave(bench, f"{start:02}", start=start)
+        await leave_rows(bench, f"{start:02}", start=start)
     assert await bench.relay.drain([EVEN]) == 11
     assert bench.broker.ids() == [f"{start:02}" for start in range(11)]
     assert await bench.rows() == [] and await bench.relay.drain([EVEN]) == 0
 
 
-async def test_what_is_published_is_what_was_decided(bench: Bench) -> None:
+async def test_the_published_record_is_the_decided_one(bench: Bench) -> None:
     await bench.open()
     record = ARecord(None, b"\xff", (("x", None), ("y", b"\xff")), offset=0)
     flush = flush_of(batch(dead(record, "triggers.payments", EVEN, DeadReason.NOT_JSON, "why")))
     await bench.store().write(flush, [])
     seen = []
 
-    class Notes:
-        async def send_batch(self, topic: Any, partition: Any, records: Any) -> None:
+    class RecordingProducer:
+        async def send_batch(self, topic: str, partition: int, records: Sequence[Any]) -> None:
             seen.append(
                 (topic, partition, [(key, value, [tuple(header) for header in h]) for key, value, h in records])
             )
 
-    await bench.relay_of(ROLE, Notes()).drain([EVEN])
+    await bench.relay_of(producer=RecordingProducer()).drain([EVEN])
     (row,) = flush.rows
     assert seen == [(row.topic, row.partition, [(key, value, list(h)) for key, value, h in row.records])]
 
 
-async def test_a_role_publishes_its_own_rows_alone(bench: Bench) -> None:
-    await leave(bench, "standard")
-    await leave(bench, "critical", role="critical")
+async def test_a_role_publishes_only_its_own_rows(bench: Bench) -> None:
+    await leave_rows(bench, "standard")
+    await leave_rows(bench, "critical", role="critical")
     assert await bench.relay.drain([EVEN]) == 1
     assert bench.broker.ids() == ["standard"] and len(await bench.rows()) == 1
     assert await bench.relay_of("critical").drain([EVEN]) == 1
     assert await bench.rows() == []
 
 
-async def test_buckets_that_are_not_asked_for_stay(bench: Bench) -> None:
-    await leave(bench, "even")
-    await leave(bench, "odd", bucket=ODD)
+async def test_rows_of_other_buckets_stay(bench: Bench) -> None:
+    await leave_rows(bench, "even")
+    await leave_rows(bench, "odd", bucket=ODD)
     assert await bench.relay.drain([ODD, ODD]) == 1
     assert bench.broker.ids() == ["odd"]
-    assert await bench.relay.waiting([EVEN, ODD]) == (1, pytest.approx(0, abs=30))
+    rows, oldest_s = await bench.relay.waiting([EVEN, ODD])
+    assert rows == 1 and oldest_s < 30
 
 
-async def test_young_rows_and_flushes_under_way_are_spared(bench: Bench) -> None:
-    old = await leave(bench, "old", flush_id=f"{10**18:016x}00000000")
-    mine = await leave(bench, "mine", start=1, flush_id=f"{10**18 + 1:016x}00000000")
-    await leave(bench, "young", start=2)
+async def test_young_rows_and_excluded_flushes_stay(bench: Bench) -> None:
+    old = await leave_rows(bench, "old", flush_id=OLD)
+    mine = await leave_rows(bench, "mine", start=1, flush_id=f"{10**18 + 1:016x}00000000")
+    await leave_rows(bench, "young", start=2)
     assert await bench.relay.drain([EVEN], older_than_ms=60_000, exclude=frozenset({mine.id})) == 1
     assert bench.broker.ids() == ["old"]
     left = {row["_id"].split(":")[2] for row in await bench.rows()}
     assert mine.id in left and old.id not in left and len(left) == 2
 
 
-async def test_more_spared_rows_than_are_read_at_once_hide_no_others(bench: Bench) -> None:
-    flushes = [await leave(bench, str(start), start=start) for start in range(12)]
-    spared = frozenset(flush.id for flush in flushes[:9])
-    assert await bench.relay.drain([EVEN], exclude=spared) == 3
+async def test_excluded_rows_that_fill_a_read_hide_no_others(bench: Bench) -> None:
+    flushes = [await leave_rows(bench, str(start), start=start) for start in range(12)]
+    excluded = frozenset(flush.id for flush in flushes[:9])
+    assert await bench.relay.drain([EVEN], exclude=excluded) == 3
     assert bench.broker.ids() == ["9", "10", "11"]
 
 
-async def test_a_broker_that_is_away_leaves_the_rows_and_can_be_asked_again(bench: Bench) -> None:
-    await leave(bench, "a")
+async def test_rows_stay_while_the_broker_is_unavailable(bench: Bench) -> None:
+    await leave_rows(bench, "a")
 
-    async def refuse(topic: Any, partition: Any) -> None:
-        raise ConnectionError("the broker is away")
+    async def refuse(topic: str, partition: int) -> None:
+        raise ConnectionError("the broker is unavailable")
 
     bench.broker.before = refuse
     with pytest.raises(RetryLater):
@@ -100,140 +107,134 @@ async def test_a_broker_that_is_away_leaves_the_rows_and_can_be_asked_again(benc
     assert await bench.relay.drain([EVEN]) == 1
 
 
-async def test_rows_that_wait_are_counted_with_their_age(bench: Bench) -> None:
+async def test_waiting_rows_are_counted_with_the_age_of_the_oldest(bench: Bench) -> None:
     assert await bench.relay.waiting([EVEN, ODD]) == (0, 0.0)
-    await leave(bench, "a", flush_id=f"{10**18:016x}00000000")
-    await leave(bench, "b", start=1)
+    await leave_rows(bench, "a", flush_id=OLD)
+    await leave_rows(bench, "b", start=1)
     rows, oldest_s = await bench.relay.waiting([EVEN, ODD])
     assert rows == 2 and oldest_s > 3600
 
 
-async def test_a_copy_of_what_was_published_is_only_deleted(bench: Bench) -> None:
+async def test_a_copy_of_a_published_row_is_only_deleted(bench: Bench) -> None:
     """A move may have copied a row just before its worker deleted it."""
-    old = await leave(bench, "old")
-    await leave(bench, "new", start=1)
+    old = await leave_rows(bench, "old")
+    await leave_rows(bench, "new", start=1)
     assert await bench.relay.drain([EVEN], published=frozenset({old.id})) == 1
     assert bench.broker.ids() == ["new"] and await bench.rows() == []
 
 
-async def test_whoever_takes_over_publishes_first_and_then_knows_where_to_begin(bench: Bench) -> None:
-    await leave(bench, "a", "b")
+async def test_a_new_owner_relays_left_rows_and_gets_its_positions(bench: Bench) -> None:
+    await leave_rows(bench, "a", "b")
     outbox = bench.outbox()
     assert await outbox.on_assigned([SOURCE, ("triggers.security", EVEN)]) == {SOURCE: 2}
     assert bench.broker.ids() == ["a", "b"] and await bench.rows() == []
 
 
-async def test_what_is_committed_while_someone_takes_over_is_published_or_refused(bench: Bench) -> None:
-    """The old owner commits between the two looks: its rows are found, or the ledger refuses the new owner once."""
+async def test_a_commit_during_an_assignment_is_relayed(bench: Bench) -> None:
+    """The old owner commits after the ledger is read: its rows are relayed, and the ledger will refuse the new owner once."""
     await bench.open()
+
+    class LateCommit(Relay):
+        async def drain(self, *args: Any, **kwargs: Any) -> int:
+            await leave_rows(bench, "late")
+            return await super().drain(*args, **kwargs)
+
     outbox = bench.outbox()
-    real = outbox.relay.drain
-
-    async def late_commit(*args: Any, **kwargs: Any) -> Any:
-        await leave(bench, "late")
-        return await real(*args, **kwargs)
-
-    outbox.relay.drain = late_commit
+    outbox.relay = bench.relay_of(kind=LateCommit)
     assert await outbox.on_assigned([SOURCE]) == {SOURCE: 0}
     assert bench.broker.ids() == ["late"]
 
 
-async def test_a_sweep_publishes_what_nobody_else_did(bench: Bench) -> None:
-    await leave(bench, "old", flush_id=f"{10**18:016x}00000000")
+async def test_a_sweep_publishes_left_rows(bench: Bench) -> None:
+    await leave_rows(bench, "old", flush_id=OLD)
     outbox = bench.outbox(sweep_every_s=0.02)
     outbox.buckets = frozenset({EVEN})
     await outbox.start()
-    await until(lambda: bench.broker.taken)
+    await until(lambda: bench.broker.sent)
     await outbox.stop()
     assert bench.broker.ids() == ["old"]
 
 
-async def test_a_sweep_outlives_a_broker_that_is_away(bench: Bench) -> None:
-    await leave(bench, "old", flush_id=f"{10**18:016x}00000000")
-    refused = []
+async def test_sweeps_go_on_while_the_broker_is_unavailable(bench: Bench) -> None:
+    await leave_rows(bench, "old", flush_id=OLD)
+    refused: list[str] = []
 
-    async def refuse(topic: Any, partition: Any) -> None:
+    async def refuse(topic: str, partition: int) -> None:
         if len(refused) < 3:
             refused.append(topic)
-            raise ConnectionError("the broker is away")
+            raise ConnectionError("the broker is unavailable")
 
     bench.broker.before = refuse
     outbox = bench.outbox(sweep_every_s=0.02)
     outbox.buckets = frozenset({EVEN})
     await outbox.start()
-    await until(lambda: bench.broker.taken)
+    await until(lambda: bench.broker.sent)
     await outbox.stop()
     assert len(refused) == 3 and outbox.failed is None
 
 
-async def test_a_sweep_leaves_alone_what_this_worker_is_publishing(bench: Bench) -> None:
+async def test_a_sweep_excludes_what_this_worker_is_publishing(bench: Bench) -> None:
     await bench.open()
     gate = asyncio.Event()
     bench.broker.before = lambda *_: gate.wait()
-    outbox = bench.outbox(sweep_every_s=0.01)
+    sweeps = []
+
+    class CountedSweeps(Relay):
+        async def waiting(self, buckets: Iterable[int]) -> tuple[int, float]:
+            sweeps.append(1)
+            return await super().waiting(buckets)
+
+    outbox, acks = bench.outbox(sweep_every_s=0.01), AckRecorder()
+    outbox.relay = bench.relay_of(kind=CountedSweeps)
     outbox.buckets = frozenset({EVEN})
     await outbox.start()
-    acks, sweeps = AckRecorder(), []
-    real = outbox.relay.waiting
-
-    async def counted(buckets: Any) -> Any:
-        sweeps.append(1)
-        return await real(buckets)
-
-    outbox.relay.waiting = counted
     await outbox.submit(batch("a", acks=acks))
     await until(bench.rows)
-    await until(lambda: len(sweeps) >= 5)  # rows are older than two sweeps by now
+    seen = len(sweeps)
+    await until(lambda: len(sweeps) >= seen + 5)  # rows are older than two sweeps now
     gate.set()
     await until(lambda: acks.acknowledged)
     await outbox.stop()
     assert bench.broker.ids() == ["a"]
 
 
-async def test_lost_partitions_are_swept_no_more(bench: Bench) -> None:
+async def test_rows_of_revoked_partitions_are_not_swept(bench: Bench) -> None:
     outbox = bench.outbox()
     await outbox.on_assigned([SOURCE])
-    await leave(bench, "a")
+    await leave_rows(bench, "a")
     assert (await outbox.waiting())[0] == 1
     outbox.on_revoked()
     assert await outbox.waiting() == (0, 0.0)
 
 
-async def test_a_shard_that_is_away_is_said_so(bench_of: OpenBench) -> None:
+async def test_an_unavailable_shard_raises_store_unavailable(bench_of: OpenBench) -> None:
     bench = await bench_of()
-    gone = type(bench)(
-        bench.settings.__class__(
-            region="us",
-            kafka="n",
-            redis="n",
-            database=bench.settings.database,
-            shards=("mongodb://127.0.0.1:1/?directConnection=true",),
-            outbox=bench.settings.outbox.__class__(transaction_timeout_s=0.2),
-        )
-    )
-    async with gone:
-        for asked in (
+    unavailable = ("mongodb://127.0.0.1:1/?directConnection=true",)
+    outbox = OutboxSettings(transaction_timeout_s=0.2)
+    async with Bench(msgspec.structs.replace(bench.settings, shards=unavailable, outbox=outbox)) as gone:
+        calls: list[Awaitable[object]] = [
             gone.relay.drain([0]),
             gone.relay.waiting([0]),
             gone.ledger.positions([SOURCE]),
             gone.ledger.open({SOURCE: 0}),
-        ):
+        ]
+        for call in calls:
             with pytest.raises(StoreUnavailable):
-                await asyncio.wait_for(asked, 5)
+                await asyncio.wait_for(call, 5)
 
 
-async def test_ledgers_are_begun_once_whoever_else_begins_them(bench_of: OpenBench) -> None:
+async def test_concurrent_creations_create_each_ledger_once(bench_of: OpenBench) -> None:
     benches = [await bench_of() for _ in range(4)]
     sources = [(f"triggers.{name}", bucket) for name in "abc" for bucket in range(4)]
     found = await asyncio.gather(*(bench.ledger.open(dict.fromkeys(sources, at)) for at, bench in enumerate(benches)))
     assert all(one == found[0] for one in found)
     assert set(found[0].values()) <= {0, 1, 2, 3}
     ledgers = await benches[0].ledgers()
-    assert len(ledgers) == 12 and await benches[0].closes()
+    assert len(ledgers) == 12 and await benches[0].ledgers_add_up()
     assert {one["role"] for one in ledgers.values()} == {"standard"}
 
 
-async def test_a_ledger_that_exists_is_not_begun_again(bench: Bench) -> None:
+async def test_an_existing_ledger_keeps_its_position(bench: Bench) -> None:
     await bench.open(at=3)
     assert await bench.ledger.open({SOURCE: 9}) == {SOURCE: 3}
     assert await bench.ledger.positions([SOURCE, ("triggers.unknown", ODD)]) == {SOURCE: 3}
@@ -241,6 +242,5 @@ async def test_a_ledger_that_exists_is_not_begun_again(bench: Bench) -> None:
 
 async def test_two_roles_have_ledgers_of_their_own(bench: Bench) -> None:
     await bench.open(at=3)
-    critical = type(bench.ledger)(bench.shards, "critical", 5.0)
-    assert await critical.open({SOURCE: 7}) == {SOURCE: 7}
+    assert await bench.ledger_of("critical").open({SOURCE: 7}) == {SOURCE: 7}
     assert await bench.position() == 3

@@ -1,9 +1,10 @@
-"""Every query, update and delete of the work itself names its bucket, seen in what the driver sends: so a mongos asks one shard."""
+"""Every command names its bucket, so that a mongos sends it to one shard."""
 
-import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -25,13 +26,13 @@ from tests.integration.outbox.outbox_fixtures import EVEN, ODD, SOURCE, Bench, b
 from tests.waiting import until
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
-#: One document of the shard itself, not rows: which buckets it handed on, and the epoch that its ledgers begin behind.
-OF_THE_SHARD = (MOVED, "fence")
-OF_THE_CONNECTION = ("hello", "isMaster", "endSessions", "ping", "commitTransaction", "abortTransaction", "getMore")
+#: Collections about the shard itself: the bucket directory and the fence.
+SHARD_COLLECTIONS = (MOVED, "fence")
+SESSION_COMMANDS = ("hello", "isMaster", "endSessions", "ping", "commitTransaction", "abortTransaction", "getMore")
 
 
-def conditions(name: Any, command: Any) -> Any:
-    """What names the documents that a command is about."""
+def conditions(name: str, command: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What selects the documents of a command."""
     match name:
         case "find":
             return [command["filter"]]
@@ -45,85 +46,85 @@ def conditions(name: Any, command: Any) -> Any:
             return list(command["documents"])
         case "findAndModify" | "count" | "distinct":
             return [command.get("query", {})]
-    raise AssertionError(f"a command that nobody expected: {name}")
+    raise AssertionError(f"unexpected command: {name}")
 
 
-def buckets_of(condition: Any) -> Any:
+def buckets_of(condition: Mapping[str, Any]) -> set[int]:
     named = condition["bucket"]
     return set(named["$in"]) if isinstance(named, dict) else {named}
 
 
-def seen_in(bench: Any) -> Iterator[Any]:
-    """(command, collection, buckets, shard) of each condition that went out since `clear`."""
-    shard_of = {int(re.search(r":(\d+)", uri)[1]): shard for shard, uri in enumerate(bench.settings.shards)}
+def sent_commands(bench: Bench) -> Iterator[tuple[str, str, set[int], int]]:
+    """(command, collection, buckets, shard) of each condition that was sent since `clear`."""
+    shard_of = {urlsplit(uri).port: shard for shard, uri in enumerate(bench.settings.shards)}
     for name, command, (_, port) in bench.commands.sent:
-        if name in OF_THE_CONNECTION or command.get(name) in OF_THE_SHARD or command["$db"] == "admin":
+        if name in SESSION_COMMANDS or command.get(name) in SHARD_COLLECTIONS or command["$db"] == "admin":
             continue
         for condition in conditions(name, command):
             assert "bucket" in condition, (name, command[name], condition)
             yield name, command[name], buckets_of(condition), shard_of[port]
 
 
-async def flush_twice(bench: Any) -> None:
-    """A flush, a repeat and an id conflict, a refusal, the deletion of published rows."""
+async def flush_twice(bench: Bench) -> None:
+    """A flush, a duplicate, an id conflict, a refusal, the deletion of published rows."""
     acks, outbox = AckRecorder(), bench.outbox(sweep_every_s=0.05)
     await outbox.on_assigned([SOURCE, ("triggers.payments", ODD)])
     await outbox.start()
-    for taken in (
+    for decided in (
         batch("a", bucket=EVEN, acks=acks),
         batch("a", bucket=ODD, acks=acks),
         batch("a", an_entry("b", bucket=EVEN), start=1, acks=acks),
         batch("c", start=9, acks=acks),
     ):
-        await outbox.submit(taken)
+        await outbox.submit(decided)
     await until(lambda: acks.acknowledged == 3 and acks.refused)
-    await until(lambda: not_waiting(bench))
+    await until(partial(no_rows_left, bench))
     await outbox.stop()
 
 
-async def not_waiting(bench: Any) -> Any:
+async def no_rows_left(bench: Bench) -> bool:
     return await bench.relay.waiting([EVEN, ODD]) == (0, 0.0)
 
 
-async def relay(bench: Any) -> None:
+async def relay(bench: Bench) -> None:
     await bench.ledger.open({SOURCE: 0})
     await bench.store().write(flush_of(batch("a")), [])
     assert await bench.relay.drain([EVEN]) == 1
 
 
-async def claim_and_end(bench: Any) -> None:
+async def claim_and_end(bench: Bench) -> None:
     await relay(bench)
-    claims, identity = Claims(bench.shards, "push", 5.0), notification_id("a", "u-42")
+    claims, notification = Claims(bench.shards, "push", 5.0), notification_id("a", "u-42")
     token = new_token()
-    await claims.claim(EVEN, [identity], new_token(), NOW)
-    claimed = await claims.claim(EVEN, [identity], token, NOW)
-    assert claimed.mine[identity].possible_duplicate
-    assert await claims.verify_claims(EVEN, claimed.mine) == {identity}
-    await claims.end(EVEN, [DeliveryEnd(identity, token, DeliveryState.SENT, 2)], NOW)
-    receipt = b'{"delivery_id": "%s.push", "state": "delivered", "at": "2026-11-22T10:00:00Z"}' % identity.encode()
+    await claims.claim(EVEN, [notification], new_token(), NOW)
+    claimed = await claims.claim(EVEN, [notification], token, NOW)
+    assert claimed.mine[notification].possible_duplicate
+    assert await claims.verify_claims(EVEN, claimed.mine) == {notification}
+    await claims.end(EVEN, [DeliveryEnd(notification, token, DeliveryState.SENT, 2)], NOW)
+    receipt = b'{"delivery_id": "%s.push", "state": "delivered", "at": "2026-11-22T10:00:00Z"}' % notification.encode()
     await ReceiptWriter(bench.shards, 5.0).apply(ABatch([ARecord(receipt)], topic="receipts", partition=EVEN, end=1))
 
 
-async def choose_and_ask(bench: Any) -> None:
-    durable = PreferenceRepository(bench.shards)
+async def choose_and_read(bench: Bench) -> None:
+    repository = PreferenceRepository(bench.shards)
     for version in range(2):
-        await durable.apply(
+        await repository.apply(
             [
                 (bucket, f"u-{bucket}", ChoiceChange(1, "push", bool(version), NOW.replace(hour=version)))
                 for bucket in (EVEN, ODD)
             ]
         )
-    await durable.read(EVEN, "u-2")
-    await durable.rows(ODD, ["u-3"])
-    await durable.changed_since(0, None, 60)
+    await repository.read(EVEN, "u-2")
+    await repository.rows(ODD, ["u-3"])
+    await repository.changed_since(0, None, 60)
 
 
-async def look_and_fence(bench: Any) -> None:
+async def read_and_fence(bench: Bench) -> None:
     await relay(bench)
     await raise_fence(bench.shards, 1)
-    facts = RegionSnapshot("us")
-    await read_database(bench.shards, facts)
-    assert facts.notifications == 1
+    snapshot = RegionSnapshot("us")
+    await read_database(bench.shards, snapshot)
+    assert snapshot.notifications == 1
     await read_ledger(bench.shards, 5.0)
     await find_notifications(bench.shards, "a", 5.0)
 
@@ -134,19 +135,19 @@ async def look_and_fence(bench: Any) -> None:
         (flush_twice, {"find", "update", "insert", "delete"}, {LEDGER, NOTIFICATIONS, OUTBOX}),
         (relay, {"find", "update", "insert", "delete"}, {LEDGER, NOTIFICATIONS, OUTBOX}),
         (claim_and_end, {"find", "update"}, {NOTIFICATIONS}),
-        (choose_and_ask, {"find", "update", "insert"}, {PREFERENCES}),
-        (look_and_fence, {"find", "update"}, {LEDGER, NOTIFICATIONS, OUTBOX}),
+        (choose_and_read, {"find", "update", "insert"}, {PREFERENCES}),
+        (read_and_fence, {"find", "update"}, {LEDGER, NOTIFICATIONS, OUTBOX}),
     ],
     ids=["flushes", "relay", "claims and receipts", "preferences", "audit, views and the region's fence"],
 )
 async def test_every_command_names_buckets_of_the_shard_that_it_goes_to(
-    bench: Bench, work: Any, commands: Any, collections: Any
+    bench: Bench, work: Callable[[Bench], Awaitable[None]], commands: set[str], collections: set[str]
 ) -> None:
     bench.commands.sent.clear()
     await work(bench)
-    seen = list(seen_in(bench))
+    seen = list(sent_commands(bench))
     for name, collection, buckets, shard in seen:
-        # Of a mover's copies, and of the marks of readers, which are a shard's own, see `preferences.durable`.
+        # Marks of preference readers belong to a shard, not to a bucket (see `preferences.repository`).
         if collection != PREFERENCES:
             assert {bench.settings.shard_of(bucket) for bucket in buckets} == {shard}, (name, collection, buckets)
     assert {name for name, *_ in seen} >= commands

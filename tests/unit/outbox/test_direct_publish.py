@@ -1,26 +1,27 @@
-"""Copies and repairs are written until Kafka has them, in order."""
+"""Direct publication repeats until Kafka has acknowledged, in order."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.transport import BatchNotSent
 
 
-class AProducer:
-    """Loses the first answers."""
+class UnreliableProducer:
+    """Its first `failures` sends arrive, but are not acknowledged."""
 
-    def __init__(self, losses: int) -> None:
-        self.losses = losses
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
         self.sent: list[tuple[str, int, list[bytes]]] = []
 
-    async def send_batch(self, topic: Any, partition: Any, records: Any) -> None:
+    async def send_batch(self, topic: str, partition: int, records: Sequence[Any]) -> None:
         self.sent.append((topic, partition, [value for _, value, _ in records]))
-        if self.losses:
-            self.losses -= 1
+        if self.failures:
+            self.failures -= 1
             raise BatchNotSent(topic, partition, range(len(records)), TimeoutError())
 
 
-async def test_a_lost_answer_is_asked_for_again_before_anything_else_is_written() -> None:
-    producer = AProducer(losses=1)
+async def test_an_unacknowledged_batch_is_sent_again_before_the_next() -> None:
+    producer = UnreliableProducer(failures=1)
     await publish_directly(producer, [("a", 1, b"k", b"1", ()), ("b", 1, b"k", b"2", ()), ("a", 1, b"k", b"3", ())])
     assert producer.sent == [("a", 1, [b"1", b"3"]), ("a", 1, [b"1", b"3"]), ("b", 1, [b"2"])]

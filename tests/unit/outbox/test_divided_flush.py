@@ -1,33 +1,51 @@
-"""A shard that is too slow for a large transaction gets smaller ones; a slow shard must not become one that never finishes."""
+"""A flush that a slow shard cannot commit in time is divided into smaller ones."""
 
 import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
+from notify_streams import tasks
 from notify_streams.errors import StoreUnavailable
 from notify_streams.outbox.flush_loop import FlushLoop
+from notify_streams.outbox.flush_plan import Flush
+from notify_streams.outbox.ledger import Ledger
+from notify_streams.outbox.transaction import FlushStore
+from notify_streams.routing.router import conflict
 from notify_streams.settings import OutboxSettings
-from tests.builders import a_decided_batch, an_entry
+from notify_streams.stores.mongo import Shards
+from tests.builders import AckRecorder, a_decided_batch, an_entry, some_settings
 from tests.waiting import until
 
+Published = Sequence[Mapping[str, Any]]
+SHARDS = Shards(some_settings())
 
-class SlowStore:
-    """Takes transactions of up to `most` notifications; larger ones run out of time and change nothing."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.written: list[int] = []
-        self.refused = 0
+class SlowStore(FlushStore):
+    """Commits flushes of at most `limit` notifications; larger ones time out."""
 
-    async def write(self, flush: Any, published: Any) -> None:
-        if len(flush.notifications) > self.most:
-            self.refused += 1
-            raise StoreUnavailable("out of time")
-        self.written.append(len(flush.notifications))
+    def __init__(self, limit: int) -> None:
+        super().__init__(SHARDS, 0, timeout_s=1.0)
+        self.limit = limit
+        self.committed: list[int] = []
+        self.timeouts = 0
 
-    async def is_committed(self, flush: Any) -> bool:
+    async def write(self, flush: Flush, published: Published) -> None:
+        if len(flush.notifications) > self.limit:
+            self.timeouts += 1
+            raise StoreUnavailable("timed out")
+        self.committed.append(len(flush.notifications))
+
+    async def is_committed(self, flush: Flush) -> bool:
         return False
 
-    async def delete_rows(self, published: Any) -> None:
+    async def delete_rows(self, published: Published) -> None:
+        return
+
+
+class NullProducer:
+    async def send_batch(self, topic: str, partition: int, records: Sequence[Any]) -> None:
         return
 
 
@@ -35,35 +53,34 @@ async def no_relay(bucket: int) -> None:
     return
 
 
-class Broker:
-    async def send_batch(self, topic: Any, partition: Any, records: Any) -> None:
-        return
+@asynccontextmanager
+async def running(store: FlushStore) -> AsyncIterator[FlushLoop]:
+    ledger = Ledger(SHARDS, "standard", 1.0)
+    loop = FlushLoop("standard", 0, store, ledger, NullProducer(), OutboxSettings(), conflict, no_relay)
+    task = asyncio.create_task(loop.run())
+    yield loop
+    await tasks.stop([task])
 
 
-async def test_a_flush_that_never_comes_through_in_time_is_divided_in_order() -> None:
-    store, acknowledged = SlowStore(most=2), []
-    commit = FlushLoop("standard", 0, store, None, Broker(), OutboxSettings(), None, no_relay)
-    for start in range(0, 8, 2):
-        batch = a_decided_batch(an_entry(f"t{start}"), an_entry(f"t{start + 1}"), start=start)
-        batch.ack_handle.ack = lambda start=start: acknowledged.append(start)
-        await commit.submit(batch)
-    loop = asyncio.create_task(commit.run())
-    await until(lambda: len(acknowledged) == 4, within_s=20)
-    loop.cancel()
+async def test_a_flush_that_times_out_is_divided_in_order() -> None:
+    store = SlowStore(limit=2)
+    acknowledged: list[int] = []
+    async with running(store) as loop:
+        for start in range(0, 8, 2):
+            acks = AckRecorder(on_ack=partial(acknowledged.append, start))
+            entries = an_entry(f"t{start}"), an_entry(f"t{start + 1}")
+            await loop.submit(a_decided_batch(*entries, start=start, acks=acks))
+        await until(lambda: len(acknowledged) == 4, within_s=20)
     assert acknowledged == [0, 2, 4, 6]
-    assert store.written == [2, 2, 2, 2]
+    assert store.committed == [2, 2, 2, 2]
 
 
-async def test_a_single_batch_is_tried_until_the_shard_answers() -> None:
-    store, acknowledged = SlowStore(most=0), []
-    commit = FlushLoop("standard", 0, store, None, Broker(), OutboxSettings(), None, no_relay)
-    batch = a_decided_batch(an_entry("t"))
-    batch.ack_handle.ack = lambda: acknowledged.append(True)
-    await commit.submit(batch)
-    loop = asyncio.create_task(commit.run())
-    await until(lambda: store.refused >= 4, within_s=20)
-    assert not acknowledged
-    store.most = 1
-    await until(lambda: acknowledged, within_s=20)
-    loop.cancel()
-    assert store.written == [1]
+async def test_a_single_batch_is_retried_until_the_shard_answers() -> None:
+    store, acks = SlowStore(limit=0), AckRecorder()
+    async with running(store) as loop:
+        await loop.submit(a_decided_batch(an_entry("t"), acks=acks))
+        await until(lambda: store.timeouts >= 4, within_s=20)
+        assert not acks.acknowledged
+        store.limit = 1
+        await until(lambda: acks.acknowledged, within_s=20)
+    assert store.committed == [1]

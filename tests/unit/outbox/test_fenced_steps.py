@@ -1,31 +1,31 @@
-"""A flush says by what it was decided, and the ledger refuses it once a later placement has been fenced."""
+"""A ledger step depends on the fence under whose epoch it was decided."""
 
 from datetime import UTC, datetime
-from typing import Any
 
+from notify_streams.outbox.decided_batch import DecidedBatch
 from notify_streams.outbox.flush_plan import plan_flush
-from notify_streams.outbox.transaction import _step
+from notify_streams.outbox.transaction import ledger_update
 from tests.builders import a_decided_batch, an_entry
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 
-def decided_by(epoch: Any, start: Any = 0) -> Any:
-    taken = a_decided_batch(an_entry(f"t-{start}"), start=start)
-    taken.epoch = epoch
-    return taken
+def decided_under(epoch: int | None, start: int = 0) -> DecidedBatch:
+    batch = a_decided_batch(an_entry(f"t-{start}"), start=start)
+    batch.epoch = epoch
+    return batch
 
 
-def test_the_earliest_decision_of_a_source_counts() -> None:
-    (step,) = plan_flush("f", "standard", [decided_by(5), decided_by(4, 1)], NOW).steps
+def test_a_step_has_the_earliest_epoch_of_its_batches() -> None:
+    (step,) = plan_flush("f", "standard", [decided_under(5), decided_under(4, 1)], NOW).steps
     assert step.epoch == 4
 
 
-def test_a_step_that_was_decided_by_a_placement_is_conditional_on_the_fence() -> None:
-    (step,) = plan_flush("f", "standard", [decided_by(4)], NOW).steps
-    assert _step(step, "f")["q"]["epoch"] == {"$not": {"$gt": 4}}
+def test_a_step_with_an_epoch_depends_on_the_fence() -> None:
+    (step,) = plan_flush("f", "standard", [decided_under(4)], NOW).steps
+    assert ledger_update(step, "f")["q"]["epoch"] == {"$not": {"$gt": 4}}
 
 
-def test_sign_ups_know_no_fence() -> None:
-    (step,) = plan_flush("f", "registry", [decided_by(None)], NOW).steps
-    assert "epoch" not in _step(step, "f")["q"]
+def test_a_step_without_an_epoch_does_not() -> None:
+    (step,) = plan_flush("f", "registry", [decided_under(None)], NOW).steps
+    assert "epoch" not in ledger_update(step, "f")["q"]

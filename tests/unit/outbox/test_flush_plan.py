@@ -1,6 +1,7 @@
-"""What one transaction writes is a pure function of the batches in it."""
+"""What one transaction writes is a pure function of its batches."""
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -8,26 +9,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from notify_streams.outbox.decided_batch import RecordOutcome
-from notify_streams.outbox.flush_plan import COUNTED, ROW_BYTES, drop_duplicates, ledger_id, plan_flush
+from notify_streams.outbox.decided_batch import DecidedBatch, RecordOutcome
+from notify_streams.outbox.flush_plan import COUNTED, ROW_BYTES, Flush, drop_duplicates, ledger_id, plan_flush
 from notify_streams.outbox.ledger import sums_close
 from notify_streams.records.outcomes import DeadReason, TriggerOutcome
 from notify_streams.routing.outcome_records import dead, repartitioned
 from notify_streams.routing.router import conflict
-from tests.builders import NOON, AckRecorder, ARecord, a_decided_batch, an_entry
+from tests.builders import NOON, ARecord, a_decided_batch, an_entry
 
 unpack = msgspec.msgpack.decode
 
 
-def plan(*batches: Any, role: Any = "standard", flush_id: Any = "f") -> Any:
-    return plan_flush(flush_id, role, batches, NOON)
+def plan(*batches: DecidedBatch) -> Flush:
+    return plan_flush("f", "standard", batches, NOON)
 
 
-def a_dead(offset: Any = 0, value: Any = b"bad", reason: Any = DeadReason.NOT_JSON, headers: Any = ()) -> Any:
+def a_dead(
+    offset: int = 0, value: bytes = b"bad", reason: DeadReason = DeadReason.NOT_JSON, headers: Sequence[Any] = ()
+) -> RecordOutcome:
     return dead(ARecord(value, headers=headers, offset=offset), "triggers.payments", 3, reason, "why")
 
 
-def test_a_step_counts_what_became_of_each_position() -> None:
+def test_a_step_counts_the_outcome_of_each_position() -> None:
     entries = [an_entry("a"), a_dead(), a_dead(reason=DeadReason.INVALID), repartitioned(ARecord(), "t", 3, 5, "u")]
     entries += [RecordOutcome(TriggerOutcome.DUPLICATE, ARecord()), RecordOutcome(TriggerOutcome.FORWARDED, ARecord())]
     (step,) = plan(a_decided_batch(*entries, start=10, other_lane=3, end=24)).steps
@@ -66,20 +69,20 @@ def test_each_source_has_its_own_step() -> None:
     ]
 
 
-def test_a_batch_of_the_other_lane_alone_moves_the_ledger_and_writes_nothing_else() -> None:
+def test_a_batch_of_the_other_lane_only_advances_the_ledger() -> None:
     flush = plan(a_decided_batch(other_lane=7, start=3))
     assert (flush.notifications, flush.rows) == ([], [])
     assert (flush.steps[0].start, flush.steps[0].end, flush.steps[0].counts["other_lane"]) == (3, 10, 7)
 
 
-def test_outputs_for_one_partition_stay_in_order_over_batches() -> None:
+def test_records_for_one_partition_stay_in_order_across_batches() -> None:
     first = a_decided_batch(an_entry("a"), an_entry("b", channels=("sms", "push")))
     flush = plan(first, a_decided_batch(an_entry("c"), start=2))
-    said = {row.topic: [msgspec.json.decode(value)["trigger_id"] for _, value, _ in row.records] for row in flush.rows}
-    assert said == {"push": ["a", "b", "c"], "sms": ["b"]}
+    ids = {row.topic: [msgspec.json.decode(value)["trigger_id"] for _, value, _ in row.records] for row in flush.rows}
+    assert ids == {"push": ["a", "b", "c"], "sms": ["b"]}
 
 
-def test_a_row_holds_what_is_to_be_published() -> None:
+def test_a_row_has_the_records_to_publish() -> None:
     record = ARecord(b"\xff", key=b"\x00", headers=(("x", None), ("y", b"\xff")), offset=4)
     flush = plan(a_decided_batch(dead(record, "triggers.payments", 3, DeadReason.NOT_JSON, "why")))
     (row,) = flush.rows
@@ -93,7 +96,7 @@ def test_a_row_holds_what_is_to_be_published() -> None:
     assert (key, value, headers[:2]) == (b"\x00", b"\xff", [["x", None], ["y", b"\xff"]])
 
 
-def test_rows_of_one_flush_sort_in_the_order_in_which_they_were_made() -> None:
+def test_row_ids_of_one_flush_sort_in_order() -> None:
     many = [repartitioned(ARecord(b"x"), f"t{number:03}", 3, 3, "u") for number in range(150)]
     rows = [row.document["_id"] for row in plan(a_decided_batch(*many)).rows]
     assert rows == sorted(rows) and len(set(rows)) == 150
@@ -107,22 +110,22 @@ HEAVY = [
 
 
 @pytest.mark.parametrize("record", HEAVY)
-def test_a_row_stays_within_its_bound_whatever_is_heavy(record: Any) -> None:
-    """Over 16 MB MongoDB refuses the whole transaction, and would for ever."""
+def test_rows_stay_within_their_size_limit(record: dict[str, Any]) -> None:
+    """MongoDB would refuse every retry of a transaction with a document over 16 MB."""
     flush = plan(a_decided_batch(*[a_dead(offset, **record) for offset in range(30)]))
     assert len(flush.rows) > 1
     assert max(len(row.document["records"]) for row in flush.rows) <= ROW_BYTES
     assert sum(row.document["count"] for row in flush.rows) == 30
 
 
-def test_a_heavy_key_counts_too() -> None:
+def test_keys_count_towards_the_size_limit() -> None:
     entries = [dead(ARecord(b"", b"k" * 1_000_000), "t", 3, DeadReason.INVALID, "") for _ in range(20)]
     assert max(len(row.document["records"]) for row in plan(a_decided_batch(*entries)).rows) <= ROW_BYTES
 
 
 @settings(max_examples=25)
 @given(sizes=st.lists(st.sampled_from([0, 10, 300_000, 1_000_000, ROW_BYTES // 2, ROW_BYTES - 2_000]), max_size=12))
-def test_rows_lose_nothing_double_nothing_and_stay_small(sizes: Any) -> None:
+def test_rows_lose_and_double_nothing_and_stay_small(sizes: list[int]) -> None:
     entries = [repartitioned(ARecord(bytes([place]) * size), "t", 3, 3, "u") for place, size in enumerate(sizes)]
     rows = plan(a_decided_batch(*entries)).rows
     published = [value for row in rows for _, value, _ in unpack(row.document["records"])]
@@ -130,13 +133,13 @@ def test_rows_lose_nothing_double_nothing_and_stay_small(sizes: Any) -> None:
     assert all(len(row.document["records"]) <= ROW_BYTES for row in rows)
 
 
-outcome = st.sampled_from(["notified", "dead", "moved", "duplicate", "forwarded"])
+outcome_kinds = st.sampled_from(["notified", "dead", "moved", "duplicate", "forwarded"])
 
 
-def made(kind: str, identity: str, bucket: int) -> RecordOutcome:
+def an_outcome(kind: str, trigger_id: str, bucket: int) -> RecordOutcome:
     match kind:
         case "notified":
-            return an_entry(identity, bucket=bucket)
+            return an_entry(trigger_id, bucket=bucket)
         case "dead":
             return a_dead()
         case "moved":
@@ -145,14 +148,14 @@ def made(kind: str, identity: str, bucket: int) -> RecordOutcome:
 
 
 @st.composite
-def histories(draw: Any) -> Any:
-    """Batches of several partitions, each partition's without a gap."""
-    positions = Counter()
+def histories(draw: st.DrawFn) -> list[DecidedBatch]:
+    """Batches of several sources, without gaps in any source."""
+    positions = Counter[tuple[str, int]]()
     batches = []
     for number in range(draw(st.integers(1, 8))):
         source = draw(st.sampled_from(["triggers.a", "triggers.b"])), draw(st.integers(0, 2))
-        kinds = draw(st.lists(outcome, max_size=5))
-        entries = [made(kind, f"{number}-{draw(st.integers(0, 2))}", source[1]) for kind in kinds]
+        kinds = draw(st.lists(outcome_kinds, max_size=5))
+        entries = [an_outcome(kind, f"{number}-{draw(st.integers(0, 2))}", source[1]) for kind in kinds]
         other_lane, holes = draw(st.integers(0, 3)), draw(st.integers(0, 3))
         start = positions[source]
         positions[source] = end = start + len(entries) + other_lane + holes
@@ -163,29 +166,29 @@ def histories(draw: Any) -> Any:
 
 
 @given(batches=histories())
-def test_the_sums_of_every_step_close(batches: Any) -> None:
+def test_the_counts_of_every_step_add_up(batches: list[DecidedBatch]) -> None:
     drop_duplicates(batches, {}, conflict)
     flush = plan(*batches)
     for step in flush.steps:
-        ledger = {"first_offset": step.start, "next_offset": step.end} | step.counts
+        ledger = {"first_offset": step.start, "next_offset": step.end, **step.counts}
         assert sums_close(ledger)
         reasons = sum(count for name, count in step.counts.items() if name.startswith("dead_reasons."))
         assert reasons == step.counts["dead"]
-    identities = [document["_id"] for document in flush.notifications]
-    assert len(set(identities)) == len(identities) == sum(step.counts["notified"] for step in flush.steps)
+    ids = [document["_id"] for document in flush.notifications]
+    assert len(set(ids)) == len(ids) == sum(step.counts["notified"] for step in flush.steps)
 
 
 @pytest.mark.parametrize(
     "changed", ["next_offset", "taken", "other_lane", "holes", *COUNTED.values()], ids=lambda name: f"{name} off by one"
 )
-def test_sums_that_do_not_close_are_seen(changed: Any) -> None:
+def test_counts_that_do_not_add_up_are_detected(changed: str) -> None:
     (step,) = plan(a_decided_batch(an_entry(), a_dead(), start=5, end=10, other_lane=1)).steps
-    ledger = {"first_offset": 5, "next_offset": 10} | step.counts
+    ledger = {"first_offset": 5, "next_offset": 10, **step.counts}
     assert sums_close(ledger)
     assert not sums_close(ledger | {changed: ledger[changed] + 1})
 
 
-def test_a_repeat_within_a_flush_is_a_duplicate() -> None:
+def test_a_repeated_id_within_a_flush_is_a_duplicate() -> None:
     batches = [a_decided_batch(an_entry("a"), an_entry("a")), a_decided_batch(an_entry("a"), topic="triggers.security")]
     drop_duplicates(batches, {}, conflict)
     found = [entry.outcome.value for batch in batches for entry in batch.entries]
@@ -201,21 +204,21 @@ def test_the_same_id_with_other_content_is_a_dead_letter() -> None:
     assert (second.outcome, second.reason, second.record.offset) == (TriggerOutcome.DEAD, "id_conflict", 2)
 
 
-def test_the_same_id_for_another_person_is_another_notification() -> None:
+def test_the_same_id_for_another_user_is_another_notification() -> None:
     batches = [a_decided_batch(an_entry("a", user_id="u"), an_entry("a", user_id="v"))]
     drop_duplicates(batches, {}, conflict)
     assert [entry.outcome.value for entry in batches[0].entries] == ["notified", "notified"]
 
 
-def test_what_is_known_to_exist_is_a_repeat_or_a_conflict() -> None:
+def test_a_known_notification_is_a_duplicate_or_a_conflict() -> None:
     same, other = an_entry("a"), an_entry("b")
-    known = {same.notification: same.fingerprint, other.notification: other.fingerprint + 1}
+    known = {str(same.notification): same.fingerprint, str(other.notification): other.fingerprint + 1}
     batches = [a_decided_batch(same, other, an_entry("c"))]
     drop_duplicates(batches, known, conflict)
     assert [entry.outcome.value for entry in batches[0].entries] == ["duplicate", "dead", "notified"]
 
 
-def test_dropping_repeats_twice_changes_nothing_more() -> None:
+def test_dropping_duplicates_is_idempotent() -> None:
     batches = [a_decided_batch(an_entry("a"), an_entry("a"), an_entry("a", title="other"), an_entry("b"))]
     drop_duplicates(batches, {}, conflict)
     before = [entry.outcome for entry in batches[0].entries]
@@ -229,12 +232,12 @@ def test_a_conflict_is_published_with_the_rest_of_its_flush() -> None:
     assert {row.topic for row in plan(*batches).rows} == {"push", "dead_letters"}
 
 
-def test_a_batch_knows_what_it_weighs_and_what_is_missing() -> None:
-    taken = a_decided_batch(an_entry(channels=("push", "sms")), start=5, end=9, other_lane=1)
-    assert taken.holes == 2
-    assert taken.size_bytes == sum(len(output[3]) for output in taken.entries[0].outputs) > 200
+def test_a_batch_has_its_size_and_holes() -> None:
+    batch = a_decided_batch(an_entry(channels=("push", "sms")), start=5, end=9, other_lane=1)
+    assert batch.holes == 2
+    assert batch.size_bytes == sum(len(output[3]) for output in batch.entries[0].outputs) > 200
 
 
-def test_names_in_the_ledger() -> None:
+def test_a_ledger_id_has_role_topic_and_partition() -> None:
     assert ledger_id("critical", "triggers.payments", 3) == "critical:triggers.payments:3"
-    assert a_decided_batch(acks=AckRecorder()).source == ("triggers.payments", 3)
+    assert a_decided_batch().source == ("triggers.payments", 3)

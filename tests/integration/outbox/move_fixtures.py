@@ -1,28 +1,31 @@
-"""What the tests of moves stand on: a worker that never stops, a mover that dies where it is told, and a look at both sides."""
+"""Fixtures of the move tests: a worker under load, and a move that can be killed."""
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
+from notify_streams import tasks
 from notify_streams.admin.shards import init_shards, move_bucket
 from notify_streams.admin.shards.init import COLLECTIONS
 from notify_streams.admin.shards.move import WaitTimes
 from notify_streams.retry import STORE
 from notify_streams.stores.mongo import Document, Shards
-from tests.integration.outbox.outbox_fixtures import Bench, batch, end
+from tests.builders import AckRecorder
+from tests.integration.outbox.outbox_fixtures import Bench, batch
 
 LEASE_S = 0.5
 WAITS = WaitTimes(directory_s=1.2 * LEASE_S, operations_s=0.2)
-#: Where no worker looks.
+#: For tests without a running worker.
 NO_WAITS = WaitTimes(directory_s=0.0, operations_s=0.0)
 TOPIC = "triggers.payments"
 
 
 class Killed(Exception):
-    """The mover ended at a step."""
+    """The move ended at a step."""
 
 
-async def ready(bench: Bench) -> Bench:
-    """With the indexes and collections of a real region."""
+async def initialised(bench: Bench) -> Bench:
+    """With the collections and indexes of a region."""
     await init_shards(bench.settings, bench.shards)
     return bench
 
@@ -33,38 +36,39 @@ async def move(
     to: int,
     dies_at: int | None = None,
     waits: WaitTimes = WAITS,
-    seen: Callable[[str], object] = len,
+    on_step: Callable[[str], object] = len,
 ) -> list[str]:
-    """Run the command once with clients of its own; returns the steps it took. With `dies_at` it ends before that step.
+    """Run the command once with its own clients; returns its steps. `on_step` is called before each one.
 
-    `seen` hears of each step before it is taken.
+    Raises:
+        Killed: before step number `dies_at`.
     """
     steps: list[str] = []
 
-    def say(step: str) -> None:
+    def report(step: str) -> None:
         if len(steps) == dies_at:
             raise Killed(step)
         steps.append(step)
-        seen(step)
+        on_step(step)
 
     shards = Shards(bench.settings)
     await shards.start()
     try:
-        await move_bucket(bench.settings, shards, bucket, to, say, waits)
+        await move_bucket(bench.settings, shards, bucket, to, report, waits)
     finally:
         await shards.close()
     return steps
 
 
 async def rows_on(bench: Bench, shard: int, bucket: int) -> dict[str, list[Document]]:
-    """A bucket's rows on one shard, by collection, wherever it is said to be."""
+    """A bucket's rows on one shard, by collection, whatever the directory says."""
     database = bench.shards.client(shard)[bench.settings.database]
     query = {"bucket": bucket, "_id": {"$not": {"$type": "number"}}}
     return {name: await database[name].find(query).sort("_id").to_list() for name in COLLECTIONS}
 
 
 class Worker:
-    """Reads endless topics of some buckets, each from where the ledger says, and again from where it is refused."""
+    """Reads an endless topic of some buckets: from the ledger's positions, and again from a refused one."""
 
     def __init__(self, bench: Bench, buckets: tuple[int, ...]) -> None:
         self.bench = bench
@@ -90,31 +94,30 @@ class Worker:
                 continue
             start = self.read[bucket]
             self.read[bucket] = start + 2
-            taken = batch(*(f"{bucket}-{start + n:05}" for n in range(2)), start=start, bucket=bucket)
-            taken.ack_handle.ack = lambda at=start + 2: self._went_on(bucket, at)
-            taken.ack_handle.refuse = lambda at: self._refused(bucket, at)
-            await self.outbox.submit(taken)
+            acks = AckRecorder(partial(self._acknowledged, bucket, start + 2), partial(self._refused, bucket))
+            ids = [f"{bucket}-{start + n:05}" for n in range(2)]
+            await self.outbox.submit(batch(*ids, start=start, bucket=bucket, acks=acks))
             await asyncio.sleep(0.01)
 
-    def _went_on(self, bucket: int, at: int) -> None:
+    def _acknowledged(self, bucket: int, at: int) -> None:
         self.done[bucket] = max(self.done[bucket], at)
 
     def _refused(self, bucket: int, at: int) -> None:
         self.read[bucket] = at
-        self._went_on(bucket, at)
+        self._acknowledged(bucket, at)
         if self._stopping and at > self.done[bucket]:
             self._stopping = False
 
     async def finish(self) -> None:
-        """Read nothing new, and return when all that was read is acknowledged."""
+        """Stop reading, and return when everything that was read is acknowledged."""
         self._stopping = True
         await asyncio.gather(*self._tasks)
         await self.outbox.stop()
 
     async def crash(self) -> None:
         await self.outbox.cancel()
-        await end(*self._tasks)
+        await tasks.stop(self._tasks)
 
-    def promised(self) -> list[str]:
-        """Every trigger that was acknowledged."""
+    def acknowledged(self) -> list[str]:
+        """The ids of all acknowledged triggers."""
         return sorted(f"{bucket}-{n:05}" for bucket, at in self.done.items() for n in range(at))
