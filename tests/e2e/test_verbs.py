@@ -113,7 +113,7 @@ async def test_valid_settings_hold(running_region: RunningRegion) -> None:
     [
         ("us.yaml", "region: us\nkafka: [a\nshards: b\n", ("us.yaml", "line 3")),
         ("us.yaml", "region: us\nkafkas: a:1\n", ("us.yaml", "kafkas")),
-        ("us.yaml", "- us\n", ("us.yaml", "keys and values")),
+        ("us.yaml", "- us\n", ("us.yaml", "YAML mapping")),
         (
             "categories.yaml",
             "payments:\n  number: 1\n  channels: {push: maybe}\n",
@@ -169,7 +169,7 @@ async def test_the_faust_command_starts_a_worker(running_region: RunningRegion, 
 @pytest.mark.parametrize(
     ("environ", "sentence"),
     [
-        ({"NOTIFY_REGION": "us"}, "NOTIFY_REGION and NOTIFY_ROLE must say which worker this is"),
+        ({"NOTIFY_REGION": "us"}, "set NOTIFY_REGION and NOTIFY_ROLE"),
         ({"NOTIFY_REGION": "us", "NOTIFY_ROLE": "cook"}, "there is no role 'cook'"),
         ({"NOTIFY_REGION": "mars", "NOTIFY_ROLE": "push"}, "mars.yaml"),
     ],

@@ -55,6 +55,8 @@ async def test_a_paused_replicator_copies_nothing_and_loses_nothing(
 ) -> None:
     await replicator.start()
     assert replicator.process is not None
+    # Each link saves its position after the first copy of the whole table.
+    await until(lambda: _first_copies_done(replicator))
     replicator.process.send_signal(signal.SIGUSR1)
     await until(lambda: _exists(replicator))
     await asyncio.sleep(0.3)
@@ -127,6 +129,10 @@ async def _pass_every_link(registries: Registries, lap: int) -> None:
     behind = [a_user(f"behind-{name}-{lap}", region=name) for name in registries]
     await asyncio.gather(*(registries[user.region].put(user) for user in behind))
     await until(lambda: both_hold(registries, *behind))
+
+
+async def _first_copies_done(replicator: Replicator) -> bool:
+    return len(list(replicator.folder.glob("*-*.json"))) >= 2
 
 
 async def _exists(replicator: Replicator) -> bool:

@@ -34,7 +34,7 @@ async def test_it_fits_a_phone_in_both_themes_and_complains_of_nothing(region, b
     ink = await page.evaluate("getComputedStyle(document.body).color")
     assert (sum(rgb(ink)) > sum(rgb(ground))) is (scheme == "dark")
     assert await page.get_by_role("heading", level=1).count() == 1
-    assert await page.get_by_role("table", name="Every role, by its worker on this machine").count() == 1
+    assert await page.get_by_role("table", name="Workers on this machine, one of each role").count() == 1
     assert complaints == []
     await page.close()
 

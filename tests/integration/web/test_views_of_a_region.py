@@ -197,7 +197,7 @@ async def test_every_role_sees_the_others_of_its_machine(region):
     async with region.http.get(region.url("/")) as answer:
         page = await answer.text()
     assert page.count("✓</span>ready") == 2
-    assert page.count("–</span>no answer") == 9
+    assert page.count("–</span>no response") == 9
     assert "fcm (push)" in page  # only the push worker calls it
     _, summary = await region.get("/", "push", Accept="application/json")
     assert summary["role"] == "push"
