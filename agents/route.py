@@ -11,7 +11,8 @@ from notify_streams.outbox.partition_hooks import attach_outbox
 from notify_streams.partition_concurrency import process_partitions_concurrently
 from notify_streams.preferences.decision_check import DecisionCheck
 from notify_streams.routing.recipient_lookup import RecipientLookup
-from notify_streams.routing.router import Router, conflict
+from notify_streams.routing.outcome_records import id_conflict
+from notify_streams.routing.router import Router
 from notify_streams.topics import FORWARDED, trigger_topics
 from notify_streams.transport import exempt_from_watchdog
 from tables.contacts import contacts
@@ -39,14 +40,14 @@ check = DecisionCheck(parts.deltas, parts.durable, parts.bound, preference_rows,
 recipients = app.recipients = RecipientLookup(locate_many, contacts, check)
 assert app.placement_follower is not None, f"role {app.role} follows the placement"
 router = Router(app.settings, app.categories, app.lane, recipients, app.placement_follower)
-outbox = app.outbox = Outbox(app.settings, app.role, app.shards, app, conflict)
+outbox = app.outbox = Outbox(app.settings, app.role, app.shards, app, id_conflict)
 attach_outbox(app, outbox, TOPICS)
 exempt_from_watchdog(app, FORWARDED)  # waits during a failover, when no region serves some users
 
 
 async def route(event: BatchEvent, router: Router, outbox: Outbox) -> None:
     """Decide the batch and queue it in the outbox, which acknowledges it when its rows are committed and published."""
-    await outbox.submit(await router.take(event.value, event))
+    await outbox.submit(await router.decide_batch(event.value, event))
 
 
 async def route_agent(batches: StreamT[Any]) -> None:

@@ -15,7 +15,7 @@ from notify_streams.registry.contact_copies import copies_at_signup
 from notify_streams.registry.signup_batch import decide_signup_batch
 from notify_streams.registry.signups import SignupProcessor
 from notify_streams.registry.users_table import UsersTable
-from notify_streams.routing.router import conflict
+from notify_streams.routing.outcome_records import id_conflict
 from notify_streams.topics import USER_SIGNUPS
 from tables.contacts import contacts
 from tables.locations import locate
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 registry = UsersTable(app.settings)
 app.add_lifecycle(registry.start, registry.close)
-outbox = app.outbox = Outbox(app.settings, app.role, app.shards, app, conflict)
+outbox = app.outbox = Outbox(app.settings, app.role, app.shards, app, id_conflict)
 attach_outbox(app, outbox, [USER_SIGNUPS])
 
 

@@ -17,7 +17,8 @@ import msgspec
 from notify_streams.admin.audit.provider_log import AcceptedMessage
 from notify_streams.outbox.decided_batch import DecidedBatch, RecordOutcome
 from notify_streams.preferences.categories import Categories, Category, load_categories
-from notify_streams.preferences.row_codec import NOTHING, compile_row
+from notify_streams.preferences.row_codec import EMPTY_ROW, encode_row
+from notify_streams.records.batch import Headers
 from notify_streams.records.channel_message import ChannelMessage
 from notify_streams.records.ids import delivery_id, notification_id
 from notify_streams.records.outcomes import DeliveryState, TriggerOutcome
@@ -29,7 +30,7 @@ from notify_streams.regions.failover.protocol import initial_homes
 from notify_streams.regions.locations import Location
 from notify_streams.roles import Channel
 from notify_streams.routing.decision import ChannelDecision, ChannelDecisions
-from notify_streams.routing.notification_document import NotificationTemplate
+from notify_streams.routing.notification_codec import NotificationEncoder
 from notify_streams.routing.outcome_records import notified
 from notify_streams.settings import Settings
 
@@ -148,7 +149,7 @@ def a_message(**but: Any) -> ChannelMessage:
 
 
 @dataclass
-class FakePeople:
+class FakeRecipients:
     """`routing.router.People` from dicts; everyone asked for is noted."""
 
     located: dict[str, Location] = field(default_factory=dict)
@@ -168,7 +169,7 @@ class FakePeople:
         self.asked.append(list(user_ids))
         if self.troubles:
             raise self.troubles.pop(0)
-        return [self.rows.get(user_id, NOTHING) for user_id in user_ids]
+        return [self.rows.get(user_id, EMPTY_ROW) for user_id in user_ids]
 
     def add(
         self,
@@ -184,7 +185,7 @@ class FakePeople:
         self.located[user_id] = Location(region, bucket, 1 if previous is None else 2, previous)
         self.known_contacts[user_id] = contacts(user_id, **contacts_but)
         if choices is not None:
-            self.rows[user_id] = compile_row(len(choices), choices)
+            self.rows[user_id] = encode_row(len(choices), choices)
         return user_id
 
 
@@ -194,7 +195,7 @@ def a_placement(here: str = "us", **homes: Any) -> Placement:
 
 
 @dataclass
-class Placed:
+class FakePlacements:
     """`routing.router.Served`: the placements that a worker learns of, one after the other, the later ones when somebody waits."""
 
     placement: Placement | None = field(default_factory=a_placement)
@@ -218,7 +219,7 @@ def users_of(bucket: int, count: int, prefix: str = "u") -> list[str]:
     return found
 
 
-def an_entry(
+def an_outcome(
     trigger_id: str = "t-1",
     *,
     user_id: str = "u-42",
@@ -234,7 +235,7 @@ def an_entry(
     trigger = a_trigger(id=trigger_id, user_id=user_id, **but)
     decisions = decisions or tuple(ChannelDecision(channel, DeliveryState.QUEUED) for channel in channels)
     ways = ContactAddresses(*[f"contact-{user_id}"] * 3)
-    form = NotificationTemplate(bucket, "us", critical, now)
+    form = NotificationEncoder(bucket, "us", critical, now)
     expires_at = datetime(2100, 1, 1, tzinfo=UTC)
     return notified(ARecord(b"{}", offset=offset), user_id.encode(), trigger, decisions, expires_at, ways, 7, form)
 

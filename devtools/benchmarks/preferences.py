@@ -26,9 +26,9 @@ from devtools.benchmarks.transport.report import Figure
 from notify_streams.gc_tuning import tune_gc
 from notify_streams.preferences.assembly import PreferenceComponents, build_components
 from notify_streams.preferences.bulk_import import import_file
-from notify_streams.preferences.cache import RowCache
+from notify_streams.preferences.row_cache import RowCache
 from notify_streams.preferences.categories import configured_categories
-from notify_streams.preferences.row_codec import compile_row
+from notify_streams.preferences.row_codec import encode_row
 from notify_streams.records.channel_message import ChannelMessage
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.user_records import PreferenceUpdate
@@ -160,7 +160,7 @@ def _memory() -> Figure:
         choices: dict[int, dict[Channel, bool]] = {
             category: {"push": random.random() < 0.5} for category in random.sample(range(1, 6), 3)
         }
-        cache.put(f"user-{number:08d}", compile_row(random.randrange(1, 200), choices))
+        cache.put(f"user-{number:08d}", encode_row(random.randrange(1, 200), choices))
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     return _figure("1M people's rows in memory", size / _MB, "MB", 150)

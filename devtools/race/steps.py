@@ -12,7 +12,7 @@ import msgspec
 
 from devtools.race.invariants import Call, ObservedChoice, Suppression
 from notify_streams.errors import RetryLater
-from notify_streams.preferences.row_codec import NOTHING, bits_of, newest, version_of
+from notify_streams.preferences.row_codec import EMPTY_ROW, bits_of, newer_row, version_of
 from notify_streams.records.channel_message import ChannelMessage
 from notify_streams.records.user_records import PreferenceUpdate
 
@@ -46,7 +46,7 @@ class Table:
 
     def apply(self, rows: dict[str, bytes]) -> None:
         for user_id, row in rows.items():
-            self.rows[user_id] = newest(self.rows.get(user_id, NOTHING), row)
+            self.rows[user_id] = newer_row(self.rows.get(user_id, EMPTY_ROW), row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ class RaceSteps:
         checked_at, decided_at = time.monotonic(), datetime.now(UTC)
         try:
             if self.without == "decision":
-                row = self.table.read([self.user_id])[0] or NOTHING
+                row = self.table.read([self.user_id])[0] or EMPTY_ROW
             else:
                 (row,) = await self.router.decision.rows_for(self.bucket, [self.user_id])
         except RetryLater:

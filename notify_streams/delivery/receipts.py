@@ -13,7 +13,7 @@ from notify_streams import metrics
 from notify_streams.records.ids import split_delivery_id
 from notify_streams.records.outcomes import DeliveryState, Reason
 from notify_streams.records.trigger import Rejection
-from notify_streams.records.user_records import reader
+from notify_streams.records.user_records import record_reader
 from notify_streams.roles import CHANNELS
 from notify_streams.stores.mongo import NOTIFICATIONS
 from notify_streams.stores.mongo_errors import mongo_call
@@ -33,7 +33,7 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     at: Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-read_receipt = reader(Receipt)
+read_receipt = record_reader(Receipt)
 
 #: ``sending`` too, because a receipt can arrive before the worker has written ``sent``.
 _FROM_STATES: Final = [DeliveryState.SENDING.value, DeliveryState.SENT.value]

@@ -1,6 +1,6 @@
-"""What a category allows, what a person chose, and how a choice reaches every place that sends, within one second.
+"""Preferences: categories, users' choices, and the checks that apply a choice within one second.
 
-Pure centre: `policy` (categories), `choices` (the latest wins), `compiled` (a person's choices as a few bytes), `cache`, `bound` (why the
-promise holds). I/O rim: `durable` (MongoDB), `deltas` (Redis), `keeper` (when Redis may be trusted), `decision_check` and `provider_check`
-(the two checks), `writing` (how a choice gets in), `views`.
+Pure: `categories`, `choices`, `row_codec`, `row_cache`, `explanation`, `staleness_bound` (the proof of the bound). Stores: `repository`
+(MongoDB), `deltas` (Redis), `lease_renewal`. Checks: `decision_check` when a trigger is decided, `provider_check` before the provider
+call. Changes enter through `writer`.
 """

@@ -1,4 +1,4 @@
-"""Categories: what may be sent at all, and what a person's silence means. Read from ``config/categories.yaml`` and checked at start."""
+"""Categories: what may be sent on which channel; read from `config/categories.yaml`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import msgspec
 import yaml
 
 from notify_streams.errors import SettingsError
-from notify_streams.preferences.row_codec import OUT, UNSET, choice
+from notify_streams.preferences.row_codec import OUT, UNSET
 from notify_streams.records.outcomes import Reason
 from notify_streams.roles import CHANNELS, Channel
 
 
 class Default(StrEnum):
-    """What holds for a channel when a person chose nothing."""
+    """Whether a channel is used for users without a choice."""
 
     IN = "in"
     OUT = "out"
-    #: Sent whatever the person chose.
+    #: Used whatever the user chose.
     ALWAYS = "always"
 
 
@@ -34,7 +34,7 @@ class TemplateText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Category(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One category's policy. `number` identifies it in stored preferences for ever."""
+    """One category's policy. `number` identifies it in stored preferences and must never change."""
 
     number: Annotated[int, msgspec.Meta(ge=0, le=255)]
     channels: dict[Channel, Default]
@@ -42,29 +42,29 @@ class Category(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ttl_s: Annotated[int, msgspec.Meta(gt=0)] = 86_400
     templates: dict[str, TemplateText] = {}
 
-    def refusal(self, channel: Channel, bits: int) -> Reason | None:
-        """Why `channel` may not be used for a person with these choices (`compiled.choice`), or None if it may."""
+    def refusal(self, channel: Channel, choice: int) -> Reason | None:
+        """Why `channel` may not be used for a user with this choice (`UNSET`, `IN` or `OUT`); None if it may."""
         default = self.channels.get(channel)
         if default is None:
             return Reason.CHANNEL_NOT_ALLOWED
         if default is Default.ALWAYS:
             return None
-        chosen = choice(bits, channel)
-        if chosen == OUT:
+        if choice == OUT:
             return Reason.OPTED_OUT
-        if chosen == UNSET and default is Default.OUT:
+        if choice == UNSET and default is Default.OUT:
             return Reason.NOT_OPTED_IN
         return None
 
 
 Categories = dict[str, Category]
 
-#: Every value that a category's two bits a channel can take.
-ALL_BITS: Final = range(1 << 2 * len(CHANNELS))
-
 
 def configured_categories() -> Categories:
-    """The categories of ``categories.yaml`` in ``config/``, or where ``NOTIFY_CONFIG_DIR`` says; raises as `load_categories` does."""
+    """The categories of ``categories.yaml`` in the folder ``NOTIFY_CONFIG_DIR`` (``config``).
+
+    Raises:
+        SettingsError: see `load_categories`.
+    """
     return load_categories(Path(os.environ.get("NOTIFY_CONFIG_DIR", "config")) / "categories.yaml")
 
 
@@ -72,7 +72,7 @@ def load_categories(file: Path) -> Categories:
     """Read and check the categories.
 
     Raises:
-        SettingsError: naming the file, the line and what is wrong.
+        SettingsError: names the file, the line and what is wrong.
     """
     try:
         text = file.read_text()
@@ -86,25 +86,25 @@ def load_categories(file: Path) -> Categories:
         raise SettingsError(f"{file} must hold at least one category")
     lines = _lines_of(file, root)
     categories: Categories = {}
-    taken: dict[int, str] = {}
+    names: dict[int, str] = {}
     for name, values in content.items():
         here = f"{file}, line {lines[(str(name),)]}, category {name!r}"
         if not isinstance(name, str):
             raise SettingsError(f"{here}: the name must be a text; put it in quotes")
         category = _read(file, name, values, lines)
-        if other := taken.get(category.number):
-            raise SettingsError(f"{here}: number {category.number} already belongs to {other!r}")
+        if other := names.get(category.number):
+            raise SettingsError(f"{here}: number {category.number} already belongs to {other!r}; choose another")
         if not category.channels:
             raise SettingsError(f"{here}: allows no channel; name at least one of {', '.join(CHANNELS)}")
         for template, texts in category.templates.items():
             where = f"{file}, line {lines[(name, 'templates', template)]}, category {name!r}, template {template!r}"
             _check_placeholders(where, f"{texts.title} {texts.body}")
-        taken[category.number] = name
+        names[category.number] = name
         categories[name] = category
     return categories
 
 
-#: The line (1 is the first) of each key, by its path from the root.
+#: Path of a key from the root → its line (1 is the first).
 _Lines = dict[tuple[str, ...], int]
 _PLACEHOLDER: Final = re.compile(r"\{\w+\}")
 _NAMED: Final = re.compile(r"(?:unknown field `|Invalid enum value ')([^`']+)")
@@ -140,7 +140,7 @@ def _lines_of(file: Path, node: yaml.Node, path: tuple[str, ...] = ()) -> _Lines
         line = key.start_mark.line + 1
         if here in lines:
             raise SettingsError(
-                f"{file}, line {line}: {key.value!r} is there twice; the first is in line {lines[here]}"
+                f"{file}, line {line}: {key.value!r} is defined twice, first in line {lines[here]}"
             )
         lines[here] = line
         lines |= _lines_of(file, value, here)

@@ -1,6 +1,6 @@
-"""A person's choices and how a change joins them: the latest wins, whatever the order of arrival. Values in, values out.
+"""A user's choices and the merge of changes: the latest choice wins, in any order of arrival.
 
-Times are compared in whole milliseconds, which is what the durable record keeps.
+Times are compared in whole milliseconds, the precision of the preference record.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from notify_streams.preferences.row_codec import compile_row
+from notify_streams.preferences.row_codec import encode_row
 from notify_streams.roles import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: An update from further ahead than this is refused: it would win over everything the person chooses until then.
+#: A later time is refused: the update would win over everything that the user chooses until then.
 FUTURE_LIMIT: Final = timedelta(minutes=5)
-_TICK: Final = timedelta(milliseconds=1)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class Choice(msgspec.Struct, frozen=True, gc=False):
-    """What a person chose for a channel of a category, when, and the record's version since which it holds."""
+    """A user's choice for one category and channel, and the record's version since which it holds."""
 
     opted_in: bool
     at: datetime
@@ -30,66 +30,69 @@ class Choice(msgspec.Struct, frozen=True, gc=False):
 
 
 class ChoiceChange(msgspec.Struct, frozen=True, gc=False):
-    """A wish to set one choice."""
+    """A request to set one choice."""
 
     #: The category's number.
     number: int
     channel: Channel
     opted_in: bool
     at: datetime
-    #: The person asks for it now, so it wins over whatever is stored, even if another machine's clock ran ahead when that was stored.
-    by_hand: bool = False
+    #: The user chooses it now, so it wins even over a stored choice with a later time, from a machine whose clock was ahead.
+    immediate: bool = False
 
 
 class PreferenceRecord(msgspec.Struct, frozen=True):
-    """All choices of one person, by category number and channel."""
+    """All choices of one user, by category number and channel."""
 
     version: int = 0
     choices: dict[int, dict[Channel, Choice]] = {}
 
     def row(self) -> bytes:
-        """The compiled row."""
-        chosen = {
-            number: {channel: choice.opted_in for channel, choice in channels.items()}
-            for number, channels in self.choices.items()
-        }
-        return compile_row(self.version, chosen)
+        """The record as a row."""
+        return encode_row(
+            self.version,
+            {
+                number: {channel: choice.opted_in for channel, choice in channels.items()}
+                for number, channels in self.choices.items()
+            },
+        )
 
 
 EMPTY_RECORD: Final = PreferenceRecord()
 
 
 def merge(record: PreferenceRecord, changes: Iterable[ChoiceChange]) -> PreferenceRecord:
-    """The record with those changes that win; the very same object if none does.
+    """The record with the changes that win; the same object if none does.
 
-    A later `at` wins; of two different choices with the same `at` the opt-out wins; a repetition changes nothing. Each change that
-    is stored raises the version by one, so the version says which of two rows of a person is newer.
+    A later `at` wins; of two different choices with the same `at` the opt-out wins; a repetition changes nothing. Each stored change
+    raises the version by one: of two rows of a user the higher version is the newer one.
     """
     version = record.version
-    touched: dict[int, dict[Channel, Choice]] = {}
+    changed: dict[int, dict[Channel, Choice]] = {}
     for change in changes:
-        channels = touched.get(change.number) or record.choices.get(change.number, {})
+        channels = changed.get(change.number) or record.choices.get(change.number, {})
         at = _winning_time(channels.get(change.channel), change)
         if at is None:
             continue
         version += 1
-        touched[change.number] = channels | {change.channel: Choice(change.opted_in, at, version)}
-    if not touched:
+        changed[change.number] = channels | {change.channel: Choice(change.opted_in, at, version)}
+    if not changed:
         return record
-    return PreferenceRecord(version, record.choices | touched)
+    return PreferenceRecord(version, record.choices | changed)
 
 
 def in_whole_ms(at: datetime) -> datetime:
-    """`at` as precisely as it is stored."""
+    """`at` in the precision that MongoDB stores."""
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
 def _winning_time(stored: Choice | None, change: ChoiceChange) -> datetime | None:
+    """The time to store with the change; None if the stored choice wins."""
     at = in_whole_ms(change.at)
     if stored is None or at > stored.at:
         return at
-    if change.by_hand:
-        return stored.at + _TICK
+    if change.immediate:
+        return stored.at + _MILLISECOND
     if at == stored.at and stored.opted_in and not change.opted_in:
         return at
     return None

@@ -1,7 +1,7 @@
-"""Compare-and-set on many records at once: each is written only if it still is what the caller read.
+"""Compare-and-swap of many preference records in one command.
 
-Raw commands and not the driver's bulk write: a retryable write makes the server keep a note of every single update, which costs a third of
-the throughput, and a compare-and-set needs no such note.
+Raw commands instead of the driver's bulk write: for a retryable write the server stores a note of every single update, which costs a
+third of the throughput. A compare-and-swap does not need it.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from notify_streams.stores.mongo import Document
 
 DUPLICATE_KEY: Final = 11000
-_A_COMMAND: Final = 2_000
+_MAX_SWAPS: Final = 2_000
 
 
-class Replacement(NamedTuple):
-    """Put `after` in the place of `before`."""
+class RecordSwap(NamedTuple):
+    """Replace `before` by `after`."""
 
     user_id: str
     bucket: int
@@ -37,55 +37,55 @@ class Replacement(NamedTuple):
     after: PreferenceRecord
 
 
-async def compare_and_swap(database: AsyncDatabase[Document], swaps: Iterable[Replacement]) -> set[str]:
-    """Write durably (majority, journalled); returns those who may not have been written: look again.
+async def compare_and_swap(database: AsyncDatabase[Document], swaps: Iterable[RecordSwap]) -> set[str]:
+    """Write durably (majority, journalled). Returns the users whose record may not have been written and must be read again.
 
     Raises:
-        PyMongoError: what was written is unknown.
+        PyMongoError: it is unknown what was written.
     """
     unsure: set[str] = set()
-    waiting = iter(swaps)
-    while chunk := list(islice(waiting, _A_COMMAND)):
-        new = [one for one in chunk if one.before is EMPTY_RECORD]
-        known = [one for one in chunk if one.before is not EMPTY_RECORD]
-        if new:
-            unsure |= await _insert(database, new)
-        if known:
-            unsure |= await _update(database, known)
+    remaining = iter(swaps)
+    while chunk := list(islice(remaining, _MAX_SWAPS)):
+        inserts = [swap for swap in chunk if swap.before is EMPTY_RECORD]
+        updates = [swap for swap in chunk if swap.before is not EMPTY_RECORD]
+        if inserts:
+            unsure |= await _insert(database, inserts)
+        if updates:
+            unsure |= await _update(database, updates)
     return unsure
 
 
-async def _insert(database: AsyncDatabase[Document], swaps: Sequence[Replacement]) -> set[str]:
+async def _insert(database: AsyncDatabase[Document], swaps: Sequence[RecordSwap]) -> set[str]:
     documents = [
-        {"_id": one.user_id, "bucket": one.bucket, **fields_of(one.after), **STAMPED_AT_INSERT} for one in swaps
+        {"_id": swap.user_id, "bucket": swap.bucket, **fields_of(swap.after), **STAMPED_AT_INSERT} for swap in swaps
     ]
-    answer = await database.command(_command("insert") | {"documents": documents})
-    return _refused(answer, swaps)
+    reply = await database.command(_command("insert") | {"documents": documents})
+    return _not_written(reply, swaps)
 
 
-async def _update(database: AsyncDatabase[Document], swaps: Sequence[Replacement]) -> set[str]:
+async def _update(database: AsyncDatabase[Document], swaps: Sequence[RecordSwap]) -> set[str]:
     updates = [
         {
-            "q": {"_id": one.user_id, "bucket": one.bucket, "version": one.before.version},
-            "u": {"$set": fields_of(one.after), "$currentDate": STAMP},
+            "q": {"_id": swap.user_id, "bucket": swap.bucket, "version": swap.before.version},
+            "u": {"$set": fields_of(swap.after), "$currentDate": STAMP},
         }
-        for one in swaps
+        for swap in swaps
     ]
-    answer = await database.command(_command("update") | {"updates": updates})
-    refused = _refused(answer, swaps)
-    # The server says how many matched, not which.
-    return refused if answer["n"] == len(swaps) else {one.user_id for one in swaps}
+    reply = await database.command(_command("update") | {"updates": updates})
+    not_written = _not_written(reply, swaps)
+    # The server reports how many matched, not which.
+    return not_written if reply["n"] == len(swaps) else {swap.user_id for swap in swaps}
 
 
 def _command(name: str) -> dict[str, Any]:
     return {name: PREFERENCES, "ordered": False, "writeConcern": DURABLE.document}
 
 
-def _refused(answer: Mapping[str, Any], swaps: Sequence[Replacement]) -> set[str]:
-    if lost := answer.get("writeConcernError"):
-        raise OperationFailure("not durable", lost["code"])
-    problems = answer.get("writeErrors", ())
-    for problem in problems:
-        if problem["code"] != DUPLICATE_KEY:
-            raise OperationFailure("a write was refused", problem["code"])
-    return {swaps[problem["index"]].user_id for problem in problems}
+def _not_written(reply: Mapping[str, Any], swaps: Sequence[RecordSwap]) -> set[str]:
+    if concern := reply.get("writeConcernError"):
+        raise OperationFailure("not durable", concern["code"])
+    errors = reply.get("writeErrors", ())
+    for error in errors:
+        if error["code"] != DUPLICATE_KEY:
+            raise OperationFailure("a write was refused", error["code"])
+    return {swaps[error["index"]].user_id for error in errors}

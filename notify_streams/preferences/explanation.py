@@ -1,4 +1,4 @@
-"""Which choice led to what, in words: for `why` and for people who answer complaints. Values in, a sentence out."""
+"""Explains in a sentence which choice led to a decision, for `why` and the web view."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def explain(
     decided_with: int,
     record: PreferenceRecord,
 ) -> str:
-    """Why a delivery was allowed (`reason` None) or suppressed, as far as preferences decided it.
+    """Why preferences allowed a delivery (`reason` None) or suppressed it.
 
-    `decided_with` is the notification's `preference_version`, `record` the person's record today. Only the latest choice of a category
-    and channel is kept, so a choice that was replaced since is named as such and not guessed at.
+    `decided_with` is the notification's `preference_version`, `record` the user's record today. Only the latest choice of a category and
+    channel is stored: if it is later than the decision, the sentence says so and does not guess the earlier one.
     """
     policy = categories.get(category)
     if policy is None:
@@ -39,7 +39,7 @@ def explain(
     if reason is Reason.OPTED_OUT:
         return f"{what} was suppressed: {_opted_out(choice, decided_with)}"
     if reason is Reason.NOT_OPTED_IN:
-        return f"{what} is sent only to who opted in, and nothing was chosen{_since(choice, decided_with)}"
+        return f"{what} is sent only to users who opted in, and nothing was chosen{_since(choice, decided_with)}"
     return f"preferences allowed {what}; the reason is another: {reason}"
 
 
@@ -47,7 +47,7 @@ def _allowed(default: Default, choice: Choice | None, decided_with: int) -> str:
     if default is Default.ALWAYS:
         return "it cannot be turned off"
     if choice is not None and choice.version <= decided_with:
-        return f"{_said(choice)}"
+        return _text_of(choice)
     if default is Default.IN and choice is None:
         return "nothing was chosen, and the default is to send"
     return f"as of version {decided_with}{_since(choice, decided_with)}"
@@ -55,22 +55,20 @@ def _allowed(default: Default, choice: Choice | None, decided_with: int) -> str:
 
 def _opted_out(choice: Choice | None, decided_with: int) -> str:
     if choice is None:
-        return f"opted out as of version {decided_with}; the record that says so is gone"
+        return f"opted out as of version {decided_with}; that record no longer exists"
     if choice.opted_in:
         return f"opted out as of version {decided_with}{_since(choice, decided_with)}"
     if choice.version <= decided_with:
-        return _said(choice)
-    return (
-        f"{_said(choice)}, after it was decided with version {decided_with}; the check before the provider call saw it"
-    )
+        return _text_of(choice)
+    return f"{_text_of(choice)}, after the decision with version {decided_with}; the check before the provider call found it"
 
 
 def _since(choice: Choice | None, decided_with: int) -> str:
     if choice is None or choice.version <= decided_with:
         return ""
-    return f"; since then: {_said(choice)}"
+    return f"; since then: {_text_of(choice)}"
 
 
-def _said(choice: Choice) -> str:
+def _text_of(choice: Choice) -> str:
     direction = "in" if choice.opted_in else "out"
     return f"opted {direction} at {choice.at.isoformat(timespec='seconds')} (version {choice.version})"

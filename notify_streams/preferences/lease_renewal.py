@@ -1,8 +1,9 @@
-"""The lease that says "the deltas in Redis are complete": renewed a few times a second by whichever worker comes first.
+"""Renews the lease that says "the deltas in Redis are complete".
 
-One renewal: ask Redis for its time, copy what changed in the durable record since the last renewal, and let the lease end `lease_s` after
-that time (see `preferences.bound` for why this keeps the promise). After a flush, a restart or a failover the epoch is gone or names another
-server: then everything of the last `delta_ttl_s` is copied before anybody trusts Redis again. A Redis that may evict keys gets no lease.
+Any worker may renew it, a few times a second. A renewal reads Redis's time, copies the changes of the preference records since the last
+renewal into the deltas, and lets the lease end `lease_s` after that time (`staleness_bound` has the proof). After a flush, a restart or a
+failover of Redis its epoch is gone or names another server. Then all changes of the last `delta_ttl_s` are copied before Redis is trusted
+again. A Redis that may evict keys gets no lease.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 from bson import Timestamp
-from redis.exceptions import RedisError
 
 from notify_streams.errors import RetryLater, StoreUnavailable
+from notify_streams.preferences.deltas import redis_call
 from notify_streams.preferences.lease_scripts import BEGIN, RENEW
+from notify_streams.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -26,102 +28,96 @@ if TYPE_CHECKING:
     from notify_streams.preferences.repository import PreferenceRepository
     from notify_streams.preferences.staleness_bound import StalenessBound
 
-_log: Final = logging.getLogger(__name__)
-#: A change gets its logical time a moment before others can see it; the next look goes back by more than that moment.
+log: Final = logging.getLogger(__name__)
+#: A change gets its logical time a moment before it can be read. Each renewal reads again what changed in this last part.
 _OVERLAP_S: Final = 1
-#: Two clocks of the durable record may differ by this when "the last `delta_ttl_s`" is meant.
-_SLACK_S: Final = 10
+#: How far MongoDB's clocks may differ when the changes of the last `delta_ttl_s` are read.
+_CLOCK_SKEW_S: Final = 10
+#: The lease is renewed when less than this part of it is left.
 _RENEW_BELOW: Final = 0.6
-
-_EVICTS: Final = -1
+#: Returned by the script `RENEW`.
+_MAY_EVICT: Final = -1
 
 
 class LeaseRenewal:
-    """Keeps the lease of one Redis. Any number may run; what one does is safe whatever the others do."""
+    """Renews the lease of one Redis. Any number of processes may do so at the same time."""
 
     def __init__(
-        self, redis: Redis, deltas: Deltas, durable: PreferenceRepository, bound: StalenessBound, prefix: str = "p"
+        self, redis: Redis, deltas: Deltas, repository: PreferenceRepository, bound: StalenessBound, prefix: str = "p"
     ) -> None:
         self._deltas = deltas
-        self._durable = durable
+        self._repository = repository
         self._bound = bound
         self._keys = [f"{prefix}!lease", f"{prefix}!epoch", f"{prefix}!busy"]
         self._name = uuid4().hex
-        self._begin = redis.register_script(BEGIN)
-        self._renew = redis.register_script(RENEW)
-        self._epoch = b""
+        self._begin_script = redis.register_script(BEGIN)
+        self._renew_script = redis.register_script(RENEW)
+        #: Rows that this process wrote in the last renewal, by shard; only valid for `_epoch`.
         self._copied: list[dict[str, bytes]] = []
-        self.renewals = 0
-        self.repairs = 0
-        self.failures = 0
+        self._epoch = b""
 
     async def run(self) -> None:
-        """Keep the lease until cancelled."""
-        silent = False
-        task = asyncio.current_task()
-        # Python 3.11's wait_for, which both drivers use, can swallow a cancellation; the request for it stays visible.
-        while task is None or not task.cancelling():
+        """Keep the lease renewed until cancelled."""
+        pause_s = 0.25 * self._bound.lease_s
+        attempts = RetryPolicy("preferences.lease", first_s=pause_s, max_s=pause_s).attempts()
+        while True:
             try:
-                await self.tick()
-                silent = False
+                await self.renew()
             except RetryLater as error:
-                self.failures += 1
-                if not silent:
-                    _log.warning("the lease on deltas is not renewed: %s", error, extra={"action": "lease_not_renewed"})
-                silent = True
-            await asyncio.sleep(self._bound.lease_s * random.uniform(0.15, 0.25))
+                await attempts.failed(error)
+                continue
+            attempts.succeeded()
+            await asyncio.sleep(random.uniform(0.6, 1) * pause_s)
 
-    async def tick(self) -> bool:
-        """Renew the lease if it is due and nobody else is at it; True if this call renewed it.
+    async def renew(self) -> bool:
+        """Renew the lease if it is due and no other process is doing it; True if this call renewed it.
 
         Raises:
-            StoreUnavailable: Redis or the durable record did not answer, or Redis may not be trusted at all.
+            StoreUnavailable: Redis or MongoDB did not answer, or Redis may evict keys.
         """
-        renew_below_ms = int(self._bound.lease_s * _RENEW_BELOW * 1000)
-        try:
-            begun = await self._begin(
-                keys=self._keys, args=[renew_below_ms, int(self._bound.lease_s * 1000), uuid4().hex, self._name]
+        lease_ms = int(self._bound.lease_s * 1000)
+        with redis_call():
+            begun = await self._begin_script(
+                keys=self._keys, args=[int(lease_ms * _RENEW_BELOW), lease_ms, uuid4().hex, self._name]
             )
-            if not begun:
-                return False
-            now_ms, epoch, covered = begun
-            reached = await self._copy(epoch, _read_covered(covered, len(self._durable)))
-            until_ms = now_ms + int(self._bound.lease_s * 1000)
-            answer = await self._renew(keys=self._keys, args=[epoch, until_ms, _write_covered(reached), self._name])
-        except (RedisError, OSError) as error:
-            raise StoreUnavailable(f"Redis: {type(error).__name__}") from error
-        if answer == _EVICTS:
+        if not begun:
+            return False
+        now_ms, epoch, covered = begun
+        reached = await self._copy(epoch, _decode_covered(covered, self._repository.shard_count))
+        with redis_call():
+            renewed = await self._renew_script(
+                keys=self._keys, args=[epoch, now_ms + lease_ms, _encode_covered(reached), self._name]
+            )
+        if renewed == _MAY_EVICT:
             raise StoreUnavailable("Redis may evict deltas: set its maxmemory-policy to noeviction")
-        self.renewals += answer
-        return bool(answer)
+        return bool(renewed)
 
     async def _copy(self, epoch: bytes, covered: list[Timestamp] | None) -> list[Timestamp]:
-        """Write the deltas that this epoch lacks; returns up to which logical time of each shard it has them."""
+        """Write the deltas that this epoch of Redis lacks. Returns each shard's logical time up to which it has them."""
+        shards = range(self._repository.shard_count)
         if covered is None:
-            self.repairs += 1
+            log.info("all recent deltas are copied: Redis is new, was flushed or failed over", extra={"action": "deltas.rebuild"})
         if covered is None or epoch != self._epoch:
-            self._copied = [{} for _ in range(len(self._durable))]
+            self._copied = [{} for _ in shards]
             self._epoch = epoch
-        return await asyncio.gather(
-            *(self._copy_shard(shard, covered[shard] if covered else None) for shard in range(len(self._durable)))
-        )
+        return await asyncio.gather(*(self._copy_shard(shard, covered[shard] if covered else None) for shard in shards))
 
     async def _copy_shard(self, shard: int, covered: Timestamp | None) -> Timestamp:
         since = None if covered is None else Timestamp(max(0, covered.time - _OVERLAP_S), covered.inc)
-        reached, rows = await self._durable.changed_since(shard, since, self._bound.delta_ttl_s + _SLACK_S)
+        reached, rows = await self._repository.changed_since(shard, since, self._bound.delta_ttl_s + _CLOCK_SKEW_S)
         copied = self._copied[shard]
         await self._deltas.write({user_id: row for user_id, row in rows.items() if copied.get(user_id) != row})
         self._copied[shard] = rows
         return reached
 
 
-def _write_covered(reached: list[Timestamp]) -> str:
+def _encode_covered(reached: list[Timestamp]) -> str:
     return " ".join(f"{moment.time}.{moment.inc}" for moment in reached)
 
 
-def _read_covered(text: bytes, shards: int) -> list[Timestamp] | None:
-    """None if nothing is covered, or what is covered was written for another number of shards."""
+def _decode_covered(text: bytes, shard_count: int) -> list[Timestamp] | None:
+    """None if nothing is covered, or for another number of shards."""
     parts = text.decode().split()
-    if len(parts) != shards:
+    if len(parts) != shard_count:
         return None
     return [Timestamp(*map(int, part.split("."))) for part in parts]

@@ -1,14 +1,14 @@
-"""What runs inside Redis, so that it is atomic there: writing deltas, and taking, renewing and refusing the lease.
+"""Lua scripts that Redis runs atomically: write deltas, begin and finish a renewal of the lease.
 
-Keys: ``<prefix>:<user id>`` a delta; ``<prefix>!lease`` there while the deltas are complete; ``<prefix>!epoch`` a hash that is gone after a
-flush and names another server after a failover (`id`, `run`, `covered`); ``<prefix>!busy`` one keeper at a time.
+Keys: ``<prefix>:<user id>`` is a delta. ``<prefix>!lease`` exists while the deltas are complete. ``<prefix>!epoch`` is a hash (`id`, `run`,
+`covered`) that is gone after a flush and names another server after a failover. ``<prefix>!busy`` lets one process renew at a time.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-#: KEYS: deltas. ARGV: TTL in ms, then a row for each key. A newer row that is there stays.
+#: KEYS: deltas. ARGV: TTL in ms, then a row for each key. A stored row with the same or a higher version stays.
 WRITE_DELTAS: Final = """
 local function version(row)
   local total, shift, at, byte = 0, 1, 0, 0
@@ -27,8 +27,8 @@ end
 return 1
 """
 
-#: KEYS: lease, epoch, busy. ARGV: renew below this many ms, busy for ms, id of a new epoch, the keeper's name.
-#: Returns nothing to do: {}; else {Redis's time in ms, epoch id, what the epoch covers}.
+#: KEYS: lease, epoch, busy. ARGV: renew below this many ms, busy for ms, id of a new epoch, the process's name.
+#: Returns {} if there is nothing to do, else {Redis's time in ms, epoch id, what the epoch covers}.
 BEGIN: Final = """
 if redis.call('PTTL', KEYS[1]) > tonumber(ARGV[1]) then return {} end
 if not redis.call('SET', KEYS[3], ARGV[4], 'NX', 'PX', ARGV[2]) then return {} end
@@ -41,8 +41,8 @@ local time = redis.call('TIME')
 return {time[1] * 1000 + math.floor(time[2] / 1000), redis.call('HGET', KEYS[2], 'id'), redis.call('HGET', KEYS[2], 'covered') or ''}
 """
 
-#: KEYS: lease, epoch, busy. ARGV: epoch id, the lease's end in ms, what is covered, the keeper's name.
-#: Returns 1 renewed, 0 not: flushed, failed over, or too late; -1 this Redis may evict deltas.
+#: KEYS: lease, epoch, busy. ARGV: epoch id, the lease's end in ms, what is covered, the process's name.
+#: Returns 1: renewed; 0: not, because Redis was flushed, failed over or it is too late; -1: this Redis may evict deltas.
 RENEW: Final = """
 if redis.call('GET', KEYS[3]) == ARGV[4] then redis.call('DEL', KEYS[3]) end
 local memory = redis.call('INFO', 'memory')

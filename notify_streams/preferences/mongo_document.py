@@ -1,7 +1,7 @@
-"""What a person's record looks like in MongoDB, and back.
+"""Preference records as MongoDB documents.
 
-``{_id: user id, bucket, version, row, choices: {"<number>": {"<channel>": {in, at, v}}}, updated_at, changed}``. `row` is the compiled
-form, so that most readers decode nothing else; `changed` is the shard's logical clock at the write, which `preferences.keeper` follows.
+``{_id: user id, bucket, version, row, choices: {"<number>": {"<channel>": {in, at, v}}}, updated_at, changed}``. Most readers need only
+`row` (`row_codec`). `changed` is the shard's logical time at the write, for `PreferenceRepository.changed_since`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from notify_streams.roles import Channel
     from notify_streams.stores.mongo import Document
 
-#: The fields that `record_of` needs.
+#: Projection for `record_of`.
 RECORD_FIELDS: Final = {"version": 1, "choices": 1}
-#: The server puts its logical clock in place of an empty timestamp in a new document; an update asks for it.
+#: In a new document the server replaces an empty timestamp by its logical time; an update needs `$currentDate`.
 STAMPED_AT_INSERT: Final = {"changed": Timestamp(0, 0)}
 STAMP: Final = {"changed": {"$type": "timestamp"}}
 
 
 def record_of(document: Document) -> PreferenceRecord:
-    """The record that a document holds."""
+    """The record in a document."""
     return PreferenceRecord(
         document["version"],
         {
@@ -38,7 +38,7 @@ def record_of(document: Document) -> PreferenceRecord:
 
 
 def fields_of(record: PreferenceRecord) -> Document:
-    """What a document says about a record that holds at least one choice."""
+    """The document's fields for a record with at least one choice."""
     return {
         "version": record.version,
         "row": record.row(),

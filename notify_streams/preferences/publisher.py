@@ -1,4 +1,4 @@
-"""Puts preference updates on `preference_updates`, each in its bucket, from where every table learns them."""
+"""Publishes preference updates on `preference_updates`, which feeds the preference tables."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from notify_streams.preferences.writer import Publish
-    from notify_streams.records.batch import Headers, Producer
+    from notify_streams.records.batch import KeyedRecord, Producer
     from notify_streams.records.user_records import PreferenceUpdate
 
 
 def publisher_for(producer: Producer) -> Publish:
-    """A `Publish` over a batch producer: one batch for each bucket, all at once."""
+    """A `Publish` that sends one batch for each bucket, concurrently."""
     encode = msgspec.json.Encoder().encode
 
     async def publish(updates: Sequence[tuple[int, PreferenceUpdate]]) -> None:
-        batches: dict[int, list[tuple[bytes | None, bytes | None, Headers]]] = {}
+        batches: dict[int, list[KeyedRecord]] = {}
         for bucket, update in updates:
             batches.setdefault(bucket, []).append((update.user_id.encode(), encode(update), ()))
         await asyncio.gather(

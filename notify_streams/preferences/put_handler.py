@@ -1,4 +1,4 @@
-"""``PUT /users/{id}/preferences/{category}/{channel}``: parsed input in, an answer out. No web framework, no token check."""
+"""Handles ``PUT /users/{id}/preferences/{category}/{channel}``, without a web framework."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from notify_streams.preferences.writer import PreferenceWriter
 
 RETRY_AFTER_S: Final = 1
-_LONGEST_ID: Final = 128
+_MAX_USER_ID: Final = 128
 
 
 class _ChoiceUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     opted_in: bool
 
 
-_read_wish = msgspec.json.Decoder(_ChoiceUpdate).decode
+_decode_update = msgspec.json.Decoder(_ChoiceUpdate).decode
 
 
 @dataclass(frozen=True, slots=True)
 class PutResponse:
-    """An HTTP answer with a JSON body."""
+    """A status and a JSON body."""
 
     status: int
     body: Mapping[str, Any]
@@ -48,9 +48,9 @@ async def put_preference(
     body: bytes,
     now: datetime,
 ) -> PutResponse:
-    """Store ``{"opted_in": true|false}``. 200 means that every check from now on sees it; 503 that nothing was promised."""
-    if not 0 < len(user_id) <= _LONGEST_ID:
-        return PutResponse(400, {"error": f"a user id has 1 to {_LONGEST_ID} characters"})
+    """Store ``{"opted_in": true|false}``. 200: every later check sees the choice. 503: it may or may not be stored, try again."""
+    if not 0 < len(user_id) <= _MAX_USER_ID:
+        return PutResponse(400, {"error": f"a user id has 1 to {_MAX_USER_ID} characters"})
     policy = categories.get(category)
     if policy is None:
         return PutResponse(404, {"error": f"there is no category {category!r}", "categories": sorted(categories)})
@@ -60,14 +60,23 @@ async def put_preference(
             404, {"error": f"{category!r} has no channel {channel!r}", "channels": list(policy.channels)}
         )
     try:
-        wish = _read_wish(body)
+        update = _decode_update(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return PutResponse(400, {"error": f'the body must be {{"opted_in": true}} or {{"opted_in": false}}: {error}'})
-    if policy.channels[allowed] is Default.ALWAYS and not wish.opted_in:
+    if policy.channels[allowed] is Default.ALWAYS and not update.opted_in:
         return PutResponse(409, {"error": f"{category!r} on {channel!r} cannot be turned off"})
     try:
-        accepted = await writer.put(user_id, bucket, category, allowed, wish.opted_in, now)
+        stored = await writer.put(user_id, bucket, category, allowed, update.opted_in, now)
     except RetryLater:
         return PutResponse(503, {"error": "try again"}, {"Retry-After": str(RETRY_AFTER_S)})
-    stored = {"user_id": user_id, "category": category, "channel": channel, "opted_in": wish.opted_in}
-    return PutResponse(200, stored | {"version": accepted.version, "updated_at": accepted.updated_at.isoformat()})
+    return PutResponse(
+        200,
+        {
+            "user_id": user_id,
+            "category": category,
+            "channel": channel,
+            "opted_in": update.opted_in,
+            "version": stored.version,
+            "updated_at": stored.updated_at.isoformat(),
+        },
+    )

@@ -1,8 +1,8 @@
-"""The durable record of people's choices: one MongoDB document a person, changed by compare-and-set on its version.
+"""Preference records in MongoDB: one document a user, changed by compare-and-swap on its version.
 
-Reads here are linearizable: they have everything that was acknowledged before they began, even if a deposed primary still answers.
-MongoDB's own linearizable read waits for the next journal commit (100 ms on an idle shard); a majority write and a causally consistent
-majority read after it give the same in 2 ms.
+Reads are linearizable: they see everything that was acknowledged before they began, even if a deposed primary still answers. MongoDB's
+own linearizable read waits for the next journal commit (100 ms on an idle shard). A majority write followed by a causally consistent
+majority read gives the same in 2 ms; the documents of those writes are called marks here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pymongo.errors import BulkWriteError, ConnectionFailure
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.preferences.choices import EMPTY_RECORD, ChoiceChange, PreferenceRecord, merge
-from notify_streams.preferences.compare_and_swap import DUPLICATE_KEY, Replacement, compare_and_swap
+from notify_streams.preferences.compare_and_swap import DUPLICATE_KEY, RecordSwap, compare_and_swap
 from notify_streams.preferences.mongo_document import RECORD_FIELDS, record_of
 from notify_streams.stores.mongo import PREFERENCES
 from notify_streams.stores.mongo_errors import mongo_call
@@ -35,136 +35,142 @@ if TYPE_CHECKING:
 
 _ATTEMPTS: Final = 20
 _PAUSE_S: Final = 0.005
-#: Processes choose among this many documents of a bucket for their marks, so that they seldom meet.
+#: Each process chooses one of so many marks of a bucket, so that few processes write the same document.
 _MARKS: Final = 64
-#: Where a shard is all of its replica set, one mark does for all buckets, and belongs to none: a bucket that moves takes no writes.
-_OF_THE_SHARD: Final = (-1,)
+#: Where a shard is a whole replica set, one mark serves all its buckets. It belongs to no bucket: a bucket that moves takes no writes.
+_SHARD_MARK: Final = (-1,)
 
-#: Bucket, user id, and a change for that person; several of one person are applied in their order.
+#: Bucket, user id, and a change of that user's record. Several changes of one user are applied in their order.
 BucketedChange = tuple[int, str, ChoiceChange]
-#: What one person waits for: bucket and changes.
-_Waiting = tuple[int, list[ChoiceChange]]
+#: The changes of one user, with the bucket.
+_UserChanges = tuple[int, list[ChoiceChange]]
 
 
 class PreferenceRepository:
-    """Reads and writes the records. Every method raises `StoreUnavailable` if a shard does not answer within `timeout_s`."""
+    """Reads and writes preference records. Every method raises `StoreUnavailable` if a shard does not answer within `timeout_s`."""
 
     def __init__(self, shards: Shards, timeout_s: float = 5.0) -> None:
         self._shards = shards
         self._timeout_s = timeout_s
         self._mark = randrange(_MARKS)
-        #: A process that falls back to the durable record with everything it has costs a shard one read at a time.
-        self._grouped = [RequestBatcher(partial(self._rows_on, shard)) for shard in range(len(shards))]
+        #: While Redis is away all checks read rows from here: one read at a time from each shard.
+        self._row_reads = [RequestBatcher(partial(self._read_rows, shard)) for shard in range(len(shards))]
 
-    def __len__(self) -> int:
-        """The number of shards."""
+    @property
+    def shard_count(self) -> int:
         return len(self._shards)
 
     async def ensure_indexes(self) -> None:
-        """Make the index that `changed_since` walks."""
-        with _answering(self._timeout_s):
+        """Create the index for `changed_since`."""
+        with self._mongo_call():
             for shard in range(len(self._shards)):
                 await self._shards.database(shard)[PREFERENCES].create_index("changed")
 
-    async def apply(self, wishes: Iterable[BucketedChange]) -> dict[str, PreferenceRecord]:
-        """Apply changes of many people and return their records as they are then, changed or not.
+    async def apply(self, changes: Iterable[BucketedChange]) -> dict[str, PreferenceRecord]:
+        """Apply changes and return the records after them, changed or not, by user id.
 
-        Each record returned is durable (majority, journalled). People are independent of each other: on an error some may have been
-        changed; to apply the same changes again is harmless. One find and one bulk write a shard, and again for those whose record
-        somebody else changed in between.
+        Each returned record is durable (majority, journalled). After an error some users may have been changed; applying the same changes
+        again is safe. Costs one find and one bulk write for each shard, and again for records that changed in between.
         """
-        by_shard: dict[int, dict[str, _Waiting]] = {}
-        for bucket, user_id, change in wishes:
-            people = by_shard.setdefault(self._shards.of(bucket), {})
-            people.setdefault(user_id, (bucket, []))[1].append(change)
-        with _answering(self._timeout_s):
-            results = await asyncio.gather(*(self._apply_on(shard, people) for shard, people in by_shard.items()))
+        by_shard: dict[int, dict[str, _UserChanges]] = {}
+        for bucket, user_id, change in changes:
+            users = by_shard.setdefault(self._shards.of(bucket), {})
+            users.setdefault(user_id, (bucket, []))[1].append(change)
+        with self._mongo_call():
+            results = await asyncio.gather(*(self._apply_on(shard, users) for shard, users in by_shard.items()))
         return {user_id: record for result in results for user_id, record in result.items()}
 
     async def read(self, bucket: int, user_id: str) -> PreferenceRecord:
-        """One person's record, `EMPTY_RECORD` if there is none."""
-        with _answering(self._timeout_s):
-            async with self._after_now(self._shards.of(bucket), [bucket]) as (collection, session):
-                return (await _records(collection, {user_id: bucket}, session)).get(user_id, EMPTY_RECORD)
+        """One user's record; `EMPTY_RECORD` if there is none."""
+        with self._mongo_call():
+            async with self._linearizable(self._shards.of(bucket), [bucket]) as (collection, session):
+                return (await _find_records(collection, {user_id: bucket}, session)).get(user_id, EMPTY_RECORD)
 
     async def rows(self, bucket: int, user_ids: Sequence[str]) -> dict[str, bytes]:
-        """The compiled rows of those who have one, and perhaps of others."""
-        grouped = self._grouped[self._shards.of(bucket)]
-        return await grouped.call((bucket, user_ids), len(user_ids), self._timeout_s)
+        """The rows of the users that have one, by user id; it may hold other users, too."""
+        batcher = self._row_reads[self._shards.of(bucket)]
+        return await batcher.call((bucket, user_ids), len(user_ids), self._timeout_s)
 
     async def changed_since(
         self, shard: int, since: Timestamp | None, within_s: float
     ) -> tuple[Timestamp, dict[str, bytes]]:
-        """The rows on `shard` that were written since, and the shard's logical time at which this is complete.
+        """The rows that changed on `shard` since a logical time, and the logical time up to which they are complete.
 
-        None asks for what was written in the last `within_s` seconds, and nothing older is returned in any case.
+        Changes older than `within_s` seconds are left out. None for `since`: all of the last `within_s` seconds.
         """
-        with _answering(self._timeout_s):
-            async with self._after_now(shard, self._shards.buckets(shard)) as (collection, session):
+        with self._mongo_call():
+            async with self._linearizable(shard, self._shards.buckets(shard)) as (collection, session):
                 complete_at = session.operation_time
                 if complete_at is None:
                     raise StoreUnavailable("MongoDB reports no operation time: it is not a replica set")
                 horizon = Timestamp(max(0, complete_at.time - int(within_s)), 0)
                 start = horizon if since is None else max(since, horizon)
-                # Buckets that were moved away, too: what was written here just before is looked for here.
+                # All buckets: one that has moved away may have been written here just before.
                 wanted = {"changed": {"$gte": start}, "bucket": {"$in": self._shards.all_buckets()}}
-                return complete_at, await _rows(collection, wanted, session)
+                return complete_at, await _find_rows(collection, wanted, session)
 
-    async def _apply_on(self, shard: int, people: Mapping[str, _Waiting]) -> dict[str, PreferenceRecord]:
+    async def _apply_on(self, shard: int, users: Mapping[str, _UserChanges]) -> dict[str, PreferenceRecord]:
+        """Read, merge and swap until every record is written. Swaps fail often and harmlessly: both router roles apply each batch."""
         database = self._shards.database(shard)
         done: dict[str, PreferenceRecord] = {}
         tried: dict[str, PreferenceRecord] = {}
-        waiting = dict(people)
+        remaining = dict(users)
         for attempt in range(_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(_PAUSE_S)
             changed: dict[str, PreferenceRecord] = {}
             try:
-                found = await _records(database[PREFERENCES], {user_id: of[0] for user_id, of in waiting.items()})
-                settled, changed = _merge_all(waiting, found, tried)
+                buckets = {user_id: bucket for user_id, (bucket, _) in remaining.items()}
+                found = await _find_records(database[PREFERENCES], buckets)
+                unchanged, changed = _merge_all(remaining, found, tried)
                 unsure = await compare_and_swap(
                     database,
                     (
-                        Replacement(who, people[who][0], found.get(who, EMPTY_RECORD), after)
-                        for who, after in changed.items()
+                        RecordSwap(user_id, buckets[user_id], found.get(user_id, EMPTY_RECORD), after)
+                        for user_id, after in changed.items()
                     ),
                 )
             except ConnectionFailure:
-                # A primary went away. What it did is seen at the next look.
+                # The primary changed. The next read shows what was written.
                 if attempt == _ATTEMPTS - 1:
                     raise
                 tried |= changed
                 continue
-            done |= settled
+            done |= unchanged
             done |= {user_id: record for user_id, record in changed.items() if user_id not in unsure}
             if not unsure:
                 return done
             tried |= changed
-            waiting = {user_id: people[user_id] for user_id in unsure}
-        raise StoreUnavailable(f"the preferences of {len(waiting)} people kept changing while they were written")
+            remaining = {user_id: users[user_id] for user_id in unsure}
+        raise StoreUnavailable(f"the preferences of {len(remaining)} users changed at every attempt to write them")
 
-    async def _rows_on(self, shard: int, asked: Sequence[tuple[int, Sequence[str]]]) -> list[dict[str, bytes]]:
-        buckets = list({bucket for bucket, _ in asked})
-        people = list({user_id for _, user_ids in asked for user_id in user_ids})
-        with _answering(self._timeout_s):
-            async with self._after_now(shard, buckets) as (collection, session):
-                rows = await _rows(collection, {"_id": {"$in": people}, "bucket": {"$in": buckets}}, session)
-        return [rows] * len(asked)
+    async def _read_rows(self, shard: int, requests: Sequence[tuple[int, Sequence[str]]]) -> list[dict[str, bytes]]:
+        buckets = list({bucket for bucket, _ in requests})
+        user_ids = list({user_id for _, requested in requests for user_id in requested})
+        with self._mongo_call():
+            async with self._linearizable(shard, buckets) as (collection, session):
+                rows = await _find_rows(collection, {"_id": {"$in": user_ids}, "bucket": {"$in": buckets}}, session)
+        return [rows] * len(requests)
 
     @asynccontextmanager
-    async def _after_now(
+    async def _linearizable(
         self, shard: int, buckets: Sequence[int]
     ) -> AsyncIterator[tuple[AsyncCollection[Document], AsyncClientSession]]:
-        """A session whose reads have everything that was durable when this began: its own majority write comes after all of that."""
+        """A session whose reads see everything that was durable before this call: they follow its own majority write."""
         client = self._shards.client(shard)
         collection = self._shards.database(shard)[PREFERENCES]
         async with client.start_session(causal_consistency=True) as session:
-            touched = buckets if await client.is_mongos else _OF_THE_SHARD
-            await _mark(collection, {-1 - bucket * _MARKS - self._mark: bucket for bucket in touched}, session)
+            marked = buckets if await client.is_mongos else _SHARD_MARK
+            await _write_marks(collection, {-1 - bucket * _MARKS - self._mark: bucket for bucket in marked}, session)
             yield collection, session
 
+    @contextmanager
+    def _mongo_call(self) -> Iterator[None]:
+        with mongo_call("preference records", self._timeout_s):
+            yield
 
-async def _records(
+
+async def _find_records(
     collection: AsyncCollection[Document], buckets: Mapping[str, int], session: AsyncClientSession | None = None
 ) -> dict[str, PreferenceRecord]:
     wanted = {"_id": {"$in": list(buckets)}, "bucket": {"$in": list(set(buckets.values()))}}
@@ -172,42 +178,38 @@ async def _records(
     return {document["_id"]: record_of(document) for document in found}
 
 
-async def _rows(
+async def _find_rows(
     collection: AsyncCollection[Document], wanted: Mapping[str, Any], session: AsyncClientSession
 ) -> dict[str, bytes]:
     found = await collection.find(wanted, {"row": 1}, session=session, batch_size=10_000).to_list()
     return {document["_id"]: document["row"] for document in found}
 
 
-async def _mark(collection: AsyncCollection[Document], marks: Mapping[int, int], session: AsyncClientSession) -> None:
-    """Write marks (id -> bucket). Ids are numbers, so they never are a person's."""
+async def _write_marks(
+    collection: AsyncCollection[Document], marks: Mapping[int, int], session: AsyncClientSession
+) -> None:
+    """Write marks (id → bucket). Their ids are numbers and so never a user's."""
     writes = [UpdateOne({"_id": m, "bucket": b}, {"$inc": {"reads": 1}}, upsert=True) for m, b in marks.items()]
     try:
         await collection.bulk_write(writes, ordered=False, session=session)
     except BulkWriteError as error:
         if any(problem["code"] != DUPLICATE_KEY for problem in error.details["writeErrors"]):
             raise
-        # Another process made the mark at the same moment: it is there now.
+        # Another process inserted the mark at the same moment: now it exists.
         await collection.bulk_write(writes, ordered=False, session=session)
 
 
 def _merge_all(
-    waiting: Mapping[str, _Waiting], found: Mapping[str, PreferenceRecord], tried: Mapping[str, PreferenceRecord]
+    users: Mapping[str, _UserChanges], found: Mapping[str, PreferenceRecord], tried: Mapping[str, PreferenceRecord]
 ) -> tuple[dict[str, PreferenceRecord], dict[str, PreferenceRecord]]:
-    """Records that need no write, and records to be written. One that is what was tried before was written then."""
-    settled: dict[str, PreferenceRecord] = {}
+    """Records that need no write, and records to write. A record that equals an earlier attempt was written by it."""
+    unchanged: dict[str, PreferenceRecord] = {}
     changed: dict[str, PreferenceRecord] = {}
-    for user_id, (_, changes) in waiting.items():
+    for user_id, (_, changes) in users.items():
         before = found.get(user_id, EMPTY_RECORD)
         after = before if tried and before == tried.get(user_id) else merge(before, changes)
         if after is before:
-            settled[user_id] = before
+            unchanged[user_id] = before
         else:
             changed[user_id] = after
-    return settled, changed
-
-
-@contextmanager
-def _answering(timeout_s: float) -> Iterator[None]:
-    with mongo_call("the preferences' durable record", timeout_s):
-        yield
+    return unchanged, changed

@@ -1,7 +1,7 @@
-"""A person's choices as a few bytes: an unsigned LEB128 version, then two bytes for each category that the person touched.
+"""Encodes a user's choices as a row: an unsigned LEB128 version, then two bytes for each category.
 
-The pair is the category's number and, for each channel in `roles.CHANNELS`, two bits: 0 unset, 1 in, 2 out. A person who chose something in
-three categories costs 7 to 9 bytes.
+The two bytes are the category's number and its choices: two bits for each channel in `roles.CHANNELS`, 0 unset, 1 in, 2 out. Choices in
+three categories take 7 to 9 bytes.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ UNSET: Final = 0
 IN: Final = 1
 OUT: Final = 2
 
-#: Nobody chose anything: what a person without a row has.
-NOTHING: Final = b"\0"
-_SHIFT: Final = {channel: 2 * place for place, channel in enumerate(CHANNELS)}
+#: The row of a user who never chose anything.
+EMPTY_ROW: Final = b"\0"
+_SHIFT: Final = {channel: 2 * index for index, channel in enumerate(CHANNELS)}
 
 
-def compile_row(version: int, choices: Mapping[int, Mapping[Channel, bool]]) -> bytes:
-    """Choices (category number -> channel -> opted in) as a row."""
+def encode_row(version: int, choices: Mapping[int, Mapping[Channel, bool]]) -> bytes:
+    """`choices`: category number → channel → opted in."""
     row = bytearray()
     rest = version
     while rest >= 0x80:
@@ -41,8 +41,8 @@ def compile_row(version: int, choices: Mapping[int, Mapping[Channel, bool]]) -> 
     return bytes(row)
 
 
-def read_row(row: bytes) -> tuple[int, dict[int, int]]:
-    """The row's version and, by category number, the bits (see `choice`)."""
+def decode_row(row: bytes) -> tuple[int, dict[int, int]]:
+    """The version, and category number → choice bits (`choice_of`)."""
     version = shift = at = 0
     while True:
         byte = row[at]
@@ -54,35 +54,35 @@ def read_row(row: bytes) -> tuple[int, dict[int, int]]:
     return version, dict(zip(row[at::2], row[at + 1 :: 2], strict=True))
 
 
-def choice(bits: int, channel: Channel) -> int:
+#: `decode_row` for the hot path: many users have equal rows. The result is shared and must not be changed.
+cached_decode_row = lru_cache(maxsize=1 << 16)(decode_row)
+
+
+def choice_of(choice_bits: int, channel: Channel) -> int:
     """`UNSET`, `IN` or `OUT`."""
-    return bits >> _SHIFT[channel] & 3
+    return choice_bits >> _SHIFT[channel] & 3
+
+
+def choice_in(row: bytes, number: int, channel: Channel) -> int:
+    """The choice for a channel of the category with this number: `UNSET`, `IN` or `OUT`."""
+    return choice_of(cached_decode_row(row)[1].get(number, UNSET), channel)
 
 
 def version_of(row: bytes) -> int:
-    """The row's version; 0 for `NOTHING`."""
+    """The row's version; 0 for `EMPTY_ROW`."""
     byte = row[0]
-    return byte if byte < 0x80 else read_row(row)[0]
+    return byte if byte < 0x80 else decode_row(row)[0]
 
 
-def newest(one: bytes, other: bytes) -> bytes:
-    """The row with the higher version; of two rows of one person with the same version it does not matter which."""
+def newer_row(one: bytes, other: bytes) -> bytes:
+    """The row with the higher version; `one` if they are equal. Rows of one user with the same version are the same."""
     return one if version_of(one) >= version_of(other) else other
 
 
 def newer_rows(rows: Mapping[bytes, bytes], held: Sequence[bytes | None]) -> dict[bytes, bytes]:
-    """Those of `rows` that a table must take: not older than the row it holds. `held` is in the order of `rows`."""
+    """Those of `rows` that are not older than the row that a table holds. `held` is in the order of `rows`."""
     return {
         key: row
         for (key, row), before in zip(rows.items(), held, strict=True)
-        if before is None or newest(row, before) is row
+        if before is None or newer_row(row, before) is row
     }
-
-
-#: `read_row` for the hot path: people's rows repeat. The result is shared: do not change it.
-decode_row = lru_cache(maxsize=1 << 16)(read_row)
-
-
-def bits_of(row: bytes, number: int) -> int:
-    """The choices in the category with this number."""
-    return decode_row(row)[1].get(number, UNSET)

@@ -1,15 +1,23 @@
-"""The preference parts of one worker with their life: connected when it starts, the keeper beside them, hung up when it stops."""
+"""The preference components of one process, and the start and stop of what runs."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING
 
-from notify_streams.preferences.assembly import build_components
+from notify_streams import tasks
+from notify_streams.preferences.decision_check import DecisionCheck, ReadTable
+from notify_streams.preferences.deltas import Deltas
+from notify_streams.preferences.lease_renewal import LeaseRenewal
+from notify_streams.preferences.provider_check import ProviderCheck
+from notify_streams.preferences.repository import PreferenceRepository
+from notify_streams.preferences.staleness_bound import staleness_bound_of
+from notify_streams.preferences.writer import PreferenceWriter
 from notify_streams.stores.redis import connect
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from notify_streams.preferences.categories import Categories
     from notify_streams.preferences.writer import Publish
     from notify_streams.settings import Settings
@@ -17,26 +25,29 @@ if TYPE_CHECKING:
 
 
 class PreferenceService:
-    """Made from settings without connecting; `start` runs the keeper, `stop` ends it and hangs up."""
+    """Built without connecting. All processes of a region use the same Redis key `prefix`."""
 
-    def __init__(self, settings: Settings, categories: Categories, shards: Shards, publish: Publish) -> None:
-        self._redis = connect(settings)
-        parts = build_components(settings, shards, self._redis, categories, publish)
-        self.bound = parts.bound
-        self.durable = parts.durable
-        self.deltas = parts.deltas
-        self.keeper = parts.keeper
-        self.writer = parts.writer
-        self.provider_check = parts.provider
-        self._keeping: asyncio.Task[None] | None = None
+    def __init__(
+        self, settings: Settings, categories: Categories, shards: Shards, publish: Publish, prefix: str = "p"
+    ) -> None:
+        self.redis = connect(settings)
+        self.bound = staleness_bound_of(settings.preferences)
+        self.repository = PreferenceRepository(shards, settings.outbox.transaction_timeout_s)
+        self.deltas = Deltas(self.redis, self.bound.delta_ttl_s, prefix)
+        self.lease_renewal = LeaseRenewal(self.redis, self.deltas, self.repository, self.bound, prefix)
+        self.provider_check = ProviderCheck(self.deltas, self.repository, self.bound, categories)
+        self.writer = PreferenceWriter(self.repository, self.deltas, self.bound, categories, publish)
+        self._renewing: asyncio.Task[None] | None = None
+
+    def decision_check(self, read_table: ReadTable, table_lag_s: Callable[[], float]) -> DecisionCheck:
+        """A check that reads rows from `read_table`, which is `table_lag_s()` seconds behind the preference records."""
+        return DecisionCheck(self.deltas, self.repository, self.bound, read_table, table_lag_s)
 
     async def start(self) -> None:
-        self._keeping = asyncio.create_task(self.keeper.run(), name="preference keeper")
+        """Keep the lease on the deltas renewed."""
+        self._renewing = asyncio.create_task(self.lease_renewal.run(), name="preference lease renewal")
 
     async def stop(self) -> None:
-        keeping, self._keeping = self._keeping, None
-        if keeping is not None:
-            keeping.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await keeping
-        await self._redis.aclose()
+        """Stop the renewal and close the connection to Redis. Also for a service that was never started."""
+        await tasks.stop([self._renewing])
+        await self.redis.aclose()

@@ -1,16 +1,15 @@
-"""How long anything that is known of a person's choices may be used, so that no call starts later than `bound_s` after an acknowledged opt-out.
+"""The staleness bound: no provider call starts later than `bound_s` after an acknowledged opt-out.
 
-Write W is durable at t0 and acknowledged at t >= t0. A check asks at m and is good for calls that start before m + `good_s`.
+Proof. Write W is durable at t0 and acknowledged at t >= t0. A check begins at m and is good for calls that start before m + `good_s`.
 
-1. The check read the durable record: it saw W if m >= t0. So a call that ignores W starts before t0 + good_s.
-2. The check trusted Redis, that is, it saw the lease in the same MGET. Whoever sets the lease has begun at s (Redis's own clock), then
-   copied every write that was durable at s into this Redis, and lets the lease end at s + `lease_s`. A check that trusts Redis without
-   seeing W therefore found a lease with s < t0, so m < t0 + lease_s, and its call starts before t0 + lease_s + good_s.
+1. The check read the preference record: it saw W if m >= t0. So a call that ignores W starts before t0 + good_s.
+2. The check trusted Redis: it saw the lease in the same MGET. A renewal that began at s (by Redis's clock) copied every write that was
+   durable at s into this Redis, and lets the lease end at s + `lease_s`. So a check that trusts Redis and does not see W found a lease
+   with s < t0. Then m < t0 + lease_s, and its call starts before t0 + lease_s + good_s.
 
-Both are below t + bound_s because ``lease_s + good_s + start_s < bound_s``: a call has a connection
-within `start_s`, or sends nothing. Nothing here needs the
-writer to reach Redis, a failover of Redis to keep its last writes, or two machines to have the same clock. The delta that a writer sets
-itself only makes the common case immediate.
+Both are below t + bound_s because ``lease_s + good_s + start_s < bound_s``: a call has a connection within `start_s`, or sends nothing.
+The proof does not need the writer to reach Redis, a failover of Redis to keep its last writes, or two machines to have the same clock.
+The delta that the writer sets makes the common case immediate.
 """
 
 from __future__ import annotations
@@ -26,24 +25,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class StalenessBound:
-    """The times that follow from the settings. All in seconds."""
+    """Times that follow from the settings, in seconds."""
 
-    #: Redis may be trusted this long after the look at the durable record began.
+    #: Redis may be trusted this long after a renewal began.
     lease_s: float
     #: A call may start this long after its check began.
     good_s: float
-    #: A call that begins within its check's time has a connection, and speaks, within this; or it sends nothing.
+    #: A call has a connection this long after its start, or sends nothing.
     start_s: float
     #: How long a delta stays in Redis.
     delta_ttl_s: float
-    #: How long a row read from the table may be remembered.
+    #: How long a row read from the table may be cached.
     cache_ttl_s: float
-    #: A message decided longer ago than this is checked against the durable record. Below `delta_ttl_s` by what two clocks may differ
-    #: and by what a decision's rows may have missed (`table_only_lag_s`).
+    #: A message decided longer ago than this is checked against the preference record. Smaller than `delta_ttl_s` by the possible
+    #: difference of two clocks and by `table_only_lag_s`.
     young_s: float
-    #: How far the table may be behind while deltas make up for it.
+    #: How far the table may lag while the deltas have what it lacks.
     table_lag_s: float
-    #: How far the table may be behind when neither Redis nor the durable record answers.
+    #: How far the table may lag when neither Redis nor MongoDB answers.
     table_only_lag_s: float
 
 
@@ -51,7 +50,7 @@ def staleness_bound_of(preferences: PreferenceSettings) -> StalenessBound:
     """The times for these settings.
 
     Raises:
-        SettingsError: the cache remembers rows for longer than deltas can make up for.
+        SettingsError: rows are cached for longer than deltas live.
     """
     ttl_s = preferences.delta_ttl_s
     table_lag_s = 0.75 * ttl_s - preferences.cache_ttl_s

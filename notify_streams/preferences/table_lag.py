@@ -1,7 +1,6 @@
-"""How far the table of preferences is behind the topic that feeds it: the age of the oldest change that is being worked on.
+"""How far the preferences table is behind its topic: the age of the oldest change being applied.
 
-In: when a partition's batch was taken and when it was done. Out: seconds. A partition with nothing in hand is not behind: what comes is
-taken at once, and while it is not, another batch is in hand whose age is told instead.
+A partition without a batch in progress is not behind: its next batch starts at once.
 """
 
 from __future__ import annotations
@@ -14,22 +13,22 @@ if TYPE_CHECKING:
 
 
 class TableLag:
-    """Call it for the lag in seconds, by the clock of whoever wrote the record; 0 if nothing is in hand."""
+    """Call it for the lag in seconds, by the clock of the producer that wrote the record; 0 while no batch is in progress."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
         self._oldest_ms: dict[int, int] = {}
 
-    def taken(self, partition: int, written_ms: int) -> None:
-        """A batch is in hand whose first record was written then, in epoch milliseconds."""
+    def started(self, partition: int, written_ms: int) -> None:
+        """A batch is in progress. `written_ms`: the timestamp of its first record."""
         self._oldest_ms[partition] = written_ms
 
-    def done(self, partition: int) -> None:
-        """The batch is in the table."""
+    def finished(self, partition: int) -> None:
+        """The table has the batch."""
         self._oldest_ms.pop(partition, None)
 
-    def forget(self) -> None:
-        """The partitions were given up: what was in hand is their new owner's."""
+    def reset(self) -> None:
+        """Partitions were revoked: their batches in progress belong to the new owner."""
         self._oldest_ms.clear()
 
     def __call__(self) -> float:

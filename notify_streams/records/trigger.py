@@ -30,7 +30,7 @@ _SAYS_CRITICAL: Final = re.compile(rb'"isCritical"[ \t\r\n]*:[ \t\r\n]*true')
 _HIDING: Final = (rb"\u", b'"data_base64"')
 
 #: Deeper nesting is refused. Decoders give up at a depth that depends on who calls them, and two roles must not differ.
-DEEPEST: Final = 200
+MAX_DEPTH: Final = 200
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BRACKET: Final = re.compile(rb"[\[\]{}]")
 _BOM: Final = b"\xef\xbb\xbf"
@@ -86,7 +86,7 @@ def read_trigger(value: bytes | None, headers: Sequence[tuple[str, bytes | None]
         if not value.isascii():
             value.decode()  # the decoder does not look into what it passes on
         if _too_deep(value):
-            return Rejection(DeadReason.INVALID, f"nested deeper than {DEEPEST} levels")
+            return Rejection(DeadReason.INVALID, f"nested deeper than {MAX_DEPTH} levels")
         trigger = _trigger.decode(value)
     except msgspec.ValidationError as error:
         return _read_enveloped(value, error)
@@ -131,7 +131,7 @@ def _read_enveloped(value: bytes, why_not_bare: msgspec.ValidationError) -> Trig
         if not data:
             return Rejection(DeadReason.INVALID, "the CloudEvent has neither `data` nor `data_base64`")
         if _too_deep(data):
-            return Rejection(DeadReason.INVALID, f"CloudEvent: nested deeper than {DEEPEST} levels")
+            return Rejection(DeadReason.INVALID, f"CloudEvent: nested deeper than {MAX_DEPTH} levels")
         trigger = _trigger.decode(data)
     except msgspec.ValidationError as error:
         return Rejection(DeadReason.INVALID, f"CloudEvent: {error}")
@@ -179,12 +179,12 @@ def _with_checked_data(trigger: Trigger) -> Trigger | Rejection:
 
 
 def _too_deep(value: bytes) -> bool:
-    """Whether brackets nest deeper than `DEEPEST`. Short values cannot, few brackets neither; the rest is counted."""
-    if len(value) <= 2 * DEEPEST or value.count(b"{") + value.count(b"[") <= DEEPEST:
+    """Whether brackets nest deeper than `MAX_DEPTH`. Short values cannot, few brackets neither; the rest is counted."""
+    if len(value) <= 2 * MAX_DEPTH or value.count(b"{") + value.count(b"[") <= MAX_DEPTH:
         return False
     depth = 0
     for bracket in _BRACKET.findall(_STRING.sub(b"", value)):
         depth += 1 if bracket in b"[{" else -1
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             return True
     return False

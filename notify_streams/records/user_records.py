@@ -50,7 +50,7 @@ class ContactAddresses(msgspec.Struct, frozen=True, gc=False):
     email: str | None = None
 
 
-read_ways = msgspec.json.Decoder(ContactAddresses).decode
+decode_contact_addresses = msgspec.json.Decoder(ContactAddresses).decode
 
 
 class Signup(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -80,13 +80,13 @@ decode_location_record = msgspec.json.Decoder(LocationRecord).decode
 
 
 #: A record about a person has a few hundred bytes, and is kept whole in tables and their changelogs: more than this is a mistake.
-MOST_BYTES: Final = 64 * 1024
+MAX_BYTES: Final = 64 * 1024
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 _TIMES: Final = ("at", "updated_at")
 
 
-def reader(record: type[Record]) -> Callable[[bytes | None], Record | Rejection]:
+def record_reader(record: type[Record]) -> Callable[[bytes | None], Record | Rejection]:
     """A function from a record's value to `record`, or to the reason why it is none."""
     decode = msgspec.json.Decoder(record).decode
     times = [name for name in record.__struct_fields__ if name in _TIMES]
@@ -94,8 +94,8 @@ def reader(record: type[Record]) -> Callable[[bytes | None], Record | Rejection]
     def read(value: bytes | None) -> Record | Rejection:
         if not value:
             return Rejection(DeadReason.NOT_JSON, "the record has no value")
-        if len(value) > MOST_BYTES:
-            return Rejection(DeadReason.TOO_LARGE, f"the value has {len(value)} bytes, the limit is {MOST_BYTES}")
+        if len(value) > MAX_BYTES:
+            return Rejection(DeadReason.TOO_LARGE, f"the value has {len(value)} bytes, the limit is {MAX_BYTES}")
         try:
             found = decode(value)
         except msgspec.ValidationError as error:
@@ -111,7 +111,7 @@ def reader(record: type[Record]) -> Callable[[bytes | None], Record | Rejection]
     return read
 
 
-read_preference_update = reader(PreferenceUpdate)
-read_contacts = reader(Contacts)
-read_signup = reader(Signup)
-read_location = reader(LocationRecord)
+read_preference_update = record_reader(PreferenceUpdate)
+read_contacts = record_reader(Contacts)
+read_signup = record_reader(Signup)
+read_location = record_reader(LocationRecord)

@@ -1,6 +1,6 @@
 """Registers a batch of sign-ups and returns the record outcomes for the outbox.
 
-Registered or forwarded is `notified`, stale is `duplicate`, invalid is `dead`.
+Registered or forwarded is `notified`, stale is `duplicate`, invalid is `dead_letter`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 from notify_streams.outbox.decided_batch import DecidedBatch, RecordOutcome
 from notify_streams.records.outcomes import DeadReason, TriggerOutcome
 from notify_streams.records.trigger import Rejection
-from notify_streams.records.user_records import MOST_BYTES, read_signup
+from notify_streams.records.user_records import MAX_BYTES, read_signup
 from notify_streams.registry.signup_decision import SignupIgnored
 from notify_streams.registry.signups import ReceivedSignup
 from notify_streams.retry import STORE
-from notify_streams.routing.outcome_records import bytes_of, dead
+from notify_streams.routing.outcome_records import record_size, dead_letter
 
 if TYPE_CHECKING:
     from notify_streams.records.batch import AckHandle, Batch
@@ -32,10 +32,10 @@ async def decide_signup_batch(processor: SignupProcessor, batch: Batch, ack_hand
     indexes: list[int] = []
     for record in batch.records:
         signup = read_signup(record.value)
-        if (size := bytes_of(record)) > 2 * MOST_BYTES:  # its headers are forwarded with it
+        if (size := record_size(record)) > 2 * MAX_BYTES:  # its headers are forwarded with it
             signup = Rejection(DeadReason.TOO_LARGE, f"key, value and headers have {size} bytes")
         if isinstance(signup, Rejection):
-            outcomes.append(dead(record, batch.topic, batch.partition, signup.reason, signup.detail))
+            outcomes.append(dead_letter(record, batch.topic, batch.partition, signup.reason, signup.detail))
             continue
         indexes.append(len(outcomes))
         received.append(ReceivedSignup(signup, record.value or b"", record.headers))
@@ -47,7 +47,7 @@ async def decide_signup_batch(processor: SignupProcessor, batch: Batch, ack_hand
         if reason is SignupIgnored.STALE:
             outcomes[index] = RecordOutcome(TriggerOutcome.DUPLICATE, record)
         else:
-            outcomes[index] = dead(record, batch.topic, batch.partition, _DEAD[reason], reason.value)
+            outcomes[index] = dead_letter(record, batch.topic, batch.partition, _DEAD[reason], reason.value)
     if results.outputs:
         first = outcomes[indexes[0]]
         first.outputs = (*first.outputs, *results.outputs)

@@ -1,4 +1,4 @@
-"""From a batch of records to decided triggers: which lane takes a record, who the person is, what is sent where.
+"""Router: a batch of trigger records in, one outcome for each record out.
 
-Pure centre: `lane`, `decision`. Refuses to know: Kafka clients, databases.
+`decision` and `lane` are pure functions; `notification_codec` writes BSON. No Kafka client and no database here.
 """

@@ -1,104 +1,99 @@
-"""The product's sentence: what a trigger becomes for one person. Values in, a value out; no clock, no table."""
+"""The decision rule: channel × policy × choice × contact × expiry → state, reason."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from notify_streams.preferences.row_codec import choice_of
 from notify_streams.records.outcomes import DeliveryState, Reason
 from notify_streams.roles import CHANNELS
 
 if TYPE_CHECKING:
     from notify_streams.preferences.categories import Category
     from notify_streams.records.trigger import Trigger
+    from notify_streams.records.user_records import ContactAddresses
     from notify_streams.roles import Channel
 
 
-class ReachableAddresses(Protocol):
-    """How a person is reached on each channel, None where they are not: `records.users.Contacts`, or what a router keeps of them."""
+class DecisionInput(msgspec.Struct, frozen=True, gc=False):
+    """Everything that the decisions for one trigger depend on. Hashable, so that decisions can be cached by it."""
 
-    @property
-    def push(self) -> str | None: ...
-    @property
-    def sms(self) -> str | None: ...
-    @property
-    def email(self) -> str | None: ...
+    category: str
+    #: The channels that the trigger requests; None: all that its category allows.
+    channels: tuple[Channel, ...] | None
+    #: The recipient's choices in the category (`row_codec.choice_of`).
+    choice_bits: int
+    has_push: bool
+    has_sms: bool
+    has_email: bool
+    expired: bool
+
+    def has_contact(self, channel: Channel) -> bool:
+        return {"push": self.has_push, "sms": self.has_sms, "email": self.has_email}[channel]
 
 
 class ChannelDecision(msgspec.Struct, frozen=True, gc=False):
-    """One channel's fate: `QUEUED`, or another state with its reason."""
+    """The state in which one channel's delivery starts: `QUEUED` without a reason, or another state with one."""
 
     channel: Channel
     state: DeliveryState
     reason: Reason | None = None
 
 
-#: A fate for each channel that a trigger asked for, in the order of `roles.CHANNELS`. Equal cases share one object.
+#: One decision for each requested channel, in the order of `roles.CHANNELS`.
 ChannelDecisions = tuple[ChannelDecision, ...]
 
-#: What fates depend on, and the fates: few different ones, and every trigger asks. The category is kept with them, so that its `id`
-#: stays its own.
-_fates: dict[tuple[int, tuple[Channel, ...] | None, int], tuple[Category, ChannelDecisions]] = {}
-#: Triggers may name channels in any order and number: bounds what they can make us remember.
-_MOST_FATES: Final = 10_000
 
-_EXPIRED: Final = 1
-_REACH: Final = {channel: 2 << place for place, channel in enumerate(CHANNELS)}
-_PUSH, _SMS, _EMAIL = _REACH["push"], _REACH["sms"], _REACH["email"]
-_BITS_AT: Final = 1 + len(CHANNELS)
+def decide(given: DecisionInput, category: Category) -> ChannelDecisions:
+    """Decide every requested channel."""
+    requested = category.channels if given.channels is None else given.channels
+    return tuple(_decide_channel(channel, given, category) for channel in CHANNELS if channel in requested)
 
 
-def decide(
-    trigger: Trigger, category: Category, ways: ReachableAddresses | None, bits: int, now: datetime
-) -> tuple[ChannelDecisions, datetime]:
-    """Decide every channel that the trigger asks for, or that its category allows if it asks for none; and when what is queued expires.
-
-    A trigger's own `expires_at` can only shorten the category's time to live, which counts from `created_at` where that is given
-    and not in the future.
-
-    Args:
-        ways: None for a person of whom no contact is known.
-        bits: the person's choices in the trigger's category (`preferences.compiled`).
-    """
-    born = trigger.created_at
-    expires_at = (born if born is not None and born < now else now) + _time_to_live(category.ttl_s)
-    if trigger.expires_at is not None and trigger.expires_at < expires_at:
-        expires_at = trigger.expires_at
-    case = bits << _BITS_AT
-    if expires_at <= now:
-        case |= _EXPIRED
-    if ways is not None:
-        if ways.push is not None:
-            case |= _PUSH
-        if ways.sms is not None:
-            case |= _SMS
-        if ways.email is not None:
-            case |= _EMAIL
-    key = (id(category), trigger.channels, case)
-    found = _fates.get(key)
-    if found is None:
-        if len(_fates) >= _MOST_FATES:
-            _fates.clear()
-        wanted = category.channels if trigger.channels is None else trigger.channels
-        fates = tuple(_fate(channel, category, bits, case) for channel in CHANNELS if channel in wanted)
-        found = _fates[key] = category, fates
-    return found[1], expires_at
-
-
-def _fate(channel: Channel, category: Category, bits: int, case: int) -> ChannelDecision:
-    refusal = category.refusal(channel, bits)
+def _decide_channel(channel: Channel, given: DecisionInput, category: Category) -> ChannelDecision:
+    """The first that applies: refused by policy or choice, expired, no contact, queued."""
+    refusal = category.refusal(channel, choice_of(given.choice_bits, channel))
     if refusal is not None:
         return ChannelDecision(channel, DeliveryState.SUPPRESSED, refusal)
-    if case & _EXPIRED:
+    if given.expired:
         return ChannelDecision(channel, DeliveryState.EXPIRED, Reason.EXPIRED)
-    if not case & _REACH[channel]:
+    if not given.has_contact(channel):
         return ChannelDecision(channel, DeliveryState.SUPPRESSED, Reason.NO_CONTACT)
     return ChannelDecision(channel, DeliveryState.QUEUED)
 
 
+def expiry_of(trigger: Trigger, category: Category, now: datetime) -> datetime:
+    """When the notification expires: the category's time to live after `created_at`, or the trigger's `expires_at` if that is earlier.
+
+    Without `created_at`, or with one in the future, the time to live counts from `now`.
+    """
+    created_at = trigger.created_at
+    start = created_at if created_at is not None and created_at < now else now
+    expires_at = start + _seconds(category.ttl_s)
+    if trigger.expires_at is not None and trigger.expires_at < expires_at:
+        return trigger.expires_at
+    return expires_at
+
+
+def decision_input(
+    trigger: Trigger, choice_bits: int, addresses: ContactAddresses | None, expired: bool
+) -> DecisionInput:
+    """The input for `decide`. `addresses` is None for a recipient without contacts."""
+    return DecisionInput(
+        trigger.category,
+        trigger.channels,
+        choice_bits,
+        addresses is not None and addresses.push is not None,
+        addresses is not None and addresses.sms is not None,
+        addresses is not None and addresses.email is not None,
+        expired,
+    )
+
+
 @cache
-def _time_to_live(ttl_s: int) -> timedelta:
-    return timedelta(seconds=ttl_s)
+def _seconds(seconds: int) -> timedelta:
+    return timedelta(seconds=seconds)

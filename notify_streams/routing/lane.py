@@ -1,7 +1,6 @@
-"""Which of the two router roles takes a record: a pure function of the record, so that the roles agree without speaking.
+"""Which router role handles a record: a pure function of it, so the roles always agree.
 
-A record is critical if its header or its body asks for it and its category allows it. Everything else, what cannot be read included,
-is standard.
+A record is critical if its header or its body asks for it and its category allows it. All others are standard, invalid ones included.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.trigger import Rejection, Trigger, asks_critical, may_be_critical, read_trigger
-from notify_streams.routing.outcome_records import bytes_of
+from notify_streams.routing.outcome_records import record_size
 
 if TYPE_CHECKING:
     from notify_streams.preferences.categories import Categories
@@ -19,20 +18,20 @@ if TYPE_CHECKING:
 
 
 def read_trigger_for_lane(
-    lane: Lane, record: SourceRecord, categories: Categories, limit_bytes: int
+    lane: Lane, record: SourceRecord, categories: Categories, max_bytes: int
 ) -> Trigger | Rejection | None:
-    """The record's trigger, why it is none, or None if the other lane takes it."""
+    """The record's trigger, or why it is rejected; None if the record belongs to the other lane."""
     critical = lane == "critical"
     value, headers = record.value, record.headers
     if critical and not may_be_critical(value, headers):
         return None
-    size = bytes_of(record)
-    if size > limit_bytes:
-        detail = f"key, value and headers have {size} bytes, the limit is {limit_bytes}"
+    size = record_size(record)
+    if size > max_bytes:
+        detail = f"key, value and headers have {size} bytes, the limit is {max_bytes}"
         return None if critical else Rejection(DeadReason.TOO_LARGE, detail)
-    found = read_trigger(value, headers)
-    if isinstance(found, Rejection):
-        return None if critical else found
-    category = categories.get(found.category)
-    wanted = category is not None and category.critical and asks_critical(found, headers)
-    return found if wanted is critical else None
+    trigger = read_trigger(value, headers)
+    if isinstance(trigger, Rejection):
+        return None if critical else trigger
+    category = categories.get(trigger.category)
+    is_critical = category is not None and category.critical and asks_critical(trigger, headers)
+    return trigger if is_critical is critical else None

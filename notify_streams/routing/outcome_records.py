@@ -1,4 +1,4 @@
-"""Entries: for each way a trigger can end, what must be written for it."""
+"""Outcome records: for each outcome of a trigger, everything that must be written for it."""
 
 from __future__ import annotations
 
@@ -19,40 +19,47 @@ if TYPE_CHECKING:
 
     from notify_streams.records.batch import Headers, OutboxRecord, SourceRecord
     from notify_streams.records.trigger import Trigger
-    from notify_streams.routing.decision import ChannelDecisions, ReachableAddresses
-    from notify_streams.routing.notification_document import NotificationTemplate
+    from notify_streams.records.user_records import ContactAddresses
+    from notify_streams.routing.decision import ChannelDecisions
+    from notify_streams.routing.notification_codec import NotificationEncoder
 
-_DETAIL_CHARACTERS: Final = 500
-#: Fits where `dead` is not told better: Kafka's own default for a record.
-_KEPT_BYTES: Final = 1024 * 1024
-_CUT_KEY_BYTES: Final = 1024
-_TRACE: Final = "traceparent"
-_NO_TRACE: Final = ()
+#: Names the record that a published one was copied from, `topic:partition:offset`: copies of one record can be counted once.
+SOURCE_HEADER: Final = "source"
+_MAX_DETAIL: Final = 500
+#: Kafka's default limit for a record.
+_MAX_RECORD_BYTES: Final = 1024 * 1024
+_MAX_KEY_BYTES: Final = 1024
+_TRACE_HEADER: Final = "traceparent"
+_NO_HEADERS: Final = ()
 _CRITICAL: Final = ("critical", b"1")
 _STANDARD: Final = ("critical", b"0")
 _TOPICS: Final = {
     (critical, channel): channel_topic(channel, critical) for critical in (False, True) for channel in CHANNELS
 }
 _encode: Final = msgspec.json.Encoder().encode
-SOURCE: Final = "source"
 
 
-def dead(
-    record: SourceRecord, topic: str, partition: int, reason: DeadReason, detail: str, most_bytes: int = _KEPT_BYTES
+def dead_letter(
+    record: SourceRecord,
+    topic: str,
+    partition: int,
+    reason: DeadReason,
+    detail: str,
+    max_bytes: int = _MAX_RECORD_BYTES,
 ) -> RecordOutcome:
-    """A dead letter: the original bytes, the original headers, and why.
+    """A dead letter: the record's key, value and headers, with headers that say why and from where.
 
-    Of a record with more than `most_bytes` the beginning. A client's compression hides how large a record is from Kafka, so it may be
-    larger than any topic takes; what is cut off stays where it was, at the offset that the letter names.
+    A record of more than `max_bytes` is cut and loses its headers. Kafka limits compressed sizes, so a record can be larger than the
+    limit of any topic. The whole record stays at the offset that the dead letter names.
     """
     key, value, headers = record.key, record.value or b"", record.headers
-    if bytes_of(record) > most_bytes:
-        key, headers = key and key[:_CUT_KEY_BYTES], ()
-        value = value[: most_bytes - _CUT_KEY_BYTES]
-        detail = f"{detail[: _DETAIL_CHARACTERS - 100]}; cut to its first {len(value)} bytes, without headers"
+    if record_size(record) > max_bytes:
+        key, headers = key and key[:_MAX_KEY_BYTES], ()
+        value = value[: max_bytes - _MAX_KEY_BYTES]
+        detail = f"{detail[: _MAX_DETAIL - 100]}; cut to its first {len(value)} bytes, without headers"
     why = (
         ("reason", reason.value.encode()),
-        ("detail", detail[:_DETAIL_CHARACTERS].encode()),
+        ("detail", detail[:_MAX_DETAIL].encode()),
         ("topic", topic.encode()),
         ("partition", b"%d" % partition),
         ("offset", b"%d" % record.offset),
@@ -61,8 +68,14 @@ def dead(
     return RecordOutcome(TriggerOutcome.DEAD, record, (output,), reason=reason.value)
 
 
-def bytes_of(record: SourceRecord) -> int:
-    """Everything that travels on with the record: what is handed on must not outgrow the topic that it goes to."""
+def id_conflict(outcome: RecordOutcome, topic: str, partition: int) -> RecordOutcome:
+    """The dead letter of a trigger whose id was used before for other content."""
+    detail = "this id was used before with other content"
+    return dead_letter(outcome.record, topic, partition, DeadReason.ID_CONFLICT, detail)
+
+
+def record_size(record: SourceRecord) -> int:
+    """Bytes of key, value and headers: a copy on another topic has all of them."""
     key, value, headers = record.key, record.value, record.headers
     size = (len(value) if value else 0) + (len(key) if key else 0)
     if headers:
@@ -70,14 +83,14 @@ def bytes_of(record: SourceRecord) -> int:
     return size
 
 
-def came_from(headers: Headers, source: str) -> Headers:
-    """The headers with the place that a handed-on record had: what makes it one record, however often it is published."""
-    return (*(header for header in headers if header[0] != SOURCE), (SOURCE, source.encode()))
+def with_source(headers: Headers, source: str) -> Headers:
+    """`headers` with `SOURCE_HEADER` set to `source`."""
+    return (*(header for header in headers if header[0] != SOURCE_HEADER), (SOURCE_HEADER, source.encode()))
 
 
 def repartitioned(record: SourceRecord, topic: str, partition: int, bucket: int, user_id: str) -> RecordOutcome:
-    """The same record again, in its user's bucket of the same topic."""
-    headers = came_from(record.headers, f"{topic}:{partition}:{record.offset}")
+    """A copy of the record in its user's bucket of the same topic."""
+    headers = with_source(record.headers, f"{topic}:{partition}:{record.offset}")
     output = (topic, bucket, user_id.encode(), record.value or b"", headers)
     return RecordOutcome(TriggerOutcome.REPARTITIONED, record, (output,))
 
@@ -85,19 +98,19 @@ def repartitioned(record: SourceRecord, topic: str, partition: int, bucket: int,
 def forwarded(
     record: SourceRecord, topic: str, bucket: int, user_id: str, region: str, headers: Headers
 ) -> RecordOutcome:
-    """The record as it came, on its way to `region`; `headers` say how far it has come."""
-    headers = came_from(headers, f"{topic}:{bucket}:{record.offset}")
+    """A copy of the record for `region`, with these headers."""
+    headers = with_source(headers, f"{topic}:{bucket}:{record.offset}")
     output = (forward_topic(region), bucket, user_id.encode(), record.value or b"", headers)
     return RecordOutcome(TriggerOutcome.FORWARDED, record, (output,))
 
 
 def fingerprint(trigger: Trigger) -> int:
-    """Equal for equal content, whatever its envelope: CRC-32 over what is said, and the length of the data.
+    """Equal for equal content: the CRC-32 of the content in the low 32 bits, the length of `data` above.
 
-    When it was said is left out: a sender that tries again may date it anew.
+    `created_at` and `expires_at` are left out: a sender that tries again may set new times.
     """
     data = memoryview(trigger.data)
-    said = _encode(
+    content = _encode(
         (
             trigger.category,
             trigger.channels,
@@ -109,29 +122,29 @@ def fingerprint(trigger: Trigger) -> int:
             trigger.test,
         )
     )
-    return crc32(data, crc32(said)) | len(data) << 32
+    return crc32(data, crc32(content)) | len(data) << 32
 
 
 def notified(
     record: SourceRecord,
     user_key: bytes,
     trigger: Trigger,
-    fates: ChannelDecisions,
+    decisions: ChannelDecisions,
     expires_at: datetime,
-    ways: ReachableAddresses | None,
+    addresses: ContactAddresses | None,
     preference_version: int,
-    form: NotificationTemplate,
+    encoder: NotificationEncoder,
 ) -> RecordOutcome:
-    """The notification with a delivery for each channel, and a channel message for each that is queued."""
+    """The notification with a delivery for each channel, and a channel message for each queued one."""
     trigger_id = trigger.id or ""
     notification = notification_id(trigger_id, trigger.user_id)
-    critical = form.critical
+    critical = encoder.critical
     outputs: list[OutboxRecord] = []
     shared = b""
-    for planned in fates:
-        if planned.state is not DeliveryState.QUEUED:
+    for decision in decisions:
+        if decision.state is not DeliveryState.QUEUED:
             continue
-        channel = planned.channel
+        channel = decision.channel
         if not shared:
             shared = encode_shared(
                 SharedPart(
@@ -139,7 +152,7 @@ def notified(
                     trigger_id,
                     trigger.user_id,
                     trigger.category,
-                    form.now,
+                    encoder.now,
                     critical,
                     preference_version,
                     trigger.template,
@@ -151,11 +164,13 @@ def notified(
                     trigger.test,
                 )
             )
-            trace = [header for header in record.headers if header[0] == _TRACE] if record.headers else _NO_TRACE
-        identity = delivery_id(notification, channel)
-        headers = [("id", identity.encode()), _CRITICAL if critical else _STANDARD, *trace]
-        message = encode_for(shared, identity, channel, getattr(ways, channel))
-        outputs.append((_TOPICS[critical, channel], form.bucket, user_key, message, headers))
-    print_of = fingerprint(trigger)
-    document = form.fill(notification, trigger_id, user_key, trigger.category, preference_version, fates, print_of)
-    return RecordOutcome(TriggerOutcome.NOTIFIED, record, outputs, notification, document, print_of)
+            trace = [header for header in record.headers if header[0] == _TRACE_HEADER] if record.headers else _NO_HEADERS
+        delivery = delivery_id(notification, channel)
+        headers = [("id", delivery.encode()), _CRITICAL if critical else _STANDARD, *trace]
+        message = encode_for(shared, delivery, channel, getattr(addresses, channel))
+        outputs.append((_TOPICS[critical, channel], encoder.bucket, user_key, message, headers))
+    content = fingerprint(trigger)
+    document = encoder.encode(
+        notification, trigger_id, user_key, trigger.category, preference_version, decisions, content
+    )
+    return RecordOutcome(TriggerOutcome.NOTIFIED, record, outputs, notification, document, content)

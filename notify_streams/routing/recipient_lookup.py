@@ -1,11 +1,11 @@
-"""What a router knows of people, from the tables of its worker and the preference check."""
+"""Reads a recipient's location, contacts and preference row from the worker's tables."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
 from notify_streams.records.trigger import Rejection
-from notify_streams.records.user_records import read_contacts, read_ways
+from notify_streams.records.user_records import decode_contact_addresses, read_contacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,33 +22,37 @@ class PartitionedTable(Protocol):
 
 
 class PreferenceCheck(Protocol):
-    """The check when a trigger is decided."""
+    """`preferences.decision_check.DecisionCheck`."""
 
     async def rows_for(self, bucket: int, user_ids: Sequence[str]) -> Sequence[bytes]: ...
 
 
 class RecipientLookup:
-    """`routing.router.People` over tables."""
+    """Lookups for a batch of recipients. Results are in the order of `user_ids`.
+
+    Args:
+        locate: locations; None for an unknown user.
+    """
 
     def __init__(
         self,
-        homes: Callable[[Sequence[str]], list[Location | None]],
+        locate: Callable[[Sequence[str]], list[Location | None]],
         contacts: PartitionedTable,
         check: PreferenceCheck,
     ) -> None:
         self._contacts = contacts
-        self.homes = homes
-        self.preferences = check.rows_for
+        self.locations = locate
+        self.preference_rows = check.rows_for
 
-    def ways(self, bucket: int, user_ids: Sequence[bytes]) -> list[ContactAddresses | None]:
-        """How each is reached, in order; None for whom no contact is known."""
+    def addresses(self, bucket: int, user_ids: Sequence[bytes]) -> list[ContactAddresses | None]:
+        """Contact addresses; None for a user without contacts."""
         rows = self._contacts.get_many(bucket, user_ids)
-        return [None if row is None else read_ways(row) for row in rows]
+        return [None if row is None else decode_contact_addresses(row) for row in rows]
 
     def contacts(self, bucket: int, user_id: str) -> Contacts | None:
-        """One person's contacts, whole."""
+        """The whole contacts record of one user."""
         row = self._contacts.get(bucket, user_id.encode())
         if row is None:
             return None
-        found = read_contacts(row)
-        return None if isinstance(found, Rejection) else found
+        contacts = read_contacts(row)
+        return None if isinstance(contacts, Rejection) else contacts

@@ -8,7 +8,7 @@ from datetime import datetime
 
 import msgspec
 
-from notify_streams.preferences.row_codec import compile_row
+from notify_streams.preferences.row_codec import encode_row
 from notify_streams.preferences.table_lag import TableLag
 from notify_streams.preferences.writer import AppliedUpdates
 from notify_streams.records.user_records import PreferenceUpdate
@@ -18,7 +18,7 @@ from tests.builders import NOON, ARecord, a_batch
 
 
 def a_row(version: int) -> bytes:
-    return compile_row(version, {1: {"push": True}})
+    return encode_row(version, {1: {"push": True}})
 
 
 @dataclass

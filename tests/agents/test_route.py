@@ -11,18 +11,18 @@ from notify_streams.outbox.partition_hooks import start_positions
 from notify_streams.routing.router import Router
 from tests.agents.agent_fakes import FakeEvent, FakeOutbox
 from tests.agents.conftest import LoadAgent
-from tests.builders import FakePeople, Placed, a_batch, categories, outcomes, some_settings, trigger_json, users_of
+from tests.builders import FakeRecipients, FakePlacements, a_batch, categories, outcomes, some_settings, trigger_json, users_of
 
 BUCKET = 3
 
 
-def a_router(people: FakePeople) -> Router:
-    return Router(some_settings(), categories(), "standard", people, Placed())
+def a_router(people: FakeRecipients) -> Router:
+    return Router(some_settings(), categories(), "standard", people, FakePlacements())
 
 
 async def test_a_batch_is_decided_and_left_to_the_outbox_to_acknowledge(load_agent: LoadAgent) -> None:
     agent = load_agent("standard", "agents.route")
-    people, outbox = FakePeople(), FakeOutbox()
+    people, outbox = FakeRecipients(), FakeOutbox()
     here, away = users_of(BUCKET, 2)
     people.add(here)
     people.add(away, region="eu")
@@ -38,7 +38,7 @@ async def test_a_batch_is_decided_and_left_to_the_outbox_to_acknowledge(load_age
 
 async def test_a_batch_waits_until_preferences_can_be_read(load_agent: LoadAgent) -> None:
     agent = load_agent("standard", "agents.route")
-    people, outbox = FakePeople(troubles=[RetryLater("no lease"), RetryLater("no lease")]), FakeOutbox()
+    people, outbox = FakeRecipients(troubles=[RetryLater("no lease"), RetryLater("no lease")]), FakeOutbox()
     user_id = people.add(users_of(BUCKET, 1)[0])
     await agent.route(FakeEvent(a_batch(trigger_json(user_id=user_id))), a_router(people), outbox)
     assert (people.troubles, [outcomes(batch) for batch in outbox.submitted]) == ([], [["notified"]])

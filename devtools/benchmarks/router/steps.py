@@ -28,13 +28,14 @@ from notify_streams.outbox.flush_plan import drop_duplicates, plan_flush
 from notify_streams.outbox.publisher import rows_by_partition
 from notify_streams.outbox.row_ids import new_flush_id
 from notify_streams.preferences.categories import configured_categories
-from notify_streams.preferences.row_codec import NOTHING
+from notify_streams.preferences.row_codec import EMPTY_ROW
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.regions.failover.placement import Placement
 from notify_streams.regions.failover.protocol import initial_homes
 from notify_streams.regions.locations import LocationCodec
 from notify_streams.routing.recipient_lookup import RecipientLookup
-from notify_streams.routing.router import Router, conflict
+from notify_streams.routing.outcome_records import id_conflict
+from notify_streams.routing.router import Router
 from notify_streams.settings import load_settings
 from notify_streams.topics import USER_LOCATIONS
 from notify_streams.transport import RecordBatch, TransportSettings
@@ -93,7 +94,7 @@ async def _round(settings: Settings, router: Router, batches: Sequence[RecordBat
     taken: list[DecidedBatch] = []
     for batch in batches:
         with clock("validate, join, decide, encode notifications and channel messages"):
-            taken.append(await router.take(batch, _Nobody()))
+            taken.append(await router.decide_batch(batch, _Nobody()))
     limits = {"max_batch_bytes": 1_000_000, "max_record_bytes": 1_000_000}
     compression = _CODECS[TransportSettings().compression]
     while taken:
@@ -101,7 +102,7 @@ async def _round(settings: Settings, router: Router, batches: Sequence[RecordBat
         while taken and sum(len(one.entries) for one in part) < settings.outbox.flush_records:
             part.append(taken.pop())
         with clock("look for repeats"):
-            drop_duplicates(part, recent, conflict)
+            drop_duplicates(part, recent, id_conflict)
         with clock("plan the flush: group, pack rows, sums"):
             flush = plan_flush(new_flush_id(), "standard", part, datetime.now(UTC))
         with clock("MongoDB's messages: notifications and rows"):
@@ -158,7 +159,7 @@ class _Nobody:
 
 class _NobodyChose:
     async def rows_for(self, bucket: int, user_ids: Sequence[str]) -> list[bytes]:
-        return [NOTHING] * len(user_ids)
+        return [EMPTY_ROW] * len(user_ids)
 
 
 def _people(settings: Settings) -> RecipientLookup:

@@ -20,7 +20,7 @@ from notify_streams.regions.consumer_groups import forward_lag
 from notify_streams.regions.failover.log import KafkaControlLog
 from notify_streams.regions.forwarding.headers import HOPS, ORIGIN, TARGET
 from notify_streams.roles import CHANNEL_ROLES
-from notify_streams.routing.outcome_records import SOURCE
+from notify_streams.routing.outcome_records import SOURCE_HEADER
 from notify_streams.stores.mongo import Shards
 from notify_streams.topics import DEAD_LETTERS, FORWARDED, USER_SIGNUPS, forward_topic, trigger_topics
 
@@ -75,7 +75,7 @@ async def take_snapshot(settings: Settings) -> RegionSnapshot:
                 snapshot.published[topic][_header(record, "id")] += 1
             elif topic == DEAD_LETTERS:
                 snapshot.dead_letters[":".join(_header(record, name) for name in ("topic", "partition", "offset"))] += 1
-            elif source := _header(record, SOURCE):
+            elif source := _header(record, SOURCE_HEADER):
                 if topic in forwards:
                     _add_forwarded(snapshot, topic, record, source)
                     continue

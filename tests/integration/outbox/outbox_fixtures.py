@@ -17,10 +17,10 @@ from notify_streams.outbox.relay import Relay
 from notify_streams.outbox.row_ids import new_flush_id
 from notify_streams.outbox.transaction import FlushStore
 from notify_streams.records.batch import Producer
-from notify_streams.routing.router import conflict
+from notify_streams.routing.outcome_records import id_conflict
 from notify_streams.settings import OutboxSettings, Settings
 from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, Shards
-from tests.builders import AckRecorder, a_decided_batch, an_entry
+from tests.builders import AckRecorder, a_decided_batch, an_outcome
 
 ROLE = "standard"
 SOURCE = ("triggers.payments", 2)
@@ -118,13 +118,13 @@ class Bench:
             await self.relay.drain([bucket], exclude=loop.flush_ids())
 
         loop = FlushLoop(
-            ROLE, shard, store or self.store(shard), self.ledger, self.broker, settings, conflict, relay_bucket
+            ROLE, shard, store or self.store(shard), self.ledger, self.broker, settings, id_conflict, relay_bucket
         )
         return loop
 
     def outbox(self, flush_store: Callable[..., FlushStore] = FlushStore, **limits: Any) -> Outbox:
         settings = msgspec.structs.replace(self.settings, outbox=OutboxSettings(**limits))
-        return Outbox(settings, ROLE, self.shards, self.broker, conflict, flush_store)
+        return Outbox(settings, ROLE, self.shards, self.broker, id_conflict, flush_store)
 
     async def open(self, *sources: tuple[str, int], at: int = 0) -> None:
         await self.ledger.open(dict.fromkeys(sources or (SOURCE,), at))
@@ -159,7 +159,7 @@ def batch(
     *ids: str | RecordOutcome, start: int = 0, bucket: int = EVEN, acks: AckRecorder | None = None, **but: Any
 ) -> DecidedBatch:
     """A decided batch of `triggers.payments`: each id a notified trigger with a push message."""
-    entries = [an_entry(one, bucket=bucket) if isinstance(one, str) else one for one in ids]
+    entries = [an_outcome(one, bucket=bucket) if isinstance(one, str) else one for one in ids]
     return a_decided_batch(*entries, start=start, partition=bucket, acks=acks, **but)
 
 

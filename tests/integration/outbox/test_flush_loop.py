@@ -7,7 +7,7 @@ import pytest
 
 from devtools.fakes.tcp_proxy import FaultProxy
 from notify_streams.stores.mongo import NOTIFICATIONS
-from tests.builders import AckRecorder, a_decided_batch, an_entry
+from tests.builders import AckRecorder, a_decided_batch, an_outcome
 from tests.integration.outbox.conftest import Run
 from tests.integration.outbox.outbox_fixtures import EVEN, ODD, SOURCE, Bench, batch
 from tests.waiting import until
@@ -85,7 +85,7 @@ async def test_batches_queue_up_while_a_flush_is_in_progress(bench: Bench, runni
     await until(bench.rows)
     for number in range(1, 5):
         await loop.submit(batch(str(number), start=number, acks=acks[number]))
-        entry = an_entry(f"s{number}", bucket=EVEN)
+        entry = an_outcome(f"s{number}", bucket=EVEN)
         await loop.submit(
             a_decided_batch(entry, topic="triggers.security", partition=EVEN, start=number - 1, acks=acks[number + 4])
         )

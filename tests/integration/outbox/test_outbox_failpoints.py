@@ -7,7 +7,7 @@ import pytest
 
 from notify_streams.failpoints import NAMES, FailpointReached, armed
 from notify_streams.routing.router import Router
-from tests.builders import AckRecorder, FakePeople, Placed, a_batch, categories, some_settings, trigger_json, users_of
+from tests.builders import AckRecorder, FakeRecipients, Placed, a_batch, categories, some_settings, trigger_json, users_of
 from tests.integration.outbox.conftest import Run
 from tests.integration.outbox.outbox_fixtures import EVEN, Bench
 from tests.waiting import until
@@ -23,7 +23,7 @@ def changed(acks: AckRecorder, before: tuple[int, int]) -> bool:
 async def test_an_error_at_a_failpoint_loses_and_doubles_nothing(bench: Bench, running: Run, name: str) -> None:
     with armed(f"{name}=raise@1") as points:
         await bench.open()
-        recipients = FakePeople()
+        recipients = FakeRecipients()
         (user,) = users_of(EVEN, 1)
         recipients.add(user)
         router = Router(some_settings(), categories(), "standard", recipients, Placed())

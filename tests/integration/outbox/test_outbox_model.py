@@ -20,7 +20,7 @@ from notify_streams.outbox.transaction import FlushStore
 from notify_streams.records.ids import notification_id
 from notify_streams.retry import STORE
 from notify_streams.stores.mongo import NOTIFICATIONS
-from tests.builders import AckRecorder, a_decided_batch, an_entry
+from tests.builders import AckRecorder, a_decided_batch, an_outcome
 from tests.integration.outbox.conftest import OpenBench
 from tests.integration.outbox.outbox_fixtures import EVEN, Bench
 from tests.waiting import until
@@ -71,7 +71,7 @@ class Reader:
             if not records:
                 await asyncio.sleep(0.002)
                 continue
-            entries = [an_entry(trigger_id, bucket=EVEN, title=title) for trigger_id, title in records]
+            entries = [an_outcome(trigger_id, bucket=EVEN, title=title) for trigger_id, title in records]
             self._positions[topic] = end = start + len(entries)
             acks = AckRecorder(partial(self._acknowledged, topic, end), partial(self._refused, topic))
             await self.outbox.submit(a_decided_batch(*entries, start=start, topic=topic, partition=EVEN, acks=acks))
@@ -129,7 +129,7 @@ async def test_ledgers_add_up_after_random_faults(bench_of: OpenBench, seed: int
     assert set(bench.broker.ids()) == wanted, "each notification was published at least once"
     found = {one["_id"]: one["fingerprint"] for one in await bench.all_of(NOTIFICATIONS)}
     for trigger_id in wanted:
-        possible = {an_entry(trigger_id, title=title).fingerprint for title in "xy"}
+        possible = {an_outcome(trigger_id, title=title).fingerprint for title in "xy"}
         assert found[notification_id(trigger_id, "u-42")] in possible
     conflicts = sum(one.get("dead_reasons", {}).get("id_conflict", 0) for one in ledgers.values())
     assert (conflicts > 0) == any(len(different) > 1 for different in titles.values())

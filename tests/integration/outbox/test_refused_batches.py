@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.builders import AckRecorder, a_decided_batch, an_entry
+from tests.builders import AckRecorder, a_decided_batch, an_outcome
 from tests.integration.outbox.conftest import Run
 from tests.integration.outbox.outbox_fixtures import EVEN, SOURCE, Bench, batch, flush_of
 from tests.waiting import until
@@ -20,7 +20,7 @@ async def test_a_repeated_id_is_a_duplicate_with_and_without_the_cache(bench: Be
     late = bench.flush_loop()  # another worker with an empty cache
     running(late.run())
     await late.submit(batch("b", "a", "c", start=3, acks=acks))
-    entry = an_entry("a", bucket=EVEN)
+    entry = an_outcome("a", bucket=EVEN)
     await late.submit(a_decided_batch(entry, topic="triggers.security", partition=EVEN, acks=acks))
     await until(lambda: acks.acknowledged == 4)
     assert await bench.trigger_ids() == ["a", "b", "c"] == bench.broker.ids()
@@ -33,7 +33,7 @@ async def test_the_same_id_with_other_content_becomes_a_dead_letter(bench: Bench
     acks, late = AckRecorder(), bench.flush_loop()
     await bench.store().write(flush_of(batch("a")), [])
     running(late.run())
-    await late.submit(batch(an_entry("a", bucket=EVEN, title="other"), "b", start=1, acks=acks))
+    await late.submit(batch(an_outcome("a", bucket=EVEN, title="other"), "b", start=1, acks=acks))
     await until(lambda: acks.acknowledged)
     ((topic, partition, _),) = [sent for sent in bench.broker.sent if sent[0] == "dead_letters"]
     assert (topic, partition) == ("dead_letters", EVEN)
@@ -63,7 +63,7 @@ async def test_a_batch_at_another_position_is_refused_and_the_others_are_flushed
     loop, acks, good = bench.flush_loop(), AckRecorder(), AckRecorder()
     await loop.submit(batch("a", start=start, acks=acks))
     await loop.submit(batch("b", start=start + 1, acks=acks))
-    await loop.submit(a_decided_batch(an_entry("c", bucket=EVEN), topic=other[0], partition=EVEN, acks=good))
+    await loop.submit(a_decided_batch(an_outcome("c", bucket=EVEN), topic=other[0], partition=EVEN, acks=good))
     running(loop.run())
     await until(lambda: acks.refused and good.acknowledged)
     assert acks.refused == [5] and not acks.acknowledged and not good.refused

@@ -21,7 +21,7 @@ from notify_streams.stores.bucket_directory import MOVED
 from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES
 from notify_streams.web.ledger import read_ledger
 from notify_streams.web.notifications import find_notifications
-from tests.builders import ABatch, AckRecorder, ARecord, an_entry
+from tests.builders import ABatch, AckRecorder, ARecord, an_outcome
 from tests.integration.outbox.outbox_fixtures import EVEN, ODD, SOURCE, Bench, batch, flush_of
 from tests.waiting import until
 
@@ -66,14 +66,14 @@ def sent_commands(bench: Bench) -> Iterator[tuple[str, str, set[int], int]]:
 
 
 async def flush_twice(bench: Bench) -> None:
-    """A flush, a duplicate, an id conflict, a refusal, the deletion of published rows."""
+    """A flush, a duplicate, an id id_conflict, a refusal, the deletion of published rows."""
     acks, outbox = AckRecorder(), bench.outbox(sweep_every_s=0.05)
     await outbox.on_assigned([SOURCE, ("triggers.payments", ODD)])
     await outbox.start()
     for decided in (
         batch("a", bucket=EVEN, acks=acks),
         batch("a", bucket=ODD, acks=acks),
-        batch("a", an_entry("b", bucket=EVEN), start=1, acks=acks),
+        batch("a", an_outcome("b", bucket=EVEN), start=1, acks=acks),
         batch("c", start=9, acks=acks),
     ):
         await outbox.submit(decided)

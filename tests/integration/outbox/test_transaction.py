@@ -13,7 +13,7 @@ from notify_streams.outbox.transaction import DuplicateNotifications, LedgerFenc
 from notify_streams.records.outcomes import DeliveryState, Reason
 from notify_streams.routing.decision import ChannelDecision
 from notify_streams.stores.mongo import NOTIFICATIONS, OUTBOX
-from tests.builders import a_decided_batch, an_entry
+from tests.builders import a_decided_batch, an_outcome
 from tests.integration.outbox.conftest import OpenBench
 from tests.integration.outbox.outbox_fixtures import EVEN, SOURCE, Bench, batch, flush_of
 
@@ -34,7 +34,7 @@ async def test_a_flush_writes_notifications_rows_and_ledger(bench: Bench) -> Non
 async def test_a_deliverys_reason_is_stored_as_plain_text(bench: Bench) -> None:
     await bench.open()
     suppressed = ChannelDecision("sms", DeliveryState.SUPPRESSED, Reason.OPTED_OUT)
-    entry = an_entry("a", bucket=EVEN, decisions=(suppressed,))
+    entry = an_outcome("a", bucket=EVEN, decisions=(suppressed,))
     await bench.store().write(flush_of(batch(entry)), [])
     (found,) = await bench.all_of(NOTIFICATIONS)
     assert found["deliveries"]["sms"]["reason"] == "opted_out"
@@ -69,7 +69,7 @@ async def test_one_partition_at_another_position_refuses_the_flush_and_only_it_i
     other = ("triggers.security", EVEN)
     await bench.open(SOURCE, other)
     await bench.store().write(flush_of(batch("a")), [])
-    mixed = flush_of(batch("b", start=0), a_decided_batch(an_entry("c", bucket=EVEN), topic=other[0], partition=EVEN))
+    mixed = flush_of(batch("b", start=0), a_decided_batch(an_outcome("c", bucket=EVEN), topic=other[0], partition=EVEN))
     with pytest.raises(LedgerFenced) as refused:
         await bench.store().write(mixed, [])
     assert refused.value.ledgers == {LEDGER_ID: 1}
@@ -105,7 +105,7 @@ async def test_a_flush_with_an_existing_notification_changes_nothing(bench: Benc
 
 async def test_fingerprints_of_existing_notifications_are_found(bench: Bench) -> None:
     await bench.open()
-    entry = an_entry("a", bucket=EVEN)
+    entry = an_outcome("a", bucket=EVEN)
     await bench.store().write(flush_of(batch(entry)), [])
     known = await bench.store().fingerprints(notification_ids(flush_of(batch("a", "b"))))
     assert known == {entry.notification: entry.fingerprint}
@@ -128,7 +128,7 @@ async def test_a_flush_is_committed_if_any_of_its_ledgers_names_it(bench: Bench)
     """Another worker may have advanced one partition; this worker must still publish the rows of the others."""
     other = ("triggers.security", EVEN)
     await bench.open(SOURCE, other)
-    flush = flush_of(batch("a"), a_decided_batch(an_entry("b", bucket=EVEN), topic=other[0], partition=EVEN))
+    flush = flush_of(batch("a"), a_decided_batch(an_outcome("b", bucket=EVEN), topic=other[0], partition=EVEN))
     store = bench.store()
     assert not await store.is_committed(flush)
     await store.write(flush, [])
@@ -136,7 +136,7 @@ async def test_a_flush_is_committed_if_any_of_its_ledgers_names_it(bench: Bench)
     await store.write(flush_of(batch("c", start=1)), [])
     assert await store.is_committed(flush)
     await store.write(
-        flush_of(a_decided_batch(an_entry("d", bucket=EVEN), topic=other[0], partition=EVEN, start=1)), []
+        flush_of(a_decided_batch(an_outcome("d", bucket=EVEN), topic=other[0], partition=EVEN, start=1)), []
     )
     assert not await store.is_committed(flush)
 
@@ -146,10 +146,10 @@ async def test_a_large_flush_commits_as_a_whole(bench: Bench, kind: str) -> None
     """20,000 triggers, and 12 MB in few triggers: a document is limited to 16 MB, a flush is not."""
     await bench.open()
     if kind == "many":
-        entries = [an_entry(f"t-{number:05}", bucket=EVEN) for number in range(20_000)]
+        entries = [an_outcome(f"t-{number:05}", bucket=EVEN) for number in range(20_000)]
     else:
         data = {"x": "y" * 1_500_000}
-        entries = [an_entry(f"t-{n}", bucket=EVEN, data=data) for n in range(8)]
+        entries = [an_outcome(f"t-{n}", bucket=EVEN, data=data) for n in range(8)]
     flush = flush_of(batch(*entries))
     for _ in range(9):
         try:

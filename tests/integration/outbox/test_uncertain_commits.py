@@ -14,7 +14,7 @@ from notify_streams.errors import StoreUnavailable
 from notify_streams.outbox.flush_plan import Flush
 from notify_streams.outbox.outbox import Outbox
 from notify_streams.outbox.transaction import FlushStore
-from tests.builders import AckRecorder, a_decided_batch, an_entry
+from tests.builders import AckRecorder, a_decided_batch, an_outcome
 from tests.integration.outbox.conftest import OpenBench, Run
 from tests.integration.outbox.outbox_fixtures import EVEN, SOURCE, Bench, batch, flush_of
 from tests.waiting import until
@@ -59,12 +59,12 @@ async def test_a_commit_with_a_lost_reply_is_published_although_another_partitio
             await super().write(flush, published)
             if not self.lost:
                 self.lost = True
-                entry = an_entry("new owner", bucket=EVEN)
+                entry = an_outcome("new owner", bucket=EVEN)
                 await super().write(flush_of(a_decided_batch(entry, topic=other[0], partition=EVEN, start=1)), [])
                 raise StoreUnavailable("the reply is lost")
 
     loop, acks = bench.flush_loop(store=bench.store(kind=LosesTheFirstReply)), AckRecorder()
-    await loop.submit(a_decided_batch(an_entry("other", bucket=EVEN), topic=other[0], partition=EVEN, acks=acks))
+    await loop.submit(a_decided_batch(an_outcome("other", bucket=EVEN), topic=other[0], partition=EVEN, acks=acks))
     await loop.submit(batch("mine", acks=acks))
     running(loop.run())
     await until(lambda: acks.acknowledged == 2)

@@ -12,7 +12,7 @@ from notify_streams.routing.router import Router
 
 def test_each_step_has_its_share_of_every_trigger(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    take = Router.take
+    take = Router.decide_batch
 
     async def counted(router: Any, batch: Any, delivered: Any) -> Any:
         taken = await take(router, batch, delivered)
@@ -20,7 +20,7 @@ def test_each_step_has_its_share_of_every_trigger(monkeypatch: pytest.MonkeyPatc
         assert {entry.outcome.value for entry in taken.entries} == {"notified"}
         return taken
 
-    monkeypatch.setattr(Router, "take", counted)
+    monkeypatch.setattr(Router, "decide_batch", counted)
     answer = CliRunner().invoke(steps.steps, ["--triggers", "1000", "--rounds", "1", "--json"])
     assert answer.exit_code == 0, answer.output
     found = orjson.loads(answer.output)

@@ -12,10 +12,10 @@ from notify_streams.outbox.flush_loop import FlushLoop
 from notify_streams.outbox.flush_plan import Flush
 from notify_streams.outbox.ledger import Ledger
 from notify_streams.outbox.transaction import FlushStore
-from notify_streams.routing.router import conflict
+from notify_streams.routing.outcome_records import id_conflict
 from notify_streams.settings import OutboxSettings
 from notify_streams.stores.mongo import Shards
-from tests.builders import AckRecorder, a_decided_batch, an_entry, some_settings
+from tests.builders import AckRecorder, a_decided_batch, an_outcome, some_settings
 from tests.waiting import until
 
 Published = Sequence[Mapping[str, Any]]
@@ -56,7 +56,7 @@ async def no_relay(bucket: int) -> None:
 @asynccontextmanager
 async def running(store: FlushStore) -> AsyncIterator[FlushLoop]:
     ledger = Ledger(SHARDS, "standard", 1.0)
-    loop = FlushLoop("standard", 0, store, ledger, NullProducer(), OutboxSettings(), conflict, no_relay)
+    loop = FlushLoop("standard", 0, store, ledger, NullProducer(), OutboxSettings(), id_conflict, no_relay)
     task = asyncio.create_task(loop.run())
     yield loop
     await tasks.stop([task])
@@ -68,7 +68,7 @@ async def test_a_flush_that_times_out_is_divided_in_order() -> None:
     async with running(store) as loop:
         for start in range(0, 8, 2):
             acks = AckRecorder(on_ack=partial(acknowledged.append, start))
-            entries = an_entry(f"t{start}"), an_entry(f"t{start + 1}")
+            entries = an_outcome(f"t{start}"), an_outcome(f"t{start + 1}")
             await loop.submit(a_decided_batch(*entries, start=start, acks=acks))
         await until(lambda: len(acknowledged) == 4, within_s=20)
     assert acknowledged == [0, 2, 4, 6]
@@ -78,7 +78,7 @@ async def test_a_flush_that_times_out_is_divided_in_order() -> None:
 async def test_a_single_batch_is_retried_until_the_shard_answers() -> None:
     store, acks = SlowStore(limit=0), AckRecorder()
     async with running(store) as loop:
-        await loop.submit(a_decided_batch(an_entry("t"), acks=acks))
+        await loop.submit(a_decided_batch(an_outcome("t"), acks=acks))
         await until(lambda: store.timeouts >= 4, within_s=20)
         assert not acks.acknowledged
         store.limit = 1

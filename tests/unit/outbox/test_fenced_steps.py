@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 from notify_streams.outbox.decided_batch import DecidedBatch
 from notify_streams.outbox.flush_plan import plan_flush
 from notify_streams.outbox.transaction import ledger_update
-from tests.builders import a_decided_batch, an_entry
+from tests.builders import a_decided_batch, an_outcome
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 
 def decided_under(epoch: int | None, start: int = 0) -> DecidedBatch:
-    batch = a_decided_batch(an_entry(f"t-{start}"), start=start)
+    batch = a_decided_batch(an_outcome(f"t-{start}"), start=start)
     batch.epoch = epoch
     return batch
 

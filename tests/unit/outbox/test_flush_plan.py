@@ -14,8 +14,8 @@ from notify_streams.outbox.flush_plan import COUNTED, ROW_BYTES, Flush, drop_dup
 from notify_streams.outbox.ledger import sums_close
 from notify_streams.records.outcomes import DeadReason, TriggerOutcome
 from notify_streams.routing.outcome_records import dead, repartitioned
-from notify_streams.routing.router import conflict
-from tests.builders import NOON, ARecord, a_decided_batch, an_entry
+from notify_streams.routing.outcome_records import id_conflict
+from tests.builders import NOON, ARecord, a_decided_batch, an_outcome
 
 unpack = msgspec.msgpack.decode
 
@@ -31,7 +31,7 @@ def a_dead(
 
 
 def test_a_step_counts_the_outcome_of_each_position() -> None:
-    entries = [an_entry("a"), a_dead(), a_dead(reason=DeadReason.INVALID), repartitioned(ARecord(), "t", 3, 5, "u")]
+    entries = [an_outcome("a"), a_dead(), a_dead(reason=DeadReason.INVALID), repartitioned(ARecord(), "t", 3, 5, "u")]
     entries += [RecordOutcome(TriggerOutcome.DUPLICATE, ARecord()), RecordOutcome(TriggerOutcome.FORWARDED, ARecord())]
     (step,) = plan(a_decided_batch(*entries, start=10, other_lane=3, end=24)).steps
     assert (step.id, step.bucket, step.start, step.end) == ("standard:triggers.payments:3", 3, 10, 24)
@@ -51,7 +51,7 @@ def test_a_step_counts_the_outcome_of_each_position() -> None:
 
 def test_batches_of_one_partition_make_one_step() -> None:
     (step,) = plan(
-        a_decided_batch(an_entry("a"), start=5), a_decided_batch(an_entry("b"), an_entry("c"), start=6, end=9)
+        a_decided_batch(an_outcome("a"), start=5), a_decided_batch(an_outcome("b"), an_outcome("c"), start=6, end=9)
     ).steps
     assert (step.start, step.end, step.counts["notified"], step.counts["holes"]) == (5, 9, 3, 1)
 
@@ -76,8 +76,8 @@ def test_a_batch_of_the_other_lane_only_advances_the_ledger() -> None:
 
 
 def test_records_for_one_partition_stay_in_order_across_batches() -> None:
-    first = a_decided_batch(an_entry("a"), an_entry("b", channels=("sms", "push")))
-    flush = plan(first, a_decided_batch(an_entry("c"), start=2))
+    first = a_decided_batch(an_outcome("a"), an_outcome("b", channels=("sms", "push")))
+    flush = plan(first, a_decided_batch(an_outcome("c"), start=2))
     ids = {row.topic: [msgspec.json.decode(value)["trigger_id"] for _, value, _ in row.records] for row in flush.rows}
     assert ids == {"push": ["a", "b", "c"], "sms": ["b"]}
 
@@ -139,7 +139,7 @@ outcome_kinds = st.sampled_from(["notified", "dead", "moved", "duplicate", "forw
 def an_outcome(kind: str, trigger_id: str, bucket: int) -> RecordOutcome:
     match kind:
         case "notified":
-            return an_entry(trigger_id, bucket=bucket)
+            return an_outcome(trigger_id, bucket=bucket)
         case "dead":
             return a_dead()
         case "moved":
@@ -167,7 +167,7 @@ def histories(draw: st.DrawFn) -> list[DecidedBatch]:
 
 @given(batches=histories())
 def test_the_counts_of_every_step_add_up(batches: list[DecidedBatch]) -> None:
-    drop_duplicates(batches, {}, conflict)
+    drop_duplicates(batches, {}, id_conflict)
     flush = plan(*batches)
     for step in flush.steps:
         ledger = {"first_offset": step.start, "next_offset": step.end, **step.counts}
@@ -182,58 +182,58 @@ def test_the_counts_of_every_step_add_up(batches: list[DecidedBatch]) -> None:
     "changed", ["next_offset", "taken", "other_lane", "holes", *COUNTED.values()], ids=lambda name: f"{name} off by one"
 )
 def test_counts_that_do_not_add_up_are_detected(changed: str) -> None:
-    (step,) = plan(a_decided_batch(an_entry(), a_dead(), start=5, end=10, other_lane=1)).steps
+    (step,) = plan(a_decided_batch(an_outcome(), a_dead(), start=5, end=10, other_lane=1)).steps
     ledger = {"first_offset": 5, "next_offset": 10, **step.counts}
     assert sums_close(ledger)
     assert not sums_close(ledger | {changed: ledger[changed] + 1})
 
 
 def test_a_repeated_id_within_a_flush_is_a_duplicate() -> None:
-    batches = [a_decided_batch(an_entry("a"), an_entry("a")), a_decided_batch(an_entry("a"), topic="triggers.security")]
-    drop_duplicates(batches, {}, conflict)
+    batches = [a_decided_batch(an_outcome("a"), an_outcome("a")), a_decided_batch(an_outcome("a"), topic="triggers.security")]
+    drop_duplicates(batches, {}, id_conflict)
     found = [entry.outcome.value for batch in batches for entry in batch.entries]
     assert found == ["notified", "duplicate", "duplicate"]
     assert not batches[0].entries[1].outputs
 
 
 def test_the_same_id_with_other_content_is_a_dead_letter() -> None:
-    batches = [a_decided_batch(an_entry("a", offset=1), an_entry("a", offset=2, title="other"))]
-    drop_duplicates(batches, {}, conflict)
+    batches = [a_decided_batch(an_outcome("a", offset=1), an_outcome("a", offset=2, title="other"))]
+    drop_duplicates(batches, {}, id_conflict)
     first, second = batches[0].entries
     assert first.outcome is TriggerOutcome.NOTIFIED
     assert (second.outcome, second.reason, second.record.offset) == (TriggerOutcome.DEAD, "id_conflict", 2)
 
 
 def test_the_same_id_for_another_user_is_another_notification() -> None:
-    batches = [a_decided_batch(an_entry("a", user_id="u"), an_entry("a", user_id="v"))]
-    drop_duplicates(batches, {}, conflict)
+    batches = [a_decided_batch(an_outcome("a", user_id="u"), an_outcome("a", user_id="v"))]
+    drop_duplicates(batches, {}, id_conflict)
     assert [entry.outcome.value for entry in batches[0].entries] == ["notified", "notified"]
 
 
 def test_a_known_notification_is_a_duplicate_or_a_conflict() -> None:
-    same, other = an_entry("a"), an_entry("b")
+    same, other = an_outcome("a"), an_outcome("b")
     known = {str(same.notification): same.fingerprint, str(other.notification): other.fingerprint + 1}
-    batches = [a_decided_batch(same, other, an_entry("c"))]
-    drop_duplicates(batches, known, conflict)
+    batches = [a_decided_batch(same, other, an_outcome("c"))]
+    drop_duplicates(batches, known, id_conflict)
     assert [entry.outcome.value for entry in batches[0].entries] == ["duplicate", "dead", "notified"]
 
 
 def test_dropping_duplicates_is_idempotent() -> None:
-    batches = [a_decided_batch(an_entry("a"), an_entry("a"), an_entry("a", title="other"), an_entry("b"))]
-    drop_duplicates(batches, {}, conflict)
+    batches = [a_decided_batch(an_outcome("a"), an_outcome("a"), an_outcome("a", title="other"), an_outcome("b"))]
+    drop_duplicates(batches, {}, id_conflict)
     before = [entry.outcome for entry in batches[0].entries]
-    drop_duplicates(batches, {}, conflict)
+    drop_duplicates(batches, {}, id_conflict)
     assert [entry.outcome for entry in batches[0].entries] == before
 
 
 def test_a_conflict_is_published_with_the_rest_of_its_flush() -> None:
-    batches = [a_decided_batch(an_entry("a"), an_entry("a", title="other"))]
-    drop_duplicates(batches, {}, conflict)
+    batches = [a_decided_batch(an_outcome("a"), an_outcome("a", title="other"))]
+    drop_duplicates(batches, {}, id_conflict)
     assert {row.topic for row in plan(*batches).rows} == {"push", "dead_letters"}
 
 
 def test_a_batch_has_its_size_and_holes() -> None:
-    batch = a_decided_batch(an_entry(channels=("push", "sms")), start=5, end=9, other_lane=1)
+    batch = a_decided_batch(an_outcome(channels=("push", "sms")), start=5, end=9, other_lane=1)
     assert batch.holes == 2
     assert batch.size_bytes == sum(len(output[3]) for output in batch.entries[0].outputs) > 200
 

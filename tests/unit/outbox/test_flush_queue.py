@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from notify_streams.outbox.decided_batch import DecidedBatch
 from notify_streams.outbox.flush_queue import FlushQueue
 from notify_streams.settings import OutboxSettings
-from tests.builders import AckRecorder, a_decided_batch, an_entry
+from tests.builders import AckRecorder, a_decided_batch, an_outcome
 
-HEAVY = an_entry(data={"x": "y" * 1_000})
+HEAVY = an_outcome(data={"x": "y" * 1_000})
 
 
 def a_queue(**but: Any) -> FlushQueue:
@@ -21,7 +21,7 @@ def a_queue(**but: Any) -> FlushQueue:
 
 
 def some(count: int, start: int = 0, **but: Any) -> DecidedBatch:
-    return a_decided_batch(*[an_entry(str(start + place)) for place in range(count)], start=start, **but)
+    return a_decided_batch(*[an_outcome(str(start + place)) for place in range(count)], start=start, **but)
 
 
 async def filled(queue: FlushQueue, *batches: DecidedBatch) -> FlushQueue:

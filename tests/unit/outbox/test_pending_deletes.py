@@ -6,11 +6,11 @@ import pytest
 
 from notify_streams.outbox.flush_plan import OutboxRow, plan_flush
 from notify_streams.outbox.pending_deletes import PendingDeletes
-from tests.builders import NOON, a_decided_batch, an_entry
+from tests.builders import NOON, a_decided_batch, an_outcome
 
 
 def rows(records: int, flush_id: str = "f") -> Sequence[OutboxRow]:
-    entries = [an_entry(str(number)) for number in range(records)]
+    entries = [an_outcome(str(number)) for number in range(records)]
     return plan_flush(flush_id, "standard", [a_decided_batch(*entries)], NOON).rows
 
 

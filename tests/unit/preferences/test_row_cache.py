@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify_streams.preferences.cache import RowCache
+from notify_streams.preferences.row_cache import RowCache
 
 STEPS = st.lists(st.tuples(st.floats(0, 40), st.integers(0, 9)), max_size=60)
 

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from notify_streams.preferences.choices import EMPTY_RECORD
 from notify_streams.preferences.row_codec import (
     IN,
-    NOTHING,
+    EMPTY_ROW,
     OUT,
     UNSET,
     bits_of,
-    choice,
-    compile_row,
-    newest,
-    read_row,
+    choice_of,
+    encode_row,
+    newer_row,
+    decode_row,
     version_of,
 )
 from notify_streams.roles import CHANNELS
@@ -29,32 +29,32 @@ VERSIONS = st.integers(0, 2**40)
 
 @given(VERSIONS, CHOICES)
 def test_what_was_compiled_is_read_back(version: Any, choices: Any) -> None:
-    row = compile_row(version, choices)
+    row = encode_row(version, choices)
     assert version_of(row) == version
-    read_version, bits = read_row(row)
+    read_version, bits = decode_row(row)
     assert read_version == version
     assert bits.keys() == choices.keys()
     for number, chosen in choices.items():
         for channel in CHANNELS:
             expected = UNSET if channel not in chosen else IN if chosen[channel] else OUT
-            assert choice(bits_of(row, number), channel) == expected
+            assert choice_of(bits_of(row, number), channel) == expected
 
 
 @given(VERSIONS, CHOICES, VERSIONS, CHOICES)
 def test_the_newest_is_the_higher_version_from_either_side(
     one_version: Any, one: Any, other_version: Any, other: Any
 ) -> None:
-    rows = compile_row(one_version, one), compile_row(other_version, other)
+    rows = encode_row(one_version, one), encode_row(other_version, other)
     for first, second in (rows, rows[::-1]):
-        assert version_of(newest(first, second)) == max(one_version, other_version)
+        assert version_of(newer_row(first, second)) == max(one_version, other_version)
 
 
 def test_who_chose_nothing_has_version_0_and_no_choice() -> None:
-    assert EMPTY_RECORD.row() == NOTHING
-    assert version_of(NOTHING) == 0
-    assert bits_of(NOTHING, 1) == UNSET
+    assert EMPTY_RECORD.row() == EMPTY_ROW
+    assert version_of(EMPTY_ROW) == 0
+    assert bits_of(EMPTY_ROW, 1) == UNSET
 
 
 @pytest.mark.parametrize(("version", "size"), [(1, 7), (127, 7), (128, 8), (100_000, 9)])
 def test_three_categories_cost_seven_to_nine_bytes(version: int, size: int) -> None:
-    assert len(compile_row(version, {number: {"push": False} for number in (1, 2, 3)})) == size
+    assert len(encode_row(version, {number: {"push": False} for number in (1, 2, 3)})) == size

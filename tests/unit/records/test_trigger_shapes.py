@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notify_streams.records.outcomes import DeadReason
-from notify_streams.records.trigger import DEEPEST, NO_DATA, Rejection, Trigger, read_trigger
+from notify_streams.records.trigger import MAX_DEPTH, NO_DATA, Rejection, Trigger, read_trigger
 from tests.builders import trigger_fields, trigger_json
 
 
@@ -210,10 +210,10 @@ def test_the_whole_value_is_never_part_of_a_detail() -> None:
         assert len(found.detail) < 300
 
 
-@pytest.mark.parametrize("levels", [DEEPEST - 2, DEEPEST - 1])
+@pytest.mark.parametrize("levels", [MAX_DEPTH - 2, MAX_DEPTH - 1])
 def test_how_deep_data_may_be(levels: Any) -> None:
     value = with_data(b'{"a":' + b"[" * levels + b"]" * levels + b"}")
-    assert isinstance(read_trigger(value, ()), Trigger if levels + 2 <= DEEPEST else Rejection)
+    assert isinstance(read_trigger(value, ()), Trigger if levels + 2 <= MAX_DEPTH else Rejection)
 
 
 def test_brackets_within_texts_do_not_nest() -> None:
@@ -222,7 +222,7 @@ def test_brackets_within_texts_do_not_nest() -> None:
 
 def test_how_deep_the_caller_is_makes_no_difference() -> None:
     """Two roles that read one record from different depths of their stacks must come to the same end."""
-    values = [with_data(b'{"a":' + b"[" * n + b"]" * n + b"}") for n in (DEEPEST - 2, DEEPEST, 600, 950)]
+    values = [with_data(b'{"a":' + b"[" * n + b"]" * n + b"}") for n in (MAX_DEPTH - 2, MAX_DEPTH, 600, 950)]
     here = [type(read_trigger(value, ())) for value in values]
 
     def deeper(calls: int) -> Any:

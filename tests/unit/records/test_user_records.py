@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import (
-    MOST_BYTES,
+    MAX_BYTES,
     read_contacts,
     read_location,
     read_preference_update,
@@ -80,7 +80,7 @@ def test_a_contact_that_is_none_is_refused_and_not_repeated(but: Any) -> None:
 
 
 def test_a_record_has_an_end() -> None:
-    found = read_contacts(said(CONTACTS, more="x" * MOST_BYTES))
+    found = read_contacts(said(CONTACTS, more="x" * MAX_BYTES))
     assert isinstance(found, Rejection) and found.reason == DeadReason.TOO_LARGE
 
 

@@ -6,8 +6,8 @@ from notify_streams.outbox.decided_batch import DecidedBatch
 from notify_streams.routing.router import Router
 from tests.builders import (
     AckRecorder,
-    FakePeople,
-    Placed,
+    FakeRecipients,
+    FakePlacements,
     categories,
     some_settings,
     trigger_json,
@@ -19,8 +19,8 @@ SETTINGS = some_settings(max_trigger_bytes=10_000)
 HERE, ELSEWHERE = users_of(3, 9)[:5], users_of(5, 3)
 
 
-def known_people() -> FakePeople:
-    people = FakePeople()
+def known_people() -> FakeRecipients:
+    people = FakeRecipients()
     for user in HERE[:3] + ELSEWHERE:
         people.add(user)
     people.add(HERE[3], region="eu")
@@ -28,8 +28,8 @@ def known_people() -> FakePeople:
 
 
 async def route(batch: Any, lane: Any = "standard", people: Any = None, placed: Any = None) -> DecidedBatch:
-    router = Router(SETTINGS, CATEGORIES, lane, people or known_people(), placed or Placed())
-    return await router.take(batch, AckRecorder())
+    router = Router(SETTINGS, CATEGORIES, lane, people or known_people(), placed or FakePlacements())
+    return await router.decide_batch(batch, AckRecorder())
 
 
 def for_user(user_id: Any, **but: Any) -> bytes:

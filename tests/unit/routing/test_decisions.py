@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notify_streams.preferences.categories import ALL_BITS
-from notify_streams.preferences.row_codec import compile_row, read_row
+from notify_streams.preferences.row_codec import encode_row, decode_row
 from notify_streams.records.outcomes import DeliveryState, Reason
 from notify_streams.roles import CHANNELS
 from notify_streams.routing.decision import decide
@@ -16,7 +16,7 @@ from tests.builders import NOON, a_category, a_trigger, contacts
 
 
 def bits(**choices: bool) -> int:
-    return read_row(compile_row(1, {9: choices}))[1].get(9, 0) if choices else 0
+    return decode_row(encode_row(1, {9: choices}))[1].get(9, 0) if choices else 0
 
 
 #: push is in by default, sms out, email always.

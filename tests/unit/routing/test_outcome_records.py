@@ -16,16 +16,16 @@ from notify_streams.records.ids import delivery_id, notification_id
 from notify_streams.records.outcomes import DeadReason, DeliveryState, Reason, TriggerOutcome
 from notify_streams.records.user_records import ContactAddresses
 from notify_streams.routing.decision import ChannelDecision
-from notify_streams.routing.notification_document import NotificationTemplate
-from notify_streams.routing.outcome_records import dead, fingerprint, forwarded, notified, repartitioned
-from tests.builders import NOON, ARecord, a_trigger, an_entry
+from notify_streams.routing.notification_codec import NotificationEncoder
+from notify_streams.routing.outcome_records import dead_letter, fingerprint, forwarded, notified, repartitioned
+from tests.builders import NOON, ARecord, a_trigger, an_outcome
 
 UTC_TIMES = CodecOptions(tz_aware=True)
 RECORD = ARecord(b"original", b"key", (("traceparent", b"00-1"), ("x", b"\xff"), ("y", None)), offset=17)
 
 
 def test_a_dead_letter_is_the_original_and_says_why_and_where_from() -> None:
-    entry = dead(RECORD, "triggers.payments", 3, DeadReason.INVALID, "no user")
+    entry = dead_letter(RECORD, "triggers.payments", 3, DeadReason.INVALID, "no user")
     assert (entry.outcome, entry.reason, entry.document) == (TriggerOutcome.DEAD, "invalid", None)
     ((topic, partition, key, value, headers),) = entry.outputs
     assert (topic, partition, key, value) == ("dead_letters", 3, b"key", b"original")
@@ -41,18 +41,18 @@ def test_a_dead_letter_is_the_original_and_says_why_and_where_from() -> None:
 
 @pytest.mark.parametrize("text", ["x" * 10_000, "\U0001f600" * 10_000])
 def test_a_detail_has_an_end(text: Any) -> None:
-    ((*_, headers),) = dead(RECORD, "t", 3, DeadReason.INVALID, text).outputs
+    ((*_, headers),) = dead_letter(RECORD, "t", 3, DeadReason.INVALID, text).outputs
     assert len(dict(headers)["detail"]) <= 2_000
 
 
 def test_a_dead_letter_without_a_value_is_no_tombstone() -> None:
-    ((*_, value, _),) = dead(ARecord(None), "t", 3, DeadReason.NOT_JSON, "").outputs
+    ((*_, value, _),) = dead_letter(ARecord(None), "t", 3, DeadReason.NOT_JSON, "").outputs
     assert value == b""
 
 
 def test_a_dead_letter_of_what_no_topic_takes_is_its_beginning_and_says_so() -> None:
     record = ARecord(b"v" * 5_000_000, b"k" * 5_000, (("x", b"h" * 5_000_000),), offset=17)
-    ((_, _, key, value, headers),) = dead(record, "t", 3, DeadReason.TOO_LARGE, "too large", 2_000_000).outputs
+    ((_, _, key, value, headers),) = dead_letter(record, "t", 3, DeadReason.TOO_LARGE, "too large", 2_000_000).outputs
     assert len(key) + len(value) <= 2_000_000
     assert record.key.startswith(key) and record.value.startswith(value)
     why = dict(headers)
@@ -94,7 +94,7 @@ WAYS = ContactAddresses("token", "+15551234567", "u-42@example.org")
 
 def a_notified(planned: Any = PLANNED, critical: Any = False, record: Any = RECORD, **but: Any) -> Any:
     expires_at = NOON + timedelta(hours=1)
-    form = NotificationTemplate(3, "us", critical, NOON)
+    form = NotificationEncoder(3, "us", critical, NOON)
     return notified(record, b"u-42", a_trigger(**but), planned, expires_at, WAYS, 7, form)
 
 
@@ -186,7 +186,7 @@ def test_a_fingerprint_fits_a_database_integer(size: int) -> None:
 
 
 def test_the_document_carries_the_entrys_fingerprint() -> None:
-    entry = an_entry()
+    entry = an_outcome()
     assert entry.document["fingerprint"] == entry.fingerprint == fingerprint(a_trigger())
 
 

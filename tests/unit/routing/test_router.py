@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from notify_streams.errors import RetryLater
 from notify_streams.outbox.flush_plan import plan_flush
 from notify_streams.records.partitioner import bucket_of
-from notify_streams.routing.router import Router, conflict
+from notify_streams.routing.outcome_records import id_conflict
+from notify_streams.routing.router import Router
 from tests.builders import (
     PARTITIONS,
     AckRecorder,
     ARecord,
-    FakePeople,
-    Placed,
+    FakeRecipients,
+    FakePlacements,
     a_batch,
     is_dead,
     outcomes,
@@ -68,7 +69,7 @@ async def test_a_stranger_is_sent_to_the_partition_that_kafka_would_choose() -> 
 
 
 async def test_someone_known_is_sent_to_where_the_row_says() -> None:
-    people = FakePeople()
+    people = FakeRecipients()
     people.add("x", bucket=6)
     (entry,) = (await route(a_batch(for_user("x")), people=people)).entries
     assert entry.outputs[0][1] == 6
@@ -138,17 +139,17 @@ async def test_preferences_that_cannot_be_had_are_waited_for() -> None:
 
 async def test_what_a_batch_says_is_kept_for_its_acknowledgement() -> None:
     acks = AckRecorder()
-    router = Router(SETTINGS, CATEGORIES, "standard", known_people(), Placed())
+    router = Router(SETTINGS, CATEGORIES, "standard", known_people(), FakePlacements())
     batch = a_batch(for_user(HERE[0]), topic="triggers.security", start=5)
-    taken = await router.take(batch, acks)
+    taken = await router.decide_batch(batch, acks)
     assert taken.ack_handle is acks
     assert taken.source == ("triggers.security", 3)
 
 
 def test_an_id_that_was_used_for_something_else_is_a_dead_letter_that_says_so() -> None:
-    from tests.builders import an_entry
+    from tests.builders import an_outcome
 
-    entry = conflict(an_entry(offset=8), "triggers.payments", 3)
+    entry = id_conflict(an_outcome(offset=8), "triggers.payments", 3)
     assert is_dead(entry, "id_conflict")
     assert b"used before" in dict(entry.outputs[0][4])["detail"]
 

@@ -12,7 +12,7 @@ from notify_streams.errors import StoreUnavailable
 from notify_streams.preferences.assembly import PreferenceComponents
 from notify_streams.preferences.lease_renewal import LeaseRenewal
 from notify_streams.preferences.repository import PreferenceRepository
-from notify_streams.preferences.row_codec import compile_row, version_of
+from notify_streams.preferences.row_codec import encode_row, version_of
 from notify_streams.records.outcomes import Reason
 from tests.integration.preferences.conftest import HurtableRedis, OpenRoom
 from tests.integration.preferences.preference_fixtures import BUCKET, a_message, lapse, put, reasons, until_trusted
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.stack
 
 
 def row(version: Any) -> Any:
-    return compile_row(version, {2: {"push": False}})
+    return encode_row(version, {2: {"push": False}})
 
 
 async def test_a_slow_writer_never_replaces_a_newer_delta(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from notify_streams.records.outcomes import DeliveryState, Reason
 from notify_streams.roles import CHANNELS
 from notify_streams.routing.decision import ChannelDecision
-from notify_streams.routing.notification_document import NotificationTemplate
+from notify_streams.routing.notification_codec import NotificationEncoder
 from tests.builders import NOON
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.just("x" * 1500) | st.just("\0\U0001f600")
@@ -30,7 +30,7 @@ DECISIONS = st.tuples(TEXTS, TEXTS, TEXTS, TEXTS, st.integers(0, 2**63 - 1), FAT
     decisions=st.lists(DECISIONS, min_size=1, max_size=4),
 )
 def test_it_reads_as_the_contract_says(bucket: int, region: Any, critical: bool, now: int, decisions: Any) -> None:
-    form = NotificationTemplate(bucket, region, critical, now)
+    form = NotificationEncoder(bucket, region, critical, now)
     for notification, trigger, user, category, version, fates, fingerprint in decisions:
         document = form.fill(notification, trigger, user.encode(), category, version, fates, fingerprint)
         found = bson.decode(document.raw, CodecOptions(tz_aware=True))

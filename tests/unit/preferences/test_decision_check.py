@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.preferences.decision_check import DecisionCheck
-from notify_streams.preferences.row_codec import NOTHING, compile_row, version_of
+from notify_streams.preferences.row_codec import EMPTY_ROW, encode_row, version_of
 from notify_streams.preferences.staleness_bound import staleness_bound_of
 from notify_streams.settings import PreferenceSettings
 
@@ -17,7 +17,7 @@ VERSIONS = st.dictionaries(st.sampled_from(USERS), st.integers(1, 300))
 
 
 def rows(versions: Any) -> Any:
-    return {user: compile_row(version, {1: {"push": False}}) for user, version in versions.items()}
+    return {user: encode_row(version, {1: {"push": False}}) for user, version in versions.items()}
 
 
 class Given:
@@ -58,7 +58,7 @@ async def test_neither_cache_nor_table_hides_a_newer_delta(old_table: Any, table
 async def test_a_person_is_asked_for_once_a_batch_and_remembered() -> None:
     given_ = Given(deltas={}, table=rows({"a": 1}))
     check = given_.check()
-    assert await check.rows_for(0, ["a", "b", "a"]) == [rows({"a": 1})["a"], NOTHING, rows({"a": 1})["a"]]
+    assert await check.rows_for(0, ["a", "b", "a"]) == [rows({"a": 1})["a"], EMPTY_ROW, rows({"a": 1})["a"]]
     await check.rows_for(0, ["b", "a"])
     assert given_.table_reads == 2
 

@@ -10,7 +10,7 @@ from notify_streams.topics import FORWARDED
 from tests.builders import (
     AckRecorder,
     ARecord,
-    Placed,
+    FakePlacements,
     a_batch,
     a_placement,
     is_dead,
@@ -52,7 +52,7 @@ async def test_a_forwarded_trigger_wanders_no_further_than_two_hops() -> None:
 
 
 async def test_people_of_a_region_whose_place_this_one_takes_are_served_here() -> None:
-    taken = await route(a_batch(for_user(HERE[3])), placed=Placed(a_placement(eu=HomeRegion("us", 1, "us"))))
+    taken = await route(a_batch(for_user(HERE[3])), placed=FakePlacements(a_placement(eu=HomeRegion("us", 1, "us"))))
     assert outcomes(taken) == ["notified"]
     assert taken.epoch == a_placement(eu=HomeRegion("us", 1, "us")).epoch
 
@@ -60,7 +60,7 @@ async def test_people_of_a_region_whose_place_this_one_takes_are_served_here() -
 async def test_what_another_region_handed_over_early_waits_until_this_one_serves() -> None:
     """The sender knows of a failover that has not come here yet: to decide now would send the trigger back."""
     early = ARecord(for_user(HERE[3]), headers=(("hops", b"1"), ("epoch", b"1")))
-    placed = Placed(later=[a_placement(eu=HomeRegion("us", 1, "us"))])
+    placed = FakePlacements(later=[a_placement(eu=HomeRegion("us", 1, "us"))])
     assert outcomes(await route(a_batch(early, topic=FORWARDED), placed=placed)) == ["notified"]
     assert not placed.later
 
@@ -68,7 +68,7 @@ async def test_what_another_region_handed_over_early_waits_until_this_one_serves
 async def test_a_trigger_that_must_wait_holds_up_its_own_partition_and_no_other() -> None:
     """Its person's region is being switched: whoever is in other partitions is notified meanwhile."""
 
-    class Switching(Placed):
+    class Switching(FakePlacements):
         async def changed(self, epoch: Any) -> Any:
             await switched.wait()
             return await super().changed(epoch)
@@ -81,10 +81,10 @@ async def test_a_trigger_that_must_wait_holds_up_its_own_partition_and_no_other(
         SETTINGS, CATEGORIES, "standard", people, Switching(later=[a_placement(eu=HomeRegion("us", 1, "us"))])
     )
     early = ARecord(for_user(HERE[3]), headers=(("hops", b"1"), ("epoch", b"1")))
-    held = asyncio.ensure_future(router.take(a_batch(early, topic=FORWARDED), AckRecorder()))
+    held = asyncio.ensure_future(router.decide_batch(a_batch(early, topic=FORWARDED), AckRecorder()))
     other = a_batch(for_user(elsewhere), topic=FORWARDED, partition=4)
     async with asyncio.timeout(5):
-        assert outcomes(await router.take(other, AckRecorder())) == ["notified"]
+        assert outcomes(await router.decide_batch(other, AckRecorder())) == ["notified"]
         assert not held.done()
         switched.set()
         assert outcomes(await held) == ["notified"]

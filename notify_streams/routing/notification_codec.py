@@ -1,0 +1,107 @@
+"""Encodes notification documents as BSON, byte by byte (https://bsonspec.org/spec.html).
+
+Every notified trigger needs a document, and most of its bytes are the same for a whole batch: those are encoded once.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from struct import Struct
+from typing import TYPE_CHECKING, Any, Final
+
+import bson
+from bson.raw_bson import RawBSONDocument
+
+if TYPE_CHECKING:
+    from notify_streams.routing.decision import ChannelDecision, ChannelDecisions
+
+_RETENTION: Final = timedelta(days=90)
+_INT32: Final = Struct("<i").pack
+_INT64: Final = Struct("<q").pack
+_ID: Final = b"\x02_id\0"
+_USER: Final = b"\0\x02user_id\0"
+_VERSION: Final = b"\x12preference_version\0"
+_FINGERPRINT: Final = b"\x12fingerprint\0"
+
+
+class _LengthPrefixes(dict[int, bytes]):
+    """Bytes of a string → its length prefix, which counts the final zero. Ids have few different lengths."""
+
+    def __missing__(self, length: int) -> bytes:
+        prefix = self[length] = _INT32(length + 1)
+        return prefix
+
+
+_LENGTH_PREFIXES: Final = _LengthPrefixes()
+
+
+class NotificationEncoder:
+    """Encodes the notifications of one batch. `now` is in UTC and whole milliseconds."""
+
+    def __init__(self, bucket: int, region: str, critical: bool, now: datetime) -> None:
+        self.bucket = bucket
+        self.critical = critical
+        self.now = now
+        self._bucket = b"\0\x10bucket\0" + _INT32(bucket) + b"\x02trigger_id\0"
+        self._common = _elements(
+            {
+                "critical": critical,
+                "lane": "critical" if critical else "standard",
+                "region": region,
+                "decided_at": now,
+            }
+        )
+        # A whole hour: the index on it then has few distinct values, and its pages stay in memory.
+        expire_at = now.replace(minute=0, second=0, microsecond=0) + _RETENTION
+        self._end = _elements({"expire_at": expire_at}) + b"\0"
+        self._by_category: dict[str, bytes] = {}
+        self._by_decisions: dict[ChannelDecisions, bytes] = {}
+
+    def encode(
+        self,
+        notification_id: str,
+        trigger_id: str,
+        user_id: bytes,
+        category: str,
+        preference_version: int,
+        decisions: ChannelDecisions,
+        fingerprint: int,
+    ) -> RawBSONDocument:
+        """One notification's document."""
+        category_and_common = self._by_category.get(category)
+        if category_and_common is None:
+            category_and_common = b"\0" + _elements({"category": category}) + self._common + _VERSION
+            self._by_category[category] = category_and_common
+        deliveries = self._by_decisions.get(decisions)
+        if deliveries is None:
+            by_channel = {decision.channel: self._delivery(decision) for decision in decisions}
+            deliveries = self._by_decisions[decisions] = _elements({"deliveries": by_channel}) + _FINGERPRINT
+        notification, trigger = notification_id.encode(), trigger_id.encode()
+        body = b"".join(
+            (
+                _ID,
+                _LENGTH_PREFIXES[len(notification)],
+                notification,
+                self._bucket,
+                _LENGTH_PREFIXES[len(trigger)],
+                trigger,
+                _USER,
+                _LENGTH_PREFIXES[len(user_id)],
+                user_id,
+                category_and_common,
+                _INT64(preference_version),
+                deliveries,
+                _INT64(fingerprint),
+                self._end,
+            )
+        )
+        return RawBSONDocument(_INT32(len(body) + 4) + body)
+
+    def _delivery(self, decision: ChannelDecision) -> dict[str, Any]:
+        reason = {} if decision.reason is None else {"reason": decision.reason.value}
+        return {"state": decision.state.value, **reason, "attempts": 0, "at": self.now}
+
+
+def _elements(fields: dict[str, Any]) -> bytes:
+    """The elements of a document, without its length and its final zero."""
+    return bson.encode(fields)[4:-1]
