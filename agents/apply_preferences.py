@@ -35,7 +35,7 @@ async def apply_preferences(event: BatchEvent, writer: PreferenceWriter, table: 
     batch = event.value
     partition = batch.partition
     if batch.records:
-        lag.taken(partition, batch.records[0].timestamp)
+        lag.started(partition, batch.records[0].timestamp)
     updates: list[tuple[int, PreferenceUpdate]] = []
     for record in batch.records:
         update = read_preference_update(record.value)
@@ -49,7 +49,7 @@ async def apply_preferences(event: BatchEvent, writer: PreferenceWriter, table: 
     metrics.PREFERENCE_UPDATES.labels("applied").inc(len(updates) - len(applied.rejected))
     rows = {user_id.encode(): row for user_id, row in applied.rows.items()}
     written = await write_rows(table, partition, newer_rows(rows, table.get_many(partition, list(rows))))
-    lag.done(partition)
+    lag.finished(partition)
     if written:
         event.ack()
 
@@ -64,4 +64,4 @@ async def preferences_agent(batches: StreamT[Any]) -> None:
 @partial(on_revoked, app)
 def forget_lag(_: frozenset[TP]) -> None:
     """The new owners of the partitions report how far behind they are."""
-    app.table_lag.forget()
+    app.table_lag.reset()

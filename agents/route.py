@@ -9,9 +9,8 @@ from notify_streams.app import app
 from notify_streams.outbox.outbox import Outbox
 from notify_streams.outbox.partition_hooks import attach_outbox
 from notify_streams.partition_concurrency import process_partitions_concurrently
-from notify_streams.preferences.decision_check import DecisionCheck
-from notify_streams.routing.recipient_lookup import RecipientLookup
 from notify_streams.routing.outcome_records import id_conflict
+from notify_streams.routing.recipient_lookup import RecipientLookup
 from notify_streams.routing.router import Router
 from notify_streams.topics import FORWARDED, trigger_topics
 from notify_streams.transport import exempt_from_watchdog
@@ -35,8 +34,7 @@ def preference_rows(user_ids: Sequence[str]) -> list[bytes | None]:
     return [None if home is None else preferences.get(home.bucket, user_id.encode()) for user_id, home in homes]
 
 
-parts = app.preferences
-check = DecisionCheck(parts.deltas, parts.durable, parts.bound, preference_rows, app.table_lag)
+check = app.preferences.decision_check(preference_rows, app.table_lag)
 recipients = app.recipients = RecipientLookup(locate_many, contacts, check)
 assert app.placement_follower is not None, f"role {app.role} follows the placement"
 router = Router(app.settings, app.categories, app.lane, recipients, app.placement_follower)

@@ -18,7 +18,6 @@ from notify_streams.admin.audit.provider_log import AcceptedMessage
 from notify_streams.outbox.decided_batch import DecidedBatch, RecordOutcome
 from notify_streams.preferences.categories import Categories, Category, load_categories
 from notify_streams.preferences.row_codec import EMPTY_ROW, encode_row
-from notify_streams.records.batch import Headers
 from notify_streams.records.channel_message import ChannelMessage
 from notify_streams.records.ids import delivery_id, notification_id
 from notify_streams.records.outcomes import DeliveryState, TriggerOutcome

@@ -1,6 +1,6 @@
 """What preferences cost: figures on the real stores of a region, in a database and under a prefix of their own.
 
-``python -m devtools.benchmarks.preferences --overlay .stack/us.yaml``; the keeper runs in this process, as it does in a worker.
+``python -m devtools.benchmarks.preferences --overlay .stack/us.yaml``; the lease renewal runs in this process, as it does in a worker.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,11 +23,11 @@ import msgspec
 
 from devtools.benchmarks.transport.report import Figure
 from notify_streams.gc_tuning import tune_gc
-from notify_streams.preferences.assembly import PreferenceComponents, build_components
 from notify_streams.preferences.bulk_import import import_file
-from notify_streams.preferences.row_cache import RowCache
 from notify_streams.preferences.categories import configured_categories
+from notify_streams.preferences.row_cache import RowCache
 from notify_streams.preferences.row_codec import encode_row
+from notify_streams.preferences.service import PreferenceService
 from notify_streams.records.channel_message import ChannelMessage
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.user_records import PreferenceUpdate
@@ -62,25 +61,24 @@ async def bench_preferences(settings: Settings, categories: Categories) -> list[
     async def publish(updates: Sequence[tuple[int, PreferenceUpdate]]) -> None:
         return
 
-    room = build_components(settings, shards, redis, categories, publish, prefix=name)
-    await room.durable.ensure_indexes()
-    keeping = asyncio.create_task(room.keeper.run())
+    service = PreferenceService(settings, categories, shards, publish, prefix=name)
+    await service.repository.ensure_indexes()
+    await service.start()
     try:
         await asyncio.sleep(1)
-        return [*await _checks(room, redis, name), await _puts(room), *await _imports(room, settings), memory]
+        return [*await _checks(service, redis, name), await _puts(service), *await _imports(service, settings), memory]
     finally:
-        keeping.cancel()
-        with suppress(asyncio.CancelledError):
-            await keeping
+        await service.stop()
         for shard in range(len(shards)):
             await shards.client(shard).drop_database(name)
         await shards.close()
         await redis.aclose()
 
 
-async def _checks(room: PreferenceComponents, redis: Redis, name: str) -> list[Figure]:
+async def _checks(service: PreferenceService, redis: Redis, name: str) -> list[Figure]:
+    check = service.decision_check(lambda user_ids: [None] * len(user_ids), lambda: 0.0)
     people = [f"user-{number:08d}" for number in range(_BATCH)]
-    await room.writer.apply_updates([(0, _update(user)) for user in people[:50]], datetime.now(UTC))
+    await service.writer.apply_updates([(0, _update(user)) for user in people[:50]], datetime.now(UTC))
     keys = [f"{name}:{user}" for user in people]
     messages = [ChannelMessage("d", "push", "token", "n", "t", user, "marketing", datetime.now(UTC)) for user in people]
 
@@ -88,13 +86,13 @@ async def _checks(room: PreferenceComponents, redis: Redis, name: str) -> list[F
         await redis.mget(keys)
 
     async def decide() -> None:
-        await room.decision.rows_for(0, people)
+        await check.rows_for(0, people)
 
     async def send() -> None:
-        await room.provider.still_allowed(0, messages, datetime.now(UTC))
+        await service.provider_check.still_allowed(0, messages, datetime.now(UTC))
 
     async def look_up() -> None:
-        await room.durable.rows(0, people)
+        await service.repository.rows(0, people)
 
     bare = await _us_each(mget)
     return [
@@ -114,16 +112,16 @@ async def _us_each(ask: Callable[[], Awaitable[None]], rounds: int = _ROUNDS) ->
     return median(took) / _BATCH * 1e6
 
 
-async def _puts(room: PreferenceComponents) -> Figure:
+async def _puts(service: PreferenceService) -> Figure:
     took = []
     for number in range(_PUTS):
         began = time.perf_counter()
-        await room.writer.put(f"user-{number:08d}", 0, "marketing", "push", bool(number % 2), datetime.now(UTC))
+        await service.writer.put(f"user-{number:08d}", 0, "marketing", "push", bool(number % 2), datetime.now(UTC))
         took.append(time.perf_counter() - began)
     return _figure("a choice by hand, until it is acknowledged, p99", quantiles(took, n=100)[98] * 1e3, "ms", 500)
 
 
-async def _imports(room: PreferenceComponents, settings: Settings) -> list[Figure]:
+async def _imports(service: PreferenceService, settings: Settings) -> list[Figure]:
     random = Random(1)
     figures = []
     with tempfile.TemporaryDirectory() as folder:
@@ -131,7 +129,7 @@ async def _imports(room: PreferenceComponents, settings: Settings) -> list[Figur
         for what, at in (("new people", "10:00"), ("known people", "11:00")):
             _write_updates(file, random, at)
             began = time.perf_counter()
-            await import_file(file, room.writer, lambda user_id: bucket_of(user_id, settings.partitions))
+            await import_file(file, service.writer, lambda user_id: bucket_of(user_id, settings.partitions))
             rate = _UPDATES / (time.perf_counter() - began)
             figures.append(_figure(f"import, {what}", rate, "updates/s", 20_000, at_least=True))
     return figures
@@ -155,7 +153,7 @@ def _memory() -> Figure:
     random = Random(1)
     tracemalloc.start()
     cache = RowCache(60, 4 * _ROWS)
-    cache.turn(0)
+    cache.expire(0)
     for number in range(_ROWS):
         choices: dict[int, dict[Channel, bool]] = {
             category: {"push": random.random() < 0.5} for category in random.sample(range(1, 6), 3)

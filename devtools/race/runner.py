@@ -15,7 +15,7 @@ from devtools.race.invariants import Observations, violations
 from devtools.race.schedule import ChoiceEvent, schedule_of
 from devtools.race.steps import CATEGORY, RaceSteps, Table
 from notify_streams import tasks
-from notify_streams.preferences.assembly import PreferenceComponents, build_components
+from notify_streams.preferences.service import PreferenceService
 from notify_streams.preferences.staleness_bound import staleness_bound_of
 from notify_streams.stores.mongo import Shards
 from notify_streams.stores.redis import connect
@@ -94,9 +94,10 @@ async def run_race(
         async with AsyncExitStack() as closing, _repeated_fault(settings, fault, schedules[0].seed):
             table = Table(_TABLE_LAG_S)
             router, worker, writer = [
-                await closing.enter_async_context(_process_components(settings, categories, table, prefix))
+                await closing.enter_async_context(_process_preferences(settings, categories, table, prefix))
                 for _ in range(3)
             ]
+            check = router.decision_check(table.read, lambda: table.lag_s)
             limit = asyncio.Semaphore(_CONCURRENT)
 
             async def run_one(schedule: RaceSchedule) -> None:
@@ -104,7 +105,7 @@ async def run_race(
                     observations = Observations(schedule.seed)
                     bucket = schedule.seed % settings.partitions
                     category = categories[CATEGORY]
-                    steps = RaceSteps(router, worker, writer, table, category, observations, schedule.user_id, bucket)
+                    steps = RaceSteps(check, worker, writer, table, category, observations, schedule.user_id, bucket)
                     await _run_schedule(schedule, steps)
                     result.add(observations, settings.preferences.bound_s)
                     on_progress(result)
@@ -112,7 +113,7 @@ async def run_race(
             async with asyncio.TaskGroup() as group:
                 for schedule in schedules:
                     group.create_task(run_one(schedule))
-            result.table_only = router.decision.table_only
+            result.table_only = check.table_only
     finally:
         await _drop(settings)
     return result
@@ -161,29 +162,28 @@ def shortened(preferences: PreferenceSettings) -> PreferenceSettings:
 
 
 @asynccontextmanager
-async def _process_components(
+async def _process_preferences(
     settings: Settings, categories: Categories, table: Table, prefix: str
-) -> AsyncIterator[PreferenceComponents]:
-    """The components of one process, with connections and a lease renewal of its own."""
-    shards, redis = Shards(settings), connect(settings)
+) -> AsyncIterator[PreferenceService]:
+    """The preferences of one process, with connections and a lease renewal of its own."""
+    shards = Shards(settings)
     await shards.start()
 
     async def publish(updates: Sequence[tuple[int, PreferenceUpdate]]) -> None:
         """In place of the topic and the agent that reads it."""
         users = {update.user_id: bucket for bucket, update in updates}
         for user_id, bucket in users.items():
-            rows = await components.durable.rows(bucket, [user_id])
+            rows = await service.repository.rows(bucket, [user_id])
             asyncio.get_running_loop().call_later(table.lag_s, table.apply, rows)
 
-    components = build_components(settings, shards, redis, categories, publish, table.read, lambda: table.lag_s, prefix)
-    await components.durable.ensure_indexes()
-    renewal = asyncio.create_task(components.keeper.run())
+    service = PreferenceService(settings, categories, shards, publish, prefix)
+    await service.repository.ensure_indexes()
+    await service.start()
     try:
-        yield components
+        yield service
     finally:
-        await tasks.stop([renewal])
+        await service.stop()
         await shards.close()
-        await redis.aclose()
 
 
 @asynccontextmanager

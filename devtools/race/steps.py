@@ -12,7 +12,7 @@ import msgspec
 
 from devtools.race.invariants import Call, ObservedChoice, Suppression
 from notify_streams.errors import RetryLater
-from notify_streams.preferences.row_codec import EMPTY_ROW, bits_of, newer_row, version_of
+from notify_streams.preferences.row_codec import EMPTY_ROW, choice_in, newer_row, version_of
 from notify_streams.records.channel_message import ChannelMessage
 from notify_streams.records.user_records import PreferenceUpdate
 
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from devtools.race.invariants import Observations
     from devtools.race.schedule import ChoiceEvent, MessageSchedule
-    from notify_streams.preferences.assembly import PreferenceComponents
     from notify_streams.preferences.categories import Category
+    from notify_streams.preferences.decision_check import DecisionCheck
+    from notify_streams.preferences.service import PreferenceService
 
 #: A check that tests leave out, to see that the race then finds a violation.
 Check = Literal["decision", "delta", "durable", "recheck", "lease"]
@@ -51,11 +52,11 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class RaceSteps:
-    """The steps for one user. Router, worker and writer may have the components of different processes."""
+    """The steps for one user. Decision check, worker and writer may belong to different processes."""
 
-    router: PreferenceComponents
-    worker: PreferenceComponents
-    writer: PreferenceComponents
+    decision_check: DecisionCheck
+    worker: PreferenceService
+    writer: PreferenceService
     table: Table
     category: Category
     observations: Observations
@@ -101,11 +102,11 @@ class RaceSteps:
             if self.without == "decision":
                 row = self.table.read([self.user_id])[0] or EMPTY_ROW
             else:
-                (row,) = await self.router.decision.rows_for(self.bucket, [self.user_id])
+                (row,) = await self.decision_check.rows_for(self.bucket, [self.user_id])
         except RetryLater:
             self.observations.failed_checks += 1
             return None
-        if self.category.refusal("push", bits_of(row, self.category.number)) is not None:
+        if self.category.refusal("push", choice_in(row, self.category.number, "push")) is not None:
             self.observations.suppressions.append(Suppression(checked_at, time.monotonic(), "decided"))
             return None
         return ChannelMessage(
@@ -120,7 +121,7 @@ class RaceSteps:
             if self.without == "durable":
                 message = msgspec.structs.replace(message, decided_at=now)
             try:
-                permission = await self.worker.provider.still_allowed(self.bucket, [message], now)
+                permission = await self.worker.provider_check.still_allowed(self.bucket, [message], now)
             except RetryLater:
                 self.observations.failed_checks += 1
                 await asyncio.sleep(_PAUSE_S)

@@ -6,10 +6,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from notify_streams.preferences.assembly import PreferenceComponents, build_components
 from notify_streams.preferences.publisher import publisher_for
+from notify_streams.preferences.service import PreferenceService
 from notify_streams.stores.mongo import Shards
-from notify_streams.stores.redis import connect
 from notify_streams.transport import BatchProducer
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ class Connections:
     """Open connections of one region."""
 
     shards: Shards
-    preferences: PreferenceComponents
+    preferences: PreferenceService
 
 
 @asynccontextmanager
@@ -35,14 +34,14 @@ async def connected(settings: Settings, categories: Categories) -> AsyncIterator
         KafkaError: Kafka does not answer.
     """
     shards = Shards(settings)
-    redis = connect(settings)
     producer = BatchProducer(settings.kafka_connection(), client_id="notify-streams-command")
+    preferences = PreferenceService(settings, categories, shards, publisher_for(producer))
     await shards.start()
     try:
         await shards.refresh_directory()
         await producer.start()
-        yield Connections(shards, build_components(settings, shards, redis, categories, publisher_for(producer)))
+        yield Connections(shards, preferences)
     finally:
         await producer.stop()
-        await redis.aclose()
+        await preferences.stop()
         await shards.close()

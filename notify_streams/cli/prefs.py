@@ -57,7 +57,7 @@ def get_choices(user_id: str, region: str, as_json: bool) -> None:
 async def _get(settings: Settings, user_id: str) -> dict[str, Any]:
     categories = categories_of()
     async with connected(settings, categories) as region:
-        record = await region.preferences.durable.read(bucket_of(user_id, settings.partitions), user_id)
+        record = await region.preferences.repository.read(bucket_of(user_id, settings.partitions), user_id)
     choices = []
     for name, category in categories.items():
         for channel, default in category.channels.items():

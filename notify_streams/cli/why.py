@@ -56,7 +56,7 @@ async def _why(settings: Settings, trigger_id: str) -> list[dict[str, Any]]:
 
 
 async def _explained(region: Connections, one: dict[str, Any]) -> dict[str, Any]:
-    record = await region.preferences.durable.read(one["bucket"], one["user_id"])
+    record = await region.preferences.repository.read(one["bucket"], one["user_id"])
     deliveries = []
     for channel, delivery in one["deliveries"].items():
         reason = delivery.get("reason")

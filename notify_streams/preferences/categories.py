@@ -139,9 +139,7 @@ def _lines_of(file: Path, node: yaml.Node, path: tuple[str, ...] = ()) -> _Lines
         here = (*path, str(key.value))
         line = key.start_mark.line + 1
         if here in lines:
-            raise SettingsError(
-                f"{file}, line {line}: {key.value!r} is defined twice, first in line {lines[here]}"
-            )
+            raise SettingsError(f"{file}, line {line}: {key.value!r} is defined twice, first in line {lines[here]}")
         lines[here] = line
         lines |= _lines_of(file, value, here)
     return lines

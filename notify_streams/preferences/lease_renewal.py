@@ -96,7 +96,10 @@ class LeaseRenewal:
         """Write the deltas that this epoch of Redis lacks. Returns each shard's logical time up to which it has them."""
         shards = range(self._repository.shard_count)
         if covered is None:
-            log.info("all recent deltas are copied: Redis is new, was flushed or failed over", extra={"action": "deltas.rebuild"})
+            log.info(
+                "all recent deltas are copied: Redis is new, was flushed or failed over",
+                extra={"action": "deltas.rebuild"},
+            )
         if covered is None or epoch != self._epoch:
             self._copied = [{} for _ in shards]
             self._epoch = epoch

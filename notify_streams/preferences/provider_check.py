@@ -64,7 +64,9 @@ class ProviderCheck:
         """
         checked_at = time.monotonic()
         reasons = [policy_reason(message, self._categories, now) for message in messages]
-        to_check = [index for index, reason in enumerate(reasons) if reason is None and self._can_refuse(messages[index])]
+        to_check = [
+            index for index, reason in enumerate(reasons) if reason is None and self._can_refuse(messages[index])
+        ]
         if to_check:
             rows = await self._rows(bucket, [messages[index] for index in to_check], now)
             for index in to_check:

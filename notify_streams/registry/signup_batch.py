@@ -14,7 +14,7 @@ from notify_streams.records.user_records import MAX_BYTES, read_signup
 from notify_streams.registry.signup_decision import SignupIgnored
 from notify_streams.registry.signups import ReceivedSignup
 from notify_streams.retry import STORE
-from notify_streams.routing.outcome_records import record_size, dead_letter
+from notify_streams.routing.outcome_records import dead_letter, record_size
 
 if TYPE_CHECKING:
     from notify_streams.records.batch import AckHandle, Batch

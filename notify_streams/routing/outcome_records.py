@@ -164,7 +164,9 @@ def notified(
                     trigger.test,
                 )
             )
-            trace = [header for header in record.headers if header[0] == _TRACE_HEADER] if record.headers else _NO_HEADERS
+            trace = (
+                [header for header in record.headers if header[0] == _TRACE_HEADER] if record.headers else _NO_HEADERS
+            )
         delivery = delivery_id(notification, channel)
         headers = [("id", delivery.encode()), _CRITICAL if critical else _STANDARD, *trace]
         message = encode_for(shared, delivery, channel, getattr(addresses, channel))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from notify_streams.preferences.row_codec import bits_of
+from notify_streams.preferences.row_codec import choice_in
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.web.placement import current_placement
 from notify_streams.web.responses import WebView, json_response
@@ -40,7 +40,7 @@ class UserView(WebView):
         if served_by != settings.region:
             payload["see"] = f"region {served_by} serves this user and has the contacts and preferences"
             return json_response(payload)
-        record = await worker.preferences.durable.read(bucket, user_id)
+        record = await worker.preferences.repository.read(bucket, user_id)
         payload["preferences"] = preferences_payload(worker.categories, record)
         payload |= contacts_payload(None if worker.recipients is None else worker.recipients.contacts(bucket, user_id))
         return json_response(payload)
@@ -75,7 +75,7 @@ def preferences_payload(categories: Categories, record: PreferenceRecord) -> dic
         chosen = record.choices.get(policy.number, {})
         table[name] = {}
         for channel, default in policy.channels.items():
-            refused = policy.refusal(channel, bits_of(row, policy.number))
+            refused = policy.refusal(channel, choice_in(row, policy.number, channel))
             cell: dict[str, Any] = {"default": default.value, "sends": refused is None, "choice": None}
             if (choice := chosen.get(channel)) is not None:
                 cell |= {"choice": "in" if choice.opted_in else "out", "at": choice.at, "version": choice.version}

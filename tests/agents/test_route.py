@@ -11,7 +11,16 @@ from notify_streams.outbox.partition_hooks import start_positions
 from notify_streams.routing.router import Router
 from tests.agents.agent_fakes import FakeEvent, FakeOutbox
 from tests.agents.conftest import LoadAgent
-from tests.builders import FakeRecipients, FakePlacements, a_batch, categories, outcomes, some_settings, trigger_json, users_of
+from tests.builders import (
+    FakePlacements,
+    FakeRecipients,
+    a_batch,
+    categories,
+    outcomes,
+    some_settings,
+    trigger_json,
+    users_of,
+)
 
 BUCKET = 3
 

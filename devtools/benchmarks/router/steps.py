@@ -33,8 +33,8 @@ from notify_streams.records.partitioner import bucket_of
 from notify_streams.regions.failover.placement import Placement
 from notify_streams.regions.failover.protocol import initial_homes
 from notify_streams.regions.locations import LocationCodec
-from notify_streams.routing.recipient_lookup import RecipientLookup
 from notify_streams.routing.outcome_records import id_conflict
+from notify_streams.routing.recipient_lookup import RecipientLookup
 from notify_streams.routing.router import Router
 from notify_streams.settings import load_settings
 from notify_streams.topics import USER_LOCATIONS

@@ -7,7 +7,16 @@ import pytest
 
 from notify_streams.failpoints import NAMES, FailpointReached, armed
 from notify_streams.routing.router import Router
-from tests.builders import AckRecorder, FakeRecipients, Placed, a_batch, categories, some_settings, trigger_json, users_of
+from tests.builders import (
+    AckRecorder,
+    FakeRecipients,
+    Placed,
+    a_batch,
+    categories,
+    some_settings,
+    trigger_json,
+    users_of,
+)
 from tests.integration.outbox.conftest import Run
 from tests.integration.outbox.outbox_fixtures import EVEN, Bench
 from tests.waiting import until

@@ -11,7 +11,7 @@ from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.outbox.flush_plan import Flush
 from notify_streams.outbox.relay import Relay
 from notify_streams.records.outcomes import DeadReason
-from notify_streams.routing.outcome_records import dead
+from notify_streams.routing.outcome_records import dead_letter
 from notify_streams.settings import OutboxSettings
 from tests.builders import AckRecorder, ARecord
 from tests.integration.outbox.conftest import OpenBench
@@ -43,7 +43,7 @@ async def test_rows_are_published_in_order_and_deleted(bench: Bench) -> None:
 async def test_the_published_record_is_the_decided_one(bench: Bench) -> None:
     await bench.open()
     record = ARecord(None, b"\xff", (("x", None), ("y", b"\xff")), offset=0)
-    flush = flush_of(batch(dead(record, "triggers.payments", EVEN, DeadReason.NOT_JSON, "why")))
+    flush = flush_of(batch(dead_letter(record, "triggers.payments", EVEN, DeadReason.NOT_JSON, "why")))
     await bench.store().write(flush, [])
     seen = []
 

@@ -12,9 +12,8 @@ from redis import Redis
 
 from devtools.stack.ports import free_port
 from devtools.stack.valkey import Valkey
-from notify_streams.preferences.assembly import PreferenceComponents
 from notify_streams.settings import Settings
-from tests.integration.preferences.preference_fixtures import open_room, until_trusted
+from tests.integration.preferences.preference_fixtures import ProcessPreferences, open_room, until_trusted
 
 
 class HurtableRedis(Valkey):
@@ -61,7 +60,7 @@ def second_redis(tmp_path: Path) -> Iterator[HurtableRedis]:
         yield server
 
 
-OpenRoom = Callable[..., Awaitable[PreferenceComponents]]
+OpenRoom = Callable[..., Awaitable[ProcessPreferences]]
 
 
 @pytest.fixture
@@ -70,7 +69,7 @@ async def room_of(mongo_shards: list[str], redis: HurtableRedis) -> AsyncIterato
     name = f"t{uuid4().hex[:12]}"
     async with AsyncExitStack() as rooms:
 
-        async def open_one(redis_url: str | None = None, **but: Any) -> PreferenceComponents:
+        async def open_one(redis_url: str | None = None, **but: Any) -> ProcessPreferences:
             parts = {"region": "us", "kafka": "none", "shards": tuple(mongo_shards), "database": name}
             wiring = {key: but.pop(key) for key in ("publish", "read_table", "table_lag_s") if key in but}
             settings = Settings(**(parts | {"redis": redis_url or redis.address} | but))
@@ -81,12 +80,12 @@ async def room_of(mongo_shards: list[str], redis: HurtableRedis) -> AsyncIterato
 
 
 @pytest.fixture
-async def kept() -> AsyncIterator[Callable[[PreferenceComponents], Awaitable[None]]]:
+async def kept() -> AsyncIterator[Callable[[ProcessPreferences], Awaitable[None]]]:
     """Runs a room's keeper and returns when Redis is trusted."""
     tasks: list[asyncio.Task[None]] = []
 
-    async def keep(room: PreferenceComponents) -> None:
-        tasks.append(asyncio.create_task(room.keeper.run()))
+    async def keep(room: ProcessPreferences) -> None:
+        tasks.append(asyncio.create_task(room.lease_renewal.run()))
         await until_trusted(room)
 
     yield keep

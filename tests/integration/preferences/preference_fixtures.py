@@ -1,19 +1,24 @@
 """Rooms for tests, and what is said about them often."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from notify_streams.preferences.assembly import PreferenceComponents, build_components
+import pytest
+
+from notify_streams.metrics import REGISTRY
 from notify_streams.preferences.categories import load_categories
+from notify_streams.preferences.decision_check import ReadTable
+from notify_streams.preferences.lease_renewal import LeaseRenewal
+from notify_streams.preferences.service import PreferenceService
+from notify_streams.preferences.writer import Publish
 from notify_streams.records.channel_message import ChannelMessage
 from notify_streams.records.user_records import PreferenceUpdate
 from notify_streams.settings import Settings
 from notify_streams.stores.mongo import Shards
-from notify_streams.stores.redis import connect
 
 CATEGORIES = load_categories(Path(__file__).parents[3] / "config" / "categories.yaml")
 BUCKET = 3
@@ -23,21 +28,49 @@ async def publish_nowhere(updates: Sequence[tuple[int, PreferenceUpdate]]) -> No
     return
 
 
+class CountingRenewal(LeaseRenewal):
+    """Counts the renewals that succeeded."""
+
+    renewals = 0
+
+    async def renew(self) -> bool:
+        renewed = await super().renew()
+        self.renewals += renewed
+        return renewed
+
+
+class ProcessPreferences(PreferenceService):
+    """The preferences of one process, with a decision check on a table."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        shards: Shards,
+        prefix: str,
+        publish: Publish = publish_nowhere,
+        read_table: ReadTable = lambda user_ids: [None] * len(user_ids),
+        table_lag_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        super().__init__(settings, CATEGORIES, shards, publish, prefix)
+        self.prefix = prefix
+        self.decision = self.decision_check(read_table, table_lag_s)
+        self.renewal = CountingRenewal(self.redis, self.deltas, self.repository, self.bound, prefix)
+        self.lease_renewal = self.renewal
+
+
 @asynccontextmanager
-async def open_room(settings: Settings, prefix: str, **wiring: Any) -> AsyncIterator[PreferenceComponents]:
-    shards, redis = Shards(settings), connect(settings)
+async def open_room(settings: Settings, prefix: str, **wiring: Any) -> AsyncIterator[ProcessPreferences]:
+    shards = Shards(settings)
     await shards.start()
-    room = build_components(
-        settings, shards, redis, CATEGORIES, wiring.pop("publish", publish_nowhere), prefix=prefix, **wiring
-    )
+    room = ProcessPreferences(settings, shards, prefix, **wiring)
     try:
-        await room.durable.ensure_indexes()
+        await room.repository.ensure_indexes()
         yield room
     finally:
+        await room.stop()
         for shard in range(len(shards)):
             await shards.client(shard).drop_database(settings.database)
         await shards.close()
-        await redis.aclose()
 
 
 def now() -> datetime:
@@ -64,22 +97,32 @@ def a_message(**but: Any) -> ChannelMessage:
 
 
 async def put(
-    room: PreferenceComponents, user_id: str = "u-1", opted_in: bool = False, category: str = "marketing"
+    room: ProcessPreferences, user_id: str = "u-1", opted_in: bool = False, category: str = "marketing"
 ) -> int:
     """Choose by hand and return the version."""
     return (await room.writer.put(user_id, BUCKET, category, "push", opted_in, now())).version
 
 
-async def reasons(room: PreferenceComponents, *messages: ChannelMessage) -> list[Any]:
-    return (await room.provider.still_allowed(BUCKET, messages, now())).reasons
+async def reasons(room: ProcessPreferences, *messages: ChannelMessage) -> list[Any]:
+    return (await room.provider_check.still_allowed(BUCKET, messages, now())).reasons
 
 
-async def lapse(room: PreferenceComponents) -> None:
+async def lapse(room: ProcessPreferences) -> None:
     """Wait until no lease that was given before now is left."""
     await asyncio.sleep(room.bound.lease_s)
 
 
-async def until_trusted(room: PreferenceComponents) -> None:
+async def until_trusted(room: ProcessPreferences) -> None:
     async with asyncio.timeout(10):
         while await room.deltas.read([]) is None:
             await asyncio.sleep(0.002)
+
+
+def counted(metric: str) -> float:
+    """The value of a counter of this process."""
+    return REGISTRY.get_sample_value(metric) or 0.0
+
+
+def rebuilds(caplog: pytest.LogCaptureFixture) -> int:
+    """How often all recent deltas were copied to a Redis."""
+    return sum(getattr(record, "action", None) == "deltas.rebuild" for record in caplog.records)

@@ -10,10 +10,9 @@ import pytest
 from devtools.race.invariants import Observations, violations
 from devtools.race.schedule import ChoiceEvent
 from devtools.race.steps import CATEGORY, RaceSteps, Table
-from notify_streams.preferences.assembly import PreferenceComponents
 from notify_streams.settings import PreferenceSettings
 from tests.integration.preferences.conftest import HurtableRedis, OpenRoom
-from tests.integration.preferences.preference_fixtures import BUCKET, CATEGORIES
+from tests.integration.preferences.preference_fixtures import BUCKET, CATEGORIES, ProcessPreferences
 
 pytestmark = pytest.mark.stack
 
@@ -23,7 +22,7 @@ SHORT = PreferenceSettings(delta_ttl_s=2, cache_ttl_s=0.5)
 
 async def in_while_the_table_says_out(stages: Any, redis: Any) -> None:
     await stages.choose(OUT)
-    stages.table.apply(await stages.router.durable.rows(BUCKET, [stages.user_id]))
+    stages.table.apply(await stages.worker.repository.rows(BUCKET, [stages.user_id]))
     await stages.choose(IN)
     message = await stages.decide()
     if message is not None:
@@ -75,7 +74,7 @@ STORIES = {
 async def test_each_check_is_needed(
     room_of: OpenRoom,
     redis: HurtableRedis,
-    kept: Callable[[PreferenceComponents], Awaitable[None]],
+    kept: Callable[[ProcessPreferences], Awaitable[None]],
     check: Any,
     lacks: bool,
 ) -> None:
@@ -90,7 +89,8 @@ async def test_each_check_is_needed(
     without = check if lacks else None
     user = f"u-{uuid4().hex[:6]}"
     await story(
-        RaceSteps(router, worker, writer, Table(30.0), CATEGORIES[CATEGORY], told, user, BUCKET, without), redis
+        RaceSteps(router.decision, worker, writer, Table(30.0), CATEGORIES[CATEGORY], told, user, BUCKET, without),
+        redis,
     )
     found = list(violations(told, preferences.bound_s))
     assert bool(found) is lacks, found

@@ -1,6 +1,7 @@
 """Redis is trusted exactly while its deltas are complete, whatever is done to it."""
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -9,13 +10,21 @@ from typing import Any
 import pytest
 
 from notify_streams.errors import StoreUnavailable
-from notify_streams.preferences.assembly import PreferenceComponents
 from notify_streams.preferences.lease_renewal import LeaseRenewal
 from notify_streams.preferences.repository import PreferenceRepository
 from notify_streams.preferences.row_codec import encode_row, version_of
 from notify_streams.records.outcomes import Reason
 from tests.integration.preferences.conftest import HurtableRedis, OpenRoom
-from tests.integration.preferences.preference_fixtures import BUCKET, a_message, lapse, put, reasons, until_trusted
+from tests.integration.preferences.preference_fixtures import (
+    BUCKET,
+    ProcessPreferences,
+    a_message,
+    lapse,
+    put,
+    reasons,
+    rebuilds,
+    until_trusted,
+)
 from tests.waiting import until
 
 pytestmark = pytest.mark.stack
@@ -26,7 +35,7 @@ def row(version: Any) -> Any:
 
 
 async def test_a_slow_writer_never_replaces_a_newer_delta(
-    room_of: OpenRoom, kept: Callable[[PreferenceComponents], Awaitable[None]]
+    room_of: OpenRoom, kept: Callable[[ProcessPreferences], Awaitable[None]]
 ) -> None:
     room = await room_of()
     await kept(room)
@@ -44,15 +53,15 @@ async def test_without_a_keeper_nothing_is_trusted(room_of: OpenRoom) -> None:
 
 async def test_a_lease_ends_by_itself(room_of: OpenRoom) -> None:
     room = await room_of()
-    await room.keeper.tick()
-    await room.keeper.tick()
+    await room.lease_renewal.renew()
+    await room.lease_renewal.renew()
     assert await room.deltas.read([]) is not None
     await lapse(room)
     assert await room.deltas.read([]) is None
 
 
 async def test_the_keeper_brings_what_a_writer_could_not(
-    room_of: OpenRoom, kept: Callable[[PreferenceComponents], Awaitable[None]]
+    room_of: OpenRoom, kept: Callable[[ProcessPreferences], Awaitable[None]]
 ) -> None:
     room, cut_off = await room_of(), await room_of("redis://127.0.0.1:9/0")
     await kept(room)
@@ -66,16 +75,20 @@ async def test_the_keeper_brings_what_a_writer_could_not(
 
 async def test_with_the_keeper_gone_too_a_put_outlasts_the_last_lease(room_of: OpenRoom) -> None:
     room, cut_off = await room_of(), await room_of("redis://127.0.0.1:9/0")
-    await room.keeper.tick()
-    await room.keeper.tick()
+    await room.lease_renewal.renew()
+    await room.lease_renewal.renew()
     assert await room.deltas.read(["u-1"]) == [None], "trusted, and there is nothing yet"
     await put(cut_off)
     assert await room.deltas.read(["u-1"]) is None
 
 
 async def test_after_a_flush_nothing_is_trusted_until_all_is_back(
-    room_of: OpenRoom, redis: HurtableRedis, kept: Callable[[PreferenceComponents], Awaitable[None]]
+    room_of: OpenRoom,
+    redis: HurtableRedis,
+    kept: Callable[[ProcessPreferences], Awaitable[None]],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO)
     room = await room_of()
     users = [f"u-{number}" for number in range(50)]
     await kept(room)
@@ -85,7 +98,7 @@ async def test_after_a_flush_nothing_is_trusted_until_all_is_back(
             commands.flushall()
             await until_trusted(room)
             assert [version_of(delta) for delta in await room.deltas.read(users)] == versions
-    assert room.keeper.repairs == 6
+    assert rebuilds(caplog) == 6
 
 
 class FlushedMeanwhile(PreferenceRepository):
@@ -101,11 +114,9 @@ class FlushedMeanwhile(PreferenceRepository):
         return found
 
 
-def keeper_with(room: Any, meanwhile: Any) -> Any:
-    keeper = LeaseRenewal.__new__(LeaseRenewal)
-    vars(keeper).update(vars(room.keeper))
-    keeper._durable = FlushedMeanwhile(room.durable, meanwhile)
-    return keeper
+def renewal_with(room: ProcessPreferences, meanwhile: Any) -> LeaseRenewal:
+    repository = FlushedMeanwhile(room.repository, meanwhile)
+    return LeaseRenewal(room.redis, room.deltas, repository, room.bound, room.prefix)
 
 
 async def test_a_flush_in_the_middle_of_a_renewal_prevents_it(room_of: OpenRoom, redis: HurtableRedis) -> None:
@@ -116,7 +127,7 @@ async def test_a_flush_in_the_middle_of_a_renewal_prevents_it(room_of: OpenRoom,
         with redis.commands() as commands:
             commands.flushall()
 
-    assert await keeper_with(room, flush).tick() is False
+    assert await renewal_with(room, flush).renew() is False
     assert await room.deltas.read(["u-1"]) is None
 
 
@@ -127,12 +138,12 @@ async def test_a_keeper_that_was_paused_gives_no_lease_for_a_past_it_saw(room_of
     async def stall() -> None:
         await put(cut_off)
 
-    assert await keeper_with(room, stall).tick() is False
+    assert await renewal_with(room, stall).renew() is False
     assert await room.deltas.read(["u-1"]) is None
 
 
 async def test_a_restarted_server_is_repaired_before_it_is_trusted(
-    room_of: OpenRoom, redis: HurtableRedis, kept: Callable[[PreferenceComponents], Awaitable[None]]
+    room_of: OpenRoom, redis: HurtableRedis, kept: Callable[[ProcessPreferences], Awaitable[None]]
 ) -> None:
     room = await room_of()
     await kept(room)
@@ -148,8 +159,10 @@ async def test_a_promoted_replica_that_lost_writes_is_repaired_before_it_is_trus
     room_of: OpenRoom,
     redis: HurtableRedis,
     second_redis: HurtableRedis,
-    kept: Callable[[PreferenceComponents], Awaitable[None]],
+    kept: Callable[[ProcessPreferences], Awaitable[None]],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO)
     room = await room_of()
     await kept(room)
     host, _, port = redis.address.removeprefix("redis://").removesuffix("/0").partition(":")
@@ -163,13 +176,14 @@ async def test_a_promoted_replica_that_lost_writes_is_repaired_before_it_is_trus
         promoted = await room_of(second_redis.address)
         assert replica.get(f"{promoted.deltas.lease_key.removesuffix('!lease')}:u-1") is None
     await lapse(room)
+    caplog.clear()
     await kept(promoted)
     assert [version_of(delta) for delta in await promoted.deltas.read(["u-1"])] == [version]
-    assert promoted.keeper.repairs == 1
+    assert rebuilds(caplog) == 1
 
 
 async def test_a_hanging_server_costs_one_timeout_and_not_one_a_batch(
-    room_of: OpenRoom, redis: HurtableRedis, kept: Callable[[PreferenceComponents], Awaitable[None]]
+    room_of: OpenRoom, redis: HurtableRedis, kept: Callable[[ProcessPreferences], Awaitable[None]]
 ) -> None:
     room = await room_of()
     await kept(room)
@@ -183,7 +197,7 @@ async def test_a_hanging_server_costs_one_timeout_and_not_one_a_batch(
 
 
 async def test_a_full_server_takes_no_deltas_and_loses_its_lease(
-    room_of: OpenRoom, redis: HurtableRedis, kept: Callable[[PreferenceComponents], Awaitable[None]]
+    room_of: OpenRoom, redis: HurtableRedis, kept: Callable[[ProcessPreferences], Awaitable[None]]
 ) -> None:
     room = await room_of()
     await kept(room)
@@ -201,25 +215,26 @@ async def test_a_full_server_takes_no_deltas_and_loses_its_lease(
 
 async def test_a_server_that_may_evict_deltas_gets_no_lease(room_of: OpenRoom, redis: HurtableRedis) -> None:
     room = await room_of()
-    await room.keeper.tick()
+    await room.lease_renewal.renew()
     with redis.commands() as commands:
         commands.config_set("maxmemory", "256mb")
         commands.config_set("maxmemory-policy", "volatile-ttl")
     await lapse(room)
     with pytest.raises(StoreUnavailable, match="noeviction"):
-        await room.keeper.tick()
+        await room.lease_renewal.renew()
     assert await room.deltas.read([]) is None
 
 
 async def test_several_keepers_share_the_work(
-    room_of: OpenRoom, kept: Callable[[PreferenceComponents], Awaitable[None]]
+    room_of: OpenRoom, kept: Callable[[ProcessPreferences], Awaitable[None]], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     rooms = [await room_of() for _ in range(3)]
     for room in rooms:
         await kept(room)
-    began = [room.keeper.renewals for room in rooms]
+    before = [room.renewal.renewals for room in rooms]
     await asyncio.sleep(2)
-    renewed = sum(room.keeper.renewals for room in rooms) - sum(began)
+    renewed = sum(room.renewal.renewals for room in rooms) - sum(before)
     assert 5 <= renewed <= 20, "about one every 0.2 s, however many there are"
-    assert sum(room.keeper.repairs for room in rooms) == 1
+    assert rebuilds(caplog) == 1
     assert await rooms[0].deltas.read([f"{BUCKET}"]) == [None]

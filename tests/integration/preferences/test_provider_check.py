@@ -8,32 +8,42 @@ from typing import Any
 import pytest
 
 from notify_streams.errors import RetryLater
-from notify_streams.preferences.assembly import PreferenceComponents
 from notify_streams.preferences.provider_check import ProviderCheck
 from notify_streams.preferences.repository import PreferenceRepository
 from notify_streams.records.outcomes import Reason
 from notify_streams.settings import Settings
 from notify_streams.stores.mongo import Shards
 from tests.integration.preferences.conftest import HurtableRedis, OpenRoom
-from tests.integration.preferences.preference_fixtures import BUCKET, CATEGORIES, a_message, now, put, reasons
+from tests.integration.preferences.preference_fixtures import (
+    BUCKET,
+    CATEGORIES,
+    ProcessPreferences,
+    a_message,
+    counted,
+    now,
+    put,
+    reasons,
+)
 
 pytestmark = pytest.mark.stack
 
 
 async def test_a_young_message_of_who_changed_nothing_stands_as_decided(
-    room_of: OpenRoom, kept: Callable[[PreferenceComponents], Awaitable[None]]
+    room_of: OpenRoom, kept: Callable[[ProcessPreferences], Awaitable[None]]
 ) -> None:
     room = await room_of()
+    before = counted("notify_durable_checks_total")
     await kept(room)
     # Email needs an opt-in; that there was one is the decision's knowledge, and nothing changed since.
     assert await reasons(room, a_message(), a_message(channel="email")) == [None, None]
-    assert room.provider.durable_lookups == 0
+    assert counted("notify_durable_checks_total") - before == 0
 
 
 async def test_an_opt_out_since_the_decision_stops_the_message(
-    room_of: OpenRoom, kept: Callable[[PreferenceComponents], Awaitable[None]]
+    room_of: OpenRoom, kept: Callable[[ProcessPreferences], Awaitable[None]]
 ) -> None:
     room = await room_of()
+    before = counted("notify_durable_checks_total")
     await kept(room)
     message = a_message()
     await put(room)
@@ -42,11 +52,11 @@ async def test_an_opt_out_since_the_decision_stops_the_message(
         None,
         None,
     ]
-    assert room.provider.durable_lookups == 0
+    assert counted("notify_durable_checks_total") - before == 0
 
 
 async def test_an_opt_in_after_the_opt_out_lets_it_pass(
-    room_of: OpenRoom, kept: Callable[[PreferenceComponents], Awaitable[None]]
+    room_of: OpenRoom, kept: Callable[[ProcessPreferences], Awaitable[None]]
 ) -> None:
     room = await room_of()
     await kept(room)
@@ -57,9 +67,10 @@ async def test_an_opt_in_after_the_opt_out_lets_it_pass(
 
 
 async def test_an_old_message_is_looked_up_although_redis_is_trusted(
-    room_of: OpenRoom, kept: Callable[[PreferenceComponents], Awaitable[None]], redis: HurtableRedis
+    room_of: OpenRoom, kept: Callable[[ProcessPreferences], Awaitable[None]], redis: HurtableRedis
 ) -> None:
     room = await room_of()
+    before = counted("notify_durable_checks_total")
     await kept(room)
     await put(room)
     old = a_message(decided_at=now() - timedelta(seconds=room.bound.young_s + 1))
@@ -67,11 +78,11 @@ async def test_an_old_message_is_looked_up_although_redis_is_trusted(
         for key in commands.scan_iter("*:u-1"):
             commands.delete(key)  # its time is over
     assert await reasons(room, old, a_message(user_id="u-2")) == [Reason.OPTED_OUT, None]
-    assert room.provider.durable_lookups == 1
+    assert counted("notify_durable_checks_total") - before == 1
 
 
 async def test_an_old_message_that_was_never_opted_in_is_stopped(
-    room_of: OpenRoom, kept: Callable[[PreferenceComponents], Awaitable[None]]
+    room_of: OpenRoom, kept: Callable[[ProcessPreferences], Awaitable[None]]
 ) -> None:
     room = await room_of()
     await kept(room)
@@ -81,13 +92,14 @@ async def test_an_old_message_that_was_never_opted_in_is_stopped(
 
 async def test_without_redis_the_durable_record_decides(room_of: OpenRoom) -> None:
     room = await room_of()
+    before = counted("notify_durable_checks_total")
     await put(room)
     assert await reasons(room, a_message(), a_message(user_id="u-2")) == [Reason.OPTED_OUT, None]
-    assert room.provider.durable_lookups == 2
+    assert counted("notify_durable_checks_total") - before == 2
 
 
 async def test_a_delta_older_than_the_decision_does_not_overrule_it(
-    room_of: OpenRoom, kept: Callable[[PreferenceComponents], Awaitable[None]], redis: HurtableRedis
+    room_of: OpenRoom, kept: Callable[[ProcessPreferences], Awaitable[None]], redis: HurtableRedis
 ) -> None:
     room, cut_off = await room_of(), await room_of("redis://127.0.0.1:9/0")
     await kept(room)
@@ -98,7 +110,7 @@ async def test_a_delta_older_than_the_decision_does_not_overrule_it(
 
 
 async def test_policy_and_expiry_hold_whatever_was_chosen(
-    room_of: OpenRoom, kept: Callable[[PreferenceComponents], Awaitable[None]]
+    room_of: OpenRoom, kept: Callable[[ProcessPreferences], Awaitable[None]]
 ) -> None:
     room = await room_of()
     await kept(room)
@@ -130,7 +142,7 @@ async def test_without_any_store_nothing_may_be_sent() -> None:
 async def test_an_allowance_ends_and_counts_from_before_the_question(room_of: OpenRoom) -> None:
     room = await room_of()
     before = time.monotonic()
-    allowance = await room.provider.still_allowed(BUCKET, [a_message()], now())
+    allowance = await room.provider_check.still_allowed(BUCKET, [a_message()], now())
     assert before <= allowance.checked_at <= time.monotonic()
     assert allowance.good_until == allowance.checked_at + room.bound.good_s
     assert allowance.holds()

@@ -44,9 +44,9 @@ async def test_many_writers_in_any_order_come_to_what_one_would(room_of: OpenRoo
     batches = [
         [(BUCKET, user, change) for user, own in people.items() for change in own[place::6]] for place in range(6)
     ]
-    await asyncio.gather(*(room.durable.apply(batch) for batch in batches))
+    await asyncio.gather(*(room.repository.apply(batch) for batch in batches))
     for user, own in people.items():
-        found = await room.durable.read(BUCKET, user)
+        found = await room.repository.read(BUCKET, user)
         assert choices_of(found) == choices_of(merge(EMPTY_RECORD, own))
         assert found.version == max(c.version for channels in found.choices.values() for c in channels.values())
 
@@ -54,8 +54,8 @@ async def test_many_writers_in_any_order_come_to_what_one_would(room_of: OpenRoo
 async def test_two_roles_that_apply_the_same_batch_count_each_change_once(room_of: OpenRoom) -> None:
     room = await room_of()
     wishes = [(user % 8, f"u-{user}", change) for user in range(200) for _, change in changes(3, seed=user)]
-    first, second = await asyncio.gather(room.durable.apply(wishes), room.durable.apply(wishes))
-    third = await room.durable.apply(wishes)
+    first, second = await asyncio.gather(room.repository.apply(wishes), room.repository.apply(wishes))
+    third = await room.repository.apply(wishes)
     assert first == second == third
     for user_id, record in third.items():
         assert record == merge(EMPTY_RECORD, [change for _, who, change in wishes if who == user_id])
@@ -63,32 +63,32 @@ async def test_two_roles_that_apply_the_same_batch_count_each_change_once(room_o
 
 async def test_the_record_holds_its_compiled_row(room_of: OpenRoom) -> None:
     room = await room_of()
-    record = (await room.durable.apply([(BUCKET, "u", ChoiceChange(2, "email", True, now()))]))["u"]
-    assert await room.durable.rows(BUCKET, ["u", "nobody"]) == {"u": record.row()}
+    record = (await room.repository.apply([(BUCKET, "u", ChoiceChange(2, "email", True, now()))]))["u"]
+    assert await room.repository.rows(BUCKET, ["u", "nobody"]) == {"u": record.row()}
 
 
 async def test_a_bucket_does_not_show_another_bucket_s_people(room_of: OpenRoom) -> None:
     room = await room_of()
     await put(room, "u")
-    assert await room.durable.rows(BUCKET + 2, ["u"]) == {}
-    assert await room.durable.read(BUCKET + 2, "u") is EMPTY_RECORD
+    assert await room.repository.rows(BUCKET + 2, ["u"]) == {}
+    assert await room.repository.read(BUCKET + 2, "u") is EMPTY_RECORD
 
 
 async def test_what_changed_is_found_by_the_shard_s_clock_not_the_sender_s(room_of: OpenRoom) -> None:
     room = await room_of()
     shard = BUCKET % 2
     old = now() - timedelta(days=30)
-    before, _ = await room.durable.changed_since(shard, None, 300)
-    await room.durable.apply(
+    before, _ = await room.repository.changed_since(shard, None, 300)
+    await room.repository.apply(
         [(BUCKET, "u", ChoiceChange(2, "email", True, old)), (BUCKET, "v", ChoiceChange(2, "push", True, old))]
     )
-    _, rows = await room.durable.changed_since(shard, before, 300)
+    _, rows = await room.repository.changed_since(shard, before, 300)
     assert rows.keys() == {"u", "v"}
-    await room.durable.apply([(BUCKET, "u", ChoiceChange(2, "email", False, old + timedelta(seconds=1)))])
-    after, rows = await room.durable.changed_since(shard, before, 300)
+    await room.repository.apply([(BUCKET, "u", ChoiceChange(2, "email", False, old + timedelta(seconds=1)))])
+    after, rows = await room.repository.changed_since(shard, before, 300)
     assert version_of(rows["u"]) == 2
     await asyncio.sleep(2.1)
-    _, rows = await room.durable.changed_since(shard, before, 1)
+    _, rows = await room.repository.changed_since(shard, before, 1)
     assert rows == {}, "what is older than the horizon is left out"
     assert after > before
 

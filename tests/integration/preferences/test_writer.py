@@ -11,18 +11,17 @@ import msgspec
 import pytest
 
 from notify_streams.errors import Refused, RetryLater
-from notify_streams.preferences.assembly import PreferenceComponents
 from notify_streams.preferences.bulk_import import ImportProgress, import_file
 from notify_streams.preferences.row_codec import version_of
 from notify_streams.records.outcomes import DeadReason
 from tests.integration.preferences.conftest import OpenRoom
-from tests.integration.preferences.preference_fixtures import BUCKET, an_update, now, put
+from tests.integration.preferences.preference_fixtures import BUCKET, ProcessPreferences, an_update, counted, now, put
 
 pytestmark = pytest.mark.stack
 
 
 async def test_what_was_chosen_by_hand_is_seen_by_every_check_that_follows(
-    room_of: OpenRoom, kept: Callable[[PreferenceComponents], Awaitable[None]]
+    room_of: OpenRoom, kept: Callable[[ProcessPreferences], Awaitable[None]]
 ) -> None:
     published = []
 
@@ -31,12 +30,13 @@ async def test_what_was_chosen_by_hand_is_seen_by_every_check_that_follows(
 
     room, elsewhere = await room_of(publish=publish), await room_of()
     await kept(elsewhere)
-    for turn in range(20):
-        version = await put(room, opted_in=bool(turn % 2))
+    before = counted("notify_redis_unavailable_total")
+    for number in range(20):
+        version = await put(room, opted_in=bool(number % 2))
         (row,) = await elsewhere.decision.rows_for(BUCKET, ["u-1"])
-        assert version_of(row) == version == turn + 1
-    assert [update.opted_in for _, update in published] == [bool(turn % 2) for turn in range(20)]
-    assert elsewhere.decision.without_redis == 0
+        assert version_of(row) == version == number + 1
+    assert [update.opted_in for _, update in published] == [bool(number % 2) for number in range(20)]
+    assert counted("notify_redis_unavailable_total") == before
 
 
 async def test_what_is_published_wins_over_what_it_replaced_although_clocks_differ(room_of: OpenRoom) -> None:
@@ -71,7 +71,7 @@ async def test_without_redis_a_choice_is_promised_when_no_lease_can_be_left(room
 
 
 async def test_a_batch_from_the_topic_is_applied_once_by_two_roles(
-    room_of: OpenRoom, kept: Callable[[PreferenceComponents], Awaitable[None]]
+    room_of: OpenRoom, kept: Callable[[ProcessPreferences], Awaitable[None]]
 ) -> None:
     critical, standard = await room_of(), await room_of()
     await kept(critical)
@@ -133,7 +133,7 @@ async def test_an_import_names_bad_lines_and_takes_all_others(room_of: OpenRoom,
     assert (done.lines, done.applied, done.bad, done.offset) == (1_001, 998, 3, file.stat().st_size)
     assert bad == [17, 500, 1_001]
     assert len(published) == 998
-    assert len(await room.durable.rows(BUCKET, [f"u-{number}" for number in range(1, 1_001)])) == 998
+    assert len(await room.repository.rows(BUCKET, [f"u-{number}" for number in range(1, 1_001)])) == 998
     assert [progress.lines for progress in seen] == [*range(100, 1_001, 100), 1_001]
 
 

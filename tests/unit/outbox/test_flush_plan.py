@@ -13,8 +13,7 @@ from notify_streams.outbox.decided_batch import DecidedBatch, RecordOutcome
 from notify_streams.outbox.flush_plan import COUNTED, ROW_BYTES, Flush, drop_duplicates, ledger_id, plan_flush
 from notify_streams.outbox.ledger import sums_close
 from notify_streams.records.outcomes import DeadReason, TriggerOutcome
-from notify_streams.routing.outcome_records import dead, repartitioned
-from notify_streams.routing.outcome_records import id_conflict
+from notify_streams.routing.outcome_records import dead_letter, id_conflict, repartitioned
 from tests.builders import NOON, ARecord, a_decided_batch, an_outcome
 
 unpack = msgspec.msgpack.decode
@@ -24,14 +23,19 @@ def plan(*batches: DecidedBatch) -> Flush:
     return plan_flush("f", "standard", batches, NOON)
 
 
-def a_dead(
+def a_dead_letter(
     offset: int = 0, value: bytes = b"bad", reason: DeadReason = DeadReason.NOT_JSON, headers: Sequence[Any] = ()
 ) -> RecordOutcome:
-    return dead(ARecord(value, headers=headers, offset=offset), "triggers.payments", 3, reason, "why")
+    return dead_letter(ARecord(value, headers=headers, offset=offset), "triggers.payments", 3, reason, "why")
 
 
 def test_a_step_counts_the_outcome_of_each_position() -> None:
-    entries = [an_outcome("a"), a_dead(), a_dead(reason=DeadReason.INVALID), repartitioned(ARecord(), "t", 3, 5, "u")]
+    entries = [
+        an_outcome("a"),
+        a_dead_letter(),
+        a_dead_letter(reason=DeadReason.INVALID),
+        repartitioned(ARecord(), "t", 3, 5, "u"),
+    ]
     entries += [RecordOutcome(TriggerOutcome.DUPLICATE, ARecord()), RecordOutcome(TriggerOutcome.FORWARDED, ARecord())]
     (step,) = plan(a_decided_batch(*entries, start=10, other_lane=3, end=24)).steps
     assert (step.id, step.bucket, step.start, step.end) == ("standard:triggers.payments:3", 3, 10, 24)
@@ -84,7 +88,7 @@ def test_records_for_one_partition_stay_in_order_across_batches() -> None:
 
 def test_a_row_has_the_records_to_publish() -> None:
     record = ARecord(b"\xff", key=b"\x00", headers=(("x", None), ("y", b"\xff")), offset=4)
-    flush = plan(a_decided_batch(dead(record, "triggers.payments", 3, DeadReason.NOT_JSON, "why")))
+    flush = plan(a_decided_batch(dead_letter(record, "triggers.payments", 3, DeadReason.NOT_JSON, "why")))
     (row,) = flush.rows
     assert (row.topic, row.partition) == ("dead_letters", 3)
     assert {name: row.document[name] for name in ("bucket", "topic", "count")} == {
@@ -112,14 +116,14 @@ HEAVY = [
 @pytest.mark.parametrize("record", HEAVY)
 def test_rows_stay_within_their_size_limit(record: dict[str, Any]) -> None:
     """MongoDB would refuse every retry of a transaction with a document over 16 MB."""
-    flush = plan(a_decided_batch(*[a_dead(offset, **record) for offset in range(30)]))
+    flush = plan(a_decided_batch(*[a_dead_letter(offset, **record) for offset in range(30)]))
     assert len(flush.rows) > 1
     assert max(len(row.document["records"]) for row in flush.rows) <= ROW_BYTES
     assert sum(row.document["count"] for row in flush.rows) == 30
 
 
 def test_keys_count_towards_the_size_limit() -> None:
-    entries = [dead(ARecord(b"", b"k" * 1_000_000), "t", 3, DeadReason.INVALID, "") for _ in range(20)]
+    entries = [dead_letter(ARecord(b"", b"k" * 1_000_000), "t", 3, DeadReason.INVALID, "") for _ in range(20)]
     assert max(len(row.document["records"]) for row in plan(a_decided_batch(*entries)).rows) <= ROW_BYTES
 
 
@@ -136,12 +140,12 @@ def test_rows_lose_and_double_nothing_and_stay_small(sizes: list[int]) -> None:
 outcome_kinds = st.sampled_from(["notified", "dead", "moved", "duplicate", "forwarded"])
 
 
-def an_outcome(kind: str, trigger_id: str, bucket: int) -> RecordOutcome:
+def outcome_of_kind(kind: str, trigger_id: str, bucket: int) -> RecordOutcome:
     match kind:
         case "notified":
             return an_outcome(trigger_id, bucket=bucket)
         case "dead":
-            return a_dead()
+            return a_dead_letter()
         case "moved":
             return repartitioned(ARecord(b"x"), "t", 0, 1, "u")
     return RecordOutcome(TriggerOutcome(kind), ARecord())
@@ -155,7 +159,7 @@ def histories(draw: st.DrawFn) -> list[DecidedBatch]:
     for number in range(draw(st.integers(1, 8))):
         source = draw(st.sampled_from(["triggers.a", "triggers.b"])), draw(st.integers(0, 2))
         kinds = draw(st.lists(outcome_kinds, max_size=5))
-        entries = [an_outcome(kind, f"{number}-{draw(st.integers(0, 2))}", source[1]) for kind in kinds]
+        entries = [outcome_of_kind(kind, f"{number}-{draw(st.integers(0, 2))}", source[1]) for kind in kinds]
         other_lane, holes = draw(st.integers(0, 3)), draw(st.integers(0, 3))
         start = positions[source]
         positions[source] = end = start + len(entries) + other_lane + holes
@@ -182,14 +186,17 @@ def test_the_counts_of_every_step_add_up(batches: list[DecidedBatch]) -> None:
     "changed", ["next_offset", "taken", "other_lane", "holes", *COUNTED.values()], ids=lambda name: f"{name} off by one"
 )
 def test_counts_that_do_not_add_up_are_detected(changed: str) -> None:
-    (step,) = plan(a_decided_batch(an_outcome(), a_dead(), start=5, end=10, other_lane=1)).steps
+    (step,) = plan(a_decided_batch(an_outcome(), a_dead_letter(), start=5, end=10, other_lane=1)).steps
     ledger = {"first_offset": 5, "next_offset": 10, **step.counts}
     assert sums_close(ledger)
     assert not sums_close(ledger | {changed: ledger[changed] + 1})
 
 
 def test_a_repeated_id_within_a_flush_is_a_duplicate() -> None:
-    batches = [a_decided_batch(an_outcome("a"), an_outcome("a")), a_decided_batch(an_outcome("a"), topic="triggers.security")]
+    batches = [
+        a_decided_batch(an_outcome("a"), an_outcome("a")),
+        a_decided_batch(an_outcome("a"), topic="triggers.security"),
+    ]
     drop_duplicates(batches, {}, id_conflict)
     found = [entry.outcome.value for batch in batches for entry in batch.entries]
     assert found == ["notified", "duplicate", "duplicate"]

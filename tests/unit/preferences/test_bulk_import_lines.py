@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify_streams.preferences.import_lines import read_batches
+from notify_streams.preferences.bulk_import import read_batches
 from tests.unit.preferences.preference_builders import an_update
 
 GOOD = msgspec.json.encode(an_update())

@@ -62,12 +62,12 @@ def test_the_version_rises_with_every_record_that_differs(changes: Any) -> None:
 
 @given(CHANGES, st.booleans(), MICROSECONDS)
 def test_a_choice_by_hand_wins_whatever_is_stored(changes: Any, opted_in: Any, us: Any) -> None:
-    by_hand = a_change(opted_in=opted_in, at=NOON + timedelta(microseconds=us), by_hand=True)
+    immediate = a_change(opted_in=opted_in, at=NOON + timedelta(microseconds=us), immediate=True)
     before = merge(EMPTY_RECORD, changes)
-    after = merge(before, [by_hand])
+    after = merge(before, [immediate])
     assert after.choices[1]["push"].opted_in is opted_in
     assert after.version == before.version + 1
-    assert all(change.at <= after.choices[1]["push"].at + timedelta(milliseconds=1) for change in [by_hand])
+    assert all(change.at <= after.choices[1]["push"].at + timedelta(milliseconds=1) for change in [immediate])
 
 
 def test_an_older_update_that_arrives_late_changes_nothing() -> None:
@@ -83,7 +83,7 @@ def test_the_opt_out_wins_a_tie() -> None:
 
 def test_a_choice_by_hand_moves_past_a_clock_that_ran_ahead() -> None:
     ahead = merge(EMPTY_RECORD, [a_change(opted_in=True, at=later(90))])
-    chosen = merge(ahead, [a_change(opted_in=False, at=NOON, by_hand=True)]).choices[1]["push"]
+    chosen = merge(ahead, [a_change(opted_in=False, at=NOON, immediate=True)]).choices[1]["push"]
     assert chosen == Choice(False, later(90.001), 2)
 
 

@@ -69,7 +69,7 @@ async def test_without_redis_the_table_is_read_and_not_the_cache() -> None:
     await check.rows_for(0, ["a"])
     given_.deltas, given_.table = None, rows({"a": 2})
     assert version_of((await check.rows_for(0, ["a"]))[0]) == 2
-    assert check.without_redis == 1
+    assert given_.table_reads == 2
 
 
 async def test_without_redis_the_durable_record_knows_what_the_table_lacks() -> None:

@@ -20,8 +20,8 @@ CASES = {
     ),
     "opted out between decision and call": (
         ("marketing", "push", Reason.OPTED_OUT, 0, OUT),
-        "marketing by push was suppressed: opted out at 2026-11-22T12:00:00+00:00 (version 1), after it was decided with "
-        "version 0; the check before the provider call saw it",
+        "marketing by push was suppressed: opted out at 2026-11-22T12:00:00+00:00 (version 1), after the decision with "
+        "version 0; the check before the provider call found it",
     ),
     "opted out then, in today": (
         ("marketing", "push", Reason.OPTED_OUT, 1, BACK_IN),
@@ -30,11 +30,11 @@ CASES = {
     ),
     "record gone": (
         ("marketing", "push", Reason.OPTED_OUT, 1, EMPTY_RECORD),
-        "marketing by push was suppressed: opted out as of version 1; the record that says so is gone",
+        "marketing by push was suppressed: opted out as of version 1; that record no longer exists",
     ),
     "never opted in": (
         ("marketing", "email", Reason.NOT_OPTED_IN, 0, EMPTY_RECORD),
-        "marketing by email is sent only to who opted in, and nothing was chosen",
+        "marketing by email is sent only to users who opted in, and nothing was chosen",
     ),
     "channel not used": (
         ("marketing", "sms", Reason.CHANNEL_NOT_ALLOWED, 0, EMPTY_RECORD),

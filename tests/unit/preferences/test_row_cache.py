@@ -15,7 +15,7 @@ def test_no_row_is_older_than_its_time(steps: Any) -> None:
     cache, now, put_at = RowCache(ttl_s=60), 1_000.0, {}
     for pause, user in steps:
         now += pause
-        cache.turn(now)
+        cache.expire(now)
         if cache.get(str(user)) is None:
             cache.put(str(user), b"row")
             put_at[user] = now
@@ -26,7 +26,7 @@ def test_no_row_is_older_than_its_time(steps: Any) -> None:
 def test_it_never_holds_more_than_its_limit(users: Any) -> None:
     cache = RowCache(ttl_s=60, limit=20)
     for user in users:
-        cache.turn(1.0)
+        cache.expire(1.0)
         if cache.get(str(user)) is None:
             cache.put(str(user), b"row")
         assert len(cache) <= 20
@@ -34,19 +34,19 @@ def test_it_never_holds_more_than_its_limit(users: Any) -> None:
 
 def test_a_row_is_remembered_for_at_least_half_its_time() -> None:
     cache = RowCache(ttl_s=60)
-    cache.turn(0.0)
+    cache.expire(0.0)
     cache.put("u", b"row")
-    cache.turn(29.0)
+    cache.expire(29.0)
     assert cache.get("u") == b"row"
-    cache.turn(31.0)
+    cache.expire(31.0)
     assert cache.get("u") == b"row"
-    cache.turn(61.0)
+    cache.expire(61.0)
     assert cache.get("u") is None
 
 
 def test_nothing_survives_a_long_silence() -> None:
     cache = RowCache(ttl_s=60)
-    cache.turn(0.0)
+    cache.expire(0.0)
     cache.put("u", b"row")
-    cache.turn(500.0)
+    cache.expire(500.0)
     assert cache.get("u") is None

@@ -8,15 +8,14 @@ from hypothesis import strategies as st
 
 from notify_streams.preferences.choices import EMPTY_RECORD
 from notify_streams.preferences.row_codec import (
-    IN,
     EMPTY_ROW,
+    IN,
     OUT,
     UNSET,
-    bits_of,
-    choice_of,
+    choice_in,
+    decode_row,
     encode_row,
     newer_row,
-    decode_row,
     version_of,
 )
 from notify_streams.roles import CHANNELS
@@ -37,7 +36,7 @@ def test_what_was_compiled_is_read_back(version: Any, choices: Any) -> None:
     for number, chosen in choices.items():
         for channel in CHANNELS:
             expected = UNSET if channel not in chosen else IN if chosen[channel] else OUT
-            assert choice_of(bits_of(row, number), channel) == expected
+            assert choice_in(row, number, channel) == expected
 
 
 @given(VERSIONS, CHOICES, VERSIONS, CHOICES)
@@ -52,7 +51,7 @@ def test_the_newest_is_the_higher_version_from_either_side(
 def test_who_chose_nothing_has_version_0_and_no_choice() -> None:
     assert EMPTY_RECORD.row() == EMPTY_ROW
     assert version_of(EMPTY_ROW) == 0
-    assert bits_of(EMPTY_ROW, 1) == UNSET
+    assert choice_in(EMPTY_ROW, 1, "push") == UNSET
 
 
 @pytest.mark.parametrize(("version", "size"), [(1, 7), (127, 7), (128, 8), (100_000, 9)])

@@ -6,8 +6,8 @@ from notify_streams.outbox.decided_batch import DecidedBatch
 from notify_streams.routing.router import Router
 from tests.builders import (
     AckRecorder,
-    FakeRecipients,
     FakePlacements,
+    FakeRecipients,
     categories,
     some_settings,
     trigger_json,

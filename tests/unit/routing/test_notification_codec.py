@@ -32,7 +32,7 @@ DECISIONS = st.tuples(TEXTS, TEXTS, TEXTS, TEXTS, st.integers(0, 2**63 - 1), FAT
 def test_it_reads_as_the_contract_says(bucket: int, region: Any, critical: bool, now: int, decisions: Any) -> None:
     form = NotificationEncoder(bucket, region, critical, now)
     for notification, trigger, user, category, version, fates, fingerprint in decisions:
-        document = form.fill(notification, trigger, user.encode(), category, version, fates, fingerprint)
+        document = form.encode(notification, trigger, user.encode(), category, version, fates, fingerprint)
         found = bson.decode(document.raw, CodecOptions(tz_aware=True))
         assert found == {
             "_id": notification,
