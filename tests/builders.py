@@ -149,7 +149,7 @@ def a_message(**but: Any) -> ChannelMessage:
 
 @dataclass
 class FakeRecipients:
-    """`routing.router.People` from dicts; everyone asked for is noted."""
+    """`routing.recipient_lookup.RecipientLookup` from dicts; records who was looked up."""
 
     located: dict[str, Location] = field(default_factory=dict)
     known_contacts: dict[str, Contacts] = field(default_factory=dict)
@@ -158,13 +158,13 @@ class FakeRecipients:
     #: Raised, one after the other, before an answer is given.
     troubles: list[Exception] = field(default_factory=list)
 
-    def homes(self, user_ids: Sequence[str]) -> list[Location | None]:
+    def locations(self, user_ids: Sequence[str]) -> list[Location | None]:
         return [self.located.get(user_id) for user_id in user_ids]
 
-    def ways(self, bucket: int, user_ids: Sequence[bytes]) -> list[Contacts | None]:
+    def addresses(self, bucket: int, user_ids: Sequence[bytes]) -> list[Contacts | None]:
         return [self.known_contacts.get(user_id.decode()) for user_id in user_ids]
 
-    async def preferences(self, bucket: int, user_ids: Sequence[str]) -> Sequence[bytes]:
+    async def preference_rows(self, bucket: int, user_ids: Sequence[str]) -> Sequence[bytes]:
         self.asked.append(list(user_ids))
         if self.troubles:
             raise self.troubles.pop(0)

@@ -25,7 +25,7 @@ from tests.builders import (
 BUCKET = 3
 
 
-def a_router(people: FakeRecipients) -> Router:
+def a_router(people: Any) -> Router:
     return Router(some_settings(), categories(), "standard", people, FakePlacements())
 
 

@@ -1,4 +1,4 @@
-"""A room of its own for each test: its own database on the shared shards, its own prefix on a Redis that the test may hurt."""
+"""A env of its own for each test: its own database on the shared shards, its own prefix on a Redis that the test may hurt."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -13,7 +13,7 @@ from redis import Redis
 from devtools.stack.ports import free_port
 from devtools.stack.valkey import Valkey
 from notify_streams.settings import Settings
-from tests.integration.preferences.preference_fixtures import ProcessPreferences, open_room, until_trusted
+from tests.integration.preferences.preference_fixtures import ProcessPreferences, open_env, until_trusted
 
 
 class HurtableRedis(Valkey):
@@ -60,20 +60,20 @@ def second_redis(tmp_path: Path) -> Iterator[HurtableRedis]:
         yield server
 
 
-OpenRoom = Callable[..., Awaitable[ProcessPreferences]]
+OpenEnv = Callable[..., Awaitable[ProcessPreferences]]
 
 
 @pytest.fixture
-async def room_of(mongo_shards: list[str], redis: HurtableRedis) -> AsyncIterator[OpenRoom]:
-    """Opens rooms that share a database and a prefix, as the processes of a region do; `redis_url` and settings may differ."""
+async def env_of(mongo_shards: list[str], redis: HurtableRedis) -> AsyncIterator[OpenEnv]:
+    """Opens environments that share a database and a prefix, as the processes of a region do; `redis_url` and settings may differ."""
     name = f"t{uuid4().hex[:12]}"
-    async with AsyncExitStack() as rooms:
+    async with AsyncExitStack() as environments:
 
         async def open_one(redis_url: str | None = None, **but: Any) -> ProcessPreferences:
             parts = {"region": "us", "kafka": "none", "shards": tuple(mongo_shards), "database": name}
             wiring = {key: but.pop(key) for key in ("publish", "read_table", "table_lag_s") if key in but}
             settings = Settings(**(parts | {"redis": redis_url or redis.address} | but))
-            return await rooms.enter_async_context(open_room(settings, name, **wiring))
+            return await environments.enter_async_context(open_env(settings, name, **wiring))
 
         yield open_one
         redis.heal()
@@ -81,12 +81,12 @@ async def room_of(mongo_shards: list[str], redis: HurtableRedis) -> AsyncIterato
 
 @pytest.fixture
 async def kept() -> AsyncIterator[Callable[[ProcessPreferences], Awaitable[None]]]:
-    """Runs a room's keeper and returns when Redis is trusted."""
+    """Runs a env's keeper and returns when Redis is trusted."""
     tasks: list[asyncio.Task[None]] = []
 
-    async def keep(room: ProcessPreferences) -> None:
-        tasks.append(asyncio.create_task(room.lease_renewal.run()))
-        await until_trusted(room)
+    async def keep(env: ProcessPreferences) -> None:
+        tasks.append(asyncio.create_task(env.lease_renewal.run()))
+        await until_trusted(env)
 
     yield keep
     for task in tasks:

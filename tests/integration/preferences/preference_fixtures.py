@@ -1,4 +1,4 @@
-"""Rooms for tests, and what is said about them often."""
+"""Environments for tests, and what is said about them often."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -14,7 +14,6 @@ from notify_streams.preferences.categories import load_categories
 from notify_streams.preferences.decision_check import ReadTable
 from notify_streams.preferences.lease_renewal import LeaseRenewal
 from notify_streams.preferences.service import PreferenceService
-from notify_streams.preferences.writer import Publish
 from notify_streams.records.channel_message import ChannelMessage
 from notify_streams.records.user_records import PreferenceUpdate
 from notify_streams.settings import Settings
@@ -47,7 +46,7 @@ class ProcessPreferences(PreferenceService):
         settings: Settings,
         shards: Shards,
         prefix: str,
-        publish: Publish = publish_nowhere,
+        publish: Any = publish_nowhere,
         read_table: ReadTable = lambda user_ids: [None] * len(user_ids),
         table_lag_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
@@ -59,15 +58,15 @@ class ProcessPreferences(PreferenceService):
 
 
 @asynccontextmanager
-async def open_room(settings: Settings, prefix: str, **wiring: Any) -> AsyncIterator[ProcessPreferences]:
+async def open_env(settings: Settings, prefix: str, **wiring: Any) -> AsyncIterator[ProcessPreferences]:
     shards = Shards(settings)
     await shards.start()
-    room = ProcessPreferences(settings, shards, prefix, **wiring)
+    env = ProcessPreferences(settings, shards, prefix, **wiring)
     try:
-        await room.repository.ensure_indexes()
-        yield room
+        await env.repository.ensure_indexes()
+        yield env
     finally:
-        await room.stop()
+        await env.stop()
         for shard in range(len(shards)):
             await shards.client(shard).drop_database(settings.database)
         await shards.close()
@@ -97,24 +96,24 @@ def a_message(**but: Any) -> ChannelMessage:
 
 
 async def put(
-    room: ProcessPreferences, user_id: str = "u-1", opted_in: bool = False, category: str = "marketing"
+    env: ProcessPreferences, user_id: str = "u-1", opted_in: bool = False, category: str = "marketing"
 ) -> int:
     """Choose by hand and return the version."""
-    return (await room.writer.put(user_id, BUCKET, category, "push", opted_in, now())).version
+    return (await env.writer.put(user_id, BUCKET, category, "push", opted_in, now())).version
 
 
-async def reasons(room: ProcessPreferences, *messages: ChannelMessage) -> list[Any]:
-    return (await room.provider_check.still_allowed(BUCKET, messages, now())).reasons
+async def reasons(env: ProcessPreferences, *messages: ChannelMessage) -> list[Any]:
+    return (await env.provider_check.still_allowed(BUCKET, messages, now())).reasons
 
 
-async def lapse(room: ProcessPreferences) -> None:
+async def lapse(env: ProcessPreferences) -> None:
     """Wait until no lease that was given before now is left."""
-    await asyncio.sleep(room.bound.lease_s)
+    await asyncio.sleep(env.bound.lease_s)
 
 
-async def until_trusted(room: ProcessPreferences) -> None:
+async def until_trusted(env: ProcessPreferences) -> None:
     async with asyncio.timeout(10):
-        while await room.deltas.read([]) is None:
+        while await env.deltas.read([]) is None:
             await asyncio.sleep(0.002)
 
 

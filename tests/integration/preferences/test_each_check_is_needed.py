@@ -11,7 +11,7 @@ from devtools.race.invariants import Observations, violations
 from devtools.race.schedule import ChoiceEvent
 from devtools.race.steps import CATEGORY, RaceSteps, Table
 from notify_streams.settings import PreferenceSettings
-from tests.integration.preferences.conftest import HurtableRedis, OpenRoom
+from tests.integration.preferences.conftest import HurtableRedis, OpenEnv
 from tests.integration.preferences.preference_fixtures import BUCKET, CATEGORIES, ProcessPreferences
 
 pytestmark = pytest.mark.stack
@@ -72,14 +72,14 @@ STORIES = {
 @pytest.mark.parametrize("lacks", [False, True], ids=["all checks", "without it"])
 @pytest.mark.parametrize("check", STORIES)
 async def test_each_check_is_needed(
-    room_of: OpenRoom,
+    env_of: OpenEnv,
     redis: HurtableRedis,
     kept: Callable[[ProcessPreferences], Awaitable[None]],
     check: Any,
     lacks: bool,
 ) -> None:
     story, preferences = STORIES[check]
-    router, worker, writer = [await room_of(preferences=preferences) for _ in range(3)]
+    router, worker, writer = [await env_of(preferences=preferences) for _ in range(3)]
     if not (lacks and check == "lease"):
         await kept(router)
     else:

@@ -13,7 +13,7 @@ from notify_streams.preferences.repository import PreferenceRepository
 from notify_streams.records.outcomes import Reason
 from notify_streams.settings import Settings
 from notify_streams.stores.mongo import Shards
-from tests.integration.preferences.conftest import HurtableRedis, OpenRoom
+from tests.integration.preferences.conftest import HurtableRedis, OpenEnv
 from tests.integration.preferences.preference_fixtures import (
     BUCKET,
     CATEGORIES,
@@ -29,25 +29,25 @@ pytestmark = pytest.mark.stack
 
 
 async def test_a_young_message_of_who_changed_nothing_stands_as_decided(
-    room_of: OpenRoom, kept: Callable[[ProcessPreferences], Awaitable[None]]
+    env_of: OpenEnv, kept: Callable[[ProcessPreferences], Awaitable[None]]
 ) -> None:
-    room = await room_of()
+    env = await env_of()
     before = counted("notify_durable_checks_total")
-    await kept(room)
+    await kept(env)
     # Email needs an opt-in; that there was one is the decision's knowledge, and nothing changed since.
-    assert await reasons(room, a_message(), a_message(channel="email")) == [None, None]
+    assert await reasons(env, a_message(), a_message(channel="email")) == [None, None]
     assert counted("notify_durable_checks_total") - before == 0
 
 
 async def test_an_opt_out_since_the_decision_stops_the_message(
-    room_of: OpenRoom, kept: Callable[[ProcessPreferences], Awaitable[None]]
+    env_of: OpenEnv, kept: Callable[[ProcessPreferences], Awaitable[None]]
 ) -> None:
-    room = await room_of()
+    env = await env_of()
     before = counted("notify_durable_checks_total")
-    await kept(room)
+    await kept(env)
     message = a_message()
-    await put(room)
-    assert await reasons(room, message, a_message(category="payments"), a_message(user_id="u-2")) == [
+    await put(env)
+    assert await reasons(env, message, a_message(category="payments"), a_message(user_id="u-2")) == [
         Reason.OPTED_OUT,
         None,
         None,
@@ -56,68 +56,68 @@ async def test_an_opt_out_since_the_decision_stops_the_message(
 
 
 async def test_an_opt_in_after_the_opt_out_lets_it_pass(
-    room_of: OpenRoom, kept: Callable[[ProcessPreferences], Awaitable[None]]
+    env_of: OpenEnv, kept: Callable[[ProcessPreferences], Awaitable[None]]
 ) -> None:
-    room = await room_of()
-    await kept(room)
+    env = await env_of()
+    await kept(env)
     message = a_message()
-    await put(room)
-    await put(room, opted_in=True)
-    assert await reasons(room, message) == [None]
+    await put(env)
+    await put(env, opted_in=True)
+    assert await reasons(env, message) == [None]
 
 
 async def test_an_old_message_is_looked_up_although_redis_is_trusted(
-    room_of: OpenRoom, kept: Callable[[ProcessPreferences], Awaitable[None]], redis: HurtableRedis
+    env_of: OpenEnv, kept: Callable[[ProcessPreferences], Awaitable[None]], redis: HurtableRedis
 ) -> None:
-    room = await room_of()
+    env = await env_of()
     before = counted("notify_durable_checks_total")
-    await kept(room)
-    await put(room)
-    old = a_message(decided_at=now() - timedelta(seconds=room.bound.young_s + 1))
+    await kept(env)
+    await put(env)
+    old = a_message(decided_at=now() - timedelta(seconds=env.bound.young_s + 1))
     with redis.commands() as commands:
         for key in commands.scan_iter("*:u-1"):
             commands.delete(key)  # its time is over
-    assert await reasons(room, old, a_message(user_id="u-2")) == [Reason.OPTED_OUT, None]
+    assert await reasons(env, old, a_message(user_id="u-2")) == [Reason.OPTED_OUT, None]
     assert counted("notify_durable_checks_total") - before == 1
 
 
 async def test_an_old_message_that_was_never_opted_in_is_stopped(
-    room_of: OpenRoom, kept: Callable[[ProcessPreferences], Awaitable[None]]
+    env_of: OpenEnv, kept: Callable[[ProcessPreferences], Awaitable[None]]
 ) -> None:
-    room = await room_of()
-    await kept(room)
+    env = await env_of()
+    await kept(env)
     old = a_message(channel="email", decided_at=now() - timedelta(hours=1))
-    assert await reasons(room, old) == [Reason.NOT_OPTED_IN]
+    assert await reasons(env, old) == [Reason.NOT_OPTED_IN]
 
 
-async def test_without_redis_the_durable_record_decides(room_of: OpenRoom) -> None:
-    room = await room_of()
+async def test_without_redis_the_durable_record_decides(env_of: OpenEnv) -> None:
+    env = await env_of()
     before = counted("notify_durable_checks_total")
-    await put(room)
-    assert await reasons(room, a_message(), a_message(user_id="u-2")) == [Reason.OPTED_OUT, None]
+    await put(env)
+    assert await reasons(env, a_message(), a_message(user_id="u-2")) == [Reason.OPTED_OUT, None]
     assert counted("notify_durable_checks_total") - before == 2
 
 
 async def test_a_delta_older_than_the_decision_does_not_overrule_it(
-    room_of: OpenRoom, kept: Callable[[ProcessPreferences], Awaitable[None]], redis: HurtableRedis
+    env_of: OpenEnv, kept: Callable[[ProcessPreferences], Awaitable[None]], redis: HurtableRedis
 ) -> None:
-    room, cut_off = await room_of(), await room_of("redis://127.0.0.1:9/0")
-    await kept(room)
-    version = await put(room)
-    assert await reasons(room, a_message(preference_version=version + 1)) == [None]
-    assert await reasons(room, a_message(preference_version=version)) == [Reason.OPTED_OUT]
+    env, cut_off = await env_of(), await env_of("redis://127.0.0.1:9/0")
+    await kept(env)
+    version = await put(env)
+    assert await reasons(env, a_message(preference_version=version + 1)) == [None]
+    assert await reasons(env, a_message(preference_version=version)) == [Reason.OPTED_OUT]
     del cut_off
 
 
 async def test_policy_and_expiry_hold_whatever_was_chosen(
-    room_of: OpenRoom, kept: Callable[[ProcessPreferences], Awaitable[None]]
+    env_of: OpenEnv, kept: Callable[[ProcessPreferences], Awaitable[None]]
 ) -> None:
-    room = await room_of()
-    await kept(room)
-    await put(room, category="security")
+    env = await env_of()
+    await kept(env)
+    await put(env, category="security")
     past = now() - timedelta(seconds=1)
     assert await reasons(
-        room,
+        env,
         a_message(category="gone"),
         a_message(channel="sms"),
         a_message(expires_at=past),
@@ -139,12 +139,12 @@ async def test_without_any_store_nothing_may_be_sent() -> None:
         await check.still_allowed(BUCKET, [a_message(), a_message(category="security")], now())
 
 
-async def test_an_allowance_ends_and_counts_from_before_the_question(room_of: OpenRoom) -> None:
-    room = await room_of()
+async def test_an_allowance_ends_and_counts_from_before_the_question(env_of: OpenEnv) -> None:
+    env = await env_of()
     before = time.monotonic()
-    allowance = await room.provider_check.still_allowed(BUCKET, [a_message()], now())
+    allowance = await env.provider_check.still_allowed(BUCKET, [a_message()], now())
     assert before <= allowance.checked_at <= time.monotonic()
-    assert allowance.good_until == allowance.checked_at + room.bound.good_s
+    assert allowance.good_until == allowance.checked_at + env.bound.good_s
     assert allowance.holds()
     while time.monotonic() < allowance.good_until:
         pass

@@ -14,7 +14,7 @@ from notify_streams.preferences.repository import PreferenceRepository
 from notify_streams.preferences.row_codec import version_of
 from notify_streams.settings import Settings
 from notify_streams.stores.mongo import Shards
-from tests.integration.preferences.conftest import OpenRoom
+from tests.integration.preferences.conftest import OpenEnv
 from tests.integration.preferences.preference_fixtures import BUCKET, now, put
 
 pytestmark = pytest.mark.stack
@@ -38,57 +38,57 @@ def choices_of(record: Any) -> Any:
     return {(n, ch): (c.opted_in, c.at) for n, channels in record.choices.items() for ch, c in channels.items()}
 
 
-async def test_many_writers_in_any_order_come_to_what_one_would(room_of: OpenRoom) -> None:
-    room = await room_of()
+async def test_many_writers_in_any_order_come_to_what_one_would(env_of: OpenEnv) -> None:
+    env = await env_of()
     people = {f"u-{number}": [change for _, change in changes(24, seed=number)] for number in range(30)}
     batches = [
         [(BUCKET, user, change) for user, own in people.items() for change in own[place::6]] for place in range(6)
     ]
-    await asyncio.gather(*(room.repository.apply(batch) for batch in batches))
+    await asyncio.gather(*(env.repository.apply(batch) for batch in batches))
     for user, own in people.items():
-        found = await room.repository.read(BUCKET, user)
+        found = await env.repository.read(BUCKET, user)
         assert choices_of(found) == choices_of(merge(EMPTY_RECORD, own))
         assert found.version == max(c.version for channels in found.choices.values() for c in channels.values())
 
 
-async def test_two_roles_that_apply_the_same_batch_count_each_change_once(room_of: OpenRoom) -> None:
-    room = await room_of()
+async def test_two_roles_that_apply_the_same_batch_count_each_change_once(env_of: OpenEnv) -> None:
+    env = await env_of()
     wishes = [(user % 8, f"u-{user}", change) for user in range(200) for _, change in changes(3, seed=user)]
-    first, second = await asyncio.gather(room.repository.apply(wishes), room.repository.apply(wishes))
-    third = await room.repository.apply(wishes)
+    first, second = await asyncio.gather(env.repository.apply(wishes), env.repository.apply(wishes))
+    third = await env.repository.apply(wishes)
     assert first == second == third
     for user_id, record in third.items():
         assert record == merge(EMPTY_RECORD, [change for _, who, change in wishes if who == user_id])
 
 
-async def test_the_record_holds_its_compiled_row(room_of: OpenRoom) -> None:
-    room = await room_of()
-    record = (await room.repository.apply([(BUCKET, "u", ChoiceChange(2, "email", True, now()))]))["u"]
-    assert await room.repository.rows(BUCKET, ["u", "nobody"]) == {"u": record.row()}
+async def test_the_record_holds_its_compiled_row(env_of: OpenEnv) -> None:
+    env = await env_of()
+    record = (await env.repository.apply([(BUCKET, "u", ChoiceChange(2, "email", True, now()))]))["u"]
+    assert await env.repository.rows(BUCKET, ["u", "nobody"]) == {"u": record.row()}
 
 
-async def test_a_bucket_does_not_show_another_bucket_s_people(room_of: OpenRoom) -> None:
-    room = await room_of()
-    await put(room, "u")
-    assert await room.repository.rows(BUCKET + 2, ["u"]) == {}
-    assert await room.repository.read(BUCKET + 2, "u") is EMPTY_RECORD
+async def test_a_bucket_does_not_show_another_bucket_s_people(env_of: OpenEnv) -> None:
+    env = await env_of()
+    await put(env, "u")
+    assert await env.repository.rows(BUCKET + 2, ["u"]) == {}
+    assert await env.repository.read(BUCKET + 2, "u") is EMPTY_RECORD
 
 
-async def test_what_changed_is_found_by_the_shard_s_clock_not_the_sender_s(room_of: OpenRoom) -> None:
-    room = await room_of()
+async def test_what_changed_is_found_by_the_shard_s_clock_not_the_sender_s(env_of: OpenEnv) -> None:
+    env = await env_of()
     shard = BUCKET % 2
     old = now() - timedelta(days=30)
-    before, _ = await room.repository.changed_since(shard, None, 300)
-    await room.repository.apply(
+    before, _ = await env.repository.changed_since(shard, None, 300)
+    await env.repository.apply(
         [(BUCKET, "u", ChoiceChange(2, "email", True, old)), (BUCKET, "v", ChoiceChange(2, "push", True, old))]
     )
-    _, rows = await room.repository.changed_since(shard, before, 300)
+    _, rows = await env.repository.changed_since(shard, before, 300)
     assert rows.keys() == {"u", "v"}
-    await room.repository.apply([(BUCKET, "u", ChoiceChange(2, "email", False, old + timedelta(seconds=1)))])
-    after, rows = await room.repository.changed_since(shard, before, 300)
+    await env.repository.apply([(BUCKET, "u", ChoiceChange(2, "email", False, old + timedelta(seconds=1)))])
+    after, rows = await env.repository.changed_since(shard, before, 300)
     assert version_of(rows["u"]) == 2
     await asyncio.sleep(2.1)
-    _, rows = await room.repository.changed_since(shard, before, 1)
+    _, rows = await env.repository.changed_since(shard, before, 1)
     assert rows == {}, "what is older than the horizon is left out"
     assert after > before
 

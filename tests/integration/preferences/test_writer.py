@@ -14,69 +14,69 @@ from notify_streams.errors import Refused, RetryLater
 from notify_streams.preferences.bulk_import import ImportProgress, import_file
 from notify_streams.preferences.row_codec import version_of
 from notify_streams.records.outcomes import DeadReason
-from tests.integration.preferences.conftest import OpenRoom
+from tests.integration.preferences.conftest import OpenEnv
 from tests.integration.preferences.preference_fixtures import BUCKET, ProcessPreferences, an_update, counted, now, put
 
 pytestmark = pytest.mark.stack
 
 
 async def test_what_was_chosen_by_hand_is_seen_by_every_check_that_follows(
-    room_of: OpenRoom, kept: Callable[[ProcessPreferences], Awaitable[None]]
+    env_of: OpenEnv, kept: Callable[[ProcessPreferences], Awaitable[None]]
 ) -> None:
     published = []
 
     async def publish(updates: Any) -> None:
         published.extend(updates)
 
-    room, elsewhere = await room_of(publish=publish), await room_of()
+    env, elsewhere = await env_of(publish=publish), await env_of()
     await kept(elsewhere)
     before = counted("notify_redis_unavailable_total")
     for number in range(20):
-        version = await put(room, opted_in=bool(number % 2))
+        version = await put(env, opted_in=bool(number % 2))
         (row,) = await elsewhere.decision.rows_for(BUCKET, ["u-1"])
         assert version_of(row) == version == number + 1
     assert [update.opted_in for _, update in published] == [bool(number % 2) for number in range(20)]
     assert counted("notify_redis_unavailable_total") == before
 
 
-async def test_what_is_published_wins_over_what_it_replaced_although_clocks_differ(room_of: OpenRoom) -> None:
+async def test_what_is_published_wins_over_what_it_replaced_although_clocks_differ(env_of: OpenEnv) -> None:
     published = []
 
     async def publish(updates: Any) -> None:
         published.extend(updates)
 
-    room = await room_of(publish=publish)
+    env = await env_of(publish=publish)
     ahead = now() + timedelta(minutes=2)
-    await room.writer.apply_updates([(BUCKET, an_update(opted_in=True, updated_at=ahead))], now())
-    accepted = await room.writer.put("u-1", BUCKET, "marketing", "push", False, now())
+    await env.writer.apply_updates([(BUCKET, an_update(opted_in=True, updated_at=ahead))], now())
+    accepted = await env.writer.put("u-1", BUCKET, "marketing", "push", False, now())
     assert published == [(BUCKET, an_update(opted_in=False, updated_at=accepted.updated_at))]
     assert accepted.updated_at > ahead - timedelta(milliseconds=1)
-    applied = await room.writer.apply_updates(published, now())
+    applied = await env.writer.apply_updates(published, now())
     assert version_of(applied.rows["u-1"]) == accepted.version, "the topic repeats it and changes nothing"
 
 
-async def test_nothing_is_promised_without_kafka(room_of: OpenRoom) -> None:
+async def test_nothing_is_promised_without_kafka(env_of: OpenEnv) -> None:
     async def fail(updates: Any) -> None:
         raise OSError("no broker")
 
     with pytest.raises(RetryLater):
-        await put(await room_of(publish=fail))
+        await put(await env_of(publish=fail))
 
 
-async def test_without_redis_a_choice_is_promised_when_no_lease_can_be_left(room_of: OpenRoom) -> None:
-    room = await room_of("redis://127.0.0.1:9/0")
+async def test_without_redis_a_choice_is_promised_when_no_lease_can_be_left(env_of: OpenEnv) -> None:
+    env = await env_of("redis://127.0.0.1:9/0")
     began = time.monotonic()
-    assert await put(room) == 1
-    assert room.bound.lease_s <= time.monotonic() - began < room.bound.lease_s + 1
+    assert await put(env) == 1
+    assert env.bound.lease_s <= time.monotonic() - began < env.bound.lease_s + 1
 
 
 async def test_a_batch_from_the_topic_is_applied_once_by_two_roles(
-    room_of: OpenRoom, kept: Callable[[ProcessPreferences], Awaitable[None]]
+    env_of: OpenEnv, kept: Callable[[ProcessPreferences], Awaitable[None]]
 ) -> None:
-    critical, standard = await room_of(), await room_of()
+    critical, standard = await env_of(), await env_of()
     await kept(critical)
     batch = [(user % 8, an_update(user_id=f"u-{user}")) for user in range(300)]
-    first, second = await asyncio.gather(*(room.writer.apply_updates(batch, now()) for room in (critical, standard)))
+    first, second = await asyncio.gather(*(env.writer.apply_updates(batch, now()) for env in (critical, standard)))
     assert first.rows == second.rows == (await critical.writer.apply_updates(batch, now())).rows
     assert first.rows.keys() == {f"u-{user}" for user in range(300)}
     assert {version_of(row) for row in first.rows.values()} == {1}
@@ -84,22 +84,22 @@ async def test_a_batch_from_the_topic_is_applied_once_by_two_roles(
     assert await critical.deltas.read(["u-7"]) == [first.rows["u-7"]]
 
 
-async def test_an_update_that_arrives_late_still_brings_the_row_that_holds(room_of: OpenRoom) -> None:
-    room = await room_of()
+async def test_an_update_that_arrives_late_still_brings_the_row_that_holds(env_of: OpenEnv) -> None:
+    env = await env_of()
     newer, older = an_update(opted_in=True), an_update(opted_in=False, updated_at=now() - timedelta(hours=1))
-    (row,) = (await room.writer.apply_updates([(BUCKET, newer)], now())).rows.values()
-    assert (await room.writer.apply_updates([(BUCKET, older)], now())).rows == {"u-1": row}
+    (row,) = (await env.writer.apply_updates([(BUCKET, newer)], now())).rows.values()
+    assert (await env.writer.apply_updates([(BUCKET, older)], now())).rows == {"u-1": row}
 
 
-async def test_refused_updates_are_named_and_the_others_applied(room_of: OpenRoom) -> None:
-    room = await room_of()
+async def test_refused_updates_are_named_and_the_others_applied(env_of: OpenEnv) -> None:
+    env = await env_of()
     batch = [
         (BUCKET, an_update(category="spam")),
         (BUCKET, an_update(user_id="u-2")),
         (BUCKET, an_update(updated_at=now() + timedelta(minutes=6))),
         (BUCKET, an_update(user_id="u-3", updated_at=now() + timedelta(minutes=4))),
     ]
-    applied = await room.writer.apply_updates(batch, now())
+    applied = await env.writer.apply_updates(batch, now())
     assert applied.rows.keys() == {"u-2", "u-3"}
     assert [(place, why.reason) for place, why in applied.rejected] == [
         (0, DeadReason.UNKNOWN_CATEGORY),
@@ -113,18 +113,18 @@ def lines_of(count: Any, bad: Any = ()) -> Any:
     return b"\n".join(b"not json" if number in bad else line for number, line in enumerate(good, 1)) + b"\n"
 
 
-async def test_an_import_names_bad_lines_and_takes_all_others(room_of: OpenRoom, tmp_path: Path) -> None:
+async def test_an_import_names_bad_lines_and_takes_all_others(env_of: OpenEnv, tmp_path: Path) -> None:
     published, bad, seen = [], [], []
 
     async def publish(updates: Any) -> None:
         published.extend(updates)
 
-    room = await room_of(publish=publish)
+    env = await env_of(publish=publish)
     file = tmp_path / "updates.jsonl"
     file.write_bytes(lines_of(1_000, bad={17, 500}) + msgspec.json.encode(an_update(category="spam")))
     done = await import_file(
         file,
-        room.writer,
+        env.writer,
         lambda user_id: BUCKET,
         on_bad_line=lambda number, why: bad.append(number),
         on_progress=seen.append,
@@ -133,11 +133,11 @@ async def test_an_import_names_bad_lines_and_takes_all_others(room_of: OpenRoom,
     assert (done.lines, done.applied, done.bad, done.offset) == (1_001, 998, 3, file.stat().st_size)
     assert bad == [17, 500, 1_001]
     assert len(published) == 998
-    assert len(await room.repository.rows(BUCKET, [f"u-{number}" for number in range(1, 1_001)])) == 998
+    assert len(await env.repository.rows(BUCKET, [f"u-{number}" for number in range(1, 1_001)])) == 998
     assert [progress.lines for progress in seen] == [*range(100, 1_001, 100), 1_001]
 
 
-async def test_a_stopped_import_goes_on_from_its_checkpoint(room_of: OpenRoom, tmp_path: Path) -> None:
+async def test_a_stopped_import_goes_on_from_its_checkpoint(env_of: OpenEnv, tmp_path: Path) -> None:
     published, calls = [], []
 
     async def publish(updates: Any) -> None:
@@ -146,27 +146,27 @@ async def test_a_stopped_import_goes_on_from_its_checkpoint(room_of: OpenRoom, t
             raise OSError("no broker")
         published.extend(update.user_id for _, update in updates)
 
-    room = await room_of(publish=publish)
+    env = await env_of(publish=publish)
     file, checkpoint = tmp_path / "updates.jsonl", tmp_path / "updates.at"
     file.write_bytes(lines_of(1_000))
     with pytest.raises(RetryLater):
-        await import_file(file, room.writer, lambda user_id: BUCKET, checkpoint=checkpoint, batch_lines=100)
+        await import_file(file, env.writer, lambda user_id: BUCKET, checkpoint=checkpoint, batch_lines=100)
     left_at = msgspec.json.decode(checkpoint.read_bytes(), type=ImportProgress)
     assert left_at.lines % 100 == 0
     assert left_at.lines < 1_000
-    done = await import_file(file, room.writer, lambda user_id: BUCKET, checkpoint=checkpoint, batch_lines=100)
+    done = await import_file(file, env.writer, lambda user_id: BUCKET, checkpoint=checkpoint, batch_lines=100)
     assert (done.lines, done.applied, done.bad) == (1_000, 1_000, 0)
     assert set(published) == {f"u-{number}" for number in range(1, 1_001)}, "every line was published"
     assert not checkpoint.exists()
 
 
-async def test_a_checkpoint_of_another_file_is_refused(room_of: OpenRoom, tmp_path: Path) -> None:
-    room = await room_of()
+async def test_a_checkpoint_of_another_file_is_refused(env_of: OpenEnv, tmp_path: Path) -> None:
+    env = await env_of()
     file, checkpoint = tmp_path / "updates.jsonl", tmp_path / "updates.at"
     file.write_bytes(lines_of(3))
     checkpoint.write_bytes(msgspec.json.encode(ImportProgress(10, 1, 1, 0, "of another")))
     with pytest.raises(Refused, match="another file"):
-        await import_file(file, room.writer, lambda user_id: BUCKET, checkpoint=checkpoint)
+        await import_file(file, env.writer, lambda user_id: BUCKET, checkpoint=checkpoint)
     checkpoint.write_bytes(b"garbage")
     with pytest.raises(Refused, match="no checkpoint"):
-        await import_file(file, room.writer, lambda user_id: BUCKET, checkpoint=checkpoint)
+        await import_file(file, env.writer, lambda user_id: BUCKET, checkpoint=checkpoint)

@@ -96,5 +96,5 @@ def test_the_project_s_own_file_is_good() -> None:
 )
 def test_a_choice_meets_the_default(default: Any, chosen: Any, reason: Any) -> None:
     category = Category(number=1, channels={"sms": default})
-    assert category.refusal("sms", chosen << 2) is reason
-    assert category.refusal("push", chosen << 2) is Reason.CHANNEL_NOT_ALLOWED
+    assert category.refusal("sms", chosen) is reason
+    assert category.refusal("push", chosen) is Reason.CHANNEL_NOT_ALLOWED
