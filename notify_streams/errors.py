@@ -1,4 +1,6 @@
-"""Errors, by what the caller must do. Each message says what happened, to what, and what to do.
+"""Errors, by what the caller must do.
+
+Each message says what happened, to what, and what to do.
 
 ======================  ==================================================================
 `SettingsError`         stop the process: the configuration is wrong

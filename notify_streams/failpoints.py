@@ -1,4 +1,4 @@
-"""Failpoints: named places in the code where a test kills, fails or stalls the process.
+"""Failpoints: named places in the code where a test stops or fails the process.
 
 ``NOTIFY_FAILPOINTS=after_commit=kill@3,before_provider=stall:2.5`` kills the process when it passes `after_commit` for the third
 time. Without the variable, passing a failpoint is one look into an empty dict.

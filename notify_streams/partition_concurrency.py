@@ -1,4 +1,4 @@
-"""Iterates over a stream's batches: in sequence, or concurrently across partitions."""
+"""Iterates over a stream's batches, in sequence or concurrently by partition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Retries: exponential backoff with jitter, a limit, a metric and one log line a state change.
+"""Retries with exponential backoff and jitter.
+
+Each policy has a metric and logs when its call begins to fail and when it succeeds again.
 
 Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/ ("equal jitter").
 """
@@ -36,7 +38,7 @@ class RetryPolicy:
     max_s: float
     #: Calls in all, the first one included; None: no limit.
     max_attempts: int | None = None
-    #: The clock, injected by tests.
+    #: Replaced by tests.
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
     def delay_s(self, failures: int, draw: float) -> float | None:
@@ -114,5 +116,5 @@ class Attempts:
             self.failures = 0
 
 
-#: Waits for a store, however long: for steps that can neither be skipped nor fail. Stops only by cancellation.
+#: Retries without limit, until it is cancelled: for steps that must not be skipped.
 STORE: Final = RetryPolicy("store", first_s=0.05, max_s=2.0)

@@ -39,7 +39,7 @@ _NOT_SETTINGS: Final = frozenset(
 _TEST_PREFIX: Final = "NOTIFY_TEST_"
 #: Regions and upstream systems are parts of topic names: the characters that Kafka allows there.
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
-#: Room for the key and headers that are added when a trigger is forwarded or repartitioned.
+#: Space for the key and headers that are added when a trigger is forwarded or repartitioned.
 _ADDED_BYTES: Final = 16 * 1024
 
 Positive = Annotated[int, msgspec.Meta(gt=0)]

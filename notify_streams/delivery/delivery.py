@@ -1,4 +1,4 @@
-"""Delivers a batch of channel messages: claim, check, call the provider, write the state.
+"""Delivers channel messages: claim, check, call the provider, write the state.
 
 When `deliver` returns, each message of the batch has a durable state and the batch may be acknowledged. After a crash the partition's
 next owner marks the calls of abandoned claims as possible duplicates.

@@ -1,4 +1,4 @@
-"""Renders title and body of a message, from its own text or its category's template."""
+"""Renders title and body from a message's own text or its category's template."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/ledger`: the outcomes of all triggers of this region, and whether the ledger closes."""
+"""`/ledger`: the outcomes of this region's triggers, and whether they add up."""
 
 from __future__ import annotations
 

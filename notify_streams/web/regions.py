@@ -16,13 +16,12 @@ from notify_streams.web.responses import WebView, json_response
 from notify_streams.web.topic_tail import read_only_consumer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from aiohttp.web import Request, Response
 
     from notify_streams.app import NotifyApp
     from notify_streams.regions.failover.placement import Placement
-    from notify_streams.regions.failover.placement_follower import PlacementFollower
     from notify_streams.settings import Settings
 
 _TIMEOUT_S: Final = 4.0
@@ -58,8 +57,9 @@ async def waiting_records(worker: NotifyApp) -> dict[str, int] | None:
 def regions_payload(
     settings: Settings,
     placement: Placement | None,
-    follower: PlacementFollower | None,
     waiting: Mapping[str, int] | None,
+    placement_waits_for: str | None = None,
+    unreachable: Collection[str] = (),
 ) -> dict[str, Any]:
     """Each region with the region that serves its users; `null` if it is not known."""
     regions = []
@@ -76,8 +76,8 @@ def regions_payload(
         "region": settings.region,
         "standby": settings.standby,
         "known": placement is not None,
-        "waiting_for": None if follower is None else follower.waiting_for,
-        "unreachable": [] if follower is None else sorted(follower.unreachable),
+        "waiting_for": placement_waits_for,
+        "unreachable": sorted(unreachable),
         "regions": regions,
     }
 
@@ -86,7 +86,9 @@ class Regions(WebView):
     async def get(self, request: Request) -> Response:
         worker = self.worker
         placement, waiting = await asyncio.gather(_placement(worker), waiting_records(worker))
-        return json_response(regions_payload(worker.settings, placement, worker.placement_follower, waiting))
+        follower = worker.placement_follower
+        waits_for, unreachable = (None, ()) if follower is None else (follower.waiting_for, follower.unreachable)
+        return json_response(regions_payload(worker.settings, placement, waiting, waits_for, unreachable))
 
 
 async def _placement(worker: NotifyApp) -> Placement | None:

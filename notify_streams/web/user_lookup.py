@@ -1,4 +1,4 @@
-"""Finds a user's home region, on any role: in the registry or in this worker's locations table."""
+"""Finds a user's home region in the registry or in the locations table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metadata that is sent with each message, in the form that each protocol allows."""
+"""The metadata that is sent with each message, on every protocol."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Push by Firebase Cloud Messaging, HTTP v1: `POST /v1/projects/{project}/messages:send`.
+"""Push by Firebase Cloud Messaging, HTTP v1.
 
+`POST /v1/projects/{project}/messages:send`.
 Requests and error codes: https://firebase.google.com/docs/reference/fcm/rest/v1/projects.messages and …/v1/ErrorCode.
 """
 

@@ -1,4 +1,4 @@
-"""HTTP POST with a bounded connection pool; never repeats a request or follows a redirect."""
+"""HTTP POST with a bounded connection pool, without retries and redirects."""
 
 from __future__ import annotations
 

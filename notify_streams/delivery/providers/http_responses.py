@@ -1,4 +1,4 @@
-"""Translates HTTP responses of providers into results, without the provider's text."""
+"""Translates HTTP responses of providers into results."""
 
 from __future__ import annotations
 

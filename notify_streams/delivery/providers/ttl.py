@@ -1,4 +1,4 @@
-"""Time to live: how long a provider may store a message that it cannot deliver yet."""
+"""Time to live: how long a provider may store an undelivered message."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""SMS by Twilio: `POST /2010-04-01/Accounts/{sid}/Messages.json`, a form with basic authentication.
+"""SMS by Twilio.
 
+`POST /2010-04-01/Accounts/{sid}/Messages.json`, a form with basic authentication.
 Fields: https://www.twilio.com/docs/messaging/api/message-resource; codes: https://www.twilio.com/docs/api/errors.
 """
 

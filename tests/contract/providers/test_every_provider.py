@@ -1,4 +1,4 @@
-"""What every provider client promises, against the real sandbox over real sockets."""
+"""The contract of the provider clients, tested with the sandbox."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def client(sandbox: Any, channel: str) -> AsyncIterator[Provider]:
     await provider.close()
 
 
-async def impatient(sandbox: Any, channel: str, message: Any, **but: Any) -> Any:
+async def send_with_short_timeout(sandbox: Any, channel: str, message: Any, **but: Any) -> Any:
     provider = provider_for(channel, sandbox.config(**{"timeout_s": 0.3, **but}))
     await provider.start()
     try:
@@ -46,7 +46,9 @@ async def impatient(sandbox: Any, channel: str, message: Any, **but: Any) -> Any
 
 
 class TestEveryProvider:
-    async def test_an_accepted_message_is_in_the_record_exactly_once(self, client: Any, sandbox: Any, outbox: Any):
+    async def test_an_accepted_message_is_in_the_record_exactly_once(
+        self, client: Any, sandbox: Any, outbox: Any
+    ) -> None:
         before = time.time()
         message = outbox.message(attempt=2, critical=True, decided_at_ms=1764000000123)
         result = await client.send(message)
@@ -63,14 +65,16 @@ class TestEveryProvider:
         assert line.to_sha == contact_sha(message.to)
         assert line.decided_at == "1764000000123"
 
-    async def test_the_mark_of_a_possible_duplicate_arrives(self, client: Any, sandbox: Any, outbox: Any):
+    async def test_the_mark_of_a_possible_duplicate_is_transmitted(
+        self, client: Any, sandbox: Any, outbox: Any
+    ) -> None:
         message = outbox.message(possible_duplicate=True)
         await client.send(message)
         (line,) = sandbox.accepted(message.delivery_id)
         assert line.possible_duplicate
         assert not line.critical
 
-    async def test_hundreds_at_once_are_all_accepted_once(self, client: Any, sandbox: Any, outbox: Any):
+    async def test_concurrent_messages_are_each_accepted_once(self, client: Any, sandbox: Any, outbox: Any) -> None:
         messages = [outbox.message() for _ in range(300)]
         slots = asyncio.Semaphore(client.max_in_flight)
 
@@ -82,9 +86,9 @@ class TestEveryProvider:
         assert {result.outcome for result in results} == {ProviderOutcome.ACCEPTED}
         assert all(len(sandbox.accepted(message.delivery_id)) == 1 for message in messages[:3] + messages[-3:])
 
-    async def test_a_busy_provider_is_tried_again_when_it_says(
+    async def test_a_busy_provider_leads_to_a_retry_with_its_delay(
         self, client: Any, sandbox: Any, outbox: Any, channel: str
-    ):
+    ) -> None:
         await sandbox.control(provider=client.name, fail={"status": BUSY[channel], "share": 1.0, "retry_after_s": 7.5})
         message = outbox.message()
         result = await client.send(message)
@@ -93,9 +97,7 @@ class TestEveryProvider:
         assert result.begun and not result.maybe_accepted
         assert sandbox.accepted(message.delivery_id) == []
 
-    async def test_a_refused_message_is_rejected_with_a_code(
-        self, client: Any, sandbox: Any, outbox: Any, channel: str
-    ):
+    async def test_a_rejected_message_has_a_code(self, client: Any, sandbox: Any, outbox: Any, channel: str) -> None:
         await sandbox.control(provider=client.name, fail={"status": BAD[channel]})
         message = outbox.message()
         result = await client.send(message)
@@ -103,17 +105,17 @@ class TestEveryProvider:
         assert result.code
         assert sandbox.accepted(message.delivery_id) == []
 
-    async def test_a_refusal_leaves_the_connection_fit_for_the_next_message(
+    async def test_a_rejection_leaves_the_connection_usable(
         self, client: Any, sandbox: Any, outbox: Any, channel: str
-    ):
+    ) -> None:
         await sandbox.control(provider=client.name, fail={"status": BAD[channel]})
         await client.send(outbox.message())
         await sandbox.behave()
         assert (await client.send(outbox.message())).outcome is ProviderOutcome.ACCEPTED
 
-    async def test_a_contact_that_is_no_more_is_never_retried(
+    async def test_an_invalid_contact_is_not_retried(
         self, client: Any, sandbox: Any, outbox: Any, channel: str
-    ):
+    ) -> None:
         message = outbox.message()
         await sandbox.control(provider=client.name, dead_tokens=[message.to])
         result = await client.send(message)
@@ -121,21 +123,21 @@ class TestEveryProvider:
         assert result.code == {"push": "UNREGISTERED", "sms": "21610", "email": "550"}[channel]
         assert (await client.send(outbox.message())).outcome is ProviderOutcome.ACCEPTED
 
-    async def test_a_hanging_provider_is_left_within_the_timeout(
+    async def test_a_call_to_a_hanging_provider_ends_within_the_timeout(
         self, client: Any, sandbox: Any, outbox: Any, channel: str
-    ):
+    ) -> None:
         await sandbox.control(provider=client.name, hang=True)
         message = outbox.message()
         began = time.monotonic()
-        result = await impatient(sandbox, channel, message)
+        result = await send_with_short_timeout(sandbox, channel, message)
         assert 0.25 < time.monotonic() - began < 1.5
         assert result.outcome is ProviderOutcome.RETRY
         assert result.maybe_accepted
         assert sandbox.accepted(message.delivery_id) == []
 
-    async def test_an_acceptance_whose_answer_is_lost_may_be_a_duplicate_later(
+    async def test_after_a_lost_response_the_next_call_may_be_a_duplicate(
         self, client: Any, sandbox: Any, outbox: Any
-    ):
+    ) -> None:
         await sandbox.control(provider=client.name, lose_answer=True)
         message = outbox.message()
         result = await client.send(message)
@@ -143,14 +145,16 @@ class TestEveryProvider:
         assert result.maybe_accepted
         assert len(sandbox.accepted(message.delivery_id)) == 1
 
-    async def test_nobody_there_is_a_retry_that_was_surely_not_accepted(
+    async def test_a_refused_connection_is_a_retry_that_was_not_accepted(
         self, own_sandbox: Any, outbox: Any, channel: str
-    ):
+    ) -> None:
         await own_sandbox.kill()
-        result = await impatient(own_sandbox, channel, outbox.message())
+        result = await send_with_short_timeout(own_sandbox, channel, outbox.message())
         assert (result.outcome, result.maybe_accepted, result.begun) == (ProviderOutcome.RETRY, False, False)
 
-    async def test_a_client_outlives_a_restart_of_the_provider(self, own_sandbox: Any, outbox: Any, channel: str):
+    async def test_a_client_reconnects_after_a_restart_of_the_provider(
+        self, own_sandbox: Any, outbox: Any, channel: str
+    ) -> None:
         provider = provider_for(channel, own_sandbox.config())
         await provider.start()
         first, second = outbox.message(), outbox.message()
@@ -162,18 +166,20 @@ class TestEveryProvider:
         await provider.close()
         assert len(own_sandbox.accepted(first.delivery_id)) == len(own_sandbox.accepted(second.delivery_id)) == 1
 
-    async def test_a_call_without_a_free_connection_is_not_begun_late(self, sandbox: Any, outbox: Any, channel: str):
+    async def test_a_call_without_a_free_connection_is_not_begun_late(
+        self, sandbox: Any, outbox: Any, channel: str
+    ) -> None:
         await sandbox.control(provider=PROVIDER[channel], latency_ms=1500)
         provider = provider_for(channel, sandbox.config(max_in_flight=1, smtp_connections=1, start_within_s=0.2))
         await provider.start()
         first, second = outbox.message(), outbox.message()
-        under_way = asyncio.create_task(provider.send(first))
+        running = asyncio.create_task(provider.send(first))
         await asyncio.sleep(0)
         began = time.monotonic()
         late = await provider.send(second)
         assert time.monotonic() - began < 1.0
         assert (late.outcome, late.maybe_accepted, late.begun) == (ProviderOutcome.RETRY, False, False)
-        assert (await under_way).outcome is ProviderOutcome.ACCEPTED
+        assert (await running).outcome is ProviderOutcome.ACCEPTED
         await provider.close()
         assert sandbox.accepted(second.delivery_id) == []
 
@@ -182,13 +188,13 @@ class TestEveryProvider:
     )
     async def test_neither_the_result_nor_the_record_names_a_contact(
         self, client: Any, sandbox: Any, outbox: Any, channel: str, orders: dict[str, Any]
-    ):
+    ) -> None:
         message = outbox.message()
         if orders.get("dead"):
             orders = {"dead_tokens": [message.to]}
         elif "fail" in orders:
             orders = {"fail": {"status": BAD[channel]}}
         await sandbox.control(provider=client.name, **orders)
-        result = await impatient(sandbox, channel, message)
+        result = await send_with_short_timeout(sandbox, channel, message)
         assert message.to not in repr(result)
         assert message.to not in sandbox.record.read_text()

@@ -1,4 +1,4 @@
-"""What tests and the audit rely on in the sandbox itself."""
+"""The properties of the sandbox on which tests and the audit rely."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from notify_streams.delivery.providers import ProviderOutcome, provider_for
 from tests.waiting import until
 
 
-async def test_health_names_the_ports_and_counts_what_happened(own_sandbox: Any, outbox_of: Any):
+async def test_health_shows_ports_and_counts(own_sandbox: Any, outbox_of: Any) -> None:
     provider = provider_for("push", own_sandbox.config())
     await provider.start()
     await provider.send(outbox_of("push").message())
     await provider.close()
-    async with aiohttp.request("GET", f"{own_sandbox.url}/health") as answer:
-        assert await answer.json() == {
+    async with aiohttp.request("GET", f"{own_sandbox.url}/health") as response:
+        assert await response.json() == {
             "healthy": True,
             "ports": own_sandbox.ports,
             "messages": {"fcm": {"accept": 1}},
         }
 
 
-async def test_everything_that_was_answered_survives_a_kill_under_load(own_sandbox: Any, outbox_of: Any):
+async def test_each_confirmed_message_survives_a_kill_under_load(own_sandbox: Any, outbox_of: Any) -> None:
     outbox = outbox_of("push")
     provider = provider_for("push", own_sandbox.config(max_in_flight=50, timeout_s=2.0))
     await provider.start()
@@ -55,7 +55,7 @@ async def test_everything_that_was_answered_survives_a_kill_under_load(own_sandb
     assert confirmed | {after.delivery_id} <= set(recorded)
 
 
-async def test_a_call_that_was_given_up_is_accepted_all_the_same(sandbox: Any, outbox_of: Any):
+async def test_a_message_is_accepted_after_the_client_timed_out(sandbox: Any, outbox_of: Any) -> None:
     await sandbox.control(provider="fcm", latency_ms=500)
     provider = provider_for("push", sandbox.config(timeout_s=0.2))
     await provider.start()
@@ -66,10 +66,10 @@ async def test_a_call_that_was_given_up_is_accepted_all_the_same(sandbox: Any, o
     await provider.close()
 
 
-async def test_orders_that_make_no_sense_are_refused_with_a_reason(sandbox: Any):
-    async with aiohttp.request("POST", f"{sandbox.url}/control", data=b'{"provider": "fax"}') as answer:
-        assert answer.status == 400
-        assert "fax" in (await answer.json())["error"]
+async def test_an_invalid_fault_plan_is_refused_with_a_reason(sandbox: Any) -> None:
+    async with aiohttp.request("POST", f"{sandbox.url}/control", data=b'{"provider": "fax"}') as response:
+        assert response.status == 400
+        assert "fax" in (await response.json())["error"]
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ async def test_orders_that_make_no_sense_are_refused_with_a_reason(sandbox: Any)
         ("+12025550100", {"body": "x" * 1700}, "21617"),
     ],
 )
-async def test_twilio_refuses_what_the_real_one_refuses(
+async def test_twilio_rejects_invalid_messages(
     sandbox: Any, outbox_of: Any, to: str, but: dict[str, Any], code: str
-):
+) -> None:
     provider = provider_for("sms", sandbox.config())
     await provider.start()
     result = await provider.send(outbox_of("sms").message(to=to, **but))
@@ -90,7 +90,7 @@ async def test_twilio_refuses_what_the_real_one_refuses(
     assert to not in repr(result)
 
 
-async def test_a_broken_source_of_access_tokens_sends_nothing(sandbox: Any, outbox_of: Any):
+async def test_nothing_is_sent_without_an_access_token(sandbox: Any, outbox_of: Any) -> None:
     async def broken() -> str:
         raise LookupError("secret-key")
 
@@ -102,7 +102,7 @@ async def test_a_broken_source_of_access_tokens_sends_nothing(sandbox: Any, outb
     assert "secret" not in repr(result)
 
 
-async def test_a_wrong_login_keeps_the_message_for_later(sandbox: Any, outbox_of: Any):
+async def test_a_wrong_login_leads_to_a_retry(sandbox: Any, outbox_of: Any) -> None:
     message = outbox_of("sms").message()
     provider = provider_for("sms", sandbox.config(twilio_secret=""))
     await provider.start()
@@ -112,8 +112,8 @@ async def test_a_wrong_login_keeps_the_message_for_later(sandbox: Any, outbox_of
     assert sandbox.accepted(message.delivery_id) == []
 
 
-@pytest.mark.parametrize("to", ["a@b.example\r\nRCPT TO:<c@d.example>", "A <a@b.example>", "nobody"])
-async def test_what_is_not_one_address_never_reaches_the_mail_server(sandbox: Any, outbox_of: Any, to: str):
+@pytest.mark.parametrize("to", ["a@b.example\r\nRCPT TO:<c@d.example>", "A <a@b.example>", "no-domain"])
+async def test_an_invalid_address_is_not_sent_to_the_mail_server(sandbox: Any, outbox_of: Any, to: str) -> None:
     provider = provider_for("email", sandbox.config())
     await provider.start()
     result = await provider.send(outbox_of("email").message(to=to))
@@ -121,7 +121,7 @@ async def test_what_is_not_one_address_never_reaches_the_mail_server(sandbox: An
     assert (result.outcome, result.code) == (ProviderOutcome.REJECTED, "address")
 
 
-async def test_an_international_address_and_subject_arrive(sandbox: Any, outbox_of: Any):
+async def test_an_international_address_and_subject_arrive(sandbox: Any, outbox_of: Any) -> None:
     message = outbox_of("email").message(to="jörg@müller.example", title="Zahlung über 12 €", delivery_id="größe-1")
     provider = provider_for("email", sandbox.config())
     await provider.start()

@@ -18,9 +18,10 @@ from notify_streams.preferences.provider_check import SendPermission
 from notify_streams.records.channel_message import ChannelMessage
 from notify_streams.records.ids import notification_id
 from notify_streams.records.outcomes import Reason
+from notify_streams.roles import Channel
 from notify_streams.settings import Settings
 from notify_streams.stores.mongo import NOTIFICATIONS, Shards
-from tests.builders import ABatch, ARecord, an_outcome, categories
+from tests.builders import ABatch, ARecord, an_entry, categories
 
 BUCKET = 2
 
@@ -43,36 +44,42 @@ class DeliveryEnvironment:
         for shard in range(len(self.shards)):
             await self.shards.client(shard).drop_database(self.settings.database)
 
-    async def notify(self, *ids: str, channel: str = "push", **but: Any) -> ABatch:
+    async def notify(self, *ids: str, channel: Channel = "push", **but: Any) -> ABatch:
         """Write a notification for each trigger id, and return the batch with their messages."""
         but = {"now": datetime.now(UTC)} | but
-        entries = [an_outcome(one, bucket=BUCKET, channels=(channel,), **but) for one in ids]
-        await self.shards.collection(NOTIFICATIONS, BUCKET).insert_many([entry.document for entry in entries])
+        entries = [an_entry(one, bucket=BUCKET, channels=(channel,), **but) for one in ids]
+        await self.shards.collection(NOTIFICATIONS, BUCKET).insert_many(
+            [entry.document for entry in entries if entry.document is not None]
+        )
         return batch_of(*[output[3] for entry in entries for output in entry.outputs], topic=channel)
 
-    def claims(self, channel: str = "push") -> Claims:
+    def claims(self, channel: Channel = "push") -> Claims:
         return Claims(self.shards, channel, 5.0)
 
-    def delivery(self, provider: Any, check: Any = None, channel: str = "push", claims: Any = None) -> DeliveryWorker:
+    def delivery(
+        self, provider: Any, check: Any = None, channel: Channel = "push", claims: Any = None
+    ) -> DeliveryWorker:
         return DeliveryWorker(claims or self.claims(channel), check or Check(), provider, categories(), "standard")
 
-    async def document(self, trigger_id: str = "t", user_id: str = "u-42") -> dict[str, Any]:
-        query = {"_id": notification_id(trigger_id, user_id), "bucket": BUCKET}
+    async def document(self, trigger_id: str = "t") -> dict[str, Any] | None:
+        query = {"_id": notification_id(trigger_id, "u-42"), "bucket": BUCKET}
         return await self.shards.collection(NOTIFICATIONS, BUCKET).find_one(query)
 
-    async def state(self, trigger_id: str = "t", channel: str = "push") -> dict[str, Any]:
+    async def state(self, trigger_id: str = "t", channel: Channel = "push") -> dict[str, Any]:
         """The delivery, without the time."""
-        found = (await self.document(trigger_id))["deliveries"][channel]
+        document = await self.document(trigger_id)
+        assert document is not None
+        found = document["deliveries"][channel]
         return {name: value for name, value in found.items() if name != "at"}
 
-    async def set_state(self, trigger_id: str = "t", channel: str = "push", **fields: Any) -> None:
+    async def set_state(self, trigger_id: str = "t", channel: Channel = "push", **fields: Any) -> None:
         await self.shards.collection(NOTIFICATIONS, BUCKET).update_one(
             {"_id": notification_id(trigger_id, "u-42"), "bucket": BUCKET},
             {"$set": {f"deliveries.{channel}.{name}": value for name, value in fields.items()}},
         )
 
 
-def batch_of(*values: bytes, topic: str = "push") -> ABatch:
+def batch_of(*values: bytes | None, topic: str = "push") -> ABatch:
     records = [ARecord(value, b"u-42", (), offset) for offset, value in enumerate(values)]
     return ABatch(records, topic=topic, partition=BUCKET, start=0, end=len(records))
 
@@ -143,8 +150,8 @@ class Sandbox:
         self._addresses, self._session = addresses, session
 
     def config(self, **but: Any) -> ProviderConfig:
-        addresses = {name: self._addresses[name] for name in ("fcm", "twilio", "smtp")}
-        return ProviderConfig(**addresses, **but)
+        fcm, twilio, smtp = (self._addresses[name] for name in ("fcm", "twilio", "smtp"))
+        return ProviderConfig(fcm=fcm, twilio=twilio, smtp=smtp, **but)
 
     async def control(self, **faults: Any) -> None:
         async with self._session.post(f"{self._addresses['fcm']}/control", data=orjson.dumps(faults)) as response:

@@ -3,12 +3,16 @@
 import asyncio
 import logging
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
 
 from notify_streams import metrics
+from notify_streams.admin.audit.provider_log import AcceptedMessage
+from notify_streams.delivery.providers import ProviderResult
 from notify_streams.records.ids import notification_id
+from notify_streams.roles import Channel
 from tests.builders import a_message
 from tests.integration.delivery.delivery_fixtures import (
     ACCEPTED,
@@ -19,12 +23,14 @@ from tests.integration.delivery.delivery_fixtures import (
     RETRY,
     UNSURE,
     Check,
+    DeliveryEnvironment,
     Provider,
+    Sandbox,
     batch_of,
 )
 
 
-def refused_records(topic, reason):
+def refused_records(topic: str, reason: str) -> float:
     labels = {"topic": topic, "reason": reason}
     return metrics.REGISTRY.get_sample_value("notify_rejected_records_total", labels) or 0
 
@@ -42,7 +48,9 @@ ENDS = [
 
 
 @pytest.mark.parametrize(("results", "expected"), ENDS)
-async def test_the_providers_results_decide_the_state(env, results, expected):
+async def test_the_providers_results_decide_the_state(
+    env: DeliveryEnvironment, results: list[ProviderResult | Exception], expected: dict[str, Any]
+) -> None:
     provider = Provider(t=results)
     await env.delivery(provider).deliver(await env.notify("t"))
     found = await env.state()
@@ -51,7 +59,7 @@ async def test_the_providers_results_decide_the_state(env, results, expected):
     assert found["provider"] == "fake" and len(provider.calls) == len(results)
 
 
-async def test_a_call_contains_the_rendered_message_and_its_metadata(env):
+async def test_a_call_contains_the_rendered_message_and_its_metadata(env: DeliveryEnvironment) -> None:
     provider = Provider()
     batch = await env.notify("t", data={"amount": "12.50"}, collapse_key="c", critical=True)
     await env.delivery(provider).deliver(batch)
@@ -60,29 +68,32 @@ async def test_a_call_contains_the_rendered_message_and_its_metadata(env):
     assert call.delivery_id == f"{notification_id('t', 'u-42')}.push"
     assert (call.to, call.channel, call.collapse_key, call.critical) == ("contact-u-42", "push", "c", True)
     assert (call.attempt, call.possible_duplicate) == (1, False)
+    assert call.expires_at_ms is not None and call.decided_at_ms is not None
     assert call.expires_at_ms > call.decided_at_ms > 1_600_000_000_000
 
 
-async def test_attempts_are_numbered(env):
+async def test_attempts_are_numbered(env: DeliveryEnvironment) -> None:
     provider = Provider(t=[RETRY, UNSURE, RETRY, ACCEPTED])
     await env.delivery(provider).deliver(await env.notify("t"))
     assert [call.attempt for call in provider.calls] == [1, 2, 3, 4]
     assert [call.possible_duplicate for call in provider.calls] == [False, False, True, True]
 
 
-async def test_a_call_that_was_not_begun_is_no_attempt(env):
+async def test_a_call_that_was_not_begun_is_no_attempt(env: DeliveryEnvironment) -> None:
     provider = Provider(t=[NOT_BEGUN, NOT_BEGUN, RETRY, NOT_BEGUN, ACCEPTED])
     await env.delivery(provider).deliver(await env.notify("t"))
     assert [call.attempt for call in provider.calls] == [1, 1, 1, 2, 2]
 
 
 @pytest.mark.parametrize("result", [RETRY, RuntimeError("Session is closed")], ids=["cut off", "closed"])
-async def test_a_call_that_fails_while_the_worker_stops_ends_no_delivery(env, result):
+async def test_a_call_that_fails_while_the_worker_stops_ends_no_delivery(
+    env: DeliveryEnvironment, result: ProviderResult | Exception
+) -> None:
     batch = await env.notify("t")
     provider = Provider(t=[result] * 4)
     stopping = env.delivery(provider)
 
-    async def close(_):
+    async def close(_: object) -> None:
         await stopping.close()
 
     provider.before = close
@@ -95,7 +106,7 @@ async def test_a_call_that_fails_while_the_worker_stops_ends_no_delivery(env, re
     assert (await env.state())["state"] == "sent"
 
 
-async def test_the_call_after_an_abandoned_claim_is_marked_and_counted(env):
+async def test_the_call_after_an_abandoned_claim_is_marked_and_counted(env: DeliveryEnvironment) -> None:
     batch = await env.notify("t")
     await env.claims().claim(BUCKET, [notification_id("t", "u-42")], "gone", datetime.now(UTC))
     provider = Provider()
@@ -104,7 +115,7 @@ async def test_the_call_after_an_abandoned_claim_is_marked_and_counted(env):
     assert (await env.state())["attempts"] == 2
 
 
-async def test_a_message_twice_in_a_batch_is_one_call(env):
+async def test_a_message_twice_in_a_batch_is_one_call(env: DeliveryEnvironment) -> None:
     batch = await env.notify("t")
     provider = Provider()
     twice = batch_of(*[record.value for record in (*batch.records, *batch.records)])
@@ -112,7 +123,7 @@ async def test_a_message_twice_in_a_batch_is_one_call(env):
     assert provider.ids() == ["t"]
 
 
-async def test_a_message_twice_in_the_topic_is_one_call(env):
+async def test_a_message_twice_in_the_topic_is_one_call(env: DeliveryEnvironment) -> None:
     batch = await env.notify("t", "s")
     provider = Provider(s=[REJECTED])
     for _ in range(3):
@@ -121,7 +132,7 @@ async def test_a_message_twice_in_the_topic_is_one_call(env):
     assert (await env.state("s"))["state"] == "failed"
 
 
-async def test_messages_without_a_notification_are_counted_and_not_sent(env):
+async def test_messages_without_a_notification_are_counted_and_not_sent(env: DeliveryEnvironment) -> None:
     before = refused_records("push", "unknown_notification")
     provider = Provider()
     good = await env.notify("t")
@@ -143,7 +154,9 @@ NOT_MESSAGES = [
 
 
 @pytest.mark.parametrize(("value", "reason"), NOT_MESSAGES)
-async def test_an_unusable_record_is_counted_and_the_others_are_sent(env, value, reason):
+async def test_an_unusable_record_is_counted_and_the_others_are_sent(
+    env: DeliveryEnvironment, value: bytes, reason: str
+) -> None:
     before = refused_records("push", reason)
     provider = Provider()
     good = await env.notify("good")
@@ -156,25 +169,25 @@ async def test_an_unusable_record_is_counted_and_the_others_are_sent(env, value,
     [{"template": "gone"}, {"category": "gone"}, {"data": msgspec.Raw(b"[1]")}, {"data": msgspec.Raw(b'{"a":1e999}')}],
     ids=["template", "category", "data", "number"],
 )
-async def test_a_message_that_cannot_be_rendered_fails_alone(env, but):
+async def test_a_message_that_cannot_be_rendered_fails_alone(env: DeliveryEnvironment, but: dict[str, Any]) -> None:
     batch = await env.notify("t", "good")
-    changed = msgspec.json.decode(batch.records[0].value) | but
+    changed = msgspec.json.decode(batch.records[0].value or b"") | but
     provider = Provider()
     await env.delivery(provider).deliver(batch_of(msgspec.json.encode(changed), batch.records[1].value))
     assert provider.ids() == ["good"]
     assert await env.state() == {"state": "failed", "reason": "provider_rejected", "attempts": 1, "provider": "fake"}
 
 
-async def test_an_empty_batch_is_not_checked(env):
+async def test_an_empty_batch_is_not_checked(env: DeliveryEnvironment) -> None:
     check = Check()
     await env.delivery(Provider(), check).deliver(batch_of())
     assert check.checked == []
 
 
-async def test_concurrent_calls_are_limited_by_the_provider(env):
+async def test_concurrent_calls_are_limited_by_the_provider(env: DeliveryEnvironment) -> None:
     provider, running, most = Provider(max_in_flight=3), 0, 0
 
-    async def count(_):
+    async def count(_: object) -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
@@ -186,10 +199,10 @@ async def test_concurrent_calls_are_limited_by_the_provider(env):
     assert most == 3 and len(provider.calls) == 20
 
 
-async def test_no_log_line_contains_a_contact(env, caplog):
+async def test_no_log_line_contains_a_contact(env: DeliveryEnvironment, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     batch = await env.notify("t", "s", "gone")
-    bad = batch.records[2].value.replace(b'"critical"', b'"x"').replace(b"payment_received", b"gone")
+    bad = (batch.records[2].value or b"").replace(b'"critical"', b'"x"').replace(b"payment_received", b"gone")
     provider = Provider(t=[ValueError("no: contact-u-42"), REJECTED], s=[DEAD])
     wrong = msgspec.json.encode(a_message(to="contact-u-42", channel="sms"))
     await env.delivery(provider).deliver(
@@ -203,10 +216,14 @@ CHANNELS = [("push", "fcm", "tok-1"), ("sms", "twilio", "+15551234567"), ("email
 
 
 @pytest.mark.parametrize(("channel", "name", "to"), CHANNELS, ids=["push", "sms", "email"])
-async def test_with_the_real_clients_each_message_arrives_once(env, providers, channel, name, to):
+async def test_with_the_real_clients_each_message_arrives_once(
+    env: DeliveryEnvironment, providers: Sandbox, channel: Channel, name: str, to: str
+) -> None:
     prefix = f"{env.settings.database}-{channel}"
     batch = await env.notify(*[f"{prefix}-{number}" for number in range(40)], channel=channel, data={"amount": 10**25})
-    batch = batch_of(*[record.value.replace(b"contact-u-42", to.encode()) for record in batch.records], topic=channel)
+    batch = batch_of(
+        *[(record.value or b"").replace(b"contact-u-42", to.encode()) for record in batch.records], topic=channel
+    )
     client = providers.client(channel)
     await client.start()
     try:
@@ -220,7 +237,7 @@ async def test_with_the_real_clients_each_message_arrives_once(env, providers, c
     assert not [one for one in found if one.possible_duplicate]
 
 
-async def test_a_call_after_a_lost_response_is_marked(env, providers):
+async def test_a_call_after_a_lost_response_is_marked(env: DeliveryEnvironment, providers: Sandbox) -> None:
     prefix = f"{env.settings.database}-lost"
     client = providers.client("push", timeout_s=2.0)
     await client.start()
@@ -230,7 +247,7 @@ async def test_a_call_after_a_lost_response_is_marked(env, providers):
         await env.delivery(client).deliver(batch)
     finally:
         await client.close()
-    by_delivery = {}
+    by_delivery: dict[str, list[AcceptedMessage]] = {}
     for one in providers.accepted(prefix):
         by_delivery.setdefault(one.delivery_id, []).append(one)
     assert len(by_delivery) == 20 and any(len(calls) > 1 for calls in by_delivery.values())

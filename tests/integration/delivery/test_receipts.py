@@ -1,6 +1,7 @@
 """A receipt moves a delivery to its final state, and never back."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -14,23 +15,23 @@ from tests.integration.delivery.delivery_fixtures import DeliveryEnvironment, Pr
 DELIVERY = f"{notification_id('t', 'u-42')}.push"
 
 
-def a_receipt(**but) -> bytes:
-    usual = {"delivery_id": DELIVERY, "state": "delivered", "at": "2026-11-22T12:00:00Z"}
+def a_receipt(**but: Any) -> bytes:
+    usual: dict[str, Any] = {"delivery_id": DELIVERY, "state": "delivered", "at": "2026-11-22T12:00:00Z"}
     return json.dumps({name: value for name, value in (usual | but).items() if value is not ...}).encode()
 
 
-async def apply(env, *values):
+async def apply(env: DeliveryEnvironment, *values: bytes) -> None:
     await ReceiptWriter(env.shards, 5.0).apply(batch_of(*values, topic="receipts"))
 
 
-async def test_a_sent_delivery_becomes_delivered(env):
+async def test_a_sent_delivery_becomes_delivered(env: DeliveryEnvironment) -> None:
     await env.delivery(Provider()).deliver(await env.notify("t"))
     await apply(env, a_receipt())
     found = await env.state()
     assert (found["state"], found["provider_id"]) == ("delivered", "p-1")
 
 
-async def test_a_sent_delivery_becomes_failed(env):
+async def test_a_sent_delivery_becomes_failed(env: DeliveryEnvironment) -> None:
     await env.delivery(Provider()).deliver(await env.notify("t"))
     await apply(env, a_receipt(state="failed"))
     assert (await env.state())["state"] == "failed"
@@ -38,18 +39,18 @@ async def test_a_sent_delivery_becomes_failed(env):
 
 
 @pytest.mark.parametrize("state", ["queued", "deferred", "suppressed", "expired", "failed", "delivered"])
-async def test_a_receipt_changes_no_other_state(env, state):
+async def test_a_receipt_changes_no_other_state(env: DeliveryEnvironment, state: str) -> None:
     await env.notify("t")
     await env.set_state(state=state)
     await apply(env, a_receipt(), a_receipt(state="failed"))
     assert (await env.state())["state"] == state
 
 
-async def test_a_receipt_before_the_worker_has_written_sent_is_applied(env):
+async def test_a_receipt_before_the_worker_has_written_sent_is_applied(env: DeliveryEnvironment) -> None:
     provider = Provider()
     batch = await env.notify("t")
 
-    async def webhook(_):
+    async def webhook(_: object) -> None:
         await apply(env, a_receipt())
 
     provider.before = webhook
@@ -59,7 +60,7 @@ async def test_a_receipt_before_the_worker_has_written_sent_is_applied(env):
     assert len(provider.calls) == 1
 
 
-async def test_repeated_and_later_receipts_change_nothing(env):
+async def test_repeated_and_later_receipts_change_nothing(env: DeliveryEnvironment) -> None:
     await env.delivery(Provider()).deliver(await env.notify("t"))
     await apply(env, a_receipt(), a_receipt())
     await apply(env, a_receipt(state="failed"))
@@ -82,8 +83,8 @@ WRONG = [
 
 
 @pytest.mark.parametrize("value", WRONG)
-async def test_an_invalid_receipt_is_counted_and_the_others_are_applied(env, value):
-    def counted():
+async def test_an_invalid_receipt_is_counted_and_the_others_are_applied(env: DeliveryEnvironment, value: bytes) -> None:
+    def counted() -> float:
         return sum(
             metrics.REGISTRY.get_sample_value("notify_rejected_records_total", {"topic": "receipts", "reason": reason})
             or 0
@@ -96,12 +97,12 @@ async def test_an_invalid_receipt_is_counted_and_the_others_are_applied(env, val
     assert (await env.state())["state"] == "delivered" and counted() == before + 1
 
 
-async def test_a_receipt_for_an_unknown_delivery_changes_nothing(env):
+async def test_a_receipt_for_an_unknown_delivery_changes_nothing(env: DeliveryEnvironment) -> None:
     await apply(env, a_receipt(), a_receipt(delivery_id=DELIVERY.replace("push", "email")))
     assert await env.document() is None
 
 
-async def test_an_unavailable_shard_is_reported():
+async def test_an_unavailable_shard_is_reported() -> None:
     settings = Settings(
         region="us",
         kafka="n",

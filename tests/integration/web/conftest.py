@@ -1,4 +1,4 @@
-"""A region with two workers as processes (standard, push), and people in it: ann at home here, bob at home in eu."""
+"""A region with two worker processes (standard, push) and two users: ann, and bob whose home region is eu."""
 
 import asyncio
 import os
@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ async def region(stack: Stack, views_settings: Settings) -> AsyncIterator[ARegio
             workers = [await _worker(stack, views_settings, role) for role in RUNNING]
             try:
                 for role in RUNNING:
-                    await eventually(lambda role=role: found.get("/ready", role), lambda got: got[0] == 200)
+                    await eventually(partial(found.get, "/ready", role), lambda got: got[0] == 200)
                 yield found
             finally:
                 for worker in workers:
@@ -61,7 +62,7 @@ async def region(stack: Stack, views_settings: Settings) -> AsyncIterator[ARegio
 
 
 async def _settle(region: ARegion) -> None:
-    """Put ann and bob where registry and topics would have them after their sign-ups."""
+    """Write what registry and topics contain after the sign-ups of ann and bob."""
     users = UsersTable(region.settings)
     await users.start()
     uploads: list[Any] = []
@@ -93,4 +94,4 @@ async def _ended(worker: asyncio.subprocess.Process) -> None:
         await asyncio.wait_for(worker.wait(), 30)
     except TimeoutError:
         worker.kill()
-        raise AssertionError("a worker did not end when told to") from None
+        raise AssertionError("a worker did not end within 30 s after SIGTERM") from None

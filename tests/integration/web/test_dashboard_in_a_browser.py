@@ -1,21 +1,25 @@
-"""The dashboard in a real browser: it refreshes itself, fits a phone, has no errors, and can be stopped from moving."""
+"""The dashboard in a real browser: narrow screens, themes, refresh and pause."""
 
 import os
 import shutil
+from collections.abc import AsyncIterator
+from typing import Literal
 
 import pytest
-from playwright.async_api import async_playwright
+from playwright.async_api import Browser, async_playwright
+
+from tests.integration.web.views_region import ARegion
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 
 
 @pytest.fixture(scope="module")
-async def browser():
+async def browser() -> AsyncIterator[Browser]:
     if CHROMIUM is None:
         if os.environ.get("CI"):
-            raise AssertionError("there is no chromium")
-        pytest.skip("there is no chromium")
+            raise AssertionError("chromium is not installed")
+        pytest.skip("chromium is not installed")
     async with async_playwright() as driver:
         started = await driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield started
@@ -23,26 +27,28 @@ async def browser():
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_it_fits_a_phone_in_both_themes_and_complains_of_nothing(region, browser, scheme):
+async def test_it_fits_a_phone_in_both_themes_without_errors(
+    region: ARegion, browser: Browser, scheme: Literal["light", "dark"]
+) -> None:
     page = await browser.new_page(color_scheme=scheme, viewport={"width": 360, "height": 800})
-    complaints = []
-    page.on("console", lambda message: complaints.append(message.text))
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text))
+    page.on("pageerror", lambda error: errors.append(str(error)))
     await page.goto(region.url("/"))
     assert await page.evaluate("document.documentElement.scrollWidth") == 360
-    ground = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+    background = await page.evaluate("getComputedStyle(document.body).backgroundColor")
     ink = await page.evaluate("getComputedStyle(document.body).color")
-    assert (sum(rgb(ink)) > sum(rgb(ground))) is (scheme == "dark")
+    assert (sum(rgb(ink)) > sum(rgb(background))) is (scheme == "dark")
     assert await page.get_by_role("heading", level=1).count() == 1
     assert await page.get_by_role("table", name="Workers on this machine, one of each role").count() == 1
-    assert complaints == []
+    assert errors == []
     await page.close()
 
 
-async def test_it_refreshes_itself_and_keeps_the_focus_until_it_is_paused(region, browser):
+async def test_it_refreshes_itself_and_keeps_the_focus_until_it_is_paused(region: ARegion, browser: Browser) -> None:
     page = await browser.new_page()
-    complaints = []
-    page.on("console", lambda message: complaints.append(message.text))
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text))
     await page.clock.install()
     await page.goto(region.url("/"))
     link = page.get_by_role("link", name="push", exact=True)
@@ -61,7 +67,7 @@ async def test_it_refreshes_itself_and_keeps_the_focus_until_it_is_paused(region
     assert asked == []
     async with page.expect_response(lambda answer: answer.url == region.url("/")):
         await page.clock.fast_forward(5_000)
-    assert complaints == []
+    assert errors == []
     await page.close()
 
 

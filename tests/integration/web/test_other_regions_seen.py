@@ -1,5 +1,6 @@
-"""What a worker that neither forwards nor learns can still tell of other regions: what waits for them, and who serves them."""
+"""Placement and waiting records on roles that neither forward records nor follow the placement."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -14,14 +15,18 @@ from notify_streams.app import build_app
 from notify_streams.regions.failover.log import KafkaControlLog
 from notify_streams.regions.failover.protocol import ControlRecord
 from notify_streams.roles import app_id
+from notify_streams.settings import Settings
 from notify_streams.topics import forward_topic
 from notify_streams.web.placement import current_placement
 from notify_streams.web.regions import waiting_records
 
+#: A region of one test, and settings that know it.
+FarAway = tuple[str, Settings]
+
 
 @pytest.fixture
-async def far_away(views_settings, monkeypatch):
-    """Settings that know a region of this test alone; its topic exists."""
+async def far_away(views_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FarAway]:
+    """A region of this test alone, whose topic exists."""
     monkeypatch.setenv("NOTIFY_CONFIG_DIR", str(PROJECT / "config"))
     region = f"far-{uuid4().hex[:8]}"
     admin = AIOKafkaAdminClient(bootstrap_servers=views_settings.kafka)
@@ -32,7 +37,7 @@ async def far_away(views_settings, monkeypatch):
     await admin.close()
 
 
-async def test_what_the_forward_role_has_acknowledged_waits_no_longer(far_away):
+async def test_acknowledged_records_do_not_wait(far_away: FarAway) -> None:
     region, settings = far_away
     topic = forward_topic(region)
     worker = build_app(settings, "push")
@@ -45,21 +50,21 @@ async def test_what_the_forward_role_has_acknowledged_waits_no_longer(far_away):
     )
     await forward.start()
     try:
-        places = [TopicPartition(topic, partition) for partition in range(settings.partitions)]
-        forward.assign(places)
-        ends = await forward.end_offsets(places)
-        await forward.commit({place: max(0, end - 1) for place, end in ends.items()})
+        partitions = [TopicPartition(topic, number) for number in range(settings.partitions)]
+        forward.assign(partitions)
+        ends = await forward.end_offsets(partitions)
+        await forward.commit({one: max(0, end - 1) for one, end in ends.items()})
     finally:
         await forward.stop()
     assert await waiting_records(worker) == {region: 1}
 
 
-async def test_without_kafka_it_is_not_known(far_away):
+async def test_waiting_records_are_unknown_without_kafka(far_away: FarAway) -> None:
     _, settings = far_away
     assert await waiting_records(build_app(msgspec.structs.replace(settings, kafka="127.0.0.1:1"), "push")) is None
 
 
-async def test_a_role_that_does_not_learn_reads_the_regions_own_log(far_away):
+async def test_a_role_that_does_not_follow_the_placement_reads_the_control_log(far_away: FarAway) -> None:
     region, settings = far_away
     worker = build_app(settings, "push")
     assert (await current_placement(worker)).server_of(region) == region

@@ -1,8 +1,10 @@
-"""The views of running workers tell what is in Kafka, MongoDB and the registry."""
+"""The views of running workers show what is in Kafka, MongoDB and the registry."""
 
 import asyncio
 import time
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 from uuid import uuid4
 
 import msgspec
@@ -21,7 +23,7 @@ async def send(region: ARegion, person: str, value: bytes | None = None, **but: 
     return str(trigger["id"])
 
 
-async def test_a_trigger_is_found_with_its_deliveries_and_without_its_siblings(region):
+async def test_a_trigger_is_found_with_its_deliveries_and_without_its_siblings(region: ARegion) -> None:
     ann = region.person("ann")
     await eventually(lambda: region.get(f"/users/{ann}"), lambda got: got[0] == 200 and got[1]["contacts"])
     trigger = await send(region, ann)
@@ -30,7 +32,7 @@ async def test_a_trigger_is_found_with_its_deliveries_and_without_its_siblings(r
     await send(region, ann, id=f"{trigger}0")
     for role in ("standard", "push"):
         _, found = await eventually(
-            lambda role=role: region.get(f"/notifications/{trigger}", role),
+            partial(region.get, f"/notifications/{trigger}", role),
             lambda got: got[0] == 200 and got[1]["notifications"][0]["deliveries"]["push"]["state"] == "sent",
         )
         assert [one["user_id"] for one in found["notifications"]] == [ann]
@@ -38,13 +40,13 @@ async def test_a_trigger_is_found_with_its_deliveries_and_without_its_siblings(r
         assert "claim" not in str(found)
 
 
-async def test_an_unknown_trigger_is_404(region):
+async def test_an_unknown_trigger_is_404(region: ARegion) -> None:
     status, found = await region.get("/notifications/t-never")
     assert status == 404
     assert found["notifications"] == []
 
 
-async def test_a_person_is_shown_on_every_role_and_contacts_where_they_are_held(region):
+async def test_a_person_is_shown_on_every_role_and_contacts_where_they_are_held(region: ARegion) -> None:
     ann = region.person("ann")
     status, found = await eventually(
         lambda: region.get(f"/users/{ann}"), lambda got: got[0] == 200 and got[1]["contacts"]
@@ -57,7 +59,7 @@ async def test_a_person_is_shown_on_every_role_and_contacts_where_they_are_held(
     assert found["preferences"]["categories"]["marketing"]["push"]["default"] == "in"
 
 
-async def test_a_person_whom_another_region_serves_is_not_shown_beyond_that(region):
+async def test_a_person_whom_another_region_serves_is_not_shown_beyond_that(region: ARegion) -> None:
     status, found = await region.get(f"/users/{region.person('bob')}")
     assert status == 200
     assert found["served_by"] == "eu"
@@ -65,13 +67,13 @@ async def test_a_person_whom_another_region_serves_is_not_shown_beyond_that(regi
     assert "preferences" not in found
 
 
-async def test_who_never_signed_up_is_404(region):
-    assert (await region.get(f"/users/nobody-{region.run}"))[0] == 404
+async def test_who_never_signed_up_is_404(region: ARegion) -> None:
+    assert (await region.get(f"/users/unknown-{region.run}"))[0] == 404
     assert (await region.get(f"/users/{'x' * 2_100}"))[0] == 404
     assert (await region.get("/users/odd%2Fid%20%7C"))[0] == 404
 
 
-async def test_a_choice_that_was_answered_with_200_is_seen_on_every_role(region):
+async def test_a_choice_that_was_answered_with_200_is_seen_on_every_role(region: ARegion) -> None:
     ann = region.person("ann")
     path = f"/users/{ann}/preferences/marketing/push"
     for opted_in, role in ((False, "push"), (True, "standard"), (False, "standard")):
@@ -84,19 +86,19 @@ async def test_a_choice_that_was_answered_with_200_is_seen_on_every_role(region)
             assert found["preferences"]["categories"]["marketing"]["push"]["sends"] is opted_in
 
 
-async def test_a_choice_for_somebody_elsewhere_is_refused_and_not_stored(region):
+async def test_a_choice_for_a_user_of_another_region_is_refused_and_not_stored(region: ARegion) -> None:
     bob = region.person("bob")
     status, answer = await region.put(f"/users/{bob}/preferences/marketing/push", b'{"opted_in": false}')
     assert status == 421
     assert answer["served_by"] == "eu"
     preferences = region.shards.collection("preferences", bucket_of(bob, region.settings.partitions))
     assert await preferences.find_one({"_id": bob}) is None
-    assert (await region.put(f"/users/nobody-{region.run}/preferences/marketing/push", b'{"opted_in": false}'))[
+    assert (await region.put(f"/users/unknown-{region.run}/preferences/marketing/push", b'{"opted_in": false}'))[
         0
     ] == 404
 
 
-async def test_the_ledger_closes_until_a_row_is_wrong(region):
+async def test_the_ledger_closes_until_a_row_is_wrong(region: ARegion) -> None:
     trigger = await send(region, region.person("ann"))
     await eventually(lambda: region.get(f"/notifications/{trigger}"), lambda got: got[0] == 200)
     status, found = await region.get("/ledger", "push")
@@ -121,11 +123,11 @@ async def test_the_ledger_closes_until_a_row_is_wrong(region):
         await rows.delete_one({"_id": wrong["_id"], "bucket": 0})
 
 
-async def test_a_row_that_nobody_publishes_is_seen_and_gets_older(region):
-    identities = [row_id("drill", 3, f"{time.time_ns() - age_s * 10**9:016x}c0ffee00", 0) for age_s in (60, 3_600)]
+async def test_an_unpublished_row_is_shown_with_its_age(region: ARegion) -> None:
+    ids = [row_id("drill", 3, f"{time.time_ns() - age_s * 10**9:016x}c0ffee00", 0) for age_s in (60, 3_600)]
     row = {"bucket": 3, "topic": "push", "count": 1, "records": b"", "created_at": datetime.now(UTC)}
     rows = region.shards.collection(OUTBOX, 3)
-    await rows.insert_many([row | {"_id": identity} for identity in identities])
+    await rows.insert_many([row | {"_id": key} for key in ids])
     try:
         _, found = await region.get("/outbox", "push")
         drill = [one for one in found["buckets"] if one["role"] == "drill"]
@@ -138,7 +140,7 @@ async def test_a_row_that_nobody_publishes_is_seen_and_gets_older(region):
         await rows.delete_many({"bucket": 3, "_id": {"$regex": "^drill:"}})
 
 
-async def test_lag_goes_to_nothing_and_scrapes_show_it(region):
+async def test_lag_goes_to_nothing_and_scrapes_show_it(region: ARegion) -> None:
     await send(region, region.person("ann"))
     _, found = await eventually(lambda: region.get("/lag"), lambda got: got[0] == 200 and got[1]["records"] == 0)
     assert len(found["partitions"]) == 6 * region.settings.partitions
@@ -154,7 +156,7 @@ async def test_lag_goes_to_nothing_and_scrapes_show_it(region):
     assert taken["notified"] >= 1
 
 
-async def test_dead_letters_are_counted_and_the_newest_shown_with_values_only_on_demand(region):
+async def test_dead_letters_are_counted_and_the_newest_shown_with_values_only_on_demand(region: ARegion) -> None:
     ann = region.person("ann")
     await send(region, ann, b"not json, but ours")
     _, found = await eventually(
@@ -176,8 +178,8 @@ async def test_dead_letters_are_counted_and_the_newest_shown_with_values_only_on
     assert (await region.get("/dead-letters?limit=1000"))[0] == 400
 
 
-async def test_what_waits_for_another_region_is_counted(region):
-    def waiting(payload):
+async def test_records_for_another_region_are_counted(region: ARegion) -> None:
+    def waiting(payload: dict[str, Any]) -> Any:
         return {one["region"]: one["waiting_records"] for one in payload["regions"]}["eu"]
 
     _, before = await region.get("/regions", "push")
@@ -188,7 +190,7 @@ async def test_what_waits_for_another_region_is_counted(region):
     assert after["standby"] == "eu"
 
 
-async def test_every_role_sees_the_others_of_its_machine(region):
+async def test_the_dashboard_shows_the_other_workers_of_the_machine(region: ARegion) -> None:
     trigger = await send(region, region.person("ann"))
     await eventually(
         lambda: region.get(f"/notifications/{trigger}"),
@@ -204,6 +206,6 @@ async def test_every_role_sees_the_others_of_its_machine(region):
     assert any(one["state"] == "sent" for one in summary["deliveries"])
 
 
-async def test_many_at_once_are_answered(region):
+async def test_many_at_once_are_answered(region: ARegion) -> None:
     found = await asyncio.gather(*(region.get(path) for path in ("/ledger", "/outbox", "/lag", "/live", "/ready") * 10))
     assert {status for status, _ in found} == {200}

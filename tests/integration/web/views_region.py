@@ -1,4 +1,4 @@
-"""A region under test as the views' claims need it, and the way to wait for it."""
+"""A region under test, and a function that waits for its views."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -16,7 +16,7 @@ from notify_streams.web.peers import web_port_of
 
 @dataclass
 class ARegion:
-    """What the tests need to know of it."""
+    """The clients of one region."""
 
     settings: Settings
     http: aiohttp.ClientSession
@@ -35,25 +35,25 @@ class ARegion:
         return f"http://127.0.0.1:{web_port_of(self.settings, role)}{path}"
 
     async def get(self, path: str, role: str = "standard", **headers: str) -> tuple[int, Any]:
-        """Status and JSON; the token is sent along."""
-        async with self.http.get(self.url(path, role), headers=self.token | headers) as answer:
-            return answer.status, await answer.json()
+        """Status and JSON of a request with the token."""
+        async with self.http.get(self.url(path, role), headers=self.token | headers) as response:
+            return response.status, await response.json()
 
     async def put(self, path: str, body: bytes, role: str = "standard") -> tuple[int, Any]:
-        async with self.http.put(self.url(path, role), headers=self.token, data=body) as answer:
-            return answer.status, await answer.json()
+        async with self.http.put(self.url(path, role), headers=self.token, data=body) as response:
+            return response.status, await response.json()
 
 
 async def eventually(ask: Callable[[], Awaitable[Any]], holds: Callable[[Any], object], within_s: float = 30.0) -> Any:
-    """The first answer that `holds`; asks again until then."""
+    """The first result of `ask` for which `holds` is true."""
     deadline = asyncio.get_running_loop().time() + within_s
     while True:
         try:
-            answer = await ask()
+            result = await ask()
         except aiohttp.ClientError as error:
-            answer = error
-        if not isinstance(answer, aiohttp.ClientError) and holds(answer):
-            return answer
+            result = error
+        if not isinstance(result, aiohttp.ClientError) and holds(result):
+            return result
         if asyncio.get_running_loop().time() > deadline:
-            raise AssertionError(f"after {within_s:.0f} s still {answer!r}")
+            raise AssertionError(f"after {within_s:.0f} s still {result!r}")
         await asyncio.sleep(0.1)

@@ -1,4 +1,4 @@
-"""A failpoint does what the environment says, at the passage that it says, in a process of its own."""
+"""Failpoints act as the environment says, at the given passage; each test runs a process."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from notify_streams.errors import SettingsError
-from notify_streams.failpoints import NAMES, parse
+from notify_streams.failpoints import NAMES, FailpointReached, armed, failpoint, parse
 
 THREE_PASSAGES = """
 import time
@@ -20,7 +20,7 @@ for number in range(1, 4):
     except FailpointReached:
         print("raised", number, flush=True)
     else:
-        print("stood" if time.monotonic() - began > 0.2 else "passed", number, flush=True)
+        print("stalled" if time.monotonic() - began > 0.2 else "passed", number, flush=True)
 """
 
 
@@ -33,34 +33,45 @@ def passages(name: str, armed: str | None) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("armed", [None, "", "after_publish=kill@1"], ids=["not set", "empty", "another one"])
-def test_what_is_not_armed_is_passed(armed: str | None) -> None:
+def test_a_failpoint_that_is_not_armed_is_passed(armed: str | None) -> None:
     ended = passages("after_commit", armed)
     assert (ended.returncode, ended.stdout) == (0, "passed 1\npassed 2\npassed 3\n"), ended.stderr
 
 
-def test_the_process_is_killed_at_the_passage_that_is_named() -> None:
+def test_the_process_is_killed_at_the_given_passage() -> None:
     ended = passages("after_commit", "after_commit=kill@2")
     assert (ended.returncode, ended.stdout) == (-signal.SIGKILL, "passed 1\n"), ended.stderr
 
 
-def test_an_error_is_raised_at_that_passage_alone_and_the_first_if_none_is_named() -> None:
+def test_an_error_is_raised_at_the_given_passage_or_the_first() -> None:
     assert passages("after_commit", "after_commit=raise@3").stdout == "passed 1\npassed 2\nraised 3\n"
     assert passages("after_commit", "after_commit=raise").stdout == "raised 1\npassed 2\npassed 3\n"
 
 
-def test_the_process_stands_still_for_as_long_as_it_says() -> None:
+def test_the_process_stalls_for_the_given_time() -> None:
     ended = passages("before_provider", "after_commit=kill@1, before_provider=stall:0.3@2")
-    assert ended.stdout == "passed 1\nstood 2\npassed 3\n", ended.stderr
+    assert ended.stdout == "passed 1\nstalled 2\npassed 3\n", ended.stderr
 
 
 @pytest.mark.parametrize("armed", ["nowhere=kill@1", "after_commit=explode", "after_commit"])
-def test_what_cannot_be_armed_is_refused_with_what_can(armed: str) -> None:
+def test_an_unknown_failpoint_is_refused_with_the_known_ones(armed: str) -> None:
     with pytest.raises(SettingsError) as refused:
         parse(armed)
     assert repr(armed) in str(refused.value) and all(name in str(refused.value) for name in NAMES)
 
 
 @pytest.mark.parametrize("armed", ["after_commit=kill@soon", "after_commit=stall:long@1", "after_commit=kill@0"])
-def test_a_passage_or_a_time_that_is_no_number_is_refused(armed: str) -> None:
+def test_an_invalid_number_is_refused(armed: str) -> None:
     with pytest.raises(SettingsError, match="NOTIFY_FAILPOINTS"):
         parse(armed)
+
+
+def test_failpoints_are_armed_for_a_block() -> None:
+    with armed("after_commit=raise@2") as points:
+        failpoint("after_commit")
+        failpoint("after_publish")
+        with pytest.raises(FailpointReached):
+            failpoint("after_commit")
+        assert points["after_commit"].passed == 2
+    failpoint("after_commit")
+    assert points["after_commit"].passed == 2

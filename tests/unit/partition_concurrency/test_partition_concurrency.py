@@ -1,15 +1,18 @@
-"""Partitions wait for themselves alone, each in its order; whatever ends the loop ends all of it."""
+"""Partitions are processed concurrently, each in order; an error or a cancellation ends all."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from types import SimpleNamespace
+from typing import Any, Self, cast
 
 import pytest
+from faust.types import StreamT
 
 from notify_streams.partition_concurrency import process_partitions_concurrently
 
 
-class AStream:
-    """What `process_partitions_concurrently` asks of a Faust stream."""
+class FakeStream:
+    """The part of a Faust stream that `process_partitions_concurrently` uses."""
 
     def __init__(self, *partitions: int) -> None:
         self._events = [
@@ -17,24 +20,29 @@ class AStream:
             for number, partition in enumerate(partitions)
         ]
 
-    def noack(self):
+    def noack(self) -> Self:
         return self
 
-    async def events(self):
+    async def events(self) -> AsyncIterator[Any]:
         for event in self._events:
             yield event
         await asyncio.Event().wait()
 
 
-async def test_a_partition_that_waits_holds_up_no_other_and_keeps_its_order():
-    gate, done = asyncio.Event(), []
+def a_stream(*partitions: int) -> StreamT[Any]:
+    return cast("StreamT[Any]", FakeStream(*partitions))
 
-    async def work(event) -> None:
+
+async def test_a_partition_that_waits_delays_no_other_and_keeps_its_order() -> None:
+    gate = asyncio.Event()
+    done: list[int] = []
+
+    async def work(event: Any) -> None:
         if event.message.partition == 0:
             await gate.wait()
         done.append(event.number)
 
-    loop = asyncio.create_task(process_partitions_concurrently(AStream(0, 1, 0, 1), work))
+    loop = asyncio.create_task(process_partitions_concurrently(a_stream(0, 1, 0, 1), work))
     async with asyncio.timeout(5):
         while done != [1, 3]:
             await asyncio.sleep(0)
@@ -46,19 +54,19 @@ async def test_a_partition_that_waits_holds_up_no_other_and_keeps_its_order():
         await loop
 
 
-async def test_what_work_raises_ends_the_loop():
-    async def work(event) -> None:
+async def test_an_error_ends_the_loop() -> None:
+    async def work(event: Any) -> None:
         raise ValueError("broken")
 
     async with asyncio.timeout(5):
         with pytest.raises(ValueError, match="broken"):
-            await process_partitions_concurrently(AStream(0, 1), work)
+            await process_partitions_concurrently(a_stream(0, 1), work)
 
 
-async def test_a_lost_cancellation_is_repeated_until_it_takes():
+async def test_a_lost_cancellation_is_repeated() -> None:
     lost, started = [], asyncio.Event()
 
-    async def work(event) -> None:
+    async def work(event: Any) -> None:
         started.set()
         try:
             await asyncio.Event().wait()
@@ -68,7 +76,7 @@ async def test_a_lost_cancellation_is_repeated_until_it_takes():
                 raise
             await asyncio.Event().wait()
 
-    loop = asyncio.create_task(process_partitions_concurrently(AStream(0), work))
+    loop = asyncio.create_task(process_partitions_concurrently(a_stream(0), work))
     await started.wait()
     loop.cancel()
     async with asyncio.timeout(5):

@@ -1,4 +1,4 @@
-"""One builder for the messages of these tests."""
+"""A builder of provider messages."""
 
 from __future__ import annotations
 

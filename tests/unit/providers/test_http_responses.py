@@ -1,4 +1,4 @@
-"""Every answer of a provider is one of four outcomes, and none of its text goes further."""
+"""Translation of provider responses into outcomes, without the provider's text."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def twilio_error(code: int) -> bytes:
         (302, b"", ProviderOutcome.RETRY, None, False),
     ],
 )
-def test_what_fcm_says(status: int, body: bytes, outcome: ProviderOutcome, code: str | None, maybe: bool):
+def test_fcm_responses(status: int, body: bytes, outcome: ProviderOutcome, code: str | None, maybe: bool) -> None:
     result = fcm_result(HttpResponse(status, None, body))
     assert (result.outcome, result.code, result.maybe_accepted) == (outcome, code, maybe)
     assert NUMBER not in repr(result)
@@ -63,7 +63,7 @@ def test_what_fcm_says(status: int, body: bytes, outcome: ProviderOutcome, code:
         (500, b"[1]", ProviderOutcome.RETRY, None),
     ],
 )
-def test_what_twilio_says(status: int, body: bytes, outcome: ProviderOutcome, code: str | None):
+def test_twilio_responses(status: int, body: bytes, outcome: ProviderOutcome, code: str | None) -> None:
     result = twilio_result(HttpResponse(status, 3.0, body))
     assert (result.outcome, result.code) == (outcome, code)
     assert result.retry_after_s == (3.0 if outcome is ProviderOutcome.RETRY else None)
@@ -71,7 +71,7 @@ def test_what_twilio_says(status: int, body: bytes, outcome: ProviderOutcome, co
 
 
 @pytest.mark.parametrize(
-    ("trouble", "begun", "outcome", "maybe"),
+    ("error", "begun", "outcome", "maybe"),
     [
         (
             aiosmtplib.SMTPRecipientRefused(550, "no a@example.org", "a@example.org"),
@@ -91,16 +91,16 @@ def test_what_twilio_says(status: int, body: bytes, outcome: ProviderOutcome, co
         (ConnectionRefusedError("a@example.org"), False, ProviderOutcome.RETRY, False),
     ],
 )
-def test_what_a_mail_server_says(trouble: Exception, begun: bool, outcome: ProviderOutcome, maybe: bool):
-    result = smtp_result(trouble, begun)
+def test_smtp_errors(error: Exception, begun: bool, outcome: ProviderOutcome, maybe: bool) -> None:
+    result = smtp_result(error, begun)
     assert (result.outcome, result.maybe_accepted) == (outcome, maybe)
     assert "example.org" not in repr(result)
 
 
-@pytest.mark.parametrize("judge", [fcm_result, twilio_result])
+@pytest.mark.parametrize("result_of", [fcm_result, twilio_result])
 @pytest.mark.parametrize("maybe", [True, False])
-def test_silence_is_a_retry_that_says_whether_it_may_have_been_accepted(judge: Any, maybe: bool):
-    result = judge(NoResponse("TimeoutError", maybe))
+def test_no_response_is_a_retry(result_of: Any, maybe: bool) -> None:
+    result = result_of(NoResponse("TimeoutError", maybe))
     assert (result.outcome, result.maybe_accepted) == (ProviderOutcome.RETRY, maybe)
 
 
@@ -119,5 +119,5 @@ def test_silence_is_a_retry_that_says_whether_it_may_have_been_accepted(judge: A
         ("Fri, 31 Dec 1999 23:00:00 GMT", 0.0),
     ],
 )
-def test_both_forms_of_retry_after_are_read(header: str | None, seconds: float | None):
+def test_both_forms_of_retry_after(header: str | None, seconds: float | None) -> None:
     assert retry_after_s(header, now=946684740.0) == seconds

@@ -1,4 +1,4 @@
-"""A mail says what the message says, and nothing in a message can add to its headers."""
+"""Mails contain the message, and no text of it can add a header."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def mail_of(**but: Any) -> Outgoing:
 
 
 @given(title=st.text(max_size=300), delivery_id=st.text(min_size=1, max_size=64), body=st.text(max_size=2000))
-def test_no_text_can_add_a_header_or_end_the_headers(title: str, delivery_id: str, body: str):
+def test_no_text_can_add_or_end_headers(title: str, delivery_id: str, body: str) -> None:
     try:
         (title + delivery_id + body).encode()
     except UnicodeEncodeError:
@@ -51,31 +51,31 @@ def test_no_text_can_add_a_header_or_end_the_headers(title: str, delivery_id: st
     "title",
     ["Bcc\r\nBcc: x@example.org", "a\nX: y", "a\rX: y", "a\x0bX", "a\u2028X: y", "a\x85X: y", "\r\n\r\nbody"],
 )
-def test_line_ends_in_a_subject_become_spaces(title: str):
+def test_line_ends_in_a_subject_become_spaces(title: str) -> None:
     mail = read(mime_message(mail_of(title=title), "from@example.org", 0.0))
     assert mail["Bcc"] is None and mail["X"] is None
     assert set(mail.keys()) == EXPECTED
 
 
 @pytest.mark.parametrize("title", ["Zahlung über 12,50 €", "🎉 " * 60, "long " * 60, "=?utf-8?q?not_encoded?="])
-def test_a_subject_arrives_as_it_was_written(title: str):
+def test_a_subject_is_not_changed(title: str) -> None:
     assert read(mime_message(mail_of(title=title.strip()), "from@example.org", 0.0))["Subject"] == title.strip()
 
 
 @pytest.mark.parametrize("body", ["plain", "über\nzwei Zeilen", ".\n..\nleading dots", "x" * 3000, "a\rb\r\nc\nd"])
-def test_a_body_arrives_as_it_was_written(body: str):
-    arrived = read(mime_message(mail_of(body=body), "from@example.org", 0.0)).get_content()
-    assert arrived.splitlines() == body.splitlines()
+def test_a_body_is_not_changed(body: str) -> None:
+    decoded = read(mime_message(mail_of(body=body), "from@example.org", 0.0)).get_content()
+    assert decoded.splitlines() == body.splitlines()
 
 
-def test_without_a_title_the_subject_is_the_beginning_of_the_body():
+def test_without_a_title_the_subject_is_the_beginning_of_the_body() -> None:
     assert (
         read(mime_message(mail_of(body="Your code\nis 1234"), "from@example.org", 0.0))["Subject"]
         == "Your code is 1234"
     )
 
 
-def test_the_marks_are_headers():
+def test_the_delivery_metadata_is_in_headers() -> None:
     message = mail_of(attempt=3, possible_duplicate=True, critical=True, decided_at_ms=17)
     mail = read(mime_message(message, "from@example.org", 0.0))
     assert mail["X-Notify-Delivery-Id"] == "d-1"
@@ -85,7 +85,7 @@ def test_the_marks_are_headers():
     assert mail["X-Notify-Decided-At"] == "17"
 
 
-def test_every_attempt_has_the_same_message_id_and_every_delivery_another():
+def test_the_message_id_depends_on_the_delivery_alone() -> None:
     first, again = (mime_message(mail_of(attempt=n), "from@example.org", float(n)) for n in (1, 2))
     assert read(first)["Message-ID"] == read(again)["Message-ID"] == message_id("d-1")
     assert message_id("a@b>c") == "<a%40b%3Ec@notify-streams>"
@@ -95,7 +95,7 @@ def test_every_attempt_has_the_same_message_id_and_every_delivery_another():
 @pytest.mark.parametrize(
     "good", ["a@example.org", "a.b+c@sub.example.org", "jörg@müller.example", "o'hara@example.org"]
 )
-def test_a_plain_mailbox_is_an_address(good: str):
+def test_a_plain_mailbox_is_an_address(good: str) -> None:
     assert is_address(good)
 
 
@@ -103,7 +103,7 @@ def test_a_plain_mailbox_is_an_address(good: str):
     "bad",
     [
         "",
-        "nobody",
+        "no-domain",
         "@example.org",
         "a@",
         "a@b@c",
@@ -118,5 +118,5 @@ def test_a_plain_mailbox_is_an_address(good: str):
         "a" * 65 + "@example.org",
     ],
 )
-def test_anything_else_is_none(bad: str):
+def test_anything_else_is_no_address(bad: str) -> None:
     assert not is_address(bad)

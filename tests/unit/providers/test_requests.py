@@ -1,4 +1,4 @@
-"""The requests to FCM and Twilio have the shapes that their documentation gives."""
+"""Requests to FCM and Twilio have the documented form."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOW_MS = 1_764_000_000_000
 Builder = Callable[..., Outgoing]
 
 
-def test_a_push_carries_token_text_marks_and_lifetime(an_outgoing: Builder):
+def test_a_push_request(an_outgoing: Builder) -> None:
     message = an_outgoing(
         attempt=2, critical=True, possible_duplicate=True, collapse_key="k", expires_at_ms=NOW_MS + 90_500
     )
@@ -35,7 +35,7 @@ def test_a_push_carries_token_text_marks_and_lifetime(an_outgoing: Builder):
     }
 
 
-def test_the_data_of_a_push_is_text_throughout(an_outgoing: Builder):
+def test_the_data_of_a_push_is_text(an_outgoing: Builder) -> None:
     data = fcm_request(an_outgoing(data={"amount": 12.5, "items": ["a"], "name": "x", "none": None}), NOW_MS)
     sent = data["message"]["data"]
     assert {name: sent[name] for name in ("amount", "items", "name", "none")} == {
@@ -46,7 +46,7 @@ def test_the_data_of_a_push_is_text_throughout(an_outgoing: Builder):
     }
 
 
-def test_data_can_neither_forge_the_marks_nor_use_words_that_fcm_keeps(an_outgoing: Builder):
+def test_data_cannot_replace_the_metadata_or_use_reserved_keys(an_outgoing: Builder) -> None:
     data = fcm_request(an_outgoing(data={"delivery_id": "forged", "from": "Ann", "google.x": "y"}), NOW_MS)
     sent = data["message"]["data"]
     assert sent["delivery_id"] == "d-1"
@@ -59,13 +59,11 @@ def test_data_can_neither_forge_the_marks_nor_use_words_that_fcm_keeps(an_outgoi
     [(None, None), (NOW_MS - 1, "0s"), (NOW_MS + 1999, "1s"), (NOW_MS * 2, "2419200s")],
     ids=["never", "past", "rounded down", "longest"],
 )
-def test_the_lifetime_of_a_push_stays_within_the_limits(
-    an_outgoing: Builder, expires_at_ms: int | None, ttl: str | None
-):
+def test_the_ttl_of_a_push(an_outgoing: Builder, expires_at_ms: int | None, ttl: str | None) -> None:
     assert fcm_request(an_outgoing(expires_at_ms=expires_at_ms), NOW_MS)["message"]["android"].get("ttl") == ttl
 
 
-def test_an_sms_carries_number_text_and_a_callback_with_the_marks(an_outgoing: Builder):
+def test_an_sms_request(an_outgoing: Builder) -> None:
     message = an_outgoing(channel="sms", to="+12025550100", possible_duplicate=True, expires_at_ms=NOW_MS + 60_000)
     form = twilio_form(message, "+15550000000", "https://r.example/receipts?region=us", NOW_MS)
     callback = urlsplit(form.pop("StatusCallback"))
@@ -85,14 +83,14 @@ def test_an_sms_carries_number_text_and_a_callback_with_the_marks(an_outgoing: B
     }
 
 
-def test_a_messaging_service_sends_in_its_own_name(an_outgoing: Builder):
+def test_an_sms_from_a_messaging_service(an_outgoing: Builder) -> None:
     form = twilio_form(an_outgoing(title=None), "MG123", "https://r.example/", NOW_MS)
     assert form["MessagingServiceSid"] == "MG123"
     assert "From" not in form
     assert form["Body"] == "12.50 EUR have arrived."
 
 
-def test_no_credential_shows_in_the_configuration():
+def test_repr_shows_no_credential() -> None:
     config = ProviderConfig(
         fcm="http://f", twilio="http://t", smtp="smtp://s", twilio_secret="hush", smtp_password="sh"
     )
@@ -100,12 +98,12 @@ def test_no_credential_shows_in_the_configuration():
 
 
 @pytest.mark.parametrize("channel", ["fax", "cric_push", ""])
-def test_an_unknown_channel_is_refused_by_name(channel: str):
+def test_an_unknown_channel_is_refused_by_name(channel: str) -> None:
     with pytest.raises(ValueError, match="push, sms, email"):
         provider_for(channel, ProviderConfig(fcm="http://f", twilio="http://t", smtp="smtp://s"))
 
 
 @pytest.mark.parametrize("url", ["http://mail:25", "mail:25", "smtp://"])
-def test_an_smtp_url_that_is_none_is_refused_at_once(url: str):
+def test_an_smtp_url_that_is_none_is_refused_at_once(url: str) -> None:
     with pytest.raises(ValueError, match="smtp URL"):
         provider_for("email", ProviderConfig(fcm="http://f", twilio="http://t", smtp=url))

@@ -1,4 +1,8 @@
-"""Defaults, the region's file, the stack's overlay, the environment: later ones win, and what is wrong is said clearly."""
+"""The layers of the settings, and the errors of invalid ones."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -7,6 +11,8 @@ import yaml
 from devtools.stack.paths import PROJECT
 from notify_streams.errors import SettingsError
 from notify_streams.settings import Settings, load_settings
+
+Load = Callable[..., Settings]
 
 USUAL = {
     "region": "us",
@@ -19,10 +25,12 @@ USUAL = {
 
 
 @pytest.fixture
-def load(tmp_path):
-    """Loads region us from a file with these keys; `...` leaves one out."""
+def load(tmp_path: Path) -> Load:
+    """Loads region us from a file with these keys; `...` omits a key."""
 
-    def loaded(environ=None, overlay=None, **but) -> Settings:
+    def loaded(
+        environ: dict[str, str] | None = None, overlay: dict[str, Any] | None = None, **but: dict[str, Any]
+    ) -> Settings:
         keys = {name: value for name, value in (USUAL | but).items() if value is not ...}
         (tmp_path / "us.yaml").write_text(yaml.safe_dump(keys))
         file = None
@@ -35,24 +43,24 @@ def load(tmp_path):
 
 
 @pytest.mark.parametrize("region", ["us", "eu", "asia"])
-def test_each_region_of_the_repository_can_be_loaded(region):
+def test_each_region_of_the_repository_can_be_loaded(region: str) -> None:
     found = load_settings(region, environ={}, config_dir=PROJECT / "config")
     assert found.region == region and len(found.shards) == 2
 
 
-def test_what_no_layer_says_is_the_default(load):
+def test_defaults(load: Load) -> None:
     found = load()
     assert (found.database, found.preferences.cache_ttl_s, found.broker.session_timeout_s) == ("notify", 60.0, 6.0)
     assert found.web_token is None
 
 
-def test_later_layers_win(load):
+def test_later_layers_win(load: Load) -> None:
     overlay = {"kafka": "overlay:1", "redis": "redis://overlay"}
     found = load({"NOTIFY_REDIS": "redis://environ"}, overlay, database="file")
     assert (found.database, found.kafka, found.redis) == ("file", "overlay:1", "redis://environ")
 
 
-def test_an_overlay_replaces_a_key_as_a_whole(load):
+def test_an_overlay_replaces_a_key_as_a_whole(load: Load) -> None:
     found = load(overlay={"remote_kafka": {"eu": "here:1"}}, remote_kafka={"eu": "there:1", "asia": "there:2"})
     assert found.remote_kafka == {"eu": "here:1"}
 
@@ -73,7 +81,9 @@ ENVIRON = [
 
 
 @pytest.mark.parametrize(("name", "text", "of", "expected"), ENVIRON)
-def test_a_variable_sets_one_thing(load, name, text, of, expected):
+def test_a_variable_sets_one_key(
+    load: Load, name: str, text: str, of: Callable[[Settings], object], expected: object
+) -> None:
     assert of(load({name: text})) == expected
 
 
@@ -99,17 +109,17 @@ def test_a_variable_sets_one_thing(load, name, text, of, expected):
         "ü",
     ],
 )
-def test_a_text_is_taken_as_it_is(load, token):
-    """YAML would make none of them: a token that begins with `#` would leave the views without one."""
+def test_a_string_is_not_parsed(load: Load, token: str) -> None:
+    """YAML would change each of them; `#1` would be no token at all."""
     assert load({"NOTIFY_WEB_TOKEN": token}).web_token == token
 
 
-def test_a_group_and_one_of_its_keys_can_both_be_set(load):
+def test_a_group_and_one_of_its_keys_can_both_be_set(load: Load) -> None:
     found = load({"NOTIFY_BROKER__BATCH_RECORDS": "7", "NOTIFY_BROKER": "{batch_records: 5, batch_bytes: 6}"})
     assert (found.broker.batch_records, found.broker.batch_bytes) == (7, 6)
 
 
-def test_what_is_not_ours_is_left_alone(load):
+def test_other_variables_are_ignored(load: Load) -> None:
     environ = dict.fromkeys(
         [
             "NOTIFY_ROLE",
@@ -143,7 +153,7 @@ WRONG_ENVIRON = [
 
 
 @pytest.mark.parametrize(("environ", "says"), WRONG_ENVIRON)
-def test_a_wrong_variable_is_said_clearly(load, environ, says):
+def test_an_invalid_variable(load: Load, environ: dict[str, str], says: str) -> None:
     with pytest.raises(SettingsError) as error:
         load(environ)
     assert says in str(error.value) and "secret" not in str(error.value) and len(str(error.value)) < 300
@@ -173,7 +183,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("but", "says"), WRONG)
-def test_a_wrong_file_is_said_clearly(load, but, says):
+def test_an_invalid_file(load: Load, but: dict[str, Any], says: str) -> None:
     with pytest.raises(SettingsError, match=says):
         load(**but)
 
@@ -188,34 +198,34 @@ def test_a_wrong_file_is_said_clearly(load, but, says):
         (b"a: 2026-13-45", "YAML"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_named(tmp_path, content, says):
+def test_a_file_that_cannot_be_read(tmp_path: Path, content: bytes, says: str) -> None:
     (tmp_path / "us.yaml").write_bytes(content)
     with pytest.raises(SettingsError, match=says) as error:
         load_settings("us", environ={}, config_dir=tmp_path)
     assert "us.yaml" in str(error.value) and "secret" not in str(error.value)
 
 
-def test_a_region_without_a_file_is_told_which_have_one(tmp_path):
+def test_a_region_without_a_file(tmp_path: Path) -> None:
     (tmp_path / "eu.yaml").write_text("")
     (tmp_path / "categories.yaml").write_text("")
     with pytest.raises(SettingsError, match=r"has a file \(eu\)"):
         load_settings("us", environ={}, config_dir=tmp_path)
 
 
-def test_the_folder_can_be_moved(tmp_path):
+def test_the_directory_can_be_set(tmp_path: Path) -> None:
     (tmp_path / "us.yaml").write_text(yaml.safe_dump(USUAL))
     assert load_settings("us", environ={"NOTIFY_CONFIG_DIR": str(tmp_path)}).kafka == "kafka:9092"
 
 
-def test_settings_cannot_be_changed(load):
+def test_settings_cannot_be_changed(load: Load) -> None:
     with pytest.raises(AttributeError):
-        load().kafka = "x"
+        setattr(load(), "kafka", "x")  # noqa: B010
 
 
-def test_every_bucket_lives_on_one_shard(load):
+def test_each_bucket_is_on_one_shard(load: Load) -> None:
     found = load(bucket_shards={3: 0})
     assert [found.shard_of(bucket) for bucket in range(8)] == [0, 1, 0, 0, 0, 1, 0, 1]
 
 
-def test_every_setting_has_a_type_that_can_be_read():
+def test_every_setting_has_a_type_that_can_be_read() -> None:
     assert all(field.type is not None for field in msgspec.structs.fields(Settings))

@@ -1,4 +1,4 @@
-"""The topics of a region: all of them, with one partition count, each as large as what goes there."""
+"""The topics of a region and their settings."""
 
 import pytest
 
@@ -10,7 +10,7 @@ SETTINGS = some_settings(trigger_systems=["payments", "risk"], regions=["us", "e
 SPECS = {spec.name: spec for spec in all_topics(SETTINGS)}
 
 
-def test_the_contracts_topics_are_there():
+def test_the_topics_of_a_region() -> None:
     assert set(SPECS) >= {
         *("triggers.payments", "triggers.risk", "triggers.forwarded"),
         *("preference_updates", "user_contacts", "user_signups", "user_locations"),
@@ -20,34 +20,34 @@ def test_the_contracts_topics_are_there():
     assert "forward.us" not in SPECS and "triggers.marketing" not in SPECS
 
 
-def test_no_topic_is_named_twice():
+def test_no_topic_is_named_twice() -> None:
     assert len(SPECS) == len(all_topics(SETTINGS))
 
 
-def test_all_have_the_same_partition_count():
-    """A partition's number is the user's bucket everywhere, and no hash is computed on the way. The control log has no users."""
+def test_all_topics_with_users_have_the_same_partition_count() -> None:
+    """The partition number is the user's bucket. The control log has no users."""
     assert {spec.partitions for name, spec in SPECS.items() if name != "region_control"} == {SETTINGS.partitions}
 
 
-def test_routers_read_every_system_and_what_other_regions_sent():
+def test_routers_read_all_systems_and_forwarded_triggers() -> None:
     assert trigger_topics(SETTINGS) == ("triggers.payments", "triggers.risk", FORWARDED)
 
 
 @pytest.mark.parametrize("name", [DEAD_LETTERS, FORWARDED, forward_topic("eu"), *CHANNEL_ROLES])
-def test_where_something_is_added_to_a_record_there_is_more_room(name):
+def test_topics_of_extended_records_allow_larger_ones(name: str) -> None:
     assert int(SPECS[name].config["max.message.bytes"]) >= 1_000_000 + 32 * 1024
 
 
-def test_upstream_topics_take_what_the_settings_say():
+def test_trigger_topics_have_the_configured_limit() -> None:
     assert SPECS["triggers.payments"].config["max.message.bytes"] == "1000000"
 
 
-def test_locations_are_kept_for_ever():
+def test_locations_have_no_retention_limit() -> None:
     config = SPECS["user_locations"].config
     assert config["cleanup.policy"] == "compact" and "retention.ms" not in config
 
 
-def test_each_channel_has_a_topic_and_a_role_a_lane():
+def test_channels_and_channel_roles() -> None:
     assert {channel_topic(channel, critical) for channel in CHANNELS for critical in (True, False)} == set(
         CHANNEL_ROLES
     )
@@ -56,10 +56,10 @@ def test_each_channel_has_a_topic_and_a_role_a_lane():
 
 
 @pytest.mark.parametrize("role", ["critical", "standard", "registry", "cric_", "cric_cric_push", ""])
-def test_other_roles_work_no_channel(role):
+def test_other_roles_have_no_channel(role: str) -> None:
     with pytest.raises(ValueError, match="not a channel role"):
         channel_of(role)
 
 
-def test_an_app_id_names_region_and_role():
+def test_an_app_id_names_region_and_role() -> None:
     assert app_id("us", "cric_push") == "notify-us-cric_push"

@@ -16,6 +16,7 @@ from notify_streams.web.user_lookup import user_lookup
 NOWHERE = "127.0.0.1:1"
 
 Visit = Callable[..., Awaitable[TestClient[Any, Any]]]
+NewWorker = Callable[..., NotifyApp]
 
 
 @pytest.fixture

@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import cast
 
 import pytest
 
 from notify_streams.errors import StoreUnavailable
-from notify_streams.preferences.writer import StoredChoice
+from notify_streams.preferences.writer import PreferenceWriter, StoredChoice
 from notify_streams.regions.failover.placement import Placement
+from notify_streams.regions.failover.placement_follower import PlacementFollower
 from notify_streams.regions.failover.protocol import HomeRegion
 from notify_streams.regions.locations import Location
 from notify_streams.web.placement import current_placement
+from tests.unit.web.conftest import NewWorker, Visit
 
 PATH = "/users/ann/preferences/marketing/push"
 RIGHT = {"Authorization": "Bearer the-token"}
@@ -62,11 +65,14 @@ class Writer:
         "placement unknown",
     ],
 )
-async def test_only_the_serving_region_acknowledges(visit, new_worker, home, placements, status, stored):
+async def test_only_the_serving_region_acknowledges(
+    visit: Visit, new_worker: NewWorker, home: str, placements: list[Placement | None], status: int, stored: bool
+) -> None:
     worker = new_worker("standard")
     worker.locate = {"ann": Location(home, 0, 1, None)}.get
-    worker.placement_follower = FakeFollower(list(placements))
-    worker.preferences.writer = writer = Writer()
+    worker.placement_follower = cast("PlacementFollower", FakeFollower(list(placements)))
+    writer = Writer()
+    worker.preferences.writer = cast("PreferenceWriter", writer)
     client = await visit(worker)
     response = await client.put(PATH, headers=RIGHT, data=b'{"opted_in": false}')
     assert response.status == status
@@ -74,8 +80,8 @@ async def test_only_the_serving_region_acknowledges(visit, new_worker, home, pla
     assert bool(writer.stored_for) is stored
 
 
-async def test_an_unknown_placement_is_an_error(new_worker):
+async def test_an_unknown_placement_is_an_error(new_worker: NewWorker) -> None:
     worker = new_worker("standard")
-    worker.placement_follower = FakeFollower([None])
+    worker.placement_follower = cast("PlacementFollower", FakeFollower([None]))
     with pytest.raises(StoreUnavailable, match="control log"):
         await current_placement(worker)

@@ -9,13 +9,14 @@ import pytest
 from notify_streams.roles import ROLES
 from notify_streams.web.dashboard import wants_json
 from notify_streams.web.health import Health, Recovery
-from notify_streams.web.ledger import sums
+from notify_streams.web.ledger import Sums, sums
 from notify_streams.web.markup import Html, tag
 from notify_streams.web.metric_readers import Times
 from notify_streams.web.outbox import Backlog, WaitingRows
 from notify_streams.web.page import PageData, dashboard
 from notify_streams.web.providers import EndedDeliveries
 from notify_streams.web.summary import Summary
+from tests.unit.web.conftest import Visit
 from tests.unit.web.view_builders import a_row
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&"
@@ -39,14 +40,14 @@ def words(html: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", html))
 
 
-def test_text_is_escaped_and_html_is_not():
+def test_text_is_escaped_and_html_is_not() -> None:
     assert tag("p", HOSTILE, Html("<b>"), title=HOSTILE) == (
         '<p title="&lt;img src=x onerror=alert(1)&gt;&quot;&#x27;&amp;">'
         "&lt;img src=x onerror=alert(1)&gt;&quot;&#x27;&amp;<b></p>"
     )
 
 
-def test_no_name_from_a_topic_or_database_becomes_markup():
+def test_no_name_from_a_topic_or_database_becomes_markup() -> None:
     hostile = a_summary(
         role=HOSTILE,
         health=Health(False, False, [HOSTILE], [HOSTILE], [Recovery(HOSTILE, 1, 1, 1.0, 1.0, False)]),
@@ -64,7 +65,7 @@ def test_no_name_from_a_topic_or_database_becomes_markup():
     assert "<img" not in page
 
 
-def test_a_ledger_that_closes():
+def test_a_ledger_that_closes() -> None:
     assert "The ledger closes" in a_page()
     assert "8 triggers taken = 4 notified + 1 forwarded + 1 repartitioned + 1 dead + 1 duplicate" in words(a_page())
 
@@ -78,13 +79,13 @@ def test_a_ledger_that_closes():
     ],
     ids=["open", "too long", "MongoDB unavailable"],
 )
-def test_a_ledger_that_is_not_known_to_close(ledger, heading):
+def test_a_ledger_that_is_not_known_to_close(ledger: Sums | None, heading: str) -> None:
     page = a_page(ledger=ledger)
     assert heading in page
     assert "The ledger closes" not in page
 
 
-def test_states_are_shown_as_text():
+def test_states_are_shown_as_text() -> None:
     stuck = a_summary(health=Health(False, True, ["push-3: stands still"], [], []))
     waits = a_summary(health=Health(True, False, [], ["preferences: 10 rows"], []))
     assert "stuck: push-3" in words(a_page(workers={"standard": stuck}))
@@ -93,14 +94,14 @@ def test_states_are_shown_as_text():
     assert "1 of 1 work without it" in words(a_page(workers={"standard": a_summary(redis_trusted=False)}))
 
 
-def test_recovery_is_shown_as_a_share():
+def test_recovery_is_shown_as_a_share() -> None:
     recovers = Health(True, False, [], ["…"], [Recovery("preferences", 30, 70, 10.0, 7.0, False)])
     page = a_page(workers={"standard": a_summary(health=recovers)})
     assert 'value="0.300"' in page
     assert "70 rows, about 7.0 s" in page
 
 
-def test_deliveries_of_all_workers_are_summed():
+def test_deliveries_of_all_workers_are_summed() -> None:
     ended = [EndedDeliveries("push", "sent", None, 1_500), EndedDeliveries("push", "failed", "dead_token", 2)]
     page = words(
         a_page(
@@ -110,12 +111,12 @@ def test_deliveries_of_all_workers_are_summed():
     assert "push 3,000 0 0 0 4 4 dead_token" in page
 
 
-def test_the_lag_is_unknown_if_one_worker_does_not_know_its_lag():
+def test_the_lag_is_unknown_if_one_worker_does_not_know_its_lag() -> None:
     assert "— records" in words(a_page(workers={"standard": a_summary(), "push": a_summary("push", lag=None)}))
     assert "14 records" in words(a_page(workers={"standard": a_summary(), "push": a_summary("push")}))
 
 
-def test_a_decision_slower_than_its_goal_is_marked():
+def test_a_decision_slower_than_its_goal_is_marked() -> None:
     slow = a_summary(decision=Times(10, 5.0, 5.0, 5.0, 100.0))
     assert "! ≤ 5 ms" in words(a_page(workers={"standard": slow}))
     assert "! ≤" not in words(a_page())
@@ -130,11 +131,11 @@ def test_a_decision_slower_than_its_goal_is_marked():
         ("text/html,application/xhtml+xml,application/json;q=0.5", False),
     ],
 )
-def test_json_is_returned_on_request_only(accept, json):
+def test_json_is_returned_on_request_only(accept: str, json: bool) -> None:
     assert wants_json(accept) is json
 
 
-async def test_the_page_loads_nothing_from_other_hosts(visit):
+async def test_the_page_loads_nothing_from_other_hosts(visit: Visit) -> None:
     response = await (await visit()).get("/")
     page = await response.text()
     policy = response.headers["Content-Security-Policy"]

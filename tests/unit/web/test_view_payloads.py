@@ -1,7 +1,7 @@
 """The payloads of the views."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
@@ -47,13 +47,13 @@ WHY = [
 ]
 
 
-def test_forged_headers_do_not_replace_the_added_ones():
+def test_forged_headers_do_not_replace_the_added_ones() -> None:
     found = dead_letter_payload(ARecord([("reason", b"forged"), ("traceparent", b"00-x"), *WHY]), with_value=False)
     assert (found["reason"], found["offset"]) == ("invalid", "9")
     assert found["headers"] == [("reason", "forged"), ("traceparent", "00-x")]
 
 
-def test_a_value_is_shown_on_request_only_and_truncated():
+def test_a_value_is_shown_on_request_only_and_truncated() -> None:
     assert "value" not in dead_letter_payload(ARecord(WHY), with_value=False)
     assert dead_letter_payload(ARecord(WHY), with_value=True)["value"] == "\ufffdhello"
     assert len(dead_letter_payload(ARecord(WHY, value=b"x" * 9_999), with_value=True)["value"]) == 2_000
@@ -64,11 +64,11 @@ LIMITS = {None: 20, "1": 1, "100": 100, "101": None, "0": None, "-1": None, "x":
 
 
 @pytest.mark.parametrize(("text", "limit"), LIMITS.items(), ids=[str(text)[:9] for text in LIMITS])
-def test_limits(text: str | None, limit: int | None):
+def test_limits(text: str | None, limit: int | None) -> None:
     assert parse_limit(text) == limit
 
 
-def test_a_notification_is_shown_without_claims_and_fingerprints():
+def test_a_notification_is_shown_without_claims_and_fingerprints() -> None:
     document = {"_id": "t-1-0a", "user_id": "u-1", "fingerprint": 5, "bucket": 3}
     document["deliveries"] = {"push": {"state": "sending", "claim": "c0ffee", "attempts": 1, "reason": None}}
     found = notification_payload(document)
@@ -78,7 +78,7 @@ def test_a_notification_is_shown_without_claims_and_fingerprints():
     assert "fingerprint" not in found
 
 
-def test_preferences_of_all_categories_and_channels_are_shown():
+def test_preferences_of_all_categories_and_channels_are_shown() -> None:
     categories = load_categories(PROJECT / "config" / "categories.yaml")
     marketing = categories["marketing"].number
     record = merge(
@@ -100,7 +100,7 @@ def test_preferences_of_all_categories_and_channels_are_shown():
     }
 
 
-def test_contacts_that_this_worker_lacks_are_explained():
+def test_contacts_that_this_worker_lacks_are_explained() -> None:
     assert contacts_payload(Contacts("u-1", NOON, email="a@b"))["contacts"]["email"] == "a@b"
     assert contacts_payload(None)["contacts"] is None
     assert "router" in contacts_payload(None)["no_contacts"]
@@ -118,7 +118,7 @@ def health_with(
     )
 
 
-def test_ready_needs_recovered_tables_open_partitions_and_the_placement():
+def test_ready_needs_recovered_tables_open_partitions_and_the_placement() -> None:
     assert health_with().ready
     for found in (
         health_with(is_ready=False),
@@ -130,7 +130,7 @@ def test_ready_needs_recovered_tables_open_partitions_and_the_placement():
         assert found.live
 
 
-def test_stuck_is_not_live():
+def test_stuck_is_not_live() -> None:
     found = health(
         [Stuck("push-3", Reason.NOT_PROCESSED, 31.0)], None, is_ready=True, tables=[], placement_waits_for=None
     )
@@ -138,14 +138,14 @@ def test_stuck_is_not_live():
     assert "push-3" in found.stuck[0]
 
 
-def test_lag_is_summed_by_topic():
+def test_lag_is_summed_by_topic() -> None:
     found = lag_payload(
         [PartitionLag("push", 0, 5, 9, 4), PartitionLag("push", 1, None, 3, 3), PartitionLag("sms", 0, 1, 1, 0)]
     )
     assert (found["records"], found["topics"]) == (7, {"push": 7, "sms": 0})
 
 
-def test_a_revoked_partition_has_no_lag():
+def test_a_revoked_partition_has_no_lag() -> None:
     set_gauges([PartitionLag("push", 0, 5, 9, 4)], [progress(True)])
     assert b'notify_lag_records{partition="0",topic="push"} 4.0' in metrics.exposition()
     assert b'notify_recovery_keys{table="preferences"} 10.0' in metrics.exposition()
@@ -153,29 +153,21 @@ def test_a_revoked_partition_has_no_lag():
     assert b"notify_lag_records{" not in metrics.exposition()
 
 
-@dataclass
-class FakeFollower:
-    """A fake `PlacementFollower` for `/regions`."""
-
-    waiting_for: str | None = None
-    unreachable: frozenset[str] = field(default_factory=frozenset)
-
-
 def the_settings() -> Settings:
     return Settings(region="us", standby="eu", kafka="k", shards=("m",), redis="r", remote_kafka={"eu": "k"})
 
 
-def test_regions_show_the_placement_and_waiting_records():
+def test_regions_show_the_placement_and_waiting_records() -> None:
     homes = {"us": HomeRegion("us"), "eu": HomeRegion("us", 3, "us", 3), "asia": HomeRegion(None, 1, "eu", 1)}
-    found = regions_payload(the_settings(), Placement("us", homes), None, {"eu": 12, "asia": 0})
+    found = regions_payload(the_settings(), Placement("us", homes), {"eu": 12, "asia": 0})
     by_name = {one["region"]: one for one in found["regions"]}
     eu, asia = by_name["eu"], by_name["asia"]
     assert (eu["served_by"], eu["epoch"], eu["waiting_records"], eu["forwarding"]) == ("us", 3, 12, True)
     assert (asia["served_by"], asia["open_claim"], asia["forwarding"]) == (None, True, False)
 
 
-def test_regions_before_anything_is_known():
-    found = regions_payload(the_settings(), None, FakeFollower("this region's control log", frozenset({"asia"})), None)
+def test_regions_before_anything_is_known() -> None:
+    found = regions_payload(the_settings(), None, None, "this region's control log", {"asia"})
     assert not found["known"]
     assert (found["waiting_for"], found["unreachable"]) == ("this region's control log", ["asia"])
     assert [one["waiting_records"] for one in found["regions"]] == [0, None, None]

@@ -10,7 +10,7 @@ from notify_streams.web.outbox import backlog
 from tests.unit.web.view_builders import a_row
 
 
-def test_the_ledger_closes_if_each_row_closes():
+def test_the_ledger_closes_if_each_row_closes() -> None:
     found = sums([a_row(), a_row(_id="critical:…", role="critical", dead_reasons={"invalid": 1})])
     assert found.closes
     assert found.total["taken"] == 16
@@ -26,23 +26,23 @@ OFF = {
 
 
 @pytest.mark.parametrize("but", OFF.values(), ids=OFF)
-def test_one_row_that_does_not_close_opens_the_ledger(but):
+def test_one_row_that_does_not_close_opens_the_ledger(but: dict[str, int]) -> None:
     found = sums([a_row(), a_row(_id="bad", **but)])
     assert not found.closes
     assert found.open_rows == ["bad"]
 
 
-def test_a_row_that_lacks_a_number_does_not_close():
+def test_a_row_that_lacks_a_number_does_not_close() -> None:
     row = a_row()
     del row["holes"]
     assert not sums([row]).closes
 
 
-def test_a_ledger_that_was_read_in_part_does_not_close():
+def test_a_ledger_that_was_read_in_part_does_not_close() -> None:
     assert not sums([a_row()], complete=False).closes
 
 
-def test_the_outbox_is_counted_by_role_and_bucket():
+def test_the_outbox_is_counted_by_role_and_bucket() -> None:
     now_s = 1_800_000_000.0
 
     def group(role: str, bucket: int, rows: int, age_s: int) -> dict[str, Any]:
@@ -58,5 +58,5 @@ def test_the_outbox_is_counted_by_role_and_bucket():
     ]
 
 
-def test_an_empty_outbox_has_no_age():
+def test_an_empty_outbox_has_no_age() -> None:
     assert backlog([[], []], 0.0).oldest_s == 0.0

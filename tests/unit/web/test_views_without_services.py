@@ -1,19 +1,22 @@
 """Views without their stores respond in time with 503 and Retry-After, and show no secret."""
 
 import time
+from typing import cast
 
 import pytest
 
 from notify_streams.errors import StoreUnavailable
+from notify_streams.outbox.outbox import Outbox
 from notify_streams.regions.locations import Location
 from notify_streams.web.user_lookup import UserLookup
+from tests.unit.web.conftest import NewWorker, Visit
 
 RIGHT = {"Authorization": "Bearer the-token"}
 NEED_A_STORE = ["/ledger", "/outbox", "/users/u-1", "/notifications/t-1", "/dead-letters"]
 
 
 @pytest.mark.parametrize("path", NEED_A_STORE)
-async def test_an_unavailable_store_leads_to_503_with_retry_after(visit, path):
+async def test_an_unavailable_store_leads_to_503_with_retry_after(visit: Visit, path: str) -> None:
     client = await visit(redis="redis://:secret@127.0.0.1:1/0", shards=("mongodb://someone:secret@127.0.0.1:1/",))
     began = time.monotonic()
     response = await client.get(path, headers=RIGHT)
@@ -23,14 +26,14 @@ async def test_an_unavailable_store_leads_to_503_with_retry_after(visit, path):
     assert time.monotonic() - began < 5
 
 
-async def test_a_choice_is_not_acknowledged_without_the_registry(visit):
+async def test_a_choice_is_not_acknowledged_without_the_registry(visit: Visit) -> None:
     client = await visit()
     response = await client.put("/users/u-1/preferences/marketing/push", headers=RIGHT, data=b'{"opted_in": false}')
     assert response.status == 503
     assert "Retry-After" in response.headers
 
 
-async def test_the_dashboard_works_without_mongodb_and_redis(visit):
+async def test_the_dashboard_works_without_mongodb_and_redis(visit: Visit) -> None:
     client = await visit()
     response = await client.get("/")
     page = await response.text()
@@ -39,7 +42,7 @@ async def test_the_dashboard_works_without_mongodb_and_redis(visit):
     assert "work without it" in page  # Redis
 
 
-async def test_health_metrics_and_providers_need_no_store(visit):
+async def test_health_metrics_and_providers_need_no_store(visit: Visit) -> None:
     client = await visit()
     assert (await client.get("/live")).status == 200
     assert (await client.get("/providers")).status == 200
@@ -48,20 +51,20 @@ async def test_health_metrics_and_providers_need_no_store(visit):
     assert scraped.headers["Content-Type"].startswith("text/plain; version=")
 
 
-async def test_a_worker_without_partitions_is_not_ready(visit):
+async def test_a_worker_without_partitions_is_not_ready(visit: Visit) -> None:
     client = await visit()
     response = await client.get("/ready")
     assert response.status == 503
     assert (await response.json())["waiting_for"]
 
 
-async def test_a_failed_flush_loop_ends_the_liveness(visit, new_worker):
+async def test_a_failed_flush_loop_ends_the_liveness(visit: Visit, new_worker: NewWorker) -> None:
     worker = new_worker("standard")
 
     class Failed:
         failed = RuntimeError("about ann@example.org")
 
-    worker.outbox = Failed()
+    worker.outbox = cast("Outbox", Failed())
     response = await (await visit(worker)).get("/live")
     assert response.status == 503
     text = await response.text()
@@ -69,20 +72,20 @@ async def test_a_failed_flush_loop_ends_the_liveness(visit, new_worker):
     assert "ann@" not in text
 
 
-async def test_no_response_is_cached(visit):
+async def test_no_response_is_cached(visit: Visit) -> None:
     client = await visit()
     for path in ("/", "/live", "/metrics", "/ledger", "/users/u-1"):
         assert (await client.get(path)).headers["Cache-Control"] == "no-store", path
 
 
-async def test_the_root_returns_the_summary_as_json(visit):
+async def test_the_root_returns_the_summary_as_json(visit: Visit) -> None:
     client = await visit()
     summary = await (await client.get("/", headers={"Accept": "application/json"})).json()
     assert (summary["region"], summary["role"]) == ("us", "push")
     assert summary["redis_trusted"] is False
 
 
-async def test_the_locations_table_supplies_the_region_without_the_registry(new_worker):
+async def test_the_locations_table_supplies_the_region_without_the_registry(new_worker: NewWorker) -> None:
     worker = new_worker("standard")
     worker.locate = {"ann": Location("eu", 0, 1, None)}.get
     lookup = UserLookup(worker)
