@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,16 +26,16 @@ async def bench(folder: Path, *arguments: str) -> asyncio.subprocess.Process:
     )
 
 
-async def result(process: asyncio.subprocess.Process) -> dict:
+async def result(process: asyncio.subprocess.Process) -> dict[str, Any]:
     out, err = await process.communicate()
     assert out, err.decode()[-2000:]
-    found = json.loads(out)
+    found: dict[str, Any] = json.loads(out)
     assert process.returncode == (0 if found["holds"] else 1)
     return found
 
 
-def value(found: dict, name: str) -> float:
-    return next(one["value"] for one in found["figures"] if one["name"] == name)
+def value(found: dict[str, Any], name: str) -> float:
+    return float(next(one["value"] for one in found["figures"] if one["name"] == name))
 
 
 @pytest.mark.drill

@@ -21,7 +21,7 @@ from notify_streams.records.outcomes import Reason
 from notify_streams.roles import Channel
 from notify_streams.settings import Settings
 from notify_streams.stores.mongo import NOTIFICATIONS, Shards
-from tests.builders import ABatch, ARecord, an_entry, categories
+from tests.builders import ABatch, ARecord, an_outcome, categories
 
 BUCKET = 2
 
@@ -47,7 +47,7 @@ class DeliveryEnvironment:
     async def notify(self, *ids: str, channel: Channel = "push", **but: Any) -> ABatch:
         """Write a notification for each trigger id, and return the batch with their messages."""
         but = {"now": datetime.now(UTC)} | but
-        entries = [an_entry(one, bucket=BUCKET, channels=(channel,), **but) for one in ids]
+        entries = [an_outcome(one, bucket=BUCKET, channels=(channel,), **but) for one in ids]
         await self.shards.collection(NOTIFICATIONS, BUCKET).insert_many(
             [entry.document for entry in entries if entry.document is not None]
         )

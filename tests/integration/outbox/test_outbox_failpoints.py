@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -9,8 +10,8 @@ from notify_streams.failpoints import NAMES, FailpointReached, armed
 from notify_streams.routing.router import Router
 from tests.builders import (
     AckRecorder,
+    FakePlacements,
     FakeRecipients,
-    Placed,
     a_batch,
     categories,
     some_settings,
@@ -32,10 +33,10 @@ def changed(acks: AckRecorder, before: tuple[int, int]) -> bool:
 async def test_an_error_at_a_failpoint_loses_and_doubles_nothing(bench: Bench, running: Run, name: str) -> None:
     with armed(f"{name}=raise@1") as points:
         await bench.open()
-        recipients = FakeRecipients()
+        recipients: Any = FakeRecipients()
         (user,) = users_of(EVEN, 1)
         recipients.add(user)
-        router = Router(some_settings(), categories(), "standard", recipients, Placed())
+        router = Router(some_settings(), categories(), "standard", recipients, FakePlacements())
         records = [trigger_json(id=trigger_id, user_id=user, channels=["push"]) for trigger_id in ("a", "b")]
         loop = bench.flush_loop()
         running(loop.run())
@@ -44,7 +45,7 @@ async def test_an_error_at_a_failpoint_loses_and_doubles_nothing(bench: Bench, r
             batch = a_batch(records[position], start=position, partition=EVEN)
             before = (acks.acknowledged, len(acks.refused))
             with suppress(FailpointReached):  # the transport delivers a batch again when its agent fails
-                await loop.submit(await router.take(batch, acks))
+                await loop.submit(await router.decide_batch(batch, acks))
                 await until(partial(changed, acks, before))
                 # A refusal may come after the acknowledgement; the batch is read again anyway.
                 position = acks.refused[-1] if len(acks.refused) > before[1] else position + 1
