@@ -1,4 +1,4 @@
-"""Percentiles of measured durations."""
+"""Percentiles of measured durations, by nearest rank."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """In milliseconds, except `count`."""
+    """Milliseconds, except `count`."""
 
     count: int
     p50: float
@@ -24,7 +24,7 @@ class Percentiles:
 
 
 def percentiles_of(seconds: Sequence[float]) -> Percentiles:
-    """Percentiles by the nearest rank: each is a measured value, without interpolation.
+    """Each percentile is one of the measured values; nothing is interpolated.
 
     Raises:
         NotifyError: nothing was measured.

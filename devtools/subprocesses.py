@@ -14,6 +14,7 @@ from notify_streams.errors import NotifyError
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
     from collections.abc import AsyncIterator, Mapping, Sequence
+    from pathlib import Path
 
 _GRACE_S: Final = 20.0
 
@@ -24,14 +25,19 @@ def python_module(name: str, *arguments: str) -> tuple[str, ...]:
 
 
 async def run(
-    command: Sequence[str], *, stdin: bytes = b"", env: Mapping[str, str] | None = None, timeout_s: float = 600.0
+    command: Sequence[str],
+    *,
+    stdin: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout_s: float = 600.0,
 ) -> bytes:
     """Run `command` to its end; returns its standard output. `env` replaces our environment.
 
     Raises:
         NotifyError: its exit status is not 0 (the message has its standard error), or it did not end within `timeout_s`.
     """
-    async with running(command, env=env, stderr=asyncio.subprocess.PIPE) as process:
+    async with running(command, env=env, cwd=cwd, stderr=asyncio.subprocess.PIPE) as process:
         try:
             out, errors = await asyncio.wait_for(process.communicate(stdin), timeout_s)
         except TimeoutError:
@@ -44,11 +50,11 @@ async def run(
 
 @asynccontextmanager
 async def running(
-    command: Sequence[str], *, env: Mapping[str, str] | None = None, stderr: int | None = None
+    command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None, stderr: int | None = None
 ) -> AsyncIterator[Process]:
     """`command` with pipes for its standard input and output; stopped when the block ends. `env` replaces our environment."""
     pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=stderr, env=env)
+    process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=stderr, env=env, cwd=cwd)
     try:
         yield process
     finally:

@@ -1,11 +1,12 @@
-"""`notify-streams bench`: figures beside their references, measured in the same run."""
+"""`notify-streams bench`: the group of all benchmarks."""
 
 from __future__ import annotations
 
 import click
 
 from devtools.benchmarks.backlog.command import backlog
-from devtools.benchmarks.forwarding.command import forward, light
+from devtools.benchmarks.compare import compare
+from devtools.benchmarks.forwarding.command import forward, propagation
 from devtools.benchmarks.latency.command import latency
 from devtools.benchmarks.router.command import router
 from devtools.benchmarks.router.steps import steps
@@ -14,13 +15,8 @@ from devtools.benchmarks.transport.command import transport
 
 @click.group()
 def bench() -> None:
-    """Measure, beside a reference in the same run; exit 0 only if every goal is met."""
+    """Measure beside a reference in the same run; exit 0 only if every goal is met."""
 
 
-bench.add_command(transport)
-bench.add_command(router)
-bench.add_command(steps)
-bench.add_command(latency)
-bench.add_command(backlog)
-bench.add_command(forward)
-bench.add_command(light)
+for command in (transport, router, steps, latency, backlog, forward, propagation, compare):
+    bench.add_command(command)

@@ -1,6 +1,6 @@
-"""What preferences cost: figures on the real stores of a region, in a database and under a prefix of their own.
+"""Preference benchmark: checks, changes and imports on a region's real stores.
 
-``python -m devtools.benchmarks.preferences --overlay .stack/us.yaml``; the lease renewal runs in this process, as it does in a worker.
+Uses a database and a key prefix of its own. ``python -m devtools.benchmarks.preferences --overlay .stack/us.yaml``
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ import tempfile
 import time
 import tracemalloc
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
-from statistics import median, quantiles
+from statistics import median
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
 import msgspec
 
-from devtools.benchmarks.transport.report import Figure
+from devtools.benchmarks.results import Figure, Goal, figure, report
+from devtools.percentiles import percentiles_of
+from notify_streams import tasks
 from notify_streams.gc_tuning import tune_gc
 from notify_streams.preferences.bulk_import import import_file
 from notify_streams.preferences.categories import configured_categories
@@ -51,9 +52,9 @@ _MB: Final = 1_000_000
 
 
 async def bench_preferences(settings: Settings, categories: Categories) -> list[Figure]:
-    """Measure; every figure stands alone, so one that does not hold says what to look at."""
+    """Measure everything once; the lease renewal runs in this process, as in a worker."""
     name = f"bench_{uuid4().hex[:8]}"
-    memory = _memory()  # before anything is connected: it keeps the loop from its work for seconds
+    memory = _memory()  # before anything is connected: it blocks the event loop for seconds
     settings = msgspec.structs.replace(settings, database=name)
     shards, redis = Shards(settings), connect(settings)
     await shards.start()
@@ -61,75 +62,79 @@ async def bench_preferences(settings: Settings, categories: Categories) -> list[
     async def publish(updates: Sequence[tuple[int, PreferenceUpdate]]) -> None:
         return
 
-    service = PreferenceService(settings, categories, shards, publish, prefix=name)
-    await service.repository.ensure_indexes()
-    await service.start()
+    preferences = build_components(settings, shards, redis, categories, publish, prefix=name)
+    await preferences.durable.ensure_indexes()
+    renewal = asyncio.create_task(preferences.keeper.run())
     try:
         await asyncio.sleep(1)
-        return [*await _checks(service, redis, name), await _puts(service), *await _imports(service, settings), memory]
+        return [
+            *await _checks(preferences, redis, name),
+            await _puts(preferences),
+            *await _imports(preferences, settings),
+            memory,
+        ]
     finally:
-        await service.stop()
+        await tasks.stop([renewal])
         for shard in range(len(shards)):
             await shards.client(shard).drop_database(name)
         await shards.close()
         await redis.aclose()
 
 
-async def _checks(service: PreferenceService, redis: Redis, name: str) -> list[Figure]:
-    check = service.decision_check(lambda user_ids: [None] * len(user_ids), lambda: 0.0)
-    people = [f"user-{number:08d}" for number in range(_BATCH)]
-    await service.writer.apply_updates([(0, _update(user)) for user in people[:50]], datetime.now(UTC))
-    keys = [f"{name}:{user}" for user in people]
-    messages = [ChannelMessage("d", "push", "token", "n", "t", user, "marketing", datetime.now(UTC)) for user in people]
+async def _checks(preferences: PreferenceComponents, redis: Redis, name: str) -> list[Figure]:
+    users = [f"user-{number:08d}" for number in range(_BATCH)]
+    await preferences.writer.apply_updates([(0, _update(user)) for user in users[:50]], datetime.now(UTC))
+    keys = [f"{name}:{user}" for user in users]
+    messages = [ChannelMessage("d", "push", "token", "n", "t", user, "marketing", datetime.now(UTC)) for user in users]
 
     async def mget() -> None:
         await redis.mget(keys)
 
     async def decide() -> None:
-        await check.rows_for(0, people)
+        await preferences.decision.rows_for(0, users)
 
     async def send() -> None:
-        await service.provider_check.still_allowed(0, messages, datetime.now(UTC))
+        await preferences.provider.still_allowed(0, messages, datetime.now(UTC))
 
     async def look_up() -> None:
-        await service.repository.rows(0, people)
+        await preferences.durable.rows(0, users)
 
-    bare = await _us_each(mget)
+    mget_us = await _us_each(mget)
     return [
-        _figure("decision check, a trigger in a batch of 1,000", await _us_each(decide), "µs", 15, bare, "bare MGET"),
-        _figure("provider check, a message in a batch of 1,000", await _us_each(send), "µs", 15, bare, "bare MGET"),
-        _figure("look-up in the durable record, a person in a batch of 1,000", await _us_each(look_up, 50), "µs", 50),
+        _figure("decision check, a trigger in a batch of 1,000", await _us_each(decide), "µs", 15, mget_us, "MGET"),
+        _figure("provider check, a message in a batch of 1,000", await _us_each(send), "µs", 15, mget_us, "MGET"),
+        _figure("look-up in the durable record, a user in a batch of 1,000", await _us_each(look_up, 50), "µs", 50),
     ]
 
 
-async def _us_each(ask: Callable[[], Awaitable[None]], rounds: int = _ROUNDS) -> float:
-    """Median microseconds for one of a batch."""
+async def _us_each(call: Callable[[], Awaitable[None]], rounds: int = _ROUNDS) -> float:
+    """Median microseconds for one element of a batch."""
     took = []
     for _ in range(rounds):
         began = time.perf_counter()
-        await ask()
+        await call()
         took.append(time.perf_counter() - began)
     return median(took) / _BATCH * 1e6
 
 
-async def _puts(service: PreferenceService) -> Figure:
+async def _puts(preferences: PreferenceComponents) -> Figure:
     took = []
     for number in range(_PUTS):
         began = time.perf_counter()
-        await service.writer.put(f"user-{number:08d}", 0, "marketing", "push", bool(number % 2), datetime.now(UTC))
+        await preferences.writer.put(f"user-{number:08d}", 0, "marketing", "push", bool(number % 2), datetime.now(UTC))
         took.append(time.perf_counter() - began)
-    return _figure("a choice by hand, until it is acknowledged, p99", quantiles(took, n=100)[98] * 1e3, "ms", 500)
+    return _figure("a choice by hand, until it is acknowledged, p99", percentiles_of(took).p99, "ms", 500)
 
 
-async def _imports(service: PreferenceService, settings: Settings) -> list[Figure]:
+async def _imports(preferences: PreferenceComponents, settings: Settings) -> list[Figure]:
     random = Random(1)
     figures = []
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "updates.jsonl")
-        for what, at in (("new people", "10:00"), ("known people", "11:00")):
+        for what, at in (("new users", "10:00"), ("known users", "11:00")):
             _write_updates(file, random, at)
             began = time.perf_counter()
-            await import_file(file, service.writer, lambda user_id: bucket_of(user_id, settings.partitions))
+            await import_file(file, preferences.writer, lambda user_id: bucket_of(user_id, settings.partitions))
             rate = _UPDATES / (time.perf_counter() - began)
             figures.append(_figure(f"import, {what}", rate, "updates/s", 20_000, at_least=True))
     return figures
@@ -149,7 +154,7 @@ def _write_updates(file: Path, random: Random, at: str) -> None:
 
 
 def _memory() -> Figure:
-    """One million people's rows as the check remembers them."""
+    """Memory of one million users' rows in the cache of the preference check."""
     random = Random(1)
     tracemalloc.start()
     cache = RowCache(60, 4 * _ROWS)
@@ -161,7 +166,7 @@ def _memory() -> Figure:
         cache.put(f"user-{number:08d}", encode_row(random.randrange(1, 200), choices))
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    return _figure("1M people's rows in memory", size / _MB, "MB", 150)
+    return _figure("1M users's rows in memory", size / _MB, "MB", 150)
 
 
 def _update(user_id: str) -> PreferenceUpdate:
@@ -178,11 +183,8 @@ def _figure(
     *,
     at_least: bool = False,
 ) -> Figure:
-    holds = value >= goal if at_least else value <= goal
-    ratio = round(value / reference_value, 2) if reference_value else None
-    compared = None if reference_value is None else round(reference_value, 2)
-    wanted = f"{'at least' if at_least else 'at most'} {goal:g} {unit}"
-    return Figure(name, round(value, 2), unit, reference, compared, ratio, wanted, holds)
+    bound = Goal("at least" if at_least else "at most", goal)
+    return figure(name, value, unit, bound, reference, reference_value)
 
 
 def main() -> int:
@@ -194,9 +196,9 @@ def main() -> int:
     settings = load_settings(chosen.region, overlay=chosen.overlay)
     tune_gc()
     figures = asyncio.run(bench_preferences(settings, configured_categories()))
-    holds = all(figure.holds for figure in figures)
-    print(msgspec.json.encode({"holds": holds, "figures": [asdict(figure) for figure in figures]}).decode())
-    return 0 if holds else 1
+    found = report(figures)
+    print(msgspec.json.encode(found).decode())
+    return 0 if found["holds"] else 1
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Load generation shared by the benchmarks, the demo and the chaos runs."""
+"""Load at a fixed rate, and what workers' metrics say about it."""

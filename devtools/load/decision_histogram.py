@@ -1,4 +1,4 @@
-"""What a worker's `/metrics` say of its decisions. In: its address; out: how many, how long together, and the 99th percentile."""
+"""Reads the histogram of decision times from workers' `/metrics`."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ _TIMEOUT_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class DecisionHistogram:
-    """A histogram of seconds a trigger."""
+    """Seconds per decided trigger."""
 
     seconds: float = 0.0
     count: float = 0.0
-    #: Upper edge -> how many took at most that.
+    #: Bucket bound in seconds -> decisions that took at most that.
     within: dict[float, float] = field(default_factory=dict)
 
     def __sub__(self, earlier: DecisionHistogram) -> DecisionHistogram:
-        """What was decided since `earlier`, by the same worker."""
+        """The decisions since `earlier`, of the same worker."""
         within = {edge: count - earlier.within.get(edge, 0.0) for edge, count in self.within.items()}
         return DecisionHistogram(self.seconds - earlier.seconds, self.count - earlier.count, within)
 
     def p99_us(self) -> float:
-        """The edge that 99 of 100 decisions did not exceed, in microseconds: the histogram knows no finer answer."""
+        """The smallest bucket bound that 99 % of the decisions did not exceed, in microseconds; infinite above the last bound."""
         edges = (edge for edge, count in sorted(self.within.items()) if count >= 0.99 * self.count)
         return 1e6 * next(edges, math.inf)
 
 
-def together(parts: Sequence[DecisionHistogram]) -> DecisionHistogram:
-    """The decisions of several workers."""
+def merged(parts: Sequence[DecisionHistogram]) -> DecisionHistogram:
+    """The decisions of several workers as one histogram."""
     edges = {edge for part in parts for edge in part.within}
     return DecisionHistogram(
         sum(part.seconds for part in parts),
@@ -45,18 +45,18 @@ def together(parts: Sequence[DecisionHistogram]) -> DecisionHistogram:
 
 
 async def read_decisions(url: str) -> DecisionHistogram:
-    """The decisions of the worker whose views are at `url`, since it started.
+    """The decisions since its start of the worker with its web views at `url`.
 
     Raises:
-        aiohttp.ClientError, TimeoutError: it does not answer.
+        aiohttp.ClientError, TimeoutError: no response.
     """
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-    async with aiohttp.ClientSession(timeout=timeout) as http, http.get(f"{url}/metrics") as answer:
-        return decisions_in(await answer.text())
+    async with aiohttp.ClientSession(timeout=timeout) as http, http.get(f"{url}/metrics") as response:
+        return decisions_in(await response.text())
 
 
 def decisions_in(exposition: str) -> DecisionHistogram:
-    """The decisions that a worker's metrics tell of."""
+    """The histogram in a Prometheus exposition; empty if it has none."""
     seconds = count = 0.0
     within: dict[float, float] = {}
     for family in text_string_to_metric_families(exposition):

@@ -1,4 +1,4 @@
-"""Triggers sent one by one, each at its scheduled moment, whether or not earlier ones are done: nothing that is slow makes the load lighter."""
+"""Open-loop load: each call starts on schedule, however slow the earlier ones."""
 
 from __future__ import annotations
 
@@ -19,28 +19,29 @@ if TYPE_CHECKING:
 
 
 async def at_rate(count: int, every_s: float, act: Callable[[int, float], Awaitable[object]]) -> None:
-    """Begin ``act(number, due)`` at each scheduled moment (monotonic seconds); returns when all have ended.
+    """Start ``act(number, due)`` at each scheduled moment `due` (monotonic seconds); return when all have ended.
 
-    Whoever measures from `due` measures the sender's own lateness as well.
+    A latency measured from `due` includes the sender's own delay.
 
     Raises:
         Exception: what the first call that failed raised; the others are cancelled.
     """
 
-    async def begin(number: int, due: float) -> None:
-        await act(number, due)
-
     began = time.monotonic()
-    async with together() as group:
+    async with task_group() as group:
         for number in range(count):
             due = began + number * every_s
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            group.create_task(begin(number, due))
+            group.create_task(_run(act(number, due)))
+
+
+async def _run(started: Awaitable[object]) -> None:
+    await started
 
 
 @asynccontextmanager
-async def together() -> AsyncIterator[asyncio.TaskGroup]:
-    """A group of tasks that fails with what failed first, as itself."""
+async def task_group() -> AsyncIterator[asyncio.TaskGroup]:
+    """An `asyncio.TaskGroup` that raises its first error itself, not in an exception group."""
     try:
         async with asyncio.TaskGroup() as group:
             yield group
@@ -49,7 +50,7 @@ async def together() -> AsyncIterator[asyncio.TaskGroup]:
 
 
 class SingleSender:
-    """An upstream system that has one trigger at a time, and waits for every in-sync replica."""
+    """Sends triggers one at a time, acknowledged by every in-sync replica."""
 
     def __init__(self, settings: Settings) -> None:
         self._partitions = settings.partitions
@@ -65,7 +66,7 @@ class SingleSender:
         await self._producer.stop()
 
     async def send(self, topic: str, user_id: str, value: bytes) -> float:
-        """Send a trigger to its user's bucket; returns when Kafka acknowledged it, in monotonic seconds."""
+        """Send a trigger to its user's bucket. Returns the monotonic time of Kafka's acknowledgement."""
         bucket = bucket_of(user_id, self._partitions)
         await (await self._producer.send(topic, value, key=user_id.encode(), partition=bucket))
         return time.monotonic()

@@ -1,4 +1,4 @@
-"""What is critical while a standard backlog is worked off at full speed, and while critical workers are killed and rolled.
+"""Backlog benchmark: critical triggers beside a full standard backlog, while critical workers end.
 
-Timed from the scheduled moment of a trigger to its acceptance in the provider sandbox's own record.
+Timed from a trigger's scheduled moment to its acceptance in the provider sandbox's log.
 """

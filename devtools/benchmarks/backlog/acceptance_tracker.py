@@ -1,4 +1,4 @@
-"""What the sandbox's record says of this run: when each critical notification was accepted first, and how many others were."""
+"""Follows the provider log: first acceptances of critical notifications, and all others."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 
 class AcceptanceTracker:
-    """Reads the growing record from where it stopped; blocks for as long as that takes, so call `read_on` from a thread."""
+    """Reads the growing log from where it stopped. `read_on` blocks, so call it from a thread."""
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._at = 0
-        #: Unix seconds of the first acceptance, by notification.
+        self._offset = 0
+        #: Notification id -> Unix seconds of its first acceptance.
         self.critical: dict[str, float] = {}
         #: Acceptances of critical notifications that had been accepted before.
         self.repeats = 0
@@ -24,14 +24,14 @@ class AcceptanceTracker:
         self.standard: list[float] = []
 
     def read_on(self) -> None:
-        """Take in what was written since."""
-        for one in read_provider_log(self._path, self._at):
-            self._at = one.resume_at
+        """Read what was appended since the last call."""
+        for one in read_provider_log(self._path, self._offset):
+            self._offset = one.resume_at
             if not one.critical:
                 self.standard.append(one.done)
             elif self.critical.setdefault(one.notification_id, one.done) != one.done:
                 self.repeats += 1
 
     def missing(self, wanted: Collection[str]) -> list[str]:
-        """Those of these that were not accepted yet."""
-        return [identity for identity in wanted if identity not in self.critical]
+        """The notifications of `wanted` that are not accepted yet."""
+        return [notification_id for notification_id in wanted if notification_id not in self.critical]

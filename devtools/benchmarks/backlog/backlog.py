@@ -1,16 +1,17 @@
-"""The standard backlog: how much of it waits, and more of it whenever half is gone, so that the load stays full to the end."""
+"""Keeps a standard backlog full: adds triggers whenever half of them are processed."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 import time
 from typing import TYPE_CHECKING, Final
 
+from devtools import subprocesses
+from devtools.benchmarks.region import environment
+from devtools.benchmarks.router.load import TOPIC
+from devtools.subprocesses import python_module
 from devtools.workers import low_priority
-from notify_streams.admin.audit.topics import TopicReader
-from notify_streams.errors import NotifyError
+from notify_streams.admin.audit.topics import Topics
 from notify_streams.outbox.ledger import Ledger
 from notify_streams.stores.mongo import Shards
 
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 
     from notify_streams.settings import Settings
 
-TOPIC: Final = "triggers.payments"
-_LOOK_EVERY_S: Final = 0.5
+_POLL_S: Final = 0.5
 
 
 class Backlog:
@@ -30,13 +30,13 @@ class Backlog:
 
     def __init__(self, settings: Settings, folder: Path, size: int) -> None:
         self._settings = settings
-        self._environ = {**os.environ, "NOTIFY_STACK_DIR": str(folder)}
+        self._environ = environment(folder)
         self._size = size
-        self._floods = 0
-        self._topics = TopicReader(settings)
+        self._runs = 0
+        self._topics = Topics(settings)
         self._shards = Shards(settings)
         self._ledger = Ledger(self._shards, "standard", 10.0)
-        #: Triggers that waited when fewest did.
+        #: The smallest backlog seen.
         self.least = size
 
     async def __aenter__(self) -> Self:
@@ -51,42 +51,31 @@ class Backlog:
         await self._shards.close()
 
     async def fill(self) -> None:
-        """Add as many triggers as the backlog is to have; returns when Kafka has them."""
-        await self._flood(self._size)
+        """Add `size` triggers; returns when Kafka has them."""
+        await self._add(self._size)
 
     async def keep(self, until: float) -> None:
-        """Add half of it again whenever half is gone, until then (monotonic seconds)."""
+        """Add half of `size` whenever less than half waits, until `until` (monotonic seconds)."""
         self.least = await self.waiting()
         while time.monotonic() < until:
             waiting = await self.waiting()
             self.least = min(self.least, waiting)
             if waiting < self._size / 2:
-                await self._flood(self._size // 2)
+                await self._add(self._size // 2)
             else:
-                await asyncio.sleep(_LOOK_EVERY_S)
+                await asyncio.sleep(_POLL_S)
 
     async def waiting(self) -> int:
-        """Records before the standard router's place."""
+        """Records that the standard router has not processed."""
         return sum((await self._topics.ends(TOPIC)).values()) - await self.done()
 
     async def done(self) -> int:
-        """Records behind the standard router's place."""
-        places = [(TOPIC, partition) for partition in range(self._settings.partitions)]
-        return sum((await self._ledger.positions(places)).values())
+        """Records that the standard router has processed."""
+        partitions = [(TOPIC, partition) for partition in range(self._settings.partitions)]
+        return sum((await self._ledger.positions(partitions)).values())
 
-    async def _flood(self, count: int) -> None:
-        self._floods += 1
-        program = (sys.executable, "-m", "devtools.benchmarks.backlog.load_generator")
-        process = await asyncio.create_subprocess_exec(
-            *(*low_priority("standard"), *program, self._settings.region, str(count), f"{self._floods:04x}"),
-            stdin=asyncio.subprocess.DEVNULL,
-            env=self._environ,
-        )
-        try:
-            status = await process.wait()
-        except asyncio.CancelledError:
-            process.kill()
-            await process.wait()
-            raise
-        if status:
-            raise NotifyError(f"the backlog could not be made: its process ended with {status}")
+    async def _add(self, count: int) -> None:
+        self._runs += 1
+        arguments = self._settings.region, str(count), f"{self._runs:04x}"
+        command = python_module("devtools.benchmarks.backlog.load_generator", *arguments)
+        await subprocesses.run((*low_priority("standard"), *command), env=self._environ)

@@ -1,11 +1,11 @@
-"""`notify-streams bench backlog`: how long critical triggers take while everything else is as busy as it can be, and workers end."""
+"""`notify-streams bench backlog`: critical latency beside a full standard backlog."""
 
 from __future__ import annotations
 
 import click
 
-from devtools.benchmarks.backlog.run import drive
-from devtools.benchmarks.results import conclude, line_of, say
+from devtools.benchmarks.backlog.run import run
+from devtools.benchmarks.results import conclude, print_progress
 from devtools.stack import stack_folder
 
 
@@ -19,5 +19,4 @@ from devtools.stack import stack_folder
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def backlog(size: int, minutes: float, as_json: bool) -> None:
     """Measure critical triggers to the provider beside a full standard backlog, while critical workers are killed and rolled."""
-    folder = stack_folder() / "bench-backlog"
-    conclude(drive(folder, size, minutes, say), as_json, line_of)
+    conclude(run(stack_folder() / "bench-backlog", size, minutes, print_progress), as_json)

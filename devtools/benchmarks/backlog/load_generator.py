@@ -1,4 +1,4 @@
-"""A standard backlog as a process of its own, so that making it delays nothing that is timed.
+"""Sends standard triggers from a process of its own, so that nothing timed waits for it.
 
 ``python -m devtools.benchmarks.backlog.load_generator REGION COUNT RUN``: ends when Kafka has acknowledged all; `RUN` keeps ids apart.
 """
@@ -15,10 +15,10 @@ from notify_streams.settings import load_settings
 
 
 async def main(region: str, count: int, run: str) -> None:
-    """Send `count` standard triggers as fast as Kafka takes them."""
+    """Send `count` standard triggers as fast as Kafka accepts them."""
     settings = load_settings(region, overlay=local_overlay(region))
-    async with TriggerProducer(settings) as upstream:
-        await upstream.send(triggers(count, run))
+    async with TriggerProducer(settings) as producer:
+        await producer.send(triggers(count, run))
 
 
 if __name__ == "__main__":

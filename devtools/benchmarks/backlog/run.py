@@ -1,4 +1,4 @@
-"""The run itself: two workers of every critical role, a backlog that does not end, a critical trigger at every tick, and four events."""
+"""Runs `bench backlog`: a steady critical load, a full backlog, four worker ends."""
 
 from __future__ import annotations
 
@@ -7,127 +7,110 @@ import os
 import signal
 import time
 from collections import Counter
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
 from devtools.benchmarks.backlog.acceptance_tracker import AcceptanceTracker
-from devtools.benchmarks.backlog.backlog import TOPIC, Backlog
+from devtools.benchmarks.backlog.backlog import Backlog
 from devtools.benchmarks.backlog.group_generations import read_generations, stability
-from devtools.benchmarks.backlog.report import Event, Standard, report
-from devtools.benchmarks.router.load import PEOPLE, population
-from devtools.load.open_loop import SingleSender, at_rate, together
-from devtools.stack import Stack
-from devtools.workers import WorkerPool
-from notify_streams.admin.bootstrap import bootstrap_region
-from notify_streams.admin.trigger_producer import TriggerProducer
+from devtools.benchmarks.backlog.report import StandardLoad, WorkerEvent, report
+from devtools.benchmarks.region import REGION, local_region, worker_pool
+from devtools.benchmarks.router.load import TOPIC, USERS, bench_user, trigger
+from devtools.load.open_loop import SingleSender, at_rate, task_group
 from notify_streams.errors import NotifyError
 from notify_streams.records.ids import notification_id
 from notify_streams.roles import app_id
-from notify_streams.settings import load_settings
 from notify_streams.stores.mongo import NOTIFICATIONS, Shards
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from pathlib import Path
 
+    from devtools.workers import WorkerPool
     from notify_streams.settings import Settings
 
-REGION: Final = "us"
-#: Two of each, so that one's end is a failover and not an outage. The critical triggers of this run ask for push alone.
+#: Two workers of each, so that the end of one is a failover, not an outage. The critical triggers ask for push only.
 CRITICAL_ROLES: Final = ("critical", "cric_push")
 STANDARD_ROLES: Final = ("standard", "push", "email")
 EVERY_S: Final = 0.01
-#: As the supervisor does it.
+#: Before a killed worker is replaced, as the supervisor does it.
 _RESTART_S: Final = 0.5
-#: How long after its successor is ready a worker's end may still show.
-_TRACES_S: Final = 3.0
-_PATIENCE_S: Final = 60.0
-_LOOK_EVERY_S: Final = 0.5
-#: These people's contacts are the last that a worker learns.
-_ASKED_LAST: Final = 64
+#: How long after its successor is ready a worker's end may still delay triggers.
+_AFTER_EFFECT_S: Final = 3.0
+_TIMEOUT_S: Final = 60.0
+_POLL_S: Final = 0.5
+#: A worker loads these users' contacts last.
+_LAST_USERS: Final = 64
 
 
-async def drive(folder: Path, size: int, minutes: float, say: Callable[[str], None]) -> dict[str, Any]:
-    """Start a stack of its own in `folder`, measure, and end it again whatever happens.
+async def run(folder: Path, size: int, minutes: float, progress: Callable[[str], None]) -> dict[str, Any]:
+    """Start a local region in `folder`, measure, stop and wipe it.
 
     Raises:
         NotifyError: a critical trigger is unaccounted for, so there is no figure; or something did not start.
     """
-    stack = Stack(folder, environment={})
-    pool = WorkerPool(REGION, {"NOTIFY_STACK_DIR": str(folder)}, folder / "workers")
-    async with AsyncExitStack() as closing:
-        closing.push_async_callback(asyncio.to_thread, stack.down, [REGION], True)
-        await asyncio.to_thread(stack.up, [REGION], 1)
-        settings = load_settings(REGION, environ={}, overlay=stack.settings_file(REGION))
-        await bootstrap_region(settings)
-        async with TriggerProducer(settings) as upstream:
-            await upstream.send(population())
-        closing.push_async_callback(pool.stop_all)
-        run = _Run(settings, pool, say)
-        await run.start_critical()
-        backlog = await closing.enter_async_context(Backlog(settings, folder, size))
-        await backlog.fill()
-        say(f"{size} standard triggers wait")
-        await run.start_standard()
-        return await run.measure(backlog, 60 * minutes)
+    async with local_region(folder) as settings, worker_pool(folder) as pool:
+        bench = _Bench(settings, pool, progress)
+        await bench.start_critical()
+        async with Backlog(settings, folder, size) as backlog:
+            await backlog.fill()
+            progress(f"{size} standard triggers wait")
+            await bench.start_standard()
+            return await bench.measure(backlog, 60 * minutes)
 
 
-class _Run:
-    """What is measured, while it is."""
+class _Bench:
+    """The running benchmark: its workers, the triggers sent, the events."""
 
-    def __init__(self, settings: Settings, pool: WorkerPool, say: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, pool: WorkerPool, progress: Callable[[str], None]) -> None:
         self._settings = settings
         self._pool = pool
-        self._say = say
+        self._progress = progress
         assert settings.sandbox_record is not None, "the local stack has a provider sandbox"
         self._accepted = AcceptanceTracker(settings.sandbox_record)
-        #: notification id -> scheduled moment, Unix seconds.
+        #: Notification id -> scheduled moment, Unix seconds.
         self._due: dict[str, float] = {}
-        self._events: list[Event] = []
+        self._events: list[WorkerEvent] = []
         self._run = f"{time.time_ns():x}"
 
     async def start_critical(self) -> None:
-        """Two workers of each critical role, which know everybody's contacts when this returns."""
+        """Start two workers of each critical role; returns when they have loaded every user's contacts."""
         for role in (*CRITICAL_ROLES, *CRITICAL_ROLES):
             await (await self._pool.start(role)).wait_until_ready()
-        until = time.monotonic() + _PATIENCE_S
+        until = time.monotonic() + _TIMEOUT_S
+        attempt = 0
         async with SingleSender(self._settings) as sender:
-            for attempt in range(int(_PATIENCE_S)):
-                asked = [
-                    _critical(f"ask-{self._run}-{attempt}-{number}", PEOPLE - 1 - number)
-                    for number in range(_ASKED_LAST)
+            while time.monotonic() < until:
+                sent = [
+                    await self._send(sender, f"start-{self._run}-{attempt}-{number}", USERS - 1 - number)
+                    for number in range(_LAST_USERS)
                 ]
-                for _, user_id, value in asked:
-                    await sender.send(TOPIC, user_id, value)
-                if await self._all_accepted([identity for identity, _, _ in asked], 2.0):
+                if await self._all_accepted(sent, 2.0):
                     return
-                if time.monotonic() > until:
-                    break
+                attempt += 1
         raise NotifyError(
-            f"critical triggers do not reach the provider {_PATIENCE_S:.0f} s after every worker was ready"
+            f"critical triggers do not reach the provider {_TIMEOUT_S:.0f} s after every worker was ready"
         )
 
     async def start_standard(self) -> None:
-        """One worker of each standard role, yielding to the critical ones as on a region's own machine."""
+        """Start one worker of each standard role, with a lower priority than the critical ones."""
         workers = [await self._pool.start(role, yields=True) for role in STANDARD_ROLES]
         await asyncio.gather(*(worker.wait_until_ready() for worker in workers))
 
     async def measure(self, backlog: Backlog, seconds: float) -> dict[str, Any]:
-        """Send, hurt, wait for the last, and judge."""
+        """Send critical triggers for `seconds` while workers end; wait for the last acceptance; report."""
         load = [os.getloadavg()[0]]
         began, done = time.time(), await backlog.done()
-        async with SingleSender(self._settings) as sender, together() as group:
+        async with SingleSender(self._settings) as sender, task_group() as group:
             keeping = group.create_task(backlog.keep(time.monotonic() + seconds))
-            group.create_task(self._hurt(seconds))
-            await self._send(sender, seconds)
+            group.create_task(self._end_workers(seconds))
+            await self._send_steadily(sender, seconds)
             ended = time.time()
             routed = await backlog.done() - done
             load.append(os.getloadavg()[0])
             keeping.cancel()
-        if not await self._all_accepted(self._due, _PATIENCE_S):
-            self._say(f"critical triggers that did not arrive: {await self._where(self._accepted.missing(self._due))}")
+        if not await self._all_accepted(self._due, _TIMEOUT_S):
+            states = await self._states(self._accepted.missing(self._due))
+            self._progress(f"critical triggers that did not arrive: {states}")
         roles = (*CRITICAL_ROLES, *STANDARD_ROLES)
         histories = await read_generations(self._settings, [app_id(REGION, role) for role in roles])
         # Two workers of each critical role were ended: one killed, one rolled.
@@ -136,27 +119,38 @@ class _Run:
             for role in roles
         }
         sent = sum(began <= at <= ended for at in self._accepted.standard)
-        standard = Standard(routed / (ended - began), sent / (ended - began), backlog.least)
-        surroundings = {
-            "seconds": ended - began,
-            "critical_repeats": self._accepted.repeats,
-            "machine": {"cores": os.cpu_count(), "load_average": load},
-            "session_timeout_s": self._settings.broker.critical_session_timeout_s,
-        }
-        return report(self._due, self._accepted.critical, self._events, groups, standard, surroundings)
+        standard = StandardLoad(routed / (ended - began), sent / (ended - began), backlog.least)
+        return report(
+            self._due,
+            self._accepted.critical,
+            self._events,
+            groups,
+            standard,
+            seconds=ended - began,
+            critical_repeats=self._accepted.repeats,
+            machine={"load_average": load},
+            session_timeout_s=self._settings.broker.critical_session_timeout_s,
+        )
 
-    async def _send(self, sender: SingleSender, seconds: float) -> None:
+    async def _send(self, sender: SingleSender, trigger_id: str, number: int, due: float | None = None) -> str:
+        """Send a critical trigger; returns its notification id. With `due` (Unix seconds) it is accounted for."""
+        user_id = bench_user(number)
+        notification = notification_id(trigger_id, user_id)
+        if due is not None:
+            self._due[notification] = due
+        await sender.send(TOPIC, user_id, trigger(trigger_id, user_id, True, ["push"]))
+        return notification
+
+    async def _send_steadily(self, sender: SingleSender, seconds: float) -> None:
         clock = time.time() - time.monotonic()
 
         async def send(number: int, due: float) -> None:
-            identity, user_id, value = _critical(f"crit-{self._run}-{number:06x}", number * 7919 % PEOPLE)
-            self._due[identity] = clock + due
-            await sender.send(TOPIC, user_id, value)
+            await self._send(sender, f"crit-{self._run}-{number:06x}", number * 7919, clock + due)
 
         await at_rate(max(1, int(seconds / EVERY_S)), EVERY_S, send)
 
-    async def _hurt(self, seconds: float) -> None:
-        """Of each critical role one worker is killed and the other rolled, evenly over the time."""
+    async def _end_workers(self, seconds: float) -> None:
+        """Kill one worker of each critical role and roll the other, evenly over the time."""
         began = time.monotonic()
         steps = [(role, number) for role in CRITICAL_ROLES for number in (signal.SIGKILL, signal.SIGTERM)]
         for place, (role, number) in enumerate(steps, 1):
@@ -167,11 +161,11 @@ class _Run:
             if number == signal.SIGKILL:
                 await asyncio.sleep(_RESTART_S)
             await (await self._pool.start(role)).wait_until_ready()
-            self._events.append(Event(f"while a worker of {role} was {verb}", at, time.time() + _TRACES_S))
-            self._say(f"{verb} a worker of {role}; its successor was ready after {time.time() - at:.1f} s")
+            self._events.append(WorkerEvent(f"while a worker of {role} was {verb}", at, time.time() + _AFTER_EFFECT_S))
+            self._progress(f"{verb} a worker of {role}; its successor was ready after {time.time() - at:.1f} s")
 
-    async def _where(self, missing: Collection[str]) -> dict[str, int]:
-        """How many of these notifications stand where, by what the database says of their delivery."""
+    async def _states(self, missing: Collection[str]) -> dict[str, int]:
+        """How many of these notifications have which push delivery state in MongoDB."""
         shards = Shards(self._settings)
         await shards.start()
         try:
@@ -186,31 +180,16 @@ class _Run:
         finally:
             await shards.close()
 
-    async def _all_accepted(self, identities: Collection[str], patience_s: float) -> bool:
-        """Wait for these, however many are still on their way; give up when none came for `patience_s`."""
-        left, until = len(identities), time.monotonic() + patience_s
+    async def _all_accepted(self, notification_ids: Collection[str], timeout_s: float) -> bool:
+        """Wait until all are accepted; False when none was accepted for `timeout_s`."""
+        left, until = len(notification_ids), time.monotonic() + timeout_s
         while True:
             await asyncio.to_thread(self._accepted.read_on)
-            missing = len(self._accepted.missing(identities))
+            missing = len(self._accepted.missing(notification_ids))
             if not missing:
                 return True
             if missing < left:
-                left, until = missing, time.monotonic() + patience_s
+                left, until = missing, time.monotonic() + timeout_s
             if time.monotonic() > until:
                 return False
-            await asyncio.sleep(_LOOK_EVERY_S)
-
-
-def _critical(trigger_id: str, person: int) -> tuple[str, str, bytes]:
-    """Notification id, user id, trigger."""
-    user_id = f"bench-{person:06d}"
-    value = {
-        "id": trigger_id,
-        "user_id": user_id,
-        "category": "payments",
-        "isCritical": True,
-        "channels": ["push"],
-        "template": "payment_failed",
-        "data": {"amount": "12.50"},
-    }
-    return notification_id(trigger_id, user_id), user_id, orjson.dumps(value)
+            await asyncio.sleep(_POLL_S)

@@ -1,5 +1,4 @@
-"""What lies between regions: how fast the forward role carries triggers over a long link, and what the speed of light allows.
+"""Forwarding benchmarks: the forward role over a long link, and the delay of one trigger.
 
-In: a region's stack, another region's broker behind a link with the delay of an ocean. Out: figures beside a bare loop over the same
-link, or a refusal if one record is missing.
+A region's stack, and another region's broker behind a link with the round trip of an ocean.
 """

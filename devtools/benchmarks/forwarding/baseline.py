@@ -1,6 +1,9 @@
-"""The reference as a process of its own: aiokafka, `getmany`, `send_batch` to the far cluster, commit. No lanes, no headers read, no Faust.
+"""The forwarding baseline: a plain aiokafka loop from one cluster to another.
 
-``python -m devtools.benchmarks.forwarding.baseline HERE FAR``: reads `forward.eu` from the offsets on stdin until it is ended.
+`getmany`, `send_batch`, commit; no partition queues, no headers read, no Faust.
+
+``python -m devtools.benchmarks.forwarding.baseline HERE FAR``: reads `forward.eu` from the offsets on its standard input until it is
+stopped.
 """
 
 from __future__ import annotations
@@ -18,11 +21,11 @@ from notify_streams.transport import TransportSettings
 
 
 async def main(here: str, far: str, start: dict[str, int]) -> None:
-    """Carry for ever, with the sizes, the guarantees and the compression that the forward role has."""
+    """Forward until the process is stopped, with the sizes, guarantees and compression of the forward role."""
     same = TransportSettings()
     consumer = AIOKafkaConsumer(
         bootstrap_servers=here,
-        group_id="bench-bare",
+        group_id="bench-baseline",
         enable_auto_commit=False,
         isolation_level=same.isolation_level,
         max_partition_fetch_bytes=same.max_partition_fetch_bytes,

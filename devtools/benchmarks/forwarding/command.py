@@ -1,29 +1,20 @@
-"""`notify-streams bench forward`: the forward role and a bare loop over the same long link, in turn.
-
-`notify-streams bench light`: what one trigger takes here and between regions. Both end with 0 only if every goal holds.
-"""
+"""`notify-streams bench forward` and `bench propagation`: what lies between regions."""
 
 from __future__ import annotations
 
-import os
-import platform
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
+from devtools.benchmarks.forwarding import propagation_delay
 from devtools.benchmarks.forwarding.environment import LINK, forwarding_environment
-from devtools.benchmarks.forwarding.measure import BARE, ROLE, in_turn
-from devtools.benchmarks.forwarding.propagation_delay import measured as measured_light
+from devtools.benchmarks.forwarding.measure import BASELINE, ROLE, in_turn
 from devtools.benchmarks.forwarding.round_trips import DISTANCES_MS, ROUND_TRIPS_MS
-from devtools.benchmarks.results import conclude, say
-from devtools.benchmarks.transport.report import Goal, report
-from devtools.benchmarks.transport.runner import RecordsMissing
+from devtools.benchmarks.results import Goal, Target, conclude, figures_of, print_progress, report
 from devtools.stack import stack_folder
-from notify_streams.errors import NotifyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
 
 
 @click.command("forward")
@@ -35,86 +26,77 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def forward(count: int, singles: int, rounds: int, round_trips: tuple[int, ...], as_json: bool) -> None:
-    """Measure how many triggers the forward role carries over a long link, and how long one takes, beside a bare loop."""
+    """Measure how many triggers the forward role forwards over a long link, and how long one takes, beside a baseline."""
 
     async def measured() -> Mapping[str, Sequence[float]]:
         runs: dict[str, list[float]] = {}
-        async with forwarding_environment(stack_folder() / "bench-forward") as place:
+        async with forwarding_environment(stack_folder() / "bench-forward") as environment:
             for round_trip_ms in round_trips:
-                runs |= await in_turn(place, round_trip_ms, rounds, count, singles, say)
+                runs |= await in_turn(environment, round_trip_ms, rounds, count, singles, print_progress)
         return runs
 
-    answer(measured, [goal for one in round_trips for goal in goals(one)], as_json)
+    _conclude(measured(), [target for one in round_trips for target in forward_targets(one)], as_json)
 
 
-@click.command("light")
+@click.command("propagation")
 @click.option("--singles", default=50, show_default=True, type=click.IntRange(10), help="Triggers for each figure.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def light(singles: int, as_json: bool) -> None:
-    """Measure a decision, the hop inside a region, and the way from each region to each other one, beside what light allows."""
+def propagation(singles: int, as_json: bool) -> None:
+    """Measure a decision, the hop inside a region, and the hop to each other region beside its propagation delay."""
 
     async def measured() -> Mapping[str, Sequence[float]]:
-        async with forwarding_environment(stack_folder() / "bench-light") as place:
-            runs = await measured_light(place, singles, say)
-        return runs | {_light(one): [one / 2] for one in DISTANCES_MS}
+        async with forwarding_environment(stack_folder() / "bench-propagation") as environment:
+            runs = await propagation_delay.measure(environment, singles, print_progress)
+        return runs | {_one_way(one): [one / 2] for one in DISTANCES_MS}
 
-    answer(measured, LIGHT_GOALS, as_json)
+    _conclude(measured(), PROPAGATION_TARGETS, as_json)
 
 
-def goals(round_trip_ms: int) -> tuple[Goal, ...]:
-    """What one link must show."""
+def forward_targets(round_trip_ms: int) -> tuple[Target, ...]:
+    """The targets for one link."""
     link = f"{round_trip_ms} ms round trip"
-    ours, bare = ({what: f"{round_trip_ms} {what} {who}" for what in ("pace", "median", "p99")} for who in (ROLE, BARE))
+    ours, baseline = (
+        {what: f"{round_trip_ms} {what} {who}" for what in ("pace", "median", "p99")} for who in (ROLE, BASELINE)
+    )
+    at_least, at_most = Goal("at least", 0.8, of_ratio=True), Goal("at most", 1.25, of_ratio=True)
     return (
-        Goal(f"forwarding, {link}", "triggers/s", ours["pace"], bare["pace"], 0.8, "at least"),
-        Goal(f"a region's forwarding, {link}", "triggers/s", ours["pace"], None, 10_000, "at least"),
-        Goal(f"one trigger, {link}, median", "ms", ours["median"], bare["median"], 1.25, "at most"),
-        Goal(f"one trigger, {link}, p99", "ms", ours["p99"], bare["p99"], 1.25, "at most"),
+        Target(f"forwarding, {link}", "triggers/s", ours["pace"], baseline["pace"], at_least),
+        Target(f"a region's forwarding, {link}", "triggers/s", ours["pace"], None, Goal("at least", 10_000)),
+        Target(f"one trigger, {link}, median", "ms", ours["median"], baseline["median"], at_most),
+        Target(f"one trigger, {link}, p99", "ms", ours["p99"], baseline["p99"], at_most),
     )
 
 
-def _light(round_trip_ms: int) -> str:
+def _one_way(round_trip_ms: int) -> str:
     return f"half of {round_trip_ms} ms"
 
 
-LIGHT_GOALS: Final = (
-    Goal("a decision", "us", "decision", None, 2_000, "at most"),
-    Goal("inside a region, trigger to provider, median", "ms", "hop median", None, 2_000, "at most"),
-    Goal("inside a region, trigger to provider, p99", "ms", "hop p99", None, 2_000, "at most"),
+_AT_MOST_2000: Final = Goal("at most", 2_000)
+PROPAGATION_TARGETS: Final = (
+    Target("a decision", "us", "decision", None, _AT_MOST_2000),
+    Target("inside a region, trigger to provider, median", "ms", "hop median", None, _AT_MOST_2000),
+    Target("inside a region, trigger to provider, p99", "ms", "hop p99", None, _AT_MOST_2000),
     *(
-        Goal(
+        Target(
             f"{one} and {other}, trigger to the other region, median",
             "ms",
-            f"{far} median",
-            _light(far),
-            2.5,
-            "at most",
+            f"{round_trip_ms} median",
+            _one_way(round_trip_ms),
+            Goal("at most", 2.5, of_ratio=True),
         )
-        for (one, other), far in ROUND_TRIPS_MS.items()
+        for (one, other), round_trip_ms in ROUND_TRIPS_MS.items()
     ),
 )
 
 
-def answer(
-    measured: Callable[[], Coroutine[Any, Any, Mapping[str, Sequence[float]]]], wanted: Sequence[Goal], as_json: bool
+def _conclude(
+    measured: Coroutine[Any, Any, Mapping[str, Sequence[float]]], targets: Sequence[Target], as_json: bool
 ) -> NoReturn:
-    """Measure, print, and end with the exit status that says whether every goal holds."""
-    say(f"link: {LINK}")
+    print_progress(f"link: {LINK}")
 
     async def reported() -> dict[str, Any]:
-        try:
-            runs = await measured()
-        except RecordsMissing as failure:
-            raise NotifyError(str(failure)) from failure
-        names = ("faust-streaming", "aiokafka", "pymongo", "msgspec")
-        machine = {"cores": os.cpu_count(), "python": platform.python_version(), "link": LINK}
-        found = report(runs, machine, {name: version(name) for name in names}, wanted)
-        return found | {"rounds": {name: list(values) for name, values in runs.items()}}
+        runs = await measured
+        rounds = {name: list(values) for name, values in runs.items()}
+        return report(figures_of(targets, runs), machine={"link": LINK}, rounds=rounds)
 
-    conclude(reported(), as_json, _line)
-
-
-def _line(row: dict[str, Any]) -> str:
-    verdict = "holds" if row["holds"] else "misses"
-    against = f" ({row['ratio']} x {row['reference']}: {row['reference_value']:,})" if row["reference"] else ""
-    return f"{verdict}: {row['name']}: {row['value']:,} {row['unit']}{against}; goal {row['goal']}"
+    conclude(reported(), as_json)

@@ -1,7 +1,7 @@
-"""The ground to measure on: region us with all its services, and region eu's broker with two ways to it, the long link and a short one.
+"""Region us with all its services, and the broker of region eu behind a slow link.
 
-The link is a TCP proxy that holds every byte back for half a round trip and limits no rate (`regions.slow_link`): many kernels have no
-`netem`, and a figure is worth more where everybody can repeat it. The short way is the stopwatch's alone.
+The link is a TCP proxy that delays every byte by half a round trip and limits no rate (`devtools.fakes.latency_proxy`): many kernels
+have no `netem`, and everybody can repeat the measurement. Arrivals are timed over a second listener without delay.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from devtools import subprocesses
 from devtools.stack import Stack
 from devtools.stack.kafka import Kafka
 from devtools.stack.ports import free_port
+from devtools.subprocesses import python_module
 from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.admin.topics import ensure_topics
 from notify_streams.errors import StoreUnavailable
@@ -36,44 +37,38 @@ _OPEN_S: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class ForwardingEnvironment:
-    """Both ends."""
+    """Both ends of the link."""
 
     folder: Path
-    #: Region us; the other region's broker is known to it by the link's end here.
+    #: Region us; it reaches the other region's broker over the link.
     here: Settings
-    #: Region eu's topics, by the short way.
+    #: Region eu's topics, without the link.
     far: Settings
     link_port: int
-    #: What workers see besides our environment.
+    #: Added to the environment of workers.
     environ: Mapping[str, str]
 
     @property
     def link(self) -> str:
-        """The far broker as everybody here knows it."""
+        """The far broker's address over the link."""
         return f"127.0.0.1:{self.link_port}"
 
     @asynccontextmanager
     async def linked(self, round_trip_ms: float) -> AsyncIterator[None]:
-        """The far broker can be reached by the link as long as the block lasts."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "devtools.benchmarks.forwarding.link_process"),
-            *(str(self.link_port), f"127.0.0.1:{self.link_port + 1}", str(round_trip_ms / 2000)),
-            stdout=asyncio.subprocess.PIPE,
-        )
-        assert process.stdout is not None
-        try:
+        """Open the link to the far broker until the block ends."""
+        arguments = str(self.link_port), f"127.0.0.1:{self.link_port + 1}", str(round_trip_ms / 2000)
+        async with subprocesses.running(
+            python_module("devtools.benchmarks.forwarding.link_process", *arguments)
+        ) as process:
+            assert process.stdout is not None
             if await asyncio.wait_for(process.stdout.readline(), _OPEN_S) != b"open\n":
-                raise StoreUnavailable("the link did not open")
+                raise StoreUnavailable("the link process did not open its port")
             yield
-        finally:
-            process.kill()
-            await process.wait()
 
 
 @asynccontextmanager
 async def forwarding_environment(folder: Path) -> AsyncIterator[ForwardingEnvironment]:
-    """Start everything in `folder`; all of it is ended and wiped on leaving, but for the workers' logs: those go at the next start."""
+    """Start everything in `folder`; stop and wipe it when the block ends. Workers' logs stay until the next start."""
     shutil.rmtree(folder / "workers", ignore_errors=True)
     stack = Stack(folder, environment={})
     far: Kafka | None = None
@@ -101,7 +96,7 @@ async def forwarding_environment(folder: Path) -> AsyncIterator[ForwardingEnviro
 
 
 def _far_broker(folder: Path, link_port: int) -> Kafka:
-    """A broker that tells each client to come back the way it came."""
+    """A broker with a listener for each way; each advertises its own address."""
     port, controller = free_port({link_port, link_port + 1}), 0
     while controller in (0, port, link_port, link_port + 1):
         controller = free_port({port})

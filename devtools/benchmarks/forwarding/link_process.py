@@ -1,6 +1,6 @@
-"""The link as a process of its own, so that it takes no time from either end's event loop.
+"""Runs the delayed link in a process of its own, apart from both ends' event loops.
 
-``python -m devtools.benchmarks.forwarding.link_process PORT HOST:PORT ONE_WAY_S``: says ``open`` and carries until it is ended.
+``python -m devtools.benchmarks.forwarding.link_process PORT HOST:PORT ONE_WAY_S``: prints ``open`` and runs until it is stopped.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import sys
 from devtools.fakes.latency_proxy import LatencyProxy
 
 
-async def main(port: int, behind: str, one_way_s: float) -> None:
-    """Carry for ever."""
-    await LatencyProxy(port, behind, one_way_s).start()
+async def main(port: int, target: str, one_way_s: float) -> None:
+    """Serve until the process is stopped."""
+    await LatencyProxy(port, target, one_way_s).start()
     print("open", flush=True)
     await asyncio.Event().wait()
 

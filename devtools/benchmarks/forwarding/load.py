@@ -1,4 +1,4 @@
-"""The load: triggers as the router leaves them on `forward.eu`, and the same as they entered."""
+"""Triggers for the far region: as a client sends them, and as the router forwards them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
     from notify_streams.admin.trigger_producer import Upload
 
-PEOPLE: Final = 2_000
+USERS: Final = 2_000
 SOURCE: Final = forward_topic(FAR)
 TARGET: Final = FORWARDED
 ENTRY: Final = "triggers.payments"
 _encode = msgspec.json.Encoder().encode
 
 
-def person(number: int, region: str) -> str:
-    """An id; those of one region are never at home in another."""
-    return f"{region}-{number % PEOPLE:06d}"
+def user_of(number: int, region: str) -> str:
+    """The id of a user whose home region is `region`."""
+    return f"{region}-{number % USERS:06d}"
 
 
 def trigger(trigger_id: str, user_id: str) -> bytes:
@@ -38,18 +38,18 @@ def trigger(trigger_id: str, user_id: str) -> bytes:
     ).encode()
 
 
-def waiting(count: int, run: str) -> Iterator[Upload]:
-    """What waits for the far region, with the headers that the router gives it."""
+def forwarded_triggers(count: int, run: str) -> Iterator[Upload]:
+    """Records on `forward.eu`, with the headers that the router adds."""
     headers = forwarded_headers((("source", b"triggers.payments:0:0"),), HERE, FORWARDED, location_version=1)
     for number in range(count):
-        user_id = person(number * 7919, FAR)
+        user_id = user_of(number * 7919, FAR)
         yield SOURCE, user_id, trigger(f"{run}-{number:08x}", user_id), headers
 
 
-def population(now: datetime) -> Iterator[Upload]:
-    """Half of the people are at home here, half in the far region."""
+def user_uploads(now: datetime) -> Iterator[Upload]:
+    """Location records and contacts; half of the users belong to each region."""
     for region in (HERE, FAR):
-        for number in range(PEOPLE):
-            user_id = person(number, region)
+        for number in range(USERS):
+            user_id = user_of(number, region)
             yield USER_LOCATIONS, user_id, _encode(LocationRecord(user_id, region)), ()
             yield USER_CONTACTS, user_id, _encode(Contacts(user_id, now, push=f"token-{user_id}")), ()

@@ -1,7 +1,7 @@
-"""What the speed of light allows: the decision, the hop inside a region, and the way to each other region, measured one trigger at a time.
+"""Times single triggers: the decision, the hop inside a region, the hop between regions.
 
-In: the ground. Out: milliseconds (the decision: microseconds) by what was measured. Real workers do all of it; the stopwatch begins when
-Kafka has acknowledged the trigger, and ends when the provider's sandbox is called, or when the far region's Kafka has it to read.
+Real workers do all of it. A time begins when Kafka has acknowledged the trigger, and ends when the provider sandbox is called, or when
+the record is readable in the far region's Kafka.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
-from statistics import quantiles
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from devtools.benchmarks.forwarding.arrival_timer import ArrivalTimer
+from devtools.benchmarks.arrival_timer import ArrivalTimer
 from devtools.benchmarks.forwarding.environment import FAR, HERE
-from devtools.benchmarks.forwarding.load import ENTRY, person, population, trigger
+from devtools.benchmarks.forwarding.load import ENTRY, TARGET, trigger, user_of, user_uploads
 from devtools.benchmarks.forwarding.round_trips import DISTANCES_MS
-from devtools.benchmarks.transport.runner import RecordsMissing
+from devtools.benchmarks.rates import RecordsMissing
+from devtools.benchmarks.region import worker_pool
 from devtools.load.decision_histogram import DecisionHistogram, read_decisions
-from devtools.workers import Worker, WorkerPool
+from devtools.percentiles import percentiles_of
 from notify_streams.admin.audit.provider_log import read_provider_log
 from notify_streams.admin.trigger_producer import TriggerProducer
 from notify_streams.records.ids import notification_id
@@ -27,105 +27,109 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from devtools.benchmarks.forwarding.environment import ForwardingEnvironment
+    from devtools.workers import Worker
     from notify_streams.admin.trigger_producer import Upload
 
 ROLES: Final = ("critical", "cric_push", "forward")
 #: A burst of so many is decided in batches, as under load.
 BURST: Final = 4_000
-_PATIENCE_S: Final = 60.0
+_TIMEOUT_S: Final = 60.0
 _WARM_UP: Final = 20
-#: Between two triggers that are sent alone: the one before must be over.
+#: Between two single triggers, so that the first has no effect on the second.
 _PAUSE_S: Final = 0.3
 
 
-async def measured(ground: ForwardingEnvironment, count: int, say: Callable[[str], None]) -> dict[str, list[float]]:
-    """Every figure, `count` single triggers for each.
+async def measure(
+    environment: ForwardingEnvironment, count: int, progress: Callable[[str], None]
+) -> dict[str, list[float]]:
+    """Milliseconds (the decision: microseconds) by what was measured; `count` single triggers for each.
 
     Raises:
         RecordsMissing: a trigger did not arrive where it must.
     """
     runs: dict[str, list[float]] = {}
-    pool = WorkerPool(HERE, ground.environ, ground.folder / "workers")
-    try:
-        async with TriggerProducer(ground.here) as upstream:
-            await upstream.send(population(datetime.now(UTC)))
-            async with ground.linked(DISTANCES_MS[0]):
-                workers = [await pool.start(role) for role in ROLES]
-                await asyncio.gather(*(worker.wait_until_ready() for worker in workers))
-                _note(runs, "hop", await _hops(ground, upstream, count))
-                runs["decision"] = [await _decision_us(ground, upstream, workers[0])]
-                say(f"a decision {runs['decision'][0]:.0f} us, a hop {runs['hop median'][0]:.1f} ms")
-            for round_trip_ms in DISTANCES_MS:
-                async with ground.linked(round_trip_ms):
-                    took = await _abroad(ground, upstream, count, f"far-{round_trip_ms}")
-                _note(runs, f"{round_trip_ms}", took)
-                say(f"{round_trip_ms} ms round trip: {runs[f'{round_trip_ms} median'][0]:.1f} ms")
-    finally:
-        await pool.stop_all()
+    async with (
+        worker_pool(environment.folder, environment.environ) as pool,
+        TriggerProducer(environment.here) as producer,
+    ):
+        await producer.send(user_uploads(datetime.now(UTC)))
+        async with environment.linked(DISTANCES_MS[0]):
+            workers = [await pool.start(role) for role in ROLES]
+            await asyncio.gather(*(worker.wait_until_ready() for worker in workers))
+            _add(runs, "hop", await _inside_region(environment, producer, count))
+            runs["decision"] = [await _decision_us(producer, workers[0])]
+            progress(f"a decision {runs['decision'][0]:.0f} us, a hop {runs['hop median'][0]:.1f} ms")
+        for round_trip_ms in DISTANCES_MS:
+            async with environment.linked(round_trip_ms):
+                _add(runs, f"{round_trip_ms}", await _between_regions(environment, producer, count, round_trip_ms))
+            progress(f"{round_trip_ms} ms round trip: {runs[f'{round_trip_ms} median'][0]:.1f} ms")
     return runs
 
 
-def _note(runs: dict[str, list[float]], name: str, took_s: list[float]) -> None:
-    cuts = quantiles(took_s, n=100)
-    runs[f"{name} median"], runs[f"{name} p99"] = [cuts[49] * 1000], [cuts[98] * 1000]
+def _add(runs: dict[str, list[float]], name: str, seconds: list[float]) -> None:
+    found = percentiles_of(seconds)
+    runs[f"{name} median"], runs[f"{name} p99"] = [found.p50], [found.p99]
 
 
-def _one(run: str, number: int, region: str) -> tuple[str, Upload]:
-    user_id = person(number * 7919, region)
+def _upload(run: str, number: int, region: str) -> tuple[str, Upload]:
+    user_id = user_of(number * 7919, region)
     trigger_id = f"{run}-{time.time_ns():x}-{number:06x}"
     return notification_id(trigger_id, user_id), (ENTRY, user_id, trigger(trigger_id, user_id), [("critical", b"1")])
 
 
-async def _hops(ground: ForwardingEnvironment, upstream: TriggerProducer, count: int) -> list[float]:
-    """Seconds from the acknowledgement here to the call of the provider here."""
+async def _inside_region(environment: ForwardingEnvironment, producer: TriggerProducer, count: int) -> list[float]:
+    """Seconds from the acknowledgement to the provider call in the same region."""
     sent: dict[str, float] = {}
     for number in range(count + _WARM_UP):
-        notification, upload = _one("hop", number, HERE)
-        await upstream.send([upload])
+        notification, upload = _upload("hop", number, HERE)
+        await producer.send([upload])
         sent[notification] = time.time()
-        await _until(lambda wanted=notification: wanted in _called(ground))  # type: ignore[misc]
-    called = _called(ground)
-    if missing := sent.keys() - called.keys():
-        raise RecordsMissing("the hop in a region", len(sent) - len(missing), len(sent))
-    return [called[one] - moment for one, moment in list(sent.items())[_WARM_UP:]]
+        await _wait_until(lambda wanted=notification: wanted in _provider_calls(environment))  # type: ignore[misc]
+    return _seconds("the hop inside a region", sent, _provider_calls(environment))
 
 
-async def _decision_us(ground: ForwardingEnvironment, upstream: TriggerProducer, router: Worker) -> float:
-    """Microseconds a decision takes in a burst, its share of the batch's preference check included: what `/metrics` says."""
+async def _decision_us(producer: TriggerProducer, router: Worker) -> float:
+    """Microseconds a decision takes in a burst, with its share of the batch's preference check, by the router's `/metrics`."""
     before = await read_decisions(router.url)
-    await upstream.send(_one("burst", number, HERE)[1] for number in range(BURST))
+    await producer.send(_upload("burst", number, HERE)[1] for number in range(BURST))
     burst = DecisionHistogram()
-    async with asyncio.timeout(_PATIENCE_S):
+    async with asyncio.timeout(_TIMEOUT_S):
         while burst.count < BURST:
             await asyncio.sleep(0.2)
             burst = await read_decisions(router.url) - before
     return burst.seconds / burst.count * 1e6
 
 
-async def _abroad(ground: ForwardingEnvironment, upstream: TriggerProducer, count: int, run: str) -> list[float]:
-    """Seconds from the acknowledgement here to "readable" there."""
+async def _between_regions(
+    environment: ForwardingEnvironment, producer: TriggerProducer, count: int, round_trip_ms: int
+) -> list[float]:
+    """Seconds from the acknowledgement here until readable there."""
     sent: dict[bytes, float] = {}
-    async with ArrivalTimer(ground.far) as stopwatch:
-        stopwatch.read()
+    async with ArrivalTimer(environment.far, [TARGET]) as timer:
+        timer.start()
         for number in range(count + _WARM_UP):
-            upload = _one(run, number, FAR)[1]
+            upload = _upload(f"far-{round_trip_ms}", number, FAR)[1]
             value = upload[2] or b""
-            await upstream.send([upload])
+            await producer.send([upload])
             sent[value] = time.time()
-            await _until(lambda wanted=value: wanted in stopwatch.arrived)  # type: ignore[misc]
+            await _wait_until(lambda wanted=value: wanted in timer.arrived[TARGET])  # type: ignore[misc]
             await asyncio.sleep(_PAUSE_S)
-        if missing := sent.keys() - stopwatch.arrived.keys():
-            raise RecordsMissing("the way to another region", len(sent) - len(missing), len(sent))
-        return [stopwatch.arrived[value] - moment for value, moment in list(sent.items())[_WARM_UP:]]
+        return _seconds("the hop to another region", sent, timer.arrived[TARGET])
 
 
-def _called(ground: ForwardingEnvironment) -> Mapping[str, float]:
-    assert ground.here.sandbox_record is not None
-    return {one.notification_id: one.at for one in read_provider_log(ground.here.sandbox_record)}
+def _seconds(what: str, sent: Mapping[Any, float], arrived: Mapping[Any, float]) -> list[float]:
+    if missing := sent.keys() - arrived.keys():
+        raise RecordsMissing(what, len(sent) - len(missing), len(sent))
+    return [arrived[one] - moment for one, moment in list(sent.items())[_WARM_UP:]]
 
 
-async def _until(holds: Callable[[], bool]) -> None:
-    """Return when it holds, or when patience ends: the caller counts what is missing."""
-    until = time.monotonic() + _PATIENCE_S
-    while not holds() and time.monotonic() < until:  # noqa: ASYNC110 (what it asks sets no event)
+def _provider_calls(environment: ForwardingEnvironment) -> Mapping[str, float]:
+    assert environment.here.sandbox_record is not None
+    return {one.notification_id: one.at for one in read_provider_log(environment.here.sandbox_record)}
+
+
+async def _wait_until(holds: Callable[[], bool]) -> None:
+    """Return when it holds, or after the time-out: the caller counts what is missing."""
+    until = time.monotonic() + _TIMEOUT_S
+    while not holds() and time.monotonic() < until:  # noqa: ASYNC110 (there is no event to wait for)
         await asyncio.sleep(0.005)

@@ -1,127 +1,111 @@
-"""`notify-streams bench latency`: in each round a standard worker, a critical one and the bare loop, one after the other, at one rate."""
+"""`notify-streams bench latency`: routers and a baseline, one after the other, at one rate."""
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import json
 import os
-import platform
-import sys
 import time
-from contextlib import asynccontextmanager, suppress
-from importlib.metadata import version
-from pathlib import Path
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-import orjson
 
-from devtools.benchmarks.latency.report import REFERENCE, report
-from devtools.benchmarks.latency.stream import SOURCE, Asked, Stream
-from devtools.benchmarks.results import conclude, line_of, say
-from devtools.benchmarks.router.load import PEOPLE, population
-from devtools.load.decision_histogram import DecisionHistogram, read_decisions, together
+from devtools import subprocesses
+from devtools.benchmarks.arrival_timer import ArrivalTimer
+from devtools.benchmarks.latency.report import BASELINE, report
+from devtools.benchmarks.latency.stream import ExpectedMessages, time_triggers, trigger_id_of
+from devtools.benchmarks.region import environment, local_region, router_baseline, worker_pool
+from devtools.benchmarks.results import conclude, print_progress
+from devtools.benchmarks.router.load import TOPIC, USERS, bench_user, trigger
+from devtools.load.decision_histogram import DecisionHistogram, merged, read_decisions
+from devtools.load.open_loop import SingleSender
 from devtools.percentiles import Percentiles, percentiles_of
-from devtools.stack import Stack, stack_folder
-from devtools.workers import WorkerPool
-from notify_streams.admin.audit.topics import TopicReader
-from notify_streams.admin.bootstrap import bootstrap_region
-from notify_streams.admin.trigger_producer import TriggerProducer
+from devtools.stack import stack_folder
+from notify_streams.admin.audit.topics import Topics
 from notify_streams.errors import NotifyError
 from notify_streams.roles import LANES, channel_topic
-from notify_streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
+    from pathlib import Path
 
     from devtools.workers import Worker
+    from notify_streams.roles import Channel
+    from notify_streams.settings import Settings
 
-_REGION: Final = "us"
 #: Sent at the same rate before anything counts: connections, caches.
 _WARM_UP_S: Final = 3.0
-#: Before the first round, at a multiple of the rate: a broker as young as its stack compiles itself on the processors that are measured.
-_BROKERS_WARM_UP_S: Final = 20.0
-_BROKERS_WARM_UP_TIMES: Final = 4.0
-_PATIENCE_S: Final = 15.0
-#: A contestant that starts has still to learn everybody's contacts: it is asked again and again until it notifies these, the last ones.
-_ASKED_LAST: Final = 64
-_ASK_EVERY_S: Final = 2.0
+#: Before the first round, at a multiple of the rate: a broker that was just started compiles its code on the processors that are measured.
+_BROKER_WARM_UP_S: Final = 20.0
+_BROKER_WARM_UP_TIMES: Final = 4.0
+_TIMEOUT_S: Final = 15.0
+#: A router that starts must load all users' contacts. Triggers for these users, the last ones, are sent until it notifies them.
+_LAST_USERS: Final = 64
+_RETRY_S: Final = 2.0
 _START_S: Final = 60.0
-#: More than a run ever sends: the bare loop is ended, it does not end.
-_NEVER: Final = 10**9
+#: More triggers than a run sends: the baseline must not end by itself.
+_ENDLESS: Final = 10**9
 
 
 @click.command("latency")
 @click.option("--rate", default=300.0, show_default=True, type=click.FloatRange(min=1), help="Triggers a second.")
 @click.option(
-    "--seconds", default=20.0, show_default=True, type=click.FloatRange(min=0.1), help="Measured, for each contestant."
+    "--seconds", default=20.0, show_default=True, type=click.FloatRange(min=0.1), help="Measured, for each router."
 )
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def latency(rate: float, seconds: float, rounds: int, as_json: bool) -> None:
-    """Measure a router's latency at a steady rate, beside the same work as a bare loop."""
-    folder = stack_folder() / "bench-latency"
-    conclude(measure(folder, rate, seconds, rounds, say), as_json, line_of)
+    """Measure a router's latency at a steady rate, beside a baseline that does the same work."""
+    conclude(measure(stack_folder() / "bench-latency", rate, seconds, rounds, print_progress), as_json)
 
 
-async def measure(folder: Path, rate: float, seconds: float, rounds: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Start a stack of its own in `folder`, measure, and end it again whatever happens.
+async def measure(
+    folder: Path, rate: float, seconds: float, rounds: int, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    """Start a local region in `folder`, measure, stop and wipe it.
 
     Raises:
-        NotifyError: a trigger's message did not come, so there is no figure.
+        NotifyError: a trigger's message did not arrive, so there is no figure.
     """
-    stack = Stack(folder, environment={})
     load = [os.getloadavg()[0]]
-    try:
-        await asyncio.to_thread(stack.up, [_REGION], 1)
-        settings = load_settings(_REGION, environ={}, overlay=stack.settings_file(_REGION))
-        await bootstrap_region(settings)
-        async with TriggerProducer(settings) as upstream:
-            await upstream.send(population())
-        runs: dict[str, list[Percentiles]] = {name: [] for name in (*LANES, REFERENCE)}
+    async with local_region(folder) as settings:
+        runs: dict[str, list[Percentiles]] = {name: [] for name in (*LANES, BASELINE)}
         decided: dict[str, list[DecisionHistogram]] = {lane: [] for lane in LANES}
-        say("warming up: nothing counts yet")
-        async with _worker(settings, folder, "standard"):
-            await _one(settings, False, _BROKERS_WARM_UP_TIMES * rate, _BROKERS_WARM_UP_S)
+        progress("warming up: nothing counts yet")
+        async with _router(settings, folder, "standard"):
+            await _measure_one(settings, False, _BROKER_WARM_UP_TIMES * rate, _BROKER_WARM_UP_S)
         for number in range(rounds):
-            for name, spreads in runs.items():
-                async with _worker(settings, folder, name) as worker:
-                    spreads.append(await _one(settings, name == "critical", rate, seconds))
+            for name, found in runs.items():
+                async with _router(settings, folder, name) as worker:
+                    found.append(await _measure_one(settings, name == "critical", rate, seconds))
                     if worker is not None:
                         decided[name].append(await read_decisions(worker.url))
-                found = spreads[-1]
-                say(f"round {number + 1}, {name}: p50 {found.p50} p90 {found.p90} p99 {found.p99} max {found.max} ms")
+                one = found[-1]
+                progress(f"round {number + 1}, {name}: p50 {one.p50} p90 {one.p90} p99 {one.p99} max {one.max} ms")
         load.append(os.getloadavg()[0])
-        machine = {"cores": os.cpu_count(), "python": platform.python_version(), "load_average": load}
-        names = ("faust-streaming", "aiokafka", "pymongo", "msgspec")
-        decisions = {lane: together(parts) for lane, parts in decided.items()}
-        return report(runs, decisions, machine, {name: version(name) for name in names})
-    finally:
-        await asyncio.to_thread(stack.down, [_REGION], True)
+        return report(runs, {lane: merged(parts) for lane, parts in decided.items()}, load)
 
 
-async def _one(settings: Settings, critical: bool, rate: float, seconds: float) -> Percentiles:
-    async with Stream(settings, [channel_topic("push", critical), channel_topic("email", critical)]) as stream:
-        await _started(stream, critical)
-        await stream.timed(_triggers(_crowd(_WARM_UP_S * rate), critical), rate, _PATIENCE_S)
+async def _measure_one(settings: Settings, critical: bool, rate: float, seconds: float) -> Percentiles:
+    topics = [channel_topic("push", critical), channel_topic("email", critical)]
+    timer = ArrivalTimer(settings, topics, trigger_id_of, time.monotonic)
+    async with SingleSender(settings) as sender, timer:
+        timer.start()
+        await _wait_until_routing(sender, timer, critical)
+        await time_triggers(sender, timer, _triggers(range(int(_WARM_UP_S * rate)), critical), rate, _TIMEOUT_S)
         gc.collect()
         gc.freeze()
-        timed = await stream.timed(_triggers(_crowd(seconds * rate), critical), rate, _PATIENCE_S)
-    return percentiles_of([one.readable - one.acknowledged for one in timed])
+        triggers = _triggers(range(max(1, int(seconds * rate))), critical)
+        return percentiles_of(await time_triggers(sender, timer, triggers, rate, _TIMEOUT_S))
 
 
-def _crowd(count: float) -> list[int]:
-    """Somebody else each time, in every bucket, until all had their turn."""
-    return [number * 7919 % PEOPLE for number in range(max(1, int(count)))]
-
-
-async def _started(stream: Stream, critical: bool) -> None:
-    last = [PEOPLE - 1 - number for number in range(_ASKED_LAST)]
+async def _wait_until_routing(sender: SingleSender, timer: ArrivalTimer, critical: bool) -> None:
     until = time.monotonic() + _START_S
     while True:
         try:
-            await stream.timed(_triggers(last, critical), 1_000, _ASK_EVERY_S)
+            triggers = _triggers(range(USERS - _LAST_USERS, USERS), critical, spread=1)
+            await time_triggers(sender, timer, triggers, 1_000, _RETRY_S)
         except NotifyError:
             if time.monotonic() > until:
                 raise
@@ -129,55 +113,32 @@ async def _started(stream: Stream, critical: bool) -> None:
             return
 
 
-def _triggers(people: Iterable[int], critical: bool) -> list[Asked]:
-    """One for each; every second one goes to two channels."""
+def _triggers(numbers: Iterable[int], critical: bool, spread: int = 7919) -> list[ExpectedMessages]:
+    """A trigger for the user of each number times `spread`; every second one goes to two channels."""
     run = f"{time.time_ns():x}"
     found = []
-    for number, person in enumerate(people):
-        identity, user_id = f"latency-{run}-{number:06x}", f"bench-{person:06d}"
-        channels = ("push", "email") if number % 2 else ("push",)
-        value = {
-            "id": identity,
-            "user_id": user_id,
-            "category": "payments",
-            "isCritical": critical,
-            "channels": channels,
-            "template": "payment_received",
-            "data": {"amount": "12.50", "order": str(number)},
-        }
-        topics = frozenset(channel_topic("push" if one == "push" else "email", critical) for one in channels)
-        found.append(Asked(identity, user_id, orjson.dumps(value), topics))
+    for order, number in enumerate(numbers):
+        trigger_id, user_id = f"latency-{run}-{order:06x}", bench_user(number * spread)
+        channels: tuple[Channel, ...] = ("push", "email") if order % 2 else ("push",)
+        value = trigger(trigger_id, user_id, critical, channels, order)
+        topics = frozenset(channel_topic(channel, critical) for channel in channels)
+        found.append(ExpectedMessages(trigger_id, user_id, value, topics))
     return found
 
 
 @asynccontextmanager
-async def _worker(settings: Settings, folder: Path, name: str) -> AsyncIterator[Worker | None]:
-    """The contestant as a process, reading from here on or from where it stood; the bare loop has no views."""
-    environ = {"NOTIFY_STACK_DIR": str(folder)}
-    if name != REFERENCE:
-        pool = WorkerPool(_REGION, environ, folder / "workers")
-        try:
+async def _router(settings: Settings, folder: Path, name: str) -> AsyncIterator[Worker | None]:
+    """A worker of a lane, or the baseline (None), as a process that runs until the block ends."""
+    if name != BASELINE:
+        async with worker_pool(folder) as pool:
             worker = await pool.start(name)
             await worker.wait_until_ready()
             yield worker
-        finally:
-            await pool.stop_all()
         return
-    async with TopicReader(settings) as topics:
-        start = await topics.ends(SOURCE)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "devtools.benchmarks.router.baseline", _REGION, str(_NEVER)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.DEVNULL,
-        env={**os.environ, **environ},
-    )
-    try:
+    async with Topics(settings) as topics:
+        start = await topics.ends(TOPIC)
+    async with subprocesses.running(router_baseline(_ENDLESS), env=environment(folder)) as process:
         assert process.stdin is not None
         process.stdin.write(json.dumps(start).encode())
         process.stdin.close()
         yield None
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()

@@ -1,7 +1,9 @@
-"""The reference as a process of its own: aiokafka, the same documents in one transaction, `send_batch`, delete, commit. Nothing else.
+"""The router's baseline: a plain aiokafka loop that writes the same documents.
 
-``python -m devtools.benchmarks.router.baseline REGION STOP_AFTER``: reads `triggers.payments` from the offsets on stdin; prints the
-count and the seconds from the first batch to the last acknowledgement.
+One transaction, `send_batch`, delete, commit for each fetch, and nothing else.
+
+``python -m devtools.benchmarks.router.baseline REGION COUNT``: reads `triggers.payments` from the offsets on its standard input; prints
+the number of triggers and the seconds from the first batch to the last acknowledgement.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from pymongo import InsertOne, ReplaceOne
 from pymongo.read_concern import ReadConcern
 
+from devtools.benchmarks.router.load import TOPIC
 from notify_streams.app import local_overlay
 from notify_streams.gc_tuning import tune_gc
 from notify_streams.outbox.row_ids import new_flush_id
@@ -29,22 +32,22 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 async def main(region: str, wanted: int, start: dict[str, int]) -> None:
-    """Work off `wanted` records and say how long it took."""
-    settings = msgspec.structs.replace(load_settings(region, overlay=local_overlay(region)), database="bench_bare")
+    """Process `wanted` triggers and print how long it took."""
+    settings = msgspec.structs.replace(load_settings(region, overlay=local_overlay(region)), database="bench_baseline")
     shards = Shards(settings)
     await shards.start()
     producer = BatchProducer(settings.kafka_connection())
     await producer.start()
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.kafka,
-        group_id="bench-bare",
+        group_id="bench-baseline",
         enable_auto_commit=False,
         isolation_level="read_committed",
         max_partition_fetch_bytes=1024 * 1024,
         fetch_max_wait_ms=settings.broker.fetch_max_wait_ms,
     )
     await consumer.start()
-    places = {TopicPartition("triggers.payments", int(partition)): offset for partition, offset in start.items()}
+    places = {TopicPartition(TOPIC, int(partition)): offset for partition, offset in start.items()}
     consumer.assign(list(places))
     for place, offset in places.items():
         consumer.seek(place, offset)
@@ -77,20 +80,20 @@ async def _flush(
     for place, records in batches.items():
         for record in records:
             two = b'"email"' in record.value
-            identity = f"{flush_id}-{place.partition}-{record.offset}-0123456789abcdef"
+            notification_id = f"{flush_id}-{place.partition}-{record.offset}-0123456789abcdef"
             deliveries = {"push": {"state": "queued", "attempts": 0, "at": now}}
             if two:
                 deliveries["email"] = {"state": "queued", "attempts": 0, "at": now}
             documents.append(
-                _document(identity, place.partition, record.key.decode(), settings.region, now, deliveries)
+                _document(notification_id, place.partition, record.key.decode(), settings.region, now, deliveries)
             )
-            headers = [("id", identity.encode()), ("critical", b"0")]
+            headers = [("id", notification_id.encode()), ("critical", b"0")]
             rows.setdefault(("push", place.partition), []).append((record.key, record.value, headers))
             if two:
                 rows.setdefault(("email", place.partition), []).append((record.key, record.value, headers))
         count += len(records)
         next_offset = records[-1].offset + 1
-        ledger = {"_id": f"bare:{place.topic}:{place.partition}", "bucket": place.partition}
+        ledger = {"_id": f"baseline:{place.topic}:{place.partition}", "bucket": place.partition}
         ledgers.append(ReplaceOne(ledger, {"bucket": place.partition, "next_offset": next_offset}, upsert=True))
     packed = [
         {"_id": f"{flush_id}-{topic}-{partition}", "bucket": partition, "topic": topic, "records": _pack(records)}
@@ -112,11 +115,13 @@ async def _flush(
     return {place: records[-1].offset + 1 for place, records in batches.items()}, count
 
 
-def _document(identity: str, bucket: int, user_id: str, region: str, now: datetime, deliveries: Any) -> dict[str, Any]:
+def _document(
+    notification_id: str, bucket: int, user_id: str, region: str, now: datetime, deliveries: Any
+) -> dict[str, Any]:
     return {
-        "_id": identity,
+        "_id": notification_id,
         "bucket": bucket,
-        "trigger_id": identity,
+        "trigger_id": notification_id,
         "user_id": user_id,
         "category": "payments",
         "critical": False,

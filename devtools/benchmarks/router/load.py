@@ -1,4 +1,4 @@
-"""The load: people whose tables are filled directly, and triggers that make one and a half notifications each on average."""
+"""The benchmarks' users and triggers; 1.5 notifications a trigger on average."""
 
 from __future__ import annotations
 
@@ -7,40 +7,61 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import orjson
 
 from notify_streams.records.user_records import Contacts, LocationRecord
 from notify_streams.topics import USER_CONTACTS, USER_LOCATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from notify_streams.admin.trigger_producer import Upload
 
-PEOPLE: Final = 10_000
+TOPIC: Final = "triggers.payments"
+USERS: Final = 10_000
 NOTIFICATIONS_A_TRIGGER: Final = 1.5
 _encode = msgspec.json.Encoder().encode
 
 
-def population() -> Iterator[Upload]:
-    """Everybody at home in `us`, with every contact."""
+def bench_user(number: int) -> str:
+    return f"bench-{number % USERS:06d}"
+
+
+def user_uploads() -> Iterator[Upload]:
+    """A location record in region us and every contact, for each user."""
     now = datetime.now(UTC)
-    for number in range(PEOPLE):
-        user_id = f"bench-{number:06d}"
+    for number in range(USERS):
+        user_id = bench_user(number)
         yield USER_LOCATIONS, user_id, _encode(LocationRecord(user_id, "us")), ()
         contacts = Contacts(user_id, now, f"token-{number}", f"+1555{number:07d}", f"{user_id}@example.org")
         yield USER_CONTACTS, user_id, _encode(contacts), ()
 
 
 def triggers(count: int, run: str) -> Iterator[Upload]:
-    """About 250 bytes each; every second one goes to two channels."""
-    born = datetime.now(UTC).isoformat()
-    base = int(time.time() * 1000)
+    """Standard triggers of about 250 bytes; every second one goes to two channels. `run` keeps the ids of runs apart."""
+    created_at = datetime.now(UTC).isoformat()
+    started_ms = int(time.time() * 1000)
     for number in range(count):
-        user_id = f"bench-{number * 7919 % PEOPLE:06d}"
+        user_id = bench_user(number * 7919)
         channels = '["push","email"]' if number % 2 else '["push"]'
         value = (
-            f'{{"id":"{base:012x}-{run}-{number:08x}","user_id":"{user_id}","category":"payments","isCritical":false,'
-            f'"channels":{channels},"template":"payment_received","data":{{"amount":"12.50","order":"{number}"}},'
-            f'"created_at":"{born}"}}'
+            f'{{"id":"{started_ms:012x}-{run}-{number:08x}","user_id":"{user_id}","category":"payments",'
+            f'"isCritical":false,"channels":{channels},"template":"payment_received",'
+            f'"data":{{"amount":"12.50","order":"{number}"}},"created_at":"{created_at}"}}'
         )
-        yield "triggers.payments", user_id, value.encode(), ()
+        yield TOPIC, user_id, value.encode(), ()
+
+
+def trigger(trigger_id: str, user_id: str, critical: bool, channels: Sequence[str], order: int = 0) -> bytes:
+    """One trigger."""
+    return orjson.dumps(
+        {
+            "id": trigger_id,
+            "user_id": user_id,
+            "category": "payments",
+            "isCritical": critical,
+            "channels": channels,
+            "template": "payment_received",
+            "data": {"amount": "12.50", "order": str(order)},
+        }
+    )

@@ -1,7 +1,7 @@
-"""`notify-streams bench steps`: where a router worker's own time goes, step by step, on records in memory: no service, no network.
+"""`notify-streams bench steps`: CPU of a router worker for each step, in memory.
 
-In: the load of `bench router`. Out: microseconds of CPU a trigger for each step of the real code path. What a transaction, a produce request
-and a fetch cost beyond these is the services' time, and the clients' time a request, which a batch shares.
+Runs the real code on the load of `bench router`, without services or network. What requests cost beyond these steps is the services' time
+and the clients' time for a request, which a batch shares. `bench compare` matches the steps of two versions by name: keep the names.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import gc
 import statistics
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -21,7 +21,7 @@ from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBat
 from bson.codec_options import DEFAULT_CODEC_OPTIONS
 from pymongo import message as wire
 
-from devtools.benchmarks.router.load import population, triggers
+from devtools.benchmarks.router.load import TOPIC, triggers, user_uploads
 from notify_streams.gc_tuning import tune_gc
 from notify_streams.outbox.dedup_cache import DedupCache
 from notify_streams.outbox.flush_plan import drop_duplicates, plan_flush
@@ -49,8 +49,7 @@ if TYPE_CHECKING:
     from notify_streams.settings import Settings
 
 _REGION: Final = "us"
-_TOPIC: Final = "triggers.payments"
-#: Kafka's numbers of the codecs.
+#: Kafka's codec numbers.
 _CODECS: Final = {None: 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 _UNCOMPRESSED: Final = 0
 
@@ -60,20 +59,21 @@ _UNCOMPRESSED: Final = 0
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def steps(count: int, rounds: int, as_json: bool) -> None:
-    """Say where a router worker's own time goes: microseconds of CPU a trigger, step by step."""
-    found = asyncio.run(measure(count, rounds))
+    """Measure where a router worker spends its CPU: microseconds a trigger for each step."""
+    found, outcomes = asyncio.run(measure(count, rounds))
     if as_json:
-        click.echo(orjson.dumps({"unit": "us of CPU a trigger", "triggers": count, "steps": found}).decode())
+        result = {"unit": "us of CPU a trigger", "triggers": count, "steps": found, "outcomes": outcomes}
+        click.echo(orjson.dumps(result).decode())
         return
     for name, spent in found.items():
         click.echo(f"{spent:7.2f} us  {name}")
-    click.echo(f"{sum(found.values()):7.2f} us  all of these, a trigger with one and a half notifications")
+    click.echo(f"{sum(found.values()):7.2f} us  all steps, for a trigger with 1.5 notifications")
 
 
-async def measure(count: int, rounds: int) -> dict[str, float]:
-    """CPU microseconds a trigger, medians over the rounds."""
+async def measure(count: int, rounds: int) -> tuple[dict[str, float], Counter[str]]:
+    """CPU microseconds a trigger for each step, medians over the rounds; triggers of one round by outcome."""
     settings = load_settings(_REGION, environ={})
-    router = Router(settings, configured_categories(), "standard", _people(settings), _Served())
+    router = Router(settings, configured_categories(), "standard", _recipients(settings), _FixedPlacement())
     batches = _batches(settings, count)
     runs: list[dict[str, float]] = []
     threshold = gc.get_threshold()
@@ -81,26 +81,29 @@ async def measure(count: int, rounds: int) -> dict[str, float]:
     try:
         for _ in range(rounds):
             clock = _Clock()
-            await _round(settings, router, batches, clock)
+            outcomes = await _round(settings, router, batches, clock)
             runs.append({name: 1e6 * spent / count for name, spent in clock.spent.items()})
     finally:
         gc.unfreeze()
         gc.set_threshold(*threshold)
-    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+    return {name: statistics.median(run[name] for run in runs) for name in runs[0]}, outcomes
 
 
-async def _round(settings: Settings, router: Router, batches: Sequence[RecordBatch], clock: _Clock) -> None:
+async def _round(settings: Settings, router: Router, batches: Sequence[RecordBatch], clock: _Clock) -> Counter[str]:
     recent = DedupCache()
-    taken: list[DecidedBatch] = []
+    decided: list[DecidedBatch] = []
     for batch in batches:
         with clock("validate, join, decide, encode notifications and channel messages"):
-            taken.append(await router.decide_batch(batch, _Nobody()))
-    limits = {"max_batch_bytes": 1_000_000, "max_record_bytes": 1_000_000}
-    compression = _CODECS[TransportSettings().compression]
-    while taken:
+            decided.append(await router.take(batch, _NoAck()))
+    outcomes = Counter(entry.outcome.value for batch in decided for entry in batch.entries)
+    producer = BatchProducer(KafkaConnection("nowhere"))
+    codec = SimpleNamespace(
+        _message_accumulator=SimpleNamespace(_compression_type=_CODECS[TransportSettings().compression])
+    )
+    while decided:
         part: list[DecidedBatch] = []
-        while taken and sum(len(one.entries) for one in part) < settings.outbox.flush_records:
-            part.append(taken.pop())
+        while decided and sum(len(one.entries) for one in part) < settings.outbox.flush_records:
+            part.append(decided.pop())
         with clock("look for repeats"):
             drop_duplicates(part, recent, id_conflict)
         with clock("plan the flush: group, pack rows, sums"):
@@ -124,6 +127,7 @@ async def _round(settings: Settings, router: Router, batches: Sequence[RecordBat
                 recent.add({entry.notification: entry.fingerprint for entry in one.entries if entry.notification})
             del flush, built, one
             part.clear()
+    return outcomes
 
 
 class _Clock:
@@ -139,15 +143,15 @@ class _Clock:
         self.spent[step] += time.process_time() - began
 
 
-class _Served:
+class _FixedPlacement:
     placement: Placement | None = Placement(_REGION, initial_homes((_REGION, "eu", "asia")))
 
     async def changed(self, epoch: int) -> Placement:
         raise NotImplementedError
 
 
-class _Nobody:
-    """For batches that came from nowhere."""
+class _NoAck:
+    """The acknowledgement of a batch that no consumer delivered."""
 
     def ack(self) -> None: ...
 
@@ -157,15 +161,15 @@ class _Nobody:
         return True
 
 
-class _NobodyChose:
+class _NoChoices:
     async def rows_for(self, bucket: int, user_ids: Sequence[str]) -> list[bytes]:
         return [EMPTY_ROW] * len(user_ids)
 
 
-def _people(settings: Settings) -> RecipientLookup:
+def _recipients(settings: Settings) -> RecipientLookup:
     homes: dict[str, int] = {}
     rows, contacts = LocationCodec(settings.regions), MemoryStore()
-    for topic, key, value, _ in population():
+    for topic, key, value, _ in user_uploads():
         user_id = key or ""
         bucket = bucket_of(user_id, settings.partitions)
         if topic == USER_LOCATIONS:
@@ -175,12 +179,12 @@ def _people(settings: Settings) -> RecipientLookup:
         else:
             contacts.rows(bucket)[user_id.encode()] = value
     return RecipientLookup(
-        lambda user_ids: [rows.unpack(homes[user_id]) for user_id in user_ids], contacts, _NobodyChose()
+        lambda user_ids: [rows.unpack(homes[user_id]) for user_id in user_ids], contacts, _NoChoices()
     )
 
 
 def _batches(settings: Settings, count: int) -> list[RecordBatch]:
-    """The triggers as a fetch brings them: aiokafka's own records."""
+    """The triggers as aiokafka parses a fetched batch."""
     builders: dict[int, Any] = {}
     for _, key, value, _ in triggers(count, "00"):
         user_id = key or ""
@@ -191,6 +195,6 @@ def _batches(settings: Settings, count: int) -> list[RecordBatch]:
         builder.append(number, 0, user_id.encode(), value, [])
         builders[bucket] = builder, number + 1
     return [
-        RecordBatch(_TOPIC, bucket, 0, number, list(DefaultRecordBatch(bytearray(builder.build()))))
+        RecordBatch(TOPIC, bucket, 0, number, list(DefaultRecordBatch(bytearray(builder.build()))))
         for bucket, (builder, number) in builders.items()
     ]

@@ -1,30 +1,23 @@
-"""One record at a time through a contestant that copies, timed from sending to arrival.
-
-In: a running contestant. Out: the 99th percentile in milliseconds. The clock is this process's for both ends.
-"""
+"""Times single records through a case that copies, from sending until arrival."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from contextlib import suppress
-from statistics import quantiles
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from devtools.benchmarks.transport.topics import PARTITIONS
+from notify_streams import tasks
 
 EVERY_S = 0.01
 WARM_UP = 100
 PROBE = b"running?"
 
 
-async def p99_ms(bootstrap: str, source: str, target: str, records: int) -> tuple[int, float]:
-    """Wait until the contestant runs, then send `records` (and some to warm up) at 100 a second.
-
-    Returns:
-        How many arrived, and the 99th percentile.
-    """
+async def arrival_times(bootstrap: str, source: str, target: str, records: int) -> list[float]:
+    """Wait until the case copies, then send `records` (and some to warm up) at 100 a second; returns the seconds of each that arrived."""
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", fetch_max_wait_ms=500)
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all")
     await producer.start()
@@ -57,9 +50,8 @@ async def p99_ms(bootstrap: str, source: str, target: str, records: int) -> tupl
             at += EVERY_S
             await asyncio.sleep(max(at - time.perf_counter(), 0))
         await asyncio.wait([receiving], timeout=10)
-        measured = [seconds for value, seconds in took.items() if int(value) >= WARM_UP]
-        return len(measured), quantiles(measured, n=100)[98] * 1000 if len(measured) > 1 else 0.0
+        return [seconds for value, seconds in took.items() if int(value) >= WARM_UP]
     finally:
-        receiving.cancel()
+        await tasks.stop([receiving])
         await consumer.stop()
         await producer.stop()

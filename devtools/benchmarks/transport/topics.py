@@ -1,7 +1,4 @@
-"""The benchmark's topics: made, filled and counted before and after the contestants run.
-
-In: a broker. Out: topics with known content. Everything it makes carries the run's prefix and is deleted at the end.
-"""
+"""Creates, fills, counts and deletes the topics of `bench transport`."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ CHUNK = 5000
 
 @contextlib.asynccontextmanager
 async def admin_of(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    """An admin client, closed on leaving."""
+    """An admin client, closed when the block ends."""
     admin = kafka.admin(KafkaConnection(bootstrap))
     await admin.start()
     try:
@@ -31,23 +28,23 @@ async def admin_of(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 async def create(bootstrap: str, name: str, *, compacted: bool = False) -> str:
-    """A new topic with `PARTITIONS` partitions."""
+    """Create a topic with `PARTITIONS` partitions; returns its name."""
     config = {"cleanup.policy": "compact" if compacted else "delete"}
     async with admin_of(bootstrap) as admin:
-        answer = await admin.create_topics([NewTopic(name, PARTITIONS, 1, topic_configs=config)])
-        if answer.topic_errors[0][1]:
-            raise RuntimeError(f"topic {name} was not created: {answer}")
+        response = await admin.create_topics([NewTopic(name, PARTITIONS, 1, topic_configs=config)])
+        if response.topic_errors[0][1]:
+            raise RuntimeError(f"topic {name} was not created: {response}")
     return name
 
 
 async def delete(bootstrap: str, names: Sequence[str]) -> None:
-    """Remove topics, as far as they exist."""
+    """Delete topics; those that do not exist are ignored."""
     async with admin_of(bootstrap) as admin:
         await admin.delete_topics(list(names))
 
 
 async def fill(bootstrap: str, topic: str, count: int, value: Callable[[int], bytes]) -> None:
-    """Records number 0 to `count`, key `u<number>`, spread over the partitions in chunks."""
+    """Write `count` records with the keys `u<number>`, spread over the partitions in chunks."""
     producer = BatchProducer(KafkaConnection(bootstrap), TransportSettings(compression=None))
     await producer.start()
     try:
@@ -60,7 +57,7 @@ async def fill(bootstrap: str, topic: str, count: int, value: Callable[[int], by
 
 
 async def count(bootstrap: str, topic: str) -> int:
-    """How many records a topic without holes has."""
+    """Records of a topic without holes."""
     consumer = kafka.consumer(KafkaConnection(bootstrap))
     await consumer.start()
     try:

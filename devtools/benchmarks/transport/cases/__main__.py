@@ -1,6 +1,6 @@
-"""Runs one contestant: the task as JSON in the first argument, the outcome as JSON on stdout.
+"""Runs one case: a `Task` as JSON in the first argument, a `TaskResult` on stdout.
 
-In: a `Task`. Out: an `TaskResult`. Ends without ceremony: what is measured is over.
+Exits without stopping the clients: what is measured is over.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 
-from devtools.benchmarks.transport.baselines import copying, memory, reading, recovering
-from devtools.benchmarks.transport.baselines.task import Task, TaskResult
+from devtools.benchmarks.transport.cases import copying, memory, reading, recovering
+from devtools.benchmarks.transport.cases.task import Task, TaskResult
 
-CONTESTANTS: dict[str, Callable[[Task], Awaitable[TaskResult]]] = {
-    "read bare aiokafka": reading.bare,
+CASES: dict[str, Callable[[Task], Awaitable[TaskResult]]] = {
+    "read aiokafka": reading.plain,
     "read batched": reading.batched,
     "read stock Faust": reading.stock,
-    "copy bare aiokafka": copying.bare,
+    "copy aiokafka": copying.plain,
     "copy batched": copying.batched,
     "copy librdkafka": copying.librdkafka,
     "recover batched memory": recovering.batched_memory,
     "recover batched rocks": recovering.batched_rocks,
     "recover stock memory": recovering.stock_memory,
     "recover stock rocks": recovering.stock_rocks,
-    "latency bare aiokafka": copying.bare,
+    "latency aiokafka": copying.plain,
     "latency batched": copying.batched,
     "memory region memory": memory.region_memory,
     "memory region rocks": memory.region_rocks,
@@ -36,8 +36,8 @@ CONTESTANTS: dict[str, Callable[[Task], Awaitable[TaskResult]]] = {
 
 async def main() -> None:
     task = Task(**json.loads(sys.argv[1]))
-    outcome = await CONTESTANTS[task.contestant](task)
-    print(outcome.line(), flush=True)
+    result = await CASES[task.case](task)
+    print(result.line(), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Memory of a replicated table with a million rows: what the process grew by, everything included.
+"""Memory cases: a replicated table with a million rows.
 
-In: a filled compacted topic. Out: megabytes between before the app's start and after the table was caught up.
+The result is the growth of the process from before the app's start until the table has caught up, everything included.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from devtools.benchmarks.transport.baselines.task import Task, TaskResult, an_app
+from devtools.benchmarks.transport.cases.task import Task, TaskResult, an_app
 from notify_streams.transport import ReplicatedTable, in_memory, on_disk
 
 _REGIONS = {region.encode(): region for region in ("us", "eu", "asia")}
 
 
 def decode_region(key: bytes, value: bytes | None, partition: int) -> tuple[bytes, Any]:
-    """A region is one of few: every row shares the same object."""
+    """Rows of the same region share one object."""
     return key, _REGIONS.get(value) if value is not None else None
 
 
 def decode_preferences(key: bytes, value: bytes | None, partition: int) -> tuple[bytes, Any]:
-    """Preferences as the topic has them: bytes."""
+    """Preference rows stay bytes."""
     return key, value
 
 
@@ -66,4 +66,4 @@ def _rss_mb() -> float:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
-    raise RuntimeError("the system does not say how much memory this process has")
+    raise RuntimeError("/proc/self/status has no VmRSS: cannot measure memory here")

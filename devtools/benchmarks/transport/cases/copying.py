@@ -1,6 +1,6 @@
-"""Consume and produce: every record goes to the same partition of another topic, acknowledged by all replicas.
+"""Copy cases: every record goes to the same partition of another topic, acks=all.
 
-In: a filled topic and an empty one. Out: records a second from the first delivery to the last acknowledgement.
+Timed from the first delivery to the last acknowledgement.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from devtools.benchmarks.transport.baselines.task import Task, TaskResult, an_app
-from notify_streams.transport import batched_topic, producer_of
+from devtools.benchmarks.transport.cases.task import Task, TaskResult, an_app
+from notify_streams.transport import batch_producer, batched_topic
 
 
-async def bare(task: Task) -> TaskResult:
+async def plain(task: Task) -> TaskResult:
     """aiokafka: `getmany`, then `create_batch` and `send_batch` for each partition."""
     consumer = AIOKafkaConsumer(
         task.source,
@@ -56,20 +56,20 @@ async def bare(task: Task) -> TaskResult:
 
 
 async def batched(task: Task) -> TaskResult:
-    """A Faust agent on the batched transport: one batch in, one batch out, partitions side by side."""
+    """A Faust agent on the batched transport: one batch in, one batch out, partitions in parallel."""
     app = an_app(task, "batched")
     seen, began, done = 0, 0.0, asyncio.get_running_loop().create_future()
-    turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
-    room = asyncio.Semaphore(8)
+    locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+    limit = asyncio.Semaphore(8)
     tasks: set[asyncio.Task[None]] = set()
 
     async def copy(event: Any) -> None:
         nonlocal seen
         batch = event.value
-        async with turns[batch.partition]:
-            await producer_of(app).send_batch(task.target, batch.partition, batch.records)
+        async with locks[batch.partition]:
+            await batch_producer(app).send_batch(task.target, batch.partition, batch.records)
         event.ack()
-        room.release()
+        limit.release()
         seen += len(batch)
         if seen >= task.records and not done.done():
             done.set_result(time.perf_counter() - began)
@@ -79,7 +79,7 @@ async def batched(task: Task) -> TaskResult:
         nonlocal began
         async for event in stream.noack().events():
             began = began or time.perf_counter()
-            await room.acquire()
+            await limit.acquire()
             running = asyncio.create_task(copy(event))
             tasks.add(running)
             running.add_done_callback(tasks.discard)
@@ -91,7 +91,7 @@ async def batched(task: Task) -> TaskResult:
 
 
 async def librdkafka(task: Task) -> TaskResult:
-    """librdkafka from Python: `consume` many, `produce` each to the known partition."""
+    """librdkafka: `consume` many records, `produce` each to its partition."""
     return await asyncio.to_thread(_librdkafka, task)
 
 

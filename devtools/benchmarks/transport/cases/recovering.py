@@ -1,6 +1,6 @@
-"""Table recovery: a changelog with one record a key, read into an empty table.
+"""Recovery cases: a changelog with one record a key, read into an empty table.
 
-In: a filled changelog. Out: keys a second from the start of the reading to the last key.
+Timed from the start of the reading to the last key.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-from devtools.benchmarks.transport.baselines.task import Task, TaskResult, an_app
+from devtools.benchmarks.transport.cases.task import Task, TaskResult, an_app
 from devtools.benchmarks.transport.topics import PARTITIONS
 from notify_streams.transport import BatchedTable, batched_topic, in_memory, on_disk
 
 
 async def batched_memory(task: Task) -> TaskResult:
-    """Our table, in memory."""
+    """The batched table, in memory."""
     return await _batched(task, in_memory)
 
 
 async def batched_rocks(task: Task) -> TaskResult:
-    """Our table, on disk."""
+    """The batched table, on disk."""
     return await _batched(task, on_disk(Path(tempfile.mkdtemp(prefix="bench-")) / "rocks"))
 
 

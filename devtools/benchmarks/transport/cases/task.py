@@ -1,7 +1,4 @@
-"""What a contestant is told and what it answers, as one JSON line each way.
-
-In: the parent's request. Out: a frozen `Task`; an `TaskResult` on stdout.
-"""
+"""The task of a case's process and its result, both as one line of JSON."""
 
 from __future__ import annotations
 
@@ -17,22 +14,21 @@ from notify_streams.transport import TransportSettings, attach
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One run of one contestant."""
+    """One run of one case."""
 
-    contestant: str
+    case: str
     bootstrap: str
     group: str
     source: str
-    #: How many records must be seen; fewer is no result.
+    #: Records to process.
     records: int
     target: str = ""
-    #: How many the source holds, where a slow contestant reads only some of them.
     table_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """What a run did. `value` is the figure where it is not records a second."""
+    """`value`: the figure, if it is not records a second."""
 
     records: int
     seconds: float
@@ -43,7 +39,7 @@ class TaskResult:
 
 
 def an_app(task: Task, scheme: str, **options: Any) -> faust.App:
-    """A Faust app for a contestant: stock (`kafka`) or ours (`batched`), with the same uncompressed producer."""
+    """A Faust app, stock (`kafka`) or on the batched transport (`batched`), with an uncompressed producer."""
     app = faust.App(
         task.group,
         broker=f"{scheme}://{task.bootstrap}",

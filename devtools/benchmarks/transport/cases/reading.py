@@ -1,6 +1,6 @@
-"""A no-op consumer: count records, acknowledge, nothing else.
+"""Read cases: count records and acknowledge them.
 
-In: a filled topic. Out: records a second from the first delivery to the last.
+Timed from the first delivery to the last.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import time
 
 from aiokafka import AIOKafkaConsumer
 
-from devtools.benchmarks.transport.baselines.task import Task, TaskResult, an_app
+from devtools.benchmarks.transport.cases.task import Task, TaskResult, an_app
 from notify_streams.transport import batched_topic
 
 
-async def bare(task: Task) -> TaskResult:
+async def plain(task: Task) -> TaskResult:
     """aiokafka's `getmany` in a loop, with the transport's fetch sizes."""
     consumer = AIOKafkaConsumer(
         task.source,

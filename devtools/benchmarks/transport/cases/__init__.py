@@ -1,0 +1,1 @@
+"""The cases of `bench transport`: each is a function that runs in its own process."""
