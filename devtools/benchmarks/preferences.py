@@ -22,7 +22,6 @@ import msgspec
 
 from devtools.benchmarks.results import Figure, Goal, figure, report
 from devtools.percentiles import percentiles_of
-from notify_streams import tasks
 from notify_streams.gc_tuning import tune_gc
 from notify_streams.preferences.bulk_import import import_file
 from notify_streams.preferences.categories import configured_categories
@@ -62,9 +61,9 @@ async def bench_preferences(settings: Settings, categories: Categories) -> list[
     async def publish(updates: Sequence[tuple[int, PreferenceUpdate]]) -> None:
         return
 
-    preferences = build_components(settings, shards, redis, categories, publish, prefix=name)
-    await preferences.durable.ensure_indexes()
-    renewal = asyncio.create_task(preferences.keeper.run())
+    preferences = PreferenceService(settings, categories, shards, publish, prefix=name)
+    await preferences.repository.ensure_indexes()
+    await preferences.start()
     try:
         await asyncio.sleep(1)
         return [
@@ -74,14 +73,15 @@ async def bench_preferences(settings: Settings, categories: Categories) -> list[
             memory,
         ]
     finally:
-        await tasks.stop([renewal])
+        await preferences.stop()
         for shard in range(len(shards)):
             await shards.client(shard).drop_database(name)
         await shards.close()
         await redis.aclose()
 
 
-async def _checks(preferences: PreferenceComponents, redis: Redis, name: str) -> list[Figure]:
+async def _checks(preferences: PreferenceService, redis: Redis, name: str) -> list[Figure]:
+    decision_check = preferences.decision_check(lambda user_ids: [None] * len(user_ids), lambda: 0.0)
     users = [f"user-{number:08d}" for number in range(_BATCH)]
     await preferences.writer.apply_updates([(0, _update(user)) for user in users[:50]], datetime.now(UTC))
     keys = [f"{name}:{user}" for user in users]
@@ -91,13 +91,13 @@ async def _checks(preferences: PreferenceComponents, redis: Redis, name: str) ->
         await redis.mget(keys)
 
     async def decide() -> None:
-        await preferences.decision.rows_for(0, users)
+        await decision_check.rows_for(0, users)
 
     async def send() -> None:
-        await preferences.provider.still_allowed(0, messages, datetime.now(UTC))
+        await preferences.provider_check.still_allowed(0, messages, datetime.now(UTC))
 
     async def look_up() -> None:
-        await preferences.durable.rows(0, users)
+        await preferences.repository.rows(0, users)
 
     mget_us = await _us_each(mget)
     return [
@@ -117,7 +117,7 @@ async def _us_each(call: Callable[[], Awaitable[None]], rounds: int = _ROUNDS) -
     return median(took) / _BATCH * 1e6
 
 
-async def _puts(preferences: PreferenceComponents) -> Figure:
+async def _puts(preferences: PreferenceService) -> Figure:
     took = []
     for number in range(_PUTS):
         began = time.perf_counter()
@@ -126,7 +126,7 @@ async def _puts(preferences: PreferenceComponents) -> Figure:
     return _figure("a choice by hand, until it is acknowledged, p99", percentiles_of(took).p99, "ms", 500)
 
 
-async def _imports(preferences: PreferenceComponents, settings: Settings) -> list[Figure]:
+async def _imports(preferences: PreferenceService, settings: Settings) -> list[Figure]:
     random = Random(1)
     figures = []
     with tempfile.TemporaryDirectory() as folder:

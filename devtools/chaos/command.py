@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import click
 
-from devtools.benchmarks.results import conclude, print_progress
+from devtools.benchmarks.results import conclude
 from devtools.chaos.environment import REGION, ChaosEnvironment
 from devtools.chaos.failpoint_kills import kill_at_failpoints
 from devtools.chaos.latency import latency_ms
@@ -45,15 +45,12 @@ def _line(invariant: dict[str, Any]) -> str:
     return f"{result}: {invariant['name']} ({invariant['checked']} checked)"
 
 
-async def _drills(
-    folder: Path, seeds: int, minutes: float, seed: int, names: tuple[Name, ...], members: int
-) -> dict[str, Any]:
-    async with ChaosEnvironment(folder, members, print_progress) as ground:
-        points = await failpoint_drill(ground, seeds, names)
-        stormy = await random_faults(ground, minutes, seed) if minutes else None
-        return report_of(
-            points, stormy, seed, latency_ms(read_provider_log(ground.stack.region(REGION).sandbox.record))
-        )
+async def _run(seeds: int, minutes: float, seed: int, names: tuple[Name, ...], members: int) -> dict[str, Any]:
+    async with ChaosEnvironment(stack_folder() / "chaos", members, print_progress) as environment:
+        kills = await kill_at_failpoints(environment, seeds, names)
+        random_run = await random_faults(environment, minutes, seed) if minutes else None
+        accepted = read_provider_log(environment.stack.region(REGION).sandbox.provider_log)
+        return report_of(kills, random_run, seed, latency_ms(accepted))
 
 
 def report_of(

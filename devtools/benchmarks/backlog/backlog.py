@@ -11,7 +11,7 @@ from devtools.benchmarks.region import environment
 from devtools.benchmarks.router.load import TOPIC
 from devtools.subprocesses import python_module
 from devtools.workers import low_priority
-from notify_streams.admin.audit.topics import Topics
+from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.outbox.ledger import Ledger
 from notify_streams.stores.mongo import Shards
 
@@ -33,7 +33,7 @@ class Backlog:
         self._environ = environment(folder)
         self._size = size
         self._runs = 0
-        self._topics = Topics(settings)
+        self._topics = TopicReader(settings)
         self._shards = Shards(settings)
         self._ledger = Ledger(self._shards, "standard", 10.0)
         #: The smallest backlog seen.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from notify_streams import kafka
-from notify_streams.admin.audit.topics import Topics
+from notify_streams.admin.audit.topics import TopicReader
 
 if TYPE_CHECKING:
     from notify_streams.settings import Settings
@@ -66,7 +66,7 @@ def stability(history: Sequence[Generation], ended: int, since: float, until: fl
 async def read_generations(settings: Settings, groups: Iterable[str]) -> dict[str, list[Generation]]:
     """Every recorded generation of these groups, in order."""
     found: dict[str, list[Generation]] = {group: [] for group in groups}
-    async with Topics(msgspec.structs.replace(settings, partitions=await _partitions(settings))) as topics:
+    async with TopicReader(msgspec.structs.replace(settings, partitions=await _partitions(settings))) as topics:
         async for _, record in topics.read([_TOPIC]):
             one = generation_of(record.key, record.value, record.timestamp / 1000)
             if one is not None and one.group in found:

@@ -93,7 +93,7 @@ async def latency(environment: ForwardingEnvironment, forwarder: str, count: int
 
 
 async def _ends(environment: ForwardingEnvironment) -> dict[int, int]:
-    async with Topics(environment.here) as topics:
+    async with TopicReader(environment.here) as topics:
         return await topics.ends(SOURCE)
 
 

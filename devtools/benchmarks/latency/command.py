@@ -22,7 +22,7 @@ from devtools.load.decision_histogram import DecisionHistogram, merged, read_dec
 from devtools.load.open_loop import SingleSender
 from devtools.percentiles import Percentiles, percentiles_of
 from devtools.stack import stack_folder
-from notify_streams.admin.audit.topics import Topics
+from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.errors import NotifyError
 from notify_streams.roles import LANES, channel_topic
 
@@ -135,7 +135,7 @@ async def _router(settings: Settings, folder: Path, name: str) -> AsyncIterator[
             await worker.wait_until_ready()
             yield worker
         return
-    async with Topics(settings) as topics:
+    async with TopicReader(settings) as topics:
         start = await topics.ends(TOPIC)
     async with subprocesses.running(router_baseline(_ENDLESS), env=environment(folder)) as process:
         assert process.stdin is not None

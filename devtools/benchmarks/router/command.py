@@ -17,7 +17,7 @@ from devtools.benchmarks.results import Goal, conclude, figure, print_progress, 
 from devtools.benchmarks.router.load import NOTIFICATIONS_A_TRIGGER, TOPIC, triggers
 from devtools.load.decision_histogram import DecisionHistogram, merged, read_decisions
 from devtools.stack import stack_folder
-from notify_streams.admin.audit.topics import Topics
+from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.trigger_producer import TriggerProducer
 from notify_streams.outbox.ledger import Ledger
 from notify_streams.stores.mongo import Shards
@@ -70,7 +70,7 @@ async def _measure(
 
 async def _fill(settings: Settings, count: int, run: str) -> dict[int, int]:
     """Send `count` triggers; returns the offset in each partition at which they start."""
-    async with Topics(settings) as topics:
+    async with TopicReader(settings) as topics:
         start = await topics.ends(TOPIC)
     async with TriggerProducer(settings) as producer:
         await producer.send(triggers(count, run))

@@ -94,12 +94,10 @@ async def _round(settings: Settings, router: Router, batches: Sequence[RecordBat
     decided: list[DecidedBatch] = []
     for batch in batches:
         with clock("validate, join, decide, encode notifications and channel messages"):
-            decided.append(await router.take(batch, _NoAck()))
+            decided.append(await router.decide_batch(batch, _NoAck()))
     outcomes = Counter(entry.outcome.value for batch in decided for entry in batch.entries)
-    producer = BatchProducer(KafkaConnection("nowhere"))
-    codec = SimpleNamespace(
-        _message_accumulator=SimpleNamespace(_compression_type=_CODECS[TransportSettings().compression])
-    )
+    limits = {"max_batch_bytes": 1_000_000, "max_record_bytes": 1_000_000}
+    compression = _CODECS[TransportSettings().compression]
     while decided:
         part: list[DecidedBatch] = []
         while decided and sum(len(one.entries) for one in part) < settings.outbox.flush_records:

@@ -5,12 +5,12 @@ import math
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from devtools.load.decision_histogram import DecisionHistogram, decisions_in, together
+from devtools.load.decision_histogram import DecisionHistogram, decisions_in, merged
 from notify_streams.metrics import BatchHistogram
 
 
 def test_several_workers_are_one() -> None:
-    both = together([DecisionHistogram(1.0, 10, {0.1: 9, 0.2: 10}), DecisionHistogram(2.0, 10, {0.1: 10, 0.2: 10})])
+    both = merged([DecisionHistogram(1.0, 10, {0.1: 9, 0.2: 10}), DecisionHistogram(2.0, 10, {0.1: 10, 0.2: 10})])
     assert both == DecisionHistogram(3.0, 20, {0.1: 19, 0.2: 20})
 
 

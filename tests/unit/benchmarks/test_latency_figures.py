@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from devtools.benchmarks.latency.report import REFERENCE, report
+from devtools.benchmarks.latency.report import BASELINE, report
 from devtools.load.decision_histogram import DecisionHistogram
 from devtools.percentiles import Percentiles
 
@@ -18,24 +18,24 @@ def decided(*, slow: int = 0) -> DecisionHistogram:
 
 
 def a_report(decisions: Any = None, **but: Any) -> Any:
-    runs = {name: [a_spread()] for name in ("standard", "critical", REFERENCE)}
+    runs = {name: [a_spread()] for name in ("standard", "critical", BASELINE)}
     spreads = runs | {name.replace("_", " "): spreads for name, spreads in but.items()}
-    return report(spreads, {"standard": decided(), "critical": decisions or decided()}, {}, {})
+    return report(spreads, {"standard": decided(), "critical": decisions or decided()}, (0.1, 0.2, 0.3))
 
 
 def figure(found: Any, name: Any) -> Any:
     return next(one for one in found["figures"] if one["name"] == name)
 
 
-def test_every_quantile_and_the_count_are_told_for_both_lanes() -> None:
+def test_both_lanes_have_every_percentile_and_the_count() -> None:
     names = {one["name"] for one in a_report()["figures"]}
     expected = {f"{lane} router, {name}" for lane in ("critical", "standard") for name in ("p50", "p90", "p99", "max")}
-    told = {
+    more = {
         f"{lane} {what}"
         for lane in ("critical", "standard")
         for what in ("triggers timed", "decision, p99 of the workers' histograms")
     }
-    assert names == expected | told
+    assert names == expected | more
 
 
 def test_the_median_of_the_rounds_counts() -> None:
@@ -45,8 +45,8 @@ def test_the_median_of_the_rounds_counts() -> None:
 
 
 def test_the_reference_of_the_same_run_stands_beside_it() -> None:
-    one = figure(a_report(bare_loop=[a_spread(p99=80.0)]), "critical router, p99")
-    assert (one["reference"], one["reference_value"], one["ratio"]) == (REFERENCE, 80.0, 0.5)
+    one = figure(a_report(baseline=[a_spread(p99=80.0)]), "critical router, p99")
+    assert (one["reference"], one["reference_value"], one["ratio"]) == (BASELINE, 80.0, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_the_reference_of_the_same_run_stands_beside_it() -> None:
         ({"standard": [a_spread(p99=50.0)]}, False),
         ({"critical": [a_spread(p99=50.0)]}, False),
         ({"standard": [a_spread(p90=500.0, max=900.0)]}, True),
-        ({"bare_loop": [a_spread(p50=900.0, p99=900.0)]}, True),
+        ({"baseline": [a_spread(p50=900.0, p99=900.0)]}, True),
     ],
     ids=["all", "just", "p50", "p99", "critical", "no goal for p90 and max", "the reference has no goal"],
 )

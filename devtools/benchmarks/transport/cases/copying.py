@@ -13,7 +13,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from devtools.benchmarks.transport.cases.task import Task, TaskResult, an_app
-from notify_streams.transport import batch_producer, batched_topic
+from notify_streams.transport import batched_topic, producer_of
 
 
 async def plain(task: Task) -> TaskResult:
@@ -67,7 +67,7 @@ async def batched(task: Task) -> TaskResult:
         nonlocal seen
         batch = event.value
         async with locks[batch.partition]:
-            await batch_producer(app).send_batch(task.target, batch.partition, batch.records)
+            await producer_of(app).send_batch(task.target, batch.partition, batch.records)
         event.ack()
         limit.release()
         seen += len(batch)
