@@ -24,7 +24,7 @@ def values(found: Any) -> Any:
 
 
 def test_a_critical_trigger_that_never_arrived_leaves_no_figure() -> None:
-    with pytest.raises(NotifyError, match="critical triggers, without n-1: 1 of 2 .*no figure"):
+    with pytest.raises(NotifyError, match=r"critical triggers, without n-1: 1 of 2 .*no figure"):
         report({"n-0": 0.0, "n-1": 1.0}, {"n-0": 0.5}, (), QUIET, STANDARD)
 
 
