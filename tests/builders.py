@@ -195,7 +195,7 @@ def a_placement(here: str = "us", **homes: Any) -> Placement:
 
 @dataclass
 class FakePlacements:
-    """`routing.router.Served`: the placements that a worker learns of, one after the other, the later ones when somebody waits."""
+    """`routing.router.PlacementSource`: placements one after the other; the next one when the router waits for it."""
 
     placement: Placement | None = field(default_factory=a_placement)
     later: list[Placement] = field(default_factory=list)

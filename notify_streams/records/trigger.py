@@ -29,7 +29,7 @@ _SAYS_CRITICAL: Final = re.compile(rb'"isCritical"[ \t\r\n]*:[ \t\r\n]*true')
 #: What could hide the word from a scan of bytes: an escape, or a base64 envelope.
 _HIDING: Final = (rb"\u", b'"data_base64"')
 
-#: Deeper nesting is refused. Decoders give up at a depth that depends on who calls them, and two roles must not differ.
+#: Deeper nesting is refused. A decoder's own limit depends on the depth of its caller, and two roles must not differ.
 MAX_DEPTH: Final = 200
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BRACKET: Final = re.compile(rb"[\[\]{}]")
@@ -171,7 +171,7 @@ def _with_checked_data(trigger: Trigger) -> Trigger | Rejection:
             return Rejection(DeadReason.INVALID, "`data` must be a JSON object")
         return msgspec.structs.replace(trigger, data=NO_DATA)
     try:
-        # The channel workers will decode it; what they could not (1e999) is better refused while its sender can be told.
+        # The channel workers will decode it; what they could not (1e999) is refused here, where the sender learns of it.
         _anything.decode(data)
     except msgspec.ValidationError as error:
         return Rejection(DeadReason.INVALID, f"`data`: {error}")

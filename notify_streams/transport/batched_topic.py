@@ -41,7 +41,7 @@ class BatchMessage(ConsumerMessage):
         self.prefix: AckedPrefix | None = None
 
     def materialize(self) -> RecordBatch:
-        """The batch. Taken from the buffer at the first call, so that several agents of a topic get the same one."""
+        """The batch. It leaves the buffer at the first call, so that several agents of a topic get the same one."""
         if self.batch is None:
             self.prefix = self.buffer.prefix
             was_full = self.buffer.full

@@ -37,7 +37,7 @@ async def decide_start_positions(
     from_beginning: bool,
     retry_s: float = _RETRY_S,
 ) -> dict[TP, StartPosition]:
-    """Run the hooks, read the offsets, decide. Repeats until both succeed; cancel it at a revocation."""
+    """Run the hooks, read the offsets, decide. Runs again until both succeed; cancel it at a revocation."""
     while True:
         try:
             positions = await _run_all(hook(tps) for hook in hooks)

@@ -85,13 +85,15 @@ async def test_each_check_is_needed(
     else:
         with redis.commands() as commands:
             commands.set(router.deltas.lease_key, "1")
-    told = Observations(1)
+    observations = Observations(1)
     without = check if lacks else None
     user = f"u-{uuid4().hex[:6]}"
     await story(
-        RaceSteps(router.decision, worker, writer, Table(30.0), CATEGORIES[CATEGORY], told, user, BUCKET, without),
+        RaceSteps(
+            router.decision, worker, writer, Table(30.0), CATEGORIES[CATEGORY], observations, user, BUCKET, without
+        ),
         redis,
     )
-    found = list(violations(told, preferences.bound_s))
+    found = list(violations(observations, preferences.bound_s))
     assert bool(found) is lacks, found
-    assert told.calls or told.suppressions
+    assert observations.calls or observations.suppressions

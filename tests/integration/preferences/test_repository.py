@@ -64,7 +64,7 @@ async def test_two_roles_that_apply_the_same_batch_count_each_change_once(env_of
 async def test_the_record_holds_its_compiled_row(env_of: OpenEnv) -> None:
     env = await env_of()
     record = (await env.repository.apply([(BUCKET, "u", ChoiceChange(2, "email", True, now()))]))["u"]
-    assert await env.repository.rows(BUCKET, ["u", "nobody"]) == {"u": record.row()}
+    assert await env.repository.rows(BUCKET, ["u", "unknown"]) == {"u": record.row()}
 
 
 async def test_a_bucket_does_not_show_another_bucket_s_people(env_of: OpenEnv) -> None:

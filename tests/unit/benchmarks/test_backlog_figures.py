@@ -1,4 +1,4 @@
-"""`bench backlog`: no figure without a full account, events apart from the rest, and evictions told from ends on purpose."""
+"""`bench backlog`: no figure without a full account, events apart from the rest, evictions apart from intended ends."""
 
 import struct
 from typing import Any

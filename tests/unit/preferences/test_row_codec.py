@@ -1,4 +1,4 @@
-"""A row says what was chosen, costs a few bytes, and the newer of two is told by its version."""
+"""A row says what was chosen, costs a few bytes, and its version tells which of two is newer."""
 
 from typing import Any
 

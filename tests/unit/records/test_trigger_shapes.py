@@ -169,7 +169,7 @@ INVALID = [
     pytest.param(trigger_json(template=..., body="B"), "template", id="a body without a title"),
     pytest.param(trigger_json(template=""), "template", id="an empty template name"),
     pytest.param(trigger_json(channels=[]), "channels", id="no channel at all"),
-    pytest.param(trigger_json(channels=["pigeon"]), "channels", id="a channel nobody knows"),
+    pytest.param(trigger_json(channels=["pigeon"]), "channels", id="an unknown channel"),
     pytest.param(trigger_json(channels="push"), "channels", id="channels that are no list"),
     pytest.param(trigger_json(isCritical="true"), "isCritical", id="a text for a boolean"),
     pytest.param(trigger_json(isCritical=1), "isCritical", id="a number for a boolean"),

@@ -1,4 +1,4 @@
-"""Preference updates, contacts, sign-ups and locations as anybody may send them."""
+"""Preference updates, contacts, sign-ups and locations as any client may send them."""
 
 import json
 from typing import Any
@@ -62,7 +62,7 @@ def test_a_record_names_its_person(name: Any, but: Any) -> None:
     [..., None, "", "yesterday", 5, "2026-11-22T10:00:00", "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"],
 )
 def test_a_time_is_one_that_a_database_can_hold(name: str, at: Any) -> None:
-    """The ends of the calendar, with an offset, stopped whoever wanted to store them."""
+    """The ends of the calendar, with an offset, stopped the store."""
     read, fields = READERS[name]
     found = read(said(fields, updated_at=at))
     assert isinstance(found, Rejection) and "updated_at" in found.detail

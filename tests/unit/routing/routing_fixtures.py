@@ -1,4 +1,4 @@
-"""A router of bucket 3 with a few people that it knows: `HERE[:3]` and `ELSEWHERE` at home here, `HERE[3]` in eu, `HERE[4]` nobody."""
+"""A router with known users: `HERE[:3]` and `ELSEWHERE` have their home here, `HERE[3]` in eu, `HERE[4]` is unknown."""
 
 from typing import Any
 

@@ -32,9 +32,9 @@ CASES = [
     pytest.param(trigger_json(), URGENT, "critical", id="its header says so"),
     pytest.param(trigger_json(isCritical=False), URGENT, "critical", id="the header alone says so"),
     pytest.param(trigger_json(), (("critical", b"0"), ("critical", b"1")), "critical", id="one of two headers says so"),
-    pytest.param(trigger_json(), (), "standard", id="nobody says so"),
+    pytest.param(trigger_json(), (), "standard", id="not requested"),
     pytest.param(trigger_json(isCritical=True, category="marketing"), URGENT, "standard", id="the category forbids it"),
-    pytest.param(trigger_json(isCritical=True, category="?"), URGENT, "standard", id="nobody knows the category"),
+    pytest.param(trigger_json(isCritical=True, category="?"), URGENT, "standard", id="unknown category"),
     pytest.param(trigger_json(), (("critical", b"true"),), "standard", id="a header with another value"),
     pytest.param(trigger_json(), (("critical", None),), "standard", id="a header without a value"),
     pytest.param(trigger_json(), (("Critical", b"1"),), "standard", id="another header"),
@@ -82,7 +82,7 @@ values = st.sampled_from([b"true", b"false", b"null", b'"true"', b"1", b"tru\\u0
 member = st.builds(lambda name, a, b, value: b"," + name + a + b":" + b + value, spellings, spaces, spaces, values)
 body = st.builds(
     lambda category, members: trigger_json(category=category)[:-1] + b"".join(members) + b"}",
-    st.sampled_from(["payments", "marketing", "security", "nobody's"]),
+    st.sampled_from(["payments", "marketing", "security", "unknown"]),
     st.lists(member, max_size=3),
 )
 enveloped = st.builds(

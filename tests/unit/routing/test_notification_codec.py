@@ -18,8 +18,10 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40) | st.just
 PLANS = st.tuples(
     st.sampled_from(CHANNELS), st.sampled_from(list(DeliveryState)), st.none() | st.sampled_from(list(Reason))
 ).map(lambda parts: ChannelDecision(*parts))
-FATES = st.lists(PLANS, max_size=3, unique_by=lambda planned: planned.channel).map(tuple)
-DECISIONS = st.tuples(TEXTS, TEXTS, TEXTS, TEXTS, st.integers(0, 2**63 - 1), FATES, st.integers(0, 2**63 - 1))
+CHANNEL_DECISIONS = st.lists(PLANS, max_size=3, unique_by=lambda planned: planned.channel).map(tuple)
+DECISIONS = st.tuples(
+    TEXTS, TEXTS, TEXTS, TEXTS, st.integers(0, 2**63 - 1), CHANNEL_DECISIONS, st.integers(0, 2**63 - 1)
+)
 
 
 @given(
@@ -31,8 +33,8 @@ DECISIONS = st.tuples(TEXTS, TEXTS, TEXTS, TEXTS, st.integers(0, 2**63 - 1), FAT
 )
 def test_it_reads_as_the_contract_says(bucket: int, region: Any, critical: bool, now: int, decisions: Any) -> None:
     form = NotificationEncoder(bucket, region, critical, now)
-    for notification, trigger, user, category, version, fates, fingerprint in decisions:
-        document = form.encode(notification, trigger, user.encode(), category, version, fates, fingerprint)
+    for notification, trigger, user, category, version, channel_decisions, fingerprint in decisions:
+        document = form.encode(notification, trigger, user.encode(), category, version, channel_decisions, fingerprint)
         found = bson.decode(document.raw, CodecOptions(tz_aware=True))
         assert found == {
             "_id": notification,
@@ -48,7 +50,7 @@ def test_it_reads_as_the_contract_says(bucket: int, region: Any, critical: bool,
             "deliveries": {
                 one.channel: {"state": one.state.value, "attempts": 0, "at": now}
                 | ({} if one.reason is None else {"reason": one.reason.value})
-                for one in fates
+                for one in channel_decisions
             },
             "fingerprint": fingerprint,
             "expire_at": now.replace(minute=0, second=0, microsecond=0) + timedelta(days=90),

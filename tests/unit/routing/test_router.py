@@ -29,7 +29,7 @@ CASES = [
     pytest.param(for_user(HERE[0]), "notified", None, id="someone at home here"),
     pytest.param(for_user(HERE[3]), "forwarded", None, id="someone at home elsewhere"),
     pytest.param(for_user(ELSEWHERE[0]), "repartitioned", None, id="someone of another bucket"),
-    pytest.param(for_user("nobody of this bucket"), "repartitioned", None, id="a stranger of another bucket"),
+    pytest.param(for_user("stranger of this bucket"), "repartitioned", None, id="a stranger of another bucket"),
     pytest.param(for_user(HERE[4]), "dead", "unknown_user", id="a stranger"),
     pytest.param(for_user(HERE[0], category="?"), "dead", "unknown_category", id="an unknown category"),
     pytest.param(for_user(HERE[4], category="?"), "dead", "unknown_category", id="a stranger's unknown category"),

@@ -35,7 +35,7 @@ async def test_a_forwarded_trigger_says_how_far_it_has_come() -> None:
 
 
 async def test_a_client_cannot_choose_what_a_trigger_becomes_in_another_region() -> None:
-    """`target` alone would let anybody write another region's locations."""
+    """`target` alone would let any client write another region's locations."""
     ours = (("target", b"user_locations"), ("hops", b"1"), ("origin", b"eu"), ("cleared_by", b"us"), ("epoch", b"7"))
     (entry,) = (await route(a_batch(ARecord(for_user(HERE[3]), headers=(*ours, ("theirs", b"1")))))).entries
     headers = entry.outputs[0][4]
@@ -66,7 +66,7 @@ async def test_what_another_region_handed_over_early_waits_until_this_one_serves
 
 
 async def test_a_trigger_that_must_wait_holds_up_its_own_partition_and_no_other() -> None:
-    """Its person's region is being switched: whoever is in other partitions is notified meanwhile."""
+    """Its person's region is being switched: users of other partitions are notified meanwhile."""
 
     class Switching(FakePlacements):
         async def changed(self, epoch: Any) -> Any:
