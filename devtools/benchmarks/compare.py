@@ -1,4 +1,4 @@
-"""`notify-streams bench compare`: CPU per record of this checkout beside an older one.
+"""`notify-streams bench compare`: CPU per record beside an older checkout.
 
 Both run alternately with the same interpreter, so that the state of the machine affects both alike.
 """

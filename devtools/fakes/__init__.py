@@ -1,1 +1,1 @@
-"""Fakes and fault-injecting proxies on real sockets, used by contract tests and benchmarks."""
+"""Fakes and fault-injecting proxies on real sockets."""

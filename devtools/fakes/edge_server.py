@@ -1,4 +1,4 @@
-"""A fake edge server: serves the APIs of the three kinds of points of presence, with faults on demand."""
+"""A fake edge server: three kinds of points of presence, faults on demand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A TCP proxy that delays each direction, and can hang or be cut: a link between two regions.
+"""A TCP proxy that delays each direction, and can hang or be cut.
 
 Any amount of bytes can be in flight, as on a long link with enough buffers. A broker behind the proxy must advertise `address`.
 """

@@ -1,4 +1,4 @@
-"""A proxy for DynamoDB that throttles: it refuses the next calls, or leaves keys of BatchGetItem unprocessed."""
+"""A DynamoDB proxy that throttles, or leaves keys unprocessed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`notify-streams failover REGION --to REGION|--back`: change which region serves a home region."""
+"""`notify-streams failover`: changes which region serves a home region."""
 
 from __future__ import annotations
 

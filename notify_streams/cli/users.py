@@ -1,4 +1,4 @@
-"""`notify-streams users add|move`: sends sign-ups, contacts and moves, as an upstream system does."""
+"""`notify-streams users add|move`: sends sign-ups, contacts and moves."""
 
 from __future__ import annotations
 

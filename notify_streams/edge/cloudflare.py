@@ -1,4 +1,4 @@
-"""Writes to Cloudflare Workers KV: bulk writes and bulk deletes of up to 10,000 keys.
+"""Writes to Cloudflare Workers KV in bulks of up to 10,000 keys.
 
 ``PUT <url>/bulk`` and ``POST <url>/bulk/delete``, `url` being
 ``https://api.cloudflare.com/client/v4/accounts/<account id>/storage/kv/namespaces/<namespace id>``.

@@ -1,4 +1,4 @@
-"""Writes to stores that take one key a request: generic HTTP stores and Fastly's KV store.
+"""Writes to stores of one key a request: generic HTTP, Fastly KV.
 
 Both take ``PUT <url>/<key>`` and ``DELETE <url>/<key>``; they differ in the header that carries the token and in the path.
 """

@@ -1,4 +1,4 @@
-"""Bulk import of preference updates from a file of JSON lines; resumes at a checkpoint.
+"""Imports preference updates from JSON lines; resumes at a checkpoint.
 
 The order of updates does not matter (the latest `updated_at` wins) and a repeated update changes nothing. So several batches are
 written concurrently, and after a crash those that no checkpoint covers are written again.

@@ -1,4 +1,4 @@
-"""Categories: what may be sent on which channel; read from `config/categories.yaml`."""
+"""Categories: what may be sent where (`config/categories.yaml`)."""
 
 from __future__ import annotations
 

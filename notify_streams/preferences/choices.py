@@ -1,4 +1,4 @@
-"""A user's choices and the merge of changes: the latest choice wins, in any order of arrival.
+"""A user's choices and how changes are merged: the latest wins.
 
 Times are compared in whole milliseconds, the precision of the preference record.
 """

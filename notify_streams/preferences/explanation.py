@@ -1,4 +1,4 @@
-"""Explains in a sentence which choice led to a decision, for `why` and the web view."""
+"""Explains which choice led to a decision, for `why` and the web view."""
 
 from __future__ import annotations
 

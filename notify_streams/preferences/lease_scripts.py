@@ -1,4 +1,4 @@
-"""Lua scripts that Redis runs atomically: write deltas, begin and finish a renewal of the lease.
+"""Lua scripts for Redis: write deltas, begin and finish a lease renewal.
 
 Keys: ``<prefix>:<user id>`` is a delta. ``<prefix>!lease`` exists while the deltas are complete. ``<prefix>!epoch`` is a hash (`id`, `run`,
 `covered`) that is gone after a flush and names another server after a failover. ``<prefix>!busy`` lets one process renew at a time.

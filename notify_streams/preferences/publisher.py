@@ -1,4 +1,4 @@
-"""Publishes preference updates on `preference_updates`, which feeds the preference tables."""
+"""Publishes preference updates on `preference_updates`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Handles ``PUT /users/{id}/preferences/{category}/{channel}``, without a web framework."""
+"""Handles ``PUT /users/{id}/preferences/…`` without a web framework."""
 
 from __future__ import annotations
 

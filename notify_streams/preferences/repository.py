@@ -1,4 +1,4 @@
-"""Preference records in MongoDB: one document a user, changed by compare-and-swap on its version.
+"""Preference records in MongoDB, changed by compare-and-swap.
 
 Reads are linearizable: they see everything that was acknowledged before they began, even if a deposed primary still answers. MongoDB's
 own linearizable read waits for the next journal commit (100 ms on an idle shard). A majority write followed by a causally consistent

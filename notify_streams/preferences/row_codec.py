@@ -1,4 +1,4 @@
-"""Encodes a user's choices as a row: an unsigned LEB128 version, then two bytes for each category.
+"""Encodes choices as a row: a LEB128 version, two bytes for each category.
 
 The two bytes are the category's number and its choices: two bits for each channel in `roles.CHANNELS`, 0 unset, 1 in, 2 out. Choices in
 three categories take 7 to 9 bytes.

@@ -1,4 +1,4 @@
-"""The staleness bound: no provider call starts later than `bound_s` after an acknowledged opt-out.
+"""The staleness bound: no call later than `bound_s` after an opt-out.
 
 Proof. Write W is durable at t0 and acknowledged at t >= t0. A check begins at m and is good for calls that start before m + `good_s`.
 

@@ -1,4 +1,4 @@
-"""How far the preferences table is behind its topic: the age of the oldest change being applied.
+"""How far the preferences table is behind its topic, in seconds.
 
 A partition without a batch in progress is not behind: its next batch starts at once.
 """

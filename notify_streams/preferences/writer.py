@@ -1,4 +1,4 @@
-"""Writes choices: single ones (HTTP, CLI), batches from the topic, and bulk imports.
+"""Writes choices: single ones, batches from the topic, bulk imports.
 
 The order: first the preference record in MongoDB, then the delta in Redis; the tables follow the topic.
 """

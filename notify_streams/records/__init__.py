@@ -1,4 +1,4 @@
-"""What travels on the topics: one file a record, each with its decoder, and the rules that turn bytes into values.
+"""Record types of the topics, with their decoders and bounds.
 
 Comes in: keys, values and headers of Kafka records. Goes out: frozen `msgspec` structs, or a `Rejection`.
 Refuses to know: tables, databases, Faust.

@@ -1,4 +1,4 @@
-"""Channel messages: what the outbox hands to a channel worker. One payload is encoded once for all channels of a trigger."""
+"""Channel messages: one delivery each, from the outbox to a channel worker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ids as functions of their input: the same trigger always gives the same ids, on every worker, after every crash."""
+"""Derives ids from their input: the same trigger always has the same ids."""
 
 from __future__ import annotations
 

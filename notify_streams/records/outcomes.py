@@ -1,4 +1,4 @@
-"""The closed lists: every outcome of a trigger and every reason that a delivery or a dead letter can have."""
+"""The closed lists of outcomes, delivery states and reasons."""
 
 from __future__ import annotations
 

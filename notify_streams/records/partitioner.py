@@ -1,4 +1,4 @@
-"""Which bucket a person is in: Kafka's own partitioner, so that every client that uses it agrees."""
+"""The bucket of a user: Kafka's default partitioner (murmur2)."""
 
 from __future__ import annotations
 

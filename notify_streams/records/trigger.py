@@ -1,4 +1,4 @@
-"""Triggers: what upstream systems push. Bare JSON, CloudEvents structured JSON or CloudEvents binary mode in; a `Trigger` or a `Rejection` out.
+"""Decodes and validates triggers: JSON and CloudEvents (structured, binary).
 
 CloudEvents: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/kafka-protocol-binding.md
 """

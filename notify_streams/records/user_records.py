@@ -1,4 +1,4 @@
-"""What people's records look like on the wire: preference updates, contacts, sign-ups, locations."""
+"""Records about users: preference updates, contacts, sign-ups, locations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the consumer groups of a region: whether router workers run, and how many records wait to be forwarded."""
+"""Reads a region's consumer groups: running routers, waiting records."""
 
 from __future__ import annotations
 

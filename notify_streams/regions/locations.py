@@ -1,4 +1,4 @@
-"""Locations of users: packs a record of `user_locations` into a table row of one small integer.
+"""Packs a user's location into a table row of one small integer.
 
 A row is ``version | settled | region | previous | bucket``, so that the newer of two rows is the larger one, in whatever order they
 arrive: first by version, then a record that ends a move wins, then, for two sign-ups of one version, the region's index in the

@@ -1,4 +1,4 @@
-"""Copies of preference updates and contacts for other regions: which regions get one, and the records to write.
+"""Copies of preference updates and contacts for other regions.
 
 Preferences go to every region, so that any region can serve any user. Contacts go to the user's home region and to the standby that
 the home's settings name, and to no other region, because of data residency.

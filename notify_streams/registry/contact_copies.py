@@ -1,4 +1,4 @@
-"""Copies of contacts to other regions: of contacts records, and of table rows at a sign-up."""
+"""Copies of contacts for other regions, from records and from table rows."""
 
 from __future__ import annotations
 

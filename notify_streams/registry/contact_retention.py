@@ -1,4 +1,4 @@
-"""Decides which regions must delete a user's contacts after a move, and the records that delete them.
+"""Which regions must delete a user's contacts after a move.
 
 Because of data residency only the home region, the standby that its settings name, and the region that serves the home region's users
 may hold contacts. The others delete them once their locations, like the registry, show the new home; not before, since until then

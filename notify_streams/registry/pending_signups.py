@@ -1,4 +1,4 @@
-"""Home regions from sign-ups that the locations table does not hold yet: contacts that arrive meanwhile are copied there."""
+"""Home regions from sign-ups that the locations table does not hold yet."""
 
 from __future__ import annotations
 

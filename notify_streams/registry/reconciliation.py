@@ -1,4 +1,4 @@
-"""Compares the registry's rows with the locations that a region holds, and repairs the differences.
+"""Compares the registry with a region's locations and repairs differences.
 
 Runs in every region periodically, and rebuilds a lost `user_locations` (every row is then missing and repaired). Each region repairs
 its own topic from its own replica of the registry; only the home region writes the registry's row and informs the other regions.

@@ -1,4 +1,4 @@
-"""Creates the table `users`: on AWS a Global Table with a replica in each region, on DynamoDB Local a single table.
+"""Creates the table `users`: a Global Table on AWS, a single table locally.
 
 DynamoDB Local has no replicas; the local stack's replicator copies between the regions' tables instead.
 """

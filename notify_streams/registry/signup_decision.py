@@ -1,4 +1,4 @@
-"""Decides what one sign-up means in one region: register, forward, hand over, or ignore.
+"""Decides one sign-up: register, forward, hand over, or ignore.
 
 A move passes through the previous home region. It hands over what only it has (the user's contacts) and forwards the sign-up to the new
 home, which writes the row. The previous home notifies the user until the new location reaches it.

@@ -1,4 +1,4 @@
-"""Processes sign-ups: writes registry rows and produces the records that must be published for them.
+"""Processes sign-ups: registry rows, and the records to publish for them.
 
 The records: locations for every region and every point of presence, forwarded sign-ups, handed-over contacts. Repeating a batch gives
 the same rows and records, so a crash between the registry and the outbox loses nothing; readers order duplicates by version.

@@ -1,4 +1,4 @@
-"""Which router role handles a record: a pure function of it, so the roles always agree.
+"""Which router role handles a record: a pure function of the record.
 
 A record is critical if its header or its body asks for it and its category allows it. All others are standard, invalid ones included.
 """

@@ -1,4 +1,4 @@
-"""Encodes notification documents as BSON, byte by byte (https://bsonspec.org/spec.html).
+"""Encodes notification documents as BSON (https://bsonspec.org/spec.html).
 
 Every notified trigger needs a document, and most of its bytes are the same for a whole batch: those are encoded once.
 """

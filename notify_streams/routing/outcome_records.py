@@ -1,4 +1,4 @@
-"""Outcome records: for each outcome of a trigger, everything that must be written for it."""
+"""Builds what must be written for each outcome of a trigger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads a recipient's location, contacts and preference row from the worker's tables."""
+"""Reads recipients' locations, contacts and preference rows from the tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decides batches of triggers: joins each with its recipient and gives it an outcome."""
+"""Decides batches of triggers: one outcome for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Faust transport with one event for each batch of a partition, and batched tables.
+"""A Faust transport with one event a partition batch, and batched tables.
 
 For any Faust app: it depends on nothing else of `notify_streams` but `kafka` and `tasks`. Faust finds it by the URL scheme `batched`.
 """

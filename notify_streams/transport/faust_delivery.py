@@ -1,4 +1,4 @@
-"""Delivers records of unbatched topics as single events, as Faust's own fetch loop does.
+"""Delivers records of unbatched topics as single events, as Faust does.
 
 Follows `getmany` and `_drain_messages` of `faust/transport/consumer.py` (0.15.3).
 """

@@ -1,4 +1,4 @@
-"""The thread for fetches, heartbeats and commits, which go on while agents compute.
+"""The thread for fetches, heartbeats and commits.
 
 Methods named `…_in_thread` run in the thread; the others are called from the event loop.
 """

@@ -1,4 +1,4 @@
-"""Backlog benchmark: critical triggers beside a full standard backlog, while critical workers end.
+"""Backlog benchmark: critical triggers beside a full standard backlog.
 
 Timed from a trigger's scheduled moment to its acceptance in the provider sandbox's log.
 """

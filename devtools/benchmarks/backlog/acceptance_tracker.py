@@ -1,4 +1,4 @@
-"""Follows the provider log: first acceptances of critical notifications, and all others."""
+"""Follows the provider log: first acceptances of notifications."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps a standard backlog full: adds triggers whenever half of them are processed."""
+"""Keeps a standard backlog full."""
 
 from __future__ import annotations
 

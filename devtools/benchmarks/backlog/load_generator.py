@@ -1,4 +1,4 @@
-"""Sends standard triggers from a process of its own, so that nothing timed waits for it.
+"""Sends standard triggers from a process of its own.
 
 ``python -m devtools.benchmarks.backlog.load_generator REGION COUNT RUN``: ends when Kafka has acknowledged all; `RUN` keeps ids apart.
 """

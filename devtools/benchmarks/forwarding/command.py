@@ -1,4 +1,4 @@
-"""`notify-streams bench forward` and `bench propagation`: what lies between regions."""
+"""`notify-streams bench forward` and `bench propagation`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the delayed link in a process of its own, apart from both ends' event loops.
+"""Runs the delayed link in a process of its own.
 
 ``python -m devtools.benchmarks.forwarding.link_process PORT HOST:PORT ONE_WAY_S``: prints ``open`` and runs until it is stopped.
 """

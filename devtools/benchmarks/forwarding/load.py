@@ -1,4 +1,4 @@
-"""Triggers for the far region: as a client sends them, and as the router forwards them."""
+"""Triggers for another region, as sent and as forwarded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Times single triggers: the decision, the hop inside a region, the hop between regions.
+"""Times single triggers: decision, hop in a region, hop between regions.
 
 Real workers do all of it. A time begins when Kafka has acknowledged the trigger, and ends when the provider sandbox is called, or when
 the record is readable in the far region's Kafka.

@@ -1,1 +1,1 @@
-"""Latency benchmark: from Kafka's acknowledgement of a trigger to its readable channel messages."""
+"""Latency benchmark: from acknowledged trigger to readable message."""

@@ -1,4 +1,4 @@
-"""`notify-streams bench latency`: routers and a baseline, one after the other, at one rate."""
+"""`notify-streams bench latency`: routers and a baseline at one rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sends triggers on schedule and times each until its last channel message is readable."""
+"""Sends triggers on schedule and times each."""
 
 from __future__ import annotations
 

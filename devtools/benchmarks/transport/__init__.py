@@ -1,1 +1,1 @@
-"""Transport benchmark: the batched transport beside aiokafka, librdkafka and stock Faust."""
+"""Transport benchmark: beside aiokafka, librdkafka and stock Faust."""

@@ -1,1 +1,1 @@
-"""Failover of home regions: the protocol, control logs, the placement of a worker, the command."""
+"""Failover of home regions: protocol, control logs, placement, command."""

@@ -1,4 +1,4 @@
-"""Changes which region serves a home region's users: the `failover` command. `protocol` describes the steps.
+"""Changes which region serves a home region's users; see `protocol`.
 
 A command that fails half way leaves the old server in place, or no server until the command is repeated; never two servers.
 """

@@ -1,4 +1,4 @@
-"""Shows whether other workers of the region run that have loaded a placement: a counter in Redis.
+"""Counts the region's running workers that have loaded a placement (Redis).
 
 Only a moving counter proves a running worker; its value stays behind when a region is killed. If Redis is away or empty the answer
 is "no worker runs", which costs a starting worker reads of other regions' logs, never safety.

@@ -1,4 +1,4 @@
-"""The serving region of each home region at one moment; a batch is decided by one placement."""
+"""The serving region of each home region at one moment."""
 
 from __future__ import annotations
 

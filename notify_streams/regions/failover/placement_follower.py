@@ -1,4 +1,4 @@
-"""Keeps one worker's placement up to date: reads the control logs, answers releases.
+"""Keeps a worker's placement current: reads control logs, answers releases.
 
 A worker fails closed: it serves no users until it has read its own region's log and enough of the other regions' logs
 (`protocol.required_logs`: one of the two others, of three regions). So a region that comes back knows every failover. The price:

@@ -1,4 +1,4 @@
-"""The failover protocol: records of `region_control`, and the state that a control log adds up to.
+"""The failover protocol: control records and the state that they add up to.
 
 Each region keeps its own log of the same records: one partition, nothing is ever deleted. An *epoch* counts the changes of the
 server of a home region. One command makes one change and identifies itself by a token:

@@ -1,4 +1,4 @@
-"""Forwards batches of several partitions to one region concurrently: one queue for each partition.
+"""Forwards batches to one region: one queue for each partition.
 
 Batches of a partition are forwarded in order, each acknowledged afterwards; batches that waited are sent as one, because a round trip
 costs the same for many records. There is no order between partitions.

@@ -1,1 +1,1 @@
-"""Tables whose changelogs are read and written in batches: co-partitioned and replicated."""
+"""Tables with batched changelogs: co-partitioned and replicated."""

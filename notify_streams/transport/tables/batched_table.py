@@ -1,4 +1,4 @@
-"""A table with the partitions of its source topics; a worker has those it is assigned.
+"""A table partitioned like its source topics.
 
 Every write is one batch in the changelog before it is in the table, so a recovery restores what the table showed. Source partitions start
 only after their rows are recovered.

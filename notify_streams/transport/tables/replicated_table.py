@@ -1,4 +1,4 @@
-"""A table of which every worker has all rows: a compacted topic, read whole and followed.
+"""A table of which every worker has all rows.
 
 Read without a consumer group, so that neither a rebalance nor a dead worker delays an update. Not written here.
 """

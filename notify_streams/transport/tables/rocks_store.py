@@ -1,4 +1,4 @@
-"""Keeps a table's rows on disk in RocksDB: a restart reads only new changelog records.
+"""Keeps a table's rows on disk in RocksDB.
 
 One database for each table and worker. A key begins with two bytes of partition number. Positions are rows too, in the same write batch as
 the rows that they include.

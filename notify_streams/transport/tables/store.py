@@ -1,4 +1,4 @@
-"""`Store`: where a table keeps its rows and the changelog position that they include.
+"""`Store`: where a table keeps its rows and its changelog position.
 
 Rows and their position are written together or not at all.
 """

@@ -66,7 +66,7 @@ def test_a_word_is_found_as_a_whole(text: str, found: bool) -> None:
     assert bool(pattern(["WayOut", "Taken", "way_outs?", "told", "turns"]).search(text)) is found
 
 
-def test_every_module_begins_with_a_line_of_its_own() -> None:
+def test_module_first_lines_are_short_and_differ() -> None:
     firsts: dict[str, str] = {}
     wrong = []
     for name, file in module_files().items():
@@ -74,7 +74,7 @@ def test_every_module_begins_with_a_line_of_its_own() -> None:
         if not text:
             continue
         first = text.splitlines()[0]
-        if not first.startswith('"""') and name != "notify_streams":
+        if name != "notify_streams" and (not first.startswith('"""') or len(first.strip('"')) > 80):
             wrong.append(f"{name}: {first}")
         elif first in firsts:
             wrong.append(f"{name}: the same first line as {firsts[first]}")
