@@ -1,5 +1,1 @@
-"""Record types of the topics, with their decoders and bounds.
-
-Comes in: keys, values and headers of Kafka records. Goes out: frozen `msgspec` structs, or a `Rejection`.
-Refuses to know: tables, databases, Faust.
-"""
+"""Record types of the topics, with their decoders and bounds. No tables, no databases, no Faust."""

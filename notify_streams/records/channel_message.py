@@ -14,7 +14,7 @@ Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class ChannelMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One delivery to be made: `to` is the contact, either `template` with `data` or `title` with `body` is there."""
+    """One delivery. `to` is the contact. Either `template` with `data`, or `title` and `body`, is set."""
 
     delivery_id: str
     channel: Channel
@@ -37,7 +37,7 @@ class ChannelMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class SharedPart(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The fields of a `ChannelMessage` that all channels of a notification have in common."""
+    """The fields of a `ChannelMessage` that are the same for all channels of a notification: encoded once."""
 
     notification_id: str
     trigger_id: str
@@ -60,7 +60,7 @@ read_channel_message = msgspec.json.Decoder(ChannelMessage).decode
 
 
 def encode_shared(part: SharedPart) -> bytes:
-    """The tail of every channel's message, to be completed by `encode_for`."""
+    """The common part of every channel's message, for `encode_for`."""
     return _encode(part)[1:]
 
 

@@ -6,15 +6,15 @@ from hashlib import blake2b
 from typing import Final
 
 _DIGEST_BYTES: Final = 8
-#: Characters that a notification id is longer than its trigger id: a hyphen and the digest.
+#: Length of the hyphen and the digest.
 _SUFFIX: Final = 1 + 2 * _DIGEST_BYTES
 
 
 def notification_id(trigger_id: str, user_id: str) -> str:
     """``<trigger id>-<64 bits of the user id's BLAKE2b>``.
 
-    The trigger id leads, so that time-ordered trigger ids (UUIDv7) keep MongoDB's `_id` index hot at one end, and all
-    notifications of a trigger are one range of it.
+    It begins with the trigger id: time-ordered trigger ids (UUIDv7) then keep one end of MongoDB's `_id` index in memory, and all
+    notifications of a trigger are one range.
     """
     return f"{trigger_id}-{blake2b(user_id.encode(), digest_size=_DIGEST_BYTES).hexdigest()}"
 

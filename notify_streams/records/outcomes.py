@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Final
 
 
 class TriggerOutcome(StrEnum):
-    """What became of a trigger: exactly one of these."""
+    """What became of a trigger: exactly one."""
 
     NOTIFIED = "notified"
     FORWARDED = "forwarded"
@@ -29,7 +28,7 @@ class DeadReason(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """A delivery's state; it only moves up (see `ORDER`)."""
+    """A delivery's state. The last four are final, except that a receipt raises ``sent`` to ``delivered`` or ``failed``."""
 
     SUPPRESSED = "suppressed"
     DEFERRED = "deferred"
@@ -53,16 +52,3 @@ class Reason(StrEnum):
     PROVIDER_EXHAUSTED = "provider_exhausted"
     DEAD_TOKEN = "dead_token"
     TEST = "test"
-
-
-#: Higher never goes back to lower. The last four are final but for a receipt that lifts ``sent`` to ``delivered`` or ``failed``.
-ORDER: Final = {
-    DeliveryState.DEFERRED: 0,
-    DeliveryState.QUEUED: 1,
-    DeliveryState.SENDING: 2,
-    DeliveryState.SENT: 3,
-    DeliveryState.SUPPRESSED: 4,
-    DeliveryState.EXPIRED: 4,
-    DeliveryState.FAILED: 4,
-    DeliveryState.DELIVERED: 4,
-}

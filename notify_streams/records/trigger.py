@@ -26,31 +26,31 @@ CRITICAL_HEADER: Final = "critical"
 _CE_ID: Final = "ce_id"
 _BRACE: Final = ord("{")
 _SAYS_CRITICAL: Final = re.compile(rb'"isCritical"[ \t\r\n]*:[ \t\r\n]*true')
-#: What could hide the word from a scan of bytes: an escape, or a base64 envelope.
+#: May hide the word from a scan of bytes: an escape, or base64.
 _HIDING: Final = (rb"\u", b'"data_base64"')
 
-#: Deeper nesting is refused. A decoder's own limit depends on the depth of its caller, and two roles must not differ.
+#: Maximum nesting. A decoder's own limit depends on the call depth, and both router roles must agree.
 MAX_DEPTH: Final = 200
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _BRACKET: Final = re.compile(rb"[\[\]{}]")
 _BOM: Final = b"\xef\xbb\xbf"
 
 
-#: No data at all. One object, because an encoder leaves a default out only if it is the very same.
+#: No data. A single object: the encoder omits a default only if it is identical.
 NO_DATA: Final = msgspec.Raw()
 
 
 class Trigger(msgspec.Struct, frozen=True, gc=False, rename={"is_critical": "isCritical"}):
-    """One request to notify one person."""
+    """A request to notify one user."""
 
     user_id: _Id
     category: _Text
     id: _Id | None = None
     is_critical: bool = False
-    #: None: all that the category allows.
+    #: None: all channels of the category.
     channels: tuple[Channel, ...] | None = None
     template: _Text | None = None
-    #: A JSON object passed on as it came, never decoded here; `NO_DATA` if there is none.
+    #: A JSON object, passed on undecoded; `NO_DATA` if there is none.
     data: msgspec.Raw = NO_DATA
     title: str | None = None
     body: str | None = None
@@ -61,7 +61,7 @@ class Trigger(msgspec.Struct, frozen=True, gc=False, rename={"is_critical": "isC
 
 
 class Rejection(msgspec.Struct, frozen=True, gc=False):
-    """Why a record is no trigger, in words that its sender understands."""
+    """Why a record is refused, in a sentence for its sender."""
 
     reason: DeadReason
     detail: str
@@ -79,12 +79,12 @@ _anything = msgspec.json.Decoder()
 
 
 def read_trigger(value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> Trigger | Rejection:
-    """Decode and validate one record. The result's `id` is never None; `data`, if any, is a JSON object that every decoder takes."""
+    """Decode and validate one record. The result's `id` is not None; `data`, if present, is a JSON object that can be decoded."""
     if not value:
         return Rejection(DeadReason.NOT_JSON, "the record has no value; a trigger is a JSON object")
     try:
         if not value.isascii():
-            value.decode()  # the decoder does not look into what it passes on
+            value.decode()  # the decoder does not check the bytes of `Raw` fields
         if _too_deep(value):
             return Rejection(DeadReason.INVALID, f"nested deeper than {MAX_DEPTH} levels")
         trigger = _trigger.decode(value)
@@ -99,7 +99,7 @@ def read_trigger(value: bytes | None, headers: Sequence[tuple[str, bytes | None]
 
 
 def may_be_critical(value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> bool:
-    """False only if the record certainly does not ask to be critical: the price of skipping it is this scan."""
+    """False only if the record certainly does not ask to be critical. A scan of bytes, cheaper than decoding."""
     for name, content in headers:
         if name == CRITICAL_HEADER and content == b"1":
             return True
@@ -112,7 +112,7 @@ def may_be_critical(value: bytes | None, headers: Sequence[tuple[str, bytes | No
 
 
 def asks_critical(trigger: Trigger, headers: Sequence[tuple[str, bytes | None]]) -> bool:
-    """Whether the record's header or its body asks for the critical lane (its category may still refuse)."""
+    """Whether the header or the body asks for the critical lane. The category may refuse."""
     if trigger.is_critical or not headers:
         return trigger.is_critical
     return any(name == CRITICAL_HEADER and content == b"1" for name, content in headers)
@@ -141,12 +141,12 @@ def _read_enveloped(value: bytes, why_not_bare: msgspec.ValidationError) -> Trig
 
 
 def _with_id_of_header(trigger: Trigger, headers: Sequence[tuple[str, bytes | None]]) -> Trigger | Rejection:
-    """Binary mode: the CloudEvent's id is the trigger's, unless the data has one."""
+    """CloudEvents binary mode: the header's id, unless the data has one."""
     found = next((content for name, content in headers if name == _CE_ID), None)
     try:
         return _checked(trigger, None if found is None else found.decode())
     except UnicodeDecodeError:
-        # Not "replaced" by something readable: two different ids would become one.
+        # No replacement characters: two different ids could become equal.
         return Rejection(DeadReason.INVALID, f"the header `{_CE_ID}` is not UTF-8")
 
 
@@ -171,7 +171,7 @@ def _with_checked_data(trigger: Trigger) -> Trigger | Rejection:
             return Rejection(DeadReason.INVALID, "`data` must be a JSON object")
         return msgspec.structs.replace(trigger, data=NO_DATA)
     try:
-        # The channel workers will decode it; what they could not (1e999) is refused here, where the sender learns of it.
+        # Channel workers decode it. What they cannot decode (1e999) is refused here, where the sender learns of it.
         _anything.decode(data)
     except msgspec.ValidationError as error:
         return Rejection(DeadReason.INVALID, f"`data`: {error}")

@@ -87,7 +87,7 @@ _TIMES: Final = ("at", "updated_at")
 
 
 def record_reader(record: type[Record]) -> Callable[[bytes | None], Record | Rejection]:
-    """A function from a record's value to `record`, or to the reason why it is none."""
+    """A decoder: a record's value → a `record`, or why it is refused."""
     decode = msgspec.json.Decoder(record).decode
     times = [name for name in record.__struct_fields__ if name in _TIMES]
 
@@ -103,9 +103,9 @@ def record_reader(record: type[Record]) -> Callable[[bytes | None], Record | Rej
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return Rejection(DeadReason.NOT_JSON, f"the value is not JSON: {error}")
         for name in times:
-            # At the calendar's ends a time with an offset has no name in UTC, and no database takes it.
+            # Outside these years a time with an offset cannot be converted to UTC, and databases refuse it.
             if not 1 < getattr(found, name).year < 9999:
-                return Rejection(DeadReason.INVALID, f"`{name}` lies outside the years 2 to 9998")
+                return Rejection(DeadReason.INVALID, f"`{name}` is outside the years 2 to 9998")
         return found
 
     return read
@@ -114,4 +114,3 @@ def record_reader(record: type[Record]) -> Callable[[bytes | None], Record | Rej
 read_preference_update = record_reader(PreferenceUpdate)
 read_contacts = record_reader(Contacts)
 read_signup = record_reader(Signup)
-read_location = record_reader(LocationRecord)

@@ -1,7 +1,7 @@
-"""The lists that users and operators build on. A name that goes away breaks their queries: that is a decision, not a typo."""
+"""The closed lists. Queries of users and operators depend on these names."""
 
 from notify_streams.outbox.flush_plan import COUNTED
-from notify_streams.records.outcomes import ORDER, DeadReason, DeliveryState, Reason, TriggerOutcome
+from notify_streams.records.outcomes import DeadReason, DeliveryState, Reason, TriggerOutcome
 
 
 def test_the_outcomes_of_a_trigger() -> None:
@@ -38,15 +38,14 @@ def test_the_contracts_reasons_of_deliveries_are_there() -> None:
     }
 
 
-def test_every_state_has_its_place_and_the_way_leads_up() -> None:
-    assert set(ORDER) == set(DeliveryState)
-    way = [
-        DeliveryState.DEFERRED,
-        DeliveryState.QUEUED,
-        DeliveryState.SENDING,
-        DeliveryState.SENT,
-        DeliveryState.DELIVERED,
-    ]
-    assert [ORDER[state] for state in way] == sorted(ORDER[state] for state in way)
-    ends = [DeliveryState.SUPPRESSED, DeliveryState.EXPIRED, DeliveryState.FAILED, DeliveryState.DELIVERED]
-    assert min(ORDER[end] for end in ends) > ORDER[DeliveryState.SENT]
+def test_the_states_of_deliveries() -> None:
+    assert set(DeliveryState) == {
+        "suppressed",
+        "deferred",
+        "queued",
+        "sending",
+        "sent",
+        "delivered",
+        "failed",
+        "expired",
+    }

@@ -12,7 +12,6 @@ from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import (
     MAX_BYTES,
     read_contacts,
-    read_location,
     read_preference_update,
     read_signup,
 )
@@ -21,12 +20,10 @@ AT = "2026-11-22T10:00:00Z"
 UPDATE = {"user_id": "u", "category": "payments", "channel": "push", "opted_in": False, "updated_at": AT}
 CONTACTS = {"user_id": "u", "updated_at": AT, "push": "token", "sms": "+15551234567", "email": "a@example.org"}
 SIGNUP = {"user_id": "u", "region": "us", "updated_at": AT}
-LOCATION = {"user_id": "u", "region": "us", "version": 3}
 READERS = {
     "update": (read_preference_update, UPDATE),
     "contacts": (read_contacts, CONTACTS),
     "signup": (read_signup, SIGNUP),
-    "location": (read_location, LOCATION),
 }
 
 

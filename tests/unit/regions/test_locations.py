@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify_streams.records.user_records import LocationRecord, encode_location_record, read_location
+from notify_streams.records.user_records import LocationRecord, encode_location_record
 from notify_streams.regions.locations import Location, LocationCodec
 
 REGIONS = ("us", "eu", "asia")
@@ -71,8 +71,3 @@ def test_what_is_no_location_is_left_out(value: bytes) -> None:
 def test_a_deletion_passes() -> None:
     table = {"u-1": ROWS.pack("eu", 0, 9)}
     assert ROWS.newest(table.get)(b"u-1", None, 0) == ("u-1", 0)
-
-
-def test_readers_of_plain_locations_read_it_too() -> None:
-    location = read_location(encode_location_record(LocationRecord("u-1", "eu", 2, "us")))
-    assert (location.region, location.version) == ("eu", 2)  # type: ignore[union-attr]
