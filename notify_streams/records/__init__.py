@@ -1,1 +1,1 @@
-"""Record types of the topics, with their decoders and bounds. No tables, no databases, no Faust."""
+"""Record types of the topics, with their decoders and bounds."""
