@@ -302,3 +302,9 @@ def outcomes(taken: DecidedBatch) -> list[str]:
 
 def is_dead(entry: RecordOutcome, reason: str) -> bool:
     return entry.outcome is TriggerOutcome.DEAD and entry.reason == reason
+
+
+def document_of(entry: RecordOutcome) -> Mapping[str, Any]:
+    """The notification document of a notified trigger."""
+    assert entry.document is not None
+    return entry.document

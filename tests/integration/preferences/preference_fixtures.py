@@ -77,12 +77,18 @@ def now() -> datetime:
 
 
 def an_update(**but: Any) -> PreferenceUpdate:
-    fields = {"user_id": "u-1", "category": "marketing", "channel": "push", "opted_in": False, "updated_at": now()}
+    fields: dict[str, Any] = {
+        "user_id": "u-1",
+        "category": "marketing",
+        "channel": "push",
+        "opted_in": False,
+        "updated_at": now(),
+    }
     return PreferenceUpdate(**(fields | but))
 
 
 def a_message(**but: Any) -> ChannelMessage:
-    fields = {
+    fields: dict[str, Any] = {
         "delivery_id": "t-1-0.push",
         "channel": "push",
         "to": "token",

@@ -162,6 +162,7 @@ async def _without_stores() -> Any:
     settings = Settings(region="us", kafka="none", redis="none", shards=("mongodb://127.0.0.1:9/?replicaSet=none",))
     shards = Shards(settings)
     await shards.start()
+    deltas: Any = _NoRedis()
     return ProviderCheck(
-        _NoRedis(), PreferenceRepository(shards, 0.3), staleness_bound_of(settings.preferences), CATEGORIES
+        deltas, PreferenceRepository(shards, 0.3), staleness_bound_of(settings.preferences), CATEGORIES
     )

@@ -114,7 +114,9 @@ def lines_of(count: Any, bad: Any = ()) -> Any:
 
 
 async def test_an_import_names_bad_lines_and_takes_all_others(env_of: OpenEnv, tmp_path: Path) -> None:
-    published, bad, seen = [], [], []
+    published: list[Any] = []
+    bad: list[Any] = []
+    seen: list[Any] = []
 
     async def publish(updates: Any) -> None:
         published.extend(updates)
@@ -138,7 +140,8 @@ async def test_an_import_names_bad_lines_and_takes_all_others(env_of: OpenEnv, t
 
 
 async def test_a_stopped_import_goes_on_from_its_checkpoint(env_of: OpenEnv, tmp_path: Path) -> None:
-    published, calls = [], []
+    published: list[Any] = []
+    calls: list[Any] = []
 
     async def publish(updates: Any) -> None:
         calls.append(len(updates))

@@ -19,16 +19,23 @@ def the_categories() -> Categories:
 
 
 def a_change(**but: Any) -> ChoiceChange:
-    return ChoiceChange(**({"number": 1, "channel": "push", "opted_in": False, "at": NOON} | but))
+    fields: dict[str, Any] = {"number": 1, "channel": "push", "opted_in": False, "at": NOON}
+    return ChoiceChange(**(fields | but))
 
 
 def an_update(**but: Any) -> PreferenceUpdate:
-    fields = {"user_id": "u-1", "category": "payments", "channel": "push", "opted_in": False, "updated_at": NOON}
+    fields: dict[str, Any] = {
+        "user_id": "u-1",
+        "category": "payments",
+        "channel": "push",
+        "opted_in": False,
+        "updated_at": NOON,
+    }
     return PreferenceUpdate(**(fields | but))
 
 
 def a_message(**but: Any) -> ChannelMessage:
-    fields = {
+    fields: dict[str, Any] = {
         "delivery_id": "t-1-0.push",
         "channel": "push",
         "to": "token",

@@ -25,7 +25,7 @@ CHANGES = st.lists(
 )
 
 
-def what_holds(record: PreferenceRecord) -> dict:
+def what_holds(record: PreferenceRecord) -> dict[Any, Any]:
     return {
         (number, channel): (choice.opted_in, choice.at)
         for number, channels in record.choices.items()

@@ -41,7 +41,10 @@ class Given:
         return [self.table.get(user) for user in user_ids]
 
     def check(self) -> Any:
-        return DecisionCheck(self, self, staleness_bound_of(PreferenceSettings()), self.read_table, lambda: self.lag_s)
+        stores: Any = self
+        return DecisionCheck(
+            stores, stores, staleness_bound_of(PreferenceSettings()), self.read_table, lambda: self.lag_s
+        )
 
 
 @given(VERSIONS, VERSIONS, VERSIONS, st.lists(st.sampled_from(USERS), min_size=1))

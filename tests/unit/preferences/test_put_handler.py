@@ -16,7 +16,7 @@ class WriterThatNotes:
     """Takes every choice, or none."""
 
     error: Exception | None = None
-    taken: list = field(default_factory=list)
+    taken: list[Any] = field(default_factory=list)
 
     async def put(self, *choice: Any) -> Any:
         if self.error is not None:
@@ -26,7 +26,13 @@ class WriterThatNotes:
 
 
 async def put(writer: Any, **but: Any) -> Any:
-    asked = {"user_id": "u-1", "bucket": 3, "category": "marketing", "channel": "push", "body": b'{"opted_in":false}'}
+    asked: dict[str, Any] = {
+        "user_id": "u-1",
+        "bucket": 3,
+        "category": "marketing",
+        "channel": "push",
+        "body": b'{"opted_in":false}',
+    }
     return await put_preference(writer, the_categories(), now=NOON, **(asked | but))
 
 

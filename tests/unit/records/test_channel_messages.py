@@ -17,7 +17,13 @@ words = st.text(st.characters(codec="utf-8"), max_size=40)
 
 
 def a_part(**but: Any) -> SharedPart:
-    usual = {"notification_id": "n", "trigger_id": "t", "user_id": "u", "category": "payments", "decided_at": NOON}
+    usual: dict[str, Any] = {
+        "notification_id": "n",
+        "trigger_id": "t",
+        "user_id": "u",
+        "category": "payments",
+        "decided_at": NOON,
+    }
     return SharedPart(**(usual | but))
 
 
@@ -41,7 +47,7 @@ def test_what_is_written_is_read(
         "expires_at": expires_at,
         "decided_at": NOON,
     }
-    raw = {} if data is None else {"data": msgspec.Raw(msgspec.json.encode(data))}
+    raw: dict[str, Any] = {} if data is None else {"data": msgspec.Raw(msgspec.json.encode(data))}
     found = read_channel_message(encode_for(encode_shared(SharedPart(**said, **raw)), delivery, channel, to))
     assert (found.delivery_id, found.channel, found.to) == (delivery, channel, to)
     assert {name: getattr(found, name) for name in said} == said

@@ -19,7 +19,7 @@ SETTINGS = some_settings(max_trigger_bytes=10_000)
 HERE, ELSEWHERE = users_of(3, 9)[:5], users_of(5, 3)
 
 
-def known_people() -> FakeRecipients:
+def known_people() -> Any:
     people = FakeRecipients()
     for user in HERE[:3] + ELSEWHERE:
         people.add(user)

@@ -1,6 +1,6 @@
 """A notification's bytes are what the BSON library would have made of the contract's document."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import bson
@@ -31,11 +31,11 @@ DECISIONS = st.tuples(
     now=st.integers(0, 10**12).map(lambda ms: NOON + timedelta(milliseconds=ms)),
     decisions=st.lists(DECISIONS, min_size=1, max_size=4),
 )
-def test_it_reads_as_the_contract_says(bucket: int, region: Any, critical: bool, now: int, decisions: Any) -> None:
+def test_it_reads_as_the_contract_says(bucket: int, region: Any, critical: bool, now: datetime, decisions: Any) -> None:
     form = NotificationEncoder(bucket, region, critical, now)
     for notification, trigger, user, category, version, channel_decisions, fingerprint in decisions:
         document = form.encode(notification, trigger, user.encode(), category, version, channel_decisions, fingerprint)
-        found = bson.decode(document.raw, CodecOptions(tz_aware=True))
+        found: dict[str, Any] = bson.decode(document.raw, CodecOptions(tz_aware=True))
         assert found == {
             "_id": notification,
             "bucket": bucket,

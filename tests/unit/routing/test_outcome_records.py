@@ -20,7 +20,7 @@ from notify_streams.routing.notification_codec import NotificationEncoder
 from notify_streams.routing.outcome_records import dead_letter, fingerprint, forwarded, notified, repartitioned
 from tests.builders import NOON, ARecord, a_trigger, an_outcome
 
-UTC_TIMES = CodecOptions(tz_aware=True)
+UTC_TIMES: CodecOptions[Any] = CodecOptions(tz_aware=True)
 RECORD = ARecord(b"original", b"key", (("traceparent", b"00-1"), ("x", b"\xff"), ("y", None)), offset=17)
 
 
@@ -53,6 +53,7 @@ def test_a_dead_letter_without_a_value_is_no_tombstone() -> None:
 def test_a_dead_letter_of_what_no_topic_takes_is_its_beginning_and_says_so() -> None:
     record = ARecord(b"v" * 5_000_000, b"k" * 5_000, (("x", b"h" * 5_000_000),), offset=17)
     ((_, _, key, value, headers),) = dead_letter(record, "t", 3, DeadReason.TOO_LARGE, "too large", 2_000_000).outputs
+    assert key is not None and record.key is not None and record.value is not None
     assert len(key) + len(value) <= 2_000_000
     assert record.key.startswith(key) and record.value.startswith(value)
     why = dict(headers)
@@ -153,7 +154,7 @@ def test_a_second_trace_header_without_a_value_does_no_harm() -> None:
     assert entry.outputs[0][4][2:] == [("traceparent", None)]
 
 
-DIFFERENT = [
+DIFFERENT: list[dict[str, Any]] = [
     {"category": "security"},
     {"channels": ("push",)},
     {"is_critical": True},
@@ -187,6 +188,7 @@ def test_a_fingerprint_fits_a_database_integer(size: int) -> None:
 
 def test_the_document_carries_the_entrys_fingerprint() -> None:
     entry = an_outcome()
+    assert entry.document is not None
     assert entry.document["fingerprint"] == entry.fingerprint == fingerprint(a_trigger())
 
 

@@ -19,6 +19,7 @@ from tests.builders import (
     FakePlacements,
     FakeRecipients,
     a_batch,
+    document_of,
     is_dead,
     outcomes,
     trigger_fields,
@@ -58,7 +59,7 @@ async def test_no_record_changes_what_becomes_of_its_neighbours(record: Any, out
     good = [for_user(HERE[0], id="before"), for_user(HERE[1], id="after")]
     taken = await route(a_batch(good[0], record, good[1]))
     assert outcomes(taken) == ["notified", outcome, "notified"]
-    assert [taken.entries[place].document["trigger_id"] for place in (0, 2)] == ["before", "after"]
+    assert [document_of(taken.entries[place])["trigger_id"] for place in (0, 2)] == ["before", "after"]
     assert [entry.record.offset for entry in taken.entries] == [0, 1, 2]
 
 
@@ -91,16 +92,16 @@ async def test_preferences_go_to_the_people_they_belong_to() -> None:
     batch = a_batch(for_user(HERE[0], id="a"), b"bad", for_user(HERE[1], id="b"), b"worse", for_user(HERE[2], id="c"))
     taken = await route(batch, people=people)
     assert people.asked == [[HERE[0], HERE[1], HERE[2]]]
-    states = [taken.entries[place].document["deliveries"]["push"]["state"] for place in (0, 2, 4)]
+    states = [document_of(taken.entries[place])["deliveries"]["push"]["state"] for place in (0, 2, 4)]
     assert states == ["queued", "suppressed", "queued"]
-    assert taken.entries[2].document["preference_version"] == 1
+    assert document_of(taken.entries[2])["preference_version"] == 1
 
 
 async def test_choices_of_another_category_do_not_count() -> None:
     people = known_people()
     people.add(HERE[0], choices={2: {"push": False}})
     (entry,) = (await route(a_batch(for_user(HERE[0])), people=people)).entries
-    assert entry.document["deliveries"]["push"]["state"] == "queued"
+    assert document_of(entry)["deliveries"]["push"]["state"] == "queued"
 
 
 @pytest.mark.parametrize(
@@ -114,8 +115,8 @@ async def test_each_lane_takes_its_own_and_counts_the_rest(lane: str, taken_ids:
         for_user(HERE[0], id="not allowed", category="marketing", isCritical=True, template="offer"),
     )
     taken = await route(batch, lane)
-    assert [entry.document["trigger_id"] for entry in taken.entries] == taken_ids
-    assert {entry.document["lane"] for entry in taken.entries} == {lane}
+    assert [document_of(entry)["trigger_id"] for entry in taken.entries] == taken_ids
+    assert {document_of(entry)["lane"] for entry in taken.entries} == {lane}
     assert (taken.other_lane, taken.holes) == (2, 0)
 
 
