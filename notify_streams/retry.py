@@ -1,6 +1,6 @@
 """Retries with exponential backoff and jitter.
 
-Each policy has a metric and logs when its call begins to fail and when it succeeds again.
+Each policy has a metric and logs when its call begins to fail and when it succeeds again. `failing_calls` tells what fails now.
 
 Source: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/ ("equal jitter").
 """
@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
+from weakref import WeakSet
 
 from notify_streams import metrics
 from notify_streams.errors import RetryLater
@@ -81,12 +83,14 @@ class RetryPolicy:
 class Attempts:
     """Consecutive attempts of one call."""
 
-    __slots__ = ("_policy", "failures")
+    __slots__ = ("__weakref__", "failing_since", "failures", "policy")
 
     def __init__(self, policy: RetryPolicy) -> None:
-        self._policy = policy
+        self.policy = policy
         #: Failures since the last success.
         self.failures = 0
+        #: Of the first of these failures, on the monotonic clock.
+        self.failing_since = 0.0
 
     async def failed(self, error: Exception) -> None:
         """Count a failure and wait before the next attempt.
@@ -95,25 +99,43 @@ class Attempts:
             Exception: `error`, if it was the last attempt.
         """
         self.failures += 1
-        metrics.RETRIES.labels(self._policy.name).inc()
+        metrics.RETRIES.labels(self.policy.name).inc()
         if self.failures == 1:
+            self.failing_since = time.monotonic()
+            _failing.add(self)
             log.warning(
                 "call failed, will be retried",
-                extra={"action": "retry.failing", "call": self._policy.name, "error": str(error)},
+                extra={"action": "retry.failing", "call": self.policy.name, "error": str(error)},
             )
-        delay_s = self._policy.delay_s(self.failures, random.random())
+        delay_s = self.policy.delay_s(self.failures, random.random())
         if delay_s is None:
+            _failing.discard(self)
             raise error
-        await self._policy.sleep(delay_s)
+        await self.policy.sleep(delay_s)
 
     def succeeded(self) -> None:
         """Start counting anew."""
         if self.failures:
             log.info(
                 "call succeeded after retries",
-                extra={"action": "retry.recovered", "call": self._policy.name, "failures": self.failures},
+                extra={"action": "retry.recovered", "call": self.policy.name, "failures": self.failures},
             )
             self.failures = 0
+            _failing.discard(self)
+
+
+#: Attempts whose last one failed. Weak: a cancelled caller drops its attempts and says nothing.
+_failing: Final[WeakSet[Attempts]] = WeakSet()
+
+
+def failing_calls() -> dict[str, float]:
+    """The calls of this process that fail now, and for how many seconds: by policy name, of several attempts the longest."""
+    now = time.monotonic()
+    found: dict[str, float] = {}
+    for attempts in _failing:
+        name = attempts.policy.name
+        found[name] = max(found.get(name, 0.0), now - attempts.failing_since)
+    return found
 
 
 #: Retries without limit, until it is cancelled: for steps that must not be skipped.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -9,7 +10,7 @@ import pytest
 
 from notify_streams import metrics
 from notify_streams.errors import RetryLater, StoreUnavailable
-from notify_streams.retry import RetryPolicy
+from notify_streams.retry import RetryPolicy, failing_calls
 
 
 class Sleeps:
@@ -113,3 +114,26 @@ async def test_a_call_that_succeeds_at_once_logs_nothing(sleeps: Sleeps, caplog:
 async def test_a_named_policy_differs_in_its_name_alone(sleeps: Sleeps) -> None:
     policy = RetryPolicy("test", first_s=0.1, max_s=1.0, max_attempts=4, sleep=sleeps)
     assert policy.named("test.named") == RetryPolicy("test.named", 0.1, 1.0, 4, sleeps)
+
+
+async def test_a_call_counts_as_failing_from_its_first_failure_until_it_succeeds(sleeps: Sleeps) -> None:
+    attempts = RetryPolicy("test.failing", first_s=0.1, max_s=1.0, sleep=sleeps).attempts()
+    assert "test.failing" not in failing_calls()
+    await attempts.failed(RetryLater("busy"))
+    first_s = failing_calls()["test.failing"]
+    await attempts.failed(RetryLater("busy"))
+    assert failing_calls()["test.failing"] >= first_s, "a later failure does not start the time anew"
+    attempts.succeeded()
+    assert "test.failing" not in failing_calls()
+
+
+async def test_a_call_that_gave_up_or_was_cancelled_does_not_count_as_failing(sleeps: Sleeps) -> None:
+    with pytest.raises(RetryLater):
+        await RetryPolicy("test.gave_up", 0.1, 1.0, max_attempts=1, sleep=sleeps).call(failing(RetryLater("x")), "done")
+    waiting = asyncio.create_task(RetryPolicy("test.cancelled", 60.0, 60.0).call(failing(RetryLater("x")), "done"))
+    while "test.cancelled" not in failing_calls():
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    del waiting
+    assert not {"test.gave_up", "test.cancelled"} & failing_calls().keys()
