@@ -112,6 +112,12 @@ REJECTED_RECORDS: Final = Counter(
     ["topic", "reason"],
     registry=REGISTRY,
 )
+REJECTED_HEADERS: Final = Counter(
+    "notify_rejected_headers",
+    "Forwarding headers that were ignored: not a number, too large, or an epoch that no control log confirmed in time",
+    ["header"],
+    registry=REGISTRY,
+)
 RECOVERY_KEYS: Final = Gauge(
     "notify_recovery_keys", "Rows of a table that recovery has read", ["table"], registry=REGISTRY
 )

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+#: Every counter that arrives in a record is at most this: JSON readers and databases keep such numbers exactly.
+MAX_COUNTER: Final = 2**53 - 1
+Counter = Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNTER)]
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 
 
@@ -59,7 +62,7 @@ class Signup(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     user_id: UserId
     region: _Text
     updated_at: Instant
-    version: int = 1
+    version: Counter = 1
     locale: str = "en"
     time_zone: str = "UTC"
     standby: str | None = None
@@ -70,7 +73,7 @@ class LocationRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
     user_id: UserId
     region: _Text
-    version: int = 1
+    version: Counter = 1
     #: The previous home region while a move is in progress.
     previous: str | None = None
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
 
 from notify_streams import metrics
 from notify_streams.failpoints import failpoint
@@ -18,9 +21,11 @@ from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.trigger import Rejection
 from notify_streams.regions.forwarding.headers import (
+    EPOCH,
     NOT_FORWARDED,
     forwarded_headers,
     read_forwarding_headers,
+    refuse_header,
     without_forwarding_headers,
 )
 from notify_streams.regions.forwarding.next_hop import Forward, LocalAction, next_hop
@@ -50,6 +55,10 @@ if TYPE_CHECKING:
 _RETRY: Final = RetryPolicy("router.preferences", first_s=0.05, max_s=2.0)
 #: There are few different inputs, but a trigger may list channels in any order and number.
 _CACHED_DECISIONS: Final = 10_000
+
+
+#: How long a record may wait for an epoch that only its header names. Regions copy changes every 2 s.
+_MAX_BEHIND_S: Final = 60.0
 
 
 class PlacementSource(Protocol):
@@ -83,6 +92,7 @@ class Router:
         lane: Lane,
         recipients: RecipientLookup,
         placements: PlacementSource,
+        max_behind_s: float = _MAX_BEHIND_S,
     ) -> None:
         self._region = settings.region
         self._partitions = settings.partitions
@@ -92,6 +102,9 @@ class Router:
         self._lane: Lane = lane
         self._recipients = recipients
         self._placements = placements
+        self._max_behind_s = max_behind_s
+        #: The placement under which epochs of headers are ignored: no control log confirmed a later one in time.
+        self._ignores_epochs: Placement | None = None
 
         @lru_cache(_CACHED_DECISIONS)
         def cached_decide(given: DecisionInput) -> ChannelDecisions:
@@ -105,7 +118,8 @@ class Router:
     async def decide_batch(self, batch: Batch, ack_handle: AckHandle) -> DecidedBatch:
         """Give each record of this lane an outcome. A record that cannot be processed becomes a dead letter; none raises an error.
 
-        Retries without limit while preferences cannot be read. During a failover it waits until a region serves the recipients.
+        Retries without limit while preferences cannot be read. During a failover it waits until a region serves the recipients; for an
+        epoch that only a record's header names, it waits `max_behind_s` once, then decides by its own control log.
         """
         failpoint("after_fetch")
         while True:
@@ -113,8 +127,13 @@ class Router:
             assert placement is not None, "the placement is loaded before the first batch is read"
             try:
                 return await self._decide_under(placement, batch, ack_handle)
-            except _PlacementPending:
-                await self._placements.changed(placement.epoch)
+            except _PlacementPending as pending:
+                try:
+                    async with asyncio.timeout(self._max_behind_s if pending.behind else None):
+                        await self._placements.changed(placement.epoch)
+                except TimeoutError:
+                    refuse_header(EPOCH)
+                    self._ignores_epochs = placement
 
     async def _decide_under(self, placement: Placement, batch: Batch, ack_handle: AckHandle) -> DecidedBatch:
         started = time.perf_counter()
@@ -174,6 +193,8 @@ class Router:
         # Only regions write `triggers.forwarded`. On any other topic a client may have set these headers.
         forwarding = read_forwarding_headers(record.headers) if batch.topic == FORWARDED else NOT_FORWARDED
         hop = self._next_hop(location, forwarding, context.placement)
+        if hop is LocalAction.BEHIND and context.placement is self._ignores_epochs:
+            hop = next_hop(location, msgspec.structs.replace(forwarding, epoch=0), context.placement)
         if hop is not LocalAction.SERVE:
             return self._not_served_here(context, index, record, trigger, forwarding, hop)
         version, choice_bits = cached_decode_row(row)
@@ -208,7 +229,7 @@ class Router:
             detail = f"forwarded {forwarding.hops} times already"
             return self._dead_letter(batch, record, DeadReason.TOO_MANY_HOPS, detail)
         if not isinstance(hop, Forward):
-            raise _PlacementPending
+            raise _PlacementPending(behind=hop is LocalAction.BEHIND)
         if hop.check_own:
             context.duplicate_candidates[index] = notification_id(trigger.id or "", trigger.user_id)
         headers = forwarded_headers(
@@ -227,3 +248,8 @@ class Router:
 
 class _PlacementPending(Exception):
     """No region serves a recipient now, or this region has not read yet that it does: the batch must be decided again."""
+
+    def __init__(self, *, behind: bool) -> None:
+        super().__init__()
+        #: Only a record's header says so.
+        self.behind = behind

@@ -16,6 +16,7 @@ from notify_streams.regions.failover.protocol import (
     ControlRecord,
     ControlStep,
     HomeRegion,
+    credible,
     fold,
     initial_homes,
     majority,
@@ -125,7 +126,7 @@ class _Change:
                 continue
             if isinstance(result, BaseException):
                 raise result
-            self._records[name] = result[0]
+            self._records[name] = credible(initial_homes(self._logs), result[0])
         self.epoch = 1 + max((record.epoch for record in self._records_of_home()), default=0)
 
     def check(self) -> None:

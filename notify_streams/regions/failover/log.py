@@ -6,7 +6,6 @@ Every call is bounded by `timeout_s` and raises `RetryLater` when the region doe
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -16,7 +15,10 @@ from aiokafka.errors import KafkaError
 
 from notify_streams import kafka
 from notify_streams.errors import RetryLater
+from notify_streams.records.trigger import Rejection
+from notify_streams.records.user_records import record_reader
 from notify_streams.regions.failover.protocol import ControlRecord
+from notify_streams.rejections import reject
 from notify_streams.topics import REGION_CONTROL
 from notify_streams.transport.batch_producer import BatchProducer
 from notify_streams.transport.client_shutdown import stop_consumer
@@ -30,9 +32,8 @@ if TYPE_CHECKING:
 
 _PARTITION: Final = TopicPartition(REGION_CONTROL, 0)
 
-log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(ControlRecord).decode
+read_control_record = record_reader(ControlRecord)
 
 
 class ControlLog(Protocol):
@@ -81,7 +82,11 @@ class KafkaControlLog:
                 if asyncio.get_running_loop().time() > deadline:
                     raise TimeoutError  # `asyncio.wait_for` of Python 3.11 can lose the cancellation (python/cpython#86296)
                 for record in (await consumer.getmany(_PARTITION, timeout_ms=500)).get(_PARTITION, ()):
-                    found += _records(record.value)
+                    control = read_control_record(record.value)
+                    if isinstance(control, Rejection):
+                        reject(REGION_CONTROL, record.offset, control)
+                    else:
+                        found.append(control)
                 position = await consumer.position(_PARTITION)
         return found, position
 
@@ -133,13 +138,3 @@ class KafkaControlLog:
         except (KafkaError, SendError, TimeoutError, OSError) as error:
             await self.close()
             raise RetryLater(f"region {self.region} does not answer: {operation} control log: {error!r}") from error
-
-
-def _records(value: bytes | None) -> list[ControlRecord]:
-    if value is None:
-        return []
-    try:
-        return [_decode(value)]
-    except msgspec.MsgspecError as error:
-        log.error("invalid control record skipped", extra={"action": "control_log.skip", "error": str(error)})
-        return []

@@ -14,12 +14,14 @@ import random
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Protocol
 
-from notify_streams import tasks
+from notify_streams import metrics, tasks
 from notify_streams.errors import RetryLater
+from notify_streams.records.outcomes import DeadReason
 from notify_streams.regions.failover.placement import Placement
 from notify_streams.regions.failover.protocol import (
     ControlRecord,
     HomeRegions,
+    credible,
     fold,
     homes_to_release,
     initial_homes,
@@ -28,6 +30,7 @@ from notify_streams.regions.failover.protocol import (
     startup_records,
 )
 from notify_streams.retry import RetryPolicy
+from notify_streams.topics import REGION_CONTROL
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -120,9 +123,8 @@ class PlacementFollower:
         Raises:
             RetryLater: the own Kafka does not answer, or the fence could not be raised. No release was answered then.
         """
-        records, position = await self._own.read(self._position)
-        self._homes = fold(self._homes, records)
-        self._position = position
+        records, self._position = await self._own.read(self._position)
+        self._apply(records)
         placement = Placement(self._own.region, self._homes)
         if self.placement is not None and placement.epoch != self.placement.epoch:
             await self._publish(placement)
@@ -151,7 +153,18 @@ class PlacementFollower:
 
     async def _read_own(self) -> None:
         records, self._position = await self._own.read()
-        self._homes = fold(initial_homes(self._regions), records)
+        self._homes = initial_homes(self._regions)
+        self._apply(records)
+
+    def _apply(self, records: Sequence[ControlRecord]) -> None:
+        kept = credible(self._homes, records)
+        if refused := len(records) - len(kept):
+            metrics.REJECTED_RECORDS.labels(REGION_CONTROL, DeadReason.INVALID.value).inc(refused)
+            log.error(
+                "control records refused: unknown regions or an impossible epoch",
+                extra={"action": "control_log.refuse", "records": refused},
+            )
+        self._homes = fold(self._homes, kept)
 
     async def _read_and_merge_others(self) -> None:
         others = await self._read_others({})

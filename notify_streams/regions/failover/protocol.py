@@ -16,28 +16,33 @@ Between 2 and 3 no region serves the home region's users; their records wait. A 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
+
+from notify_streams.records.user_records import Counter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 ControlStep = Literal["claim", "release", "released", "serve"]
+_Name = Annotated[str, msgspec.Meta(max_length=128)]
+#: More changes than a region can have missed. A larger step is an error of its writer, and would use up the epochs.
+_MAX_EPOCH_STEP: Final = 1_000_000
 
 
 class ControlRecord(msgspec.Struct, frozen=True, gc=False):
     """One record of a control log; its key is `home`."""
 
     #: The home region whose users change their server.
-    home: str
+    home: _Name
     #: Counts the changes of this home region; the larger one wins.
-    epoch: int
+    epoch: Counter
     step: ControlStep
     #: The region that is to serve; with `released`: the region that has stopped.
-    server: str
+    server: _Name
     #: Identifies the command.
-    token: str
+    token: _Name
     #: For operators; no decision depends on it.
     at: datetime
 
@@ -94,12 +99,25 @@ def apply_record(home: HomeRegion, record: ControlRecord) -> HomeRegion:
     )
 
 
-def fold(homes: HomeRegions, records: Iterable[ControlRecord]) -> HomeRegions:
-    """The state after more records of a log. Records about regions that the settings do not name are ignored."""
-    changed = dict(homes)
+def credible(homes: HomeRegions, records: Iterable[ControlRecord]) -> list[ControlRecord]:
+    """The records that may be applied: their regions are in the settings, and their epoch is not impossibly far ahead."""
+    after = dict(homes)
+    found = []
     for record in records:
-        if record.home in changed:
-            changed[record.home] = apply_record(changed[record.home], record)
+        home = after.get(record.home)
+        if home is None or record.server not in after:
+            continue
+        if record.epoch <= max(home.epoch, home.claimed) + _MAX_EPOCH_STEP:
+            after[record.home] = apply_record(home, record)
+            found.append(record)
+    return found
+
+
+def fold(homes: HomeRegions, records: Iterable[ControlRecord]) -> HomeRegions:
+    """The state after more records of a log. Records that are not `credible` are ignored."""
+    changed = dict(homes)
+    for record in credible(homes, records):
+        changed[record.home] = apply_record(changed[record.home], record)
     return changed
 
 
@@ -121,11 +139,9 @@ def missing_serves(own: HomeRegions, other: Iterable[ControlRecord]) -> list[Con
     found = []
     homes = dict(own)
     for record in other:
-        if record.step == "serve" and record.home in homes:
-            changed = apply_record(homes[record.home], record)
-            if changed != homes[record.home]:
-                homes[record.home] = changed
-                found.append(record)
+        if record.step == "serve" and (changed := fold(homes, [record])) != homes:
+            homes = changed
+            found.append(record)
     return found
 
 
@@ -141,10 +157,9 @@ def startup_records(
         written += found
     claims = [record for log in logs for record in log if record.step == "claim"]
     for claim in sorted(claims, key=lambda claim: (claim.epoch, claim.token)):
-        home = homes.get(claim.home)
-        if home is not None and claim.epoch > max(home.epoch, home.claimed):
+        if (changed := fold(homes, [claim])) != homes:
             written.append(claim)
-            homes = fold(homes, [claim])
+            homes = changed
     written += [
         ControlRecord(name, home.claimed, "release", home.claim_for, home.claim_token, now)
         for name, home in homes.items()

@@ -5,16 +5,21 @@ A record's own headers are forwarded unchanged; the headers defined here are add
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from notify_streams import metrics
+from notify_streams.records.user_records import MAX_COUNTER
 from notify_streams.topics import FORWARDED, PREFERENCE_UPDATES, USER_CONTACTS, USER_LOCATIONS, USER_SIGNUPS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from notify_streams.records.batch import Headers
+
+log = logging.getLogger(__name__)
 
 #: How often the record was forwarded from region to region.
 HOPS: Final = "hops"
@@ -31,12 +36,15 @@ CLEARED: Final = "cleared_by"
 #: On the sign-up of a move: the previous home region, which has handed over the user's contacts.
 HANDED_OVER: Final = "handed_over_by"
 
+#: For a count of hops that is too large.
+_MAX_HOPS: Final = 100
 _FORWARDING: Final = frozenset((HOPS, ORIGIN, TARGET, VERSION, EPOCH, CLEARED, HANDED_OVER))
 
 #: The topics that regions write for one another.
 _TARGETS: Final = {
     topic.encode(): topic for topic in (FORWARDED, USER_LOCATIONS, USER_SIGNUPS, USER_CONTACTS, PREFERENCE_UPDATES)
 }
+_MAX_DIGITS: Final = len(str(MAX_COUNTER))
 _TRIGGERS: Final = (TARGET, FORWARDED.encode())
 
 
@@ -55,15 +63,15 @@ NOT_FORWARDED: Final = ForwardingHeaders()
 
 
 def read_forwarding_headers(headers: Headers) -> ForwardingHeaders:
-    """The forwarding headers among `headers`. An invalid number counts as 0: any client may write headers."""
+    """The forwarding headers among `headers`. A number that is invalid or too large counts as 0; too many hops stay too many."""
     found = {name: content for name, content in headers if name in _FORWARDING} if headers else None
     if not found:
         return NOT_FORWARDED
     return ForwardingHeaders(
-        _number(found.get(HOPS)),
+        _number(HOPS, found, too_large=_MAX_HOPS),
         _text(found.get(ORIGIN)),
-        _number(found.get(VERSION)),
-        _number(found.get(EPOCH)),
+        _number(VERSION, found),
+        _number(EPOCH, found),
         _text(found.get(CLEARED)),
         _text(found.get(HANDED_OVER)),
     )
@@ -120,8 +128,21 @@ def arrival_headers(headers: Headers) -> tuple[str, Sequence[tuple[str, bytes]]]
     return FORWARDED, left
 
 
-def _number(content: bytes | None) -> int:
-    return int(content) if content is not None and content.isdigit() and len(content) < 19 else 0
+def _number(name: str, headers: dict[str, bytes], too_large: int = 0) -> int:
+    content = headers.get(name)
+    if content is None:
+        return 0
+    digits = content.isdigit()
+    if digits and len(content) <= _MAX_DIGITS and (number := int(content)) <= MAX_COUNTER:
+        return number
+    refuse_header(name)
+    return too_large if digits else 0
+
+
+def refuse_header(name: str) -> None:
+    """Count and log a forwarding header that is ignored."""
+    metrics.REJECTED_HEADERS.labels(name).inc()
+    log.warning("forwarding header ignored", extra={"action": "forwarding_header.ignore", "header": name})
 
 
 def _text(content: bytes | None) -> str | None:

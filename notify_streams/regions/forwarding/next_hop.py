@@ -24,8 +24,10 @@ class LocalAction(StrEnum):
 
     #: Decide it in this region.
     SERVE = "serve"
-    #: Decide the batch again later: this region's control log is behind the sender's, or this region is about to serve.
+    #: Decide the batch again later: this region is about to serve.
     HOLD = "hold"
+    #: Decide the batch again later: the sender names an epoch that this region's control log does not have yet.
+    BEHIND = "behind"
     #: Write a dead letter.
     TOO_MANY_HOPS = "too_many_hops"
 
@@ -53,8 +55,10 @@ def next_hop(location: Location, headers: ForwardingHeaders, placement: Placemen
     if headers.location_version > location.version:
         return LocalAction.SERVE  # the sender knows of a move that has not arrived here yet: this is the new home
     home = placement.homes.get(location.region)
-    if home is None or headers.epoch > home.epoch:
+    if home is None:
         return LocalAction.HOLD
+    if headers.epoch > home.epoch:
+        return LocalAction.BEHIND
     previous = None if headers.cleared_by else _previous_home(location, placement)
     if previous is not None and previous != here:
         return _forward(previous, headers, location.version, 0)

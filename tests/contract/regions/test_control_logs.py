@@ -7,7 +7,9 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from devtools.fakes.memory_control_log import MemoryControlLog
@@ -24,6 +26,10 @@ from tests.local_services import or_skipped
 
 def a_record(epoch: int, home: str = "eu") -> ControlRecord:
     return ControlRecord(home, epoch, "claim", "us", f"t{epoch}", datetime(2026, 11, 22, tzinfo=UTC))
+
+
+def forged(epoch: int) -> bytes:
+    return msgspec.json.encode(a_record(1)).replace(b'"epoch":1,', b'"epoch":%d,' % epoch)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +83,17 @@ async def test_concurrent_appends_have_one_order(log: ControlLog) -> None:
     await asyncio.gather(*(log.append(a_record(epoch)) for epoch in range(1, 9)))
     first, second = await log.read(), await log.read()
     assert first == second and len(first[0]) == 8
+
+
+@pytest.mark.parametrize("value", [b"{", b"\xff", None, forged(2**62), forged(0), forged(10**40)])
+async def test_what_is_no_control_record_is_passed_over(broker: Kafka, value: bytes | None) -> None:
+    await make_topic(broker)
+    log = KafkaControlLog("us", KafkaConnection(broker.address))
+    async with AIOKafkaProducer(bootstrap_servers=broker.address) as producer:
+        await producer.send_and_wait(REGION_CONTROL, value)
+    await log.append(a_record(1))
+    assert await log.read() == ([a_record(1)], 2)
+    await log.close()
 
 
 async def test_a_region_that_is_away_is_retry_later_within_the_timeout() -> None:

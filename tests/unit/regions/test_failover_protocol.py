@@ -7,13 +7,16 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from devtools.fakes.memory_control_log import MemoryControlLog
 from notify_streams.errors import Refused, RetryLater
+from notify_streams.records.trigger import Rejection
 from notify_streams.regions.failover.command import fail_over
+from notify_streams.regions.failover.log import read_control_record
 from notify_streams.regions.failover.placement_follower import PlacementFollower
 from notify_streams.regions.failover.protocol import (
     ControlRecord,
@@ -217,3 +220,42 @@ async def test_a_finished_change_reaches_a_region_that_was_cut_off(logs: dict[st
 async def test_an_unknown_region_is_refused(logs: dict[str, MemoryControlLog]) -> None:
     with pytest.raises(Refused, match="unknown region 'mars'"):
         await fail_over(logs, "eu", "mars")
+
+
+forged_records = st.fixed_dictionaries(
+    {
+        "home": st.sampled_from((*REGIONS, "nowhere")),
+        "epoch": st.integers() | st.sampled_from((2**53 - 1, 2**53, 2**62, 2**64, 10**40)),
+        "step": st.sampled_from(("claim", "release", "released", "serve")),
+        "server": st.sampled_from((*REGIONS, "nowhere")),
+        "token": st.sampled_from("ab"),
+        "at": st.just(NOW.isoformat()),
+    }
+)
+
+
+@given(st.lists(forged_records, max_size=6), st.sampled_from(REGIONS))
+def test_no_number_in_a_control_record_stops_followers_or_commands(forged: list[Any], entry: str) -> None:
+    async def scenario() -> None:
+        logs = {region: MemoryControlLog(region) for region in REGIONS}
+        read = [read_control_record(msgspec.json.encode(fields)) for fields in forged]
+        logs[entry].records += [record for record in read if not isinstance(record, Rejection)]
+        fences: list[int] = []
+
+        async def fence(epoch: int) -> None:
+            fences.append(epoch)
+
+        workers = [
+            PlacementFollower(REGIONS, logs[name], {other: logs[other] for other in REGIONS if other != name}, fence)
+            for name in REGIONS
+        ]
+        async with asyncio.timeout(5):
+            for worker in workers:
+                await worker.load()
+            await fail_over(logs, "asia", "us", stopped=REGIONS)
+            for worker in workers:
+                await worker.step()
+                assert worker.placement is not None and worker.placement.server_of("asia") == "us"
+        assert all(epoch < 2**63 for epoch in fences)
+
+    asyncio.run(scenario())

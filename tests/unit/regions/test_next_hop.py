@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from notify_streams.records.user_records import MAX_COUNTER
 from notify_streams.regions.failover.placement import Placement
 from notify_streams.regions.failover.protocol import HomeRegion, initial_homes
 from notify_streams.regions.forwarding.headers import (
@@ -53,7 +54,7 @@ CASES = [
     ("failed over: the previous server forwards", "eu", at("eu"), ForwardingHeaders(hops=1), {"eu": FAILED_OVER}, Forward("us", 1, 1)),
     ("about to be served here: wait", "us", at("eu"), NOT_FORWARDED, {"eu": HomeRegion(None, 1, "us")}, LocalAction.HOLD),
     ("about to be served by another: forward", "eu", at("eu"), NOT_FORWARDED, {"eu": HomeRegion(None, 1, "us")}, Forward("us", 1, 1)),
-    ("the sender knows a later epoch: wait for it", "us", at("eu"), ForwardingHeaders(hops=1, epoch=1), {}, LocalAction.HOLD),
+    ("the sender knows a later epoch: wait for it", "us", at("eu"), ForwardingHeaders(hops=1, epoch=1), {}, LocalAction.BEHIND),
     ("after two hops", "us", at("eu"), ForwardingHeaders(hops=2), {}, LocalAction.TOO_MANY_HOPS),
     ("after two hops, but the server has changed", "us", at("eu"), ForwardingHeaders(hops=2, epoch=1), {"eu": HomeRegion("eu", 2)}, Forward("eu", 1, 2)),  # noqa: E501
     ("a change allows one", "us", at("eu"), ForwardingHeaders(hops=3, epoch=2), {"eu": HomeRegion("eu", 2)}, LocalAction.TOO_MANY_HOPS),
@@ -130,3 +131,13 @@ def test_no_client_header_sends_a_trigger_to_another_topic() -> None:
         assert target == "triggers.forwarded"
         assert [name for name, _ in arrived] == ["traceparent", "hops", "origin"]
     assert arrival_headers([("target", b"dead_letters")])[0] == "triggers.forwarded"
+
+
+@given(st.integers(), st.integers(), st.integers())
+def test_any_number_in_a_header_leaves_numbers_that_databases_hold(hops: int, version: int, epoch: int) -> None:
+    forged = [("hops", b"%d" % hops), ("location_version", b"%d" % version), ("epoch", b"%d" % epoch)]
+    read = read_forwarding_headers(forged)
+    assert all(0 <= number <= MAX_COUNTER for number in (read.hops, read.location_version, read.epoch))
+    again = read_forwarding_headers(forwarded_headers(forged, "us", "triggers.forwarded"))
+    assert again.hops > min(max(hops, 0), MAX_HOPS)
+    next_hop(at("eu"), read, Placement("us", initial_homes(REGIONS)))

@@ -1,8 +1,13 @@
 """What the router sends on to another region, and what it keeps: how far a trigger has come, who takes whose place, who has moved."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from notify_streams.outbox.flush_plan import plan_flush
 from notify_streams.records.ids import notification_id
 from notify_streams.regions.failover.protocol import HomeRegion
 from notify_streams.routing.router import Router
@@ -96,3 +101,45 @@ async def test_the_old_home_of_someone_who_moved_looks_before_it_lets_a_trigger_
     taken = await route(a_batch(for_user(HERE[0]), for_user(HERE[3], id="t-7")), people=people)
     assert taken.duplicate_candidates == {1: notification_id("t-7", HERE[3])}
     assert dict(taken.entries[1].outputs[0][4])["cleared_by"] == b"us"
+
+
+class NoNews(FakePlacements):
+    """No later placement ever comes."""
+
+    async def changed(self, epoch: int) -> Any:
+        await asyncio.Event().wait()
+
+
+numbers = st.integers().map(lambda number: b"%d" % number) | st.binary(max_size=30)
+
+
+@given(st.dictionaries(st.sampled_from(["hops", "epoch", "location_version"]), numbers))
+@settings(deadline=None)
+def test_no_number_in_a_header_stops_a_partition(headers: dict[str, bytes]) -> None:
+    async def decide() -> None:
+        people = known_people()
+        placed = NoNews(a_placement(eu=HomeRegion("us", 1, "us")))
+        router = Router(SETTINGS, CATEGORIES, "standard", people, placed, max_behind_s=0.001)
+        forged = ARecord(for_user(HERE[3]), headers=tuple(headers.items()))
+        async with asyncio.timeout(5):
+            decided = await router.decide_batch(a_batch(forged, for_user(HERE[0]), topic=FORWARDED), AckRecorder())
+        assert outcomes(decided)[1] == "notified"
+        plan_flush("f", "standard", [decided], datetime.now(UTC))
+
+    asyncio.run(decide())
+
+
+async def test_an_epoch_that_no_control_log_confirms_holds_a_worker_once() -> None:
+    class Counted(NoNews):
+        waits = 0
+
+        async def changed(self, epoch: int) -> Any:
+            self.waits += 1
+            await super().changed(epoch)
+
+    placed = Counted()
+    router = Router(SETTINGS, CATEGORIES, "standard", known_people(), placed, max_behind_s=0.01)
+    forged = ARecord(for_user(HERE[0]), headers=(("hops", b"1"), ("epoch", b"100000000000000")))
+    for _ in range(3):
+        assert outcomes(await router.decide_batch(a_batch(forged, topic=FORWARDED), AckRecorder())) == ["notified"]
+    assert placed.waits == 1
