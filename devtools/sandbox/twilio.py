@@ -15,7 +15,13 @@ from devtools.sandbox.fault_injection import Failure
 from devtools.sandbox.messages import HttpReply, IncomingMessage
 
 _E164 = re.compile(r"\+[1-9]\d{6,14}")
+#: A number, a short code or an alphanumeric sender id.
+_SENDER = re.compile(r"\+[1-9]\d{6,14}|\d{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 +&_-]{1,11}")
+_SERVICE = re.compile(r"MG[0-9a-fA-F]{32}")
+_CALLBACK = re.compile(r"https?://[A-Za-z0-9.-]+(:\d+)?(/[!-~]*)?")
+_LONGEST_CALLBACK = 4000
 _LONGEST_BODY = 1600
+_LONGEST_VALIDITY_S = 36_000
 _CODE = {401: 20003, 404: 20404, 429: 20429, 500: 20500, 503: 20503}
 
 
@@ -27,17 +33,37 @@ def read(at: float, sid: str, authorization: str | None, body: bytes) -> Incomin
         form = dict(parse_qsl(body.decode("ascii"), keep_blank_values=True))
     except UnicodeDecodeError:
         return error(400, 21602)
-    if not _E164.fullmatch(form.get("To", "")):
-        return error(400, 21211, f"The 'To' number {form.get('To')} is not a valid phone number.")
-    if not (form.get("From") or form.get("MessagingServiceSid")):
-        return error(400, 21603)
-    if not form.get("Body"):
-        return error(400, 21602)
-    if len(form["Body"]) > _LONGEST_BODY:
-        return error(400, 21617)
-    return IncomingMessage(
-        at, "twilio", "sms", form["To"], dict(parse_qsl(urlsplit(form.get("StatusCallback", "")).query))
-    )
+    if problem := _problem(form):
+        return error(400, *problem)
+    callback = urlsplit(form.get("StatusCallback", ""))
+    return IncomingMessage(at, "twilio", "sms", form["To"], dict(parse_qsl(callback.query)))
+
+
+def _problem(form: dict[str, str]) -> tuple[int, str] | None:
+    """Twilio's code and text for the first thing that is wrong with a form."""
+    to, sender, service = form.get("To", ""), form.get("From"), form.get("MessagingServiceSid")
+    body, callback, validity = form.get("Body", ""), form.get("StatusCallback"), form.get("ValidityPeriod", "1")
+    if not to:
+        return 21604, "A 'To' phone number is required."
+    if not _E164.fullmatch(to):
+        return 21211, f"The 'To' number {to} is not a valid phone number."
+    if not (sender or service):
+        return 21603, "A 'From' phone number is required."
+    if sender and not _SENDER.fullmatch(sender):
+        return 21212, f"The 'From' number {sender} is not a valid phone number, shortcode, or alphanumeric sender ID."
+    if service and not _SERVICE.fullmatch(service):
+        return 21701, "The Messaging Service does not exist."
+    if to == sender:
+        return 21266, "'To' and 'From' number cannot be the same."
+    if not body.strip():
+        return 21602, "Message body is required."
+    if len(body) > _LONGEST_BODY:
+        return 21617, "The concatenated message body exceeds the 1600 character limit."
+    if callback is not None and not (len(callback) <= _LONGEST_CALLBACK and _CALLBACK.fullmatch(callback)):
+        return 21609, "The 'StatusCallback' URL is not a valid URL."
+    if not (validity.isdecimal() and 1 <= int(validity[:6]) <= _LONGEST_VALIDITY_S):
+        return 20422, "Invalid Parameter: ValidityPeriod"
+    return None
 
 
 def accepted() -> HttpReply:

@@ -17,7 +17,7 @@ import msgspec
 
 from notify_streams import metrics
 from notify_streams.delivery.claims import DeliveryEnd, new_token
-from notify_streams.delivery.providers import Outgoing, ProviderOutcome, ProviderResult
+from notify_streams.delivery.providers import Outgoing, ProviderOutcome, ProviderResult, unsendable
 from notify_streams.delivery.rendering import data_of, text_of
 from notify_streams.failpoints import failpoint
 from notify_streams.records.channel_message import ChannelMessage, read_channel_message
@@ -212,12 +212,10 @@ class DeliveryWorker:
         try:
             data = data_of(message)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return self._unsendable("`data` is not a JSON object", "data")
+            return unsendable(self._provider.name, ProviderOutcome.RENDERING, "`data` is not a JSON object")
         text = text_of(message, self._categories, data)
         if text is None:
-            return self._unsendable(
-                f"category {message.category!r} has no template {message.template!r}", "no_template"
-            )
+            return unsendable(self._provider.name, ProviderOutcome.RENDERING, "the category has no such template")
         return Outgoing(
             delivery_id=message.delivery_id,
             notification_id=message.notification_id,
@@ -232,12 +230,6 @@ class DeliveryWorker:
             expires_at_ms=None if message.expires_at is None else int(message.expires_at.timestamp() * 1000),
             data=data,
             decided_at_ms=int(message.decided_at.timestamp() * 1000),
-        )
-
-    def _unsendable(self, detail: str, code: str) -> ProviderResult:
-        log.error("message cannot be rendered", extra={"action": "message.render", "detail": detail})
-        return ProviderResult(
-            outcome=ProviderOutcome.REJECTED, provider=self._provider.name, detail=detail, code=code, begun=False
         )
 
 
@@ -278,8 +270,13 @@ def _end_after(job: _ClaimedDelivery, result: ProviderResult) -> DeliveryEnd | N
             state = DeliveryState.SENT
         case ProviderOutcome.REJECTED:
             reason = Reason.PROVIDER_REJECTED.value
-        case ProviderOutcome.DEAD_TOKEN:
-            reason = Reason.DEAD_TOKEN.value
+        case (
+            ProviderOutcome.DEAD_TOKEN
+            | ProviderOutcome.RENDERING
+            | ProviderOutcome.TOO_LARGE
+            | ProviderOutcome.BAD_ADDRESS
+        ):
+            reason = Reason(result.outcome).value
         case ProviderOutcome.RETRY if job.tries >= _ATTEMPTS:
             reason = Reason.PROVIDER_EXHAUSTED.value
         case _:

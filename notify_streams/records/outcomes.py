@@ -51,4 +51,10 @@ class Reason(StrEnum):
     PROVIDER_REJECTED = "provider_rejected"
     PROVIDER_EXHAUSTED = "provider_exhausted"
     DEAD_TOKEN = "dead_token"
+    #: The text could not be made: no such template, unreadable data, nothing to say.
+    RENDERING = "rendering"
+    #: The rendered message is larger than its provider takes. Nothing was sent.
+    TOO_LARGE = "too_large"
+    #: The contact is none that the channel's provider takes. Nothing was sent.
+    BAD_ADDRESS = "bad_address"
     TEST = "test"

@@ -5,7 +5,7 @@ Each sends one `Outgoing` message and returns one `ProviderResult`. Checks, clai
 
 from notify_streams.delivery.providers.config import AccessToken, ProviderConfig
 from notify_streams.delivery.providers.factory import CHANNELS, provider_for
-from notify_streams.delivery.providers.provider import Outgoing, Provider, ProviderOutcome, ProviderResult
+from notify_streams.delivery.providers.provider import Outgoing, Provider, ProviderOutcome, ProviderResult, unsendable
 
 __all__ = [
     "CHANNELS",
@@ -16,4 +16,5 @@ __all__ = [
     "ProviderOutcome",
     "ProviderResult",
     "provider_for",
+    "unsendable",
 ]

@@ -7,6 +7,7 @@ Requests and error codes: https://firebase.google.com/docs/reference/fcm/rest/v1
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import Any
 
@@ -16,11 +17,16 @@ from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.delivery_metadata import delivery_metadata
 from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse, error_result, no_response_result
-from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult
+from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
 from notify_streams.delivery.providers.ttl import ttl_s
 
 #: FCM stores a message for at most four weeks
 _MAX_TTL_S = 4 * 7 * 24 * 3600
+#: bytes of the keys and values of notification and data together
+#: (https://firebase.google.com/docs/cloud-messaging/customize-messages/set-message-type)
+_MAX_PAYLOAD = 4096
+#: every token that FCM issues is made of these characters
+_TOKEN = re.compile(r"[!-~]+")
 
 
 class Fcm:
@@ -42,6 +48,11 @@ class Fcm:
         await self._http.close()
 
     async def send(self, message: Outgoing) -> ProviderResult:
+        if not _TOKEN.fullmatch(message.to):
+            return unsendable(self.name, ProviderOutcome.BAD_ADDRESS, "no registration token")
+        request = fcm_request(message, time.time_ns() // 1_000_000)
+        if (size := payload_bytes(request)) > _MAX_PAYLOAD:
+            return unsendable(self.name, ProviderOutcome.TOO_LARGE, f"{size} bytes, FCM takes {_MAX_PAYLOAD}")
         try:
             async with asyncio.timeout(self._start_within_s):
                 token = await self._token()
@@ -50,7 +61,7 @@ class Fcm:
         response = await self._http.post(
             self._url,
             {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-            orjson.dumps(fcm_request(message, time.time_ns() // 1_000_000)),
+            orjson.dumps(request),
         )
         return fcm_result(response)
 
@@ -68,6 +79,16 @@ def fcm_request(message: Outgoing, now_ms: int) -> dict[str, Any]:
     data = {_key(key): _text(value) for key, value in (message.data or {}).items()}
     data.update(delivery_metadata(message))
     return {"message": {"token": message.to, "notification": notification, "data": data, "android": android}}
+
+
+def payload_bytes(request: dict[str, Any]) -> int:
+    """What FCM counts of a request."""
+    message = request["message"]
+    return sum(
+        len(name.encode()) + len(text.encode())
+        for part in (message["notification"], message["data"])
+        for name, text in part.items()
+    )
 
 
 def fcm_result(response: HttpResponse | NoResponse) -> ProviderResult:

@@ -44,6 +44,10 @@ class ProviderOutcome(StrEnum):
     REJECTED = "rejected"
     #: end the delivery: the contact is not valid any more
     DEAD_TOKEN = "dead_token"
+    #: end the delivery: known before the call, nothing was sent. The names are those of `records.outcomes.Reason`
+    RENDERING = "rendering"
+    TOO_LARGE = "too_large"
+    BAD_ADDRESS = "bad_address"
 
 
 class ProviderResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +67,11 @@ class ProviderResult(msgspec.Struct, frozen=True, kw_only=True):
     maybe_accepted: bool = False
     #: False (RETRY, REJECTED): nothing was sent
     begun: bool = True
+
+
+def unsendable(provider: str, outcome: ProviderOutcome, detail: str) -> ProviderResult:
+    """The result for a message of which we know, before any call, that `provider` would refuse it."""
+    return ProviderResult(outcome=outcome, provider=provider, detail=detail, begun=False)
 
 
 class Provider(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from contextlib import suppress
 
@@ -10,11 +11,13 @@ import aiosmtplib
 
 from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.mime import is_address, message_id, mime_message
-from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult
+from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
 from notify_streams.delivery.providers.smtp_pool import SmtpPool
 
 #: our login or encryption is wrong, not the message (RFC 4954 §6)
 _RETRIED = frozenset({530, 534, 535, 538})
+#: RFC 1870 §4
+_DIGITS = re.compile(r"[0-9]{1,20}")
 
 
 class Smtp:
@@ -42,9 +45,7 @@ class Smtp:
 
     async def send(self, message: Outgoing) -> ProviderResult:
         if not is_address(message.to):
-            return ProviderResult(
-                outcome=ProviderOutcome.REJECTED, provider=self.name, detail="not one mail address", code="address"
-            )
+            return unsendable(self.name, ProviderOutcome.BAD_ADDRESS, "not one mail address")
         call = _Call(self._sender, message, mime_message(message, self._sender, time.time()))
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -101,18 +102,18 @@ class _Call:
                 connection.close()
 
     async def _dialogue(self, connection: aiosmtplib.SMTP) -> ProviderResult:
-        to, encoding, options = self._message.to, "ascii", ["BODY=8BITMIME"]
-        if not to.isascii():
-            if not connection.supports_extension("smtputf8"):
-                return ProviderResult(
-                    outcome=ProviderOutcome.REJECTED,
-                    provider=Smtp.name,
-                    detail="the server lacks SMTPUTF8",
-                    code="smtputf8",
-                )
-            encoding, options = "utf-8", ["SMTPUTF8", "BODY=8BITMIME"]
-        elif not connection.supports_extension("8bitmime"):
+        to, encoding, options = self._message.to, "ascii", [f"SIZE={len(self._mail)}"]
+        limit = connection.esmtp_extensions.get("size")
+        if limit is None:
             options = []
+        elif _DIGITS.fullmatch(limit) and 0 < int(limit) < len(self._mail):
+            return unsendable(
+                Smtp.name, ProviderOutcome.TOO_LARGE, f"{len(self._mail)} octets, the server takes {limit}"
+            )
+        if not (to + self._sender).isascii():
+            if not connection.supports_extension("smtputf8"):
+                return unsendable(Smtp.name, ProviderOutcome.BAD_ADDRESS, "not ASCII, and the server lacks SMTPUTF8")
+            encoding, options = "utf-8", ["SMTPUTF8", "BODY=8BITMIME", *options]
         # `send` limits the whole call; a timeout for each command would cost CPU time.
         await connection.mail(self._sender, options=options, encoding=encoding, timeout=None)
         await connection.rcpt(to, encoding=encoding, timeout=None)

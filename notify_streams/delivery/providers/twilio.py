@@ -6,6 +6,7 @@ Fields: https://www.twilio.com/docs/messaging/api/message-resource; codes: https
 
 from __future__ import annotations
 
+import re
 import time
 from base64 import b64encode
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -14,15 +15,19 @@ from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.delivery_metadata import delivery_metadata
 from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse, error_result, no_response_result
-from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult
+from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
 from notify_streams.delivery.providers.ttl import ttl_s
 
 #: the longest ValidityPeriod
 _MAX_TTL_S = 36_000
+#: E.164
+_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
+#: characters (error 21617)
+_MAX_BODY = 1_600
 
 
 class Twilio:
-    """See `Provider`. An invalid number (21211) and one that unsubscribed (21610) are REJECTED with that code.
+    """See `Provider`. A number that unsubscribed (21610) is REJECTED with that code.
 
     The delivery metadata is in the query of the status callback, so each report contains it.
     """
@@ -45,7 +50,13 @@ class Twilio:
         await self._http.close()
 
     async def send(self, message: Outgoing) -> ProviderResult:
+        if not _NUMBER.fullmatch(message.to) or message.to == self._from:
+            return unsendable(self.name, ProviderOutcome.BAD_ADDRESS, "no E.164 number, or our own")
         form = twilio_form(message, self._from, self._callback, time.time_ns() // 1_000_000)
+        if not form["Body"].strip():
+            return unsendable(self.name, ProviderOutcome.RENDERING, "the text is empty")
+        if (size := len(form["Body"])) > _MAX_BODY:
+            return unsendable(self.name, ProviderOutcome.TOO_LARGE, f"{size} characters, Twilio takes {_MAX_BODY}")
         return twilio_result(await self._http.post(self._url, self._headers, urlencode(form).encode()))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from notify_streams import metrics
 from notify_streams.admin.audit.provider_log import AcceptedMessage
-from notify_streams.delivery.providers import ProviderResult
+from notify_streams.delivery.providers import ProviderOutcome, ProviderResult, unsendable
 from notify_streams.records.ids import notification_id
 from notify_streams.roles import Channel
 from tests.builders import a_message
@@ -39,6 +39,14 @@ ENDS = [
     pytest.param([ACCEPTED], {"state": "sent", "attempts": 1, "provider_id": "p-1"}, id="accepted"),
     pytest.param([REJECTED], {"state": "failed", "attempts": 1, "reason": "provider_rejected"}, id="rejected"),
     pytest.param([DEAD], {"state": "failed", "attempts": 1, "reason": "dead_token"}, id="dead token"),
+    *(
+        pytest.param([unsendable("fake", ours, "")], {"state": "failed", "attempts": 1, "reason": reason}, id=reason)
+        for ours, reason in (
+            (ProviderOutcome.RENDERING, "rendering"),
+            (ProviderOutcome.TOO_LARGE, "too_large"),
+            (ProviderOutcome.BAD_ADDRESS, "bad_address"),
+        )
+    ),
     pytest.param([RETRY, ACCEPTED], {"state": "sent", "attempts": 2, "provider_id": "p-1"}, id="at the second try"),
     pytest.param([RETRY] * 4, {"state": "failed", "attempts": 4, "reason": "provider_exhausted"}, id="exhausted"),
     pytest.param([NOT_BEGUN] * 5 + [ACCEPTED], {"state": "sent", "attempts": 1, "provider_id": "p-1"}, id="not begun"),
@@ -175,7 +183,7 @@ async def test_a_message_that_cannot_be_rendered_fails_alone(env: DeliveryEnviro
     provider = Provider()
     await env.delivery(provider).deliver(batch_of(msgspec.json.encode(changed), batch.records[1].value))
     assert provider.ids() == ["good"]
-    assert await env.state() == {"state": "failed", "reason": "provider_rejected", "attempts": 1, "provider": "fake"}
+    assert await env.state() == {"state": "failed", "reason": "rendering", "attempts": 1, "provider": "fake"}
 
 
 async def test_an_empty_batch_is_not_checked(env: DeliveryEnvironment) -> None:
