@@ -54,8 +54,12 @@ class LedgerStep:
 
 @dataclass(frozen=True, slots=True)
 class OutboxRow:
-    """Records for one partition of one topic. `records` is `document["records"]`, unpacked."""
+    """Records of one source bucket for one partition of one topic. `records` is `document["records"]`, unpacked.
 
+    A row is stored under the bucket that its records come from, whatever partition they go to: so all writes of a flush are on one shard.
+    """
+
+    bucket: int
     topic: str
     partition: int
     records: Sequence[Packed]
@@ -85,9 +89,10 @@ def parse_ledger_id(ledger: str) -> tuple[str, int]:
 
 def plan_flush(flush_id: str, role: str, batches: Sequence[DecidedBatch], now: datetime) -> Flush:
     """The writes for `batches`. Batches of one partition must follow each other by position."""
-    outputs: dict[tuple[str, int], list[Packed]] = {}
+    outputs_of: dict[int, dict[tuple[str, int], list[Packed]]] = {}
     notifications = []
     for batch in batches:
+        outputs = outputs_of.setdefault(batch.partition, {})
         for entry in batch.entries:
             if entry.document is not None:
                 notifications.append(entry.document)
@@ -97,9 +102,12 @@ def plan_flush(flush_id: str, role: str, batches: Sequence[DecidedBatch], now: d
                 except KeyError:
                     outputs[topic, partition] = [(key, value, headers)]
     rows = [
-        _row(flush_id, role, topic, partition, part, now, number)
-        for number, (topic, partition, part) in enumerate(
-            (topic, partition, part) for (topic, partition), records in outputs.items() for part in _parts(records)
+        _row(flush_id, role, bucket, topic, partition, part, now, number)
+        for number, (bucket, topic, partition, part) in enumerate(
+            (bucket, topic, partition, part)
+            for bucket, outputs in outputs_of.items()
+            for (topic, partition), records in outputs.items()
+            for part in _parts(records)
         )
     ]
     return Flush(flush_id, notifications, rows, list(_steps(role, batches)))
@@ -183,15 +191,23 @@ def _packed(records: list[Packed]) -> Iterable[tuple[list[Packed], bytes]]:
 
 
 def _row(
-    flush_id: str, role: str, topic: str, partition: int, part: tuple[list[Packed], bytes], now: datetime, number: int
+    flush_id: str,
+    role: str,
+    bucket: int,
+    topic: str,
+    partition: int,
+    part: tuple[list[Packed], bytes],
+    now: datetime,
+    number: int,
 ) -> OutboxRow:
     records, packed = part
     document = {
-        "_id": row_id(role, partition, flush_id, number),
-        "bucket": partition,
+        "_id": row_id(role, bucket, flush_id, number),
+        "bucket": bucket,
         "topic": topic,
+        "partition": partition,
         "count": len(records),
         "records": packed,
         "created_at": now,
     }
-    return OutboxRow(topic, partition, records, document)
+    return OutboxRow(bucket, topic, partition, records, document)

@@ -32,7 +32,7 @@ class PendingDeletes(dict[str, dict[str, Any]]):
 
     def add(self, flush_id: str, rows: Sequence[OutboxRow]) -> None:
         """Add the rows of a flush that Kafka has acknowledged."""
-        buckets = sorted({row.partition for row in rows})
+        buckets = sorted({row.bucket for row in rows})
         self[flush_id] = {"bucket": {"$in": buckets}, "_id": {"$in": [row.document["_id"] for row in rows]}}
         self._records[flush_id] = sum(len(row.records) for row in rows)
 

@@ -86,7 +86,7 @@ class Relay:
             if not due:
                 continue
             left = [row for row in due if flush_of(row["_id"]) not in published]
-            await self._publish([OutboxRow(row["topic"], bucket, _records(row), row) for row in left])
+            await self._publish([OutboxRow(bucket, row["topic"], row["partition"], _records(row), row) for row in left])
             await self._delete(bucket, [row["_id"] for row in due])
             count += len(left)
             metrics.RELAYED.inc(len(left))

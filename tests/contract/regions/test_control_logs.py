@@ -90,7 +90,7 @@ async def test_what_is_no_control_record_is_passed_over(broker: Kafka, value: by
     await make_topic(broker)
     log = KafkaControlLog("us", KafkaConnection(broker.address))
     async with AIOKafkaProducer(bootstrap_servers=broker.address) as producer:
-        await producer.send_and_wait(REGION_CONTROL, value)
+        await producer.send_and_wait(REGION_CONTROL, value, b"eu")
     await log.append(a_record(1))
     assert await log.read() == ([a_record(1)], 2)
     await log.close()

@@ -14,7 +14,9 @@ from notify_streams.errors import Refused, StoreUnavailable
 from notify_streams.records.ids import notification_id
 from notify_streams.records.outcomes import DeliveryState
 from notify_streams.retry import STORE
+from notify_streams.routing.outcome_records import repartitioned
 from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES, TIMERS, Document
+from tests.builders import AckRecorder, ARecord
 from tests.integration.outbox.conftest import OpenBench
 from tests.integration.outbox.move_fixtures import LEASE_S, NO_WAITS, TOPIC, Killed, Worker, initialised, move, rows_on
 from tests.integration.outbox.outbox_fixtures import EVEN, ODD, Bench, batch, flush_of
@@ -232,3 +234,30 @@ async def test_of_two_moves_one_is_refused(bench_of: OpenBench) -> None:
 async def test_an_unknown_bucket_or_shard_is_refused(bench: Bench, bucket: int, to: int) -> None:
     with pytest.raises(Refused, match="buckets 0 to 7"):
         await move(bench, bucket, to)
+
+
+async def test_a_record_for_a_bucket_that_was_moved_away_and_back_holds_up_nothing(bench: Bench) -> None:
+    """The shard of the record's source refuses every write to the bucket that the record belongs to."""
+    await initialised(bench)
+    for to in (SOURCE, TARGET):
+        await move(bench, ODD, to, waits=NO_WAITS)
+    await bench.shards.refresh_directory()
+    acks = AckRecorder()
+    outbox = bench.outbox()
+    await bench.open((TOPIC, EVEN))
+    await outbox.start()
+    misplaced = repartitioned(ARecord(b"misplaced"), TOPIC, EVEN, ODD, "u")
+    await outbox.submit(batch(misplaced, "after", bucket=EVEN, acks=acks))
+    await until(lambda: acks.acknowledged == 1)
+    await outbox.stop()
+    assert (TOPIC, ODD, [b"misplaced"]) in bench.broker.sent and bench.broker.ids() == ["after"]
+    assert await bench.rows() == [] and await bench.ledgers_add_up()
+
+
+async def test_the_owner_of_the_source_relays_a_record_of_another_shards_bucket(bench: Bench) -> None:
+    await initialised(bench)
+    await bench.open((TOPIC, EVEN))
+    await bench.store().write(flush_of(batch(repartitioned(ARecord(b"left"), TOPIC, EVEN, ODD, "u"), bucket=EVEN)), [])
+    assert await bench.relay.drain([ODD]) == 0
+    assert await bench.relay.drain([EVEN]) == 1
+    assert bench.broker.sent == [(TOPIC, ODD, [b"left"])]

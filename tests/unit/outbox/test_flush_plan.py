@@ -91,9 +91,10 @@ def test_a_row_has_the_records_to_publish() -> None:
     flush = plan(a_decided_batch(dead_letter(record, "triggers.payments", 3, DeadReason.NOT_JSON, "why")))
     (row,) = flush.rows
     assert (row.topic, row.partition) == ("dead_letters", 3)
-    assert {name: row.document[name] for name in ("bucket", "topic", "count")} == {
+    assert {name: row.document[name] for name in ("bucket", "topic", "partition", "count")} == {
         "bucket": 3,
         "topic": "dead_letters",
+        "partition": 3,
         "count": 1,
     }
     ((key, value, headers),) = unpack(row.document["records"])
@@ -178,6 +179,7 @@ def test_the_counts_of_every_step_add_up(batches: list[DecidedBatch]) -> None:
         assert sums_close(ledger)
         reasons = sum(count for name, count in step.counts.items() if name.startswith("dead_reasons."))
         assert reasons == step.counts["dead"]
+    assert {row.bucket for row in flush.rows} <= {batch.partition for batch in batches}
     ids = [document["_id"] for document in flush.notifications]
     assert len(set(ids)) == len(ids) == sum(step.counts["notified"] for step in flush.steps)
 

@@ -45,6 +45,6 @@ def test_the_filter_names_every_row_and_its_bucket() -> None:
     added = rows(3)
     pending.add("f", added)
     assert pending["f"] == {
-        "bucket": {"$in": sorted({row.partition for row in added})},
+        "bucket": {"$in": sorted({row.bucket for row in added})},
         "_id": {"$in": [row.document["_id"] for row in added]},
     }
