@@ -13,7 +13,6 @@ from notify_streams.transport.fetch_decoding import fetch_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
     from typing import Self
 
     from notify_streams.settings import Settings
@@ -55,9 +54,7 @@ class ArrivalTimer:
         self._starts = await self._consumer.end_offsets(self._places)
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await tasks.stop([self._reading])
         await self._consumer.stop()
 

@@ -42,9 +42,7 @@ class RegionWatcher:
     async def __aenter__(self) -> Self:
         for settings in self._regions:
             topics = await self._closing.enter_async_context(TopicReader(settings))
-            shards = Shards(settings, follows=True)
-            await shards.start()
-            self._closing.push_async_callback(shards.close)
+            shards = await self._closing.enter_async_context(Shards(settings, follows=True))
             admin = kafka.admin(settings.kafka_connection())
             await admin.start()
             self._closing.push_async_callback(admin.close)

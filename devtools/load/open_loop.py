@@ -12,7 +12,6 @@ from notify_streams.records.partitioner import bucket_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-    from types import TracebackType
     from typing import Self
 
     from notify_streams.settings import Settings
@@ -60,9 +59,7 @@ class SingleSender:
         await self._producer.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._producer.stop()
 
     async def send(self, topic: str, user_id: str, value: bytes) -> float:

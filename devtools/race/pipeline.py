@@ -83,8 +83,7 @@ class _Chooser:
         self._closing = AsyncExitStack()
 
     async def __aenter__(self) -> _Chooser:
-        await self._shards.start()
-        self._closing.push_async_callback(self._shards.close)
+        await self._closing.enter_async_context(self._shards)
         headers = {"Authorization": f"Bearer {self._environment.settings.web_token}"}
         timeout = aiohttp.ClientTimeout(total=20)
         self._http = await self._closing.enter_async_context(aiohttp.ClientSession(headers=headers, timeout=timeout))
@@ -186,9 +185,7 @@ async def _add_calls_and_suppressions(environment: ChaosEnvironment, observation
         notification, channel = split_delivery_id(accepted.delivery_id)
         if channel == CHANNEL:
             calls[notification].append(accepted.at)
-    shards = Shards(environment.settings)
-    await shards.start()
-    try:
+    async with Shards(environment.settings) as shards:
         for shard in range(len(shards)):
             async for one in shards.database(shard)[NOTIFICATIONS].find({"category": CATEGORY}):
                 user = observations[one["user_id"]]
@@ -200,5 +197,3 @@ async def _add_calls_and_suppressions(environment: ChaosEnvironment, observation
                     ended_at = push["at"].timestamp()
                     step = f"{one['_id']}, sent at {sent_at:.3f}, suppressed at {ended_at:.3f}"
                     user.suppressions.append(Suppression(sent_at, ended_at, step))
-    finally:
-        await shards.close()

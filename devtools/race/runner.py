@@ -115,7 +115,9 @@ async def run_race(
                     group.create_task(run_one(schedule))
             result.table_only = check.table_only
     finally:
-        await _drop(settings)
+        async with Shards(settings) as shards:
+            for shard in range(len(shards)):
+                await shards.client(shard).drop_database(settings.database)
     return result
 
 
@@ -140,14 +142,6 @@ async def _run_schedule(schedule: RaceSchedule, steps: RaceSteps) -> None:
         group.create_task(choose())
         for message in schedule.messages:
             group.create_task(process(message))
-
-
-async def _drop(settings: Settings) -> None:
-    shards = Shards(settings)
-    await shards.start()
-    for shard in range(len(shards)):
-        await shards.client(shard).drop_database(settings.database)
-    await shards.close()
 
 
 def schedules_of(seeds: Iterable[int], settings: Settings) -> list[RaceSchedule]:

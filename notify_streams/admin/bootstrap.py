@@ -21,12 +21,8 @@ async def bootstrap_region(settings: Settings) -> None:
         NotifyError: a service does not answer or refuses; the message says which.
     """
     await ensure_topics(settings)
-    shards = Shards(settings)
-    await shards.start()
-    try:
+    async with Shards(settings) as shards:
         await init_shards(settings, shards)
-    finally:
-        await shards.close()
     await create_registry(settings)
 
 

@@ -12,7 +12,6 @@ from notify_streams.transport import BatchProducer, TransportSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import TracebackType
     from typing import Self
 
     from notify_streams.records.batch import Headers, KeyedRecord
@@ -37,9 +36,7 @@ class TriggerProducer:
         await self._producer.start()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._producer.stop()
 
     async def send(self, uploads: Iterable[Upload]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -16,7 +15,7 @@ from notify_streams.settings import Settings
 from notify_streams.stores.mongo import Shards
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
 
     from notify_streams.admin.shards.check import Finding
 
@@ -66,30 +65,20 @@ def move(bucket: int, to: int, region: str, as_json: bool) -> None:
     print_result(as_json, done, [f"bucket {bucket} is on shard {to}: {done['rows']} rows"])
 
 
-@asynccontextmanager
-async def _open_shards(settings: Settings) -> AsyncIterator[Shards]:
-    shards = Shards(settings)
-    await shards.start()
-    try:
-        yield shards
-    finally:
-        await shards.close()
-
-
 async def _init(settings: Settings) -> list[str]:
-    async with _open_shards(settings) as shards:
+    async with Shards(settings) as shards:
         done = await init_shards(settings, shards)
     await create_registry(settings)
     return [*done, f"registry: table {settings.users_table}"]
 
 
 async def _check(settings: Settings) -> list[Finding]:
-    async with _open_shards(settings) as shards:
+    async with Shards(settings) as shards:
         return await check_shards(settings, shards)
 
 
 async def _move(settings: Settings, bucket: int, to: int) -> dict[str, Any]:
-    async with _open_shards(settings) as shards:
+    async with Shards(settings) as shards:
         return await move_bucket(settings, shards, bucket, to, print_progress)
 
 

@@ -16,6 +16,8 @@ from pymongo.write_concern import WriteConcern
 from notify_streams.stores.bucket_directory import LEASE_S, BucketDirectory
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from pymongo.asynchronous.collection import AsyncCollection
     from pymongo.asynchronous.database import AsyncDatabase
 
@@ -50,7 +52,10 @@ def mongo_client(uri: str, app_name: str, timeout_s: float, **options: Any) -> A
 
 
 class Shards:
-    """Clients of every shard. Reads are majority reads from the primary; writes are majority writes, journalled."""
+    """Clients of every shard. Reads are majority reads from the primary; writes are majority writes, journalled.
+
+    `start` and `close`, or ``async with Shards(settings) as shards``.
+    """
 
     def __init__(
         self,
@@ -94,6 +99,13 @@ class Shards:
         clients, self._clients = self._clients, []
         for client in clients:
             await client.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
 
     def __len__(self) -> int:
         return len(self._settings.shards)

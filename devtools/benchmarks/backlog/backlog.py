@@ -17,7 +17,6 @@ from notify_streams.stores.mongo import Shards
 
 if TYPE_CHECKING:
     from pathlib import Path
-    from types import TracebackType
     from typing import Self
 
     from notify_streams.settings import Settings
@@ -44,10 +43,8 @@ class Backlog:
         await self._topics.__aenter__()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._topics.__aexit__(kind, error, trace)
+    async def __aexit__(self, *_: object) -> None:
+        await self._topics.__aexit__()
         await self._shards.close()
 
     async def fill(self) -> None:

@@ -6,13 +6,14 @@ counted.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from aiokafka.protocol.types import Array, Bytes, Int16, Int32, Int64, Schema, String
 
 from notify_streams import kafka
 from notify_streams.admin.audit.topics import TopicReader
@@ -23,8 +24,31 @@ if TYPE_CHECKING:
 _TOPIC: Final = "__consumer_offsets"
 #: Key version of a group's metadata, as opposed to its offsets.
 _GROUP_KEY: Final = 2
-#: Value versions that `_members` can read; version 4 encodes lengths differently.
-_KNOWN_VALUES: Final = range(2, 4)
+#: What the local stack's broker writes; version 4 encodes lengths differently.
+_VALUE_VERSION: Final = 3
+#: GroupMetadataKey.json and GroupMetadataValue.json of Apache Kafka.
+_KEY: Final = Schema(("version", Int16), ("group", String()))
+_VALUE: Final = Schema(
+    ("version", Int16),
+    ("protocol_type", String()),
+    ("generation", Int32),
+    ("protocol", String()),
+    ("leader", String()),
+    ("state_changed_at", Int64),
+    (
+        "members",
+        Array(
+            ("member_id", String()),
+            ("group_instance_id", String()),
+            ("client_id", String()),
+            ("client_host", String()),
+            ("rebalance_timeout", Int32),
+            ("session_timeout", Int32),
+            ("subscription", Bytes),
+            ("assignment", Bytes),
+        ),
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,66 +117,13 @@ def _changes(history: Sequence[Generation]) -> list[Generation]:
 def generation_of(key: bytes | None, value: bytes | None, at: float) -> Generation | None:
     """The generation in a record; None for a record of another kind, or the deletion of a group.
 
-    Source: GroupMetadataKey.json and GroupMetadataValue.json of Apache Kafka.
-
     Raises:
         ValueError: the broker writes an unknown version.
     """
-    if key is None or value is None or _Reader(key).short() != _GROUP_KEY:
+    if key is None or value is None or Int16.decode(BytesIO(key)) != _GROUP_KEY:
         return None
-    key_reader = _Reader(key)
-    key_reader.short()
-    group = key_reader.text() or ""
-    reader = _Reader(value)
-    version = reader.short()
-    if version not in _KNOWN_VALUES:
-        raise ValueError(
-            f"group metadata has version {version}, readable are {_KNOWN_VALUES[0]} to {_KNOWN_VALUES[-1]}"
-        )
-    reader.text()  # protocol type
-    number = reader.long()
-    reader.text()  # protocol
-    reader.text()  # leader
-    reader.skip(8)  # time of the state change
-    return Generation(group, number, frozenset(_members(reader, version)), at)
-
-
-def _members(reader: _Reader, version: int) -> Iterable[str]:
-    for _ in range(reader.long()):
-        yield reader.text() or ""
-        if version >= 3:
-            reader.text()  # group instance id
-        reader.text()  # client id
-        reader.text()  # client host
-        reader.skip(8)  # rebalance and session timeout
-        reader.skip(reader.long())  # subscription
-        reader.skip(reader.long())  # assignment
-
-
-class _Reader:
-    """Reads Kafka's encoding field by field: 16 and 32 bit numbers, strings with their length."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._at = 0
-
-    def short(self) -> int:
-        return int(self._number(">h"))
-
-    def long(self) -> int:
-        return int(self._number(">i"))
-
-    def text(self) -> str | None:
-        size = self.short()
-        if size < 0:
-            return None
-        self._at += size
-        return self._data[self._at - size : self._at].decode()
-
-    def skip(self, size: int) -> None:
-        self._at += max(size, 0)
-
-    def _number(self, form: str) -> int:
-        (found,) = struct.unpack_from(form, self._data, self._at)
-        self._at += struct.calcsize(form)
-        return int(found)
+    if (version := Int16.decode(BytesIO(value))) != _VALUE_VERSION:
+        raise ValueError(f"group metadata has version {version}, readable is {_VALUE_VERSION}")
+    _, group = _KEY.decode(BytesIO(key))
+    _, _, number, _, _, _, members = _VALUE.decode(BytesIO(value))
+    return Generation(group, number, frozenset(member_id for member_id, *_ in members), at)

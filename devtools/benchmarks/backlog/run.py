@@ -166,19 +166,15 @@ class _Bench:
 
     async def _states(self, missing: Collection[str]) -> dict[str, int]:
         """How many of these notifications have which push delivery state in MongoDB."""
-        shards = Shards(self._settings)
-        await shards.start()
-        try:
-            found = Counter({"no notification": len(missing)})
+        found = Counter({"no notification": len(missing)})
+        async with Shards(self._settings) as shards:
             for shard in range(len(shards)):
                 query = {"bucket": {"$in": shards.buckets(shard)}, "_id": {"$in": list(missing)}}
                 async for one in shards.database(shard)[NOTIFICATIONS].find(query, {"deliveries.push": 1}):
                     push = one["deliveries"].get("push", {})
                     found[" ".join(filter(None, (push.get("state", "no push"), push.get("reason"))))] += 1
                     found["no notification"] -= 1
-            return dict(+found)
-        finally:
-            await shards.close()
+        return dict(+found)
 
     async def _all_accepted(self, notification_ids: Collection[str], timeout_s: float) -> bool:
         """Wait until all are accepted; False when none was accepted for `timeout_s`."""

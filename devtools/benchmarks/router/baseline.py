@@ -13,14 +13,15 @@ import json
 import sys
 import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from pymongo import InsertOne, ReplaceOne
 from pymongo.read_concern import ReadConcern
 
+from devtools.benchmarks.baselines import read_from
 from devtools.benchmarks.router.load import TOPIC
+from notify_streams import kafka
 from notify_streams.app import local_overlay
 from notify_streams.gc_tuning import tune_gc
 from notify_streams.outbox.row_ids import new_flush_id
@@ -28,46 +29,42 @@ from notify_streams.settings import Settings, load_settings
 from notify_streams.stores.mongo import DURABLE, LEDGER, NOTIFICATIONS, OUTBOX, Shards
 from notify_streams.transport import BatchProducer
 
+if TYPE_CHECKING:
+    from aiokafka import TopicPartition
+
 _pack = msgspec.msgpack.Encoder().encode
 
 
 async def main(region: str, wanted: int, start: dict[str, int]) -> None:
     """Process `wanted` triggers and print how long it took."""
     settings = msgspec.structs.replace(load_settings(region, overlay=local_overlay(region)), database="bench_baseline")
-    shards = Shards(settings)
-    await shards.start()
-    producer = BatchProducer(settings.kafka_connection())
-    await producer.start()
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka,
-        group_id="bench-baseline",
-        enable_auto_commit=False,
+    done, began = 0, 0.0
+    consumer = kafka.consumer(
+        settings.kafka_connection(),
+        group="bench-baseline",
         isolation_level="read_committed",
         max_partition_fetch_bytes=1024 * 1024,
         fetch_max_wait_ms=settings.broker.fetch_max_wait_ms,
     )
-    await consumer.start()
-    places = {TopicPartition(TOPIC, int(partition)): offset for partition, offset in start.items()}
-    consumer.assign(list(places))
-    for place, offset in places.items():
-        consumer.seek(place, offset)
-    tune_gc()
-    done, began = 0, 0.0
-    waiting: dict[int, dict[TopicPartition, list[Any]]] = {shard: {} for shard in range(len(shards))}
-    while done < wanted:
-        found = await consumer.getmany(timeout_ms=200, max_records=settings.outbox.flush_records)
-        began = began or time.perf_counter()
-        for place, records in found.items():
-            waiting[shards.of(place.partition)].setdefault(place, []).extend(records)
-        flushes = [_flush(settings, shards, producer, shard, batches) for shard, batches in waiting.items() if batches]
-        waiting = {shard: {} for shard in range(len(shards))}
-        for offsets, count in await asyncio.gather(*flushes):
-            await consumer.commit(offsets)
-            done += count
-    print(json.dumps({"triggers": done, "seconds": time.perf_counter() - began}))
-    await consumer.stop()
+    producer = BatchProducer(settings.kafka_connection())
+    await producer.start()
+    async with Shards(settings) as shards, consumer:
+        read_from(consumer, TOPIC, start)
+        tune_gc()
+        while done < wanted:
+            found = await consumer.getmany(timeout_ms=200, max_records=settings.outbox.flush_records)
+            began = began or time.perf_counter()
+            waiting: dict[int, dict[TopicPartition, list[Any]]] = {shard: {} for shard in range(len(shards))}
+            for place, records in found.items():
+                waiting[shards.of(place.partition)][place] = records
+            flushes = [
+                _flush(settings, shards, producer, shard, batches) for shard, batches in waiting.items() if batches
+            ]
+            for offsets, count in await asyncio.gather(*flushes):
+                await consumer.commit(offsets)
+                done += count
+        print(json.dumps({"triggers": done, "seconds": time.perf_counter() - began}))
     await producer.stop()
-    await shards.close()
 
 
 async def _flush(

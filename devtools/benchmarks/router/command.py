@@ -85,25 +85,20 @@ async def _workers_rate(
     Progress is read from the ledger, which counts only what is in MongoDB and published.
     """
     first, partitions = sum(start.values()), [(TOPIC, partition) for partition in start]
-    shards = Shards(settings)
-    await shards.start()
-    ledger = Ledger(shards, "standard", 10.0)
     samples: list[tuple[float, int]] = []
-    try:
-        async with worker_pool(folder) as pool:
-            for _ in range(workers):
-                await pool.start("standard")
-            while not samples or samples[-1][1] < count:
-                if samples and time.perf_counter() - samples[0][0] > _TIMEOUT_S:
-                    raise RecordsMissing("router", samples[-1][1], count)
-                await asyncio.sleep(_POLL_S)
-                positions = await ledger.positions(partitions)
-                done = sum(positions.values()) - first if len(positions) == len(start) else 0
-                samples.append((time.perf_counter(), done))
-            decisions = [await read_decisions(worker.url) for worker in pool.running("standard")]
-            return steady_rate(samples, count), merged(decisions)
-    finally:
-        await shards.close()
+    async with Shards(settings) as shards, worker_pool(folder) as pool:
+        ledger = Ledger(shards, "standard", 10.0)
+        for _ in range(workers):
+            await pool.start("standard")
+        while not samples or samples[-1][1] < count:
+            if samples and time.perf_counter() - samples[0][0] > _TIMEOUT_S:
+                raise RecordsMissing("router", samples[-1][1], count)
+            await asyncio.sleep(_POLL_S)
+            positions = await ledger.positions(partitions)
+            done = sum(positions.values()) - first if len(positions) == len(start) else 0
+            samples.append((time.perf_counter(), done))
+        decisions = [await read_decisions(worker.url) for worker in pool.running("standard")]
+        return steady_rate(samples, count), merged(decisions)
 
 
 async def _baseline_rate(folder: Path, start: dict[int, int], count: int) -> float:

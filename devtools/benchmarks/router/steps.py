@@ -1,7 +1,7 @@
 """`notify-streams bench steps`: CPU of a router worker for each step, in memory.
 
 Runs the real code on the load of `bench router`, without services or network. What requests cost beyond these steps is the services' time
-and the clients' time for a request, which a batch shares. `bench compare` matches the steps of two versions by name: keep the names.
+and the clients' time for a request, which a batch shares.
 """
 
 from __future__ import annotations

@@ -87,13 +87,9 @@ async def take_snapshot(settings: Settings) -> RegionSnapshot:
         snapshot.waiting_for[region] = await forward_lag(settings.kafka_connection(), settings.region, region)
     if settings.remote_kafka:
         snapshot.changes = await _changes(settings)
-    shards = Shards(settings)
-    await shards.start()
-    try:
+    async with Shards(settings) as shards:
         await shards.refresh_directory()
         await read_database(shards, snapshot)
-    finally:
-        await shards.close()
     if settings.sandbox_record is not None:
         snapshot.accepted = _accepted(read_provider_log(Path(settings.sandbox_record)))
     return snapshot

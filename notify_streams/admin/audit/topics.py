@@ -14,7 +14,6 @@ from notify_streams.transport.fetch_decoding import fetch_ranges
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
-    from types import TracebackType
     from typing import Self
 
     from notify_streams.settings import Settings
@@ -42,9 +41,7 @@ class TopicReader:
             raise StoreUnavailable(f"Kafka of region {self._settings.region} does not answer") from error
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._consumer.stop()
 
     async def extents(self, topics: Iterable[str]) -> dict[tuple[str, int], Extent]:

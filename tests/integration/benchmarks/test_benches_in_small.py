@@ -44,7 +44,7 @@ async def test_every_trigger_of_the_latency_bench_is_timed(tmp_path: Path) -> No
     for lane in ("critical", "standard"):
         assert value(found, f"{lane} triggers timed") == 20
         assert 0 < value(found, f"{lane} router, p50") <= value(found, f"{lane} router, max")
-    assert found["rounds"]["bare loop"][0]["count"] == 20
+    assert found["rounds"]["baseline"][0]["count"] == 20
     assert Stack(tmp_path / "bench-latency", environment={}).regions == []
 
 

@@ -183,10 +183,6 @@ async def test_a_delivery_that_ends_while_its_claim_is_replaced_stays_ended(
         else:
             await env.set_state(state="sent")
 
-    shards = ShardsWithHook(env.settings, before_command=2, hook=end)
-    await shards.start()
-    try:
+    async with ShardsWithHook(env.settings, before_command=2, hook=end) as shards:
         assert not (await Claims(shards, "push", 5.0).claim(BUCKET, [THE_ID], new_token(), NOON)).mine
-    finally:
-        await shards.close()
     assert (await env.state())["state"] == "sent"

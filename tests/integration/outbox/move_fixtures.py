@@ -51,12 +51,8 @@ async def move(
         steps.append(step)
         on_step(step)
 
-    shards = Shards(bench.settings)
-    await shards.start()
-    try:
+    async with Shards(bench.settings) as shards:
         await move_bucket(bench.settings, shards, bucket, to, report, waits)
-    finally:
-        await shards.close()
     return steps
 
 

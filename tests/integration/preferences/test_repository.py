@@ -94,18 +94,15 @@ async def test_what_changed_is_found_by_the_shard_s_clock_not_the_sender_s(env_o
 
 
 async def test_a_shard_that_does_not_answer_is_an_error_in_time() -> None:
-    shards = Shards(
-        Settings(region="us", kafka="none", redis="none", shards=("mongodb://127.0.0.1:9/?replicaSet=none",))
-    )
-    await shards.start()
-    durable = PreferenceRepository(shards, timeout_s=0.5)
-    began = time.monotonic()
-    for asking in (
-        durable.rows(BUCKET, ["u"]),
-        durable.read(BUCKET, "u"),
-        durable.apply([(BUCKET, "u", ChoiceChange(1, "push", False, now()))]),
-    ):
-        with pytest.raises(StoreUnavailable):
-            await asking
-    assert time.monotonic() - began < 3
-    await shards.close()
+    settings = Settings(region="us", kafka="none", redis="none", shards=("mongodb://127.0.0.1:9/?replicaSet=none",))
+    async with Shards(settings) as shards:
+        durable = PreferenceRepository(shards, timeout_s=0.5)
+        began = time.monotonic()
+        for asking in (
+            durable.rows(BUCKET, ["u"]),
+            durable.read(BUCKET, "u"),
+            durable.apply([(BUCKET, "u", ChoiceChange(1, "push", False, now()))]),
+        ):
+            with pytest.raises(StoreUnavailable):
+                await asking
+        assert time.monotonic() - began < 3

@@ -86,8 +86,6 @@ async def test_a_shard_that_does_not_answer_is_no_fence() -> None:
     settings = Settings(
         region="us", kafka="none", shards=(uri,), redis="none", outbox=OutboxSettings(transaction_timeout_s=1.0)
     )
-    shards = Shards(settings)
-    await shards.start()
-    with pytest.raises(StoreUnavailable):
-        await raise_fence(shards, 1, timeout_s=0.5)
-    await shards.close()
+    async with Shards(settings) as shards:
+        with pytest.raises(StoreUnavailable):
+            await raise_fence(shards, 1, timeout_s=0.5)

@@ -42,23 +42,22 @@ def views_settings(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture(scope="package")
 async def region(stack: Stack, views_settings: Settings) -> AsyncIterator[ARegion]:
     await bootstrap_region(views_settings)
-    shards = Shards(views_settings)
-    await shards.start()
-    try:
-        async with aiohttp.ClientSession() as http, TriggerProducer(views_settings) as upstream:
-            found = ARegion(views_settings, http, upstream, shards)
-            await _settle(found)
-            workers = [await _worker(stack, views_settings, role) for role in RUNNING]
-            try:
-                for role in RUNNING:
-                    await eventually(partial(found.get, "/ready", role), lambda got: got[0] == 200)
-                yield found
-            finally:
-                for worker in workers:
-                    worker.send_signal(signal.SIGTERM)
-                await asyncio.gather(*(_ended(worker) for worker in workers))
-    finally:
-        await shards.close()
+    async with (
+        Shards(views_settings) as shards,
+        aiohttp.ClientSession() as http,
+        TriggerProducer(views_settings) as upstream,
+    ):
+        found = ARegion(views_settings, http, upstream, shards)
+        await _settle(found)
+        workers = [await _worker(stack, views_settings, role) for role in RUNNING]
+        try:
+            for role in RUNNING:
+                await eventually(partial(found.get, "/ready", role), lambda got: got[0] == 200)
+            yield found
+        finally:
+            for worker in workers:
+                worker.send_signal(signal.SIGTERM)
+            await asyncio.gather(*(_ended(worker) for worker in workers))
 
 
 async def _settle(region: ARegion) -> None:

@@ -9,10 +9,20 @@ import asyncio
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 from devtools.benchmarks.transport.cases import copying, memory, reading, recovering
 from devtools.benchmarks.transport.cases.task import Task, TaskResult
+from notify_streams.transport import in_memory, on_disk
+
+
+def _disk() -> Any:
+    return on_disk(Path(tempfile.mkdtemp(prefix="bench-")) / "rocks")
+
 
 CASES: dict[str, Callable[[Task], Awaitable[TaskResult]]] = {
     "read aiokafka": reading.plain,
@@ -21,16 +31,16 @@ CASES: dict[str, Callable[[Task], Awaitable[TaskResult]]] = {
     "copy aiokafka": copying.plain,
     "copy batched": copying.batched,
     "copy librdkafka": copying.librdkafka,
-    "recover batched memory": recovering.batched_memory,
-    "recover batched rocks": recovering.batched_rocks,
-    "recover stock memory": recovering.stock_memory,
-    "recover stock rocks": recovering.stock_rocks,
+    "recover batched memory": partial(recovering.batched, store=in_memory),
+    "recover batched rocks": lambda task: recovering.batched(task, _disk()),
+    "recover stock memory": partial(recovering.stock, store="memory://"),
+    "recover stock rocks": partial(recovering.stock, store="rocksdb://?driver=rocksdict"),
     "latency aiokafka": copying.plain,
     "latency batched": copying.batched,
-    "memory region memory": memory.region_memory,
-    "memory region rocks": memory.region_rocks,
-    "memory preferences memory": memory.preferences_memory,
-    "memory preferences rocks": memory.preferences_rocks,
+    "memory region memory": partial(memory.load, store=in_memory, decode=memory.decode_region),
+    "memory region rocks": lambda task: memory.load(task, _disk(), memory.decode_region),
+    "memory preferences memory": partial(memory.load, store=in_memory, decode=memory.decode_preferences),
+    "memory preferences rocks": lambda task: memory.load(task, _disk(), memory.decode_preferences),
 }
 
 

@@ -10,49 +10,28 @@ import time
 from collections import defaultdict
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 
-from devtools.benchmarks.transport.cases.task import Task, TaskResult, an_app
+from devtools.benchmarks.baselines import send_records
+from devtools.benchmarks.transport.cases.task import Task, TaskResult, an_app, plain_consumer
 from notify_streams.transport import batched_topic, producer_of
 
 
 async def plain(task: Task) -> TaskResult:
     """aiokafka: `getmany`, then `create_batch` and `send_batch` for each partition."""
-    consumer = AIOKafkaConsumer(
-        task.source,
-        bootstrap_servers=task.bootstrap,
-        group_id=task.group,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=1024 * 1024,
-        fetch_max_bytes=16 * 1024 * 1024,
-        fetch_max_wait_ms=50,
-    )
-    producer = AIOKafkaProducer(bootstrap_servers=task.bootstrap, acks="all", max_batch_size=1_000_000)
-    await producer.start()
-    await consumer.start()
     seen, began = 0, 0.0
-
-    async def send(partition: int, records: list[Any]) -> None:
-        futures, batch = [], producer.create_batch()
-        for record in records:
-            if batch.append(key=record.key, value=record.value, timestamp=None) is None:
-                futures.append(await producer.send_batch(batch, task.target, partition=partition))
-                batch = producer.create_batch()
-                batch.append(key=record.key, value=record.value, timestamp=None)
-        futures.append(await producer.send_batch(batch, task.target, partition=partition))
-        await asyncio.gather(*futures)
-
-    try:
+    async with (
+        AIOKafkaProducer(bootstrap_servers=task.bootstrap, acks="all", max_batch_size=1_000_000) as producer,
+        plain_consumer(task, fetch_max_wait_ms=50) as consumer,
+    ):
         while seen < task.records:
             found = await consumer.getmany(timeout_ms=1000)
             began = began or time.perf_counter()
-            await asyncio.gather(*(send(tp.partition, records) for tp, records in found.items()))
+            await asyncio.gather(
+                *(send_records(producer, task.target, tp.partition, records) for tp, records in found.items())
+            )
             seen += sum(len(records) for records in found.values())
         return TaskResult(seen, time.perf_counter() - began)
-    finally:
-        await consumer.stop()
-        await producer.stop()
 
 
 async def batched(task: Task) -> TaskResult:

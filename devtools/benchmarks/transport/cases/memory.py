@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from devtools.benchmarks.transport.cases.task import Task, TaskResult, an_app
-from notify_streams.transport import ReplicatedTable, in_memory, on_disk
+from notify_streams.transport import ReplicatedTable
 
 _REGIONS = {region.encode(): region for region in ("us", "eu", "asia")}
 
@@ -28,27 +27,7 @@ def decode_preferences(key: bytes, value: bytes | None, partition: int) -> tuple
     return key, value
 
 
-async def region_memory(task: Task) -> TaskResult:
-    return await _load(task, in_memory, decode_region)
-
-
-async def region_rocks(task: Task) -> TaskResult:
-    return await _load(task, _disk(), decode_region)
-
-
-async def preferences_memory(task: Task) -> TaskResult:
-    return await _load(task, in_memory, decode_preferences)
-
-
-async def preferences_rocks(task: Task) -> TaskResult:
-    return await _load(task, _disk(), decode_preferences)
-
-
-def _disk() -> Any:
-    return on_disk(Path(tempfile.mkdtemp(prefix="bench-")) / "rocks")
-
-
-async def _load(task: Task, store: Any, decode: Any) -> TaskResult:
+async def load(task: Task, store: Any, decode: Any) -> TaskResult:
     app = an_app(task, "batched")
     table = ReplicatedTable(app, task.source, store=store, decode=decode)
     app.finalize()

@@ -6,37 +6,16 @@ Timed from the start of the reading to the last key.
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 from devtools.benchmarks.transport.cases.task import Task, TaskResult, an_app
 from devtools.benchmarks.transport.topics import PARTITIONS
-from notify_streams.transport import BatchedTable, batched_topic, in_memory, on_disk
+from notify_streams.transport import BatchedTable, batched_topic
 
 
-async def batched_memory(task: Task) -> TaskResult:
-    """The batched table, in memory."""
-    return await _batched(task, in_memory)
-
-
-async def batched_rocks(task: Task) -> TaskResult:
-    """The batched table, on disk."""
-    return await _batched(task, on_disk(Path(tempfile.mkdtemp(prefix="bench-")) / "rocks"))
-
-
-async def stock_memory(task: Task) -> TaskResult:
-    """Faust's table, in memory."""
-    return await _stock(task, "memory://")
-
-
-async def stock_rocks(task: Task) -> TaskResult:
-    """Faust's table on RocksDB."""
-    return await _stock(task, "rocksdb://?driver=rocksdict")
-
-
-async def _batched(task: Task, store: Any) -> TaskResult:
+async def batched(task: Task, store: Any) -> TaskResult:
+    """The batched table, in memory or on disk."""
     app = an_app(task, "batched")
     table = BatchedTable(app, task.table_name, partitions=PARTITIONS, changelog=task.source, store=store)
 
@@ -56,7 +35,8 @@ async def _batched(task: Task, store: Any) -> TaskResult:
     return TaskResult(progress.rows, progress.rows / progress.rows_per_s)
 
 
-async def _stock(task: Task, store: str) -> TaskResult:
+async def stock(task: Task, store: str) -> TaskResult:
+    """Faust's table, in memory or on RocksDB."""
     app = an_app(task, "kafka", store=store)
     done, began = asyncio.Event(), 0.0
 

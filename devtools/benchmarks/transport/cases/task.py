@@ -8,7 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import faust
+from aiokafka import AIOKafkaConsumer
 
+from notify_streams import kafka
+from notify_streams.kafka import KafkaConnection
 from notify_streams.transport import TransportSettings, attach
 
 
@@ -51,3 +54,16 @@ def an_app(task: Task, scheme: str, **options: Any) -> faust.App:
     )
     attach(app, TransportSettings(compression=None))
     return app
+
+
+def plain_consumer(task: Task, **options: Any) -> AIOKafkaConsumer[bytes, bytes]:
+    """A bare consumer of the source, with the transport's fetch sizes; not started."""
+    consumer = kafka.consumer(
+        KafkaConnection(task.bootstrap),
+        group=task.group,
+        max_partition_fetch_bytes=1024 * 1024,
+        fetch_max_bytes=16 * 1024 * 1024,
+        **options,
+    )
+    consumer.subscribe([task.source])
+    return consumer
