@@ -21,42 +21,8 @@ if TYPE_CHECKING:
     from notify_streams.admin.trigger_producer import Upload
     from notify_streams.preferences.categories import Categories
 
-_FIRST: Final = [
-    "Ada",
-    "Ben",
-    "Chi",
-    "Dora",
-    "Emre",
-    "Fatou",
-    "Goro",
-    "Hana",
-    "Ines",
-    "Jun",
-    "Kofi",
-    "Lena",
-    "Mei",
-    "Nils",
-    "Omar",
-    "Pia",
-]
-_LAST: Final = [
-    "Abe",
-    "Berg",
-    "Costa",
-    "Diaz",
-    "Eto",
-    "Frey",
-    "Gupta",
-    "Holm",
-    "Ito",
-    "Jung",
-    "Khan",
-    "Lind",
-    "Mori",
-    "Novak",
-    "Okoro",
-    "Park",
-]
+_FIRST: Final = ("Ada", "Ben", "Chi", "Dora", "Emre", "Fatou", "Goro", "Hana", "Ines", "Jun", "Kofi", "Lena", "Mei")
+_LAST: Final = ("Abe", "Berg", "Costa", "Diaz", "Eto", "Frey", "Gupta", "Holm", "Ito", "Khan", "Lind", "Mori", "Novak")
 _LOCALES: Final = {
     "us": (("en-US", "America/New_York"), ("en-US", "America/Los_Angeles"), ("es-US", "America/Chicago")),
     "eu": (("de-DE", "Europe/Berlin"), ("fr-FR", "Europe/Paris"), ("pt-PT", "Europe/Lisbon")),
