@@ -50,7 +50,12 @@ async def run(
 
 @asynccontextmanager
 async def running(
-    command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None, stderr: int | None = None
+    command: Sequence[str | bytes],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stderr: int | None = None,
+    grace_s: float = _GRACE_S,
 ) -> AsyncIterator[Process]:
     """`command` with pipes for its standard input and output; stopped when the block ends. `env` replaces our environment."""
     pipe = asyncio.subprocess.PIPE
@@ -58,7 +63,7 @@ async def running(
     try:
         yield process
     finally:
-        await stop(process)
+        await stop(process, grace_s=grace_s)
 
 
 async def stop(process: Process, number: int = signal.SIGTERM, grace_s: float = _GRACE_S) -> int:

@@ -1,17 +1,16 @@
-"""Runs programs as a user does; reads workers' logs."""
+"""Runs programs as a user does."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import os
-import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+from devtools import subprocesses
 from devtools.stack import Stack
 from devtools.stack.paths import PROJECT
 from tests import waiting
@@ -54,36 +53,10 @@ async def run_to_end(
     command: Sequence[str | bytes], environ: Mapping[str, str], stdin: bytes = b"", timeout_s: float = 2 * TIMEOUT_S
 ) -> Done:
     """Run a program to its end. After `timeout_s` it gets SIGTERM, so that it can stop its children, then SIGKILL."""
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environ,
-        cwd=PROJECT,
-    )
-    try:
+    async with subprocesses.running(
+        command, env=environ, cwd=PROJECT, stderr=asyncio.subprocess.PIPE, grace_s=_GRACE_S
+    ) as process:
         async with asyncio.timeout(timeout_s):
             out, err = await process.communicate(stdin)
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            try:
-                await asyncio.wait_for(process.communicate(), _GRACE_S)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
     assert process.returncode is not None
     return Done(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
-
-
-async def stop_with(process: asyncio.subprocess.Process, number: signal.Signals, timeout_s: float) -> int:
-    """Send a signal and wait for the end of the process; returns the exit status."""
-    process.send_signal(number)
-    async with asyncio.timeout(timeout_s):
-        return await process.wait()
-
-
-def log_of(folder: Path, role: str) -> str:
-    """The log of a supervised worker."""
-    return (folder / "us" / "workers" / f"{role}.log").read_text()

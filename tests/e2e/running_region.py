@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -24,8 +23,9 @@ from rich.console import Console
 
 from devtools.demo.wait import RegionWatcher
 from devtools.stack import Stack
-from devtools.stack.ports import free_port
+from devtools.subprocesses import python_module
 from devtools.supervisor import Supervisor
+from devtools.workers import is_ready
 from notify_streams.admin.audit import audit
 from notify_streams.admin.audit.provider_log import AcceptedMessage, read_provider_log
 from notify_streams.admin.audit.topics import TopicReader
@@ -122,7 +122,9 @@ class RunningRegion:
             )
         return ids
 
-    async def sign_up(self, user_id: str, *, opted_out: Iterable[tuple[str, str]] = (), **contacts: str | None) -> None:
+    async def sign_up(
+        self, user_id: str, *, home: str = "us", opted_out: Iterable[tuple[str, str]] = (), **contacts: str | None
+    ) -> None:
         """Send contacts, choices and the sign-up, in the order of upstream systems."""
         now = datetime.now(UTC)
         usual = {"push": f"token-{user_id}", "sms": None, "email": f"{user_id}@example.org"}
@@ -131,7 +133,7 @@ class RunningRegion:
         for category, channel in opted_out:
             choice = PreferenceUpdate(user_id, category, channel, False, now)  # type: ignore[arg-type]
             await self.send(PREFERENCE_UPDATES, msgspec.json.encode(choice), key=user_id)
-        await self.send(USER_SIGNUPS, msgspec.json.encode(Signup(user_id, "us", now)), key=user_id)
+        await self.send(USER_SIGNUPS, msgspec.json.encode(Signup(user_id, home, now)), key=user_id)
 
     def bucket(self, user_id: str) -> int:
         return bucket_of(user_id, self.settings.partitions)
@@ -149,6 +151,12 @@ class RunningRegion:
         report = await self.audit()
         assert report["holds"], [*report["differences"], *report["in_flight"]]
         return dict(report["regions"]["us"])
+
+    async def assert_notified_once(self, *trigger_ids: str) -> dict[str, Any]:
+        """Wait; each trigger was accepted once by push and once by email. Returns the numbers of the audit."""
+        sums = await self.audited()
+        assert {one: self.channels(one) for one in trigger_ids} == {one: ["email", "push"] for one in trigger_ids}
+        return sums
 
     def provider_log(self) -> dict[str, list[AcceptedMessage]]:
         """Accepted messages by trigger id."""
@@ -204,20 +212,12 @@ class RunningRegion:
 
     async def ready(self, role: str) -> bool:
         """Whether the role's worker is ready."""
-        try:
-            status, _ = await self.view(role, "/ready")
-        except (aiohttp.ClientError, TimeoutError):
-            return False
-        return status == 200
-
-    @staticmethod
-    def free_port() -> int:
-        """A port for the views of another worker."""
-        return free_port()
+        async with aiohttp.ClientSession() as http:
+            return await is_ready(http, f"http://127.0.0.1:{web_port(self.settings, role)}/ready")
 
     async def cli(self, *arguments: str, stdin: bytes = b"", **environ: str) -> Done:
         """Run ``notify-streams`` to its end."""
-        return await run_to_end([sys.executable, "-m", "notify_streams.cli", *arguments], self.environ | environ, stdin)
+        return await run_to_end(python_module("notify_streams.cli", *arguments), self.environ | environ, stdin)
 
     @property
     def environ(self) -> dict[str, str]:

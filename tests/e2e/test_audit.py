@@ -15,7 +15,6 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from notify_streams.outbox.flush_plan import ledger_id
 from notify_streams.records.ids import delivery_id, notification_id
-from notify_streams.roles import ROLES
 from tests.builders import a_message
 from tests.e2e.running_region import RunningRegion
 
@@ -142,16 +141,6 @@ async def test_a_delivery_under_way_is_in_flight_and_the_audit_does_not_hold(
             await database.notifications.update_one(notification, {"$set": {"deliveries.push.state": "sent"}})
     assert (done.status, done.json["holds"], done.json["differences"]) == (1, False, [])
     assert "deliveries under way" in {one["check"] for one in done.json["in_flight"]}
-
-
-async def test_a_service_that_does_not_answer_is_named_and_there_is_no_report(running_region: RunningRegion) -> None:
-    done = await running_region.cli("audit", "--json", NOTIFY_KAFKA="127.0.0.1:1")
-    assert (done.status, done.out) == (1, "")
-    assert "Kafka of region us does not answer" in done.err and "Traceback" not in done.err
-
-
-async def test_the_region_has_a_worker_of_every_role(running_region: RunningRegion) -> None:
-    assert set(running_region.supervisor.processes) == set(ROLES)
 
 
 async def differences(region: RunningRegion) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from devtools.stack import Stack
 from devtools.stack.maven import missing
 from devtools.stack.paths import cache_folder
 from devtools.stack.ports import is_free
+from devtools.subprocesses import python_module
 from notify_streams.roles import ROLES
 from tests.e2e.processes import Done, environ_of, run_to_end
 from tests.local_services import own_stack
@@ -34,9 +34,7 @@ async def demo(running_region: object) -> AsyncIterator[tuple[Done, Stack]]:
     arguments = ("--people", str(_USERS), "--triggers", str(_TRIGGERS), "--exit", "--json")
     async with own_stack("demo") as stack:
         environ = environ_of(stack) | _NO_NETWORK | local
-        done = await run_to_end(
-            [sys.executable, "-m", "notify_streams.cli", "demo", *arguments], environ, timeout_s=720
-        )
+        done = await run_to_end(python_module("notify_streams.cli", "demo", *arguments), environ, timeout_s=720)
         assert _files(cache_folder()) == cached, "a warm run downloads nothing"
         yield done, stack
 

@@ -10,9 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 
-import msgspec
 import pytest
 import pytest_asyncio
 from rich.console import Console
@@ -24,9 +22,7 @@ from devtools.supervisor import Supervisor
 from notify_streams.admin.audit import audit
 from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.edge.point_of_presence import edge_key
-from notify_streams.records.user_records import Contacts, Signup
 from notify_streams.settings import load_settings
-from notify_streams.topics import USER_CONTACTS, USER_SIGNUPS
 from tests.e2e.processes import environ_of, until
 from tests.e2e.running_region import RunningRegion
 from tests.local_services import own_stack
@@ -79,12 +75,6 @@ async def bring_back(region: RunningRegion) -> None:
     await region.supervisor.start()
 
 
-async def sign_up(regions: Regions, user_id: str, enters: str) -> None:
-    now, region = datetime.now(UTC), regions[enters]
-    await region.send(USER_CONTACTS, msgspec.json.encode(Contacts(user_id, now, push=f"token-{user_id}")), key=user_id)
-    await region.send(USER_SIGNUPS, msgspec.json.encode(Signup(user_id, HOME[user_id], now)), key=user_id)
-
-
 def senders(regions: Regions, trigger_id: str) -> list[str]:
     """The region of each accepted message of a trigger."""
     return [name for name, region in regions.items() for _ in region.channels(trigger_id)]
@@ -110,9 +100,8 @@ async def known_everywhere(regions: Regions, user_id: str) -> None:
 
 async def test_an_outage_a_failover_and_a_return(regions: Regions) -> None:
     # A sign-up may enter any region: contacts and location are forwarded.
-    await sign_up(regions, "ann", "us")
-    await sign_up(regions, "bea", "asia")
-    await sign_up(regions, "chi", "asia")
+    for user_id, enters in (("ann", "us"), ("bea", "asia"), ("chi", "asia")):
+        await regions[enters].sign_up(user_id, home=HOME[user_id], email=None)
     for region in regions.values():
         await region.drained()  # contacts have been forwarded
     for user_id in HOME:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from devtools.stack.kafka import private_broker
-from tests.e2e.processes import run_to_end, stop_with, until
+from devtools.stack.ports import free_port
+from devtools.subprocesses import python_module, stop
+from tests.e2e.processes import run_to_end, until
 from tests.e2e.running_region import USERS, RunningRegion
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
@@ -35,7 +36,7 @@ async def test_a_worker_that_ends_under_load_loses_nothing(
     worker = running_region.supervisor.processes[role]
     await until(is_under_way, "the first of the load is accepted")
     began = time.monotonic()
-    status = await stop_with(worker, number, timeout_s=60)
+    status = await stop(worker, number, grace_s=60)
     took_s = time.monotonic() - began
     ids = await load
     # Bounded by the transport's drain and the flush time-outs, on a busy machine.
@@ -67,10 +68,9 @@ async def test_a_router_without_topics_refuses_and_names_the_remedy(
         environ = running_region.environ | {
             "NOTIFY_KAFKA": broker.address,
             "NOTIFY_DATA_DIR": str(tmp_path / "data"),
-            "NOTIFY_WEB_PORT": str(running_region.free_port()),
+            "NOTIFY_WEB_PORT": str(free_port()),
         }
-        done = await run_to_end(
-            [sys.executable, "-m", "notify_streams.cli", "worker", "--region", "us", "--role", "standard"], environ
-        )
+        command = python_module("notify_streams.cli", "worker", "--region", "us", "--role", "standard")
+        done = await run_to_end(command, environ)
     assert done.status != 0
     assert "notify-streams topics ensure --region us" in done.err + done.out
