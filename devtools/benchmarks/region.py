@@ -7,7 +7,7 @@ import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from devtools.benchmarks.router.load import user_uploads
+from devtools.benchmarks.router.load import bench_users, user_uploads
 from devtools.stack import Stack
 from devtools.subprocesses import python_module
 from devtools.workers import WorkerPool
@@ -31,7 +31,7 @@ async def local_region(folder: Path) -> AsyncIterator[Settings]:
         settings = load_settings(REGION, environ={}, overlay=stack.settings_file(REGION))
         await bootstrap_region(settings)
         async with TriggerProducer(settings) as producer:
-            await producer.send(user_uploads())
+            await producer.send(user_uploads(bench_users(), REGION))
         yield settings
     finally:
         await asyncio.to_thread(stack.down, [REGION], True)

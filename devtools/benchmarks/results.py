@@ -12,9 +12,9 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 import click
-import orjson
 
 from devtools.stack import StackFailed
+from notify_streams.cli.output import print_result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -145,11 +145,6 @@ def line_of(row: dict[str, Any]) -> str:
     return f"{state} {row['name']} {row['value']:,} {row['unit']}{beside}{goal}"
 
 
-def print_progress(line: str) -> None:
-    """Print to stderr; stdout is for the report."""
-    click.echo(line, err=True)
-
-
 def conclude(
     measuring: Coroutine[Any, Any, dict[str, Any]],
     as_json: bool,
@@ -167,9 +162,5 @@ def conclude(
         found = asyncio.run(measuring)
     except StackFailed as failure:
         raise click.ClickException(str(failure)) from None
-    if as_json:
-        click.echo(orjson.dumps(found).decode())
-    else:
-        for row in found[rows]:
-            click.echo(line(row))
+    print_result(as_json, found, [line(row) for row in found[rows]])
     raise SystemExit(0 if found["holds"] else 1)

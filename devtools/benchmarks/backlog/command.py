@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from devtools.benchmarks.backlog.run import run
-from devtools.benchmarks.results import conclude, print_progress
+from devtools.benchmarks.results import conclude
 from devtools.stack import stack_folder
+from notify_streams.cli.output import as_json
 
 
 @click.command("backlog")
@@ -16,7 +17,7 @@ from devtools.stack import stack_folder
 @click.option(
     "--minutes", default=10.0, show_default=True, type=click.FloatRange(min=0, min_open=True), help="Measured."
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@as_json
 def backlog(size: int, minutes: float, as_json: bool) -> None:
     """Measure critical triggers to the provider beside a full standard backlog, while critical workers are killed and rolled."""
-    conclude(run(stack_folder() / "bench-backlog", size, minutes, print_progress), as_json)
+    conclude(run(stack_folder() / "bench-backlog", size, minutes), as_json)

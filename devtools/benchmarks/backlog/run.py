@@ -16,13 +16,14 @@ from devtools.benchmarks.backlog.report import StandardLoad, WorkerEvent, report
 from devtools.benchmarks.region import REGION, local_region, worker_pool
 from devtools.benchmarks.router.load import TOPIC, USERS, bench_user, trigger
 from devtools.load.open_loop import SingleSender, at_rate, task_group
+from notify_streams.cli.output import print_progress
 from notify_streams.errors import NotifyError
 from notify_streams.records.ids import notification_id
 from notify_streams.roles import app_id
 from notify_streams.stores.mongo import NOTIFICATIONS, Shards
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection
     from pathlib import Path
 
     from devtools.workers import WorkerPool
@@ -42,18 +43,18 @@ _POLL_S: Final = 0.5
 _LAST_USERS: Final = 64
 
 
-async def run(folder: Path, size: int, minutes: float, progress: Callable[[str], None]) -> dict[str, Any]:
+async def run(folder: Path, size: int, minutes: float) -> dict[str, Any]:
     """Start a local region in `folder`, measure, stop and wipe it.
 
     Raises:
         NotifyError: a critical trigger is unaccounted for, so there is no figure; or something did not start.
     """
     async with local_region(folder) as settings, worker_pool(folder) as pool:
-        bench = _Bench(settings, pool, progress)
+        bench = _Bench(settings, pool)
         await bench.start_critical()
         async with Backlog(settings, folder, size) as backlog:
             await backlog.fill()
-            progress(f"{size} standard triggers wait")
+            print_progress(f"{size} standard triggers wait")
             await bench.start_standard()
             return await bench.measure(backlog, 60 * minutes)
 
@@ -61,10 +62,9 @@ async def run(folder: Path, size: int, minutes: float, progress: Callable[[str],
 class _Bench:
     """The running benchmark: its workers, the triggers sent, the events."""
 
-    def __init__(self, settings: Settings, pool: WorkerPool, progress: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, pool: WorkerPool) -> None:
         self._settings = settings
         self._pool = pool
-        self._progress = progress
         assert settings.sandbox_record is not None, "the local stack has a provider sandbox"
         self._accepted = AcceptanceTracker(settings.sandbox_record)
         #: Notification id -> scheduled moment, Unix seconds.
@@ -110,7 +110,7 @@ class _Bench:
             keeping.cancel()
         if not await self._all_accepted(self._due, _TIMEOUT_S):
             states = await self._states(self._accepted.missing(self._due))
-            self._progress(f"critical triggers that did not arrive: {states}")
+            print_progress(f"critical triggers that did not arrive: {states}")
         roles = (*CRITICAL_ROLES, *STANDARD_ROLES)
         histories = await read_generations(self._settings, [app_id(REGION, role) for role in roles])
         # Two workers of each critical role were ended: one killed, one rolled.
@@ -162,7 +162,7 @@ class _Bench:
                 await asyncio.sleep(_RESTART_S)
             await (await self._pool.start(role)).wait_until_ready()
             self._events.append(WorkerEvent(f"while a worker of {role} was {verb}", at, time.time() + _AFTER_EFFECT_S))
-            self._progress(f"{verb} a worker of {role}; its successor was ready after {time.time() - at:.1f} s")
+            print_progress(f"{verb} a worker of {role}; its successor was ready after {time.time() - at:.1f} s")
 
     async def _states(self, missing: Collection[str]) -> dict[str, int]:
         """How many of these notifications have which push delivery state in MongoDB."""

@@ -10,8 +10,9 @@ from devtools.benchmarks.forwarding import propagation_delay
 from devtools.benchmarks.forwarding.environment import LINK, forwarding_environment
 from devtools.benchmarks.forwarding.measure import BASELINE, ROLE, in_turn
 from devtools.benchmarks.forwarding.round_trips import DISTANCES_MS, ROUND_TRIPS_MS
-from devtools.benchmarks.results import Goal, Target, conclude, figures_of, print_progress, report
+from devtools.benchmarks.results import Goal, Target, conclude, figures_of, report
 from devtools.stack import stack_folder
+from notify_streams.cli.output import as_json, print_progress
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--round-trip", "round_trips", multiple=True, type=click.IntRange(1), default=DISTANCES_MS, show_default=True
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@as_json
 def forward(count: int, singles: int, rounds: int, round_trips: tuple[int, ...], as_json: bool) -> None:
     """Measure how many triggers the forward role forwards over a long link, and how long one takes, beside a baseline."""
 
@@ -32,7 +33,7 @@ def forward(count: int, singles: int, rounds: int, round_trips: tuple[int, ...],
         runs: dict[str, list[float]] = {}
         async with forwarding_environment(stack_folder() / "bench-forward") as environment:
             for round_trip_ms in round_trips:
-                runs |= await in_turn(environment, round_trip_ms, rounds, count, singles, print_progress)
+                runs |= await in_turn(environment, round_trip_ms, rounds, count, singles)
         return runs
 
     _conclude(measured(), [target for one in round_trips for target in forward_targets(one)], as_json)
@@ -40,13 +41,13 @@ def forward(count: int, singles: int, rounds: int, round_trips: tuple[int, ...],
 
 @click.command("propagation")
 @click.option("--singles", default=50, show_default=True, type=click.IntRange(10), help="Triggers for each figure.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@as_json
 def propagation(singles: int, as_json: bool) -> None:
     """Measure a decision, the hop inside a region, and the hop to each other region beside its propagation delay."""
 
     async def measured() -> Mapping[str, Sequence[float]]:
         async with forwarding_environment(stack_folder() / "bench-propagation") as environment:
-            runs = await propagation_delay.measure(environment, singles, print_progress)
+            runs = await propagation_delay.measure(environment, singles)
         return runs | {_one_way(one): [one / 2] for one in DISTANCES_MS}
 
     _conclude(measured(), PROPAGATION_TARGETS, as_json)

@@ -25,11 +25,12 @@ from devtools.subprocesses import python_module
 from notify_streams import kafka
 from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.trigger_producer import TriggerProducer
+from notify_streams.cli.output import print_progress
 from notify_streams.errors import StoreUnavailable
 from notify_streams.roles import app_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from devtools.benchmarks.forwarding.environment import ForwardingEnvironment
     from devtools.percentiles import Percentiles
@@ -133,7 +134,6 @@ async def in_turn(
     rounds: int,
     count: int,
     singles: int,
-    progress: Callable[[str], None],
 ) -> dict[str, list[float]]:
     """Measure both, round after round, over one link; returns values by ``<round trip> <what> <forwarder>``."""
     runs: dict[str, list[float]] = {}
@@ -147,7 +147,7 @@ async def in_turn(
                 single = await latency(environment, forwarder, singles, f"{tag}s")
                 for what, value in (("pace", rate), ("median", single.p50), ("p99", single.p99)):
                     runs.setdefault(f"{round_trip_ms} {what} {forwarder}", []).append(value)
-                progress(
+                print_progress(
                     f"{round_trip_ms} ms, round {number + 1}, {forwarder}: {rate:,.0f} triggers/s; "
                     f"one by one {single.p50:.0f} ms, p99 {single.p99:.0f}"
                 )

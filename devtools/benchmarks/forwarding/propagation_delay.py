@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from devtools.benchmarks.arrival_timer import ArrivalTimer
 from devtools.benchmarks.forwarding.environment import FAR, HERE
-from devtools.benchmarks.forwarding.load import ENTRY, TARGET, trigger, user_of, user_uploads
+from devtools.benchmarks.forwarding.load import TARGET, USERS, user_of
 from devtools.benchmarks.forwarding.round_trips import DISTANCES_MS
 from devtools.benchmarks.rates import RecordsMissing
 from devtools.benchmarks.region import worker_pool
+from devtools.benchmarks.router.load import TOPIC, trigger, user_uploads
 from devtools.load.decision_histogram import DecisionHistogram, read_decisions
 from devtools.percentiles import percentiles_of
 from notify_streams.admin.audit.provider_log import read_provider_log
 from notify_streams.admin.trigger_producer import TriggerProducer
+from notify_streams.cli.output import print_progress
 from notify_streams.records.ids import notification_id
 
 if TYPE_CHECKING:
@@ -39,9 +40,7 @@ _WARM_UP: Final = 20
 _PAUSE_S: Final = 0.3
 
 
-async def measure(
-    environment: ForwardingEnvironment, count: int, progress: Callable[[str], None]
-) -> dict[str, list[float]]:
+async def measure(environment: ForwardingEnvironment, count: int) -> dict[str, list[float]]:
     """Milliseconds (the decision: microseconds) by what was measured; `count` single triggers for each.
 
     Raises:
@@ -52,17 +51,18 @@ async def measure(
         worker_pool(environment.folder, environment.environ) as pool,
         TriggerProducer(environment.here) as producer,
     ):
-        await producer.send(user_uploads(datetime.now(UTC)))
+        for region in (HERE, FAR):
+            await producer.send(user_uploads([user_of(number, region) for number in range(USERS)], region))
         async with environment.linked(DISTANCES_MS[0]):
             workers = [await pool.start(role) for role in ROLES]
             await asyncio.gather(*(worker.wait_until_ready() for worker in workers))
             _add(runs, "hop", await _inside_region(environment, producer, count))
             runs["decision"] = [await _decision_us(producer, workers[0])]
-            progress(f"a decision {runs['decision'][0]:.0f} us, a hop {runs['hop median'][0]:.1f} ms")
+            print_progress(f"a decision {runs['decision'][0]:.0f} us, a hop {runs['hop median'][0]:.1f} ms")
         for round_trip_ms in DISTANCES_MS:
             async with environment.linked(round_trip_ms):
                 _add(runs, f"{round_trip_ms}", await _between_regions(environment, producer, count, round_trip_ms))
-            progress(f"{round_trip_ms} ms round trip: {runs[f'{round_trip_ms} median'][0]:.1f} ms")
+            print_progress(f"{round_trip_ms} ms round trip: {runs[f'{round_trip_ms} median'][0]:.1f} ms")
     return runs
 
 
@@ -74,7 +74,12 @@ def _add(runs: dict[str, list[float]], name: str, seconds: list[float]) -> None:
 def _upload(run: str, number: int, region: str) -> tuple[str, Upload]:
     user_id = user_of(number * 7919, region)
     trigger_id = f"{run}-{time.time_ns():x}-{number:06x}"
-    return notification_id(trigger_id, user_id), (ENTRY, user_id, trigger(trigger_id, user_id), [("critical", b"1")])
+    return notification_id(trigger_id, user_id), (
+        TOPIC,
+        user_id,
+        trigger(trigger_id, user_id, True, ["push"]),
+        [("critical", b"1")],
+    )
 
 
 async def _inside_region(environment: ForwardingEnvironment, producer: TriggerProducer, count: int) -> list[float]:

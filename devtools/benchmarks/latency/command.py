@@ -16,18 +16,19 @@ from devtools.benchmarks.arrival_timer import ArrivalTimer
 from devtools.benchmarks.latency.report import BASELINE, report
 from devtools.benchmarks.latency.stream import ExpectedMessages, time_triggers, trigger_id_of
 from devtools.benchmarks.region import environment, local_region, router_baseline, worker_pool
-from devtools.benchmarks.results import conclude, print_progress
+from devtools.benchmarks.results import conclude
 from devtools.benchmarks.router.load import TOPIC, USERS, bench_user, trigger
 from devtools.load.decision_histogram import DecisionHistogram, merged, read_decisions
 from devtools.load.open_loop import SingleSender
 from devtools.percentiles import Percentiles, percentiles_of
 from devtools.stack import stack_folder
 from notify_streams.admin.audit.topics import TopicReader
+from notify_streams.cli.output import as_json, print_progress
 from notify_streams.errors import NotifyError
 from notify_streams.roles import LANES, channel_topic
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
     from devtools.workers import Worker
@@ -54,15 +55,13 @@ _ENDLESS: Final = 10**9
     "--seconds", default=20.0, show_default=True, type=click.FloatRange(min=0.1), help="Measured, for each router."
 )
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@as_json
 def latency(rate: float, seconds: float, rounds: int, as_json: bool) -> None:
     """Measure a router's latency at a steady rate, beside a baseline that does the same work."""
-    conclude(measure(stack_folder() / "bench-latency", rate, seconds, rounds, print_progress), as_json)
+    conclude(measure(stack_folder() / "bench-latency", rate, seconds, rounds), as_json)
 
 
-async def measure(
-    folder: Path, rate: float, seconds: float, rounds: int, progress: Callable[[str], None]
-) -> dict[str, Any]:
+async def measure(folder: Path, rate: float, seconds: float, rounds: int) -> dict[str, Any]:
     """Start a local region in `folder`, measure, stop and wipe it.
 
     Raises:
@@ -72,7 +71,7 @@ async def measure(
     async with local_region(folder) as settings:
         runs: dict[str, list[Percentiles]] = {name: [] for name in (*LANES, BASELINE)}
         decided: dict[str, list[DecisionHistogram]] = {lane: [] for lane in LANES}
-        progress("warming up: nothing counts yet")
+        print_progress("warming up: nothing counts yet")
         async with _router(settings, folder, "standard"):
             await _measure_one(settings, False, _BROKER_WARM_UP_TIMES * rate, _BROKER_WARM_UP_S)
         for number in range(rounds):
@@ -82,7 +81,9 @@ async def measure(
                     if worker is not None:
                         decided[name].append(await read_decisions(worker.url))
                 one = found[-1]
-                progress(f"round {number + 1}, {name}: p50 {one.p50} p90 {one.p90} p99 {one.p99} max {one.max} ms")
+                print_progress(
+                    f"round {number + 1}, {name}: p50 {one.p50} p90 {one.p90} p99 {one.p99} max {one.max} ms"
+                )
         load.append(os.getloadavg()[0])
         return report(runs, {lane: merged(parts) for lane, parts in decided.items()}, load)
 

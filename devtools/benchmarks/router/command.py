@@ -13,17 +13,17 @@ import click
 from devtools import subprocesses
 from devtools.benchmarks.rates import RecordsMissing, steady_rate
 from devtools.benchmarks.region import environment, local_region, router_baseline, worker_pool
-from devtools.benchmarks.results import Goal, conclude, figure, print_progress, report
+from devtools.benchmarks.results import Goal, conclude, figure, report
 from devtools.benchmarks.router.load import NOTIFICATIONS_A_TRIGGER, TOPIC, triggers
 from devtools.load.decision_histogram import DecisionHistogram, merged, read_decisions
 from devtools.stack import stack_folder
 from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.trigger_producer import TriggerProducer
+from notify_streams.cli.output import as_json, print_progress
 from notify_streams.outbox.ledger import Ledger
 from notify_streams.stores.mongo import Shards
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from notify_streams.settings import Settings
@@ -43,18 +43,16 @@ _TIMEOUT_S: Final = 600.0
 )
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Standard router workers.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@as_json
 def router(count: int, rounds: int, workers: int, as_json: bool) -> None:
     """Measure durable notifications per second, everything on this machine, beside a baseline that does the same work."""
-    conclude(_measure(stack_folder() / "bench", count, rounds, workers, print_progress), as_json)
+    conclude(_measure(stack_folder() / "bench", count, rounds, workers), as_json)
 
 
-async def _measure(
-    folder: Path, count: int, rounds: int, workers: int, progress: Callable[[str], None]
-) -> dict[str, Any]:
+async def _measure(folder: Path, count: int, rounds: int, workers: int) -> dict[str, Any]:
     """Each round: real workers, then the baseline, on the same waiting triggers."""
     async with local_region(folder) as settings:
-        progress("warming up: nothing counts yet")
+        print_progress("warming up: nothing counts yet")
         # A broker that was just started compiles its code on the processors that are measured.
         await _workers_rate(settings, folder, await _fill(settings, count, "warm-up"), count, workers)
         ours, baseline, decisions = [], [], []
@@ -64,7 +62,7 @@ async def _measure(
             ours.append(NOTIFICATIONS_A_TRIGGER * rate)
             decisions.append(decided)
             baseline.append(NOTIFICATIONS_A_TRIGGER * await _baseline_rate(folder, start, count))
-            progress(f"round {number + 1}: {ours[-1]:,.0f} notifications/s, baseline {baseline[-1]:,.0f}")
+            print_progress(f"round {number + 1}: {ours[-1]:,.0f} notifications/s, baseline {baseline[-1]:,.0f}")
         return _report(ours, baseline, merged(decisions))
 
 

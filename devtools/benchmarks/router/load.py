@@ -13,7 +13,7 @@ from notify_streams.records.user_records import Contacts, LocationRecord
 from notify_streams.topics import USER_CONTACTS, USER_LOCATIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from notify_streams.admin.trigger_producer import Upload
 
@@ -27,12 +27,15 @@ def bench_user(number: int) -> str:
     return f"bench-{number % USERS:06d}"
 
 
-def user_uploads() -> Iterator[Upload]:
-    """A location record in region us and every contact, for each user."""
+def bench_users() -> list[str]:
+    return [bench_user(number) for number in range(USERS)]
+
+
+def user_uploads(user_ids: Iterable[str], region: str) -> Iterator[Upload]:
+    """A location record in `region` and every contact, for each user."""
     now = datetime.now(UTC)
-    for number in range(USERS):
-        user_id = bench_user(number)
-        yield USER_LOCATIONS, user_id, _encode(LocationRecord(user_id, "us")), ()
+    for number, user_id in enumerate(user_ids):
+        yield USER_LOCATIONS, user_id, _encode(LocationRecord(user_id, region)), ()
         contacts = Contacts(user_id, now, f"token-{number}", f"+1555{number:07d}", f"{user_id}@example.org")
         yield USER_CONTACTS, user_id, _encode(contacts), ()
 

@@ -16,12 +16,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-import orjson
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from bson.codec_options import DEFAULT_CODEC_OPTIONS
 from pymongo import message as wire
 
-from devtools.benchmarks.router.load import TOPIC, triggers, user_uploads
+from devtools.benchmarks.router.load import TOPIC, bench_users, triggers, user_uploads
+from notify_streams.cli.output import as_json, print_result
 from notify_streams.gc_tuning import tune_gc
 from notify_streams.outbox.dedup_cache import DedupCache
 from notify_streams.outbox.flush_plan import drop_duplicates, plan_flush
@@ -57,17 +57,13 @@ _UNCOMPRESSED: Final = 0
 @click.command("steps")
 @click.option("--triggers", "count", default=40_000, show_default=True, type=click.IntRange(1_000))
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@as_json
 def steps(count: int, rounds: int, as_json: bool) -> None:
     """Measure where a router worker spends its CPU: microseconds a trigger for each step."""
     found, outcomes = asyncio.run(measure(count, rounds))
-    if as_json:
-        result = {"unit": "us of CPU a trigger", "triggers": count, "steps": found, "outcomes": outcomes}
-        click.echo(orjson.dumps(result).decode())
-        return
-    for name, spent in found.items():
-        click.echo(f"{spent:7.2f} us  {name}")
-    click.echo(f"{sum(found.values()):7.2f} us  all steps, for a trigger with 1.5 notifications")
+    result = {"unit": "us of CPU a trigger", "triggers": count, "steps": found, "outcomes": outcomes}
+    total = found | {"all steps, for a trigger with 1.5 notifications": sum(found.values())}
+    print_result(as_json, result, [f"{spent:7.2f} us  {name}" for name, spent in total.items()])
 
 
 async def measure(count: int, rounds: int) -> tuple[dict[str, float], Counter[str]]:
@@ -167,7 +163,7 @@ class _NoChoices:
 def _recipients(settings: Settings) -> RecipientLookup:
     homes: dict[str, int] = {}
     rows, contacts = LocationCodec(settings.regions), MemoryStore()
-    for topic, key, value, _ in user_uploads():
+    for topic, key, value, _ in user_uploads(bench_users(), _REGION):
         user_id = key or ""
         bucket = bucket_of(user_id, settings.partitions)
         if topic == USER_LOCATIONS:

@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import click
 
-from devtools.benchmarks.results import conclude, figures_of, print_progress, report
+from devtools.benchmarks.results import conclude, figures_of, report
 from devtools.benchmarks.transport.runner import Runner, Sizes
 from devtools.benchmarks.transport.targets import TARGETS
+from notify_streams.cli.output import as_json
 
 DEFAULT: Final = Sizes()
 KINDS: Final = ("read", "copy", "recover", "latency", "memory")
@@ -21,7 +22,7 @@ _LEAST: Final = {"latency": 100}
 @click.option(
     "--bootstrap", required=True, metavar="HOST:PORT", help="Kafka to measure on; topics are created and deleted."
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@as_json
 @click.option("--rounds", default=DEFAULT.rounds, show_default=True, type=click.IntRange(1))
 @click.option("--scale", default=1.0, show_default=True, help="Factor on all sizes.")
 @click.option("--only", multiple=True, type=click.Choice(KINDS), help="Measure only these.")
@@ -36,7 +37,7 @@ async def measure(bootstrap: str, sizes: Sizes, only: tuple[str, ...] = ()) -> d
     Raises:
         RecordsMissing: a case lost records.
     """
-    runs = await Runner(bootstrap, sizes, print_progress, only).run()
+    runs = await Runner(bootstrap, sizes, only).run()
     return report(figures_of(TARGETS, runs), packages=PACKAGES)
 
 

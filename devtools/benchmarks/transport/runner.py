@@ -20,6 +20,7 @@ from devtools.benchmarks.transport.cases.task import Task, TaskResult
 from devtools.benchmarks.transport.latency import arrival_times
 from devtools.percentiles import percentiles_of
 from devtools.subprocesses import python_module
+from notify_streams.cli.output import print_progress
 
 VALUE: Final = b"x" * 100
 REGIONS: Final = (b"us", b"eu", b"asia")
@@ -53,7 +54,6 @@ class Runner:
 
     bootstrap: str
     sizes: Sizes
-    progress: Callable[[str], None]
     only: tuple[str, ...] = ()
     prefix: str = field(default_factory=lambda: f"bench-{uuid.uuid4().hex[:8]}")
     created: list[str] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Runner:
         try:
             sources = await self._sources()
             for round_ in range(1, self.sizes.rounds + 1):
-                self.progress(f"round {round_} of {self.sizes.rounds}")
+                print_progress(f"round {round_} of {self.sizes.rounds}")
                 await self._read(sources)
                 await self._copy(sources)
                 await self._recover(sources)
@@ -100,7 +100,7 @@ class Runner:
         sources = {"idle": await self._topic("idle")}
         for name, (kind, count, value) in contents.items():
             if self._wanted(kind):
-                self.progress(f"filling {name}: {count} records")
+                print_progress(f"filling {name}: {count} records")
                 sources[name] = await self._topic(name, compacted=name not in ("read", "copy"))
                 await topics.fill(self.bootstrap, sources[name], count, value)
         return sources
@@ -159,7 +159,7 @@ class Runner:
 
     def _note(self, case: str, value: float, unit: str) -> None:
         self.runs[case].append(value)
-        self.progress(f"  {case}: {value:,.1f} {unit}")
+        print_progress(f"  {case}: {value:,.1f} {unit}")
 
     def _group(self) -> str:
         return f"{self.prefix}-{uuid.uuid4().hex[:8]}"
