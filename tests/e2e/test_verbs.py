@@ -74,7 +74,7 @@ async def test_a_moving_user_is_notified_here_until_the_new_region_has_them(
     ("arguments", "environ", "sentence"),
     [
         (("send", "-", "--system", "gossip"), {}, "payments, marketing, security"),
-        (("users", "add", "anybody", "--sms", "555-1234"), {}, "sms"),
+        (("users", "add", "u-7", "--sms", "555-1234"), {}, "sms"),
         (
             ("users", "move", "ada", "--to", "mars", "--version", "2"),
             {},
