@@ -20,7 +20,8 @@ from notify_streams.settings import Settings
 @click.option("--role", "roles", multiple=True, type=click.Choice(ROLES), help="Only these; all roles if not given.")
 def run_region(region: str, roles: tuple[str, ...]) -> None:
     """Prepare the region, run its workers, restart those that end. SIGTERM or Ctrl-C stops all."""
-    run(_run(settings_of(region), roles or ROLES))
+    settings = settings_of(region)
+    run(_run(settings, roles or ROLES), settings)
 
 
 async def _run(settings: Settings, roles: tuple[str, ...]) -> None:

@@ -26,7 +26,7 @@ from notify_streams.preferences.service import PreferenceService
 from notify_streams.preferences.table_lag import TableLag
 from notify_streams.regions.failover.placement_service import PlacementService
 from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, app_id, lane_of
-from notify_streams.settings import Settings, load_settings
+from notify_streams.settings import Settings, load_settings, local_overlay
 from notify_streams.stores.mongo import Shards
 from notify_streams.topics import HEADROOM_BYTES
 from notify_streams.transport import (
@@ -207,12 +207,6 @@ def worker_app() -> NotifyApp:
     if not region or not role:
         raise SettingsError("set NOTIFY_REGION and NOTIFY_ROLE, for example to us and standard")
     return build_app(load_settings(region, overlay=local_overlay(region)), role)
-
-
-def local_overlay(region: str) -> Path | None:
-    """The settings file that the local stack wrote for `region`; None without a local stack."""
-    file = Path(os.environ.get("NOTIFY_STACK_DIR", ".stack")) / f"{region}.yaml"
-    return file if file.is_file() else None
 
 
 def _transport_settings(settings: Settings, role: str) -> TransportSettings:

@@ -22,6 +22,8 @@ from notify_streams.kafka import KafkaConnection
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+#: In a source checkout the folder with `config/` and the local stack's `.stack/`, whatever the working directory is.
+_CHECKOUT: Final = Path(__file__).resolve().parents[1]
 _PREFIX: Final = "NOTIFY_"
 #: Variables that are not settings: they select which settings to load, or belong to the local stack and its tests.
 _NOT_SETTINGS: Final = frozenset(
@@ -174,6 +176,31 @@ class Settings(_Frozen, frozen=True, kw_only=True):
         return self.bucket_shards.get(bucket, bucket % len(self.shards))
 
 
+def config_folder(environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder of ``<region>.yaml`` and ``categories.yaml``: ``NOTIFY_CONFIG_DIR``, by default that of the checkout."""
+    return Path(environ.get("NOTIFY_CONFIG_DIR") or _CHECKOUT / "config")
+
+
+def local_overlay(region: str, environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The settings file that the local stack wrote for `region`.
+
+    None if ``NOTIFY_CONFIG_DIR`` is set without ``NOTIFY_STACK_DIR``: only then its service addresses are used as they are.
+
+    Raises:
+        SettingsError: the local stack is not up.
+    """
+    stack, config = environ.get("NOTIFY_STACK_DIR"), config_folder(environ)
+    if not (config / f"{region}.yaml").is_file() or (not stack and environ.get("NOTIFY_CONFIG_DIR")):
+        return None
+    file = Path(stack or _CHECKOUT / ".stack") / f"{region}.yaml"
+    if not file.is_file():
+        raise SettingsError(
+            f"the local stack of region {region} is not running (no {file}): start it with `notify-streams stack up --regions "
+            f"{region}`; for other services set NOTIFY_CONFIG_DIR to the folder of their settings"
+        )
+    return file
+
+
 def load_settings(
     region: str,
     *,
@@ -187,7 +214,7 @@ def load_settings(
         SettingsError: names the file or variable, the key and the problem.
     """
     environ = os.environ if environ is None else environ
-    config_dir = config_dir or Path(environ.get("NOTIFY_CONFIG_DIR", "config"))
+    config_dir = config_dir or config_folder(environ)
     file = config_dir / f"{region}.yaml"
     if not file.is_file():
         known = ", ".join(sorted(path.stem for path in config_dir.glob("*.yaml") if path.stem != "categories"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from notify_streams.admin.topics import require_topics
 from notify_streams.preferences.publisher import publisher_for
 from notify_streams.preferences.service import PreferenceService
 from notify_streams.stores.mongo import Shards
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from notify_streams.preferences.categories import Categories
     from notify_streams.settings import Settings
+
+#: A person waits for the answer.
+_CONNECT_MS: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +35,11 @@ async def connected(settings: Settings, categories: Categories) -> AsyncIterator
     """Connect, and disconnect at the end.
 
     Raises:
-        KafkaError: Kafka does not answer.
+        StoreUnavailable: Kafka does not answer.
+        Refused: topics are missing.
     """
-    shards = Shards(settings)
+    await require_topics(settings)
+    shards = Shards(settings, serverSelectionTimeoutMS=_CONNECT_MS)
     producer = BatchProducer(settings.kafka_connection(), client_id="notify-streams-command")
     preferences = PreferenceService(settings, categories, shards, publisher_for(producer))
     await shards.start()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, for_code
 
 from notify_streams import kafka
-from notify_streams.errors import NotifyError, StoreUnavailable
+from notify_streams.errors import NotifyError, Refused, StoreUnavailable
 from notify_streams.topics import TopicSpec, all_topics
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
     from notify_streams.settings import Settings
 
-_EXISTS = 36
+_EXISTS: Final = 36
+_CONNECT_S: Final = 5.0
 
 
 async def check_topics(settings: Settings) -> list[str]:
@@ -75,6 +77,25 @@ async def ensure_topics(settings: Settings) -> list[str]:
         await admin.close()
 
 
+async def require_topics(settings: Settings) -> None:
+    """Check that all topics exist, which takes one request. A client that writes to a missing topic would wait a minute for it.
+
+    Raises:
+        StoreUnavailable: Kafka does not answer.
+        Refused: topics are missing.
+    """
+    admin = await _admin(settings)
+    try:
+        existing = set(await admin.list_topics())
+    finally:
+        await admin.close()
+    if missing := sorted(spec.name for spec in all_topics(settings) if spec.name not in existing):
+        raise Refused(
+            f"{len(missing)} topics are missing in Kafka of region {settings.region} ({missing[0]}, …): "
+            f"run `notify-streams topics ensure --region {settings.region}`"
+        )
+
+
 def _new(spec: TopicSpec, replication: int) -> NewTopic:
     config = dict(spec.config) | ({"min.insync.replicas": "2"} if replication > 2 else {})
     return NewTopic(spec.name, spec.partitions, replication, topic_configs=config)
@@ -83,8 +104,9 @@ def _new(spec: TopicSpec, replication: int) -> NewTopic:
 async def _admin(settings: Settings) -> AIOKafkaAdminClient:
     admin = kafka.admin(settings.kafka_connection(), request_timeout_s=settings.broker.request_timeout_s)
     try:
-        await admin.start()
-    except (KafkaConnectionError, OSError) as error:
+        async with asyncio.timeout(_CONNECT_S):
+            await admin.start()
+    except (KafkaConnectionError, OSError) as error:  # `TimeoutError` is an `OSError`
         await admin.close()
         raise StoreUnavailable(f"Kafka of region {settings.region} does not answer at {settings.kafka}") from error
     return admin

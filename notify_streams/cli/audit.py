@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from notify_streams.admin.audit import audit as audit_regions
 from notify_streams.cli.output import as_json, print_progress, print_result, run, settings_of
 
 
@@ -15,7 +14,10 @@ from notify_streams.cli.output import as_json, print_progress, print_result, run
 @as_json
 def audit(regions: str, as_json: bool) -> None:
     """Compare MongoDB, Kafka and the providers' log. Exit 1 on any difference, those in flight included."""
-    report = run(audit_regions([settings_of(region) for region in regions.split(",")], print_progress))
+    settings = [settings_of(region) for region in regions.split(",")]
+    from notify_streams.admin.audit import audit as audit_regions
+
+    report = run(audit_regions(settings, print_progress), *settings)
     print_result(as_json, report, list(lines_of(report)))
     raise SystemExit(0 if report["holds"] else 1)
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from notify_streams.cli.output import as_json, print_progress, print_result, run, settings_of
 from notify_streams.errors import Refused
-from notify_streams.regions.consumer_groups import routers_run
-from notify_streams.regions.failover.command import FailoverResult, fail_over
-from notify_streams.regions.failover.log import KafkaControlLog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from notify_streams.regions.failover.command import FailoverResult
     from notify_streams.settings import Settings
 
 
@@ -39,17 +37,22 @@ def failover(
     if back == (target is not None and target != region):
         raise Refused("give either --to with another region, or --back")
     server = region if back or target is None else target
-    result = run(_fail_over(settings_of(server), region, server, stopped, patience))
+    settings = settings_of(server)
+    result = run(_fail_over(settings, region, server, stopped, patience), settings)
     line = f"{result.server} serves the users of {result.home} (epoch {result.epoch})"
     if result.away:
         line += f"; {', '.join(result.away)} did not answer and will read of it on return"
-    print_result(as_json, msgspec.to_builtins(result), [line])
+    print_result(as_json, asdict(result), [line])
 
 
 async def _fail_over(
     settings: Settings, region: str, server: str, stopped: Sequence[str], release_timeout_s: float
 ) -> FailoverResult:
     """Uses the Kafka of every region, from the settings of the new server."""
+    from notify_streams.regions.consumer_groups import routers_run
+    from notify_streams.regions.failover.command import fail_over
+    from notify_streams.regions.failover.log import KafkaControlLog
+
     kafka = {settings.region: settings.kafka_connection(), **settings.remote_kafka_connections()}
     for name in (region, *stopped):
         if name not in kafka:

@@ -1,20 +1,22 @@
-"""What verbs share: options, settings of a region, output as JSON or lines."""
+"""What verbs share: options, settings, how they run, what they print.
+
+Verbs import what connects to services inside their functions, so that `--help` and mistakes in a command are answered at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-import orjson
-
-from notify_streams.app import local_overlay
-from notify_streams.preferences.categories import Categories, configured_categories
-from notify_streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
+
+    from notify_streams.preferences.categories import Categories
+    from notify_streams.settings import Settings
 
 Result = TypeVar("Result")
 
@@ -25,23 +27,66 @@ region_option = click.option(
 
 
 def settings_of(region: str) -> Settings:
-    """The settings of a region, overlaid with those of a running local stack."""
+    """The settings of a region: of the local stack, or of the folder in ``NOTIFY_CONFIG_DIR``.
+
+    Raises:
+        SettingsError: they are not valid, or the local stack is not up.
+    """
+    from notify_streams.settings import load_settings, local_overlay
+
     return load_settings(region, overlay=local_overlay(region))
 
 
 def categories_of() -> Categories:
-    """The categories of ``config/categories.yaml``."""
+    """The categories of ``categories.yaml``."""
+    from notify_streams.preferences.categories import configured_categories
+
     return configured_categories()
 
 
-def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of a coroutine."""
-    return asyncio.run(work)
+def run(work: Coroutine[Any, Any, Result], *regions: Settings) -> Result:
+    """The result of `work`, which uses the services of these regions.
+
+    Raises:
+        StoreUnavailable: a service failed; the message names those that do not answer now.
+    """
+    logging.getLogger().addHandler(logging.NullHandler())  # drivers log each attempt; the verb says what failed
+    return asyncio.run(_run(work, regions))
+
+
+async def _run(work: Coroutine[Any, Any, Result], regions: Sequence[Settings]) -> Result:
+    from aiokafka.errors import KafkaError
+    from botocore.exceptions import BotoCoreError
+    from pymongo.errors import PyMongoError
+    from redis.exceptions import RedisError
+
+    from notify_streams.admin.services import unreachable
+    from notify_streams.errors import RetryLater, StoreUnavailable
+    from notify_streams.transport.send_errors import SendError
+
+    try:
+        return await work
+    except (RetryLater, SendError, KafkaError, PyMongoError, RedisError, BotoCoreError, OSError) as error:
+        down = {one.region: found for one in regions if (found := await unreachable(one))}
+        if down:
+            local = any(one.sandbox_record for one in regions)
+            remedy = (
+                "`notify-streams stack up` starts the local stack" if local else "start them and run the command again"
+            )
+            silent = "; ".join(
+                f"no answer in region {region} from {', '.join(found)}" for region, found in down.items()
+            )
+            raise StoreUnavailable(f"{silent}: {remedy}") from error
+        # A driver's own text may hold credentials or a document.
+        text = str(error) if isinstance(error, RetryLater) else f"a service failed ({type(error).__name__})"
+        raise StoreUnavailable(text) from error
 
 
 def print_result(as_json: bool, value: dict[str, Any], lines: Sequence[str]) -> None:
     """Print `value` as JSON, or else `lines`."""
     if as_json:
+        import orjson
+
         sys.stdout.write(orjson.dumps(value, default=str).decode() + "\n")
     else:
         for line in lines:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from notify_streams.admin.connections import connected
 from notify_streams.cli.output import (
     as_json,
     categories_of,
@@ -20,10 +19,6 @@ from notify_streams.cli.output import (
     settings_of,
 )
 from notify_streams.errors import Refused
-from notify_streams.gc_tuning import tune_gc
-from notify_streams.preferences.bulk_import import import_file
-from notify_streams.preferences.categories import Default
-from notify_streams.records.partitioner import bucket_of
 from notify_streams.roles import CHANNELS
 
 if TYPE_CHECKING:
@@ -45,7 +40,8 @@ def prefs() -> None:
 @as_json
 def get_choices(user_id: str, region: str, as_json: bool) -> None:
     """Show a person's choices and what follows from silence."""
-    value = run(_get(settings_of(region), user_id))
+    settings = settings_of(region)
+    value = run(_get(settings, user_id), settings)
     lines = [f"{user_id}: version {value['version']}"]
     lines += [
         f"  {one['category']:<12} {one['channel']:<6} {one['choice']:<6} (default {one['default']})"
@@ -55,6 +51,9 @@ def get_choices(user_id: str, region: str, as_json: bool) -> None:
 
 
 async def _get(settings: Settings, user_id: str) -> dict[str, Any]:
+    from notify_streams.admin.connections import connected
+    from notify_streams.records.partitioner import bucket_of
+
     categories = categories_of()
     async with connected(settings, categories) as region:
         record = await region.preferences.repository.read(bucket_of(user_id, settings.partitions), user_id)
@@ -76,12 +75,15 @@ async def _get(settings: Settings, user_id: str) -> dict[str, Any]:
 @as_json
 def set_choice(user_id: str, category: str, channel: Channel, choice: str, region: str, as_json: bool) -> None:
     """Store a choice. Done means: no call that ignores it starts later than the bound of the settings (one second)."""
+    from notify_streams.preferences.categories import Default
+
     policy = categories_of().get(category)
     if policy is None or channel not in policy.channels:
         raise Refused(f"no category {category!r} with channel {channel!r}; there are {', '.join(categories_of())}")
     if policy.channels[channel] is Default.ALWAYS and choice == "out":
         raise Refused(f"{category} by {channel} cannot be turned off")
-    version = run(_set(settings_of(region), user_id, category, channel, choice == "in"))
+    settings = settings_of(region)
+    version = run(_set(settings, user_id, category, channel, choice == "in"), settings)
     print_result(
         as_json,
         {"user_id": user_id, "version": version},
@@ -90,6 +92,9 @@ def set_choice(user_id: str, category: str, channel: Channel, choice: str, regio
 
 
 async def _set(settings: Settings, user_id: str, category: str, channel: Channel, opted_in: bool) -> int:
+    from notify_streams.admin.connections import connected
+    from notify_streams.records.partitioner import bucket_of
+
     async with connected(settings, categories_of()) as region:
         bucket = bucket_of(user_id, settings.partitions)
         accepted = await region.preferences.writer.put(user_id, bucket, category, channel, opted_in, datetime.now(UTC))
@@ -103,17 +108,20 @@ async def _set(settings: Settings, user_id: str, category: str, channel: Channel
 @as_json
 def import_choices(file: Path, checkpoint: Path | None, region: str, as_json: bool) -> None:
     """Import preference updates, one JSON object a line; run it again after a failure and it goes on where it stopped."""
-    progress = run(
-        _import(
-            settings_of(region), file, file.stat().st_size or 1, checkpoint or file.with_name(f"{file.name}.checkpoint")
-        )
-    )
+    settings = settings_of(region)
+    checkpoint = checkpoint or file.with_name(f"{file.name}.checkpoint")
+    progress = run(_import(settings, file, file.stat().st_size or 1, checkpoint), settings)
     value = {"lines": progress.lines, "applied": progress.applied, "bad": progress.bad}
     print_result(as_json, value, [f"{progress.applied} of {progress.lines} lines applied, {progress.bad} bad"])
     raise SystemExit(1 if progress.bad else 0)
 
 
 async def _import(settings: Settings, file: Path, size: int, checkpoint: Path) -> ImportProgress:
+    from notify_streams.admin.connections import connected
+    from notify_streams.gc_tuning import tune_gc
+    from notify_streams.preferences.bulk_import import import_file
+    from notify_streams.records.partitioner import bucket_of
+
     tune_gc()
     said = 0
 

@@ -6,7 +6,6 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from notify_streams.admin.trigger_producer import TriggerProducer, owner_of
 from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
 from notify_streams.errors import Refused
 
@@ -29,11 +28,13 @@ def send(file: IO[bytes], system: str | None, region: str, as_json: bool) -> Non
     settings = settings_of(region)
     if system is not None and system not in settings.trigger_systems:
         raise Refused(f"unknown upstream system {system!r}; known are {', '.join(settings.trigger_systems)}")
-    sent = run(_send(settings, _uploads(file, system, settings)))
+    sent = run(_send(settings, _uploads(file, system, settings)), settings)
     print_result(as_json, {"sent": sent}, [f"sent {sent} triggers to region {region}"])
 
 
 def _uploads(file: IO[bytes], system: str | None, settings: Settings) -> Iterator[Upload]:
+    from notify_streams.admin.trigger_producer import owner_of
+
     for line in file:
         value = line.strip()
         if not value:
@@ -46,5 +47,9 @@ def _uploads(file: IO[bytes], system: str | None, settings: Settings) -> Iterato
 
 
 async def _send(settings: Settings, uploads: Iterator[Upload]) -> int:
+    from notify_streams.admin.topics import require_topics
+    from notify_streams.admin.trigger_producer import TriggerProducer
+
+    await require_topics(settings)
     async with TriggerProducer(settings) as upstream:
         return await upstream.send(uploads)

@@ -5,19 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from rich.console import Console
-from rich.table import Table
 
-from notify_streams.admin.bootstrap import create_registry
-from notify_streams.admin.shards import check_shards, init_shards, move_bucket
 from notify_streams.cli.output import as_json, print_progress, print_result, region_option, run, settings_of
-from notify_streams.settings import Settings
-from notify_streams.stores.mongo import Shards
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from notify_streams.admin.shards.check import Finding
+    from notify_streams.settings import Settings
+    from notify_streams.stores.mongo import Shards
 
 #: One line per finding, so that `grep` works.
 _LINE_WIDTH: Final = 240
@@ -33,7 +29,8 @@ def shards() -> None:
 @as_json
 def init(region: str, as_json: bool) -> None:
     """Create collections, indexes and the registry's table; behind a mongos, shard by bucket. Safe to run again."""
-    done = run(_init(settings_of(region)))
+    settings = settings_of(region)
+    done = run(_init(settings), settings)
     print_result(as_json, {"done": done}, done)
 
 
@@ -42,7 +39,8 @@ def init(region: str, as_json: bool) -> None:
 @as_json
 def check(region: str, as_json: bool) -> None:
     """Exit 1 unless every shard is as `init` makes it and has rows of its own buckets only."""
-    findings = run(_check(settings_of(region)))
+    settings = settings_of(region)
+    findings = run(_check(settings), settings)
     holds = all(finding.holds for finding in findings)
     if as_json:
         print_result(as_json, {"holds": holds, "findings": [finding.as_json() for finding in findings]}, ())
@@ -61,11 +59,16 @@ def move(bucket: int, to: int, region: str, as_json: bool) -> None:
 
     For a few seconds, while the copies are compared and the workers read the new shard, triggers of the bucket's users wait.
     """
-    done = run(_move(settings_of(region), bucket, to))
+    settings = settings_of(region)
+    done = run(_move(settings, bucket, to), settings)
     print_result(as_json, done, [f"bucket {bucket} is on shard {to}: {done['rows']} rows"])
 
 
 async def _init(settings: Settings) -> list[str]:
+    from notify_streams.admin.bootstrap import create_registry
+    from notify_streams.admin.shards import init_shards
+    from notify_streams.stores.mongo import Shards
+
     async with Shards(settings) as shards:
         done = await init_shards(settings, shards)
     await create_registry(settings)
@@ -73,16 +76,25 @@ async def _init(settings: Settings) -> list[str]:
 
 
 async def _check(settings: Settings) -> list[Finding]:
+    from notify_streams.admin.shards import check_shards
+    from notify_streams.stores.mongo import Shards
+
     async with Shards(settings) as shards:
         return await check_shards(settings, shards)
 
 
 async def _move(settings: Settings, bucket: int, to: int) -> dict[str, Any]:
+    from notify_streams.admin.shards import move_bucket
+    from notify_streams.stores.mongo import Shards
+
     async with Shards(settings) as shards:
         return await move_bucket(settings, shards, bucket, to, print_progress)
 
 
 def _show(findings: Sequence[Finding]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table("shard", "checked", "found", "what to do", box=None, pad_edge=False)
     for finding in findings:
         table.add_row(str(finding.shard), finding.what, finding.found, finding.remedy or "-")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from notify_streams.admin.topics import check_topics, ensure_topics
 from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
 
 
@@ -18,7 +17,10 @@ def topics() -> None:
 @as_json
 def ensure(region: str, as_json: bool) -> None:
     """Create missing topics."""
-    made = run(ensure_topics(settings_of(region)))
+    from notify_streams.admin.topics import ensure_topics
+
+    settings = settings_of(region)
+    made = run(ensure_topics(settings), settings)
     print_result(as_json, {"created": made}, [f"created {name}" for name in made] or ["no topic was missing"])
 
 
@@ -27,6 +29,9 @@ def ensure(region: str, as_json: bool) -> None:
 @as_json
 def check(region: str, as_json: bool) -> None:
     """Check partitions and configuration of every topic. Exit 1 if one is wrong."""
-    wrong = run(check_topics(settings_of(region)))
+    from notify_streams.admin.topics import check_topics
+
+    settings = settings_of(region)
+    wrong = run(check_topics(settings), settings)
     print_result(as_json, {"holds": not wrong, "wrong": wrong}, wrong or ["every topic is correct"])
     raise SystemExit(1 if wrong else 0)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from notify_streams.admin.trigger_producer import TriggerProducer
 from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
 from notify_streams.errors import Refused
 from notify_streams.records.trigger import Rejection
@@ -57,7 +56,7 @@ def add(
         if isinstance(checked, Rejection):
             raise Refused(checked.detail)
     uploads: list[Upload] = [(USER_CONTACTS, user_id, contacts, ()), (USER_SIGNUPS, user_id, signup, ())]
-    run(_send(settings, uploads))
+    run(_send(settings, uploads), settings)
     print_result(as_json, {"user_id": user_id, "home": home or region}, [f"{user_id} signs up in {home or region}"])
 
 
@@ -73,7 +72,7 @@ def move(user_id: str, target: str, version: int, region: str, as_json: bool) ->
     """Move a user to another home region."""
     settings = settings_of(region)
     signup = Signup(user_id, _known(settings, target), datetime.now(UTC), version)
-    run(_send(settings, [(USER_SIGNUPS, user_id, _encode(signup), ())]))
+    run(_send(settings, [(USER_SIGNUPS, user_id, _encode(signup), ())]), settings)
     print_result(as_json, {"user_id": user_id, "home": target, "version": version}, [f"{user_id} moves to {target}"])
 
 
@@ -84,5 +83,9 @@ def _known(settings: Settings, region: str) -> str:
 
 
 async def _send(settings: Settings, uploads: list[Upload]) -> None:
+    from notify_streams.admin.topics import require_topics
+    from notify_streams.admin.trigger_producer import TriggerProducer
+
+    await require_topics(settings)
     async with TriggerProducer(settings) as upstream:
         await upstream.send(uploads)

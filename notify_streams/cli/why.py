@@ -6,12 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from notify_streams.admin.connections import connected
 from notify_streams.cli.output import as_json, categories_of, print_result, region_option, run, settings_of
-from notify_streams.preferences.explanation import explain
 from notify_streams.records.ids import trigger_of
 from notify_streams.records.outcomes import Reason
-from notify_streams.stores.mongo import NOTIFICATIONS
 
 if TYPE_CHECKING:
     from notify_streams.admin.connections import Connections
@@ -28,7 +25,8 @@ _BY_CHOICE = frozenset((Reason.OPTED_OUT, Reason.NOT_OPTED_IN, Reason.CHANNEL_NO
 def why(trigger_id: str, region: str, as_json: bool) -> None:
     """Show a trigger's deliveries and why each has its state. Exit 1 if the region has no notification of it: then look in `/dead-letters`, or
     in the user's home region."""
-    found = run(_why(settings_of(region), trigger_id))
+    settings = settings_of(region)
+    found = run(_why(settings, trigger_id), settings)
     lines = []
     for one in found:
         lines.append(f"{one['notification_id']}: {one['category']}, {one['lane']}, decided {one['decided_at']}")
@@ -45,6 +43,9 @@ def why(trigger_id: str, region: str, as_json: bool) -> None:
 
 
 async def _why(settings: Settings, trigger_id: str) -> list[dict[str, Any]]:
+    from notify_streams.admin.connections import connected
+    from notify_streams.stores.mongo import NOTIFICATIONS
+
     async with connected(settings, categories_of()) as region:
         found: list[dict[str, Any]] = []
         for bucket in range(settings.partitions):
@@ -56,6 +57,8 @@ async def _why(settings: Settings, trigger_id: str) -> list[dict[str, Any]]:
 
 
 async def _explained(region: Connections, one: dict[str, Any]) -> dict[str, Any]:
+    from notify_streams.preferences.explanation import explain
+
     record = await region.preferences.repository.read(one["bucket"], one["user_id"])
     deliveries = []
     for channel, delivery in one["deliveries"].items():

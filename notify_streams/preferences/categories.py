@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 import yaml
@@ -15,6 +13,10 @@ from notify_streams.errors import SettingsError
 from notify_streams.preferences.row_codec import OUT, UNSET
 from notify_streams.records.outcomes import Reason
 from notify_streams.roles import CHANNELS, Channel
+from notify_streams.settings import config_folder
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Default(StrEnum):
@@ -65,7 +67,7 @@ def configured_categories() -> Categories:
     Raises:
         SettingsError: see `load_categories`.
     """
-    return load_categories(Path(os.environ.get("NOTIFY_CONFIG_DIR", "config")) / "categories.yaml")
+    return load_categories(config_folder() / "categories.yaml")
 
 
 def load_categories(file: Path) -> Categories:

@@ -22,7 +22,7 @@ def load_agent(tmp_path: Path) -> Iterator[LoadAgent]:
     before = {name: module for name, module in sys.modules.items() if _is_declaration(name)}
     with pytest.MonkeyPatch.context() as environ:
         environ.setenv("NOTIFY_CONFIG_DIR", str(PROJECT / "config"))
-        environ.setenv("NOTIFY_STACK_DIR", str(tmp_path / "none"))
+        environ.delenv("NOTIFY_STACK_DIR", raising=False)
         environ.setenv("NOTIFY_DATA_DIR", str(tmp_path / "data"))
 
         def load(role: str, module: str) -> Any:

@@ -51,8 +51,8 @@ print(json.dumps({
 def declared(role: str, tmp_path: Path) -> dict[str, Any]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("NOTIFY_")}
     environ |= {"NOTIFY_REGION": "us", "NOTIFY_ROLE": role}
-    # Neither a local stack's addresses, nor a data folder: nothing may be written either.
-    environ |= {"NOTIFY_STACK_DIR": str(tmp_path / "none"), "NOTIFY_DATA_DIR": str(tmp_path / "data")}
+    # Not a local stack's addresses. The data folder must not be written.
+    environ |= {"NOTIFY_CONFIG_DIR": str(PROJECT / "config"), "NOTIFY_DATA_DIR": str(tmp_path / "data")}
     done = subprocess.run([sys.executable, "-c", _DECLARE], env=environ, cwd=PROJECT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "data").exists()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import pymongo
 from pymongo.errors import PyMongoError
 
+from notify_streams.admin.services import without_credentials
 from notify_streams.admin.shards.init import COLLECTIONS, INDEXES, SHARD_KEY, is_mongos, sharding_of
 from notify_streams.admin.shards.write_block import blocked_buckets
 from notify_streams.stores.bucket_directory import moved_away
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from notify_streams.stores.mongo import Shards
 
 _INIT: Final = "run `notify-streams shards init`"
+#: A shard that has not answered then counts as unreachable.
+_ANSWER_S: Final = 3.0
 #: A transaction of a dead worker must not block the next owner for longer.
 _MAX_TRANSACTION_S: Final = 60
 
@@ -45,13 +49,19 @@ class Finding:
 async def check_shards(settings: Settings, shards: Shards) -> list[Finding]:
     """All findings. A shard that does not answer is a finding, not an error."""
     await shards.refresh_directory()
-    return [finding for shard in range(len(shards)) async for finding in _check_shard(settings, shards, shard)]
+    found = await asyncio.gather(*(_findings(settings, shards, shard) for shard in range(len(shards))))
+    return [finding for findings in found for finding in findings]
+
+
+async def _findings(settings: Settings, shards: Shards, shard: int) -> list[Finding]:
+    return [finding async for finding in _check_shard(settings, shards, shard)]
 
 
 async def _check_shard(settings: Settings, shards: Shards, shard: int) -> AsyncIterator[Finding]:
     try:
-        with pymongo.timeout(4 * settings.outbox.transaction_timeout_s):
+        with pymongo.timeout(_ANSWER_S):
             hello = await shards.client(shard).admin.command("hello")
+        with pymongo.timeout(4 * settings.outbox.transaction_timeout_s):
             if await is_mongos(shards.client(shard)):
                 yield Finding(shard, "kind", "mongos")
                 async for finding in _check_chunks(settings, shards, shard):
@@ -64,8 +74,13 @@ async def _check_shard(settings: Settings, shards: Shards, shard: int) -> AsyncI
             async for finding in _check_rows(settings, shards, shard):
                 yield finding
     except PyMongoError as error:
-        text = f"{type(error).__name__}: {error}"[:120]
-        yield Finding(shard, "reachable", text, "start its members, or correct its URI in `shards`")
+        address = without_credentials(settings.shards[shard])
+        yield Finding(
+            shard,
+            "reachable",
+            f"{type(error).__name__} at {address}",
+            "start its members, or correct its URI in `shards`",
+        )
 
 
 async def _check_replica_set(

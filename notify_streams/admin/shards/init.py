@@ -65,7 +65,7 @@ async def init_shards(settings: Settings, shards: Shards) -> list[str]:
                     await database[name].create_index(list(index.keys), **options)
             done.append(f"shard {shard}: {', '.join(COLLECTIONS)}")
     except PyMongoError as error:
-        raise StoreUnavailable(f"MongoDB: {type(error).__name__}: {error}"[:300]) from error
+        raise StoreUnavailable(f"MongoDB: {type(error).__name__}") from error
     return done
 
 

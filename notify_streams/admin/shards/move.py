@@ -89,7 +89,7 @@ async def move_bucket(
         async with move_lock(shards.database(0), waits.lock_s):
             return await _move(settings, shards, bucket, to, report, waits)
     except PyMongoError as error:
-        raise StoreUnavailable(f"{type(error).__name__}: {error}; run it again"[:300]) from error
+        raise StoreUnavailable(f"MongoDB: {type(error).__name__}; run it again") from error
 
 
 async def _move(

@@ -39,6 +39,21 @@ def test_the_help_imports_no_verb() -> None:
     assert not modules & {"faust", "aiokafka", "pymongo", "devtools"}
 
 
+def test_the_help_of_a_verb_imports_no_client_of_a_service() -> None:
+    """Such an import costs a second."""
+    verbs = [name for name, verb in VERBS.items() if verb.package == "notify_streams"]
+    program = f"""
+import sys
+from notify_streams.cli.main import main
+for name in {verbs}:
+    main([name, "--help"], standalone_mode=False)
+print("imported", *sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    modules = set(done.stdout.rpartition("imported ")[2].split())
+    assert not modules & {"faust", "aiokafka", "aiohttp", "pymongo", "redis", "botocore"}
+
+
 @pytest.mark.parametrize("name", sorted(VERBS))
 def test_every_verb_can_be_loaded(name: str) -> None:
     assert isinstance(VERBS[name].load(), click.Command)
