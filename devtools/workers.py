@@ -18,7 +18,7 @@ from notify_streams.roles import lane_of
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 _READY_S: Final = 90.0
@@ -35,16 +35,25 @@ def low_priority(role: str) -> tuple[str, ...]:
 
 
 async def start_worker(
-    region: str, role: str, log: Path, env: Mapping[str, str], *options: str, yields: bool = True
+    region: str,
+    role: str,
+    log: Path,
+    env: Mapping[str, str],
+    *options: str,
+    yields: bool = True,
+    inherits: Sequence[int] = (),
 ) -> Process:
-    """Start a worker that appends its output to `log`. `yields`: a role that is not critical runs with a low priority."""
+    """Start a worker that appends its output to `log`.
+
+    `yields`: a role that is not critical runs with a low priority. `inherits`: file descriptors that it keeps open.
+    """
     command = python_module("notify_streams.cli", "worker", "--region", region, "--role", role, *options)
     if yields and lane_of(role) != "critical":
         command, env = (*low_priority(role), *command), _LONG_SESSION | dict(env)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, env=env
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, env=env, pass_fds=inherits
         )
 
 

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 _POLL_S: Final = 0.25
 _LINE_EVERY_S: Final = 3.0
+#: Without progress.
+_SAME_LINE_EVERY_S: Final = 15.0
+#: So many workers that are not ready are listed by name.
+_NAMED: Final = 4
 
 
 class RegionWatcher:
@@ -71,9 +75,9 @@ class RegionWatcher:
                     for worker, url in list(waiting.items()):
                         if await is_ready(http, url):
                             del waiting[worker]
-                    show(total - len(waiting), "")
+                    names = ", ".join(f"{region}/{role}" for region, role in waiting)
+                    show(total - len(waiting), f"waiting for {names}" if len(waiting) <= _NAMED else "")
                     if waiting and time.monotonic() > deadline:
-                        names = ", ".join(f"{region}/{role}" for region, role in waiting)
                         raise StoreUnavailable(f"not ready after {timeout_s:.0f} s: {names}; see their logs")
                     await asyncio.sleep(_POLL_S)
 
@@ -122,7 +126,7 @@ class Bar:
         self._console = console
         self._what = what
         self._total = total
-        self._printed_at = 0.0
+        self._printed_at, self._printed = 0.0, ""
         self._started = time.monotonic()
         columns = (
             TextColumn("{task.description:<24}"),
@@ -153,6 +157,8 @@ class Bar:
         self._last = f"{done}/{total}" + (f", {note}" if note else "")
         if self._live and self._task is not None:
             self._live.update(self._task, completed=done, total=total, note=note)
-        elif time.monotonic() - self._printed_at > _LINE_EVERY_S:
-            self._printed_at = time.monotonic()
+        elif time.monotonic() - self._printed_at > (
+            _LINE_EVERY_S if self._last != self._printed else _SAME_LINE_EVERY_S
+        ):
+            self._printed_at, self._printed = time.monotonic(), self._last
             self._console.print(f"{self._what}: {self._last}", highlight=False)

@@ -20,6 +20,7 @@ def overlay(region: Region, others: Mapping[str, Region]) -> dict[str, Any]:
         "redis": region.redis.address,
         "dynamodb": region.dynamodb.address,
         "providers": region.sandbox.urls(),
+        "data_dir": str(region.folder.parent / "data"),
         "sandbox_record": str(region.sandbox.provider_log),
         "web_token": region.plan.web_token,
         "web_port_base": region.plan.ports["web"],
