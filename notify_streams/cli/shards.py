@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from notify_streams.admin.shards.check import Finding
     from notify_streams.settings import Settings
-    from notify_streams.stores.mongo import Shards
 
 #: One line per finding, so that `grep` works.
 _LINE_WIDTH: Final = 240
