@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 import yaml
@@ -59,6 +59,11 @@ class ProviderSettings(_Frozen, frozen=True):
     apns: str = "https://api.push.apple.com"
     twilio: str = "https://api.twilio.com"
     smtp: str = "smtp://localhost:25"
+    #: `require`: no mail without STARTTLS and a valid certificate for the host; `starttls`: TLS if the server offers it; `none`: no TLS.
+    #: None: `none` for a loopback host, else `require`. An smtps:// address always means TLS.
+    smtp_tls: Literal["require", "starttls", "none"] | None = None
+    #: Authorities that may sign the mail server's certificate (PEM); None: those of the system.
+    smtp_ca_file: str | None = None
     timeout_s: PositiveS = 5.0
     #: Concurrent calls of one worker.
     max_in_flight: Positive = 256

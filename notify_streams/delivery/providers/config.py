@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 #: returns a valid bearer token; caches and refreshes it
 AccessToken = Callable[[], Awaitable[str]]
+SmtpTls = Literal["require", "starttls", "none"]
 
 
 async def _sandbox_token() -> str:
@@ -44,6 +46,11 @@ class ProviderConfig:
     #: the URL for status reports; the delivery metadata is added to its query
     status_callback: str = "https://notify-streams.invalid/receipts/twilio"
 
+    #: `require`: no mail without TLS and a certificate for the host; `starttls`: TLS if the server offers it; `none`: no TLS.
+    #: None: `none` for a loopback host, else `require`.
+    smtp_tls: SmtpTls | None = None
+    #: authorities that may sign the mail server's certificate (PEM); None: those of the system
+    smtp_ca_file: str | None = None
     mail_from: str = "notify@notify-streams.invalid"
     #: requires an encrypted connection
     smtp_username: str | None = None

@@ -6,6 +6,7 @@ A borrower that does not know the state of its connection closes it; a closed co
 from __future__ import annotations
 
 import asyncio
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import aiosmtplib
@@ -23,6 +24,7 @@ class SmtpPool:
         self._config = config
         self._host = server.hostname
         self._tls = server.scheme == "smtps"
+        self._start_tls = False if self._tls else _start_tls(config, server.hostname)
         self._port = server.port or (465 if self._tls else 25)
         self._free = asyncio.Semaphore(config.smtp_connections)
         self._idle: list[aiosmtplib.SMTP] = []
@@ -70,8 +72,6 @@ class SmtpPool:
 
     def _new(self) -> aiosmtplib.SMTP:
         config = self._config
-        # With a password, encryption is required; without one, it is used if the server offers it.
-        start_tls = None if config.smtp_username is None else True
         return aiosmtplib.SMTP(
             hostname=self._host,
             port=self._port,
@@ -80,5 +80,21 @@ class SmtpPool:
             local_hostname=config.mail_from.rpartition("@")[2],
             timeout=config.timeout_s,
             use_tls=self._tls,
-            start_tls=False if self._tls else start_tls,
+            start_tls=self._start_tls,
+            cert_bundle=config.smtp_ca_file,
         )
+
+
+def _start_tls(config: ProviderConfig, host: str) -> bool | None:
+    """True: STARTTLS or no mail; None: if the server offers it; False: never."""
+    tls = config.smtp_tls or ("none" if _is_loopback(host) else "require")
+    if tls != "require" and config.smtp_username is not None:
+        raise ValueError("a login at the mail server needs encryption: set smtp_tls to require, or use smtps://")
+    return {"require": True, "starttls": None, "none": False}[tls]
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
