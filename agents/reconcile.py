@@ -75,7 +75,7 @@ async def reconcile_task() -> None:
             except NotifyError as error:
                 log.warning(
                     "reconciliation failed, will be repeated",
-                    extra={"action": "locations.reconcile_failed", "error": str(error)},
+                    extra={"action": "locations.reconcile_failed", "error": error},
                 )
             await asyncio.sleep(app.settings.reconcile_every_s)
     finally:

@@ -118,6 +118,9 @@ REJECTED_HEADERS: Final = Counter(
     ["header"],
     registry=REGISTRY,
 )
+SUPPRESSED_LOG_LINES: Final = Counter(
+    "notify_suppressed_log_lines", "Log lines not written because their kind had one within a minute", registry=REGISTRY
+)
 RECOVERY_KEYS: Final = Gauge(
     "notify_recovery_keys", "Rows of a table that recovery has read", ["table"], registry=REGISTRY
 )

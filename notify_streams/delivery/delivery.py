@@ -243,7 +243,7 @@ def _messages(batch: Batch, channel: Channel) -> dict[str, ChannelMessage]:
             metrics.REJECTED_RECORDS.labels(batch.topic, "invalid").inc()
             log.error(
                 "invalid channel message rejected",
-                extra={"action": "message.invalid", "offset": record.offset, "error": str(error)},
+                extra={"action": "message.invalid", "offset": record.offset, "error": error},
             )
             continue
         if message.channel != channel:

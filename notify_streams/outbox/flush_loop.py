@@ -131,7 +131,7 @@ class FlushLoop:
         try:
             await self._store.delete_rows(list(self._pending_deletes.values()))
         except StoreUnavailable as error:
-            log.warning("published rows not deleted yet", extra={"action": "outbox_rows.delete", "error": str(error)})
+            log.warning("published rows not deleted yet", extra={"action": "outbox_rows.delete", "error": error})
         else:
             self._pending_deletes.mark_deleted(list(self._pending_deletes))
 

@@ -133,7 +133,7 @@ class Outbox:
                 metrics.OUTBOX_ROWS.set(rows)
                 metrics.OUTBOX_OLDEST.set(oldest_s)
             except RetryLater as error:
-                log.warning("outbox sweep failed", extra={"action": "outbox.sweep", "error": str(error)})
+                log.warning("outbox sweep failed", extra={"action": "outbox.sweep", "error": error})
 
     async def _guarded(self, run: Callable[[], Awaitable[None]]) -> None:
         try:

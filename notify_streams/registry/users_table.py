@@ -195,7 +195,7 @@ def _readable(items: Sequence[Item]) -> list[User]:
         try:
             users.append(from_item(item))
         except (KeyError, ValueError) as error:
-            log.error("invalid registry row skipped", extra={"action": "registry_row.skip", "error": repr(error)})
+            log.error("invalid registry row skipped", extra={"action": "registry_row.skip", "error": error})
     return users
 
 

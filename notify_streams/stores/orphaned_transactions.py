@@ -50,7 +50,7 @@ async def _abort_on(shards: Shards, shard: int) -> int:
     except StoreUnavailable as error:
         log.warning(
             "orphaned transactions not aborted, will be retried",
-            extra={"action": "orphaned_transactions.skip", "shard": shard, "error": str(error)},
+            extra={"action": "orphaned_transactions.skip", "shard": shard, "error": error},
         )
         return 0
     if session_ids:

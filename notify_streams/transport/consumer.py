@@ -148,7 +148,7 @@ class Consumer(stock.Consumer):
         topics = frozenset(agent.get_topic_names()) if agent is not None else frozenset()
         log.error(
             "an agent raised; its unacknowledged batches will be delivered again",
-            extra={"action": "agent.redeliver", "agent": str(agent), "error": repr(exc)},
+            extra={"action": "agent.redeliver", "agent": str(agent), "error": exc},
         )
         await asyncio.sleep(self.settings.failed_body_pause_s)
         for tp, buffer in self._buffers.items():

@@ -218,7 +218,7 @@ class FetchThread(AIOKafkaConsumerThread):
         except (KafkaError, IllegalStateError) as error:
             log.warning(
                 "offsets were not committed, will be retried",
-                extra={"action": "offsets.commit_retry", "error": repr(error)},
+                extra={"action": "offsets.commit_retry", "error": error},
             )
             return False
         return True

@@ -43,7 +43,7 @@ async def monitor(consumer: Consumer) -> None:
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning(
                 "partition offsets could not be read, observation skipped",
-                extra={"action": "watchdog.skip", "error": repr(error)},
+                extra={"action": "watchdog.skip", "error": error},
             )
 
 

@@ -45,7 +45,7 @@ async def decide_start_positions(
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning(
                 "partitions cannot start yet, will be retried",
-                extra={"action": "partitions.start_retry", "error": repr(error)},
+                extra={"action": "partitions.start_retry", "error": error},
             )
         except Exception:
             log.exception(

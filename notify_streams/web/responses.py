@@ -69,7 +69,7 @@ class WebView(web.View):
                 return await super().dispatch(request)
         except (RetryLater, TimeoutError) as error:
             log.warning(
-                "view unavailable", extra={"action": "view.unavailable", "view": self.view_name, "error": str(error)}
+                "view unavailable", extra={"action": "view.unavailable", "view": self.view_name, "error": error}
             )
             return json_response({"error": f"try again: {error or 'the request timed out'}"}, 503, RETRY_AFTER)
         except BodyTooLong:

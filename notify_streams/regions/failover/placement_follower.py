@@ -221,7 +221,7 @@ class PlacementFollower:
             except RetryLater as error:
                 log.warning(
                     "own control log not writable, changes of other regions not copied",
-                    extra={"action": "control_log.copy_failed", "error": str(error)},
+                    extra={"action": "control_log.copy_failed", "error": error},
                 )
 
     async def _beat(self) -> None:

@@ -111,7 +111,7 @@ class Follower:
     def _log_retry(self, error: BaseException) -> None:
         log.warning(
             "reading the changelog failed, will be retried",
-            extra={"action": "changelog.retry", "table": self.name, "error": repr(error)},
+            extra={"action": "changelog.retry", "table": self.name, "error": error},
         )
 
     async def _read(self, reader: ChangelogReader) -> None:
