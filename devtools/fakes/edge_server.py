@@ -13,6 +13,12 @@ from aiohttp import web
 
 _ACCOUNT = "/client/v4/accounts/a1/storage/kv/namespaces/n1"
 _STORE = "/resources/stores/kv/s1"
+#: https://developers.cloudflare.com/kv/platform/limits/
+_LONGEST_WORKERS_KEY = 512
+_KEYS_PER_BULK = 10_000
+#: https://docs.rs/fastly/latest/fastly/kv_store/struct.KVStore.html
+_LONGEST_FASTLY_KEY = 1024
+_NOT_IN_FASTLY_KEYS = frozenset("#;?^|\r\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +111,7 @@ class FakeEdgeServer:
 
     async def _put(self, request: web.Request) -> web.Response:
         key = _last(request)
-        if key in self.faults.refused:
+        if key in self.faults.refused or (request.path.startswith(_STORE) and not _is_fastly_key(key)):
             return web.Response(status=400)
         self._store(key, (await request.read()).decode())
         return web.Response(status=200 if request.path.startswith(_STORE) else 201)
@@ -115,7 +121,7 @@ class FakeEdgeServer:
 
     async def _bulk_put(self, request: web.Request) -> web.Response:
         pairs = msgspec.json.decode(await request.read(), type=list[dict[str, str]])
-        if len(pairs) > 10_000 or any(pair["key"] in self.faults.refused for pair in pairs):
+        if self._refuses([pair["key"] for pair in pairs]):
             return _envelope(400, ok=False)
         missed = [pair["key"] for pair in pairs if pair["key"] in self.faults.left_out]
         self.faults.left_out -= set(missed)
@@ -124,11 +130,24 @@ class FakeEdgeServer:
                 self._store(pair["key"], pair["value"])
         return _envelope(200, missed=missed, count=len(pairs) - len(missed))
 
+    def _refuses(self, keys: list[str]) -> bool:
+        """Whether Workers KV refuses a bulk: one bad key is enough."""
+        bad = any(key in ("", ".", "..") or len(key.encode()) > _LONGEST_WORKERS_KEY for key in keys)
+        return bad or len(keys) > _KEYS_PER_BULK or not self.faults.refused.isdisjoint(keys)
+
     async def _bulk_delete(self, request: web.Request) -> web.Response:
         keys = msgspec.json.decode(await request.read(), type=list[str])
+        if self._refuses(keys):
+            return _envelope(400, ok=False)
         for key in keys:
             self._forget(key)
         return _envelope(200, count=len(keys))
+
+
+def _is_fastly_key(key: str) -> bool:
+    return (
+        key not in ("", ".", "..") and len(key.encode()) <= _LONGEST_FASTLY_KEY and not set(key) & _NOT_IN_FASTLY_KEYS
+    )
 
 
 def _last(request: web.Request) -> str:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 
 from notify_streams.edge.http_client import HttpClient
-from notify_streams.edge.point_of_presence import NotPushed, edge_key, edge_value, storable
+from notify_streams.edge.point_of_presence import NotPushed, edge_key, edge_value, is_storable, storable
 from notify_streams.errors import RetryLater
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     import aiohttp
 
@@ -54,27 +54,20 @@ class Cloudflare:
     async def put_many(self, locations: Sequence[LocationRecord]) -> int:
         """See `PointOfPresence`."""
         accepted = storable(locations)
-        refused = len(locations) - len(accepted)
-        for part in _parts(accepted):
-            refused += await self._put(part)
-        return refused
+        return len(locations) - len(accepted) + await _divided(self._put, accepted)
 
     async def delete_many(self, user_ids: Sequence[str]) -> None:
         """See `PointOfPresence`."""
-        for part in _parts(user_ids):
-            keys = {edge_key(user_id): user_id for user_id in part}
-            await self._bulk("POST", "/bulk/delete", list(keys), keys)
+        await _divided(self._delete, [user_id for user_id in user_ids if is_storable(user_id)])
 
-    async def _put(self, locations: Sequence[LocationRecord]) -> int:
-        """How many of `locations` the API refuses."""
+    async def _put(self, locations: Sequence[LocationRecord]) -> bool:
         by_key = {edge_key(location.user_id): location for location in locations}
         pairs = [_Pair(key, edge_value(location).decode()) for key, location in by_key.items()]
-        if await self._bulk("PUT", "/bulk", pairs, by_key):
-            return 0
-        if len(locations) == 1:
-            return 1
-        half = len(locations) // 2
-        return await self._put(locations[:half]) + await self._put(locations[half:])
+        return await self._bulk("PUT", "/bulk", pairs, by_key)
+
+    async def _delete(self, user_ids: Sequence[str]) -> bool:
+        by_key = {edge_key(user_id): user_id for user_id in user_ids}
+        return await self._bulk("POST", "/bulk/delete", list(by_key), by_key)
 
     async def _bulk(self, method: str, path: str, body: Any, by_key: Mapping[str, Any]) -> bool:
         """Whether the API accepted the request; False if it always refuses something in it.
@@ -99,5 +92,19 @@ class Cloudflare:
         return True
 
 
-def _parts(items: Sequence[T]) -> list[Sequence[T]]:
-    return [items[start : start + _KEYS_PER_CALL] for start in range(0, len(items), _KEYS_PER_CALL)]
+async def _divided(call: Callable[[Sequence[T]], Awaitable[bool]], items: Sequence[T]) -> int:
+    """How many of `items` the API refuses.
+
+    Raises:
+        NotPushed: with everything that was not written.
+    """
+    if not items or (len(items) <= _KEYS_PER_CALL and await call(items)):
+        return 0
+    if len(items) == 1:
+        return 1
+    first, second = items[: len(items) // 2], items[len(items) // 2 :]
+    try:
+        refused = await _divided(call, first)
+    except NotPushed as error:
+        raise NotPushed(str(error), [*error.left, *second]) from error
+    return refused + await _divided(call, second)

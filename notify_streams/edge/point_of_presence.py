@@ -71,6 +71,11 @@ def edge_value(location: LocationRecord) -> bytes:
     return msgspec.json.encode(_Value(location.region, location.version))
 
 
+def is_storable(user_id: str) -> bool:
+    """Whether every kind of store takes the user's key."""
+    return len(edge_key(user_id)) <= MAX_KEY_BYTES
+
+
 def storable(locations: Sequence[LocationRecord]) -> list[LocationRecord]:
     """Those whose key every kind of store takes."""
-    return [location for location in locations if len(edge_key(location.user_id)) <= MAX_KEY_BYTES]
+    return [location for location in locations if is_storable(location.user_id)]

@@ -88,6 +88,26 @@ async def test_a_refused_key_is_isolated_counted_and_skipped(push: EdgePusher, e
     assert len(edge_server.stored) == 19
 
 
+async def test_a_refused_key_keeps_no_other_from_being_deleted(push: EdgePusher, edge_server: FakeEdgeServer) -> None:
+    await push.push([edge_record(f"u-{number}", "eu") for number in range(20)])
+    edge_server.faults.refused.add("u-7")
+    await push.push([edge_record(f"u-{number}", None) for number in range(20)])
+    assert set(edge_server.stored) <= {"u-7"}
+
+
+@pytest.mark.parametrize("region", ["eu", None], ids=["put", "delete"])
+async def test_a_fault_while_a_refused_batch_is_halved_loses_nothing(
+    push: EdgePusher, edge_server: FakeEdgeServer, region: str | None
+) -> None:
+    users = [f"u-{number}" for number in range(8)]
+    await push.push([edge_record(user_id, "us") for user_id in users])
+    edge_server.faults.statuses.extend([400, 503, 400, 503])
+    await push.push([edge_record(user_id, region, 2) for user_id in users])
+    found = [user_id for user_id in users if '"us"' in edge_server.stored.get(user_id, "")]
+    # A store of one key a request was told 400 for two of them.
+    assert len(found) <= (0 if edge_server.requests < len(users) else 2)
+
+
 async def test_concurrent_requests_are_bounded(push: EdgePusher, edge_server: FakeEdgeServer) -> None:
     await push.push([edge_record(f"u-{number}", "eu") for number in range(200)])
     assert edge_server.max_concurrent <= 16

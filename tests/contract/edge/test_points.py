@@ -53,3 +53,11 @@ def test_a_key_has_only_safe_characters(user_id: str) -> None:
     assert key not in (".", "..")
     assert not set(key) & set("/\\#;?^|\r\n ")
     assert key.isascii()
+
+
+@pytest.mark.parametrize("user_id", ["x" * 300, "😀" * 128], ids=["300 letters", "128 emoji"])
+async def test_a_long_id_neither_stops_the_others_nor_is_answered_wrongly(reader: Reader, user_id: str) -> None:
+    refused = await reader.point.put_many([LocationRecord(user_id, "eu"), LocationRecord("u-1", "eu")])
+    assert refused == (await reader.read(user_id) is None)
+    await reader.point.delete_many([user_id, "u-1"])
+    assert await reader.read(user_id) is None and await reader.read("u-1") is None
