@@ -1,6 +1,6 @@
 """Log format: one JSON object a line on stderr, bounded in size and in rate.
 
-What a sender wrote must neither fill the log nor be told in it: each text is a prefix with its unprintable characters escaped, and of an
+What a sender wrote must neither fill the log nor appear in it: each text is a prefix with its unprintable characters escaped, and of an
 exception that is not ours, Kafka's or the operating system's only the type is logged, because its text may repeat what it could not read.
 """
 

@@ -104,7 +104,7 @@ async def test_a_fault_while_a_refused_batch_is_halved_loses_nothing(
     edge_server.faults.statuses.extend([400, 503, 400, 503])
     await push.push([edge_record(user_id, region, 2) for user_id in users])
     found = [user_id for user_id in users if '"us"' in edge_server.stored.get(user_id, "")]
-    # A store of one key a request was told 400 for two of them.
+    # A store of one key a request answered 400 for two of them.
     assert len(found) <= (0 if edge_server.requests < len(users) else 2)
 
 
