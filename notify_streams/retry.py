@@ -105,7 +105,7 @@ class Attempts:
             _failing.add(self)
             log.warning(
                 "call failed, will be retried",
-                extra={"action": "retry.failing", "call": self.policy.name, "error": error},
+                extra={"action": "retry.failing", "call": self.policy.name, "error": str(error)},
             )
         delay_s = self.policy.delay_s(self.failures, random.random())
         if delay_s is None:
