@@ -20,7 +20,7 @@ from notify_streams.errors import SettingsError
 from notify_streams.gc_tuning import tune_gc
 from notify_streams.logs import logging_config
 from notify_streams.outbox.fence import raise_fence
-from notify_streams.preferences.categories import configured_categories
+from notify_streams.preferences.categories import check_systems, configured_categories
 from notify_streams.preferences.publisher import publisher_for
 from notify_streams.preferences.service import PreferenceService
 from notify_streams.preferences.table_lag import TableLag
@@ -92,6 +92,7 @@ class NotifyApp(faust.App):
         self.role = role
         self.lane = lane_of(role)
         self.categories = configured_categories()
+        check_systems(self.categories, settings.trigger_systems)
         self.shards = Shards(settings, app_name=app_id(settings.region, role), follows=True)
         #: Set by the role's agents for the web views; None on roles without one.
         self.outbox: Outbox | None = None

@@ -46,6 +46,11 @@ def trigger_topics(settings: Settings) -> tuple[str, ...]:
     return (*(f"triggers.{system}" for system in settings.trigger_systems), FORWARDED)
 
 
+def system_of(topic: str) -> str | None:
+    """The upstream system that owns a topic of triggers; None for `triggers.forwarded`."""
+    return None if topic == FORWARDED else topic.removeprefix("triggers.")
+
+
 def forward_topic(region: str) -> str:
     """The topic for records that must be sent to `region`."""
     return f"forward.{region}"

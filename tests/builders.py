@@ -43,7 +43,12 @@ def categories() -> Categories:
 
 
 def a_category(**but: Any) -> Category:
-    usual = {"number": 9, "channels": {"push": "in", "sms": "out", "email": "always"}, "ttl_s": 3600}
+    usual = {
+        "number": 9,
+        "channels": {"push": "in", "sms": "out", "email": "always"},
+        "systems": ["payments"],
+        "ttl_s": 3600,
+    }
     return msgspec.convert(usual | but, Category)
 
 

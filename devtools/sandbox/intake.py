@@ -65,17 +65,17 @@ class MessageIntake:
 
 def _line(message: IncomingMessage, now: float) -> AcceptedMessage:
     metadata = message.metadata
-    attempt = metadata.get("attempt", "")
+    attempt = metadata.get("notify_attempt", "")
     return AcceptedMessage(
         at=message.at,
         done=now,
         provider=message.provider,
         channel=message.channel,
-        delivery_id=metadata.get("delivery_id", ""),
-        notification_id=metadata.get("notification_id", ""),
+        delivery_id=metadata.get("notify_delivery_id", ""),
+        notification_id=metadata.get("notify_notification_id", ""),
         attempt=int(attempt) if attempt.isdecimal() else 0,
-        possible_duplicate=metadata.get("possible_duplicate") == "1",
-        critical=metadata.get("critical") == "1",
+        possible_duplicate=metadata.get("notify_possible_duplicate") == "1",
+        critical=metadata.get("notify_critical") == "1",
         to_sha=contact_sha(message.to),
-        decided_at=metadata.get("decided_at"),
+        decided_at=metadata.get("notify_decided_at"),
     )

@@ -18,7 +18,7 @@ class IncomingMessage(msgspec.Struct, frozen=True):
     provider: ProviderName
     channel: str
     to: str
-    #: delivery_id, notification_id, attempt, possible_duplicate, critical, decided_at; each may be missing.
+    #: As `delivery_metadata` names it, with the application's data; each mark may be missing.
     metadata: Mapping[str, str]
 
 

@@ -81,7 +81,7 @@ class SandboxSmtpHandler:
         if problem := _content_problem(content, mail, envelope):
             return problem
         metadata = {
-            name.lower().removeprefix(_METADATA_PREFIX).replace("-", "_"): _decoded(str(text))
+            name.lower().removeprefix("x-").replace("-", "_"): _decoded(str(text))
             for name, text in mail.items()
             if name.lower().startswith(_METADATA_PREFIX)
         }

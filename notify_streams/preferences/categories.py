@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -11,6 +12,7 @@ import yaml
 
 from notify_streams.errors import SettingsError
 from notify_streams.preferences.row_codec import OUT, UNSET
+from notify_streams.records.names import MAX_LENGTH, name_fault
 from notify_streams.records.outcomes import Reason
 from notify_streams.roles import CHANNELS, Channel
 from notify_streams.settings import config_folder
@@ -40,9 +42,15 @@ class Category(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     number: Annotated[int, msgspec.Meta(ge=0, le=255)]
     channels: dict[Channel, Default]
+    #: The upstream systems whose triggers may use the category, and if it is critical may ask for the critical lane.
+    systems: Annotated[frozenset[str], msgspec.Meta(min_length=1)]
     critical: bool = False
     ttl_s: Annotated[int, msgspec.Meta(gt=0)] = 86_400
     templates: dict[str, TemplateText] = {}
+
+    def is_open_to(self, system: str | None) -> bool:
+        """Whether triggers of `system` may use the category; None: another region has checked it."""
+        return system is None or system in self.systems
 
     def refusal(self, channel: Channel, choice: int) -> Reason | None:
         """Why `channel` may not be used for a user with this choice (`UNSET`, `IN` or `OUT`); None if it may."""
@@ -94,16 +102,31 @@ def load_categories(file: Path) -> Categories:
         if not isinstance(name, str):
             raise SettingsError(f"{here}: the name must be a text; put it in quotes")
         category = _read(file, name, values, lines)
+        _check_name(here, name)
         if other := names.get(category.number):
             raise SettingsError(f"{here}: number {category.number} already belongs to {other!r}; choose another")
         if not category.channels:
             raise SettingsError(f"{here}: allows no channel; name at least one of {', '.join(CHANNELS)}")
         for template, texts in category.templates.items():
             where = f"{file}, line {lines[(name, 'templates', template)]}, category {name!r}, template {template!r}"
+            _check_name(where, template)
             _check_placeholders(where, f"{texts.title} {texts.body}")
         names[category.number] = name
         categories[name] = category
     return categories
+
+
+def check_systems(categories: Categories, systems: Collection[str]) -> None:
+    """Check that every system of every category is one of `systems`.
+
+    Raises:
+        SettingsError: names the category and the system. A name that is spelt wrong would shut the right system out.
+    """
+    for name, category in categories.items():
+        if unknown := sorted(category.systems.difference(systems)):
+            raise SettingsError(
+                f"categories.yaml, category {name!r}: {unknown[0]!r} is not among `trigger_systems`: {', '.join(systems)}"
+            )
 
 
 #: Path of a key from the root → its line (1 is the first).
@@ -123,6 +146,13 @@ def _read(file: Path, name: str, values: object, lines: _Lines) -> Category:
         path = tuple(filter(None, path))
         line = next(lines[path[:length]] for length in range(len(path), 0, -1) if path[:length] in lines)
         raise SettingsError(f"{file}, line {line}, category {name!r}: {text}") from error
+
+
+def _check_name(where: str, name: str) -> None:
+    if not 0 < len(name) <= MAX_LENGTH or name_fault("name", name):
+        raise SettingsError(
+            f"{where}: a name has 1 to {MAX_LENGTH} characters, no control character, and no blank at its ends"
+        )
 
 
 def _check_placeholders(where: str, text: str) -> None:

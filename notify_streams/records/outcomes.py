@@ -21,6 +21,8 @@ class DeadReason(StrEnum):
     NOT_JSON = "not_json"
     INVALID = "invalid"
     UNKNOWN_CATEGORY = "unknown_category"
+    UNKNOWN_TEMPLATE = "unknown_template"
+    CATEGORY_NOT_ALLOWED = "category_not_allowed"
     UNKNOWN_USER = "unknown_user"
     TOO_LARGE = "too_large"
     ID_CONFLICT = "id_conflict"

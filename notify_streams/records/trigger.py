@@ -8,18 +8,22 @@ from __future__ import annotations
 import base64
 import re
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 
+from notify_streams.records.json_depth import deeper_than
+from notify_streams.records.names import MAX_LENGTH, Name, is_reserved, name_fault
 from notify_streams.records.outcomes import DeadReason
-from notify_streams.roles import Channel
+from notify_streams.roles import CHANNELS, Channel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_Text = Annotated[str, msgspec.Meta(min_length=1)]
-_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+#: A title is also the subject of a mail, and a mail's header has an end.
+_Title = Annotated[str, msgspec.Meta(max_length=1000)]
+#: APNs takes 64 bytes as `apns-collapse-id`, which is a header; FCM names no limit.
+_CollapseKey = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 CRITICAL_HEADER: Final = "critical"
@@ -31,8 +35,6 @@ _HIDING: Final = (rb"\u", b'"data_base64"')
 
 #: Maximum nesting. A decoder's own limit depends on the call depth, and both router roles must agree.
 MAX_DEPTH: Final = 200
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_BRACKET: Final = re.compile(rb"[\[\]{}]")
 _BOM: Final = b"\xef\xbb\xbf"
 
 
@@ -43,20 +45,20 @@ NO_DATA: Final = msgspec.Raw()
 class Trigger(msgspec.Struct, frozen=True, gc=False, rename={"is_critical": "isCritical"}):
     """A request to notify one user."""
 
-    user_id: _Id
-    category: _Text
-    id: _Id | None = None
+    user_id: Name
+    category: Name
+    id: Name | None = None
     is_critical: bool = False
-    #: None: all channels of the category.
+    #: None: all channels of the category. Once read: each once, in the order of `CHANNELS`.
     channels: tuple[Channel, ...] | None = None
-    template: _Text | None = None
+    template: Name | None = None
     #: A JSON object, passed on undecoded; `NO_DATA` if there is none.
     data: msgspec.Raw = NO_DATA
-    title: str | None = None
+    title: _Title | None = None
     body: str | None = None
     created_at: _Instant | None = None
     expires_at: _Instant | None = None
-    collapse_key: str | None = None
+    collapse_key: _CollapseKey | None = None
     test: bool = False
 
 
@@ -75,7 +77,7 @@ class _CloudEvent(msgspec.Struct, frozen=True, gc=False):
 
 _trigger = msgspec.json.Decoder(Trigger)
 _cloud_event = msgspec.json.Decoder(_CloudEvent)
-_anything = msgspec.json.Decoder()
+_data = msgspec.json.Decoder(dict[str, Any] | None)
 
 
 def read_trigger(value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> Trigger | Rejection:
@@ -85,7 +87,7 @@ def read_trigger(value: bytes | None, headers: Sequence[tuple[str, bytes | None]
     try:
         if not value.isascii():
             value.decode()  # the decoder does not check the bytes of `Raw` fields
-        if _too_deep(value):
+        if deeper_than(MAX_DEPTH, value):
             return Rejection(DeadReason.INVALID, f"nested deeper than {MAX_DEPTH} levels")
         trigger = _trigger.decode(value)
     except msgspec.ValidationError as error:
@@ -130,7 +132,7 @@ def _read_enveloped(value: bytes, why_not_bare: msgspec.ValidationError) -> Trig
             data.decode()
         if not data:
             return Rejection(DeadReason.INVALID, "the CloudEvent has neither `data` nor `data_base64`")
-        if _too_deep(data):
+        if deeper_than(MAX_DEPTH, data):
             return Rejection(DeadReason.INVALID, f"CloudEvent: nested deeper than {MAX_DEPTH} levels")
         trigger = _trigger.decode(data)
     except msgspec.ValidationError as error:
@@ -152,39 +154,44 @@ def _with_id_of_header(trigger: Trigger, headers: Sequence[tuple[str, bytes | No
 
 def _checked(trigger: Trigger, fallback_id: str | None) -> Trigger | Rejection:
     if trigger.id is None:
-        if not fallback_id or len(fallback_id) > 128:
-            return Rejection(DeadReason.INVALID, "Object missing required field `id` (1 to 128 characters)")
+        if not fallback_id or len(fallback_id) > MAX_LENGTH:
+            return Rejection(DeadReason.INVALID, f"Object missing required field `id` (1 to {MAX_LENGTH} characters)")
         trigger = msgspec.structs.replace(trigger, id=fallback_id)
+    if fault := _fault(trigger):
+        return Rejection(DeadReason.INVALID, fault)
+    channels, data = trigger.channels, trigger.data
+    if channels is not None:
+        channels = tuple(channel for channel in CHANNELS if channel in channels)
+    if data is not NO_DATA and bytes(data) == b"null":
+        data = NO_DATA
+    if data is trigger.data and channels == trigger.channels:
+        return trigger
+    return msgspec.structs.replace(trigger, channels=channels, data=data)
+
+
+def _fault(trigger: Trigger) -> str | None:
+    """What the types of the fields do not say. Category and template need no `name_fault`: they must be configured names."""
+    if fault := name_fault("id", trigger.id or "") or name_fault("user_id", trigger.user_id):
+        return fault
     if trigger.template is None and (trigger.title is None or trigger.body is None):
-        return Rejection(DeadReason.INVALID, "either `template`, or `title` and `body`, must be given")
+        return "either `template`, or `title` and `body`, must be given"
     if trigger.channels is not None and not trigger.channels:
-        return Rejection(DeadReason.INVALID, "`channels` is empty; leave it out for all that the category allows")
-    if trigger.data is not NO_DATA:
-        return _with_checked_data(trigger)
-    return trigger
+        return "`channels` is empty; leave it out for all that the category allows"
+    for at in (trigger.created_at, trigger.expires_at):
+        if at is not None and not 1 < at.year < 9999:
+            return "`created_at` or `expires_at` is outside the years 2 to 9998"
+    key = trigger.collapse_key
+    if key is not None and not (key.isascii() and key.isprintable()):
+        return "`collapse_key` has a character that is not printable ASCII"
+    return None if trigger.data is NO_DATA else _data_fault(trigger.data)
 
 
-def _with_checked_data(trigger: Trigger) -> Trigger | Rejection:
-    data = memoryview(trigger.data)
-    if data[0] != _BRACE:
-        if bytes(data) != b"null":
-            return Rejection(DeadReason.INVALID, "`data` must be a JSON object")
-        return msgspec.structs.replace(trigger, data=NO_DATA)
+def _data_fault(data: msgspec.Raw) -> str | None:
+    """Why `data` is refused. What channel workers could not decode (1e999) is, here, where the sender learns of it."""
     try:
-        # Channel workers decode it. What they cannot decode (1e999) is refused here, where the sender learns of it.
-        _anything.decode(data)
+        content = _data.decode(data)
     except msgspec.ValidationError as error:
-        return Rejection(DeadReason.INVALID, f"`data`: {error}")
-    return trigger
-
-
-def _too_deep(value: bytes) -> bool:
-    """Whether brackets nest deeper than `MAX_DEPTH`. Short values cannot, few brackets neither; the rest is counted."""
-    if len(value) <= 2 * MAX_DEPTH or value.count(b"{") + value.count(b"[") <= MAX_DEPTH:
-        return False
-    depth = 0
-    for bracket in _BRACKET.findall(_STRING.sub(b"", value)):
-        depth += 1 if bracket in b"[{" else -1
-        if depth > MAX_DEPTH:
-            return True
-    return False
+        return f"`data` must be a JSON object that can be decoded: {error}"
+    if reserved := next(filter(is_reserved, content or ()), None):
+        return f"`data` has the reserved name {reserved[:MAX_LENGTH]!r}"
+    return None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import msgspec
 
+from notify_streams.records.names import Name, name_fault
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.trigger import Rejection
 from notify_streams.roles import Channel
@@ -14,7 +15,6 @@ from notify_streams.roles import Channel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-UserId = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 #: Every counter that arrives in a record is at most this: JSON readers and databases keep such numbers exactly.
 MAX_COUNTER: Final = 2**53 - 1
@@ -25,8 +25,8 @@ _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
 class PreferenceUpdate(msgspec.Struct, frozen=True, gc=False):
     """One choice of one person; the latest `updated_at` of a category and channel wins."""
 
-    user_id: UserId
-    category: _Text
+    user_id: Name
+    category: Name
     channel: Channel
     opted_in: bool
     updated_at: Instant
@@ -38,7 +38,7 @@ class Contacts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     `push` is the app instance's token, `sms` an E.164 number, `email` an address (RFC 5321).
     """
 
-    user_id: UserId
+    user_id: Name
     updated_at: Instant
     push: _Text | None = None
     sms: Annotated[str, msgspec.Meta(pattern=r"^\+[1-9][0-9]{6,14}$")] | None = None
@@ -59,7 +59,7 @@ decode_contact_addresses = msgspec.json.Decoder(ContactAddresses).decode
 class Signup(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A person who signs up in, or moves to, a home region; `version` grows with each move."""
 
-    user_id: UserId
+    user_id: Name
     region: _Text
     updated_at: Instant
     version: Counter = 1
@@ -71,7 +71,7 @@ class Signup(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 class LocationRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The value of `user_locations`: a person's home region. A record without a value means that the person was deleted."""
 
-    user_id: UserId
+    user_id: Name
     region: _Text
     version: Counter = 1
     #: The previous home region while a move is in progress.
@@ -87,12 +87,15 @@ MAX_BYTES: Final = 64 * 1024
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 _TIMES: Final = ("at", "updated_at")
+#: Fields of the type `Name`.
+_NAMES: Final = ("user_id", "category", "delivery_id")
 
 
 def record_reader(record: type[Record]) -> Callable[[bytes | None], Record | Rejection]:
     """A decoder: a record's value → a `record`, or why it is refused."""
     decode = msgspec.json.Decoder(record).decode
     times = [name for name in record.__struct_fields__ if name in _TIMES]
+    names = [name for name in record.__struct_fields__ if name in _NAMES]
 
     def read(value: bytes | None) -> Record | Rejection:
         if not value:
@@ -105,6 +108,9 @@ def record_reader(record: type[Record]) -> Callable[[bytes | None], Record | Rej
             return Rejection(DeadReason.INVALID, str(error))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return Rejection(DeadReason.NOT_JSON, f"the value is not JSON: {error}")
+        for name in names:
+            if fault := name_fault(name, getattr(found, name)):
+                return Rejection(DeadReason.INVALID, fault)
         for name in times:
             # Outside these years a time with an offset cannot be converted to UTC, and databases refuse it.
             if not 1 < getattr(found, name).year < 9999:

@@ -1,6 +1,7 @@
 """Which router role handles a record: a pure function of the record.
 
-A record is critical if its header or its body asks for it and its category allows it. All others are standard, invalid ones included.
+A record is critical if its header or its body asks for it and its category allows it and is open to the system that sent it. All others
+are standard, invalid ones included.
 """
 
 from __future__ import annotations
@@ -18,9 +19,13 @@ if TYPE_CHECKING:
 
 
 def read_trigger_for_lane(
-    lane: Lane, record: SourceRecord, categories: Categories, max_bytes: int
+    lane: Lane, record: SourceRecord, system: str | None, categories: Categories, max_bytes: int
 ) -> Trigger | Rejection | None:
-    """The record's trigger, or why it is rejected; None if the record belongs to the other lane."""
+    """The record's trigger, or why it is rejected; None if the record belongs to the other lane.
+
+    Args:
+        system: see `topics.system_of`.
+    """
     critical = lane == "critical"
     value, headers = record.value, record.headers
     if critical and not may_be_critical(value, headers):
@@ -33,5 +38,7 @@ def read_trigger_for_lane(
     if isinstance(trigger, Rejection):
         return None if critical else trigger
     category = categories.get(trigger.category)
-    is_critical = category is not None and category.critical and asks_critical(trigger, headers)
+    is_critical = (
+        category is not None and category.critical and asks_critical(trigger, headers) and category.is_open_to(system)
+    )
     return trigger if is_critical is critical else None

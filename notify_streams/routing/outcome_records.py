@@ -11,6 +11,7 @@ from notify_streams.outbox.decided_batch import RecordOutcome
 from notify_streams.records.channel_message import SharedPart, encode_for, encode_shared
 from notify_streams.records.ids import delivery_id, notification_id
 from notify_streams.records.outcomes import DeadReason, DeliveryState, TriggerOutcome
+from notify_streams.records.trigger import NO_DATA
 from notify_streams.roles import CHANNELS, channel_topic
 from notify_streams.topics import DEAD_LETTERS, forward_topic
 
@@ -37,6 +38,8 @@ _TOPICS: Final = {
     (critical, channel): channel_topic(channel, critical) for critical in (False, True) for channel in CHANNELS
 }
 _encode: Final = msgspec.json.Encoder().encode
+_encode_sorted: Final = msgspec.json.Encoder(order="deterministic").encode
+_decode: Final = msgspec.json.Decoder().decode
 
 
 def dead_letter(
@@ -107,9 +110,11 @@ def forwarded(
 def fingerprint(trigger: Trigger) -> int:
     """Equal for equal content: the CRC-32 of the content in the low 32 bits, the length of `data` above.
 
-    `created_at` and `expires_at` are left out: a sender that tries again may set new times.
+    `data` is hashed in a canonical form, because a sender that tries again may write the same object with other blanks, in another order
+    of names. Only the fingerprint has that form: its numbers may be longer than they were sent. `created_at` and `expires_at` are left
+    out: a sender that tries again may set new times.
     """
-    data = memoryview(trigger.data)
+    data = _encode_sorted(_decode(trigger.data)) if trigger.data is not NO_DATA else b""
     content = _encode(
         (
             trigger.category,

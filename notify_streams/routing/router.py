@@ -34,7 +34,7 @@ from notify_streams.routing.decision import decide, decision_input, expiry_of
 from notify_streams.routing.lane import read_trigger_for_lane
 from notify_streams.routing.notification_codec import NotificationEncoder
 from notify_streams.routing.outcome_records import dead_letter, forwarded, notified, repartitioned
-from notify_streams.topics import FORWARDED
+from notify_streams.topics import FORWARDED, system_of
 
 if TYPE_CHECKING:
     from notify_streams.preferences.categories import Categories
@@ -53,8 +53,10 @@ if TYPE_CHECKING:
     _Recipient = tuple[bytes, Location | None, ContactAddresses | None, bytes]
 
 _RETRY: Final = RetryPolicy("router.preferences", first_s=0.05, max_s=2.0)
-#: There are few different inputs, but a trigger may list channels in any order and number.
+#: Entries of a few hundred bytes. Hardly reached: a decision's input has few different values.
 _CACHED_DECISIONS: Final = 10_000
+#: A region's users have few location versions, but a client chooses the versions of its users.
+_CACHED_HOPS: Final = 10_000
 
 
 #: How long a record may wait for an epoch that only its header names. Regions copy changes every 2 s.
@@ -78,6 +80,8 @@ class _BatchContext:
     batch: Batch
     placement: Placement
     encoder: NotificationEncoder
+    #: See `topics.system_of`.
+    system: str | None
     #: See `DecidedBatch.duplicate_candidates`.
     duplicate_candidates: dict[int, str] = field(default_factory=dict)
 
@@ -145,7 +149,7 @@ class Router:
         recipients = zip(keys, locations, self._recipients.addresses(batch.partition, keys), rows, strict=True)
         now = in_whole_ms(datetime.now(UTC))  # MongoDB keeps milliseconds; the channel messages must have the same time
         encoder = NotificationEncoder(batch.partition, self._region, self._lane == "critical", now)
-        context = _BatchContext(batch, placement, encoder)
+        context = _BatchContext(batch, placement, encoder, system_of(batch.topic))
         outcomes = [
             self._dead_letter(batch, record, trigger.reason, trigger.detail)
             if isinstance(trigger, Rejection)
@@ -169,10 +173,11 @@ class Router:
 
     def _triggers_of_lane(self, batch: Batch) -> list[tuple[SourceRecord, Trigger | Rejection]]:
         lane, categories, max_bytes = self._lane, self._categories, self._max_trigger_bytes
+        system = system_of(batch.topic)
         return [
             (record, trigger)
             for record in batch.records
-            if (trigger := read_trigger_for_lane(lane, record, categories, max_bytes)) is not None
+            if (trigger := read_trigger_for_lane(lane, record, system, categories, max_bytes)) is not None
         ]
 
     def _outcome(
@@ -188,6 +193,12 @@ class Router:
         if category is None:
             detail = f"no category {trigger.category!r}; there are: {', '.join(self._categories)}"
             return self._dead_letter(batch, record, DeadReason.UNKNOWN_CATEGORY, detail)
+        if not category.is_open_to(context.system):
+            detail = f"category {trigger.category!r} is not open to the system {context.system!r}"
+            return self._dead_letter(batch, record, DeadReason.CATEGORY_NOT_ALLOWED, detail)
+        if trigger.template is not None and trigger.template not in category.templates:
+            detail = f"no template {trigger.template!r}; there are: {', '.join(category.templates)}"
+            return self._dead_letter(batch, record, DeadReason.UNKNOWN_TEMPLATE, detail)
         if location is None:
             return self._dead_letter(batch, record, DeadReason.UNKNOWN_USER, "no such user has signed up")
         # Only regions write `triggers.forwarded`. On any other topic a client may have set these headers.
@@ -207,7 +218,7 @@ class Router:
     ) -> LocalAction | Forward:
         if forwarding is not NOT_FORWARDED:
             return next_hop(location, forwarding, placement)
-        if placement is not self._hops_placement:
+        if placement is not self._hops_placement or len(self._hops) >= _CACHED_HOPS:
             self._hops, self._hops_placement = {}, placement
         key = location.region, location.previous, location.version
         hop = self._hops.get(key)

@@ -75,6 +75,12 @@ BAD = [
     Bad("a time without a zone", with_field(expires_at="2026-11-22T10:00:00"), "invalid", "`$.expires_at`"),
     Bad("nested a thousand deep", always(b'{"a":' * 1000 + b"1" + b"}" * 1000), "invalid", "nested deeper"),
     Bad("unknown category", with_field(category="gossip"), "unknown_category", "'gossip'; there are: payments"),
+    Bad("a template that the category lacks", with_field(template="pasword_changed"), "unknown_template", "there are:"),
+    Bad("another system's category", with_field(category="security"), "category_not_allowed", "the system 'payments'"),
+    Bad("an id with a tab", lambda trigger_id: trigger_json(id=f"{trigger_id}\t1"), "invalid", "`id` has a control"),
+    Bad("a blank before the user_id", with_field(user_id=" ada"), "invalid", "`user_id` has a control"),
+    Bad("data that forges a mark", with_field(data={"notify_critical": "1"}), "invalid", "'notify_critical'"),
+    Bad("data with a name of FCM", with_field(data={"from": "A"}), "invalid", "reserved name 'from'"),
     Bad("1 MB of payload", with_field(data={"padding": "x" * 1024 * 1024}), "too_large", "the limit is 262144"),
     Bad(
         "an id that is not UTF-8 in a CloudEvents header",

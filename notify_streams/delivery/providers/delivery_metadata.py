@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from notify_streams.delivery.providers.provider import Outgoing
+from notify_streams.records.names import MARK_PREFIX
 
 
 def delivery_metadata(message: Outgoing) -> dict[str, str]:
-    """Name → text. `possible_duplicate` and `critical` are "1" or absent."""
+    """Name → text. Every name begins with `MARK_PREFIX`, which no application's data may use.
+
+    `notify_possible_duplicate` and `notify_critical` are "1" or absent.
+    """
     found = {
         "delivery_id": message.delivery_id,
         "notification_id": message.notification_id,
@@ -18,4 +22,4 @@ def delivery_metadata(message: Outgoing) -> dict[str, str]:
         found["critical"] = "1"
     if message.decided_at_ms is not None:
         found["decided_at"] = str(message.decided_at_ms)
-    return found
+    return {MARK_PREFIX + name: text for name, text in found.items()}

@@ -67,7 +67,7 @@ class Fcm:
 
 
 def fcm_request(message: Outgoing, now_ms: int) -> dict[str, Any]:
-    """The request body. Delivery metadata replaces the application's data of the same name."""
+    """The request body. The router refuses data whose names are reserved for FCM or for the delivery metadata."""
     notification = {"body": message.body}
     if message.title is not None:
         notification["title"] = message.title
@@ -76,8 +76,7 @@ def fcm_request(message: Outgoing, now_ms: int) -> dict[str, Any]:
         android["ttl"] = f"{ttl}s"
     if message.collapse_key is not None:
         android["collapse_key"] = message.collapse_key
-    data = {_key(key): _text(value) for key, value in (message.data or {}).items()}
-    data.update(delivery_metadata(message))
+    data = {key: _text(value) for key, value in (message.data or {}).items()} | delivery_metadata(message)
     return {"message": {"token": message.to, "notification": notification, "data": data, "android": android}}
 
 
@@ -113,13 +112,6 @@ def fcm_result(response: HttpResponse | NoResponse) -> ProviderResult:
             code=code,
         )
     return error_result(Fcm.name, response, code)
-
-
-def _key(name: str) -> str:
-    # FCM rejects a message that uses one of its reserved keys.
-    if name in ("from", "message_type") or name.startswith(("google", "gcm")):
-        return f"data_{name}"
-    return name
 
 
 def _text(value: Any) -> str:

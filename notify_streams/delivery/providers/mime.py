@@ -55,10 +55,7 @@ def mime_message(message: Outgoing, sender: str, now: float) -> bytes:
         f"Message-ID: {message_id(message.delivery_id)}",
         # Prevents out-of-office replies (RFC 3834).
         "Auto-Submitted: auto-generated",
-        *(
-            header("X-Notify-" + name.replace("_", "-").title(), text)
-            for name, text in delivery_metadata(message).items()
-        ),
+        *(header("X-" + name.replace("_", "-").title(), text) for name, text in delivery_metadata(message).items()),
         "MIME-Version: 1.0",
         'Content-Type: text/plain; charset="utf-8"',
         f"Content-Transfer-Encoding: {transfer}",

@@ -11,6 +11,7 @@ import pytest
 
 from notify_streams.admin.audit.provider_log import contact_sha
 from notify_streams.delivery.providers import CHANNELS, Provider, ProviderOutcome, provider_for
+from notify_streams.records.ids import delivery_id, notification_id
 
 PROVIDER = {"push": "fcm", "sms": "twilio", "email": "smtp"}
 BUSY = {"push": 429, "sms": 429, "email": 451}
@@ -73,6 +74,18 @@ class TestEveryProvider:
         (line,) = sandbox.accepted(message.delivery_id)
         assert line.possible_duplicate
         assert not line.critical
+
+    @pytest.mark.parametrize(
+        "trigger_id", ["a  b%00&=+=?utf-8?q?x?=", "x" * 63 + " y" * 32, "漢" * 128, "😀\u200d" * 64]
+    )
+    async def test_every_id_is_in_the_record_as_it_was_sent(
+        self, client: Any, sandbox: Any, outbox: Any, trigger_id: str
+    ) -> None:
+        notification = notification_id(trigger_id, "u")
+        message = outbox.message(delivery_id=delivery_id(notification, outbox.channel), notification_id=notification)
+        assert (await client.send(message)).outcome is ProviderOutcome.ACCEPTED
+        (line,) = sandbox.accepted(message.delivery_id)
+        assert (line.delivery_id, line.notification_id) == (message.delivery_id, notification)
 
     async def test_concurrent_messages_are_each_accepted_once(self, client: Any, sandbox: Any, outbox: Any) -> None:
         messages = [outbox.message() for _ in range(300)]

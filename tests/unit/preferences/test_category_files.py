@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from notify_streams.errors import SettingsError
-from notify_streams.preferences.categories import Category, Default, load_categories
+from notify_streams.preferences.categories import Category, Default, check_systems, load_categories
 from notify_streams.preferences.row_codec import IN, OUT, UNSET
 from notify_streams.records.outcomes import Reason
 from tests.unit.preferences.preference_builders import the_categories
@@ -14,31 +14,38 @@ from tests.unit.preferences.preference_builders import the_categories
 GOOD = """\
 payments:
   number: 1
+  systems: [payments, shop]
   channels: {push: in, sms: out}
   templates:
     paid: {title: "Paid", body: "You got {amount}."}
 marketing:
   number: 2
+  systems: [marketing]
   channels:
     email: out
 """
 
 WRONG = {
-    "unknown channel": ("email: out", "fax: out", 9, "fax"),
-    "unknown default": ("email: out", "email: maybe", 8, "maybe"),
-    "a YAML truth": ("email: out", "email: off", 8, "channels"),
-    "unknown field": ("number: 2", "number: 2\n  colour: red", 8, "colour"),
-    "no number": ("number: 2", "ttl_s: 5", 6, "number"),
-    "number too high": ("number: 2", "number: 256", 7, "255"),
-    "time to live of nothing": ("number: 2", "number: 2\n  ttl_s: 0", 8, "ttl_s"),
-    "number taken": ("number: 2", "number: 1", 6, "payments"),
-    "no channel": ("channels:\n    email: out", "channels: {}", 6, "no channel"),
-    "category twice": ("marketing:", "payments:", 6, "twice"),
-    "channel twice": ("email: out", "email: out\n    email: in", 10, "twice"),
-    "name is a number": ("marketing:", "7:", 6, "quotes"),
-    "lost brace": ("{amount}", "{amount", 5, "brace"),
-    "format in a placeholder": ("{amount}", "{amount:>9}", 5, "plain name"),
-    "template without body": (', body: "You got {amount}."', "", 4, "body"),
+    "unknown channel": ("email: out", "fax: out", 11, "fax"),
+    "unknown default": ("email: out", "email: maybe", 10, "maybe"),
+    "a YAML truth": ("email: out", "email: off", 10, "channels"),
+    "unknown field": ("number: 2", "number: 2\n  colour: red", 9, "colour"),
+    "no number": ("number: 2", "ttl_s: 5", 7, "number"),
+    "number too high": ("number: 2", "number: 256", 8, "255"),
+    "time to live of nothing": ("number: 2", "number: 2\n  ttl_s: 0", 9, "ttl_s"),
+    "number taken": ("number: 2", "number: 1", 7, "payments"),
+    "no channel": ("channels:\n    email: out", "channels: {}", 7, "no channel"),
+    "category twice": ("marketing:", "payments:", 7, "twice"),
+    "channel twice": ("email: out", "email: out\n    email: in", 12, "twice"),
+    "name is a number": ("marketing:", "7:", 7, "quotes"),
+    "lost brace": ("{amount}", "{amount", 6, "brace"),
+    "format in a placeholder": ("{amount}", "{amount:>9}", 6, "plain name"),
+    "no system": ("systems: [marketing]", "systems: []", 9, "systems"),
+    "no systems": ("  systems: [marketing]\n", "", 7, "systems"),
+    "blank at a name's end": ("marketing:", '"marketing ":', 7, "blank"),
+    "line end in a template's name": ("paid: {title", '"pa\\nid": {title', 6, "control character"),
+    "name too long": ("marketing:", "m" * 129 + ":", 7, "128"),
+    "template without body": (', body: "You got {amount}."', "", 5, "body"),
 }
 
 
@@ -70,8 +77,18 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
     file = tmp_path / "categories.yaml"
     file.write_text(GOOD)
     categories = load_categories(file)
-    assert categories["marketing"] == Category(number=2, channels={"email": Default.OUT})
+    assert categories["marketing"] == Category(
+        number=2, systems=frozenset({"marketing"}), channels={"email": Default.OUT}
+    )
     assert categories["payments"].templates["paid"].body == "You got {amount}."
+
+
+def test_a_system_that_no_topic_belongs_to_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "categories.yaml"
+    file.write_text(GOOD)
+    check_systems(load_categories(file), ("marketing", "payments", "shop", "more"))
+    with pytest.raises(SettingsError, match="'payments': 'shop' is not among `trigger_systems`"):
+        check_systems(load_categories(file), ("marketing", "payments"))
 
 
 def test_the_project_s_own_file_is_good() -> None:
@@ -95,6 +112,6 @@ def test_the_project_s_own_file_is_good() -> None:
     ],
 )
 def test_a_choice_meets_the_default(default: Any, chosen: Any, reason: Any) -> None:
-    category = Category(number=1, channels={"sms": default})
+    category = Category(number=1, systems=frozenset({"x"}), channels={"sms": default})
     assert category.refusal("sms", chosen) is reason
     assert category.refusal("push", chosen) is Reason.CHANNEL_NOT_ALLOWED

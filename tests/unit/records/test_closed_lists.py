@@ -18,6 +18,8 @@ def test_the_reasons_of_dead_letters() -> None:
         "not_json",
         "invalid",
         "unknown_category",
+        "unknown_template",
+        "category_not_allowed",
         "unknown_user",
         "too_large",
         "id_conflict",
@@ -35,6 +37,9 @@ def test_the_contracts_reasons_of_deliveries_are_there() -> None:
         "provider_rejected",
         "provider_exhausted",
         "dead_token",
+        "rendering",
+        "too_large",
+        "bad_address",
     }
 
 

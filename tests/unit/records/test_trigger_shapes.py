@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from notify_streams.records.names import is_reserved, name_fault
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.trigger import MAX_DEPTH, NO_DATA, Rejection, Trigger, read_trigger
 from tests.builders import trigger_fields, trigger_json
@@ -120,6 +121,25 @@ def test_a_header_without_a_value_is_no_id() -> None:
     assert read(trigger_json(), ("ce_id", None), ("critical", None)).id == "t-1"
 
 
+@pytest.mark.parametrize(
+    "unfit", ["i\t1", " i2", "i3 ", "i\0", "a\nb", "a\r\nb", "a\x7fb", "a\x85b", "a\u2028b"], ids=ascii
+)
+@pytest.mark.parametrize("field", ["id", "user_id"])
+def test_an_id_is_one_line_without_blanks_at_its_ends(field: Any, unfit: Any) -> None:
+    for value in (trigger_json(**{field: unfit}), structured(data=trigger_fields(**{field: unfit}))):
+        found = rejected(value)
+        assert found.reason == DeadReason.INVALID and f"`{field}`" in found.detail and unfit not in found.detail
+
+
+@pytest.mark.parametrize("unfit", ["i\t1", " i2", "a\x85b"], ids=ascii)
+def test_an_event_id_follows_the_same_rule(unfit: Any) -> None:
+    for found in (
+        rejected(trigger_json(id=...), ("ce_id", unfit.encode())),
+        rejected(structured(id=unfit, data=trigger_fields(id=...))),
+    ):
+        assert found.reason == DeadReason.INVALID and "`id`" in found.detail
+
+
 NOT_JSON = [
     pytest.param(None, "no value", id="null value"),
     pytest.param(b"", "no value", id="empty value"),
@@ -168,6 +188,8 @@ INVALID = [
     pytest.param(trigger_json(template=..., title="T"), "template", id="a title without a body"),
     pytest.param(trigger_json(template=..., body="B"), "template", id="a body without a title"),
     pytest.param(trigger_json(template=""), "template", id="an empty template name"),
+    pytest.param(trigger_json(template="t" * 129), "template", id="a long template name"),
+    pytest.param(trigger_json(category="c" * 129), "category", id="a long category name"),
     pytest.param(trigger_json(channels=[]), "channels", id="no channel at all"),
     pytest.param(trigger_json(channels=["pigeon"]), "channels", id="an unknown channel"),
     pytest.param(trigger_json(channels="push"), "channels", id="channels that are no list"),
@@ -177,6 +199,13 @@ INVALID = [
     pytest.param(trigger_json(created_at="yesterday"), "created_at", id="a time that is none"),
     pytest.param(trigger_json(created_at="2026-11-22T10:00:00"), "timezone", id="a time without a zone"),
     pytest.param(trigger_json(expires_at=1700000000), "expires_at", id="a time in seconds"),
+    pytest.param(trigger_json(created_at="0001-01-01T00:00:00+23:59"), "created_at", id="the first year"),
+    pytest.param(trigger_json(expires_at="9999-12-31T23:59:59-23:59"), "expires_at", id="the last year"),
+    pytest.param(trigger_json(title="x" * 1001), "title", id="a long title"),
+    pytest.param(trigger_json(collapse_key=""), "collapse_key", id="an empty collapse key"),
+    pytest.param(trigger_json(collapse_key="x" * 65), "collapse_key", id="a long collapse key"),
+    pytest.param(trigger_json(collapse_key="a\n"), "collapse_key", id="a collapse key of two lines"),
+    pytest.param(trigger_json(collapse_key="ü"), "collapse_key", id="a collapse key beyond ASCII"),
     pytest.param(trigger_json(data=[1]), "data", id="an array as data"),
     pytest.param(trigger_json(data="x"), "data", id="a text as data"),
     pytest.param(trigger_json(data=5), "data", id="a number as data"),
@@ -217,7 +246,7 @@ def test_how_deep_data_may_be(levels: Any) -> None:
 
 
 def test_brackets_within_texts_do_not_nest() -> None:
-    assert read(trigger_json(template=..., title='[{"' * 400, body="]" + "[" * 400 + '\\"' + "{" * 400))
+    assert read(trigger_json(template=..., title='[{"' * 300, body="]" + "[" * 400 + '\\"' + "{" * 400))
 
 
 def test_how_deep_the_caller_is_makes_no_difference() -> None:
@@ -254,6 +283,27 @@ def test_no_data_is_the_one_object_that_encoders_leave_out(value: Any) -> None:
     assert read(value).data is NO_DATA
 
 
+RESERVED = ["notify_critical", "notify_", "from", "message_type", "collapse_key", "gcm", "gcm.x", "google.x", "googles"]
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_a_name_that_a_provider_or_this_system_uses_is_refused(name: Any) -> None:
+    found = rejected(trigger_json(data={"a": 1, name: 1}))
+    assert found.reason == DeadReason.INVALID and f"reserved name {name!r}" in found.detail
+
+
+@pytest.mark.parametrize("name", ["attempt", "critical", "possible_duplicate", "data_from", "From", "notify", "x_from"])
+def test_other_names_are_the_applications_own(name: Any) -> None:
+    assert read(trigger_json(data={name: 1, "x": {"from": 1}}))
+
+
+@pytest.mark.parametrize(
+    "channels", [["sms", "push"], ["push", "sms", "push"], ["sms", "push"] * 10_000], ids=["order", "repeated", "many"]
+)
+def test_channels_are_read_once_each_in_one_order(channels: Any) -> None:
+    assert read(trigger_json(channels=channels)).channels == ("push", "sms")
+
+
 def test_integers_of_any_reasonable_length_pass() -> None:
     assert msgspec.json.decode(read(with_data(b'{"a": 123456789012345678901234567890}')).data)
 
@@ -266,7 +316,11 @@ plain = st.recursive(
 )
 
 
-@given(identity=words, user=words, category=words, title=words, body=words, data=st.dictionaries(words, plain))
+names = words.filter(lambda text: name_fault("", text) is None)
+free_names = words.filter(lambda name: not is_reserved(name))
+
+
+@given(identity=names, user=names, category=names, title=words, body=words, data=st.dictionaries(free_names, plain))
 def test_whatever_text_is_sent_arrives(
     identity: Any, user: Any, category: Any, title: Any, body: Any, data: Any
 ) -> None:

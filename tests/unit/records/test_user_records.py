@@ -46,10 +46,12 @@ def test_what_is_no_json_is_refused(name: Any, value: Any) -> None:
 
 
 @pytest.mark.parametrize("name", READERS)
-@pytest.mark.parametrize("but", [{"user_id": ...}, {"user_id": ""}, {"user_id": "u" * 129}, {"user_id": 7}])
-def test_a_record_names_its_person(name: Any, but: Any) -> None:
+@pytest.mark.parametrize(
+    "user_id", [..., "", "u" * 129, 7, "u\n", "u\0", " u", "u\x85v", "u\u2028v", "u\u00a0"], ids=ascii
+)
+def test_a_record_names_its_person(name: Any, user_id: Any) -> None:
     read, fields = READERS[name]
-    found = read(said(fields, **but))
+    found = read(said(fields, user_id=user_id))
     assert isinstance(found, Rejection) and found.reason == DeadReason.INVALID and "user_id" in found.detail
 
 

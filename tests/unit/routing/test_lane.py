@@ -17,8 +17,8 @@ CATEGORIES = categories()
 LIMIT = 4_000
 
 
-def takers(record: ARecord) -> dict[str, Trigger | Rejection]:
-    found = {lane: read_trigger_for_lane(lane, record, CATEGORIES, LIMIT) for lane in ("critical", "standard")}
+def takers(record: ARecord, system: str | None = "payments") -> dict[str, Trigger | Rejection]:
+    found = {lane: read_trigger_for_lane(lane, record, system, CATEGORIES, LIMIT) for lane in ("critical", "standard")}
     return {lane: what for lane, what in found.items() if what is not None}
 
 
@@ -41,7 +41,7 @@ CASES = [
     pytest.param(b"not json", URGENT, "standard", id="not JSON, with the header"),
     pytest.param(None, URGENT, "standard", id="no value, with the header"),
     pytest.param(trigger_json(isCritical=True, user_id=...), URGENT, "standard", id="invalid, and would be critical"),
-    pytest.param(trigger_json(isCritical=True, title="x" * LIMIT), URGENT, "standard", id="too large"),
+    pytest.param(trigger_json(isCritical=True, body="x" * LIMIT), URGENT, "standard", id="too large"),
     pytest.param(trigger_json(data={"isCritical": True}), (), "standard", id="the data says so, which means nothing"),
     pytest.param(trigger_json(title='"isCritical": true'), (), "standard", id="a text says so, which means nothing"),
     pytest.param(trigger_json()[:-1] + b', "isCritical"\r\n:\t true}', (), "critical", id="with space between"),
@@ -72,6 +72,13 @@ CASES = [
 @pytest.mark.parametrize(("value", "headers", "lane"), CASES)
 def test_who_takes_what(value: Any, headers: Any, lane: Any) -> None:
     assert list(takers(ARecord(value, headers=headers))) == [lane]
+
+
+@pytest.mark.parametrize(
+    ("system", "lane"), [("payments", "critical"), (None, "critical"), ("marketing", "standard"), ("", "standard")]
+)
+def test_a_category_is_critical_for_its_systems_alone(system: Any, lane: Any) -> None:
+    assert list(takers(ARecord(trigger_json(isCritical=True), headers=URGENT), system)) == [lane]
 
 
 spellings = st.sampled_from(
@@ -105,26 +112,29 @@ headers = st.lists(
     headers=headers,
     key=st.none() | st.binary(max_size=20),
     damage=st.none() | st.tuples(st.integers(0, 400), st.binary(max_size=4)),
+    system=st.sampled_from(["payments", "marketing", "security", "other", None]),
 )
-@example(value=trigger_json(isCritical=True), headers=[("ce_id", None), ("critical", None)], key=b"\xff", damage=None)
-def test_exactly_one_lane_takes_a_record_whatever_was_sent(value: Any, headers: Any, key: Any, damage: Any) -> None:
+@example(trigger_json(isCritical=True), [("ce_id", None), ("critical", None)], b"\xff", None, "payments")
+def test_exactly_one_lane_takes_a_record_whatever_was_sent(
+    value: Any, headers: Any, key: Any, damage: Any, system: Any
+) -> None:
     if value and damage:
         at, added = damage
         at %= len(value)
         value = value[:at] + added + value[at + 1 :]
-    assert len(takers(ARecord(value, key, headers))) == 1
+    assert len(takers(ARecord(value, key, headers), system)) == 1
 
 
 @given(size=st.integers(LIMIT - 300, LIMIT + 50), headers=headers)
 def test_both_lanes_draw_the_same_line_at_the_limit(size: int, headers: Any) -> None:
-    value = trigger_json(isCritical=True, title="x" * (size - len(trigger_json(isCritical=True, title=""))))
+    value = trigger_json(isCritical=True, body="x" * (size - len(trigger_json(isCritical=True, body=""))))
     assert len(takers(ARecord(value, b"k", headers))) == 1
 
 
 @pytest.mark.parametrize(
     "record",
     [
-        pytest.param(ARecord(trigger_json(title="x" * LIMIT)), id="value"),
+        pytest.param(ARecord(trigger_json(body="x" * LIMIT)), id="value"),
         pytest.param(ARecord(trigger_json(), b"k" * LIMIT), id="key"),
         pytest.param(ARecord(trigger_json(), headers=(("x", b"y" * LIMIT),)), id="one header"),
         pytest.param(ARecord(trigger_json(), headers=(("x", b"y" * 100),) * 50), id="many headers"),

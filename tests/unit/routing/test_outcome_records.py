@@ -1,7 +1,9 @@
 """What is written for each way a trigger can end."""
 
+import json
 import zlib
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import bson
@@ -14,11 +16,12 @@ from hypothesis import strategies as st
 from notify_streams.records.channel_message import read_channel_message
 from notify_streams.records.ids import delivery_id, notification_id
 from notify_streams.records.outcomes import DeadReason, DeliveryState, Reason, TriggerOutcome
+from notify_streams.records.trigger import Trigger, read_trigger
 from notify_streams.records.user_records import ContactAddresses
 from notify_streams.routing.decision import ChannelDecision
 from notify_streams.routing.notification_codec import NotificationEncoder
 from notify_streams.routing.outcome_records import dead_letter, fingerprint, forwarded, notified, repartitioned
-from tests.builders import NOON, ARecord, a_trigger, an_outcome
+from tests.builders import NOON, ARecord, a_trigger, an_outcome, trigger_fields, trigger_json
 
 UTC_TIMES: CodecOptions[Any] = CodecOptions(tz_aware=True)
 RECORD = ARecord(b"original", b"key", (("traceparent", b"00-1"), ("x", b"\xff"), ("y", None)), offset=17)
@@ -179,6 +182,46 @@ def test_what_says_something_else_has_another_fingerprint() -> None:
 
 def test_the_same_said_at_another_time_is_the_same() -> None:
     assert fingerprint(a_trigger(created_at=NOON)) == fingerprint(a_trigger())
+
+
+leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+values = st.recursive(
+    leaves,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def shuffled(value: Any, draw: Random) -> Any:
+    """The same value with the names of its objects in another order."""
+    if isinstance(value, dict):
+        names = draw.sample(sorted(value), len(value))
+        return {name: shuffled(value[name], draw) for name in names}
+    return [shuffled(one, draw) for one in value] if isinstance(value, list) else value
+
+
+@given(
+    data=st.dictionaries(st.text().map("x{}".format), values),
+    draw=st.randoms(),
+    indent=st.sampled_from([None, 0, 3]),
+    ascii_only=st.booleans(),
+    channels=st.permutations(["push", "sms", "push"]),
+)
+def test_the_same_content_in_other_bytes_is_the_same(
+    data: dict[str, Any], draw: Random, indent: int | None, ascii_only: bool, channels: list[str]
+) -> None:
+    first = trigger_json(data=data, channels=["push", "sms"])
+    fields = shuffled(trigger_fields(data=data, channels=channels), draw)
+    again = read_trigger(json.dumps(fields, indent=indent, ensure_ascii=ascii_only).encode(), ())
+    found = read_trigger(first, ())
+    assert isinstance(found, Trigger) and isinstance(again, Trigger)
+    assert fingerprint(again) == fingerprint(found)
+
+
+@given(data=st.dictionaries(st.text(), leaves, max_size=2), one=leaves, other=leaves)
+def test_one_other_value_makes_other_content(data: dict[str, Any], one: Any, other: Any) -> None:
+    first, second = (fingerprint(a_trigger(data=data | {"x": value})) for value in (one, other))
+    assert (first == second) is (json.dumps(one) == json.dumps(other))
 
 
 @given(size=st.integers(0, 300_000))

@@ -34,7 +34,25 @@ CASES = [
     pytest.param(for_user(HERE[4]), "dead", "unknown_user", id="a stranger"),
     pytest.param(for_user(HERE[0], category="?"), "dead", "unknown_category", id="an unknown category"),
     pytest.param(for_user(HERE[4], category="?"), "dead", "unknown_category", id="a stranger's unknown category"),
-    pytest.param(for_user(HERE[0], title="x" * 11_000), "dead", "too_large", id="too large"),
+    pytest.param(
+        for_user(HERE[0], category="security"), "dead", "category_not_allowed", id="another system's category"
+    ),
+    pytest.param(
+        for_user(HERE[3], category="security"),
+        "dead",
+        "category_not_allowed",
+        id="another system's category, elsewhere",
+    ),
+    pytest.param(for_user(HERE[0], template="payment_recieved"), "dead", "unknown_template", id="a misspelt template"),
+    pytest.param(for_user(HERE[0], template="offer"), "dead", "unknown_template", id="another category's template"),
+    pytest.param(
+        for_user(HERE[0], template="?", title="T", body="B"),
+        "dead",
+        "unknown_template",
+        id="a misspelt template and a text",
+    ),
+    pytest.param(for_user(HERE[0], template=..., title="T", body="B"), "notified", None, id="a text of its own"),
+    pytest.param(for_user(HERE[0], body="x" * 11_000), "dead", "too_large", id="too large"),
     pytest.param(b"x" * 1_000_000, "dead", "too_large", id="1 MB"),
     pytest.param(None, "dead", "not_json", id="no value"),
     pytest.param(b"hello", "dead", "not_json", id="not JSON"),
@@ -61,6 +79,23 @@ async def test_no_record_changes_what_becomes_of_its_neighbours(record: Any, out
     assert outcomes(taken) == ["notified", outcome, "notified"]
     assert [document_of(taken.entries[place])["trigger_id"] for place in (0, 2)] == ["before", "after"]
     assert [entry.record.offset for entry in taken.entries] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("lane", ["critical", "standard"])
+@pytest.mark.parametrize(
+    ("topic", "lane_of_it", "reason"),
+    [
+        ("triggers.security", "critical", None),
+        ("triggers.forwarded", "critical", None),
+        ("triggers.marketing", "standard", "category_not_allowed"),
+    ],
+)
+async def test_only_its_systems_use_a_category_and_its_lane(
+    lane: str, topic: str, lane_of_it: str, reason: Any
+) -> None:
+    asking = for_user(HERE[0], category="security", template="password_changed", isCritical=True)
+    taken = await route(a_batch(asking, topic=topic), lane)
+    assert [entry.reason for entry in taken.entries] == ([reason] if lane == lane_of_it else [])
 
 
 async def test_a_stranger_is_sent_to_the_partition_that_kafka_would_choose() -> None:
@@ -113,6 +148,7 @@ async def test_each_lane_takes_its_own_and_counts_the_rest(lane: str, taken_ids:
         for_user(HERE[0], id="plain"),
         ARecord(for_user(HERE[0], id="by header"), headers=(("critical", b"1"),)),
         for_user(HERE[0], id="not allowed", category="marketing", isCritical=True, template="offer"),
+        topic="triggers.forwarded",
     )
     taken = await route(batch, lane)
     assert [document_of(entry)["trigger_id"] for entry in taken.entries] == taken_ids

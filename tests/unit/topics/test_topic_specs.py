@@ -3,7 +3,7 @@
 import pytest
 
 from notify_streams.roles import CHANNEL_ROLES, CHANNELS, LANES, ROLES, app_id, channel_of, channel_topic
-from notify_streams.topics import DEAD_LETTERS, FORWARDED, all_topics, forward_topic, trigger_topics
+from notify_streams.topics import DEAD_LETTERS, FORWARDED, all_topics, forward_topic, system_of, trigger_topics
 from tests.builders import some_settings
 
 SETTINGS = some_settings(trigger_systems=["payments", "risk"], regions=["us", "eu", "asia"], max_record_bytes=1_000_000)
@@ -63,3 +63,7 @@ def test_other_roles_have_no_channel(role: str) -> None:
 
 def test_an_app_id_names_region_and_role() -> None:
     assert app_id("us", "cric_push") == "notify-us-cric_push"
+
+
+def test_a_topic_of_triggers_belongs_to_a_system_unless_regions_write_it() -> None:
+    assert [system_of(topic) for topic in trigger_topics(SETTINGS)] == ["payments", "risk", None]
