@@ -1,4 +1,8 @@
-"""`preference_updates` → durable record, Redis delta, table `preferences`."""
+"""`preference_updates` → MongoDB, Redis, `preference_rows`, `forward.<region>`.
+
+Only the registry role does this. A batch is acknowledged when everything that follows from it is published; after a crash it is published
+again, and readers keep the newest.
+"""
 
 from __future__ import annotations
 
@@ -8,60 +12,47 @@ from typing import TYPE_CHECKING, Any, Final
 
 from notify_streams import metrics
 from notify_streams.app import app
-from notify_streams.partition_concurrency import batch_events
-from notify_streams.preferences.row_codec import newer_rows
-from notify_streams.records.trigger import Rejection
-from notify_streams.records.user_records import PreferenceUpdate, read_preference_update
-from notify_streams.rejections import reject
+from notify_streams.outbox.direct_publish import publish_directly
+from notify_streams.partition_concurrency import process_partitions_concurrently
+from notify_streams.records.user_records import read_preference_update
+from notify_streams.regions.replication import preference_copies
+from notify_streams.registry.record_sorting import rejected, sort_batch
 from notify_streams.retry import RetryPolicy
-from notify_streams.table_writes import write_rows
-from notify_streams.topics import PREFERENCE_UPDATES
-from notify_streams.transport import on_revoked
-from tables.preferences import preferences
+from notify_streams.topics import PREFERENCE_ROWS, PREFERENCE_UPDATES
 
 if TYPE_CHECKING:
-    from faust.types import TP, StreamT
+    from faust.types import StreamT
 
-    from notify_streams.preferences.table_lag import TableLag
     from notify_streams.preferences.writer import PreferenceWriter
-    from notify_streams.table_writes import Table
+    from notify_streams.records.batch import Producer
+    from notify_streams.settings import Settings
     from notify_streams.transport import BatchEvent
 
 _RETRY: Final = RetryPolicy("preferences.apply", first_s=0.05, max_s=2.0)
 
 
-async def apply_preferences(event: BatchEvent, writer: PreferenceWriter, table: Table, lag: TableLag) -> None:
-    """Apply the batch, then acknowledge it. Not acknowledged if another worker owns the partition now."""
+async def apply_preferences(
+    event: BatchEvent, writer: PreferenceWriter, producer: Producer, settings: Settings
+) -> None:
+    """Apply the updates, then publish the users' rows, and a copy of each update for every other region."""
     batch = event.value
-    partition = batch.partition
-    if batch.records:
-        lag.started(partition, batch.records[0].timestamp)
-    updates: list[tuple[int, PreferenceUpdate]] = []
-    for record in batch.records:
-        update = read_preference_update(record.value)
-        if isinstance(update, Rejection):
-            reject(batch.topic, record.offset, update)
-        else:
-            updates.append((partition, update))
+    found = sort_batch(batch, lambda record: read_preference_update(record.value), settings.partitions)
+    updates = [(batch.partition, update) for _, update in found.valid]
     applied = await _RETRY.call(writer.apply_updates, updates, datetime.now(UTC))
-    for _, rejection in applied.rejected:
-        reject(batch.topic, batch.start, rejection)
-    metrics.PREFERENCE_UPDATES.labels("applied").inc(len(updates) - len(applied.rejected))
-    rows = {user_id.encode(): row for user_id, row in applied.rows.items()}
-    written = await write_rows(table, partition, newer_rows(rows, table.get_many(partition, list(rows))))
-    lag.finished(partition)
-    if written:
-        event.ack()
+    outputs, refused = found.outputs, dict(applied.rejected)
+    outputs += [(PREFERENCE_ROWS, batch.partition, user.encode(), row, ()) for user, row in applied.rows.items()]
+    for index, (record, _) in enumerate(found.valid):
+        if index in refused:
+            outputs += rejected(batch, record, refused[index])
+        else:
+            outputs += preference_copies(record, batch.partition, settings)
+    metrics.PREFERENCE_UPDATES.labels("applied").inc(len(updates) - len(refused))
+    await publish_directly(producer, outputs)
+    event.ack()
 
 
 @app.agent(app.batched_topic(PREFERENCE_UPDATES))
 async def preferences_agent(batches: StreamT[Any]) -> None:
-    writer = app.preferences.writer
-    async for event in batch_events(batches):
-        await apply_preferences(event, writer, preferences, app.table_lag)
-
-
-@partial(on_revoked, app)
-def forget_lag(_: frozenset[TP]) -> None:
-    """The new owners of the partitions report how far behind they are."""
-    app.table_lag.reset()
+    """Partitions run concurrently: one that waits for its shard delays no other."""
+    apply = partial(apply_preferences, writer=app.preferences.writer, producer=app, settings=app.settings)
+    await process_partitions_concurrently(batches, apply)

@@ -18,18 +18,17 @@ from notify_streams.records.partitioner import bucket_of
 from notify_streams.registry.contact_retention import deletion_records, must_be_deleted
 from notify_streams.registry.reconciliation import repair, repair_outputs
 from notify_streams.registry.users_table import UsersTable
-from tables.contacts import contacts
 from tables.locations import locate_many, locations
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
     from notify_streams.records.batch import OutboxRecord, Producer
+    from notify_streams.records.user_records import Contacts
     from notify_streams.regions.failover.placement import Placement
     from notify_streams.regions.locations import Location
     from notify_streams.registry.user import User
     from notify_streams.settings import Settings
-    from notify_streams.table_writes import Table
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +36,7 @@ log = logging.getLogger(__name__)
 async def reconcile(
     pages: AsyncIterator[Sequence[User]],
     locate_many: Callable[[Sequence[str]], Sequence[Location | None]],
-    contacts: Table,
+    contacts_of: Callable[[Mapping[str, int]], Awaitable[Mapping[str, Contacts]]],
     placement: Placement | None,
     settings: Settings,
     producer: Producer,
@@ -49,11 +48,13 @@ async def reconcile(
     repairs = 0
     async for page in pages:
         now = datetime.now(UTC)
+        known = list(zip(page, locate_many([user.user_id for user in page]), strict=True))
+        leaving = [user.user_id for user, location in known if placement and must_be_deleted(user, location, placement)]
+        stored = await contacts_of({user_id: bucket_of(user_id, settings.partitions) for user_id in leaving})
         outputs: list[OutboxRecord] = []
-        for user, location in zip(page, locate_many([user.user_id for user in page]), strict=True):
+        for user, location in known:
             bucket = bucket_of(user.user_id, settings.partitions)
-            if placement is not None and must_be_deleted(user, location, placement):
-                outputs += deletion_records(contacts.get(bucket, user.user_id.encode()), bucket)
+            outputs += deletion_records(stored.get(user.user_id), bucket)
             found = repair(user, location, settings.region, now)
             if found is not None:
                 repairs += 1
@@ -70,7 +71,7 @@ async def reconcile_task() -> None:
         while True:
             placement = None if app.placement_follower is None else app.placement_follower.placement
             try:
-                repairs = await reconcile(registry.scan(), locate_many, contacts, placement, app.settings, app)
+                repairs = await reconcile(registry.scan(), locate_many, app.contacts.read, placement, app.settings, app)
                 log.info("locations reconciled", extra={"action": "locations.reconcile", "repairs": repairs})
             except NotifyError as error:
                 log.warning(

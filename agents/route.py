@@ -34,8 +34,8 @@ def preference_rows(user_ids: Sequence[str]) -> list[bytes | None]:
     return [None if home is None else preferences.get(home.bucket, user_id.encode()) for user_id, home in homes]
 
 
-check = app.preferences.decision_check(preference_rows, app.table_lag)
-recipients = app.recipients = RecipientLookup(locate_many, contacts, check)
+check = app.preferences.decision_check(preference_rows, preferences.lag_s)
+recipients = RecipientLookup(locate_many, contacts, check)
 assert app.placement_follower is not None, f"role {app.role} follows the placement"
 router = Router(app.settings, app.categories, app.lane, recipients, app.placement_follower)
 outbox = app.outbox = Outbox(app.settings, app.role, app.shards, app, id_conflict)

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from agents.replicate import pending_signups
+import msgspec
+
+from agents.apply_contacts import pending_signups
 from notify_streams.app import app
 from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.outbox.outbox import Outbox
 from notify_streams.outbox.partition_hooks import attach_outbox
 from notify_streams.partition_concurrency import batch_events
 from notify_streams.records.partitioner import bucket_of
+from notify_streams.records.trigger import Rejection
+from notify_streams.records.user_records import read_signup
 from notify_streams.registry.contact_copies import copies_at_signup
 from notify_streams.registry.signup_batch import decide_signup_batch
 from notify_streams.registry.signups import SignupProcessor
 from notify_streams.registry.users_table import UsersTable
+from notify_streams.retry import STORE
 from notify_streams.routing.outcome_records import id_conflict
 from notify_streams.topics import USER_SIGNUPS
-from tables.contacts import contacts
 from tables.locations import locate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from faust.types import StreamT
 
     from notify_streams.records.batch import Batch, OutboxRecord, Producer
     from notify_streams.transport import BatchEvent
 
+_RETRY: Final = STORE.named("registry.read_contacts")
 registry = UsersTable(app.settings)
 app.add_lifecycle(registry.start, registry.close)
 outbox = app.outbox = Outbox(app.settings, app.role, app.shards, app, id_conflict)
@@ -36,7 +41,7 @@ attach_outbox(app, outbox, [USER_SIGNUPS])
 
 async def sign_up(
     event: BatchEvent,
-    copies_of: Callable[[Batch], Sequence[OutboxRecord]],
+    copies_of: Callable[[Batch], Awaitable[Sequence[OutboxRecord]]],
     processor: SignupProcessor,
     outbox: Outbox,
     producer: Producer,
@@ -46,8 +51,8 @@ async def sign_up(
     Args:
         copies_of: copies of contacts that arrived before the sign-ups; published first, without the outbox.
     """
-    await publish_directly(producer, copies_of(event.value))
-    await outbox.submit(await decide_signup_batch(processor, event.value, event))
+    await publish_directly(producer, await _RETRY.call(copies_of, event.value))
+    await outbox.submit(await decide_signup_batch(processor, event.value, event, app.settings.partitions))
 
 
 @app.agent(app.batched_topic(USER_SIGNUPS))
@@ -63,12 +68,15 @@ def server_of(region: str) -> str | None:
 
 
 async def contacts_of(user_ids: Sequence[str]) -> Mapping[str, bytes]:
-    """Rows of the table `contacts`: a user who moves to another region takes them along."""
-    rows = {
-        user_id: contacts.get(bucket_of(user_id, app.settings.partitions), user_id.encode()) for user_id in user_ids
-    }
-    return {user_id: row for user_id, row in rows.items() if row is not None}
+    """Stored contacts as records: a user who moves to another region takes them along."""
+    stored = await app.contacts.read({user_id: bucket_of(user_id, app.settings.partitions) for user_id in user_ids})
+    return {user_id: msgspec.json.encode(contacts) for user_id, contacts in stored.items()}
 
 
-def copies_of(batch: Batch) -> list[OutboxRecord]:
-    return copies_at_signup(batch, pending_signups, contacts.get, app.placement(), app.settings)
+async def copies_of(batch: Batch) -> list[OutboxRecord]:
+    """Copies of the contacts that arrived before these sign-ups."""
+    signups = [found for record in batch.records if not isinstance(found := read_signup(record.value), Rejection)]
+    for signup in signups:
+        pending_signups.add(signup)
+    stored = await app.contacts.read({signup.user_id: batch.partition for signup in signups})
+    return copies_at_signup(stored.values(), batch.partition, pending_signups.home, app.placement(), app.settings)

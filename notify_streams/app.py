@@ -23,8 +23,8 @@ from notify_streams.outbox.fence import raise_fence
 from notify_streams.preferences.categories import check_systems, configured_categories
 from notify_streams.preferences.publisher import publisher_for
 from notify_streams.preferences.service import PreferenceService
-from notify_streams.preferences.table_lag import TableLag
 from notify_streams.regions.failover.placement_service import PlacementService
+from notify_streams.registry.contact_repository import ContactRepository
 from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, app_id, lane_of
 from notify_streams.settings import Settings, load_settings, local_overlay
 from notify_streams.stores.mongo import Shards
@@ -49,27 +49,19 @@ if TYPE_CHECKING:
     from notify_streams.regions.failover.placement import Placement
     from notify_streams.regions.failover.placement_follower import PlacementFollower
     from notify_streams.regions.locations import Location
-    from notify_streams.routing.recipient_lookup import RecipientLookup
     from notify_streams.transport import SentBatch
 
 log = logging.getLogger(__name__)
 
-_ROUTER: Final = (
-    "tables.locations",
-    "tables.contacts",
-    "tables.preferences",
-    "agents.route",
-    "agents.apply_preferences",
-    "agents.apply_contacts",
-)
+_ROUTER: Final = ("tables.locations", "tables.contacts", "tables.preferences", "agents.route")
 #: The table and agent modules that each role imports.
 MODULES: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(LANES, _ROUTER),
     **dict.fromkeys(CHANNEL_ROLES, ("agents.deliver",)),
     "registry": (
         "tables.locations",
-        "tables.contacts",
-        "agents.replicate",
+        "agents.apply_preferences",
+        "agents.apply_contacts",
         "agents.sign_up",
         "agents.reconcile",
         "agents.push_to_edge",
@@ -96,12 +88,9 @@ class NotifyApp(faust.App):
         self.shards = Shards(settings, app_name=app_id(settings.region, role), follows=True)
         #: Set by the role's agents for the web views; None on roles without one.
         self.outbox: Outbox | None = None
-        self.recipients: RecipientLookup | None = None
         self.placement_follower: PlacementFollower | None = None
         #: User id → location; None on roles without the locations table.
         self.locate: Callable[[str], Location | None] | None = None
-        #: How far the preferences table is behind its topic; reported by `agents.apply_preferences`.
-        self.table_lag = TableLag()
         super().__init__(
             app_id(settings.region, role),
             broker=[f"batched://{server.strip()}" for server in settings.kafka.split(",")],
@@ -134,6 +123,7 @@ class NotifyApp(faust.App):
             self.add_lifecycle(placement.start, placement.stop)
             on_assigned(self, placement.wait_until_loaded)
             hold_partitions_while(self, lambda: follower.placement is None)
+        self.contacts = ContactRepository(self.shards, settings.outbox.transaction_timeout_s)
         self.preferences = PreferenceService(settings, self.categories, self.shards, publisher_for(self))
         self.add_lifecycle(self.preferences.start, self.preferences.stop)
 

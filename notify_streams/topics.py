@@ -21,6 +21,9 @@ USER_CONTACTS: Final = "user_contacts"
 USER_SIGNUPS: Final = "user_signups"
 USER_LOCATIONS: Final = "user_locations"
 RECEIPTS: Final = "receipts"
+#: Rows of the tables `preferences` and `contacts` (compacted). Only this system writes them.
+PREFERENCE_ROWS: Final = "preference_rows"
+CONTACT_ROWS: Final = "contact_rows"
 DEAD_LETTERS: Final = "dead_letters"
 #: The control log (`regions.failover`). One partition, because its records need one order. No retention limit: a claim that was
 #: deleted could be made again.
@@ -62,7 +65,7 @@ def edge_topic(pop: str) -> str:
 
 
 def all_topics(settings: Settings) -> tuple[TopicSpec, ...]:
-    """All topics that must exist before a worker starts, except for table changelogs."""
+    """All topics that must exist before a worker starts."""
     retention = {"retention.ms": str(_WEEK_MS)}
     limit = settings.max_record_bytes
     wide = retention | {"max.message.bytes": str(limit + HEADROOM_BYTES)}
@@ -73,7 +76,7 @@ def all_topics(settings: Settings) -> tuple[TopicSpec, ...]:
     specs |= dict.fromkeys((*CHANNEL_ROLES, *others, DEAD_LETTERS), wide)
     specs |= {
         name: {"cleanup.policy": "compact"}
-        for name in (USER_LOCATIONS, *(edge_topic(pop.name) for pop in settings.edge))
+        for name in (USER_LOCATIONS, PREFERENCE_ROWS, CONTACT_ROWS, *(edge_topic(pop.name) for pop in settings.edge))
     }
     control = TopicSpec(REGION_CONTROL, 1, REGION_CONTROL_CONFIG)
     return (*(TopicSpec(name, settings.partitions, config) for name, config in specs.items()), control)

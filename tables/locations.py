@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from notify_streams.regions.locations import Location
 
-rows = LocationCodec(app.settings.regions)
+rows = LocationCodec(app.settings.regions, app.settings.partitions)
 locations: ReplicatedTable = ReplicatedTable(
     app, USER_LOCATIONS, decode=rows.newest(lambda user_id: locations.get(user_id))
 )

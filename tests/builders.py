@@ -23,7 +23,7 @@ from notify_streams.records.ids import delivery_id, notification_id
 from notify_streams.records.outcomes import DeliveryState, TriggerOutcome
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.trigger import Trigger
-from notify_streams.records.user_records import ContactAddresses, Contacts
+from notify_streams.records.user_records import ContactRow, Contacts
 from notify_streams.regions.failover.placement import Placement
 from notify_streams.regions.failover.protocol import initial_homes
 from notify_streams.regions.locations import Location
@@ -238,7 +238,7 @@ def an_outcome(
     """A notified trigger with a queued delivery for each of `channels`, or with these decisions."""
     trigger = a_trigger(id=trigger_id, user_id=user_id, **but)
     decisions = decisions or tuple(ChannelDecision(channel, DeliveryState.QUEUED) for channel in channels)
-    ways = ContactAddresses(*[f"contact-{user_id}"] * 3)
+    ways = ContactRow(1, *[f"contact-{user_id}"] * 3)
     form = NotificationEncoder(bucket, "us", critical, now)
     expires_at = datetime(2100, 1, 1, tzinfo=UTC)
     return notified(ARecord(b"{}", offset=offset), user_id.encode(), trigger, decisions, expires_at, ways, 7, form)

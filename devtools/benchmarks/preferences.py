@@ -10,7 +10,7 @@ import asyncio
 import tempfile
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
@@ -58,7 +58,7 @@ async def bench_preferences(settings: Settings, categories: Categories) -> list[
     shards, redis = Shards(settings), connect(settings)
     await shards.start()
 
-    async def publish(updates: Sequence[tuple[int, PreferenceUpdate]]) -> None:
+    async def publish(updates: Sequence[tuple[int, PreferenceUpdate]], rows: Mapping[str, bytes]) -> None:
         return
 
     preferences = PreferenceService(settings, categories, shards, publish, prefix=name)

@@ -21,7 +21,7 @@ from notify_streams.stores.mongo import Shards
 from notify_streams.stores.redis import connect
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from devtools.race.faults import Fault
     from devtools.race.schedule import MessageSchedule, RaceSchedule
@@ -163,12 +163,9 @@ async def _process_preferences(
     shards = Shards(settings)
     await shards.start()
 
-    async def publish(updates: Sequence[tuple[int, PreferenceUpdate]]) -> None:
-        """In place of the topic and the agent that reads it."""
-        users = {update.user_id: bucket for bucket, update in updates}
-        for user_id, bucket in users.items():
-            rows = await service.repository.rows(bucket, [user_id])
-            asyncio.get_running_loop().call_later(table.lag_s, table.apply, rows)
+    async def publish(updates: Sequence[tuple[int, PreferenceUpdate]], rows: Mapping[str, bytes]) -> None:
+        """In place of the topic and the tables that read it."""
+        asyncio.get_running_loop().call_later(table.lag_s, table.apply, rows)
 
     service = PreferenceService(settings, categories, shards, publish, prefix)
     await service.repository.ensure_indexes()

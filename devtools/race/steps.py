@@ -17,7 +17,7 @@ from notify_streams.records.channel_message import ChannelMessage
 from notify_streams.records.user_records import PreferenceUpdate
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from devtools.race.invariants import Observations
     from devtools.race.schedule import ChoiceEvent, MessageSchedule
@@ -45,7 +45,7 @@ class Table:
     def read(self, user_ids: Sequence[str]) -> list[bytes | None]:
         return [self.rows.get(user_id) for user_id in user_ids]
 
-    def apply(self, rows: dict[str, bytes]) -> None:
+    def apply(self, rows: Mapping[str, bytes]) -> None:
         for user_id, row in rows.items():
             self.rows[user_id] = newer_row(self.rows.get(user_id, EMPTY_ROW), row)
 

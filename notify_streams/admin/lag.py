@@ -37,13 +37,11 @@ class LagReader:
 
     async def lag(self) -> dict[str, int]:
         """Records that each role has not processed, and outbox rows that are not published."""
-        learned = (PREFERENCE_UPDATES, USER_CONTACTS)
         lag: dict[str, int] = {lane: await self._ledger_lag(lane, trigger_topics(self._settings)) for lane in LANES}
         lag["registry"] = await self._ledger_lag("registry", (USER_SIGNUPS,))
         for role, topics in (
-            *((lane, learned) for lane in LANES),
             *((role, (role,)) for role in CHANNEL_ROLES),
-            ("registry", (*learned, *(edge_topic(pop.name) for pop in self._settings.edge))),
+            ("registry", (PREFERENCE_UPDATES, USER_CONTACTS, *(edge_topic(pop.name) for pop in self._settings.edge))),
             ("forward", tuple(forward_topic(region) for region in self._settings.remote_kafka)),
         ):
             lag[role] = lag.get(role, 0) + await self._group_lag(role, topics)

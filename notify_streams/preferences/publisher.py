@@ -1,4 +1,4 @@
-"""Publishes preference updates on `preference_updates`."""
+"""Publishes choices: `preference_updates`, and users' rows on `preference_rows`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from notify_streams.topics import PREFERENCE_UPDATES
+from notify_streams.topics import PREFERENCE_ROWS, PREFERENCE_UPDATES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from notify_streams.preferences.writer import Publish
     from notify_streams.records.batch import KeyedRecord, Producer
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 def publisher_for(producer: Producer) -> Publish:
-    """A `Publish` that sends one batch for each bucket, concurrently."""
+    """A `Publish` that sends one batch for each topic and bucket, concurrently."""
     encode = msgspec.json.Encoder().encode
 
-    async def publish(updates: Sequence[tuple[int, PreferenceUpdate]]) -> None:
-        batches: dict[int, list[KeyedRecord]] = {}
+    async def publish(updates: Sequence[tuple[int, PreferenceUpdate]], rows: Mapping[str, bytes]) -> None:
+        batches: dict[tuple[str, int], list[KeyedRecord]] = {}
         for bucket, update in updates:
-            batches.setdefault(bucket, []).append((update.user_id.encode(), encode(update), ()))
-        await asyncio.gather(
-            *(producer.send_batch(PREFERENCE_UPDATES, bucket, records) for bucket, records in batches.items())
-        )
+            key = update.user_id.encode()
+            batches.setdefault((PREFERENCE_UPDATES, bucket), []).append((key, encode(update), ()))
+            batches.setdefault((PREFERENCE_ROWS, bucket), []).append((key, rows[update.user_id], ()))
+        await asyncio.gather(*(producer.send_batch(*place, records) for place, records in batches.items()))
 
     return publish

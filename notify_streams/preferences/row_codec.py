@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from notify_streams.roles import CHANNELS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from notify_streams.roles import Channel
 
@@ -79,10 +79,19 @@ def newer_row(one: bytes, other: bytes) -> bytes:
     return one if version_of(one) >= version_of(other) else other
 
 
-def newer_rows(rows: Mapping[bytes, bytes], held: Sequence[bytes | None]) -> dict[bytes, bytes]:
-    """Those of `rows` that are not older than the row that a table holds. `held` is in the order of `rows`."""
-    return {
-        key: row
-        for (key, row), before in zip(rows.items(), held, strict=True)
-        if before is None or newer_row(row, before) is row
-    }
+def newest_row(
+    row_of: Callable[[int, bytes], bytes | None],
+) -> Callable[[bytes, bytes | None, int], tuple[bytes, bytes | None] | None]:
+    """A decoder of the table `preferences`: leaves out rows that are invalid, or older than the table's row (`row_of`)."""
+
+    def decode(key: bytes, value: bytes | None, partition: int) -> tuple[bytes, bytes | None] | None:
+        if value is None:
+            return key, None
+        try:
+            version, _ = decode_row(value)
+        except (IndexError, ValueError):
+            return None
+        held = row_of(partition, key)
+        return (key, value) if held is None or version_of(held) <= version else None
+
+    return decode

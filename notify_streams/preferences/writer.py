@@ -1,6 +1,6 @@
 """Writes choices: single ones, batches from the topic, bulk imports.
 
-The order: first the preference record in MongoDB, then the delta in Redis; the tables follow the topic.
+The order: first the preference record in MongoDB, then the delta in Redis and the row for the tables.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import PreferenceUpdate
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import datetime
 
     from notify_streams.preferences.categories import Categories
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from notify_streams.preferences.staleness_bound import StalenessBound
     from notify_streams.roles import Channel
 
-    #: Publishes updates, each with its bucket, on `preference_updates`. Returns when Kafka has all of them, raises otherwise.
-    Publish = Callable[[Sequence[tuple[int, PreferenceUpdate]]], Awaitable[None]]
+    #: Publishes updates, each with its bucket, on `preference_updates`, and the rows of their users, by user id, on `preference_rows`.
+    #: Returns when Kafka has all of them, raises otherwise.
+    Publish = Callable[[Sequence[tuple[int, PreferenceUpdate]], Mapping[str, bytes]], Awaitable[None]]
     #: Rejected updates: index in the batch, and why.
     Rejected = list[tuple[int, Rejection]]
 
@@ -75,7 +76,8 @@ class PreferenceWriter:
         The reason: the record is durable (majority, journalled), so a check that reads it sees the choice. A check that trusts Redis sees
         the delta. If Redis did not take the delta, a check may trust a lease from before the record was durable, but no later one: the
         next lease is given only after this choice was copied (`staleness_bound`). So this method then waits for `lease_s`. The tables
-        must get the choice from the topic before the delta expires (`StalenessBound.table_lag_s`), so the update must be published.
+        must get the row before the delta expires (`StalenessBound.table_lag_s`), so the row must be published. The update is published
+        for the other regions.
 
         Raises:
             RetryLater: the record or the topic could not be written. Repeating the call is safe.
@@ -85,11 +87,14 @@ class PreferenceWriter:
         record = (await self._repository.apply([(bucket, user_id, change)]))[user_id]
         choice = record.choices[change.number][channel]
         update = PreferenceUpdate(user_id, category, channel, choice.opted_in, choice.at)
-        await asyncio.gather(self._make_visible({user_id: record.row()}), self._publish_all([(bucket, update)]))
+        rows = {user_id: record.row()}
+        await asyncio.gather(self._make_visible(rows), self._publish_all([(bucket, update)], rows))
         return StoredChoice(record.version, choice.at)
 
     async def apply_updates(self, updates: Sequence[tuple[int, PreferenceUpdate]], now: datetime) -> AppliedUpdates:
         """Apply a batch from `preference_updates`, each update with its bucket. Applying it again changes nothing.
+
+        The caller publishes the rows.
 
         Raises:
             RetryLater: the records could not be written; apply the same batch again.
@@ -111,9 +116,10 @@ class PreferenceWriter:
             RetryLater: the batch was not stored or not published; import it again.
         """
         changes, rejected = self._validate(updates, now)
-        await self._repository.apply(changes)
+        records = await self._repository.apply(changes)
+        rows = {user_id: record.row() for user_id, record in records.items()}
         skipped = {index for index, _ in rejected}
-        await self._publish_all([update for index, update in enumerate(updates) if index not in skipped])
+        await self._publish_all([update for index, update in enumerate(updates) if index not in skipped], rows)
         return rejected
 
     def _validate(
@@ -144,8 +150,8 @@ class PreferenceWriter:
         except StoreUnavailable:
             await asyncio.sleep(self._bound.lease_s)
 
-    async def _publish_all(self, updates: Sequence[tuple[int, PreferenceUpdate]]) -> None:
+    async def _publish_all(self, updates: Sequence[tuple[int, PreferenceUpdate]], rows: Mapping[str, bytes]) -> None:
         try:
-            await self._publish(updates)
+            await self._publish(updates, rows)
         except Exception as error:
             raise RetryLater("the choices are stored but not published") from error

@@ -45,15 +45,35 @@ class Contacts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     email: Annotated[str, msgspec.Meta(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)] | None = None
 
 
-class ContactAddresses(msgspec.Struct, frozen=True, gc=False):
-    """What a router reads of a person's `Contacts`: nothing is checked again that was checked before it was kept."""
+class ContactRow(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A row of the table `contacts`. The addresses were checked before they were stored."""
 
+    #: Of two rows of a user the one with the higher version is newer.
+    version: int
     push: str | None = None
     sms: str | None = None
     email: str | None = None
 
 
-decode_contact_addresses = msgspec.json.Decoder(ContactAddresses).decode
+decode_contact_row = msgspec.json.Decoder(ContactRow).decode
+
+
+def newest_contact_row(
+    row_of: Callable[[int, bytes], bytes | None],
+) -> Callable[[bytes, bytes | None, int], tuple[bytes, bytes | None] | None]:
+    """A decoder of the table `contacts`: leaves out rows that are invalid, or older than the table's row (`row_of`)."""
+
+    def decode(key: bytes, value: bytes | None, partition: int) -> tuple[bytes, bytes | None] | None:
+        if value is None:
+            return key, None
+        try:
+            version = decode_contact_row(value).version
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        held = row_of(partition, key)
+        return (key, value) if held is None or decode_contact_row(held).version <= version else None
+
+    return decode
 
 
 class Signup(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

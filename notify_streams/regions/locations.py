@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.user_records import decode_location_record
 
 if TYPE_CHECKING:
@@ -41,9 +42,10 @@ class Location(msgspec.Struct, frozen=True, gc=False):
 class LocationCodec:
     """Packs and unpacks rows for one list of regions. Regions may be appended to the list; the others keep their index."""
 
-    def __init__(self, regions: Sequence[str]) -> None:
+    def __init__(self, regions: Sequence[str], partitions: int) -> None:
         if len(regions) > MAX_REGIONS:
             raise ValueError(f"{len(regions)} regions; a row can hold {MAX_REGIONS}")
+        self._partitions = partitions
         self._regions = (None, *regions)
         self._index: dict[str | None, int] = {name: index for index, name in enumerate(self._regions)}
         self._shared: dict[int, int] = {}
@@ -78,13 +80,15 @@ class LocationCodec:
         return found
 
     def decode(self, key: bytes, value: bytes | None, partition: int) -> tuple[str, int] | None:
-        """A record of `user_locations` as (user id, row). None for a record to skip: invalid, or with an unknown region."""
+        """A record of `user_locations`, in whatever partition, as (user id, row). None: skip it, it is invalid or its region unknown."""
         try:
             user_id = key.decode()
             if value is None:
                 return user_id, 0
             record = decode_location_record(value)
-            return user_id, self.pack(record.region, partition, record.version, record.previous)
+            return user_id, self.pack(
+                record.region, bucket_of(user_id, self._partitions), record.version, record.previous
+            )
         except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, ValueError):
             return None
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from notify_streams.records.trigger import Rejection
-from notify_streams.records.user_records import Contacts, read_contacts
+from notify_streams.records.user_records import Contacts
 from notify_streams.regions.forwarding.headers import HOPS
 from notify_streams.topics import USER_CONTACTS
 
@@ -33,10 +32,9 @@ def must_be_deleted(user: User, location: KnownHome | None, placement: Placement
     return placement.here not in (user.region, user.standby) and not placement.serves(user.region)
 
 
-def deletion_records(row: bytes | None, partition: int) -> list[OutboxRecord]:
-    """The record that empties a row of the table `contacts`; none for an empty row. It keeps the time, so newer contacts win."""
-    contacts = read_contacts(row)
-    if isinstance(contacts, Rejection) or (contacts.push, contacts.sms, contacts.email) == (None, None, None):
+def deletion_records(contacts: Contacts | None, partition: int) -> list[OutboxRecord]:
+    """The record that removes stored contacts; none if there are none. It keeps the time, so newer contacts win."""
+    if contacts is None or (contacts.push, contacts.sms, contacts.email) == (None, None, None):
         return []
     empty = msgspec.json.encode(Contacts(contacts.user_id, contacts.updated_at))
     return [(USER_CONTACTS, partition, contacts.user_id.encode(), empty, (_NOT_COPIED,))]

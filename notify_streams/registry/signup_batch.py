@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from notify_streams.outbox.decided_batch import DecidedBatch, RecordOutcome
 from notify_streams.records.outcomes import DeadReason, TriggerOutcome
+from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import MAX_BYTES, read_signup
 from notify_streams.registry.signup_decision import SignupIgnored
 from notify_streams.registry.signups import ReceivedSignup
 from notify_streams.retry import STORE
-from notify_streams.routing.outcome_records import dead_letter, record_size
+from notify_streams.routing.outcome_records import dead_letter, record_size, repartitioned
 
 if TYPE_CHECKING:
     from notify_streams.records.batch import AckHandle, Batch
@@ -24,8 +25,13 @@ _RETRY: Final = STORE.named("registry.register")
 _DEAD = {SignupIgnored.TOO_MANY_HOPS: DeadReason.TOO_MANY_HOPS, SignupIgnored.UNKNOWN_REGION: DeadReason.INVALID}
 
 
-async def decide_signup_batch(processor: SignupProcessor, batch: Batch, ack_handle: AckHandle) -> DecidedBatch:
-    """Register a batch, retried without limit, and return the outcome of each record."""
+async def decide_signup_batch(
+    processor: SignupProcessor, batch: Batch, ack_handle: AckHandle, partitions: int
+) -> DecidedBatch:
+    """Register a batch, retried without limit, and return the outcome of each record.
+
+    The user id gives the bucket: a record in another partition is published again in the right one.
+    """
     outcomes: list[RecordOutcome] = []
     received: list[ReceivedSignup] = []
     #: For each of `received` its index in `outcomes`.
@@ -36,6 +42,9 @@ async def decide_signup_batch(processor: SignupProcessor, batch: Batch, ack_hand
             signup = Rejection(DeadReason.TOO_LARGE, f"key, value and headers have {size} bytes")
         if isinstance(signup, Rejection):
             outcomes.append(dead_letter(record, batch.topic, batch.partition, signup.reason, signup.detail))
+            continue
+        if (bucket := bucket_of(signup.user_id, partitions)) != batch.partition:
+            outcomes.append(repartitioned(record, batch.topic, batch.partition, bucket, signup.user_id))
             continue
         indexes.append(len(outcomes))
         received.append(ReceivedSignup(signup, record.value or b"", record.headers))

@@ -15,7 +15,7 @@ from notify_streams.roles import CHANNELS
 if TYPE_CHECKING:
     from notify_streams.preferences.categories import Category
     from notify_streams.records.trigger import Trigger
-    from notify_streams.records.user_records import ContactAddresses
+    from notify_streams.records.user_records import ContactRow
     from notify_streams.roles import Channel
 
 
@@ -79,9 +79,7 @@ def expiry_of(trigger: Trigger, category: Category, now: datetime) -> datetime:
     return expires_at
 
 
-def decision_input(
-    trigger: Trigger, choice_bits: int, addresses: ContactAddresses | None, expired: bool
-) -> DecisionInput:
+def decision_input(trigger: Trigger, choice_bits: int, addresses: ContactRow | None, expired: bool) -> DecisionInput:
     """The input for `decide`. `addresses` is None for a recipient without contacts."""
     return DecisionInput(
         trigger.category,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from notify_streams.records.batch import Headers, OutboxRecord, SourceRecord
     from notify_streams.records.trigger import Trigger
-    from notify_streams.records.user_records import ContactAddresses
+    from notify_streams.records.user_records import ContactRow
     from notify_streams.routing.decision import ChannelDecisions
     from notify_streams.routing.notification_codec import NotificationEncoder
 
@@ -136,7 +136,7 @@ def notified(
     trigger: Trigger,
     decisions: ChannelDecisions,
     expires_at: datetime,
-    addresses: ContactAddresses | None,
+    addresses: ContactRow | None,
     preference_version: int,
     encoder: NotificationEncoder,
 ) -> RecordOutcome:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from notify_streams.records.trigger import Rejection
-from notify_streams.records.user_records import decode_contact_addresses, read_contacts
+from notify_streams.records.user_records import decode_contact_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from notify_streams.records.user_records import ContactAddresses, Contacts
+    from notify_streams.records.user_records import ContactRow
     from notify_streams.regions.locations import Location
 
 
 class PartitionedTable(Protocol):
     """A table of which this worker holds the rows of its buckets."""
 
-    def get(self, partition: int, key: Any) -> Any: ...
     def get_many(self, partition: int, keys: Sequence[Any]) -> list[Any]: ...
 
 
@@ -44,15 +42,7 @@ class RecipientLookup:
         self.locations = locate
         self.preference_rows = check.rows_for
 
-    def addresses(self, bucket: int, user_ids: Sequence[bytes]) -> list[ContactAddresses | None]:
+    def addresses(self, bucket: int, user_ids: Sequence[bytes]) -> list[ContactRow | None]:
         """Contact addresses; None for a user without contacts."""
         rows = self._contacts.get_many(bucket, user_ids)
-        return [None if row is None else decode_contact_addresses(row) for row in rows]
-
-    def contacts(self, bucket: int, user_id: str) -> Contacts | None:
-        """The whole contacts record of one user."""
-        row = self._contacts.get(bucket, user_id.encode())
-        if row is None:
-            return None
-        contacts = read_contacts(row)
-        return None if isinstance(contacts, Rejection) else contacts
+        return [None if row is None else decode_contact_row(row) for row in rows]

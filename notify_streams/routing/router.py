@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from notify_streams.preferences.categories import Categories
     from notify_streams.records.batch import AckHandle, Batch, SourceRecord
     from notify_streams.records.trigger import Trigger
-    from notify_streams.records.user_records import ContactAddresses
+    from notify_streams.records.user_records import ContactRow
     from notify_streams.regions.failover.placement import Placement
     from notify_streams.regions.forwarding.headers import ForwardingHeaders
     from notify_streams.regions.locations import Location
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from notify_streams.settings import Settings
 
     #: What a worker knows of one recipient: user id, location, contact addresses, preference row.
-    _Recipient = tuple[bytes, Location | None, ContactAddresses | None, bytes]
+    _Recipient = tuple[bytes, Location | None, ContactRow | None, bytes]
 
 _RETRY: Final = RetryPolicy("router.preferences", first_s=0.05, max_s=2.0)
 #: Entries of a few hundred bytes. Hardly reached: a decision's input has few different values.

@@ -29,6 +29,7 @@ NOTIFICATIONS: Final = "notifications"
 OUTBOX: Final = "outbox"
 LEDGER: Final = "ledger"
 PREFERENCES: Final = "preferences"
+CONTACTS: Final = "contacts"
 TIMERS: Final = "timers"
 
 #: An acknowledged write survives the loss of any one member.

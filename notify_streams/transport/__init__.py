@@ -19,8 +19,8 @@ from notify_streams.transport.health_monitor import ready, recovery, stuck
 from notify_streams.transport.record_batch import Record, RecordBatch
 from notify_streams.transport.send_errors import BatchNotSent, RecordTooLarge, SendError
 from notify_streams.transport.settings import TransportSettings
-from notify_streams.transport.tables.batched_table import BatchedTable, PartitionNotOwned
 from notify_streams.transport.tables.memory_store import in_memory
+from notify_streams.transport.tables.partitioned_table import PartitionedTable
 from notify_streams.transport.tables.recovery_progress import RecoveryProgress
 from notify_streams.transport.tables.replicated_table import ReplicatedTable
 from notify_streams.transport.tables.rocks_store import on_disk
@@ -30,8 +30,7 @@ __all__ = [
     "BatchEvent",
     "BatchNotSent",
     "BatchProducer",
-    "BatchedTable",
-    "PartitionNotOwned",
+    "PartitionedTable",
     "ProducerRecord",
     "Record",
     "RecordBatch",

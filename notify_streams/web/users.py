@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from notify_streams.preferences.choices import PreferenceRecord
     from notify_streams.records.user_records import Contacts
     from notify_streams.registry.user import User
-
-_NO_CONTACTS: Final = "only the router roles (critical, standard) have contacts, each worker those of its buckets"
 
 
 class UserView(WebView):
@@ -42,7 +40,7 @@ class UserView(WebView):
             return json_response(payload)
         record = await worker.preferences.repository.read(bucket, user_id)
         payload["preferences"] = preferences_payload(worker.categories, record)
-        payload |= contacts_payload(None if worker.recipients is None else worker.recipients.contacts(bucket, user_id))
+        payload["contacts"] = contacts_payload((await worker.contacts.read({user_id: bucket})).get(user_id))
         return json_response(payload)
 
 
@@ -60,11 +58,9 @@ def user_payload(user: User, bucket: int, shard: int, served_by: str | None) -> 
     }
 
 
-def contacts_payload(found: Contacts | None) -> dict[str, Any]:
-    """The contacts, if this worker has them."""
-    if found is None:
-        return {"contacts": None, "no_contacts": f"not on this worker: {_NO_CONTACTS}"}
-    return {"contacts": {name: getattr(found, name) for name in ("push", "sms", "email", "updated_at")}}
+def contacts_payload(found: Contacts | None) -> dict[str, Any] | None:
+    """The contacts; None if none were ever sent."""
+    return None if found is None else {name: getattr(found, name) for name in ("push", "sms", "email", "updated_at")}
 
 
 def preferences_payload(categories: Categories, record: PreferenceRecord) -> dict[str, Any]:

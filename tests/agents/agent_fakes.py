@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.outbox.decided_batch import DecidedBatch
 from notify_streams.records.batch import Batch, KeyedRecord
-from notify_streams.transport import BatchNotSent, PartitionNotOwned
+from notify_streams.transport import BatchNotSent
 from tests.builders import ABatch
 
 
@@ -42,30 +42,6 @@ class FakeStore:
         self.calls += 1
         if self.calls <= self.failures:
             raise StoreUnavailable("a shard does not answer")
-
-
-@dataclass
-class FakeTable:
-    """A partitioned table in memory."""
-
-    rows: dict[tuple[int, bytes], bytes] = field(default_factory=dict)
-    owned: bool = True
-    #: Writes that the changelog does not acknowledge.
-    failures: int = 0
-
-    def get(self, partition: int, key: bytes) -> bytes | None:
-        return self.rows.get((partition, key))
-
-    def get_many(self, partition: int, keys: Sequence[bytes]) -> list[bytes | None]:
-        return [self.get(partition, key) for key in keys]
-
-    async def apply(self, partition: int, rows: Mapping[bytes, bytes]) -> None:
-        if not self.owned:
-            raise PartitionNotOwned("fake", partition)
-        if self.failures:
-            self.failures -= 1
-            raise BatchNotSent("fake-changelog", partition, range(len(rows)), TimeoutError())
-        self.rows.update({(partition, key): row for key, row in rows.items()})
 
 
 @dataclass

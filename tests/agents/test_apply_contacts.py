@@ -1,69 +1,91 @@
-"""`agents.apply_contacts`: the newest contacts that may lie here are in the table before the acknowledgement."""
+"""`agents.apply_contacts`: contacts that may lie here are durable, then rows and copies are published."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import msgspec
 
 from notify_streams.records.batch import Headers
-from notify_streams.regions.contacts_writer import ContactsWriter
-from tests.agents.agent_fakes import FakeEvent, FakeTable
+from notify_streams.records.user_records import ContactRow
+from notify_streams.registry.contact_repository import BucketedContacts, StoredContacts
+from tests.agents.agent_fakes import FakeEvent, FakeProducer, FakeStore
 from tests.agents.conftest import LoadAgent
-from tests.builders import NOON, ARecord, a_batch, a_placement, contacts, some_settings
+from tests.builders import ARecord, a_batch, a_placement, contacts, some_settings, users_of
 
-HOMES = {"u-here": "us", "u-away": "eu"}
-
-
-def a_writer(table: FakeTable) -> ContactsWriter:
-    return ContactsWriter(table, HOMES.get, a_placement, some_settings())
-
-
-def a_record(user_id: str, headers: Headers = (), minutes: int = 0) -> ARecord:
-    record = msgspec.structs.replace(contacts(user_id), updated_at=NOON + timedelta(minutes=minutes))
-    return ARecord(msgspec.json.encode(record), user_id.encode(), headers)
+HERE, AWAY, NEW = users_of(3, 3)
+(ELSEWHERE,) = users_of(4, 1)
+HOMES = {HERE: "us", AWAY: "eu"}
+SETTINGS = some_settings(standby="asia")
+FROM_EU: Headers = (("hops", b"1"), ("origin", b"eu"))
 
 
-def an_event(*records: ARecord | bytes) -> FakeEvent:
-    return FakeEvent(a_batch(*records, topic="user_contacts"))
+@dataclass
+class FakeRepository(FakeStore):
+    """Keeps what was applied."""
+
+    applied: list[tuple[int, str]] = field(default_factory=list)
+
+    async def apply(self, records: Iterable[BucketedContacts]) -> dict[str, StoredContacts]:
+        records = list(records)
+        self.called()
+        self.applied += [(bucket, one.user_id) for bucket, one in records]
+        return {one.user_id: StoredContacts(one, 7) for _, one in records}
 
 
-async def test_the_newest_contacts_of_each_user_are_kept(load_agent: LoadAgent) -> None:
-    agent = load_agent("standard", "agents.apply_contacts")
-    table, newest, new = FakeTable(), a_record("u-here", minutes=2), a_record("u-new")
-    event = an_event(a_record("u-here"), newest, a_record("u-here", minutes=1), new, b"not JSON")
-    await agent.apply_contacts(event, a_writer(table))
-    assert table.rows == {(3, b"u-here"): newest.value, (3, b"u-new"): new.value}
+def a_record(user_id: str, headers: Headers = ()) -> ARecord:
+    return ARecord(msgspec.json.encode(contacts(user_id)), b"any key", headers)
+
+
+async def applied(
+    load_agent: LoadAgent, *records: ARecord, repository: FakeRepository | None = None, failures: int = 0
+) -> tuple[FakeRepository, FakeProducer]:
+    agent = load_agent("registry", "agents.apply_contacts")
+    repository, producer = repository or FakeRepository(), FakeProducer(failures=failures)
+    event = FakeEvent(a_batch(*records, topic="user_contacts"))
+    await agent.apply_contacts(event, repository, producer, HOMES.get, a_placement, SETTINGS)
     assert event.acknowledged == 1
+    return repository, producer
 
 
-async def test_an_older_record_does_not_replace_a_row(load_agent: LoadAgent) -> None:
-    agent = load_agent("standard", "agents.apply_contacts")
-    row = a_record("u-here", minutes=1).value or b""
-    table, event = FakeTable({(3, b"u-here"): row}), an_event(a_record("u-here"))
-    await agent.apply_contacts(event, a_writer(table))
-    assert (table.rows, event.acknowledged) == ({(3, b"u-here"): row}, 1)
+async def test_contacts_of_a_user_at_home_are_stored_and_copied_to_the_standby(load_agent: LoadAgent) -> None:
+    repository, producer = await applied(load_agent, a_record(HERE), failures=1)
+    assert repository.applied == [(3, HERE)]
+    assert producer.topics == ["contact_rows", "forward.asia"]
+    _, partition, (key, row, _) = producer.published[0]
+    assert (partition, key) == (3, HERE.encode())
+    assert msgspec.json.decode(row or b"", type=ContactRow).version == 7
 
 
-async def test_contacts_of_another_home_region_are_kept_only_if_that_region_sent_them(load_agent: LoadAgent) -> None:
-    agent = load_agent("standard", "agents.apply_contacts")
-    table, entered_here = FakeTable(), an_event(a_record("u-away"))
-    await agent.apply_contacts(entered_here, a_writer(table))
-    assert (table.rows, entered_here.acknowledged) == ({}, 1)
-    sent = a_record("u-away", (("hops", b"1"), ("origin", b"eu")))
-    await agent.apply_contacts(an_event(sent), a_writer(table))
-    assert table.rows == {(3, b"u-away"): sent.value}
+async def test_contacts_of_a_user_of_another_region_are_sent_there_and_not_stored(load_agent: LoadAgent) -> None:
+    repository, producer = await applied(load_agent, a_record(AWAY))
+    assert (repository.applied, producer.topics) == ([], ["forward.eu"])
 
 
-async def test_rows_are_written_again_until_the_changelog_has_them(load_agent: LoadAgent) -> None:
-    agent = load_agent("standard", "agents.apply_contacts")
-    table, event = FakeTable(failures=2), an_event(a_record("u-here"))
-    await agent.apply_contacts(event, a_writer(table))
-    assert (len(table.rows), event.acknowledged) == (1, 1)
+async def test_contacts_that_another_region_sent_are_stored(load_agent: LoadAgent) -> None:
+    repository, producer = await applied(load_agent, a_record(AWAY, FROM_EU))
+    assert (repository.applied, producer.topics) == ([(3, AWAY)], ["contact_rows"])
 
 
-async def test_a_batch_of_a_lost_partition_is_not_acknowledged(load_agent: LoadAgent) -> None:
-    agent = load_agent("standard", "agents.apply_contacts")
-    event = an_event(a_record("u-here"))
-    await agent.apply_contacts(event, a_writer(FakeTable(owned=False)))
-    assert event.acknowledged == 0
+async def test_contacts_of_an_unknown_user_wait_here_for_the_sign_up(load_agent: LoadAgent) -> None:
+    repository, producer = await applied(load_agent, a_record(NEW))
+    assert (repository.applied, producer.topics) == ([(3, NEW)], ["contact_rows"])
+
+
+async def test_contacts_in_a_foreign_partition_are_published_in_their_users_bucket(load_agent: LoadAgent) -> None:
+    repository, producer = await applied(load_agent, a_record(ELSEWHERE))
+    ((topic, partition, (key, value, _)),) = producer.published
+    assert (topic, partition, key, value) == ("user_contacts", 4, ELSEWHERE.encode(), a_record(ELSEWHERE).value)
+    assert repository.applied == []
+
+
+async def test_a_record_that_cannot_be_read_is_a_dead_letter_and_stops_nobody(load_agent: LoadAgent) -> None:
+    repository, producer = await applied(load_agent, ARecord(b"not JSON", b"k"), a_record(HERE))
+    assert producer.topics[0] == "dead_letters"
+    assert repository.applied == [(3, HERE)]
+
+
+async def test_the_batch_is_stored_again_until_the_shard_answers(load_agent: LoadAgent) -> None:
+    repository, producer = await applied(load_agent, a_record(HERE), repository=FakeRepository(failures=2))
+    assert (repository.calls, producer.topics) == (3, ["contact_rows", "forward.asia"])

@@ -1,4 +1,4 @@
-"""`agents.apply_preferences`: durable record first, then the table, then the acknowledgement."""
+"""`agents.apply_preferences`: durable record first, then rows and copies on their topics, then the acknowledgement."""
 
 from __future__ import annotations
 
@@ -7,78 +7,101 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
+import pytest
 
 from notify_streams.preferences.row_codec import encode_row
-from notify_streams.preferences.table_lag import TableLag
 from notify_streams.preferences.writer import AppliedUpdates
+from notify_streams.records.batch import Headers
+from notify_streams.records.outcomes import DeadReason
+from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import PreferenceUpdate
-from tests.agents.agent_fakes import FakeEvent, FakeStore, FakeTable
+from tests.agents.agent_fakes import FakeEvent, FakeProducer, FakeStore
 from tests.agents.conftest import LoadAgent
-from tests.builders import NOON, ARecord, a_batch
+from tests.builders import NOON, ARecord, a_batch, some_settings, users_of
 
-
-def a_row(version: int) -> bytes:
-    return encode_row(version, {1: {"push": True}})
+HERE, ALSO_HERE = users_of(3, 2)
+(ELSEWHERE,) = users_of(4, 1)
+ROW = encode_row(2, {1: {"push": True}})
 
 
 @dataclass
 class FakePreferences(FakeStore):
-    """Answers with a row of `version` for every user."""
+    """Answers with `ROW` for every user; refuses the category `unknown`."""
 
-    version: int = 2
     applied: list[tuple[int, str]] = field(default_factory=list)
 
     async def apply_updates(self, updates: Sequence[tuple[int, PreferenceUpdate]], now: datetime) -> AppliedUpdates:
         self.called()
         self.applied += [(bucket, update.user_id) for bucket, update in updates]
-        rows = {update.user_id: a_row(self.version) for _, update in updates}
-        return AppliedUpdates(rows, rejected=[], deltas_written=True)
+        refused = [index for index, (_, update) in enumerate(updates) if update.category == "unknown"]
+        rejections = [(index, Rejection(DeadReason.UNKNOWN_CATEGORY, "no such category")) for index in refused]
+        rows = {update.user_id: ROW for _, update in updates if update.category != "unknown"}
+        return AppliedUpdates(rows, rejections, deltas_written=True)
 
 
-def an_event(*user_ids: str) -> FakeEvent:
-    updates = [PreferenceUpdate(user_id, "marketing", "push", True, NOON) for user_id in user_ids]
-    records = [ARecord(msgspec.json.encode(update)) for update in updates]
-    return FakeEvent(a_batch(*records, b"not JSON", topic="preference_updates"))
+def an_update(user_id: str, category: str = "marketing", headers: Headers = ()) -> ARecord:
+    return ARecord(msgspec.json.encode(PreferenceUpdate(user_id, category, "push", True, NOON)), b"any key", headers)
 
 
-async def test_updates_are_stored_then_in_the_table_then_acknowledged(load_agent: LoadAgent) -> None:
-    agent = load_agent("standard", "agents.apply_preferences")
-    event, writer, table = an_event("ada", "bob"), FakePreferences(), FakeTable()
-    await agent.apply_preferences(event, writer, table, TableLag())
-    assert writer.applied == [(3, "ada"), (3, "bob")]
-    assert table.rows == {(3, b"ada"): a_row(2), (3, b"bob"): a_row(2)}
+def an_event(*records: ARecord | bytes) -> FakeEvent:
+    return FakeEvent(a_batch(*records, topic="preference_updates"))
+
+
+async def test_updates_are_stored_and_their_rows_and_copies_published(load_agent: LoadAgent) -> None:
+    agent = load_agent("registry", "agents.apply_preferences")
+    event, writer, producer = an_event(an_update(HERE), an_update(ALSO_HERE)), FakePreferences(), FakeProducer()
+    await agent.apply_preferences(event, writer, producer, some_settings())
+    assert writer.applied == [(3, HERE), (3, ALSO_HERE)]
+    rows = [(partition, *record) for topic, partition, record in producer.published if topic == "preference_rows"]
+    assert rows == [(3, HERE.encode(), ROW, ()), (3, ALSO_HERE.encode(), ROW, ())]
+    assert producer.topics[2:] == ["forward.eu", "forward.eu", "forward.asia", "forward.asia"]
     assert event.acknowledged == 1
 
 
-async def test_a_newer_row_of_the_table_stays(load_agent: LoadAgent) -> None:
-    agent = load_agent("standard", "agents.apply_preferences")
-    event, table = an_event("ada", "bob"), FakeTable({(3, b"ada"): a_row(3), (3, b"bob"): a_row(1)})
-    await agent.apply_preferences(event, FakePreferences(), table, TableLag())
-    assert table.rows == {(3, b"ada"): a_row(3), (3, b"bob"): a_row(2)}
+async def test_an_update_that_another_region_sent_is_not_copied_again(load_agent: LoadAgent) -> None:
+    agent = load_agent("registry", "agents.apply_preferences")
+    event = an_event(an_update(HERE, headers=(("hops", b"1"), ("origin", b"eu"))))
+    producer = FakeProducer()
+    await agent.apply_preferences(event, FakePreferences(), producer, some_settings())
+    assert (producer.topics, event.acknowledged) == (["preference_rows"], 1)
+
+
+async def test_an_update_in_a_foreign_partition_is_published_in_its_users_bucket(load_agent: LoadAgent) -> None:
+    agent = load_agent("registry", "agents.apply_preferences")
+    record, writer, producer = an_update(ELSEWHERE), FakePreferences(), FakeProducer()
+    event = an_event(record)
+    await agent.apply_preferences(event, writer, producer, some_settings())
+    ((topic, partition, (key, value, headers)),) = producer.published
+    assert (topic, partition, key, value) == ("preference_updates", 4, ELSEWHERE.encode(), record.value)
+    assert dict(headers) == {"source": b"preference_updates:3:0"}
+    assert (writer.applied, event.acknowledged) == ([], 1)
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (ARecord(b"not JSON"), b"not_json"),
+        (an_update(HERE, "unknown"), b"unknown_category"),
+        (an_update(HERE, headers=(("h", b"x" * 200_000),)), b"too_large"),
+    ],
+    ids=["undecodable", "unknown category", "huge headers"],
+)
+async def test_an_update_that_cannot_be_applied_is_a_dead_letter_and_stops_nobody(
+    load_agent: LoadAgent, record: ARecord, reason: bytes
+) -> None:
+    agent = load_agent("registry", "agents.apply_preferences")
+    event, producer = an_event(record, an_update(ALSO_HERE)), FakeProducer()
+    await agent.apply_preferences(event, FakePreferences(), producer, some_settings())
+    (dead,) = [record for topic, _, record in producer.published if topic == "dead_letters"]
+    assert dead[:2] == (record.key, record.value)
+    assert dict(dead[2])["reason"] == reason
+    assert [record[0] for topic, _, record in producer.published if topic == "preference_rows"] == [ALSO_HERE.encode()]
+    assert event.acknowledged == 1
 
 
 async def test_the_batch_is_applied_again_until_the_store_answers(load_agent: LoadAgent) -> None:
-    agent = load_agent("standard", "agents.apply_preferences")
-    event, writer, table = an_event("ada"), FakePreferences(failures=2), FakeTable(failures=1)
-    await agent.apply_preferences(event, writer, table, TableLag())
+    agent = load_agent("registry", "agents.apply_preferences")
+    event, writer, producer = an_event(an_update(HERE)), FakePreferences(failures=2), FakeProducer(failures=1)
+    await agent.apply_preferences(event, writer, producer, some_settings())
     assert (writer.calls, event.acknowledged) == (3, 1)
-    assert table.rows == {(3, b"ada"): a_row(2)}
-
-
-async def test_a_batch_of_a_lost_partition_is_not_acknowledged(load_agent: LoadAgent) -> None:
-    agent = load_agent("standard", "agents.apply_preferences")
-    event = an_event("ada")
-    await agent.apply_preferences(event, FakePreferences(), FakeTable(owned=False), TableLag())
-    assert event.acknowledged == 0
-
-
-async def test_the_lag_is_the_age_of_the_batch_until_it_is_in_the_table(load_agent: LoadAgent) -> None:
-    agent = load_agent("standard", "agents.apply_preferences")
-    lag, seen = TableLag(lambda: 10.0), list[float]()
-
-    class Watched(FakePreferences):
-        def called(self) -> None:
-            seen.append(lag())
-
-    await agent.apply_preferences(an_event("ada"), Watched(), FakeTable(), lag)
-    assert (seen, lag()) == ([10.0], 0.0)
+    assert "preference_rows" in producer.topics

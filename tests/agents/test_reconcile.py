@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
 import pytest
@@ -13,7 +13,7 @@ from notify_streams.records.user_records import Contacts
 from notify_streams.regions.failover.placement import Placement
 from notify_streams.regions.locations import Location
 from notify_streams.registry.user import User
-from tests.agents.agent_fakes import FakeProducer, FakeTable
+from tests.agents.agent_fakes import FakeProducer
 from tests.agents.conftest import LoadAgent
 from tests.builders import NOON, PARTITIONS, a_placement, contacts, some_settings
 
@@ -28,7 +28,7 @@ async def reconcile(
     users: AsyncIterator[Sequence[User]],
     producer: FakeProducer,
     locations: dict[str, Location] | None = None,
-    table: FakeTable | None = None,
+    stored: Mapping[str, Contacts] | None = None,
     placement: Placement | None = None,
 ) -> int:
     agent = load_agent("registry", "agents.reconcile")
@@ -36,7 +36,11 @@ async def reconcile(
     def locate_many(user_ids: Sequence[str]) -> list[Location | None]:
         return [(locations or {}).get(user_id) for user_id in user_ids]
 
-    repairs: int = await agent.reconcile(users, locate_many, table or FakeTable(), placement, some_settings(), producer)
+    async def contacts_of(buckets: Mapping[str, int]) -> dict[str, Contacts]:
+        assert all(bucket == bucket_of(user_id, PARTITIONS) for user_id, bucket in buckets.items())
+        return {user_id: (stored or {})[user_id] for user_id in buckets}
+
+    repairs: int = await agent.reconcile(users, locate_many, contacts_of, placement, some_settings(), producer)
     return repairs
 
 
@@ -64,11 +68,11 @@ async def test_contacts_of_a_user_who_moved_away_are_deleted_once_the_placement_
     load_agent: LoadAgent,
 ) -> None:
     user, bucket = User("ada", "eu", 2, NOON), bucket_of("ada", PARTITIONS)
-    table = FakeTable({(bucket, b"ada"): msgspec.json.encode(contacts("ada"))})
+    stored = {"ada": contacts("ada")}
     locations, producer = {"ada": a_location(user)}, FakeProducer()
-    assert await reconcile(load_agent, pages(user), producer, locations, table) == 0
+    assert await reconcile(load_agent, pages(user), producer, locations, stored) == 0
     assert producer.published == []
-    assert await reconcile(load_agent, pages(user), producer, locations, table, a_placement()) == 0
+    assert await reconcile(load_agent, pages(user), producer, locations, stored, a_placement()) == 0
     ((topic, partition, (key, value, _)),) = producer.published
     assert (topic, partition, key) == ("user_contacts", bucket, b"ada")
     assert msgspec.json.decode(value or b"", type=Contacts) == Contacts("ada", NOON)

@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from notify_streams.records.batch import Batch, OutboxRecord
-from notify_streams.records.user_records import Signup
+from notify_streams.records.user_records import Contacts, Signup
 from notify_streams.registry.contact_copies import copies_at_signup
-from notify_streams.registry.pending_signups import PendingSignups
 from notify_streams.registry.signups import SignupProcessor
 from notify_streams.registry.user import User
 from notify_streams.registry.users_table import WriteOutcome, WriteResult
-from tests.agents.agent_fakes import FakeEvent, FakeOutbox, FakeProducer, FakeStore, FakeTable
+from tests.agents.agent_fakes import FakeEvent, FakeOutbox, FakeProducer, FakeStore
 from tests.agents.conftest import LoadAgent
-from tests.builders import NOON, ARecord, a_batch, a_placement, contacts, outcomes, some_settings
+from tests.builders import NOON, a_batch, a_placement, contacts, outcomes, some_settings, users_of
 
 SETTINGS = some_settings()
+(HERE,), (FOREIGN,) = users_of(3, 1), users_of(4, 1)
 
 
 class FakeRegistry(FakeStore):
@@ -40,7 +40,7 @@ async def no_contacts(_: Sequence[str]) -> Mapping[str, bytes]:
     return {}
 
 
-def no_copies(_: Batch) -> list[OutboxRecord]:
+async def no_copies(_: Batch) -> list[OutboxRecord]:
     return []
 
 
@@ -55,9 +55,9 @@ def an_event(*signups: Signup | bytes) -> FakeEvent:
 
 async def test_a_batch_is_registered_and_left_to_the_outbox_to_acknowledge(load_agent: LoadAgent) -> None:
     agent = load_agent("registry", "agents.sign_up")
-    event, registry, outbox = an_event(Signup("ada", "us", NOON), b"not JSON"), FakeRegistry(), FakeOutbox()
+    event, registry, outbox = an_event(Signup(HERE, "us", NOON), b"not JSON"), FakeRegistry(), FakeOutbox()
     await agent.sign_up(event, no_copies, a_processor(registry), outbox, FakeProducer())
-    assert registry.users["ada"].region == "us"
+    assert registry.users[HERE].region == "us"
     (batch,) = outbox.submitted
     assert outcomes(batch) == ["notified", "dead"]
     assert [topic for topic, *_ in batch.entries[0].outputs] == ["user_locations", "forward.eu", "forward.asia"]
@@ -69,31 +69,33 @@ async def test_a_batch_is_registered_and_left_to_the_outbox_to_acknowledge(load_
 async def test_a_batch_is_registered_again_until_the_registry_answers(load_agent: LoadAgent) -> None:
     agent = load_agent("registry", "agents.sign_up")
     registry, outbox = FakeRegistry(failures=2), FakeOutbox()
-    await agent.sign_up(an_event(Signup("ada", "us", NOON)), no_copies, a_processor(registry), outbox, FakeProducer())
+    await agent.sign_up(an_event(Signup(HERE, "us", NOON)), no_copies, a_processor(registry), outbox, FakeProducer())
     assert (registry.calls, [outcomes(batch) for batch in outbox.submitted]) == (3, [["notified"]])
 
 
 async def test_contacts_that_arrived_before_the_sign_up_are_copied_first(load_agent: LoadAgent) -> None:
     agent = load_agent("registry", "agents.sign_up")
-    row = msgspec.json.encode(contacts("bob"))
-    table, pending = FakeTable({(3, b"bob"): row}), PendingSignups(lambda _: None)
-    producer, outbox = FakeProducer(failures=1), FakeOutbox()
+    outputs = copies_at_signup([contacts("bob")], 3, {"bob": "eu"}.get, a_placement(), SETTINGS)
+    store, producer, outbox = FakeStore(failures=1), FakeProducer(failures=1), FakeOutbox()
 
-    def copies_of(batch: Batch) -> list[OutboxRecord]:
-        return copies_at_signup(batch, pending, table.get, a_placement(), SETTINGS)
+    async def copies_of(_: Batch) -> list[OutboxRecord]:
+        store.called()
+        return outputs
 
-    event = an_event(Signup("bob", "eu", NOON), Signup("no-contacts", "eu", NOON))
-    await agent.sign_up(event, copies_of, a_processor(FakeRegistry()), outbox, producer)
-    assert [(topic, record[:2]) for topic, _, record in producer.published] == [("forward.eu", (b"bob", row))]
-    assert pending.home("no-contacts") == "eu", "contacts that arrive later are copied by `agents.replicate`"
+    await agent.sign_up(an_event(Signup(HERE, "eu", NOON)), copies_of, a_processor(FakeRegistry()), outbox, producer)
+    ((topic, partition, (key, value, headers)),) = producer.published
+    assert (topic, partition, key, dict(headers)["origin"]) == ("forward.eu", 3, b"bob", b"us")
+    assert msgspec.json.decode(value or b"", type=Contacts) == contacts("bob")
     assert len(outbox.submitted) == 1
 
 
-def test_a_copy_has_the_bytes_of_the_row() -> None:
-    """The copy carries the row's bytes and the forwarding headers of this region."""
-    row = msgspec.json.encode(contacts("bob"))
-    batch = a_batch(ARecord(msgspec.json.encode(Signup("bob", "eu", NOON))), topic="user_signups")
-    copies = copies_at_signup(batch, PendingSignups(lambda _: None), lambda *_: row, a_placement(), SETTINGS)
-    ((_, partition, key, value, headers),) = copies
-    assert (partition, key, value) == (3, b"bob", row)
-    assert dict(headers)["origin"] == b"us"
+async def test_a_sign_up_in_a_foreign_partition_is_published_in_its_own(load_agent: LoadAgent) -> None:
+    agent = load_agent("registry", "agents.sign_up")
+    record, registry, outbox = Signup(FOREIGN, "us", NOON), FakeRegistry(), FakeOutbox()
+    await agent.sign_up(an_event(record), no_copies, a_processor(registry), outbox, FakeProducer())
+    (batch,) = outbox.submitted
+    ((topic, partition, key, value, headers),) = batch.entries[0].outputs
+    assert outcomes(batch) == ["repartitioned"]
+    assert (topic, partition, key, value) == ("user_signups", 4, FOREIGN.encode(), msgspec.json.encode(record))
+    assert registry.users == {}
+    assert dict(headers) == {"source": b"user_signups:3:0"}

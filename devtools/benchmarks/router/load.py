@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import orjson
 
-from notify_streams.records.user_records import Contacts, LocationRecord
-from notify_streams.topics import USER_CONTACTS, USER_LOCATIONS
+from notify_streams.records.user_records import ContactRow, LocationRecord
+from notify_streams.topics import CONTACT_ROWS, USER_LOCATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -32,12 +32,11 @@ def bench_users() -> list[str]:
 
 
 def user_uploads(user_ids: Iterable[str], region: str) -> Iterator[Upload]:
-    """A location record in `region` and every contact, for each user."""
-    now = datetime.now(UTC)
+    """A location record in `region` and every contact, for each user, as the registry role writes them."""
     for number, user_id in enumerate(user_ids):
         yield USER_LOCATIONS, user_id, _encode(LocationRecord(user_id, region)), ()
-        contacts = Contacts(user_id, now, f"token-{number}", f"+1555{number:07d}", f"{user_id}@example.org")
-        yield USER_CONTACTS, user_id, _encode(contacts), ()
+        row = ContactRow(1, f"token-{number}", f"+1555{number:07d}", f"{user_id}@example.org")
+        yield CONTACT_ROWS, user_id, _encode(row), ()
 
 
 def triggers(count: int, run: str) -> Iterator[Upload]:

@@ -162,7 +162,7 @@ class _NoChoices:
 
 def _recipients(settings: Settings) -> RecipientLookup:
     homes: dict[str, int] = {}
-    rows, contacts = LocationCodec(settings.regions), MemoryStore()
+    rows, contacts = LocationCodec(settings.regions, settings.partitions), MemoryStore()
     for topic, key, value, _ in user_uploads(bench_users(), _REGION):
         user_id = key or ""
         bucket = bucket_of(user_id, settings.partitions)

@@ -10,7 +10,7 @@ from bson import MinKey
 from pymongo.errors import PyMongoError
 
 from notify_streams.errors import StoreUnavailable
-from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES, TIMERS
+from notify_streams.stores.mongo import CONTACTS, LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES, TIMERS
 
 if TYPE_CHECKING:
     from pymongo import AsyncMongoClient
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from notify_streams.settings import Settings
     from notify_streams.stores.mongo import Shards
 
-COLLECTIONS: Final = (NOTIFICATIONS, OUTBOX, LEDGER, PREFERENCES, TIMERS)
+COLLECTIONS: Final = (NOTIFICATIONS, OUTBOX, LEDGER, PREFERENCES, CONTACTS, TIMERS)
 #: Behind a mongos: every command names its bucket, so it goes to one shard.
 SHARD_KEY: Final = {"bucket": pymongo.ASCENDING, "_id": pymongo.ASCENDING}
 
@@ -37,6 +37,7 @@ INDEXES: Final[dict[str, tuple[Index, ...]]] = {
     OUTBOX: (),
     LEDGER: (),
     PREFERENCES: (Index((("changed", 1),)),),
+    CONTACTS: (),
     TIMERS: (Index((("bucket", 1), ("due_at", 1))),),
 }
 

@@ -1,1 +1,1 @@
-"""Tables with batched changelogs: co-partitioned and replicated."""
+"""Tables read from compacted topics: split like the sources, or whole."""

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 from functools import partial
 
+from aiokafka.errors import UnknownTopicOrPartitionError
 from faust.types import AppT
 
 from notify_streams.transport.app_state import app_state, kafka_connection
 from notify_streams.transport.tables.changelog_reader import ChangelogReader
 from notify_streams.transport.tables.follower import Follower
 from notify_streams.transport.tables.recovery_progress import RecoveryProgress
-from notify_streams.transport.tables.store import Decode, Encode, Store, StoreFactory
+from notify_streams.transport.tables.store import Decode, Store, StoreFactory
+
+
+class TopicMissing(Exception):
+    """The topic does not exist: create it before the app starts."""
+
+    def __init__(self, topic: str, remedy: str) -> None:
+        super().__init__(f"{topic} does not exist, {remedy}")
 
 
 class ChangelogTable:
-    """Declared beside the topics; starts and stops with the app."""
+    """Declared beside the topics; starts and stops with the app. `name` is the topic, which must exist then."""
 
-    def __init__(
-        self, app: AppT, name: str, store: StoreFactory, decode: Decode, encode: Encode, *, shared: bool
-    ) -> None:
+    def __init__(self, app: AppT, name: str, store: StoreFactory, decode: Decode, *, shared: bool) -> None:
         self.app = app
         self.name = name
-        self._open_store = partial(store, decode, encode, shared)
+        self._open_store = partial(store, decode, shared)
         self._store: Store | None = None
         self._follower: Follower | None = None
         app_state(app).lifecycles.append((self._start, self._stop))
@@ -51,13 +57,28 @@ class ChangelogTable:
     async def _start(self) -> None:
         raise NotImplementedError
 
-    def _follow(self, changelog: str) -> Follower:
-        """Open the store and start to read the changelog into it."""
+    async def _follow(self) -> frozenset[int]:
+        """Open the store and start to read the topic into it. Returns the topic's partitions.
+
+        Raises:
+            TopicMissing: the topic does not exist.
+        """
+        partitions = await self._partitions()
         self._store = self._open_store()
-        self._follower = Follower(self.name, self._store, partial(self.new_reader, changelog))
+        self._follower = Follower(self.name, self._store, partial(self.new_reader, self.name))
         self._follower.start()
         app_state(self.app).followers.append(self._follower)
-        return self._follower
+        return partitions
+
+    async def _partitions(self) -> frozenset[int]:
+        reader = self.new_reader(self.name)
+        await reader.start()
+        try:
+            return await reader.partitions()
+        except UnknownTopicOrPartitionError as error:
+            raise TopicMissing(self.name, app_state(self.app).settings.missing_topics_remedy) from error
+        finally:
+            await reader.stop()
 
     async def _stop(self) -> None:
         if self._follower is not None:

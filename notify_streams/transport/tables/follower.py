@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from aiokafka.errors import KafkaError
 
@@ -21,10 +21,12 @@ from notify_streams.transport.tables.store import Store
 log = logging.getLogger(__name__)
 
 _RETRY_S = 0.5
-_FETCH_TIMEOUT_S = 5.0
+_FETCH_TIMEOUT_S = 2.0
 _OFFSETS_TIMEOUT_S = 30.0
 _LOG_EVERY_S = 5.0
 _STALLED_S = 10.0
+#: How often the ends of the partitions are read, for `lag_s`.
+_ENDS_EVERY_S = 2.0
 
 _Waiters = dict[int, list[asyncio.Future[None]]]
 
@@ -49,10 +51,15 @@ class Follower:
         self._meter = RecoveryMeter(name, 0.0)
         #: When this reader last returned something, or had nothing to return. One that stalls is replaced.
         self._read_at_s = 0.0
+        #: The ends of the wanted partitions, and when they were read.
+        self._ends: dict[int, int] = {}
+        self._ends_at_s = 0.0
+        #: Everything that the partitions had at this time is in the store.
+        self._complete_at_s = 0.0
 
     def start(self) -> None:
         self._meter.restart(self._now())
-        self.moved_at_s = self._now()
+        self.moved_at_s = self._ends_at_s = self._complete_at_s = self._now()
         self._task = asyncio.create_task(self._run(), name=f"follow {self.name}")
 
     async def stop(self) -> None:
@@ -90,6 +97,13 @@ class Follower:
         caught_up = not (self._recovering or self._requested)
         return self._meter.progress(remaining, caught_up, self._now())
 
+    def lag_s(self) -> float:
+        """The store has everything that the wanted partitions had so many seconds ago; 0 without partitions.
+
+        A few seconds if all is well, since the ends are read only every `_ENDS_EVERY_S`. It grows while the broker does not answer.
+        """
+        return self._now() - self._complete_at_s if self._wanted else 0.0
+
     async def _run(self) -> None:
         while True:
             reader = self._new_reader()
@@ -121,7 +135,7 @@ class Follower:
                 self._changed.clear()
                 await self._begin(reader)
             if not self._wanted:
-                self.moved_at_s = self._now()
+                self.moved_at_s = self._complete_at_s = self._now()
                 await self._changed.wait()
                 continue
             fetching = asyncio.ensure_future(reader.fetch(_FETCH_TIMEOUT_S))
@@ -134,6 +148,8 @@ class Follower:
                 changing.cancel()
                 # A cancelled fetch may have moved the reader: the next `_begin` seeks to the store's positions.
                 fetching.cancel()
+            if self._complete_at_s == self._ends_at_s < self._now() - _ENDS_EVERY_S:
+                await self._read_bounds(reader)
             if self._behind() and self._now() - self._read_at_s > _STALLED_S:
                 raise TimeoutError(f"nothing was read for {_STALLED_S:.0f} s although the end is ahead")
             if self._recovering and self._now() - logged_s >= _LOG_EVERY_S:
@@ -142,12 +158,10 @@ class Follower:
 
     async def _begin(self, reader: ChangelogReader) -> None:
         """Read the ends of the wanted partitions and seek to the store's positions."""
-        wanted = self._wanted
         for partition, futures in self._requested.items():
             self._recovering.setdefault(partition, []).extend(futures)
         self._requested.clear()
-        async with asyncio.timeout(_OFFSETS_TIMEOUT_S):
-            bounds = await reader.offset_bounds(wanted) if wanted else {}
+        bounds = await self._read_bounds(reader)
         self._positions = {p: self._start_position(p, beginning, end) for p, (beginning, end) in bounds.items()}
         self._targets = {p: end for p, (_, end) in bounds.items()}
         if self._recovering:
@@ -156,6 +170,19 @@ class Follower:
         reader.read_from(self._positions)
         for partition in self._positions:
             self._release(partition)
+        self._note_complete()
+
+    async def _read_bounds(self, reader: ChangelogReader) -> Mapping[int, tuple[int, int]]:
+        """Beginning and end of the wanted partitions; the ends are the next target of `lag_s`."""
+        asked_s, wanted = self._now(), self._wanted
+        async with asyncio.timeout(_OFFSETS_TIMEOUT_S):
+            bounds = await reader.offset_bounds(wanted) if wanted else {}
+        self._ends, self._ends_at_s = {partition: end for partition, (_, end) in bounds.items()}, asked_s
+        return bounds
+
+    def _note_complete(self) -> None:
+        if all(self._positions.get(partition, 0) >= end for partition, end in self._ends.items()):
+            self._complete_at_s = self._ends_at_s
 
     def _start_position(self, partition: int, beginning: int, end: int) -> int:
         """The store's position; the beginning, with an empty store, if the changelog does not have that position."""
@@ -187,6 +214,7 @@ class Follower:
                 self._positions[partition] = fetched.end
                 self._meter.add(len(fetched.records), fetched.end - fetched.start, now_s)
                 self._release(partition)
+        self._note_complete()
         if found or not self._behind():
             self.moved_at_s = self._read_at_s = now_s
 

@@ -5,14 +5,14 @@ A row costs about 42 bytes in the dict, and its key and value objects; interned 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from notify_streams.transport.record_batch import Record
-from notify_streams.transport.tables.store import Decode, Encode, decode_raw
+from notify_streams.transport.tables.store import Decode, decode_raw
 
 
-def in_memory(decode: Decode, encode: Encode, shared: bool) -> MemoryStore:
+def in_memory(decode: Decode, shared: bool) -> MemoryStore:
     """A `StoreFactory`: rows in dicts."""
     return MemoryStore(decode, shared=shared)
 
@@ -47,17 +47,6 @@ class MemoryStore:
                 rows.pop(row[0], None)
             else:
                 rows[row[0]] = row[1]
-        self._positions[partition] = position
-
-    def write(
-        self, partition: int, rows: Mapping[Any, Any], encoded: Sequence[tuple[bytes, bytes | None]], position: int
-    ) -> None:
-        kept = self.rows(partition)
-        for key, value in rows.items():
-            if value is None:
-                kept.pop(key, None)
-            else:
-                kept[key] = value
         self._positions[partition] = position
 
     def rows(self, partition: int) -> dict[Any, Any]:

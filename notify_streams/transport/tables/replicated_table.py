@@ -9,20 +9,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from aiokafka.errors import UnknownTopicOrPartitionError
 from faust.types import TP, AppT
 
-from notify_streams.transport.app_state import app_state, on_assigned
+from notify_streams.transport.app_state import on_assigned
 from notify_streams.transport.tables.changelog_table import ChangelogTable
 from notify_streams.transport.tables.memory_store import in_memory
-from notify_streams.transport.tables.store import Decode, Encode, StoreFactory, decode_raw, encode_raw
-
-
-class TopicMissing(Exception):
-    """The topic does not exist: create it before the app starts."""
-
-    def __init__(self, topic: str, remedy: str) -> None:
-        super().__init__(f"{topic} does not exist, {remedy}")
+from notify_streams.transport.tables.store import Decode, StoreFactory, decode_raw
 
 
 class ReplicatedTable(ChangelogTable):
@@ -35,7 +27,6 @@ class ReplicatedTable(ChangelogTable):
         *,
         store: StoreFactory = in_memory,
         decode: Decode = decode_raw,
-        encode: Encode = encode_raw,
         required: bool = True,
     ) -> None:
         """
@@ -43,7 +34,7 @@ class ReplicatedTable(ChangelogTable):
             topic: must exist when the app starts. A key must always be in the same partition.
             required: start the app's source partitions only after the table has caught up.
         """
-        super().__init__(app, topic, store, decode, encode, shared=True)
+        super().__init__(app, topic, store, decode, shared=True)
         self._caught_up: asyncio.Future[None] | None = None
         if required:
             on_assigned(app, self._hold_partitions)
@@ -63,18 +54,8 @@ class ReplicatedTable(ChangelogTable):
         return self.store.get_many(0, keys)
 
     async def _start(self) -> None:
-        partitions = await self._partitions()
-        self._caught_up = asyncio.ensure_future(self._follow(self.name).catch_up(partitions))
-
-    async def _partitions(self) -> frozenset[int]:
-        reader = self.new_reader(self.name)
-        await reader.start()
-        try:
-            return await reader.partitions()
-        except UnknownTopicOrPartitionError as error:
-            raise TopicMissing(self.name, app_state(self.app).settings.missing_topics_remedy) from error
-        finally:
-            await reader.stop()
+        partitions = await self._follow()
+        self._caught_up = asyncio.ensure_future(self.follower.catch_up(partitions))
 
     async def _stop(self) -> None:
         if self._caught_up is not None:

@@ -6,14 +6,14 @@ the rows that they include.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rocksdict import BlockBasedOptions, Cache, Options, Rdict, WriteBatch
 
 from notify_streams.transport.record_batch import Record
-from notify_streams.transport.tables.store import Decode, Encode, StoreFactory, decode_raw, encode_raw
+from notify_streams.transport.tables.store import Decode, StoreFactory, decode_raw
 
 _POSITIONS = b"\xff\xff"
 _MAX_PARTITIONS = 0xFFFF
@@ -22,8 +22,8 @@ _MAX_PARTITIONS = 0xFFFF
 def on_disk(folder: Path) -> StoreFactory:
     """A `StoreFactory`: rows in RocksDB, in a folder that no other process uses."""
 
-    def open_store(decode: Decode, encode: Encode, shared: bool) -> RocksStore:
-        return RocksStore(folder, decode, encode, shared=shared)
+    def open_store(decode: Decode, shared: bool) -> RocksStore:
+        return RocksStore(folder, decode, shared=shared)
 
     return open_store
 
@@ -35,14 +35,13 @@ class RocksStore:
         self,
         folder: Path,
         decode: Decode = decode_raw,
-        encode: Encode = encode_raw,
         *,
         shared: bool = False,
         block_cache_bytes: int = 16 * 1024 * 1024,
         write_buffer_bytes: int = 8 * 1024 * 1024,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._decode, self._encode = decode, encode
+        self._decode = decode
         self._shared = shared
         options = Options(raw_mode=True)
         options.create_if_missing(True)
@@ -65,11 +64,6 @@ class RocksStore:
             changes = [change for change in changes if self._decode(*change, partition) is not None]
         self._apply(partition, changes, position)
 
-    def write(
-        self, partition: int, rows: Mapping[Any, Any], encoded: Sequence[tuple[bytes, bytes | None]], position: int
-    ) -> None:
-        self._apply(partition, encoded, position)
-
     def _apply(self, partition: int, changes: Iterable[tuple[bytes, bytes | None]], position: int) -> None:
         prefix = self._row_prefix(partition)
         batch = WriteBatch(raw_mode=True)
@@ -87,7 +81,7 @@ class RocksStore:
 
     def get_many(self, partition: int, keys: Sequence[Any]) -> list[Any]:
         prefix = self._row_prefix(partition)
-        raw = [self._encode(key, None)[0] for key in keys]
+        raw = [key.encode() if isinstance(key, str) else key for key in keys]
         found: Any = self._db.get([prefix + key for key in raw])
         if self._decode is decode_raw:
             return list(found)

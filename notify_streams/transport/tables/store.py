@@ -5,7 +5,7 @@ Rows and their position are written together or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from notify_streams.transport.record_batch import Record
@@ -13,8 +13,6 @@ from notify_streams.transport.record_batch import Record
 #: `decode(key, value, partition)` returns the row's key and value, or None to leave the record out. It may intern values.
 #: For a deletion `value` is None and the returned value is ignored.
 Decode = Callable[[bytes, bytes | None, int], "tuple[Any, Any] | None"]
-#: `encode(key, value)` is the inverse; a value of None is a deletion and must stay None.
-Encode = Callable[[Any, Any], "tuple[bytes, bytes | None]"]
 
 
 def decode_raw(key: bytes, value: bytes | None, partition: int) -> tuple[Any, Any]:
@@ -22,13 +20,8 @@ def decode_raw(key: bytes, value: bytes | None, partition: int) -> tuple[Any, An
     return key, value
 
 
-def encode_raw(key: Any, value: Any) -> tuple[bytes, bytes | None]:
-    """Keys are bytes or text, values are bytes."""
-    return (key.encode() if isinstance(key, str) else key), value
-
-
 #: Opens the store when the table starts. `shared`: keys are unique over all partitions.
-StoreFactory = Callable[[Decode, Encode, bool], "Store"]
+StoreFactory = Callable[[Decode, bool], "Store"]
 
 
 class Store(Protocol):
@@ -40,12 +33,6 @@ class Store(Protocol):
 
     def load(self, partition: int, records: Iterable[Record], position: int) -> None:
         """Apply changelog records; the last one of a key wins."""
-        ...
-
-    def write(
-        self, partition: int, rows: Mapping[Any, Any], encoded: Sequence[tuple[bytes, bytes | None]], position: int
-    ) -> None:
-        """Apply rows that were written to the changelog; `encoded` are the same rows as bytes."""
         ...
 
     def get(self, partition: int, key: Any) -> Any:

@@ -20,7 +20,7 @@ from notify_streams.transport import BatchProducer, TransportSettings
 from notify_streams.transport.tables.changelog_reader import ChangelogReader
 from notify_streams.transport.tables.follower import Follower
 from notify_streams.transport.tables.memory_store import in_memory
-from notify_streams.transport.tables.store import decode_raw, encode_raw
+from notify_streams.transport.tables.store import decode_raw
 from tests.integration.regions.remote_topics import an_id, make_topics
 from tests.waiting import until
 
@@ -97,7 +97,7 @@ async def test_a_client_that_stopped_fetching_raises(link: LatencyProxy) -> None
 
 async def test_a_table_continues_when_its_link_is_repaired(link: LatencyProxy) -> None:
     topic = await a_topic(link)
-    store = in_memory(decode_raw, encode_raw, True)
+    store = in_memory(decode_raw, True)
     begun: list[ChangelogReader] = []
 
     def begin() -> ChangelogReader:

@@ -29,13 +29,13 @@ IN_FLIGHT = 2000
 class Workers:
     """Processes of one group on one topic, and the file where they note what they processed."""
 
-    def __init__(self, bootstrap: str, topic: str, folder: Path, table: bool = False) -> None:
+    def __init__(self, bootstrap: str, topic: str, folder: Path, table: str | None = None) -> None:
         self.log = folder / "processed.log"
         self.log.touch()
         self._folder = folder
         self._options = {
             "bootstrap": bootstrap, "group": unique("workers"), "topic": topic, "log": str(self.log),
-            "delay_s": DELAY_S, "table": table, "partitions": PARTITIONS,
+            "delay_s": DELAY_S, "table": table,
         }  # fmt: skip
         self.running: list[subprocess.Popen[bytes]] = []
 
@@ -107,7 +107,8 @@ async def begin(
     started: list[Workers], bootstrap: str, tmp_path: Path, count: int, table: bool = False
 ) -> tuple[Workers, Load]:
     topic = await a_topic(bootstrap, PARTITIONS)
-    workers = Workers(bootstrap, topic, tmp_path, table)
+    rows = await a_topic(bootstrap, PARTITIONS, **{"cleanup.policy": "compact"}) if table else None
+    workers = Workers(bootstrap, topic, tmp_path, rows)
     started.append(workers)
     for _ in range(count):
         await workers.add()

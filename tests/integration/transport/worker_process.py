@@ -1,6 +1,6 @@
 """A worker process that writes every batch to a log file before it acknowledges it.
 
-Arguments, as one JSON object: bootstrap, group, topic, log, datadir, delay_s, table.
+Arguments, as one JSON object: bootstrap, group, topic, log, datadir, delay_s, table (the topic of a table that it writes and reads, or null).
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import Any
 
 import faust
 
-from notify_streams.transport import BatchedTable, PartitionNotOwned, TransportSettings, attach, batched_topic, ready
+from notify_streams.transport import PartitionedTable, TransportSettings, attach, batched_topic, producer_of, ready
 
 logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
 options = json.loads(sys.argv[1])
@@ -29,7 +29,8 @@ attach(
         session_timeout_s=1.5, heartbeat_s=0.4, commit_interval_s=0.2, drain_timeout_s=1.0, max_batch_records=200
     ),
 )
-table = BatchedTable(app, "rows", partitions=options["partitions"]) if options["table"] else None
+if options["table"]:
+    PartitionedTable(app, options["table"])
 log = os.open(options["log"], os.O_CREAT | os.O_APPEND | os.O_WRONLY)
 
 
@@ -42,11 +43,9 @@ async def process(stream: Any) -> None:
     async for event in stream.noack().events():
         batch = event.value
         await asyncio.sleep(options["delay_s"])
-        if table is not None:
-            try:
-                await table.apply(batch.partition, {record.value: b"1" for record in batch.records})
-            except PartitionNotOwned:
-                continue
+        if options["table"]:
+            rows = [(record.value, b"1", ()) for record in batch.records]
+            await producer_of(app).send_batch(options["table"], batch.partition, rows)
         write_log(
             "batch", batch.partition, batch.start, batch.end, *(record.value.decode() for record in batch.records)
         )

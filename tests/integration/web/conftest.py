@@ -19,13 +19,15 @@ from devtools.stack.paths import PROJECT
 from devtools.stack.ports import free_port
 from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.admin.trigger_producer import TriggerProducer
+from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.user_records import Contacts, LocationRecord
+from notify_streams.registry.contact_repository import ContactRepository
 from notify_streams.registry.user import User
 from notify_streams.registry.users_table import UsersTable
 from notify_streams.roles import ROLES
 from notify_streams.settings import Settings, load_settings
 from notify_streams.stores.mongo import Shards
-from notify_streams.topics import USER_CONTACTS, USER_LOCATIONS
+from notify_streams.topics import CONTACT_ROWS, USER_LOCATIONS
 from tests.integration.web.views_region import ARegion, eventually
 
 RUNNING = ("standard", "push")
@@ -69,7 +71,9 @@ async def _settle(region: ARegion) -> None:
         person = region.person(name)
         await users.put(User(person, home, 1, _NOW))
         contacts = Contacts(person, _NOW, push=f"token-{person}", email=f"{person}@example.org")
-        uploads.append((USER_CONTACTS, person, msgspec.json.encode(contacts), ()))
+        bucket = bucket_of(person, region.settings.partitions)
+        stored = await ContactRepository(region.shards).apply([(bucket, contacts)])
+        uploads.append((CONTACT_ROWS, person, stored[person].row(), ()))
         uploads.append((USER_LOCATIONS, person, msgspec.json.encode(LocationRecord(person, home)), ()))
     await users.close()
     await region.upstream.send(uploads)

@@ -16,6 +16,7 @@ from notify_streams.preferences.row_codec import (
     decode_row,
     encode_row,
     newer_row,
+    newest_row,
     version_of,
 )
 from notify_streams.roles import CHANNELS
@@ -57,3 +58,13 @@ def test_who_chose_nothing_has_version_0_and_no_choice() -> None:
 @pytest.mark.parametrize(("version", "size"), [(1, 7), (127, 7), (128, 8), (100_000, 9)])
 def test_three_categories_cost_seven_to_nine_bytes(version: int, size: int) -> None:
     assert len(encode_row(version, {number: {"push": False} for number in (1, 2, 3)})) == size
+
+
+@given(st.binary(max_size=20))
+def test_a_table_takes_only_rows_that_can_be_read_and_never_an_older_one(value: bytes) -> None:
+    held = encode_row(5, {1: {"push": True}})
+    try:
+        newer = decode_row(value)[0] >= 5
+    except (IndexError, ValueError):
+        newer = False
+    assert newest_row(lambda *_: held)(b"k", value, 0) == ((b"k", value) if newer else None)

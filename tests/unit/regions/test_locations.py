@@ -12,7 +12,7 @@ from notify_streams.records.user_records import LocationRecord, encode_location_
 from notify_streams.regions.locations import Location, LocationCodec
 
 REGIONS = ("us", "eu", "asia")
-ROWS = LocationCodec(REGIONS)
+ROWS = LocationCodec(REGIONS, 8)
 
 records = st.builds(
     LocationRecord,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import msgspec
 import pytest
 
 from notify_streams.records.user_records import Contacts, read_contacts
@@ -47,11 +46,10 @@ def test_only_home_standby_and_serving_region_may_hold_contacts(
 
 
 def test_a_deletion_keeps_the_time_of_the_row_and_is_not_copied_to_other_regions() -> None:
-    row = msgspec.json.encode(contacts())
-    [(topic, partition, key, value, headers)] = deletion_records(row, 5)
+    [(topic, partition, key, value, headers)] = deletion_records(contacts(), 5)
     assert (topic, partition, key, list(headers)) == ("user_contacts", 5, b"u-42", [("hops", b"2")])
     empty = read_contacts(value)
     assert isinstance(empty, Contacts)
     assert (empty.updated_at, empty.push, empty.sms, empty.email) == (contacts().updated_at, None, None, None)
-    assert deletion_records(value, 5) == [], "an empty row needs no deletion"
+    assert deletion_records(empty, 5) == [], "empty contacts need no deletion"
     assert deletion_records(None, 5) == []

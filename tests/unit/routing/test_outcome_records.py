@@ -17,7 +17,7 @@ from notify_streams.records.channel_message import read_channel_message
 from notify_streams.records.ids import delivery_id, notification_id
 from notify_streams.records.outcomes import DeadReason, DeliveryState, Reason, TriggerOutcome
 from notify_streams.records.trigger import Trigger, read_trigger
-from notify_streams.records.user_records import ContactAddresses
+from notify_streams.records.user_records import ContactRow
 from notify_streams.routing.decision import ChannelDecision
 from notify_streams.routing.notification_codec import NotificationEncoder
 from notify_streams.routing.outcome_records import dead_letter, fingerprint, forwarded, notified, repartitioned
@@ -93,7 +93,7 @@ PLANNED = (
 )
 
 
-WAYS = ContactAddresses("token", "+15551234567", "u-42@example.org")
+WAYS = ContactRow(1, "token", "+15551234567", "u-42@example.org")
 
 
 def a_notified(planned: Any = PLANNED, critical: Any = False, record: Any = RECORD, **but: Any) -> Any:

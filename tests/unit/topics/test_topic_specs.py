@@ -13,7 +13,7 @@ SPECS = {spec.name: spec for spec in all_topics(SETTINGS)}
 def test_the_topics_of_a_region() -> None:
     assert set(SPECS) >= {
         *("triggers.payments", "triggers.risk", "triggers.forwarded"),
-        *("preference_updates", "user_contacts", "user_signups", "user_locations"),
+        *("preference_updates", "user_contacts", "user_signups", "user_locations", "preference_rows", "contact_rows"),
         *("push", "sms", "email", "cric_push", "cric_sms", "cric_email"),
         *("forward.eu", "forward.asia", "receipts", "dead_letters"),
     }

@@ -56,14 +56,6 @@ def test_a_shared_store_finds_a_key_of_any_partition(open_store: Open) -> None:
     assert (store.position(0), store.position(3)) == (None, 7)
 
 
-def test_written_rows_are_read_and_deleted_ones_are_not(open_store: Open) -> None:
-    store = open_store()
-    store.load(0, rows(a=b"1", b=b"1"), 2)
-    store.write(0, {b"a": b"2", b"b": None}, [(b"a", b"2"), (b"b", None)], 4)
-    assert store.get_many(0, [b"a", b"b"]) == [b"2", None]
-    assert store.position(0) == 4
-
-
 def test_decode_makes_rows_and_leaves_some_out(open_store: Open) -> None:
     def decode(key: bytes, value: bytes | None, partition: int) -> tuple[bytes, bytes | None] | None:
         return None if key == b"x" else (key, value and value.upper())

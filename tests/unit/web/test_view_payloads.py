@@ -100,10 +100,10 @@ def test_preferences_of_all_categories_and_channels_are_shown() -> None:
     }
 
 
-def test_contacts_that_this_worker_lacks_are_explained() -> None:
-    assert contacts_payload(Contacts("u-1", NOON, email="a@b"))["contacts"]["email"] == "a@b"
-    assert contacts_payload(None)["contacts"] is None
-    assert "router" in contacts_payload(None)["no_contacts"]
+def test_contacts_are_shown_and_null_if_none_were_ever_sent() -> None:
+    shown = {"push": None, "sms": None, "email": "a@b", "updated_at": NOON}
+    assert contacts_payload(Contacts("u-1", NOON, email="a@b")) == shown
+    assert contacts_payload(None) is None
 
 
 def progress(caught_up: bool) -> RecoveryProgress:

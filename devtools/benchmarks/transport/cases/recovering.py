@@ -11,13 +11,13 @@ from typing import Any
 
 from devtools.benchmarks.transport.cases.task import Task, TaskResult, an_app
 from devtools.benchmarks.transport.topics import PARTITIONS
-from notify_streams.transport import BatchedTable, batched_topic
+from notify_streams.transport import PartitionedTable, batched_topic
 
 
 async def batched(task: Task, store: Any) -> TaskResult:
-    """The batched table, in memory or on disk."""
+    """The partitioned table, in memory or on disk."""
     app = an_app(task, "batched")
-    table = BatchedTable(app, task.table_name, partitions=PARTITIONS, changelog=task.source, store=store)
+    table = PartitionedTable(app, task.source, store=store)
 
     @app.agent(batched_topic(app, task.target))
     async def idle(stream) -> None:  # type: ignore[no-untyped-def]
@@ -26,7 +26,7 @@ async def batched(task: Task, store: Any) -> TaskResult:
 
     app.finalize()
     await app.start()
-    while len(table.owned) < PARTITIONS:  # noqa: ASYNC110
+    while len(table.partitions) < PARTITIONS:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     progress = table.progress()
     found = [table.get(p, b"u%d" % n) for p, n in ((0, 0), (0, 4999)) if n < task.records]

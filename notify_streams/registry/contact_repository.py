@@ -1,0 +1,96 @@
+"""Users' contacts in MongoDB: the durable record, one document a user."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from pymongo import UpdateOne
+
+from notify_streams.records.user_records import ContactRow, Contacts
+from notify_streams.stores.mongo import CONTACTS
+from notify_streams.stores.mongo_errors import mongo_call
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from notify_streams.stores.mongo import Document, Shards
+
+#: A contacts record with its user's bucket.
+BucketedContacts = tuple[int, Contacts]
+_ADDRESSES: Final = ("push", "sms", "email")
+
+
+class StoredContacts(msgspec.Struct, frozen=True, gc=False):
+    """A user's contacts, and how often they were written."""
+
+    contacts: Contacts
+    version: int
+
+    def row(self) -> bytes:
+        """The row of the table `contacts`."""
+        found = self.contacts
+        return msgspec.json.encode(ContactRow(self.version, found.push, found.sms, found.email))
+
+
+class ContactRepository:
+    """Reads and writes contacts. Every method raises `StoreUnavailable` if a shard does not answer within `timeout_s`."""
+
+    def __init__(self, shards: Shards, timeout_s: float = 5.0) -> None:
+        self._shards = shards
+        self._timeout_s = timeout_s
+
+    async def apply(self, records: Iterable[BucketedContacts]) -> dict[str, StoredContacts]:
+        """Write the newest record of each user, unless the stored one is newer; of two with one time the later one wins.
+
+        Returns what is stored afterwards, by user id. It is durable (majority, journalled). Applying the same records again is safe.
+        """
+        newest: dict[str, BucketedContacts] = {}
+        for bucket, contacts in records:
+            held = newest.get(contacts.user_id)
+            if held is None or held[1].updated_at <= contacts.updated_at:
+                newest[contacts.user_id] = bucket, contacts
+        by_shard: dict[int, list[BucketedContacts]] = {}
+        for entry in newest.values():
+            by_shard.setdefault(self._shards.of(entry[0]), []).append(entry)
+        stored: dict[str, StoredContacts] = {}
+        for shard, entries in by_shard.items():
+            with mongo_call("contacts", self._timeout_s):
+                collection = self._shards.database(shard)[CONTACTS]
+                await collection.bulk_write([_update(*entry) for entry in entries], ordered=False)
+            stored |= await self._find(shard, {contacts.user_id: bucket for bucket, contacts in entries})
+        return stored
+
+    async def read(self, buckets: Mapping[str, int]) -> dict[str, Contacts]:
+        """The contacts of the users (user id → bucket) that have a record, by user id."""
+        by_shard: dict[int, dict[str, int]] = {}
+        for user_id, bucket in buckets.items():
+            by_shard.setdefault(self._shards.of(bucket), {})[user_id] = bucket
+        found: dict[str, Contacts] = {}
+        for shard, wanted in by_shard.items():
+            found |= {user_id: stored.contacts for user_id, stored in (await self._find(shard, wanted)).items()}
+        return found
+
+    async def _find(self, shard: int, buckets: Mapping[str, int]) -> dict[str, StoredContacts]:
+        wanted = {"_id": {"$in": [*buckets]}, "bucket": {"$in": list(set(buckets.values()))}}
+        with mongo_call("contacts", self._timeout_s):
+            found = await self._shards.database(shard)[CONTACTS].find(wanted, batch_size=len(buckets) + 1).to_list()
+        return {document["_id"]: _stored(document) for document in found}
+
+
+def _update(bucket: int, contacts: Contacts) -> UpdateOne:
+    """A pipeline, so that comparison and write are one step. `$literal`: a contact may begin with a dollar sign."""
+    document = {"_id": contacts.user_id, "bucket": bucket, "updated_at": contacts.updated_at, **_addresses(contacts)}
+    version = {"version": {"$add": [{"$ifNull": ["$version", 0]}, 1]}}
+    newer = {"$gt": ["$updated_at", {"$literal": contacts.updated_at}]}
+    replaced = {"$cond": [newer, "$$ROOT", {"$mergeObjects": [{"$literal": document}, version]}]}
+    return UpdateOne({"_id": contacts.user_id, "bucket": bucket}, [{"$replaceWith": replaced}], upsert=True)
+
+
+def _addresses(contacts: Contacts, names: Collection[str] = _ADDRESSES) -> dict[str, Any]:
+    return {name: address for name in names if (address := getattr(contacts, name)) is not None}
+
+
+def _stored(document: Document) -> StoredContacts:
+    addresses = {name: document.get(name) for name in _ADDRESSES}
+    return StoredContacts(Contacts(document["_id"], document["updated_at"], **addresses), document["version"])

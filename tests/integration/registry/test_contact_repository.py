@@ -1,0 +1,63 @@
+"""Contacts in MongoDB, on real replica sets."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+
+from notify_streams.records.partitioner import bucket_of
+from notify_streams.records.user_records import Contacts, decode_contact_row
+from notify_streams.registry.contact_repository import ContactRepository
+from notify_streams.settings import Settings
+from notify_streams.stores.mongo import Shards
+
+pytestmark = pytest.mark.stack
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+USERS = [f"u-{number}" for number in range(40)]
+
+
+@pytest.fixture
+async def repository(mongo_shards: list[str]) -> AsyncIterator[ContactRepository]:
+    name = f"t{uuid4().hex[:12]}"
+    shards = Shards(Settings(region="us", kafka="none", redis="none", shards=tuple(mongo_shards), database=name))
+    await shards.start()
+    yield ContactRepository(shards)
+    for shard in range(len(shards)):
+        await shards.client(shard).drop_database(name)
+    await shards.close()
+
+
+def some(user_id: str, minutes: int, **addresses: str) -> tuple[int, Contacts]:
+    return bucket_of(user_id, 8), Contacts(user_id, NOON + timedelta(minutes=minutes), **addresses)
+
+
+async def test_the_newest_record_replaces_the_whole_state_in_any_order(repository: ContactRepository) -> None:
+    """A field that begins with a dollar sign is text, not a field of MongoDB."""
+    await repository.apply([some(user, 1, push="old", sms="+15551234567") for user in USERS])
+    newest = [some(user, 3, push="$updated_at", email=f"{user}@example.org") for user in USERS]
+    stored = await repository.apply([*newest, *[some(user, 2, push="late") for user in USERS]])
+    assert {user: one.contacts for user, one in stored.items()} == {one.user_id: one for _, one in newest}
+    again = await repository.apply([some(user, 2, push="late") for user in USERS])
+    assert again == stored, "an older record changes nothing"
+    assert await repository.read({user: bucket_of(user, 8) for user in USERS}) == {
+        user: one.contacts for user, one in stored.items()
+    }
+
+
+async def test_of_two_records_with_one_time_the_later_one_wins_and_its_row_is_newer(
+    repository: ContactRepository,
+) -> None:
+    first = (await repository.apply([some("u-1", 1, push="a")]))["u-1"]
+    second = (await repository.apply([some("u-1", 1)]))["u-1"]
+    assert second.contacts.push is None
+    row = decode_contact_row(second.row())
+    assert (row.push, row.version > decode_contact_row(first.row()).version) == (None, True)
+
+
+async def test_users_without_contacts_are_left_out(repository: ContactRepository) -> None:
+    assert await repository.read({"u-never": 1}) == {}
+    assert await repository.apply([]) == {}
