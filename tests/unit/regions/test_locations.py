@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.user_records import LocationRecord, encode_location_record
 from notify_streams.regions.locations import Location, LocationCodec
+from tests.builders import users_of
 
 REGIONS = ("us", "eu", "asia")
 ROWS = LocationCodec(REGIONS, 8)
@@ -47,10 +49,16 @@ def test_the_end_of_a_transition_wins_over_the_transition() -> None:
     assert ROWS.pack("eu", 3, 2) > ROWS.pack("eu", 3, 2, "us") > ROWS.pack("asia", 3, 1)
 
 
+@pytest.mark.parametrize("partition", range(8))
+def test_the_user_id_gives_the_bucket_and_not_the_partition_of_the_record(partition: int) -> None:
+    record = encode_location_record(LocationRecord("u-1", "eu", 7))
+    assert ROWS.decode(b"u-1", record, partition) == ("u-1", ROWS.pack("eu", bucket_of("u-1", 8), 7))
+
+
 def test_equal_rows_are_one_object() -> None:
     record = encode_location_record(LocationRecord("u-1", "eu", 7))
-    assert ROWS.decode(b"u-1", record, 900_000) == ("u-1", ROWS.pack("eu", 900_000, 7))
-    first, second = ROWS.decode(b"a", record, 900_000), ROWS.decode(b"b", record, 900_000)
+    one, other = users_of(5, 2)
+    first, second = ROWS.decode(one.encode(), record, 5), ROWS.decode(other.encode(), record, 5)
     assert first is not None and second is not None and first[1] is second[1]
 
 
