@@ -150,6 +150,7 @@ class Follower:
                 fetching.cancel()
             if self._complete_at_s == self._ends_at_s < self._now() - _ENDS_EVERY_S:
                 await self._read_bounds(reader)
+                self._note_complete()
             if self._behind() and self._now() - self._read_at_s > _STALLED_S:
                 raise TimeoutError(f"nothing was read for {_STALLED_S:.0f} s although the end is ahead")
             if self._recovering and self._now() - logged_s >= _LOG_EVERY_S:
