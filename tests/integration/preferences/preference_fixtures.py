@@ -1,7 +1,7 @@
 """Environments for tests, and what is said about them often."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ CATEGORIES = load_categories(Path(__file__).parents[3] / "config" / "categories.
 BUCKET = 3
 
 
-async def publish_nowhere(updates: Sequence[tuple[int, PreferenceUpdate]]) -> None:
+async def publish_nowhere(updates: Sequence[tuple[int, PreferenceUpdate]], rows: Mapping[str, bytes]) -> None:
     return
 
 

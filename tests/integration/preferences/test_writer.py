@@ -25,7 +25,7 @@ async def test_what_was_chosen_by_hand_is_seen_by_every_check_that_follows(
 ) -> None:
     published = []
 
-    async def publish(updates: Any) -> None:
+    async def publish(updates: Any, rows: Any) -> None:
         published.extend(updates)
 
     env, elsewhere = await env_of(publish=publish), await env_of()
@@ -42,7 +42,7 @@ async def test_what_was_chosen_by_hand_is_seen_by_every_check_that_follows(
 async def test_what_is_published_wins_over_what_it_replaced_although_clocks_differ(env_of: OpenEnv) -> None:
     published = []
 
-    async def publish(updates: Any) -> None:
+    async def publish(updates: Any, rows: Any) -> None:
         published.extend(updates)
 
     env = await env_of(publish=publish)
@@ -56,7 +56,7 @@ async def test_what_is_published_wins_over_what_it_replaced_although_clocks_diff
 
 
 async def test_nothing_is_promised_without_kafka(env_of: OpenEnv) -> None:
-    async def fail(updates: Any) -> None:
+    async def fail(updates: Any, rows: Any) -> None:
         raise OSError("no broker")
 
     with pytest.raises(RetryLater):
@@ -118,7 +118,7 @@ async def test_an_import_names_bad_lines_and_takes_all_others(env_of: OpenEnv, t
     bad: list[Any] = []
     seen: list[Any] = []
 
-    async def publish(updates: Any) -> None:
+    async def publish(updates: Any, rows: Any) -> None:
         published.extend(updates)
 
     env = await env_of(publish=publish)
@@ -143,7 +143,7 @@ async def test_a_stopped_import_goes_on_from_its_checkpoint(env_of: OpenEnv, tmp
     published: list[Any] = []
     calls: list[Any] = []
 
-    async def publish(updates: Any) -> None:
+    async def publish(updates: Any, rows: Any) -> None:
         calls.append(len(updates))
         if len(calls) == 4:
             raise OSError("no broker")
