@@ -33,6 +33,7 @@ from notify_streams.transport import (
     TransportSettings,
     attach,
     batched_topic,
+    faust_credentials,
     hold_partitions_while,
     on_assigned,
     producer_of,
@@ -94,6 +95,7 @@ class NotifyApp(faust.App):
         super().__init__(
             app_id(settings.region, role),
             broker=[f"batched://{server.strip()}" for server in settings.kafka.split(",")],
+            broker_credentials=faust_credentials(settings.kafka_connection()),
             store="memory://",
             datadir=str(Path(settings.data_dir) / settings.region / role),
             autodiscover=list(MODULES[role]),

@@ -3,7 +3,8 @@
 Later layers override earlier ones: the defaults here; ``config/<region>.yaml``; the overlay with service addresses that a local stack
 wrote; ``NOTIFY_…`` environment variables. Two underscores in a variable's name go one level down
 (``NOTIFY_BROKER__SESSION_TIMEOUT_S``); strings are taken literally, other types are parsed as YAML.
-An unknown key or an invalid value raises `SettingsError`. Its message never shows a value, which may be a credential.
+A setting may also be given as ``<setting>_file`` (``NOTIFY_<SETTING>_FILE``): the file's content is the value.
+An unknown key or an invalid value raises `SettingsError`, which lists all that is wrong and never shows a value.
 """
 
 from __future__ import annotations
@@ -14,31 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
-import yaml
 
+from notify_streams import addresses
+from notify_streams.addresses import AddressForm, Credentials, split_credentials
 from notify_streams.errors import SettingsError
-from notify_streams.kafka import KafkaConnection
+from notify_streams.kafka import KafkaConnection, connection_to
+from notify_streams.secret import Secret
+from notify_streams.security import KafkaSecurity, MongoSecurity, RedisSecurity
+from notify_streams.settings_layers import PREFIX, environ_layer, merge, read_layer, read_value_files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
 #: In a source checkout the folder with `config/` and the local stack's `.stack/`, whatever the working directory is.
 _CHECKOUT: Final = Path(__file__).resolve().parents[1]
-_PREFIX: Final = "NOTIFY_"
-#: Variables that are not settings: they select which settings to load, or belong to the local stack and its tests.
-_NOT_SETTINGS: Final = frozenset(
-    {
-        "NOTIFY_ROLE",
-        "NOTIFY_CONFIG_DIR",
-        "NOTIFY_STACK_DIR",
-        "NOTIFY_STACK_PORTS",
-        "NOTIFY_FAILPOINTS",
-        "NOTIFY_REGION",
-        # set by systemd for services with Type=notify
-        "NOTIFY_SOCKET",
-    }
-)
-_TEST_PREFIX: Final = "NOTIFY_TEST_"
 #: Regions and upstream systems are parts of topic names: the characters that Kafka allows there.
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 #: Space for the key and headers that are added when a trigger is forwarded or repartitioned.
@@ -75,7 +65,7 @@ class EdgePopSettings(_Frozen, frozen=True):
     name: str
     url: str
     kind: str = "http"
-    token: str = ""
+    token: Secret = Secret("")
 
 
 class BrokerSettings(_Frozen, frozen=True):
@@ -124,7 +114,7 @@ class PreferenceSettings(_Frozen, frozen=True):
 
 
 class Settings(_Frozen, frozen=True, kw_only=True):
-    """All settings of one region's processes. URIs may contain credentials: never log this object."""
+    """All settings of one region's processes."""
 
     region: str
     regions: tuple[str, ...] = ("us", "eu", "asia")
@@ -144,6 +134,11 @@ class Settings(_Frozen, frozen=True, kw_only=True):
     bucket_shards: dict[int, int] = {}
     database: str = "notify"
     redis: str
+    kafka_security: KafkaSecurity = KafkaSecurity()
+    #: By region; a region without an entry has `kafka_security`.
+    remote_kafka_security: dict[str, KafkaSecurity] = {}
+    mongo_security: MongoSecurity = MongoSecurity()
+    redis_security: RedisSecurity = RedisSecurity()
     dynamodb: str | None = None
     users_table: str = "users"
     #: Time between two comparisons of all locations with the registry.
@@ -163,18 +158,21 @@ class Settings(_Frozen, frozen=True, kw_only=True):
     #: Overrides that port, for a second worker of a role on one machine.
     web_port: Positive | None = None
     #: Bearer token for views that show a user's data or change something; without it these views respond with 403.
-    web_token: str | None = None
+    web_token: Secret | None = None
     data_dir: str = ".stack/data"
     #: The provider log of the local stack's sandbox, for the audit.
     sandbox_record: str | None = None
 
     def kafka_connection(self) -> KafkaConnection:
         """How to connect to this region's Kafka."""
-        return KafkaConnection(self.kafka)
+        return connection_to(self.kafka, self.kafka_security)
 
     def remote_kafka_connections(self) -> dict[str, KafkaConnection]:
         """How to connect to the Kafka of each other region."""
-        return {region: KafkaConnection(servers) for region, servers in self.remote_kafka.items()}
+        return {
+            region: connection_to(servers, self.remote_kafka_security.get(region, self.kafka_security))
+            for region, servers in self.remote_kafka.items()
+        }
 
     def shard_of(self, bucket: int) -> int:
         """The index in `shards` of the shard that holds `bucket`."""
@@ -226,100 +224,126 @@ def load_settings(
         raise SettingsError(
             f"{file} does not exist; use a region that has a file ({known or 'none'}) or set NOTIFY_CONFIG_DIR"
         )
-    merged: dict[str, Any] = {"region": region} | _read(file)
+    merged: dict[str, Any] = {"region": region}
+    merge(merged, read_layer(file), deep=False)
     if overlay is not None:
-        merged |= _read(overlay)  # replaces whole keys: the stack of one region has no Kafka of others
-    _layer(merged, _from_environ(environ))
-    try:
-        settings = msgspec.convert(merged, Settings, strict=False)
-    except msgspec.ValidationError as error:
-        raise SettingsError(f"settings of region {region!r} ({file}, {_PREFIX}… variables): {error}") from error
-    if settings.region != region:
-        raise SettingsError(f"{file} says region: {settings.region!r}; it must be {region!r}")
-    _check(settings)
-    return settings
+        merge(merged, read_layer(overlay), deep=False)  # the stack of one region has no Kafka of others
+    merge(merged, environ_layer(environ, Settings), deep=True)
+    problems: list[str] = []
+    values = read_value_files(merged, Settings, "", problems)
+    settings = _converted(values, problems)
+    if settings is not None:
+        if settings.region != region:
+            problems.append(f"region is {settings.region!r}; it must be {region!r}, as in the name of the file")
+        problems += _problems(settings)
+    if settings is None or problems:
+        source = f"settings of region {region!r} ({file}, {PREFIX}… variables)"
+        raise SettingsError(
+            f"{source}:" + (f" {problems[0]}" if len(problems) == 1 else "\n  " + "\n  ".join(problems))
+        )
+    return _without_credentials_in_uris(settings)
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        content = _yaml(str(file), file.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}") from error
-    if not isinstance(content, dict):
-        raise SettingsError(f"{file} must be a YAML mapping, not a {type(content).__name__}")
-    return content
+def _converted(values: dict[str, Any], problems: list[str]) -> Settings | None:
+    """The settings that have a valid type, unless one is missing that has no default. What is wrong is added to `problems`."""
+    fields = {field.name: field for field in msgspec.structs.fields(Settings)}
+    wrong = [f"{name}: there is no such setting" for name in values if name not in fields]
+    wrong += [f"{name} is missing" for name, field in fields.items() if field.required and name not in values]
+    valid: dict[str, Any] = {}
+    for name in values.keys() & fields:
+        try:
+            valid[name] = msgspec.convert(values[name], fields[name].type, strict=False, dec_hook=_secret)
+        except msgspec.ValidationError as error:
+            wrong.append(f"{name}: {error}".replace("`$", f"`{name}"))
+    problems += sorted(wrong)
+    if any(field.required and name not in valid for name, field in fields.items()):
+        return None
+    return Settings(**valid)
 
 
-def _from_environ(environ: Mapping[str, str]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, text in sorted(environ.items()):  # a group comes before its keys
-        if not name.startswith(_PREFIX) or name.startswith(_TEST_PREFIX) or name in _NOT_SETTINGS:
-            continue
-        *groups, last = name.removeprefix(_PREFIX).lower().split("__")
-        group_values = values
-        for group in groups:
-            group_values = group_values.setdefault(group, {})
-            if not isinstance(group_values, dict):
-                raise SettingsError(f"{name}: another variable sets {group} to a value without keys; unset one of them")
-        group_values[last] = (text or None) if _is_text([*groups, last]) else _yaml(name, text)
-    return values
+def _secret(kind: type[Any], value: object) -> Any:
+    if kind is Secret and isinstance(value, str):
+        return Secret(value)
+    raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
 
 
-def _is_text(path: Sequence[str]) -> bool:
-    """Whether the setting is a string. It is not parsed, because YAML reads a token such as ``#1`` or ``1_0`` differently."""
-    kind: Any = Settings
-    for name in path:
-        if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)):
-            return False
-        kind = next((field.type for field in msgspec.structs.fields(kind) if field.name == name), None)
-    return kind is str or kind == str | None
-
-
-def _yaml(name: str, text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        # Without the excerpt in the error's own text, which may show a credential.
-        mark = error.problem_mark
-        where = "" if mark is None else f" in line {mark.line + 1}, column {mark.column + 1}"
-        raise SettingsError(f"{name} is not YAML: {error.problem}{where}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # for example an impossible date
-        raise SettingsError(f"{name} is not YAML: {type(error).__name__}") from None
-
-
-def _layer(below: dict[str, Any], above: Mapping[str, Any]) -> None:
-    for key, value in above.items():
-        if isinstance(value, dict) and isinstance(below.get(key), dict):
-            _layer(below[key], value)
-        else:
-            below[key] = value
-
-
-def _check(settings: Settings) -> None:
+def _problems(settings: Settings) -> Iterator[str]:
+    yield from _address_problems(settings)
+    yield from _security_problems(settings)
     for key, names in (("regions", settings.regions), ("trigger_systems", settings.trigger_systems)):
         if not names or len(set(names)) < len(names) or not all(map(_NAME.fullmatch, names)):
-            raise SettingsError(
-                f"{key} must be a list of distinct names of letters, digits, dots, hyphens and underscores"
-            )
+            yield f"{key} must be a list of distinct names of letters, digits, dots, hyphens and underscores"
     if "forwarded" in settings.trigger_systems:
-        raise SettingsError(
-            "trigger_systems: 'forwarded' is reserved for the topic triggers.forwarded; choose another name"
-        )
+        yield "trigger_systems: 'forwarded' is reserved for the topic triggers.forwarded; choose another name"
     if settings.region not in settings.regions:
-        raise SettingsError(f"region {settings.region!r} is not among regions {', '.join(settings.regions)}")
+        yield f"region {settings.region!r} is not among regions {', '.join(settings.regions)}"
     if settings.standby is not None and settings.standby not in settings.regions:
-        raise SettingsError(f"standby {settings.standby!r} is not among regions {', '.join(settings.regions)}")
+        yield f"standby {settings.standby!r} is not among regions {', '.join(settings.regions)}"
+    buckets, shards = settings.partitions, len(settings.shards)
     for bucket, shard in settings.bucket_shards.items():
-        if not (0 <= bucket < settings.partitions and 0 <= shard < len(settings.shards)):
-            raise SettingsError(
-                f"bucket_shards: {bucket}: {shard}: there are {settings.partitions} buckets and {len(settings.shards)} shards"
-            )
+        if not (0 <= bucket < buckets and 0 <= shard < shards):
+            yield f"bucket_shards: {bucket}: {shard}: there are {buckets} buckets and {shards} shards"
     if settings.max_trigger_bytes + _ADDED_BYTES > settings.max_record_bytes:
-        raise SettingsError(
+        yield (
             f"max_trigger_bytes must be at least {_ADDED_BYTES} below max_record_bytes, or a trigger could not be forwarded"
         )
     broker = settings.broker
     if broker.heartbeat_s * 3 > broker.session_timeout_s:
-        raise SettingsError("broker.heartbeat_s must be at most a third of broker.session_timeout_s")
+        yield "broker.heartbeat_s must be at most a third of broker.session_timeout_s"
     if broker.critical_heartbeat_s * 3 > broker.critical_session_timeout_s:
-        raise SettingsError("broker.critical_heartbeat_s must be at most a third of broker.critical_session_timeout_s")
+        yield "broker.critical_heartbeat_s must be at most a third of broker.critical_session_timeout_s"
+
+
+def _address_problems(settings: Settings) -> Iterator[str]:
+    providers = settings.providers
+    given: list[tuple[str, str | None, AddressForm]] = [
+        ("kafka", settings.kafka, addresses.KAFKA),
+        *((f"remote_kafka.{region}", servers, addresses.KAFKA) for region, servers in settings.remote_kafka.items()),
+        *((f"shards[{number}]", uri, addresses.MONGODB) for number, uri in enumerate(settings.shards)),
+        ("redis", settings.redis, addresses.REDIS),
+        ("dynamodb", settings.dynamodb, addresses.HTTP),
+        *((f"edge.{pop.name}.url", pop.url, addresses.HTTP) for pop in settings.edge),
+        *((f"providers.{name}", getattr(providers, name), addresses.HTTP) for name in ("fcm", "apns", "twilio")),
+        ("providers.smtp", providers.smtp, addresses.SMTP),
+    ]
+    for name, address, form in given:
+        if address is not None and not form.accepts(address):
+            yield f"{name} must be {form.describe}"
+
+
+def _security_problems(settings: Settings) -> Iterator[str]:
+    mongo, redis = settings.mongo_security, settings.redis_security
+    groups: dict[str, KafkaSecurity | MongoSecurity | RedisSecurity]
+    groups = {"kafka_security": settings.kafka_security, "mongo_security": mongo, "redis_security": redis}
+    groups |= {f"remote_kafka_security.{region}": one for region, one in settings.remote_kafka_security.items()}
+    for name, group in groups.items():
+        yield from (f"{name}.{problem}" for problem in group.problems())
+    for region in settings.remote_kafka_security.keys() - settings.remote_kafka:
+        yield f"remote_kafka_security.{region}: there is no remote_kafka.{region}"
+    if redis.tls is not None and not settings.redis.startswith("rediss:"):
+        yield "redis_security.tls is set, but redis is not a rediss:// address"
+    of_shards = {split_credentials(uri)[1] for uri in settings.shards}
+    if len(of_shards) > 1:
+        yield "shards must all have the same user name and password"
+    for name, group, in_uri in (
+        ("mongo_security", mongo, of_shards),
+        ("redis_security", redis, {split_credentials(settings.redis)[1]}),
+    ):
+        if (group.username or group.password) and in_uri != {Credentials()}:
+            yield f"{name} and the URI both have a user name or password: remove one of them"
+
+
+def _without_credentials_in_uris(settings: Settings) -> Settings:
+    """The same with the credentials of the URIs moved to `mongo_security` and `redis_security`: a URI can be shown."""
+    shards, of_shards = zip(*map(split_credentials, settings.shards), strict=True)
+    redis, of_redis = split_credentials(settings.redis)
+    mongo_security, redis_security = settings.mongo_security, settings.redis_security
+    if of_shards[0] != Credentials():
+        mongo_security = msgspec.structs.replace(
+            mongo_security, username=of_shards[0].username, password=of_shards[0].password
+        )
+    if of_redis != Credentials():
+        redis_security = msgspec.structs.replace(redis_security, username=of_redis.username, password=of_redis.password)
+    return msgspec.structs.replace(
+        settings, shards=shards, redis=redis, mongo_security=mongo_security, redis_security=redis_security
+    )

@@ -210,8 +210,9 @@ class Demo:
     async def _stay(self, result: DemoResult, regions: Sequence[Settings]) -> None:
         print_report(self._console, result)
         for settings in regions:
-            token = f" (bearer token of the protected views: {settings.web_token})" if settings.web_token else ""
-            self._print(f"region {settings.region}: http://127.0.0.1:{settings.web_port_base}/{token}")
+            token = settings.web_token
+            shown = f" (bearer token of the protected views: {token.reveal()})" if token else ""
+            self._print(f"region {settings.region}: http://127.0.0.1:{settings.web_port_base}/{shown}")
         self._print("Ctrl-C stops everything that the demo started.")
         await self._stop.wait()
 

@@ -10,15 +10,17 @@ from urllib.parse import urlsplit
 from notify_streams import tasks
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
 
 _CHUNK = 1 << 16
 
 
 class TcpProxy:
-    """``async with`` it, then connect a driver to `uri`. Subclasses say what happens to a connection (`serve`)."""
+    """``async with`` it, then connect a driver to `uri`, with `tls` if given. Subclasses say what happens to a connection (`serve`)."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         host, _, port = urlsplit(uri).netloc.rpartition(":")
         self.behind = host, int(port)
         self._server: asyncio.Server | None = None
@@ -30,7 +32,7 @@ class TcpProxy:
         return f"mongodb://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -64,8 +66,8 @@ class TcpProxy:
 class FaultProxy(TcpProxy):
     """A connection to a shard that a test can cut or hold: `cut_after` sees each chunk that the driver sends."""
 
-    def __init__(self, uri: str) -> None:
-        super().__init__(uri)
+    def __init__(self, uri: str, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(uri, tls)
         self._writers: set[asyncio.StreamWriter] = set()
         #: Called with each chunk for the server; True cuts all connections after the server has received it.
         self.cut_after: Callable[[bytes], bool] = lambda _: False

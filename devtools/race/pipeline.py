@@ -84,7 +84,9 @@ class _Chooser:
 
     async def __aenter__(self) -> _Chooser:
         await self._closing.enter_async_context(self._shards)
-        headers = {"Authorization": f"Bearer {self._environment.settings.web_token}"}
+        token = self._environment.settings.web_token
+        assert token is not None, "the local stack has a token"
+        headers = {"Authorization": f"Bearer {token.reveal()}"}
         timeout = aiohttp.ClientTimeout(total=20)
         self._http = await self._closing.enter_async_context(aiohttp.ClientSession(headers=headers, timeout=timeout))
         self._repository = PreferenceRepository(self._shards, 5.0)

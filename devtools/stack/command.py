@@ -9,6 +9,7 @@ import click
 from devtools.stack import maven
 from devtools.stack.errors import StackFailed
 from devtools.stack.stack import Stack
+from notify_streams.addresses import without_credentials
 
 _regions = click.option("--regions", metavar="us,eu,asia", help="Comma-separated.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
@@ -44,8 +45,7 @@ def up(regions: str | None, members: int | None, as_json: bool) -> None:
     started = here.up(names, members, report)
     files = {name: str(here.settings_file(name)) for name in names}
     if as_json:
-        settings = {name: here.settings(name) for name in names}
-        click.echo(json.dumps({"regions": settings, "files": files, "started": started}))
+        click.echo(json.dumps({"files": files, "started": started}))
         return
     for name, file in files.items():
         click.echo(f"{name} is up: {file}")
@@ -101,7 +101,7 @@ def _state(here: Stack, name: str) -> dict[str, dict[str, Any]]:
             "state": service.state,
             "answers": service.state != "paused" and service.is_healthy(),
             "pid": service.process.pid,
-            "address": service.address,
+            "address": without_credentials(service.address),
             "log": str(service.process.log),
         }
         for service in here.region(name).services

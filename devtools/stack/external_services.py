@@ -13,6 +13,7 @@ from devtools.stack.errors import StackFailed
 from devtools.stack.mongodb import Shard
 from devtools.stack.process import wait_for
 from devtools.stack.service import Service
+from notify_streams.addresses import without_credentials
 
 #: service -> environment variable. The application's settings have the same variables.
 VARIABLES: Final = {
@@ -43,7 +44,7 @@ class _External:
     def start(self) -> bool:
         if not wait_for(self.is_healthy, _TIMEOUT_S):
             raise StackFailed(
-                f"{self.name}: no response from {self.address} within {_TIMEOUT_S:.0f} s; check the NOTIFY_ variable"
+                f"{self.name}: no response from {without_credentials(self.address)} within {_TIMEOUT_S:.0f} s; check the NOTIFY_ variable"
             )
         return False
 
@@ -52,7 +53,7 @@ class _External:
 
     def kill(self) -> NoReturn:
         raise StackFailed(
-            f"{self.name} at {self.address} is external: the stack does not start, stop, kill or pause it"
+            f"{self.name} at {without_credentials(self.address)} is external: the stack does not start, stop, kill or pause it"
         )
 
     pause = resume = kill

@@ -60,9 +60,11 @@ class Kafka(Service):
         controller_port: int,
         properties: Mapping[str, str] | None = None,
         advertised: str | None = None,
+        format_options: Sequence[str] = (),
     ) -> None:
-        """`advertised`: the `host:port` for clients, if they use a proxy before the broker."""
+        """`advertised`: the `host:port` for clients, if they use a proxy before the broker. `format_options`: of the storage tool."""
         super().__init__(name, folder, port)
+        self._format_options = format_options
         self._properties = {
             **_PROPERTIES,
             "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
@@ -80,6 +82,7 @@ class Kafka(Service):
         """Format the storage if needed, then `exec` the broker, so that it keeps the shell's pid."""
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         format_it = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config=server.properties"]
+        format_it += self._format_options
         run = ["kafka.Kafka", "server.properties"]
         # Formatting writes meta.properties last: without it, an earlier format did not finish.
         script = (

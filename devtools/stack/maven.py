@@ -24,10 +24,12 @@ from devtools.stack.paths import cache_folder
 ARTIFACTS: Final = {
     "kafka": "org.apache.kafka:kafka_2.13:4.1.1+org.slf4j:slf4j-simple:1.7.36",
     "dynamodb": "com.amazonaws:DynamoDBLocal:2.6.1",
+    # Compiles `LoopbackServer.java`.
+    "compiler": "org.eclipse.jdt:ecj:3.40.0",
     "kafka-tools": "org.apache.kafka:kafka-tools:4.1.1+org.slf4j:slf4j-simple:1.7.36",
 }
 #: Artifacts that a stack needs. `kafka-tools` (Kafka's command line programs) is for tests.
-REQUIRED: Final = ("kafka", "dynamodb")
+REQUIRED: Final = ("kafka", "dynamodb", "compiler")
 HASHES: Final = Path(__file__).with_name("jars.yaml")
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
+from devtools.stack.private_file import write_private
 from devtools.stack.service import Service, responds_ok
 
 _CONFIGURATION = """
@@ -54,7 +55,7 @@ class Edge(Service):
 
     def prepare(self) -> None:
         (self.folder / "keys" / "locations").mkdir(parents=True, exist_ok=True)
-        (self.folder / "edge.conf").write_text(Template(TEMPLATE.read_text()).safe_substitute(self._values))
+        write_private(self.folder / "edge.conf", Template(TEMPLATE.read_text()).safe_substitute(self._values))
         # Started by root, nginx runs its workers as an unprivileged user, which may not write here.
         user = "user root;\n" if os.geteuid() == 0 else ""
         (self.folder / "nginx.conf").write_text(_CONFIGURATION.format(folder=self.folder, user=user))

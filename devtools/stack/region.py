@@ -13,6 +13,7 @@ from devtools.stack.errors import StackFailed
 from devtools.stack.external_services import ExternalService, ExternalShard
 from devtools.stack.region_plan import SHARDS, RegionPlan
 from devtools.stack.service import Service
+from notify_streams.addresses import without_credentials
 from notify_streams.roles import ROLES
 
 T = TypeVar("T")
@@ -64,7 +65,9 @@ class Region:
 
         def start(component: Component) -> str | None:
             started = component.start()
-            report(f"{component.name} {'started' if started else 'already runs'} at {component.address}")
+            report(
+                f"{component.name} {'started' if started else 'already runs'} at {without_credentials(component.address)}"
+            )
             return component.name if started else None
 
         return [name for name in self._concurrently(start) if name]

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from devtools.stack.private_file import write_private
 from devtools.stack.region import Region
 
 
@@ -20,9 +21,10 @@ def overlay(region: Region, others: Mapping[str, Region]) -> dict[str, Any]:
         "redis": region.redis.address,
         "dynamodb": region.dynamodb.address,
         "providers": region.sandbox.urls(),
-        "data_dir": str(region.folder.parent / "data"),
         "sandbox_record": str(region.sandbox.provider_log),
         "web_token": region.plan.web_token,
+        # In the region's folder, so that `down --wipe` removes the workers' data and logs.
+        "data_dir": str(region.folder / "workers"),
         "web_port_base": region.plan.ports["web"],
     }
     # Every point of presence holds the users of all regions, so each region pushes to all of them.
@@ -36,6 +38,5 @@ def overlay(region: Region, others: Mapping[str, Region]) -> dict[str, Any]:
 
 def write(file: Path, settings: Mapping[str, Any]) -> None:
     """Replace `file` atomically."""
-    fresh = file.with_suffix(".new")
-    fresh.write_text("# Written by `notify-streams stack up`; layered over config/.\n" + yaml.safe_dump(dict(settings)))
-    fresh.rename(file)
+    head = "# Written by `notify-streams stack up`; layered over config/.\n"
+    write_private(file, head + yaml.safe_dump(dict(settings)))

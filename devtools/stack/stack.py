@@ -20,6 +20,7 @@ from devtools.stack import external_services, maven, settings_overlay
 from devtools.stack.errors import StackFailed
 from devtools.stack.paths import stack_folder
 from devtools.stack.ports import free_port, is_free
+from devtools.stack.private_file import write_private
 from devtools.stack.process import Process
 from devtools.stack.region import Region
 from devtools.stack.region_plan import RegionPlan, all_ports, plan_region
@@ -87,6 +88,7 @@ class Stack:
             self.replicator.restart_if_changed()
             if not plans:
                 shutil.rmtree(self.replicator.folder, ignore_errors=True)
+                (self.folder / "state.json").unlink(missing_ok=True)
 
     def region(self, name: str) -> Region:
         """A region as `up` planned it; its services may not run."""
@@ -132,14 +134,13 @@ class Stack:
             raise StackFailed(f"{file} was not written by `stack` ({error}); remove {self.folder}") from None
 
     def _save(self, plans: Mapping[str, RegionPlan]) -> None:
-        fresh = self.folder / "state.json.new"
-        fresh.write_bytes(msgspec.json.format(msgspec.json.encode(plans)))
-        fresh.rename(self.folder / "state.json")
+        write_private(self.folder / "state.json", msgspec.json.format(msgspec.json.encode(plans)).decode())
 
     @contextlib.contextmanager
     def _locked(self, report: Report) -> Iterator[None]:
         """One command at a time in this folder. The kernel releases the lock of a killed process."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
         with (self.folder / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

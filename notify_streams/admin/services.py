@@ -5,13 +5,20 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from aiokafka.errors import KafkaConnectionError
+from pymongo.errors import PyMongoError
+from redis.exceptions import RedisError
+
 from notify_streams import kafka
+from notify_streams.addresses import without_credentials
 from notify_streams.stores import dynamodb, redis
 from notify_streams.stores.mongo import mongo_client
+from notify_streams.stores.mongo_errors import mongo_reason
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from notify_streams.security import MongoSecurity
     from notify_streams.settings import Settings
 
 #: A service that has not answered then counts as down.
@@ -27,7 +34,7 @@ async def unreachable(settings: Settings) -> list[str]:
     """
     checks: dict[str, Awaitable[None]] = {f"Kafka at {settings.kafka}": _check_kafka(settings)}
     for number, uri in enumerate(settings.shards):
-        checks[f"MongoDB shard {number} at {without_credentials(uri)}"] = _check_mongodb(uri)
+        checks[f"MongoDB shard {number} at {without_credentials(uri)}"] = _check_mongodb(uri, settings.mongo_security)
     checks[f"Redis at {without_credentials(settings.redis)}"] = _check_redis(settings)
     if settings.dynamodb is not None:
         checks[f"DynamoDB at {without_credentials(settings.dynamodb)}"] = _check_dynamodb(settings.dynamodb)
@@ -35,33 +42,29 @@ async def unreachable(settings: Settings) -> list[str]:
     return [f"{service} ({error})" for service, error in zip(checks, found, strict=True) if error]
 
 
-def without_credentials(uri: str) -> str:
-    """A URI without user, password and options. A password may contain any character, a host neither ``@`` nor ``?``."""
-    scheme, mark, rest = uri.partition("://")
-    return f"{scheme}{mark}{(rest or scheme).rpartition('@')[2].partition('?')[0]}" if mark else uri.rpartition("@")[2]
-
-
 async def _error_of(check: Awaitable[None]) -> str | None:
-    """The type of the error, never its text: drivers put addresses and more into it."""
+    """Why the check failed, never a driver's own text: drivers put addresses and more into it."""
     try:
         await asyncio.wait_for(check, _ANSWER_S)
     except TimeoutError:
         return f"no answer within {_ANSWER_S:g} s"
+    except KafkaConnectionError as error:
+        return str(error.args[0])
+    except PyMongoError as error:
+        return mongo_reason(error)
+    except RedisError as error:
+        return redis.redis_reason(error)
     except Exception as error:  # whatever a driver raises, the service cannot be used
         return type(error).__name__
     return None
 
 
 async def _check_kafka(settings: Settings) -> None:
-    admin = kafka.admin(settings.kafka_connection())
-    try:
-        await admin.start()
-    finally:
-        await admin.close()
+    await kafka.check_connection(settings.kafka_connection(), _ANSWER_S)
 
 
-async def _check_mongodb(uri: str) -> None:
-    async with mongo_client(uri, "notify-streams-check", _CONNECT_S) as client:
+async def _check_mongodb(uri: str, security: MongoSecurity) -> None:
+    async with mongo_client(uri, security, "notify-streams-check", _CONNECT_S) as client:
         await client.admin.command("ping")
 
 

@@ -106,9 +106,10 @@ async def _admin(settings: Settings) -> AIOKafkaAdminClient:
     try:
         async with asyncio.timeout(_CONNECT_S):
             await admin.start()
-    except (KafkaConnectionError, OSError) as error:  # `TimeoutError` is an `OSError`
+    except (KafkaConnectionError, TimeoutError) as error:
         await admin.close()
-        raise StoreUnavailable(f"Kafka of region {settings.region} does not answer at {settings.kafka}") from error
+        reason = error.args[0] if error.args else f"Kafka at {settings.kafka} does not respond in time"
+        raise StoreUnavailable(f"region {settings.region}: {reason}") from error
     return admin
 
 

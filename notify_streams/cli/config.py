@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from notify_streams.cli.output import as_json, categories_of, print_result, region_option, settings_of
+from notify_streams.errors import SettingsError
 
 
 @click.group()
@@ -16,8 +17,17 @@ def config() -> None:
 @region_option
 @as_json
 def check(region: str, as_json: bool) -> None:
-    """Check settings and categories. Exit 1 with one line that names the file and the key if one is not valid."""
-    settings = settings_of(region)
-    categories = categories_of()
+    """Check settings and categories. Exit 1 with a line for each that is not valid; no line shows a secret."""
+    problems: list[str] = []
+    try:
+        settings = settings_of(region)
+    except SettingsError as error:
+        problems.append(str(error))
+    try:
+        categories = categories_of()
+    except SettingsError as error:
+        problems.append(str(error))
+    if problems:
+        raise SettingsError("\n".join(problems))
     value = {"holds": True, "region": settings.region, "shards": len(settings.shards), "categories": sorted(categories)}
     print_result(as_json, value, [f"region {region}: settings are valid, {len(categories)} categories"])

@@ -112,11 +112,11 @@ def make_point_of_presence(pop: EdgePopSettings, session: aiohttp.ClientSession)
         SettingsError: an unknown kind.
     """
     if pop.kind == "http":
-        return http_store(pop.name, pop.url, pop.token, session)
+        return http_store(pop.name, pop.url, pop.token.reveal(), session)
     if pop.kind == "fastly":
-        return fastly_store(pop.name, pop.url, pop.token, session)
+        return fastly_store(pop.name, pop.url, pop.token.reveal(), session)
     if pop.kind == "cloudflare":
-        return Cloudflare(pop.name, pop.url, pop.token, session)
+        return Cloudflare(pop.name, pop.url, pop.token.reveal(), session)
     raise SettingsError(f"edge: {pop.name}: unknown kind {pop.kind!r}; use one of http, cloudflare, fastly")
 
 

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from notify_streams.errors import StoreUnavailable
 from notify_streams.metrics import REDIS_UNAVAILABLE
 from notify_streams.preferences.lease_scripts import WRITE_DELTAS
+from notify_streams.stores.redis import redis_reason
 from notify_streams.stores.request_batcher import RequestBatcher
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def redis_call() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError) as error:
-        raise StoreUnavailable(f"Redis: {type(error).__name__}") from error
+        raise StoreUnavailable(f"Redis {redis_reason(error)}") from error
 
 
 class Deltas:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pymongo.asynchronous.collection import AsyncCollection
     from pymongo.asynchronous.database import AsyncDatabase
 
+    from notify_streams.security import MongoSecurity
     from notify_streams.settings import Settings
 
 Document = dict[str, Any]
@@ -37,7 +38,9 @@ DURABLE: Final = WriteConcern(w="majority", j=True, wtimeout=10_000)
 _OPTIONS: Final[CodecOptions[Document]] = CodecOptions(tz_aware=True)
 
 
-def mongo_client(uri: str, app_name: str, timeout_s: float, **options: Any) -> AsyncMongoClient[Document]:
+def mongo_client(
+    uri: str, security: MongoSecurity, app_name: str, timeout_s: float, **options: Any
+) -> AsyncMongoClient[Document]:
     """A client for one shard; `options` of the driver replace these."""
     timeout_ms = int(timeout_s * 1000)
     defaults: dict[str, Any] = {
@@ -49,7 +52,24 @@ def mongo_client(uri: str, app_name: str, timeout_s: float, **options: Any) -> A
         "retryWrites": True,
         "maxPoolSize": 32,
     }
-    return AsyncMongoClient(uri, **(defaults | options))
+    return AsyncMongoClient(uri, **(defaults | _security_options(security) | options))
+
+
+def _security_options(security: MongoSecurity) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "username": security.username,
+        "password": None if security.password is None else security.password.reveal(),
+        "authSource": security.auth_source,
+        "authMechanism": security.mechanism,
+    }
+    if security.tls is not None:
+        found |= {
+            "tls": True,
+            "tlsCAFile": security.tls.ca_file,
+            "tlsCertificateKeyFile": security.tls.certificate_file,
+            "tlsAllowInvalidHostnames": not security.tls.check_hostname,
+        }
+    return {name: value for name, value in found.items() if value is not None}
 
 
 class Shards:
@@ -82,7 +102,8 @@ class Shards:
     async def start(self) -> None:
         """Create the clients; each connects at its first use. With `follows`, also read the bucket directory and start polling it."""
         self._clients = [
-            mongo_client(uri, self.app_name, self._timeout_s, **self._client_options) for uri in self._settings.shards
+            mongo_client(uri, self._settings.mongo_security, self.app_name, self._timeout_s, **self._client_options)
+            for uri in self._settings.shards
         ]
         if self.follows:
             await self.directory.start_polling()

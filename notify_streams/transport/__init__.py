@@ -6,6 +6,7 @@ For any Faust app: it depends on nothing else of `notify_streams` but `kafka` an
 from notify_streams.transport.app_state import (
     attach,
     exempt_from_watchdog,
+    faust_credentials,
     hold_partitions_while,
     on_assigned,
     on_revoked,
@@ -47,6 +48,7 @@ __all__ = [
     "batched_consumer",
     "batched_topic",
     "exempt_from_watchdog",
+    "faust_credentials",
     "hold_partitions_while",
     "in_memory",
     "on_assigned",

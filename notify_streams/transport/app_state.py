@@ -6,9 +6,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from faust.auth import OAuthCredentials, SASLCredentials, SSLCredentials
 from faust.transport.drivers import aiokafka as stock
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth, server_list
 from faust.types import TP, AppT
+from faust.types.auth import CredentialsT
 
 from notify_streams.kafka import KafkaConnection
 from notify_streams.transport.settings import TransportSettings
@@ -81,6 +83,22 @@ def exempt_from_watchdog(app: AppT, topic: str) -> None:
 def hold_partitions_while(app: AppT, holds: Callable[[], bool]) -> None:
     """Do not restart the worker while `holds()` is true, because no partition can start then. Called every few seconds."""
     app_state(app).holds.append(holds)
+
+
+def faust_credentials(connection: KafkaConnection) -> CredentialsT | None:
+    """The value of Faust's setting `broker_credentials` for the connection."""
+    security = connection.security
+    context, mechanism = security.get("ssl_context"), security.get("sasl_mechanism")
+    if mechanism is None:
+        return None if context is None else SSLCredentials(context)
+    if mechanism == "OAUTHBEARER":
+        return OAuthCredentials(oauth_cb=security["sasl_oauth_token_provider"], ssl_context=context)
+    return SASLCredentials(
+        username=security["sasl_plain_username"],
+        password=security["sasl_plain_password"],
+        ssl_context=context,
+        mechanism=mechanism,
+    )
 
 
 def kafka_connection(app: AppT) -> KafkaConnection:

@@ -7,6 +7,7 @@ from typing import ClassVar
 from faust.transport.drivers import aiokafka as stock
 from faust.types.transports import ConsumerT, ProducerT
 
+from notify_streams.kafka import check_connection
 from notify_streams.transport.app_state import app_state, kafka_connection
 from notify_streams.transport.batch_producer import BatchProducer
 from notify_streams.transport.consumer import Consumer
@@ -25,8 +26,9 @@ class Producer(stock.Producer):
     """Faust's producer, with the batch producer and the lifecycles (tables) that start and stop with it."""
 
     async def on_start(self) -> None:
-        await super().on_start()
         state = app_state(self.app)
+        await check_connection(kafka_connection(self.app), state.settings.request_timeout_s)
+        await super().on_start()
         client_id = self.app.conf.broker_client_id
         state.producer = BatchProducer(kafka_connection(self.app), state.settings, client_id=client_id)
         await state.producer.start()

@@ -206,7 +206,8 @@ class RunningRegion:
     async def view(self, role: str, path: str) -> tuple[int, dict[str, Any]]:
         """Status and body of a worker's view."""
         url = f"http://127.0.0.1:{web_port(self.settings, role)}{path}"
-        headers = {"Authorization": f"Bearer {self.settings.web_token}"}
+        assert self.settings.web_token is not None
+        headers = {"Authorization": f"Bearer {self.settings.web_token.reveal()}"}
         async with aiohttp.ClientSession() as http, http.get(url, headers=headers) as response:
             return response.status, await response.json()
 

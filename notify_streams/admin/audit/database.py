@@ -11,6 +11,7 @@ from notify_streams.errors import StoreUnavailable
 from notify_streams.records.ids import delivery_id
 from notify_streams.roles import channel_topic
 from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX
+from notify_streams.stores.mongo_errors import mongo_reason
 
 if TYPE_CHECKING:
     from notify_streams.admin.audit.snapshot import RegionSnapshot
@@ -27,7 +28,7 @@ async def read_database(shards: Shards, snapshot: RegionSnapshot) -> None:
         for shard in range(len(shards)):
             await _read_shard(shards, shard, snapshot)
     except PyMongoError as error:
-        raise StoreUnavailable(f"MongoDB of region {snapshot.region}: {type(error).__name__}") from error
+        raise StoreUnavailable(f"MongoDB of region {snapshot.region} {mongo_reason(error)}") from error
 
 
 async def _read_shard(shards: Shards, shard: int, snapshot: RegionSnapshot) -> None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import pymongo
 from pymongo.errors import PyMongoError
 
-from notify_streams.admin.services import without_credentials
+from notify_streams.addresses import without_credentials
 from notify_streams.admin.shards.init import COLLECTIONS, INDEXES, SHARD_KEY, is_mongos, sharding_of
 from notify_streams.admin.shards.write_block import blocked_buckets
 from notify_streams.stores.bucket_directory import moved_away
+from notify_streams.stores.mongo_errors import mongo_reason
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -75,12 +76,8 @@ async def _check_shard(settings: Settings, shards: Shards, shard: int) -> AsyncI
                 yield finding
     except PyMongoError as error:
         address = without_credentials(settings.shards[shard])
-        yield Finding(
-            shard,
-            "reachable",
-            f"{type(error).__name__} at {address}",
-            "start its members, or correct its URI in `shards`",
-        )
+        remedy = "start its members, or correct its URI in `shards` and `mongo_security`"
+        yield Finding(shard, "reachable", f"{address} {mongo_reason(error)}", remedy)
 
 
 async def _check_replica_set(

@@ -11,6 +11,7 @@ from pymongo.errors import PyMongoError
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.stores.mongo import CONTACTS, LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES, TIMERS
+from notify_streams.stores.mongo_errors import mongo_reason
 
 if TYPE_CHECKING:
     from pymongo import AsyncMongoClient
@@ -66,7 +67,7 @@ async def init_shards(settings: Settings, shards: Shards) -> list[str]:
                     await database[name].create_index(list(index.keys), **options)
             done.append(f"shard {shard}: {', '.join(COLLECTIONS)}")
     except PyMongoError as error:
-        raise StoreUnavailable(f"MongoDB: {type(error).__name__}") from error
+        raise StoreUnavailable(f"MongoDB {mongo_reason(error)}") from error
     return done
 
 

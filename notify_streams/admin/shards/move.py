@@ -35,6 +35,7 @@ from notify_streams.errors import Refused, StoreUnavailable
 from notify_streams.preferences.mongo_document import STAMP
 from notify_streams.stores.bucket_directory import LEASE_S, has_entry, write_entry
 from notify_streams.stores.mongo import PREFERENCES
+from notify_streams.stores.mongo_errors import mongo_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -89,7 +90,7 @@ async def move_bucket(
         async with move_lock(shards.database(0), waits.lock_s):
             return await _move(settings, shards, bucket, to, report, waits)
     except PyMongoError as error:
-        raise StoreUnavailable(f"MongoDB: {type(error).__name__}; run it again") from error
+        raise StoreUnavailable(f"MongoDB {mongo_reason(error)}; run it again") from error
 
 
 async def _move(

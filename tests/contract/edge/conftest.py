@@ -12,6 +12,7 @@ from devtools.fakes.edge_server import FakeEdgeServer
 from devtools.stack.nginx import Edge, nginx_program
 from devtools.stack.ports import free_port
 from notify_streams.edge.pusher import make_point_of_presence, open_session
+from notify_streams.secret import Secret
 from notify_streams.settings import EdgePopSettings
 from tests.contract.edge.edge_reader import Reader
 
@@ -31,7 +32,7 @@ async def reader(request: pytest.FixtureRequest, edge_server: FakeEdgeServer, tm
     """A point of presence, and what a client at the edge reads there."""
     async with open_session() as session:
         if request.param != "nginx":
-            pop = EdgePopSettings("paris", edge_server.url(request.param), request.param, edge_server.token)
+            pop = EdgePopSettings("paris", edge_server.url(request.param), request.param, Secret(edge_server.token))
             yield Reader(make_point_of_presence(pop, session), session, edge_server=edge_server)
             return
         if nginx_program() is None:
@@ -41,6 +42,8 @@ async def reader(request: pytest.FixtureRequest, edge_server: FakeEdgeServer, tm
         edge = Edge("edge", tmp_path / "edge", free_port(), "t0ken", "127.0.0.1:9", "origin")
         edge.start()
         yield Reader(
-            make_point_of_presence(EdgePopSettings("paris", edge.url, "http", "t0ken"), session), session, url=edge.url
+            make_point_of_presence(EdgePopSettings("paris", edge.url, "http", Secret("t0ken")), session),
+            session,
+            url=edge.url,
         )
         edge.kill()

@@ -16,6 +16,7 @@ from notify_streams.edge.single_key_stores import SingleKeyStore
 from notify_streams.errors import SettingsError
 from notify_streams.records.user_records import LocationRecord
 from notify_streams.retry import RetryPolicy
+from notify_streams.secret import Secret
 from notify_streams.settings import EdgePopSettings
 from tests.contract.edge.edge_reader import edge_record
 
@@ -25,7 +26,7 @@ QUICK = RetryPolicy("test", first_s=0.01, max_s=0.02, max_attempts=4)
 @pytest.fixture(params=("http", "fastly", "cloudflare"))
 async def push(request: pytest.FixtureRequest, edge_server: FakeEdgeServer) -> AsyncIterator[EdgePusher]:
     async with open_session() as session:
-        pop = EdgePopSettings("paris", edge_server.url(request.param), request.param, edge_server.token)
+        pop = EdgePopSettings("paris", edge_server.url(request.param), request.param, Secret(edge_server.token))
         yield EdgePusher(make_point_of_presence(pop, session), QUICK)
 
 
@@ -116,7 +117,7 @@ async def test_concurrent_requests_are_bounded(push: EdgePusher, edge_server: Fa
 async def test_keys_that_a_bulk_write_did_not_store_are_written_again(edge_server: FakeEdgeServer) -> None:
     edge_server.faults.left_out |= {"u-1", "u-3"}
     async with open_session() as session:
-        pop = EdgePopSettings("paris", edge_server.url("cloudflare"), "cloudflare", edge_server.token)
+        pop = EdgePopSettings("paris", edge_server.url("cloudflare"), "cloudflare", Secret(edge_server.token))
         push = EdgePusher(make_point_of_presence(pop, session), QUICK)
         await push.push([edge_record(f"u-{number}", "eu") for number in range(5)])
     assert len(edge_server.stored) == 5
@@ -125,7 +126,7 @@ async def test_keys_that_a_bulk_write_did_not_store_are_written_again(edge_serve
 
 async def test_a_bulk_write_of_more_than_ten_thousand_is_split(edge_server: FakeEdgeServer) -> None:
     async with open_session() as session:
-        pop = EdgePopSettings("paris", edge_server.url("cloudflare"), "cloudflare", edge_server.token)
+        pop = EdgePopSettings("paris", edge_server.url("cloudflare"), "cloudflare", Secret(edge_server.token))
         await make_point_of_presence(pop, session).put_many(
             [LocationRecord(f"u-{number}", "eu") for number in range(10_001)]
         )

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devtools.stack.paths import PROJECT
-from notify_streams.admin.services import without_credentials
+from notify_streams.addresses import without_credentials
 from notify_streams.cli.main import VERBS, main
 
 #: Nothing listens there.

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield own
     finally:
         own.down(wipe=True)
+        assert [file.name for file in own.folder.iterdir()] == ["lock"]
 
 
 def cli(stack: Stack, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -57,6 +59,24 @@ def sessions_of(stack: Stack) -> set[int]:
     return found
 
 
+def listening(stack: Stack) -> list[IPv4Address | IPv6Address]:
+    """The address of each listening socket of the processes whose working directory is in the stack's folder."""
+    sockets = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (entry / "cwd").readlink().is_relative_to(stack.folder):
+                sockets |= {str(file.readlink()) for file in (entry / "fd").iterdir()}
+    found: list[IPv4Address | IPv6Address] = []
+    for table in ("tcp", "tcp6"):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
+                words = bytes.fromhex(fields[1].partition(":")[0])
+                address = ip_address(b"".join(words[at : at + 4][::-1] for at in range(0, len(words), 4)))
+                found.append(getattr(address, "ipv4_mapped", None) or address)
+    return found
+
+
 def test_a_second_up_starts_nothing(up: Stack) -> None:
     before = pids(up)
     assert up.up(["us"]) == []
@@ -70,6 +90,7 @@ def test_the_settings_file_has_the_addresses_of_the_services(up: Stack) -> None:
     assert settings["remote_kafka"] == {}
     assert settings["web_token"] and settings["web_port_base"]
     assert Path(settings["sandbox_record"]).is_absolute()
+    assert Path(settings["data_dir"]).is_relative_to(up.folder / "us"), "`down --wipe` removes the workers' logs"
     assert up.settings_file("us").read_text().startswith("# Written by")
 
 
@@ -78,6 +99,22 @@ def test_a_transaction_commits_on_a_shard_of_one_member(up: Stack) -> None:
         with client.start_session() as session, session.start_transaction():
             client.notify.kept.insert_one({"_id": "before"}, session=session)
         assert client.notify.kept.count_documents({}) == 1
+
+
+def test_every_service_listens_on_loopback_only(up: Stack) -> None:
+    found = listening(up)
+    assert len(found) >= len(up.region("us").services)
+    assert {address for address in found if not address.is_loopback} == set()
+
+
+def test_files_with_tokens_are_their_owner_s(up: Stack) -> None:
+    assert up.folder.stat().st_mode & 0o777 == 0o700
+    tokens = [up.region("us").plan.web_token, up.region("us").plan.edge_token]
+    holders = [
+        file for file in up.folder.rglob("*") if file.is_file() and any(t.encode() in file.read_bytes() for t in tokens)
+    ]
+    assert {file.name for file in holders} >= {"us.yaml", "state.json"}
+    assert {file.name for file in holders if file.stat().st_mode & 0o077} == set()
 
 
 def test_status_exits_with_0_only_if_everything_responds(up: Stack) -> None:

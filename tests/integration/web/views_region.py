@@ -29,7 +29,8 @@ class ARegion:
 
     @property
     def token(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.settings.web_token}"}
+        assert self.settings.web_token is not None
+        return {"Authorization": f"Bearer {self.settings.web_token.reveal()}"}
 
     def url(self, path: str, role: str = "standard") -> str:
         return f"http://127.0.0.1:{web_port_of(self.settings, role)}{path}"

@@ -77,7 +77,9 @@ def test_secrets_are_named_and_explained_but_never_here(documents: list[Document
     references = [*found(documents, "secretKeyRef")]
     assert {reference["name"] for reference in references} == {SECRET}
     explained = (PROJECT / "k8s" / "README.md").read_text()
-    for key in {reference["key"] for reference in references}:
+    assert {*found(documents, "secretName")} == {SECRET}
+    files = {Path(text).name for text in found(documents, "value") if str(text).startswith("/run/secrets/")}
+    for key in {reference["key"] for reference in references} | files:
         assert f"`{key}`" in explained
     for text in (value for data in found(documents, "data") for value in data.values()):
         assert not re.search(r"://[^/\s]*:[^/\s]*@|_TOKEN=", text), "a URI with a password belongs in the Secret"

@@ -8,6 +8,7 @@ import pytest
 from notify_streams.app import web_port
 from notify_streams.preferences.categories import load_categories
 from notify_streams.roles import ROLES
+from notify_streams.secret import Secret
 from notify_streams.settings import Settings, load_settings
 from notify_streams.transport import TransportSettings
 from notify_streams.web import blueprint
@@ -17,9 +18,7 @@ Document = dict[str, Any]
 CRITICAL = {role for role in ROLES if role.startswith("cri")}
 #: What the Secret may hold, as an operator would write it.
 SECRETS = {
-    "web-token": "a-token",
-    "shards": '["mongodb://u:p@m0:27017/?replicaSet=us-0", "mongodb://u:p@m1:27017/?replicaSet=us-1"]',
-    "redis": "rediss://:p@r:6379/0",
+    "web-token": "a-token\n",
     "edge": '[{name: fra, url: "https://fra.example", kind: http, token: t}]',
 }
 
@@ -38,8 +37,10 @@ def environment(
     for source in container["envFrom"]:
         seen |= maps[source["configMapRef"]["name"]]
     for variable in container.get("env", ()):
-        source = variable["valueFrom"]
-        if "fieldRef" in source:
+        source = variable.get("valueFrom")
+        if source is None:
+            seen[variable["name"]] = variable["value"]
+        elif "fieldRef" in source:
             seen[variable["name"]] = labels[source["fieldRef"]["fieldPath"].split("'")[1]]
         elif source["secretKeyRef"]["key"] in secrets:
             seen[variable["name"]] = secrets[source["secretKeyRef"]["key"]]
@@ -51,16 +52,19 @@ def environment(
 def settings_of(
     documents: list[Document], document: Document, folder: Path, secrets: dict[str, str]
 ) -> tuple[Settings, str]:
-    """The settings and the role of a pod whose volume `settings` is written to `folder`."""
+    """The settings and the role of a pod whose volumes `settings` and `secrets` are written to `folder`."""
     maps = {one["metadata"]["name"]: one["data"] for one in documents if one["kind"] == "ConfigMap"}
     (volume,) = (volume for volume in pod(document)["volumes"] if volume["name"] == "settings")
     for source in volume["projected"]["sources"]:
         for name, text in maps[source["configMap"]["name"]].items():
             (folder / name).write_text(text)
     container = pod(document)["containers"][0]
-    (mount,) = (mount for mount in container["volumeMounts"] if mount["name"] == "settings")
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     seen = environment(documents, container, document["spec"]["template"]["metadata"]["labels"], secrets)
-    assert seen["NOTIFY_CONFIG_DIR"] == mount["mountPath"]
+    assert seen["NOTIFY_CONFIG_DIR"] == mounts["settings"]
+    for key, text in secrets.items():
+        (folder / key).write_text(text)
+    seen = {name: value.replace(mounts["secrets"], str(folder)) for name, value in seen.items()}
     return load_settings(seen["NOTIFY_REGION"], environ=seen, config_dir=folder), seen.get("NOTIFY_ROLE", "")
 
 
@@ -72,8 +76,7 @@ def test_every_worker_s_environment_is_settings(
         settings, said = settings_of(documents, worker, tmp_path, secrets)
         assert (settings.region, said) == (region, role)
         assert settings.web_host == "0.0.0.0", "or neither probes nor the Service find the views"
-        assert settings.web_token == "a-token"
-        assert (settings.redis == SECRETS["redis"]) == ("redis" in secrets)
+        assert settings.web_token == Secret("a-token")
         assert bool(settings.edge) == (role == "registry" and "edge" in secrets)
         (port,) = pod(worker)["containers"][0]["ports"]
         assert port["containerPort"] == web_port(settings, role)

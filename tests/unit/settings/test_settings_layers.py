@@ -10,6 +10,7 @@ import yaml
 
 from devtools.stack.paths import PROJECT
 from notify_streams.errors import SettingsError
+from notify_streams.secret import Secret
 from notify_streams.settings import Settings, load_settings
 
 Load = Callable[..., Settings]
@@ -76,6 +77,7 @@ ENVIRON = [
     pytest.param("NOTIFY_REMOTE_KAFKA__EU", "e:1", lambda found: found.remote_kafka, {"eu": "e:1"}, id="one address"),
     pytest.param("NOTIFY_REGIONS", "[us, mars]", lambda found: found.regions, ("us", "mars"), id="regions"),
     pytest.param("NOTIFY_BROKER", "{batch_records: 5}", lambda found: found.broker.batch_records, 5, id="a group"),
+    pytest.param("NOTIFY_REMOTE_KAFKA__EU", "1:2", lambda found: found.remote_kafka, {"eu": "1:2"}, id="no number"),
     pytest.param("NOTIFY_DYNAMODB", "", lambda found: found.dynamodb, None, id="empty: none"),
 ]
 
@@ -111,7 +113,7 @@ def test_a_variable_sets_one_key(
 )
 def test_a_string_is_not_parsed(load: Load, token: str) -> None:
     """YAML would change each of them; `#1` would be no token at all."""
-    assert load({"NOTIFY_WEB_TOKEN": token}).web_token == token
+    assert load({"NOTIFY_WEB_TOKEN": token}).web_token == Secret(token)
 
 
 def test_a_group_and_one_of_its_keys_can_both_be_set(load: Load) -> None:
@@ -163,7 +165,7 @@ WRONG = [
     pytest.param({"kafka": ...}, "kafka", id="no Kafka"),
     pytest.param({"colour": "red"}, "colour", id="an unknown key"),
     pytest.param({"broker": {"colour": "red"}}, "colour", id="an unknown key in a group"),
-    pytest.param({"region": "eu"}, "says region: .eu.", id="another region's file"),
+    pytest.param({"region": "eu"}, "region is .eu.", id="another region's file"),
     pytest.param({"regions": ["eu"]}, "not among regions", id="a region that is not in the list"),
     pytest.param({"regions": ["us", "us"]}, "regions", id="a region twice"),
     pytest.param({"regions": ["us", "e:u"]}, "regions", id="a region with a colon"),

@@ -68,7 +68,9 @@ def test_compose_env_loads_as_settings_and_names_the_published_ports() -> None:
     )
     environment = dict(line.split("=", 1) for line in done.stdout.split("\0") if line.startswith("NOTIFY_"))
     settings = load_settings("us", environ=environment, config_dir=PROJECT / "config")
-    named = {str(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", msgspec.json.encode(settings).decode())}
+    named = {
+        str(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", msgspec.json.encode(settings, enc_hook=str).decode())
+    }
     published = {port.split(":")[1] for service in SERVICES.values() for port in service.get("ports", ())}
     assert named == published
 

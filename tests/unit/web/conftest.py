@@ -9,6 +9,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from devtools.stack.paths import PROJECT
 from notify_streams.app import NotifyApp, build_app
+from notify_streams.secret import Secret
 from notify_streams.settings import OutboxSettings, Settings
 from notify_streams.web.user_lookup import user_lookup
 
@@ -32,7 +33,7 @@ def new_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[..., 
             redis=f"redis://{NOWHERE}/0",
             dynamodb=f"http://{NOWHERE}",
             outbox=OutboxSettings(transaction_timeout_s=0.2),
-            web_token="the-token",
+            web_token=Secret("the-token"),
             web_port_base=2,
             data_dir=str(tmp_path),
         )

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from notify_streams.secret import Secret
 from notify_streams.web import VIEWS
 from notify_streams.web.auth import check_token
 from notify_streams.web.request_body import MAX_BODY_BYTES
@@ -16,6 +17,7 @@ GUARDED = {
     "/notifications/{trigger_id}": ("GET", "/notifications/t-1"),
     "/dead-letters": ("GET", "/dead-letters"),
 }
+TOKEN = Secret("the-token")
 RIGHT = {"Authorization": "Bearer the-token"}
 
 WRONG = {
@@ -32,7 +34,7 @@ WRONG = {
 
 @pytest.mark.parametrize("header", WRONG.values(), ids=WRONG)
 def test_anything_but_the_token_is_refused_with_401(header: str | None) -> None:
-    refused = check_token(header, "the-token")
+    refused = check_token(header, TOKEN)
     assert refused is not None
     assert refused.status == 401
     assert refused.headers["WWW-Authenticate"].startswith("Bearer")
@@ -40,13 +42,13 @@ def test_anything_but_the_token_is_refused_with_401(header: str | None) -> None:
 
 @pytest.mark.parametrize("header", ["Bearer the-token", "bearer the-token", "BEARER  the-token "])
 def test_the_scheme_is_case_insensitive(header: str | None) -> None:
-    assert check_token(header, "the-token") is None
+    assert check_token(header, TOKEN) is None
 
 
-@pytest.mark.parametrize("token", [None, ""])
+@pytest.mark.parametrize("token", [None, Secret("")])
 @pytest.mark.parametrize("header", ["Bearer ", "Bearer", None, "Bearer None"])
 def test_without_a_configured_token_each_request_is_refused_and_the_setting_is_named(
-    token: str | None, header: str | None
+    token: Secret | None, header: str | None
 ) -> None:
     refused = check_token(header, token)
     assert refused is not None

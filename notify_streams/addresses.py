@@ -1,0 +1,70 @@
+"""The forms of service addresses, and the credentials inside a URI."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+from notify_streams.secret import Secret
+
+_HOST: Final = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
+_PORT: Final = r":(?:6553[0-5]|655[0-2]\d|65[0-4]\d{2}|6[0-4]\d{3}|[1-5]\d{4}|[1-9]\d{0,3})"
+#: RFC 3986: every other character of a user name or a password is percent-encoded.
+_CREDENTIAL: Final = r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})"
+_CREDENTIALS: Final = rf"(?:{_CREDENTIAL}*:{_CREDENTIAL}+@)?"
+_HOSTS: Final = rf"{_HOST}(?:{_PORT})?(?:,{_HOST}(?:{_PORT})?)*"
+_PATH: Final = r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?"
+_URI_CREDENTIALS: Final = re.compile(r"([a-z+]+://)([^/?#@]*)@(.*)")
+
+
+@dataclass(frozen=True, slots=True)
+class AddressForm:
+    """What an address must look like. `describe` is for an error message: the address itself may hold a password."""
+
+    describe: str
+    pattern: str
+
+    def accepts(self, address: str) -> bool:
+        return re.fullmatch(self.pattern, address) is not None
+
+
+KAFKA: Final = AddressForm("host:port, several separated by commas", rf"{_HOST}{_PORT}(?:\s*,\s*{_HOST}{_PORT})*")
+MONGODB: Final = AddressForm(
+    "mongodb://host:port/?options, without passwords among the options; encode other characters of a password as %XX",
+    rf"mongodb(?:\+srv)?://{_CREDENTIALS}{_HOSTS}(?:/[A-Za-z0-9_-]*(?:\?(?!(?i:.*(?:password|token)))[^\s#@]*)?)?",
+)
+REDIS: Final = AddressForm(
+    "redis://host:port/database or rediss://host:port/database; encode other characters of a password as %XX",
+    rf"rediss?://{_CREDENTIALS}{_HOST}(?:{_PORT})?(?:/\d*)?",
+)
+HTTP: Final = AddressForm(
+    "http://host or https://host, without user name or query", rf"https?://{_HOST}(?:{_PORT})?{_PATH}"
+)
+SMTP: Final = AddressForm(
+    "smtp://host:port or smtps://host:port, without user name", rf"smtps?://{_HOST}(?:{_PORT})?/?"
+)
+
+
+def without_credentials(uri: str) -> str:
+    """A URI without user, password and options, for a message. A password may contain any character, a host neither ``@`` nor ``?``."""
+    scheme, mark, rest = uri.partition("://")
+    return f"{scheme}{mark}{(rest or scheme).rpartition('@')[2].partition('?')[0]}" if mark else uri.rpartition("@")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who logs in. Both are None without a log-in; Redis needs no user name."""
+
+    username: str | None = None
+    password: Secret | None = None
+
+
+def split_credentials(uri: str) -> tuple[str, Credentials]:
+    """The URI without credentials, and these, decoded."""
+    found = _URI_CREDENTIALS.fullmatch(uri)
+    if found is None:
+        return uri, Credentials()
+    username, _, password = found[2].partition(":")
+    return found[1] + found[3], Credentials(unquote(username) or None, Secret(unquote(password)) if password else None)

@@ -1,0 +1,37 @@
+"""Servers that want TLS and a log-in; `app` with `PASSWORD` may do everything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from notify_streams.security import TlsSettings
+from tests.integration.security.certificates import Certificates, write_certificates
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PASSWORD = "pass/w:rd"
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return write_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="session")
+def tls(certificates: Certificates) -> TlsSettings:
+    """Those of a client that trusts the servers."""
+    return TlsSettings(certificates.ca)
+
+
+@pytest.fixture(scope="session")
+def says() -> Callable[[object, str], bool]:
+    """Whether an error is one sentence with these words and without the password."""
+
+    def check(error: object, words: str) -> bool:
+        text = str(error)
+        return words in text and "\n" not in text and len(text) < 250 and "pass" not in text.replace("password", "")
+
+    return check

@@ -1,0 +1,140 @@
+"""A mongod that wants TLS and a log-in: by password or by certificate."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+from pymongo.errors import PyMongoError
+
+from devtools.stack.mongodb import mongod
+from devtools.stack.ports import free_port
+from devtools.stack.service import Service
+from notify_streams.admin.shards.init import init_shards
+from notify_streams.errors import StoreUnavailable
+from notify_streams.secret import Secret
+from notify_streams.security import MongoSecurity, TlsSettings
+from notify_streams.settings import OutboxSettings, Settings
+from notify_streams.stores.mongo import Shards
+from tests.integration.security.certificates import Certificates
+from tests.integration.security.conftest import PASSWORD
+
+pytestmark = pytest.mark.stack
+
+
+class SecureMongod(Service):
+    """One server with the user `app` (read and write in `notify`) and the user of the client's certificate."""
+
+    certificates: Certificates
+
+    def prepare(self) -> None:
+        (self.folder / "data").mkdir()
+        mongod().chmod(0o755)
+
+    def command(self) -> Sequence[str]:
+        files = self.certificates
+        tls = ["--tlsMode", "requireTLS", "--tlsCertificateKeyFile", files.server, "--tlsCAFile", files.ca]
+        listen = ["--bind_ip", "127.0.0.1", "--port", str(self.port), "--nounixsocket", "--dbpath", "data"]
+        return [str(mongod()), "--auth", *tls, "--tlsAllowConnectionsWithoutCertificates", *listen]
+
+    def client(self, **options: Any) -> MongoClient[dict[str, Any]]:
+        uri = f"mongodb://localhost:{self.port}/"
+        return MongoClient(uri, tls=True, tlsCAFile=self.certificates.ca, serverSelectionTimeoutMS=1000, **options)
+
+    def is_healthy(self) -> bool:
+        try:
+            with self.client() as client:
+                return bool(client.admin.command("hello")["ok"])
+        except PyMongoError:
+            return False
+
+    def add_users(self) -> None:
+        """The first is added without a log-in, which a new server allows from this machine."""
+        with self.client() as client:
+            client.admin.command("createUser", "root", pwd="root", roles=["root"])
+        with self.client(username="root", password="root") as client:
+            roles = [{"role": "readWrite", "db": "notify"}, {"role": "clusterMonitor", "db": "admin"}]
+            client.admin.command("createUser", "app", pwd=PASSWORD, roles=roles)
+            client["$external"].command("createUser", "CN=app,O=notify", roles=roles)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[SecureMongod]:
+    made = SecureMongod("mongod", tmp_path_factory.mktemp("mongod"), free_port())
+    made.certificates = certificates
+    made.start()
+    made.add_users()
+    yield made
+    made.stop()
+
+
+@asynccontextmanager
+async def shards_of(server: SecureMongod, security: MongoSecurity, host: str = "localhost") -> AsyncIterator[Shards]:
+    uri = f"mongodb://{host}:{server.port}/?directConnection=true"
+    limits = OutboxSettings(transaction_timeout_s=2.0)
+    settings = Settings(region="us", kafka="", redis="", shards=(uri,), mongo_security=security, outbox=limits)
+    shards = Shards(settings)
+    await shards.start()
+    yield shards
+    await shards.close()
+
+
+async def test_a_password_or_a_certificate_opens_the_server(
+    server: SecureMongod, tls: TlsSettings, certificates: Certificates
+) -> None:
+    by_certificate = TlsSettings(certificates.ca, certificates.client)
+    for security in (
+        MongoSecurity("app", Secret(PASSWORD), tls=tls),
+        MongoSecurity("app", Secret(PASSWORD), "admin", "SCRAM-SHA-256", tls),
+        MongoSecurity(mechanism="MONGODB-X509", tls=by_certificate),
+    ):
+        async with shards_of(server, security) as shards:
+            await shards.collection("kept", 0).insert_one({"a": 1})
+            assert await shards.collection("kept", 0).find_one({"a": 1})
+
+
+async def test_another_host_name_is_accepted_if_it_is_not_checked(
+    server: SecureMongod, certificates: Certificates
+) -> None:
+    unchecked = TlsSettings(certificates.ca, check_hostname=False)
+    async with shards_of(server, MongoSecurity("app", Secret(PASSWORD), tls=unchecked), "127.0.0.1") as shards:
+        assert await shards.client(0).notify.command("ping")
+
+
+REFUSED = {
+    "password": (
+        "localhost",
+        lambda tls, _: MongoSecurity("app", Secret("pass-wrong"), tls=tls),
+        "refuses the user name",
+    ),
+    "no log-in": ("localhost", lambda tls, _: MongoSecurity(tls=tls), "has not the right"),
+    "CA": (
+        "localhost",
+        lambda _, files: MongoSecurity("app", Secret(PASSWORD), tls=TlsSettings(files.other_ca)),
+        "certificate that is not accepted",
+    ),
+    "host name": (
+        "127.0.0.1",
+        lambda tls, _: MongoSecurity("app", Secret(PASSWORD), tls=tls),
+        "not accepted: IP address mismatch",
+    ),
+}
+
+
+@pytest.mark.parametrize(("host", "security", "words"), REFUSED.values(), ids=REFUSED)
+async def test_what_is_refused_is_said_in_one_sentence(
+    server: SecureMongod,
+    tls: TlsSettings,
+    certificates: Certificates,
+    says: Callable[[object, str], bool],
+    host: str,
+    security: Callable[[TlsSettings, Certificates], MongoSecurity],
+    words: str,
+) -> None:
+    async with shards_of(server, security(tls, certificates), host) as shards:
+        with pytest.raises(StoreUnavailable) as error:
+            await init_shards(Settings(region="us", kafka="", redis="", shards=("",)), shards)
+    assert says(error.value, words)
