@@ -6,13 +6,14 @@ again, and readers keep the newest.
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from notify_streams.app import app
 from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.partition_concurrency import process_partitions_concurrently
-from notify_streams.records.user_records import read_contacts
+from notify_streams.records.user_records import arrival_ms, encode_record, read_contacts
 from notify_streams.regions.forwarding.headers import read_forwarding_headers
 from notify_streams.regions.replication import contact_copies, may_hold_contacts
 from notify_streams.registry.pending_signups import PendingSignups
@@ -51,7 +52,10 @@ async def apply_contacts(
     contacts, and here they are durable before `home_of` is asked: so one of the two makes them.
     """
     batch, here = event.value, placement()
-    found = sort_batch(batch, lambda record: read_contacts(record.value), settings.partitions)
+    now_ms = int(time.time() * 1000)
+    found = sort_batch(
+        batch, lambda record: read_contacts(record.value, arrival_ms(record, now_ms), record.key), settings.partitions
+    )
     kept = [
         (batch.partition, contacts)
         for record, contacts in found.valid
@@ -61,7 +65,9 @@ async def apply_contacts(
     outputs = found.outputs
     outputs += [(CONTACT_ROWS, batch.partition, user.encode(), found.row(), ()) for user, found in stored.items()]
     for record, contacts in found.valid:
-        outputs += contact_copies(record, batch.partition, settings, home_of(contacts.user_id), here)
+        outputs += contact_copies(
+            record, encode_record(contacts), batch.partition, settings, home_of(contacts.user_id), here
+        )
     await publish_directly(producer, outputs)
     event.ack()
 

@@ -6,7 +6,7 @@ again, and readers keep the newest.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +14,7 @@ from notify_streams import metrics
 from notify_streams.app import app
 from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.partition_concurrency import process_partitions_concurrently
-from notify_streams.records.user_records import read_preference_update
+from notify_streams.records.user_records import arrival_ms, encode_record, read_preference_update
 from notify_streams.regions.replication import preference_copies
 from notify_streams.registry.record_sorting import rejected, sort_batch
 from notify_streams.retry import RetryPolicy
@@ -36,16 +36,19 @@ async def apply_preferences(
 ) -> None:
     """Apply the updates, then publish the users' rows, and a copy of each update for every other region."""
     batch = event.value
-    found = sort_batch(batch, lambda record: read_preference_update(record.value), settings.partitions)
+    now_ms = int(time.time() * 1000)
+    found = sort_batch(
+        batch, lambda record: read_preference_update(record.value, arrival_ms(record, now_ms)), settings.partitions
+    )
     updates = [(batch.partition, update) for _, update in found.valid]
-    applied = await _RETRY.call(writer.apply_updates, updates, datetime.now(UTC))
+    applied = await _RETRY.call(writer.apply_updates, updates)
     outputs, refused = found.outputs, dict(applied.rejected)
     outputs += [(PREFERENCE_ROWS, batch.partition, user.encode(), row, ()) for user, row in applied.rows.items()]
-    for index, (record, _) in enumerate(found.valid):
+    for index, (record, update) in enumerate(found.valid):
         if index in refused:
             outputs += rejected(batch, record, refused[index])
         else:
-            outputs += preference_copies(record, batch.partition, settings)
+            outputs += preference_copies(record, encode_record(update), batch.partition, settings)
     metrics.PREFERENCE_UPDATES.labels("applied").inc(len(updates) - len(refused))
     await publish_directly(producer, outputs)
     event.ack()

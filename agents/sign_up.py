@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, Final
-
-import msgspec
 
 from agents.apply_contacts import pending_signups
 from notify_streams.app import app
@@ -14,7 +13,7 @@ from notify_streams.outbox.partition_hooks import attach_outbox
 from notify_streams.partition_concurrency import batch_events
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.trigger import Rejection
-from notify_streams.records.user_records import read_signup
+from notify_streams.records.user_records import arrival_ms, encode_record, read_signup
 from notify_streams.registry.contact_copies import copies_at_signup
 from notify_streams.registry.signup_batch import decide_signup_batch
 from notify_streams.registry.signups import SignupProcessor
@@ -70,12 +69,14 @@ def server_of(region: str) -> str | None:
 async def contacts_of(user_ids: Sequence[str]) -> Mapping[str, bytes]:
     """Stored contacts as records: a user who moves to another region takes them along."""
     stored = await app.contacts.read({user_id: bucket_of(user_id, app.settings.partitions) for user_id in user_ids})
-    return {user_id: msgspec.json.encode(contacts) for user_id, contacts in stored.items()}
+    return {user_id: encode_record(contacts) for user_id, contacts in stored.items()}
 
 
 async def copies_of(batch: Batch) -> list[OutboxRecord]:
     """Copies of the contacts that arrived before these sign-ups."""
-    signups = [found for record in batch.records if not isinstance(found := read_signup(record.value), Rejection)]
+    now_ms = int(time.time() * 1000)
+    read = [read_signup(record.value, arrival_ms(record, now_ms)) for record in batch.records]
+    signups = [signup for signup in read if not isinstance(signup, Rejection)]
     for signup in signups:
         pending_signups.add(signup)
     stored = await app.contacts.read({signup.user_id: batch.partition for signup in signups})

@@ -31,6 +31,8 @@ REGION_CONTROL: Final = "region_control"
 REGION_CONTROL_CONFIG: Final = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 
 _WEEK_MS: Final = 7 * 24 * 3600 * 1000
+#: A record about a user is dated no later than its arrival (`records.user_records`), of which only the broker's clock can tell.
+_STAMPED_ON_ARRIVAL: Final = {"message.timestamp.type": "LogAppendTime"}
 #: For the headers that are added to a record that is forwarded, repartitioned or dead-lettered.
 HEADROOM_BYTES: Final = 64 * 1024
 
@@ -72,7 +74,7 @@ def all_topics(settings: Settings) -> tuple[TopicSpec, ...]:
     others = tuple(forward_topic(region) for region in settings.regions if region != settings.region)
     specs = {name: retention | {"max.message.bytes": str(limit)} for name in trigger_topics(settings)}
     specs[FORWARDED] = wide
-    specs |= dict.fromkeys((PREFERENCE_UPDATES, USER_CONTACTS, USER_SIGNUPS, RECEIPTS), retention)
+    specs |= dict.fromkeys((PREFERENCE_UPDATES, USER_CONTACTS, USER_SIGNUPS, RECEIPTS), retention | _STAMPED_ON_ARRIVAL)
     specs |= dict.fromkeys((*CHANNEL_ROLES, *others, DEAD_LETTERS), wide)
     specs |= {
         name: {"cleanup.policy": "compact"}

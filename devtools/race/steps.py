@@ -74,7 +74,7 @@ class RaceSteps:
                 await self.writer.writer.put(self.user_id, self.bucket, CATEGORY, "push", event.opted_in, now)
             else:
                 update = PreferenceUpdate(self.user_id, CATEGORY, "push", event.opted_in, now)
-                applied = await self.writer.writer.apply_updates([(self.bucket, update)], now)
+                applied = await self.writer.writer.apply_updates([(self.bucket, update)])
                 asyncio.get_running_loop().call_later(self.table.lag_s, self.table.apply, applied.rows)
                 if not applied.deltas_written:
                     await asyncio.sleep(self.writer.bound.lease_s)

@@ -40,6 +40,16 @@ class LazyGroup(click.Group):
         super().__init__(*args, **kwargs)
         self._verbs = verbs
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            "".join(args).encode()
+        except UnicodeEncodeError as error:
+            # Python decodes other bytes of an argument to lone surrogates, which no store takes.
+            refusal = click.ClickException("an argument is not UTF-8")
+            refusal.exit_code = 2
+            raise refusal from error
+        return super().parse_args(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(self._verbs)
 

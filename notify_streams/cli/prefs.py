@@ -1,4 +1,4 @@
-"""`notify-streams prefs get|set|import`: people's choices."""
+"""`notify-streams prefs get|set|stop-all|import`: users' choices."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ from notify_streams.cli.output import (
     run,
     settings_of,
 )
+from notify_streams.cli.registered_user import registered_user
 from notify_streams.errors import Refused
+from notify_streams.records.user_records import ALL
 from notify_streams.roles import CHANNELS
 
 if TYPE_CHECKING:
+    from typing import Literal
+
     from notify_streams.preferences.bulk_import import ImportProgress
     from notify_streams.roles import Channel
     from notify_streams.settings import Settings
@@ -91,10 +95,27 @@ def set_choice(user_id: str, category: str, channel: Channel, choice: str, regio
     )
 
 
-async def _set(settings: Settings, user_id: str, category: str, channel: Channel, opted_in: bool) -> int:
+@prefs.command("stop-all")
+@click.argument("user_id")
+@region_option
+@as_json
+def stop_all(user_id: str, region: str, as_json: bool) -> None:
+    """Opt out of every category and channel that can be turned off."""
+    settings = settings_of(region)
+    version = run(_set(settings, user_id, ALL, ALL, opted_in=False), settings)
+    print_result(
+        as_json,
+        {"user_id": user_id, "version": version},
+        [f"{user_id}: everything that can be turned off is out, version {version}"],
+    )
+
+
+async def _set(settings: Settings, user_id: str, category: str, channel: Channel | Literal["*"], opted_in: bool) -> int:
     from notify_streams.admin.connections import connected
     from notify_streams.records.partitioner import bucket_of
 
+    if await registered_user(settings, user_id) is None:
+        raise Refused(f"no user {user_id!r} has signed up")
     async with connected(settings, categories_of()) as region:
         bucket = bucket_of(user_id, settings.partitions)
         accepted = await region.preferences.writer.put(user_id, bucket, category, channel, opted_in, datetime.now(UTC))

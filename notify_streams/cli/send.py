@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from typing import IO, TYPE_CHECKING
+from contextlib import contextmanager
+from tempfile import SpooledTemporaryFile
+from typing import IO, TYPE_CHECKING, Final
 
 import click
+import msgspec
 
 from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
 from notify_streams.errors import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from notify_streams.admin.trigger_producer import Upload
     from notify_streams.settings import Settings
+
+_BOM: Final = b"\xef\xbb\xbf"
+#: A larger file waits on disk.
+_IN_MEMORY_BYTES: Final = 64 * 1024 * 1024
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 @click.command()
@@ -24,21 +32,47 @@ if TYPE_CHECKING:
 @region_option
 @as_json
 def send(file: IO[bytes], system: str | None, region: str, as_json: bool) -> None:
-    """Send triggers from FILE (- for standard input), one JSON object a line. Returns when Kafka has all of them."""
+    """Send triggers from FILE (- for standard input), one JSON object a line. Returns when Kafka has all of them.
+
+    Nothing is sent if a line is not a JSON object.
+    """
     settings = settings_of(region)
     if system is not None and system not in settings.trigger_systems:
         raise Refused(f"unknown upstream system {system!r}; known are {', '.join(settings.trigger_systems)}")
-    sent = run(_send(settings, _uploads(file, system, settings)), settings)
+    with _checked(file) as lines:
+        sent = run(_send(settings, _uploads(lines, system, settings)), settings)
     print_result(as_json, {"sent": sent}, [f"sent {sent} triggers to region {region}"])
 
 
-def _uploads(file: IO[bytes], system: str | None, settings: Settings) -> Iterator[Upload]:
+@contextmanager
+def _checked(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """The lines of `file` that are not empty, after all of them were checked."""
+    with SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as checked:
+        for number, line in enumerate(file, start=1):
+            value = (line.removeprefix(_BOM) if number == 1 else line).strip()
+            if not value:
+                continue
+            if not _is_object(value):
+                raise Refused(f"{file.name}:{number}: not a JSON object; write one trigger a line. Nothing was sent")
+            checked.write(value + b"\n")
+        checked.seek(0)
+        yield checked
+
+
+def _is_object(value: bytes) -> bool:
+    try:
+        value.decode()  # the decoder does not check the bytes of `Raw`
+        _decode_object(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def _uploads(lines: Iterable[bytes], system: str | None, settings: Settings) -> Iterator[Upload]:
     from notify_streams.admin.trigger_producer import owner_of
 
-    for line in file:
-        value = line.strip()
-        if not value:
-            continue
+    for line in lines:
+        value = line.rstrip()
         trigger = owner_of(value)
         name = system or (
             trigger.category if trigger.category in settings.trigger_systems else settings.trigger_systems[0]

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
+from notify_streams.cli.registered_user import registered_user
 from notify_streams.errors import Refused
 from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import Contacts, Signup, read_contacts, read_signup
@@ -52,7 +53,8 @@ def add(
     now = datetime.now(UTC)
     signup = _encode(Signup(user_id, _known(settings, home or region), now, 1, locale, time_zone))
     contacts = _encode(Contacts(user_id, now, push, sms, email))
-    for checked in (read_signup(signup), read_contacts(contacts)):
+    now_ms = int(now.timestamp() * 1000) + 1
+    for checked in (read_signup(signup, now_ms), read_contacts(contacts, now_ms)):
         if isinstance(checked, Rejection):
             raise Refused(checked.detail)
     uploads: list[Upload] = [(USER_CONTACTS, user_id, contacts, ()), (USER_SIGNUPS, user_id, signup, ())]
@@ -63,17 +65,31 @@ def add(
 @users.command()
 @click.argument("user_id")
 @click.option("--to", "target", required=True, help="The new home region.")
-@click.option(
-    "--version", type=click.IntRange(2), required=True, help="Greater than that of every earlier sign-up or move."
-)
+@click.option("--version", type=click.IntRange(2), help="Default: the registered version and one.")
 @region_option
 @as_json
-def move(user_id: str, target: str, version: int, region: str, as_json: bool) -> None:
+def move(user_id: str, target: str, version: int | None, region: str, as_json: bool) -> None:
     """Move a user to another home region."""
     settings = settings_of(region)
-    signup = Signup(user_id, _known(settings, target), datetime.now(UTC), version)
-    run(_send(settings, [(USER_SIGNUPS, user_id, _encode(signup), ())]), settings)
-    print_result(as_json, {"user_id": user_id, "home": target, "version": version}, [f"{user_id} moves to {target}"])
+    version = run(_move(settings, user_id, _known(settings, target), version), settings)
+    print_result(
+        as_json,
+        {"user_id": user_id, "home": target, "version": version},
+        [f"{user_id} moves to {target}, version {version}"],
+    )
+
+
+async def _move(settings: Settings, user_id: str, target: str, version: int | None) -> int:
+    user = await registered_user(settings, user_id)
+    if user is None:
+        raise Refused(f"no user {user_id!r} has signed up; register one with `users add`")
+    if version is None:
+        version = user.version + 1
+    elif version <= user.version:
+        raise Refused(f"version {user.version} is registered; a move needs a greater one")
+    moved = Signup(user_id, target, datetime.now(UTC), version, user.locale, user.time_zone)
+    await _send(settings, [(USER_SIGNUPS, user_id, _encode(moved), ())])
+    return version
 
 
 def _known(settings: Settings, region: str) -> str:

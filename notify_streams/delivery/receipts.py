@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -13,7 +14,7 @@ from notify_streams import metrics
 from notify_streams.records.ids import split_delivery_id
 from notify_streams.records.outcomes import DeliveryState, Reason
 from notify_streams.records.trigger import Rejection
-from notify_streams.records.user_records import record_reader
+from notify_streams.records.user_records import arrival_ms, record_decoder
 from notify_streams.roles import CHANNELS
 from notify_streams.stores.mongo import NOTIFICATIONS
 from notify_streams.stores.mongo_errors import mongo_call
@@ -33,7 +34,7 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     at: Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-read_receipt = record_reader(Receipt)
+read_receipt = record_decoder(Receipt)
 
 #: ``sending`` too, because a receipt can arrive before the worker has written ``sent``.
 _FROM_STATES: Final = [DeliveryState.SENDING.value, DeliveryState.SENT.value]
@@ -53,8 +54,9 @@ class ReceiptWriter:
             StoreUnavailable: apply the batch again; receipts that were applied change nothing.
         """
         updates = []
+        now_ms = int(time.time() * 1000)
         for record in batch.records:
-            receipt = read_receipt(record.value)
+            receipt = read_receipt(record.value, arrival_ms(record, now_ms))
             if isinstance(receipt, Rejection):
                 metrics.REJECTED_RECORDS.labels(batch.topic, receipt.reason.value).inc()
                 continue

@@ -7,11 +7,11 @@ written concurrently, and after a crash those that no checkpoint covers are writ
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import IO, TYPE_CHECKING, Final
 
@@ -113,7 +113,7 @@ def read_batches(file: IO[bytes], lines: int, bucket_of: Callable[[str], int], s
             _skip_line(file)
             batch.bad.append((batch.lines, f"longer than {_MAX_LINE_BYTES} bytes"))
         elif line.strip():
-            update = read_preference_update(line)
+            update = read_preference_update(line, int(time.time() * 1000))
             if isinstance(update, Rejection):
                 batch.bad.append((batch.lines, update.detail))
             else:
@@ -152,7 +152,7 @@ async def _write_all(
 
 
 async def _write(batch: LineBatch, writer: PreferenceWriter) -> tuple[LineBatch, list[BadLine]]:
-    rejected = await writer.import_updates(batch.updates, datetime.now(UTC)) if batch.updates else []
+    rejected = await writer.import_updates(batch.updates) if batch.updates else []
     return batch, [(batch.numbers[index], rejection.detail) for index, rejection in rejected]
 
 

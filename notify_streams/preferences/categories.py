@@ -14,6 +14,7 @@ from notify_streams.errors import SettingsError
 from notify_streams.preferences.row_codec import OUT, UNSET
 from notify_streams.records.names import MAX_LENGTH, name_fault
 from notify_streams.records.outcomes import Reason
+from notify_streams.records.user_records import ALL
 from notify_streams.roles import CHANNELS, Channel
 from notify_streams.settings import config_folder
 
@@ -69,6 +70,18 @@ class Category(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 Categories = dict[str, Category]
 
 
+def choices_named(categories: Categories, category: str, channel: str) -> list[tuple[str, Channel]]:
+    """The category and channel themselves; with `ALL` for one or both, each that a user may turn off."""
+    if ALL not in (category, channel):
+        return [(category, one) for one in CHANNELS if one == channel]
+    return [
+        (name, one)
+        for name, policy in categories.items()
+        for one, default in policy.channels.items()
+        if category in (ALL, name) and channel in (ALL, one) and default is not Default.ALWAYS
+    ]
+
+
 def configured_categories() -> Categories:
     """The categories of ``categories.yaml`` in the folder ``NOTIFY_CONFIG_DIR`` (``config``).
 
@@ -101,6 +114,8 @@ def load_categories(file: Path) -> Categories:
         here = f"{file}, line {lines[(str(name),)]}, category {name!r}"
         if not isinstance(name, str):
             raise SettingsError(f"{here}: the name must be a text; put it in quotes")
+        if name == ALL:
+            raise SettingsError(f"{here}: {ALL!r} stands for all categories and is not the name of one")
         category = _read(file, name, values, lines)
         _check_name(here, name)
         if other := names.get(category.number):

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from notify_streams.preferences.row_codec import encode_row
+from notify_streams.records.user_records import MAX_CLOCK_SKEW
 from notify_streams.roles import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: A later time is refused: the update would win over everything that the user chooses until then.
-FUTURE_LIMIT: Final = timedelta(minutes=5)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
 
@@ -61,17 +60,18 @@ class PreferenceRecord(msgspec.Struct, frozen=True):
 EMPTY_RECORD: Final = PreferenceRecord()
 
 
-def merge(record: PreferenceRecord, changes: Iterable[ChoiceChange]) -> PreferenceRecord:
+def merge(record: PreferenceRecord, changes: Iterable[ChoiceChange], now: datetime) -> PreferenceRecord:
     """The record with the changes that win; the same object if none does.
 
-    A later `at` wins; of two different choices with the same `at` the opt-out wins; a repetition changes nothing. Each stored change
-    raises the version by one: of two rows of a user the higher version is the newer one.
+    A later `at` wins; of two different choices with the same `at` the opt-out wins; a repetition changes nothing. A stored choice
+    whose time lies ahead of `now` by more than clocks may differ does not win. Each stored change raises the version by one: of two rows of
+    a user the higher version is the newer one.
     """
     version = record.version
     changed: dict[int, dict[Channel, Choice]] = {}
     for change in changes:
         channels = changed.get(change.number) or record.choices.get(change.number, {})
-        at = _winning_time(channels.get(change.channel), change)
+        at = _winning_time(channels.get(change.channel), change, now)
         if at is None:
             continue
         version += 1
@@ -86,10 +86,10 @@ def in_whole_ms(at: datetime) -> datetime:
     return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
-def _winning_time(stored: Choice | None, change: ChoiceChange) -> datetime | None:
+def _winning_time(stored: Choice | None, change: ChoiceChange, now: datetime) -> datetime | None:
     """The time to store with the change; None if the stored choice wins."""
     at = in_whole_ms(change.at)
-    if stored is None or at > stored.at:
+    if stored is None or at > stored.at or stored.at > now + MAX_CLOCK_SKEW:
         return at
     if change.immediate:
         return stored.at + _MILLISECOND

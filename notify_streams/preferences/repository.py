@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from random import randrange
 from typing import TYPE_CHECKING, Any, Final
@@ -205,9 +206,10 @@ def _merge_all(
     """Records that need no write, and records to write. A record that equals an earlier attempt was written by it."""
     unchanged: dict[str, PreferenceRecord] = {}
     changed: dict[str, PreferenceRecord] = {}
+    now = datetime.now(UTC)
     for user_id, (_, changes) in users.items():
         before = found.get(user_id, EMPTY_RECORD)
-        after = before if tried and before == tried.get(user_id) else merge(before, changes)
+        after = before if tried and before == tried.get(user_id) else merge(before, changes, now)
         if after is before:
             unchanged[user_id] = before
         else:

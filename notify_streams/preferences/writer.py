@@ -7,19 +7,25 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from notify_streams.errors import RetryLater, StoreUnavailable
-from notify_streams.preferences.choices import FUTURE_LIMIT, ChoiceChange
+from notify_streams.preferences.categories import choices_named
+from notify_streams.preferences.choices import ChoiceChange
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.trigger import Rejection
-from notify_streams.records.user_records import PreferenceUpdate
+from notify_streams.records.user_records import ALL, PreferenceUpdate
+from notify_streams.stores.request_batcher import RequestBatcher
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import datetime
+    from typing import Literal
 
     from notify_streams.preferences.categories import Categories
+    from notify_streams.preferences.choices import PreferenceRecord
     from notify_streams.preferences.deltas import Deltas
     from notify_streams.preferences.repository import BucketedChange, PreferenceRepository
     from notify_streams.preferences.staleness_bound import StalenessBound
@@ -30,11 +36,13 @@ if TYPE_CHECKING:
     Publish = Callable[[Sequence[tuple[int, PreferenceUpdate]], Mapping[str, bytes]], Awaitable[None]]
     #: Rejected updates: index in the batch, and why.
     Rejected = list[tuple[int, Rejection]]
+    #: Category, and a change for it.
+    _NamedChanges = list[tuple[str, ChoiceChange]]
 
 
 @dataclass(frozen=True, slots=True)
 class StoredChoice:
-    """A stored choice: every later check sees it."""
+    """A stored choice, or a later one of the same user: every later check sees it."""
 
     version: int
     updated_at: datetime
@@ -67,11 +75,19 @@ class PreferenceWriter:
         self._bound = bound
         self._categories = categories
         self._publish = publish
+        #: What one user chooses while a write is in progress is written together: concurrent swaps of one record would fail.
+        self._users: WeakValueDictionary[str, RequestBatcher[_NamedChanges, PreferenceRecord]] = WeakValueDictionary()
 
     async def put(
-        self, user_id: str, bucket: int, category: str, channel: Channel, opted_in: bool, now: datetime
+        self,
+        user_id: str,
+        bucket: int,
+        category: str,
+        channel: Channel | Literal["*"],
+        opted_in: bool,
+        now: datetime,
     ) -> StoredChoice:
-        """Store what a user chooses now. Every check that begins after the return sees it.
+        """Store what a user chooses now. Every check that begins after the return sees it. `ALL` opts out of all that can be turned off.
 
         The reason: the record is durable (majority, journalled), so a check that reads it sees the choice. A check that trusts Redis sees
         the delta. If Redis did not take the delta, a check may trust a lease from before the record was durable, but no later one: the
@@ -83,15 +99,18 @@ class PreferenceWriter:
             RetryLater: the record or the topic could not be written. Repeating the call is safe.
             KeyError: no such category; the caller has checked it.
         """
-        change = ChoiceChange(self._categories[category].number, channel, opted_in, now, immediate=True)
-        record = (await self._repository.apply([(bucket, user_id, change)]))[user_id]
-        choice = record.choices[change.number][channel]
-        update = PreferenceUpdate(user_id, category, channel, choice.opted_in, choice.at)
-        rows = {user_id: record.row()}
-        await asyncio.gather(self._make_visible(rows), self._publish_all([(bucket, update)], rows))
-        return StoredChoice(record.version, choice.at)
+        changes = [
+            (name, ChoiceChange(self._categories[name].number, one, opted_in, now, immediate=True))
+            for name, one in choices_named(self._categories, category, channel)
+        ]
+        batcher = self._users.get(user_id)
+        if batcher is None:
+            batcher = self._users[user_id] = RequestBatcher(partial(self._put_together, user_id, bucket))
+        record = await batcher.call(changes, len(changes))
+        stored = [record.choices[change.number][change.channel] for _, change in changes]
+        return StoredChoice(record.version, max(choice.at for choice in stored))
 
-    async def apply_updates(self, updates: Sequence[tuple[int, PreferenceUpdate]], now: datetime) -> AppliedUpdates:
+    async def apply_updates(self, updates: Sequence[tuple[int, PreferenceUpdate]]) -> AppliedUpdates:
         """Apply a batch from `preference_updates`, each update with its bucket. Applying it again changes nothing.
 
         The caller publishes the rows.
@@ -99,7 +118,7 @@ class PreferenceWriter:
         Raises:
             RetryLater: the records could not be written; apply the same batch again.
         """
-        changes, rejected = self._validate(updates, now)
+        changes, rejected = self._validate(updates)
         rows = {user_id: record.row() for user_id, record in (await self._repository.apply(changes)).items()}
         try:
             await self._deltas.write(rows)
@@ -107,7 +126,7 @@ class PreferenceWriter:
             return AppliedUpdates(rows, rejected, deltas_written=False)
         return AppliedUpdates(rows, rejected, deltas_written=True)
 
-    async def import_updates(self, updates: Sequence[tuple[int, PreferenceUpdate]], now: datetime) -> Rejected:
+    async def import_updates(self, updates: Sequence[tuple[int, PreferenceUpdate]]) -> Rejected:
         """Apply and publish a batch that does not come from the topic; returns the rejected updates.
 
         The lease renewal writes the deltas.
@@ -115,34 +134,47 @@ class PreferenceWriter:
         Raises:
             RetryLater: the batch was not stored or not published; import it again.
         """
-        changes, rejected = self._validate(updates, now)
+        changes, rejected = self._validate(updates)
         records = await self._repository.apply(changes)
         rows = {user_id: record.row() for user_id, record in records.items()}
         skipped = {index for index, _ in rejected}
         await self._publish_all([update for index, update in enumerate(updates) if index not in skipped], rows)
         return rejected
 
-    def _validate(
-        self, updates: Sequence[tuple[int, PreferenceUpdate]], now: datetime
-    ) -> tuple[list[BucketedChange], Rejected]:
+    def _validate(self, updates: Sequence[tuple[int, PreferenceUpdate]]) -> tuple[list[BucketedChange], Rejected]:
         changes: list[BucketedChange] = []
         rejected: Rejected = []
         for index, (bucket, update) in enumerate(updates):
-            change = self._change_of(update, now)
-            if isinstance(change, Rejection):
-                rejected.append((index, change))
+            found = self._changes_of(update)
+            if isinstance(found, Rejection):
+                rejected.append((index, found))
             else:
-                changes.append((bucket, update.user_id, change))
+                changes += [(bucket, update.user_id, change) for change in found]
         return changes, rejected
 
-    def _change_of(self, update: PreferenceUpdate, now: datetime) -> ChoiceChange | Rejection:
-        category = self._categories.get(update.category)
-        if category is None:
-            return Rejection(DeadReason.UNKNOWN_CATEGORY, f"there is no category {update.category!r}")
-        if update.updated_at > now + FUTURE_LIMIT:
-            minutes = FUTURE_LIMIT.seconds // 60
-            return Rejection(DeadReason.INVALID, f"`updated_at` is more than {minutes} minutes in the future")
-        return ChoiceChange(category.number, update.channel, update.opted_in, update.updated_at)
+    def _changes_of(self, update: PreferenceUpdate) -> list[ChoiceChange] | Rejection:
+        if update.category not in self._categories and update.category != ALL:
+            return Rejection(DeadReason.UNKNOWN_CATEGORY, "there is no such category; names are case-sensitive")
+        named = choices_named(self._categories, update.category, update.channel)
+        if not named:
+            return Rejection(DeadReason.INVALID, "there is nothing of it that a user may turn off")
+        return [
+            ChoiceChange(self._categories[name].number, channel, update.opted_in, update.updated_at)
+            for name, channel in named
+        ]
+
+    async def _put_together(
+        self, user_id: str, bucket: int, requests: Sequence[_NamedChanges]
+    ) -> list[PreferenceRecord]:
+        changes = [change for request in requests for change in request]
+        record = (await self._repository.apply((bucket, user_id, change) for _, change in changes))[user_id]
+        updates = []
+        for name, channel in dict.fromkeys((name, change.channel) for name, change in changes):
+            choice = record.choices[self._categories[name].number][channel]
+            updates.append((bucket, PreferenceUpdate(user_id, name, channel, choice.opted_in, choice.at)))
+        rows = {user_id: record.row()}
+        await asyncio.gather(self._make_visible(rows), self._publish_all(updates, rows))
+        return [record] * len(requests)
 
     async def _make_visible(self, rows: dict[str, bytes]) -> None:
         try:

@@ -1,12 +1,22 @@
-"""Records about users: preference updates, contacts, sign-ups, locations."""
+"""Records about users: preference updates, contacts, sign-ups, locations.
+
+A decoder takes a record's value and the time at which it arrived, and returns the record or the reason why it is refused; it raises
+nothing, whatever the bytes. Every field is bounded by the narrowest store behind it. A time later than the arrival becomes the arrival: a
+clock that is ahead, or a forged time, must not win over what comes later. What is stored or handed on is the encoded record, not the bytes
+that arrived, so that its time stays the same wherever and however often it is read.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Final, TypeVar
+import re
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
+from zoneinfo import available_timezones
 
 import msgspec
 
+from notify_streams.records.addresses import is_mail_address, is_phone_number, is_push_token
 from notify_streams.records.names import Name, name_fault
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.trigger import Rejection
@@ -15,34 +25,40 @@ from notify_streams.roles import Channel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from notify_streams.records.batch import SourceRecord
+
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 #: Every counter that arrives in a record is at most this: JSON readers and databases keep such numbers exactly.
 MAX_COUNTER: Final = 2**53 - 1
 Counter = Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNTER)]
-_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
+#: BCP 47, also with underscores.
+_Locale = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*\Z", max_length=35)]
+
+#: Every category or every channel, in an update that opts out.
+ALL: Final = "*"
 
 
 class PreferenceUpdate(msgspec.Struct, frozen=True, gc=False):
-    """One choice of one person; the latest `updated_at` of a category and channel wins."""
+    """One choice of one user; the latest `updated_at` of a category and channel wins. `ALL` opts out of all that can be turned off."""
 
     user_id: Name
     category: Name
-    channel: Channel
+    channel: Channel | Literal["*"]
     opted_in: bool
     updated_at: Instant
 
 
 class Contacts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """How a person is reached; a record replaces the earlier one whole, the latest `updated_at` wins.
+    """How a user is reached; a record replaces the earlier one as a whole, the latest `updated_at` wins.
 
-    `push` is the app instance's token, `sms` an E.164 number, `email` an address (RFC 5321).
+    `push` is the app instance's token, `sms` an E.164 number, `email` an address (RFC 5321); see `records.addresses`.
     """
 
     user_id: Name
     updated_at: Instant
-    push: _Text | None = None
-    sms: Annotated[str, msgspec.Meta(pattern=r"^\+[1-9][0-9]{6,14}$")] | None = None
-    email: Annotated[str, msgspec.Meta(pattern=r"^[^@\s]+@[^@\s]+$", max_length=254)] | None = None
+    push: str | None = None
+    sms: str | None = None
+    email: str | None = None
 
 
 class ContactRow(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -77,69 +93,139 @@ def newest_contact_row(
 
 
 class Signup(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """A person who signs up in, or moves to, a home region; `version` grows with each move."""
+    """A user who signs up in, or moves to, a home region; `version` grows with each move."""
 
     user_id: Name
-    region: _Text
+    region: Name
     updated_at: Instant
     version: Counter = 1
-    locale: str = "en"
+    locale: _Locale = "en"
     time_zone: str = "UTC"
-    standby: str | None = None
+    standby: Name | None = None
 
 
 class LocationRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """The value of `user_locations`: a person's home region. A record without a value means that the person was deleted."""
+    """The value of `user_locations`: a user's home region. A record without a value means that the user was deleted."""
 
     user_id: Name
-    region: _Text
+    region: Name
     version: Counter = 1
     #: The previous home region while a move is in progress.
-    previous: str | None = None
+    previous: Name | None = None
 
 
-encode_location_record = msgspec.json.Encoder().encode
+encode_record = msgspec.json.Encoder().encode
 decode_location_record = msgspec.json.Decoder(LocationRecord).decode
 
-
-#: A record about a person has a few hundred bytes, and is kept whole in tables and their changelogs: more than this is a mistake.
+#: A record about a user has a few hundred bytes, and is kept in tables and their changelogs: more than this is a mistake.
 MAX_BYTES: Final = 64 * 1024
+#: A stored time that is further ahead than two clocks may differ was written before times were bounded by the arrival.
+MAX_CLOCK_SKEW: Final = timedelta(minutes=5)
 
 Record = TypeVar("Record", bound=msgspec.Struct)
-_TIMES: Final = ("at", "updated_at")
 #: Fields of the type `Name`.
 _NAMES: Final = ("user_id", "category", "delivery_id")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+#: A decoder's message repeats what the sender wrote.
+_ENUM_VALUE: Final = re.compile("Invalid enum value .*(?= - at)", re.DOTALL)
 
 
-def record_reader(record: type[Record]) -> Callable[[bytes | None], Record | Rejection]:
-    """A decoder: a record's value → a `record`, or why it is refused."""
+def arrival_ms(record: SourceRecord, now_ms: int) -> int:
+    """When a record reached Kafka: its timestamp (the topics have `LogAppendTime`), or now if that is missing or ahead."""
+    return record.timestamp if 0 < record.timestamp <= now_ms else now_ms
+
+
+def record_decoder(
+    record: type[Record], check: Callable[[Record], Record | Rejection] = lambda found: found
+) -> Callable[[bytes | None, int], Record | Rejection]:
+    """A decoder for `record`: (value, arrival in ms since the epoch) → the record, or why it is refused.
+
+    Args:
+        check: what the fields' types do not say; returns the record to use.
+    """
     decode = msgspec.json.Decoder(record).decode
-    times = [name for name in record.__struct_fields__ if name in _TIMES]
+    time = next(name for name in record.__struct_fields__ if name in ("at", "updated_at"))
     names = [name for name in record.__struct_fields__ if name in _NAMES]
 
-    def read(value: bytes | None) -> Record | Rejection:
+    def read(value: bytes | None, arrival_ms: int) -> Record | Rejection:
         if not value:
             return Rejection(DeadReason.NOT_JSON, "the record has no value")
         if len(value) > MAX_BYTES:
             return Rejection(DeadReason.TOO_LARGE, f"the value has {len(value)} bytes, the limit is {MAX_BYTES}")
         try:
+            if not value.isascii():
+                value.decode()  # the decoder does not check the bytes of unknown fields
             found = decode(value)
         except msgspec.ValidationError as error:
-            return Rejection(DeadReason.INVALID, str(error))
+            return _invalid(_ENUM_VALUE.sub("Not one of the allowed values", str(error)))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             return Rejection(DeadReason.NOT_JSON, f"the value is not JSON: {error}")
         for name in names:
             if fault := name_fault(name, getattr(found, name)):
-                return Rejection(DeadReason.INVALID, fault)
-        for name in times:
-            # Outside these years a time with an offset cannot be converted to UTC, and databases refuse it.
-            if not 1 < getattr(found, name).year < 9999:
-                return Rejection(DeadReason.INVALID, f"`{name}` is outside the years 2 to 9998")
-        return found
+                return _invalid(fault)
+        at: datetime = getattr(found, time)
+        if at < _EPOCH:
+            return _invalid(f"`{time}` is before 1970")
+        known = min(at, _instant(arrival_ms))
+        if known is not at or known.tzinfo is not UTC:
+            found = msgspec.structs.replace(found, **{time: known.astimezone(UTC)})
+        return check(found)
 
     return read
 
 
-read_preference_update = record_reader(PreferenceUpdate)
-read_contacts = record_reader(Contacts)
-read_signup = record_reader(Signup)
+def read_contacts(value: bytes | None, arrival_ms: int, key: bytes | None = None) -> Contacts | Rejection:
+    """A decoder (`record_decoder`). A record without a value, or with an empty one, removes all contacts of the user that its key names."""
+    if value or key is None:
+        return _read_contacts(value, arrival_ms)
+    try:
+        user_id = msgspec.convert(key.decode(), Name)
+    except (msgspec.ValidationError, UnicodeDecodeError):
+        return _invalid("the record has no value, and its key is not a user id")
+    if fault := name_fault("user_id", user_id):
+        return _invalid(fault)
+    return Contacts(user_id, _instant(arrival_ms))
+
+
+def _check_update(update: PreferenceUpdate) -> PreferenceUpdate | Rejection:
+    if update.opted_in and ALL in (update.category, update.channel):
+        return _invalid(f"{ALL!r} is allowed only with `opted_in` false")
+    return update
+
+
+def _check_contacts(contacts: Contacts) -> Contacts | Rejection:
+    if contacts.push and not is_push_token(contacts.push):
+        return _invalid("`push` is not 1 to 512 printable ASCII characters")
+    if contacts.sms and not is_phone_number(contacts.sms):
+        return _invalid("`sms` is not an E.164 number: + and 7 to 15 digits")
+    if contacts.email and not is_mail_address(contacts.email):
+        return _invalid("`email` is not one plain mail address")
+    if "" not in (contacts.push, contacts.sms, contacts.email):
+        return contacts
+    return msgspec.structs.replace(
+        contacts, push=contacts.push or None, sms=contacts.sms or None, email=contacts.email or None
+    )
+
+
+def _check_signup(signup: Signup) -> Signup | Rejection:
+    if signup.time_zone not in _time_zones():
+        return _invalid("`time_zone` is not an IANA name")
+    return signup
+
+
+def _instant(ms: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=ms)
+
+
+@cache
+def _time_zones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+def _invalid(detail: str) -> Rejection:
+    return Rejection(DeadReason.INVALID, detail)
+
+
+read_preference_update = record_decoder(PreferenceUpdate, _check_update)
+read_signup = record_decoder(Signup, _check_signup)
+_read_contacts = record_decoder(Contacts, _check_contacts)

@@ -17,22 +17,27 @@ if TYPE_CHECKING:
     from notify_streams.settings import Settings
 
 
-def preference_copies(record: SourceRecord, partition: int, settings: Settings) -> list[OutboxRecord]:
-    """Copies of a preference update for every other region; none for a forwarded one, which its origin has copied to all regions."""
+def preference_copies(record: SourceRecord, value: bytes, partition: int, settings: Settings) -> list[OutboxRecord]:
+    """Copies of a preference update for every other region; none for a forwarded one, which its origin has copied to all regions.
+
+    Args:
+        value: the update as it was read here, so that it has one time in all regions.
+    """
     if read_forwarding_headers(record.headers).hops:
         return []
     others = [region for region in settings.regions if region != settings.region]
-    return [_copy(record, partition, settings.region, PREFERENCE_UPDATES, region) for region in others]
+    return [_copy(record, value, partition, settings.region, PREFERENCE_UPDATES, region) for region in others]
 
 
 def contact_copies(
-    record: SourceRecord, partition: int, settings: Settings, home: str | None, placement: Placement
+    record: SourceRecord, value: bytes, partition: int, settings: Settings, home: str | None, placement: Placement
 ) -> list[OutboxRecord]:
     """Copies of a contacts record: from another region to the home region, from the home region to its standby.
 
     While another region serves the home region's users, a record that enters in a third region goes to both.
 
     Args:
+        value: the contacts as they were read here, so that they have one time in all regions.
         home: the user's home region; None if it is unknown: no copies now, `registry.contact_copies` makes them at the sign-up.
     """
     here = settings.region
@@ -44,7 +49,7 @@ def contact_copies(
     elif home is not None and not headers.hops:
         targets = {home, placement.server_of(home)}
     return [
-        _copy(record, partition, here, USER_CONTACTS, region)
+        _copy(record, value, partition, here, USER_CONTACTS, region)
         for region in sorted(region for region in targets if region and region != here)
     ]
 
@@ -54,6 +59,6 @@ def may_hold_contacts(settings: Settings, home: str | None, placement: Placement
     return home is None or home == settings.region or placement.serves(home) or hops > 0
 
 
-def _copy(record: SourceRecord, partition: int, here: str, target: str, region: str) -> OutboxRecord:
+def _copy(record: SourceRecord, value: bytes, partition: int, here: str, target: str, region: str) -> OutboxRecord:
     headers = forwarded_headers(record.headers, here, target)
-    return forward_topic(region), partition, record.key, record.value or b"", headers
+    return forward_topic(region), partition, record.key, value, headers

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
-
+from notify_streams.records.user_records import encode_record
 from notify_streams.regions.replication import contact_copies
 
 if TYPE_CHECKING:
@@ -37,6 +36,6 @@ def copies_at_signup(
     """Copies of the contacts that are stored for users who sign up now, for the regions that must hold them."""
     copies: list[OutboxRecord] = []
     for contacts in stored:
-        record = _Record(contacts.user_id.encode(), msgspec.json.encode(contacts))
-        copies += contact_copies(record, partition, settings, home_of(contacts.user_id), placement)
+        record = _Record(contacts.user_id.encode(), encode_record(contacts))
+        copies += contact_copies(record, record.value, partition, settings, home_of(contacts.user_id), placement)
     return copies

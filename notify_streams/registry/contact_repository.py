@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from pymongo import UpdateOne
 
-from notify_streams.records.user_records import ContactRow, Contacts
+from notify_streams.records.user_records import MAX_CLOCK_SKEW, ContactRow, Contacts
 from notify_streams.stores.mongo import CONTACTS
 from notify_streams.stores.mongo_errors import mongo_call
 
@@ -82,7 +83,8 @@ def _update(bucket: int, contacts: Contacts) -> UpdateOne:
     """A pipeline, so that comparison and write are one step. `$literal`: a contact may begin with a dollar sign."""
     document = {"_id": contacts.user_id, "bucket": bucket, "updated_at": contacts.updated_at, **_addresses(contacts)}
     version = {"version": {"$add": [{"$ifNull": ["$version", 0]}, 1]}}
-    newer = {"$gt": ["$updated_at", {"$literal": contacts.updated_at}]}
+    credible = {"$lte": ["$updated_at", {"$add": ["$$NOW", MAX_CLOCK_SKEW // timedelta(milliseconds=1)]}]}
+    newer = {"$and": [{"$gt": ["$updated_at", {"$literal": contacts.updated_at}]}, credible]}
     replaced = {"$cond": [newer, "$$ROOT", {"$mergeObjects": [{"$literal": document}, version]}]}
     return UpdateOne({"_id": contacts.user_id, "bucket": bucket}, [{"$replaceWith": replaced}], upsert=True)
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from notify_streams.records.user_records import Contacts
+from notify_streams.records.user_records import Contacts, encode_record
 from notify_streams.regions.forwarding.headers import HOPS
 from notify_streams.topics import USER_CONTACTS
 
@@ -36,5 +34,5 @@ def deletion_records(contacts: Contacts | None, partition: int) -> list[OutboxRe
     """The record that removes stored contacts; none if there are none. It keeps the time, so newer contacts win."""
     if contacts is None or (contacts.push, contacts.sms, contacts.email) == (None, None, None):
         return []
-    empty = msgspec.json.encode(Contacts(contacts.user_id, contacts.updated_at))
+    empty = encode_record(Contacts(contacts.user_id, contacts.updated_at))
     return [(USER_CONTACTS, partition, contacts.user_id.encode(), empty, (_NOT_COPIED,))]

@@ -11,6 +11,8 @@ from notify_streams.errors import NotifyError, RetryLater, SettingsError, StoreU
 CONDITION_FAILED: Final = "ConditionalCheckFailedException"
 #: Nothing of the transaction was written: a condition failed, or another write was under way.
 TRANSACTION_REFUSED: Final = "TransactionCanceledException"
+#: The request itself is wrong, whenever it is made: here a row that DynamoDB cannot hold.
+ROW_REFUSED: Final = frozenset({"ValidationException", "SerializationException"})
 #: "Retry: yes" in https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html, and expired tokens.
 TRANSIENT: Final = frozenset(
     {

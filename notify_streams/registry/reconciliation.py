@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from notify_streams.records.user_records import Signup
+from notify_streams.records.user_records import Signup, encode_record
 from notify_streams.registry.signups import location_outputs
 from notify_streams.topics import USER_SIGNUPS
 
@@ -69,6 +69,6 @@ def _signup(user: User, region: str, version: int, now: datetime) -> Signup:
 def repair_outputs(one: Repair, partition: int, settings: Settings) -> list[OutboxRecord]:
     """The records that a repair writes, all in the user's bucket: to this region's topic, to every region, or a sign-up."""
     if one.signup is not None:
-        return [(USER_SIGNUPS, partition, one.user.user_id.encode(), msgspec.json.encode(one.signup), ())]
+        return [(USER_SIGNUPS, partition, one.user.user_id.encode(), encode_record(one.signup), ())]
     outputs = location_outputs(one.user, partition, settings, settled=one.settled)
     return outputs if one.everywhere else outputs[:1]

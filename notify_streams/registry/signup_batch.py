@@ -5,13 +5,14 @@ Registered or forwarded is `notified`, stale is `duplicate`, invalid is `dead_le
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 from notify_streams.outbox.decided_batch import DecidedBatch, RecordOutcome
 from notify_streams.records.outcomes import DeadReason, TriggerOutcome
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.trigger import Rejection
-from notify_streams.records.user_records import MAX_BYTES, read_signup
+from notify_streams.records.user_records import MAX_BYTES, arrival_ms, read_signup
 from notify_streams.registry.signup_decision import SignupIgnored
 from notify_streams.registry.signups import ReceivedSignup
 from notify_streams.retry import STORE
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
     from notify_streams.registry.signups import SignupProcessor
 
 _RETRY: Final = STORE.named("registry.register")
-_DEAD = {SignupIgnored.TOO_MANY_HOPS: DeadReason.TOO_MANY_HOPS, SignupIgnored.UNKNOWN_REGION: DeadReason.INVALID}
+_DEAD: Final = {
+    SignupIgnored.TOO_MANY_HOPS: DeadReason.TOO_MANY_HOPS,
+    SignupIgnored.UNKNOWN_REGION: DeadReason.INVALID,
+    SignupIgnored.REFUSED: DeadReason.INVALID,
+}
 
 
 async def decide_signup_batch(
@@ -36,8 +41,9 @@ async def decide_signup_batch(
     received: list[ReceivedSignup] = []
     #: For each of `received` its index in `outcomes`.
     indexes: list[int] = []
+    now_ms = int(time.time() * 1000)
     for record in batch.records:
-        signup = read_signup(record.value)
+        signup = read_signup(record.value, arrival_ms(record, now_ms))
         if (size := record_size(record)) > 2 * MAX_BYTES:  # its headers are forwarded with it
             signup = Rejection(DeadReason.TOO_LARGE, f"key, value and headers have {size} bytes")
         if isinstance(signup, Rejection):
@@ -47,7 +53,7 @@ async def decide_signup_batch(
             outcomes.append(repartitioned(record, batch.topic, batch.partition, bucket, signup.user_id))
             continue
         indexes.append(len(outcomes))
-        received.append(ReceivedSignup(signup, record.value or b"", record.headers))
+        received.append(ReceivedSignup(signup, record.headers))
         outcomes.append(RecordOutcome(TriggerOutcome.NOTIFIED, record))
     results = await _RETRY.call(processor.register, batch.partition, received)
     for number, reason in results.ignored:

@@ -38,6 +38,8 @@ class SignupIgnored(StrEnum):
     STALE = "stale"
     TOO_MANY_HOPS = "too_many_hops"
     UNKNOWN_REGION = "unknown_region"
+    #: The registry cannot hold the row (`WriteOutcome.REFUSED`).
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)

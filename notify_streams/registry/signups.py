@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from notify_streams.records.user_records import LocationRecord, encode_location_record
+from notify_streams.records.user_records import LocationRecord, encode_record
 from notify_streams.regions.forwarding.headers import forwarded_headers, read_forwarding_headers
 from notify_streams.registry.signup_decision import HandOver, RegisterHere, SignupIgnored, decide_signup
 from notify_streams.registry.users_table import WriteOutcome
@@ -38,10 +38,9 @@ class Registry(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ReceivedSignup:
-    """A sign-up, with the record's value and headers for forwarding it."""
+    """A sign-up, with the record's headers for forwarding it."""
 
     signup: Signup
-    value: bytes
     headers: Headers = ()
 
 
@@ -129,6 +128,9 @@ class SignupProcessor:
     ) -> None:
         writes = await self._registry.put_many([user for _, user in registered])
         for (index, user), write in zip(registered, writes, strict=True):
+            if write.outcome is WriteOutcome.REFUSED:
+                results.ignored.append((index, SignupIgnored.REFUSED))
+                continue
             rows[user.user_id] = write.row
             if write.outcome is WriteOutcome.STALE:
                 results.ignored.append((index, SignupIgnored.STALE))
@@ -154,13 +156,19 @@ class SignupProcessor:
         headers = forwarded_headers(
             received.headers, self._settings.region, USER_SIGNUPS, handed_over_by=handed_over_by
         )
-        return forward_topic(region), partition, received.signup.user_id.encode(), received.value, headers
+        return (
+            forward_topic(region),
+            partition,
+            received.signup.user_id.encode(),
+            encode_record(received.signup),
+            headers,
+        )
 
 
 def location_outputs(user: User, partition: int, settings: Settings, *, settled: bool = False) -> list[OutboxRecord]:
     """The location of `user` as records: for this region, for every other region, for each point of presence."""
     previous = None if settled else user.previous
-    value = encode_location_record(LocationRecord(user.user_id, user.region, user.version, previous))
+    value = encode_record(LocationRecord(user.user_id, user.region, user.version, previous))
     key = user.user_id.encode()
     headers = forwarded_headers((), settings.region, USER_LOCATIONS)
     outputs: list[OutboxRecord] = [(USER_LOCATIONS, partition, key, value, ())]

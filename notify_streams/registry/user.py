@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 Item = dict[str, dict[str, Any]]
 
 KEY: Final = "user_id"
-#: Fixed width, always UTC: sorts as text like the times do, so a condition in DynamoDB can compare them.
-_TIME: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 class User(msgspec.Struct, frozen=True, gc=False):
@@ -65,7 +63,11 @@ def to_item(user: User) -> Item:
 
 
 def from_item(item: Mapping[str, Mapping[str, Any]]) -> User:
-    """The row of an item; attributes that another release may have added are ignored."""
+    """The row of an item; attributes that another release may have added are ignored.
+
+    Raises:
+        KeyError, ValueError: it is no row of a user.
+    """
 
     def text(name: str) -> str | None:
         return item[name]["S"] if name in item else None
@@ -74,7 +76,7 @@ def from_item(item: Mapping[str, Mapping[str, Any]]) -> User:
         item[KEY]["S"],
         item["region"]["S"],
         int(item["version"]["N"]),
-        datetime.strptime(item["updated_at"]["S"], _TIME).replace(tzinfo=UTC),
+        _read_time(item["updated_at"]["S"]),
         text("locale") or "en",
         text("time_zone") or "UTC",
         text("standby"),
@@ -83,8 +85,16 @@ def from_item(item: Mapping[str, Mapping[str, Any]]) -> User:
 
 
 def format_time(moment: datetime) -> str:
-    """`moment` as the registry stores it: UTC, microseconds, sortable as text."""
-    return moment.astimezone(UTC).strftime(_TIME)
+    """`moment` as the registry stores it: UTC, microseconds. A fixed width, so a condition in DynamoDB can compare the texts."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def _read_time(text: str) -> datetime:
+    """The inverse of `format_time`. An earlier release stored years before 1000 in a form that no reader takes; they count as 1970."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError:
+        return datetime.fromtimestamp(0, UTC)
 
 
 def supersedes(one: User, other: User) -> bool:

@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from botocore.exceptions import ClientError
 
 from notify_streams.errors import RetryLater
-from notify_streams.registry.dynamodb_errors import CONDITION_FAILED, TRANSACTION_REFUSED, error_code, translate
+from notify_streams.registry.dynamodb_errors import (
+    CONDITION_FAILED,
+    ROW_REFUSED,
+    TRANSACTION_REFUSED,
+    error_code,
+    translate,
+)
 from notify_streams.registry.user import KEY, Item, User, from_item, to_item
 from notify_streams.retry import RetryPolicy
 from notify_streams.stores import dynamodb
@@ -37,6 +43,8 @@ _CONCURRENT_CALLS: Final = 32
 #: Calls with up to a hundred rows each.
 _CONCURRENT_LARGE_CALLS: Final = 4
 _LARGE: Final = frozenset(("batch_get_item", "transact_write_items", "scan"))
+#: The caller decides what they mean.
+_REFUSALS: Final = ROW_REFUSED | {CONDITION_FAILED, TRANSACTION_REFUSED}
 _RETRY: Final = RetryPolicy("registry", first_s=0.05, max_s=1.0, max_attempts=5)
 
 
@@ -48,10 +56,12 @@ class WriteOutcome(StrEnum):
     SAME = "same"
     #: A different row of this version, or a later version, is there.
     STALE = "stale"
+    #: DynamoDB cannot hold this row, or holds one of this user that cannot be read. Repeating the write does not help.
+    REFUSED = "refused"
 
 
 class WriteResult(NamedTuple):
-    """The outcome of a conditional write, and the row that the registry holds after it."""
+    """The outcome of a conditional write, and the row that the registry holds after it; with `REFUSED` the row that was to be written."""
 
     outcome: WriteOutcome
     row: User
@@ -82,18 +92,19 @@ class UsersTable:
         try:
             await self._attempt("put_item", {**self._write(user), "ReturnValuesOnConditionCheckFailure": "ALL_OLD"})
         except ClientError as error:
-            row = from_item(error.response["Item"])
+            row = None if error_code(error) in ROW_REFUSED else _readable(error.response["Item"])
+            if row is None:
+                return WriteResult(WriteOutcome.REFUSED, user)
             same = (row.region, row.version, row.updated_at) == (user.region, user.version, user.updated_at)
             return WriteResult(WriteOutcome.SAME if same else WriteOutcome.STALE, row)
         return WriteResult(WriteOutcome.WRITTEN, user)
 
     async def get(self, user_id: str) -> User | None:
         """One row, None if there is none."""
-        response = await self._call("get_item", Key={KEY: {"S": user_id}}, ConsistentRead=True)
-        return from_item(response["Item"]) if "Item" in response else None
+        return next(iter(await self._get_part([user_id])), None)
 
     async def get_many(self, user_ids: Iterable[str]) -> dict[str, User]:
-        """The rows of the users that have one. Keys that DynamoDB did not process are read again, a bounded number of times."""
+        """The rows of the users that have one that can be read. Keys that were not processed are read again, a bounded number of times."""
         ids = list(dict.fromkeys(user_ids))
         parts = [ids[start : start + _KEYS_PER_CALL] for start in range(0, len(ids), _KEYS_PER_CALL)]
         found: dict[str, User] = {}
@@ -125,14 +136,11 @@ class UsersTable:
         return True
 
     async def scan(self, segment: int = 0, segments: int = 1) -> AsyncIterator[list[User]]:
-        """All rows, in pages; segments can be read concurrently. Eventually consistent, at half the price.
-
-        Rows that cannot be decoded are skipped.
-        """
+        """All rows that can be read, in pages; segments can be read concurrently. Eventually consistent, at half the price."""
         options: dict[str, Any] = {"Segment": segment, "TotalSegments": segments, "Limit": _ROWS_PER_PAGE}
         while True:
             page = await self._call("scan", **options)
-            yield _readable(page.get("Items", ()))
+            yield [user for item in page.get("Items", ()) if (user := _readable(item)) is not None]
             if "LastEvaluatedKey" not in page:
                 return
             options["ExclusiveStartKey"] = page["LastEvaluatedKey"]
@@ -163,12 +171,17 @@ class UsersTable:
         wanted: Any = {self._name: {"Keys": [{KEY: {"S": user_id}} for user_id in ids], "ConsistentRead": True}}
         attempts = self._retry.attempts()
         while wanted:
-            response = await self._attempt("batch_get_item", {"RequestItems": wanted})
+            try:
+                response = await self._attempt("batch_get_item", {"RequestItems": wanted})
+            except ClientError:
+                if len(ids) == 1:
+                    return []  # no row can have a key that DynamoDB refuses
+                return [row for rows in await _gather([self._get_part([one]) for one in ids]) for row in rows]
             items += response.get("Responses", {}).get(self._name, ())
             wanted = response.get("UnprocessedKeys")
             if wanted:
                 await attempts.failed(RetryLater("registry: batch_get_item: unprocessed keys, throttled"))
-        return [from_item(item) for item in items]
+        return [user for item in items if (user := _readable(item)) is not None]
 
     async def _call(self, name: str, **arguments: Any) -> Any:
         return await self._attempt(name, {"TableName": self._name, **arguments})
@@ -180,7 +193,7 @@ class UsersTable:
                 async with self._large if name in _LARGE else self._small:
                     return await getattr(self.client, name)(**arguments)
             except Exception as error:
-                if isinstance(error, ClientError) and error_code(error) in (CONDITION_FAILED, TRANSACTION_REFUSED):
+                if isinstance(error, ClientError) and error_code(error) in _REFUSALS:
                     raise
                 ours = translate(error, name)
                 if not isinstance(ours, RetryLater):
@@ -189,14 +202,12 @@ class UsersTable:
                 await attempts.failed(ours)
 
 
-def _readable(items: Sequence[Item]) -> list[User]:
-    users = []
-    for item in items:
-        try:
-            users.append(from_item(item))
-        except (KeyError, ValueError) as error:
-            log.error("invalid registry row skipped", extra={"action": "registry_row.skip", "error": error})
-    return users
+def _readable(item: Item) -> User | None:
+    try:
+        return from_item(item)
+    except (KeyError, ValueError) as error:
+        log.error("invalid registry row skipped", extra={"action": "registry_row.skip", "error": error})
+        return None
 
 
 async def _gather(calls: Sequence[Any]) -> list[Any]:

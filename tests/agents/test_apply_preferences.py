@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
 import msgspec
 import pytest
@@ -30,7 +29,7 @@ class FakePreferences(FakeStore):
 
     applied: list[tuple[int, str]] = field(default_factory=list)
 
-    async def apply_updates(self, updates: Sequence[tuple[int, PreferenceUpdate]], now: datetime) -> AppliedUpdates:
+    async def apply_updates(self, updates: Sequence[tuple[int, PreferenceUpdate]]) -> AppliedUpdates:
         self.called()
         self.applied += [(bucket, update.user_id) for bucket, update in updates]
         refused = [index for index, (_, update) in enumerate(updates) if update.category == "unknown"]

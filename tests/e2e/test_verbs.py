@@ -30,15 +30,15 @@ async def test_send_reads_triggers_from_standard_input(running_region: RunningRe
     await running_region.assert_notified_once(*ids)
 
 
-async def test_send_sends_unreadable_lines_so_that_they_become_dead_letters(
+async def test_send_sends_invalid_triggers_so_that_they_become_dead_letters(
     running_region: RunningRegion, tmp_path: Path
 ) -> None:
-    before = (await running_region.audited())["dead_reasons"].get("not_json", 0)
+    before = (await running_region.audited())["dead_reasons"].get("invalid", 0)
     file = tmp_path / "triggers.jsonl"
-    file.write_bytes(b"not JSON\n\xff\xfe\n" + trigger_json(id=a_new_id("file"), user_id="ada"))
+    file.write_bytes(b'\xef\xbb\xbf{"id": 7}\n\n{}\n' + trigger_json(id=a_new_id("file"), user_id="ada"))
     done = await running_region.cli("send", str(file), "--json")
     assert (done.status, done.json) == (0, {"sent": 3}), done.err
-    assert (await running_region.audited())["dead_reasons"]["not_json"] - before == 2
+    assert (await running_region.audited())["dead_reasons"]["invalid"] - before == 2
 
 
 async def test_an_added_user_can_be_notified(running_region: RunningRegion) -> None:
@@ -61,7 +61,7 @@ async def test_a_moving_user_is_notified_here_until_the_new_region_has_them(
     await running_region.sign_up(user_id)
     await running_region.drained()
     await wait_until_known(running_region, user_id)
-    done = await running_region.cli("users", "move", user_id, "--to", "eu", "--version", "2", "--json")
+    done = await running_region.cli("users", "move", user_id, "--to", "eu", "--json")
     assert (done.status, done.json) == (0, {"user_id": user_id, "home": "eu", "version": 2}), done.err
     await running_region.drained()
     trigger_id = await running_region.trigger(user_id)
@@ -75,14 +75,25 @@ async def test_a_moving_user_is_notified_here_until_the_new_region_has_them(
     [
         (("send", "-", "--system", "gossip"), {}, "payments, marketing, security"),
         (("users", "add", "u-7", "--sms", "555-1234"), {}, "sms"),
+        (("users", "move", "unknown-user", "--to", "eu"), {}, "no user 'unknown-user' has signed up"),
+        (("prefs", "set", "unknown-user", "marketing", "push", "out"), {}, "no user 'unknown-user' has signed up"),
+        (("prefs", "stop-all", "unknown-user"), {}, "no user 'unknown-user' has signed up"),
         (
-            ("users", "move", "ada", "--to", "mars", "--version", "2"),
+            ("users", "move", "ada", "--to", "mars"),
             {},
             "unknown region 'mars'; the regions are us, eu, asia",
         ),
         (("audit", "--json"), {"NOTIFY_KAFKA": "127.0.0.1:1"}, "Kafka of region us does not answer"),
     ],
-    ids=["an unknown system", "invalid contacts", "an unknown region", "a service that does not answer"],
+    ids=[
+        "an unknown system",
+        "invalid contacts",
+        "a move of an unknown user",
+        "a choice of an unknown user",
+        "a stop of an unknown user",
+        "an unknown region",
+        "a service that does not answer",
+    ],
 )
 async def test_a_refusal_is_one_sentence_and_no_output(
     running_region: RunningRegion, arguments: tuple[str, ...], environ: dict[str, str], sentence: str

@@ -7,7 +7,6 @@ Requests and error codes: https://firebase.google.com/docs/reference/fcm/rest/v1
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from typing import Any
 
@@ -19,14 +18,13 @@ from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse, error_result, no_response_result
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
 from notify_streams.delivery.providers.ttl import ttl_s
+from notify_streams.records.addresses import is_push_token
 
 #: FCM stores a message for at most four weeks
 _MAX_TTL_S = 4 * 7 * 24 * 3600
 #: bytes of the keys and values of notification and data together
 #: (https://firebase.google.com/docs/cloud-messaging/customize-messages/set-message-type)
 _MAX_PAYLOAD = 4096
-#: every token that FCM issues is made of these characters
-_TOKEN = re.compile(r"[!-~]+")
 
 
 class Fcm:
@@ -48,7 +46,7 @@ class Fcm:
         await self._http.close()
 
     async def send(self, message: Outgoing) -> ProviderResult:
-        if not _TOKEN.fullmatch(message.to):
+        if not is_push_token(message.to):
             return unsendable(self.name, ProviderOutcome.BAD_ADDRESS, "no registration token")
         request = fcm_request(message, time.time_ns() // 1_000_000)
         if (size := payload_bytes(request)) > _MAX_PAYLOAD:

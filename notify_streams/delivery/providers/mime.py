@@ -14,15 +14,6 @@ from hashlib import blake2b
 from notify_streams.delivery.providers.delivery_metadata import delivery_metadata
 from notify_streams.delivery.providers.provider import Outgoing
 
-_NON_ASCII = r"[^\s\x00-\x9f]"
-_ATOM = rf"(?:[\w!#$%&'*+/=?^`{{|}}~-]|{_NON_ASCII})+"
-_ALNUM = rf"(?:[A-Za-z0-9]|{_NON_ASCII})"
-_LABEL = rf"{_ALNUM}(?:(?:{_ALNUM}|-){{0,61}}{_ALNUM})?"
-#: RFC 5321 §4.1.2 without quoted local parts and address literals, with the non-ASCII characters of RFC 6531
-_ADDRESS = re.compile(rf"({_ATOM}(?:\.{_ATOM})*)@{_LABEL}(?:\.{_LABEL})*")
-#: octets (RFC 5321 §4.5.3.1); a path has two more, its brackets
-_MAX_LOCAL_PART = 64
-_MAX_ADDRESS = 254
 #: control characters and everything that a server or mail client may read as the end of a line
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -31,23 +22,16 @@ _LINE = 78
 _MAX_LINE = 998
 
 
-def is_address(to: str) -> bool:
-    """Whether `to` is exactly one plain mailbox, which fits into an SMTP command."""
-    if len(to) > _MAX_ADDRESS or (found := _ADDRESS.fullmatch(to)) is None:
-        return False
-    return len(found[1].encode()) <= _MAX_LOCAL_PART and len(to.encode()) <= _MAX_ADDRESS
-
-
 def message_id(delivery_id: str) -> str:
     """The same for each attempt of a delivery, so that a mail server can drop duplicates. A digest: an id may be longer than a line."""
     return f"<{blake2b(delivery_id.encode(), digest_size=16).hexdigest()}@notify-streams>"
 
 
 def mime_message(message: Outgoing, sender: str, now: float) -> bytes:
-    """The mail, with the delivery metadata as `X-Notify-…` headers. `message.to` and `sender` must satisfy `is_address`."""
+    """The mail, with the delivery metadata as `X-Notify-…` headers. `message.to` and `sender` are results of `mailbox`."""
     transfer, content = _content(message.body)
     lines = [
-        # Not encoded (RFC 6532 allows UTF-8): `is_address` excludes special characters.
+        # Not encoded (RFC 6532 allows UTF-8): `mailbox` excludes special characters.
         f"From: {sender}",
         f"To: {message.to}",
         header("Subject", message.title if message.title is not None else message.body[:_LINE]),

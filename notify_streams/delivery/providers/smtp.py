@@ -6,13 +6,16 @@ import asyncio
 import re
 import time
 from contextlib import suppress
+from dataclasses import replace
 
 import aiosmtplib
+import msgspec
 
 from notify_streams.delivery.providers.config import ProviderConfig
-from notify_streams.delivery.providers.mime import is_address, message_id, mime_message
+from notify_streams.delivery.providers.mime import message_id, mime_message
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
 from notify_streams.delivery.providers.smtp_pool import SmtpPool
+from notify_streams.records.addresses import mailbox
 
 #: our login or encryption is wrong, not the message (RFC 4954 §6)
 _RETRIED = frozenset({530, 534, 535, 538})
@@ -29,13 +32,14 @@ class Smtp:
     name = "smtp"
 
     def __init__(self, config: ProviderConfig) -> None:
-        if not is_address(config.mail_from):
+        sender = mailbox(config.mail_from)
+        if sender is None:
             raise ValueError("mail_from is invalid: write one plain mail address")
         self.max_in_flight = config.smtp_connections
-        self._sender = config.mail_from
+        self._sender = sender
         self._timeout_s = config.timeout_s
         self._start_within_s = config.start_within_s
-        self._connections = SmtpPool(config)
+        self._connections = SmtpPool(replace(config, mail_from=sender))
 
     async def start(self) -> None:
         """Nothing to do: connections are made when they are needed."""
@@ -44,8 +48,10 @@ class Smtp:
         self._connections.close()
 
     async def send(self, message: Outgoing) -> ProviderResult:
-        if not is_address(message.to):
+        to = mailbox(message.to)
+        if to is None:
             return unsendable(self.name, ProviderOutcome.BAD_ADDRESS, "not one mail address")
+        message = msgspec.structs.replace(message, to=to)
         call = _Call(self._sender, message, mime_message(message, self._sender, time.time()))
         try:
             async with asyncio.timeout(self._timeout_s):

@@ -6,7 +6,6 @@ Fields: https://www.twilio.com/docs/messaging/api/message-resource; codes: https
 
 from __future__ import annotations
 
-import re
 import time
 from base64 import b64encode
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -17,11 +16,10 @@ from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse, error_result, no_response_result
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
 from notify_streams.delivery.providers.ttl import ttl_s
+from notify_streams.records.addresses import is_phone_number
 
 #: the longest ValidityPeriod
 _MAX_TTL_S = 36_000
-#: E.164
-_NUMBER = re.compile(r"\+[1-9][0-9]{6,14}")
 #: characters (error 21617)
 _MAX_BODY = 1_600
 
@@ -50,7 +48,7 @@ class Twilio:
         await self._http.close()
 
     async def send(self, message: Outgoing) -> ProviderResult:
-        if not _NUMBER.fullmatch(message.to) or message.to == self._from:
+        if not is_phone_number(message.to) or message.to == self._from:
             return unsendable(self.name, ProviderOutcome.BAD_ADDRESS, "no E.164 number, or our own")
         form = twilio_form(message, self._from, self._callback, time.time_ns() // 1_000_000)
         if not form["Body"].strip():

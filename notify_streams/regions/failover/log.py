@@ -6,6 +6,7 @@ Every call is bounded by `timeout_s` and raises `RetryLater` when the region doe
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -16,7 +17,7 @@ from aiokafka.errors import KafkaError
 from notify_streams import kafka
 from notify_streams.errors import RetryLater
 from notify_streams.records.trigger import Rejection
-from notify_streams.records.user_records import record_reader
+from notify_streams.records.user_records import arrival_ms, record_decoder
 from notify_streams.regions.failover.protocol import ControlRecord
 from notify_streams.rejections import reject
 from notify_streams.topics import REGION_CONTROL
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 _PARTITION: Final = TopicPartition(REGION_CONTROL, 0)
 
 _encode = msgspec.json.Encoder().encode
-read_control_record = record_reader(ControlRecord)
+read_control_record = record_decoder(ControlRecord)
 
 
 class ControlLog(Protocol):
@@ -82,7 +83,7 @@ class KafkaControlLog:
                 if asyncio.get_running_loop().time() > deadline:
                     raise TimeoutError  # `asyncio.wait_for` of Python 3.11 can lose the cancellation (python/cpython#86296)
                 for record in (await consumer.getmany(_PARTITION, timeout_ms=500)).get(_PARTITION, ()):
-                    control = read_control_record(record.value)
+                    control = read_control_record(record.value, arrival_ms(record, int(time.time() * 1000)))
                     if isinstance(control, Rejection):
                         reject(REGION_CONTROL, record.offset, control)
                     else:

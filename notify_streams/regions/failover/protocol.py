@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 
-from notify_streams.records.user_records import Counter
+from notify_streams.records.user_records import Counter, Instant
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -44,7 +44,7 @@ class ControlRecord(msgspec.Struct, frozen=True, gc=False):
     #: Identifies the command.
     token: _Name
     #: For operators; no decision depends on it.
-    at: datetime
+    at: Instant
 
 
 class HomeRegion(msgspec.Struct, frozen=True, gc=False):

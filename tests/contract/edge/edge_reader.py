@@ -10,7 +10,7 @@ from yarl import URL
 
 from devtools.fakes.edge_server import FakeEdgeServer
 from notify_streams.edge.point_of_presence import PointOfPresence, edge_key
-from notify_streams.records.user_records import LocationRecord, encode_location_record
+from notify_streams.records.user_records import LocationRecord, encode_record
 from tests.builders import ARecord
 
 
@@ -34,5 +34,5 @@ class Reader:
 
 def edge_record(user_id: str, region: str | None, version: int = 1, previous: str | None = None) -> ARecord:
     """A record of `edge.<name>`; without a region: the user was deleted."""
-    value = None if region is None else encode_location_record(LocationRecord(user_id, region, version, previous))
+    value = None if region is None else encode_record(LocationRecord(user_id, region, version, previous))
     return ARecord(value, key=user_id.encode())

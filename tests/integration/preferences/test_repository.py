@@ -47,7 +47,7 @@ async def test_many_writers_in_any_order_come_to_what_one_would(env_of: OpenEnv)
     await asyncio.gather(*(env.repository.apply(batch) for batch in batches))
     for user, own in people.items():
         found = await env.repository.read(BUCKET, user)
-        assert choices_of(found) == choices_of(merge(EMPTY_RECORD, own))
+        assert choices_of(found) == choices_of(merge(EMPTY_RECORD, own, now()))
         assert found.version == max(c.version for channels in found.choices.values() for c in channels.values())
 
 
@@ -58,7 +58,7 @@ async def test_two_roles_that_apply_the_same_batch_count_each_change_once(env_of
     third = await env.repository.apply(wishes)
     assert first == second == third
     for user_id, record in third.items():
-        assert record == merge(EMPTY_RECORD, [change for _, who, change in wishes if who == user_id])
+        assert record == merge(EMPTY_RECORD, [change for _, who, change in wishes if who == user_id], now())
 
 
 async def test_the_record_holds_its_compiled_row(env_of: OpenEnv) -> None:

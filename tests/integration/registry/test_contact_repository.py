@@ -58,6 +58,13 @@ async def test_of_two_records_with_one_time_the_later_one_wins_and_its_row_is_ne
     assert (row.push, row.version > decode_contact_row(first.row()).version) == (None, True)
 
 
+async def test_contacts_that_are_stored_with_a_time_ahead_do_not_win_for_good(repository: ContactRepository) -> None:
+    century = 60 * 24 * 365 * 100
+    await repository.apply([some("u-1", century, push="forged"), some("u-2", 2, push="kept")])
+    stored = await repository.apply([some("u-1", 1, push="new"), some("u-2", 1, push="late")])
+    assert (stored["u-1"].contacts.push, stored["u-2"].contacts.push) == ("new", "kept")
+
+
 async def test_users_without_contacts_are_left_out(repository: ContactRepository) -> None:
     assert await repository.read({"u-never": 1}) == {}
     assert await repository.apply([]) == {}

@@ -66,6 +66,25 @@ async def test_many_rows_are_read_at_once_and_unknown_users_left_out(registry: U
     assert sorted(user.user_id for page in pages for user in page) == sorted(found)
 
 
+async def test_what_dynamodb_cannot_hold_is_refused_alone_and_never_repeated(registry: UsersTable) -> None:
+    users = [a_user(f"u-{number}") for number in range(12)]
+    users[3], users[7] = a_user("x" * 2049), a_user("u-7", version=10**40 + 1)
+    writes = await registry.put_many(users)
+    assert [number for number, write in enumerate(writes) if write.outcome is WriteOutcome.REFUSED] == [3, 7]
+    assert {write.outcome for number, write in enumerate(writes) if number not in (3, 7)} == {WriteOutcome.WRITTEN}
+    found = await registry.get_many(user.user_id for user in users)
+    assert found.keys() == {user.user_id for user in users} - {users[3].user_id, users[7].user_id}
+    assert await registry.get(users[3].user_id) is None
+
+
+async def test_a_row_that_cannot_be_read_stops_nobody(registry: UsersTable, table_name: str) -> None:
+    broken = {"user_id": {"S": "u-1"}, "version": {"N": "1"}, "region": {"S": "us"}}
+    await registry.client.put_item(TableName=table_name, Item=broken)
+    assert (await registry.put(a_user("u-1"))).outcome is WriteOutcome.REFUSED
+    assert await registry.get("u-1") is None
+    assert (await registry.put(a_user("u-1", version=2))).outcome is WriteOutcome.WRITTEN
+
+
 async def test_one_refused_row_refuses_no_other(registry: UsersTable) -> None:
     newer, repeated = a_user("u-3", version=5), a_user("u-4")
     await registry.put(newer)

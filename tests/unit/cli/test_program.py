@@ -81,6 +81,14 @@ def test_an_error_is_one_line() -> None:
     assert (done.exit_code, done.output) == (1, "Error: the file is missing\n")
 
 
+@pytest.mark.parametrize(
+    "arguments", [("why", "\udcff"), ("prefs", "get", "a\udcff"), ("users", "add", "u", "--push", "\udc80")]
+)
+def test_an_argument_that_is_not_utf8_is_refused_in_one_line(arguments: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(main, arguments)
+    assert (done.exit_code, done.output) == (2, "Error: an argument is not UTF-8\n")
+
+
 @click.command()
 def fail() -> None:
     raise SettingsError("the file is missing")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from notify_streams.errors import SettingsError
-from notify_streams.preferences.categories import Category, Default, check_systems, load_categories
+from notify_streams.preferences.categories import Category, Default, check_systems, choices_named, load_categories
 from notify_streams.preferences.row_codec import IN, OUT, UNSET
 from notify_streams.records.outcomes import Reason
 from tests.unit.preferences.preference_builders import the_categories
@@ -44,6 +44,7 @@ WRONG = {
     "no systems": ("  systems: [marketing]\n", "", 7, "systems"),
     "blank at a name's end": ("marketing:", '"marketing ":', 7, "blank"),
     "line end in a template's name": ("paid: {title", '"pa\\nid": {title', 6, "control character"),
+    "name for everything": ("marketing:", '"*":', 7, "stands for all"),
     "name too long": ("marketing:", "m" * 129 + ":", 7, "128"),
     "template without body": (', body: "You got {amount}."', "", 5, "body"),
 }
@@ -115,3 +116,18 @@ def test_a_choice_meets_the_default(default: Any, chosen: Any, reason: Any) -> N
     category = Category(number=1, systems=frozenset({"x"}), channels={"sms": default})
     assert category.refusal("sms", chosen) is reason
     assert category.refusal("push", chosen) is Reason.CHANNEL_NOT_ALLOWED
+
+
+@pytest.mark.parametrize(
+    ("category", "channel", "named"),
+    [
+        ("payments", "push", {("payments", "push")}),
+        ("security", "push", {("security", "push")}),
+        ("security", "*", {("security", "sms")}),
+        ("*", "push", {("payments", "push"), ("marketing", "push")}),
+        ("*", "sms", {("payments", "sms"), ("security", "sms")}),
+        ("spam", "*", set()),
+    ],
+)
+def test_a_star_names_what_can_be_turned_off(category: str, channel: str, named: set[tuple[str, str]]) -> None:
+    assert set(choices_named(the_categories(), category, channel)) == named

@@ -1,12 +1,14 @@
 """The latest choice wins, in whatever order choices arrive."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify_streams.preferences.choices import EMPTY_RECORD, Choice, PreferenceRecord, merge
+from notify_streams.preferences import choices
+from notify_streams.preferences.choices import EMPTY_RECORD, Choice, ChoiceChange, PreferenceRecord
 from notify_streams.roles import CHANNELS
 from tests.unit.preferences.preference_builders import NOON, a_change, later
 
@@ -23,6 +25,10 @@ CHANGES = st.lists(
     ),
     max_size=12,
 )
+
+
+def merge(record: PreferenceRecord, changes: Iterable[ChoiceChange]) -> PreferenceRecord:
+    return choices.merge(record, changes, later(60))
 
 
 def what_holds(record: PreferenceRecord) -> dict[Any, Any]:
@@ -92,3 +98,10 @@ def test_each_choice_knows_the_version_since_which_it_holds() -> None:
         EMPTY_RECORD, [a_change(channel="push"), a_change(channel="sms"), a_change(channel="push", at=later(1))]
     )
     assert (record.choices[1]["sms"].version, record.choices[1]["push"].version, record.version) == (2, 3, 3)
+
+
+@given(st.integers(301, 10**9), st.booleans())
+def test_a_stored_choice_from_the_future_does_not_win_for_good(ahead_s: int, opted_in: bool) -> None:
+    stored = PreferenceRecord(1, {1: {"push": Choice(not opted_in, later(ahead_s), 1)}})
+    chosen = choices.merge(stored, [a_change(opted_in=opted_in, at=NOON)], NOON).choices[1]["push"]
+    assert chosen == Choice(opted_in, NOON, 2)

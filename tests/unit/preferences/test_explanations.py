@@ -7,11 +7,11 @@ import pytest
 from notify_streams.preferences.choices import EMPTY_RECORD, merge
 from notify_streams.preferences.explanation import explain
 from notify_streams.records.outcomes import Reason
-from tests.unit.preferences.preference_builders import a_change, later, the_categories
+from tests.unit.preferences.preference_builders import NOON, a_change, later, the_categories
 
 OUT_THEN_IN = [a_change(number=2, opted_in=False, at=later(0)), a_change(number=2, opted_in=True, at=later(60))]
-OUT = merge(EMPTY_RECORD, OUT_THEN_IN[:1])
-BACK_IN = merge(EMPTY_RECORD, OUT_THEN_IN)
+OUT = merge(EMPTY_RECORD, OUT_THEN_IN[:1], NOON)
+BACK_IN = merge(EMPTY_RECORD, OUT_THEN_IN, NOON)
 
 CASES = {
     "opted out before": (

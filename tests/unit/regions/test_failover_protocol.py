@@ -238,7 +238,7 @@ forged_records = st.fixed_dictionaries(
 def test_no_number_in_a_control_record_stops_followers_or_commands(forged: list[Any], entry: str) -> None:
     async def scenario() -> None:
         logs = {region: MemoryControlLog(region) for region in REGIONS}
-        read = [read_control_record(msgspec.json.encode(fields)) for fields in forged]
+        read = [read_control_record(msgspec.json.encode(fields), 0) for fields in forged]
         logs[entry].records += [record for record in read if not isinstance(record, Rejection)]
         fences: list[int] = []
 

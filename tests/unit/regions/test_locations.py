@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notify_streams.records.partitioner import bucket_of
-from notify_streams.records.user_records import LocationRecord, encode_location_record
+from notify_streams.records.user_records import LocationRecord, encode_record
 from notify_streams.regions.locations import Location, LocationCodec
 from tests.builders import users_of
 
@@ -37,7 +37,7 @@ def test_every_order_of_records_ends_in_the_same_row(records: list[LocationRecor
         table: dict[str, int] = {}
         decode = ROWS.newest(table.get)
         for record in order:
-            found = decode(b"u-1", encode_location_record(record), 5)
+            found = decode(b"u-1", encode_record(record), 5)
             if found is not None:
                 table[found[0]] = found[1]
         ends.add(table["u-1"])
@@ -51,12 +51,12 @@ def test_the_end_of_a_transition_wins_over_the_transition() -> None:
 
 @pytest.mark.parametrize("partition", range(8))
 def test_the_user_id_gives_the_bucket_and_not_the_partition_of_the_record(partition: int) -> None:
-    record = encode_location_record(LocationRecord("u-1", "eu", 7))
+    record = encode_record(LocationRecord("u-1", "eu", 7))
     assert ROWS.decode(b"u-1", record, partition) == ("u-1", ROWS.pack("eu", bucket_of("u-1", 8), 7))
 
 
 def test_equal_rows_are_one_object() -> None:
-    record = encode_location_record(LocationRecord("u-1", "eu", 7))
+    record = encode_record(LocationRecord("u-1", "eu", 7))
     one, other = users_of(5, 2)
     first, second = ROWS.decode(one.encode(), record, 5), ROWS.decode(other.encode(), record, 5)
     assert first is not None and second is not None and first[1] is second[1]

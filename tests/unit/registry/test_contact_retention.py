@@ -48,7 +48,7 @@ def test_only_home_standby_and_serving_region_may_hold_contacts(
 def test_a_deletion_keeps_the_time_of_the_row_and_is_not_copied_to_other_regions() -> None:
     [(topic, partition, key, value, headers)] = deletion_records(contacts(), 5)
     assert (topic, partition, key, list(headers)) == ("user_contacts", 5, b"u-42", [("hops", b"2")])
-    empty = read_contacts(value)
+    empty = read_contacts(value, int(NOON.timestamp() * 1000))
     assert isinstance(empty, Contacts)
     assert (empty.updated_at, empty.push, empty.sms, empty.email) == (contacts().updated_at, None, None, None)
     assert deletion_records(empty, 5) == [], "empty contacts need no deletion"

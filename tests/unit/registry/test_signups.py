@@ -28,6 +28,7 @@ from notify_streams.settings import EdgePopSettings, Settings
 
 REGIONS = ("us", "eu", "asia")
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+LATER_MS = int(NOON.timestamp() * 1000) + 60_000
 
 
 def a_signup(user_id: str = "u-1", region: str = "us", version: int = 1, **but: Any) -> Signup:
@@ -35,7 +36,7 @@ def a_signup(user_id: str = "u-1", region: str = "us", version: int = 1, **but: 
 
 
 def asked(signup: Signup, *headers: tuple[str, bytes]) -> ReceivedSignup:
-    return ReceivedSignup(signup, msgspec.json.encode(signup), headers)
+    return ReceivedSignup(signup, headers)
 
 
 class FakeRegistry:
@@ -43,6 +44,8 @@ class FakeRegistry:
 
     def __init__(self) -> None:
         self.rows: dict[str, User] = {}
+        #: The id of a user whose row DynamoDB cannot hold.
+        self.refused: str | None = None
 
     async def get_many(self, user_ids: Sequence[str], /) -> dict[str, User]:
         return {user_id: self.rows[user_id] for user_id in user_ids if user_id in self.rows}
@@ -52,6 +55,8 @@ class FakeRegistry:
         return [self._put(user) for user in users]
 
     def _put(self, user: User) -> WriteResult:
+        if user.user_id == self.refused:
+            return WriteResult(WriteOutcome.REFUSED, user)
         held = self.rows.get(user.user_id)
         if held is None or held.version < user.version:
             self.rows[user.user_id] = user
@@ -101,7 +106,7 @@ async def test_a_sign_up_for_another_home_is_sent_there_and_nothing_is_written()
     done = await us.does(request)
     assert us.registry.rows == {}
     [(topic, _, key, value, headers)] = done.outputs
-    assert (topic, key, value) == ("forward.eu", b"u-1", request.value)
+    assert (topic, key, value) == ("forward.eu", b"u-1", msgspec.json.encode(request.signup))
     assert arrival_headers(headers)[0] == "user_signups"
     assert ("traceparent", b"00") in headers and read_forwarding_headers(headers).hops == 1
 
@@ -122,6 +127,15 @@ async def test_a_stale_version_changes_nothing_and_sends_nothing() -> None:
     assert done.outputs == []
     wrong = [(0, SignupIgnored.STALE), (1, SignupIgnored.STALE), (2, SignupIgnored.UNKNOWN_REGION)]
     assert sorted(done.ignored) == wrong
+
+
+async def test_a_row_that_the_registry_refuses_stops_no_other() -> None:
+    us = Region("us")
+    us.registry.refused = "u-2"
+    done = await us.does(*(asked(a_signup(user_id)) for user_id in ("u-1", "u-2", "u-3")))
+    assert done.ignored == [(1, SignupIgnored.REFUSED)]
+    assert us.registry.rows.keys() == {"u-1", "u-3"}
+    assert {output[2] for output in done.outputs} == {b"u-1", b"u-3"}
 
 
 async def test_a_persons_sign_ups_in_one_batch_are_done_in_order() -> None:
@@ -201,9 +215,9 @@ def test_every_sign_up_ends_written_or_dropped_within_two_hops(entered: list[tup
                 for topic, _, _, value, headers in done.outputs:
                     target, arrived = arrival_headers(headers)
                     if target == "user_signups":
-                        signup = read_signup(value)
+                        signup = read_signup(value, LATER_MS)
                         assert isinstance(signup, Signup)
-                        waiting.append((topic.removeprefix("forward."), ReceivedSignup(signup, value, arrived)))
+                        waiting.append((topic.removeprefix("forward."), ReceivedSignup(signup, arrived)))
             assert not waiting
         rows = [row for region in regions.values() for row in region.registry.rows.values()]
         for name, region in regions.items():
@@ -218,7 +232,7 @@ users = st.builds(
     st.just("u-1"),
     st.sampled_from(REGIONS),
     st.integers(1, 3),
-    st.datetimes(min_value=datetime(2020, 1, 1), max_value=datetime(2030, 1, 1), timezones=st.just(UTC)),
+    st.datetimes(timezones=st.just(UTC)),
     st.text(max_size=5),
     st.text(max_size=5),
     st.none() | st.sampled_from(REGIONS),
@@ -230,6 +244,11 @@ users = st.builds(
 def test_a_row_survives_dynamodb(user: User) -> None:
     found = from_item(to_item(user))
     assert found == msgspec.structs.replace(user, locale=user.locale or "en", time_zone=user.time_zone or "UTC")
+
+
+def test_a_time_that_an_earlier_release_stored_for_a_year_before_1000_can_be_read() -> None:
+    item = to_item(User("u-1", "us", 1, NOON)) | {"updated_at": {"S": "2-11-30T00:00:00.000000Z"}}
+    assert from_item(item).updated_at == datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @given(st.lists(users, min_size=1, max_size=5))

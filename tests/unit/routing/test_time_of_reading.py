@@ -84,9 +84,16 @@ def read_in_base64(value: bytes) -> Any:
     return read_trigger(b'{"specversion":"1.0","id":"e","data_base64":"%b"}' % base64.b64encode(value), ())
 
 
-READERS: list[Callable[[bytes], Any]] = [
-    *(read_as_trigger, read_in_base64, read_preference_update, read_contacts, read_signup, read_receipt)
-]
+def read_as_user_record(value: bytes) -> Any:
+    return [
+        read_preference_update(value, 0),
+        read_contacts(value, 0),
+        read_signup(value, 0),
+        read_receipt(value, 0),
+    ]
+
+
+READERS: list[Callable[[bytes], Any]] = [read_as_trigger, read_in_base64, read_as_user_record]
 
 
 def seconds(read: Callable[[Any], Any], value: Any) -> float:

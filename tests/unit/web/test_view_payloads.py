@@ -82,7 +82,7 @@ def test_preferences_of_all_categories_and_channels_are_shown() -> None:
     categories = load_categories(PROJECT / "config" / "categories.yaml")
     marketing = categories["marketing"].number
     record = merge(
-        EMPTY_RECORD, [ChoiceChange(marketing, "push", False, NOON), ChoiceChange(marketing, "email", True, NOON)]
+        EMPTY_RECORD, [ChoiceChange(marketing, "push", False, NOON), ChoiceChange(marketing, "email", True, NOON)], NOON
     )
     found = preferences_payload(categories, record)
     assert found["version"] == 2
