@@ -80,7 +80,9 @@ def test_every_accepted_id_goes_through_every_protocol(trigger_id: str, user_id:
     assert msgspec.json.decode(msgspec.json.encode(line), type=AcceptedMessage) == line
 
 
-@given(data=st.dictionaries(texts | st.sampled_from(["attempt", "critical", "possible_duplicate", "data_from"]), texts))
+@given(
+    data=st.dictionaries(texts | st.sampled_from(["attempt", "data_from", "from", "gcm.x", "notify_critical"]), texts)
+)
 def test_no_accepted_data_replaces_metadata_or_other_data(data: dict[str, str]) -> None:
     accepted = isinstance(read_trigger(trigger_json(data=data), ()), Trigger)
     assert accepted is not any(map(is_reserved, data))
