@@ -6,6 +6,7 @@ import click
 
 from notify_streams.cli.output import as_json, categories_of, print_result, region_option, settings_of
 from notify_streams.errors import SettingsError
+from notify_streams.preferences.categories import check_systems
 
 
 @click.group()
@@ -29,5 +30,6 @@ def check(region: str, as_json: bool) -> None:
         problems.append(str(error))
     if problems:
         raise SettingsError("\n".join(problems))
+    check_systems(categories, settings.trigger_systems)
     value = {"holds": True, "region": settings.region, "shards": len(settings.shards), "categories": sorted(categories)}
     print_result(as_json, value, [f"region {region}: settings are valid, {len(categories)} categories"])

@@ -133,8 +133,9 @@ async def test_valid_settings_hold(running_region: RunningRegion) -> None:
             ("categories.yaml", "line 3", "maybe"),
         ),
         ("categories.yaml", "payments: {number: 1\n\tchannels: {}\n", ("categories.yaml", "line 2")),
+        ("categories.yaml", "a: {number: 1, systems: [shop], channels: {push: in}}\n", ("categories.yaml", "'shop'")),
     ],
-    ids=["broken YAML", "an unknown key", "a list", "an unknown default", "a tab"],
+    ids=["broken YAML", "an unknown key", "a list", "an unknown default", "a tab", "an unknown system"],
 )
 async def test_an_invalid_file_is_named_with_the_line(
     running_region: RunningRegion, tmp_path: Path, file: str, text: str, named: tuple[str, ...]
