@@ -25,7 +25,8 @@ from notify_streams.preferences.publisher import publisher_for
 from notify_streams.preferences.service import PreferenceService
 from notify_streams.regions.failover.placement_service import PlacementService
 from notify_streams.registry.contact_repository import ContactRepository
-from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, app_id, lane_of
+from notify_streams.retry import failing_calls
+from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, VIEWS, app_id, lane_of
 from notify_streams.settings import Settings, load_settings, local_overlay
 from notify_streams.stores.mongo import Shards
 from notify_streams.topics import HEADROOM_BYTES
@@ -39,6 +40,7 @@ from notify_streams.transport import (
     producer_of,
 )
 from notify_streams.transport.app_state import app_state
+from notify_streams.web_server import Web
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -69,9 +71,14 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "forward": ("agents.forward",),
     "receipts": ("agents.apply_receipts",),
+    VIEWS: ("tables.locations",),
 }
 #: Roles that read nothing before they know the placement.
-_PLACEMENT_ROLES: Final = frozenset((*LANES, "registry", "forward"))
+_PLACEMENT_ROLES: Final = frozenset((*LANES, "registry", "forward", VIEWS))
+#: Calls that no partition which the watchdog observes waits for. While another one fails, a restart would cure nothing.
+_BESIDE_PARTITIONS: Final = frozenset(("edge.push", "edge.push_batch", "preferences.lease"))
+#: What a worker answers at most, since its agents use the same event loop. Probes, scrapes and pages need a few.
+_WEB_REQUESTS_PER_S: Final = 50.0
 #: The longest time for which the fetch thread keeps the interpreter lock from the event loop, which releases it with each send
 #: (Python's default: 5 ms).
 _SWITCH_INTERVAL_S: Final = 0.000_5
@@ -116,6 +123,7 @@ class NotifyApp(faust.App):
             worker_redirect_stdouts=False,
         )
         attach(self, _transport_settings(settings, role))
+        hold_partitions_while(self, lambda: bool(failing_calls().keys() - _BESIDE_PARTITIONS))
         self.add_lifecycle(self.shards.start, self.shards.close)
         if role in _PLACEMENT_ROLES:
             placement = PlacementService(
@@ -154,6 +162,9 @@ class NotifyApp(faust.App):
         """See `BatchProducer.send_batch`."""
         return await producer_of(self).send_batch(topic, partition, records)
 
+    def _new_web(self) -> Web:
+        return Web(self, None if self.role == VIEWS else _WEB_REQUESTS_PER_S)
+
     def _create_directories(self) -> None:
         Path(self.conf.datadir).mkdir(parents=True, exist_ok=True)  # Faust creates the last directory only
         super()._create_directories()
@@ -178,7 +189,8 @@ def build_app(settings: Settings, role: str) -> NotifyApp:
     if role not in MODULES:
         raise SettingsError(f"there is no role {role!r}; roles are {', '.join(ROLES)}")
     app = NotifyApp(settings, role)
-    app.web.blueprints = BlueprintManager([("", "notify_streams.web:blueprint")])
+    blueprint = "region_blueprint" if role == VIEWS else "worker_blueprint"
+    app.web.blueprints = BlueprintManager([("", f"notify_streams.web:{blueprint}")])
     return app
 
 

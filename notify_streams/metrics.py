@@ -64,6 +64,12 @@ PUBLISH: Final = Histogram(
 )
 FLUSH_RETRIES: Final = Counter("notify_flush_retries", "Retried flushes, by cause", ["cause"], registry=REGISTRY)
 RETRIES: Final = Counter("notify_retries", "Failed attempts, by call", ["call"], registry=REGISTRY)
+RETRYING: Final = Gauge(
+    "notify_retrying_seconds",
+    "Seconds for which a call has failed without a success, by call",
+    ["call"],
+    registry=REGISTRY,
+)
 FENCED: Final = Counter("notify_fenced", "Batches refused by the ledger", registry=REGISTRY)
 WAITING: Final = Gauge(
     "notify_waiting_records", "Decided triggers in the flush queue, by shard", ["shard"], registry=REGISTRY
@@ -128,6 +134,13 @@ LAG: Final = Gauge(
     "notify_lag_records",
     "Records between the position and the end of a partition",
     ["topic", "partition"],
+    registry=REGISTRY,
+)
+#: `reason`: token (missing or wrong), body (too long), connections (closed for another one), silent (took no response).
+WEB_REFUSED: Final = Counter(
+    "notify_web_refused",
+    "Requests and connections that the web server refused, by reason",
+    ["reason"],
     registry=REGISTRY,
 )
 

@@ -12,7 +12,9 @@ LANES: Final[tuple[Lane, ...]] = get_args(Lane)
 
 #: Roles that deliver the messages of one channel topic; role and topic have the same name.
 CHANNEL_ROLES: Final = (*CHANNELS, *(f"cric_{channel}" for channel in CHANNELS))
-ROLES: Final = (*LANES, *CHANNEL_ROLES, "registry", "forward", "receipts")
+#: The role that serves the page and reads no topic.
+VIEWS: Final = "views"
+ROLES: Final = (*LANES, *CHANNEL_ROLES, "registry", "forward", "receipts", VIEWS)
 
 
 def lane_of(role: str) -> Lane:

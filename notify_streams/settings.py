@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 _CHECKOUT: Final = Path(__file__).resolve().parents[1]
 #: Regions and upstream systems are parts of topic names: the characters that Kafka allows there.
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
+#: The characters of RFC 6750; long enough not to be guessed.
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{16,}")
+_PEER: Final = re.compile(r"[A-Za-z0-9.-]+:[1-9][0-9]{0,4}")
 #: Space for the key and headers that are added when a trigger is forwarded or repartitioned.
 _ADDED_BYTES: Final = 16 * 1024
 
@@ -157,8 +160,13 @@ class Settings(_Frozen, frozen=True, kw_only=True):
     web_port_base: Positive = 6066
     #: Overrides that port, for a second worker of a role on one machine.
     web_port: Positive | None = None
-    #: Bearer token for views that show a user's data or change something; without it these views respond with 403.
-    web_token: Secret | None = None
+    #: Where the role `views` finds the other workers: ``host:port``, each host with all its addresses. Empty: on this machine.
+    web_peers: tuple[str, ...] = ()
+    #: Bearer tokens of the role `views`: to read users' data, to change it, and for points of presence to read locations. The views
+    #: of a right without a token respond with 403.
+    web_read_token: Secret | None = None
+    web_write_token: Secret | None = None
+    web_edge_token: Secret | None = None
     data_dir: str = ".stack/data"
     #: The provider log of the local stack's sandbox, for the audit.
     sandbox_record: str | None = None
@@ -287,6 +295,18 @@ def _problems(settings: Settings) -> Iterator[str]:
         yield (
             f"max_trigger_bytes must be at least {_ADDED_BYTES} below max_record_bytes, or a trigger could not be forwarded"
         )
+    tokens = {name: getattr(settings, name) for name in ("web_read_token", "web_write_token", "web_edge_token")}
+    given = {name: token for name, token in tokens.items() if token is not None}
+    for name, token in given.items():
+        if not _TOKEN.fullmatch(token.reveal()):
+            yield (
+                f"{name} must have at least 16 characters of A-Z a-z 0-9 - . _ ~ + / ="
+                ": create one with `openssl rand -hex 32`"
+            )
+    if len(set(given.values())) < len(given):
+        yield f"{', '.join(given)} must differ: each gives one right"
+    if not all(map(_PEER.fullmatch, settings.web_peers)):
+        yield "web_peers must be a list of host:port"
     broker = settings.broker
     if broker.heartbeat_s * 3 > broker.session_timeout_s:
         yield "broker.heartbeat_s must be at most a third of broker.session_timeout_s"

@@ -23,8 +23,9 @@ from devtools.supervisor import Supervisor
 from notify_streams.admin.audit import audit
 from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.admin.trigger_producer import TriggerProducer, owner_of
+from notify_streams.app import web_port
 from notify_streams.preferences.categories import configured_categories
-from notify_streams.roles import CHANNEL_ROLES, CHANNELS, ROLES, channel_of
+from notify_streams.roles import CHANNEL_ROLES, CHANNELS, ROLES, VIEWS, channel_of
 from notify_streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -210,9 +211,9 @@ class Demo:
     async def _stay(self, result: DemoResult, regions: Sequence[Settings]) -> None:
         print_report(self._console, result)
         for settings in regions:
-            token = settings.web_token
-            shown = f" (bearer token of the protected views: {token.reveal()})" if token else ""
-            self._print(f"region {settings.region}: http://127.0.0.1:{settings.web_port_base}/{shown}")
+            token = settings.web_read_token
+            note = f" (bearer token of views with users' data: {token.reveal()})" if token else ""
+            self._print(f"region {settings.region}: http://127.0.0.1:{web_port(settings, VIEWS)}/{note}")
         self._print("Ctrl-C stops everything that the demo started.")
         await self._stop.wait()
 

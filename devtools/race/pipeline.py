@@ -51,7 +51,7 @@ _STORED_S: Final = 15.0
 async def run_pipeline_race(environment: ChaosEnvironment, seconds: float, seed: int) -> RaceResult:
     """Run triggers, choices and faults concurrently for `seconds`, then check the invariants on the provider log."""
     draw = random.Random(f"pipeline-{seed}")
-    for role in ("registry", "critical", "standard", "standard", *CHANNEL_ROLES, "push"):
+    for role in ("registry", "views", "critical", "standard", "standard", *CHANNEL_ROLES, "push"):
         await environment.pool.start(role)
     await asyncio.gather(*(worker.wait_until_ready() for worker in environment.pool.workers.values()))
     user_ids = await environment.sign_up_users(_USERS)
@@ -84,7 +84,7 @@ class _Chooser:
 
     async def __aenter__(self) -> _Chooser:
         await self._closing.enter_async_context(self._shards)
-        token = self._environment.settings.web_token
+        token = self._environment.settings.web_write_token
         assert token is not None, "the local stack has a token"
         headers = {"Authorization": f"Bearer {token.reveal()}"}
         timeout = aiohttp.ClientTimeout(total=20)
@@ -114,7 +114,7 @@ class _Chooser:
         self._choosing.discard(user_id)
 
     async def _by_http(self, user_id: str, choice: ObservedChoice) -> bool:
-        (worker,) = self._environment.pool.running("registry")
+        (worker,) = self._environment.pool.running("views")
         url = f"{worker.url}/users/{user_id}/preferences/{CATEGORY}/{CHANNEL}"
         try:
             async with self._http.put(url, json={"opted_in": choice.opted_in}) as response:

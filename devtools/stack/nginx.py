@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
+from typing import NamedTuple
 
 from devtools.stack.private_file import write_private
 from devtools.stack.service import Service, responds_ok
@@ -31,21 +32,30 @@ http {{
 TEMPLATE = Path(__file__).with_name("edge.conf.template")
 
 
+class EdgeTokens(NamedTuple):
+    """Bearer tokens: of those who write keys, of those who read them, and of nginx at the origin."""
+
+    push: str
+    read: str
+    origin: str
+
+
 class Edge(Service):
     """Pushed keys are files under `keys/`; they survive a restart."""
 
     scheme = "http://"
 
-    def __init__(self, name: str, folder: Path, port: int, token: str, origin: str, origin_token: str) -> None:
-        """`origin`: `host:port` of the region's web view, which nginx asks for keys that were not pushed."""
+    def __init__(self, name: str, folder: Path, port: int, tokens: EdgeTokens, origin: str) -> None:
+        """`origin`: `host:port` of the region's web views, which nginx asks for keys that were not pushed."""
         super().__init__(name, folder, port)
         self._values = {
             "EDGE_LISTEN": f"127.0.0.1:{port}",
             "EDGE_ROOT": str(folder / "keys"),
             "EDGE_CACHE": str(folder / "cache"),
-            "EDGE_TOKEN": token,
+            "EDGE_TOKEN": tokens.push,
+            "EDGE_READ_TOKEN": tokens.read,
             "EDGE_ORIGIN": origin,
-            "EDGE_ORIGIN_TOKEN": origin_token,
+            "EDGE_ORIGIN_TOKEN": tokens.origin,
         }
 
     @property

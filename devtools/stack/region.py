@@ -14,7 +14,7 @@ from devtools.stack.external_services import ExternalService, ExternalShard
 from devtools.stack.region_plan import SHARDS, RegionPlan
 from devtools.stack.service import Service
 from notify_streams.addresses import without_credentials
-from notify_streams.roles import ROLES
+from notify_streams.roles import ROLES, VIEWS
 
 T = TypeVar("T")
 #: What is started and stopped as one: a shard has a process for each member.
@@ -96,9 +96,14 @@ class Region:
         return f"{self.name}/{service}", self.folder / service
 
     def _edge(self) -> nginx.Edge:
-        origin = f"127.0.0.1:{self.plan.ports['web'] + ROLES.index('registry')}"
-        port, token = self.plan.ports["edge"], self.plan.edge_token
-        return nginx.Edge(*self._named("edge"), port, token, origin, self.plan.web_token)
+        origin = f"127.0.0.1:{self.plan.ports['web'] + ROLES.index(VIEWS)}"
+        tokens = self.plan.tokens
+        return nginx.Edge(
+            *self._named("edge"),
+            self.plan.ports["edge"],
+            nginx.EdgeTokens(tokens["edge_push"], tokens["edge_read"], tokens["web_edge"]),
+            origin,
+        )
 
     def _external(self, service: str, is_healthy: Callable[[str], bool]) -> ExternalService | None:
         uris = self.plan.external.get(service)

@@ -8,6 +8,8 @@ import msgspec
 #: Single ports of a region, besides those of its shards' members.
 _PORTS = ("kafka", "kafka.controller", "redis", "dynamodb", "sandbox.http", "sandbox.apns", "sandbox.smtp", "edge")
 SHARDS = 2
+#: Those of the views by right, and those with which the edge is written and read.
+TOKENS = ("web_read", "web_write", "web_edge", "edge_push", "edge_read")
 #: Consecutive ports for the web views of the workers.
 WEB_PORTS = 20
 
@@ -19,10 +21,8 @@ class RegionPlan(msgspec.Struct, frozen=True, kw_only=True):
     members: int
     #: `kafka`, `shard0.2`, `web` (the first of 20), … -> port.
     ports: dict[str, int]
-    #: Bearer token of the operators' views.
-    web_token: str
-    #: Bearer token for pushes to the edge.
-    edge_token: str
+    #: Bearer tokens by name (`TOKENS`).
+    tokens: dict[str, str] = {}
     #: service -> URIs of those outside the stack.
     external: dict[str, tuple[str, ...]] = {}
 
@@ -51,8 +51,7 @@ def plan_region(
         wanted=True,
         members=count,
         ports=ports,
-        web_token=before.web_token if before else secrets.token_urlsafe(24),
-        edge_token=before.edge_token if before else secrets.token_urlsafe(24),
+        tokens={name: (before.tokens if before else {}).get(name) or secrets.token_urlsafe(24) for name in TOKENS},
         external=dict(external),
     )
 

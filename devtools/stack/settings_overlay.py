@@ -22,14 +22,14 @@ def overlay(region: Region, others: Mapping[str, Region]) -> dict[str, Any]:
         "dynamodb": region.dynamodb.address,
         "providers": region.sandbox.urls(),
         "sandbox_record": str(region.sandbox.provider_log),
-        "web_token": region.plan.web_token,
+        **{f"web_{right}_token": region.plan.tokens[f"web_{right}"] for right in ("read", "write", "edge")},
         # In the region's folder, so that `down --wipe` removes the workers' data and logs.
         "data_dir": str(region.folder / "workers"),
         "web_port_base": region.plan.ports["web"],
     }
     # Every point of presence holds the users of all regions, so each region pushes to all of them.
     pops = [
-        {"name": f"{one.name}-pop", "kind": "http", "url": one.edge.url, "token": one.plan.edge_token}
+        {"name": f"{one.name}-pop", "kind": "http", "url": one.edge.url, "token": one.plan.tokens["edge_push"]}
         for one in (region, *others.values())
         if one.edge
     ]

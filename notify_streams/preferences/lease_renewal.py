@@ -55,6 +55,8 @@ class LeaseRenewal:
         #: Rows that this process wrote in the last renewal, by shard; only valid for `_epoch`.
         self._copied: list[dict[str, bytes]] = []
         self._epoch = b""
+        #: Whether Redis answered the last renewal and can be trusted.
+        self.works = False
 
     async def run(self) -> None:
         """Keep the lease renewed until cancelled."""
@@ -64,8 +66,10 @@ class LeaseRenewal:
             try:
                 await self.renew()
             except RetryLater as error:
+                self.works = False
                 await attempts.failed(error)
                 continue
+            self.works = True
             attempts.succeeded()
             await asyncio.sleep(random.uniform(0.6, 1) * pause_s)
 

@@ -65,9 +65,13 @@ class BucketDirectory:
         Raises:
             StoreUnavailable: they were not read within the last `lease_s`.
         """
-        read_at_s = self._read_at_s[shard]
-        if read_at_s is None or self._now() - read_at_s > self._lease_s:
+        if shard in self.expired():
             raise StoreUnavailable(f"the bucket directory of shard {shard} was not read within {self._lease_s:g} s")
+
+    def expired(self) -> list[int]:
+        """The shards whose entries were not read within the last `lease_s`: they do not answer, and are not used."""
+        since_s = self._now() - self._lease_s
+        return [shard for shard, read_at_s in enumerate(self._read_at_s) if read_at_s is None or read_at_s < since_s]
 
     async def refresh(self, *, require_all: bool = False) -> None:
         """Read the entries of every shard.

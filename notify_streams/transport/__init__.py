@@ -16,7 +16,7 @@ from notify_streams.transport.batch_producer import BatchProducer, ProducerRecor
 from notify_streams.transport.batched_topic import BatchEvent, batched_topic
 from notify_streams.transport.consumer import batched_consumer
 from notify_streams.transport.driver import Transport
-from notify_streams.transport.health_monitor import ready, recovery, stuck
+from notify_streams.transport.health_monitor import known_offsets, ready, recovery, stuck, wrong_partition_counts
 from notify_streams.transport.record_batch import Record, RecordBatch
 from notify_streams.transport.send_errors import BatchNotSent, RecordTooLarge, SendError
 from notify_streams.transport.settings import TransportSettings
@@ -51,6 +51,7 @@ __all__ = [
     "faust_credentials",
     "hold_partitions_while",
     "in_memory",
+    "known_offsets",
     "on_assigned",
     "on_disk",
     "on_revoked",
@@ -58,4 +59,5 @@ __all__ = [
     "ready",
     "recovery",
     "stuck",
+    "wrong_partition_counts",
 ]

@@ -18,6 +18,7 @@ from notify_streams.transport.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from notify_streams.transport.batch_producer import BatchProducer
+    from notify_streams.transport.fetch_thread import PartitionOffsets
     from notify_streams.transport.tables.follower import Follower
 
 #: Gets the newly assigned partitions and finishes before their first batch is delivered. May return start positions;
@@ -39,6 +40,10 @@ class AppState:
         self.revoked_hooks: list[RevokedHook] = []
         self.lifecycles: list[Lifecycle] = []
         self.watchdog = Watchdog()
+        #: Of the assigned source partitions, as the health monitor read them last; None before that.
+        self.offsets: Mapping[TP, PartitionOffsets] | None = None
+        #: When that was, on the event loop's clock.
+        self.offsets_at_s = 0.0
         #: Topics that the watchdog does not observe.
         self.exempt_topics: set[str] = set()
         #: While one of these returns true, the watchdog observes nothing.

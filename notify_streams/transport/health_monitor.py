@@ -1,21 +1,26 @@
-"""Health of a worker: readiness, recovery, and what the watchdog finds stuck."""
+"""Health of a worker: readiness, recovery, offsets, what is stuck."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections.abc import Mapping
 
 from aiokafka.errors import KafkaError
-from faust.types import AppT
+from faust.types import TP, AppT
 
 from notify_streams.transport.app_state import app_state
 from notify_streams.transport.consumer import Consumer, batched_consumer
+from notify_streams.transport.fetch_thread import PartitionOffsets
 from notify_streams.transport.tables.recovery_progress import RecoveryProgress
 from notify_streams.transport.watchdog import PartitionState, Stuck
 
 log = logging.getLogger(__name__)
 
 _INTERVAL_S = 5.0
+#: Offsets that were read longer ago say nothing.
+_OFFSETS_GOOD_S = 20.0
 
 
 def stuck(app: AppT) -> tuple[Stuck, ...]:
@@ -33,6 +38,23 @@ def recovery(app: AppT) -> tuple[RecoveryProgress, ...]:
     return tuple(follower.progress() for follower in app_state(app).followers)
 
 
+def known_offsets(app: AppT) -> Mapping[TP, PartitionOffsets] | None:
+    """Offsets of the assigned source partitions, at most some seconds old; None if Kafka did not answer or the app has not started."""
+    state = app_state(app)
+    if state.offsets is None or time.monotonic() - state.offsets_at_s > _OFFSETS_GOOD_S:
+        return None
+    assigned = set(batched_consumer(app).source_partitions())
+    return {tp: offsets for tp, offsets in state.offsets.items() if tp in assigned}
+
+
+def wrong_partition_counts(app: AppT, expected: int) -> dict[str, int]:
+    """Partition counts of source topics that do not have `expected` partitions, as far as this worker knows them."""
+    state = app_state(app)
+    topics = {tp.topic for tp in state.offsets or ()} & state.batched_topics
+    counts = {topic: batched_consumer(app).topic_partitions(topic) for topic in topics}
+    return {topic: count for topic, count in counts.items() if count not in (None, expected)}
+
+
 async def monitor(consumer: Consumer) -> None:
     """Observe every few seconds until cancelled. Skips an observation that Kafka does not answer; for the watchdog, several are a pause."""
     while True:
@@ -48,22 +70,25 @@ async def monitor(consumer: Consumer) -> None:
 
 
 async def observe(consumer: Consumer) -> None:
-    """Give the watchdog one observation of the partitions and tables."""
+    """Read the offsets of the assigned partitions, and give the watchdog one observation of partitions and tables."""
     state = app_state(consumer.app)
-    now_s = asyncio.get_running_loop().time
-    tps = [tp for tp in consumer.source_partitions() if tp.topic not in state.exempt_topics]
-    if not tps or any(holds() for holds in state.holds):
-        state.watchdog.observe(now_s(), {})
-        return
+    tps = consumer.source_partitions()
     # Positions come from the buffers, ends must come from Kafka: a fetcher that has stopped does not know that an end has moved.
-    offsets = await consumer.partition_offsets(tps)
+    offsets = await consumer.partition_offsets(tps) if tps else {}
+    now_s = state.offsets_at_s = time.monotonic()
+    state.offsets = offsets
     partitions = {
-        tp: PartitionState(consumer.processed_position(tp), found.end, found.committed) for tp, found in offsets.items()
+        tp: PartitionState(consumer.processed_position(tp), found.end, found.committed)
+        for tp, found in offsets.items()
+        if tp.topic not in state.exempt_topics
     }
+    if not partitions or any(holds() for holds in state.holds):
+        state.watchdog.observe(now_s, {})
+        return
     recovering = [
         (follower.name, follower.moved_at_s) for follower in state.followers if not follower.progress().caught_up
     ]
-    for found in state.watchdog.observe(now_s(), partitions, recovering):
+    for found in state.watchdog.observe(now_s, partitions, recovering):
         log.error(
             "the worker is stuck",
             extra={"action": "watchdog.stuck", "what": found.what, "reason": found.reason.value, "for_s": found.for_s},

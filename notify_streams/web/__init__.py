@@ -1,12 +1,13 @@
-"""The web views that each worker serves, by path.
+"""The web views, by path.
 
-Views that show a user's data or change something need the bearer token (`WebView.needs_token`). All views work on all roles: data
-that the role's tables lack is read from MongoDB, Kafka or the registry, with timeouts.
+A worker of the role `views` has no agents: it serves the page, and all views that ask databases or other workers. Every other worker
+answers from values that its loops keep, so that no client delays its work.
+Views that show a user's data or change something need a bearer token (`WebView.right`).
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from faust import web
 
@@ -23,14 +24,17 @@ from notify_streams.web.preferences import PreferenceView
 from notify_streams.web.providers import Providers
 from notify_streams.web.regions import Regions
 from notify_streams.web.responses import WebView
+from notify_streams.web.summary import SummaryView
 from notify_streams.web.users import UserView
 
-VIEWS: Final[dict[str, type[WebView]]] = {
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_OF_EVERY_WORKER: Final[dict[str, type[WebView]]] = {"/live": Live, "/ready": Ready, "/metrics": Metrics, "/lag": Lag}
+WORKER_VIEWS: Final[dict[str, type[WebView]]] = {"/": SummaryView, **_OF_EVERY_WORKER}
+REGION_VIEWS: Final[dict[str, type[WebView]]] = {
     "/": Dashboard,
-    "/live": Live,
-    "/ready": Ready,
-    "/metrics": Metrics,
-    "/lag": Lag,
+    **_OF_EVERY_WORKER,
     "/ledger": Ledger,
     "/outbox": Outbox,
     "/users/{user_id}": UserView,
@@ -42,6 +46,13 @@ VIEWS: Final[dict[str, type[WebView]]] = {
     "/regions": Regions,
 }
 
-blueprint = web.Blueprint("notify")
-for _path, _view in VIEWS.items():
-    blueprint.route(_path, name=_view.__name__.lower())(_view)
+
+def _blueprint(views: Mapping[str, type[WebView]]) -> web.Blueprint:
+    made = web.Blueprint("notify")
+    for path, view in views.items():
+        made.route(path, name=view.__name__.lower())(view)
+    return made
+
+
+worker_blueprint = _blueprint(WORKER_VIEWS)
+region_blueprint = _blueprint(REGION_VIEWS)

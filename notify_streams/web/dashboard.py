@@ -1,4 +1,4 @@
-"""`/`: the dashboard of the region as HTML, or this worker's `Summary` as JSON.
+"""`/` of the role `views`: the page, or this worker's `Summary` as JSON.
 
 JSON is returned for ``Accept: application/json``. The page loads nothing from other hosts; its content security policy forbids it.
 """
@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from notify_streams.errors import StoreUnavailable
-from notify_streams.roles import ROLES
 from notify_streams.web.ledger import read_ledger, sums
 from notify_streams.web.outbox import read_outbox
-from notify_streams.web.page import PageData, dashboard
-from notify_streams.web.peers import fetch_summaries, web_port_of
-from notify_streams.web.responses import WebView, json_response, make_response, store_timeout_s
+from notify_streams.web.page import PageData, WorkerRow, dashboard
+from notify_streams.web.peers import fetch_peers
+from notify_streams.web.responses import Content, WebView, json_response, store_timeout_s
+from notify_streams.web.shared_result import SharedResult
 from notify_streams.web.summary import summary_of
 from notify_streams.web.wording import duration
 
@@ -30,35 +31,45 @@ if TYPE_CHECKING:
     from notify_streams.app import NotifyApp
     from notify_streams.web.ledger import Sums
     from notify_streams.web.outbox import Backlog
+    from notify_streams.web.peers import Peer
 
 _PAGE: Final = Path(__file__).with_name("page.html")
 
 
+@dataclass(frozen=True, slots=True)
+class _Region:
+    """What the page shows of the region; the same for all clients."""
+
+    peers: list[Peer]
+    ledger: Sums | None
+    outbox: Backlog | None
+
+
 class Dashboard(WebView):
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._region = SharedResult(partial(_read_region, self.worker))
+
     async def get(self, request: Request) -> Response:
-        if wants_json(request.headers.get("Accept", "")):
-            return json_response(await summary_of(self.worker))
         worker = self.worker
-        own, others, ledger, outbox = await asyncio.gather(
-            summary_of(worker), fetch_summaries(worker.settings, worker.role), _ledger(worker), _outbox(worker)
-        )
-        workers = {role: own if role == worker.role else others[role] for role in ROLES}
-        host = request.url.host or "localhost"
-        links = {role: _link(host, web_port_of(worker.settings, role)) for role in ROLES}
+        own = summary_of(worker)
+        if wants_json(request.headers.get("Accept", "")):
+            return json_response(own)
+        region = await self._region.get()
+        linked_host = None if worker.settings.web_peers else request.url.host or "localhost"
+        workers = [WorkerRow(f"{own.role} (this one)", own, None)]
+        workers += [WorkerRow(peer.name, peer.summary, _link(linked_host, peer.port)) for peer in region.peers]
         nonce = secrets.token_urlsafe(16)
         body = _template().substitute(
-            title=escape(f"{worker.settings.region} {worker.role} · notify-streams"),
+            title=escape(f"{worker.settings.region} · notify-streams"),
             region=escape(worker.settings.region),
-            subtitle=escape(f"served by {worker.role}, up {duration(own.uptime_s)}, version {own.version}"),
+            subtitle=escape(f"up {duration(own.uptime_s)}, version {own.version}"),
             at=f"{datetime.now(UTC):%H:%M:%S}",
             nonce=nonce,
-            main=dashboard(PageData(worker.role, workers, links, ledger, outbox)),
+            main=dashboard(PageData(workers, region.ledger, region.outbox)),
         )
-        return make_response(
-            body.encode(),
-            "text/html; charset=utf-8",
-            headers={"Content-Security-Policy": content_security_policy(nonce)},
-        )
+        headers = {"Content-Security-Policy": content_security_policy(nonce)}
+        return Content(body.encode(), "text/html; charset=utf-8", headers=headers).response()
 
 
 def wants_json(accept: str) -> bool:
@@ -80,7 +91,14 @@ def _template() -> Template:
     return Template(_PAGE.read_text())
 
 
-def _link(host: str, port: int) -> str:
+async def _read_region(worker: NotifyApp) -> _Region:
+    return _Region(*await asyncio.gather(fetch_peers(worker.settings), _ledger(worker), _outbox(worker)))
+
+
+def _link(host: str | None, port: int) -> str | None:
+    """None for workers on other machines, whose addresses a browser cannot reach."""
+    if host is None:
+        return None
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 
 

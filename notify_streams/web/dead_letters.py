@@ -25,7 +25,7 @@ _ADDED_HEADERS: Final = ("reason", "detail", "topic", "partition", "offset")
 
 
 class DeadLetters(WebView):
-    needs_token = True
+    right = "read"
     timeout_s = 12.0
 
     async def get(self, request: Request) -> Response:

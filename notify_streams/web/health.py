@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from notify_streams.transport import ready, recovery, stuck
-from notify_streams.web.responses import RETRY_AFTER, WebView, json_response
+from notify_streams.retry import failing_calls
+from notify_streams.transport import ready, recovery, stuck, wrong_partition_counts
+from notify_streams.web.responses import RETRY_AFTER, Content, SharedView, json_content
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from aiohttp.web import Request, Response
+    from collections.abc import Mapping, Sequence
 
     from notify_streams.app import NotifyApp
     from notify_streams.transport import RecoveryProgress, Stuck
+
+#: A call that fails for longer than this is shown: another service is down, or refuses what we send.
+_FAILING_S: Final = 10.0
 
 
 class Recovery(msgspec.Struct, frozen=True):
@@ -33,24 +35,40 @@ class Recovery(msgspec.Struct, frozen=True):
 class Health(msgspec.Struct, frozen=True):
     """Liveness and readiness of one worker."""
 
+    #: False if this process itself is stuck and a restart helps.
     live: bool
+    #: Whether it works and nothing is wrong around it.
     ready: bool
     #: Descriptions of what is stuck; empty if the worker is live.
     stuck: list[str]
-    #: Empty if the worker is ready.
+    #: What is wrong or not yet there; empty if the worker is ready.
     waiting_for: list[str]
     tables: list[Recovery]
 
 
 def health_of(worker: NotifyApp) -> Health:
     """The present health, without I/O."""
+    follower = worker.placement_follower
+    waiting = [] if follower is None or follower.waiting_for is None else [f"placement: {follower.waiting_for}"]
+    waiting += [f"shard {shard} does not answer" for shard in worker.shards.directory.expired()]
+    waiting += failing(failing_calls())
+    partitions = worker.settings.partitions
+    waiting += [
+        f"topic {topic} has {count} partitions, the settings say {partitions}"
+        for topic, count in sorted(wrong_partition_counts(worker, partitions).items())
+    ]
     return health(
         stuck(worker),
         None if worker.outbox is None else worker.outbox.failed,
         is_ready=ready(worker),
         tables=recovery(worker),
-        placement_waits_for=None if worker.placement_follower is None else worker.placement_follower.waiting_for,
+        waiting_for=waiting,
     )
+
+
+def failing(calls_s: Mapping[str, float]) -> list[str]:
+    """The calls that have failed for too long: ``outbox.commit fails for 25 s``."""
+    return [f"{call} fails for {seconds:.0f} s" for call, seconds in sorted(calls_s.items()) if seconds >= _FAILING_S]
 
 
 def health(
@@ -59,15 +77,13 @@ def health(
     *,
     is_ready: bool,
     tables: Sequence[RecoveryProgress],
-    placement_waits_for: str | None,
+    waiting_for: Sequence[str] = (),
 ) -> Health:
     """`failed` is the error that ended a flush loop; its text is left out because it may contain data."""
     problems = [str(one) for one in stuck_parts]
     if failed is not None:
         problems.append(f"a flush loop ended with {type(failed).__name__}: this worker publishes nothing")
-    waiting = [str(one) for one in tables if not one.caught_up]
-    if placement_waits_for is not None:
-        waiting.append(f"placement: {placement_waits_for}")
+    waiting = [*problems, *(str(one) for one in tables if not one.caught_up), *waiting_for]
     if not is_ready and not waiting:
         waiting.append("the assignment and opening of partitions")
     recovering = [
@@ -77,18 +93,18 @@ def health(
     return Health(not problems, not waiting, problems, waiting, recovering)
 
 
-class Live(WebView):
-    """200, or 503 if the worker must be restarted."""
+class Live(SharedView):
+    """200, or 503 if the worker must be restarted. Nothing that is wrong elsewhere makes it 503."""
 
-    async def get(self, request: Request) -> Response:
+    async def content(self) -> Content:
         state = health_of(self.worker)
-        return json_response({"live": state.live, "stuck": state.stuck}, 200 if state.live else 503)
+        return json_content({"live": state.live, "stuck": state.stuck}, 200 if state.live else 503)
 
 
-class Ready(WebView):
-    """200, or 503 while tables recover or partitions are not open."""
+class Ready(SharedView):
+    """200, or 503 with all that is wrong or not yet there."""
 
-    async def get(self, request: Request) -> Response:
+    async def content(self) -> Content:
         state = health_of(self.worker)
         payload: dict[str, Any] = {"ready": state.ready, "waiting_for": state.waiting_for, "tables": state.tables}
-        return json_response(payload, 200 if state.ready else 503, None if state.ready else RETRY_AFTER)
+        return json_content(payload, 200 if state.ready else 503, None if state.ready else RETRY_AFTER)

@@ -1,26 +1,19 @@
-"""`/lag`: the lag of this worker's partitions."""
+"""`/lag`: the lag of this worker's partitions, at most some seconds old."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from aiokafka.errors import KafkaError
-from faust.exceptions import ConsumerNotStarted
 
 from notify_streams.errors import StoreUnavailable
-from notify_streams.transport import batched_consumer
-from notify_streams.web.responses import WebView, json_response
+from notify_streams.transport import batched_consumer, known_offsets
+from notify_streams.web.responses import Content, SharedView, json_content
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aiohttp.web import Request, Response
-
     from notify_streams.app import NotifyApp
-
-_TIMEOUT_S: Final = 3.0
 
 
 class PartitionLag(msgspec.Struct, frozen=True):
@@ -34,21 +27,12 @@ class PartitionLag(msgspec.Struct, frozen=True):
     lag: int
 
 
-async def read_lag(worker: NotifyApp, timeout_s: float = _TIMEOUT_S) -> list[PartitionLag]:
-    """The lag of each assigned partition, by topic and partition.
-
-    Raises:
-        StoreUnavailable: Kafka does not respond, or this worker's consumer has not started.
-    """
+def known_lag(worker: NotifyApp) -> list[PartitionLag] | None:
+    """The lag of each assigned partition, by topic and partition. None if Kafka did not answer lately, or before the start."""
+    offsets = known_offsets(worker)
+    if offsets is None:
+        return None
     consumer = batched_consumer(worker)
-    try:
-        assigned = consumer.source_partitions()
-        if not assigned:
-            return []
-        async with asyncio.timeout(timeout_s):
-            offsets = await consumer.partition_offsets(assigned)
-    except (KafkaError, ConsumerNotStarted, OSError, TimeoutError) as error:
-        raise StoreUnavailable(f"no partition ends from Kafka: {type(error).__name__}") from error
     found = []
     for tp, known in sorted(offsets.items()):
         position = consumer.processed_position(tp)
@@ -65,12 +49,11 @@ def lag_payload(partitions: Sequence[PartitionLag]) -> dict[str, Any]:
     return {"records": sum(topics.values()), "topics": topics, "partitions": partitions}
 
 
-class Lag(WebView):
-    async def get(self, request: Request) -> Response:
-        return json_response(
-            {
-                "region": self.worker.settings.region,
-                "role": self.worker.role,
-                **lag_payload(await read_lag(self.worker)),
-            }
+class Lag(SharedView):
+    async def content(self) -> Content:
+        partitions = known_lag(self.worker)
+        if partitions is None:
+            raise StoreUnavailable("this worker knows no partition ends: Kafka does not answer, or it has just started")
+        return json_content(
+            {"region": self.worker.settings.region, "role": self.worker.role, **lag_payload(partitions)}
         )

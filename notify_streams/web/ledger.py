@@ -10,12 +10,10 @@ import msgspec
 from notify_streams.outbox.ledger import sums_close
 from notify_streams.stores.mongo import LEDGER
 from notify_streams.stores.mongo_errors import mongo_call
-from notify_streams.web.responses import WebView, json_response
+from notify_streams.web.responses import Content, SharedView, json_content
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-    from aiohttp.web import Request, Response
 
     from notify_streams.stores.mongo import Document, Shards
 
@@ -86,8 +84,8 @@ def sums(rows: Iterable[Mapping[str, Any]], *, complete: bool = True) -> Sums:
     return Sums(complete and not open_rows, complete, count, open_rows, total, by_role, reasons)
 
 
-class Ledger(WebView):
-    async def get(self, request: Request) -> Response:
+class Ledger(SharedView):
+    async def content(self) -> Content:
         rows, complete = await read_ledger(self.worker.shards, self.store_timeout_s)
         shown = [
             {name: row.get(name) for name in _SHOWN}
@@ -96,4 +94,4 @@ class Ledger(WebView):
         ]
         summed = sums(rows, complete=complete)
         region = self.worker.settings.region
-        return json_response({"region": region, **msgspec.structs.asdict(summed), "ledgers": shown})
+        return json_content({"region": region, **msgspec.structs.asdict(summed), "ledgers": shown})

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class LocationView(WebView):
     """`{"region", "version"}`, or 404 for an unknown user."""
 
-    needs_token = True
+    right = "edge"
 
     async def get(self, request: Request, key: str) -> Response:
         user_id = unquote(key)

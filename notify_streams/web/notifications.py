@@ -72,7 +72,7 @@ def notification_payload(document: Mapping[str, Any]) -> dict[str, Any]:
 class Notifications(WebView):
     """404 without notifications: the trigger may be a dead letter, forwarded, in flight or unknown."""
 
-    needs_token = True
+    right = "read"
 
     async def get(self, request: Request, trigger_id: str) -> Response:
         found = [

@@ -11,12 +11,10 @@ import msgspec
 from notify_streams.outbox.row_ids import created_ms
 from notify_streams.stores.mongo import OUTBOX
 from notify_streams.stores.mongo_errors import mongo_call
-from notify_streams.web.responses import WebView, json_response
+from notify_streams.web.responses import Content, SharedView, json_content
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from aiohttp.web import Request, Response
 
     from notify_streams.stores.mongo import Document, Shards
 
@@ -85,7 +83,7 @@ def backlog(groups: Sequence[Sequence[Document]], now_s: float) -> Backlog:
     return Backlog(sum(one.rows for one in waiting), max((one.oldest_s for one in waiting), default=0.0), waiting)
 
 
-class Outbox(WebView):
-    async def get(self, request: Request) -> Response:
+class Outbox(SharedView):
+    async def content(self) -> Content:
         found = await read_outbox(self.worker.shards, self.store_timeout_s)
-        return json_response({"region": self.worker.settings.region, **msgspec.structs.asdict(found)})
+        return json_content({"region": self.worker.settings.region, **msgspec.structs.asdict(found)})

@@ -26,21 +26,26 @@ _STATES: Final = ("sent", "delivered", "suppressed", "expired", "failed")
 
 
 @dataclass(frozen=True, slots=True)
-class PageData:
-    """The content of one page. None stands for a worker or database that did not respond."""
+class WorkerRow:
+    """One worker; `summary` is None if it did not respond, `link` if its views cannot be reached by a browser."""
 
-    own: str
-    #: By role, all roles in order.
-    workers: Mapping[str, Summary | None]
-    #: The URL of each role's views.
-    links: Mapping[str, str]
+    name: str
+    summary: Summary | None
+    link: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PageData:
+    """The content of one page. None stands for a database that did not respond."""
+
+    workers: Sequence[WorkerRow]
     ledger: Sums | None
     outbox: Backlog | None
 
 
 def dashboard(data: PageData) -> Html:
     """In order of urgency: the ledger, the workers, then counts and times."""
-    summaries = [one for one in data.workers.values() if one is not None]
+    summaries = [row.summary for row in data.workers if row.summary is not None]
     return join(
         (
             _verdict(data.ledger),
@@ -135,15 +140,14 @@ def _lanes(texts: Mapping[str, Part]) -> Html:
 
 def _workers(data: PageData) -> Html:
     rows: list[list[Part]] = []
-    for role, one in data.workers.items():
-        name = tag("a", role, href=data.links[role]) if role != data.own else tag("strong", role, " (this one)")
+    for row in data.workers:
+        one = row.summary
+        name = tag("strong", row.name) if row.link is None else tag("a", row.name, href=row.link)
         if one is None:
             rows.append([name, _mark("off", "no response"), UNKNOWN, UNKNOWN, UNKNOWN])
             continue
         rows.append([name, _state(one), number(one.lag), number(one.partitions), duration(one.uptime_s)])
-    return table(
-        "t-workers", "Workers on this machine, one of each role", ["role", "state", "lag", "partitions", "up"], rows
-    )
+    return table("t-workers", "Workers of this region", ["role", "state", "lag", "partitions", "up"], rows)
 
 
 def _state(one: Summary) -> Html:
@@ -200,7 +204,7 @@ def _deliveries(summaries: Iterable[Summary]) -> Html:
             if ended.reason is not None:
                 reasons.setdefault(ended.channel, Counter())[ended.reason] += ended.count
     if not states:
-        return tag("p", "No delivery has ended since the start of the workers on this machine.")
+        return tag("p", "No delivery has ended since the start of the workers.")
     rows: list[list[Part]] = []
     for channel in sorted({channel for channel, _ in states}):
         reason_counts = ", ".join(
@@ -208,7 +212,7 @@ def _deliveries(summaries: Iterable[Summary]) -> Html:
         )
         rows.append([channel, *(number(states[channel, state]) for state in _STATES), reason_counts])
     heads = ["channel", *_STATES, "reasons"]
-    return table("t-deliveries", "Ended deliveries since the start of the workers on this machine", heads, rows)
+    return table("t-deliveries", "Ended deliveries since the start of the workers", heads, rows)
 
 
 def _providers(summaries: Iterable[Summary]) -> Html | None:
@@ -234,5 +238,5 @@ def _outbox(outbox: Backlog | None) -> Html:
 def _views() -> Html:
     links = [tag("li", tag("a", f"/{name}", href=f"/{name}")) for name in VIEWS]
     named = [tag("li", tag("code", path)) for path in _WITH_TOKEN]
-    note = "The last three show users' data and need the header Authorization: Bearer <web_token>."
+    note = "The last three show users' data and need the header Authorization: Bearer <web_read_token>."
     return join((tag("ul", *links, *named, class_="views"), tag("p", note, class_="note")))

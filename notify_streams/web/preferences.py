@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class PreferenceView(WebView):
     """421 for users that another region serves, where a choice stored here has no effect."""
 
-    needs_token = True
+    right = "write"
     timeout_s = 15.0
 
     async def put(self, request: Request, user_id: str, category: str, channel: str) -> Response:
@@ -34,7 +34,7 @@ class PreferenceView(WebView):
         user = await user_lookup(worker).find(user_id)
         if user is None:
             return json_response({"error": "no user with this id has signed up", "user_id": user_id}, 404)
-        if (misdirected := await _misdirected(worker, user.region)) is not None:
+        if (misdirected := _misdirected(worker, user.region)) is not None:
             return misdirected
         put = await put_preference(
             worker.preferences.writer,
@@ -47,14 +47,14 @@ class PreferenceView(WebView):
             now=datetime.now(UTC),
         )
         # After a failover during the call the choice may have no effect; the repeated request gets 421.
-        if put.status == 200 and await _misdirected(worker, user.region) is not None:
+        if put.status == 200 and _misdirected(worker, user.region) is not None:
             raise RetryLater("another region begins to serve this user")
         return json_response(put.body, put.status, put.headers)
 
 
-async def _misdirected(worker: NotifyApp, home: str) -> Response | None:
+def _misdirected(worker: NotifyApp, home: str) -> Response | None:
     here = worker.settings.region
-    served_by = (await current_placement(worker)).server_of(home)
+    served_by = current_placement(worker).server_of(home)
     if served_by == here:
         return None
     error = f"region {here} stored nothing: send the request to region {served_by}, which serves this user"

@@ -1,51 +1,19 @@
-"""`/providers`: provider calls and ended deliveries since this worker's start."""
+"""`/providers`: provider calls and ended deliveries of each worker."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import msgspec
-
-from notify_streams import metrics
-from notify_streams.web.metric_readers import counts, times
-from notify_streams.web.responses import WebView, json_response
-
-if TYPE_CHECKING:
-    from aiohttp.web import Request, Response
-
-    from notify_streams.web.metric_readers import Labels, Times
+from notify_streams.web.peers import fetch_peers
+from notify_streams.web.responses import Content, SharedView, json_content
 
 
-class EndedDeliveries(msgspec.Struct, frozen=True):
-    """The number of deliveries of one channel with the same end."""
+class Providers(SharedView):
+    """Leaves out workers that do not respond."""
 
-    channel: str
-    state: str
-    reason: str | None
-    count: int
-
-
-def deliveries(found: dict[Labels, int]) -> list[EndedDeliveries]:
-    """`found`: counts by (channel, state, reason)."""
-    return [
-        EndedDeliveries(channel, state, reason or None, count)
-        for (channel, state, reason), count in sorted(found.items())
-    ]
-
-
-def calls(found: dict[Labels, Times]) -> dict[str, Times]:
-    """`found`: times by (provider,)."""
-    return {provider: spread for (provider,), spread in sorted(found.items())}
-
-
-class Providers(WebView):
-    async def get(self, request: Request) -> Response:
-        return json_response(
-            {
-                "region": self.worker.settings.region,
-                "role": self.worker.role,
-                "since": "this worker's start",
-                "calls": calls(times(metrics.PROVIDER_CALL)),
-                "deliveries": deliveries(counts(metrics.DELIVERIES)),
-            }
-        )
+    async def content(self) -> Content:
+        settings = self.worker.settings
+        workers = [
+            {"role": one.role, "uptime_s": one.uptime_s, "calls": one.providers, "deliveries": one.deliveries}
+            for peer in await fetch_peers(settings)
+            if (one := peer.summary) is not None and (one.providers or one.deliveries)
+        ]
+        return json_content({"region": settings.region, "since": "each worker's start", "workers": workers})

@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from notify_streams.errors import RetryLater
 from notify_streams.roles import app_id
 from notify_streams.topics import forward_topic
-from notify_streams.web.placement import current_placement
-from notify_streams.web.responses import WebView, json_response
+from notify_streams.web.peers import fetch_peers
+from notify_streams.web.responses import Content, SharedView, json_content
 from notify_streams.web.topic_tail import read_only_consumer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
-
-    from aiohttp.web import Request, Response
 
     from notify_streams.app import NotifyApp
     from notify_streams.regions.failover.placement import Placement
@@ -82,17 +79,11 @@ def regions_payload(
     }
 
 
-class Regions(WebView):
-    async def get(self, request: Request) -> Response:
+class Regions(SharedView):
+    async def content(self) -> Content:
         worker = self.worker
-        placement, waiting = await asyncio.gather(_placement(worker), waiting_records(worker))
         follower = worker.placement_follower
-        waits_for, unreachable = (None, ()) if follower is None else (follower.waiting_for, follower.unreachable)
-        return json_response(regions_payload(worker.settings, placement, waiting, waits_for, unreachable))
-
-
-async def _placement(worker: NotifyApp) -> Placement | None:
-    try:
-        return await current_placement(worker)
-    except RetryLater:
-        return None
+        placement, waits_for = (None, None) if follower is None else (follower.placement, follower.waiting_for)
+        waiting, peers = await asyncio.gather(waiting_records(worker), fetch_peers(worker.settings))
+        unreachable = {region for peer in peers if peer.summary for region in peer.summary.unreachable}
+        return json_content(regions_payload(worker.settings, placement, waiting, waits_for, unreachable))

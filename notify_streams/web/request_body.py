@@ -1,14 +1,15 @@
-"""Reads a request body of limited size; Faust itself has no limit."""
+"""Reads a request body of limited size, also one whose length is not declared."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from notify_streams.web_server import MAX_BODY_BYTES
+
 if TYPE_CHECKING:
     from aiohttp.web import Request
 
-MAX_BODY_BYTES: Final = 1024
 _TIMEOUT_S: Final = 5.0
 
 
@@ -20,11 +21,9 @@ async def read_body(request: Request) -> bytes:
     """The whole body.
 
     Raises:
-        TooLong: see there.
+        BodyTooLong: see there.
         TimeoutError: the body did not arrive within 5 s.
     """
-    if (request.content_length or 0) > MAX_BODY_BYTES:
-        raise BodyTooLong
     body = bytearray()
     async with asyncio.timeout(_TIMEOUT_S):
         while chunk := await request.content.read(MAX_BODY_BYTES + 1 - len(body)):

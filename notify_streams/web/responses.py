@@ -1,9 +1,10 @@
-"""The superclass of all views: token check, timeout, errors as HTTP statuses."""
+"""The superclasses of all views: token check, timeout, errors as HTTP statuses."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 import msgspec
@@ -11,8 +12,11 @@ from aiohttp.web import HTTPException, Response
 from faust import web
 
 from notify_streams.errors import RetryLater
+from notify_streams.web import audit_log
 from notify_streams.web.auth import check_token
-from notify_streams.web.request_body import MAX_BODY_BYTES, BodyTooLong
+from notify_streams.web.request_body import BodyTooLong
+from notify_streams.web.shared_result import SharedResult
+from notify_streams.web_server import MAX_BODY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     from aiohttp.web import Request
 
     from notify_streams.app import NotifyApp
+    from notify_streams.web.auth import Right
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +47,25 @@ def _plain(value: object) -> object:
 _encode: Final = msgspec.json.Encoder(enc_hook=_plain).encode
 
 
-class WebView(web.View):
-    """A view of this worker or its region. Responses are not cached."""
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a view shows, encoded."""
 
-    #: True for views that show a user's data or change something.
-    needs_token: ClassVar[bool] = False
+    body: bytes
+    content_type: str = "application/json"
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def response(self) -> Response:
+        headers = {**_HEADERS, "Content-Type": self.content_type, **self.headers}
+        return Response(body=self.body, status=self.status, headers=headers)
+
+
+class WebView(web.View):
+    """A view of this worker or its region. Clients do not cache its responses."""
+
+    #: What a client must be allowed to do; None for views that show no user's data and change nothing.
+    right: ClassVar[Right | None] = None
     #: For the whole request.
     timeout_s: ClassVar[float] = 8.0
 
@@ -60,10 +79,17 @@ class WebView(web.View):
         return store_timeout_s(self.worker)
 
     async def dispatch(self, request: Request) -> Any:
-        if self.needs_token:
-            refusal = check_token(request.headers.get("Authorization"), self.worker.settings.web_token)
+        if self.right is not None:
+            refusal = check_token(request.headers.get("Authorization"), self.right, self.worker.settings)
             if refusal is not None:
+                audit_log.refused(request, self.view_name, refusal.status)
                 return json_response({"error": refusal.message}, refusal.status, refusal.headers)
+        response = await self._respond(request)
+        if self.right == "write":
+            audit_log.written(request, self.view_name, request.match_info["user_id"], response.status)
+        return response
+
+    async def _respond(self, request: Request) -> Any:
         try:
             async with asyncio.timeout(self.timeout_s):
                 return await super().dispatch(request)
@@ -83,17 +109,30 @@ class WebView(web.View):
             return json_response({"error": "internal error; see the worker's log"}, 500)
 
 
+class SharedView(WebView):
+    """A view without arguments. Its content is made at most once a second, for all clients together."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._shared = SharedResult(self.content)
+
+    async def content(self) -> Content:
+        raise NotImplementedError
+
+    async def get(self, request: Request) -> Response:
+        return (await self._shared.get()).response()
+
+
 def store_timeout_s(worker: NotifyApp) -> float:
     """See `WebView.store_timeout_s`."""
     return min(_STORE_TIMEOUT_S, worker.settings.outbox.transaction_timeout_s)
 
 
-def json_response(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def json_content(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Content:
     """`value` as JSON; infinity and NaN become null."""
-    return make_response(_encode(value), "application/json", status, headers)
+    return Content(_encode(value), status=status, headers=headers or {})
 
 
-def make_response(
-    body: bytes, content_type: str, status: int = 200, headers: Mapping[str, str] | None = None
-) -> Response:
-    return Response(body=body, status=status, headers={**_HEADERS, "Content-Type": content_type, **(headers or {})})
+def json_response(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A response with `json_content`."""
+    return json_content(value, status, headers).response()

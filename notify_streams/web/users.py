@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class UserView(WebView):
     """404 for an unknown id. Users that another region serves are shown without contacts and preferences."""
 
-    needs_token = True
+    right = "read"
 
     async def get(self, request: Request, user_id: str) -> Response:
         worker = self.worker
@@ -32,7 +32,7 @@ class UserView(WebView):
         user = await user_lookup(worker).find(user_id)
         if user is None:
             return json_response({"error": "no user with this id has signed up", "user_id": user_id}, 404)
-        served_by = (await current_placement(worker)).server_of(user.region)
+        served_by = current_placement(worker).server_of(user.region)
         bucket = bucket_of(user_id, settings.partitions)
         payload = user_payload(user, bucket, worker.shards.of(bucket), served_by)
         if served_by != settings.region:

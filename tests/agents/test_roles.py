@@ -24,6 +24,7 @@ READS = {
     "registry": {"user_signups", "user_contacts", "preference_updates"},
     "forward": {"forward.eu", "forward.asia"},
     "receipts": {"receipts"},
+    "views": set(),
 }
 
 #: Runs in a process of its own, because a process has one application. Opening a connection is an error there.

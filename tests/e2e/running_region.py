@@ -34,7 +34,7 @@ from notify_streams.app import web_port
 from notify_streams.records.ids import notification_id, trigger_of
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.user_records import Contacts, PreferenceUpdate, Signup
-from notify_streams.roles import LANES, ROLES
+from notify_streams.roles import ROLES
 from notify_streams.settings import Settings, load_settings
 from notify_streams.topics import DEAD_LETTERS, PREFERENCE_UPDATES, USER_CONTACTS, USER_SIGNUPS
 from tests.builders import trigger_json
@@ -206,8 +206,10 @@ class RunningRegion:
     async def view(self, role: str, path: str) -> tuple[int, dict[str, Any]]:
         """Status and body of a worker's view."""
         url = f"http://127.0.0.1:{web_port(self.settings, role)}{path}"
-        assert self.settings.web_token is not None
-        headers = {"Authorization": f"Bearer {self.settings.web_token.reveal()}"}
+        settings = self.settings
+        token = settings.web_edge_token if path.startswith("/locations/") else settings.web_read_token
+        assert token is not None
+        headers = {"Authorization": f"Bearer {token.reveal()}"}
         async with aiohttp.ClientSession() as http, http.get(url, headers=headers) as response:
             return response.status, await response.json()
 
@@ -261,12 +263,11 @@ async def sign_users_up(region: RunningRegion) -> None:
 
 
 async def wait_until_known(region: RunningRegion, *users: str) -> None:
-    """Wait until both routers know the users' home regions, which they read from a topic."""
+    """Wait until the views show the users."""
     for user_id in users:
-        for lane in LANES:
 
-            async def is_known(lane: str = lane, user_id: str = user_id) -> bool:
-                status, _ = await region.view(lane, f"/users/{user_id}")
-                return status == 200
+        async def is_known(user_id: str = user_id) -> bool:
+            status, _ = await region.view("views", f"/users/{user_id}")
+            return status == 200
 
-            await until(is_known, f"{lane} knows {user_id}")
+        await until(is_known, f"the views know {user_id}")

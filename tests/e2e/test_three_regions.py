@@ -29,8 +29,8 @@ from tests.local_services import own_stack
 
 NAMES = ("us", "eu", "asia")
 #: Those that the test needs: users have a push token and no other contact.
-ROLES = ("critical", "standard", "push", "registry", "forward")
-#: Fifteen workers and three of each service start on one machine.
+ROLES = ("critical", "standard", "push", "registry", "forward", "views")
+#: Eighteen workers and three of each service start on one machine.
 TIMEOUT_S = 300.0
 HOME = {"ann": "us", "bea": "eu", "chi": "asia"}
 
@@ -92,7 +92,7 @@ async def known_everywhere(regions: Regions, user_id: str) -> None:
     for name, region in regions.items():
 
         async def known(region: RunningRegion = region) -> bool:
-            status, found = await region.view("standard", f"/locations/{edge_key(user_id)}")
+            status, found = await region.view("views", f"/locations/{edge_key(user_id)}")
             return status == 200 and found["region"] == HOME[user_id]
 
         await until(known, f"{name} knows where {user_id} is at home", within_s=TIMEOUT_S)

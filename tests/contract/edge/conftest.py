@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from devtools.fakes.edge_server import FakeEdgeServer
-from devtools.stack.nginx import Edge, nginx_program
+from devtools.stack.nginx import Edge, EdgeTokens, nginx_program
 from devtools.stack.ports import free_port
 from notify_streams.edge.pusher import make_point_of_presence, open_session
 from notify_streams.secret import Secret
@@ -39,7 +39,7 @@ async def reader(request: pytest.FixtureRequest, edge_server: FakeEdgeServer, tm
             if os.environ.get("CI"):
                 raise RuntimeError("CI has no nginx: apt-get install nginx-light")
             pytest.skip("this machine has no nginx (apt-get install nginx-light)")
-        edge = Edge("edge", tmp_path / "edge", free_port(), "t0ken", "127.0.0.1:9", "origin")
+        edge = Edge("edge", tmp_path / "edge", free_port(), EdgeTokens("t0ken", "read", "origin"), "127.0.0.1:9")
         edge.start()
         yield Reader(
             make_point_of_presence(EdgePopSettings("paris", edge.url, "http", Secret("t0ken")), session),

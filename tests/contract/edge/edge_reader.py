@@ -25,7 +25,8 @@ class Reader:
         """The stored value, None on a miss."""
         if self.edge_server is not None:
             return self.edge_server.stored.get(edge_key(user_id))
-        async with self.session.get(URL(f"{self.url}/{quote(edge_key(user_id), safe='')}", encoded=True)) as response:
+        url = URL(f"{self.url}/{quote(edge_key(user_id), safe='')}", encoded=True)
+        async with self.session.get(url, headers={"Authorization": "Bearer read"}) as response:
             if response.status != 200:
                 return None
             assert "max-age" in response.headers["Cache-Control"]

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -28,11 +28,12 @@ from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.admin.topics import ensure_topics
 from notify_streams.admin.trigger_producer import TriggerProducer
+from notify_streams.app import web_port
 from notify_streams.edge.point_of_presence import edge_key
 from notify_streams.records.user_records import Contacts, Signup
 from notify_streams.registry.user import User
 from notify_streams.registry.users_table import UsersTable
-from notify_streams.roles import ROLES
+from notify_streams.roles import VIEWS
 from notify_streams.settings import Settings, load_settings
 from notify_streams.topics import USER_CONTACTS, USER_LOCATIONS, USER_SIGNUPS
 from tests import waiting
@@ -45,7 +46,7 @@ until = partial(waiting.until, within_s=PATIENCE_S)
 
 @dataclass
 class RegistryRegion:
-    """Region us, alone, with its registry worker."""
+    """Region us, alone, with its registry worker and the views that the edge asks."""
 
     settings: Settings
     edge: str | None
@@ -54,8 +55,8 @@ class RegistryRegion:
     environ: Mapping[str, str]
     log: Path
     http: aiohttp.ClientSession
-    port: int
-    worker: Worker | None = None
+    read_token: str
+    workers: list[Worker] = field(default_factory=list)
 
     async def send(self, topic: str, record: Any, *headers: tuple[str, bytes]) -> None:
         async with TriggerProducer(self.settings) as upstream:
@@ -68,27 +69,34 @@ class RegistryRegion:
         return {(one.key or b"").decode(): msgspec.json.decode(one.value) for one in found if one.value}
 
     async def at_edge(self, user_id: str) -> tuple[int, Any, str | None]:
-        async with self.http.get(f"{self.edge}/{edge_key(user_id)}") as answer:
+        async with self.http.get(f"{self.edge}/{edge_key(user_id)}", headers=self.reading) as answer:
             body = await answer.json() if answer.status == 200 else None
             return answer.status, body, answer.headers.get("Cache-Control")
 
+    @property
+    def reading(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.read_token}"}
+
     async def start(self) -> None:
-        """At the port where the edge asks."""
-        with self.log.open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", "notify_streams.cli", "worker", "--region", "us", "--role", "registry"),
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **self.environ},
-            )
-        self.worker = Worker("registry", "registry", self.port, process)
-        await self.worker.wait_until_ready()
+        for role in ("registry", VIEWS):
+            with self.log.open("ab") as log:
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    *("-m", "notify_streams.cli", "worker", "--region", "us", "--role", role),
+                    stdout=log,
+                    stderr=log,
+                    env={**os.environ, **self.environ},
+                )
+            self.workers.append(Worker(role, role, web_port(self.settings, role), process))
+        for worker in self.workers:
+            await worker.wait_until_ready()
 
     async def stop(self) -> None:
-        if self.worker is not None and self.worker.alive:
-            self.worker.signal(signal.SIGTERM)
-            await asyncio.wait_for(self.worker.process.wait(), PATIENCE_S)
+        workers, self.workers = self.workers, []
+        for worker in workers:
+            worker.signal(signal.SIGTERM)
+        for worker in workers:
+            await asyncio.wait_for(worker.process.wait(), PATIENCE_S)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -114,8 +122,8 @@ async def region() -> AsyncIterator[RegistryRegion]:
         log = stack.folder / "registry.log"
         http = await closing.enter_async_context(aiohttp.ClientSession())
         edge = None if services.edge is None else services.edge.url
-        port = settings.web_port_base + ROLES.index("registry")
-        made = RegistryRegion(settings, edge, throttled, registry, environ, log, http, port)
+        read_token = services.plan.tokens["edge_read"]
+        made = RegistryRegion(settings, edge, throttled, registry, environ, log, http, read_token)
         closing.push_async_callback(made.stop)
         await made.start()
         yield made
@@ -131,7 +139,7 @@ async def test_a_signup_reaches_the_edge_and_a_move_purges_its_cache(region: Reg
     await region.send(USER_SIGNUPS, Signup("e-pushed", "us", now()))
 
     async def pushed() -> bool:
-        return await region.at_edge("e-pushed") == (200, {"region": "us", "version": 1}, "public, max-age=60")
+        return await region.at_edge("e-pushed") == (200, {"region": "us", "version": 1}, "private, max-age=60")
 
     await until(pushed)
 
@@ -140,10 +148,10 @@ async def test_a_signup_reaches_the_edge_and_a_move_purges_its_cache(region: Reg
     await region.registry.put(there)
 
     async def asked() -> bool:
-        return await region.at_edge("e-far") == (200, {"region": "eu", "version": 1}, "public, max-age=5")
+        return await region.at_edge("e-far") == (200, {"region": "eu", "version": 1}, "private, max-age=5")
 
     await until(asked)
-    async with region.http.get(f"{region.edge}/e-far") as answer:
+    async with region.http.get(f"{region.edge}/e-far", headers=region.reading) as answer:
         assert answer.headers["X-Edge-Cache"] == "HIT"
 
     # They move here through the previous home: the edge must not keep its cached response.
@@ -151,7 +159,7 @@ async def test_a_signup_reaches_the_edge_and_a_move_purges_its_cache(region: Reg
     await region.send(USER_SIGNUPS, moved, ("hops", b"1"), ("origin", b"eu"), ("handed_over_by", b"eu"))
 
     async def served() -> bool:
-        return await region.at_edge("e-far") == (200, {"region": "us", "version": 2}, "public, max-age=60")
+        return await region.at_edge("e-far") == (200, {"region": "us", "version": 2}, "private, max-age=60")
 
     await until(served)
 

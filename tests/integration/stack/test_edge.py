@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from devtools.stack.nginx import Edge, nginx_program
+from devtools.stack.nginx import Edge, EdgeTokens, nginx_program
 from devtools.stack.ports import free_port
 from notify_streams.edge.point_of_presence import edge_key
 from notify_streams.edge.single_key_stores import http_store
@@ -47,7 +47,11 @@ async def origin() -> AsyncIterator[tuple[Origin, int]]:
 
 @pytest.fixture
 async def edge(tmp_path: Path, origin: tuple[Origin, int]) -> AsyncIterator[Edge]:
-    made = Edge("us/edge", tmp_path / "edge", free_port(), "push-token", f"127.0.0.1:{origin[1]}", "view-token")
+    made = Edge(
+        *("us/edge", tmp_path / "edge", free_port()),
+        EdgeTokens("push-token", "read-token", "view-token"),
+        f"127.0.0.1:{origin[1]}",
+    )
     await asyncio.to_thread(made.start)
     yield made
     await asyncio.to_thread(made.stop)
@@ -55,7 +59,7 @@ async def edge(tmp_path: Path, origin: tuple[Origin, int]) -> AsyncIterator[Edge
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as made:
+    async with aiohttp.ClientSession(headers={"Authorization": "Bearer read-token"}) as made:
         yield made
 
 
@@ -72,7 +76,7 @@ async def test_a_pushed_key_is_served_and_cacheable(
     ) as response:
         assert response.status == 200
         assert await response.json() == {"region": "eu", "version": 2}
-        assert response.headers["Cache-Control"] == "public, max-age=60"
+        assert response.headers["Cache-Control"] == "private, max-age=60"
         assert response.headers["ETag"]
     assert origin[0].requests == []
 
@@ -84,7 +88,7 @@ async def test_a_missing_key_is_fetched_from_the_region_once(
         async with session.get(f"{edge.url}/u-7") as response:
             assert await response.json() == {"region": "asia", "version": 1}
             assert response.headers["X-Edge-Cache"] == state
-            assert response.headers.getall("Cache-Control") == ["public, max-age=5"]
+            assert response.headers.getall("Cache-Control") == ["private, max-age=5"]
             assert "Set-Cookie" not in response.headers
     assert origin[0].requests == [("/locations/u-7", "Bearer view-token")]
     async with session.get(f"{edge.url}/unknown") as response:
@@ -108,6 +112,7 @@ async def test_a_push_replaces_the_origins_response_and_a_delete_removes_it(
     ("method", "token", "status"),
     [
         ("PUT", None, 401),
+        ("PUT", "Bearer read-token", 401),
         ("PUT", "Bearer wrong", 401),
         ("PUT", "Bearer push-token-and-more", 401),
         ("DELETE", None, 401),
@@ -116,12 +121,28 @@ async def test_a_push_replaces_the_origins_response_and_a_delete_removes_it(
     ],
 )
 async def test_writes_without_the_token_are_refused(
-    edge: Edge, session: aiohttp.ClientSession, origin: tuple[Origin, int], method: str, token: str | None, status: int
+    edge: Edge, origin: tuple[Origin, int], method: str, token: str | None, status: int
 ) -> None:
     headers = {"Authorization": token} if token else {}
-    async with session.request(method, f"{edge.url}/u-9", data=b"{}", headers=headers) as response:
+    async with aiohttp.request(method, f"{edge.url}/u-9", data=b"{}", headers=headers) as response:
         assert response.status == status
     assert not list((edge.folder / "keys" / "locations").iterdir())
+    assert origin[0].requests == []
+
+
+@pytest.mark.parametrize("token", [None, "Bearer push-token", "Bearer read-token-and-more", "bearer READ-TOKEN"])
+async def test_without_the_read_token_nobody_learns_who_is_a_user(
+    edge: Edge, session: aiohttp.ClientSession, origin: tuple[Origin, int], token: str | None
+) -> None:
+    point = http_store("us-pop", edge.url, "push-token", session)
+    await point.put_many([LocationRecord("u-10", "us", 3)])
+    answers = []
+    for method, key in (("GET", "u-10"), ("GET", "unknown"), ("GET", "u-of-the-region"), ("GET", "x" * 300)):
+        async with aiohttp.request(
+            method, f"{edge.url}/{key}", headers={"Authorization": token} if token else {}
+        ) as response:
+            answers.append((response.status, await response.read(), sorted(response.headers.keys())))
+    assert answers == [answers[0]] * len(answers) and answers[0][0] == 401
     assert origin[0].requests == []
 
 

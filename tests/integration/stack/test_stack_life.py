@@ -88,7 +88,7 @@ def test_the_settings_file_has_the_addresses_of_the_services(up: Stack) -> None:
     assert settings["kafka"] == up.region("us").kafka.address
     assert len(settings["shards"]) == 2
     assert settings["remote_kafka"] == {}
-    assert settings["web_token"] and settings["web_port_base"]
+    assert settings["web_read_token"] and settings["web_write_token"] and settings["web_port_base"]
     assert Path(settings["sandbox_record"]).is_absolute()
     assert Path(settings["data_dir"]).is_relative_to(up.folder / "us"), "`down --wipe` removes the workers' logs"
     assert up.settings_file("us").read_text().startswith("# Written by")

@@ -1,4 +1,4 @@
-"""A region with two worker processes (standard, push) and two users: ann, and bob whose home region is eu."""
+"""A region with three worker processes (standard, push, views) and two users: ann, and bob whose home region is eu."""
 
 import asyncio
 import os
@@ -24,13 +24,13 @@ from notify_streams.records.user_records import Contacts, LocationRecord
 from notify_streams.registry.contact_repository import ContactRepository
 from notify_streams.registry.user import User
 from notify_streams.registry.users_table import UsersTable
-from notify_streams.roles import ROLES
+from notify_streams.roles import ROLES, VIEWS
 from notify_streams.settings import Settings, load_settings
 from notify_streams.stores.mongo import Shards
 from notify_streams.topics import CONTACT_ROWS, USER_LOCATIONS
 from tests.integration.web.views_region import ARegion, eventually
 
-RUNNING = ("standard", "push")
+RUNNING = ("standard", "push", VIEWS)
 _NOW = datetime.now(UTC)
 
 
@@ -54,7 +54,7 @@ async def region(stack: Stack, views_settings: Settings) -> AsyncIterator[ARegio
         workers = [await _worker(stack, views_settings, role) for role in RUNNING]
         try:
             for role in RUNNING:
-                await eventually(partial(found.get, "/ready", role), lambda got: got[0] == 200)
+                await eventually(partial(found.get, "/ready", role), lambda got: got[0] == 200, within_s=150.0)
             yield found
         finally:
             for worker in workers:

@@ -40,7 +40,7 @@ async def test_it_fits_a_phone_in_both_themes_without_errors(
     ink = await page.evaluate("getComputedStyle(document.body).color")
     assert (sum(rgb(ink)) > sum(rgb(background))) is (scheme == "dark")
     assert await page.get_by_role("heading", level=1).count() == 1
-    assert await page.get_by_role("table", name="Workers on this machine, one of each role").count() == 1
+    assert await page.get_by_role("table", name="Workers of this region").count() == 1
     assert errors == []
     await page.close()
 

@@ -1,7 +1,6 @@
-"""Placement and waiting records on roles that neither forward records nor follow the placement."""
+"""The records that wait for other regions."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from uuid import uuid4
 
 import msgspec
@@ -12,12 +11,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from devtools.stack.paths import PROJECT
 from notify_streams.admin.trigger_producer import TriggerProducer
 from notify_streams.app import build_app
-from notify_streams.regions.failover.log import KafkaControlLog
-from notify_streams.regions.failover.protocol import ControlRecord
-from notify_streams.roles import app_id
+from notify_streams.roles import VIEWS, app_id
 from notify_streams.settings import Settings
 from notify_streams.topics import forward_topic
-from notify_streams.web.placement import current_placement
 from notify_streams.web.regions import waiting_records
 
 #: A region of one test, and settings that know it.
@@ -40,7 +36,7 @@ async def far_away(views_settings: Settings, monkeypatch: pytest.MonkeyPatch) ->
 async def test_acknowledged_records_do_not_wait(far_away: FarAway) -> None:
     region, settings = far_away
     topic = forward_topic(region)
-    worker = build_app(settings, "push")
+    worker = build_app(settings, VIEWS)
     assert await waiting_records(worker) == {region: 0}
     async with TriggerProducer(settings) as upstream:
         await upstream.send([(topic, "u-1", b"one", ())] * 3)
@@ -61,17 +57,4 @@ async def test_acknowledged_records_do_not_wait(far_away: FarAway) -> None:
 
 async def test_waiting_records_are_unknown_without_kafka(far_away: FarAway) -> None:
     _, settings = far_away
-    assert await waiting_records(build_app(msgspec.structs.replace(settings, kafka="127.0.0.1:1"), "push")) is None
-
-
-async def test_a_role_that_does_not_follow_the_placement_reads_the_control_log(far_away: FarAway) -> None:
-    region, settings = far_away
-    worker = build_app(settings, "push")
-    assert (await current_placement(worker)).server_of(region) == region
-    log = KafkaControlLog("us", settings.kafka_connection())
-    try:
-        # A home region that only this test's settings name: other readers of the log ignore it.
-        await log.append(ControlRecord(region, 1, "serve", "us", "token", datetime.now(UTC)))
-    finally:
-        await log.close()
-    assert (await current_placement(worker)).server_of(region) == "us"
+    assert await waiting_records(build_app(msgspec.structs.replace(settings, kafka="127.0.0.1:1"), VIEWS)) is None

@@ -9,6 +9,8 @@ from uuid import uuid4
 import aiohttp
 
 from notify_streams.admin.trigger_producer import TriggerProducer
+from notify_streams.roles import VIEWS
+from notify_streams.secret import Secret
 from notify_streams.settings import Settings
 from notify_streams.stores.mongo import Shards
 from notify_streams.web.peers import web_port_of
@@ -27,22 +29,25 @@ class ARegion:
     def person(self, name: str) -> str:
         return f"{name}-{self.run}"
 
-    @property
-    def token(self) -> dict[str, str]:
-        assert self.settings.web_token is not None
-        return {"Authorization": f"Bearer {self.settings.web_token.reveal()}"}
-
-    def url(self, path: str, role: str = "standard") -> str:
+    def url(self, path: str, role: str = VIEWS) -> str:
         return f"http://127.0.0.1:{web_port_of(self.settings, role)}{path}"
 
-    async def get(self, path: str, role: str = "standard", **headers: str) -> tuple[int, Any]:
-        """Status and JSON of a request with the token."""
-        async with self.http.get(self.url(path, role), headers=self.token | headers) as response:
+    async def get(self, path: str, role: str = VIEWS, **headers: str) -> tuple[int, Any]:
+        """Status and JSON of a request with the read token."""
+        token = bearer(self.settings.web_read_token)
+        async with self.http.get(self.url(path, role), headers=token | headers) as response:
             return response.status, await response.json()
 
-    async def put(self, path: str, body: bytes, role: str = "standard") -> tuple[int, Any]:
-        async with self.http.put(self.url(path, role), headers=self.token, data=body) as response:
+    async def put(self, path: str, body: bytes) -> tuple[int, Any]:
+        """Status and JSON of a request with the write token."""
+        token = bearer(self.settings.web_write_token)
+        async with self.http.put(self.url(path), headers=token, data=body) as response:
             return response.status, await response.json()
+
+
+def bearer(token: Secret | None) -> dict[str, str]:
+    assert token is not None
+    return {"Authorization": f"Bearer {token.reveal()}"}
 
 
 async def eventually(ask: Callable[[], Awaitable[Any]], holds: Callable[[Any], object], within_s: float = 30.0) -> Any:

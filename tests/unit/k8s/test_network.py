@@ -115,7 +115,7 @@ def test_the_public_network_is_for_those_who_call_providers_and_the_registry(doc
         if role in mail:
             assert ports == {25, 465, 587}
         else:
-            assert ports == ({443} if role in {*CHANNEL_ROLES, "registry"} else set()), role
+            assert ports == ({443} if role in {*CHANNEL_ROLES, "registry", "views"} else set()), role
         for way in ways(documents, role):
             if way.network.prefixlen == 0:
                 assert {*way.but} == {*PRIVATE}, "a way around the policies of the regions"
@@ -129,11 +129,22 @@ def test_names_are_resolved_by_the_cluster_alone(documents: list[Document]) -> N
 
 def test_the_views_are_for_the_cluster_and_only_for_those_it_lets_in(documents: list[Document]) -> None:
     assert not [one for one in documents if one["kind"] in ("Ingress", "HTTPRoute", "Gateway")]
-    (service,) = (one["spec"] for one in documents if one["kind"] == "Service")
-    assert service["type"] == "ClusterIP"
-    assert service["selector"] == {"notify-streams/role": "registry"}, "who alone reaches DynamoDB"
+    services = {one["metadata"]["name"]: one["spec"] for one in documents if one["kind"] == "Service"}
+    service, workers = services.pop("views"), services.pop("workers")
+    assert not services and service["type"] == "ClusterIP"
+    assert service["selector"] == {"notify-streams/role": "views"}, "the other roles serve no page"
+    assert workers["clusterIP"] == "None", "a name with the address of each worker"
+    assert service["publishNotReadyAddresses"] and workers["publishNotReadyAddresses"], (
+        "the page shows what is not ready"
+    )
     entries = [rule for one in policies(documents).values() for rule in one.get("ingress", ())]
     (entry,) = entries
-    assert entry["from"] == [{"namespaceSelector": {"matchLabels": {"notify-streams/views": "allowed"}}}]
+    page = {"matchLabels": {"notify-streams/role": "views"}}
+    assert entry["from"] == [
+        {"namespaceSelector": {"matchLabels": {"notify-streams/views": "allowed"}}},
+        {"podSelector": page},
+    ]
+    asked = policies(documents)["page"]
+    assert asked["podSelector"] == page and asked["egress"][0]["ports"] == entry["ports"]
     (port,) = entry["ports"]
     assert port["port"] == service["ports"][0]["targetPort"] == "web"

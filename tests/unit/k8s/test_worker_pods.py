@@ -11,14 +11,16 @@ from notify_streams.roles import ROLES
 from notify_streams.secret import Secret
 from notify_streams.settings import Settings, load_settings
 from notify_streams.transport import TransportSettings
-from notify_streams.web import blueprint
+from notify_streams.web import WORKER_VIEWS
 
 Document = dict[str, Any]
 
 CRITICAL = {role for role in ROLES if role.startswith("cri")}
 #: What the Secret may hold, as an operator would write it.
 SECRETS = {
-    "web-token": "a-token\n",
+    "web-read-token": "a-token-that-reads\n",
+    "web-write-token": "a-token-that-writes",
+    "web-edge-token": "a-token-of-the-edge",
     "edge": '[{name: fra, url: "https://fra.example", kind: http, token: t}]',
 }
 
@@ -68,15 +70,19 @@ def settings_of(
     return load_settings(seen["NOTIFY_REGION"], environ=seen, config_dir=folder), seen.get("NOTIFY_ROLE", "")
 
 
-@pytest.mark.parametrize("secrets", [SECRETS, {"web-token": "a-token"}], ids=["all secrets", "only the token"])
+@pytest.mark.parametrize("with_edge", [True, False], ids=["all secrets", "only the tokens"])
 def test_every_worker_s_environment_is_settings(
-    documents: list[Document], workers: dict[str, Document], region: str, tmp_path: Path, secrets: dict[str, str]
+    documents: list[Document], workers: dict[str, Document], region: str, tmp_path: Path, with_edge: bool
 ) -> None:
+    secrets = {key: text for key, text in SECRETS.items() if with_edge or key != "edge"}
     for role, worker in workers.items():
         settings, said = settings_of(documents, worker, tmp_path, secrets)
         assert (settings.region, said) == (region, role)
         assert settings.web_host == "0.0.0.0", "or neither probes nor the Service find the views"
-        assert settings.web_token == Secret("a-token")
+        tokens = (settings.web_read_token, settings.web_write_token, settings.web_edge_token)
+        named = [Secret(secrets[f"web-{right}-token"].strip()) for right in ("read", "write", "edge")]
+        assert list(tokens) == (named if role == "views" else [None] * 3)
+        assert settings.web_peers == (("workers:6066",) if role == "views" else ())
         assert bool(settings.edge) == (role == "registry" and "edge" in secrets)
         (port,) = pod(worker)["containers"][0]["ports"]
         assert port["containerPort"] == web_port(settings, role)
@@ -91,11 +97,11 @@ def test_the_job_s_environment_is_settings(documents: list[Document], region: st
     (job,) = (document for document in documents if document["kind"] == "Job")
     settings, _ = settings_of(documents, job, tmp_path, SECRETS)
     assert settings.region == region
-    assert settings.web_token is None, "it has no views"
+    assert settings.web_read_token is None, "it has no views"
 
 
 def test_probes_ask_views_that_exist(workers: dict[str, Document]) -> None:
-    views = {route.uri for route in blueprint.routes}
+    views = set(WORKER_VIEWS)
     for worker in workers.values():
         (container,) = pod(worker)["containers"]
         asked = {probe: container[f"{probe}Probe"]["httpGet"] for probe in ("startup", "liveness", "readiness")}
@@ -175,4 +181,4 @@ def test_a_pod_has_no_rights_and_no_token(documents: list[Document]) -> None:
 
 def test_only_the_registry_role_has_the_identity_that_may_write_the_registry(workers: dict[str, Document]) -> None:
     for role, worker in workers.items():
-        assert (pod(worker)["serviceAccountName"] == "registry") == (role == "registry")
+        assert pod(worker)["serviceAccountName"] == (role if role in ("registry", "views") else "worker")

@@ -10,7 +10,6 @@ import yaml
 
 from devtools.stack.paths import PROJECT
 from notify_streams.errors import SettingsError
-from notify_streams.secret import Secret
 from notify_streams.settings import Settings, load_settings
 
 Load = Callable[..., Settings]
@@ -52,7 +51,7 @@ def test_each_region_of_the_repository_can_be_loaded(region: str) -> None:
 def test_defaults(load: Load) -> None:
     found = load()
     assert (found.database, found.preferences.cache_ttl_s, found.broker.session_timeout_s) == ("notify", 60.0, 6.0)
-    assert found.web_token is None
+    assert found.web_read_token is None
 
 
 def test_later_layers_win(load: Load) -> None:
@@ -112,8 +111,8 @@ def test_a_variable_sets_one_key(
     ],
 )
 def test_a_string_is_not_parsed(load: Load, token: str) -> None:
-    """YAML would change each of them; `#1` would be no token at all."""
-    assert load({"NOTIFY_WEB_TOKEN": token}).web_token == Secret(token)
+    """YAML would change each of them; `#1` would be no text at all."""
+    assert load({"NOTIFY_USERS_TABLE": token}).users_table == token
 
 
 def test_a_group_and_one_of_its_keys_can_both_be_set(load: Load) -> None:
@@ -231,3 +230,33 @@ def test_each_bucket_is_on_one_shard(load: Load) -> None:
 
 def test_every_setting_has_a_type_that_can_be_read() -> None:
     assert all(field.type is not None for field in msgspec.structs.fields(Settings))
+
+
+GOOD = "a-token-of-16-characters"
+
+
+@pytest.mark.parametrize("name", ["WEB_READ_TOKEN", "WEB_WRITE_TOKEN", "WEB_EDGE_TOKEN"])
+@pytest.mark.parametrize(
+    "token", ["a", "fifteen-letters", "with space in it", "with\ta-tab-in-the-middle", "ü" * 16, '"' * 16]
+)
+def test_a_token_that_is_short_or_not_one_of_a_header_is_refused_without_showing_it(
+    load: Load, name: str, token: str
+) -> None:
+    with pytest.raises(SettingsError, match="at least 16") as refused:
+        load({f"NOTIFY_{name}": token})
+    assert name.lower() in str(refused.value)
+    assert len(token) < 5 or token not in str(refused.value)
+    assert load({f"NOTIFY_{name}": GOOD})
+
+
+def test_one_token_cannot_give_two_rights(load: Load) -> None:
+    with pytest.raises(SettingsError, match="differ"):
+        load({"NOTIFY_WEB_READ_TOKEN": GOOD, "NOTIFY_WEB_EDGE_TOKEN": GOOD})
+    assert load({"NOTIFY_WEB_READ_TOKEN": GOOD, "NOTIFY_WEB_EDGE_TOKEN": f"{GOOD}2"})
+
+
+@pytest.mark.parametrize("peers", ["[host]", "['host:']", "['http://host:1']", "['a b:1']", "['host:0']"])
+def test_a_peer_is_a_host_and_a_port(load: Load, peers: str) -> None:
+    with pytest.raises(SettingsError, match="web_peers"):
+        load({"NOTIFY_WEB_PEERS": peers})
+    assert load({"NOTIFY_WEB_PEERS": "['workers:6066']"}).web_peers == ("workers:6066",)

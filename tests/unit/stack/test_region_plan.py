@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from itertools import count
 
-from devtools.stack.region_plan import WEB_PORTS, RegionPlan, all_ports, plan_region
+from devtools.stack.region_plan import TOKENS, WEB_PORTS, RegionPlan, all_ports, plan_region
 
 
 def a_plan(before: RegionPlan | None = None, **but: object) -> RegionPlan:
@@ -48,5 +48,6 @@ def test_the_number_of_members_stays_unless_given() -> None:
 
 def test_tokens_are_random_and_stay() -> None:
     first, other = a_plan(), a_plan()
-    assert first.web_token != other.web_token and len(first.web_token) >= 32
-    assert a_plan(first).web_token == first.web_token
+    tokens = [*first.tokens.values(), *other.tokens.values()]
+    assert len(set(tokens)) == 2 * len(TOKENS) and min(map(len, tokens)) >= 32
+    assert a_plan(first).tokens == first.tokens

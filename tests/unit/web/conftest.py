@@ -16,6 +16,8 @@ from notify_streams.web.user_lookup import user_lookup
 #: A port that nothing listens on: connections are refused at once.
 NOWHERE = "127.0.0.1:1"
 
+READ_TOKEN, WRITE_TOKEN, EDGE_TOKEN = "the-token-to-read", "the-token-to-write", "the-token-of-edges"
+
 Visit = Callable[..., Awaitable[TestClient[Any, Any]]]
 NewWorker = Callable[..., NotifyApp]
 
@@ -25,7 +27,7 @@ def new_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[..., 
     """Creates a worker of region us whose services are all unavailable."""
     monkeypatch.setenv("NOTIFY_CONFIG_DIR", str(PROJECT / "config"))
 
-    def make(role: str = "push", **but: Any) -> NotifyApp:
+    def make(role: str = "views", **but: Any) -> NotifyApp:
         settings = Settings(
             region="us",
             kafka=NOWHERE,
@@ -33,7 +35,9 @@ def new_worker(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[..., 
             redis=f"redis://{NOWHERE}/0",
             dynamodb=f"http://{NOWHERE}",
             outbox=OutboxSettings(transaction_timeout_s=0.2),
-            web_token=Secret("the-token"),
+            web_read_token=Secret(READ_TOKEN),
+            web_write_token=Secret(WRITE_TOKEN),
+            web_edge_token=Secret(EDGE_TOKEN),
             web_port_base=2,
             data_dir=str(tmp_path),
         )

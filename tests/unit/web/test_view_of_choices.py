@@ -13,10 +13,10 @@ from notify_streams.regions.failover.placement_follower import PlacementFollower
 from notify_streams.regions.failover.protocol import HomeRegion
 from notify_streams.regions.locations import Location
 from notify_streams.web.placement import current_placement
-from tests.unit.web.conftest import NewWorker, Visit
+from tests.unit.web.conftest import WRITE_TOKEN, NewWorker, Visit
 
 PATH = "/users/ann/preferences/marketing/push"
-RIGHT = {"Authorization": "Bearer the-token"}
+RIGHT = {"Authorization": f"Bearer {WRITE_TOKEN}"}
 AT_HOME = Placement("us", {"us": HomeRegion("us")})
 STANDBY = Placement("us", {"us": HomeRegion("us"), "eu": HomeRegion("us", 1, "us", 1)})
 LEAVING = Placement("us", {"us": HomeRegion(None, 1, "eu", 1)})
@@ -68,7 +68,7 @@ class Writer:
 async def test_only_the_serving_region_acknowledges(
     visit: Visit, new_worker: NewWorker, home: str, placements: list[Placement | None], status: int, stored: bool
 ) -> None:
-    worker = new_worker("standard")
+    worker = new_worker()
     worker.locate = {"ann": Location(home, 0, 1, None)}.get
     worker.placement_follower = cast("PlacementFollower", FakeFollower(list(placements)))
     writer = Writer()
@@ -81,7 +81,7 @@ async def test_only_the_serving_region_acknowledges(
 
 
 async def test_an_unknown_placement_is_an_error(new_worker: NewWorker) -> None:
-    worker = new_worker("standard")
+    worker = new_worker()
     worker.placement_follower = cast("PlacementFollower", FakeFollower([None]))
     with pytest.raises(StoreUnavailable, match="control log"):
-        await current_placement(worker)
+        current_placement(worker)

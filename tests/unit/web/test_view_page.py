@@ -13,10 +13,9 @@ from notify_streams.web.ledger import Sums, sums
 from notify_streams.web.markup import Html, tag
 from notify_streams.web.metric_readers import Times
 from notify_streams.web.outbox import Backlog, WaitingRows
-from notify_streams.web.page import PageData, dashboard
-from notify_streams.web.providers import EndedDeliveries
-from notify_streams.web.summary import Summary
-from tests.unit.web.conftest import Visit
+from notify_streams.web.page import PageData, WorkerRow, dashboard
+from notify_streams.web.summary import EndedDeliveries, Summary
+from tests.unit.web.conftest import READ_TOKEN, Visit
 from tests.unit.web.view_builders import a_row
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&"
@@ -25,15 +24,18 @@ WELL = Health(live=True, ready=True, stuck=[], waiting_for=[], tables=[])
 
 
 def a_summary(role: str = "standard", **but: Any) -> Summary:
-    summary = Summary("us", role, "0.1.0", 61.0, WELL, 7, 8, True, {}, {}, [], FAST, {"critical": FAST}, {"fcm": FAST})
+    summary = Summary(
+        "us", role, "0.1.0", 61.0, WELL, 7, 8, True, [], {}, {}, [], FAST, {"critical": FAST}, {"fcm": FAST}
+    )
     return msgspec.structs.replace(summary, **but)
 
 
 def a_page(**but: Any) -> str:
-    content: dict[str, Any] = {"own": "standard", "workers": dict.fromkeys(ROLES) | {"standard": a_summary()}}
-    content |= {"ledger": sums([a_row()]), "outbox": Backlog(0, 0.0, [])}
-    content |= {"links": {role: f"http://host/{role}" for role in ROLES}}
-    return dashboard(PageData(**(content | but)))
+    """`workers`: summaries by name."""
+    content: dict[str, Any] = {"workers": dict.fromkeys(ROLES) | {"standard": a_summary()}}
+    content |= {"ledger": sums([a_row()]), "outbox": Backlog(0, 0.0, [])} | but
+    rows = [WorkerRow(name, summary, f"http://host/{name}") for name, summary in content.pop("workers").items()]
+    return dashboard(PageData(rows, **content))
 
 
 def words(html: str) -> str:
@@ -57,7 +59,6 @@ def test_no_name_from_a_topic_or_database_becomes_markup() -> None:
     )
     page = a_page(
         workers={HOSTILE: hostile, "standard": a_summary()},
-        links={HOSTILE: HOSTILE, "standard": "/"},
         ledger=sums([a_row(_id=HOSTILE, role=HOSTILE, taken=1, dead_reasons={HOSTILE: 2})]),
         outbox=Backlog(1, 1.0, [WaitingRows(HOSTILE, 0, 0, 1, 1.0)]),
     )
@@ -145,5 +146,5 @@ async def test_the_page_loads_nothing_from_other_hosts(visit: Visit) -> None:
     assert page.count(f'nonce="{nonce[1]}"') == 2
     assert not re.search(r"""(src|href)=["'](https?:)?//(?!127\.0\.0\.1)""", page)
     assert " style=" not in page
-    assert "the-token" not in page
+    assert READ_TOKEN not in page
     assert "$" not in re.sub(r"<script.*?</script>", "", page, flags=re.S)

@@ -17,7 +17,7 @@ from notify_streams.settings import Settings
 from notify_streams.transport import RecoveryProgress, Stuck
 from notify_streams.transport.watchdog import Reason
 from notify_streams.web.dead_letters import dead_letter_payload, parse_limit
-from notify_streams.web.health import Health, health
+from notify_streams.web.health import Health, failing, health
 from notify_streams.web.lag import PartitionLag, lag_payload
 from notify_streams.web.metrics import set_gauges
 from notify_streams.web.notifications import notification_payload
@@ -111,19 +111,17 @@ def progress(caught_up: bool) -> RecoveryProgress:
 
 
 def health_with(
-    *, is_ready: bool = True, tables: Sequence[RecoveryProgress] = (), placement_waits_for: str | None = None
+    *, is_ready: bool = True, tables: Sequence[RecoveryProgress] = (), waiting_for: Sequence[str] = ()
 ) -> Health:
-    return health(
-        [], None, is_ready=is_ready, tables=tables or [progress(True)], placement_waits_for=placement_waits_for
-    )
+    return health([], None, is_ready=is_ready, tables=tables or [progress(True)], waiting_for=waiting_for)
 
 
-def test_ready_needs_recovered_tables_open_partitions_and_the_placement() -> None:
+def test_ready_needs_recovered_tables_open_partitions_and_what_is_around_the_worker() -> None:
     assert health_with().ready
     for found in (
         health_with(is_ready=False),
         health_with(is_ready=False, tables=[progress(False)]),
-        health_with(placement_waits_for="1 of 2 logs"),
+        health_with(waiting_for=["placement: 1 of 2 logs"]),
     ):
         assert not found.ready
         assert found.waiting_for
@@ -131,11 +129,13 @@ def test_ready_needs_recovered_tables_open_partitions_and_the_placement() -> Non
 
 
 def test_stuck_is_not_live() -> None:
-    found = health(
-        [Stuck("push-3", Reason.NOT_PROCESSED, 31.0)], None, is_ready=True, tables=[], placement_waits_for=None
-    )
-    assert not found.live
+    found = health([Stuck("push-3", Reason.NOT_PROCESSED, 31.0)], None, is_ready=True, tables=[])
+    assert not found.live and not found.ready
     assert "push-3" in found.stuck[0]
+
+
+def test_a_call_that_fails_for_long_is_shown_and_a_short_one_is_not() -> None:
+    assert failing({"outbox.commit": 25.4, "forward": 9.9}) == ["outbox.commit fails for 25 s"]
 
 
 def test_lag_is_summed_by_topic() -> None:
@@ -145,12 +145,14 @@ def test_lag_is_summed_by_topic() -> None:
     assert (found["records"], found["topics"]) == (7, {"push": 7, "sms": 0})
 
 
-def test_a_revoked_partition_has_no_lag() -> None:
-    set_gauges([PartitionLag("push", 0, 5, 9, 4)], [progress(True)])
+def test_a_revoked_partition_has_no_lag_and_a_call_that_succeeded_no_time() -> None:
+    set_gauges([PartitionLag("push", 0, 5, 9, 4)], [progress(True)], {"test.call": 12.0})
     assert b'notify_lag_records{partition="0",topic="push"} 4.0' in metrics.exposition()
     assert b'notify_recovery_keys{table="preferences"} 10.0' in metrics.exposition()
-    set_gauges([], [])
+    assert b'notify_retrying_seconds{call="test.call"} 12.0' in metrics.exposition()
+    set_gauges([], [], {})
     assert b"notify_lag_records{" not in metrics.exposition()
+    assert b"notify_retrying_seconds{" not in metrics.exposition()
 
 
 def the_settings() -> Settings:

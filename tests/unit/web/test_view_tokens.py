@@ -1,48 +1,68 @@
-"""Views that show a user's data or change something need the bearer token."""
+"""Views that show a user's data or change something need the token of their right; writes and refusals are logged."""
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Mapping
+from typing import get_args
 
 import pytest
 
+from notify_streams import metrics
 from notify_streams.secret import Secret
-from notify_streams.web import VIEWS
-from notify_streams.web.auth import check_token
-from notify_streams.web.request_body import MAX_BODY_BYTES
-from tests.unit.web.conftest import Visit
+from notify_streams.settings import Settings
+from notify_streams.web import REGION_VIEWS, WORKER_VIEWS
+from notify_streams.web.audit_log import RefusalCount, user_digest
+from notify_streams.web.auth import Right, check_token
+from notify_streams.web_server import MAX_BODY_BYTES
+from tests.unit.web.conftest import EDGE_TOKEN, READ_TOKEN, WRITE_TOKEN, NewWorker, Visit
 
-GUARDED = {
-    "/users/{user_id}": ("GET", "/users/u-1"),
-    "/users/{user_id}/preferences/{category}/{channel}": ("PUT", "/users/u-1/preferences/marketing/push"),
-    "/locations/{key}": ("GET", "/locations/u-1"),
-    "/notifications/{trigger_id}": ("GET", "/notifications/t-1"),
-    "/dead-letters": ("GET", "/dead-letters"),
+CHOICE = "/users/u-1/preferences/marketing/push"
+GUARDED: dict[str, tuple[Right, str, str]] = {
+    "/users/{user_id}": ("read", "GET", "/users/u-1"),
+    "/users/{user_id}/preferences/{category}/{channel}": ("write", "PUT", CHOICE),
+    "/locations/{key}": ("edge", "GET", "/locations/u-1"),
+    "/notifications/{trigger_id}": ("read", "GET", "/notifications/t-1"),
+    "/dead-letters": ("read", "GET", "/dead-letters"),
 }
-TOKEN = Secret("the-token")
-RIGHT = {"Authorization": "Bearer the-token"}
-
+TOKENS: dict[Right, str] = {"read": READ_TOKEN, "write": WRITE_TOKEN, "edge": EDGE_TOKEN}
 WRONG = {
     "nothing": None,
     "another token": "Bearer other",
-    "a part of it": "Bearer the-toke",
-    "more than it": "Bearer the-token2",
-    "another scheme": "Basic the-token",
-    "no scheme": "the-token",
+    "a part of it": f"Bearer {READ_TOKEN[:-1]}",
+    "more than it": f"Bearer {READ_TOKEN}2",
+    "another scheme": f"Basic {READ_TOKEN}",
+    "no scheme": READ_TOKEN,
     "scheme alone": "Bearer",
     "not UTF-8": "Bearer \udcff",
+    "the token of another right": f"Bearer {WRITE_TOKEN}",
 }
+
+
+def some_settings(**tokens: Secret | None) -> Settings:
+    given = {f"web_{right}_token": Secret(token) for right, token in TOKENS.items()} | tokens
+    return Settings(region="us", kafka="k:1", shards=("mongodb://m/",), redis="redis://r", **given)  # type: ignore[arg-type]
+
+
+def bearer(token: str) -> Mapping[str, str]:
+    return {"Authorization": f"Bearer {token}"}
 
 
 @pytest.mark.parametrize("header", WRONG.values(), ids=WRONG)
 def test_anything_but_the_token_is_refused_with_401(header: str | None) -> None:
-    refused = check_token(header, TOKEN)
+    refused = check_token(header, "read", some_settings())
     assert refused is not None
     assert refused.status == 401
     assert refused.headers["WWW-Authenticate"].startswith("Bearer")
 
 
-@pytest.mark.parametrize("header", ["Bearer the-token", "bearer the-token", "BEARER  the-token "])
-def test_the_scheme_is_case_insensitive(header: str | None) -> None:
-    assert check_token(header, TOKEN) is None
+@pytest.mark.parametrize("scheme", ["Bearer ", "bearer ", "BEARER  "])
+def test_the_scheme_is_case_insensitive(scheme: str) -> None:
+    assert check_token(f"{scheme}{READ_TOKEN}", "read", some_settings()) is None
+
+
+@pytest.mark.parametrize("right", get_args(Right))
+def test_each_token_gives_its_right_alone(right: Right) -> None:
+    allowed = [other for other in TOKENS if check_token(f"Bearer {TOKENS[other]}", right, some_settings()) is None]
+    assert allowed == [right]
 
 
 @pytest.mark.parametrize("token", [None, Secret("")])
@@ -50,45 +70,98 @@ def test_the_scheme_is_case_insensitive(header: str | None) -> None:
 def test_without_a_configured_token_each_request_is_refused_and_the_setting_is_named(
     token: Secret | None, header: str | None
 ) -> None:
-    refused = check_token(header, token)
+    refused = check_token(header, "read", some_settings(web_read_token=token))
     assert refused is not None
     assert refused.status == 403
-    assert "web_token" in refused.message
+    assert "web_read_token" in refused.message
 
 
 def test_the_views_that_need_a_token() -> None:
-    assert {path for path, view in VIEWS.items() if view.needs_token} == set(GUARDED)
+    assert {path: view.right for path, view in REGION_VIEWS.items() if view.right is not None} == {
+        path: right for path, (right, _, _) in GUARDED.items()
+    }
+    assert not [path for path, view in WORKER_VIEWS.items() if view.right is not None]
 
 
-@pytest.mark.parametrize(("method", "path"), GUARDED.values(), ids=GUARDED)
-async def test_a_guarded_view_refuses_a_request_without_the_token(visit: Visit, method: str, path: str) -> None:
+@pytest.mark.parametrize(("right", "method", "path"), GUARDED.values(), ids=GUARDED)
+async def test_a_guarded_view_refuses_a_request_without_its_token(
+    visit: Visit, right: Right, method: str, path: str
+) -> None:
     client = await visit()
-    for headers in ({}, {"Authorization": "Bearer guess"}):
+    others = [bearer(token) for other, token in TOKENS.items() if other != right]
+    for headers in ({}, bearer("guess"), *others):
         response = await client.request(method, path, headers=headers)
         assert response.status == 401
-        assert "the-token" not in await response.text()
+        assert not [token for token in TOKENS.values() if token in str(await response.text())]
     assert (await client.request("HEAD", path)).status in (401, 405)
 
 
-@pytest.mark.parametrize(("method", "path"), GUARDED.values(), ids=GUARDED)
+@pytest.mark.parametrize(("right", "method", "path"), GUARDED.values(), ids=GUARDED)
 async def test_a_guarded_view_refuses_each_request_without_a_configured_token(
-    visit: Visit, method: str, path: str
+    visit: Visit, right: Right, method: str, path: str
 ) -> None:
-    client = await visit(web_token=None)
+    client = await visit(**{f"web_{right}_token": None})
     response = await client.request(method, path, headers={"Authorization": "Bearer "})
     assert response.status == 403
-    assert "NOTIFY_WEB_TOKEN" in (await response.json())["error"]
+    assert f"NOTIFY_WEB_{right.upper()}_TOKEN" in (await response.json())["error"]
+
+
+async def test_other_workers_have_no_view_of_users(visit: Visit, new_worker: NewWorker) -> None:
+    client = await visit(new_worker("critical"))
+    for right, method, path in GUARDED.values():
+        assert (await client.request(method, path, headers=bearer(TOKENS[right]))).status == 404
 
 
 async def test_a_body_that_is_too_long_is_refused(visit: Visit) -> None:
     client = await visit()
-    path = GUARDED["/users/{user_id}/preferences/{category}/{channel}"][1]
-    response = await client.put(path, headers=RIGHT, data=b" " * (MAX_BODY_BYTES + 1))
+    response = await client.put(CHOICE, headers=bearer(WRITE_TOKEN), data=b" " * (MAX_BODY_BYTES + 1))
     assert response.status == 413
 
     async def endless() -> AsyncIterator[bytes]:
         for _ in range(50):
             yield b" " * 200
 
-    chunked = await client.put(path, headers=RIGHT, data=endless())
+    chunked = await client.put(CHOICE, headers=bearer(WRITE_TOKEN), data=endless())
     assert chunked.status == 413
+
+
+def lines(caplog: pytest.LogCaptureFixture, action: str) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if vars(record).get("action") == action]
+
+
+async def test_a_write_leaves_a_line_without_the_user_id_and_the_token(
+    visit: Visit, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    client = await visit()
+    response = await client.put(CHOICE, headers=bearer(WRITE_TOKEN), data=b'{"opted_in": false}')
+    (line,) = map(vars, lines(caplog, "audit.write"))
+    assert (line["status"], line["user"], line["remote"]) == (response.status, user_digest("u-1"), "127.0.0.1")
+    assert "u-1" not in str(line) and WRITE_TOKEN not in str(line)
+
+
+async def test_many_refusals_leave_bounded_lines_and_are_all_counted(
+    visit: Visit, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await visit()
+    before = metrics.REGISTRY.get_sample_value("notify_web_refused_total", {"reason": "token"}) or 0.0
+    for _ in range(60):
+        assert (await client.get("/users/u-1", headers=bearer("a-guess"))).status == 401
+    after = metrics.REGISTRY.get_sample_value("notify_web_refused_total", {"reason": "token"})
+    assert after == before + 60
+    refused = lines(caplog, "audit.refused")
+    assert len(refused) <= 20
+    assert not [line for line in refused if "a-guess" in str(vars(line)) or "u-1" in str(vars(line))]
+
+
+def test_the_first_refusals_of_a_minute_get_a_line_and_the_next_minute_says_how_many_did_not() -> None:
+    count = RefusalCount()
+    first = [count.left_out(0.5) for _ in range(50)]
+    assert first == [0] * 20 + [None] * 30
+    assert [count.left_out(59.0), count.left_out(60.5), count.left_out(61.0)] == [None, 31, 0]
+
+
+@pytest.mark.parametrize("user_id", ["u-1", "ü", "\udcff"])
+def test_an_operator_can_compute_what_stands_for_a_user(user_id: str) -> None:
+    digest = user_digest(user_id)
+    assert digest == user_digest(user_id) and len(digest) == 16 and user_id not in digest

@@ -9,9 +9,9 @@ from notify_streams.errors import StoreUnavailable
 from notify_streams.outbox.outbox import Outbox
 from notify_streams.regions.locations import Location
 from notify_streams.web.user_lookup import UserLookup
-from tests.unit.web.conftest import NewWorker, Visit
+from tests.unit.web.conftest import READ_TOKEN, WRITE_TOKEN, NewWorker, Visit
 
-RIGHT = {"Authorization": "Bearer the-token"}
+RIGHT = {"Authorization": f"Bearer {READ_TOKEN}"}
 NEED_A_STORE = ["/ledger", "/outbox", "/users/u-1", "/notifications/t-1", "/dead-letters"]
 
 
@@ -28,7 +28,8 @@ async def test_an_unavailable_store_leads_to_503_with_retry_after(visit: Visit, 
 
 async def test_a_choice_is_not_acknowledged_without_the_registry(visit: Visit) -> None:
     client = await visit()
-    response = await client.put("/users/u-1/preferences/marketing/push", headers=RIGHT, data=b'{"opted_in": false}')
+    headers = {"Authorization": f"Bearer {WRITE_TOKEN}"}
+    response = await client.put("/users/u-1/preferences/marketing/push", headers=headers, data=b'{"opted_in": false}')
     assert response.status == 503
     assert "Retry-After" in response.headers
 
@@ -81,8 +82,14 @@ async def test_no_response_is_cached(visit: Visit) -> None:
 async def test_the_root_returns_the_summary_as_json(visit: Visit) -> None:
     client = await visit()
     summary = await (await client.get("/", headers={"Accept": "application/json"})).json()
-    assert (summary["region"], summary["role"]) == ("us", "push")
+    assert (summary["region"], summary["role"]) == ("us", "views")
     assert summary["redis_trusted"] is False
+
+
+async def test_a_worker_with_agents_shows_its_summary_to_everyone(visit: Visit, new_worker: NewWorker) -> None:
+    client = await visit(new_worker("critical"))
+    assert (await (await client.get("/")).json())["role"] == "critical"
+    assert (await client.get("/lag")).status == 503
 
 
 async def test_the_locations_table_supplies_the_region_without_the_registry(new_worker: NewWorker) -> None:

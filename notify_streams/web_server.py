@@ -1,0 +1,196 @@
+"""Faust's web server, with limits.
+
+Of connections, the time without a request, requests and connections a second, and the size of a body.
+
+The server shares the event loop of the worker's agents, so no number of clients may take more of it than these limits give.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp.web import AppRunner, HTTPRequestEntityTooLarge, RequestHandler, middleware
+from faust.web.drivers import aiohttp as stock
+
+from notify_streams import metrics, tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from aiohttp.web import Request, Server, StreamResponse
+
+log = logging.getLogger(__name__)
+
+#: The longest body of a request.
+MAX_BODY_BYTES: Final = 1024
+MAX_CONNECTIONS: Final = 64
+#: Connections that the kernel keeps for us.
+_BACKLOG: Final = 128
+_ACCEPT_GAP_S: Final = 0.004
+_AFTER_ERROR_S: Final = 0.5
+#: A connection without a complete request header for this long is closed; also one whose client does not read its response.
+_SILENT_S: Final = 5.0
+_LINGERING_S: Final = 1.0
+_SHUTDOWN_S: Final = 2.0
+_LOOK_EVERY_S: Final = 1.0
+_LOG_EVERY_S: Final = 60.0
+
+
+class Connections:
+    """Accepts connections up to a limit and closes those that wait too long for a request.
+
+    At the limit the one that has waited longest is closed; if all have requests, the next one stays in the kernel's queue. So a
+    client that is quick is served, however many others hold connections.
+    """
+
+    def __init__(self, server: Server, limit: int = MAX_CONNECTIONS, silent_s: float = _SILENT_S) -> None:
+        self._server = server
+        self._limit = limit
+        self._silent_s = silent_s
+        self._loop = asyncio.get_running_loop()
+        #: Connections without a request, and since when; the oldest first.
+        self._waiting: dict[RequestHandler, float] = {}
+        self._busy: set[RequestHandler] = set()
+        self._changed = asyncio.Event()
+        self._closed = 0
+        self._logged_at = -_LOG_EVERY_S
+
+    async def accept(self, listener: socket.socket) -> None:
+        """Accept connections until cancelled."""
+        while True:
+            while len(self._busy) >= self._limit:
+                self._changed.clear()
+                await self._changed.wait()
+            try:
+                connection, _ = await self._loop.sock_accept(listener)
+                if self._waiting and len(self._busy) + len(self._waiting) >= self._limit:
+                    self._close(next(iter(self._waiting)), "connections")
+                await self._loop.connect_accepted_socket(self._new_handler, connection)
+            except OSError as error:
+                log.warning("no connection accepted", extra={"action": "web.accept", "error": type(error).__name__})
+                await asyncio.sleep(_AFTER_ERROR_S)
+            await asyncio.sleep(_ACCEPT_GAP_S)
+
+    async def close_silent(self) -> None:
+        """Close connections that have waited too long, until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            before_s = self._loop.time() - self._silent_s
+            for handler in [handler for handler, since_s in self._waiting.items() if since_s <= before_s]:
+                self._close(handler, "silent")
+
+    def begin(self, handler: RequestHandler) -> None:
+        """A request of this connection is handled now."""
+        if self._waiting.pop(handler, None) is not None:
+            self._busy.add(handler)
+
+    def end(self, handler: RequestHandler) -> None:
+        """The request was handled; its response has to be sent."""
+        if handler in self._busy:
+            self._busy.remove(handler)
+            self._waiting[handler] = self._loop.time()
+            self._changed.set()
+
+    def closed(self, handler: RequestHandler) -> None:
+        """The connection has ended."""
+        self._waiting.pop(handler, None)
+        self._busy.discard(handler)
+        self._changed.set()
+
+    def _new_handler(self) -> RequestHandler:
+        options = {"access_log": None, "keepalive_timeout": self._silent_s, "lingering_time": _LINGERING_S}
+        handler = _Handler(self._server, self, loop=self._loop, **options)
+        self._waiting[handler] = self._loop.time()
+        return handler
+
+    def _close(self, handler: RequestHandler, reason: str) -> None:
+        self.closed(handler)
+        if handler.transport is not None:
+            handler.transport.abort()  # `close` would wait for a client that does not read
+        metrics.WEB_REFUSED.labels(reason).inc()
+        self._closed += 1
+        if self._loop.time() - self._logged_at >= _LOG_EVERY_S:
+            extra = {"action": "web.closed", "count": self._closed, "last": reason}
+            log.warning("the web server closed connections without a request", extra=extra)
+            self._logged_at, self._closed = self._loop.time(), 0
+
+
+class _Handler(RequestHandler):
+    """aiohttp's handler, which tells `Connections` of its end."""
+
+    __slots__ = ("_connections",)
+
+    def __init__(self, server: Server, connections: Connections, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._connections = connections
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._connections.closed(self)
+        super().connection_lost(exc)
+
+
+class RequestRate:
+    """Spreads requests over time: one each `1 / per_s` seconds, in the order in which they came."""
+
+    def __init__(self, per_s: float) -> None:
+        self._gap_s = 1 / per_s
+        self._next_s = 0.0
+
+    async def turn(self) -> None:
+        """Wait until this request may be handled."""
+        now_s = asyncio.get_running_loop().time()
+        begins_s = max(now_s, self._next_s)
+        self._next_s = begins_s + self._gap_s
+        await asyncio.sleep(begins_s - now_s)
+
+
+class Web(stock.Web):
+    """The web server of one worker. `requests_per_s`: None for a worker that has no other work."""
+
+    def __init__(self, app: Any, requests_per_s: float | None) -> None:
+        super().__init__(app)
+        self._rate = None if requests_per_s is None else RequestRate(requests_per_s)
+        self._runner = AppRunner(self.web_app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
+        self._connections: Connections | None = None
+        self._listener: socket.socket | None = None
+        self._running: list[asyncio.Task[None]] = []
+        self.web_app.middlewares.append(self._limited)
+
+    async def start_server(self) -> None:
+        """Listen. Replaces Faust's method, which has no limits."""
+        await self._runner.setup()
+        assert self._runner.server is not None
+        host, port = self.app.conf.web_bind, self.app.conf.web_port
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        self._listener.setblocking(False)
+        self._connections = Connections(self._runner.server)
+        loops = (self._connections.accept(self._listener), self._connections.close_silent())
+        self._running = [asyncio.create_task(loop, name="web server") for loop in loops]
+
+    async def stop_server(self) -> None:
+        """Stop accepting, then give requests 2 s."""
+        await tasks.stop(self._running)
+        if self._listener is not None:
+            self._listener.close()
+        await super().stop_server()
+
+    @middleware
+    async def _limited(
+        self, request: Request, handler: Callable[[Request], Awaitable[StreamResponse]]
+    ) -> StreamResponse:
+        if self._connections is not None:
+            self._connections.begin(request.protocol)
+        try:
+            if self._rate is not None:
+                await self._rate.turn()
+            if (request.content_length or 0) > MAX_BODY_BYTES:
+                metrics.WEB_REFUSED.labels("body").inc()
+                raise HTTPRequestEntityTooLarge(MAX_BODY_BYTES, request.content_length or 0)
+            return await handler(request)
+        finally:
+            if self._connections is not None:
+                self._connections.end(request.protocol)

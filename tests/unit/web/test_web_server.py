@@ -1,0 +1,174 @@
+"""The limits of a worker's web server, on real connections."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import aiohttp
+import pytest
+from aiohttp.web import BaseRequest, Response, Server, StreamResponse
+
+from devtools.stack.ports import free_port
+from notify_streams import metrics, tasks
+from notify_streams.web_server import MAX_CONNECTIONS, Connections, RequestRate, Web
+from tests.unit.web.conftest import NewWorker
+from tests.waiting import until
+
+HALF_A_REQUEST = b"GET /live HTTP/1.1\r\nHost: here\r\n"
+REQUEST = HALF_A_REQUEST + b"\r\n"
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def connect(port: int, send: bytes) -> Connection:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(send)
+    return reader, writer
+
+
+async def is_closed(connection: Connection, within_s: float = 0.001) -> bool:
+    try:
+        return await asyncio.wait_for(connection[0].read(1), within_s) == b""
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
+
+
+@pytest.fixture
+async def connections() -> AsyncIterator[Callable[..., Awaitable[Connection]]]:
+    """Opens connections that are closed at the end."""
+    opened: list[Connection] = []
+
+    async def make(port: int, send: bytes = b"") -> Connection:
+        opened.append(await connect(port, send))
+        return opened[-1]
+
+    yield make
+    for _, writer in opened:
+        writer.close()
+
+
+@asynccontextmanager
+async def serving(
+    handle: Callable[[BaseRequest], Awaitable[StreamResponse]], limit: int = 2, silent_s: float = 30.0
+) -> AsyncIterator[tuple[int, Connections]]:
+    """`Connections` with a handler of the test; yields the port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setblocking(False)
+    held: list[Connections] = []
+
+    async def tracked(request: BaseRequest) -> StreamResponse:
+        held[0].begin(request.protocol)
+        try:
+            return await handle(request)
+        finally:
+            held[0].end(request.protocol)
+
+    held.append(Connections(Server(tracked), limit, silent_s))
+    running = [asyncio.create_task(held[0].accept(listener)), asyncio.create_task(held[0].close_silent())]
+    try:
+        yield listener.getsockname()[1], held[0]
+    finally:
+        await tasks.stop(running)
+        listener.close()
+
+
+async def hello(_: BaseRequest) -> Response:
+    return Response(text="hello")
+
+
+def refused(reason: str) -> float:
+    return metrics.REGISTRY.get_sample_value("notify_web_refused_total", {"reason": reason}) or 0.0
+
+
+async def test_hundreds_of_half_requests_keep_no_quick_client_out(
+    new_worker: NewWorker, connections: Callable[..., Awaitable[Connection]], caplog: pytest.LogCaptureFixture
+) -> None:
+    port = free_port()
+    web = new_worker("critical", web_port=port).web
+    assert isinstance(web, Web)
+    web.init_server()
+    await web.start_server()
+    async with AsyncExitStack() as closing:
+        closing.push_async_callback(web.stop_server)
+        slow = await asyncio.gather(*(connections(port, HALF_A_REQUEST) for _ in range(400)))
+        http = await closing.enter_async_context(aiohttp.ClientSession())
+        for _ in range(3):
+            began = time.monotonic()
+            async with http.get(f"http://127.0.0.1:{port}/live", headers={"Connection": "close"}) as response:
+                assert response.status == 200
+            assert time.monotonic() - began < 3
+        still_open = [one for one in slow if not await is_closed(one)]
+        assert len(still_open) < MAX_CONNECTIONS
+    assert len([record for record in caplog.records if record.name == "notify_streams.web_server"]) <= 2
+
+
+async def test_a_connection_without_a_request_is_closed(connections: Callable[..., Awaitable[Connection]]) -> None:
+    async with serving(hello, silent_s=0.2) as (port, _):
+        half, empty = await connections(port, HALF_A_REQUEST), await connections(port)
+        assert await is_closed(half, 5) and await is_closed(empty, 5)
+
+
+async def test_a_client_that_does_not_read_its_response_is_disconnected(
+    connections: Callable[..., Awaitable[Connection]],
+) -> None:
+    async def much(_: BaseRequest) -> Response:
+        return Response(body=b"x" * 50_000_000)
+
+    before = refused("silent")
+    async with serving(much, silent_s=0.2) as (port, _):
+        _, writer = await connections(port, REQUEST)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+
+        async def is_disconnected() -> bool:
+            return refused("silent") == before + 1
+
+        await until(is_disconnected)
+
+
+async def test_at_the_limit_the_oldest_connection_without_a_request_makes_room(
+    connections: Callable[..., Awaitable[Connection]],
+) -> None:
+    async with serving(hello) as (port, _):
+        oldest, other = await connections(port), await connections(port)
+        reader, _ = await connections(port, REQUEST)
+        assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+        assert await is_closed(oldest, 5) and not await is_closed(other)
+
+
+async def test_while_all_connections_have_requests_the_next_one_waits_for_its_turn(
+    connections: Callable[..., Awaitable[Connection]],
+) -> None:
+    go_on, busy = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def wait(_: BaseRequest) -> Response:
+        busy.release()
+        await go_on.wait()
+        return Response(text="done")
+
+    async with serving(wait) as (port, _):
+        first = [await connections(port, REQUEST) for _ in range(2)]
+        for _ in first:
+            await busy.acquire()
+        third, _ = await connections(port, REQUEST)
+        assert busy.locked() and not [one for one in first if await is_closed(one)]
+        go_on.set()
+        assert await asyncio.wait_for(third.readline(), 5) == b"HTTP/1.1 200 OK\r\n"
+        for reader, _ in first:
+            assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+
+
+async def test_requests_are_spread_over_time_and_in_order() -> None:
+    rate = RequestRate(100.0)
+    ended: list[int] = []
+
+    async def request(number: int) -> None:
+        await rate.turn()
+        ended.append(number)
+
+    began = time.monotonic()
+    await asyncio.gather(*map(request, range(20)))
+    assert time.monotonic() - began >= 0.18
+    assert ended == list(range(20))
