@@ -10,6 +10,7 @@ from devtools.benchmarks.latency.command import latency
 from devtools.benchmarks.router.command import router
 from devtools.benchmarks.router.steps import steps
 from devtools.benchmarks.transport.command import transport
+from devtools.benchmarks.views.command import views
 
 
 @click.group()
@@ -17,5 +18,5 @@ def bench() -> None:
     """Measure beside a reference in the same run; exit 0 only if every goal is met."""
 
 
-for command in (transport, router, steps, latency, backlog, forward, propagation):
+for command in (transport, router, steps, latency, backlog, forward, propagation, views):
     bench.add_command(command)

@@ -73,11 +73,11 @@ async def measure(folder: Path, rate: float, seconds: float, rounds: int) -> dic
         decided: dict[str, list[DecisionHistogram]] = {lane: [] for lane in LANES}
         print_progress("warming up: nothing counts yet")
         async with _router(settings, folder, "standard"):
-            await _measure_one(settings, False, _BROKER_WARM_UP_TIMES * rate, _BROKER_WARM_UP_S)
+            await measure_lane(settings, False, _BROKER_WARM_UP_TIMES * rate, _BROKER_WARM_UP_S)
         for number in range(rounds):
             for name, found in runs.items():
                 async with _router(settings, folder, name) as worker:
-                    found.append(await _measure_one(settings, name == "critical", rate, seconds))
+                    found.append(await measure_lane(settings, name == "critical", rate, seconds))
                     if worker is not None:
                         decided[name].append(await read_decisions(worker.url))
                 one = found[-1]
@@ -88,7 +88,8 @@ async def measure(folder: Path, rate: float, seconds: float, rounds: int) -> dic
         return report(runs, {lane: merged(parts) for lane, parts in decided.items()}, load)
 
 
-async def _measure_one(settings: Settings, critical: bool, rate: float, seconds: float) -> Percentiles:
+async def measure_lane(settings: Settings, critical: bool, rate: float, seconds: float) -> Percentiles:
+    """Time from Kafka's acknowledgement of a trigger until its last message is readable. A router of the lane runs."""
     topics = [channel_topic("push", critical), channel_topic("email", critical)]
     timer = ArrivalTimer(settings, topics, trigger_id_of, time.monotonic)
     async with SingleSender(settings) as sender, timer:

@@ -1,0 +1,1 @@
+"""Benchmark of the web views: what their clients cost the critical lane."""
