@@ -8,6 +8,8 @@ import pytest
 from notify_streams.errors import StoreUnavailable
 from notify_streams.outbox.outbox import Outbox
 from notify_streams.regions.locations import Location
+from notify_streams.retry import RetryPolicy
+from notify_streams.transport.app_state import app_state
 from notify_streams.web.user_lookup import UserLookup
 from tests.unit.web.conftest import READ_TOKEN, WRITE_TOKEN, NewWorker, Visit
 
@@ -104,3 +106,20 @@ async def test_the_locations_table_supplies_the_region_without_the_registry(new_
             await lookup.find("unknown")  # not in the table does not mean not signed up
     finally:
         await lookup.close()
+
+
+async def test_the_watchdog_judges_nothing_while_a_call_that_partitions_wait_for_fails(new_worker: NewWorker) -> None:
+    holds = app_state(new_worker("push")).holds
+
+    async def soon(_: float) -> None:
+        return
+
+    assert not any(hold() for hold in holds)
+    beside = RetryPolicy("edge.push", 0.1, 1.0, sleep=soon).attempts()
+    await beside.failed(StoreUnavailable("a point of presence is down"))
+    assert not any(hold() for hold in holds)
+    attempts = RetryPolicy("outbox.commit", 0.1, 1.0, sleep=soon).attempts()
+    await attempts.failed(StoreUnavailable("a shard is down"))
+    assert any(hold() for hold in holds)
+    attempts.succeeded()
+    assert not any(hold() for hold in holds)
