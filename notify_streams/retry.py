@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 #: Caps the exponent, so that a long outage does not produce a huge integer.
 _MAX_EXPONENT: Final = 30
+#: No call takes longer, because all have time-outs.
+_LONGEST_CALL_S: Final = 30.0
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
@@ -83,14 +85,14 @@ class RetryPolicy:
 class Attempts:
     """Consecutive attempts of one call."""
 
-    __slots__ = ("__weakref__", "failing_since", "failures", "policy")
+    __slots__ = ("__weakref__", "failed_at", "failing_since", "failures", "policy")
 
     def __init__(self, policy: RetryPolicy) -> None:
         self.policy = policy
         #: Failures since the last success.
         self.failures = 0
-        #: Of the first of these failures, on the monotonic clock.
-        self.failing_since = 0.0
+        #: Of the first and of the last of these failures, on the monotonic clock.
+        self.failing_since = self.failed_at = 0.0
 
     async def failed(self, error: Exception) -> None:
         """Count a failure and wait before the next attempt.
@@ -100,8 +102,9 @@ class Attempts:
         """
         self.failures += 1
         metrics.RETRIES.labels(self.policy.name).inc()
+        self.failed_at = time.monotonic()
         if self.failures == 1:
-            self.failing_since = time.monotonic()
+            self.failing_since = self.failed_at
             _failing.add(self)
             log.warning(
                 "call failed, will be retried",
@@ -129,12 +132,16 @@ _failing: Final[WeakSet[Attempts]] = WeakSet()
 
 
 def failing_calls() -> dict[str, float]:
-    """The calls of this process that fail now, and for how many seconds: by policy name, of several attempts the longest."""
+    """The calls of this process that fail now, by policy name, and the longest time from a first to a last failure.
+
+    Attempts that did not fail for long have ended, even if something still refers to them.
+    """
     now = time.monotonic()
     found: dict[str, float] = {}
     for attempts in _failing:
-        name = attempts.policy.name
-        found[name] = max(found.get(name, 0.0), now - attempts.failing_since)
+        if now - attempts.failed_at < attempts.policy.max_s + _LONGEST_CALL_S:
+            name = attempts.policy.name
+            found[name] = max(found.get(name, 0.0), attempts.failed_at - attempts.failing_since)
     return found
 
 

@@ -78,6 +78,7 @@ class EdgePusher:
                 items = error.left
                 await attempts.failed(error)
             else:
+                attempts.succeeded()
                 self.state.failing_since = None
                 return result
 

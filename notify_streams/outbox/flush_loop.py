@@ -203,6 +203,7 @@ class FlushLoop:
             except StoreUnavailable as error:
                 metrics.FLUSH_RETRIES.labels("store").inc()
                 await attempts.failed(error)
+        attempts.succeeded()
         self._pending_deletes.mark_deleted(deletes)
 
     async def _known_fingerprints(self, batches: Sequence[DecidedBatch]) -> Mapping[str, int]:
@@ -233,6 +234,7 @@ class FlushLoop:
             try:
                 async with asyncio.timeout(self._limits.publish_timeout_s):
                     await publish(self._producer, rows)
+                attempts.succeeded()
                 return
             except Exception as error:  # the rows are durable, so any error may be retried
                 metrics.FLUSH_RETRIES.labels("broker").inc()
