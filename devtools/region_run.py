@@ -16,6 +16,7 @@ from devtools.supervisor import Supervisor
 from notify_streams import tasks
 from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.app import web_port
+from notify_streams.roles import VIEWS
 from notify_streams.settings import config_folder, local_overlay
 
 if TYPE_CHECKING:
@@ -47,7 +48,10 @@ async def run_workers(settings: Settings, roles: Sequence[str]) -> None:
     await supervisor.start()
     file = local_overlay(region) or config_folder() / f"{region}.yaml"
     report(f"region {region}: starting {len(roles)} workers; logs in {logs}")
-    report(f"page: http://127.0.0.1:{web_port(settings, roles[0])}/  token: web_token in {file} or NOTIFY_WEB_TOKEN")
+    if VIEWS in roles:
+        report(
+            f"page: http://127.0.0.1:{web_port(settings, VIEWS)}/  tokens: web_…_token in {file} or NOTIFY_WEB_…_TOKEN"
+        )
     telling = asyncio.create_task(_tell_ready(settings, roles, console))
     await stop.wait()
     await tasks.stop([telling])

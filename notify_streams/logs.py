@@ -77,6 +77,7 @@ class RepeatFilter(logging.Filter):
     """Passes one line a minute of each kind: logger, message template and the fields that name what it is about.
 
     The next line of the kind says in `suppressed` how many were dropped since; `notify_suppressed_log_lines_total` counts them at once.
+    A line with the field `every_line` always passes: an audit needs each.
     """
 
     def __init__(self) -> None:
@@ -86,6 +87,8 @@ class RepeatFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         fields = vars(record)
+        if fields.get("every_line"):
+            return True
         template = _NUMBERS.sub("#", str(record.msg)[:200].partition("\n")[0])
         kind = (record.name, record.levelno, template, *(str(fields.get(name))[:200] for name in _IDENTITY))
         passed_at, suppressed = self._kinds.pop(kind, (float("-inf"), 0))

@@ -36,7 +36,6 @@ _SILENT_S: Final = 5.0
 _LINGERING_S: Final = 1.0
 _SHUTDOWN_S: Final = 2.0
 _LOOK_EVERY_S: Final = 1.0
-_LOG_EVERY_S: Final = 60.0
 
 
 class Connections:
@@ -55,8 +54,6 @@ class Connections:
         self._waiting: dict[RequestHandler, float] = {}
         self._busy: set[RequestHandler] = set()
         self._changed = asyncio.Event()
-        self._closed = 0
-        self._logged_at = -_LOG_EVERY_S
 
     async def accept(self, listener: socket.socket) -> None:
         """Accept connections until cancelled."""
@@ -111,11 +108,7 @@ class Connections:
         if handler.transport is not None:
             handler.transport.abort()  # `close` would wait for a client that does not read
         metrics.WEB_REFUSED.labels(reason).inc()
-        self._closed += 1
-        if self._loop.time() - self._logged_at >= _LOG_EVERY_S:
-            extra = {"action": "web.closed", "count": self._closed, "last": reason}
-            log.warning("the web server closed connections without a request", extra=extra)
-            self._logged_at, self._closed = self._loop.time(), 0
+        log.warning("the web server closed a connection", extra={"action": "web.closed", "reason": reason})
 
 
 class _Handler(RequestHandler):

@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
 
 def test_a_second_copy_is_refused_while_the_first_one_runs(stack: Stack) -> None:
-    command = python_module("notify_streams.cli", "run", "--role", "receipts")
+    command = python_module("notify_streams.cli", "run", "--role", "receipts", "--role", "views")
     environ = environ_of(stack)
     with subprocess.Popen(command, env=environ, cwd=PROJECT, stderr=subprocess.PIPE, text=True) as first:
         assert first.stderr is not None
@@ -30,7 +30,7 @@ def test_a_second_copy_is_refused_while_the_first_one_runs(stack: Stack) -> None
                 if line.startswith("READY"):
                     break
             text = "".join(said)
-            assert "READY: region us, 1 workers" in text, text
+            assert "READY: region us, 2 workers" in text, text
             assert "page: http://127.0.0.1:" in text and str(stack.settings_file("us")) in text
             logs = text.partition("logs in ")[2].splitlines()[0]
             assert (Path(logs) / "receipts.log").is_file()
