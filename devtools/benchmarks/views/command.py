@@ -52,7 +52,8 @@ async def measure(folder: Path, rate: float, seconds: float, rounds: int) -> dic
         for worker in (critical, region_views):
             await worker.wait_until_ready()
         ports = [worker.url.rpartition(":")[2] for worker in (critical, region_views)]
-        clients = ("views", *ports, settings.web_read_token or "")
+        token = settings.web_read_token.reveal() if settings.web_read_token else ""
+        clients = ("views", *ports, token)
         for number in range(rounds):
             runs[ALONE].append(await measure_lane(settings, True, rate, seconds))
             found, share = await _beside([clients], settings, rate, seconds, [region_views.process.pid])

@@ -109,7 +109,7 @@ def test_every_service_listens_on_loopback_only(up: Stack) -> None:
 
 def test_files_with_tokens_are_their_owner_s(up: Stack) -> None:
     assert up.folder.stat().st_mode & 0o777 == 0o700
-    tokens = [up.region("us").plan.web_token, up.region("us").plan.edge_token]
+    tokens = up.region("us").plan.tokens.values()
     holders = [
         file for file in up.folder.rglob("*") if file.is_file() and any(t.encode() in file.read_bytes() for t in tokens)
     ]

@@ -38,8 +38,8 @@ TOKEN = Secret("  t0k#n: \n")
 
 def test_a_file_holds_a_setting_and_its_last_newline_is_ignored(load: Load, tmp_path: Path) -> None:
     file = str(tmp_path / "secret")
-    assert load(web_token_file=file).web_token == TOKEN
-    assert load({"NOTIFY_WEB_TOKEN_FILE": file}).web_token == TOKEN
+    assert load(users_table_file=file).users_table == TOKEN.reveal()
+    assert load({"NOTIFY_USERS_TABLE_FILE": file}).users_table == TOKEN.reveal()
     assert load({"NOTIFY_REDIS_SECURITY__PASSWORD_FILE": file}).redis_security.password == TOKEN
     assert load(edge=[{"name": "a", "url": "http://a", "token_file": file}]).edge[0].token == TOKEN
 
@@ -51,25 +51,25 @@ def test_a_file_of_a_list_is_yaml(load: Load, tmp_path: Path) -> None:
 
 def test_a_later_layer_replaces_the_value_by_a_file_and_the_file_by_a_value(load: Load, tmp_path: Path) -> None:
     file = str(tmp_path / "secret")
-    assert load({"NOTIFY_WEB_TOKEN_FILE": file}, web_token="other").web_token == TOKEN
-    assert load(overlay={"web_token_file": file}, web_token="other").web_token == TOKEN
-    assert load({"NOTIFY_WEB_TOKEN": "other"}, web_token_file="/no/such").web_token == Secret("other")
+    assert load({"NOTIFY_USERS_TABLE_FILE": file}, users_table="other").users_table == TOKEN.reveal()
+    assert load(overlay={"users_table_file": file}, users_table="other").users_table == TOKEN.reveal()
+    assert load({"NOTIFY_USERS_TABLE": "other"}, users_table_file="/no/such").users_table == "other"
 
 
 def test_a_value_and_a_file_in_one_layer_are_an_error(load: Load, tmp_path: Path) -> None:
     file = str(tmp_path / "secret")
     for environ, but in (
-        ({"NOTIFY_WEB_TOKEN_FILE": file, "NOTIFY_WEB_TOKEN": "x"}, {}),
-        ({}, {"web_token": "x", "web_token_file": file}),
+        ({"NOTIFY_WEB_READ_TOKEN_FILE": file, "NOTIFY_WEB_READ_TOKEN": "x"}, {}),
+        ({}, {"web_read_token": "x", "web_read_token_file": file}),
     ):
-        with pytest.raises(SettingsError, match="web_token and web_token_file are both set"):
+        with pytest.raises(SettingsError, match="web_read_token and web_read_token_file are both set"):
             load(environ, **but)
 
 
 @pytest.mark.parametrize("name", ["no-such-file", "."])
 def test_a_file_that_cannot_be_read_is_named(load: Load, tmp_path: Path, name: str) -> None:
-    with pytest.raises(SettingsError, match=r"web_token_file: .* cannot be read: (No such file|Is a directory)"):
-        load(web_token_file=str(tmp_path / name))
+    with pytest.raises(SettingsError, match=r"web_read_token_file: .* cannot be read: (No such file|Is a directory)"):
+        load(web_read_token_file=str(tmp_path / name))
 
 
 def test_an_unknown_setting_has_no_file(load: Load, tmp_path: Path) -> None:
@@ -180,10 +180,10 @@ def test_addresses_of_every_form(load: Load) -> None:
 
 def test_all_problems_are_listed_at_once(load: Load) -> None:
     with pytest.raises(SettingsError) as error:
-        load({"NOTIFY_PARTITIONS": "many"}, colour="red", web_token_file="/no/such", standby="mars")
+        load({"NOTIFY_PARTITIONS": "many"}, colour="red", web_read_token_file="/no/such", standby="mars")
     lines = str(error.value).splitlines()
     assert [line.split(":")[0].strip() for line in lines[1:]] == [
-        "web_token_file",
+        "web_read_token_file",
         "colour",
         "partitions",
         "standby 'mars' is not among regions us, eu, asia",
@@ -199,11 +199,12 @@ def test_a_password_is_never_shown(load: Load, password: str, encoded: bool) -> 
     """Valid or not, whole or in part: neither the settings nor an error with its traceback shows it."""
     written = quote(f"<{password}>", safe="") if encoded else f"<{password}>"
     try:
-        found = load(redis=f"redis://:{written}@r/0", shards=[f"mongodb://u:{written}@m"], web_token=password)
+        pop = {"name": "a", "url": "http://a", "token": password}
+        found = load(redis=f"redis://:{written}@r/0", shards=[f"mongodb://u:{written}@m"], edge=[pop])
     except SettingsError as error:
         assert not encoded
         shown = "".join(traceback.format_exception(error))
     else:
         assert encoded and found.redis_security.password == Secret(f"<{password}>")
-        shown = f"{found!r} {found.mongo_security.password} {found.web_token}"
+        shown = f"{found!r} {found.mongo_security.password} {found.edge[0].token}"
     assert written not in shown and f"<{password}>" not in shown
