@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,36 +26,52 @@ READS = {
     "views": set(),
 }
 
-#: Runs in a process of its own, because a process has one application. Opening a connection is an error there.
+#: Each role runs in a process of its own, because a process has one application: forked, so that libraries are imported once. Opening a
+#: connection is an error there.
 _DECLARE = """
-import json, socket
+import json, os, socket, sys
 
 def refuse(self, address, *rest):
     if self.family in (socket.AF_INET, socket.AF_INET6):
         raise AssertionError(f"something connects to {address} at import")
 
 socket.socket.connect = socket.socket.connect_ex = refuse
+import notify_streams.web
 from notify_streams.app import worker_app
-app = worker_app()
-app.discover()
-print(json.dumps({
-    "id": app.conf.id,
-    "topics": sorted({name for agent in app.agents.values() for name in agent.channel.topics}),
-    "outbox": app.outbox is not None,
-    "follows_moves": app.shards.follows,
-}))
+
+def declare(role):
+    os.environ["NOTIFY_ROLE"] = role
+    app = worker_app()
+    app.discover()
+    print(json.dumps({
+        "role": role,
+        "id": app.conf.id,
+        "topics": sorted({name for agent in app.agents.values() for name in agent.channel.topics}),
+        "outbox": app.outbox is not None,
+        "follows_moves": app.shards.follows,
+    }), flush=True)
+
+for role in sys.argv[1:]:
+    child = os.fork()
+    if not child:
+        declare(role)
+        os._exit(0)
+    os.waitpid(child, 0)
 """
 
 
-def declared(role: str, tmp_path: Path) -> dict[str, Any]:
+@pytest.fixture(scope="module")
+def declared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What each role declares. A role whose import failed is not in it; pytest shows why."""
+    data = tmp_path_factory.mktemp("roles") / "data"
     environ = {name: value for name, value in os.environ.items() if not name.startswith("NOTIFY_")}
-    environ |= {"NOTIFY_REGION": "us", "NOTIFY_ROLE": role}
     # Not a local stack's addresses. The data folder must not be written.
-    environ |= {"NOTIFY_CONFIG_DIR": str(PROJECT / "config"), "NOTIFY_DATA_DIR": str(tmp_path / "data")}
-    done = subprocess.run([sys.executable, "-c", _DECLARE], env=environ, cwd=PROJECT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert not (tmp_path / "data").exists()
-    return dict(json.loads(done.stdout))
+    environ |= {"NOTIFY_REGION": "us", "NOTIFY_CONFIG_DIR": str(PROJECT / "config"), "NOTIFY_DATA_DIR": str(data)}
+    command = [sys.executable, "-c", _DECLARE, *ROLES]
+    done = subprocess.run(command, env=environ, cwd=PROJECT, capture_output=True, text=True)
+    print(done.stderr)
+    assert not data.exists()
+    return {found["role"]: found for found in map(json.loads, done.stdout.splitlines())}
 
 
 def test_every_role_has_its_modules() -> None:
@@ -64,8 +79,10 @@ def test_every_role_has_its_modules() -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_reads_its_topics_and_connects_to_nothing_before_it_starts(role: str, tmp_path: Path) -> None:
-    found = declared(role, tmp_path)
+def test_a_role_reads_its_topics_and_connects_to_nothing_before_it_starts(
+    role: str, declared: dict[str, dict[str, Any]]
+) -> None:
+    found = declared[role]
     assert found["id"] == f"notify-us-{role}"
     topics = set(found["topics"])
     assert READS[role] <= topics
