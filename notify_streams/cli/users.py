@@ -6,20 +6,19 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
 from notify_streams.cli.registered_user import registered_user
 from notify_streams.errors import Refused
 from notify_streams.records.trigger import Rejection
-from notify_streams.records.user_records import Contacts, Signup, read_contacts, read_signup
+from notify_streams.records.user_records import Contacts, Signup, encode_record, read_contacts, read_signup
 from notify_streams.topics import USER_CONTACTS, USER_SIGNUPS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from notify_streams.admin.trigger_producer import Upload
     from notify_streams.settings import Settings
-
-_encode = msgspec.json.Encoder().encode
 
 
 @click.group()
@@ -30,11 +29,11 @@ def users() -> None:
 @users.command()
 @click.argument("user_id")
 @click.option("--home", help="Home region; default: the region that the record is sent to.")
-@click.option("--push", help="The app instance's token.")
-@click.option("--sms", help="An E.164 number.")
-@click.option("--email", help="An address.")
-@click.option("--locale", default="en", show_default=True)
-@click.option("--time-zone", default="UTC", show_default=True)
+@click.option("--push", help="The app instance's token; '' removes it.")
+@click.option("--sms", help="An E.164 number; '' removes it.")
+@click.option("--email", help="An address; '' removes it.")
+@click.option("--locale", help="Default for a new user: en.")
+@click.option("--time-zone", help="Default for a new user: UTC.")
 @region_option
 @as_json
 def add(
@@ -43,23 +42,62 @@ def add(
     push: str | None,
     sms: str | None,
     email: str | None,
-    locale: str,
-    time_zone: str,
+    locale: str | None,
+    time_zone: str | None,
     region: str,
     as_json: bool,
 ) -> None:
-    """Register a user."""
+    """Register a user, or change a registered one: what is not given stays as it is."""
     settings = settings_of(region)
+    if home is not None:
+        _known(settings, home)
+    addresses = {"push": push, "sms": sms, "email": email}
+    home = run(_add(settings, user_id, home, addresses, locale, time_zone), settings)
+    print_result(as_json, {"user_id": user_id, "home": home}, [f"{user_id} is a user of region {home}"])
+
+
+async def _add(
+    settings: Settings,
+    user_id: str,
+    home: str | None,
+    addresses: Mapping[str, str | None],
+    locale: str | None,
+    time_zone: str | None,
+) -> str:
     now = datetime.now(UTC)
-    signup = _encode(Signup(user_id, _known(settings, home or region), now, 1, locale, time_zone))
-    contacts = _encode(Contacts(user_id, now, push, sms, email))
+    user = await registered_user(settings, user_id)
+    if user is None:
+        signup = Signup(user_id, home or settings.region, now, 1, locale or "en", time_zone or "UTC")
+    else:
+        if home not in (None, user.region):
+            raise Refused(f"{user_id} lives in {user.region}; `users move` moves a user")
+        if user.region != settings.region:
+            raise Refused(f"{user_id} lives in {user.region}, which has the contacts: use --region {user.region}")
+        signup = Signup(user_id, user.region, now, user.version + 1, locale or user.locale, time_zone or user.time_zone)
+    stored = await _stored_contacts(settings, user_id)
+    given = {name: address for name, address in addresses.items() if address is not None}
+    kept = {} if stored is None else {name: getattr(stored, name) for name in addresses}
+    contacts = Contacts(user_id, now, **(kept | given))
+    values = encode_record(contacts), encode_record(signup)
     now_ms = int(now.timestamp() * 1000) + 1
-    for checked in (read_signup(signup, now_ms), read_contacts(contacts, now_ms)):
+    for checked in (read_contacts(values[0], now_ms), read_signup(values[1], now_ms)):
         if isinstance(checked, Rejection):
             raise Refused(checked.detail)
-    uploads: list[Upload] = [(USER_CONTACTS, user_id, contacts, ()), (USER_SIGNUPS, user_id, signup, ())]
-    run(_send(settings, uploads), settings)
-    print_result(as_json, {"user_id": user_id, "home": home or region}, [f"{user_id} signs up in {home or region}"])
+    uploads: list[Upload] = [(USER_CONTACTS, user_id, values[0], ())]
+    if user is None or (user.locale, user.time_zone) != (signup.locale, signup.time_zone):
+        uploads.append((USER_SIGNUPS, user_id, values[1], ()))
+    await _send(settings, uploads)
+    return signup.region
+
+
+async def _stored_contacts(settings: Settings, user_id: str) -> Contacts | None:
+    from notify_streams.records.partitioner import bucket_of
+    from notify_streams.registry.contact_repository import ContactRepository
+    from notify_streams.stores.mongo import Shards
+
+    async with Shards(settings) as shards:
+        await shards.refresh_directory()
+        return (await ContactRepository(shards).read({user_id: bucket_of(user_id, settings.partitions)})).get(user_id)
 
 
 @users.command()
@@ -88,7 +126,7 @@ async def _move(settings: Settings, user_id: str, target: str, version: int | No
     elif version <= user.version:
         raise Refused(f"version {user.version} is registered; a move needs a greater one")
     moved = Signup(user_id, target, datetime.now(UTC), version, user.locale, user.time_zone)
-    await _send(settings, [(USER_SIGNUPS, user_id, _encode(moved), ())])
+    await _send(settings, [(USER_SIGNUPS, user_id, encode_record(moved), ())])
     return version
 
 

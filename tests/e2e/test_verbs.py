@@ -51,6 +51,10 @@ async def test_an_added_user_can_be_notified(running_region: RunningRegion) -> N
     await wait_until_known(running_region, user_id)
     trigger_id = await running_region.trigger(user_id)
     await running_region.assert_notified_once(trigger_id)
+    done = await running_region.cli("users", "add", user_id, "--sms", "+15550000042", "--email", "", "--json")
+    assert (done.status, done.json) == (0, {"user_id": user_id, "home": "us"}), done.err
+    *_, last = await running_region.values_of("user_contacts", user_id)
+    assert json.loads(last).items() >= {"push": "token", "sms": "+15550000042", "email": ""}.items()
 
 
 async def test_a_moving_user_is_notified_here_until_the_new_region_has_them(
