@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from devtools.benchmarks.backlog.command import backlog
+from devtools.benchmarks.compare import compare
 from devtools.benchmarks.forwarding.command import forward, propagation
 from devtools.benchmarks.latency.command import latency
 from devtools.benchmarks.router.command import router
@@ -18,5 +19,5 @@ def bench() -> None:
     """Measure beside a reference in the same run; exit 0 only if every goal is met."""
 
 
-for command in (transport, router, steps, latency, backlog, forward, propagation, views):
+for command in (transport, router, steps, latency, backlog, forward, propagation, views, compare):
     bench.add_command(command)
