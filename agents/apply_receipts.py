@@ -1,31 +1,36 @@
-"""`receipts` → the state of deliveries in MongoDB."""
+"""`receipts` → the state of deliveries in MongoDB, `dead_letters`."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from notify_streams.app import app
 from notify_streams.delivery.receipts import ReceiptWriter
-from notify_streams.partition_concurrency import batch_events
+from notify_streams.outbox.direct_publish import publish_directly
+from notify_streams.partition_concurrency import process_partitions_concurrently
+from notify_streams.registry.record_sorting import rejected
 from notify_streams.retry import RetryPolicy
 from notify_streams.topics import RECEIPTS
 
 if TYPE_CHECKING:
     from faust.types import StreamT
 
+    from notify_streams.records.batch import Producer
     from notify_streams.transport import BatchEvent
 
 _RETRY: Final = RetryPolicy("receipts.apply", first_s=0.05, max_s=2.0)
 
 
-async def apply_receipts(event: BatchEvent, writer: ReceiptWriter) -> None:
-    """Write the batch, repeated while MongoDB does not answer; then acknowledge it."""
-    await _RETRY.call(writer.apply, event.value)
+async def apply_receipts(event: BatchEvent, writer: ReceiptWriter, producer: Producer) -> None:
+    """Write the batch, repeated while MongoDB does not answer, and the dead letters; then acknowledge it."""
+    batch = event.value
+    refused = await _RETRY.call(writer.apply, batch)
+    await publish_directly(producer, [letter for one in refused for letter in rejected(batch, *one)])
     event.ack()
 
 
 @app.agent(app.batched_topic(RECEIPTS))
 async def receipts_agent(batches: StreamT[Any]) -> None:
     writer = ReceiptWriter(app.shards, app.settings.outbox.transaction_timeout_s)
-    async for event in batch_events(batches):
-        await apply_receipts(event, writer)
+    await process_partitions_concurrently(batches, partial(apply_receipts, writer=writer, producer=app))

@@ -118,6 +118,9 @@ REJECTED_RECORDS: Final = Counter(
     ["topic", "reason"],
     registry=REGISTRY,
 )
+UNKNOWN_RECEIPTS: Final = Counter(
+    "notify_unknown_receipts", "Receipts for deliveries that this region does not have", registry=REGISTRY
+)
 REJECTED_HEADERS: Final = Counter(
     "notify_rejected_headers",
     "Forwarding headers that were ignored: not a number, too large, or an epoch that no control log confirmed in time",

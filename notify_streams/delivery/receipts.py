@@ -12,7 +12,7 @@ from pymongo import UpdateOne
 
 from notify_streams import metrics
 from notify_streams.records.ids import split_delivery_id
-from notify_streams.records.outcomes import DeliveryState, Reason
+from notify_streams.records.outcomes import DeadReason, DeliveryState, Reason
 from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import arrival_ms, record_decoder
 from notify_streams.roles import CHANNELS
@@ -20,7 +20,9 @@ from notify_streams.stores.mongo import NOTIFICATIONS
 from notify_streams.stores.mongo_errors import mongo_call
 
 if TYPE_CHECKING:
-    from notify_streams.records.batch import Batch
+    from collections.abc import Sequence
+
+    from notify_streams.records.batch import Batch, SourceRecord
     from notify_streams.stores.mongo import Shards
 
 log = logging.getLogger(__name__)
@@ -47,36 +49,54 @@ class ReceiptWriter:
         self._shards = shards
         self._timeout_s = timeout_s
 
-    async def apply(self, batch: Batch) -> None:
+    async def apply(self, batch: Batch) -> list[tuple[SourceRecord, Rejection]]:
         """Move deliveries from ``sending`` or ``sent`` to ``delivered`` or ``failed``; other deliveries stay unchanged.
+
+        A receipt may lie in any partition: a webhook knows the delivery id only.
+
+        Returns:
+            The records that are refused, and why.
 
         Raises:
             StoreUnavailable: apply the batch again; receipts that were applied change nothing.
         """
-        updates = []
+        refused: list[tuple[SourceRecord, Rejection]] = []
+        receipts: list[Receipt] = []
         now_ms = int(time.time() * 1000)
         for record in batch.records:
             receipt = read_receipt(record.value, arrival_ms(record, now_ms))
+            if isinstance(receipt, Receipt) and split_delivery_id(receipt.delivery_id)[1] not in CHANNELS:
+                receipt = Rejection(DeadReason.INVALID, "`delivery_id` does not end in a channel")
             if isinstance(receipt, Rejection):
-                metrics.REJECTED_RECORDS.labels(batch.topic, receipt.reason.value).inc()
-                continue
-            update = _update(batch.partition, receipt)
-            if update is None:
-                metrics.REJECTED_RECORDS.labels(batch.topic, "invalid").inc()
-                continue
-            updates.append(update)
-        if not updates:
-            return
-        with mongo_call(f"receipts in bucket {batch.partition}", self._timeout_s):
-            collection = self._shards.collection(NOTIFICATIONS, batch.partition)
-            await collection.bulk_write(updates, ordered=False)
+                refused.append((record, receipt))
+            else:
+                receipts.append(receipt)
+        await self._write(receipts, self._shards.of(batch.partition))
+        return refused
+
+    async def _write(self, receipts: Sequence[Receipt], first_shard: int) -> None:
+        """Look for the notifications on `first_shard`, then on the others."""
+        missing = {split_delivery_id(receipt.delivery_id)[0] for receipt in receipts}
+        for shard in sorted(range(len(self._shards)), key=lambda shard: shard != first_shard):
+            if not missing:
+                return
+            with mongo_call(f"receipts on shard {shard}", self._timeout_s):
+                collection = self._shards.database(shard)[NOTIFICATIONS]
+                wanted = {"_id": {"$in": list(missing)}, "bucket": {"$in": self._shards.buckets(shard)}}
+                found = {one["_id"]: one["bucket"] async for one in collection.find(wanted, {"bucket": 1})}
+                updates = [
+                    _update(found[notification], notification, channel, receipt)
+                    for receipt in receipts
+                    for notification, channel in [split_delivery_id(receipt.delivery_id)]
+                    if notification in found
+                ]
+                if updates:
+                    await collection.bulk_write(updates, ordered=False)
+            missing -= found.keys()
+        metrics.UNKNOWN_RECEIPTS.inc(len(missing))
 
 
-def _update(bucket: int, receipt: Receipt) -> UpdateOne | None:
-    """None for an unknown channel."""
-    notification, channel = split_delivery_id(receipt.delivery_id)
-    if channel not in CHANNELS:
-        return None
+def _update(bucket: int, notification: str, channel: str, receipt: Receipt) -> UpdateOne:
     field = f"deliveries.{channel}"
     fields: dict[str, Any] = {f"{field}.state": receipt.state, f"{field}.at": receipt.at}
     if receipt.state == "failed":

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.outbox.decided_batch import DecidedBatch
-from notify_streams.records.batch import Batch, KeyedRecord
+from notify_streams.records.batch import Batch, KeyedRecord, SourceRecord
+from notify_streams.records.trigger import Rejection
 from notify_streams.transport import BatchNotSent
 from tests.builders import ABatch
 
@@ -78,9 +79,13 @@ class FakeWriter(FakeStore):
 
     applied: list[Batch] = field(default_factory=list)
 
-    async def apply(self, batch: Batch) -> None:
+    #: What `apply` refuses.
+    refused: list[tuple[SourceRecord, Rejection]] = field(default_factory=list)
+
+    async def apply(self, batch: Batch) -> list[tuple[SourceRecord, Rejection]]:
         self.called()
         self.applied.append(batch)
+        return self.refused
 
     async def deliver(self, batch: Batch) -> None:
         await self.apply(batch)

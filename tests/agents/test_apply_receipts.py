@@ -1,6 +1,8 @@
 """`agents.apply_receipts`: a batch is acknowledged after it was written."""
 
-from tests.agents.agent_fakes import FakeEvent, FakeWriter
+from notify_streams.records.outcomes import DeadReason
+from notify_streams.records.trigger import Rejection
+from tests.agents.agent_fakes import FakeEvent, FakeProducer, FakeWriter
 from tests.agents.conftest import LoadAgent
 from tests.builders import a_batch
 
@@ -8,12 +10,21 @@ from tests.builders import a_batch
 async def test_a_batch_is_written_then_acknowledged(load_agent: LoadAgent) -> None:
     agent = load_agent("receipts", "agents.apply_receipts")
     event, writer = FakeEvent(a_batch(b"{}", topic="receipts")), FakeWriter()
-    await agent.apply_receipts(event, writer)
+    await agent.apply_receipts(event, writer, FakeProducer())
     assert (writer.applied, event.acknowledged) == ([event.value], 1)
 
 
 async def test_a_batch_is_written_again_until_the_store_answers(load_agent: LoadAgent) -> None:
     agent = load_agent("receipts", "agents.apply_receipts")
     event, writer = FakeEvent(a_batch(b"{}", topic="receipts")), FakeWriter(failures=2)
-    await agent.apply_receipts(event, writer)
+    await agent.apply_receipts(event, writer, FakeProducer())
     assert (writer.calls, writer.applied, event.acknowledged) == (3, [event.value], 1)
+
+
+async def test_what_the_writer_refuses_is_a_dead_letter_before_the_acknowledgement(load_agent: LoadAgent) -> None:
+    agent = load_agent("receipts", "agents.apply_receipts")
+    event, producer = FakeEvent(a_batch(b"{}", topic="receipts")), FakeProducer(failures=1)
+    writer = FakeWriter(refused=[(event.value.records[0], Rejection(DeadReason.INVALID, "no channel"))])
+    await agent.apply_receipts(event, writer, producer)
+    ((topic, _, (_, value, headers)),) = producer.published
+    assert (topic, value, dict(headers)["reason"], event.acknowledged) == ("dead_letters", b"{}", b"invalid", 1)
