@@ -6,6 +6,7 @@ A borrower that does not know the state of its connection closes it; a closed co
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -48,6 +49,9 @@ class SmtpPool:
             connection = self._new()
             try:
                 await connection.connect()
+                # After STARTTLS, or without it, what the server offers (SIZE, SMTPUTF8) is not known yet.
+                with suppress(aiosmtplib.SMTPHeloError):  # `mail` then tries HELO
+                    await connection.ehlo()
             except BaseException:
                 connection.close()
                 raise
