@@ -87,7 +87,7 @@ async def test_a_moving_user_is_notified_here_until_the_new_region_has_them(
             {},
             "unknown region 'mars'; the regions are us, eu, asia",
         ),
-        (("audit", "--json"), {"NOTIFY_KAFKA": "127.0.0.1:1"}, "Kafka of region us does not answer"),
+        (("audit", "--json"), {"NOTIFY_KAFKA": "127.0.0.1:1"}, "no answer in region us from Kafka at 127.0.0.1:1"),
     ],
     ids=[
         "an unknown system",
