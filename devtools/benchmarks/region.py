@@ -7,8 +7,10 @@ import os
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
+import yaml
+
 from devtools.benchmarks.router.load import bench_users, user_uploads
-from devtools.stack import Stack
+from devtools.stack import Stack, settings_overlay
 from devtools.subprocesses import python_module
 from devtools.workers import WorkerPool
 from notify_streams.admin.bootstrap import bootstrap_region
@@ -23,12 +25,19 @@ REGION: Final = "us"
 
 
 @asynccontextmanager
-async def local_region(folder: Path) -> AsyncIterator[Settings]:
-    """Start region us in `folder`, create its topics and users; stop and wipe it when the block ends."""
+async def local_region(folder: Path, partitions: int | None = None) -> AsyncIterator[Settings]:
+    """Start region us in `folder`, create its topics and users; stop and wipe it when the block ends.
+
+    Args:
+        partitions: of every topic; None: as the local stack has.
+    """
     stack = Stack(folder, environment={})
     try:
         await asyncio.to_thread(stack.up, [REGION], 1)
-        settings = load_settings(REGION, environ={}, overlay=stack.settings_file(REGION))
+        file = stack.settings_file(REGION)
+        if partitions is not None:
+            settings_overlay.write(file, yaml.safe_load(file.read_text()) | {"partitions": partitions})
+        settings = load_settings(REGION, environ={}, overlay=file)
         await bootstrap_region(settings)
         async with TriggerProducer(settings) as producer:
             await producer.send(user_uploads(bench_users(), REGION))

@@ -2,18 +2,22 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
 from devtools.stack.private_file import write_private
 from devtools.stack.region import Region
 
+#: Enough for a laptop; a region in production has more (`config/`).
+PARTITIONS: Final = 8
+
 
 def overlay(region: Region, others: Mapping[str, Region]) -> dict[str, Any]:
     """The settings that replace those of `config/<region>.yaml`. `others`: the other regions that are up."""
     settings: dict[str, Any] = {
         "kafka": region.kafka.address,
+        "partitions": PARTITIONS,
         # A region has one broker.
         "replication": 1,
         "remote_kafka": {name: other.kafka.address for name, other in others.items()},

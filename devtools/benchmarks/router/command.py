@@ -43,15 +43,16 @@ _TIMEOUT_S: Final = 600.0
 )
 @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
 @click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Standard router workers.")
+@click.option("--partitions", type=click.IntRange(1, 1024), help="Buckets of the region; default: the local stack's.")
 @as_json
-def router(count: int, rounds: int, workers: int, as_json: bool) -> None:
+def router(count: int, rounds: int, workers: int, partitions: int | None, as_json: bool) -> None:
     """Measure durable notifications per second, everything on this machine, beside a baseline that does the same work."""
-    conclude(_measure(stack_folder() / "bench", count, rounds, workers), as_json)
+    conclude(_measure(stack_folder() / "bench", count, rounds, workers, partitions), as_json)
 
 
-async def _measure(folder: Path, count: int, rounds: int, workers: int) -> dict[str, Any]:
+async def _measure(folder: Path, count: int, rounds: int, workers: int, partitions: int | None) -> dict[str, Any]:
     """Each round: real workers, then the baseline, on the same waiting triggers."""
-    async with local_region(folder) as settings:
+    async with local_region(folder, partitions) as settings:
         print_progress("warming up: nothing counts yet")
         # A broker that was just started compiles its code on the processors that are measured.
         await _workers_rate(settings, folder, await _fill(settings, count, "warm-up"), count, workers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import fields
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ import click
 from devtools.benchmarks.results import conclude, figures_of, report
 from devtools.benchmarks.transport.runner import Runner, Sizes
 from devtools.benchmarks.transport.targets import TARGETS
+from devtools.benchmarks.transport.topics import DEFAULT_PARTITIONS, PARTITIONS_VARIABLE
 from notify_streams.cli.output import as_json
 
 DEFAULT: Final = Sizes()
@@ -25,9 +27,13 @@ _LEAST: Final = {"latency": 100}
 @as_json
 @click.option("--rounds", default=DEFAULT.rounds, show_default=True, type=click.IntRange(1))
 @click.option("--scale", default=1.0, show_default=True, help="Factor on all sizes.")
+@click.option(
+    "--partitions", default=DEFAULT_PARTITIONS, show_default=True, type=click.IntRange(1, 1024), help="Of each topic."
+)
 @click.option("--only", multiple=True, type=click.Choice(KINDS), help="Measure only these.")
-def transport(bootstrap: str, as_json: bool, rounds: int, scale: float, only: tuple[str, ...]) -> None:
+def transport(bootstrap: str, as_json: bool, rounds: int, scale: float, partitions: int, only: tuple[str, ...]) -> None:
     """Measure the batched transport beside aiokafka, librdkafka and stock Faust."""
+    os.environ[PARTITIONS_VARIABLE] = str(partitions)
     conclude(measure(bootstrap, scaled(scale, rounds), only), as_json)
 
 

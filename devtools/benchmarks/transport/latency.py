@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from devtools.benchmarks.transport.topics import PARTITIONS
+from devtools.benchmarks.transport.topics import partitions
 from notify_streams import tasks
 
 EVERY_S = 0.01
@@ -22,7 +22,7 @@ async def arrival_times(bootstrap: str, source: str, target: str, records: int) 
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all")
     await producer.start()
     await consumer.start()
-    consumer.assign([TopicPartition(target, partition) for partition in range(PARTITIONS)])
+    consumer.assign([TopicPartition(target, partition) for partition in range(partitions())])
     await consumer.seek_to_beginning()
     running = asyncio.Event()
     sent: dict[bytes, float] = {}
@@ -46,7 +46,7 @@ async def arrival_times(bootstrap: str, source: str, target: str, records: int) 
         for number in range(records + WARM_UP):
             value = b"%d" % number
             sent[value] = time.perf_counter()
-            await producer.send(source, value, partition=number % PARTITIONS)
+            await producer.send(source, value, partition=number % partitions())
             at += EVERY_S
             await asyncio.sleep(max(at - time.perf_counter(), 0))
         await asyncio.wait([receiving], timeout=10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable, Sequence
 
 from aiokafka import TopicPartition
@@ -12,8 +13,15 @@ from notify_streams import kafka
 from notify_streams.kafka import KafkaConnection
 from notify_streams.transport import BatchProducer, TransportSettings
 
-PARTITIONS = 4
-CHUNK = 5000
+#: The processes of the cases inherit it.
+PARTITIONS_VARIABLE = "NOTIFY_BENCH_PARTITIONS"
+DEFAULT_PARTITIONS = 4
+_CHUNK = 5000
+
+
+def partitions() -> int:
+    """Partitions of every topic of the benchmark."""
+    return int(os.environ.get(PARTITIONS_VARIABLE, DEFAULT_PARTITIONS))
 
 
 @contextlib.asynccontextmanager
@@ -28,10 +36,10 @@ async def admin_of(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 async def create(bootstrap: str, name: str, *, compacted: bool = False) -> str:
-    """Create a topic with `PARTITIONS` partitions; returns its name."""
+    """Create a topic; returns its name."""
     config = {"cleanup.policy": "compact" if compacted else "delete"}
     async with admin_of(bootstrap) as admin:
-        response = await admin.create_topics([NewTopic(name, PARTITIONS, 1, topic_configs=config)])
+        response = await admin.create_topics([NewTopic(name, partitions(), 1, topic_configs=config)])
         if response.topic_errors[0][1]:
             raise RuntimeError(f"topic {name} was not created: {response}")
     return name
@@ -48,10 +56,11 @@ async def fill(bootstrap: str, topic: str, count: int, value: Callable[[int], by
     producer = BatchProducer(KafkaConnection(bootstrap), TransportSettings(compression=None))
     await producer.start()
     try:
-        for start in range(0, count, CHUNK):
-            numbers = range(start, min(start + CHUNK, count))
+        chunk = max(1, min(_CHUNK, count // partitions()))
+        for start in range(0, count, chunk):
+            numbers = range(start, min(start + chunk, count))
             records = [(b"u%d" % number, value(number), ()) for number in numbers]
-            await producer.send_batch(topic, start // CHUNK % PARTITIONS, records)
+            await producer.send_batch(topic, start // chunk % partitions(), records)
     finally:
         await producer.stop()
 
@@ -61,7 +70,7 @@ async def count(bootstrap: str, topic: str) -> int:
     consumer = kafka.consumer(KafkaConnection(bootstrap))
     await consumer.start()
     try:
-        tps = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
+        tps = [TopicPartition(topic, partition) for partition in range(partitions())]
         ends, beginnings = await consumer.end_offsets(tps), await consumer.beginning_offsets(tps)
         return sum(ends[tp] - beginnings[tp] for tp in tps)
     finally:

@@ -10,7 +10,7 @@ import time
 from typing import Any
 
 from devtools.benchmarks.transport.cases.task import Task, TaskResult, an_app
-from devtools.benchmarks.transport.topics import PARTITIONS
+from devtools.benchmarks.transport.topics import partitions
 from notify_streams.transport import PartitionedTable, batched_topic
 
 
@@ -26,7 +26,7 @@ async def batched(task: Task, store: Any) -> TaskResult:
 
     app.finalize()
     await app.start()
-    while len(table.partitions) < PARTITIONS:  # noqa: ASYNC110
+    while len(table.partitions) < partitions():  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     progress = table.progress()
     found = [table.get(p, b"u%d" % n) for p, n in ((0, 0), (0, 4999)) if n < task.records]
@@ -50,7 +50,7 @@ async def stock(task: Task, store: str) -> TaskResult:
 
     table = app.Table(
         task.table_name,
-        partitions=PARTITIONS,
+        partitions=partitions(),
         key_type=bytes,
         value_type=bytes,
         on_changelog_event=first,
