@@ -9,23 +9,36 @@ from notify_streams.app import app
 from notify_streams.delivery.receipts import ReceiptWriter
 from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.partition_concurrency import process_partitions_concurrently
+from notify_streams.records.outcomes import DeadReason
+from notify_streams.records.trigger import Rejection
 from notify_streams.registry.record_sorting import rejected
-from notify_streams.retry import RetryPolicy
+from notify_streams.retry import RetryPolicy, call_for_each
 from notify_streams.topics import RECEIPTS
+from notify_streams.transport import RecordBatch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from faust.types import StreamT
 
-    from notify_streams.records.batch import Producer
+    from notify_streams.records.batch import Producer, SourceRecord
     from notify_streams.transport import BatchEvent
 
-_RETRY: Final = RetryPolicy("receipts.apply", first_s=0.05, max_s=2.0)
+_RETRY: Final = RetryPolicy("receipts.apply", first_s=0.05, max_s=2.0, max_unknown_s=30.0)
 
 
 async def apply_receipts(event: BatchEvent, writer: ReceiptWriter, producer: Producer) -> None:
     """Write the batch, repeated while MongoDB does not answer, and the dead letters; then acknowledge it."""
     batch = event.value
-    refused = await _RETRY.call(writer.apply, batch)
+    refused: list[tuple[SourceRecord, Rejection]] = []
+
+    def refuse(record: SourceRecord) -> None:
+        refused.append((record, Rejection(DeadReason.BAD_RECORD, "the database refuses it")))
+
+    async def apply(records: Sequence[SourceRecord]) -> None:
+        refused.extend(await writer.apply(RecordBatch(batch.topic, batch.partition, batch.start, batch.end, records)))
+
+    await call_for_each(_RETRY, apply, batch.records, refuse)
     await publish_directly(producer, [letter for one in refused for letter in rejected(batch, *one)])
     event.ack()
 

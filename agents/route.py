@@ -9,7 +9,7 @@ from notify_streams.app import app
 from notify_streams.outbox.outbox import Outbox
 from notify_streams.outbox.partition_hooks import attach_outbox
 from notify_streams.partition_concurrency import process_partitions_concurrently
-from notify_streams.routing.outcome_records import id_conflict
+from notify_streams.routing.outcome_records import bad_record, id_conflict
 from notify_streams.routing.recipient_lookup import RecipientLookup
 from notify_streams.routing.router import Router
 from notify_streams.topics import FORWARDED, trigger_topics
@@ -38,7 +38,7 @@ check = app.preferences.decision_check(preference_rows, preferences.lag_s)
 recipients = RecipientLookup(locate_many, contacts, check)
 assert app.placement_follower is not None, f"role {app.role} follows the placement"
 router = Router(app.settings, app.categories, app.lane, recipients, app.placement_follower)
-outbox = app.outbox = Outbox(app.settings, app.role, app.shards, app, id_conflict)
+outbox = app.outbox = Outbox(app.settings, app.role, app.shards, app, id_conflict, bad_record)
 attach_outbox(app, outbox, TOPICS)
 exempt_from_watchdog(app, FORWARDED)  # waits during a failover, when no region serves some users
 

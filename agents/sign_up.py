@@ -19,7 +19,7 @@ from notify_streams.registry.signup_batch import decide_signup_batch
 from notify_streams.registry.signups import SignupProcessor
 from notify_streams.registry.users_table import UsersTable
 from notify_streams.retry import STORE
-from notify_streams.routing.outcome_records import id_conflict
+from notify_streams.routing.outcome_records import bad_record, id_conflict
 from notify_streams.topics import USER_SIGNUPS
 from tables.locations import locate
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _RETRY: Final = STORE.named("registry.read_contacts")
 registry = UsersTable(app.settings)
 app.add_lifecycle(registry.start, registry.close)
-outbox = app.outbox = Outbox(app.settings, app.role, app.shards, app, id_conflict)
+outbox = app.outbox = Outbox(app.settings, app.role, app.shards, app, id_conflict, bad_record)
 attach_outbox(app, outbox, [USER_SIGNUPS])
 
 

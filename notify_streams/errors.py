@@ -6,6 +6,8 @@ Each message says what happened, to what, and what to do.
 `SettingsError`         stop the process: the configuration is wrong
 `RetryLater`            repeat the same call later; nothing was lost
 `StoreUnavailable`      the same: a database or Kafka did not respond in time
+`UnknownFailure`        the same, with a limit: no table lists the error
+`PermanentFailure`      leave out the record that cannot be written; where there is none, as an outage
 `Refused`               show the message to the operator; repeating the call does not help
 ======================  ==================================================================
 
@@ -29,6 +31,14 @@ class RetryLater(NotifyError):
 
 class StoreUnavailable(RetryLater):
     """A database or Kafka did not respond within its timeout. Repeat the same call later."""
+
+
+class UnknownFailure(StoreUnavailable):
+    """An error that the store's table of permanent and transient errors does not list. Repeat the call, with a limit."""
+
+
+class PermanentFailure(StoreUnavailable):
+    """A store will never accept what this call writes. Leave out the record (`bad_record`); without one, treat it as an outage."""
 
 
 class Refused(NotifyError):

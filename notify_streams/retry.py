@@ -15,11 +15,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 from weakref import WeakSet
 
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
 from notify_streams import metrics
-from notify_streams.errors import RetryLater
+from notify_streams.errors import PermanentFailure, RetryLater, UnknownFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+
+    from prometheus_client.core import Metric
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +32,12 @@ log = logging.getLogger(__name__)
 _MAX_EXPONENT: Final = 30
 #: No call takes longer, because all have time-outs.
 _LONGEST_CALL_S: Final = 30.0
+#: An unknown error is tried at least so often before it counts as permanent.
+_UNKNOWN_ATTEMPTS: Final = 5
 
 Params = ParamSpec("Params")
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,8 @@ class RetryPolicy:
     max_attempts: int | None = None
     #: Replaced by tests.
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    #: Seconds after which unknown errors count as permanent, and a permanent error is raised. None: both are retried like an outage.
+    max_unknown_s: float | None = None
 
     def delay_s(self, failures: int, draw: float) -> float | None:
         """The delay after the `failures`-th failure in a row (1 is the first); None after the last attempt.
@@ -70,6 +80,7 @@ class RetryPolicy:
 
         Raises:
             RetryLater: the last error, after `max_attempts` calls.
+            PermanentFailure: with `max_unknown_s`: the call will never succeed.
         """
         attempts = self.attempts()
         while True:
@@ -85,7 +96,7 @@ class RetryPolicy:
 class Attempts:
     """Consecutive attempts of one call."""
 
-    __slots__ = ("__weakref__", "failed_at", "failing_since", "failures", "policy")
+    __slots__ = ("__weakref__", "failed_at", "failing_since", "failures", "policy", "unknown", "unknown_since")
 
     def __init__(self, policy: RetryPolicy) -> None:
         self.policy = policy
@@ -93,12 +104,15 @@ class Attempts:
         self.failures = 0
         #: Of the first and of the last of these failures, on the monotonic clock.
         self.failing_since = self.failed_at = 0.0
+        #: Number and beginning of the last failures, if no table lists their errors.
+        self.unknown = 0
+        self.unknown_since = 0.0
 
     async def failed(self, error: Exception) -> None:
         """Count a failure and wait before the next attempt.
 
         Raises:
-            Exception: `error`, if it was the last attempt.
+            Exception: `error`, if it was the last attempt; `PermanentFailure` for an unknown error that lasts.
         """
         self.failures += 1
         metrics.RETRIES.labels(self.policy.name).inc()
@@ -110,14 +124,33 @@ class Attempts:
                 "call failed, will be retried",
                 extra={"action": "retry.failing", "call": self.policy.name, "error": str(error)},
             )
+        self._raise_if_permanent(error)
         delay_s = self.policy.delay_s(self.failures, random.random())
         if delay_s is None:
             _failing.discard(self)
             raise error
         await self.policy.sleep(delay_s)
 
+    def _raise_if_permanent(self, error: Exception) -> None:
+        limit_s = self.policy.max_unknown_s
+        if limit_s is None:
+            return
+        if isinstance(error, PermanentFailure):
+            _failing.discard(self)
+            raise error
+        if not isinstance(error, UnknownFailure):
+            self.unknown = 0
+            return
+        self.unknown += 1
+        if self.unknown == 1:
+            self.unknown_since = time.monotonic()
+        if self.unknown >= _UNKNOWN_ATTEMPTS and time.monotonic() - self.unknown_since >= limit_s:
+            _failing.discard(self)
+            raise PermanentFailure(f"{error} ({self.unknown} times in a row)") from error
+
     def succeeded(self) -> None:
         """Start counting anew."""
+        self.unknown = 0
         if self.failures:
             log.info(
                 "call succeeded after retries",
@@ -143,6 +176,43 @@ def failing_calls() -> dict[str, float]:
             name = attempts.policy.name
             found[name] = max(found.get(name, 0.0), attempts.failed_at - attempts.failing_since)
     return found
+
+
+class _FailingCalls(Collector):
+    def collect(self) -> Iterable[Metric]:
+        gauge = GaugeMetricFamily(
+            "notify_retrying_seconds", "Seconds for which a call has failed at every attempt", labels=["call"]
+        )
+        for name, seconds in failing_calls().items():
+            gauge.add_metric([name], seconds)
+        yield gauge
+
+
+metrics.REGISTRY.register(_FailingCalls())
+
+
+async def call_for_each(
+    policy: RetryPolicy,
+    call: Callable[[Sequence[Item]], Awaitable[object]],
+    items: Sequence[Item],
+    on_bad: Callable[[Item], object],
+) -> None:
+    """`call` with all items at once; if it can never succeed, with halves of them, in order. `on_bad` gets what fails alone.
+
+    `policy` has `max_unknown_s`. A `call` that raises has no effect, or one that its repetition does not change.
+    """
+    if not items:
+        return
+    try:
+        await policy.call(call, items)
+    except PermanentFailure:
+        if len(items) == 1:
+            on_bad(items[0])
+            return
+        middle = len(items) // 2
+        policy = replace(policy, max_unknown_s=0.0)  # an unknown error has lasted already
+        await call_for_each(policy, call, items[:middle], on_bad)
+        await call_for_each(policy, call, items[middle:], on_bad)
 
 
 #: Retries without limit, until it is cancelled: for steps that must not be skipped.

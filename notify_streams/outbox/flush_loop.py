@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from notify_streams import metrics
-from notify_streams.errors import NotifyError, StoreUnavailable
+from notify_streams.errors import NotifyError, PermanentFailure, StoreUnavailable, UnknownFailure
 from notify_streams.failpoints import failpoint
 from notify_streams.outbox.decided_batch import RecordOutcome
 from notify_streams.outbox.dedup_cache import DedupCache
@@ -24,14 +25,14 @@ from notify_streams.outbox.pending_deletes import PendingDeletes
 from notify_streams.outbox.publisher import publish, rows_by_partition
 from notify_streams.outbox.row_ids import new_flush_id
 from notify_streams.outbox.transaction import DuplicateNotifications, LedgerFenced
-from notify_streams.records.outcomes import TriggerOutcome
-from notify_streams.retry import RetryPolicy
+from notify_streams.records.outcomes import DeadReason, TriggerOutcome
+from notify_streams.retry import RetryPolicy, call_for_each
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
     from notify_streams.outbox.decided_batch import DecidedBatch
-    from notify_streams.outbox.flush_plan import Flush, OnConflict
+    from notify_streams.outbox.flush_plan import DeadLetterFor, Flush
     from notify_streams.outbox.ledger import Ledger, Source
     from notify_streams.outbox.transaction import FlushStore
     from notify_streams.records.batch import Producer
@@ -39,7 +40,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_COMMIT_RETRY: Final = RetryPolicy("outbox.commit", first_s=0.05, max_s=2.0)
+_COMMIT_RETRY: Final = RetryPolicy("outbox.commit", first_s=0.05, max_s=2.0, max_unknown_s=30.0)
+#: For parts of a flush that failed: an unknown error has lasted already.
+_CHECK_RETRY: Final = RetryPolicy("outbox.check", first_s=0.05, max_s=2.0, max_unknown_s=0.0)
+#: For a flush that is refused although no single record is.
+_REFUSED_RETRY: Final = RetryPolicy("outbox.refused", first_s=1.0, max_s=30.0)
 _QUERY_RETRY: Final = RetryPolicy("outbox.query", first_s=0.05, max_s=2.0)
 _PUBLISH_RETRY: Final = RetryPolicy("outbox.publish", first_s=0.05, max_s=2.0)
 _PAUSE_S: Final = 0.05
@@ -64,8 +69,10 @@ class FlushLoop:
         ledger: Ledger,
         producer: Producer,
         limits: OutboxSettings,
-        on_conflict: OnConflict,
+        on_conflict: DeadLetterFor,
+        on_bad_record: DeadLetterFor,
         relay_bucket: Callable[[int], Awaitable[object]],
+        commit_retry: RetryPolicy = _COMMIT_RETRY,
     ) -> None:
         """`relay_bucket` publishes the rows that another worker left in a bucket."""
         self._role = role
@@ -74,6 +81,9 @@ class FlushLoop:
         self._producer = producer
         self._limits = limits
         self._on_conflict = on_conflict
+        self._on_bad_record = on_bad_record
+        self._commit_retry = commit_retry
+        self._refused = _REFUSED_RETRY.attempts()
         self._queue = FlushQueue(shard, limits)
         self._fence_handler = FenceHandler(ledger, relay_bucket, self._queue)
         self._dedup_cache = DedupCache()
@@ -139,8 +149,8 @@ class FlushLoop:
         await self._mark_known_duplicates(batches)
         drop_duplicates(batches, self._dedup_cache, self._on_conflict)
         while batches:
-            flush = plan_flush(new_flush_id(), self._role, batches, datetime.now(UTC))
             try:
+                flush = self._plan(batches)
                 with metrics.FLUSH.time():
                     await self._commit(flush, divisible=len(batches) > 1)
             except _FlushTooLarge:
@@ -149,6 +159,12 @@ class FlushLoop:
                 half = len(batches) // 2
                 await self._flush(batches[:half])
                 batches = batches[half:]
+            except PermanentFailure as error:
+                metrics.FLUSH_RETRIES.labels("refused").inc()
+                if self._leave_out(await self._bad_entries(batches)):
+                    self._refused.succeeded()
+                else:
+                    await self._refused.failed(error)
             except DuplicateNotifications:
                 metrics.FLUSH_RETRIES.labels("repeats").inc()
                 known = await self._known_fingerprints(batches)
@@ -162,9 +178,52 @@ class FlushLoop:
                 metrics.FLUSH_RETRIES.labels("fence").inc()
                 batches = await self._fence_handler.refuse(batches, fenced.ledgers)
             else:
+                self._refused.succeeded()
                 failpoint("after_commit")
                 await self._after_commit(flush, batches)
                 return
+
+    def _plan(self, batches: Sequence[DecidedBatch]) -> Flush:
+        try:
+            return plan_flush(new_flush_id(), self._role, batches, datetime.now(UTC))
+        except Exception as error:
+            raise PermanentFailure(f"a flush cannot be planned: {type(error).__name__}") from error
+
+    async def _bad_entries(self, batches: Sequence[DecidedBatch]) -> list[tuple[DecidedBatch, int]]:
+        """The entries (batch, index) that the database refuses alone, of those that are not left out yet."""
+        places = [
+            (batch, index)
+            for batch in batches
+            for index, entry in enumerate(batch.entries)
+            if entry.reason != DeadReason.BAD_RECORD.value
+        ]
+        bad: list[tuple[DecidedBatch, int]] = []
+        await call_for_each(_CHECK_RETRY, self._check, places, bad.append)
+        return bad
+
+    async def _check(self, places: Sequence[tuple[DecidedBatch, int]]) -> None:
+        flush = self._plan([replace(batch, entries=[batch.entries[index]]) for batch, index in places])
+        try:
+            await self._store.check(flush)
+        except DuplicateNotifications:
+            return
+        except NotifyError:
+            raise
+        except Exception as error:
+            raise UnknownFailure(f"flush: {type(error).__name__}") from error
+
+    def _leave_out(self, bad: Sequence[tuple[DecidedBatch, int]]) -> bool:
+        """Replace these entries by dead letters; False if there are none."""
+        for batch, index in bad:
+            log.error(
+                "record cannot be stored, it becomes a dead letter",
+                extra={
+                    "action": "record.leave_out",
+                    "source": f"{batch.topic}:{batch.partition}:{batch.entries[index].record.offset}",
+                },
+            )
+            batch.entries[index] = self._on_bad_record(batch.entries[index], batch.topic, batch.partition)
+        return bool(bad)
 
     async def _mark_known_duplicates(self, batches: Sequence[DecidedBatch]) -> None:
         """Turn each trigger that would be forwarded but was notified here before into a duplicate. All earlier flushes are committed."""
@@ -184,8 +243,9 @@ class FlushLoop:
         Raises:
             DuplicateNotifications, LedgerFenced: nothing was written; the flush has to be changed.
             _FlushTooLarge: it failed `_MAX_WHOLE_FAILURES` times and can be divided.
+            PermanentFailure: the shard will never accept it; nothing was written.
         """
-        attempts = _COMMIT_RETRY.attempts()
+        attempts = self._commit_retry.attempts()
         deletes = self._pending_deletes.due()
         self._current = flush.id
         while True:
@@ -203,6 +263,12 @@ class FlushLoop:
             except StoreUnavailable as error:
                 metrics.FLUSH_RETRIES.labels("store").inc()
                 await attempts.failed(error)
+            except NotifyError:
+                raise
+            except Exception as error:
+                log.exception("unknown error of a flush", extra={"action": "flush.error", "shard": self._shard})
+                metrics.FLUSH_RETRIES.labels("error").inc()
+                await attempts.failed(UnknownFailure(f"flush: {type(error).__name__}"))
         attempts.succeeded()
         self._pending_deletes.mark_deleted(deletes)
 

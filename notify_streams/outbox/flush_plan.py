@@ -113,8 +113,8 @@ def plan_flush(flush_id: str, role: str, batches: Sequence[DecidedBatch], now: d
     return Flush(flush_id, notifications, rows, list(_steps(role, batches)))
 
 
-#: Makes the outcome of a trigger whose id was used with other content: (entry, source topic, source partition) → outcome.
-OnConflict = Callable[[RecordOutcome, str, int], RecordOutcome]
+#: Makes the dead letter of an entry: (entry, source topic, source partition) → outcome.
+DeadLetterFor = Callable[[RecordOutcome, str, int], RecordOutcome]
 
 
 class KnownFingerprints(Protocol):
@@ -123,7 +123,7 @@ class KnownFingerprints(Protocol):
     def get(self, notification_id: str, /) -> int | None: ...
 
 
-def drop_duplicates(batches: Iterable[DecidedBatch], known: KnownFingerprints, on_conflict: OnConflict) -> None:
+def drop_duplicates(batches: Iterable[DecidedBatch], known: KnownFingerprints, on_conflict: DeadLetterFor) -> None:
     """Replace entries whose notification is in `known` or occurs earlier in `batches`; changes the batches in place.
 
     Same content: `duplicate`. Other content: the result of `on_conflict`.

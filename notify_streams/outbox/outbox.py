@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
 
     from notify_streams.outbox.decided_batch import DecidedBatch
-    from notify_streams.outbox.flush_plan import OnConflict
+    from notify_streams.outbox.flush_plan import DeadLetterFor
     from notify_streams.outbox.ledger import Source
     from notify_streams.records.batch import Producer
     from notify_streams.settings import Settings
@@ -36,7 +36,8 @@ class Outbox:
         role: str,
         shards: Shards,
         producer: Producer,
-        on_conflict: OnConflict,
+        on_conflict: DeadLetterFor,
+        on_bad_record: DeadLetterFor,
         flush_store: Callable[[Shards, int, float], FlushStore] = FlushStore,
     ) -> None:
         limits = settings.outbox
@@ -53,6 +54,7 @@ class Outbox:
                 producer,
                 limits,
                 on_conflict,
+                on_bad_record,
                 self._relay_bucket,
             )
             for shard in range(len(shards))

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
+from notify_streams import metrics
 from notify_streams.errors import RetryLater
+from notify_streams.records.outcomes import DeadReason
+from notify_streams.topics import DEAD_LETTERS
+from notify_streams.transport.send_errors import RecordTooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from notify_streams.outbox.flush_plan import OutboxRow
-    from notify_streams.records.batch import Producer
+    from notify_streams.records.batch import KeyedRecord, Producer
 
+log = logging.getLogger(__name__)
+
+#: Of a record that no topic takes: so much of it goes into its dead letter.
+_MAX_VALUE_BYTES: Final = 64 * 1024
 #: (topic, partition) → rows in order.
 RowsByPartition = dict[tuple[str, int], "deque[OutboxRow]"]
 
@@ -46,5 +56,30 @@ async def publish(producer: Producer, rows: RowsByPartition) -> None:
 async def _in_order(producer: Producer, queue: deque[OutboxRow]) -> None:
     while queue:
         row = queue[0]
-        await producer.send_batch(row.topic, row.partition, row.records)
-        queue.popleft()
+        try:
+            await producer.send_batch(row.topic, row.partition, row.records)
+        except RecordTooLarge as error:
+            await producer.send_batch(DEAD_LETTERS, row.partition, [_dead_letter(row, error.index)])
+            metrics.DEAD_LETTERS.labels(DeadReason.BAD_RECORD.value).inc()
+            log.error(
+                "record too large for its topic, it becomes a dead letter",
+                extra={
+                    "action": "outbox_record.leave_out",
+                    "topic": row.topic,
+                    "bytes": error.size,
+                    "limit": error.limit,
+                },
+            )
+            queue[0] = replace(row, records=[*row.records[: error.index], *row.records[error.index + 1 :]])
+        else:
+            queue.popleft()
+
+
+def _dead_letter(row: OutboxRow, index: int) -> KeyedRecord:
+    key, value, _ = row.records[index]
+    headers = [
+        ("reason", DeadReason.BAD_RECORD.value.encode()),
+        ("detail", b"too large"),
+        ("topic", row.topic.encode()),
+    ]
+    return key, value and value[:_MAX_VALUE_BYTES], headers

@@ -74,6 +74,25 @@ class FlushStore:
                     raise DuplicateNotifications from error
                 raise
 
+    async def check(self, flush: Flush) -> None:
+        """Write the notifications and rows of `flush` in a transaction that is aborted.
+
+        Raises:
+            DuplicateNotifications: a notification exists already.
+            StoreUnavailable: the shard does not answer, or refuses it (`PermanentFailure`).
+        """
+        with mongo_call(f"check flush on shard {self._shard}", self._timeout_s):
+            async with self._shards.client(self._shard).start_session() as session:
+                await session.start_transaction(_SNAPSHOT, DURABLE)
+                try:
+                    await self._insert(session, flush)
+                except (DuplicateKeyError, BulkWriteError) as error:
+                    if _is_duplicate(error):
+                        raise DuplicateNotifications from error
+                    raise
+                finally:
+                    await session.abort_transaction()
+
     async def _check_moved_buckets(self, flush: Flush, published: Sequence[Mapping[str, Any]]) -> None:
         """Raise `LedgerFenced` for buckets that were moved to another shard: their batches are read and decided again."""
         on_other_shards = [condition for condition in published if self._moved(condition["bucket"]["$in"])]
@@ -96,14 +115,17 @@ class FlushStore:
         if matched != len(steps):
             raise LedgerFenced(await self._positions(flush, session))
         failpoint("inside_transaction")
-        for part in _parts(flush.notifications, lambda document: len(document.raw)):
-            await self._command(session, "insert", NOTIFICATIONS, documents=part)
-        for part in _parts([row.document for row in flush.rows], lambda document: len(document["records"])):
-            await self._command(session, "insert", OUTBOX, documents=part)
+        await self._insert(session, flush)
         if published:
             failpoint("before_row_deletion")
             rows = [{"q": condition, "limit": 0} for condition in published]
             await self._command(session, "delete", OUTBOX, deletes=rows)
+
+    async def _insert(self, session: AsyncClientSession, flush: Flush) -> None:
+        for part in _parts(flush.notifications, lambda document: len(document.raw)):
+            await self._command(session, "insert", NOTIFICATIONS, documents=part)
+        for part in _parts([row.document for row in flush.rows], lambda document: len(document["records"])):
+            await self._command(session, "insert", OUTBOX, documents=part)
 
     async def _command(self, session: AsyncClientSession, name: str, collection: str, **arguments: Any) -> int:
         """Run a write command; returns how many documents it matched. The driver's helpers take twice as long for a small flush."""

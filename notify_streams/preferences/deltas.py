@@ -32,7 +32,7 @@ _BREAKER_S: Final = 0.5
 
 @contextmanager
 def redis_call() -> Iterator[None]:
-    """Translate errors of Redis.
+    """Translate errors of Redis. None is permanent for a record: without Redis, every caller reads or waits for the durable record.
 
     Raises:
         StoreUnavailable: Redis refused the call or did not answer.

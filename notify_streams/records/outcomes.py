@@ -27,6 +27,7 @@ class DeadReason(StrEnum):
     TOO_LARGE = "too_large"
     ID_CONFLICT = "id_conflict"
     TOO_MANY_HOPS = "too_many_hops"
+    BAD_RECORD = "bad_record"
 
 
 class DeliveryState(StrEnum):

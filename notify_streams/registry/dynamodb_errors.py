@@ -1,4 +1,4 @@
-"""Translates DynamoDB's errors into errors of this application."""
+"""Translates DynamoDB's errors: permanent, transient or unknown."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ from typing import Final
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
-from notify_streams.errors import NotifyError, RetryLater, SettingsError, StoreUnavailable
+from notify_streams.errors import (
+    NotifyError,
+    PermanentFailure,
+    RetryLater,
+    SettingsError,
+    StoreUnavailable,
+    UnknownFailure,
+)
 
 CONDITION_FAILED: Final = "ConditionalCheckFailedException"
 #: Nothing of the transaction was written: a condition failed, or another write was under way.
@@ -28,6 +35,20 @@ TRANSIENT: Final = frozenset(
         "TransactionConflictException",
     }
 )
+#: The item itself is refused.
+PERMANENT: Final = frozenset({"SerializationException", "TransactionSizeLimitExceeded", "ValidationException"})
+#: Only an operator can help: no table, no permission.
+WRONG_SETTINGS: Final = frozenset(
+    {
+        "AccessDeniedException",
+        "IncompleteSignatureException",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "MissingAuthenticationTokenException",
+        "ResourceNotFoundException",
+        "UnrecognizedClientException",
+    }
+)
 
 
 def error_code(error: ClientError) -> str:
@@ -44,7 +65,10 @@ def translate(error: Exception, call: str) -> NotifyError:
             return RetryLater(f"registry: {call}: {code or status}")
         if code == "ResourceNotFoundException":
             return SettingsError(f"registry: {call}: no such table (users_table); create it with `shards init`")
-        return SettingsError(f"registry: {call} refused: {code or status}")
+        if code in WRONG_SETTINGS:
+            return SettingsError(f"registry: {call} refused: {code}")
+        kind = PermanentFailure if code in PERMANENT else UnknownFailure
+        return kind(f"registry: {call} refused: {code or status}")
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return SettingsError(f"registry: {call}: no AWS credentials (environment, profile, web identity, instance)")
     if isinstance(error, BotoCoreError | TimeoutError | OSError):

@@ -15,25 +15,28 @@ from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import MAX_BYTES, arrival_ms, read_signup
 from notify_streams.registry.signup_decision import SignupIgnored
 from notify_streams.registry.signups import ReceivedSignup
-from notify_streams.retry import STORE
+from notify_streams.retry import RetryPolicy, call_for_each
 from notify_streams.routing.outcome_records import dead_letter, record_size, repartitioned
 
 if TYPE_CHECKING:
-    from notify_streams.records.batch import AckHandle, Batch
+    from collections.abc import Sequence
+
+    from notify_streams.records.batch import AckHandle, Batch, OutboxRecord
     from notify_streams.registry.signups import SignupProcessor
 
-_RETRY: Final = STORE.named("registry.register")
+_RETRY: Final = RetryPolicy("registry.register", first_s=0.05, max_s=2.0, max_unknown_s=30.0)
 _DEAD: Final = {
     SignupIgnored.TOO_MANY_HOPS: DeadReason.TOO_MANY_HOPS,
     SignupIgnored.UNKNOWN_REGION: DeadReason.INVALID,
     SignupIgnored.REFUSED: DeadReason.INVALID,
+    SignupIgnored.BAD_RECORD: DeadReason.BAD_RECORD,
 }
 
 
 async def decide_signup_batch(
     processor: SignupProcessor, batch: Batch, ack_handle: AckHandle, partitions: int
 ) -> DecidedBatch:
-    """Register a batch, retried without limit, and return the outcome of each record.
+    """Register a batch, retried without limit while the registry does not answer, and return the outcome of each record.
 
     The user id gives the bucket: a record in another partition is published again in the right one.
     """
@@ -55,15 +58,26 @@ async def decide_signup_batch(
         indexes.append(len(outcomes))
         received.append(ReceivedSignup(signup, record.headers))
         outcomes.append(RecordOutcome(TriggerOutcome.NOTIFIED, record))
-    results = await _RETRY.call(processor.register, batch.partition, received)
-    for number, reason in results.ignored:
+    outputs: list[OutboxRecord] = []
+    ignored: list[tuple[int, SignupIgnored]] = []
+
+    async def register(numbers: Sequence[int]) -> None:
+        part = await processor.register(batch.partition, [received[number] for number in numbers])
+        outputs.extend(part.outputs)
+        ignored.extend((numbers[number], reason) for number, reason in part.ignored)
+
+    def refuse(number: int) -> None:
+        ignored.append((number, SignupIgnored.BAD_RECORD))
+
+    await call_for_each(_RETRY, register, range(len(received)), refuse)
+    for number, reason in ignored:
         index = indexes[number]
         record = outcomes[index].record
         if reason is SignupIgnored.STALE:
             outcomes[index] = RecordOutcome(TriggerOutcome.DUPLICATE, record)
         else:
             outcomes[index] = dead_letter(record, batch.topic, batch.partition, _DEAD[reason], reason.value)
-    if results.outputs:
+    if outputs:
         first = outcomes[indexes[0]]
-        first.outputs = (*first.outputs, *results.outputs)
+        first.outputs = (*first.outputs, *outputs)
     return DecidedBatch(batch.topic, batch.partition, batch.start, batch.end, outcomes, 0, ack_handle)

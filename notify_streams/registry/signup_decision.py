@@ -40,6 +40,8 @@ class SignupIgnored(StrEnum):
     UNKNOWN_REGION = "unknown_region"
     #: The registry cannot hold the row (`WriteOutcome.REFUSED`).
     REFUSED = "refused"
+    #: The registry will never accept it.
+    BAD_RECORD = "bad_record"
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,12 @@ def id_conflict(outcome: RecordOutcome, topic: str, partition: int) -> RecordOut
     return dead_letter(outcome.record, topic, partition, DeadReason.ID_CONFLICT, detail)
 
 
+def bad_record(outcome: RecordOutcome, topic: str, partition: int) -> RecordOutcome:
+    """The dead letter of a record whose outcome a store never accepts."""
+    detail = "what must be stored for this record was refused, at every attempt"
+    return dead_letter(outcome.record, topic, partition, DeadReason.BAD_RECORD, detail)
+
+
 def record_size(record: SourceRecord) -> int:
     """Bytes of key, value and headers: a copy on another topic has all of them."""
     key, value, headers = record.key, record.value, record.headers

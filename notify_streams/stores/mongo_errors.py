@@ -1,4 +1,7 @@
-"""Translates MongoDB's errors into errors of this application."""
+"""Translates MongoDB's errors: permanent, transient or unknown.
+
+One table each; an error that is in neither is an `UnknownFailure`. Codes: https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,17 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import pymongo
-from pymongo.errors import OperationFailure, PyMongoError
+from bson.errors import BSONError
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    DocumentTooLarge,
+    ExecutionTimeout,
+    OperationFailure,
+    PyMongoError,
+)
 
-from notify_streams.errors import StoreUnavailable
+from notify_streams.errors import PermanentFailure, StoreUnavailable, UnknownFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +28,68 @@ if TYPE_CHECKING:
 #: Codes of failed log-ins and of users without the right (https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml).
 _REFUSALS: Final = {13: "refuses: the user has not the right", 18: "refuses the user name or password"}
 _CERTIFICATE: Final = re.compile(r"certificate verify failed: ([^(]{1,200})")
+#: The document or statement itself is refused.
+_PERMANENT_CODES: Final = frozenset(
+    {
+        2,  # BadValue
+        9,  # FailedToParse
+        14,  # TypeMismatch
+        15,  # Overflow: nested too deep
+        16,  # InvalidLength
+        22,  # InvalidBSON
+        28,  # PathNotViable
+        40,  # ConflictingUpdateOperators
+        52,  # DollarPrefixedFieldName
+        53,  # InvalidIdField
+        54,  # NotSingleValueField
+        56,  # EmptyFieldName
+        57,  # DottedFieldName
+        66,  # ImmutableField
+        10334,  # BSONObjectTooLarge
+        17280,  # KeyTooLong
+        17419,  # the updated document is too large
+        17420,  # the inserted document is too large
+    }
+)
+#: The same call can succeed later, or after an operator has changed something that is not in the record.
+_TRANSIENT_CODES: Final = frozenset(
+    {
+        6,  # HostUnreachable
+        7,  # HostNotFound
+        13,  # Unauthorized
+        18,  # AuthenticationFailed
+        24,  # LockTimeout
+        26,  # NamespaceNotFound
+        43,  # CursorNotFound
+        50,  # MaxTimeMSExpired
+        64,  # WriteConcernFailed
+        89,  # NetworkTimeout
+        91,  # ShutdownInProgress
+        112,  # WriteConflict
+        121,  # DocumentValidationFailure: the only validators block the writes to a bucket that is being moved
+        133,  # FailedToSatisfyReadPreference
+        134,  # ReadConcernMajorityNotAvailableYet
+        189,  # PrimarySteppedDown
+        202,  # NetworkInterfaceExceededTimeLimit
+        225,  # TransactionTooOld
+        246,  # SnapshotUnavailable
+        251,  # NoSuchTransaction
+        262,  # ExceededTimeLimit
+        290,  # TransactionExceededLifetimeLimitSeconds
+        9001,  # SocketException
+        10107,  # NotWritablePrimary
+        11600,  # InterruptedAtShutdown
+        11601,  # Interrupted
+        11602,  # InterruptedDueToReplStateChange
+        13388,  # StaleConfig
+        13435,  # NotPrimaryNoSecondaryOk
+        13436,  # NotPrimaryOrSecondary
+        14031,  # OutOfDiskSpace
+    }
+)
+#: Raised by the driver before anything is sent: the document cannot be encoded.
+_NOT_ENCODABLE: Final = (BSONError, DocumentTooLarge, OverflowError, UnicodeEncodeError)
+_TRANSIENT_LABELS: Final = ("TransientTransactionError", "RetryableWriteError", "UnknownTransactionCommitResult")
 
 
 @contextmanager
@@ -24,16 +97,36 @@ def mongo_call(what: str, timeout_s: float | None = None) -> Iterator[None]:
     """Bound the MongoDB operations of the block to `timeout_s` seconds in all, and translate their errors.
 
     Raises:
-        StoreUnavailable: `what` (the operation and the shard) and `mongo_reason`.
+        StoreUnavailable: `what` (the operation and the shard) and `mongo_reason`; `PermanentFailure` or `UnknownFailure` by the tables above.
     """
     try:
         with pymongo.timeout(timeout_s):
             yield
-    except PyMongoError as error:
-        raise StoreUnavailable(f"{what}: MongoDB {mongo_reason(error)}") from error
+    except (PyMongoError, *_NOT_ENCODABLE) as error:
+        raise _kind(error)(f"{what}: MongoDB {mongo_reason(error)}") from error
 
 
-def mongo_reason(error: PyMongoError) -> str:
+def _kind(error: Exception) -> type[StoreUnavailable]:
+    if isinstance(error, _NOT_ENCODABLE):
+        return PermanentFailure
+    if isinstance(error, PyMongoError):
+        labelled = any(error.has_error_label(label) for label in _TRANSIENT_LABELS)
+        if isinstance(error, ConnectionFailure | ExecutionTimeout) or error.timeout or labelled:
+            return StoreUnavailable
+    codes = _codes(error)
+    if codes & _PERMANENT_CODES:
+        return PermanentFailure
+    return StoreUnavailable if codes & _TRANSIENT_CODES else UnknownFailure
+
+
+def _codes(error: Exception) -> set[int]:
+    if isinstance(error, BulkWriteError):
+        details = error.details or {}
+        return {one["code"] for one in (*details.get("writeErrors", ()), *details.get("writeConcernErrors", ()))}
+    return {error.code} if isinstance(error, OperationFailure) and error.code is not None else set()
+
+
+def mongo_reason(error: Exception) -> str:
     """Why MongoDB did not do it. Not the driver's text, which may hold an address or a document."""
     if isinstance(error, OperationFailure) and error.code in _REFUSALS:
         return _REFUSALS[error.code]

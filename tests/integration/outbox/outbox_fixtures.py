@@ -17,7 +17,7 @@ from notify_streams.outbox.relay import Relay
 from notify_streams.outbox.row_ids import new_flush_id
 from notify_streams.outbox.transaction import FlushStore
 from notify_streams.records.batch import Producer
-from notify_streams.routing.outcome_records import id_conflict
+from notify_streams.routing.outcome_records import bad_record, id_conflict
 from notify_streams.settings import OutboxSettings, Settings
 from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, Shards
 from tests.builders import AckRecorder, a_decided_batch, an_outcome
@@ -118,13 +118,21 @@ class Bench:
             await self.relay.drain([bucket], exclude=loop.flush_ids())
 
         loop = FlushLoop(
-            ROLE, shard, store or self.store(shard), self.ledger, self.broker, settings, id_conflict, relay_bucket
+            ROLE,
+            shard,
+            store or self.store(shard),
+            self.ledger,
+            self.broker,
+            settings,
+            id_conflict,
+            bad_record,
+            relay_bucket,
         )
         return loop
 
     def outbox(self, flush_store: Callable[..., FlushStore] = FlushStore, **limits: Any) -> Outbox:
         settings = msgspec.structs.replace(self.settings, outbox=OutboxSettings(**limits))
-        return Outbox(settings, ROLE, self.shards, self.broker, id_conflict, flush_store)
+        return Outbox(settings, ROLE, self.shards, self.broker, id_conflict, bad_record, flush_store)
 
     async def open(self, *sources: tuple[str, int], at: int = 0) -> None:
         await self.ledger.open(dict.fromkeys(sources or (SOURCE,), at))

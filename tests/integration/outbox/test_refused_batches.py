@@ -1,6 +1,8 @@
 """Duplicates, and batches that the ledger refuses, are written and counted once."""
 
+import bson
 import pytest
+from bson.raw_bson import RawBSONDocument
 
 from tests.builders import AckRecorder, a_decided_batch, an_outcome
 from tests.integration.outbox.conftest import Run
@@ -111,3 +113,17 @@ async def test_rows_that_another_worker_left_are_published_before_later_batches(
     assert bench.broker.ids() == ["left behind", "next"]
     await until(lambda: not loop.flush_ids())
     assert await bench.rows() == []
+
+
+async def test_a_document_that_mongodb_refuses_becomes_a_dead_letter(bench: Bench, running: Run) -> None:
+    await bench.open()
+    acks, loop = AckRecorder(), bench.flush_loop()
+    bad = an_outcome("bad", bucket=EVEN)
+    bad.document = RawBSONDocument(bson.encode({"_id": ["an array"], "bucket": EVEN}))
+    await loop.submit(batch("a", bad, "b", acks=acks))
+    running(loop.run())
+    await until(lambda: acks.acknowledged)
+    ledger = (await bench.ledgers())[f"standard:triggers.payments:{EVEN}"]
+    assert (ledger["dead"], ledger["dead_reasons"], ledger["notified"]) == (1, {"bad_record": 1}, 2)
+    assert await bench.trigger_ids() == ["a", "b"] == sorted(bench.broker.ids())
+    assert [topic for topic, *_ in bench.broker.sent].count("dead_letters") == 1

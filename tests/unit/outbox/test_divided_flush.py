@@ -12,7 +12,7 @@ from notify_streams.outbox.flush_loop import FlushLoop
 from notify_streams.outbox.flush_plan import Flush
 from notify_streams.outbox.ledger import Ledger
 from notify_streams.outbox.transaction import FlushStore
-from notify_streams.routing.outcome_records import id_conflict
+from notify_streams.routing.outcome_records import bad_record, id_conflict
 from notify_streams.settings import OutboxSettings
 from notify_streams.stores.mongo import Shards
 from tests.builders import AckRecorder, a_decided_batch, an_outcome, some_settings
@@ -56,7 +56,7 @@ async def no_relay(bucket: int) -> None:
 @asynccontextmanager
 async def running(store: FlushStore) -> AsyncIterator[FlushLoop]:
     ledger = Ledger(SHARDS, "standard", 1.0)
-    loop = FlushLoop("standard", 0, store, ledger, NullProducer(), OutboxSettings(), id_conflict, no_relay)
+    loop = FlushLoop("standard", 0, store, ledger, NullProducer(), OutboxSettings(), id_conflict, bad_record, no_relay)
     task = asyncio.create_task(loop.run())
     yield loop
     await tasks.stop([task])

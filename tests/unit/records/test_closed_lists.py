@@ -24,6 +24,7 @@ def test_the_reasons_of_dead_letters() -> None:
         "too_large",
         "id_conflict",
         "too_many_hops",
+        "bad_record",
     }
 
 

@@ -7,10 +7,12 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from notify_streams import metrics
-from notify_streams.errors import RetryLater, StoreUnavailable
-from notify_streams.retry import RetryPolicy, failing_calls
+from notify_streams.errors import PermanentFailure, RetryLater, StoreUnavailable, UnknownFailure
+from notify_streams.retry import RetryPolicy, call_for_each, failing_calls
 
 
 class Sleeps:
@@ -137,3 +139,47 @@ async def test_a_call_that_gave_up_or_was_cancelled_does_not_count_as_failing(sl
     await asyncio.wait([waiting])
     del waiting
     assert not {"test.gave_up", "test.cancelled"} & failing_calls().keys()
+
+
+@given(st.lists(st.booleans(), max_size=20))
+def test_what_can_never_be_written_is_found_and_the_rest_is_written_in_order(bad: list[bool]) -> None:
+    written: list[int] = []
+    refused: list[int] = []
+
+    async def write(items: Sequence[int]) -> None:
+        if any(bad[item] for item in items):
+            raise PermanentFailure("refused")
+        written.extend(items)
+
+    policy = RetryPolicy("each", first_s=0.0, max_s=0.0, max_unknown_s=0.0)
+    asyncio.run(call_for_each(policy, write, range(len(bad)), refused.append))
+    assert written == [item for item, is_bad in enumerate(bad) if not is_bad]
+    assert refused == [item for item, is_bad in enumerate(bad) if is_bad]
+
+
+async def test_an_unknown_error_is_permanent_after_a_time_and_a_number_of_attempts() -> None:
+    policy = RetryPolicy("unknown", first_s=0.0, max_s=0.0, max_unknown_s=0.0)
+    errors: list[Exception] = [*[UnknownFailure("?")] * 4, StoreUnavailable("away"), *[UnknownFailure("?")] * 5]
+    calls = len(errors)
+
+    async def write() -> None:
+        raise errors.pop(0)
+
+    with pytest.raises(PermanentFailure):
+        await policy.call(write)
+    assert not errors and calls == 10, "an outage in between starts the count anew"
+
+
+async def test_without_a_limit_a_permanent_error_is_an_outage_that_a_metric_shows() -> None:
+    errors: list[Exception] = [PermanentFailure("refused")] * 7
+
+    async def write() -> str:
+        if errors:
+            raise errors.pop()
+        return "done"
+
+    async def sleep(_: float) -> None:
+        assert b'notify_retrying_seconds{call="held"}' in metrics.exposition()
+
+    assert await RetryPolicy("held", first_s=0.0, max_s=0.0, sleep=sleep).call(write) == "done"
+    assert b'notify_retrying_seconds{call="held"}' not in metrics.exposition()
