@@ -134,7 +134,7 @@ def a_message(**but: Any) -> ChannelMessage:
         but.get("trigger_id", "t-1"),
         but.get("channel", "push"),
     )
-    notification = notification_id(trigger_id, user_id)
+    notification = notification_id(trigger_id, user_id, "payments")
     data = but.pop("data", {"amount": "12.50"})
     usual: dict[str, Any] = {
         "delivery_id": delivery_id(notification, channel),
@@ -233,6 +233,7 @@ def an_outcome(
     decisions: ChannelDecisions | None = None,
     critical: bool = False,
     now: datetime = NOON,
+    system: str = "payments",
     **but: Any,
 ) -> RecordOutcome:
     """A notified trigger with a queued delivery for each of `channels`, or with these decisions."""
@@ -241,7 +242,9 @@ def an_outcome(
     ways = ContactRow(1, *[f"contact-{user_id}"] * 3)
     form = NotificationEncoder(bucket, "us", critical, now)
     expires_at = datetime(2100, 1, 1, tzinfo=UTC)
-    return notified(ARecord(b"{}", offset=offset), user_id.encode(), trigger, decisions, expires_at, ways, 7, form)
+    return notified(
+        ARecord(b"{}", offset=offset), user_id.encode(), system, trigger, decisions, expires_at, ways, 7, form
+    )
 
 
 def an_acceptance(notification: str = "n", *, channel: str = "push", done: float = 2.5, **but: Any) -> AcceptedMessage:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from notify_streams.cli.output import as_json, categories_of, print_result, region_option, run, settings_of
-from notify_streams.records.ids import trigger_of
 from notify_streams.records.outcomes import Reason
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ _BY_CHOICE = frozenset((Reason.OPTED_OUT, Reason.NOT_OPTED_IN, Reason.CHANNEL_NO
 
 
 @click.command()
-@click.argument("trigger_id")
+@click.argument("trigger_id", metavar="[SYSTEM/]ID")
 @region_option
 @as_json
 def why(trigger_id: str, region: str, as_json: bool) -> None:
@@ -29,7 +28,10 @@ def why(trigger_id: str, region: str, as_json: bool) -> None:
     found = run(_why(settings, trigger_id), settings)
     lines = []
     for one in found:
-        lines.append(f"{one['notification_id']}: {one['category']}, {one['lane']}, decided {one['decided_at']}")
+        sender = f"{one['system']} {one['source']}".strip()
+        lines.append(
+            f"{one['notification_id']}: {sender}, {one['category']}, {one['lane']}, decided {one['decided_at']}"
+        )
         lines += [
             f"  {d['channel']:<6} {d['state']}{' (' + d['reason'] + ')' if d['reason'] else ''}: {d['why']}"
             for d in one["deliveries"]
@@ -45,14 +47,14 @@ def why(trigger_id: str, region: str, as_json: bool) -> None:
 async def _why(settings: Settings, trigger_id: str) -> list[dict[str, Any]]:
     from notify_streams.admin.connections import connected
     from notify_streams.stores.mongo import NOTIFICATIONS
+    from notify_streams.web.notifications import notification_query
 
     async with connected(settings, categories_of()) as region:
         found: list[dict[str, Any]] = []
         for bucket in range(settings.partitions):
-            # A notification id starts with the trigger id: one index range in each bucket.
-            query = {"bucket": bucket, "_id": {"$gte": f"{trigger_id}-", "$lt": f"{trigger_id}."}}
-            in_range = await region.shards.collection(NOTIFICATIONS, bucket).find(query).to_list()
-            found += [await _explained(region, one) for one in in_range if trigger_of(one["_id"]) == trigger_id]
+            query = notification_query(trigger_id, [bucket])
+            stored = await region.shards.collection(NOTIFICATIONS, bucket).find(query).to_list()
+            found += [await _explained(region, one) for one in stored]
         return found
 
 
@@ -71,6 +73,8 @@ async def _explained(region: Connections, one: dict[str, Any]) -> dict[str, Any]
         deliveries.append({"channel": channel, "state": delivery["state"], "reason": reason, "why": words})
     return {
         "notification_id": one["_id"],
+        "system": one["system"],
+        "source": one.get("source", ""),
         "category": one["category"],
         "lane": one["lane"],
         "decided_at": one["decided_at"].isoformat(),

@@ -28,6 +28,8 @@ _Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 CRITICAL_HEADER: Final = "critical"
 _CE_ID: Final = "ce_id"
+_CE_SOURCE: Final = "ce_source"
+_MAX_SOURCE: Final = 512
 _BRACE: Final = ord("{")
 _SAYS_CRITICAL: Final = re.compile(rb'"isCritical"[ \t\r\n]*:[ \t\r\n]*true')
 #: May hide the word from a scan of bytes: an escape, or base64.
@@ -42,7 +44,11 @@ _BOM: Final = b"\xef\xbb\xbf"
 NO_DATA: Final = msgspec.Raw()
 
 
-class Trigger(msgspec.Struct, frozen=True, gc=False, rename={"is_critical": "isCritical"}):
+#: The JSON name of a field that no record sets.
+_NO_FIELD: Final = "(source of the CloudEvent)"
+
+
+class Trigger(msgspec.Struct, frozen=True, gc=False, rename={"is_critical": "isCritical", "source": _NO_FIELD}):
     """A request to notify one user."""
 
     user_id: Name
@@ -60,6 +66,8 @@ class Trigger(msgspec.Struct, frozen=True, gc=False, rename={"is_critical": "isC
     expires_at: _Instant | None = None
     collapse_key: _CollapseKey | None = None
     test: bool = False
+    #: The CloudEvent's `source`, never empty; None without one.
+    source: str | None = None
 
 
 class Rejection(msgspec.Struct, frozen=True, gc=False):
@@ -71,6 +79,7 @@ class Rejection(msgspec.Struct, frozen=True, gc=False):
 
 class _CloudEvent(msgspec.Struct, frozen=True, gc=False):
     id: str
+    source: str = ""
     data: msgspec.Raw = msgspec.Raw()
     data_base64: str | None = None
 
@@ -95,9 +104,9 @@ def read_trigger(value: bytes | None, headers: Sequence[tuple[str, bytes | None]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         why = "it begins with a byte order mark" if value.startswith(_BOM) else error
         return Rejection(DeadReason.NOT_JSON, f"the value is not JSON: {why}")
-    if trigger.id is None:
-        return _with_id_of_header(trigger, headers)
-    return _checked(trigger, None)
+    if headers or trigger.id is None:
+        return _with_headers(trigger, headers)
+    return _checked(trigger, None, "")
 
 
 def may_be_critical(value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> bool:
@@ -139,20 +148,29 @@ def _read_enveloped(value: bytes, why_not_bare: msgspec.ValidationError) -> Trig
         return Rejection(DeadReason.INVALID, f"CloudEvent: {error}")
     except (msgspec.DecodeError, ValueError) as error:  # bad base64 and bad UTF-8 are ValueErrors
         return Rejection(DeadReason.INVALID, f"the CloudEvent's data is not a JSON object: {error}")
-    return _checked(trigger, event.id)
+    return _checked(trigger, event.id, event.source)
 
 
-def _with_id_of_header(trigger: Trigger, headers: Sequence[tuple[str, bytes | None]]) -> Trigger | Rejection:
-    """CloudEvents binary mode: the header's id, unless the data has one."""
-    found = next((content for name, content in headers if name == _CE_ID), None)
+def _with_headers(trigger: Trigger, headers: Sequence[tuple[str, bytes | None]]) -> Trigger | Rejection:
+    """CloudEvents binary mode: the source of the headers, and their id, unless the data has one."""
+    event_id, source = None, b""
+    for name, content in headers:
+        if name == _CE_ID:
+            event_id = content if event_id is None else event_id
+        elif name == _CE_SOURCE:
+            source = source or content or b""
     try:
-        return _checked(trigger, None if found is None else found.decode())
+        return _checked(trigger, None if event_id is None else event_id.decode(), source.decode())
     except UnicodeDecodeError:
         # No replacement characters: two different ids could become equal.
-        return Rejection(DeadReason.INVALID, f"the header `{_CE_ID}` is not UTF-8")
+        return Rejection(DeadReason.INVALID, f"the header `{_CE_ID}` or `{_CE_SOURCE}` is not UTF-8")
 
 
-def _checked(trigger: Trigger, fallback_id: str | None) -> Trigger | Rejection:
+def _checked(trigger: Trigger, fallback_id: str | None, source: str) -> Trigger | Rejection:
+    if source or trigger.source is not None:
+        if len(source) > _MAX_SOURCE:
+            return Rejection(DeadReason.INVALID, f"the CloudEvent's `source` has more than {_MAX_SOURCE} characters")
+        trigger = msgspec.structs.replace(trigger, source=source or None)
     if trigger.id is None:
         if not fallback_id or len(fallback_id) > MAX_LENGTH:
             return Rejection(DeadReason.INVALID, f"Object missing required field `id` (1 to {MAX_LENGTH} characters)")

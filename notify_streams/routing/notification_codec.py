@@ -54,7 +54,7 @@ class NotificationEncoder:
         # A whole hour: the index on it then has few distinct values, and its pages stay in memory.
         expire_at = now.replace(minute=0, second=0, microsecond=0) + _RETENTION
         self._end = _elements({"expire_at": expire_at}) + b"\0"
-        self._by_category: dict[str, bytes] = {}
+        self._by_category: dict[tuple[str, str], bytes] = {}
         self._by_decisions: dict[ChannelDecisions, bytes] = {}
 
     def encode(
@@ -62,16 +62,19 @@ class NotificationEncoder:
         notification_id: str,
         trigger_id: str,
         user_id: bytes,
+        system: str,
+        source: str,
         category: str,
         preference_version: int,
         decisions: ChannelDecisions,
         fingerprint: int,
     ) -> RawBSONDocument:
-        """One notification's document."""
-        category_and_common = self._by_category.get(category)
+        """One notification's document; `source` is empty for a trigger without one."""
+        category_and_common = self._by_category.get((system, category))
         if category_and_common is None:
-            category_and_common = b"\0" + _elements({"category": category}) + self._common + _VERSION
-            self._by_category[category] = category_and_common
+            fields = _elements({"system": system, "category": category})
+            category_and_common = b"\0" + fields + self._common + _VERSION
+            self._by_category[system, category] = category_and_common
         deliveries = self._by_decisions.get(decisions)
         if deliveries is None:
             by_channel = {decision.channel: self._delivery(decision) for decision in decisions}
@@ -92,7 +95,7 @@ class NotificationEncoder:
                 _INT64(preference_version),
                 deliveries,
                 _INT64(fingerprint),
-                self._end,
+                _elements({"source": source}) + self._end if source else self._end,
             )
         )
         return RawBSONDocument(_INT32(len(body) + 4) + body)

@@ -139,6 +139,7 @@ def fingerprint(trigger: Trigger) -> int:
 def notified(
     record: SourceRecord,
     user_key: bytes,
+    system: str,
     trigger: Trigger,
     decisions: ChannelDecisions,
     expires_at: datetime,
@@ -148,7 +149,8 @@ def notified(
 ) -> RecordOutcome:
     """The notification with a delivery for each channel, and a channel message for each queued one."""
     trigger_id = trigger.id or ""
-    notification = notification_id(trigger_id, trigger.user_id)
+    source = trigger.source or ""
+    notification = notification_id(trigger_id, trigger.user_id, system, source)
     critical = encoder.critical
     outputs: list[OutboxRecord] = []
     shared = b""
@@ -184,6 +186,14 @@ def notified(
         outputs.append((_TOPICS[critical, channel], encoder.bucket, user_key, message, headers))
     content = fingerprint(trigger)
     document = encoder.encode(
-        notification, trigger_id, user_key, trigger.category, preference_version, decisions, content
+        notification,
+        trigger_id,
+        user_key,
+        system,
+        source,
+        trigger.category,
+        preference_version,
+        decisions,
+        content,
     )
     return RecordOutcome(TriggerOutcome.NOTIFIED, record, outputs, notification, document, content)

@@ -59,6 +59,8 @@ _CACHED_DECISIONS: Final = 10_000
 _CACHED_HOPS: Final = 10_000
 
 
+#: Of a forwarded trigger without the header that names its system: only regions write there, and they set it.
+_UNKNOWN_SYSTEM: Final = "forwarded"
 #: How long a record may wait for an epoch that only its header names. Regions copy changes every 2 s.
 _MAX_BEHIND_S: Final = 60.0
 
@@ -203,15 +205,16 @@ class Router:
             return self._dead_letter(batch, record, DeadReason.UNKNOWN_USER, "no such user has signed up")
         # Only regions write `triggers.forwarded`. On any other topic a client may have set these headers.
         forwarding = read_forwarding_headers(record.headers) if batch.topic == FORWARDED else NOT_FORWARDED
+        system = context.system or forwarding.system or _UNKNOWN_SYSTEM
         hop = self._next_hop(location, forwarding, context.placement)
         if hop is LocalAction.BEHIND and context.placement is self._ignores_epochs:
             hop = next_hop(location, msgspec.structs.replace(forwarding, epoch=0), context.placement)
         if hop is not LocalAction.SERVE:
-            return self._not_served_here(context, index, record, trigger, forwarding, hop)
+            return self._not_served_here(context, index, record, system, trigger, forwarding, hop)
         version, choice_bits = cached_decode_row(row)
         expires_at = expiry_of(trigger, category, encoder.now)
         given = decision_input(trigger, choice_bits.get(category.number, 0), addresses, expires_at <= encoder.now)
-        return notified(record, key, trigger, self._decide(given), expires_at, addresses, version, encoder)
+        return notified(record, key, system, trigger, self._decide(given), expires_at, addresses, version, encoder)
 
     def _next_hop(
         self, location: Location, forwarding: ForwardingHeaders, placement: Placement
@@ -231,6 +234,7 @@ class Router:
         context: _BatchContext,
         index: int,
         record: SourceRecord,
+        system: str,
         trigger: Trigger,
         forwarding: ForwardingHeaders,
         hop: LocalAction | Forward,
@@ -242,7 +246,9 @@ class Router:
         if not isinstance(hop, Forward):
             raise _PlacementPending(behind=hop is LocalAction.BEHIND)
         if hop.check_own:
-            context.duplicate_candidates[index] = notification_id(trigger.id or "", trigger.user_id)
+            context.duplicate_candidates[index] = notification_id(
+                trigger.id or "", trigger.user_id, system, trigger.source or ""
+            )
         headers = forwarded_headers(
             record.headers if batch.topic == FORWARDED else without_forwarding_headers(record.headers),
             self._region,
@@ -250,6 +256,7 @@ class Router:
             location_version=hop.location_version,
             epoch=hop.epoch,
             cleared_by=hop.cleared_by,
+            system=system,
         )
         return forwarded(record, batch.topic, batch.partition, trigger.user_id, hop.region, headers)
 

@@ -40,7 +40,7 @@ REGION_VIEWS: Final[dict[str, type[WebView]]] = {
     "/users/{user_id}": UserView,
     "/users/{user_id}/preferences/{category}/{channel}": PreferenceView,
     "/locations/{key}": LocationView,
-    "/notifications/{trigger_id}": Notifications,
+    "/notifications/{trigger_id:.+}": Notifications,
     "/dead-letters": DeadLetters,
     "/providers": Providers,
     "/regions": Regions,

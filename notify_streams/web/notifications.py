@@ -1,4 +1,4 @@
-"""`/notifications/{trigger_id}`: the notifications of a trigger id."""
+"""`/notifications/{id}` or `{system}/{id}`: a trigger's notifications."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
     from notify_streams.stores.mongo import Document, Shards
 
-#: Several notifications for one id mean that the id was used for several users.
+#: Several notifications for one id mean that it was used for several users, or by several systems or sources.
 _MAX_SHOWN: Final = 100
 _FIELDS: Final = (
+    "system",
+    "source",
     "user_id",
     "bucket",
     "category",
@@ -31,13 +33,18 @@ _FIELDS: Final = (
 _DELIVERY_FIELDS: Final = ("state", "reason", "attempts", "provider", "provider_id", "at")
 
 
-def notification_query(trigger_id: str, buckets: list[int]) -> dict[str, Any]:
-    """Selects a trigger's notifications by a range of `_id`, which is ``<trigger id>-<hexadecimal digits>``."""
-    return {
-        "bucket": {"$in": buckets},
-        "_id": {"$gte": f"{trigger_id}-0", "$lt": f"{trigger_id}-g"},
-        "trigger_id": trigger_id,
-    }
+def notification_query(wanted: str, buckets: list[int]) -> dict[str, Any]:
+    """Selects notifications by trigger id, or by ``<system>/<trigger id>``: what has a slash may be either."""
+    choices = [_with_id(wanted)]
+    system, slash, trigger_id = wanted.partition("/")
+    if slash:
+        choices.append(_with_id(trigger_id) | {"system": system})
+    return {"bucket": {"$in": buckets}, "$or": choices}
+
+
+def _with_id(trigger_id: str) -> dict[str, Any]:
+    """A range of `_id`, which is ``<trigger id>-<hexadecimal digits>``."""
+    return {"_id": {"$gte": f"{trigger_id}-0", "$lt": f"{trigger_id}-g"}, "trigger_id": trigger_id}
 
 
 async def find_notifications(shards: Shards, trigger_id: str, timeout_s: float) -> list[Document]:

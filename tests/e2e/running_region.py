@@ -31,7 +31,7 @@ from notify_streams.admin.audit.provider_log import AcceptedMessage, read_provid
 from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.app import web_port
-from notify_streams.records.ids import notification_id, trigger_of
+from notify_streams.records.ids import trigger_of
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.user_records import Contacts, PreferenceUpdate, Signup
 from notify_streams.roles import ROLES
@@ -199,7 +199,7 @@ class RunningRegion:
         bucket = self.bucket(user_id)
         async with self.database(bucket) as database:
             found = await database.notifications.find_one(
-                {"bucket": bucket, "_id": notification_id(trigger_id, user_id)}
+                {"bucket": bucket, "trigger_id": trigger_id, "user_id": user_id}
             )
         return {} if found is None else {channel: one["state"] for channel, one in found["deliveries"].items()}
 

@@ -49,7 +49,7 @@ async def test_the_text_output_ends_with_the_result(running_region: RunningRegio
 
 async def test_a_notification_removed_by_hand_is_a_difference(running_region: RunningRegion, sent_to_ada: str) -> None:
     bucket = running_region.bucket("ada")
-    notification = notification_id(sent_to_ada, "ada")
+    notification = notification_id(sent_to_ada, "ada", "payments")
     async with running_region.database(bucket) as database:
         removed = await database.notifications.find_one_and_delete({"bucket": bucket, "_id": notification})
         assert removed is not None
@@ -84,7 +84,7 @@ async def test_a_line_missing_in_the_provider_log_is_a_difference(
 ) -> None:
     with changed_provider_log(running_region) as file:
         lines = file.read_bytes().splitlines(keepends=True)
-        wanted = delivery_id(notification_id(sent_to_ada, "ada"), "push").encode()
+        wanted = delivery_id(notification_id(sent_to_ada, "ada", "payments"), "push").encode()
         file.write_bytes(b"".join(line for line in lines if wanted not in line))
         found = await differences(running_region)
     assert found["sent but never accepted"]["example"] == wanted.decode()
@@ -93,7 +93,7 @@ async def test_a_line_missing_in_the_provider_log_is_a_difference(
 async def test_a_message_that_was_accepted_twice_is_a_difference_unless_it_is_marked(
     running_region: RunningRegion, sent_to_ada: str
 ) -> None:
-    wanted = delivery_id(notification_id(sent_to_ada, "ada"), "push")
+    wanted = delivery_id(notification_id(sent_to_ada, "ada", "payments"), "push")
     with changed_provider_log(running_region) as file:
         lines = file.read_bytes().splitlines(keepends=True)
         twice = next(line for line in lines if wanted.encode() in line)
@@ -132,7 +132,7 @@ async def test_a_delivery_under_way_is_in_flight_and_the_audit_does_not_hold(
     running_region: RunningRegion, sent_to_ada: str
 ) -> None:
     bucket = running_region.bucket("ada")
-    notification = {"bucket": bucket, "_id": notification_id(sent_to_ada, "ada")}
+    notification = {"bucket": bucket, "_id": notification_id(sent_to_ada, "ada", "payments")}
     async with running_region.database(bucket) as database:
         await database.notifications.update_one(notification, {"$set": {"deliveries.push.state": "sending"}})
         try:

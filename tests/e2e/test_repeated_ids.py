@@ -1,8 +1,11 @@
 """A repeated trigger id: a duplicate, a conflict, or a trigger for another user."""
 
+import json
+from typing import Any
+
 import pytest
 
-from tests.builders import trigger_json
+from tests.builders import trigger_fields, trigger_json
 from tests.e2e.running_region import RunningRegion
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
@@ -32,6 +35,27 @@ async def test_the_same_id_with_other_content_is_a_conflict_and_the_first_one_co
     await running_region.assert_notified_once(trigger_id)
     letter = (await running_region.dead_letters())[place]
     assert (letter.diagnosis["reason"], letter.value) == ("id_conflict", other)
+
+
+async def test_the_same_id_of_two_sources_or_two_systems_is_not_the_same_trigger(running_region: RunningRegion) -> None:
+    before = await running_region.audited()
+    trigger_id = await running_region.trigger("ada")
+    for source in ("/payments/ledger", "/payments/refunds"):
+        event: dict[str, Any] = {"specversion": "1.0", "id": trigger_id, "source": source, "type": "t"}
+        event |= {"data": trigger_fields(id=..., user_id="ada", data={"amount": source})}
+        await running_region.send(TOPIC, json.dumps(event).encode(), key="ada")
+    other = trigger_json(
+        id=trigger_id,
+        user_id="ada",
+        category="security",
+        template="new_device",
+        data={"device": "x"},
+        channels=["push"],
+    )
+    await running_region.send("triggers.security", other, key="ada")
+    after = await running_region.audited()
+    assert after["notified"] - before["notified"] == 4
+    assert running_region.channels(trigger_id) == ["email"] * 3 + ["push"] * 4
 
 
 async def test_the_same_id_for_two_users_is_two_notifications(running_region: RunningRegion) -> None:

@@ -135,7 +135,7 @@ class _Bench:
     async def _send(self, sender: SingleSender, trigger_id: str, number: int, due: float | None = None) -> str:
         """Send a critical trigger; returns its notification id. With `due` (Unix seconds) it is accounted for."""
         user_id = bench_user(number)
-        notification = notification_id(trigger_id, user_id)
+        notification = notification_id(trigger_id, user_id, TOPIC.removeprefix("triggers."))
         if due is not None:
             self._due[notification] = due
         await sender.send(TOPIC, user_id, trigger(trigger_id, user_id, True, ["push"]))

@@ -74,7 +74,8 @@ def _add(runs: dict[str, list[float]], name: str, seconds: list[float]) -> None:
 def _upload(run: str, number: int, region: str) -> tuple[str, Upload]:
     user_id = user_of(number * 7919, region)
     trigger_id = f"{run}-{time.time_ns():x}-{number:06x}"
-    return notification_id(trigger_id, user_id), (
+    notification = notification_id(trigger_id, user_id, TOPIC.removeprefix("triggers."))
+    return notification, (
         TOPIC,
         user_id,
         trigger(trigger_id, user_id, True, ["push"]),

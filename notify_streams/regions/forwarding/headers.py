@@ -38,7 +38,11 @@ HANDED_OVER: Final = "handed_over_by"
 
 #: For a count of hops that is too large.
 _MAX_HOPS: Final = 100
-_FORWARDING: Final = frozenset((HOPS, ORIGIN, TARGET, VERSION, EPOCH, CLEARED, HANDED_OVER))
+#: Of a trigger: the upstream system on whose topic it entered, which is a part of its identity.
+SYSTEM: Final = "system"
+_MAX_SYSTEM: Final = 128
+
+_FORWARDING: Final = frozenset((HOPS, ORIGIN, TARGET, VERSION, EPOCH, CLEARED, HANDED_OVER, SYSTEM))
 
 #: The topics that regions write for one another.
 _TARGETS: Final = {
@@ -57,6 +61,7 @@ class ForwardingHeaders(msgspec.Struct, frozen=True, gc=False):
     epoch: int = 0
     cleared_by: str | None = None
     handed_over_by: str | None = None
+    system: str | None = None
 
 
 NOT_FORWARDED: Final = ForwardingHeaders()
@@ -74,6 +79,7 @@ def read_forwarding_headers(headers: Headers) -> ForwardingHeaders:
         _number(EPOCH, found),
         _text(found.get(CLEARED)),
         _text(found.get(HANDED_OVER)),
+        _text(found.get(SYSTEM, b"")[:_MAX_SYSTEM]),
     )
 
 
@@ -86,6 +92,7 @@ def forwarded_headers(
     epoch: int = 0,
     cleared_by: str | None = None,
     handed_over_by: str | None = None,
+    system: str | None = None,
 ) -> list[tuple[str, bytes]]:
     """The headers for the next hop: the record's own headers, then the forwarding headers with one hop more."""
     before = read_forwarding_headers(headers)
@@ -102,6 +109,8 @@ def forwarded_headers(
         added.append((CLEARED, (cleared_by or before.cleared_by or "").encode()))
     if handed_over_by or before.handed_over_by:
         added.append((HANDED_OVER, (handed_over_by or before.handed_over_by or "").encode()))
+    if before.system or system:
+        added.append((SYSTEM, (before.system or system or "").encode()))
     return [header for header in headers if header[0] not in _FORWARDING] + added
 
 

@@ -62,7 +62,7 @@ class DeliveryEnvironment:
         return DeliveryWorker(claims or self.claims(channel), check or Check(), provider, categories(), "standard")
 
     async def document(self, trigger_id: str = "t") -> dict[str, Any] | None:
-        query = {"_id": notification_id(trigger_id, "u-42"), "bucket": BUCKET}
+        query = {"_id": notification_id(trigger_id, "u-42", "payments"), "bucket": BUCKET}
         return await self.shards.collection(NOTIFICATIONS, BUCKET).find_one(query)
 
     async def state(self, trigger_id: str = "t", channel: Channel = "push") -> dict[str, Any]:
@@ -74,7 +74,7 @@ class DeliveryEnvironment:
 
     async def set_state(self, trigger_id: str = "t", channel: Channel = "push", **fields: Any) -> None:
         await self.shards.collection(NOTIFICATIONS, BUCKET).update_one(
-            {"_id": notification_id(trigger_id, "u-42"), "bucket": BUCKET},
+            {"_id": notification_id(trigger_id, "u-42", "payments"), "bucket": BUCKET},
             {"$set": {f"deliveries.{channel}.{name}": value for name, value in fields.items()}},
         )
 

@@ -17,7 +17,7 @@ from tests.integration.delivery.delivery_fixtures import BUCKET, DeliveryEnviron
 
 
 def ids(*triggers: str) -> list[str]:
-    return [notification_id(one, "u-42") for one in triggers]
+    return [notification_id(one, "u-42", "payments") for one in triggers]
 
 
 (THE_ID,) = ids("t")

@@ -73,7 +73,7 @@ async def test_a_call_contains_the_rendered_message_and_its_metadata(env: Delive
     await env.delivery(provider).deliver(batch)
     (call,) = provider.calls
     assert (call.title, call.body, call.data) == ("Payment received", "You received 12.50.", {"amount": "12.50"})
-    assert call.delivery_id == f"{notification_id('t', 'u-42')}.push"
+    assert call.delivery_id == f"{notification_id('t', 'u-42', 'payments')}.push"
     assert (call.to, call.channel, call.collapse_key, call.critical) == ("contact-u-42", "push", "c", True)
     assert (call.attempt, call.possible_duplicate) == (1, False)
     assert call.expires_at_ms is not None and call.decided_at_ms is not None
@@ -116,7 +116,7 @@ async def test_a_call_that_fails_while_the_worker_stops_ends_no_delivery(
 
 async def test_the_call_after_an_abandoned_claim_is_marked_and_counted(env: DeliveryEnvironment) -> None:
     batch = await env.notify("t")
-    await env.claims().claim(BUCKET, [notification_id("t", "u-42")], "gone", datetime.now(UTC))
+    await env.claims().claim(BUCKET, [notification_id("t", "u-42", "payments")], "gone", datetime.now(UTC))
     provider = Provider()
     await env.delivery(provider).deliver(batch)
     assert [(call.attempt, call.possible_duplicate) for call in provider.calls] == [(2, True)]

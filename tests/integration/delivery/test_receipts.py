@@ -13,7 +13,7 @@ from notify_streams.records.ids import notification_id
 from notify_streams.settings import Settings
 from tests.integration.delivery.delivery_fixtures import BUCKET, DeliveryEnvironment, Provider, batch_of
 
-DELIVERY = f"{notification_id('t', 'u-42')}.push"
+DELIVERY = f"{notification_id('t', 'u-42', 'payments')}.push"
 
 
 def a_receipt(**but: Any) -> bytes:

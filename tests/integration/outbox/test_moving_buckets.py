@@ -167,7 +167,7 @@ async def test_a_delivery_that_ends_during_a_move_is_stored_on_the_new_shard(ben
     plain = await initialised(await bench_of())
     await fill(plain, EVEN)
     claims = Claims((await polling_bench(bench_of)).shards, "push", 1.0)
-    notification, token, now = notification_id("2a", "u-42"), new_token(), datetime.now(UTC)
+    notification, token, now = notification_id("2a", "u-42", "payments"), new_token(), datetime.now(UTC)
     assert notification in (await claims.claim(EVEN, [notification], token, now)).mine
     moving = await until_blocked(plain)
     ended = DeliveryEnd(notification, token, DeliveryState.SENT, 1, provider_id="p-1")

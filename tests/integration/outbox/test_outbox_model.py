@@ -130,7 +130,7 @@ async def test_ledgers_add_up_after_random_faults(bench_of: OpenBench, seed: int
     found = {one["_id"]: one["fingerprint"] for one in await bench.all_of(NOTIFICATIONS)}
     for trigger_id in wanted:
         possible = {an_outcome(trigger_id, title=title).fingerprint for title in "xy"}
-        assert found[notification_id(trigger_id, "u-42")] in possible
+        assert found[notification_id(trigger_id, "u-42", "payments")] in possible
     conflicts = sum(one.get("dead_reasons", {}).get("id_conflict", 0) for one in ledgers.values())
     assert (conflicts > 0) == any(len(different) > 1 for different in titles.values())
     await until(bench.ledgers_add_up)

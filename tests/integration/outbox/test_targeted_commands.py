@@ -94,7 +94,7 @@ async def relay(bench: Bench) -> None:
 
 async def claim_and_end(bench: Bench) -> None:
     await relay(bench)
-    claims, notification = Claims(bench.shards, "push", 5.0), notification_id("a", "u-42")
+    claims, notification = Claims(bench.shards, "push", 5.0), notification_id("a", "u-42", "payments")
     token = new_token()
     await claims.claim(EVEN, [notification], new_token(), NOW)
     claimed = await claims.claim(EVEN, [notification], token, NOW)

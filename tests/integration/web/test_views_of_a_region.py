@@ -41,6 +41,9 @@ async def test_a_trigger_is_found_with_its_deliveries_and_without_its_siblings(r
     assert [one["user_id"] for one in found["notifications"]] == [ann]
     assert set(found["notifications"][0]["deliveries"]) == {"push", "email", "sms"}
     assert "claim" not in str(found)
+    status, of_system = await region.get(f"/notifications/payments/{trigger}")
+    assert (status, of_system["notifications"]) == (200, found["notifications"])
+    assert (await region.get(f"/notifications/security/{trigger}"))[0] == 404
 
 
 async def test_an_unknown_trigger_is_404(region: ARegion) -> None:

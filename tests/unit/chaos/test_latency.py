@@ -15,7 +15,7 @@ def trigger_id(number: int) -> str:
 def accepted(trigger: str, after_s: float, critical: bool = False) -> AcceptedMessage:
     done = time.time() + after_s
     return an_acceptance(
-        notification_id(trigger, "u-1"), channel="push", at=done - after_s, done=done, critical=critical
+        notification_id(trigger, "u-1", "payments"), channel="push", at=done - after_s, done=done, critical=critical
     )
 
 

@@ -74,7 +74,7 @@ def test_bare_json_says_what_it_says() -> None:
     ],
 )
 def test_every_envelope_holds_the_same_trigger(value: Any, headers: Any) -> None:
-    assert read(value, *headers) == read(trigger_json())
+    assert msgspec.structs.replace(read(value, *headers), source=None) == read(trigger_json())
 
 
 @pytest.mark.parametrize(
@@ -343,3 +343,33 @@ def test_a_damaged_trigger_never_raises(value: Any, data: Any) -> None:
     found = read_trigger(damaged, ())
     if isinstance(found, Trigger) and found.data is not NO_DATA:
         assert isinstance(msgspec.json.decode(found.data), dict)
+
+
+@pytest.mark.parametrize(
+    ("value", "headers", "source"),
+    [
+        (trigger_json(), (), None),
+        (trigger_json(source="/crm"), (), None),
+        (trigger_json(source=7), (), None),
+        (trigger_json(), (("ce_source", b"/crm"),), "/crm"),
+        (trigger_json(id=...), (("ce_id", b"7"), ("ce_source", b"/crm")), "/crm"),
+        (trigger_json(), (("ce_source", b""),), None),
+        (trigger_json(), (("ce_source", None),), None),
+        (
+            json.dumps({"specversion": "1.0", "id": "7", "source": "/crm", "data": trigger_fields()}).encode(),
+            (),
+            "/crm",
+        ),
+        (json.dumps({"specversion": "1.0", "id": "7", "data": trigger_fields(source="/x")}).encode(), (), None),
+        (trigger_json(**{"(source of the CloudEvent)": "/forged"}), (), None),
+    ],
+)
+def test_only_a_cloud_event_has_a_source(value: bytes, headers: Any, source: str | None) -> None:
+    trigger = read_trigger(value, headers)
+    assert isinstance(trigger, Trigger) and trigger.source == source
+
+
+@pytest.mark.parametrize("source", [b"\xff", b"x" * 513])
+def test_a_source_is_utf8_and_bounded(source: bytes) -> None:
+    found = read_trigger(trigger_json(), (("ce_source", source),))
+    assert isinstance(found, Rejection) and found.reason is DeadReason.INVALID

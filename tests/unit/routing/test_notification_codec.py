@@ -20,7 +20,7 @@ PLANS = st.tuples(
 ).map(lambda parts: ChannelDecision(*parts))
 CHANNEL_DECISIONS = st.lists(PLANS, max_size=3, unique_by=lambda planned: planned.channel).map(tuple)
 DECISIONS = st.tuples(
-    TEXTS, TEXTS, TEXTS, TEXTS, st.integers(0, 2**63 - 1), CHANNEL_DECISIONS, st.integers(0, 2**63 - 1)
+    TEXTS, TEXTS, TEXTS, TEXTS, TEXTS, TEXTS, st.integers(0, 2**63 - 1), CHANNEL_DECISIONS, st.integers(0, 2**63 - 1)
 )
 
 
@@ -33,14 +33,17 @@ DECISIONS = st.tuples(
 )
 def test_it_reads_as_the_contract_says(bucket: int, region: Any, critical: bool, now: datetime, decisions: Any) -> None:
     form = NotificationEncoder(bucket, region, critical, now)
-    for notification, trigger, user, category, version, channel_decisions, fingerprint in decisions:
-        document = form.encode(notification, trigger, user.encode(), category, version, channel_decisions, fingerprint)
+    for notification, trigger, user, system, source, category, version, channel_decisions, fingerprint in decisions:
+        document = form.encode(
+            notification, trigger, user.encode(), system, source, category, version, channel_decisions, fingerprint
+        )
         found: dict[str, Any] = bson.decode(document.raw, CodecOptions(tz_aware=True))
         assert found == {
             "_id": notification,
             "bucket": bucket,
             "trigger_id": trigger,
             "user_id": user,
+            "system": system,
             "category": category,
             "critical": critical,
             "lane": "critical" if critical else "standard",
@@ -53,6 +56,7 @@ def test_it_reads_as_the_contract_says(bucket: int, region: Any, critical: bool,
                 for one in channel_decisions
             },
             "fingerprint": fingerprint,
+            **({"source": source} if source else {}),
             "expire_at": now.replace(minute=0, second=0, microsecond=0) + timedelta(days=90),
         }
         assert bson.encode(found) == document.raw

@@ -99,19 +99,20 @@ WAYS = ContactRow(1, "token", "+15551234567", "u-42@example.org")
 def a_notified(planned: Any = PLANNED, critical: Any = False, record: Any = RECORD, **but: Any) -> Any:
     expires_at = NOON + timedelta(hours=1)
     form = NotificationEncoder(3, "us", critical, NOON)
-    return notified(record, b"u-42", a_trigger(**but), planned, expires_at, WAYS, 7, form)
+    return notified(record, b"u-42", "payments", a_trigger(**but), planned, expires_at, WAYS, 7, form)
 
 
 def test_a_notification_has_every_channels_fate() -> None:
     entry = a_notified()
     found = bson.decode(entry.document.raw, UTC_TIMES)
-    assert found["_id"] == entry.notification == notification_id("t-1", "u-42")
+    assert found["_id"] == entry.notification == notification_id("t-1", "u-42", "payments")
     assert found["deliveries"] == {
         "push": {"state": "queued", "attempts": 0, "at": NOON},
         "sms": {"state": "suppressed", "reason": "opted_out", "attempts": 0, "at": NOON},
         "email": {"state": "expired", "reason": "expired", "attempts": 0, "at": NOON},
     }
     said = ("bucket", "trigger_id", "user_id", "category", "critical", "lane", "region", "decided_at")
+    assert found["system"] == "payments" and "source" not in found
     assert [found[name] for name in said] == [3, "t-1", "u-42", "payments", False, "standard", "us", NOON]
     assert found["preference_version"] == 7
     assert timedelta(days=89) < found["expire_at"] - NOON <= timedelta(days=90)
@@ -126,7 +127,7 @@ def test_only_a_queued_delivery_has_a_message() -> None:
     ((topic, partition, key, value, headers),) = a_notified().outputs
     assert (topic, partition, key) == ("push", 3, b"u-42")
     message = read_channel_message(value)
-    assert message.delivery_id == delivery_id(notification_id("t-1", "u-42"), "push")
+    assert message.delivery_id == delivery_id(notification_id("t-1", "u-42", "payments"), "push")
     assert (message.to, message.channel, message.template) == ("token", "push", "payment_received")
     assert (message.decided_at, message.expires_at) == (NOON, NOON + timedelta(hours=1))
     assert msgspec.json.decode(message.data) == {"amount": "12.50"}

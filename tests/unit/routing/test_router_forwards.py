@@ -18,11 +18,12 @@ from tests.builders import (
     FakePlacements,
     a_batch,
     a_placement,
+    document_of,
     is_dead,
     outcomes,
     users_of,
 )
-from tests.unit.routing.routing_fixtures import CATEGORIES, HERE, SETTINGS, for_user, known_people, route
+from tests.unit.routing.routing_fixtures import CATEGORIES, ELSEWHERE, HERE, SETTINGS, for_user, known_people, route
 
 
 async def test_a_forwarded_trigger_says_how_far_it_has_come() -> None:
@@ -35,17 +36,33 @@ async def test_a_forwarded_trigger_says_how_far_it_has_come() -> None:
         "hops": b"1",
         "target": FORWARDED.encode(),
         "location_version": b"1",
+        "system": b"payments",
         "source": b"triggers.payments:3:0",
     }
 
 
 async def test_a_client_cannot_choose_what_a_trigger_becomes_in_another_region() -> None:
     """`target` alone would let any client write another region's locations."""
-    ours = (("target", b"user_locations"), ("hops", b"1"), ("origin", b"eu"), ("cleared_by", b"us"), ("epoch", b"7"))
+    ours = (
+        ("target", b"user_locations"),
+        ("hops", b"1"),
+        ("origin", b"eu"),
+        ("cleared_by", b"us"),
+        ("epoch", b"7"),
+        ("system", b"security"),
+    )
     (entry,) = (await route(a_batch(ARecord(for_user(HERE[3]), headers=(*ours, ("theirs", b"1")))))).entries
     headers = entry.outputs[0][4]
     assert [content for name, content in headers if name == "target"] == [FORWARDED.encode()]
-    assert {name for name, _ in headers} == {"theirs", "hops", "origin", "target", "location_version", "source"}
+    assert {name for name, _ in headers} == {
+        "theirs",
+        "hops",
+        "origin",
+        "target",
+        "location_version",
+        "system",
+        "source",
+    }
     assert dict(headers)["hops"] == b"1"
     assert dict(headers)["origin"] == b"us"
 
@@ -99,7 +116,7 @@ async def test_the_old_home_of_someone_who_moved_looks_before_it_lets_a_trigger_
     people = known_people()
     people.add(HERE[3], region="eu", previous="us")
     taken = await route(a_batch(for_user(HERE[0]), for_user(HERE[3], id="t-7")), people=people)
-    assert taken.duplicate_candidates == {1: notification_id("t-7", HERE[3])}
+    assert taken.duplicate_candidates == {1: notification_id("t-7", HERE[3], "payments")}
     assert dict(taken.entries[1].outputs[0][4])["cleared_by"] == b"us"
 
 
@@ -143,3 +160,28 @@ async def test_an_epoch_that_no_control_log_confirms_holds_a_worker_once() -> No
     for _ in range(3):
         assert outcomes(await router.decide_batch(a_batch(forged, topic=FORWARDED), AckRecorder())) == ["notified"]
     assert placed.waits == 1
+
+
+async def test_the_system_of_a_trigger_belongs_to_its_identity_on_every_way() -> None:
+    forged = ARecord(for_user(HERE[0]), headers=(("system", b"security"),))
+    own = [(await route(a_batch(forged, topic=f"triggers.{name}"))).entries[0] for name in ("payments", "marketing")]
+    assert [entry.notification for entry in own] == [
+        notification_id("t-1", HERE[0], "payments"),
+        notification_id("t-1", HERE[0], "marketing"),
+    ]
+    (sent,) = (await route(a_batch(ARecord(for_user(HERE[3]), headers=(("ce_source", b"/crm"),))))).entries
+    ((_, _, _, value, headers),) = sent.outputs
+    taking = FakePlacements(a_placement(eu=HomeRegion("us", 1, "us")))
+    arrived = ARecord(value, headers=tuple(headers))
+    (entry,) = (await route(a_batch(arrived, topic=FORWARDED), placed=taking)).entries
+    assert entry.notification == notification_id("t-1", HERE[3], "payments", "/crm")
+    assert (document_of(entry)["system"], document_of(entry)["source"]) == ("payments", "/crm")
+
+
+async def test_a_forwarded_trigger_that_moves_on_keeps_its_system() -> None:
+    moved_on = ARecord(for_user(ELSEWHERE[0]), headers=(("hops", b"1"), ("system", b"security")))
+    (entry,) = (await route(a_batch(moved_on, topic=FORWARDED))).entries
+    assert dict(entry.outputs[0][4])["system"] == b"security"
+    again = ARecord(for_user(HERE[3]), headers=(("hops", b"1"), ("system", b"security")))
+    (entry,) = (await route(a_batch(again, topic=FORWARDED))).entries
+    assert dict(entry.outputs[0][4])["system"] == b"security"

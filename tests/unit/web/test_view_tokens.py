@@ -21,7 +21,7 @@ GUARDED: dict[str, tuple[Right, str, str]] = {
     "/users/{user_id}": ("read", "GET", "/users/u-1"),
     "/users/{user_id}/preferences/{category}/{channel}": ("write", "PUT", CHOICE),
     "/locations/{key}": ("edge", "GET", "/locations/u-1"),
-    "/notifications/{trigger_id}": ("read", "GET", "/notifications/t-1"),
+    "/notifications/{trigger_id:.+}": ("read", "GET", "/notifications/t-1"),
     "/dead-letters": ("read", "GET", "/dead-letters"),
 }
 TOKENS: dict[Right, str] = {"read": READ_TOKEN, "write": WRITE_TOKEN, "edge": EDGE_TOKEN}
