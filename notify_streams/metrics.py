@@ -121,6 +121,12 @@ REJECTED_RECORDS: Final = Counter(
 UNKNOWN_RECEIPTS: Final = Counter(
     "notify_unknown_receipts", "Receipts for deliveries that this region does not have", registry=REGISTRY
 )
+LOST: Final = Counter(
+    "notify_lost_records",
+    "Positions that Kafka's retention deleted before this worker's role had read them, by topic: alert on any",
+    ["topic"],
+    registry=REGISTRY,
+)
 REJECTED_HEADERS: Final = Counter(
     "notify_rejected_headers",
     "Forwarding headers that were ignored: not a number, too large, or an epoch that no control log confirmed in time",

@@ -68,7 +68,8 @@ def edge_topic(pop: str) -> str:
 
 def all_topics(settings: Settings) -> tuple[TopicSpec, ...]:
     """All topics that must exist before a worker starts."""
-    retention = {"retention.ms": str(_WEEK_MS)}
+    # By the broker's clock: with the senders' own times, a record that says it is old would be deleted at once.
+    retention = {"retention.ms": str(_WEEK_MS), "message.timestamp.type": "LogAppendTime"}
     limit = settings.max_record_bytes
     wide = retention | {"max.message.bytes": str(limit + HEADROOM_BYTES)}
     others = tuple(forward_topic(region) for region in settings.regions if region != settings.region)

@@ -85,6 +85,7 @@ class ABatch:
     partition: int = 3
     start: int = 0
     end: int = 0
+    lost: int = 0
 
 
 def a_batch(*values: bytes | ARecord | None, start: int = 0, end: int | None = None, **but: Any) -> ABatch:
@@ -298,10 +299,11 @@ def a_decided_batch(
     topic: str = "triggers.payments",
     partition: int = 3,
     acks: AckRecorder | None = None,
+    lost: int = 0,
 ) -> DecidedBatch:
     """A decided batch with a handle that records its acknowledgement or refusal."""
     end = start + len(entries) + other_lane if end is None else end
-    return DecidedBatch(topic, partition, start, end, list(entries), other_lane, acks or AckRecorder())
+    return DecidedBatch(topic, partition, start, end, list(entries), other_lane, acks or AckRecorder(), lost=lost)
 
 
 def outcomes(taken: DecidedBatch) -> list[str]:

@@ -46,12 +46,14 @@ class DecidedBatch:
     epoch: int | None = None
     #: Index into `entries` → notification id. If that notification exists, the entry is a duplicate.
     duplicate_candidates: Mapping[int, str] = field(default_factory=dict)
+    #: Positions that Kafka deleted before they were read.
+    lost: int = 0
     holes: int = field(init=False)
     #: Bytes to publish, about.
     size_bytes: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.holes = self.end - self.start - len(self.entries) - self.other_lane
+        self.holes = self.end - self.start - len(self.entries) - self.other_lane - self.lost
         self.size_bytes = sum([len(output[3]) for entry in self.entries for output in entry.outputs])
 
     @property

@@ -319,6 +319,8 @@ def _count(batches: Sequence[DecidedBatch]) -> None:
     other_lane = 0
     for batch in batches:
         other_lane += batch.other_lane
+        if batch.lost:
+            metrics.LOST.labels(batch.topic).inc(batch.lost)
         for entry in batch.entries:
             outcomes[entry.outcome] += 1
             if entry.reason is not None:

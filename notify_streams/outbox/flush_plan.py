@@ -35,6 +35,9 @@ COUNTED: Final = {
     TriggerOutcome.DUPLICATE: "duplicate",
 }
 
+#: What the positions of a ledger are counted as.
+POSITIONS: Final = ("taken", "other_lane", "holes", "lost")
+
 #: Key, value, headers.
 Packed = tuple[bytes | None, bytes, Sequence[tuple[str, bytes]]]
 
@@ -149,11 +152,12 @@ def _steps(role: str, batches: Sequence[DecidedBatch]) -> Iterable[LedgerStep]:
     for batch in batches:
         by_source.setdefault(batch.source, []).append(batch)
     for (topic, partition), parts in by_source.items():
-        counts = dict.fromkeys(("taken", "other_lane", "holes", *COUNTED.values()), 0)
+        counts = dict.fromkeys((*POSITIONS, *COUNTED.values()), 0)
         for part in parts:
             counts["taken"] += len(part.entries)
             counts["other_lane"] += part.other_lane
             counts["holes"] += part.holes
+            counts["lost"] += part.lost
             for entry in part.entries:
                 counts[COUNTED[entry.outcome]] += 1
                 if entry.reason is not None:

@@ -1,7 +1,8 @@
 """The ledger: position and counts of each role and source partition.
 
-``next_offset = first_offset + taken + other_lane + holes`` and ``taken = notified + forwarded + repartitioned + dead + duplicate``.
-`holes` are positions without a record: compaction, transaction markers, records of an aborted transaction.
+``next_offset = first_offset + taken + other_lane + holes + lost`` and ``taken = notified + forwarded + repartitioned + dead + duplicate``.
+`holes` are positions without a record: compaction, transaction markers, records of an aborted transaction. `lost` are
+positions that Kafka's retention deleted before they were read.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pymongo import UpdateOne
 
 from notify_streams.outbox.fence import EPOCH, fence_for_new_ledger
-from notify_streams.outbox.flush_plan import COUNTED, ledger_id
+from notify_streams.outbox.flush_plan import COUNTED, POSITIONS, ledger_id
 from notify_streams.roles import LANES
 from notify_streams.stores.mongo import DURABLE, LEDGER
 from notify_streams.stores.mongo_errors import mongo_call
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
 
 Source = tuple[str, int]
 
-_ZEROES: Final = dict.fromkeys(("taken", "other_lane", "holes", *COUNTED.values()), 0)
+_ZEROES: Final = dict.fromkeys((*POSITIONS, *COUNTED.values()), 0)
 
 
 def sums_close(document: Mapping[str, Any]) -> bool:
     """Whether the counts of one ledger document add up."""
-    moved = document["taken"] + document["other_lane"] + document["holes"]
+    moved = sum(document[name] for name in POSITIONS)
     outcomes = sum(document[name] for name in COUNTED.values())
     return bool(document["next_offset"] == document["first_offset"] + moved and document["taken"] == outcomes)
 

@@ -43,6 +43,10 @@ class Batch(Protocol):
     def end(self) -> int: ...
     @property
     def records(self) -> Sequence[SourceRecord]: ...
+    @property
+    def lost(self) -> int:
+        """Positions that Kafka deleted before they were read."""
+        ...
 
 
 class AckHandle(Protocol):

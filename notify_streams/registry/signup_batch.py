@@ -80,4 +80,4 @@ async def decide_signup_batch(
     if outputs:
         first = outcomes[indexes[0]]
         first.outputs = (*first.outputs, *outputs)
-    return DecidedBatch(batch.topic, batch.partition, batch.start, batch.end, outcomes, 0, ack_handle)
+    return DecidedBatch(batch.topic, batch.partition, batch.start, batch.end, outcomes, 0, ack_handle, lost=batch.lost)

@@ -171,6 +171,7 @@ class Router:
             ack_handle,
             placement.epoch,
             context.duplicate_candidates,
+            batch.lost,
         )
 
     def _triggers_of_lane(self, batch: Batch) -> list[tuple[SourceRecord, Trigger | Rejection]]:

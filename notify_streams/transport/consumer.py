@@ -240,7 +240,10 @@ class Consumer(stock.Consumer):
             await self._thread.seek_all({tp: start.position for tp, start in starts.items()})
             for tp, start in starts.items():
                 if tp.topic in self._thread.batched_topics:
-                    self._buffers[tp] = PartitionBuffer(tp.topic, tp.partition, start.position, start.committed, bounds)
+                    next_position = start.position - start.lost
+                    buffer = PartitionBuffer(tp.topic, tp.partition, next_position, start.committed, bounds)
+                    buffer.skip_to(start.position)
+                    self._buffers[tp] = buffer
                 else:
                     self._start_unbatched(tp, start)
             self._unstarted -= tps

@@ -26,6 +26,8 @@ class FetchedRange:
     end: int
     records: Sequence[Record]
     size_bytes: int
+    #: Positions of the range that Kafka deleted before they were read.
+    lost: int = 0
 
 
 class AppendResult(Enum):
@@ -95,11 +97,14 @@ class PartitionBuffer:
         return AppendResult.APPENDED
 
     def skip_to(self, position: int) -> None:
-        """Go on at `position`: Kafka has deleted what is before it."""
-        self.next_position = max(self.next_position, position)
+        """Go on at `position`: Kafka has deleted what is before it, which the next batch reports as lost."""
+        if not self.closed and position > self.next_position:
+            self._ranges.append(FetchedRange(self.next_position, position, (), 0, position - self.next_position))
+            self.next_position = position
 
     @property
     def has_records(self) -> bool:
+        """Whether there is something to deliver: records, or lost positions."""
         return bool(self._ranges)
 
     @property
@@ -131,7 +136,7 @@ class PartitionBuffer:
         if not self._ranges:
             return RecordBatch(self.topic, self.partition, start, start, ()), None
         parts: list[Sequence[Record]] = []
-        records = size = 0
+        records = size = lost = 0
         while self._ranges and (not parts or (records < self.bounds.records and size < self.bounds.bytes)):
             fetched = self._ranges.popleft()
             records_left, bytes_left = self.bounds.records - records, self.bounds.bytes - size
@@ -142,13 +147,14 @@ class PartitionBuffer:
             parts.append(fetched.records)
             records += len(fetched.records)
             size += fetched.size_bytes
+            lost += fetched.lost
             end = fetched.end
         self.record_count -= records
         self._bytes -= size
         if not self._ranges:
             end = self.next_position
         merged = parts[0] if len(parts) == 1 else [record for part in parts for record in part]
-        batch = RecordBatch(self.topic, self.partition, start, end, merged)
+        batch = RecordBatch(self.topic, self.partition, start, end, merged, lost)
         return batch, self.prefix.deliver(end, size)
 
     def _split(self, fetched: FetchedRange, max_records: int, max_bytes: int, at_least: int) -> FetchedRange:

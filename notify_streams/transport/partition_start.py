@@ -28,6 +28,8 @@ class StartPosition:
 
     position: int
     committed: int | None
+    #: Positions before it that were next and that Kafka has deleted.
+    lost: int = 0
 
 
 async def decide_start_positions(
@@ -90,4 +92,5 @@ def _start_position(tp: TP, offsets: PartitionOffsets, wanted: int | None, from_
             "records between the start position and the beginning were deleted by retention and never processed",
             extra={"action": "partition.start_deleted", **where, "beginning": offsets.beginning},
         )
-    return StartPosition(max(position, offsets.beginning), offsets.committed)
+    start = max(position, offsets.beginning)
+    return StartPosition(start, offsets.committed, start - position)

@@ -30,8 +30,8 @@ class RecordBatch:
     """Consecutive records of one partition, in order.
 
     `start` and `end` are positions: the batch covers every offset in `start <= offset < end`. Between records there can be holes
-    (compaction, transaction markers, aborted records). Between batches there are none: a batch starts where the one before it ended,
-    unless the partition was assigned or sought anew. A batch is empty if its event was queued before a refusal.
+    (compaction, transaction markers, aborted records), and lost positions. Between batches there are none: a batch starts where the one
+    before it ended, unless the partition was assigned or sought anew. A batch is empty if its event was queued before a refusal.
     """
 
     topic: str
@@ -41,6 +41,8 @@ class RecordBatch:
     #: The position after the batch: the offset to commit, the next to read.
     end: int
     records: Sequence[Record]
+    #: Positions that Kafka deleted before they were read: the log began after the position that was next.
+    lost: int = 0
 
     def __len__(self) -> int:
         return len(self.records)

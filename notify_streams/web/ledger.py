@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from notify_streams.outbox.flush_plan import POSITIONS
 from notify_streams.outbox.ledger import sums_close
 from notify_streams.stores.mongo import LEDGER
 from notify_streams.stores.mongo_errors import mongo_call
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _MAX_ROWS: Final = 20_000
 
 OUTCOMES: Final = ("notified", "forwarded", "repartitioned", "dead", "duplicate")
-SUMMED: Final = ("taken", "other_lane", "holes", *OUTCOMES)
+SUMMED: Final = (*POSITIONS, *OUTCOMES)
 _SHOWN: Final = ("role", "topic", "partition", "first_offset", "next_offset", *SUMMED)
 
 

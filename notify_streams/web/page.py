@@ -179,10 +179,10 @@ def _recovery(summaries: Iterable[Summary]) -> Html | None:
 def _triggers(ledger: Sums | None) -> list[Part]:
     if ledger is None:
         return [tag("p", "MongoDB does not respond.")]
-    if not ledger.rows:
+    if not (ledger.total["taken"] or ledger.total["lost"]):
         return [tag("p", "No trigger was processed yet. ", tag("code", "notify-streams send FILE"), " sends triggers.")]
-    heads = ["role", "taken", "other lane", *OUTCOMES]
-    names = ("taken", "other_lane", *OUTCOMES)
+    heads = ["role", "taken", "other lane", "lost", *OUTCOMES]
+    names = ("taken", "other_lane", "lost", *OUTCOMES)
     rows = [
         [role if role in LANES else f"{role} (sign-ups)", *(number(sums[name]) for name in names)]
         for role, sums in ledger.by_role.items()

@@ -9,6 +9,7 @@ from faust.types import TP
 from notify_streams.errors import RetryLater
 from notify_streams.outbox.partition_hooks import start_positions
 from notify_streams.routing.router import Router
+from notify_streams.transport.fetch_thread import PartitionOffsets
 from tests.agents.agent_fakes import FakeEvent, FakeOutbox
 from tests.agents.conftest import LoadAgent
 from tests.builders import (
@@ -61,8 +62,22 @@ async def test_partitions_start_where_the_ledger_says() -> None:
             asked.append(sorted(sources))
             return {("triggers.payments", 1): 42}
 
+        async def open(self, first: Any) -> Any:
+            opened.update(first)
+            return first
+
+    async def read_offsets(tps: Any) -> dict[TP, PartitionOffsets]:
+        return {tp: PartitionOffsets(7 if tp.partition == 2 else None, 3, 9) for tp in tps}
+
+    opened: dict[Any, int] = {}
     outbox: Any = Ledgers()
-    assigned = frozenset({TP("triggers.payments", 1), TP("triggers.payments", 2), TP("user_contacts", 1)})
-    positions = await start_positions(outbox, {"triggers.payments"}, assigned)
-    assert asked == [[("triggers.payments", 1), ("triggers.payments", 2)]]
-    assert positions == {TP("triggers.payments", 1): 42}, "the others start at the committed offset"
+    outbox.ledger = outbox
+    assigned = frozenset(
+        {TP("triggers.payments", 1), TP("triggers.payments", 2), TP("triggers.payments", 3), TP("user_contacts", 1)}
+    )
+    positions = await start_positions(outbox, {"triggers.payments"}, read_offsets, assigned)
+    assert asked == [[("triggers.payments", partition) for partition in (1, 2, 3)]]
+    assert positions == {TP("triggers.payments", partition): at for partition, at in ((1, 42), (2, 7), (3, 3))}
+    assert opened == {("triggers.payments", 2): 7, ("triggers.payments", 3): 3}, (
+        "new ledgers, at the committed offset or the beginning"
+    )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from notify_streams.outbox.flush_plan import COUNTED
+from notify_streams.outbox.flush_plan import COUNTED, POSITIONS
 from notify_streams.outbox.ledger import sums_close
 from notify_streams.roles import LANES
 from notify_streams.topics import trigger_topics
@@ -68,6 +68,7 @@ def summary(snapshot: RegionSnapshot) -> dict[str, Any]:
     return {
         "taken": sum(one["taken"] for one in routers),
         **{name: sum(one[name] for one in routers) for name in COUNTED.values()},
+        "lost": sum(one["lost"] for one in routers),
         "dead_reasons": reasons,
         "deliveries": states,
         "reasons": refused,
@@ -80,8 +81,10 @@ def _ledgers(settings: Settings, snapshot: RegionSnapshot) -> Iterator[Differenc
     by_source = {(one["role"], one["topic"], one["partition"]): one for one in snapshot.ledgers}
     for one in snapshot.ledgers:
         if not sums_close(one):
-            moved = one["first_offset"] + one["taken"] + one["other_lane"] + one["holes"]
+            moved = one["first_offset"] + sum(one[name] for name in POSITIONS)
             yield Difference("ledger sums", snapshot.region, one["_id"], one["next_offset"], moved, one["_id"])
+        if one["lost"]:
+            yield Difference("deleted before it was read", snapshot.region, one["_id"], 0, one["lost"], one["_id"])
     triggers = set(trigger_topics(settings))
     for (topic, partition), extent in sorted(snapshot.extents.items()):
         for role in LANES if topic in triggers else ("registry",):
@@ -89,6 +92,8 @@ def _ledgers(settings: Settings, snapshot: RegionSnapshot) -> Iterator[Differenc
             at = extent.first if ledger is None else ledger["next_offset"]
             if at != extent.end:
                 where = f"{role}:{topic}:{partition}"
+                if at < extent.first:
+                    yield Difference("deleted before it was read", snapshot.region, where, 0, extent.first - at, where)
                 yield Difference(
                     "ledger against Kafka", snapshot.region, where, extent.end, at, f"offset {at}", at < extent.end
                 )

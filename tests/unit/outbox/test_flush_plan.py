@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notify_streams.outbox.decided_batch import DecidedBatch, RecordOutcome
-from notify_streams.outbox.flush_plan import COUNTED, ROW_BYTES, Flush, drop_duplicates, ledger_id, plan_flush
+from notify_streams.outbox.flush_plan import (
+    COUNTED,
+    POSITIONS,
+    ROW_BYTES,
+    Flush,
+    drop_duplicates,
+    ledger_id,
+    plan_flush,
+)
 from notify_streams.outbox.ledger import sums_close
 from notify_streams.records.outcomes import DeadReason, TriggerOutcome
 from notify_streams.routing.outcome_records import dead_letter, id_conflict, repartitioned
@@ -43,6 +51,7 @@ def test_a_step_counts_the_outcome_of_each_position() -> None:
         "taken": 6,
         "other_lane": 3,
         "holes": 5,
+        "lost": 0,
         "notified": 1,
         "dead": 2,
         "repartitioned": 1,
@@ -161,12 +170,14 @@ def histories(draw: st.DrawFn) -> list[DecidedBatch]:
         source = draw(st.sampled_from(["triggers.a", "triggers.b"])), draw(st.integers(0, 2))
         kinds = draw(st.lists(outcome_kinds, max_size=5))
         entries = [outcome_of_kind(kind, f"{number}-{draw(st.integers(0, 2))}", source[1]) for kind in kinds]
-        other_lane, holes = draw(st.integers(0, 3)), draw(st.integers(0, 3))
+        other_lane, holes, lost = (draw(st.integers(0, 3)) for _ in range(3))
         start = positions[source]
-        positions[source] = end = start + len(entries) + other_lane + holes
-        batches.append(
-            a_decided_batch(*entries, start=start, end=end, other_lane=other_lane, topic=source[0], partition=source[1])
+        positions[source] = end = start + len(entries) + other_lane + holes + lost
+        batch = a_decided_batch(
+            *entries, start=start, end=end, other_lane=other_lane, topic=source[0], partition=source[1], lost=lost
         )
+        assert batch.holes == holes
+        batches.append(batch)
     return batches
 
 
@@ -185,7 +196,7 @@ def test_the_counts_of_every_step_add_up(batches: list[DecidedBatch]) -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", ["next_offset", "taken", "other_lane", "holes", *COUNTED.values()], ids=lambda name: f"{name} off by one"
+    "changed", ["next_offset", *POSITIONS, *COUNTED.values()], ids=lambda name: f"{name} off by one"
 )
 def test_counts_that_do_not_add_up_are_detected(changed: str) -> None:
     (step,) = plan(a_decided_batch(an_outcome(), a_dead_letter(), start=5, end=10, other_lane=1)).steps

@@ -156,6 +156,11 @@ async def test_each_lane_takes_its_own_and_counts_the_rest(lane: str, taken_ids:
     assert (taken.other_lane, taken.holes) == (2, 0)
 
 
+async def test_lost_positions_are_no_holes() -> None:
+    taken = await route(a_batch(start=10, end=20, lost=7))
+    assert (taken.entries, taken.lost, taken.holes) == ([], 7, 3)
+
+
 async def test_holes_are_positions_without_a_record() -> None:
     taken = await route(a_batch(for_user(HERE[0]), b"bad", start=10, end=20))
     assert (taken.start, taken.end, len(taken.entries), taken.other_lane, taken.holes) == (10, 20, 2, 0, 8)

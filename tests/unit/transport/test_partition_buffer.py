@@ -99,7 +99,23 @@ def test_a_range_behind_a_gap_is_not_appended() -> None:
     assert buffer.append(a_fetched_range(3, 9)) is AppendResult.GAP
     buffer.skip_to(3)
     assert buffer.append(a_fetched_range(3, 9)) is AppendResult.APPENDED
-    assert buffer.next_batch()[0].start == 0
+    batch = buffer.next_batch()[0]
+    assert (batch.start, batch.end, batch.lost, len(batch.records)) == (0, 9, 3, 6)
+
+
+def test_lost_positions_are_delivered_without_a_record() -> None:
+    buffer = a_buffer()
+    buffer.append(a_fetched_range(0, 4))
+    buffer.skip_to(10)
+    assert buffer.needs_event
+    batch = buffer.next_batch()[0]
+    assert (batch.start, batch.end, batch.lost, len(batch.records)) == (0, 10, 6, 4)
+    buffer.skip_to(10)
+    assert not buffer.has_records
+    buffer.skip_to(12)
+    batch, delivered_range = buffer.next_batch()
+    assert (batch.start, batch.end, batch.lost, len(batch.records)) == (10, 12, 2, 0)
+    assert delivered_range is not None
 
 
 def test_after_a_restart_earlier_batches_cannot_be_acknowledged() -> None:

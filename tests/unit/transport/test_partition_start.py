@@ -29,7 +29,7 @@ async def decide(*hooks: AssignedHook) -> dict[TP, StartPosition]:
         pytest.param(PartitionOffsets(7, 0, 9), 3, StartPosition(3, 7), id="the hook's ledger is behind"),
         pytest.param(PartitionOffsets(7, 0, 9), 9, StartPosition(9, 7), id="the hook's ledger is ahead"),
         pytest.param(PartitionOffsets(None, 4, 9), None, StartPosition(4, None), id="never committed"),
-        pytest.param(PartitionOffsets(3, 5, 9), None, StartPosition(5, 3), id="deleted by retention"),
+        pytest.param(PartitionOffsets(3, 5, 9), None, StartPosition(5, 3, lost=2), id="deleted by retention"),
         pytest.param(PartitionOffsets(20, 0, 9), None, StartPosition(0, None), id="the topic was recreated"),
     ],
 )
