@@ -1,8 +1,10 @@
-"""Errors of `BatchProducer`, by what the caller must do.
+"""Errors of `BatchProducer`: permanent or transient.
 
 SendError
-├── RecordTooLarge   drop or shrink that record; nothing of the batch was sent
-└── BatchNotSent     retry the records that it names
+├── RecordTooLarge   permanent: drop or shrink that record; nothing of the batch was sent
+└── BatchNotSent     transient: retry the records that it names
+
+A topic that is missing, or that the client may not write to, is transient: an operator can change that, the record has no part in it.
 """
 
 from __future__ import annotations

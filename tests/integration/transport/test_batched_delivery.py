@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any
 
+import pytest
 from faust.types import TP
 
 from notify_streams.transport import (
@@ -290,3 +291,24 @@ async def test_records_deleted_by_retention_are_skipped(
         assert collected.events[0].refuse(3)
         await until(lambda: collected.count == 8)
     assert collected.values() == numbers(10, start=6) * 2
+
+
+@pytest.mark.parametrize("left", [4, 0])
+async def test_positions_deleted_by_retention_are_lost_and_no_holes(
+    kafka_bootstrap: str, new_app: NewApp, running: Running, left: int
+) -> None:
+    topic = await a_topic(kafka_bootstrap, 1)
+    await fill(kafka_bootstrap, topic, 0, numbers(10))
+    app = new_app()
+    collected = BatchCollector(app, topic)
+
+    async def ledger(tps: frozenset[TP]) -> dict[TP, int]:
+        return {tp: 2 for tp in tps if tp.topic == topic}
+
+    on_assigned(app, ledger)
+    await delete_records(kafka_bootstrap, topic, 0, 10 - left)
+    async with running(app):
+        await until_committed(kafka_bootstrap, app.conf.id, topic, 10)
+    assert without_gaps(collected.batches)
+    assert (collected.batches[0].start, collected.batches[-1].end) == (2, 10)
+    assert (collected.count, sum(batch.lost for batch in collected.batches)) == (left, 8 - left)
