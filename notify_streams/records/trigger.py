@@ -30,7 +30,6 @@ CRITICAL_HEADER: Final = "critical"
 _CE_ID: Final = "ce_id"
 _CE_SOURCE: Final = "ce_source"
 _MAX_SOURCE: Final = 512
-_BRACE: Final = ord("{")
 _SAYS_CRITICAL: Final = re.compile(rb'"isCritical"[ \t\r\n]*:[ \t\r\n]*true')
 #: May hide the word from a scan of bytes: an escape, or base64.
 _HIDING: Final = (rb"\u", b'"data_base64"')

@@ -37,7 +37,7 @@ def accepted_ids(trigger_id: str, user_id: str) -> tuple[str, str] | None:
 
 
 def outgoing(trigger_id: str, user_id: str, channel: str, to: str, **but: Any) -> Outgoing:
-    notification = notification_id(trigger_id, user_id)
+    notification = notification_id(trigger_id, user_id, "payments")
     return Outgoing(
         delivery_id=delivery_id(notification, channel),
         notification_id=notification,
