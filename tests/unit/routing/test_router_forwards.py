@@ -163,8 +163,11 @@ async def test_an_epoch_that_no_control_log_confirms_holds_a_worker_once() -> No
 
 
 async def test_the_system_of_a_trigger_belongs_to_its_identity_on_every_way() -> None:
-    forged = ARecord(for_user(HERE[0]), headers=(("system", b"security"),))
-    own = [(await route(a_batch(forged, topic=f"triggers.{name}"))).entries[0] for name in ("payments", "marketing")]
+    forged = (("system", b"security"),)
+    paid = ARecord(for_user(HERE[0]), headers=forged)
+    offer = ARecord(for_user(HERE[0], category="marketing", template="offer"), headers=forged)
+    batches = a_batch(paid), a_batch(offer, topic="triggers.marketing")
+    own = [(await route(batch)).entries[0] for batch in batches]
     assert [entry.notification for entry in own] == [
         notification_id("t-1", HERE[0], "payments"),
         notification_id("t-1", HERE[0], "marketing"),
