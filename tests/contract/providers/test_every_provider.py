@@ -81,7 +81,7 @@ class TestEveryProvider:
     async def test_every_id_is_in_the_record_as_it_was_sent(
         self, client: Any, sandbox: Any, outbox: Any, trigger_id: str
     ) -> None:
-        notification = notification_id(trigger_id, "u")
+        notification = notification_id(trigger_id, "u", "payments")
         message = outbox.message(delivery_id=delivery_id(notification, outbox.channel), notification_id=notification)
         assert (await client.send(message)).outcome is ProviderOutcome.ACCEPTED
         (line,) = sandbox.accepted(message.delivery_id)
