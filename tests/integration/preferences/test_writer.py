@@ -79,7 +79,7 @@ async def test_many_changes_of_one_user_at_once_are_all_stored_and_soon(env_of: 
 async def test_a_user_stops_everything_that_can_be_stopped(env_of: OpenEnv) -> None:
     published: list[Any] = []
 
-    async def publish(updates: Any) -> None:
+    async def publish(updates: Any, rows: Any) -> None:
         published.extend(updates)
 
     env = await env_of(publish=publish)
