@@ -51,7 +51,7 @@ async def sign_up(
         copies_of: copies of contacts that arrived before the sign-ups; published first, without the outbox.
     """
     await publish_directly(producer, await _RETRY.call(copies_of, event.value))
-    await outbox.submit(await decide_signup_batch(processor, event.value, event, app.settings.partitions))
+    await outbox.submit(await decide_signup_batch(processor, event.value, event))
 
 
 @app.agent(app.batched_topic(USER_SIGNUPS))

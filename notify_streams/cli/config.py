@@ -6,7 +6,6 @@ import click
 
 from notify_streams.cli.output import as_json, categories_of, print_result, region_option, settings_of
 from notify_streams.errors import SettingsError
-from notify_streams.preferences.categories import check_systems
 
 
 @click.group()
@@ -19,6 +18,8 @@ def config() -> None:
 @as_json
 def check(region: str, as_json: bool) -> None:
     """Check settings and categories. Exit 1 with a line for each that is not valid; no line shows a secret."""
+    from notify_streams.preferences.categories import check_systems
+
     problems: list[str] = []
     try:
         settings = settings_of(region)

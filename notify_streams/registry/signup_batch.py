@@ -33,9 +33,7 @@ _DEAD: Final = {
 }
 
 
-async def decide_signup_batch(
-    processor: SignupProcessor, batch: Batch, ack_handle: AckHandle, partitions: int
-) -> DecidedBatch:
+async def decide_signup_batch(processor: SignupProcessor, batch: Batch, ack_handle: AckHandle) -> DecidedBatch:
     """Register a batch, retried without limit while the registry does not answer, and return the outcome of each record.
 
     The user id gives the bucket: a record in another partition is published again in the right one.
@@ -52,7 +50,7 @@ async def decide_signup_batch(
         if isinstance(signup, Rejection):
             outcomes.append(dead_letter(record, batch.topic, batch.partition, signup.reason, signup.detail))
             continue
-        if (bucket := bucket_of(signup.user_id, partitions)) != batch.partition:
+        if (bucket := bucket_of(signup.user_id, processor.partitions)) != batch.partition:
             outcomes.append(repartitioned(record, batch.topic, batch.partition, bucket, signup.user_id))
             continue
         indexes.append(len(outcomes))

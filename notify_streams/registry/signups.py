@@ -71,6 +71,7 @@ class SignupProcessor:
         locate: Callable[[str], KnownHome | None] = lambda user_id: None,
     ) -> None:
         self._settings = settings
+        self.partitions = settings.partitions
         self._registry = registry
         self._server_of = server_of
         self._contacts_of = contacts_of
