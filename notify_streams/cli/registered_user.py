@@ -14,9 +14,12 @@ async def registered_user(settings: Settings, user_id: str) -> User | None:
 
     Raises:
         RetryLater: the registry does not answer.
+        Refused: topics are missing. The registry's table is then missing too.
     """
+    from notify_streams.admin.topics import require_topics
     from notify_streams.registry.users_table import UsersTable
 
+    await require_topics(settings)
     registry = UsersTable(settings)
     await registry.start()
     try:

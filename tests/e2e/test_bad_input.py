@@ -86,7 +86,7 @@ BAD = [
         "an id that is not UTF-8 in a CloudEvents header",
         without("id"),
         "invalid",
-        "`ce_id` is not UTF-8",
+        "the header `ce_id` or `ce_source` is not UTF-8",
         headers=[("ce_id", b"\xff\xfe")],
     ),
     Bad("a header without content", always(b"?"), "not_json", "", headers=[("empty", None), ("detail", None)]),

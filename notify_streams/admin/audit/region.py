@@ -67,14 +67,18 @@ async def take_snapshot(settings: Settings) -> RegionSnapshot:
         snapshot.deliveries[topic] = {}
         snapshot.published[topic] = Counter()
     triggers = trigger_topics(settings)
+    #: Topics whose positions and outcomes a ledger has.
+    ledgered = (*triggers, USER_SIGNUPS)
     forwards = {forward_topic(region) for region in settings.regions if region != settings.region}
     async with TopicReader(settings) as topics:
-        snapshot.extents = await topics.extents((*triggers, USER_SIGNUPS))
+        snapshot.extents = await topics.extents(ledgered)
         async for topic, record in topics.read((*triggers, *CHANNEL_ROLES, *forwards, DEAD_LETTERS)):
             if topic in snapshot.published:
                 snapshot.published[topic][_header(record, "id")] += 1
             elif topic == DEAD_LETTERS:
-                snapshot.dead_letters[":".join(_header(record, name) for name in ("topic", "partition", "offset"))] += 1
+                if _header(record, "topic") in ledgered:
+                    source = ":".join(_header(record, name) for name in ("topic", "partition", "offset"))
+                    snapshot.dead_letters[source] += 1
             elif source := _header(record, SOURCE_HEADER):
                 if topic in forwards:
                     _add_forwarded(snapshot, topic, record, source)

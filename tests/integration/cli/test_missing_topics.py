@@ -17,7 +17,7 @@ pytestmark = pytest.mark.stack
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("send", str(PROJECT / "README.md")),
+        ("send", str(PROJECT / "tests/integration/cli/trigger.jsonl")),
         ("users", "add", "ada", "--push", "token"),
         ("users", "move", "ada", "--to", "eu", "--version", "2"),
         ("prefs", "set", "ada", "payments", "push", "in"),

@@ -29,7 +29,7 @@ COMMANDS = {
     "prefs get": ("prefs", "get", "ada"),
     "prefs set": ("prefs", "set", "ada", "payments", "push", "in"),
     "prefs import": ("prefs", "import", str(PROJECT / "README.md")),
-    "send": ("send", str(PROJECT / "README.md")),
+    "send": ("send", str(PROJECT / "tests/integration/cli/trigger.jsonl")),
     "shards check": ("shards", "check"),
     "shards init": ("shards", "init"),
     "shards move": ("shards", "move", "1", "--to", "0"),
