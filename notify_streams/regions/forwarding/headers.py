@@ -79,7 +79,7 @@ def read_forwarding_headers(headers: Headers) -> ForwardingHeaders:
         _number(EPOCH, found),
         _text(found.get(CLEARED)),
         _text(found.get(HANDED_OVER)),
-        _text(found.get(SYSTEM, b"")[:_MAX_SYSTEM]),
+        _text((found.get(SYSTEM) or b"")[:_MAX_SYSTEM]),
     )
 
 

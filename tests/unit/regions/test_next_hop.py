@@ -133,6 +133,16 @@ def test_no_client_header_sends_a_trigger_to_another_topic() -> None:
     assert arrival_headers([("target", b"dead_letters")])[0] == "triggers.forwarded"
 
 
+@pytest.mark.parametrize(
+    "name", ["hops", "origin", "target", "location_version", "epoch", "cleared_by", "handed_over_by", "system"]
+)
+def test_a_forwarding_header_without_content_counts_as_absent(name: str) -> None:
+    """Any client can write one, on every topic whose reader looks at these headers."""
+    empty: list[tuple[str, Any]] = [(name, None)]
+    assert read_forwarding_headers(empty) == NOT_FORWARDED
+    assert forwarded_headers(empty, "us", "triggers.forwarded") == forwarded_headers((), "us", "triggers.forwarded")
+
+
 @given(st.integers(), st.integers(), st.integers())
 def test_any_number_in_a_header_leaves_numbers_that_databases_hold(hops: int, version: int, epoch: int) -> None:
     forged = [("hops", b"%d" % hops), ("location_version", b"%d" % version), ("epoch", b"%d" % epoch)]
