@@ -91,7 +91,13 @@ class RegionWatcher:
         deadline = time.monotonic() + timeout_s
         with self.bar(what, None) as show:
             while drained < 2:
-                lag = await self.lag()
+                try:
+                    lag = await self.lag()
+                except StoreUnavailable:  # a service that is slow for a moment
+                    if time.monotonic() > deadline:
+                        raise
+                    await asyncio.sleep(_POLL_S)
+                    continue
                 total_lag = sum(lag.values())
                 most = max(most, total_lag)
                 if total_lag != before:

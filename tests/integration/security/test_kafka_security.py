@@ -90,6 +90,8 @@ class TokenEndpoint:
 
     def __init__(self) -> None:
         self.life_s = 3600.0
+        #: What the answer says about it, if it is not the truth.
+        self.stated_s: float | None = None
         self.asked = 0
         self.url = ""
 
@@ -99,7 +101,7 @@ class TokenEndpoint:
         client = BasicAuth.decode(request.headers["Authorization"])
         if client.password != "pass%2Fw%3Ard" or form["grant_type"] != "client_credentials":
             return web.json_response({"error": "invalid_client"}, status=401)
-        return web.json_response({"access_token": a_token(self.life_s), "expires_in": self.life_s})
+        return web.json_response({"access_token": a_token(self.life_s), "expires_in": self.stated_s or self.life_s})
 
     def security(self, tls: TlsSettings, password: str = PASSWORD, url: str | None = None) -> KafkaSecurity:
         oauth = OAuthSettings(url or self.url, "app", Secret(password), ca_file=tls.ca_file)
@@ -152,7 +154,7 @@ async def test_one_access_token_opens_the_broker_for_all_clients_until_it_is_old
 ) -> None:
     assert await round_trip(servers("sasl"), endpoint.security(tls), "by-token") == b"kept"
     assert endpoint.asked == 1
-    endpoint.life_s = 1.0
+    endpoint.stated_s = 1.0
     connection = kafka.connection_to(servers("sasl"), endpoint.security(tls, url=f"{endpoint.url}?short"))
     await kafka.check_connection(connection)
 
