@@ -42,10 +42,12 @@ async def start_worker(
     *options: str,
     yields: bool = True,
     inherits: Sequence[int] = (),
+    checkout: Path | None = None,
 ) -> Process:
     """Start a worker that appends its output to `log`.
 
-    `yields`: a role that is not critical runs with a low priority. `inherits`: file descriptors that it keeps open.
+    `yields`: a role that is not critical runs with a low priority. `inherits`: file descriptors that it keeps open. `checkout`: the folder
+    whose code runs; None: as it is found here.
     """
     command = python_module("notify_streams.cli", "worker", "--region", region, "--role", role, *options)
     if yields and lane_of(role) != "critical":
@@ -53,7 +55,13 @@ async def start_worker(
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, env=env, pass_fds=inherits
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=env,
+            pass_fds=inherits,
+            cwd=checkout,
         )
 
 
@@ -107,11 +115,12 @@ class Worker:
 class WorkerPool:
     """Workers of one region that are not restarted; each has a name, a port and a log file of its own."""
 
-    def __init__(self, region: str, environ: Mapping[str, str], logs: Path) -> None:
-        """`environ` is added to our environment."""
+    def __init__(self, region: str, environ: Mapping[str, str], logs: Path, checkout: Path | None = None) -> None:
+        """`environ` is added to our environment. `checkout`: see `start_worker`."""
         self._region = region
         self._environ = {**os.environ, **environ}
         self._logs = logs
+        self._checkout = checkout
         self._number = 0
         self._ports: set[int] = set()
         self.workers: dict[str, Worker] = {}
@@ -124,7 +133,8 @@ class WorkerPool:
         self._ports.add(port)
         env = self._environ | {"NOTIFY_DATA_DIR": str(self._logs / name), "NOTIFY_FAILPOINTS": failpoints}
         log = self._logs / f"{name}.log"
-        process = await start_worker(self._region, role, log, env, "--web-port", str(port), yields=yields)
+        options = "--web-port", str(port)
+        process = await start_worker(self._region, role, log, env, *options, yields=yields, checkout=self._checkout)
         worker = self.workers[name] = Worker(name, role, port, process)
         return worker
 

@@ -6,6 +6,7 @@ import click
 
 from devtools.benchmarks.backlog.command import backlog
 from devtools.benchmarks.compare import compare
+from devtools.benchmarks.delivery.command import delivery
 from devtools.benchmarks.forwarding.command import forward, propagation
 from devtools.benchmarks.latency.command import latency
 from devtools.benchmarks.router.command import router
@@ -19,5 +20,5 @@ def bench() -> None:
     """Measure beside a reference in the same run; exit 0 only if every goal is met."""
 
 
-for command in (transport, router, steps, latency, backlog, forward, propagation, views, compare):
+for command in (transport, router, steps, latency, backlog, delivery, forward, propagation, views, compare):
     bench.add_command(command)

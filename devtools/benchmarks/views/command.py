@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import AsyncExitStack
 from math import ceil
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,11 +14,13 @@ from devtools import subprocesses
 from devtools.benchmarks.latency.command import measure_lane
 from devtools.benchmarks.region import local_region, worker_pool
 from devtools.benchmarks.results import Figure, Goal, conclude, figure, report
+from devtools.cpu import cpu_s
 from devtools.stack import stack_folder
 from notify_streams.cli.output import as_json, print_progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from devtools.percentiles import Percentiles
     from notify_streams.settings import Settings
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 ALONE, CLIENTS, CPU = "no clients", "clients of the views", "a process that uses the same CPU"
 #: On two processors, rounds of the same case differ by up to a quarter.
 GOAL: Final = Goal("at most", 1.25, of_ratio=True)
-_TICKS: Final = os.sysconf("SC_CLK_TCK")
 
 
 @click.command("views")
@@ -87,11 +86,6 @@ async def _beside(
         for arguments in processes:
             command = subprocesses.python_module("devtools.benchmarks.views.clients", *arguments)
             pids.append((await closing.enter_async_context(subprocesses.running(command))).pid)
-        began, before = time.monotonic(), sum(map(_cpu_s, pids))
+        began, before = time.monotonic(), sum(map(cpu_s, pids))
         found = await measure_lane(settings, True, rate, seconds)
-        return found, (sum(map(_cpu_s, pids)) - before) / (time.monotonic() - began)
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+        return found, (sum(map(cpu_s, pids)) - before) / (time.monotonic() - began)

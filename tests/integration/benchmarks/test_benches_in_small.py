@@ -1,4 +1,4 @@
-"""Both latency benchmarks as their users run them, in small: every trigger accounted for, the stack gone afterwards, also after Ctrl-C."""
+"""Benchmarks as their users run them, in small: every trigger accounted for, the stack gone afterwards, also after Ctrl-C."""
 
 import asyncio
 import json
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from devtools.stack import Stack
+from devtools.stack.nginx import nginx_program
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 
@@ -57,6 +58,19 @@ async def test_critical_triggers_arrive_while_workers_end_under_a_backlog(tmp_pa
     # The kill and the roll of each critical role were seen in the coordinator's own record.
     assert all(found["groups"][role]["rebalances"] >= 2 for role in ("critical", "cric_push"))
     assert Stack(tmp_path / "bench-backlog", environment={}).regions == []
+
+
+@pytest.mark.drill
+async def test_every_delivery_of_the_delivery_bench_is_in_the_sinks_log(tmp_path: Path) -> None:
+    if nginx_program() is None:
+        pytest.skip("nginx is not installed")
+    found = await result(await bench(tmp_path, "delivery", "--triggers", "500", "--rounds", "1", "--json"))
+    assert value(found, "this checkout: one push worker") > 0
+    assert value(found, "this checkout: CPU of the push worker") > 0
+    assert value(found, "aiohttp loop: the same requests") > 0
+    assert "old checkout: not measured: no --old" in found["not_measured"]
+    assert Stack(tmp_path / "bench-delivery" / "this-checkout", environment={}).regions == []
+    assert _at_home_in(tmp_path) == []
 
 
 async def test_an_interrupted_bench_leaves_nothing_behind(tmp_path: Path) -> None:

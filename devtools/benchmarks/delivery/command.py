@@ -1,0 +1,127 @@
+"""`notify-streams bench delivery`: push deliveries beside bare senders."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from devtools.benchmarks.delivery.checkout_region import THIS_CHECKOUT, CheckoutRegion, checkout_region
+from devtools.benchmarks.delivery.push_worker import measure_backlog, measure_flow
+from devtools.benchmarks.delivery.references import GO, measure_senders, senders
+from devtools.benchmarks.delivery.report import (
+    ALONE,
+    FLOW,
+    KAFKA_CPU,
+    MONGODB_CPU,
+    NEW,
+    OLD,
+    SENDER_CPU,
+    SENDER_RATE,
+    SINK_CPU,
+    WORKER_CPU,
+    case,
+    report,
+)
+from devtools.benchmarks.delivery.sink import Sink
+from devtools.benchmarks.results import conclude
+from devtools.stack import stack_folder
+from devtools.stack.ports import free_port
+from notify_streams.cli.output import as_json, print_progress
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+#: A broker that was just started compiles its code on the processors that are measured.
+_WARM_UP: Final = 2_000
+
+
+@click.command("delivery")
+@click.option(
+    "--triggers",
+    "count",
+    default=20_000,
+    show_default=True,
+    type=click.IntRange(500),
+    help="One push delivery each, in each measurement.",
+)
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--old",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Older checkout, whose engine runs beside in each round.",
+)
+@as_json
+def delivery(count: int, rounds: int, old: Path | None, as_json: bool) -> None:
+    """Measure push deliveries to a provider over TLS: CPU, deliveries per second, and triggers to final states.
+
+    Exit 1 without any figure if a delivery is missing in the provider's log or its state is not final. Needs nginx.
+    """
+    conclude(_measure(stack_folder() / "bench-delivery", count, rounds, old and old.absolute()), as_json)
+
+
+async def _measure(folder: Path, count: int, rounds: int, old: Path | None) -> dict[str, Any]:
+    """Each round: each checkout's worker with a router and on a backlog, then the bare senders with the same requests."""
+    runs: dict[str, list[float]] = defaultdict(list)
+    async with AsyncExitStack() as closing:
+        sink = await closing.enter_async_context(_sink(folder / "sink"))
+        checkouts = {NEW: THIS_CHECKOUT} | ({OLD: old} if old else {})
+        regions = [
+            await closing.enter_async_context(checkout_region(name, checkout, folder / name.replace(" ", "-"), sink))
+            for name, checkout in checkouts.items()
+        ]
+        commands = await senders(folder)
+        print_progress("warming up: nothing counts yet")
+        for region in regions:
+            await measure_flow(region, min(count, _WARM_UP))
+        for number in range(rounds):
+            bodies: dict[str, list[bytes]] = {}
+            for region in regions if number % 2 == 0 else reversed(regions):
+                bodies[region.name] = await _measure_region(region, count, runs)
+            for name, found in (await measure_senders(commands, sink, folder, bodies[NEW])).items():
+                runs[case(name, SENDER_RATE)].append(found.per_s)
+                runs[case(name, SENDER_CPU)].append(found.cpu_us)
+            rates = ", ".join(
+                f"{name} {values[-1]:,.0f}/s" for name, values in runs.items() if name.endswith((ALONE, SENDER_RATE))
+            )
+            print_progress(f"round {number + 1} of {rounds}: {rates}")
+        for region in regions:
+            await region.audit()
+    not_measured = [f"{GO}: not measured: no Go"] if GO not in commands else []
+    not_measured += [] if old else [f"{OLD}: not measured: no --old"]
+    for line in not_measured:
+        print_progress(line)
+    return report(runs, not_measured)
+
+
+async def _measure_region(region: CheckoutRegion, count: int, runs: dict[str, list[float]]) -> list[bytes]:
+    """Add the values of one round to `runs`; returns what the worker sent."""
+    flow, start = await measure_flow(region, count)
+    found = await measure_backlog(region, count, start)
+    values = {
+        FLOW: flow,
+        ALONE: found.per_s,
+        WORKER_CPU: found.worker_us,
+        MONGODB_CPU: found.mongodb_us,
+        KAFKA_CPU: found.kafka_us,
+        SINK_CPU: found.sink_us,
+    }
+    for what, value in values.items():
+        runs[case(region.name, what)].append(value)
+    return found.bodies
+
+
+@asynccontextmanager
+async def _sink(folder: Path) -> AsyncIterator[Sink]:
+    sink = Sink(folder, free_port())
+    try:
+        # One that a killed benchmark left has another port.
+        await asyncio.to_thread(sink.stop)
+        await asyncio.to_thread(sink.start)
+        yield sink
+    finally:
+        await asyncio.to_thread(sink.stop)

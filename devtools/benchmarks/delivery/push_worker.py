@@ -1,0 +1,121 @@
+"""Measures a push worker: alone on a backlog, and with a router."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from devtools.benchmarks.delivery.access_log import accepted_per_s, all_accepted
+from devtools.benchmarks.router.load import TOPIC, bench_user, trigger
+from devtools.cpu import cpu_s
+from notify_streams.admin.trigger_producer import TriggerProducer
+
+if TYPE_CHECKING:
+    from devtools.benchmarks.delivery.checkout_region import CheckoutRegion, CpuTimes
+    from notify_streams.admin.trigger_producer import Upload
+
+#: The role and its topic.
+PUSH: Final = "push"
+ROUTER: Final = "standard"
+
+
+@dataclass(frozen=True, slots=True)
+class StartCost:
+    """CPU seconds that the start of a push worker takes where nothing waits: its own and MongoDB's."""
+
+    worker: float
+    mongodb: float
+
+
+@dataclass(frozen=True, slots=True)
+class BacklogRun:
+    """One push worker on waiting messages. Costs are microseconds of CPU a delivery; a start's share is subtracted."""
+
+    per_s: float
+    worker_us: float
+    mongodb_us: float
+    kafka_us: float
+    sink_us: float
+    #: What the sink got, in the order of arrival.
+    bodies: list[bytes]
+
+
+def push_triggers(count: int) -> dict[str, Upload]:
+    """Standard triggers for push only, by trigger id."""
+    run = f"{time.time_ns():x}"
+    found: dict[str, Upload] = {}
+    for number in range(count):
+        trigger_id, user_id = f"{run}-{number:08x}", bench_user(number * 7919)
+        found[trigger_id] = TOPIC, user_id, trigger(trigger_id, user_id, False, [PUSH], number), ()
+    return found
+
+
+async def measure_flow(region: CheckoutRegion, count: int) -> tuple[float, StartCost]:
+    """Deliveries per second from the first of `count` triggers to the last final state; and what the worker's start cost.
+
+    Router, push worker, services, sink and the sender share the machine. The end is seen up to a second late, because workers acknowledge
+    once a second.
+
+    Raises:
+        NotifyError: a delivery is missing in the sink's log, or its worker did not acknowledge it.
+    """
+    sent = push_triggers(count)
+    async with region.offsets() as offsets, TriggerProducer(region.settings) as producer:
+        before = region.cpu()
+        async with region.working(PUSH) as worker:
+            start = StartCost(cpu_s(worker.process.pid), (region.cpu() - before).mongodb)
+            expected = await offsets.written(PUSH) + count
+            async with region.working(ROUTER):
+
+                async def left() -> int:
+                    return expected - await offsets.written(PUSH) or await offsets.behind(PUSH, PUSH)
+
+                began = time.time()
+                await producer.send(sent.values())
+                ended = await region.until(left)
+    all_accepted(f"{region.name}, with a router", region.take_accepted(), sent)
+    return count / (ended - began), start
+
+
+async def measure_backlog(region: CheckoutRegion, count: int, start: StartCost) -> BacklogRun:
+    """One push worker on `count` messages that a router left in its topic.
+
+    Raises:
+        NotifyError: a delivery is missing in the sink's log, or its worker did not acknowledge it.
+    """
+    sent = push_triggers(count)
+    async with region.offsets() as offsets:
+        expected = await offsets.written(PUSH) + count
+        async with TriggerProducer(region.settings) as producer:
+            await producer.send(sent.values())
+
+        async def unrouted() -> int:
+            return expected - await offsets.written(PUSH) or await offsets.behind(ROUTER, TOPIC)
+
+        async with region.working(ROUTER):
+            await region.until(unrouted)
+        before = region.cpu()
+        worker = await region.pool.start(PUSH)
+        await region.until(lambda: offsets.behind(PUSH, PUSH))
+        worker_s, services = cpu_s(worker.process.pid), region.cpu() - before
+        await region.pool.stop(worker)
+    accepted = region.take_accepted()
+    all_accepted(f"{region.name}, on a backlog", accepted, sent)
+    return _run(accepted_per_s(accepted), worker_s, services, start, count, [one.body for one in accepted])
+
+
+def _run(
+    per_s: float, worker_s: float, services: CpuTimes, start: StartCost, count: int, bodies: list[bytes]
+) -> BacklogRun:
+    def us(seconds: float) -> float:
+        return 1e6 * seconds / count
+
+    return BacklogRun(
+        per_s,
+        us(worker_s - start.worker),
+        us(services.mongodb - start.mongodb),
+        us(services.kafka),
+        us(services.sink),
+        bodies,
+    )
