@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _RETRY: Final = RetryPolicy("contacts.apply", first_s=0.05, max_s=2.0)
 #: Shared with `agents.sign_up`.
-pending_signups = PendingSignups(locate)
+pending_signups = PendingSignups(app.settings.regions, locate)
 
 
 async def apply_contacts(

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from notify_streams.records.user_records import LocationRecord, encode_record
-from notify_streams.regions.forwarding.headers import forwarded_headers, read_forwarding_headers
+from notify_streams.regions.forwarding.headers import (
+    HANDED_OVER,
+    forwarded_headers,
+    read_forwarding_headers,
+    refuse_header,
+)
 from notify_streams.registry.signup_decision import HandOver, RegisterHere, SignupIgnored, decide_signup
 from notify_streams.registry.users_table import WriteOutcome
 from notify_streams.topics import USER_CONTACTS, USER_LOCATIONS, USER_SIGNUPS, edge_topic, forward_topic
@@ -115,6 +120,9 @@ class SignupProcessor:
         row, location = rows.get(signup.user_id), self._locate(signup.user_id)
         known = location if location is not None and (row is None or location.version > row.version) else row
         headers = read_forwarding_headers(received.headers)
+        if headers.handed_over_by not in (None, *self._settings.regions):
+            refuse_header(HANDED_OVER)  # would be the location's previous home, and no table could hold that
+            headers = msgspec.structs.replace(headers, handed_over_by=None)
         return decide_signup(signup, headers, known, self._settings.region, self._server_of)
 
     def _with_standby(self, user: User) -> User:

@@ -23,6 +23,7 @@ from notify_streams.rejections import reject
 from notify_streams.topics import REGION_CONTROL
 from notify_streams.transport.batch_producer import BatchProducer
 from notify_streams.transport.client_shutdown import stop_consumer
+from notify_streams.transport.fetch_decoding import fetch_ranges
 from notify_streams.transport.send_errors import SendError
 from notify_streams.transport.settings import TransportSettings
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from notify_streams.kafka import KafkaConnection
 
 _PARTITION: Final = TopicPartition(REGION_CONTROL, 0)
+_WAIT_S: Final = 0.5
 
 _encode = msgspec.json.Encoder().encode
 read_control_record = record_decoder(ControlRecord)
@@ -82,13 +84,15 @@ class KafkaControlLog:
             while position < end:
                 if asyncio.get_running_loop().time() > deadline:
                     raise TimeoutError  # `asyncio.wait_for` of Python 3.11 can lose the cancellation (python/cpython#86296)
-                for record in (await consumer.getmany(_PARTITION, timeout_ms=500)).get(_PARTITION, ()):
-                    control = read_control_record(record.value, arrival_ms(record, int(time.time() * 1000)))
-                    if isinstance(control, Rejection):
-                        reject(REGION_CONTROL, record.offset, control)
-                    else:
-                        found.append(control)
-                position = await consumer.position(_PARTITION)
+                # aiokafka's own decoding fails on a header name that is not UTF-8.
+                for _, fetched in await fetch_ranges(consumer, _WAIT_S):
+                    for record in fetched.records:
+                        control = read_control_record(record.value, arrival_ms(record, int(time.time() * 1000)))
+                        if isinstance(control, Rejection):
+                            reject(REGION_CONTROL, record.offset, control)
+                        else:
+                            found.append(control)
+                    position = fetched.end
         return found, position
 
     async def append(self, record: ControlRecord) -> None:

@@ -12,6 +12,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from devtools.chaos.fuzz.records import RawRecord, RawWriter
 from devtools.fakes.memory_control_log import MemoryControlLog
 from devtools.stack.kafka import Kafka, private_broker
 from notify_streams.errors import RetryLater
@@ -91,6 +92,17 @@ async def test_what_is_no_control_record_is_passed_over(broker: Kafka, value: by
     log = KafkaControlLog("us", KafkaConnection(broker.address))
     async with AIOKafkaProducer(bootstrap_servers=broker.address) as producer:
         await producer.send_and_wait(REGION_CONTROL, value, b"eu")
+    await log.append(a_record(1))
+    assert await log.read() == ([a_record(1)], 2)
+    await log.close()
+
+
+async def test_a_header_name_that_is_not_utf8_does_not_stop_the_log(broker: Kafka) -> None:
+    await make_topic(broker)
+    connection = KafkaConnection(broker.address)
+    log = KafkaControlLog("us", connection)
+    async with RawWriter(connection) as writer:
+        await writer.write([RawRecord(REGION_CONTROL, 0, None, b"?", ((b"\xff\xfe", None),))])
     await log.append(a_record(1))
     assert await log.read() == ([a_record(1)], 2)
     await log.close()

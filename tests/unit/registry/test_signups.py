@@ -161,6 +161,14 @@ async def test_a_move_goes_by_way_of_the_old_home_which_hands_over_the_contacts_
     assert decode_location_record(arrived.outputs[0][3]).previous == "us"
 
 
+async def test_a_previous_home_that_is_no_region_does_not_count() -> None:
+    """Any client can set the header. No table could hold the location, and the user would stay unknown."""
+    us = Region("us")
+    done = await us.does(asked(a_signup(), ("handed_over_by", b"a\xe2\x80\xa8b")))
+    assert us.registry.rows["u-1"].previous is None
+    assert {decode_location_record(output[3]).previous for output in done.outputs} == {None}
+
+
 async def test_a_replica_that_is_behind_does_not_make_a_move_look_like_a_new_person() -> None:
     settings = Settings(region="eu", kafka="none", shards=("none",), redis="none")
 
