@@ -12,10 +12,10 @@ from notify_streams.admin.audit.compare import compare, summary
 from notify_streams.admin.audit.cross_region import compare_regions
 from notify_streams.admin.audit.database import read_database
 from notify_streams.admin.audit.provider_log import read_provider_log
+from notify_streams.admin.audit.repartitioned import RepartitionedRecords
 from notify_streams.admin.audit.snapshot import ProviderAcceptance, RegionSnapshot
 from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.errors import RetryLater, StoreUnavailable
-from notify_streams.records.partitioner import bucket_of
 from notify_streams.regions.consumer_groups import forward_lag
 from notify_streams.regions.failover.log import KafkaControlLog
 from notify_streams.regions.forwarding.headers import HOPS, ORIGIN, TARGET
@@ -70,23 +70,26 @@ async def take_snapshot(settings: Settings) -> RegionSnapshot:
     #: Topics whose positions and outcomes a ledger has.
     ledgered = (*triggers, USER_SIGNUPS)
     forwards = {forward_topic(region) for region in settings.regions if region != settings.region}
+    repartitioned = RepartitionedRecords(settings)
     async with TopicReader(settings) as topics:
         snapshot.extents = await topics.extents(ledgered)
-        async for topic, record in topics.read((*triggers, *CHANNEL_ROLES, *forwards, DEAD_LETTERS)):
+        async for place, record in topics.read((*triggers, *CHANNEL_ROLES, *forwards, DEAD_LETTERS)):
+            topic = place.topic
             if topic in snapshot.published:
                 snapshot.published[topic][_header(record, "id")] += 1
             elif topic == DEAD_LETTERS:
                 if _header(record, "topic") in ledgered:
                     source = ":".join(_header(record, name) for name in ("topic", "partition", "offset"))
                     snapshot.dead_letters[source] += 1
-            elif source := _header(record, SOURCE_HEADER):
+            else:
+                source = _header(record, SOURCE_HEADER)
                 if topic in forwards:
                     _add_forwarded(snapshot, topic, record, source)
                     continue
-                if topic == FORWARDED:
+                if topic == FORWARDED and source:
                     snapshot.arrived.add(_forward_id(record, source))
-                if source.startswith(f"{topic}:") and not _forwarded_twice(settings, topic, record, source):
-                    snapshot.repartitioned[source] += 1
+                repartitioned.add(topic, place.partition, record, source)
+    snapshot.repartitioned = repartitioned.sources(snapshot.extents)
     for region in settings.remote_kafka:
         snapshot.waiting_for[region] = await forward_lag(settings.kafka_connection(), settings.region, region)
     if settings.remote_kafka:
@@ -125,14 +128,6 @@ def _add_forwarded(snapshot: RegionSnapshot, topic: str, record: Record, source:
 def _forward_id(record: Record, source: str) -> str:
     """Identifies a forwarded trigger in both regions."""
     return f"{_header(record, ORIGIN)}:{_header(record, HOPS)}:{source}:{crc32(record.value or b'')}"
-
-
-def _forwarded_twice(settings: Settings, topic: str, record: Record, source: str) -> bool:
-    """Whether the source is a partition of another region: a trigger forwarded twice names the middle region's topic, in the user's bucket."""
-    if topic != FORWARDED or record.key is None:
-        return False
-    bucket = bucket_of(record.key.decode("utf-8", "replace"), settings.partitions)
-    return source.split(":")[1] == str(bucket)
 
 
 def _accepted(lines: Iterable[Any]) -> dict[str, ProviderAcceptance]:

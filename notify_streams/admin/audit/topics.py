@@ -55,8 +55,8 @@ class TopicReader:
         """Next offset of each partition of a topic."""
         return {partition: extent.end for (_, partition), extent in (await self.extents([topic])).items()}
 
-    async def read(self, topics: Iterable[str]) -> AsyncIterator[tuple[str, Record]]:
-        """Every record with its topic, in order within a partition. Call it once."""
+    async def read(self, topics: Iterable[str]) -> AsyncIterator[tuple[TopicPartition, Record]]:
+        """Every record with its place, in order within a partition. Call it once."""
         extents = {
             TopicPartition(name, partition): extent
             for (name, partition), extent in (await self.extents(topics)).items()
@@ -70,7 +70,7 @@ class TopicReader:
             # As workers read: aiokafka's own decoding fails on a header name that is not UTF-8.
             for place, fetched in await fetch_ranges(self._consumer, _WAIT_S):
                 for record in fetched.records:
-                    yield place.topic, record
+                    yield place, record
                 if fetched.end >= extents[place].end:
                     left.discard(place)
 

@@ -1,0 +1,57 @@
+"""The audit counts a copy of a record in a wrong partition, and no record of a client that only says that it is one."""
+
+from __future__ import annotations
+
+import pytest
+
+from notify_streams.admin.audit.repartitioned import RepartitionedRecords
+from notify_streams.admin.audit.snapshot import Extent
+from notify_streams.topics import FORWARDED
+from tests.builders import PARTITIONS, ARecord, some_settings, trigger_json, users_of
+
+TOPIC = "triggers.payments"
+(USER,) = users_of(3, 1)
+VALUE = trigger_json(user_id=USER)
+EXTENTS = {(topic, partition): Extent(100, 200) for topic in (TOPIC, FORWARDED) for partition in range(PARTITIONS)}
+
+
+def counted(*records: tuple[str, int, int, bytes, str]) -> dict[str, int]:
+    """`records`: topic, partition, offset, value, source."""
+    found = RepartitionedRecords(some_settings())
+    for topic, partition, offset, value, source in records:
+        found.add(topic, partition, ARecord(value, offset=offset), source)
+    return dict(found.sources(EXTENTS))
+
+
+ASTRAY = (TOPIC, 5, 150, VALUE, "")
+COPY = (TOPIC, 3, 160, VALUE, f"{TOPIC}:5:150")
+
+
+@pytest.mark.parametrize("records", [(ASTRAY, COPY), (COPY, ASTRAY)], ids=["copy last", "copy first"])
+def test_a_copy_counts_whatever_is_read_first(records: tuple[tuple[str, int, int, bytes, str], ...]) -> None:
+    assert counted(*records) == {f"{TOPIC}:5:150": 1}
+    assert counted(*records, COPY) == {f"{TOPIC}:5:150": 2}, "published twice"
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        pytest.param((TOPIC, 3, 160, VALUE, f"{TOPIC}:0:150"), id="a source that lies right"),
+        pytest.param((TOPIC, 3, 160, VALUE, f"{TOPIC}:5:199"), id="a source that does not exist"),
+        pytest.param((TOPIC, 3, 160, trigger_json(user_id=USER, id="x"), f"{TOPIC}:5:150"), id="another value"),
+        pytest.param((TOPIC, 3, 160, VALUE, f"{TOPIC}:x:y"), id="no place"),
+        pytest.param((TOPIC, 3, 160, VALUE, "app"), id="a client's own meaning"),
+        pytest.param((FORWARDED, 3, 160, VALUE, f"{FORWARDED}:3:17"), id="forwarded twice"),
+    ],
+)
+def test_what_a_client_writes_as_a_source_counts_for_nothing(record: tuple[str, int, int, bytes, str]) -> None:
+    assert counted(ASTRAY, record) == {}
+
+
+def test_the_copy_of_a_record_that_kafka_has_deleted_counts() -> None:
+    assert counted((TOPIC, 3, 160, VALUE, f"{TOPIC}:5:99")) == {f"{TOPIC}:5:99": 1}
+
+
+def test_a_record_that_is_too_large_is_not_repartitioned() -> None:
+    value = trigger_json(user_id=USER, body="x" * 300_000)
+    assert counted((TOPIC, 5, 150, value, ""), (TOPIC, 3, 160, value, f"{TOPIC}:5:150")) == {}
