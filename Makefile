@@ -39,7 +39,7 @@ stack: $(READY) $(JARS) ## start the local services; ARGS="--regions us,eu --mem
 bench: $(READY) $(JARS) ## throughput and latency, beside a baseline and the goals
 	@$(BIN)/notify-streams bench $(ARGS)
 
-chaos: $(READY) $(JARS) ## kill processes under load, then check the invariants
+chaos: $(READY) $(JARS) ## kill processes under load, send hostile records, then check the invariants
 	@$(BIN)/notify-streams chaos $(ARGS)
 
 clean: ## stop the local services; remove all that make created, downloads too

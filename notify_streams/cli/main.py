@@ -12,7 +12,7 @@ from notify_streams.cli.lazy_group import LazyGroup, Verb
 VERBS: Final = {
     "audit": Verb("notify_streams.cli.audit:audit", "Compare MongoDB, Kafka and the providers' log."),
     "bench": Verb("devtools.benchmarks.command:bench", "Measure throughput and latency beside a baseline."),
-    "chaos": Verb("devtools.chaos.command:chaos", "Kill processes under load, then audit."),
+    "chaos": Verb("devtools.chaos.command:chaos", "Kill processes under load, send hostile records, then audit."),
     "config": Verb("notify_streams.cli.config:config", "Check settings and categories."),
     "demo": Verb("devtools.demo.command:demo", "Start a region, send triggers and show each step."),
     "failover": Verb("notify_streams.cli.failover:failover", "Change the region that serves a home region's users."),

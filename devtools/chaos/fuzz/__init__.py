@@ -1,1 +1,1 @@
-"""Hostile records on every topic that a client can write, and good ones behind them that must end as they must."""
+"""Hostile records, and good ones behind them that must end as they must."""

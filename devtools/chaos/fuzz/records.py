@@ -1,4 +1,4 @@
-"""Records as any client may write them, and a writer that refuses none of them."""
+"""Records as any client may write them, and a writer of any bytes."""
 
 from __future__ import annotations
 

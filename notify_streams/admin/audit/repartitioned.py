@@ -1,4 +1,4 @@
-"""Tells the copies that routers made of records in a wrong partition from records whose client has set the header `source`."""
+"""Tells repartitioned copies from records whose client has set `source`."""
 
 from __future__ import annotations
 
