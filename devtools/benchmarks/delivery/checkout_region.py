@@ -133,7 +133,7 @@ class CheckoutRegion:
         self._checkout = checkout
         self._folder = stack.folder
         self._region = stack.region(REGION)
-        self._sink = sink
+        self.sink = sink
         #: Everything that the sink accepted from these workers.
         self._accepted: list[Acceptance] = []
         self._record = self._folder / "accepted.jsonl"
@@ -187,15 +187,15 @@ class CheckoutRegion:
         """Wait until `left()`, a number of records, is 0; returns the Unix time at which that was seen.
 
         Raises:
-            NotifyError: a worker ended, or the number has not changed for two minutes.
+            NotifyError: a worker ended, or neither the number nor the sink's log has changed for two minutes.
         """
-        last, since = -1, time.monotonic()
+        last, since = (-1, -1), time.monotonic()
         while True:
             number = await left()
             if number <= 0:
                 return time.time()
-            if number != last:
-                last, since = number, time.monotonic()
+            if (moved := (number, self.sink.log_bytes)) != last:
+                last, since = moved, time.monotonic()
             elif time.monotonic() - since > _STALLED_S:
                 raise NotifyError(f"{self.name}: {number} records are left and nothing moves: no figure")
             for worker in self.pool.workers.values():
@@ -209,12 +209,12 @@ class CheckoutRegion:
         return CpuTimes(
             sum(cpu_s(pid) for pid in members if pid),
             cpu_s(self._region.kafka.process.pid or 0),
-            cpu_s(self._sink.process.pid or 0),
+            cpu_s(self.sink.process.pid or 0),
         )
 
     def take_accepted(self) -> list[Acceptance]:
         """What the sink accepted since the last call; kept for `audit` as well."""
-        found = self._sink.take()
+        found = self.sink.take()
         self._accepted += found
         return found
 

@@ -15,6 +15,7 @@ from devtools.benchmarks.delivery.push_worker import measure_backlog, measure_fl
 from devtools.benchmarks.delivery.references import GO, measure_senders, senders
 from devtools.benchmarks.delivery.report import (
     ALONE,
+    CONNECTIONS,
     FLOW,
     KAFKA_CPU,
     MONGODB_CPU,
@@ -109,6 +110,7 @@ async def _measure_region(region: CheckoutRegion, count: int, runs: dict[str, li
         MONGODB_CPU: found.mongodb_us,
         KAFKA_CPU: found.kafka_us,
         SINK_CPU: found.sink_us,
+        CONNECTIONS: found.connections,
     }
     for what, value in values.items():
         runs[case(region.name, what)].append(value)

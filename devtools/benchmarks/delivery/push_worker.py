@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -12,7 +13,7 @@ from devtools.cpu import cpu_s
 from notify_streams.admin.trigger_producer import TriggerProducer
 
 if TYPE_CHECKING:
-    from devtools.benchmarks.delivery.checkout_region import CheckoutRegion, CpuTimes
+    from devtools.benchmarks.delivery.checkout_region import CheckoutRegion
     from notify_streams.admin.trigger_producer import Upload
 
 #: The role and its topic.
@@ -37,6 +38,8 @@ class BacklogRun:
     mongodb_us: float
     kafka_us: float
     sink_us: float
+    #: Connections that the worker opened to the sink, those included that were given up before a request.
+    connections: int
     #: What the sink got, in the order of arrival.
     bodies: list[bytes]
 
@@ -95,27 +98,25 @@ async def measure_backlog(region: CheckoutRegion, count: int, start: StartCost) 
 
         async with region.working(ROUTER):
             await region.until(unrouted)
-        before = region.cpu()
+        before, opened = region.cpu(), await asyncio.to_thread(region.sink.connections)
         worker = await region.pool.start(PUSH)
         await region.until(lambda: offsets.behind(PUSH, PUSH))
         worker_s, services = cpu_s(worker.process.pid), region.cpu() - before
         await region.pool.stop(worker)
+        # The call itself opens one.
+        opened = await asyncio.to_thread(region.sink.connections) - opened - 1
     accepted = region.take_accepted()
     all_accepted(f"{region.name}, on a backlog", accepted, sent)
-    return _run(accepted_per_s(accepted), worker_s, services, start, count, [one.body for one in accepted])
 
-
-def _run(
-    per_s: float, worker_s: float, services: CpuTimes, start: StartCost, count: int, bodies: list[bytes]
-) -> BacklogRun:
     def us(seconds: float) -> float:
         return 1e6 * seconds / count
 
     return BacklogRun(
-        per_s,
+        accepted_per_s(accepted),
         us(worker_s - start.worker),
         us(services.mongodb - start.mongodb),
         us(services.kafka),
         us(services.sink),
-        bodies,
+        opened,
+        [one.body for one in accepted],
     )

@@ -20,6 +20,7 @@ KAFKA_CPU: Final = "CPU of Kafka"
 SINK_CPU: Final = "CPU of the sink"
 ALONE: Final = "one push worker"
 FLOW: Final = "trigger to final state"
+CONNECTIONS: Final = "connections opened by the push worker"
 SENDER_RATE: Final = "the same requests"
 SENDER_CPU: Final = "CPU"
 _PER_S: Final = "deliveries/s"
@@ -31,6 +32,7 @@ _UNITS: Final = {
     MONGODB_CPU: "us a delivery",
     KAFKA_CPU: "us a delivery",
     SINK_CPU: "us a delivery",
+    CONNECTIONS: "connections",
     SENDER_RATE: "requests/s",
     SENDER_CPU: "us a request",
 }

@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 import subprocess
+import urllib.request
 from typing import TYPE_CHECKING, Final
 
 from devtools.benchmarks.delivery.access_log import FORMAT, Acceptance, read_log
@@ -47,6 +48,7 @@ http {{
         ssl_certificate {folder}/server.pem;
         ssl_certificate_key {folder}/server.pem;
         root {folder}/empty;
+        location = /status {{ stub_status; }}
         location = /body {{ internal; return 204; }}
         location / {{
             mirror /body;
@@ -61,6 +63,7 @@ http {{
 }}
 """
 _HOST: Final = "127.0.0.1"
+_TIMEOUT_S: Final = 5.0
 
 
 class Sink(Service):
@@ -103,12 +106,23 @@ class Sink(Service):
         context = ssl.create_default_context(cafile=str(self.ca_file))
         try:
             with (
-                socket.create_connection((_HOST, self.port), timeout=2) as plain,
+                socket.create_connection((_HOST, self.port), timeout=_TIMEOUT_S) as plain,
                 context.wrap_socket(plain, server_hostname=_HOST),
             ):
                 return True
         except OSError:
             return False
+
+    @property
+    def log_bytes(self) -> int:
+        """The size of the log, which grows with each acceptance."""
+        return self._log.stat().st_size
+
+    def connections(self) -> int:
+        """Connections that clients have opened since its start; each call opens one."""
+        context = ssl.create_default_context(cafile=str(self.ca_file))
+        with urllib.request.urlopen(f"{self.address}/status", timeout=_TIMEOUT_S, context=context) as response:
+            return connections_in(response.read().decode())
 
     def take(self) -> list[Acceptance]:
         """What was accepted since the last call; the log is emptied. Call it while no sender runs.
@@ -119,6 +133,11 @@ class Sink(Service):
         lines = self._log.read_bytes().splitlines()
         os.truncate(self._log, 0)
         return read_log(lines)
+
+
+def connections_in(status: str) -> int:
+    """The first of the three numbers `accepts handled requests` in nginx's status."""
+    return int(status.splitlines()[2].split()[0])
 
 
 def write_certificates(folder: Path) -> None:

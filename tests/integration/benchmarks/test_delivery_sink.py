@@ -37,6 +37,7 @@ async def test_what_each_sender_posts_is_in_the_log(sink: Sink, tmp_path: Path) 
     assert found.keys() == commands.keys()
     assert all(one.per_s > 0 and one.cpu_us > 0 for one in found.values())
     assert sink.take() == []
+    assert sink.connections() > len(commands)
 
 
 async def test_a_sender_that_leaves_one_out_has_no_figure(sink: Sink, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from devtools.benchmarks.delivery.report import (
     case,
     report,
 )
+from devtools.benchmarks.delivery.sink import connections_in
 from devtools.cpu import cpu_s, cpu_s_in
 from notify_streams.admin.audit.provider_log import AcceptedMessage
 from notify_streams.errors import NotifyError
@@ -121,6 +122,13 @@ def test_no_figure_without_a_full_account(out: bytes, says: str | None) -> None:
 def test_cpu_is_user_and_system_time() -> None:
     fields = ["S"] + ["0"] * 10 + [str(3 * TICKS), str(TICKS // 2)] + ["9"] * 20
     assert cpu_s_in(f"12 (a (program) 1 2) {' '.join(fields)}") == 3.5
+
+
+def test_connections_are_those_that_were_accepted() -> None:
+    status = (
+        "Active connections: 3 \nserver accepts handled requests\n 259 258 20000 \nReading: 0 Writing: 1 Waiting: 2 \n"
+    )
+    assert connections_in(status) == 259
 
 
 def test_our_own_cpu_time_is_in_proc() -> None:
