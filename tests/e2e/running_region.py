@@ -93,8 +93,9 @@ class RunningRegion:
         key: str | bytes | None = None,
         partition: int | None = None,
         headers: Sequence[tuple[str, bytes | None]] = (),
+        timestamp_ms: int | None = None,
     ) -> RecordPosition:
-        """Write one record to `partition`, or else to the bucket of `key`."""
+        """Write one record to `partition`, or else to the bucket of `key`. `timestamp_ms`: the sender's time, by default now."""
         if self._producer is None:
             self._producer = AIOKafkaProducer(
                 bootstrap_servers=self.settings.kafka, enable_idempotence=True, max_request_size=2 * 1024 * 1024
@@ -103,7 +104,7 @@ class RunningRegion:
         raw = key.encode() if isinstance(key, str) else key
         if partition is None:
             partition = self.bucket(key) if isinstance(key, str) else 0
-        done = await self._producer.send_and_wait(topic, value, raw, partition, headers=list(headers))
+        done = await self._producer.send_and_wait(topic, value, raw, partition, timestamp_ms, list(headers))
         return RecordPosition(topic, partition, done.offset)
 
     async def trigger(self, user_id: str = "ada", **but: Any) -> str:
