@@ -25,6 +25,7 @@ provider = provider_for(
         fcm=settings.fcm,
         apns=settings.apns,
         twilio=settings.twilio,
+        ca_file=settings.ca_file,
         smtp=settings.smtp,
         smtp_tls=settings.smtp_tls,
         smtp_ca_file=settings.smtp_ca_file,

@@ -51,6 +51,8 @@ class ProviderSettings(_Frozen, frozen=True):
     fcm: str = "https://fcm.googleapis.com"
     apns: str = "https://api.push.apple.com"
     twilio: str = "https://api.twilio.com"
+    #: Authorities that may sign the certificates of FCM and Twilio (PEM); None: those of the system.
+    ca_file: str | None = None
     smtp: str = "smtp://localhost:25"
     #: `require`: no mail without STARTTLS and a valid certificate for the host; `starttls`: TLS if the server offers it; `none`: no TLS.
     #: None: `none` for a loopback host, else `require`. An smtps:// address always means TLS.

@@ -33,6 +33,10 @@ class ProviderConfig:
     start_within_s: float = 0.5
     #: concurrent calls, and HTTP connections
     max_in_flight: int = 256
+    #: an HTTP connection without a call for this time is closed
+    idle_s: float = 60.0
+    #: authorities that may sign the certificates of FCM and Twilio (PEM); None: those of the system
+    ca_file: str | None = None
     #: concurrent mails, and SMTP connections
     smtp_connections: int = 8
 

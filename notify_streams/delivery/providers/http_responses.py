@@ -52,7 +52,7 @@ def retry_after_s(header: str | None, now: float) -> float | None:
     except ValueError:
         try:
             when = parsedate_to_datetime(header)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now
     return max(0.0, seconds) if isfinite(seconds) else None

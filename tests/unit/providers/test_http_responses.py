@@ -115,6 +115,7 @@ def test_no_response_is_a_retry(result_of: Any, maybe: bool) -> None:
         ("inf", None),
         ("nan", None),
         ("soon", None),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
         ("Fri, 31 Dec 1999 23:59:59 GMT", 59.0),
         ("Fri, 31 Dec 1999 23:00:00 GMT", 0.0),
     ],

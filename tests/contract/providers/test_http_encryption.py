@@ -1,0 +1,178 @@
+"""A request over https:// leaves only to a server with a valid certificate for its host."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from notify_streams.delivery.providers import ProviderConfig
+from notify_streams.delivery.providers.http_client import HttpClient
+from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse
+from tests.contract.providers.scripted_server import Peer, respond_always, serve
+
+THE_OK = HttpResponse(200, None, b"ok")
+
+
+@asynccontextmanager
+async def started(ca_file: Path | None, **but: Any) -> AsyncIterator[HttpClient]:
+    client = HttpClient(
+        ProviderConfig(
+            **{"fcm": "", "twilio": "", "smtp": "", "start_within_s": 10.0, "ca_file": ca_file and str(ca_file), **but}
+        )
+    )
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+def server_context(**but: Any) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    for name, value in but.items():
+        setattr(context, name, value)
+    return context
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["TLS 1.2", "TLS 1.3"])
+async def test_a_valid_certificate_is_taken(host_certificate: Path, host: str, version: ssl.TLSVersion) -> None:
+    context = server_context(minimum_version=version, maximum_version=version)
+    async with serve(respond_always, host_certificate, context) as server, started(host_certificate) as client:
+        for _ in range(3):
+            assert await client.post(f"https://{host}:{server.port}/", {}, b"x" * 100_000) == THE_OK
+        assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("host", "known"),
+    [
+        pytest.param("127.0.0.1", False, id="an unknown authority"),
+        pytest.param("127.0.0.2", True, id="another address"),
+        pytest.param("other.localhost", True, id="another name"),
+    ],
+)
+async def test_nothing_is_sent_under_another_certificate(
+    host_certificate: Path, monkeypatch: pytest.MonkeyPatch, host: str, known: bool
+) -> None:
+    loop, resolve = asyncio.get_running_loop(), asyncio.get_running_loop().getaddrinfo
+    monkeypatch.setattr(loop, "getaddrinfo", lambda _, port, **but: resolve("127.0.0.1", port, **but))
+    async with (
+        serve(respond_always, host_certificate) as server,
+        started(host_certificate if known else None) as client,
+    ):
+        url = f"https://{host}:{server.port}/"
+        assert await client.post(url, {}, b"") == NoResponse("SSLCertVerificationError", begun=False)
+        await client.warm_up(url, 2)
+        assert server.requests == []
+
+
+async def test_nothing_is_sent_to_a_server_without_tls(host_certificate: Path) -> None:
+    received = []
+
+    async def script(peer: Peer) -> None:
+        received.append(await peer.reader.read(65536))
+        await peer.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        await peer.end()
+
+    async with serve(script) as server, started(host_certificate) as client:
+        result = await client.post(f"https://127.0.0.1:{server.port}/", {"Authorization": "secret"}, b"")
+        assert result == NoResponse("SSLError", begun=False)
+        assert b"secret" not in received[0]
+
+
+async def test_a_handshake_that_takes_too_long_is_no_call(host_certificate: Path) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.end()
+
+    async with serve(script) as server, started(host_certificate, start_within_s=0.2) as client:
+        result = await client.post(f"https://127.0.0.1:{server.port}/", {}, b"")
+        assert isinstance(result, NoResponse) and not result.begun
+        async with asyncio.timeout(5):
+            while server.ended != server.connections:
+                await asyncio.sleep(0.001)
+
+
+async def test_a_handshake_that_is_cut_is_no_call(host_certificate: Path) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.reader.read(65536)
+        peer.abort()
+
+    async with serve(script) as server, started(host_certificate) as client:
+        result = await client.post(f"https://127.0.0.1:{server.port}/", {}, b"")
+        assert isinstance(result, NoResponse) and not result.begun
+        assert server.connections == 1
+
+
+async def test_only_http_1_is_offered(host_certificate: Path) -> None:
+    context = server_context()
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    chosen = []
+
+    async def script(peer: Peer) -> None:
+        chosen.append(peer.writer.get_extra_info("ssl_object").selected_alpn_protocol())
+        await peer.respond()
+
+    async with serve(script, host_certificate, context) as server, started(host_certificate) as client:
+        assert await client.post(f"https://127.0.0.1:{server.port}/", {}, b"") == THE_OK
+    assert chosen == ["http/1.1"]
+
+
+@pytest.mark.parametrize("announced", [True, False])
+async def test_only_the_server_can_end_a_body_without_length(host_certificate: Path, announced: bool) -> None:
+    """A third party can close the TCP connection, and so cut such a body."""
+
+    async def script(peer: Peer) -> None:
+        await peer.respond(b"HTTP/1.1 200 OK\r\n\r\nok")
+        if not announced:
+            peer.abort()
+
+    async with serve(script, host_certificate) as server, started(host_certificate) as client:
+        result = await client.post(f"https://127.0.0.1:{server.port}/", {}, b"")
+        assert result == (THE_OK if announced else NoResponse("ConnectionResetError", begun=True))
+
+
+async def test_a_record_that_was_changed_is_no_response(host_certificate: Path) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        # Behind the back of the TLS session: bytes that are no record of it.
+        peer.writer.get_extra_info("socket").send(b"\x17\x03\x03\x00\x20" + b"x" * 32)
+        await peer.end()
+
+    async with serve(script, host_certificate) as server, started(host_certificate) as client:
+        result = await client.post(f"https://127.0.0.1:{server.port}/", {}, b"")
+        assert isinstance(result, NoResponse) and result.begun
+
+
+async def test_the_end_of_a_connection_is_announced(host_certificate: Path) -> None:
+    ends: list[bytes | Exception | None] = []
+
+    async def script(peer: Peer) -> None:
+        await peer.respond()
+        ends.append(await peer.reader.read())
+        # asyncio reports an end without announcement as a lost connection.
+        ends.append(peer.reader.exception())
+
+    async with serve(script, host_certificate) as server:
+        async with started(host_certificate) as client:
+            assert await client.post(f"https://127.0.0.1:{server.port}/", {}, b"") == THE_OK
+        async with asyncio.timeout(5):
+            while len(ends) < 2:
+                await asyncio.sleep(0.001)
+    assert ends == [b"", None]
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+async def test_a_bad_file_of_authorities_is_known_at_the_start(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "ca.pem"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(OSError):
+        async with started(file):
+            pass
