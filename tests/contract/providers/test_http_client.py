@@ -52,6 +52,16 @@ def config_of(**but: Any) -> ProviderConfig:
 CallsTo = Callable[..., Any]
 
 
+@pytest.fixture
+async def errors() -> AsyncIterator[list[dict[str, Any]]]:
+    """What the event loop reports: errors of callbacks and tasks."""
+    reported: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: reported.append(context))
+    yield reported
+    loop.set_exception_handler(None)
+
+
 @pytest.fixture(params=["http", "https"])
 def calls_to(request: pytest.FixtureRequest, host_certificate: Path) -> CallsTo:
     """Starts a server with a script, and a client for it."""
@@ -311,6 +321,11 @@ class TestConnections:
             assert calls.server.connections == 2
             assert [request[-2:] for _, request in calls.server.requests] == bodies
 
+    async def test_a_connection_that_ended_with_its_response_is_not_used(self, calls_to: CallsTo) -> None:
+        async with calls_to(lambda peer: peer.respond(), max_in_flight=1) as calls:
+            assert await asyncio.gather(*(calls.post() for _ in range(4))) == [THE_OK] * 4
+            assert calls.server.connections == 4
+
     async def test_a_call_without_a_connection_in_time_is_not_made(self, calls_to: CallsTo) -> None:
         go_on = asyncio.Event()
 
@@ -385,7 +400,7 @@ class TestConnections:
             assert waiting[0].cancelled() and hanging.cancelled()
             assert len(calls.server.requests) == 2
 
-    async def test_an_idle_connection_with_data_is_not_used(self, calls_to: CallsTo) -> None:
+    async def test_an_idle_connection_with_data_is_not_used(self, calls_to: CallsTo, errors: list[Any]) -> None:
         async def script(peer: Peer) -> None:
             await peer.respond()
             if peer.number == 1:
@@ -397,6 +412,7 @@ class TestConnections:
             await calls.until(lambda: calls.server.ended == 1)
             assert await calls.post() == THE_OK
             assert calls.server.connections == 2
+        assert errors == []
 
     async def test_a_server_that_closes_new_connections_is_not_called_again_and_again(self, calls_to: CallsTo) -> None:
         async def script(peer: Peer) -> None:
@@ -443,11 +459,9 @@ class TestClose:
             await calls.client.start()
             assert await calls.post() == THE_OK
 
-    async def test_nothing_stays_open(self, calls_to: CallsTo) -> None:
+    async def test_nothing_stays_open(self, calls_to: CallsTo, errors: list[Any]) -> None:
         """Idle connections, one in use, and one that is being opened."""
         silent = socket.create_server(("127.0.0.1", 0))
-        errors: list[dict[str, Any]] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
         with warnings.catch_warnings(record=True) as caught, silent:
             warnings.simplefilter("always")
             async with calls_to(say_nothing) as calls:
@@ -455,12 +469,13 @@ class TestClose:
                 url = f"https://127.0.0.1:{silent.getsockname()[1]}/"
                 tasks = [asyncio.create_task(calls.post()), asyncio.create_task(calls.client.post(url, {}, b""))]
                 await calls.until(lambda: len(calls.server.requests) == 1)
+                began = time.monotonic()
                 await calls.client.close()
+                assert time.monotonic() - began < 1.0
                 assert await tasks[1] == NoResponse("ClientClosed", begun=False)
                 await calls.until(lambda: calls.server.ended == 3)
                 del tasks
                 gc.collect()
-        asyncio.get_running_loop().set_exception_handler(None)
         assert [str(one.message) for one in caught if issubclass(one.category, ResourceWarning)] == []
         assert errors == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ import pytest
 from notify_streams.delivery.providers import ProviderConfig
 from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse
-from tests.contract.providers.scripted_server import Peer, respond_always, serve
+from tests.contract.providers.scripted_server import OK, Peer, respond_always, serve
 
 THE_OK = HttpResponse(200, None, b"ok")
 
@@ -150,22 +151,34 @@ async def test_a_record_that_was_changed_is_no_response(host_certificate: Path) 
         assert isinstance(result, NoResponse) and result.begun
 
 
-async def test_the_end_of_a_connection_is_announced(host_certificate: Path) -> None:
-    ends: list[bytes | Exception | None] = []
-
+async def test_a_server_that_closes_after_the_handshake_is_not_called(host_certificate: Path) -> None:
     async def script(peer: Peer) -> None:
-        await peer.respond()
-        ends.append(await peer.reader.read())
-        # asyncio reports an end without announcement as a lost connection.
-        ends.append(peer.reader.exception())
+        peer.abort()
 
-    async with serve(script, host_certificate) as server:
+    context = server_context(maximum_version=ssl.TLSVersion.TLSv1_2)
+    async with serve(script, host_certificate, context) as server, started(host_certificate) as client:
+        result = await client.post(f"https://127.0.0.1:{server.port}/", {}, b"")
+        assert result == NoResponse("ConnectionResetError", begun=False)
+        assert server.connections == 1
+
+
+async def test_the_end_of_a_connection_is_announced(host_certificate: Path) -> None:
+    context = server_context()
+    context.load_cert_chain(host_certificate)
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF
+
+    def respond(listener: socket.socket) -> bytes:
+        """The bytes after the first request; an end that is not announced raises an error."""
+        with context.wrap_socket(listener.accept()[0], server_side=True, suppress_ragged_eofs=False) as peer:
+            peer.recv(65536)
+            peer.sendall(OK)
+            return peer.recv(65536)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = asyncio.create_task(asyncio.to_thread(respond, listener))
         async with started(host_certificate) as client:
-            assert await client.post(f"https://127.0.0.1:{server.port}/", {}, b"") == THE_OK
-        async with asyncio.timeout(5):
-            while len(ends) < 2:
-                await asyncio.sleep(0.001)
-    assert ends == [b"", None]
+            assert await client.post(f"https://127.0.0.1:{listener.getsockname()[1]}/", {}, b"") == THE_OK
+        assert await server == b""
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])

@@ -85,9 +85,7 @@ class Tls:
         Raises:
             ssl.SSLError: the session is broken.
         """
-        written = self._session.write(data)
-        while written < len(data):
-            written += self._session.write(memoryview(data)[written:])
+        self._session.write(data)  # all of it: a memory buffer is never full
         return self._to_send.read()
 
     def end(self) -> bytes:
