@@ -401,14 +401,18 @@ class TestConnections:
             assert len(calls.server.requests) == 2
 
     async def test_an_idle_connection_with_data_is_not_used(self, calls_to: CallsTo, errors: list[Any]) -> None:
+        idle = asyncio.Event()
+
         async def script(peer: Peer) -> None:
             await peer.respond()
             if peer.number == 1:
+                await idle.wait()
                 await peer.send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
             await peer.end()
 
         async with calls_to(script) as calls:
             assert await calls.post() == THE_OK
+            idle.set()
             await calls.until(lambda: calls.server.ended == 1)
             assert await calls.post() == THE_OK
             assert calls.server.connections == 2
