@@ -212,9 +212,9 @@ class CheckoutRegion:
             cpu_s(self.sink.process.pid or 0),
         )
 
-    def take_accepted(self) -> list[Acceptance]:
-        """What the sink accepted since the last call; kept for `audit` as well."""
-        found = self.sink.take()
+    async def take_accepted(self, wanted: int) -> list[Acceptance]:
+        """What the sink accepted since the last call, `wanted` or more; kept for `audit` as well."""
+        found = await asyncio.to_thread(self.sink.take, wanted)
         self._accepted += found
         return found
 

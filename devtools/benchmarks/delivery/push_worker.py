@@ -77,7 +77,7 @@ async def measure_flow(region: CheckoutRegion, count: int) -> tuple[float, Start
                 began = time.time()
                 await producer.send(sent.values())
                 ended = await region.until(left)
-    all_accepted(f"{region.name}, with a router", region.take_accepted(), sent)
+    all_accepted(f"{region.name}, with a router", await region.take_accepted(count), sent)
     return count / (ended - began), start
 
 
@@ -105,7 +105,7 @@ async def measure_backlog(region: CheckoutRegion, count: int, start: StartCost) 
         await region.pool.stop(worker)
         # The call itself opens one.
         opened = await asyncio.to_thread(region.sink.connections) - opened - 1
-    accepted = region.take_accepted()
+    accepted = await region.take_accepted(count)
     all_accepted(f"{region.name}, on a backlog", accepted, sent)
 
     def us(seconds: float) -> float:

@@ -65,7 +65,7 @@ async def measure_senders(
     found: dict[str, SenderRun] = {}
     for name, command in commands.items():
         out = json.loads(await subprocesses.run((*command, *arguments)))
-        accepted = await asyncio.to_thread(sink.take)
+        accepted = await asyncio.to_thread(sink.take, len(bodies))
         if out["accepted"] != len(bodies) or sorted(one.body for one in accepted) != sorted(bodies):
             raise RecordsMissing(name, len(accepted), len(bodies))
         found[name] = SenderRun(accepted_per_s(accepted), 1e6 * out["cpu_s"] / len(bodies))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from devtools.benchmarks.delivery.access_log import FORMAT, Acceptance, read_log
 from devtools.stack.errors import StackFailed
 from devtools.stack.nginx import nginx_program
+from devtools.stack.process import wait_for
 from devtools.stack.service import Service
 
 if TYPE_CHECKING:
@@ -124,12 +125,15 @@ class Sink(Service):
         with urllib.request.urlopen(f"{self.address}/status", timeout=_TIMEOUT_S, context=context) as response:
             return connections_in(response.read().decode())
 
-    def take(self) -> list[Acceptance]:
+    def take(self, wanted: int) -> list[Acceptance]:
         """What was accepted since the last call; the log is emptied. Call it while no sender runs.
+
+        Waits up to 5 s for `wanted` acceptances: nginx writes a line after its response was sent.
 
         Raises:
             NotifyError: see `read_log`.
         """
+        wait_for(lambda: self._log.read_bytes().count(b"\n") >= wanted, _TIMEOUT_S)
         lines = self._log.read_bytes().splitlines()
         os.truncate(self._log, 0)
         return read_log(lines)

@@ -36,7 +36,7 @@ async def test_what_each_sender_posts_is_in_the_log(sink: Sink, tmp_path: Path) 
     found = await measure_senders(commands, sink, tmp_path, [a_body(number) for number in range(600)])
     assert found.keys() == commands.keys()
     assert all(one.per_s > 0 and one.cpu_us > 0 for one in found.values())
-    assert sink.take() == []
+    assert sink.take(0) == []
     assert sink.connections() > len(commands)
 
 
