@@ -27,6 +27,8 @@ _VERSION_AT: Final = _SETTLED_AT + 1
 _BUCKET: Final = (1 << _BUCKET_BITS) - 1
 _REGION: Final = (1 << _REGION_BITS) - 1
 MAX_REGIONS: Final = _REGION  # index 0 means "none"
+#: Different rows that are kept as objects. More than regions have by themselves, but a client chooses the versions of its users.
+_KEPT_ROWS: Final = 100_000
 
 
 class Location(msgspec.Struct, frozen=True, gc=False):
@@ -67,6 +69,8 @@ class LocationCodec:
             | self._index[previous] << _PREVIOUS_AT
             | bucket
         )
+        if len(self._shared) >= _KEPT_ROWS:
+            self._shared.clear()
         return self._shared.setdefault(row, row)
 
     def unpack(self, row: int) -> Location:
@@ -75,6 +79,8 @@ class LocationCodec:
         if found is None:
             region = self._regions[row >> _REGION_AT & _REGION]
             assert region is not None
+            if len(self._unpacked) >= _KEPT_ROWS:
+                self._unpacked.clear()
             previous = self._regions[row >> _PREVIOUS_AT & _REGION]
             found = self._unpacked[row] = Location(region, row & _BUCKET, row >> _VERSION_AT, previous)
         return found

@@ -79,3 +79,14 @@ def test_what_is_no_location_is_left_out(value: bytes) -> None:
 def test_a_deletion_passes() -> None:
     table = {"u-1": ROWS.pack("eu", 0, 9)}
     assert ROWS.newest(table.get)(b"u-1", None, 0) == ("u-1", 0)
+
+
+def test_rows_of_old_versions_are_not_kept_for_good() -> None:
+    """A client chooses the versions of its users: each would leave a row behind."""
+    codec = LocationCodec(REGIONS, 8)
+    row = codec.pack("us", 3, 1)
+    location = codec.unpack(row)
+    assert codec.pack("us", 3, 1) is row and codec.unpack(row) is location
+    for version in range(2, 100_003):
+        codec.unpack(codec.pack("us", 3, version))
+    assert codec.pack("us", 3, 1) is not row and codec.unpack(row) is not location
