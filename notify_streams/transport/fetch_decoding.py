@@ -7,6 +7,7 @@ Written against aiokafka 0.14.0: it reads that version's private fields.
 from __future__ import annotations
 
 import asyncio
+import logging
 from operator import attrgetter
 from typing import Any
 
@@ -14,8 +15,11 @@ from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.errors import CorruptRecordException, KafkaError
 
+from notify_streams.transport.bounded_inflation import MAX_INFLATED_BYTES, MAX_RECORDS, InflatesTooFar, unread_records
 from notify_streams.transport.header_decoding import decode_leniently
 from notify_streams.transport.partition_buffer import FetchedRange
+
+log = logging.getLogger(__name__)
 
 READ_COMMITTED = 1
 _KEY, _VALUE = attrgetter("key"), attrgetter("value")
@@ -25,7 +29,8 @@ def decode_fetched(fetched: Any, position: int) -> FetchedRange:
     """Everything that one fetch returned for a partition.
 
     Without control batches, without aborted transactions under `read_committed`, and without records below `position`
-    (the broker returns whole Kafka batches).
+    (the broker returns whole Kafka batches). The records of a batch that inflates too far are replaced, and what follows
+    after a lot of inflated bytes is left for the next fetch (`bounded_inflation`).
 
     Args:
         fetched: aiokafka's `PartitionRecords`, not iterated before.
@@ -50,9 +55,17 @@ def decode_fetched(fetched: Any, position: int) -> FetchedRange:
             continue
         if not batch.is_control_batch:
             try:
-                found = list(batch)
+                found = list(batch) if batch.next_offset - batch.base_offset <= MAX_RECORDS else None
             except UnicodeDecodeError:
                 found = decode_leniently(source.fetched, batch.base_offset)
+            except InflatesTooFar:
+                found = None
+            if found is None:
+                found = unread_records(batch)
+                log.error(
+                    "batch not read, it inflates to more than a worker can hold",
+                    extra={"action": "batch.unread", "partition": str(fetched._tp), "offset": batch.base_offset},
+                )
             if found and found[0].offset < position:
                 found = [record for record in found if record.offset >= position]
             records += found
@@ -60,6 +73,8 @@ def decode_fetched(fetched: Any, position: int) -> FetchedRange:
                 size += sum(map(len, filter(None, map(_VALUE, found)))) + sum(map(len, filter(None, map(_KEY, found))))
                 uncompressed = False
         end = max(end, batch.next_offset)
+        if not uncompressed and (size > MAX_INFLATED_BYTES or len(records) > MAX_RECORDS):
+            break
     return FetchedRange(position, end, records, whole if uncompressed else size)
 
 

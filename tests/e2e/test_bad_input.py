@@ -12,6 +12,8 @@ import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy as BatchBuilder
 
+from devtools.chaos.fuzz.records import RawRecord, RawWriter
+from notify_streams.transport.bounded_inflation import UNREAD
 from tests.builders import trigger_json
 from tests.e2e.running_region import USERS, DeadLetter, RecordPosition, RunningRegion, a_new_id, wait_until_known
 
@@ -249,6 +251,20 @@ async def test_a_dead_letter_of_a_highly_compressed_record_is_cut(running_region
     letter = (await running_region.dead_letters())[RecordPosition(TOPIC, bucket, done.offset)]
     assert letter.diagnosis["reason"] == "too_large" and "cut to its first" in letter.diagnosis["detail"]
     assert letter.value is not None and value.startswith(letter.value)
+
+
+@pytest.mark.parametrize("topic", [TOPIC, "preference_updates", "user_contacts", "user_signups", "receipts"])
+async def test_a_small_record_that_inflates_to_300_mb_stops_nothing(running_region: RunningRegion, topic: str) -> None:
+    user_id = a_new_id("user")
+    bucket = running_region.bucket(user_id)
+    async with RawWriter(running_region.settings.kafka_connection()) as writer:
+        assert await writer.write([RawRecord(topic, bucket, b"k", bytes(300_000_000), codec=4)]) == 0
+    await running_region.sign_up(user_id)
+    await running_region.drained()
+    await wait_until_known(running_region, user_id)
+    await running_region.assert_notified_once(await running_region.trigger(user_id))
+    letters = [one for one in (await running_region.dead_letters()).values() if one.value == UNREAD]
+    assert topic in {one.diagnosis["topic"] for one in letters}
 
 
 @pytest.mark.parametrize("topic", ["preference_updates", "user_contacts", "user_signups", "receipts"])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CODECS: Final = (0, 1)
 #: The broker's limit for a compressed batch. A single record may be larger before it is compressed.
 _BATCH_BYTES: Final = 600 * 1024
-_MAX_REQUEST_BYTES: Final = 40 * 1024 * 1024
+_MAX_REQUEST_BYTES: Final = 400 * 1024 * 1024
 _MAGIC: Final = 2
 
 
