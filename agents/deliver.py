@@ -1,18 +1,28 @@
-"""`push`, `sms`, `email`, `cric_*` → provider, delivery states in MongoDB."""
+"""`push`, `sms`, `email`, `cric_*` → provider, attempts and timers in MongoDB."""
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from faust.types import TP
+
 from notify_streams.app import app
-from notify_streams.delivery.claims import Claims
-from notify_streams.delivery.delivery import DeliveryWorker
+from notify_streams.delivery.admission import Admission
+from notify_streams.delivery.breaker import Breaker
+from notify_streams.delivery.budget import Budget
+from notify_streams.delivery.engine import DeliveryEngine
 from notify_streams.delivery.providers import ProviderConfig, provider_for
+from notify_streams.delivery.retry_delay import RETRY_DELAYS
+from notify_streams.outbox.partition_hooks import first_position
 from notify_streams.partition_concurrency import process_partitions_concurrently
 from notify_streams.roles import channel_of
+from notify_streams.transport import batched_consumer, hold_partitions_while, on_assigned, on_revoked
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from faust.types import StreamT
 
     from notify_streams.transport import BatchEvent
@@ -34,23 +44,50 @@ provider = provider_for(
         max_in_flight=settings.max_in_flight,
     ),
 )
-worker = DeliveryWorker(
-    Claims(app.shards, channel, app.settings.outbox.transaction_timeout_s),
+breaker = Breaker()
+budget = Budget(settings.calls_per_s.get(app.role), time.monotonic())
+engine = app.delivery = DeliveryEngine(
+    app.role,
+    channel,
+    app.lane,
+    app.shards,
     app.preferences.provider_check,
     provider,
     app.categories,
-    app.lane,
+    breaker,
+    Admission(breaker, budget, provider.max_in_flight),
+    RETRY_DELAYS[app.lane, channel].paced(settings.retry_pace),
+    app.settings.outbox.transaction_timeout_s,
+    settings.timeout_s,
 )
-app.add_lifecycle(provider.start, worker.close)
+app.add_lifecycle(engine.start, engine.stop)
+hold_partitions_while(app, lambda: engine.held)
 
 
-async def deliver(event: BatchEvent, worker: DeliveryWorker) -> None:
-    """Send the batch; acknowledge it when each message has a durable state."""
-    await worker.deliver(event.value)
-    event.ack()
+async def first_positions(partitions: Collection[int]) -> dict[int, int]:
+    """Where partitions without a ledger start."""
+    offsets = await batched_consumer(app).partition_offsets([TP(app.role, one) for one in partitions])
+    return {tp.partition: first_position(found) for tp, found in offsets.items()}
+
+
+async def acquire(partitions: frozenset[TP]) -> Mapping[TP, int]:
+    """Own the ledgers of the assigned partitions; they say where each partition starts."""
+    mine = [tp.partition for tp in partitions if tp.topic == app.role]
+    budget.set_share(len(mine) / app.settings.partitions, time.monotonic())
+    positions = await engine.acquire(mine, app.consumer_generation_id, first_positions)
+    return {TP(app.role, number): position for number, position in positions.items()}
+
+
+on_assigned(app, acquire)
+on_revoked(app, lambda _: engine.release_all())
+
+
+async def deliver(event: BatchEvent, engine: DeliveryEngine) -> None:
+    """Begin the batch's deliveries; the engine acknowledges it when each has a durable outcome."""
+    await engine.deliver(event)
 
 
 @app.agent(app.batched_topic(app.role), name=f"deliver {app.role}")
 async def delivery_agent(batches: StreamT[Any]) -> None:
     """Partitions run concurrently: one that waits for a provider delays no other."""
-    await process_partitions_concurrently(batches, partial(deliver, worker=worker))
+    await process_partitions_concurrently(batches, partial(deliver, engine=engine))

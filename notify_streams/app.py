@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from faust.types import TopicT
 
+    from notify_streams.delivery.engine import DeliveryEngine
     from notify_streams.outbox.outbox import Outbox
     from notify_streams.records.batch import Headers
     from notify_streams.regions.failover.placement import Placement
@@ -96,6 +97,7 @@ class NotifyApp(faust.App):
         self.shards = Shards(settings, app_name=app_id(settings.region, role), follows=True)
         #: Set by the role's agents for the web views; None on roles without one.
         self.outbox: Outbox | None = None
+        self.delivery: DeliveryEngine | None = None
         self.placement_follower: PlacementFollower | None = None
         #: User id → location; None on roles without the locations table.
         self.locate: Callable[[str], Location | None] | None = None

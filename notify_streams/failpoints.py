@@ -31,6 +31,15 @@ Name = Literal[
     "after_acknowledge",
     "before_provider",
     "after_provider",
+    "before_token",
+    "after_token",
+    "before_settlement",
+    "inside_settlement",
+    "after_settlement",
+    "after_park",
+    "before_resolve",
+    "after_resolve",
+    "after_timer_claim",
 ]
 NAMES: Final[tuple[Name, ...]] = get_args(Name)
 

@@ -90,13 +90,26 @@ DELIVERIES: Final = Counter(
     ["channel", "state", "reason"],
     registry=REGISTRY,
 )
+#: `answer`: the status ("HTTP 503", "SMTP 451"), or the type of the network error; `code`: the provider's own code.
+PROVIDER_ANSWERS: Final = Counter(
+    "notify_provider_answers",
+    "Ends of provider calls, by provider, outcome, answer and code",
+    ["provider", "outcome", "answer", "code"],
+    registry=REGISTRY,
+)
+PROVIDER_OPEN: Final = Gauge(
+    "notify_provider_stopped",
+    "1 while the provider is not called: its circuit breaker is open, or an operator has paused it",
+    ["provider"],
+    registry=REGISTRY,
+)
 PROVIDER_CALL: Final = Histogram(
     "notify_provider_seconds", "Seconds for one provider call", ["provider"], registry=REGISTRY, buckets=_SECONDS
 )
 TO_PROVIDER: Final = Histogram(
     "notify_trigger_to_provider_seconds",
-    "Seconds from the decision to the provider call, by lane",
-    ["lane"],
+    "Seconds from the trigger's entry to the provider call, by lane and channel",
+    ["lane", "channel"],
     registry=REGISTRY,
     buckets=_SECONDS,
 )

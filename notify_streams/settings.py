@@ -62,6 +62,10 @@ class ProviderSettings(_Frozen, frozen=True):
     timeout_s: PositiveS = 5.0
     #: Concurrent calls of one worker.
     max_in_flight: Positive = 256
+    #: By role: the calls a second that its credential allows; shared by its workers. A role without an entry has no limit.
+    calls_per_s: dict[str, PositiveS] = {}
+    #: Multiplies the delays before retries. Below 1 only where the provider is a fake.
+    retry_pace: PositiveS = 1.0
 
 
 class EdgePopSettings(_Frozen, frozen=True):

@@ -244,7 +244,16 @@ def an_outcome(
     form = NotificationEncoder(bucket, "us", critical, now)
     expires_at = datetime(2100, 1, 1, tzinfo=UTC)
     return notified(
-        ARecord(b"{}", offset=offset), user_id.encode(), system, trigger, decisions, expires_at, ways, 7, form
+        ARecord(b"{}", offset=offset),
+        f"triggers.{system}",
+        user_id.encode(),
+        system,
+        trigger,
+        decisions,
+        expires_at,
+        ways,
+        7,
+        form,
     )
 
 

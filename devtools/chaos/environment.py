@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+import aiohttp
 import orjson
 from rich.console import Console
 
@@ -98,6 +99,14 @@ class ChaosEnvironment:
             sent += batch
             await asyncio.sleep(max(0.0, (at + _BATCH) / rate - (time.monotonic() - started)))
 
+    async def inject_faults(self, faults: dict[str, Any] | None) -> None:
+        """Make the sandbox's FCM answer like this (`devtools.sandbox.fault_injection`); None: without faults."""
+        url = f"{self.settings.providers.fcm}/control"
+        async with aiohttp.ClientSession() as session:
+            plan = orjson.dumps({"provider": "fcm", **(faults or {})})
+            async with session.post(url, data=plan) as response:
+                response.raise_for_status()
+
     async def wait_until_drained(self) -> None:
         """Wait until no role has lag.
 
@@ -108,7 +117,7 @@ class ChaosEnvironment:
 
     async def audit(self) -> dict[str, Any]:
         """The audit's report, and how many channel messages and provider calls were repeated."""
-        report = await audit([self.settings])
+        report = await audit([self.settings], wait_s=_DRAIN_S)
         snapshot = await take_snapshot(self.settings)
         report["duplicates"] = sum(times - 1 for counts in snapshot.published.values() for times in counts.values())
         report["provider_repeats"] = sum(one.times - 1 for one in (snapshot.accepted or {}).values())

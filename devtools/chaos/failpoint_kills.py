@@ -17,7 +17,18 @@ if TYPE_CHECKING:
     from devtools.workers import Worker
     from notify_streams.failpoints import Name
 
-_CHANNEL_FAILPOINTS: Final = ("before_provider", "after_provider")
+_CHANNEL_FAILPOINTS: Final = frozenset(
+    name
+    for name in NAMES
+    if name.partition("_")[2] in ("provider", "token", "settlement", "park", "resolve", "timer_claim")
+)
+#: What the sandbox must do for a worker to reach a failpoint: slow answers are parked, refused calls get a timer.
+_FAULTS: Final[dict[str, dict[str, Any]]] = {
+    **{name: {"latency_ms": 1_500} for name in ("after_park", "before_resolve", "after_resolve")},
+    "after_timer_claim": {"fail": {"status": 503, "share": 0.2}},
+}
+#: A worker passes these once at its start.
+_ONCE: Final = ("before_token", "after_token")
 _USERS: Final = 300
 _TRIGGERS: Final = 300
 _KILLED_S: Final = 60.0
@@ -50,8 +61,10 @@ async def _kill_at(environment: ChaosEnvironment, name: Name, seed: int) -> dict
     role = "push" if name in _CHANNEL_FAILPOINTS else "standard"
     for worker in pool.running(role):
         await pool.stop(worker)
-    armed = await pool.start(role, f"{name}=kill@{draw.randint(1, 5)}")
-    await armed.wait_until_ready()
+    await environment.inject_faults(_FAULTS.get(name))
+    armed = await pool.start(role, f"{name}=kill@{1 if name in _ONCE else draw.randint(1, 5)}")
+    if name not in _ONCE:
+        await armed.wait_until_ready()
     sending = asyncio.create_task(_send_until_ended(environment, armed, draw))
     try:
         await asyncio.wait_for(armed.process.wait(), _KILLED_S)
@@ -59,6 +72,7 @@ async def _kill_at(environment: ChaosEnvironment, name: Name, seed: int) -> dict
         await pool.stop(armed)
     reached = armed.process.returncode == -signal.SIGKILL
     pool.workers.pop(armed.name, None)
+    await environment.inject_faults(None)
     await (await pool.start(role)).wait_until_ready()
     await sending
     await environment.wait_until_drained()

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from devtools.chaos.primary_failover import fail_primary
 from notify_streams.errors import NotifyError
+from notify_streams.roles import CHANNEL_ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from devtools.chaos.environment import ChaosEnvironment
 
+#: Workers of the role `standard`; of each channel role there is one.
 _WORKERS: Final = 3
 _PAUSE_S: Final = (2.0, 6.0)
 _PRIMARY_EVERY_S: Final = 60.0
@@ -45,8 +47,11 @@ async def random_faults(
             faults.add(await _worker_fault(environment, draw))
     await sending
     await services
-    for worker in pool.running("standard"):
-        worker.signal(signal.SIGCONT)
+    for role in ("standard", *CHANNEL_ROLES):
+        for worker in pool.running(role):
+            worker.signal(signal.SIGCONT)
+        if not pool.running(role):
+            await pool.start(role)
     environment.report("no more faults: waiting until everything is processed")
     await environment.wait_until_drained()
     after = await environment.audit()
@@ -76,9 +81,10 @@ class _FaultLog:
 
 async def _worker_fault(environment: ChaosEnvironment, draw: random.Random) -> str:
     pool = environment.pool
-    running = pool.running("standard")
-    if len(running) < _WORKERS:
-        return f"added {(await pool.start('standard')).name}"
+    role = draw.choice(("standard", draw.choice(CHANNEL_ROLES)))
+    running = pool.running(role)
+    if len(running) < (_WORKERS if role == "standard" else 1):
+        return f"added {(await pool.start(role)).name}"
     worker = draw.choice(running)
     kind = draw.choice(("kill", "pause", "terminate"))
     if worker.paused:

@@ -110,7 +110,7 @@ class Demo:
             async with RegionWatcher(regions, self._console) as watcher:
                 await watcher.wait_until_drained("triggers processed", _DRAIN_S)
             self._end_step("triggers")
-            report = await audit(regions)
+            report = await audit(regions, wait_s=_DRAIN_S)
             self._end_step("audit")
             calls = list(provider_calls(regions, self._sent))
             outage = None if self._outage is None else outage_report(calls, self._outage)

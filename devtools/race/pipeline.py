@@ -23,6 +23,7 @@ import msgspec
 from devtools.race.invariants import Call, Observations, ObservedChoice, Suppression
 from devtools.race.runner import RaceResult
 from notify_streams.admin.audit.provider_log import read_provider_log
+from notify_streams.delivery.attempt_reader import AttemptReader
 from notify_streams.errors import StoreUnavailable
 from notify_streams.preferences.categories import configured_categories
 from notify_streams.preferences.choices import EMPTY_RECORD
@@ -46,6 +47,7 @@ _CHOICES_EVERY_S: Final = 0.05
 _PAUSED_S: Final = 8.0
 _BETWEEN_FAULTS_S: Final = (1.0, 4.0)
 _STORED_S: Final = 15.0
+_STORE_S: Final = 10.0
 
 
 async def run_pipeline_race(environment: ChaosEnvironment, seconds: float, seed: int) -> RaceResult:
@@ -189,7 +191,9 @@ async def _add_calls_and_suppressions(environment: ChaosEnvironment, observation
             calls[notification].append(accepted.at)
     async with Shards(environment.settings) as shards:
         for shard in range(len(shards)):
-            async for one in shards.database(shard)[NOTIFICATIONS].find({"category": CATEGORY}):
+            found = await shards.database(shard)[NOTIFICATIONS].find({"category": CATEGORY}).to_list()
+            await AttemptReader(shards, _STORE_S).add_status(found)
+            for one in found:
                 user = observations[one["user_id"]]
                 user.calls += [Call(float("-inf"), at, "provider") for at in calls.get(one["_id"], ())]
                 push = one["deliveries"].get(CHANNEL, {})

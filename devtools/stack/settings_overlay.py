@@ -24,7 +24,8 @@ def overlay(region: Region, others: Mapping[str, Region]) -> dict[str, Any]:
         "shards": [shard.address for shard in region.shards],
         "redis": region.redis.address,
         "dynamodb": region.dynamodb.address,
-        "providers": region.sandbox.urls(),
+        # The sandbox is a fake: it recovers sooner than a provider.
+        "providers": {**region.sandbox.urls(), "retry_pace": 0.1},
         "sandbox_record": str(region.sandbox.provider_log),
         **{f"web_{right}_token": region.plan.tokens[f"web_{right}"] for right in ("read", "write", "edge")},
         # In the region's folder, so that `down --wipe` removes the workers' data and logs.

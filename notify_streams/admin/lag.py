@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from notify_streams.roles import CHANNEL_ROLES, LANES, app_id
-from notify_streams.stores.mongo import LEDGER, OUTBOX
+from notify_streams.stores.mongo import LEDGER, OUTBOX, TIMERS
 from notify_streams.topics import (
     PREFERENCE_UPDATES,
     USER_CONTACTS,
@@ -36,19 +36,20 @@ class LagReader:
         self._admin = admin
 
     async def lag(self) -> dict[str, int]:
-        """Records that each role has not processed, and outbox rows that are not published."""
+        """Records that each role has not processed, outbox rows that are not published, deliveries that wait for another attempt."""
         lag: dict[str, int] = {lane: await self._ledger_lag(lane, trigger_topics(self._settings)) for lane in LANES}
         lag["registry"] = await self._ledger_lag("registry", (USER_SIGNUPS,))
+        lag |= {role: await self._ledger_lag(role, (role,)) for role in CHANNEL_ROLES}
         for role, topics in (
-            *((role, (role,)) for role in CHANNEL_ROLES),
             ("registry", (PREFERENCE_UPDATES, USER_CONTACTS, *(edge_topic(pop.name) for pop in self._settings.edge))),
             ("forward", tuple(forward_topic(region) for region in self._settings.remote_kafka)),
         ):
             lag[role] = lag.get(role, 0) + await self._group_lag(role, topics)
-        lag["outbox"] = 0
-        for shard in range(len(self._shards)):
-            buckets = {"bucket": {"$in": self._shards.buckets(shard)}}
-            lag["outbox"] += await self._shards.database(shard)[OUTBOX].count_documents(buckets)
+        for name, collection in (("outbox", OUTBOX), ("timers", TIMERS)):
+            lag[name] = 0
+            for shard in range(len(self._shards)):
+                buckets = {"bucket": {"$in": self._shards.buckets(shard)}}
+                lag[name] += await self._shards.database(shard)[collection].count_documents(buckets)
         return lag
 
     async def taken(self) -> int:

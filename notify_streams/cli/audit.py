@@ -11,13 +11,20 @@ from notify_streams.cli.output import as_json, print_progress, print_result, run
 
 @click.command()
 @click.option("--regions", default="us", show_default=True, metavar="us,eu,asia", help="Comma-separated.")
+@click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Repeat the audit so long until nothing is under way; exit 1 if something still is.",
+)
 @as_json
-def audit(regions: str, as_json: bool) -> None:
-    """Compare MongoDB, Kafka and the providers' log. Exit 1 on any difference, those in flight included."""
+def audit(regions: str, wait_s: float | None, as_json: bool) -> None:
+    """Compare MongoDB, Kafka and the providers' log, on a live system too. Exit 1 on any difference."""
     settings = [settings_of(region) for region in regions.split(",")]
     from notify_streams.admin.audit import audit as audit_regions
 
-    report = run(audit_regions(settings, print_progress), *settings)
+    report = run(audit_regions(settings, print_progress, wait_s=wait_s), *settings)
     print_result(as_json, report, list(lines_of(report)))
     raise SystemExit(0 if report["holds"] else 1)
 
@@ -31,7 +38,7 @@ def lines_of(report: dict[str, Any]) -> list[str]:
         lines.append(f"{region}: {numbers['taken']} triggers taken = {sums}")
     for kind in ("differences", "in_flight"):
         for one in report[kind]:
-            note = "in flight" if kind == "in_flight" else "DIFFERENCE"
+            note = "under way" if kind == "in_flight" else "DIFFERENCE"
             example = f", e.g. {one['example']}" if one["example"] else ""
             lines.append(
                 f"{note}: {one['check']} ({one['region']}, {one['where']}): {one['found']} instead of {one['expected']}{example}"

@@ -11,6 +11,7 @@ from notify_streams.records.outcomes import Reason
 
 if TYPE_CHECKING:
     from notify_streams.admin.connections import Connections
+    from notify_streams.delivery.attempt_reader import AttemptReader
     from notify_streams.settings import Settings
 
 #: Reasons that a user's choice explains.
@@ -22,43 +23,61 @@ _BY_CHOICE = frozenset((Reason.OPTED_OUT, Reason.NOT_OPTED_IN, Reason.CHANNEL_NO
 @region_option
 @as_json
 def why(trigger_id: str, region: str, as_json: bool) -> None:
-    """Show a trigger's deliveries and why each has its state. Exit 1 if the region has no notification of it: then look in `/dead-letters`, or
-    in the user's home region."""
+    """Show a trigger's deliveries with each attempt, and its dead letters. Exit 1 if the region knows nothing of it: then ask the user's
+    home region."""
     settings = settings_of(region)
-    found = run(_why(settings, trigger_id), settings)
-    lines = []
+    found, dead = run(_why(settings, trigger_id), settings)
+    lines = [f"dead letter {one['place']}, {one['at']}: {one['reason']} ({one['detail']})" for one in dead]
     for one in found:
         sender = f"{one['system']} {one['source']}".strip()
         lines.append(
             f"{one['notification_id']}: {sender}, {one['category']}, {one['lane']}, decided {one['decided_at']}"
         )
-        lines += [
-            f"  {d['channel']:<6} {d['state']}{' (' + d['reason'] + ')' if d['reason'] else ''}: {d['why']}"
-            for d in one["deliveries"]
-        ]
+        for d in one["deliveries"]:
+            lines.append(
+                f"  {d['channel']:<6} {d['state']}{' (' + d['reason'] + ')' if d['reason'] else ''}: {d['why']}"
+            )
+            lines += [f"         {_words(attempt)}" for attempt in d["history"]]
     print_result(
         as_json,
-        {"holds": bool(found), "notifications": found},
-        lines or [f"no notification of trigger {trigger_id} in {region}"],
+        {"holds": bool(found), "notifications": found, "dead_letters": dead},
+        lines or [f"no notification and no dead letter of trigger {trigger_id} in {region}"],
     )
-    raise SystemExit(0 if found else 1)
+    raise SystemExit(0 if found or dead else 1)
 
 
-async def _why(settings: Settings, trigger_id: str) -> list[dict[str, Any]]:
+def _words(attempt: dict[str, Any]) -> str:
+    """One attempt: ``2: retrying, fcm, HTTP 503, 2026-11-28T03:00:00Z, in doubt``."""
+    known = [attempt[name] for name in ("state", "reason", "provider", "code", "at") if attempt[name]]
+    return f"{attempt['number']}: {', '.join(known)}" + (", in doubt" if attempt["in_doubt"] else "")
+
+
+async def _why(settings: Settings, trigger_id: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     from notify_streams.admin.connections import connected
+    from notify_streams.admin.dead_letters import Selection, read_dead_letters
+    from notify_streams.delivery.attempt_reader import AttemptReader
     from notify_streams.stores.mongo import NOTIFICATIONS
     from notify_streams.web.notifications import notification_query
 
+    # `system/id` or an id with a slash.
+    ids = {trigger_id, trigger_id.partition("/")[2]}
+    dead = [
+        {"place": one.place, "at": one.at.isoformat(timespec="seconds"), **one.why}
+        for one_id in ids - {""}
+        async for one in read_dead_letters(settings, Selection(trigger_id=one_id))
+    ]
     async with connected(settings, categories_of()) as region:
+        reader = AttemptReader(region.shards, settings.outbox.transaction_timeout_s)
         found: list[dict[str, Any]] = []
         for bucket in range(settings.partitions):
             query = notification_query(trigger_id, [bucket])
             stored = await region.shards.collection(NOTIFICATIONS, bucket).find(query).to_list()
-            found += [await _explained(region, one) for one in stored]
-        return found
+            await reader.add_status(stored)
+            found += [await _explained(region, reader, one) for one in stored]
+        return found, dead
 
 
-async def _explained(region: Connections, one: dict[str, Any]) -> dict[str, Any]:
+async def _explained(region: Connections, reader: AttemptReader, one: dict[str, Any]) -> dict[str, Any]:
     from notify_streams.preferences.explanation import explain
 
     record = await region.preferences.repository.read(one["bucket"], one["user_id"])
@@ -70,7 +89,10 @@ async def _explained(region: Connections, one: dict[str, Any]) -> dict[str, Any]
         if by_choice:
             led = None if reason is None else Reason(reason)
             words = explain(categories_of(), one["category"], channel, led, one["preference_version"], record)
-        deliveries.append({"channel": channel, "state": delivery["state"], "reason": reason, "why": words})
+        history = await reader.history(one["bucket"], one["_id"], channel, one["decided_at"])
+        deliveries.append(
+            {"channel": channel, "state": delivery["state"], "reason": reason, "why": words, "history": history}
+        )
     return {
         "notification_id": one["_id"],
         "system": one["system"],

@@ -1,29 +1,30 @@
-"""Applies providers' receipts to the states of deliveries."""
+"""Appends providers' receipts to the histories of deliveries."""
 
 from __future__ import annotations
 
 import logging
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import msgspec
 from pymongo import UpdateOne
 
 from notify_streams import metrics
+from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document, delivery_key
 from notify_streams.records.ids import split_delivery_id
 from notify_streams.records.outcomes import DeadReason, DeliveryState, Reason
 from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import arrival_ms, record_decoder
 from notify_streams.roles import CHANNELS
-from notify_streams.stores.mongo import NOTIFICATIONS
+from notify_streams.stores.mongo import ATTEMPTS, NOTIFICATIONS
 from notify_streams.stores.mongo_errors import mongo_call
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from notify_streams.records.batch import Batch, SourceRecord
-    from notify_streams.stores.mongo import Shards
+    from notify_streams.stores.mongo import Document, Shards
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +39,7 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 
 read_receipt = record_decoder(Receipt)
 
-#: ``sending`` too, because a receipt can arrive before the worker has written ``sent``.
-_FROM_STATES: Final = [DeliveryState.SENDING.value, DeliveryState.SENT.value]
+_RANKS: Final = {"delivered": Rank.DELIVERED, "failed": Rank.FAILED_BY_RECEIPT}
 
 
 class ReceiptWriter:
@@ -50,7 +50,7 @@ class ReceiptWriter:
         self._timeout_s = timeout_s
 
     async def apply(self, batch: Batch) -> list[tuple[SourceRecord, Rejection]]:
-        """Move deliveries from ``sending`` or ``sent`` to ``delivered`` or ``failed``; other deliveries stay unchanged.
+        """Append each receipt to its delivery, also before the worker has settled the call: the order does not matter.
 
         A receipt may lie in any partition: a webhook knows the delivery id only.
 
@@ -81,28 +81,36 @@ class ReceiptWriter:
             if not missing:
                 return
             with mongo_call(f"receipts on shard {shard}", self._timeout_s):
-                collection = self._shards.database(shard)[NOTIFICATIONS]
+                database = self._shards.database(shard)
                 wanted = {"_id": {"$in": list(missing)}, "bucket": {"$in": self._shards.buckets(shard)}}
-                found = {one["_id"]: one["bucket"] async for one in collection.find(wanted, {"bucket": 1})}
+                fields = {"bucket": 1, "decided_at": 1, "deliveries": 1}
+                found = {one["_id"]: one async for one in database[NOTIFICATIONS].find(wanted, fields)}
                 updates = [
-                    _update(found[notification], notification, channel, receipt)
+                    _append(notification, receipt)
                     for receipt in receipts
-                    for notification, channel in [split_delivery_id(receipt.delivery_id)]
-                    if notification in found
+                    for notification_id, channel in [split_delivery_id(receipt.delivery_id)]
+                    if (notification := found.get(notification_id)) is not None
+                    and notification["deliveries"].get(channel, {}).get("state") == DeliveryState.QUEUED
                 ]
                 if updates:
-                    await collection.bulk_write(updates, ordered=False)
+                    await database[ATTEMPTS].bulk_write(updates, ordered=False)
             missing -= found.keys()
         metrics.UNKNOWN_RECEIPTS.inc(len(missing))
 
 
-def _update(bucket: int, notification: str, channel: str, receipt: Receipt) -> UpdateOne:
-    field = f"deliveries.{channel}"
-    fields: dict[str, Any] = {f"{field}.state": receipt.state, f"{field}.at": receipt.at}
-    if receipt.state == "failed":
-        fields[f"{field}.reason"] = Reason.PROVIDER_REJECTED.value
+def _append(notification: Document, receipt: Receipt) -> UpdateOne:
+    """A repetition finds the same `_id` and changes nothing."""
+    decided_at_ms = int(notification["decided_at"].timestamp() * 1000)
+    reason = Reason.PROVIDER_REJECTED.value if receipt.state == "failed" else None
+    attempt = Attempt(_RANKS[receipt.state], int(receipt.at.timestamp() * 1000), reason)
+    document = attempt_document(
+        delivery_key(receipt.delivery_id, decided_at_ms),
+        notification["bucket"],
+        0,
+        Phase.RECEIPT,
+        receipt.state.encode(),
+        attempt,
+    )
     return UpdateOne(
-        {"bucket": bucket, "_id": notification, f"{field}.state": {"$in": _FROM_STATES}},
-        # Removes the claim, so that a worker that still owns the delivery neither calls again nor overwrites this state.
-        {"$set": fields, "$unset": {f"{field}.claim": ""}},
+        {"_id": document["_id"], "bucket": document["bucket"]}, {"$setOnInsert": {"p": document["p"]}}, upsert=True
     )

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from notify_streams import metrics
-from notify_streams.outbox.flush_plan import parse_ledger_id
+from notify_streams.records.ids import parse_ledger_id
 from notify_streams.retry import RetryPolicy
 
 if TYPE_CHECKING:

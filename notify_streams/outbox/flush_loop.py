@@ -23,8 +23,8 @@ from notify_streams.outbox.flush_plan import drop_duplicates, plan_flush
 from notify_streams.outbox.flush_queue import FlushQueue
 from notify_streams.outbox.pending_deletes import PendingDeletes
 from notify_streams.outbox.publisher import publish, rows_by_partition
-from notify_streams.outbox.row_ids import new_flush_id
 from notify_streams.outbox.transaction import DuplicateNotifications, LedgerFenced
+from notify_streams.records.ids import new_flush_id
 from notify_streams.records.outcomes import DeadReason, TriggerOutcome
 from notify_streams.retry import RetryPolicy, call_for_each
 

@@ -11,6 +11,7 @@ import msgspec
 
 from notify_streams.outbox.decided_batch import RecordOutcome
 from notify_streams.outbox.row_ids import row_id
+from notify_streams.records.ids import ledger_id
 from notify_streams.records.outcomes import TriggerOutcome
 
 if TYPE_CHECKING:
@@ -77,17 +78,6 @@ class Flush:
     notifications: Sequence[RawBSONDocument]
     rows: Sequence[OutboxRow]
     steps: Sequence[LedgerStep]
-
-
-def ledger_id(role: str, topic: str, partition: int) -> str:
-    """The `_id` of the ledger of a role and source partition."""
-    return f"{role}:{topic}:{partition}"
-
-
-def parse_ledger_id(ledger: str) -> tuple[str, int]:
-    """The source (topic, partition) of a ledger's `_id`."""
-    _, topic, partition = ledger.split(":")
-    return topic, int(partition)
 
 
 def plan_flush(flush_id: str, role: str, batches: Sequence[DecidedBatch], now: datetime) -> Flush:
@@ -160,6 +150,10 @@ def _steps(role: str, batches: Sequence[DecidedBatch]) -> Iterable[LedgerStep]:
             counts["lost"] += part.lost
             for entry in part.entries:
                 counts[COUNTED[entry.outcome]] += 1
+                if entry.document is not None:
+                    for output in entry.outputs:
+                        name = f"queued.{output[0]}"
+                        counts[name] = counts.get(name, 0) + 1
                 if entry.reason is not None:
                     name = f"dead_reasons.{entry.reason}"
                     counts[name] = counts.get(name, 0) + 1

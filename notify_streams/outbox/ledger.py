@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pymongo import UpdateOne
 
 from notify_streams.outbox.fence import EPOCH, fence_for_new_ledger
-from notify_streams.outbox.flush_plan import COUNTED, POSITIONS, ledger_id
+from notify_streams.outbox.flush_plan import COUNTED, POSITIONS
+from notify_streams.records.ids import ledger_id
 from notify_streams.roles import LANES
 from notify_streams.stores.mongo import DURABLE, LEDGER
 from notify_streams.stores.mongo_errors import mongo_call

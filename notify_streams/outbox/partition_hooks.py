@@ -43,12 +43,12 @@ async def start_positions(
     new = {source: tp for source, tp in sources.items() if source not in positions}
     if new:
         offsets = await read_offsets(new.values())
-        starts = {source: _first_position(offsets[tp]) for source, tp in new.items()}
+        starts = {source: first_position(offsets[tp]) for source, tp in new.items()}
         positions |= await outbox.ledger.open(starts)
     return {sources[source]: position for source, position in positions.items()}
 
 
-def _first_position(offsets: PartitionOffsets) -> int:
+def first_position(offsets: PartitionOffsets) -> int:
     """The committed offset, or the beginning if there is none or the topic was made anew since."""
     committed = offsets.committed
     return offsets.beginning if committed is None or committed > offsets.end else committed

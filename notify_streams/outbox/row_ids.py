@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import time
 from typing import Final
 
 _ROLE_END: Final = ":"
 #: The character after `_ROLE_END`: an exclusive upper bound of everything that begins with it.
 _AFTER: Final = ";"
-_last_ns = 0
-
-
-def new_flush_id(now_ns: int | None = None) -> str:
-    """Unique. Grows within a process even if its clock steps back, and between processes as far as their clocks agree."""
-    global _last_ns
-    _last_ns = max(time.time_ns() if now_ns is None else now_ns, _last_ns + 1)
-    return f"{_last_ns:016x}{os.urandom(4).hex()}"
 
 
 def row_id(role: str, bucket: int, flush_id: str, number: int) -> str:

@@ -34,6 +34,11 @@ class ChannelMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     expires_at: Instant | None = None
     collapse_key: str | None = None
     test: bool = False
+    #: The trigger's topic and offset, in the partition of this message.
+    source_topic: str = ""
+    source_offset: int = -1
+    #: When the trigger entered the system: milliseconds since the epoch, by Kafka's clock.
+    origin_ms: int = 0
 
 
 class SharedPart(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -53,6 +58,9 @@ class SharedPart(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     expires_at: Instant | None = None
     collapse_key: str | None = None
     test: bool = False
+    source_topic: str = ""
+    source_offset: int = -1
+    origin_ms: int = 0
 
 
 _encode = msgspec.json.Encoder().encode

@@ -31,12 +31,12 @@ class DeadReason(StrEnum):
 
 
 class DeliveryState(StrEnum):
-    """A delivery's state. The last four are final, except that a receipt raises ``sent`` to ``delivered`` or ``failed``."""
+    """A delivery's state. `QUEUED` and `RETRYING` are open, the others final, but a receipt makes ``sent`` ``delivered`` or ``failed``."""
 
     SUPPRESSED = "suppressed"
     DEFERRED = "deferred"
     QUEUED = "queued"
-    SENDING = "sending"
+    RETRYING = "retrying"
     SENT = "sent"
     DELIVERED = "delivered"
     FAILED = "failed"
@@ -52,7 +52,6 @@ class Reason(StrEnum):
     NO_CONTACT = "no_contact"
     EXPIRED = "expired"
     PROVIDER_REJECTED = "provider_rejected"
-    PROVIDER_EXHAUSTED = "provider_exhausted"
     DEAD_TOKEN = "dead_token"
     #: The text could not be made: no such template, unreadable data, nothing to say.
     RENDERING = "rendering"
@@ -61,3 +60,5 @@ class Reason(StrEnum):
     #: The contact is none that the channel's provider takes. Nothing was sent.
     BAD_ADDRESS = "bad_address"
     TEST = "test"
+    #: A newer message with its collapse key was sent before this one could be sent again.
+    SUPERSEDED = "superseded"

@@ -5,17 +5,18 @@ Every notified trigger needs a document, and most of its bytes are the same for 
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
 import bson
 from bson.raw_bson import RawBSONDocument
 
+from notify_streams.records.retention import RETENTION
+
 if TYPE_CHECKING:
     from notify_streams.routing.decision import ChannelDecision, ChannelDecisions
 
-_RETENTION: Final = timedelta(days=90)
 _INT32: Final = Struct("<i").pack
 _INT64: Final = Struct("<q").pack
 _ID: Final = b"\x02_id\0"
@@ -52,7 +53,7 @@ class NotificationEncoder:
             }
         )
         # A whole hour: the index on it then has few distinct values, and its pages stay in memory.
-        expire_at = now.replace(minute=0, second=0, microsecond=0) + _RETENTION
+        expire_at = now.replace(minute=0, second=0, microsecond=0) + RETENTION
         self._end = _elements({"expire_at": expire_at}) + b"\0"
         self._by_category: dict[tuple[str, str], bytes] = {}
         self._by_decisions: dict[ChannelDecisions, bytes] = {}

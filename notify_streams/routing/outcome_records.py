@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 #: Names the record that a published one was copied from, `topic:partition:offset`: copies of one record can be counted once.
 SOURCE_HEADER: Final = "source"
+#: When a copied trigger entered its first topic: milliseconds since the epoch, in decimal digits.
+ORIGIN_HEADER: Final = "origin_ms"
+_MAX_ORIGIN_DIGITS: Final = 15
+_MAX_UNDER_WAY_MS: Final = 7 * 24 * 3600 * 1000
 _MAX_DETAIL: Final = 500
 #: Kafka's default limit for a record.
 _MAX_RECORD_BYTES: Final = 1024 * 1024
@@ -92,14 +96,23 @@ def record_size(record: SourceRecord) -> int:
     return size
 
 
-def with_source(headers: Headers, source: str) -> Headers:
-    """`headers` with `SOURCE_HEADER` set to `source`."""
-    return (*(header for header in headers if header[0] != SOURCE_HEADER), (SOURCE_HEADER, source.encode()))
+def copied_headers(headers: Headers, record: SourceRecord, source: str) -> Headers:
+    """`headers` for a copy of `record`, with `SOURCE_HEADER` and `ORIGIN_HEADER`."""
+    kept = [header for header in headers if header[0] not in (SOURCE_HEADER, ORIGIN_HEADER)]
+    return (*kept, (SOURCE_HEADER, source.encode()), (ORIGIN_HEADER, b"%d" % origin_ms(record)))
+
+
+def origin_ms(record: SourceRecord) -> int:
+    """When the trigger entered the first topic: milliseconds since the epoch. A client may have written the header, so it is bounded."""
+    for name, content in record.headers or ():
+        if name == ORIGIN_HEADER and content and len(content) <= _MAX_ORIGIN_DIGITS and content.isdigit():
+            return max(min(int(content), record.timestamp), record.timestamp - _MAX_UNDER_WAY_MS)
+    return record.timestamp
 
 
 def repartitioned(record: SourceRecord, topic: str, partition: int, bucket: int, user_id: str) -> RecordOutcome:
     """A copy of the record in its user's bucket of the same topic."""
-    headers = with_source(record.headers, f"{topic}:{partition}:{record.offset}")
+    headers = copied_headers(record.headers, record, f"{topic}:{partition}:{record.offset}")
     output = (topic, bucket, user_id.encode(), record.value or b"", headers)
     return RecordOutcome(TriggerOutcome.REPARTITIONED, record, (output,))
 
@@ -108,7 +121,7 @@ def forwarded(
     record: SourceRecord, topic: str, bucket: int, user_id: str, region: str, headers: Headers
 ) -> RecordOutcome:
     """A copy of the record for `region`, with these headers."""
-    headers = with_source(headers, f"{topic}:{bucket}:{record.offset}")
+    headers = copied_headers(headers, record, f"{topic}:{bucket}:{record.offset}")
     output = (forward_topic(region), bucket, user_id.encode(), record.value or b"", headers)
     return RecordOutcome(TriggerOutcome.FORWARDED, record, (output,))
 
@@ -138,6 +151,7 @@ def fingerprint(trigger: Trigger) -> int:
 
 def notified(
     record: SourceRecord,
+    topic: str,
     user_key: bytes,
     system: str,
     trigger: Trigger,
@@ -175,6 +189,9 @@ def notified(
                     expires_at,
                     trigger.collapse_key,
                     trigger.test,
+                    topic,
+                    record.offset,
+                    origin_ms(record),
                 )
             )
             trace = (

@@ -215,7 +215,9 @@ class Router:
         version, choice_bits = cached_decode_row(row)
         expires_at = expiry_of(trigger, category, encoder.now)
         given = decision_input(trigger, choice_bits.get(category.number, 0), addresses, expires_at <= encoder.now)
-        return notified(record, key, system, trigger, self._decide(given), expires_at, addresses, version, encoder)
+        return notified(
+            record, batch.topic, key, system, trigger, self._decide(given), expires_at, addresses, version, encoder
+        )
 
     def _next_hop(
         self, location: Location, forwarding: ForwardingHeaders, placement: Placement

@@ -32,6 +32,7 @@ LEDGER: Final = "ledger"
 PREFERENCES: Final = "preferences"
 CONTACTS: Final = "contacts"
 TIMERS: Final = "timers"
+ATTEMPTS: Final = "attempts"
 
 #: An acknowledged write survives the loss of any one member.
 DURABLE: Final = WriteConcern(w="majority", j=True, wtimeout=10_000)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from notify_streams.app import NotifyApp
+    from notify_streams.delivery.provider_state import ProviderState
     from notify_streams.transport import RecoveryProgress, Stuck
 
 #: A call that fails for longer than this is shown: another service is down, or refuses what we send.
@@ -52,6 +53,8 @@ def health_of(worker: NotifyApp) -> Health:
     waiting = [] if follower is None or follower.waiting_for is None else [f"placement: {follower.waiting_for}"]
     waiting += [f"shard {shard} does not answer" for shard in worker.shards.directory.expired()]
     waiting += failing(failing_calls())
+    if worker.delivery is not None:
+        waiting += not_called(worker.delivery.provider_state())
     partitions = worker.settings.partitions
     waiting += [
         f"topic {topic} has {count} partitions, the settings say {partitions}"
@@ -59,10 +62,17 @@ def health_of(worker: NotifyApp) -> Health:
     ]
     return health(
         stuck(worker),
-        None if worker.outbox is None else worker.outbox.failed,
+        next((one.failed for one in (worker.outbox, worker.delivery) if one is not None and one.failed), None),
         is_ready=ready(worker),
         tables=recovery(worker),
         waiting_for=waiting,
+    )
+
+
+def not_called(provider: ProviderState) -> list[str]:
+    """Why messages wait for a provider: ``provider fcm is open``."""
+    return (
+        [f"provider {provider.provider} is {provider.state}"] if provider.state in ("open", "probing", "paused") else []
     )
 
 

@@ -1,4 +1,4 @@
-"""`/ledger`: the outcomes of this region's triggers, and whether they add up."""
+"""`/ledger`: the outcomes of triggers and deliveries; whether they add up."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from notify_streams.delivery.delivery_ledger import COUNTS, delivery_sums_close
 from notify_streams.outbox.flush_plan import POSITIONS
 from notify_streams.outbox.ledger import sums_close
+from notify_streams.roles import CHANNEL_ROLES
 from notify_streams.stores.mongo import LEDGER
 from notify_streams.stores.mongo_errors import mongo_call
 from notify_streams.web.responses import Content, SharedView, json_content
@@ -23,7 +25,7 @@ _MAX_ROWS: Final = 20_000
 
 OUTCOMES: Final = ("notified", "forwarded", "repartitioned", "dead", "duplicate")
 SUMMED: Final = (*POSITIONS, *OUTCOMES)
-_SHOWN: Final = ("role", "topic", "partition", "first_offset", "next_offset", *SUMMED)
+_SHOWN: Final = ("role", "topic", "partition", "first_offset", "next_offset")
 
 
 class Sums(msgspec.Struct, frozen=True):
@@ -35,6 +37,7 @@ class Sums(msgspec.Struct, frozen=True):
     rows: int
     #: `_id` of the rows that do not close.
     open_rows: list[str]
+    #: Of the roles that take triggers and sign-ups.
     total: dict[str, int]
     by_role: dict[str, dict[str, int]]
     dead_reasons: dict[str, int]
@@ -58,10 +61,15 @@ async def _read_shard(shards: Shards, shard: int, timeout_s: float) -> list[Docu
         return await found.limit(_MAX_ROWS + 1).to_list()
 
 
+def counts_of(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of a row's counts."""
+    return COUNTS if row.get("role") in CHANNEL_ROLES else SUMMED
+
+
 def row_closes(row: Mapping[str, Any]) -> bool:
     """Whether the counts of one row add up. A row that lacks a count does not close."""
     try:
-        return sums_close(row)
+        return delivery_sums_close(row) if row["role"] in CHANNEL_ROLES else sums_close(row)
     except KeyError:
         return False
 
@@ -74,14 +82,15 @@ def sums(rows: Iterable[Mapping[str, Any]], *, complete: bool = True) -> Sums:
     count = 0
     for row in rows:
         count += 1
-        role = by_role.setdefault(str(row.get("role", "?")), dict.fromkeys(SUMMED, 0))
-        for name in SUMMED:
+        names = counts_of(row)
+        role = by_role.setdefault(str(row.get("role", "?")), dict.fromkeys(names, 0))
+        for name in names:
             role[name] += row.get(name, 0)
         for reason, times in row.get("dead_reasons", {}).items():
             reasons[reason] = reasons.get(reason, 0) + times
         if not row_closes(row):
             open_rows.append(str(row.get("_id")))
-    total = {name: sum(role[name] for role in by_role.values()) for name in SUMMED}
+    total = {name: sum(role[name] for role in by_role.values() if "notified" in role) for name in SUMMED}
     return Sums(complete and not open_rows, complete, count, open_rows, total, by_role, reasons)
 
 
@@ -89,7 +98,7 @@ class Ledger(SharedView):
     async def content(self) -> Content:
         rows, complete = await read_ledger(self.worker.shards, self.store_timeout_s)
         shown = [
-            {name: row.get(name) for name in _SHOWN}
+            {name: row.get(name) for name in (*_SHOWN, *counts_of(row))}
             | {"dead_reasons": row.get("dead_reasons", {}), "closes": row_closes(row)}
             for row in rows
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from notify_streams.delivery.attempt_reader import AttemptReader
 from notify_streams.stores.mongo import NOTIFICATIONS
 from notify_streams.stores.mongo_errors import mongo_call
 from notify_streams.web.responses import WebView, json_response
@@ -30,7 +31,7 @@ _FIELDS: Final = (
     "decided_at",
     "preference_version",
 )
-_DELIVERY_FIELDS: Final = ("state", "reason", "attempts", "provider", "provider_id", "at")
+_DELIVERY_FIELDS: Final = ("state", "reason", "attempts", "provider", "provider_id", "code", "at")
 
 
 def notification_query(wanted: str, buckets: list[int]) -> dict[str, Any]:
@@ -60,11 +61,13 @@ async def find_notifications(shards: Shards, trigger_id: str, timeout_s: float) 
 async def _find_on(shards: Shards, shard: int, trigger_id: str, timeout_s: float) -> list[Document]:
     with mongo_call(f"the notifications on shard {shard}", timeout_s):
         found = shards.database(shard)[NOTIFICATIONS].find(notification_query(trigger_id, shards.buckets(shard)))
-        return await found.limit(_MAX_SHOWN).to_list()
+        documents = await found.limit(_MAX_SHOWN).to_list()
+    await AttemptReader(shards, timeout_s).add_status(documents)
+    return documents
 
 
 def notification_payload(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A notification as JSON, without claims and fingerprints."""
+    """A notification as JSON, without its fingerprint."""
     deliveries = {
         channel: {name: delivery[name] for name in _DELIVERY_FIELDS if delivery.get(name) is not None}
         for channel, delivery in document.get("deliveries", {}).items()

@@ -1,4 +1,4 @@
-"""`/providers`: provider calls and ended deliveries of each worker."""
+"""`/providers`: provider state, calls and ended deliveries by worker."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ class Providers(SharedView):
     async def content(self) -> Content:
         settings = self.worker.settings
         workers = [
-            {"role": one.role, "uptime_s": one.uptime_s, "calls": one.providers, "deliveries": one.deliveries}
+            {
+                "role": one.role,
+                "uptime_s": one.uptime_s,
+                "provider": one.provider_state,
+                "calls": one.providers,
+                "deliveries": one.deliveries,
+            }
             for peer in await fetch_peers(settings)
-            if (one := peer.summary) is not None and (one.providers or one.deliveries)
+            if (one := peer.summary) is not None and one.provider_state is not None
         ]
         return json_content({"region": settings.region, "since": "each worker's start", "workers": workers})

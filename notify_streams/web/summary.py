@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from notify_streams import __version__, metrics
+from notify_streams.delivery.provider_state import ProviderState
 from notify_streams.web.health import Health, health_of
 from notify_streams.web.lag import known_lag
 from notify_streams.web.metric_readers import Times, counts, times
@@ -48,9 +49,11 @@ class Summary(msgspec.Struct, frozen=True):
     dead_letters: dict[str, int]
     deliveries: list[EndedDeliveries]
     decision: Times
-    #: From decision to provider call, by lane.
+    #: From the trigger's entry to the provider call, by lane.
     to_provider: dict[str, Times]
     providers: dict[str, Times]
+    #: None on roles without a provider.
+    provider_state: ProviderState | None = None
 
 
 def summary_of(worker: NotifyApp) -> Summary:
@@ -70,7 +73,8 @@ def summary_of(worker: NotifyApp) -> Summary:
         dead_letters={reason: count for (reason,), count in counts(metrics.DEAD_LETTERS).items()},
         deliveries=deliveries(counts(metrics.DELIVERIES)),
         decision=times(metrics.DECISION)[()],
-        to_provider={lane: spread for (lane,), spread in times(metrics.TO_PROVIDER).items()},
+        to_provider={lane: spread for (lane, _), spread in times(metrics.TO_PROVIDER).items()},
+        provider_state=None if worker.delivery is None else worker.delivery.provider_state(),
         providers=calls(times(metrics.PROVIDER_CALL)),
     )
 

@@ -72,7 +72,7 @@ async def test_an_update_in_a_foreign_partition_is_published_in_its_users_bucket
     await agent.apply_preferences(event, writer, producer, some_settings())
     ((topic, partition, (key, value, headers)),) = producer.published
     assert (topic, partition, key, value) == ("preference_updates", 4, ELSEWHERE.encode(), record.value)
-    assert dict(headers) == {"source": b"preference_updates:3:0"}
+    assert dict(headers) == {"source": b"preference_updates:3:0", "origin_ms": b"0"}
     assert (writer.applied, event.acknowledged) == ([], 1)
 
 

@@ -1,27 +1,25 @@
-"""`agents.deliver`: a batch is acknowledged when each message has a durable state."""
+"""`agents.deliver`: the engine gets each batch and acknowledges it."""
 
 import pytest
 
-from notify_streams.errors import StoreUnavailable
-from tests.agents.agent_fakes import FakeEvent, FakeWriter
+from tests.agents.agent_fakes import FakeEvent
 from tests.agents.conftest import LoadAgent
 from tests.builders import a_batch
 
 
-async def test_a_batch_is_delivered_then_acknowledged(load_agent: LoadAgent) -> None:
-    agent = load_agent("push", "agents.deliver")
-    event, worker = FakeEvent(a_batch(b"{}", topic="push")), FakeWriter()
-    await agent.deliver(event, worker)
-    assert (worker.applied, event.acknowledged) == ([event.value], 1)
+class FakeEngine:
+    def __init__(self) -> None:
+        self.delivered: list[object] = []
+
+    async def deliver(self, event: object) -> None:
+        self.delivered.append(event)
 
 
-async def test_a_batch_that_was_not_delivered_is_not_acknowledged(load_agent: LoadAgent) -> None:
-    """The delivery worker itself repeats while a store does not answer; an error that leaves it ends the agent."""
+async def test_the_engine_gets_the_batch_and_how_to_acknowledge_it(load_agent: LoadAgent) -> None:
     agent = load_agent("push", "agents.deliver")
-    event, worker = FakeEvent(a_batch(b"{}", topic="push")), FakeWriter(failures=1)
-    with pytest.raises(StoreUnavailable):
-        await agent.deliver(event, worker)
-    assert event.acknowledged == 0
+    event, engine = FakeEvent(a_batch(b"{}", topic="push")), FakeEngine()
+    await agent.deliver(event, engine)
+    assert (engine.delivered, event.acknowledged) == ([event], 0)
 
 
 @pytest.mark.parametrize("role", ["sms", "email", "cric_push", "cric_sms", "cric_email"])

@@ -98,4 +98,4 @@ async def test_a_sign_up_in_a_foreign_partition_is_published_in_its_own(load_age
     assert outcomes(batch) == ["repartitioned"]
     assert (topic, partition, key, value) == ("user_signups", 4, FOREIGN.encode(), msgspec.json.encode(record))
     assert registry.users == {}
-    assert dict(headers) == {"source": b"user_signups:3:0"}
+    assert dict(headers) == {"source": b"user_signups:3:0", "origin_ms": b"0"}

@@ -31,11 +31,13 @@ from notify_streams.admin.audit.provider_log import AcceptedMessage, read_provid
 from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.app import web_port
+from notify_streams.delivery.attempt_reader import AttemptReader
 from notify_streams.records.ids import trigger_of
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.user_records import Contacts, PreferenceUpdate, Signup
 from notify_streams.roles import ROLES
 from notify_streams.settings import Settings, load_settings
+from notify_streams.stores.mongo import NOTIFICATIONS, Shards
 from notify_streams.topics import DEAD_LETTERS, PREFERENCE_UPDATES, USER_CONTACTS, USER_SIGNUPS
 from tests.builders import trigger_json
 from tests.e2e.processes import TIMEOUT_S, Done, environ_of, run_to_end, until
@@ -144,7 +146,7 @@ class RunningRegion:
         await self._watch.wait_until_drained("the region", TIMEOUT_S)
 
     async def audit(self) -> dict[str, Any]:
-        return await audit([self.settings])
+        return await audit([self.settings], wait_s=0)
 
     async def audited(self) -> dict[str, Any]:
         """Wait until all is processed; the region's numbers of an audit without a difference."""
@@ -198,11 +200,14 @@ class RunningRegion:
     async def deliveries(self, trigger_id: str, user_id: str = "ada") -> dict[str, str]:
         """The delivery states of a notification by channel; empty without a notification."""
         bucket = self.bucket(user_id)
-        async with self.database(bucket) as database:
-            found = await database.notifications.find_one(
+        async with Shards(self.settings) as shards:
+            found = await shards.collection(NOTIFICATIONS, bucket).find_one(
                 {"bucket": bucket, "trigger_id": trigger_id, "user_id": user_id}
             )
-        return {} if found is None else {channel: one["state"] for channel, one in found["deliveries"].items()}
+            if found is None:
+                return {}
+            await AttemptReader(shards, 10.0).add_status([found])
+        return {channel: one["state"] for channel, one in found["deliveries"].items()}
 
     async def view(self, role: str, path: str) -> tuple[int, dict[str, Any]]:
         """Status and body of a worker's view."""

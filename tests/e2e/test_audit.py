@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,10 @@ import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from notify_streams.outbox.flush_plan import ledger_id
-from notify_streams.records.ids import delivery_id, notification_id
+from notify_streams.admin.audit import audit
+from notify_streams.delivery.attempts import delivery_key, key_range
+from notify_streams.records.ids import delivery_id, ledger_id, notification_id
+from notify_streams.stores.mongo import ATTEMPTS, NOTIFICATIONS, Shards
 from tests.builders import a_message
 from tests.e2e.running_region import RunningRegion
 
@@ -128,19 +131,48 @@ async def test_a_channel_message_without_a_notification_is_a_difference_and_is_n
     assert found["messages without a delivery"]["example"] == message.delivery_id
 
 
-async def test_a_delivery_under_way_is_in_flight_and_the_audit_does_not_hold(
+async def test_a_delivery_under_way_is_listed_and_fails_an_audit_that_waits(
     running_region: RunningRegion, sent_to_ada: str
 ) -> None:
     bucket = running_region.bucket("ada")
-    notification = {"bucket": bucket, "_id": notification_id(sent_to_ada, "ada", "payments")}
-    async with running_region.database(bucket) as database:
-        await database.notifications.update_one(notification, {"$set": {"deliveries.push.state": "sending"}})
+    async with Shards(running_region.settings) as shards:
+        notification = await shards.collection(NOTIFICATIONS, bucket).find_one(
+            {"bucket": bucket, "_id": notification_id(sent_to_ada, "ada", "payments")}
+        )
+        assert notification is not None
+        decided_at_ms = int(notification["decided_at"].timestamp() * 1000)
+        key = delivery_key(delivery_id(notification["_id"], "push"), decided_at_ms)
+        attempts = shards.collection(ATTEMPTS, bucket)
+        mine = {"bucket": bucket, "_id": key_range(key)}
+        stored = await attempts.find(mine).to_list()
+        await attempts.delete_many(mine)
         try:
             done = await running_region.cli("audit", "--json")
+            waiting = await running_region.cli("audit", "--json", "--wait", "0")
         finally:
-            await database.notifications.update_one(notification, {"$set": {"deliveries.push.state": "sent"}})
-    assert (done.status, done.json["holds"], done.json["differences"]) == (1, False, [])
+            await attempts.insert_many(stored)
+    assert (done.status, done.json["holds"], done.json["differences"]) == (0, True, [])
     assert "deliveries under way" in {one["check"] for one in done.json["in_flight"]}
+    assert (waiting.status, waiting.json["holds"], waiting.json["differences"]) == (1, False, [])
+
+
+async def test_an_audit_of_a_region_under_load_finds_no_difference(running_region: RunningRegion) -> None:
+    """What is decided while it reads lies behind its fence."""
+    stop = asyncio.Event()
+
+    async def load() -> None:
+        while not stop.is_set():
+            await asyncio.gather(*(running_region.trigger("ada") for _ in range(20)))
+
+    loading = asyncio.create_task(load())
+    try:
+        for _ in range(3):
+            report = await audit([running_region.settings])
+            assert report["holds"], report["differences"]
+    finally:
+        stop.set()
+        await loading
+    await running_region.audited()
 
 
 async def differences(region: RunningRegion) -> dict[str, Any]:

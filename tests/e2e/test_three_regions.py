@@ -141,7 +141,7 @@ async def test_an_outage_a_failover_and_a_return(regions: Regions) -> None:
         await sent_by(regions, await region.trigger("chi"), "asia")
 
     async def holds() -> bool:
-        report = await audit([region.settings for region in regions.values()])
+        report = await audit([region.settings for region in regions.values()], wait_s=0)
         assert not report["differences"]
         return bool(report["holds"])
 

@@ -10,7 +10,7 @@ from notify_streams.kafka import KafkaConnection
 
 PROJECT = Path(__file__).parents[2]
 #: The benchmarks' baselines measure a plain client; the local stack's health checks come before any settings.
-EXEMPT = re.compile(r"devtools/(benchmarks/.*(baseline|transport/(cases|latency))|stack/)")
+EXEMPT = re.compile(r"devtools/(benchmarks/.*(baseline|transport/(cases|latency))|chaos/fuzz/records|stack/)")
 CONSTRUCTS = re.compile(r"AIOKafka(Consumer|Producer|AdminClient)(\(|\):)")
 FAR = KafkaConnection("a:1,b:2", {"security_protocol": "SASL_PLAINTEXT", "sasl_plain_password": "hidden"})
 

@@ -17,6 +17,7 @@ from devtools.benchmarks.region import REGION, local_region, worker_pool
 from devtools.benchmarks.router.load import TOPIC, USERS, bench_user, trigger
 from devtools.load.open_loop import SingleSender, at_rate, task_group
 from notify_streams.cli.output import print_progress
+from notify_streams.delivery.attempt_reader import AttemptReader
 from notify_streams.errors import NotifyError
 from notify_streams.records.ids import notification_id
 from notify_streams.roles import app_id
@@ -39,6 +40,7 @@ _RESTART_S: Final = 0.5
 _AFTER_EFFECT_S: Final = 3.0
 _TIMEOUT_S: Final = 60.0
 _POLL_S: Final = 0.5
+_STORE_S: Final = 10.0
 #: A worker loads these users' contacts last.
 _LAST_USERS: Final = 64
 
@@ -170,7 +172,9 @@ class _Bench:
         async with Shards(self._settings) as shards:
             for shard in range(len(shards)):
                 query = {"bucket": {"$in": shards.buckets(shard)}, "_id": {"$in": list(missing)}}
-                async for one in shards.database(shard)[NOTIFICATIONS].find(query, {"deliveries.push": 1}):
+                documents = await shards.database(shard)[NOTIFICATIONS].find(query).to_list()
+                await AttemptReader(shards, _STORE_S).add_status(documents)
+                for one in documents:
                     push = one["deliveries"].get("push", {})
                     found[" ".join(filter(None, (push.get("state", "no push"), push.get("reason"))))] += 1
                     found["no notification"] -= 1

@@ -26,9 +26,9 @@ from notify_streams.gc_tuning import tune_gc
 from notify_streams.outbox.dedup_cache import DedupCache
 from notify_streams.outbox.flush_plan import drop_duplicates, plan_flush
 from notify_streams.outbox.publisher import rows_by_partition
-from notify_streams.outbox.row_ids import new_flush_id
 from notify_streams.preferences.categories import configured_categories
 from notify_streams.preferences.row_codec import EMPTY_ROW
+from notify_streams.records.ids import new_flush_id
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.regions.failover.placement import Placement
 from notify_streams.regions.failover.protocol import initial_homes

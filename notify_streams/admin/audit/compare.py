@@ -1,6 +1,7 @@
 """Compares the snapshot of one region with itself.
 
-A difference that work under way explains is marked as in flight; an idle system has none.
+What lies behind the fence of the snapshot is not compared. A difference that work under way explains is marked as in flight; an idle system
+has none.
 """
 
 from __future__ import annotations
@@ -9,16 +10,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from notify_streams.delivery.delivery_ledger import delivery_sums_close, open_deliveries
 from notify_streams.outbox.flush_plan import COUNTED, POSITIONS
 from notify_streams.outbox.ledger import sums_close
-from notify_streams.roles import LANES
-from notify_streams.topics import trigger_topics
+from notify_streams.roles import CHANNEL_ROLES, LANES
+from notify_streams.topics import DEAD_LETTERS, USER_SIGNUPS, forward_topic, trigger_topics
 
 if TYPE_CHECKING:
     from notify_streams.admin.audit.snapshot import RegionSnapshot
     from notify_streams.settings import Settings
 
-_UNDER_WAY: Final = frozenset(("queued", "sending", "deferred"))
+_UNDER_WAY: Final = frozenset(("queued", "retrying", "deferred"))
 _SENT: Final = frozenset(("sent", "delivered"))
 
 
@@ -47,6 +49,8 @@ def compare(settings: Settings, snapshot: RegionSnapshot) -> list[Difference]:
         *_published_records(snapshot),
         *_channels(snapshot),
         *_providers(snapshot),
+        *_open_deliveries(snapshot),
+        *_queued(snapshot),
     ]
 
 
@@ -80,14 +84,14 @@ def summary(snapshot: RegionSnapshot) -> dict[str, Any]:
 def _ledgers(settings: Settings, snapshot: RegionSnapshot) -> Iterator[Difference]:
     by_source = {(one["role"], one["topic"], one["partition"]): one for one in snapshot.ledgers}
     for one in snapshot.ledgers:
-        if not sums_close(one):
+        if not (delivery_sums_close(one) if one["role"] in CHANNEL_ROLES else sums_close(one)):
             moved = one["first_offset"] + sum(one[name] for name in POSITIONS)
             yield Difference("ledger sums", snapshot.region, one["_id"], one["next_offset"], moved, one["_id"])
         if one["lost"]:
             yield Difference("deleted before it was read", snapshot.region, one["_id"], 0, one["lost"], one["_id"])
     triggers = set(trigger_topics(settings))
     for (topic, partition), extent in sorted(snapshot.extents.items()):
-        for role in LANES if topic in triggers else ("registry",):
+        for role in LANES if topic in triggers else (topic if topic in CHANNEL_ROLES else "registry",):
             ledger = by_source.get((role, topic, partition))
             at = extent.first if ledger is None else ledger["next_offset"]
             if at != extent.end:
@@ -126,13 +130,17 @@ def _notifications(snapshot: RegionSnapshot) -> Iterator[Difference]:
 
 
 def _published_records(snapshot: RegionSnapshot) -> Iterator[Difference]:
-    for name, role, found in (
-        ("dead", None, snapshot.dead_letters),
-        ("forwarded", LANES, snapshot.forwarded),
-        ("repartitioned", LANES, snapshot.repartitioned),
+    triggers = {topic for topic, _ in snapshot.extents} - {*CHANNEL_ROLES, USER_SIGNUPS}
+    forwards = {topic for topic in snapshot.incomplete if topic.startswith(forward_topic(""))}
+    for name, role, found, topics in (
+        ("dead", None, snapshot.dead_letters, {DEAD_LETTERS}),
+        ("forwarded", LANES, snapshot.forwarded, forwards),
+        ("repartitioned", LANES, snapshot.repartitioned, triggers),
     ):
-        counted = sum(one[name] for one in snapshot.ledgers if role is None or one["role"] in role)
-        if counted != len(found):
+        if topics & snapshot.incomplete:
+            continue
+        counted = sum(one.get(name, 0) for one in snapshot.ledgers if role is None or one["role"] in role)
+        if not len(found) <= counted <= len(found) + snapshot.uncertain[name]:
             waiting = 0 < counted - len(found) <= snapshot.outbox_records
             example = max(found, key=found.__getitem__, default=None)
             yield Difference(
@@ -144,7 +152,7 @@ def _channels(snapshot: RegionSnapshot) -> Iterator[Difference]:
     for topic, deliveries in sorted(snapshot.deliveries.items()):
         published = snapshot.published[topic]
         wanted = {identity for identity, delivery in deliveries.items() if delivery.handed_over}
-        if missing := wanted - published.keys():
+        if topic not in snapshot.incomplete and (missing := wanted - published.keys()):
             waiting = len(missing) <= snapshot.outbox_records
             yield Difference(
                 "deliveries without a message",
@@ -163,20 +171,43 @@ def _channels(snapshot: RegionSnapshot) -> Iterator[Difference]:
             )
 
 
+def _open_deliveries(snapshot: RegionSnapshot) -> Iterator[Difference]:
+    """Each delivery whose first attempt did not end it, and no later one, has a timer."""
+    for one in snapshot.ledgers:
+        if one["role"] not in CHANNEL_ROLES:
+            continue
+        expected, found = open_deliveries(one), snapshot.timers[one["role"], one["bucket"]]
+        if expected != found:
+            yield Difference("ledger against timers", snapshot.region, one["_id"], expected, found, one["_id"])
+
+
+def _queued(snapshot: RegionSnapshot) -> Iterator[Difference]:
+    """The channel roles took each delivery that the routers queued."""
+    for topic in CHANNEL_ROLES:
+        queued = sum(one.get("queued", {}).get(topic, 0) for one in snapshot.ledgers if one["role"] in LANES)
+        mine = [one for one in snapshot.ledgers if one["role"] == topic]
+        fresh = sum(one["fresh"] for one in mine)
+        if queued != fresh:
+            ends = sum(extent.end for (name, _), extent in snapshot.extents.items() if name == topic)
+            unread = ends - sum(one["next_offset"] for one in mine)
+            waiting = 0 < queued - fresh <= unread + snapshot.outbox_records
+            yield Difference("queued against delivered", snapshot.region, topic, queued, fresh, None, waiting)
+
+
 def _providers(snapshot: RegionSnapshot) -> Iterator[Difference]:
     if snapshot.accepted is None:
         return
     known = {identity: one for deliveries in snapshot.deliveries.values() for identity, one in deliveries.items()}
     sent = {identity for identity, one in known.items() if one.state in _SENT}
     yield from _difference("sent but never accepted", snapshot, len(sent), sent - snapshot.accepted.keys())
-    unsent = snapshot.accepted.keys() - sent
+    unsent = snapshot.accepted.keys() - sent - snapshot.after_fence
     under_way = {identity for identity in unsent if identity in known and known[identity].state in _UNDER_WAY}
     if under_way:
         yield Difference(
             "accepted, state under way", snapshot.region, "providers", 0, len(under_way), min(under_way), True
         )
-    # A call whose response was lost may end as failed although the provider accepted the message.
-    uncertain = {identity for identity in unsent - under_way if identity in known and known[identity].state == "failed"}
+    # A call whose response was lost may have been accepted, however the delivery ended.
+    uncertain = {identity for identity in unsent - under_way if identity in known and known[identity].in_doubt}
     yield from _difference("accepted but not sent", snapshot, 0, unsent - under_way - uncertain)
     doubled = {identity for identity, one in snapshot.accepted.items() if one.times - one.marked > 1}
     yield from _difference("accepted twice without a mark", snapshot, 0, doubled)

@@ -7,19 +7,24 @@ from typing import TYPE_CHECKING
 from pymongo.errors import PyMongoError
 
 from notify_streams.admin.audit.snapshot import DeliverySnapshot
+from notify_streams.delivery.attempts import delivery_key, fold, later
 from notify_streams.errors import StoreUnavailable
 from notify_streams.records.ids import delivery_id
 from notify_streams.roles import channel_topic
-from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX
+from notify_streams.stores.mongo import ATTEMPTS, LEDGER, NOTIFICATIONS, OUTBOX, TIMERS
 from notify_streams.stores.mongo_errors import mongo_reason
 
 if TYPE_CHECKING:
+    from pymongo.asynchronous.client_session import AsyncClientSession
+    from pymongo.asynchronous.database import AsyncDatabase
+
     from notify_streams.admin.audit.snapshot import RegionSnapshot
-    from notify_streams.stores.mongo import Shards
+    from notify_streams.delivery.attempts import DeliveryStatus
+    from notify_streams.stores.mongo import Document, Shards
 
 
 async def read_database(shards: Shards, snapshot: RegionSnapshot) -> None:
-    """Add what the region's shards hold to `snapshot`.
+    """Add what the region's shards hold to `snapshot`, each shard at one cluster time.
 
     Raises:
         StoreUnavailable: a shard does not answer.
@@ -32,25 +37,37 @@ async def read_database(shards: Shards, snapshot: RegionSnapshot) -> None:
 
 
 async def _read_shard(shards: Shards, shard: int, snapshot: RegionSnapshot) -> None:
-    database = shards.database(shard)
     here = {"bucket": {"$in": shards.buckets(shard)}}
-    snapshot.ledgers += await database[LEDGER].find(here).to_list()
-    fields = {
-        "critical": 1,
-        "decided_at": 1,
-        **{
-            f"deliveries.{channel}.{name}": 1
-            for channel in ("push", "sms", "email")
-            for name in ("state", "attempts", "reason")
-        },
-    }
-    async for one in database[NOTIFICATIONS].find(here, fields, batch_size=5_000):
+    async with shards.client(shard).start_session(snapshot=True) as session:
+        await _read_at_one_time(shards.database(shard), session, here, snapshot)
+
+
+async def _read_at_one_time(
+    database: AsyncDatabase[Document], session: AsyncClientSession, here: Document, snapshot: RegionSnapshot
+) -> None:
+    snapshot.ledgers += await database[LEDGER].find(here, session=session).to_list()
+    async for timer in database[TIMERS].find(here, {"role": 1, "bucket": 1}, session=session):
+        snapshot.timers[timer["role"], timer["bucket"]] += 1
+    fields = {"critical": 1, "decided_at": 1, "deliveries": 1}
+    statuses: dict[bytes, DeliveryStatus] = {}
+    async for attempt in database[ATTEMPTS].find(here, batch_size=5_000, session=session):
+        for key, one_status in fold([attempt]).items():
+            statuses[key] = later(statuses[key], one_status) if key in statuses else one_status
+    async for one in database[NOTIFICATIONS].find(here, fields, batch_size=5_000, session=session):
         snapshot.notifications += 1
         decided_at = one["decided_at"].timestamp()
         for channel, delivery in one["deliveries"].items():
             topic = channel_topic(channel, one["critical"])
-            found = DeliverySnapshot(delivery["state"], delivery["attempts"], delivery.get("reason"), decided_at)
-            snapshot.deliveries.setdefault(topic, {})[delivery_id(one["_id"], channel)] = found
-    async for row in database[OUTBOX].find(here, {"count": 1}):
+            identity = delivery_id(one["_id"], channel)
+            status = statuses.get(delivery_key(identity, int(decided_at * 1000)))
+            found = (
+                DeliverySnapshot(delivery["state"], 0, delivery.get("reason"), decided_at)
+                if status is None
+                else DeliverySnapshot(
+                    status.state.value, status.attempts, status.last.reason, decided_at, status.in_doubt
+                )
+            )
+            snapshot.deliveries.setdefault(topic, {})[identity] = found
+    async for row in database[OUTBOX].find(here, {"count": 1}, session=session):
         snapshot.outbox_rows += 1
         snapshot.outbox_records += row["count"]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
+
+import msgspec
 
 from notify_streams.admin.audit.compare import compare, summary
 from notify_streams.admin.audit.cross_region import compare_regions
@@ -19,7 +23,7 @@ from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.regions.consumer_groups import forward_lag
 from notify_streams.regions.failover.log import KafkaControlLog
 from notify_streams.regions.forwarding.headers import HOPS, ORIGIN, TARGET
-from notify_streams.roles import CHANNEL_ROLES
+from notify_streams.roles import CHANNEL_ROLES, LANES, lane_of
 from notify_streams.routing.outcome_records import SOURCE_HEADER
 from notify_streams.stores.mongo import Shards
 from notify_streams.topics import DEAD_LETTERS, FORWARDED, USER_SIGNUPS, forward_topic, trigger_topics
@@ -27,17 +31,48 @@ from notify_streams.topics import DEAD_LETTERS, FORWARDED, USER_SIGNUPS, forward
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from notify_streams.admin.audit.snapshot import Fence
     from notify_streams.regions.failover.protocol import ControlRecord
     from notify_streams.settings import Settings
     from notify_streams.transport import Record
 
 
-async def audit(regions: Sequence[Settings], report: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+_AGAIN_S: Final = 1.0
+
+
+class _Source(msgspec.Struct):
+    """The fields of a channel message that name its trigger."""
+
+    source_topic: str = ""
+    source_offset: int = -1
+
+
+_read_source: Final = msgspec.json.Decoder(_Source).decode
+
+
+async def audit(
+    regions: Sequence[Settings],
+    report: Callable[[str], None] = lambda line: None,
+    *,
+    wait_s: float | None = None,
+) -> dict[str, Any]:
     """The whole report: ``{"holds", "differences", "in_flight", "repeats", "regions"}``.
+
+    What is under way on a live system is listed, and no difference. With `wait_s` the audit is repeated so long until nothing is under
+    way, and does not hold if something still is.
 
     Raises:
         StoreUnavailable: a service of a region does not answer; there is no report then.
     """
+    deadline = None if wait_s is None else time.monotonic() + wait_s
+    while True:
+        found = await _audit(regions, report, settled=deadline is not None)
+        if deadline is None or not found["in_flight"] or found["differences"] or time.monotonic() >= deadline:
+            return found
+        await asyncio.sleep(_AGAIN_S)
+
+
+async def _audit(regions: Sequence[Settings], report: Callable[[str], None], *, settled: bool) -> dict[str, Any]:
     differences: list[dict[str, Any]] = []
     in_flight: list[dict[str, Any]] = []
     repeats: list[dict[str, Any]] = []
@@ -52,7 +87,7 @@ async def audit(regions: Sequence[Settings], report: Callable[[str], None] = lam
     for found in compare_regions(known):
         (repeats if found.repeated else in_flight if found.in_flight else differences).append(asdict(found))
     return {
-        "holds": not differences and not in_flight,
+        "holds": not differences and not (in_flight and settled),
         "differences": differences,
         "in_flight": in_flight,
         "repeats": repeats,
@@ -61,45 +96,88 @@ async def audit(regions: Sequence[Settings], report: Callable[[str], None] = lam
 
 
 async def take_snapshot(settings: Settings) -> RegionSnapshot:
-    """The snapshot of one region. Topics are read before the database, which must know everything that they hold."""
+    """The snapshot of one region: the database first, then what its topics hold before the fence."""
     snapshot = RegionSnapshot(settings.region)
+    async with Shards(settings) as shards:
+        await shards.refresh_directory()
+        await read_database(shards, snapshot)
+    await _read_topics(settings, snapshot)
+    for region in settings.remote_kafka:
+        snapshot.waiting_for[region] = await forward_lag(settings.kafka_connection(), settings.region, region)
+    if settings.remote_kafka:
+        snapshot.changes = await _changes(settings)
+    if settings.sandbox_record is not None:
+        snapshot.accepted = _accepted(read_provider_log(Path(settings.sandbox_record)))
+    return snapshot
+
+
+async def _read_topics(settings: Settings, snapshot: RegionSnapshot) -> None:
     for topic in CHANNEL_ROLES:
-        snapshot.deliveries[topic] = {}
+        snapshot.deliveries.setdefault(topic, {})
         snapshot.published[topic] = Counter()
     triggers = trigger_topics(settings)
     #: Topics whose positions and outcomes a ledger has.
     ledgered = (*triggers, USER_SIGNUPS)
     forwards = {forward_topic(region) for region in settings.regions if region != settings.region}
+    fence = snapshot.fence()
     repartitioned = RepartitionedRecords(settings)
+    read = (*triggers, *CHANNEL_ROLES, *forwards, DEAD_LETTERS)
     async with TopicReader(settings) as topics:
-        snapshot.extents = await topics.extents(ledgered)
-        async for place, record in topics.read((*triggers, *CHANNEL_ROLES, *forwards, DEAD_LETTERS)):
+        snapshot.extents = await topics.extents((*ledgered, *CHANNEL_ROLES))
+        snapshot.incomplete = {topic for (topic, _), extent in (await topics.extents(read)).items() if extent.first > 0}
+        async for place, record in topics.read(read):
             topic = place.topic
             if topic in snapshot.published:
-                snapshot.published[topic][_header(record, "id")] += 1
-            elif topic == DEAD_LETTERS:
+                _add_published(snapshot, fence, topic, place.partition, record)
+                continue
+            if topic == DEAD_LETTERS:
                 if _header(record, "topic") in ledgered:
                     source = ":".join(_header(record, name) for name in ("topic", "partition", "offset"))
-                    snapshot.dead_letters[source] += 1
-            else:
-                source = _header(record, SOURCE_HEADER)
-                if topic in forwards:
+                    if _is_before(snapshot, fence, "dead", source):
+                        snapshot.dead_letters[source] += 1
+                continue
+            source = _header(record, SOURCE_HEADER)
+            if topic in forwards:
+                if _is_before(snapshot, fence, "forwarded", source):
                     _add_forwarded(snapshot, topic, record, source)
-                    continue
-                if topic == FORWARDED and source:
-                    snapshot.arrived.add(_forward_id(record, source))
-                repartitioned.add(topic, place.partition, record, source)
-    snapshot.repartitioned = repartitioned.sources(snapshot.extents)
-    for region in settings.remote_kafka:
-        snapshot.waiting_for[region] = await forward_lag(settings.kafka_connection(), settings.region, region)
-    if settings.remote_kafka:
-        snapshot.changes = await _changes(settings)
-    async with Shards(settings) as shards:
-        await shards.refresh_directory()
-        await read_database(shards, snapshot)
-    if settings.sandbox_record is not None:
-        snapshot.accepted = _accepted(read_provider_log(Path(settings.sandbox_record)))
-    return snapshot
+                continue
+            if topic == FORWARDED and source:
+                snapshot.arrived.add(_forward_id(record, source))
+            repartitioned.add(topic, place.partition, record, source)
+    snapshot.repartitioned = Counter(
+        {
+            source: times
+            for source, times in repartitioned.sources(snapshot.extents).items()
+            if _is_before(snapshot, fence, "repartitioned", source)
+        }
+    )
+
+
+def _add_published(snapshot: RegionSnapshot, fence: Fence, topic: str, partition: int, record: Record) -> None:
+    """Count a channel message, or note that it was decided after the database was read."""
+    identity = _header(record, "id")
+    try:
+        source = _read_source(record.value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        source = _Source()  # the engine counts it as foreign
+    if source.source_topic and fence.is_behind(lane_of(topic), source.source_topic, partition, source.source_offset):
+        snapshot.after_fence.add(identity)
+    else:
+        snapshot.published[topic][identity] += 1
+
+
+def _is_before(snapshot: RegionSnapshot, fence: Fence, kind: str, source: str) -> bool:
+    """Whether every role that could take the source record (``topic:partition:offset``) had passed it."""
+    try:
+        topic, partition, offset = source.rsplit(":", 2)
+        place = topic, int(partition), int(offset)
+    except ValueError:
+        return True
+    roles = ("registry",) if topic == USER_SIGNUPS else LANES
+    behind = fence.count_behind(roles, *place)
+    if 0 < behind < len(roles):
+        snapshot.uncertain[kind] += 1
+    return not behind
 
 
 async def _changes(settings: Settings) -> list[ControlRecord]:

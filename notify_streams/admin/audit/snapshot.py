@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,8 @@ class DeliverySnapshot:
     reason: str | None = None
     #: Unix seconds.
     decided_at: float = 0.0
+    #: A call with an unknown result may have been accepted.
+    in_doubt: bool = False
 
     @property
     def handed_over(self) -> bool:
@@ -43,9 +45,28 @@ class ProviderAcceptance:
     marked: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The positions of the ledgers at the time of the database snapshot: what lies behind them is not compared."""
+
+    #: (role, topic, partition) → next offset
+    positions: Mapping[tuple[str, str, int], int]
+
+    def is_behind(self, role: str, topic: str, partition: int, offset: int) -> bool:
+        """Whether a role had not taken this record yet."""
+        return offset >= self.positions.get((role, topic, partition), 0)
+
+    def count_behind(self, roles: Collection[str], topic: str, partition: int, offset: int) -> int:
+        """How many of these roles had not taken this record yet."""
+        return sum(self.is_behind(role, topic, partition, offset) for role in roles)
+
+
 @dataclass(slots=True)
 class RegionSnapshot:
-    """Everything that one region's audit compares."""
+    """Everything that one region's audit compares.
+
+    The database is read first, each shard at one cluster time. The ledgers of that time are the fence for the topics, which are read later.
+    """
 
     region: str
     #: Ledger documents.
@@ -66,10 +87,21 @@ class RegionSnapshot:
     handed_to: dict[str, set[str]] = field(default_factory=dict)
     waiting_for: dict[str, int] = field(default_factory=dict)
     arrived: set[str] = field(default_factory=set)
+    #: Deliveries whose message lies behind the fence: decided after the database was read.
+    after_fence: set[str] = field(default_factory=set)
+    #: By kind (dead, forwarded, repartitioned): records between the fences of the two lanes, of which only the ledger of one counts.
+    uncertain: Counter[str] = field(default_factory=Counter)
+    #: Topics of which retention has deleted records: they are not compared with counts.
+    incomplete: set[str] = field(default_factory=set)
     #: Outbox rows that are not deleted yet; the records in them.
     outbox_rows: int = 0
     outbox_records: int = 0
+    #: By role and bucket: deliveries that wait for another attempt.
+    timers: Counter[tuple[str, int]] = field(default_factory=Counter)
     #: Finished placement changes in this region's control log.
     changes: list[ControlRecord] = field(default_factory=list)
     #: By delivery id; None without a provider log.
     accepted: dict[str, ProviderAcceptance] | None = None
+
+    def fence(self) -> Fence:
+        return Fence({(one["role"], one["topic"], one["partition"]): one["next_offset"] for one in self.ledgers})

@@ -14,8 +14,6 @@ from notify_streams.delivery.providers.provider import ProviderOutcome, Provider
 
 #: 401: our credential is wrong, not the message
 _RETRIED = frozenset({401, 408, 425, 429})
-#: not accepted; another 5xx status may come from a proxy after the provider accepted the message
-_UNAVAILABLE = 503
 
 
 class HttpResponse(msgspec.Struct, frozen=True):
@@ -69,7 +67,8 @@ def error_result(provider: str, response: HttpResponse, code: str | None) -> Pro
             detail=detail,
             code=code,
             retry_after_s=response.retry_after_s,
-            maybe_accepted=status >= 500 and status != _UNAVAILABLE,
+            throttled=status == 429,
+            maybe_accepted=status >= 500,
         )
     return ProviderResult(outcome=ProviderOutcome.REJECTED, provider=provider, detail=detail, code=code or str(status))
 

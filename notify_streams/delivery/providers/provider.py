@@ -63,6 +63,8 @@ class ProviderResult(msgspec.Struct, frozen=True, kw_only=True):
     code: str | None = None
     #: RETRY only: the delay that the provider asks for
     retry_after_s: float | None = None
+    #: RETRY only: the provider said "too many requests"
+    throttled: bool = False
     #: RETRY only: the provider may have accepted the message, so the next attempt is a possible duplicate
     maybe_accepted: bool = False
     #: False (RETRY, REJECTED): nothing was sent

@@ -8,6 +8,7 @@ from uuid import uuid4
 import aiohttp
 import pytest
 
+from notify_streams.admin.shards.init import init_shards
 from notify_streams.settings import Settings
 from notify_streams.tasks import stop
 from tests.integration.delivery.delivery_fixtures import DeliveryEnvironment, Sandbox
@@ -18,6 +19,7 @@ async def env(mongo_shards: list[str]) -> AsyncIterator[DeliveryEnvironment]:
     name = f"t{uuid4().hex[:12]}"
     settings = Settings(region="us", kafka="none", redis="none", shards=tuple(mongo_shards), database=name)
     async with DeliveryEnvironment(settings) as opened:
+        await init_shards(settings, opened.shards)
         yield opened
         await opened.drop()
 

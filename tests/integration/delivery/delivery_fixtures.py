@@ -1,7 +1,9 @@
 """Builders and fakes: notifications as the router writes them, batches as the outbox publishes them."""
 
+import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,27 +13,109 @@ import aiohttp
 import orjson
 
 from notify_streams.admin.audit.provider_log import AcceptedMessage, read_provider_log
-from notify_streams.delivery.claims import Claims
-from notify_streams.delivery.delivery import DeliveryWorker
+from notify_streams.delivery.admission import Admission
+from notify_streams.delivery.attempt_reader import AttemptReader
+from notify_streams.delivery.breaker import Breaker
+from notify_streams.delivery.budget import Budget
+from notify_streams.delivery.delivery_ledger import COUNTS, delivery_sums_close, open_deliveries
+from notify_streams.delivery.engine import DeliveryEngine
 from notify_streams.delivery.providers import Outgoing, ProviderConfig, ProviderOutcome, ProviderResult, provider_for
+from notify_streams.delivery.retry_delay import RETRY_DELAYS
+from notify_streams.preferences.choices import in_whole_ms
 from notify_streams.preferences.provider_check import SendPermission
 from notify_streams.records.channel_message import ChannelMessage
 from notify_streams.records.ids import notification_id
 from notify_streams.records.outcomes import Reason
 from notify_streams.roles import Channel
 from notify_streams.settings import Settings
-from notify_streams.stores.mongo import NOTIFICATIONS, Shards
-from tests.builders import ABatch, ARecord, an_outcome, categories
+from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, TIMERS, Shards
+from tests.builders import ABatch, AckRecorder, ARecord, an_outcome, categories
 
 BUCKET = 2
 
 
+class FakeBatchEvent(AckRecorder):
+    """A batch as the agent gets it."""
+
+    def __init__(self, value: ABatch) -> None:
+        super().__init__()
+        self.value = value
+        self.done = asyncio.Event()
+
+    def ack(self) -> None:
+        super().ack()
+        self.done.set()
+
+
+class RunningEngine:
+    """A delivery engine for tests."""
+
+    def __init__(self, engine: DeliveryEngine, provider: Any) -> None:
+        self.engine = engine
+        self.provider = provider
+
+    async def own(self, bucket: int, generation: int = 1) -> int:
+        """Own one bucket, as after an assignment; returns where it starts."""
+        return (await self.engine.acquire([bucket], generation, _first))[bucket]
+
+    async def deliver(self, batch: ABatch) -> FakeBatchEvent:
+        """Deliver a batch; returns when it is acknowledged."""
+        event = await self.begin(batch)
+        await asyncio.wait_for(event.done.wait(), 20)
+        return event
+
+    async def begin(self, batch: ABatch) -> FakeBatchEvent:
+        event = FakeBatchEvent(batch)
+        await self.engine.deliver(event)
+        return event
+
+
+@asynccontextmanager
+async def running_engine(
+    shards: Shards,
+    provider: Any,
+    check: Any = None,
+    channel: Channel = "push",
+    *,
+    pace: float = 0.002,
+    call_timeout_s: float = 5.0,
+) -> AsyncIterator[RunningEngine]:
+    """An engine with short delays between attempts, that owns nothing yet."""
+    breaker = Breaker()
+    engine = DeliveryEngine(
+        channel,
+        channel,
+        "standard",
+        shards,
+        check or Check(),
+        provider,
+        categories(),
+        breaker,
+        Admission(breaker, Budget(None, 0.0), provider.max_in_flight),
+        RETRY_DELAYS["standard", channel].paced(pace),
+        5.0,
+        call_timeout_s,
+    )
+    await engine.start()
+    try:
+        yield RunningEngine(engine, provider)
+    finally:
+        await engine.stop()
+
+
+async def _first(partitions: Collection[int]) -> dict[int, int]:
+    return dict.fromkeys(partitions, 0)
+
+
 class DeliveryEnvironment:
-    """A database with notifications, and the workers that deliver them."""
+    """A database with notifications, and the engines that deliver them."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.shards = Shards(settings)
+        self.reader = AttemptReader(self.shards, 5.0)
+        self._offset = 0
+        self._source = 0
 
     async def __aenter__(self) -> "DeliveryEnvironment":
         await self.shards.start()
@@ -46,42 +130,82 @@ class DeliveryEnvironment:
 
     async def notify(self, *ids: str, channel: Channel = "push", **but: Any) -> ABatch:
         """Write a notification for each trigger id, and return the batch with their messages."""
-        but = {"now": datetime.now(UTC)} | but
-        entries = [an_outcome(one, bucket=BUCKET, channels=(channel,), **but) for one in ids]
+        but = {"now": in_whole_ms(datetime.now(UTC))} | but
+        entries = [
+            an_outcome(one, bucket=BUCKET, channels=(channel,), offset=self._source + place, **but)
+            for place, one in enumerate(ids)
+        ]
+        self._source += len(ids)
         await self.shards.collection(NOTIFICATIONS, BUCKET).insert_many(
             [entry.document for entry in entries if entry.document is not None]
         )
-        return batch_of(*[output[3] for entry in entries for output in entry.outputs], topic=channel)
+        return self.batch(*[output[3] for entry in entries for output in entry.outputs], topic=channel)
 
-    def claims(self, channel: Channel = "push") -> Claims:
-        return Claims(self.shards, channel, 5.0)
+    def batch(self, *values: bytes | None, topic: str = "push") -> ABatch:
+        """The next batch of the topic."""
+        start = self._offset
+        self._offset += len(values)
+        records = [ARecord(value, b"u-42", (), offset) for offset, value in enumerate(values, start)]
+        return ABatch(records, topic=topic, partition=BUCKET, start=start, end=self._offset)
 
-    def delivery(
-        self, provider: Any, check: Any = None, channel: Channel = "push", claims: Any = None
-    ) -> DeliveryWorker:
-        return DeliveryWorker(claims or self.claims(channel), check or Check(), provider, categories(), "standard")
+    def forget(self, batch: ABatch) -> None:
+        """The batch was not written to the topic: the next one has its offsets."""
+        self._offset = batch.start
 
-    async def document(self, trigger_id: str = "t") -> dict[str, Any] | None:
-        query = {"_id": notification_id(trigger_id, "u-42", "payments"), "bucket": BUCKET}
-        return await self.shards.collection(NOTIFICATIONS, BUCKET).find_one(query)
+    @asynccontextmanager
+    async def engine(
+        self,
+        provider: Any,
+        check: Any = None,
+        channel: Channel = "push",
+        *,
+        generation: int = 1,
+        owns: bool = True,
+        **but: Any,
+    ) -> AsyncIterator[RunningEngine]:
+        """A running engine that owns `BUCKET`."""
+        async with running_engine(self.shards, provider, check, channel, **but) as engine:
+            if owns:
+                await engine.own(BUCKET, generation)
+            yield engine
+
+    async def send(self, *ids: str) -> None:
+        """Notify and deliver."""
+        async with self.engine(Provider()) as engine:
+            await engine.deliver(await self.notify(*ids))
 
     async def state(self, trigger_id: str = "t", channel: Channel = "push") -> dict[str, Any]:
         """The delivery, without the time."""
-        document = await self.document(trigger_id)
+        query = {"_id": notification_id(trigger_id, "u-42", "payments"), "bucket": BUCKET}
+        document = await self.shards.collection(NOTIFICATIONS, BUCKET).find_one(query)
         assert document is not None
+        await self.reader.add_status([document])
         found = document["deliveries"][channel]
         return {name: value for name, value in found.items() if name != "at"}
 
-    async def set_state(self, trigger_id: str = "t", channel: Channel = "push", **fields: Any) -> None:
-        await self.shards.collection(NOTIFICATIONS, BUCKET).update_one(
-            {"_id": notification_id(trigger_id, "u-42", "payments"), "bucket": BUCKET},
-            {"$set": {f"deliveries.{channel}.{name}": value for name, value in fields.items()}},
-        )
+    async def is_in(self, state: str, trigger_id: str = "t", channel: Channel = "push") -> bool:
+        return bool((await self.state(trigger_id, channel))["state"] == state)
 
+    async def ledger(self, role: str = "push") -> dict[str, Any]:
+        found = await self.shards.collection(LEDGER, BUCKET).find_one({"_id": f"{role}:{role}:{BUCKET}"})
+        assert found is not None
+        return found
 
-def batch_of(*values: bytes | None, topic: str = "push") -> ABatch:
-    records = [ARecord(value, b"u-42", (), offset) for offset, value in enumerate(values)]
-    return ABatch(records, topic=topic, partition=BUCKET, start=0, end=len(records))
+    async def counts(self) -> dict[str, int]:
+        """The counts of the ledger that are not 0."""
+        found = await self.ledger()
+        return {name: found[name] for name in COUNTS if found[name]}
+
+    async def is_at(self, offset: int) -> bool:
+        return bool((await self.ledger())["next_offset"] == offset)
+
+    async def timers(self) -> list[dict[str, Any]]:
+        return await self.shards.collection(TIMERS, BUCKET).find({}).to_list()
+
+    async def books_close(self) -> bool:
+        """Whether the ledger adds up and has a timer for each open delivery."""
+        ledger = await self.ledger()
+        return delivery_sums_close(ledger) and open_deliveries(ledger) == len(await self.timers())
 
 
 @dataclass
@@ -116,6 +240,9 @@ class Provider:
         self.calls: list[Outgoing] = []
         self.called_at: list[float] = []
         self.before: Callable[[Outgoing], Any] | None = None
+        self.closed = False
+
+    async def start(self) -> None:
         self.closed = False
 
     async def close(self) -> None:

@@ -1,8 +1,10 @@
-"""`deliver` writes a durable state for each message, with as few provider calls as possible."""
+"""A batch is acknowledged when each message has a durable attempt; what was not accepted is tried again."""
 
 import asyncio
+import dataclasses
 import logging
-from datetime import UTC, datetime
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,7 +15,7 @@ from notify_streams.admin.audit.provider_log import AcceptedMessage
 from notify_streams.delivery.providers import ProviderOutcome, ProviderResult, unsendable
 from notify_streams.records.ids import notification_id
 from notify_streams.roles import Channel
-from tests.builders import a_message
+from tests.builders import ABatch, a_message
 from tests.integration.delivery.delivery_fixtures import (
     ACCEPTED,
     BUCKET,
@@ -26,8 +28,8 @@ from tests.integration.delivery.delivery_fixtures import (
     DeliveryEnvironment,
     Provider,
     Sandbox,
-    batch_of,
 )
+from tests.waiting import until
 
 
 def refused_records(topic: str, reason: str) -> float:
@@ -48,9 +50,11 @@ ENDS = [
         )
     ),
     pytest.param([RETRY, ACCEPTED], {"state": "sent", "attempts": 2, "provider_id": "p-1"}, id="at the second try"),
-    pytest.param([RETRY] * 4, {"state": "failed", "attempts": 4, "reason": "provider_exhausted"}, id="exhausted"),
-    pytest.param([NOT_BEGUN] * 5 + [ACCEPTED], {"state": "sent", "attempts": 1, "provider_id": "p-1"}, id="not begun"),
-    pytest.param([RuntimeError("a defect")] * 4, {"state": "failed", "reason": "provider_exhausted"}, id="raises"),
+    pytest.param([RETRY] * 4 + [ACCEPTED], {"state": "sent", "attempts": 5}, id="at the fifth try"),
+    pytest.param(
+        [RETRY, DEAD], {"state": "failed", "attempts": 2, "reason": "dead_token"}, id="dead at the second try"
+    ),
+    pytest.param([NOT_BEGUN, ACCEPTED], {"state": "sent", "attempts": 2, "provider_id": "p-1"}, id="not begun"),
     pytest.param([ValueError("once"), ACCEPTED], {"state": "sent", "attempts": 2}, id="raises once"),
 ]
 
@@ -60,17 +64,20 @@ async def test_the_providers_results_decide_the_state(
     env: DeliveryEnvironment, results: list[ProviderResult | Exception], expected: dict[str, Any]
 ) -> None:
     provider = Provider(t=results)
-    await env.delivery(provider).deliver(await env.notify("t"))
+    async with env.engine(provider) as engine:
+        await engine.deliver(await env.notify("t"))
+        await until(partial(env.is_in, expected["state"]))
     found = await env.state()
     assert {name: found.get(name) for name in expected} == expected
-    assert "claim" not in found
     assert found["provider"] == "fake" and len(provider.calls) == len(results)
+    assert await env.books_close() and not await env.timers()
 
 
 async def test_a_call_contains_the_rendered_message_and_its_metadata(env: DeliveryEnvironment) -> None:
     provider = Provider()
     batch = await env.notify("t", data={"amount": "12.50"}, collapse_key="c", critical=True)
-    await env.delivery(provider).deliver(batch)
+    async with env.engine(provider) as engine:
+        await engine.deliver(batch)
     (call,) = provider.calls
     assert (call.title, call.body, call.data) == ("Payment received", "You received 12.50.", {"amount": "12.50"})
     assert call.delivery_id == f"{notification_id('t', 'u-42', 'payments')}.push"
@@ -80,74 +87,75 @@ async def test_a_call_contains_the_rendered_message_and_its_metadata(env: Delive
     assert call.expires_at_ms > call.decided_at_ms > 1_600_000_000_000
 
 
-async def test_attempts_are_numbered(env: DeliveryEnvironment) -> None:
+async def test_attempts_are_numbered_and_marked_after_doubt(env: DeliveryEnvironment) -> None:
     provider = Provider(t=[RETRY, UNSURE, RETRY, ACCEPTED])
-    await env.delivery(provider).deliver(await env.notify("t"))
+    async with env.engine(provider) as engine:
+        await engine.deliver(await env.notify("t"))
+        await until(partial(env.is_in, "sent"))
     assert [call.attempt for call in provider.calls] == [1, 2, 3, 4]
     assert [call.possible_duplicate for call in provider.calls] == [False, False, True, True]
 
 
-async def test_a_call_that_was_not_begun_is_no_attempt(env: DeliveryEnvironment) -> None:
-    provider = Provider(t=[NOT_BEGUN, NOT_BEGUN, RETRY, NOT_BEGUN, ACCEPTED])
-    await env.delivery(provider).deliver(await env.notify("t"))
-    assert [call.attempt for call in provider.calls] == [1, 1, 1, 2, 2]
-
-
 @pytest.mark.parametrize("result", [RETRY, RuntimeError("Session is closed")], ids=["cut off", "closed"])
-async def test_a_call_that_fails_while_the_worker_stops_ends_no_delivery(
-    env: DeliveryEnvironment, result: ProviderResult | Exception
+async def test_a_call_that_fails_while_the_worker_stops_is_repeated_and_marked(
+    env: DeliveryEnvironment, running: Callable[[Any], Any], result: ProviderResult | Exception
 ) -> None:
     batch = await env.notify("t")
-    provider = Provider(t=[result] * 4)
-    stopping = env.delivery(provider)
+    provider = Provider(t=[result])
+    async with env.engine(provider) as engine:
+        stop = asyncio.Event()
 
-    async def close(_: object) -> None:
-        await stopping.close()
+        async def wait(_: object) -> None:
+            running(engine.engine.stop())
+            await asyncio.sleep(0)
+            stop.set()
 
-    provider.before = close
-    with pytest.raises(asyncio.CancelledError):
-        await stopping.deliver(batch)
-    assert provider.closed and len(provider.calls) == 1
-    assert (await env.state())["state"] == "sending"
+        provider.before = wait
+        event = await engine.begin(batch)
+        await stop.wait()
+    assert provider.closed and len(provider.calls) == 1 and not event.acknowledged
     successor = Provider()
-    await env.delivery(successor).deliver(batch)
-    assert (await env.state())["state"] == "sent"
-
-
-async def test_the_call_after_an_abandoned_claim_is_marked_and_counted(env: DeliveryEnvironment) -> None:
-    batch = await env.notify("t")
-    await env.claims().claim(BUCKET, [notification_id("t", "u-42", "payments")], "gone", datetime.now(UTC))
-    provider = Provider()
-    await env.delivery(provider).deliver(batch)
-    assert [(call.attempt, call.possible_duplicate) for call in provider.calls] == [(2, True)]
-    assert (await env.state())["attempts"] == 2
+    async with env.engine(successor, generation=2) as engine:
+        await engine.deliver(batch)
+    assert [call.possible_duplicate for call in successor.calls] == [True]
+    assert (await env.state())["state"] == "sent" and await env.books_close()
 
 
 async def test_a_message_twice_in_a_batch_is_one_call(env: DeliveryEnvironment) -> None:
     batch = await env.notify("t")
+    env.forget(batch)
     provider = Provider()
-    twice = batch_of(*[record.value for record in (*batch.records, *batch.records)])
-    await env.delivery(provider).deliver(twice)
+    async with env.engine(provider) as engine:
+        await engine.deliver(env.batch(*[record.value for record in (*batch.records, *batch.records)]))
     assert provider.ids() == ["t"]
+    assert await env.counts() == {"taken": 2, "fresh": 1, "duplicate": 1, "sent": 1} and await env.books_close()
 
 
 async def test_a_message_twice_in_the_topic_is_one_call(env: DeliveryEnvironment) -> None:
     batch = await env.notify("t", "s")
+    again = [record.value for record in batch.records]
     provider = Provider(s=[REJECTED])
-    for _ in range(3):
-        await env.delivery(provider).deliver(batch)
+    async with env.engine(provider) as engine:
+        await engine.deliver(batch)
+        await engine.deliver(env.batch(*again))
+    async with env.engine(provider, generation=2) as engine:
+        await engine.deliver(env.batch(*again))
     assert sorted(provider.ids()) == ["s", "t"]
     assert (await env.state("s"))["state"] == "failed"
+    assert await env.counts() == {"taken": 6, "fresh": 2, "duplicate": 4, "sent": 1, "failed": 1}
 
 
-async def test_messages_without_a_notification_are_counted_and_not_sent(env: DeliveryEnvironment) -> None:
+async def test_a_message_without_a_notification_is_counted_and_not_sent(env: DeliveryEnvironment) -> None:
     before = refused_records("push", "unknown_notification")
     provider = Provider()
     good = await env.notify("t")
+    env.forget(good)
     strange = msgspec.json.encode(a_message(trigger_id="forged"))
-    await env.delivery(provider).deliver(batch_of(strange, good.records[0].value))
+    async with env.engine(provider) as engine:
+        await engine.deliver(env.batch(strange, good.records[0].value))
     assert provider.ids() == ["t"]
     assert refused_records("push", "unknown_notification") == before + 1
+    assert await env.counts() == {"taken": 2, "fresh": 1, "foreign": 1, "sent": 1}
 
 
 NOT_MESSAGES = [
@@ -168,8 +176,11 @@ async def test_an_unusable_record_is_counted_and_the_others_are_sent(
     before = refused_records("push", reason)
     provider = Provider()
     good = await env.notify("good")
-    await env.delivery(provider).deliver(batch_of(value, good.records[0].value))
+    env.forget(good)
+    async with env.engine(provider) as engine:
+        await engine.deliver(env.batch(value, good.records[0].value))
     assert provider.ids() == ["good"] and refused_records("push", reason) == before + 1
+    assert await env.counts() == {"taken": 2, "fresh": 1, "foreign": 1, "sent": 1}
 
 
 @pytest.mark.parametrize(
@@ -181,15 +192,29 @@ async def test_a_message_that_cannot_be_rendered_fails_alone(env: DeliveryEnviro
     batch = await env.notify("t", "good")
     changed = msgspec.json.decode(batch.records[0].value or b"") | but
     provider = Provider()
-    await env.delivery(provider).deliver(batch_of(msgspec.json.encode(changed), batch.records[1].value))
+    env.forget(batch)
+    async with env.engine(provider) as engine:
+        await engine.deliver(env.batch(msgspec.json.encode(changed), batch.records[1].value))
     assert provider.ids() == ["good"]
-    assert await env.state() == {"state": "failed", "reason": "rendering", "attempts": 1, "provider": "fake"}
+    found = await env.state()
+    assert (found["state"], found["reason"], found["attempts"]) == ("failed", "rendering", 1)
 
 
 async def test_an_empty_batch_is_not_checked(env: DeliveryEnvironment) -> None:
     check = Check()
-    await env.delivery(Provider(), check).deliver(batch_of())
+    async with env.engine(Provider(), check) as engine:
+        await engine.begin(env.batch())
     assert check.checked == []
+
+
+async def test_positions_without_a_record_are_counted_as_holes_and_lost_ones_as_lost(env: DeliveryEnvironment) -> None:
+    batch = await env.notify("t")
+    late = dataclasses.replace(batch.records[0], offset=7)
+    async with env.engine(Provider()) as engine:
+        await engine.deliver(ABatch([late], topic="push", partition=BUCKET, start=0, end=9, lost=3))
+        await engine.deliver(ABatch([], topic="push", partition=BUCKET, start=9, end=12))
+        await until(partial(env.is_at, 12))
+    assert await env.counts() == {"taken": 1, "fresh": 1, "sent": 1, "lost": 3, "holes": 8} and await env.books_close()
 
 
 async def test_concurrent_calls_are_limited_by_the_provider(env: DeliveryEnvironment) -> None:
@@ -203,7 +228,8 @@ async def test_concurrent_calls_are_limited_by_the_provider(env: DeliveryEnviron
         running -= 1
 
     provider.before = count
-    await env.delivery(provider).deliver(await env.notify(*[f"t{number}" for number in range(20)]))
+    async with env.engine(provider) as engine:
+        await engine.deliver(await env.notify(*[f"t{number}" for number in range(20)]))
     assert most == 3 and len(provider.calls) == 20
 
 
@@ -213,9 +239,10 @@ async def test_no_log_line_contains_a_contact(env: DeliveryEnvironment, caplog: 
     bad = (batch.records[2].value or b"").replace(b'"critical"', b'"x"').replace(b"payment_received", b"gone")
     provider = Provider(t=[ValueError("no: contact-u-42"), REJECTED], s=[DEAD])
     wrong = msgspec.json.encode(a_message(to="contact-u-42", channel="sms"))
-    await env.delivery(provider).deliver(
-        batch_of(batch.records[0].value, batch.records[1].value, bad, wrong, b'{"to":5}')
-    )
+    env.forget(batch)
+    async with env.engine(provider) as engine:
+        await engine.deliver(env.batch(batch.records[0].value, batch.records[1].value, bad, wrong, b'{"to":5}'))
+        await until(lambda: len(provider.calls) == 3)
     assert caplog.records
     assert not [record for record in caplog.records if "contact-u-42" in repr(vars(record))]
 
@@ -228,37 +255,34 @@ async def test_with_the_real_clients_each_message_arrives_once(
     env: DeliveryEnvironment, providers: Sandbox, channel: Channel, name: str, to: str
 ) -> None:
     prefix = f"{env.settings.database}-{channel}"
-    batch = await env.notify(*[f"{prefix}-{number}" for number in range(40)], channel=channel, data={"amount": 10**25})
-    batch = batch_of(
+    ids = [f"{prefix}-{number}" for number in range(40)]
+    batch = await env.notify(*ids, channel=channel, data={"amount": 10**25})
+    env.forget(batch)
+    batch = env.batch(
         *[(record.value or b"").replace(b"contact-u-42", to.encode()) for record in batch.records], topic=channel
     )
-    client = providers.client(channel)
-    await client.start()
-    try:
-        await providers.control(provider=name, fail={"status": 451 if name == "smtp" else 503, "share": 0.2}, seed=7)
-        await env.delivery(client, channel=channel).deliver(batch)
-    finally:
-        await client.close()
+    await providers.control(provider=name, fail={"status": 451 if name == "smtp" else 503, "share": 0.2}, seed=7)
+    async with env.engine(providers.client(channel), channel=channel) as engine:
+        await engine.deliver(batch)
+        for one in ids:
+            await until(partial(env.is_in, "sent", one, channel))
     found = providers.accepted(prefix)
-    states = [(await env.state(f"{prefix}-{number}", channel))["state"] for number in range(40)]
-    assert len(found) == states.count("sent") == len({one.delivery_id for one in found}) >= 38
-    assert not [one for one in found if one.possible_duplicate]
+    assert len(found) == len({one.delivery_id for one in found}) == 40
 
 
 async def test_a_call_after_a_lost_response_is_marked(env: DeliveryEnvironment, providers: Sandbox) -> None:
     prefix = f"{env.settings.database}-lost"
-    client = providers.client("push", timeout_s=2.0)
-    await client.start()
-    try:
-        await providers.control(provider="fcm", lose_answer=0.4, seed=3)
-        batch = await env.notify(*[f"{prefix}-{number}" for number in range(20)])
-        await env.delivery(client).deliver(batch)
-    finally:
-        await client.close()
+    await providers.control(provider="fcm", lose_answer=0.4, seed=3)
+    ids = [f"{prefix}-{number}" for number in range(20)]
+    async with env.engine(providers.client("push", timeout_s=2.0)) as engine:
+        await engine.deliver(await env.notify(*ids))
+        for one in ids:
+            await until(partial(env.is_in, "sent", one))
     by_delivery: dict[str, list[AcceptedMessage]] = {}
-    for one in providers.accepted(prefix):
-        by_delivery.setdefault(one.delivery_id, []).append(one)
+    for accepted in providers.accepted(prefix):
+        by_delivery.setdefault(accepted.delivery_id, []).append(accepted)
     assert len(by_delivery) == 20 and any(len(calls) > 1 for calls in by_delivery.values())
     for calls in by_delivery.values():
         assert [one.possible_duplicate for one in calls] == [False] + [True] * (len(calls) - 1)
         assert [one.attempt for one in calls] == list(range(1, len(calls) + 1))
+    assert await env.books_close()

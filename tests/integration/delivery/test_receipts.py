@@ -1,4 +1,4 @@
-"""A receipt moves a delivery to its final state, and never back."""
+"""A receipt is appended to its delivery, whose state never goes back."""
 
 import json
 from dataclasses import replace
@@ -10,8 +10,12 @@ from notify_streams import metrics
 from notify_streams.delivery.receipts import ReceiptWriter
 from notify_streams.errors import StoreUnavailable
 from notify_streams.records.ids import notification_id
+from notify_streams.records.outcomes import DeliveryState, Reason
+from notify_streams.routing.decision import ChannelDecision
 from notify_streams.settings import Settings
-from tests.integration.delivery.delivery_fixtures import BUCKET, DeliveryEnvironment, Provider, batch_of
+from notify_streams.stores.mongo import ATTEMPTS
+from tests.builders import ABatch, ARecord
+from tests.integration.delivery.delivery_fixtures import BUCKET, DeliveryEnvironment, Provider
 
 DELIVERY = f"{notification_id('t', 'u-42', 'payments')}.push"
 
@@ -23,48 +27,51 @@ def a_receipt(**but: Any) -> bytes:
 
 async def apply(env: DeliveryEnvironment, *values: bytes, partition: int = BUCKET) -> list[str]:
     """Returns the reasons of those that are refused."""
-    batch = replace(batch_of(*values, topic="receipts"), partition=partition)
+    batch = replace(
+        ABatch([ARecord(value, offset=offset) for offset, value in enumerate(values)], topic="receipts"),
+        partition=partition,
+    )
     return [rejection.reason.value for _, rejection in await ReceiptWriter(env.shards, 5.0).apply(batch)]
 
 
 async def test_a_sent_delivery_becomes_delivered(env: DeliveryEnvironment) -> None:
-    await env.delivery(Provider()).deliver(await env.notify("t"))
+    await env.send("t")
     await apply(env, a_receipt())
     found = await env.state()
     assert (found["state"], found["provider_id"]) == ("delivered", "p-1")
 
 
 async def test_a_sent_delivery_becomes_failed(env: DeliveryEnvironment) -> None:
-    await env.delivery(Provider()).deliver(await env.notify("t"))
+    await env.send("t")
     await apply(env, a_receipt(state="failed"))
     assert (await env.state())["state"] == "failed"
     assert (await env.state())["reason"] == "provider_rejected"
 
 
-@pytest.mark.parametrize("state", ["queued", "deferred", "suppressed", "expired", "failed", "delivered"])
-async def test_a_receipt_changes_no_other_state(env: DeliveryEnvironment, state: str) -> None:
-    await env.notify("t")
-    await env.set_state(state=state)
+@pytest.mark.parametrize("state", [DeliveryState.SUPPRESSED, DeliveryState.EXPIRED])
+async def test_a_receipt_changes_no_delivery_that_was_not_queued(
+    env: DeliveryEnvironment, state: DeliveryState
+) -> None:
+    await env.notify("t", decisions=(ChannelDecision("push", state, Reason.NO_CONTACT),))
     await apply(env, a_receipt(), a_receipt(state="failed"))
     assert (await env.state())["state"] == state
 
 
 async def test_a_receipt_before_the_worker_has_written_sent_is_applied(env: DeliveryEnvironment) -> None:
     provider = Provider()
-    batch = await env.notify("t")
 
     async def webhook(_: object) -> None:
         await apply(env, a_receipt())
 
     provider.before = webhook
-    await env.delivery(provider).deliver(batch)
-    assert (await env.state())["state"] == "delivered"
-    await env.delivery(provider).deliver(batch)
-    assert len(provider.calls) == 1
+    async with env.engine(provider) as engine:
+        await engine.deliver(await env.notify("t"))
+    assert (await env.state())["state"] == "delivered" and len(provider.calls) == 1
+    assert await env.counts() == {"taken": 1, "fresh": 1, "sent": 1}
 
 
 async def test_repeated_and_later_receipts_change_nothing(env: DeliveryEnvironment) -> None:
-    await env.delivery(Provider()).deliver(await env.notify("t"))
+    await env.send("t")
     await apply(env, a_receipt(), a_receipt())
     await apply(env, a_receipt(state="failed"))
     assert (await env.state())["state"] == "delivered"
@@ -86,7 +93,7 @@ WRONG = [
 
 @pytest.mark.parametrize("value", WRONG)
 async def test_an_invalid_receipt_is_refused_and_the_others_are_applied(env: DeliveryEnvironment, value: bytes) -> None:
-    await env.delivery(Provider()).deliver(await env.notify("t"))
+    await env.send("t")
     assert await apply(env, value, a_receipt()) in (["invalid"], ["not_json"])
     assert (await env.state())["state"] == "delivered"
 
@@ -94,13 +101,13 @@ async def test_an_invalid_receipt_is_refused_and_the_others_are_applied(env: Del
 async def test_a_receipt_for_an_unknown_delivery_is_counted_and_changes_nothing(env: DeliveryEnvironment) -> None:
     before = metrics.REGISTRY.get_sample_value("notify_unknown_receipts_total") or 0
     assert await apply(env, a_receipt(), a_receipt(delivery_id=DELIVERY.replace("push", "email"))) == []
-    assert await env.document() is None
+    assert await env.shards.collection(ATTEMPTS, BUCKET).find_one({}) is None
     assert metrics.REGISTRY.get_sample_value("notify_unknown_receipts_total") == before + 1
 
 
 @pytest.mark.parametrize("partition", range(8))
 async def test_a_receipt_is_applied_in_whatever_partition_it_lies(env: DeliveryEnvironment, partition: int) -> None:
-    await env.delivery(Provider()).deliver(await env.notify("t"))
+    await env.send("t")
     await apply(env, a_receipt(), partition=partition)
     assert (await env.state())["state"] == "delivered"
 
@@ -114,4 +121,4 @@ async def test_an_unavailable_shard_is_reported() -> None:
     )
     async with DeliveryEnvironment(settings) as env:
         with pytest.raises(StoreUnavailable):
-            await ReceiptWriter(env.shards, 0.2).apply(batch_of(a_receipt(), topic="receipts"))
+            await ReceiptWriter(env.shards, 0.2).apply(ABatch([ARecord(a_receipt())], topic="receipts"))

@@ -14,9 +14,9 @@ from notify_streams.outbox.flush_plan import Flush, plan_flush
 from notify_streams.outbox.ledger import Ledger, sums_close
 from notify_streams.outbox.outbox import Outbox
 from notify_streams.outbox.relay import Relay
-from notify_streams.outbox.row_ids import new_flush_id
 from notify_streams.outbox.transaction import FlushStore
 from notify_streams.records.batch import Producer
+from notify_streams.records.ids import new_flush_id
 from notify_streams.routing.outcome_records import bad_record, id_conflict
 from notify_streams.settings import OutboxSettings, Settings
 from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, Shards

@@ -10,18 +10,17 @@ import pytest
 
 from notify_streams.admin.audit.database import read_database
 from notify_streams.admin.audit.snapshot import RegionSnapshot
-from notify_streams.delivery.claims import Claims, DeliveryEnd, new_token
 from notify_streams.delivery.receipts import ReceiptWriter
 from notify_streams.outbox.fence import raise_fence
 from notify_streams.preferences.choices import ChoiceChange
 from notify_streams.preferences.repository import PreferenceRepository
 from notify_streams.records.ids import notification_id
-from notify_streams.records.outcomes import DeliveryState
 from notify_streams.stores.bucket_directory import MOVED
-from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES
+from notify_streams.stores.mongo import ATTEMPTS, LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES, TIMERS
 from notify_streams.web.ledger import read_ledger
 from notify_streams.web.notifications import find_notifications
 from tests.builders import ABatch, AckRecorder, ARecord, an_outcome
+from tests.integration.delivery.delivery_fixtures import RETRY, Provider, running_engine
 from tests.integration.outbox.outbox_fixtures import EVEN, ODD, SOURCE, Bench, batch, flush_of
 from tests.waiting import until
 
@@ -92,15 +91,18 @@ async def relay(bench: Bench) -> None:
     assert await bench.relay.drain([EVEN]) == 1
 
 
-async def claim_and_end(bench: Bench) -> None:
+async def deliver_twice_and_retry(bench: Bench) -> None:
+    """Every command of the delivery engine: taken over, called, retried, a duplicate looked up; then a receipt."""
     await relay(bench)
-    claims, notification = Claims(bench.shards, "push", 5.0), notification_id("a", "u-42", "payments")
-    token = new_token()
-    await claims.claim(EVEN, [notification], new_token(), NOW)
-    claimed = await claims.claim(EVEN, [notification], token, NOW)
-    assert claimed.mine[notification].possible_duplicate
-    assert await claims.verify_claims(EVEN, claimed.mine) == {notification}
-    await claims.end(EVEN, [DeliveryEnd(notification, token, DeliveryState.SENT, 2)], NOW)
+    entry = an_outcome("a", bucket=EVEN)
+    value = entry.outputs[0][3]
+    async with running_engine(bench.shards, Provider(a=[RETRY])) as engine:
+        await engine.own(EVEN)
+        for offset in range(2):
+            record = ARecord(value, offset=offset)
+            await engine.deliver(ABatch([record], topic="push", partition=EVEN, start=offset, end=offset + 1))
+        await until(lambda: len(engine.provider.calls) == 2)
+    notification = notification_id("a", "u-42", "payments")
     receipt = b'{"delivery_id": "%s.push", "state": "delivered", "at": "2026-11-22T10:00:00Z"}' % notification.encode()
     await ReceiptWriter(bench.shards, 5.0).apply(ABatch([ARecord(receipt)], topic="receipts", partition=EVEN, end=1))
 
@@ -134,11 +136,11 @@ async def read_and_fence(bench: Bench) -> None:
     [
         (flush_twice, {"find", "update", "insert", "delete"}, {LEDGER, NOTIFICATIONS, OUTBOX}),
         (relay, {"find", "update", "insert", "delete"}, {LEDGER, NOTIFICATIONS, OUTBOX}),
-        (claim_and_end, {"find", "update"}, {NOTIFICATIONS}),
+        (deliver_twice_and_retry, {"find", "update", "insert", "delete"}, {NOTIFICATIONS, ATTEMPTS, TIMERS, LEDGER}),
         (choose_and_read, {"find", "update", "insert"}, {PREFERENCES}),
-        (read_and_fence, {"find", "update"}, {LEDGER, NOTIFICATIONS, OUTBOX}),
+        (read_and_fence, {"find", "update"}, {LEDGER, NOTIFICATIONS, OUTBOX, ATTEMPTS, TIMERS}),
     ],
-    ids=["flushes", "relay", "claims and receipts", "preferences", "audit, views and the region's fence"],
+    ids=["flushes", "relay", "delivery and receipts", "preferences", "audit, views and the region's fence"],
 )
 async def test_every_command_names_buckets_of_the_shard_that_it_goes_to(
     bench: Bench, work: Callable[[Bench], Awaitable[None]], commands: set[str], collections: set[str]

@@ -11,8 +11,8 @@ import pytest
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.outbox.fence import not_fenced, raise_fence
-from notify_streams.outbox.flush_plan import ledger_id
 from notify_streams.outbox.ledger import Ledger
+from notify_streams.records.ids import ledger_id
 from notify_streams.settings import OutboxSettings, Settings
 from notify_streams.stores.mongo import LEDGER, Shards
 

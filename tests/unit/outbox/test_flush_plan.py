@@ -10,16 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from notify_streams.outbox.decided_batch import DecidedBatch, RecordOutcome
-from notify_streams.outbox.flush_plan import (
-    COUNTED,
-    POSITIONS,
-    ROW_BYTES,
-    Flush,
-    drop_duplicates,
-    ledger_id,
-    plan_flush,
-)
+from notify_streams.outbox.flush_plan import COUNTED, POSITIONS, ROW_BYTES, Flush, drop_duplicates, plan_flush
 from notify_streams.outbox.ledger import sums_close
+from notify_streams.records.ids import ledger_id
 from notify_streams.records.outcomes import DeadReason, TriggerOutcome
 from notify_streams.routing.outcome_records import dead_letter, id_conflict, repartitioned
 from tests.builders import NOON, ARecord, a_decided_batch, an_outcome
@@ -48,6 +41,7 @@ def test_a_step_counts_the_outcome_of_each_position() -> None:
     (step,) = plan(a_decided_batch(*entries, start=10, other_lane=3, end=24)).steps
     assert (step.id, step.bucket, step.start, step.end) == ("standard:triggers.payments:3", 3, 10, 24)
     assert step.counts == {
+        "queued.push": 1,
         "taken": 6,
         "other_lane": 3,
         "holes": 5,

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify_streams.outbox.row_ids import backlog_range, created_ms, new_flush_id, row_id
+from notify_streams.outbox.row_ids import backlog_range, created_ms, row_id
+from notify_streams.records.ids import new_flush_id
 from notify_streams.roles import ROLES
 
 rows = st.tuples(st.sampled_from(ROLES), st.integers(0, 999_999), st.integers(0, 2**62), st.integers(0, 99_999))

@@ -39,7 +39,7 @@ def twilio_error(code: int) -> bytes:
         (400, b"[]", ProviderOutcome.REJECTED, "400", False),
         (401, fcm_error("THIRD_PARTY_AUTH_ERROR"), ProviderOutcome.RETRY, "THIRD_PARTY_AUTH_ERROR", False),
         (429, fcm_error("QUOTA_EXCEEDED"), ProviderOutcome.RETRY, "QUOTA_EXCEEDED", False),
-        (503, fcm_error("UNAVAILABLE"), ProviderOutcome.RETRY, "UNAVAILABLE", False),
+        (503, fcm_error("UNAVAILABLE"), ProviderOutcome.RETRY, "UNAVAILABLE", True),
         (500, fcm_error("INTERNAL"), ProviderOutcome.RETRY, "INTERNAL", True),
         (502, b"", ProviderOutcome.RETRY, None, True),
         (302, b"", ProviderOutcome.RETRY, None, False),

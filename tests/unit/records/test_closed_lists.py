@@ -36,11 +36,11 @@ def test_the_contracts_reasons_of_deliveries_are_there() -> None:
         "no_contact",
         "expired",
         "provider_rejected",
-        "provider_exhausted",
         "dead_token",
         "rendering",
         "too_large",
         "bad_address",
+        "superseded",
     }
 
 
@@ -49,7 +49,7 @@ def test_the_states_of_deliveries() -> None:
         "suppressed",
         "deferred",
         "queued",
-        "sending",
+        "retrying",
         "sent",
         "delivered",
         "failed",

@@ -20,7 +20,14 @@ from notify_streams.records.trigger import Trigger, read_trigger
 from notify_streams.records.user_records import ContactRow
 from notify_streams.routing.decision import ChannelDecision
 from notify_streams.routing.notification_codec import NotificationEncoder
-from notify_streams.routing.outcome_records import dead_letter, fingerprint, forwarded, notified, repartitioned
+from notify_streams.routing.outcome_records import (
+    dead_letter,
+    fingerprint,
+    forwarded,
+    notified,
+    origin_ms,
+    repartitioned,
+)
 from tests.builders import NOON, ARecord, a_trigger, an_outcome, trigger_fields, trigger_json
 
 UTC_TIMES: CodecOptions[Any] = CodecOptions(tz_aware=True)
@@ -66,14 +73,14 @@ def test_a_dead_letter_of_what_no_topic_takes_is_its_beginning_and_says_so() -> 
 
 def test_a_moved_record_is_the_same_with_the_key_that_it_needed() -> None:
     entry = repartitioned(ARecord(b"v", None, (("x", b"1"),), offset=17), "triggers.security", 3, 5, "u-42")
-    headers = (("x", b"1"), ("source", b"triggers.security:3:17"))
+    headers = (("x", b"1"), ("source", b"triggers.security:3:17"), ("origin_ms", b"0"))
     assert entry.outputs == (("triggers.security", 5, b"u-42", b"v", headers),)
     assert (entry.outcome, entry.document) == (TriggerOutcome.REPARTITIONED, None)
 
 
 def test_a_forwarded_record_goes_to_the_regions_topic_as_it_came() -> None:
     entry = forwarded(RECORD, "triggers.payments", 3, "u-42", "eu", (("hops", b"1"),))
-    headers = (("hops", b"1"), ("source", b"triggers.payments:3:17"))
+    headers = (("hops", b"1"), ("source", b"triggers.payments:3:17"), ("origin_ms", b"0"))
     assert entry.outputs == (("forward.eu", 3, b"u-42", b"original", headers),)
     assert (entry.outcome, entry.document) == (TriggerOutcome.FORWARDED, None)
 
@@ -83,7 +90,28 @@ def test_a_record_that_is_handed_on_again_names_its_last_place_alone() -> None:
     ((*_, headers),) = repartitioned(
         ARecord(b"v", headers=first.outputs[0][4], offset=4), "triggers.security", 5, 6, "u"
     ).outputs
-    assert headers == (("source", b"triggers.security:5:4"),)
+    assert headers == (("source", b"triggers.security:5:4"), ("origin_ms", b"0"))
+
+
+DAY_MS = 24 * 3600 * 1000
+
+
+@pytest.mark.parametrize(
+    ("header", "origin"),
+    [
+        (None, 9 * DAY_MS),
+        (b"%d" % (8 * DAY_MS), 8 * DAY_MS),
+        (b"%d" % (10 * DAY_MS), 9 * DAY_MS),
+        (b"0", 2 * DAY_MS),
+        (b"9" * 5000, 9 * DAY_MS),
+        (b"-1", 9 * DAY_MS),
+        ("²".encode(), 9 * DAY_MS),
+        (b"", 9 * DAY_MS),
+    ],
+)
+def test_the_origin_of_a_copy_is_kept_within_a_week_before_its_own_time(header: bytes | None, origin: int) -> None:
+    headers = (("origin_ms", header),) if header is not None else ()
+    assert origin_ms(ARecord(headers=headers, timestamp=9 * DAY_MS)) == origin
 
 
 PLANNED = (
@@ -99,7 +127,9 @@ WAYS = ContactRow(1, "token", "+15551234567", "u-42@example.org")
 def a_notified(planned: Any = PLANNED, critical: Any = False, record: Any = RECORD, **but: Any) -> Any:
     expires_at = NOON + timedelta(hours=1)
     form = NotificationEncoder(3, "us", critical, NOON)
-    return notified(record, b"u-42", "payments", a_trigger(**but), planned, expires_at, WAYS, 7, form)
+    return notified(
+        record, "triggers.payments", b"u-42", "payments", a_trigger(**but), planned, expires_at, WAYS, 7, form
+    )
 
 
 def test_a_notification_has_every_channels_fate() -> None:

@@ -38,6 +38,7 @@ async def test_a_forwarded_trigger_says_how_far_it_has_come() -> None:
         "location_version": b"1",
         "system": b"payments",
         "source": b"triggers.payments:3:0",
+        "origin_ms": b"0",
     }
 
 
@@ -56,6 +57,7 @@ async def test_a_client_cannot_choose_what_a_trigger_becomes_in_another_region()
     assert [content for name, content in headers if name == "target"] == [FORWARDED.encode()]
     assert {name for name, _ in headers} == {
         "theirs",
+        "origin_ms",
         "hops",
         "origin",
         "target",

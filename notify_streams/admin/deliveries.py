@@ -1,0 +1,193 @@
+"""Finds deliveries by how they ended, and makes another attempt for them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from notify_streams.admin.audit.topics import TopicReader
+from notify_streams.delivery.attempt_reader import AttemptReader
+from notify_streams.delivery.attempts import delivery_key
+from notify_streams.delivery.timers import new_timer
+from notify_streams.errors import Refused
+from notify_streams.records.channel_message import read_channel_message
+from notify_streams.records.ids import delivery_id
+from notify_streams.roles import channel_topic
+from notify_streams.stores.mongo import NOTIFICATIONS, TIMERS
+from notify_streams.stores.mongo_errors import mongo_call
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Sequence
+
+    from notify_streams.records.channel_message import ChannelMessage
+    from notify_streams.settings import Settings
+    from notify_streams.stores.mongo import Document, Shards
+
+_AT_ONCE: Final = 500
+_OPEN: Final = frozenset(("queued", "retrying"))
+_SENT: Final = frozenset(("sent", "delivered"))
+
+
+@dataclass(frozen=True, slots=True)
+class FoundDelivery:
+    """One delivery as it ended, or as it is now."""
+
+    id: str
+    topic: str
+    bucket: int
+    category: str
+    decided_at: datetime
+    state: str
+    reason: str | None
+    provider: str | None
+    code: str | None
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which deliveries; None selects all."""
+
+    ids: Collection[str] | None = None
+    state: str | None = None
+    reason: str | None = None
+    provider: str | None = None
+    category: str | None = None
+    since: datetime | None = None
+
+    def selects(self, delivery: FoundDelivery) -> bool:
+        return (
+            (self.ids is None or delivery.id in self.ids)
+            and self.state in (None, delivery.state)
+            and self.reason in (None, delivery.reason)
+            and self.provider in (None, delivery.provider)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """What may be replayed."""
+
+    #: Also what was sent: the person may get it twice.
+    again: bool = False
+    #: Expired messages expire so many seconds after the replay.
+    expires_s: float | None = None
+
+
+async def find_deliveries(settings: Settings, shards: Shards, selection: Selection) -> AsyncIterator[FoundDelivery]:
+    """The selected deliveries of the notifications that are kept.
+
+    Raises:
+        StoreUnavailable: a shard does not answer.
+    """
+    reader = AttemptReader(shards, settings.outbox.transaction_timeout_s)
+    for shard in range(len(shards)):
+        query: Document = {"bucket": {"$in": shards.buckets(shard)}}
+        if selection.category is not None:
+            query["category"] = selection.category
+        if selection.since is not None:
+            query["decided_at"] = {"$gte": selection.since}
+        chunk: list[Document] = []
+        with mongo_call(f"find deliveries on shard {shard}"):
+            async for document in shards.database(shard)[NOTIFICATIONS].find(query):
+                chunk.append(document)
+                if len(chunk) == _AT_ONCE:
+                    for found in await _with_status(reader, chunk, selection):
+                        yield found
+                    chunk = []
+        for found in await _with_status(reader, chunk, selection):
+            yield found
+
+
+async def _with_status(
+    reader: AttemptReader, documents: Sequence[Document], selection: Selection
+) -> list[FoundDelivery]:
+    await reader.add_status(documents)
+    found = [
+        FoundDelivery(
+            delivery_id(one["_id"], channel),
+            channel_topic(channel, one["critical"]),
+            one["bucket"],
+            one["category"],
+            one["decided_at"],
+            delivery["state"],
+            delivery.get("reason"),
+            delivery.get("provider"),
+            delivery.get("code"),
+            delivery["attempts"],
+        )
+        for one in documents
+        for channel, delivery in one["deliveries"].items()
+    ]
+    return [delivery for delivery in found if selection.selects(delivery)]
+
+
+async def replay_deliveries(
+    settings: Settings, shards: Shards, deliveries: Sequence[FoundDelivery], options: ReplayOptions, *, dry_run: bool
+) -> dict[str, list[str]]:
+    """Make another attempt for each of these deliveries, from its message in Kafka. Choices and expiry are checked again.
+
+    Returns:
+        Delivery ids by what was done: ``replayed``, ``open`` (has not ended), ``not_queued`` (it never had a message), ``gone`` (Kafka
+        does not have its message any more), ``expired``.
+
+    Raises:
+        Refused: one was sent, and `ReplayOptions.again` is not set; nothing was done.
+        StoreUnavailable: a service does not answer; call again.
+    """
+    sent = [one.id for one in deliveries if one.state in _SENT]
+    if sent and not options.again:
+        raise Refused(f"{sent[0]} was sent, so its receiver may get it twice: add --again to replay it")
+    done: dict[str, list[str]] = {name: [] for name in ("replayed", "open", "not_queued", "gone", "expired")}
+    wanted: dict[str, FoundDelivery] = {}
+    for one in deliveries:
+        if one.state in _OPEN:
+            done["open"].append(one.id)
+        elif not one.attempts:
+            done["not_queued"].append(one.id)
+        else:
+            wanted[one.id] = one
+    messages = await _messages(settings, wanted)
+    done["gone"] = sorted(wanted.keys() - messages.keys())
+    now = datetime.now(UTC)
+    for identity, message in messages.items():
+        if message.expires_at is not None and message.expires_at <= now:
+            if options.expires_s is None:
+                done["expired"].append(identity)
+                continue
+            message = msgspec.structs.replace(message, expires_at=now + timedelta(seconds=options.expires_s))
+        if not dry_run:
+            await _add_timer(settings, shards, wanted[identity], message)
+        done["replayed"].append(identity)
+    return done
+
+
+async def _messages(settings: Settings, wanted: dict[str, FoundDelivery]) -> dict[str, ChannelMessage]:
+    found: dict[str, ChannelMessage] = {}
+    if not wanted:
+        return found
+    async with TopicReader(settings) as topics:
+        async for _, record in topics.read(sorted({one.topic for one in wanted.values()})):
+            identity = next(
+                (content.decode("utf-8", "replace") for name, content in record.headers if name == "id"), ""
+            )
+            if identity in wanted:
+                found[identity] = read_channel_message(record.value or b"")
+    return found
+
+
+async def _add_timer(settings: Settings, shards: Shards, delivery: FoundDelivery, message: ChannelMessage) -> None:
+    key = delivery_key(delivery.id, int(message.decided_at.timestamp() * 1000))
+    record = msgspec.json.encode(message)
+    timer = new_timer(
+        key, delivery.bucket, delivery.topic, int(time.time() * 1000), delivery.attempts, False, record, replay=True
+    )
+    fields = {name: value for name, value in timer.items() if name not in ("_id", "bucket")}
+    with mongo_call(f"add a timer in bucket {delivery.bucket}", settings.outbox.transaction_timeout_s):
+        await shards.collection(TIMERS, delivery.bucket).update_one(
+            {"_id": key, "bucket": delivery.bucket}, {"$setOnInsert": fields}, upsert=True
+        )

@@ -1,0 +1,127 @@
+"""`notify-streams deliveries`: list by how they ended, replay."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
+from notify_streams.errors import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from notify_streams.admin.deliveries import FoundDelivery, ReplayOptions, Selection
+    from notify_streams.settings import Settings
+
+
+def _selected(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that select deliveries."""
+    options = (
+        click.option("--state", help="Only in this state: failed, expired, suppressed, sent, ..."),
+        click.option("--reason", help="Only with this reason."),
+        click.option("--provider", help="Only of this provider."),
+        click.option("--category", help="Only of this category."),
+        click.option("--since", type=click.DateTime(), metavar="UTC-TIME", help="Only decided since then."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group()
+def deliveries() -> None:
+    """Show deliveries by how they ended, and make another attempt."""
+
+
+@deliveries.command("list")
+@_selected
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1), help="The first so many.")
+@region_option
+@as_json
+def list_deliveries(limit: int, region: str, as_json: bool, **selected: Any) -> None:
+    """One line each: delivery id, state, reason, provider, attempts. No contacts."""
+    settings = settings_of(region)
+    found = run(_find(settings, _selection(None, **selected)), settings)
+    lines = [_line(one) for one in found[:limit]]
+    lines.append(f"{len(found)} deliveries" + (f", {limit} are shown" if len(found) > limit else ""))
+    print_result(as_json, {"count": len(found), "deliveries": [asdict(one) for one in found[:limit]]}, lines)
+
+
+@deliveries.command()
+@click.argument("ids", nargs=-1, metavar="[DELIVERY-ID]...")
+@_selected
+@click.option("--again", is_flag=True, help="Also what was sent: its receiver may get it twice.")
+@click.option(
+    "--expires", "expires_s", type=click.FloatRange(min=1), metavar="SECONDS", help="Expired messages get so much time."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@region_option
+@as_json
+def replay(
+    ids: tuple[str, ...],
+    again: bool,
+    expires_s: float | None,
+    dry_run: bool,
+    region: str,
+    as_json: bool,
+    **selected: Any,
+) -> None:
+    """Make another attempt for deliveries that have ended: those given, or those selected by the options.
+
+    Choices and expiry are checked again. Workers begin within 30 s.
+    """
+    if not (ids or any(value is not None for value in selected.values())):
+        raise Refused("name deliveries, or select them: --reason provider_rejected, --state failed, ...")
+    from notify_streams.admin.deliveries import ReplayOptions
+
+    settings = settings_of(region)
+    options = ReplayOptions(again, expires_s)
+    done = run(_replay(settings, _selection(ids or None, **selected), options, dry_run=dry_run), settings)
+    words = {
+        "replayed": "would be replayed" if dry_run else "are replayed",
+        "open": "have not ended",
+        "not_queued": "never had a message: they were suppressed or expired when they were decided",
+        "gone": "have no message in Kafka any more",
+        "expired": "have expired: add --expires SECONDS",
+    }
+    lines = [f"{len(found)} {words[name]}" for name, found in done.items() if found] or ["no such delivery"]
+    print_result(as_json, done, lines)
+    raise SystemExit(0 if done["replayed"] else 1)
+
+
+def _selection(ids: tuple[str, ...] | None, *, since: datetime | None, **fields: Any) -> Selection:
+    from datetime import UTC
+
+    from notify_streams.admin.deliveries import Selection
+
+    return Selection(ids, since=None if since is None else since.replace(tzinfo=UTC), **fields)
+
+
+async def _find(settings: Settings, selection: Selection) -> list[FoundDelivery]:
+    from notify_streams.admin.deliveries import find_deliveries
+    from notify_streams.stores.mongo import Shards
+
+    async with Shards(settings) as shards:
+        await shards.refresh_directory(require_all=True)
+        return [one async for one in find_deliveries(settings, shards, selection)]
+
+
+async def _replay(
+    settings: Settings, selection: Selection, options: ReplayOptions, *, dry_run: bool
+) -> dict[str, list[str]]:
+    from notify_streams.admin.deliveries import find_deliveries, replay_deliveries
+    from notify_streams.stores.mongo import Shards
+
+    async with Shards(settings) as shards:
+        await shards.refresh_directory(require_all=True)
+        found = [one async for one in find_deliveries(settings, shards, selection)]
+        return await replay_deliveries(settings, shards, found, options, dry_run=dry_run)
+
+
+def _line(one: FoundDelivery) -> str:
+    words = [one.id, one.state, one.reason and f"({one.reason})", one.provider, one.code, f"{one.attempts} attempts"]
+    return " ".join(word for word in words if word)

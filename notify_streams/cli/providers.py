@@ -1,0 +1,91 @@
+"""`notify-streams providers`: what is called, and pauses."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
+
+if TYPE_CHECKING:
+    from notify_streams.delivery.pauses import ProviderPauses
+    from notify_streams.settings import Settings
+
+PROVIDERS: Final = ("fcm", "twilio", "smtp")
+
+
+@click.group()
+def providers() -> None:
+    """Show, pause and resume the calls to providers."""
+
+
+@providers.command("list")
+@region_option
+@as_json
+def list_providers(region: str, as_json: bool) -> None:
+    """Show each worker's provider: state of its circuit breaker, calls under way, pauses."""
+    settings = settings_of(region)
+    found = run(_list(settings), settings)
+    lines = [f"{one['provider']:<8} paused since {one['paused_since']}" for one in found if one.get("paused_since")]
+    lines += [
+        f"{one['provider']:<8} {one['role']:<12} {one['state']}, {one['calls']} calls under way"
+        + (f", next probe in {one['open_for_s']:.0f} s" if one["open_for_s"] else "")
+        for one in found
+        if "role" in one
+    ]
+    print_result(as_json, {"providers": found}, lines or ["no worker answers; nothing is paused"])
+
+
+@providers.command()
+@click.argument("provider", type=click.Choice(PROVIDERS))
+@region_option
+def pause(provider: str, region: str) -> None:
+    """Begin no call to PROVIDER any more, within 2 s. Messages wait, and expire as they would."""
+    settings = settings_of(region)
+    run(_change(settings, provider, paused=True), settings)
+    click.echo(f"{provider} is paused in {region}: `notify-streams providers resume {provider}` ends it")
+
+
+@providers.command()
+@click.argument("provider", type=click.Choice(PROVIDERS))
+@region_option
+def resume(provider: str, region: str) -> None:
+    """Call PROVIDER again."""
+    settings = settings_of(region)
+    run(_change(settings, provider, paused=False), settings)
+    click.echo(f"{provider} is called again in {region}")
+
+
+async def _change(settings: Settings, provider: str, *, paused: bool) -> None:
+    from notify_streams.stores.mongo import Shards
+
+    async with Shards(settings) as shards:
+        pauses = _pauses(settings, shards)
+        await (pauses.pause(provider) if paused else pauses.resume(provider))
+
+
+async def _list(settings: Settings) -> list[dict[str, Any]]:
+    import msgspec
+
+    from notify_streams.stores.mongo import Shards
+    from notify_streams.web.peers import fetch_peers
+
+    async with Shards(settings) as shards:
+        paused = await _pauses(settings, shards).read()
+    found: list[dict[str, Any]] = [
+        {"provider": provider, "paused_since": since.isoformat(timespec="seconds")}
+        for provider, since in sorted(paused.items())
+    ]
+    found += [
+        {"role": summary.role, **msgspec.structs.asdict(summary.provider_state)}
+        for peer in await fetch_peers(settings)
+        if (summary := peer.summary) is not None and summary.provider_state is not None
+    ]
+    return found
+
+
+def _pauses(settings: Settings, shards: Any) -> ProviderPauses:
+    from notify_streams.delivery.pauses import ProviderPauses
+
+    return ProviderPauses(shards, settings.outbox.transaction_timeout_s)

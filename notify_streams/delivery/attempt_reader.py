@@ -1,0 +1,156 @@
+"""Reads attempts, and deletes those that have expired."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from notify_streams.delivery.attempts import (
+    Rank,
+    before_second,
+    delivery_key,
+    fold,
+    key_of,
+    key_range,
+    number_of,
+    unpack,
+)
+from notify_streams.records.ids import delivery_id
+from notify_streams.records.outcomes import DeliveryState
+from notify_streams.stores.mongo import ATTEMPTS, NOTIFICATIONS
+from notify_streams.stores.mongo_errors import mongo_call
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from notify_streams.delivery.attempts import Attempt, DeliveryStatus
+    from notify_streams.stores.mongo import Document, Shards
+
+#: Ranges in one query.
+_RANGES: Final = 200
+
+
+class AttemptReader:
+    """Reads the attempts of a region's deliveries."""
+
+    def __init__(self, shards: Shards, timeout_s: float) -> None:
+        self._shards = shards
+        self._timeout_s = timeout_s
+
+    async def documents(self, bucket: int, keys: Sequence[bytes]) -> list[Document]:
+        """The attempts of these deliveries of one bucket.
+
+        Raises:
+            StoreUnavailable: the shard does not answer.
+        """
+        found: list[Document] = []
+        for first in range(0, len(keys), _RANGES):
+            ranges = [{"_id": key_range(key)} for key in keys[first : first + _RANGES]]
+            with mongo_call(f"read attempts of bucket {bucket}", self._timeout_s):
+                found += (
+                    await self._shards.collection(ATTEMPTS, bucket).find({"bucket": bucket, "$or": ranges}).to_list()
+                )
+        return found
+
+    async def status(self, bucket: int, keys: Sequence[bytes]) -> dict[bytes, DeliveryStatus]:
+        """The status of each of these deliveries that has attempts.
+
+        Raises:
+            StoreUnavailable: the shard does not answer.
+        """
+        return fold(await self.documents(bucket, keys))
+
+    async def delete_before(self, bucket: int, second: int) -> None:
+        """Delete the attempts of deliveries decided before `second` (since the epoch).
+
+        Raises:
+            StoreUnavailable: the shard does not answer.
+        """
+        with mongo_call(f"delete expired attempts of bucket {bucket}", self._timeout_s):
+            await self._shards.collection(ATTEMPTS, bucket).delete_many(
+                {"bucket": bucket, "_id": before_second(second)}
+            )
+
+    async def history(self, bucket: int, notification: str, channel: str, decided_at: datetime) -> list[Document]:
+        """The attempts of one delivery: ``{"number", "state", "reason", "provider", "code", "at", "in_doubt"}``; a receipt has the number 0.
+
+        Raises:
+            StoreUnavailable: the shard does not answer.
+        """
+        key = delivery_key(delivery_id(notification, channel), int(decided_at.timestamp() * 1000))
+        documents = sorted(await self.documents(bucket, [key]), key=lambda one: unpack(one["p"]).at_ms)
+        return [_attempt_fields(number_of(one["_id"]), unpack(one["p"])) for one in documents]
+
+    async def first_states(self, bucket: int, keys: Sequence[bytes]) -> dict[bytes, DeliveryState]:
+        """What the first attempt of each of these deliveries led to, if it is stored.
+
+        Raises:
+            StoreUnavailable: the shard does not answer.
+        """
+        return first_states(await self.documents(bucket, keys))
+
+    async def notified(self, bucket: int, notification_ids: Sequence[str]) -> set[str]:
+        """Which of these notifications of one bucket exist.
+
+        Raises:
+            StoreUnavailable: the shard does not answer.
+        """
+        query = {"bucket": bucket, "_id": {"$in": list(notification_ids)}}
+        with mongo_call(f"read notifications of bucket {bucket}", self._timeout_s):
+            cursor = self._shards.collection(NOTIFICATIONS, bucket).find(query, {"_id": 1})
+            return {one["_id"] async for one in cursor}
+
+    async def add_status(self, notifications: Sequence[Document]) -> None:
+        """Replace in notification documents the state of each delivery as decided by its status, if it has attempts.
+
+        Raises:
+            StoreUnavailable: a shard does not answer.
+        """
+        by_bucket: dict[int, dict[bytes, Document]] = {}
+        for one in notifications:
+            at_ms = int(one["decided_at"].timestamp() * 1000)
+            for channel, delivery in one["deliveries"].items():
+                key = delivery_key(delivery_id(one["_id"], channel), at_ms)
+                by_bucket.setdefault(one["bucket"], {})[key] = delivery
+        for bucket, deliveries in by_bucket.items():
+            for key, status in (await self.status(bucket, list(deliveries))).items():
+                deliveries[key].update(status_fields(status))
+
+
+def _attempt_fields(number: int, attempt: Attempt) -> Document:
+    at = datetime.fromtimestamp(attempt.at_ms / 1000, UTC)
+    return {
+        "number": number,
+        "state": attempt.state.value,
+        "reason": attempt.reason,
+        "provider": attempt.provider,
+        "code": attempt.code,
+        "at": at.isoformat(timespec="milliseconds"),
+        "in_doubt": attempt.in_doubt,
+    }
+
+
+def status_fields(status: DeliveryStatus) -> Document:
+    """The fields of a delivery in a notification document: ``state``, ``attempts``, ``at`` and what is known of ``reason``,
+    ``provider``, ``provider_id`` and ``code``."""
+    last, called = status.last, status.called or status.last
+    fields: Document = {
+        "state": last.state.value,
+        "attempts": status.attempts,
+        "at": datetime.fromtimestamp(last.at_ms / 1000, UTC),
+        "reason": last.reason,
+        "provider": called.provider,
+        "provider_id": called.provider_id,
+        "code": called.code,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def first_states(documents: Iterable[Document]) -> dict[bytes, DeliveryState]:
+    """Retrying if any attempt did not end the delivery, because then it has, or had, a timer; else the end."""
+    documents = list(documents)
+    states = {key: status.state for key, status in fold(documents).items()}
+    for document in documents:
+        if unpack(document["p"]).rank == Rank.RETRYING:
+            states[key_of(document["_id"])] = DeliveryState.RETRYING
+    return states

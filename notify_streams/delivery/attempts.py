@@ -1,0 +1,167 @@
+"""Attempts: the append-only history of deliveries.
+
+A delivery's state is a fold over its attempts. ``_id`` is binary: 4 bytes time of the decision in seconds, 12 bytes hash of the delivery
+id, 2 bytes number of the attempt, 1 byte phase, 3 bytes of the owner's token. So the attempts of a delivery are one range, expired ones
+are the first range, and no two calls have the same id. A document holds no contact and no user id.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from notify_streams.records.outcomes import DeliveryState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from notify_streams.stores.mongo import Document
+
+KEY_BYTES: Final = 16
+OWNER_BYTES: Final = 3
+_REST_BYTES: Final = 2 + 1 + OWNER_BYTES
+_MAX_ATTEMPT: Final = 0xFFFF
+_HASH_BYTES: Final = 12
+
+
+class Phase(IntEnum):
+    """What an attempt document records."""
+
+    #: the end of a call, a refusal before it, or a call that is parked
+    CALL = 0
+    #: the answer to a parked call
+    ANSWER = 1
+    #: a provider's receipt
+    RECEIPT = 2
+
+
+class Rank(IntEnum):
+    """Order of the states: a delivery has the highest one of its attempts."""
+
+    RETRYING = 20
+    EXPIRED = 30
+    SUPPRESSED = 40
+    FAILED = 50
+    SENT = 60
+    FAILED_BY_RECEIPT = 70
+    DELIVERED = 80
+
+
+STATES: Final = {
+    Rank.RETRYING: DeliveryState.RETRYING,
+    Rank.EXPIRED: DeliveryState.EXPIRED,
+    Rank.SUPPRESSED: DeliveryState.SUPPRESSED,
+    Rank.FAILED: DeliveryState.FAILED,
+    Rank.SENT: DeliveryState.SENT,
+    Rank.FAILED_BY_RECEIPT: DeliveryState.FAILED,
+    Rank.DELIVERED: DeliveryState.DELIVERED,
+}
+
+
+class Attempt(msgspec.Struct, frozen=True, gc=False, array_like=True, omit_defaults=True):
+    """The content of one attempt document, packed as an array."""
+
+    rank: int
+    #: milliseconds since the epoch
+    at_ms: int
+    reason: str | None = None
+    provider: str | None = None
+    #: the provider's id of the accepted message
+    provider_id: str | None = None
+    #: the provider's status or error code
+    code: str | None = None
+    #: an earlier call with an unknown result may have been accepted
+    in_doubt: bool = False
+
+    @property
+    def state(self) -> DeliveryState:
+        return STATES[Rank(self.rank)]
+
+
+class DeliveryStatus(msgspec.Struct, frozen=True, gc=False):
+    """The state of one delivery that has attempts."""
+
+    last: Attempt
+    #: number of the last attempt
+    attempts: int
+    #: a call with an unknown result may have been accepted
+    in_doubt: bool = False
+    #: the highest attempt that reached a provider
+    called: Attempt | None = None
+
+    @property
+    def state(self) -> DeliveryState:
+        return self.last.state
+
+
+_pack: Final = msgspec.msgpack.Encoder().encode
+unpack: Final = msgspec.msgpack.Decoder(Attempt).decode
+
+
+def delivery_key(delivery_id: str, decided_at_ms: int) -> bytes:
+    """The first 16 bytes of the ids of a delivery's attempts; also the `_id` of its timer."""
+    digest = blake2b(delivery_id.encode(), digest_size=_HASH_BYTES).digest()
+    return (decided_at_ms // 1000).to_bytes(4, "big") + digest
+
+
+def attempt_document(
+    key: bytes, bucket: int, number: int, phase: Phase, owner: bytes, attempt: Attempt
+) -> dict[str, Any]:
+    """The document of one attempt. `owner`: the first bytes of the worker's token."""
+    return {
+        "_id": b"%b%b%c%b" % (key, min(number, _MAX_ATTEMPT).to_bytes(2, "big"), phase, owner[:OWNER_BYTES]),
+        "bucket": bucket,
+        "p": _pack(attempt),
+    }
+
+
+def key_range(key: bytes) -> dict[str, bytes]:
+    """The `_id` range of a delivery's attempts. The bounds have the length of an `_id`, because MongoDB orders binaries by length first."""
+    return {"$gte": key + b"\0" * _REST_BYTES, "$lte": key + b"\xff" * _REST_BYTES}
+
+
+def before_second(second: int) -> dict[str, bytes]:
+    """The `_id` range of the attempts of deliveries decided before `second` (since the epoch)."""
+    return {"$lt": second.to_bytes(4, "big") + b"\0" * (_HASH_BYTES + _REST_BYTES)}
+
+
+def key_of(identity: bytes) -> bytes:
+    """The delivery key within the `_id` of an attempt."""
+    return identity[:KEY_BYTES]
+
+
+def number_of(identity: bytes) -> int:
+    """The number of the attempt within its `_id`."""
+    return int.from_bytes(identity[KEY_BYTES : KEY_BYTES + 2], "big")
+
+
+def fold(documents: Iterable[Document]) -> dict[bytes, DeliveryStatus]:
+    """The status of each delivery, by its key. The order of the documents does not matter."""
+    found: dict[bytes, DeliveryStatus] = {}
+    for document in documents:
+        identity: bytes = document["_id"]
+        key = key_of(identity)
+        attempt = unpack(document["p"])
+        called = None if attempt.provider is None else attempt
+        one = DeliveryStatus(attempt, number_of(identity), attempt.in_doubt, called)
+        before = found.get(key)
+        found[key] = one if before is None else later(before, one)
+    return found
+
+
+def later(one: DeliveryStatus, other: DeliveryStatus) -> DeliveryStatus:
+    """The status of a delivery with the attempts of both: commutative, associative, idempotent."""
+    calls = [status.called for status in (one, other) if status.called is not None]
+    return DeliveryStatus(
+        max(one.last, other.last, key=_order),
+        max(one.attempts, other.attempts),
+        one.in_doubt or other.in_doubt,
+        max(calls, key=_order, default=None),
+    )
+
+
+def _order(attempt: Attempt) -> tuple[int, int, bytes]:
+    return attempt.rank, attempt.at_ms, _pack(attempt)

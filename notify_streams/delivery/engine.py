@@ -1,0 +1,764 @@
+"""Delivers channel messages: admit, check, call, settle, acknowledge.
+
+A message is acknowledged when its first attempt is durable. What was not accepted waits in a timer for its next attempt, until it expires.
+After a crash the next owner of a partition looks up the offsets for which calls may have begun, and marks calls without a stored outcome as
+possible duplicates. `docs/architecture.md` ("Delivery") has the rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import msgspec
+
+from notify_streams import metrics, tasks
+from notify_streams.delivery.attempt_reader import AttemptReader
+from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document, delivery_key
+from notify_streams.delivery.breaker import BreakerState
+from notify_streams.delivery.collapse_keys import CollapseKeys
+from notify_streams.delivery.delivery_ledger import RESOLVED, DeliveryLedger, Token
+from notify_streams.delivery.partition import Delivery, Entry, Partition
+from notify_streams.delivery.pauses import ProviderPauses
+from notify_streams.delivery.provider_state import ProviderState
+from notify_streams.delivery.providers import Outgoing, ProviderOutcome, ProviderResult, unsendable
+from notify_streams.delivery.rendering import data_of, text_of
+from notify_streams.delivery.settle_loop import MAX_UNSETTLED, MAX_UNSETTLED_S, SettleLoop
+from notify_streams.delivery.settlement import SettlementStore
+from notify_streams.delivery.timers import TimerReader, drop_unclaimed
+from notify_streams.errors import RetryLater
+from notify_streams.failpoints import failpoint
+from notify_streams.records.batch import AckHandle
+from notify_streams.records.channel_message import ChannelMessage, read_channel_message
+from notify_streams.records.outcomes import Reason
+from notify_streams.records.retention import RETENTION
+from notify_streams.retry import STORE
+from notify_streams.stores.orphaned_transactions import abort_orphaned_transactions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Sequence
+
+    from notify_streams.delivery.admission import Admission
+    from notify_streams.delivery.breaker import Breaker
+    from notify_streams.delivery.providers import Provider
+    from notify_streams.delivery.retry_delay import RetryDelay
+    from notify_streams.delivery.timers import Timer
+    from notify_streams.preferences.categories import Categories
+    from notify_streams.preferences.provider_check import SendPermission
+    from notify_streams.records.batch import Batch, SourceRecord
+    from notify_streams.roles import Channel, Lane
+    from notify_streams.stores.mongo import Shards
+
+log = logging.getLogger(__name__)
+
+#: No call begins later than this after the read or write began that proved the worker's token.
+_TOKEN_GOOD_S: Final = 1.0
+#: A proof that is older is renewed before a group of calls.
+_RENEW_AFTER_S: Final = 0.5
+#: A call without an answer for this long is settled as retrying; its partition goes on.
+_PARK_AFTER_S: Final = 1.0
+#: A call without an answer for this long counts as a failure of the provider.
+_LATE_AFTER_S: Final = 2.0
+_TICK_S: Final = 0.1
+#: The longest time between two looks for due timers, and the pause while retries are not admitted.
+_TIMERS_S: Final = 30.0
+_NO_ROOM_S: Final = 0.25
+_TIMERS_AT_ONCE: Final = 200
+#: Pauses are read so often.
+_PAUSES_S: Final = 2.0
+#: Attempts are deleted so long after their notifications have expired, which MongoDB deletes within minutes.
+_EXPIRE_AFTER_S: Final = 3600
+_EXPIRE_EVERY_S: Final = 900.0
+#: Calls that end within this time after a revocation or stop are settled by this worker.
+_DRAIN_S: Final = 1.5
+_STOP_S: Final = 0.5
+
+_LOOK_UP: Final = STORE.named("delivery.look_up")
+_VERIFY: Final = STORE.named("delivery.verify")
+_CHECK: Final = STORE.named("delivery.check")
+_TIMERS: Final = STORE.named("delivery.timers")
+_RESOLVE: Final = STORE.named("delivery.resolve")
+
+_FAILED: Final = {
+    ProviderOutcome.REJECTED: Reason.PROVIDER_REJECTED,
+    ProviderOutcome.DEAD_TOKEN: Reason.DEAD_TOKEN,
+    ProviderOutcome.RENDERING: Reason.RENDERING,
+    ProviderOutcome.TOO_LARGE: Reason.TOO_LARGE,
+    ProviderOutcome.BAD_ADDRESS: Reason.BAD_ADDRESS,
+}
+
+
+class SendCheck(Protocol):
+    """The check before the provider call (`preferences.provider_check.ProviderCheck`)."""
+
+    async def still_allowed(self, bucket: int, messages: Sequence[ChannelMessage], now: datetime) -> SendPermission: ...
+
+
+class BatchHandle(AckHandle, Protocol):
+    """One batch of a partition, and how to acknowledge it (`transport.BatchEvent`)."""
+
+    @property
+    def value(self) -> Batch: ...
+
+
+class DeliveryEngine:
+    """Delivers the messages of one channel topic."""
+
+    def __init__(
+        self,
+        role: str,
+        channel: Channel,
+        lane: Lane,
+        shards: Shards,
+        check: SendCheck,
+        provider: Provider,
+        categories: Categories,
+        breaker: Breaker,
+        admission: Admission,
+        retry_delay: RetryDelay,
+        store_timeout_s: float,
+        call_timeout_s: float,
+    ) -> None:
+        self._role = role
+        self._channel: Channel = channel
+        self._lane = lane
+        self._shards = shards
+        self._check = check
+        self._provider = provider
+        self._categories = categories
+        self._breaker = breaker
+        self._admission = admission
+        self._retry_delay = retry_delay
+        self._call_timeout_s = call_timeout_s
+        self._ledger = DeliveryLedger(shards, role, store_timeout_s)
+        self._reader = AttemptReader(shards, store_timeout_s)
+        self._timers = TimerReader(shards, role, store_timeout_s)
+        self._pauses = ProviderPauses(shards, store_timeout_s)
+        self._stores = [SettlementStore(shards, shard, self._ledger, store_timeout_s) for shard in range(len(shards))]
+        self._loops = [SettleLoop(role, channel, store, self._on_refused, self._on_settled) for store in self._stores]
+        self._collapse_keys = CollapseKeys()
+        #: The partitions of the current assignment, by number.
+        self._partitions: dict[int, Partition] = {}
+        self._generation = 0
+        #: Admitted and checked, waiting for a call.
+        self._ready: deque[Delivery] = deque()
+        #: Calls under way, in the order of their beginning.
+        self._calls: dict[Delivery, asyncio.Task[None]] = {}
+        #: Deliveries whose timer this worker has claimed.
+        self._retrying: set[bytes] = set()
+        self._settled = asyncio.Event()
+        self._calling = asyncio.Event()
+        self._timers_changed = asyncio.Event()
+        self._sleeps_until_ms = 0
+        self._proofs: dict[int, asyncio.Task[None]] = {}
+        self._others: set[asyncio.Task[None]] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closed = False
+        self._logged_state = BreakerState.CLOSED.value
+        #: The error that ended a loop unexpectedly: the worker must be restarted.
+        self.failed: BaseException | None = None
+
+    # -- Lifecycle
+
+    async def start(self) -> None:
+        await self._provider.start()
+        runs = [
+            *(loop.run for loop in self._loops),
+            self._run_timers,
+            self._watch_calls,
+            self._watch_pauses,
+            self._expire,
+        ]
+        self._tasks = [asyncio.create_task(self._guarded(run)) for run in runs]
+
+    async def stop(self) -> None:
+        """Settle the calls that end soon, then close. The next owner marks the others as possible duplicates."""
+        self._closed = True
+        for partition in self._partitions.values():
+            partition.active = False
+        await self._drain(_STOP_S)
+        await self._provider.close()
+        await tasks.stop([*self._calls.values(), *self._others, *self._proofs.values(), *self._tasks])
+
+    @property
+    def held(self) -> bool:
+        """Whether partitions wait for the provider, so that a restart would cure nothing."""
+        return self._admission.held
+
+    def provider_state(self) -> ProviderState:
+        """The present state, without I/O."""
+        now = time.monotonic()
+        state = "paused" if self._admission.paused else self._breaker.state(now).value
+        until = self._breaker.open_until
+        open_for_s = max(0.0, until - now) if state == BreakerState.OPEN and until is not None else 0.0
+        return ProviderState(self._provider.name, state, round(open_for_s, 1), len(self._calls))
+
+    def _log_state(self) -> None:
+        """One log line when calls to the provider stop, and one when they go on."""
+        state = self.provider_state().state
+        state = BreakerState.OPEN.value if state == BreakerState.PROBING else state
+        if state == self._logged_state:
+            return
+        is_stopped = state in (BreakerState.OPEN, "paused")
+        metrics.PROVIDER_OPEN.labels(self._provider.name).set(is_stopped)
+        log.log(
+            logging.WARNING if is_stopped else logging.INFO,
+            "calls to the provider stop" if is_stopped else "calls to the provider go on",
+            extra={"action": "provider.state", "provider": self._provider.name, "state": state},
+        )
+        self._logged_state = state
+
+    async def _guarded(self, run: Callable[[], Any]) -> None:
+        try:
+            await run()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            log.exception("delivery loop failed, the worker must be restarted", extra={"action": "delivery.crash"})
+            self.failed = error
+            raise
+
+    # -- Assignment
+
+    async def acquire(
+        self, partitions: Collection[int], generation: int, first_positions: Callable[[Collection[int]], Any]
+    ) -> dict[int, int]:
+        """Become the owner of these partitions, and of no others.
+
+        Args:
+            generation: of the consumer group; the ledger refuses a lower one.
+            first_positions: awaited for partitions without a ledger; partition → first offset.
+
+        Returns:
+            The position at which each partition starts.
+
+        Raises:
+            RetryLater: a shard does not answer, or a worker of a later generation owns a partition.
+        """
+        self.release_all()
+        await self._drain(_DRAIN_S)
+        await abort_orphaned_transactions(self._shards)
+        self._generation = generation
+        taken = await self._acquire(partitions, first_positions)
+        self._partitions = taken
+        self._timers_changed.set()
+        return {number: partition.next_offset for number, partition in taken.items()}
+
+    async def _acquire(
+        self, partitions: Collection[int], first_positions: Callable[[Collection[int]], Any]
+    ) -> dict[int, Partition]:
+        token, began = Token(self._generation), time.monotonic()
+        owned = await self._ledger.acquire(partitions, token)
+        if missing := set(partitions) - owned.keys():
+            if others := await self._ledger.existing(missing):
+                raise RetryLater(f"{self._role}: a worker of a later generation owns partitions {sorted(others)}")
+            owned |= await self._ledger.create(await first_positions(missing), token)
+        return {number: Partition(ledger, token, self._shards.of(number), began) for number, ledger in owned.items()}
+
+    def release_all(self) -> None:
+        """Begin no call any more. Calls under way are settled as long as no other worker has taken over."""
+        for partition in self._partitions.values():
+            partition.active = False
+        self._partitions = {}
+        kept = self._ready
+        self._ready = deque()
+        for delivery in kept:
+            self._leave(delivery)
+
+    def _on_refused(self, partition: Partition) -> None:
+        """The ledger has another token or position, or is on another shard: own it anew, or stop until it is assigned anew."""
+        log.warning(
+            "ledger refused a worker",
+            extra={"action": "delivery.fence", "topic": self._role, "partition": partition.number},
+        )
+        if self._partitions.get(partition.number) is partition and not self._closed:
+            self._spawn(self._own_anew(partition))
+
+    async def _own_anew(self, partition: Partition) -> None:
+        number = partition.number
+        try:
+            owned = await _VERIFY.call(self._ledger.acquire, [number], token := Token(self._generation))
+        except RetryLater:
+            return
+        handle = partition.oldest_handle()
+        if number not in owned or self._partitions.get(number) is not partition:
+            return
+        self._partitions[number] = Partition(owned[number], token, self._shards.of(number), time.monotonic())
+        if handle is not None:
+            handle.refuse(owned[number].next_offset)
+
+    async def _drain(self, seconds: float) -> None:
+        """Wait until no call is under way and everything is settled, at most so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                if running := [task for delivery, task in self._calls.items() if not delivery.parked]:
+                    await asyncio.wait(running)
+                await asyncio.gather(*(loop.settled() for loop in self._loops))
+        except TimeoutError:
+            pass
+
+    # -- From the topic to a call
+
+    async def deliver(self, event: BatchHandle) -> None:
+        """Begin the batch's deliveries. It is acknowledged when each has a durable outcome."""
+        batch = event.value
+        partition = self._partitions.get(batch.partition)
+        if batch.start == batch.end or partition is None or not partition.active or not event.current():
+            return
+        if batch.start != partition.read_to:
+            event.refuse(partition.read_to)
+            return
+        entries = [Entry(record.offset) for record in batch.records]
+        partition.add(batch.end, batch.lost, entries, event)
+        if not entries:
+            self._loops[partition.shard].add_counted(partition)
+        begun = 0
+        while begun < len(entries) and partition.active:
+            await self._until_settled()
+            count = await self._admission.take(len(entries) - begun)
+            part = slice(begun, begun + count)
+            begun += count
+            deliveries = await self._read(partition, batch.records[part], entries[part])
+            if len(deliveries) < count:
+                self._admission.release(count - len(deliveries))
+                self._loops[partition.shard].add_counted(partition)
+            await self._begin(partition, deliveries)
+
+    async def _until_settled(self) -> None:
+        """Wait while too much is not settled: a crash would repeat it."""
+        while any(
+            count > MAX_UNSETTLED or age_s > MAX_UNSETTLED_S for count, age_s in map(SettleLoop.unsettled, self._loops)
+        ):
+            self._settled.clear()
+            await self._settled.wait()
+
+    def _on_settled(self, due_ms: int | None) -> None:
+        self._settled.set()
+        if due_ms is not None and due_ms < self._sleeps_until_ms:
+            self._timers_changed.set()
+
+    async def _read(
+        self, partition: Partition, records: Sequence[SourceRecord], entries: Sequence[Entry]
+    ) -> list[Delivery]:
+        """The deliveries of these records; records that are none, or whose outcome is stored, are counted."""
+        deliveries: list[Delivery] = []
+        unknown: list[Delivery] = []
+        for record, entry in zip(records, entries, strict=True):
+            message = self._message(record)
+            if message is None:
+                entry.counted = ("foreign",)
+                continue
+            entry.key = delivery_key(message.delivery_id, int(message.decided_at.timestamp() * 1000))
+            entry.source_topic, entry.source_offset = message.source_topic, message.source_offset
+            is_new = partition.is_new(entry)
+            if not partition.open(entry):
+                entry.counted = ("duplicate",)
+                continue
+            delivery = Delivery(partition, entry.key, message, record.value or b"", entry)
+            (deliveries if is_new else unknown).append(delivery)
+        if unknown:
+            deliveries += await self._without_outcome(partition, unknown)
+        return deliveries
+
+    async def _without_outcome(self, partition: Partition, unknown: Sequence[Delivery]) -> list[Delivery]:
+        """Look up deliveries that may be known; returns those without a stored outcome.
+
+        The outbox writes a message with its notification in one transaction, so one without a notification has another source: it is not sent.
+        """
+        keys = [delivery.key for delivery in unknown]
+        states = await _LOOK_UP.call(self._reader.first_states, partition.number, keys)
+        found: list[Delivery] = []
+        for delivery in unknown:
+            entry = delivery.entry
+            assert entry is not None, "it comes from the topic"
+            state = states.get(delivery.key)
+            if state is None:
+                delivery.in_doubt = entry.offset < partition.looked_up_to
+                found.append(delivery)
+            elif partition.was_counted(entry):
+                entry.counted = ("duplicate",)
+            else:
+                entry.count_first(state)
+        if not found:
+            return found
+        ids = [delivery.message.notification_id for delivery in found]
+        notified = await _LOOK_UP.call(self._reader.notified, partition.number, ids)
+        return [
+            delivery
+            for delivery in found
+            if delivery.message.notification_id in notified or _reject(self._role, delivery)
+        ]
+
+    def _message(self, record: SourceRecord) -> ChannelMessage | None:
+        try:
+            message = read_channel_message(record.value or b"")
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            metrics.REJECTED_RECORDS.labels(self._role, "invalid").inc()
+            log.error(
+                "invalid channel message rejected",
+                extra={"action": "message.invalid", "offset": record.offset, "error": error},
+            )
+            return None
+        if message.channel != self._channel:
+            metrics.REJECTED_RECORDS.labels(self._role, "other_channel").inc()
+            log.error(
+                "message for another channel rejected", extra={"action": "message.misrouted", "offset": record.offset}
+            )
+            return None
+        return message
+
+    async def _begin(self, partition: Partition, deliveries: Sequence[Delivery]) -> None:
+        """Claim, check and call these admitted deliveries of one partition."""
+        if not deliveries:
+            return
+        loop = self._loops[partition.shard]
+        offsets = [delivery.entry.offset for delivery in deliveries if delivery.entry is not None]
+        if offsets:
+            await loop.claim(partition, max(offsets) + 1)
+        if time.monotonic() > partition.proved_at + _RENEW_AFTER_S:
+            await self._prove(partition)
+        if not partition.active:
+            for delivery in deliveries:
+                self._leave(delivery)
+            return
+        messages = [delivery.message for delivery in deliveries]
+        permission = await _CHECK.call(self._permission, partition.number, messages)
+        for delivery, reason in zip(deliveries, permission.reasons, strict=True):
+            reason = reason or self._collapse_keys.superseded(delivery)
+            if reason is None:
+                delivery.check_until = permission.good_until
+                self._ready.append(delivery)
+            else:
+                self._settle_refused(delivery, reason)
+        self._pump()
+
+    async def _permission(self, bucket: int, messages: Sequence[ChannelMessage]) -> SendPermission:
+        return await self._check.still_allowed(bucket, messages, datetime.now(UTC))
+
+    async def _prove(self, partition: Partition) -> None:
+        """Read the tokens of all partitions of the shard. Concurrent callers share one reading."""
+        shard = partition.shard
+        proof = self._proofs.get(shard)
+        if proof is None or proof.done():
+            proof = self._proofs[shard] = asyncio.create_task(self._prove_shard(shard))
+        await asyncio.shield(proof)
+
+    async def _prove_shard(self, shard: int) -> None:
+        partitions = [one for one in self._partitions.values() if one.shard == shard]
+        owned, began = await _VERIFY.call(self._ledger.owned, shard, {one.number: one.token for one in partitions})
+        for partition in partitions:
+            if partition.number in owned:
+                partition.proved_at = max(partition.proved_at, began)
+            elif partition.active:
+                partition.active, partition.fenced = False, True
+                self._on_refused(partition)
+
+    def _leave(self, delivery: Delivery) -> None:
+        """Do not call: the partition has, or will have, another owner."""
+        self._retrying.discard(delivery.key)
+        self._admission.release(retry=delivery.entry is None)
+
+    # -- Calls
+
+    def _pump(self) -> None:
+        """Begin as many calls as may be under way."""
+        again: list[Delivery] = []
+        now = time.monotonic()
+        allowed = self._admission.calls(now)
+        while self._ready and len(self._calls) < allowed:
+            delivery = self._ready.popleft()
+            if not delivery.partition.active:
+                self._leave(delivery)
+            elif now >= min(delivery.check_until, delivery.partition.proved_at + _TOKEN_GOOD_S):
+                again.append(delivery)
+            else:
+                delivery.began = now
+                self._calls[delivery] = asyncio.create_task(self._call(delivery))
+        self._calling.set()
+        for partition in dict.fromkeys(delivery.partition for delivery in again):
+            self._spawn(self._begin(partition, [one for one in again if one.partition is partition]))
+
+    async def _call(self, delivery: Delivery) -> None:
+        outgoing = self._outgoing(delivery)
+        if isinstance(outgoing, ProviderResult):
+            self._ended(delivery, outgoing)
+            return
+        failpoint("before_provider")
+        message = delivery.message
+        origin_s = (message.origin_ms or int(message.decided_at.timestamp() * 1000)) / 1000
+        metrics.TO_PROVIDER.labels(self._lane, self._channel).observe(max(0.0, time.time() - origin_s))
+        began = time.perf_counter()
+        result = await self._send(outgoing)
+        metrics.PROVIDER_CALL.labels(result.provider).observe(time.perf_counter() - began)
+        answer = result.detail.partition(",")[0]
+        metrics.PROVIDER_ANSWERS.labels(result.provider, result.outcome.value, answer, result.code or "").inc()
+        failpoint("after_provider")
+        self._ended(delivery, result)
+
+    async def _send(self, outgoing: Outgoing) -> ProviderResult:
+        try:
+            return await self._provider.send(outgoing)
+        except Exception as error:  # a defect must not stop the partition; the error's text may contain a contact
+            log.error(
+                "provider client failed, the call will be retried",
+                extra={"action": "provider.defect", "delivery_id": outgoing.delivery_id, "error": type(error).__name__},
+            )
+            return ProviderResult(
+                outcome=ProviderOutcome.RETRY,
+                provider=self._provider.name,
+                detail=type(error).__name__,
+                maybe_accepted=True,
+            )
+
+    def _outgoing(self, delivery: Delivery) -> Outgoing | ProviderResult:
+        message = delivery.message
+        try:
+            data = data_of(message)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return unsendable(self._provider.name, ProviderOutcome.RENDERING, "`data` is not a JSON object")
+        text = text_of(message, self._categories, data)
+        if text is None:
+            return unsendable(self._provider.name, ProviderOutcome.RENDERING, "the category has no such template")
+        return Outgoing(
+            delivery_id=message.delivery_id,
+            notification_id=message.notification_id,
+            channel=message.channel,
+            to=message.to,
+            title=text.title,
+            body=text.body,
+            attempt=delivery.number,
+            possible_duplicate=delivery.in_doubt,
+            critical=message.critical,
+            collapse_key=message.collapse_key,
+            expires_at_ms=None if message.expires_at is None else int(message.expires_at.timestamp() * 1000),
+            data=data,
+            decided_at_ms=int(message.decided_at.timestamp() * 1000),
+        )
+
+    def _ended(self, delivery: Delivery, result: ProviderResult) -> None:
+        """A call has ended, or was not made because the message cannot be sent."""
+        self._calls.pop(delivery, None)
+        is_retry = result.outcome is ProviderOutcome.RETRY
+        if self._closed and is_retry:
+            return  # it failed because the worker stops
+        now = time.monotonic()
+        if is_retry and not delivery.is_late:
+            self._count_failure(now, result)
+        elif not is_retry and result.begun:
+            self._breaker.succeeded(now)
+        if delivery.parked:
+            if not is_retry:
+                self._spawn(self._resolve(delivery, result))
+        else:
+            self._settle(delivery, result)
+        self._retrying.discard(delivery.key)
+        self._admission.release(retry=delivery.entry is None)
+        self._pump()
+
+    async def _watch_pauses(self) -> None:
+        while True:
+            try:
+                paused = self._provider.name in await self._pauses.read()
+            except RetryLater:
+                paused = self._admission.paused
+            if paused is not self._admission.paused:
+                self._admission.paused = paused
+                self._admission.changed()
+            self._log_state()
+            await asyncio.sleep(_PAUSES_S)
+
+    def _count_failure(self, now: float, result: ProviderResult | None) -> None:
+        self._breaker.failed(now, None if result is None else result.retry_after_s)
+        self._admission.changed()
+        self._log_state()
+
+    async def _watch_calls(self) -> None:
+        """Park calls without an answer, count them as failures, and begin calls when the breaker allows."""
+        while True:
+            if not self._calls and not self._ready:
+                self._calling.clear()
+                await self._calling.wait()
+            await asyncio.sleep(_TICK_S)
+            now = time.monotonic()
+            for delivery in list(self._calls):
+                waited_s = now - delivery.began
+                if waited_s < _PARK_AFTER_S:
+                    break
+                if not delivery.parked:
+                    self._park(delivery, waited_s)
+                if waited_s >= _LATE_AFTER_S and not delivery.is_late:
+                    delivery.is_late = True
+                    self._count_failure(now, None)
+            if self._ready:
+                self._pump()
+
+    # -- Outcomes
+
+    def _settle(self, delivery: Delivery, result: ProviderResult) -> None:
+        at_ms = int(time.time() * 1000)
+        in_doubt = delivery.in_doubt
+        due_ms = None
+        match result.outcome:
+            case ProviderOutcome.ACCEPTED:
+                rank, reason = Rank.SENT, None
+                self._collapse_keys.sent(delivery)
+            case ProviderOutcome.RETRY:
+                rank, reason = Rank.RETRYING, None
+                in_doubt = in_doubt or result.maybe_accepted
+                due_ms = self._due_ms(delivery, at_ms, result)
+            case _:
+                rank, reason = Rank.FAILED, _FAILED[result.outcome].value
+        attempt = Attempt(
+            rank, at_ms, reason, result.provider, result.provider_id, result.code or result.detail or None, in_doubt
+        )
+        self._add(delivery, attempt, due_ms)
+
+    def _settle_refused(self, delivery: Delivery, reason: Reason) -> None:
+        rank = Rank.EXPIRED if reason is Reason.EXPIRED else Rank.SUPPRESSED
+        attempt = Attempt(rank, int(time.time() * 1000), reason.value, in_doubt=delivery.in_doubt)
+        self._add(delivery, attempt, None)
+        self._leave(delivery)
+
+    def _park(self, delivery: Delivery, waited_s: float) -> None:
+        """Settle a call without an answer as retrying. Its answer, if it comes, ends the delivery."""
+        delivery.parked = True
+        at_ms = int(time.time() * 1000)
+        left_ms = int(1000 * max(0.0, self._call_timeout_s - waited_s))
+        due_ms = self._due_ms(delivery, at_ms + left_ms, None)
+        attempt = Attempt(Rank.RETRYING, at_ms, None, self._provider.name, None, "no answer yet", in_doubt=True)
+        self._add(delivery, attempt, due_ms)
+        failpoint("after_park")
+
+    def _due_ms(self, delivery: Delivery, from_ms: int, result: ProviderResult | None) -> int:
+        """When the next attempt is due; at the latest when the message expires, which that attempt then finds."""
+        delay_s = self._retry_delay.delay_s(
+            delivery.number,
+            random.random(),
+            None if result is None else result.retry_after_s,
+            throttled=result is not None and result.throttled,
+        )
+        due_ms = from_ms + int(delay_s * 1000) + 1
+        expires_at = delivery.message.expires_at
+        return due_ms if expires_at is None else min(due_ms, int(expires_at.timestamp() * 1000) + 1)
+
+    def _add(self, delivery: Delivery, attempt: Attempt, due_ms: int | None) -> None:
+        self._loops[delivery.partition.shard].add(delivery, attempt, due_ms)
+
+    async def _resolve(self, delivery: Delivery, result: ProviderResult) -> None:
+        """A parked call was answered: end the delivery, unless a later attempt has begun."""
+        partition = delivery.partition
+        loop = self._loops[partition.shard]
+        if not delivery.is_settled:
+            await loop.settled()
+        accepted = result.outcome is ProviderOutcome.ACCEPTED
+        reason = None if accepted else _FAILED[result.outcome].value
+        rank = Rank.SENT if accepted else Rank.FAILED
+        attempt = Attempt(
+            rank, int(time.time() * 1000), reason, result.provider, result.provider_id, result.code, delivery.in_doubt
+        )
+        document = attempt_document(
+            delivery.key, partition.number, delivery.number, Phase.ANSWER, partition.token.random, attempt
+        )
+        timer = drop_unclaimed(delivery.key, partition.number, delivery.number)
+        store = self._stores[self._shards.of(partition.number)]
+        if await _RESOLVE.call(store.resolve, partition.number, timer, document, RESOLVED[attempt.state]):
+            metrics.DELIVERIES.labels(self._channel, attempt.state.value, reason or "").inc()
+
+    # -- Timers
+
+    async def _run_timers(self) -> None:
+        while True:
+            self._timers_changed.clear()
+            pause_s = await _TIMERS.call(self._retry_due)
+            self._sleeps_until_ms = int((time.time() + pause_s) * 1000)
+            try:
+                async with asyncio.timeout(pause_s):
+                    await self._timers_changed.wait()
+            except TimeoutError:
+                pass
+
+    async def _retry_due(self) -> float:
+        """Begin the attempts that are due; returns the seconds until the next look."""
+        pause_s = _TIMERS_S
+        by_shard: dict[int, list[Partition]] = {}
+        for partition in self._partitions.values():
+            by_shard.setdefault(partition.shard, []).append(partition)
+        for shard, partitions in by_shard.items():
+            if self.held and self._admission.calls(time.monotonic()) == 0:
+                return _NO_ROOM_S
+            pause_s = min(pause_s, await self._retry_due_on(shard, partitions))
+        return pause_s
+
+    async def _retry_due_on(self, shard: int, partitions: Sequence[Partition]) -> float:
+        now = datetime.now(UTC)
+        by_number = {one.number: one for one in partitions}
+        due = await self._timers.due(shard, by_number, now, _TIMERS_AT_ONCE, self._retrying)
+        if not due:
+            at = await self._timers.next_due(shard, by_number, now)
+            return _TIMERS_S if at is None else min(_TIMERS_S, max(0.01, (at - now).total_seconds()))
+        admitted = self._admission.take_retries(len(due))
+        for number, timers in _by_bucket(due[:admitted]).items():
+            await self._retry(by_number[number], timers)
+        return 0.01 if admitted else _NO_ROOM_S
+
+    async def _retry(self, partition: Partition, timers: Sequence[Timer]) -> None:
+        """Claim these timers and make their attempts."""
+        self._retrying.update(timer.key for timer in timers)
+        if not partition.active or not await self._loops[partition.shard].claim_timers(partition, timers):
+            self._retrying.difference_update(timer.key for timer in timers)
+            self._admission.release(len(timers), retry=True)
+            return
+        failpoint("after_timer_claim")
+        self._spawn(self._begin(partition, [_retried(partition, timer) for timer in timers]))
+
+    async def _expire(self) -> None:
+        """Delete the attempts of notifications that have expired: the first range of ids of each bucket."""
+        while True:
+            await asyncio.sleep(_EXPIRE_EVERY_S * random.uniform(0.5, 1.0))
+            before = int(time.time() - RETENTION.total_seconds()) - _EXPIRE_AFTER_S
+            for number in list(self._partitions):
+                try:
+                    await self._reader.delete_before(number, before)
+                except RetryLater as error:
+                    log.warning("expired attempts not deleted yet", extra={"action": "attempts.expire", "error": error})
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._others.add(task)
+        task.add_done_callback(self._others.discard)
+
+
+def _reject(topic: str, delivery: Delivery) -> bool:
+    """Count a message without a notification as foreign."""
+    assert delivery.entry is not None, "it comes from the topic"
+    delivery.entry.counted = ("foreign",)
+    metrics.REJECTED_RECORDS.labels(topic, "unknown_notification").inc()
+    log.error(
+        "message without a notification rejected",
+        extra={"action": "message.unknown", "offset": delivery.entry.offset},
+    )
+    return False
+
+
+def _retried(partition: Partition, timer: Timer) -> Delivery:
+    return Delivery(
+        partition,
+        timer.key,
+        read_channel_message(timer.record),
+        timer.record,
+        None,
+        timer.attempt + 1,
+        timer.in_doubt or timer.claim is not None,
+    )
+
+
+def _by_bucket(timers: Iterable[Timer]) -> dict[int, list[Timer]]:
+    found: dict[int, list[Timer]] = {}
+    for timer in timers:
+        found.setdefault(timer.bucket, []).append(timer)
+    return found

@@ -1,0 +1,185 @@
+"""The state of one owned partition of a channel topic. No I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from notify_streams.delivery.delivery_ledger import FIRST
+
+if TYPE_CHECKING:
+    from notify_streams.delivery.delivery_ledger import OwnedLedger, Token
+    from notify_streams.records.batch import AckHandle
+    from notify_streams.records.channel_message import ChannelMessage
+    from notify_streams.records.outcomes import DeliveryState
+
+#: The fewest offsets that are claimed ahead.
+MIN_AHEAD: Final = 64
+
+
+class Entry(msgspec.Struct, eq=False, gc=False):
+    """One record of the topic. It can be counted when `counted` is set."""
+
+    offset: int
+    source_topic: str = ""
+    source_offset: int = -1
+    #: Identifies the delivery; empty for a foreign record.
+    key: bytes = b""
+    #: The ledger's fields that it is counted in.
+    counted: tuple[str, ...] | None = None
+
+    def count_first(self, state: DeliveryState) -> None:
+        """Its first attempt led to `state`."""
+        self.counted = ("fresh", FIRST[state])
+
+
+@dataclass(slots=True, eq=False)
+class Delivery:
+    """One attempt that is to be made, or is under way."""
+
+    partition: Partition
+    key: bytes
+    message: ChannelMessage
+    #: The message as it was published.
+    record: bytes
+    #: None: the attempt comes from a timer.
+    entry: Entry | None
+    #: The number of this attempt; 1 is the first.
+    number: int = 1
+    #: An earlier call with an unknown result may have been accepted.
+    in_doubt: bool = False
+    #: A call that begins later needs another check (monotonic).
+    check_until: float = 0.0
+    #: When the call began (monotonic).
+    began: float = 0.0
+    #: The call had no answer in time: it was settled as retrying.
+    parked: bool = False
+    #: The call was counted as a failure of the provider.
+    is_late: bool = False
+    #: The attempt is durable.
+    is_settled: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    end: int
+    entries: Sequence[Entry]
+    ack_handle: AckHandle
+    #: Positions that Kafka deleted and that are not counted yet.
+    lost: int
+    #: Entries that are counted.
+    passed: int = 0
+
+
+@dataclass(slots=True)
+class Advance:
+    """The next step of a ledger, and what to acknowledge when it is durable."""
+
+    start: int
+    end: int
+    counts: dict[str, int] = field(default_factory=dict)
+    acks: list[AckHandle] = field(default_factory=list)
+
+
+class Partition:
+    """One assignment of one partition."""
+
+    def __init__(self, ledger: OwnedLedger, token: Token, shard: int, proved_at: float) -> None:
+        self.number = ledger.partition
+        self.token = token
+        self.shard = shard
+        #: When the last read or write began that proved the token (monotonic).
+        self.proved_at = proved_at
+        #: The ledger, as this worker has written or planned it.
+        self.next_offset = ledger.next_offset
+        self.last_flush = ledger.last_flush
+        self.claimed_to = ledger.claimed_to
+        self.seen = dict(ledger.seen)
+        #: Calls of an earlier owner may have begun below this offset.
+        self.looked_up_to = ledger.claimed_to
+        #: The highest offset that this worker has wanted to claim.
+        self.wanted_to = ledger.claimed_to
+        #: Trigger topic → highest position of which a message was read.
+        self._read = dict(ledger.seen)
+        #: Deliveries that were read and are not counted yet.
+        self._open: dict[bytes, Entry] = {}
+        self._batches: deque[_Batch] = deque()
+        #: False after the partition was revoked, or its token was replaced: no call begins any more.
+        self.active = True
+        #: The ledger refused this token. Outcomes are stored, and not counted.
+        self.fenced = False
+
+    @property
+    def read_to(self) -> int:
+        """The position at which the next batch must start."""
+        return self._batches[-1].end if self._batches else self.next_offset
+
+    def add(self, end: int, lost: int, entries: Sequence[Entry], ack_handle: AckHandle) -> None:
+        """Add the entries of a batch with the positions [`read_to`, `end`)."""
+        self._batches.append(_Batch(end, entries, ack_handle, lost))
+
+    def oldest_handle(self) -> AckHandle | None:
+        """Of the oldest batch that is not acknowledged."""
+        return self._batches[0].ack_handle if self._batches else None
+
+    def is_new(self, entry: Entry) -> bool:
+        """Whether no message of this delivery was read before, without looking it up. Call it once an entry, in order."""
+        if entry.source_offset < 0:
+            return False
+        before = self._read.get(entry.source_topic, -1)
+        if entry.source_offset <= before:
+            return False
+        self._read[entry.source_topic] = entry.source_offset
+        return entry.offset >= self.looked_up_to
+
+    def open(self, entry: Entry) -> bool:
+        """Begin to work on a delivery; False if another entry of the same delivery is being worked on."""
+        if entry.key in self._open:
+            return False
+        self._open[entry.key] = entry
+        return True
+
+    def was_counted(self, entry: Entry) -> bool:
+        """Whether a message of the same trigger was counted before this assignment."""
+        return entry.source_offset <= self.seen.get(entry.source_topic, -1)
+
+    def advance(self) -> Advance:
+        """Count what is settled, in order, and move `next_offset`. The caller makes it durable, or gives the partition up."""
+        step = Advance(self.next_offset, self.next_offset)
+        counts = step.counts
+        while self._batches:
+            batch = self._batches[0]
+            taken = 0
+            while batch.passed < len(batch.entries) and (counted := batch.entries[batch.passed].counted) is not None:
+                entry = batch.entries[batch.passed]
+                batch.passed += 1
+                taken += 1
+                for name in counted:
+                    counts[name] = counts.get(name, 0) + 1
+                if entry.source_offset > self.seen.get(entry.source_topic, -1):
+                    self.seen[entry.source_topic] = entry.source_offset
+                if entry.key and self._open.get(entry.key) is entry:
+                    del self._open[entry.key]
+            is_done = batch.passed == len(batch.entries)
+            end = batch.end if is_done else batch.entries[batch.passed].offset
+            gap = end - step.end - taken
+            lost = min(gap, batch.lost)
+            batch.lost -= lost
+            for name, count in (("taken", taken), ("lost", lost), ("holes", gap - lost)):
+                if count:
+                    counts[name] = counts.get(name, 0) + count
+            step.end = end
+            if not is_done:
+                break
+            step.acks.append(batch.ack_handle)
+            self._batches.popleft()
+        self.next_offset = step.end
+        return step
+
+    def next_claim(self, ahead: int) -> int:
+        """The value of `claimed_to` for the next step: `ahead` beyond what this worker has begun or wants to begin."""
+        return max(self.claimed_to, max(self.wanted_to, self.next_offset) + max(ahead, MIN_AHEAD))

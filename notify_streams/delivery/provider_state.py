@@ -1,0 +1,17 @@
+"""What a worker tells about its provider."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class ProviderState(msgspec.Struct, frozen=True):
+    """Whether a worker calls its provider now."""
+
+    provider: str
+    #: closed: without a limit; open: not at all; probing: one call; recovering: with a growing limit; paused: by an operator
+    state: str
+    #: seconds until the next probe; 0 unless it is open
+    open_for_s: float
+    #: calls under way
+    calls: int

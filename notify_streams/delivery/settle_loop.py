@@ -1,0 +1,325 @@
+"""Group commit of attempts for the partitions of one shard.
+
+One flush at a time; the next one takes everything queued meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from notify_streams import metrics
+from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document
+from notify_streams.delivery.delivery_ledger import RESOLVED
+from notify_streams.delivery.settlement import Settlement, TimersChanged, TokenRefused
+from notify_streams.delivery.timers import arm, claim, drop, new_timer, rearm
+from notify_streams.errors import StoreUnavailable, UnknownFailure
+from notify_streams.records.ids import new_flush_id
+from notify_streams.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from notify_streams.delivery.partition import Delivery, Partition
+    from notify_streams.delivery.settlement import SettlementStore
+    from notify_streams.delivery.timers import Timer
+    from notify_streams.stores.mongo import Document
+
+log = logging.getLogger(__name__)
+
+_SETTLE: Final = RetryPolicy("delivery.settle", first_s=0.05, max_s=2.0)
+_EVIDENCE: Final = RetryPolicy("delivery.evidence", first_s=0.1, max_s=2.0, max_attempts=5)
+#: No call begins while more results than this are not settled, or one is older than `MAX_UNSETTLED_S`.
+MAX_UNSETTLED: Final = 512
+MAX_UNSETTLED_S: Final = 1.0
+#: Offsets are claimed ahead for the calls of so many seconds.
+_AHEAD_S: Final = 0.5
+
+
+@dataclass(slots=True, eq=False)
+class _Result:
+    delivery: Delivery
+    attempt: Attempt
+    #: When the next attempt is due, milliseconds since the epoch; None: the delivery has ended.
+    due_ms: int | None
+    at: float
+
+
+@dataclass(slots=True, eq=False)
+class _TimerClaim:
+    partition: Partition
+    timers: Sequence[Timer]
+    done: asyncio.Future[bool]
+
+
+class SettleLoop:
+    """Settles the partitions of one shard."""
+
+    def __init__(
+        self,
+        role: str,
+        channel: str,
+        store: SettlementStore,
+        on_refused: Callable[[Partition], object],
+        on_settled: Callable[[int | None], object],
+    ) -> None:
+        """`on_refused` is called with a partition whose ledger refused this worker; `on_settled` after each flush, with the earliest
+        time of its timers (milliseconds since the epoch)."""
+        self._role = role
+        self._channel = channel
+        self._store = store
+        self._on_refused = on_refused
+        self._on_settled = on_settled
+        self._results: list[_Result] = []
+        self._flushing: list[_Result] = []
+        self._changed: dict[Partition, None] = {}
+        self._claims: list[tuple[Partition, int, asyncio.Future[None]]] = []
+        self._timer_claims: list[_TimerClaim] = []
+        self._idle: list[asyncio.Future[None]] = []
+        self._wake = asyncio.Event()
+        self._begun_a_second = 0.0
+        self._busy = False
+
+    # -- Queue
+
+    def add(self, delivery: Delivery, attempt: Attempt, due_ms: int | None) -> None:
+        """Settle an attempt. A retrying one has a time for the next attempt."""
+        self._results.append(_Result(delivery, attempt, due_ms, time.monotonic()))
+        self._wake.set()
+
+    def add_counted(self, partition: Partition) -> None:
+        """Move the ledger past entries that need no attempt."""
+        self._changed[partition] = None
+        self._wake.set()
+
+    async def claim(self, partition: Partition, to: int) -> None:
+        """Return when calls for offsets below `to` may begin, or the partition is given up."""
+        partition.wanted_to = max(partition.wanted_to, to)
+        if partition.claimed_to < to and partition.active:
+            claimed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._claims.append((partition, to, claimed))
+            self.add_counted(partition)
+            await claimed
+
+    async def claim_timers(self, partition: Partition, timers: Sequence[Timer]) -> bool:
+        """Claim due timers; False if one has changed since it was read, or the partition is given up."""
+        one = _TimerClaim(partition, timers, asyncio.get_running_loop().create_future())
+        self._timer_claims.append(one)
+        self._wake.set()
+        return await one.done
+
+    async def settled(self) -> None:
+        """Return when everything queued is settled."""
+        if self._busy or self._results or self._changed:
+            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._idle.append(done)
+            self._wake.set()
+            await done
+
+    def unsettled(self) -> tuple[int, float]:
+        """How many results are not settled, and for how many seconds the oldest is not."""
+        oldest = self._flushing or self._results
+        age_s = time.monotonic() - oldest[0].at if oldest else 0.0
+        return len(self._flushing) + len(self._results), age_s
+
+    # -- Flush
+
+    async def run(self) -> None:
+        """Settle until cancelled. A cancellation at any point loses nothing: the next owner looks the claimed offsets up."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            self._busy = True
+            began = time.monotonic()
+            self._flushing, self._results = self._results, []
+            changed = dict.fromkeys(result.delivery.partition for result in self._flushing) | self._changed
+            self._changed = {}
+            timer_claims, self._timer_claims = self._timer_claims, []
+            changed |= dict.fromkeys(one.partition for one in timer_claims)
+            await self._flush(changed, self._flushing, timer_claims)
+            took_s = max(time.monotonic() - began, 0.001)
+            self._begun_a_second += 0.2 * (len(self._flushing) / took_s - self._begun_a_second)
+            due_ms = min((one.due_ms for one in self._flushing if one.due_ms is not None), default=None)
+            self._flushing = []
+            self._busy = False
+            self._notify()
+            self._on_settled(due_ms)
+
+    async def _flush(
+        self, changed: Iterable[Partition], results: Sequence[_Result], timer_claims: Sequence[_TimerClaim]
+    ) -> None:
+        await self._append_evidence([one for one in results if one.delivery.partition.fenced])
+        planned = {one: Settlement(one) for one in changed if not one.fenced}
+        for result in results:
+            if (settlement := planned.get(result.delivery.partition)) is not None:
+                self._plan(settlement, result)
+        claims = [one for one in timer_claims if one.partition in planned and one.partition.active]
+        for partition, settlement in planned.items():
+            settlement.step = partition.advance()
+            settlement.claimed_to = partition.next_claim(int(_AHEAD_S * self._begun_a_second))
+        await self._commit(list(planned.values()), claims)
+        for one in timer_claims:
+            if not one.done.done():
+                one.done.set_result(False)
+        refused = [one for one in results if one.delivery.partition.fenced and one.delivery.partition in planned]
+        await self._append_evidence(refused)
+
+    def _plan(self, settlement: Settlement, result: _Result) -> None:
+        delivery, attempt = result.delivery, result.attempt
+        partition = settlement.partition
+        settlement.attempts.append(self._document(result))
+        if delivery.entry is not None:
+            delivery.entry.count_first(attempt.state)
+            if result.due_ms is not None:
+                settlement.armed.append(arm(self._timer(result, result.due_ms)))
+        elif result.due_ms is not None:
+            settlement.changed.append(rearm(self._timer(result, result.due_ms), partition.token))
+        else:
+            settlement.dropped.append(drop(delivery.key, partition.number, partition.token))
+            settlement.count(RESOLVED[attempt.state])
+
+    async def _commit(self, settlements: list[Settlement], claims: list[_TimerClaim]) -> None:
+        flush_id = new_flush_id()
+        attempts = _SETTLE.attempts()
+        strict = True
+        while settlements:
+            began = time.monotonic()
+            with_claims = _with_claims(settlements, claims)
+            try:
+                if attempts.failures and await self._store.is_committed(flush_id, settlements):
+                    break
+                await self._store.write(flush_id, with_claims, strict=strict)
+                break
+            except TokenRefused as refused:
+                settlements = self._give_up(settlements, refused.partitions)
+                claims = [one for one in claims if one.partition.number not in refused.partitions]
+            except TimersChanged:
+                if not claims:
+                    log.error("a claimed timer has changed", extra={"action": "timer.changed", "role": self._role})
+                    strict = False
+                for one in claims:
+                    one.done.set_result(False)
+                claims = []
+            except StoreUnavailable as error:
+                await attempts.failed(error)
+            except Exception as error:  # the ledger tells how far the flush came, so any error may be retried
+                log.exception("unknown error of a flush", extra={"action": "settle.error", "role": self._role})
+                await attempts.failed(UnknownFailure(f"settle: {type(error).__name__}"))
+        else:
+            return
+        attempts.succeeded()
+        self._after_commit(flush_id, settlements, claims, began)
+
+    def _give_up(self, settlements: Sequence[Settlement], refused: frozenset[int]) -> list[Settlement]:
+        kept = []
+        for settlement in settlements:
+            if settlement.partition.number in refused:
+                settlement.partition.active = False
+                settlement.partition.fenced = True
+                metrics.FENCED.inc()
+                self._on_refused(settlement.partition)
+            else:
+                kept.append(settlement)
+        return kept
+
+    def _after_commit(
+        self, flush_id: str, settlements: Sequence[Settlement], claims: Sequence[_TimerClaim], began: float
+    ) -> None:
+        for settlement in settlements:
+            partition = settlement.partition
+            partition.last_flush = flush_id
+            partition.claimed_to = settlement.claimed_to
+            partition.proved_at = began
+            assert settlement.step is not None
+            for ack_handle in settlement.step.acks:
+                ack_handle.ack()
+            if lost := settlement.step.counts.get("lost"):
+                metrics.LOST.labels(self._role).inc(lost)
+        for one in claims:
+            one.done.set_result(True)
+        for result in self._flushing:
+            if not result.delivery.partition.fenced:
+                if result.due_ms is None:
+                    labels = result.attempt.state.value, result.attempt.reason or ""
+                    metrics.DELIVERIES.labels(self._channel, *labels).inc()
+                result.delivery.is_settled = True
+
+    async def _append_evidence(self, results: Sequence[_Result]) -> None:
+        """Store how calls ended whose partition has another owner. Only ends: the owner decides about the next attempt."""
+        documents = [
+            self._document(one) for one in results if one.due_ms is None and one.attempt.rank != Rank.SUPPRESSED
+        ]
+        if not documents:
+            return
+        try:
+            await _EVIDENCE.call(self._store.add_evidence, documents)
+        except StoreUnavailable as error:
+            log.warning(
+                "ends of calls could not be stored; their deliveries may be repeated, marked",
+                extra={"action": "evidence.lost", "count": len(documents), "error": error},
+            )
+
+    def _document(self, result: _Result) -> Document:
+        delivery = result.delivery
+        partition = delivery.partition
+        return attempt_document(
+            delivery.key, partition.number, delivery.number, Phase.CALL, partition.token.random, result.attempt
+        )
+
+    def _timer(self, result: _Result, due_ms: int) -> Document:
+        delivery = result.delivery
+        return new_timer(
+            delivery.key,
+            delivery.partition.number,
+            self._role,
+            due_ms,
+            delivery.number,
+            result.attempt.in_doubt,
+            delivery.record,
+        )
+
+    def _notify(self) -> None:
+        waiting, self._claims = self._claims, []
+        for partition, to, claimed in waiting:
+            if claimed.done():
+                continue
+            if partition.claimed_to >= to or not partition.active:
+                claimed.set_result(None)
+            else:
+                self._claims.append((partition, to, claimed))
+                self.add_counted(partition)
+        if self._idle and not (self._results or self._changed):
+            idle, self._idle = self._idle, []
+            for one in idle:
+                if not one.done():
+                    one.set_result(None)
+
+
+def _with_claims(settlements: Sequence[Settlement], claims: Sequence[_TimerClaim]) -> list[Settlement]:
+    """The settlements with the statements of these claims."""
+    by_partition = {one.partition: one for one in settlements}
+    found = {
+        one.partition: Settlement(
+            one.partition,
+            one.attempts,
+            one.armed,
+            list(one.changed),
+            one.dropped,
+            dict(one.counts),
+            one.step,
+            one.claimed_to,
+        )
+        for one in settlements
+    }
+    for one in claims:
+        if one.partition not in by_partition:
+            continue
+        settlement = found[one.partition]
+        for timer in one.timers:
+            settlement.changed.append(claim(timer, one.partition.token))
+            if timer.replay and timer.claim is None:
+                settlement.count("replayed")
+    return list(found.values())

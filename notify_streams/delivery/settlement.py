@@ -1,0 +1,219 @@
+"""Settles attempts: one transaction for a flush.
+
+Attempts, timers and ledgers are written together, or nothing is. After a lost connection or an unknown commit result, `last_flush` of the
+ledgers shows whether a flush was committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from pymongo.errors import BulkWriteError
+from pymongo.read_concern import ReadConcern
+
+from notify_streams.delivery.delivery_ledger import pack_seen
+from notify_streams.errors import NotifyError
+from notify_streams.failpoints import failpoint
+from notify_streams.stores.mongo import ATTEMPTS, DURABLE, LEDGER, TIMERS
+from notify_streams.stores.mongo_errors import mongo_call
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pymongo.asynchronous.client_session import AsyncClientSession
+
+    from notify_streams.delivery.delivery_ledger import DeliveryLedger
+    from notify_streams.delivery.partition import Advance, Partition
+    from notify_streams.stores.mongo import Document, Shards
+
+_SNAPSHOT: Final = ReadConcern("snapshot")
+
+
+class TokenRefused(NotifyError):
+    """Ledgers do not have the token or position of the flush; nothing was written. `partitions`: their numbers."""
+
+    def __init__(self, partitions: frozenset[int]) -> None:
+        super().__init__(f"ledgers of partitions {sorted(partitions)} have another token or position")
+        self.partitions = partitions
+
+
+class TimersChanged(NotifyError):
+    """A timer is not as it was read; nothing was written. Read the due timers again."""
+
+
+@dataclass(slots=True)
+class Settlement:
+    """What one flush writes for one partition."""
+
+    partition: Partition
+    attempts: list[Document] = field(default_factory=list)
+    #: Statements on timers, each of which must match one document; `armed` may also insert.
+    armed: list[Document] = field(default_factory=list)
+    changed: list[Document] = field(default_factory=list)
+    dropped: list[Document] = field(default_factory=list)
+    #: Counts beside those of the step.
+    counts: dict[str, int] = field(default_factory=dict)
+    step: Advance | None = None
+    claimed_to: int = 0
+
+    def count(self, name: str) -> None:
+        self.counts[name] = self.counts.get(name, 0) + 1
+
+
+class SettlementStore:
+    """The database operations of settling on one shard."""
+
+    def __init__(self, shards: Shards, shard: int, ledger: DeliveryLedger, timeout_s: float) -> None:
+        self._shards = shards
+        self._shard = shard
+        self._ledger = ledger
+        self._timeout_s = timeout_s
+
+    async def write(self, flush_id: str, settlements: Sequence[Settlement], *, strict: bool = True) -> None:
+        """Write all settlements, or nothing. `strict`: only if every timer is as it was read.
+
+        Raises:
+            TokenRefused, TimersChanged: nothing was written.
+            StoreUnavailable: it is unknown whether the flush was committed; `is_committed` tells.
+        """
+        moved = frozenset(
+            one.partition.number for one in settlements if self._shards.of(one.partition.number) != self._shard
+        )
+        if moved:
+            raise TokenRefused(moved)
+
+        async def body(session: AsyncClientSession) -> None:
+            await self._write(session, flush_id, settlements, strict)
+
+        failpoint("before_settlement")
+        with mongo_call(f"settle on shard {self._shard}", self._timeout_s):
+            async with self._shards.client(self._shard).start_session() as session:
+                await session.with_transaction(body, read_concern=_SNAPSHOT, write_concern=DURABLE)
+        failpoint("after_settlement")
+
+    async def _write(
+        self, session: AsyncClientSession, flush_id: str, settlements: Sequence[Settlement], strict: bool
+    ) -> None:
+        steps = [self._step(one, flush_id) for one in settlements]
+        if await self._command(session, "update", LEDGER, updates=steps) != len(steps):
+            raise TokenRefused(await self._refused(session, flush_id, settlements))
+        failpoint("inside_settlement")
+        if attempts := _joined(one.attempts for one in settlements):
+            await self._command(session, "insert", ATTEMPTS, documents=attempts)
+        if armed := _joined(one.armed for one in settlements):
+            await self._command(session, "update", TIMERS, updates=armed)
+        changed = _joined(one.changed for one in settlements)
+        if changed and await self._command(session, "update", TIMERS, updates=changed) != len(changed) and strict:
+            raise TimersChanged
+        dropped = _joined(one.dropped for one in settlements)
+        if dropped and await self._command(session, "delete", TIMERS, deletes=dropped) != len(dropped) and strict:
+            raise TimersChanged
+
+    async def is_committed(self, flush_id: str, settlements: Sequence[Settlement]) -> bool:
+        """Whether a flush was committed: a ledger names it as `last_flush`.
+
+        Raises:
+            StoreUnavailable: the shard does not answer.
+        """
+        with mongo_call(f"read last_flush on shard {self._shard}", self._timeout_s):
+            found = await self._shards.database(self._shard)[LEDGER].find_one(
+                self._query(settlements) | {"last_flush": flush_id}, {"_id": 1}
+            )
+        return found is not None
+
+    async def resolve(self, partition: int, timer: Document, attempt: Document, counted: str) -> bool:
+        """End a delivery by the answer to its parked call: delete its timer, append the attempt, count it. Needs no token.
+
+        Returns:
+            False if a later attempt has begun: then the attempt is appended as evidence, and nothing is counted.
+
+        Raises:
+            StoreUnavailable: call again; a repetition changes nothing.
+        """
+        resolved = False
+
+        async def body(session: AsyncClientSession) -> None:
+            nonlocal resolved
+            # Upsert: a repetition after an unknown commit finds the attempt.
+            known = {"q": {"_id": attempt["_id"], "bucket": partition}, "u": attempt, "upsert": True}
+            await self._command(session, "update", ATTEMPTS, updates=[known])
+            resolved = bool(await self._command(session, "delete", TIMERS, deletes=[timer]))
+            if resolved:
+                where = {"_id": self._ledger.id_of(partition), "bucket": partition}
+                await self._command(session, "update", LEDGER, updates=[{"q": where, "u": {"$inc": {counted: 1}}}])
+
+        failpoint("before_resolve")
+        with mongo_call(f"resolve a delivery on shard {self._shard}", self._timeout_s):
+            async with self._shards.client(self._shard).start_session() as session:
+                await session.with_transaction(body, read_concern=_SNAPSHOT, write_concern=DURABLE)
+        failpoint("after_resolve")
+        return resolved
+
+    async def add_evidence(self, attempts: Sequence[Document]) -> None:
+        """Append attempts whose partition has another owner. They are not counted.
+
+        Raises:
+            StoreUnavailable: call again.
+        """
+        updates = [{"q": {"_id": one["_id"], "bucket": one["bucket"]}, "u": one, "upsert": True} for one in attempts]
+        with mongo_call(f"append attempts on shard {self._shard}", self._timeout_s):
+            await self._shards.database(self._shard).command(
+                {"update": ATTEMPTS, "updates": updates, "ordered": False, "writeConcern": DURABLE.document}
+            )
+
+    def _step(self, settlement: Settlement, flush_id: str) -> Document:
+        partition, step = settlement.partition, settlement.step
+        assert step is not None, "a settlement is planned with its step"
+        counts = dict(step.counts)
+        for name, count in settlement.counts.items():
+            counts[name] = counts.get(name, 0) + count
+        update: Document = {
+            "$set": {
+                "next_offset": step.end,
+                "claimed_to": settlement.claimed_to,
+                "seen": pack_seen(partition.seen),
+                "last_flush": flush_id,
+            },
+            "$currentDate": {"token.at": True},
+        }
+        if counts:
+            update["$inc"] = counts
+        return {"q": self._where(partition, step.start), "u": update}
+
+    def _where(self, partition: Partition, start: int) -> Document:
+        return {
+            "_id": self._ledger.id_of(partition.number),
+            "bucket": partition.number,
+            "token.random": partition.token.random,
+            "next_offset": start,
+            "last_flush": partition.last_flush,
+        }
+
+    async def _refused(
+        self, session: AsyncClientSession, flush_id: str, settlements: Sequence[Settlement]
+    ) -> frozenset[int]:
+        """The partitions whose step did not match. In this transaction those that matched have the flush as `last_flush`."""
+        query = self._query(settlements) | {"last_flush": flush_id}
+        matched = {
+            one["partition"]
+            async for one in self._shards.database(self._shard)[LEDGER].find(query, {"partition": 1}, session=session)
+        }
+        return frozenset(one.partition.number for one in settlements) - matched
+
+    def _query(self, settlements: Sequence[Settlement]) -> Document:
+        numbers = [one.partition.number for one in settlements]
+        return {"_id": {"$in": [self._ledger.id_of(one) for one in numbers]}, "bucket": {"$in": numbers}}
+
+    async def _command(self, session: AsyncClientSession, name: str, collection: str, **arguments: Any) -> int:
+        """Run a write command; returns how many documents it matched, inserted or deleted."""
+        command = {name: collection, "ordered": True, **arguments}
+        reply = await self._shards.database(self._shard).command(command, session=session)
+        if reply.get("writeErrors"):
+            raise BulkWriteError(reply)
+        return int(reply["n"])
+
+
+def _joined(parts: Iterable[list[Document]]) -> list[Document]:
+    return [one for part in parts for one in part]

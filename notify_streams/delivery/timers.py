@@ -1,0 +1,137 @@
+"""Timers: one document for each delivery that waits for an attempt.
+
+The owner of its bucket makes the attempt.
+
+``{_id: delivery key, bucket, role, due_at, attempt, in_doubt, record, claim, replay}``. `attempt` is the number of the last one, `record` the
+channel message. `claim` is the token of the worker that makes the next attempt; it is set before the call. A timer with the claim of
+another token is one whose call may have begun: the next call is marked as a possible duplicate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from notify_streams.stores.mongo import TIMERS
+from notify_streams.stores.mongo_errors import mongo_call
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from notify_streams.delivery.delivery_ledger import Token
+    from notify_streams.stores.mongo import Document, Shards
+
+_FIELDS: Final = ("bucket", "due_at", "attempt", "in_doubt", "record", "claim", "replay")
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """A timer as it was read."""
+
+    key: bytes
+    bucket: int
+    #: The number of the last attempt.
+    attempt: int
+    in_doubt: bool
+    record: bytes
+    claim: bytes | None
+    due_at: datetime
+    #: An operator has added it, to a delivery that had ended.
+    replay: bool
+
+
+def new_timer(
+    key: bytes,
+    bucket: int,
+    role: str,
+    due_ms: int,
+    attempt: int,
+    in_doubt: bool,
+    record: bytes,
+    *,
+    replay: bool = False,
+) -> Document:
+    """The document of a timer. The time is rounded up to the shard's milliseconds."""
+    return {
+        "_id": key,
+        "bucket": bucket,
+        "role": role,
+        "due_at": datetime.fromtimestamp(due_ms / 1000, UTC),
+        "attempt": attempt,
+        "in_doubt": in_doubt,
+        "record": record,
+        "claim": None,
+        "replay": replay,
+    }
+
+
+def arm(timer: Document) -> Document:
+    """The statement that adds a timer after the first attempt."""
+    return {"q": {"_id": timer["_id"], "bucket": timer["bucket"]}, "u": timer, "upsert": True}
+
+
+def rearm(timer: Document, token: Token) -> Document:
+    """The statement that replaces a timer which this worker has claimed."""
+    return {"q": _claimed(timer["_id"], timer["bucket"], token), "u": timer}
+
+
+def claim(timer: Timer, token: Token) -> Document:
+    """The statement that claims a timer, unless it has changed since it was read."""
+    as_read = {"_id": timer.key, "bucket": timer.bucket, "attempt": timer.attempt, "claim": timer.claim}
+    return {"q": as_read, "u": {"$set": {"claim": token.random}}}
+
+
+def drop(key: bytes, bucket: int, token: Token) -> Document:
+    """The statement that deletes a timer which this worker has claimed: its delivery has ended."""
+    return {"q": _claimed(key, bucket, token), "limit": 1}
+
+
+def drop_unclaimed(key: bytes, bucket: int, attempt: int) -> Document:
+    """The statement that deletes the timer of a parked call, unless a later attempt has begun."""
+    return {"q": {"_id": key, "bucket": bucket, "attempt": attempt, "claim": None}, "limit": 1}
+
+
+def _claimed(key: bytes, bucket: int, token: Token) -> Document:
+    return {"_id": key, "bucket": bucket, "claim": token.random}
+
+
+class TimerReader:
+    """Reads the timers of one role."""
+
+    def __init__(self, shards: Shards, role: str, timeout_s: float) -> None:
+        self._shards = shards
+        self._role = role
+        self._timeout_s = timeout_s
+
+    async def due(
+        self, shard: int, buckets: Collection[int], now: datetime, limit: int, skip: Collection[bytes]
+    ) -> list[Timer]:
+        """Timers of these buckets that are due, without `skip`, earliest first.
+
+        Raises:
+            StoreUnavailable: the shard does not answer.
+        """
+        query = self._query(buckets) | {"due_at": {"$lte": now}, "_id": {"$nin": list(skip)}}
+        with mongo_call(f"read timers on shard {shard}", self._timeout_s):
+            found = self._shards.database(shard)[TIMERS].find(query).sort("due_at", 1).limit(limit)
+            return [_timer(one) async for one in found]
+
+    async def next_due(self, shard: int, buckets: Collection[int], after: datetime) -> datetime | None:
+        """When the next timer after `after` is due; None if there is none.
+
+        Raises:
+            StoreUnavailable: the shard does not answer.
+        """
+        query = self._query(buckets) | {"due_at": {"$gt": after}}
+        with mongo_call(f"read timers on shard {shard}", self._timeout_s):
+            found = await self._shards.database(shard)[TIMERS].find_one(query, {"due_at": 1}, sort=[("due_at", 1)])
+        return None if found is None else found["due_at"]
+
+    def _query(self, buckets: Collection[int]) -> dict[str, Any]:
+        return {"bucket": {"$in": sorted(buckets)}, "role": self._role}
+
+
+def _timer(document: Mapping[str, Any]) -> Timer:
+    bucket, due_at, attempt, in_doubt, record, claimed, replay = (document[name] for name in _FIELDS)
+    return Timer(document["_id"], bucket, attempt, in_doubt, bytes(record), claimed, due_at, replay)

@@ -1,0 +1,115 @@
+"""Operators find what failed, send it again, and stop the calls to a provider."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+import pytest_asyncio
+
+from tests.e2e.processes import TIMEOUT_S, until
+from tests.e2e.running_region import RunningRegion
+
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
+
+Faults = Callable[..., Awaitable[None]]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def fcm_faults(running_region: RunningRegion) -> AsyncIterator[Faults]:
+    """Makes the sandbox's FCM answer with these faults; without faults again at the end."""
+    url = f"{running_region.settings.providers.fcm}/control"
+
+    async def inject(**plan: Any) -> None:
+        async with (
+            aiohttp.ClientSession() as http,
+            http.post(url, data=orjson.dumps({"provider": "fcm", **plan})) as response,
+        ):
+            assert response.status == 200, await response.text()
+
+    yield inject
+    await inject()
+
+
+async def push_is(region: RunningRegion, trigger_id: str, state: str, user_id: str = "ada") -> bool:
+    return (await region.deliveries(trigger_id, user_id)).get("push") == state
+
+
+async def test_a_dead_letter_is_explained_and_sent_again(running_region: RunningRegion) -> None:
+    trigger_id = await running_region.trigger("late-lou")
+    await running_region.audited()
+    listed = (await running_region.cli("dead-letters", "list", "--reason", "unknown_user", "--json")).json
+    why = (await running_region.cli("why", trigger_id, "--json")).json
+    (letter,) = why["dead_letters"]
+    assert letter["place"] in {one["place"] for one in listed["dead_letters"]}
+    shown = (await running_region.cli("dead-letters", "show", letter["place"], "--json")).json
+    assert orjson.loads(shown["value"])["id"] == trigger_id and shown["reason"] == "unknown_user"
+    await running_region.sign_up("late-lou")
+    await running_region.drained()
+    dry = (await running_region.cli("dead-letters", "replay", letter["place"], "--dry-run", "--json")).json
+    assert dry["sent"] == 0 and [one["place"] for one in dry["dead_letters"]] == [letter["place"]]
+    assert (await running_region.cli("dead-letters", "replay", letter["place"], "--json")).json["sent"] == 1
+    await running_region.assert_notified_once(trigger_id)
+    refused = await running_region.cli("dead-letters", "replay", "0:999999999")
+    assert refused.status == 1 and "no dead letter 0:999999999" in refused.err
+
+
+async def test_a_failed_delivery_is_replayed(running_region: RunningRegion, fcm_faults: Faults) -> None:
+    await fcm_faults(dead_tokens=["token-ada"])
+    trigger_id = await running_region.trigger("ada")
+    await until(partial(push_is, running_region, trigger_id, "failed"), "the push failed", within_s=TIMEOUT_S)
+    await fcm_faults()
+    found = (await running_region.cli("deliveries", "list", "--reason", "dead_token", "--json")).json
+    (delivery,) = [one for one in found["deliveries"] if one["id"].startswith(f"{trigger_id}-")]
+    assert (delivery["state"], delivery["provider"], delivery["code"]) == ("failed", "fcm", "UNREGISTERED")
+    dry = (await running_region.cli("deliveries", "replay", delivery["id"], "--dry-run", "--json")).json
+    assert dry["replayed"] == [delivery["id"]]
+    assert (await running_region.cli("deliveries", "replay", delivery["id"])).status == 0
+    await until(partial(push_is, running_region, trigger_id, "sent"), "the push was replayed", within_s=TIMEOUT_S)
+    await running_region.assert_notified_once(trigger_id)
+    refused = await running_region.cli("deliveries", "replay", delivery["id"])
+    assert refused.status == 1 and "--again" in refused.err
+    (push,) = [
+        one
+        for one in (await running_region.cli("why", trigger_id, "--json")).json["notifications"][0]["deliveries"]
+        if one["channel"] == "push"
+    ]
+    assert [(one["number"], one["state"], one["code"]) for one in push["history"]] == [
+        (1, "failed", "UNREGISTERED"),
+        (2, "sent", "HTTP 200"),
+    ]
+
+
+async def test_a_paused_provider_is_not_called(running_region: RunningRegion) -> None:
+    async def states() -> set[str]:
+        listed = (await running_region.cli("providers", "list", "--json")).json["providers"]
+        return {one["state"] for one in listed if one.get("role") == "push"}
+
+    async def is_paused() -> bool:
+        return await states() == {"paused"}
+
+    assert (await running_region.cli("providers", "pause", "fcm")).status == 0
+    try:
+        await until(is_paused, "the workers know the pause", within_s=TIMEOUT_S)
+        trigger_id = await running_region.trigger("ada")
+        await until(
+            lambda: "email" in running_region.channels(trigger_id), "another provider is called", within_s=TIMEOUT_S
+        )
+        assert running_region.channels(trigger_id) == ["email"]
+        assert await push_is(running_region, trigger_id, "queued")
+        assert not await running_region.ready("push")
+    finally:
+        assert (await running_region.cli("providers", "resume", "fcm")).status == 0
+    await running_region.assert_notified_once(trigger_id)
+
+
+async def test_an_outage_of_a_provider_fails_nothing(running_region: RunningRegion, fcm_faults: Faults) -> None:
+    await fcm_faults(fail={"status": 503})
+    ids = await running_region.triggers(["ada", "user-1", "user-2"], 60)
+    await until(partial(push_is, running_region, ids[0], "retrying"), "the outage is noticed", within_s=TIMEOUT_S)
+    await fcm_faults()
+    await running_region.assert_notified_once(*ids)

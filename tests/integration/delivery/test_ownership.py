@@ -1,0 +1,172 @@
+"""One worker owns a partition. A worker that was replaced cannot settle; its successor repeats only what has no stored outcome, marked."""
+
+import asyncio
+from functools import partial
+from typing import Any
+
+import pytest
+
+from notify_streams.delivery.delivery_ledger import DeliveryLedger, Token
+from notify_streams.delivery.providers import ProviderResult
+from notify_streams.errors import RetryLater
+from notify_streams.failpoints import FailpointReached, armed
+from notify_streams.stores.mongo import ATTEMPTS, LEDGER
+from tests.integration.delivery.delivery_fixtures import (
+    ACCEPTED,
+    BUCKET,
+    REJECTED,
+    RETRY,
+    DeliveryEnvironment,
+    Provider,
+)
+from tests.waiting import until
+
+
+class SlowProvider(Provider):
+    """Each call waits until `answer` is set, but those for the trigger "done"."""
+
+    def __init__(self, **results: Any) -> None:
+        super().__init__(**results)
+        self.answer = asyncio.Event()
+
+    async def send(self, message: Any) -> ProviderResult:
+        result = await super().send(message)
+        if not message.notification_id.startswith("done"):
+            await self.answer.wait()
+        return result
+
+
+async def test_a_successor_marks_a_call_without_a_stored_outcome(env: DeliveryEnvironment) -> None:
+    batch = await env.notify("t")
+    first, second = SlowProvider(), Provider()
+    async with env.engine(first) as one:
+        await one.begin(batch)
+        await until(lambda: first.calls)
+        async with env.engine(second, generation=2) as other:
+            await other.deliver(batch)
+    assert [call.possible_duplicate for call in second.calls] == [True]
+    assert await env.counts() == {"taken": 1, "fresh": 1, "sent": 1} and await env.books_close()
+
+
+async def test_a_successor_does_not_repeat_what_is_stored(env: DeliveryEnvironment) -> None:
+    """The offset of the second message is not counted yet, because the first has no outcome."""
+    batch = await env.notify("slow", "done")
+    first, second = SlowProvider(), Provider()
+    async with env.engine(first) as one:
+        await one.begin(batch)
+        await until(partial(env.is_in, "sent", "done"))
+        async with env.engine(second, generation=2) as other:
+            await other.deliver(batch)
+    assert second.ids() == ["slow"]
+    assert await env.counts() == {"taken": 2, "fresh": 2, "sent": 2} and await env.books_close()
+
+
+@pytest.mark.parametrize(("result", "state"), [(ACCEPTED, "sent"), (REJECTED, "failed")])
+async def test_the_end_of_a_call_of_a_replaced_worker_is_stored_and_not_counted(
+    env: DeliveryEnvironment, result: ProviderResult, state: str
+) -> None:
+    batch = await env.notify("t")
+    first = SlowProvider(t=[result])
+    async with env.engine(first) as one:
+        event = await one.begin(batch)
+        await until(lambda: first.calls)
+        await DeliveryLedger(env.shards, "push", 5.0).acquire([BUCKET], Token(2))
+        first.answer.set()
+        await until(partial(env.is_in, state))
+    assert not event.acknowledged
+    assert await env.counts() == {}
+
+
+async def test_a_replaced_worker_does_not_decide_about_the_next_attempt(env: DeliveryEnvironment) -> None:
+    batch = await env.notify("t")
+    first = SlowProvider(t=[RETRY])
+    async with env.engine(first) as one:
+        await one.begin(batch)
+        await until(lambda: first.calls)
+        async with env.engine(Provider(), generation=2) as other:
+            first.answer.set()
+            await other.deliver(batch)
+            await until(partial(env.is_in, "sent"))
+    assert not await env.timers() and await env.books_close()
+
+
+async def test_a_worker_of_an_earlier_generation_gets_no_partition(env: DeliveryEnvironment) -> None:
+    async with env.engine(Provider(), generation=7), env.engine(Provider(), owns=False) as late:
+        with pytest.raises(RetryLater, match="later generation"):
+            await late.own(BUCKET, 6)
+        assert await late.own(BUCKET, 7) == 0
+
+
+async def test_an_owner_that_was_silent_for_a_minute_may_be_replaced_by_an_earlier_generation(
+    env: DeliveryEnvironment,
+) -> None:
+    async with env.engine(Provider(), generation=7), env.engine(Provider(), owns=False) as late:
+        await env.shards.collection(LEDGER, BUCKET).update_one(
+            {"role": "push"}, [{"$set": {"token.at": {"$subtract": ["$$NOW", 61_000]}}}]
+        )
+        assert await late.own(BUCKET, 1) == 0
+
+
+async def test_a_replaced_worker_begins_no_call(env: DeliveryEnvironment) -> None:
+    """Its token was proved more than half a second ago, so it reads it again before the next call."""
+    provider = Provider()
+    async with env.engine(provider) as one:
+        await one.deliver(await env.notify("t"))
+        await DeliveryLedger(env.shards, "push", 5.0).acquire([BUCKET], Token(2))
+        (partition,) = one.engine._partitions.values()
+        partition.proved_at -= 0.6
+        await one.begin(await env.notify("late"))
+        await until(lambda: not partition.active)
+    assert provider.ids() == ["t"]
+
+
+async def test_the_same_worker_owns_its_partition_again_after_a_rebalance(env: DeliveryEnvironment) -> None:
+    """Its own calls under way are settled first, so none is repeated."""
+    batch = await env.notify("t")
+    provider = SlowProvider()
+    async with env.engine(provider) as one:
+        await one.begin(batch)
+        await until(lambda: provider.calls)
+        one.engine.release_all()
+        owning = asyncio.create_task(one.own(BUCKET, 2))
+        provider.answer.set()
+        assert await owning == 1
+    assert provider.ids() == ["t"] and await env.counts() == {"taken": 1, "fresh": 1, "sent": 1}
+
+
+@pytest.mark.parametrize("name", ["before_settlement", "inside_settlement", "after_settlement"])
+async def test_after_an_error_at_a_failpoint_nothing_is_lost_or_counted_twice(
+    env: DeliveryEnvironment, name: str
+) -> None:
+    batch = await env.notify("t", "s")
+    provider = Provider(s=[RETRY])
+    with armed(f"{name}=raise@1"):
+        async with env.engine(provider) as engine:
+            await engine.deliver(batch)
+            await until(partial(env.is_in, "sent", "s"))
+    assert await env.counts() == {
+        "taken": 2,
+        "fresh": 2,
+        "sent": 1,
+        "retrying": 1,
+        "resolved_sent": 1,
+    }
+    assert await env.books_close() and provider.ids().count("t") == 1
+
+
+@pytest.mark.parametrize("name", ["before_token", "after_token"])
+async def test_an_error_at_a_failpoint_of_the_take_over_is_repeated(env: DeliveryEnvironment, name: str) -> None:
+    async with env.engine(Provider()):
+        pass
+    async with env.engine(Provider(), owns=False) as engine:
+        with armed(f"{name}=raise@1"), pytest.raises(FailpointReached):
+            await engine.own(BUCKET, 2)
+        assert await engine.own(BUCKET, 2) == 0
+
+
+async def test_a_delivery_is_stored_once_for_each_call(env: DeliveryEnvironment) -> None:
+    provider = Provider(t=[RETRY, RETRY])
+    async with env.engine(provider) as engine:
+        await engine.deliver(await env.notify("t"))
+        await until(partial(env.is_in, "sent"))
+    assert await env.shards.collection(ATTEMPTS, BUCKET).count_documents({"bucket": BUCKET}) == 3

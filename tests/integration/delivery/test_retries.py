@@ -1,0 +1,232 @@
+"""A delivery that was not accepted waits in a timer, until it is accepted, refused or expired. Outages fail nothing."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import msgspec
+import pytest
+
+from notify_streams.delivery import engine as engine_module
+from notify_streams.delivery.attempts import delivery_key
+from notify_streams.delivery.providers import ProviderOutcome, ProviderResult
+from notify_streams.delivery.timers import new_timer
+from notify_streams.failpoints import armed
+from notify_streams.preferences.choices import in_whole_ms
+from notify_streams.records.channel_message import read_channel_message
+from notify_streams.records.outcomes import Reason
+from notify_streams.records.retention import RETENTION
+from notify_streams.stores.mongo import TIMERS
+from tests.integration.delivery.delivery_fixtures import (
+    ACCEPTED,
+    BUCKET,
+    RETRY,
+    UNSURE,
+    Check,
+    DeliveryEnvironment,
+    Provider,
+)
+from tests.integration.delivery.test_ownership import SlowProvider
+from tests.waiting import until
+
+
+async def test_a_batch_is_acknowledged_while_a_delivery_waits_for_its_next_attempt(env: DeliveryEnvironment) -> None:
+    provider = Provider(t=[RETRY])
+    async with env.engine(provider, pace=10.0) as engine:
+        await engine.deliver(await env.notify("t", "other"))
+    assert await env.is_in("retrying") and await env.is_in("sent", "other")
+    (timer,) = await env.timers()
+    assert (timer["attempt"], timer["in_doubt"], timer["claim"], timer["role"]) == (1, False, None, "push")
+    assert await env.books_close()
+
+
+async def test_the_next_owner_makes_the_next_attempt(env: DeliveryEnvironment) -> None:
+    async with env.engine(Provider(t=[UNSURE]), pace=0.05) as engine:
+        await engine.deliver(await env.notify("t"))
+    provider = Provider()
+    async with env.engine(provider, generation=2):
+        await until(partial(env.is_in, "sent"))
+    assert [(call.attempt, call.possible_duplicate) for call in provider.calls] == [(2, True)]
+    assert not await env.timers() and await env.books_close()
+
+
+async def test_a_claimed_timer_of_a_stopped_worker_is_in_doubt(env: DeliveryEnvironment) -> None:
+    provider = Provider(t=[RETRY])
+    with armed("after_timer_claim=raise@1") as points:
+        async with env.engine(provider) as engine:
+            await engine.deliver(await env.notify("t"))
+            await until(lambda: points["after_timer_claim"].passed)
+    assert (await env.timers())[0]["claim"] is not None
+    async with env.engine(provider, generation=2):
+        await until(partial(env.is_in, "sent"))
+    assert [(call.attempt, call.possible_duplicate) for call in provider.calls] == [(1, False), (2, True)]
+    assert await env.books_close()
+
+
+async def test_the_time_that_the_provider_asks_for_is_kept(env: DeliveryEnvironment) -> None:
+    later = msgspec.structs.replace(RETRY, retry_after_s=1.0)
+    provider = Provider(t=[later])
+    async with env.engine(provider) as engine:
+        await engine.deliver(await env.notify("t"))
+        await until(partial(env.is_in, "sent"))
+    first, second = provider.called_at
+    assert second - first >= 1.0
+
+
+async def test_a_message_expires_between_attempts(env: DeliveryEnvironment) -> None:
+    batch = await env.notify("t")
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    message = msgspec.structs.replace(read_channel_message(batch.records[0].value or b""), expires_at=soon)
+    env.forget(batch)
+    async with env.engine(Provider(t=[RETRY] * 100), pace=0.02) as engine:
+        await engine.deliver(env.batch(msgspec.json.encode(message)))
+        await until(partial(env.is_in, "expired"))
+    assert (await env.state())["reason"] == "expired" and not await env.timers() and await env.books_close()
+
+
+async def test_an_opt_out_between_two_attempts_ends_the_delivery(env: DeliveryEnvironment) -> None:
+    check = Check()
+    provider = Provider(t=[RETRY, ACCEPTED])
+
+    async def opt_out(_: object) -> None:
+        check.refused["t"] = Reason.OPTED_OUT
+
+    provider.before = opt_out
+    async with env.engine(provider, check) as engine:
+        await engine.deliver(await env.notify("t"))
+        await until(partial(env.is_in, "suppressed"))
+    assert len(provider.calls) == 1 and (await env.state())["reason"] == "opted_out" and await env.books_close()
+
+
+async def test_a_retry_does_not_replace_a_newer_message_with_its_collapse_key(env: DeliveryEnvironment) -> None:
+    now = in_whole_ms(datetime.now(UTC))
+    old = await env.notify("old", collapse_key="c", now=now - timedelta(seconds=5))
+    new = await env.notify("new", collapse_key="c", now=now)
+    provider = Provider(old=[RETRY])
+    async with env.engine(provider, pace=0.05) as engine:
+        await engine.deliver(old)
+        await engine.deliver(new)
+        await until(partial(env.is_in, "suppressed", "old"))
+    assert (await env.state("old"))["reason"] == "superseded" and provider.ids() == ["old", "new"]
+
+
+async def test_a_call_without_an_answer_is_parked_and_its_answer_ends_the_delivery(
+    env: DeliveryEnvironment,
+) -> None:
+    provider = SlowProvider()
+    async with env.engine(provider, pace=10.0) as engine:
+        await engine.deliver(await env.notify("t", "done"))
+        assert await env.is_in("retrying")
+        (timer,) = await env.timers()
+        assert timer["in_doubt"] is True
+        provider.answer.set()
+        await until(partial(env.is_in, "sent"))
+    assert not await env.timers() and provider.ids() == ["t", "done"]
+    assert await env.counts() == {"taken": 2, "fresh": 2, "sent": 1, "retrying": 1, "resolved_sent": 1}
+
+
+async def test_the_answer_to_a_parked_call_after_a_later_attempt_began_is_evidence_only(
+    env: DeliveryEnvironment,
+) -> None:
+    provider = SlowProvider(t=[ACCEPTED, ACCEPTED])
+    async with env.engine(provider, pace=0.001, call_timeout_s=0.2) as engine:
+        await engine.deliver(await env.notify("t"))
+        await until(lambda: len(provider.calls) == 2)
+        provider.answer.set()
+        await until(partial(env.is_in, "sent"))
+        await until(partial(_has_no_timer, env))
+    assert [call.possible_duplicate for call in provider.calls] == [False, True]
+    assert await env.books_close()
+
+
+async def _has_no_timer(env: DeliveryEnvironment) -> bool:
+    return not await env.timers()
+
+
+@pytest.mark.parametrize("name", ["after_park", "before_resolve", "after_resolve"])
+async def test_after_a_stop_at_a_failpoint_of_a_parked_call_the_books_close(
+    env: DeliveryEnvironment, name: str
+) -> None:
+    provider = SlowProvider()
+    with armed(f"{name}=raise@1") as points:
+        async with env.engine(provider, pace=0.01, call_timeout_s=0.5) as engine:
+            await engine.begin(await env.notify("t"))
+            await until(partial(env.is_in, "retrying"))
+            provider.answer.set()
+            await until(lambda: points[name].passed)
+    async with env.engine(Provider(), generation=2):
+        await until(partial(env.is_in, "sent"))
+        await until(partial(_has_no_timer, env))
+    assert await env.books_close()
+
+
+class Outage(Provider):
+    """Answers with `result` until it is None."""
+
+    result: ProviderResult | None = ProviderResult(outcome=ProviderOutcome.RETRY, provider="fake", maybe_accepted=True)
+
+    async def send(self, message: Any) -> ProviderResult:
+        await super().send(message)
+        return self.result or ACCEPTED
+
+
+async def test_an_outage_fails_nothing_and_opens_the_breaker(env: DeliveryEnvironment) -> None:
+    provider = Outage()
+    ids = [f"t{number}" for number in range(40)]
+    async with env.engine(provider, pace=0.02) as engine:
+        event = await engine.begin(await env.notify(*ids[:20]))
+        delivering = asyncio.create_task(engine.begin(await env.notify(*ids[20:])))
+        await until(lambda: engine.engine.held)
+        calls = len(provider.calls)
+        await asyncio.sleep(0.5)
+        assert len(provider.calls) <= calls + 1, "an open breaker lets probes pass only"
+        provider.result = None
+        for one in ids:
+            await until(partial(env.is_in, "sent", one), within_s=30)
+        await delivering
+        await until(lambda: event.acknowledged)
+    assert await env.books_close() and not await env.timers()
+
+
+async def test_a_replay_is_counted_and_is_the_next_attempt(env: DeliveryEnvironment) -> None:
+    batch = await env.notify("t")
+    record = batch.records[0].value or b""
+    message = read_channel_message(record)
+    key = delivery_key(message.delivery_id, int(message.decided_at.timestamp() * 1000))
+    provider = Provider()
+    async with env.engine(provider) as engine:
+        await engine.deliver(batch)
+        now_ms = int(datetime.now(UTC).timestamp() * 1000)
+        await env.shards.collection(TIMERS, BUCKET).insert_one(
+            new_timer(key, BUCKET, "push", now_ms, 1, False, record, replay=True)
+        )
+        await engine.own(BUCKET, 2)
+        await until(lambda: len(provider.calls) == 2)
+        await until(partial(_has_no_timer, env))
+    assert [call.attempt for call in provider.calls] == [1, 2]
+    assert await env.counts() == {"taken": 1, "fresh": 1, "sent": 1, "replayed": 1, "resolved_sent": 1}
+
+
+async def test_while_too_much_is_not_settled_no_call_begins(
+    env: DeliveryEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "MAX_UNSETTLED", 10)
+    provider = Provider(max_in_flight=4)
+    async with env.engine(provider) as engine:
+        with armed("before_settlement=stall:0.3@2"):
+            event = await engine.deliver(await env.notify(*[f"t{number}" for number in range(60)]))
+    assert event.acknowledged == 1 and len(provider.calls) == 60
+
+
+async def test_attempts_are_deleted_after_their_notifications(
+    env: DeliveryEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "_EXPIRE_EVERY_S", 0.05)
+    now = in_whole_ms(datetime.now(UTC))
+    old = await env.notify("old", now=now - RETENTION - timedelta(hours=2))
+    async with env.engine(Provider()) as engine:
+        await engine.deliver(old)
+        await engine.deliver(await env.notify("young"))
+        await until(partial(env.is_in, "queued", "old"))
+    assert await env.is_in("sent", "young")

@@ -1,0 +1,118 @@
+"""What is admitted: calls, budget, breaker, pause; retries get a share."""
+
+import asyncio
+import time
+from math import inf
+
+import pytest
+
+from notify_streams.delivery.admission import Admission
+from notify_streams.delivery.breaker import MIN_FAILURES, Breaker
+from notify_streams.delivery.budget import Budget
+from notify_streams.delivery.retry_delay import RETRY_DELAYS, RetryDelay
+
+
+def an_admission(calls_per_s: float | None = None, max_in_flight: int = 8) -> tuple[Admission, Breaker, Budget]:
+    breaker, budget = Breaker(), Budget(calls_per_s, time.monotonic())
+    return Admission(breaker, budget, max_in_flight), breaker, budget
+
+
+async def waits(admission: Admission, want: int = 1) -> bool:
+    try:
+        await asyncio.wait_for(admission.take(want), 0.05)
+    except TimeoutError:
+        return True
+    return False
+
+
+async def test_as_many_are_admitted_as_may_be_under_way() -> None:
+    admission, _, _ = an_admission()
+    assert await admission.take(20) == 8
+    assert await waits(admission)
+    admission.release(3)
+    assert await admission.take(20) == 3
+
+
+async def test_those_that_wait_are_admitted_in_groups() -> None:
+    admission, _, _ = an_admission()
+    await admission.take(8)
+    waiting = asyncio.create_task(admission.take(20))
+    await asyncio.sleep(0)
+    admission.release(1)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    admission.release(1)
+    assert await waiting == 2
+
+
+async def test_an_open_breaker_and_a_pause_admit_nothing() -> None:
+    admission, breaker, _ = an_admission()
+    admission.paused = True
+    assert admission.held and await waits(admission)
+    admission.paused = False
+    for _ in range(MIN_FAILURES):
+        breaker.failed(time.monotonic())
+    assert admission.held and await waits(admission)
+
+
+async def test_a_probe_is_one_delivery() -> None:
+    admission, breaker, _ = an_admission()
+    for _ in range(MIN_FAILURES):
+        breaker.failed(time.monotonic() - 5)
+    assert await admission.take(20) == 1
+    assert await waits(admission)
+
+
+async def test_retries_get_half_and_never_wait() -> None:
+    admission, _, _ = an_admission()
+    assert admission.take_retries(20) == 4
+    assert admission.take_retries(20) == 0
+    assert await admission.take(20) == 4
+    admission.release(4, retry=True)
+    assert admission.take_retries(1) == 1
+
+
+async def test_a_budget_limits_the_calls_a_second() -> None:
+    admission, _, budget = an_admission(calls_per_s=16.0)
+    now = time.monotonic()
+    budget.set_share(0.5, now)
+    assert budget.available(now) == 0
+    assert budget.available(now + 10) == 2, "unused calls of a quarter of a second"
+    assert await admission.take(20) == 2
+    assert await waits(admission)
+
+
+def test_a_budget_without_a_share_lets_nothing_begin() -> None:
+    budget = Budget(10.0, 0.0)
+    assert (budget.available(5.0), budget.seconds_until(1, 5.0)) == (0, inf)
+
+
+def test_no_limit_is_no_limit() -> None:
+    budget = Budget(None, 0.0)
+    budget.set_share(0.0, 0.0)
+    assert (budget.available(0.0), budget.seconds_until(1000, 0.0)) == (inf, 0.0)
+
+
+DELAY = RetryDelay(first_s=10, factor=2, max_s=60, min_s=5, throttled_s=40)
+
+
+@pytest.mark.parametrize(
+    ("failures", "shortest", "longest"), [(1, 5, 10), (2, 5, 20), (3, 5, 40), (4, 5, 60), (99, 5, 60)]
+)
+def test_the_delay_grows_to_its_cap_and_is_spread_over_all_of_it(
+    failures: int, shortest: float, longest: float
+) -> None:
+    assert DELAY.delay_s(failures, 0.0) == shortest
+    assert DELAY.delay_s(failures, 1.0) == longest
+
+
+def test_the_time_that_the_provider_asks_for_is_kept_whole() -> None:
+    assert all(DELAY.delay_s(1, draw / 10, 3600.0) >= 3600 for draw in range(10))
+    assert DELAY.delay_s(1, 0.0, throttled=True) == 40
+    assert DELAY.delay_s(1, 0.0, 2.0, throttled=True) == 5
+
+
+def test_a_push_waits_ten_seconds_at_least_and_a_minute_after_too_many_requests() -> None:
+    for (_, channel), delay in RETRY_DELAYS.items():
+        if channel == "push":
+            assert delay.delay_s(1, 0.0) >= 10 and delay.delay_s(1, 0.0, throttled=True) >= 60

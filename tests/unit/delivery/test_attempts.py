@@ -1,0 +1,114 @@
+"""The state of a delivery is a fold over its attempts, whatever their order and number."""
+
+from functools import reduce
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from notify_streams.delivery.attempt_reader import first_states
+from notify_streams.delivery.attempts import (
+    STATES,
+    Attempt,
+    DeliveryStatus,
+    Phase,
+    Rank,
+    attempt_document,
+    before_second,
+    delivery_key,
+    fold,
+    key_of,
+    key_range,
+    later,
+    number_of,
+)
+from notify_streams.records.outcomes import DeliveryState
+
+OWNER = b"abcdefgh"
+STATUSES = st.builds(
+    DeliveryStatus,
+    st.builds(
+        Attempt,
+        st.sampled_from(Rank),
+        st.integers(0, 3),
+        st.sampled_from((None, "opted_out", "dead_token")),
+        st.sampled_from((None, "fcm")),
+        in_doubt=st.booleans(),
+    ),
+    st.integers(0, 5),
+    st.booleans(),
+)
+
+
+@given(STATUSES, STATUSES, STATUSES)
+def test_the_fold_is_commutative_associative_and_idempotent(
+    one: DeliveryStatus, other: DeliveryStatus, third: DeliveryStatus
+) -> None:
+    assert later(one, other) == later(other, one)
+    assert later(later(one, other), third) == later(one, later(other, third))
+    assert later(one, one) == one
+
+
+@given(st.lists(STATUSES, min_size=1))
+def test_a_delivery_has_the_highest_state_of_its_attempts(statuses: list[DeliveryStatus]) -> None:
+    folded = reduce(later, statuses)
+    assert folded.last.rank == max(one.last.rank for one in statuses)
+    assert folded.attempts == max(one.attempts for one in statuses)
+    assert folded.in_doubt == any(one.in_doubt for one in statuses)
+
+
+def test_the_order_of_the_states_is_that_of_the_design() -> None:
+    assert [STATES[rank] for rank in sorted(Rank)] == [
+        "retrying",
+        "expired",
+        "suppressed",
+        "failed",
+        "sent",
+        "failed",
+        "delivered",
+    ]
+
+
+@given(st.text(min_size=1), st.integers(0, 2**41), st.integers(0, 0xFFFF), st.sampled_from(Phase))
+def test_the_id_of_an_attempt_lies_in_the_range_of_its_delivery_only(
+    delivery: str, decided_at_ms: int, number: int, phase: Phase
+) -> None:
+    key = delivery_key(delivery, decided_at_ms)
+    identity = attempt_document(key, 1, number, phase, OWNER, Attempt(Rank.SENT, 1))["_id"]
+    bounds = key_range(key)
+    assert len(identity) == len(bounds["$gte"]) == len(before_second(1)["$lt"]), "MongoDB orders by length first"
+    assert bounds["$gte"] <= identity <= bounds["$lte"]
+    other = key_range(delivery_key(delivery + "x", decided_at_ms))
+    assert not other["$gte"] <= identity <= other["$lte"]
+    assert (key_of(identity), number_of(identity)) == (key, number)
+
+
+def test_expired_attempts_are_the_first_range() -> None:
+    old, young = delivery_key("a", 999_999), delivery_key("a", 1_000_000)
+    limit = before_second(1000)["$lt"]
+    ids = [attempt_document(key, 1, 1, Phase.CALL, OWNER, Attempt(Rank.SENT, 1))["_id"] for key in (old, young)]
+    assert [one < limit for one in ids] == [True, False]
+
+
+def test_two_calls_of_two_owners_have_two_ids() -> None:
+    key = delivery_key("a", 1)
+    ids = {attempt_document(key, 1, 1, Phase.CALL, owner, Attempt(Rank.SENT, 1))["_id"] for owner in (b"abc", b"abd")}
+    assert len(ids) == 2
+
+
+def test_a_first_attempt_led_to_a_retry_if_any_attempt_did() -> None:
+    documents = [
+        attempt_document(delivery_key(name, 1), 1, number, Phase.CALL, OWNER, Attempt(rank, number))
+        for name, ranks in {
+            "a": (Rank.RETRYING, Rank.SENT),
+            "b": (Rank.SENT,),
+            "c": (Rank.FAILED, Rank.DELIVERED),
+        }.items()
+        for number, rank in enumerate(ranks, 1)
+    ]
+    found = first_states(documents)
+    assert [found[delivery_key(name, 1)] for name in "abc"] == [
+        DeliveryState.RETRYING,
+        DeliveryState.SENT,
+        DeliveryState.DELIVERED,
+    ]
+    assert fold(documents)[delivery_key("a", 1)].state is DeliveryState.SENT
