@@ -119,8 +119,8 @@ _HEADERS: Final[tuple[tuple[bytes, bytes | None], ...]] = (
     *((name, None) for name in _OUR_HEADERS),
 )
 _MANY_HEADERS: Final = 300
-#: A broker checks the compressed size only.
-_INFLATED_BYTES: Final = 8_000_000
+#: A broker checks the compressed size only. The larger one is more than a worker reads.
+_INFLATED_BYTES: Final = (8_000_000, 40_000_000)
 
 
 def _with_boundary(value: bytes, draw: Random) -> bytes:
@@ -252,7 +252,7 @@ def draw_record(seeds: Sequence[Seed], partitions: int, draw: Random) -> RawReco
         partition = bucket_of(user, partitions)
     else:
         partition = draw.randrange(partitions)
-    codec = CODECS[draw.random() < 0.2]
+    codec = draw.choice(CODECS) if draw.random() < 0.2 else CODECS[0]
     if value and draw.random() < 0.002:
-        value, codec = value + b" " * _INFLATED_BYTES, CODECS[1]
+        value, codec = value + b" " * draw.choice(_INFLATED_BYTES), draw.choice(CODECS[1:])
     return RawRecord(seed.topic, partition, key, value, (*seed.headers, *draw_headers(draw)), codec)

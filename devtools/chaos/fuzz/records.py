@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from notify_streams.kafka import KafkaConnection
 
-#: Kafka's numbers of codecs.
-CODECS: Final = (0, 1)
+#: Kafka's numbers of codecs: none, gzip, snappy, lz4, zstd.
+CODECS: Final = (0, 1, 2, 3, 4)
 #: The broker's limit for a compressed batch. A single record may be larger before it is compressed.
 _BATCH_BYTES: Final = 600 * 1024
 _MAX_REQUEST_BYTES: Final = 400 * 1024 * 1024

@@ -1,6 +1,6 @@
 """A region's control log in Kafka: append a record, read all records.
 
-Every call is bounded by `timeout_s` and raises `RetryLater` when the region does not answer in time.
+Every call raises `RetryLater` when the region does not answer within `timeout_s`. A read has that time for each fetch, however long the log is.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class KafkaControlLog:
         """See `ControlLog`."""
         found: list[ControlRecord] = []
         position = start
-        async with self._reading, self._bounded("read"):
+        async with self._reading, self._bounded("read") as timeout:
             consumer = await self._connected()
             end = (await consumer.end_offsets([_PARTITION]))[_PARTITION]
             consumer.seek(_PARTITION, start)
@@ -93,6 +93,8 @@ class KafkaControlLog:
                         else:
                             found.append(control)
                     position = fetched.end
+                    deadline = asyncio.get_running_loop().time() + self._timeout_s
+                    timeout.reschedule(deadline)
         return found, position
 
     async def append(self, record: ControlRecord) -> None:
@@ -135,11 +137,11 @@ class KafkaControlLog:
         return self._consumer
 
     @asynccontextmanager
-    async def _bounded(self, operation: str) -> AsyncIterator[None]:
-        """Bound the block in time; on a failure close the connections and raise `RetryLater`."""
+    async def _bounded(self, operation: str) -> AsyncIterator[asyncio.Timeout]:
+        """Bound the block in time, which it may extend; on a failure close the connections and raise `RetryLater`."""
         try:
-            async with asyncio.timeout(self._timeout_s):
-                yield
+            async with asyncio.timeout(self._timeout_s) as timeout:
+                yield timeout
         except (KafkaError, SendError, TimeoutError, OSError) as error:
             await self.close()
             raise RetryLater(f"region {self.region} does not answer: {operation} control log: {error!r}") from error

@@ -108,6 +108,23 @@ async def test_a_header_name_that_is_not_utf8_does_not_stop_the_log(broker: Kafk
     await log.close()
 
 
+async def test_a_log_that_takes_longer_than_the_timeout_to_read_is_read(broker: Kafka) -> None:
+    """The log is never deleted, and whoever can write to it decides how long it is: a worker must be able to start."""
+    await make_topic(broker)
+    connection = KafkaConnection(broker.address)
+    async with RawWriter(connection) as writer:
+        assert await writer.write([RawRecord(REGION_CONTROL, 0, None, bytes(900_000))] * 300) == 0
+    patient = KafkaControlLog("us", connection, timeout_s=60.0)
+    await patient.append(a_record(1))
+    began = time.monotonic()
+    assert await patient.read() == ([a_record(1)], 301)
+    took_s = time.monotonic() - began
+    await patient.close()
+    log = KafkaControlLog("us", connection, timeout_s=max(0.5, took_s / 2))
+    assert await log.read() == ([a_record(1)], 301)
+    await log.close()
+
+
 async def test_a_region_that_is_away_is_retry_later_within_the_timeout() -> None:
     log = KafkaControlLog("eu", KafkaConnection("127.0.0.1:9"), timeout_s=1.0)
     began = time.monotonic()
