@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _BATCH: Final = 200
 #: Rounds before memory is measured for the first time: caches and pools have filled then.
 _WARM_UP_ROUNDS: Final = 3
-_MEMORY_MARGIN_MB: Final = 120.0
+_MEMORY_MARGIN_MB: Final = 160.0
 _MEMORY_RETURNS_S: Final = 60.0
 _IDLE_S: Final = 3.0
 #: Bytes of a small and of a large record. The same bytes in large records may take so many times the CPU, and so much more.

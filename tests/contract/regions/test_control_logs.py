@@ -109,7 +109,7 @@ async def test_a_header_name_that_is_not_utf8_does_not_stop_the_log(broker: Kafk
 
 
 async def test_a_log_that_takes_longer_than_the_timeout_to_read_is_read(broker: Kafka) -> None:
-    """The log is never deleted, and whoever can write to it decides how long it is: a worker must be able to start."""
+    """The log is never deleted, and any client that can write to it decides how long it is: a worker must be able to start."""
     await make_topic(broker)
     connection = KafkaConnection(broker.address)
     async with RawWriter(connection) as writer:
