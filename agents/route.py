@@ -6,12 +6,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from notify_streams.app import app
+from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.outbox.outbox import Outbox
 from notify_streams.outbox.partition_hooks import attach_outbox
 from notify_streams.partition_concurrency import process_partitions_concurrently
 from notify_streams.routing.outcome_records import bad_record, id_conflict
 from notify_streams.routing.recipient_lookup import RecipientLookup
 from notify_streams.routing.router import Router
+from notify_streams.routing.waiting_triggers import WaitingTriggers
 from notify_streams.topics import FORWARDED, trigger_topics
 from notify_streams.transport import exempt_from_watchdog
 from tables.contacts import contacts
@@ -40,12 +42,23 @@ assert app.placement_follower is not None, f"role {app.role} follows the placeme
 router = Router(app.settings, app.categories, app.lane, recipients, app.placement_follower)
 outbox = app.outbox = Outbox(app.settings, app.role, app.shards, app, id_conflict, bad_record)
 attach_outbox(app, outbox, TOPICS)
+waiting_triggers = WaitingTriggers(
+    app.shards,
+    app.lane,
+    partial(publish_directly, app),
+    lambda: outbox.buckets,
+    app.settings.outbox.transaction_timeout_s,
+)
+app.add_lifecycle(waiting_triggers.start, waiting_triggers.stop)
 exempt_from_watchdog(app, FORWARDED)  # waits during a failover, when no region serves some users
 
 
 async def route(event: BatchEvent, router: Router, outbox: Outbox) -> None:
     """Decide the batch and queue it in the outbox, which acknowledges it when its rows are committed and published."""
-    await outbox.submit(await router.decide_batch(event.value, event))
+    decided = await router.decide_batch(event.value, event)
+    await outbox.submit(decided)
+    if any(entry.timer is not None for entry in decided.entries):
+        waiting_triggers.wake()
 
 
 async def route_agent(batches: StreamT[Any]) -> None:

@@ -26,6 +26,8 @@ def overlay(region: Region, others: Mapping[str, Region]) -> dict[str, Any]:
         "dynamodb": region.dynamodb.address,
         # The sandbox is a fake: it recovers sooner than a provider.
         "providers": {**region.sandbox.urls(), "retry_pace": 0.1},
+        # Sign-ups arrive within this time, and demonstrations need not wait longer for the others.
+        "user_wait_s": 2.0,
         "sandbox_record": str(region.sandbox.provider_log),
         **{f"web_{right}_token": region.plan.tokens[f"web_{right}"] for right in ("read", "write", "edge")},
         # In the region's folder, so that `down --wipe` removes the workers' data and logs.

@@ -33,7 +33,7 @@ def lines_of(report: dict[str, Any]) -> list[str]:
     """The report as text."""
     lines = []
     for region, numbers in report["regions"].items():
-        outcomes = ("notified", "forwarded", "repartitioned", "dead", "duplicate")
+        outcomes = ("notified", "forwarded", "repartitioned", "dead", "duplicate", "waiting")
         sums = " + ".join(f"{numbers[name]} {name}" for name in outcomes)
         lines.append(f"{region}: {numbers['taken']} triggers taken = {sums}")
     for kind in ("differences", "in_flight"):

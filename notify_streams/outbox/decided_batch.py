@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -29,6 +29,8 @@ class RecordOutcome(msgspec.Struct, eq=False, gc=False):
     fingerprint: int = 0
     #: The reason of a dead letter.
     reason: str | None = None
+    #: The document of a timer, if the outcome is ``waiting``.
+    timer: Mapping[str, Any] | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -34,6 +34,7 @@ COUNTED: Final = {
     TriggerOutcome.REPARTITIONED: "repartitioned",
     TriggerOutcome.DEAD: "dead",
     TriggerOutcome.DUPLICATE: "duplicate",
+    TriggerOutcome.WAITING: "waiting",
 }
 
 #: What the positions of a ledger are counted as.
@@ -78,6 +79,7 @@ class Flush:
     notifications: Sequence[RawBSONDocument]
     rows: Sequence[OutboxRow]
     steps: Sequence[LedgerStep]
+    timers: Sequence[Mapping[str, Any]] = ()
 
 
 def plan_flush(flush_id: str, role: str, batches: Sequence[DecidedBatch], now: datetime) -> Flush:
@@ -103,7 +105,8 @@ def plan_flush(flush_id: str, role: str, batches: Sequence[DecidedBatch], now: d
             for part in _parts(records)
         )
     ]
-    return Flush(flush_id, notifications, rows, list(_steps(role, batches)))
+    timers = [entry.timer for batch in batches for entry in batch.entries if entry.timer is not None]
+    return Flush(flush_id, notifications, rows, list(_steps(role, batches)), timers)
 
 
 #: Makes the dead letter of an entry: (entry, source topic, source partition) → outcome.

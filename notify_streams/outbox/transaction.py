@@ -14,7 +14,7 @@ from pymongo.read_concern import ReadConcern
 from notify_streams.errors import NotifyError
 from notify_streams.failpoints import failpoint
 from notify_streams.outbox.fence import not_fenced
-from notify_streams.stores.mongo import DURABLE, LEDGER, NOTIFICATIONS, OUTBOX
+from notify_streams.stores.mongo import DURABLE, LEDGER, NOTIFICATIONS, OUTBOX, TIMERS
 from notify_streams.stores.mongo_errors import mongo_call
 
 if TYPE_CHECKING:
@@ -126,6 +126,8 @@ class FlushStore:
             await self._command(session, "insert", NOTIFICATIONS, documents=part)
         for part in _parts([row.document for row in flush.rows], lambda document: len(document["records"])):
             await self._command(session, "insert", OUTBOX, documents=part)
+        if flush.timers:
+            await self._command(session, "insert", TIMERS, documents=flush.timers)
 
     async def _command(self, session: AsyncClientSession, name: str, collection: str, **arguments: Any) -> int:
         """Run a write command; returns how many documents it matched. The driver's helpers take twice as long for a small flush."""

@@ -13,6 +13,8 @@ class TriggerOutcome(StrEnum):
     REPARTITIONED = "repartitioned"
     DEAD = "dead"
     DUPLICATE = "duplicate"
+    #: Its user is not known yet: it is read again by a timer.
+    WAITING = "waiting"
 
 
 class DeadReason(StrEnum):

@@ -34,6 +34,7 @@ from notify_streams.routing.decision import decide, decision_input, expiry_of
 from notify_streams.routing.lane import read_trigger_for_lane
 from notify_streams.routing.notification_codec import NotificationEncoder
 from notify_streams.routing.outcome_records import dead_letter, forwarded, notified, repartitioned
+from notify_streams.routing.waiting_triggers import next_look, waiting
 from notify_streams.topics import FORWARDED, system_of
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ class Router:
         self._region = settings.region
         self._partitions = settings.partitions
         self._max_trigger_bytes = settings.max_trigger_bytes
+        self._user_wait_s = settings.user_wait_s
         self._max_record_bytes = settings.max_record_bytes
         self._categories = categories
         self._lane: Lane = lane
@@ -203,6 +205,9 @@ class Router:
             detail = f"no template {trigger.template!r}; there are: {', '.join(category.templates)}"
             return self._dead_letter(batch, record, DeadReason.UNKNOWN_TEMPLATE, detail)
         if location is None:
+            due_at = next_look(record, context.encoder.now, self._user_wait_s)
+            if due_at is not None:
+                return waiting(record, self._lane, batch.topic, batch.partition, due_at)
             return self._dead_letter(batch, record, DeadReason.UNKNOWN_USER, "no such user has signed up")
         # Only regions write `triggers.forwarded`. On any other topic a client may have set these headers.
         forwarding = read_forwarding_headers(record.headers) if batch.topic == FORWARDED else NOT_FORWARDED

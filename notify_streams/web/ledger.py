@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 #: Rows read from one shard; each role, topic and bucket has one.
 _MAX_ROWS: Final = 20_000
 
-OUTCOMES: Final = ("notified", "forwarded", "repartitioned", "dead", "duplicate")
+OUTCOMES: Final = ("notified", "forwarded", "repartitioned", "dead", "duplicate", "waiting")
 SUMMED: Final = (*POSITIONS, *OUTCOMES)
 _SHOWN: Final = ("role", "topic", "partition", "first_offset", "next_offset")
 

@@ -51,6 +51,7 @@ def compare(settings: Settings, snapshot: RegionSnapshot) -> list[Difference]:
         *_providers(snapshot),
         *_open_deliveries(snapshot),
         *_queued(snapshot),
+        *_waiting(settings, snapshot),
     ]
 
 
@@ -192,6 +193,18 @@ def _queued(snapshot: RegionSnapshot) -> Iterator[Difference]:
             unread = ends - sum(one["next_offset"] for one in mine)
             waiting = 0 < queued - fresh <= unread + snapshot.outbox_records
             yield Difference("queued against delivered", snapshot.region, topic, queued, fresh, None, waiting)
+
+
+def _waiting(settings: Settings, snapshot: RegionSnapshot) -> Iterator[Difference]:
+    """Each trigger that waited for its user has a timer, or was published again. A client may write the header, so more are no difference."""
+    if snapshot.incomplete.intersection(trigger_topics(settings)):
+        return
+    counted = sum(one["waiting"] for one in snapshot.ledgers if one["role"] in LANES)
+    timers = sum(count for (role, _), count in snapshot.timers.items() if role in LANES)
+    if counted > timers + len(snapshot.waited):
+        yield Difference(
+            "ledger against waiting triggers", snapshot.region, "triggers", counted, timers + len(snapshot.waited), None
+        )
 
 
 def _providers(snapshot: RegionSnapshot) -> Iterator[Difference]:

@@ -25,6 +25,7 @@ from notify_streams.regions.failover.log import KafkaControlLog
 from notify_streams.regions.forwarding.headers import HOPS, ORIGIN, TARGET
 from notify_streams.roles import CHANNEL_ROLES, LANES, lane_of
 from notify_streams.routing.outcome_records import SOURCE_HEADER
+from notify_streams.routing.waiting_triggers import WAITED_HEADER
 from notify_streams.stores.mongo import Shards
 from notify_streams.topics import DEAD_LETTERS, FORWARDED, USER_SIGNUPS, forward_topic, trigger_topics
 
@@ -140,6 +141,9 @@ async def _read_topics(settings: Settings, snapshot: RegionSnapshot) -> None:
             if topic in forwards:
                 if _is_before(snapshot, fence, "forwarded", source):
                     _add_forwarded(snapshot, topic, record, source)
+                continue
+            if waited := _header(record, WAITED_HEADER):
+                snapshot.waited.add(waited)
                 continue
             if topic == FORWARDED and source:
                 snapshot.arrived.add(_forward_id(record, source))

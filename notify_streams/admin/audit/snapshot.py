@@ -83,6 +83,8 @@ class RegionSnapshot:
     dead_letters: Counter[str] = field(default_factory=Counter)
     forwarded: Counter[str] = field(default_factory=Counter)
     repartitioned: Counter[str] = field(default_factory=Counter)
+    #: Sources of triggers that waited for their user and were published again.
+    waited: set[str] = field(default_factory=set)
     #: By region: triggers forwarded to it; records that wait to be forwarded. `arrived`: triggers that came from any region.
     handed_to: dict[str, set[str]] = field(default_factory=dict)
     waiting_for: dict[str, int] = field(default_factory=dict)

@@ -50,6 +50,7 @@ def test_a_step_counts_the_outcome_of_each_position() -> None:
         "dead": 2,
         "repartitioned": 1,
         "duplicate": 1,
+        "waiting": 0,
         "forwarded": 1,
         "dead_reasons.not_json": 1,
         "dead_reasons.invalid": 1,

@@ -5,7 +5,7 @@ from notify_streams.records.outcomes import DeadReason, DeliveryState, Reason, T
 
 
 def test_the_outcomes_of_a_trigger() -> None:
-    assert set(TriggerOutcome) == {"notified", "forwarded", "repartitioned", "dead", "duplicate"}
+    assert set(TriggerOutcome) == {"notified", "forwarded", "repartitioned", "dead", "duplicate", "waiting"}
 
 
 def test_each_outcome_has_its_count_in_the_ledger() -> None:

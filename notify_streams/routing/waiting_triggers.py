@@ -1,0 +1,140 @@
+"""Triggers whose user is not known yet: they are read again by a timer.
+
+A sign-up takes a moment from its topic to every router. A timer holds a copy of the trigger; when it is due the copy is published to the
+same partition and decided as a new record. The time between two looks doubles.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final, cast
+
+import msgspec
+
+from notify_streams import tasks
+from notify_streams.outbox.decided_batch import RecordOutcome
+from notify_streams.records.outcomes import TriggerOutcome
+from notify_streams.retry import STORE
+from notify_streams.routing.outcome_records import copied_headers, origin_ms
+from notify_streams.stores.mongo import TIMERS
+from notify_streams.stores.mongo_errors import mongo_call
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Sequence
+
+    from notify_streams.records.batch import Headers, OutboxRecord, SourceRecord
+    from notify_streams.roles import Lane
+    from notify_streams.stores.mongo import Document, Shards
+
+log = logging.getLogger(__name__)
+
+#: On a copy: the record that waited, ``topic:partition:offset``.
+WAITED_HEADER: Final = "waited"
+_FIRST_S: Final = 1.0
+_AT_ONCE: Final = 500
+_IDLE_S: Final = 30.0
+_RELEASE: Final = STORE.named("router.waiting")
+_pack: Final = msgspec.msgpack.Encoder().encode
+#: A client may write a header without a value; it is handed on unchanged.
+_unpack: Final = msgspec.msgpack.Decoder(tuple[str, bytes | None, bytes | None, list[tuple[str, bytes | None]]]).decode
+
+
+def next_look(record: SourceRecord, now: datetime, wait_s: float) -> datetime | None:
+    """When the record is to be read again; None if it has waited for `wait_s`."""
+    origin = datetime.fromtimestamp(origin_ms(record) / 1000, UTC)
+    age_s = (now - origin).total_seconds()
+    left_s = wait_s - age_s
+    return None if left_s <= 0 else now + timedelta(seconds=min(left_s, max(_FIRST_S, age_s)))
+
+
+def waiting(record: SourceRecord, lane: Lane, topic: str, partition: int, due_at: datetime) -> RecordOutcome:
+    """The outcome of a record that will be read again."""
+    source = f"{topic}:{partition}:{record.offset}"
+    headers = [header for header in copied_headers(record.headers, record, source) if header[0] != WAITED_HEADER]
+    timer = {
+        "_id": blake2b(source.encode(), digest_size=16).digest(),
+        "bucket": partition,
+        "role": lane,
+        "due_at": due_at,
+        "record": _pack((topic, record.key, record.value, [*headers, (WAITED_HEADER, source.encode())])),
+    }
+    return RecordOutcome(TriggerOutcome.WAITING, record, timer=timer)
+
+
+class WaitingTriggers:
+    """Publishes the triggers of one lane again when they are due. A copy may be published twice; it is one trigger by its id."""
+
+    def __init__(
+        self,
+        shards: Shards,
+        lane: Lane,
+        publish: Callable[[Sequence[OutboxRecord]], Awaitable[object]],
+        buckets: Callable[[], Collection[int]],
+        timeout_s: float,
+    ) -> None:
+        """`publish` returns when Kafka has the records; `buckets`: those of this worker now."""
+        self._shards = shards
+        self._lane = lane
+        self._publish = publish
+        self._buckets = buckets
+        self._timeout_s = timeout_s
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        await tasks.stop([self._task])
+
+    def wake(self) -> None:
+        """A timer was written, or the buckets have changed."""
+        self._changed.set()
+
+    async def _run(self) -> None:
+        while True:
+            self._changed.clear()
+            pause_s = await _RELEASE.call(self._release_due)
+            try:
+                async with asyncio.timeout(pause_s):
+                    await self._changed.wait()
+                    await asyncio.sleep(_FIRST_S)  # the first look of what was just written
+            except TimeoutError:
+                pass
+
+    async def _release_due(self) -> float:
+        """Publish what is due; returns the seconds until the next look."""
+        mine = set(self._buckets())
+        pause_s = _IDLE_S
+        for shard in range(len(self._shards)):
+            buckets = sorted(mine.intersection(self._shards.buckets(shard)))
+            if not buckets:
+                continue
+            now = datetime.now(UTC)
+            with mongo_call(f"read waiting triggers on shard {shard}", self._timeout_s):
+                query = {"bucket": {"$in": buckets}, "role": self._lane}
+                timers = (
+                    await self._shards.database(shard)[TIMERS].find(query).sort("due_at", 1).limit(_AT_ONCE).to_list()
+                )
+            due = [timer for timer in timers if timer["due_at"] <= now]
+            if due:
+                await self._release(shard, due)
+            if len(timers) > len(due):
+                pause_s = min(pause_s, max(0.01, (timers[len(due)]["due_at"] - now).total_seconds()))
+            elif len(due) == _AT_ONCE:
+                pause_s = 0.01
+        return pause_s
+
+    async def _release(self, shard: int, timers: Collection[Document]) -> None:
+        outputs: list[OutboxRecord] = []
+        for timer in timers:
+            topic, key, value, headers = _unpack(timer["record"])
+            outputs.append((topic, timer["bucket"], key, value or b"", cast("Headers", headers)))
+        await self._publish(outputs)
+        ids = [timer["_id"] for timer in timers]
+        buckets = sorted({timer["bucket"] for timer in timers})
+        with mongo_call(f"delete waiting triggers on shard {shard}", self._timeout_s):
+            await self._shards.database(shard)[TIMERS].delete_many({"bucket": {"$in": buckets}, "_id": {"$in": ids}})

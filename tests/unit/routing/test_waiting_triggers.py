@@ -1,0 +1,50 @@
+"""A trigger that overtakes its user's sign-up is read again, for a while."""
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from notify_streams.records.outcomes import DeadReason, TriggerOutcome
+from notify_streams.routing.waiting_triggers import next_look, waiting
+from tests.builders import ABatch, ARecord, is_dead
+from tests.unit.routing.routing_fixtures import HERE, for_user, route
+
+NOW = datetime(2026, 11, 28, 3, 0, tzinfo=UTC)
+
+
+def aged(seconds: float) -> ARecord:
+    return ARecord(b"{}", timestamp=int((NOW - timedelta(seconds=seconds)).timestamp() * 1000))
+
+
+@pytest.mark.parametrize(
+    ("age_s", "next_s"), [(0, 1), (0.5, 1), (1, 1), (2, 2), (8, 8), (16, 14), (29, 1), (30, None), (99, None)]
+)
+def test_the_time_between_two_looks_doubles_within_the_limit(age_s: float, next_s: float | None) -> None:
+    found = next_look(aged(age_s), NOW, 30.0)
+    assert found == (None if next_s is None else NOW + timedelta(seconds=next_s))
+
+
+def test_without_a_time_to_wait_a_trigger_is_decided_at_once() -> None:
+    assert next_look(aged(0), NOW, 0.0) is None
+
+
+def test_a_timer_holds_the_record_and_where_it_was() -> None:
+    record = ARecord(b"v", b"k", (("x", b"1"), ("waited", b"old"), ("origin_ms", b"5")), offset=7, timestamp=5)
+    entry = waiting(record, "critical", "triggers.payments", 3, NOW)
+    assert entry.outcome is TriggerOutcome.WAITING and not entry.outputs and entry.timer is not None
+    assert (entry.timer["bucket"], entry.timer["role"], entry.timer["due_at"]) == (3, "critical", NOW)
+    topic, key, value, headers = msgspec.msgpack.decode(entry.timer["record"])
+    assert (topic, key, value) == ("triggers.payments", b"k", b"v")
+    source = b"triggers.payments:3:7"
+    assert dict(headers) == {"x": b"1", "origin_ms": b"5", "source": source, "waited": source}
+    other = waiting(ARecord(b"v", offset=8), "critical", "triggers.payments", 3, NOW)
+    assert other.timer is not None and other.timer["_id"] != entry.timer["_id"]
+
+
+async def test_a_young_trigger_of_an_unknown_user_waits_and_an_old_one_is_dead() -> None:
+    now_ms = int(datetime.now(UTC).timestamp() * 1000)
+    young, old = (ARecord(for_user(HERE[4]), timestamp=now_ms - age_s * 1000) for age_s in (1, 31))
+    waited, dead = (await route(ABatch([young, old], partition=3, end=2))).entries
+    assert waited.outcome is TriggerOutcome.WAITING
+    assert is_dead(dead, DeadReason.UNKNOWN_USER)
