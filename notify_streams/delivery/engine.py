@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from notify_streams import metrics, tasks
+from notify_streams.delivery.answer_counts import AnswerCounts
 from notify_streams.delivery.attempt_reader import AttemptReader
 from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document, delivery_key
 from notify_streams.delivery.breaker import BreakerState
@@ -142,6 +143,9 @@ class DeliveryEngine:
         self._stores = [SettlementStore(shards, shard, self._ledger, store_timeout_s) for shard in range(len(shards))]
         self._loops = [SettleLoop(role, channel, store, self._on_refused, self._on_settled) for store in self._stores]
         self._collapse_keys = CollapseKeys()
+        self._to_provider = metrics.TO_PROVIDER.labels(lane, channel)
+        self._call_times = metrics.PROVIDER_CALL.labels(provider.name)
+        self._answers = AnswerCounts()
         #: The partitions of the current assignment, by number.
         self._partitions: dict[int, Partition] = {}
         self._generation = 0
@@ -491,12 +495,11 @@ class DeliveryEngine:
         failpoint("before_provider")
         message = delivery.message
         origin_s = (message.origin_ms or int(message.decided_at.timestamp() * 1000)) / 1000
-        metrics.TO_PROVIDER.labels(self._lane, self._channel).observe(max(0.0, time.time() - origin_s))
+        self._to_provider.observe(max(0.0, time.time() - origin_s))
         began = time.perf_counter()
         result = await self._send(outgoing)
-        metrics.PROVIDER_CALL.labels(result.provider).observe(time.perf_counter() - began)
-        answer = result.detail.partition(",")[0]
-        metrics.PROVIDER_ANSWERS.labels(result.provider, result.outcome.value, answer, result.code or "").inc()
+        self._call_times.observe(time.perf_counter() - began)
+        self._answers.add(result)
         failpoint("after_provider")
         self._ended(delivery, result)
 

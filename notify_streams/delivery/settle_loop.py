@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -240,12 +241,14 @@ class SettleLoop:
                 metrics.LOST.labels(self._role).inc(lost)
         for one in claims:
             one.done.set_result(True)
+        ended: Counter[tuple[str, str]] = Counter()
         for result in self._flushing:
             if not result.delivery.partition.fenced:
                 if result.due_ms is None:
-                    labels = result.attempt.state.value, result.attempt.reason or ""
-                    metrics.DELIVERIES.labels(self._channel, *labels).inc()
+                    ended[result.attempt.state.value, result.attempt.reason or ""] += 1
                 result.delivery.is_settled = True
+        for labels, count in ended.items():
+            metrics.DELIVERIES.labels(self._channel, *labels).inc(count)
 
     async def _append_evidence(self, results: Sequence[_Result]) -> None:
         """Store how calls ended whose partition has another owner. Only ends: the owner decides about the next attempt."""

@@ -52,6 +52,14 @@ class ControlLog(Protocol):
         """
         ...
 
+    async def wait(self, start: int, timeout_s: float) -> None:
+        """Return when there is a record at `start` or later, or after `timeout_s`.
+
+        Raises:
+            RetryLater: the region does not answer.
+        """
+        ...
+
     async def append(self, record: ControlRecord) -> None:
         """Add a record; on return it is durable.
 
@@ -97,6 +105,14 @@ class KafkaControlLog:
                     timeout.reschedule(deadline)
         return found, position
 
+    async def wait(self, start: int, timeout_s: float) -> None:
+        """See `ControlLog`."""
+        async with self._reading, self._bounded("read", timeout_s + self._timeout_s):
+            consumer = await self._connected()
+            if await consumer.position(_PARTITION) != start:
+                consumer.seek(_PARTITION, start)
+            await fetch_ranges(consumer, timeout_s)
+
     async def append(self, record: ControlRecord) -> None:
         """See `ControlLog`."""
         async with self._bounded("append to"):
@@ -125,7 +141,7 @@ class KafkaControlLog:
                 self._connection,
                 isolation_level="read_committed",
                 request_timeout_s=self._timeout_s,
-                fetch_max_wait_ms=200,
+                fetch_max_wait_ms=500,
             )
             try:
                 await consumer.start()
@@ -137,10 +153,10 @@ class KafkaControlLog:
         return self._consumer
 
     @asynccontextmanager
-    async def _bounded(self, operation: str) -> AsyncIterator[asyncio.Timeout]:
+    async def _bounded(self, operation: str, timeout_s: float | None = None) -> AsyncIterator[asyncio.Timeout]:
         """Bound the block in time, which it may extend; on a failure close the connections and raise `RetryLater`."""
         try:
-            async with asyncio.timeout(self._timeout_s) as timeout:
+            async with asyncio.timeout(timeout_s or self._timeout_s) as timeout:
                 yield timeout
         except (KafkaError, SendError, TimeoutError, OSError) as error:
             await self.close()

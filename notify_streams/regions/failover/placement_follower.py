@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _RETRY: Final = RetryPolicy("control_log", first_s=0.2, max_s=5.0)
 _GOSSIP_EVERY_S: Final = 2.0
-_POLL_S: Final = 0.1
+#: The own log is read at least so often.
+_WAIT_S: Final = 2.0
 _BEAT_EVERY_S: Final = 0.5
 
 
@@ -211,7 +212,7 @@ class PlacementFollower:
     async def _follow(self) -> None:
         while True:
             await _RETRY.call(self.step)
-            await asyncio.sleep(_POLL_S)
+            await _RETRY.call(self._own.wait, self._position, _WAIT_S)
 
     async def _gossip(self) -> None:
         while True:

@@ -68,7 +68,9 @@ def test_no_name_from_a_topic_or_database_becomes_markup() -> None:
 
 def test_a_ledger_that_closes() -> None:
     assert "The ledger closes" in a_page()
-    assert "8 triggers taken = 4 notified + 1 forwarded + 1 repartitioned + 1 dead + 1 duplicate + 0 waiting" in words(a_page())
+    assert "8 triggers taken = 4 notified + 1 forwarded + 1 repartitioned + 1 dead + 1 duplicate + 0 waiting" in words(
+        a_page()
+    )
 
 
 @pytest.mark.parametrize(
