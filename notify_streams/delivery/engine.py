@@ -139,9 +139,14 @@ class DeliveryEngine:
         self._ledger = DeliveryLedger(shards, role, store_timeout_s)
         self._reader = AttemptReader(shards, store_timeout_s)
         self._timers = TimerReader(shards, role, store_timeout_s)
+        #: Deliveries whose timer this worker has claimed, until their attempt is settled.
+        self._retrying: set[bytes] = set()
         self._pauses = ProviderPauses(shards, store_timeout_s)
         self._stores = [SettlementStore(shards, shard, self._ledger, store_timeout_s) for shard in range(len(shards))]
-        self._loops = [SettleLoop(role, channel, store, self._on_refused, self._on_settled) for store in self._stores]
+        self._loops = [
+            SettleLoop(role, channel, store, self._on_refused, self._on_settled, self._retrying)
+            for store in self._stores
+        ]
         self._collapse_keys = CollapseKeys()
         self._to_provider = metrics.TO_PROVIDER.labels(lane, channel)
         self._call_times = metrics.PROVIDER_CALL.labels(provider.name)
@@ -153,8 +158,6 @@ class DeliveryEngine:
         self._ready: deque[Delivery] = deque()
         #: Calls under way, in the order of their beginning.
         self._calls: dict[Delivery, asyncio.Task[None]] = {}
-        #: Deliveries whose timer this worker has claimed.
-        self._retrying: set[bytes] = set()
         self._settled = asyncio.Event()
         self._calling = asyncio.Event()
         self._timers_changed = asyncio.Event()
@@ -559,7 +562,6 @@ class DeliveryEngine:
                 self._spawn(self._resolve(delivery, result))
         else:
             self._settle(delivery, result)
-        self._retrying.discard(delivery.key)
         self._admission.release(retry=delivery.entry is None)
         self._pump()
 
@@ -625,7 +627,7 @@ class DeliveryEngine:
         rank = Rank.EXPIRED if reason is Reason.EXPIRED else Rank.SUPPRESSED
         attempt = Attempt(rank, int(time.time() * 1000), reason.value, in_doubt=delivery.in_doubt)
         self._add(delivery, attempt, None)
-        self._leave(delivery)
+        self._admission.release(retry=delivery.entry is None)
 
     def _park(self, delivery: Delivery, waited_s: float) -> None:
         """Settle a call without an answer as retrying. Its answer, if it comes, ends the delivery."""

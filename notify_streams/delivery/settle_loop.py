@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from notify_streams import metrics
 from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document
 from notify_streams.delivery.delivery_ledger import RESOLVED
-from notify_streams.delivery.settlement import Settlement, TimersChanged, TokenRefused
+from notify_streams.delivery.settlement import AttemptsExist, Settlement, TimersChanged, TokenRefused
 from notify_streams.delivery.timers import arm, claim, drop, new_timer, rearm
 from notify_streams.errors import StoreUnavailable, UnknownFailure
 from notify_streams.records.ids import new_flush_id
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SETTLE: Final = RetryPolicy("delivery.settle", first_s=0.05, max_s=2.0)
+_LOOK_UP: Final = RetryPolicy("delivery.look_up_stored", first_s=0.05, max_s=2.0)
 _EVIDENCE: Final = RetryPolicy("delivery.evidence", first_s=0.1, max_s=2.0, max_attempts=5)
 #: No call begins while more results than this are not settled, or one is older than `MAX_UNSETTLED_S`.
 MAX_UNSETTLED: Final = 512
@@ -66,14 +67,17 @@ class SettleLoop:
         store: SettlementStore,
         on_refused: Callable[[Partition], object],
         on_settled: Callable[[int | None], object],
+        retrying: set[bytes],
     ) -> None:
         """`on_refused` is called with a partition whose ledger refused this worker; `on_settled` after each flush, with the earliest
-        time of its timers (milliseconds since the epoch)."""
+        time of its timers (milliseconds since the epoch). `retrying`: the keys of deliveries whose timer is claimed; those that are settled are
+        removed."""
         self._role = role
         self._channel = channel
         self._store = store
         self._on_refused = on_refused
         self._on_settled = on_settled
+        self._retrying = retrying
         self._results: list[_Result] = []
         self._flushing: list[_Result] = []
         self._changed: dict[Partition, None] = {}
@@ -143,6 +147,8 @@ class SettleLoop:
             await self._flush(changed, self._flushing, timer_claims)
             took_s = max(time.monotonic() - began, 0.001)
             self._begun_a_second += 0.2 * (len(self._flushing) / took_s - self._begun_a_second)
+            # Not before: until then its timer is as it was claimed, and would be claimed again.
+            self._retrying.difference_update(one.delivery.key for one in self._flushing if one.delivery.entry is None)
             due_ms = min((one.due_ms for one in self._flushing if one.due_ms is not None), default=None)
             self._flushing = []
             self._busy = False
@@ -204,6 +210,12 @@ class SettleLoop:
                 for one in claims:
                     one.done.set_result(False)
                 claims = []
+            except AttemptsExist:
+                removed = await _LOOK_UP.call(self._store.without_stored, settlements)
+                log.error(
+                    "attempts are stored already, they are left out",
+                    extra={"action": "settle.repeated", "role": self._role, "count": removed},
+                )
             except StoreUnavailable as error:
                 await attempts.failed(error)
             except Exception as error:  # the ledger tells how far the flush came, so any error may be retried

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 
 from notify_streams.delivery.delivery_ledger import pack_seen
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from notify_streams.stores.mongo import Document, Shards
 
 _SNAPSHOT: Final = ReadConcern("snapshot")
+_DUPLICATE_KEY: Final = 11000
 
 
 class TokenRefused(NotifyError):
@@ -37,6 +38,10 @@ class TokenRefused(NotifyError):
     def __init__(self, partitions: frozenset[int]) -> None:
         super().__init__(f"ledgers of partitions {sorted(partitions)} have another token or position")
         self.partitions = partitions
+
+
+class AttemptsExist(NotifyError):
+    """An attempt is stored already, or is twice in the flush; nothing was written. See `SettlementStore.without_stored`."""
 
 
 class TimersChanged(NotifyError):
@@ -75,7 +80,7 @@ class SettlementStore:
         """Write all settlements, or nothing. `strict`: only if every timer is as it was read.
 
         Raises:
-            TokenRefused, TimersChanged: nothing was written.
+            TokenRefused, TimersChanged, AttemptsExist: nothing was written.
             StoreUnavailable: it is unknown whether the flush was committed; `is_committed` tells.
         """
         moved = frozenset(
@@ -101,7 +106,12 @@ class SettlementStore:
             raise TokenRefused(await self._refused(session, flush_id, settlements))
         failpoint("inside_settlement")
         if attempts := _joined(one.attempts for one in settlements):
-            await self._command(session, "insert", ATTEMPTS, documents=attempts)
+            try:
+                await self._command(session, "insert", ATTEMPTS, documents=attempts)
+            except (BulkWriteError, DuplicateKeyError) as error:
+                if _is_duplicate(error):
+                    raise AttemptsExist from error
+                raise
         if armed := _joined(one.armed for one in settlements):
             await self._command(session, "update", TIMERS, updates=armed)
         changed = _joined(one.changed for one in settlements)
@@ -122,6 +132,28 @@ class SettlementStore:
                 self._query(settlements) | {"last_flush": flush_id}, {"_id": 1}
             )
         return found is not None
+
+    async def without_stored(self, settlements: Sequence[Settlement]) -> int:
+        """Remove attempts that are stored or are twice in the flush, in place; returns how many. They can only come from a defect.
+
+        Raises:
+            StoreUnavailable: the shard does not answer.
+        """
+        ids = [one["_id"] for settlement in settlements for one in settlement.attempts]
+        query = {"bucket": {"$in": [one.partition.number for one in settlements]}, "_id": {"$in": ids}}
+        with mongo_call(f"read attempts on shard {self._shard}", self._timeout_s):
+            seen = {one["_id"] async for one in self._shards.database(self._shard)[ATTEMPTS].find(query, {"_id": 1})}
+        removed = 0
+        for settlement in settlements:
+            kept = []
+            for attempt in settlement.attempts:
+                if attempt["_id"] in seen:
+                    removed += 1
+                else:
+                    seen.add(attempt["_id"])
+                    kept.append(attempt)
+            settlement.attempts = kept
+        return removed
 
     async def resolve(self, partition: int, timer: Document, attempt: Document, counted: str) -> bool:
         """End a delivery by the answer to its parked call: delete its timer, append the attempt, count it. Needs no token.
@@ -213,6 +245,12 @@ class SettlementStore:
         if reply.get("writeErrors"):
             raise BulkWriteError(reply)
         return int(reply["n"])
+
+
+def _is_duplicate(error: BulkWriteError | DuplicateKeyError) -> bool:
+    if isinstance(error, DuplicateKeyError):
+        return True
+    return any(one.get("code") == _DUPLICATE_KEY for one in (error.details or {}).get("writeErrors", ()))
 
 
 def _joined(parts: Iterable[list[Document]]) -> list[Document]:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from notify_streams.delivery import engine as engine_module
-from notify_streams.delivery.attempts import delivery_key
+from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document, delivery_key
 from notify_streams.delivery.providers import ProviderOutcome, ProviderResult
 from notify_streams.delivery.timers import new_timer
 from notify_streams.failpoints import armed
@@ -17,7 +17,7 @@ from notify_streams.preferences.choices import in_whole_ms
 from notify_streams.records.channel_message import read_channel_message
 from notify_streams.records.outcomes import Reason
 from notify_streams.records.retention import RETENTION
-from notify_streams.stores.mongo import TIMERS
+from notify_streams.stores.mongo import ATTEMPTS, TIMERS
 from tests.integration.delivery.delivery_fixtures import (
     ACCEPTED,
     BUCKET,
@@ -230,3 +230,41 @@ async def test_attempts_are_deleted_after_their_notifications(
         await engine.deliver(await env.notify("young"))
         await until(partial(env.is_in, "queued", "old"))
     assert await env.is_in("sent", "young")
+
+
+async def test_a_timer_is_not_claimed_again_before_its_attempt_is_settled(env: DeliveryEnvironment) -> None:
+    """It is due and unchanged until then."""
+    provider = Provider(t=[RETRY])
+    async with env.engine(provider) as engine:
+        for store in engine.engine._stores:
+            store.write = delayed(store.write)  # type: ignore[method-assign]
+        await engine.deliver(await env.notify("t"))
+        await until(partial(env.is_in, "sent"))
+    assert len(provider.calls) == 2 and await env.books_close()
+
+
+def delayed(write: Any) -> Any:
+    async def slow(*args: Any, **options: Any) -> None:
+        await asyncio.sleep(0.2)
+        await write(*args, **options)
+
+    return slow
+
+
+async def test_an_attempt_that_is_stored_already_stops_nothing(env: DeliveryEnvironment) -> None:
+    """It can only come from a defect."""
+    batch = await env.notify("t", "other")
+    provider = SlowProvider()
+    async with env.engine(provider) as engine:
+        event = await engine.begin(batch)
+        await until(lambda: len(provider.calls) == 2)
+        (partition,) = engine.engine._partitions.values()
+        message = read_channel_message(batch.records[0].value or b"")
+        key = delivery_key(message.delivery_id, int(message.decided_at.timestamp() * 1000))
+        attempt = Attempt(Rank.SENT, 1, provider="fake")
+        await env.shards.collection(ATTEMPTS, BUCKET).insert_one(
+            attempt_document(key, BUCKET, 1, Phase.CALL, partition.token.random, attempt)
+        )
+        provider.answer.set()
+        await asyncio.wait_for(event.done.wait(), 20)
+    assert await env.is_in("sent") and await env.is_in("sent", "other") and await env.books_close()
