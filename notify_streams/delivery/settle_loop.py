@@ -110,7 +110,7 @@ class SettleLoop:
             await claimed
 
     async def claim_timers(self, partition: Partition, timers: Sequence[Timer]) -> bool:
-        """Claim due timers; False if one has changed since it was read, or the partition is given up."""
+        """Claim due timers; False if one has changed since it was read or changes in this flush, or the partition is given up."""
         one = _TimerClaim(partition, timers, asyncio.get_running_loop().create_future())
         self._timer_claims.append(one)
         self._wake.set()
@@ -163,7 +163,14 @@ class SettleLoop:
         for result in results:
             if (settlement := planned.get(result.delivery.partition)) is not None:
                 self._plan(settlement, result)
-        claims = [one for one in timer_claims if one.partition in planned and one.partition.active]
+        ending = {result.delivery.key for result in results}
+        claims = [
+            one
+            for one in timer_claims
+            if one.partition in planned
+            and one.partition.active
+            and ending.isdisjoint(timer.key for timer in one.timers)
+        ]
         for partition, settlement in planned.items():
             settlement.step = partition.advance()
             settlement.claimed_to = partition.next_claim(int(_AHEAD_S * self._begun_a_second))

@@ -11,7 +11,7 @@ import pytest
 from notify_streams.delivery import engine as engine_module
 from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document, delivery_key
 from notify_streams.delivery.providers import ProviderOutcome, ProviderResult
-from notify_streams.delivery.timers import new_timer
+from notify_streams.delivery.timers import Timer, new_timer
 from notify_streams.failpoints import armed
 from notify_streams.preferences.choices import in_whole_ms
 from notify_streams.records.channel_message import read_channel_message
@@ -232,23 +232,21 @@ async def test_attempts_are_deleted_after_their_notifications(
     assert await env.is_in("sent", "young")
 
 
-async def test_a_timer_is_not_claimed_again_before_its_attempt_is_settled(env: DeliveryEnvironment) -> None:
-    """It is due and unchanged until then."""
-    provider = Provider(t=[RETRY])
+async def test_a_timer_is_not_claimed_again_by_the_flush_that_settles_its_attempt(env: DeliveryEnvironment) -> None:
+    """Both would match it, and the attempt would be made again without a timer."""
+    provider = SlowProvider(t=[RETRY])
+    provider.answer.set()
     async with env.engine(provider) as engine:
-        for store in engine.engine._stores:
-            store.write = delayed(store.write)  # type: ignore[method-assign]
         await engine.deliver(await env.notify("t"))
-        await until(partial(env.is_in, "sent"))
-    assert len(provider.calls) == 2 and await env.books_close()
-
-
-def delayed(write: Any) -> Any:
-    async def slow(*args: Any, **options: Any) -> None:
-        await asyncio.sleep(0.2)
-        await write(*args, **options)
-
-    return slow
+        provider.answer.clear()
+        await until(lambda: len(provider.calls) == 2)
+        (timer,) = await env.timers()
+        (delivery,) = engine.engine._calls
+        loop = engine.engine._loops[delivery.partition.shard]
+        loop.add(delivery, Attempt(Rank.SENT, 1, provider="fake"), None)
+        read = Timer(timer["_id"], BUCKET, 1, False, timer["record"], timer["claim"], timer["due_at"], False)
+        assert not await loop.claim_timers(delivery.partition, [read])
+    assert await env.is_in("sent") and not await env.timers() and await env.books_close()
 
 
 async def test_an_attempt_that_is_stored_already_stops_nothing(env: DeliveryEnvironment) -> None:
