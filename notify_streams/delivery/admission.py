@@ -45,7 +45,8 @@ class Admission:
     @property
     def held(self) -> bool:
         """Whether the provider may not be called without a limit now."""
-        return self.paused or self._breaker.state(time.monotonic()) is not BreakerState.CLOSED
+        now = time.monotonic()
+        return self.paused or self._breaker.state(now) is not BreakerState.CLOSED or self._budget.available(now) < 1
 
     def calls(self, now: float) -> int:
         """How many calls may be under way."""

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from notify_streams.delivery.breaker import BreakerState
 from notify_streams.roles import LANES
 from notify_streams.web.ledger import OUTCOMES
 from notify_streams.web.markup import Html, join, table, tag
@@ -108,7 +109,7 @@ def _tiles(data: PageData, summaries: Sequence[Summary]) -> Html:
         ("Outbox", waiting, age),
         ("Redis", redis, "for preference checks"),
         ("One decision, p99", _lanes(decisions), f"goal < {_DECISION_GOAL_MS:g} ms"),
-        ("Decision to provider, p99", _lanes(_to_provider(summaries)), "goal for critical < 2 s"),
+        ("Trigger to provider, p99", _lanes(_to_provider(summaries)), "goal for critical < 2 s"),
     ]
     return tag(
         "dl",
@@ -217,11 +218,30 @@ def _deliveries(summaries: Iterable[Summary]) -> Html:
 
 def _providers(summaries: Iterable[Summary]) -> Html | None:
     rows: list[list[Part]] = [
-        [f"{provider} ({one.role})", number(times.count), quantile(times.p50_ms, times), quantile(times.p99_ms, times)]
+        [
+            f"{provider} ({one.role})",
+            _provider_state(one),
+            number(times.count),
+            quantile(times.p50_ms, times),
+            quantile(times.p99_ms, times),
+        ]
         for one in summaries
         for provider, times in one.providers.items()
     ]
-    return table("t-providers", "Calls to providers", ["provider", "calls", "p50", "p99"], rows) if rows else None
+    heads = ["provider", "state", "calls", "p50", "p99"]
+    return table("t-providers", "Calls to providers", heads, rows) if rows else None
+
+
+def _provider_state(one: Summary) -> Part:
+    """Whether the worker calls its provider."""
+    if one.provider_state is None:
+        return ""
+    state = one.provider_state.state
+    if state == BreakerState.CLOSED:
+        return "called"
+    if state == BreakerState.OPEN:
+        return _mark("bad", f"not called, next probe in {duration(one.provider_state.open_for_s)}")
+    return _mark("bad" if state == "paused" else "warn", state)
 
 
 def _outbox(outbox: Backlog | None) -> Html:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from notify_streams.delivery.provider_state import ProviderState
 from notify_streams.roles import ROLES
 from notify_streams.web.dashboard import wants_json
 from notify_streams.web.health import Health, Recovery
@@ -95,6 +96,19 @@ def test_states_are_shown_as_text() -> None:
     assert "waits for preferences: 10 rows" in words(a_page(workers={"standard": waits}))
     assert "no response" in words(a_page())
     assert "1 of 1 work without it" in words(a_page(workers={"standard": a_summary(redis_trusted=False)}))
+
+
+@pytest.mark.parametrize(
+    ("state", "shown"),
+    [
+        (ProviderState("fcm", "closed", 0.0, 3), "called"),
+        (ProviderState("fcm", "open", 4.0, 0), "✕ not called, next probe in 4.0 s"),
+        (ProviderState("fcm", "paused", 0.0, 0), "✕ paused"),
+    ],
+)
+def test_a_provider_that_is_not_called_is_shown(state: ProviderState, shown: str) -> None:
+    page = words(a_page(workers={"push": a_summary("push", provider_state=state)}))
+    assert f"fcm (push) {shown} 10" in page
 
 
 def test_recovery_is_shown_as_a_share() -> None:
