@@ -19,7 +19,7 @@ from notify_streams.errors import NotifyError, SettingsError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Name = Literal[
+RouterName = Literal[
     "after_fetch",
     "after_decide",
     "before_transaction",
@@ -29,6 +29,8 @@ Name = Literal[
     "before_row_deletion",
     "before_acknowledge",
     "after_acknowledge",
+]
+DeliveryName = Literal[
     "before_provider",
     "after_provider",
     "before_token",
@@ -41,7 +43,10 @@ Name = Literal[
     "after_resolve",
     "after_timer_claim",
 ]
-NAMES: Final[tuple[Name, ...]] = get_args(Name)
+Name = Literal[RouterName, DeliveryName]
+ROUTER_NAMES: Final[tuple[RouterName, ...]] = get_args(RouterName)
+DELIVERY_NAMES: Final[tuple[DeliveryName, ...]] = get_args(DeliveryName)
+NAMES: Final[tuple[Name, ...]] = (*ROUTER_NAMES, *DELIVERY_NAMES)
 
 _PATTERN: Final = re.compile(
     r"(?P<name>\w+)=(?:(?P<action>kill|raise)|stall:(?P<seconds>\d+(?:\.\d+)?))(?:@(?P<at>[1-9]\d*))?"

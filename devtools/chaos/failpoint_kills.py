@@ -7,7 +7,7 @@ import random
 import signal
 from typing import TYPE_CHECKING, Any, Final
 
-from notify_streams.failpoints import NAMES
+from notify_streams.failpoints import DELIVERY_NAMES, NAMES
 from notify_streams.roles import CHANNEL_ROLES
 
 if TYPE_CHECKING:
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from devtools.workers import Worker
     from notify_streams.failpoints import Name
 
-_CHANNEL_FAILPOINTS: Final = frozenset(
-    name
-    for name in NAMES
-    if name.partition("_")[2] in ("provider", "token", "settlement", "park", "resolve", "timer_claim")
-)
 #: What the sandbox must do for a worker to reach a failpoint: slow answers are parked, refused calls get a timer.
 _FAULTS: Final[dict[str, dict[str, Any]]] = {
     **{name: {"latency_ms": 1_500} for name in ("after_park", "before_resolve", "after_resolve")},
@@ -58,7 +53,7 @@ async def _kill_at(environment: ChaosEnvironment, name: Name, seed: int) -> dict
     pool = environment.pool
     draw = random.Random(f"{name}-{seed}")
     before = await environment.audit()
-    role = "push" if name in _CHANNEL_FAILPOINTS else "standard"
+    role = "push" if name in DELIVERY_NAMES else "standard"
     for worker in pool.running(role):
         await pool.stop(worker)
     await environment.inject_faults(_FAULTS.get(name))

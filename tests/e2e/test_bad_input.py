@@ -149,10 +149,11 @@ async def test_the_ledger_counts_dead_letters_by_reason(sent: Sent) -> None:
 async def test_a_trigger_for_an_unknown_user_becomes_a_dead_letter(running_region: RunningRegion) -> None:
     trigger_id = a_new_id()
     value = trigger_json(id=trigger_id, user_id="not-signed-up")
-    place = await running_region.send(TOPIC, value, key="not-signed-up")
+    await running_region.send(TOPIC, value, key="not-signed-up")
     await running_region.audited()
-    letter = (await running_region.dead_letters())[place]
-    assert (letter.diagnosis["reason"], letter.value) == ("unknown_user", value)
+    letters = (await running_region.dead_letters()).values()
+    (letter,) = [one for one in letters if one.value == value]  # of the copy that was read after the time to wait
+    assert letter.diagnosis["reason"] == "unknown_user"
     assert running_region.channels(trigger_id) == []
 
 

@@ -25,10 +25,18 @@ SECRET = "s3cr3t"
 #: Every verb of the product with what it needs; `worker` runs until it is stopped and logs instead.
 COMMANDS = {
     "audit": ("audit",),
+    "dead-letters list": ("dead-letters", "list"),
+    "dead-letters show": ("dead-letters", "show", "0:0"),
+    "dead-letters replay": ("dead-letters", "replay", "0:0"),
+    "deliveries list": ("deliveries", "list"),
+    "deliveries replay": ("deliveries", "replay", "x"),
     "failover": ("failover", "us", "--back"),
     "prefs get": ("prefs", "get", "ada"),
     "prefs set": ("prefs", "set", "ada", "payments", "push", "in"),
     "prefs import": ("prefs", "import", str(PROJECT / "README.md")),
+    "providers list": ("providers", "list"),
+    "providers pause": ("providers", "pause", "fcm"),
+    "providers resume": ("providers", "resume", "fcm"),
     "send": ("send", str(PROJECT / "tests/integration/cli/trigger.jsonl")),
     "shards check": ("shards", "check"),
     "shards init": ("shards", "init"),

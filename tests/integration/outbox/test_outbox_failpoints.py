@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from notify_streams.failpoints import NAMES, FailpointReached, armed
+from notify_streams.failpoints import ROUTER_NAMES, FailpointReached, armed
 from notify_streams.routing.router import Router
 from tests.builders import (
     AckRecorder,
@@ -22,14 +22,12 @@ from tests.integration.outbox.conftest import Run
 from tests.integration.outbox.outbox_fixtures import EVEN, Bench
 from tests.waiting import until
 
-OUTBOX_FAILPOINTS = [name for name in NAMES if not name.endswith("_provider")]
-
 
 def changed(acks: AckRecorder, before: tuple[int, int]) -> bool:
     return (acks.acknowledged, len(acks.refused)) != before
 
 
-@pytest.mark.parametrize("name", OUTBOX_FAILPOINTS)
+@pytest.mark.parametrize("name", ROUTER_NAMES)
 async def test_an_error_at_a_failpoint_loses_and_doubles_nothing(bench: Bench, running: Run, name: str) -> None:
     with armed(f"{name}=raise@1") as points:
         await bench.open()
