@@ -32,13 +32,13 @@ from notify_streams.delivery.rendering import data_of, text_of
 from notify_streams.delivery.settle_loop import MAX_UNSETTLED, MAX_UNSETTLED_S, SettleLoop
 from notify_streams.delivery.settlement import SettlementStore
 from notify_streams.delivery.timers import TimerReader, drop_unclaimed
-from notify_streams.errors import RetryLater
+from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.failpoints import failpoint
 from notify_streams.records.batch import AckHandle
 from notify_streams.records.channel_message import ChannelMessage, read_channel_message
 from notify_streams.records.outcomes import Reason
 from notify_streams.records.retention import RETENTION
-from notify_streams.retry import STORE
+from notify_streams.retry import STORE, RetryPolicy
 from notify_streams.stores.orphaned_transactions import abort_orphaned_transactions
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from notify_streams.preferences.provider_check import SendPermission
     from notify_streams.records.batch import Batch, SourceRecord
     from notify_streams.roles import Channel, Lane
-    from notify_streams.stores.mongo import Shards
+    from notify_streams.stores.mongo import Document, Shards
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +84,8 @@ _VERIFY: Final = STORE.named("delivery.verify")
 _CHECK: Final = STORE.named("delivery.check")
 _TIMERS: Final = STORE.named("delivery.timers")
 _RESOLVE: Final = STORE.named("delivery.resolve")
+#: For longer than a bucket that moves can be written on no shard.
+_EVIDENCE: Final = RetryPolicy("delivery.evidence", first_s=0.1, max_s=1.0, max_attempts=20)
 
 _FAILED: Final = {
     ProviderOutcome.REJECTED: Reason.PROVIDER_REJECTED,
@@ -164,6 +166,10 @@ class DeliveryEngine:
         self._sleeps_until_ms = 0
         self._proofs: dict[int, asyncio.Task[None]] = {}
         self._others: set[asyncio.Task[None]] = set()
+        #: Tasks that store how calls ended.
+        self._appending: set[asyncio.Task[None]] = set()
+        #: Partitions that are being owned anew.
+        self._owning: set[Partition] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
         self._logged_state = BreakerState.CLOSED.value
@@ -190,7 +196,10 @@ class DeliveryEngine:
             partition.active = False
         await self._drain(_STOP_S)
         await self._provider.close()
-        await tasks.stop([*self._calls.values(), *self._others, *self._proofs.values(), *self._tasks])
+        if self._appending:
+            await asyncio.wait(self._appending, timeout=_STOP_S)
+        rest = (*self._others, *self._appending, *self._proofs.values(), *self._tasks)
+        await tasks.stop([*self._calls.values(), *rest])
 
     @property
     def held(self) -> bool:
@@ -277,21 +286,44 @@ class DeliveryEngine:
         for delivery in kept:
             self._leave(delivery)
 
-    def _on_refused(self, partition: Partition) -> None:
-        """The ledger has another token or position, or is on another shard: own it anew, or stop until it is assigned anew."""
-        log.warning(
-            "ledger refused a worker",
-            extra={"action": "delivery.fence", "topic": self._role, "partition": partition.number},
-        )
-        if self._partitions.get(partition.number) is partition and not self._closed:
-            self._spawn(self._own_anew(partition))
+    def _on_refused(self, partition: Partition, ends: Sequence[Document] = ()) -> None:
+        """The ledger has another token or position, or is on another shard: own it anew, or stop until it is assigned anew.
+
+        Args:
+            ends: how calls ended that were not settled.
+        """
+        if ends:
+            self._spawn(self._append(ends), self._appending)
+        if self._partitions.get(partition.number) is partition and partition not in self._owning and not self._closed:
+            log.warning(
+                "ledger refused a worker",
+                extra={"action": "delivery.fence", "topic": self._role, "partition": partition.number},
+            )
+            self._owning.add(partition)
+            self._spawn(self._own_anew(partition), self._others)
+
+    async def _append(self, ends: Sequence[Document]) -> None:
+        """Store how calls ended whose partition has another owner, or is on another shard."""
+        try:
+            await _EVIDENCE.call(self._stores[0].add_evidence, ends)
+        except StoreUnavailable as error:
+            log.warning(
+                "ends of calls could not be stored; their deliveries may be repeated, marked",
+                extra={"action": "evidence.lost", "count": len(ends), "error": error},
+            )
 
     async def _own_anew(self, partition: Partition) -> None:
+        """Store how the calls under way end, then own the partition as after an assignment, if no other worker does."""
         number = partition.number
-        try:
-            owned = await _VERIFY.call(self._ledger.acquire, [number], token := Token(self._generation))
-        except RetryLater:
-            return
+        running = [task for one, task in self._calls.items() if one.partition is partition and not one.parked]
+        if running:
+            await asyncio.wait(running, timeout=_DRAIN_S)
+        await self._loops[partition.shard].settled()
+        if self._appending:
+            await asyncio.wait(self._appending)
+        token = Token(self._generation)
+        owned = await _VERIFY.call(self._ledger.acquire, [number], token)
+        self._owning.discard(partition)
         handle = partition.oldest_handle()
         if number not in owned or self._partitions.get(number) is not partition:
             return
@@ -488,7 +520,7 @@ class DeliveryEngine:
                 self._calls[delivery] = asyncio.create_task(self._call(delivery))
         self._calling.set()
         for partition in dict.fromkeys(delivery.partition for delivery in again):
-            self._spawn(self._begin(partition, [one for one in again if one.partition is partition]))
+            self._spawn(self._begin(partition, [one for one in again if one.partition is partition]), self._others)
 
     async def _call(self, delivery: Delivery) -> None:
         outgoing = self._outgoing(delivery)
@@ -559,7 +591,7 @@ class DeliveryEngine:
             self._breaker.succeeded(now)
         if delivery.parked:
             if not is_retry:
-                self._spawn(self._resolve(delivery, result))
+                self._spawn(self._resolve(delivery, result), self._others)
         else:
             self._settle(delivery, result)
         self._admission.release(retry=delivery.entry is None)
@@ -719,7 +751,7 @@ class DeliveryEngine:
             self._admission.release(len(timers), retry=True)
             return
         failpoint("after_timer_claim")
-        self._spawn(self._begin(partition, [_retried(partition, timer) for timer in timers]))
+        self._spawn(self._begin(partition, [_retried(partition, timer) for timer in timers]), self._others)
 
     async def _expire(self) -> None:
         """Delete the attempts of notifications that have expired: the first range of ids of each bucket."""
@@ -732,10 +764,10 @@ class DeliveryEngine:
                 except RetryLater as error:
                     log.warning("expired attempts not deleted yet", extra={"action": "attempts.expire", "error": error})
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Any, kept_in: set[asyncio.Task[None]]) -> None:
         task = asyncio.create_task(work)
-        self._others.add(task)
-        task.add_done_callback(self._others.discard)
+        kept_in.add(task)
+        task.add_done_callback(kept_in.discard)
 
 
 def _reject(topic: str, delivery: Delivery) -> bool:

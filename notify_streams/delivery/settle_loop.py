@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 
 _SETTLE: Final = RetryPolicy("delivery.settle", first_s=0.05, max_s=2.0)
 _LOOK_UP: Final = RetryPolicy("delivery.look_up_stored", first_s=0.05, max_s=2.0)
-_EVIDENCE: Final = RetryPolicy("delivery.evidence", first_s=0.1, max_s=2.0, max_attempts=5)
 #: No call begins while more results than this are not settled, or one is older than `MAX_UNSETTLED_S`.
 MAX_UNSETTLED: Final = 512
 MAX_UNSETTLED_S: Final = 1.0
@@ -65,12 +64,12 @@ class SettleLoop:
         role: str,
         channel: str,
         store: SettlementStore,
-        on_refused: Callable[[Partition], object],
+        on_refused: Callable[[Partition, Sequence[Document]], object],
         on_settled: Callable[[int | None], object],
         retrying: set[bytes],
     ) -> None:
-        """`on_refused` is called with a partition whose ledger refused this worker; `on_settled` after each flush, with the earliest
-        time of its timers (milliseconds since the epoch). `retrying`: the keys of deliveries whose timer is claimed; those that are settled are
+        """`on_refused` is called with a partition whose ledger refused this worker and the ends of its calls; `on_settled` after each flush, with the earliest
+        time of its timers (milliseconds since the epoch). `retrying`: the keys of deliveries whose timer is claimed; the settled ones are
         removed."""
         self._role = role
         self._channel = channel
@@ -158,7 +157,10 @@ class SettleLoop:
     async def _flush(
         self, changed: Iterable[Partition], results: Sequence[_Result], timer_claims: Sequence[_TimerClaim]
     ) -> None:
-        await self._append_evidence([one for one in results if one.delivery.partition.fenced])
+        late: dict[Partition, list[_Result]] = {}
+        for result in results:
+            if result.delivery.partition.fenced:
+                late.setdefault(result.delivery.partition, []).append(result)
         planned = {one: Settlement(one) for one in changed if not one.fenced}
         for result in results:
             if (settlement := planned.get(result.delivery.partition)) is not None:
@@ -178,8 +180,11 @@ class SettleLoop:
         for one in timer_claims:
             if not one.done.done():
                 one.done.set_result(False)
-        refused = [one for one in results if one.delivery.partition.fenced and one.delivery.partition in planned]
-        await self._append_evidence(refused)
+        for partition in planned:
+            if partition.fenced:
+                late[partition] = [one for one in results if one.delivery.partition is partition]
+        for partition, found in late.items():
+            self._on_refused(partition, self._evidence(found))
 
     def _plan(self, settlement: Settlement, result: _Result) -> None:
         delivery, attempt = result.delivery, result.attempt
@@ -240,7 +245,6 @@ class SettleLoop:
                 settlement.partition.active = False
                 settlement.partition.fenced = True
                 metrics.FENCED.inc()
-                self._on_refused(settlement.partition)
             else:
                 kept.append(settlement)
         return kept
@@ -269,20 +273,9 @@ class SettleLoop:
         for labels, count in ended.items():
             metrics.DELIVERIES.labels(self._channel, *labels).inc(count)
 
-    async def _append_evidence(self, results: Sequence[_Result]) -> None:
-        """Store how calls ended whose partition has another owner. Only ends: the owner decides about the next attempt."""
-        documents = [
-            self._document(one) for one in results if one.due_ms is None and one.attempt.rank != Rank.SUPPRESSED
-        ]
-        if not documents:
-            return
-        try:
-            await _EVIDENCE.call(self._store.add_evidence, documents)
-        except StoreUnavailable as error:
-            log.warning(
-                "ends of calls could not be stored; their deliveries may be repeated, marked",
-                extra={"action": "evidence.lost", "count": len(documents), "error": error},
-            )
+    def _evidence(self, results: Sequence[_Result]) -> list[Document]:
+        """How calls ended whose partition has another owner. Only ends: the owner decides about the next attempt."""
+        return [self._document(one) for one in results if one.due_ms is None and one.attempt.rank != Rank.SUPPRESSED]
 
     def _document(self, result: _Result) -> Document:
         delivery = result.delivery

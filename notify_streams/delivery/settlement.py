@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 from pymongo.read_concern import ReadConcern
 
@@ -184,16 +185,18 @@ class SettlementStore:
         return resolved
 
     async def add_evidence(self, attempts: Sequence[Document]) -> None:
-        """Append attempts whose partition has another owner. They are not counted.
+        """Append attempts of one bucket that has another owner, or is on another shard now. They are not counted.
 
         Raises:
             StoreUnavailable: call again.
         """
-        updates = [{"q": {"_id": one["_id"], "bucket": one["bucket"]}, "u": one, "upsert": True} for one in attempts]
-        with mongo_call(f"append attempts on shard {self._shard}", self._timeout_s):
-            await self._shards.database(self._shard).command(
-                {"update": ATTEMPTS, "updates": updates, "ordered": False, "writeConcern": DURABLE.document}
-            )
+        bucket = attempts[0]["bucket"]
+        writes = [
+            UpdateOne({"_id": one["_id"], "bucket": bucket}, {"$setOnInsert": {"p": one["p"]}}, upsert=True)
+            for one in attempts
+        ]
+        with mongo_call(f"append attempts of bucket {bucket}", self._timeout_s):
+            await self._shards.collection(ATTEMPTS, bucket).bulk_write(writes, ordered=False)
 
     def _step(self, settlement: Settlement, flush_id: str) -> Document:
         partition, step = settlement.partition, settlement.step

@@ -35,8 +35,6 @@ _OVERLAP_S: Final = 1
 _CLOCK_SKEW_S: Final = 10
 #: The lease is renewed when less than this part of it is left.
 _RENEW_BELOW: Final = 0.6
-#: How long a process waits that found a lease of another one.
-_LOOK_S: Final = (0.5, 1.5)
 #: Returned by the script `RENEW`.
 _MAY_EVICT: Final = -1
 
@@ -63,20 +61,17 @@ class LeaseRenewal:
     async def run(self) -> None:
         """Keep the lease renewed until cancelled."""
         pause_s = 0.25 * self._bound.lease_s
-        due_s = (1 - _RENEW_BELOW) * self._bound.lease_s
         attempts = RetryPolicy("preferences.lease", first_s=pause_s, max_s=pause_s).attempts()
         while True:
             try:
-                renewed = await self.renew()
+                await self.renew()
             except RetryLater as error:
                 self.works = False
                 await attempts.failed(error)
                 continue
             self.works = True
             attempts.succeeded()
-            # The process that has renewed it goes on. The others look seldom: if it ends, the first of them replaces it, and checks
-            # read MongoDB meanwhile.
-            await asyncio.sleep(random.uniform(0.8, 1) * due_s if renewed else random.uniform(*_LOOK_S))
+            await asyncio.sleep(random.uniform(0.6, 1) * pause_s)
 
     async def renew(self) -> bool:
         """Renew the lease if it is due and no other process is doing it; True if this call renewed it.

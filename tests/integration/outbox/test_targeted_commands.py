@@ -25,8 +25,8 @@ from tests.integration.outbox.outbox_fixtures import EVEN, ODD, SOURCE, Bench, b
 from tests.waiting import until
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
-#: Collections about the shard itself: the bucket directory and the fence.
-SHARD_COLLECTIONS = (MOVED, "fence")
+#: Collections about the shard itself, or the region: the bucket directory, the fence, pauses of providers.
+SHARD_COLLECTIONS = (MOVED, "fence", "pauses")
 SESSION_COMMANDS = ("hello", "isMaster", "endSessions", "ping", "commitTransaction", "abortTransaction", "getMore")
 
 

@@ -242,6 +242,6 @@ async def test_several_keepers_share_the_work(
     before = [env.renewal.renewals for env in environments]
     await asyncio.sleep(2)
     renewed = sum(env.renewal.renewals for env in environments) - sum(before)
-    assert 3 <= renewed <= 20, "about one every 0.2 s on a quiet machine, however many there are"
+    assert 5 <= renewed <= 20, "about one every 0.2 s, however many there are"
     assert rebuilds(caplog) == 1
     assert await environments[0].deltas.read([f"{BUCKET}"]) == [None]
