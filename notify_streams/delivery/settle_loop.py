@@ -68,9 +68,13 @@ class SettleLoop:
         on_settled: Callable[[int | None], object],
         retrying: set[bytes],
     ) -> None:
-        """`on_refused` is called with a partition whose ledger refused this worker and the ends of its calls; `on_settled` after each flush, with the earliest
-        time of its timers (milliseconds since the epoch). `retrying`: the keys of deliveries whose timer is claimed; the settled ones are
-        removed."""
+        """Settle the partitions of `role` on the shard of `store`.
+
+        Args:
+            on_refused: called with a partition whose ledger refused this worker, and the ends of its calls.
+            on_settled: called after each flush, with the earliest time of its timers (milliseconds since the epoch).
+            retrying: the keys of deliveries whose timer is claimed; those that are settled are removed.
+        """
         self._role = role
         self._channel = channel
         self._store = store
