@@ -79,7 +79,7 @@ def _outcomes(region: str, counts: Mapping[str, Any]) -> Table:
     table.add_column("what")
     table.add_column("count", justify="right")
     table.add_row("triggers", f"{counts['taken']:,}")
-    for name in ("notified", "forwarded", "repartitioned", "duplicate", "dead"):
+    for name in ("notified", "forwarded", "repartitioned", "duplicate", "dead", "waiting"):
         table.add_row(f"  {'dead letter' if name == 'dead' else name}", f"{counts[name]:,}")
     for reason, count in sorted(counts["dead_reasons"].items()):
         table.add_row(f"    {reason}", f"{count:,}")
