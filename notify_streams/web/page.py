@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from notify_streams.delivery.breaker import BreakerState
-from notify_streams.roles import LANES
+from notify_streams.roles import CHANNEL_ROLES, LANES
 from notify_streams.web.ledger import OUTCOMES
 from notify_streams.web.markup import Html, join, table, tag
 from notify_streams.web.wording import UNKNOWN, duration, number, quantile
@@ -187,6 +187,7 @@ def _triggers(ledger: Sums | None) -> list[Part]:
     rows = [
         [role if role in LANES else f"{role} (sign-ups)", *(number(sums[name]) for name in names)]
         for role, sums in ledger.by_role.items()
+        if role not in CHANNEL_ROLES
     ]
     shown: list[Part] = [table("t-triggers", "Outcomes in the whole region", heads, rows)]
     if ledger.dead_reasons:

@@ -201,6 +201,7 @@ class RunningRegion:
         """The delivery states of a notification by channel; empty without a notification."""
         bucket = self.bucket(user_id)
         async with Shards(self.settings) as shards:
+            await shards.refresh_directory()
             found = await shards.collection(NOTIFICATIONS, bucket).find_one(
                 {"bucket": bucket, "trigger_id": trigger_id, "user_id": user_id}
             )

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from notify_streams.delivery.delivery_ledger import COUNTS
 from notify_streams.delivery.provider_state import ProviderState
 from notify_streams.roles import ROLES
 from notify_streams.web.dashboard import wants_json
@@ -72,6 +73,12 @@ def test_a_ledger_that_closes() -> None:
     assert "8 triggers taken = 4 notified + 1 forwarded + 1 repartitioned + 1 dead + 1 duplicate + 0 waiting" in words(
         a_page()
     )
+
+
+def test_the_ledgers_of_channel_roles_are_no_outcomes_of_triggers() -> None:
+    push = dict.fromkeys(COUNTS, 0) | {"_id": "push:push:0", "role": "push", "first_offset": 0, "next_offset": 0}
+    page = a_page(ledger=sums([a_row(), push]))
+    assert "The ledger closes" in page and "push (sign-ups)" not in words(page)
 
 
 @pytest.mark.parametrize(
