@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.trigger_producer import TriggerProducer, owner_of
 from notify_streams.errors import Refused
+from notify_streams.routing.outcome_records import DEAD_LETTER_HEADERS
 from notify_streams.topics import (
     DEAD_LETTERS,
     PREFERENCE_UPDATES,
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from notify_streams.settings import Settings
     from notify_streams.transport import Record
 
-#: Headers that were added to those of the record, at its end.
-ADDED_HEADERS: Final = ("reason", "detail", "topic", "partition", "offset")
 #: Names the dead letter that a record was sent again from.
 REPLAYED_HEADER: Final = "replayed"
 
@@ -91,13 +90,13 @@ async def read_dead_letters(settings: Settings, selection: Selection) -> AsyncIt
 
 def dead_letter_of(partition: int, record: Record) -> DeadLetter | None:
     """The dead letter of a record; None if it has not the headers that one has."""
-    added = record.headers[-len(ADDED_HEADERS) :]
-    if tuple(name for name, _ in added) != ADDED_HEADERS:
+    added = record.headers[-len(DEAD_LETTER_HEADERS) :]
+    if tuple(name for name, _ in added) != DEAD_LETTER_HEADERS:
         return None
     why = {name: (content or b"").decode("utf-8", "replace") for name, content in added}
     at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
     return DeadLetter(
-        partition, record.offset, at, why, record.key, record.value, record.headers[: -len(ADDED_HEADERS)]
+        partition, record.offset, at, why, record.key, record.value, record.headers[: -len(DEAD_LETTER_HEADERS)]
     )
 
 

@@ -726,7 +726,7 @@ class DeliveryEngine:
         for partition in self._partitions.values():
             by_shard.setdefault(partition.shard, []).append(partition)
         for shard, partitions in by_shard.items():
-            if self.held and self._admission.calls(time.monotonic()) == 0:
+            if self._admission.calls(time.monotonic()) == 0:
                 return _NO_ROOM_S
             pause_s = min(pause_s, await self._retry_due_on(shard, partitions))
         return pause_s

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from notify_streams import metrics
@@ -319,24 +319,11 @@ class SettleLoop:
 
 def _with_claims(settlements: Sequence[Settlement], claims: Sequence[_TimerClaim]) -> list[Settlement]:
     """The settlements with the statements of these claims."""
-    by_partition = {one.partition: one for one in settlements}
-    found = {
-        one.partition: Settlement(
-            one.partition,
-            one.attempts,
-            one.armed,
-            list(one.changed),
-            one.dropped,
-            dict(one.counts),
-            one.step,
-            one.claimed_to,
-        )
-        for one in settlements
-    }
+    found = {one.partition: replace(one, changed=list(one.changed), counts=dict(one.counts)) for one in settlements}
     for one in claims:
-        if one.partition not in by_partition:
+        settlement = found.get(one.partition)
+        if settlement is None:
             continue
-        settlement = found[one.partition]
         for timer in one.timers:
             settlement.changed.append(claim(timer, one.partition.token))
             if timer.replay and timer.claim is None:

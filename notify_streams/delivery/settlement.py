@@ -18,7 +18,7 @@ from notify_streams.delivery.delivery_ledger import pack_seen
 from notify_streams.errors import NotifyError
 from notify_streams.failpoints import failpoint
 from notify_streams.stores.mongo import ATTEMPTS, DURABLE, LEDGER, TIMERS
-from notify_streams.stores.mongo_errors import mongo_call
+from notify_streams.stores.mongo_errors import is_duplicate_key, mongo_call
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from notify_streams.stores.mongo import Document, Shards
 
 _SNAPSHOT: Final = ReadConcern("snapshot")
-_DUPLICATE_KEY: Final = 11000
 
 
 class TokenRefused(NotifyError):
@@ -110,7 +109,7 @@ class SettlementStore:
             try:
                 await self._command(session, "insert", ATTEMPTS, documents=attempts)
             except (BulkWriteError, DuplicateKeyError) as error:
-                if _is_duplicate(error):
+                if is_duplicate_key(error):
                     raise AttemptsExist from error
                 raise
         if armed := _joined(one.armed for one in settlements):
@@ -248,12 +247,6 @@ class SettlementStore:
         if reply.get("writeErrors"):
             raise BulkWriteError(reply)
         return int(reply["n"])
-
-
-def _is_duplicate(error: BulkWriteError | DuplicateKeyError) -> bool:
-    if isinstance(error, DuplicateKeyError):
-        return True
-    return any(one.get("code") == _DUPLICATE_KEY for one in (error.details or {}).get("writeErrors", ()))
 
 
 def _joined(parts: Iterable[list[Document]]) -> list[Document]:

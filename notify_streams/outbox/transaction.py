@@ -15,7 +15,7 @@ from notify_streams.errors import NotifyError
 from notify_streams.failpoints import failpoint
 from notify_streams.outbox.fence import not_fenced
 from notify_streams.stores.mongo import DURABLE, LEDGER, NOTIFICATIONS, OUTBOX, TIMERS
-from notify_streams.stores.mongo_errors import mongo_call
+from notify_streams.stores.mongo_errors import is_duplicate_key, mongo_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from notify_streams.outbox.flush_plan import Flush, LedgerStep
     from notify_streams.stores.mongo import Shards
 
-_DUPLICATE_KEY: Final = 11000
 _SNAPSHOT: Final = ReadConcern("snapshot")
 #: Limit of the documents of one command: half of MongoDB's 16 MB for a message.
 _COMMAND_BYTES: Final = 8 * 1024 * 1024
@@ -70,7 +69,7 @@ class FlushStore:
                 async with self._shards.client(self._shard).start_session() as session:
                     await session.with_transaction(body, read_concern=_SNAPSHOT, write_concern=DURABLE)
             except (DuplicateKeyError, BulkWriteError) as error:
-                if _is_duplicate(error):
+                if is_duplicate_key(error):
                     raise DuplicateNotifications from error
                 raise
 
@@ -87,7 +86,7 @@ class FlushStore:
                 try:
                     await self._insert(session, flush)
                 except (DuplicateKeyError, BulkWriteError) as error:
-                    if _is_duplicate(error):
+                    if is_duplicate_key(error):
                         raise DuplicateNotifications from error
                     raise
                 finally:
@@ -220,9 +219,3 @@ def _parts(documents: Sequence[Any], size_of: Callable[[Any], int]) -> Iterator[
         size += length
     if documents:
         yield documents[first:]
-
-
-def _is_duplicate(error: DuplicateKeyError | BulkWriteError) -> bool:
-    if isinstance(error, DuplicateKeyError):
-        return True
-    return any(one.get("code") == _DUPLICATE_KEY for one in (error.details or {}).get("writeErrors", ()))

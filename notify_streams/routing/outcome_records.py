@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Names the record that a published one was copied from, `topic:partition:offset`: copies of one record can be counted once.
 SOURCE_HEADER: Final = "source"
+#: Of a dead letter, after the record's own headers.
+DEAD_LETTER_HEADERS: Final = ("reason", "detail", "topic", "partition", "offset")
 #: When a copied trigger entered its first topic: milliseconds since the epoch, in decimal digits.
 ORIGIN_HEADER: Final = "origin_ms"
 _MAX_ORIGIN_DIGITS: Final = 15

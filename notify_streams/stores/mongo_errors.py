@@ -15,6 +15,7 @@ from pymongo.errors import (
     BulkWriteError,
     ConnectionFailure,
     DocumentTooLarge,
+    DuplicateKeyError,
     ExecutionTimeout,
     OperationFailure,
     PyMongoError,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 #: Codes of failed log-ins and of users without the right (https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml).
 _REFUSALS: Final = {13: "refuses: the user has not the right", 18: "refuses the user name or password"}
+_DUPLICATE_KEY: Final = 11000
 _CERTIFICATE: Final = re.compile(r"certificate verify failed: ([^(]{1,200})")
 #: The document or statement itself is refused.
 _PERMANENT_CODES: Final = frozenset(
@@ -124,6 +126,13 @@ def _codes(error: Exception) -> set[int]:
         details = error.details or {}
         return {one["code"] for one in (*details.get("writeErrors", ()), *details.get("writeConcernErrors", ()))}
     return {error.code} if isinstance(error, OperationFailure) and error.code is not None else set()
+
+
+def is_duplicate_key(error: BulkWriteError | DuplicateKeyError) -> bool:
+    """Whether a write was refused because its `_id` exists."""
+    if isinstance(error, DuplicateKeyError):
+        return True
+    return any(one.get("code") == _DUPLICATE_KEY for one in (error.details or {}).get("writeErrors", ()))
 
 
 def mongo_reason(error: Exception) -> str:

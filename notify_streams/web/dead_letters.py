@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from notify_streams.routing.outcome_records import DEAD_LETTER_HEADERS
 from notify_streams.topics import DEAD_LETTERS
 from notify_streams.web.ledger import read_ledger, sums
 from notify_streams.web.responses import WebView, json_response
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 _DEFAULT_LIMIT: Final = 20
 _MAX_LIMIT: Final = 100
 _MAX_VALUE_CHARS: Final = 2_000
-#: Headers that the router appends, after those of the sender.
-_ADDED_HEADERS: Final = ("reason", "detail", "topic", "partition", "offset")
 
 
 class DeadLetters(WebView):
@@ -64,8 +63,8 @@ def dead_letter_payload(record: ConsumerRecord[bytes, bytes], *, with_value: boo
         "key": _text(record.key),
         "bytes": len(record.value or b""),
     }
-    payload |= {name: by_name.get(name) for name in _ADDED_HEADERS}
-    payload["headers"] = headers[: -len(_ADDED_HEADERS)]
+    payload |= {name: by_name.get(name) for name in DEAD_LETTER_HEADERS}
+    payload["headers"] = headers[: -len(DEAD_LETTER_HEADERS)]
     if with_value:
         value = _text(record.value)
         payload["value"] = None if value is None else value[:_MAX_VALUE_CHARS]
