@@ -25,6 +25,8 @@ _MAX_TTL_S = 4 * 7 * 24 * 3600
 #: bytes of the keys and values of notification and data together
 #: (https://firebase.google.com/docs/cloud-messaging/customize-messages/set-message-type)
 _MAX_PAYLOAD = 4096
+#: the only 403 that is about the message: the token belongs to another sender
+_OTHER_SENDER = "SENDER_ID_MISMATCH"
 
 
 class Fcm:
@@ -105,6 +107,13 @@ def fcm_result(response: HttpResponse | NoResponse) -> ProviderResult:
     if code == "UNREGISTERED":
         return ProviderResult(
             outcome=ProviderOutcome.DEAD_TOKEN,
+            provider=Fcm.name,
+            detail=f"HTTP {response.status}, code {code}",
+            code=code,
+        )
+    if code == _OTHER_SENDER:
+        return ProviderResult(
+            outcome=ProviderOutcome.REJECTED,
             provider=Fcm.name,
             detail=f"HTTP {response.status}, code {code}",
             code=code,

@@ -12,8 +12,8 @@ import orjson
 
 from notify_streams.delivery.providers.provider import ProviderOutcome, ProviderResult
 
-#: 401: our credential is wrong, not the message
-_RETRIED = frozenset({401, 408, 425, 429})
+#: 401, 403: our credential is wrong, not the message
+_RETRIED = frozenset({401, 403, 408, 425, 429})
 
 
 class HttpResponse(msgspec.Struct, frozen=True):
