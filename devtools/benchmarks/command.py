@@ -9,6 +9,7 @@ from devtools.benchmarks.compare import compare
 from devtools.benchmarks.delivery.command import delivery
 from devtools.benchmarks.forwarding.command import forward, propagation
 from devtools.benchmarks.latency.command import latency
+from devtools.benchmarks.outages.command import outages
 from devtools.benchmarks.router.command import router
 from devtools.benchmarks.router.steps import steps
 from devtools.benchmarks.transport.command import transport
@@ -20,5 +21,5 @@ def bench() -> None:
     """Measure beside a reference in the same run; exit 0 only if every goal is met."""
 
 
-for command in (transport, router, steps, latency, backlog, delivery, forward, propagation, views, compare):
+for command in (transport, router, steps, latency, backlog, delivery, outages, forward, propagation, views, compare):
     bench.add_command(command)

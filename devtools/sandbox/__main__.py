@@ -21,13 +21,15 @@ from devtools.sandbox.smtp_server import mail_protocol
 from notify_streams.gc_tuning import tune_gc
 
 
-async def serve(host: str, ports: dict[str, int], log: ProviderLogWriter) -> None:
+async def serve(
+    host: str, ports: dict[str, int], log: ProviderLogWriter, calls: ProviderLogWriter | None = None
+) -> None:
     """Serve on `ports` (http, smtp) until a signal."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    intake = MessageIntake(log)
+    intake = MessageIntake(log, calls)
     mail = await loop.create_server(lambda: mail_protocol(intake), host, ports["smtp"], backlog=1024)
     listening = {"smtp": mail.sockets[0].getsockname()[1]}
     runner = web.AppRunner(
@@ -52,14 +54,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--apns-port", type=int, help="reserved: APNs is not implemented")
     parser.add_argument("--smtp-port", type=int, required=True)
     parser.add_argument("--record", type=Path, required=True, help="the provider log; continued if it exists")
+    parser.add_argument("--calls", type=Path, help="the call log, if one is wanted; continued if it exists")
     options = parser.parse_args(arguments)
     try:
         log = ProviderLogWriter(options.record)
-        asyncio.run(serve(options.host, {"http": options.http_port, "smtp": options.smtp_port}, log))
+        calls = ProviderLogWriter(options.calls) if options.calls else None
+        asyncio.run(serve(options.host, {"http": options.http_port, "smtp": options.smtp_port}, log, calls))
     except OSError as error:
         print(f"the sandbox cannot start: {error}", file=sys.stderr)
         return 1
-    log.close()
+    for file in filter(None, (log, calls)):
+        file.close()
     return 0
 
 

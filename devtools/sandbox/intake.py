@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from typing import get_args
 
+from devtools.sandbox.call_log import ReceivedCall
 from devtools.sandbox.fault_injection import Action, Failure, FaultInjector, FaultPlan, ProviderName
 from devtools.sandbox.messages import IncomingMessage
 from devtools.sandbox.provider_log import ProviderLogWriter
@@ -20,8 +21,10 @@ _HANG_S = 60.0
 class MessageIntake:
     """Shared by all protocols of the sandbox."""
 
-    def __init__(self, log: ProviderLogWriter) -> None:
+    def __init__(self, log: ProviderLogWriter, calls: ProviderLogWriter | None = None) -> None:
+        """`calls`: the call log, if one is wanted."""
         self._log = log
+        self._calls = calls
         self._injectors = {name: FaultInjector(FaultPlan(name)) for name in PROVIDERS}
         #: (provider, action) → messages
         self.counts: Counter[tuple[str, str]] = Counter()
@@ -53,6 +56,8 @@ class MessageIntake:
         """
         injector = self._injectors[message.provider]
         action = injector.next_action(message.to)
+        if self._calls is not None:
+            await self._calls.append(_call(message, action))
         if injector.plan.latency_ms:
             await asyncio.sleep(injector.plan.latency_ms / 1000)
         if action is Action.HANG:
@@ -61,6 +66,11 @@ class MessageIntake:
             await self._log.append(_line(message, time.time()))
         self.counts[message.provider, action.value] += 1
         return action
+
+
+def _call(message: IncomingMessage, action: Action) -> ReceivedCall:
+    delivery_id = message.metadata.get("notify_delivery_id", "")
+    return ReceivedCall(message.at, message.provider, delivery_id, action.value)
 
 
 def _line(message: IncomingMessage, now: float) -> AcceptedMessage:

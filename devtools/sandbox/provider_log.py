@@ -1,4 +1,4 @@
-"""Writes the provider log: a JSON line for each accepted message.
+"""Writes the provider log (a line for each accepted message) and the call log.
 
 It has a hash of the contact. A line is written before the response is sent: a message for which a client got a response is in the
 log even if the sandbox is killed (not if the machine is: nothing is synced). So is a message whose response was lost.
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from devtools.sandbox.call_log import ReceivedCall
 from notify_streams.admin.audit.provider_log import AcceptedMessage
 
 
@@ -29,7 +30,7 @@ class ProviderLogWriter:
         self._pending_lines: list[bytes] = []
         self._waiters: list[asyncio.Future[None]] = []
 
-    async def append(self, accepted: AcceptedMessage) -> None:
+    async def append(self, line: AcceptedMessage | ReceivedCall) -> None:
         """Returns when the line is in the file. Lines of one iteration of the event loop are written together.
 
         Raises:
@@ -38,7 +39,7 @@ class ProviderLogWriter:
         loop = asyncio.get_running_loop()
         if not self._pending_lines:
             loop.call_soon(self._write)
-        self._pending_lines.append(self._encode(accepted))
+        self._pending_lines.append(self._encode(line))
         written = loop.create_future()
         self._waiters.append(written)
         await written

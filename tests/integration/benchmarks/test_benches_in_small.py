@@ -73,6 +73,17 @@ async def test_every_delivery_of_the_delivery_bench_is_in_the_sinks_log(tmp_path
     assert _at_home_in(tmp_path) == []
 
 
+@pytest.mark.drill
+async def test_an_outage_fails_no_delivery_and_opens_the_breaker(tmp_path: Path) -> None:
+    found = await result(await bench(tmp_path, "outages", "--only", "503", "--seconds", "10", "--rate", "50", "--json"))
+    (outage,) = found["outages"]
+    assert outage["triggers"] == sum(outage["states"].values()) > 0
+    assert value(found, "503: failed") == 0
+    assert value(found, "503: calls in vain") > 0
+    assert value(found, "503: breaker open after") <= 5
+    assert Stack(tmp_path / "bench-outages", environment={}).regions == []
+
+
 async def test_an_interrupted_bench_leaves_nothing_behind(tmp_path: Path) -> None:
     process = await bench(tmp_path, "latency", "--seconds", "600", "--rounds", "1", "--json")
     folder = tmp_path / "bench-latency"

@@ -1,0 +1,1 @@
+"""Outage benchmark: a provider fails in seven ways under load, then recovers."""
