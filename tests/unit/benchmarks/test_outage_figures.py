@@ -1,6 +1,5 @@
 """`bench outages`: what the policy explains, what came too early, when the rate was back, no figure without a full account."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +8,7 @@ from devtools.benchmarks.outages.calls import back_after_s, calls_in_vain, early
 from devtools.benchmarks.outages.cases import OUTAGES, Outage
 from devtools.benchmarks.outages.policy import explained_calls
 from devtools.benchmarks.outages.report import OUTAGE, RECOVERY, CriticalLatency, OutageResult, report
-from devtools.sandbox.call_log import ReceivedCall, read_calls
+from devtools.sandbox.call_log import ReceivedCall
 from notify_streams.errors import NotifyError
 
 RATE = 300.0
@@ -143,9 +142,3 @@ def test_the_table_has_a_line_for_each_outage_and_one_for_each_goal_that_is_miss
     assert [line.split()[0] for line in lines] == ["outage", "503", "401", "misses:"]
     assert "never" in lines[2]
     assert "401: rate back after" in lines[3]
-
-
-def test_a_line_of_the_call_log_that_is_still_being_written_is_left_out(tmp_path: Path) -> None:
-    file = tmp_path / "calls.jsonl"
-    file.write_bytes(b'{"at":1.5,"provider":"fcm","delivery_id":"d","action":"fail"}\n{"at":2.')
-    assert read_calls(file) == [a_call(1.5)]
