@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -35,7 +35,8 @@ _PHASE: Final = 18
 class Outcomes:
     """Of deliveries that have ended."""
 
-    states: Counter[str] = field(default_factory=Counter)
+    #: Delivery state -> deliveries.
+    states: dict[str, int] = field(default_factory=dict)
     #: Calls of which there is an attempt.
     calls: int = 0
     #: Unix seconds at which the engine knew of each acceptance.
@@ -92,7 +93,7 @@ class OutcomeReader:
                 state = states[key].state.value if key in states else one["deliveries"][channel]["state"]
                 if state not in _OPEN:
                     ended.add(one["_id"])
-                    found.states[state] += 1
+                    found.states[state] = found.states.get(state, 0) + 1
             for document in documents:
                 attempt = unpack(document["p"])
                 if notifications[document["_id"][:16]]["_id"] in ended:
