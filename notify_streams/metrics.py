@@ -64,12 +64,6 @@ PUBLISH: Final = Histogram(
 )
 FLUSH_RETRIES: Final = Counter("notify_flush_retries", "Retried flushes, by cause", ["cause"], registry=REGISTRY)
 RETRIES: Final = Counter("notify_retries", "Failed attempts, by call", ["call"], registry=REGISTRY)
-RETRYING: Final = Gauge(
-    "notify_retrying_seconds",
-    "Seconds for which a call has failed without a success, by call",
-    ["call"],
-    registry=REGISTRY,
-)
 FENCED: Final = Counter("notify_fenced", "Batches refused by the ledger", registry=REGISTRY)
 WAITING: Final = Gauge(
     "notify_waiting_records", "Decided triggers in the flush queue, by shard", ["shard"], registry=REGISTRY

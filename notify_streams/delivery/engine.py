@@ -589,6 +589,8 @@ class DeliveryEngine:
             self._count_failure(now, result)
         elif not is_retry and result.begun:
             self._breaker.succeeded(now)
+        if result.outcome is ProviderOutcome.ACCEPTED:
+            self._collapse_keys.sent(delivery)
         if delivery.parked:
             if not is_retry:
                 self._spawn(self._resolve(delivery, result), self._others)
@@ -637,23 +639,9 @@ class DeliveryEngine:
     # -- Outcomes
 
     def _settle(self, delivery: Delivery, result: ProviderResult) -> None:
-        at_ms = int(time.time() * 1000)
-        in_doubt = delivery.in_doubt
-        due_ms = None
-        match result.outcome:
-            case ProviderOutcome.ACCEPTED:
-                rank, reason = Rank.SENT, None
-                self._collapse_keys.sent(delivery)
-            case ProviderOutcome.RETRY:
-                rank, reason = Rank.RETRYING, None
-                in_doubt = in_doubt or result.maybe_accepted
-                due_ms = self._due_ms(delivery, at_ms, result)
-            case _:
-                rank, reason = Rank.FAILED, _FAILED[result.outcome].value
-        attempt = Attempt(
-            rank, at_ms, reason, result.provider, result.provider_id, result.code or result.detail or None, in_doubt
-        )
-        self._add(delivery, attempt, due_ms)
+        attempt = _attempt(delivery, result)
+        is_retry = result.outcome is ProviderOutcome.RETRY
+        self._add(delivery, attempt, self._due_ms(delivery, attempt.at_ms, result) if is_retry else None)
 
     def _settle_refused(self, delivery: Delivery, reason: Reason) -> None:
         rank = Rank.EXPIRED if reason is Reason.EXPIRED else Rank.SUPPRESSED
@@ -692,19 +680,14 @@ class DeliveryEngine:
         loop = self._loops[partition.shard]
         if not delivery.is_settled:
             await loop.settled()
-        accepted = result.outcome is ProviderOutcome.ACCEPTED
-        reason = None if accepted else _FAILED[result.outcome].value
-        rank = Rank.SENT if accepted else Rank.FAILED
-        attempt = Attempt(
-            rank, int(time.time() * 1000), reason, result.provider, result.provider_id, result.code, delivery.in_doubt
-        )
+        attempt = _attempt(delivery, result)
         document = attempt_document(
             delivery.key, partition.number, delivery.number, Phase.ANSWER, partition.token.random, attempt
         )
         timer = drop_unclaimed(delivery.key, partition.number, delivery.number)
         store = self._stores[self._shards.of(partition.number)]
         if await _RESOLVE.call(store.resolve, partition.number, timer, document, RESOLVED[attempt.state]):
-            metrics.DELIVERIES.labels(self._channel, attempt.state.value, reason or "").inc()
+            metrics.DELIVERIES.labels(self._channel, attempt.state.value, attempt.reason or "").inc()
 
     # -- Timers
 
@@ -768,6 +751,27 @@ class DeliveryEngine:
         task = asyncio.create_task(work)
         kept_in.add(task)
         task.add_done_callback(kept_in.discard)
+
+
+def _attempt(delivery: Delivery, result: ProviderResult) -> Attempt:
+    """The attempt that a call's result stands for, at the present time."""
+    reason = None
+    match result.outcome:
+        case ProviderOutcome.ACCEPTED:
+            rank = Rank.SENT
+        case ProviderOutcome.RETRY:
+            rank = Rank.RETRYING
+        case _:
+            rank, reason = Rank.FAILED, _FAILED[result.outcome].value
+    return Attempt(
+        rank,
+        int(time.time() * 1000),
+        reason,
+        result.provider,
+        result.provider_id,
+        result.code or result.detail or None,
+        delivery.in_doubt or result.maybe_accepted,
+    )
 
 
 def _reject(topic: str, delivery: Delivery) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
@@ -17,7 +17,7 @@ from pymongo.read_concern import ReadConcern
 from notify_streams.delivery.delivery_ledger import pack_seen
 from notify_streams.errors import NotifyError
 from notify_streams.failpoints import failpoint
-from notify_streams.stores.mongo import ATTEMPTS, DURABLE, LEDGER, TIMERS
+from notify_streams.stores.mongo import ATTEMPTS, DURABLE, LEDGER, TIMERS, write_in_session
 from notify_streams.stores.mongo_errors import is_duplicate_key, mongo_call
 
 if TYPE_CHECKING:
@@ -101,25 +101,30 @@ class SettlementStore:
     async def _write(
         self, session: AsyncClientSession, flush_id: str, settlements: Sequence[Settlement], strict: bool
     ) -> None:
+        database = self._shards.database(self._shard)
         steps = [self._step(one, flush_id) for one in settlements]
-        if await self._command(session, "update", LEDGER, updates=steps) != len(steps):
+        if await write_in_session(session, database, "update", LEDGER, updates=steps) != len(steps):
             raise TokenRefused(await self._refused(session, flush_id, settlements))
         failpoint("inside_settlement")
         if attempts := _joined(one.attempts for one in settlements):
             try:
-                await self._command(session, "insert", ATTEMPTS, documents=attempts)
+                await write_in_session(session, database, "insert", ATTEMPTS, documents=attempts)
             except (BulkWriteError, DuplicateKeyError) as error:
                 if is_duplicate_key(error):
                     raise AttemptsExist from error
                 raise
         if armed := _joined(one.armed for one in settlements):
-            await self._command(session, "update", TIMERS, updates=armed)
+            await write_in_session(session, database, "update", TIMERS, updates=armed)
         changed = _joined(one.changed for one in settlements)
-        if changed and await self._command(session, "update", TIMERS, updates=changed) != len(changed) and strict:
-            raise TimersChanged
+        if changed:
+            count = await write_in_session(session, database, "update", TIMERS, updates=changed)
+            if count != len(changed) and strict:
+                raise TimersChanged
         dropped = _joined(one.dropped for one in settlements)
-        if dropped and await self._command(session, "delete", TIMERS, deletes=dropped) != len(dropped) and strict:
-            raise TimersChanged
+        if dropped:
+            count = await write_in_session(session, database, "delete", TIMERS, deletes=dropped)
+            if count != len(dropped) and strict:
+                raise TimersChanged
 
     async def is_committed(self, flush_id: str, settlements: Sequence[Settlement]) -> bool:
         """Whether a flush was committed: a ledger names it as `last_flush`.
@@ -168,13 +173,15 @@ class SettlementStore:
 
         async def body(session: AsyncClientSession) -> None:
             nonlocal resolved
+            database = self._shards.database(self._shard)
             # Upsert: a repetition after an unknown commit finds the attempt.
             known = {"q": {"_id": attempt["_id"], "bucket": partition}, "u": attempt, "upsert": True}
-            await self._command(session, "update", ATTEMPTS, updates=[known])
-            resolved = bool(await self._command(session, "delete", TIMERS, deletes=[timer]))
+            await write_in_session(session, database, "update", ATTEMPTS, updates=[known])
+            resolved = bool(await write_in_session(session, database, "delete", TIMERS, deletes=[timer]))
             if resolved:
                 where = {"_id": self._ledger.id_of(partition), "bucket": partition}
-                await self._command(session, "update", LEDGER, updates=[{"q": where, "u": {"$inc": {counted: 1}}}])
+                step = {"q": where, "u": {"$inc": {counted: 1}}}
+                await write_in_session(session, database, "update", LEDGER, updates=[step])
 
         failpoint("before_resolve")
         with mongo_call(f"resolve a delivery on shard {self._shard}", self._timeout_s):
@@ -239,14 +246,6 @@ class SettlementStore:
     def _query(self, settlements: Sequence[Settlement]) -> Document:
         numbers = [one.partition.number for one in settlements]
         return {"_id": {"$in": [self._ledger.id_of(one) for one in numbers]}, "bucket": {"$in": numbers}}
-
-    async def _command(self, session: AsyncClientSession, name: str, collection: str, **arguments: Any) -> int:
-        """Run a write command; returns how many documents it matched, inserted or deleted."""
-        command = {name: collection, "ordered": True, **arguments}
-        reply = await self._shards.database(self._shard).command(command, session=session)
-        if reply.get("writeErrors"):
-            raise BulkWriteError(reply)
-        return int(reply["n"])
 
 
 def _joined(parts: Iterable[list[Document]]) -> list[Document]:

@@ -14,7 +14,7 @@ from pymongo.read_concern import ReadConcern
 from notify_streams.errors import NotifyError
 from notify_streams.failpoints import failpoint
 from notify_streams.outbox.fence import not_fenced
-from notify_streams.stores.mongo import DURABLE, LEDGER, NOTIFICATIONS, OUTBOX, TIMERS
+from notify_streams.stores.mongo import DURABLE, LEDGER, NOTIFICATIONS, OUTBOX, TIMERS, write_in_session
 from notify_streams.stores.mongo_errors import is_duplicate_key, mongo_call
 
 if TYPE_CHECKING:
@@ -109,8 +109,9 @@ class FlushStore:
         self, session: AsyncClientSession, flush: Flush, published: Sequence[Mapping[str, Any]]
     ) -> None:
         """The writes of a flush, in an open transaction of `session`."""
+        database = self._shards.database(self._shard)
         steps = [ledger_update(step, flush.id) for step in flush.steps]
-        matched = await self._command(session, "update", LEDGER, updates=steps)
+        matched = await write_in_session(session, database, "update", LEDGER, updates=steps)
         if matched != len(steps):
             raise LedgerFenced(await self._positions(flush, session))
         failpoint("inside_transaction")
@@ -118,23 +119,16 @@ class FlushStore:
         if published:
             failpoint("before_row_deletion")
             rows = [{"q": condition, "limit": 0} for condition in published]
-            await self._command(session, "delete", OUTBOX, deletes=rows)
+            await write_in_session(session, database, "delete", OUTBOX, deletes=rows)
 
     async def _insert(self, session: AsyncClientSession, flush: Flush) -> None:
+        database = self._shards.database(self._shard)
         for part in _parts(flush.notifications, lambda document: len(document.raw)):
-            await self._command(session, "insert", NOTIFICATIONS, documents=part)
+            await write_in_session(session, database, "insert", NOTIFICATIONS, documents=part)
         for part in _parts([row.document for row in flush.rows], lambda document: len(document["records"])):
-            await self._command(session, "insert", OUTBOX, documents=part)
+            await write_in_session(session, database, "insert", OUTBOX, documents=part)
         if flush.timers:
-            await self._command(session, "insert", TIMERS, documents=flush.timers)
-
-    async def _command(self, session: AsyncClientSession, name: str, collection: str, **arguments: Any) -> int:
-        """Run a write command; returns how many documents it matched. The driver's helpers take twice as long for a small flush."""
-        command = {name: collection, "ordered": True, **arguments}
-        reply = await self._shards.database(self._shard).command(command, session=session)
-        if reply.get("writeErrors"):
-            raise BulkWriteError(reply)
-        return int(reply["n"])
+            await write_in_session(session, database, "insert", TIMERS, documents=flush.timers)
 
     async def _positions(self, flush: Flush, session: AsyncClientSession) -> dict[str, int | None]:
         """`next_offset` of the ledgers that did not match their step. Those that matched show this flush as `last_flush` here."""

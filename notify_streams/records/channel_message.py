@@ -26,7 +26,6 @@ class ChannelMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     decided_at: Instant
     critical: bool = False
     preference_version: int = 0
-    attempt: int = 1
     template: str | None = None
     data: msgspec.Raw = NO_DATA
     title: str | None = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bson.codec_options import CodecOptions
 from pymongo import AsyncMongoClient, ReadPreference
+from pymongo.errors import BulkWriteError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -18,6 +19,7 @@ from notify_streams.stores.bucket_directory import LEASE_S, BucketDirectory
 if TYPE_CHECKING:
     from typing import Self
 
+    from pymongo.asynchronous.client_session import AsyncClientSession
     from pymongo.asynchronous.collection import AsyncCollection
     from pymongo.asynchronous.database import AsyncDatabase
 
@@ -54,6 +56,22 @@ def mongo_client(
         "maxPoolSize": 32,
     }
     return AsyncMongoClient(uri, **(defaults | _security_options(security) | options))
+
+
+async def write_in_session(
+    session: AsyncClientSession, database: AsyncDatabase[Document], command: str, collection: str, **arguments: Any
+) -> int:
+    """Run insert, update or delete in order; returns how many documents it matched, inserted or deleted.
+
+    The driver's helpers take twice as long for a small transaction.
+
+    Raises:
+        BulkWriteError: a statement was refused.
+    """
+    reply = await database.command({command: collection, "ordered": True, **arguments}, session=session)
+    if reply.get("writeErrors"):
+        raise BulkWriteError(reply)
+    return int(reply["n"])
 
 
 def _security_options(security: MongoSecurity) -> dict[str, Any]:

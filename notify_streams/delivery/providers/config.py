@@ -35,6 +35,8 @@ class ProviderConfig:
     max_in_flight: int = 256
     #: an HTTP connection without a call for this time is closed
     idle_s: float = 60.0
+    #: HTTP connections that are opened at the start, ahead of calls
+    warm_connections: int = 8
     #: authorities that may sign the certificates of FCM and Twilio (PEM); None: those of the system
     ca_file: str | None = None
     #: concurrent mails, and SMTP connections

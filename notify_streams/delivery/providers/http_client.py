@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 
+from notify_streams import tasks
 from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.http.connection_pool import ConnectionPool
 from notify_streams.delivery.providers.http.request_head import Server, request_head, server_and_target
@@ -25,14 +26,19 @@ class HttpClient:
         #: URL and headers of the last call, and their bytes: most calls have the same
         self._last: tuple[str, tuple[tuple[str, str], ...]] | None = None
         self._last_head = b""
+        self._warming: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Read the certificates of the authorities; connects to nothing.
+    async def start(self, url: str | None = None) -> None:
+        """Read the certificates of the authorities; then open connections to the server of `url` in the background.
 
         Raises:
             OSError: `ca_file` cannot be read or has no certificate.
+            ValueError: the URL is invalid.
         """
         self._context = tls_context(self._config.ca_file)
+        if url is not None:
+            pool, _ = self._pool(url)
+            self._warming = asyncio.create_task(pool.warm_up(self._config.warm_connections))
 
     async def warm_up(self, url: str, count: int) -> None:
         """Open connections to the server of `url` until there are `count`; stops early if that is not possible.
@@ -46,6 +52,7 @@ class HttpClient:
 
     async def close(self) -> None:
         """End the calls in progress with `NoResponse`, and close all connections."""
+        await tasks.stop([self._warming])
         pools, self._pools = self._pools, {}
         self._context = None
         self._urls.clear()

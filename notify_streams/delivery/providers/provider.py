@@ -88,7 +88,7 @@ class Provider(Protocol):
     max_in_flight: int
 
     async def start(self) -> None:
-        """Create the connection pool; connects to nothing."""
+        """Create the connection pool. It waits for no connection."""
 
     async def send(self, message: Outgoing) -> ProviderResult:
         """Make one attempt. Never repeats a request that the provider may have accepted."""

@@ -42,7 +42,7 @@ class Twilio:
         self._http = HttpClient(config)
 
     async def start(self) -> None:
-        await self._http.start()
+        await self._http.start(self._url)
 
     async def close(self) -> None:
         await self._http.close()

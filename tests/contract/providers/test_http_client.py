@@ -382,6 +382,14 @@ class TestConnections:
             await calls.client.warm_up(calls.url, 50)
             assert calls.server.connections == 12
 
+    async def test_the_client_of_a_provider_opens_connections_when_it_starts(self, calls_to: CallsTo) -> None:
+        async with calls_to(respond_always, warm_connections=3) as calls:
+            await calls.client.close()
+            await calls.client.start(calls.url)
+            await calls.until(lambda: calls.server.connections == 3)
+            assert await calls.post() == THE_OK
+            assert calls.server.connections == 3
+
     async def test_a_cancelled_call_gives_its_connection_up(self, calls_to: CallsTo) -> None:
         async def script(peer: Peer) -> None:
             while b"hang" not in await peer.request():

@@ -111,6 +111,20 @@ async def test_a_retry_does_not_replace_a_newer_message_with_its_collapse_key(en
     assert (await env.state("old"))["reason"] == "superseded" and provider.ids() == ["old", "new"]
 
 
+async def test_a_retry_does_not_replace_a_newer_message_whose_answer_came_late(env: DeliveryEnvironment) -> None:
+    now = in_whole_ms(datetime.now(UTC))
+    old = await env.notify("done", collapse_key="c", now=now - timedelta(seconds=5))
+    new = await env.notify("t", collapse_key="c", now=now)
+    provider = SlowProvider(done=[msgspec.structs.replace(RETRY, retry_after_s=2.0)])
+    async with env.engine(provider) as engine:
+        await engine.deliver(new)
+        await engine.deliver(old)
+        provider.answer.set()
+        await until(partial(env.is_in, "sent"))
+        await until(partial(env.is_in, "suppressed", "done"))
+    assert (await env.state("done"))["reason"] == "superseded"
+
+
 async def test_a_call_without_an_answer_is_parked_and_its_answer_ends_the_delivery(
     env: DeliveryEnvironment,
 ) -> None:

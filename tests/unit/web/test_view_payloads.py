@@ -145,14 +145,12 @@ def test_lag_is_summed_by_topic() -> None:
     assert (found["records"], found["topics"]) == (7, {"push": 7, "sms": 0})
 
 
-def test_a_revoked_partition_has_no_lag_and_a_call_that_succeeded_no_time() -> None:
-    set_gauges([PartitionLag("push", 0, 5, 9, 4)], [progress(True)], {"test.call": 12.0})
+def test_a_revoked_partition_has_no_lag() -> None:
+    set_gauges([PartitionLag("push", 0, 5, 9, 4)], [progress(True)])
     assert b'notify_lag_records{partition="0",topic="push"} 4.0' in metrics.exposition()
     assert b'notify_recovery_keys{table="preferences"} 10.0' in metrics.exposition()
-    assert b'notify_retrying_seconds{call="test.call"} 12.0' in metrics.exposition()
-    set_gauges([], [], {})
+    set_gauges([], [])
     assert b"notify_lag_records{" not in metrics.exposition()
-    assert b"notify_retrying_seconds{" not in metrics.exposition()
 
 
 def the_settings() -> Settings:
