@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import orjson
+import uvloop
 from aiohttp import web
 
 from devtools.sandbox.http_server import SandboxHttpServer
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         log = ProviderLogWriter(options.record)
         calls = ProviderLogWriter(options.calls) if options.calls else None
-        asyncio.run(serve(options.host, {"http": options.http_port, "smtp": options.smtp_port}, log, calls))
+        uvloop.run(serve(options.host, {"http": options.http_port, "smtp": options.smtp_port}, log, calls))
     except OSError as error:
         print(f"the sandbox cannot start: {error}", file=sys.stderr)
         return 1

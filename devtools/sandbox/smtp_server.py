@@ -11,6 +11,7 @@ import time
 from email.header import decode_header, make_header
 from email.message import Message
 from email.parser import BytesHeaderParser
+from typing import cast
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
@@ -50,6 +51,13 @@ class SandboxSmtpHandler:
     def __init__(self, intake: MessageIntake) -> None:
         self._intake = intake
         self._at = 0.0
+
+    async def handle_EHLO(
+        self, server: SMTP, session: Session, envelope: Envelope, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        # aiosmtpd reads commands from a stream, so it takes several at once, but does not say so.
+        return [*responses[:-1], "250-PIPELINING", responses[-1]]
 
     async def handle_MAIL(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -97,8 +105,8 @@ class SandboxSmtpHandler:
         if action is Action.FAIL:
             failure = self._intake.failure("smtp")
             return f"{failure.status} {failure.status // 100}.0.0 Refused by the sandbox"
-        if isinstance(server.transport, asyncio.WriteTransport):
-            server.transport.abort()
+        if server.transport is not None:
+            cast("asyncio.Transport", server.transport).abort()  # uvloop's transports are none of asyncio's classes
         return "421 4.3.2 Closing"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import click
+import mode.loop
 
 from notify_streams.cli.output import region_option
 from notify_streams.roles import ROLES
@@ -20,6 +21,8 @@ def worker(region: str, role: str, web_port: int | None, loglevel: str) -> None:
     os.environ |= {"NOTIFY_REGION": region, "NOTIFY_ROLE": role}
     if web_port is not None:
         os.environ["NOTIFY_WEB_PORT"] = str(web_port)
+    # Before the app is built, because its services keep the event loop.
+    mode.loop.use("uvloop")
     from notify_streams.app import run_worker, worker_app  # builds the app that the environment names
 
     run_worker(worker_app(), loglevel)

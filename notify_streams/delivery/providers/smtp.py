@@ -12,6 +12,7 @@ import aiosmtplib
 import msgspec
 
 from notify_streams.delivery.providers.config import ProviderConfig
+from notify_streams.delivery.providers.mail_connection import MailConnection
 from notify_streams.delivery.providers.mime import message_id, mime_message
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
 from notify_streams.delivery.providers.smtp_pool import SmtpPool
@@ -61,7 +62,8 @@ class Smtp:
 
     async def _attempt(self, call: _Call) -> ProviderResult:
         async with asyncio.timeout(self._start_within_s):
-            connection, used_before = await self._connections.borrow()
+            connection = await self._connections.borrow()
+        used_before = connection.used
         try:
             return await call.over(connection)
         except aiosmtplib.SMTPServerDisconnected:
@@ -71,7 +73,7 @@ class Smtp:
         finally:
             self._connections.give_back(connection)
         async with asyncio.timeout(self._start_within_s):
-            connection, _ = await self._connections.borrow(fresh=True)
+            connection = await self._connections.borrow(fresh=True)
         try:
             return await call.over(connection)
         finally:
@@ -91,7 +93,7 @@ class _Call:
         self._message = message
         self._mail = mail
 
-    async def over(self, connection: aiosmtplib.SMTP) -> ProviderResult:
+    async def over(self, connection: MailConnection) -> ProviderResult:
         """Run the dialogue. Afterwards the connection is ready for the next mail, or closed."""
         finished, self.begun = False, True
         try:
@@ -100,36 +102,34 @@ class _Call:
             return result
         except aiosmtplib.SMTPResponseException as error:
             with suppress(aiosmtplib.SMTPException):
-                await connection.rset()
+                await connection.reset()
                 finished = True
             return smtp_result(error, self.content_begun)
         finally:
             if not finished:
                 connection.close()
 
-    async def _dialogue(self, connection: aiosmtplib.SMTP) -> ProviderResult:
-        to, encoding, options = self._message.to, "ascii", [f"SIZE={len(self._mail)}"]
-        limit = connection.esmtp_extensions.get("size")
+    async def _dialogue(self, connection: MailConnection) -> ProviderResult:
+        to, options = self._message.to, f" SIZE={len(self._mail)}"
+        limit = connection.extensions.get("size")
         if limit is None:
-            options = []
+            options = ""
         elif _DIGITS.fullmatch(limit) and 0 < int(limit) < len(self._mail):
             return unsendable(
                 Smtp.name, ProviderOutcome.TOO_LARGE, f"{len(self._mail)} octets, the server takes {limit}"
             )
         if not (to + self._sender).isascii():
-            if not connection.supports_extension("smtputf8"):
+            if "smtputf8" not in connection.extensions:
                 return unsendable(Smtp.name, ProviderOutcome.BAD_ADDRESS, "not ASCII, and the server lacks SMTPUTF8")
-            encoding, options = "utf-8", ["SMTPUTF8", "BODY=8BITMIME", *options]
-        # `send` limits the whole call; a timeout for each command would cost CPU time.
-        await connection.mail(self._sender, options=options, encoding=encoding, timeout=None)
-        await connection.rcpt(to, encoding=encoding, timeout=None)
+            options = " SMTPUTF8 BODY=8BITMIME" + options
+        await connection.begin(f"<{self._sender}>{options}".encode(), f"<{to}>".encode())
         self.content_begun = True
-        reply = await connection.data(self._mail, timeout=None)
+        code = await connection.content(self._mail)
         return ProviderResult(
             outcome=ProviderOutcome.ACCEPTED,
             provider=Smtp.name,
             provider_id=message_id(self._message.delivery_id),
-            detail=f"SMTP {reply.code}",
+            detail=f"SMTP {code}",
         )
 
 

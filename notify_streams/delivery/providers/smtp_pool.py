@@ -6,13 +6,13 @@ A borrower that does not know the state of its connection closes it; a closed co
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import aiosmtplib
 
 from notify_streams.delivery.providers.config import ProviderConfig
+from notify_streams.delivery.providers.mail_connection import MailConnection
 
 
 class SmtpPool:
@@ -28,11 +28,11 @@ class SmtpPool:
         self._start_tls = False if self._tls else _start_tls(config, server.hostname)
         self._port = server.port or (465 if self._tls else 25)
         self._free = asyncio.Semaphore(config.smtp_connections)
-        self._idle: list[aiosmtplib.SMTP] = []
-        self._lent: set[aiosmtplib.SMTP] = set()
+        self._idle: list[MailConnection] = []
+        self._lent: set[MailConnection] = set()
 
-    async def borrow(self, *, fresh: bool = False) -> tuple[aiosmtplib.SMTP, bool]:
-        """A connection that is logged in, and whether it was used before. `fresh` demands a new one.
+    async def borrow(self, *, fresh: bool = False) -> MailConnection:
+        """A connection that is logged in. `fresh` demands a new one.
 
         Waits without limit for a free connection; the caller sets a timeout.
 
@@ -43,28 +43,20 @@ class SmtpPool:
         try:
             while self._idle and not fresh:
                 connection = self._idle.pop()
-                if connection.is_connected:
+                if connection.is_open:
                     self._lent.add(connection)
-                    return connection, True
-            connection = self._new()
-            try:
-                await connection.connect()
-                # After STARTTLS, or without it, what the server offers (SIZE, SMTPUTF8) is not known yet.
-                with suppress(aiosmtplib.SMTPHeloError):  # `mail` then tries HELO
-                    await connection.ehlo()
-            except BaseException:
-                connection.close()
-                raise
+                    return connection
+            connection = await self._open()
         except BaseException:
             self._free.release()
             raise
         self._lent.add(connection)
-        return connection, False
+        return connection
 
-    def give_back(self, connection: aiosmtplib.SMTP) -> None:
+    def give_back(self, connection: MailConnection) -> None:
         """Return a borrowed connection; a closed one is dropped."""
         self._lent.discard(connection)
-        if connection.is_connected:
+        if connection.is_open:
             self._idle.append(connection)
         self._free.release()
 
@@ -74,9 +66,9 @@ class SmtpPool:
             connection.close()
         self._idle.clear()
 
-    def _new(self) -> aiosmtplib.SMTP:
+    async def _open(self) -> MailConnection:
         config = self._config
-        return aiosmtplib.SMTP(
+        opened = aiosmtplib.SMTP(
             hostname=self._host,
             port=self._port,
             username=config.smtp_username,
@@ -87,6 +79,17 @@ class SmtpPool:
             start_tls=self._start_tls,
             cert_bundle=config.smtp_ca_file,
         )
+        try:
+            await opened.connect()
+            # After STARTTLS, or without it, what the server offers (SIZE, SMTPUTF8) is not known yet.
+            try:
+                await opened.ehlo()
+            except aiosmtplib.SMTPHeloError:
+                await opened.helo()
+            return MailConnection(opened)
+        except BaseException:
+            opened.close()
+            raise
 
 
 def _start_tls(config: ProviderConfig, host: str) -> bool | None:

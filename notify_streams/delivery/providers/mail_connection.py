@@ -1,0 +1,151 @@
+"""The dialogue for one mail after another, over a connection that aiosmtplib has opened.
+
+aiosmtplib connects, encrypts and logs in. It waits for the reply to each command, which takes more CPU time than the mail itself; here the
+commands of a mail are sent together where the server offers that (RFC 2920).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Final, cast
+
+import aiosmtplib
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+#: RFC 5321 §4.5.3.1.5 allows 512 octets a line. More than this without a complete reply is no SMTP.
+_LONGEST_REPLY: Final = 64 * 1024
+_READY_FOR_CONTENT: Final = 354
+_CLOSING: Final = 421
+
+
+class MailConnection(asyncio.Protocol):
+    """Takes over the transport of `opened`, which was greeted with EHLO or HELO. Sends one mail at a time.
+
+    Replies are kept without their text, which often contains the address.
+    """
+
+    def __init__(self, opened: aiosmtplib.SMTP) -> None:
+        # uvloop's transports are none of asyncio's classes.
+        transport = cast("asyncio.Transport | None", opened.transport)
+        if transport is None or transport.is_closing():
+            raise aiosmtplib.SMTPServerDisconnected("the connection was closed")
+        self._transport = transport
+        #: What the server offers: lower-case name → parameters.
+        self.extensions: Mapping[str, str] = dict(opened.esmtp_extensions)
+        #: A mail was sent, or was refused.
+        self.used = False
+        self._buffer = bytearray()
+        self._codes: deque[int] = deque()
+        #: Replies that are due.
+        self._due = 0
+        self._arrived: asyncio.Future[None] | None = None
+        transport.set_protocol(self)
+
+    @property
+    def is_open(self) -> bool:
+        return not self._transport.is_closing()
+
+    def close(self) -> None:
+        """Close at once; a call in progress raises `SMTPServerDisconnected`."""
+        self._transport.abort()
+        self._wake()
+
+    async def begin(self, sender: bytes, to: bytes) -> None:
+        """Start a mail: `sender` and `to` are the arguments of MAIL and RCPT.
+
+        Raises:
+            SMTPResponseException: a command was refused. Call `reset` before the next mail.
+            SMTPServerDisconnected: the connection is closed.
+        """
+        used_before, self.used = self.used, True
+        commands = [b"MAIL FROM:%b\r\n" % sender, b"RCPT TO:%b\r\n" % to, b"DATA\r\n"]
+        refused: int | None = None
+        if "pipelining" in self.extensions:
+            self._send(b"".join(commands), 3)
+            mail, rcpt, data = [await self._reply() for _ in commands]
+            refused = next((code for code in (mail, rcpt) if code // 100 != 2), None)
+            if refused is not None and data == _READY_FOR_CONTENT:
+                self._send(b".\r\n", 1)
+                await self._reply()
+            if refused is None and data != _READY_FOR_CONTENT:
+                refused = data
+        else:
+            for command in commands:
+                self._send(command, 1)
+                code = await self._reply()
+                if code // 100 != 2 and code != _READY_FOR_CONTENT:
+                    refused = code
+                    break
+        if refused == _CLOSING and used_before:
+            self.close()
+            raise aiosmtplib.SMTPServerDisconnected("the server closes a connection that was idle")
+        if refused is not None:
+            raise aiosmtplib.SMTPResponseException(refused, "")
+
+    async def content(self, mail: bytes) -> int:
+        """Send the content, which ends with a line end; returns the code of the server's acceptance.
+
+        Raises:
+            SMTPResponseException: the mail was refused.
+            SMTPServerDisconnected: the connection is closed; it is unknown whether the mail was accepted.
+        """
+        escaped = mail.replace(b"\r\n.", b"\r\n..")
+        self._send((b"." if mail.startswith(b".") else b"") + escaped + b".\r\n", 1)
+        code = await self._reply()
+        if code // 100 != 2:
+            raise aiosmtplib.SMTPResponseException(code, "")
+        return code
+
+    async def reset(self) -> None:
+        """End a mail that was refused.
+
+        Raises:
+            SMTPException: the connection cannot be used again.
+        """
+        self._send(b"RSET\r\n", 1)
+        code = await self._reply()
+        if code // 100 != 2:
+            raise aiosmtplib.SMTPResponseException(code, "")
+
+    # Called by the transport.
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        while (end := self._buffer.find(b"\n")) >= 0:
+            line = bytes(self._buffer[:end])
+            del self._buffer[: end + 1]
+            if line[3:4] == b"-":
+                continue
+            # A reply that nobody waits for announces the end of the connection (421).
+            if not line[:3].isdigit() or self._due <= len(self._codes):
+                self._transport.abort()
+                break
+            self._codes.append(int(line[:3]))
+        if len(self._buffer) > _LONGEST_REPLY:
+            self._transport.abort()
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._arrived is not None and not self._arrived.done():
+            self._arrived.set_result(None)
+
+    def _send(self, data: bytes, replies: int) -> None:
+        if not self.is_open:
+            raise aiosmtplib.SMTPServerDisconnected("the connection is closed")
+        self._due += replies
+        self._transport.write(data)
+
+    async def _reply(self) -> int:
+        while not self._codes:
+            if not self.is_open:
+                raise aiosmtplib.SMTPServerDisconnected("the connection is closed")
+            self._arrived = asyncio.get_running_loop().create_future()
+            await self._arrived
+        self._due -= 1
+        return self._codes.popleft()
