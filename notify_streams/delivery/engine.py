@@ -11,24 +11,20 @@ import asyncio
 import logging
 import random
 import time
-from collections import deque
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
 from notify_streams import metrics, tasks
-from notify_streams.delivery.answer_counts import AnswerCounts
 from notify_streams.delivery.attempt_reader import AttemptReader
 from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document, delivery_key
-from notify_streams.delivery.breaker import BreakerState
+from notify_streams.delivery.calls import ProviderCalls
 from notify_streams.delivery.collapse_keys import CollapseKeys
 from notify_streams.delivery.delivery_ledger import RESOLVED, DeliveryLedger, Token
 from notify_streams.delivery.partition import Delivery, Entry, Partition
 from notify_streams.delivery.pauses import ProviderPauses
-from notify_streams.delivery.provider_state import ProviderState
-from notify_streams.delivery.providers import Outgoing, ProviderOutcome, ProviderResult, unsendable
-from notify_streams.delivery.rendering import data_of, text_of
+from notify_streams.delivery.providers import ProviderOutcome, ProviderResult
 from notify_streams.delivery.settle_loop import MAX_UNSETTLED, MAX_UNSETTLED_S, SettleLoop
 from notify_streams.delivery.settlement import SettlementStore
 from notify_streams.delivery.timers import TimerReader, drop_unclaimed
@@ -46,6 +42,7 @@ if TYPE_CHECKING:
 
     from notify_streams.delivery.admission import Admission
     from notify_streams.delivery.breaker import Breaker
+    from notify_streams.delivery.provider_state import ProviderState
     from notify_streams.delivery.providers import Provider
     from notify_streams.delivery.retry_delay import RetryDelay
     from notify_streams.delivery.timers import Timer
@@ -57,21 +54,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: No call begins later than this after the read or write began that proved the worker's token.
-_TOKEN_GOOD_S: Final = 1.0
 #: A proof that is older is renewed before a group of calls.
 _RENEW_AFTER_S: Final = 0.5
-#: A call without an answer for this long is settled as retrying; its partition goes on.
-_PARK_AFTER_S: Final = 1.0
-#: A call without an answer for this long counts as a failure of the provider.
-_LATE_AFTER_S: Final = 2.0
-_TICK_S: Final = 0.1
 #: The longest time between two looks for due timers, and the pause while retries are not admitted.
 _TIMERS_S: Final = 30.0
 _NO_ROOM_S: Final = 0.25
 _TIMERS_AT_ONCE: Final = 200
-#: Pauses are read so often.
-_PAUSES_S: Final = 2.0
 #: Attempts are deleted so long after their notifications have expired, which MongoDB deletes within minutes.
 _EXPIRE_AFTER_S: Final = 3600
 _EXPIRE_EVERY_S: Final = 900.0
@@ -132,9 +120,7 @@ class DeliveryEngine:
         self._lane = lane
         self._shards = shards
         self._check = check
-        self._provider = provider
-        self._categories = categories
-        self._breaker = breaker
+        self._provider_name = provider.name
         self._admission = admission
         self._retry_delay = retry_delay
         self._call_timeout_s = call_timeout_s
@@ -143,25 +129,19 @@ class DeliveryEngine:
         self._timers = TimerReader(shards, role, store_timeout_s)
         #: Deliveries whose timer this worker has claimed, until their attempt is settled.
         self._retrying: set[bytes] = set()
-        self._pauses = ProviderPauses(shards, store_timeout_s)
+        self._calls = ProviderCalls(
+            lane, channel, provider, categories, breaker, admission, ProviderPauses(shards, store_timeout_s), self
+        )
         self._stores = [SettlementStore(shards, shard, self._ledger, store_timeout_s) for shard in range(len(shards))]
         self._loops = [
             SettleLoop(role, channel, store, self._on_refused, self._on_settled, self._retrying)
             for store in self._stores
         ]
         self._collapse_keys = CollapseKeys()
-        self._to_provider = metrics.TO_PROVIDER.labels(lane, channel)
-        self._call_times = metrics.PROVIDER_CALL.labels(provider.name)
-        self._answers = AnswerCounts()
         #: The partitions of the current assignment, by number.
         self._partitions: dict[int, Partition] = {}
         self._generation = 0
-        #: Admitted and checked, waiting for a call.
-        self._ready: deque[Delivery] = deque()
-        #: Calls under way, in the order of their beginning.
-        self._calls: dict[Delivery, asyncio.Task[None]] = {}
         self._settled = asyncio.Event()
-        self._calling = asyncio.Event()
         self._timers_changed = asyncio.Event()
         self._sleeps_until_ms = 0
         self._proofs: dict[int, asyncio.Task[None]] = {}
@@ -172,19 +152,18 @@ class DeliveryEngine:
         self._owning: set[Partition] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
-        self._logged_state = BreakerState.CLOSED.value
         #: The error that ended a loop unexpectedly: the worker must be restarted.
         self.failed: BaseException | None = None
 
     # -- Lifecycle
 
     async def start(self) -> None:
-        await self._provider.start()
+        await self._calls.start()
         runs = [
             *(loop.run for loop in self._loops),
             self._run_timers,
-            self._watch_calls,
-            self._watch_pauses,
+            self._calls.watch,
+            self._calls.watch_pauses,
             self._expire,
         ]
         self._tasks = [asyncio.create_task(self._guarded(run)) for run in runs]
@@ -195,11 +174,12 @@ class DeliveryEngine:
         for partition in self._partitions.values():
             partition.active = False
         await self._drain(_STOP_S)
-        await self._provider.close()
+        await self._calls.close()
         if self._appending:
             await asyncio.wait(self._appending, timeout=_STOP_S)
         rest = (*self._others, *self._appending, *self._proofs.values(), *self._tasks)
-        await tasks.stop([*self._calls.values(), *rest])
+        await self._calls.stop()
+        await tasks.stop(rest)
 
     @property
     def held(self) -> bool:
@@ -208,26 +188,7 @@ class DeliveryEngine:
 
     def provider_state(self) -> ProviderState:
         """The present state, without I/O."""
-        now = time.monotonic()
-        state = "paused" if self._admission.paused else self._breaker.state(now).value
-        until = self._breaker.open_until
-        open_for_s = max(0.0, until - now) if state == BreakerState.OPEN and until is not None else 0.0
-        return ProviderState(self._provider.name, state, round(open_for_s, 1), len(self._calls))
-
-    def _log_state(self) -> None:
-        """One log line when calls to the provider stop, and one when they go on."""
-        state = self.provider_state().state
-        state = BreakerState.OPEN.value if state == BreakerState.PROBING else state
-        if state == self._logged_state:
-            return
-        is_stopped = state in (BreakerState.OPEN, "paused")
-        metrics.PROVIDER_OPEN.labels(self._provider.name).set(is_stopped)
-        log.log(
-            logging.WARNING if is_stopped else logging.INFO,
-            "calls to the provider stop" if is_stopped else "calls to the provider go on",
-            extra={"action": "provider.state", "provider": self._provider.name, "state": state},
-        )
-        self._logged_state = state
+        return self._calls.provider_state()
 
     async def _guarded(self, run: Callable[[], Any]) -> None:
         try:
@@ -281,10 +242,7 @@ class DeliveryEngine:
         for partition in self._partitions.values():
             partition.active = False
         self._partitions = {}
-        kept = self._ready
-        self._ready = deque()
-        for delivery in kept:
-            self._leave(delivery)
+        self._calls.give_up_waiting()
 
     def _on_refused(self, partition: Partition, ends: Sequence[Document] = ()) -> None:
         """The ledger has another token or position, or is on another shard: own it anew, or stop until it is assigned anew.
@@ -315,8 +273,7 @@ class DeliveryEngine:
     async def _own_anew(self, partition: Partition) -> None:
         """Store how the calls under way end, then own the partition as after an assignment, if no other worker does."""
         number = partition.number
-        running = [task for one, task in self._calls.items() if one.partition is partition and not one.parked]
-        if running:
+        if running := self._calls.under_way(partition):
             await asyncio.wait(running, timeout=_DRAIN_S)
         await self._loops[partition.shard].settled()
         if self._appending:
@@ -335,7 +292,7 @@ class DeliveryEngine:
         """Wait until no call is under way and everything is settled, at most so long."""
         try:
             async with asyncio.timeout(seconds):
-                if running := [task for delivery, task in self._calls.items() if not delivery.parked]:
+                if running := self._calls.under_way():
                     await asyncio.wait(running)
                 await asyncio.gather(*(loop.settled() for loop in self._loops))
         except TimeoutError:
@@ -463,18 +420,19 @@ class DeliveryEngine:
             await self._prove(partition)
         if not partition.active:
             for delivery in deliveries:
-                self._leave(delivery)
+                self.give_up(delivery)
             return
         messages = [delivery.message for delivery in deliveries]
         permission = await _CHECK.call(self._permission, partition.number, messages)
+        allowed = []
         for delivery, reason in zip(deliveries, permission.reasons, strict=True):
             reason = reason or self._collapse_keys.superseded(delivery)
             if reason is None:
                 delivery.check_until = permission.good_until
-                self._ready.append(delivery)
+                allowed.append(delivery)
             else:
                 self._settle_refused(delivery, reason)
-        self._pump()
+        self._calls.add(allowed)
 
     async def _permission(self, bucket: int, messages: Sequence[ChannelMessage]) -> SendPermission:
         return await self._check.still_allowed(bucket, messages, datetime.now(UTC))
@@ -497,144 +455,33 @@ class DeliveryEngine:
                 partition.active, partition.fenced = False, True
                 self._on_refused(partition)
 
-    def _leave(self, delivery: Delivery) -> None:
+    # -- For `ProviderCalls`
+
+    def give_up(self, delivery: Delivery) -> None:
         """Do not call: the partition has, or will have, another owner."""
         self._retrying.discard(delivery.key)
         self._admission.release(retry=delivery.entry is None)
 
-    # -- Calls
+    def check_again(self, partition: Partition, deliveries: Sequence[Delivery]) -> None:
+        self._spawn(self._begin(partition, deliveries), self._others)
 
-    def _pump(self) -> None:
-        """Begin as many calls as may be under way."""
-        again: list[Delivery] = []
-        now = time.monotonic()
-        allowed = self._admission.calls(now)
-        while self._ready and len(self._calls) < allowed:
-            delivery = self._ready.popleft()
-            if not delivery.partition.active:
-                self._leave(delivery)
-            elif now >= min(delivery.check_until, delivery.partition.proved_at + _TOKEN_GOOD_S):
-                again.append(delivery)
-            else:
-                delivery.began = now
-                self._calls[delivery] = asyncio.create_task(self._call(delivery))
-        self._calling.set()
-        for partition in dict.fromkeys(delivery.partition for delivery in again):
-            self._spawn(self._begin(partition, [one for one in again if one.partition is partition]), self._others)
-
-    async def _call(self, delivery: Delivery) -> None:
-        outgoing = self._outgoing(delivery)
-        if isinstance(outgoing, ProviderResult):
-            self._ended(delivery, outgoing)
-            return
-        failpoint("before_provider")
-        message = delivery.message
-        origin_s = (message.origin_ms or int(message.decided_at.timestamp() * 1000)) / 1000
-        self._to_provider.observe(max(0.0, time.time() - origin_s))
-        began = time.perf_counter()
-        result = await self._send(outgoing)
-        self._call_times.observe(time.perf_counter() - began)
-        self._answers.add(result)
-        failpoint("after_provider")
-        self._ended(delivery, result)
-
-    async def _send(self, outgoing: Outgoing) -> ProviderResult:
-        try:
-            return await self._provider.send(outgoing)
-        except Exception as error:  # a defect must not stop the partition; the error's text may contain a contact
-            log.error(
-                "provider client failed, the call will be retried",
-                extra={"action": "provider.defect", "delivery_id": outgoing.delivery_id, "error": type(error).__name__},
-            )
-            return ProviderResult(
-                outcome=ProviderOutcome.RETRY,
-                provider=self._provider.name,
-                detail=type(error).__name__,
-                maybe_accepted=True,
-            )
-
-    def _outgoing(self, delivery: Delivery) -> Outgoing | ProviderResult:
-        message = delivery.message
-        try:
-            data = data_of(message)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return unsendable(self._provider.name, ProviderOutcome.RENDERING, "`data` is not a JSON object")
-        text = text_of(message, self._categories, data)
-        if text is None:
-            return unsendable(self._provider.name, ProviderOutcome.RENDERING, "the category has no such template")
-        return Outgoing(
-            delivery_id=message.delivery_id,
-            notification_id=message.notification_id,
-            channel=message.channel,
-            to=message.to,
-            title=text.title,
-            body=text.body,
-            attempt=delivery.number,
-            possible_duplicate=delivery.in_doubt,
-            critical=message.critical,
-            collapse_key=message.collapse_key,
-            expires_at_ms=None if message.expires_at is None else int(message.expires_at.timestamp() * 1000),
-            data=data,
-            decided_at_ms=int(message.decided_at.timestamp() * 1000),
-        )
-
-    def _ended(self, delivery: Delivery, result: ProviderResult) -> None:
-        """A call has ended, or was not made because the message cannot be sent."""
-        self._calls.pop(delivery, None)
-        is_retry = result.outcome is ProviderOutcome.RETRY
-        if self._closed and is_retry:
-            return  # it failed because the worker stops
-        now = time.monotonic()
-        if is_retry and not delivery.is_late:
-            self._count_failure(now, result)
-        elif not is_retry and result.begun:
-            self._breaker.succeeded(now)
+    def call_ended(self, delivery: Delivery, result: ProviderResult) -> None:
+        """Settle how a call ended, or the answer to a parked one."""
         if result.outcome is ProviderOutcome.ACCEPTED:
             self._collapse_keys.sent(delivery)
-        if delivery.parked:
-            if not is_retry:
-                self._spawn(self._resolve(delivery, result), self._others)
-        else:
+        if not delivery.parked:
             self._settle(delivery, result)
-        self._admission.release(retry=delivery.entry is None)
-        self._pump()
+        elif result.outcome is not ProviderOutcome.RETRY:
+            self._spawn(self._resolve(delivery, result), self._others)
 
-    async def _watch_pauses(self) -> None:
-        while True:
-            try:
-                paused = self._provider.name in await self._pauses.read()
-            except RetryLater:
-                paused = self._admission.paused
-            if paused is not self._admission.paused:
-                self._admission.paused = paused
-                self._admission.changed()
-            self._log_state()
-            await asyncio.sleep(_PAUSES_S)
-
-    def _count_failure(self, now: float, result: ProviderResult | None) -> None:
-        self._breaker.failed(now, None if result is None else result.retry_after_s)
-        self._admission.changed()
-        self._log_state()
-
-    async def _watch_calls(self) -> None:
-        """Park calls without an answer, count them as failures, and begin calls when the breaker allows."""
-        while True:
-            if not self._calls and not self._ready:
-                self._calling.clear()
-                await self._calling.wait()
-            await asyncio.sleep(_TICK_S)
-            now = time.monotonic()
-            for delivery in list(self._calls):
-                waited_s = now - delivery.began
-                if waited_s < _PARK_AFTER_S:
-                    break
-                if not delivery.parked:
-                    self._park(delivery, waited_s)
-                if waited_s >= _LATE_AFTER_S and not delivery.is_late:
-                    delivery.is_late = True
-                    self._count_failure(now, None)
-            if self._ready:
-                self._pump()
+    def call_is_late(self, delivery: Delivery, waited_s: float) -> None:
+        """Settle a call without an answer as retrying. Its answer, if it comes, ends the delivery."""
+        at_ms = int(time.time() * 1000)
+        left_ms = int(1000 * max(0.0, self._call_timeout_s - waited_s))
+        due_ms = self._due_ms(delivery, at_ms + left_ms, None)
+        attempt = Attempt(Rank.RETRYING, at_ms, None, self._provider_name, None, "no answer yet", in_doubt=True)
+        self._add(delivery, attempt, due_ms)
+        failpoint("after_park")
 
     # -- Outcomes
 
@@ -648,16 +495,6 @@ class DeliveryEngine:
         attempt = Attempt(rank, int(time.time() * 1000), reason.value, in_doubt=delivery.in_doubt)
         self._add(delivery, attempt, None)
         self._admission.release(retry=delivery.entry is None)
-
-    def _park(self, delivery: Delivery, waited_s: float) -> None:
-        """Settle a call without an answer as retrying. Its answer, if it comes, ends the delivery."""
-        delivery.parked = True
-        at_ms = int(time.time() * 1000)
-        left_ms = int(1000 * max(0.0, self._call_timeout_s - waited_s))
-        due_ms = self._due_ms(delivery, at_ms + left_ms, None)
-        attempt = Attempt(Rank.RETRYING, at_ms, None, self._provider.name, None, "no answer yet", in_doubt=True)
-        self._add(delivery, attempt, due_ms)
-        failpoint("after_park")
 
     def _due_ms(self, delivery: Delivery, from_ms: int, result: ProviderResult | None) -> int:
         """When the next attempt is due; at the latest when the message expires, which that attempt then finds."""

@@ -255,7 +255,7 @@ async def test_a_timer_is_not_claimed_again_by_the_flush_that_settles_its_attemp
         provider.answer.clear()
         await until(lambda: len(provider.calls) == 2)
         (timer,) = await env.timers()
-        (delivery,) = engine.engine._calls
+        (delivery,) = engine.engine._calls._calls
         loop = engine.engine._loops[delivery.partition.shard]
         loop.add(delivery, Attempt(Rank.SENT, 1, provider="fake"), None)
         read = Timer(timer["_id"], BUCKET, 1, False, timer["record"], timer["claim"], timer["due_at"], False)

@@ -1,0 +1,275 @@
+"""The calls of one worker to its provider: those that may begin, those under way, those without an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
+
+from notify_streams import metrics, tasks
+from notify_streams.delivery.answer_counts import AnswerCounts
+from notify_streams.delivery.breaker import BreakerState
+from notify_streams.delivery.provider_state import ProviderState
+from notify_streams.delivery.providers import Outgoing, ProviderOutcome, ProviderResult, unsendable
+from notify_streams.delivery.rendering import data_of, text_of
+from notify_streams.errors import RetryLater
+from notify_streams.failpoints import failpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from notify_streams.delivery.admission import Admission
+    from notify_streams.delivery.breaker import Breaker
+    from notify_streams.delivery.partition import Delivery, Partition
+    from notify_streams.delivery.pauses import ProviderPauses
+    from notify_streams.delivery.providers import Provider
+    from notify_streams.preferences.categories import Categories
+    from notify_streams.roles import Channel, Lane
+
+log = logging.getLogger(__name__)
+
+#: No call begins later than this after the read or write began that proved the worker's token.
+_TOKEN_GOOD_S: Final = 1.0
+#: A call without an answer for this long is settled as retrying; its partition goes on.
+_PARK_AFTER_S: Final = 1.0
+#: A call without an answer for this long counts as a failure of the provider.
+_LATE_AFTER_S: Final = 2.0
+_TICK_S: Final = 0.1
+#: Pauses are read so often.
+_PAUSES_S: Final = 2.0
+
+
+class CallHandler(Protocol):
+    """What happens with deliveries before and after their calls."""
+
+    def call_ended(self, delivery: Delivery, result: ProviderResult) -> None:
+        """The call has ended, or the message cannot be sent."""
+
+    def call_is_late(self, delivery: Delivery, waited_s: float) -> None:
+        """There is no answer yet; `call_ended` may follow."""
+
+    def check_again(self, partition: Partition, deliveries: Sequence[Delivery]) -> None:
+        """The check or the proof of the token is too old to call these."""
+
+    def give_up(self, delivery: Delivery) -> None:
+        """The partition has another owner: it is not called."""
+
+
+class ProviderCalls:
+    """Begins calls as the breaker and the checks allow, and watches them."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        channel: Channel,
+        provider: Provider,
+        categories: Categories,
+        breaker: Breaker,
+        admission: Admission,
+        pauses: ProviderPauses,
+        handler: CallHandler,
+    ) -> None:
+        self._provider = provider
+        self._categories = categories
+        self._breaker = breaker
+        self._admission = admission
+        self._pauses = pauses
+        self._handler = handler
+        self._to_provider = metrics.TO_PROVIDER.labels(lane, channel)
+        self._call_times = metrics.PROVIDER_CALL.labels(provider.name)
+        self._answers = AnswerCounts()
+        #: Admitted and checked, waiting for a call.
+        self._ready: deque[Delivery] = deque()
+        #: Calls under way, in the order of their beginning.
+        self._calls: dict[Delivery, asyncio.Task[None]] = {}
+        self._calling = asyncio.Event()
+        self._closed = False
+        self._logged_state = BreakerState.CLOSED.value
+
+    async def start(self) -> None:
+        await self._provider.start()
+
+    async def close(self) -> None:
+        """Begin no call any more, and close the connections. Calls that fail from now on have no result."""
+        self._closed = True
+        await self._provider.close()
+
+    async def stop(self) -> None:
+        """Cancel what is still under way after `close`."""
+        await tasks.stop(self._calls.values())
+
+    def under_way(self, partition: Partition | None = None) -> list[asyncio.Task[None]]:
+        """The calls of a partition, or all, that are not parked."""
+        return [
+            task
+            for delivery, task in self._calls.items()
+            if not delivery.parked and partition in (None, delivery.partition)
+        ]
+
+    def add(self, deliveries: Iterable[Delivery]) -> None:
+        """These are admitted and checked: call them."""
+        self._ready.extend(deliveries)
+        self._pump()
+
+    def give_up_waiting(self) -> None:
+        """Begin none of the calls that wait."""
+        kept = self._ready
+        self._ready = deque()
+        for delivery in kept:
+            self._handler.give_up(delivery)
+
+    def provider_state(self) -> ProviderState:
+        """The present state, without I/O."""
+        now = time.monotonic()
+        state = "paused" if self._admission.paused else self._breaker.state(now).value
+        until = self._breaker.open_until
+        open_for_s = max(0.0, until - now) if state == BreakerState.OPEN and until is not None else 0.0
+        return ProviderState(self._provider.name, state, round(open_for_s, 1), len(self._calls))
+
+    def _log_state(self) -> None:
+        """One log line when calls to the provider stop, and one when they go on."""
+        state = self.provider_state().state
+        state = BreakerState.OPEN.value if state == BreakerState.PROBING else state
+        if state == self._logged_state:
+            return
+        is_stopped = state in (BreakerState.OPEN, "paused")
+        metrics.PROVIDER_OPEN.labels(self._provider.name).set(is_stopped)
+        log.log(
+            logging.WARNING if is_stopped else logging.INFO,
+            "calls to the provider stop" if is_stopped else "calls to the provider go on",
+            extra={"action": "provider.state", "provider": self._provider.name, "state": state},
+        )
+        self._logged_state = state
+
+    # -- Calls
+
+    def _pump(self) -> None:
+        """Begin as many calls as may be under way."""
+        again: list[Delivery] = []
+        now = time.monotonic()
+        allowed = self._admission.calls(now)
+        while self._ready and len(self._calls) < allowed:
+            delivery = self._ready.popleft()
+            if not delivery.partition.active:
+                self._handler.give_up(delivery)
+            elif now >= min(delivery.check_until, delivery.partition.proved_at + _TOKEN_GOOD_S):
+                again.append(delivery)
+            else:
+                delivery.began = now
+                self._calls[delivery] = asyncio.create_task(self._call(delivery))
+        self._calling.set()
+        for partition in dict.fromkeys(delivery.partition for delivery in again):
+            self._handler.check_again(partition, [one for one in again if one.partition is partition])
+
+    async def _call(self, delivery: Delivery) -> None:
+        outgoing = self._outgoing(delivery)
+        if isinstance(outgoing, ProviderResult):
+            self._ended(delivery, outgoing)
+            return
+        failpoint("before_provider")
+        message = delivery.message
+        origin_s = (message.origin_ms or int(message.decided_at.timestamp() * 1000)) / 1000
+        self._to_provider.observe(max(0.0, time.time() - origin_s))
+        began = time.perf_counter()
+        result = await self._send(outgoing)
+        self._call_times.observe(time.perf_counter() - began)
+        self._answers.add(result)
+        failpoint("after_provider")
+        self._ended(delivery, result)
+
+    async def _send(self, outgoing: Outgoing) -> ProviderResult:
+        try:
+            return await self._provider.send(outgoing)
+        except Exception as error:  # a defect must not stop the partition; the error's text may contain a contact
+            log.error(
+                "provider client failed, the call will be retried",
+                extra={"action": "provider.defect", "delivery_id": outgoing.delivery_id, "error": type(error).__name__},
+            )
+            return ProviderResult(
+                outcome=ProviderOutcome.RETRY,
+                provider=self._provider.name,
+                detail=type(error).__name__,
+                maybe_accepted=True,
+            )
+
+    def _outgoing(self, delivery: Delivery) -> Outgoing | ProviderResult:
+        message = delivery.message
+        try:
+            data = data_of(message)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return unsendable(self._provider.name, ProviderOutcome.RENDERING, "`data` is not a JSON object")
+        text = text_of(message, self._categories, data)
+        if text is None:
+            return unsendable(self._provider.name, ProviderOutcome.RENDERING, "the category has no such template")
+        return Outgoing(
+            delivery_id=message.delivery_id,
+            notification_id=message.notification_id,
+            channel=message.channel,
+            to=message.to,
+            title=text.title,
+            body=text.body,
+            attempt=delivery.number,
+            possible_duplicate=delivery.in_doubt,
+            critical=message.critical,
+            collapse_key=message.collapse_key,
+            expires_at_ms=None if message.expires_at is None else int(message.expires_at.timestamp() * 1000),
+            data=data,
+            decided_at_ms=int(message.decided_at.timestamp() * 1000),
+        )
+
+    def _ended(self, delivery: Delivery, result: ProviderResult) -> None:
+        """A call has ended, or was not made because the message cannot be sent."""
+        self._calls.pop(delivery, None)
+        is_retry = result.outcome is ProviderOutcome.RETRY
+        if self._closed and is_retry:
+            return  # it failed because the worker stops
+        now = time.monotonic()
+        if is_retry and not delivery.is_late:
+            self._count_failure(now, result)
+        elif not is_retry and result.begun:
+            self._breaker.succeeded(now)
+        self._handler.call_ended(delivery, result)
+        self._admission.release(retry=delivery.entry is None)
+        self._pump()
+
+    async def watch_pauses(self) -> None:
+        while True:
+            try:
+                paused = self._provider.name in await self._pauses.read()
+            except RetryLater:
+                paused = self._admission.paused
+            if paused is not self._admission.paused:
+                self._admission.paused = paused
+                self._admission.changed()
+            self._log_state()
+            await asyncio.sleep(_PAUSES_S)
+
+    def _count_failure(self, now: float, result: ProviderResult | None) -> None:
+        self._breaker.failed(now, None if result is None else result.retry_after_s)
+        self._admission.changed()
+        self._log_state()
+
+    async def watch(self) -> None:
+        """Park calls without an answer, count them as failures, and begin calls when the breaker allows."""
+        while True:
+            if not self._calls and not self._ready:
+                self._calling.clear()
+                await self._calling.wait()
+            await asyncio.sleep(_TICK_S)
+            now = time.monotonic()
+            for delivery in list(self._calls):
+                waited_s = now - delivery.began
+                if waited_s < _PARK_AFTER_S:
+                    break
+                if not delivery.parked:
+                    delivery.parked = True
+                    self._handler.call_is_late(delivery, waited_s)
+                if waited_s >= _LATE_AFTER_S and not delivery.is_late:
+                    delivery.is_late = True
+                    self._count_failure(now, None)
+            if self._ready:
+                self._pump()
