@@ -173,13 +173,19 @@ def _channels(snapshot: RegionSnapshot) -> Iterator[Difference]:
 
 
 def _open_deliveries(snapshot: RegionSnapshot) -> Iterator[Difference]:
-    """Each delivery whose first attempt did not end it, and no later one, has a timer."""
+    """Each delivery whose first attempt did not end it, and no later one, has a timer.
+
+    A first attempt is counted when those of all earlier messages are settled, too; its timer is written at once.
+    """
     for one in snapshot.ledgers:
         if one["role"] not in CHANNEL_ROLES:
             continue
         expected, found = open_deliveries(one), snapshot.timers[one["role"], one["bucket"]]
         if expected != found:
-            yield Difference("ledger against timers", snapshot.region, one["_id"], expected, found, one["_id"])
+            extent = snapshot.extents.get((one["role"], one["partition"]))
+            not_counted = 0 if extent is None else extent.end - one["next_offset"]
+            waiting = abs(expected - found) <= not_counted
+            yield Difference("ledger against timers", snapshot.region, one["_id"], expected, found, one["_id"], waiting)
 
 
 def _queued(snapshot: RegionSnapshot) -> Iterator[Difference]:

@@ -46,7 +46,9 @@ async def _read_at_one_time(
     database: AsyncDatabase[Document], session: AsyncClientSession, here: Document, snapshot: RegionSnapshot
 ) -> None:
     snapshot.ledgers += await database[LEDGER].find(here, session=session).to_list()
-    async for timer in database[TIMERS].find(here, {"role": 1, "bucket": 1}, session=session):
+    # A replay is counted when its first attempt begins.
+    counted = here | {"$nor": [{"replay": True, "claim": None}]}
+    async for timer in database[TIMERS].find(counted, {"role": 1, "bucket": 1}, session=session):
         snapshot.timers[timer["role"], timer["bucket"]] += 1
     fields = {"critical": 1, "decided_at": 1, "deliveries": 1}
     statuses: dict[bytes, DeliveryStatus] = {}

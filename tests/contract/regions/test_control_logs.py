@@ -15,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from devtools.chaos.fuzz.records import RawRecord, RawWriter
 from devtools.fakes.memory_control_log import MemoryControlLog
 from devtools.stack.kafka import Kafka, private_broker
+from notify_streams import tasks
 from notify_streams.errors import RetryLater
 from notify_streams.kafka import KafkaConnection
 from notify_streams.regions.failover.command import fail_over
@@ -179,7 +180,6 @@ async def test_a_failover_over_a_real_log_takes_well_under_a_second(broker: Kafk
         await follower.changed(follower.placement.epoch)
     took = time.monotonic() - began
     assert done.away == ("eu",) and took < 3, took
-    run.cancel()
-    await asyncio.gather(run, return_exceptions=True)
+    await tasks.stop([run])
     await operator.close()
     await us.close()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,6 +12,7 @@ from redis import Redis
 
 from devtools.stack.ports import free_port
 from devtools.stack.valkey import Valkey
+from notify_streams import tasks
 from notify_streams.settings import Settings
 from tests.integration.preferences.preference_fixtures import ProcessPreferences, open_env, until_trusted
 
@@ -82,14 +83,11 @@ async def env_of(mongo_shards: list[str], redis: HurtableRedis) -> AsyncIterator
 @pytest.fixture
 async def kept() -> AsyncIterator[Callable[[ProcessPreferences], Awaitable[None]]]:
     """Runs a env's keeper and returns when Redis is trusted."""
-    tasks: list[asyncio.Task[None]] = []
+    running: list[asyncio.Task[None]] = []
 
     async def keep(env: ProcessPreferences) -> None:
-        tasks.append(asyncio.create_task(env.lease_renewal.run()))
+        running.append(asyncio.create_task(env.lease_renewal.run()))
         await until_trusted(env)
 
     yield keep
-    for task in tasks:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+    await tasks.stop(running)

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from devtools.stack.ports import free_port
 from devtools.stack.valkey import Valkey
+from notify_streams import tasks
 from notify_streams.regions.failover.heartbeat import RedisHeartbeat
 
 WATCH_S = 0.4
@@ -47,8 +48,7 @@ async def beating(heartbeat: RedisHeartbeat) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await tasks.stop([task])
 
 
 async def test_without_a_beat_no_worker_runs(redis: Redis) -> None:

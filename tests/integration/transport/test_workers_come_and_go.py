@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from devtools.stack.kafka import private_broker
+from notify_streams import tasks
 from tests.integration.transport.kafka_topics import a_producer, a_topic, unique, until
 
 #: Faust's assignor lets a member keep up to ceil(partitions / members): 6 give each of three members some.
@@ -88,8 +89,7 @@ class Load:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await tasks.stop([self._task])
 
     async def _send(self) -> None:
         async with a_producer(self._bootstrap, acks="all", enable_idempotence=True) as producer:
