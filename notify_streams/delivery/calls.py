@@ -1,4 +1,4 @@
-"""The calls of one worker to its provider: those that may begin, those under way, those without an answer."""
+"""The calls of one worker to its provider: waiting, under way, without an answer."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class CallHandler(Protocol):
     def check_again(self, partition: Partition, deliveries: Sequence[Delivery]) -> None:
         """The check or the proof of the token is too old to call these."""
 
-    def give_up(self, delivery: Delivery) -> None:
+    def leave(self, delivery: Delivery) -> None:
         """The partition has another owner: it is not called."""
 
 
@@ -87,15 +87,16 @@ class ProviderCalls:
         #: Calls under way, in the order of their beginning.
         self._calls: dict[Delivery, asyncio.Task[None]] = {}
         self._calling = asyncio.Event()
-        self._closed = False
+        #: The worker stops: a call that fails from now on has no result.
+        self.stopping = False
         self._logged_state = BreakerState.CLOSED.value
 
     async def start(self) -> None:
         await self._provider.start()
 
     async def close(self) -> None:
-        """Begin no call any more, and close the connections. Calls that fail from now on have no result."""
-        self._closed = True
+        """Close the connections."""
+        self.stopping = True
         await self._provider.close()
 
     async def stop(self) -> None:
@@ -115,12 +116,12 @@ class ProviderCalls:
         self._ready.extend(deliveries)
         self._pump()
 
-    def give_up_waiting(self) -> None:
+    def leave_waiting(self) -> None:
         """Begin none of the calls that wait."""
         kept = self._ready
         self._ready = deque()
         for delivery in kept:
-            self._handler.give_up(delivery)
+            self._handler.leave(delivery)
 
     def provider_state(self) -> ProviderState:
         """The present state, without I/O."""
@@ -155,7 +156,7 @@ class ProviderCalls:
         while self._ready and len(self._calls) < allowed:
             delivery = self._ready.popleft()
             if not delivery.partition.active:
-                self._handler.give_up(delivery)
+                self._handler.leave(delivery)
             elif now >= min(delivery.check_until, delivery.partition.proved_at + _TOKEN_GOOD_S):
                 again.append(delivery)
             else:
@@ -225,8 +226,8 @@ class ProviderCalls:
         """A call has ended, or was not made because the message cannot be sent."""
         self._calls.pop(delivery, None)
         is_retry = result.outcome is ProviderOutcome.RETRY
-        if self._closed and is_retry:
-            return  # it failed because the worker stops
+        if self.stopping and is_retry:
+            return  # it may have failed because the worker stops
         now = time.monotonic()
         if is_retry and not delivery.is_late:
             self._count_failure(now, result)

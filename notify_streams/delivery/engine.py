@@ -170,7 +170,7 @@ class DeliveryEngine:
 
     async def stop(self) -> None:
         """Settle the calls that end soon, then close. The next owner marks the others as possible duplicates."""
-        self._closed = True
+        self._closed = self._calls.stopping = True
         for partition in self._partitions.values():
             partition.active = False
         await self._drain(_STOP_S)
@@ -242,7 +242,7 @@ class DeliveryEngine:
         for partition in self._partitions.values():
             partition.active = False
         self._partitions = {}
-        self._calls.give_up_waiting()
+        self._calls.leave_waiting()
 
     def _on_refused(self, partition: Partition, ends: Sequence[Document] = ()) -> None:
         """The ledger has another token or position, or is on another shard: own it anew, or stop until it is assigned anew.
@@ -420,7 +420,7 @@ class DeliveryEngine:
             await self._prove(partition)
         if not partition.active:
             for delivery in deliveries:
-                self.give_up(delivery)
+                self.leave(delivery)
             return
         messages = [delivery.message for delivery in deliveries]
         permission = await _CHECK.call(self._permission, partition.number, messages)
@@ -457,7 +457,7 @@ class DeliveryEngine:
 
     # -- For `ProviderCalls`
 
-    def give_up(self, delivery: Delivery) -> None:
+    def leave(self, delivery: Delivery) -> None:
         """Do not call: the partition has, or will have, another owner."""
         self._retrying.discard(delivery.key)
         self._admission.release(retry=delivery.entry is None)

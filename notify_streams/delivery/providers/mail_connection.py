@@ -1,4 +1,4 @@
-"""The dialogue for one mail after another, over a connection that aiosmtplib has opened.
+"""Sends mails, one after another, over a connection that aiosmtplib has opened.
 
 aiosmtplib connects, encrypts and logs in. It waits for the reply to each command, which takes more CPU time than the mail itself; here the
 commands of a mail are sent together where the server offers that (RFC 2920).
@@ -119,7 +119,7 @@ class MailConnection(asyncio.Protocol):
             del self._buffer[: end + 1]
             if line[3:4] == b"-":
                 continue
-            # A reply that nobody waits for announces the end of the connection (421).
+            # A reply without a command announces the end of the connection (421).
             if not line[:3].isdigit() or self._due <= len(self._codes):
                 self._transport.abort()
                 break

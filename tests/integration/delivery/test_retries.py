@@ -113,8 +113,8 @@ async def test_a_retry_does_not_replace_a_newer_message_with_its_collapse_key(en
 
 async def test_a_retry_does_not_replace_a_newer_message_whose_answer_came_late(env: DeliveryEnvironment) -> None:
     now = in_whole_ms(datetime.now(UTC))
-    old = await env.notify("done", collapse_key="c", now=now - timedelta(seconds=5))
     new = await env.notify("t", collapse_key="c", now=now)
+    old = await env.notify("done", collapse_key="c", now=now - timedelta(seconds=5))
     provider = SlowProvider(done=[msgspec.structs.replace(RETRY, retry_after_s=2.0)])
     async with env.engine(provider) as engine:
         await engine.deliver(new)
