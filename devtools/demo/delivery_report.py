@@ -59,6 +59,14 @@ def latencies_ms(calls: Sequence[ProviderCall]) -> dict[str, dict[str, float]]:
     return _percentiles_ms(seconds)
 
 
+def deliveries_per_s(calls: Sequence[ProviderCall]) -> int:
+    """Acceptances a second, from the first trigger to the last acceptance."""
+    if not calls:
+        return 0
+    began = min(trigger.at for _, _, trigger in calls)
+    return round(len(calls) / max(0.001, max(line.done for _, line, _ in calls) - began))
+
+
 def count_by_region(calls: Sequence[ProviderCall], outage: RegionOutage | None) -> dict[str, int]:
     """Notifications by the region that sent them: home, the standby during a failover, another one, or two regions."""
     senders: dict[str, set[str]] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+@dataclass(frozen=True, slots=True)
+class DemoRates:
+    """Triggers a second, as asked for and as sent at the end; deliveries a second."""
+
+    asked: int
+    sent: int
+    deliveries: int
+
+
 @dataclass(slots=True)
 class DemoResult:
     """The audit's report and what the provider logs add to it."""
@@ -21,6 +30,7 @@ class DemoResult:
     latency_ms: dict[str, dict[str, float]]
     #: See `delivery_report.count_by_region`.
     sent_by: dict[str, int]
+    rates: DemoRates
     #: See `delivery_report.outage_report`; None without an outage.
     outage: dict[str, Any] | None = None
     #: Duration of each step.
@@ -33,6 +43,7 @@ class DemoResult:
 
     def as_json(self) -> dict[str, Any]:
         found = {"latency_ms": self.latency_ms, "sent_by": self.sent_by, "outage": self.outage}
+        found["rates"] = asdict(self.rates)
         return {**self.report, **found, "seconds": self.seconds, "holds": self.holds}
 
 
@@ -40,6 +51,14 @@ def print_report(console: Console, result: DemoResult) -> None:
     for region, counts in result.report["regions"].items():
         console.print(_outcomes(region, counts))
     console.print(_latencies("Trigger to provider call, ms", "lane", result.latency_ms))
+    rates = result.rates
+    console.print(f"{rates.deliveries:,} deliveries/s", highlight=False)
+    if rates.sent < rates.asked:
+        console.print(
+            f"This machine does not carry {rates.asked:,} triggers/s with critical notifications on time: "
+            f"sent more slowly, at the end {rates.sent:,}/s.",
+            highlight=False,
+        )
     if outage := result.outage:
         title = f"Users of the other regions during the outage of {outage['region']}, ms"
         console.print(_latencies(title, "sent", outage["others_ms"]))

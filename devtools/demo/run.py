@@ -10,11 +10,20 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from devtools.demo.delivery_report import SentTrigger, count_by_region, latencies_ms, outage_report, provider_calls
+from devtools.demo.delivery_report import (
+    SentTrigger,
+    count_by_region,
+    deliveries_per_s,
+    latencies_ms,
+    outage_report,
+    provider_calls,
+)
+from devtools.demo.pace import SendingPace
 from devtools.demo.region_outage import RegionOutage
-from devtools.demo.report import DemoResult, print_report
+from devtools.demo.report import DemoRates, DemoResult, print_report
 from devtools.demo.sample_users import choice_records, sample_users, signup_records
 from devtools.demo.traffic import triggers
 from devtools.demo.wait import RegionWatcher
@@ -84,6 +93,8 @@ class Demo:
         self._started = time.monotonic()
         self._seconds: dict[str, float] = {}
         self._sent: dict[str, SentTrigger] = {}
+        #: Triggers a second, at the end.
+        self._rate = float(plan.rate)
         self._outage: RegionOutage | None = None
         self._stop = asyncio.Event()
         self._supervisors: dict[str, Supervisor] = {}
@@ -115,7 +126,8 @@ class Demo:
             calls = list(provider_calls(regions, self._sent))
             outage = None if self._outage is None else outage_report(calls, self._outage)
             sent_by = count_by_region(calls, self._outage)
-            result = DemoResult(report, latencies_ms(calls), sent_by, outage, self._seconds)
+            rates = DemoRates(self._plan.rate, round(self._rate), deliveries_per_s(calls))
+            result = DemoResult(report, latencies_ms(calls), sent_by, rates, outage, self._seconds)
             if self._plan.stay:
                 await self._stay(result, regions)
             return result
@@ -169,9 +181,11 @@ class Demo:
             killed, outage = regions[-1], None
             stream = triggers(plan.triggers, users, time.time_ns(), regions[0].max_trigger_bytes + 1)
             taken_before = await watcher.taken()
+            logs = [Path(one.sandbox_record) for one in regions if one.sandbox_record is not None]
+            pace = SendingPace(plan.rate, logs, self._sent)
             sent, taken, round_, started = 0, 0, 0, time.monotonic()
             with watcher.bar("triggers sent", plan.triggers) as show:
-                while part := list(islice(stream, max(1, int(plan.rate * _SLICE_S)))):
+                while part := list(islice(stream, max(1, int(pace.rate * _SLICE_S)))):
                     if plan.outage and outage is None and sent >= plan.triggers // 3:
                         del producers[killed.region]
                         outage = asyncio.create_task(self._run_outage(killed))
@@ -186,7 +200,8 @@ class Demo:
                     if int(elapsed / _SLICE_S) % 5 == 0 and outage is None:
                         taken = await watcher.taken() - taken_before
                     show(sent, f"{sent / elapsed:,.0f}/s sent, {taken / elapsed:,.0f}/s with an outcome")
-                    await asyncio.sleep(max(0.0, sent / plan.rate - (time.monotonic() - started)))
+                    await pace.wait(len(part))
+            self._rate = pace.rate
             if outage is not None:
                 await outage
 

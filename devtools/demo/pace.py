@@ -1,0 +1,64 @@
+"""The demo's sending rate: lowered while critical notifications are late."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from notify_streams.admin.audit.provider_log import read_provider_log
+from notify_streams.records.ids import trigger_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from devtools.demo.delivery_report import SentTrigger
+
+#: Half of what the mission promises: triggers that are under way become later still.
+_LATE_S: Final = 1.0
+_FACTOR: Final = 0.7
+_LEAST: Final = 50.0
+#: Between two looks; a lower rate takes effect after a while.
+_LOOK_S: Final = 0.5
+_SETTLE_S: Final = 1.5
+
+
+class SendingPace:
+    """When the next triggers may be sent. This machine may be too slow for the rate that was asked for."""
+
+    def __init__(self, rate: float, provider_logs: Sequence[Path], sent: Mapping[str, SentTrigger]) -> None:
+        """Start at `rate` triggers/s. `sent`: by trigger id; the caller adds to it."""
+        self.rate = rate
+        self._sent = sent
+        self._offsets = dict.fromkeys(provider_logs, 0)
+        self._next_at = time.monotonic()
+        self._look_at = 0.0
+
+    async def wait(self, count: int) -> None:
+        """Return when `count` triggers that were just sent have taken their time."""
+        self._next_at += count / self.rate
+        now = time.monotonic()
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_S
+            if self.lower(await asyncio.to_thread(self._worst_s)):
+                self._look_at = now + _SETTLE_S
+        await asyncio.sleep(self._next_at - time.monotonic())
+
+    def lower(self, worst_s: float) -> bool:
+        """Lower the rate if a critical notification took so long; whether it was lowered."""
+        if worst_s <= _LATE_S or self.rate <= _LEAST:
+            return False
+        self.rate = max(_LEAST, self.rate * _FACTOR)
+        return True
+
+    def _worst_s(self) -> float:
+        """The longest time from a trigger to its acceptance, of the critical notifications accepted since the last call."""
+        worst_s = 0.0
+        for path, offset in self._offsets.items():
+            for line in read_provider_log(path, offset):
+                self._offsets[path] = line.resume_at
+                trigger = self._sent.get(trigger_of(line.notification_id)) if line.critical else None
+                if trigger is not None:
+                    worst_s = max(worst_s, line.done - trigger.at)
+        return worst_s
