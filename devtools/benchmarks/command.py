@@ -8,6 +8,7 @@ from devtools.benchmarks.backlog.command import backlog
 from devtools.benchmarks.compare import compare
 from devtools.benchmarks.delivery.command import delivery
 from devtools.benchmarks.forwarding.command import forward, propagation
+from devtools.benchmarks.idle import idle
 from devtools.benchmarks.latency.command import latency
 from devtools.benchmarks.outages.command import outages
 from devtools.benchmarks.router.command import router
@@ -21,5 +22,18 @@ def bench() -> None:
     """Measure beside a reference in the same run; exit 0 only if every goal is met."""
 
 
-for command in (transport, router, steps, latency, backlog, delivery, outages, forward, propagation, views, compare):
+for command in (
+    transport,
+    router,
+    steps,
+    latency,
+    backlog,
+    delivery,
+    outages,
+    forward,
+    propagation,
+    idle,
+    views,
+    compare,
+):
     bench.add_command(command)

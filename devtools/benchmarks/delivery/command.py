@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
@@ -28,14 +27,10 @@ from devtools.benchmarks.delivery.report import (
     case,
     report,
 )
-from devtools.benchmarks.delivery.sink import Sink
+from devtools.benchmarks.delivery.sink import running_sink
 from devtools.benchmarks.results import conclude
 from devtools.stack import stack_folder
-from devtools.stack.ports import free_port
 from notify_streams.cli.output import as_json, print_progress
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 #: A broker that was just started compiles its code on the processors that are measured.
 _WARM_UP: Final = 2_000
@@ -69,7 +64,7 @@ async def _measure(folder: Path, count: int, rounds: int, old: Path | None) -> d
     """Each round: each checkout's worker with a router and on a backlog, then the bare senders with the same requests."""
     runs: dict[str, list[float]] = defaultdict(list)
     async with AsyncExitStack() as closing:
-        sink = await closing.enter_async_context(_sink(folder / "sink"))
+        sink = await closing.enter_async_context(running_sink(folder / "sink"))
         checkouts = {NEW: THIS_CHECKOUT} | ({OLD: old} if old else {})
         regions = [
             await closing.enter_async_context(checkout_region(name, checkout, folder / name.replace(" ", "-"), sink))
@@ -115,15 +110,3 @@ async def _measure_region(region: CheckoutRegion, count: int, runs: dict[str, li
     for what, value in values.items():
         runs[case(region.name, what)].append(value)
     return found.bodies
-
-
-@asynccontextmanager
-async def _sink(folder: Path) -> AsyncIterator[Sink]:
-    sink = Sink(folder, free_port())
-    try:
-        # One that a killed benchmark left has another port.
-        await asyncio.to_thread(sink.stop)
-        await asyncio.to_thread(sink.start)
-        yield sink
-    finally:
-        await asyncio.to_thread(sink.stop)

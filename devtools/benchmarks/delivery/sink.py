@@ -5,21 +5,24 @@ It responds like FCM. Its access log has each request with its body, because FCM
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import ssl
 import subprocess
 import urllib.request
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from devtools.benchmarks.delivery.access_log import FORMAT, Acceptance, read_log
 from devtools.stack.errors import StackFailed
 from devtools.stack.nginx import nginx_program
+from devtools.stack.ports import free_port
 from devtools.stack.process import wait_for
 from devtools.stack.service import Service
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
 #: One process, so that its CPU is that of one pid. A location that returns a response discards the request's body. `mirror` reads it; then
@@ -172,3 +175,16 @@ def _openssl(folder: Path, name: str, subject: str, *options: str) -> None:
         raise StackFailed(f"openssl made no certificate: {error.stderr.decode(errors='replace')}") from None
     file.write_bytes(found.stdout)
     file.chmod(0o600)
+
+
+@asynccontextmanager
+async def running_sink(folder: Path) -> AsyncIterator[Sink]:
+    """A sink in `folder`; stopped when the block ends."""
+    sink = Sink(folder, free_port())
+    try:
+        # One that a killed benchmark left has another port.
+        await asyncio.to_thread(sink.stop)
+        await asyncio.to_thread(sink.start)
+        yield sink
+    finally:
+        await asyncio.to_thread(sink.stop)

@@ -1,0 +1,102 @@
+"""`notify-streams bench idle`: what the workers of a region cost without any work."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from contextlib import AsyncExitStack
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from devtools.benchmarks.delivery.checkout_region import THIS_CHECKOUT, CheckoutRegion, checkout_region
+from devtools.benchmarks.delivery.sink import running_sink
+from devtools.benchmarks.results import Figure, Goal, conclude, figure, report
+from devtools.cpu import cpu_s
+from devtools.stack import stack_folder
+from notify_streams.cli.output import as_json, print_progress
+from notify_streams.roles import ROLES, VIEWS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: The work of a start is done by then.
+_SETTLE_S: Final = 15.0
+_GOAL: Final = Goal("at most", 0.25, of_ratio=True)
+#: Percent of one processor, by role; a service of the region by its name.
+_Cost = dict[str, float]
+
+
+@click.command("idle")
+@click.option("--seconds", default=30.0, show_default=True, type=click.FloatRange(5), help="Measured, in each round.")
+@click.option("--rounds", default=2, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--old",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Older checkout, whose workers are measured beside in each round.",
+)
+@as_json
+def idle(seconds: float, rounds: int, old: Path | None, as_json: bool) -> None:
+    """Measure the CPU of one worker of each role, and of the services behind them, while there is nothing to do."""
+    conclude(_measure(stack_folder() / "bench-idle", seconds, rounds, old and old.absolute()), as_json)
+
+
+async def _measure(folder: Path, seconds: float, rounds: int, old: Path | None) -> dict[str, Any]:
+    runs: dict[str, list[_Cost]] = defaultdict(list)
+    checkouts = {"this": THIS_CHECKOUT} | ({"old": old} if old else {})
+    async with running_sink(folder / "sink") as sink:
+        for number in range(rounds):
+            for name in checkouts if number % 2 == 0 else reversed(checkouts):
+                # An older checkout has no worker for views.
+                roles = ROLES if name == "this" else [role for role in ROLES if role != VIEWS]
+                async with checkout_region(name, checkouts[name], folder / name, sink) as region:
+                    runs[name].append(await _cost(region, roles, seconds))
+                print_progress(
+                    f"round {number + 1} of {rounds}, {name}: {_workers(runs[name][-1]):.1f} % of a processor"
+                )
+    return report(figures(runs))
+
+
+def figures(runs: Mapping[str, Sequence[_Cost]]) -> list[Figure]:
+    """Medians of the rounds."""
+    mine, old = runs["this"], runs.get("old")
+    total = median(map(_workers, mine))
+    beside = None if old is None else median(map(_workers, old))
+    found = [
+        figure(
+            f"{len(ROLES)} idle workers",
+            total,
+            "% of a processor",
+            None if beside is None else _GOAL,
+            None if beside is None else "older checkout",
+            beside,
+        )
+    ]
+    for name in mine[0]:
+        values = median(one[name] for one in mine)
+        of_old = None if old is None or name not in old[0] else median(one[name] for one in old)
+        found.append(
+            figure(name, values, "% of a processor", None, None if of_old is None else "older checkout", of_old)
+        )
+    return found
+
+
+def _workers(cost: _Cost) -> float:
+    return sum(value for name, value in cost.items() if name in ROLES)
+
+
+async def _cost(region: CheckoutRegion, roles: Sequence[str], seconds: float) -> _Cost:
+    async with AsyncExitStack() as closing:
+        closing.push_async_callback(region.pool.stop_all)
+        workers = {role: await region.pool.start(role) for role in roles}
+        await asyncio.gather(*(worker.wait_until_ready() for worker in workers.values()))
+        await asyncio.sleep(_SETTLE_S)
+        pids = {role: worker.process.pid for role, worker in workers.items()}
+        before, services, began = {role: cpu_s(pid) for role, pid in pids.items()}, region.cpu(), time.monotonic()
+        await asyncio.sleep(seconds)
+        took_s, used = time.monotonic() - began, region.cpu() - services
+        found = {role: 100 * (cpu_s(pid) - before[role]) / took_s for role, pid in pids.items()}
+        return found | {"MongoDB": 100 * used.mongodb / took_s, "Kafka": 100 * used.kafka / took_s}
