@@ -17,7 +17,7 @@ from notify_streams.routing.waiting_triggers import WaitingTriggers
 from notify_streams.topics import FORWARDED, trigger_topics
 from notify_streams.transport import exempt_from_watchdog
 from tables.contacts import contacts
-from tables.locations import locate_many
+from tables.locations import locate_many, recent_users
 from tables.preferences import preferences
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def preference_rows(user_ids: Sequence[str]) -> list[bytes | None]:
 
 
 check = app.preferences.decision_check(preference_rows, preferences.lag_s)
-recipients = RecipientLookup(locate_many, contacts, check)
+recipients = RecipientLookup(locate_many, contacts, check, recent_users)
 assert app.placement_follower is not None, f"role {app.role} follows the placement"
 router = Router(app.settings, app.categories, app.lane, recipients, app.placement_follower)
 outbox = app.outbox = Outbox(app.settings, app.role, app.shards, app, id_conflict, bad_record)

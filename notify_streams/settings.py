@@ -132,7 +132,8 @@ class Settings(_Frozen, frozen=True, kw_only=True):
     trigger_systems: tuple[str, ...] = ("payments", "marketing", "security")
     #: `max.message.bytes` of the trigger topics.
     max_record_bytes: Positive = 2 * 1024 * 1024
-    #: How long a trigger of an unknown user waits for the sign-up before it becomes a dead letter (``unknown_user``).
+    #: How long a trigger of an unknown user waits for the sign-up before it becomes a dead letter (``unknown_user``); that of a new user
+    #: without contacts waits as long.
     user_wait_s: Annotated[float, msgspec.Meta(ge=0)] = 30.0
     #: A larger trigger becomes a dead letter (``too_large``).
     max_trigger_bytes: Positive = 256 * 1024

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from notify_streams.app import app
 from notify_streams.regions.locations import LocationCodec
+from notify_streams.regions.recent_users import RecentUsers
 from notify_streams.topics import USER_LOCATIONS
 from notify_streams.transport import ReplicatedTable
 
@@ -20,9 +21,18 @@ if TYPE_CHECKING:
     from notify_streams.regions.locations import Location
 
 rows = LocationCodec(app.settings.regions, app.settings.partitions)
-locations: ReplicatedTable = ReplicatedTable(
-    app, USER_LOCATIONS, decode=rows.newest(lambda user_id: locations.get(user_id))
-)
+recent_users = RecentUsers()
+_newest = rows.newest(lambda user_id: locations.get(user_id))
+
+
+def _decode(key: bytes, value: bytes | None, partition: int) -> tuple[str, int] | None:
+    found = _newest(key, value, partition)
+    if found is not None and value is not None and locations.has_caught_up and locations.get(found[0]) is None:
+        recent_users.add(found[0])
+    return found
+
+
+locations: ReplicatedTable = ReplicatedTable(app, USER_LOCATIONS, decode=_decode)
 
 
 def locate(user_id: str) -> Location | None:

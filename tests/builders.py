@@ -163,6 +163,10 @@ class FakeRecipients:
     asked: list[list[str]] = field(default_factory=list)
     #: Raised, one after the other, before an answer is given.
     troubles: list[Exception] = field(default_factory=list)
+    recent: set[str] = field(default_factory=set)
+
+    def may_get_contacts(self, user_id: str) -> bool:
+        return user_id in self.recent
 
     def locations(self, user_ids: Sequence[str]) -> list[Location | None]:
         return [self.located.get(user_id) for user_id in user_ids]

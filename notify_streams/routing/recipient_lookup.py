@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from notify_streams.records.user_records import decode_contact_row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Sequence
 
     from notify_streams.records.user_records import ContactRow
     from notify_streams.regions.locations import Location
@@ -30,6 +30,7 @@ class RecipientLookup:
 
     Args:
         locate: locations; None for an unknown user.
+        recent_users: those who became known a short time ago.
     """
 
     def __init__(
@@ -37,8 +38,10 @@ class RecipientLookup:
         locate: Callable[[Sequence[str]], list[Location | None]],
         contacts: PartitionedTable,
         check: PreferenceCheck,
+        recent_users: Container[str] = (),
     ) -> None:
         self._contacts = contacts
+        self._recent_users = recent_users
         self.locations = locate
         self.preference_rows = check.rows_for
 
@@ -46,3 +49,7 @@ class RecipientLookup:
         """Contact addresses; None for a user without contacts."""
         rows = self._contacts.get_many(bucket, user_ids)
         return [None if row is None else decode_contact_row(row) for row in rows]
+
+    def may_get_contacts(self, user_id: str) -> bool:
+        """Whether a user without contacts signed up so recently that they may be on their way."""
+        return user_id in self._recent_users

@@ -217,6 +217,10 @@ class Router:
             hop = next_hop(location, msgspec.structs.replace(forwarding, epoch=0), context.placement)
         if hop is not LocalAction.SERVE:
             return self._not_served_here(context, index, record, system, trigger, forwarding, hop)
+        if addresses is None and self._recipients.may_get_contacts(trigger.user_id):
+            due_at = next_look(record, encoder.now, self._user_wait_s)
+            if due_at is not None:
+                return waiting(record, self._lane, batch.topic, batch.partition, due_at)
         version, choice_bits = cached_decode_row(row)
         expires_at = expiry_of(trigger, category, encoder.now)
         given = decision_input(trigger, choice_bits.get(category.number, 0), addresses, expires_at <= encoder.now)

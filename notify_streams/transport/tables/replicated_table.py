@@ -45,6 +45,11 @@ class ReplicatedTable(ChangelogTable):
             raise RuntimeError(f"table {self.name} is not open: start the app first")
         await asyncio.shield(self._caught_up)
 
+    @property
+    def has_caught_up(self) -> bool:
+        """Whether it has everything that was in the topic when the app started."""
+        return self._caught_up is not None and self._caught_up.done()
+
     def get(self, key: Any) -> Any:
         """The row's value or None."""
         return self.store.get(0, key)

@@ -8,7 +8,7 @@ import pytest
 from notify_streams.records.outcomes import DeadReason, TriggerOutcome
 from notify_streams.routing.waiting_triggers import next_look, waiting
 from tests.builders import ABatch, ARecord, is_dead
-from tests.unit.routing.routing_fixtures import HERE, for_user, route
+from tests.unit.routing.routing_fixtures import HERE, for_user, known_people, route
 
 NOW = datetime(2026, 11, 28, 3, 0, tzinfo=UTC)
 
@@ -48,3 +48,19 @@ async def test_a_young_trigger_of_an_unknown_user_waits_and_an_old_one_is_dead()
     waited, dead = (await route(ABatch([young, old], partition=3, end=2))).entries
     assert waited.outcome is TriggerOutcome.WAITING
     assert is_dead(dead, DeadReason.UNKNOWN_USER)
+
+
+async def test_a_young_trigger_of_a_new_user_without_contacts_waits() -> None:
+    now_ms = int(datetime.now(UTC).timestamp() * 1000)
+    people = known_people()
+    people.recent = set(HERE[:2])
+    del people.known_contacts[HERE[0]], people.known_contacts[HERE[2]]
+    young = [ARecord(for_user(user, id=user), offset=at, timestamp=now_ms) for at, user in enumerate(HERE[:3])]
+    old = ARecord(for_user(HERE[0], id="old"), offset=3, timestamp=now_ms - 31_000)
+    decided = await route(ABatch([*young, old], partition=3, end=4), people=people)
+    assert [one.outcome for one in decided.entries] == [
+        TriggerOutcome.WAITING,  # new, without contacts
+        TriggerOutcome.NOTIFIED,  # new, with contacts
+        TriggerOutcome.NOTIFIED,  # known for long, without contacts
+        TriggerOutcome.NOTIFIED,  # it has waited long enough
+    ]
