@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 import orjson
@@ -107,12 +108,13 @@ class Outbox:
 
     def __init__(self, channel: str) -> None:
         self.channel = channel
+        self._name = uuid4().hex[:12]
         self._next = 0
 
     def message(self, **but: Any) -> Outgoing:
         self._next += 1
         # Unique over the tests of a session, which share a record.
-        name = f"{self.channel}-{id(self):x}-{self._next}"
+        name = f"{self.channel}-{self._name}-{self._next}"
         return Outgoing(
             **{
                 "delivery_id": name,
