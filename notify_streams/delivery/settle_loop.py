@@ -67,12 +67,14 @@ class SettleLoop:
         on_refused: Callable[[Partition, Sequence[Document]], object],
         on_settled: Callable[[int | None], object],
         retrying: set[bytes],
+        interval_s: float,
     ) -> None:
         """Settle the partitions of `role` on the shard of `store`.
 
         Args:
             on_refused: called with a partition whose ledger refused this worker, and the ends of its calls.
             on_settled: called after each flush, with the earliest time of its timers (milliseconds since the epoch).
+            interval_s: the least time between the beginnings of two flushes.
             retrying: the keys of deliveries whose timer is claimed; those that are settled are removed.
         """
         self._role = role
@@ -81,6 +83,7 @@ class SettleLoop:
         self._on_refused = on_refused
         self._on_settled = on_settled
         self._retrying = retrying
+        self._interval_s = interval_s
         self._results: list[_Result] = []
         self._flushing: list[_Result] = []
         self._changed: dict[Partition, None] = {}
@@ -89,6 +92,7 @@ class SettleLoop:
         self._idle: list[asyncio.Future[None]] = []
         self._wake = asyncio.Event()
         self._begun_a_second = 0.0
+        self._next_flush_at = 0.0
         self._busy = False
 
     # -- Queue
@@ -139,16 +143,19 @@ class SettleLoop:
         """Settle until cancelled. A cancellation at any point loses nothing: the next owner looks the claimed offsets up."""
         while True:
             await self._wake.wait()
+            # More results in one transaction cost less; the first after a pause is settled at once.
+            await asyncio.sleep(self._next_flush_at - time.monotonic())
             self._wake.clear()
             self._busy = True
             began = time.monotonic()
+            self._next_flush_at = began + self._interval_s
             self._flushing, self._results = self._results, []
             changed = dict.fromkeys(result.delivery.partition for result in self._flushing) | self._changed
             self._changed = {}
             timer_claims, self._timer_claims = self._timer_claims, []
             changed |= dict.fromkeys(one.partition for one in timer_claims)
             await self._flush(changed, self._flushing, timer_claims)
-            took_s = max(time.monotonic() - began, 0.001)
+            took_s = max(time.monotonic() - began, self._interval_s)
             self._begun_a_second += 0.2 * (len(self._flushing) / took_s - self._begun_a_second)
             # Not before: until then its timer is as it was claimed, and would be claimed again.
             self._retrying.difference_update(one.delivery.key for one in self._flushing if one.delivery.entry is None)
@@ -177,9 +184,10 @@ class SettleLoop:
             and one.partition.active
             and ending.isdisjoint(timer.key for timer in one.timers)
         ]
+        ahead = int(_AHEAD_S * self._begun_a_second / max(1, len(planned)))
         for partition, settlement in planned.items():
             settlement.step = partition.advance()
-            settlement.claimed_to = partition.next_claim(int(_AHEAD_S * self._begun_a_second))
+            settlement.claimed_to = partition.next_claim(ahead)
         await self._commit(list(planned.values()), claims)
         for one in timer_claims:
             if not one.done.done():

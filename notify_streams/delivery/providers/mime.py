@@ -20,6 +20,8 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 #: RFC 5322 §2.1.1: lines should have at most 78 characters and must have at most 998
 _LINE = 78
 _MAX_LINE = 998
+#: Programs read the metadata: a usual id is in one piece, and encoding it would take longer than the rest of the mail.
+_METADATA_LINE = 200
 
 
 def message_id(delivery_id: str) -> str:
@@ -39,7 +41,10 @@ def mime_message(message: Outgoing, sender: str, now: float) -> bytes:
         f"Message-ID: {message_id(message.delivery_id)}",
         # Prevents out-of-office replies (RFC 3834).
         "Auto-Submitted: auto-generated",
-        *(header("X-" + name.replace("_", "-").title(), text) for name, text in delivery_metadata(message).items()),
+        *(
+            header("X-" + name.replace("_", "-").title(), text, _METADATA_LINE)
+            for name, text in delivery_metadata(message).items()
+        ),
         "MIME-Version: 1.0",
         'Content-Type: text/plain; charset="utf-8"',
         f"Content-Transfer-Encoding: {transfer}",
@@ -49,10 +54,10 @@ def mime_message(message: Outgoing, sender: str, now: float) -> bytes:
     return "\r\n".join(lines).encode()
 
 
-def header(name: str, text: str) -> str:
-    """One header line, folded and encoded (RFC 2047) if necessary, without the control characters of `text`."""
+def header(name: str, text: str, line: int = _LINE) -> str:
+    """One header line, folded and encoded (RFC 2047) if it is not ASCII or longer than `line`, without the control characters of `text`."""
     text = _CONTROLS.sub(" ", text)
-    if text.isascii() and "=?" not in text and len(name) + 2 + len(text) <= _LINE:
+    if text.isascii() and "=?" not in text and len(name) + 2 + len(text) <= line:
         return f"{name}: {text}"
     return f"{name}: " + Header(text, "utf-8", header_name=name).encode(linesep="\r\n")
 
