@@ -57,10 +57,10 @@ _SHARED_SETTINGS: Final = (
     "shards",
     "redis",
     "dynamodb",
-    "providers",
     "data_dir",
     "web_port_base",
 )
+_SHARED_PROVIDER_SETTINGS: Final = ("fcm", "apns", "twilio", "smtp")
 _POLL_S: Final = 0.1
 #: A wait ends when nothing has moved for so long.
 _STALLED_S: Final = 120.0
@@ -116,7 +116,8 @@ async def checkout_region(name: str, checkout: Path, folder: Path, sink: Sink) -
         if checkout != THIS_CHECKOUT:
             file = stack.settings_file(REGION)
             known = yaml.safe_load(file.read_text())
-            settings_overlay.write(file, {key: known[key] for key in _SHARED_SETTINGS})
+            providers = {key: known["providers"][key] for key in _SHARED_PROVIDER_SETTINGS}
+            settings_overlay.write(file, {key: known[key] for key in _SHARED_SETTINGS} | {"providers": providers})
         region = CheckoutRegion(name, checkout, stack, sink)
         await region.prepare()
         yield region
