@@ -134,8 +134,6 @@ class _Bench:
         self._services = [
             pid for one in Stack(folder, environment={}).region(REGION).services if (pid := one.process.pid)
         ]
-        #: In normal operation, for each channel: the region's processors and the critical p99.
-        self._normal: dict[Channel, tuple[float, float]] = {}
 
     async def start(self) -> None:
         """Start the workers; returns when every trigger arrives."""
@@ -159,8 +157,8 @@ class _Bench:
         return found.states.keys() == {"sent"}
 
     async def measure(self, outage: Outage, seconds: float) -> OutageResult:
-        """One outage: lead, outage, recovery, drain; then the same critical load beside a foreign process."""
-        processors, _ = await self._normal_operation(outage.channel)
+        """Normal operation; then lead, outage, recovery, drain; then the same load beside a foreign process."""
+        normal = await self._undisturbed(outage.channel)
         worker = self._pool.running(outage.channel)[0]
         load = Load(self._settings, outage.channel, self._rate, expires_after_s=seconds / 2)
         known_calls = len(read_calls(self._failing.calls))
@@ -180,7 +178,7 @@ class _Bench:
         await self._all_critical(load)
         calls = read_calls(self._failing.calls)[known_calls:]
         beside = {
-            phase: await self._beside_cpu(outage.channel, one.processors - processors)
+            phase: await self._beside_cpu(outage.channel, normal, one.processors)
             for phase, one in ((OUTAGE, during), (RECOVERY, after))
         }
         return self._result(outage, load, (during, after), opened_at, retrying, outcomes, calls, beside)
@@ -261,31 +259,29 @@ class _Bench:
                         return time.time()
                 await asyncio.sleep(_POLL_S)
 
-    async def _normal_operation(self, channel: Channel) -> tuple[float, float]:
-        """Processors and critical p99 without an outage; measured once for each channel."""
-        if channel not in self._normal:
-            self._normal[channel] = await self._undisturbed(channel)
-        return self._normal[channel]
-
     async def _undisturbed(self, channel: Channel) -> tuple[float, float]:
+        """The region's processors and the critical p99 in milliseconds, without an outage."""
         load = Load(self._settings, channel, self._rate)
         phase = await self._phase(load.send(_NORMAL_S))
         await self._outcomes.wait(channel, load.standard)
         await self._all_critical(load)
         return phase.processors, phase.p99_ms(load.critical, self._accepted.critical)
 
-    async def _beside_cpu(self, channel: Channel, processors: float) -> tuple[float, float]:
-        """Critical p99 beside processes that use so much CPU, and what they use."""
-        if processors < _LEAST_SHARE:
-            return self._normal[channel][1], 0.0
-        count = ceil(processors)
-        arguments = "devtools.benchmarks.views.clients", "cpu", str(processors / count)
+    async def _beside_cpu(
+        self, channel: Channel, normal: tuple[float, float], processors: float
+    ) -> tuple[float, float]:
+        """Critical p99 beside processes that use what `processors` are more than in `normal` operation, and what that is."""
+        more = processors - normal[0]
+        if more < _LEAST_SHARE:
+            return normal[1], 0.0
+        count = ceil(more)
+        arguments = "devtools.benchmarks.views.clients", "cpu", str(more / count)
         command = *low_priority("standard"), *subprocesses.python_module(*arguments)
         async with AsyncExitStack() as closing:
             for _ in range(count):
                 await closing.enter_async_context(subprocesses.running(command))
             _, p99_ms = await self._undisturbed(channel)
-        return p99_ms, round(processors, 2)
+        return p99_ms, round(more, 2)
 
     async def _all_critical(self, load: Load) -> None:
         """Wait until every critical trigger is accepted.
