@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: What can begin within this time is admitted.
 AHEAD_S: Final = 0.25
+#: With few connections, a check that takes longer than `AHEAD_S` would otherwise keep the rate low: the rate decides what is admitted.
+LEAST_AHEAD: Final = 64
 #: Retries get at most this share while fresh messages wait.
 _RETRY_SHARE: Final = 0.5
 #: How often the limit of a breaker that is recovering, or a pause, is read again.
@@ -26,7 +28,9 @@ _POLL_S: Final = 0.1
 class Admission:
     """The calls of one worker to one provider."""
 
-    def __init__(self, breaker: Breaker, budget: Budget, max_in_flight: int) -> None:
+    def __init__(self, breaker: Breaker, budget: Budget, max_in_flight: int, *, least_ahead: int = LEAST_AHEAD) -> None:
+        """`least_ahead`: so many are checked beside those under way, whatever the measured rate."""
+        self._least_ahead = least_ahead
         self._breaker = breaker
         self._budget = budget
         self._max_in_flight = max_in_flight
@@ -117,7 +121,7 @@ class Admission:
         calls = self.calls(now)
         if calls < self._max_in_flight:
             return calls
-        return calls + int(AHEAD_S * self._rate(now))
+        return calls + max(self._least_ahead, int(AHEAD_S * self._rate(now)))
 
     def _rate(self, now: float) -> float:
         passed_s = now - self._measured_at

@@ -6,7 +6,7 @@ from math import inf
 
 import pytest
 
-from notify_streams.delivery.admission import Admission
+from notify_streams.delivery.admission import LEAST_AHEAD, Admission
 from notify_streams.delivery.breaker import MIN_FAILURES, Breaker
 from notify_streams.delivery.budget import Budget
 from notify_streams.delivery.retry_delay import RETRY_DELAYS, RetryDelay
@@ -14,7 +14,7 @@ from notify_streams.delivery.retry_delay import RETRY_DELAYS, RetryDelay
 
 def an_admission(calls_per_s: float | None = None, max_in_flight: int = 8) -> tuple[Admission, Breaker, Budget]:
     breaker, budget = Breaker(), Budget(calls_per_s, time.monotonic())
-    return Admission(breaker, budget, max_in_flight), breaker, budget
+    return Admission(breaker, budget, max_in_flight, least_ahead=0), breaker, budget
 
 
 async def waits(admission: Admission, want: int = 1) -> bool:
@@ -31,6 +31,12 @@ async def test_as_many_are_admitted_as_may_be_under_way() -> None:
     assert await waits(admission)
     admission.release(3)
     assert await admission.take(20) == 3
+
+
+async def test_with_few_connections_more_are_checked_ahead_than_may_be_under_way() -> None:
+    admission = Admission(Breaker(), Budget(None, 0.0), 8)
+    assert await admission.take(500) == 8 + LEAST_AHEAD
+    assert admission.calls(time.monotonic()) == 8 and await waits(admission)
 
 
 async def test_those_that_wait_are_admitted_in_groups() -> None:
