@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-#: returns a valid bearer token; caches and refreshes it
+#: returns a bearer token that is valid for some seconds at least; caches and refreshes it
 AccessToken = Callable[[], Awaitable[str]]
 SmtpTls = Literal["require", "starttls", "none"]
 

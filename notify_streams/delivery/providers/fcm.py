@@ -25,6 +25,9 @@ _MAX_TTL_S = 4 * 7 * 24 * 3600
 #: bytes of the keys and values of notification and data together
 #: (https://firebase.google.com/docs/cloud-messaging/customize-messages/set-message-type)
 _MAX_PAYLOAD = 4096
+#: A token is used so long before its source is asked again, which must not return one that expires sooner.
+_TOKEN_USED_S = 1.0
+_UNAUTHORIZED = 401
 #: the only 403 that is about the message: the token belongs to another sender
 _OTHER_SENDER = "SENDER_ID_MISMATCH"
 
@@ -38,6 +41,9 @@ class Fcm:
         self.max_in_flight = config.max_in_flight
         self._url = f"{config.fcm.rstrip('/')}/v1/projects/{config.fcm_project}/messages:send"
         self._token = config.fcm_token
+        self._headers: dict[str, str] = {}
+        #: The token source is asked again then (monotonic).
+        self._ask_at = 0.0
         self._start_within_s = config.start_within_s
         self._http = HttpClient(config)
 
@@ -53,17 +59,24 @@ class Fcm:
         request = fcm_request(message, time.time_ns() // 1_000_000)
         if (size := payload_bytes(request)) > _MAX_PAYLOAD:
             return unsendable(self.name, ProviderOutcome.TOO_LARGE, f"{size} bytes, FCM takes {_MAX_PAYLOAD}")
-        try:
-            async with asyncio.timeout(self._start_within_s):
-                token = await self._token()
-        except Exception as error:  # of any type: the token source is configured; nothing was sent
-            return no_response_result(self.name, NoResponse(f"no access token: {type(error).__name__}", begun=False))
-        response = await self._http.post(
-            self._url,
-            {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-            orjson.dumps(request),
-        )
+        if time.monotonic() >= self._ask_at:
+            try:
+                await self._ask_for_token()
+            except Exception as error:  # of any type: the token source is configured; nothing was sent
+                return no_response_result(
+                    self.name, NoResponse(f"no access token: {type(error).__name__}", begun=False)
+                )
+        response = await self._http.post(self._url, self._headers, orjson.dumps(request))
+        if isinstance(response, HttpResponse) and response.status == _UNAUTHORIZED:
+            self._ask_at = 0.0
         return fcm_result(response)
+
+    async def _ask_for_token(self) -> None:
+        now = time.monotonic()
+        async with asyncio.timeout(self._start_within_s):
+            token = await self._token()
+        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        self._ask_at = now + _TOKEN_USED_S
 
 
 def fcm_request(message: Outgoing, now_ms: int) -> dict[str, Any]:

@@ -83,6 +83,23 @@ async def test_nothing_is_sent_without_an_access_token(sandbox: Any, outbox_of: 
     assert "secret" not in repr(result)
 
 
+async def test_a_token_is_used_for_a_while_and_asked_for_again_when_it_is_refused(sandbox: Any, outbox_of: Any) -> None:
+    tokens = ["", "valid", "later"]
+    asked: list[str] = []
+
+    async def next_token() -> str:
+        asked.append(tokens[len(asked)])
+        return asked[-1]
+
+    outbox = outbox_of("push")
+    provider = provider_for("push", sandbox.config(fcm_token=next_token))
+    await provider.start()
+    outcomes = [(await provider.send(outbox.message())).outcome for _ in range(4)]
+    await provider.close()
+    assert outcomes == [ProviderOutcome.RETRY, *[ProviderOutcome.ACCEPTED] * 3]
+    assert asked == ["", "valid"]
+
+
 async def test_a_wrong_login_leads_to_a_retry(sandbox: Any, outbox_of: Any) -> None:
     message = outbox_of("sms").message()
     provider = provider_for("sms", sandbox.config(twilio_secret=""))
