@@ -12,10 +12,10 @@ import click
 
 from devtools import subprocesses
 from devtools.benchmarks.latency.command import measure_lane
-from devtools.benchmarks.region import local_region, worker_pool
+from devtools.benchmarks.region import REGION, local_region, worker_pool
 from devtools.benchmarks.results import Figure, Goal, conclude, figure, report
 from devtools.cpu import cpu_s
-from devtools.stack import stack_folder
+from devtools.stack import Stack, stack_folder
 from notify_streams.cli.output import as_json, print_progress
 
 if TYPE_CHECKING:
@@ -53,10 +53,15 @@ async def measure(folder: Path, rate: float, seconds: float, rounds: int) -> dic
         ports = [worker.url.rpartition(":")[2] for worker in (critical, region_views)]
         token = settings.web_read_token.reveal() if settings.web_read_token else ""
         clients = ("views", *ports, token)
+        # The clients also cost what the two workers and the services use for them.
+        services = (one.process.pid for one in Stack(folder, environment={}).region(REGION).services)
+        counted = [critical.process.pid, region_views.process.pid, *filter(None, services)]
         for number in range(rounds):
-            runs[ALONE].append(await measure_lane(settings, True, rate, seconds))
-            found, share = await _beside([clients], settings, rate, seconds, [region_views.process.pid])
+            found, before = await _beside([], settings, rate, seconds, counted)
+            runs[ALONE].append(found)
+            found, used = await _beside([clients], settings, rate, seconds, counted)
             runs[CLIENTS].append(found)
+            share = max(0.01, used - before)
             shares.append(round(share, 2))
             count = max(1, ceil(share))
             found, _ = await _beside([("cpu", str(share / count))] * count, settings, rate, seconds)
