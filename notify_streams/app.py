@@ -80,6 +80,8 @@ _PLACEMENT_ROLES: Final = frozenset((*LANES, "registry", "forward", VIEWS))
 _BESIDE_PARTITIONS: Final = frozenset(("edge.push", "edge.push_batch", "preferences.lease"))
 #: What a worker answers at most, since its agents use the same event loop. Probes, scrapes and pages need a few.
 _WEB_REQUESTS_PER_S: Final = 50.0
+#: The same of the role `views`, whose requests are queries of the databases that everything else uses.
+_VIEWS_REQUESTS_PER_S: Final = 100.0
 #: The longest time for which the fetch thread keeps the interpreter lock from the event loop, which releases it with each send
 #: (Python's default: 5 ms).
 _SWITCH_INTERVAL_S: Final = 0.000_5
@@ -165,7 +167,7 @@ class NotifyApp(faust.App):
         return await producer_of(self).send_batch(topic, partition, records)
 
     def _new_web(self) -> Web:
-        return Web(self, None if self.role == VIEWS else _WEB_REQUESTS_PER_S)
+        return Web(self, _VIEWS_REQUESTS_PER_S if self.role == VIEWS else _WEB_REQUESTS_PER_S)
 
     def _create_directories(self) -> None:
         Path(self.conf.datadir).mkdir(parents=True, exist_ok=True)  # Faust creates the last directory only

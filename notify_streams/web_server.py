@@ -141,11 +141,11 @@ class RequestRate:
 
 
 class Web(stock.Web):
-    """The web server of one worker. `requests_per_s`: None for a worker that has no other work."""
+    """The web server of one worker. `requests_per_s`: more wait."""
 
-    def __init__(self, app: Any, requests_per_s: float | None) -> None:
+    def __init__(self, app: Any, requests_per_s: float) -> None:
         super().__init__(app)
-        self._rate = None if requests_per_s is None else RequestRate(requests_per_s)
+        self._rate = RequestRate(requests_per_s)
         self._runner = AppRunner(self.web_app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
         self._connections: Connections | None = None
         self._listener: socket.socket | None = None
@@ -178,8 +178,7 @@ class Web(stock.Web):
         if self._connections is not None:
             self._connections.begin(request.protocol)
         try:
-            if self._rate is not None:
-                await self._rate.turn()
+            await self._rate.turn()
             if (request.content_length or 0) > MAX_BODY_BYTES:
                 metrics.WEB_REFUSED.labels("body").inc()
                 raise HTTPRequestEntityTooLarge(MAX_BODY_BYTES, request.content_length or 0)

@@ -12,11 +12,15 @@ from notify_streams.routing.outcome_records import DEAD_LETTER_HEADERS
 from notify_streams.topics import DEAD_LETTERS
 from notify_streams.web.ledger import read_ledger, sums
 from notify_streams.web.responses import WebView, json_response
+from notify_streams.web.shared_result import SharedResult
 from notify_streams.web.topic_tail import read_tail
 
 if TYPE_CHECKING:
     from aiohttp.web import Request, Response
     from aiokafka.structs import ConsumerRecord
+
+    from notify_streams.web.ledger import Sums
+    from notify_streams.web.topic_tail import TopicTail
 
 _DEFAULT_LIMIT: Final = 20
 _MAX_LIMIT: Final = 100
@@ -24,26 +28,35 @@ _MAX_VALUE_CHARS: Final = 2_000
 
 
 class DeadLetters(WebView):
+    """What is read from MongoDB and Kafka is shared by all clients for a second."""
+
     right = "read"
     timeout_s = 12.0
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._shared = SharedResult(self._read)
 
     async def get(self, request: Request) -> Response:
         limit = parse_limit(request.query.get("limit"))
         if limit is None:
             return json_response({"error": f"`limit` must be a number from 1 to {_MAX_LIMIT}"}, 400)
         with_values = request.query.get("values", "").lower() in ("1", "true", "yes")
-        rows, complete = await read_ledger(self.worker.shards, self.store_timeout_s)
-        newest = await read_tail(self.worker, DEAD_LETTERS, limit)
-        summed = sums(rows, complete=complete)
+        summed, complete, newest = await self._shared.get()
         return json_response(
             {
                 "region": self.worker.settings.region,
                 "dead": summed.total["dead"],
                 "reasons": summed.dead_reasons,
                 "complete": complete and newest.complete,
-                "newest": [dead_letter_payload(record, with_value=with_values) for record in newest.records],
+                "newest": [dead_letter_payload(record, with_value=with_values) for record in newest.records[:limit]],
             }
         )
+
+    async def _read(self) -> tuple[Sums, bool, TopicTail]:
+        rows, complete = await read_ledger(self.worker.shards, self.store_timeout_s)
+        newest = await read_tail(self.worker, DEAD_LETTERS, _MAX_LIMIT)
+        return sums(rows, complete=complete), complete, newest
 
 
 def parse_limit(text: str | None) -> int | None:

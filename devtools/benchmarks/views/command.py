@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 ALONE, CLIENTS, CPU = "no clients", "clients of the views", "a process that uses the same CPU"
 #: On two processors, rounds of the same case differ by up to a quarter.
 GOAL: Final = Goal("at most", 1.25, of_ratio=True)
+_WARM_UP_S: Final = 8.0
 
 
 @click.command("views")
@@ -56,6 +57,8 @@ async def measure(folder: Path, rate: float, seconds: float, rounds: int) -> dic
         # The clients also cost what the two workers and the services use for them.
         services = (one.process.pid for one in Stack(folder, environment={}).region(REGION).services)
         counted = [critical.process.pid, region_views.process.pid, *filter(None, services)]
+        # Services that were just started compile the code for requests that they have not had before.
+        await _beside([clients], settings, rate, _WARM_UP_S)
         for number in range(rounds):
             found, before = await _beside([], settings, rate, seconds, counted)
             runs[ALONE].append(found)
