@@ -83,6 +83,8 @@ class Advance:
     end: int
     counts: dict[str, int] = field(default_factory=dict)
     acks: list[AckHandle] = field(default_factory=list)
+    #: Entries that it counts.
+    passed: list[Entry] = field(default_factory=list)
 
 
 class Partition:
@@ -162,8 +164,7 @@ class Partition:
                     counts[name] = counts.get(name, 0) + 1
                 if entry.source_offset > self.seen.get(entry.source_topic, -1):
                     self.seen[entry.source_topic] = entry.source_offset
-                if entry.key and self._open.get(entry.key) is entry:
-                    del self._open[entry.key]
+                step.passed.append(entry)
             is_done = batch.passed == len(batch.entries)
             end = batch.end if is_done else batch.entries[batch.passed].offset
             gap = end - step.end - taken
@@ -179,6 +180,12 @@ class Partition:
             self._batches.popleft()
         self.next_offset = step.end
         return step
+
+    def committed(self, step: Advance) -> None:
+        """The step is durable: another message of these deliveries will find their attempts. Not before, whatever the store takes."""
+        for entry in step.passed:
+            if entry.key and self._open.get(entry.key) is entry:
+                del self._open[entry.key]
 
     def next_claim(self, ahead: int) -> int:
         """The value of `claimed_to` for the next step: `ahead` beyond what this worker has begun or wants to begin."""

@@ -270,6 +270,7 @@ class SettleLoop:
             partition.claimed_to = settlement.claimed_to
             partition.proved_at = began
             assert settlement.step is not None
+            partition.committed(settlement.step)
             for ack_handle in settlement.step.acks:
                 ack_handle.ack()
             if lost := settlement.step.counts.get("lost"):
