@@ -56,6 +56,11 @@ async def worker_pool(folder: Path, environ: Mapping[str, str] | None = None) ->
         await pool.stop_all()
 
 
+def service_pids(folder: Path) -> list[int]:
+    """The processes of the services of the region in `folder`."""
+    return [pid for one in Stack(folder, environment={}).region(REGION).services if (pid := one.process.pid)]
+
+
 def environment(folder: Path) -> dict[str, str]:
     """The environment of a process that must find the region in `folder`."""
     return {**os.environ, "NOTIFY_STACK_DIR": str(folder)}

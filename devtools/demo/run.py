@@ -93,8 +93,6 @@ class Demo:
         self._started = time.monotonic()
         self._seconds: dict[str, float] = {}
         self._sent: dict[str, SentTrigger] = {}
-        #: Triggers a second, at the end.
-        self._rate = float(plan.rate)
         self._outage: RegionOutage | None = None
         self._stop = asyncio.Event()
         self._supervisors: dict[str, Supervisor] = {}
@@ -116,7 +114,7 @@ class Demo:
             users = sample_users(self._plan.users, self._plan.regions, self._plan.seed)
             await self._sign_up(regions, users, watcher)
             self._end_step("sign-ups")
-            await self._send(regions, users, watcher)
+            rate = await self._send(regions, users, watcher)
             # New connections: the old ones may still back off from the killed region.
             async with RegionWatcher(regions, self._console) as watcher:
                 await watcher.wait_until_drained("triggers processed", _DRAIN_S)
@@ -126,7 +124,7 @@ class Demo:
             calls = list(provider_calls(regions, self._sent))
             outage = None if self._outage is None else outage_report(calls, self._outage)
             sent_by = count_by_region(calls, self._outage)
-            rates = DemoRates(self._plan.rate, round(self._rate), deliveries_per_s(calls))
+            rates = DemoRates(self._plan.rate, round(rate), deliveries_per_s(calls))
             result = DemoResult(report, latencies_ms(calls), sent_by, rates, outage, self._seconds)
             if self._plan.stay:
                 await self._stay(result, regions)
@@ -172,8 +170,11 @@ class Demo:
                 )
         await watcher.wait_until_drained(f"{len(users)} users signed up", _DRAIN_S)
 
-    async def _send(self, regions: Sequence[Settings], users: Sequence[SampleUser], watcher: RegionWatcher) -> None:
-        """Send to the regions in turn. After a third of the triggers the outage begins; its region gets none until it is back."""
+    async def _send(self, regions: Sequence[Settings], users: Sequence[SampleUser], watcher: RegionWatcher) -> float:
+        """Send to the regions in turn; returns the rate at the end.
+
+        After a third of the triggers the outage begins; its region gets none until it is back.
+        """
         plan = self._plan
         homes = {user.user_id: user.region for user in users}
         async with AsyncExitStack() as closing:
@@ -201,9 +202,9 @@ class Demo:
                         taken = await watcher.taken() - taken_before
                     show(sent, f"{sent / elapsed:,.0f}/s sent, {taken / elapsed:,.0f}/s with an outcome")
                     await pace.wait(len(part))
-            self._rate = pace.rate
             if outage is not None:
                 await outage
+            return pace.rate
 
     def _note_sent(self, part: Sequence[Upload], entered: str, homes: Mapping[str, str]) -> None:
         now = time.time()

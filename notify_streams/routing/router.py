@@ -205,10 +205,9 @@ class Router:
             detail = f"no template {trigger.template!r}; there are: {', '.join(category.templates)}"
             return self._dead_letter(batch, record, DeadReason.UNKNOWN_TEMPLATE, detail)
         if location is None:
-            due_at = next_look(record, context.encoder.now, self._user_wait_s)
-            if due_at is not None:
-                return waiting(record, self._lane, batch.topic, batch.partition, due_at)
-            return self._dead_letter(batch, record, DeadReason.UNKNOWN_USER, "no such user has signed up")
+            return self._waiting(context, record) or self._dead_letter(
+                batch, record, DeadReason.UNKNOWN_USER, "no such user has signed up"
+            )
         # Only regions write `triggers.forwarded`. On any other topic a client may have set these headers.
         forwarding = read_forwarding_headers(record.headers) if batch.topic == FORWARDED else NOT_FORWARDED
         system = context.system or forwarding.system or _UNKNOWN_SYSTEM
@@ -218,15 +217,21 @@ class Router:
         if hop is not LocalAction.SERVE:
             return self._not_served_here(context, index, record, system, trigger, forwarding, hop)
         if addresses is None and self._recipients.may_get_contacts(trigger.user_id):
-            due_at = next_look(record, encoder.now, self._user_wait_s)
-            if due_at is not None:
-                return waiting(record, self._lane, batch.topic, batch.partition, due_at)
+            wait = self._waiting(context, record)
+            if wait is not None:
+                return wait
         version, choice_bits = cached_decode_row(row)
         expires_at = expiry_of(trigger, category, encoder.now)
         given = decision_input(trigger, choice_bits.get(category.number, 0), addresses, expires_at <= encoder.now)
         return notified(
             record, batch.topic, key, system, trigger, self._decide(given), expires_at, addresses, version, encoder
         )
+
+    def _waiting(self, context: _BatchContext, record: SourceRecord) -> RecordOutcome | None:
+        """The outcome of a record that is read again later; None if it has waited long enough."""
+        due_at = next_look(record, context.encoder.now, self._user_wait_s)
+        batch = context.batch
+        return None if due_at is None else waiting(record, self._lane, batch.topic, batch.partition, due_at)
 
     def _next_hop(
         self, location: Location, forwarding: ForwardingHeaders, placement: Placement

@@ -26,11 +26,10 @@ from devtools.benchmarks.outages.policy import explained_calls
 from devtools.benchmarks.outages.report import OUTAGE, RECOVERY, CriticalLatency, OutageResult, report
 from devtools.benchmarks.outages.sandboxes import sandboxes
 from devtools.benchmarks.rates import RecordsMissing
-from devtools.benchmarks.region import REGION, local_region, worker_pool
+from devtools.benchmarks.region import local_region, service_pids, worker_pool
 from devtools.cpu import cpu_s
 from devtools.percentiles import percentiles_of
 from devtools.sandbox.call_log import read_calls
-from devtools.stack import Stack
 from devtools.workers import low_priority
 from notify_streams.admin.audit import audit
 from notify_streams.cli.output import print_progress
@@ -131,9 +130,7 @@ class _Bench:
         self._outcomes = outcomes
         self._rate = rate
         self._accepted = AcceptanceTracker(str(other.accepted))
-        self._services = [
-            pid for one in Stack(folder, environment={}).region(REGION).services if (pid := one.process.pid)
-        ]
+        self._services = service_pids(folder)
 
     async def start(self) -> None:
         """Start the workers; returns when every trigger arrives."""

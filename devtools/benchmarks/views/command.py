@@ -12,10 +12,10 @@ import click
 
 from devtools import subprocesses
 from devtools.benchmarks.latency.command import measure_lane
-from devtools.benchmarks.region import REGION, local_region, worker_pool
+from devtools.benchmarks.region import local_region, service_pids, worker_pool
 from devtools.benchmarks.results import Figure, Goal, conclude, figure, report
 from devtools.cpu import cpu_s
-from devtools.stack import Stack, stack_folder
+from devtools.stack import stack_folder
 from notify_streams.cli.output import as_json, print_progress
 
 if TYPE_CHECKING:
@@ -55,8 +55,7 @@ async def measure(folder: Path, rate: float, seconds: float, rounds: int) -> dic
         token = settings.web_read_token.reveal() if settings.web_read_token else ""
         clients = ("views", *ports, token)
         # The clients also cost what the two workers and the services use for them.
-        services = (one.process.pid for one in Stack(folder, environment={}).region(REGION).services)
-        counted = [critical.process.pid, region_views.process.pid, *filter(None, services)]
+        counted = [critical.process.pid, region_views.process.pid, *service_pids(folder)]
         # Services that were just started compile the code for requests that they have not had before.
         await _beside([clients], settings, rate, _WARM_UP_S)
         for number in range(rounds):

@@ -28,8 +28,8 @@ _MAX_PAYLOAD = 4096
 #: A token is used so long before its source is asked again, which must not return one that expires sooner.
 _TOKEN_USED_S = 1.0
 _UNAUTHORIZED = 401
-#: the only 403 that is about the message: the token belongs to another sender
-_OTHER_SENDER = "SENDER_ID_MISMATCH"
+#: codes about the device's token, whatever the status: it is not valid any more, or belongs to another sender
+_ABOUT_TOKEN = {"UNREGISTERED": ProviderOutcome.DEAD_TOKEN, "SENDER_ID_MISMATCH": ProviderOutcome.REJECTED}
 
 
 class Fcm:
@@ -117,16 +117,9 @@ def fcm_result(response: HttpResponse | NoResponse) -> ProviderResult:
             detail=f"HTTP {response.status}",
         )
     code = _code(content)
-    if code == "UNREGISTERED":
+    if code in _ABOUT_TOKEN:
         return ProviderResult(
-            outcome=ProviderOutcome.DEAD_TOKEN,
-            provider=Fcm.name,
-            detail=f"HTTP {response.status}, code {code}",
-            code=code,
-        )
-    if code == _OTHER_SENDER:
-        return ProviderResult(
-            outcome=ProviderOutcome.REJECTED,
+            outcome=_ABOUT_TOKEN[code],
             provider=Fcm.name,
             detail=f"HTTP {response.status}, code {code}",
             code=code,

@@ -94,10 +94,7 @@ class MailConnection(asyncio.Protocol):
         """
         escaped = mail.replace(b"\r\n.", b"\r\n..")
         self._send((b"." if mail.startswith(b".") else b"") + escaped + b".\r\n", 1)
-        code = await self._reply()
-        if code // 100 != 2:
-            raise aiosmtplib.SMTPResponseException(code, "")
-        return code
+        return await self._success()
 
     async def reset(self) -> None:
         """End a mail that was refused.
@@ -106,9 +103,7 @@ class MailConnection(asyncio.Protocol):
             SMTPException: the connection cannot be used again.
         """
         self._send(b"RSET\r\n", 1)
-        code = await self._reply()
-        if code // 100 != 2:
-            raise aiosmtplib.SMTPResponseException(code, "")
+        await self._success()
 
     # Called by the transport.
 
@@ -140,6 +135,12 @@ class MailConnection(asyncio.Protocol):
             raise aiosmtplib.SMTPServerDisconnected("the connection is closed")
         self._due += replies
         self._transport.write(data)
+
+    async def _success(self) -> int:
+        code = await self._reply()
+        if code // 100 != 2:
+            raise aiosmtplib.SMTPResponseException(code, "")
+        return code
 
     async def _reply(self) -> int:
         while not self._codes:
