@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cache
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from notify_streams.errors import StoreUnavailable
-from notify_streams.web.ledger import read_ledger, sums
-from notify_streams.web.outbox import read_outbox
+from notify_streams.web.ledger import region_ledger, sums
+from notify_streams.web.outbox import region_outbox
 from notify_streams.web.page import PageData, WorkerRow, dashboard
-from notify_streams.web.peers import fetch_peers
-from notify_streams.web.responses import Content, WebView, json_response, store_timeout_s
-from notify_streams.web.shared_result import SharedResult
+from notify_streams.web.peers import region_peers
+from notify_streams.web.responses import Content, WebView, json_response
 from notify_streams.web.summary import summary_of
 from notify_streams.web.wording import duration
 
@@ -31,34 +29,20 @@ if TYPE_CHECKING:
     from notify_streams.app import NotifyApp
     from notify_streams.web.ledger import Sums
     from notify_streams.web.outbox import Backlog
-    from notify_streams.web.peers import Peer
 
 _PAGE: Final = Path(__file__).with_name("page.html")
 
 
-@dataclass(frozen=True, slots=True)
-class _Region:
-    """What the page shows of the region; the same for all clients."""
-
-    peers: list[Peer]
-    ledger: Sums | None
-    outbox: Backlog | None
-
-
 class Dashboard(WebView):
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._region = SharedResult(partial(_read_region, self.worker))
-
     async def get(self, request: Request) -> Response:
         worker = self.worker
         own = summary_of(worker)
         if wants_json(request.headers.get("Accept", "")):
             return json_response(own)
-        region = await self._region.get()
+        peers, ledger, outbox = await asyncio.gather(region_peers(worker), _ledger(worker), _outbox(worker))
         linked_host = None if worker.settings.web_peers else request.url.host or "localhost"
         workers = [WorkerRow(f"{own.role} (this one)", own, None)]
-        workers += [WorkerRow(peer.name, peer.summary, _link(linked_host, peer.port)) for peer in region.peers]
+        workers += [WorkerRow(peer.name, peer.summary, _link(linked_host, peer.port)) for peer in peers]
         nonce = secrets.token_urlsafe(16)
         body = _template().substitute(
             title=escape(f"{worker.settings.region} · notify-streams"),
@@ -66,7 +50,7 @@ class Dashboard(WebView):
             subtitle=escape(f"up {duration(own.uptime_s)}, version {own.version}"),
             at=f"{datetime.now(UTC):%H:%M:%S}",
             nonce=nonce,
-            main=dashboard(PageData(workers, region.ledger, region.outbox)),
+            main=dashboard(PageData(workers, ledger, outbox)),
         )
         headers = {"Content-Security-Policy": content_security_policy(nonce)}
         return Content(body.encode(), "text/html; charset=utf-8", headers=headers).response()
@@ -91,10 +75,6 @@ def _template() -> Template:
     return Template(_PAGE.read_text())
 
 
-async def _read_region(worker: NotifyApp) -> _Region:
-    return _Region(*await asyncio.gather(fetch_peers(worker.settings), _ledger(worker), _outbox(worker)))
-
-
 def _link(host: str | None, port: int) -> str | None:
     """None for workers on other machines, whose addresses a browser cannot reach."""
     if host is None:
@@ -104,7 +84,7 @@ def _link(host: str | None, port: int) -> str | None:
 
 async def _ledger(worker: NotifyApp) -> Sums | None:
     try:
-        rows, complete = await read_ledger(worker.shards, store_timeout_s(worker))
+        rows, complete = await region_ledger(worker)
     except StoreUnavailable:
         return None
     return sums(rows, complete=complete)
@@ -112,6 +92,6 @@ async def _ledger(worker: NotifyApp) -> Sums | None:
 
 async def _outbox(worker: NotifyApp) -> Backlog | None:
     try:
-        return await read_outbox(worker.shards, store_timeout_s(worker))
+        return await region_outbox(worker)
     except StoreUnavailable:
         return None

@@ -13,11 +13,13 @@ from notify_streams.outbox.ledger import sums_close
 from notify_streams.roles import CHANNEL_ROLES
 from notify_streams.stores.mongo import LEDGER
 from notify_streams.stores.mongo_errors import mongo_call
-from notify_streams.web.responses import Content, SharedView, json_content
+from notify_streams.web.region_reads import read_shared
+from notify_streams.web.responses import Content, SharedView, json_content, store_timeout_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from notify_streams.app import NotifyApp
     from notify_streams.stores.mongo import Document, Shards
 
 #: Rows read from one shard; each role, topic and bucket has one.
@@ -41,6 +43,15 @@ class Sums(msgspec.Struct, frozen=True):
     total: dict[str, int]
     by_role: dict[str, dict[str, int]]
     dead_reasons: dict[str, int]
+
+
+async def region_ledger(worker: NotifyApp) -> tuple[list[Document], bool]:
+    """`read_ledger` of the worker's region, at most once a second for all views."""
+    return await read_shared(worker, _read_region)
+
+
+async def _read_region(worker: NotifyApp) -> tuple[list[Document], bool]:
+    return await read_ledger(worker.shards, store_timeout_s(worker))
 
 
 async def read_ledger(shards: Shards, timeout_s: float) -> tuple[list[Document], bool]:
@@ -96,7 +107,7 @@ def sums(rows: Iterable[Mapping[str, Any]], *, complete: bool = True) -> Sums:
 
 class Ledger(SharedView):
     async def content(self) -> Content:
-        rows, complete = await read_ledger(self.worker.shards, self.store_timeout_s)
+        rows, complete = await region_ledger(self.worker)
         shown = [
             {name: row.get(name) for name in (*_SHOWN, *counts_of(row))}
             | {"dead_reasons": row.get("dead_reasons", {}), "closes": row_closes(row)}

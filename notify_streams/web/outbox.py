@@ -11,11 +11,13 @@ import msgspec
 from notify_streams.outbox.row_ids import created_ms
 from notify_streams.stores.mongo import OUTBOX
 from notify_streams.stores.mongo_errors import mongo_call
-from notify_streams.web.responses import Content, SharedView, json_content
+from notify_streams.web.region_reads import read_shared
+from notify_streams.web.responses import Content, SharedView, json_content, store_timeout_s
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from notify_streams.app import NotifyApp
     from notify_streams.stores.mongo import Document, Shards
 
 #: Reads the index on `_id` only, because rows can have 8 MB. Selects no bucket, so that it also finds rows that were left on a shard
@@ -48,6 +50,15 @@ class Backlog(msgspec.Struct, frozen=True):
     rows: int
     oldest_s: float
     buckets: list[WaitingRows]
+
+
+async def region_outbox(worker: NotifyApp) -> Backlog:
+    """`read_outbox` of the worker's region, at most once a second for all views."""
+    return await read_shared(worker, _read_region)
+
+
+async def _read_region(worker: NotifyApp) -> Backlog:
+    return await read_outbox(worker.shards, store_timeout_s(worker))
 
 
 async def read_outbox(shards: Shards, timeout_s: float) -> Backlog:
@@ -85,5 +96,5 @@ def backlog(groups: Sequence[Sequence[Document]], now_s: float) -> Backlog:
 
 class Outbox(SharedView):
     async def content(self) -> Content:
-        found = await read_outbox(self.worker.shards, self.store_timeout_s)
+        found = await region_outbox(self.worker)
         return json_content({"region": self.worker.settings.region, **msgspec.structs.asdict(found)})

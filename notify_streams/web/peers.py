@@ -14,11 +14,13 @@ import aiohttp
 import msgspec
 
 from notify_streams.roles import ROLES, VIEWS
+from notify_streams.web.region_reads import read_shared
 from notify_streams.web.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from notify_streams.app import NotifyApp
     from notify_streams.settings import Settings
 
 _TIMEOUT_S: Final = 2.5
@@ -43,6 +45,15 @@ class Peer:
 def web_port_of(settings: Settings, role: str) -> int:
     """The port of a role's first worker, which the setting `web_port` does not change."""
     return settings.web_port_base + ROLES.index(role)
+
+
+async def region_peers(worker: NotifyApp) -> list[Peer]:
+    """`fetch_peers` of the worker's region, at most once a second for all views."""
+    return await read_shared(worker, _fetch_region)
+
+
+async def _fetch_region(worker: NotifyApp) -> list[Peer]:
+    return await fetch_peers(worker.settings)
 
 
 async def fetch_peers(settings: Settings) -> list[Peer]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from notify_streams.web.peers import fetch_peers
+from notify_streams.web.peers import region_peers
 from notify_streams.web.responses import Content, SharedView, json_content
 
 
@@ -10,7 +10,6 @@ class Providers(SharedView):
     """Leaves out workers that do not respond."""
 
     async def content(self) -> Content:
-        settings = self.worker.settings
         workers = [
             {
                 "role": one.role,
@@ -19,7 +18,7 @@ class Providers(SharedView):
                 "calls": one.providers,
                 "deliveries": one.deliveries,
             }
-            for peer in await fetch_peers(settings)
+            for peer in await region_peers(self.worker)
             if (one := peer.summary) is not None and one.provider_state is not None
         ]
-        return json_content({"region": settings.region, "since": "each worker's start", "workers": workers})
+        return json_content({"region": self.worker.settings.region, "since": "each worker's start", "workers": workers})

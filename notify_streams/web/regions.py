@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
 
+from notify_streams.errors import StoreUnavailable
 from notify_streams.roles import app_id
 from notify_streams.topics import forward_topic
-from notify_streams.web.peers import fetch_peers
+from notify_streams.web.kafka_reader import kafka_reader
+from notify_streams.web.peers import region_peers
 from notify_streams.web.responses import Content, SharedView, json_content
-from notify_streams.web.topic_tail import read_only_consumer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from notify_streams.app import NotifyApp
     from notify_streams.regions.failover.placement import Placement
     from notify_streams.settings import Settings
-
-_TIMEOUT_S: Final = 4.0
 
 
 async def waiting_records(worker: NotifyApp) -> dict[str, int] | None:
@@ -33,20 +31,14 @@ async def waiting_records(worker: NotifyApp) -> dict[str, int] | None:
         if region != settings.region
     }
     every = [one for found in partitions.values() for one in found]
-    consumer = read_only_consumer(worker, app_id(settings.region, "forward"))
+    reader = kafka_reader(worker)
     try:
-        async with asyncio.timeout(_TIMEOUT_S):
-            await consumer.start()
-            consumer.assign(every)
-            beginnings = await consumer.beginning_offsets(every)
-            ends = await consumer.end_offsets(every)
-            committed = {one: await consumer.committed(one) for one in every}
-    except (KafkaError, OSError, TimeoutError):
+        beginnings, ends = await reader.extents(every)
+        committed = await reader.committed(app_id(settings.region, "forward"), every)
+    except StoreUnavailable:
         return None
-    finally:
-        await consumer.stop()
     return {
-        region: sum(max(0, ends[one] - max(committed[one] or 0, beginnings[one])) for one in found)
+        region: sum(max(0, ends[one] - max(committed.get(one, 0), beginnings[one])) for one in found)
         for region, found in partitions.items()
     }
 
@@ -80,10 +72,12 @@ def regions_payload(
 
 
 class Regions(SharedView):
+    timeout_s = 12.0
+
     async def content(self) -> Content:
         worker = self.worker
         follower = worker.placement_follower
         placement, waits_for = (None, None) if follower is None else (follower.placement, follower.waiting_for)
-        waiting, peers = await asyncio.gather(waiting_records(worker), fetch_peers(worker.settings))
+        waiting, peers = await asyncio.gather(waiting_records(worker), region_peers(worker))
         unreachable = {region for peer in peers if peer.summary for region in peer.summary.unreachable}
         return json_content(regions_payload(worker.settings, placement, waiting, waits_for, unreachable))

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ALONE, CLIENTS, CPU = "no clients", "clients of the views", "a process that uses the same CPU"
 #: On two processors, rounds of the same case differ by up to a quarter.
 GOAL: Final = Goal("at most", 1.25, of_ratio=True)
-_WARM_UP_S: Final = 8.0
+_WARM_UP_S: Final = 20.0
 
 
 @click.command("views")

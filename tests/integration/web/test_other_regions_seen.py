@@ -14,6 +14,7 @@ from notify_streams.app import build_app
 from notify_streams.roles import VIEWS, app_id
 from notify_streams.settings import Settings
 from notify_streams.topics import forward_topic
+from notify_streams.web.kafka_reader import kafka_reader
 from notify_streams.web.regions import waiting_records
 
 #: A region of one test, and settings that know it.
@@ -53,6 +54,7 @@ async def test_acknowledged_records_do_not_wait(far_away: FarAway) -> None:
     finally:
         await forward.stop()
     assert await waiting_records(worker) == {region: 1}
+    await kafka_reader(worker).aclose()
 
 
 async def test_waiting_records_are_unknown_without_kafka(far_away: FarAway) -> None:

@@ -48,16 +48,18 @@ WHY = [
 
 
 def test_forged_headers_do_not_replace_the_added_ones() -> None:
-    found = dead_letter_payload(ARecord([("reason", b"forged"), ("traceparent", b"00-x"), *WHY]), with_value=False)
+    found = dead_letter_payload(ARecord([("reason", b"forged"), ("traceparent", b"00-x"), *WHY]))
     assert (found["reason"], found["offset"]) == ("invalid", "9")
     assert found["headers"] == [("reason", "forged"), ("traceparent", "00-x")]
 
 
-def test_a_value_is_shown_on_request_only_and_truncated() -> None:
-    assert "value" not in dead_letter_payload(ARecord(WHY), with_value=False)
-    assert dead_letter_payload(ARecord(WHY), with_value=True)["value"] == "\ufffdhello"
-    assert len(dead_letter_payload(ARecord(WHY, value=b"x" * 9_999), with_value=True)["value"]) == 2_000
-    assert dead_letter_payload(ARecord(WHY, value=None, key=None), with_value=True)["value"] is None
+def test_a_value_and_headers_are_truncated() -> None:
+    assert dead_letter_payload(ARecord(WHY))["value"] == "\ufffdhello"
+    assert len(dead_letter_payload(ARecord(WHY, value=b"x" * 9_999))["value"]) == 2_000
+    assert len(dead_letter_payload(ARecord(WHY, value="é".encode() * 9_999))["value"]) == 2_000
+    assert dead_letter_payload(ARecord(WHY, value=None, key=None))["value"] is None
+    headers = dead_letter_payload(ARecord([("long", b"x" * 9_999), *[("many", b"")] * 99, *WHY]))["headers"]
+    assert len(headers) == 50 and len(headers[0][1]) == 2_000
 
 
 LIMITS = {None: 20, "1": 1, "100": 100, "101": None, "0": None, "-1": None, "x": None, "9" * 5000: None, "²": None}
