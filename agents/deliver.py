@@ -32,6 +32,11 @@ settings = app.settings.providers
 provider = provider_for(
     channel,
     ProviderConfig(
+        provider_of={
+            "push": settings.push_provider,
+            "sms": settings.sms_provider,
+            "email": settings.email_provider,
+        },
         fcm=settings.fcm,
         apns=settings.apns,
         twilio=settings.twilio,

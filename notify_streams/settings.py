@@ -48,6 +48,10 @@ class _Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ProviderSettings(_Frozen, frozen=True):
     """Addresses of the providers, and limits of calls to them."""
 
+    #: The provider of each channel.
+    push_provider: Literal["fcm"] = "fcm"
+    sms_provider: Literal["twilio"] = "twilio"
+    email_provider: Literal["smtp"] = "smtp"
     fcm: str = "https://fcm.googleapis.com"
     apns: str = "https://api.push.apple.com"
     twilio: str = "https://api.twilio.com"

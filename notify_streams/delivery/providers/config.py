@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 #: returns a bearer token that is valid for some seconds at least; caches and refreshes it
 AccessToken = Callable[[], Awaitable[str]]
+#: by channel
+DEFAULT_PROVIDERS: Mapping[str, str] = {"push": "fcm", "sms": "twilio", "email": "smtp"}
 SmtpTls = Literal["require", "starttls", "none"]
 
 
@@ -26,6 +28,9 @@ class ProviderConfig:
     twilio: str
     smtp: str
     apns: str | None = None
+
+    #: the name of each channel's provider
+    provider_of: Mapping[str, str] = field(default_factory=lambda: DEFAULT_PROVIDERS)
 
     #: limit of one call
     timeout_s: float = 5.0

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.fcm import Fcm
 from notify_streams.delivery.providers.provider import Provider
 from notify_streams.delivery.providers.smtp import Smtp
 from notify_streams.delivery.providers.twilio import Twilio
 
-CHANNELS = ("push", "sms", "email")
+#: The clients by channel and name; a new provider has one entry here.
+PROVIDERS: Mapping[str, Mapping[str, Callable[[ProviderConfig], Provider]]] = {
+    "push": {"fcm": Fcm},
+    "sms": {"twilio": Twilio},
+    "email": {"smtp": Smtp},
+}
+CHANNELS = tuple(PROVIDERS)
 
 
 def provider_for(channel: str, config: ProviderConfig) -> Provider:
-    """The client of `channel`, not started.
+    """The configured client of `channel`, not started.
 
     Raises:
-        ValueError: `channel` is not one of `CHANNELS`.
+        ValueError: `channel` is not one of `CHANNELS`, or has no such provider.
     """
-    if channel == "push":
-        return Fcm(config)
-    if channel == "sms":
-        return Twilio(config)
-    if channel == "email":
-        return Smtp(config)
-    raise ValueError(f"no provider for channel {channel!r}; use one of {', '.join(CHANNELS)}")
+    if channel not in PROVIDERS:
+        raise ValueError(f"no provider for channel {channel!r}; use one of {', '.join(CHANNELS)}")
+    of_channel = PROVIDERS[channel]
+    name = config.provider_of[channel]
+    if name not in of_channel:
+        raise ValueError(f"no provider {name!r} for channel {channel}; use one of {', '.join(of_channel)}")
+    return of_channel[name](config)
