@@ -47,6 +47,9 @@ provider = provider_for(
         timeout_s=settings.timeout_s,
         start_within_s=app.preferences.bound.start_s,
         max_in_flight=settings.max_in_flight,
+        dkim_domain=settings.dkim_domain,
+        dkim_selector=settings.dkim_selector,
+        dkim_key=settings.dkim_key,
     ),
 )
 breaker = Breaker()

@@ -71,6 +71,17 @@ class ProviderSettings(_Frozen, frozen=True):
     #: Multiplies the delays before retries. Below 1 only where the provider is a fake.
     retry_pace: PositiveS = 1.0
 
+    #: Mails by SMTP are signed (DKIM) if all three are set: domain and selector of the public key in DNS, and the private key (PEM, or
+    #: the 32 bytes of an Ed25519 key in base64).
+    dkim_domain: str | None = None
+    dkim_selector: str | None = None
+    dkim_key: Secret | None = None
+
+    def mail_signature_problems(self) -> Iterator[str]:
+        """What is wrong with the settings of DKIM. The SMTP client checks the values."""
+        if len({value is None for value in (self.dkim_domain, self.dkim_selector, self.dkim_key)}) > 1:
+            yield "dkim_domain, dkim_selector and dkim_key must be set together"
+
 
 class EdgePopSettings(_Frozen, frozen=True):
     """A point of presence; `kind` is ``http``, ``cloudflare`` or ``fastly``."""
@@ -351,6 +362,7 @@ def _security_problems(settings: Settings) -> Iterator[str]:
     groups |= {f"remote_kafka_security.{region}": one for region, one in settings.remote_kafka_security.items()}
     for name, group in groups.items():
         yield from (f"{name}.{problem}" for problem in group.problems())
+    yield from (f"providers.{problem}" for problem in settings.providers.mail_signature_problems())
     for region in settings.remote_kafka_security.keys() - settings.remote_kafka:
         yield f"remote_kafka_security.{region}: there is no remote_kafka.{region}"
     if redis.tls is not None and not settings.redis.startswith("rediss:"):

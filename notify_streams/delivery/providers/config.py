@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from notify_streams.secret import Secret
+
 #: returns a bearer token that is valid for some seconds at least; caches and refreshes it
 AccessToken = Callable[[], Awaitable[str]]
 #: by channel
@@ -66,3 +68,9 @@ class ProviderConfig:
     #: requires an encrypted connection
     smtp_username: str | None = None
     smtp_password: str | None = field(default=None, repr=False)
+
+    #: Mails by SMTP are signed (DKIM) if all three are given.
+    dkim_domain: str | None = None
+    dkim_selector: str | None = None
+    #: PEM, or an Ed25519 key's 32 bytes in base64
+    dkim_key: Secret | None = None

@@ -24,9 +24,12 @@ _MAX_LINE = 998
 _METADATA_LINE = 200
 
 
-def message_id(delivery_id: str) -> str:
-    """The same for each attempt of a delivery, so that a mail server can drop duplicates. A digest: an id may be longer than a line."""
-    return f"<{blake2b(delivery_id.encode(), digest_size=16).hexdigest()}@notify-streams>"
+def message_id(delivery_id: str, sender: str) -> str:
+    """The same for each attempt of a delivery, so that a mail server can drop duplicates. A digest: an id may be longer than a line.
+
+    The domain is the sender's, which keeps the ids of different systems apart (RFC 5322 §3.6.4).
+    """
+    return f"<{blake2b(delivery_id.encode(), digest_size=16).hexdigest()}@{sender.rpartition('@')[2]}>"
 
 
 def mime_message(message: Outgoing, sender: str, now: float) -> bytes:
@@ -38,7 +41,7 @@ def mime_message(message: Outgoing, sender: str, now: float) -> bytes:
         f"To: {message.to}",
         header("Subject", message.title if message.title is not None else message.body[:_LINE]),
         f"Date: {formatdate(now)}",
-        f"Message-ID: {message_id(message.delivery_id)}",
+        f"Message-ID: {message_id(message.delivery_id, sender)}",
         # Prevents out-of-office replies (RFC 3834).
         "Auto-Submitted: auto-generated",
         *(

@@ -12,6 +12,7 @@ import aiosmtplib
 import msgspec
 
 from notify_streams.delivery.providers.config import ProviderConfig
+from notify_streams.delivery.providers.dkim_signature import DkimSigner
 from notify_streams.delivery.providers.mail_connection import MailConnection
 from notify_streams.delivery.providers.mime import message_id, mime_message
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
@@ -41,6 +42,9 @@ class Smtp:
         self._timeout_s = config.timeout_s
         self._start_within_s = config.start_within_s
         self._connections = SmtpPool(replace(config, mail_from=sender))
+        self._signer: DkimSigner | None = None
+        if config.dkim_domain is not None and config.dkim_selector is not None and config.dkim_key is not None:
+            self._signer = DkimSigner(config.dkim_domain, config.dkim_selector, config.dkim_key)
 
     async def start(self) -> None:
         """Nothing to do: connections are made when they are needed."""
@@ -53,7 +57,9 @@ class Smtp:
         if to is None:
             return unsendable(self.name, ProviderOutcome.BAD_ADDRESS, "not one mail address")
         message = msgspec.structs.replace(message, to=to)
-        call = _Call(self._sender, message, mime_message(message, self._sender, time.time()))
+        now = time.time()
+        mail = mime_message(message, self._sender, now)
+        call = _Call(self._sender, message, mail if self._signer is None else self._signer.signed(mail, now))
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await self._attempt(call)
@@ -128,7 +134,7 @@ class _Call:
         return ProviderResult(
             outcome=ProviderOutcome.ACCEPTED,
             provider=Smtp.name,
-            provider_id=message_id(self._message.delivery_id),
+            provider_id=message_id(self._message.delivery_id, self._sender),
             detail=f"SMTP {code}",
         )
 
