@@ -75,8 +75,9 @@ $(JARS): devtools/stack/jars.yaml | $(READY)
 	@$(BIN)/python -m devtools.stack fetch
 	@touch $@
 
-$(TEST_JARS): devtools/stack/jars.yaml | $(READY)
+$(TEST_JARS): devtools/stack/jars.yaml devtools/npm.py | $(READY)
 	@$(BIN)/python -m devtools.stack fetch kafka-tools
+	@$(BIN)/python -c 'from devtools.npm import packages; packages()'
 	@touch $@
 
 system-packages:

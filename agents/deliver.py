@@ -50,6 +50,7 @@ provider = provider_for(
         dkim_domain=settings.dkim_domain,
         dkim_selector=settings.dkim_selector,
         dkim_key=settings.dkim_key,
+        max_sms_segments=settings.max_sms_segments,
     ),
 )
 breaker = Breaker()

@@ -68,6 +68,8 @@ class ProviderSettings(_Frozen, frozen=True):
     max_in_flight: Positive = 256
     #: By role: the calls a second that its credential allows; shared by its workers. A role without an entry has no limit.
     calls_per_s: dict[str, PositiveS] = {}
+    #: A text that takes more segments is not sent. Each segment is charged as an SMS.
+    max_sms_segments: Positive = 10
     #: Multiplies the delays before retries. Below 1 only where the provider is a fake.
     retry_pace: PositiveS = 1.0
 

@@ -47,8 +47,11 @@ def why(trigger_id: str, region: str, as_json: bool) -> None:
 
 
 def _words(attempt: dict[str, Any]) -> str:
-    """One attempt: ``2: retrying, fcm, HTTP 503, 2026-11-28T03:00:00Z, in doubt``."""
-    known = [attempt[name] for name in ("state", "reason", "provider", "code", "at") if attempt[name]]
+    """One attempt: ``2: retrying, twilio, HTTP 503, 3 segments, 2026-11-28T03:00:00Z, in doubt``."""
+    known = [attempt[name] for name in ("state", "reason", "provider", "code") if attempt[name]]
+    if segments := attempt["segments"]:
+        known.append(f"{segments} segment" + ("s" if segments > 1 else ""))
+    known.append(attempt["at"])
     return f"{attempt['number']}: {', '.join(known)}" + (", in doubt" if attempt["in_doubt"] else "")
 
 

@@ -72,7 +72,8 @@ class AttemptReader:
             )
 
     async def history(self, bucket: int, notification: str, channel: str, decided_at: datetime) -> list[Document]:
-        """The attempts of one delivery: ``{"number", "state", "reason", "provider", "code", "at", "in_doubt"}``; a receipt has the number 0.
+        """The attempts of one delivery: ``{"number", "state", "reason", "provider", "code", "segments", "at", "in_doubt"}``; a receipt
+        has the number 0.
 
         Raises:
             StoreUnavailable: the shard does not answer.
@@ -125,6 +126,7 @@ def _attempt_fields(number: int, attempt: Attempt) -> Document:
         "reason": attempt.reason,
         "provider": attempt.provider,
         "code": attempt.code,
+        "segments": attempt.segments,
         "at": at.isoformat(timespec="milliseconds"),
         "in_doubt": attempt.in_doubt,
     }
@@ -132,7 +134,7 @@ def _attempt_fields(number: int, attempt: Attempt) -> Document:
 
 def status_fields(status: DeliveryStatus) -> Document:
     """The fields of a delivery in a notification document: ``state``, ``attempts``, ``at`` and what is known of ``reason``,
-    ``provider``, ``provider_id`` and ``code``."""
+    ``provider``, ``provider_id``, ``code`` and ``segments``."""
     last, called = status.last, status.called or status.last
     fields: Document = {
         "state": last.state.value,
@@ -142,6 +144,7 @@ def status_fields(status: DeliveryStatus) -> Document:
         "provider": called.provider,
         "provider_id": called.provider_id,
         "code": called.code,
+        "segments": called.segments,
     }
     return {name: value for name, value in fields.items() if value is not None}
 

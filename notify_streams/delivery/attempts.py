@@ -75,6 +75,8 @@ class Attempt(msgspec.Struct, frozen=True, gc=False, array_like=True, omit_defau
     code: str | None = None
     #: an earlier call with an unknown result may have been accepted
     in_doubt: bool = False
+    #: of an SMS: the segments of its text
+    segments: int | None = None
 
     @property
     def state(self) -> DeliveryState:

@@ -613,6 +613,7 @@ def _attempt(delivery: Delivery, result: ProviderResult) -> Attempt:
         result.provider_id,
         result.code or result.detail or None,
         delivery.in_doubt or result.maybe_accepted,
+        result.segments,
     )
 
 

@@ -74,3 +74,6 @@ class ProviderConfig:
     dkim_selector: str | None = None
     #: PEM, or an Ed25519 key's 32 bytes in base64
     dkim_key: Secret | None = None
+
+    #: an SMS with more segments is not sent
+    max_sms_segments: int = 10

@@ -69,11 +69,13 @@ class ProviderResult(msgspec.Struct, frozen=True, kw_only=True):
     maybe_accepted: bool = False
     #: False (RETRY, REJECTED): nothing was sent
     begun: bool = True
+    #: sms only: the segments of the text
+    segments: int | None = None
 
 
-def unsendable(provider: str, outcome: ProviderOutcome, detail: str) -> ProviderResult:
+def unsendable(provider: str, outcome: ProviderOutcome, detail: str, *, segments: int | None = None) -> ProviderResult:
     """The result for a message of which we know, before any call, that `provider` would refuse it."""
-    return ProviderResult(outcome=outcome, provider=provider, detail=detail, begun=False)
+    return ProviderResult(outcome=outcome, provider=provider, detail=detail, begun=False, segments=segments)
 
 
 class Provider(Protocol):

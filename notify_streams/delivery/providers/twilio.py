@@ -10,17 +10,20 @@ import time
 from base64 import b64encode
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
+import msgspec
+
 from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.delivery_metadata import delivery_metadata
 from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse, error_result, no_response_result
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
+from notify_streams.delivery.providers.sms import SmsSize, sms_size
 from notify_streams.delivery.providers.ttl import ttl_s
 from notify_streams.records.addresses import is_phone_number
 
 #: the longest ValidityPeriod
 _MAX_TTL_S = 36_000
-#: characters (error 21617)
+#: Characters (error 21617). Its description says that one outside GSM-7 may count as several, so units of the encoding are counted.
 _MAX_BODY = 1_600
 
 
@@ -39,6 +42,7 @@ class Twilio:
         self._headers = {"Authorization": f"Basic {login}", "Content-Type": "application/x-www-form-urlencoded"}
         self._from = config.twilio_from
         self._callback = config.status_callback
+        self._max_segments = config.max_sms_segments
         self._http = HttpClient(config)
 
     async def start(self) -> None:
@@ -53,9 +57,18 @@ class Twilio:
         form = twilio_form(message, self._from, self._callback, time.time_ns() // 1_000_000)
         if not form["Body"].strip():
             return unsendable(self.name, ProviderOutcome.RENDERING, "the text is empty")
-        if (size := len(form["Body"])) > _MAX_BODY:
-            return unsendable(self.name, ProviderOutcome.TOO_LARGE, f"{size} characters, Twilio takes {_MAX_BODY}")
-        return twilio_result(await self._http.post(self._url, self._headers, urlencode(form).encode()))
+        size = sms_size(form["Body"])
+        if problem := self._too_large(size):
+            return unsendable(self.name, ProviderOutcome.TOO_LARGE, problem, segments=size.segments)
+        response = await self._http.post(self._url, self._headers, urlencode(form).encode())
+        return msgspec.structs.replace(twilio_result(response), segments=size.segments)
+
+    def _too_large(self, size: SmsSize) -> str | None:
+        if size.segments > self._max_segments:
+            return f"{size.segments} segments in {size.encoding}, providers.max_sms_segments is {self._max_segments}"
+        if size.units > _MAX_BODY:
+            return f"{size.units} characters in {size.encoding}, Twilio takes {_MAX_BODY}"
+        return None
 
 
 def twilio_form(message: Outgoing, sender: str, callback: str, now_ms: int) -> dict[str, str]:

@@ -58,6 +58,7 @@ class TestEveryProvider:
         assert result.outcome is ProviderOutcome.ACCEPTED
         assert result.provider == client.name == PROVIDER[message.channel]
         assert result.provider_id
+        assert result.segments == (1 if message.channel == "sms" else None)
         (line,) = sandbox.accepted(message.delivery_id)
         assert before <= line.at <= line.done <= after
         assert (line.provider, line.channel) == (client.name, message.channel)

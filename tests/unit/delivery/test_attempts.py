@@ -2,10 +2,11 @@
 
 from functools import reduce
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify_streams.delivery.attempt_reader import first_states
+from notify_streams.delivery.attempt_reader import first_states, status_fields
 from notify_streams.delivery.attempts import (
     STATES,
     Attempt,
@@ -20,6 +21,7 @@ from notify_streams.delivery.attempts import (
     key_range,
     later,
     number_of,
+    unpack,
 )
 from notify_streams.records.outcomes import DeliveryState
 
@@ -112,3 +114,22 @@ def test_a_first_attempt_led_to_a_retry_if_any_attempt_did() -> None:
         DeliveryState.DELIVERED,
     ]
     assert fold(documents)[delivery_key("a", 1)].state is DeliveryState.SENT
+
+
+def test_an_attempt_keeps_the_segments_of_its_sms() -> None:
+    key = delivery_key("d", 1)
+    sms = Attempt(Rank.SENT, 2, provider="twilio", segments=3)
+    receipt = Attempt(Rank.DELIVERED, 3)
+    documents = [
+        attempt_document(key, 1, 1, Phase.CALL, OWNER, sms),
+        attempt_document(key, 1, 0, Phase.RECEIPT, OWNER, receipt),
+    ]
+    fields = status_fields(fold(documents)[key])
+    assert (fields["state"], fields["segments"]) == ("delivered", 3)
+
+
+def test_attempts_without_segments_can_be_read() -> None:
+    """As they were written before the field existed."""
+    assert unpack(msgspec.msgpack.encode([60, 1, None, "twilio", "SM1", None, True])) == Attempt(
+        Rank.SENT, 1, None, "twilio", "SM1", None, in_doubt=True
+    )

@@ -72,10 +72,16 @@ def test_limits(text: str | None, limit: int | None) -> None:
 
 def test_a_notification_is_shown_without_its_fingerprint() -> None:
     document = {"_id": "t-1-0a", "user_id": "u-1", "fingerprint": 5, "bucket": 3}
-    document["deliveries"] = {"push": {"state": "retrying", "other": "c0ffee", "attempts": 1, "reason": None}}
+    document["deliveries"] = {
+        "push": {"state": "retrying", "other": "c0ffee", "attempts": 1, "reason": None},
+        "sms": {"state": "sent", "segments": 2},
+    }
     found = notification_payload(document)
     assert found["notification_id"] == "t-1-0a"
-    assert found["deliveries"] == {"push": {"state": "retrying", "attempts": 1}}
+    assert found["deliveries"] == {
+        "push": {"state": "retrying", "attempts": 1},
+        "sms": {"state": "sent", "segments": 2},
+    }
     assert "c0ffee" not in str(found)
     assert "fingerprint" not in found
 
