@@ -99,12 +99,17 @@ async def test_a_message_that_was_accepted_twice_is_a_difference_unless_it_is_ma
     wanted = delivery_id(notification_id(sent_to_ada, "ada", "payments"), "push")
     with changed_provider_log(running_region) as file:
         lines = file.read_bytes().splitlines(keepends=True)
-        twice = next(line for line in lines if wanted.encode() in line)
-        file.write_bytes(b"".join((*lines, twice)))
+        others = [line for line in lines if wanted.encode() not in line]
+        accepted = next(line for line in lines if wanted.encode() in line)
+        # Messages that follow the restart of a worker may be marked already.
+        plain, marked = (
+            accepted.replace(b'"possible_duplicate":%b' % one, b'"possible_duplicate":%b' % other)
+            for one, other in ((b"true", b"false"), (b"false", b"true"))
+        )
+        assert plain != marked
+        file.write_bytes(b"".join((*others, plain, plain)))
         found = await differences(running_region)
-        marked = twice.replace(b'"possible_duplicate":false', b'"possible_duplicate":true')
-        assert marked != twice
-        file.write_bytes(b"".join((*lines, marked)))
+        file.write_bytes(b"".join((*others, plain, marked)))
         assert (await running_region.cli("audit")).status == 0
     assert found["accepted twice without a mark"]["example"] == wanted
 

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 ALONE, CLIENTS, CPU = "no clients", "clients of the views", "a process that uses the same CPU"
 #: On two processors, rounds of the same case differ by up to a quarter.
 GOAL: Final = Goal("at most", 1.25, of_ratio=True)
-_WARM_UP_S: Final = 20.0
+#: At a multiple of the rate: services that were just started compile the code for requests that they have not had before.
+_WARM_UP_S: Final = 60.0
+_WARM_UP_TIMES: Final = 4.0
 
 
 @click.command("views")
@@ -56,8 +58,7 @@ async def measure(folder: Path, rate: float, seconds: float, rounds: int) -> dic
         clients = ("views", *ports, token)
         # The clients also cost what the two workers and the services use for them.
         counted = [critical.process.pid, region_views.process.pid, *service_pids(folder)]
-        # Services that were just started compile the code for requests that they have not had before.
-        await _beside([clients], settings, rate, _WARM_UP_S)
+        await _beside([clients], settings, _WARM_UP_TIMES * rate, _WARM_UP_S)
         for number in range(rounds):
             found, before = await _beside([], settings, rate, seconds, counted)
             runs[ALONE].append(found)

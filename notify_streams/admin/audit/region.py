@@ -97,18 +97,19 @@ async def _audit(regions: Sequence[Settings], report: Callable[[str], None], *, 
 
 
 async def take_snapshot(settings: Settings) -> RegionSnapshot:
-    """The snapshot of one region: the database first, then what its topics hold before the fence."""
+    """The snapshot of one region: the database first, then the provider log, then what its topics hold before the fence."""
     snapshot = RegionSnapshot(settings.region)
     async with Shards(settings) as shards:
         await shards.refresh_directory()
         await read_database(shards, snapshot)
+    # Before the topics: so they hold the message of each delivery that was accepted, with the offset that places it before or after the fence.
+    if settings.sandbox_record is not None:
+        snapshot.accepted = _accepted(read_provider_log(Path(settings.sandbox_record)))
     await _read_topics(settings, snapshot)
     for region in settings.remote_kafka:
         snapshot.waiting_for[region] = await forward_lag(settings.kafka_connection(), settings.region, region)
     if settings.remote_kafka:
         snapshot.changes = await _changes(settings)
-    if settings.sandbox_record is not None:
-        snapshot.accepted = _accepted(read_provider_log(Path(settings.sandbox_record)))
     return snapshot
 
 
