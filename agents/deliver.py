@@ -13,7 +13,7 @@ from notify_streams.delivery.admission import Admission
 from notify_streams.delivery.breaker import Breaker
 from notify_streams.delivery.budget import Budget
 from notify_streams.delivery.engine import DeliveryEngine
-from notify_streams.delivery.providers import ProviderConfig, provider_for
+from notify_streams.delivery.providers import provider_config, provider_for
 from notify_streams.delivery.retry_delay import RETRY_DELAYS
 from notify_streams.outbox.partition_hooks import first_position
 from notify_streams.partition_concurrency import process_partitions_concurrently
@@ -29,30 +29,7 @@ if TYPE_CHECKING:
 
 channel = channel_of(app.role)
 settings = app.settings.providers
-provider = provider_for(
-    channel,
-    ProviderConfig(
-        provider_of={
-            "push": settings.push_provider,
-            "sms": settings.sms_provider,
-            "email": settings.email_provider,
-        },
-        fcm=settings.fcm,
-        apns=settings.apns,
-        twilio=settings.twilio,
-        ca_file=settings.ca_file,
-        smtp=settings.smtp,
-        smtp_tls=settings.smtp_tls,
-        smtp_ca_file=settings.smtp_ca_file,
-        timeout_s=settings.timeout_s,
-        start_within_s=app.preferences.bound.start_s,
-        max_in_flight=settings.max_in_flight,
-        dkim_domain=settings.dkim_domain,
-        dkim_selector=settings.dkim_selector,
-        dkim_key=settings.dkim_key,
-        max_sms_segments=settings.max_sms_segments,
-    ),
-)
+provider = provider_for(channel, provider_config(settings, start_within_s=app.preferences.bound.start_s))
 breaker = Breaker()
 budget = Budget(settings.calls_per_s.get(app.role), time.monotonic())
 engine = app.delivery = DeliveryEngine(

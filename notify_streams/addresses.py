@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from notify_streams.secret import Secret
 
@@ -42,6 +43,9 @@ REDIS: Final = AddressForm(
 HTTP: Final = AddressForm(
     "http://host or https://host, without user name or query", rf"https?://{_HOST}(?:{_PORT})?{_PATH}"
 )
+CALLBACK: Final = AddressForm(
+    "https://host/path, which may have a query", rf"https?://{_HOST}(?:{_PORT})?{_PATH}(?:\?[!-\"$-~]*)?"
+)
 SMTP: Final = AddressForm(
     "smtp://host:port or smtps://host:port, without user name", rf"smtps?://{_HOST}(?:{_PORT})?/?"
 )
@@ -51,6 +55,18 @@ def without_credentials(uri: str) -> str:
     """A URI without user, password and options, for a message. A password may contain any character, a host neither ``@`` nor ``?``."""
     scheme, mark, rest = uri.partition("://")
     return f"{scheme}{mark}{(rest or scheme).rpartition('@')[2].partition('?')[0]}" if mark else uri.rpartition("@")[2]
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the host of a URL is this machine, by its name alone."""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from notify_streams.preferences.service import PreferenceService
 from notify_streams.regions.failover.placement_service import PlacementService
 from notify_streams.registry.contact_repository import ContactRepository
 from notify_streams.retry import failing_calls
-from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, VIEWS, app_id, lane_of
+from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, VIEWS, app_id, channel_of, lane_of
 from notify_streams.settings import Settings, load_settings, local_overlay
 from notify_streams.stores.mongo import Shards
 from notify_streams.topics import HEADROOM_BYTES
@@ -188,10 +188,15 @@ def build_app(settings: Settings, role: str) -> NotifyApp:
     """The application of `role`. Faust imports its tables and agents at the start (`autodiscover`).
 
     Raises:
-        SettingsError: there is no such role, or the categories are not valid.
+        SettingsError: there is no such role, the categories are not valid, or the credential of a channel's provider is missing.
     """
     if role not in MODULES:
         raise SettingsError(f"there is no role {role!r}; roles are {', '.join(ROLES)}")
+    if role in CHANNEL_ROLES:
+        # The other roles need no clients of providers.
+        from notify_streams.delivery.providers import check_credentials
+
+        check_credentials(settings.providers, channel_of(role))
     app = NotifyApp(settings, role)
     blueprint = "region_blueprint" if role == VIEWS else "worker_blueprint"
     app.web.blueprints = BlueprintManager([("", f"notify_streams.web:{blueprint}")])

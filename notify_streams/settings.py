@@ -33,6 +33,10 @@ _CHECKOUT: Final = Path(__file__).resolve().parents[1]
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 #: The characters of RFC 6750; long enough not to be guessed.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{16,}")
+_ACCOUNT_SID: Final = re.compile(r"AC[A-Za-z0-9]{1,64}")
+_SMS_SENDER: Final = re.compile(
+    r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|MG[0-9A-Za-z]{1,64}|(?=.*[A-Za-z])[A-Za-z0-9 +&_-]{1,11}"
+)
 _PEER: Final = re.compile(r"[A-Za-z0-9.-]+:[1-9][0-9]{0,4}")
 #: Space for the key and headers that are added when a trigger is forwarded or repartitioned.
 _ADDED_BYTES: Final = 16 * 1024
@@ -79,10 +83,46 @@ class ProviderSettings(_Frozen, frozen=True):
     dkim_selector: str | None = None
     dkim_key: Secret | None = None
 
+    # Credentials and senders. None of a provider's: those of the sandbox, for a loopback address only.
+    #: The JSON key of a Google service account that may send to its project by FCM.
+    fcm_service_account: Secret | None = None
+    twilio_account_sid: str | None = None
+    #: The account's token, or else an API key.
+    twilio_auth_token: Secret | None = None
+    twilio_api_key_sid: Secret | None = None
+    twilio_api_key_secret: Secret | None = None
+    #: A number (E.164), a short code, a sender id, or a messaging service (MG…).
+    twilio_sender: str | None = None
+    #: Where Twilio reports what became of an SMS; None: no reports.
+    twilio_status_callback: str | None = None
+    #: The address in From and in the envelope of each mail.
+    mail_sender: str | None = None
+    smtp_username: Secret | None = None
+    smtp_password: Secret | None = None
+
     def mail_signature_problems(self) -> Iterator[str]:
         """What is wrong with the settings of DKIM. The SMTP client checks the values."""
         if len({value is None for value in (self.dkim_domain, self.dkim_selector, self.dkim_key)}) > 1:
             yield "dkim_domain, dkim_selector and dkim_key must be set together"
+
+    def credential_problems(self) -> Iterator[str]:
+        """What is wrong with the credentials and senders by themselves, whichever provider is used."""
+        if self.twilio_account_sid is not None and not _ACCOUNT_SID.fullmatch(self.twilio_account_sid):
+            yield "twilio_account_sid must be AC and letters and digits"
+        if (self.twilio_api_key_sid is None) != (self.twilio_api_key_secret is None):
+            yield "twilio_api_key_sid and twilio_api_key_secret must be set together"
+        if self.twilio_auth_token is not None and self.twilio_api_key_sid is not None:
+            yield "twilio_auth_token and twilio_api_key_sid are both set: remove one of them"
+        login = self.twilio_auth_token or self.twilio_api_key_sid
+        if (self.twilio_account_sid is None) != (login is None):
+            yield "twilio_account_sid must be set together with twilio_auth_token or twilio_api_key_sid"
+        if self.twilio_sender is not None and not _SMS_SENDER.fullmatch(self.twilio_sender):
+            yield "twilio_sender must be a number as +15550100200, a short code, a sender id or a messaging service's id (MG…)"
+        if (self.smtp_username is None) != (self.smtp_password is None):
+            yield "smtp_username and smtp_password must be set together"
+        tls = self.smtp_tls or ("none" if addresses.is_loopback(self.smtp) else "require")
+        if self.smtp_username is not None and tls != "require" and not self.smtp.startswith("smtps:"):
+            yield "smtp_tls must be require with smtp_username: a password is never sent in plaintext"
 
 
 class EdgePopSettings(_Frozen, frozen=True):
@@ -296,6 +336,8 @@ def _converted(values: dict[str, Any], problems: list[str]) -> Settings | None:
 
 
 def _secret(kind: type[Any], value: object) -> Any:
+    if kind is Secret and isinstance(value, Secret):
+        return value
     if kind is Secret and isinstance(value, str):
         return Secret(value)
     raise TypeError(f"Expected `str`, got `{type(value).__name__}`")
@@ -351,6 +393,7 @@ def _address_problems(settings: Settings) -> Iterator[str]:
         *((f"edge.{pop.name}.url", pop.url, addresses.HTTP) for pop in settings.edge),
         *((f"providers.{name}", getattr(providers, name), addresses.HTTP) for name in ("fcm", "apns", "twilio")),
         ("providers.smtp", providers.smtp, addresses.SMTP),
+        ("providers.twilio_status_callback", providers.twilio_status_callback, addresses.CALLBACK),
     ]
     for name, address, form in given:
         if address is not None and not form.accepts(address):
@@ -365,6 +408,7 @@ def _security_problems(settings: Settings) -> Iterator[str]:
     for name, group in groups.items():
         yield from (f"{name}.{problem}" for problem in group.problems())
     yield from (f"providers.{problem}" for problem in settings.providers.mail_signature_problems())
+    yield from (f"providers.{problem}" for problem in settings.providers.credential_problems())
     for region in settings.remote_kafka_security.keys() - settings.remote_kafka:
         yield f"remote_kafka_security.{region}: there is no remote_kafka.{region}"
     if redis.tls is not None and not settings.redis.startswith("rediss:"):

@@ -92,7 +92,7 @@ def read_value_files(values: Any, kind: Any, path: str, problems: list[str]) -> 
             problems.append(f"{name.removesuffix(_FILE)} and {name} are both set: remove one of them")
         else:
             try:
-                found[setting] = _parsed(name, _text(Path(str(value))).removesuffix("\n"), fields[setting])
+                found[setting] = _from_file(name, Path(str(value)), fields[setting])
             except SettingsError as error:
                 problems.append(f"{name}: {error}")
     return found
@@ -103,6 +103,12 @@ def _text(file: Path) -> str:
         return file.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8'}") from error
+
+
+def _from_file(name: str, file: Path, kind: Any) -> Any:
+    """A `Secret` knows its file, which may be read again."""
+    text = _text(file).removesuffix("\n")
+    return Secret(text, file) if text and _plain(kind) is Secret else _parsed(name, text, kind)
 
 
 def _parsed(name: str, text: str, kind: Any) -> Any:

@@ -70,15 +70,18 @@ class _Request(_Part, frozen=True):
 _decode = msgspec.json.Decoder(_Request).decode
 
 
-def read(at: float, authorization: str | None, body: bytes) -> IncomingMessage | HttpReply:
-    """The message of a `messages:send` call, or the error response that FCM would send."""
+def read(at: float, project: str, authorization: str | None, body: bytes) -> IncomingMessage | HttpReply:
+    """The message of a `messages:send` call, or FCM's response to one that is refused or only validated."""
     if not (authorization or "").startswith("Bearer ") or authorization == "Bearer ":
         return _reply(401, "Request had invalid authentication credentials.", [])
     try:
         message = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as problem:
         return _reply(400, f"Invalid JSON payload received. {problem}", [_bad_request("message", str(problem))])
-    return _checked(at, message.message)
+    found = _checked(at, message.message)
+    if message.validate_only and isinstance(found, IncomingMessage):
+        return HttpReply(200, {"name": f"projects/{project}/messages/fake_message_id"})
+    return found
 
 
 def _checked(at: float, message: _Message) -> IncomingMessage | HttpReply:

@@ -29,6 +29,7 @@ class SandboxHttpServer:
         app = web.Application(client_max_size=_LARGEST_BODY)
         app.router.add_post("/v1/projects/{project}/messages:send", self.push)
         app.router.add_post("/2010-04-01/Accounts/{sid}/Messages.json", self.sms)
+        app.router.add_get("/2010-04-01/Accounts/{sid}.json", self.account)
         app.router.add_get("/health", self.health)
         app.router.add_post("/control", self.set_faults)
         app.router.add_delete("/control", self.clear_faults)
@@ -36,8 +37,8 @@ class SandboxHttpServer:
 
     async def push(self, request: web.Request) -> web.StreamResponse:
         at = time.time()
-        message = fcm.read(at, request.headers.get("Authorization"), await request.read())
         project = request.match_info["project"]
+        message = fcm.read(at, project, request.headers.get("Authorization"), await request.read())
         return await self._process(request, message, lambda: fcm.accepted(project), lambda _: fcm.dead())
 
     async def sms(self, request: web.Request) -> web.StreamResponse:
@@ -45,6 +46,9 @@ class SandboxHttpServer:
         authorization = request.headers.get("Authorization")
         message = twilio.read(at, request.match_info["sid"], authorization, await request.read())
         return await self._process(request, message, twilio.accepted, twilio.dead)
+
+    async def account(self, request: web.Request) -> web.StreamResponse:
+        return _json(twilio.account(request.match_info["sid"], request.headers.get("Authorization")))
 
     async def health(self, request: web.Request) -> web.StreamResponse:
         messages: dict[str, dict[str, int]] = {}

@@ -39,6 +39,13 @@ def read(at: float, sid: str, authorization: str | None, body: bytes) -> Incomin
     return IncomingMessage(at, "twilio", "sms", form["To"], dict(parse_qsl(callback.query)))
 
 
+def account(sid: str, authorization: str | None) -> HttpReply:
+    """The account resource: https://www.twilio.com/docs/iam/api/account"""
+    if _login(authorization) != sid:
+        return error(401, 20003)
+    return HttpReply(200, {"sid": sid, "status": "active", "type": "Full"})
+
+
 def _problem(form: dict[str, str]) -> tuple[int, str] | None:
     """Twilio's code and text for the first thing that is wrong with a form."""
     to, sender, service = form.get("To", ""), form.get("From"), form.get("MessagingServiceSid")

@@ -19,7 +19,9 @@ VERBS: Final = {
     "demo": Verb("devtools.demo.command:demo", "Start a region, send triggers and show each step."),
     "failover": Verb("notify_streams.cli.failover:failover", "Change the region that serves a home region's users."),
     "prefs": Verb("notify_streams.cli.prefs:prefs", "Read, change and import users' choices."),
-    "providers": Verb("notify_streams.cli.providers:providers", "Show, pause and resume the calls to providers."),
+    "providers": Verb(
+        "notify_streams.cli.providers:providers", "Show, check, pause and resume the calls to providers."
+    ),
     "run": Verb("devtools.run_region:run_region", "Run all workers of a region on this machine."),
     "send": Verb("notify_streams.cli.send:send", "Send triggers from a file of JSON lines."),
     "shards": Verb("notify_streams.cli.shards:shards", "Prepare, check and move MongoDB shards."),

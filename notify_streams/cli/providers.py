@@ -1,12 +1,14 @@
-"""`notify-streams providers`: what is called, and pauses."""
+"""`notify-streams providers`: what is called, pauses, credentials."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
+from notify_streams.errors import SettingsError
 
 if TYPE_CHECKING:
     from notify_streams.delivery.pauses import ProviderPauses
@@ -17,7 +19,7 @@ PROVIDERS: Final = ("fcm", "twilio", "smtp")
 
 @click.group()
 def providers() -> None:
-    """Show, pause and resume the calls to providers."""
+    """Show, check, pause and resume the calls to providers."""
 
 
 @providers.command("list")
@@ -55,6 +57,41 @@ def resume(provider: str, region: str) -> None:
     settings = settings_of(region)
     run(_change(settings, provider, paused=False), settings)
     click.echo(f"{provider} is called again in {region}")
+
+
+@providers.command()
+@region_option
+@as_json
+def check(region: str, as_json: bool) -> None:
+    """Ask each channel's provider whether it takes our credential; sends nothing. Exit 1 with a line for each that does not."""
+    found = asyncio.run(_check(settings_of(region)))
+    lines = [f"{one['provider']:<8} {'ok' if one['ok'] else 'WRONG'}: {one['text']}" for one in found]
+    holds = all(one["ok"] for one in found)
+    print_result(as_json, {"holds": holds, "providers": found}, lines)
+    raise SystemExit(0 if holds else 1)
+
+
+async def _check(settings: Settings) -> list[dict[str, Any]]:
+    """In the order of the channels; they are asked at the same time."""
+    from notify_streams.delivery.providers.from_settings import provider_of
+
+    return list(
+        await asyncio.gather(
+            *(_checked(settings, channel, provider) for channel, provider in provider_of(settings.providers).items())
+        )
+    )
+
+
+async def _checked(settings: Settings, channel: str, provider: str) -> dict[str, Any]:
+    from notify_streams.delivery.providers import check_credentials, provider_config
+    from notify_streams.delivery.providers.checks import CHECKS, CheckFailed
+
+    try:
+        check_credentials(settings.providers, channel)
+        ok, text = True, await CHECKS[provider](provider_config(settings.providers))
+    except (SettingsError, CheckFailed) as error:
+        ok, text = False, str(error)
+    return {"channel": channel, "provider": provider, "ok": ok, "text": text}
 
 
 async def _change(settings: Settings, provider: str, *, paused: bool) -> None:

@@ -24,6 +24,9 @@ def load_agent(tmp_path: Path) -> Iterator[LoadAgent]:
         environ.setenv("NOTIFY_CONFIG_DIR", str(PROJECT / "config"))
         environ.delenv("NOTIFY_STACK_DIR", raising=False)
         environ.setenv("NOTIFY_DATA_DIR", str(tmp_path / "data"))
+        # A channel role takes the sandbox's credentials for an address of this machine only.
+        environ.setenv("NOTIFY_PROVIDERS__FCM", "http://127.0.0.1:1")
+        environ.setenv("NOTIFY_PROVIDERS__TWILIO", "http://127.0.0.1:1")
 
         def load(role: str, module: str) -> Any:
             environ.setenv("NOTIFY_REGION", "us")

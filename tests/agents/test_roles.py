@@ -67,6 +67,7 @@ def declared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     environ = {name: value for name, value in os.environ.items() if not name.startswith("NOTIFY_")}
     # Not a local stack's addresses. The data folder must not be written.
     environ |= {"NOTIFY_REGION": "us", "NOTIFY_CONFIG_DIR": str(PROJECT / "config"), "NOTIFY_DATA_DIR": str(data)}
+    environ |= {"NOTIFY_PROVIDERS__FCM": "http://127.0.0.1:1", "NOTIFY_PROVIDERS__TWILIO": "http://127.0.0.1:1"}
     command = [sys.executable, "-c", _DECLARE, *ROLES]
     done = subprocess.run(command, env=environ, cwd=PROJECT, capture_output=True, text=True)
     print(done.stderr)

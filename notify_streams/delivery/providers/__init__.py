@@ -5,6 +5,7 @@ Each sends one `Outgoing` message and returns one `ProviderResult`. Checks, clai
 
 from notify_streams.delivery.providers.config import AccessToken, ProviderConfig
 from notify_streams.delivery.providers.factory import CHANNELS, provider_for
+from notify_streams.delivery.providers.from_settings import check_credentials, provider_config
 from notify_streams.delivery.providers.provider import Outgoing, Provider, ProviderOutcome, ProviderResult, unsendable
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "ProviderConfig",
     "ProviderOutcome",
     "ProviderResult",
+    "check_credentials",
+    "provider_config",
     "provider_for",
     "unsendable",
 ]

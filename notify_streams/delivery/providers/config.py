@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 from notify_streams.secret import Secret
 
@@ -13,6 +13,10 @@ AccessToken = Callable[[], Awaitable[str]]
 #: by channel
 DEFAULT_PROVIDERS: Mapping[str, str] = {"push": "fcm", "sms": "twilio", "email": "smtp"}
 SmtpTls = Literal["require", "starttls", "none"]
+
+
+#: The sandbox takes any credential; these are refused by the providers.
+_SANDBOX_SECRET: Final = Secret("sandbox")
 
 
 async def _sandbox_token() -> str:
@@ -49,15 +53,22 @@ class ProviderConfig:
     #: concurrent mails, and SMTP connections
     smtp_connections: int = 8
 
+    #: a file of a credential is looked at so often; an access token that is refused is renewed if it is older than this
+    credential_check_s: float = 5.0
+
+    #: the JSON key of a Google service account, which names the project; None: `fcm_project` and `fcm_token`
+    fcm_service_account: Secret | None = None
     fcm_project: str = "notify-streams"
     fcm_token: AccessToken = field(default=_sandbox_token, repr=False)
 
     twilio_sid: str = "ACsandbox"
-    twilio_secret: str = field(default="sandbox", repr=False)
+    #: an API key (SK…) whose secret is `twilio_secret`; None: that is the account's token
+    twilio_key_sid: Secret | None = None
+    twilio_secret: Secret = _SANDBOX_SECRET
     #: a number, or a messaging service's id (MG…)
     twilio_from: str = "+15550000000"
-    #: the URL for status reports; the delivery metadata is added to its query
-    status_callback: str = "https://notify-streams.invalid/receipts/twilio"
+    #: the URL for status reports; the delivery metadata is added to its query. None: no reports
+    status_callback: str | None = "https://notify-streams.invalid/receipts/twilio"
 
     #: `require`: no mail without TLS and a certificate for the host; `starttls`: TLS if the server offers it; `none`: no TLS.
     #: None: `none` for a loopback host, else `require`.
@@ -66,8 +77,8 @@ class ProviderConfig:
     smtp_ca_file: str | None = None
     mail_from: str = "notify@notify-streams.invalid"
     #: requires an encrypted connection
-    smtp_username: str | None = None
-    smtp_password: str | None = field(default=None, repr=False)
+    smtp_username: Secret | None = None
+    smtp_password: Secret | None = None
 
     #: Mails by SMTP are signed (DKIM) if all three are given.
     dkim_domain: str | None = None

@@ -17,6 +17,7 @@ from notify_streams.delivery.providers.delivery_metadata import delivery_metadat
 from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse, error_result, no_response_result
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
+from notify_streams.delivery.providers.service_account import ServiceAccountToken
 from notify_streams.delivery.providers.ttl import ttl_s
 from notify_streams.records.addresses import is_push_token
 
@@ -39,8 +40,10 @@ class Fcm:
 
     def __init__(self, config: ProviderConfig) -> None:
         self.max_in_flight = config.max_in_flight
-        self._url = f"{config.fcm.rstrip('/')}/v1/projects/{config.fcm_project}/messages:send"
-        self._token = config.fcm_token
+        self._account = None if config.fcm_service_account is None else ServiceAccountToken(config)
+        self._token = config.fcm_token if self._account is None else self._account
+        project = config.fcm_project if self._account is None else self._account.project
+        self._url = send_url(config, project)
         self._headers: dict[str, str] = {}
         #: The token source is asked again then (monotonic).
         self._ask_at = 0.0
@@ -49,8 +52,12 @@ class Fcm:
 
     async def start(self) -> None:
         await self._http.start(self._url)
+        if self._account is not None:
+            await self._account.start()
 
     async def close(self) -> None:
+        if self._account is not None:
+            await self._account.close()
         await self._http.close()
 
     async def send(self, message: Outgoing) -> ProviderResult:
@@ -69,6 +76,8 @@ class Fcm:
         response = await self._http.post(self._url, self._headers, orjson.dumps(request))
         if isinstance(response, HttpResponse) and response.status == _UNAUTHORIZED:
             self._ask_at = 0.0
+            if self._account is not None:
+                self._account.refused()
         return fcm_result(response)
 
     async def _ask_for_token(self) -> None:
@@ -77,6 +86,11 @@ class Fcm:
             token = await self._token()
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         self._ask_at = now + _TOKEN_USED_S
+
+
+def send_url(config: ProviderConfig, project: str) -> str:
+    """The URL of `messages:send`."""
+    return f"{config.fcm.rstrip('/')}/v1/projects/{project}/messages:send"
 
 
 def fcm_request(message: Outgoing, now_ms: int) -> dict[str, Any]:
@@ -116,7 +130,7 @@ def fcm_result(response: HttpResponse | NoResponse) -> ProviderResult:
             provider_id=name if isinstance(name, str) else None,
             detail=f"HTTP {response.status}",
         )
-    code = _code(content)
+    code = fcm_code(content)
     if code in _ABOUT_TOKEN:
         return ProviderResult(
             outcome=_ABOUT_TOKEN[code],
@@ -131,7 +145,8 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
 
 
-def _code(content: dict[str, Any]) -> str | None:
+def fcm_code(content: dict[str, Any]) -> str | None:
+    """FCM's own code in an error reply, else the status word of Google's APIs."""
     error = content.get("error")
     if not isinstance(error, dict):
         return None

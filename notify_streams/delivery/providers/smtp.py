@@ -12,6 +12,7 @@ import aiosmtplib
 import msgspec
 
 from notify_streams.delivery.providers.config import ProviderConfig
+from notify_streams.delivery.providers.credential_files import CredentialFiles
 from notify_streams.delivery.providers.dkim_signature import DkimSigner
 from notify_streams.delivery.providers.mail_connection import MailConnection
 from notify_streams.delivery.providers.mime import message_id, mime_message
@@ -41,15 +42,21 @@ class Smtp:
         self._sender = sender
         self._timeout_s = config.timeout_s
         self._start_within_s = config.start_within_s
-        self._connections = SmtpPool(replace(config, mail_from=sender))
+        config = replace(config, mail_from=sender)
+        self._connections = SmtpPool(config)
+        self._files = CredentialFiles(
+            self.name, config, ("smtp_username", "smtp_password"), lambda new: new, self._connections.replace_login
+        )
         self._signer: DkimSigner | None = None
         if config.dkim_domain is not None and config.dkim_selector is not None and config.dkim_key is not None:
             self._signer = DkimSigner(config.dkim_domain, config.dkim_selector, config.dkim_key)
 
     async def start(self) -> None:
-        """Nothing to do: connections are made when they are needed."""
+        """Connections are made when they are needed."""
+        await self._files.start()
 
     async def close(self) -> None:
+        await self._files.close()
         self._connections.close()
 
     async def send(self, message: Outgoing) -> ProviderResult:

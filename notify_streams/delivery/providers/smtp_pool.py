@@ -6,11 +6,11 @@ A borrower that does not know the state of its connection closes it; a closed co
 from __future__ import annotations
 
 import asyncio
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import aiosmtplib
 
+from notify_streams.addresses import is_loopback
 from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.mail_connection import MailConnection
 
@@ -25,7 +25,7 @@ class SmtpPool:
         self._config = config
         self._host = server.hostname
         self._tls = server.scheme == "smtps"
-        self._start_tls = False if self._tls else _start_tls(config, server.hostname)
+        self._start_tls = False if self._tls else _start_tls(config)
         self._port = server.port or (465 if self._tls else 25)
         self._free = asyncio.Semaphore(config.smtp_connections)
         self._idle: list[MailConnection] = []
@@ -66,13 +66,26 @@ class SmtpPool:
             connection.close()
         self._idle.clear()
 
-    async def _open(self) -> MailConnection:
+    def replace_login(self, config: ProviderConfig) -> None:
+        """Log in as `config` says from now on. Connections in use are not interrupted; the others are closed."""
+        self._config = config
+        for connection in self._idle:
+            connection.close()
+        self._idle.clear()
+
+    async def connect(self) -> aiosmtplib.SMTP:
+        """A new connection that is not of the pool, logged in and greeted. The caller closes it.
+
+        Raises:
+            aiosmtplib.SMTPException, OSError: connecting failed.
+        """
         config = self._config
+        username, password = config.smtp_username, config.smtp_password
         opened = aiosmtplib.SMTP(
             hostname=self._host,
             port=self._port,
-            username=config.smtp_username,
-            password=config.smtp_password,
+            username=None if username is None else username.reveal(),
+            password=None if password is None else password.reveal(),
             local_hostname=config.mail_from.rpartition("@")[2],
             timeout=config.timeout_s,
             use_tls=self._tls,
@@ -86,22 +99,23 @@ class SmtpPool:
                 await opened.ehlo()
             except aiosmtplib.SMTPHeloError:
                 await opened.helo()
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    async def _open(self) -> MailConnection:
+        opened = await self.connect()
+        try:
             return MailConnection(opened)
         except BaseException:
             opened.close()
             raise
 
 
-def _start_tls(config: ProviderConfig, host: str) -> bool | None:
+def _start_tls(config: ProviderConfig) -> bool | None:
     """True: STARTTLS or no mail; None: if the server offers it; False: never."""
-    tls = config.smtp_tls or ("none" if _is_loopback(host) else "require")
+    tls = config.smtp_tls or ("none" if is_loopback(config.smtp) else "require")
     if tls != "require" and config.smtp_username is not None:
         raise ValueError("a login at the mail server needs encryption: set smtp_tls to require, or use smtps://")
     return {"require": True, "starttls": None, "none": False}[tls]
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -13,6 +13,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import msgspec
 
 from notify_streams.delivery.providers.config import ProviderConfig
+from notify_streams.delivery.providers.credential_files import CredentialFiles
 from notify_streams.delivery.providers.delivery_metadata import delivery_metadata
 from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse, error_result, no_response_result
@@ -38,8 +39,8 @@ class Twilio:
     def __init__(self, config: ProviderConfig) -> None:
         self.max_in_flight = config.max_in_flight
         self._url = f"{config.twilio.rstrip('/')}/2010-04-01/Accounts/{config.twilio_sid}/Messages.json"
-        login = b64encode(f"{config.twilio_sid}:{config.twilio_secret}".encode()).decode()
-        self._headers = {"Authorization": f"Basic {login}", "Content-Type": "application/x-www-form-urlencoded"}
+        self._use(twilio_headers(config))
+        self._files = CredentialFiles(self.name, config, ("twilio_key_sid", "twilio_secret"), twilio_headers, self._use)
         self._from = config.twilio_from
         self._callback = config.status_callback
         self._max_segments = config.max_sms_segments
@@ -47,8 +48,10 @@ class Twilio:
 
     async def start(self) -> None:
         await self._http.start(self._url)
+        await self._files.start()
 
     async def close(self) -> None:
+        await self._files.close()
         await self._http.close()
 
     async def send(self, message: Outgoing) -> ProviderResult:
@@ -70,17 +73,28 @@ class Twilio:
             return f"{size.units} characters in {size.encoding}, Twilio takes {_MAX_BODY}"
         return None
 
+    def _use(self, headers: dict[str, str]) -> None:
+        self._headers = headers
 
-def twilio_form(message: Outgoing, sender: str, callback: str, now_ms: int) -> dict[str, str]:
-    """The form's fields. `sender` is a number or a messaging service's id."""
-    url = urlsplit(callback)
-    query = "&".join(part for part in (url.query, urlencode(delivery_metadata(message))) if part)
+
+def twilio_headers(config: ProviderConfig) -> dict[str, str]:
+    """The log-in is basic authentication by the account's token, or by an API key."""
+    user = config.twilio_sid if config.twilio_key_sid is None else config.twilio_key_sid.reveal()
+    login = b64encode(f"{user}:{config.twilio_secret.reveal()}".encode()).decode()
+    return {"Authorization": f"Basic {login}", "Content-Type": "application/x-www-form-urlencoded"}
+
+
+def twilio_form(message: Outgoing, sender: str, callback: str | None, now_ms: int) -> dict[str, str]:
+    """The form's fields. `sender` is a number or a messaging service's id; without `callback` there are no status reports."""
     form = {
         "To": message.to,
         "MessagingServiceSid" if sender.startswith("MG") else "From": sender,
         "Body": message.body if message.title is None else f"{message.title}\n{message.body}",
-        "StatusCallback": urlunsplit(url._replace(query=query)),
     }
+    if callback is not None:
+        url = urlsplit(callback)
+        query = "&".join(part for part in (url.query, urlencode(delivery_metadata(message))) if part)
+        form["StatusCallback"] = urlunsplit(url._replace(query=query))
     if (validity_s := ttl_s(message.expires_at_ms, now_ms, _MAX_TTL_S)) is not None:
         form["ValidityPeriod"] = str(max(1, validity_s))
     return form

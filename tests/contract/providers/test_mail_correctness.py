@@ -87,8 +87,8 @@ async def serve(certificate: Path, **but: Any) -> AsyncIterator[tuple[Provider, 
             "smtp": f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}",
             "smtp_tls": "require",
             "smtp_ca_file": str(certificate),
-            "smtp_username": "notify",
-            "smtp_password": "hush",
+            "smtp_username": Secret("notify"),
+            "smtp_password": Secret("hush"),
             "start_within_s": 5.0,
             "mail_from": "notify@bücher.example",
             "dkim_domain": "bücher.example",
@@ -175,7 +175,7 @@ async def test_signed_mails_follow_one_another_over_one_connection(host_certific
 
 
 async def test_a_wrong_password_fails_no_mail_for_good(host_certificate: Path, outbox_of: Any) -> None:
-    async with serve(host_certificate, smtp_password="wrong") as (provider, mails):
+    async with serve(host_certificate, smtp_password=Secret("wrong")) as (provider, mails):
         result = await provider.send(outbox_of("email").message())
     assert (result.outcome, result.code, result.maybe_accepted) == (ProviderOutcome.RETRY, "535", False)
     assert mails.envelopes == []

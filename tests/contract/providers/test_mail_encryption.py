@@ -13,6 +13,7 @@ import pytest
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from notify_streams.delivery.providers import Outgoing, ProviderConfig, ProviderOutcome, provider_for
+from notify_streams.secret import Secret
 
 HOST = "0.0.0.0"  # the kernel connects to this machine, but it is no loopback address
 
@@ -107,6 +108,6 @@ async def test_a_mail_is_encrypted_or_not_sent(
 
 @pytest.mark.parametrize("tls", ["starttls", "none", None])
 def test_a_password_is_never_sent_in_plaintext(tls: Any) -> None:
-    config = config_of("smtp://127.0.0.1", smtp_tls=tls, smtp_username="u", smtp_password="p")
+    config = config_of("smtp://127.0.0.1", smtp_tls=tls, smtp_username=Secret("u"), smtp_password=Secret("p"))
     with pytest.raises(ValueError, match="needs encryption"):
         provider_for("email", config)

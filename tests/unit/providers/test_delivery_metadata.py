@@ -63,7 +63,7 @@ def test_every_accepted_id_goes_through_every_protocol(trigger_id: str, user_id:
     assert ids == (trigger_id, user_id)
 
     push = outgoing(*ids, "push", "token")
-    received = fcm_server.read(0.0, "Bearer t", orjson.dumps(fcm_request(push, 0)))
+    received = fcm_server.read(0.0, "p", "Bearer t", orjson.dumps(fcm_request(push, 0)))
     assert isinstance(received, IncomingMessage) and received.metadata == delivery_metadata(push)
 
     sms = outgoing(*ids, "sms", "+15551234567")

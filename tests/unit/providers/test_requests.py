@@ -10,6 +10,7 @@ import pytest
 from notify_streams.delivery.providers import Outgoing, ProviderConfig, provider_for
 from notify_streams.delivery.providers.fcm import fcm_request
 from notify_streams.delivery.providers.twilio import twilio_form
+from notify_streams.secret import Secret
 
 NOW_MS = 1_764_000_000_000
 Builder = Callable[..., Outgoing]
@@ -84,7 +85,11 @@ def test_an_sms_from_a_messaging_service(an_outgoing: Builder) -> None:
 
 def test_repr_shows_no_credential() -> None:
     config = ProviderConfig(
-        fcm="http://f", twilio="http://t", smtp="smtp://s", twilio_secret="hush", smtp_password="whisper"
+        fcm="http://f",
+        twilio="http://t",
+        smtp="smtp://s",
+        twilio_secret=Secret("hush"),
+        smtp_password=Secret("whisper"),
     )
     assert "hush" not in repr(config) and "whisper" not in repr(config)
 

@@ -1,0 +1,112 @@
+"""Makes the clients' configuration of settings; refuses missing credentials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from notify_streams.addresses import is_loopback
+from notify_streams.delivery.providers.config import ProviderConfig
+from notify_streams.delivery.providers.credential_files import BadCredential
+from notify_streams.delivery.providers.service_account import account_of
+from notify_streams.errors import SettingsError
+from notify_streams.records.addresses import mailbox
+
+if TYPE_CHECKING:
+    from notify_streams.settings import ProviderSettings
+
+
+def provider_config(settings: ProviderSettings, **but: Any) -> ProviderConfig:
+    """The configuration of all clients. `but`: fields that are no settings."""
+    given: dict[str, Any] = {
+        "fcm_service_account": settings.fcm_service_account,
+        "twilio_sid": settings.twilio_account_sid,
+        "twilio_key_sid": settings.twilio_api_key_sid,
+        "twilio_secret": settings.twilio_auth_token or settings.twilio_api_key_secret,
+        "twilio_from": settings.twilio_sender,
+        "mail_from": settings.mail_sender,
+        "smtp_username": settings.smtp_username,
+        "smtp_password": settings.smtp_password,
+    }
+    credentials = {name: value for name, value in given.items() if value is not None}
+    if settings.twilio_status_callback is not None or not is_loopback(settings.twilio):
+        credentials["status_callback"] = settings.twilio_status_callback
+    return ProviderConfig(
+        provider_of=provider_of(settings),
+        fcm=settings.fcm,
+        apns=settings.apns,
+        twilio=settings.twilio,
+        ca_file=settings.ca_file,
+        smtp=settings.smtp,
+        smtp_tls=settings.smtp_tls,
+        smtp_ca_file=settings.smtp_ca_file,
+        timeout_s=settings.timeout_s,
+        max_in_flight=settings.max_in_flight,
+        dkim_domain=settings.dkim_domain,
+        dkim_selector=settings.dkim_selector,
+        dkim_key=settings.dkim_key,
+        max_sms_segments=settings.max_sms_segments,
+        **credentials,
+        **but,
+    )
+
+
+def provider_of(settings: ProviderSettings) -> Mapping[str, str]:
+    """Channel → provider."""
+    return {"push": settings.push_provider, "sms": settings.sms_provider, "email": settings.email_provider}
+
+
+def check_credentials(settings: ProviderSettings, channel: str) -> None:
+    """Refuse to call the provider of `channel` with what only the sandbox takes.
+
+    Raises:
+        SettingsError: a credential or sender is missing or cannot work; the message names the setting.
+    """
+    provider = provider_of(settings)[channel]
+    if provider in _PROBLEM and (problem := _PROBLEM[provider](settings)) is not None:
+        raise SettingsError(problem)
+
+
+def _fcm(settings: ProviderSettings) -> str | None:
+    if settings.fcm_service_account is None:
+        return _missing(
+            settings.fcm, "fcm", "providers.fcm_service_account_file", "the key file of a Google service account"
+        )
+    try:
+        account_of(provider_config(settings))
+    except BadCredential as error:
+        return str(error)
+    return None
+
+
+def _twilio(settings: ProviderSettings) -> str | None:
+    if settings.twilio_account_sid is None:
+        names = "providers.twilio_account_sid and providers.twilio_auth_token_file"
+        return _missing(settings.twilio, "twilio", names, "the sid and the token of a Twilio account")
+    if settings.twilio_sender is None:
+        return _missing(
+            settings.twilio, "twilio", "providers.twilio_sender", "a number or a messaging service of the account"
+        )
+    return None
+
+
+def _smtp(settings: ProviderSettings) -> str | None:
+    if settings.mail_sender is None:
+        return _missing(settings.smtp, "smtp", "providers.mail_sender", "the address that mails come from")
+    if mailbox(settings.mail_sender) is None:
+        return "providers.mail_sender must be one mail address without a name, as notify@example.org"
+    return None
+
+
+def _missing(address: str, provider: str, settings: str, what: str) -> str | None:
+    if is_loopback(address):
+        return None
+    return f"providers.{provider} is the address of another machine: set {settings} to {what}"
+
+
+#: By provider: what is wrong with its credential and sender.
+_PROBLEM: Final[Mapping[str, Callable[[ProviderSettings], str | None]]] = {
+    "fcm": _fcm,
+    "twilio": _twilio,
+    "smtp": _smtp,
+}
