@@ -40,6 +40,7 @@ engine = app.delivery = DeliveryEngine(
     app.preferences.provider_check,
     provider,
     app.categories,
+    app.templates(),
     breaker,
     Admission(breaker, budget, provider.max_in_flight),
     RETRY_DELAYS[app.lane, channel].paced(settings.retry_pace),

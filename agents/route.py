@@ -39,7 +39,7 @@ def preference_rows(user_ids: Sequence[str]) -> list[bytes | None]:
 check = app.preferences.decision_check(preference_rows, preferences.lag_s)
 recipients = RecipientLookup(locate_many, contacts, check, recent_users)
 assert app.placement_follower is not None, f"role {app.role} follows the placement"
-router = Router(app.settings, app.categories, app.lane, recipients, app.placement_follower)
+router = Router(app.settings, app.categories, app.templates(), app.lane, recipients, app.placement_follower)
 outbox = app.outbox = Outbox(app.settings, app.role, app.shards, app, id_conflict, bad_record)
 attach_outbox(app, outbox, TOPICS)
 waiting_triggers = WaitingTriggers(

@@ -20,7 +20,7 @@ from notify_streams.errors import SettingsError
 from notify_streams.gc_tuning import tune_gc
 from notify_streams.logs import logging_config
 from notify_streams.outbox.fence import raise_fence
-from notify_streams.preferences.categories import check_systems, configured_categories
+from notify_streams.preferences.categories import channels_of_templates, check_systems, configured_categories
 from notify_streams.preferences.publisher import publisher_for
 from notify_streams.preferences.service import PreferenceService
 from notify_streams.regions.failover.placement_service import PlacementService
@@ -29,6 +29,7 @@ from notify_streams.retry import failing_calls
 from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, VIEWS, app_id, channel_of, lane_of
 from notify_streams.settings import Settings, load_settings, local_overlay
 from notify_streams.stores.mongo import Shards
+from notify_streams.templates.catalog import configured_templates
 from notify_streams.topics import HEADROOM_BYTES
 from notify_streams.transport import (
     TransportSettings,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from notify_streams.regions.failover.placement import Placement
     from notify_streams.regions.failover.placement_follower import PlacementFollower
     from notify_streams.regions.locations import Location
+    from notify_streams.templates.catalog import Templates
     from notify_streams.transport import SentBatch
 
 log = logging.getLogger(__name__)
@@ -140,6 +142,14 @@ class NotifyApp(faust.App):
         self.contacts = ContactRepository(self.shards, settings.outbox.transaction_timeout_s)
         self.preferences = PreferenceService(settings, self.categories, self.shards, publisher_for(self))
         self.add_lifecycle(self.preferences.start, self.preferences.stop)
+
+    def templates(self) -> Templates:
+        """The compiled templates of all categories. Compiling takes 0.2 s, so only roles that use them do it.
+
+        Raises:
+            SettingsError: a template is missing or not valid.
+        """
+        return configured_templates(channels_of_templates(self.categories))
 
     def add_lifecycle(self, start: Callable[[], Awaitable[None]], stop: Callable[[], Awaitable[None]]) -> None:
         """Await `start` before the first record is read, `stop` after the last one was acknowledged."""

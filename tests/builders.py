@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import msgspec
 
 from notify_streams.admin.audit.provider_log import AcceptedMessage
 from notify_streams.outbox.decided_batch import DecidedBatch, RecordOutcome
-from notify_streams.preferences.categories import Categories, Category, load_categories
+from notify_streams.preferences.categories import Categories, Category, channels_of_templates, load_categories
 from notify_streams.preferences.row_codec import EMPTY_ROW, encode_row
 from notify_streams.records.channel_message import ChannelMessage
 from notify_streams.records.ids import delivery_id, notification_id
@@ -32,9 +33,17 @@ from notify_streams.routing.decision import ChannelDecision, ChannelDecisions
 from notify_streams.routing.notification_codec import NotificationEncoder
 from notify_streams.routing.outcome_records import notified
 from notify_streams.settings import Settings
+from notify_streams.templates.catalog import Templates
+from notify_streams.templates.files import TemplateFiles
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PARTITIONS = 8
+
+
+@cache
+def templates() -> Templates:
+    """Those of ``config/templates``."""
+    return Templates(TemplateFiles(Path(__file__).parent.parent / "config"), channels_of_templates(categories()))
 
 
 def categories() -> Categories:

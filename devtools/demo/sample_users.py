@@ -66,6 +66,8 @@ def signup_records(
         f"token-{user.user_id}" if has_push and "push" in channels else None,
         f"+1555{number % 10_000_000:07d}" if has_sms and "sms" in channels else None,
         email if has_email and "email" in channels else None,
+        user.locale,
+        user.time_zone,
     )
     signup = Signup(user.user_id, user.region, datetime(2026, 1, 1, tzinfo=UTC), 1, user.locale, user.time_zone)
     yield USER_CONTACTS, user.user_id, _encode(contacts), ()

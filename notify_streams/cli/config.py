@@ -18,7 +18,8 @@ def config() -> None:
 @as_json
 def check(region: str, as_json: bool) -> None:
     """Check settings and categories. Exit 1 with a line for each that is not valid; no line shows a secret."""
-    from notify_streams.preferences.categories import check_systems
+    from notify_streams.preferences.categories import channels_of_templates, check_systems
+    from notify_streams.templates.catalog import configured_templates
 
     problems: list[str] = []
     try:
@@ -27,6 +28,7 @@ def check(region: str, as_json: bool) -> None:
         problems.append(str(error))
     try:
         categories = categories_of()
+        configured_templates(channels_of_templates(categories))
     except SettingsError as error:
         problems.append(str(error))
     if problems:

@@ -32,8 +32,8 @@ def users() -> None:
 @click.option("--push", help="The app instance's token; '' removes it.")
 @click.option("--sms", help="An E.164 number; '' removes it.")
 @click.option("--email", help="An address; '' removes it.")
-@click.option("--locale", help="Default for a new user: en.")
-@click.option("--time-zone", help="Default for a new user: UTC.")
+@click.option("--locale", help="Of the texts; default for a new user: en.")
+@click.option("--time-zone", help="Of times in the texts; default for a new user: UTC.")
 @region_option
 @as_json
 def add(
@@ -77,7 +77,8 @@ async def _add(
     stored = await _stored_contacts(settings, user_id)
     given = {name: address for name, address in addresses.items() if address is not None}
     kept = {} if stored is None else {name: getattr(stored, name) for name in addresses}
-    contacts = Contacts(user_id, now, **(kept | given))
+    # Routers know contacts only, so these have the locale and the time zone too.
+    contacts = Contacts(user_id, now, **(kept | given), locale=signup.locale, time_zone=signup.time_zone)
     values = encode_record(contacts), encode_record(signup)
     now_ms = int(now.timestamp() * 1000) + 1
     for checked in (read_contacts(values[0], now_ms), read_signup(values[1], now_ms)):

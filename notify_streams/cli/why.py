@@ -52,7 +52,9 @@ def _words(attempt: dict[str, Any]) -> str:
     if segments := attempt["segments"]:
         known.append(f"{segments} segment" + ("s" if segments > 1 else ""))
     known.append(attempt["at"])
-    return f"{attempt['number']}: {', '.join(known)}" + (", in doubt" if attempt["in_doubt"] else "")
+    known += ["in doubt"] * attempt["in_doubt"]
+    known += [f"template {version}"] if (version := attempt["template_version"]) else []
+    return f"{attempt['number']}: {', '.join(known)}"
 
 
 async def _why(settings: Settings, trigger_id: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -72,8 +72,8 @@ class AttemptReader:
             )
 
     async def history(self, bucket: int, notification: str, channel: str, decided_at: datetime) -> list[Document]:
-        """The attempts of one delivery: ``{"number", "state", "reason", "provider", "code", "segments", "at", "in_doubt"}``; a receipt
-        has the number 0.
+        """The attempts of one delivery: ``{"number", "state", "reason", "provider", "code", "segments", "at", "in_doubt",
+        "template_version"}``; a receipt has the number 0.
 
         Raises:
             StoreUnavailable: the shard does not answer.
@@ -129,6 +129,7 @@ def _attempt_fields(number: int, attempt: Attempt) -> Document:
         "segments": attempt.segments,
         "at": at.isoformat(timespec="milliseconds"),
         "in_doubt": attempt.in_doubt,
+        "template_version": attempt.template_version,
     }
 
 

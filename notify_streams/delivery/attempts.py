@@ -77,6 +77,8 @@ class Attempt(msgspec.Struct, frozen=True, gc=False, array_like=True, omit_defau
     in_doubt: bool = False
     #: of an SMS: the segments of its text
     segments: int | None = None
+    #: locale and content hash of the template that was rendered, `de:1f0c22ab41e7`; None for a trigger's own text
+    template_version: str | None = None
 
     @property
     def state(self) -> DeliveryState:

@@ -18,6 +18,7 @@ from notify_streams.delivery.providers import Outgoing, ProviderOutcome, Provide
 from notify_streams.delivery.rendering import data_of, text_of
 from notify_streams.errors import RetryLater
 from notify_streams.failpoints import failpoint
+from notify_streams.templates.catalog import RenderingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from notify_streams.delivery.providers import Provider
     from notify_streams.preferences.categories import Categories
     from notify_streams.roles import Channel, Lane
+    from notify_streams.templates.catalog import Templates
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +70,7 @@ class ProviderCalls:
         channel: Channel,
         provider: Provider,
         categories: Categories,
+        templates: Templates,
         breaker: Breaker,
         admission: Admission,
         pauses: ProviderPauses,
@@ -75,6 +78,7 @@ class ProviderCalls:
     ) -> None:
         self._provider = provider
         self._categories = categories
+        self._templates = templates
         self._breaker = breaker
         self._admission = admission
         self._pauses = pauses
@@ -203,9 +207,11 @@ class ProviderCalls:
             data = data_of(message)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return unsendable(self._provider.name, ProviderOutcome.RENDERING, "`data` is not a JSON object")
-        text = text_of(message, self._categories, data)
-        if text is None:
-            return unsendable(self._provider.name, ProviderOutcome.RENDERING, "the category has no such template")
+        try:
+            text = text_of(message, self._categories, self._templates, data)
+        except RenderingError as error:
+            return unsendable(self._provider.name, ProviderOutcome.RENDERING, str(error))
+        delivery.template_version = text.version
         return Outgoing(
             delivery_id=message.delivery_id,
             notification_id=message.notification_id,
@@ -213,6 +219,7 @@ class ProviderCalls:
             to=message.to,
             title=text.title,
             body=text.body,
+            html=text.html,
             attempt=delivery.number,
             possible_duplicate=delivery.in_doubt,
             critical=message.critical,

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from notify_streams.records.batch import Batch, SourceRecord
     from notify_streams.roles import Channel, Lane
     from notify_streams.stores.mongo import Document, Shards
+    from notify_streams.templates.catalog import Templates
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +113,7 @@ class DeliveryEngine:
         check: SendCheck,
         provider: Provider,
         categories: Categories,
+        templates: Templates,
         breaker: Breaker,
         admission: Admission,
         retry_delay: RetryDelay,
@@ -133,7 +135,15 @@ class DeliveryEngine:
         #: Deliveries whose timer this worker has claimed, until their attempt is settled.
         self._retrying: set[bytes] = set()
         self._calls = ProviderCalls(
-            lane, channel, provider, categories, breaker, admission, ProviderPauses(shards, store_timeout_s), self
+            lane,
+            channel,
+            provider,
+            categories,
+            templates,
+            breaker,
+            admission,
+            ProviderPauses(shards, store_timeout_s),
+            self,
         )
         self._stores = [SettlementStore(shards, shard, self._ledger, store_timeout_s) for shard in range(len(shards))]
         self._loops = [
@@ -484,7 +494,16 @@ class DeliveryEngine:
         at_ms = int(time.time() * 1000)
         left_ms = int(1000 * max(0.0, self._call_timeout_s - waited_s))
         due_ms = self._due_ms(delivery, at_ms + left_ms, None)
-        attempt = Attempt(Rank.RETRYING, at_ms, None, self._provider_name, None, "no answer yet", in_doubt=True)
+        attempt = Attempt(
+            Rank.RETRYING,
+            at_ms,
+            None,
+            self._provider_name,
+            None,
+            "no answer yet",
+            in_doubt=True,
+            template_version=delivery.template_version,
+        )
         self._add(delivery, attempt, due_ms)
         failpoint("after_park")
 
@@ -614,6 +633,7 @@ def _attempt(delivery: Delivery, result: ProviderResult) -> Attempt:
         result.code or result.detail or None,
         delivery.in_doubt or result.maybe_accepted,
         result.segments,
+        delivery.template_version,
     )
 
 

@@ -62,6 +62,8 @@ class Delivery:
     is_late: bool = False
     #: The attempt is durable.
     is_settled: bool = False
+    #: See `Attempt`; set when the message is rendered.
+    template_version: str | None = None
 
 
 @dataclass(slots=True, eq=False)

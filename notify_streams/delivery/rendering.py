@@ -1,28 +1,26 @@
-"""Renders title and body from a message's own text or its category's template."""
+"""Renders a message: its own text, or its template for the person."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+
+from notify_streams.records.user_records import DEFAULT_LOCALE, DEFAULT_TIME_ZONE
+from notify_streams.templates.catalog import RenderingError, Text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from notify_streams.preferences.categories import Categories
     from notify_streams.records.channel_message import ChannelMessage
+    from notify_streams.templates.catalog import Templates
 
-_PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
 #: Any number outside 64 bits has this many digits in a row.
 _LONG_NUMBER: Final = re.compile(rb"[0-9]{19}")
 _INT64_LIMIT: Final = 1 << 63
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
-
-
-class Text(NamedTuple):
-    title: str | None
-    body: str
 
 
 def data_of(message: ChannelMessage) -> dict[str, Any]:
@@ -38,28 +36,20 @@ def data_of(message: ChannelMessage) -> dict[str, Any]:
     return _long_integers_as_text(decoded) if _LONG_NUMBER.search(data) else decoded
 
 
-def text_of(message: ChannelMessage, categories: Categories, data: Mapping[str, Any]) -> Text | None:
-    """The rendered text; None if the category does not have the message's template.
+def text_of(message: ChannelMessage, categories: Categories, templates: Templates, data: Mapping[str, Any]) -> Text:
+    """The rendered text.
 
-    A placeholder without a value, or with null, becomes the empty string: a user never reads ``{amount}`` or ``None``.
+    Raises:
+        RenderingError: the category does not have the message's template, or the template does not fit the data.
     """
     if message.template is None:
         return Text(message.title, message.body or "")
     category = categories.get(message.category)
-    template = None if category is None else category.templates.get(message.template)
-    if template is None:
-        return None
-
-    def value(match: re.Match[str]) -> str:
-        return _as_text(data.get(match[1]))
-
-    return Text(_PLACEHOLDER.sub(value, template.title), _PLACEHOLDER.sub(value, template.body))
-
-
-def _as_text(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    locale = message.locale or DEFAULT_LOCALE
+    template = templates.in_locale(message.template, locale)
+    if category is None or message.template not in category.templates or template is None:
+        raise RenderingError("the category has no such template")
+    return template.render(message.channel, locale, message.time_zone or DEFAULT_TIME_ZONE, data)
 
 
 def _long_integers_as_text(value: Any) -> Any:

@@ -31,13 +31,6 @@ class Default(StrEnum):
     ALWAYS = "always"
 
 
-class TemplateText(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A text whose ``{names}`` are replaced from the trigger's data."""
-
-    title: str
-    body: str
-
-
 class Category(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One category's policy. `number` identifies it in stored preferences and must never change."""
 
@@ -47,7 +40,8 @@ class Category(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     systems: Annotated[frozenset[str], msgspec.Meta(min_length=1)]
     critical: bool = False
     ttl_s: Annotated[int, msgspec.Meta(gt=0)] = 86_400
-    templates: dict[str, TemplateText] = {}
+    #: The templates that its triggers may name (`notify_streams.templates`).
+    templates: tuple[str, ...] = ()
 
     def is_open_to(self, system: str | None) -> bool:
         """Whether triggers of `system` may use the category; None: another region has checked it."""
@@ -122,13 +116,20 @@ def load_categories(file: Path) -> Categories:
             raise SettingsError(f"{here}: number {category.number} already belongs to {other!r}; choose another")
         if not category.channels:
             raise SettingsError(f"{here}: allows no channel; name at least one of {', '.join(CHANNELS)}")
-        for template, texts in category.templates.items():
-            where = f"{file}, line {lines[(name, 'templates', template)]}, category {name!r}, template {template!r}"
-            _check_name(where, template)
-            _check_placeholders(where, f"{texts.title} {texts.body}")
+        if repeated := sorted({one for one in category.templates if category.templates.count(one) > 1}):
+            raise SettingsError(f"{here}: names the template {repeated[0]!r} twice")
         names[category.number] = name
         categories[name] = category
     return categories
+
+
+def channels_of_templates(categories: Categories) -> dict[str, frozenset[Channel]]:
+    """Each template that a category names, and the channels of all categories that name it."""
+    found: dict[str, frozenset[Channel]] = {}
+    for category in categories.values():
+        for template in category.templates:
+            found[template] = found.get(template, frozenset()) | category.channels.keys()
+    return found
 
 
 def check_systems(categories: Categories, systems: Collection[str]) -> None:
@@ -146,7 +147,6 @@ def check_systems(categories: Categories, systems: Collection[str]) -> None:
 
 #: Path of a key from the root → its line (1 is the first).
 _Lines = dict[tuple[str, ...], int]
-_PLACEHOLDER: Final = re.compile(r"\{\w+\}")
 _NAMED: Final = re.compile(r"(?:unknown field `|Invalid enum value ')([^`']+)")
 _PLACE: Final = re.compile(r" - at `(?:key` in `)?\$([^`]*)`$")
 
@@ -167,14 +167,6 @@ def _check_name(where: str, name: str) -> None:
     if not 0 < len(name) <= MAX_LENGTH or name_fault("name", name):
         raise SettingsError(
             f"{where}: a name has 1 to {MAX_LENGTH} characters, no control character, and no blank at its ends"
-        )
-
-
-def _check_placeholders(where: str, text: str) -> None:
-    rest = _PLACEHOLDER.sub("", text)
-    if "{" in rest or "}" in rest:
-        raise SettingsError(
-            f"{where}: a brace is part of a placeholder such as {{amount}}: a plain name of the trigger's data"
         )
 
 

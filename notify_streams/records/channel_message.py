@@ -38,6 +38,9 @@ class ChannelMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     source_offset: int = -1
     #: When the trigger entered the system: milliseconds since the epoch, by Kafka's clock.
     origin_ms: int = 0
+    #: The person's, from the contacts; None: `user_records.DEFAULT_LOCALE`, `DEFAULT_TIME_ZONE`.
+    locale: str | None = None
+    time_zone: str | None = None
 
 
 class SharedPart(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -60,6 +63,8 @@ class SharedPart(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     source_topic: str = ""
     source_offset: int = -1
     origin_ms: int = 0
+    locale: str | None = None
+    time_zone: str | None = None
 
 
 _encode = msgspec.json.Encoder().encode

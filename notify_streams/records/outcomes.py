@@ -24,6 +24,8 @@ class DeadReason(StrEnum):
     INVALID = "invalid"
     UNKNOWN_CATEGORY = "unknown_category"
     UNKNOWN_TEMPLATE = "unknown_template"
+    #: The trigger's data lacks a value that its template needs.
+    MISSING_VARIABLE = "missing_variable"
     CATEGORY_NOT_ALLOWED = "category_not_allowed"
     UNKNOWN_USER = "unknown_user"
     TOO_LARGE = "too_large"
@@ -55,7 +57,7 @@ class Reason(StrEnum):
     EXPIRED = "expired"
     PROVIDER_REJECTED = "provider_rejected"
     DEAD_TOKEN = "dead_token"
-    #: The text could not be made: no such template, unreadable data, nothing to say.
+    #: The text could not be made: no such template, data that does not fit it, nothing to say.
     RENDERING = "rendering"
     #: The rendered message is larger than its provider takes. Nothing was sent.
     TOO_LARGE = "too_large"

@@ -86,6 +86,8 @@ class _CloudEvent(msgspec.Struct, frozen=True, gc=False):
 _trigger = msgspec.json.Decoder(Trigger)
 _cloud_event = msgspec.json.Decoder(_CloudEvent)
 _data = msgspec.json.Decoder(dict[str, Any] | None)
+_names = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_NULL: Final = msgspec.Raw(b"null")
 
 
 def read_trigger(value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> Trigger | Rejection:
@@ -126,6 +128,14 @@ def asks_critical(trigger: Trigger, headers: Sequence[tuple[str, bytes | None]])
     if trigger.is_critical or not headers:
         return trigger.is_critical
     return any(name == CRITICAL_HEADER and content == b"1" for name, content in headers)
+
+
+def missing_names(data: msgspec.Raw, required: frozenset[str]) -> list[str]:
+    """Those of the names that a trigger's `data` does not have, or has with null; sorted. Values are not decoded."""
+    found = _names.decode(data) if data is not NO_DATA else {}
+    if required <= found.keys() and all(found[name] != _NULL for name in required):
+        return []
+    return sorted(name for name in required if found.get(name, _NULL) == _NULL)
 
 
 def _read_enveloped(value: bytes, why_not_bare: msgspec.ValidationError) -> Trigger | Rejection:

@@ -32,7 +32,12 @@ Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 MAX_COUNTER: Final = 2**53 - 1
 Counter = Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNTER)]
 #: BCP 47, also with underscores.
-_Locale = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*\Z", max_length=35)]
+_LOCALE: Final = r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*\Z"
+_MAX_LOCALE: Final = 35
+_Locale = Annotated[str, msgspec.Meta(pattern=_LOCALE, max_length=_MAX_LOCALE)]
+#: Of a person who has said nothing.
+DEFAULT_LOCALE: Final = "en"
+DEFAULT_TIME_ZONE: Final = "UTC"
 
 #: Every category or every channel, in an update that opts out.
 ALL: Final = "*"
@@ -49,7 +54,7 @@ class PreferenceUpdate(msgspec.Struct, frozen=True, gc=False):
 
 
 class Contacts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """How a user is reached; a record replaces the earlier one as a whole, the latest `updated_at` wins.
+    """How a user is reached, and how texts for them are written; a record replaces the earlier one as a whole, the latest `updated_at` wins.
 
     `push` is the app instance's token, `sms` an E.164 number, `email` an address (RFC 5321); see `records.addresses`.
     """
@@ -59,6 +64,9 @@ class Contacts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     push: str | None = None
     sms: str | None = None
     email: str | None = None
+    #: As in `Signup`; None: `DEFAULT_LOCALE`, `DEFAULT_TIME_ZONE`.
+    locale: str | None = None
+    time_zone: str | None = None
 
 
 class ContactRow(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -69,6 +77,8 @@ class ContactRow(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     push: str | None = None
     sms: str | None = None
     email: str | None = None
+    locale: str | None = None
+    time_zone: str | None = None
 
 
 decode_contact_row = msgspec.json.Decoder(ContactRow).decode
@@ -99,8 +109,8 @@ class Signup(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     region: Name
     updated_at: Instant
     version: Counter = 1
-    locale: _Locale = "en"
-    time_zone: str = "UTC"
+    locale: _Locale = DEFAULT_LOCALE
+    time_zone: str = DEFAULT_TIME_ZONE
     standby: Name | None = None
 
 
@@ -125,6 +135,8 @@ MAX_CLOCK_SKEW: Final = timedelta(minutes=5)
 Record = TypeVar("Record", bound=msgspec.Struct)
 #: Fields of the type `Name`.
 _NAMES: Final = ("user_id", "category", "delivery_id")
+#: Fields of `Contacts` that an empty text removes.
+_REMOVABLE: Final = ("push", "sms", "email", "locale", "time_zone")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 #: A decoder's message repeats what the sender wrote.
 _ENUM_VALUE: Final = re.compile("Invalid enum value .*(?= - at)", re.DOTALL)
@@ -200,11 +212,12 @@ def _check_contacts(contacts: Contacts) -> Contacts | Rejection:
         return _invalid("`sms` is not an E.164 number: + and 7 to 15 digits")
     if contacts.email and not is_mail_address(contacts.email):
         return _invalid("`email` is not one plain mail address")
-    if "" not in (contacts.push, contacts.sms, contacts.email):
-        return contacts
-    return msgspec.structs.replace(
-        contacts, push=contacts.push or None, sms=contacts.sms or None, email=contacts.email or None
-    )
+    if contacts.locale and not (len(contacts.locale) <= _MAX_LOCALE and re.match(_LOCALE, contacts.locale)):
+        return _invalid("`locale` is not a BCP 47 tag")
+    if contacts.time_zone and contacts.time_zone not in _time_zones():
+        return _invalid("`time_zone` is not an IANA name")
+    empty = {name: None for name in _REMOVABLE if getattr(contacts, name) == ""}
+    return msgspec.structs.replace(contacts, **empty) if empty else contacts
 
 
 def _check_signup(signup: Signup) -> Signup | Rejection:

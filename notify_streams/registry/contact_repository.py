@@ -13,13 +13,13 @@ from notify_streams.stores.mongo import CONTACTS
 from notify_streams.stores.mongo_errors import mongo_call
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from notify_streams.stores.mongo import Document, Shards
 
 #: A contacts record with its user's bucket.
 BucketedContacts = tuple[int, Contacts]
-_ADDRESSES: Final = ("push", "sms", "email")
+_FIELDS: Final = ("push", "sms", "email", "locale", "time_zone")
 
 
 class StoredContacts(msgspec.Struct, frozen=True, gc=False):
@@ -31,7 +31,7 @@ class StoredContacts(msgspec.Struct, frozen=True, gc=False):
     def row(self) -> bytes:
         """The row of the table `contacts`."""
         found = self.contacts
-        return msgspec.json.encode(ContactRow(self.version, found.push, found.sms, found.email))
+        return msgspec.json.encode(ContactRow(self.version, **_values(found)))
 
 
 class ContactRepository:
@@ -81,7 +81,7 @@ class ContactRepository:
 
 def _update(bucket: int, contacts: Contacts) -> UpdateOne:
     """A pipeline, so that comparison and write are one step. `$literal`: a contact may begin with a dollar sign."""
-    document = {"_id": contacts.user_id, "bucket": bucket, "updated_at": contacts.updated_at, **_addresses(contacts)}
+    document = {"_id": contacts.user_id, "bucket": bucket, "updated_at": contacts.updated_at, **_values(contacts)}
     version = {"version": {"$add": [{"$ifNull": ["$version", 0]}, 1]}}
     credible = {"$lte": ["$updated_at", {"$add": ["$$NOW", MAX_CLOCK_SKEW // timedelta(milliseconds=1)]}]}
     newer = {"$and": [{"$gt": ["$updated_at", {"$literal": contacts.updated_at}]}, credible]}
@@ -89,10 +89,10 @@ def _update(bucket: int, contacts: Contacts) -> UpdateOne:
     return UpdateOne({"_id": contacts.user_id, "bucket": bucket}, [{"$replaceWith": replaced}], upsert=True)
 
 
-def _addresses(contacts: Contacts, names: Collection[str] = _ADDRESSES) -> dict[str, Any]:
-    return {name: address for name in names if (address := getattr(contacts, name)) is not None}
+def _values(contacts: Contacts) -> dict[str, Any]:
+    return {name: value for name in _FIELDS if (value := getattr(contacts, name)) is not None}
 
 
 def _stored(document: Document) -> StoredContacts:
-    addresses = {name: document.get(name) for name in _ADDRESSES}
-    return StoredContacts(Contacts(document["_id"], document["updated_at"], **addresses), document["version"])
+    values = {name: document.get(name) for name in _FIELDS}
+    return StoredContacts(Contacts(document["_id"], document["updated_at"], **values), document["version"])

@@ -32,7 +32,6 @@ def must_be_deleted(user: User, location: KnownHome | None, placement: Placement
 
 def deletion_records(contacts: Contacts | None, partition: int) -> list[OutboxRecord]:
     """The record that removes stored contacts; none if there are none. It keeps the time, so newer contacts win."""
-    if contacts is None or (contacts.push, contacts.sms, contacts.email) == (None, None, None):
+    if contacts is None or contacts == (empty := Contacts(contacts.user_id, contacts.updated_at)):
         return []
-    empty = encode_record(Contacts(contacts.user_id, contacts.updated_at))
-    return [(USER_CONTACTS, partition, contacts.user_id.encode(), empty, (_NOT_COPIED,))]
+    return [(USER_CONTACTS, partition, contacts.user_id.encode(), encode_record(empty), (_NOT_COPIED,))]

@@ -194,6 +194,8 @@ def notified(
                     topic,
                     record.offset,
                     origin_ms(record),
+                    None if addresses is None else addresses.locale,
+                    None if addresses is None else addresses.time_zone,
                 )
             )
             trace = (

@@ -19,7 +19,7 @@ from notify_streams.preferences.row_codec import cached_decode_row
 from notify_streams.records.ids import notification_id
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.partitioner import bucket_of
-from notify_streams.records.trigger import Rejection
+from notify_streams.records.trigger import Rejection, missing_names
 from notify_streams.regions.forwarding.headers import (
     EPOCH,
     NOT_FORWARDED,
@@ -45,10 +45,11 @@ if TYPE_CHECKING:
     from notify_streams.regions.failover.placement import Placement
     from notify_streams.regions.forwarding.headers import ForwardingHeaders
     from notify_streams.regions.locations import Location
-    from notify_streams.roles import Lane
+    from notify_streams.roles import Channel, Lane
     from notify_streams.routing.decision import ChannelDecisions, DecisionInput
     from notify_streams.routing.recipient_lookup import RecipientLookup
     from notify_streams.settings import Settings
+    from notify_streams.templates.catalog import Templates
 
     #: What a worker knows of one recipient: user id, location, contact addresses, preference row.
     _Recipient = tuple[bytes, Location | None, ContactRow | None, bytes]
@@ -96,6 +97,7 @@ class Router:
         self,
         settings: Settings,
         categories: Categories,
+        templates: Templates,
         lane: Lane,
         recipients: RecipientLookup,
         placements: PlacementSource,
@@ -118,7 +120,13 @@ class Router:
         def cached_decide(given: DecisionInput) -> ChannelDecisions:
             return decide(given, categories[given.category])
 
+        @lru_cache(_CACHED_DECISIONS)
+        def cached_required(template: str, category: str, channels: tuple[Channel, ...] | None) -> frozenset[str]:
+            allowed = categories[category].channels
+            return templates.required(template, allowed if channels is None else [*filter(allowed.get, channels)])
+
         self._decide = cached_decide
+        self._required = cached_required
         #: `next_hop` under `_hops_placement` for triggers that were not forwarded, by region, previous region and version.
         self._hops: dict[tuple[str, str | None, int], LocalAction | Forward] = {}
         self._hops_placement: Placement | None = None
@@ -201,9 +209,14 @@ class Router:
         if not category.is_open_to(context.system):
             detail = f"category {trigger.category!r} is not open to the system {context.system!r}"
             return self._dead_letter(batch, record, DeadReason.CATEGORY_NOT_ALLOWED, detail)
-        if trigger.template is not None and trigger.template not in category.templates:
-            detail = f"no template {trigger.template!r}; there are: {', '.join(category.templates)}"
-            return self._dead_letter(batch, record, DeadReason.UNKNOWN_TEMPLATE, detail)
+        if trigger.template is not None:
+            if trigger.template not in category.templates:
+                detail = f"no template {trigger.template!r}; there are: {', '.join(category.templates)}"
+                return self._dead_letter(batch, record, DeadReason.UNKNOWN_TEMPLATE, detail)
+            required = self._required(trigger.template, trigger.category, trigger.channels)
+            if required and (missing := missing_names(trigger.data, required)):
+                detail = f"template {trigger.template!r} needs {', '.join(missing)} in `data`"
+                return self._dead_letter(batch, record, DeadReason.MISSING_VARIABLE, detail)
         if location is None:
             return self._waiting(context, record) or self._dead_letter(
                 batch, record, DeadReason.UNKNOWN_USER, "no such user has signed up"

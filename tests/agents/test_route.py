@@ -19,6 +19,7 @@ from tests.builders import (
     categories,
     outcomes,
     some_settings,
+    templates,
     trigger_json,
     users_of,
 )
@@ -27,7 +28,7 @@ BUCKET = 3
 
 
 def a_router(people: Any) -> Router:
-    return Router(some_settings(), categories(), "standard", people, FakePlacements())
+    return Router(some_settings(), categories(), templates(), "standard", people, FakePlacements())
 
 
 async def test_a_batch_is_decided_and_left_to_the_outbox_to_acknowledge(load_agent: LoadAgent) -> None:

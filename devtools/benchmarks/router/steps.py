@@ -26,7 +26,7 @@ from notify_streams.gc_tuning import tune_gc
 from notify_streams.outbox.dedup_cache import DedupCache
 from notify_streams.outbox.flush_plan import drop_duplicates, plan_flush
 from notify_streams.outbox.publisher import rows_by_partition
-from notify_streams.preferences.categories import configured_categories
+from notify_streams.preferences.categories import channels_of_templates, configured_categories
 from notify_streams.preferences.row_codec import EMPTY_ROW
 from notify_streams.records.ids import new_flush_id
 from notify_streams.records.partitioner import bucket_of
@@ -37,6 +37,7 @@ from notify_streams.routing.outcome_records import id_conflict
 from notify_streams.routing.recipient_lookup import RecipientLookup
 from notify_streams.routing.router import Router
 from notify_streams.settings import load_settings
+from notify_streams.templates.catalog import configured_templates
 from notify_streams.topics import USER_LOCATIONS
 from notify_streams.transport import RecordBatch, TransportSettings
 from notify_streams.transport.batch_producer import build_batches
@@ -69,7 +70,9 @@ def steps(count: int, rounds: int, as_json: bool) -> None:
 async def measure(count: int, rounds: int) -> tuple[dict[str, float], Counter[str]]:
     """CPU microseconds a trigger for each step, medians over the rounds; triggers of one round by outcome."""
     settings = load_settings(_REGION, environ={})
-    router = Router(settings, configured_categories(), "standard", _recipients(settings), _FixedPlacement())
+    categories = configured_categories()
+    templates = configured_templates(channels_of_templates(categories))
+    router = Router(settings, categories, templates, "standard", _recipients(settings), _FixedPlacement())
     batches = _batches(settings, count)
     runs: list[dict[str, float]] = []
     threshold = gc.get_threshold()

@@ -33,8 +33,13 @@ def message_id(delivery_id: str, sender: str) -> str:
 
 
 def mime_message(message: Outgoing, sender: str, now: float) -> bytes:
-    """The mail, with the delivery metadata as `X-Notify-…` headers. `message.to` and `sender` are results of `mailbox`."""
-    transfer, content = _content(message.body)
+    """The mail, with the delivery metadata as `X-Notify-…` headers. `message.to` and `sender` are results of `mailbox`.
+
+    With `message.html` it is `multipart/alternative` (RFC 2046 §5.1.4): the text, then the HTML, which programs prefer.
+    """
+    content = _part("plain", message.body)
+    if message.html is not None:
+        content = _alternatives(content, _part("html", message.html))
     lines = [
         # Not encoded (RFC 6532 allows UTF-8): `mailbox` excludes special characters.
         f"From: {sender}",
@@ -49,9 +54,6 @@ def mime_message(message: Outgoing, sender: str, now: float) -> bytes:
             for name, text in delivery_metadata(message).items()
         ),
         "MIME-Version: 1.0",
-        'Content-Type: text/plain; charset="utf-8"',
-        f"Content-Transfer-Encoding: {transfer}",
-        "",
         content,
     ]
     return "\r\n".join(lines).encode()
@@ -63,6 +65,23 @@ def header(name: str, text: str, line: int = _LINE) -> str:
     if text.isascii() and "=?" not in text and len(name) + 2 + len(text) <= line:
         return f"{name}: {text}"
     return f"{name}: " + Header(text, "utf-8", header_name=name).encode(linesep="\r\n")
+
+
+def _alternatives(text: str, html: str) -> str:
+    """The two parts as one. The boundary is a digest of both, so that no sender can write it into a text."""
+    digest = blake2b(text.encode(), digest_size=16)
+    digest.update(html.encode())
+    boundary = digest.hexdigest()
+    return (
+        f'Content-Type: multipart/alternative; boundary="{boundary}"\r\n\r\n'
+        f"--{boundary}\r\n{text}\r\n--{boundary}\r\n{html}\r\n--{boundary}--\r\n"
+    )
+
+
+def _part(kind: str, body: str) -> str:
+    """Headers, a blank line and the encoded body of a text, which ends with a line end."""
+    transfer, content = _content(body)
+    return f'Content-Type: text/{kind}; charset="utf-8"\r\nContent-Transfer-Encoding: {transfer}\r\n\r\n{content}'
 
 
 def _content(body: str) -> tuple[str, str]:

@@ -19,6 +19,8 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     to: str
     title: str | None = None
     body: str
+    #: the same for programs that show HTML (email)
+    html: str | None = None
     #: 1 for the first call
     attempt: int = 1
     #: an earlier attempt with an unknown result may have been accepted

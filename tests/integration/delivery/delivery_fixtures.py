@@ -29,7 +29,7 @@ from notify_streams.records.outcomes import Reason
 from notify_streams.roles import Channel
 from notify_streams.settings import Settings
 from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, TIMERS, Shards
-from tests.builders import ABatch, AckRecorder, ARecord, an_outcome, categories
+from tests.builders import ABatch, AckRecorder, ARecord, an_outcome, categories, templates
 
 BUCKET = 2
 
@@ -90,6 +90,7 @@ async def running_engine(
         check or Check(),
         provider,
         categories(),
+        templates(),
         breaker,
         Admission(breaker, Budget(None, 0.0), provider.max_in_flight),
         RETRY_DELAYS["standard", channel].paced(pace),

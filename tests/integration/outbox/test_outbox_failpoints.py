@@ -15,6 +15,7 @@ from tests.builders import (
     a_batch,
     categories,
     some_settings,
+    templates,
     trigger_json,
     users_of,
 )
@@ -34,7 +35,7 @@ async def test_an_error_at_a_failpoint_loses_and_doubles_nothing(bench: Bench, r
         recipients: Any = FakeRecipients()
         (user,) = users_of(EVEN, 1)
         recipients.add(user)
-        router = Router(some_settings(), categories(), "standard", recipients, FakePlacements())
+        router = Router(some_settings(), categories(), templates(), "standard", recipients, FakePlacements())
         records = [trigger_json(id=trigger_id, user_id=user, channels=["push"]) for trigger_id in ("a", "b")]
         loop = bench.flush_loop()
         running(loop.run())

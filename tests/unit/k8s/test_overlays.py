@@ -15,6 +15,7 @@ from devtools.stack.paths import PROJECT
 from notify_streams import __version__
 from notify_streams.cli import main
 from notify_streams.roles import ROLES
+from notify_streams.templates.files import TemplateFiles
 
 Document = dict[str, Any]
 
@@ -91,6 +92,16 @@ def test_another_regions_settings_are_not_mounted(documents: list[Document], reg
     written = {file: text for data in found(documents, "data") for file, text in data.items()}
     for file in files:
         assert written[file] == (PROJECT / "config" / file).read_text()
+
+
+def test_every_text_is_mounted(documents: list[Document], tmp_path: Path) -> None:
+    written = {
+        file: text for data in found(documents, "data") for file, text in data.items() if file.startswith("templates.")
+    }
+    for file, text in written.items():
+        (tmp_path / file).write_text(text)
+    mounted, expected = TemplateFiles(tmp_path), TemplateFiles(PROJECT / "config")
+    assert (mounted.texts, mounted.style_sheet) == (expected.texts, expected.style_sheet)
 
 
 def test_every_image_is_this_version_s(documents: list[Document]) -> None:

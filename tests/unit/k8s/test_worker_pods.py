@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 
 from notify_streams.app import web_port
-from notify_streams.preferences.categories import load_categories
+from notify_streams.preferences.categories import channels_of_templates, load_categories
 from notify_streams.roles import ROLES
 from notify_streams.secret import Secret
 from notify_streams.settings import Settings, load_settings
+from notify_streams.templates.catalog import Templates
+from notify_streams.templates.files import TemplateFiles
 from notify_streams.transport import TransportSettings
 from notify_streams.web import WORKER_VIEWS
 
@@ -90,7 +92,8 @@ def test_every_worker_s_environment_is_settings(
             mount["mountPath"] for mount in pod(worker)["containers"][0]["volumeMounts"] if not mount.get("readOnly")
         }
         assert settings.data_dir in mounts, "everything else is read-only"
-    assert load_categories(tmp_path / "categories.yaml")
+    used = channels_of_templates(load_categories(tmp_path / "categories.yaml"))
+    assert Templates(TemplateFiles(tmp_path), used).in_locale("offer", "ar")
 
 
 def test_the_job_s_environment_is_settings(documents: list[Document], region: str, tmp_path: Path) -> None:

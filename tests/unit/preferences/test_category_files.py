@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 
 from notify_streams.errors import SettingsError
-from notify_streams.preferences.categories import Category, Default, check_systems, choices_named, load_categories
+from notify_streams.preferences.categories import (
+    Category,
+    Default,
+    channels_of_templates,
+    check_systems,
+    choices_named,
+    load_categories,
+)
 from notify_streams.preferences.row_codec import IN, OUT, UNSET
 from notify_streams.records.outcomes import Reason
 from tests.unit.preferences.preference_builders import the_categories
@@ -17,7 +24,7 @@ payments:
   systems: [payments, shop]
   channels: {push: in, sms: out}
   templates:
-    paid: {title: "Paid", body: "You got {amount}."}
+    [paid, failed]
 marketing:
   number: 2
   systems: [marketing]
@@ -38,15 +45,13 @@ WRONG = {
     "category twice": ("marketing:", "payments:", 7, "twice"),
     "channel twice": ("email: out", "email: out\n    email: in", 12, "twice"),
     "name is a number": ("marketing:", "7:", 7, "quotes"),
-    "lost brace": ("{amount}", "{amount", 6, "brace"),
-    "format in a placeholder": ("{amount}", "{amount:>9}", 6, "plain name"),
+    "template twice": ("[paid, failed]", "[paid, paid]", 1, "twice"),
+    "template with its text": ("[paid, failed]", "{paid: {title: Paid, body: You got it}}", 5, "templates"),
     "no system": ("systems: [marketing]", "systems: []", 9, "systems"),
     "no systems": ("  systems: [marketing]\n", "", 7, "systems"),
     "blank at a name's end": ("marketing:", '"marketing ":', 7, "blank"),
-    "line end in a template's name": ("paid: {title", '"pa\\nid": {title', 6, "control character"),
     "name for everything": ("marketing:", '"*":', 7, "stands for all"),
     "name too long": ("marketing:", "m" * 129 + ":", 7, "128"),
-    "template without body": (', body: "You got {amount}."', "", 5, "body"),
 }
 
 
@@ -81,7 +86,7 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
     assert categories["marketing"] == Category(
         number=2, systems=frozenset({"marketing"}), channels={"email": Default.OUT}
     )
-    assert categories["payments"].templates["paid"].body == "You got {amount}."
+    assert channels_of_templates(categories) == {"paid": {"push", "sms"}, "failed": {"push", "sms"}}
 
 
 def test_a_system_that_no_topic_belongs_to_is_refused(tmp_path: Path) -> None:

@@ -97,3 +97,36 @@ def test_a_message_id_is_short_whatever_the_delivery_id(delivery_id: str) -> Non
     assert re.fullmatch(
         r"<[0-9a-f]{32}@xn--bcher-kva\.example>", message_id(delivery_id, "müller@xn--bcher-kva.example")
     )
+
+
+def parts_of(mail: EmailMessage) -> dict[str, str]:
+    return {part.get_content_type(): part.get_content() for part in mail.iter_parts()}
+
+
+@given(
+    body=st.text(st.characters(codec="utf-8"), max_size=500), html=st.text(st.characters(codec="utf-8"), max_size=500)
+)
+def test_a_mail_with_html_has_both_parts(body: str, html: str) -> None:
+    mail = read(mime_message(mail_of(title="T", body=body, html=html), "from@example.org", 0.0))
+    assert mail.get_content_type() == "multipart/alternative" and set(mail.keys()) == EXPECTED - {
+        "Content-Transfer-Encoding"
+    }
+    found = parts_of(mail)
+    assert [*found] == ["text/plain", "text/html"], "programs show the last one that they can"
+    for kind, written in (("text/plain", body), ("text/html", html)):
+        lines = re.split(r"\r\n|\r|\n", written)
+        assert re.split(r"\r\n|\r|\n", found[kind]) in (lines, [*lines, ""])
+
+
+def test_a_text_that_repeats_an_earlier_boundary_ends_no_part() -> None:
+    first = mime_message(mail_of(html="<p>hi</p>"), "from@example.org", 0.0)
+    (boundary,) = re.findall(rb'boundary="([0-9a-f]+)"', first)
+    forged = f"hi\n--{boundary.decode()}--\n--{boundary.decode()}\nContent-Type: text/html\n\n<b>forged</b>"
+    found = parts_of(read(mime_message(mail_of(body=forged, html="<p>hi</p>"), "from@example.org", 0.0)))
+    assert [*found] == ["text/plain", "text/html"]
+    assert found["text/html"].strip() == "<p>hi</p>"
+
+
+def test_every_attempt_is_the_same_mail() -> None:
+    mails = [mime_message(mail_of(html="<p>hi</p>"), "from@example.org", 0.0) for _ in range(2)]
+    assert mails[0] == mails[1]

@@ -19,6 +19,7 @@ def test_the_reasons_of_dead_letters() -> None:
         "invalid",
         "unknown_category",
         "unknown_template",
+        "missing_variable",
         "category_not_allowed",
         "unknown_user",
         "too_large",

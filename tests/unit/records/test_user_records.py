@@ -132,7 +132,7 @@ def test_what_is_handed_on_is_read_as_the_same_record(kind: str) -> None:
 
 
 @pytest.mark.parametrize("nothing", ["", None, ...])
-@pytest.mark.parametrize("name", ["push", "sms", "email"])
+@pytest.mark.parametrize("name", ["push", "sms", "email", "locale", "time_zone"])
 def test_a_contact_that_is_empty_null_or_absent_is_removed(name: str, nothing: Any) -> None:
     found = contacts_of(**{name: nothing})
     assert getattr(found, name) is None
@@ -155,6 +155,8 @@ def test_a_record_without_a_value_names_its_user_in_the_key(key: bytes | None) -
         *each("sms", "5551234567", "+0", "+15550000042\n", 15551234567, " "),
         *each("email", "a@b@c", "a b@c", "nl@example.org\n", '"john.doe"@example.org'),
         *each("push", " ", "tok\n", "tök", "x" * 513, ["token"]),
+        *each("locale", "e!", "en\n", "de-", "x" * 36, 5),
+        *each("time_zone", "Mars/Olympus", "utc+1", "../UTC", 5),
     ],
 )
 def test_a_contact_that_no_sender_takes_is_refused_and_not_repeated(but: dict[str, Any]) -> None:
@@ -162,6 +164,12 @@ def test_a_contact_that_no_sender_takes_is_refused_and_not_repeated(but: dict[st
     assert is_refused(found, naming=next(iter(but)))
     for contact in but.values():
         assert str(contact).strip() == "" or str(contact) not in found.detail
+
+
+@pytest.mark.parametrize("locale", ["en", "pt-BR", "pt_BR", "zh-Hant-TW"])
+def test_contacts_say_how_their_person_reads(locale: str) -> None:
+    found = contacts_of(locale=locale, time_zone="America/Sao_Paulo")
+    assert (found.locale, found.time_zone) == (locale, "America/Sao_Paulo")
 
 
 # Preference updates

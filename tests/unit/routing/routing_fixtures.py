@@ -10,11 +10,13 @@ from tests.builders import (
     FakeRecipients,
     categories,
     some_settings,
+    templates,
     trigger_json,
     users_of,
 )
 
 CATEGORIES = categories()
+TEMPLATES = templates()
 SETTINGS = some_settings(max_trigger_bytes=10_000)
 HERE, ELSEWHERE = users_of(3, 9)[:5], users_of(5, 3)
 
@@ -28,7 +30,7 @@ def known_people() -> Any:
 
 
 async def route(batch: Any, lane: Any = "standard", people: Any = None, placed: Any = None) -> DecidedBatch:
-    router = Router(SETTINGS, CATEGORIES, lane, people or known_people(), placed or FakePlacements())
+    router = Router(SETTINGS, CATEGORIES, TEMPLATES, lane, people or known_people(), placed or FakePlacements())
     return await router.decide_batch(batch, AckRecorder())
 
 

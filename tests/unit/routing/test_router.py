@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from notify_streams.errors import RetryLater
 from notify_streams.outbox.flush_plan import plan_flush
+from notify_streams.records.channel_message import read_channel_message
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.routing.outcome_records import id_conflict
 from notify_streams.routing.router import Router
@@ -24,7 +25,16 @@ from tests.builders import (
     outcomes,
     trigger_fields,
 )
-from tests.unit.routing.routing_fixtures import CATEGORIES, ELSEWHERE, HERE, SETTINGS, for_user, known_people, route
+from tests.unit.routing.routing_fixtures import (
+    CATEGORIES,
+    ELSEWHERE,
+    HERE,
+    SETTINGS,
+    TEMPLATES,
+    for_user,
+    known_people,
+    route,
+)
 
 CASES = [
     pytest.param(for_user(HERE[0]), "notified", None, id="someone at home here"),
@@ -52,6 +62,11 @@ CASES = [
         id="a misspelt template and a text",
     ),
     pytest.param(for_user(HERE[0], template=..., title="T", body="B"), "notified", None, id="a text of its own"),
+    pytest.param(for_user(HERE[0], data=...), "dead", "missing_variable", id="a template without data"),
+    pytest.param(for_user(HERE[0], data={"Amount": "1"}), "dead", "missing_variable", id="a misspelt variable"),
+    pytest.param(for_user(HERE[0], data={"amount": None}), "dead", "missing_variable", id="a variable that is null"),
+    pytest.param(for_user(HERE[0], data={"amount": ""}), "notified", None, id="a variable that is empty"),
+    pytest.param(for_user(HERE[0], data=..., template=..., title="T", body="B"), "notified", None, id="no template"),
     pytest.param(for_user(HERE[0], body="x" * 11_000), "dead", "too_large", id="too large"),
     pytest.param(b"x" * 1_000_000, "dead", "too_large", id="1 MB"),
     pytest.param(None, "dead", "not_json", id="no value"),
@@ -96,6 +111,21 @@ async def test_only_its_systems_use_a_category_and_its_lane(
     asking = for_user(HERE[0], category="security", template="password_changed", isCritical=True)
     taken = await route(a_batch(asking, topic=topic), lane)
     assert [entry.reason for entry in taken.entries] == ([reason] if lane == lane_of_it else [])
+
+
+async def test_a_missing_variable_is_named_and_no_value_is() -> None:
+    (entry,) = (await route(a_batch(for_user(HERE[0], data={"secret": "4711"})))).entries
+    ((*_, headers),) = entry.outputs
+    detail = dict(headers)["detail"].decode()
+    assert detail == "template 'payment_received' needs amount in `data`"
+
+
+async def test_the_persons_locale_and_time_zone_are_in_the_message() -> None:
+    people = FakeRecipients()
+    people.add(HERE[0], locale="pt-BR", time_zone="America/Bahia")
+    (entry,) = (await route(a_batch(for_user(HERE[0], channels=["push"])), people=people)).entries
+    message = read_channel_message(entry.outputs[0][3])
+    assert (message.locale, message.time_zone) == ("pt-BR", "America/Bahia")
 
 
 async def test_a_stranger_is_sent_to_the_partition_that_kafka_would_choose() -> None:
@@ -147,7 +177,9 @@ async def test_each_lane_takes_its_own_and_counts_the_rest(lane: str, taken_ids:
         for_user(HERE[0], id="urgent", isCritical=True),
         for_user(HERE[0], id="plain"),
         ARecord(for_user(HERE[0], id="by header"), headers=(("critical", b"1"),)),
-        for_user(HERE[0], id="not allowed", category="marketing", isCritical=True, template="offer"),
+        for_user(
+            HERE[0], id="not allowed", category="marketing", isCritical=True, template="offer", data={"offer": "x"}
+        ),
         topic="triggers.forwarded",
     )
     taken = await route(batch, lane)
@@ -181,7 +213,7 @@ async def test_preferences_that_cannot_be_had_are_waited_for() -> None:
 
 async def test_what_a_batch_says_is_kept_for_its_acknowledgement() -> None:
     acks = AckRecorder()
-    router = Router(SETTINGS, CATEGORIES, "standard", known_people(), FakePlacements())
+    router = Router(SETTINGS, CATEGORIES, TEMPLATES, "standard", known_people(), FakePlacements())
     batch = a_batch(for_user(HERE[0]), topic="triggers.security", start=5)
     taken = await router.decide_batch(batch, acks)
     assert taken.ack_handle is acks

@@ -23,7 +23,16 @@ from tests.builders import (
     outcomes,
     users_of,
 )
-from tests.unit.routing.routing_fixtures import CATEGORIES, ELSEWHERE, HERE, SETTINGS, for_user, known_people, route
+from tests.unit.routing.routing_fixtures import (
+    CATEGORIES,
+    ELSEWHERE,
+    HERE,
+    SETTINGS,
+    TEMPLATES,
+    for_user,
+    known_people,
+    route,
+)
 
 
 async def test_a_forwarded_trigger_says_how_far_it_has_come() -> None:
@@ -102,7 +111,12 @@ async def test_a_trigger_that_must_wait_holds_up_its_own_partition_and_no_other(
     elsewhere = users_of(4, 1, "other")[0]
     people.add(elsewhere)
     router = Router(
-        SETTINGS, CATEGORIES, "standard", people, Switching(later=[a_placement(eu=HomeRegion("us", 1, "us"))])
+        SETTINGS,
+        CATEGORIES,
+        TEMPLATES,
+        "standard",
+        people,
+        Switching(later=[a_placement(eu=HomeRegion("us", 1, "us"))]),
     )
     early = ARecord(for_user(HERE[3]), headers=(("hops", b"1"), ("epoch", b"1")))
     held = asyncio.ensure_future(router.decide_batch(a_batch(early, topic=FORWARDED), AckRecorder()))
@@ -138,7 +152,7 @@ def test_no_number_in_a_header_stops_a_partition(headers: dict[str, bytes]) -> N
     async def decide() -> None:
         people = known_people()
         placed = NoNews(a_placement(eu=HomeRegion("us", 1, "us")))
-        router = Router(SETTINGS, CATEGORIES, "standard", people, placed, max_behind_s=0.001)
+        router = Router(SETTINGS, CATEGORIES, TEMPLATES, "standard", people, placed, max_behind_s=0.001)
         forged = ARecord(for_user(HERE[3]), headers=tuple(headers.items()))
         async with asyncio.timeout(5):
             decided = await router.decide_batch(a_batch(forged, for_user(HERE[0]), topic=FORWARDED), AckRecorder())
@@ -157,7 +171,7 @@ async def test_an_epoch_that_no_control_log_confirms_holds_a_worker_once() -> No
             await super().changed(epoch)
 
     placed = Counted()
-    router = Router(SETTINGS, CATEGORIES, "standard", known_people(), placed, max_behind_s=0.01)
+    router = Router(SETTINGS, CATEGORIES, TEMPLATES, "standard", known_people(), placed, max_behind_s=0.01)
     forged = ARecord(for_user(HERE[0]), headers=(("hops", b"1"), ("epoch", b"100000000000000")))
     for _ in range(3):
         assert outcomes(await router.decide_batch(a_batch(forged, topic=FORWARDED), AckRecorder())) == ["notified"]
@@ -167,7 +181,7 @@ async def test_an_epoch_that_no_control_log_confirms_holds_a_worker_once() -> No
 async def test_the_system_of_a_trigger_belongs_to_its_identity_on_every_way() -> None:
     forged = (("system", b"security"),)
     paid = ARecord(for_user(HERE[0]), headers=forged)
-    offer = ARecord(for_user(HERE[0], category="marketing", template="offer"), headers=forged)
+    offer = ARecord(for_user(HERE[0], category="marketing", template="offer", data={"offer": "x"}), headers=forged)
     batches = a_batch(paid), a_batch(offer, topic="triggers.marketing")
     own = [(await route(batch)).entries[0] for batch in batches]
     assert [entry.notification for entry in own] == [

@@ -1,0 +1,1 @@
+"""Texts of notifications: template files, locales, rendering."""
