@@ -38,6 +38,17 @@ _SMS_SENDER: Final = re.compile(
     r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|MG[0-9A-Za-z]{1,64}|(?=.*[A-Za-z])[A-Za-z0-9 +&_-]{1,11}"
 )
 _PEER: Final = re.compile(r"[A-Za-z0-9.-]+:[1-9][0-9]{0,4}")
+#: Setting, pattern, and the pattern in words.
+_AWS_FORMS: Final = (
+    ("aws_region", re.compile(r"[a-z]{2,5}(?:-[a-z]+)+-[0-9]{1,2}"), "the name of a region, as eu-west-1"),
+    ("ses_configuration_set", re.compile(r"[A-Za-z0-9_-]{1,64}"), "1 to 64 letters, digits, hyphens and underscores"),
+    (
+        "sns_sender_id",
+        re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9](?:[A-Za-z0-9-]{0,9}[A-Za-z0-9])?"),
+        "1 to 11 letters, digits and hyphens, one of them a letter",
+    ),
+    ("sns_origination_number", re.compile(r"\+?[0-9]{3,15}"), "a number as +15550100200, or a short code"),
+)
 #: Space for the key and headers that are added when a trigger is forwarded or repartitioned.
 _ADDED_BYTES: Final = 16 * 1024
 
@@ -54,8 +65,8 @@ class ProviderSettings(_Frozen, frozen=True):
 
     #: The provider of each channel.
     push_provider: Literal["fcm"] = "fcm"
-    sms_provider: Literal["twilio"] = "twilio"
-    email_provider: Literal["smtp"] = "smtp"
+    sms_provider: Literal["twilio", "sns"] = "twilio"
+    email_provider: Literal["smtp", "ses"] = "smtp"
     fcm: str = "https://fcm.googleapis.com"
     apns: str = "https://api.push.apple.com"
     twilio: str = "https://api.twilio.com"
@@ -123,6 +134,32 @@ class ProviderSettings(_Frozen, frozen=True):
         tls = self.smtp_tls or ("none" if addresses.is_loopback(self.smtp) else "require")
         if self.smtp_username is not None and tls != "require" and not self.smtp.startswith("smtps:"):
             yield "smtp_tls must be require with smtp_username: a password is never sent in plaintext"
+
+    #: The region of SES and SNS, as eu-west-1.
+    aws_region: str | None = None
+    #: Another address than that of the region, of a server that takes the place of AWS.
+    aws_endpoint: str | None = None
+    #: None: botocore's own chain (environment, profile, web identity, container, instance).
+    aws_access_key_id: Secret | None = None
+    aws_secret_access_key: Secret | None = None
+    ses_configuration_set: str | None = None
+    #: The route of an SMS that is not critical; a critical one is always `transactional`.
+    sns_sms_type: Literal["promotional", "transactional"] = "promotional"
+    #: What a phone shows as the sender, where the country allows it.
+    sns_sender_id: str | None = None
+    #: A number or short code of the account.
+    sns_origination_number: str | None = None
+
+    def aws_problems(self) -> Iterator[str]:
+        """What is wrong with the settings of SES and SNS."""
+        if self.aws_region is None and (self.email_provider == "ses" or self.sms_provider == "sns"):
+            yield "aws_region is missing: SES and SNS need the region that they are used in, as eu-west-1"
+        if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
+            yield "aws_access_key_id and aws_secret_access_key must be set together"
+        for name, pattern, form in _AWS_FORMS:
+            value = getattr(self, name)
+            if value is not None and not pattern.fullmatch(value):
+                yield f"{name} must be {form}"
 
 
 class EdgePopSettings(_Frozen, frozen=True):
@@ -391,7 +428,10 @@ def _address_problems(settings: Settings) -> Iterator[str]:
         ("redis", settings.redis, addresses.REDIS),
         ("dynamodb", settings.dynamodb, addresses.HTTP),
         *((f"edge.{pop.name}.url", pop.url, addresses.HTTP) for pop in settings.edge),
-        *((f"providers.{name}", getattr(providers, name), addresses.HTTP) for name in ("fcm", "apns", "twilio")),
+        *(
+            (f"providers.{name}", getattr(providers, name), addresses.HTTP)
+            for name in ("fcm", "apns", "twilio", "aws_endpoint")
+        ),
         ("providers.smtp", providers.smtp, addresses.SMTP),
         ("providers.twilio_status_callback", providers.twilio_status_callback, addresses.CALLBACK),
     ]
@@ -409,6 +449,7 @@ def _security_problems(settings: Settings) -> Iterator[str]:
         yield from (f"{name}.{problem}" for problem in group.problems())
     yield from (f"providers.{problem}" for problem in settings.providers.mail_signature_problems())
     yield from (f"providers.{problem}" for problem in settings.providers.credential_problems())
+    yield from (f"providers.{problem}" for problem in settings.providers.aws_problems())
     for region in settings.remote_kafka_security.keys() - settings.remote_kafka:
         yield f"remote_kafka_security.{region}: there is no remote_kafka.{region}"
     if redis.tls is not None and not settings.redis.startswith("rediss:"):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from notify_streams.delivery.pauses import ProviderPauses
     from notify_streams.settings import Settings
 
-PROVIDERS: Final = ("fcm", "twilio", "smtp")
+PROVIDERS: Final = ("fcm", "twilio", "sns", "smtp", "ses")
 
 
 @click.group()
@@ -84,7 +84,8 @@ async def _check(settings: Settings) -> list[dict[str, Any]]:
 
 async def _checked(settings: Settings, channel: str, provider: str) -> dict[str, Any]:
     from notify_streams.delivery.providers import check_credentials, provider_config
-    from notify_streams.delivery.providers.checks import CHECKS, CheckFailed
+    from notify_streams.delivery.providers.check_failure import CheckFailed
+    from notify_streams.delivery.providers.checks import CHECKS
 
     try:
         check_credentials(settings.providers, channel)

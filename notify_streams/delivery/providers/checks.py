@@ -12,6 +12,8 @@ import aiohttp
 import aiosmtplib
 import orjson
 
+from notify_streams.delivery.providers.aws_checks import check_ses, check_sns
+from notify_streams.delivery.providers.check_failure import CheckFailed
 from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.fcm import fcm_code, send_url
 from notify_streams.delivery.providers.http.tls import tls_context
@@ -22,10 +24,6 @@ from notify_streams.delivery.providers.twilio import twilio_headers
 _MAX_BYTES: Final = 256 * 1024
 #: No device has it, so a server that ignores `validate_only` delivers nothing either.
 _PLACEHOLDER: Final = "notify-streams-check"
-
-
-class CheckFailed(Exception):
-    """The provider would not take our messages. The message says why and what to do, without the provider's text."""
 
 
 async def check_fcm(config: ProviderConfig) -> str:
@@ -122,6 +120,8 @@ CHECKS: Final[Mapping[str, Callable[[ProviderConfig], Awaitable[str]]]] = {
     "fcm": check_fcm,
     "twilio": check_twilio,
     "smtp": check_smtp,
+    "ses": check_ses,
+    "sns": check_sns,
 }
 
 

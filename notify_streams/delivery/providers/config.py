@@ -88,3 +88,16 @@ class ProviderConfig:
 
     #: an SMS with more segments is not sent
     max_sms_segments: int = 10
+
+    #: of SES and SNS
+    aws_region: str | None = None
+    #: None: that of the region
+    aws_endpoint: str | None = None
+    #: None: the credentials of botocore's chain
+    aws_access_key_id: Secret | None = None
+    aws_secret_access_key: Secret | None = None
+    ses_configuration_set: str | None = None
+    #: of messages that are not critical
+    sns_sms_type: Literal["promotional", "transactional"] = "promotional"
+    sns_sender_id: str | None = None
+    sns_origination_number: str | None = None

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from notify_streams.errors import SettingsError
+from notify_streams.delivery.providers.config import ProviderConfig
+from notify_streams.delivery.providers.credential_files import BadCredential
 from notify_streams.records.addresses import mailbox
 from notify_streams.secret import Secret
 
@@ -43,15 +44,15 @@ class DkimSigner:
     `key`: PEM of an RSA key of at least 1,024 bits or of an Ed25519 key, or the 32 bytes of an Ed25519 key in base64.
 
     Raises:
-        SettingsError: one of them is invalid. The key is not shown.
+        BadCredential: one of them is invalid. The key is not shown.
     """
 
     def __init__(self, domain: str, selector: str, key: Secret) -> None:
         address = mailbox(f"x@{domain}")
         if address is None:
-            raise SettingsError("providers.dkim_domain is no domain: write it as example.com")
+            raise BadCredential("providers.dkim_domain is no domain: write it as example.com")
         if not _SELECTOR.fullmatch(selector):
-            raise SettingsError("providers.dkim_selector is no selector: use letters, digits, hyphens and dots")
+            raise BadCredential("providers.dkim_selector is no selector: use letters, digits, hyphens and dots")
         self._key = _private_key(key.reveal())
         algorithm = "rsa" if isinstance(self._key, RSAPrivateKey) else "ed25519"
         self._tags = (
@@ -77,6 +78,17 @@ class DkimSigner:
         return self._key.sign(sha256(data).digest())
 
 
+def dkim_signer(config: ProviderConfig) -> DkimSigner | None:
+    """None if mails are not signed.
+
+    Raises:
+        BadCredential: a setting of DKIM is invalid.
+    """
+    if config.dkim_domain is None or config.dkim_selector is None or config.dkim_key is None:
+        return None
+    return DkimSigner(config.dkim_domain, config.dkim_selector, config.dkim_key)
+
+
 def _private_key(text: str) -> RSAPrivateKey | Ed25519PrivateKey:
     key: object = None
     try:
@@ -88,12 +100,12 @@ def _private_key(text: str) -> RSAPrivateKey | Ed25519PrivateKey:
         # Without the cause, whose text may show parts of the key.
         pass
     if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
-        raise SettingsError(
+        raise BadCredential(
             "providers.dkim_key cannot be read: give a private RSA or Ed25519 key as PEM without password, or the 32 bytes of an "
             "Ed25519 key in base64"
         )
     if isinstance(key, RSAPrivateKey) and key.key_size < _MIN_RSA_BITS:
-        raise SettingsError(f"providers.dkim_key has {key.key_size} bits: use an RSA key of 2,048, receivers refuse it")
+        raise BadCredential(f"providers.dkim_key has {key.key_size} bits: use an RSA key of 2,048, receivers refuse it")
     return key
 
 

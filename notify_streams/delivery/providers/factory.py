@@ -7,14 +7,16 @@ from collections.abc import Callable, Mapping
 from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.fcm import Fcm
 from notify_streams.delivery.providers.provider import Provider
+from notify_streams.delivery.providers.ses import Ses
 from notify_streams.delivery.providers.smtp import Smtp
+from notify_streams.delivery.providers.sns import Sns
 from notify_streams.delivery.providers.twilio import Twilio
 
 #: The clients by channel and name; a new provider has one entry here.
 PROVIDERS: Mapping[str, Mapping[str, Callable[[ProviderConfig], Provider]]] = {
     "push": {"fcm": Fcm},
-    "sms": {"twilio": Twilio},
-    "email": {"smtp": Smtp},
+    "sms": {"twilio": Twilio, "sns": Sns},
+    "email": {"smtp": Smtp, "ses": Ses},
 }
 CHANNELS = tuple(PROVIDERS)
 
@@ -24,6 +26,7 @@ def provider_for(channel: str, config: ProviderConfig) -> Provider:
 
     Raises:
         ValueError: `channel` is not one of `CHANNELS`, or has no such provider.
+        SettingsError: a setting of the provider is missing or wrong.
     """
     if channel not in PROVIDERS:
         raise ValueError(f"no provider for channel {channel!r}; use one of {', '.join(CHANNELS)}")

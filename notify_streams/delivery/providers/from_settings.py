@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from notify_streams.addresses import is_loopback
 from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.credential_files import BadCredential
+from notify_streams.delivery.providers.dkim_signature import dkim_signer
 from notify_streams.delivery.providers.service_account import account_of
 from notify_streams.errors import SettingsError
 from notify_streams.records.addresses import mailbox
@@ -46,6 +47,14 @@ def provider_config(settings: ProviderSettings, **but: Any) -> ProviderConfig:
         dkim_selector=settings.dkim_selector,
         dkim_key=settings.dkim_key,
         max_sms_segments=settings.max_sms_segments,
+        aws_region=settings.aws_region,
+        aws_endpoint=settings.aws_endpoint,
+        aws_access_key_id=settings.aws_access_key_id,
+        aws_secret_access_key=settings.aws_secret_access_key,
+        ses_configuration_set=settings.ses_configuration_set,
+        sns_sms_type=settings.sns_sms_type,
+        sns_sender_id=settings.sns_sender_id,
+        sns_origination_number=settings.sns_origination_number,
         **credentials,
         **but,
     )
@@ -95,6 +104,21 @@ def _smtp(settings: ProviderSettings) -> str | None:
         return _missing(settings.smtp, "smtp", "providers.mail_sender", "the address that mails come from")
     if mailbox(settings.mail_sender) is None:
         return "providers.mail_sender must be one mail address without a name, as notify@example.org"
+    try:
+        dkim_signer(provider_config(settings))
+    except BadCredential as error:
+        return str(error)
+    return None
+
+
+def _ses(settings: ProviderSettings) -> str | None:
+    if settings.mail_sender is None:
+        if settings.aws_endpoint is not None and is_loopback(settings.aws_endpoint):
+            return None
+        return "providers.mail_sender is missing: set it to a verified address, or an address of a verified domain, of the SES account"
+    address = mailbox(settings.mail_sender)
+    if address is None or not address.isascii():
+        return "providers.mail_sender must be one mail address without a name, for SES in ASCII before the @, as notify@example.org"
     return None
 
 
@@ -109,4 +133,5 @@ _PROBLEM: Final[Mapping[str, Callable[[ProviderSettings], str | None]]] = {
     "fcm": _fcm,
     "twilio": _twilio,
     "smtp": _smtp,
+    "ses": _ses,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from math import isfinite
@@ -22,6 +23,8 @@ class HttpResponse(msgspec.Struct, frozen=True):
     status: int
     retry_after_s: float | None
     body: bytes
+    #: lower-case name → value, of those that a provider's error code may be in
+    headers: Mapping[str, str] = {}
 
     def json_object(self) -> dict[str, Any]:
         """The body as a JSON object; empty if it is not one."""

@@ -13,7 +13,7 @@ import msgspec
 
 from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.credential_files import CredentialFiles
-from notify_streams.delivery.providers.dkim_signature import DkimSigner
+from notify_streams.delivery.providers.dkim_signature import DkimSigner, dkim_signer
 from notify_streams.delivery.providers.mail_connection import MailConnection
 from notify_streams.delivery.providers.mime import message_id, mime_message
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
@@ -47,15 +47,16 @@ class Smtp:
         self._files = CredentialFiles(
             self.name, config, ("smtp_username", "smtp_password"), lambda new: new, self._connections.replace_login
         )
-        self._signer: DkimSigner | None = None
-        if config.dkim_domain is not None and config.dkim_selector is not None and config.dkim_key is not None:
-            self._signer = DkimSigner(config.dkim_domain, config.dkim_selector, config.dkim_key)
+        self._use_signer(dkim_signer(config))
+        self._key_file = CredentialFiles(self.name, config, ("dkim_key",), dkim_signer, self._use_signer)
 
     async def start(self) -> None:
         """Connections are made when they are needed."""
         await self._files.start()
+        await self._key_file.start()
 
     async def close(self) -> None:
+        await self._key_file.close()
         await self._files.close()
         self._connections.close()
 
@@ -72,6 +73,9 @@ class Smtp:
                 return await self._attempt(call)
         except (aiosmtplib.SMTPException, OSError) as error:
             return smtp_result(error, call.content_begun, begun=call.begun)
+
+    def _use_signer(self, signer: DkimSigner | None) -> None:
+        self._signer = signer
 
     async def _attempt(self, call: _Call) -> ProviderResult:
         async with asyncio.timeout(self._start_within_s):

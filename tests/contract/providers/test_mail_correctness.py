@@ -164,6 +164,22 @@ async def test_a_mail_to_an_international_mailbox_verifies(host_certificate: Pat
     assert dkim.verify(envelope.original_content, dnsfunc=dns)
 
 
+async def test_a_mail_with_html_has_both_parts_and_verifies(host_certificate: Path, outbox_of: Any) -> None:
+    message = outbox_of("email").message(title="Zahlung", body="über 12 €", html='<p dir="rtl">وصل 12 €</p>')
+    async with serve(host_certificate) as (provider, mails):
+        result = await provider.send(message)
+    assert result.outcome is ProviderOutcome.ACCEPTED
+    (envelope,) = mails.envelopes
+    assert envelope.original_content is not None
+    mail = parsed(envelope.original_content)
+    assert [
+        defect for part in mail.walk() for defect in (*part.defects, *(v.defects for v in part.values())) if defect
+    ] == []
+    found = [mail.get_body((kind,)) for kind in ("plain", "html")]
+    assert [part.get_content().strip() for part in found if part is not None] == [message.body, message.html]
+    assert dkim.verify(envelope.original_content, dnsfunc=dns)
+
+
 async def test_signed_mails_follow_one_another_over_one_connection(host_certificate: Path, outbox_of: Any) -> None:
     outbox = outbox_of("email")
     async with serve(host_certificate, smtp_connections=1) as (provider, mails):
@@ -179,6 +195,21 @@ async def test_a_wrong_password_fails_no_mail_for_good(host_certificate: Path, o
         result = await provider.send(outbox_of("email").message())
     assert (result.outcome, result.code, result.maybe_accepted) == (ProviderOutcome.RETRY, "535", False)
     assert mails.envelopes == []
+
+
+async def test_a_new_key_signs_without_a_restart(host_certificate: Path, outbox_of: Any, tmp_path: Path) -> None:
+    file, outbox = tmp_path / "key", outbox_of("email")
+    file.write_text(b64encode(b"o" * 32).decode())
+    async with serve(host_certificate, dkim_key=Secret.read(file), credential_check_s=0.01) as (provider, mails):
+        await provider.send(outbox.message())
+        file.write_text("no key")
+        await provider.send(outbox.message())
+        file.write_text(DKIM_KEY.reveal())
+        async with asyncio.timeout(5):
+            while not dkim.verify(mails.envelopes[-1].original_content, dnsfunc=dns):
+                await provider.send(outbox.message())
+    assert not dkim.verify(mails.envelopes[0].original_content, dnsfunc=dns)
+    assert all(b"DKIM-Signature" in (envelope.original_content or b"") for envelope in mails.envelopes)
 
 
 async def test_without_the_settings_of_dkim_a_mail_is_not_signed(host_certificate: Path, outbox_of: Any) -> None:

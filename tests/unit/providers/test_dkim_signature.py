@@ -8,6 +8,7 @@ from base64 import b64encode
 from functools import cache
 
 import dkim
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
@@ -21,11 +22,14 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from notify_streams.delivery.providers import check_credentials
+from notify_streams.delivery.providers.credential_files import BadCredential
 from notify_streams.delivery.providers.dkim_signature import SIGNED, DkimSigner
 from notify_streams.delivery.providers.mime import mime_message
 from notify_streams.delivery.providers.provider import Outgoing
 from notify_streams.errors import SettingsError
 from notify_streams.secret import Secret
+from notify_streams.settings import ProviderSettings
 
 SEED = bytes(range(32))
 ED25519 = ed25519.Ed25519PrivateKey.from_private_bytes(SEED)
@@ -131,16 +135,23 @@ BAD_KEYS = {
 
 @pytest.mark.parametrize("key", BAD_KEYS.values(), ids=BAD_KEYS)
 def test_a_key_that_cannot_be_read_is_a_sentence_without_the_key(key: str) -> None:
-    with pytest.raises(SettingsError, match=r"^providers\.dkim_key cannot be read: give a private RSA") as refusal:
+    with pytest.raises(BadCredential, match=r"^providers\.dkim_key cannot be read: give a private RSA") as refusal:
         DkimSigner("example.org", "s", Secret(key))
     assert "\n" not in str(refusal.value)
     assert refusal.value.__cause__ is None and refusal.value.__context__ is None
     assert not key or key not in str(refusal.value)
 
 
+def test_a_mail_worker_does_not_start_with_a_key_that_cannot_be_read() -> None:
+    settings = ProviderSettings(dkim_domain="example.org", dkim_selector="s", dkim_key=Secret("hush"))
+    settings = msgspec.structs.replace(settings, smtp="smtp://127.0.0.1:1", mail_sender="a@example.org")
+    with pytest.raises(SettingsError, match=r"^providers\.dkim_key cannot be read: [^\n]*$"):
+        check_credentials(settings, "email")
+
+
 def test_an_rsa_key_that_receivers_refuse_is_refused() -> None:
     key = subprocess.run(["openssl", "genrsa", "768"], check=True, capture_output=True, text=True).stdout
-    with pytest.raises(SettingsError, match="768 bits"):
+    with pytest.raises(BadCredential, match="768 bits"):
         DkimSigner("example.org", "s", Secret(key))
 
 
@@ -156,5 +167,5 @@ def test_an_rsa_key_that_receivers_refuse_is_refused() -> None:
     ],
 )
 def test_a_domain_or_selector_that_is_none_is_refused(domain: str, selector: str, what: str) -> None:
-    with pytest.raises(SettingsError, match=what):
+    with pytest.raises(BadCredential, match=what):
         DkimSigner(domain, selector, Secret(IN_BASE64))

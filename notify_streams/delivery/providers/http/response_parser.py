@@ -14,6 +14,8 @@ MAX_HEAD: Final = 64 * 1024
 #: bytes of the body; the frames of a chunked one count
 MAX_BODY: Final = 1024 * 1024
 _SWITCHING: Final = 101
+#: Headers that hold a provider's error code: Amazon's.
+_KEPT: Final = frozenset({b"x-amzn-errortype"})
 
 
 class ResponseParser:
@@ -31,6 +33,7 @@ class ResponseParser:
         self._head_complete = False
         self._ends_with_connection = True
         self._retry_after: str | None = None
+        self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
 
     def feed(self, data: bytes | memoryview) -> HttpResponse | None:
@@ -65,6 +68,7 @@ class ResponseParser:
             self._parser.get_status_code(),
             retry_after_s(self._retry_after, time.time()),
             b"".join(self._body),
+            self._headers,
         )
 
     def _take(self) -> HttpResponse | None:
@@ -80,6 +84,7 @@ class ResponseParser:
         self._head_complete = False
         self._ends_with_connection = True
         self._retry_after = None
+        self._headers = {}
         self._body = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -94,6 +99,8 @@ class ResponseParser:
             self._ends_with_connection = False
         elif name == b"retry-after" and self._retry_after is None:
             self._retry_after = value.decode("latin-1")
+        elif name in _KEPT:
+            self._headers[name.decode()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()

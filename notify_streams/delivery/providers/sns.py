@@ -1,0 +1,117 @@
+"""SMS by Amazon SNS.
+
+`Publish` to a phone number (https://docs.aws.amazon.com/sns/latest/dg/sms_sending-overview.html). It takes no expiry and no metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from notify_streams.delivery.providers.aws_client import AwsClient, AwsRefusal
+from notify_streams.delivery.providers.aws_errors import ErrorRow, refusal_result
+from notify_streams.delivery.providers.config import ProviderConfig
+from notify_streams.delivery.providers.http_responses import NoResponse, no_response_result
+from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
+from notify_streams.delivery.providers.sms import sms_size
+from notify_streams.records.addresses import is_phone_number
+
+#: characters of one call: https://docs.aws.amazon.com/sns/latest/dg/sms_sms-to-phone.html
+_MAX_TEXT: Final = 1_600
+#: https://docs.aws.amazon.com/sns/latest/dg/sms_publish-to-phone.html
+_SMS_TYPE: Final = "AWS.SNS.SMS.SMSType"
+_SENDER_ID: Final = "AWS.SNS.SMS.SenderID"
+_ORIGINATION_NUMBER: Final = "AWS.MM.SMS.OriginationNumber"
+
+#: the errors of Publish
+_PUBLISH: Final = "botocore, sns service model, Publish"
+#: errors of the service that are about a number or an account
+_SERVICE: Final = "botocore, sns service model"
+
+ERRORS: Final[Mapping[str, ErrorRow]] = {
+    "AuthorizationError": ErrorRow(ProviderOutcome.RETRY, _PUBLISH),
+    "EndpointDisabled": ErrorRow(ProviderOutcome.RETRY, _PUBLISH),
+    "InternalError": ErrorRow(ProviderOutcome.RETRY, _PUBLISH),
+    "InvalidParameter": ErrorRow(ProviderOutcome.REJECTED, _PUBLISH),
+    "InvalidSecurity": ErrorRow(ProviderOutcome.RETRY, _PUBLISH),
+    "KMSAccessDenied": ErrorRow(ProviderOutcome.RETRY, _PUBLISH),
+    "KMSDisabled": ErrorRow(ProviderOutcome.RETRY, _PUBLISH),
+    "KMSInvalidState": ErrorRow(ProviderOutcome.RETRY, _PUBLISH),
+    "KMSNotFound": ErrorRow(ProviderOutcome.RETRY, _PUBLISH),
+    "KMSOptInRequired": ErrorRow(ProviderOutcome.RETRY, _PUBLISH),
+    "KMSThrottling": ErrorRow(ProviderOutcome.RETRY, _PUBLISH, throttled=True),
+    "NotFound": ErrorRow(ProviderOutcome.RETRY, _PUBLISH),
+    "OptedOut": ErrorRow(ProviderOutcome.REJECTED, _SERVICE),
+    "ParameterValueInvalid": ErrorRow(ProviderOutcome.REJECTED, _PUBLISH),
+    "PlatformApplicationDisabled": ErrorRow(ProviderOutcome.RETRY, _PUBLISH),
+    "ResourceNotFound": ErrorRow(ProviderOutcome.RETRY, _SERVICE),
+    "Throttled": ErrorRow(ProviderOutcome.RETRY, _SERVICE, throttled=True),
+    "UserError": ErrorRow(ProviderOutcome.REJECTED, _SERVICE),
+    "ValidationException": ErrorRow(ProviderOutcome.REJECTED, _PUBLISH),
+}
+
+
+class Sns:
+    """See `Provider`. A number that opted out is REJECTED (OptedOut)."""
+
+    name = "sns"
+
+    def __init__(self, config: ProviderConfig) -> None:
+        self.max_in_flight = config.max_in_flight
+        self._config = config
+        self._client = AwsClient(self.name, "sns", config)
+
+    async def start(self) -> None:
+        await self._client.start()
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def send(self, message: Outgoing) -> ProviderResult:
+        if not is_phone_number(message.to) or message.to == self._config.sns_origination_number:
+            return unsendable(self.name, ProviderOutcome.BAD_ADDRESS, "no E.164 number, or our own")
+        request = sns_request(message, self._config)
+        if not request["Message"].strip():
+            return unsendable(self.name, ProviderOutcome.RENDERING, "the text is empty")
+        size, limit = sms_size(request["Message"]), self._config.max_sms_segments
+        problem = None
+        if size.segments > limit:
+            problem = f"{size.segments} segments in {size.encoding}, providers.max_sms_segments is {limit}"
+        elif (characters := len(request["Message"])) > _MAX_TEXT:
+            problem = f"{characters} characters, SNS takes {_MAX_TEXT}"
+        if problem is not None:
+            return unsendable(self.name, ProviderOutcome.TOO_LARGE, problem, segments=size.segments)
+        result = sns_result(await self._client.call("publish", request))
+        return msgspec.structs.replace(result, segments=size.segments)
+
+
+def sns_request(message: Outgoing, config: ProviderConfig) -> dict[str, Any]:
+    """The parameters of Publish."""
+    attributes = {
+        _SMS_TYPE: "Transactional" if message.critical else config.sns_sms_type.title(),
+        _SENDER_ID: config.sns_sender_id,
+        _ORIGINATION_NUMBER: config.sns_origination_number,
+    }
+    return {
+        "PhoneNumber": message.to,
+        "Message": message.body if message.title is None else f"{message.title}\n{message.body}",
+        "MessageAttributes": {
+            name: {"DataType": "String", "StringValue": text} for name, text in attributes.items() if text is not None
+        },
+    }
+
+
+def sns_result(answer: Mapping[str, Any] | AwsRefusal | NoResponse) -> ProviderResult:
+    """The result that an answer stands for."""
+    if isinstance(answer, NoResponse):
+        return no_response_result(Sns.name, answer)
+    if isinstance(answer, AwsRefusal):
+        return refusal_result(Sns.name, ERRORS, answer)
+    return ProviderResult(
+        outcome=ProviderOutcome.ACCEPTED,
+        provider=Sns.name,
+        provider_id=answer.get("MessageId"),
+        detail="HTTP 200",
+    )
