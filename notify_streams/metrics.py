@@ -91,6 +91,13 @@ PROVIDER_ANSWERS: Final = Counter(
     ["provider", "outcome", "answer", "code"],
     registry=REGISTRY,
 )
+#: Each is in `notify_provider_answers` with its code: look it up in the provider's documents.
+PROVIDER_UNKNOWN_CODES: Final = Counter(
+    "notify_provider_unknown_codes",
+    "Ends of provider calls with an error code that is not in the provider's table",
+    ["provider"],
+    registry=REGISTRY,
+)
 PROVIDER_OPEN: Final = Gauge(
     "notify_provider_stopped",
     "1 while the provider is not called: its circuit breaker is open, or an operator has paused it",

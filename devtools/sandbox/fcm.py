@@ -31,43 +31,142 @@ _STATUS = {
     503: ("UNAVAILABLE", "UNAVAILABLE"),
 }
 _numbers = itertools.count(1)
+_SNAKE = re.compile(r"_([a-z])")
+Duration = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,12}(\.[0-9]{1,9})?s\Z")]
 
 
-class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """FCM refuses a field that it does not know."""
+class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """FCM refuses a field that it does not know. The fields are those of the service's discovery document, fcm.v1.json."""
 
 
-class _Notification(_Part, frozen=True):
+class Notification(_Part, frozen=True):
     title: str | None = None
     body: str | None = None
     image: str | None = None
 
 
-class _Android(_Part, frozen=True):
+class FcmOptions(_Part, frozen=True):
+    analytics_label: str | None = None
+
+
+class LightSettings(_Part, frozen=True):
+    color: dict[Literal["red", "green", "blue", "alpha"], float] = {}
+    light_on_duration: Duration | None = None
+    light_off_duration: Duration | None = None
+
+
+class AndroidNotification(_Part, frozen=True):
+    title: str | None = None
+    body: str | None = None
+    icon: str | None = None
+    color: Annotated[str, msgspec.Meta(pattern=r"^#[0-9A-Fa-f]{6}\Z")] | None = None
+    sound: str | None = None
+    tag: str | None = None
+    click_action: str | None = None
+    body_loc_key: str | None = None
+    body_loc_args: list[str] = []
+    title_loc_key: str | None = None
+    title_loc_args: list[str] = []
+    channel_id: str | None = None
+    ticker: str | None = None
+    sticky: bool = False
+    event_time: str | None = None
+    local_only: bool = False
+    notification_priority: str | None = None
+    default_sound: bool = False
+    default_vibrate_timings: bool = False
+    default_light_settings: bool = False
+    vibrate_timings: list[Duration] = []
+    visibility: Literal["VISIBILITY_UNSPECIFIED", "PRIVATE", "PUBLIC", "SECRET"] | None = None
+    notification_count: int | None = None
+    light_settings: LightSettings | None = None
+    image: str | None = None
+    bypass_proxy_notification: bool = False
+    proxy: Literal["PROXY_UNSPECIFIED", "ALLOW", "DENY", "IF_PRIORITY_LOWERED"] | None = None
+
+
+class AndroidConfig(_Part, frozen=True):
     priority: Literal["NORMAL", "HIGH", "normal", "high"] = "NORMAL"
-    ttl: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?s\Z")] = "0s"
+    ttl: Duration = "0s"
     collapse_key: str | None = None
     restricted_package_name: str | None = None
     data: dict[str, str] = {}
+    notification: AndroidNotification = AndroidNotification()
+    fcm_options: FcmOptions = FcmOptions()
+    direct_boot_ok: bool = False
+    bandwidth_constrained_ok: bool = False
+    restricted_satellite_ok: bool = False
+
+
+class ApnsFcmOptions(_Part, frozen=True):
+    analytics_label: str | None = None
+    image: str | None = None
+
+
+class ApnsConfig(_Part, frozen=True):
+    headers: dict[str, str] = {}
+    payload: dict[str, Any] = {}
+    fcm_options: ApnsFcmOptions = ApnsFcmOptions()
+    live_activity_token: str | None = None
+
+
+class WebpushFcmOptions(_Part, frozen=True):
+    link: str | None = None
+    analytics_label: str | None = None
+
+
+class WebpushConfig(_Part, frozen=True):
+    headers: dict[str, str] = {}
+    data: dict[str, str] = {}
     notification: dict[str, Any] = {}
+    fcm_options: WebpushFcmOptions = WebpushFcmOptions()
 
 
-class _Message(_Part, frozen=True):
+class Message(_Part, frozen=True):
+    name: str | None = None
     token: str | None = None
     data: dict[str, str] = {}
-    notification: _Notification = _Notification()
-    android: _Android = _Android()
-    apns: dict[str, Any] = {}
-    webpush: dict[str, Any] = {}
-    fcm_options: dict[str, Any] = {}
+    notification: Notification = Notification()
+    android: AndroidConfig = AndroidConfig()
+    apns: ApnsConfig = ApnsConfig()
+    webpush: WebpushConfig = WebpushConfig()
+    fcm_options: FcmOptions = FcmOptions()
 
 
-class _Request(_Part, frozen=True):
-    message: _Message
+class SendMessageRequest(_Part, frozen=True):
+    message: Message
     validate_only: bool = False
 
 
-_decode = msgspec.json.Decoder(_Request).decode
+_decode_camel = msgspec.json.Decoder(SendMessageRequest).decode
+#: fields whose content has names of the sender
+_FREE_FORM = frozenset(("data", "headers", "payload", "color"))
+
+
+def _decode(body: bytes) -> SendMessageRequest:
+    """The request. As in every API of Google, a field may also be named in snake_case (https://protobuf.dev/programming-guides/json/).
+
+    Raises:
+        msgspec.DecodeError, UnicodeDecodeError: FCM would refuse it.
+    """
+    try:
+        return _decode_camel(body)
+    except msgspec.ValidationError:
+        return msgspec.convert(_in_camel_case(msgspec.json.decode(body)), SendMessageRequest)
+
+
+def _in_camel_case(value: Any, free_form: frozenset[str] = _FREE_FORM) -> Any:
+    if isinstance(value, list):
+        return [_in_camel_case(one, free_form) for one in value]
+    if not isinstance(value, dict):
+        return value
+    renamed = {}
+    for name, one in value.items():
+        inside = _FREE_FORM | {"notification"} if name == "webpush" else free_form
+        renamed[_SNAKE.sub(lambda found: found[1].upper(), name)] = (
+            one if name in free_form else _in_camel_case(one, inside)
+        )
+    return renamed
 
 
 def read(at: float, project: str, authorization: str | None, body: bytes) -> IncomingMessage | HttpReply:
@@ -84,7 +183,7 @@ def read(at: float, project: str, authorization: str | None, body: bytes) -> Inc
     return found
 
 
-def _checked(at: float, message: _Message) -> IncomingMessage | HttpReply:
+def _checked(at: float, message: Message) -> IncomingMessage | HttpReply:
     if message.token is None:
         return _invalid("message", "Recipient of the message is not set.")
     if not _TOKEN.fullmatch(message.token):

@@ -57,7 +57,7 @@ class SandboxSmtpHandler:
     ) -> list[str]:
         session.host_name = hostname
         # aiosmtpd reads commands from a stream, so it takes several at once, but does not say so.
-        return [*responses[:-1], "250-PIPELINING", responses[-1]]
+        return [*responses[:-1], "250-PIPELINING", "250-ENHANCEDSTATUSCODES", responses[-1]]
 
     async def handle_MAIL(
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]

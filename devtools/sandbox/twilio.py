@@ -14,15 +14,15 @@ from urllib.parse import parse_qsl, urlsplit
 from devtools.sandbox.fault_injection import Failure
 from devtools.sandbox.messages import HttpReply, IncomingMessage
 
-_E164 = re.compile(r"\+[1-9]\d{6,14}")
+_E164 = re.compile(r"\+[1-9]\d{5,14}")
 #: A number, a short code or an alphanumeric sender id.
-_SENDER = re.compile(r"\+[1-9]\d{6,14}|\d{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 +&_-]{1,11}")
+_SENDER = re.compile(r"\+[1-9]\d{5,14}|\d{3,8}|(?=.*[A-Za-z])[A-Za-z0-9 +&_-]{1,11}")
 _SERVICE = re.compile(r"MG[0-9a-fA-F]{32}")
 _CALLBACK = re.compile(r"https?://[A-Za-z0-9.-]+(:\d+)?(/[!-~]*)?")
 _LONGEST_CALLBACK = 4000
 _LONGEST_BODY = 1600
 _LONGEST_VALIDITY_S = 36_000
-_CODE = {401: 20003, 404: 20404, 429: 20429, 500: 20500, 503: 20503}
+_CODE = {400: 21618, 401: 20003, 403: 20403, 404: 20404, 429: 20429, 500: 20500, 503: 20503}
 
 
 def read(at: float, sid: str, authorization: str | None, body: bytes) -> IncomingMessage | HttpReply:
@@ -64,12 +64,13 @@ def _problem(form: dict[str, str]) -> tuple[int, str] | None:
         return 21266, "'To' and 'From' number cannot be the same."
     if not body.strip():
         return 21602, "Message body is required."
-    if len(body) > _LONGEST_BODY:
+    # "Some special characters will be counted as multiple characters": https://www.twilio.com/docs/api/errors/21617
+    if len(body.encode("utf-16-le")) // 2 > _LONGEST_BODY:
         return 21617, "The concatenated message body exceeds the 1600 character limit."
     if callback is not None and not (len(callback) <= _LONGEST_CALLBACK and _CALLBACK.fullmatch(callback)):
         return 21609, "The 'StatusCallback' URL is not a valid URL."
     if not (validity.isdecimal() and 1 <= int(validity[:6]) <= _LONGEST_VALIDITY_S):
-        return 20422, "Invalid Parameter: ValidityPeriod"
+        return 21624, "Invalid validity period value"
     return None
 
 

@@ -31,3 +31,5 @@ class AnswerCounts:
                 kind = result.provider, result.outcome.value, _OTHER, _OTHER
             counter = self._counters[kind] = metrics.PROVIDER_ANSWERS.labels(*kind)
         counter.inc()
+        if result.unknown_code:
+            metrics.PROVIDER_UNKNOWN_CODES.labels(result.provider).inc()

@@ -11,7 +11,7 @@ from typing import Final
 
 import idna
 
-_PHONE: Final = re.compile(r"\+[1-9][0-9]{6,14}")  # E.164
+_PHONE: Final = re.compile(r"\+[1-9][0-9]{5,14}")  # E.164; the shortest that phonenumbers knows has 6 digits
 _TOKEN: Final = re.compile(r"[!-~]{1,512}")  # printable ASCII
 #: RFC 5321 §4.1.2 `Dot-string`: no quoting, comment, list, space or control character. RFC 6531 §3.3 adds what is not ASCII.
 _ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+"
@@ -26,7 +26,7 @@ _UNPRINTABLE: Final = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs")
 
 
 def is_phone_number(text: str) -> bool:
-    """Whether `text` is an E.164 number: ``+`` and 7 to 15 digits."""
+    """Whether `text` is an E.164 number: ``+`` and 6 to 15 digits."""
     return _PHONE.fullmatch(text) is not None
 
 

@@ -209,7 +209,7 @@ def _check_contacts(contacts: Contacts) -> Contacts | Rejection:
     if contacts.push and not is_push_token(contacts.push):
         return _invalid("`push` is not 1 to 512 printable ASCII characters")
     if contacts.sms and not is_phone_number(contacts.sms):
-        return _invalid("`sms` is not an E.164 number: + and 7 to 15 digits")
+        return _invalid("`sms` is not an E.164 number: + and 6 to 15 digits")
     if contacts.email and not is_mail_address(contacts.email):
         return _invalid("`email` is not one plain mail address")
     if contacts.locale and not (len(contacts.locale) <= _MAX_LOCALE and re.match(_LOCALE, contacts.locale)):

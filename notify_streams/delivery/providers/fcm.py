@@ -14,6 +14,7 @@ import orjson
 
 from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.delivery_metadata import delivery_metadata
+from notify_streams.delivery.providers.fcm_errors import OUTCOMES
 from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse, error_result, no_response_result
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
@@ -29,8 +30,6 @@ _MAX_PAYLOAD = 4096
 #: A token is used so long before its source is asked again, which must not return one that expires sooner.
 _TOKEN_USED_S = 1.0
 _UNAUTHORIZED = 401
-#: codes about the device's token, whatever the status: it is not valid any more, or belongs to another sender
-_ABOUT_TOKEN = {"UNREGISTERED": ProviderOutcome.DEAD_TOKEN, "SENDER_ID_MISMATCH": ProviderOutcome.REJECTED}
 
 
 class Fcm:
@@ -102,7 +101,7 @@ def fcm_request(message: Outgoing, now_ms: int) -> dict[str, Any]:
     if (ttl := ttl_s(message.expires_at_ms, now_ms, _MAX_TTL_S)) is not None:
         android["ttl"] = f"{ttl}s"
     if message.collapse_key is not None:
-        android["collapse_key"] = message.collapse_key
+        android["collapseKey"] = message.collapse_key
     data = {key: _text(value) for key, value in (message.data or {}).items()} | delivery_metadata(message)
     return {"message": {"token": message.to, "notification": notification, "data": data, "android": android}}
 
@@ -130,15 +129,7 @@ def fcm_result(response: HttpResponse | NoResponse) -> ProviderResult:
             provider_id=name if isinstance(name, str) else None,
             detail=f"HTTP {response.status}",
         )
-    code = fcm_code(content)
-    if code in _ABOUT_TOKEN:
-        return ProviderResult(
-            outcome=_ABOUT_TOKEN[code],
-            provider=Fcm.name,
-            detail=f"HTTP {response.status}, code {code}",
-            code=code,
-        )
-    return error_result(Fcm.name, response, code)
+    return error_result(Fcm.name, response, fcm_code(content), OUTCOMES)
 
 
 def _text(value: Any) -> str:

@@ -13,8 +13,10 @@ import orjson
 
 from notify_streams.delivery.providers.provider import ProviderOutcome, ProviderResult
 
-#: 401, 403: our credential is wrong, not the message
-_RETRIED = frozenset({401, 403, 408, 425, 429})
+#: statuses about the message, if the reply names a code without a row in the provider's table
+_ABOUT_MESSAGE = frozenset({413, 422})
+#: the same, if the reply names no code: 400 may then be a refusal of its form by a proxy or the API's front
+_ABOUT_REQUEST = _ABOUT_MESSAGE | {400}
 
 
 class HttpResponse(msgspec.Struct, frozen=True):
@@ -59,21 +61,34 @@ def retry_after_s(header: str | None, now: float) -> float | None:
     return max(0.0, seconds) if isfinite(seconds) else None
 
 
-def error_result(provider: str, response: HttpResponse, code: str | None) -> ProviderResult:
-    """RETRY or REJECTED, for a status other than 2xx. `code` is the provider's own error code."""
+def error_result(
+    provider: str, response: HttpResponse, code: str | None, outcomes: Mapping[str, ProviderOutcome]
+) -> ProviderResult:
+    """The result for a status other than 2xx. `code` is the provider's own error code, `outcomes` the table of those it documents.
+
+    A code that is not in the table, and a reply without a code, are RETRY unless the status is about the message.
+    """
     status = response.status
     detail = f"HTTP {status}" if code is None else f"HTTP {status}, code {code}"
-    if status >= 500 or status in _RETRIED or status < 400:
+    outcome = None if code is None else outcomes.get(code)
+    is_unknown = code is not None and outcome is None
+    if outcome is None:
+        about_message = status in (_ABOUT_REQUEST if code is None else _ABOUT_MESSAGE)
+        outcome = ProviderOutcome.REJECTED if about_message else ProviderOutcome.RETRY
+    if outcome is ProviderOutcome.RETRY:
         return ProviderResult(
-            outcome=ProviderOutcome.RETRY,
+            outcome=outcome,
             provider=provider,
             detail=detail,
             code=code,
             retry_after_s=response.retry_after_s,
             throttled=status == 429,
             maybe_accepted=status >= 500,
+            unknown_code=is_unknown,
         )
-    return ProviderResult(outcome=ProviderOutcome.REJECTED, provider=provider, detail=detail, code=code or str(status))
+    return ProviderResult(
+        outcome=outcome, provider=provider, detail=detail, code=code or str(status), unknown_code=is_unknown
+    )
 
 
 def no_response_result(provider: str, response: NoResponse) -> ProviderResult:

@@ -8,23 +8,32 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import aiosmtplib
 
+from notify_streams.delivery.providers.smtp_errors import enhanced_code
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 #: RFC 5321 §4.5.3.1.5 allows 512 octets a line. More than this without a complete reply is no SMTP.
 _LONGEST_REPLY: Final = 64 * 1024
-_READY_FOR_CONTENT: Final = 354
+#: the first digit of a good reply to MAIL, RCPT and DATA
+_EXPECTED: Final = (2, 2, 3)
 _CLOSING: Final = 421
+
+
+class _Reply(NamedTuple):
+    code: int
+    #: of a refusal, if its text begins with one
+    enhanced: str | None = None
 
 
 class MailConnection(asyncio.Protocol):
     """Takes over the transport of `opened`, which was greeted with EHLO or HELO. Sends one mail at a time.
 
-    Replies are kept without their text, which often contains the address.
+    Replies are kept without their text, which often contains the address. The message of a `SMTPResponseException` is the enhanced code.
     """
 
     def __init__(self, opened: aiosmtplib.SMTP) -> None:
@@ -38,7 +47,7 @@ class MailConnection(asyncio.Protocol):
         #: A mail was sent, or was refused.
         self.used = False
         self._buffer = bytearray()
-        self._codes: deque[int] = deque()
+        self._replies: deque[_Reply] = deque()
         #: Replies that are due.
         self._due = 0
         self._arrived: asyncio.Future[None] | None = None
@@ -57,33 +66,30 @@ class MailConnection(asyncio.Protocol):
         """Start a mail: `sender` and `to` are the arguments of MAIL and RCPT.
 
         Raises:
-            SMTPResponseException: a command was refused. Call `reset` before the next mail.
+            SMTPSenderRefused, SMTPRecipientRefused, SMTPDataError: a command was refused. Call `reset` before the next mail.
             SMTPServerDisconnected: the connection is closed.
         """
         used_before, self.used = self.used, True
         commands = [b"MAIL FROM:%b\r\n" % sender, b"RCPT TO:%b\r\n" % to, b"DATA\r\n"]
-        refused: int | None = None
+        replies: list[_Reply] = []
         if "pipelining" in self.extensions:
             self._send(b"".join(commands), 3)
-            mail, rcpt, data = [await self._reply() for _ in commands]
-            refused = next((code for code in (mail, rcpt) if code // 100 != 2), None)
-            if refused is not None and data == _READY_FOR_CONTENT:
+            replies = [await self._reply() for _ in commands]
+            if replies[2].code // 100 == 3 and any(one.code // 100 != 2 for one in replies[:2]):
                 self._send(b".\r\n", 1)
                 await self._reply()
-            if refused is None and data != _READY_FOR_CONTENT:
-                refused = data
         else:
-            for command in commands:
+            for command, expected in zip(commands, _EXPECTED, strict=True):
                 self._send(command, 1)
-                code = await self._reply()
-                if code // 100 != 2 and code != _READY_FOR_CONTENT:
-                    refused = code
+                replies.append(await self._reply())
+                if replies[-1].code // 100 != expected:
                     break
-        if refused == _CLOSING and used_before:
+        refused = _first_refusal(replies)
+        if refused is not None and refused.code == _CLOSING and used_before:
             self.close()
             raise aiosmtplib.SMTPServerDisconnected("the server closes a connection that was idle")
         if refused is not None:
-            raise aiosmtplib.SMTPResponseException(refused, "")
+            raise refused
 
     async def content(self, mail: bytes) -> int:
         """Send the content, which ends with a line end; returns the code of the server's acceptance.
@@ -115,10 +121,11 @@ class MailConnection(asyncio.Protocol):
             if line[3:4] == b"-":
                 continue
             # A reply without a command announces the end of the connection (421).
-            if not line[:3].isdigit() or self._due <= len(self._codes):
+            if not line[:3].isdigit() or self._due <= len(self._replies):
                 self._transport.abort()
                 break
-            self._codes.append(int(line[:3]))
+            code = int(line[:3])
+            self._replies.append(_Reply(code, enhanced_code(line[4:].decode("latin-1")) if code >= 400 else None))
         if len(self._buffer) > _LONGEST_REPLY:
             self._transport.abort()
         self._wake()
@@ -137,16 +144,32 @@ class MailConnection(asyncio.Protocol):
         self._transport.write(data)
 
     async def _success(self) -> int:
-        code = await self._reply()
-        if code // 100 != 2:
-            raise aiosmtplib.SMTPResponseException(code, "")
-        return code
+        reply = await self._reply()
+        if reply.code // 100 != 2:
+            raise aiosmtplib.SMTPResponseException(reply.code, reply.enhanced or "")
+        return reply.code
 
-    async def _reply(self) -> int:
-        while not self._codes:
+    async def _reply(self) -> _Reply:
+        while not self._replies:
             if not self.is_open:
                 raise aiosmtplib.SMTPServerDisconnected("the connection is closed")
             self._arrived = asyncio.get_running_loop().create_future()
             await self._arrived
         self._due -= 1
-        return self._codes.popleft()
+        return self._replies.popleft()
+
+
+def _first_refusal(replies: Sequence[_Reply]) -> aiosmtplib.SMTPResponseException | None:
+    """The error for the first of MAIL, RCPT and DATA that was refused, without an address."""
+    for at, (reply, expected) in enumerate(zip(replies, _EXPECTED, strict=False)):
+        if reply.code // 100 == expected:
+            continue
+        text = reply.enhanced or ""
+        if at == 0:
+            return aiosmtplib.SMTPSenderRefused(reply.code, text, "")
+        return (
+            aiosmtplib.SMTPRecipientRefused(reply.code, text, "")
+            if at == 1
+            else aiosmtplib.SMTPDataError(reply.code, text)
+        )
+    return None

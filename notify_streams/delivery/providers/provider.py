@@ -61,7 +61,7 @@ class ProviderResult(msgspec.Struct, frozen=True, kw_only=True):
     provider_id: str | None = None
     #: status and code, or the type of the network error, for logs
     detail: str = ""
-    #: the provider's error code: "UNREGISTERED", "21610", "550"
+    #: the provider's error code: "UNREGISTERED", "21610", "550 5.7.1"
     code: str | None = None
     #: RETRY only: the delay that the provider asks for
     retry_after_s: float | None = None
@@ -69,6 +69,8 @@ class ProviderResult(msgspec.Struct, frozen=True, kw_only=True):
     throttled: bool = False
     #: RETRY only: the provider may have accepted the message, so the next attempt is a possible duplicate
     maybe_accepted: bool = False
+    #: the provider's error code has no row in our table
+    unknown_code: bool = False
     #: False (RETRY, REJECTED): nothing was sent
     begun: bool = True
     #: sms only: the segments of the text

@@ -17,11 +17,10 @@ from notify_streams.delivery.providers.dkim_signature import DkimSigner, dkim_si
 from notify_streams.delivery.providers.mail_connection import MailConnection
 from notify_streams.delivery.providers.mime import message_id, mime_message
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
+from notify_streams.delivery.providers.smtp_errors import enhanced_code, reply_outcome
 from notify_streams.delivery.providers.smtp_pool import SmtpPool
 from notify_streams.records.addresses import mailbox
 
-#: our login or encryption is wrong, not the message (RFC 4954 §6)
-_RETRIED = frozenset({530, 534, 535, 538})
 #: RFC 1870 §4
 _DIGITS = re.compile(r"[0-9]{1,20}")
 
@@ -29,7 +28,7 @@ _DIGITS = re.compile(r"[0-9]{1,20}")
 class Smtp:
     """See `Provider`. `provider_id` is the Message-ID, which depends on the delivery id alone.
 
-    A 4xx reply is RETRY, a 5xx reply about the message is REJECTED.
+    `smtp_errors` says what a reply means; `code` is its codes: "550 5.1.1".
     """
 
     name = "smtp"
@@ -153,10 +152,20 @@ class _Call:
 def smtp_result(error: Exception, content_begun: bool, *, begun: bool = True) -> ProviderResult:
     """The result for an error reply or a broken connection, without the server's text, which often contains the address."""
     if isinstance(error, aiosmtplib.SMTPResponseException) and 400 <= error.code < 600:
-        code, detail = str(error.code), f"SMTP {error.code}"
-        our_fault = error.code in _RETRIED or isinstance(error, aiosmtplib.SMTPConnectError | aiosmtplib.SMTPHeloError)
-        outcome = ProviderOutcome.RETRY if error.code < 500 or our_fault else ProviderOutcome.REJECTED
-        return ProviderResult(outcome=outcome, provider=Smtp.name, detail=detail, code=code, begun=begun)
+        enhanced = enhanced_code(error.message)
+        outcome, is_known = reply_outcome(error.code, enhanced)
+        if isinstance(error, aiosmtplib.SMTPConnectError | aiosmtplib.SMTPHeloError):
+            outcome = ProviderOutcome.RETRY
+        elif outcome is ProviderOutcome.DEAD_TOKEN and isinstance(error, aiosmtplib.SMTPSenderRefused):
+            outcome = ProviderOutcome.REJECTED  # MAIL does not name the recipient
+        return ProviderResult(
+            outcome=outcome,
+            provider=Smtp.name,
+            detail=f"SMTP {error.code}",
+            code=f"{error.code} {enhanced}" if enhanced else str(error.code),
+            begun=begun,
+            unknown_code=not is_known,
+        )
     return ProviderResult(
         outcome=ProviderOutcome.RETRY,
         provider=Smtp.name,

@@ -20,6 +20,7 @@ from notify_streams.delivery.providers.http_responses import HttpResponse, NoRes
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
 from notify_streams.delivery.providers.sms import SmsSize, sms_size
 from notify_streams.delivery.providers.ttl import ttl_s
+from notify_streams.delivery.providers.twilio_errors import OUTCOMES
 from notify_streams.records.addresses import is_phone_number
 
 #: the longest ValidityPeriod
@@ -29,7 +30,7 @@ _MAX_BODY = 1_600
 
 
 class Twilio:
-    """See `Provider`. A number that unsubscribed (21610) is REJECTED with that code.
+    """See `Provider`. A number that unsubscribed (21610) is REJECTED with that code, one that takes no SMS is DEAD_TOKEN.
 
     The delivery metadata is in the query of the status callback, so each report contains it.
     """
@@ -114,4 +115,4 @@ def twilio_result(response: HttpResponse | NoResponse) -> ProviderResult:
             detail=f"HTTP {response.status}",
         )
     code = content.get("code")
-    return error_result(Twilio.name, response, str(code) if isinstance(code, int) else None)
+    return error_result(Twilio.name, response, str(code) if isinstance(code, int) else None, OUTCOMES)

@@ -133,8 +133,9 @@ class TestEveryProvider:
         message = outbox.message()
         await sandbox.control(provider=client.name, dead_tokens=[message.to])
         result = await client.send(message)
-        assert result.outcome is (ProviderOutcome.DEAD_TOKEN if channel == "push" else ProviderOutcome.REJECTED)
-        assert result.code == {"push": "UNREGISTERED", "sms": "21610", "email": "550"}[channel]
+        assert result.outcome is (ProviderOutcome.REJECTED if channel == "sms" else ProviderOutcome.DEAD_TOKEN)
+        assert result.code == {"push": "UNREGISTERED", "sms": "21610", "email": "550 5.1.1"}[channel]
+        assert not result.unknown_code
         assert (await client.send(outbox.message())).outcome is ProviderOutcome.ACCEPTED
 
     async def test_a_call_to_a_hanging_provider_ends_within_the_timeout(

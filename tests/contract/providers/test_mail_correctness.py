@@ -193,7 +193,7 @@ async def test_signed_mails_follow_one_another_over_one_connection(host_certific
 async def test_a_wrong_password_fails_no_mail_for_good(host_certificate: Path, outbox_of: Any) -> None:
     async with serve(host_certificate, smtp_password=Secret("wrong")) as (provider, mails):
         result = await provider.send(outbox_of("email").message())
-    assert (result.outcome, result.code, result.maybe_accepted) == (ProviderOutcome.RETRY, "535", False)
+    assert (result.outcome, result.code, result.maybe_accepted) == (ProviderOutcome.RETRY, "535 5.7.8", False)
     assert mails.envelopes == []
 
 

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
+
 from notify_streams.delivery.providers import Provider, ProviderConfig, ProviderOutcome, ProviderResult, provider_for
 
 
@@ -81,6 +83,24 @@ async def test_a_refused_recipient_is_the_result_even_if_the_server_asks_for_con
     assert (refused.outcome, refused.code) == (ProviderOutcome.REJECTED, "550")
     assert sent.outcome is ProviderOutcome.ACCEPTED
     assert smtp.contents[0] == b"" and smtp.contents[1] and (smtp.connections, smtp.resets) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("replies", "outcome"),
+    [
+        ({"RCPT": b"550-5.1.1 no such\r\n550 5.1.1 mailbox\r\n"}, ProviderOutcome.DEAD_TOKEN),
+        ({"END": b"550 5.1.1 no such mailbox\r\n"}, ProviderOutcome.DEAD_TOKEN),
+        ({"MAIL": b"550 5.1.1 no\r\n", "RCPT": b"550 5.1.1 no\r\n"}, ProviderOutcome.REJECTED),
+    ],
+    ids=["recipient", "content", "sender"],
+)
+async def test_only_a_reply_about_the_recipient_makes_its_address_invalid(
+    outbox_of: Any, replies: dict[str, bytes], outcome: ProviderOutcome
+) -> None:
+    refused = {} if "END" in replies else {"DATA": b"503 5.5.1 no valid recipients\r\n"}
+    async with provider_of(PipeliningServer(**replies, **refused)) as provider:
+        result = await provider.send(outbox_of("email").message())
+    assert (result.outcome, result.code) == (outcome, "550 5.1.1")
 
 
 async def test_a_server_that_refuses_data_sees_no_content(outbox_of: Any) -> None:

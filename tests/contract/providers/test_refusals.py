@@ -77,7 +77,7 @@ _long_text = st.builds(lambda text, times: text * times, _text, st.sampled_from(
 _id = st.text(st.characters(codec="utf-8"), min_size=1, max_size=128)
 _contact = {
     "push": st.text(min_size=1, max_size=40) | st.from_regex(r"[A-Za-z0-9:_-]{1,200}", fullmatch=True),
-    "sms": st.from_regex(r"\+[1-9][0-9]{6,14}") | st.text(max_size=16),
+    "sms": st.from_regex(r"\+[1-9][0-9]{5,14}") | st.text(max_size=16),
     "email": st.emails() | st.from_regex(r"^[^@\s]+@[^@\s]+$") | st.from_regex(r"\A\w{1,70}@[\w.-]{1,70}\Z"),
 }
 _data = st.dictionaries(
@@ -108,4 +108,5 @@ def messages_of(channel: str) -> st.SearchStrategy[Outgoing]:
 def test_a_provider_refuses_nothing_that_we_could_have_known(one_sandbox: Any, channel: str, data: Any) -> None:
     messages = data.draw(st.lists(messages_of(channel), min_size=1, max_size=3))
     for result in asyncio.run(results(one_sandbox, channel, messages)):
-        assert result.outcome is ProviderOutcome.ACCEPTED or result.outcome in OURS, result
+        is_ours = result.outcome in OURS and not result.begun
+        assert result.outcome is ProviderOutcome.ACCEPTED or is_ours, result

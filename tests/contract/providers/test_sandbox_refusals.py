@@ -29,6 +29,23 @@ PUSHES = [
     pytest.param(push(data={"google.x": "1"}), "message.data", id="a reserved key"),
     pytest.param(push(android={"ttl": "2419201s"}), "message.android.ttl", id="a long ttl"),
     pytest.param(push(android={"ttl": "5"}), "message", id="a ttl without its unit"),
+    pytest.param(push(android={"ttl": "-5s"}), "message", id="a negative ttl"),
+    pytest.param(push(android={"ttl": 5}), "message", id="a ttl that is a number"),
+    pytest.param(push(android={"collapse_key": "k", "directBootOk": True}), None, id="both spellings of a field"),
+    pytest.param(push(android={"collapsekey": "k"}), "message", id="an unknown field of android"),
+    pytest.param(
+        push(android={"notification": {"channel": "c"}}), "message", id="an unknown field of its notification"
+    ),
+    pytest.param(push(android={"priority": "urgent"}), "message", id="an unknown priority"),
+    pytest.param(push(notification={"text": "B"}), "message", id="an unknown field of notification"),
+    pytest.param(
+        push(apns={"payload": {"aps": {"x_y": 1}}, "headers": {"apns-id": "1"}}), None, id="any payload of APNs"
+    ),
+    pytest.param(push(apns={"aps": {}}), "message", id="an unknown field of apns"),
+    pytest.param(push(apns={"headers": {"apns-priority": 5}}), "message", id="a number as header"),
+    pytest.param(push(webpush={"notification": {"my_own": 1}, "fcm_options": {"link": "/"}}), None, id="web push"),
+    pytest.param(push(webpush={"ttl": "5s"}), "message", id="an unknown field of webpush"),
+    pytest.param({"message": {"token": "t"}, "dry_run": True}, "message", id="an unknown field beside the message"),
     pytest.param(push(unknown=1), "message", id="an unknown field"),
     pytest.param({"message": {"notification": {"body": "B"}}}, "message", id="no recipient"),
     pytest.param(push(token="a b"), FCM_ERROR, id="no token"),
@@ -76,9 +93,15 @@ FORMS = [
     ({}, None),
     ({"Body": "x" * 1600}, None),
     ({"Body": "x" * 1601}, 21617),
+    ({"Body": "😀" * 800}, None),
+    ({"Body": "😀" * 801}, 21617),
     ({"Body": " "}, 21602),
+    ({"Body": ""}, 21602),
     ({"To": ""}, 21604),
     ({"To": "12025550100"}, 21211),
+    ({"To": "+1202555"}, None),
+    ({"To": "+0202555010"}, 21211),
+    ({"To": "+1234567890123456"}, 21211),
     ({"To": "+15550000000"}, 21266),
     ({"From": ""}, 21603),
     ({"From": "+1"}, 21212),
@@ -86,7 +109,8 @@ FORMS = [
     ({"From": "", "MessagingServiceSid": "MG" + "0" * 32}, None),
     ({"StatusCallback": "https://r.example/" + "x" * 4000}, 21609),
     ({"StatusCallback": "r.example"}, 21609),
-    ({"ValidityPeriod": "36001"}, 20422),
+    ({"ValidityPeriod": "36001"}, 21624),
+    ({"ValidityPeriod": "0"}, 21624),
 ]
 
 

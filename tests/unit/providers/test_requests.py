@@ -31,7 +31,7 @@ def test_a_push_request(an_outgoing: Builder) -> None:
                 "notify_possible_duplicate": "1",
                 "notify_critical": "1",
             },
-            "android": {"priority": "HIGH", "ttl": "90s", "collapse_key": "k"},
+            "android": {"priority": "HIGH", "ttl": "90s", "collapseKey": "k"},
         }
     }
 

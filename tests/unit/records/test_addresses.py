@@ -83,7 +83,7 @@ def test_a_mailbox_is_one_line_without_separators(local: str, domain: str) -> No
         assert not set(found) & set(' \t\r\n\0<>()[],;:\\"')
 
 
-@pytest.mark.parametrize("text", ["+15550000042", "+4915112345678", "+1234567", "+123456789012345"])
+@pytest.mark.parametrize("text", ["+15550000042", "+4915112345678", "+123456", "+123456789012345"])
 def test_a_phone_number_is_e164(text: str) -> None:
     assert is_phone_number(text)
 
@@ -95,7 +95,7 @@ def test_a_phone_number_is_e164(text: str) -> None:
         "15550000042",
         "+0",
         "+05550000042",
-        "+123456",
+        "+12345",
         "+1234567890123456",
         "+1555 000",
         "+15550000042\n",
