@@ -95,4 +95,6 @@ def refusal_result(provider: str, errors: Mapping[str, ErrorRow], refusal: AwsRe
         retry_after_s=refusal.retry_after_s,
         throttled=refusal.status == 429 if row is None else row.throttled,
         maybe_accepted=refusal.status >= 500,
+        # A reply that names no code has its status as one.
+        unknown_code=row is None and refusal.code != str(refusal.status),
     )

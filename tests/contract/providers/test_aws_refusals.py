@@ -101,8 +101,11 @@ CASES: dict[str, tuple[bytes, dict[str, Any]]] = {
         ),
         {"code": "MessageRejected.NotVerified"},
     ),
-    "a code that is not known": (refused("ses", 400, "BrandNewException", "?"), {"code": "BrandNewException"}),
-    "a code that is none": (refused("ses", 400, "to: a@example.org", "?"), {}),
+    "a code that is not known": (
+        refused("ses", 400, "BrandNewException", "?"),
+        {"code": "BrandNewException", "unknown_code": True},
+    ),
+    "a code that is none": (refused("ses", 400, "to: a@example.org", "?"), {"unknown_code": True}),
     "AWS is down": (
         response(503, b"<html>Service Unavailable</html>", "Content-Type: text/html"),
         {"maybe_accepted": True},
@@ -113,7 +116,7 @@ CASES: dict[str, tuple[bytes, dict[str, Any]]] = {
 
 
 async def test_each_form_of_an_answer_has_its_outcome(outbox_of: Any) -> None:
-    usual = {"outcome": ProviderOutcome.RETRY, "throttled": False, "maybe_accepted": False}
+    usual = {"outcome": ProviderOutcome.RETRY, "throttled": False, "maybe_accepted": False, "unknown_code": False}
     answers = [answer for answer, _ in CASES.values()]
     async with client_of("ses", answering(*answers)) as (provider, server):
         for case, (_, expected) in CASES.items():
