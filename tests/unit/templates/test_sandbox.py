@@ -1,12 +1,15 @@
 """What a template can do, and what it cannot."""
 
+import random
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from babel.numbers import format_currency, format_decimal
 from jinja2 import TemplateError
 from jinja2.exceptions import SecurityError, UndefinedError
 
-from notify_streams.templates.formats import formats_for
+from notify_streams.templates.formats import babel_locale, formats_for
 from notify_streams.templates.sandbox import MAX_PART, Part, TextTooLong
 
 
@@ -107,6 +110,41 @@ def test_a_plural_is_the_locales(locale: str, number: Any, text: str) -> None:
 )
 def test_values_are_written_as_the_locale_does(source: str, locale: str, text: str) -> None:
     assert rendered(source, locale, zone="Europe/Berlin", v=1234.5, t="2026-03-02T00:30:00Z") == text
+
+
+@pytest.mark.parametrize(
+    "locale", ["en", "de", "de-CH", "fr", "es", "pl", "ar", "fa", "hi", "sv", "ja", "pt-PT", "en-IN", "nl", "he"]
+)
+@pytest.mark.parametrize("currency", [None, "", "EUR", "JPY", "KWD", "ZZZ"])
+def test_numbers_are_those_of_babel(locale: str, currency: str | None) -> None:
+    known = babel_locale(locale)
+    formats = formats_for(locale, locale, "UTC")
+    draw = random.Random(f"{locale} {currency}")
+    drawn = [f"{draw.randrange(10 ** draw.randrange(1, 15))}.{draw.randrange(10**6):06}" for _ in range(20)]
+    for text in (
+        *drawn,
+        "0",
+        "0.0004",
+        "0.0005",
+        "0.005",
+        "0.015",
+        "0.5",
+        "1.5",
+        "2.5",
+        "999.9999",
+        "1000",
+        "100",
+        "-0",
+        "-0.0001",
+    ):
+        for value in (text, f"-{text.lstrip('-')}"):
+            number = Decimal(value)
+            if currency is None:
+                assert formats.number(value) == format_decimal(number, locale=known)
+            elif currency:
+                assert formats.money(value, currency) == format_currency(number, currency, locale=known)
+            else:
+                assert formats.money(value) == format_decimal(number, "#,##0.00", locale=known)
 
 
 def test_html_is_escaped_whatever_the_filter() -> None:
