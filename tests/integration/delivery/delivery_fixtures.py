@@ -184,6 +184,13 @@ class DeliveryEnvironment:
         found = document["deliveries"][channel]
         return {name: value for name, value in found.items() if name != "at"}
 
+    async def history(self, trigger_id: str = "t", channel: Channel = "push") -> list[dict[str, Any]]:
+        """The attempts of the delivery."""
+        notification = notification_id(trigger_id, "u-42", "payments")
+        document = await self.shards.collection(NOTIFICATIONS, BUCKET).find_one({"_id": notification, "bucket": BUCKET})
+        assert document is not None
+        return await self.reader.history(BUCKET, notification, channel, document["decided_at"])
+
     async def is_in(self, state: str, trigger_id: str = "t", channel: Channel = "push") -> bool:
         return bool((await self.state(trigger_id, channel))["state"] == state)
 

@@ -15,7 +15,7 @@ from notify_streams.admin.audit.provider_log import AcceptedMessage
 from notify_streams.delivery.providers import ProviderOutcome, ProviderResult, unsendable
 from notify_streams.records.ids import notification_id
 from notify_streams.roles import Channel
-from tests.builders import ABatch, a_message
+from tests.builders import ABatch, a_message, templates
 from tests.integration.delivery.delivery_fixtures import (
     ACCEPTED,
     BUCKET,
@@ -85,6 +85,14 @@ async def test_a_call_contains_the_rendered_message_and_its_metadata(env: Delive
     assert (call.attempt, call.possible_duplicate) == (1, False)
     assert call.expires_at_ms is not None and call.decided_at_ms is not None
     assert call.expires_at_ms > call.decided_at_ms > 1_600_000_000_000
+
+
+async def test_each_attempt_says_which_text_was_rendered(env: DeliveryEnvironment) -> None:
+    async with env.engine(Provider(t=[RETRY, ACCEPTED])) as engine:
+        await engine.deliver(await env.notify("t"))
+        await until(partial(env.is_in, "sent"))
+    version = templates().locales("payment_received")["en"].version
+    assert [attempt["template_version"] for attempt in await env.history()] == [version] * 2
 
 
 async def test_attempts_are_numbered_and_marked_after_doubt(env: DeliveryEnvironment) -> None:
