@@ -64,13 +64,13 @@ class ProviderSettings(_Frozen, frozen=True):
     """Addresses of the providers, and limits of calls to them."""
 
     #: The provider of each channel.
-    push_provider: Literal["fcm"] = "fcm"
+    push_provider: Literal["fcm", "apns", "web_push"] = "fcm"
     sms_provider: Literal["twilio", "sns"] = "twilio"
     email_provider: Literal["smtp", "ses"] = "smtp"
     fcm: str = "https://fcm.googleapis.com"
     apns: str = "https://api.push.apple.com"
     twilio: str = "https://api.twilio.com"
-    #: Authorities that may sign the certificates of FCM and Twilio (PEM); None: those of the system.
+    #: Authorities that may sign the certificates of push and SMS providers (PEM); None: those of the system.
     ca_file: str | None = None
     smtp: str = "smtp://localhost:25"
     #: `require`: no mail without STARTTLS and a valid certificate for the host; `starttls`: TLS if the server offers it; `none`: no TLS.
@@ -110,6 +110,19 @@ class ProviderSettings(_Frozen, frozen=True):
     mail_sender: str | None = None
     smtp_username: Secret | None = None
     smtp_password: Secret | None = None
+
+    # For `push_provider: apns`: Apple's key (the .p8 file), its id, its team; the topic is the app's bundle id.
+    apns_team_id: str | None = None
+    apns_key_id: str | None = None
+    apns_key: Secret | None = None
+    apns_topic: str | None = None
+    # For `push_provider: web_push`.
+    #: The VAPID key: PEM, or 32 bytes in base64url.
+    web_push_key: Secret | None = None
+    #: Where the operators of push services reach us: mailto:address or an https:// URL.
+    web_push_subject: str | None = None
+    #: Endpoints may be on private and loopback addresses. Only for tests: they come from outside.
+    web_push_private_hosts: bool = False
 
     def mail_signature_problems(self) -> Iterator[str]:
         """What is wrong with the settings of DKIM. The SMTP client checks the values."""

@@ -1,15 +1,11 @@
 """DynamoDB Local as a service; tables are on disk and survive a restart."""
 
-import contextlib
-import hashlib
-import os
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from devtools.stack.java_classes import compiled
 from devtools.stack.maven import jars, java
 from devtools.stack.service import Service
 
@@ -31,27 +27,13 @@ class DynamoDB(Service):
 
     def command(self) -> Sequence[str]:
         folder = jars("dynamodb")
-        classes = f"{folder}/*:{_loopback_server()}"
+        classes = f"{folder}/*:{compiled(_SOURCE, folder)}"
         program = [java(), *_JVM, f"-Djava.library.path={folder}", "-cp", classes, _SOURCE.stem]
         options = ["-port", str(self.port), "-sharedDb", "-dbPath", str(self.folder / "data"), "-disableTelemetry"]
         return [*program, *options]
 
     def is_healthy(self) -> bool:
         return is_healthy(self.address)
-
-
-def _loopback_server() -> Path:
-    """The folder of the compiled `LoopbackServer`; the first call compiles it (2-4 s)."""
-    libraries, source = jars("dynamodb"), _SOURCE.read_bytes()
-    target = libraries.parent / f"loopback-server-{hashlib.sha256(source + libraries.name.encode()).hexdigest()[:12]}"
-    if not target.exists():
-        with TemporaryDirectory(dir=libraries.parent) as work:
-            compiler = [java(), "-cp", f"{jars('compiler')}/*", "org.eclipse.jdt.internal.compiler.batch.Main", "-17"]
-            classpath = os.pathsep.join(map(str, libraries.glob("*.jar")))
-            subprocess.run([*compiler, "-cp", classpath, "-d", f"{work}/classes", str(_SOURCE)], check=True)
-            with contextlib.suppress(OSError):  # another process was faster
-                Path(work, "classes").rename(target)
-    return target
 
 
 def is_healthy(url: str) -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from notify_streams.delivery.pauses import ProviderPauses
     from notify_streams.settings import Settings
 
-PROVIDERS: Final = ("fcm", "twilio", "sns", "smtp", "ses")
+PROVIDERS: Final = ("fcm", "apns", "web_push", "twilio", "sns", "smtp", "ses")
 
 
 @click.group()

@@ -11,6 +11,8 @@ from typing import Final
 
 import idna
 
+from notify_streams.records.push_subscription import push_subscription
+
 _PHONE: Final = re.compile(r"\+[1-9][0-9]{5,14}")  # E.164; the shortest that phonenumbers knows has 6 digits
 _TOKEN: Final = re.compile(r"[!-~]{1,512}")  # printable ASCII
 #: RFC 5321 §4.1.2 `Dot-string`: no quoting, comment, list, space or control character. RFC 6531 §3.3 adds what is not ASCII.
@@ -31,8 +33,11 @@ def is_phone_number(text: str) -> bool:
 
 
 def is_push_token(text: str) -> bool:
-    """Whether `text` is 1 to 512 printable ASCII characters."""
-    return _TOKEN.fullmatch(text) is not None
+    """Whether `text` is 1 to 512 printable ASCII characters: a token of FCM or APNs, or a Web Push subscription as JSON without blanks.
+
+    What begins with ``{`` must be a subscription with an https:// endpoint.
+    """
+    return _TOKEN.fullmatch(text) is not None and (not text.startswith("{") or push_subscription(text) is not None)
 
 
 def is_mail_address(text: str) -> bool:

@@ -15,7 +15,8 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_LENGTH)]
 #: Begins the names of everything that this system adds to a message for the provider.
 MARK_PREFIX: Final = "notify_"
 #: FCM's reserved names of data: https://firebase.google.com/docs/cloud-messaging/concept-options#data_messages
-_RESERVED: Final = frozenset(("from", "message_type", "collapse_key"))
+#: `aps` is Apple's dictionary in the payload of APNs.
+_RESERVED: Final = frozenset(("from", "message_type", "collapse_key", "aps"))
 _RESERVED_PREFIXES: Final = (MARK_PREFIX, "google", "gcm")
 
 #: Unicode categories Cc, Zl, Zp and Cs.
@@ -30,5 +31,5 @@ def name_fault(field: str, text: str) -> str | None:
 
 
 def is_reserved(name: str) -> bool:
-    """Whether a trigger's data may not use `name`, because FCM or this system does."""
+    """Whether a trigger's data may not use `name`, because FCM, APNs or this system does."""
     return name in _RESERVED or name.startswith(_RESERVED_PREFIXES)

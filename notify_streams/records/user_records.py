@@ -207,7 +207,7 @@ def _check_update(update: PreferenceUpdate) -> PreferenceUpdate | Rejection:
 
 def _check_contacts(contacts: Contacts) -> Contacts | Rejection:
     if contacts.push and not is_push_token(contacts.push):
-        return _invalid("`push` is not 1 to 512 printable ASCII characters")
+        return _invalid("`push` is neither a token of 1 to 512 printable ASCII characters nor a Web Push subscription")
     if contacts.sms and not is_phone_number(contacts.sms):
         return _invalid("`sms` is not an E.164 number: + and 6 to 15 digits")
     if contacts.email and not is_mail_address(contacts.email):

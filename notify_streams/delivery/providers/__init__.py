@@ -1,4 +1,4 @@
-"""Clients of the providers: FCM (push), Twilio (sms), SMTP (email).
+"""Clients of the providers of push, SMS and mail.
 
 Each sends one `Outgoing` message and returns one `ProviderResult`. Checks, claims and retries are the caller's task.
 """

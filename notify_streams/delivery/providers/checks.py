@@ -12,18 +12,23 @@ import aiohttp
 import aiosmtplib
 import orjson
 
+from notify_streams.delivery.providers.apns import Apns
 from notify_streams.delivery.providers.aws_checks import check_ses, check_sns
 from notify_streams.delivery.providers.check_failure import CheckFailed
 from notify_streams.delivery.providers.config import ProviderConfig
+from notify_streams.delivery.providers.credential_files import BadCredential
 from notify_streams.delivery.providers.fcm import fcm_code, send_url
 from notify_streams.delivery.providers.http.tls import tls_context
+from notify_streams.delivery.providers.provider import Outgoing
 from notify_streams.delivery.providers.service_account import NoToken, account_of, request_token
 from notify_streams.delivery.providers.smtp_pool import SmtpPool
 from notify_streams.delivery.providers.twilio import twilio_headers
+from notify_streams.delivery.providers.web_push import VapidTokens
 
 _MAX_BYTES: Final = 256 * 1024
 #: No device has it, so a server that ignores `validate_only` delivers nothing either.
 _PLACEHOLDER: Final = "notify-streams-check"
+_NO_DEVICE: Final = "0" * 64
 
 
 async def check_fcm(config: ProviderConfig) -> str:
@@ -58,6 +63,53 @@ _FCM: Final = {
     404: "FCM does not know project {project}: use a key of the project that the app is registered with",
     429: "FCM answers HTTP 429, the project's quota is used up: try again later, or ask for a higher quota",
 }
+
+
+async def check_apns(config: ProviderConfig) -> str:
+    """A notification to a device token that no device has: APNs refuses the token of the device, not ours.
+
+    Raises:
+        CheckFailed
+    """
+    apns = Apns(config)
+    try:
+        await apns.start()
+        result = await apns.send(
+            Outgoing(
+                delivery_id=_PLACEHOLDER, notification_id=_PLACEHOLDER, channel="push", to=_NO_DEVICE, body="check"
+            )
+        )
+    except OSError as error:
+        raise CheckFailed(f"providers.ca_file cannot be read: {error.strerror or 'no certificate in it'}") from None
+    finally:
+        await apns.close()
+    if result.code in ("BadDeviceToken", "DeviceTokenNotForTopic", "Unregistered"):
+        return f"APNs takes the key {config.apns_key_id}"
+    if result.code in ("BadTopic", "TopicDisallowed"):
+        raise CheckFailed(
+            f"APNs refuses the topic ({result.code}): set providers.apns_topic to the bundle id of an app of the team"
+        )
+    if result.detail.startswith("HTTP 403"):
+        raise CheckFailed(
+            f"APNs refuses the key ({result.detail}): check providers.apns_team_id, apns_key_id and apns_key, and that the key is "
+            "one for the environment of providers.apns"
+        )
+    if result.code is None and not result.detail.startswith("HTTP"):
+        raise CheckFailed(f"APNs does not respond ({result.detail}): check providers.apns and the network")
+    raise CheckFailed(f"APNs answers {result.detail}")
+
+
+async def check_web_push(config: ProviderConfig) -> str:
+    """Read the key. A push service is called for a subscription only, so that is all that can be asked.
+
+    Raises:
+        CheckFailed
+    """
+    try:
+        VapidTokens.of(config)
+    except BadCredential as error:
+        raise CheckFailed(str(error)) from None
+    return "the VAPID key can be used; push services take it or not with each subscription"
 
 
 async def check_twilio(config: ProviderConfig) -> str:
@@ -118,6 +170,8 @@ async def check_smtp(config: ProviderConfig) -> str:
 #: By provider; a new provider has one entry here. Each returns what it found, or raises `CheckFailed`.
 CHECKS: Final[Mapping[str, Callable[[ProviderConfig], Awaitable[str]]]] = {
     "fcm": check_fcm,
+    "apns": check_apns,
+    "web_push": check_web_push,
     "twilio": check_twilio,
     "smtp": check_smtp,
     "ses": check_ses,

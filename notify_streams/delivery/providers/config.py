@@ -101,3 +101,15 @@ class ProviderConfig:
     sns_sms_type: Literal["promotional", "transactional"] = "promotional"
     sns_sender_id: str | None = None
     sns_origination_number: str | None = None
+
+    #: Apple's key (.p8, PEM) with its id and team; the topic is the app's bundle id
+    apns_team_id: str | None = None
+    apns_key_id: str | None = None
+    apns_key: Secret | None = None
+    apns_topic: str | None = None
+    #: the VAPID key: PEM, or 32 bytes in base64url
+    web_push_key: Secret | None = None
+    #: where push services reach us: mailto: or https:
+    web_push_subject: str | None = None
+    #: endpoints may be on private and loopback addresses
+    web_push_private_hosts: bool = False

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from notify_streams.addresses import is_loopback
+from notify_streams.delivery.providers.apns import ProviderTokens
 from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.credential_files import BadCredential
 from notify_streams.delivery.providers.dkim_signature import dkim_signer
 from notify_streams.delivery.providers.service_account import account_of
+from notify_streams.delivery.providers.web_push import VapidTokens
 from notify_streams.errors import SettingsError
 from notify_streams.records.addresses import mailbox
 
@@ -28,6 +30,12 @@ def provider_config(settings: ProviderSettings, **but: Any) -> ProviderConfig:
         "mail_from": settings.mail_sender,
         "smtp_username": settings.smtp_username,
         "smtp_password": settings.smtp_password,
+        "apns_team_id": settings.apns_team_id,
+        "apns_key_id": settings.apns_key_id,
+        "apns_key": settings.apns_key,
+        "apns_topic": settings.apns_topic,
+        "web_push_key": settings.web_push_key,
+        "web_push_subject": settings.web_push_subject,
     }
     credentials = {name: value for name, value in given.items() if value is not None}
     if settings.twilio_status_callback is not None or not is_loopback(settings.twilio):
@@ -43,6 +51,7 @@ def provider_config(settings: ProviderSettings, **but: Any) -> ProviderConfig:
         smtp_ca_file=settings.smtp_ca_file,
         timeout_s=settings.timeout_s,
         max_in_flight=settings.max_in_flight,
+        web_push_private_hosts=settings.web_push_private_hosts,
         dkim_domain=settings.dkim_domain,
         dkim_selector=settings.dkim_selector,
         dkim_key=settings.dkim_key,
@@ -81,8 +90,20 @@ def _fcm(settings: ProviderSettings) -> str | None:
         return _missing(
             settings.fcm, "fcm", "providers.fcm_service_account_file", "the key file of a Google service account"
         )
+    return _refusal(lambda: account_of(provider_config(settings)))
+
+
+def _apns(settings: ProviderSettings) -> str | None:
+    return _refusal(lambda: ProviderTokens.of(provider_config(settings)))
+
+
+def _web_push(settings: ProviderSettings) -> str | None:
+    return _refusal(lambda: VapidTokens.of(provider_config(settings)))
+
+
+def _refusal(load: Callable[[], object]) -> str | None:
     try:
-        account_of(provider_config(settings))
+        load()
     except BadCredential as error:
         return str(error)
     return None
@@ -131,6 +152,8 @@ def _missing(address: str, provider: str, settings: str, what: str) -> str | Non
 #: By provider: what is wrong with its credential and sender.
 _PROBLEM: Final[Mapping[str, Callable[[ProviderSettings], str | None]]] = {
     "fcm": _fcm,
+    "apns": _apns,
+    "web_push": _web_push,
     "twilio": _twilio,
     "smtp": _smtp,
     "ses": _ses,

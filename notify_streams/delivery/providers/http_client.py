@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
+from typing import Final
 
 from notify_streams import tasks
 from notify_streams.delivery.providers.config import ProviderConfig
@@ -13,16 +14,28 @@ from notify_streams.delivery.providers.http.request_head import Server, request_
 from notify_streams.delivery.providers.http.tls import tls_context
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse
 
+#: URLs whose pool and first lines are kept
+_MAX_URLS: Final = 1024
+
 
 class HttpClient:
-    """At most `max_in_flight` connections to each server. A call that gets none within `start_within_s` is not made."""
+    """At most `max_in_flight` connections to each server. A call that gets none within `start_within_s` is not made.
 
-    def __init__(self, config: ProviderConfig) -> None:
+    With more than `max_servers` servers, or twice `max_in_flight` connections in all, those to the server that was used least
+    recently and has no call in progress are closed. If each has one, a call to a further server is not made. With `public_only`,
+    neither is one to a server with a private address.
+    """
+
+    def __init__(self, config: ProviderConfig, *, max_servers: int = 8, public_only: bool = False) -> None:
         self._config = config
+        self._max_servers = max_servers
+        self._public_only = public_only
         self._context: ssl.SSLContext | None = None
+        #: the last one was used last
         self._pools: dict[Server, ConnectionPool] = {}
-        #: by URL: its pool, the first lines of its requests
-        self._urls: dict[str, tuple[ConnectionPool, str]] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        #: by URL: its server, the first lines of its requests
+        self._urls: dict[str, tuple[Server, str]] = {}
         #: URL and headers of the last call, and their bytes: most calls have the same
         self._last: tuple[str, tuple[tuple[str, str], ...]] | None = None
         self._last_head = b""
@@ -37,8 +50,8 @@ class HttpClient:
         """
         self._context = tls_context(self._config.ca_file)
         if url is not None:
-            pool, _ = self._pool(url)
-            self._warming = asyncio.create_task(pool.warm_up(self._config.warm_connections))
+            server, _ = server_and_target(url)
+            self._warming = asyncio.create_task(self._pool(server).warm_up(self._config.warm_connections))
 
     async def warm_up(self, url: str, count: int) -> None:
         """Open connections to the server of `url` until there are `count`; stops early if that is not possible.
@@ -47,8 +60,8 @@ class HttpClient:
             RuntimeError: the client was not started.
             ValueError: the URL is invalid.
         """
-        pool, _ = self._pool(url)
-        await pool.warm_up(count)
+        server, _ = server_and_target(url)
+        await self._pool(server).warm_up(count)
 
     async def close(self) -> None:
         """End the calls in progress with `NoResponse`, and close all connections."""
@@ -57,7 +70,7 @@ class HttpClient:
         self._context = None
         self._urls.clear()
         self._last = None
-        await asyncio.gather(*(pool.close() for pool in pools.values()))
+        await asyncio.gather(*(pool.close() for pool in pools.values()), *self._closing)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> HttpResponse | NoResponse:
         """Send one POST request. The response has at most 64 KiB of headers and 1 MiB of body.
@@ -66,20 +79,49 @@ class HttpClient:
             RuntimeError: the client was not started.
         """
         try:
-            pool, first_lines = self._urls.get(url) or self._pool(url)
+            server, first_lines = self._urls.get(url) or self._remember(url)
             key = (url, tuple(headers.items()))
             if key != self._last:
                 self._last_head = request_head(first_lines, headers)
                 self._last = key
-        except ValueError as error:
-            return NoResponse(type(error).__name__, begun=False)
+            pool = self._pool(server)
+        except (ValueError, _TooManyServers) as error:
+            return NoResponse(type(error).__name__.lstrip("_"), begun=False)
         return await pool.call(b"%b%d\r\n\r\n%b" % (self._last_head, len(body), body))
 
-    def _pool(self, url: str) -> tuple[ConnectionPool, str]:
+    def _remember(self, url: str) -> tuple[Server, str]:
+        if len(self._urls) >= _MAX_URLS:
+            self._urls.clear()
+        self._urls[url] = server_and_target(url)
+        return self._urls[url]
+
+    def _pool(self, server: Server) -> ConnectionPool:
         if self._context is None:
             raise RuntimeError("the HTTP client is not started: call start() first")
-        server, first_lines = server_and_target(url)
-        if server not in self._pools:
-            self._pools[server] = ConnectionPool(server, self._config, self._context)
-        self._urls[url] = self._pools[server], first_lines
-        return self._urls[url]
+        if len(self._pools) == 1 and server in self._pools:
+            return self._pools[server]
+        pool = self._pools.pop(server, None)
+        self._close_unused(self._max_servers - 1)
+        if pool is None:
+            if len(self._pools) >= self._max_servers:
+                raise _TooManyServers
+            pool = ConnectionPool(server, self._config, self._context, public_only=self._public_only)
+        self._pools[server] = pool
+        return pool
+
+    def _close_unused(self, most: int) -> None:
+        """Close what was used least recently until at most `most` pools, with not too many connections, are left."""
+        connections = sum(pool.size for pool in self._pools.values())
+        for server, pool in tuple(self._pools.items()):
+            if len(self._pools) <= most and connections <= 2 * self._config.max_in_flight:
+                break
+            if not pool.is_busy:
+                connections -= pool.size
+                del self._pools[server]
+                task = asyncio.create_task(pool.close())
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+
+
+class _TooManyServers(Exception):
+    """Each server has calls in progress."""

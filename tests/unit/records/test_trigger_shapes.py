@@ -283,7 +283,18 @@ def test_no_data_is_the_one_object_that_encoders_leave_out(value: Any) -> None:
     assert read(value).data is NO_DATA
 
 
-RESERVED = ["notify_critical", "notify_", "from", "message_type", "collapse_key", "gcm", "gcm.x", "google.x", "googles"]
+RESERVED = [
+    "notify_critical",
+    "notify_",
+    "from",
+    "message_type",
+    "collapse_key",
+    "aps",
+    "gcm",
+    "gcm.x",
+    "google.x",
+    "googles",
+]
 
 
 @pytest.mark.parametrize("name", RESERVED)

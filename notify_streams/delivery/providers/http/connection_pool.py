@@ -40,10 +40,12 @@ class ConnectionPool:
     time limits: all calls have the same, so the oldest call is the next to reach one.
     """
 
-    def __init__(self, server: Server, config: ProviderConfig, context: ssl.SSLContext) -> None:
+    def __init__(
+        self, server: Server, config: ProviderConfig, context: ssl.SSLContext, *, public_only: bool = False
+    ) -> None:
         self._config = config
         self._loop = asyncio.get_running_loop()
-        self._opener = Opener(server, context)
+        self._opener = Opener(server, context, public_only=public_only)
         self._opening: set[asyncio.Task[bool]] = set()
         #: open connections, each with its call; None: idle
         self._connections: dict[Connection, _Call | None] = {}
@@ -55,6 +57,16 @@ class ConnectionPool:
         self._waiting: dict[_Call, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
+
+    @property
+    def size(self) -> int:
+        """Connections that are open or being opened."""
+        return len(self._connections) + len(self._opening)
+
+    @property
+    def is_busy(self) -> bool:
+        """A call is in progress."""
+        return bool(self._calls)
 
     async def call(self, request: bytes) -> HttpResponse | NoResponse:
         """Send a request and return its response."""
@@ -160,7 +172,7 @@ class ConnectionPool:
             self._start_opening()
 
     def _has_room(self) -> bool:
-        return len(self._connections) + len(self._opening) < self._config.max_in_flight
+        return self.size < self._config.max_in_flight
 
     def _start_opening(self) -> asyncio.Task[bool]:
         task = self._loop.create_task(self._open())

@@ -15,14 +15,16 @@ _HTTP: Final = "http/1.1"
 _RECORD: Final = 16 * 1024
 
 
-def tls_context(ca_file: str | None) -> ssl.SSLContext:
+def tls_context(ca_file: str | None, protocol: str = _HTTP) -> ssl.SSLContext:
     """Requires a certificate for the host, signed by an authority of `ca_file` (PEM), or of the system if that is None.
+
+    `protocol` is what the server is asked to speak (ALPN).
 
     Raises:
         OSError: the file cannot be read or has no certificate.
     """
     context = ssl.create_default_context(cafile=ca_file)
-    context.set_alpn_protocols([_HTTP])
+    context.set_alpn_protocols([protocol])
     context.options |= ssl.OP_NO_RENEGOTIATION
     return context
 

@@ -1,0 +1,176 @@
+"""Push by Apple Push Notification service, HTTP/2 with token authentication.
+
+`POST /3/device/{token}`. Requests: https://developer.apple.com/documentation/usernotifications/sending-notification-requests-to-apns
+Tokens: …/establishing-a-token-based-connection-to-apns. Reasons: …/handling-notification-responses-from-apns.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from hashlib import sha256
+from typing import Any, Final
+from uuid import UUID, uuid5
+
+import orjson
+
+from notify_streams.delivery.providers.apns_errors import REASONS
+from notify_streams.delivery.providers.config import ProviderConfig
+from notify_streams.delivery.providers.credential_files import BadCredential, CredentialFiles
+from notify_streams.delivery.providers.delivery_metadata import delivery_metadata
+from notify_streams.delivery.providers.es256 import Es256Key
+from notify_streams.delivery.providers.http2.client import Http2Client
+from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse, error_result, no_response_result
+from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
+from notify_streams.delivery.providers.ttl import ttl_s
+from notify_streams.records.base64url import base64url
+
+#: "APNs device tokens are of variable length." All so far have 32 bytes or more.
+_DEVICE_TOKEN: Final = re.compile(r"[0-9A-Fa-f]{64,200}")
+_MAX_PAYLOAD: Final = 4096
+_COLLAPSE_ID: Final = re.compile(r"[!-~]{1,64}")
+#: APNs keeps a message for at most 30 days.
+_MAX_TTL_S: Final = 30 * 24 * 3600
+#: A token is valid for an hour, and may be renewed once in 20 minutes.
+_RENEW_AFTER_S: Final = 50 * 60
+_RENEWABLE_AFTER_S: Final = 20 * 60
+#: The ids of messages are UUIDs of delivery ids in this namespace.
+_NAMESPACE: Final = UUID("6a1a5e0c-5ad5-5b0e-9c1f-3f1d3a6f0c77")
+
+#: the outcome of a response without a reason, by status (same table); of any other status: `error_result`
+_STATUSES: Final = {410: ProviderOutcome.DEAD_TOKEN, 413: ProviderOutcome.TOO_LARGE}
+_REASON: Final = re.compile(r"[A-Za-z]{1,64}")
+_TOKEN_REASONS: Final = frozenset({"ExpiredProviderToken", "InvalidProviderToken"})
+
+
+class Apns:
+    """See `Provider`. An `Unregistered` or `ExpiredToken` device token is DEAD_TOKEN."""
+
+    name = "apns"
+
+    def __init__(self, config: ProviderConfig) -> None:
+        """Raises:
+        BadCredential: one is missing, or the key is not one.
+        """
+        self.max_in_flight = config.max_in_flight
+        self._tokens = ProviderTokens.of(config)
+        self._topic = config.apns_topic or ""
+        self._http = Http2Client(config.apns or "", config)
+        self._files = CredentialFiles(self.name, config, ("apns_key",), ProviderTokens.of, self._use)
+
+    async def start(self) -> None:
+        await self._http.start()
+        await self._files.start()
+
+    async def close(self) -> None:
+        await self._files.close()
+        await self._http.close()
+
+    async def send(self, message: Outgoing) -> ProviderResult:
+        if not _DEVICE_TOKEN.fullmatch(message.to):
+            return unsendable(self.name, ProviderOutcome.BAD_ADDRESS, "no device token")
+        body = orjson.dumps(apns_payload(message), default=str)
+        if len(body) > _MAX_PAYLOAD:
+            return unsendable(self.name, ProviderOutcome.TOO_LARGE, f"{len(body)} bytes, APNs takes {_MAX_PAYLOAD}")
+        now = time.time()
+        headers = {"authorization": f"bearer {self._tokens.token(now)}"} | apns_headers(
+            message, self._topic, int(now * 1000)
+        )
+        response = await self._http.post(f"/3/device/{message.to}", headers, body)
+        result = apns_result(response, headers["apns-id"])
+        if result.code in _TOKEN_REASONS:
+            self._tokens.refused(time.time())
+        return result
+
+    def _use(self, tokens: ProviderTokens) -> None:
+        self._tokens = tokens
+
+
+class ProviderTokens:
+    """The signed tokens that authenticate us, each used for 50 minutes."""
+
+    def __init__(self, team_id: str, key_id: str, key: Es256Key) -> None:
+        self._team_id = team_id
+        self._key_id = key_id
+        self._key = key
+        self._token: str | None = None
+        self._issued_at = 0.0
+
+    @classmethod
+    def of(cls, config: ProviderConfig) -> ProviderTokens:
+        """Those of the configured key.
+
+        Raises:
+            BadCredential: a setting of APNs is missing, or the key is not one.
+        """
+        needed = (config.apns, config.apns_team_id, config.apns_key_id, config.apns_key, config.apns_topic)
+        if not all(needed):
+            raise BadCredential(
+                "push_provider is apns: set providers.apns, apns_team_id, apns_key_id, apns_key_file and apns_topic"
+            )
+        assert config.apns_team_id and config.apns_key_id and config.apns_key
+        try:
+            key = Es256Key(config.apns_key.reveal())
+        except ValueError as error:
+            raise BadCredential(
+                f"providers.apns_key: {error}; use the .p8 file that Apple gave for the key id"
+            ) from None
+        return cls(config.apns_team_id, config.apns_key_id, key)
+
+    def token(self, now: float) -> str:
+        """The token at `now` (seconds since 1970)."""
+        if self._token is None or not 0 <= now - self._issued_at < _RENEW_AFTER_S:
+            self._issued_at = now
+            self._token = self._key.sign({"kid": self._key_id}, {"iss": self._team_id, "iat": int(now)})
+        return self._token
+
+    def refused(self, now: float) -> None:
+        """APNs refused the token: the next call renews it, but not within 20 minutes."""
+        if abs(now - self._issued_at) >= _RENEWABLE_AFTER_S:
+            self._token = None
+
+
+def apns_headers(message: Outgoing, topic: str, now_ms: int) -> dict[str, str]:
+    """The headers apart from authorization. Every attempt of a delivery has the same `apns-id`."""
+    headers = {
+        "apns-topic": topic,
+        "apns-push-type": "alert",
+        "apns-id": str(uuid5(_NAMESPACE, message.delivery_id)),
+        "apns-priority": "10" if message.critical else "5",
+    }
+    if (ttl := ttl_s(message.expires_at_ms, now_ms, _MAX_TTL_S)) is not None:
+        # 0: not stored
+        headers["apns-expiration"] = str(now_ms // 1000 + ttl) if ttl else "0"
+    if message.collapse_key is not None:
+        headers["apns-collapse-id"] = collapse_id(message.collapse_key)
+    return headers
+
+
+def collapse_id(key: str) -> str:
+    """`key`, or its hash if it has more than 64 bytes or characters that a header may not have."""
+    return key if _COLLAPSE_ID.fullmatch(key) else base64url(sha256(key.encode()).digest())
+
+
+def apns_payload(message: Outgoing) -> dict[str, Any]:
+    """The body: `aps`, and beside it data and delivery metadata. The router refuses data with those names."""
+    alert = {"body": message.body}
+    if message.title is not None:
+        alert["title"] = message.title
+    return {**(message.data or {}), **delivery_metadata(message), "aps": {"alert": alert}}
+
+
+def apns_result(response: HttpResponse | NoResponse, apns_id: str) -> ProviderResult:
+    """The result that a response stands for. A reason that the table does not have is retried."""
+    if isinstance(response, NoResponse):
+        return no_response_result(Apns.name, response)
+    status = response.status
+    if status == 200:
+        return ProviderResult(
+            outcome=ProviderOutcome.ACCEPTED, provider=Apns.name, provider_id=apns_id, detail=f"HTTP {status}"
+        )
+    found = response.json_object().get("reason")
+    # A reason is a word. Other text may contain a contact.
+    reason = found if isinstance(found, str) and _REASON.fullmatch(found) else None
+    if reason is None and status in _STATUSES:
+        return ProviderResult(outcome=_STATUSES[status], provider=Apns.name, detail=f"HTTP {status}", code=str(status))
+    return error_result(Apns.name, response, reason, REASONS)

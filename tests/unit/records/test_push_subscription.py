@@ -1,0 +1,59 @@
+"""A Web Push subscription is what browsers give, with an https endpoint and keys of the right sizes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from notify_streams.records.addresses import is_push_token
+from notify_streams.records.base64url import base64url
+from notify_streams.records.push_subscription import PushSubscription, push_subscription
+
+POINT, AUTH = b"\x04" + b"p" * 64, b"a" * 16
+KEYS = {"p256dh": base64url(POINT), "auth": base64url(AUTH)}
+ENDPOINT = "https://push.example/send/abc:DEF_-?x=1"
+
+
+def text(**but: Any) -> str:
+    given = {"endpoint": ENDPOINT, "expirationTime": None, "keys": KEYS} | but
+    return json.dumps(given, separators=(",", ":"))
+
+
+def test_the_text_of_a_browser_is_a_subscription() -> None:
+    assert push_subscription(text()) == PushSubscription(ENDPOINT, POINT, AUTH)
+    assert push_subscription(text(keys={"p256dh": KEYS["p256dh"] + "=", "auth": KEYS["auth"] + "=="})) is not None
+    assert is_push_token(text())
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        "{}",
+        "{",
+        "[]",
+        text(endpoint="http://push.example/a"),
+        text(endpoint="https:///a"),
+        text(endpoint="https://user@push.example/a"),
+        text(endpoint="https://push.example:99999/a"),
+        text(endpoint="https://push.example/a#b"),
+        text(endpoint="https://push.example/a\r\nX: y"),
+        text(endpoint=7),
+        text(endpoint="https://[::1/a"),
+        text(keys={}),
+        text(keys={**KEYS, "auth": base64url(b"a" * 15)}),
+        text(keys={**KEYS, "auth": "a+/="}),
+        text(keys={**KEYS, "p256dh": base64url(POINT[:-1])}),
+        text(keys={**KEYS, "p256dh": base64url(b"\x02" + POINT[1:])}),
+    ],
+)
+def test_anything_else_is_not(found: str) -> None:
+    assert push_subscription(found) is None
+    assert not found.startswith("{") or not is_push_token(found)
+
+
+def test_a_subscription_is_bounded_as_every_push_contact() -> None:
+    longest = text(endpoint=ENDPOINT + "x" * (512 - len(text())))
+    assert len(longest) == 512 and is_push_token(longest)
+    assert not is_push_token(text(endpoint=ENDPOINT + "x" * (513 - len(text()))))
