@@ -13,10 +13,15 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 
 class Mails:
-    """A handler of aiosmtpd: the senders of the mails."""
+    """A handler of aiosmtpd: the senders of the mails, and the number of NOOP commands."""
 
     def __init__(self) -> None:
         self.senders: list[str | None] = []
+        self.noops = 0
+
+    async def handle_NOOP(self, server: SMTP, session: Session, envelope: Envelope, arg: str) -> str:
+        self.noops += 1
+        return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         self.senders.append(envelope.mail_from)

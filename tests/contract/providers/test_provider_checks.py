@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from notify_streams.cli.main import main
-from tests.contract.providers.mail_login import mail_server
+from tests.contract.providers.mail_login import Mails, mail_server
 from tests.contract.providers.strict_providers import TWILIO_SID, StrictProviders, new_key, strict_providers
 
 Check = Callable[..., Any]
@@ -32,40 +32,53 @@ async def providers(keys: Any, host_certificate: Path) -> AsyncIterator[StrictPr
 
 
 @pytest.fixture
-async def check(providers: StrictProviders, host_certificate: Path, tmp_path: Path) -> AsyncIterator[Check]:
+async def mail(host_certificate: Path) -> AsyncIterator[tuple[Mails, str]]:
+    async with mail_server(host_certificate, "right") as running:
+        yield running
+
+
+@pytest.fixture
+def mails(mail: tuple[Mails, str]) -> Mails:
+    return mail[0]
+
+
+@pytest.fixture
+async def check(
+    providers: StrictProviders, mail: tuple[Mails, str], host_certificate: Path, tmp_path: Path
+) -> AsyncIterator[Check]:
     """Runs the verb with credentials that work, apart from `but`. Nothing listens at the addresses of Kafka, MongoDB and Redis."""
     nothing = {"kafka": "127.0.0.1:1", "shards": ["mongodb://127.0.0.1:1"], "redis": "redis://127.0.0.1:1/0"}
     (tmp_path / "us.yaml").write_text(yaml.safe_dump(nothing))
     (tmp_path / "key.json").write_text(providers.service_account())
-    async with mail_server(host_certificate, "right") as (mails, smtp):
+    mails, smtp = mail
 
-        async def run(*options: str, **but: str | None) -> Result:
-            settings: dict[str, str | None] = {
-                "fcm": providers.url,
-                "twilio": providers.url,
-                "smtp": smtp,
-                "ca_file": str(host_certificate),
-                "smtp_ca_file": str(host_certificate),
-                "smtp_tls": "require",
-                "fcm_service_account_file": str(tmp_path / "key.json"),
-                "twilio_account_sid": TWILIO_SID,
-                "twilio_auth_token": "right-token",
-                "twilio_sender": "+15550100200",
-                "mail_sender": "news@example.org",
-                "smtp_username": "mailer",
-                "smtp_password": "right",
-                **but,
-            }
-            environ = {f"NOTIFY_PROVIDERS__{name.upper()}": value for name, value in settings.items() if value}
-            command = ["providers", "check", *options]
-            environ["NOTIFY_CONFIG_DIR"] = str(tmp_path)
-            return await asyncio.to_thread(CliRunner(env=environ).invoke, main, command)
+    async def run(*options: str, **but: str | None) -> Result:
+        settings: dict[str, str | None] = {
+            "fcm": providers.url,
+            "twilio": providers.url,
+            "smtp": smtp,
+            "ca_file": str(host_certificate),
+            "smtp_ca_file": str(host_certificate),
+            "smtp_tls": "require",
+            "fcm_service_account_file": str(tmp_path / "key.json"),
+            "twilio_account_sid": TWILIO_SID,
+            "twilio_auth_token": "right-token",
+            "twilio_sender": "+15550100200",
+            "mail_sender": "news@example.org",
+            "smtp_username": "mailer",
+            "smtp_password": "right",
+            **but,
+        }
+        environ = {f"NOTIFY_PROVIDERS__{name.upper()}": value for name, value in settings.items() if value}
+        command = ["providers", "check", *options]
+        environ["NOTIFY_CONFIG_DIR"] = str(tmp_path)
+        return await asyncio.to_thread(CliRunner(env=environ).invoke, main, command)
 
-        yield run
-        assert (mails.senders, providers.pushes, providers.texts) == ([], [], [])
+    yield run
+    assert (mails.senders, providers.pushes, providers.texts) == ([], [], [])
 
 
-async def test_each_provider_takes_its_credential_and_nothing_is_sent(check: Check) -> None:
+async def test_each_provider_takes_its_credential_and_nothing_is_sent(check: Check, mails: Mails) -> None:
     done = await check()
     assert done.stdout.splitlines() == [
         "fcm      ok: FCM takes the credential for project the-project",
@@ -73,6 +86,7 @@ async def test_each_provider_takes_its_credential_and_nothing_is_sent(check: Che
         "smtp     ok: the mail server takes the log-in",
     ]
     assert done.exit_code == 0
+    assert mails.noops == 1
 
 
 async def test_wrong_credentials_are_a_sentence_each(
