@@ -11,9 +11,8 @@ from faust.types import TP
 from notify_streams.app import app
 from notify_streams.delivery.admission import Admission
 from notify_streams.delivery.breaker import Breaker
-from notify_streams.delivery.budget import Budget
 from notify_streams.delivery.engine import DeliveryEngine
-from notify_streams.delivery.providers import provider_config, provider_for
+from notify_streams.delivery.providers import provider_with_budgets
 from notify_streams.delivery.retry_delay import RETRY_DELAYS
 from notify_streams.outbox.partition_hooks import first_position
 from notify_streams.partition_concurrency import process_partitions_concurrently
@@ -29,9 +28,10 @@ if TYPE_CHECKING:
 
 channel = channel_of(app.role)
 settings = app.settings.providers
-provider = provider_for(channel, provider_config(settings, start_within_s=app.preferences.bound.start_s))
+provider, budgets = provider_with_budgets(
+    settings, channel, app.role, time.monotonic(), start_within_s=app.preferences.bound.start_s
+)
 breaker = Breaker()
-budget = Budget(settings.calls_per_s.get(app.role), time.monotonic())
 engine = app.delivery = DeliveryEngine(
     app.role,
     channel,
@@ -42,7 +42,7 @@ engine = app.delivery = DeliveryEngine(
     app.categories,
     app.templates(),
     breaker,
-    Admission(breaker, budget, provider.max_in_flight),
+    Admission(breaker, budgets[0], provider.max_in_flight),
     RETRY_DELAYS[app.lane, channel].paced(settings.retry_pace),
     app.settings.outbox.transaction_timeout_s,
     settings.timeout_s,
@@ -60,7 +60,8 @@ async def first_positions(partitions: Collection[int]) -> dict[int, int]:
 async def acquire(partitions: frozenset[TP]) -> Mapping[TP, int]:
     """Own the ledgers of the assigned partitions; they say where each partition starts."""
     mine = [tp.partition for tp in partitions if tp.topic == app.role]
-    budget.set_share(len(mine) / app.settings.partitions, time.monotonic())
+    for budget in budgets:
+        budget.set_share(len(mine) / app.settings.partitions, time.monotonic())
     positions = await engine.acquire(mine, app.consumer_generation_id, first_positions)
     return {TP(app.role, number): position for number, position in positions.items()}
 

@@ -34,6 +34,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 #: The characters of RFC 6750; long enough not to be guessed.
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{16,}")
 _ACCOUNT_SID: Final = re.compile(r"AC[A-Za-z0-9]{1,64}")
+_TWILIO_LOGIN: Final = frozenset({"twilio_auth_token", "twilio_api_key_sid", "twilio_api_key_secret"})
 _SMS_SENDER: Final = re.compile(
     r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|MG[0-9A-Za-z]{1,64}|(?=.*[A-Za-z])[A-Za-z0-9 +&_-]{1,11}"
 )
@@ -60,8 +61,49 @@ class _Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A group of settings."""
 
 
-class ProviderSettings(_Frozen, frozen=True):
-    """Addresses of the providers, and limits of calls to them."""
+class CredentialSettings(_Frozen, frozen=True, kw_only=True):
+    """Credential and sender of each provider. None of a provider's: those of the sandbox, for a loopback address only."""
+
+    #: The JSON key of a Google service account that may send to its project by FCM.
+    fcm_service_account: Secret | None = None
+    twilio_account_sid: str | None = None
+    #: The account's token, or else an API key.
+    twilio_auth_token: Secret | None = None
+    twilio_api_key_sid: Secret | None = None
+    twilio_api_key_secret: Secret | None = None
+    #: A number (E.164), a short code, a sender id, or a messaging service (MG…).
+    twilio_sender: str | None = None
+    #: Where Twilio reports what became of an SMS; None: no reports.
+    twilio_status_callback: str | None = None
+    #: The address in From and in the envelope of each mail.
+    mail_sender: str | None = None
+    smtp_username: Secret | None = None
+    smtp_password: Secret | None = None
+    #: The region of SES and SNS, as eu-west-1.
+    aws_region: str | None = None
+    #: None: botocore's own chain (environment, profile, web identity, container, instance).
+    aws_access_key_id: Secret | None = None
+    aws_secret_access_key: Secret | None = None
+    ses_configuration_set: str | None = None
+    #: What a phone shows as the sender, where the country allows it.
+    sns_sender_id: str | None = None
+    #: A number or short code of the account.
+    sns_origination_number: str | None = None
+
+
+class MoreCredential(CredentialSettings, frozen=True, kw_only=True):
+    """Another credential or sender of `provider`. What is None is that of `ProviderSettings`.
+
+    Not of APNs and Web Push: a device token belongs to an app, a subscription to a key.
+    """
+
+    provider: Literal["fcm", "twilio", "sns", "smtp", "ses"]
+    #: By role: the calls a second that it allows.
+    calls_per_s: dict[str, PositiveS] = {}
+
+
+class ProviderSettings(CredentialSettings, frozen=True, kw_only=True):
+    """Addresses of the providers, their credentials, and limits of calls to them."""
 
     #: The provider of each channel.
     push_provider: Literal["fcm", "apns", "web_push"] = "fcm"
@@ -94,22 +136,12 @@ class ProviderSettings(_Frozen, frozen=True):
     dkim_selector: str | None = None
     dkim_key: Secret | None = None
 
-    # Credentials and senders. None of a provider's: those of the sandbox, for a loopback address only.
-    #: The JSON key of a Google service account that may send to its project by FCM.
-    fcm_service_account: Secret | None = None
-    twilio_account_sid: str | None = None
-    #: The account's token, or else an API key.
-    twilio_auth_token: Secret | None = None
-    twilio_api_key_sid: Secret | None = None
-    twilio_api_key_secret: Secret | None = None
-    #: A number (E.164), a short code, a sender id, or a messaging service (MG…).
-    twilio_sender: str | None = None
-    #: Where Twilio reports what became of an SMS; None: no reports.
-    twilio_status_callback: str | None = None
-    #: The address in From and in the envelope of each mail.
-    mail_sender: str | None = None
-    smtp_username: Secret | None = None
-    smtp_password: Secret | None = None
+    #: Another address than that of the region, of a server that takes the place of AWS.
+    aws_endpoint: str | None = None
+    #: The route of an SMS that is not critical; a critical one is always `transactional`.
+    sns_sms_type: Literal["promotional", "transactional"] = "promotional"
+    #: Further credentials, each with its own `calls_per_s`. A call uses one that has calls left.
+    more_credentials: tuple[MoreCredential, ...] = ()
 
     # For `push_provider: apns`: Apple's key (the .p8 file), its id, its team; the topic is the app's bundle id.
     apns_team_id: str | None = None
@@ -148,21 +180,6 @@ class ProviderSettings(_Frozen, frozen=True):
         if self.smtp_username is not None and tls != "require" and not self.smtp.startswith("smtps:"):
             yield "smtp_tls must be require with smtp_username: a password is never sent in plaintext"
 
-    #: The region of SES and SNS, as eu-west-1.
-    aws_region: str | None = None
-    #: Another address than that of the region, of a server that takes the place of AWS.
-    aws_endpoint: str | None = None
-    #: None: botocore's own chain (environment, profile, web identity, container, instance).
-    aws_access_key_id: Secret | None = None
-    aws_secret_access_key: Secret | None = None
-    ses_configuration_set: str | None = None
-    #: The route of an SMS that is not critical; a critical one is always `transactional`.
-    sns_sms_type: Literal["promotional", "transactional"] = "promotional"
-    #: What a phone shows as the sender, where the country allows it.
-    sns_sender_id: str | None = None
-    #: A number or short code of the account.
-    sns_origination_number: str | None = None
-
     def aws_problems(self) -> Iterator[str]:
         """What is wrong with the settings of SES and SNS."""
         if self.aws_region is None and (self.email_provider == "ses" or self.sms_provider == "sns"):
@@ -173,6 +190,26 @@ class ProviderSettings(_Frozen, frozen=True):
             value = getattr(self, name)
             if value is not None and not pattern.fullmatch(value):
                 yield f"{name} must be {form}"
+
+    def with_credential(self, more: MoreCredential) -> ProviderSettings:
+        """The same with another credential, and its limits."""
+        given = {name: getattr(more, name) for name in CredentialSettings.__struct_fields__}
+        changes = {name: value for name, value in given.items() if value is not None}
+        if changes.keys() & _TWILIO_LOGIN:
+            changes = dict.fromkeys(_TWILIO_LOGIN) | changes
+        return msgspec.structs.replace(self, **changes, calls_per_s=more.calls_per_s, more_credentials=())
+
+    def each_credential(self, provider: str) -> list[ProviderSettings]:
+        """The settings with each credential of `provider`; these themselves are the first."""
+        return [self, *(self.with_credential(one) for one in self.more_credentials if one.provider == provider)]
+
+    def problems_of_more_credentials(self) -> Iterator[str]:
+        known = {*self.credential_problems(), *self.aws_problems()}
+        for number, more in enumerate(self.more_credentials):
+            one = self.with_credential(more)
+            for problem in (*one.credential_problems(), *one.aws_problems()):
+                if problem not in known:
+                    yield f"more_credentials[{number}].{problem}"
 
 
 class EdgePopSettings(_Frozen, frozen=True):
@@ -463,6 +500,7 @@ def _security_problems(settings: Settings) -> Iterator[str]:
     yield from (f"providers.{problem}" for problem in settings.providers.mail_signature_problems())
     yield from (f"providers.{problem}" for problem in settings.providers.credential_problems())
     yield from (f"providers.{problem}" for problem in settings.providers.aws_problems())
+    yield from (f"providers.{problem}" for problem in settings.providers.problems_of_more_credentials())
     for region in settings.remote_kafka_security.keys() - settings.remote_kafka:
         yield f"remote_kafka_security.{region}: there is no remote_kafka.{region}"
     if redis.tls is not None and not settings.redis.startswith("rediss:"):

@@ -12,7 +12,7 @@ from notify_streams.errors import SettingsError
 
 if TYPE_CHECKING:
     from notify_streams.delivery.pauses import ProviderPauses
-    from notify_streams.settings import Settings
+    from notify_streams.settings import ProviderSettings, Settings
 
 PROVIDERS: Final = ("fcm", "apns", "web_push", "twilio", "sns", "smtp", "ses")
 
@@ -65,34 +65,43 @@ def resume(provider: str, region: str) -> None:
 def check(region: str, as_json: bool) -> None:
     """Ask each channel's provider whether it takes our credential; sends nothing. Exit 1 with a line for each that does not."""
     found = asyncio.run(_check(settings_of(region)))
-    lines = [f"{one['provider']:<8} {'ok' if one['ok'] else 'WRONG'}: {one['text']}" for one in found]
+    lines = [
+        f"{one['provider']} {'' if one['credential'] == 1 else one['credential']}".ljust(8)
+        + f" {'ok' if one['ok'] else 'WRONG'}: {one['text']}"
+        for one in found
+    ]
     holds = all(one["ok"] for one in found)
     print_result(as_json, {"holds": holds, "providers": found}, lines)
     raise SystemExit(0 if holds else 1)
 
 
 async def _check(settings: Settings) -> list[dict[str, Any]]:
-    """In the order of the channels; they are asked at the same time."""
+    """One for each credential, in the order of the channels. All are asked at the same time."""
     from notify_streams.delivery.providers.from_settings import provider_of
 
     return list(
         await asyncio.gather(
-            *(_checked(settings, channel, provider) for channel, provider in provider_of(settings.providers).items())
+            *(
+                _checked(one, channel, provider, number)
+                for channel, provider in provider_of(settings.providers).items()
+                for number, one in enumerate(settings.providers.each_credential(provider), start=1)
+            )
         )
     )
 
 
-async def _checked(settings: Settings, channel: str, provider: str) -> dict[str, Any]:
+async def _checked(settings: ProviderSettings, channel: str, provider: str, number: int) -> dict[str, Any]:
+    """`number`: of the provider's credential, from 1."""
     from notify_streams.delivery.providers import check_credentials, provider_config
     from notify_streams.delivery.providers.check_failure import CheckFailed
     from notify_streams.delivery.providers.checks import CHECKS
 
     try:
-        check_credentials(settings.providers, channel)
-        ok, text = True, await CHECKS[provider](provider_config(settings.providers))
+        check_credentials(settings, channel)
+        ok, text = True, await CHECKS[provider](provider_config(settings))
     except (SettingsError, CheckFailed) as error:
         ok, text = False, str(error)
-    return {"channel": channel, "provider": provider, "ok": ok, "text": text}
+    return {"channel": channel, "provider": provider, "credential": number, "ok": ok, "text": text}
 
 
 async def _change(settings: Settings, provider: str, *, paused: bool) -> None:

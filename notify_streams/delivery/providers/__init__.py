@@ -4,6 +4,7 @@ Each sends one `Outgoing` message and returns one `ProviderResult`. Checks, clai
 """
 
 from notify_streams.delivery.providers.config import AccessToken, ProviderConfig
+from notify_streams.delivery.providers.credential_choice import provider_with_budgets
 from notify_streams.delivery.providers.factory import CHANNELS, provider_for
 from notify_streams.delivery.providers.from_settings import check_credentials, provider_config
 from notify_streams.delivery.providers.provider import Outgoing, Provider, ProviderOutcome, ProviderResult, unsendable
@@ -19,5 +20,6 @@ __all__ = [
     "check_credentials",
     "provider_config",
     "provider_for",
+    "provider_with_budgets",
     "unsendable",
 ]

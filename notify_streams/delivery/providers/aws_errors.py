@@ -93,6 +93,7 @@ def refusal_result(provider: str, errors: Mapping[str, ErrorRow], refusal: AwsRe
         detail=detail,
         code=refusal.code,
         retry_after_s=refusal.retry_after_s,
+        credential_refused=refusal.status in (401, 403),
         throttled=refusal.status == 429 if row is None else row.throttled,
         maybe_accepted=refusal.status >= 500,
         # A reply that names no code has its status as one.

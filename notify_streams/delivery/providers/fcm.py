@@ -69,8 +69,12 @@ class Fcm:
             try:
                 await self._ask_for_token()
             except Exception as error:  # of any type: the token source is configured; nothing was sent
-                return no_response_result(
-                    self.name, NoResponse(f"no access token: {type(error).__name__}", begun=False)
+                return ProviderResult(
+                    outcome=ProviderOutcome.RETRY,
+                    provider=self.name,
+                    detail=f"no access token: {type(error).__name__}",
+                    credential_refused=True,
+                    begun=False,
                 )
         response = await self._http.post(self._url, self._headers, orjson.dumps(request))
         if isinstance(response, HttpResponse) and response.status == _UNAUTHORIZED:

@@ -81,8 +81,20 @@ def check_credentials(settings: ProviderSettings, channel: str) -> None:
         SettingsError: a credential or sender is missing or cannot work; the message names the setting.
     """
     provider = provider_of(settings)[channel]
-    if provider in _PROBLEM and (problem := _PROBLEM[provider](settings)) is not None:
-        raise SettingsError(problem)
+    for one in settings.each_credential(provider):
+        if provider in _PROBLEM and (problem := _PROBLEM[provider](one)) is not None:
+            raise SettingsError(problem)
+    if provider == "fcm":
+        _check_one_project(settings)
+
+
+def _check_one_project(settings: ProviderSettings) -> None:
+    """A registration token is valid for one project only."""
+    each = [provider_config(one) for one in settings.each_credential("fcm")]
+    if len({account_of(one).project for one in each if one.fcm_service_account is not None}) > 1:
+        raise SettingsError(
+            "the keys of providers.more_credentials must be of the project of providers.fcm_service_account"
+        )
 
 
 def _fcm(settings: ProviderSettings) -> str | None:
@@ -125,11 +137,7 @@ def _smtp(settings: ProviderSettings) -> str | None:
         return _missing(settings.smtp, "smtp", "providers.mail_sender", "the address that mails come from")
     if mailbox(settings.mail_sender) is None:
         return "providers.mail_sender must be one mail address without a name, as notify@example.org"
-    try:
-        dkim_signer(provider_config(settings))
-    except BadCredential as error:
-        return str(error)
-    return None
+    return _refusal(lambda: dkim_signer(provider_config(settings)))
 
 
 def _ses(settings: ProviderSettings) -> str | None:

@@ -17,6 +17,8 @@ from notify_streams.delivery.providers.provider import ProviderOutcome, Provider
 _ABOUT_MESSAGE = frozenset({413, 422})
 #: the same, if the reply names no code: 400 may then be a refusal of its form by a proxy or the API's front
 _ABOUT_REQUEST = _ABOUT_MESSAGE | {400}
+#: statuses about our credential, not about the message
+_ABOUT_CREDENTIAL = frozenset({401, 403})
 
 
 class HttpResponse(msgspec.Struct, frozen=True):
@@ -83,6 +85,7 @@ def error_result(
             code=code,
             retry_after_s=response.retry_after_s,
             throttled=status == 429,
+            credential_refused=status in _ABOUT_CREDENTIAL,
             maybe_accepted=status >= 500,
             unknown_code=is_unknown,
         )

@@ -71,6 +71,8 @@ class ProviderResult(msgspec.Struct, frozen=True, kw_only=True):
     maybe_accepted: bool = False
     #: the provider's error code has no row in our table
     unknown_code: bool = False
+    #: RETRY only: not the message but our credential was refused
+    credential_refused: bool = False
     #: False (RETRY, REJECTED): nothing was sent
     begun: bool = True
     #: sms only: the segments of the text

@@ -21,6 +21,8 @@ from notify_streams.delivery.providers.smtp_errors import enhanced_code, reply_o
 from notify_streams.delivery.providers.smtp_pool import SmtpPool
 from notify_streams.records.addresses import mailbox
 
+#: our log-in or encryption is wrong, not the message (RFC 4954 §6)
+_ABOUT_CREDENTIAL = frozenset({530, 534, 535, 538})
 #: RFC 1870 §4
 _DIGITS = re.compile(r"[0-9]{1,20}")
 
@@ -165,6 +167,7 @@ def smtp_result(error: Exception, content_begun: bool, *, begun: bool = True) ->
             code=f"{error.code} {enhanced}" if enhanced else str(error.code),
             begun=begun,
             unknown_code=not is_known,
+            credential_refused=error.code in _ABOUT_CREDENTIAL,
         )
     return ProviderResult(
         outcome=ProviderOutcome.RETRY,

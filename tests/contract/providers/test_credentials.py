@@ -97,7 +97,8 @@ class TestServiceAccount:
         async with started("push", config(fcm_service_account=key)) as fcm:
             for _ in range(3):
                 result = await fcm.send(outbox.message())
-                assert (result.outcome, result.begun, result.maybe_accepted) == (RETRY, False, False)
+                assert (result.outcome, result.begun, result.credential_refused) == (RETRY, False, True)
+                assert not result.maybe_accepted
             assert providers.refused and not providers.pushes
             write(file, providers.service_account())
             await until_accepted(fcm, outbox.message())
@@ -195,7 +196,7 @@ class TestTwilio:
         login = config(twilio_sid=TWILIO_SID, twilio_secret=secret(file, "wrong"), twilio_from="+15550100200", **user)
         async with started("sms", login) as twilio:
             result = await twilio.send(outbox.message())
-            assert (result.outcome, result.code) == (RETRY, "20003")
+            assert (result.outcome, result.code, result.credential_refused) == (RETRY, "20003", True)
             write(file, providers.twilio_login[1])
             await until_accepted(twilio, outbox.message())
         assert [text["From"] for text in providers.texts] == ["+15550100200"]
@@ -228,7 +229,7 @@ class TestSmtp:
             )
             async with started("email", login) as smtp:
                 result: ProviderResult = await smtp.send(outbox.message())
-                assert (result.outcome, result.code) == (RETRY, "535")
+                assert (result.outcome, result.code, result.credential_refused) == (RETRY, "535 5.7.8", True)
                 write(file, "right")
                 await until_accepted(smtp, outbox.message())
             assert mails.senders == ["news@example.org"]

@@ -148,6 +148,14 @@ async def test_an_api_key_that_may_not_fetch_the_account_is_taken(check: Check, 
     assert "WRONG" in (await check(twilio_auth_token=None, **login | {"twilio_api_key_secret": "other"})).stdout
 
 
+async def test_each_of_several_credentials_is_checked(check: Check) -> None:
+    more = [{"provider": "twilio", "twilio_auth_token": "wrong"}, {"provider": "smtp", "mail_sender": "b@example.org"}]
+    done = await check("--json", more_credentials=json.dumps(more))
+    found = [(one["provider"], one["credential"], one["ok"]) for one in json.loads(done.stdout)["providers"]]
+    assert found == [("fcm", 1, True), ("twilio", 1, True), ("twilio", 2, False), ("smtp", 1, True), ("smtp", 2, True)]
+    assert "twilio 2 WRONG: Twilio refuses" in (await check(more_credentials=json.dumps(more))).stdout
+
+
 async def test_the_sandbox_takes_the_check(check: Check, sandbox: Any) -> None:
     credentials = (
         "fcm_service_account_file",

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from devtools.stack.paths import PROJECT
 from notify_streams.addresses import is_loopback
@@ -15,7 +17,7 @@ from notify_streams.app import build_app
 from notify_streams.delivery.providers import check_credentials, provider_config
 from notify_streams.errors import SettingsError
 from notify_streams.secret import Secret
-from notify_streams.settings import ProviderSettings, load_settings
+from notify_streams.settings import MoreCredential, ProviderSettings, load_settings
 
 REAL = {
     "push": "providers.fcm_service_account_file",
@@ -133,6 +135,59 @@ def test_credentials_that_do_not_fit_together(but: dict[str, Any], says: str) ->
 @pytest.mark.parametrize("sender", ["+15550100200", "12345", "Example Co", "MG" + "a" * 32])
 def test_senders_of_every_kind_are_taken(sender: str) -> None:
     assert not [*settings(**TWILIO, twilio_sender=sender).credential_problems()]
+
+
+def test_a_further_credential_replaces_what_it_gives() -> None:
+    more: list[dict[str, Any]] = [
+        {"provider": "twilio", "twilio_sender": "+15550100201", "calls_per_s": {"sms": 1}},
+        {"provider": "twilio", "twilio_api_key_sid": Secret("SK1"), "twilio_api_key_secret": Secret("s")},
+        {"provider": "smtp", "mail_sender": "b@example.org"},
+    ]
+    given = settings(
+        **TWILIO,
+        twilio_sender="+15550100200",
+        calls_per_s={"sms": 5},
+        more_credentials=tuple(MoreCredential(**one) for one in more),
+    )
+    assert not [*given.problems_of_more_credentials()]
+    each = given.each_credential("twilio")
+    assert [one.twilio_sender for one in each] == ["+15550100200", "+15550100201", "+15550100200"]
+    assert [one.calls_per_s for one in each] == [{"sms": 5}, {"sms": 1}, {}]
+    configs = [provider_config(one) for one in each]
+    assert [(one.twilio_key_sid, one.twilio_secret) for one in configs] == [
+        (None, Secret("hush")),
+        (None, Secret("hush")),
+        (Secret("SK1"), Secret("s")),
+    ]
+
+
+def test_what_is_wrong_with_a_further_credential_is_said_once() -> None:
+    more = (MoreCredential(provider="twilio", twilio_sender="+1"), MoreCredential(provider="smtp"))
+    (problem,) = settings(**TWILIO, more_credentials=more).problems_of_more_credentials()
+    assert problem.startswith("more_credentials[0].twilio_sender must be")
+    assert not [*settings(twilio_account_sid="AC1", more_credentials=more[1:]).problems_of_more_credentials()]
+
+
+def test_all_keys_are_of_one_project() -> None:
+    pem = generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    keys = [
+        Secret(
+            json.dumps(
+                {
+                    "type": "service_account",
+                    "project_id": project,
+                    "private_key": pem,
+                    "client_email": f"a@{project}",
+                    "token_uri": "https://t.example/token",
+                }
+            )
+        )
+        for project in ("one", "one", "other")
+    ]
+    more = [MoreCredential(provider="fcm", fcm_service_account=key) for key in keys[1:]]
+    check_credentials(settings(fcm_service_account=keys[0], more_credentials=(more[0],)), "push")
+    with pytest.raises(SettingsError, match="must be of the project"):
+        check_credentials(settings(fcm_service_account=keys[0], more_credentials=(more[0], more[1])), "push")
 
 
 def test_problems_of_credentials_are_problems_of_the_settings(tmp_path: Path) -> None:
