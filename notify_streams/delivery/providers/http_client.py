@@ -21,9 +21,9 @@ _MAX_URLS: Final = 1024
 class HttpClient:
     """At most `max_in_flight` connections to each server. A call that gets none within `start_within_s` is not made.
 
-    With more than `max_servers` servers, or twice `max_in_flight` connections in all, those to the server that was used least
-    recently and has no call in progress are closed. If each has one, a call to a further server is not made. With `public_only`,
-    neither is one to a server with a private address.
+    With more than `max_servers` servers, or with more than twice `max_in_flight` connections to the others than the one to call,
+    those to the server that was used least recently and has no call in progress are closed. If each has one, a call to a further
+    server is not made. With `public_only`, neither is one to a server with a private address.
     """
 
     def __init__(self, config: ProviderConfig, *, max_servers: int = 8, public_only: bool = False) -> None:

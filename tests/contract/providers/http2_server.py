@@ -145,14 +145,14 @@ class Http2Server:
 
 @asynccontextmanager
 async def serve_http2(
-    on_request: OnRequest, certificate: Path, *, protocol: str = "h2", **but: object
+    on_request: OnRequest, certificate: Path, *, protocol: str = "h2", port: int = 0, **but: object
 ) -> AsyncIterator[Http2Server]:
-    """With TLS, on a free port of 127.0.0.1. A client must have kept to the protocol."""
+    """With TLS, on a port of 127.0.0.1; 0: a free one. A client must have kept to the protocol."""
     state = Http2Server(on_request, **but)  # type: ignore[arg-type]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     context.set_alpn_protocols([protocol])
-    server = await asyncio.get_running_loop().create_server(lambda: Peer(state), "127.0.0.1", 0, ssl=context)
+    server = await asyncio.get_running_loop().create_server(lambda: Peer(state), "127.0.0.1", port, ssl=context)
     state.port = server.sockets[0].getsockname()[1]
     try:
         yield state

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,6 +76,8 @@ class PushService:
     server_key: EllipticCurvePrivateKey
     certificate: Path
     answer: bytes = b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n"
+    #: instead of `answer`
+    on_message: Callable[[Peer, Message], Awaitable[None]] | None = None
     received: list[Message] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     server: ScriptedServer = field(default_factory=ScriptedServer)
@@ -107,6 +109,8 @@ class PushService:
             if fault:
                 self.faults.append(fault)
                 await peer.send(f"HTTP/1.1 {fault[:3]} Refused\r\nContent-Length: 0\r\n\r\n".encode())
+            elif self.on_message is not None:
+                await self.on_message(peer, message)
             elif self.answer:
                 await peer.send(self.answer)
 

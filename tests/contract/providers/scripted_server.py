@@ -75,9 +75,9 @@ class ScriptedServer:
 
 @asynccontextmanager
 async def serve(
-    script: Script, certificate: Path | None = None, context: ssl.SSLContext | None = None
+    script: Script, certificate: Path | None = None, context: ssl.SSLContext | None = None, port: int = 0
 ) -> AsyncIterator[ScriptedServer]:
-    """With TLS if there is a certificate, on a free port of 127.0.0.1."""
+    """With TLS if there is a certificate, on a port of 127.0.0.1; 0: a free one."""
     state = ScriptedServer()
     if certificate is not None:
         context = context or ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -97,7 +97,7 @@ async def serve(
             await writer.wait_closed()
         tasks.discard(task)
 
-    server = await asyncio.start_server(run, "127.0.0.1", 0, ssl=context, backlog=1024)
+    server = await asyncio.start_server(run, "127.0.0.1", port, ssl=context, backlog=1024)
     state.port = server.sockets[0].getsockname()[1]
     try:
         yield state

@@ -1,32 +1,63 @@
-"""The contract of the provider clients, tested with the sandbox."""
+"""The contract of the provider clients, tested with the sandbox, or with a server of the tests where it has no such provider."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from notify_streams.admin.audit.provider_log import contact_sha
-from notify_streams.delivery.providers import CHANNELS, Provider, ProviderOutcome, provider_for
+from notify_streams.delivery.providers import Provider, ProviderOutcome, provider_for
 from notify_streams.records.ids import delivery_id, notification_id
+from tests.contract.providers.push_servers import PUSH_SERVERS
 
-PROVIDER = {"push": "fcm", "sms": "twilio", "email": "smtp"}
+#: By provider: its channel.
+CHANNEL = {"fcm": "push", "apns": "push", "web_push": "push", "twilio": "sms", "smtp": "email"}
+#: By provider: its code for a contact that is not valid any more.
+DEAD = {"fcm": "UNREGISTERED", "apns": "Unregistered", "web_push": "410", "twilio": "21610", "smtp": "550 5.1.1"}
 BUSY = {"push": 429, "sms": 429, "email": 451}
 BAD = {"push": 400, "sms": 400, "email": 554}
 HTTP = ("push", "sms")
 
 
-@pytest.fixture(params=CHANNELS)
-def channel(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=CHANNEL)
+def name(request: pytest.FixtureRequest) -> str:
+    """The provider."""
     return str(request.param)
 
 
 @pytest.fixture
-def outbox(outbox_of: Any, channel: str) -> Any:
-    return outbox_of(channel)
+def channel(name: str) -> str:
+    return CHANNEL[name]
+
+
+@pytest.fixture
+async def sandbox(
+    name: str, request: pytest.FixtureRequest, one_sandbox: Any, host_certificate: Path, tmp_path: Path
+) -> AsyncIterator[Any]:
+    if name in PUSH_SERVERS:
+        server = PUSH_SERVERS[name](host_certificate, tmp_path / "accepted.jsonl")
+        await server.start()
+        yield server
+        await server.kill()
+    else:
+        await one_sandbox.behave()
+        yield one_sandbox
+
+
+@pytest.fixture
+def own_sandbox(name: str, request: pytest.FixtureRequest) -> Any:
+    """One that a test may kill."""
+    return request.getfixturevalue("sandbox" if name in PUSH_SERVERS else "own_sandbox")
+
+
+@pytest.fixture
+def outbox(outbox_of: Any, channel: str, name: str, sandbox: Any) -> Any:
+    return outbox_of(channel, sandbox.contact if name in PUSH_SERVERS else None)
 
 
 @pytest.fixture
@@ -48,7 +79,7 @@ async def send_with_short_timeout(sandbox: Any, channel: str, message: Any, **bu
 
 class TestEveryProvider:
     async def test_an_accepted_message_is_in_the_record_exactly_once(
-        self, client: Any, sandbox: Any, outbox: Any
+        self, client: Any, sandbox: Any, outbox: Any, name: str
     ) -> None:
         before = time.time()
         message = outbox.message(attempt=2, critical=True, decided_at_ms=1764000000123)
@@ -56,8 +87,8 @@ class TestEveryProvider:
         after = time.time()
 
         assert result.outcome is ProviderOutcome.ACCEPTED
-        assert result.provider == client.name == PROVIDER[message.channel]
-        assert result.provider_id
+        assert result.provider == client.name == name
+        assert result.provider_id or name == "web_push"
         assert result.segments == (1 if message.channel == "sms" else None)
         (line,) = sandbox.accepted(message.delivery_id)
         assert before <= line.at <= line.done <= after
@@ -128,13 +159,13 @@ class TestEveryProvider:
         assert (await client.send(outbox.message())).outcome is ProviderOutcome.ACCEPTED
 
     async def test_an_invalid_contact_is_not_retried(
-        self, client: Any, sandbox: Any, outbox: Any, channel: str
+        self, client: Any, sandbox: Any, outbox: Any, channel: str, name: str
     ) -> None:
         message = outbox.message()
         await sandbox.control(provider=client.name, dead_tokens=[message.to])
         result = await client.send(message)
         assert result.outcome is (ProviderOutcome.REJECTED if channel == "sms" else ProviderOutcome.DEAD_TOKEN)
-        assert result.code == {"push": "UNREGISTERED", "sms": "21610", "email": "550 5.1.1"}[channel]
+        assert result.code == DEAD[name]
         assert not result.unknown_code
         assert (await client.send(outbox.message())).outcome is ProviderOutcome.ACCEPTED
 
@@ -182,9 +213,9 @@ class TestEveryProvider:
         assert len(own_sandbox.accepted(first.delivery_id)) == len(own_sandbox.accepted(second.delivery_id)) == 1
 
     async def test_a_call_without_a_free_connection_is_not_begun_late(
-        self, sandbox: Any, outbox: Any, channel: str
+        self, sandbox: Any, outbox: Any, channel: str, name: str
     ) -> None:
-        await sandbox.control(provider=PROVIDER[channel], latency_ms=1500)
+        await sandbox.control(provider=name, latency_ms=1500)
         provider = provider_for(channel, sandbox.config(max_in_flight=1, smtp_connections=1, start_within_s=0.2))
         await provider.start()
         first, second = outbox.message(), outbox.message()

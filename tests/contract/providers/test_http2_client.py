@@ -116,6 +116,18 @@ async def test_a_call_waits_for_the_servers_window(host_certificate: Path) -> No
         assert server.bodies == [b"x" * 4096] * 200
 
 
+async def test_without_a_window_no_part_of_a_request_is_sent(host_certificate: Path) -> None:
+    async with (
+        serve_http2(ok, host_certificate, withhold=True) as server,
+        started(server, host_certificate, start_within_s=1.0) as client,
+    ):
+        # 15 bodies of 4,096 bytes fit into the first window of each of the 8 connections.
+        results = await posts(client, [b"x" * 4096] * 125)
+        assert results.count(OK) == 120
+        assert results.count(NoResponse("NoConnection", begun=False)) == 5
+        assert sum(len(peer.requests) for peer in server.peers) == 120
+
+
 async def test_a_body_is_cut_to_the_window_of_its_stream(host_certificate: Path) -> None:
     settings = {SettingCodes.INITIAL_WINDOW_SIZE: 100}
     async with (

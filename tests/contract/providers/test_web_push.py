@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +231,21 @@ async def test_connections_to_servers_that_were_not_used_lately_are_closed(host_
         assert (first.ended, third.ended) == (0, 0)
         assert await client.post(urls[0], {}, b"") == ok
         assert (first.connections, second.connections, third.connections) == (1, 1, 1)
+        await client.close()
+
+
+async def test_connections_of_all_servers_together_are_bounded(host_certificate: Path) -> None:
+    config = PushService(generate_private_key(SECP256R1()), host_certificate).config(max_in_flight=1)
+    client = HttpClient(config, max_servers=8)
+    await client.start()
+    async with AsyncExitStack() as stack:
+        servers = [await stack.enter_async_context(serve(respond_always, host_certificate)) for _ in range(4)]
+        for server in servers:
+            assert await client.post(f"https://localhost:{server.port}/", {}, b"") == HttpResponse(200, None, b"ok")
+        async with asyncio.timeout(5):
+            while not servers[0].ended:
+                await asyncio.sleep(0.01)
+        assert [server.ended for server in servers] == [1, 0, 0, 0]
         await client.close()
 
 

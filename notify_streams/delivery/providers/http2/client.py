@@ -38,8 +38,8 @@ class _Pending(Call):
 class Http2Client:
     """At most 8 connections; a call begins on one that has a free stream, or waits for one, the first call first.
 
-    A further connection is opened while calls wait, one at a time. A request that the server says it ignored (GOAWAY,
-    REFUSED_STREAM) is begun again as if it had not been. No other request is repeated.
+    At most `max_in_flight` calls are begun at a time. A further connection is opened while calls wait, one at a time. A request
+    that the server says it ignored (GOAWAY, REFUSED_STREAM) is begun again as if it had not been. No other request is repeated.
     """
 
     def __init__(self, url: str, config: ProviderConfig) -> None:
@@ -50,6 +50,8 @@ class Http2Client:
         self._context: ssl.SSLContext | None = None
         self._connections: list[Connection] = []
         self._waiting: dict[_Pending, None] = {}
+        #: begun and without a result
+        self._begun: set[_Pending] = set()
         self._opening: asyncio.Task[None] | None = None
         self._started = False
 
@@ -114,6 +116,7 @@ class Http2Client:
     def failed(self, call: Call, reason: str, *, processed: bool) -> None:
         assert isinstance(call, _Pending)
         call.connection = None
+        self._begun.discard(call)
         if processed:
             self._finish(call, NoResponse(reason, begun=True))
         elif call.begun >= _MAX_BEGUN or asyncio.get_running_loop().time() >= call.start_by:
@@ -129,16 +132,16 @@ class Http2Client:
 
     def _dispatch(self) -> None:
         """Begin the calls that wait, as far as the connections take them; then open another connection."""
-        while self._waiting:
+        while self._waiting and len(self._begun) < self._config.max_in_flight:
             call = next(iter(self._waiting))
             connection = next((one for one in self._connections if one.can_begin(len(call.body))), None)
             if connection is None:
+                self._open()
                 break
             del self._waiting[call]
+            self._begun.add(call)
             self._limit(call, call.end_by)
             connection.begin(call)
-        if self._waiting:
-            self._open()
 
     def _open(self) -> None:
         usable = sum(not connection.draining for connection in self._connections)
@@ -190,11 +193,14 @@ class Http2Client:
 
     def _give_up(self, call: _Pending) -> None:
         self._waiting.pop(call, None)
+        self._begun.discard(call)
         if call.connection is not None:
             call.connection.cancel(call)
+        self._dispatch()
 
     def _finish(self, call: _Pending, result: HttpResponse | NoResponse) -> None:
         self._waiting.pop(call, None)
+        self._begun.discard(call)
         call.connection = None
         if not call.result.done():
             call.result.set_result(result)
