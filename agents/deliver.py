@@ -11,9 +11,11 @@ from faust.types import TP
 from notify_streams.app import app
 from notify_streams.delivery.admission import Admission
 from notify_streams.delivery.breaker import Breaker
+from notify_streams.delivery.dead_addresses import DeadAddresses
 from notify_streams.delivery.engine import DeliveryEngine
 from notify_streams.delivery.providers import provider_with_budgets
 from notify_streams.delivery.retry_delay import RETRY_DELAYS
+from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.outbox.partition_hooks import first_position
 from notify_streams.partition_concurrency import process_partitions_concurrently
 from notify_streams.roles import channel_of
@@ -32,6 +34,8 @@ provider, budgets = provider_with_budgets(
     settings, channel, app.role, time.monotonic(), start_within_s=app.preferences.bound.start_s
 )
 breaker = Breaker()
+dead_addresses = DeadAddresses(partial(publish_directly, app))
+app.add_lifecycle(dead_addresses.start, dead_addresses.stop)
 engine = app.delivery = DeliveryEngine(
     app.role,
     channel,
@@ -46,6 +50,7 @@ engine = app.delivery = DeliveryEngine(
     RETRY_DELAYS[app.lane, channel].paced(settings.retry_pace),
     app.settings.outbox.transaction_timeout_s,
     settings.timeout_s,
+    dead_addresses.add,
 )
 app.add_lifecycle(engine.start, engine.stop)
 hold_partitions_while(app, lambda: engine.held)

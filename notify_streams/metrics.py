@@ -126,6 +126,13 @@ DURABLE_CHECKS: Final = Counter(
 PREFERENCE_UPDATES: Final = Counter(
     "notify_preference_updates", "Preference updates, by result", ["result"], registry=REGISTRY
 )
+#: `result`: `reported` to be removed from the contacts; `not_reported`: too many wait, the next message to the address reports it again.
+DEAD_ADDRESSES: Final = Counter(
+    "notify_dead_addresses",
+    "Addresses that a provider knows no longer, by channel and result",
+    ["channel", "result"],
+    registry=REGISTRY,
+)
 REJECTED_RECORDS: Final = Counter(
     "notify_rejected_records",
     "Records of topics other than triggers that cannot be processed, by topic and reason",

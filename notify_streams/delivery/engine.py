@@ -119,12 +119,14 @@ class DeliveryEngine:
         retry_delay: RetryDelay,
         store_timeout_s: float,
         call_timeout_s: float,
+        on_dead_address: Callable[[int, ChannelMessage, int], None],
     ) -> None:
         self._role = role
         self._channel: Channel = channel
         self._lane = lane
         self._shards = shards
         self._check = check
+        self._on_dead_address = on_dead_address
         self._provider_name = provider.name
         self._admission = admission
         self._retry_delay = retry_delay
@@ -484,6 +486,9 @@ class DeliveryEngine:
         """Settle how a call ended, or the answer to a parked one."""
         if result.outcome is ProviderOutcome.ACCEPTED:
             self._collapse_keys.sent(delivery)
+        elif result.outcome is ProviderOutcome.DEAD_TOKEN:
+            called_ms = int((time.time() - (time.monotonic() - delivery.began)) * 1000)
+            self._on_dead_address(delivery.partition.number, delivery.message, called_ms)
         if not delivery.parked:
             self._settle(delivery, result)
         elif result.outcome is not ProviderOutcome.RETRY:

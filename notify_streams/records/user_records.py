@@ -67,6 +67,8 @@ class Contacts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     #: As in `Signup`; None: `DEFAULT_LOCALE`, `DEFAULT_TIME_ZONE`.
     locale: str | None = None
     time_zone: str | None = None
+    #: Removes these addresses instead, by channel, where they are still stored with an earlier or the same `updated_at`.
+    remove: dict[Channel, str] | None = None
 
 
 class ContactRow(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -206,6 +208,8 @@ def _check_update(update: PreferenceUpdate) -> PreferenceUpdate | Rejection:
 
 
 def _check_contacts(contacts: Contacts) -> Contacts | Rejection:
+    if contacts.remove is not None and (contacts.push or contacts.sms or contacts.email):
+        return _invalid("`remove` is allowed only without `push`, `sms` and `email`")
     if contacts.push and not is_push_token(contacts.push):
         return _invalid("`push` is neither a token of 1 to 512 printable ASCII characters nor a Web Push subscription")
     if contacts.sms and not is_phone_number(contacts.sms):

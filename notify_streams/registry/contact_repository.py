@@ -13,7 +13,7 @@ from notify_streams.stores.mongo import CONTACTS
 from notify_streams.stores.mongo_errors import mongo_call
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from notify_streams.stores.mongo import Document, Shards
 
@@ -42,23 +42,30 @@ class ContactRepository:
         self._timeout_s = timeout_s
 
     async def apply(self, records: Iterable[BucketedContacts]) -> dict[str, StoredContacts]:
-        """Write the newest record of each user, unless the stored one is newer; of two with one time the later one wins.
+        """Write the newest record of each user, unless the stored one is newer; of two with one time the later one wins. Then remove addresses.
 
         Returns what is stored afterwards, by user id. It is durable (majority, journalled). Applying the same records again is safe.
         """
         newest: dict[str, BucketedContacts] = {}
+        removals: list[BucketedContacts] = []
         for bucket, contacts in records:
+            if contacts.remove is not None:
+                removals.append((bucket, contacts))
+                continue
             held = newest.get(contacts.user_id)
             if held is None or held[1].updated_at <= contacts.updated_at:
                 newest[contacts.user_id] = bucket, contacts
         by_shard: dict[int, list[BucketedContacts]] = {}
-        for entry in newest.values():
+        for entry in (*newest.values(), *removals):
             by_shard.setdefault(self._shards.of(entry[0]), []).append(entry)
         stored: dict[str, StoredContacts] = {}
         for shard, entries in by_shard.items():
             with mongo_call("contacts", self._timeout_s):
                 collection = self._shards.database(shard)[CONTACTS]
-                await collection.bulk_write([_update(*entry) for entry in entries], ordered=False)
+                if updates := [_update(*entry) for entry in entries if entry[1].remove is None]:
+                    await collection.bulk_write(updates, ordered=False)
+                if updates := [update for entry in entries for update in _removals(*entry)]:
+                    await collection.bulk_write(updates, ordered=False)
             stored |= await self._find(shard, {contacts.user_id: bucket for bucket, contacts in entries})
         return stored
 
@@ -87,6 +94,17 @@ def _update(bucket: int, contacts: Contacts) -> UpdateOne:
     newer = {"$and": [{"$gt": ["$updated_at", {"$literal": contacts.updated_at}]}, credible]}
     replaced = {"$cond": [newer, "$$ROOT", {"$mergeObjects": [{"$literal": document}, version]}]}
     return UpdateOne({"_id": contacts.user_id, "bucket": bucket}, [{"$replaceWith": replaced}], upsert=True)
+
+
+def _removals(bucket: int, contacts: Contacts) -> Iterator[UpdateOne]:
+    for channel, address in (contacts.remove or {}).items():
+        held = {
+            "_id": contacts.user_id,
+            "bucket": bucket,
+            channel: address,
+            "updated_at": {"$lte": contacts.updated_at},
+        }
+        yield UpdateOne(held, {"$unset": {channel: ""}, "$inc": {"version": 1}})
 
 
 def _values(contacts: Contacts) -> dict[str, Any]:

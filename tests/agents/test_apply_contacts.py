@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import msgspec
 
 from notify_streams.records.batch import Headers
-from notify_streams.records.user_records import ContactRow
+from notify_streams.records.user_records import ContactRow, Contacts, encode_record, read_contacts
 from notify_streams.registry.contact_repository import BucketedContacts, StoredContacts
 from tests.agents.agent_fakes import FakeEvent, FakeProducer, FakeStore
 from tests.agents.conftest import LoadAgent
@@ -56,6 +57,15 @@ async def test_contacts_of_a_user_at_home_are_stored_and_copied_to_the_standby(l
     _, partition, (key, row, _) = producer.published[0]
     assert (partition, key) == (3, HERE.encode())
     assert msgspec.json.decode(row or b"", type=ContactRow).version == 7
+
+
+async def test_a_removal_is_applied_and_copied_as_one(load_agent: LoadAgent) -> None:
+    removal = Contacts(HERE, datetime(2026, 11, 22, tzinfo=UTC), remove={"push": "gone"})
+    record = ARecord(encode_record(removal), b"any key")
+    repository, producer = await applied(load_agent, record)
+    assert repository.applied == [(3, HERE)]
+    copy = next(value for topic, _, (_, value, _) in producer.published if topic == "forward.asia")
+    assert read_contacts(copy, 2**42) == removal
 
 
 async def test_contacts_of_a_user_of_another_region_are_sent_there_and_not_stored(load_agent: LoadAgent) -> None:

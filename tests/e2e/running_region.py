@@ -131,7 +131,8 @@ class RunningRegion:
         """Send contacts, choices and the sign-up, in the order of upstream systems."""
         now = datetime.now(UTC)
         usual = {"push": f"token-{user_id}", "sms": None, "email": f"{user_id}@example.org"}
-        record = Contacts(user_id, now, **(usual | contacts))
+        given = usual | contacts
+        record = Contacts(user_id, now, given["push"], given["sms"], given["email"])
         await self.send(USER_CONTACTS, msgspec.json.encode(record), key=user_id)
         for category, channel in opted_out:
             choice = PreferenceUpdate(user_id, category, channel, False, now)  # type: ignore[arg-type]

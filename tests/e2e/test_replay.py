@@ -11,6 +11,8 @@ import orjson
 import pytest
 import pytest_asyncio
 
+from notify_streams.registry.contact_repository import ContactRepository
+from notify_streams.stores.mongo import Shards
 from tests.e2e.processes import TIMEOUT_S, until
 from tests.e2e.running_region import RunningRegion
 
@@ -58,10 +60,47 @@ async def test_a_dead_letter_is_explained_and_sent_again(running_region: Running
     assert refused.status == 1 and "no dead letter 0:999999999" in refused.err
 
 
+async def push_token(region: RunningRegion, user_id: str) -> str | None:
+    async with Shards(region.settings) as shards:
+        await shards.refresh_directory()
+        found = await ContactRepository(shards).read({user_id: region.bucket(user_id)})
+    return found[user_id].push
+
+
+async def test_an_address_that_a_provider_knows_no_longer_is_not_called_again(
+    running_region: RunningRegion, fcm_faults: Faults
+) -> None:
+    """Until the user has given a newer one."""
+    await running_region.sign_up("new-phone-nan")
+    await running_region.drained()
+    await fcm_faults(dead_tokens=["token-new-phone-nan"])
+    first = await running_region.trigger("new-phone-nan")
+    await until(
+        partial(push_is, running_region, first, "failed", "new-phone-nan"), "the push failed", within_s=TIMEOUT_S
+    )
+
+    async def is_removed() -> bool:
+        return await push_token(running_region, "new-phone-nan") is None
+
+    await until(is_removed, "the address was removed", within_s=TIMEOUT_S)
+    await running_region.drained()
+    second = await running_region.trigger("new-phone-nan")
+    await running_region.audited()
+    found = await running_region.deliveries(second, "new-phone-nan")
+    assert found == {"push": "suppressed", "email": "sent", "sms": "suppressed"}
+    await running_region.sign_up("new-phone-nan", push="a-newer-token")
+    await running_region.drained()
+    await running_region.assert_notified_once(await running_region.trigger("new-phone-nan"))
+
+
 async def test_a_failed_delivery_is_replayed(running_region: RunningRegion, fcm_faults: Faults) -> None:
-    await fcm_faults(dead_tokens=["token-ada"])
-    trigger_id = await running_region.trigger("ada")
-    await until(partial(push_is, running_region, trigger_id, "failed"), "the push failed", within_s=TIMEOUT_S)
+    await running_region.sign_up("failed-fay")
+    await running_region.drained()
+    await fcm_faults(dead_tokens=["token-failed-fay"])
+    trigger_id = await running_region.trigger("failed-fay")
+    await until(
+        partial(push_is, running_region, trigger_id, "failed", "failed-fay"), "the push failed", within_s=TIMEOUT_S
+    )
     await fcm_faults()
     found = (await running_region.cli("deliveries", "list", "--reason", "dead_token", "--json")).json
     (delivery,) = [one for one in found["deliveries"] if one["id"].startswith(f"{trigger_id}-")]
@@ -69,7 +108,9 @@ async def test_a_failed_delivery_is_replayed(running_region: RunningRegion, fcm_
     dry = (await running_region.cli("deliveries", "replay", delivery["id"], "--dry-run", "--json")).json
     assert dry["replayed"] == [delivery["id"]]
     assert (await running_region.cli("deliveries", "replay", delivery["id"])).status == 0
-    await until(partial(push_is, running_region, trigger_id, "sent"), "the push was replayed", within_s=TIMEOUT_S)
+    await until(
+        partial(push_is, running_region, trigger_id, "sent", "failed-fay"), "the push was replayed", within_s=TIMEOUT_S
+    )
     await running_region.assert_notified_once(trigger_id)
     refused = await running_region.cli("deliveries", "replay", delivery["id"])
     assert refused.status == 1 and "--again" in refused.err

@@ -50,9 +50,11 @@ class FakeBatchEvent(AckRecorder):
 class RunningEngine:
     """A delivery engine for tests."""
 
-    def __init__(self, engine: DeliveryEngine, provider: Any) -> None:
+    def __init__(self, engine: DeliveryEngine, provider: Any, dead_addresses: list[tuple[int, str, str, int]]) -> None:
         self.engine = engine
         self.provider = provider
+        #: Bucket, user id, address, when it was called (ms).
+        self.dead_addresses = dead_addresses
 
     async def own(self, bucket: int, generation: int = 1) -> int:
         """Own one bucket, as after an assignment; returns where it starts."""
@@ -82,6 +84,7 @@ async def running_engine(
 ) -> AsyncIterator[RunningEngine]:
     """An engine with short delays between attempts, that owns nothing yet."""
     breaker = Breaker()
+    dead_addresses: list[tuple[int, str, str, int]] = []
     engine = DeliveryEngine(
         channel,
         channel,
@@ -96,10 +99,11 @@ async def running_engine(
         RETRY_DELAYS["standard", channel].paced(pace),
         5.0,
         call_timeout_s,
+        lambda bucket, message, called_ms: dead_addresses.append((bucket, message.user_id, message.to, called_ms)),
     )
     await engine.start()
     try:
-        yield RunningEngine(engine, provider)
+        yield RunningEngine(engine, provider, dead_addresses)
     finally:
         await engine.stop()
 

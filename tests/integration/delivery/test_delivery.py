@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -64,9 +65,13 @@ async def test_the_providers_results_decide_the_state(
     env: DeliveryEnvironment, results: list[ProviderResult | Exception], expected: dict[str, Any]
 ) -> None:
     provider = Provider(t=results)
+    began_ms = int(time.time() * 1000)
     async with env.engine(provider) as engine:
         await engine.deliver(await env.notify("t"))
         await until(partial(env.is_in, expected["state"]))
+        reported = engine.dead_addresses
+    assert [one[:3] for one in reported] == [(BUCKET, "u-42", "contact-u-42")] * results.count(DEAD)
+    assert all(began_ms <= called_ms <= time.time() * 1000 for *_, called_ms in reported)
     found = await env.state()
     assert {name: found.get(name) for name in expected} == expected
     assert found["provider"] == "fake" and len(provider.calls) == len(results)

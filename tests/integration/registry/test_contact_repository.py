@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
@@ -31,8 +33,14 @@ async def repository(mongo_shards: list[str]) -> AsyncIterator[ContactRepository
     await shards.close()
 
 
-def some(user_id: str, minutes: int, **addresses: str) -> tuple[int, Contacts]:
-    return bucket_of(user_id, 8), Contacts(user_id, NOON + timedelta(minutes=minutes), **addresses)
+def some(
+    user_id: str, minutes: int, push: str | None = None, sms: str | None = None, email: str | None = None
+) -> tuple[int, Contacts]:
+    return bucket_of(user_id, 8), Contacts(user_id, NOON + timedelta(minutes=minutes), push, sms, email)
+
+
+def removal(user_id: str, minutes: int, push: str) -> tuple[int, Contacts]:
+    return bucket_of(user_id, 8), Contacts(user_id, NOON + timedelta(minutes=minutes), remove={"push": push})
 
 
 async def test_the_newest_record_replaces_the_whole_state_in_any_order(repository: ContactRepository) -> None:
@@ -68,3 +76,32 @@ async def test_contacts_that_are_stored_with_a_time_ahead_do_not_win_for_good(re
 async def test_users_without_contacts_are_left_out(repository: ContactRepository) -> None:
     assert await repository.read({"u-never": 1}) == {}
     assert await repository.apply([]) == {}
+
+
+async def test_an_address_is_removed_only_where_it_is_still_the_users(repository: ContactRepository) -> None:
+    stored = await repository.apply([some("u-1", 5, push="token", email="a@example.org")])
+    kept = await repository.apply(
+        [removal("u-1", 6, push="another"), removal("u-1", 4, push="token"), removal("u-none", 9, push="token")]
+    )
+    assert kept == stored, "another address, one that was given later, an unknown user"
+    row = decode_contact_row((await repository.apply([removal("u-1", 5, push="token")]))["u-1"].row())
+    assert (row.push, row.email, row.version > stored["u-1"].version) == (None, "a@example.org", True)
+
+
+async def test_a_newer_address_survives_removals_in_any_order(repository: ContactRepository) -> None:
+    """1,000 users, each with another order of registrations and removals, which are applied at the same time."""
+    users = [f"u-{number}" for number in range(1_000)]
+    newest: dict[str, str] = {}
+    rounds: list[list[tuple[int, Contacts]]] = [[], [], [], []]
+    for seed, user in enumerate(users):
+        order = random.Random(seed)
+        tokens = [f"{user}-{number}" for number in range(order.randint(1, 4))]
+        newest[user] = tokens[-1]
+        events = [some(user, number, push=token) for number, token in enumerate(tokens)]
+        events += [removal(user, order.randint(number, 9), push=token) for number, token in enumerate(tokens[:-1])]
+        order.shuffle(events)
+        for event in events:
+            order.choice(rounds).append(event)
+    await asyncio.gather(*(repository.apply(events) for events in rounds))
+    found = await repository.read({user: bucket_of(user, 8) for user in users})
+    assert {user: contacts.push for user, contacts in found.items()} == newest

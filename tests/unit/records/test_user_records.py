@@ -269,3 +269,10 @@ def test_no_bytes_make_a_decoder_raise(kind: str, value: bytes) -> None:
 def test_no_change_of_a_few_bytes_makes_a_decoder_raise(kind: str, at: int, junk: bytes) -> None:
     value = record_value(READERS[kind][1])
     READERS[kind][0](value[:at] + junk + value[at + len(junk) :], ARRIVAL_MS)
+
+
+def test_a_removal_has_no_addresses() -> None:
+    found = contacts_of(push=..., sms=..., email=..., remove={"push": "token"})
+    assert (found.remove, found.push) == ({"push": "token"}, None)
+    assert isinstance(read("contacts", remove={"push": "token"}), Rejection)
+    assert isinstance(read("contacts", push=..., sms=..., email=..., remove={"fax": "1"}), Rejection)
