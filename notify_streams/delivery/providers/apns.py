@@ -27,6 +27,7 @@ from notify_streams.records.base64url import base64url
 
 #: "APNs device tokens are of variable length." All so far have 32 bytes or more.
 _DEVICE_TOKEN: Final = re.compile(r"[0-9A-Fa-f]{64,200}")
+_TOPIC: Final = re.compile(r"[A-Za-z0-9.-]{1,255}")
 _MAX_PAYLOAD: Final = 4096
 _COLLAPSE_ID: Final = re.compile(r"[!-~]{1,64}")
 #: APNs keeps a message for at most 30 days.
@@ -73,11 +74,14 @@ class Apns:
         if len(body) > _MAX_PAYLOAD:
             return unsendable(self.name, ProviderOutcome.TOO_LARGE, f"{len(body)} bytes, APNs takes {_MAX_PAYLOAD}")
         now = time.time()
-        headers = {"authorization": f"bearer {self._tokens.token(now)}"} | apns_headers(
-            message, self._topic, int(now * 1000)
-        )
-        response = await self._http.post(f"/3/device/{message.to}", headers, body)
-        result = apns_result(response, headers["apns-id"])
+        varying = apns_headers(message, int(now * 1000)) | {"authorization": f"bearer {self._tokens.token(now)}"}
+        headers = {
+            "apns-topic": self._topic,
+            "apns-push-type": "alert",
+            "apns-priority": "10" if message.critical else "5",
+        }
+        response = await self._http.post(f"/3/device/{message.to}", headers, varying, body)
+        result = apns_result(response, varying["apns-id"])
         if result.code in _TOKEN_REASONS:
             self._tokens.refused(time.time())
         return result
@@ -103,6 +107,8 @@ class ProviderTokens:
         Raises:
             BadCredential: a setting of APNs is missing, or the key is not one.
         """
+        if config.apns_topic and not _TOPIC.fullmatch(config.apns_topic):
+            raise BadCredential("providers.apns_topic must be the app's bundle id, as org.example.app")
         needed = (config.apns, config.apns_team_id, config.apns_key_id, config.apns_key, config.apns_topic)
         if not all(needed):
             raise BadCredential(
@@ -130,14 +136,9 @@ class ProviderTokens:
             self._token = None
 
 
-def apns_headers(message: Outgoing, topic: str, now_ms: int) -> dict[str, str]:
-    """The headers apart from authorization. Every attempt of a delivery has the same `apns-id`."""
-    headers = {
-        "apns-topic": topic,
-        "apns-push-type": "alert",
-        "apns-id": str(uuid5(_NAMESPACE, message.delivery_id)),
-        "apns-priority": "10" if message.critical else "5",
-    }
+def apns_headers(message: Outgoing, now_ms: int) -> dict[str, str]:
+    """The headers that a message has of its own. Every attempt of a delivery has the same `apns-id`."""
+    headers = {"apns-id": str(uuid5(_NAMESPACE, message.delivery_id))}
     if (ttl := ttl_s(message.expires_at_ms, now_ms, _MAX_TTL_S)) is not None:
         # 0: not stored
         headers["apns-expiration"] = str(now_ms // 1000 + ttl) if ttl else "0"

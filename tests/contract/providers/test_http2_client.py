@@ -43,7 +43,7 @@ def nothing(peer: Peer, stream: int) -> None:
 
 
 async def posts(client: Http2Client, bodies: list[bytes]) -> list[HttpResponse | NoResponse]:
-    return await asyncio.gather(*(client.post("/", {}, body) for body in bodies))
+    return await asyncio.gather(*(client.post("/", {}, {}, body) for body in bodies))
 
 
 async def test_concurrent_calls_share_a_connection(host_certificate: Path) -> None:
@@ -63,7 +63,9 @@ async def test_a_request_has_its_headers_and_a_response_its_status_and_delay(hos
         peer.respond(stream, 429, b"{}", retry_after="7")
 
     async with serve_http2(busy, host_certificate) as server, started(server, host_certificate) as client:
-        assert await client.post("/3/x", {"apns-topic": "t"}, b"body") == HttpResponse(429, 7.0, b"{}")
+        assert await client.post("/3/x", {"apns-topic": "t"}, {"apns-id": "i"}, b"body") == HttpResponse(
+            429, 7.0, b"{}"
+        )
         (request,) = server.peers[0].requests.values()
         assert request.headers == {
             ":method": "POST",
@@ -71,8 +73,17 @@ async def test_a_request_has_its_headers_and_a_response_its_status_and_delay(hos
             ":authority": f"127.0.0.1:{server.port}",
             ":path": "/3/x",
             "apns-topic": "t",
-            "content-length": "4",
+            "apns-id": "i",
         }
+
+
+async def test_only_headers_that_stay_the_same_are_kept_in_the_servers_table(host_certificate: Path) -> None:
+    """Apple asks for it: the table is small."""
+    async with serve_http2(ok, host_certificate) as server, started(server, host_certificate) as client:
+        for number in range(3):
+            assert await client.post(f"/{number}", {"apns-topic": "t"}, {"apns-id": f"{number}"}, b"") == OK
+        kept = [name for name, _ in server.peers[0].h2.decoder.header_table.dynamic_entries]
+        assert sorted(kept) == [b":authority", b"apns-topic"]
 
 
 async def test_no_more_streams_are_open_than_the_server_allows(host_certificate: Path) -> None:
@@ -144,7 +155,7 @@ async def test_responses_of_more_than_the_window_arrive(host_certificate: Path) 
 
     async with serve_http2(large, host_certificate) as server, started(server, host_certificate) as client:
         for _ in range(10):
-            assert await client.post("/", {}, b"") == HttpResponse(200, None, b"y" * 30_000)
+            assert await client.post("/", {}, {}, b"") == HttpResponse(200, None, b"y" * 30_000)
         assert len(server.peers) == 1
 
 
@@ -205,9 +216,9 @@ async def test_a_call_without_response_says_whether_it_was_begun(
     host_certificate: Path, fault: Fault, expected: NoResponse
 ) -> None:
     async with serve_http2(fault, host_certificate) as server, started(server, host_certificate) as client:
-        assert await client.post("/", {}, b"x") == expected
+        assert await client.post("/", {}, {}, b"x") == expected
         server.on_request = ok
-        assert await client.post("/", {}, b"y") == OK
+        assert await client.post("/", {}, {}, b"y") == OK
         assert server.bodies.count(b"x") == (1 if expected.begun else 3)
 
 
@@ -216,30 +227,30 @@ async def test_a_call_that_is_too_slow_is_reset_and_the_connection_kept(host_cer
         serve_http2(nothing, host_certificate) as server,
         started(server, host_certificate, timeout_s=0.2) as client,
     ):
-        assert await client.post("/", {}, b"x") == NoResponse("TimeoutError", begun=True)
-        cancelled = asyncio.create_task(client.post("/", {}, b"x"))
+        assert await client.post("/", {}, {}, b"x") == NoResponse("TimeoutError", begun=True)
+        cancelled = asyncio.create_task(client.post("/", {}, {}, b"x"))
         await until(lambda: len(server.bodies) == 2)
         cancelled.cancel()
         await until(lambda: server.peers[0].resets == [1, 3])
         server.on_request = ok
-        assert await client.post("/", {}, b"x") == OK
+        assert await client.post("/", {}, {}, b"x") == OK
         assert len(server.peers) == 1
 
 
 async def test_a_server_that_acknowledges_no_ping_is_left(host_certificate: Path) -> None:
     async with serve_http2(ok, host_certificate) as server, started(server, host_certificate, timeout_s=30) as client:
-        assert await client.post("/", {}, b"") == OK
+        assert await client.post("/", {}, {}, b"") == OK
         server.silent = True
         began = time.monotonic()
-        assert await client.post("/", {}, b"") == NoResponse("NoPingAck", begun=True)
+        assert await client.post("/", {}, {}, b"") == NoResponse("NoPingAck", begun=True)
         assert time.monotonic() - began < 5
 
 
 async def test_an_idle_connection_is_closed(host_certificate: Path) -> None:
     async with serve_http2(ok, host_certificate) as server, started(server, host_certificate, idle_s=0.1) as client:
-        assert await client.post("/", {}, b"") == OK
+        assert await client.post("/", {}, {}, b"") == OK
         await until(lambda: server.ended == 1)
-        assert await client.post("/", {}, b"") == OK
+        assert await client.post("/", {}, {}, b"") == OK
 
 
 @pytest.mark.parametrize(
@@ -254,7 +265,7 @@ async def test_nothing_is_sent_to_another_server(
         serve_http2(ok, host_certificate, protocol=protocol) as server,
         started(server, host_certificate if known else None) as client,
     ):
-        result = await client.post("/", {}, b"")
+        result = await client.post("/", {}, {}, b"")
         assert isinstance(result, NoResponse) and not result.begun
         assert result.error in (error, "SSLError")
         assert server.bodies == []
@@ -262,7 +273,7 @@ async def test_nothing_is_sent_to_another_server(
 
 async def test_calls_end_when_the_client_is_closed(host_certificate: Path) -> None:
     async with serve_http2(nothing, host_certificate) as server, started(server, host_certificate) as client:
-        call: Awaitable[HttpResponse | NoResponse] = asyncio.create_task(client.post("/", {}, b"x"))
+        call: Awaitable[HttpResponse | NoResponse] = asyncio.create_task(client.post("/", {}, {}, b"x"))
         await until(lambda: server.bodies == [b"x"])
         await client.close()
         assert await call == NoResponse("ClientClosed", begun=True)

@@ -44,6 +44,7 @@ def test_a_worker_without_a_credential_does_not_start(provider: Any, given: dict
     ("provider", "but"),
     [
         ("apns", {"apns_key": Secret("no key")}),
+        ("apns", {"apns_topic": "no topic\r\nx: y"}),
         ("web_push", {"web_push_key": Secret("no key")}),
         ("web_push", {"web_push_subject": "ops"}),
     ],

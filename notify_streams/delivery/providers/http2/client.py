@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
+from hpack import HeaderTuple, NeverIndexedHeaderTuple
+
 from notify_streams import tasks
 from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.http.dialing import Dialer
@@ -26,7 +28,7 @@ class _Pending(Call):
 
     __slots__ = ("end_by", "result", "start_by", "timer")
 
-    def __init__(self, headers: list[tuple[str, str]], body: bytes, config: ProviderConfig) -> None:
+    def __init__(self, headers: list[HeaderTuple], body: bytes, config: ProviderConfig) -> None:
         super().__init__(headers, body)
         loop = asyncio.get_running_loop()
         self.result: asyncio.Future[HttpResponse | NoResponse] = loop.create_future()
@@ -79,8 +81,13 @@ class Http2Client:
                 self._finish(given_up, NoResponse("ClientClosed", begun=True))
         await asyncio.gather(*(connection.wait_closed() for connection in connections))
 
-    async def post(self, path: str, headers: Mapping[str, str], body: bytes) -> HttpResponse | NoResponse:
-        """Send one POST request; names are in lower case. The response has at most 64 KiB of headers and 32 KiB of body.
+    async def post(
+        self, path: str, headers: Mapping[str, str], varying: Mapping[str, str], body: bytes
+    ) -> HttpResponse | NoResponse:
+        """Send one POST request. Names are in lower case; names and values are printable ASCII without blanks at their ends.
+
+        `headers` are mostly the same as before: the server keeps them in its table (HPACK), so they cost a byte each. The path and
+        the headers in `varying` are kept out of the table. The response has at most 64 KiB of headers and 32 KiB of body.
 
         Raises:
             RuntimeError: the client was not started.
@@ -88,13 +95,14 @@ class Http2Client:
         if not self._started:
             raise RuntimeError("the HTTP/2 client is not started: call start() first")
         head = [
-            (":method", "POST"),
-            (":scheme", "https" if self._server.tls else "http"),
-            (":authority", self._authority),
+            HeaderTuple(":method", "POST"),
+            HeaderTuple(":scheme", "https" if self._server.tls else "http"),
+            HeaderTuple(":authority", self._authority),
+            NeverIndexedHeaderTuple(":path", path),
+            *(HeaderTuple(name, value) for name, value in headers.items()),
+            *(NeverIndexedHeaderTuple(name, value) for name, value in varying.items()),
         ]
-        call = _Pending(
-            [*head, (":path", path), *headers.items(), ("content-length", str(len(body)))], body, self._config
-        )
+        call = _Pending(head, body, self._config)
         self._waiting[call] = None
         self._limit(call, call.start_by)
         self._dispatch()
