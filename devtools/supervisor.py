@@ -70,7 +70,8 @@ class Supervisor:
         self._region = settings.region
         self._roles = tuple(roles)
         self._logs = logs
-        self._environ = environ
+        #: of the workers that are started from now on
+        self.environ = dict(environ)
         self._report = report
         self.processes: dict[str, asyncio.subprocess.Process] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -125,7 +126,7 @@ class Supervisor:
 
     async def _start(self, role: str) -> None:
         inherits = (self._locks[role].file,)
-        self.processes[role] = await start_worker(self._region, role, self._log(role), self._environ, inherits=inherits)
+        self.processes[role] = await start_worker(self._region, role, self._log(role), self.environ, inherits=inherits)
 
     def _log(self, role: str) -> Path:
         return self._logs / f"{role}.log"

@@ -44,6 +44,11 @@ _TICK_S: Final = 0.1
 #: Pauses are read so often.
 _PAUSES_S: Final = 2.0
 
+_CREDENTIAL_FAILS: Final = (
+    "calls fail because of the credential; their deliveries are retried until they expire: "
+    "`notify-streams providers check` says what is wrong"
+)
+
 
 class CallHandler(Protocol):
     """What happens with deliveries before and after their calls."""
@@ -94,6 +99,8 @@ class ProviderCalls:
         #: The worker stops: a call that fails from now on has no result.
         self.stopping = False
         self._logged_state = BreakerState.CLOSED.value
+        #: See `ProviderState`.
+        self._credential_problem: str | None = None
 
     async def start(self) -> None:
         await self._provider.start()
@@ -133,7 +140,9 @@ class ProviderCalls:
         state = "paused" if self._admission.paused else self._breaker.state(now).value
         until = self._breaker.open_until
         open_for_s = max(0.0, until - now) if state == BreakerState.OPEN and until is not None else 0.0
-        return ProviderState(self._provider.name, state, round(open_for_s, 1), len(self._calls))
+        return ProviderState(
+            self._provider.name, state, round(open_for_s, 1), len(self._calls), self._credential_problem
+        )
 
     def _log_state(self) -> None:
         """One log line when calls to the provider stop, and one when they go on."""
@@ -149,6 +158,16 @@ class ProviderCalls:
             extra={"action": "provider.state", "provider": self._provider.name, "state": state},
         )
         self._logged_state = state
+
+    def _note_credential(self, problem: str | None) -> None:
+        """One log line when calls begin to fail because of the credential, and one when it is taken."""
+        if (problem is None) is not (self._credential_problem is None):
+            log.log(
+                logging.INFO if problem is None else logging.ERROR,
+                "the provider takes the credential" if problem is None else _CREDENTIAL_FAILS,
+                extra={"action": "provider.credential", "provider": self._provider.name, "code": problem},
+            )
+        self._credential_problem = problem
 
     # -- Calls
 
@@ -240,6 +259,9 @@ class ProviderCalls:
             self._count_failure(now, result)
         elif not is_retry and result.begun:
             self._breaker.succeeded(now)
+            self._note_credential(None)
+        if is_retry and result.credential_refused:
+            self._note_credential(result.detail)
         self._handler.call_ended(delivery, result)
         self._admission.release(retry=delivery.entry is None)
         self._pump()

@@ -71,9 +71,15 @@ def health_of(worker: NotifyApp) -> Health:
 
 def not_called(provider: ProviderState) -> list[str]:
     """Why messages wait for a provider: ``provider fcm is open``."""
-    return (
-        [f"provider {provider.provider} is {provider.state}"] if provider.state in ("open", "probing", "paused") else []
-    )
+    waiting = []
+    if provider.state in ("open", "probing", "paused"):
+        waiting.append(f"provider {provider.provider} is {provider.state}")
+    if provider.credential_problem is not None:
+        waiting.append(
+            f"calls to {provider.provider} fail because of the credential ({provider.credential_problem}): "
+            "`notify-streams providers check` says what is wrong"
+        )
+    return waiting
 
 
 def failing(calls_s: Mapping[str, float]) -> list[str]:

@@ -238,6 +238,8 @@ def _provider_state(one: Summary) -> Part:
     if one.provider_state is None:
         return ""
     state = one.provider_state.state
+    if (problem := one.provider_state.credential_problem) is not None and state != "paused":
+        return _mark("bad", f"fails because of the credential: {problem}")
     if state == BreakerState.CLOSED:
         return "called"
     if state == BreakerState.OPEN:

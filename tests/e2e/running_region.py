@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
+import signal
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -23,7 +25,7 @@ from rich.console import Console
 
 from devtools.demo.wait import RegionWatcher
 from devtools.stack import Stack
-from devtools.subprocesses import python_module
+from devtools.subprocesses import python_module, stop
 from devtools.supervisor import Supervisor
 from devtools.workers import is_ready
 from notify_streams.admin.audit import audit
@@ -227,6 +229,32 @@ class RunningRegion:
         """Whether the role's worker is ready."""
         async with aiohttp.ClientSession() as http:
             return await is_ready(http, f"http://127.0.0.1:{web_port(self.settings, role)}/ready")
+
+    @asynccontextmanager
+    async def workers_with(self, environ: Mapping[str, str], *roles: str) -> AsyncIterator[None]:
+        """The workers of `roles` run with these variables as well; when the block ends they run as before."""
+        before = dict(self.supervisor.environ)
+        self.supervisor.environ.update(environ)
+        try:
+            await self._restart(roles)
+            yield
+        finally:
+            self.supervisor.environ = before
+            await self._restart(roles)
+            for role in roles:
+                await until(partial(self.ready, role), f"{role} is back")
+
+    async def _restart(self, roles: Sequence[str]) -> None:
+        """Stop the workers and wait until the supervisor has started others."""
+        processes = self.supervisor.processes
+        old = [(role, processes[role]) for role in roles]
+        await asyncio.gather(*(stop(process, signal.SIGTERM, grace_s=60) for _, process in old))
+        await until(lambda: all(processes[role] is not process for role, process in old), f"{roles} start again")
+
+    def worker_log(self, role: str) -> list[dict[str, Any]]:
+        """The lines of a role's log that are JSON objects."""
+        lines = (self.stack.folder / "us" / "workers" / f"{role}.log").read_bytes().splitlines()
+        return [msgspec.json.decode(line) for line in lines if line.startswith(b"{") and line.endswith(b"}")]
 
     async def cli(self, *arguments: str, stdin: bytes = b"", **environ: str) -> Done:
         """Run ``notify-streams`` to its end."""

@@ -16,6 +16,7 @@ import pytest
 
 from notify_streams.admin.audit.provider_log import AcceptedMessage, read_provider_log
 from notify_streams.delivery.providers import Outgoing, ProviderConfig
+from tests.host_certificate import write_host_certificate
 
 
 class SandboxProcess:
@@ -138,13 +139,4 @@ def outbox_of() -> type[Outbox]:
 @pytest.fixture(scope="session")
 async def host_certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A PEM file: a certificate for 127.0.0.1 and localhost that signs itself, and its key."""
-    pem = tmp_path_factory.mktemp("http-tls") / "server.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"]
-    made = await asyncio.create_subprocess_exec(
-        *(*command, "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
-        *("-keyout", str(pem), "-out", str(pem.with_suffix(".crt"))),
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    assert await made.wait() == 0
-    pem.write_text(pem.read_text() + pem.with_suffix(".crt").read_text())
-    return pem
+    return await write_host_certificate(tmp_path_factory.mktemp("http-tls"))

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from notify_streams.delivery.providers import Provider, ProviderConfig, ProviderOutcome, ProviderResult, provider_for
 from notify_streams.secret import Secret
 from tests.contract.providers.mail_login import mail_server
-from tests.contract.providers.strict_providers import TWILIO_SID, StrictProviders, new_key, strict_providers
+from tests.strict_providers import TWILIO_SID, StrictProviders, new_key, strict_providers
 
 ACCEPTED, RETRY = ProviderOutcome.ACCEPTED, ProviderOutcome.RETRY
 

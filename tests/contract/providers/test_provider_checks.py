@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from notify_streams.cli.main import main
 from tests.contract.providers.mail_login import Mails, mail_server
-from tests.contract.providers.strict_providers import TWILIO_SID, StrictProviders, new_key, strict_providers
+from tests.strict_providers import TWILIO_SID, StrictProviders, new_key, strict_providers
 
 Check = Callable[..., Any]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import Any
 
@@ -17,17 +18,24 @@ from notify_streams.delivery.delivery_ledger import OwnedLedger, Token
 from notify_streams.delivery.partition import Delivery, Partition
 from notify_streams.delivery.providers import Outgoing, ProviderOutcome, ProviderResult
 from notify_streams.records.channel_message import ChannelMessage
+from notify_streams.web.health import not_called
 from tests.builders import a_message, categories, templates
+
+ACCEPTED = ProviderResult(outcome=ProviderOutcome.ACCEPTED, provider="fake")
+REFUSED = ProviderResult(
+    outcome=ProviderOutcome.RETRY, provider="fake", detail="HTTP 401, code 20003", code="20003", credential_refused=True
+)
 
 
 class Provider:
-    """Accepts everything, and keeps it."""
+    """Keeps every call; each ends as the next of `results`, then as accepted."""
 
     name = "fake"
     max_in_flight = 4
 
-    def __init__(self) -> None:
+    def __init__(self, *results: ProviderResult) -> None:
         self.calls: list[Outgoing] = []
+        self._results = list(results)
 
     async def start(self) -> None: ...
 
@@ -35,7 +43,7 @@ class Provider:
 
     async def send(self, message: Outgoing) -> ProviderResult:
         self.calls.append(message)
-        return ProviderResult(outcome=ProviderOutcome.ACCEPTED, provider=self.name)
+        return self._results.pop(0) if self._results else ACCEPTED
 
 
 class Handler:
@@ -61,19 +69,36 @@ class NoPauses:
 
 async def called(message: ChannelMessage) -> tuple[list[Outgoing], Delivery, ProviderResult]:
     """The calls that one message makes, and how it ends."""
-    provider, handler, breaker = Provider(), Handler(), Breaker()
-    admission = Admission(breaker, Budget(None, 0.0), provider.max_in_flight)
+    provider, handler = Provider(), Handler()
+    delivery, result = await end_of(message, calls_to(provider, handler), handler)
+    return provider.calls, delivery, result
+
+
+def calls_to(provider: Provider, handler: Handler) -> ProviderCalls:
+    breaker = Breaker()
     pauses: Any = NoPauses()
-    calls = ProviderCalls(
-        "standard", message.channel, provider, categories(), templates(), breaker, admission, pauses, handler
+    admission = Admission(breaker, Budget(None, 0.0), provider.max_in_flight)
+    return ProviderCalls(
+        "standard",
+        "push",
+        provider,
+        categories(),
+        templates(),
+        breaker,
+        admission,
+        pauses,
+        handler,
     )
+
+
+async def end_of(message: ChannelMessage, calls: ProviderCalls, handler: Handler) -> tuple[Delivery, ProviderResult]:
+    """How the call for one message ends."""
     now = time.monotonic()
     partition = Partition(
         OwnedLedger(partition=3, next_offset=0, claimed_to=0, last_flush="", seen={}), Token(1), 0, now
     )
     calls.add([Delivery(partition, b"key", message, b"", None, check_until=now + 60)])
-    delivery, result = await asyncio.wait_for(handler.ended.get(), 5)
-    return provider.calls, delivery, result
+    return await asyncio.wait_for(handler.ended.get(), 5)
 
 
 async def test_a_person_gets_a_mail_of_two_parts_in_their_locale() -> None:
@@ -95,3 +120,22 @@ async def test_a_message_that_its_template_does_not_fit_is_not_sent(but: dict[st
     calls, _, result = await called(a_message(**but))
     assert (calls, result.outcome, result.begun) == ([], ProviderOutcome.RENDERING, False)
     assert "amount" not in msgspec.json.encode(result).decode()
+
+
+async def test_a_credential_that_is_refused_is_said_once_until_it_is_taken(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    outage = ProviderResult(outcome=ProviderOutcome.RETRY, provider="fake", detail="HTTP 503")
+    handler = Handler()
+    calls = calls_to(Provider(REFUSED, REFUSED, outage, ACCEPTED, ACCEPTED), handler)
+    problems, waiting = [], []
+    for _ in range(5):
+        await end_of(a_message(), calls, handler)
+        problems.append(calls.provider_state().credential_problem)
+        waiting.append(not_called(calls.provider_state()))
+    assert problems == [*["HTTP 401, code 20003"] * 3, None, None]
+    assert waiting[0] == [
+        "calls to fake fail because of the credential (HTTP 401, code 20003): `notify-streams providers check` says what is wrong"
+    ]
+    assert waiting[-1] == []
+    lines = [vars(one) for one in caplog.records if vars(one).get("action") == "provider.credential"]
+    assert [(one["levelname"], one.get("code")) for one in lines] == [("ERROR", "HTTP 401, code 20003"), ("INFO", None)]

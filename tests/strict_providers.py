@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aiohttp import BasicAuth, web
+from aiohttp import BasicAuth, ClientSession, web
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -35,6 +35,8 @@ class StrictProviders:
     """FCM and Twilio behind one TLS port. A test changes the fields while it runs."""
 
     key: rsa.RSAPrivateKey
+    #: the address of a sandbox that gets the messages with a valid credential and answers them; None: they are accepted here
+    sandbox: str | None = None
     port: int = 0
     project: str = "the-project"
     #: of the tokens that are issued next (s)
@@ -118,12 +120,16 @@ class StrictProviders:
         if content.get("validate_only"):
             return _google(400, "INVALID_ARGUMENT", "The registration token is not a valid FCM registration token")
         self.pushes.append(content["message"])
+        if self.sandbox is not None:
+            return await self._passed_on(request)
         return web.json_response({"name": f"projects/{self.project}/messages/{len(self.pushes)}"})
 
     async def sms(self, request: web.Request) -> web.Response:
         if not self._is_logged_in(request):
             return web.json_response({"code": 20003, "message": "Authenticate", "status": 401}, status=401)
         self.texts.append({name: str(value) for name, value in (await request.post()).items()})
+        if self.sandbox is not None:
+            return await self._passed_on(request)
         return web.json_response({"sid": f"SM{len(self.texts)}", "status": "queued"}, status=201)
 
     async def account(self, request: web.Request) -> web.Response:
@@ -138,6 +144,12 @@ class StrictProviders:
             return web.json_response({"code": 20003, "message": "Authenticate", "status": 401}, status=401)
         return web.json_response({"incoming_phone_numbers": []})
 
+    async def _passed_on(self, request: web.Request) -> web.Response:
+        headers = {name: request.headers[name] for name in ("Authorization", "Content-Type")}
+        url, body = f"{self.sandbox}{request.path_qs}", await request.read()
+        async with ClientSession() as http, http.post(url, data=body, headers=headers) as response:
+            return web.json_response(await response.json(), status=response.status)
+
     def _is_logged_in(self, request: web.Request) -> bool:
         try:
             login = BasicAuth.decode(request.headers.get("Authorization", ""))
@@ -147,8 +159,10 @@ class StrictProviders:
 
 
 @asynccontextmanager
-async def strict_providers(key: rsa.RSAPrivateKey, certificate: Path) -> AsyncIterator[StrictProviders]:
-    state = StrictProviders(key)
+async def strict_providers(
+    key: rsa.RSAPrivateKey, certificate: Path, sandbox: str | None = None
+) -> AsyncIterator[StrictProviders]:
+    state = StrictProviders(key, sandbox)
     app = web.Application()
     app.router.add_post("/token", state.token)
     app.router.add_post("/v1/projects/{project}/messages:send", state.push)
