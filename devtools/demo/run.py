@@ -140,6 +140,7 @@ class Demo:
         regions = [load_settings(name, overlay=self._stack.settings_file(name)) for name in names]
         await asyncio.gather(*(bootstrap_region(settings) for settings in regions))
         self._end_step("services")
+        self._print_seen(regions)
         closing.push_async_callback(self._stop_workers)
         for settings in regions:
             await self._start_workers(settings)
@@ -230,8 +231,14 @@ class Demo:
             token = settings.web_read_token
             note = f" (bearer token of views with users' data: {token.reveal()})" if token else ""
             self._print(f"region {settings.region}: http://127.0.0.1:{web_port(settings, VIEWS)}/{note}")
+        self._print_seen(regions)
         self._print("Ctrl-C stops everything that the demo started.")
         await self._stop.wait()
+
+    def _print_seen(self, regions: Sequence[Settings]) -> None:
+        for settings in regions:
+            if settings.sandbox_record is not None:
+                self._print(f"what users of {settings.region} get: {settings.providers.fcm}/seen")
 
     def _interrupt(self, task: asyncio.Task[Any] | None) -> None:
         if self._plan.stay and "audit" in self._seconds:

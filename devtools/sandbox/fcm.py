@@ -143,7 +143,7 @@ _decode_camel = msgspec.json.Decoder(SendMessageRequest).decode
 _FREE_FORM = frozenset(("data", "headers", "payload", "color"))
 
 
-def _decode(body: bytes) -> SendMessageRequest:
+def decode(body: bytes) -> SendMessageRequest:
     """The request. As in every API of Google, a field may also be named in snake_case (https://protobuf.dev/programming-guides/json/).
 
     Raises:
@@ -174,16 +174,16 @@ def read(at: float, project: str, authorization: str | None, body: bytes) -> Inc
     if not (authorization or "").startswith("Bearer ") or authorization == "Bearer ":
         return _reply(401, "Request had invalid authentication credentials.", [])
     try:
-        message = _decode(body)
+        message = decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as problem:
         return _reply(400, f"Invalid JSON payload received. {problem}", [_bad_request("message", str(problem))])
-    found = _checked(at, message.message)
+    found = _checked(at, message.message, body)
     if message.validate_only and isinstance(found, IncomingMessage):
         return HttpReply(200, {"name": f"projects/{project}/messages/fake_message_id"})
     return found
 
 
-def _checked(at: float, message: Message) -> IncomingMessage | HttpReply:
+def _checked(at: float, message: Message, body: bytes) -> IncomingMessage | HttpReply:
     if message.token is None:
         return _invalid("message", "Recipient of the message is not set.")
     if not _TOKEN.fullmatch(message.token):
@@ -196,7 +196,7 @@ def _checked(at: float, message: Message) -> IncomingMessage | HttpReply:
     parts = itertools.chain(notification.items(), message.data.items())
     if sum(len(name.encode()) + len(text.encode()) for name, text in parts) > _LARGEST_PAYLOAD:
         return _invalid("message", "Android message is too big")
-    return IncomingMessage(at, "fcm", "push", message.token, message.data)
+    return IncomingMessage(at, "fcm", "push", message.token, message.data, body)
 
 
 def accepted(project: str) -> HttpReply:

@@ -11,6 +11,7 @@ from devtools.sandbox.call_log import ReceivedCall
 from devtools.sandbox.fault_injection import Action, Failure, FaultInjector, FaultPlan, ProviderName
 from devtools.sandbox.messages import IncomingMessage
 from devtools.sandbox.provider_log import ProviderLogWriter
+from devtools.sandbox.seen.kept_messages import KeptMessages
 from notify_streams.admin.audit.provider_log import AcceptedMessage, contact_sha
 
 PROVIDERS: tuple[ProviderName, ...] = get_args(ProviderName)
@@ -28,6 +29,7 @@ class MessageIntake:
         self._injectors = {name: FaultInjector(FaultPlan(name)) for name in PROVIDERS}
         #: (provider, action) → messages
         self.counts: Counter[tuple[str, str]] = Counter()
+        self.kept = KeptMessages()
 
     def set_faults(self, plan: FaultPlan) -> None:
         """Replace the faults of one provider. Messages that are being processed keep the old ones."""
@@ -63,7 +65,9 @@ class MessageIntake:
         if action is Action.HANG:
             await asyncio.sleep(_HANG_S)
         elif action in (Action.ACCEPT, Action.ACCEPT_AND_LOSE_ANSWER):
-            await self._log.append(_line(message, time.time()))
+            line = _line(message, time.time())
+            await self._log.append(line)
+            self.kept.add(line, message.to, message.content)
         self.counts[message.provider, action.value] += 1
         return action
 

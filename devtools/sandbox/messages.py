@@ -20,6 +20,8 @@ class IncomingMessage(msgspec.Struct, frozen=True):
     to: str
     #: As `delivery_metadata` names it, with the application's data; each mark may be missing.
     metadata: Mapping[str, str]
+    #: As it was received.
+    content: bytes = b""
 
 
 class HttpReply(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The sandbox's SMTP server: one recipient a mail; mails are logged, not stored.
+"""The sandbox's SMTP server: one recipient a mail; mails are logged.
 
 It refuses what RFC 5321, 5322, 6152 and 6531 allow a server to refuse, with the reply codes of Postfix.
 """
@@ -95,7 +95,7 @@ class SandboxSmtpHandler:
         }
         to = envelope.rcpt_tos[0]
         try:
-            action = await self._intake.process(IncomingMessage(self._at, "smtp", "email", to, metadata))
+            action = await self._intake.process(IncomingMessage(self._at, "smtp", "email", to, metadata, content))
         except OSError:
             return "451 4.3.0 The provider log cannot be written"
         if action is Action.ACCEPT:

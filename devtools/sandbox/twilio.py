@@ -36,7 +36,7 @@ def read(at: float, sid: str, authorization: str | None, body: bytes) -> Incomin
     if problem := _problem(form):
         return error(400, *problem)
     callback = urlsplit(form.get("StatusCallback", ""))
-    return IncomingMessage(at, "twilio", "sms", form["To"], dict(parse_qsl(callback.query)))
+    return IncomingMessage(at, "twilio", "sms", form["To"], dict(parse_qsl(callback.query)), body)
 
 
 def account(sid: str, authorization: str | None) -> HttpReply:

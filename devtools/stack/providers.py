@@ -11,9 +11,11 @@ from devtools.stack.service import Service, responds_ok
 class Sandbox(Service):
     scheme = "http://"
 
-    def __init__(self, name: str, folder: Path, http_port: int, apns_port: int, smtp_port: int) -> None:
+    def __init__(self, name: str, folder: Path, http_port: int, apns_port: int, smtp_port: int, views: str) -> None:
+        """`views`: the URL of the region's role `views`, to which the page `/seen` links."""
         super().__init__(name, folder, http_port)
         self._apns, self._smtp = apns_port, smtp_port
+        self._region, self._views = name.partition("/")[0], views
 
     @property
     def provider_log(self) -> Path:
@@ -28,7 +30,8 @@ class Sandbox(Service):
     def command(self) -> Sequence[str]:
         ports = {"--http-port": self.port, "--apns-port": self._apns, "--smtp-port": self._smtp}
         options = [word for name, port in ports.items() for word in (name, str(port))]
-        return [sys.executable, "-m", "devtools.sandbox", *options, "--record", str(self.provider_log)]
+        options += ["--record", str(self.provider_log), "--region", self._region, "--views", self._views]
+        return [sys.executable, "-m", "devtools.sandbox", *options]
 
     def environment(self) -> dict[str, str]:
         return {"PYTHONPATH": str(PROJECT)}

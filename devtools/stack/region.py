@@ -40,7 +40,11 @@ class Region:
         )
         self.shards: tuple[mongodb.Shard, ...] = tuple(self._shards())
         self.sandbox = providers.Sandbox(
-            *self._named("sandbox"), *(ports[f"sandbox.{kind}"] for kind in ("http", "apns", "smtp"))
+            *self._named("sandbox"),
+            ports["sandbox.http"],
+            ports["sandbox.apns"],
+            ports["sandbox.smtp"],
+            f"http://{self._views()}",
         )
         #: None where nginx is not installed.
         self.edge = self._edge() if nginx.nginx_program() else None
@@ -96,14 +100,17 @@ class Region:
         return f"{self.name}/{service}", self.folder / service
 
     def _edge(self) -> nginx.Edge:
-        origin = f"127.0.0.1:{self.plan.ports['web'] + ROLES.index(VIEWS)}"
         tokens = self.plan.tokens
         return nginx.Edge(
             *self._named("edge"),
             self.plan.ports["edge"],
             nginx.EdgeTokens(tokens["edge_push"], tokens["edge_read"], tokens["web_edge"]),
-            origin,
+            self._views(),
         )
+
+    def _views(self) -> str:
+        """Host and port of the role `views`."""
+        return f"127.0.0.1:{self.plan.ports['web'] + ROLES.index(VIEWS)}"
 
     def _external(self, service: str, is_healthy: Callable[[str], bool]) -> ExternalService | None:
         uris = self.plan.external.get(service)

@@ -1,29 +1,19 @@
 """The dashboard in a real browser: narrow screens, themes, refresh and pause."""
 
-import os
-import shutil
 from collections.abc import AsyncIterator
 from typing import Literal
 
 import pytest
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser
 
+from tests.browser import chromium
 from tests.integration.web.views_region import ARegion
-
-CHROMIUM = shutil.which("chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 
 
 @pytest.fixture(scope="module")
 async def browser() -> AsyncIterator[Browser]:
-    if CHROMIUM is None:
-        if os.environ.get("CI"):
-            raise AssertionError("chromium is not installed")
-        pytest.skip("chromium is not installed")
-    async with async_playwright() as driver:
-        started = await driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    async with chromium() as started:
         yield started
-        await started.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -1,0 +1,1 @@
+"""What people saw: the accepted messages, in memory, as a page and as JSON."""
