@@ -57,6 +57,7 @@ class SeenViews:
             nonce=nonce,
             seen=seen,
             counts=self._kept,
+            links=self._links,
             devices=by_address(seen.shown["push"]),
             threads=by_address(seen.shown["sms"]),
             inboxes=by_address(seen.shown["email"]),

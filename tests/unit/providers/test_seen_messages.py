@@ -7,10 +7,13 @@ import time
 
 import msgspec
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 
 from devtools.sandbox.seen.kept_messages import MAX_CONTENT, KeptMessages
 from devtools.sandbox.seen.links import Links, trigger_id_of, visible
 from devtools.sandbox.seen.seen import MAX_SHOWN, search
+from devtools.sandbox.seen.views import SeenViews
 from notify_streams.admin.audit.provider_log import AcceptedMessage
 from notify_streams.records.ids import notification_id
 
@@ -151,6 +154,18 @@ class TestLinks:
     def test_the_view_of_a_trigger_is_linked_if_its_address_is_known(self) -> None:
         assert Links().notifications("t") is None
         assert Links(None, "http://127.0.0.1:1/").notifications("a/b?") == "http://127.0.0.1:1/notifications/a%2Fb%3F"
+
+    @pytest.mark.parametrize("views", [None, "http://127.0.0.1:6079"])
+    async def test_the_page_links_to_the_view_if_its_address_is_known(self, views: str | None) -> None:
+        kept = KeptMessages()
+        kept.add(line(f"{notification_id('a&b', 'u', 'payments')}.push"), "t", b'{"message":{"token":"t"}}')
+        app = web.Application()
+        SeenViews(kept, Links("eu", views)).add_to(app)
+        async with TestClient(TestServer(app)) as client:
+            html = await (await client.get("/seen")).text()
+        assert "notify-streams why --region eu &#39;a&amp;b&#39;" in html
+        assert ('href="http://127.0.0.1:6079/notifications/a%26b"' in html) is (views is not None)
+        assert ("Authorization: Bearer" in html) is (views is not None)
 
     def test_the_trigger_id_is_that_of_the_notification(self) -> None:
         assert trigger_id_of(notification_id("a-b", "u", "payments")) == "a-b"

@@ -1,9 +1,12 @@
 """Region plans: ports and tokens stay, ports that are in use are replaced."""
 
 from collections.abc import Collection
-from itertools import count
+from itertools import count, pairwise
+from pathlib import Path
 
+from devtools.stack.region import Region
 from devtools.stack.region_plan import TOKENS, WEB_PORTS, RegionPlan, all_ports, plan_region
+from notify_streams.roles import ROLES, VIEWS
 
 
 def a_plan(before: RegionPlan | None = None, **but: object) -> RegionPlan:
@@ -51,3 +54,11 @@ def test_tokens_are_random_and_stay() -> None:
     tokens = [*first.tokens.values(), *other.tokens.values()]
     assert len(set(tokens)) == 2 * len(TOKENS) and min(map(len, tokens)) >= 32
     assert a_plan(first).tokens == first.tokens
+
+
+def test_the_sandbox_links_to_the_views_of_its_region(tmp_path: Path) -> None:
+    plan = a_plan()
+    command = Region("eu", tmp_path, plan).sandbox.command()
+    options = dict(pairwise(command))
+    assert options["--region"] == "eu"
+    assert options["--views"] == f"http://127.0.0.1:{plan.ports['web'] + ROLES.index(VIEWS)}"
