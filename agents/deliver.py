@@ -13,7 +13,7 @@ from notify_streams.delivery.admission import Admission
 from notify_streams.delivery.breaker import Breaker
 from notify_streams.delivery.dead_addresses import DeadAddresses
 from notify_streams.delivery.engine import DeliveryEngine
-from notify_streams.delivery.providers import provider_with_budgets
+from notify_streams.delivery.providers import client_with_budgets
 from notify_streams.delivery.retry_delay import RETRY_DELAYS
 from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.outbox.partition_hooks import first_position
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 channel = channel_of(app.role)
 settings = app.settings.providers
-provider, budgets = provider_with_budgets(
+provider, budgets = client_with_budgets(
     settings, channel, app.role, time.monotonic(), start_within_s=app.preferences.bound.start_s
 )
 breaker = Breaker()

@@ -20,6 +20,7 @@ from notify_streams.outbox.decided_batch import DecidedBatch, RecordOutcome
 from notify_streams.preferences.categories import Categories, Category, channels_of_templates, load_categories
 from notify_streams.preferences.row_codec import EMPTY_ROW, encode_row
 from notify_streams.records.channel_message import ChannelMessage
+from notify_streams.records.devices import Devices
 from notify_streams.records.ids import delivery_id, notification_id
 from notify_streams.records.outcomes import DeliveryState, TriggerOutcome
 from notify_streams.records.partitioner import bucket_of
@@ -248,12 +249,14 @@ def an_outcome(
     critical: bool = False,
     now: datetime = NOON,
     system: str = "payments",
+    devices: Devices | None = None,
     **but: Any,
 ) -> RecordOutcome:
-    """A notified trigger with a queued delivery for each of `channels`, or with these decisions."""
+    """A notified trigger with a queued delivery for each of `channels`, or with these decisions; by push to `devices`."""
     trigger = a_trigger(id=trigger_id, user_id=user_id, **but)
     decisions = decisions or tuple(ChannelDecision(channel, DeliveryState.QUEUED) for channel in channels)
-    ways = ContactRow(1, *[f"contact-{user_id}"] * 3)
+    contact = f"contact-{user_id}"
+    ways = ContactRow(1, contact, contact, contact) if devices is None else ContactRow(1, devices=devices)
     form = NotificationEncoder(bucket, "us", critical, now)
     expires_at = datetime(2100, 1, 1, tzinfo=UTC)
     return notified(

@@ -77,14 +77,16 @@ def check(region: str, as_json: bool) -> None:
 
 
 async def _check(settings: Settings) -> list[dict[str, Any]]:
-    """One for each credential, in the order of the channels. All are asked at the same time."""
-    from notify_streams.delivery.providers.from_settings import provider_of
+    """One for each credential, in the order of the channels; then further push providers. All are asked at the same time."""
+    from notify_streams.delivery.providers.from_settings import further_push_providers, provider_of
 
+    asked = [*provider_of(settings.providers).items()]
+    asked += [("push", provider) for provider in further_push_providers(settings.providers)]
     return list(
         await asyncio.gather(
             *(
                 _checked(one, channel, provider, number)
-                for channel, provider in provider_of(settings.providers).items()
+                for channel, provider in asked
                 for number, one in enumerate(settings.providers.each_credential(provider), start=1)
             )
         )
@@ -93,12 +95,13 @@ async def _check(settings: Settings) -> list[dict[str, Any]]:
 
 async def _checked(settings: ProviderSettings, channel: str, provider: str, number: int) -> dict[str, Any]:
     """`number`: of the provider's credential, from 1."""
-    from notify_streams.delivery.providers import check_credentials, provider_config
+    from notify_streams.delivery.providers import provider_config
     from notify_streams.delivery.providers.check_failure import CheckFailed
     from notify_streams.delivery.providers.checks import CHECKS
+    from notify_streams.delivery.providers.from_settings import check_credential
 
     try:
-        check_credentials(settings, channel)
+        check_credential(settings, provider)
         ok, text = True, await CHECKS[provider](provider_config(settings))
     except (SettingsError, CheckFailed) as error:
         ok, text = False, str(error)

@@ -1,21 +1,22 @@
-"""`notify-streams users add|move`: sends sign-ups, contacts and moves."""
+"""`notify-streams users`: sends sign-ups, contacts and moves; shows devices."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
 from notify_streams.cli.registered_user import registered_user
 from notify_streams.errors import Refused
+from notify_streams.records.devices import Device, PushProvider, shown_devices
 from notify_streams.records.trigger import Rejection
-from notify_streams.records.user_records import Contacts, Signup, encode_record, read_contacts, read_signup
+from notify_streams.records.user_records import Contacts, Signup, encode_record, push_fields, read_contacts, read_signup
 from notify_streams.topics import USER_CONTACTS, USER_SIGNUPS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from notify_streams.admin.trigger_producer import Upload
     from notify_streams.settings import Settings
@@ -29,7 +30,15 @@ def users() -> None:
 @users.command()
 @click.argument("user_id")
 @click.option("--home", help="Home region; default: the region that the record is sent to.")
-@click.option("--push", help="The app instance's token; '' removes it.")
+@click.option("--push", help="The app instance's token, instead of all devices; '' removes them.")
+@click.option(
+    "--device",
+    "devices",
+    multiple=True,
+    callback=lambda _context, _option, given: [_device(text) for text in given],
+    metavar="PROVIDER:TOKEN",
+    help=f"A further device; may be repeated. PROVIDER: {', '.join(get_args(PushProvider))}.",
+)
 @click.option("--sms", help="An E.164 number; '' removes it.")
 @click.option("--email", help="An address; '' removes it.")
 @click.option("--locale", help="Of the texts; default for a new user: en.")
@@ -40,6 +49,7 @@ def add(
     user_id: str,
     home: str | None,
     push: str | None,
+    devices: list[Device],
     sms: str | None,
     email: str | None,
     locale: str | None,
@@ -51,8 +61,10 @@ def add(
     settings = settings_of(region)
     if home is not None:
         _known(settings, home)
+    if push is not None and devices:
+        raise Refused("--push and --device are both given: --push is the only device of its user")
     addresses = {"push": push, "sms": sms, "email": email}
-    home = run(_add(settings, user_id, home, addresses, locale, time_zone), settings)
+    home = run(_add(settings, user_id, home, addresses, devices, locale, time_zone), settings)
     print_result(as_json, {"user_id": user_id, "home": home}, [f"{user_id} is a user of region {home}"])
 
 
@@ -61,6 +73,7 @@ async def _add(
     user_id: str,
     home: str | None,
     addresses: Mapping[str, str | None],
+    devices: Sequence[Device],
     locale: str | None,
     time_zone: str | None,
 ) -> str:
@@ -75,8 +88,12 @@ async def _add(
             raise Refused(f"{user_id} lives in {user.region}, which has the contacts: use --region {user.region}")
         signup = Signup(user_id, user.region, now, user.version + 1, locale or user.locale, time_zone or user.time_zone)
     stored = await _stored_contacts(settings, user_id)
-    given = {name: address for name, address in addresses.items() if address is not None}
-    kept = {} if stored is None else {name: getattr(stored, name) for name in addresses}
+    given: dict[str, Any] = {name: address for name, address in addresses.items() if address is not None}
+    kept = {} if stored is None else {name: getattr(stored, name) for name in (*addresses, "devices")}
+    if devices:
+        given |= _with_devices(stored, devices)
+    elif "push" in given:
+        given["devices"] = None
     # Routers know contacts only, so these have the locale and the time zone too.
     contacts = Contacts(user_id, now, **(kept | given), locale=signup.locale, time_zone=signup.time_zone)
     values = encode_record(contacts), encode_record(signup)
@@ -91,6 +108,22 @@ async def _add(
     return signup.region
 
 
+def _device(text: str) -> Device:
+    """The device of ``provider:token``; both parts are checked with the record."""
+    provider, _, token = text.partition(":")
+    for known in get_args(PushProvider):
+        if provider == known and token:
+            return Device(token, known)
+    raise click.BadParameter(f"must begin with the provider, one of {', '.join(get_args(PushProvider))}, and a colon")
+
+
+def _with_devices(stored: Contacts | None, added: Sequence[Device]) -> dict[str, Any]:
+    """The push fields of the stored contacts with these devices. One with a known token replaces it."""
+    held = () if stored is None else stored.devices or (() if stored.push is None else (Device(stored.push),))
+    by_token = {device.token: device for device in (*held, *added)}
+    return push_fields(tuple(by_token.values()))
+
+
 async def _stored_contacts(settings: Settings, user_id: str) -> Contacts | None:
     from notify_streams.records.partitioner import bucket_of
     from notify_streams.registry.contact_repository import ContactRepository
@@ -99,6 +132,25 @@ async def _stored_contacts(settings: Settings, user_id: str) -> Contacts | None:
     async with Shards(settings) as shards:
         await shards.refresh_directory()
         return (await ContactRepository(shards).read({user_id: bucket_of(user_id, settings.partitions)})).get(user_id)
+
+
+@users.command()
+@click.argument("user_id")
+@region_option
+@as_json
+def devices(user_id: str, region: str, as_json: bool) -> None:
+    """Show a user's devices: a hash of each token, its last 4 characters, and what is known of the device."""
+    settings = settings_of(region)
+    stored = run(_stored_contacts(settings, user_id), settings)
+    if stored is None:
+        raise Refused(f"{region} has no contacts of {user_id!r}; the user's home region has them")
+    found = shown_devices(stored.push, stored.devices)
+    lines = [
+        f"{one['token_sha']}  …{one['token_end']:<4}  {one['provider'] or settings.providers.push_provider}"
+        + "".join(f", {name} {value}" for name in ("app", "locale", "last_seen") if (value := one[name]))
+        for one in found
+    ]
+    print_result(as_json, {"user_id": user_id, "devices": found}, lines or [f"{user_id} has no device"])
 
 
 @users.command()

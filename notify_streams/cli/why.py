@@ -54,7 +54,14 @@ def _words(attempt: dict[str, Any]) -> str:
     known.append(attempt["at"])
     known += ["in doubt"] * attempt["in_doubt"]
     known += [f"template {version}"] if (version := attempt["template_version"]) else []
+    known += [_device_words(one) for one in attempt["devices"] or ()]
     return f"{attempt['number']}: {', '.join(known)}"
+
+
+def _device_words(device: dict[str, Any]) -> str:
+    """The answer about one device: ``device 1f0c22ab (apns) dead_token 410``."""
+    answer = device["outcome"] + (f" {device['code']}" if device["code"] else "")
+    return f"device {device['token_sha']} ({device['provider']}) {answer}"
 
 
 async def _why(settings: Settings, trigger_id: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -94,6 +94,10 @@ class Admission:
         if self._admitted <= self._wake_at:
             self._changed.set()
 
+    def spend(self, calls: int) -> None:
+        """An admitted delivery makes so many more calls than one."""
+        self._budget.spend(calls)
+
     def _admit(self, count: int) -> int:
         self._admitted += count
         self._budget.spend(count)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from notify_streams.delivery.attempts import (
     Rank,
     before_second,
@@ -73,7 +75,7 @@ class AttemptReader:
 
     async def history(self, bucket: int, notification: str, channel: str, decided_at: datetime) -> list[Document]:
         """The attempts of one delivery: ``{"number", "state", "reason", "provider", "code", "segments", "at", "in_doubt",
-        "template_version"}``; a receipt has the number 0.
+        "template_version", "devices"}``; a receipt has the number 0. `devices`: see `device_fields`.
 
         Raises:
             StoreUnavailable: the shard does not answer.
@@ -130,12 +132,18 @@ def _attempt_fields(number: int, attempt: Attempt) -> Document:
         "at": at.isoformat(timespec="milliseconds"),
         "in_doubt": attempt.in_doubt,
         "template_version": attempt.template_version,
+        "devices": device_fields(attempt),
     }
+
+
+def device_fields(attempt: Attempt) -> list[Document] | None:
+    """What each device's provider answered, ``{"token_sha", "provider", "outcome", "code"}``; None for a person with a single token."""
+    return None if attempt.devices is None else [msgspec.structs.asdict(one) for one in attempt.devices]
 
 
 def status_fields(status: DeliveryStatus) -> Document:
     """The fields of a delivery in a notification document: ``state``, ``attempts``, ``at`` and what is known of ``reason``,
-    ``provider``, ``provider_id``, ``code`` and ``segments``."""
+    ``provider``, ``provider_id``, ``code``, ``segments`` and ``devices``."""
     last, called = status.last, status.called or status.last
     fields: Document = {
         "state": last.state.value,
@@ -146,6 +154,7 @@ def status_fields(status: DeliveryStatus) -> Document:
         "provider_id": called.provider_id,
         "code": called.code,
         "segments": called.segments,
+        "devices": device_fields(called),
     }
     return {name: value for name, value in fields.items() if value is not None}
 

@@ -61,6 +61,17 @@ STATES: Final = {
 }
 
 
+class DeviceOutcome(msgspec.Struct, frozen=True, gc=False, array_like=True, omit_defaults=True):
+    """How the call for one of a person's devices ended."""
+
+    #: See `records.devices.token_sha`.
+    token_sha: str
+    provider: str
+    #: One of `ProviderOutcome`.
+    outcome: str
+    code: str | None = None
+
+
 class Attempt(msgspec.Struct, frozen=True, gc=False, array_like=True, omit_defaults=True):
     """The content of one attempt document, packed as an array."""
 
@@ -79,6 +90,8 @@ class Attempt(msgspec.Struct, frozen=True, gc=False, array_like=True, omit_defau
     segments: int | None = None
     #: locale and content hash of the template that was rendered, `de:1f0c22ab41e7`; None for a trigger's own text
     template_version: str | None = None
+    #: of a push to the devices of a person: each that was called; None for a single token
+    devices: tuple[DeviceOutcome, ...] | None = None
 
     @property
     def state(self) -> DeliveryState:

@@ -13,8 +13,9 @@ import msgspec
 from notify_streams import metrics, tasks
 from notify_streams.delivery.answer_counts import AnswerCounts
 from notify_streams.delivery.breaker import BreakerState
+from notify_streams.delivery.device_results import merged
 from notify_streams.delivery.provider_state import ProviderState
-from notify_streams.delivery.providers import Outgoing, ProviderOutcome, ProviderResult, unsendable
+from notify_streams.delivery.providers import DeviceResult, Outgoing, ProviderOutcome, ProviderResult, unsendable
 from notify_streams.delivery.rendering import data_of, text_of
 from notify_streams.errors import RetryLater
 from notify_streams.failpoints import failpoint
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from notify_streams.delivery.pauses import ProviderPauses
     from notify_streams.delivery.providers import Provider
     from notify_streams.preferences.categories import Categories
+    from notify_streams.records.channel_message import ChannelMessage
+    from notify_streams.records.devices import Devices
     from notify_streams.roles import Channel, Lane
     from notify_streams.templates.catalog import Templates
 
@@ -95,6 +98,10 @@ class ProviderCalls:
         self._ready: deque[Delivery] = deque()
         #: Calls under way, in the order of their beginning.
         self._calls: dict[Delivery, asyncio.Task[None]] = {}
+        #: Calls under way beyond one for each of `_calls`: those to further devices.
+        self._more_calls = 0
+        #: Providers that an operator has paused.
+        self._paused: frozenset[str | None] = frozenset()
         self._calling = asyncio.Event()
         #: The worker stops: a call that fails from now on has no result.
         self.stopping = False
@@ -140,9 +147,8 @@ class ProviderCalls:
         state = "paused" if self._admission.paused else self._breaker.state(now).value
         until = self._breaker.open_until
         open_for_s = max(0.0, until - now) if state == BreakerState.OPEN and until is not None else 0.0
-        return ProviderState(
-            self._provider.name, state, round(open_for_s, 1), len(self._calls), self._credential_problem
-        )
+        calls = len(self._calls) + self._more_calls
+        return ProviderState(self._provider.name, state, round(open_for_s, 1), calls, self._credential_problem)
 
     def _log_state(self) -> None:
         """One log line when calls to the provider stop, and one when they go on."""
@@ -176,14 +182,21 @@ class ProviderCalls:
         again: list[Delivery] = []
         now = time.monotonic()
         allowed = self._admission.calls(now)
-        while self._ready and len(self._calls) < allowed:
+        while self._ready and len(self._calls) + self._more_calls < allowed:
             delivery = self._ready.popleft()
+            more = 0 if delivery.message.devices is None else len(delivery.message.devices) - 1
+            if more and self._calls and len(self._calls) + self._more_calls + more >= allowed:
+                self._ready.appendleft(delivery)
+                break
             if not delivery.partition.active:
                 self._handler.leave(delivery)
             elif now >= min(delivery.check_until, delivery.partition.proved_at + _TOKEN_GOOD_S):
                 again.append(delivery)
             else:
                 delivery.began = now
+                if more:
+                    self._more_calls += more
+                    self._admission.spend(more)
                 self._calls[delivery] = asyncio.create_task(self._call(delivery))
         self._calling.set()
         for partition in dict.fromkeys(delivery.partition for delivery in again):
@@ -198,29 +211,45 @@ class ProviderCalls:
         message = delivery.message
         origin_s = (message.origin_ms or int(message.decided_at.timestamp() * 1000)) / 1000
         self._to_provider.observe(max(0.0, time.time() - origin_s))
-        began = time.perf_counter()
-        result = await self._send(outgoing)
-        self._call_times.observe(time.perf_counter() - began)
-        self._answers.add(result)
+        result = await (self._send_each(outgoing) if isinstance(outgoing, list) else self._send(outgoing))
         failpoint("after_provider")
         self._ended(delivery, result)
 
+    async def _send_each(self, outgoing: list[Outgoing]) -> ProviderResult:
+        """Call for each device at the same time."""
+        if len(outgoing) == 1:
+            results = [await self._send(outgoing[0])]
+        else:
+            results = await asyncio.gather(*map(self._send, outgoing))
+        return merged([DeviceResult(one.to, result) for one, result in zip(outgoing, results, strict=True)])
+
     async def _send(self, outgoing: Outgoing) -> ProviderResult:
+        if outgoing.provider in self._paused:
+            return ProviderResult(
+                outcome=ProviderOutcome.RETRY, provider=outgoing.provider or "", detail="paused", begun=False
+            )
+        began = time.perf_counter()
         try:
-            return await self._provider.send(outgoing)
+            result = await self._provider.send(outgoing)
         except Exception as error:  # a defect must not stop the partition; the error's text may contain a contact
             log.error(
                 "provider client failed, the call will be retried",
                 extra={"action": "provider.defect", "delivery_id": outgoing.delivery_id, "error": type(error).__name__},
             )
-            return ProviderResult(
+            result = ProviderResult(
                 outcome=ProviderOutcome.RETRY,
-                provider=self._provider.name,
+                provider=outgoing.provider or self._provider.name,
                 detail=type(error).__name__,
                 maybe_accepted=True,
             )
+        is_default = outgoing.provider is None or outgoing.provider == self._provider.name
+        call_times = self._call_times if is_default else metrics.PROVIDER_CALL.labels(outgoing.provider)
+        call_times.observe(time.perf_counter() - began)
+        self._answers.add(result)
+        return result
 
-    def _outgoing(self, delivery: Delivery) -> Outgoing | ProviderResult:
+    def _outgoing(self, delivery: Delivery) -> Outgoing | list[Outgoing] | ProviderResult:
+        """The call to make; or one for each device; or why there is none."""
         message = delivery.message
         try:
             data = data_of(message)
@@ -231,7 +260,7 @@ class ProviderCalls:
         except RenderingError as error:
             return unsendable(self._provider.name, ProviderOutcome.RENDERING, str(error))
         delivery.template_version = text.version
-        return Outgoing(
+        outgoing = Outgoing(
             delivery_id=message.delivery_id,
             notification_id=message.notification_id,
             channel=message.channel,
@@ -247,29 +276,60 @@ class ProviderCalls:
             data=data,
             decided_at_ms=int(message.decided_at.timestamp() * 1000),
         )
+        return outgoing if message.devices is None else self._for_devices(message, message.devices, outgoing)
+
+    def _for_devices(
+        self, message: ChannelMessage, devices: Devices, outgoing: Outgoing
+    ) -> list[Outgoing] | ProviderResult:
+        """`outgoing` for each device, in the device's locale."""
+        calls = []
+        for device in devices:
+            call = msgspec.structs.replace(outgoing, to=device.token, provider=device.provider, app=device.app)
+            if device.locale not in (None, message.locale):
+                in_locale = msgspec.structs.replace(message, locale=device.locale)
+                try:
+                    text = text_of(in_locale, self._categories, self._templates, outgoing.data or {})
+                except RenderingError as error:
+                    return unsendable(self._provider.name, ProviderOutcome.RENDERING, str(error))
+                call = msgspec.structs.replace(call, title=text.title, body=text.body)
+            calls.append(call)
+        return calls
 
     def _ended(self, delivery: Delivery, result: ProviderResult) -> None:
         """A call has ended, or was not made because the message cannot be sent."""
         self._calls.pop(delivery, None)
-        is_retry = result.outcome is ProviderOutcome.RETRY
-        if self.stopping and is_retry:
+        if delivery.message.devices is not None:
+            self._more_calls -= len(delivery.message.devices) - 1
+        if self.stopping and result.outcome is ProviderOutcome.RETRY:
             return  # it may have failed because the worker stops
-        now = time.monotonic()
-        if is_retry and not delivery.is_late:
-            self._count_failure(now, result)
-        elif not is_retry and result.begun:
-            self._breaker.succeeded(now)
-            self._note_credential(None)
-        if is_retry and result.credential_refused:
-            self._note_credential(result.detail)
+        if result.devices is None:
+            self._count_result(delivery, result)
+        else:
+            for device in result.devices:
+                if device.result.provider == self._provider.name:
+                    self._count_result(delivery, device.result)
         self._handler.call_ended(delivery, result)
         self._admission.release(retry=delivery.entry is None)
         self._pump()
 
+    def _count_result(self, delivery: Delivery, result: ProviderResult) -> None:
+        """Count a result of the channel's provider for its breaker, and note whether our credential was refused."""
+        now = time.monotonic()
+        if result.outcome is not ProviderOutcome.RETRY:
+            if result.begun:
+                self._breaker.succeeded(now)
+                self._note_credential(None)
+            return
+        if not delivery.is_late:
+            self._count_failure(now, result)
+        if result.credential_refused:
+            self._note_credential(result.detail)
+
     async def watch_pauses(self) -> None:
         while True:
             try:
-                paused = self._provider.name in await self._pauses.read()
+                self._paused = frozenset(await self._pauses.read())
+                paused = self._provider.name in self._paused
             except RetryLater:
                 paused = self._admission.paused
             if paused is not self._admission.paused:
@@ -298,7 +358,8 @@ class ProviderCalls:
                 if not delivery.parked:
                     delivery.parked = True
                     self._handler.call_is_late(delivery, waited_s)
-                if waited_s >= _LATE_AFTER_S and not delivery.is_late:
+                # Of several devices any may be the slow one: their results count when all have ended.
+                if waited_s >= _LATE_AFTER_S and not delivery.is_late and delivery.message.devices is None:
                     delivery.is_late = True
                     self._count_failure(now, None)
             if self._ready:

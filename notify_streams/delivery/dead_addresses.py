@@ -44,8 +44,8 @@ class DeadAddresses:
     async def stop(self) -> None:
         await tasks.stop([self._running])
 
-    def add(self, bucket: int, message: ChannelMessage, called_ms: int) -> None:
-        """The provider said that it does not know the address of `message`.
+    def add(self, bucket: int, message: ChannelMessage, address: str, called_ms: int) -> None:
+        """The provider said that it does not know this address of the person of `message`.
 
         Args:
             called_ms: when the call began, in ms since the epoch. An address that the user gives later stays.
@@ -55,7 +55,7 @@ class DeadAddresses:
             return
         metrics.DEAD_ADDRESSES.labels(message.channel, "reported").inc()
         at = datetime.fromtimestamp(called_ms / 1000, UTC)
-        record = Contacts(message.user_id, at, remove={message.channel: message.to})
+        record = Contacts(message.user_id, at, remove={message.channel: address})
         self._waiting.append((USER_CONTACTS, bucket, message.user_id.encode(), encode_record(record), ()))
         self._added.set()
 

@@ -22,6 +22,7 @@ from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_docum
 from notify_streams.delivery.calls import ProviderCalls
 from notify_streams.delivery.collapse_keys import CollapseKeys
 from notify_streams.delivery.delivery_ledger import RESOLVED, DeliveryLedger, Token
+from notify_streams.delivery.device_results import device_outcomes, remaining
 from notify_streams.delivery.partition import Delivery, Entry, Partition
 from notify_streams.delivery.pauses import ProviderPauses
 from notify_streams.delivery.providers import ProviderOutcome, ProviderResult
@@ -31,7 +32,7 @@ from notify_streams.delivery.timers import TimerReader, drop_unclaimed
 from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.failpoints import failpoint
 from notify_streams.records.batch import AckHandle
-from notify_streams.records.channel_message import ChannelMessage, read_channel_message
+from notify_streams.records.channel_message import ChannelMessage, for_devices, read_channel_message
 from notify_streams.records.outcomes import Reason
 from notify_streams.records.retention import RETENTION
 from notify_streams.retry import STORE, RetryPolicy
@@ -119,7 +120,7 @@ class DeliveryEngine:
         retry_delay: RetryDelay,
         store_timeout_s: float,
         call_timeout_s: float,
-        on_dead_address: Callable[[int, ChannelMessage, int], None],
+        on_dead_address: Callable[[int, ChannelMessage, str, int], None],
     ) -> None:
         self._role = role
         self._channel: Channel = channel
@@ -486,13 +487,20 @@ class DeliveryEngine:
         """Settle how a call ended, or the answer to a parked one."""
         if result.outcome is ProviderOutcome.ACCEPTED:
             self._collapse_keys.sent(delivery)
+        if result.devices is not None:
+            for device in result.devices:
+                if device.result.outcome is ProviderOutcome.DEAD_TOKEN:
+                    self._report_dead(delivery, device.token)
         elif result.outcome is ProviderOutcome.DEAD_TOKEN:
-            called_ms = int((time.time() - (time.monotonic() - delivery.began)) * 1000)
-            self._on_dead_address(delivery.partition.number, delivery.message, called_ms)
+            self._report_dead(delivery, delivery.message.to)
         if not delivery.parked:
             self._settle(delivery, result)
         elif result.outcome is not ProviderOutcome.RETRY:
             self._spawn(self._resolve(delivery, result), self._others)
+
+    def _report_dead(self, delivery: Delivery, address: str) -> None:
+        called_ms = int((time.time() - (time.monotonic() - delivery.began)) * 1000)
+        self._on_dead_address(delivery.partition.number, delivery.message, address, called_ms)
 
     def call_is_late(self, delivery: Delivery, waited_s: float) -> None:
         """Settle a call without an answer as retrying. Its answer, if it comes, ends the delivery."""
@@ -517,6 +525,10 @@ class DeliveryEngine:
     def _settle(self, delivery: Delivery, result: ProviderResult) -> None:
         attempt = _attempt(delivery, result)
         is_retry = result.outcome is ProviderOutcome.RETRY
+        if is_retry and result.devices is not None and delivery.message.devices is not None:
+            # The timer keeps the message for the next attempt.
+            again = remaining(delivery.message.devices, result.devices)
+            delivery.record = for_devices(delivery.message, again)
         self._add(delivery, attempt, self._due_ms(delivery, attempt.at_ms, result) if is_retry else None)
 
     def _settle_refused(self, delivery: Delivery, reason: Reason) -> None:
@@ -639,6 +651,7 @@ def _attempt(delivery: Delivery, result: ProviderResult) -> Attempt:
         delivery.in_doubt or result.maybe_accepted,
         result.segments,
         delivery.template_version,
+        None if result.devices is None else device_outcomes(result.devices),
     )
 
 

@@ -44,7 +44,7 @@ class Delivery:
     partition: Partition
     key: bytes
     message: ChannelMessage
-    #: The message as it was published.
+    #: The message for the next attempt: as it was published, or without the devices that need none.
     record: bytes
     #: None: the attempt comes from a timer.
     entry: Entry | None

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 
+from notify_streams.records.devices import Devices
 from notify_streams.records.trigger import NO_DATA
 from notify_streams.roles import Channel
 
@@ -14,7 +15,7 @@ Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class ChannelMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
-    """One delivery. `to` is the contact. Either `template` with `data`, or `title` and `body`, is set."""
+    """One delivery. `to` is the contact; empty with `devices`. Either `template` with `data`, or `title` and `body`, is set."""
 
     delivery_id: str
     channel: Channel
@@ -41,6 +42,8 @@ class ChannelMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     #: The person's, from the contacts; None: `user_records.DEFAULT_LOCALE`, `DEFAULT_TIME_ZONE`.
     locale: str | None = None
     time_zone: str | None = None
+    #: The push addresses to call, of a person who has more than one token; None: `to`.
+    devices: Devices | None = None
 
 
 class SharedPart(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -84,3 +87,17 @@ def encode_for(shared: bytes, delivery_id: str, channel: Channel, to: str) -> by
         _encode(to),
         shared,
     )
+
+
+def encode_for_devices(shared: bytes, delivery_id: str, devices: Devices) -> bytes:
+    """The message of the channel push for these devices."""
+    return b'{"delivery_id":%b,"channel":"push","to":"","devices":%b,%b' % (
+        _encode(delivery_id),
+        _encode(devices),
+        shared,
+    )
+
+
+def for_devices(message: ChannelMessage, devices: Devices) -> bytes:
+    """The same message for these of its devices, encoded."""
+    return _encode(msgspec.structs.replace(message, devices=devices))

@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 from zoneinfo import available_timezones
 
 import msgspec
 
 from notify_streams.records.addresses import is_mail_address, is_phone_number, is_push_token
+from notify_streams.records.devices import Devices, checked_devices, only_token
 from notify_streams.records.names import Name, name_fault
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.trigger import Rejection
@@ -34,6 +35,8 @@ Counter = Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNTER)]
 #: BCP 47, also with underscores.
 _LOCALE: Final = r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*\Z"
 _MAX_LOCALE: Final = 35
+#: The same with its limit of length.
+_IS_LOCALE: Final = re.compile(rf"(?!.{{{_MAX_LOCALE + 1}}}){_LOCALE}")
 _Locale = Annotated[str, msgspec.Meta(pattern=_LOCALE, max_length=_MAX_LOCALE)]
 #: Of a person who has said nothing.
 DEFAULT_LOCALE: Final = "en"
@@ -56,7 +59,8 @@ class PreferenceUpdate(msgspec.Struct, frozen=True, gc=False):
 class Contacts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """How a user is reached, and how texts for them are written; a record replaces the earlier one as a whole, the latest `updated_at` wins.
 
-    `push` is the app instance's token, `sms` an E.164 number, `email` an address (RFC 5321); see `records.addresses`.
+    `push` is the app instance's token, `sms` an E.164 number, `email` an address (RFC 5321); see `records.addresses`. A person has either
+    `push`, which is one device of the region's provider, or `devices`.
     """
 
     user_id: Name
@@ -69,6 +73,7 @@ class Contacts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     time_zone: str | None = None
     #: Removes these addresses instead, by channel, where they are still stored with an earlier or the same `updated_at`.
     remove: dict[Channel, str] | None = None
+    devices: Devices | None = None
 
 
 class ContactRow(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -81,6 +86,8 @@ class ContactRow(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     email: str | None = None
     locale: str | None = None
     time_zone: str | None = None
+    #: Not empty; without `last_seen`.
+    devices: Devices | None = None
 
 
 decode_contact_row = msgspec.json.Decoder(ContactRow).decode
@@ -208,20 +215,33 @@ def _check_update(update: PreferenceUpdate) -> PreferenceUpdate | Rejection:
 
 
 def _check_contacts(contacts: Contacts) -> Contacts | Rejection:
-    if contacts.remove is not None and (contacts.push or contacts.sms or contacts.email):
-        return _invalid("`remove` is allowed only without `push`, `sms` and `email`")
+    if contacts.remove is not None and (contacts.push or contacts.devices or contacts.sms or contacts.email):
+        return _invalid("`remove` is allowed only without `push`, `devices`, `sms` and `email`")
+    if contacts.push and contacts.devices:
+        return _invalid("`push` and `devices` are both given: `push` is the short form of one device")
     if contacts.push and not is_push_token(contacts.push):
         return _invalid("`push` is neither a token of 1 to 512 printable ASCII characters nor a Web Push subscription")
     if contacts.sms and not is_phone_number(contacts.sms):
         return _invalid("`sms` is not an E.164 number: + and 6 to 15 digits")
     if contacts.email and not is_mail_address(contacts.email):
         return _invalid("`email` is not one plain mail address")
-    if contacts.locale and not (len(contacts.locale) <= _MAX_LOCALE and re.match(_LOCALE, contacts.locale)):
+    if contacts.locale and not _IS_LOCALE.match(contacts.locale):
         return _invalid("`locale` is not a BCP 47 tag")
     if contacts.time_zone and contacts.time_zone not in _time_zones():
         return _invalid("`time_zone` is not an IANA name")
-    empty = {name: None for name in _REMOVABLE if getattr(contacts, name) == ""}
-    return msgspec.structs.replace(contacts, **empty) if empty else contacts
+    changes: dict[str, Any] = {name: None for name in _REMOVABLE if getattr(contacts, name) == ""}
+    if contacts.devices is not None:
+        devices = checked_devices(contacts.devices, contacts.updated_at, _IS_LOCALE)
+        if isinstance(devices, str):
+            return _invalid(devices)
+        changes |= push_fields(devices) if devices else {"devices": None}
+    return msgspec.structs.replace(contacts, **changes) if changes else contacts
+
+
+def push_fields(devices: Devices) -> dict[str, Any]:
+    """The fields of `Contacts` for these devices, in the shortest form."""
+    push = only_token(devices)
+    return {"push": push, "devices": devices if devices and push is None else None}
 
 
 def _check_signup(signup: Signup) -> Signup | Rejection:

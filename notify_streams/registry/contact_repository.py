@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError
 
-from notify_streams.records.user_records import MAX_CLOCK_SKEW, ContactRow, Contacts
+from notify_streams.records.devices import Devices, without_last_seen
+from notify_streams.records.user_records import MAX_CLOCK_SKEW, ContactRow, Contacts, push_fields
 from notify_streams.stores.mongo import CONTACTS
-from notify_streams.stores.mongo_errors import mongo_call
+from notify_streams.stores.mongo_errors import is_duplicate_key, mongo_call
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from pymongo.asynchronous.collection import AsyncCollection
 
     from notify_streams.stores.mongo import Document, Shards
 
@@ -31,7 +35,9 @@ class StoredContacts(msgspec.Struct, frozen=True, gc=False):
     def row(self) -> bytes:
         """The row of the table `contacts`."""
         found = self.contacts
-        return msgspec.json.encode(ContactRow(self.version, **_values(found)))
+        devices = None if found.devices is None else without_last_seen(found.devices)
+        row = ContactRow(self.version, found.push, found.sms, found.email, found.locale, found.time_zone, devices)
+        return msgspec.json.encode(row)
 
 
 class ContactRepository:
@@ -63,7 +69,7 @@ class ContactRepository:
             with mongo_call("contacts", self._timeout_s):
                 collection = self._shards.database(shard)[CONTACTS]
                 if updates := [_update(*entry) for entry in entries if entry[1].remove is None]:
-                    await collection.bulk_write(updates, ordered=False)
+                    await _write(collection, updates)
                 if updates := [update for entry in entries for update in _removals(*entry)]:
                     await collection.bulk_write(updates, ordered=False)
             stored |= await self._find(shard, {contacts.user_id: bucket for bucket, contacts in entries})
@@ -86,6 +92,16 @@ class ContactRepository:
         return {document["_id"]: _stored(document) for document in found}
 
 
+async def _write(collection: AsyncCollection[Document], updates: Sequence[UpdateOne]) -> None:
+    try:
+        await collection.bulk_write(updates, ordered=False)
+    except BulkWriteError as error:
+        if not is_duplicate_key(error):
+            raise
+        # Another worker inserted a document at the same time: now it is found. The others may be written again.
+        await collection.bulk_write(updates, ordered=False)
+
+
 def _update(bucket: int, contacts: Contacts) -> UpdateOne:
     """A pipeline, so that comparison and write are one step. `$literal`: a contact may begin with a dollar sign."""
     document = {"_id": contacts.user_id, "bucket": bucket, "updated_at": contacts.updated_at, **_values(contacts)}
@@ -97,20 +113,24 @@ def _update(bucket: int, contacts: Contacts) -> UpdateOne:
 
 
 def _removals(bucket: int, contacts: Contacts) -> Iterator[UpdateOne]:
+    """A push address is removed wherever it is: as `push`, or as one of `devices`."""
+    held = {"_id": contacts.user_id, "bucket": bucket, "updated_at": {"$lte": contacts.updated_at}}
+    counted = {"$inc": {"version": 1}}
     for channel, address in (contacts.remove or {}).items():
-        held = {
-            "_id": contacts.user_id,
-            "bucket": bucket,
-            channel: address,
-            "updated_at": {"$lte": contacts.updated_at},
-        }
-        yield UpdateOne(held, {"$unset": {channel: ""}, "$inc": {"version": 1}})
+        yield UpdateOne(held | {channel: address}, {"$unset": {channel: ""}, **counted})
+        if channel == "push":
+            yield UpdateOne(held | {"devices.token": address}, {"$pull": {"devices": {"token": address}}, **counted})
 
 
 def _values(contacts: Contacts) -> dict[str, Any]:
-    return {name: value for name in _FIELDS if (value := getattr(contacts, name)) is not None}
+    values = {name: value for name in _FIELDS if (value := getattr(contacts, name)) is not None}
+    if contacts.devices is not None:
+        values["devices"] = msgspec.to_builtins(contacts.devices, builtin_types=(datetime,))
+    return values
 
 
 def _stored(document: Document) -> StoredContacts:
     values = {name: document.get(name) for name in _FIELDS}
+    if "devices" in document:
+        values |= push_fields(msgspec.convert(document["devices"], Devices))
     return StoredContacts(Contacts(document["_id"], document["updated_at"], **values), document["version"])

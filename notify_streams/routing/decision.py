@@ -85,7 +85,7 @@ def decision_input(trigger: Trigger, choice_bits: int, addresses: ContactRow | N
         trigger.category,
         trigger.channels,
         choice_bits,
-        addresses is not None and addresses.push is not None,
+        addresses is not None and (addresses.push is not None or addresses.devices is not None),
         addresses is not None and addresses.sms is not None,
         addresses is not None and addresses.email is not None,
         expired,

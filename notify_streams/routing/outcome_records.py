@@ -8,7 +8,7 @@ from zlib import crc32
 import msgspec
 
 from notify_streams.outbox.decided_batch import RecordOutcome
-from notify_streams.records.channel_message import SharedPart, encode_for, encode_shared
+from notify_streams.records.channel_message import SharedPart, encode_for, encode_for_devices, encode_shared
 from notify_streams.records.ids import delivery_id, notification_id
 from notify_streams.records.outcomes import DeadReason, DeliveryState, TriggerOutcome
 from notify_streams.records.trigger import NO_DATA
@@ -203,7 +203,11 @@ def notified(
             )
         delivery = delivery_id(notification, channel)
         headers = [("id", delivery.encode()), _CRITICAL if critical else _STANDARD, *trace]
-        message = encode_for(shared, delivery, channel, getattr(addresses, channel))
+        to = getattr(addresses, channel)
+        if to is None and addresses is not None and addresses.devices is not None:
+            message = encode_for_devices(shared, delivery, addresses.devices)
+        else:
+            message = encode_for(shared, delivery, channel, to)
         outputs.append((_TOPICS[critical, channel], encoder.bucket, user_key, message, headers))
     content = fingerprint(trigger)
     document = encoder.encode(

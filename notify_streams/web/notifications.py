@@ -31,7 +31,17 @@ _FIELDS: Final = (
     "decided_at",
     "preference_version",
 )
-_DELIVERY_FIELDS: Final = ("state", "reason", "attempts", "provider", "provider_id", "code", "segments", "at")
+_DELIVERY_FIELDS: Final = (
+    "state",
+    "reason",
+    "attempts",
+    "provider",
+    "provider_id",
+    "code",
+    "segments",
+    "devices",
+    "at",
+)
 
 
 def notification_query(wanted: str, buckets: list[int]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from notify_streams.preferences.row_codec import choice_in
+from notify_streams.records.devices import shown_devices
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.web.placement import current_placement
 from notify_streams.web.responses import WebView, json_response
@@ -59,8 +60,11 @@ def user_payload(user: User, bucket: int, shard: int, served_by: str | None) -> 
 
 
 def contacts_payload(found: Contacts | None) -> dict[str, Any] | None:
-    """The contacts; None if none were ever sent."""
-    return None if found is None else {name: getattr(found, name) for name in ("push", "sms", "email", "updated_at")}
+    """The contacts; None if none were ever sent. `devices` (`shown_devices`) only of a person who has them."""
+    if found is None:
+        return None
+    shown = {name: getattr(found, name) for name in ("push", "sms", "email", "updated_at")}
+    return shown if found.devices is None else shown | {"devices": shown_devices(None, found.devices)}
 
 
 def preferences_payload(categories: Categories, record: PreferenceRecord) -> dict[str, Any]:

@@ -9,7 +9,14 @@ from datetime import UTC, datetime
 import msgspec
 
 from notify_streams.records.batch import Headers
-from notify_streams.records.user_records import ContactRow, Contacts, encode_record, read_contacts
+from notify_streams.records.devices import Device
+from notify_streams.records.user_records import (
+    ContactRow,
+    Contacts,
+    decode_contact_row,
+    encode_record,
+    read_contacts,
+)
 from notify_streams.registry.contact_repository import BucketedContacts, StoredContacts
 from tests.agents.agent_fakes import FakeEvent, FakeProducer, FakeStore
 from tests.agents.conftest import LoadAgent
@@ -66,6 +73,16 @@ async def test_a_removal_is_applied_and_copied_as_one(load_agent: LoadAgent) -> 
     assert repository.applied == [(3, HERE)]
     copy = next(value for topic, _, (_, value, _) in producer.published if topic == "forward.asia")
     assert read_contacts(copy, 2**42) == removal
+
+
+async def test_devices_are_in_the_row_and_in_the_copy(load_agent: LoadAgent) -> None:
+    devices = Device("phone", "fcm", last_seen=datetime(2026, 11, 20, tzinfo=UTC)), Device("tablet", "apns")
+    record = ARecord(encode_record(contacts(HERE, push=None, devices=devices)), b"any key")
+    _, producer = await applied(load_agent, record)
+    (_, _, (_, row, _)), (_, _, (_, copy, _)) = producer.published
+    assert decode_contact_row(row or b"").devices == (Device("phone", "fcm"), devices[1])
+    copied = read_contacts(copy, 2**42)
+    assert isinstance(copied, Contacts) and copied.devices == devices
 
 
 async def test_contacts_of_a_user_of_another_region_are_sent_there_and_not_stored(load_agent: LoadAgent) -> None:

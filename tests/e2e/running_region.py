@@ -34,6 +34,7 @@ from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.app import web_port
 from notify_streams.delivery.attempt_reader import AttemptReader
+from notify_streams.records.devices import Devices
 from notify_streams.records.ids import trigger_of
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.user_records import Contacts, PreferenceUpdate, Signup
@@ -128,13 +129,20 @@ class RunningRegion:
         return ids
 
     async def sign_up(
-        self, user_id: str, *, home: str = "us", opted_out: Iterable[tuple[str, str]] = (), **contacts: str | None
+        self,
+        user_id: str,
+        *,
+        home: str = "us",
+        opted_out: Iterable[tuple[str, str]] = (),
+        devices: Devices | None = None,
+        **contacts: str | None,
     ) -> None:
-        """Send contacts, choices and the sign-up, in the order of upstream systems."""
+        """Send contacts, choices and the sign-up, in the order of upstream systems. `devices` replace the push token."""
         now = datetime.now(UTC)
         usual = {"push": f"token-{user_id}", "sms": None, "email": f"{user_id}@example.org"}
         given = usual | contacts
-        record = Contacts(user_id, now, given["push"], given["sms"], given["email"])
+        push = given["push"] if devices is None else None
+        record = Contacts(user_id, now, push, given["sms"], given["email"], devices=devices)
         await self.send(USER_CONTACTS, msgspec.json.encode(record), key=user_id)
         for category, channel in opted_out:
             choice = PreferenceUpdate(user_id, category, channel, False, now)  # type: ignore[arg-type]

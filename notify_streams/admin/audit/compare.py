@@ -228,7 +228,7 @@ def _providers(snapshot: RegionSnapshot) -> Iterator[Difference]:
     # A call whose response was lost may have been accepted, however the delivery ended.
     uncertain = {identity for identity in unsent - under_way if identity in known and known[identity].in_doubt}
     yield from _difference("accepted but not sent", snapshot, 0, unsent - under_way - uncertain)
-    doubled = {identity for identity, one in snapshot.accepted.items() if one.times - one.marked > 1}
+    doubled = {identity for identity, one in snapshot.accepted.items() if one.is_doubled}
     yield from _difference("accepted twice without a mark", snapshot, 0, doubled)
 
 

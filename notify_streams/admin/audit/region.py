@@ -216,9 +216,7 @@ def _forward_id(record: Record, source: str) -> str:
 def _accepted(lines: Iterable[Any]) -> dict[str, ProviderAcceptance]:
     found: dict[str, ProviderAcceptance] = {}
     for line in lines:
-        one = found.setdefault(line.delivery_id, ProviderAcceptance())
-        one.times += 1
-        one.marked += line.possible_duplicate
+        found.setdefault(line.delivery_id, ProviderAcceptance()).add(line.to_sha, marked=line.possible_duplicate)
     return found
 
 

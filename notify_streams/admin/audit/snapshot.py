@@ -39,10 +39,22 @@ class DeliverySnapshot:
 
 @dataclass(slots=True)
 class ProviderAcceptance:
-    """How often the provider log has one delivery, and how often marked as a possible duplicate."""
+    """How often the provider log has one delivery, to all devices of its person."""
 
     times: int = 0
-    marked: int = 0
+    #: `to_sha` of each acceptance that was not marked as a possible duplicate.
+    unmarked: tuple[str, ...] = ()
+
+    def add(self, to_sha: str, *, marked: bool) -> None:
+        """Count one acceptance."""
+        self.times += 1
+        if not marked:
+            self.unmarked = (*self.unmarked, to_sha)
+
+    @property
+    def is_doubled(self) -> bool:
+        """Whether one address was called twice without a mark."""
+        return len(self.unmarked) > 1 and len(set(self.unmarked)) < len(self.unmarked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,27 @@ from notify_streams.delivery.providers.config import AccessToken, ProviderConfig
 from notify_streams.delivery.providers.credential_choice import provider_with_budgets
 from notify_streams.delivery.providers.factory import CHANNELS, provider_for
 from notify_streams.delivery.providers.from_settings import check_credentials, provider_config
-from notify_streams.delivery.providers.provider import Outgoing, Provider, ProviderOutcome, ProviderResult, unsendable
+from notify_streams.delivery.providers.provider import (
+    DeviceResult,
+    Outgoing,
+    Provider,
+    ProviderOutcome,
+    ProviderResult,
+    unsendable,
+)
+from notify_streams.delivery.providers.push_choice import client_with_budgets
 
 __all__ = [
     "CHANNELS",
     "AccessToken",
+    "DeviceResult",
     "Outgoing",
     "Provider",
     "ProviderConfig",
     "ProviderOutcome",
     "ProviderResult",
     "check_credentials",
+    "client_with_budgets",
     "provider_config",
     "provider_for",
     "provider_with_budgets",

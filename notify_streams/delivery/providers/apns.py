@@ -12,6 +12,7 @@ from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID, uuid5
 
+import msgspec
 import orjson
 
 from notify_streams.delivery.providers.apns_errors import REASONS
@@ -42,6 +43,8 @@ _NAMESPACE: Final = UUID("6a1a5e0c-5ad5-5b0e-9c1f-3f1d3a6f0c77")
 _STATUSES: Final = {410: ProviderOutcome.DEAD_TOKEN, 413: ProviderOutcome.TOO_LARGE}
 _REASON: Final = re.compile(r"[A-Za-z]{1,64}")
 _TOKEN_REASONS: Final = frozenset({"ExpiredProviderToken", "InvalidProviderToken"})
+#: These are about the settings, or about the `app` of one device.
+_TOPIC_REASONS: Final = frozenset({"BadTopic", "TopicDisallowed"})
 
 
 class Apns:
@@ -76,7 +79,7 @@ class Apns:
         now = time.time()
         varying = apns_headers(message, int(now * 1000)) | {"authorization": f"bearer {self._tokens.token(now)}"}
         headers = {
-            "apns-topic": self._topic,
+            "apns-topic": message.app or self._topic,
             "apns-push-type": "alert",
             "apns-priority": "10" if message.critical else "5",
         }
@@ -84,6 +87,8 @@ class Apns:
         result = apns_result(response, varying["apns-id"])
         if result.code in _TOKEN_REASONS:
             self._tokens.refused(time.time())
+        if message.app is not None and result.code in _TOPIC_REASONS:
+            return msgspec.structs.replace(result, outcome=ProviderOutcome.REJECTED)
         return result
 
     def _use(self, tokens: ProviderTokens) -> None:
@@ -111,9 +116,7 @@ class ProviderTokens:
             raise BadCredential("providers.apns_topic must be the app's bundle id, as org.example.app")
         needed = (config.apns, config.apns_team_id, config.apns_key_id, config.apns_key, config.apns_topic)
         if not all(needed):
-            raise BadCredential(
-                "push_provider is apns: set providers.apns, apns_team_id, apns_key_id, apns_key_file and apns_topic"
-            )
+            raise BadCredential("for APNs set providers.apns, apns_team_id, apns_key_id, apns_key_file and apns_topic")
         assert config.apns_team_id and config.apns_key_id and config.apns_key
         try:
             key = Es256Key(config.apns_key.reveal())

@@ -74,13 +74,34 @@ def provider_of(settings: ProviderSettings) -> Mapping[str, str]:
     return {"push": settings.push_provider, "sms": settings.sms_provider, "email": settings.email_provider}
 
 
+def further_push_providers(settings: ProviderSettings) -> list[str]:
+    """Those beside `push_provider` that have a credential, for the devices that name them."""
+    has_credential = {
+        "fcm": settings.fcm_service_account is not None or is_loopback(settings.fcm),
+        "apns": settings.apns_key is not None,
+        "web_push": settings.web_push_key is not None,
+    }
+    return [name for name, given in has_credential.items() if given and name != settings.push_provider]
+
+
 def check_credentials(settings: ProviderSettings, channel: str) -> None:
-    """Refuse to call the provider of `channel` with what only the sandbox takes.
+    """Refuse to call the providers of `channel` with what only the sandbox takes.
 
     Raises:
         SettingsError: a credential or sender is missing or cannot work; the message names the setting.
     """
-    provider = provider_of(settings)[channel]
+    check_credential(settings, provider_of(settings)[channel])
+    if channel == "push":
+        for provider in further_push_providers(settings):
+            check_credential(settings, provider)
+
+
+def check_credential(settings: ProviderSettings, provider: str) -> None:
+    """As `check_credentials`, for one provider.
+
+    Raises:
+        SettingsError
+    """
     for one in settings.each_credential(provider):
         if provider in _PROBLEM and (problem := _PROBLEM[provider](one)) is not None:
             raise SettingsError(problem)

@@ -33,6 +33,10 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     decided_at_ms: int | None = None
     #: for the app on the device (push)
     data: dict[str, Any] | None = None
+    #: of a device (push): the name of its provider; None: that of the channel
+    provider: str | None = None
+    #: of a device (push): its app's bundle id or package name, if it is known
+    app: str | None = None
 
 
 class ProviderOutcome(StrEnum):
@@ -77,6 +81,15 @@ class ProviderResult(msgspec.Struct, frozen=True, kw_only=True):
     begun: bool = True
     #: sms only: the segments of the text
     segments: int | None = None
+    #: push to devices only: the result of each, in their order
+    devices: tuple[DeviceResult, ...] | None = None
+
+
+class DeviceResult(msgspec.Struct, frozen=True):
+    """The result of the call for one of a person's devices."""
+
+    token: str
+    result: ProviderResult
 
 
 def unsendable(provider: str, outcome: ProviderOutcome, detail: str, *, segments: int | None = None) -> ProviderResult:

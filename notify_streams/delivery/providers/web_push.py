@@ -127,9 +127,7 @@ class VapidTokens:
             BadCredential: the key or the subject is missing, or is not one.
         """
         if not config.web_push_key or not config.web_push_subject:
-            raise BadCredential(
-                "push_provider is web_push: set providers.web_push_key_file and providers.web_push_subject"
-            )
+            raise BadCredential("for Web Push set providers.web_push_key_file and providers.web_push_subject")
         if not _SUBJECT.fullmatch(config.web_push_subject):
             raise BadCredential("providers.web_push_subject must be mailto:address or an https:// URL")
         try:

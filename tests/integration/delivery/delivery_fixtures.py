@@ -99,7 +99,9 @@ async def running_engine(
         RETRY_DELAYS["standard", channel].paced(pace),
         5.0,
         call_timeout_s,
-        lambda bucket, message, called_ms: dead_addresses.append((bucket, message.user_id, message.to, called_ms)),
+        lambda bucket, message, address, called_ms: dead_addresses.append(
+            (bucket, message.user_id, address, called_ms)
+        ),
     )
     await engine.start()
     try:

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from notify_streams.records.devices import Device
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.user_records import Contacts, decode_contact_row
 from notify_streams.registry.contact_repository import ContactRepository
@@ -105,3 +106,61 @@ async def test_a_newer_address_survives_removals_in_any_order(repository: Contac
     await asyncio.gather(*(repository.apply(events) for events in rounds))
     found = await repository.read({user: bucket_of(user, 8) for user in users})
     assert {user: contacts.push for user, contacts in found.items()} == newest
+
+
+def with_devices(user_id: str, minutes: int, *devices: Device) -> tuple[int, Contacts]:
+    return bucket_of(user_id, 8), Contacts(user_id, NOON + timedelta(minutes=minutes), devices=devices)
+
+
+async def test_devices_are_stored_as_they_were_given(repository: ContactRepository) -> None:
+    """A token that begins with a dollar sign is text, not a field of MongoDB."""
+    devices = Device("$token", "fcm", "org.example.app", "pt-BR", NOON), Device("$$NOW", "apns")
+    stored = (await repository.apply([with_devices("u-1", 1, *devices)]))["u-1"]
+    assert stored.contacts.devices == devices and stored.contacts.push is None
+    row = decode_contact_row(stored.row())
+    assert [device.token for device in row.devices or ()] == ["$token", "$$NOW"]
+    replaced = (await repository.apply([some("u-1", 2, push="one")]))["u-1"].contacts
+    assert (replaced.push, replaced.devices) == ("one", None)
+
+
+async def test_one_device_is_removed_and_the_others_stay(repository: ContactRepository) -> None:
+    devices = [Device("a"), Device("b", "apns"), Device("c")]
+    first = (await repository.apply([with_devices("u-1", 5, *devices)]))["u-1"]
+    kept = await repository.apply([removal("u-1", 4, push="a"), removal("u-1", 9, push="other")])
+    assert kept["u-1"] == first
+    stored = (await repository.apply([removal("u-1", 5, push="a")]))["u-1"]
+    assert stored.contacts.devices == (devices[1], devices[2]) and stored.version > first.version
+    assert (await repository.apply([removal("u-1", 5, push="b")]))["u-1"].contacts.push == "c", "in the short form"
+    last = (await repository.apply([removal("u-1", 5, push="c")]))["u-1"].contacts
+    assert (last.push, last.devices) == (None, None)
+
+
+async def test_of_several_devices_exactly_the_dead_ones_are_removed_in_any_order(repository: ContactRepository) -> None:
+    """1,000 users: late reports about tokens that were registered anew, then reports about dead ones, applied at the same time."""
+    users = [f"u-{number}" for number in range(1_000)]
+    expected: dict[str, set[str]] = {}
+    before: list[list[tuple[int, Contacts]]] = [[], [], [], []]
+    after: list[list[tuple[int, Contacts]]] = [[], [], [], []]
+    for seed, user in enumerate(users):
+        order = random.Random(seed)
+        tokens = [f"{user}-{number}" for number in range(order.randint(2, 10))]
+        dead = order.sample(tokens, order.randint(0, len(tokens)))
+        expected[user] = {*tokens} - {*dead}
+        old = with_devices(user, 0, *[Device(token) for token in order.sample(tokens, 2)])
+        new = with_devices(user, 5, *[Device(token) for token in tokens])
+        late = [removal(user, order.randint(0, 4), push=token) for token in tokens]
+        for event in (old, new, *late):
+            order.choice(before).append(event)
+        for event in (old, *late, *[removal(user, order.randint(5, 9), push=token) for token in dead]):
+            order.choice(after).append(event)
+    for events_of_round in (before, after):
+        for events in events_of_round:
+            random.Random(0).shuffle(events)
+        await asyncio.gather(*(repository.apply(events) for events in events_of_round))
+    found = await repository.read({user: bucket_of(user, 8) for user in users})
+    held = {user: {*tokens_of(contacts)} for user, contacts in found.items()}
+    assert held == expected
+
+
+def tokens_of(contacts: Contacts) -> list[str]:
+    return [device.token for device in contacts.devices or ()] + ([] if contacts.push is None else [contacts.push])

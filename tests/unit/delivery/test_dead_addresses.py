@@ -22,7 +22,7 @@ async def test_a_report_removes_the_address_as_of_the_call() -> None:
     producer = FakeProducer(failures=1)
     reporter = dead_addresses.DeadAddresses(partial(publish_directly, producer))
     await reporter.start()
-    reporter.add(3, a_message(user_id="u", to="gone"), AT_MS)
+    reporter.add(3, a_message(user_id="u"), "gone", AT_MS)
     await until(lambda: bool(producer.published), "it is published")
     await reporter.stop()
     ((topic, partition, (key, value, _)),) = producer.published
@@ -36,5 +36,5 @@ async def test_reports_beyond_the_limit_are_counted_and_left_to_the_next_message
     reporter = dead_addresses.DeadAddresses(partial(publish_directly, FakeProducer()))
     reported, before = reports("reported"), reports("not_reported")
     for _ in range(10_001):
-        reporter.add(0, a_message(), AT_MS)
+        reporter.add(0, a_message(), "gone", AT_MS)
     assert (reports("reported") - reported, reports("not_reported") - before) == (10_000, 1)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from notify_streams.preferences.categories import Category
 from notify_streams.preferences.row_codec import choice_of, decode_row, encode_row
+from notify_streams.records.devices import Device
 from notify_streams.records.outcomes import DeliveryState, Reason
 from notify_streams.records.trigger import Trigger
 from notify_streams.roles import CHANNELS
@@ -146,4 +147,5 @@ def test_equal_inputs_are_equal_and_a_missing_contact_makes_another() -> None:
         decision_input(a_trigger(), 0, addresses("ben"), expired=False),
         decision_input(a_trigger(), 0, addresses("ada", push=None), expired=False),
     )
+    assert decision_input(a_trigger(), 0, addresses("ada", push=None, devices=(Device("t"),)), expired=False) == one
     assert one == other and hash(one) == hash(other) and one != without

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notify_streams.records.channel_message import read_channel_message
+from notify_streams.records.devices import Device
 from notify_streams.records.ids import delivery_id, notification_id
 from notify_streams.records.outcomes import DeadReason, DeliveryState, Reason, TriggerOutcome
 from notify_streams.records.trigger import Trigger, read_trigger
@@ -28,7 +29,7 @@ from notify_streams.routing.outcome_records import (
     origin_ms,
     repartitioned,
 )
-from tests.builders import NOON, ARecord, a_trigger, an_outcome, trigger_fields, trigger_json
+from tests.builders import NOON, ARecord, a_trigger, an_outcome, document_of, trigger_fields, trigger_json
 
 UTC_TIMES: CodecOptions[Any] = CodecOptions(tz_aware=True)
 RECORD = ARecord(b"original", b"key", (("traceparent", b"00-1"), ("x", b"\xff"), ("y", None)), offset=17)
@@ -162,6 +163,15 @@ def test_only_a_queued_delivery_has_a_message() -> None:
     assert (message.decided_at, message.expires_at) == (NOON, NOON + timedelta(hours=1))
     assert msgspec.json.decode(message.data) == {"amount": "12.50"}
     assert headers == [("id", message.delivery_id.encode()), ("critical", b"0"), ("traceparent", b"00-1")]
+
+
+def test_a_person_with_devices_has_one_push_message() -> None:
+    devices = Device("phone", "fcm"), Device("tablet", "apns")
+    outcome = an_outcome(devices=devices)
+    ((topic, *_, value, _),) = outcome.outputs
+    message = read_channel_message(value)
+    assert (topic, message.to, message.devices) == ("push", "", devices)
+    assert "tablet" not in str(document_of(outcome))
 
 
 def test_a_critical_notification_has_its_own_topics() -> None:

@@ -10,6 +10,7 @@ from devtools.stack.paths import PROJECT
 from notify_streams import metrics
 from notify_streams.preferences.categories import load_categories
 from notify_streams.preferences.choices import EMPTY_RECORD, ChoiceChange, merge
+from notify_streams.records.devices import Device
 from notify_streams.records.user_records import Contacts
 from notify_streams.regions.failover.placement import Placement
 from notify_streams.regions.failover.protocol import HomeRegion
@@ -112,6 +113,15 @@ def test_contacts_are_shown_and_null_if_none_were_ever_sent() -> None:
     shown = {"push": None, "sms": None, "email": "a@b", "updated_at": NOON}
     assert contacts_payload(Contacts("u-1", NOON, email="a@b")) == shown
     assert contacts_payload(None) is None
+
+
+def test_devices_are_shown_without_their_tokens() -> None:
+    found = contacts_payload(
+        Contacts("u-1", NOON, devices=(Device("phone-token", "fcm"), Device("tablet-token", "apns")))
+    )
+    assert found is not None and found["push"] is None
+    assert [(one["token_end"], one["provider"]) for one in found["devices"]] == [("oken", "fcm"), ("oken", "apns")]
+    assert "phone" not in str(found)
 
 
 def progress(caught_up: bool) -> RecoveryProgress:

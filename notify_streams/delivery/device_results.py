@@ -1,0 +1,62 @@
+"""The result of a delivery to several devices, from that of each call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from notify_streams.delivery.attempts import DeviceOutcome
+from notify_streams.delivery.providers import ProviderOutcome, ProviderResult
+from notify_streams.records.devices import token_sha
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from notify_streams.delivery.providers import DeviceResult
+    from notify_streams.records.devices import Devices
+
+#: The delivery has the first of these that a device has. Of failures those come first that say something about the message.
+_ORDER: Final = (
+    ProviderOutcome.ACCEPTED,
+    ProviderOutcome.RETRY,
+    ProviderOutcome.RENDERING,
+    ProviderOutcome.TOO_LARGE,
+    ProviderOutcome.REJECTED,
+    ProviderOutcome.DEAD_TOKEN,
+    ProviderOutcome.BAD_ADDRESS,
+)
+
+
+def merged(results: Sequence[DeviceResult]) -> ProviderResult:
+    """Accepted if one device's provider took the message, else to be retried if one call must be, else a failure; see `remaining`."""
+    chosen = min((one.result for one in results), key=lambda result: _ORDER.index(result.outcome))
+    if chosen.outcome is not ProviderOutcome.RETRY:
+        return msgspec.structs.replace(chosen, devices=tuple(results))
+    again = [one.result for one in results if one.result.outcome is ProviderOutcome.RETRY]
+    return msgspec.structs.replace(
+        chosen,
+        retry_after_s=max((one.retry_after_s for one in again if one.retry_after_s is not None), default=None),
+        throttled=any(one.throttled for one in again),
+        maybe_accepted=any(one.maybe_accepted for one in again),
+        devices=tuple(results),
+    )
+
+
+def remaining(devices: Devices, results: Sequence[DeviceResult]) -> Devices:
+    """Of these devices those that the next attempt calls."""
+    again = {one.token for one in results if one.result.outcome is ProviderOutcome.RETRY}
+    return tuple(device for device in devices if device.token in again)
+
+
+def device_outcomes(results: Sequence[DeviceResult]) -> tuple[DeviceOutcome, ...]:
+    """What the attempt keeps of each call."""
+    return tuple(
+        DeviceOutcome(
+            token_sha(one.token),
+            one.result.provider,
+            one.result.outcome.value,
+            one.result.code or one.result.detail or None,
+        )
+        for one in results
+    )

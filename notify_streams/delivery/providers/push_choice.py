@@ -1,0 +1,111 @@
+"""Several push providers in one worker: each device of a person names its own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from notify_streams.delivery.breaker import Breaker
+from notify_streams.delivery.providers.credential_choice import provider_with_budgets
+from notify_streams.delivery.providers.from_settings import further_push_providers
+from notify_streams.delivery.providers.provider import (
+    Outgoing,
+    Provider,
+    ProviderOutcome,
+    ProviderResult,
+    unsendable,
+)
+
+if TYPE_CHECKING:
+    from notify_streams.delivery.budget import Budget
+    from notify_streams.settings import ProviderSettings
+
+#: The code of a device whose provider has no credential in the settings.
+NOT_CONFIGURED: Final = "not_configured"
+
+
+class PushChoice:
+    """A `Provider` over one client for each push provider; `name` and `max_in_flight` are those of the default one.
+
+    The caller limits the calls to the default provider. The others have a circuit breaker here.
+    """
+
+    def __init__(self, default: Provider, further: Mapping[str, Provider]) -> None:
+        """`further`: by the name that devices have."""
+        self.name = default.name
+        self.max_in_flight = default.max_in_flight
+        self._default = default
+        self._further = {name: _Guarded(client) for name, client in further.items()}
+
+    async def start(self) -> None:
+        await self._default.start()
+        for one in self._further.values():
+            await one.client.start()
+
+    async def close(self) -> None:
+        clients = [self._default, *(one.client for one in self._further.values())]
+        await asyncio.gather(*(client.close() for client in clients))
+
+    def send(self, message: Outgoing) -> Coroutine[Any, Any, ProviderResult]:
+        """See `Provider`. It is no coroutine function itself, so that a message to the default provider costs no more than without a choice."""
+        if message.provider is None or message.provider == self.name:
+            return self._default.send(message)
+        return self._send(message, message.provider)
+
+    async def _send(self, message: Outgoing, name: str) -> ProviderResult:
+        if (client := self._further.get(name)) is None:
+            return unsendable(name, ProviderOutcome.BAD_ADDRESS, NOT_CONFIGURED)
+        return await client.send(message)
+
+
+def client_with_budgets(
+    settings: ProviderSettings, channel: str, role: str, now: float, **but: Any
+) -> tuple[Provider, list[Budget]]:
+    """As `provider_with_budgets`; of push with a client for each provider that has a credential.
+
+    `calls_per_s` of the settings limits `push_provider` alone.
+    """
+    client, budgets = provider_with_budgets(settings, channel, role, now, **but)
+    if channel != "push":
+        return client, budgets
+    further: dict[str, Provider] = {}
+    for name in further_push_providers(settings):
+        of_name = msgspec.structs.replace(settings, push_provider=name, calls_per_s={})
+        further[name], more = provider_with_budgets(of_name, channel, role, now, **but)
+        budgets += more
+    return PushChoice(client, further), budgets
+
+
+class _Guarded:
+    """A client with a breaker of its own: without it, one provider that fails would take the connections of the others."""
+
+    def __init__(self, client: Provider) -> None:
+        self.client = client
+        self._breaker = Breaker()
+        self._calls = 0
+
+    async def send(self, message: Outgoing) -> ProviderResult:
+        now = time.monotonic()
+        if self._calls >= self._breaker.limit(self.client.max_in_flight, now):
+            until = self._breaker.open_until
+            return ProviderResult(
+                outcome=ProviderOutcome.RETRY,
+                provider=self.client.name,
+                detail="not called, too many calls failed or are under way",
+                retry_after_s=None if until is None else max(0.0, until - now),
+                begun=False,
+            )
+        self._calls += 1
+        try:
+            result = await self.client.send(message)
+        finally:
+            self._calls -= 1
+        if result.outcome is ProviderOutcome.RETRY:
+            self._breaker.failed(time.monotonic(), result.retry_after_s)
+        elif result.begun:
+            self._breaker.succeeded(time.monotonic())
+        return result

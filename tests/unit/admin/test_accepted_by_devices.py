@@ -1,0 +1,38 @@
+"""A delivery is accepted once by each device; twice by one, without a mark, is a difference."""
+
+from collections import Counter
+
+import pytest
+
+from notify_streams.admin.audit.compare import compare, summary
+from notify_streams.admin.audit.snapshot import DeliverySnapshot, ProviderAcceptance, RegionSnapshot
+from tests.builders import some_settings
+
+
+@pytest.mark.parametrize(
+    ("lines", "checks"),
+    [
+        pytest.param([("a", False)], [], id="one device"),
+        pytest.param([("a", False), ("b", False)], [], id="two devices"),
+        pytest.param([("a", False), ("b", False), ("a", True)], [], id="repeated with a mark"),
+        pytest.param([("a", True), ("a", True), ("a", False)], [], id="the marks came first"),
+        pytest.param([("a", False), ("a", False)], ["accepted twice without a mark"], id="twice"),
+        pytest.param(
+            [("a", False), ("b", False), ("b", False)], ["accepted twice without a mark"], id="one of two twice"
+        ),
+    ],
+)
+def test_an_address_is_called_once_unless_it_is_marked(lines: list[tuple[str, bool]], checks: list[str]) -> None:
+    accepted = ProviderAcceptance()
+    for to_sha, marked in lines:
+        accepted.add(to_sha, marked=marked)
+    delivery = DeliverySnapshot("sent", 1)
+    snapshot = RegionSnapshot(
+        "us",
+        deliveries={"push": {"n.push": delivery}},
+        published={"push": Counter({"n.push": 1})},
+        accepted={"n.push": accepted},
+    )
+    found = [one.check for one in compare(some_settings(), snapshot) if one.where == "providers"]
+    assert found == checks
+    assert summary(snapshot)["accepted"] == len(lines)

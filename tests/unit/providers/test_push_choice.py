@@ -1,0 +1,104 @@
+"""Each device is called at its own provider; one without a credential is not called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from notify_streams.delivery.providers import (
+    Outgoing,
+    ProviderOutcome,
+    ProviderResult,
+    check_credentials,
+    client_with_budgets,
+)
+from notify_streams.delivery.providers.from_settings import further_push_providers
+from notify_streams.delivery.providers.push_choice import NOT_CONFIGURED, PushChoice
+from notify_streams.errors import SettingsError
+from notify_streams.secret import Secret
+from notify_streams.settings import ProviderSettings
+
+
+class Client:
+    """Returns `outcome` to each call."""
+
+    max_in_flight = 8
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.outcome = ProviderOutcome.ACCEPTED
+        self.calls = 0
+        self.running = False
+
+    async def start(self) -> None:
+        self.running = True
+
+    async def send(self, message: Outgoing) -> ProviderResult:
+        self.calls += 1
+        return ProviderResult(outcome=self.outcome, provider=self.name)
+
+    async def close(self) -> None:
+        self.running = False
+
+
+def of(message: Outgoing, provider: str | None) -> Outgoing:
+    return msgspec.structs.replace(message, channel="push", provider=provider)
+
+
+async def test_a_device_is_called_at_its_provider(an_outgoing: Any) -> None:
+    fcm, apns = Client("fcm"), Client("apns")
+    choice = PushChoice(fcm, {"apns": apns})
+    await choice.start()
+    assert fcm.running and apns.running
+    found = [(await choice.send(of(an_outgoing(), name))).provider for name in (None, "fcm", "apns")]
+    assert (found, fcm.calls, apns.calls) == (["fcm", "fcm", "apns"], 2, 1)
+    await choice.close()
+    assert not fcm.running and not apns.running
+
+
+async def test_a_device_without_a_provider_is_a_bad_address(an_outgoing: Any) -> None:
+    result = await PushChoice(Client("fcm"), {}).send(of(an_outgoing(), "apns"))
+    assert (result.outcome, result.provider, result.detail) == (ProviderOutcome.BAD_ADDRESS, "apns", NOT_CONFIGURED)
+
+
+async def test_a_further_provider_that_fails_is_not_called_for_a_while_and_the_default_one_is(an_outgoing: Any) -> None:
+    fcm, apns = Client("fcm"), Client("apns")
+    apns.outcome = ProviderOutcome.RETRY
+    choice = PushChoice(fcm, {"apns": apns})
+    results = [await choice.send(of(an_outgoing(), "apns")) for _ in range(20)]
+    assert 0 < apns.calls < 20
+    assert {one.outcome for one in results} == {ProviderOutcome.RETRY} and results[-1].retry_after_s is not None
+    assert (await choice.send(of(an_outgoing(), None))).outcome is ProviderOutcome.ACCEPTED
+
+
+WEB_PUSH: dict[str, Any] = {
+    "web_push_key": Secret("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE"),
+    "web_push_subject": "mailto:ops@example.org",
+}
+
+
+def settings(**given: Any) -> ProviderSettings:
+    return ProviderSettings(**({"fcm": "http://127.0.0.1:1", "twilio": "http://127.0.0.1:1"} | given))
+
+
+def test_the_providers_with_a_credential_are_used() -> None:
+    assert further_push_providers(settings()) == []
+    assert further_push_providers(settings(**WEB_PUSH)) == ["web_push"]
+    assert further_push_providers(settings(push_provider="web_push", **WEB_PUSH)) == ["fcm"]
+    assert further_push_providers(ProviderSettings(push_provider="web_push", **WEB_PUSH)) == []
+
+
+def test_a_further_provider_that_cannot_work_is_refused_at_the_start() -> None:
+    check_credentials(settings(**WEB_PUSH), "push")
+    with pytest.raises(SettingsError, match="web_push"):
+        check_credentials(settings(web_push_key=Secret("no key")), "push")
+    check_credentials(settings(web_push_key=Secret("no key")), "email")
+
+
+def test_the_limit_of_the_settings_is_that_of_the_default_provider() -> None:
+    client, budgets = client_with_budgets(settings(calls_per_s={"push": 4.0}, **WEB_PUSH), "push", "push", 0.0)
+    for one in budgets:
+        one.set_share(1.0, 0.0)
+    assert (client.name, [one.available(10.0) for one in budgets]) == ("fcm", [1.0, float("inf")])
