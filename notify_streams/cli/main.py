@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Final
 
 import click
@@ -38,3 +39,5 @@ VERBS: Final = {
 @click.version_option(__version__)
 def main() -> None:
     """A multi-region notification system in which every trigger ends in exactly one accounted outcome."""
+    # As Ctrl-C: a verb stops the services and workers that it has started. Workers have handlers of their own.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
