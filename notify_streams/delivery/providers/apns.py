@@ -36,7 +36,7 @@ _MAX_TTL_S: Final = 30 * 24 * 3600
 #: A token is valid for an hour, and may be renewed once in 20 minutes.
 _RENEW_AFTER_S: Final = 50 * 60
 _RENEWABLE_AFTER_S: Final = 20 * 60
-#: The ids of messages are UUIDs of delivery ids in this namespace.
+#: The ids of messages are UUIDs of delivery id and device token in this namespace.
 _NAMESPACE: Final = UUID("6a1a5e0c-5ad5-5b0e-9c1f-3f1d3a6f0c77")
 
 #: the outcome of a response without a reason, by status (same table); of any other status: `error_result`
@@ -140,8 +140,8 @@ class ProviderTokens:
 
 
 def apns_headers(message: Outgoing, now_ms: int) -> dict[str, str]:
-    """The headers that a message has of its own. Every attempt of a delivery has the same `apns-id`."""
-    headers = {"apns-id": str(uuid5(_NAMESPACE, message.delivery_id))}
+    """The headers that a message has of its own. Every attempt of a delivery has the same `apns-id` for one device."""
+    headers = {"apns-id": str(uuid5(_NAMESPACE, f"{message.delivery_id} {message.to}"))}
     if (ttl := ttl_s(message.expires_at_ms, now_ms, _MAX_TTL_S)) is not None:
         # 0: not stored
         headers["apns-expiration"] = str(now_ms // 1000 + ttl) if ttl else "0"

@@ -89,6 +89,21 @@ async def test_every_attempt_of_a_delivery_has_the_same_id(pushy: Pushy) -> None
         await sent(pushy, push(delivery_id=id, attempt=number)) for id, number in (("d1", 1), ("d1", 2), ("d2", 1))
     ]
     assert first.provider_id == again.provider_id != other.provider_id
+    other_device = await sent(pushy, push(delivery_id="d1", to=pushy.rejected_token("BadTopic")))
+    assert other_device.provider_id is None and pushy.received[-1].headers["apns-id"] != first.provider_id
+
+
+async def test_the_app_of_a_device_is_the_topic(pushy: Pushy) -> None:
+    await sent(pushy, push(app="org.example.other"))
+    assert pushy.received[-1].headers["apns-topic"] == "org.example.other"
+    await sent(pushy, push())
+    assert pushy.received[-1].headers["apns-topic"] == pushy.config().apns_topic
+
+
+async def test_a_wrong_topic_of_one_device_is_no_outage(pushy: Pushy) -> None:
+    token = pushy.rejected_token("BadTopic")
+    assert (await sent(pushy, push(to=token))).outcome is ProviderOutcome.RETRY
+    assert (await sent(pushy, push(to=token, app="org.example.other"))).outcome is ProviderOutcome.REJECTED
 
 
 @pytest.mark.parametrize(
