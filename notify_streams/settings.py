@@ -156,6 +156,17 @@ class ProviderSettings(CredentialSettings, frozen=True, kw_only=True):
     #: Endpoints may be on private and loopback addresses. Only for tests: they come from outside.
     web_push_private_hosts: bool = False
 
+    def sandbox_channels(self) -> frozenset[str]:
+        """The channels whose messages a local stack's sandbox gets: the provider is on this machine, and gets no credential of ours."""
+        sandbox = {
+            "fcm": self.fcm_service_account is None and addresses.is_loopback(self.fcm),
+            "apns": addresses.is_loopback(self.apns),
+            "twilio": self.twilio_account_sid is None and addresses.is_loopback(self.twilio),
+            "smtp": self.smtp_username is None and addresses.is_loopback(self.smtp),
+        }
+        providers = {"push": self.push_provider, "sms": self.sms_provider, "email": self.email_provider}
+        return frozenset(channel for channel, provider in providers.items() if sandbox.get(provider))
+
     def mail_signature_problems(self) -> Iterator[str]:
         """What is wrong with the settings of DKIM. The SMTP client checks the values."""
         if len({value is None for value in (self.dkim_domain, self.dkim_selector, self.dkim_key)}) > 1:

@@ -36,6 +36,10 @@ def lines_of(report: dict[str, Any]) -> list[str]:
         outcomes = ("notified", "forwarded", "repartitioned", "dead", "duplicate", "waiting")
         sums = " + ".join(f"{numbers[name]} {name}" for name in outcomes)
         lines.append(f"{region}: {numbers['taken']} triggers taken = {sums}")
+        lines += [
+            f"{region}: {channel} is not compared with the sandbox's log, because its provider is not the sandbox"
+            for channel in numbers["not_compared"]
+        ]
     for kind in ("differences", "in_flight"):
         for one in report[kind]:
             note = "under way" if kind == "in_flight" else "DIFFERENCE"

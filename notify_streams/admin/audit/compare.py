@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from notify_streams.delivery.delivery_ledger import delivery_sums_close, open_deliveries
 from notify_streams.outbox.flush_plan import COUNTED, POSITIONS
 from notify_streams.outbox.ledger import sums_close
-from notify_streams.roles import CHANNEL_ROLES, LANES
+from notify_streams.roles import CHANNEL_ROLES, CHANNELS, LANES, channel_of
 from notify_streams.topics import DEAD_LETTERS, USER_SIGNUPS, forward_topic, trigger_topics
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ def summary(snapshot: RegionSnapshot) -> dict[str, Any]:
         "reasons": refused,
         "outbox_rows": snapshot.outbox_rows,
         "accepted": None if snapshot.accepted is None else sum(one.times for one in snapshot.accepted.values()),
+        # Channels whose deliveries could be compared with no log of their provider.
+        "not_compared": [] if snapshot.accepted is None else sorted(set(CHANNELS) - snapshot.logged_channels),
     }
 
 
@@ -216,7 +218,12 @@ def _waiting(settings: Settings, snapshot: RegionSnapshot) -> Iterator[Differenc
 def _providers(snapshot: RegionSnapshot) -> Iterator[Difference]:
     if snapshot.accepted is None:
         return
-    known = {identity: one for deliveries in snapshot.deliveries.values() for identity, one in deliveries.items()}
+    known = {
+        identity: one
+        for topic, deliveries in snapshot.deliveries.items()
+        if channel_of(topic) in snapshot.logged_channels
+        for identity, one in deliveries.items()
+    }
     sent = {identity for identity, one in known.items() if one.state in _SENT}
     yield from _difference("sent but never accepted", snapshot, len(sent), sent - snapshot.accepted.keys())
     unsent = snapshot.accepted.keys() - sent - snapshot.after_fence

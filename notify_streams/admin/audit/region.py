@@ -104,7 +104,9 @@ async def take_snapshot(settings: Settings) -> RegionSnapshot:
         await read_database(shards, snapshot)
     # Before the topics: so they hold the message of each delivery that was accepted, with the offset that places it before or after the fence.
     if settings.sandbox_record is not None:
-        snapshot.accepted = _accepted(read_provider_log(Path(settings.sandbox_record)))
+        snapshot.logged_channels = settings.providers.sandbox_channels()
+        accepted = read_provider_log(Path(settings.sandbox_record))
+        snapshot.accepted = _accepted(line for line in accepted if line.channel in snapshot.logged_channels)
     await _read_topics(settings, snapshot)
     for region in settings.remote_kafka:
         snapshot.waiting_for[region] = await forward_lag(settings.kafka_connection(), settings.region, region)

@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from notify_streams.roles import CHANNELS
+
 if TYPE_CHECKING:
     from notify_streams.regions.failover.protocol import ControlRecord
 
@@ -114,8 +116,10 @@ class RegionSnapshot:
     timers: Counter[tuple[str, int]] = field(default_factory=Counter)
     #: Finished placement changes in this region's control log.
     changes: list[ControlRecord] = field(default_factory=list)
-    #: By delivery id; None without a provider log.
+    #: By delivery id, of the `logged_channels`; None without a provider log.
     accepted: dict[str, ProviderAcceptance] | None = None
+    #: The channels that the provider log is about. The messages of others go to providers that have no log here.
+    logged_channels: frozenset[str] = frozenset(CHANNELS)
 
     def fence(self) -> Fence:
         return Fence({(one["role"], one["topic"], one["partition"]): one["next_offset"] for one in self.ledgers})

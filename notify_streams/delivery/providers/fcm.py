@@ -18,7 +18,7 @@ from notify_streams.delivery.providers.fcm_errors import OUTCOMES
 from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse, error_result, no_response_result
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
-from notify_streams.delivery.providers.service_account import ServiceAccountToken
+from notify_streams.delivery.providers.service_account import NoToken, ServiceAccountToken
 from notify_streams.delivery.providers.ttl import ttl_s
 from notify_streams.records.addresses import is_push_token
 
@@ -69,10 +69,11 @@ class Fcm:
             try:
                 await self._ask_for_token()
             except Exception as error:  # of any type: the token source is configured; nothing was sent
+                detail = "no access token" if isinstance(error, NoToken) else f"no access token: {type(error).__name__}"
                 return ProviderResult(
                     outcome=ProviderOutcome.RETRY,
                     provider=self.name,
-                    detail=f"no access token: {type(error).__name__}",
+                    detail=detail,
                     credential_refused=True,
                     begun=False,
                 )
