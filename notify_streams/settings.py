@@ -164,8 +164,13 @@ class ProviderSettings(CredentialSettings, frozen=True, kw_only=True):
             "twilio": self.twilio_account_sid is None and addresses.is_loopback(self.twilio),
             "smtp": self.smtp_username is None and addresses.is_loopback(self.smtp),
         }
-        providers = {"push": self.push_provider, "sms": self.sms_provider, "email": self.email_provider}
-        return frozenset(channel for channel, provider in providers.items() if sandbox.get(provider))
+        further = {"apns": self.apns_key, "web_push": self.web_push_key}
+        providers: dict[str, set[str]] = {
+            "push": {self.push_provider, *(name for name, key in further.items() if key is not None)},
+            "sms": {self.sms_provider},
+            "email": {self.email_provider},
+        }
+        return frozenset(channel for channel, names in providers.items() if all(sandbox.get(name) for name in names))
 
     def mail_signature_problems(self) -> Iterator[str]:
         """What is wrong with the settings of DKIM. The SMTP client checks the values."""

@@ -33,7 +33,9 @@ def list_providers(region: str, as_json: bool) -> None:
     lines += [
         f"{one['provider']:<8} {one['role']:<12} {one['state']}, {one['calls']} calls under way"
         + (f", next probe in {one['open_for_s']:.0f} s" if one["open_for_s"] else "")
-        + (f", fails because of the credential ({problem})" if (problem := one["credential_problem"]) else "")
+        + "".join(
+            f", {name} fails because of the credential ({why})" for name, why in one["credential_problems"].items()
+        )
         for one in found
         if "role" in one
     ]

@@ -107,7 +107,7 @@ class ProviderCalls:
         self.stopping = False
         self._logged_state = BreakerState.CLOSED.value
         #: See `ProviderState`.
-        self._credential_problem: str | None = None
+        self._credential_problems: dict[str, str] = {}
 
     async def start(self) -> None:
         await self._provider.start()
@@ -148,7 +148,7 @@ class ProviderCalls:
         until = self._breaker.open_until
         open_for_s = max(0.0, until - now) if state == BreakerState.OPEN and until is not None else 0.0
         calls = len(self._calls) + self._more_calls
-        return ProviderState(self._provider.name, state, round(open_for_s, 1), calls, self._credential_problem)
+        return ProviderState(self._provider.name, state, round(open_for_s, 1), calls, dict(self._credential_problems))
 
     def _log_state(self) -> None:
         """One log line when calls to the provider stop, and one when they go on."""
@@ -165,15 +165,23 @@ class ProviderCalls:
         )
         self._logged_state = state
 
-    def _note_credential(self, problem: str | None) -> None:
-        """One log line when calls begin to fail because of the credential, and one when it is taken."""
-        if (problem is None) is not (self._credential_problem is None):
+    def _note_credential(self, result: ProviderResult) -> None:
+        """One log line when calls to a provider begin to fail because of the credential, and one when it is taken."""
+        if result.outcome is ProviderOutcome.RETRY:
+            if not result.credential_refused:
+                return
+            is_new = result.provider not in self._credential_problems
+            problem: str | None = result.detail
+            self._credential_problems[result.provider] = result.detail
+        else:
+            problem = None
+            is_new = result.begun and self._credential_problems.pop(result.provider, None) is not None
+        if is_new:
             log.log(
                 logging.INFO if problem is None else logging.ERROR,
                 "the provider takes the credential" if problem is None else _CREDENTIAL_FAILS,
-                extra={"action": "provider.credential", "provider": self._provider.name, "code": problem},
+                extra={"action": "provider.credential", "provider": result.provider, "code": problem},
             )
-        self._credential_problem = problem
 
     # -- Calls
 
@@ -302,28 +310,23 @@ class ProviderCalls:
             self._more_calls -= len(delivery.message.devices) - 1
         if self.stopping and result.outcome is ProviderOutcome.RETRY:
             return  # it may have failed because the worker stops
-        if result.devices is None:
-            self._count_result(delivery, result)
-        else:
-            for device in result.devices:
-                if device.result.provider == self._provider.name:
-                    self._count_result(delivery, device.result)
+        for one in (result,) if result.devices is None else (device.result for device in result.devices):
+            self._note_credential(one)
+            if result.devices is None or one.provider == self._provider.name:
+                self._count_result(delivery, one)
         self._handler.call_ended(delivery, result)
         self._admission.release(retry=delivery.entry is None)
         self._pump()
 
     def _count_result(self, delivery: Delivery, result: ProviderResult) -> None:
-        """Count a result of the channel's provider for its breaker, and note whether our credential was refused."""
+        """Count a result of the channel's provider for its breaker."""
         now = time.monotonic()
         if result.outcome is not ProviderOutcome.RETRY:
             if result.begun:
                 self._breaker.succeeded(now)
-                self._note_credential(None)
             return
         if not delivery.is_late:
             self._count_failure(now, result)
-        if result.credential_refused:
-            self._note_credential(result.detail)
 
     async def watch_pauses(self) -> None:
         while True:

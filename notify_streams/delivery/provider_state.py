@@ -15,5 +15,5 @@ class ProviderState(msgspec.Struct, frozen=True):
     open_for_s: float
     #: calls under way
     calls: int
-    #: how the last call ended if that was because of our credential: ``HTTP 401, code 20003``
-    credential_problem: str | None = None
+    #: provider → how its last call ended if that was because of our credential: ``HTTP 401, code 20003``
+    credential_problems: dict[str, str] = {}

@@ -74,11 +74,10 @@ def not_called(provider: ProviderState) -> list[str]:
     waiting = []
     if provider.state in ("open", "probing", "paused"):
         waiting.append(f"provider {provider.provider} is {provider.state}")
-    if provider.credential_problem is not None:
-        waiting.append(
-            f"calls to {provider.provider} fail because of the credential ({provider.credential_problem}): "
-            "`notify-streams providers check` says what is wrong"
-        )
+    waiting += [
+        f"calls to {name} fail because of the credential ({problem}): `notify-streams providers check` says what is wrong"
+        for name, problem in sorted(provider.credential_problems.items())
+    ]
     return waiting
 
 

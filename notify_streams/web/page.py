@@ -221,7 +221,7 @@ def _providers(summaries: Iterable[Summary]) -> Html | None:
     rows: list[list[Part]] = [
         [
             f"{provider} ({one.role})",
-            _provider_state(one),
+            _provider_state(one, provider),
             number(times.count),
             quantile(times.p50_ms, times),
             quantile(times.p99_ms, times),
@@ -233,12 +233,12 @@ def _providers(summaries: Iterable[Summary]) -> Html | None:
     return table("t-providers", "Calls to providers", heads, rows) if rows else None
 
 
-def _provider_state(one: Summary) -> Part:
+def _provider_state(one: Summary, provider: str) -> Part:
     """Whether the worker calls its provider."""
     if one.provider_state is None:
         return ""
     state = one.provider_state.state
-    if (problem := one.provider_state.credential_problem) is not None and state != "paused":
+    if (problem := one.provider_state.credential_problems.get(provider)) is not None and state != "paused":
         return _mark("bad", f"fails because of the credential: {problem}")
     if state == BreakerState.CLOSED:
         return "called"

@@ -208,4 +208,6 @@ def web_push_result(response: HttpResponse | NoResponse) -> ProviderResult:
     status = response.status
     if 200 <= status < 300:
         return ProviderResult(outcome=ProviderOutcome.ACCEPTED, provider=name, detail=f"HTTP {status}")
-    return msgspec.structs.replace(error_result(name, response, str(status), STATUSES), detail=f"HTTP {status}")
+    # An endpoint comes from outside: what one push service says of our key is no reason to call it wrong.
+    result = error_result(name, response, str(status), STATUSES)
+    return msgspec.structs.replace(result, detail=f"HTTP {status}", credential_refused=False)

@@ -156,6 +156,7 @@ async def test_each_status_has_its_outcome(service: PushService) -> None:
             assert result.retry_after_s == (7.0 if is_retry else None)
             assert result.unknown_code == (status in (301, 418))
             assert (result.throttled, result.maybe_accepted) == (status == 429, status >= 500)
+            assert not result.credential_refused, "an endpoint comes from outside"
             assert "push/a" not in repr(result)
 
 

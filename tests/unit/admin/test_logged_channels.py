@@ -22,6 +22,7 @@ LOCAL = {"fcm": "http://127.0.0.1:1", "twilio": "http://127.0.0.1:1", "smtp": "s
         ({}, {"push", "sms", "email"}),
         ({"fcm": "https://fcm.googleapis.com"}, {"sms", "email"}),
         ({"fcm_service_account": Secret("{}")}, {"sms", "email"}),
+        ({"web_push_key": Secret("k")}, {"sms", "email"}),
         ({"twilio_account_sid": "AC1", "twilio_auth_token": Secret("t")}, {"push", "email"}),
         ({"twilio": "https://api.twilio.com"}, {"push", "email"}),
         ({"smtp_username": Secret("mailer")}, {"push", "sms"}),

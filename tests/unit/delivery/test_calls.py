@@ -130,7 +130,7 @@ async def test_a_credential_that_is_refused_is_said_once_until_it_is_taken(caplo
     problems, waiting = [], []
     for _ in range(5):
         await end_of(a_message(), calls, handler)
-        problems.append(calls.provider_state().credential_problem)
+        problems.append(calls.provider_state().credential_problems.get("fake"))
         waiting.append(not_called(calls.provider_state()))
     assert problems == [*["HTTP 401, code 20003"] * 3, None, None]
     assert waiting[0] == [

@@ -172,3 +172,16 @@ async def test_a_defect_at_one_device_is_that_devices_alone() -> None:
     calls.begin(to_devices(PHONE, TABLET))
     result = await calls.ended()
     assert (result.outcome, outcomes(result)) == (ProviderOutcome.ACCEPTED, ["accepted", "retry"])
+
+
+async def test_a_refused_credential_is_that_of_the_devices_provider() -> None:
+    class Refused(Provider):
+        async def send(self, message: Outgoing) -> ProviderResult:
+            result = await super().send(message)
+            is_tablet = message.to == "tablet"
+            return msgspec.structs.replace(result, credential_refused=is_tablet, detail="HTTP 403" if is_tablet else "")
+
+    calls = Calls(Refused(tablet=ProviderOutcome.RETRY))
+    calls.begin(to_devices(PHONE, TABLET))
+    await calls.ended()
+    assert calls.calls.provider_state().credential_problems == {"apns": "HTTP 403"}

@@ -111,7 +111,7 @@ def test_states_are_shown_as_text() -> None:
         (ProviderState("fcm", "closed", 0.0, 3), "called"),
         (ProviderState("fcm", "open", 4.0, 0), "✕ not called, next probe in 4.0 s"),
         (ProviderState("fcm", "paused", 0.0, 0), "✕ paused"),
-        (ProviderState("fcm", "open", 4.0, 0, "HTTP 401"), "✕ fails because of the credential: HTTP 401"),
+        (ProviderState("fcm", "open", 4.0, 0, {"fcm": "HTTP 401"}), "✕ fails because of the credential: HTTP 401"),
     ],
 )
 def test_a_provider_that_is_not_called_is_shown(state: ProviderState, shown: str) -> None:
