@@ -51,7 +51,7 @@ def _holds(store: Any, key: bytes) -> bool:
 async def failing(consumer: AIOKafkaConsumer) -> None:
     """Wait until it pauses after a failed fetch."""
     fetcher = consumer._fetcher
-    await until(lambda: any(map(_pauses, fetcher._pending_tasks)))
+    await until(lambda: any(map(_pauses, fetcher._pending_tasks)), within_s=30.0)
 
 
 def _pauses(task: asyncio.Task[object]) -> bool:
