@@ -91,7 +91,7 @@ async def _add(
     given: dict[str, Any] = {name: address for name, address in addresses.items() if address is not None}
     kept = {} if stored is None else {name: getattr(stored, name) for name in (*addresses, "devices")}
     if devices:
-        given |= _with_devices(stored, devices)
+        given |= push_fields_with(stored, devices)
     elif "push" in given:
         given["devices"] = None
     # Routers know contacts only, so these have the locale and the time zone too.
@@ -117,7 +117,7 @@ def _device(text: str) -> Device:
     raise click.BadParameter(f"must begin with the provider, one of {', '.join(get_args(PushProvider))}, and a colon")
 
 
-def _with_devices(stored: Contacts | None, added: Sequence[Device]) -> dict[str, Any]:
+def push_fields_with(stored: Contacts | None, added: Sequence[Device]) -> dict[str, Any]:
     """The push fields of the stored contacts with these devices. One with a known token replaces it."""
     held = () if stored is None else stored.devices or (() if stored.push is None else (Device(stored.push),))
     by_token = {device.token: device for device in (*held, *added)}
