@@ -174,7 +174,7 @@ def _recovery(summaries: Iterable[Summary]) -> Html | None:
             rows.append([name, bar, number(progress.rows), left])
     if rows:
         return table("t-recovery", "Tables in recovery", ["table", "recovered", "rows read", "left"], rows)
-    return tag("p", f"All {known} tables of these workers are recovered.") if known else None
+    return tag("p", f"Tables of these workers: {known}, all recovered.") if known else None
 
 
 def _triggers(ledger: Sums | None) -> list[Part]:
