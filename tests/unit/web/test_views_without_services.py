@@ -109,7 +109,7 @@ async def test_the_locations_table_supplies_the_region_without_the_registry(new_
 
 
 async def test_the_watchdog_judges_nothing_while_a_call_that_partitions_wait_for_fails(new_worker: NewWorker) -> None:
-    holds = app_state(new_worker("push")).holds
+    holds = app_state(new_worker("receipts")).holds
 
     async def soon(_: float) -> None:
         return
