@@ -29,7 +29,7 @@ LOCAL = {"fcm": "http://127.0.0.1:1", "twilio": "http://127.0.0.1:1", "smtp": "s
         ({"mail_sender": "news@example.org"}, {"push", "sms", "email"}),
         ({"email_provider": "ses", "sms_provider": "sns", "push_provider": "web_push"}, set()),
     ],
-    ids=lambda value: ",".join(value),
+    ids=lambda value: ",".join(sorted(value)),
 )
 def test_a_credential_or_an_address_elsewhere_means_another_provider(but: Any, logged: set[str]) -> None:
     assert ProviderSettings(**{**LOCAL, **but}).sandbox_channels() == logged
