@@ -91,6 +91,10 @@ class DeviceResult(msgspec.Struct, frozen=True):
     token: str
     result: ProviderResult
 
+    def __repr__(self) -> str:
+        """Without the token."""
+        return f"DeviceResult(result={self.result!r})"
+
 
 def unsendable(provider: str, outcome: ProviderOutcome, detail: str, *, segments: int | None = None) -> ProviderResult:
     """The result for a message of which we know, before any call, that `provider` would refuse it."""
