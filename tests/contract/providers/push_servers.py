@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -200,4 +200,4 @@ class WebPushServer(PushServer):
             await peer.send(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
 
 
-PUSH_SERVERS = {"apns": ApnsServer, "web_push": WebPushServer}
+PUSH_SERVERS: Mapping[str, Callable[[Path, Path], PushServer]] = {"apns": ApnsServer, "web_push": WebPushServer}
