@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_LIMIT: Final = 20
 _MAX_LIMIT: Final = 100
+_MAX_LIMIT_DIGITS: Final = 9
 _MAX_VALUE_CHARS: Final = 2_000
 _MAX_HEADERS: Final = 50
 
@@ -64,12 +65,14 @@ class NewestDeadLetters:
             for partition, end in ends.items()
             if (start := max(beginnings[partition], end - _MAX_LIMIT, self._read_until.get(partition, 0))) < end
         }
-        complete = True
-        if ranges:
-            records, complete = await self._reader.read(ranges)
+        records, complete = await self._reader.read(ranges) if ranges else ([], True)
+        if records:
             found = [(record.timestamp, dead_letter_payload(record)) for record in records]
             self._newest = sorted(self._newest + found, key=lambda one: one[0], reverse=True)[:_MAX_LIMIT]
-        self._read_until = ends
+        if complete:
+            self._read_until = ends
+        else:  # the next reading goes on where this one ended
+            self._read_until |= {TopicPartition(one.topic, one.partition): one.offset + 1 for one in records}
         return [payload for _, payload in self._newest], complete
 
 
@@ -108,7 +111,8 @@ def parse_limit(text: str | None) -> int | None:
     """None if it is not a number in the range."""
     if text is None:
         return _DEFAULT_LIMIT
-    return int(text) if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= _MAX_LIMIT else None
+    limit = int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_LIMIT_DIGITS else 0
+    return limit if 1 <= limit <= _MAX_LIMIT else None
 
 
 def dead_letter_payload(record: ConsumerRecord[bytes, bytes]) -> dict[str, Any]:

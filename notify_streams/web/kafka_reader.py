@@ -6,6 +6,7 @@ To create a consumer costs the broker and this process tens of milliseconds of C
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
@@ -16,7 +17,7 @@ from notify_streams.errors import StoreUnavailable
 from notify_streams.transport.client_shutdown import stop_consumer
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import AsyncIterator, Collection, Mapping
 
     from aiokafka import AIOKafkaConsumer, TopicPartition
     from aiokafka.admin import AIOKafkaAdminClient
@@ -49,23 +50,15 @@ class KafkaReader:
         self, partitions: Collection[TopicPartition]
     ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
         """The first and the next offset of each partition."""
-        async with self._using:
-            try:
-                async with asyncio.timeout(_TIMEOUT_S):
-                    consumer = await self._started_consumer()
-                    return await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
-            except (KafkaError, OSError, TimeoutError) as error:
-                raise await self._unavailable(error) from error
+        async with self._used(_TIMEOUT_S):
+            consumer = await self._started_consumer()
+            return await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
 
     async def committed(self, group: str, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The offsets that `group` has committed; nothing for partitions without one."""
-        async with self._using:
-            try:
-                async with asyncio.timeout(_TIMEOUT_S):
-                    admin = await self._started_admin()
-                    found = await admin.list_consumer_group_offsets(group, partitions=list(partitions))
-            except (KafkaError, OSError, TimeoutError) as error:
-                raise await self._unavailable(error) from error
+        async with self._used(_TIMEOUT_S):
+            admin = await self._started_admin()
+            found = await admin.list_consumer_group_offsets(group, partitions=list(partitions))
         return {partition: known.offset for partition, known in found.items() if known.offset >= 0}
 
     async def read(
@@ -75,11 +68,8 @@ class KafkaReader:
 
         False if a limit ended the reading: 16 MB, or some seconds.
         """
-        async with self._using:
-            try:
-                return await self._read(await self._started_consumer(), ranges)
-            except (KafkaError, OSError, TimeoutError) as error:
-                raise await self._unavailable(error) from error
+        async with self._used(2 * _TIMEOUT_S):  # to start the consumer, and to read
+            return await self._read(await self._started_consumer(), ranges)
 
     async def aclose(self) -> None:
         """Close the clients."""
@@ -107,9 +97,19 @@ class KafkaReader:
             await admin.start()
         return self._admin
 
-    async def _unavailable(self, error: Exception) -> StoreUnavailable:
-        await self.aclose()
-        return StoreUnavailable(f"Kafka does not answer: {type(error).__name__}")
+    @asynccontextmanager
+    async def _used(self, seconds: float) -> AsyncIterator[None]:
+        """One call at a time. One that fails, or is cancelled, leaves no client: it may be in any state."""
+        async with self._using:
+            try:
+                async with asyncio.timeout(seconds):
+                    yield
+            except (KafkaError, OSError, TimeoutError) as error:
+                await self.aclose()
+                raise StoreUnavailable(f"Kafka does not answer: {type(error).__name__}") from error
+            except BaseException:
+                await self.aclose()
+                raise
 
     async def _read(
         self, consumer: AIOKafkaConsumer[bytes, bytes], ranges: Mapping[TopicPartition, tuple[int, int]]

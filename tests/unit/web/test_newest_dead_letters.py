@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, field
 
+import pytest
 from aiokafka import TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from notify_streams.topics import DEAD_LETTERS
-from notify_streams.web.dead_letters import NewestDeadLetters
+from notify_streams.web.dead_letters import NewestDeadLetters, parse_limit
 
 FIRST, SECOND = (TopicPartition(DEAD_LETTERS, number) for number in range(2))
 Ranges = dict[TopicPartition, tuple[int, int]]
@@ -19,6 +20,8 @@ class AReader:
     beginnings: dict[TopicPartition, int] = field(default_factory=lambda: {FIRST: 0, SECOND: 0})
     ends: dict[TopicPartition, int] = field(default_factory=lambda: {FIRST: 0, SECOND: 0})
     reads: list[Ranges] = field(default_factory=list)
+    #: Records of a reading, of all partitions together.
+    at_once: int = 1000
 
     async def extents(self, partitions: object) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
         assert partitions == [FIRST, SECOND]
@@ -26,11 +29,12 @@ class AReader:
 
     async def read(self, ranges: Ranges) -> tuple[list[ConsumerRecord[bytes, bytes]], bool]:
         self.reads.append(ranges)
-        return [
+        found = [
             ConsumerRecord(tp.topic, tp.partition, offset, offset, 0, None, b"x", None, 0, 1, ())
             for tp, (start, end) in ranges.items()
             for offset in range(start, end)
-        ], True
+        ]
+        return found[: self.at_once], len(found) <= self.at_once
 
 
 async def places(newest: NewestDeadLetters) -> list[str]:
@@ -65,3 +69,20 @@ async def test_a_topic_that_was_created_anew_is_read_from_its_beginning() -> Non
     await newest.read()
     reader.ends = {FIRST: 1, SECOND: 0}
     assert await places(newest) == ["dead_letters-0@0"]
+
+
+async def test_what_a_limit_left_out_is_read_next() -> None:
+    reader = AReader(ends={FIRST: 3, SECOND: 2}, at_once=2)
+    newest = NewestDeadLetters(reader, 2)
+    assert [(len(found), complete) for found, complete in [await newest.read() for _ in range(4)]] == [
+        (2, False),
+        (4, False),
+        (5, True),
+        (5, True),
+    ]
+    assert reader.reads == [{FIRST: (0, 3), SECOND: (0, 2)}, {FIRST: (2, 3), SECOND: (0, 2)}, {SECOND: (1, 2)}]
+
+
+@pytest.mark.parametrize("text", ["0", "101", "-1", "1.5", "", "1" * 5000, "000000001" + "9" * 5000])
+def test_a_limit_out_of_range_is_refused(text: str) -> None:
+    assert parse_limit(text) is None
