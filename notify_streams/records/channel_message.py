@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from notify_streams.records.devices import Devices
+from notify_streams.records.devices import Devices, SomeDevices
 from notify_streams.records.trigger import NO_DATA
 from notify_streams.roles import Channel
 
@@ -43,7 +43,7 @@ class ChannelMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     locale: str | None = None
     time_zone: str | None = None
     #: The push addresses to call, of a person who has more than one token; None: `to`.
-    devices: Devices | None = None
+    devices: SomeDevices | None = None
 
 
 class SharedPart(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):

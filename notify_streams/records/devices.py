@@ -38,6 +38,8 @@ class Device(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 #: In the order in which they were given.
 Devices = tuple[Device, ...]
+#: Of a row or message: no devices are None.
+SomeDevices = Annotated[Devices, msgspec.Meta(min_length=1)]
 
 
 def checked_devices(devices: Devices, at: datetime, is_locale: re.Pattern[str]) -> Devices | str:

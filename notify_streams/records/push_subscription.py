@@ -46,7 +46,7 @@ def push_subscription(text: str) -> PushSubscription | None:
         point, auth = from_base64url(found.keys.p256dh), from_base64url(found.keys.auth)
         parts = urlsplit(found.endpoint)
         parts.port  # noqa: B018  # raises ValueError
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not _URL.fullmatch(found.endpoint) or not parts.hostname or "@" in parts.netloc or parts.fragment:
         return None

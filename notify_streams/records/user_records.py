@@ -17,7 +17,7 @@ from zoneinfo import available_timezones
 import msgspec
 
 from notify_streams.records.addresses import is_mail_address, is_phone_number, is_push_token
-from notify_streams.records.devices import Devices, checked_devices, only_token
+from notify_streams.records.devices import Devices, SomeDevices, checked_devices, only_token
 from notify_streams.records.names import Name, name_fault
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.trigger import Rejection
@@ -86,8 +86,8 @@ class ContactRow(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     email: str | None = None
     locale: str | None = None
     time_zone: str | None = None
-    #: Not empty; without `last_seen`.
-    devices: Devices | None = None
+    #: Without `last_seen`.
+    devices: SomeDevices | None = None
 
 
 decode_contact_row = msgspec.json.Decoder(ContactRow).decode

@@ -142,3 +142,12 @@ def test_devices_are_shown_without_their_tokens() -> None:
     assert not [token for token in (PHONE.token, TABLET.token, "short") if token in json.dumps(shown)]
     assert [one["token_sha"] for one in shown_devices("token", None)] == [token_sha("token")]
     assert shown_devices(None, None) == []
+
+
+def test_a_row_or_a_message_without_any_device_is_refused() -> None:
+    """A delivery to none of a person's devices would have no outcome."""
+    message = encode_for_devices(encode_shared(a_part()), "d", ())
+    with pytest.raises(msgspec.ValidationError):
+        read_channel_message(message)
+    with pytest.raises(msgspec.ValidationError):
+        decode_contact_row(b'{"version":1,"devices":[]}')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -57,3 +58,12 @@ def test_a_subscription_is_bounded_as_every_push_contact() -> None:
     longest = text(endpoint=ENDPOINT + "x" * (512 - len(text())))
     assert len(longest) == 512 and is_push_token(longest)
     assert not is_push_token(text(endpoint=ENDPOINT + "x" * (513 - len(text()))))
+
+
+def test_text_nested_too_deeply_for_the_stack_is_none() -> None:
+    """An agent's own stack counts, too."""
+
+    def at_depth(calls: int) -> object:
+        return push_subscription('{"a":' + "[" * 507) if calls == 0 else at_depth(calls - 1)
+
+    assert at_depth(sys.getrecursionlimit() - 450) is None
