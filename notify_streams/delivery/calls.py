@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
@@ -286,20 +287,16 @@ class ProviderCalls:
         )
         return outgoing if message.devices is None else self._for_devices(message, message.devices, outgoing)
 
-    def _for_devices(
-        self, message: ChannelMessage, devices: Devices, outgoing: Outgoing
-    ) -> list[Outgoing] | ProviderResult:
-        """`outgoing` for each device, in the device's locale."""
+    def _for_devices(self, message: ChannelMessage, devices: Devices, outgoing: Outgoing) -> list[Outgoing]:
+        """`outgoing` for each device, in the device's locale if the template fits the data in it."""
         calls = []
         for device in devices:
             call = msgspec.structs.replace(outgoing, to=device.token, provider=device.provider, app=device.app)
             if device.locale not in (None, message.locale):
                 in_locale = msgspec.structs.replace(message, locale=device.locale)
-                try:
+                with suppress(RenderingError):  # then the text in the person's locale
                     text = text_of(in_locale, self._categories, self._templates, outgoing.data or {})
-                except RenderingError as error:
-                    return unsendable(self._provider.name, ProviderOutcome.RENDERING, str(error))
-                call = msgspec.structs.replace(call, title=text.title, body=text.body)
+                    call = msgspec.structs.replace(call, title=text.title, body=text.body)
             calls.append(call)
         return calls
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import pytest
 
 from notify_streams.delivery.admission import Admission
 from notify_streams.delivery.breaker import Breaker, BreakerState
@@ -16,8 +17,10 @@ from notify_streams.delivery.calls import ProviderCalls
 from notify_streams.delivery.delivery_ledger import OwnedLedger, Token
 from notify_streams.delivery.partition import Delivery, Partition
 from notify_streams.delivery.providers import Outgoing, ProviderOutcome, ProviderResult
+from notify_streams.delivery.rendering import text_of
 from notify_streams.records.channel_message import ChannelMessage
 from notify_streams.records.devices import Device
+from notify_streams.templates.catalog import RenderingError, Text
 from tests.builders import a_message, categories, templates
 from tests.unit.delivery.test_calls import Handler
 from tests.waiting import until
@@ -185,3 +188,18 @@ async def test_a_refused_credential_is_that_of_the_devices_provider() -> None:
     calls.begin(to_devices(PHONE, TABLET))
     await calls.ended()
     assert calls.calls.provider_state().credential_problems == {"apns": "HTTP 403"}
+
+
+async def test_a_text_that_fails_in_the_locale_of_one_device_is_sent_in_that_of_the_person(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def only_german(message: ChannelMessage, *rest: Any) -> Text:
+        if message.locale != "de":
+            raise RenderingError("the text is too long")
+        return text_of(message, *rest)
+
+    monkeypatch.setattr("notify_streams.delivery.calls.text_of", only_german)
+    calls = Calls(Provider())
+    calls.begin(to_devices(PHONE, msgspec.structs.replace(BROWSER, locale="en")))
+    assert outcomes(await calls.ended()) == ["accepted"] * 2
+    assert [call.title for call in calls.provider.calls] == ["Zahlung eingegangen"] * 2
