@@ -10,7 +10,7 @@ from typing import Any, Final
 import click
 
 from devtools.benchmarks.delivery.checkout_region import THIS_CHECKOUT, CheckoutRegion, checkout_region
-from devtools.benchmarks.delivery.push_worker import measure_backlog, measure_flow
+from devtools.benchmarks.delivery.push_worker import BacklogRun, measure_backlog, measure_flow
 from devtools.benchmarks.delivery.references import GO, measure_senders, senders
 from devtools.benchmarks.delivery.report import (
     ALONE,
@@ -23,6 +23,7 @@ from devtools.benchmarks.delivery.report import (
     SENDER_CPU,
     SENDER_RATE,
     SINK_CPU,
+    WITHOUT_TEMPLATES,
     WORKER_CPU,
     case,
     report,
@@ -77,7 +78,7 @@ async def _measure(folder: Path, count: int, rounds: int, old: Path | None) -> d
         for number in range(rounds):
             bodies: dict[str, list[bytes]] = {}
             for region in regions if number % 2 == 0 else reversed(regions):
-                bodies[region.name] = await _measure_region(region, count, runs)
+                bodies[region.name] = await _measure_region(region, count, runs, number)
             for name, found in (await measure_senders(commands, sink, folder, bodies[NEW])).items():
                 runs[case(name, SENDER_RATE)].append(found.per_s)
                 runs[case(name, SENDER_CPU)].append(found.cpu_us)
@@ -94,19 +95,28 @@ async def _measure(folder: Path, count: int, rounds: int, old: Path | None) -> d
     return report(runs, not_measured)
 
 
-async def _measure_region(region: CheckoutRegion, count: int, runs: dict[str, list[float]]) -> list[bytes]:
-    """Add the values of one round to `runs`; returns what the worker sent."""
+async def _measure_region(region: CheckoutRegion, count: int, runs: dict[str, list[float]], number: int) -> list[bytes]:
+    """Add the values of one round to `runs`; returns what the worker sent. `number`: of the round, from 0.
+
+    Of this checkout also a backlog without templates, in every second round before the one with templates.
+    """
     flow, start = await measure_flow(region, count)
-    found = await measure_backlog(region, count, start)
+    found: dict[bool, BacklogRun] = {}
+    order = (False, True) if number % 2 == 0 else (True, False)
+    for own_text in order if region.name == NEW else (False,):
+        found[own_text] = await measure_backlog(region, count, start, own_text=own_text)
+    with_templates = found[False]
     values = {
         FLOW: flow,
-        ALONE: found.per_s,
-        WORKER_CPU: found.worker_us,
-        MONGODB_CPU: found.mongodb_us,
-        KAFKA_CPU: found.kafka_us,
-        SINK_CPU: found.sink_us,
-        CONNECTIONS: found.connections,
+        ALONE: with_templates.per_s,
+        WORKER_CPU: with_templates.worker_us,
+        MONGODB_CPU: with_templates.mongodb_us,
+        KAFKA_CPU: with_templates.kafka_us,
+        SINK_CPU: with_templates.sink_us,
+        CONNECTIONS: with_templates.connections,
     }
     for what, value in values.items():
         runs[case(region.name, what)].append(value)
-    return found.bodies
+    if True in found:
+        runs[case(WITHOUT_TEMPLATES, WORKER_CPU)].append(found[True].worker_us)
+    return with_templates.bodies

@@ -44,13 +44,13 @@ class BacklogRun:
     bodies: list[bytes]
 
 
-def push_triggers(count: int) -> dict[str, Upload]:
-    """Standard triggers for push only, by trigger id."""
+def push_triggers(count: int, *, own_text: bool = False) -> dict[str, Upload]:
+    """Standard triggers for push only, by trigger id. `own_text`: with their text instead of a template."""
     run = f"{time.time_ns():x}"
     found: dict[str, Upload] = {}
     for number in range(count):
         trigger_id, user_id = f"{run}-{number:08x}", bench_user(number * 7919)
-        found[trigger_id] = TOPIC, user_id, trigger(trigger_id, user_id, False, [PUSH], number), ()
+        found[trigger_id] = TOPIC, user_id, trigger(trigger_id, user_id, False, [PUSH], number, own_text=own_text), ()
     return found
 
 
@@ -81,13 +81,15 @@ async def measure_flow(region: CheckoutRegion, count: int) -> tuple[float, Start
     return count / (ended - began), start
 
 
-async def measure_backlog(region: CheckoutRegion, count: int, start: StartCost) -> BacklogRun:
-    """One push worker on `count` messages that a router left in its topic.
+async def measure_backlog(
+    region: CheckoutRegion, count: int, start: StartCost, *, own_text: bool = False
+) -> BacklogRun:
+    """One push worker on `count` messages that a router left in its topic. `own_text`: they have no template.
 
     Raises:
         NotifyError: a delivery is missing in the sink's log, or its worker did not acknowledge it.
     """
-    sent = push_triggers(count)
+    sent = push_triggers(count, own_text=own_text)
     async with region.offsets() as offsets:
         expected = await offsets.written(PUSH) + count
         async with TriggerProducer(region.settings) as producer:

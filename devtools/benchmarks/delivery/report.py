@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 NEW, OLD = "this checkout", "old checkout"
+#: This checkout with triggers that have their text, instead of a template.
+WITHOUT_TEMPLATES: Final = "this checkout without templates"
 
 WORKER_CPU: Final = "CPU of the push worker"
 MONGODB_CPU: Final = "CPU of MongoDB"
@@ -53,6 +55,13 @@ def _at_most(times: float) -> Goal:
 
 TARGETS: Final = (
     Target(WORKER_CPU, "us a delivery", case(NEW, WORKER_CPU), case(OLD, WORKER_CPU), _at_most(1 / 6)),
+    Target(
+        f"{WORKER_CPU}, with templates",
+        "us a delivery",
+        case(NEW, WORKER_CPU),
+        case(WITHOUT_TEMPLATES, WORKER_CPU),
+        _at_most(1.15),
+    ),
     Target(MONGODB_CPU, "us a delivery", case(NEW, MONGODB_CPU), case(OLD, MONGODB_CPU), _at_most(1 / 8)),
     Target(ALONE, _PER_S, case(NEW, ALONE), case(AIOHTTP, SENDER_RATE), _at_least(1.5)),
     Target(ALONE, _PER_S, case(NEW, ALONE), case(GO, SENDER_RATE), _at_least(0.4)),

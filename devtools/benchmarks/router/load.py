@@ -54,8 +54,15 @@ def triggers(count: int, run: str) -> Iterator[Upload]:
         yield TOPIC, user_id, value.encode(), ()
 
 
-def trigger(trigger_id: str, user_id: str, critical: bool, channels: Sequence[str], order: int = 0) -> bytes:
-    """One trigger."""
+#: What the template `payment_received` makes of the data of `trigger`.
+_TEXT: Final = {"title": "Payment received", "body": "You received 12.50."}
+
+
+def trigger(
+    trigger_id: str, user_id: str, critical: bool, channels: Sequence[str], order: int = 0, *, own_text: bool = False
+) -> bytes:
+    """One trigger. `own_text`: with its text instead of a template."""
+    text = _TEXT if own_text else {"template": "payment_received"}
     return orjson.dumps(
         {
             "id": trigger_id,
@@ -63,7 +70,7 @@ def trigger(trigger_id: str, user_id: str, critical: bool, channels: Sequence[st
             "category": "payments",
             "isCritical": critical,
             "channels": channels,
-            "template": "payment_received",
             "data": {"amount": "12.50", "order": str(order)},
+            **text,
         }
     )

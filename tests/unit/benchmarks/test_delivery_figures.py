@@ -19,6 +19,7 @@ from devtools.benchmarks.delivery.report import (
     NEW,
     OLD,
     SENDER_RATE,
+    WITHOUT_TEMPLATES,
     WORKER_CPU,
     case,
     report,
@@ -138,6 +139,7 @@ def test_our_own_cpu_time_is_in_proc() -> None:
 RUNS = {
     case(NEW, WORKER_CPU): [100.0, 900.0, 110.0],
     case(OLD, WORKER_CPU): [1200.0, 1200.0, 1200.0],
+    case(WITHOUT_TEMPLATES, WORKER_CPU): [96.0],
     case(NEW, MONGODB_CPU): [40.0],
     case(OLD, MONGODB_CPU): [380.0],
     case(NEW, ALONE): [6000.0],
@@ -155,14 +157,15 @@ def judged(found: Any) -> Any:
 
 def test_every_target_is_judged_by_medians() -> None:
     found = report(RUNS, [])
-    assert found["holds"] and len(judged(found)) == 6
+    assert found["holds"] and len(judged(found)) == 7
     assert next(one["value"] for one in found["figures"] if one["name"] == WORKER_CPU) == 110
 
 
 @pytest.mark.parametrize(
     ("but", "misses"),
     [
-        ({case(NEW, WORKER_CPU): [201.0]}, case(OLD, WORKER_CPU)),
+        ({case(OLD, WORKER_CPU): [659.0]}, case(OLD, WORKER_CPU)),
+        ({case(WITHOUT_TEMPLATES, WORKER_CPU): [95.0]}, case(WITHOUT_TEMPLATES, WORKER_CPU)),
         ({case(NEW, MONGODB_CPU): [48.0]}, case(OLD, MONGODB_CPU)),
         ({case(AIOHTTP, SENDER_RATE): [4001.0]}, case(AIOHTTP, SENDER_RATE)),
         ({case(GO, SENDER_RATE): [15_001.0]}, case(GO, SENDER_RATE)),
@@ -179,5 +182,8 @@ def test_each_target_can_be_missed(but: Any, misses: str) -> None:
 def test_a_reference_that_was_not_measured_is_said_and_not_judged() -> None:
     runs = {name: values for name, values in RUNS.items() if not name.startswith((GO, OLD))}
     found = report(runs, [f"{GO}: not measured: no Go"])
-    assert [reference for _, reference, _ in judged(found)] == [case(AIOHTTP, SENDER_RATE)]
+    assert [reference for _, reference, _ in judged(found)] == [
+        case(WITHOUT_TEMPLATES, WORKER_CPU),
+        case(AIOHTTP, SENDER_RATE),
+    ]
     assert found["not_measured"] == ["Go net/http: not measured: no Go"]
