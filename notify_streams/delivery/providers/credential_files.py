@@ -16,8 +16,8 @@ from notify_streams.secret import Secret
 log = logging.getLogger(__name__)
 
 Loaded = TypeVar("Loaded")
-#: What tells that a file was replaced: inode, size, time of its last change (ns).
-_Version = tuple[int, int, int]
+#: What tells that a file was replaced: inode, size, times of the last change (ns) of its content, and of its owner or mode.
+_Version = tuple[int, int, int, int]
 
 
 class BadCredential(ValueError):
@@ -71,10 +71,13 @@ class CredentialFiles(Generic[Loaded]):
                     log.info(
                         "a credential was replaced", extra={"action": "credential.replaced", "call": self._provider}
                     )
-            except BadCredential as error:
+            except (
+                Exception
+            ) as error:  # a defect of a loader must not end the following; the error's text may contain a secret
+                reason = str(error) if isinstance(error, BadCredential) else type(error).__name__
                 log.error(
                     "a new credential cannot be used, the old one is kept",
-                    extra={"action": "credential.refused", "call": self._provider, "error": str(error)},
+                    extra={"action": "credential.refused", "call": self._provider, "error": reason},
                 )
             await asyncio.sleep(self._config.credential_check_s)
 
@@ -102,7 +105,7 @@ def _version(file: Path) -> _Version | None:
         found = file.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _read(file: Path) -> Secret:

@@ -23,6 +23,8 @@ from notify_streams.records.addresses import mailbox
 
 #: our log-in or encryption is wrong, not the message (RFC 4954 §6)
 _ABOUT_CREDENTIAL = frozenset({530, 534, 535, 538})
+#: Refusals of MAIL that are about this mail, its size or SMTPUTF8; others are about our sender, which all mails have.
+_ABOUT_MAIL = frozenset({"552", "555", "5.2.3", "5.3.4", "5.6.7", "5.7.15", "5.7.16"})
 #: RFC 1870 §4
 _DIGITS = re.compile(r"[0-9]{1,20}")
 
@@ -73,7 +75,8 @@ class Smtp:
             async with asyncio.timeout(self._timeout_s):
                 return await self._attempt(call)
         except (aiosmtplib.SMTPException, OSError) as error:
-            return smtp_result(error, call.content_begun, begun=call.begun)
+            # `over` turns each refusal of a mail into a result.
+            return smtp_result(error, call.content_begun, begun=call.begun, connecting=True)
 
     def _use_signer(self, signer: DkimSigner | None) -> None:
         self._signer = signer
@@ -151,15 +154,20 @@ class _Call:
         )
 
 
-def smtp_result(error: Exception, content_begun: bool, *, begun: bool = True) -> ProviderResult:
-    """The result for an error reply or a broken connection, without the server's text, which often contains the address."""
+def smtp_result(
+    error: Exception, content_begun: bool, *, begun: bool = True, connecting: bool = False
+) -> ProviderResult:
+    """The result for an error reply or a broken connection, without the server's text, which often contains the address.
+
+    `connecting`: the reply was to no command of a mail. Greeting, EHLO, STARTTLS and AUTH say nothing about the message.
+    """
     if isinstance(error, aiosmtplib.SMTPResponseException) and 400 <= error.code < 600:
         enhanced = enhanced_code(error.message)
         outcome, is_known = reply_outcome(error.code, enhanced)
-        if isinstance(error, aiosmtplib.SMTPConnectError | aiosmtplib.SMTPHeloError):
+        is_login = isinstance(error, aiosmtplib.SMTPAuthenticationError)
+        is_sender = isinstance(error, aiosmtplib.SMTPSenderRefused)
+        if connecting or (is_sender and not {str(error.code), enhanced} & _ABOUT_MAIL):
             outcome = ProviderOutcome.RETRY
-        elif outcome is ProviderOutcome.DEAD_TOKEN and isinstance(error, aiosmtplib.SMTPSenderRefused):
-            outcome = ProviderOutcome.REJECTED  # MAIL does not name the recipient
         return ProviderResult(
             outcome=outcome,
             provider=Smtp.name,
@@ -167,7 +175,7 @@ def smtp_result(error: Exception, content_begun: bool, *, begun: bool = True) ->
             code=f"{error.code} {enhanced}" if enhanced else str(error.code),
             begun=begun,
             unknown_code=not is_known,
-            credential_refused=error.code in _ABOUT_CREDENTIAL,
+            credential_refused=error.code in _ABOUT_CREDENTIAL or (is_login and error.code >= 500),
         )
     return ProviderResult(
         outcome=ProviderOutcome.RETRY,

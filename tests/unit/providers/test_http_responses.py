@@ -88,14 +88,14 @@ def test_twilio_responses(status: int, body: bytes, outcome: ProviderOutcome, co
             False,
         ),
         (aiosmtplib.SMTPRecipientRefused(550, "5.1.1 a@example.org", ""), False, ProviderOutcome.DEAD_TOKEN, False),
-        (aiosmtplib.SMTPSenderRefused(553, "5.1.3 a@example.org", ""), False, ProviderOutcome.REJECTED, False),
-        (aiosmtplib.SMTPConnectResponseError(550, "5.1.1 no"), False, ProviderOutcome.RETRY, False),
+        (aiosmtplib.SMTPSenderRefused(553, "5.1.3 a@example.org", ""), False, ProviderOutcome.RETRY, False),
+        (aiosmtplib.SMTPSenderRefused(550, "5.7.1 a@example.org", ""), False, ProviderOutcome.RETRY, False),
+        (aiosmtplib.SMTPSenderRefused(552, "5.3.4 too big", ""), False, ProviderOutcome.REJECTED, False),
         (aiosmtplib.SMTPRecipientRefused(450, "greylisted", "a@example.org"), False, ProviderOutcome.RETRY, False),
         (aiosmtplib.SMTPDataError(554, "spam"), True, ProviderOutcome.REJECTED, False),
         (aiosmtplib.SMTPDataError(451, "later"), True, ProviderOutcome.RETRY, False),
         (aiosmtplib.SMTPAuthenticationError(535, "no"), False, ProviderOutcome.RETRY, False),
         (aiosmtplib.SMTPSenderRefused(530, "log in", "from@example.org"), False, ProviderOutcome.RETRY, False),
-        (aiosmtplib.SMTPConnectResponseError(554, "go away"), False, ProviderOutcome.RETRY, False),
         (aiosmtplib.SMTPServerDisconnected("gone"), True, ProviderOutcome.RETRY, True),
         (aiosmtplib.SMTPServerDisconnected("gone"), False, ProviderOutcome.RETRY, False),
         (TimeoutError(), True, ProviderOutcome.RETRY, True),
@@ -106,6 +106,23 @@ def test_smtp_errors(error: Exception, begun: bool, outcome: ProviderOutcome, ma
     result = smtp_result(error, begun)
     assert (result.outcome, result.maybe_accepted) == (outcome, maybe)
     assert "example.org" not in repr(result)
+
+
+@pytest.mark.parametrize(
+    ("error", "credential_refused"),
+    [
+        (aiosmtplib.SMTPConnectResponseError(550, "5.1.1 no"), False),
+        (aiosmtplib.SMTPConnectResponseError(554, "go away"), False),
+        (aiosmtplib.SMTPHeloError(501, "no"), False),
+        (aiosmtplib.SMTPResponseException(502, "STARTTLS"), False),
+        (aiosmtplib.SMTPAuthenticationError(454, "later"), False),
+        (aiosmtplib.SMTPAuthenticationError(504, "5.5.4 mechanism"), True),
+        (aiosmtplib.SMTPAuthenticationError(550, "5.1.1 blocked"), True),
+    ],
+)
+def test_a_refusal_before_a_mail_ends_no_delivery(error: Exception, credential_refused: bool) -> None:
+    result = smtp_result(error, content_begun=False, begun=False, connecting=True)
+    assert (result.outcome, result.credential_refused) == (ProviderOutcome.RETRY, credential_refused)
 
 
 @pytest.mark.parametrize("result_of", [fcm_result, twilio_result])
