@@ -322,7 +322,7 @@ class ProviderCalls:
             if result.begun:
                 self._breaker.succeeded(now)
             return
-        if not delivery.is_late:
+        if not delivery.is_late and not result.one_server:
             self._count_failure(now, result)
 
     async def watch_pauses(self) -> None:

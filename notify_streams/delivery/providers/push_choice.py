@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from notify_streams.delivery.breaker import Breaker
+from notify_streams.delivery.providers.call_limit import CallLimit
 from notify_streams.delivery.providers.credential_choice import provider_with_budgets
 from notify_streams.delivery.providers.from_settings import further_push_providers
 from notify_streams.delivery.providers.provider import (
@@ -39,15 +38,16 @@ class PushChoice:
         self.name = default.name
         self.max_in_flight = default.max_in_flight
         self._default = default
-        self._further = {name: _Guarded(client) for name, client in further.items()}
+        # Without a limit, one provider that fails would take the connections of the others.
+        self._further = {name: (client, CallLimit(name, client.max_in_flight)) for name, client in further.items()}
 
     async def start(self) -> None:
         await self._default.start()
-        for one in self._further.values():
-            await one.client.start()
+        for client, _ in self._further.values():
+            await client.start()
 
     async def close(self) -> None:
-        clients = [self._default, *(one.client for one in self._further.values())]
+        clients = [self._default, *(client for client, _ in self._further.values())]
         await asyncio.gather(*(client.close() for client in clients))
 
     def send(self, message: Outgoing) -> Coroutine[Any, Any, ProviderResult]:
@@ -57,9 +57,10 @@ class PushChoice:
         return self._send(message, message.provider)
 
     async def _send(self, message: Outgoing, name: str) -> ProviderResult:
-        if (client := self._further.get(name)) is None:
+        if (found := self._further.get(name)) is None:
             return unsendable(name, ProviderOutcome.BAD_ADDRESS, NOT_CONFIGURED)
-        return await client.send(message)
+        client, limit = found
+        return limit.refusal() or await limit.counted(client.send(message))
 
 
 def client_with_budgets(
@@ -78,34 +79,3 @@ def client_with_budgets(
         further[name], more = provider_with_budgets(of_name, channel, role, now, **but)
         budgets += more
     return PushChoice(client, further), budgets
-
-
-class _Guarded:
-    """A client with a breaker of its own: without it, one provider that fails would take the connections of the others."""
-
-    def __init__(self, client: Provider) -> None:
-        self.client = client
-        self._breaker = Breaker()
-        self._calls = 0
-
-    async def send(self, message: Outgoing) -> ProviderResult:
-        now = time.monotonic()
-        if self._calls >= self._breaker.limit(self.client.max_in_flight, now):
-            until = self._breaker.open_until
-            return ProviderResult(
-                outcome=ProviderOutcome.RETRY,
-                provider=self.client.name,
-                detail="not called, too many calls failed or are under way",
-                retry_after_s=None if until is None else max(0.0, until - now),
-                begun=False,
-            )
-        self._calls += 1
-        try:
-            result = await self.client.send(message)
-        finally:
-            self._calls -= 1
-        if result.outcome is ProviderOutcome.RETRY:
-            self._breaker.failed(time.monotonic(), result.retry_after_s)
-        elif result.begun:
-            self._breaker.succeeded(time.monotonic())
-        return result

@@ -18,6 +18,7 @@ import msgspec
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
+from notify_streams.delivery.providers.call_limit import CallLimit
 from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.credential_files import BadCredential, CredentialFiles
 from notify_streams.delivery.providers.delivery_metadata import delivery_metadata
@@ -39,6 +40,8 @@ _TOKEN_USED_S: Final = 3600
 _TOKEN_VALID_S: Final = 2 * 3600
 _MAX_TOKENS: Final = 256
 _MAX_SERVERS: Final = 64
+#: push services whose last failures are kept
+_MAX_LIMITS: Final = 256
 #: 24 bytes are 32 characters, the largest topic (RFC 8030, section 5.4).
 _TOPIC_BYTES: Final = 24
 _SUBJECT: Final = re.compile(r"mailto:[!-~]+@[!-~]+|https://[!-~]+")
@@ -65,7 +68,8 @@ STATUSES: Final = {
 class WebPush:
     """See `Provider`. A subscription that the push service does not know any more is DEAD_TOKEN. There is no `provider_id`.
 
-    An endpoint comes from outside: a host with a private address is never connected to, unless `web_push_private_hosts` is set.
+    An endpoint comes from outside: a host with a private address is never connected to, unless `web_push_private_hosts` is set, and
+    a push service that fails or asks to wait stops the calls to itself alone.
     """
 
     name = "web_push"
@@ -77,6 +81,8 @@ class WebPush:
         self.max_in_flight = config.max_in_flight
         self._tokens = VapidTokens.of(config)
         self._files = CredentialFiles(self.name, config, ("web_push_key",), VapidTokens.of, self._use)
+        #: by origin; the last one was used last
+        self._limits: dict[str, CallLimit] = {}
         self._http = HttpClient(config, max_servers=_MAX_SERVERS, public_only=not config.web_push_private_hosts)
 
     async def start(self) -> None:
@@ -103,7 +109,21 @@ class WebPush:
         now = time.time()
         headers = web_push_headers(message, int(now * 1000))
         headers["Authorization"] = self._tokens.authorization(subscription.endpoint, now)
-        return web_push_result(await self._http.post(subscription.endpoint, headers, body))
+        limit = self._limit(_origin(subscription.endpoint))
+        result = limit.refusal() or await limit.counted(self._post(subscription.endpoint, headers, body))
+        if result.outcome is not ProviderOutcome.RETRY:
+            return result
+        return msgspec.structs.replace(result, one_server=True)
+
+    async def _post(self, endpoint: str, headers: dict[str, str], body: bytes) -> ProviderResult:
+        return web_push_result(await self._http.post(endpoint, headers, body))
+
+    def _limit(self, origin: str) -> CallLimit:
+        limit = self._limits.pop(origin, None) or CallLimit(self.name, self.max_in_flight)
+        if len(self._limits) >= _MAX_LIMITS:
+            del self._limits[next(iter(self._limits))]
+        self._limits[origin] = limit
+        return limit
 
     def _use(self, tokens: VapidTokens) -> None:
         self._tokens = tokens

@@ -18,12 +18,13 @@ from notify_streams.delivery.providers.credential_files import BadCredential
 from notify_streams.delivery.providers.es256 import Es256Key
 from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse
+from notify_streams.delivery.providers.push_choice import PushChoice
 from notify_streams.delivery.providers.web_push import VapidTokens
 from notify_streams.records.addresses import is_push_token
 from notify_streams.records.base64url import base64url
 from notify_streams.secret import Secret
-from tests.contract.providers.push_service import SUBJECT, Browser, PushService, pem, push_service
-from tests.contract.providers.scripted_server import respond_always, serve
+from tests.contract.providers.push_service import SUBJECT, Browser, Message, PushService, pem, push_service
+from tests.contract.providers.scripted_server import Peer, respond_always, serve
 
 
 @pytest.fixture
@@ -147,17 +148,47 @@ STATUSES = [
 
 async def test_each_status_has_its_outcome(service: PushService) -> None:
     to = Browser().subscription(service.endpoint())
-    async with started(service) as provider:
-        for status, outcome in STATUSES:
-            service.answer = f"HTTP/1.1 {status} X\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n".encode()
-            result = await provider.send(push(to))
-            assert result.outcome is outcome, status
-            is_retry = outcome is ProviderOutcome.RETRY
-            assert result.retry_after_s == (7.0 if is_retry else None)
-            assert result.unknown_code == (status in (301, 418))
-            assert (result.throttled, result.maybe_accepted) == (status == 429, status >= 500)
-            assert not result.credential_refused, "an endpoint comes from outside"
-            assert "push/a" not in repr(result)
+    for status, outcome in STATUSES:
+        service.answer = f"HTTP/1.1 {status} X\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n".encode()
+        result = await sent(service, push(to))
+        assert result.outcome is outcome, status
+        is_retry = outcome is ProviderOutcome.RETRY
+        assert result.retry_after_s == (7.0 if is_retry else None)
+        assert result.unknown_code == (status in (301, 418))
+        assert (result.throttled, result.maybe_accepted) == (status == 429, status >= 500)
+        assert result.one_server is is_retry
+        assert not result.credential_refused, "an endpoint comes from outside"
+        assert "push/a" not in repr(result)
+
+
+async def test_a_service_that_asks_to_wait_for_ever_stops_the_calls_to_itself_alone(service: PushService) -> None:
+    async def wait_for_ever(peer: Peer, message: Message) -> None:
+        is_bad = message.headers["host"].startswith("127.0.0.1")
+        status = "429 X\r\nRetry-After: 999999999" if is_bad else "201 X"
+        await peer.send(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
+
+    service.on_message = wait_for_ever
+    bad, good = (Browser().subscription(service.endpoint(host=host)) for host in ("127.0.0.1", "localhost"))
+    async with started(service) as web_push:
+        choice = PushChoice(Other(), {"web_push": web_push})
+        results = [await choice.send(push(bad, provider="web_push")) for _ in range(8)]
+        assert {one.outcome for one in results} == {ProviderOutcome.RETRY} and all(one.one_server for one in results)
+        assert 0 < len(service.received) < 8
+        assert (await choice.send(push(good, provider="web_push"))).outcome is ProviderOutcome.ACCEPTED
+
+
+class Other:
+    """A default provider that is not called."""
+
+    name = "fcm"
+    max_in_flight = 8
+
+    async def start(self) -> None: ...
+
+    async def send(self, message: Outgoing) -> ProviderResult:
+        raise AssertionError
+
+    async def close(self) -> None: ...
 
 
 async def test_a_wrong_key_ends_no_delivery(service: PushService) -> None:

@@ -139,3 +139,15 @@ async def test_a_credential_that_is_refused_is_said_once_until_it_is_taken(caplo
     assert waiting[-1] == []
     lines = [vars(one) for one in caplog.records if vars(one).get("action") == "provider.credential"]
     assert [(one["levelname"], one.get("code")) for one in lines] == [("ERROR", "HTTP 401, code 20003"), ("INFO", None)]
+
+
+@pytest.mark.parametrize(("one_server", "state"), [(True, "closed"), (False, "open")])
+async def test_a_server_that_a_recipient_chose_stops_no_other_call(one_server: bool, state: str) -> None:
+    wait = ProviderResult(
+        outcome=ProviderOutcome.RETRY, provider="fake", detail="HTTP 429", retry_after_s=1e9, one_server=one_server
+    )
+    handler = Handler()
+    calls = calls_to(Provider(wait, wait), handler)
+    for _ in range(2):
+        await end_of(a_message(), calls, handler)
+    assert calls.provider_state().state == state
