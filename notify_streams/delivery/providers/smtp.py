@@ -23,7 +23,7 @@ from notify_streams.records.addresses import mailbox
 
 #: our log-in or encryption is wrong, not the message (RFC 4954 §6)
 _ABOUT_CREDENTIAL = frozenset({530, 534, 535, 538})
-#: Refusals of MAIL that are about this mail, its size or SMTPUTF8; others are about our sender, which all mails have.
+#: Codes of MAIL that are about this mail, its size or SMTPUTF8; others are about our sender, which all mails have.
 _ABOUT_MAIL = frozenset({"552", "555", "5.2.3", "5.3.4", "5.6.7", "5.7.15", "5.7.16"})
 #: RFC 1870 §4
 _DIGITS = re.compile(r"[0-9]{1,20}")
@@ -75,7 +75,7 @@ class Smtp:
             async with asyncio.timeout(self._timeout_s):
                 return await self._attempt(call)
         except (aiosmtplib.SMTPException, OSError) as error:
-            # `over` turns each refusal of a mail into a result.
+            # What a server says to a mail is a result of `over`.
             return smtp_result(error, call.content_begun, begun=call.begun, connecting=True)
 
     def _use_signer(self, signer: DkimSigner | None) -> None:
