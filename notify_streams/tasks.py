@@ -1,14 +1,20 @@
-"""Stops asyncio tasks."""
+"""Stops asyncio tasks; blocking calls that the end of the process does not wait for."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import suppress
+from functools import partial
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 _CANCEL_AGAIN_S: Final = 0.5
+
+Params = ParamSpec("Params")
+Result = TypeVar("Result")
 
 
 async def stop(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
@@ -21,3 +27,32 @@ async def stop(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
         for task in running:
             task.cancel()
         _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN_S)
+
+
+def in_thread(call: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs) -> asyncio.Future[Result]:
+    """The result of a call that blocks, as `asyncio.to_thread`, but in a thread of its own, for which the end of the process does not wait.
+
+    A cancelled future leaves the call to its end.
+    """
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[Result] = loop.create_future()
+
+    def run() -> None:
+        try:
+            end = partial(_end, result, call(*args, **kwargs), None)
+        except Exception as error:
+            end = partial(_end, result, None, error)
+        with suppress(RuntimeError):  # the event loop is closed
+            loop.call_soon_threadsafe(end)
+
+    Thread(target=run, daemon=True).start()
+    return result
+
+
+def _end(future: asyncio.Future[Any], result: object, error: Exception | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)

@@ -65,7 +65,7 @@ class CredentialFiles(Generic[Loaded]):
     async def _follow(self) -> None:
         while True:
             try:
-                loaded = await asyncio.to_thread(self._changed)
+                loaded = await tasks.in_thread(self._changed)
                 if loaded is not None:
                     self._apply(loaded)
                     log.info(

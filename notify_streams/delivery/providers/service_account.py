@@ -37,7 +37,7 @@ _PROJECT: Final = re.compile(r"[a-z0-9][a-z0-9.:-]{0,99}")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 #: The form of the error codes of RFC 6749 §5.2; other text of the endpoint is not shown.
 _CODE: Final = re.compile(r"[a-z_]{1,40}")
-#: Limit of one renewal. google-auth repeats the request if the endpoint is overloaded.
+#: Limit of each wait for the endpoint; `timeout_s` limits a renewal. google-auth repeats the request if the endpoint is overloaded.
 _TIMEOUT_S: Final = 5.0
 _MAX_BYTES: Final = 64 * 1024
 #: A token is renewed so long before it expires, but not before half of its life.
@@ -88,6 +88,9 @@ class ServiceAccountToken:
         self._account = account_of(config)
         self._ca_file = config.ca_file
         self._check_s = config.credential_check_s
+        self._timeout_s = config.timeout_s
+        #: the request that is under way
+        self._asking: asyncio.Future[AccountToken] | None = None
         self._files = CredentialFiles("fcm", config, ("fcm_service_account",), self._load, self._replace_account)
         self._token: AccountToken | None = None
         #: why the last renewal failed
@@ -137,7 +140,7 @@ class ServiceAccountToken:
         attempts = replace(_RETRY, sleep=self._pause).attempts()
         while True:
             try:
-                self._token = await asyncio.to_thread(request_token, self._account, context)
+                self._token = await self._request(context)
             except NoToken as error:
                 self._failure = error
                 self._renewed.set()
@@ -147,6 +150,19 @@ class ServiceAccountToken:
                 self._renewed.set()
                 attempts.succeeded()
                 await self._pause(self._token.renew_at - time.monotonic())
+
+    async def _request(self, context: ssl.SSLContext) -> AccountToken:
+        """A new token, or that of a request which an earlier call gave up."""
+        if self._asking is None:
+            self._asking = tasks.in_thread(request_token, self._account, context)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await asyncio.shield(self._asking)
+        except TimeoutError:
+            raise NoToken(f"{self._account.endpoint} does not respond in time") from None
+        finally:
+            if self._asking.done():
+                self._asking = None
 
     async def _pause(self, seconds: float) -> None:
         """Wait so long, or until the token must be renewed now."""
@@ -199,7 +215,7 @@ def account_of(config: ProviderConfig) -> ServiceAccount:
 
 
 def request_token(account: ServiceAccount, context: ssl.SSLContext) -> AccountToken:
-    """A new token. Blocks for some seconds at most.
+    """A new token. Blocks for some seconds, or longer if the endpoint has many addresses or sends slowly.
 
     Raises:
         NoToken: the endpoint does not respond, or refuses the key.
@@ -218,6 +234,8 @@ def request_token(account: ServiceAccount, context: ssl.SSLContext) -> AccountTo
         raise NoToken(f"{account.endpoint} answers with a token that is not one")
     # google-auth computes the time of expiry from the wall clock, in UTC without a zone.
     life_s = _SHORTEST_LIFE_S if expiry is None else expiry.replace(tzinfo=UTC).timestamp() - time.time()
+    if life_s <= 0.0:
+        raise NoToken(f"{account.endpoint} answers with a token that has expired")
     return AccountToken(
         text,
         asked_at,

@@ -89,6 +89,22 @@ class TestServiceAccount:
         assert len(providers.pushes) == 20
         assert providers.issued == 1
 
+    async def test_an_endpoint_that_hangs_or_gives_dead_tokens_is_not_asked_without_a_pause(
+        self, providers: StrictProviders, config: Any, outbox_of: Any
+    ) -> None:
+        outbox = outbox_of("push")
+        key = Secret(providers.service_account())
+        providers.expires_in = 0
+        async with started("push", config(fcm_service_account=key)) as fcm:
+            result = await fcm.send(outbox.message())
+            assert (result.outcome, result.begun, result.detail) == (RETRY, False, "no access token")
+            assert providers.issued == 1
+        providers.expires_in, providers.delay_s = 3600, 1.0
+        async with started("push", config(fcm_service_account=key, timeout_s=0.05)) as fcm:
+            assert (await fcm.send(outbox.message())).detail == "no access token"
+            await until(lambda: len(providers.valid_tokens) > 1)
+            assert providers.most_renewals == 1
+
     async def test_with_a_wrong_key_everything_waits_until_the_key_is_replaced(
         self, providers: StrictProviders, config: Any, outbox_of: Any, keys: Any, tmp_path: Path
     ) -> None:
