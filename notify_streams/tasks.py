@@ -1,4 +1,4 @@
-"""Stops asyncio tasks; blocking calls that the end of the process does not wait for."""
+"""Stops asyncio tasks; runs calls that block."""
 
 from __future__ import annotations
 

@@ -20,6 +20,9 @@ _NEXT_ADDRESS_S: Final = 0.1
 _NAT64: Final = ip_network("64:ff9b::/96")
 #: RFC 4291, section 2.4, and the registry of IANA
 _GLOBAL_UNICAST: Final = ip_network("2000::/3")
+#: Networks with a special use that Python takes for public: 192.0.0.0/24 (IANA; some clouds serve credentials in it), the former
+#: 6to4 relays (RFC 7526), documentation (RFC 9637), and the address at which Azure serves its machines.
+_SPECIAL: Final = tuple(map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "3fff::/20", "168.63.129.16/32")))
 
 
 class PrivateAddress(OSError):
@@ -79,6 +82,8 @@ def is_public(address: str) -> bool:
     try:
         ip = ip_address(address)
     except ValueError:
+        return False
+    if any(ip in network for network in _SPECIAL):
         return False
     if isinstance(ip, IPv6Address):
         if ip in _NAT64:
