@@ -11,6 +11,7 @@ import orjson
 import pytest
 import pytest_asyncio
 
+from notify_streams.records.devices import Device, token_sha
 from notify_streams.registry.contact_repository import ContactRepository
 from notify_streams.stores.mongo import Shards
 from tests.e2e.processes import TIMEOUT_S, until
@@ -91,6 +92,56 @@ async def test_an_address_that_a_provider_knows_no_longer_is_not_called_again(
     await running_region.sign_up("new-phone-nan", push="a-newer-token")
     await running_region.drained()
     await running_region.assert_notified_once(await running_region.trigger("new-phone-nan"))
+
+
+async def test_of_two_devices_the_dead_one_is_not_called_again(
+    running_region: RunningRegion, fcm_faults: Faults
+) -> None:
+    """The push is sent by the other one, and `why`, the views and the audit show both."""
+    devices = Device("phone-two-dev-dee", "fcm", locale="de"), Device("tablet-two-dev-dee")
+    await running_region.sign_up("two-dev-dee", devices=devices)
+    await running_region.drained()
+    await fcm_faults(dead_tokens=["phone-two-dev-dee"])
+    first = await running_region.trigger("two-dev-dee")
+    await until(partial(push_is, running_region, first, "sent", "two-dev-dee"), "one took it", within_s=TIMEOUT_S)
+    (push,) = [
+        one
+        for one in (await running_region.cli("why", first, "--json")).json["notifications"][0]["deliveries"]
+        if one["channel"] == "push"
+    ]
+    attempt = push["history"][-1]  # on a loaded machine one before it may say that there was no answer yet
+    phone, tablet = (token_sha(device.token) for device in devices)
+    assert [(one["token_sha"], one["outcome"], one["code"]) for one in attempt["devices"]] == [
+        (phone, "dead_token", "UNREGISTERED"),
+        (tablet, "accepted", "HTTP 200"),
+    ]
+    said = (await running_region.cli("why", first)).out
+    assert f"device {phone} (fcm) dead_token UNREGISTERED, device {tablet} (fcm) accepted" in said
+
+    async def shown() -> list[str]:
+        listed = (await running_region.cli("users", "devices", "two-dev-dee", "--json")).json["devices"]
+        return [one["token_sha"] for one in listed]
+
+    async def is_removed() -> bool:
+        return await shown() == [tablet]
+
+    await until(is_removed, "the dead one was removed", within_s=TIMEOUT_S)
+    await running_region.drained()
+    await running_region.assert_notified_once(first, await running_region.trigger("two-dev-dee"))
+    await fcm_faults()
+    added = await running_region.cli("users", "add", "two-dev-dee", "--device", "fcm:laptop:two-dev-dee")
+    assert added.status == 0, added.err
+    await running_region.drained()
+    assert await shown() == [tablet, token_sha("laptop:two-dev-dee")]
+    _, user = await running_region.view("views", "/users/two-dev-dee")
+    assert user["contacts"]["push"] is None
+    assert [(one["token_end"], one["provider"]) for one in user["contacts"]["devices"]] == [
+        ("-dee", None),
+        ("-dee", "fcm"),
+    ]
+    both = await running_region.trigger("two-dev-dee")
+    await running_region.audited()
+    assert running_region.channels(both) == ["email", "push", "push"], "accepted by each device, and no difference"
 
 
 async def test_a_failed_delivery_is_replayed(running_region: RunningRegion, fcm_faults: Faults) -> None:
