@@ -7,6 +7,7 @@ Requests and error codes: https://firebase.google.com/docs/reference/fcm/rest/v1
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import Any
 
@@ -30,6 +31,7 @@ _MAX_PAYLOAD = 4096
 #: A token is used so long before its source is asked again, which must not return one that expires sooner.
 _TOKEN_USED_S = 1.0
 _UNAUTHORIZED = 401
+_CODE = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
 
 
 class Fcm:
@@ -150,4 +152,4 @@ def fcm_code(content: dict[str, Any]) -> str | None:
     found = [d.get("errorCode") for d in details if isinstance(d, dict)] if isinstance(details, list) else []
     code = next((code for code in found if code), error.get("status"))
     # A code is an upper-case word. Other text may contain a contact.
-    return code if isinstance(code, str) and code.replace("_", "").isalnum() and code.isupper() else None
+    return code if isinstance(code, str) and _CODE.fullmatch(code) else None

@@ -224,6 +224,8 @@ def web_push_result(response: HttpResponse | NoResponse) -> ProviderResult:
     if isinstance(response, NoResponse):
         if response.error == PrivateAddress.__name__:
             return unsendable(name, ProviderOutcome.BAD_ADDRESS, "the endpoint has a private address")
+        if response.error == UnicodeError.__name__:
+            return unsendable(name, ProviderOutcome.BAD_ADDRESS, "the endpoint's host cannot be a name")
         return no_response_result(name, response)
     status = response.status
     if 200 <= status < 300:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from notify_streams.cli.main import main
+from notify_streams.cli.providers import providers as providers_verb
 from notify_streams.delivery.providers import ProviderConfig
 from notify_streams.delivery.providers.check_failure import CheckFailed
 from notify_streams.delivery.providers.checks import CHECKS
@@ -120,7 +120,7 @@ async def test_the_command_asks_ses(tmp_path: Path) -> None:
         }
         (tmp_path / "us.yaml").write_text(yaml.safe_dump({**nothing, "providers": providers}))
         runner = CliRunner(env={"NOTIFY_CONFIG_DIR": str(tmp_path)})
-        done = await asyncio.to_thread(runner.invoke, main, ["providers", "check"])
+        done = await asyncio.to_thread(runner.invoke, providers_verb, ["check"])
     assert "ses      ok: SES takes the credential in eu-west-1" in done.stdout.splitlines()
     (head,) = seen
     assert head.startswith(b"GET /v2/email/account HTTP/1.1\r\n")

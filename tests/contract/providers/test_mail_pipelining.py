@@ -90,7 +90,7 @@ async def test_a_refused_recipient_is_the_result_even_if_the_server_asks_for_con
     [
         ({"RCPT": b"550-5.1.1 no such\r\n550 5.1.1 mailbox\r\n"}, ProviderOutcome.DEAD_TOKEN),
         ({"END": b"550 5.1.1 no such mailbox\r\n"}, ProviderOutcome.DEAD_TOKEN),
-        ({"MAIL": b"550 5.1.1 no\r\n", "RCPT": b"550 5.1.1 no\r\n"}, ProviderOutcome.REJECTED),
+        ({"MAIL": b"550 5.1.1 no\r\n", "RCPT": b"550 5.1.1 no\r\n"}, ProviderOutcome.RETRY),
     ],
     ids=["recipient", "content", "sender"],
 )

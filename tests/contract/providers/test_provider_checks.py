@@ -13,7 +13,7 @@ import yaml
 from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from notify_streams.cli.main import main
+from notify_streams.cli.providers import providers as providers_verb
 from tests.contract.providers.mail_login import Mails, mail_server
 from tests.strict_providers import TWILIO_SID, StrictProviders, new_key, strict_providers
 
@@ -70,9 +70,9 @@ async def check(
             **but,
         }
         environ = {f"NOTIFY_PROVIDERS__{name.upper()}": value for name, value in settings.items() if value}
-        command = ["providers", "check", *options]
+        command = ["check", *options]
         environ["NOTIFY_CONFIG_DIR"] = str(tmp_path)
-        return await asyncio.to_thread(CliRunner(env=environ).invoke, main, command)
+        return await asyncio.to_thread(CliRunner(env=environ).invoke, providers_verb, command)
 
     yield run
     assert (mails.senders, providers.pushes, providers.texts) == ([], [], [])

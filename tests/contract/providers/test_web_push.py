@@ -191,6 +191,12 @@ class Other:
     async def close(self) -> None: ...
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example"])
+async def test_an_endpoint_whose_host_cannot_be_a_name_is_not_tried_again(service: PushService, host: str) -> None:
+    result = await sent(service, push(Browser().subscription(f"https://{host}/push")))
+    assert (result.outcome, result.begun, host in repr(result)) == (ProviderOutcome.BAD_ADDRESS, False, False)
+
+
 async def test_a_wrong_key_ends_no_delivery(service: PushService) -> None:
     to = Browser().subscription(service.endpoint())
     result = await sent(service, push(to), web_push_key=Secret(pem(generate_private_key(SECP256R1()))))

@@ -150,3 +150,9 @@ def test_no_response_is_a_retry(result_of: Any, maybe: bool) -> None:
 )
 def test_both_forms_of_retry_after(header: str | None, seconds: float | None) -> None:
     assert retry_after_s(header, now=946684740.0) == seconds
+
+
+@pytest.mark.parametrize("text", ["A" * 65, "ÄÖ", "+491711234567", "a person"])
+def test_a_code_of_fcm_is_a_short_word(text: str) -> None:
+    body = orjson.dumps({"error": {"status": text}})
+    assert fcm_result(HttpResponse(400, None, body)).code == "400"
