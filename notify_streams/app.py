@@ -155,6 +155,10 @@ class NotifyApp(faust.App):
         """Await `start` before the first record is read, `stop` after the last one was acknowledged."""
         app_state(self).lifecycles.append((start, stop))
 
+    def add_stop(self, stop: Callable[[], Awaitable[None]]) -> None:
+        """Await `stop` after the last record was acknowledged."""
+        self.add_lifecycle(_nothing, stop)
+
     def placement(self) -> Placement:
         """Which region serves each home region now; known before the first record is read.
 
@@ -187,6 +191,10 @@ class NotifyApp(faust.App):
         await super().on_started()
         tune_gc()  # after table recovery, because the rows stay
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
+
+
+async def _nothing() -> None:
+    return
 
 
 def web_port(settings: Settings, role: str) -> int:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: A title is also the subject of a mail, and a mail's header has an end.
-_Title = Annotated[str, msgspec.Meta(max_length=1000)]
+#: Of a trigger and of a template; it is also the subject of a mail.
+MAX_TITLE: Final = 1000
+_Title = Annotated[str, msgspec.Meta(max_length=MAX_TITLE)]
 #: APNs takes 64 bytes as `apns-collapse-id`, which is a header; FCM names no limit.
 _CollapseKey = Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
 _Instant = Annotated[datetime, msgspec.Meta(tz=True)]

@@ -11,6 +11,7 @@ import msgspec
 from jinja2 import TemplateError
 
 from notify_streams.errors import SettingsError
+from notify_streams.records.trigger import MAX_TITLE
 from notify_streams.records.user_records import DEFAULT_LOCALE
 from notify_streams.roles import CHANNELS
 from notify_streams.settings import config_folder
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
     from notify_streams.roles import Channel
 
-#: A title is also the subject of a mail; the same limit as for a trigger's own title.
-MAX_TITLE: Final = 1000
 _DIGEST_BYTES: Final = 6
 #: A person chooses the locale, so the number of different ones is bounded.
 _CACHED: Final = 4096

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
 
 from aiokafka.errors import KafkaError
 
 from notify_streams import kafka
 from notify_streams.errors import StoreUnavailable
 from notify_streams.transport.client_shutdown import stop_consumer
+from notify_streams.web.worker_objects import one_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping
@@ -136,17 +136,12 @@ class KafkaReader:
         return records, not waiting
 
 
-_readers: WeakKeyDictionary[NotifyApp, KafkaReader] = WeakKeyDictionary()
-
-
 def kafka_reader(worker: NotifyApp) -> KafkaReader:
     """The one `KafkaReader` of a worker, which closes it at its end."""
-    found = _readers.get(worker)
-    if found is None:
-        found = _readers[worker] = KafkaReader(worker.settings.kafka_connection())
-        worker.add_lifecycle(_nothing, found.aclose)
-    return found
+    return one_for(worker, _new_reader)
 
 
-async def _nothing() -> None:
-    return
+def _new_reader(worker: NotifyApp) -> KafkaReader:
+    reader = KafkaReader(worker.settings.kafka_connection())
+    worker.add_stop(reader.aclose)
+    return reader

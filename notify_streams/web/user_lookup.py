@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
-from weakref import WeakKeyDictionary
 
 from notify_streams.errors import NotifyError, StoreUnavailable
 from notify_streams.registry.user import User
 from notify_streams.registry.users_table import UsersTable
 from notify_streams.retry import RetryPolicy
+from notify_streams.web.worker_objects import one_for
 
 if TYPE_CHECKING:
     from notify_streams.app import NotifyApp
@@ -28,7 +28,7 @@ class UserLookup:
         self._worker = worker
         self._registry: UsersTable | None = None
         self._starting = asyncio.Lock()
-        worker.add_lifecycle(_nothing, self.close)
+        worker.add_stop(self.close)
 
     async def find(self, user_id: str) -> User | None:
         """The registry's row; None if no user with this id has signed up.
@@ -62,16 +62,6 @@ class UserLookup:
             return self._registry
 
 
-_lookups: WeakKeyDictionary[NotifyApp, UserLookup] = WeakKeyDictionary()
-
-
 def user_lookup(worker: NotifyApp) -> UserLookup:
     """The one `UserLookup` of a worker."""
-    found = _lookups.get(worker)
-    if found is None:
-        found = _lookups[worker] = UserLookup(worker)
-    return found
-
-
-async def _nothing() -> None:
-    return
+    return one_for(worker, UserLookup)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from notify_streams.delivery.providers.aws_client import AwsRefusal
+from notify_streams.delivery.providers.http_responses import NoResponse, no_response_result
 from notify_streams.delivery.providers.provider import ProviderOutcome, ProviderResult
 
 
@@ -81,7 +82,20 @@ COMMON_ERRORS: Final[Mapping[str, ErrorRow]] = {
 }
 
 
-def refusal_result(provider: str, errors: Mapping[str, ErrorRow], refusal: AwsRefusal) -> ProviderResult:
+def aws_result(
+    provider: str, errors: Mapping[str, ErrorRow], answer: Mapping[str, Any] | AwsRefusal | NoResponse
+) -> ProviderResult:
+    """The result that an answer stands for. `errors`: see `_refusal_result`."""
+    if isinstance(answer, NoResponse):
+        return no_response_result(provider, answer)
+    if isinstance(answer, AwsRefusal):
+        return _refusal_result(provider, errors, answer)
+    return ProviderResult(
+        outcome=ProviderOutcome.ACCEPTED, provider=provider, provider_id=answer.get("MessageId"), detail="HTTP 200"
+    )
+
+
+def _refusal_result(provider: str, errors: Mapping[str, ErrorRow], refusal: AwsRefusal) -> ProviderResult:
     """The result for an error response. `errors`: of the service, before the common ones. An unknown code is RETRY."""
     row = errors.get(refusal.code) or COMMON_ERRORS.get(refusal.code)
     detail = f"HTTP {refusal.status}, {refusal.code}"

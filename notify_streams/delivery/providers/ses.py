@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import re
 import time
-from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
 from notify_streams.delivery.providers.aws_client import AwsClient, AwsRefusal
-from notify_streams.delivery.providers.aws_errors import ErrorRow, refusal_result
+from notify_streams.delivery.providers.aws_errors import ErrorRow, aws_result
 from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.delivery_metadata import delivery_metadata
-from notify_streams.delivery.providers.http_responses import NoResponse, no_response_result
+from notify_streams.delivery.providers.http_responses import NoResponse
 from notify_streams.delivery.providers.mime import mime_message
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
 from notify_streams.errors import SettingsError
 from notify_streams.records.addresses import mailbox
+from notify_streams.records.base64url import base64url
 
 #: the errors of SendEmail
 _MODEL: Final = "botocore, sesv2 service model"
@@ -105,7 +105,7 @@ def email_tags(message: Outgoing) -> list[dict[str, str]]:
     tags = []
     for name, text in delivery_metadata(message).items():
         if not _TAG.fullmatch(text):
-            name, text = f"{name}-base64", urlsafe_b64encode(text.encode()).decode().rstrip("=")
+            name, text = f"{name}-base64", base64url(text.encode())
         if _TAG.fullmatch(text):
             tags.append({"Name": name, "Value": text})
     return tags
@@ -113,15 +113,6 @@ def email_tags(message: Outgoing) -> list[dict[str, str]]:
 
 def ses_result(answer: Mapping[str, Any] | AwsRefusal | NoResponse) -> ProviderResult:
     """The result that an answer stands for."""
-    if isinstance(answer, NoResponse):
-        return no_response_result(Ses.name, answer)
-    if isinstance(answer, AwsRefusal):
-        if answer.code == "MessageRejected" and _NOT_VERIFIED_TEXT in answer.message:
-            answer = msgspec.structs.replace(answer, code=NOT_VERIFIED)
-        return refusal_result(Ses.name, ERRORS, answer)
-    return ProviderResult(
-        outcome=ProviderOutcome.ACCEPTED,
-        provider=Ses.name,
-        provider_id=answer.get("MessageId"),
-        detail="HTTP 200",
-    )
+    if isinstance(answer, AwsRefusal) and answer.code == "MessageRejected" and _NOT_VERIFIED_TEXT in answer.message:
+        answer = msgspec.structs.replace(answer, code=NOT_VERIFIED)
+    return aws_result(Ses.name, ERRORS, answer)

@@ -10,12 +10,11 @@ from typing import Any, Final
 
 import msgspec
 
-from notify_streams.delivery.providers.aws_client import AwsClient, AwsRefusal
-from notify_streams.delivery.providers.aws_errors import ErrorRow, refusal_result
+from notify_streams.delivery.providers.aws_client import AwsClient
+from notify_streams.delivery.providers.aws_errors import ErrorRow, aws_result
 from notify_streams.delivery.providers.config import ProviderConfig
-from notify_streams.delivery.providers.http_responses import NoResponse, no_response_result
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
-from notify_streams.delivery.providers.sms import sms_size
+from notify_streams.delivery.providers.sms import sms_size, sms_text, too_many_segments
 from notify_streams.records.addresses import is_phone_number
 
 #: characters of one call: https://docs.aws.amazon.com/sns/latest/dg/sms_sms-to-phone.html
@@ -75,15 +74,13 @@ class Sns:
         request = sns_request(message, self._config)
         if not request["Message"].strip():
             return unsendable(self.name, ProviderOutcome.RENDERING, "the text is empty")
-        size, limit = sms_size(request["Message"]), self._config.max_sms_segments
-        problem = None
-        if size.segments > limit:
-            problem = f"{size.segments} segments in {size.encoding}, providers.max_sms_segments is {limit}"
-        elif (characters := len(request["Message"])) > _MAX_TEXT:
+        size = sms_size(request["Message"])
+        problem = too_many_segments(size, self._config.max_sms_segments)
+        if problem is None and (characters := len(request["Message"])) > _MAX_TEXT:
             problem = f"{characters} characters, SNS takes {_MAX_TEXT}"
         if problem is not None:
             return unsendable(self.name, ProviderOutcome.TOO_LARGE, problem, segments=size.segments)
-        result = sns_result(await self._client.call("publish", request))
+        result = aws_result(self.name, ERRORS, await self._client.call("publish", request))
         return msgspec.structs.replace(result, segments=size.segments)
 
 
@@ -96,22 +93,8 @@ def sns_request(message: Outgoing, config: ProviderConfig) -> dict[str, Any]:
     }
     return {
         "PhoneNumber": message.to,
-        "Message": message.body if message.title is None else f"{message.title}\n{message.body}",
+        "Message": sms_text(message),
         "MessageAttributes": {
             name: {"DataType": "String", "StringValue": text} for name, text in attributes.items() if text is not None
         },
     }
-
-
-def sns_result(answer: Mapping[str, Any] | AwsRefusal | NoResponse) -> ProviderResult:
-    """The result that an answer stands for."""
-    if isinstance(answer, NoResponse):
-        return no_response_result(Sns.name, answer)
-    if isinstance(answer, AwsRefusal):
-        return refusal_result(Sns.name, ERRORS, answer)
-    return ProviderResult(
-        outcome=ProviderOutcome.ACCEPTED,
-        provider=Sns.name,
-        provider_id=answer.get("MessageId"),
-        detail="HTTP 200",
-    )

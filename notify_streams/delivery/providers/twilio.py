@@ -18,7 +18,7 @@ from notify_streams.delivery.providers.delivery_metadata import delivery_metadat
 from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse, error_result, no_response_result
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
-from notify_streams.delivery.providers.sms import SmsSize, sms_size
+from notify_streams.delivery.providers.sms import SmsSize, sms_size, sms_text, too_many_segments
 from notify_streams.delivery.providers.ttl import ttl_s
 from notify_streams.delivery.providers.twilio_errors import OUTCOMES
 from notify_streams.records.addresses import is_phone_number
@@ -68,8 +68,8 @@ class Twilio:
         return msgspec.structs.replace(twilio_result(response), segments=size.segments)
 
     def _too_large(self, size: SmsSize) -> str | None:
-        if size.segments > self._max_segments:
-            return f"{size.segments} segments in {size.encoding}, providers.max_sms_segments is {self._max_segments}"
+        if problem := too_many_segments(size, self._max_segments):
+            return problem
         if size.units > _MAX_BODY:
             return f"{size.units} characters in {size.encoding}, Twilio takes {_MAX_BODY}"
         return None
@@ -90,7 +90,7 @@ def twilio_form(message: Outgoing, sender: str, callback: str | None, now_ms: in
     form = {
         "To": message.to,
         "MessagingServiceSid" if sender.startswith("MG") else "From": sender,
-        "Body": message.body if message.title is None else f"{message.title}\n{message.body}",
+        "Body": sms_text(message),
     }
     if callback is not None:
         url = urlsplit(callback)
