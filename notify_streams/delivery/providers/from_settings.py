@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import fields
+from typing import Any, Final
 
 from notify_streams.addresses import is_loopback
 from notify_streams.delivery.providers.apns import ProviderTokens
@@ -14,59 +15,30 @@ from notify_streams.delivery.providers.service_account import account_of
 from notify_streams.delivery.providers.web_push import VapidTokens
 from notify_streams.errors import SettingsError
 from notify_streams.records.addresses import mailbox
+from notify_streams.settings import ProviderSettings
 
-if TYPE_CHECKING:
-    from notify_streams.settings import ProviderSettings
+_SAME_NAMES: Final = frozenset(one.name for one in fields(ProviderConfig)) & {*ProviderSettings.__struct_fields__}
+#: The fields of `ProviderConfig` whose setting has another name.
+_OTHER_NAMES: Final = {
+    "twilio_sid": "twilio_account_sid",
+    "twilio_key_sid": "twilio_api_key_sid",
+    "twilio_from": "twilio_sender",
+    "mail_from": "mail_sender",
+}
 
 
 def provider_config(settings: ProviderSettings, **but: Any) -> ProviderConfig:
-    """The configuration of all clients. `but`: fields that are no settings."""
-    given: dict[str, Any] = {
-        "fcm_service_account": settings.fcm_service_account,
-        "twilio_sid": settings.twilio_account_sid,
-        "twilio_key_sid": settings.twilio_api_key_sid,
-        "twilio_secret": settings.twilio_auth_token or settings.twilio_api_key_secret,
-        "twilio_from": settings.twilio_sender,
-        "mail_from": settings.mail_sender,
-        "smtp_username": settings.smtp_username,
-        "smtp_password": settings.smtp_password,
-        "apns_team_id": settings.apns_team_id,
-        "apns_key_id": settings.apns_key_id,
-        "apns_key": settings.apns_key,
-        "apns_topic": settings.apns_topic,
-        "web_push_key": settings.web_push_key,
-        "web_push_subject": settings.web_push_subject,
-    }
-    credentials = {name: value for name, value in given.items() if value is not None}
+    """The configuration of all clients. `but`: fields that are no settings.
+
+    A field has the setting of its name, or that in `_OTHER_NAMES`. A setting that is None leaves the field's default.
+    """
+    given: dict[str, Any] = {name: getattr(settings, name) for name in _SAME_NAMES}
+    given |= {field: getattr(settings, name) for field, name in _OTHER_NAMES.items()}
+    given["twilio_secret"] = settings.twilio_auth_token or settings.twilio_api_key_secret
+    config = {name: value for name, value in given.items() if value is not None}
     if settings.twilio_status_callback is not None or not is_loopback(settings.twilio):
-        credentials["status_callback"] = settings.twilio_status_callback
-    return ProviderConfig(
-        provider_of=provider_of(settings),
-        fcm=settings.fcm,
-        apns=settings.apns,
-        twilio=settings.twilio,
-        ca_file=settings.ca_file,
-        smtp=settings.smtp,
-        smtp_tls=settings.smtp_tls,
-        smtp_ca_file=settings.smtp_ca_file,
-        timeout_s=settings.timeout_s,
-        max_in_flight=settings.max_in_flight,
-        web_push_private_hosts=settings.web_push_private_hosts,
-        dkim_domain=settings.dkim_domain,
-        dkim_selector=settings.dkim_selector,
-        dkim_key=settings.dkim_key,
-        max_sms_segments=settings.max_sms_segments,
-        aws_region=settings.aws_region,
-        aws_endpoint=settings.aws_endpoint,
-        aws_access_key_id=settings.aws_access_key_id,
-        aws_secret_access_key=settings.aws_secret_access_key,
-        ses_configuration_set=settings.ses_configuration_set,
-        sns_sms_type=settings.sns_sms_type,
-        sns_sender_id=settings.sns_sender_id,
-        sns_origination_number=settings.sns_origination_number,
-        **credentials,
-        **but,
-    )
+        config["status_callback"] = settings.twilio_status_callback
+    return ProviderConfig(provider_of=provider_of(settings), **config, **but)
 
 
 def provider_of(settings: ProviderSettings) -> Mapping[str, str]:

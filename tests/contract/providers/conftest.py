@@ -13,10 +13,12 @@ from uuid import uuid4
 import aiohttp
 import orjson
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from notify_streams.admin.audit.provider_log import AcceptedMessage, read_provider_log
 from notify_streams.delivery.providers import Outgoing, ProviderConfig
 from tests.host_certificate import write_host_certificate
+from tests.strict_providers import StrictProviders, new_key, strict_providers
 
 
 class SandboxProcess:
@@ -140,3 +142,16 @@ def outbox_of() -> type[Outbox]:
 async def host_certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A PEM file: a certificate for 127.0.0.1 and localhost that signs itself, and its key."""
     return await write_host_certificate(tmp_path_factory.mktemp("http-tls"))
+
+
+@pytest.fixture(scope="module")
+def keys() -> tuple[rsa.RSAPrivateKey, rsa.RSAPrivateKey]:
+    """That of the service account, and another one."""
+    return new_key(), new_key()
+
+
+@pytest.fixture
+async def providers(keys: Any, host_certificate: Path) -> AsyncIterator[StrictProviders]:
+    """Servers that check the credentials which they get."""
+    async with strict_providers(keys[0], host_certificate) as running:
+        yield running

@@ -10,26 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from notify_streams.delivery.providers import Provider, ProviderConfig, ProviderOutcome, ProviderResult, provider_for
 from notify_streams.secret import Secret
 from tests.contract.providers.mail_login import mail_server
-from tests.strict_providers import TWILIO_SID, StrictProviders, new_key, strict_providers
+from tests.strict_providers import TWILIO_SID, StrictProviders
 
 ACCEPTED, RETRY = ProviderOutcome.ACCEPTED, ProviderOutcome.RETRY
-
-
-@pytest.fixture(scope="module")
-def keys() -> tuple[rsa.RSAPrivateKey, rsa.RSAPrivateKey]:
-    """That of the service account, and another one."""
-    return new_key(), new_key()
-
-
-@pytest.fixture
-async def providers(keys: Any, host_certificate: Path) -> AsyncIterator[StrictProviders]:
-    async with strict_providers(keys[0], host_certificate) as running:
-        yield running
 
 
 @pytest.fixture

@@ -11,24 +11,12 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner, Result
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from notify_streams.cli.providers import providers as providers_verb
 from tests.contract.providers.mail_login import Mails, mail_server
-from tests.strict_providers import TWILIO_SID, StrictProviders, new_key, strict_providers
+from tests.strict_providers import TWILIO_SID, StrictProviders
 
 Check = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def keys() -> tuple[rsa.RSAPrivateKey, rsa.RSAPrivateKey]:
-    return new_key(), new_key()
-
-
-@pytest.fixture
-async def providers(keys: Any, host_certificate: Path) -> AsyncIterator[StrictProviders]:
-    async with strict_providers(keys[0], host_certificate) as running:
-        yield running
 
 
 @pytest.fixture
