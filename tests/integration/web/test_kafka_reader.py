@@ -1,7 +1,7 @@
 """The views' reader of Kafka, whose clients are kept between requests."""
 
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from uuid import uuid4
 
 import pytest
@@ -12,6 +12,7 @@ from notify_streams import kafka
 from notify_streams.errors import StoreUnavailable
 from notify_streams.settings import Settings
 from notify_streams.web.kafka_reader import KafkaReader
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -44,12 +45,25 @@ async def test_ranges_are_read_to_their_end_and_not_beyond(topic: str, views_set
     await producer.stop()
 
 
+async def committed(reader: KafkaReader, group: str, partition: TopicPartition) -> dict[TopicPartition, int]:
+    """A broker that has just started has no coordinator of groups yet."""
+    found: list[dict[TopicPartition, int]] = []
+
+    async def answers() -> bool:
+        with suppress(StoreUnavailable):
+            found.append(await reader.committed(group, [partition]))
+        return bool(found)
+
+    await until(answers, "a coordinator answers", within_s=30.0)
+    return found[0]
+
+
 async def test_a_reader_works_again_after_its_clients_were_closed(topic: str, views_settings: Settings) -> None:
     first = TopicPartition(topic, 0)
     async with aclosing(KafkaReader(views_settings.kafka_connection())) as reader:
         for _ in range(2):
             assert (await reader.extents([first]))[1] == {first: 0}
-            assert await reader.committed(f"no-group-{topic}", [first]) == {}
+            assert await committed(reader, f"no-group-{topic}", first) == {}
             await reader.aclose()
 
 
