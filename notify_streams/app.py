@@ -26,7 +26,7 @@ from notify_streams.preferences.service import PreferenceService
 from notify_streams.regions.failover.placement_service import PlacementService
 from notify_streams.registry.contact_repository import ContactRepository
 from notify_streams.retry import failing_calls
-from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, VIEWS, app_id, channel_of, lane_of
+from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, VIEWS, WEBHOOKS, app_id, channel_of, lane_of
 from notify_streams.settings import Settings, load_settings, local_overlay
 from notify_streams.stores.mongo import Shards
 from notify_streams.templates.catalog import configured_templates
@@ -41,7 +41,7 @@ from notify_streams.transport import (
     producer_of,
 )
 from notify_streams.transport.app_state import app_state
-from notify_streams.web_server import Web
+from notify_streams.web_server import Web, WebLimits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -75,15 +75,25 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     "forward": ("agents.forward",),
     "receipts": ("agents.apply_receipts",),
     VIEWS: ("tables.locations",),
+    WEBHOOKS: ("tables.locations",),
 }
 #: Roles that read nothing before they know the placement.
-_PLACEMENT_ROLES: Final = frozenset((*LANES, "registry", "forward", VIEWS))
+_PLACEMENT_ROLES: Final = frozenset((*LANES, "registry", "forward", VIEWS, WEBHOOKS))
 #: Calls that no partition which the watchdog observes waits for. While another one fails, a restart would cure nothing.
 _BESIDE_PARTITIONS: Final = frozenset(("edge.push", "edge.push_batch", "preferences.lease"))
-#: What a worker answers at most, since its agents use the same event loop. Probes, scrapes and pages need a few.
-_WEB_REQUESTS_PER_S: Final = 50.0
-#: The same of the role `views`, whose requests are queries of the databases that everything else uses.
-_VIEWS_REQUESTS_PER_S: Final = 100.0
+#: Of the roles whose agents use the same event loop. Probes, scrapes and pages need a few requests.
+_WEB_LIMITS: Final = WebLimits(requests_per_s=50.0)
+_WEB_LIMITS_OF: Final = {
+    # Its requests are queries of the databases that everything else uses.
+    VIEWS: WebLimits(requests_per_s=100.0),
+    # An SNS message has 256 KiB, and is escaped twice in the body.
+    WEBHOOKS: WebLimits(requests_per_s=2_000.0, connections=512, connections_per_s=2_000.0, body_bytes=640 * 1024),
+}
+#: The package and name of the views; those of the other roles are `worker_blueprint`.
+_BLUEPRINTS: Final = {
+    VIEWS: "notify_streams.web:region_blueprint",
+    WEBHOOKS: "notify_streams.public:public_blueprint",
+}
 #: The longest time for which the fetch thread keeps the interpreter lock from the event loop, which releases it with each send
 #: (Python's default: 5 ms).
 _SWITCH_INTERVAL_S: Final = 0.000_5
@@ -181,7 +191,7 @@ class NotifyApp(faust.App):
         return await producer_of(self).send_batch(topic, partition, records)
 
     def _new_web(self) -> Web:
-        return Web(self, _VIEWS_REQUESTS_PER_S if self.role == VIEWS else _WEB_REQUESTS_PER_S)
+        return Web(self, _WEB_LIMITS_OF.get(self.role, _WEB_LIMITS))
 
     def _create_directories(self) -> None:
         Path(self.conf.datadir).mkdir(parents=True, exist_ok=True)  # Faust creates the last directory only
@@ -216,8 +226,7 @@ def build_app(settings: Settings, role: str) -> NotifyApp:
 
         check_credentials(settings.providers, channel_of(role))
     app = NotifyApp(settings, role)
-    blueprint = "region_blueprint" if role == VIEWS else "worker_blueprint"
-    app.web.blueprints = BlueprintManager([("", f"notify_streams.web:{blueprint}")])
+    app.web.blueprints = BlueprintManager([("", _BLUEPRINTS.get(role, "notify_streams.web:worker_blueprint"))])
     return app
 
 

@@ -14,7 +14,10 @@ LANES: Final[tuple[Lane, ...]] = get_args(Lane)
 CHANNEL_ROLES: Final = (*CHANNELS, *(f"cric_{channel}" for channel in CHANNELS))
 #: The role that serves the page and reads no topic.
 VIEWS: Final = "views"
-ROLES: Final = (*LANES, *CHANNEL_ROLES, "registry", "forward", "receipts", VIEWS)
+#: The role that the internet reaches: providers' webhooks, and the links in messages. It reads no topic.
+WEBHOOKS: Final = "webhooks"
+#: A role's place here is that of its port (`web_port_base`): new ones go to the end.
+ROLES: Final = (*LANES, *CHANNEL_ROLES, "registry", "forward", "receipts", VIEWS, WEBHOOKS)
 
 
 def lane_of(role: str) -> Lane:

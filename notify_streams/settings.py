@@ -23,6 +23,7 @@ from notify_streams.kafka import KafkaConnection, connection_to
 from notify_streams.secret import Secret
 from notify_streams.security import KafkaSecurity, MongoSecurity, RedisSecurity
 from notify_streams.settings_layers import PREFIX, environ_layer, merge, read_layer, read_value_files
+from notify_streams.settings_public import PublicSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -323,6 +324,7 @@ class Settings(_Frozen, frozen=True, kw_only=True):
     broker: BrokerSettings = BrokerSettings()
     outbox: OutboxSettings = OutboxSettings()
     preferences: PreferenceSettings = PreferenceSettings()
+    public: PublicSettings = PublicSettings()
 
     web_host: str = "127.0.0.1"
     #: A role's web views listen on this port plus the role's index in `roles.ROLES`.
@@ -449,6 +451,7 @@ def _secret(kind: type[Any], value: object) -> Any:
 def _problems(settings: Settings) -> Iterator[str]:
     yield from _address_problems(settings)
     yield from _security_problems(settings)
+    yield from (f"public.{problem}" for problem in settings.public.problems(settings.regions))
     for key, names in (("regions", settings.regions), ("trigger_systems", settings.trigger_systems)):
         if not names or len(set(names)) < len(names) or not all(map(_NAME.fullmatch, names)):
             yield f"{key} must be a list of distinct names of letters, digits, dots, hyphens and underscores"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp.web import AppRunner, HTTPRequestEntityTooLarge, RequestHandler, middleware
@@ -24,18 +25,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: The longest body of a request.
 MAX_BODY_BYTES: Final = 1024
 MAX_CONNECTIONS: Final = 64
 #: Connections that the kernel keeps for us.
 _BACKLOG: Final = 128
-_ACCEPT_GAP_S: Final = 0.004
 _AFTER_ERROR_S: Final = 0.5
 #: A connection without a complete request header for this long is closed; also one whose client does not read its response.
 _SILENT_S: Final = 5.0
 _LINGERING_S: Final = 1.0
 _SHUTDOWN_S: Final = 2.0
 _LOOK_EVERY_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class WebLimits:
+    """What the clients of one worker may use. More requests and connections wait; a longer body gets 413."""
+
+    requests_per_s: float
+    connections: int = MAX_CONNECTIONS
+    connections_per_s: float = 250.0
+    body_bytes: int = MAX_BODY_BYTES
 
 
 class Connections:
@@ -45,9 +54,10 @@ class Connections:
     client that is quick is served, however many others hold connections.
     """
 
-    def __init__(self, server: Server, limit: int = MAX_CONNECTIONS, silent_s: float = _SILENT_S) -> None:
+    def __init__(self, server: Server, limits: WebLimits, silent_s: float = _SILENT_S) -> None:
         self._server = server
-        self._limit = limit
+        self._limit = limits.connections
+        self._accept_gap_s = 1 / limits.connections_per_s
         self._silent_s = silent_s
         self._loop = asyncio.get_running_loop()
         #: Connections without a request, and since when; the oldest first.
@@ -69,7 +79,7 @@ class Connections:
             except OSError as error:
                 log.warning("no connection accepted", extra={"action": "web.accept", "error": type(error).__name__})
                 await asyncio.sleep(_AFTER_ERROR_S)
-            await asyncio.sleep(_ACCEPT_GAP_S)
+            await asyncio.sleep(self._accept_gap_s)
 
     async def close_silent(self) -> None:
         """Close connections that have waited too long, until cancelled."""
@@ -141,11 +151,12 @@ class RequestRate:
 
 
 class Web(stock.Web):
-    """The web server of one worker. `requests_per_s`: more wait."""
+    """The web server of one worker."""
 
-    def __init__(self, app: Any, requests_per_s: float) -> None:
+    def __init__(self, app: Any, limits: WebLimits) -> None:
         super().__init__(app)
-        self._rate = RequestRate(requests_per_s)
+        self._limits = limits
+        self._rate = RequestRate(limits.requests_per_s)
         self._runner = AppRunner(self.web_app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
         self._connections: Connections | None = None
         self._listener: socket.socket | None = None
@@ -160,7 +171,7 @@ class Web(stock.Web):
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
         self._listener.setblocking(False)
-        self._connections = Connections(self._runner.server)
+        self._connections = Connections(self._runner.server, self._limits)
         loops = (self._connections.accept(self._listener), self._connections.close_silent())
         self._running = [asyncio.create_task(loop, name="web server") for loop in loops]
 
@@ -179,9 +190,9 @@ class Web(stock.Web):
             self._connections.begin(request.protocol)
         try:
             await self._rate.turn()
-            if (request.content_length or 0) > MAX_BODY_BYTES:
+            if (request.content_length or 0) > self._limits.body_bytes:
                 metrics.WEB_REFUSED.labels("body").inc()
-                raise HTTPRequestEntityTooLarge(MAX_BODY_BYTES, request.content_length or 0)
+                raise HTTPRequestEntityTooLarge(self._limits.body_bytes, request.content_length or 0)
             return await handler(request)
         finally:
             if self._connections is not None:

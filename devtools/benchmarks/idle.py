@@ -18,7 +18,7 @@ from devtools.benchmarks.results import Figure, Goal, conclude, figure, report
 from devtools.cpu import cpu_s
 from devtools.stack import stack_folder
 from notify_streams.cli.output import as_json, print_progress
-from notify_streams.roles import ROLES, VIEWS
+from notify_streams.roles import ROLES, VIEWS, WEBHOOKS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,8 +50,8 @@ async def _measure(folder: Path, seconds: float, rounds: int, old: Path | None) 
     async with running_sink(folder / "sink") as sink:
         for number in range(rounds):
             for name in checkouts if number % 2 == 0 else reversed(checkouts):
-                # An older checkout has no worker for views.
-                roles = ROLES if name == "this" else [role for role in ROLES if role != VIEWS]
+                # An older checkout has no workers for views and webhooks.
+                roles = ROLES if name == "this" else [role for role in ROLES if role not in (VIEWS, WEBHOOKS)]
                 async with checkout_region(name, checkouts[name], folder / name, sink) as region:
                     runs[name].append(await _cost(region, roles, seconds))
                 print_progress(

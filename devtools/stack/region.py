@@ -14,7 +14,7 @@ from devtools.stack.external_services import ExternalService, ExternalShard
 from devtools.stack.region_plan import SHARDS, RegionPlan
 from devtools.stack.service import Service
 from notify_streams.addresses import without_credentials
-from notify_streams.roles import ROLES, VIEWS
+from notify_streams.roles import ROLES, VIEWS, WEBHOOKS
 
 T = TypeVar("T")
 #: What is started and stopped as one: a shard has a process for each member.
@@ -44,7 +44,7 @@ class Region:
             ports["sandbox.http"],
             ports["sandbox.apns"],
             ports["sandbox.smtp"],
-            f"http://{self._views()}",
+            f"http://{self._web(VIEWS)}",
         )
         #: None where nginx is not installed.
         self.edge = self._edge() if nginx.nginx_program() else None
@@ -105,12 +105,16 @@ class Region:
             *self._named("edge"),
             self.plan.ports["edge"],
             nginx.EdgeTokens(tokens["edge_push"], tokens["edge_read"], tokens["web_edge"]),
-            self._views(),
+            self._web(VIEWS),
         )
 
-    def _views(self) -> str:
-        """Host and port of the role `views`."""
-        return f"127.0.0.1:{self.plan.ports['web'] + ROLES.index(VIEWS)}"
+    def public_url(self) -> str:
+        """The address of the role `webhooks`."""
+        return f"http://{self._web(WEBHOOKS)}"
+
+    def _web(self, role: str) -> str:
+        """Host and port of a role's web views."""
+        return f"127.0.0.1:{self.plan.ports['web'] + ROLES.index(role)}"
 
     def _external(self, service: str, is_healthy: Callable[[str], bool]) -> ExternalService | None:
         uris = self.plan.external.get(service)

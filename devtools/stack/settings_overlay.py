@@ -1,5 +1,7 @@
 """The settings file of a region: points the application at the local services."""
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -11,6 +13,10 @@ from devtools.stack.region import Region
 
 #: Enough for a laptop; a region in production has more (`config/`).
 PARTITIONS: Final = 8
+#: Regions that are started one after the other need the same keys. They are in the open: for this machine alone.
+_LINK_KEY, _ADDRESS_KEY, _WEBHOOK_KEY = (
+    hashlib.sha256(f"notify-streams local stack {use}".encode()).digest() for use in ("links", "addresses", "webhooks")
+)
 
 
 def overlay(region: Region, others: Mapping[str, Region]) -> dict[str, Any]:
@@ -30,6 +36,12 @@ def overlay(region: Region, others: Mapping[str, Region]) -> dict[str, Any]:
         "user_wait_s": 2.0,
         "sandbox_record": str(region.sandbox.provider_log),
         **{f"web_{right}_token": region.plan.tokens[f"web_{right}"] for right in ("read", "write", "edge")},
+        "public": {
+            "urls": {one.name: one.public_url() for one in (region, *others.values())},
+            "link_keys": base64.urlsafe_b64encode(_LINK_KEY).decode(),
+            "address_key": _ADDRESS_KEY.hex(),
+            "webhook_secrets": f"whsec_{base64.b64encode(_WEBHOOK_KEY).decode()}",
+        },
         # In the region's folder, so that `down --wipe` removes the workers' data and logs.
         "data_dir": str(region.folder / "workers"),
         "web_port_base": region.plan.ports["web"],

@@ -47,12 +47,13 @@ REGION_VIEWS: Final[dict[str, type[WebView]]] = {
 }
 
 
-def _blueprint(views: Mapping[str, type[WebView]]) -> web.Blueprint:
+def blueprint(views: Mapping[str, type[WebView]]) -> web.Blueprint:
+    """The views by path, as Faust takes them."""
     made = web.Blueprint("notify")
     for path, view in views.items():
         made.route(path, name=view.__name__.lower())(view)
     return made
 
 
-worker_blueprint = _blueprint(WORKER_VIEWS)
-region_blueprint = _blueprint(REGION_VIEWS)
+worker_blueprint = blueprint(WORKER_VIEWS)
+region_blueprint = blueprint(REGION_VIEWS)

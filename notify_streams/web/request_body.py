@@ -14,11 +14,14 @@ _TIMEOUT_S: Final = 5.0
 
 
 class BodyTooLong(Exception):
-    """The body has more than `MAX_BODY_BYTES`. Respond with 413."""
+    """The body is longer than allowed. Respond with 413."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the body must have at most {limit} bytes")
 
 
-async def read_body(request: Request) -> bytes:
-    """The whole body.
+async def read_body(request: Request, limit: int = MAX_BODY_BYTES) -> bytes:
+    """The whole body, of at most `limit` bytes.
 
     Raises:
         BodyTooLong: see there.
@@ -26,8 +29,8 @@ async def read_body(request: Request) -> bytes:
     """
     body = bytearray()
     async with asyncio.timeout(_TIMEOUT_S):
-        while chunk := await request.content.read(MAX_BODY_BYTES + 1 - len(body)):
+        while chunk := await request.content.read(limit + 1 - len(body)):
             body += chunk
-            if len(body) > MAX_BODY_BYTES:
-                raise BodyTooLong
+            if len(body) > limit:
+                raise BodyTooLong(limit)
     return bytes(body)

@@ -16,7 +16,6 @@ from notify_streams.web import audit_log
 from notify_streams.web.auth import check_token
 from notify_streams.web.request_body import BodyTooLong
 from notify_streams.web.shared_result import SharedResult
-from notify_streams.web_server import MAX_BODY_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -98,10 +97,8 @@ class WebView(web.View):
                 "view unavailable", extra={"action": "view.unavailable", "view": self.view_name, "error": error}
             )
             return json_response({"error": f"try again: {error or 'the request timed out'}"}, 503, RETRY_AFTER)
-        except BodyTooLong:
-            return json_response(
-                {"error": f"the body must have at most {MAX_BODY_BYTES} bytes"}, 413, {"Connection": "close"}
-            )
+        except BodyTooLong as error:
+            return json_response({"error": str(error)}, 413, {"Connection": "close"})
         except HTTPException:
             raise
         except Exception:

@@ -24,6 +24,7 @@ READS = {
     "forward": {"forward.eu", "forward.asia"},
     "receipts": {"receipts"},
     "views": set(),
+    "webhooks": set(),
 }
 
 #: Each role runs in a process of its own, because a process has one application: forked, so that libraries are imported once. Opening a

@@ -7,10 +7,13 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
 from devtools.stack.paths import PROJECT
+from notify_streams.public import PUBLIC_VIEWS
 from notify_streams.roles import CHANNEL_ROLES, ROLES
 from notify_streams.settings import load_settings
+from notify_streams.web import WORKER_VIEWS
 
 Document = dict[str, Any]
 RegionBuild = Callable[[str], list[Document]]
@@ -115,7 +118,7 @@ def test_the_public_network_is_for_those_who_call_providers_and_the_registry(doc
         if role in mail:
             assert ports == {25, 465, 587}
         else:
-            assert ports == ({443} if role in {*CHANNEL_ROLES, "registry", "views"} else set()), role
+            assert ports == ({443} if role in {*CHANNEL_ROLES, "registry", "views", "webhooks"} else set()), role
         for way in ways(documents, role):
             if way.network.prefixlen == 0:
                 assert {*way.but} == {*PRIVATE}, "a way around the policies of the regions"
@@ -131,14 +134,13 @@ def test_the_views_are_for_the_cluster_and_only_for_those_it_lets_in(documents: 
     assert not [one for one in documents if one["kind"] in ("Ingress", "HTTPRoute", "Gateway")]
     services = {one["metadata"]["name"]: one["spec"] for one in documents if one["kind"] == "Service"}
     service, workers = services.pop("views"), services.pop("workers")
-    assert not services and service["type"] == "ClusterIP"
+    assert services.keys() == {"webhooks"} and service["type"] == "ClusterIP"
     assert service["selector"] == {"notify-streams/role": "views"}, "the other roles serve no page"
     assert workers["clusterIP"] == "None", "a name with the address of each worker"
     assert service["publishNotReadyAddresses"] and workers["publishNotReadyAddresses"], (
         "the page shows what is not ready"
     )
-    entries = [rule for one in policies(documents).values() for rule in one.get("ingress", ())]
-    (entry,) = entries
+    (entry,) = policies(documents)["views"]["ingress"]
     page = {"matchLabels": {"notify-streams/role": "views"}}
     assert entry["from"] == [
         {"namespaceSelector": {"matchLabels": {"notify-streams/views": "allowed"}}},
@@ -148,3 +150,21 @@ def test_the_views_are_for_the_cluster_and_only_for_those_it_lets_in(documents: 
     assert asked["podSelector"] == page and asked["egress"][0]["ports"] == entry["ports"]
     (port,) = entry["ports"]
     assert port["port"] == service["ports"][0]["targetPort"] == "web"
+
+
+def test_only_the_webhooks_are_for_the_ingress_controller(documents: list[Document]) -> None:
+    found = {name: one["ingress"] for name, one in policies(documents).items() if one.get("ingress")}
+    assert found.keys() == {"views", "webhooks"}
+    assert policies(documents)["webhooks"]["podSelector"] == {"matchLabels": {"notify-streams/role": "webhooks"}}
+    (entry,) = found["webhooks"]
+    assert entry["from"] == [{"namespaceSelector": {"matchLabels": {"notify-streams/ingress": "allowed"}}}]
+
+
+def test_the_example_of_an_ingress_lets_only_public_paths_through(validate: Callable[[Document], object]) -> None:
+    ingress = yaml.safe_load((PROJECT / "k8s" / "examples" / "ingress.yaml").read_text())
+    validate(ingress)
+    (rule,) = ingress["spec"]["rules"]
+    assert {path["backend"]["service"]["name"] for path in rule["http"]["paths"]} == {"webhooks"}
+    allowed = {path["path"] for path in rule["http"]["paths"]}
+    assert {path.partition("{")[0] for path in PUBLIC_VIEWS} <= allowed
+    assert not [path for path in WORKER_VIEWS for prefix in allowed if path.startswith(prefix)]

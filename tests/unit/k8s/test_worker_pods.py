@@ -184,4 +184,4 @@ def test_a_pod_has_no_rights_and_no_token(documents: list[Document]) -> None:
 
 def test_only_the_registry_role_has_the_identity_that_may_write_the_registry(workers: dict[str, Document]) -> None:
     for role, worker in workers.items():
-        assert pod(worker)["serviceAccountName"] == (role if role in ("registry", "views") else "worker")
+        assert pod(worker)["serviceAccountName"] == (role if role in ("registry", "views", "webhooks") else "worker")

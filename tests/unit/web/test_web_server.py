@@ -13,7 +13,7 @@ from aiohttp.web import BaseRequest, Response, Server, StreamResponse
 from devtools.stack.ports import free_port
 from notify_streams import metrics, tasks
 from notify_streams.logs import RepeatFilter
-from notify_streams.web_server import MAX_CONNECTIONS, Connections, RequestRate, Web
+from notify_streams.web_server import MAX_CONNECTIONS, Connections, RequestRate, Web, WebLimits
 from tests.unit.web.conftest import NewWorker
 from tests.waiting import until
 
@@ -67,7 +67,7 @@ async def serving(
         finally:
             held[0].end(request.protocol)
 
-    held.append(Connections(Server(tracked), limit, silent_s))
+    held.append(Connections(Server(tracked), WebLimits(1_000.0, connections=limit), silent_s))
     running = [asyncio.create_task(held[0].accept(listener)), asyncio.create_task(held[0].close_silent())]
     try:
         yield listener.getsockname()[1], held[0]

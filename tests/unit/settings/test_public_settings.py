@@ -1,0 +1,65 @@
+"""The settings of what the internet reaches are complete and plausible, or the process does not start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cryptography.fernet import Fernet
+
+from notify_streams.errors import SettingsError
+from notify_streams.settings import load_settings
+from notify_streams.settings_public import PublicSettings
+
+KEYS = [Fernet.generate_key().decode() for _ in range(2)]
+WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+TOPIC = "arn:aws:sns:eu-west-1:123456789012:mail-events"
+
+
+def load(folder: Path, environ: dict[str, str] | None = None, **public: Any) -> PublicSettings:
+    usual = {"kafka": "kafka:9092", "shards": ["mongodb://one"], "redis": "redis://r", "regions": ["us", "eu"]}
+    (folder / "us.yaml").write_text(yaml.safe_dump({**usual, "public": public}))
+    return load_settings("us", environ=environ or {}, config_dir=folder).public
+
+
+def test_without_settings_nothing_is_open(tmp_path: Path) -> None:
+    assert load(tmp_path) == PublicSettings()
+    assert (PublicSettings().link_key_list(), PublicSettings().webhook_secret_list()) == ([], [])
+
+
+def test_keys_come_from_files_and_are_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text(f"{KEYS[0]}, {KEYS[1]}\n")
+    found = load(tmp_path, {"NOTIFY_PUBLIC__LINK_KEYS_FILE": str(tmp_path / "keys")}, address_key="k" * 32)
+    assert found.link_key_list() == KEYS
+    assert not [key for key in (*KEYS, "k" * 32) if key in repr(found)]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("urls", {"mars": "https://mars.example"}, r"public\.urls\.mars: there is no such region"),
+        ("urls", {"us": "http://us.example"}, r"public\.urls\.us must be https://host"),
+        ("urls", {"us": "https://us.example/?a=b"}, r"public\.urls\.us must be https://host"),
+        ("link_keys", "too-short", r"public\.link_keys must be Fernet keys"),
+        ("link_keys", f"{KEYS[0]},{KEYS[1][:-2]}", r"public\.link_keys must be Fernet keys"),
+        ("link_keys", ",", r"public\.link_keys must be Fernet keys"),
+        ("address_key", "short", r"public\.address_key must have at least 32 characters"),
+        ("webhook_secrets", "whsec_short", r"public\.webhook_secrets must be whsec_"),
+        ("webhook_secrets", WEBHOOK_SECRET[6:], r"public\.webhook_secrets must be whsec_"),
+        ("sns_topics", ["mail-events"], r"public\.sns_topics must be a list of ARNs"),
+    ],
+)
+def test_what_cannot_work_stops_the_start(tmp_path: Path, key: str, value: Any, says: str) -> None:
+    with pytest.raises(SettingsError, match=says) as refusal:
+        load(tmp_path, **{key: value})
+    if isinstance(value, str) and len(value) > 1:
+        assert value not in str(refusal.value)
+
+
+def test_what_can_work_is_taken(tmp_path: Path) -> None:
+    urls = {"us": "https://notify.us.example.com", "eu": "http://127.0.0.1:6078"}
+    found = load(tmp_path, urls=urls, webhook_secrets=f"{WEBHOOK_SECRET},{WEBHOOK_SECRET}", sns_topics=[TOPIC])
+    assert (found.urls, found.sns_topics) == (urls, (TOPIC,))
+    assert found.webhook_secret_list() == [WEBHOOK_SECRET] * 2
