@@ -1,4 +1,4 @@
-"""``POST /webhooks/{provider}``: what a provider reports about messages and people."""
+"""``POST /webhooks/{provider}``: what a provider reports."""
 
 from __future__ import annotations
 
