@@ -14,6 +14,7 @@ from notify_streams import metrics
 from notify_streams.app import app
 from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.partition_concurrency import process_partitions_concurrently
+from notify_streams.records.address_ids import is_address_id
 from notify_streams.records.user_records import arrival_ms, encode_record, read_preference_update
 from notify_streams.regions.replication import preference_copies
 from notify_streams.registry.record_sorting import rejected, sort_batch
@@ -43,7 +44,11 @@ async def apply_preferences(
     updates = [(batch.partition, update) for _, update in found.valid]
     applied = await _RETRY.call(writer.apply_updates, updates)
     outputs, refused = found.outputs, dict(applied.rejected)
-    outputs += [(PREFERENCE_ROWS, batch.partition, user.encode(), row, ()) for user, row in applied.rows.items()]
+    outputs += [
+        (PREFERENCE_ROWS, batch.partition, user.encode(), row, ())
+        for user, row in applied.rows.items()
+        if not is_address_id(user)
+    ]
     for index, (record, update) in enumerate(found.valid):
         if index in refused:
             outputs += rejected(batch, record, refused[index])

@@ -29,6 +29,7 @@ from notify_streams.preferences.row_cache import RowCache
 from notify_streams.preferences.row_codec import encode_row
 from notify_streams.preferences.service import PreferenceService
 from notify_streams.records.channel_message import ChannelMessage
+from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.user_records import PreferenceUpdate
 from notify_streams.settings import load_settings
@@ -121,7 +122,9 @@ async def _puts(preferences: PreferenceService) -> Figure:
     took = []
     for number in range(_PUTS):
         began = time.perf_counter()
-        await preferences.writer.put(f"user-{number:08d}", 0, "marketing", "push", bool(number % 2), datetime.now(UTC))
+        await preferences.writer.put(
+            f"user-{number:08d}", 0, "marketing", "push", bool(number % 2), datetime.now(UTC), ChoiceSource.API
+        )
         took.append(time.perf_counter() - began)
     return _figure("a choice by hand, until it is acknowledged, p99", percentiles_of(took).p99, "ms", 500)
 

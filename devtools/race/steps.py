@@ -14,6 +14,7 @@ from devtools.race.invariants import Call, ObservedChoice, Suppression
 from notify_streams.errors import RetryLater
 from notify_streams.preferences.row_codec import EMPTY_ROW, choice_in, newer_row, version_of
 from notify_streams.records.channel_message import ChannelMessage
+from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.records.user_records import PreferenceUpdate
 
 if TYPE_CHECKING:
@@ -71,7 +72,9 @@ class RaceSteps:
         now = datetime.now(UTC)
         try:
             if event.path == "http":
-                await self.writer.writer.put(self.user_id, self.bucket, CATEGORY, "push", event.opted_in, now)
+                await self.writer.writer.put(
+                    self.user_id, self.bucket, CATEGORY, "push", event.opted_in, now, ChoiceSource.API
+                )
             else:
                 update = PreferenceUpdate(self.user_id, CATEGORY, "push", event.opted_in, now)
                 applied = await self.writer.writer.apply_updates([(self.bucket, update)])

@@ -20,6 +20,7 @@ from notify_streams.cli.output import (
 )
 from notify_streams.cli.registered_user import registered_user
 from notify_streams.errors import Refused
+from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.records.user_records import ALL
 from notify_streams.roles import CHANNELS
 
@@ -118,7 +119,9 @@ async def _set(settings: Settings, user_id: str, category: str, channel: Channel
         raise Refused(f"no user {user_id!r} has signed up")
     async with connected(settings, categories_of()) as region:
         bucket = bucket_of(user_id, settings.partitions)
-        accepted = await region.preferences.writer.put(user_id, bucket, category, channel, opted_in, datetime.now(UTC))
+        accepted = await region.preferences.writer.put(
+            user_id, bucket, category, channel, opted_in, datetime.now(UTC), ChoiceSource.CLI
+        )
         return accepted.version
 
 

@@ -19,6 +19,7 @@ import msgspec
 
 from notify_streams import tasks
 from notify_streams.errors import Refused
+from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import PreferenceUpdate, read_preference_update
 
@@ -117,6 +118,8 @@ def read_batches(file: IO[bytes], lines: int, bucket_of: Callable[[str], int], s
             if isinstance(update, Rejection):
                 batch.bad.append((batch.lines, update.detail))
             else:
+                if update.source is ChoiceSource.APP:
+                    update = msgspec.structs.replace(update, source=ChoiceSource.IMPORT)
                 batch.updates.append((bucket_of(update.user_id), update))
                 batch.numbers.append(batch.lines)
         if batch.lines - lines == size:

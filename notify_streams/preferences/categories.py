@@ -12,6 +12,7 @@ import yaml
 
 from notify_streams.errors import SettingsError
 from notify_streams.preferences.row_codec import OUT, UNSET
+from notify_streams.preferences.suppressed_addresses import MAX_CATEGORY_NUMBER
 from notify_streams.records.names import MAX_LENGTH, name_fault
 from notify_streams.records.outcomes import Reason
 from notify_streams.records.user_records import ALL
@@ -34,7 +35,7 @@ class Default(StrEnum):
 class Category(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One category's policy. `number` identifies it in stored preferences and must never change."""
 
-    number: Annotated[int, msgspec.Meta(ge=0, le=255)]
+    number: Annotated[int, msgspec.Meta(ge=0, le=MAX_CATEGORY_NUMBER)]
     channels: dict[Channel, Default]
     #: The upstream systems whose triggers may use the category, and if it is critical may ask for the critical lane.
     systems: Annotated[frozenset[str], msgspec.Meta(min_length=1)]

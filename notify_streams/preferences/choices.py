@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from notify_streams.preferences.row_codec import encode_row
+from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.records.user_records import MAX_CLOCK_SKEW
 from notify_streams.roles import Channel
 
@@ -26,6 +27,9 @@ class Choice(msgspec.Struct, frozen=True, gc=False):
     opted_in: bool
     at: datetime
     version: int
+    source: ChoiceSource = ChoiceSource.APP
+    #: See `PreferenceUpdate.detail`.
+    detail: str = ""
 
 
 class ChoiceChange(msgspec.Struct, frozen=True, gc=False):
@@ -38,6 +42,8 @@ class ChoiceChange(msgspec.Struct, frozen=True, gc=False):
     at: datetime
     #: The user chooses it now, so it wins even over a stored choice with a later time, from a machine whose clock was ahead.
     immediate: bool = False
+    source: ChoiceSource = ChoiceSource.APP
+    detail: str = ""
 
 
 class PreferenceRecord(msgspec.Struct, frozen=True):
@@ -75,7 +81,8 @@ def merge(record: PreferenceRecord, changes: Iterable[ChoiceChange], now: dateti
         if at is None:
             continue
         version += 1
-        changed[change.number] = channels | {change.channel: Choice(change.opted_in, at, version)}
+        choice = Choice(change.opted_in, at, version, change.source, change.detail)
+        changed[change.number] = channels | {change.channel: choice}
     if not changed:
         return record
     return PreferenceRecord(version, record.choices | changed)

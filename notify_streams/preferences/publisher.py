@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from notify_streams.records.address_ids import is_address_id
 from notify_streams.topics import PREFERENCE_ROWS, PREFERENCE_UPDATES
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ def publisher_for(producer: Producer) -> Publish:
         for bucket, update in updates:
             key = update.user_id.encode()
             batches.setdefault((PREFERENCE_UPDATES, bucket), []).append((key, encode(update), ()))
-            batches.setdefault((PREFERENCE_ROWS, bucket), []).append((key, rows[update.user_id], ()))
+            if not is_address_id(update.user_id):
+                batches.setdefault((PREFERENCE_ROWS, bucket), []).append((key, rows[update.user_id], ()))
         await asyncio.gather(*(producer.send_batch(*place, records) for place, records in batches.items()))
 
     return publish

@@ -9,6 +9,7 @@ import msgspec
 
 from notify_streams.errors import RetryLater
 from notify_streams.preferences.categories import Default
+from notify_streams.records.choice_sources import ChoiceSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,7 +67,7 @@ async def put_preference(
     if policy.channels[allowed] is Default.ALWAYS and not update.opted_in:
         return PutResponse(409, {"error": f"{category!r} on {channel!r} cannot be turned off"})
     try:
-        stored = await writer.put(user_id, bucket, category, allowed, update.opted_in, now)
+        stored = await writer.put(user_id, bucket, category, allowed, update.opted_in, now, ChoiceSource.API)
     except RetryLater:
         return PutResponse(503, {"error": "try again"}, {"Retry-After": str(RETRY_AFTER_S)})
     return PutResponse(

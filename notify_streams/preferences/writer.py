@@ -14,9 +14,12 @@ from weakref import WeakValueDictionary
 from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.preferences.categories import choices_named
 from notify_streams.preferences.choices import ChoiceChange
+from notify_streams.preferences.suppressed_addresses import SUPPRESSION_NUMBERS
+from notify_streams.records.address_ids import is_address_id
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import ALL, PreferenceUpdate
+from notify_streams.roles import CHANNELS
 from notify_streams.stores.request_batcher import RequestBatcher
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from notify_streams.preferences.deltas import Deltas
     from notify_streams.preferences.repository import BucketedChange, PreferenceRepository
     from notify_streams.preferences.staleness_bound import StalenessBound
+    from notify_streams.records.choice_sources import ChoiceSource
     from notify_streams.roles import Channel
 
     #: Publishes updates, each with its bucket, on `preference_updates`, and the rows of their users, by user id, on `preference_rows`.
@@ -86,6 +90,8 @@ class PreferenceWriter:
         channel: Channel | Literal["*"],
         opted_in: bool,
         now: datetime,
+        source: ChoiceSource,
+        detail: str = "",
     ) -> StoredChoice:
         """Store what a user chooses now. Every check that begins after the return sees it. `ALL` opts out of all that can be turned off.
 
@@ -95,13 +101,17 @@ class PreferenceWriter:
         must get the row before the delta expires (`StalenessBound.table_lag_s`), so the row must be published. The update is published
         for the other regions.
 
+        Args:
+            user_id: a user's, or an address's; then `category` is the reason of its suppression (`suppressed_addresses`).
+            source, detail: for the history, see `PreferenceUpdate`.
+
         Raises:
             RetryLater: the record or the topic could not be written. Repeating the call is safe.
             KeyError: no such category; the caller has checked it.
         """
         changes = [
-            (name, ChoiceChange(self._categories[name].number, one, opted_in, now, immediate=True))
-            for name, one in choices_named(self._categories, category, channel)
+            (name, ChoiceChange(number, one, opted_in, now, True, source, detail))
+            for name, number, one in self._numbered(user_id, category, channel)
         ]
         batcher = self._users.get(user_id)
         if batcher is None:
@@ -153,15 +163,32 @@ class PreferenceWriter:
         return changes, rejected
 
     def _changes_of(self, update: PreferenceUpdate) -> list[ChoiceChange] | Rejection:
-        if update.category not in self._categories and update.category != ALL:
+        try:
+            found = self._numbered(update.user_id, update.category, update.channel)
+        except KeyError:
             return Rejection(DeadReason.UNKNOWN_CATEGORY, "there is no such category; names are case-sensitive")
-        named = choices_named(self._categories, update.category, update.channel)
-        if not named:
+        if not found:
             return Rejection(DeadReason.INVALID, "there is nothing of it that a user may turn off")
         return [
-            ChoiceChange(self._categories[name].number, channel, update.opted_in, update.updated_at)
-            for name, channel in named
+            ChoiceChange(
+                number, channel, update.opted_in, update.updated_at, source=update.source, detail=update.detail
+            )
+            for _, number, channel in found
         ]
+
+    def _numbered(self, user_id: str, category: str, channel: str) -> list[tuple[str, int, Channel]]:
+        """The names, numbers and channels that a choice is about.
+
+        Raises:
+            KeyError: there is no such category.
+        """
+        if is_address_id(user_id):
+            number = SUPPRESSION_NUMBERS[category]
+            return [(category, number, one) for one in CHANNELS if one == channel]
+        if category != ALL and category not in self._categories:
+            raise KeyError(category)
+        named = choices_named(self._categories, category, channel)
+        return [(name, self._categories[name].number, one) for name, one in named]
 
     async def _put_together(
         self, user_id: str, bucket: int, requests: Sequence[_NamedChanges]
@@ -169,9 +196,10 @@ class PreferenceWriter:
         changes = [change for request in requests for change in request]
         record = (await self._repository.apply((bucket, user_id, change) for _, change in changes))[user_id]
         updates = []
-        for name, channel in dict.fromkeys((name, change.channel) for name, change in changes):
-            choice = record.choices[self._categories[name].number][channel]
-            updates.append((bucket, PreferenceUpdate(user_id, name, channel, choice.opted_in, choice.at)))
+        for name, number, channel in dict.fromkeys((name, change.number, change.channel) for name, change in changes):
+            choice = record.choices[number][channel]
+            update = PreferenceUpdate(user_id, name, channel, choice.opted_in, choice.at, choice.source, choice.detail)
+            updates.append((bucket, update))
         rows = {user_id: record.row()}
         await asyncio.gather(self._make_visible(rows), self._publish_all(updates, rows))
         return [record] * len(requests)

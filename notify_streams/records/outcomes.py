@@ -63,6 +63,12 @@ class Reason(StrEnum):
     TOO_LARGE = "too_large"
     #: The contact is none that the channel's provider takes. Nothing was sent.
     BAD_ADDRESS = "bad_address"
+    #: Of the address: its owner sent STOP, or opted out with the provider.
+    STOPPED = "stopped"
+    #: Of the address: its owner marked a mail as spam.
+    COMPLAINT = "complaint"
+    #: Of the address: its mail server said that it does not exist.
+    BOUNCED = "bounced"
     TEST = "test"
     #: A newer message with its collapse key was sent before this one could be sent again.
     SUPERSEDED = "superseded"

@@ -16,7 +16,9 @@ from zoneinfo import available_timezones
 
 import msgspec
 
+from notify_streams.records.address_ids import ADDRESS_PREFIX, is_address_id
 from notify_streams.records.addresses import is_mail_address, is_phone_number, is_push_token
+from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.records.devices import Devices, SomeDevices, checked_devices, only_token
 from notify_streams.records.names import Name, name_fault
 from notify_streams.records.outcomes import DeadReason
@@ -42,18 +44,26 @@ _Locale = Annotated[str, msgspec.Meta(pattern=_LOCALE, max_length=_MAX_LOCALE)]
 DEFAULT_LOCALE: Final = "en"
 DEFAULT_TIME_ZONE: Final = "UTC"
 
+#: Of `PreferenceUpdate.detail`, in characters.
+MAX_DETAIL: Final = 256
 #: Every category or every channel, in an update that opts out.
 ALL: Final = "*"
 
 
-class PreferenceUpdate(msgspec.Struct, frozen=True, gc=False):
-    """One choice of one user; the latest `updated_at` of a category and channel wins. `ALL` opts out of all that can be turned off."""
+class PreferenceUpdate(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One choice of one user; the latest `updated_at` of a category and channel wins. `ALL` opts out of all that can be turned off.
+
+    With the id of an address (`records.address_ids`) as `user_id`, `category` is the reason of its suppression.
+    """
 
     user_id: Name
     category: Name
     channel: Channel | Literal["*"]
     opted_in: bool
     updated_at: Instant
+    source: ChoiceSource = ChoiceSource.APP
+    #: Ids of the message or event by which the choice was made; never an address.
+    detail: Annotated[str, msgspec.Meta(max_length=MAX_DETAIL)] = ""
 
 
 class Contacts(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -143,7 +153,7 @@ MAX_CLOCK_SKEW: Final = timedelta(minutes=5)
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 #: Fields of the type `Name`.
-_NAMES: Final = ("user_id", "category", "delivery_id")
+_NAMES: Final = ("user_id", "category", "delivery_id", "detail")
 #: Fields of `Contacts` that an empty text removes.
 _REMOVABLE: Final = ("push", "sms", "email", "locale", "time_zone")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -245,6 +255,8 @@ def push_fields(devices: Devices) -> dict[str, Any]:
 
 
 def _check_signup(signup: Signup) -> Signup | Rejection:
+    if is_address_id(signup.user_id):
+        return _invalid(f"`user_id` begins with {ADDRESS_PREFIX!r}, which is reserved")
     if signup.time_zone not in _time_zones():
         return _invalid("`time_zone` is not an IANA name")
     return signup

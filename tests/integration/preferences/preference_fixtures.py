@@ -15,6 +15,7 @@ from notify_streams.preferences.decision_check import ReadTable
 from notify_streams.preferences.lease_renewal import LeaseRenewal
 from notify_streams.preferences.service import PreferenceService
 from notify_streams.records.channel_message import ChannelMessage
+from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.records.user_records import PreferenceUpdate
 from notify_streams.settings import Settings
 from notify_streams.stores.mongo import Shards
@@ -105,7 +106,7 @@ async def put(
     env: ProcessPreferences, user_id: str = "u-1", opted_in: bool = False, category: str = "marketing"
 ) -> int:
     """Choose by hand and return the version."""
-    return (await env.writer.put(user_id, BUCKET, category, "push", opted_in, now())).version
+    return (await env.writer.put(user_id, BUCKET, category, "push", opted_in, now(), ChoiceSource.API)).version
 
 
 async def reasons(env: ProcessPreferences, *messages: ChannelMessage) -> list[Any]:

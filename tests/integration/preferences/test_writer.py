@@ -13,6 +13,7 @@ import pytest
 from notify_streams.errors import Refused, RetryLater
 from notify_streams.preferences.bulk_import import ImportProgress, import_file
 from notify_streams.preferences.row_codec import version_of
+from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.records.outcomes import DeadReason
 from tests.integration.preferences.conftest import OpenEnv
 from tests.integration.preferences.preference_fixtures import BUCKET, ProcessPreferences, an_update, counted, now, put
@@ -48,7 +49,7 @@ async def test_what_is_published_wins_over_what_it_replaced_although_clocks_diff
     env = await env_of(publish=publish)
     ahead = now() + timedelta(minutes=2)
     await env.writer.apply_updates([(BUCKET, an_update(opted_in=True, updated_at=ahead))])
-    accepted = await env.writer.put("u-1", BUCKET, "marketing", "push", False, now())
+    accepted = await env.writer.put("u-1", BUCKET, "marketing", "push", False, now(), ChoiceSource.API)
     assert published == [(BUCKET, an_update(opted_in=False, updated_at=accepted.updated_at))]
     assert accepted.updated_at > ahead - timedelta(milliseconds=1)
     applied = await env.writer.apply_updates(published)
@@ -85,7 +86,7 @@ async def test_a_user_stops_everything_that_can_be_stopped(env_of: OpenEnv) -> N
     env = await env_of(publish=publish)
     stopped = {(1, "push"), (1, "sms"), (1, "email"), (2, "push"), (2, "email"), (3, "sms")}
     await put(env, opted_in=True)
-    accepted = await env.writer.put("u-1", BUCKET, "*", "*", False, now())
+    accepted = await env.writer.put("u-1", BUCKET, "*", "*", False, now(), ChoiceSource.CLI)
     (row,) = (
         await env.writer.apply_updates([(BUCKET, an_update(user_id="u-2", category="*", channel="*"))])
     ).rows.values()

@@ -38,7 +38,7 @@ WRONG = {
     "a YAML truth": ("email: out", "email: off", 10, "channels"),
     "unknown field": ("number: 2", "number: 2\n  colour: red", 9, "colour"),
     "no number": ("number: 2", "ttl_s: 5", 7, "number"),
-    "number too high": ("number: 2", "number: 256", 8, "255"),
+    "number too high": ("number: 2", "number: 240", 8, "239"),
     "time to live of nothing": ("number: 2", "number: 2\n  ttl_s: 0", 9, "ttl_s"),
     "number taken": ("number: 2", "number: 1", 7, "payments"),
     "no channel": ("channels:\n    email: out", "channels: {}", 7, "no channel"),

@@ -8,6 +8,7 @@ import pytest
 from notify_streams.errors import RetryLater
 from notify_streams.preferences.put_handler import put_preference
 from notify_streams.preferences.writer import StoredChoice
+from notify_streams.records.choice_sources import ChoiceSource
 from tests.unit.preferences.preference_builders import NOON, the_categories
 
 
@@ -48,7 +49,7 @@ async def test_a_stored_choice_is_answered_with_its_version() -> None:
         "version": 7,
         "updated_at": "2026-11-22T12:00:00+00:00",
     }
-    assert writer.taken == [("u-1", 3, "marketing", "push", False, NOON)]
+    assert writer.taken == [("u-1", 3, "marketing", "push", False, NOON, ChoiceSource.API)]
 
 
 REFUSED = {

@@ -1,0 +1,123 @@
+"""What stops messages: choices by link or page, and suppressed addresses.
+
+Each method returns when every check that begins from then on sees the change, as `PreferenceWriter.put` does.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Literal
+
+from notify_streams.errors import Refused
+from notify_streams.preferences.categories import Default, choices_named
+from notify_streams.preferences.suppressed_addresses import SUPPRESSION_NUMBERS
+from notify_streams.records.address_ids import address_id
+from notify_streams.records.choice_sources import ChoiceSource
+from notify_streams.records.outcomes import Reason
+from notify_streams.records.partitioner import bucket_of
+
+if TYPE_CHECKING:
+    from notify_streams.preferences.categories import Categories
+    from notify_streams.preferences.writer import PreferenceWriter, StoredChoice
+    from notify_streams.roles import Channel
+
+#: Why an address is suppressed: a `Reason`.
+SuppressionReason = Literal["stopped", "complaint", "bounced"]
+
+_SOURCES: Final[dict[SuppressionReason, ChoiceSource]] = {
+    "stopped": ChoiceSource.SMS_KEYWORD,
+    "complaint": ChoiceSource.COMPLAINT,
+    "bounced": ChoiceSource.HARD_BOUNCE,
+}
+
+
+class Stops:
+    """Stops messages in this region. Every region gets a copy of each change by its topic."""
+
+    def __init__(
+        self, writer: PreferenceWriter, categories: Categories, partitions: int, address_key: bytes | None
+    ) -> None:
+        """`address_key`: `public.address_key`; without it addresses cannot be suppressed."""
+        self._writer = writer
+        self._categories = categories
+        self._partitions = partitions
+        self._address_key = address_key
+
+    @property
+    def suppresses_addresses(self) -> bool:
+        return self._address_key is not None
+
+    def can_be_turned_off(self, category: str, channel: str) -> bool:
+        """Whether there is something that a person can turn off; `ALL` for one or both stands for all of it."""
+        return any(
+            self._categories[name].channels.get(one, Default.ALWAYS) is not Default.ALWAYS
+            for name, one in choices_named(self._categories, category, channel)
+            if name in self._categories
+        )
+
+    async def stop_choice(
+        self, user_id: str, category: str, channel: Channel | Literal["*"], source: ChoiceSource, detail: str = ""
+    ) -> StoredChoice:
+        """Opt a person out of a category and channel; `ALL` for one or both opts out of all that can be turned off.
+
+        Args:
+            detail: ids of the message or event; never an address.
+
+        Raises:
+            RetryLater: it is not known whether the choice is stored; repeating the call is safe.
+            Refused: there is no such category or channel, or it cannot be turned off.
+        """
+        return await self.choose(user_id, category, channel, False, source, detail)
+
+    async def choose(
+        self,
+        user_id: str,
+        category: str,
+        channel: Channel | Literal["*"],
+        opted_in: bool,
+        source: ChoiceSource,
+        detail: str = "",
+    ) -> StoredChoice:
+        """The same for a choice of either kind. `ALL` is only for opting out."""
+        if not self.can_be_turned_off(category, channel):
+            raise Refused("there is nothing of this category and channel that a person can turn off")
+        bucket = bucket_of(user_id, self._partitions)
+        return await self._writer.put(user_id, bucket, category, channel, opted_in, datetime.now(UTC), source, detail)
+
+    async def suppress_address(
+        self,
+        channel: Channel,
+        address: str,
+        why: SuppressionReason,
+        detail: str = "",
+        source: ChoiceSource | None = None,
+    ) -> None:
+        """Send nothing to the address any more, whatever the category.
+
+        Args:
+            source: default: `SMS_KEYWORD` of what was stopped, `COMPLAINT`, `HARD_BOUNCE`.
+
+        Raises:
+            RetryLater: it is not known whether it is stored; repeating the call is safe.
+            Refused: `public.address_key` is not set.
+        """
+        await self._put_address(channel, address, why, False, source or _SOURCES[why], detail)
+
+    async def allow_address(self, channel: Channel, address: str, detail: str = "") -> None:
+        """Take back `stopped`: the owner of the number sent START. Complaints and bounces stay.
+
+        Raises:
+            RetryLater: it is not known whether it is stored; repeating the call is safe.
+            Refused: `public.address_key` is not set.
+        """
+        await self._put_address(channel, address, Reason.STOPPED, True, ChoiceSource.SMS_KEYWORD, detail)
+
+    async def _put_address(
+        self, channel: Channel, address: str, why: str, opted_in: bool, source: ChoiceSource, detail: str
+    ) -> None:
+        if self._address_key is None:
+            raise Refused("addresses cannot be suppressed: set public.address_key, the same in all regions")
+        assert why in SUPPRESSION_NUMBERS
+        pseudo_user = address_id(self._address_key, channel, address)
+        bucket = bucket_of(pseudo_user, self._partitions)
+        await self._writer.put(pseudo_user, bucket, why, channel, opted_in, datetime.now(UTC), source, detail)

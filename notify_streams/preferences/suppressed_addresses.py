@@ -1,0 +1,36 @@
+"""Suppressed addresses: nothing may be sent to them, whatever the category.
+
+They are phone numbers and mail addresses. Each has a preference record of its own under its id (`records.address_ids`). In place of categories it has the reasons below, each
+with a reserved number: opted out means suppressed for that reason, opted in that the reason was taken back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from notify_streams.preferences.row_codec import EMPTY_ROW, OUT, cached_decode_row, choice_of
+from notify_streams.records.outcomes import Reason
+
+if TYPE_CHECKING:
+    from notify_streams.roles import Channel
+
+#: The highest number of a category in ``categories.yaml``.
+MAX_CATEGORY_NUMBER: Final = 239
+#: Reason (also the category's name in updates and in the history) → number in the preference record.
+SUPPRESSION_NUMBERS: Final[dict[str, int]] = {
+    Reason.STOPPED: 240,
+    Reason.COMPLAINT: 241,
+    Reason.BOUNCED: 242,
+}
+SUPPRESSION_REASONS: Final = {number: Reason(reason) for reason, number in SUPPRESSION_NUMBERS.items()}
+
+
+def suppression_in(row: bytes, channel: Channel) -> Reason | None:
+    """Why nothing may be sent to the address with this row; None if messages may be."""
+    if row == EMPTY_ROW:
+        return None
+    choices = cached_decode_row(row)[1]
+    for number, reason in SUPPRESSION_REASONS.items():
+        if choice_of(choices.get(number, 0), channel) == OUT:
+            return reason
+    return None

@@ -1,0 +1,99 @@
+"""What stops messages: what is written, for whom, and what is refused."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from notify_streams.errors import Refused
+from notify_streams.preferences.row_codec import EMPTY_ROW, encode_row
+from notify_streams.preferences.stops import Stops
+from notify_streams.preferences.suppressed_addresses import SUPPRESSION_NUMBERS, suppression_in
+from notify_streams.preferences.writer import StoredChoice
+from notify_streams.records.address_ids import address_id
+from notify_streams.records.choice_sources import ChoiceSource
+from notify_streams.records.outcomes import Reason
+from notify_streams.records.partitioner import bucket_of
+from notify_streams.records.user_records import ALL
+from tests.unit.preferences.preference_builders import NOON, the_categories
+
+KEY = b"k" * 32
+
+
+@dataclass
+class WriterThatNotes:
+    taken: list[Any] = field(default_factory=list)
+
+    async def put(self, *choice: Any) -> StoredChoice:
+        *head, _now, source, detail = choice
+        self.taken.append((*head, source, detail))
+        return StoredChoice(1, NOON)
+
+
+@pytest.fixture
+def writer() -> WriterThatNotes:
+    return WriterThatNotes()
+
+
+@pytest.fixture
+def stops(writer: Any) -> Stops:
+    return Stops(writer, the_categories(), 8, KEY)
+
+
+async def test_a_choice_is_written_with_its_source(stops: Stops, writer: WriterThatNotes) -> None:
+    await stops.stop_choice("u-1", "marketing", "email", ChoiceSource.ONE_CLICK, "n-1.email")
+    await stops.stop_choice("u-1", ALL, ALL, ChoiceSource.PREFERENCE_PAGE)
+    bucket = bucket_of("u-1", 8)
+    assert writer.taken == [
+        ("u-1", bucket, "marketing", "email", False, ChoiceSource.ONE_CLICK, "n-1.email"),
+        ("u-1", bucket, ALL, ALL, False, ChoiceSource.PREFERENCE_PAGE, ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("category", "channel"), [("security", "email"), ("marketing", "sms"), ("spam", "email"), ("spam", ALL)]
+)
+async def test_what_nobody_can_turn_off_is_refused(
+    stops: Stops, writer: WriterThatNotes, category: str, channel: Any
+) -> None:
+    assert not stops.can_be_turned_off(category, channel)
+    with pytest.raises(Refused):
+        await stops.stop_choice("u-1", category, channel, ChoiceSource.ONE_CLICK)
+    assert not writer.taken
+
+
+async def test_an_address_is_written_under_its_hash(stops: Stops, writer: WriterThatNotes) -> None:
+    await stops.suppress_address("sms", "+15550100200", "stopped", "SM1")
+    await stops.suppress_address("sms", "+15550100200", "stopped", "n-1.sms", ChoiceSource.PROVIDER_OPT_OUT)
+    await stops.suppress_address("email", "Ann@example.org", "complaint", "e-1")
+    await stops.allow_address("sms", "+15550100200", "SM2")
+    phone, mail = address_id(KEY, "sms", "+15550100200"), address_id(KEY, "email", "ann@example.org")
+    at = bucket_of(phone, 8)
+    assert writer.taken == [
+        (phone, at, "stopped", "sms", False, ChoiceSource.SMS_KEYWORD, "SM1"),
+        (phone, at, "stopped", "sms", False, ChoiceSource.PROVIDER_OPT_OUT, "n-1.sms"),
+        (mail, bucket_of(mail, 8), "complaint", "email", False, ChoiceSource.COMPLAINT, "e-1"),
+        (phone, at, "stopped", "sms", True, ChoiceSource.SMS_KEYWORD, "SM2"),
+    ]
+
+
+async def test_without_a_key_no_address_is_written(writer: Any) -> None:
+    stops = Stops(writer, the_categories(), 8, None)
+    assert not stops.suppresses_addresses
+    with pytest.raises(Refused, match="address_key"):
+        await stops.suppress_address("sms", "+15550100200", "stopped")
+    assert not writer.taken
+
+
+@pytest.mark.parametrize("reason", list(SUPPRESSION_NUMBERS))
+def test_a_row_of_an_address_says_why_nothing_is_sent(reason: Reason) -> None:
+    number = SUPPRESSION_NUMBERS[reason]
+    assert suppression_in(encode_row(1, {number: {"sms": False}}), "sms") is reason
+    assert suppression_in(encode_row(2, {number: {"sms": True}}), "sms") is None
+    assert suppression_in(encode_row(1, {number: {"sms": False}}), "email") is None
+    assert suppression_in(EMPTY_ROW, "sms") is None
+
+
+def test_no_category_has_the_number_of_a_suppression() -> None:
+    used = {category.number for category in the_categories().values()}
+    assert not used & set(SUPPRESSION_NUMBERS.values())
