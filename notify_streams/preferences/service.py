@@ -12,6 +12,7 @@ from notify_streams.preferences.lease_renewal import LeaseRenewal
 from notify_streams.preferences.provider_check import ProviderCheck
 from notify_streams.preferences.repository import PreferenceRepository
 from notify_streams.preferences.staleness_bound import staleness_bound_of
+from notify_streams.preferences.stops import Stops
 from notify_streams.preferences.writer import PreferenceWriter
 from notify_streams.stores.redis import connect
 
@@ -37,6 +38,9 @@ class PreferenceService:
         self.lease_renewal = LeaseRenewal(self.redis, self.deltas, self.repository, self.bound, prefix)
         self.provider_check = ProviderCheck(self.deltas, self.repository, self.bound, categories)
         self.writer = PreferenceWriter(self.repository, self.deltas, self.bound, categories, publish)
+        key = settings.public.address_key
+        address_key = None if key is None else key.reveal().encode()
+        self.stops = Stops(self.writer, categories, settings.partitions, address_key)
         self._renewing: asyncio.Task[None] | None = None
 
     def decision_check(self, read_table: ReadTable, table_lag_s: Callable[[], float]) -> DecisionCheck:

@@ -1,7 +1,8 @@
 """Suppressed addresses: nothing may be sent to them, whatever the category.
 
-They are phone numbers and mail addresses. Each has a preference record of its own under its id (`records.address_ids`). In place of categories it has the reasons below, each
-with a reserved number: opted out means suppressed for that reason, opted in that the reason was taken back.
+They are phone numbers and mail addresses. Each has a preference record of its own under its id (`records.address_ids`). In place of
+categories it has the reasons below, each with a reserved number: opted out means suppressed for that reason, opted in that the reason was
+taken back.
 """
 
 from __future__ import annotations
