@@ -27,6 +27,7 @@ VERBS: Final = {
     "send": Verb("notify_streams.cli.send:send", "Send triggers from a file of JSON lines."),
     "shards": Verb("notify_streams.cli.shards:shards", "Prepare, check and move MongoDB shards."),
     "stack": Verb("devtools.stack.command:stack", "Start and stop the local stack."),
+    "tables": Verb("notify_streams.cli.tables:tables", "Publish the rows of durable records again."),
     "templates": Verb("notify_streams.cli.templates:templates", "Check templates, show how they read."),
     "topics": Verb("notify_streams.cli.topics:topics", "Create and check the region's Kafka topics."),
     "users": Verb("notify_streams.cli.users:users", "Add users, move them, show them."),

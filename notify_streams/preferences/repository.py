@@ -22,7 +22,7 @@ from notify_streams.errors import StoreUnavailable
 from notify_streams.preferences.choices import EMPTY_RECORD, ChoiceChange, PreferenceRecord, merge
 from notify_streams.preferences.compare_and_swap import DUPLICATE_KEY, RecordSwap, compare_and_swap
 from notify_streams.preferences.mongo_document import RECORD_FIELDS, record_of
-from notify_streams.stores.mongo import PREFERENCES
+from notify_streams.stores.mongo import PREFERENCES, next_of_bucket
 from notify_streams.stores.mongo_errors import mongo_call
 from notify_streams.stores.request_batcher import RequestBatcher
 
@@ -91,6 +91,12 @@ class PreferenceRepository:
         """The rows of the users that have one, by user id; it may hold other users, too."""
         batcher = self._row_reads[self._shards.of(bucket)]
         return await batcher.call((bucket, user_ids), len(user_ids), self._timeout_s)
+
+    async def rows_after(self, bucket: int, user_id: str, limit: int) -> dict[str, bytes]:
+        """The next rows of a bucket in the order of user ids; empty after the last one."""
+        with self._mongo_call():
+            found = await next_of_bucket(self._shards.collection(PREFERENCES, bucket), bucket, user_id, limit)
+        return {document["_id"]: document["row"] for document in found}
 
     async def changed_since(
         self, shard: int, since: Timestamp | None, within_s: float

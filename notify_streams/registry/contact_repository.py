@@ -11,7 +11,7 @@ from pymongo.errors import BulkWriteError
 
 from notify_streams.records.devices import Devices, without_last_seen
 from notify_streams.records.user_records import MAX_CLOCK_SKEW, ContactRow, Contacts, push_fields
-from notify_streams.stores.mongo import CONTACTS
+from notify_streams.stores.mongo import CONTACTS, next_of_bucket
 from notify_streams.stores.mongo_errors import is_duplicate_key, mongo_call
 
 if TYPE_CHECKING:
@@ -84,6 +84,17 @@ class ContactRepository:
         for shard, wanted in by_shard.items():
             found |= {user_id: stored.contacts for user_id, stored in (await self._find(shard, wanted)).items()}
         return found
+
+    async def rows(self, bucket: int, user_ids: Sequence[str]) -> dict[str, bytes]:
+        """The rows of the users that have a record, by user id."""
+        found = await self._find(self._shards.of(bucket), dict.fromkeys(user_ids, bucket))
+        return {user_id: stored.row() for user_id, stored in found.items()}
+
+    async def rows_after(self, bucket: int, user_id: str, limit: int) -> dict[str, bytes]:
+        """The next rows of a bucket in the order of user ids; empty after the last one."""
+        with mongo_call("contacts", self._timeout_s):
+            found = await next_of_bucket(self._shards.collection(CONTACTS, bucket), bucket, user_id, limit)
+        return {document["_id"]: _stored(document).row() for document in found}
 
     async def _find(self, shard: int, buckets: Mapping[str, int]) -> dict[str, StoredContacts]:
         wanted = {"_id": {"$in": [*buckets]}, "bucket": {"$in": list(set(buckets.values()))}}

@@ -74,6 +74,12 @@ async def write_in_session(
     return int(reply["n"])
 
 
+async def next_of_bucket(collection: AsyncCollection[Document], bucket: int, after: str, limit: int) -> list[Document]:
+    """The next documents of a bucket whose ids are texts, in their order. Numeric ids, those of marks, are left out."""
+    query = {"bucket": bucket, "_id": {"$gt": after}}
+    return await collection.find(query, batch_size=limit).sort("_id", 1).limit(limit).to_list()
+
+
 def _security_options(security: MongoSecurity) -> dict[str, Any]:
     found: dict[str, Any] = {
         "username": security.username,

@@ -44,9 +44,12 @@ class TopicReader:
     async def __aexit__(self, *_: object) -> None:
         await self._consumer.stop()
 
-    async def extents(self, topics: Iterable[str]) -> dict[tuple[str, int], Extent]:
-        """First and next offset of every partition of these topics."""
-        places = self._places(topics)
+    async def extents(
+        self, topics: Iterable[str], partitions: Iterable[int] | None = None
+    ) -> dict[tuple[str, int], Extent]:
+        """First and next offset of these partitions of these topics; None: of every partition."""
+        numbers = range(self._settings.partitions) if partitions is None else [*partitions]
+        places = [TopicPartition(topic, number) for topic in topics for number in numbers]
         first = await self._consumer.beginning_offsets(places)
         end = await self._consumer.end_offsets(places)
         return {(place.topic, place.partition): Extent(first[place], end[place]) for place in places}
@@ -55,11 +58,13 @@ class TopicReader:
         """Next offset of each partition of a topic."""
         return {partition: extent.end for (_, partition), extent in (await self.extents([topic])).items()}
 
-    async def read(self, topics: Iterable[str]) -> AsyncIterator[tuple[TopicPartition, Record]]:
-        """Every record with its place, in order within a partition. Call it once."""
+    async def read(
+        self, topics: Iterable[str], partitions: Iterable[int] | None = None
+    ) -> AsyncIterator[tuple[TopicPartition, Record]]:
+        """Every record with its place, in order within a partition. `partitions`: see `extents`. One reading at a time."""
         extents = {
             TopicPartition(name, partition): extent
-            for (name, partition), extent in (await self.extents(topics)).items()
+            for (name, partition), extent in (await self.extents(topics, partitions)).items()
             if extent.end > extent.first
         }
         self._consumer.assign(list(extents))
@@ -73,6 +78,3 @@ class TopicReader:
                     yield place, record
                 if fetched.end >= extents[place].end:
                     left.discard(place)
-
-    def _places(self, topics: Iterable[str]) -> list[TopicPartition]:
-        return [TopicPartition(topic, partition) for topic in topics for partition in range(self._settings.partitions)]

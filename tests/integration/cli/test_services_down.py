@@ -37,6 +37,7 @@ COMMANDS = {
     "shards check": ("shards", "check"),
     "shards init": ("shards", "init"),
     "shards move": ("shards", "move", "1", "--to", "0"),
+    "tables rebuild": ("tables", "rebuild"),
     "topics check": ("topics", "check"),
     "topics ensure": ("topics", "ensure"),
     "users add": ("users", "add", "ada"),
