@@ -173,6 +173,13 @@ WEB_REFUSED: Final = Counter(
     ["reason"],
     registry=REGISTRY,
 )
+#: `outcome`: answered, refused (no answer, or the request had made its one hop).
+RELAYED_REQUESTS: Final = Counter(
+    "notify_relayed_requests",
+    "Requests to the role webhooks that another region had to answer",
+    ["region", "outcome"],
+    registry=REGISTRY,
+)
 
 
 def exposition() -> bytes:

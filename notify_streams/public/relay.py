@@ -1,0 +1,101 @@
+"""Sends a request on to the region that can answer it.
+
+The proof in `PROOF_HEADER` says that a region has sent the request: it was relayed once and is not relayed again. It gives no right: the
+other region checks the request's own signature or token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+from aiohttp.web import Response
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from yarl import URL
+
+from notify_streams import metrics
+from notify_streams.web.responses import RETRY_AFTER, Content, json_response
+from notify_streams.web.worker_objects import one_for
+
+if TYPE_CHECKING:
+    from aiohttp.web import Request
+
+    from notify_streams.app import NotifyApp
+
+log = logging.getLogger(__name__)
+
+PROOF_HEADER: Final = "X-Notify-Relayed"
+_PROOF_S: Final = 60
+_TIMEOUT_S: Final = 3.0
+_MAX_RESPONSE_BYTES: Final = 256 * 1024
+#: What the other region needs of the request's headers.
+_HEADERS: Final = ("Content-Type", "Accept", "Accept-Language")
+
+
+class Relay:
+    """The client of the other regions' public URLs."""
+
+    def __init__(self, worker: NotifyApp) -> None:
+        public = worker.settings.public
+        self._urls = public.urls
+        keys = public.link_key_list()
+        self._proofs = MultiFernet([Fernet(key) for key in keys]) if keys else None
+        self._session: aiohttp.ClientSession | None = None
+        worker.add_stop(self.close)
+
+    async def relay(self, region: str, request: Request, body: bytes) -> Response:
+        """What `region` answers to this request; 503 with `Retry-After` if it does not, or if the request has made its one hop."""
+        url = self._urls.get(region)
+        if self._proofs is None or url is None:
+            return _refused(region, f"set public.link_keys and public.urls.{region}")
+        if self.is_relayed(request, body):
+            return _refused(region, "the regions disagree about who serves this person")
+        headers = {name: request.headers[name] for name in _HEADERS if name in request.headers}
+        headers[PROOF_HEADER] = self._proofs.encrypt(_digest(request, body)).decode()
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S))
+        try:
+            async with self._session.request(
+                request.method,
+                URL(url.rstrip("/") + request.rel_url.raw_path_qs, encoded=True),
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+            ) as response:
+                content = await response.content.read(_MAX_RESPONSE_BYTES)
+                kind = response.headers.get("Content-Type", "application/octet-stream")
+                metrics.RELAYED_REQUESTS.labels(region, "answered").inc()
+                return Content(content, kind, response.status).response()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return _refused(region, type(error).__name__)
+
+    def is_relayed(self, request: Request, body: bytes) -> bool:
+        """Whether another region has sent this request within the last minute."""
+        proof = request.headers.get(PROOF_HEADER)
+        if proof is None or self._proofs is None or len(proof) > 1024:
+            return False
+        try:
+            return self._proofs.decrypt(proof, ttl=_PROOF_S) == _digest(request, body)
+        except InvalidToken:
+            return False
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+
+async def relay(worker: NotifyApp, region: str, request: Request, body: bytes) -> Response:
+    """See `Relay.relay`."""
+    return await one_for(worker, Relay).relay(region, request, body)
+
+
+def _digest(request: Request, body: bytes) -> bytes:
+    return hashlib.sha256(f"{request.method} {request.rel_url.raw_path_qs}\n".encode() + body).digest()
+
+
+def _refused(region: str, why: str) -> Response:
+    metrics.RELAYED_REQUESTS.labels(region, "refused").inc()
+    log.warning("request not relayed", extra={"action": "relay.refused", "region": region, "error": why})
+    return json_response({"error": f"try again: region {region} must answer this and does not"}, 503, RETRY_AFTER)
