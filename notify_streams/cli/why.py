@@ -59,9 +59,10 @@ def _words(attempt: dict[str, Any]) -> str:
 
 
 def _device_words(device: dict[str, Any]) -> str:
-    """The answer about one device: ``device 1f0c22ab (apns) dead_token 410``."""
+    """The answer about one device: ``device 1f0c22ab (apns) accepted HTTP 200 template de:1f0c22ab41e7``."""
     answer = device["outcome"] + (f" {device['code']}" if device["code"] else "")
-    return f"device {device['token_sha']} ({device['provider']}) {answer}"
+    version = f" template {found}" if (found := device["template_version"]) else ""
+    return f"device {device['token_sha']} ({device['provider']}) {answer}{version}"
 
 
 async def _why(settings: Settings, trigger_id: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -137,7 +137,7 @@ def _attempt_fields(number: int, attempt: Attempt) -> Document:
 
 
 def device_fields(attempt: Attempt) -> list[Document] | None:
-    """What each device's provider answered, ``{"token_sha", "provider", "outcome", "code"}``; None for a person with a single token."""
+    """What each device's provider answered: the fields of `DeviceOutcome`; None for a person with a single token."""
     return None if attempt.devices is None else [msgspec.structs.asdict(one) for one in attempt.devices]
 
 

@@ -70,6 +70,8 @@ class DeviceOutcome(msgspec.Struct, frozen=True, gc=False, array_like=True, omit
     #: One of `ProviderOutcome`.
     outcome: str
     code: str | None = None
+    #: Of the text that was sent, if it is another one than that of the attempt.
+    template_version: str | None = None
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False, array_like=True, omit_defaults=True):
@@ -88,7 +90,7 @@ class Attempt(msgspec.Struct, frozen=True, gc=False, array_like=True, omit_defau
     in_doubt: bool = False
     #: of an SMS: the segments of its text
     segments: int | None = None
-    #: locale and content hash of the template that was rendered, `de:1f0c22ab41e7`; None for a trigger's own text
+    #: locale and content hash of the template that was rendered for the person, `de:1f0c22ab41e7`; None for a trigger's own text
     template_version: str | None = None
     #: of a push to the devices of a person: each that was called; None for a single token
     devices: tuple[DeviceOutcome, ...] | None = None

@@ -230,7 +230,8 @@ class ProviderCalls:
             results = [await self._send(outgoing[0])]
         else:
             results = await asyncio.gather(*map(self._send, outgoing))
-        return merged([DeviceResult(one.to, result) for one, result in zip(outgoing, results, strict=True)])
+        both = zip(outgoing, results, strict=True)
+        return merged([DeviceResult(one.to, result, one.template_version) for one, result in both])
 
     async def _send(self, outgoing: Outgoing) -> ProviderResult:
         if outgoing.provider in self._paused:
@@ -285,9 +286,13 @@ class ProviderCalls:
             data=data,
             decided_at_ms=int(message.decided_at.timestamp() * 1000),
         )
-        return outgoing if message.devices is None else self._for_devices(message, message.devices, outgoing)
+        if message.devices is None:
+            return outgoing
+        return self._for_devices(message, message.devices, outgoing, text.version)
 
-    def _for_devices(self, message: ChannelMessage, devices: Devices, outgoing: Outgoing) -> list[Outgoing]:
+    def _for_devices(
+        self, message: ChannelMessage, devices: Devices, outgoing: Outgoing, person_version: str | None
+    ) -> list[Outgoing]:
         """`outgoing` for each device, in the device's locale if the template fits the data in it."""
         calls = []
         for device in devices:
@@ -296,7 +301,8 @@ class ProviderCalls:
                 in_locale = msgspec.structs.replace(message, locale=device.locale)
                 with suppress(RenderingError):  # then the text in the person's locale
                     text = text_of(in_locale, self._categories, self._templates, outgoing.data or {})
-                    call = msgspec.structs.replace(call, title=text.title, body=text.body)
+                    version = None if text.version == person_version else text.version
+                    call = msgspec.structs.replace(call, title=text.title, body=text.body, template_version=version)
             calls.append(call)
         return calls
 

@@ -57,6 +57,7 @@ def device_outcomes(results: Sequence[DeviceResult]) -> tuple[DeviceOutcome, ...
             one.result.provider,
             one.result.outcome.value,
             one.result.code or one.result.detail or None,
+            one.template_version,
         )
         for one in results
     )

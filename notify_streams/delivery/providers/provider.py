@@ -37,6 +37,8 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     provider: str | None = None
     #: of a device (push): its app's bundle id or package name, if it is known
     app: str | None = None
+    #: of a device (push) whose text is of another template file than the person's: see `Attempt.template_version`
+    template_version: str | None = None
 
 
 class ProviderOutcome(StrEnum):
@@ -92,6 +94,8 @@ class DeviceResult(msgspec.Struct, frozen=True):
 
     token: str
     result: ProviderResult
+    #: if it is another one than that of the attempt
+    template_version: str | None = None
 
     def __repr__(self) -> str:
         """Without the token."""

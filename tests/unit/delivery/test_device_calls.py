@@ -15,6 +15,7 @@ from notify_streams.delivery.breaker import Breaker, BreakerState
 from notify_streams.delivery.budget import Budget
 from notify_streams.delivery.calls import ProviderCalls
 from notify_streams.delivery.delivery_ledger import OwnedLedger, Token
+from notify_streams.delivery.device_results import device_outcomes
 from notify_streams.delivery.partition import Delivery, Partition
 from notify_streams.delivery.providers import Outgoing, ProviderOutcome, ProviderResult
 from notify_streams.delivery.rendering import text_of
@@ -105,6 +106,18 @@ async def test_each_device_is_called_with_what_is_its_own() -> None:
         ("browser", "web_push", None, "Payment received"),
     ]
     assert len({call.delivery_id for call in calls.provider.calls}) == 1
+
+
+async def test_a_device_of_another_locale_has_the_version_of_its_own_text() -> None:
+    """A locale that falls back to the person's template has none."""
+    devices = [msgspec.structs.replace(one, locale=locale) for one, locale in ((TABLET, "de-AT"), (BROWSER, "en"))]
+    calls = Calls(Provider())
+    versions = []
+    for message in (to_devices(PHONE, *devices), to_devices(devices[1], template=None, title="T", body="B")):
+        calls.begin(message)
+        stored = device_outcomes((await calls.ended()).devices or ())
+        versions.append([one.template_version for one in stored])
+    assert versions == [[None, None, templates().locales("payment_received")["en"].version], [None]]
 
 
 async def test_all_devices_are_called_at_the_same_time_and_each_call_counts() -> None:

@@ -81,3 +81,9 @@ def test_an_attempt_keeps_the_end_of_each_call_and_no_token() -> None:
 def test_an_attempt_that_an_earlier_release_stored_has_no_devices() -> None:
     packed = msgspec.msgpack.encode([Rank.SENT, 1, None, "fcm", "id", "HTTP 200", False, None, None])
     assert unpack(packed) == Attempt(Rank.SENT, 1, None, "fcm", "id", "HTTP 200")
+
+
+def test_devices_that_an_earlier_release_stored_have_the_template_version_of_the_attempt() -> None:
+    device = ["1f0c22ab", "fcm", "accepted", "HTTP 200"]
+    packed = msgspec.msgpack.encode([Rank.SENT, 1, None, "fcm", "id", "HTTP 200", False, None, "de:1f", [device]])
+    assert unpack(packed).devices == (DeviceOutcome("1f0c22ab", "fcm", "accepted", "HTTP 200", None),)
