@@ -17,6 +17,8 @@ _WINDOW: Final = 20
 WINDOW_S: Final = 10.0
 FIRST_OPEN_S: Final = 1.0
 MAX_OPEN_S: Final = 10.0
+#: A provider that asks for a longer time is probed after this one: one answer must not stop a channel for hours.
+MAX_ASKED_S: Final = 300.0
 #: So many answers in a row that ask to wait are about the provider.
 _THROTTLED: Final = 2
 #: The share of the calls that is allowed at once after a probe's success.
@@ -80,8 +82,8 @@ class Breaker:
         """A call failed, or had no answer in time.
 
         Args:
-            retry_after_s: the provider asks for no call before. One such answer may be about one device or person, so it counts for the
-                provider after a second one without a success between them.
+            retry_after_s: the provider asks for no call before; at most `MAX_ASKED_S` is kept. One such answer may be about one device or
+                person, so it counts for the provider after a second one without a success between them.
         """
         self._throttled = 0 if retry_after_s is None else self._throttled + 1
         if self._open_until is not None:
@@ -93,7 +95,7 @@ class Breaker:
             if self._failures >= MIN_FAILURES and 2 * self._failures >= len(self._results):
                 self._open(now, self._open_s)
         if retry_after_s is not None and self._throttled >= _THROTTLED:
-            self._open(now, retry_after_s)
+            self._open(now, min(retry_after_s, MAX_ASKED_S))
 
     def _open(self, now: float, seconds: float) -> None:
         self._open_until = max(self._open_until or now, now + seconds)

@@ -10,6 +10,7 @@ from typing import Final
 from notify_streams import tasks
 from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.http.connection_pool import ConnectionPool
+from notify_streams.delivery.providers.http.name_lookups import NameLookups
 from notify_streams.delivery.providers.http.request_head import Server, request_head, server_and_target
 from notify_streams.delivery.providers.http.tls import tls_context
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse
@@ -26,8 +27,17 @@ class HttpClient:
     server is not made. With `public_only`, neither is one to a server with a private address.
     """
 
-    def __init__(self, config: ProviderConfig, *, max_servers: int = 8, public_only: bool = False) -> None:
+    def __init__(
+        self,
+        config: ProviderConfig,
+        *,
+        max_servers: int = 8,
+        public_only: bool = False,
+        lookups: NameLookups | None = None,
+    ) -> None:
+        """`lookups`: of the servers' names; None: in the threads of the event loop."""
         self._config = config
+        self._lookups = lookups
         self._max_servers = max_servers
         self._public_only = public_only
         self._context: ssl.SSLContext | None = None
@@ -105,7 +115,9 @@ class HttpClient:
         if pool is None:
             if len(self._pools) >= self._max_servers:
                 raise _TooManyServers
-            pool = ConnectionPool(server, self._config, self._context, public_only=self._public_only)
+            pool = ConnectionPool(
+                server, self._config, self._context, public_only=self._public_only, lookups=self._lookups
+            )
         self._pools[server] = pool
         return pool
 

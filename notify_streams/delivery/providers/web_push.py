@@ -24,6 +24,7 @@ from notify_streams.delivery.providers.credential_files import BadCredential, Cr
 from notify_streams.delivery.providers.delivery_metadata import delivery_metadata
 from notify_streams.delivery.providers.es256 import Es256Key
 from notify_streams.delivery.providers.http.dialing import PrivateAddress
+from notify_streams.delivery.providers.http.name_lookups import NameLookups
 from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse, error_result, no_response_result
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
@@ -83,7 +84,12 @@ class WebPush:
         self._files = CredentialFiles(self.name, config, ("web_push_key",), VapidTokens.of, self._use)
         #: by origin; the last one was used last
         self._limits: dict[str, CallLimit] = {}
-        self._http = HttpClient(config, max_servers=_MAX_SERVERS, public_only=not config.web_push_private_hosts)
+        self._http = HttpClient(
+            config,
+            max_servers=_MAX_SERVERS,
+            public_only=not config.web_push_private_hosts,
+            lookups=NameLookups(),
+        )
 
     async def start(self) -> None:
         await self._http.start()

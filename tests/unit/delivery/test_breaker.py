@@ -1,6 +1,14 @@
 """The breaker opens when most calls fail, probes one at a time, and lets the rate return by doubling."""
 
-from notify_streams.delivery.breaker import FIRST_OPEN_S, MAX_OPEN_S, MIN_FAILURES, WINDOW_S, Breaker, BreakerState
+from notify_streams.delivery.breaker import (
+    FIRST_OPEN_S,
+    MAX_ASKED_S,
+    MAX_OPEN_S,
+    MIN_FAILURES,
+    WINDOW_S,
+    Breaker,
+    BreakerState,
+)
 
 
 def opened(at: float = 0.0) -> Breaker:
@@ -67,6 +75,16 @@ def test_it_stays_open_as_long_as_the_provider_asks_if_it_asks_twice_in_a_row() 
     assert breaker.state(0.0) is BreakerState.CLOSED, "one device or person may be meant"
     breaker.failed(0.1, 30.0)
     assert (breaker.state(29.0), breaker.open_until) == (BreakerState.OPEN, 30.1)
+
+
+def test_a_provider_that_asks_for_hours_is_probed_after_some_minutes() -> None:
+    breaker = Breaker()
+    breaker.failed(0.0, 30_000.0)
+    breaker.failed(0.0, 30_000.0)
+    assert breaker.open_until == MAX_ASKED_S
+    assert breaker.limit(100, MAX_ASKED_S) == 1
+    breaker.failed(MAX_ASKED_S, 30_000.0)
+    assert breaker.open_until == 2 * MAX_ASKED_S
 
 
 def test_an_answer_between_them_says_that_only_some_are_throttled() -> None:

@@ -9,6 +9,7 @@ from typing import Final, cast
 
 from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.http.connection import Connection
+from notify_streams.delivery.providers.http.name_lookups import NameLookups
 from notify_streams.delivery.providers.http.opening import Opener
 from notify_streams.delivery.providers.http.request_head import Server
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse
@@ -41,11 +42,17 @@ class ConnectionPool:
     """
 
     def __init__(
-        self, server: Server, config: ProviderConfig, context: ssl.SSLContext, *, public_only: bool = False
+        self,
+        server: Server,
+        config: ProviderConfig,
+        context: ssl.SSLContext,
+        *,
+        public_only: bool = False,
+        lookups: NameLookups | None = None,
     ) -> None:
         self._config = config
         self._loop = asyncio.get_running_loop()
-        self._opener = Opener(server, context, public_only=public_only)
+        self._opener = Opener(server, context, public_only=public_only, lookups=lookups)
         self._opening: set[asyncio.Task[bool]] = set()
         #: open connections, each with its call; None: idle
         self._connections: dict[Connection, _Call | None] = {}

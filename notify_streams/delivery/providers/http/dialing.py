@@ -10,6 +10,7 @@ from typing import Final
 
 import aiohappyeyeballs
 
+from notify_streams.delivery.providers.http.name_lookups import NameLookups
 from notify_streams.delivery.providers.http.request_head import Server
 
 #: how long the addresses of a name are used
@@ -32,8 +33,10 @@ class PrivateAddress(OSError):
 class Dialer:
     """Connections that are opened within 10 s share one look-up of the server's name."""
 
-    def __init__(self, server: Server, *, public_only: bool = False) -> None:
+    def __init__(self, server: Server, *, public_only: bool = False, lookups: NameLookups | None = None) -> None:
+        """`lookups`: look the name up there; None: in the threads of the event loop."""
         self._server = server
+        self._lookups = lookups
         self._public_only = public_only
         self._lookup: asyncio.Task[Sequence[aiohappyeyeballs.AddrInfoType]] | None = None
         self._looked_up_at = 0.0
@@ -72,6 +75,8 @@ class Dialer:
     async def _look_up(self) -> Sequence[aiohappyeyeballs.AddrInfoType]:
         loop = asyncio.get_running_loop()
         try:
+            if self._lookups is not None:
+                return await self._lookups.look_up(self._server.host, self._server.port)
             return await loop.getaddrinfo(self._server.host, self._server.port, type=socket.SOCK_STREAM)
         finally:
             self._looked_up_at = loop.time()

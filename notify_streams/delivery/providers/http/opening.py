@@ -7,6 +7,7 @@ import ssl
 
 from notify_streams.delivery.providers.http.connection import Connection, Owner
 from notify_streams.delivery.providers.http.dialing import Dialer
+from notify_streams.delivery.providers.http.name_lookups import NameLookups
 from notify_streams.delivery.providers.http.request_head import Server
 from notify_streams.delivery.providers.http.tls import Tls
 
@@ -14,10 +15,12 @@ from notify_streams.delivery.providers.http.tls import Tls
 class Opener:
     """Connects, and makes the TLS handshake."""
 
-    def __init__(self, server: Server, context: ssl.SSLContext, *, public_only: bool) -> None:
+    def __init__(
+        self, server: Server, context: ssl.SSLContext, *, public_only: bool, lookups: NameLookups | None
+    ) -> None:
         self._server = server
         self._context = context if server.tls else None
-        self._dialer = Dialer(server, public_only=public_only)
+        self._dialer = Dialer(server, public_only=public_only, lookups=lookups)
 
     async def open(self, owner: Owner) -> Connection:
         """A connection that may have a request.
