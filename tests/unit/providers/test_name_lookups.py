@@ -56,7 +56,7 @@ async def test_slow_names_have_a_bound_and_leave_all_others_alone(resolver: Reso
     assert await lookups.look_up("push.example", 443) == FOUND
 
 
-async def test_a_look_up_that_nobody_waits_for_keeps_its_thread_to_the_end(resolver: Resolver) -> None:
+async def test_a_look_up_whose_caller_was_cancelled_keeps_its_thread_to_the_end(resolver: Resolver) -> None:
     lookups = NameLookups(threads=1, waiting=1)
     left = asyncio.create_task(lookups.look_up("slow.unknown", 443))
     await until(lambda: resolver.asked, "it is looked up")

@@ -46,6 +46,6 @@ class NameLookups:
         else:
             await self._threads.acquire()
         found = tasks.in_thread(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
-        # Also a look-up that nobody waits for has its thread to the end.
+        # A look-up whose caller was cancelled has its thread to the end, too.
         found.add_done_callback(lambda _: self._threads.release())
         return await asyncio.shield(found)
