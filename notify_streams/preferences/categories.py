@@ -15,7 +15,7 @@ from notify_streams.preferences.row_codec import OUT, UNSET
 from notify_streams.preferences.suppressed_addresses import MAX_CATEGORY_NUMBER
 from notify_streams.records.names import MAX_LENGTH, name_fault
 from notify_streams.records.outcomes import Reason
-from notify_streams.records.user_records import ALL
+from notify_streams.records.user_records import ALL, DEFAULT_LOCALE
 from notify_streams.roles import CHANNELS, Channel
 from notify_streams.settings import config_folder
 
@@ -43,6 +43,9 @@ class Category(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ttl_s: Annotated[int, msgspec.Meta(gt=0)] = 86_400
     #: The templates that its triggers may name (`notify_streams.templates`).
     templates: tuple[str, ...] = ()
+    #: By locale: what a person reads on the preference page. Without a title: the category's name.
+    title: dict[str, Annotated[str, msgspec.Meta(min_length=1, max_length=80)]] = {}
+    description: dict[str, Annotated[str, msgspec.Meta(min_length=1, max_length=400)]] = {}
 
     def is_open_to(self, system: str | None) -> bool:
         """Whether triggers of `system` may use the category; None: another region has checked it."""
@@ -119,6 +122,9 @@ def load_categories(file: Path) -> Categories:
             raise SettingsError(f"{here}: allows no channel; name at least one of {', '.join(CHANNELS)}")
         if repeated := sorted({one for one in category.templates if category.templates.count(one) > 1}):
             raise SettingsError(f"{here}: names the template {repeated[0]!r} twice")
+        for texts in (category.title, category.description):
+            if texts and DEFAULT_LOCALE not in texts:
+                raise SettingsError(f"{here}: `title` and `description` need a text for {DEFAULT_LOCALE!r}")
         names[category.number] = name
         categories[name] = category
     return categories

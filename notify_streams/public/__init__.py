@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from notify_streams.public.preference_page import PreferencePage
 from notify_streams.public.webhooks import Webhooks
 from notify_streams.web import WORKER_VIEWS, blueprint
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 PUBLIC_VIEWS: Final[dict[str, type[WebView]]] = {
     "/webhooks/{provider}": Webhooks,
+    "/preferences/{token}": PreferencePage,
 }
 
 public_blueprint = blueprint({**WORKER_VIEWS, **PUBLIC_VIEWS})

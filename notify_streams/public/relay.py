@@ -32,6 +32,8 @@ _TIMEOUT_S: Final = 3.0
 _MAX_RESPONSE_BYTES: Final = 256 * 1024
 #: What the other region needs of the request's headers.
 _HEADERS: Final = ("Content-Type", "Accept", "Accept-Language")
+#: Of the other region's response, beside its content type.
+_OF_RESPONSE: Final = ("Location",)
 
 
 class Relay:
@@ -64,10 +66,13 @@ class Relay:
                 headers=headers,
                 allow_redirects=False,
             ) as response:
-                content = await response.content.read(_MAX_RESPONSE_BYTES)
+                content = bytearray()
+                while chunk := await response.content.read(_MAX_RESPONSE_BYTES - len(content)):
+                    content += chunk
                 kind = response.headers.get("Content-Type", "application/octet-stream")
                 metrics.RELAYED_REQUESTS.labels(region, "answered").inc()
-                return Content(content, kind, response.status).response()
+                handed_on = {name: response.headers[name] for name in _OF_RESPONSE if name in response.headers}
+                return Content(bytes(content), kind, response.status, handed_on).response()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return _refused(region, type(error).__name__)
 

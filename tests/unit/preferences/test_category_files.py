@@ -41,6 +41,8 @@ WRONG = {
     "number too high": ("number: 2", "number: 240", 8, "239"),
     "time to live of nothing": ("number: 2", "number: 2\n  ttl_s: 0", 9, "ttl_s"),
     "number taken": ("number: 2", "number: 1", 7, "payments"),
+    "title without a default": ("number: 2", "number: 2\n  title: {de: Werbung}", 7, "'en'"),
+    "title of nothing": ("number: 2", 'number: 2\n  title: {en: ""}', 9, "title"),
     "no channel": ("channels:\n    email: out", "channels: {}", 7, "no channel"),
     "category twice": ("marketing:", "payments:", 7, "twice"),
     "channel twice": ("email: out", "email: out\n    email: in", 12, "twice"),
