@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
-from notify_streams.delivery.providers.aws_client import aws_session
+from notify_streams.delivery.providers.aws_client import NoCredentials, aws_session, credentials_of
 from notify_streams.delivery.providers.check_failure import CheckFailed
 from notify_streams.delivery.providers.config import ProviderConfig
 
@@ -29,7 +29,7 @@ async def check_ses(config: ProviderConfig) -> str:
     """`GetAccount`.
 
     Raises:
-        CheckFailed, SettingsError
+        CheckFailed
     """
     account = await _ask("SES", "sesv2", "get_account", "ses:GetAccount", config)
     if account.get("SendingEnabled") is False:
@@ -45,7 +45,7 @@ async def check_sns(config: ProviderConfig) -> str:
     """`GetSMSAttributes`.
 
     Raises:
-        CheckFailed, SettingsError
+        CheckFailed
     """
     await _ask("SNS", "sns", "get_sms_attributes", "sns:GetSMSAttributes", config)
     return f"SNS takes the credential in {config.aws_region}"
@@ -63,18 +63,20 @@ async def _ask(name: str, service: str, operation: str, permission: str, config:
         ignore_configured_endpoint_urls=True,
     )
     try:
-        async with (
-            asyncio.timeout(config.timeout_s),
-            (await aws_session(name, config)).create_client(
+        async with asyncio.timeout(config.timeout_s):
+            session = aws_session(config)
+            await credentials_of(name, session)
+            async with session.create_client(
                 service,
                 region_name=config.aws_region,
                 endpoint_url=config.aws_endpoint,
                 verify=config.ca_file,
                 config=limits,
-            ) as client,
-        ):
-            answer: Mapping[str, Any] = await getattr(client, operation)()
-            return answer
+            ) as client:
+                answer: Mapping[str, Any] = await getattr(client, operation)()
+                return answer
+    except NoCredentials as error:
+        raise CheckFailed(str(error)) from None
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
         if code in _REFUSED:

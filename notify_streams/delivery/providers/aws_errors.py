@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from notify_streams.delivery.providers.aws_client import AwsRefusal
+import msgspec
+
+from notify_streams.delivery.providers.aws_client import AwsRefusal, WithoutCredentials
 from notify_streams.delivery.providers.http_responses import NoResponse, no_response_result
 from notify_streams.delivery.providers.provider import ProviderOutcome, ProviderResult
 
@@ -87,7 +89,8 @@ def aws_result(
 ) -> ProviderResult:
     """The result that an answer stands for. `errors`: see `_refusal_result`."""
     if isinstance(answer, NoResponse):
-        return no_response_result(provider, answer)
+        result = no_response_result(provider, answer)
+        return msgspec.structs.replace(result, credential_refused=isinstance(answer, WithoutCredentials))
     if isinstance(answer, AwsRefusal):
         return _refusal_result(provider, errors, answer)
     return ProviderResult(

@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
-from notify_streams.delivery.providers.aws_client import AwsClient
+from notify_streams.delivery.providers.aws_client import AwsClient, AwsRefusal
 from notify_streams.delivery.providers.aws_errors import ErrorRow, aws_result
 from notify_streams.delivery.providers.config import ProviderConfig
+from notify_streams.delivery.providers.http_responses import NoResponse
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
 from notify_streams.delivery.providers.sms import sms_size, sms_text, too_many_segments
 from notify_streams.records.addresses import is_phone_number
@@ -29,11 +31,34 @@ _PUBLISH: Final = "botocore, sns service model, Publish"
 #: errors of the service that are about a number or an account
 _SERVICE: Final = "botocore, sns service model"
 
+#: A code of ours: a refused parameter that is ours, not the recipient's. A refusal names the parameter in its text, "Invalid parameter:
+#: PhoneNumber Reason: … is not valid to publish to" (aws/aws-sdk-js#1217, boto/boto3#2195). Ours are the attributes of a message:
+#: https://docs.aws.amazon.com/sns/latest/dg/sms_publish-to-phone.html, and identities that a message is sent from:
+#: https://docs.aws.amazon.com/sns/latest/dg/channels-sms-originating-identities.html. Their exact texts are not documented.
+SENDER_REFUSED: Final = "InvalidParameter.Sender"
+_ABOUT_SENDER: Final = re.compile(
+    r"sender ?id|originat|sms ?type|message ?attribute|AWS\.(?:SNS|MM)\.SMS", re.IGNORECASE
+)
+#: The codes that refuse a parameter.
+_PARAMETER_CODES: Final = frozenset(
+    {
+        "InvalidParameter",
+        "InvalidParameterCombination",
+        "InvalidParameterValue",
+        "MissingParameter",
+        "ParameterValueInvalid",
+        "UserError",
+        "ValidationError",
+        "ValidationException",
+    }
+)
+
 ERRORS: Final[Mapping[str, ErrorRow]] = {
     "AuthorizationError": ErrorRow(ProviderOutcome.RETRY, _PUBLISH),
     "EndpointDisabled": ErrorRow(ProviderOutcome.RETRY, _PUBLISH),
     "InternalError": ErrorRow(ProviderOutcome.RETRY, _PUBLISH),
     "InvalidParameter": ErrorRow(ProviderOutcome.REJECTED, _PUBLISH),
+    SENDER_REFUSED: ErrorRow(ProviderOutcome.RETRY, _PUBLISH),
     "InvalidSecurity": ErrorRow(ProviderOutcome.RETRY, _PUBLISH),
     "KMSAccessDenied": ErrorRow(ProviderOutcome.RETRY, _PUBLISH),
     "KMSDisabled": ErrorRow(ProviderOutcome.RETRY, _PUBLISH),
@@ -80,7 +105,7 @@ class Sns:
             problem = f"{characters} characters, SNS takes {_MAX_TEXT}"
         if problem is not None:
             return unsendable(self.name, ProviderOutcome.TOO_LARGE, problem, segments=size.segments)
-        result = aws_result(self.name, ERRORS, await self._client.call("publish", request))
+        result = sns_result(await self._client.call("publish", request))
         return msgspec.structs.replace(result, segments=size.segments)
 
 
@@ -98,3 +123,14 @@ def sns_request(message: Outgoing, config: ProviderConfig) -> dict[str, Any]:
             name: {"DataType": "String", "StringValue": text} for name, text in attributes.items() if text is not None
         },
     }
+
+
+def sns_result(answer: Mapping[str, Any] | AwsRefusal | NoResponse) -> ProviderResult:
+    """The result that an answer stands for."""
+    if (
+        isinstance(answer, AwsRefusal)
+        and answer.code in _PARAMETER_CODES
+        and _ABOUT_SENDER.search(answer.message) is not None
+    ):
+        answer = msgspec.structs.replace(answer, code=SENDER_REFUSED)
+    return aws_result(Sns.name, ERRORS, answer)

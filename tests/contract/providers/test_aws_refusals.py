@@ -17,9 +17,12 @@ from urllib.parse import parse_qs
 import orjson
 import pytest
 
+from devtools.stack.ports import free_port
 from notify_streams.delivery.providers import Provider, ProviderOutcome, provider_for, ses, sns
 from notify_streams.delivery.providers.aws_errors import COMMON_ERRORS
-from notify_streams.errors import SettingsError
+from notify_streams.delivery.providers.check_failure import CheckFailed
+from notify_streams.delivery.providers.checks import CHECKS
+from notify_streams.retry import failing_calls
 from notify_streams.secret import Secret
 from tests.contract.providers.aws_server import (
     CHANNELS,
@@ -32,6 +35,7 @@ from tests.contract.providers.aws_server import (
     response,
 )
 from tests.contract.providers.scripted_server import Peer, ScriptedServer, serve
+from tests.waiting import until
 
 TABLES = {"ses": ses.ERRORS, "sns": sns.ERRORS}
 Script = Callable[[Peer], Awaitable[None]]
@@ -68,7 +72,11 @@ def answering(*answers: bytes) -> Script:
 
 async def test_each_code_has_the_outcome_of_its_row(name: str, outbox_of: Any) -> None:
     message = outbox_of(CHANNELS[name]).message()
-    table = {code: row for code, row in {**COMMON_ERRORS, **TABLES[name]}.items() if code != ses.NOT_VERIFIED}
+    table = {
+        code: row
+        for code, row in {**COMMON_ERRORS, **TABLES[name]}.items()
+        if code not in (ses.NOT_VERIFIED, sns.SENDER_REFUSED)
+    }
     answers = [refused(name, 400, code, f"about {message.to}") for code in table]
     async with client_of(name, answering(*answers)) as (provider, server):
         for code, row in table.items():
@@ -125,6 +133,35 @@ async def test_each_form_of_an_answer_has_its_outcome(outbox_of: Any) -> None:
             assert (case, {field: getattr(result, field) for field in wanted}) == (case, wanted)
             assert "a@example.org" not in repr(result)
     assert len(server.requests) == len(CASES)
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "expected"),
+    [
+        ("InvalidParameter", "Invalid parameter: PhoneNumber Reason: +12025550100 is not valid to publish to", None),
+        ("InvalidParameter", "Invalid parameter: Message too long", None),
+        ("OptedOut", "the number opted out of this sender id", None),
+        (
+            "InvalidParameter",
+            "Invalid parameter: AWS.SNS.SMS.SenderID Reason: NOTIFY is not registered",
+            sns.SENDER_REFUSED,
+        ),
+        (
+            "InvalidParameter",
+            "Invalid parameter: The message attribute 'AWS.SNS.SMS.SMSType' is invalid",
+            sns.SENDER_REFUSED,
+        ),
+        ("ValidationException", "No origination identities available to send to this country", sns.SENDER_REFUSED),
+    ],
+)
+async def test_a_refusal_of_our_sender_ends_no_delivery(
+    code: str, text: str, expected: str | None, outbox_of: Any
+) -> None:
+    async with client_of("sns", answering(refused("sns", 400, code, text))) as (provider, _):
+        result = await provider.send(outbox_of("sms").message())
+    ends = ProviderOutcome.REJECTED if expected is None else ProviderOutcome.RETRY
+    assert (result.outcome, result.code) == (ends, expected or code)
+    assert "+1202" not in repr(result) and "NOTIFY" not in repr(result)
 
 
 async def test_an_answer_of_sns_that_is_none_is_retried(outbox_of: Any) -> None:
@@ -358,11 +395,44 @@ async def test_a_call_does_not_begin_late_because_credentials_are_renewed(
     assert server.requests == []
 
 
-async def test_without_credentials_the_client_does_not_start(aws_environment: pytest.MonkeyPatch, name: str) -> None:
-    provider = provider_for(CHANNELS[name], config_of(1, aws_access_key_id=None, aws_secret_access_key=None))
-    with pytest.raises(SettingsError, match=r"^there are no AWS credentials for \w+: set providers\.aws_access_key_id"):
-        await provider.start()
-    await provider.close()
+async def test_the_check_says_what_to_set_without_credentials(aws_environment: pytest.MonkeyPatch, name: str) -> None:
+    config = config_of(1, aws_access_key_id=None, aws_secret_access_key=None)
+    with pytest.raises(CheckFailed, match=r"^there are no AWS credentials for \w+: set providers\.aws_access_key_id"):
+        await CHECKS[name](config)
+
+
+async def instance_metadata(peer: Peer) -> None:
+    """https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-security-credentials.html"""
+    head = await peer.reader.readuntil(b"\r\n\r\n")
+    found = credentials(3600).partition(b"\r\n\r\n")[2] if head.split()[1].endswith(b"/role") else b"role"
+    await peer.send(response(200, found.replace(b"{", b'{"Code":"Success",', 1)))
+
+
+async def test_a_source_of_credentials_that_does_not_answer_is_an_outage(
+    aws_environment: pytest.MonkeyPatch, outbox_of: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The worker starts, its calls are retried, and the credentials are used when they are there."""
+    caplog.set_level("INFO", "notify_streams")
+    port = free_port()
+    aws_environment.setenv("AWS_EC2_METADATA_DISABLED", "false")
+    aws_environment.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", f"http://127.0.0.1:{port}/")
+    keys = {"aws_access_key_id": None, "aws_secret_access_key": None}
+    async with client_of("sns", answering(accepted("sns")), **keys) as (provider, server):
+        result = await provider.send(outbox_of("sms").message())
+        assert (result.outcome, result.begun, result.credential_refused) == (ProviderOutcome.RETRY, False, True)
+        assert "sns.credentials" in failing_calls() and server.requests == []
+        async with serve(instance_metadata, port=port):
+
+            async def accepts() -> bool:
+                return (await provider.send(outbox_of("sms").message())).outcome is ProviderOutcome.ACCEPTED
+
+            await until(accepts, "the credentials are found")
+        assert "sns.credentials" not in failing_calls()
+    _, headers, _ = head_and_body(server.requests[0][1])
+    assert "Credential=ASIATEMP/" in headers["authorization"]
+    lines = [one for one in caplog.records if getattr(one, "call", "") == "sns.credentials"]
+    assert [one.__dict__["action"] for one in lines] == ["retry.failing", "retry.recovered"]
+    assert "set providers.aws_access_key_id" in lines[0].__dict__["error"]
 
 
 UNSENDABLE: dict[str, list[tuple[dict[str, Any], ProviderOutcome]]] = {
