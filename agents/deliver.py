@@ -10,10 +10,9 @@ from faust.types import TP
 
 from notify_streams.app import app
 from notify_streams.delivery.admission import Admission
-from notify_streams.delivery.breaker import Breaker
 from notify_streams.delivery.dead_addresses import DeadAddresses
 from notify_streams.delivery.engine import DeliveryEngine
-from notify_streams.delivery.providers import client_with_budgets
+from notify_streams.delivery.provider_order import configured_order
 from notify_streams.delivery.retry_delay import RETRY_DELAYS
 from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.outbox.partition_hooks import first_position
@@ -30,10 +29,7 @@ if TYPE_CHECKING:
 
 channel = channel_of(app.role)
 settings = app.settings.providers
-provider, budgets = client_with_budgets(
-    settings, channel, app.role, time.monotonic(), start_within_s=app.preferences.bound.start_s
-)
-breaker = Breaker()
+order, budgets = configured_order(settings, channel, app.role, start_within_s=app.preferences.bound.start_s)
 dead_addresses = DeadAddresses(partial(publish_directly, app))
 app.add_lifecycle(dead_addresses.start, dead_addresses.stop)
 engine = app.delivery = DeliveryEngine(
@@ -42,11 +38,10 @@ engine = app.delivery = DeliveryEngine(
     app.lane,
     app.shards,
     app.preferences.provider_check,
-    provider,
+    order,
     app.categories,
     app.templates(),
-    breaker,
-    Admission(breaker, budgets[0], provider.max_in_flight),
+    Admission(order),
     RETRY_DELAYS[app.lane, channel].paced(settings.retry_pace),
     app.settings.outbox.transaction_timeout_s,
     settings.timeout_s,

@@ -110,6 +110,9 @@ class ProviderSettings(CredentialSettings, frozen=True, kw_only=True):
     push_provider: Literal["fcm", "apns", "web_push"] = "fcm"
     sms_provider: Literal["twilio", "sns"] = "twilio"
     email_provider: Literal["smtp", "ses"] = "smtp"
+    #: Who is called while the channel's provider cannot be; None: no other. Of push the device names its provider.
+    sms_failover: Literal["twilio", "sns"] | None = None
+    email_failover: Literal["smtp", "ses"] | None = None
     fcm: str = "https://fcm.googleapis.com"
     apns: str = "https://api.push.apple.com"
     twilio: str = "https://api.twilio.com"
@@ -126,6 +129,8 @@ class ProviderSettings(CredentialSettings, frozen=True, kw_only=True):
     max_in_flight: Positive = 256
     #: By role: the calls a second that its credential allows; shared by its workers. A role without an entry has no limit.
     calls_per_s: dict[str, PositiveS] = {}
+    #: The same for `sms_failover` and `email_failover`.
+    failover_calls_per_s: dict[str, PositiveS] = {}
     #: A text that takes more segments is not sent. Each segment is charged as an SMS.
     max_sms_segments: Positive = 10
     #: Multiplies the delays before retries. Below 1 only where the provider is a fake.
@@ -168,10 +173,24 @@ class ProviderSettings(CredentialSettings, frozen=True, kw_only=True):
         further = {"apns": self.apns_key, "web_push": self.web_push_key}
         providers: dict[str, set[str]] = {
             "push": {self.push_provider, *(name for name, key in further.items() if key is not None)},
-            "sms": {self.sms_provider},
-            "email": {self.email_provider},
+            "sms": {one.sms_provider for one in self.in_order("sms")},
+            "email": {one.email_provider for one in self.in_order("email")},
         }
         return frozenset(channel for channel, names in providers.items() if all(sandbox.get(name) for name in names))
+
+    def in_order(self, channel: str) -> list[ProviderSettings]:
+        """The settings with each provider of `channel` as its provider; these themselves are the first."""
+        failover = getattr(self, f"{channel}_failover", None)
+        if failover is None:
+            return [self]
+        changes = {f"{channel}_provider": failover, f"{channel}_failover": None}
+        return [self, msgspec.structs.replace(self, **changes, calls_per_s=self.failover_calls_per_s)]
+
+    def failover_problems(self) -> Iterator[str]:
+        """What is wrong with the order of the providers."""
+        for channel in ("sms", "email"):
+            if getattr(self, f"{channel}_failover") == getattr(self, f"{channel}_provider"):
+                yield f"{channel}_failover must be another provider than {channel}_provider"
 
     def mail_signature_problems(self) -> Iterator[str]:
         """What is wrong with the settings of DKIM. The SMTP client checks the values."""
@@ -199,7 +218,8 @@ class ProviderSettings(CredentialSettings, frozen=True, kw_only=True):
 
     def aws_problems(self) -> Iterator[str]:
         """What is wrong with the settings of SES and SNS."""
-        if self.aws_region is None and (self.email_provider == "ses" or self.sms_provider == "sns"):
+        used = {self.email_provider, self.email_failover, self.sms_provider, self.sms_failover}
+        if self.aws_region is None and used & {"ses", "sns"}:
             yield "aws_region is missing: SES and SNS need the region that they are used in, as eu-west-1"
         if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
             yield "aws_access_key_id and aws_secret_access_key must be set together"
@@ -516,6 +536,7 @@ def _security_problems(settings: Settings) -> Iterator[str]:
     groups |= {f"remote_kafka_security.{region}": one for region, one in settings.remote_kafka_security.items()}
     for name, group in groups.items():
         yield from (f"{name}.{problem}" for problem in group.problems())
+    yield from (f"providers.{problem}" for problem in settings.providers.failover_problems())
     yield from (f"providers.{problem}" for problem in settings.providers.mail_signature_problems())
     yield from (f"providers.{problem}" for problem in settings.providers.credential_problems())
     yield from (f"providers.{problem}" for problem in settings.providers.aws_problems())

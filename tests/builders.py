@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from notify_streams.admin.audit.provider_log import AcceptedMessage
+from notify_streams.delivery.providers import Outgoing, ProviderOutcome, ProviderResult
 from notify_streams.outbox.decided_batch import DecidedBatch, RecordOutcome
 from notify_streams.preferences.categories import Categories, Category, channels_of_templates, load_categories
 from notify_streams.preferences.row_codec import EMPTY_ROW, encode_row
@@ -285,6 +286,24 @@ def an_acceptance(notification: str = "n", *, channel: str = "push", done: float
         "to_sha": "",
     }
     return AcceptedMessage(notification_id=notification, channel=channel, done=done, **(usual | but))
+
+
+class AClient:
+    """A provider's client: each call ends as the next of `results`, then as accepted."""
+
+    def __init__(self, name: str = "fake", *results: ProviderResult, max_in_flight: int = 8) -> None:
+        self.name, self.max_in_flight = name, max_in_flight
+        self.calls: list[Outgoing] = []
+        self.results = list(results)
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def send(self, message: Outgoing) -> ProviderResult:
+        self.calls.append(message)
+        accepted = ProviderResult(outcome=ProviderOutcome.ACCEPTED, provider=self.name)
+        return self.results.pop(0) if self.results else accepted
 
 
 @dataclass

@@ -82,7 +82,11 @@ async def _check(settings: Settings) -> list[dict[str, Any]]:
     """One for each credential, in the order of the channels; then further push providers. All are asked at the same time."""
     from notify_streams.delivery.providers.from_settings import further_push_providers, provider_of
 
-    asked = [*provider_of(settings.providers).items()]
+    asked = [
+        (channel, provider_of(one)[channel])
+        for channel in provider_of(settings.providers)
+        for one in settings.providers.in_order(channel)
+    ]
     asked += [("push", provider) for provider in further_push_providers(settings.providers)]
     return list(
         await asyncio.gather(
@@ -131,9 +135,10 @@ async def _list(settings: Settings) -> list[dict[str, Any]]:
         for provider, since in sorted(paused.items())
     ]
     found += [
-        {"role": summary.role, **msgspec.structs.asdict(summary.provider_state)}
+        {"role": summary.role, **msgspec.structs.asdict(msgspec.structs.replace(state, further=()))}
         for peer in await fetch_peers(settings)
         if (summary := peer.summary) is not None and summary.provider_state is not None
+        for state in (summary.provider_state, *summary.provider_state.further)
     ]
     return found
 

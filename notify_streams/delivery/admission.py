@@ -9,11 +9,8 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Final
 
-from notify_streams.delivery.breaker import BreakerState
-
 if TYPE_CHECKING:
-    from notify_streams.delivery.breaker import Breaker
-    from notify_streams.delivery.budget import Budget
+    from notify_streams.delivery.provider_order import CalledProvider, ProviderOrder
 
 #: What can begin within this time is admitted.
 AHEAD_S: Final = 0.25
@@ -26,16 +23,12 @@ _POLL_S: Final = 0.1
 
 
 class Admission:
-    """The calls of one worker to one provider."""
+    """The calls of one worker to the providers of its channel."""
 
-    def __init__(self, breaker: Breaker, budget: Budget, max_in_flight: int, *, least_ahead: int = LEAST_AHEAD) -> None:
+    def __init__(self, order: ProviderOrder, *, least_ahead: int = LEAST_AHEAD) -> None:
         """`least_ahead`: so many are checked beside those under way, whatever the measured rate."""
         self._least_ahead = least_ahead
-        self._breaker = breaker
-        self._budget = budget
-        self._max_in_flight = max_in_flight
-        #: An operator has paused the provider.
-        self.paused = False
+        self._order = order
         self._admitted = 0
         self._retries = 0
         self._ended_a_second = 0.0
@@ -48,13 +41,13 @@ class Admission:
 
     @property
     def held(self) -> bool:
-        """Whether the provider may not be called without a limit now."""
+        """Whether no provider may be called without a limit now."""
         now = time.monotonic()
-        return self.paused or self._breaker.state(now) is not BreakerState.CLOSED or self._budget.available(now) < 1
+        return self._order.closed(now) is None or self._order.available(now) < 1
 
     def calls(self, now: float) -> int:
         """How many calls may be under way."""
-        return 0 if self.paused else self._breaker.limit(self._max_in_flight, now)
+        return self._order.limit(now)
 
     async def take(self, want: int) -> int:
         """Wait until deliveries may begin, and admit up to `want`. Each has to be released.
@@ -67,26 +60,32 @@ class Admission:
                 now = time.monotonic()
                 pool = self._pool(now)
                 wanted = min(want, max(1, pool // 4))
-                capacity = min(pool - self._admitted, self._budget.available(now))
+                capacity = min(pool - self._admitted, self._order.available(now))
                 if pool and capacity >= wanted:
-                    return self._admit(min(want, int(capacity)))
+                    return self._admit(min(want, int(capacity)), now)
                 self._wake_at = pool - wanted
                 self._changed.clear()
-                await self._wait(now, pool, wanted)
+                await self._wait(now, wanted)
 
     def take_retries(self, want: int) -> int:
         """Admit up to `want` retries at once, possibly none. Retries get at most half of the calls."""
         now = time.monotonic()
         pool = self._pool(now)
         capacity = min(
-            pool - self._admitted, max(1, int(pool * _RETRY_SHARE)) - self._retries, self._budget.available(now)
+            pool - self._admitted, max(1, int(pool * _RETRY_SHARE)) - self._retries, self._order.available(now)
         )
-        count = self._admit(max(0, min(want, int(capacity)))) if pool else 0
+        count = self._admit(max(0, min(want, int(capacity))), now) if pool else 0
         self._retries += count
         return count
 
-    def release(self, count: int = 1, *, retry: bool = False) -> None:
-        """Deliveries have ended, or were not called."""
+    def begin(self, provider: CalledProvider, calls: int = 1) -> None:
+        """An admitted delivery makes so many calls to `provider`."""
+        self._order.begin(provider, calls)
+
+    def release(self, count: int = 1, *, retry: bool = False, begun: bool = False) -> None:
+        """Deliveries have ended. `begun`: they were called."""
+        if not begun:
+            self._order.give_back(count)
         self._admitted -= count
         self._ended += count
         if retry:
@@ -94,26 +93,20 @@ class Admission:
         if self._admitted <= self._wake_at:
             self._changed.set()
 
-    def spend(self, calls: int) -> None:
-        """An admitted delivery makes so many more calls than one."""
-        self._budget.spend(calls)
-
-    def _admit(self, count: int) -> int:
+    def _admit(self, count: int, now: float) -> int:
         self._admitted += count
-        self._budget.spend(count)
+        self._order.reserve(count, now)
         return count
 
     def changed(self) -> None:
-        """The breaker, the budget or the pause has changed."""
+        """A breaker, a budget or a pause has changed."""
         self._changed.set()
 
-    async def _wait(self, now: float, pool: int, wanted: int) -> None:
+    async def _wait(self, now: float, wanted: int) -> None:
         timeout_s: float | None = None
-        if self.paused or self._breaker.state(now) in (BreakerState.RECOVERING, BreakerState.PROBING):
-            timeout_s = _POLL_S
-        elif pool == 0 and self._breaker.open_until is not None:
-            timeout_s = max(self._breaker.open_until - now, 0.001)
-        elif (budget_s := self._budget.seconds_until(wanted, now)) > 0:
+        if self._order.closed(now) is None:
+            timeout_s = self._order.next_change_s(now, _POLL_S)
+        elif (budget_s := self._order.seconds_until(wanted, now)) > 0:
             timeout_s = min(budget_s, 1.0)
         try:
             async with asyncio.timeout(timeout_s):
@@ -123,7 +116,7 @@ class Admission:
 
     def _pool(self, now: float) -> int:
         calls = self.calls(now)
-        if calls < self._max_in_flight:
+        if self._order.closed(now) is None:
             return calls
         return calls + max(self._least_ahead, int(AHEAD_S * self._rate(now)))
 

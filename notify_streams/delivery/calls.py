@@ -1,4 +1,4 @@
-"""The calls of one worker to its provider: waiting, under way, without an answer."""
+"""The calls of one worker to its providers: waiting, under way, without an answer."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from notify_streams.delivery.providers import DeviceResult, Outgoing, ProviderOu
 from notify_streams.delivery.rendering import data_of, text_of
 from notify_streams.errors import RetryLater
 from notify_streams.failpoints import failpoint
+from notify_streams.preferences.categories import OnDoubt
 from notify_streams.templates.catalog import RenderingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from notify_streams.delivery.admission import Admission
-    from notify_streams.delivery.breaker import Breaker
     from notify_streams.delivery.partition import Delivery, Partition
     from notify_streams.delivery.pauses import ProviderPauses
-    from notify_streams.delivery.providers import Provider
+    from notify_streams.delivery.provider_order import CalledProvider, ProviderOrder
     from notify_streams.preferences.categories import Categories
     from notify_streams.records.channel_message import ChannelMessage
     from notify_streams.records.devices import Devices
@@ -77,46 +77,43 @@ class ProviderCalls:
         self,
         lane: Lane,
         channel: Channel,
-        provider: Provider,
+        order: ProviderOrder,
         categories: Categories,
         templates: Templates,
-        breaker: Breaker,
         admission: Admission,
         pauses: ProviderPauses,
         handler: CallHandler,
     ) -> None:
-        self._provider = provider
+        self._order = order
         self._categories = categories
         self._templates = templates
-        self._breaker = breaker
         self._admission = admission
         self._pauses = pauses
         self._handler = handler
         self._to_provider = metrics.TO_PROVIDER.labels(lane, channel)
-        self._call_times = metrics.PROVIDER_CALL.labels(provider.name)
+        self._call_times = {one.name: metrics.PROVIDER_CALL.labels(one.name) for one in order.providers}
         self._answers = AnswerCounts()
         #: Admitted and checked, waiting for a call.
         self._ready: deque[Delivery] = deque()
         #: Calls under way, in the order of their beginning.
         self._calls: dict[Delivery, asyncio.Task[None]] = {}
-        #: Calls under way beyond one for each of `_calls`: those to further devices.
-        self._more_calls = 0
         #: Providers that an operator has paused.
         self._paused: frozenset[str | None] = frozenset()
         self._calling = asyncio.Event()
         #: The worker stops: a call that fails from now on has no result.
         self.stopping = False
-        self._logged_state = BreakerState.CLOSED.value
+        self._logged_states = {one.name: BreakerState.CLOSED.value for one in order.providers}
         #: See `ProviderState`.
         self._credential_problems: dict[str, str] = {}
 
     async def start(self) -> None:
-        await self._provider.start()
+        for one in self._order.providers:
+            await one.client.start()
 
     async def close(self) -> None:
         """Close the connections."""
         self.stopping = True
-        await self._provider.close()
+        await asyncio.gather(*(one.client.close() for one in self._order.providers))
 
     async def stop(self) -> None:
         """Cancel what is still under way after `close`."""
@@ -145,26 +142,27 @@ class ProviderCalls:
     def provider_state(self) -> ProviderState:
         """The present state, without I/O."""
         now = time.monotonic()
-        state = "paused" if self._admission.paused else self._breaker.state(now).value
-        until = self._breaker.open_until
-        open_for_s = max(0.0, until - now) if state == BreakerState.OPEN and until is not None else 0.0
-        calls = len(self._calls) + self._more_calls
-        return ProviderState(self._provider.name, state, round(open_for_s, 1), calls, dict(self._credential_problems))
-
-    def _log_state(self) -> None:
-        """One log line when calls to the provider stop, and one when they go on."""
-        state = self.provider_state().state
-        state = BreakerState.OPEN.value if state == BreakerState.PROBING else state
-        if state == self._logged_state:
-            return
-        is_stopped = state in (BreakerState.OPEN, "paused")
-        metrics.PROVIDER_OPEN.labels(self._provider.name).set(is_stopped)
-        log.log(
-            logging.WARNING if is_stopped else logging.INFO,
-            "calls to the provider stop" if is_stopped else "calls to the provider go on",
-            extra={"action": "provider.state", "provider": self._provider.name, "state": state},
+        first, *others = (_state_of(one, now) for one in self._order.providers)
+        return msgspec.structs.replace(
+            first, credential_problems=dict(self._credential_problems), further=tuple(others)
         )
-        self._logged_state = state
+
+    def _log_states(self) -> None:
+        """One log line when calls to a provider stop, and one when they go on."""
+        now = time.monotonic()
+        for one in self._order.providers:
+            state = one.state(now)
+            state = BreakerState.OPEN.value if state == BreakerState.PROBING else state
+            if state == self._logged_states[one.name]:
+                continue
+            is_stopped = state in (BreakerState.OPEN, "paused")
+            metrics.PROVIDER_OPEN.labels(one.name).set(is_stopped)
+            log.log(
+                logging.WARNING if is_stopped else logging.INFO,
+                "calls to the provider stop" if is_stopped else "calls to the provider go on",
+                extra={"action": "provider.state", "provider": one.name, "state": state},
+            )
+            self._logged_states[one.name] = state
 
     def _note_credential(self, result: ProviderResult) -> None:
         """One log line when calls to a provider begin to fail because of the credential, and one when it is taken."""
@@ -190,57 +188,90 @@ class ProviderCalls:
         """Begin as many calls as may be under way."""
         again: list[Delivery] = []
         now = time.monotonic()
-        allowed = self._admission.calls(now)
-        while self._ready and len(self._calls) + self._more_calls < allowed:
+        free = self._order.free(now)
+        while self._ready and free > 0:
             delivery = self._ready.popleft()
-            more = 0 if delivery.message.devices is None else len(delivery.message.devices) - 1
-            if more and self._calls and len(self._calls) + self._more_calls + more >= allowed:
+            count = _calls_of(delivery)
+            if count > 1 and self._calls and count > free:
                 self._ready.appendleft(delivery)
                 break
             if not delivery.partition.active:
                 self._handler.leave(delivery)
             elif now >= min(delivery.check_until, delivery.partition.proved_at + _TOKEN_GOOD_S):
                 again.append(delivery)
-            else:
+            elif (provider := self._choose(delivery, now)) is not None:
                 delivery.began = now
-                if more:
-                    self._more_calls += more
-                    self._admission.spend(more)
-                self._calls[delivery] = asyncio.create_task(self._call(delivery))
+                delivery.provider = provider.name
+                self._admission.begin(provider, count)
+                free -= count
+                self._calls[delivery] = asyncio.create_task(self._call(delivery, provider))
+            elif self.stays(delivery) and not self._order.named(delivery.provider).is_closed(now):
+                self._not_called(delivery, self._order.named(delivery.provider), now)
+            else:
+                self._ready.appendleft(delivery)
+                break
         self._calling.set()
         for partition in dict.fromkeys(delivery.partition for delivery in again):
             self._handler.check_again(partition, [one for one in again if one.partition is partition])
 
-    async def _call(self, delivery: Delivery) -> None:
+    def stays(self, delivery: Delivery, result: ProviderResult | None = None) -> bool:
+        """Whether only the provider of the last call may be called, because it may have taken the message; `result`: of that call."""
+        in_doubt = delivery.in_doubt or (result is not None and result.maybe_accepted)
+        return in_doubt and not self._takes_duplicates(delivery)
+
+    def _takes_duplicates(self, delivery: Delivery) -> bool:
+        category = self._categories.get(delivery.message.category)
+        return category is not None and category.on_doubt is OnDoubt.NEXT
+
+    def _choose(self, delivery: Delivery, now: float) -> CalledProvider | None:
+        return self._order.choose(delivery.provider, now, pinned=self.stays(delivery))
+
+    def _not_called(self, delivery: Delivery, provider: CalledProvider, now: float) -> None:
+        """The only provider that may be called is not: another attempt is made later."""
+        until = provider.breaker.open_until
+        result = ProviderResult(
+            outcome=ProviderOutcome.RETRY,
+            provider=provider.name,
+            detail="not called, it may have taken an earlier call",
+            retry_after_s=None if until is None else max(0.0, until - now),
+            begun=False,
+        )
+        self._handler.call_ended(delivery, result)
+        self._admission.release(retry=delivery.entry is None)
+
+    async def _call(self, delivery: Delivery, provider: CalledProvider) -> None:
         outgoing = self._outgoing(delivery)
         if isinstance(outgoing, ProviderResult):
-            self._ended(delivery, outgoing)
+            self._ended(delivery, provider, outgoing)
             return
         failpoint("before_provider")
         message = delivery.message
         origin_s = (message.origin_ms or int(message.decided_at.timestamp() * 1000)) / 1000
         self._to_provider.observe(max(0.0, time.time() - origin_s))
-        result = await (self._send_each(outgoing) if isinstance(outgoing, list) else self._send(outgoing))
+        if isinstance(outgoing, list):
+            result = await self._send_each(provider, outgoing)
+        else:
+            result = await self._send(provider, outgoing)
         failpoint("after_provider")
-        self._ended(delivery, result)
+        self._ended(delivery, provider, result)
 
-    async def _send_each(self, outgoing: list[Outgoing]) -> ProviderResult:
+    async def _send_each(self, provider: CalledProvider, outgoing: list[Outgoing]) -> ProviderResult:
         """Call for each device at the same time."""
         if len(outgoing) == 1:
-            results = [await self._send(outgoing[0])]
+            results = [await self._send(provider, outgoing[0])]
         else:
-            results = await asyncio.gather(*map(self._send, outgoing))
+            results = await asyncio.gather(*(self._send(provider, one) for one in outgoing))
         both = zip(outgoing, results, strict=True)
         return merged([DeviceResult(one.to, result, one.template_version) for one, result in both])
 
-    async def _send(self, outgoing: Outgoing) -> ProviderResult:
+    async def _send(self, provider: CalledProvider, outgoing: Outgoing) -> ProviderResult:
         if outgoing.provider in self._paused:
             return ProviderResult(
                 outcome=ProviderOutcome.RETRY, provider=outgoing.provider or "", detail="paused", begun=False
             )
         began = time.perf_counter()
         try:
-            result = await self._provider.send(outgoing)
+            result = await provider.client.send(outgoing)
         except Exception as error:  # a defect must not stop the partition; the error's text may contain a contact
             log.error(
                 "provider client failed, the call will be retried",
@@ -248,27 +279,27 @@ class ProviderCalls:
             )
             result = ProviderResult(
                 outcome=ProviderOutcome.RETRY,
-                provider=outgoing.provider or self._provider.name,
+                provider=outgoing.provider or provider.name,
                 detail=type(error).__name__,
                 maybe_accepted=True,
             )
-        is_default = outgoing.provider is None or outgoing.provider == self._provider.name
-        call_times = self._call_times if is_default else metrics.PROVIDER_CALL.labels(outgoing.provider)
+        name = outgoing.provider or provider.name
+        call_times = self._call_times.get(name) or metrics.PROVIDER_CALL.labels(name)
         call_times.observe(time.perf_counter() - began)
         self._answers.add(result)
         return result
 
     def _outgoing(self, delivery: Delivery) -> Outgoing | list[Outgoing] | ProviderResult:
         """The call to make; or one for each device; or why there is none."""
-        message = delivery.message
+        message, provider = delivery.message, self._order.named(delivery.provider).name
         try:
             data = data_of(message)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return unsendable(self._provider.name, ProviderOutcome.RENDERING, "`data` is not a JSON object")
+            return unsendable(provider, ProviderOutcome.RENDERING, "`data` is not a JSON object")
         try:
             text = text_of(message, self._categories, self._templates, data)
         except RenderingError as error:
-            return unsendable(self._provider.name, ProviderOutcome.RENDERING, str(error))
+            return unsendable(provider, ProviderOutcome.RENDERING, str(error))
         delivery.template_version = text.version
         outgoing = Outgoing(
             delivery_id=message.delivery_id,
@@ -306,48 +337,44 @@ class ProviderCalls:
             calls.append(call)
         return calls
 
-    def _ended(self, delivery: Delivery, result: ProviderResult) -> None:
+    def _ended(self, delivery: Delivery, provider: CalledProvider, result: ProviderResult) -> None:
         """A call has ended, or was not made because the message cannot be sent."""
         self._calls.pop(delivery, None)
-        if delivery.message.devices is not None:
-            self._more_calls -= len(delivery.message.devices) - 1
+        provider.calls -= _calls_of(delivery)
         if self.stopping and result.outcome is ProviderOutcome.RETRY:
             return  # it may have failed because the worker stops
         for one in (result,) if result.devices is None else (device.result for device in result.devices):
             self._note_credential(one)
-            if result.devices is None or one.provider == self._provider.name:
-                self._count_result(delivery, one)
+            if result.devices is None or one.provider == provider.name:
+                self._count_result(delivery, provider, one)
         self._handler.call_ended(delivery, result)
-        self._admission.release(retry=delivery.entry is None)
+        self._admission.release(retry=delivery.entry is None, begun=True)
         self._pump()
 
-    def _count_result(self, delivery: Delivery, result: ProviderResult) -> None:
-        """Count a result of the channel's provider for its breaker."""
+    def _count_result(self, delivery: Delivery, provider: CalledProvider, result: ProviderResult) -> None:
+        """Count a result of `provider` for its breaker."""
         now = time.monotonic()
         if result.outcome is not ProviderOutcome.RETRY:
             if result.begun:
-                self._breaker.succeeded(now)
+                provider.breaker.succeeded(now)
             return
         if not delivery.is_late and not result.one_server:
-            self._count_failure(now, result)
+            self._count_failure(now, provider, result)
 
     async def watch_pauses(self) -> None:
         while True:
-            try:
+            with suppress(RetryLater):  # then they stay as they are
                 self._paused = frozenset(await self._pauses.read())
-                paused = self._provider.name in self._paused
-            except RetryLater:
-                paused = self._admission.paused
-            if paused is not self._admission.paused:
-                self._admission.paused = paused
-                self._admission.changed()
-            self._log_state()
+            for one in self._order.providers:
+                one.paused = one.name in self._paused
+            self._admission.changed()
+            self._log_states()
             await asyncio.sleep(_PAUSES_S)
 
-    def _count_failure(self, now: float, result: ProviderResult | None) -> None:
-        self._breaker.failed(now, None if result is None else result.retry_after_s)
+    def _count_failure(self, now: float, provider: CalledProvider, result: ProviderResult | None) -> None:
+        provider.breaker.failed(now, None if result is None else result.retry_after_s)
         self._admission.changed()
-        self._log_state()
+        self._log_states()
 
     async def watch(self) -> None:
         """Park calls without an answer, count them as failures, and begin calls when the breaker allows."""
@@ -367,6 +394,17 @@ class ProviderCalls:
                 # Of several devices any may be the slow one: their results count when all have ended.
                 if waited_s >= _LATE_AFTER_S and not delivery.is_late and delivery.message.devices is None:
                     delivery.is_late = True
-                    self._count_failure(now, None)
+                    self._count_failure(now, self._order.named(delivery.provider), None)
             if self._ready:
                 self._pump()
+
+
+def _calls_of(delivery: Delivery) -> int:
+    """The calls that a delivery makes: one for each device."""
+    return 1 if delivery.message.devices is None else len(delivery.message.devices)
+
+
+def _state_of(provider: CalledProvider, now: float) -> ProviderState:
+    state, until = provider.state(now), provider.breaker.open_until
+    open_for_s = max(0.0, until - now) if state == BreakerState.OPEN and until is not None else 0.0
+    return ProviderState(provider.name, state, round(open_for_s, 1), provider.calls)

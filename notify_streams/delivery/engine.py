@@ -42,9 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from notify_streams.delivery.admission import Admission
-    from notify_streams.delivery.breaker import Breaker
+    from notify_streams.delivery.provider_order import ProviderOrder
     from notify_streams.delivery.provider_state import ProviderState
-    from notify_streams.delivery.providers import Provider
     from notify_streams.delivery.retry_delay import RetryDelay
     from notify_streams.delivery.timers import Timer
     from notify_streams.preferences.categories import Categories
@@ -112,10 +111,9 @@ class DeliveryEngine:
         lane: Lane,
         shards: Shards,
         check: SendCheck,
-        provider: Provider,
+        order: ProviderOrder,
         categories: Categories,
         templates: Templates,
-        breaker: Breaker,
         admission: Admission,
         retry_delay: RetryDelay,
         store_timeout_s: float,
@@ -128,7 +126,7 @@ class DeliveryEngine:
         self._shards = shards
         self._check = check
         self._on_dead_address = on_dead_address
-        self._provider_name = provider.name
+        self._order = order
         self._admission = admission
         self._retry_delay = retry_delay
         self._call_timeout_s = call_timeout_s
@@ -140,10 +138,9 @@ class DeliveryEngine:
         self._calls = ProviderCalls(
             lane,
             channel,
-            provider,
+            order,
             categories,
             templates,
-            breaker,
             admission,
             ProviderPauses(shards, store_timeout_s),
             self,
@@ -511,7 +508,7 @@ class DeliveryEngine:
             Rank.RETRYING,
             at_ms,
             None,
-            self._provider_name,
+            delivery.provider,
             None,
             "no answer yet",
             in_doubt=True,
@@ -538,7 +535,16 @@ class DeliveryEngine:
         self._admission.release(retry=delivery.entry is None)
 
     def _due_ms(self, delivery: Delivery, from_ms: int, result: ProviderResult | None) -> int:
-        """When the next attempt is due; at the latest when the message expires, which that attempt then finds."""
+        """When the next attempt is due; at the latest when the message expires, which that attempt then finds.
+
+        At once, if another provider may be called: this one has not taken the message, or its category accepts a duplicate.
+        """
+        if (
+            result is not None
+            and not self._calls.stays(delivery, result)
+            and self._order.has_next(delivery.provider, time.monotonic())
+        ):
+            return from_ms + 1
         delay_s = self._retry_delay.delay_s(
             delivery.number,
             random.random(),
@@ -676,6 +682,7 @@ def _retried(partition: Partition, timer: Timer) -> Delivery:
         None,
         timer.attempt + 1,
         timer.in_doubt or timer.claim is not None,
+        provider=timer.provider,
     )
 
 

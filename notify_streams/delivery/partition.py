@@ -54,6 +54,8 @@ class Delivery:
     in_doubt: bool = False
     #: A call that begins later needs another check (monotonic).
     check_until: float = 0.0
+    #: The provider of the last call, or of that under way.
+    provider: str | None = None
     #: When the call began (monotonic).
     began: float = 0.0
     #: The call had no answer in time: it was settled as retrying.

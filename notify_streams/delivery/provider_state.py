@@ -1,4 +1,4 @@
-"""What a worker tells about its provider."""
+"""What a worker tells about its providers."""
 
 from __future__ import annotations
 
@@ -17,3 +17,5 @@ class ProviderState(msgspec.Struct, frozen=True):
     calls: int
     #: provider → how its last call ended if that was because of our credential: ``HTTP 401, code 20003``
     credential_problems: dict[str, str] = {}
+    #: Those that are called when this one is not, in their order.
+    further: tuple[ProviderState, ...] = ()

@@ -307,6 +307,7 @@ class SettleLoop:
             delivery.number,
             result.attempt.in_doubt,
             delivery.record,
+            provider=delivery.provider,
         )
 
     def _notify(self) -> None:

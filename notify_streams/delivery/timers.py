@@ -2,9 +2,9 @@
 
 The owner of its bucket makes the attempt.
 
-``{_id: delivery key, bucket, role, due_at, attempt, in_doubt, record, claim, replay}``. `attempt` is the number of the last one, `record` the
-channel message. `claim` is the token of the worker that makes the next attempt; it is set before the call. A timer with the claim of
-another token is one whose call may have begun: the next call is marked as a possible duplicate.
+``{_id: delivery key, bucket, role, due_at, attempt, provider, in_doubt, record, claim, replay}``. `attempt` is the number of the last one,
+`provider` whom it called, `record` the channel message. `claim` is the token of the worker that makes the next attempt; it is set before
+the call. A timer with the claim of another token is one whose call may have begun: the next call is marked as a possible duplicate.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from notify_streams.delivery.delivery_ledger import Token
     from notify_streams.stores.mongo import Document, Shards
 
-_FIELDS: Final = ("bucket", "due_at", "attempt", "in_doubt", "record", "claim", "replay")
+_FIELDS: Final = ("bucket", "due_at", "attempt", "provider", "in_doubt", "record", "claim", "replay")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,8 @@ class Timer:
     bucket: int
     #: The number of the last attempt.
     attempt: int
+    #: That of the last call; None: there was none.
+    provider: str | None
     in_doubt: bool
     record: bytes
     claim: bytes | None
@@ -50,6 +52,7 @@ def new_timer(
     in_doubt: bool,
     record: bytes,
     *,
+    provider: str | None = None,
     replay: bool = False,
 ) -> Document:
     """The document of a timer. The time is rounded up to the shard's milliseconds."""
@@ -59,6 +62,7 @@ def new_timer(
         "role": role,
         "due_at": datetime.fromtimestamp(due_ms / 1000, UTC),
         "attempt": attempt,
+        "provider": provider,
         "in_doubt": in_doubt,
         "record": record,
         "claim": None,
@@ -133,5 +137,5 @@ class TimerReader:
 
 
 def _timer(document: Mapping[str, Any]) -> Timer:
-    bucket, due_at, attempt, in_doubt, record, claimed, replay = (document[name] for name in _FIELDS)
-    return Timer(document["_id"], bucket, attempt, in_doubt, bytes(record), claimed, due_at, replay)
+    bucket, due_at, attempt, provider, in_doubt, record, claimed, replay = (document[name] for name in _FIELDS)
+    return Timer(document["_id"], bucket, attempt, provider, in_doubt, bytes(record), claimed, due_at, replay)

@@ -32,6 +32,15 @@ class Default(StrEnum):
     ALWAYS = "always"
 
 
+class OnDoubt(StrEnum):
+    """Who is called after a call that its provider may have taken."""
+
+    #: That provider again: it may know the message.
+    STAY = "stay"
+    #: The channel's next provider: a duplicate is better than waiting.
+    NEXT = "next"
+
+
 class Category(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One category's policy. `number` identifies it in stored preferences and must never change."""
 
@@ -41,6 +50,8 @@ class Category(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     systems: Annotated[frozenset[str], msgspec.Meta(min_length=1)]
     critical: bool = False
     ttl_s: Annotated[int, msgspec.Meta(gt=0)] = 86_400
+    #: `next`: of a critical category only.
+    on_doubt: OnDoubt = OnDoubt.STAY
     #: The templates that its triggers may name (`notify_streams.templates`).
     templates: tuple[str, ...] = ()
     #: By locale: what a person reads on the preference page. Without a title: the category's name.
@@ -120,6 +131,10 @@ def load_categories(file: Path) -> Categories:
             raise SettingsError(f"{here}: number {category.number} already belongs to {other!r}; choose another")
         if not category.channels:
             raise SettingsError(f"{here}: allows no channel; name at least one of {', '.join(CHANNELS)}")
+        if category.on_doubt is OnDoubt.NEXT and not category.critical:
+            raise SettingsError(
+                f"{here}: `on_doubt: next` is for critical categories: add `critical: true` or remove it"
+            )
         if repeated := sorted({one for one in category.templates if category.templates.count(one) > 1}):
             raise SettingsError(f"{here}: names the template {repeated[0]!r} twice")
         for texts in (category.title, category.description):

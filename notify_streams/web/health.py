@@ -71,9 +71,11 @@ def health_of(worker: NotifyApp) -> Health:
 
 def not_called(provider: ProviderState) -> list[str]:
     """Why messages wait for a provider: ``provider fcm is open``."""
-    waiting = []
-    if provider.state in ("open", "probing", "paused"):
-        waiting.append(f"provider {provider.provider} is {provider.state}")
+    waiting = [
+        f"provider {one.provider} is {one.state}"
+        for one in (provider, *provider.further)
+        if one.state in ("open", "probing", "paused")
+    ]
     waiting += [
         f"calls to {name} fail because of the credential ({problem}): `notify-streams providers check` says what is wrong"
         for name, problem in sorted(provider.credential_problems.items())

@@ -237,13 +237,16 @@ def _provider_state(one: Summary, provider: str) -> Part:
     """Whether the worker calls its provider."""
     if one.provider_state is None:
         return ""
-    state = one.provider_state.state
+    found = next(
+        (further for further in one.provider_state.further if further.provider == provider), one.provider_state
+    )
+    state = found.state
     if (problem := one.provider_state.credential_problems.get(provider)) is not None and state != "paused":
         return _mark("bad", f"fails because of the credential: {problem}")
     if state == BreakerState.CLOSED:
         return "called"
     if state == BreakerState.OPEN:
-        return _mark("bad", f"not called, next probe in {duration(one.provider_state.open_for_s)}")
+        return _mark("bad", f"not called, next probe in {duration(found.open_for_s)}")
     return _mark("bad" if state == "paused" else "warn", state)
 
 

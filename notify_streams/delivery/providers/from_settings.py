@@ -62,7 +62,8 @@ def check_credentials(settings: ProviderSettings, channel: str) -> None:
     Raises:
         SettingsError: a credential or sender is missing or cannot work; the message names the setting.
     """
-    check_credential(settings, provider_of(settings)[channel])
+    for one in settings.in_order(channel):
+        check_credential(one, provider_of(one)[channel])
     if channel == "push":
         for provider in further_push_providers(settings):
             check_credential(settings, provider)

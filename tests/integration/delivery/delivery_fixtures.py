@@ -15,10 +15,10 @@ import orjson
 from notify_streams.admin.audit.provider_log import AcceptedMessage, read_provider_log
 from notify_streams.delivery.admission import Admission
 from notify_streams.delivery.attempt_reader import AttemptReader
-from notify_streams.delivery.breaker import Breaker
 from notify_streams.delivery.budget import Budget
 from notify_streams.delivery.delivery_ledger import COUNTS, delivery_sums_close, open_deliveries
 from notify_streams.delivery.engine import DeliveryEngine
+from notify_streams.delivery.provider_order import CalledProvider, ProviderOrder
 from notify_streams.delivery.providers import Outgoing, ProviderConfig, ProviderOutcome, ProviderResult, provider_for
 from notify_streams.delivery.retry_delay import RETRY_DELAYS
 from notify_streams.preferences.choices import in_whole_ms
@@ -81,9 +81,10 @@ async def running_engine(
     *,
     pace: float = 0.002,
     call_timeout_s: float = 5.0,
+    failover: Sequence[Any] = (),
 ) -> AsyncIterator[RunningEngine]:
-    """An engine with short delays between attempts, that owns nothing yet."""
-    breaker = Breaker()
+    """An engine with short delays between attempts, that owns nothing yet. `failover`: the providers after `provider`."""
+    order = ProviderOrder([CalledProvider(one, Budget(None, 0.0)) for one in (provider, *failover)])
     dead_addresses: list[tuple[int, str, str, int]] = []
     engine = DeliveryEngine(
         channel,
@@ -91,11 +92,10 @@ async def running_engine(
         "standard",
         shards,
         check or Check(),
-        provider,
+        order,
         categories(),
         templates(),
-        breaker,
-        Admission(breaker, Budget(None, 0.0), provider.max_in_flight),
+        Admission(order),
         RETRY_DELAYS["standard", channel].paced(pace),
         5.0,
         call_timeout_s,
@@ -216,9 +216,9 @@ class DeliveryEnvironment:
     async def timers(self) -> list[dict[str, Any]]:
         return await self.shards.collection(TIMERS, BUCKET).find({}).to_list()
 
-    async def books_close(self) -> bool:
+    async def books_close(self, role: str = "push") -> bool:
         """Whether the ledger adds up and has a timer for each open delivery."""
-        ledger = await self.ledger()
+        ledger = await self.ledger(role)
         return delivery_sums_close(ledger) and open_deliveries(ledger) == len(await self.timers())
 
 

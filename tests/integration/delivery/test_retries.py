@@ -258,7 +258,7 @@ async def test_a_timer_is_not_claimed_again_by_the_flush_that_settles_its_attemp
         (delivery,) = engine.engine._calls._calls
         loop = engine.engine._loops[delivery.partition.shard]
         loop.add(delivery, Attempt(Rank.SENT, 1, provider="fake"), None)
-        read = Timer(timer["_id"], BUCKET, 1, False, timer["record"], timer["claim"], timer["due_at"], False)
+        read = Timer(timer["_id"], BUCKET, 1, "fake", False, timer["record"], timer["claim"], timer["due_at"], False)
         assert not await loop.claim_timers(delivery.partition, [read])
     assert await env.is_in("sent") and not await env.timers() and await env.books_close()
 

@@ -7,14 +7,20 @@ from math import inf
 import pytest
 
 from notify_streams.delivery.admission import LEAST_AHEAD, Admission
-from notify_streams.delivery.breaker import MIN_FAILURES, Breaker
+from notify_streams.delivery.breaker import MIN_FAILURES
 from notify_streams.delivery.budget import Budget
+from notify_streams.delivery.provider_order import CalledProvider, ProviderOrder
 from notify_streams.delivery.retry_delay import RETRY_DELAYS, RetryDelay
+from tests.builders import AClient
 
 
-def an_admission(calls_per_s: float | None = None, max_in_flight: int = 8) -> tuple[Admission, Breaker, Budget]:
-    breaker, budget = Breaker(), Budget(calls_per_s, time.monotonic())
-    return Admission(breaker, budget, max_in_flight, least_ahead=0), breaker, budget
+def an_order(calls_per_s: float | None = None) -> ProviderOrder:
+    return ProviderOrder([CalledProvider(AClient(), Budget(calls_per_s, time.monotonic()))])
+
+
+def an_admission(calls_per_s: float | None = None) -> tuple[Admission, CalledProvider]:
+    order = an_order(calls_per_s)
+    return Admission(order, least_ahead=0), order.first
 
 
 async def waits(admission: Admission, want: int = 1) -> bool:
@@ -26,7 +32,7 @@ async def waits(admission: Admission, want: int = 1) -> bool:
 
 
 async def test_as_many_are_admitted_as_may_be_under_way() -> None:
-    admission, _, _ = an_admission()
+    admission, _ = an_admission()
     assert await admission.take(20) == 8
     assert await waits(admission)
     admission.release(3)
@@ -34,13 +40,13 @@ async def test_as_many_are_admitted_as_may_be_under_way() -> None:
 
 
 async def test_with_few_connections_more_are_checked_ahead_than_may_be_under_way() -> None:
-    admission = Admission(Breaker(), Budget(None, 0.0), 8)
+    admission = Admission(an_order())
     assert await admission.take(500) == 8 + LEAST_AHEAD
     assert admission.calls(time.monotonic()) == 8 and await waits(admission)
 
 
 async def test_those_that_wait_are_admitted_in_groups() -> None:
-    admission, _, _ = an_admission()
+    admission, _ = an_admission()
     await admission.take(8)
     waiting = asyncio.create_task(admission.take(20))
     await asyncio.sleep(0)
@@ -52,25 +58,25 @@ async def test_those_that_wait_are_admitted_in_groups() -> None:
 
 
 async def test_an_open_breaker_and_a_pause_admit_nothing() -> None:
-    admission, breaker, _ = an_admission()
-    admission.paused = True
+    admission, provider = an_admission()
+    provider.paused = True
     assert admission.held and await waits(admission)
-    admission.paused = False
+    provider.paused = False
     for _ in range(MIN_FAILURES):
-        breaker.failed(time.monotonic())
+        provider.breaker.failed(time.monotonic())
     assert admission.held and await waits(admission)
 
 
 async def test_a_probe_is_one_delivery() -> None:
-    admission, breaker, _ = an_admission()
+    admission, provider = an_admission()
     for _ in range(MIN_FAILURES):
-        breaker.failed(time.monotonic() - 5)
+        provider.breaker.failed(time.monotonic() - 5)
     assert await admission.take(20) == 1
     assert await waits(admission)
 
 
 async def test_retries_get_half_and_never_wait() -> None:
-    admission, _, _ = an_admission()
+    admission, _ = an_admission()
     assert admission.take_retries(20) == 4
     assert admission.take_retries(20) == 0
     assert await admission.take(20) == 4
@@ -79,7 +85,8 @@ async def test_retries_get_half_and_never_wait() -> None:
 
 
 async def test_a_budget_limits_the_calls_a_second() -> None:
-    admission, _, budget = an_admission(calls_per_s=16.0)
+    admission, provider = an_admission(calls_per_s=16.0)
+    budget = provider.budget
     now = time.monotonic()
     budget.set_share(0.5, now - 10)
     assert budget.available(now - 10) == 0

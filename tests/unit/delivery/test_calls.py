@@ -11,39 +11,20 @@ import msgspec
 import pytest
 
 from notify_streams.delivery.admission import Admission
-from notify_streams.delivery.breaker import Breaker
 from notify_streams.delivery.budget import Budget
 from notify_streams.delivery.calls import ProviderCalls
 from notify_streams.delivery.delivery_ledger import OwnedLedger, Token
 from notify_streams.delivery.partition import Delivery, Partition
+from notify_streams.delivery.provider_order import CalledProvider, ProviderOrder
 from notify_streams.delivery.providers import Outgoing, ProviderOutcome, ProviderResult
 from notify_streams.records.channel_message import ChannelMessage
 from notify_streams.web.health import not_called
-from tests.builders import a_message, categories, templates
+from tests.builders import AClient, a_message, categories, templates
 
 ACCEPTED = ProviderResult(outcome=ProviderOutcome.ACCEPTED, provider="fake")
 REFUSED = ProviderResult(
     outcome=ProviderOutcome.RETRY, provider="fake", detail="HTTP 401, code 20003", code="20003", credential_refused=True
 )
-
-
-class Provider:
-    """Keeps every call; each ends as the next of `results`, then as accepted."""
-
-    name = "fake"
-    max_in_flight = 4
-
-    def __init__(self, *results: ProviderResult) -> None:
-        self.calls: list[Outgoing] = []
-        self._results = list(results)
-
-    async def start(self) -> None: ...
-
-    async def close(self) -> None: ...
-
-    async def send(self, message: Outgoing) -> ProviderResult:
-        self.calls.append(message)
-        return self._results.pop(0) if self._results else ACCEPTED
 
 
 class Handler:
@@ -69,26 +50,15 @@ class NoPauses:
 
 async def called(message: ChannelMessage) -> tuple[list[Outgoing], Delivery, ProviderResult]:
     """The calls that one message makes, and how it ends."""
-    provider, handler = Provider(), Handler()
+    provider, handler = AClient(), Handler()
     delivery, result = await end_of(message, calls_to(provider, handler), handler)
     return provider.calls, delivery, result
 
 
-def calls_to(provider: Provider, handler: Handler) -> ProviderCalls:
-    breaker = Breaker()
+def calls_to(provider: AClient, handler: Handler) -> ProviderCalls:
+    order = ProviderOrder([CalledProvider(provider, Budget(None, 0.0))])
     pauses: Any = NoPauses()
-    admission = Admission(breaker, Budget(None, 0.0), provider.max_in_flight)
-    return ProviderCalls(
-        "standard",
-        "push",
-        provider,
-        categories(),
-        templates(),
-        breaker,
-        admission,
-        pauses,
-        handler,
-    )
+    return ProviderCalls("standard", "push", order, categories(), templates(), Admission(order), pauses, handler)
 
 
 async def end_of(message: ChannelMessage, calls: ProviderCalls, handler: Handler) -> tuple[Delivery, ProviderResult]:
@@ -126,7 +96,7 @@ async def test_a_credential_that_is_refused_is_said_once_until_it_is_taken(caplo
     caplog.set_level(logging.INFO)
     outage = ProviderResult(outcome=ProviderOutcome.RETRY, provider="fake", detail="HTTP 503")
     handler = Handler()
-    calls = calls_to(Provider(REFUSED, REFUSED, outage, ACCEPTED, ACCEPTED), handler)
+    calls = calls_to(AClient("fake", REFUSED, REFUSED, outage, ACCEPTED, ACCEPTED), handler)
     problems, waiting = [], []
     for _ in range(5):
         await end_of(a_message(), calls, handler)
@@ -147,7 +117,7 @@ async def test_a_server_that_a_recipient_chose_stops_no_other_call(one_server: b
         outcome=ProviderOutcome.RETRY, provider="fake", detail="HTTP 429", retry_after_s=1e9, one_server=one_server
     )
     handler = Handler()
-    calls = calls_to(Provider(wait, wait), handler)
+    calls = calls_to(AClient("fake", wait, wait), handler)
     for _ in range(2):
         await end_of(a_message(), calls, handler)
     assert calls.provider_state().state == state

@@ -11,12 +11,13 @@ import msgspec
 import pytest
 
 from notify_streams.delivery.admission import Admission
-from notify_streams.delivery.breaker import Breaker, BreakerState
+from notify_streams.delivery.breaker import BreakerState
 from notify_streams.delivery.budget import Budget
 from notify_streams.delivery.calls import ProviderCalls
 from notify_streams.delivery.delivery_ledger import OwnedLedger, Token
 from notify_streams.delivery.device_results import device_outcomes
 from notify_streams.delivery.partition import Delivery, Partition
+from notify_streams.delivery.provider_order import CalledProvider, ProviderOrder
 from notify_streams.delivery.providers import Outgoing, ProviderOutcome, ProviderResult
 from notify_streams.delivery.rendering import text_of
 from notify_streams.records.channel_message import ChannelMessage
@@ -67,12 +68,13 @@ class Calls:
     """`ProviderCalls` with what they need."""
 
     def __init__(self, provider: Provider, budget: Budget | None = None, *paused: str) -> None:
-        self.provider, self.handler, self.breaker = provider, Handler(), Breaker()
+        self.provider, self.handler = provider, Handler()
         self.budget = budget or Budget(None, 0.0)
-        admission = Admission(self.breaker, self.budget, provider.max_in_flight)
+        order = ProviderOrder([CalledProvider(provider, self.budget)])
+        self.breaker, self.admission = order.first.breaker, Admission(order)
         pauses: Any = Pauses(*paused)
         self.calls = ProviderCalls(
-            "standard", "push", provider, categories(), templates(), self.breaker, admission, pauses, self.handler
+            "standard", "push", order, categories(), templates(), self.admission, pauses, self.handler
         )
         ledger = OwnedLedger(partition=3, next_offset=0, claimed_to=0, last_flush="", seen={})
         self._partition = Partition(ledger, Token(1), 0, time.monotonic())
@@ -143,9 +145,10 @@ async def test_more_devices_than_calls_may_be_under_way_are_called_all_the_same(
 async def test_further_devices_are_paid_from_the_budget() -> None:
     budget = Budget(100.0, 0.0)
     budget.set_share(1.0, 0.0)
+    calls = Calls(Provider(), budget)
+    await calls.admission.take(1)
     now = time.monotonic()
     before = budget.available(now)
-    calls = Calls(Provider(), budget)
     calls.begin(to_devices(PHONE, TABLET, BROWSER))
     assert budget.available(now) == before - 2, "the first was paid when it was admitted"
     await calls.ended()

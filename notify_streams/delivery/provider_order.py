@@ -1,0 +1,170 @@
+"""The providers of a channel in their order, and which of them is called next.
+
+While the first one may be called without a limit, only it is. No I/O and no clock: times are monotonic and passed in.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from notify_streams.delivery.breaker import Breaker, BreakerState
+from notify_streams.delivery.providers import client_with_budgets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from notify_streams.delivery.budget import Budget
+    from notify_streams.delivery.providers import Provider
+    from notify_streams.settings import ProviderSettings
+
+
+class CalledProvider:
+    """One provider: its client, circuit breaker, budget and pause."""
+
+    def __init__(self, client: Provider, budget: Budget) -> None:
+        self.name = client.name
+        self.client = client
+        self.breaker = Breaker()
+        self.budget = budget
+        #: An operator has paused it.
+        self.paused = False
+        #: Calls under way.
+        self.calls = 0
+        #: Calls that the budget has paid for and that have not begun.
+        self.reserved = 0
+
+    def state(self, now: float) -> str:
+        """`paused`, or the state of its breaker."""
+        return "paused" if self.paused else self.breaker.state(now).value
+
+    def is_closed(self, now: float) -> bool:
+        """Whether it may be called without a limit."""
+        return not self.paused and self.breaker.state(now) is BreakerState.CLOSED
+
+    def limit(self, now: float) -> int:
+        """How many calls to it may be under way."""
+        return 0 if self.paused else self.breaker.limit(self.client.max_in_flight, now)
+
+
+class ProviderOrder:
+    """The providers of one worker. `seconds_until`, `available` and `reserve` are about the one that most calls go to now."""
+
+    def __init__(self, providers: Sequence[CalledProvider]) -> None:
+        """`providers`: one at least, the preferred one first."""
+        self.providers = tuple(providers)
+        self.first = self.providers[0]
+        self._by_name = {one.name: one for one in providers}
+
+    def named(self, name: str | None) -> CalledProvider:
+        """The provider of this name; the first one if it has no place in the order, or was never known."""
+        return self.first if name is None else self._by_name.get(name, self.first)
+
+    def closed(self, now: float) -> CalledProvider | None:
+        """The first one that may be called without a limit."""
+        return next((one for one in self.providers if one.is_closed(now)), None)
+
+    def limit(self, now: float) -> int:
+        """How many calls may be under way."""
+        return sum(one.limit(now) for one in self._in_use(now))
+
+    def free(self, now: float) -> int:
+        """How many more calls may begin."""
+        return sum(max(0, one.limit(now) - one.calls) for one in self._in_use(now))
+
+    def next_change_s(self, now: float, poll_s: float) -> float:
+        """When to look again while none may be called without a limit."""
+        untils = [now if one.paused else one.breaker.open_until or now for one in self.providers]
+        return min(poll_s if until <= now else until - now for until in untils)
+
+    def choose(self, last: str | None, now: float, *, pinned: bool) -> CalledProvider | None:
+        """The provider of the next call of a delivery; None if it has to wait.
+
+        Args:
+            last: the one of its last call. It took the message for certain not, so the next in the order has its turn.
+            pinned: or it may have taken it; then it is the only choice.
+        """
+        if pinned:
+            one = self.named(last)
+            return one if one.calls < one.limit(now) else None
+        for one in self._after(last):
+            is_closed = one.is_closed(now)
+            if one.calls < one.limit(now) and (is_closed or one is self.first or one.budget.available(now) >= 1):
+                return one
+            if is_closed:
+                return None
+        return None
+
+    def has_next(self, last: str | None, now: float) -> bool:
+        """Whether another provider behind that of the last call may be called now."""
+        place = self.providers.index(self.named(last))
+        return any(one.limit(now) > 0 for one in self.providers[place + 1 :])
+
+    # -- Budget
+
+    def available(self, now: float) -> float:
+        """How many calls may begin now."""
+        return self._main(now).budget.available(now)
+
+    def seconds_until(self, calls: int, now: float) -> float:
+        """When `calls` may begin; infinite without a share."""
+        return self._main(now).budget.seconds_until(calls, now)
+
+    def reserve(self, calls: int, now: float) -> None:
+        """So many calls will begin, or be given back."""
+        one = self._main(now)
+        one.reserved += calls
+        one.budget.spend(calls)
+
+    def begin(self, provider: CalledProvider, calls: int) -> None:
+        """A delivery, for which one call is reserved, makes so many to `provider`."""
+        if provider.reserved:
+            provider.reserved -= 1
+            provider.budget.spend(calls - 1)
+        else:
+            self.give_back(1)
+            provider.budget.spend(calls)
+        provider.calls += calls
+
+    def give_back(self, calls: int) -> None:
+        """So many reserved calls are not made."""
+        for one in self.providers:
+            count = min(calls, one.reserved)
+            one.reserved -= count
+            one.budget.spend(-count)
+            calls -= count
+
+    def _main(self, now: float) -> CalledProvider:
+        return self.closed(now) or next((one for one in self.providers if one.limit(now)), self.first)
+
+    def _in_use(self, now: float) -> Iterator[CalledProvider]:
+        """Up to the first that may be called without a limit."""
+        for one in self.providers:
+            yield one
+            if one.is_closed(now):
+                return
+
+    def _after(self, last: str | None) -> Sequence[CalledProvider]:
+        if last is None:
+            return self.providers
+        place = self.providers.index(self.named(last)) + 1
+        return (*self.providers[place:], *self.providers[:place])
+
+
+def configured_order(
+    settings: ProviderSettings, channel: str, role: str, **but: Any
+) -> tuple[ProviderOrder, list[Budget]]:
+    """The providers of `channel` for a role's worker, and all budgets, each of which needs the worker's share.
+
+    `but`: fields of `ProviderConfig` that are no settings.
+
+    Raises:
+        SettingsError, ValueError: a setting is not valid.
+    """
+    now = time.monotonic()
+    found, all_budgets = [], []
+    for one in settings.in_order(channel):
+        client, budgets = client_with_budgets(one, channel, role, now, **but)
+        found.append(CalledProvider(client, budgets[0]))
+        all_budgets += budgets
+    return ProviderOrder(found), all_budgets
