@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from notify_streams.delivery.attempts import (
+    Phase,
     Rank,
     before_second,
     delivery_key,
@@ -15,6 +16,7 @@ from notify_streams.delivery.attempts import (
     key_of,
     key_range,
     number_of,
+    phase_of,
     unpack,
 )
 from notify_streams.records.ids import delivery_id
@@ -145,6 +147,7 @@ def status_fields(status: DeliveryStatus) -> Document:
     """The fields of a delivery in a notification document: ``state``, ``attempts``, ``at`` and what is known of ``reason``,
     ``provider``, ``provider_id``, ``code``, ``segments`` and ``devices``."""
     last, called = status.last, status.called or status.last
+    by_receipt = last.rank >= Rank.FAILED_BY_RECEIPT
     fields: Document = {
         "state": last.state.value,
         "attempts": status.attempts,
@@ -152,7 +155,7 @@ def status_fields(status: DeliveryStatus) -> Document:
         "reason": last.reason,
         "provider": called.provider,
         "provider_id": called.provider_id,
-        "code": called.code,
+        "code": (last.code if by_receipt else None) or called.code,
         "segments": called.segments,
         "devices": device_fields(called),
     }
@@ -160,8 +163,22 @@ def status_fields(status: DeliveryStatus) -> Document:
 
 
 def first_states(documents: Iterable[Document]) -> dict[bytes, DeliveryState]:
-    """Retrying if any attempt did not end the delivery, because then it has, or had, a timer; else the end."""
+    """Retrying if any attempt did not end the delivery, because then it has, or had, a timer; else the end.
+
+    Attempts after a receipt that said failed are left out: the first one had ended the delivery.
+    """
     documents = list(documents)
+    refuted: dict[bytes, int] = {}
+    for document in documents:
+        if unpack(document["p"]).rank == Rank.RETRYING_BY_RECEIPT:
+            key, number = key_of(document["_id"]), number_of(document["_id"])
+            refuted[key] = min(number, refuted.get(key, number))
+    documents = [
+        one
+        for one in documents
+        if (last := refuted.get(key_of(one["_id"]))) is None
+        or (number_of(one["_id"]) <= last and phase_of(one["_id"]) is not Phase.RECEIPT)
+    ]
     states = {key: status.state for key, status in fold(documents).items()}
     for document in documents:
         if unpack(document["p"]).rank == Rank.RETRYING:

@@ -39,7 +39,7 @@ class Phase(IntEnum):
 
 
 class Rank(IntEnum):
-    """Order of the states: a delivery has the highest one of its attempts."""
+    """Order of the states. `DeliveryStatus.last` says which attempt gives a delivery its state."""
 
     RETRYING = 20
     EXPIRED = 30
@@ -47,6 +47,8 @@ class Rank(IntEnum):
     FAILED = 50
     SENT = 60
     FAILED_BY_RECEIPT = 70
+    #: The receipt says failed, and a timer makes another attempt.
+    RETRYING_BY_RECEIPT = 75
     DELIVERED = 80
 
 
@@ -57,6 +59,7 @@ STATES: Final = {
     Rank.FAILED: DeliveryState.FAILED,
     Rank.SENT: DeliveryState.SENT,
     Rank.FAILED_BY_RECEIPT: DeliveryState.FAILED,
+    Rank.RETRYING_BY_RECEIPT: DeliveryState.RETRYING,
     Rank.DELIVERED: DeliveryState.DELIVERED,
 }
 
@@ -100,12 +103,27 @@ class Attempt(msgspec.Struct, frozen=True, gc=False, array_like=True, omit_defau
         return STATES[Rank(self.rank)]
 
 
+class Call(msgspec.Struct, frozen=True, gc=False):
+    """What is known of one attempt: the highest of its documents without a receipt, and the highest receipt."""
+
+    ended: Attempt | None = None
+    receipt: Attempt | None = None
+
+    @property
+    def result(self) -> Attempt:
+        """A receipt that says failed is about a call that the provider had accepted; of another call it says nothing new."""
+        ended, receipt = self.ended, self.receipt
+        if ended is None or (receipt is not None and (ended.rank == Rank.SENT or receipt.rank == Rank.DELIVERED)):
+            assert receipt is not None, "a call has a document"
+            return receipt
+        return ended
+
+
 class DeliveryStatus(msgspec.Struct, frozen=True, gc=False):
     """The state of one delivery that has attempts."""
 
-    last: Attempt
-    #: number of the last attempt
-    attempts: int
+    #: By number of the attempt; 0 has the receipts that do not name theirs.
+    calls: dict[int, Call]
     #: a call with an unknown result may have been accepted
     in_doubt: bool = False
     #: the highest attempt that reached a provider
@@ -114,6 +132,36 @@ class DeliveryStatus(msgspec.Struct, frozen=True, gc=False):
     @property
     def state(self) -> DeliveryState:
         return self.last.state
+
+    @property
+    def attempts(self) -> int:
+        """Number of the last attempt."""
+        return max(self.calls)
+
+    @property
+    def was_accepted(self) -> bool:
+        """Whether a provider accepted a call, whatever it reported later."""
+        return any(call.ended is not None and call.ended.rank == Rank.SENT for call in self.calls.values())
+
+    @property
+    def last(self) -> Attempt:
+        """The attempt that gives the delivery its state.
+
+        Delivered, if one was. Else a call that was accepted and did not fail by a receipt. If all of those failed by a receipt: what the
+        attempts after the last of them led to, or that receipt. Without such calls the highest one of all.
+        """
+        results = {number: call.result for number, call in self.calls.items()}
+        sent = [number for number, result in results.items() if result.rank == Rank.SENT]
+        if 0 in results and len(results) > 1 and results[0].rank != Rank.DELIVERED:
+            # It does not name its call: it is about the last one that was accepted.
+            receipt = results.pop(0)
+            if sent:
+                results[max(sent)] = receipt
+        for rank in (Rank.DELIVERED, Rank.SENT):
+            if best := [result for result in results.values() if result.rank == rank]:
+                return max(best, key=_order)
+        failed = [number for number, result in results.items() if result.rank >= Rank.FAILED_BY_RECEIPT]
+        return results[max(results)] if failed else max(results.values(), key=_order)
 
 
 _pack: Final = msgspec.msgpack.Encoder().encode
@@ -157,6 +205,11 @@ def number_of(identity: bytes) -> int:
     return int.from_bytes(identity[KEY_BYTES : KEY_BYTES + 2], "big")
 
 
+def phase_of(identity: bytes) -> Phase:
+    """What the attempt with this `_id` records."""
+    return Phase(identity[KEY_BYTES + 2])
+
+
 def fold(documents: Iterable[Document]) -> dict[bytes, DeliveryStatus]:
     """The status of each delivery, by its key. The order of the documents does not matter."""
     found: dict[bytes, DeliveryStatus] = {}
@@ -164,8 +217,10 @@ def fold(documents: Iterable[Document]) -> dict[bytes, DeliveryStatus]:
         identity: bytes = document["_id"]
         key = key_of(identity)
         attempt = unpack(document["p"])
-        called = None if attempt.provider is None else attempt
-        one = DeliveryStatus(attempt, number_of(identity), attempt.in_doubt, called)
+        is_receipt = phase_of(identity) is Phase.RECEIPT
+        call = Call(receipt=attempt) if is_receipt else Call(attempt)
+        called = None if is_receipt or attempt.provider is None else attempt
+        one = DeliveryStatus({number_of(identity): call}, attempt.in_doubt, called)
         before = found.get(key)
         found[key] = one if before is None else later(before, one)
     return found
@@ -173,13 +228,17 @@ def fold(documents: Iterable[Document]) -> dict[bytes, DeliveryStatus]:
 
 def later(one: DeliveryStatus, other: DeliveryStatus) -> DeliveryStatus:
     """The status of a delivery with the attempts of both: commutative, associative, idempotent."""
-    calls = [status.called for status in (one, other) if status.called is not None]
-    return DeliveryStatus(
-        max(one.last, other.last, key=_order),
-        max(one.attempts, other.attempts),
-        one.in_doubt or other.in_doubt,
-        max(calls, key=_order, default=None),
-    )
+    calls = dict(one.calls)
+    for number, call in other.calls.items():
+        mine = calls.get(number)
+        calls[number] = (
+            call if mine is None else Call(_higher(mine.ended, call.ended), _higher(mine.receipt, call.receipt))
+        )
+    return DeliveryStatus(calls, one.in_doubt or other.in_doubt, _higher(one.called, other.called))
+
+
+def _higher(one: Attempt | None, other: Attempt | None) -> Attempt | None:
+    return max((attempt for attempt in (one, other) if attempt is not None), key=_order, default=None)
 
 
 def _order(attempt: Attempt) -> tuple[int, int, bytes]:

@@ -1,8 +1,10 @@
 """The state of a delivery is a fold over its attempts, whatever their order and number."""
 
-from functools import reduce
+from random import Random
+from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,19 +28,25 @@ from notify_streams.delivery.attempts import (
 from notify_streams.records.outcomes import DeliveryState
 
 OWNER = b"abcdefgh"
-STATUSES = st.builds(
-    DeliveryStatus,
-    st.builds(
-        Attempt,
-        st.sampled_from(Rank),
-        st.integers(0, 3),
-        st.sampled_from((None, "opted_out", "dead_token")),
-        st.sampled_from((None, "fcm")),
-        in_doubt=st.booleans(),
-    ),
-    st.integers(0, 5),
-    st.booleans(),
+KEY = delivery_key("d", 1)
+_ATTEMPTS = st.builds(
+    Attempt,
+    st.sampled_from(Rank),
+    st.integers(0, 3),
+    st.sampled_from((None, "opted_out", "dead_token")),
+    st.sampled_from((None, "fcm")),
+    in_doubt=st.booleans(),
 )
+_RECEIPTS = (Rank.FAILED_BY_RECEIPT, Rank.RETRYING_BY_RECEIPT, Rank.DELIVERED)
+
+
+def a_document(number: int, attempt: Attempt, owner: bytes = OWNER) -> dict[str, Any]:
+    phase = Phase.RECEIPT if attempt.rank in _RECEIPTS else Phase.CALL
+    return attempt_document(KEY, 1, number, phase, owner, attempt)
+
+
+DOCUMENTS = st.lists(st.builds(a_document, st.integers(0, 4), _ATTEMPTS), min_size=1, max_size=8)
+STATUSES = DOCUMENTS.map(lambda documents: fold(documents)[KEY])
 
 
 @given(STATUSES, STATUSES, STATUSES)
@@ -50,12 +58,60 @@ def test_the_fold_is_commutative_associative_and_idempotent(
     assert later(one, one) == one
 
 
-@given(st.lists(STATUSES, min_size=1))
-def test_a_delivery_has_the_highest_state_of_its_attempts(statuses: list[DeliveryStatus]) -> None:
-    folded = reduce(later, statuses)
-    assert folded.last.rank == max(one.last.rank for one in statuses)
-    assert folded.attempts == max(one.attempts for one in statuses)
-    assert folded.in_doubt == any(one.in_doubt for one in statuses)
+@given(DOCUMENTS, st.randoms())
+def test_neither_order_nor_repetition_changes_the_state(documents: list[dict[str, Any]], random: Random) -> None:
+    again = [*documents, *random.sample(documents, len(documents) // 2)]
+    random.shuffle(again)
+    folded, other = fold(documents)[KEY], fold(again)[KEY]
+    assert folded == other and folded.last == other.last
+
+
+@given(
+    st.lists(
+        st.builds(a_document, st.integers(1, 4), _ATTEMPTS.filter(lambda one: one.rank not in _RECEIPTS)), min_size=1
+    )
+)
+def test_without_receipts_a_delivery_has_the_highest_state_of_its_attempts(documents: list[dict[str, Any]]) -> None:
+    status = fold(documents)[KEY]
+    attempts = [unpack(one["p"]) for one in documents]
+    assert status.last.rank == max(one.rank for one in attempts)
+    assert status.attempts == max(number_of(one["_id"]) for one in documents)
+    assert status.in_doubt == any(one.in_doubt for one in attempts)
+
+
+RETRYING, EXPIRED, FAILED, SENT = Rank.RETRYING, Rank.EXPIRED, Rank.FAILED, Rank.SENT
+FAILED_BY_RECEIPT, AGAIN, DELIVERED = _RECEIPTS
+
+
+@pytest.mark.parametrize(
+    ("attempts", "state"),
+    [
+        pytest.param([(1, SENT), (1, FAILED_BY_RECEIPT)], "failed", id="a call that was accepted failed later"),
+        pytest.param([(1, FAILED_BY_RECEIPT)], "failed", id="the receipt came before the call was settled"),
+        pytest.param(
+            [(1, RETRYING), (1, FAILED_BY_RECEIPT)], "retrying", id="a call in doubt failed: its timer goes on"
+        ),
+        pytest.param([(1, SENT), (1, FAILED_BY_RECEIPT), (1, AGAIN)], "retrying", id="another attempt follows"),
+        pytest.param([(1, SENT), (1, FAILED_BY_RECEIPT), (1, AGAIN), (2, RETRYING)], "retrying", id="it waits"),
+        pytest.param([(1, SENT), (1, FAILED_BY_RECEIPT), (1, AGAIN), (2, SENT)], "sent", id="it was accepted"),
+        pytest.param([(1, SENT), (1, FAILED_BY_RECEIPT), (1, AGAIN), (2, EXPIRED)], "expired", id="it came too late"),
+        pytest.param(
+            [(1, SENT), (1, FAILED_BY_RECEIPT), (1, AGAIN), (2, SENT), (2, FAILED_BY_RECEIPT)],
+            "failed",
+            id="both failed",
+        ),
+        pytest.param([(1, SENT), (1, FAILED_BY_RECEIPT), (2, SENT)], "sent", id="a replay"),
+        pytest.param([(1, SENT), (1, FAILED_BY_RECEIPT), (1, DELIVERED)], "delivered", id="delivered after all"),
+        pytest.param([(1, SENT), (1, AGAIN), (2, FAILED), (1, DELIVERED)], "delivered", id="delivered after a retry"),
+        pytest.param([(1, SENT), (0, FAILED_BY_RECEIPT)], "failed", id="a receipt without a number"),
+        pytest.param([(1, RETRYING), (0, FAILED_BY_RECEIPT)], "retrying", id="the same of a call in doubt"),
+        pytest.param([(1, SENT), (2, EXPIRED)], "sent", id="a late answer"),
+    ],
+)
+def test_a_receipt_is_about_its_own_call(attempts: list[tuple[int, Rank]], state: str) -> None:
+    documents = [a_document(number, Attempt(rank, 1)) for number, rank in attempts]
+    assert fold(documents)[KEY].state == state
+    assert fold(documents)[KEY].was_accepted is ((1, SENT) in attempts)
 
 
 def test_the_order_of_the_states_is_that_of_the_design() -> None:
@@ -66,6 +122,7 @@ def test_the_order_of_the_states_is_that_of_the_design() -> None:
         "failed",
         "sent",
         "failed",
+        "retrying",
         "delivered",
     ]
 
@@ -104,14 +161,16 @@ def test_a_first_attempt_led_to_a_retry_if_any_attempt_did() -> None:
             "a": (Rank.RETRYING, Rank.SENT),
             "b": (Rank.SENT,),
             "c": (Rank.FAILED, Rank.DELIVERED),
+            "d": (Rank.SENT, Rank.RETRYING_BY_RECEIPT, Rank.RETRYING),
         }.items()
         for number, rank in enumerate(ranks, 1)
     ]
     found = first_states(documents)
-    assert [found[delivery_key(name, 1)] for name in "abc"] == [
+    assert [found[delivery_key(name, 1)] for name in "abcd"] == [
         DeliveryState.RETRYING,
         DeliveryState.SENT,
         DeliveryState.DELIVERED,
+        DeliveryState.SENT,
     ]
     assert fold(documents)[delivery_key("a", 1)].state is DeliveryState.SENT
 
