@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from notify_streams.transport import BatchEvent
 
 channel = channel_of(app.role)
-settings = app.settings.providers
+settings = app.settings.providers_here()
 order, budgets = configured_order(settings, channel, app.role, start_within_s=app.preferences.bound.start_s)
 dead_addresses = DeadAddresses(partial(publish_directly, app))
 app.add_lifecycle(dead_addresses.start, dead_addresses.stop)
@@ -46,6 +46,7 @@ engine = app.delivery = DeliveryEngine(
     app.settings.outbox.transaction_timeout_s,
     settings.timeout_s,
     dead_addresses.add,
+    region=app.settings.region,
 )
 app.add_lifecycle(engine.start, engine.stop)
 hold_partitions_while(app, lambda: engine.held)

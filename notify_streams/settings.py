@@ -74,7 +74,7 @@ class CredentialSettings(_Frozen, frozen=True, kw_only=True):
     twilio_api_key_secret: Secret | None = None
     #: A number (E.164), a short code, a sender id, or a messaging service (MG…).
     twilio_sender: str | None = None
-    #: Where Twilio reports what became of an SMS; None: no reports.
+    #: Where Twilio reports what became of an SMS; None: `/webhooks/twilio` of the region's `public.urls`, or no reports without it.
     twilio_status_callback: str | None = None
     #: The address in From and in the envelope of each mail.
     mail_sender: str | None = None
@@ -372,6 +372,14 @@ class Settings(_Frozen, frozen=True, kw_only=True):
             region: connection_to(servers, self.remote_kafka_security.get(region, self.kafka_security))
             for region, servers in self.remote_kafka.items()
         }
+
+    def providers_here(self) -> ProviderSettings:
+        """`providers` with Twilio's reports to this region's role `webhooks`, unless another address is set."""
+        url = self.public.urls.get(self.region)
+        if url is None or self.providers.twilio_status_callback is not None:
+            return self.providers
+        callback = f"{url.rstrip('/')}/webhooks/twilio"
+        return msgspec.structs.replace(self.providers, twilio_status_callback=callback)
 
     def shard_of(self, bucket: int) -> int:
         """The index in `shards` of the shard that holds `bucket`."""

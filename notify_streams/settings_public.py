@@ -38,6 +38,9 @@ class PublicSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     address_key: Secret | None = None
     #: Secrets of `/webhooks/generic` (Standard Webhooks: ``whsec_…``), separated by commas: each one is accepted.
     webhook_secrets: Secret | None = None
+    #: Further secrets that Twilio signs with, separated by commas: the account's token, where calls use an API key; a token that was
+    #: replaced.
+    twilio_auth_tokens: Secret | None = None
     #: The ARNs of the SNS topics whose messages are accepted. Only these are subscribed to.
     sns_topics: tuple[str, ...] = ()
 
@@ -48,6 +51,10 @@ class PublicSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     def webhook_secret_list(self) -> list[str]:
         """The secrets in `webhook_secrets`."""
         return _split(self.webhook_secrets)
+
+    def twilio_auth_token_list(self) -> list[str]:
+        """The secrets in `twilio_auth_tokens`."""
+        return _split(self.twilio_auth_tokens)
 
     def problems(self, regions: Collection[str]) -> Iterator[str]:
         """What is wrong; paths are relative to this group."""

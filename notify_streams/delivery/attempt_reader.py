@@ -77,7 +77,7 @@ class AttemptReader:
 
     async def history(self, bucket: int, notification: str, channel: str, decided_at: datetime) -> list[Document]:
         """The attempts of one delivery: ``{"number", "state", "reason", "provider", "code", "segments", "at", "in_doubt",
-        "template_version", "devices"}``; a receipt has the number 0. `devices`: see `device_fields`.
+        "template_version", "devices"}``; a receipt that does not name its attempt has the number 0. `devices`: see `device_fields`.
 
         Raises:
             StoreUnavailable: the shard does not answer.

@@ -83,6 +83,7 @@ class ProviderCalls:
         admission: Admission,
         pauses: ProviderPauses,
         handler: CallHandler,
+        region: str | None = None,
     ) -> None:
         self._order = order
         self._categories = categories
@@ -90,6 +91,7 @@ class ProviderCalls:
         self._admission = admission
         self._pauses = pauses
         self._handler = handler
+        self._region = region
         self._to_provider = metrics.TO_PROVIDER.labels(lane, channel)
         self._call_times = {one.name: metrics.PROVIDER_CALL.labels(one.name) for one in order.providers}
         self._answers = AnswerCounts()
@@ -316,6 +318,8 @@ class ProviderCalls:
             expires_at_ms=None if message.expires_at is None else int(message.expires_at.timestamp() * 1000),
             data=data,
             decided_at_ms=int(message.decided_at.timestamp() * 1000),
+            region=self._region,
+            bucket=delivery.partition.number,
         )
         if message.devices is None:
             return outgoing

@@ -119,7 +119,9 @@ class DeliveryEngine:
         store_timeout_s: float,
         call_timeout_s: float,
         on_dead_address: Callable[[int, ChannelMessage, str, int], None],
+        region: str | None = None,
     ) -> None:
+        """`region`: a mark of each call, by which receipts find the way; None: no mark."""
         self._role = role
         self._channel: Channel = channel
         self._lane = lane
@@ -144,6 +146,7 @@ class DeliveryEngine:
             admission,
             ProviderPauses(shards, store_timeout_s),
             self,
+            region,
         )
         self._stores = [SettlementStore(shards, shard, self._ledger, store_timeout_s) for shard in range(len(shards))]
         self._loops = [

@@ -28,13 +28,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: A provider's name or code.
+_Word = Annotated[str, msgspec.Meta(pattern=r"^[ -~]{1,64}\Z")]
 
-class Receipt(msgspec.Struct, frozen=True, gc=False):
-    """A provider's report about an accepted message, written to `receipts` by its webhook."""
+
+class Receipt(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """A provider's report about an accepted message, written to `receipts` by the role `webhooks`."""
 
     delivery_id: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
     state: Literal["delivered", "failed"]
     at: Annotated[datetime, msgspec.Meta(tz=True)]
+    #: Number of the attempt that it is about; 0: not known.
+    attempt: Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)] = 0
+    provider: _Word | None = None
+    #: The provider's error code.
+    code: _Word | None = None
+    #: Why it failed; default: `provider_rejected`.
+    reason: Literal["provider_rejected", "dead_token", "bounced", "stopped"] | None = None
+    #: Another attempt may succeed.
+    temporary: bool = False
 
 
 read_receipt = record_decoder(Receipt)
@@ -101,12 +113,14 @@ class ReceiptWriter:
 def _append(notification: Document, receipt: Receipt) -> UpdateOne:
     """A repetition finds the same `_id` and changes nothing."""
     decided_at_ms = int(notification["decided_at"].timestamp() * 1000)
-    reason = Reason.PROVIDER_REJECTED.value if receipt.state == "failed" else None
-    attempt = Attempt(_RANKS[receipt.state], int(receipt.at.timestamp() * 1000), reason)
+    reason = (receipt.reason or Reason.PROVIDER_REJECTED.value) if receipt.state == "failed" else None
+    attempt = Attempt(
+        _RANKS[receipt.state], int(receipt.at.timestamp() * 1000), reason, receipt.provider, code=receipt.code
+    )
     document = attempt_document(
         delivery_key(receipt.delivery_id, decided_at_ms),
         notification["bucket"],
-        0,
+        receipt.attempt,
         Phase.RECEIPT,
         receipt.state.encode(),
         attempt,

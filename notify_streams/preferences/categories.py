@@ -41,6 +41,16 @@ class OnDoubt(StrEnum):
     NEXT = "next"
 
 
+class OnFailedReceipt(StrEnum):
+    """What follows when a provider reports that a message which it had accepted was not delivered."""
+
+    END = "end"
+    #: Another attempt, if the failure was temporary.
+    RETRY = "retry"
+    #: A notification by the next channel of the category that the trigger did not name.
+    NEXT_CHANNEL = "next_channel"
+
+
 class Category(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One category's policy. `number` identifies it in stored preferences and must never change."""
 
@@ -52,6 +62,7 @@ class Category(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ttl_s: Annotated[int, msgspec.Meta(gt=0)] = 86_400
     #: `next`: of a critical category only.
     on_doubt: OnDoubt = OnDoubt.STAY
+    on_failed_receipt: OnFailedReceipt = OnFailedReceipt.END
     #: The templates that its triggers may name (`notify_streams.templates`).
     templates: tuple[str, ...] = ()
     #: By locale: what a person reads on the preference page. Without a title: the category's name.

@@ -224,7 +224,8 @@ def _providers(snapshot: RegionSnapshot) -> Iterator[Difference]:
         if channel_of(topic) in snapshot.logged_channels
         for identity, one in deliveries.items()
     }
-    sent = {identity for identity, one in known.items() if one.state in _SENT}
+    # A receipt may have made it failed, or retrying.
+    sent = {identity for identity, one in known.items() if one.state in _SENT or one.was_accepted}
     yield from _difference("sent but never accepted", snapshot, len(sent), sent - snapshot.accepted.keys())
     unsent = snapshot.accepted.keys() - sent - snapshot.after_fence
     under_way = {identity for identity in unsent if identity in known and known[identity].state in _UNDER_WAY}

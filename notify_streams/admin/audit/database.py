@@ -66,7 +66,12 @@ async def _read_at_one_time(
                 DeliverySnapshot(delivery["state"], 0, delivery.get("reason"), decided_at)
                 if status is None
                 else DeliverySnapshot(
-                    status.state.value, status.attempts, status.last.reason, decided_at, status.in_doubt
+                    status.state.value,
+                    status.attempts,
+                    status.last.reason,
+                    decided_at,
+                    status.in_doubt,
+                    status.was_accepted,
                 )
             )
             snapshot.deliveries.setdefault(topic, {})[identity] = found

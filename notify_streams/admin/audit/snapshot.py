@@ -32,6 +32,8 @@ class DeliverySnapshot:
     decided_at: float = 0.0
     #: A call with an unknown result may have been accepted.
     in_doubt: bool = False
+    #: A provider accepted a call, whatever it reported later.
+    was_accepted: bool = False
 
     @property
     def handed_over(self) -> bool:

@@ -9,7 +9,7 @@ from notify_streams.records.names import MARK_PREFIX
 def delivery_metadata(message: Outgoing) -> dict[str, str]:
     """Name → text. Every name begins with `MARK_PREFIX`, which no application's data may use.
 
-    `notify_possible_duplicate` and `notify_critical` are "1" or absent.
+    `notify_possible_duplicate` and `notify_critical` are "1" or absent. `notify_region` and `notify_bucket` are the way of a receipt.
     """
     found = {
         "delivery_id": message.delivery_id,
@@ -22,4 +22,6 @@ def delivery_metadata(message: Outgoing) -> dict[str, str]:
         found["critical"] = "1"
     if message.decided_at_ms is not None:
         found["decided_at"] = str(message.decided_at_ms)
+    if message.region is not None and message.bucket is not None:
+        found |= {"region": message.region, "bucket": str(message.bucket)}
     return {MARK_PREFIX + name: text for name, text in found.items()}

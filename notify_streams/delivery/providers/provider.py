@@ -31,6 +31,9 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     expires_at_ms: int | None = None
     #: time of the decision; part of the delivery metadata
     decided_at_ms: int | None = None
+    #: where the delivery's records are, which a receipt must reach; part of the delivery metadata
+    region: str | None = None
+    bucket: int | None = None
     #: for the app on the device (push)
     data: dict[str, Any] | None = None
     #: of a device (push): the name of its provider; None: that of the channel
