@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from notify_streams.delivery.providers import ProviderConfig
+from notify_streams.delivery.providers.http.connection_pool import MAX_OPENING
 from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse
 from tests.contract.providers.scripted_server import OK, Peer, Script, ScriptedServer, respond_always, serve
@@ -313,6 +314,18 @@ class TestConnections:
             for _ in range(3):
                 assert await asyncio.gather(*(calls.post() for _ in range(20))) == [THE_OK] * 20
             assert calls.server.connections == 20
+
+    async def test_more_connections_than_are_opened_at_once_are_opened(self, calls_to: CallsTo) -> None:
+        count = MAX_OPENING + 8
+        all_there = asyncio.Barrier(count)
+
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await all_there.wait()
+            await peer.send(OK)
+
+        async with calls_to(script, max_in_flight=count) as calls:
+            assert await asyncio.gather(*(calls.post() for _ in range(count))) == [THE_OK] * count
 
     async def test_calls_beyond_the_limit_take_turns(self, calls_to: CallsTo) -> None:
         async with calls_to(respond_always, max_in_flight=2) as calls:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from notify_streams.delivery.providers import ProviderConfig
+from notify_streams.delivery.providers.http.connection_pool import MAX_OPENING
 from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse
 from tests.contract.providers.scripted_server import OK, Peer, respond_always, serve
@@ -98,6 +99,19 @@ async def test_a_handshake_that_takes_too_long_is_no_call(host_certificate: Path
         async with asyncio.timeout(5):
             while server.ended != server.connections:
                 await asyncio.sleep(0.001)
+
+
+async def test_a_burst_of_calls_begins_few_handshakes_at_once(host_certificate: Path) -> None:
+    """Each takes both sides 1 ms of CPU: of hundreds none would be in time, and all would be repeated."""
+
+    async def script(peer: Peer) -> None:
+        await peer.end()
+
+    async with serve(script) as server, started(host_certificate, start_within_s=0.5) as client:
+        calls = [client.post(f"https://127.0.0.1:{server.port}/", {}, b"") for _ in range(4 * MAX_OPENING)]
+        results = await asyncio.gather(*calls)
+        assert not any(isinstance(one, HttpResponse) or one.begun for one in results)
+        assert MAX_OPENING <= server.connections <= 2 * MAX_OPENING
 
 
 async def test_a_handshake_that_is_cut_is_no_call(host_certificate: Path) -> None:

@@ -16,6 +16,8 @@ from notify_streams.delivery.providers.http_responses import HttpResponse, NoRes
 
 #: connections that are opened at the same time ahead of calls; more would delay each other
 _WARM_UP_CONCURRENCY: Final = 8
+#: The same for calls. A handshake takes 1 ms of CPU on each side: hundreds at once would all be too late for their calls, and be repeated.
+MAX_OPENING: Final = 32
 
 
 class _Call:
@@ -37,7 +39,8 @@ class _Call:
 class ConnectionPool:
     """At most `max_in_flight` connections; the last one used is used next, so that the others become idle.
 
-    A call takes a free connection, or waits until one is opened or becomes free, the first call first. One timer serves all
+    A call takes a free connection, or waits until one is opened or becomes free, the first call first. At most `MAX_OPENING` are
+    opened at the same time; meanwhile the calls that wait use the open ones as these become free. One timer serves all
     time limits: all calls have the same, so the oldest call is the next to reach one.
     """
 
@@ -179,7 +182,7 @@ class ConnectionPool:
             self._start_opening()
 
     def _has_room(self) -> bool:
-        return self.size < self._config.max_in_flight
+        return self.size < self._config.max_in_flight and len(self._opening) < MAX_OPENING
 
     def _start_opening(self) -> asyncio.Task[bool]:
         task = self._loop.create_task(self._open())
@@ -198,6 +201,7 @@ class ConnectionPool:
             self._opening.discard(cast("asyncio.Task[bool]", asyncio.current_task()))
         if failure is None:
             self._add(connection)
+            self._open_for_waiting()
             return True
         # A call that began to wait later than this attempt has a time limit of its own.
         if not isinstance(failure, TimeoutError) and len(self._waiting) > len(self._opening):
