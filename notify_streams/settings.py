@@ -167,6 +167,8 @@ class ProviderSettings(CredentialSettings, frozen=True, kw_only=True):
         sandbox = {
             "fcm": self.fcm_service_account is None and addresses.is_loopback(self.fcm),
             "apns": addresses.is_loopback(self.apns),
+            # An endpoint comes from outside: only where those on this machine are allowed can it be the sandbox's.
+            "web_push": self.web_push_private_hosts,
             "twilio": self.twilio_account_sid is None and addresses.is_loopback(self.twilio),
             "smtp": self.smtp_username is None and addresses.is_loopback(self.smtp),
         }

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
+from devtools.sandbox.certificate import self_signed_certificate
 
-async def write_host_certificate(folder: Path) -> Path:
-    """A PEM file in `folder`: a certificate for 127.0.0.1 and localhost that signs itself, and its key."""
+
+def write_host_certificate(folder: Path) -> Path:
+    """A PEM file in `folder`: a certificate for 127.0.0.1 and localhost that signs itself, and its key; beside it the certificate alone."""
+    key, certificate = self_signed_certificate()
     pem = folder / "server.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "2"]
-    made = await asyncio.create_subprocess_exec(
-        *(*command, "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
-        *("-keyout", str(pem), "-out", str(pem.with_suffix(".crt"))),
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    assert await made.wait() == 0
-    pem.write_text(pem.read_text() + pem.with_suffix(".crt").read_text())
+    pem.write_bytes(key + certificate)
+    pem.with_suffix(".crt").write_bytes(certificate)
     return pem

@@ -159,13 +159,14 @@ class Demo:
         categories = configured_categories()
         now = datetime.now(UTC)
         for settings in regions:
+            subscription = self._stack.region(settings.region).sandbox.subscriptions()
             async with TriggerProducer(settings) as producer:
                 await producer.send(
                     record
                     for number, user in enumerate(users)
                     if user.region == settings.region
                     for record in (
-                        *signup_records(user, number, now, self._plan.channels),
+                        *signup_records(user, number, now, self._plan.channels, subscription),
                         *choice_records(user, categories, now),
                     )
                 )

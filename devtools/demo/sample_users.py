@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from notify_streams.records.devices import Device
 from notify_streams.records.user_records import Contacts, PreferenceUpdate, Signup
 from notify_streams.roles import CHANNELS
 from notify_streams.topics import PREFERENCE_UPDATES, USER_CONTACTS, USER_SIGNUPS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from notify_streams.admin.trigger_producer import Upload
     from notify_streams.preferences.categories import Categories
@@ -29,6 +31,8 @@ _LOCALES: Final = {
     "asia": (("ja-JP", "Asia/Tokyo"), ("en-IN", "Asia/Kolkata"), ("ko-KR", "Asia/Seoul")),
 }
 _OTHER_LOCALES: Final = (("en", "UTC"),)
+#: One user in so many has a device of each push provider.
+_WITH_ALL_DEVICES: Final = 10
 _encode = msgspec.json.Encoder().encode
 
 
@@ -54,20 +58,36 @@ def sample_users(count: int, regions: Sequence[str], seed: int) -> list[SampleUs
 
 
 def signup_records(
-    user: SampleUser, number: int, now: datetime, channels: Collection[str] = CHANNELS
+    user: SampleUser,
+    number: int,
+    now: datetime,
+    channels: Collection[str] = CHANNELS,
+    subscription: Callable[[str], str] | None = None,
 ) -> Iterator[Upload]:
-    """The contacts and the sign-up of a user. Contacts come first, and only for `channels`; some users lack a channel."""
+    """The contacts and the sign-up of a user. Contacts come first, and only for `channels`; some users lack a channel.
+
+    `subscription` gives the Web Push subscription of a user; without it a user has at most one device.
+    """
     draw = random.Random(f"contacts-{user.user_id}")
     has_push, has_sms, has_email = draw.random() < 0.92, draw.random() < 0.7, draw.random() < 0.85
     email = f"{user.name.replace(' ', '.').lower()}.{number}@example.org"
+    token = f"token-{user.user_id}" if has_push and "push" in channels else None
+    devices = None
+    if token is not None and subscription is not None and number % _WITH_ALL_DEVICES == 0:
+        devices = (
+            Device(token, "fcm"),
+            Device(sha256(user.user_id.encode()).hexdigest(), "apns"),
+            Device(subscription(user.user_id), "web_push"),
+        )
     contacts = Contacts(
         user.user_id,
         now,
-        f"token-{user.user_id}" if has_push and "push" in channels else None,
+        token if devices is None else None,
         f"+1555{number % 10_000_000:07d}" if has_sms and "sms" in channels else None,
         email if has_email and "email" in channels else None,
         user.locale,
         user.time_zone,
+        devices=devices,
     )
     signup = Signup(user.user_id, user.region, datetime(2026, 1, 1, tzinfo=UTC), 1, user.locale, user.time_zone)
     yield USER_CONTACTS, user.user_id, _encode(contacts), ()

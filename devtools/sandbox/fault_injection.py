@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
-ProviderName = Literal["fcm", "apns", "twilio", "smtp"]
+ProviderName = Literal["fcm", "apns", "web_push", "twilio", "smtp"]
 
 
 class Failure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,9 +33,15 @@ class FaultPlan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hang: Share | bool = 0.0
     #: The share that is accepted, but the connection is closed without a response; true: all.
     lose_answer: Share | bool = 0.0
+    #: The share that is accepted and answered, after GOAWAY: the connection takes no further request; true: all. APNs only.
+    go_away: Share | bool = 0.0
     #: Contacts that the provider no longer knows.
     dead_tokens: frozenset[str] = frozenset()
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.go_away and self.provider != "apns":
+            raise ValueError(f"go_away: {self.provider} has no GOAWAY, only apns")
 
 
 class Action(Enum):
@@ -43,6 +49,7 @@ class Action(Enum):
 
     ACCEPT = "accept"
     ACCEPT_AND_LOSE_ANSWER = "accept and lose answer"
+    ACCEPT_AND_GO_AWAY = "accept and go away"
     FAIL = "fail"
     DEAD = "dead"
     HANG = "hang"
@@ -61,12 +68,14 @@ class FaultInjector:
         if self._no_faults:
             return Action.ACCEPT
         plan = self.plan
-        # Always three draws, so that a change of one share leaves the other actions as they were.
-        hang, fail, lose = self._random.random(), self._random.random(), self._random.random()
+        # Always four draws, so that a change of one share leaves the other actions as they were.
+        hang, fail, lose, go_away = (self._random.random() for _ in range(4))
         if contact in plan.dead_tokens:
             return Action.DEAD
         if hang < plan.hang:
             return Action.HANG
         if plan.fail is not None and fail < plan.fail.share:
             return Action.FAIL
-        return Action.ACCEPT_AND_LOSE_ANSWER if lose < plan.lose_answer else Action.ACCEPT
+        if lose < plan.lose_answer:
+            return Action.ACCEPT_AND_LOSE_ANSWER
+        return Action.ACCEPT_AND_GO_AWAY if go_away < plan.go_away else Action.ACCEPT

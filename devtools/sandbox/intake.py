@@ -14,6 +14,7 @@ from devtools.sandbox.provider_log import ProviderLogWriter
 from devtools.sandbox.seen.kept_messages import KeptMessages
 from notify_streams.admin.audit.provider_log import AcceptedMessage, contact_sha
 
+ACCEPTED = frozenset((Action.ACCEPT, Action.ACCEPT_AND_LOSE_ANSWER, Action.ACCEPT_AND_GO_AWAY))
 PROVIDERS: tuple[ProviderName, ...] = get_args(ProviderName)
 #: A hanging request is closed after this.
 _HANG_S = 60.0
@@ -64,7 +65,7 @@ class MessageIntake:
             await asyncio.sleep(injector.plan.latency_ms / 1000)
         if action is Action.HANG:
             await asyncio.sleep(_HANG_S)
-        elif action in (Action.ACCEPT, Action.ACCEPT_AND_LOSE_ANSWER):
+        elif action in ACCEPTED:
             line = _line(message, time.time())
             await self._log.append(line)
             self.kept.add(line, message.to, message.content)

@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import NamedTuple
 
-from devtools.stack.private_file import write_private
+from devtools.private_file import write_private
 from devtools.stack.service import Service, responds_ok
 
 _CONFIGURATION = """

@@ -41,9 +41,8 @@ class Region:
         self.shards: tuple[mongodb.Shard, ...] = tuple(self._shards())
         self.sandbox = providers.Sandbox(
             *self._named("sandbox"),
-            ports["sandbox.http"],
-            ports["sandbox.apns"],
-            ports["sandbox.smtp"],
+            # The plan of an older checkout has fewer of them.
+            {name: ports.get(f"sandbox.{name}", 0) for name in ("http", "apns", "web_push", "smtp")},
             f"http://{self._web(VIEWS)}",
         )
         #: None where nginx is not installed.

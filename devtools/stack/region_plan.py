@@ -6,7 +6,10 @@ from collections.abc import Callable, Collection, Mapping
 import msgspec
 
 #: Single ports of a region, besides those of its shards' members.
-_PORTS = ("kafka", "kafka.controller", "redis", "dynamodb", "sandbox.http", "sandbox.apns", "sandbox.smtp", "edge")
+_PORTS = (
+    *("kafka", "kafka.controller", "redis", "dynamodb", "edge"),
+    *("sandbox.http", "sandbox.apns", "sandbox.web_push", "sandbox.smtp"),
+)
 SHARDS = 2
 #: Those of the views by right, and those with which the edge is written and read.
 TOKENS = ("web_read", "web_write", "web_edge", "edge_push", "edge_read")

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import yaml
 
-from devtools.stack.private_file import write_private
+from devtools.private_file import write_private
 from devtools.stack.region import Region
 
 #: Enough for a laptop; a region in production has more (`config/`).
@@ -31,7 +31,7 @@ def overlay(region: Region, others: Mapping[str, Region]) -> dict[str, Any]:
         "redis": region.redis.address,
         "dynamodb": region.dynamodb.address,
         # The sandbox is a fake: it recovers sooner than a provider.
-        "providers": {**region.sandbox.urls(), "retry_pace": 0.1},
+        "providers": {**region.sandbox.settings(), "retry_pace": 0.1},
         # Sign-ups arrive within this time, and demonstrations need not wait longer for the others.
         "user_wait_s": 2.0,
         "sandbox_record": str(region.sandbox.provider_log),

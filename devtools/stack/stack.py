@@ -16,11 +16,11 @@ from typing import Any
 
 import msgspec
 
+from devtools.private_file import write_private
 from devtools.stack import external_services, maven, settings_overlay
 from devtools.stack.errors import StackFailed
 from devtools.stack.paths import stack_folder
 from devtools.stack.ports import free_port, is_free
-from devtools.stack.private_file import write_private
 from devtools.stack.process import Process
 from devtools.stack.region import Region
 from devtools.stack.region_plan import RegionPlan, all_ports, plan_region

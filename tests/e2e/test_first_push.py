@@ -65,19 +65,27 @@ def readme_commands() -> list[str]:
     return [line for line in block[1].splitlines() if "notify-streams" in line]
 
 
+def with_those_of_the_sandbox(certificate: Path, region: RunningRegion) -> Path:
+    """A file with the certificate of those providers and the authorities of the sandbox, which serves APNs and Web Push."""
+    of_sandbox = Path(str(region.settings.providers.ca_file))
+    both = certificate.with_name("authorities.pem")
+    both.write_text(certificate.with_suffix(".crt").read_text() + of_sandbox.read_text())
+    return both
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def first_push(
     running_region: RunningRegion, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[FirstPush]:
     """The region's workers of `ROLES` call servers that check credentials and pass messages on to the sandbox, so that the audit has them."""
     folder = tmp_path_factory.mktemp("first-push")
-    certificate = await write_host_certificate(folder)
+    certificate = write_host_certificate(folder)
     sandbox = running_region.settings.providers.fcm
     async with strict_providers(new_key(), certificate, sandbox) as providers:
         settings = {
             "fcm": providers.url,
             "fcm_service_account_file": folder / "key.json",
-            "ca_file": certificate,
+            "ca_file": with_those_of_the_sandbox(certificate, running_region),
             "twilio": providers.url,
             "twilio_account_sid": TWILIO_SID,
             "twilio_auth_token_file": folder / "token",

@@ -60,7 +60,7 @@ _SHARED_SETTINGS: Final = (
     "data_dir",
     "web_port_base",
 )
-_SHARED_PROVIDER_SETTINGS: Final = ("fcm", "apns", "twilio", "smtp")
+_SHARED_PROVIDER_SETTINGS: Final = ("fcm", "twilio", "smtp")
 _POLL_S: Final = 0.1
 #: A wait ends when nothing has moved for so long.
 _STALLED_S: Final = 120.0

@@ -9,7 +9,7 @@ import msgspec
 
 from devtools.sandbox.seen.kept_messages import KeptMessage
 from devtools.sandbox.seen.links import Links, trigger_id_of
-from devtools.sandbox.seen.screens import Mail, Push, Sms, read_email, read_push, read_sms
+from devtools.sandbox.seen.screens import PUSH_READERS, Mail, Push, Sms, read_email, read_sms
 
 #: The newest ones of each channel; the others are found by a search.
 MAX_SHOWN: Final = 50
@@ -97,10 +97,14 @@ def show(one: KeptMessage, links: Links, is_repeated: bool = False, is_replaced:
         is_cut=one.is_cut,
         why=links.why(trigger_id),
         notifications_url=links.notifications(trigger_id),
-        push=_read(read_push, one) if line.channel == "push" else None,
+        push=_read_push(one) if line.channel == "push" else None,
         sms=_read(read_sms, one) if line.channel == "sms" else None,
         mail=_read(read_email, one) if line.channel == "email" else None,
     )
+
+
+def _read_push(one: KeptMessage) -> Push | None:
+    return _read(PUSH_READERS[one.line.provider], one)
 
 
 def _read(read: Callable[[bytes], _Read], one: KeptMessage) -> _Read | None:
@@ -130,7 +134,7 @@ def _replaced(messages: Sequence[KeptMessage], devices: set[str]) -> set[int]:
     for one in reversed(messages):
         if one.line.channel != "push" or one.to not in devices:
             continue
-        push = _read(read_push, one)
+        push = _read_push(one)
         if push is None or push.collapse_key is None:
             continue
         key = (one.to, push.collapse_key)

@@ -17,6 +17,7 @@ from devtools.sandbox.seen.kept_messages import KeptMessages
 from devtools.sandbox.seen.links import Links, visible
 from devtools.sandbox.seen.seen import Seen, Shown, search, show
 from notify_streams.addresses import is_loopback
+from notify_streams.records.push_subscription import push_subscription
 
 #: Characters of one text on the page; `/seen.json` has all that is kept.
 _LONGEST_TEXT: Final = 4_000
@@ -124,8 +125,14 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"visible": visible, "clip": _clip, "clock": _clock}
+    environment.filters |= {"visible": visible, "clip": _clip, "clock": _clock, "device": _device}
     return environment.get_template("page.html")
+
+
+def _device(address: str) -> str:
+    """A device's token, or where a browser gets its messages."""
+    subscription = push_subscription(address)
+    return address if subscription is None else subscription.endpoint
 
 
 def _clip(text: str) -> str:

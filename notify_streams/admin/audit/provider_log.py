@@ -16,7 +16,7 @@ class AcceptedMessage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     at: float
     #: Unix seconds: when it was accepted
     done: float
-    #: fcm, apns, twilio or smtp
+    #: fcm, apns, web_push, twilio or smtp
     provider: str
     #: push, sms or email
     channel: str

@@ -15,8 +15,12 @@ import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from devtools.sandbox.keys import client_settings, open_keys
+from devtools.sandbox.web_push import Browser, endpoint
 from notify_streams.admin.audit.provider_log import AcceptedMessage, read_provider_log
-from notify_streams.delivery.providers import Outgoing, ProviderConfig
+from notify_streams.delivery.providers import Outgoing, Provider, ProviderConfig, provider_for
+from notify_streams.delivery.providers.config import DEFAULT_PROVIDERS
+from notify_streams.secret import Secret
 from tests.host_certificate import write_host_certificate
 from tests.strict_providers import StrictProviders, new_key, strict_providers
 
@@ -26,14 +30,16 @@ class SandboxProcess:
 
     def __init__(self, record: Path) -> None:
         self.record = record
-        self.ports = {"http": 0, "smtp": 0}
+        self._keys = record.with_name("keys")
+        self.ports = {"http": 0, "smtp": 0, "apns": 0, "web_push": 0}
         self._process: asyncio.subprocess.Process | None = None
+        self._browser: Browser | None = None
 
     async def start(self) -> None:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "devtools.sandbox", "--record", str(self.record)),
-            *("--http-port", str(self.ports["http"]), "--smtp-port", str(self.ports["smtp"])),
+            *(word for name, port in self.ports.items() for word in (f"--{name.replace('_', '-')}-port", str(port))),
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )
@@ -42,6 +48,7 @@ class SandboxProcess:
             line = await self._process.stdout.readline()
         assert line, "the sandbox did not start"
         self.ports = orjson.loads(line)["ports"]
+        self._browser = Browser(open_keys(self._keys).browser)
 
     async def kill(self) -> None:
         """SIGKILL: nothing is tidied up."""
@@ -69,8 +76,25 @@ class SandboxProcess:
         return f"http://127.0.0.1:{self.ports['http']}"
 
     def config(self, **but: Any) -> ProviderConfig:
+        given = client_settings(self._keys, self.ports["apns"])
+        keys = {name: Secret.read(Path(given.pop(f"{name}_file"))) for name in ("apns_key", "web_push_key")}
         smtp = f"smtp://127.0.0.1:{self.ports['smtp']}"
-        return ProviderConfig(**{"fcm": self.url, "twilio": self.url, "smtp": smtp, **but})
+        return ProviderConfig(**{"fcm": self.url, "twilio": self.url, "smtp": smtp, **given, **keys, **but})
+
+    def client(self, provider: str, **but: Any) -> Provider:
+        """A client of one provider."""
+        # Handshakes of TLS take their time beside other tests.
+        tls = {"start_within_s": 5.0, "max_in_flight": 32} if provider in ("apns", "web_push") else {}
+        channel = CHANNEL_OF[provider]
+        provider_of = {**DEFAULT_PROVIDERS, channel: provider}
+        return provider_for(channel, self.config(**{"provider_of": provider_of, **tls, **but}))
+
+    def contact(self, provider: str, number: int) -> str:
+        """One that `provider` takes."""
+        if provider == "web_push":
+            assert self._browser is not None
+            return self._browser.subscription(endpoint(self.ports["web_push"], str(number)))
+        return f"{number:064x}" if provider == "apns" else _CONTACTS[CHANNEL_OF[provider]].format(number)
 
     def accepted(self, delivery_id: str) -> list[AcceptedMessage]:
         return [line for line in read_provider_log(self.record) if line.delivery_id == delivery_id]
@@ -103,6 +127,7 @@ async def own_sandbox(tmp_path: Path) -> AsyncIterator[SandboxProcess]:
     await process.stop()
 
 
+CHANNEL_OF = {"fcm": "push", "apns": "push", "web_push": "push", "twilio": "sms", "smtp": "email"}
 _CONTACTS = {"push": "device-token-{}", "sms": "+1202555{:04}", "email": "person-{}@example.org"}
 
 
@@ -110,7 +135,7 @@ class Outbox:
     """Builds messages of one channel, each a new delivery."""
 
     def __init__(self, channel: str, contact: Callable[[int], str] | None = None) -> None:
-        """`contact` gives the one with a number; None: one for the sandbox."""
+        """`contact` gives the one with a number; None: one for the channel's default provider in the sandbox."""
         self.channel = channel
         self._contact = contact or _CONTACTS[channel].format
         self._name = uuid4().hex[:12]
@@ -139,9 +164,9 @@ def outbox_of() -> type[Outbox]:
 
 
 @pytest.fixture(scope="session")
-async def host_certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def host_certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A PEM file: a certificate for 127.0.0.1 and localhost that signs itself, and its key."""
-    return await write_host_certificate(tmp_path_factory.mktemp("http-tls"))
+    return write_host_certificate(tmp_path_factory.mktemp("http-tls"))
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from devtools.sandbox.keys import pem
 from devtools.stack.java_classes import compiled
 from devtools.stack.maven import jars, java
 from devtools.stack.ports import free_port
@@ -49,7 +50,7 @@ class Pushy:
     port: int = 0
     received: list[Notification] = field(default_factory=list)
     reasons: dict[str, int] = field(default_factory=dict)
-    key: str = field(default_factory=lambda: _pem(generate_private_key(SECP256R1())))
+    key: str = field(default_factory=lambda: pem(generate_private_key(SECP256R1())))
 
     async def start(self, folder: Path) -> None:
         """Compile, start, and wait until it listens."""
@@ -128,7 +129,3 @@ def push(**but: Any) -> Outgoing:
     """A message to `DEVICE`."""
     given = {"delivery_id": "d.push", "notification_id": "n", "channel": "push", "to": DEVICE, "body": "hi"}
     return Outgoing(**given | but)
-
-
-def _pem(key: Any) -> str:
-    return str(key.private_bytes(*_PRIVATE).decode())

@@ -1,22 +1,20 @@
-"""The contract of the provider clients, tested with the sandbox, or with a server of the tests where it has no such provider."""
+"""The contract of the provider clients, tested with the sandbox."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
 
 from notify_streams.admin.audit.provider_log import contact_sha
-from notify_streams.delivery.providers import Provider, ProviderOutcome, provider_for
+from notify_streams.delivery.providers import Provider, ProviderOutcome
 from notify_streams.records.ids import delivery_id, notification_id
-from tests.contract.providers.push_servers import PUSH_SERVERS
+from tests.contract.providers.conftest import CHANNEL_OF
 
-#: By provider: its channel.
-CHANNEL = {"fcm": "push", "apns": "push", "web_push": "push", "twilio": "sms", "smtp": "email"}
 #: By provider: its code for a contact that is not valid any more.
 DEAD = {"fcm": "UNREGISTERED", "apns": "Unregistered", "web_push": "410", "twilio": "21610", "smtp": "550 5.1.1"}
 BUSY = {"push": 429, "sms": 429, "email": 451}
@@ -24,7 +22,7 @@ BAD = {"push": 400, "sms": 400, "email": 554}
 HTTP = ("push", "sms")
 
 
-@pytest.fixture(params=CHANNEL)
+@pytest.fixture(params=CHANNEL_OF)
 def name(request: pytest.FixtureRequest) -> str:
     """The provider."""
     return str(request.param)
@@ -32,44 +30,24 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def channel(name: str) -> str:
-    return CHANNEL[name]
-
-
-@pytest.fixture
-async def sandbox(
-    name: str, request: pytest.FixtureRequest, one_sandbox: Any, host_certificate: Path, tmp_path: Path
-) -> AsyncIterator[Any]:
-    if name in PUSH_SERVERS:
-        server = PUSH_SERVERS[name](host_certificate, tmp_path / "accepted.jsonl")
-        await server.start()
-        yield server
-        await server.kill()
-    else:
-        await one_sandbox.behave()
-        yield one_sandbox
-
-
-@pytest.fixture
-def own_sandbox(name: str, request: pytest.FixtureRequest) -> Any:
-    """One that a test may kill."""
-    return request.getfixturevalue("sandbox" if name in PUSH_SERVERS else "own_sandbox")
+    return CHANNEL_OF[name]
 
 
 @pytest.fixture
 def outbox(outbox_of: Any, channel: str, name: str, sandbox: Any) -> Any:
-    return outbox_of(channel, sandbox.contact if name in PUSH_SERVERS else None)
+    return outbox_of(channel, partial(sandbox.contact, name))
 
 
 @pytest.fixture
-async def client(sandbox: Any, channel: str) -> AsyncIterator[Provider]:
-    provider = provider_for(channel, sandbox.config())
+async def client(sandbox: Any, name: str) -> AsyncIterator[Provider]:
+    provider = sandbox.client(name)
     await provider.start()
     yield provider
     await provider.close()
 
 
-async def send_with_short_timeout(sandbox: Any, channel: str, message: Any, **but: Any) -> Any:
-    provider = provider_for(channel, sandbox.config(**{"timeout_s": 0.3, **but}))
+async def send_with_short_timeout(sandbox: Any, name: str, message: Any, **but: Any) -> Any:
+    provider = sandbox.client(name, **{"timeout_s": 0.3, **but})
     await provider.start()
     try:
         return await provider.send(message)
@@ -111,9 +89,9 @@ class TestEveryProvider:
         "trigger_id", ["a  b%00&=+=?utf-8?q?x?=", "x" * 63 + " y" * 32, "漢" * 128, "😀\u200d" * 64]
     )
     async def test_every_id_is_in_the_record_as_it_was_sent(
-        self, client: Any, sandbox: Any, outbox: Any, trigger_id: str
+        self, client: Any, sandbox: Any, outbox: Any, name: str, trigger_id: str
     ) -> None:
-        notification = notification_id(trigger_id, "u", "payments")
+        notification = notification_id(trigger_id, name, "payments")
         message = outbox.message(delivery_id=delivery_id(notification, outbox.channel), notification_id=notification)
         assert (await client.send(message)).outcome is ProviderOutcome.ACCEPTED
         (line,) = sandbox.accepted(message.delivery_id)
@@ -170,12 +148,12 @@ class TestEveryProvider:
         assert (await client.send(outbox.message())).outcome is ProviderOutcome.ACCEPTED
 
     async def test_a_call_to_a_hanging_provider_ends_within_the_timeout(
-        self, client: Any, sandbox: Any, outbox: Any, channel: str
+        self, client: Any, sandbox: Any, outbox: Any, name: str
     ) -> None:
         await sandbox.control(provider=client.name, hang=True)
         message = outbox.message()
         began = time.monotonic()
-        result = await send_with_short_timeout(sandbox, channel, message)
+        result = await send_with_short_timeout(sandbox, name, message)
         assert 0.25 < time.monotonic() - began < 1.5
         assert result.outcome is ProviderOutcome.RETRY
         assert result.maybe_accepted
@@ -192,18 +170,18 @@ class TestEveryProvider:
         assert len(sandbox.accepted(message.delivery_id)) == 1
 
     async def test_a_refused_connection_is_a_retry_that_was_not_accepted(
-        self, own_sandbox: Any, outbox: Any, channel: str
+        self, own_sandbox: Any, outbox: Any, name: str
     ) -> None:
         await own_sandbox.kill()
-        result = await send_with_short_timeout(own_sandbox, channel, outbox.message())
+        result = await send_with_short_timeout(own_sandbox, name, outbox.message(to=own_sandbox.contact(name, 1)))
         assert (result.outcome, result.maybe_accepted, result.begun) == (ProviderOutcome.RETRY, False, False)
 
     async def test_a_client_reconnects_after_a_restart_of_the_provider(
-        self, own_sandbox: Any, outbox: Any, channel: str
+        self, own_sandbox: Any, outbox: Any, name: str
     ) -> None:
-        provider = provider_for(channel, own_sandbox.config())
+        provider = own_sandbox.client(name)
         await provider.start()
-        first, second = outbox.message(), outbox.message()
+        first, second = (outbox.message(to=own_sandbox.contact(name, number)) for number in (1, 2))
         assert (await provider.send(first)).outcome is ProviderOutcome.ACCEPTED
         await own_sandbox.kill()
         assert (await provider.send(second)).outcome is ProviderOutcome.RETRY
@@ -213,10 +191,10 @@ class TestEveryProvider:
         assert len(own_sandbox.accepted(first.delivery_id)) == len(own_sandbox.accepted(second.delivery_id)) == 1
 
     async def test_a_call_without_a_free_connection_is_not_begun_late(
-        self, sandbox: Any, outbox: Any, channel: str, name: str
+        self, sandbox: Any, outbox: Any, name: str
     ) -> None:
         await sandbox.control(provider=name, latency_ms=1500)
-        provider = provider_for(channel, sandbox.config(max_in_flight=1, smtp_connections=1, start_within_s=0.2))
+        provider = sandbox.client(name, max_in_flight=1, smtp_connections=1, start_within_s=0.2)
         await provider.start()
         first, second = outbox.message(), outbox.message()
         running = asyncio.create_task(provider.send(first))
@@ -233,7 +211,7 @@ class TestEveryProvider:
         "orders", [{"hang": True}, {"fail": {"status": 400}}, {"lose_answer": True}, {"dead": True}]
     )
     async def test_neither_the_result_nor_the_record_names_a_contact(
-        self, client: Any, sandbox: Any, outbox: Any, channel: str, orders: dict[str, Any]
+        self, client: Any, sandbox: Any, outbox: Any, channel: str, name: str, orders: dict[str, Any]
     ) -> None:
         message = outbox.message()
         if orders.get("dead"):
@@ -241,6 +219,6 @@ class TestEveryProvider:
         elif "fail" in orders:
             orders = {"fail": {"status": BAD[channel]}}
         await sandbox.control(provider=client.name, **orders)
-        result = await send_with_short_timeout(sandbox, channel, message)
+        result = await send_with_short_timeout(sandbox, name, message)
         assert message.to not in repr(result)
         assert message.to not in sandbox.record.read_text()

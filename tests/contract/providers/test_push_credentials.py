@@ -9,6 +9,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
 
+from devtools.sandbox.keys import pem
 from notify_streams.delivery.providers import ProviderConfig, check_credentials, provider_config, provider_for
 from notify_streams.delivery.providers.check_failure import CheckFailed
 from notify_streams.delivery.providers.checks import CHECKS
@@ -16,7 +17,6 @@ from notify_streams.errors import SettingsError
 from notify_streams.secret import Secret
 from notify_streams.settings import ProviderSettings
 from tests.contract.providers.http2_server import Peer, serve_http2
-from tests.contract.providers.push_service import pem
 from tests.contract.providers.pushy import push
 from tests.waiting import until
 

@@ -13,6 +13,7 @@ import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
+from devtools.sandbox.keys import SUBJECT, pem
 from notify_streams.delivery.providers import Outgoing, Provider, ProviderOutcome, ProviderResult, provider_for
 from notify_streams.delivery.providers.credential_files import BadCredential
 from notify_streams.delivery.providers.es256 import Es256Key
@@ -23,7 +24,7 @@ from notify_streams.delivery.providers.web_push import VapidTokens
 from notify_streams.records.addresses import is_push_token
 from notify_streams.records.base64url import base64url
 from notify_streams.secret import Secret
-from tests.contract.providers.push_service import SUBJECT, Browser, Message, PushService, pem, push_service
+from tests.contract.providers.push_service import Message, PushService, push_service
 from tests.contract.providers.scripted_server import Peer, respond_always, serve
 
 
@@ -54,7 +55,7 @@ async def sent(service: PushService, message: Outgoing, **but: Any) -> ProviderR
 
 
 async def test_only_the_browser_can_read_the_message(service: PushService) -> None:
-    browser = Browser()
+    browser = service.browser
     message = push(
         browser.subscription(service.endpoint("me")),
         title="Payment received",
@@ -67,7 +68,7 @@ async def test_only_the_browser_can_read_the_message(service: PushService) -> No
     assert (result.outcome, result.provider, service.faults) == (ProviderOutcome.ACCEPTED, "web_push", [])
     (received,) = service.received
     assert received.path == "/push/me"
-    assert browser.decrypt(received.body) == {
+    assert orjson.loads(browser.decrypt(received.body)) == {
         "notification": {"title": "Payment received", "body": "hi"},
         "data": {
             "amount": 12,
@@ -84,7 +85,7 @@ async def test_only_the_browser_can_read_the_message(service: PushService) -> No
 
 
 async def test_a_plain_message_is_normal_and_kept_for_four_weeks(service: PushService) -> None:
-    browser = Browser()
+    browser = service.browser
     await sent(service, push(browser.subscription(service.endpoint())))
     headers = service.received[0].headers
     assert (headers["urgency"], headers["ttl"]) == ("normal", str(4 * 7 * 24 * 3600))
@@ -92,7 +93,7 @@ async def test_a_plain_message_is_normal_and_kept_for_four_weeks(service: PushSe
 
 
 async def test_each_message_has_a_key_of_its_own_and_a_service_one_token_an_hour(service: PushService) -> None:
-    to = Browser().subscription(service.endpoint())
+    to = service.browser.subscription(service.endpoint())
     async with started(service) as provider:
         for _ in range(2):
             assert (await provider.send(push(to))).outcome is ProviderOutcome.ACCEPTED
@@ -112,16 +113,16 @@ def test_a_token_is_renewed_after_an_hour_and_belongs_to_an_origin() -> None:
 
 async def test_the_key_may_be_32_bytes_in_base64url(service: PushService) -> None:
     number = service.server_key.private_numbers().private_value.to_bytes(32, "big")
-    to = Browser().subscription(service.endpoint())
+    to = service.browser.subscription(service.endpoint())
     result = await sent(service, push(to), web_push_key=Secret(base64url(number)))
     assert result.outcome is ProviderOutcome.ACCEPTED
 
 
 async def test_the_largest_message_is_taken_and_a_larger_one_not_sent(service: PushService) -> None:
-    browser = Browser()
+    browser = service.browser
     to = browser.subscription(service.endpoint())
     await sent(service, push(to, body=""))
-    empty = len(orjson.dumps(browser.decrypt(service.received[0].body)))
+    empty = len(browser.decrypt(service.received[0].body))
     assert (await sent(service, push(to, body="x" * (3993 - empty)))).outcome is ProviderOutcome.ACCEPTED
     assert len(service.received[1].body) == 4096
     result = await sent(service, push(to, body="x" * (3994 - empty)))
@@ -147,7 +148,7 @@ STATUSES = [
 
 
 async def test_each_status_has_its_outcome(service: PushService) -> None:
-    to = Browser().subscription(service.endpoint())
+    to = service.browser.subscription(service.endpoint())
     for status, outcome in STATUSES:
         service.answer = f"HTTP/1.1 {status} X\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n".encode()
         result = await sent(service, push(to))
@@ -168,7 +169,7 @@ async def test_a_service_that_asks_to_wait_for_ever_stops_the_calls_to_itself_al
         await peer.send(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
 
     service.on_message = wait_for_ever
-    bad, good = (Browser().subscription(service.endpoint(host=host)) for host in ("127.0.0.1", "localhost"))
+    bad, good = (service.browser.subscription(service.endpoint(host=host)) for host in ("127.0.0.1", "localhost"))
     async with started(service) as web_push:
         choice = PushChoice(Other(), {"web_push": web_push})
         results = [await choice.send(push(bad, provider="web_push")) for _ in range(8)]
@@ -193,19 +194,23 @@ class Other:
 
 @pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example"])
 async def test_an_endpoint_whose_host_cannot_be_a_name_is_not_tried_again(service: PushService, host: str) -> None:
-    result = await sent(service, push(Browser().subscription(f"https://{host}/push")))
+    result = await sent(service, push(service.browser.subscription(f"https://{host}/push")))
     assert (result.outcome, result.begun, host in repr(result)) == (ProviderOutcome.BAD_ADDRESS, False, False)
 
 
 async def test_a_wrong_key_ends_no_delivery(service: PushService) -> None:
-    to = Browser().subscription(service.endpoint())
+    to = service.browser.subscription(service.endpoint())
     result = await sent(service, push(to), web_push_key=Secret(pem(generate_private_key(SECP256R1()))))
-    assert (result.outcome, result.detail, service.faults) == (ProviderOutcome.RETRY, "HTTP 403", ["403 another key"])
+    assert (result.outcome, result.detail, service.faults) == (
+        ProviderOutcome.RETRY,
+        "HTTP 403",
+        ["403 the subscription belongs to another key"],
+    )
 
 
 async def test_without_an_answer_the_next_attempt_may_be_a_duplicate(service: PushService) -> None:
     service.answer = b""
-    result = await sent(service, push(Browser().subscription(service.endpoint())), timeout_s=0.2)
+    result = await sent(service, push(service.browser.subscription(service.endpoint())), timeout_s=0.2)
     assert (result.outcome, result.maybe_accepted, len(service.received)) == (ProviderOutcome.RETRY, True, 1)
 
 
@@ -213,7 +218,7 @@ async def test_without_an_answer_the_next_attempt_may_be_a_duplicate(service: Pu
     "host", ["localhost", "127.0.0.1", "127.1", "2130706433", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0"]
 )
 async def test_nothing_connects_to_a_private_address(service: PushService, host: str) -> None:
-    to = Browser().subscription(service.endpoint(host=host))
+    to = service.browser.subscription(service.endpoint(host=host))
     result = await sent(service, push(to), web_push_private_hosts=False)
     assert (result.outcome, result.begun) == (ProviderOutcome.BAD_ADDRESS, False)
     assert host not in result.detail

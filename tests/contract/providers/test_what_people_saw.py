@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from random import randrange
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -12,9 +13,11 @@ import aiohttp
 import orjson
 import pytest
 
-from notify_streams.delivery.providers import CHANNELS, ProviderOutcome, provider_for
+from notify_streams.delivery.providers import CHANNELS, ProviderOutcome
+from notify_streams.delivery.providers.config import DEFAULT_PROVIDERS
 from notify_streams.records.ids import delivery_id, notification_id
 from tests.browser import chromium
+from tests.contract.providers.conftest import CHANNEL_OF
 
 SCRIPT = "<script>document.title='run'</script>"
 #: RIGHT-TO-LEFT OVERRIDE
@@ -22,12 +25,12 @@ OVERRIDE = "\u202e"
 
 
 async def send(sandbox: Any, outbox: Any, **but: Any) -> Any:
-    """Send a message of a trigger with the real client; returns the message."""
+    """Send a message of a trigger with the real client of the provider `by`; returns the message."""
     trigger_id = but.pop("trigger_id", f"t-{uuid4().hex}")
     notification = notification_id(trigger_id, "u-1", "payments")
     ids = {"notification_id": notification, "delivery_id": delivery_id(notification, outbox.channel)}
+    provider = sandbox.client(but.pop("by", DEFAULT_PROVIDERS[outbox.channel]), max_sms_segments=20)
     message = outbox.message(**ids, **but)
-    provider = provider_for(outbox.channel, sandbox.config(max_sms_segments=20))
     await provider.start()
     try:
         assert (await provider.send(message)).outcome is ProviderOutcome.ACCEPTED
@@ -56,26 +59,45 @@ def articles(html: str) -> list[str]:
     return [unescape(re.sub(r"<[^>]*>", "", one)) for one in re.findall(r"<article.*?</article>", html, re.DOTALL)]
 
 
-@pytest.mark.parametrize("channel", CHANNELS)
+@pytest.mark.parametrize("provider", CHANNEL_OF)
 async def test_a_message_is_found_by_its_address_trigger_and_delivery(
-    sandbox: Any, outbox_of: Any, channel: str
+    sandbox: Any, outbox_of: Any, provider: str
 ) -> None:
-    outbox = outbox_of(channel)
-    to = {"push": f"token-{uuid4().hex}", "sms": "+12025557788", "email": f"{uuid4().hex}@example.org"}[channel]
+    channel, number = CHANNEL_OF[provider], randrange(5_000, 10_000)
+    outbox = outbox_of(channel, lambda _: sandbox.contact(provider, number))
+    to = sandbox.contact(provider, number)
+    address = f"/push/{number}" if provider == "web_push" else to
     trigger_id = f"t {uuid4().hex}"
-    message = await send(sandbox, outbox, trigger_id=trigger_id, to=to, title="Grüße", body="12,50 € sind da.")
-    await send(sandbox, outbox)
-    for query in (to, trigger_id, message.delivery_id):
+    message = await send(sandbox, outbox, by=provider, trigger_id=trigger_id, title="Grüße", body="12,50 € sind da.")
+    await send(sandbox, outbox_of(channel))
+    for query in (address, trigger_id, message.delivery_id):
         status, html = await page(sandbox, query)
         assert status == 200
         (text,) = articles(html)
         assert "Grüße" in text and "12,50 € sind da." in text
         assert f"notify-streams why '{trigger_id}'" in text
-        assert to in unescape(html)
+        assert f" · {provider} · " in text
+        assert address in unescape(html)
     (shown,) = await found(sandbox, trigger_id)
     assert (shown["channel"], shown["to"], shown["trigger_id"]) == (channel, to, trigger_id)
     assert shown["delivery_id"] == message.delivery_id
     assert await found(sandbox, f"no-{trigger_id}") == []
+
+
+@pytest.mark.parametrize("provider", ["fcm", "apns", "web_push"])
+async def test_a_lock_screen_shows_what_each_push_provider_was_told(
+    sandbox: Any, outbox_of: Any, provider: str
+) -> None:
+    outbox = outbox_of("push", lambda _: sandbox.contact(provider, 77))
+    given = {"critical": True, "collapse_key": "balance", "title": "Grüße", "body": "12,50 €"}
+    earlier = await send(sandbox, outbox, by=provider, data={"amount": "12.50", "of": {"account": 7}}, **given)
+    later = await send(sandbox, outbox, by=provider, **{**given, "critical": False})
+    (first,), (second,) = [await found(sandbox, one.delivery_id) for one in (earlier, later)]
+    assert (first["provider"], first["is_replaced"], second["is_replaced"]) == (provider, True, False)
+    assert (first["push"]["title"], first["push"]["body"]) == ("Grüße", "12,50 €")
+    assert first["push"]["data"] == {"amount": "12.50", "of": '{"account":7}'}
+    assert (first["push"]["priority"], second["push"]["priority"]) == ("HIGH", "NORMAL")
+    assert first["push"]["collapse_key"] == second["push"]["collapse_key"] is not None
 
 
 async def test_a_later_push_with_the_same_key_replaces_the_earlier_one_on_the_same_device(

@@ -11,7 +11,7 @@ from devtools.sandbox.fault_injection import Action, Failure, FaultInjector, Fau
 
 
 def actions(count: int = 2000, **plan: Any) -> list[Action]:
-    injector = FaultInjector(FaultPlan("fcm", **plan))
+    injector = FaultInjector(FaultPlan(**{"provider": "fcm", **plan}))
     return [injector.next_action(f"c-{n}") for n in range(count)]
 
 
@@ -36,6 +36,7 @@ def test_a_share_of_the_messages_fails() -> None:
         ({"hang": True}, Action.HANG),
         ({"lose_answer": 1.0}, Action.ACCEPT_AND_LOSE_ANSWER),
         ({"fail": Failure(400)}, Action.FAIL),
+        ({"provider": "apns", "go_away": True}, Action.ACCEPT_AND_GO_AWAY),
     ],
 )
 def test_a_share_of_1_is_all_messages(plan: dict[str, Any], action: Action) -> None:
@@ -51,6 +52,7 @@ def test_only_dead_contacts_are_refused() -> None:
     "body",
     [
         b'{"provider": "fax"}',
+        b'{"provider": "fcm", "go_away": true}',
         b'{"provider": "fcm", "fial": {}}',
         b'{"provider": "fcm", "hang": 2}',
         b'{"provider": "fcm", "fail": {"status": 200}}',

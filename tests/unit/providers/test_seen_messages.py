@@ -18,11 +18,11 @@ from notify_streams.admin.audit.provider_log import AcceptedMessage
 from notify_streams.records.ids import notification_id
 
 
-def line(delivery_id: str, channel: str = "push") -> AcceptedMessage:
+def line(delivery_id: str, channel: str = "push", provider: str = "fcm") -> AcceptedMessage:
     return AcceptedMessage(
         at=1.0,
         done=2.0,
-        provider="fcm",
+        provider=provider,
         channel=channel,
         delivery_id=delivery_id,
         notification_id=delivery_id.rpartition(".")[0],
@@ -115,11 +115,24 @@ class TestSearch:
         (one,) = search(kept.all(), "", Links()).shown["email"]
         assert (one.to, one.mail) == ("a@b.example", None)
 
-    @pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff", b'{"message":{"token":"t","data":{"a":1}}}'])
-    @pytest.mark.parametrize("channel", ["push", "sms"])
-    def test_what_is_not_complete_is_listed_all_the_same(self, channel: str, content: bytes) -> None:
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"",
+            b"[]",
+            b"{",
+            b"\xff",
+            b'{"message":{"token":"t","data":{"a":1}}}',
+            b'{"headers":{},"payload":{"aps":{"alert":7}}}',
+            b'{"headers":{},"payload":"text"}',
+        ],
+    )
+    @pytest.mark.parametrize(
+        ("channel", "provider"), [("push", "fcm"), ("push", "apns"), ("push", "web_push"), ("sms", "twilio")]
+    )
+    def test_what_is_not_complete_is_listed_all_the_same(self, channel: str, provider: str, content: bytes) -> None:
         kept = KeptMessages()
-        kept.add(line(f"d.{channel}", channel), "token", content)
+        kept.add(line(f"d.{channel}", channel, provider), "token", content)
         assert len(search(kept.all(), "", Links()).shown[channel]) == 1
 
     def test_the_newest_are_shown_and_all_are_counted(self) -> None:
@@ -135,8 +148,10 @@ class TestSearch:
         kept.add(line("d-1"), "t", b'{"message":{"token":"t","apns":{"payload":{"aps":{"badge":3}}}}}')
         kept.add(line("d-2"), "t", b'{"message":{"token":"t","android":{"notification":{"notificationCount":0}}}}')
         kept.add(line("d-3"), "t", b'{"message":{"token":"t","apns":{"payload":{"aps":{"badge":true}}}}}')
+        kept.add(line("d-4", provider="apns"), "t", b'{"headers":{},"payload":{"aps":{"alert":"hi","badge":4}}}')
         shown = search(kept.all(), "", Links()).shown["push"]
-        assert [one.push and one.push.badge for one in shown] == [None, 0, 3]
+        assert [one.push and one.push.badge for one in shown] == [4, None, 0, 3]
+        assert shown[0].push is not None and shown[0].push.body == "hi"
 
 
 class TestLinks:

@@ -4,9 +4,14 @@ from collections.abc import Collection
 from itertools import count, pairwise
 from pathlib import Path
 
+from devtools.sandbox.keys import open_keys
+from devtools.stack import settings_overlay
 from devtools.stack.region import Region
 from devtools.stack.region_plan import TOKENS, WEB_PORTS, RegionPlan, all_ports, plan_region
+from notify_streams.delivery.providers import check_credentials
+from notify_streams.delivery.providers.from_settings import further_push_providers
 from notify_streams.roles import ROLES, VIEWS
+from notify_streams.settings import load_settings
 
 
 def a_plan(before: RegionPlan | None = None, **but: object) -> RegionPlan:
@@ -54,6 +59,17 @@ def test_tokens_are_random_and_stay() -> None:
     tokens = [*first.tokens.values(), *other.tokens.values()]
     assert len(set(tokens)) == 2 * len(TOKENS) and min(map(len, tokens)) >= 32
     assert a_plan(first).tokens == first.tokens
+
+
+def test_the_settings_of_a_region_have_the_sandbox_s_credentials_of_each_push_provider(tmp_path: Path) -> None:
+    region = Region("us", tmp_path, a_plan())
+    open_keys(region.sandbox.folder / "keys")
+    settings_overlay.write(tmp_path / "us.yaml", settings_overlay.overlay(region, {}))
+    settings = load_settings("us", environ={}, overlay=tmp_path / "us.yaml").providers
+    check_credentials(settings, "push")
+    assert further_push_providers(settings) == ["apns", "web_push"]
+    assert settings.sandbox_channels() == {"push", "sms", "email"}
+    assert settings.apns == f"https://127.0.0.1:{region.plan.ports['sandbox.apns']}"
 
 
 def test_the_sandbox_links_to_the_views_of_its_region(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Files with tokens, which only their owner may read."""
+"""Files with tokens and keys, which only their owner may read."""
 
 from pathlib import Path
 
