@@ -17,7 +17,7 @@ from notify_streams.records.user_records import arrival_ms, encode_record, read_
 from notify_streams.regions.forwarding.headers import read_forwarding_headers
 from notify_streams.regions.replication import contact_copies, may_hold_contacts
 from notify_streams.registry.pending_signups import PendingSignups
-from notify_streams.registry.record_sorting import sort_batch
+from notify_streams.registry.record_sorting import drop_erased, sort_batch
 from notify_streams.retry import RetryPolicy
 from notify_streams.topics import CONTACT_ROWS, USER_CONTACTS
 from tables.locations import locate
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from notify_streams.records.batch import Producer
     from notify_streams.regions.failover.placement import Placement
     from notify_streams.registry.contact_repository import ContactRepository
+    from notify_streams.registry.record_sorting import ErasedAmong
     from notify_streams.settings import Settings
     from notify_streams.transport import BatchEvent
 
@@ -45,6 +46,7 @@ async def apply_contacts(
     home_of: Callable[[str], str | None],
     placement: Callable[[], Placement],
     settings: Settings,
+    erased_among: ErasedAmong,
 ) -> None:
     """Store the contacts that may lie here, and copy records to the user's home region and its standby.
 
@@ -56,6 +58,7 @@ async def apply_contacts(
     found = sort_batch(
         batch, lambda record: read_contacts(record.value, arrival_ms(record, now_ms), record.key), settings.partitions
     )
+    await drop_erased(found, batch, erased_among)
     kept = [
         (batch.partition, contacts)
         for record, contacts in found.valid
@@ -84,5 +87,6 @@ async def contacts_agent(batches: StreamT[Any]) -> None:
             home_of=pending_signups.home,
             placement=app.placement,
             settings=app.settings,
+            erased_among=app.preferences.erased.among,
         ),
     )

@@ -16,8 +16,8 @@ from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.partition_concurrency import process_partitions_concurrently
 from notify_streams.records.address_ids import is_address_id
 from notify_streams.records.user_records import arrival_ms, encode_record, read_preference_update
-from notify_streams.regions.replication import preference_copies
-from notify_streams.registry.record_sorting import rejected, sort_batch
+from notify_streams.regions.replication import copies_everywhere
+from notify_streams.registry.record_sorting import drop_erased, rejected, sort_batch
 from notify_streams.retry import RetryPolicy
 from notify_streams.topics import PREFERENCE_ROWS, PREFERENCE_UPDATES
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from notify_streams.preferences.writer import PreferenceWriter
     from notify_streams.records.batch import Producer
+    from notify_streams.registry.record_sorting import ErasedAmong
     from notify_streams.settings import Settings
     from notify_streams.transport import BatchEvent
 
@@ -33,7 +34,7 @@ _RETRY: Final = RetryPolicy("preferences.apply", first_s=0.05, max_s=2.0)
 
 
 async def apply_preferences(
-    event: BatchEvent, writer: PreferenceWriter, producer: Producer, settings: Settings
+    event: BatchEvent, writer: PreferenceWriter, producer: Producer, settings: Settings, erased_among: ErasedAmong
 ) -> None:
     """Apply the updates, then publish the users' rows, and a copy of each update for every other region."""
     batch = event.value
@@ -41,6 +42,7 @@ async def apply_preferences(
     found = sort_batch(
         batch, lambda record: read_preference_update(record.value, arrival_ms(record, now_ms)), settings.partitions
     )
+    await drop_erased(found, batch, erased_among)
     updates = [(batch.partition, update) for _, update in found.valid]
     applied = await _RETRY.call(writer.apply_updates, updates)
     outputs, refused = found.outputs, dict(applied.rejected)
@@ -53,7 +55,7 @@ async def apply_preferences(
         if index in refused:
             outputs += rejected(batch, record, refused[index])
         else:
-            outputs += preference_copies(record, encode_record(update), batch.partition, settings)
+            outputs += copies_everywhere(record, encode_record(update), batch.partition, settings, PREFERENCE_UPDATES)
     metrics.PREFERENCE_UPDATES.labels("applied").inc(len(updates) - len(refused))
     await publish_directly(producer, outputs)
     event.ack()
@@ -62,5 +64,11 @@ async def apply_preferences(
 @app.agent(app.batched_topic(PREFERENCE_UPDATES))
 async def preferences_agent(batches: StreamT[Any]) -> None:
     """Partitions run concurrently: one that waits for its shard delays no other."""
-    apply = partial(apply_preferences, writer=app.preferences.writer, producer=app, settings=app.settings)
+    apply = partial(
+        apply_preferences,
+        writer=app.preferences.writer,
+        producer=app,
+        settings=app.settings,
+        erased_among=app.preferences.erased.among,
+    )
     await process_partitions_concurrently(batches, apply)

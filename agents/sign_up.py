@@ -56,7 +56,7 @@ async def sign_up(
 
 @app.agent(app.batched_topic(USER_SIGNUPS))
 async def signups_agent(batches: StreamT[Any]) -> None:
-    processor = SignupProcessor(app.settings, registry, server_of, contacts_of, locate)
+    processor = SignupProcessor(app.settings, registry, server_of, contacts_of, locate, app.preferences.erased.among)
     async for event in batch_events(batches):
         await sign_up(event, copies_of, processor, outbox, app)
 

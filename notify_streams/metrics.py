@@ -142,6 +142,12 @@ REJECTED_RECORDS: Final = Counter(
 UNKNOWN_RECEIPTS: Final = Counter(
     "notify_unknown_receipts", "Receipts for deliveries that this region does not have", registry=REGISTRY
 )
+ERASURES: Final = Counter(
+    "notify_erasures",
+    "Passes of erasures that this worker has finished, by pass: first_pass, finished",
+    ["state"],
+    registry=REGISTRY,
+)
 LOST: Final = Counter(
     "notify_lost_records",
     "Positions that Kafka's retention deleted before this worker's role had read them, by topic: alert on any",

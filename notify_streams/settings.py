@@ -338,6 +338,9 @@ class Settings(_Frozen, frozen=True, kw_only=True):
     users_table: str = "users"
     #: Time between two comparisons of all locations with the registry.
     reconcile_every_s: PositiveS = 900.0
+    #: Seconds between the two passes of an erasure. The second one removes what was under way in the first, and what refused messages in the
+    #: meantime, so it must not come before `preferences.delta_ttl_s` has passed.
+    erasure_settles_s: PositiveS = 600.0
     edge: tuple[EdgePopSettings, ...] = ()
     #: The region that serves this region's users after a failover, and gets copies of their contacts.
     standby: str | None = None

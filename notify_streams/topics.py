@@ -21,6 +21,8 @@ USER_CONTACTS: Final = "user_contacts"
 USER_SIGNUPS: Final = "user_signups"
 USER_LOCATIONS: Final = "user_locations"
 RECEIPTS: Final = "receipts"
+#: Requests to erase a person.
+USER_ERASURES: Final = "user_erasures"
 #: Rows of the tables `preferences` and `contacts` (compacted). Only this system writes them.
 PREFERENCE_ROWS: Final = "preference_rows"
 CONTACT_ROWS: Final = "contact_rows"
@@ -30,7 +32,22 @@ DEAD_LETTERS: Final = "dead_letters"
 REGION_CONTROL: Final = "region_control"
 REGION_CONTROL_CONFIG: Final = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
 
-_WEEK_MS: Final = 7 * 24 * 3600 * 1000
+_HOUR_MS: Final = 3600 * 1000
+_DAY_MS: Final = 24 * _HOUR_MS
+_WEEK_MS: Final = 7 * _DAY_MS
+#: When Kafka has deleted what a topic with a retention limit had: the limit, a segment that was written to until then, and an hour in
+#: which the broker finds it.
+RETAINED_MS: Final = _WEEK_MS + _DAY_MS + _HOUR_MS
+#: When a compacted topic has lost what a record without a value deletes, and that record itself. A table that is rebuilt reads the whole
+#: topic, so none misses it.
+COMPACTED_MS: Final = 2 * _DAY_MS + _HOUR_MS
+#: Compaction at the latest after a day, also of the segment that is written to.
+_COMPACTED: Final = {
+    "cleanup.policy": "compact",
+    "max.compaction.lag.ms": str(_DAY_MS),
+    "delete.retention.ms": str(_DAY_MS),
+    "segment.ms": str(_DAY_MS),
+}
 #: A record about a user is dated no later than its arrival (`records.user_records`), of which only the broker's clock can tell.
 _STAMPED_ON_ARRIVAL: Final = {"message.timestamp.type": "LogAppendTime"}
 #: For the headers that are added to a record that is forwarded, repartitioned or dead-lettered.
@@ -69,17 +86,18 @@ def edge_topic(pop: str) -> str:
 def all_topics(settings: Settings) -> tuple[TopicSpec, ...]:
     """All topics that must exist before a worker starts."""
     # By the broker's clock: with the senders' own times, a record that says it is old would be deleted at once.
-    retention = {"retention.ms": str(_WEEK_MS), "message.timestamp.type": "LogAppendTime"}
+    retention = {"retention.ms": str(_WEEK_MS), "segment.ms": str(_DAY_MS), "message.timestamp.type": "LogAppendTime"}
     limit = settings.max_record_bytes
     wide = retention | {"max.message.bytes": str(limit + HEADROOM_BYTES)}
     others = tuple(forward_topic(region) for region in settings.regions if region != settings.region)
     specs = {name: retention | {"max.message.bytes": str(limit)} for name in trigger_topics(settings)}
     specs[FORWARDED] = wide
-    specs |= dict.fromkeys((PREFERENCE_UPDATES, USER_CONTACTS, USER_SIGNUPS, RECEIPTS), retention | _STAMPED_ON_ARRIVAL)
+    specs |= dict.fromkeys(
+        (PREFERENCE_UPDATES, USER_CONTACTS, USER_SIGNUPS, USER_ERASURES, RECEIPTS), retention | _STAMPED_ON_ARRIVAL
+    )
     specs |= dict.fromkeys((*CHANNEL_ROLES, *others, DEAD_LETTERS), wide)
-    specs |= {
-        name: {"cleanup.policy": "compact"}
-        for name in (USER_LOCATIONS, PREFERENCE_ROWS, CONTACT_ROWS, *(edge_topic(pop.name) for pop in settings.edge))
-    }
+    specs |= dict.fromkeys(
+        (USER_LOCATIONS, PREFERENCE_ROWS, CONTACT_ROWS, *(edge_topic(pop.name) for pop in settings.edge)), _COMPACTED
+    )
     control = TopicSpec(REGION_CONTROL, 1, REGION_CONTROL_CONFIG)
     return (*(TopicSpec(name, settings.partitions, config) for name, config in specs.items()), control)

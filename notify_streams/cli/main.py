@@ -15,6 +15,7 @@ VERBS: Final = {
     "bench": Verb("devtools.benchmarks.command:bench", "Measure throughput and latency beside a baseline."),
     "chaos": Verb("devtools.chaos.command:chaos", "Kill processes under load, send hostile records, then audit."),
     "config": Verb("notify_streams.cli.config:config", "Check settings and categories."),
+    "consent": Verb("notify_streams.cli.consent:consent", "Show a person's choices and what they allowed."),
     "dead-letters": Verb("notify_streams.cli.dead_letters:dead_letters", "Show dead letters, send them again."),
     "deliveries": Verb("notify_streams.cli.deliveries:deliveries", "Show deliveries by how they ended, replay them."),
     "demo": Verb("devtools.demo.command:demo", "Start a region, send triggers and show each step."),
@@ -30,7 +31,7 @@ VERBS: Final = {
     "tables": Verb("notify_streams.cli.tables:tables", "Publish the rows of durable records again."),
     "templates": Verb("notify_streams.cli.templates:templates", "Check templates, show how they read."),
     "topics": Verb("notify_streams.cli.topics:topics", "Create and check the region's Kafka topics."),
-    "users": Verb("notify_streams.cli.users:users", "Add users, move them, show them."),
+    "users": Verb("notify_streams.cli.users:users", "Add users, move them, show and erase them."),
     "why": Verb("notify_streams.cli.why:why", "Explain what became of a trigger."),
     "worker": Verb("notify_streams.cli.worker:worker", "Run one worker of a role."),
 }

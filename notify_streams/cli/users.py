@@ -1,4 +1,4 @@
-"""`notify-streams users`: sends sign-ups, contacts and moves; shows devices."""
+"""`notify-streams users`: adds, moves, shows and erases users."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
+from notify_streams.cli.person import export, forget
 from notify_streams.cli.registered_user import registered_user
 from notify_streams.errors import Refused
 from notify_streams.records.devices import Device, PushProvider, shown_devices
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 @click.group()
 def users() -> None:
     """Users: their home regions and contacts."""
+
+
+users.add_command(export)
+users.add_command(forget)
 
 
 @users.command()

@@ -164,7 +164,7 @@ class DeliveryStatus(msgspec.Struct, frozen=True, gc=False):
         return results[max(results)] if failed else max(results.values(), key=_order)
 
 
-_pack: Final = msgspec.msgpack.Encoder().encode
+pack: Final = msgspec.msgpack.Encoder().encode
 unpack: Final = msgspec.msgpack.Decoder(Attempt).decode
 
 
@@ -181,7 +181,7 @@ def attempt_document(
     return {
         "_id": b"%b%b%c%b" % (key, min(number, _MAX_ATTEMPT).to_bytes(2, "big"), phase, owner[:OWNER_BYTES]),
         "bucket": bucket,
-        "p": _pack(attempt),
+        "p": pack(attempt),
     }
 
 
@@ -242,4 +242,4 @@ def _higher(one: Attempt | None, other: Attempt | None) -> Attempt | None:
 
 
 def _order(attempt: Attempt) -> tuple[int, int, bytes]:
-    return attempt.rank, attempt.at_ms, _pack(attempt)
+    return attempt.rank, attempt.at_ms, pack(attempt)

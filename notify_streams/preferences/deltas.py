@@ -94,3 +94,12 @@ class Deltas:
                     keys=[self._key_prefix + user_id for user_id, _ in chunk],
                     args=[self._ttl_ms, *(row for _, row in chunk)],
                 )
+
+    async def delete(self, user_id: str) -> None:
+        """Delete a user's delta.
+
+        Raises:
+            StoreUnavailable: Redis refused or did not answer.
+        """
+        with redis_call():
+            await self._redis.delete(self._key_prefix + user_id)

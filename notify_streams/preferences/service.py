@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from notify_streams import tasks
 from notify_streams.preferences.decision_check import DecisionCheck, ReadTable
 from notify_streams.preferences.deltas import Deltas
+from notify_streams.preferences.erased_users import ErasedUsers
 from notify_streams.preferences.lease_renewal import LeaseRenewal
 from notify_streams.preferences.provider_check import ProviderCheck
 from notify_streams.preferences.repository import PreferenceRepository
@@ -41,6 +42,9 @@ class PreferenceService:
         key = settings.public.address_key
         address_key = None if key is None else key.reveal().encode()
         self.stops = Stops(self.writer, categories, settings.partitions, address_key)
+        self.erased = ErasedUsers(
+            shards, self.repository, self.deltas, self.bound, address_key, settings.outbox.transaction_timeout_s
+        )
         self._renewing: asyncio.Task[None] | None = None
 
     def decision_check(self, read_table: ReadTable, table_lag_s: Callable[[], float]) -> DecisionCheck:

@@ -70,5 +70,7 @@ class Reason(StrEnum):
     #: Of the address: its mail server said that it does not exist.
     BOUNCED = "bounced"
     TEST = "test"
+    #: The person was erased.
+    ERASED = "erased"
     #: A newer message with its collapse key was sent before this one could be sent again.
     SUPERSEDED = "superseded"

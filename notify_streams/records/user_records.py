@@ -1,4 +1,4 @@
-"""Records about users: preference updates, contacts, sign-ups, locations.
+"""Records about users: choices, contacts, sign-ups, locations, erasures.
 
 A decoder takes a record's value and the time at which it arrived, and returns the record or the reason why it is refused; it raises
 nothing, whatever the bytes. Every field is bounded by the narrowest store behind it. A time later than the arrival becomes the arrival: a
@@ -131,6 +131,13 @@ class Signup(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     locale: _Locale = DEFAULT_LOCALE
     time_zone: str = DEFAULT_TIME_ZONE
     standby: Name | None = None
+
+
+class Erasure(msgspec.Struct, frozen=True, gc=False):
+    """A request to erase a person, made at `updated_at`."""
+
+    user_id: Name
+    updated_at: Instant
 
 
 class LocationRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -276,5 +283,6 @@ def _invalid(detail: str) -> Rejection:
 
 
 read_preference_update = record_decoder(PreferenceUpdate, _check_update)
+read_erasure = record_decoder(Erasure)
 read_signup = record_decoder(Signup, _check_signup)
 _read_contacts = record_decoder(Contacts, _check_contacts)

@@ -1,7 +1,7 @@
-"""Copies of preference updates and contacts for other regions.
+"""Copies of preference updates, erasures and contacts for other regions.
 
-Preferences go to every region, so that any region can serve any user. Contacts go to the user's home region and to the standby that
-the home's settings name, and to no other region, because of data residency.
+Preferences and erasures go to every region, so that any region can serve any user. Contacts go to the user's home region and to the
+standby that the home's settings name, and to no other region, because of data residency.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from notify_streams.regions.forwarding.headers import forwarded_headers, read_forwarding_headers
-from notify_streams.topics import PREFERENCE_UPDATES, USER_CONTACTS, forward_topic
+from notify_streams.topics import USER_CONTACTS, forward_topic
 
 if TYPE_CHECKING:
     from notify_streams.records.batch import OutboxRecord, SourceRecord
@@ -17,16 +17,18 @@ if TYPE_CHECKING:
     from notify_streams.settings import Settings
 
 
-def preference_copies(record: SourceRecord, value: bytes, partition: int, settings: Settings) -> list[OutboxRecord]:
-    """Copies of a preference update for every other region; none for a forwarded one, which its origin has copied to all regions.
+def copies_everywhere(
+    record: SourceRecord, value: bytes, partition: int, settings: Settings, topic: str
+) -> list[OutboxRecord]:
+    """Copies of a record of `topic` for every other region; none for a forwarded one, which its origin has copied to all regions.
 
     Args:
-        value: the update as it was read here, so that it has one time in all regions.
+        value: the record as it was read here, so that it has one time in all regions.
     """
     if read_forwarding_headers(record.headers).hops:
         return []
     others = [region for region in settings.regions if region != settings.region]
-    return [_copy(record, value, partition, settings.region, PREFERENCE_UPDATES, region) for region in others]
+    return [_copy(record, value, partition, settings.region, topic, region) for region in others]
 
 
 def contact_copies(

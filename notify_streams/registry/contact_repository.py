@@ -96,6 +96,11 @@ class ContactRepository:
             found = await next_of_bucket(self._shards.collection(CONTACTS, bucket), bucket, user_id, limit)
         return {document["_id"]: _stored(document).row() for document in found}
 
+    async def delete(self, bucket: int, user_id: str) -> None:
+        """Delete a user's record; none is the same."""
+        with mongo_call("contacts", self._timeout_s):
+            await self._shards.collection(CONTACTS, bucket).delete_one({"_id": user_id, "bucket": bucket})
+
     async def _find(self, shard: int, buckets: Mapping[str, int]) -> dict[str, StoredContacts]:
         wanted = {"_id": {"$in": [*buckets]}, "bucket": {"$in": list(set(buckets.values()))}}
         with mongo_call("contacts", self._timeout_s):

@@ -5,18 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
+from notify_streams import metrics
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import MAX_BYTES
 from notify_streams.rejections import reject
+from notify_streams.retry import STORE
 from notify_streams.routing.outcome_records import dead_letter, record_size, repartitioned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from notify_streams.records.batch import Batch, OutboxRecord, SourceRecord
 
+    #: User id → bucket: which of them are erased. Raises `StoreUnavailable`.
+    ErasedAmong = Callable[[Mapping[str, int]], Awaitable[set[str]]]
+
+_RETRY: Final = STORE.named("registry.erased")
 #: Key, value and headers: the headers go along when the record is handed on.
 MAX_RECORD_BYTES: Final = 2 * MAX_BYTES
 
@@ -53,6 +59,15 @@ def sort_batch(batch: Batch, read: Callable[[SourceRecord], R | Rejection], part
         else:
             result.valid.append((record, found))
     return result
+
+
+async def drop_erased(found: SortedBatch[R], batch: Batch, erased_among: ErasedAmong) -> None:
+    """Leave out what is about persons who were erased. It becomes no dead letter: that would keep it."""
+    erased = await _RETRY.call(erased_among, {one.user_id: batch.partition for _, one in found.valid})
+    if erased:
+        kept = [entry for entry in found.valid if entry[1].user_id not in erased]
+        metrics.REJECTED_RECORDS.labels(batch.topic, "erased").inc(len(found.valid) - len(kept))
+        found.valid = kept
 
 
 def rejected(batch: Batch, record: SourceRecord, rejection: Rejection) -> list[OutboxRecord]:

@@ -71,7 +71,7 @@ async def decide_signup_batch(processor: SignupProcessor, batch: Batch, ack_hand
     for number, reason in ignored:
         index = indexes[number]
         record = outcomes[index].record
-        if reason is SignupIgnored.STALE:
+        if reason in (SignupIgnored.STALE, SignupIgnored.ERASED):
             outcomes[index] = RecordOutcome(TriggerOutcome.DUPLICATE, record)
         else:
             outcomes[index] = dead_letter(record, batch.topic, batch.partition, _DEAD[reason], reason.value)

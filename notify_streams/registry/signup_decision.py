@@ -36,6 +36,8 @@ class SignupIgnored(StrEnum):
 
     #: The registry holds this version with another home region, or a later version.
     STALE = "stale"
+    #: The user was erased: the id is never registered again.
+    ERASED = "erased"
     TOO_MANY_HOPS = "too_many_hops"
     UNKNOWN_REGION = "unknown_region"
     #: The registry cannot hold the row (`WriteOutcome.REFUSED`).

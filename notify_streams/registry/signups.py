@@ -28,10 +28,16 @@ if TYPE_CHECKING:
 
     from notify_streams.records.batch import Headers, OutboxRecord
     from notify_streams.records.user_records import Signup
+    from notify_streams.registry.record_sorting import ErasedAmong
     from notify_streams.registry.signup_decision import KnownHome, SignupDecision
     from notify_streams.registry.user import User
     from notify_streams.registry.users_table import WriteResult
     from notify_streams.settings import Settings
+
+
+async def none_erased(buckets: Mapping[str, int]) -> set[str]:
+    """No user was erased."""
+    return set()
 
 
 class Registry(Protocol):
@@ -65,6 +71,7 @@ class SignupProcessor:
         server_of: the region that serves a home region's users now.
         contacts_of: this region's contacts as they lie on `user_contacts`.
         locate: this region's locations. A replica of the registry that is behind must not make a move look like a new user.
+        erased_among: which users (user id → bucket) were erased.
     """
 
     def __init__(
@@ -74,6 +81,7 @@ class SignupProcessor:
         server_of: Callable[[str], str | None],
         contacts_of: Callable[[Sequence[str]], Awaitable[Mapping[str, bytes]]],
         locate: Callable[[str], KnownHome | None] = lambda user_id: None,
+        erased_among: ErasedAmong = none_erased,
     ) -> None:
         self._settings = settings
         self.partitions = settings.partitions
@@ -81,6 +89,7 @@ class SignupProcessor:
         self._server_of = server_of
         self._contacts_of = contacts_of
         self._locate = locate
+        self._erased_among = erased_among
 
     async def register(self, partition: int, batch: Sequence[ReceivedSignup]) -> SignupResults:
         """Process a batch: the sign-ups of one user in order, different users together.
@@ -91,9 +100,14 @@ class SignupProcessor:
         results = SignupResults()
         if not batch:
             return results
-        rows = await self._registry.get_many(list({received.signup.user_id for received in batch}))
+        erased = await self._erased_among({received.signup.user_id: partition for received in batch})
+        results.ignored += [
+            (index, SignupIgnored.ERASED) for index, one in enumerate(batch) if one.signup.user_id in erased
+        ]
+        rows = await self._registry.get_many(list({received.signup.user_id for received in batch} - erased))
         for indexes in _one_per_user(batch):
-            await self._process(partition, {index: batch[index] for index in indexes}, rows, results)
+            known = {index: batch[index] for index in indexes if batch[index].signup.user_id not in erased}
+            await self._process(partition, known, rows, results)
         return results
 
     async def _process(

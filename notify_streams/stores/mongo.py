@@ -35,6 +35,8 @@ PREFERENCES: Final = "preferences"
 CONTACTS: Final = "contacts"
 TIMERS: Final = "timers"
 ATTEMPTS: Final = "attempts"
+CONSENTS: Final = "consents"
+ERASURES: Final = "erasures"
 
 #: An acknowledged write survives the loss of any one member.
 DURABLE: Final = WriteConcern(w="majority", j=True, wtimeout=10_000)

@@ -18,6 +18,7 @@ from notify_streams.records.user_records import (
     read_contacts,
 )
 from notify_streams.registry.contact_repository import BucketedContacts, StoredContacts
+from notify_streams.registry.signups import none_erased
 from tests.agents.agent_fakes import FakeEvent, FakeProducer, FakeStore
 from tests.agents.conftest import LoadAgent
 from tests.builders import ARecord, a_batch, a_placement, contacts, some_settings, users_of
@@ -52,7 +53,7 @@ async def applied(
     agent = load_agent("registry", "agents.apply_contacts")
     repository, producer = repository or FakeRepository(), FakeProducer(failures=failures)
     event = FakeEvent(a_batch(*records, topic="user_contacts"))
-    await agent.apply_contacts(event, repository, producer, HOMES.get, a_placement, SETTINGS)
+    await agent.apply_contacts(event, repository, producer, HOMES.get, a_placement, SETTINGS, none_erased)
     assert event.acknowledged == 1
     return repository, producer
 

@@ -14,6 +14,7 @@ from notify_streams.records.batch import Headers
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import PreferenceUpdate
+from notify_streams.registry.signups import none_erased
 from tests.agents.agent_fakes import FakeEvent, FakeProducer, FakeStore
 from tests.agents.conftest import LoadAgent
 from tests.builders import NOON, ARecord, a_batch, some_settings, users_of
@@ -49,7 +50,7 @@ def an_event(*records: ARecord | bytes) -> FakeEvent:
 async def test_updates_are_stored_and_their_rows_and_copies_published(load_agent: LoadAgent) -> None:
     agent = load_agent("registry", "agents.apply_preferences")
     event, writer, producer = an_event(an_update(HERE), an_update(ALSO_HERE)), FakePreferences(), FakeProducer()
-    await agent.apply_preferences(event, writer, producer, some_settings())
+    await agent.apply_preferences(event, writer, producer, some_settings(), none_erased)
     assert writer.applied == [(3, HERE), (3, ALSO_HERE)]
     rows = [(partition, *record) for topic, partition, record in producer.published if topic == "preference_rows"]
     assert rows == [(3, HERE.encode(), ROW, ()), (3, ALSO_HERE.encode(), ROW, ())]
@@ -61,7 +62,7 @@ async def test_an_update_that_another_region_sent_is_not_copied_again(load_agent
     agent = load_agent("registry", "agents.apply_preferences")
     event = an_event(an_update(HERE, headers=(("hops", b"1"), ("origin", b"eu"))))
     producer = FakeProducer()
-    await agent.apply_preferences(event, FakePreferences(), producer, some_settings())
+    await agent.apply_preferences(event, FakePreferences(), producer, some_settings(), none_erased)
     assert (producer.topics, event.acknowledged) == (["preference_rows"], 1)
 
 
@@ -69,7 +70,7 @@ async def test_an_update_in_a_foreign_partition_is_published_in_its_users_bucket
     agent = load_agent("registry", "agents.apply_preferences")
     record, writer, producer = an_update(ELSEWHERE), FakePreferences(), FakeProducer()
     event = an_event(record)
-    await agent.apply_preferences(event, writer, producer, some_settings())
+    await agent.apply_preferences(event, writer, producer, some_settings(), none_erased)
     ((topic, partition, (key, value, headers)),) = producer.published
     assert (topic, partition, key, value) == ("preference_updates", 4, ELSEWHERE.encode(), record.value)
     assert dict(headers) == {"source": b"preference_updates:3:0", "origin_ms": b"0"}
@@ -90,7 +91,7 @@ async def test_an_update_that_cannot_be_applied_is_a_dead_letter_and_stops_nobod
 ) -> None:
     agent = load_agent("registry", "agents.apply_preferences")
     event, producer = an_event(record, an_update(ALSO_HERE)), FakeProducer()
-    await agent.apply_preferences(event, FakePreferences(), producer, some_settings())
+    await agent.apply_preferences(event, FakePreferences(), producer, some_settings(), none_erased)
     (dead,) = [record for topic, _, record in producer.published if topic == "dead_letters"]
     assert dead[:2] == (record.key, record.value)
     assert dict(dead[2])["reason"] == reason
@@ -101,6 +102,6 @@ async def test_an_update_that_cannot_be_applied_is_a_dead_letter_and_stops_nobod
 async def test_the_batch_is_applied_again_until_the_store_answers(load_agent: LoadAgent) -> None:
     agent = load_agent("registry", "agents.apply_preferences")
     event, writer, producer = an_event(an_update(HERE)), FakePreferences(failures=2), FakeProducer(failures=1)
-    await agent.apply_preferences(event, writer, producer, some_settings())
+    await agent.apply_preferences(event, writer, producer, some_settings(), none_erased)
     assert (writer.calls, event.acknowledged) == (3, 1)
     assert "preference_rows" in producer.topics

@@ -10,7 +10,17 @@ from bson import MinKey
 from pymongo.errors import PyMongoError
 
 from notify_streams.errors import StoreUnavailable
-from notify_streams.stores.mongo import ATTEMPTS, CONTACTS, LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES, TIMERS
+from notify_streams.stores.mongo import (
+    ATTEMPTS,
+    CONSENTS,
+    CONTACTS,
+    ERASURES,
+    LEDGER,
+    NOTIFICATIONS,
+    OUTBOX,
+    PREFERENCES,
+    TIMERS,
+)
 from notify_streams.stores.mongo_errors import mongo_reason
 
 if TYPE_CHECKING:
@@ -19,7 +29,7 @@ if TYPE_CHECKING:
     from notify_streams.settings import Settings
     from notify_streams.stores.mongo import Shards
 
-COLLECTIONS: Final = (NOTIFICATIONS, OUTBOX, LEDGER, PREFERENCES, CONTACTS, TIMERS, ATTEMPTS)
+COLLECTIONS: Final = (NOTIFICATIONS, OUTBOX, LEDGER, PREFERENCES, CONTACTS, TIMERS, ATTEMPTS, CONSENTS, ERASURES)
 #: Behind a mongos: every command names its bucket, so it goes to one shard.
 SHARD_KEY: Final = {"bucket": pymongo.ASCENDING, "_id": pymongo.ASCENDING}
 
@@ -41,6 +51,8 @@ INDEXES: Final[dict[str, tuple[Index, ...]]] = {
     CONTACTS: (),
     TIMERS: (Index((("bucket", 1), ("due_at", 1))),),
     ATTEMPTS: (),
+    CONSENTS: (),
+    ERASURES: (Index((("bucket", 1), ("due_at", 1))),),
 }
 
 

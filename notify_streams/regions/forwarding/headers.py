@@ -12,7 +12,14 @@ import msgspec
 
 from notify_streams import metrics
 from notify_streams.records.user_records import MAX_COUNTER
-from notify_streams.topics import FORWARDED, PREFERENCE_UPDATES, USER_CONTACTS, USER_LOCATIONS, USER_SIGNUPS
+from notify_streams.topics import (
+    FORWARDED,
+    PREFERENCE_UPDATES,
+    USER_CONTACTS,
+    USER_ERASURES,
+    USER_LOCATIONS,
+    USER_SIGNUPS,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +53,8 @@ _FORWARDING: Final = frozenset((HOPS, ORIGIN, TARGET, VERSION, EPOCH, CLEARED, H
 
 #: The topics that regions write for one another.
 _TARGETS: Final = {
-    topic.encode(): topic for topic in (FORWARDED, USER_LOCATIONS, USER_SIGNUPS, USER_CONTACTS, PREFERENCE_UPDATES)
+    topic.encode(): topic
+    for topic in (FORWARDED, USER_LOCATIONS, USER_SIGNUPS, USER_CONTACTS, USER_ERASURES, PREFERENCE_UPDATES)
 }
 _MAX_DIGITS: Final = len(str(MAX_COUNTER))
 _TRIGGERS: Final = (TARGET, FORWARDED.encode())

@@ -1,0 +1,46 @@
+"""Asks every region; one that does not answer is named."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from aiokafka.errors import KafkaError
+from botocore.exceptions import BotoCoreError
+from pymongo.errors import PyMongoError
+from redis.exceptions import RedisError
+
+from notify_streams.errors import RetryLater, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from notify_streams.settings import Settings
+
+Answer = TypeVar("Answer")
+#: What a driver or a store raises when a service does not answer.
+AWAY = (RetryLater, KafkaError, PyMongoError, RedisError, BotoCoreError, OSError)
+
+
+def why_away(error: BaseException) -> str:
+    """Ours says which service; a driver's own text may hold credentials or a document."""
+    return str(error) if isinstance(error, RetryLater) else f"a service failed ({type(error).__name__})"
+
+
+async def ask_regions(
+    regions: Sequence[str], settings_of: Callable[[str], Settings], ask: Callable[[Settings], Awaitable[Answer]]
+) -> tuple[dict[str, Answer], dict[str, str]]:
+    """The answers by region, and why the other regions gave none.
+
+    Args:
+        settings_of: raises `SettingsError` for a region that is not known here.
+    """
+    answers: dict[str, Answer] = {}
+    away: dict[str, str] = {}
+    for region in regions:
+        try:
+            answers[region] = await ask(settings_of(region))
+        except SettingsError as error:
+            away[region] = str(error)
+        except AWAY as error:
+            away[region] = why_away(error)
+    return answers, away

@@ -1,0 +1,131 @@
+"""Makes the steps of erasures, in two passes, until each is done.
+
+The first pass stops every message and removes what can be removed at once. The second one, `settles_s` later, removes what was under way in
+the first, and what had to stay until then. A step that was interrupted is made again; one that is done is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
+
+from notify_streams import metrics, tasks
+from notify_streams.errors import RetryLater
+from notify_streams.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from notify_streams.erasure.store import OpenErasure
+
+    #: Keeps how much a step has found.
+    Note = Callable[[int], Awaitable[None]]
+    #: Removes one kind of data of one person. It may be repeated.
+    #:
+    #: Raises:
+    #:     RetryLater: a store does not answer, or something is under way that must end first.
+    Step = Callable[[OpenErasure, Note], Awaitable[None]]
+
+log = logging.getLogger(__name__)
+
+_LOOK_S: Final = 10.0
+#: After a step that could not be made, and between two looks while there is something to do.
+_AGAIN_S: Final = 2.0
+_RETRY: Final = RetryPolicy("erasure.run", first_s=0.5, max_s=10.0)
+
+
+class Erasures(Protocol):
+    """`store.ErasureStore`."""
+
+    async def take_due(self, now: datetime, /) -> list[OpenErasure]: ...
+    async def note(self, one: OpenErasure, step: str, found: int, /) -> None: ...
+    async def mark_done(self, one: OpenErasure, step: str, /) -> None: ...
+    async def first_pass_made(self, one: OpenErasure, now: datetime, next_at: datetime, /) -> None: ...
+    async def postpone(self, one: OpenErasure, until: datetime, /) -> None: ...
+    async def finish(self, one: OpenErasure, now: datetime, /) -> None: ...
+
+
+class ErasureRunner:
+    """Looks for erasures that are due. Any number of workers may do so.
+
+    Args:
+        first, second: the steps of each pass by name, in order. A name may be in both.
+    """
+
+    def __init__(
+        self, store: Erasures, first: Mapping[str, Step], second: Mapping[str, Step], settles_s: float
+    ) -> None:
+        self._store = store
+        self._passes: tuple[Mapping[str, Step], Mapping[str, Step]] = (first, second)
+        self._settles = timedelta(seconds=settles_s)
+        self._woken = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="erasures")
+
+    async def stop(self) -> None:
+        """What was interrupted is made again by the next worker."""
+        await tasks.stop([self._task])
+
+    def wake(self) -> None:
+        """An erasure was begun."""
+        self._woken.set()
+
+    async def _run(self) -> None:
+        while True:
+            self._woken.clear()
+            found = await _RETRY.call(self.run_due)
+            try:
+                async with asyncio.timeout(_AGAIN_S if found else _LOOK_S):
+                    await self._woken.wait()
+            except TimeoutError:
+                pass
+
+    async def run_due(self) -> int:
+        """Make the steps of each erasure that is due; returns how many there were.
+
+        Raises:
+            StoreUnavailable: the documents cannot be read or written.
+        """
+        due = await self._store.take_due(datetime.now(UTC))
+        for one in due:
+            try:
+                await self._erase(one)
+            except RetryLater as error:
+                log.warning(
+                    "an erasure goes on later",
+                    extra={"action": "erasure.postpone", "person": one.person, "error": error},
+                )
+                await self._store.postpone(one, datetime.now(UTC) + timedelta(seconds=_AGAIN_S))
+        return len(due)
+
+    async def _erase(self, one: OpenErasure) -> None:
+        first, second = (
+            {_label(number, name): step for name, step in steps.items()} for number, steps in self._numbered()
+        )
+        began_in_second = first.keys() <= one.done
+        await self._make(one, second if began_in_second else first)
+        now = datetime.now(UTC)
+        if began_in_second:
+            await self._store.finish(one, now)
+            metrics.ERASURES.labels("finished").inc()
+        else:
+            await self._store.first_pass_made(one, now, now + self._settles)
+            metrics.ERASURES.labels("first_pass").inc()
+
+    def _numbered(self) -> Sequence[tuple[int, Mapping[str, Step]]]:
+        return list(enumerate(self._passes, start=1))
+
+    async def _make(self, one: OpenErasure, steps: Mapping[str, Step]) -> None:
+        for label, step in steps.items():
+            if label not in one.done:
+                await step(one, partial(self._store.note, one, label))
+                await self._store.mark_done(one, label)
+
+
+def _label(number: int, name: str) -> str:
+    return f"{name}_{number}"

@@ -1,0 +1,111 @@
+"""The documents of erasures: one for each person, in the person's bucket.
+
+``{_id: keyed hash of the user id, bucket, requested_at, user_id, due_at, done: [step], found: {step: count}, first_pass_at, finished_at}``.
+`user_id` and `due_at` are there as long as something is to be done. The rest stays without limit: it is the proof, and what keeps the person
+erased (`preferences.erased_users`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from notify_streams.records.person_hash import person_hash
+from notify_streams.stores.mongo import ERASURES
+from notify_streams.stores.mongo_errors import mongo_call
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from notify_streams.stores.mongo import Document, Shards
+
+#: A worker that has not finished then has died, or is slow: another one goes on. Steps may be made twice.
+_LEASE: Final = timedelta(seconds=120)
+_AT_ONCE: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class OpenErasure:
+    """An erasure with something to do."""
+
+    person: str
+    user_id: str
+    bucket: int
+    requested_at: datetime
+    done: frozenset[str]
+
+
+class ErasureStore:
+    """Reads and writes these documents. Every method raises `StoreUnavailable` if a shard does not answer."""
+
+    def __init__(self, shards: Shards, key: bytes, timeout_s: float) -> None:
+        """`key`: of the hash."""
+        self._shards = shards
+        self._key = key
+        self._timeout_s = timeout_s
+
+    async def open(self, user_id: str, bucket: int, requested_at: datetime) -> None:
+        """Begin an erasure. A repeated request changes nothing; a later one begins anew, for example after data were restored."""
+        person = person_hash(self._key, user_id)
+        begin = {"requested_at": requested_at, "user_id": user_id, "due_at": requested_at, "done": [], "found": {}}
+        one = {"_id": person, "bucket": bucket}
+        with mongo_call("begin an erasure", self._timeout_s):
+            collection = self._shards.collection(ERASURES, bucket)
+            await collection.update_one(one, {"$setOnInsert": begin}, upsert=True)
+            again = one | {"finished_at": {"$exists": True}, "requested_at": {"$lt": requested_at}}
+            await collection.update_one(again, {"$set": begin, "$unset": {"first_pass_at": "", "finished_at": ""}})
+
+    async def take_due(self, now: datetime) -> list[OpenErasure]:
+        """Erasures that are due. For two minutes no other worker gets them."""
+        found = []
+        for shard in range(len(self._shards)):
+            query = {"bucket": {"$in": self._shards.buckets(shard)}, "due_at": {"$lte": now}}
+            with mongo_call(f"read erasures on shard {shard}", self._timeout_s):
+                collection = self._shards.database(shard)[ERASURES]
+                for one in await collection.find(query).limit(_AT_ONCE).to_list():
+                    as_read = {"_id": one["_id"], "bucket": one["bucket"], "due_at": one["due_at"]}
+                    taken = await collection.update_one(as_read, {"$set": {"due_at": now + _LEASE}})
+                    if taken.matched_count:
+                        found.append(_open(one))
+        return found
+
+    async def note(self, one: OpenErasure, step: str, found: int) -> None:
+        """Keep how much a step has found, before it removes it: a repetition finds less."""
+        await self._update(one, {"$max": {f"found.{step}": found}})
+
+    async def mark_done(self, one: OpenErasure, step: str) -> None:
+        await self._update(one, {"$addToSet": {"done": step}})
+
+    async def first_pass_made(self, one: OpenErasure, now: datetime, next_at: datetime) -> None:
+        """Nothing is sent to the person any more. The second pass is due at `next_at`."""
+        await self._update(one, {"$set": {"first_pass_at": now, "due_at": next_at}})
+
+    async def postpone(self, one: OpenErasure, until: datetime) -> None:
+        await self._update(one, {"$set": {"due_at": until}})
+
+    async def finish(self, one: OpenErasure, now: datetime) -> None:
+        """The last step: the document itself forgets the person."""
+        await self._update(one, {"$set": {"finished_at": now}, "$unset": {"user_id": "", "due_at": ""}})
+
+    async def read(self, user_id: str, bucket: int) -> Document | None:
+        """The document of a person; None if no request has arrived here."""
+        one = {"_id": person_hash(self._key, user_id), "bucket": bucket}
+        with mongo_call("read an erasure", self._timeout_s):
+            return await self._shards.collection(ERASURES, bucket).find_one(one)
+
+    async def _update(self, one: OpenErasure, update: dict[str, Any]) -> None:
+        # Unless it was begun anew meanwhile.
+        same = {"_id": one.person, "bucket": one.bucket, "requested_at": one.requested_at}
+        with mongo_call("write an erasure", self._timeout_s):
+            await self._shards.collection(ERASURES, one.bucket).update_one(same, update)
+
+
+def _open(document: Document) -> OpenErasure:
+    return OpenErasure(
+        document["_id"],
+        document["user_id"],
+        document["bucket"],
+        document["requested_at"],
+        frozenset(document["done"]),
+    )
