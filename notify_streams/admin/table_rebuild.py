@@ -18,6 +18,7 @@ from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.topics import require_topics
 from notify_streams.preferences.repository import PreferenceRepository
 from notify_streams.preferences.row_codec import newest_row
+from notify_streams.records.address_ids import is_address_id
 from notify_streams.records.user_records import newest_contact_row
 from notify_streams.registry.contact_repository import ContactRepository
 from notify_streams.stores.mongo import Shards
@@ -136,7 +137,10 @@ class BucketRebuild:
         last = ""
         while page := await self._durable.rows_after(self._bucket, last, BATCH_ROWS):
             *_, last = page
-            wanted: dict[bytes, bytes | None] = {user_id.encode(): row for user_id, row in page.items()}
+            # Rows of addresses are in no table.
+            wanted: dict[bytes, bytes | None] = {
+                user_id.encode(): row for user_id, row in page.items() if not is_address_id(user_id)
+            }
             without_record -= wanted.keys()
             yield await self._settle(wanted)
         keys = sorted(without_record)

@@ -16,7 +16,7 @@ from notify_streams.records.user_records import MAX_CLOCK_SKEW
 from notify_streams.roles import Channel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -46,11 +46,24 @@ class ChoiceChange(msgspec.Struct, frozen=True, gc=False):
     detail: str = ""
 
 
+#: Category number, channel, choice.
+NumberedChoice = tuple[int, Channel, Choice]
+
+
 class PreferenceRecord(msgspec.Struct, frozen=True):
     """All choices of one user, by category number and channel."""
 
     version: int = 0
     choices: dict[int, dict[Channel, Choice]] = {}
+    #: Choices that a later one of the same `merge` replaced, so that they are in no earlier record.
+    replaced: tuple[NumberedChoice, ...] = ()
+
+    def numbered(self) -> Iterator[NumberedChoice]:
+        """All choices, the replaced ones too."""
+        yield from self.replaced
+        for number, channels in self.choices.items():
+            for channel, choice in channels.items():
+                yield number, channel, choice
 
     def row(self) -> bytes:
         """The record as a row."""
@@ -75,17 +88,21 @@ def merge(record: PreferenceRecord, changes: Iterable[ChoiceChange], now: dateti
     """
     version = record.version
     changed: dict[int, dict[Channel, Choice]] = {}
+    replaced: list[NumberedChoice] = []
     for change in changes:
         channels = changed.get(change.number) or record.choices.get(change.number, {})
-        at = _winning_time(channels.get(change.channel), change, now)
+        stored = channels.get(change.channel)
+        at = _winning_time(stored, change, now)
         if at is None:
             continue
+        if stored is not None and stored.version > record.version:
+            replaced.append((change.number, change.channel, stored))
         version += 1
         choice = Choice(change.opted_in, at, version, change.source, change.detail)
         changed[change.number] = channels | {change.channel: choice}
     if not changed:
         return record
-    return PreferenceRecord(version, record.choices | changed)
+    return PreferenceRecord(version, record.choices | changed, tuple(replaced))
 
 
 def in_whole_ms(at: datetime) -> datetime:

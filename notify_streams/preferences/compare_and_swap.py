@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from notify_streams.stores.mongo import Document
 
 DUPLICATE_KEY: Final = 11000
-_MAX_SWAPS: Final = 2_000
+#: Statements of one command.
+MAX_WRITES: Final = 2_000
 
 
 class RecordSwap(NamedTuple):
@@ -45,7 +46,7 @@ async def compare_and_swap(database: AsyncDatabase[Document], swaps: Iterable[Re
     """
     unsure: set[str] = set()
     remaining = iter(swaps)
-    while chunk := list(islice(remaining, _MAX_SWAPS)):
+    while chunk := list(islice(remaining, MAX_WRITES)):
         inserts = [swap for swap in chunk if swap.before is EMPTY_RECORD]
         updates = [swap for swap in chunk if swap.before is not EMPTY_RECORD]
         if inserts:
@@ -59,33 +60,37 @@ async def _insert(database: AsyncDatabase[Document], swaps: Sequence[RecordSwap]
     documents = [
         {"_id": swap.user_id, "bucket": swap.bucket, **fields_of(swap.after), **STAMPED_AT_INSERT} for swap in swaps
     ]
-    reply = await database.command(_command("insert") | {"documents": documents})
-    return _not_written(reply, swaps)
+    _, failed = await run_writes(database, {"insert": PREFERENCES}, "documents", documents)
+    return {swaps[index].user_id for index in failed}
 
 
 async def _update(database: AsyncDatabase[Document], swaps: Sequence[RecordSwap]) -> set[str]:
     updates = [
         {
             "q": {"_id": swap.user_id, "bucket": swap.bucket, "version": swap.before.version},
-            "u": {"$set": fields_of(swap.after), "$currentDate": STAMP},
+            "u": {"$set": fields_of(swap.after), "$currentDate": STAMP}
+            | ({"$unset": {"replaced": ""}} if swap.before.replaced and not swap.after.replaced else {}),
         }
         for swap in swaps
     ]
-    reply = await database.command(_command("update") | {"updates": updates})
-    not_written = _not_written(reply, swaps)
+    reply, failed = await run_writes(database, {"update": PREFERENCES}, "updates", updates)
     # The server reports how many matched, not which.
-    return not_written if reply["n"] == len(swaps) else {swap.user_id for swap in swaps}
+    return {swaps[index].user_id for index in (failed if reply["n"] == len(swaps) else range(len(swaps)))}
 
 
-def _command(name: str) -> dict[str, Any]:
-    return {name: PREFERENCES, "ordered": False, "writeConcern": DURABLE.document}
+async def run_writes(
+    database: AsyncDatabase[Document], command: Mapping[str, str], name: str, statements: Sequence[Document]
+) -> tuple[Mapping[str, Any], list[int]]:
+    """Run statements (as the argument `name` of `command`) durably; returns the reply, and the indexes of those with a known key.
 
-
-def _not_written(reply: Mapping[str, Any], swaps: Sequence[RecordSwap]) -> set[str]:
+    Raises:
+        PyMongoError: it is unknown what was written.
+    """
+    reply = await database.command({**command, "ordered": False, "writeConcern": DURABLE.document, name: statements})
     if concern := reply.get("writeConcernError"):
         raise OperationFailure("not durable", concern["code"])
     errors = reply.get("writeErrors", ())
     for error in errors:
         if error["code"] != DUPLICATE_KEY:
             raise OperationFailure("a write was refused", error["code"])
-    return {swaps[error["index"]].user_id for error in errors}
+    return reply, [error["index"] for error in errors]

@@ -1,7 +1,8 @@
 """Preference records as MongoDB documents.
 
-``{_id: user id, bucket, version, row, choices: {"<number>": {"<channel>": {in, at, v, s, d}}}, updated_at, changed}``. Most readers need only
-`row` (`row_codec`). `changed` is the shard's logical time at the write, for `PreferenceRepository.changed_since`.
+``{_id: user id, bucket, version, row, choices: {"<number>": {"<channel>": {in, at, v, s, d}}}, updated_at, changed, replaced: [[number,
+channel, {in, …}], …]}``. `s` (source), `d` (detail) and `replaced` are left out if they are the default. Most readers need only `row`
+(`row_codec`). `changed` is the shard's logical time at the write, for `PreferenceRepository.changed_since`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from notify_streams.stores.mongo import Document
 
 #: Projection for `record_of`.
-RECORD_FIELDS: Final = {"version": 1, "choices": 1}
+RECORD_FIELDS: Final = {"version": 1, "choices": 1, "replaced": 1}
 #: In a new document the server replaces an empty timestamp by its logical time; an update needs `$currentDate`.
 STAMPED_AT_INSERT: Final = {"changed": Timestamp(0, 0)}
 STAMP: Final = {"changed": {"$type": "timestamp"}}
@@ -29,18 +30,21 @@ def record_of(document: Document) -> PreferenceRecord:
     return PreferenceRecord(
         document["version"],
         {
-            int(number): {
-                cast("Channel", channel): Choice(
-                    choice["in"],
-                    choice["at"],
-                    choice["v"],
-                    ChoiceSource(choice.get("s", ChoiceSource.APP)),
-                    choice.get("d", ""),
-                )
-                for channel, choice in channels.items()
-            }
+            int(number): {cast("Channel", channel): _choice_of(choice) for channel, choice in channels.items()}
             for number, channels in document["choices"].items()
         },
+        tuple((number, channel, _choice_of(choice)) for number, channel, choice in document.get("replaced", ())),
+    )
+
+
+def _choice_of(fields: Document) -> Choice:
+    source = fields.get("s")
+    return Choice(
+        fields["in"],
+        fields["at"],
+        fields["v"],
+        ChoiceSource.APP if source is None else ChoiceSource(source),
+        fields.get("d", ""),
     )
 
 
@@ -56,7 +60,7 @@ def _choice_fields(choice: Choice) -> Document:
 
 def fields_of(record: PreferenceRecord) -> Document:
     """The document's fields for a record with at least one choice."""
-    return {
+    fields: Document = {
         "version": record.version,
         "row": record.row(),
         "choices": {
@@ -65,3 +69,6 @@ def fields_of(record: PreferenceRecord) -> Document:
         },
         "updated_at": max(choice.at for channels in record.choices.values() for choice in channels.values()),
     }
+    if record.replaced:
+        fields["replaced"] = [[number, channel, _choice_fields(choice)] for number, channel, choice in record.replaced]
+    return fields

@@ -1,6 +1,6 @@
 """The preference check before a provider call: may this message still be sent?
 
-One MGET a batch. The preference records of old messages' users are read from MongoDB.
+One MGET a batch. The preference records of old messages' users, and those of addresses once a minute, are read from MongoDB.
 """
 
 from __future__ import annotations
@@ -8,23 +8,29 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.metrics import DURABLE_CHECKS
 from notify_streams.preferences.categories import Default
-from notify_streams.preferences.row_codec import EMPTY_ROW, choice_in, version_of
+from notify_streams.preferences.row_cache import RowCache
+from notify_streams.preferences.row_codec import EMPTY_ROW, choice_in, newer_row, version_of
+from notify_streams.preferences.suppressed_addresses import suppression_in
 from notify_streams.records.outcomes import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from notify_streams.preferences.categories import Categories
     from notify_streams.preferences.deltas import Deltas
     from notify_streams.preferences.repository import PreferenceRepository
     from notify_streams.preferences.staleness_bound import StalenessBound
+    from notify_streams.preferences.suppressed_addresses import AddressIds
     from notify_streams.records.channel_message import ChannelMessage
+
+
+_CACHED_ADDRESSES: Final = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,63 +48,115 @@ class SendPermission:
 
 
 class ProviderCheck:
-    """Checks messages that are about to be sent."""
+    """Checks messages that are about to be sent, and their addresses."""
 
     def __init__(
-        self, deltas: Deltas, repository: PreferenceRepository, bound: StalenessBound, categories: Categories
+        self,
+        deltas: Deltas,
+        repository: PreferenceRepository,
+        bound: StalenessBound,
+        categories: Categories,
+        addresses: AddressIds | None = None,
     ) -> None:
+        """Without `addresses` no address is suppressed."""
         self._deltas = deltas
         self._repository = repository
         self._bound = bound
         self._young = timedelta(seconds=bound.young_s)
         self._categories = categories
+        self._addresses = addresses
+        self._address_rows = RowCache(bound.cache_ttl_s, _CACHED_ADDRESSES)
 
     async def still_allowed(self, bucket: int, messages: Sequence[ChannelMessage], now: datetime) -> SendPermission:
-        """Check messages of one bucket, with every choice that was acknowledged before this call.
+        """Check messages of one bucket, with every choice and every suppression of an address that was acknowledged before this call.
 
         A message younger than `StalenessBound.young_s` whose user has no delta stands as decided: nothing has changed since. For older
-        messages, and for all while Redis cannot be trusted, the preference record is read.
+        messages, and for all while Redis cannot be trusted, the preference record is read. The record of an address is read at its first
+        message and again after `cache_ttl_s`, because no decision has looked at it; in between the deltas have what changes.
 
         Raises:
             RetryLater: neither Redis nor MongoDB answered; nothing may be sent.
         """
         checked_at = time.monotonic()
         reasons = [policy_reason(message, self._categories, now) for message in messages]
-        to_check = [
-            index for index, reason in enumerate(reasons) if reason is None and self._can_refuse(messages[index])
-        ]
-        if to_check:
-            rows = await self._rows(bucket, [messages[index] for index in to_check], now)
-            for index in to_check:
-                message = messages[index]
-                row = rows.get(message.user_id)
-                # A delta older than the row of the decision was not replaced yet: the decision stands.
-                if row is not None and version_of(row) >= message.preference_version:
-                    category = self._categories[message.category]
-                    choice = choice_in(row, category.number, message.channel)
-                    reasons[index] = category.refusal(message.channel, choice)
+        to_check = [message for message, reason in zip(messages, reasons, strict=True) if reason is None]
+        addresses = self._addresses_of(to_check)
+        refusable = [message for message in to_check if self._can_refuse(message)]
+        if refusable or addresses:
+            rows = await self._rows(bucket, refusable, set(addresses.values()), now)
+            for index, message in enumerate(messages):
+                if reasons[index] is None:
+                    reasons[index] = self._choice_reason(message, rows) or self._address_reason(
+                        message, rows, addresses
+                    )
         return SendPermission(reasons, checked_at, checked_at + self._bound.good_s)
 
-    async def _rows(self, bucket: int, messages: Sequence[ChannelMessage], now: datetime) -> dict[str, bytes]:
-        """Rows by user id: of every user with an old message, and of the others those with a delta."""
+    def _choice_reason(self, message: ChannelMessage, rows: Mapping[str, bytes]) -> Reason | None:
+        row = rows.get(message.user_id)
+        # A delta older than the row of the decision was not replaced yet: the decision stands.
+        if row is None or version_of(row) < message.preference_version or not self._can_refuse(message):
+            return None
+        category = self._categories[message.category]
+        return category.refusal(message.channel, choice_in(row, category.number, message.channel))
+
+    def _address_reason(
+        self, message: ChannelMessage, rows: Mapping[str, bytes], addresses: Mapping[str, str]
+    ) -> Reason | None:
+        address = addresses.get(message.to)
+        return None if address is None else suppression_in(rows.get(address, EMPTY_ROW), message.channel)
+
+    def _addresses_of(self, messages: Sequence[ChannelMessage]) -> dict[str, str]:
+        """The ids of phone numbers and mail addresses, by the address. All messages of a call have the same channel."""
+        ids = self._addresses
+        if ids is None:
+            return {}
+        return {message.to: ids.of(message.channel, message.to) for message in messages if message.channel != "push"}
+
+    async def _rows(
+        self, bucket: int, messages: Sequence[ChannelMessage], addresses: set[str], now: datetime
+    ) -> dict[str, bytes]:
+        """Rows by user id: of every user with an old message, of the others those with a delta, and of addresses."""
         oldest = now - self._young
         old = dict.fromkeys(message.user_id for message in messages if message.decided_at < oldest)
         young = [user_id for user_id in dict.fromkeys(message.user_id for message in messages) if user_id not in old]
         rows: dict[str, bytes] = {}
-        if young:
-            deltas = await self._deltas.read(young)
+        recent = [*young, *addresses]
+        trusted = True
+        if recent:
+            deltas = await self._deltas.read(recent)
             if deltas is None:
+                trusted = False
                 old |= dict.fromkeys(young)
             else:
-                rows = {user_id: delta for user_id, delta in zip(young, deltas, strict=True) if delta is not None}
-        if old:
-            DURABLE_CHECKS.inc(len(old))
-            try:
+                rows = {user_id: delta for user_id, delta in zip(recent, deltas, strict=True) if delta is not None}
+        try:
+            if old:
+                DURABLE_CHECKS.inc(len(old))
                 stored = await self._repository.rows(bucket, list(old))
-            except StoreUnavailable as error:
-                raise RetryLater(f"preferences cannot be checked, nothing is sent: {error}") from error
-            rows |= {user_id: stored.get(user_id, EMPTY_ROW) for user_id in old}
+                rows |= {user_id: stored.get(user_id, EMPTY_ROW) for user_id in old}
+            if addresses:
+                for address, row in (await self._stored_address_rows(addresses, trusted)).items():
+                    rows[address] = newer_row(row, rows.get(address, EMPTY_ROW))
+        except StoreUnavailable as error:
+            raise RetryLater(f"preferences cannot be checked, nothing is sent: {error}") from error
         return rows
+
+    async def _stored_address_rows(self, addresses: set[str], trusted: bool) -> dict[str, bytes]:
+        """Rows of addresses, with every change that the deltas do not have any more; with every change if Redis is not `trusted`."""
+        assert self._addresses is not None
+        bucket_of = self._addresses.bucket_of
+        if not trusted:
+            DURABLE_CHECKS.inc(len(addresses))
+            return await self._repository.rows_of({one: bucket_of(one) for one in addresses})
+        cache = self._address_rows
+        cache.expire(time.monotonic())
+        found = {one: row for one in addresses if (row := cache.get(one)) is not None}
+        if missing := [one for one in addresses if one not in found]:
+            stored = await self._repository.earlier_rows_of({one: bucket_of(one) for one in missing})
+            for one in missing:
+                found[one] = row = stored.get(one, EMPTY_ROW)
+                cache.put(one, row)
+        return found
 
     def _can_refuse(self, message: ChannelMessage) -> bool:
         return self._categories[message.category].channels[message.channel] is not Default.ALWAYS

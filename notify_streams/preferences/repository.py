@@ -21,6 +21,7 @@ from pymongo.errors import BulkWriteError, ConnectionFailure
 from notify_streams.errors import StoreUnavailable
 from notify_streams.preferences.choices import EMPTY_RECORD, ChoiceChange, PreferenceRecord, merge
 from notify_streams.preferences.compare_and_swap import DUPLICATE_KEY, RecordSwap, compare_and_swap
+from notify_streams.preferences.consents import add_consents, chosen_now, consent_documents, replaced_choices
 from notify_streams.preferences.mongo_document import RECORD_FIELDS, record_of
 from notify_streams.stores.mongo import PREFERENCES, next_of_bucket
 from notify_streams.stores.mongo_errors import mongo_call
@@ -56,6 +57,7 @@ class PreferenceRepository:
         self._mark = randrange(_MARKS)
         #: While Redis is away all checks read rows from here: one read at a time from each shard.
         self._row_reads = [RequestBatcher(partial(self._read_rows, shard)) for shard in range(len(shards))]
+        self._earlier_reads = [RequestBatcher(partial(self._read_earlier, shard)) for shard in range(len(shards))]
 
     @property
     def shard_count(self) -> int:
@@ -70,8 +72,9 @@ class PreferenceRepository:
     async def apply(self, changes: Iterable[BucketedChange]) -> dict[str, PreferenceRecord]:
         """Apply changes and return the records after them, changed or not, by user id.
 
-        Each returned record is durable (majority, journalled). After an error some users may have been changed; applying the same changes
-        again is safe. Costs one find and one bulk write for each shard, and again for records that changed in between.
+        Each returned record is durable (majority, journalled), and so is the history of `changes` (`consents`). After an error some users
+        may have been changed; applying the same changes again is safe. Costs one find and two or three bulk writes for each shard, and
+        again for records that changed in between.
         """
         by_shard: dict[int, dict[str, _UserChanges]] = {}
         for bucket, user_id, change in changes:
@@ -98,6 +101,24 @@ class PreferenceRepository:
             found = await next_of_bucket(self._shards.collection(PREFERENCES, bucket), bucket, user_id, limit)
         return {document["_id"]: document["row"] for document in found}
 
+    async def rows_of(self, buckets: Mapping[str, int]) -> dict[str, bytes]:
+        """The same for users of several buckets, given with each user id."""
+        by_bucket: dict[int, list[str]] = {}
+        for user_id, bucket in buckets.items():
+            by_bucket.setdefault(bucket, []).append(user_id)
+        found = await asyncio.gather(*(self.rows(bucket, user_ids) for bucket, user_ids in by_bucket.items()))
+        return {user_id: row for rows in found for user_id, row in rows.items()}
+
+    async def earlier_rows_of(self, buckets: Mapping[str, int]) -> dict[str, bytes]:
+        """The same without a write, so that changes of the last seconds may be missing: for callers that have those from the deltas."""
+        by_shard: dict[int, dict[str, int]] = {}
+        for user_id, bucket in buckets.items():
+            by_shard.setdefault(self._shards.of(bucket), {})[user_id] = bucket
+        calls = [
+            self._earlier_reads[shard].call(users, len(users), self._timeout_s) for shard, users in by_shard.items()
+        ]
+        return {user_id: row for rows in await asyncio.gather(*calls) for user_id, row in rows.items()}
+
     async def changed_since(
         self, shard: int, since: Timestamp | None, within_s: float
     ) -> tuple[Timestamp, dict[str, bytes]]:
@@ -117,7 +138,17 @@ class PreferenceRepository:
                 return complete_at, await _find_rows(collection, wanted, session)
 
     async def _apply_on(self, shard: int, users: Mapping[str, _UserChanges]) -> dict[str, PreferenceRecord]:
-        """Read, merge and swap until every record is written. Swaps fail often and harmlessly: both router roles apply each batch."""
+        """Read, merge and swap until every record is written. What a swap replaces is in the history before it, what it adds after it."""
+        records = await self._swap_on(shard, users)
+        documents = [
+            document
+            for user_id, (bucket, changes) in users.items()
+            for document in consent_documents(bucket, user_id, chosen_now(records[user_id], changes))
+        ]
+        await add_consents(self._shards.database(shard), documents)
+        return records
+
+    async def _swap_on(self, shard: int, users: Mapping[str, _UserChanges]) -> dict[str, PreferenceRecord]:
         database = self._shards.database(shard)
         done: dict[str, PreferenceRecord] = {}
         tried: dict[str, PreferenceRecord] = {}
@@ -130,6 +161,16 @@ class PreferenceRepository:
                 buckets = {user_id: bucket for user_id, (bucket, _) in remaining.items()}
                 found = await _find_records(database[PREFERENCES], buckets)
                 unchanged, changed = _merge_all(remaining, found, tried)
+                await add_consents(
+                    database,
+                    [
+                        document
+                        for user_id, after in changed.items()
+                        for document in consent_documents(
+                            buckets[user_id], user_id, replaced_choices(found.get(user_id, EMPTY_RECORD), after)
+                        )
+                    ],
+                )
                 unsure = await compare_and_swap(
                     database,
                     (
@@ -159,6 +200,12 @@ class PreferenceRepository:
                 rows = await _find_rows(collection, {"_id": {"$in": user_ids}, "bucket": {"$in": buckets}}, session)
         return [rows] * len(requests)
 
+    async def _read_earlier(self, shard: int, requests: Sequence[Mapping[str, int]]) -> list[dict[str, bytes]]:
+        buckets = {user_id: bucket for request in requests for user_id, bucket in request.items()}
+        with self._mongo_call():
+            rows = await _find_rows(self._shards.database(shard)[PREFERENCES], _wanted(buckets))
+        return [rows] * len(requests)
+
     @asynccontextmanager
     async def _linearizable(
         self, shard: int, buckets: Sequence[int]
@@ -180,13 +227,18 @@ class PreferenceRepository:
 async def _find_records(
     collection: AsyncCollection[Document], buckets: Mapping[str, int], session: AsyncClientSession | None = None
 ) -> dict[str, PreferenceRecord]:
-    wanted = {"_id": {"$in": list(buckets)}, "bucket": {"$in": list(set(buckets.values()))}}
-    found = await collection.find(wanted, RECORD_FIELDS, session=session, batch_size=len(buckets) + 1).to_list()
+    found = await collection.find(
+        _wanted(buckets), RECORD_FIELDS, session=session, batch_size=len(buckets) + 1
+    ).to_list()
     return {document["_id"]: record_of(document) for document in found}
 
 
+def _wanted(buckets: Mapping[str, int]) -> dict[str, Any]:
+    return {"_id": {"$in": list(buckets)}, "bucket": {"$in": list(set(buckets.values()))}}
+
+
 async def _find_rows(
-    collection: AsyncCollection[Document], wanted: Mapping[str, Any], session: AsyncClientSession
+    collection: AsyncCollection[Document], wanted: Mapping[str, Any], session: AsyncClientSession | None = None
 ) -> dict[str, bytes]:
     found = await collection.find(wanted, {"row": 1}, session=session, batch_size=10_000).to_list()
     return {document["_id"]: document["row"] for document in found}

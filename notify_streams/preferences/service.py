@@ -14,6 +14,7 @@ from notify_streams.preferences.provider_check import ProviderCheck
 from notify_streams.preferences.repository import PreferenceRepository
 from notify_streams.preferences.staleness_bound import staleness_bound_of
 from notify_streams.preferences.stops import Stops
+from notify_streams.preferences.suppressed_addresses import AddressIds
 from notify_streams.preferences.writer import PreferenceWriter
 from notify_streams.stores.redis import connect
 
@@ -37,11 +38,12 @@ class PreferenceService:
         self.repository = PreferenceRepository(shards, settings.outbox.transaction_timeout_s)
         self.deltas = Deltas(self.redis, self.bound.delta_ttl_s, prefix)
         self.lease_renewal = LeaseRenewal(self.redis, self.deltas, self.repository, self.bound, prefix)
-        self.provider_check = ProviderCheck(self.deltas, self.repository, self.bound, categories)
-        self.writer = PreferenceWriter(self.repository, self.deltas, self.bound, categories, publish)
         key = settings.public.address_key
         address_key = None if key is None else key.reveal().encode()
-        self.stops = Stops(self.writer, categories, settings.partitions, address_key)
+        addresses = None if address_key is None else AddressIds(address_key, settings.partitions)
+        self.provider_check = ProviderCheck(self.deltas, self.repository, self.bound, categories, addresses)
+        self.writer = PreferenceWriter(self.repository, self.deltas, self.bound, categories, publish)
+        self.stops = Stops(self.writer, categories, settings.partitions, addresses)
         self.erased = ErasedUsers(
             shards, self.repository, self.deltas, self.bound, address_key, settings.outbox.transaction_timeout_s
         )

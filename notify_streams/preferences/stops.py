@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from notify_streams.errors import Refused
 from notify_streams.preferences.categories import Default, choices_named
-from notify_streams.preferences.suppressed_addresses import SUPPRESSION_NUMBERS
-from notify_streams.records.address_ids import address_id
 from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.records.outcomes import Reason
 from notify_streams.records.partitioner import bucket_of
 
 if TYPE_CHECKING:
     from notify_streams.preferences.categories import Categories
+    from notify_streams.preferences.suppressed_addresses import AddressIds
     from notify_streams.preferences.writer import PreferenceWriter, StoredChoice
     from notify_streams.roles import Channel
 
@@ -35,17 +34,17 @@ class Stops:
     """Stops messages in this region. Every region gets a copy of each change by its topic."""
 
     def __init__(
-        self, writer: PreferenceWriter, categories: Categories, partitions: int, address_key: bytes | None
+        self, writer: PreferenceWriter, categories: Categories, partitions: int, addresses: AddressIds | None
     ) -> None:
-        """`address_key`: `public.address_key`; without it addresses cannot be suppressed."""
+        """`addresses`: None without `public.address_key`: then addresses cannot be suppressed."""
         self._writer = writer
         self._categories = categories
         self._partitions = partitions
-        self._address_key = address_key
+        self._addresses = addresses
 
     @property
     def suppresses_addresses(self) -> bool:
-        return self._address_key is not None
+        return self._addresses is not None
 
     def can_be_turned_off(self, category: str, channel: str) -> bool:
         """Whether there is something that a person can turn off; `ALL` for one or both stands for all of it."""
@@ -115,9 +114,8 @@ class Stops:
     async def _put_address(
         self, channel: Channel, address: str, why: str, opted_in: bool, source: ChoiceSource, detail: str
     ) -> None:
-        if self._address_key is None:
+        if self._addresses is None:
             raise Refused("addresses cannot be suppressed: set public.address_key, the same in all regions")
-        assert why in SUPPRESSION_NUMBERS
-        pseudo_user = address_id(self._address_key, channel, address)
-        bucket = bucket_of(pseudo_user, self._partitions)
-        await self._writer.put(pseudo_user, bucket, why, channel, opted_in, datetime.now(UTC), source, detail)
+        identity = self._addresses.of(channel, address)
+        bucket = self._addresses.bucket_of(identity)
+        await self._writer.put(identity, bucket, why, channel, opted_in, datetime.now(UTC), source, detail)

@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from notify_streams.preferences.row_codec import EMPTY_ROW, OUT, cached_decode_row, choice_of
+from notify_streams.records.address_ids import address_id
 from notify_streams.records.outcomes import Reason
+from notify_streams.records.partitioner import bucket_of
 
 if TYPE_CHECKING:
     from notify_streams.roles import Channel
@@ -24,6 +26,21 @@ SUPPRESSION_NUMBERS: Final[dict[str, int]] = {
     Reason.BOUNCED: 242,
 }
 SUPPRESSION_REASONS: Final = {number: Reason(reason) for reason, number in SUPPRESSION_NUMBERS.items()}
+
+
+class AddressIds:
+    """The ids of addresses and their buckets, with one key."""
+
+    def __init__(self, key: bytes, partitions: int) -> None:
+        """`key`: `public.address_key`."""
+        self._key = key
+        self._partitions = partitions
+
+    def of(self, channel: Channel, address: str) -> str:
+        return address_id(self._key, channel, address)
+
+    def bucket_of(self, identity: str) -> int:
+        return bucket_of(identity, self._partitions)
 
 
 def suppression_in(row: bytes, channel: Channel) -> Reason | None:

@@ -6,7 +6,6 @@ The choices about an address (stopped, complained, bounced) are kept under this 
 from __future__ import annotations
 
 import hmac
-from hashlib import sha256
 from typing import Final
 
 from notify_streams.records.addresses import mailbox
@@ -29,5 +28,5 @@ def address_id(key: bytes, channel: str, address: str) -> str:
     normalized = address.strip()
     if channel == "email":
         normalized = (mailbox(normalized) or normalized).lower()
-    digest = hmac.new(key, normalized.encode(errors="surrogatepass"), sha256).hexdigest()
+    digest = hmac.digest(key, normalized.encode(errors="surrogatepass"), "sha256").hex()
     return f"{ADDRESS_PREFIX}{channel}:{digest[:_HEX_DIGITS]}"

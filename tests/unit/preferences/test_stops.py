@@ -8,7 +8,7 @@ import pytest
 from notify_streams.errors import Refused
 from notify_streams.preferences.row_codec import EMPTY_ROW, encode_row
 from notify_streams.preferences.stops import Stops
-from notify_streams.preferences.suppressed_addresses import SUPPRESSION_NUMBERS, suppression_in
+from notify_streams.preferences.suppressed_addresses import SUPPRESSION_NUMBERS, AddressIds, suppression_in
 from notify_streams.preferences.writer import StoredChoice
 from notify_streams.records.address_ids import address_id
 from notify_streams.records.choice_sources import ChoiceSource
@@ -37,7 +37,7 @@ def writer() -> WriterThatNotes:
 
 @pytest.fixture
 def stops(writer: Any) -> Stops:
-    return Stops(writer, the_categories(), 8, KEY)
+    return Stops(writer, the_categories(), 8, AddressIds(KEY, 8))
 
 
 async def test_a_choice_is_written_with_its_source(stops: Stops, writer: WriterThatNotes) -> None:

@@ -1,0 +1,74 @@
+"""The history of choices: documents that are added once and never changed.
+
+``{_id: "<user id>:<version>", bucket, user_id, category, channel, opted_in, at, source, detail}``; `category` is the category's number,
+which is never given to another one. A choice has its document before its caller gets an answer. A choice that another one replaces is in
+the preference record until its document is known to exist, so a crash loses none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from notify_streams.preferences.compare_and_swap import MAX_WRITES, run_writes
+from notify_streams.stores.mongo import CONSENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pymongo.asynchronous.database import AsyncDatabase
+
+    from notify_streams.preferences.choices import ChoiceChange, NumberedChoice, PreferenceRecord
+    from notify_streams.stores.mongo import Document, Shards
+
+
+async def add_consents(database: AsyncDatabase[Document], documents: Sequence[Document]) -> None:
+    """Add the documents that do not exist, durably.
+
+    Raises:
+        PyMongoError: some may not have been added; add the same documents again.
+    """
+    for start in range(0, len(documents), MAX_WRITES):
+        chunk = documents[start : start + MAX_WRITES]
+        await run_writes(database, {"insert": CONSENTS}, "documents", chunk)
+
+
+def consent_documents(bucket: int, user_id: str, choices: Iterable[NumberedChoice]) -> list[Document]:
+    """A document for each choice."""
+    return [
+        {
+            "_id": f"{user_id}:{choice.version}",
+            "bucket": bucket,
+            "user_id": user_id,
+            "category": number,
+            "channel": channel,
+            "opted_in": choice.opted_in,
+            "at": choice.at,
+            "source": choice.source.value,
+            "detail": choice.detail,
+        }
+        for number, channel, choice in choices
+    ]
+
+
+def replaced_choices(before: PreferenceRecord, after: PreferenceRecord) -> list[NumberedChoice]:
+    """The choices in `before` that `after` does not have."""
+    return [one for one in before.numbered() if after.choices[one[0]].get(one[1]) is not one[2]]
+
+
+def chosen_now(record: PreferenceRecord, changes: Iterable[ChoiceChange]) -> list[NumberedChoice]:
+    """What `record` has of the categories and channels of `changes`, and what they replaced themselves."""
+    keys = dict.fromkeys((change.number, change.channel) for change in changes)
+    found = [(number, channel, record.choices[number][channel]) for number, channel in keys]
+    return [*record.replaced, *found]
+
+
+async def read_consents(shards: Shards, bucket: int, user_id: str) -> list[Document]:
+    """A user's documents in the order of their versions; for a command.
+
+    Raises:
+        PyMongoError: the shard does not answer.
+    """
+    # `;` is the character after `:`. The id of another user may begin with this one's and a colon.
+    query = {"bucket": bucket, "_id": {"$gte": f"{user_id}:", "$lt": f"{user_id};"}, "user_id": user_id}
+    found = await shards.collection(CONSENTS, bucket).find(query).to_list()
+    return sorted(found, key=lambda document: int(document["_id"].rpartition(":")[2]))
