@@ -135,3 +135,9 @@ async def test_whatever_the_topic_has_a_follower_has_the_durable_rows_afterwards
 
 def test_the_command_knows_the_tables() -> None:
     assert set(NAMES) == set(table_rebuild.TABLES)
+
+
+async def test_rows_of_addresses_are_not_published() -> None:
+    bucket = Bucket({"address:sms:1f": encode_row(1, {240: {"sms": False}}), "u-1": a_row(1)})
+    assert await bucket.rebuild() == Rebuilt(published=1)
+    assert bucket.followed() == {"u-1": a_row(1)}

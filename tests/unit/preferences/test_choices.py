@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from notify_streams.preferences import choices
 from notify_streams.preferences.choices import EMPTY_RECORD, Choice, ChoiceChange, PreferenceRecord
+from notify_streams.preferences.consents import replaced_choices
 from notify_streams.roles import CHANNELS
 from tests.unit.preferences.preference_builders import NOON, a_change, later
 
@@ -47,7 +48,21 @@ def test_the_order_of_arrival_does_not_matter(changes: Any, random: Any) -> None
 
 @given(CHANGES, st.integers(0, 12))
 def test_one_batch_or_two_come_to_the_same(changes: Any, cut: Any) -> None:
-    assert merge(merge(EMPTY_RECORD, changes[:cut]), changes[cut:]) == merge(EMPTY_RECORD, changes)
+    one, two = merge(EMPTY_RECORD, changes), merge(merge(EMPTY_RECORD, changes[:cut]), changes[cut:])
+    assert (two.version, two.choices) == (one.version, one.choices)
+
+
+@given(CHANGES, st.integers(0, 12))
+def test_each_choice_that_ever_held_is_in_one_of_two_records(changes: Any, cut: Any) -> None:
+    first = merge(EMPTY_RECORD, changes[:cut])
+    second = merge(first, changes[cut:])
+    known = {choice.version for record in (first, second) for _, _, choice in record.numbered()}
+    assert known == set(range(1, second.version + 1))
+    if second is not first:
+        kept = {choice.version for _, _, choice in second.numbered()}
+        assert {choice.version for _, _, choice in replaced_choices(first, second)} == (
+            {choice.version for _, _, choice in first.numbered()} - kept
+        )
 
 
 @given(CHANGES)
