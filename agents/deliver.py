@@ -13,7 +13,9 @@ from notify_streams.delivery.admission import Admission
 from notify_streams.delivery.dead_addresses import DeadAddresses
 from notify_streams.delivery.engine import DeliveryEngine
 from notify_streams.delivery.provider_order import configured_order
+from notify_streams.delivery.refused_addresses import RefusedAddresses
 from notify_streams.delivery.retry_delay import RETRY_DELAYS
+from notify_streams.delivery.unsubscribe_links import links_of
 from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.outbox.partition_hooks import first_position
 from notify_streams.partition_concurrency import process_partitions_concurrently
@@ -32,6 +34,8 @@ settings = app.settings.providers_here()
 order, budgets = configured_order(settings, channel, app.role, start_within_s=app.preferences.bound.start_s)
 dead_addresses = DeadAddresses(partial(publish_directly, app))
 app.add_lifecycle(dead_addresses.start, dead_addresses.stop)
+refused_addresses = RefusedAddresses(app.preferences.stops)
+app.add_lifecycle(refused_addresses.start, refused_addresses.stop)
 engine = app.delivery = DeliveryEngine(
     app.role,
     channel,
@@ -47,6 +51,8 @@ engine = app.delivery = DeliveryEngine(
     settings.timeout_s,
     dead_addresses.add,
     region=app.settings.region,
+    on_refused_address=refused_addresses.add,
+    unsubscribe_links=links_of(app.settings, app.categories) if channel == "email" else None,
 )
 app.add_lifecycle(engine.start, engine.stop)
 hold_partitions_while(app, lambda: engine.held)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from notify_streams.delivery.partition import Delivery, Partition
     from notify_streams.delivery.pauses import ProviderPauses
     from notify_streams.delivery.provider_order import CalledProvider, ProviderOrder
+    from notify_streams.delivery.unsubscribe_links import UnsubscribeLinks
     from notify_streams.preferences.categories import Categories
     from notify_streams.records.channel_message import ChannelMessage
     from notify_streams.records.devices import Devices
@@ -84,7 +85,9 @@ class ProviderCalls:
         pauses: ProviderPauses,
         handler: CallHandler,
         region: str | None = None,
+        unsubscribe_links: UnsubscribeLinks | None = None,
     ) -> None:
+        """`unsubscribe_links`: of mails, if they are on."""
         self._order = order
         self._categories = categories
         self._templates = templates
@@ -92,6 +95,7 @@ class ProviderCalls:
         self._pauses = pauses
         self._handler = handler
         self._region = region
+        self._unsubscribe_links = unsubscribe_links
         self._to_provider = metrics.TO_PROVIDER.labels(lane, channel)
         self._call_times = {one.name: metrics.PROVIDER_CALL.labels(one.name) for one in order.providers}
         self._answers = AnswerCounts()
@@ -303,6 +307,7 @@ class ProviderCalls:
         except RenderingError as error:
             return unsendable(provider, ProviderOutcome.RENDERING, str(error))
         delivery.template_version = text.version
+        links = self._unsubscribe_links
         outgoing = Outgoing(
             delivery_id=message.delivery_id,
             notification_id=message.notification_id,
@@ -320,6 +325,7 @@ class ProviderCalls:
             decided_at_ms=int(message.decided_at.timestamp() * 1000),
             region=self._region,
             bucket=delivery.partition.number,
+            unsubscribe=None if links is None else links.of(message),
         )
         if message.devices is None:
             return outgoing

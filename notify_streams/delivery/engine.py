@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from notify_streams.delivery.provider_state import ProviderState
     from notify_streams.delivery.retry_delay import RetryDelay
     from notify_streams.delivery.timers import Timer
+    from notify_streams.delivery.unsubscribe_links import UnsubscribeLinks
     from notify_streams.preferences.categories import Categories
     from notify_streams.preferences.provider_check import SendPermission
     from notify_streams.records.batch import Batch, SourceRecord
@@ -120,6 +121,8 @@ class DeliveryEngine:
         call_timeout_s: float,
         on_dead_address: Callable[[int, ChannelMessage, str, int], None],
         region: str | None = None,
+        on_refused_address: Callable[[ChannelMessage, ProviderResult], None] = lambda message, result: None,
+        unsubscribe_links: UnsubscribeLinks | None = None,
     ) -> None:
         """`region`: a mark of each call, by which receipts find the way; None: no mark."""
         self._role = role
@@ -129,6 +132,7 @@ class DeliveryEngine:
         self._check = check
         self._on_dead_address = on_dead_address
         self._order = order
+        self._on_refused_address = on_refused_address
         self._admission = admission
         self._retry_delay = retry_delay
         self._call_timeout_s = call_timeout_s
@@ -147,6 +151,7 @@ class DeliveryEngine:
             ProviderPauses(shards, store_timeout_s),
             self,
             region,
+            unsubscribe_links,
         )
         self._stores = [SettlementStore(shards, shard, self._ledger, store_timeout_s) for shard in range(len(shards))]
         self._loops = [
@@ -493,6 +498,8 @@ class DeliveryEngine:
                     self._report_dead(delivery, device.token)
         elif result.outcome is ProviderOutcome.DEAD_TOKEN:
             self._report_dead(delivery, delivery.message.to)
+        if result.outcome in (ProviderOutcome.DEAD_TOKEN, ProviderOutcome.REJECTED):
+            self._on_refused_address(delivery.message, result)
         if not delivery.parked:
             self._settle(delivery, result)
         elif result.outcome is not ProviderOutcome.RETRY:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Final, Literal
 from notify_streams.errors import Refused
 from notify_streams.preferences.categories import Default, choices_named
 from notify_streams.records.choice_sources import ChoiceSource
+from notify_streams.records.names import name_fault
 from notify_streams.records.outcomes import Reason
 from notify_streams.records.partitioner import bucket_of
+from notify_streams.records.user_records import MAX_DETAIL
 
 if TYPE_CHECKING:
     from notify_streams.preferences.categories import Categories
@@ -81,7 +83,9 @@ class Stops:
         if not self.can_be_turned_off(category, channel):
             raise Refused("there is nothing of this category and channel that a person can turn off")
         bucket = bucket_of(user_id, self._partitions)
-        return await self._writer.put(user_id, bucket, category, channel, opted_in, datetime.now(UTC), source, detail)
+        return await self._writer.put(
+            user_id, bucket, category, channel, opted_in, datetime.now(UTC), source, _fit(detail)
+        )
 
     async def suppress_address(
         self,
@@ -118,4 +122,9 @@ class Stops:
             raise Refused("addresses cannot be suppressed: set public.address_key, the same in all regions")
         identity = self._addresses.of(channel, address)
         bucket = self._addresses.bucket_of(identity)
-        await self._writer.put(identity, bucket, why, channel, opted_in, datetime.now(UTC), source, detail)
+        await self._writer.put(identity, bucket, why, channel, opted_in, datetime.now(UTC), source, _fit(detail))
+
+
+def _fit(detail: str) -> str:
+    """The detail, which a provider has sent; nothing if it could not be part of an update."""
+    return detail if len(detail) <= MAX_DETAIL and name_fault("detail", detail) is None else ""

@@ -23,10 +23,22 @@ from notify_streams.delivery.providers.credential_files import BadCredential
 from notify_streams.records.addresses import mailbox
 from notify_streams.secret import Secret
 
-#: In the order of `h=`.
-SIGNED: Final = ("from", "to", "subject", "date", "message-id", "mime-version", "content-type")
+#: In the order of `h=`. A mail may lack the last two: then the signature says that they were not there (RFC 6376 §5.4). RFC 8058 §4 asks
+#: for a signature over them.
+SIGNED: Final = (
+    "from",
+    "to",
+    "subject",
+    "date",
+    "message-id",
+    "mime-version",
+    "content-type",
+    "list-unsubscribe",
+    "list-unsubscribe-post",
+)
+_SIGNED: Final = tuple(name.encode() for name in SIGNED)
 #: `From` is named once more than it occurs: a second one would break the signature (RFC 6376 §8.15).
-_NAMES: Final = ":".join(("from", *SIGNED))
+_NAMES: Final = ":".join(("from", *SIGNED)).replace(":list", ":\r\n list", 1)
 #: RFC 8301 §3.2
 _MIN_RSA_BITS: Final = 1_024
 _ED25519_BYTES: Final = 32
@@ -61,12 +73,13 @@ class DkimSigner:
         )
 
     def signed(self, mail: bytes, now: float) -> bytes:
-        """The mail with a signature before its headers. `mail` has CRLF line ends and each of the headers in `SIGNED` once."""
+        """The mail with a signature before its headers. `mail` has CRLF line ends and each of the headers in `SIGNED` at most once."""
         head, _, body = mail.partition(b"\r\n\r\n")
         body_hash = b64encode(sha256(_relaxed_body(body)).digest()).decode()
         unsigned = f"DKIM-Signature: {self._tags} t={int(now)}; bh={body_hash};\r\n b="
         headers = _relaxed_headers(head)
-        signed = b"".join(headers[name.encode()] + b"\r\n" for name in SIGNED) + _relaxed_header(unsigned.encode())
+        signed = b"".join(headers[name] + b"\r\n" for name in _SIGNED if name in headers)
+        signed += _relaxed_header(unsigned.encode())
         signature = b64encode(self._sign(signed)).decode()
         lines = "\r\n ".join(signature[at : at + _LINE] for at in range(0, len(signature), _LINE))
         return f"{unsigned}{lines}\r\n".encode() + mail

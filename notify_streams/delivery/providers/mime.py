@@ -49,6 +49,7 @@ def mime_message(message: Outgoing, sender: str, now: float) -> bytes:
         f"Message-ID: {message_id(message.delivery_id, sender)}",
         # Prevents out-of-office replies (RFC 3834).
         "Auto-Submitted: auto-generated",
+        *_unsubscribe(message.unsubscribe),
         *(
             header("X-" + name.replace("_", "-").title(), text, _METADATA_LINE)
             for name, text in delivery_metadata(message).items()
@@ -57,6 +58,14 @@ def mime_message(message: Outgoing, sender: str, now: float) -> bytes:
         content,
     ]
     return "\r\n".join(lines).encode()
+
+
+def _unsubscribe(link: str | None) -> list[str]:
+    """The headers of RFC 8058 §3.1. A link is never folded; one that does not fit in a line is left out."""
+    line = f"List-Unsubscribe: <{link}>"
+    if link is None or len(line) > _MAX_LINE:
+        return []
+    return [line, "List-Unsubscribe-Post: List-Unsubscribe=One-Click"]
 
 
 def header(name: str, text: str, line: int = _LINE) -> str:

@@ -36,6 +36,8 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     bucket: int | None = None
     #: for the app on the device (push)
     data: dict[str, Any] | None = None
+    #: where the person can turn this kind of mail off with one request (RFC 8058); None: it cannot be turned off, or links are off
+    unsubscribe: str | None = None
     #: of a device (push): the name of its provider; None: that of the channel
     provider: str | None = None
     #: of a device (push): its app's bundle id or package name, if it is known

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from cryptography.fernet import Fernet
 
 from notify_streams.delivery.admission import Admission
 from notify_streams.delivery.budget import Budget
@@ -17,10 +18,16 @@ from notify_streams.delivery.delivery_ledger import OwnedLedger, Token
 from notify_streams.delivery.partition import Delivery, Partition
 from notify_streams.delivery.provider_order import CalledProvider, ProviderOrder
 from notify_streams.delivery.providers import Outgoing, ProviderOutcome, ProviderResult
+from notify_streams.delivery.unsubscribe_links import UnsubscribeLinks, links_of
 from notify_streams.records.channel_message import ChannelMessage
+from notify_streams.records.link_token import Link, LinkTokens
+from notify_streams.secret import Secret
+from notify_streams.settings import Settings
+from notify_streams.settings_public import PublicSettings
 from notify_streams.web.health import not_called
 from tests.builders import AClient, a_message, categories, templates
 
+KEY, OTHER_KEY = (Fernet.generate_key().decode() for _ in range(2))
 ACCEPTED = ProviderResult(outcome=ProviderOutcome.ACCEPTED, provider="fake")
 REFUSED = ProviderResult(
     outcome=ProviderOutcome.RETRY, provider="fake", detail="HTTP 401, code 20003", code="20003", credential_refused=True
@@ -55,10 +62,45 @@ async def called(message: ChannelMessage) -> tuple[list[Outgoing], Delivery, Pro
     return provider.calls, delivery, result
 
 
-def calls_to(provider: AClient, handler: Handler) -> ProviderCalls:
+def calls_to(provider: AClient, handler: Handler, links: UnsubscribeLinks | None = None) -> ProviderCalls:
     order = ProviderOrder([CalledProvider(provider, Budget(None, 0.0))])
     pauses: Any = NoPauses()
-    return ProviderCalls("standard", "push", order, categories(), templates(), Admission(order), pauses, handler)
+    return ProviderCalls(
+        "standard",
+        "push",
+        order,
+        categories(),
+        templates(),
+        Admission(order),
+        pauses,
+        handler,
+        unsubscribe_links=links,
+    )
+
+
+async def test_only_what_a_person_can_turn_off_has_a_link_to_do_so() -> None:
+    settings = Settings(
+        region="eu",
+        kafka="none",
+        redis="none",
+        shards=("none",),
+        public=PublicSettings(urls={"eu": "https://eu.example.org/"}, link_keys=Secret(f"{KEY},{OTHER_KEY}")),
+    )
+    links = links_of(settings, categories())
+    for category, locale, expected in (("marketing", "ar", "ar"), ("payments", None, "en")):
+        provider, handler = AClient(), Handler()
+        message = a_message(channel="email", category=category, locale=locale, template=None, title="t", body="b")
+        await end_of(message, calls_to(provider, handler, links), handler)
+        (call,) = provider.calls
+        prefix, _, token = (call.unsubscribe or "").rpartition("/")
+        assert prefix == "https://eu.example.org/unsubscribe"
+        assert LinkTokens([KEY]).read(token) == Link(message.user_id, category, "email", expected)
+    provider, handler = AClient(), Handler()
+    message = a_message(channel="email", category="security", template=None, title="t", body="b")
+    await end_of(message, calls_to(provider, handler, links), handler)
+    assert provider.calls[0].unsubscribe is None
+    for off in (PublicSettings(urls=settings.public.urls), PublicSettings(link_keys=settings.public.link_keys)):
+        assert links_of(msgspec.structs.replace(settings, public=off), categories()) is None
 
 
 async def end_of(message: ChannelMessage, calls: ProviderCalls, handler: Handler) -> tuple[Delivery, ProviderResult]:

@@ -58,9 +58,17 @@ def dns(name: bytes, timeout: int = 5) -> bytes:
     return b"v=DKIM1; k=ed25519; p=" + b64encode(ED25519.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
 
 
-def a_mail(title: str | None = "Zahlung über 12,50 €", body: str = "Sie haben  Geld.\n\n") -> bytes:
+def a_mail(
+    title: str | None = "Zahlung über 12,50 €", body: str = "Sie haben  Geld.\n\n", unsubscribe: str | None = None
+) -> bytes:
     message = Outgoing(
-        delivery_id="d-1", notification_id="n-1", channel="email", to="müller@example.com", title=title, body=body
+        delivery_id="d-1",
+        notification_id="n-1",
+        channel="email",
+        to="müller@example.com",
+        title=title,
+        body=body,
+        unsubscribe=unsubscribe,
     )
     return mime_message(message, "notify@example.org", time.time())
 
@@ -69,6 +77,7 @@ def verified(mail: bytes) -> bool:
     return bool(dkim.verify(mail, dnsfunc=dns))
 
 
+LINK = "https://notify.example.org/unsubscribe/" + "t" * 300
 SIGNER = DkimSigner("example.org", "ed", Secret(IN_BASE64))
 
 
@@ -97,12 +106,18 @@ def test_a_mail_of_any_text_verifies(title: str | None, body: str) -> None:
 
 @pytest.mark.parametrize("name", SIGNED)
 def test_a_changed_header_does_not_verify(name: str) -> None:
-    mail = SIGNER.signed(a_mail("Hello"), time.time())
+    mail = SIGNER.signed(a_mail("Hello", unsubscribe=LINK), time.time())
+    assert verified(mail)
     head, _, body = mail.partition(b"\r\n\r\n")
     lines = head.split(b"\r\n")
     (at,) = [number for number, line in enumerate(lines) if line.lower().startswith(name.encode() + b":")]
     lines[at] += b"x"
     assert not verified(b"\r\n".join(lines) + b"\r\n\r\n" + body)
+
+
+def test_a_link_cannot_be_added_to_a_signed_mail() -> None:
+    mail = SIGNER.signed(a_mail(), time.time())
+    assert not verified(b"List-Unsubscribe: <https://example.com/>\r\n" + mail)
 
 
 def test_a_second_sender_or_another_body_does_not_verify() -> None:

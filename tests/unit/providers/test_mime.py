@@ -130,3 +130,16 @@ def test_a_text_that_repeats_an_earlier_boundary_ends_no_part() -> None:
 def test_every_attempt_is_the_same_mail() -> None:
     mails = [mime_message(mail_of(html="<p>hi</p>"), "from@example.org", 0.0) for _ in range(2)]
     assert mails[0] == mails[1]
+
+
+def test_a_mail_that_can_be_turned_off_has_the_headers_of_rfc_8058() -> None:
+    link = "https://notify.example.org/unsubscribe/" + "t" * 300
+    mail = read(mime_message(mail_of(unsubscribe=link), "from@example.org", 0.0))
+    assert mail["List-Unsubscribe"] == f"<{link}>"
+    assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    assert set(mail.keys()) == EXPECTED | {"List-Unsubscribe", "List-Unsubscribe-Post"}
+
+
+def test_a_link_longer_than_a_line_is_left_out() -> None:
+    raw = mime_message(mail_of(unsubscribe="https://notify.example.org/" + "t" * 998), "from@example.org", 0.0)
+    assert set(read(raw).keys()) == EXPECTED

@@ -1,0 +1,67 @@
+"""Suppresses addresses that a provider refuses for good at a call.
+
+Twilio's 21610 says that the number's owner opted out with Twilio: a stop of the number. A mail server's reply that the mailbox does not
+exist is a hard bounce.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from notify_streams import tasks
+from notify_streams.delivery.providers import ProviderOutcome
+from notify_streams.records.choice_sources import ChoiceSource
+from notify_streams.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from notify_streams.delivery.providers import ProviderResult
+    from notify_streams.preferences.stops import Stops, SuppressionReason
+    from notify_streams.records.channel_message import ChannelMessage
+
+log = logging.getLogger(__name__)
+
+#: "Attempt to send to unsubscribed recipient", https://www.twilio.com/docs/api/errors/21610
+_TWILIO_OPTED_OUT: Final = "21610"
+_MAX_WAITING: Final = 10_000
+_AT_ONCE: Final = 20
+_RETRY: Final = RetryPolicy("addresses.suppress", first_s=0.1, max_s=5.0)
+
+
+class RefusedAddresses:
+    """Suppresses each in the background. One that is lost, by a crash or because too many wait, is suppressed after its next call."""
+
+    def __init__(self, stops: Stops) -> None:
+        self._stops = stops
+        self._waiting: list[tuple[ChannelMessage, SuppressionReason, ChoiceSource]] = []
+        self._added = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._running = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        await tasks.stop([self._running])
+
+    def add(self, message: ChannelMessage, result: ProviderResult) -> None:
+        """A call for `message` was refused. Nothing happens if the result says nothing about the address."""
+        if not self._stops.suppresses_addresses or len(self._waiting) >= _MAX_WAITING:
+            return
+        if result.code == _TWILIO_OPTED_OUT and result.provider == "twilio":
+            self._waiting.append((message, "stopped", ChoiceSource.PROVIDER_OPT_OUT))
+        elif message.channel == "email" and result.outcome is ProviderOutcome.DEAD_TOKEN:
+            self._waiting.append((message, "bounced", ChoiceSource.HARD_BOUNCE))
+        self._added.set()
+
+    async def _run(self) -> None:
+        while True:
+            await self._added.wait()
+            self._added.clear()
+            while self._waiting:
+                some, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
+                await asyncio.gather(*(_RETRY.call(self._suppress, *one) for one in some))
+
+    async def _suppress(self, message: ChannelMessage, why: SuppressionReason, source: ChoiceSource) -> None:
+        await self._stops.suppress_address(message.channel, message.to, why, message.delivery_id, source)
+        log.info("address suppressed", extra={"action": "address.suppress", "reason": why})
