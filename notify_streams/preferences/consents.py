@@ -32,6 +32,23 @@ async def add_consents(database: AsyncDatabase[Document], documents: Sequence[Do
         await run_writes(database, {"insert": CONSENTS}, "documents", chunk)
 
 
+async def complete_consents(database: AsyncDatabase[Document], documents: Sequence[Document]) -> None:
+    """The same for documents that nearly always exist: a read is cheaper than writes that find that.
+
+    Raises:
+        PyMongoError: some may not have been added; add the same documents again.
+    """
+    if not documents:
+        return
+    wanted = {
+        "_id": {"$in": [one["_id"] for one in documents]},
+        "bucket": {"$in": list({one["bucket"] for one in documents})},
+    }
+    found = database[CONSENTS].find(wanted, {"_id": 1}, batch_size=len(documents) + 1)
+    known = {one["_id"] for one in await found.to_list()}
+    await add_consents(database, [one for one in documents if one["_id"] not in known])
+
+
 def consent_documents(bucket: int, user_id: str, choices: Iterable[NumberedChoice]) -> list[Document]:
     """A document for each choice."""
     return [

@@ -21,14 +21,20 @@ from pymongo.errors import BulkWriteError, ConnectionFailure
 from notify_streams.errors import StoreUnavailable
 from notify_streams.preferences.choices import EMPTY_RECORD, ChoiceChange, PreferenceRecord, merge
 from notify_streams.preferences.compare_and_swap import DUPLICATE_KEY, RecordSwap, compare_and_swap
-from notify_streams.preferences.consents import add_consents, chosen_now, consent_documents, replaced_choices
+from notify_streams.preferences.consents import (
+    add_consents,
+    chosen_now,
+    complete_consents,
+    consent_documents,
+    replaced_choices,
+)
 from notify_streams.preferences.mongo_document import RECORD_FIELDS, record_of
 from notify_streams.stores.mongo import PREFERENCES, next_of_bucket
 from notify_streams.stores.mongo_errors import mongo_call
 from notify_streams.stores.request_batcher import RequestBatcher
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 
     from pymongo.asynchronous.client_session import AsyncClientSession
     from pymongo.asynchronous.collection import AsyncCollection
@@ -46,6 +52,7 @@ _SHARD_MARK: Final = (-1,)
 BucketedChange = tuple[int, str, ChoiceChange]
 #: The changes of one user, with the bucket.
 _UserChanges = tuple[int, list[ChoiceChange]]
+_Records = dict[str, PreferenceRecord]
 
 
 class PreferenceRepository:
@@ -69,20 +76,35 @@ class PreferenceRepository:
             for shard in range(len(self._shards)):
                 await self._shards.database(shard)[PREFERENCES].create_index("changed")
 
-    async def apply(self, changes: Iterable[BucketedChange]) -> dict[str, PreferenceRecord]:
+    async def apply(
+        self,
+        changes: Iterable[BucketedChange],
+        then: Callable[[dict[str, PreferenceRecord]], Awaitable[object]] | None = None,
+    ) -> dict[str, PreferenceRecord]:
         """Apply changes and return the records after them, changed or not, by user id.
 
         Each returned record is durable (majority, journalled), and so is the history of `changes` (`consents`). After an error some users
-        may have been changed; applying the same changes again is safe. Costs one find and two or three bulk writes for each shard, and
-        again for records that changed in between.
+        may have been changed; applying the same changes again is safe. Costs one find and two bulk writes for each shard, a second find
+        for choices that are replaced, and again for records that changed in between.
+
+        Args:
+            then: awaited with the durable records while the history is written.
         """
         by_shard: dict[int, dict[str, _UserChanges]] = {}
         for bucket, user_id, change in changes:
             users = by_shard.setdefault(self._shards.of(bucket), {})
             users.setdefault(user_id, (bucket, []))[1].append(change)
         with self._mongo_call():
-            results = await asyncio.gather(*(self._apply_on(shard, users) for shard, users in by_shard.items()))
-        return {user_id: record for result in results for user_id, record in result.items()}
+            results = await asyncio.gather(*(self._swap_on(shard, users) for shard, users in by_shard.items()))
+        records = {
+            user_id: record for unchanged, changed in results for user_id, record in (unchanged | changed).items()
+        }
+        history = [
+            self._add_to_history(shard, users, *result)
+            for (shard, users), result in zip(by_shard.items(), results, strict=True)
+        ]
+        await asyncio.gather(*history, *([] if then is None else [then(records)]))
+        return records
 
     async def read(self, bucket: int, user_id: str) -> PreferenceRecord:
         """One user's record; `EMPTY_RECORD` if there is none."""
@@ -137,20 +159,28 @@ class PreferenceRepository:
                 wanted = {"changed": {"$gte": start}, "bucket": {"$in": self._shards.all_buckets()}}
                 return complete_at, await _find_rows(collection, wanted, session)
 
-    async def _apply_on(self, shard: int, users: Mapping[str, _UserChanges]) -> dict[str, PreferenceRecord]:
-        """Read, merge and swap until every record is written. What a swap replaces is in the history before it, what it adds after it."""
-        records = await self._swap_on(shard, users)
-        documents = [
-            document
-            for user_id, (bucket, changes) in users.items()
-            for document in consent_documents(bucket, user_id, chosen_now(records[user_id], changes))
-        ]
-        await add_consents(self._shards.database(shard), documents)
-        return records
+    async def _add_to_history(self, shard: int, users: Mapping[str, _UserChanges], *results: _Records) -> None:
+        """Add what was chosen. A record that was found unchanged is one that was changed by an earlier call, which may have been cut off."""
+        unchanged, changed = (
+            [
+                document
+                for user_id, record in records.items()
+                for document in consent_documents(users[user_id][0], user_id, chosen_now(record, users[user_id][1]))
+            ]
+            for records in results
+        )
+        with self._mongo_call():
+            database = self._shards.database(shard)
+            await asyncio.gather(add_consents(database, changed), complete_consents(database, unchanged))
 
-    async def _swap_on(self, shard: int, users: Mapping[str, _UserChanges]) -> dict[str, PreferenceRecord]:
+    async def _swap_on(self, shard: int, users: Mapping[str, _UserChanges]) -> tuple[_Records, _Records]:
+        """Read, merge and swap until every record is written; returns records that were found unchanged, and changed ones.
+
+        What a swap replaces is in the history before it. Swaps fail often and harmlessly: both router roles apply each batch.
+        """
         database = self._shards.database(shard)
-        done: dict[str, PreferenceRecord] = {}
+        found_so: _Records = {}
+        done: _Records = {}
         tried: dict[str, PreferenceRecord] = {}
         remaining = dict(users)
         for attempt in range(_ATTEMPTS):
@@ -161,7 +191,7 @@ class PreferenceRepository:
                 buckets = {user_id: bucket for user_id, (bucket, _) in remaining.items()}
                 found = await _find_records(database[PREFERENCES], buckets)
                 unchanged, changed = _merge_all(remaining, found, tried)
-                await add_consents(
+                await complete_consents(
                     database,
                     [
                         document
@@ -184,10 +214,10 @@ class PreferenceRepository:
                     raise
                 tried |= changed
                 continue
-            done |= unchanged
+            found_so |= unchanged
             done |= {user_id: record for user_id, record in changed.items() if user_id not in unsure}
             if not unsure:
-                return done
+                return found_so, done
             tried |= changed
             remaining = {user_id: users[user_id] for user_id in unsure}
         raise StoreUnavailable(f"the preferences of {len(remaining)} users changed at every attempt to write them")

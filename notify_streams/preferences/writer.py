@@ -129,12 +129,19 @@ class PreferenceWriter:
             RetryLater: the records could not be written; apply the same batch again.
         """
         changes, rejected = self._validate(updates)
-        rows = {user_id: record.row() for user_id, record in (await self._repository.apply(changes)).items()}
-        try:
-            await self._deltas.write(rows)
-        except StoreUnavailable:
-            return AppliedUpdates(rows, rejected, deltas_written=False)
-        return AppliedUpdates(rows, rejected, deltas_written=True)
+        rows: dict[str, bytes] = {}
+        written = True
+
+        async def write_deltas(records: Mapping[str, PreferenceRecord]) -> None:
+            nonlocal written
+            rows.update(_rows_of(records))
+            try:
+                await self._deltas.write(rows)
+            except StoreUnavailable:
+                written = False
+
+        await self._repository.apply(changes, write_deltas)
+        return AppliedUpdates(rows, rejected, written)
 
     async def import_updates(self, updates: Sequence[tuple[int, PreferenceUpdate]]) -> Rejected:
         """Apply and publish a batch that does not come from the topic; returns the rejected updates.
@@ -145,10 +152,9 @@ class PreferenceWriter:
             RetryLater: the batch was not stored or not published; import it again.
         """
         changes, rejected = self._validate(updates)
-        records = await self._repository.apply(changes)
-        rows = {user_id: record.row() for user_id, record in records.items()}
         skipped = {index for index, _ in rejected}
-        await self._publish_all([update for index, update in enumerate(updates) if index not in skipped], rows)
+        accepted = [update for index, update in enumerate(updates) if index not in skipped]
+        await self._repository.apply(changes, lambda records: self._publish_all(accepted, _rows_of(records)))
         return rejected
 
     def _validate(self, updates: Sequence[tuple[int, PreferenceUpdate]]) -> tuple[list[BucketedChange], Rejected]:
@@ -194,15 +200,22 @@ class PreferenceWriter:
         self, user_id: str, bucket: int, requests: Sequence[_NamedChanges]
     ) -> list[PreferenceRecord]:
         changes = [change for request in requests for change in request]
-        record = (await self._repository.apply((bucket, user_id, change) for _, change in changes))[user_id]
-        updates = []
-        for name, number, channel in dict.fromkeys((name, change.number, change.channel) for name, change in changes):
-            choice = record.choices[number][channel]
-            update = PreferenceUpdate(user_id, name, channel, choice.opted_in, choice.at, choice.source, choice.detail)
-            updates.append((bucket, update))
-        rows = {user_id: record.row()}
-        await asyncio.gather(self._make_visible(rows), self._publish_all(updates, rows))
-        return [record] * len(requests)
+        named = dict.fromkeys((name, change.number, change.channel) for name, change in changes)
+
+        async def make_known(records: Mapping[str, PreferenceRecord]) -> None:
+            record = records[user_id]
+            updates = []
+            for name, number, channel in named:
+                choice = record.choices[number][channel]
+                update = PreferenceUpdate(
+                    user_id, name, channel, choice.opted_in, choice.at, choice.source, choice.detail
+                )
+                updates.append((bucket, update))
+            rows = _rows_of(records)
+            await asyncio.gather(self._make_visible(rows), self._publish_all(updates, rows))
+
+        records = await self._repository.apply(((bucket, user_id, change) for _, change in changes), make_known)
+        return [records[user_id]] * len(requests)
 
     async def _make_visible(self, rows: dict[str, bytes]) -> None:
         try:
@@ -215,3 +228,7 @@ class PreferenceWriter:
             await self._publish(updates, rows)
         except Exception as error:
             raise RetryLater("the choices are stored but not published") from error
+
+
+def _rows_of(records: Mapping[str, PreferenceRecord]) -> dict[str, bytes]:
+    return {user_id: record.row() for user_id, record in records.items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from notify_streams.public.preference_page import PreferencePage
+from notify_streams.public.unsubscribe import Unsubscribe
 from notify_streams.public.webhooks import Webhooks
 from notify_streams.web import WORKER_VIEWS, blueprint
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 PUBLIC_VIEWS: Final[dict[str, type[WebView]]] = {
     "/webhooks/{provider}": Webhooks,
     "/preferences/{token}": PreferencePage,
+    "/unsubscribe/{token}": Unsubscribe,
 }
 
 public_blueprint = blueprint({**WORKER_VIEWS, **PUBLIC_VIEWS})

@@ -41,6 +41,12 @@ class Texts(msgspec.Struct, frozen=True, kw_only=True):
     confirm: str
     cancel: str
 
+    unsubscribe_title: str
+    unsubscribe_text: str
+    unsubscribe: str
+    unsubscribed: str
+    unsubscribed_text: str
+
     bad_link: str
     bad_link_text: str
     unavailable: str
@@ -68,6 +74,11 @@ _EN: Final = Texts(
     confirm_text="You will get no more messages in any category, except those that are always on. You can turn them on again here.",
     confirm="Yes, stop all",
     cancel="No, go back",
+    unsubscribe_title="Unsubscribe?",
+    unsubscribe_text="You will get no more messages of this kind in this way. It applies at once.",
+    unsubscribe="Unsubscribe",
+    unsubscribed="You are unsubscribed",
+    unsubscribed_text="You get no more messages of this kind in this way.",
     bad_link="This link does not work",
     bad_link_text="It is incomplete or no longer valid. Open the link in the newest mail that you got from us.",
     unavailable="Please try again",
@@ -94,6 +105,11 @@ _DE: Final = Texts(
     confirm_text="Sie erhalten in keiner Kategorie mehr Nachrichten, außer denen, die immer an sind. Sie können sie hier wieder einschalten.",
     confirm="Ja, alles abbestellen",
     cancel="Nein, zurück",
+    unsubscribe_title="Abbestellen?",
+    unsubscribe_text="Sie erhalten Nachrichten dieser Art auf diesem Weg nicht mehr. Das gilt sofort.",
+    unsubscribe="Abbestellen",
+    unsubscribed="Sie haben abbestellt",
+    unsubscribed_text="Sie erhalten Nachrichten dieser Art auf diesem Weg nicht mehr.",
     bad_link="Dieser Link funktioniert nicht",
     bad_link_text="Er ist unvollständig oder nicht mehr gültig. Öffnen Sie den Link in der neuesten E-Mail von uns.",
     unavailable="Bitte versuchen Sie es noch einmal",
@@ -121,6 +137,11 @@ _AR: Final = Texts(
     confirm_text="لن تتلقى أي رسائل في أي فئة، باستثناء الرسائل المفعّلة دائمًا. يمكنك تفعيلها مرة أخرى من هنا.",
     confirm="نعم، أوقف الكل",
     cancel="لا، العودة",
+    unsubscribe_title="هل تريد إلغاء الاشتراك؟",
+    unsubscribe_text="لن تتلقى رسائل من هذا النوع بهذه الطريقة بعد الآن. يسري ذلك فورًا.",
+    unsubscribe="إلغاء الاشتراك",
+    unsubscribed="تم إلغاء الاشتراك",
+    unsubscribed_text="لن تتلقى رسائل من هذا النوع بهذه الطريقة بعد الآن.",
     bad_link="هذا الرابط لا يعمل",
     bad_link_text="الرابط غير مكتمل أو لم يعد صالحًا. افتح الرابط الموجود في أحدث رسالة بريد إلكتروني وصلتك منا.",
     unavailable="يرجى المحاولة مرة أخرى",

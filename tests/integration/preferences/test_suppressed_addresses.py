@@ -28,7 +28,7 @@ Kept = Callable[[ProcessPreferences], Awaitable[None]]
 
 
 def sms(**but: Any) -> Any:
-    return a_message(**({"channel": "sms", "category": "payments", "to": PHONE} | but))
+    return a_message(**({"channel": "sms", "category": "security", "to": PHONE} | but))
 
 
 def mail(**but: Any) -> Any:
@@ -46,7 +46,7 @@ async def test_a_suppressed_address_gets_nothing_of_any_category_and_others_do(e
     assert await reasons(env, sms(), sms(to="+15550100201")) == [None, None]
     await webhooks.stops.suppress_address("sms", PHONE, "stopped", "SM1")
     await webhooks.stops.suppress_address("email", MAIL, "complaint")
-    assert await reasons(env, sms(), sms(to="+15550100201"), sms(user_id="u-2", category="security")) == [
+    assert await reasons(env, sms(), sms(to="+15550100201"), sms(user_id="u-2", category="payments")) == [
         Reason.STOPPED,
         None,
         Reason.STOPPED,
