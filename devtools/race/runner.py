@@ -94,7 +94,7 @@ async def run_race(
         async with AsyncExitStack() as closing, _repeated_fault(settings, fault, schedules[0].seed):
             table = Table(_TABLE_LAG_S)
             router, worker, writer = [
-                await closing.enter_async_context(_process_preferences(settings, categories, table, prefix))
+                await closing.enter_async_context(process_preferences(settings, categories, table, prefix))
                 for _ in range(3)
             ]
             check = router.decision_check(table.read, lambda: table.lag_s)
@@ -156,7 +156,7 @@ def shortened(preferences: PreferenceSettings) -> PreferenceSettings:
 
 
 @asynccontextmanager
-async def _process_preferences(
+async def process_preferences(
     settings: Settings, categories: Categories, table: Table, prefix: str
 ) -> AsyncIterator[PreferenceService]:
     """The preferences of one process, with connections and a lease renewal of its own."""

@@ -1,4 +1,4 @@
-"""Links with which a person turns off the kind of mail that has the link.
+"""Links with which a person can turn off a kind of mail.
 
 The mail's header has it (RFC 8058), so mail programs show a button of their own.
 """

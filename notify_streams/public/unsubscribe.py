@@ -1,4 +1,4 @@
-"""`/unsubscribe/{token}`: turns off the kind of mail that has the link (RFC 8058).
+"""`/unsubscribe/{token}`: stops the kind of mail that has the link (RFC 8058).
 
 POST acts: it is what a mail program sends when its user presses "unsubscribe", and what the button of the page sends. GET only shows that
 page, because scanners of mails open links.
@@ -66,7 +66,7 @@ class Unsubscribe(WebView):
             return requests.unavailable(texts).response()
 
     def _link(self, request: Request, token: str) -> tuple[Link | Content, Texts]:
-        """What the link turns off, or the answer to one that turns off nothing; and the words of its page."""
+        """What the link stops, or the answer to one that stops nothing; and the words of its page."""
         tokens = link_tokens(self.worker)
         link = None if tokens is None else tokens.read(token)
         texts = requests.texts_of(request, None if link is None else link.locale)

@@ -51,7 +51,7 @@ OTHERS = {
     "nonsense": ("nonsense", 404),
     "another key": (LinkTokens([Fernet.generate_key().decode()]).make("ann", "marketing", "email", "de"), 404),
     "a preference page's": (TOKENS.make("ann", "*", "*", "de"), 404),
-    "of nobody": (TOKENS.make("bob", "marketing", "email", "de"), 503),  # without a registry nobody knows
+    "of an unknown person": (TOKENS.make("bob", "marketing", "email", "de"), 503),  # the registry does not answer
     "cannot be turned off": (TOKENS.make("ann", "security", "email", "de"), 409),
     "no category any more": (TOKENS.make("ann", "gone", "email", "de"), 409),
     "too long": ("A" * 3000, 404),
