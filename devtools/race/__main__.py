@@ -12,13 +12,14 @@ from uuid import uuid4
 import msgspec
 
 from devtools.chaos.environment import ChaosEnvironment
+from devtools.race.engine_race import CONDITIONS, run_engine_race
 from devtools.race.faults import FAULTS
 from devtools.race.pipeline import run_pipeline_race
 from devtools.race.runner import RaceResult, run_race, schedules_of
 from devtools.stack import stack_folder
 from notify_streams.cli.output import print_progress
 from notify_streams.preferences.categories import configured_categories
-from notify_streams.settings import load_settings
+from notify_streams.settings import Settings, load_settings
 
 
 def main() -> int:
@@ -32,20 +33,42 @@ def main() -> int:
     parser.add_argument(
         "--pipeline", type=float, metavar="SECONDS", help="run real workers on a private stack for so long instead"
     )
+    parser.add_argument(
+        "--engine",
+        choices=[*CONDITIONS, "all_of_them"],
+        help="run the delivery engine instead, with stops that begin by one-click requests, words by SMS and complaints",
+    )
     options = parser.parse_args()
     if options.pipeline:
         return _run_pipeline(options.pipeline, options.first)
     name = f"race_{uuid4().hex[:8]}"
     settings = msgspec.structs.replace(load_settings(options.region, overlay=options.overlay), database=name)
     categories = configured_categories()
+    if options.engine:
+        return _run_engine(settings, range(options.first, options.first + options.seeds), options.engine)
     schedules = schedules_of(range(options.first, options.first + options.seeds), settings)
     results: dict[str, RaceResult] = {}
     for fault in FAULTS if options.fault == "all" else [options.fault]:
         report = _progress(fault, len(schedules))
         race = run_race(settings, categories, schedules, FAULTS[fault], prefix=name, on_progress=report)
         results[fault] = asyncio.run(race)
+    return _print(results)
+
+
+def _run_engine(settings: Settings, seeds: range, chosen: str) -> int:
+    results: dict[str, RaceResult] = {}
+    for name in CONDITIONS if chosen == "all_of_them" else [chosen]:
+        race = run_engine_race(
+            settings, configured_categories(), seeds, CONDITIONS[name], prefix=f"{settings.database}_{name}"
+        )
+        results[name] = asyncio.run(race)
+        _progress(name, len(seeds))(results[name])
+    return _print(results)
+
+
+def _print(results: dict[str, RaceResult]) -> int:
     holds = all(result.holds for result in results.values())
-    report_json = {"holds": holds, "races": {fault: result.as_json() for fault, result in results.items()}}
+    report_json = {"holds": holds, "races": {name: result.as_json() for name, result in results.items()}}
     print(msgspec.json.encode(report_json).decode())
     return 0 if holds else 1
 

@@ -23,9 +23,9 @@ from devtools.race.invariants import Call, Observations, ObservedChoice, Suppres
 from devtools.race.runner import RaceResult, process_preferences, shortened
 from devtools.race.steps import Table
 from notify_streams.delivery.admission import Admission
-from notify_streams.delivery.breaker import Breaker
 from notify_streams.delivery.budget import Budget
 from notify_streams.delivery.engine import DeliveryEngine
+from notify_streams.delivery.provider_order import CalledProvider, ProviderOrder
 from notify_streams.delivery.providers import ProviderOutcome, ProviderResult
 from notify_streams.delivery.retry_delay import RETRY_DELAYS
 from notify_streams.preferences.categories import channels_of_templates
@@ -39,6 +39,7 @@ from notify_streams.templates.catalog import configured_templates
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
+    from notify_streams.delivery.engine import SendCheck
     from notify_streams.delivery.providers import Outgoing
     from notify_streams.preferences.categories import Categories
     from notify_streams.preferences.service import PreferenceService
@@ -214,9 +215,13 @@ async def run_engine_race(
     *,
     prefix: str,
     beginnings: Sequence[Beginning] = tuple(STOPPED),
-    on_progress: Callable[[RaceResult], None] = lambda result: None,
+    check_of: Callable[[PreferenceService], SendCheck] = lambda worker: worker.provider_check,
 ) -> RaceResult:
-    """Run `seeds` on the stores of `settings` and check that no call began too late. The database is dropped afterwards."""
+    """Run `seeds` on the stores of `settings` and check that no call began too late. The database is dropped afterwards.
+
+    Args:
+        check_of: the check before a call; tests replace it, to see that the race then finds a violation.
+    """
     public = PublicSettings(link_keys=Secret(Fernet.generate_key().decode()), address_key=Secret("race" * 8))
     settings = msgspec.structs.replace(settings, preferences=shortened(settings.preferences), public=public)
     result = RaceResult()
@@ -231,7 +236,7 @@ async def run_engine_race(
             templates = configured_templates(channels_of_templates(categories))
             lanes = {
                 channel: await closing.enter_async_context(
-                    _lane(channel, settings, shards, worker, categories, templates, condition)
+                    _lane(channel, settings, shards, check_of(worker), categories, templates, condition)
                 )
                 for channel in CHANNELS
             }
@@ -256,7 +261,6 @@ async def run_engine_race(
             _add_calls(people, lanes, condition)
             for _, observations in people:
                 result.add(observations, settings.preferences.bound_s)
-                on_progress(result)
     finally:
         async with Shards(settings) as shards:
             for shard in range(len(shards)):
@@ -320,29 +324,25 @@ async def _lane(
     channel: Channel,
     settings: Settings,
     shards: Shards,
-    worker: PreferenceService,
+    check: SendCheck,
     categories: Categories,
     templates: Templates,
     condition: Condition,
 ) -> AsyncIterator[Lane]:
     """A running engine that owns all partitions, and the tasks that read them."""
-    provider, breaker, budget = (
-        RecordingProvider(f"fake {channel}", condition),
-        Breaker(),
-        Budget(condition.calls_per_s, 0.0),
-    )
+    provider, budget = RecordingProvider(f"fake {channel}", condition), Budget(condition.calls_per_s, 0.0)
     budget.set_share(1.0, time.monotonic())
+    order = ProviderOrder([CalledProvider(provider, budget)])
     engine = DeliveryEngine(
         channel,
         channel,
         "standard",
         shards,
-        worker.provider_check,
-        provider,
+        check,
+        order,
         categories,
         templates,
-        breaker,
-        Admission(breaker, budget, provider.max_in_flight),
+        Admission(order),
         RETRY_DELAYS["standard", channel].paced(_PACE),
         _STORE_S,
         _STORE_S,
