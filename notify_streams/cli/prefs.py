@@ -125,6 +125,45 @@ async def _set(settings: Settings, user_id: str, category: str, channel: Channel
         return accepted.version
 
 
+@prefs.command("address")
+@click.argument("channel", type=click.Choice(["sms", "email"]))
+@click.argument("address")
+@click.option("--stop", is_flag=True, help="Send nothing to it any more, whatever the category.")
+@click.option("--allow", is_flag=True, help="Take every reason back, as after a bounce that was an error.")
+@region_option
+@as_json
+def show_address(channel: Channel, address: str, stop: bool, allow: bool, region: str, as_json: bool) -> None:
+    """Show whether a number or mail address is suppressed, and why; or change it."""
+    if stop and allow:
+        raise Refused("give --stop or --allow, not both")
+    settings = settings_of(region)
+    value = run(_address(settings, channel, address, stop, allow), settings)
+    lines = [f"  {one['reason']:<10} since {one['at']} ({one['source']})" for one in value["suppressed"]]
+    print_result(as_json, value, [f"{'suppressed' if lines else 'not suppressed'}: {value['id']}", *lines])
+
+
+async def _address(settings: Settings, channel: Channel, address: str, stop: bool, allow: bool) -> dict[str, Any]:
+    from notify_streams.admin.connections import connected
+    from notify_streams.preferences.suppressed_addresses import SUPPRESSION_NUMBERS
+
+    async with connected(settings, categories_of()) as region:
+        stops, repository = region.preferences.stops, region.preferences.repository
+        identity, bucket = stops.identity_of(channel, address)
+        if stop:
+            await stops.suppress_address(channel, address, "stopped", source=ChoiceSource.CLI)
+        suppressed = []
+        choices = (await repository.read(bucket, identity)).choices
+        for why, number in SUPPRESSION_NUMBERS.items():
+            choice = choices.get(number, {}).get(channel)
+            if choice is None or choice.opted_in:
+                continue
+            if allow:
+                await stops.allow_address(channel, address, why=why, source=ChoiceSource.CLI)
+            else:
+                suppressed.append({"reason": why, "at": choice.at.isoformat(), "source": choice.source})
+    return {"id": identity, "channel": channel, "suppressed": suppressed}
+
+
 @prefs.command("import")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--checkpoint", type=click.Path(dir_okay=False, path_type=Path), help="FILE.checkpoint if not given.")

@@ -17,7 +17,8 @@ from notify_streams.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from notify_streams.delivery.providers import ProviderResult
-    from notify_streams.preferences.stops import Stops, SuppressionReason
+    from notify_streams.preferences.stops import Stops
+    from notify_streams.preferences.suppressed_addresses import SuppressionReason
     from notify_streams.records.channel_message import ChannelMessage
 
 log = logging.getLogger(__name__)

@@ -12,18 +12,14 @@ from notify_streams.errors import Refused
 from notify_streams.preferences.categories import Default, choices_named
 from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.records.names import name_fault
-from notify_streams.records.outcomes import Reason
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.user_records import MAX_DETAIL
 
 if TYPE_CHECKING:
     from notify_streams.preferences.categories import Categories
-    from notify_streams.preferences.suppressed_addresses import AddressIds
+    from notify_streams.preferences.suppressed_addresses import AddressIds, SuppressionReason
     from notify_streams.preferences.writer import PreferenceWriter, StoredChoice
     from notify_streams.roles import Channel
-
-#: Why an address is suppressed: a `Reason`.
-SuppressionReason = Literal["stopped", "complaint", "bounced"]
 
 _SOURCES: Final[dict[SuppressionReason, ChoiceSource]] = {
     "stopped": ChoiceSource.SMS_KEYWORD,
@@ -106,23 +102,38 @@ class Stops:
         """
         await self._put_address(channel, address, why, False, source or _SOURCES[why], detail)
 
-    async def allow_address(self, channel: Channel, address: str, detail: str = "") -> None:
-        """Take back `stopped`: the owner of the number sent START. Complaints and bounces stay.
+    async def allow_address(
+        self,
+        channel: Channel,
+        address: str,
+        detail: str = "",
+        why: SuppressionReason = "stopped",
+        source: ChoiceSource = ChoiceSource.SMS_KEYWORD,
+    ) -> None:
+        """Take `why` back, as when the owner of a number sent START. Other reasons stay.
 
         Raises:
             RetryLater: it is not known whether it is stored; repeating the call is safe.
             Refused: `public.address_key` is not set.
         """
-        await self._put_address(channel, address, Reason.STOPPED, True, ChoiceSource.SMS_KEYWORD, detail)
+        await self._put_address(channel, address, why, True, source, detail)
 
     async def _put_address(
         self, channel: Channel, address: str, why: str, opted_in: bool, source: ChoiceSource, detail: str
     ) -> None:
+        identity, bucket = self.identity_of(channel, address)
+        await self._writer.put(identity, bucket, why, channel, opted_in, datetime.now(UTC), source, _fit(detail))
+
+    def identity_of(self, channel: Channel, address: str) -> tuple[str, int]:
+        """The id of an address, and its bucket.
+
+        Raises:
+            Refused: `public.address_key` is not set.
+        """
         if self._addresses is None:
             raise Refused("addresses cannot be suppressed: set public.address_key, the same in all regions")
         identity = self._addresses.of(channel, address)
-        bucket = self._addresses.bucket_of(identity)
-        await self._writer.put(identity, bucket, why, channel, opted_in, datetime.now(UTC), source, _fit(detail))
+        return identity, self._addresses.bucket_of(identity)
 
 
 def _fit(detail: str) -> str:

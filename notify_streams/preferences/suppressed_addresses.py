@@ -7,7 +7,7 @@ taken back.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from notify_streams.preferences.row_codec import EMPTY_ROW, OUT, cached_decode_row, choice_of
 from notify_streams.records.address_ids import address_id
@@ -17,15 +17,22 @@ from notify_streams.records.partitioner import bucket_of
 if TYPE_CHECKING:
     from notify_streams.roles import Channel
 
+#: Why an address is suppressed: a `Reason`.
+SuppressionReason = Literal["stopped", "complaint", "bounced"]
 #: The highest number of a category in ``categories.yaml``.
 MAX_CATEGORY_NUMBER: Final = 239
 #: Reason (also the category's name in updates and in the history) → number in the preference record.
-SUPPRESSION_NUMBERS: Final[dict[str, int]] = {
-    Reason.STOPPED: 240,
-    Reason.COMPLAINT: 241,
-    Reason.BOUNCED: 242,
-}
+SUPPRESSION_NUMBERS: Final[dict[SuppressionReason, int]] = {"stopped": 240, "complaint": 241, "bounced": 242}
 SUPPRESSION_REASONS: Final = {number: Reason(reason) for reason, number in SUPPRESSION_NUMBERS.items()}
+
+
+def number_of(reason: str) -> int:
+    """The number of a reason.
+
+    Raises:
+        KeyError: it is none for which an address is suppressed.
+    """
+    return {str(why): number for why, number in SUPPRESSION_NUMBERS.items()}[reason]
 
 
 class AddressIds:

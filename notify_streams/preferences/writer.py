@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.preferences.categories import choices_named
 from notify_streams.preferences.choices import ChoiceChange
-from notify_streams.preferences.suppressed_addresses import SUPPRESSION_NUMBERS
+from notify_streams.preferences.suppressed_addresses import number_of
 from notify_streams.records.address_ids import is_address_id
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.trigger import Rejection
@@ -189,7 +189,7 @@ class PreferenceWriter:
             KeyError: there is no such category.
         """
         if is_address_id(user_id):
-            number = SUPPRESSION_NUMBERS[category]
+            number = number_of(category)
             return [(category, number, one) for one in CHANNELS if one == channel]
         if category != ALL and category not in self._categories:
             raise KeyError(category)

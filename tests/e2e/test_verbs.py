@@ -57,6 +57,15 @@ async def test_an_added_user_can_be_notified(running_region: RunningRegion) -> N
     assert json.loads(last).items() >= {"push": "token", "sms": "+15550000042", "email": ""}.items()
 
 
+async def test_an_address_is_suppressed_and_allowed_again(running_region: RunningRegion) -> None:
+    verb = ("prefs", "address", "email", f"{a_new_id('stopped')}@example.org", "--json")
+    for option, reasons in (((), []), (("--stop",), ["stopped"]), ((), ["stopped"]), (("--allow",), []), ((), [])):
+        done = await running_region.cli(*verb, *option)
+        assert done.status == 0, done.err
+        assert [one["reason"] for one in done.json["suppressed"]] == reasons
+        assert done.json["id"].startswith("address:email:")
+
+
 async def test_a_moving_user_is_notified_here_until_the_new_region_has_them(
     running_region: RunningRegion,
 ) -> None:

@@ -30,6 +30,7 @@ COMMANDS = {
     "failover": ("failover", "us", "--back"),
     "prefs get": ("prefs", "get", "ada"),
     "prefs set": ("prefs", "set", "ada", "payments", "push", "in"),
+    "prefs address": ("prefs", "address", "sms", "+15550100200"),
     "prefs import": ("prefs", "import", str(PROJECT / "README.md")),
     "providers list": ("providers", "list"),
     "providers pause": ("providers", "pause", "fcm"),

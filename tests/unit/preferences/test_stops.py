@@ -8,7 +8,13 @@ import pytest
 from notify_streams.errors import Refused
 from notify_streams.preferences.row_codec import EMPTY_ROW, encode_row
 from notify_streams.preferences.stops import Stops
-from notify_streams.preferences.suppressed_addresses import SUPPRESSION_NUMBERS, AddressIds, suppression_in
+from notify_streams.preferences.suppressed_addresses import (
+    SUPPRESSION_NUMBERS,
+    SUPPRESSION_REASONS,
+    AddressIds,
+    number_of,
+    suppression_in,
+)
 from notify_streams.preferences.writer import StoredChoice
 from notify_streams.records.address_ids import address_id
 from notify_streams.records.choice_sources import ChoiceSource
@@ -85,9 +91,9 @@ async def test_without_a_key_no_address_is_written(writer: Any) -> None:
     assert not writer.taken
 
 
-@pytest.mark.parametrize("reason", list(SUPPRESSION_NUMBERS))
-def test_a_row_of_an_address_says_why_nothing_is_sent(reason: Reason) -> None:
-    number = SUPPRESSION_NUMBERS[reason]
+@pytest.mark.parametrize(("number", "reason"), SUPPRESSION_REASONS.items())
+def test_a_row_of_an_address_says_why_nothing_is_sent(number: int, reason: Reason) -> None:
+    assert number_of(reason) == number
     assert suppression_in(encode_row(1, {number: {"sms": False}}), "sms") is reason
     assert suppression_in(encode_row(2, {number: {"sms": True}}), "sms") is None
     assert suppression_in(encode_row(1, {number: {"sms": False}}), "email") is None
