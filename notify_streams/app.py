@@ -81,7 +81,9 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
 #: Roles that read nothing before they know the placement.
 _PLACEMENT_ROLES: Final = frozenset((*LANES, "registry", "forward", VIEWS, WEBHOOKS))
 #: Calls that no partition which the watchdog observes waits for. While another one fails, a restart would cure nothing.
-_BESIDE_PARTITIONS: Final = frozenset(("edge.push", "edge.push_batch", "erasure.run", "preferences.lease", "addresses.suppress"))
+_BESIDE_PARTITIONS: Final = frozenset(
+    ("edge.push", "edge.push_batch", "erasure.run", "preferences.lease", "addresses.suppress")
+)
 #: Of the roles whose agents use the same event loop. Probes, scrapes and pages need a few requests.
 _WEB_LIMITS: Final = WebLimits(requests_per_s=50.0)
 _WEB_LIMITS_OF: Final = {
