@@ -1,4 +1,4 @@
-"""How a stop begins: by the code of a view, a record of the topic, or a raw request to the views that the internet reaches."""
+"""How a stop begins: by code, by a record, or by a raw request from outside."""
 
 from __future__ import annotations
 
