@@ -64,7 +64,9 @@ def translate(error: Exception, call: str) -> NotifyError:
         if code in TRANSIENT or status >= 500:
             return RetryLater(f"registry: {call}: {code or status}")
         if code == "ResourceNotFoundException":
-            return SettingsError(f"registry: {call}: no such table (users_table); create it with `shards init`")
+            return SettingsError(
+                f"registry: {call}: no such table (users_table); create it with `registry init`, locally with `shards init`"
+            )
         if code in WRONG_SETTINGS:
             return SettingsError(f"registry: {call} refused: {code}")
         kind = PermanentFailure if code in PERMANENT else UnknownFailure

@@ -1,5 +1,6 @@
 """Creates the table `users`: a Global Table on AWS, a single table locally.
 
+A Global Table is created once, in one AWS region, with its replicas: tables that were created apart cannot be joined.
 DynamoDB Local has no replicas; the local stack's replicator copies between the regions' tables instead.
 """
 
@@ -43,6 +44,53 @@ async def create_table(
         ) from None
     except (ClientError, BotoCoreError) as error:
         raise translate(error, "create_table") from error
+
+
+async def table_is_there(client: Any, name: str) -> bool:
+    """Whether the table exists in this AWS region, and is no replica that is still being made.
+
+    Raises:
+        NotifyError: DynamoDB does not answer, or refuses.
+    """
+    try:
+        found = await client.describe_table(TableName=name)
+    except (ClientError, BotoCoreError, OSError) as error:
+        if isinstance(error, ClientError) and error_code(error) == "ResourceNotFoundException":
+            return False
+        raise translate(error, "describe_table") from error
+    return bool(found["Table"]["TableStatus"] in ("ACTIVE", "UPDATING"))
+
+
+async def protect_table(client: Any, name: str) -> list[str]:
+    """Keep backups for any second of the last 35 days, and refuse a deletion. Both hold for this AWS region's replica alone.
+
+    Idempotent.
+
+    Returns:
+        What was switched on.
+
+    Raises:
+        NotifyError: DynamoDB does not answer, or refuses.
+    """
+    done = []
+    try:
+        backups = (await client.describe_continuous_backups(TableName=name))["ContinuousBackupsDescription"]
+        if backups.get("PointInTimeRecoveryDescription", {}).get("PointInTimeRecoveryStatus") != "ENABLED":
+            await client.update_continuous_backups(
+                TableName=name, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": True}
+            )
+            done.append("point-in-time recovery")
+        if not (await client.describe_table(TableName=name))["Table"].get("DeletionProtectionEnabled"):
+            await client.update_table(TableName=name, DeletionProtectionEnabled=True)
+            done.append("deletion protection")
+    except (ClientError, BotoCoreError, OSError) as error:
+        raise translate(error, "protect_table") from error
+    return done
+
+
+def replica_regions(table: Any) -> list[str]:
+    """The AWS regions of the other replicas in a response of `describe_table`."""
+    return sorted(_replicas(table["Table"]))
 
 
 async def _create(client: Any, name: str) -> None:

@@ -15,6 +15,7 @@ def client(
     url: str | None,
     service: str = "dynamodb",
     *,
+    region: str | None = None,
     connect_timeout_s: float = 1.0,
     read_timeout_s: float = 4.0,
     max_connections: int = 32,
@@ -24,13 +25,14 @@ def client(
     Args:
         url: of DynamoDB Local, which accepts any credentials; None: AWS, with credentials and region from the usual chain
             (environment, profile, web identity, instance).
+        region: of AWS, instead of that of the chain.
         service: ``dynamodb``, or ``dynamodbstreams`` for the table's change stream.
     """
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {} if region is None else {"region_name": region}
     if url is not None:
         options = {
             "endpoint_url": url,
-            "region_name": "us-east-1",
+            "region_name": region or "us-east-1",
             "aws_access_key_id": "local",
             "aws_secret_access_key": "local",
         }

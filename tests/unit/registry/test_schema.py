@@ -7,9 +7,19 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from botocore.session import get_session
+from botocore.validate import ParamValidator
 
 from notify_streams.errors import RetryLater, SettingsError
 from notify_streams.registry.schema import create_table
+
+MODEL = get_session().get_service_model("dynamodb")
+
+
+def check(operation: str, request: Any) -> None:
+    """Against AWS's model of the operation, as botocore does before it sends a request."""
+    report = ParamValidator().validate(request, MODEL.operation_model(operation).input_shape)
+    assert not report.has_errors(), report.generate_report()
 
 
 class FakeDynamoDB:
@@ -22,6 +32,7 @@ class FakeDynamoDB:
         self.describes = describes
 
     async def create_table(self, **table: Any) -> None:
+        check("CreateTable", table)
         self.requests.append(("create_table", table))
         if self.exists:
             raise ClientError({"Error": {"Code": "ResourceInUseException"}}, "CreateTable")
@@ -36,6 +47,7 @@ class FakeDynamoDB:
 
     async def update_table(self, TableName: str, ReplicaUpdates: list[Any]) -> None:
         assert all(left < 0 for left in self.replicas.values()), "one replica at a time"
+        check("UpdateTable", {"TableName": TableName, "ReplicaUpdates": ReplicaUpdates})
         [update] = ReplicaUpdates
         self.requests.append(("update_table", update))
         self.replicas[update["Create"]["RegionName"]] = self.describes
