@@ -10,14 +10,14 @@ from notify_streams.admin.connections import connected
 from notify_streams.admin.dead_letters import Selection, read_dead_letters
 from notify_streams.admin.trigger_producer import owner_of
 from notify_streams.delivery.attempt_reader import AttemptReader
-from notify_streams.erasure.history import consents_of, notification_pages, timers_of
+from notify_streams.erasure.history import notification_pages, timers_of
+from notify_streams.preferences.consents import read_consents
 from notify_streams.preferences.erased_users import ERASED_NUMBER
 from notify_streams.preferences.suppressed_addresses import SUPPRESSION_REASONS
 from notify_streams.records.address_ids import address_id
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.registry.contact_repository import ContactRepository
 from notify_streams.registry.users_table import UsersTable
-from notify_streams.stores.mongo import CONSENTS
 from notify_streams.stores.mongo_errors import mongo_call
 
 if TYPE_CHECKING:
@@ -116,11 +116,11 @@ class _Person:
             yield "choices", choice
 
     async def consents(self) -> AsyncIterator[Item]:
-        query = {"bucket": self.bucket, "_id": consents_of(self._user_id), "user_id": self._user_id}
         with mongo_call("consents", self.timeout_s):
-            found = await self._region.shards.collection(CONSENTS, self.bucket).find(query).to_list()
-        for version, one in sorted((int(one["_id"].rpartition(":")[2]), one) for one in found):
+            found = await read_consents(self._region.shards, self.bucket, self._user_id)
+        for one in found:
             kept = {name: one[name] for name in ("channel", "opted_in", "at", "source", "detail")}
+            version = int(one["_id"].rpartition(":")[2])
             yield "consents", {"version": version, "category": self._name(one["category"]), **kept}
 
     async def notifications(self, *, history: bool = True) -> AsyncIterator[Item]:

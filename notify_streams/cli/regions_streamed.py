@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     Read = Callable[[Settings, Categories, str], AsyncIterator[Item]]
 
 
-async def print_each_region(settings: Settings, user_id: str, read: Read, *, as_json: bool) -> bool:
+async def print_each_region(
+    settings: Settings,
+    user_id: str,
+    read: Read,
+    *,
+    as_json: bool,
+    settings_of: Callable[[str], Settings] = settings_of,
+) -> bool:
     """Print ``{"user_id", "regions": {<region>: {<kind>: [item, …], "unreachable": why}}}`` without holding more than one item.
 
     Returns:

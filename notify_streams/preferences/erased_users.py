@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.preferences.choices import ChoiceChange
-from notify_streams.preferences.row_codec import encode_row
+from notify_streams.preferences.row_codec import cached_decode_row, encode_row
 from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.records.person_hash import person_hash
 from notify_streams.roles import CHANNELS
@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 ERASED_NUMBER: Final = 243
 #: The row of an erased person, newer than any other.
 ERASED_ROW: Final = encode_row(2**62, {ERASED_NUMBER: dict.fromkeys(CHANNELS, False)})
+
+
+def is_erased(row: bytes) -> bool:
+    """Whether the person with this row is erased."""
+    return ERASED_NUMBER in cached_decode_row(row)[1]
 
 
 class ErasedUsers:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.metrics import DURABLE_CHECKS
 from notify_streams.preferences.categories import Default
+from notify_streams.preferences.erased_users import ERASED_ROW, is_erased
 from notify_streams.preferences.row_cache import RowCache
 from notify_streams.preferences.row_codec import EMPTY_ROW, choice_in, newer_row, version_of
 from notify_streams.preferences.suppressed_addresses import suppression_in
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from notify_streams.preferences.categories import Categories
     from notify_streams.preferences.deltas import Deltas
+    from notify_streams.preferences.erased_users import ErasedUsers
     from notify_streams.preferences.repository import PreferenceRepository
     from notify_streams.preferences.staleness_bound import StalenessBound
     from notify_streams.preferences.suppressed_addresses import AddressIds
@@ -57,14 +59,16 @@ class ProviderCheck:
         bound: StalenessBound,
         categories: Categories,
         addresses: AddressIds | None = None,
+        erased: ErasedUsers | None = None,
     ) -> None:
-        """Without `addresses` no address is suppressed."""
+        """Without `addresses` no address is suppressed, without `erased` no person is erased."""
         self._deltas = deltas
         self._repository = repository
         self._bound = bound
         self._young = timedelta(seconds=bound.young_s)
         self._categories = categories
         self._addresses = addresses
+        self._erased = erased
         self._address_rows = RowCache(bound.cache_ttl_s, _CACHED_ADDRESSES)
 
     async def still_allowed(self, bucket: int, messages: Sequence[ChannelMessage], now: datetime) -> SendPermission:
@@ -81,7 +85,7 @@ class ProviderCheck:
         reasons = [policy_reason(message, self._categories, now) for message in messages]
         to_check = [message for message, reason in zip(messages, reasons, strict=True) if reason is None]
         addresses = self._addresses_of(to_check)
-        refusable = [message for message in to_check if self._can_refuse(message)]
+        refusable = [message for message in to_check if self._erased is not None or self._can_refuse(message)]
         if refusable or addresses:
             rows = await self._rows(bucket, refusable, set(addresses.values()), now)
             for index, message in enumerate(messages):
@@ -93,6 +97,8 @@ class ProviderCheck:
 
     def _choice_reason(self, message: ChannelMessage, rows: Mapping[str, bytes]) -> Reason | None:
         row = rows.get(message.user_id)
+        if row is not None and is_erased(row):
+            return Reason.ERASED
         # A delta older than the row of the decision was not replaced yet: the decision stands.
         if row is None or version_of(row) < message.preference_version or not self._can_refuse(message):
             return None
@@ -134,6 +140,9 @@ class ProviderCheck:
                 DURABLE_CHECKS.inc(len(old))
                 stored = await self._repository.rows(bucket, list(old))
                 rows |= {user_id: stored.get(user_id, EMPTY_ROW) for user_id in old}
+                if self._erased is not None:
+                    unknown = {user_id: bucket for user_id in old if user_id not in stored}
+                    rows |= dict.fromkeys(await self._erased.among(unknown), ERASED_ROW)
             if addresses:
                 for address, row in (await self._stored_address_rows(addresses, trusted)).items():
                     rows[address] = newer_row(row, rows.get(address, EMPTY_ROW))

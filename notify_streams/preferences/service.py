@@ -41,12 +41,13 @@ class PreferenceService:
         key = settings.public.address_key
         address_key = None if key is None else key.reveal().encode()
         addresses = None if address_key is None else AddressIds(address_key, settings.partitions)
-        self.provider_check = ProviderCheck(self.deltas, self.repository, self.bound, categories, addresses)
-        self.writer = PreferenceWriter(self.repository, self.deltas, self.bound, categories, publish)
-        self.stops = Stops(self.writer, categories, settings.partitions, addresses)
         self.erased = ErasedUsers(
             shards, self.repository, self.deltas, self.bound, address_key, settings.outbox.transaction_timeout_s
         )
+        erased = None if address_key is None else self.erased
+        self.provider_check = ProviderCheck(self.deltas, self.repository, self.bound, categories, addresses, erased)
+        self.writer = PreferenceWriter(self.repository, self.deltas, self.bound, categories, publish, self.erased)
+        self.stops = Stops(self.writer, categories, settings.partitions, addresses)
         self._renewing: asyncio.Task[None] | None = None
 
     def decision_check(self, read_table: ReadTable, table_lag_s: Callable[[], float]) -> DecisionCheck:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from notify_streams.errors import RetryLater, StoreUnavailable
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from notify_streams.preferences.categories import Categories
     from notify_streams.preferences.choices import PreferenceRecord
     from notify_streams.preferences.deltas import Deltas
+    from notify_streams.preferences.erased_users import ErasedUsers
     from notify_streams.preferences.repository import BucketedChange, PreferenceRepository
     from notify_streams.preferences.staleness_bound import StalenessBound
     from notify_streams.records.choice_sources import ChoiceSource
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     Rejected = list[tuple[int, Rejection]]
     #: Category, and a change for it.
     _NamedChanges = list[tuple[str, ChoiceChange]]
+
+
+_ERASED: Final = Rejection(DeadReason.INVALID, "the person was erased")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +77,14 @@ class PreferenceWriter:
         bound: StalenessBound,
         categories: Categories,
         publish: Publish,
+        erased: ErasedUsers,
     ) -> None:
         self._repository = repository
         self._deltas = deltas
         self._bound = bound
         self._categories = categories
         self._publish = publish
+        self._erased = erased
         #: What one user chooses while a write is in progress is written together: concurrent swaps of one record would fail.
         self._users: WeakValueDictionary[str, RequestBatcher[_NamedChanges, PreferenceRecord]] = WeakValueDictionary()
 
@@ -144,7 +150,7 @@ class PreferenceWriter:
         return AppliedUpdates(rows, rejected, written)
 
     async def import_updates(self, updates: Sequence[tuple[int, PreferenceUpdate]]) -> Rejected:
-        """Apply and publish a batch that does not come from the topic; returns the rejected updates.
+        """Apply and publish a batch that does not come from the topic; returns the rejected updates, among them those of erased persons.
 
         The lease renewal writes the deltas.
 
@@ -152,6 +158,10 @@ class PreferenceWriter:
             RetryLater: the batch was not stored or not published; import it again.
         """
         changes, rejected = self._validate(updates)
+        if erased := await self._erased.among({update.user_id: bucket for bucket, update in updates}):
+            rejected = [one for one in rejected if updates[one[0]][1].user_id not in erased]
+            rejected += [(at, _ERASED) for at, (_, update) in enumerate(updates) if update.user_id in erased]
+            changes = [change for change in changes if change[1] not in erased]
         skipped = {index for index, _ in rejected}
         accepted = [update for index, update in enumerate(updates) if index not in skipped]
         await self._repository.apply(changes, lambda records: self._publish_all(accepted, _rows_of(records)))

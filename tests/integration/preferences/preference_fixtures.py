@@ -54,6 +54,7 @@ class ProcessPreferences(PreferenceService):
         super().__init__(settings, CATEGORIES, shards, publish, prefix)
         self.prefix = prefix
         self.shards = shards
+        self.shards = shards
         self.decision = self.decision_check(read_table, table_lag_s)
         self.renewal = CountingRenewal(self.redis, self.deltas, self.repository, self.bound, prefix)
         self.lease_renewal = self.renewal
