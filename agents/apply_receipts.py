@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from notify_streams.app import app
 from notify_streams.delivery.receipts import ReceiptWriter
+from notify_streams.delivery.reputation import Reputation
 from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.partition_concurrency import process_partitions_concurrently
 from notify_streams.records.outcomes import DeadReason
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from notify_streams.records.batch import Producer, SourceRecord
     from notify_streams.transport import BatchEvent
 
+reputation = Reputation(app.settings, app.shards)
+app.add_lifecycle(reputation.start, reputation.stop)
 _RETRY: Final = RetryPolicy("receipts.apply", first_s=0.05, max_s=2.0, max_unknown_s=30.0)
 
 
@@ -45,5 +48,11 @@ async def apply_receipts(event: BatchEvent, writer: ReceiptWriter, producer: Pro
 
 @app.agent(app.batched_topic(RECEIPTS))
 async def receipts_agent(batches: StreamT[Any]) -> None:
-    writer = ReceiptWriter(app.shards, app.settings.outbox.transaction_timeout_s)
+    writer = ReceiptWriter(
+        app.shards,
+        app.settings.outbox.transaction_timeout_s,
+        app.settings.event_systems(),
+        partial(publish_directly, app),
+        reputation.count_receipt,
+    )
     await process_partitions_concurrently(batches, partial(apply_receipts, writer=writer, producer=app))

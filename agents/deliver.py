@@ -12,8 +12,10 @@ from notify_streams.app import app
 from notify_streams.delivery.admission import Admission
 from notify_streams.delivery.dead_addresses import DeadAddresses
 from notify_streams.delivery.engine import DeliveryEngine
+from notify_streams.delivery.event_outbox import EventOutbox
 from notify_streams.delivery.provider_order import configured_order
 from notify_streams.delivery.refused_addresses import RefusedAddresses
+from notify_streams.delivery.reputation import Reputation
 from notify_streams.delivery.retry_delay import RETRY_DELAYS
 from notify_streams.delivery.unsubscribe_links import links_of
 from notify_streams.outbox.direct_publish import publish_directly
@@ -36,6 +38,9 @@ dead_addresses = DeadAddresses(partial(publish_directly, app))
 app.add_lifecycle(dead_addresses.start, dead_addresses.stop)
 refused_addresses = RefusedAddresses(app.preferences.stops)
 app.add_lifecycle(refused_addresses.start, refused_addresses.stop)
+reputation = Reputation(app.settings, app.shards) if channel == "email" else None
+if reputation is not None:
+    app.add_lifecycle(reputation.start, reputation.stop)
 engine = app.delivery = DeliveryEngine(
     app.role,
     channel,
@@ -50,6 +55,8 @@ engine = app.delivery = DeliveryEngine(
     app.settings.outbox.transaction_timeout_s,
     settings.timeout_s,
     dead_addresses.add,
+    EventOutbox(app.role, app.settings, app.shards, app),
+    None if reputation is None else reputation.count_end,
     region=app.settings.region,
     on_refused_address=refused_addresses.add,
     unsubscribe_links=links_of(app.settings, app.categories) if channel == "email" else None,

@@ -10,6 +10,7 @@ from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.outbox.outbox import Outbox
 from notify_streams.outbox.partition_hooks import attach_outbox
 from notify_streams.partition_concurrency import process_partitions_concurrently
+from notify_streams.routing.decision_events import DecisionEvents
 from notify_streams.routing.outcome_records import bad_record, id_conflict
 from notify_streams.routing.recipient_lookup import RecipientLookup
 from notify_streams.routing.router import Router
@@ -40,7 +41,10 @@ check = app.preferences.decision_check(preference_rows, preferences.lag_s)
 recipients = RecipientLookup(locate_many, contacts, check, recent_users)
 assert app.placement_follower is not None, f"role {app.role} follows the placement"
 router = Router(app.settings, app.categories, app.templates(), app.lane, recipients, app.placement_follower)
-outbox = app.outbox = Outbox(app.settings, app.role, app.shards, app, id_conflict, bad_record)
+events = DecisionEvents(app.settings)
+outbox = app.outbox = Outbox(
+    app.settings, app.role, app.shards, app, events.after(id_conflict), events.after(bad_record)
+)
 attach_outbox(app, outbox, TOPICS)
 waiting_triggers = WaitingTriggers(
     app.shards,

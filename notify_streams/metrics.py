@@ -75,6 +75,7 @@ OUTBOX_ROWS: Final = Gauge("notify_outbox_rows", "Outbox rows of this worker's b
 RELAYED: Final = Counter(
     "notify_relayed_rows", "Outbox rows of a stopped worker that this one published", registry=REGISTRY
 )
+EVENTS: Final = Counter("notify_events", "Published events of deliveries, by topic", ["topic"], registry=REGISTRY)
 ABANDONED: Final = Counter(
     "notify_abandoned_transactions", "Transactions of stopped workers that this one aborted", registry=REGISTRY
 )
@@ -127,6 +128,15 @@ PREFERENCE_UPDATES: Final = Counter(
     "notify_preference_updates", "Preference updates, by result", ["result"], registry=REGISTRY
 )
 #: `result`: `reported` to be removed from the contacts; `not_reported`: too many wait, the next message to the address reports it again.
+CATEGORY_PAUSED: Final = Gauge(
+    "notify_category_paused", "1 while messages of a category wait", ["channel", "category"], registry=REGISTRY
+)
+REPUTATION_PAUSES: Final = Counter(
+    "notify_reputation_pauses",
+    "Categories whose mails were paused because too many bounced or were complained about",
+    ["category"],
+    registry=REGISTRY,
+)
 DEAD_ADDRESSES: Final = Counter(
     "notify_dead_addresses",
     "Addresses that a provider knows no longer, by channel and result",

@@ -305,6 +305,19 @@ class PreferenceSettings(_Frozen, frozen=True):
     redis_timeout_s: PositiveS = 0.25
 
 
+_Rate = Annotated[float, msgspec.Meta(gt=0, le=1)]
+
+
+class ReputationSettings(_Frozen, frozen=True):
+    """Above which rates the mails of a category are paused; a rate of 1 is no limit."""
+
+    #: Fewer mails within the window pause nothing.
+    min_sent: Positive = 1_000
+    bounce_rate: _Rate = 0.05
+    complaint_rate: _Rate = 0.001
+    window_h: Positive = 24
+
+
 class Settings(_Frozen, frozen=True, kw_only=True):
     """All settings of one region's processes."""
 
@@ -313,6 +326,8 @@ class Settings(_Frozen, frozen=True, kw_only=True):
     partitions: Positive = 8
     replication: Positive = 3
     trigger_systems: tuple[str, ...] = ("payments", "marketing", "security")
+    #: By system: whether `notification_events.<system>` is written. A system without an entry has events.
+    notification_events: dict[str, bool] = {}
     #: `max.message.bytes` of the trigger topics.
     max_record_bytes: Positive = 2 * 1024 * 1024
     #: How long a trigger of an unknown user waits for the sign-up before it becomes a dead letter (``unknown_user``); that of a new user
@@ -349,6 +364,7 @@ class Settings(_Frozen, frozen=True, kw_only=True):
     broker: BrokerSettings = BrokerSettings()
     outbox: OutboxSettings = OutboxSettings()
     preferences: PreferenceSettings = PreferenceSettings()
+    reputation: ReputationSettings = ReputationSettings()
     public: PublicSettings = PublicSettings()
 
     web_host: str = "127.0.0.1"
@@ -385,6 +401,10 @@ class Settings(_Frozen, frozen=True, kw_only=True):
             return self.providers
         callback = f"{url.rstrip('/')}/webhooks/twilio"
         return msgspec.structs.replace(self.providers, twilio_status_callback=callback)
+
+    def event_systems(self) -> frozenset[str]:
+        """The upstream systems with a topic `notification_events.<system>`."""
+        return frozenset(one for one in self.trigger_systems if self.notification_events.get(one, True))
 
     def shard_of(self, bucket: int) -> int:
         """The index in `shards` of the shard that holds `bucket`."""
@@ -490,6 +510,8 @@ def _problems(settings: Settings) -> Iterator[str]:
             yield f"{key} must be a list of distinct names of letters, digits, dots, hyphens and underscores"
     if "forwarded" in settings.trigger_systems:
         yield "trigger_systems: 'forwarded' is reserved for the topic triggers.forwarded; choose another name"
+    for system in settings.notification_events.keys() - set(settings.trigger_systems):
+        yield f"notification_events.{system}: there is no such system in trigger_systems"
     if settings.region not in settings.regions:
         yield f"region {settings.region!r} is not among regions {', '.join(settings.regions)}"
     if settings.standby is not None and settings.standby not in settings.regions:

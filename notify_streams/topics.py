@@ -78,6 +78,11 @@ def forward_topic(region: str) -> str:
     return f"forward.{region}"
 
 
+def event_topic(system: str) -> str:
+    """The topic on which an upstream system reads what became of its notifications."""
+    return f"notification_events.{system}"
+
+
 def edge_topic(pop: str) -> str:
     """The topic for locations that must be pushed to a point of presence. Compacted, so that all can be pushed again."""
     return f"edge.{pop}"
@@ -96,6 +101,7 @@ def all_topics(settings: Settings) -> tuple[TopicSpec, ...]:
         (PREFERENCE_UPDATES, USER_CONTACTS, USER_SIGNUPS, USER_ERASURES, RECEIPTS), retention | _STAMPED_ON_ARRIVAL
     )
     specs |= dict.fromkeys((*CHANNEL_ROLES, *others, DEAD_LETTERS), wide)
+    specs |= dict.fromkeys(map(event_topic, sorted(settings.event_systems())), retention)
     specs |= dict.fromkeys(
         (USER_LOCATIONS, PREFERENCE_ROWS, CONTACT_ROWS, *(edge_topic(pop.name) for pop in settings.edge)), _COMPACTED
     )

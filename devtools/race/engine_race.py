@@ -25,6 +25,7 @@ from devtools.race.steps import Table
 from notify_streams.delivery.admission import Admission
 from notify_streams.delivery.budget import Budget
 from notify_streams.delivery.engine import DeliveryEngine
+from notify_streams.delivery.event_outbox import EventOutbox
 from notify_streams.delivery.provider_order import CalledProvider, ProviderOrder
 from notify_streams.delivery.providers import ProviderOutcome, ProviderResult
 from notify_streams.delivery.retry_delay import RETRY_DELAYS
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from notify_streams.delivery.providers import Outgoing
     from notify_streams.preferences.categories import Categories
     from notify_streams.preferences.service import PreferenceService
+    from notify_streams.records.batch import KeyedRecord
     from notify_streams.roles import Channel
     from notify_streams.settings import Settings
     from notify_streams.templates.catalog import Templates
@@ -319,6 +321,12 @@ def _delivery_id(person: RacePerson, number: int) -> str:
     return f"{person.user_id}-{number}.{person.channel}"
 
 
+class IgnoredTopics:
+    """A producer for events that are not read."""
+
+    async def send_batch(self, topic: str, partition: int, records: Sequence[KeyedRecord]) -> None: ...
+
+
 @asynccontextmanager
 async def _lane(
     channel: Channel,
@@ -347,6 +355,7 @@ async def _lane(
         _STORE_S,
         _STORE_S,
         lambda bucket, message, address, called_ms: None,
+        EventOutbox(channel, settings, shards, IgnoredTopics()),
     )
     lane = Lane(channel, engine, provider)
     await engine.start()

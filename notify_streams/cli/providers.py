@@ -9,6 +9,7 @@ import click
 
 from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
 from notify_streams.errors import SettingsError
+from notify_streams.roles import CHANNELS
 
 if TYPE_CHECKING:
     from notify_streams.delivery.pauses import ProviderPauses
@@ -29,7 +30,11 @@ def list_providers(region: str, as_json: bool) -> None:
     """Show each worker's provider: state of its circuit breaker, calls under way, pauses."""
     settings = settings_of(region)
     found = run(_list(settings), settings)
-    lines = [f"{one['provider']:<8} paused since {one['paused_since']}" for one in found if one.get("paused_since")]
+    lines = [
+        f"{one['provider']:<8} paused since {one['paused_since']}" + (f": {one['why']}" if one["why"] else "")
+        for one in found
+        if one.get("paused_since")
+    ]
     lines += [
         f"{one['provider']:<8} {one['role']:<12} {one['state']}, {one['calls']} calls under way"
         + (f", next probe in {one['open_for_s']:.0f} s" if one["open_for_s"] else "")
@@ -42,24 +47,41 @@ def list_providers(region: str, as_json: bool) -> None:
     print_result(as_json, {"providers": found}, lines or ["no worker answers; nothing is paused"])
 
 
-@providers.command()
-@click.argument("provider", type=click.Choice(PROVIDERS))
-@region_option
-def pause(provider: str, region: str) -> None:
-    """Begin no call to PROVIDER any more, within 2 s. Messages wait, and expire as they would."""
-    settings = settings_of(region)
-    run(_change(settings, provider, paused=True), settings)
-    click.echo(f"{provider} is paused in {region}: `notify-streams providers resume {provider}` ends it")
+class Target(click.ParamType):
+    """A provider, or a category on a channel."""
+
+    name = "target"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        channel, _, category = value.partition(":")
+        if value not in PROVIDERS and not (channel in CHANNELS and category):
+            self.fail(
+                f"{value!r} is none of {', '.join(PROVIDERS)}, and no CHANNEL:CATEGORY as email:marketing", param, ctx
+            )
+        return value
 
 
 @providers.command()
-@click.argument("provider", type=click.Choice(PROVIDERS))
+@click.argument("target", type=Target())
 @region_option
-def resume(provider: str, region: str) -> None:
-    """Call PROVIDER again."""
+def pause(target: str, region: str) -> None:
+    """Begin no call to TARGET any more, within 2 s: a provider, or the messages of a category (email:marketing).
+
+    Messages wait, and expire as they would.
+    """
     settings = settings_of(region)
-    run(_change(settings, provider, paused=False), settings)
-    click.echo(f"{provider} is called again in {region}")
+    run(_change(settings, target, paused=True), settings)
+    click.echo(f"{target} is paused in {region}: `notify-streams providers resume {target}` ends it")
+
+
+@providers.command()
+@click.argument("target", type=Target())
+@region_option
+def resume(target: str, region: str) -> None:
+    """End a pause. What was counted of a category's mails until now pauses it no more."""
+    settings = settings_of(region)
+    run(_change(settings, target, paused=False), settings)
+    click.echo(f"{target} is called again in {region}")
 
 
 @providers.command()
@@ -114,12 +136,19 @@ async def _checked(settings: ProviderSettings, channel: str, provider: str, numb
     return {"channel": channel, "provider": provider, "credential": number, "ok": ok, "text": text}
 
 
-async def _change(settings: Settings, provider: str, *, paused: bool) -> None:
+async def _change(settings: Settings, target: str, *, paused: bool) -> None:
+    from notify_streams.delivery.reputation import ReputationCounts
     from notify_streams.stores.mongo import Shards
 
     async with Shards(settings) as shards:
         pauses = _pauses(settings, shards)
-        await (pauses.pause(provider) if paused else pauses.resume(provider))
+        if paused:
+            await pauses.pause(target)
+            return
+        channel, _, category = target.partition(":")
+        if channel == "email":
+            await ReputationCounts(shards, settings.outbox.transaction_timeout_s).forgive(category)
+        await pauses.resume(target)
 
 
 async def _list(settings: Settings) -> list[dict[str, Any]]:
@@ -131,8 +160,8 @@ async def _list(settings: Settings) -> list[dict[str, Any]]:
     async with Shards(settings) as shards:
         paused = await _pauses(settings, shards).read()
     found: list[dict[str, Any]] = [
-        {"provider": provider, "paused_since": since.isoformat(timespec="seconds")}
-        for provider, since in sorted(paused.items())
+        {"provider": name, "paused_since": pause.since.isoformat(timespec="seconds"), "why": pause.why}
+        for name, pause in sorted(paused.items())
     ]
     found += [
         {"role": summary.role, **msgspec.structs.asdict(msgspec.structs.replace(state, further=()))}

@@ -15,6 +15,7 @@ from notify_streams import metrics, tasks
 from notify_streams.delivery.answer_counts import AnswerCounts
 from notify_streams.delivery.breaker import BreakerState
 from notify_streams.delivery.device_results import merged
+from notify_streams.delivery.pauses import PausedCategories
 from notify_streams.delivery.provider_state import ProviderState
 from notify_streams.delivery.providers import DeviceResult, Outgoing, ProviderOutcome, ProviderResult, unsendable
 from notify_streams.delivery.rendering import data_of, text_of
@@ -105,6 +106,7 @@ class ProviderCalls:
         self._calls: dict[Delivery, asyncio.Task[None]] = {}
         #: Providers that an operator has paused.
         self._paused: frozenset[str | None] = frozenset()
+        self.paused_categories = PausedCategories(channel)
         self._calling = asyncio.Event()
         #: The worker stops: a call that fails from now on has no result.
         self.stopping = False
@@ -150,7 +152,10 @@ class ProviderCalls:
         now = time.monotonic()
         first, *others = (_state_of(one, now) for one in self._order.providers)
         return msgspec.structs.replace(
-            first, credential_problems=dict(self._credential_problems), further=tuple(others)
+            first,
+            credential_problems=dict(self._credential_problems),
+            further=tuple(others),
+            paused_categories=sorted(self.paused_categories.names),
         )
 
     def _log_states(self) -> None:
@@ -375,6 +380,7 @@ class ProviderCalls:
         while True:
             with suppress(RetryLater):  # then they stay as they are
                 self._paused = frozenset(await self._pauses.read())
+            self.paused_categories.update(self._paused)
             for one in self._order.providers:
                 one.paused = one.name in self._paused
             self._admission.changed()

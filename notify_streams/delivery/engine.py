@@ -33,7 +33,8 @@ from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.failpoints import failpoint
 from notify_streams.records.batch import AckHandle
 from notify_streams.records.channel_message import ChannelMessage, for_devices, read_channel_message
-from notify_streams.records.outcomes import Reason
+from notify_streams.records.ids import new_flush_id
+from notify_streams.records.outcomes import DeliveryState, Reason
 from notify_streams.records.retention import RETENTION
 from notify_streams.retry import STORE, RetryPolicy
 from notify_streams.stores.orphaned_transactions import abort_orphaned_transactions
@@ -42,14 +43,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from notify_streams.delivery.admission import Admission
+    from notify_streams.delivery.event_outbox import EventOutbox
     from notify_streams.delivery.provider_order import ProviderOrder
     from notify_streams.delivery.provider_state import ProviderState
     from notify_streams.delivery.retry_delay import RetryDelay
     from notify_streams.delivery.timers import Timer
     from notify_streams.delivery.unsubscribe_links import UnsubscribeLinks
+    from notify_streams.outbox.flush_plan import OutboxRow
     from notify_streams.preferences.categories import Categories
     from notify_streams.preferences.provider_check import SendPermission
-    from notify_streams.records.batch import Batch, SourceRecord
+    from notify_streams.records.batch import Batch, OutboxRecord, SourceRecord
     from notify_streams.roles import Channel, Lane
     from notify_streams.stores.mongo import Document, Shards
     from notify_streams.templates.catalog import Templates
@@ -120,11 +123,18 @@ class DeliveryEngine:
         store_timeout_s: float,
         call_timeout_s: float,
         on_dead_address: Callable[[int, ChannelMessage, str, int], None],
+        events: EventOutbox,
+        on_end: Callable[[str, DeliveryState, str | None], None] | None = None,
         region: str | None = None,
         on_refused_address: Callable[[ChannelMessage, ProviderResult], None] = lambda message, result: None,
         unsubscribe_links: UnsubscribeLinks | None = None,
     ) -> None:
-        """`region`: a mark of each call, by which receipts find the way; None: no mark."""
+        """Deliver `role`.
+
+        Args:
+            on_end: called with category, state and reason of each delivery whose end is durable.
+            region: a mark of each call, by which receipts find the way; None: no mark.
+        """
         self._role = role
         self._channel: Channel = channel
         self._lane = lane
@@ -133,6 +143,8 @@ class DeliveryEngine:
         self._on_dead_address = on_dead_address
         self._order = order
         self._on_refused_address = on_refused_address
+        self._events = events
+        self._on_end = on_end
         self._admission = admission
         self._retry_delay = retry_delay
         self._call_timeout_s = call_timeout_s
@@ -156,7 +168,15 @@ class DeliveryEngine:
         self._stores = [SettlementStore(shards, shard, self._ledger, store_timeout_s) for shard in range(len(shards))]
         self._loops = [
             SettleLoop(
-                role, channel, store, self._on_refused, self._on_settled, self._retrying, _FLUSH_INTERVAL_S[lane]
+                role,
+                channel,
+                store,
+                events,
+                self._on_refused,
+                self._on_settled,
+                on_end,
+                self._retrying,
+                _FLUSH_INTERVAL_S[lane],
             )
             for store in self._stores
         ]
@@ -188,6 +208,7 @@ class DeliveryEngine:
             self._calls.watch,
             self._calls.watch_pauses,
             self._expire,
+            self._events.run,
         ]
         self._tasks = [asyncio.create_task(self._guarded(run)) for run in runs]
 
@@ -246,6 +267,7 @@ class DeliveryEngine:
         self._generation = generation
         taken = await self._acquire(partitions, first_positions)
         self._partitions = taken
+        self._events.on_assigned(taken)
         self._timers_changed.set()
         return {number: partition.next_offset for number, partition in taken.items()}
 
@@ -267,14 +289,17 @@ class DeliveryEngine:
         self._partitions = {}
         self._calls.leave_waiting()
 
-    def _on_refused(self, partition: Partition, ends: Sequence[Document] = ()) -> None:
+    def _on_refused(
+        self, partition: Partition, ends: Sequence[Document] = (), events: Sequence[OutboxRecord] = ()
+    ) -> None:
         """The ledger has another token or position, or is on another shard: own it anew, or stop until it is assigned anew.
 
         Args:
             ends: how calls ended that were not settled.
+            events: those of the ends.
         """
         if ends:
-            self._spawn(self._append(ends), self._appending)
+            self._spawn(self._append(ends, self._events.rows_of(new_flush_id(), events)), self._appending)
         if self._partitions.get(partition.number) is partition and partition not in self._owning and not self._closed:
             log.warning(
                 "ledger refused a worker",
@@ -283,10 +308,11 @@ class DeliveryEngine:
             self._owning.add(partition)
             self._spawn(self._own_anew(partition), self._others)
 
-    async def _append(self, ends: Sequence[Document]) -> None:
+    async def _append(self, ends: Sequence[Document], event_rows: Sequence[OutboxRow]) -> None:
         """Store how calls ended whose partition has another owner, or is on another shard."""
         try:
-            await _EVIDENCE.call(self._stores[0].add_evidence, ends)
+            await _EVIDENCE.call(self._stores[0].add_evidence, ends, event_rows)
+            self._events.committed(event_rows)
         except StoreUnavailable as error:
             log.warning(
                 "ends of calls could not be stored; their deliveries may be repeated, marked",
@@ -448,9 +474,12 @@ class DeliveryEngine:
         messages = [delivery.message for delivery in deliveries]
         permission = await _CHECK.call(self._permission, partition.number, messages)
         allowed = []
+        paused = self._calls.paused_categories.names
         for delivery, reason in zip(deliveries, permission.reasons, strict=True):
             reason = reason or self._collapse_keys.superseded(delivery)
-            if reason is None:
+            if reason is None and delivery.message.category in paused:
+                self._wait_for_category(delivery)
+            elif reason is None:
                 delivery.check_until = permission.good_until
                 allowed.append(delivery)
             else:
@@ -544,6 +573,14 @@ class DeliveryEngine:
         self._add(delivery, attempt, None)
         self._admission.release(retry=delivery.entry is None)
 
+    def _wait_for_category(self, delivery: Delivery) -> None:
+        """Settle a delivery of a paused category as retrying, without a call."""
+        now_ms = int(time.time() * 1000)
+        due_ms = now_ms + int(1000 * self._retry_delay.max_s * random.uniform(0.5, 1.0)) + 1
+        attempt = Attempt(Rank.RETRYING, now_ms, code="category paused", in_doubt=delivery.in_doubt)
+        self._add(delivery, attempt, _not_after_expiry(delivery, due_ms))
+        self._admission.release(retry=delivery.entry is None)
+
     def _due_ms(self, delivery: Delivery, from_ms: int, result: ProviderResult | None) -> int:
         """When the next attempt is due; at the latest when the message expires, which that attempt then finds.
 
@@ -561,9 +598,7 @@ class DeliveryEngine:
             None if result is None else result.retry_after_s,
             throttled=result is not None and result.throttled,
         )
-        due_ms = from_ms + int(delay_s * 1000) + 1
-        expires_at = delivery.message.expires_at
-        return due_ms if expires_at is None else min(due_ms, int(expires_at.timestamp() * 1000) + 1)
+        return _not_after_expiry(delivery, from_ms + int(delay_s * 1000) + 1)
 
     def _add(self, delivery: Delivery, attempt: Attempt, due_ms: int | None) -> None:
         self._loops[delivery.partition.shard].add(delivery, attempt, due_ms)
@@ -580,8 +615,14 @@ class DeliveryEngine:
         )
         timer = drop_unclaimed(delivery.key, partition.number, delivery.number)
         store = self._stores[self._shards.of(partition.number)]
-        if await _RESOLVE.call(store.resolve, partition.number, timer, document, RESOLVED[attempt.state]):
+        event = self._events.event_of(delivery.message, partition.number, attempt, delivery.number)
+        rows = self._events.rows_of(new_flush_id(), () if event is None else (event,))
+        resolved = await _RESOLVE.call(store.resolve, partition.number, timer, document, RESOLVED[attempt.state], rows)
+        self._events.committed(rows)
+        if resolved:
             metrics.DELIVERIES.labels(self._channel, attempt.state.value, attempt.reason or "").inc()
+            if self._on_end is not None:
+                self._on_end(delivery.message.category, attempt.state, attempt.reason)
 
     # -- Timers
 
@@ -669,6 +710,11 @@ def _attempt(delivery: Delivery, result: ProviderResult) -> Attempt:
         delivery.template_version,
         None if result.devices is None else device_outcomes(result.devices),
     )
+
+
+def _not_after_expiry(delivery: Delivery, due_ms: int) -> int:
+    expires_at = delivery.message.expires_at
+    return due_ms if expires_at is None else min(due_ms, int(expires_at.timestamp() * 1000) + 1)
 
 
 def _reject(topic: str, delivery: Delivery) -> bool:

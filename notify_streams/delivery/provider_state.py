@@ -19,3 +19,5 @@ class ProviderState(msgspec.Struct, frozen=True):
     credential_problems: dict[str, str] = {}
     #: Those that are called when this one is not, in their order.
     further: tuple[ProviderState, ...] = ()
+    #: categories whose messages wait on the worker's channel
+    paused_categories: list[str] = []

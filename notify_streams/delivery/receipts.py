@@ -13,17 +13,19 @@ from pymongo import UpdateOne
 from notify_streams import metrics
 from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document, delivery_key
 from notify_streams.records.ids import split_delivery_id
+from notify_streams.records.notification_event import delivery_event, event_id, event_state
 from notify_streams.records.outcomes import DeadReason, DeliveryState, Reason
 from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import arrival_ms, record_decoder
 from notify_streams.roles import CHANNELS
 from notify_streams.stores.mongo import ATTEMPTS, NOTIFICATIONS
 from notify_streams.stores.mongo_errors import mongo_call
+from notify_streams.topics import event_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
-    from notify_streams.records.batch import Batch, SourceRecord
+    from notify_streams.records.batch import Batch, OutboxRecord, SourceRecord
     from notify_streams.stores.mongo import Document, Shards
 
 log = logging.getLogger(__name__)
@@ -43,26 +45,46 @@ class Receipt(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     provider: _Word | None = None
     #: The provider's error code.
     code: _Word | None = None
-    #: Why it failed; default: `provider_rejected`.
-    reason: Literal["provider_rejected", "dead_token", "bounced", "stopped"] | None = None
+    #: Why it failed; default: `provider_rejected`. `complaint`, of what was delivered: the person marked it as spam.
+    reason: Literal["provider_rejected", "dead_token", "bounced", "stopped", "complaint"] | None = None
     #: Another attempt may succeed.
     temporary: bool = False
 
 
 read_receipt = record_decoder(Receipt)
 
+#: What is read of a notification.
+_FIELDS: Final = ("bucket", "decided_at", "deliveries", "system", "trigger_id", "user_id", "category")
 _RANKS: Final = {"delivered": Rank.DELIVERED, "failed": Rank.FAILED_BY_RECEIPT}
 
 
 class ReceiptWriter:
     """Applies receipts to notifications."""
 
-    def __init__(self, shards: Shards, timeout_s: float) -> None:
+    def __init__(
+        self,
+        shards: Shards,
+        timeout_s: float,
+        event_systems: Collection[str],
+        publish: Callable[[Iterable[OutboxRecord]], Awaitable[None]],
+        on_mail: Callable[[str, str | None], None],
+    ) -> None:
+        """Writes to all shards.
+
+        Args:
+            publish: gets the events of `event_systems`, and returns when they are durable.
+            on_mail: gets category and reason of each new receipt for a mail.
+        """
         self._shards = shards
         self._timeout_s = timeout_s
+        self._event_systems = event_systems
+        self._publish = publish
+        self._on_mail = on_mail
 
     async def apply(self, batch: Batch) -> list[tuple[SourceRecord, Rejection]]:
         """Append each receipt to its delivery, also before the worker has settled the call: the order does not matter.
+
+        Before, publish the events: again if the batch is applied again.
 
         A receipt may lie in any partition: a webhook knows the delivery id only.
 
@@ -95,34 +117,73 @@ class ReceiptWriter:
             with mongo_call(f"receipts on shard {shard}", self._timeout_s):
                 database = self._shards.database(shard)
                 wanted = {"_id": {"$in": list(missing)}, "bucket": {"$in": self._shards.buckets(shard)}}
-                fields = {"bucket": 1, "decided_at": 1, "deliveries": 1}
+                fields = dict.fromkeys(_FIELDS, 1)
                 found = {one["_id"]: one async for one in database[NOTIFICATIONS].find(wanted, fields)}
-                updates = [
-                    _append(notification, receipt)
-                    for receipt in receipts
-                    for notification_id, channel in [split_delivery_id(receipt.delivery_id)]
-                    if (notification := found.get(notification_id)) is not None
-                    and notification["deliveries"].get(channel, {}).get("state") == DeliveryState.QUEUED
-                ]
-                if updates:
-                    await database[ATTEMPTS].bulk_write(updates, ordered=False)
             missing -= found.keys()
+            known = [
+                (notification, receipt)
+                for receipt in receipts
+                for notification_id, channel in [split_delivery_id(receipt.delivery_id)]
+                if (notification := found.get(notification_id)) is not None
+                and notification["deliveries"].get(channel, {}).get("state") == DeliveryState.QUEUED
+            ]
+            events = {
+                event_id(one.delivery_id, one.attempt, event_state(one.state, _reason(one))): _event(notification, one)
+                for notification, one in known
+                if notification["system"] in self._event_systems
+            }
+            # First, so that each stored receipt has its event.
+            await self._publish(events.values())
+            if known:
+                with mongo_call(f"append receipts on shard {shard}", self._timeout_s):
+                    updates = [_append(*one) for one in known]
+                    done = await self._shards.database(shard)[ATTEMPTS].bulk_write(updates, ordered=False)
+                for index in done.upserted_ids or ():
+                    notification, receipt = known[index]
+                    if split_delivery_id(receipt.delivery_id)[1] == "email":
+                        self._on_mail(notification["category"], _reason(receipt))
         metrics.UNKNOWN_RECEIPTS.inc(len(missing))
+
+
+def _event(notification: Document, receipt: Receipt) -> OutboxRecord:
+    _, channel = split_delivery_id(receipt.delivery_id)
+    event = delivery_event(
+        notification["_id"],
+        notification["trigger_id"],
+        notification["user_id"],
+        notification["category"],
+        channel,
+        event_state(receipt.state, _reason(receipt)),
+        _reason(receipt),
+        receipt.at,
+        receipt.attempt,
+    )
+    key = notification["user_id"].encode()
+    return event_topic(notification["system"]), notification["bucket"], key, event, ()
+
+
+def _reason(receipt: Receipt) -> str | None:
+    if receipt.state == "failed":
+        return receipt.reason or Reason.PROVIDER_REJECTED.value
+    return receipt.reason if receipt.reason == Reason.COMPLAINT.value else None
 
 
 def _append(notification: Document, receipt: Receipt) -> UpdateOne:
     """A repetition finds the same `_id` and changes nothing."""
     decided_at_ms = int(notification["decided_at"].timestamp() * 1000)
-    reason = (receipt.reason or Reason.PROVIDER_REJECTED.value) if receipt.state == "failed" else None
     attempt = Attempt(
-        _RANKS[receipt.state], int(receipt.at.timestamp() * 1000), reason, receipt.provider, code=receipt.code
+        _RANKS[receipt.state],
+        int(receipt.at.timestamp() * 1000),
+        _reason(receipt),
+        receipt.provider,
+        code=receipt.code,
     )
     document = attempt_document(
         delivery_key(receipt.delivery_id, decided_at_ms),
         notification["bucket"],
         receipt.attempt,
         Phase.RECEIPT,
-        receipt.state.encode(),
+        event_state(receipt.state, _reason(receipt)).encode(),
         attempt,
     )
     return UpdateOne(

@@ -24,9 +24,12 @@ from notify_streams.retry import RetryPolicy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from notify_streams.delivery.event_outbox import EventOutbox
     from notify_streams.delivery.partition import Delivery, Partition
     from notify_streams.delivery.settlement import SettlementStore
     from notify_streams.delivery.timers import Timer
+    from notify_streams.records.batch import OutboxRecord
+    from notify_streams.records.outcomes import DeliveryState
     from notify_streams.stores.mongo import Document
 
 log = logging.getLogger(__name__)
@@ -64,24 +67,29 @@ class SettleLoop:
         role: str,
         channel: str,
         store: SettlementStore,
-        on_refused: Callable[[Partition, Sequence[Document]], object],
+        events: EventOutbox,
+        on_refused: Callable[[Partition, Sequence[Document], Sequence[OutboxRecord]], object],
         on_settled: Callable[[int | None], object],
+        on_end: Callable[[str, DeliveryState, str | None], None] | None,
         retrying: set[bytes],
         interval_s: float,
     ) -> None:
         """Settle the partitions of `role` on the shard of `store`.
 
         Args:
-            on_refused: called with a partition whose ledger refused this worker, and the ends of its calls.
+            on_refused: called with a partition whose ledger refused this worker, the ends of its calls, and their events.
             on_settled: called after each flush, with the earliest time of its timers (milliseconds since the epoch).
+            on_end: called with category, state and reason of each delivery that has ended.
             interval_s: the least time between the beginnings of two flushes.
             retrying: the keys of deliveries whose timer is claimed; those that are settled are removed.
         """
         self._role = role
         self._channel = channel
         self._store = store
+        self._events = events
         self._on_refused = on_refused
         self._on_settled = on_settled
+        self._on_end = on_end
         self._retrying = retrying
         self._interval_s = interval_s
         self._results: list[_Result] = []
@@ -196,12 +204,16 @@ class SettleLoop:
             if partition.fenced:
                 late[partition] = [one for one in results if one.delivery.partition is partition]
         for partition, found in late.items():
-            self._on_refused(partition, self._evidence(found))
+            ends = self._evidence(found)
+            events = [event for one in ends if (event := self._event(one)) is not None]
+            self._on_refused(partition, [self._document(one) for one in ends], events)
 
     def _plan(self, settlement: Settlement, result: _Result) -> None:
         delivery, attempt = result.delivery, result.attempt
         partition = settlement.partition
         settlement.attempts.append(self._document(result))
+        if result.due_ms is None and (event := self._event(result)) is not None:
+            settlement.events.append(event)
         if delivery.entry is not None:
             delivery.entry.count_first(attempt.state)
             if result.due_ms is not None:
@@ -219,10 +231,11 @@ class SettleLoop:
         while settlements:
             began = time.monotonic()
             with_claims = _with_claims(settlements, claims)
+            event_rows = self._events.rows_of(flush_id, [event for one in settlements for event in one.events])
             try:
                 if attempts.failures and await self._store.is_committed(flush_id, settlements):
                     break
-                await self._store.write(flush_id, with_claims, strict=strict)
+                await self._store.write(flush_id, with_claims, event_rows, strict=strict)
                 break
             except TokenRefused as refused:
                 settlements = self._give_up(settlements, refused.partitions)
@@ -248,6 +261,7 @@ class SettleLoop:
         else:
             return
         attempts.succeeded()
+        self._events.committed(event_rows)
         self._after_commit(flush_id, settlements, claims, began)
 
     def _give_up(self, settlements: Sequence[Settlement], refused: frozenset[int]) -> list[Settlement]:
@@ -281,14 +295,21 @@ class SettleLoop:
         for result in self._flushing:
             if not result.delivery.partition.fenced:
                 if result.due_ms is None:
-                    ended[result.attempt.state.value, result.attempt.reason or ""] += 1
+                    state, reason = result.attempt.state, result.attempt.reason
+                    ended[state.value, reason or ""] += 1
+                    if self._on_end is not None:
+                        self._on_end(result.delivery.message.category, state, reason)
                 result.delivery.is_settled = True
         for labels, count in ended.items():
             metrics.DELIVERIES.labels(self._channel, *labels).inc(count)
 
-    def _evidence(self, results: Sequence[_Result]) -> list[Document]:
+    def _evidence(self, results: Sequence[_Result]) -> list[_Result]:
         """How calls ended whose partition has another owner. Only ends: the owner decides about the next attempt."""
-        return [self._document(one) for one in results if one.due_ms is None and one.attempt.rank != Rank.SUPPRESSED]
+        return [one for one in results if one.due_ms is None and one.attempt.rank != Rank.SUPPRESSED]
+
+    def _event(self, result: _Result) -> OutboxRecord | None:
+        delivery = result.delivery
+        return self._events.event_of(delivery.message, delivery.partition.number, result.attempt, delivery.number)
 
     def _document(self, result: _Result) -> Document:
         delivery = result.delivery

@@ -17,7 +17,7 @@ from pymongo.read_concern import ReadConcern
 from notify_streams.delivery.delivery_ledger import pack_seen
 from notify_streams.errors import NotifyError
 from notify_streams.failpoints import failpoint
-from notify_streams.stores.mongo import ATTEMPTS, DURABLE, LEDGER, TIMERS, write_in_session
+from notify_streams.stores.mongo import ATTEMPTS, DURABLE, LEDGER, OUTBOX, TIMERS, write_in_session
 from notify_streams.stores.mongo_errors import is_duplicate_key, mongo_call
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from notify_streams.delivery.delivery_ledger import DeliveryLedger
     from notify_streams.delivery.partition import Advance, Partition
+    from notify_streams.outbox.flush_plan import OutboxRow
+    from notify_streams.records.batch import OutboxRecord
     from notify_streams.stores.mongo import Document, Shards
 
 _SNAPSHOT: Final = ReadConcern("snapshot")
@@ -58,6 +60,7 @@ class Settlement:
     armed: list[Document] = field(default_factory=list)
     changed: list[Document] = field(default_factory=list)
     dropped: list[Document] = field(default_factory=list)
+    events: list[OutboxRecord] = field(default_factory=list)
     #: Counts beside those of the step.
     counts: dict[str, int] = field(default_factory=dict)
     step: Advance | None = None
@@ -76,8 +79,15 @@ class SettlementStore:
         self._ledger = ledger
         self._timeout_s = timeout_s
 
-    async def write(self, flush_id: str, settlements: Sequence[Settlement], *, strict: bool = True) -> None:
-        """Write all settlements, or nothing. `strict`: only if every timer is as it was read.
+    async def write(
+        self,
+        flush_id: str,
+        settlements: Sequence[Settlement],
+        event_rows: Sequence[OutboxRow] = (),
+        *,
+        strict: bool = True,
+    ) -> None:
+        """Write all settlements with the document of their events, or nothing. `strict`: only if every timer is as it was read.
 
         Raises:
             TokenRefused, TimersChanged, AttemptsExist: nothing was written.
@@ -91,6 +101,9 @@ class SettlementStore:
 
         async def body(session: AsyncClientSession) -> None:
             await self._write(session, flush_id, settlements, strict)
+            if event_rows:
+                rows = [event_rows[0].document]
+                await write_in_session(session, self._shards.database(self._shard), "insert", OUTBOX, documents=rows)
 
         failpoint("before_settlement")
         with mongo_call(f"settle on shard {self._shard}", self._timeout_s):
@@ -160,8 +173,10 @@ class SettlementStore:
             settlement.attempts = kept
         return removed
 
-    async def resolve(self, partition: int, timer: Document, attempt: Document, counted: str) -> bool:
-        """End a delivery by the answer to its parked call: delete its timer, append the attempt, count it. Needs no token.
+    async def resolve(
+        self, partition: int, timer: Document, attempt: Document, counted: str, event_rows: Sequence[OutboxRow] = ()
+    ) -> bool:
+        """End a delivery by the answer to its parked call: delete its timer, append the attempt and the event, count it. Needs no token.
 
         Returns:
             False if a later attempt has begun: then the attempt is appended as evidence, and nothing is counted.
@@ -177,6 +192,10 @@ class SettlementStore:
             # Upsert: a repetition after an unknown commit finds the attempt.
             known = {"q": {"_id": attempt["_id"], "bucket": partition}, "u": attempt, "upsert": True}
             await write_in_session(session, database, "update", ATTEMPTS, updates=[known])
+            if event_rows:
+                row = event_rows[0].document
+                again = {"q": {"_id": row["_id"], "bucket": partition}, "u": row, "upsert": True}
+                await write_in_session(session, database, "update", OUTBOX, updates=[again])
             resolved = bool(await write_in_session(session, database, "delete", TIMERS, deletes=[timer]))
             if resolved:
                 where = {"_id": self._ledger.id_of(partition), "bucket": partition}
@@ -190,8 +209,8 @@ class SettlementStore:
         failpoint("after_resolve")
         return resolved
 
-    async def add_evidence(self, attempts: Sequence[Document]) -> None:
-        """Append attempts of one bucket that has another owner, or is on another shard now. They are not counted.
+    async def add_evidence(self, attempts: Sequence[Document], event_rows: Sequence[OutboxRow] = ()) -> None:
+        """Append attempts of one bucket that has another owner, or is on another shard now, after their events. They are not counted.
 
         Raises:
             StoreUnavailable: call again.
@@ -202,6 +221,10 @@ class SettlementStore:
             for one in attempts
         ]
         with mongo_call(f"append attempts of bucket {bucket}", self._timeout_s):
+            if event_rows:
+                row = event_rows[0].document
+                known = {"_id": row["_id"], "bucket": bucket}
+                await self._shards.collection(OUTBOX, bucket).replace_one(known, row, upsert=True)
             await self._shards.collection(ATTEMPTS, bucket).bulk_write(writes, ordered=False)
 
     def _step(self, settlement: Settlement, flush_id: str) -> Document:

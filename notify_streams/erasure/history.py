@@ -78,9 +78,14 @@ class History:
         """
         wanted = one.user_id.encode()
         with mongo_call("read outbox rows", self._timeout_s):
-            async for row in self._shards.collection(OUTBOX, one.bucket).find({"bucket": one.bucket}, {"records": 1}):
-                if wanted in row["records"]:
-                    raise RetryLater("a message of the person is not published yet")
+            for shard in range(len(self._shards)):
+                # The row of a flush's events lies in the bucket of the first.
+                rows: Document = {"bucket": {"$in": self._shards.buckets(shard)}}
+                rows["$or"] = [{"bucket": one.bucket}, {"parts": {"$exists": True}}]
+                fields = {"records": 1, "parts.records": 1}
+                async for row in self._shards.database(shard)[OUTBOX].find(rows, fields):
+                    if any(wanted in part["records"] for part in row.get("parts", (row,))):
+                        raise RetryLater("a message or event of the person is not published yet")
 
     async def consents(self, one: OpenErasure, note: Note) -> None:
         """What the person chose, and when and how, stays as a proof under the keyed hash."""

@@ -31,6 +31,8 @@ class RecordOutcome(msgspec.Struct, eq=False, gc=False):
     reason: str | None = None
     #: The document of a timer, if the outcome is ``waiting``.
     timer: Mapping[str, Any] | None = None
+    #: Notification events, beside the outputs that the ledger counts.
+    events: Sequence[OutboxRecord] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -56,7 +58,7 @@ class DecidedBatch:
 
     def __post_init__(self) -> None:
         self.holes = self.end - self.start - len(self.entries) - self.other_lane - self.lost
-        self.size_bytes = sum([len(output[3]) for entry in self.entries for output in entry.outputs])
+        self.size_bytes = sum([len(output[3]) for entry in self.entries for output in (*entry.outputs, *entry.events)])
 
     @property
     def source(self) -> tuple[str, int]:

@@ -91,7 +91,7 @@ def plan_flush(flush_id: str, role: str, batches: Sequence[DecidedBatch], now: d
         for entry in batch.entries:
             if entry.document is not None:
                 notifications.append(entry.document)
-            for topic, partition, key, value, headers in entry.outputs:
+            for topic, partition, key, value, headers in (*entry.outputs, *entry.events):
                 try:
                     outputs[topic, partition].append((key, value, headers))
                 except KeyError:

@@ -86,7 +86,7 @@ class Relay:
             if not due:
                 continue
             left = [row for row in due if flush_of(row["_id"]) not in published]
-            await self._publish([OutboxRow(bucket, row["topic"], row["partition"], _records(row), row) for row in left])
+            await self._publish([one for row in left for one in _rows(bucket, row)])
             await self._delete(bucket, [row["_id"] for row in due])
             count += len(left)
             metrics.RELAYED.inc(len(left))
@@ -136,5 +136,9 @@ class Relay:
         return count, max(0.0, time.time() - oldest_ms / 1000)
 
 
-def _records(row: dict[str, Any]) -> Sequence[Packed]:
-    return cast("Sequence[Packed]", _unpack(row["records"]))
+def _rows(bucket: int, document: dict[str, Any]) -> list[OutboxRow]:
+    """Those of a document: one, or those in its `parts` (`delivery.event_outbox`)."""
+    return [
+        OutboxRow(bucket, one["topic"], one["partition"], cast("Sequence[Packed]", _unpack(one["records"])), document)
+        for one in document.get("parts", (document,))
+    ]

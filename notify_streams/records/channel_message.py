@@ -44,6 +44,8 @@ class ChannelMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     time_zone: str | None = None
     #: The push addresses to call, of a person who has more than one token; None: `to`.
     devices: SomeDevices | None = None
+    #: The upstream system of a forwarded trigger; empty: that of `source_topic`.
+    system: str = ""
 
 
 class SharedPart(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -68,6 +70,7 @@ class SharedPart(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     origin_ms: int = 0
     locale: str | None = None
     time_zone: str | None = None
+    system: str = ""
 
 
 _encode = msgspec.json.Encoder().encode

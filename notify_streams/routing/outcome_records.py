@@ -13,7 +13,7 @@ from notify_streams.records.ids import delivery_id, notification_id
 from notify_streams.records.outcomes import DeadReason, DeliveryState, TriggerOutcome
 from notify_streams.records.trigger import NO_DATA
 from notify_streams.roles import CHANNELS, channel_topic
-from notify_streams.topics import DEAD_LETTERS, forward_topic
+from notify_streams.topics import DEAD_LETTERS, FORWARDED, forward_topic
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -196,6 +196,7 @@ def notified(
                     origin_ms(record),
                     None if addresses is None else addresses.locale,
                     None if addresses is None else addresses.time_zone,
+                    system if topic == FORWARDED else "",
                 )
             )
             trace = (

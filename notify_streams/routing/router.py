@@ -31,6 +31,7 @@ from notify_streams.regions.forwarding.headers import (
 from notify_streams.regions.forwarding.next_hop import Forward, LocalAction, next_hop
 from notify_streams.retry import RetryPolicy
 from notify_streams.routing.decision import decide, decision_input, expiry_of
+from notify_streams.routing.decision_events import DecisionEvents
 from notify_streams.routing.lane import read_trigger_for_lane
 from notify_streams.routing.notification_codec import NotificationEncoder
 from notify_streams.routing.outcome_records import dead_letter, forwarded, notified, repartitioned
@@ -113,6 +114,7 @@ class Router:
         self._recipients = recipients
         self._placements = placements
         self._max_behind_s = max_behind_s
+        self._events = DecisionEvents(settings)
         #: The placement under which epochs of headers are ignored: no control log confirmed a later one in time.
         self._ignores_epochs: Placement | None = None
 
@@ -236,9 +238,12 @@ class Router:
         version, choice_bits = cached_decode_row(row)
         expires_at = expiry_of(trigger, category, encoder.now)
         given = decision_input(trigger, choice_bits.get(category.number, 0), addresses, expires_at <= encoder.now)
-        return notified(
-            record, batch.topic, key, system, trigger, self._decide(given), expires_at, addresses, version, encoder
+        decisions = self._decide(given)
+        outcome = notified(
+            record, batch.topic, key, system, trigger, decisions, expires_at, addresses, version, encoder
         )
+        self._events.add_decisions(outcome, system, trigger, decisions, batch.partition, key, encoder.now)
+        return outcome
 
     def _waiting(self, context: _BatchContext, record: SourceRecord) -> RecordOutcome | None:
         """The outcome of a record that is read again later; None if it has waited long enough."""
@@ -291,7 +296,8 @@ class Router:
         return forwarded(record, batch.topic, batch.partition, trigger.user_id, hop.region, headers)
 
     def _dead_letter(self, batch: Batch, record: SourceRecord, reason: DeadReason, detail: str) -> RecordOutcome:
-        return dead_letter(record, batch.topic, batch.partition, reason, detail, self._max_record_bytes)
+        outcome = dead_letter(record, batch.topic, batch.partition, reason, detail, self._max_record_bytes)
+        return self._events.add_dead_letter(outcome, batch.topic, batch.partition)
 
 
 class _PlacementPending(Exception):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from notify_streams.admin.audit.snapshot import RegionSnapshot
     from notify_streams.settings import Settings
 
+#: Clocks of workers and brokers differ.
+_CLOCKS_MS: Final = 1_000
 _UNDER_WAY: Final = frozenset(("queued", "retrying", "deferred"))
 _SENT: Final = frozenset(("sent", "delivered"))
 
@@ -51,6 +53,7 @@ def compare(settings: Settings, snapshot: RegionSnapshot) -> list[Difference]:
         *_providers(snapshot),
         *_open_deliveries(snapshot),
         *_queued(snapshot),
+        *_events(snapshot),
         *_waiting(settings, snapshot),
     ]
 
@@ -201,6 +204,21 @@ def _queued(snapshot: RegionSnapshot) -> Iterator[Difference]:
             unread = ends - sum(one["next_offset"] for one in mine)
             waiting = 0 < queued - fresh <= unread + snapshot.outbox_records
             yield Difference("queued against delivered", snapshot.region, topic, queued, fresh, None, waiting)
+
+
+def _events(snapshot: RegionSnapshot) -> Iterator[Difference]:
+    """Each end of a delivery has an event, from the time of the first event that Kafka keeps: before, there may have been none."""
+    oldest: dict[str, int] = {}
+    for (topic, _), since in snapshot.events_since.items():
+        oldest[topic] = min(since, oldest.get(topic, since))
+    missing: dict[str, list[str]] = {}
+    for identity, (topic, bucket, at_ms) in snapshot.without_event.items():
+        since_ms = snapshot.events_since.get((topic, bucket), oldest.get(topic))
+        if since_ms is not None and at_ms > since_ms + _CLOCKS_MS:
+            missing.setdefault(topic, []).append(identity)
+    for topic, found in sorted(missing.items()):
+        waiting = len(found) <= snapshot.outbox_records
+        yield Difference("ends without an event", snapshot.region, topic, 0, len(found), min(found), waiting)
 
 
 def _waiting(settings: Settings, snapshot: RegionSnapshot) -> Iterator[Difference]:

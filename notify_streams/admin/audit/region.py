@@ -27,7 +27,7 @@ from notify_streams.roles import CHANNEL_ROLES, LANES, lane_of
 from notify_streams.routing.outcome_records import SOURCE_HEADER
 from notify_streams.routing.waiting_triggers import WAITED_HEADER
 from notify_streams.stores.mongo import Shards
-from notify_streams.topics import DEAD_LETTERS, FORWARDED, USER_SIGNUPS, forward_topic, trigger_topics
+from notify_streams.topics import DEAD_LETTERS, FORWARDED, USER_SIGNUPS, event_topic, forward_topic, trigger_topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -48,6 +48,11 @@ class _Source(msgspec.Struct):
     source_offset: int = -1
 
 
+class _EventId(msgspec.Struct):
+    event_id: str
+
+
+_read_event_id: Final = msgspec.json.Decoder(_EventId).decode
 _read_source: Final = msgspec.json.Decoder(_Source).decode
 
 
@@ -101,7 +106,7 @@ async def take_snapshot(settings: Settings) -> RegionSnapshot:
     snapshot = RegionSnapshot(settings.region)
     async with Shards(settings) as shards:
         await shards.refresh_directory()
-        await read_database(shards, snapshot)
+        await read_database(shards, snapshot, settings.event_systems())
     # Before the topics: so they hold the message of each delivery that was accepted, with the offset that places it before or after the fence.
     if settings.sandbox_record is not None:
         snapshot.logged_channels = settings.providers.sandbox_channels()
@@ -125,7 +130,8 @@ async def _read_topics(settings: Settings, snapshot: RegionSnapshot) -> None:
     forwards = {forward_topic(region) for region in settings.regions if region != settings.region}
     fence = snapshot.fence()
     repartitioned = RepartitionedRecords(settings)
-    read = (*triggers, *CHANNEL_ROLES, *forwards, DEAD_LETTERS)
+    events = set(map(event_topic, settings.event_systems()))
+    read = (*triggers, *CHANNEL_ROLES, *forwards, DEAD_LETTERS, *events)
     async with TopicReader(settings) as topics:
         snapshot.extents = await topics.extents((*ledgered, *CHANNEL_ROLES))
         snapshot.incomplete = {topic for (topic, _), extent in (await topics.extents(read)).items() if extent.first > 0}
@@ -133,6 +139,10 @@ async def _read_topics(settings: Settings, snapshot: RegionSnapshot) -> None:
             topic = place.topic
             if topic in snapshot.published:
                 _add_published(snapshot, fence, topic, place.partition, record)
+                continue
+            if topic in events:
+                snapshot.events_since.setdefault((topic, place.partition), record.timestamp)
+                snapshot.without_event.pop(_event_id(record), None)
                 continue
             if topic == DEAD_LETTERS:
                 if _header(record, "topic") in ledgered:
@@ -158,6 +168,14 @@ async def _read_topics(settings: Settings, snapshot: RegionSnapshot) -> None:
             if _is_before(snapshot, fence, "repartitioned", source)
         }
     )
+
+
+def _event_id(record: Record) -> str:
+    """Empty for a record that is no event."""
+    try:
+        return _read_event_id(record.value or b"").event_id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
 
 
 def _add_published(snapshot: RegionSnapshot, fence: Fence, topic: str, partition: int, record: Record) -> None:

@@ -111,6 +111,10 @@ class RegionSnapshot:
     uncertain: Counter[str] = field(default_factory=Counter)
     #: Topics of which retention has deleted records: they are not compared with counts.
     incomplete: set[str] = field(default_factory=set)
+    #: Event id → its topic, bucket and time (ms), of each end that the database has and the topics read so far do not.
+    without_event: dict[str, tuple[str, int, int]] = field(default_factory=dict)
+    #: By event topic and partition: when the first record that is kept was appended (ms).
+    events_since: dict[tuple[str, int], int] = field(default_factory=dict)
     #: Outbox rows that are not deleted yet; the records in them.
     outbox_rows: int = 0
     outbox_records: int = 0

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,22 @@ from notify_streams.delivery.attempt_reader import AttemptReader
 from notify_streams.delivery.budget import Budget
 from notify_streams.delivery.delivery_ledger import COUNTS, delivery_sums_close, open_deliveries
 from notify_streams.delivery.engine import DeliveryEngine
+from notify_streams.delivery.event_outbox import EventOutbox
 from notify_streams.delivery.provider_order import CalledProvider, ProviderOrder
 from notify_streams.delivery.providers import Outgoing, ProviderConfig, ProviderOutcome, ProviderResult, provider_for
+from notify_streams.delivery.receipts import ReceiptWriter
 from notify_streams.delivery.retry_delay import RETRY_DELAYS
+from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.preferences.choices import in_whole_ms
 from notify_streams.preferences.provider_check import SendPermission
 from notify_streams.records.channel_message import ChannelMessage
 from notify_streams.records.ids import notification_id
+from notify_streams.records.notification_event import NotificationEvent, read_event
 from notify_streams.records.outcomes import Reason
 from notify_streams.roles import Channel
 from notify_streams.settings import Settings
 from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, TIMERS, Shards
-from tests.builders import ABatch, AckRecorder, ARecord, an_outcome, categories, templates
+from tests.builders import ABatch, AckRecorder, ARecord, an_outcome, categories, some_settings, templates
 
 BUCKET = 2
 
@@ -72,6 +77,35 @@ class RunningEngine:
         return event
 
 
+class EventTopics:
+    """A producer that keeps the events it is given; `gate` holds them back."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, NotificationEvent]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def send_batch(self, topic: str, partition: int, records: Any) -> None:
+        await self.gate.wait()
+        self.events += [(topic, read_event(value)) for _, value, _ in records]
+
+    def states(self) -> list[tuple[str | None, str, str | None, int]]:
+        """Trigger id, state, reason and attempt of each event."""
+        return [(one.trigger_id, one.state, one.reason, one.attempt) for _, one in self.events]
+
+
+def receipt_writer(
+    shards: Shards,
+    topics: EventTopics | None = None,
+    timeout_s: float = 5.0,
+    on_mail: Callable[[str, str | None], None] = lambda category, reason: None,
+) -> ReceiptWriter:
+    """A writer whose events go to `topics`."""
+    return ReceiptWriter(
+        shards, timeout_s, some_settings().event_systems(), partial(publish_directly, topics or EventTopics()), on_mail
+    )
+
+
 @asynccontextmanager
 async def running_engine(
     shards: Shards,
@@ -82,8 +116,13 @@ async def running_engine(
     pace: float = 0.002,
     call_timeout_s: float = 5.0,
     failover: Sequence[Any] = (),
+    topics: "EventTopics | None" = None,
 ) -> AsyncIterator[RunningEngine]:
-    """An engine with short delays between attempts, that owns nothing yet. `failover`: the providers after `provider`."""
+    """An engine with short delays between attempts, that owns nothing yet.
+
+    `failover`: the providers after `provider`. Its events go to `topics`.
+    """
+    topics = topics or EventTopics()
     order = ProviderOrder([CalledProvider(one, Budget(None, 0.0)) for one in (provider, *failover)])
     dead_addresses: list[tuple[int, str, str, int]] = []
     engine = DeliveryEngine(
@@ -102,6 +141,7 @@ async def running_engine(
         lambda bucket, message, address, called_ms: dead_addresses.append(
             (bucket, message.user_id, address, called_ms)
         ),
+        EventOutbox(channel, some_settings(outbox={"sweep_every_s": 0.2}), shards, topics),
     )
     await engine.start()
     try:

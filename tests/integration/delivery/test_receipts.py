@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from notify_streams import metrics
-from notify_streams.delivery.receipts import ReceiptWriter
 from notify_streams.errors import StoreUnavailable
 from notify_streams.records.ids import notification_id
 from notify_streams.records.outcomes import DeliveryState, Reason
@@ -15,7 +14,13 @@ from notify_streams.routing.decision import ChannelDecision
 from notify_streams.settings import Settings
 from notify_streams.stores.mongo import ATTEMPTS
 from tests.builders import ABatch, ARecord
-from tests.integration.delivery.delivery_fixtures import BUCKET, DeliveryEnvironment, Provider
+from tests.integration.delivery.delivery_fixtures import (
+    BUCKET,
+    DeliveryEnvironment,
+    EventTopics,
+    Provider,
+    receipt_writer,
+)
 
 DELIVERY = f"{notification_id('t', 'u-42', 'payments')}.push"
 
@@ -25,13 +30,32 @@ def a_receipt(**but: Any) -> bytes:
     return json.dumps({name: value for name, value in (usual | but).items() if value is not ...}).encode()
 
 
-async def apply(env: DeliveryEnvironment, *values: bytes, partition: int = BUCKET) -> list[str]:
+async def apply(
+    env: DeliveryEnvironment, *values: bytes, partition: int = BUCKET, topics: EventTopics | None = None
+) -> list[str]:
     """Returns the reasons of those that are refused."""
+    writer = receipt_writer(env.shards, topics)
     batch = replace(
         ABatch([ARecord(value, offset=offset) for offset, value in enumerate(values)], topic="receipts"),
         partition=partition,
     )
-    return [rejection.reason.value for _, rejection in await ReceiptWriter(env.shards, 5.0).apply(batch)]
+    return [rejection.reason.value for _, rejection in await writer.apply(batch)]
+
+
+async def test_each_receipt_has_an_event_of_the_system_with_the_same_id_when_it_is_repeated(
+    env: DeliveryEnvironment,
+) -> None:
+    topics = EventTopics()
+    await env.send("t")
+    for values in ((a_receipt(), a_receipt()), (a_receipt(), a_receipt(state="failed"))):
+        await apply(env, *values, topics=topics)
+    assert topics.states() == [
+        ("t", "delivered", None, 0),
+        ("t", "delivered", None, 0),
+        ("t", "failed", "provider_rejected", 0),
+    ]
+    assert {topic for topic, _ in topics.events} == {"notification_events.payments"}
+    assert [one.event_id for _, one in topics.events] == [f"{DELIVERY}:0:{one}" for _, one, _, _ in topics.states()]
 
 
 async def test_a_sent_delivery_becomes_delivered(env: DeliveryEnvironment) -> None:
@@ -121,4 +145,4 @@ async def test_an_unavailable_shard_is_reported() -> None:
     )
     async with DeliveryEnvironment(settings) as env:
         with pytest.raises(StoreUnavailable):
-            await ReceiptWriter(env.shards, 0.2).apply(ABatch([ARecord(a_receipt())], topic="receipts"))
+            await receipt_writer(env.shards, timeout_s=0.2).apply(ABatch([ARecord(a_receipt())], topic="receipts"))

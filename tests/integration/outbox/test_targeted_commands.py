@@ -10,7 +10,6 @@ import pytest
 
 from notify_streams.admin.audit.database import read_database
 from notify_streams.admin.audit.snapshot import RegionSnapshot
-from notify_streams.delivery.receipts import ReceiptWriter
 from notify_streams.outbox.fence import raise_fence
 from notify_streams.preferences.choices import ChoiceChange
 from notify_streams.preferences.repository import PreferenceRepository
@@ -20,8 +19,8 @@ from notify_streams.stores.mongo import ATTEMPTS, LEDGER, NOTIFICATIONS, OUTBOX,
 from notify_streams.web.ledger import read_ledger
 from notify_streams.web.notifications import find_notifications
 from tests.builders import ABatch, AckRecorder, ARecord, an_outcome
-from tests.integration.delivery.delivery_fixtures import RETRY, Provider, running_engine
-from tests.integration.outbox.outbox_fixtures import EVEN, ODD, SOURCE, Bench, batch, flush_of
+from tests.integration.delivery.delivery_fixtures import RETRY, EventTopics, Provider, receipt_writer, running_engine
+from tests.integration.outbox.outbox_fixtures import EVEN, ODD, ROLE, SOURCE, Bench, batch, flush_of
 from tests.waiting import until
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
@@ -81,8 +80,8 @@ async def flush_twice(bench: Bench) -> None:
     await outbox.stop()
 
 
-async def no_rows_left(bench: Bench) -> bool:
-    return await bench.relay.waiting([EVEN, ODD]) == (0, 0.0)
+async def no_rows_left(bench: Bench, role: str = ROLE) -> bool:
+    return await bench.relay_of(role).waiting([EVEN, ODD]) == (0, 0.0)
 
 
 async def relay(bench: Bench) -> None:
@@ -96,15 +95,17 @@ async def deliver_twice_and_retry(bench: Bench) -> None:
     await relay(bench)
     entry = an_outcome("a", bucket=EVEN)
     value = entry.outputs[0][3]
-    async with running_engine(bench.shards, Provider(a=[RETRY])) as engine:
+    topics = EventTopics()
+    async with running_engine(bench.shards, Provider(a=[RETRY]), topics=topics) as engine:
         await engine.own(EVEN)
         for offset in range(2):
             record = ARecord(value, offset=offset)
             await engine.deliver(ABatch([record], topic="push", partition=EVEN, start=offset, end=offset + 1))
-        await until(lambda: len(engine.provider.calls) == 2)
+        await until(lambda: topics.events)
+        await until(partial(no_rows_left, bench, "push"))
     notification = notification_id("a", "u-42", "payments")
     receipt = b'{"delivery_id": "%s.push", "state": "delivered", "at": "2026-11-22T10:00:00Z"}' % notification.encode()
-    await ReceiptWriter(bench.shards, 5.0).apply(ABatch([ARecord(receipt)], topic="receipts", partition=EVEN, end=1))
+    await receipt_writer(bench.shards).apply(ABatch([ARecord(receipt)], topic="receipts", partition=EVEN, end=1))
 
 
 async def choose_and_read(bench: Bench) -> None:

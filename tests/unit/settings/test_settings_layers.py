@@ -171,6 +171,7 @@ WRONG = [
     pytest.param({"standby": "mars"}, "mars", id="a standby that there is not"),
     pytest.param({"trigger_systems": ["a", "a"]}, "trigger_systems", id="a system twice"),
     pytest.param({"trigger_systems": []}, "trigger_systems", id="no system"),
+    pytest.param({"notification_events": {"b": False}}, "notification_events.b", id="events of no system"),
     pytest.param({"trigger_systems": ["a b"]}, "trigger_systems", id="a system with a space"),
     pytest.param({"trigger_systems": ["forwarded"]}, "forwarded", id="a system of a name that is taken"),
     pytest.param({"bucket_shards": {8: 0}}, "bucket_shards", id="a bucket that there is not"),

@@ -20,6 +20,15 @@ def test_the_topics_of_a_region() -> None:
     assert "forward.us" not in SPECS and "triggers.marketing" not in SPECS
 
 
+def test_each_system_has_a_topic_of_its_own_for_its_events_but_those_without() -> None:
+    def events(**but: bool) -> set[str]:
+        specs = all_topics(some_settings(trigger_systems=["payments", "risk"], notification_events=but))
+        return {spec.name for spec in specs if spec.name.startswith("notification_events.")}
+
+    assert events() == {"notification_events.payments", "notification_events.risk"}
+    assert events(risk=False) == {"notification_events.payments"}
+
+
 def test_no_topic_is_named_twice() -> None:
     assert len(SPECS) == len(all_topics(SETTINGS))
 

@@ -1,0 +1,39 @@
+"""The audit finds an end without an event, as far back as the topic has events."""
+
+from __future__ import annotations
+
+import pytest
+
+from notify_streams.admin.audit.compare import Difference, compare
+from notify_streams.admin.audit.snapshot import RegionSnapshot
+from tests.builders import some_settings
+
+TOPIC = "notification_events.payments"
+
+
+def differences(at_ms: int, since: dict[int, int], outbox_records: int = 0) -> list[Difference]:
+    """Of a region with an end in bucket 3 at `at_ms`. `since`: bucket → time of its first event."""
+    snapshot = RegionSnapshot("us", outbox_records=outbox_records)
+    snapshot.without_event = {"d:1:sent": (TOPIC, 3, at_ms)}
+    snapshot.events_since = {(TOPIC, bucket): first for bucket, first in since.items()}
+    return [one for one in compare(some_settings(), snapshot) if one.check == "ends without an event"]
+
+
+@pytest.mark.parametrize(
+    ("since", "is_found"),
+    [
+        pytest.param({3: 10_000}, True, id="later than the first of its partition"),
+        pytest.param({3: 90_000}, False, id="before the first that Kafka keeps"),
+        pytest.param({1: 10_000}, True, id="its partition has no event at all"),
+        pytest.param({}, False, id="the topic is new"),
+    ],
+)
+def test_an_end_without_an_event_is_a_difference(since: dict[int, int], is_found: bool) -> None:
+    assert [(one.found, one.example, one.in_flight) for one in differences(50_000, since)] == (
+        [(1, "d:1:sent", False)] if is_found else []
+    )
+
+
+def test_events_that_wait_in_the_outbox_are_in_flight() -> None:
+    (found,) = differences(50_000, {3: 10_000}, outbox_records=1)
+    assert found.in_flight
