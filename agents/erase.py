@@ -70,7 +70,6 @@ async def erasures_agent(batches: StreamT[Any]) -> None:
 
 
 def _runner(store: ErasureStore) -> ErasureRunner:
-    timeout_s = app.settings.outbox.transaction_timeout_s
     preferences = app.preferences
     now = RegisteredData(
         app.settings,
@@ -81,7 +80,7 @@ def _runner(store: ErasureStore) -> ErasureRunner:
         app,
         lambda user_id: locate(user_id) is not None,
     )
-    past = History(app.shards, timeout_s)
+    past = History(app.settings, app.shards, app)
     removed = {"registry": now.registry, "locations": now.locations, "contacts": now.contacts, "timers": past.timers}
     last = {
         "outbox": past.outbox,

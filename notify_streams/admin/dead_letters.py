@@ -15,6 +15,7 @@ from notify_streams.topics import (
     PREFERENCE_UPDATES,
     RECEIPTS,
     USER_CONTACTS,
+    USER_ERASURES,
     USER_SIGNUPS,
     trigger_topics,
 )
@@ -114,6 +115,7 @@ async def replay_dead_letters(settings: Settings, letters: Collection[DeadLetter
         *trigger_topics(settings),
         USER_SIGNUPS,
         USER_CONTACTS,
+        USER_ERASURES,
         PREFERENCE_UPDATES,
         RECEIPTS,
     }

@@ -23,11 +23,12 @@ from notify_streams.delivery.attempts import (
     unpack,
 )
 from notify_streams.delivery.delivery_ledger import RESOLVED, DeliveryLedger
+from notify_streams.delivery.event_outbox import EventOutbox
 from notify_streams.delivery.settlement import SettlementStore
 from notify_streams.delivery.timers import drop_unclaimed
 from notify_streams.errors import RetryLater
 from notify_streams.records.channel_message import read_channel_message
-from notify_streams.records.ids import delivery_id
+from notify_streams.records.ids import delivery_id, new_flush_id
 from notify_streams.records.outcomes import DeliveryState, Reason
 from notify_streams.roles import CHANNEL_ROLES
 from notify_streams.stores.mongo import ATTEMPTS, CONSENTS, NOTIFICATIONS, OUTBOX, TIMERS
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
     from notify_streams.erasure.runner import Note
     from notify_streams.erasure.store import OpenErasure
+    from notify_streams.records.batch import Producer
+    from notify_streams.settings import Settings
     from notify_streams.stores.mongo import Document, Shards
 
 _PAGE: Final = 1_000
@@ -48,26 +51,25 @@ _OWNER: Final = b"era"
 class History:
     """The steps; see `runner.Step`."""
 
-    def __init__(self, shards: Shards, timeout_s: float) -> None:
+    def __init__(self, settings: Settings, shards: Shards, producer: Producer) -> None:
+        self._settings = settings
         self._shards = shards
-        self._timeout_s = timeout_s
-        self._reader = AttemptReader(shards, timeout_s)
+        self._producer = producer
+        self._timeout_s = settings.outbox.transaction_timeout_s
+        self._reader = AttemptReader(shards, self._timeout_s)
 
     async def timers(self, one: OpenErasure, note: Note) -> None:
-        """End each delivery that waits for an attempt as suppressed, and count it so.
+        """End each delivery that waits for an attempt as suppressed, and count it so. The worker that owns the bucket publishes its event.
 
         Raises:
             RetryLater: a worker makes an attempt: look again when it has ended.
         """
-        found = waits = 0
-        async for timer in timers_of(self._shards, one.bucket, one.user_id, self._timeout_s):
-            if timer["claim"] is not None:
-                waits += 1
-            else:
-                found += 1
+        found = [timer async for timer in timers_of(self._shards, one.bucket, one.user_id, self._timeout_s)]
+        await note(len(found))
+        for timer in found:
+            if timer["claim"] is None:
                 await self._end(one, timer)
-        await note(found)
-        if waits:
+        if waits := sum(timer["claim"] is not None for timer in found):
             raise RetryLater(f"{waits} deliveries to the person are being attempted")
 
     async def outbox(self, one: OpenErasure, note: Note) -> None:
@@ -138,11 +140,12 @@ class History:
             return
         attempt = Attempt(Rank.SUPPRESSED, int(time.time() * 1000), Reason.ERASED.value, in_doubt=timer["in_doubt"])
         document = attempt_document(key, one.bucket, number + 1, Phase.CALL, _OWNER, attempt)
-        shard = self._shards.of(one.bucket)
-        store = SettlementStore(
-            self._shards, shard, DeliveryLedger(self._shards, role, self._timeout_s), self._timeout_s
-        )
-        await store.resolve(one.bucket, unclaimed, document, RESOLVED[DeliveryState.SUPPRESSED])
+        events = EventOutbox(role, self._settings, self._shards, self._producer)
+        event = events.event_of(read_channel_message(timer["record"]), one.bucket, attempt, number + 1)
+        rows = events.rows_of(new_flush_id(), () if event is None else (event,))
+        ledger = DeliveryLedger(self._shards, role, self._timeout_s)
+        store = SettlementStore(self._shards, self._shards.of(one.bucket), ledger, self._timeout_s)
+        await store.resolve(one.bucket, unclaimed, document, RESOLVED[DeliveryState.SUPPRESSED], rows)
 
 
 def delivery_keys(notification: Document) -> list[bytes]:

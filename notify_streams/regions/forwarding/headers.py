@@ -15,7 +15,6 @@ from notify_streams.records.user_records import MAX_COUNTER
 from notify_streams.topics import (
     FORWARDED,
     PREFERENCE_UPDATES,
-    RECEIPTS,
     USER_CONTACTS,
     USER_ERASURES,
     USER_LOCATIONS,
@@ -55,7 +54,7 @@ _FORWARDING: Final = frozenset((HOPS, ORIGIN, TARGET, VERSION, EPOCH, CLEARED, H
 #: The topics that regions write for one another.
 _TARGETS: Final = {
     topic.encode(): topic
-    for topic in (FORWARDED, USER_LOCATIONS, USER_SIGNUPS, USER_CONTACTS, USER_ERASURES, PREFERENCE_UPDATES, RECEIPTS)
+    for topic in (FORWARDED, USER_LOCATIONS, USER_SIGNUPS, USER_CONTACTS, USER_ERASURES, PREFERENCE_UPDATES)
 }
 _MAX_DIGITS: Final = len(str(MAX_COUNTER))
 _TRIGGERS: Final = (TARGET, FORWARDED.encode())

@@ -68,12 +68,12 @@ async def test_after_a_crash_between_commit_and_publication_the_next_owner_publi
     assert topics.events == [] and not await no_rows(env)
     person = OpenErasure("hash", "u-42", OTHER_BUCKET, datetime.now(UTC), frozenset())
     with pytest.raises(RetryLater, match="not published yet"):
-        await History(env.shards, 5.0).outbox(person, ignore)
+        await History(env.settings, env.shards, topics).outbox(person, ignore)
     topics.gate.set()
     async with env.engine(Provider(), generation=2, topics=topics):
         await until(lambda: topics.states() == [("t", "sent", None, 1)])
         await until(partial(no_rows, env))
-    await History(env.shards, 5.0).outbox(person, ignore)
+    await History(env.settings, env.shards, topics).outbox(person, ignore)
 
 
 async def test_while_kafka_takes_no_events_calls_go_on(env: DeliveryEnvironment) -> None:
