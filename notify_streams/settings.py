@@ -162,6 +162,11 @@ class ProviderSettings(CredentialSettings, frozen=True, kw_only=True):
     #: Endpoints may be on private and loopback addresses. Only for tests: they come from outside.
     web_push_private_hosts: bool = False
 
+    @property
+    def provider_of(self) -> Mapping[str, str]:
+        """Channel → provider."""
+        return {"push": self.push_provider, "sms": self.sms_provider, "email": self.email_provider}
+
     def sandbox_channels(self) -> frozenset[str]:
         """The channels whose messages a local stack's sandbox gets: the provider is on this machine, and gets no credential of ours."""
         sandbox = {

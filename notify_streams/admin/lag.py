@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from notify_streams.regions.consumer_groups import group_lag
 from notify_streams.roles import CHANNEL_ROLES, LANES, app_id
 from notify_streams.stores.mongo import LEDGER, OUTBOX, TIMERS
 from notify_streams.topics import (
@@ -71,15 +72,14 @@ class LagReader:
         return sum(extent.end - positions.get(place, extent.first) for place, extent in extents.items())
 
     async def _group_lag(self, role: str, topics: Iterable[str]) -> int:
-        extents = await self._topics.extents(topics)
+        extents = {TopicPartition(*place): one for place, one in (await self._topics.extents(topics)).items()}
         if not extents:
             return 0
-        group = app_id(self._settings.region, role)
         committed = await self._admin.list_consumer_group_offsets(
-            group, partitions=[TopicPartition(*place) for place in extents]
+            app_id(self._settings.region, role), partitions=list(extents)
         )
-        behind = 0
-        for place, extent in extents.items():
-            offset = committed[TopicPartition(*place)].offset if TopicPartition(*place) in committed else -1
-            behind += extent.end - (offset if offset >= 0 else extent.first)
-        return behind
+        return group_lag(
+            {place: one.first for place, one in extents.items()},
+            {place: one.end for place, one in extents.items()},
+            {place: found.offset for place, found in committed.items()},
+        )

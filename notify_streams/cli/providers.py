@@ -102,11 +102,11 @@ def check(region: str, as_json: bool) -> None:
 
 async def _check(settings: Settings) -> list[dict[str, Any]]:
     """One for each credential, in the order of the channels; then further push providers. All are asked at the same time."""
-    from notify_streams.delivery.providers.from_settings import further_push_providers, provider_of
+    from notify_streams.delivery.providers.from_settings import further_push_providers
 
     asked = [
-        (channel, provider_of(one)[channel])
-        for channel in provider_of(settings.providers)
+        (channel, one.provider_of[channel])
+        for channel in settings.providers.provider_of
         for one in settings.providers.in_order(channel)
     ]
     asked += [("push", provider) for provider in further_push_providers(settings.providers)]

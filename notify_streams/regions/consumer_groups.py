@@ -15,13 +15,25 @@ from notify_streams.roles import LANES, app_id
 from notify_streams.topics import forward_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from notify_streams.kafka import KafkaConnection
 
 T = TypeVar("T")
 #: The index of a group's members in a DescribeGroups response.
 _MEMBERS: Final = 5
+
+
+def group_lag(
+    firsts: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int], committed: Mapping[TopicPartition, int]
+) -> int:
+    """How many records of these partitions a group has not processed.
+
+    Args:
+        firsts, ends: the first and the next offset of each partition.
+        committed: of the group; without one, or before the first record, the group begins at that one.
+    """
+    return sum(max(end - max(committed.get(one, 0), firsts[one]), 0) for one, end in ends.items())
 
 
 async def routers_run(connection: KafkaConnection, region: str, timeout_s: float = 3.0) -> bool:
@@ -59,8 +71,7 @@ async def forward_lag(connection: KafkaConnection, here: str, region: str, timeo
             await consumer._client.force_metadata_update()
             partitions = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
             first, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
-            done = {partition: committed[partition].offset for partition in partitions if partition in committed}
-            return sum(max(ends[one] - max(done.get(one, 0), first[one]), 0) for one in partitions)
+            return group_lag(first, ends, {partition: found.offset for partition, found in committed.items()})
         finally:
             await consumer.stop()
 

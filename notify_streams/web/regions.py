@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import TopicPartition
 
 from notify_streams.errors import StoreUnavailable
+from notify_streams.regions.consumer_groups import group_lag
 from notify_streams.roles import app_id
 from notify_streams.topics import forward_topic
 from notify_streams.web.kafka_reader import kafka_reader
@@ -38,7 +39,7 @@ async def waiting_records(worker: NotifyApp) -> dict[str, int] | None:
     except StoreUnavailable:
         return None
     return {
-        region: sum(max(0, ends[one] - max(committed.get(one, 0), beginnings[one])) for one in found)
+        region: group_lag(beginnings, {one: ends[one] for one in found}, committed)
         for region, found in partitions.items()
     }
 

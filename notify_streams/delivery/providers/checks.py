@@ -120,8 +120,8 @@ async def check_twilio(config: ProviderConfig) -> str:
     Raises:
         CheckFailed
     """
-    account = f"{config.twilio.rstrip('/')}/2010-04-01/Accounts/{config.twilio_sid}"
-    by_key = config.twilio_key_sid is not None
+    account = f"{config.twilio.rstrip('/')}/2010-04-01/Accounts/{config.twilio_account_sid}"
+    by_key = config.twilio_api_key_sid is not None
     url = f"{account}/IncomingPhoneNumbers.json?PageSize=1" if by_key else f"{account}.json"
     status, content = await _call("GET", url, twilio_headers(config), None, config, _context(config))
     if status == 200:

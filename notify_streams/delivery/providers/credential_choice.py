@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from notify_streams.delivery.budget import Budget
 from notify_streams.delivery.providers.factory import provider_for
-from notify_streams.delivery.providers.from_settings import provider_config, provider_of
+from notify_streams.delivery.providers.from_settings import provider_config
 from notify_streams.delivery.providers.provider import Outgoing, Provider, ProviderResult
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def provider_with_budgets(
     Raises:
         SettingsError, ValueError: a setting is not valid.
     """
-    each = settings.each_credential(provider_of(settings)[channel])
+    each = settings.each_credential(settings.provider_of[channel])
     clients = [provider_for(channel, provider_config(one, **but)) for one in each]
     rates = [one.calls_per_s.get(role) for one in each]
     budgets = [Budget(rate, now) for rate in rates]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+
+import msgspec
 
 from notify_streams import tasks
 from notify_streams.delivery.providers.config import ProviderConfig
@@ -95,7 +96,7 @@ class CredentialFiles(Generic[Loaded]):
         if found == self._secrets:
             return None
         changes: dict[str, Any] = {**found}
-        loaded = self._load(replace(self._config, **changes))
+        loaded = self._load(msgspec.structs.replace(self._config, **changes))
         self._secrets = found
         return loaded
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from typing import Any, Final
 
 from notify_streams.addresses import is_loopback
@@ -17,33 +16,14 @@ from notify_streams.errors import SettingsError
 from notify_streams.records.addresses import mailbox
 from notify_streams.settings import ProviderSettings
 
-_SAME_NAMES: Final = frozenset(one.name for one in fields(ProviderConfig)) & {*ProviderSettings.__struct_fields__}
-#: The fields of `ProviderConfig` whose setting has another name.
-_OTHER_NAMES: Final = {
-    "twilio_sid": "twilio_account_sid",
-    "twilio_key_sid": "twilio_api_key_sid",
-    "twilio_from": "twilio_sender",
-    "mail_from": "mail_sender",
-}
-
 
 def provider_config(settings: ProviderSettings, **but: Any) -> ProviderConfig:
-    """The configuration of all clients. `but`: fields that are no settings.
-
-    A field has the setting of its name, or that in `_OTHER_NAMES`. A setting that is None leaves the field's default.
-    """
-    given: dict[str, Any] = {name: getattr(settings, name) for name in _SAME_NAMES}
-    given |= {field: getattr(settings, name) for field, name in _OTHER_NAMES.items()}
-    given["twilio_secret"] = settings.twilio_auth_token or settings.twilio_api_key_secret
+    """The configuration of all clients. `but`: fields that are no settings. A setting that is None leaves the field's default."""
+    given = {name: getattr(settings, name) for name in ProviderSettings.__struct_fields__}
     config = {name: value for name, value in given.items() if value is not None}
-    if settings.twilio_status_callback is not None or not is_loopback(settings.twilio):
-        config["status_callback"] = settings.twilio_status_callback
-    return ProviderConfig(provider_of=provider_of(settings), **config, **but)
-
-
-def provider_of(settings: ProviderSettings) -> Mapping[str, str]:
-    """Channel → provider."""
-    return {"push": settings.push_provider, "sms": settings.sms_provider, "email": settings.email_provider}
+    if not is_loopback(settings.twilio):
+        config["twilio_status_callback"] = settings.twilio_status_callback
+    return ProviderConfig(**config, **but)
 
 
 def further_push_providers(settings: ProviderSettings) -> list[str]:
@@ -63,7 +43,7 @@ def check_credentials(settings: ProviderSettings, channel: str) -> None:
         SettingsError: a credential or sender is missing or cannot work; the message names the setting.
     """
     for one in settings.in_order(channel):
-        check_credential(one, provider_of(one)[channel])
+        check_credential(one, one.provider_of[channel])
     if channel == "push":
         for provider in further_push_providers(settings):
             check_credential(settings, provider)

@@ -56,7 +56,7 @@ class Ses:
     name = "ses"
 
     def __init__(self, config: ProviderConfig) -> None:
-        sender = mailbox(config.mail_from)
+        sender = mailbox(config.mail_sender)
         if sender is None or not sender.isascii():
             raise SettingsError("the sender of mails must be one plain mail address, for SES in ASCII before the @")
         self.max_in_flight = config.max_in_flight

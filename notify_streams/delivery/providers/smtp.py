@@ -6,7 +6,6 @@ import asyncio
 import re
 import time
 from contextlib import suppress
-from dataclasses import replace
 
 import aiosmtplib
 import msgspec
@@ -38,14 +37,14 @@ class Smtp:
     name = "smtp"
 
     def __init__(self, config: ProviderConfig) -> None:
-        sender = mailbox(config.mail_from)
+        sender = mailbox(config.mail_sender)
         if sender is None:
-            raise ValueError("mail_from is invalid: write one plain mail address")
+            raise ValueError("mail_sender is invalid: write one plain mail address")
         self.max_in_flight = config.smtp_connections
         self._sender = sender
         self._timeout_s = config.timeout_s
         self._start_within_s = config.start_within_s
-        config = replace(config, mail_from=sender)
+        config = msgspec.structs.replace(config, mail_sender=sender)
         self._connections = SmtpPool(config)
         self._files = CredentialFiles(
             self.name, config, ("smtp_username", "smtp_password"), lambda new: new, self._connections.replace_login

@@ -86,7 +86,7 @@ class SmtpPool:
             port=self._port,
             username=None if username is None else username.reveal(),
             password=None if password is None else password.reveal(),
-            local_hostname=config.mail_from.rpartition("@")[2],
+            local_hostname=config.mail_sender.rpartition("@")[2],
             timeout=config.timeout_s,
             use_tls=self._tls,
             start_tls=self._start_tls,

@@ -27,6 +27,8 @@ from notify_streams.records.addresses import is_phone_number
 _MAX_TTL_S = 36_000
 #: Characters (error 21617). Its description says that one outside GSM-7 may count as several, so units of the encoding are counted.
 _MAX_BODY = 1_600
+#: fields of `ProviderConfig`
+_LOGIN = ("twilio_auth_token", "twilio_api_key_sid", "twilio_api_key_secret")
 
 
 class Twilio:
@@ -39,11 +41,11 @@ class Twilio:
 
     def __init__(self, config: ProviderConfig) -> None:
         self.max_in_flight = config.max_in_flight
-        self._url = f"{config.twilio.rstrip('/')}/2010-04-01/Accounts/{config.twilio_sid}/Messages.json"
+        self._url = f"{config.twilio.rstrip('/')}/2010-04-01/Accounts/{config.twilio_account_sid}/Messages.json"
         self._use(twilio_headers(config))
-        self._files = CredentialFiles(self.name, config, ("twilio_key_sid", "twilio_secret"), twilio_headers, self._use)
-        self._from = config.twilio_from
-        self._callback = config.status_callback
+        self._files = CredentialFiles(self.name, config, _LOGIN, twilio_headers, self._use)
+        self._from = config.twilio_sender
+        self._callback = config.twilio_status_callback
         self._max_segments = config.max_sms_segments
         self._http = HttpClient(config)
 
@@ -80,7 +82,7 @@ class Twilio:
 
 def twilio_headers(config: ProviderConfig) -> dict[str, str]:
     """The log-in is basic authentication by the account's token, or by an API key."""
-    user = config.twilio_sid if config.twilio_key_sid is None else config.twilio_key_sid.reveal()
+    user = config.twilio_account_sid if config.twilio_api_key_sid is None else config.twilio_api_key_sid.reveal()
     login = b64encode(f"{user}:{config.twilio_secret.reveal()}".encode()).decode()
     return {"Authorization": f"Basic {login}", "Content-Type": "application/x-www-form-urlencoded"}
 

@@ -19,7 +19,6 @@ from devtools.sandbox.keys import client_settings, open_keys
 from devtools.sandbox.web_push import Browser, endpoint
 from notify_streams.admin.audit.provider_log import AcceptedMessage, read_provider_log
 from notify_streams.delivery.providers import Outgoing, Provider, ProviderConfig, provider_for
-from notify_streams.delivery.providers.config import DEFAULT_PROVIDERS
 from notify_streams.secret import Secret
 from tests.host_certificate import write_host_certificate
 from tests.strict_providers import StrictProviders, new_key, strict_providers
@@ -86,8 +85,7 @@ class SandboxProcess:
         # Handshakes of TLS take their time beside other tests.
         tls = {"start_within_s": 5.0, "max_in_flight": 32} if provider in ("apns", "web_push") else {}
         channel = CHANNEL_OF[provider]
-        provider_of = {**DEFAULT_PROVIDERS, channel: provider}
-        return provider_for(channel, self.config(**{"provider_of": provider_of, **tls, **but}))
+        return provider_for(channel, self.config(**{f"{channel}_provider": provider, **tls, **but}))
 
     def contact(self, provider: str, number: int) -> str:
         """One that `provider` takes."""

@@ -45,7 +45,7 @@ class PushService:
 
     def config(self, **but: Any) -> ProviderConfig:
         given = {
-            "provider_of": {"push": "web_push"},
+            "push_provider": "web_push",
             "ca_file": str(self.certificate),
             "start_within_s": 5.0,
             "web_push_key": Secret(pem(self.server_key)),

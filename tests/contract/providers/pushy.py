@@ -99,7 +99,7 @@ class Pushy:
             "apns_key_id": KEY_ID,
             "apns_key": Secret(self.key),
             "apns_topic": TOPIC,
-            "provider_of": {"push": "apns"},
+            "push_provider": "apns",
             "start_within_s": 5.0,
             **but,
         }

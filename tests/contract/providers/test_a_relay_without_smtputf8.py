@@ -24,9 +24,9 @@ class Relay:
         self.accepted.append(envelope)
         return "250 OK"
 
-    async def result_of(self, to: str, mail_from: str = "notify@example.org") -> ProviderResult:
+    async def result_of(self, to: str, mail_sender: str = "notify@example.org") -> ProviderResult:
         # No call is made to the two other providers.
-        client = Smtp(ProviderConfig(fcm="", twilio="", smtp=self.url, mail_from=mail_from))
+        client = Smtp(ProviderConfig(fcm="", twilio="", smtp=self.url, mail_sender=mail_sender))
         try:
             return await client.send(Outgoing(to=to, delivery_id="d", notification_id="n", channel="email", body="hi"))
         finally:
@@ -43,7 +43,7 @@ async def relay() -> AsyncIterator[Relay]:
 
 
 async def test_the_domain_is_written_with_ascii_letters(relay: Relay) -> None:
-    result = await relay.result_of("user@bücher.example", mail_from="notify@straße.example")
+    result = await relay.result_of("user@bücher.example", mail_sender="notify@straße.example")
     assert result.outcome is ProviderOutcome.ACCEPTED
     (envelope,) = relay.accepted
     assert (envelope.mail_from, envelope.rcpt_tos) == ("notify@xn--strae-oqa.example", ["user@xn--bcher-kva.example"])

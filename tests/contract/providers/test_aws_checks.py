@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -99,7 +99,7 @@ async def test_no_answer_is_a_sentence() -> None:
 
 async def test_another_authority_is_a_sentence(host_certificate: Path) -> None:
     async with serve(lambda peer: peer.end(), certificate=host_certificate) as server:
-        config = replace(config_of(server.port), aws_endpoint=f"https://127.0.0.1:{server.port}")
+        config = msgspec.structs.replace(config_of(server.port), aws_endpoint=f"https://127.0.0.1:{server.port}")
         with pytest.raises(CheckFailed, match=r"certificate of SNS is not accepted: set providers\.ca_file"):
             await CHECKS["sns"](config)
 

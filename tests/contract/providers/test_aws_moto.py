@@ -27,7 +27,7 @@ def port() -> Iterator[int]:
 
 @pytest.fixture
 async def mailer(port: int) -> AsyncIterator[Provider]:
-    provider = provider_for("email", config_of(port, mail_from="notify@bücher.example"))
+    provider = provider_for("email", config_of(port, mail_sender="notify@bücher.example"))
     await provider.start()
     yield provider
     await provider.close()
@@ -50,7 +50,7 @@ async def test_a_mail_is_stored_as_it_was_sent(mailer: Provider, outbox_of: Any)
 
 
 async def test_a_mail_of_an_identity_that_is_not_verified_is_refused(port: int, outbox_of: Any) -> None:
-    provider = provider_for("email", config_of(port, mail_from="notify@other.example"))
+    provider = provider_for("email", config_of(port, mail_sender="notify@other.example"))
     await provider.start()
     result = await provider.send(outbox_of("email").message())
     await provider.close()

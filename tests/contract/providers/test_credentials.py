@@ -195,8 +195,13 @@ class TestTwilio:
         outbox, file = outbox_of("sms"), tmp_path / "secret"
         if by_key:
             providers.twilio_login = ("SK1", "right-secret")
-        user = {"twilio_key_sid": Secret("SK1")} if by_key else {}
-        login = config(twilio_sid=TWILIO_SID, twilio_secret=secret(file, "wrong"), twilio_from="+15550100200", **user)
+        wrong = secret(file, "wrong")
+        by_token, by_api_key = (
+            {"twilio_auth_token": wrong},
+            {"twilio_api_key_sid": Secret("SK1"), "twilio_api_key_secret": wrong},
+        )
+        user = by_api_key if by_key else by_token
+        login = config(twilio_account_sid=TWILIO_SID, twilio_sender="+15550100200", **user)
         async with started("sms", login) as twilio:
             result = await twilio.send(outbox.message())
             assert (result.outcome, result.code, result.credential_refused) == (RETRY, "20003", True)
@@ -208,7 +213,10 @@ class TestTwilio:
         self, providers: StrictProviders, config: Any, outbox_of: Any
     ) -> None:
         login = config(
-            twilio_sid=TWILIO_SID, twilio_secret=Secret("right-token"), twilio_from="MG1", status_callback=None
+            twilio_account_sid=TWILIO_SID,
+            twilio_auth_token=Secret("right-token"),
+            twilio_sender="MG1",
+            twilio_status_callback=None,
         )
         async with started("sms", login) as twilio:
             assert (await twilio.send(outbox_of("sms").message())).outcome is ACCEPTED
@@ -228,7 +236,7 @@ class TestSmtp:
                 smtp_ca_file=str(host_certificate),
                 smtp_username=Secret("mailer"),
                 smtp_password=secret(file, "wrong"),
-                mail_from="news@example.org",
+                mail_sender="news@example.org",
             )
             async with started("email", login) as smtp:
                 result: ProviderResult = await smtp.send(outbox.message())

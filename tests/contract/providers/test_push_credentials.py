@@ -66,7 +66,7 @@ def test_one_with_all_of_them_starts_and_shows_none(provider: Any) -> None:
 
 def config(certificate: Path, port: int, **but: Any) -> ProviderConfig:
     given = {"apns": f"https://127.0.0.1:{port}", "ca_file": str(certificate), "start_within_s": 5.0, **APNS, **but}
-    return ProviderConfig(fcm="", twilio="", smtp="", provider_of={"push": "apns"}, **given)
+    return ProviderConfig(fcm="", twilio="", smtp="", push_provider="apns", **given)
 
 
 def signed_with(key: EllipticCurvePrivateKey, peer: Peer, stream: int) -> bool:

@@ -103,7 +103,7 @@ async def test_a_token_is_used_for_a_while_and_asked_for_again_when_it_is_refuse
 
 async def test_a_wrong_login_leads_to_a_retry(sandbox: Any, outbox_of: Any) -> None:
     message = outbox_of("sms").message()
-    provider = provider_for("sms", sandbox.config(twilio_secret=Secret("")))
+    provider = provider_for("sms", sandbox.config(twilio_auth_token=Secret("")))
     await provider.start()
     result = await provider.send(message)
     await provider.close()

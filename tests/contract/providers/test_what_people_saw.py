@@ -14,8 +14,8 @@ import orjson
 import pytest
 
 from notify_streams.delivery.providers import CHANNELS, ProviderOutcome
-from notify_streams.delivery.providers.config import DEFAULT_PROVIDERS
 from notify_streams.records.ids import delivery_id, notification_id
+from notify_streams.settings import ProviderSettings
 from tests.browser import chromium
 from tests.contract.providers.conftest import CHANNEL_OF
 
@@ -29,7 +29,7 @@ async def send(sandbox: Any, outbox: Any, **but: Any) -> Any:
     trigger_id = but.pop("trigger_id", f"t-{uuid4().hex}")
     notification = notification_id(trigger_id, "u-1", "payments")
     ids = {"notification_id": notification, "delivery_id": delivery_id(notification, outbox.channel)}
-    provider = sandbox.client(but.pop("by", DEFAULT_PROVIDERS[outbox.channel]), max_sms_segments=20)
+    provider = sandbox.client(but.pop("by", ProviderSettings().provider_of[outbox.channel]), max_sms_segments=20)
     message = outbox.message(**ids, **but)
     await provider.start()
     try:

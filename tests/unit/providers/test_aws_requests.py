@@ -107,8 +107,9 @@ def test_a_critical_sms_is_always_transactional(
 
 @pytest.mark.parametrize(("channel", "name"), [("email", "ses"), ("sms", "sns")])
 def test_without_a_region_there_is_no_client(channel: str, name: str) -> None:
+    given: dict[str, Any] = {f"{channel}_provider": name}
     with pytest.raises(SettingsError, match=r"^providers\.aws_region is missing: set it to the region of"):
-        provider_for(channel, ProviderConfig(fcm="", twilio="", smtp="", provider_of={channel: name}))
+        provider_for(channel, ProviderConfig(**given))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_the_clients_get_the_settings_of_aws() -> None:
 
 def test_a_sender_that_ses_does_not_take_is_refused() -> None:
     config = ProviderConfig(
-        fcm="", twilio="", smtp="", provider_of={"email": "ses"}, aws_region="eu-west-1", mail_from="jürgen@example.org"
+        fcm="", twilio="", smtp="", email_provider="ses", aws_region="eu-west-1", mail_sender="jürgen@example.org"
     )
     with pytest.raises(SettingsError, match="ASCII before the @"):
         provider_for("email", config)

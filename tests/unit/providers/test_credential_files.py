@@ -21,8 +21,8 @@ Load = Callable[[ProviderConfig], str]
 async def following(file: Path, load: Load) -> AsyncIterator[list[str]]:
     """The credentials that were put to use, while the file is followed."""
     used: list[str] = []
-    config = ProviderConfig(fcm="", twilio="", smtp="", twilio_secret=Secret.read(file), credential_check_s=0.005)
-    files = CredentialFiles("twilio", config, ("twilio_secret",), load, used.append)
+    config = ProviderConfig(fcm="", twilio="", smtp="", twilio_auth_token=Secret.read(file), credential_check_s=0.005)
+    files = CredentialFiles("twilio", config, ("twilio_auth_token",), load, used.append)
     await files.start()
     try:
         yield used

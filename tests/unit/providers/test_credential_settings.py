@@ -97,15 +97,15 @@ def test_the_clients_get_what_the_settings_say(tmp_path: Path) -> None:
         smtp_password=Secret("p"),
     )
     config = provider_config(given, start_within_s=0.1)
-    assert (config.twilio_sid, config.twilio_secret, config.twilio_key_sid) == ("AC1", Secret("hush"), None)
-    assert (config.twilio_from, config.status_callback, config.mail_from) == ("MG1", None, "a@example.org")
+    assert (config.twilio_account_sid, config.twilio_secret, config.twilio_api_key_sid) == ("AC1", Secret("hush"), None)
+    assert (config.twilio_sender, config.twilio_status_callback, config.mail_sender) == ("MG1", None, "a@example.org")
     assert (config.smtp_username, config.smtp_password, config.start_within_s) == (Secret("u"), Secret("p"), 0.1)
     by_key = settings(twilio_account_sid="AC1", twilio_api_key_sid=Secret("SK1"), twilio_api_key_secret=Secret("s"))
-    assert (provider_config(by_key).twilio_key_sid, provider_config(by_key).twilio_secret) == (
+    assert (provider_config(by_key).twilio_api_key_sid, provider_config(by_key).twilio_secret) == (
         Secret("SK1"),
         Secret("s"),
     )
-    assert provider_config(settings(twilio="http://127.0.0.1:1")).status_callback is not None
+    assert provider_config(settings(twilio="http://127.0.0.1:1")).twilio_status_callback is not None
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
@@ -154,7 +154,7 @@ def test_a_further_credential_replaces_what_it_gives() -> None:
     assert [one.twilio_sender for one in each] == ["+15550100200", "+15550100201", "+15550100200"]
     assert [one.calls_per_s for one in each] == [{"sms": 5}, {"sms": 1}, {}]
     configs = [provider_config(one) for one in each]
-    assert [(one.twilio_key_sid, one.twilio_secret) for one in configs] == [
+    assert [(one.twilio_api_key_sid, one.twilio_secret) for one in configs] == [
         (None, Secret("hush")),
         (None, Secret("hush")),
         (Secret("SK1"), Secret("s")),

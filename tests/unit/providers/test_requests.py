@@ -88,7 +88,7 @@ def test_repr_shows_no_credential() -> None:
         fcm="http://f",
         twilio="http://t",
         smtp="smtp://s",
-        twilio_secret=Secret("hush"),
+        twilio_auth_token=Secret("hush"),
         smtp_password=Secret("whisper"),
     )
     assert "hush" not in repr(config) and "whisper" not in repr(config)
