@@ -131,6 +131,8 @@ class ProviderSettings(CredentialSettings, frozen=True, kw_only=True):
     calls_per_s: dict[str, PositiveS] = {}
     #: The same for `sms_failover` and `email_failover`.
     failover_calls_per_s: dict[str, PositiveS] = {}
+    #: As `calls_per_s`, by provider: of the push providers beside `push_provider`, which have a credential for the devices that name them.
+    push_calls_per_s: dict[Literal["fcm", "apns", "web_push"], dict[str, PositiveS]] = {}
     #: A text that takes more segments is not sent. Each segment is charged as an SMS.
     max_sms_segments: Positive = 10
     #: Multiplies the delays before retries. Below 1 only where the provider is a fake.
@@ -198,6 +200,8 @@ class ProviderSettings(CredentialSettings, frozen=True, kw_only=True):
         for channel in ("sms", "email"):
             if getattr(self, f"{channel}_failover") == getattr(self, f"{channel}_provider"):
                 yield f"{channel}_failover must be another provider than {channel}_provider"
+        if self.push_provider in self.push_calls_per_s:
+            yield f"push_calls_per_s.{self.push_provider} must be calls_per_s: {self.push_provider} is the push_provider"
 
     def mail_signature_problems(self) -> Iterator[str]:
         """What is wrong with the settings of DKIM. The SMTP client checks the values."""

@@ -27,7 +27,7 @@ def providers() -> None:
 @region_option
 @as_json
 def list_providers(region: str, as_json: bool) -> None:
-    """Show each worker's provider: state of its circuit breaker, calls under way, pauses."""
+    """Show each worker's providers: state of the circuit breaker, calls under way, limit, pauses."""
     settings = settings_of(region)
     found = run(_list(settings), settings)
     lines = [
@@ -38,6 +38,7 @@ def list_providers(region: str, as_json: bool) -> None:
     lines += [
         f"{one['provider']:<8} {one['role']:<12} {one['state']}, {one['calls']} calls under way"
         + (f", next probe in {one['open_for_s']:.0f} s" if one["open_for_s"] else "")
+        + ("" if one["calls_per_s"] is None else f", at most {one['calls_per_s']:g} calls/s")
         + "".join(
             f", {name} fails because of the credential ({why})" for name, why in one["credential_problems"].items()
         )

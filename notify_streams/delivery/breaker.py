@@ -59,6 +59,10 @@ class Breaker:
         """When the next probe may be made; None if the breaker is closed."""
         return self._open_until
 
+    def open_for_s(self, now: float) -> float:
+        """Seconds until the next probe; 0 unless it is open."""
+        return 0.0 if self._open_until is None else max(0.0, self._open_until - now)
+
     def limit(self, calls: int, now: float) -> int:
         """How many calls may be under way, of `calls` that the caller could make."""
         match self.state(now):

@@ -25,6 +25,11 @@ class Budget:
         if self._of_credential is not None:
             self._rate = self._of_credential * share
 
+    @property
+    def calls_per_s(self) -> float | None:
+        """The worker's share; None: no limit."""
+        return None if self._rate == inf else self._rate
+
     def available(self, now: float) -> float:
         """How many calls may begin now."""
         if self._rate == inf:

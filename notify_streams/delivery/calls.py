@@ -25,7 +25,7 @@ from notify_streams.preferences.categories import OnDoubt
 from notify_streams.templates.catalog import RenderingError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from notify_streams.delivery.admission import Admission
     from notify_streams.delivery.partition import Delivery, Partition
@@ -110,7 +110,7 @@ class ProviderCalls:
         self._calling = asyncio.Event()
         #: The worker stops: a call that fails from now on has no result.
         self.stopping = False
-        self._logged_states = {one.name: BreakerState.CLOSED.value for one in order.providers}
+        self._logged_states: dict[str, str] = {}
         #: See `ProviderState`.
         self._credential_problems: dict[str, str] = {}
 
@@ -150,7 +150,7 @@ class ProviderCalls:
     def provider_state(self) -> ProviderState:
         """The present state, without I/O."""
         now = time.monotonic()
-        first, *others = (_state_of(one, now) for one in self._order.providers)
+        first, *others = self._states(now)
         return msgspec.structs.replace(
             first,
             credential_problems=dict(self._credential_problems),
@@ -158,22 +158,25 @@ class ProviderCalls:
             paused_categories=sorted(self.paused_categories.names),
         )
 
+    def _states(self, now: float) -> Iterator[ProviderState]:
+        yield from (_state_of(one, now) for one in self._order.providers)
+        for name, limit in self._order.of_devices.items():
+            yield limit.state(now, paused=name in self._paused)
+
     def _log_states(self) -> None:
         """One log line when calls to a provider stop, and one when they go on."""
-        now = time.monotonic()
-        for one in self._order.providers:
-            state = one.state(now)
-            state = BreakerState.OPEN.value if state == BreakerState.PROBING else state
-            if state == self._logged_states[one.name]:
+        for one in self._states(time.monotonic()):
+            state = BreakerState.OPEN.value if one.state == BreakerState.PROBING else one.state
+            if state == self._logged_states.get(one.provider, BreakerState.CLOSED.value):
                 continue
             is_stopped = state in (BreakerState.OPEN, "paused")
-            metrics.PROVIDER_OPEN.labels(one.name).set(is_stopped)
+            metrics.PROVIDER_OPEN.labels(one.provider).set(is_stopped)
             log.log(
                 logging.WARNING if is_stopped else logging.INFO,
                 "calls to the provider stop" if is_stopped else "calls to the provider go on",
-                extra={"action": "provider.state", "provider": one.name, "state": state},
+                extra={"action": "provider.state", "provider": one.provider, "state": state},
             )
-            self._logged_states[one.name] = state
+            self._logged_states[one.provider] = state
 
     def _note_credential(self, result: ProviderResult) -> None:
         """One log line when calls to a provider begin to fail because of the credential, and one when it is taken."""
@@ -421,6 +424,8 @@ def _calls_of(delivery: Delivery) -> int:
 
 
 def _state_of(provider: CalledProvider, now: float) -> ProviderState:
-    state, until = provider.state(now), provider.breaker.open_until
-    open_for_s = max(0.0, until - now) if state == BreakerState.OPEN and until is not None else 0.0
-    return ProviderState(provider.name, state, round(open_for_s, 1), provider.calls)
+    state = provider.state(now)
+    open_for_s = provider.breaker.open_for_s(now) if state == BreakerState.OPEN else 0.0
+    return ProviderState(
+        provider.name, state, round(open_for_s, 1), provider.calls, calls_per_s=provider.budget.calls_per_s
+    )

@@ -9,13 +9,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from notify_streams.delivery.breaker import Breaker, BreakerState
-from notify_streams.delivery.providers import client_with_budgets
+from notify_streams.delivery.providers import clients_with_budgets
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from notify_streams.delivery.budget import Budget
-    from notify_streams.delivery.providers import Provider
+    from notify_streams.delivery.providers import CallLimit, Provider
     from notify_streams.settings import ProviderSettings
 
 
@@ -50,9 +50,14 @@ class CalledProvider:
 class ProviderOrder:
     """The providers of one worker. `seconds_until`, `available` and `reserve` are about the one that most calls go to now."""
 
-    def __init__(self, providers: Sequence[CalledProvider]) -> None:
-        """`providers`: one at least, the preferred one first."""
+    def __init__(self, providers: Sequence[CalledProvider], of_devices: Mapping[str, CallLimit] | None = None) -> None:
+        """
+        Args:
+            providers: one at least, the preferred one first.
+            of_devices: the limits of the push providers that are called for devices which name them.
+        """
         self.providers = tuple(providers)
+        self.of_devices = of_devices or {}
         self.first = self.providers[0]
         self._by_name = {one.name: one for one in providers}
 
@@ -162,9 +167,6 @@ def configured_order(
         SettingsError, ValueError: a setting is not valid.
     """
     now = time.monotonic()
-    found, all_budgets = [], []
-    for one in settings.in_order(channel):
-        client, budgets = client_with_budgets(one, channel, role, now, **but)
-        found.append(CalledProvider(client, budgets[0]))
-        all_budgets += budgets
-    return ProviderOrder(found), all_budgets
+    each = [clients_with_budgets(one, channel, role, now, **but) for one in settings.in_order(channel)]
+    order = ProviderOrder([CalledProvider(one.client, one.budgets[0]) for one in each], each[0].further)
+    return order, [budget for one in each for budget in one.budgets]

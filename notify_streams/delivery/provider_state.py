@@ -17,7 +17,9 @@ class ProviderState(msgspec.Struct, frozen=True):
     calls: int
     #: provider → how its last call ended if that was because of our credential: ``HTTP 401, code 20003``
     credential_problems: dict[str, str] = {}
-    #: Those that are called when this one is not, in their order.
+    #: Those that are called when this one is not, in their order; of push those that devices name.
     further: tuple[ProviderState, ...] = ()
     #: categories whose messages wait on the worker's channel
     paused_categories: list[str] = []
+    #: the worker's share of the limit in the settings; None: no limit
+    calls_per_s: float | None = None

@@ -3,6 +3,7 @@
 Each sends one `Outgoing` message and returns one `ProviderResult`. Checks, claims and retries are the caller's task.
 """
 
+from notify_streams.delivery.providers.call_limit import CallLimit
 from notify_streams.delivery.providers.config import AccessToken, ProviderConfig
 from notify_streams.delivery.providers.credential_choice import provider_with_budgets
 from notify_streams.delivery.providers.factory import CHANNELS, provider_for
@@ -15,11 +16,12 @@ from notify_streams.delivery.providers.provider import (
     ProviderResult,
     unsendable,
 )
-from notify_streams.delivery.providers.push_choice import client_with_budgets
+from notify_streams.delivery.providers.push_choice import clients_with_budgets
 
 __all__ = [
     "CHANNELS",
     "AccessToken",
+    "CallLimit",
     "DeviceResult",
     "Outgoing",
     "Provider",
@@ -27,7 +29,7 @@ __all__ = [
     "ProviderOutcome",
     "ProviderResult",
     "check_credentials",
-    "client_with_budgets",
+    "clients_with_budgets",
     "provider_config",
     "provider_for",
     "provider_with_budgets",

@@ -1,4 +1,4 @@
-"""What a provider's client is made of: the settings, with the sandbox's credentials, and limits that are no settings."""
+"""What a client of a provider is made of: settings, sandbox credentials, limits."""
 
 from __future__ import annotations
 

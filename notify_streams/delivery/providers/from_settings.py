@@ -14,6 +14,7 @@ from notify_streams.delivery.providers.service_account import account_of
 from notify_streams.delivery.providers.web_push import VapidTokens
 from notify_streams.errors import SettingsError
 from notify_streams.records.addresses import mailbox
+from notify_streams.records.devices import PushProvider
 from notify_streams.settings import ProviderSettings
 
 
@@ -26,9 +27,9 @@ def provider_config(settings: ProviderSettings, **but: Any) -> ProviderConfig:
     return ProviderConfig(**config, **but)
 
 
-def further_push_providers(settings: ProviderSettings) -> list[str]:
+def further_push_providers(settings: ProviderSettings) -> list[PushProvider]:
     """Those beside `push_provider` that have a credential, for the devices that name them."""
-    has_credential = {
+    has_credential: dict[PushProvider, bool] = {
         "fcm": settings.fcm_service_account is not None or is_loopback(settings.fcm),
         "apns": settings.apns_key is not None,
         "web_push": settings.web_push_key is not None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -27,19 +27,30 @@ if TYPE_CHECKING:
 NOT_CONFIGURED: Final = "not_configured"
 
 
+class Clients(NamedTuple):
+    """The clients of a worker, and what limits their calls."""
+
+    #: of the channel, and of each push provider
+    client: Provider
+    #: Each needs the worker's share; the first one is that of the channel's provider.
+    budgets: list[Budget]
+    #: The push providers beside the channel's, by name.
+    further: dict[str, CallLimit]
+
+
 class PushChoice:
     """A `Provider` over one client for each push provider; `name` and `max_in_flight` are those of the default one.
 
-    The caller limits the calls to the default provider. The others have a circuit breaker here.
+    The caller limits the calls to the default provider. The others have a circuit breaker and a budget here.
     """
 
-    def __init__(self, default: Provider, further: Mapping[str, Provider]) -> None:
+    def __init__(self, default: Provider, further: Mapping[str, tuple[Provider, CallLimit]]) -> None:
         """`further`: by the name that devices have."""
         self.name = default.name
         self.max_in_flight = default.max_in_flight
         self._default = default
         # Without a limit, one provider that fails would take the connections of the others.
-        self._further = {name: (client, CallLimit(name, client.max_in_flight)) for name, client in further.items()}
+        self._further = further
 
     async def start(self) -> None:
         await self._default.start()
@@ -63,19 +74,19 @@ class PushChoice:
         return limit.refusal() or await limit.counted(client.send(message))
 
 
-def client_with_budgets(
-    settings: ProviderSettings, channel: str, role: str, now: float, **but: Any
-) -> tuple[Provider, list[Budget]]:
+def clients_with_budgets(settings: ProviderSettings, channel: str, role: str, now: float, **but: Any) -> Clients:
     """As `provider_with_budgets`; of push with a client for each provider that has a credential.
 
-    `calls_per_s` of the settings limits `push_provider` alone.
+    `calls_per_s` of the settings limits `push_provider`, `push_calls_per_s` the others: what is over their limit is retried.
     """
     client, budgets = provider_with_budgets(settings, channel, role, now, **but)
     if channel != "push":
-        return client, budgets
-    further: dict[str, Provider] = {}
+        return Clients(client, budgets, {})
+    further: dict[str, tuple[Provider, CallLimit]] = {}
     for name in further_push_providers(settings):
-        of_name = msgspec.structs.replace(settings, push_provider=name, calls_per_s={})
-        further[name], more = provider_with_budgets(of_name, channel, role, now, **but)
-        budgets += more
-    return PushChoice(client, further), budgets
+        limits = settings.push_calls_per_s.get(name, {})
+        of_name = msgspec.structs.replace(settings, push_provider=name, calls_per_s=limits)
+        one, of_one = provider_with_budgets(of_name, channel, role, now, **but)
+        further[name] = one, CallLimit(name, one.max_in_flight, of_one[0])
+        budgets += of_one
+    return Clients(PushChoice(client, further), budgets, {name: limit for name, (_, limit) in further.items()})

@@ -14,7 +14,14 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 
 from devtools.sandbox.keys import SUBJECT, pem
-from notify_streams.delivery.providers import Outgoing, Provider, ProviderOutcome, ProviderResult, provider_for
+from notify_streams.delivery.providers import (
+    CallLimit,
+    Outgoing,
+    Provider,
+    ProviderOutcome,
+    ProviderResult,
+    provider_for,
+)
 from notify_streams.delivery.providers.credential_files import BadCredential
 from notify_streams.delivery.providers.es256 import Es256Key
 from notify_streams.delivery.providers.http_client import HttpClient
@@ -171,7 +178,7 @@ async def test_a_service_that_asks_to_wait_for_ever_stops_the_calls_to_itself_al
     service.on_message = wait_for_ever
     bad, good = (service.browser.subscription(service.endpoint(host=host)) for host in ("127.0.0.1", "localhost"))
     async with started(service) as web_push:
-        choice = PushChoice(Other(), {"web_push": web_push})
+        choice = PushChoice(Other(), {"web_push": (web_push, CallLimit("web_push", web_push.max_in_flight))})
         results = [await choice.send(push(bad, provider="web_push")) for _ in range(8)]
         assert {one.outcome for one in results} == {ProviderOutcome.RETRY} and all(one.one_server for one in results)
         assert 0 < len(service.received) < 8

@@ -16,6 +16,7 @@ from notify_streams.settings import Settings
 from notify_streams.topics import forward_topic
 from notify_streams.web.kafka_reader import kafka_reader
 from notify_streams.web.regions import waiting_records
+from tests.waiting import until
 
 #: A region of one test, and settings that know it.
 FarAway = tuple[str, Settings]
@@ -38,7 +39,11 @@ async def test_acknowledged_records_do_not_wait(far_away: FarAway) -> None:
     region, settings = far_away
     topic = forward_topic(region)
     worker = build_app(settings, VIEWS)
-    assert await waiting_records(worker) == {region: 0}
+
+    async def nothing_waits() -> bool:
+        return await waiting_records(worker) == {region: 0}
+
+    await until(nothing_waits, "a broker that has just started has a coordinator", within_s=30)
     async with TriggerProducer(settings) as upstream:
         await upstream.send([(topic, "u-1", b"one", ())] * 3)
     assert await waiting_records(worker) == {region: 3}

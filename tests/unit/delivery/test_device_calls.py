@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -18,11 +18,13 @@ from notify_streams.delivery.delivery_ledger import OwnedLedger, Token
 from notify_streams.delivery.device_results import device_outcomes
 from notify_streams.delivery.partition import Delivery, Partition
 from notify_streams.delivery.provider_order import CalledProvider, ProviderOrder
-from notify_streams.delivery.providers import Outgoing, ProviderOutcome, ProviderResult
+from notify_streams.delivery.providers import CallLimit, Outgoing, ProviderOutcome, ProviderResult
 from notify_streams.delivery.rendering import text_of
+from notify_streams.metrics import REGISTRY
 from notify_streams.records.channel_message import ChannelMessage
 from notify_streams.records.devices import Device
 from notify_streams.templates.catalog import RenderingError, Text
+from notify_streams.web.health import not_called
 from tests.builders import a_message, categories, templates
 from tests.unit.delivery.test_calls import Handler
 from tests.waiting import until
@@ -67,10 +69,16 @@ class Pauses:
 class Calls:
     """`ProviderCalls` with what they need."""
 
-    def __init__(self, provider: Provider, budget: Budget | None = None, *paused: str) -> None:
+    def __init__(
+        self,
+        provider: Provider,
+        budget: Budget | None = None,
+        *paused: str,
+        of_devices: Mapping[str, CallLimit] | None = None,
+    ) -> None:
         self.provider, self.handler = provider, Handler()
         self.budget = budget or Budget(None, 0.0)
-        order = ProviderOrder([CalledProvider(provider, self.budget)])
+        order = ProviderOrder([CalledProvider(provider, self.budget)], of_devices)
         self.breaker, self.admission = order.first.breaker, Admission(order)
         pauses: Any = Pauses(*paused)
         self.calls = ProviderCalls(
@@ -178,6 +186,36 @@ async def test_a_device_of_a_paused_provider_waits_and_the_others_are_called() -
     calls.begin(to_devices(TABLET))
     result = await calls.ended()
     assert (result.outcome, result.begun, calls.provider.tokens()) == (ProviderOutcome.RETRY, False, ["phone"])
+
+
+async def test_each_push_provider_has_its_own_state(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    failing, fine = CallLimit("web_push", 4), CallLimit("apns", 4, Budget(10.0, 0.0))
+    calls = Calls(Provider(), None, "apns", of_devices={"apns": fine, "web_push": failing})
+    for _ in range(5):
+        await failing.counted(refusal())
+    watching = asyncio.create_task(calls.calls.watch_pauses())
+    await until(lambda: len(_logged(caplog)) == 2, "both are logged")
+    watching.cancel()
+    state = calls.calls.provider_state()
+    assert [(one.provider, one.state, one.calls_per_s) for one in (state, *state.further)] == [
+        ("fcm", "closed", None),
+        ("apns", "paused", 0.0),
+        ("web_push", "open", None),
+    ]
+    assert not_called(state) == ["provider apns is paused", "provider web_push is open"]
+    assert _logged(caplog) == [("apns", "paused"), ("web_push", "open")]
+    for name in ("apns", "web_push"):
+        assert REGISTRY.get_sample_value("notify_provider_stopped", {"provider": name}) == 1.0
+
+
+def _logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    lines = [vars(one) for one in caplog.records if vars(one).get("action") == "provider.state"]
+    return [(one["provider"], one["state"]) for one in lines]
+
+
+async def refusal() -> ProviderResult:
+    return ProviderResult(outcome=ProviderOutcome.RETRY, provider="web_push")
 
 
 async def test_a_defect_at_one_device_is_that_devices_alone() -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgspec
 import pytest
 
+from notify_streams.delivery.budget import Budget
 from notify_streams.delivery.providers import (
+    CallLimit,
     Outgoing,
     ProviderOutcome,
     ProviderResult,
     check_credentials,
-    client_with_budgets,
+    clients_with_budgets,
 )
 from notify_streams.delivery.providers.from_settings import further_push_providers
 from notify_streams.delivery.providers.push_choice import NOT_CONFIGURED, PushChoice
@@ -47,9 +50,14 @@ def of(message: Outgoing, provider: str | None) -> Outgoing:
     return msgspec.structs.replace(message, channel="push", provider=provider)
 
 
+def choice_of(default: Client, *further: Client, budget: Budget | None = None) -> tuple[PushChoice, list[CallLimit]]:
+    limits = [CallLimit(one.name, one.max_in_flight, budget) for one in further]
+    return PushChoice(default, {one.name: (one, limit) for one, limit in zip(further, limits, strict=True)}), limits
+
+
 async def test_a_device_is_called_at_its_provider(an_outgoing: Any) -> None:
     fcm, apns = Client("fcm"), Client("apns")
-    choice = PushChoice(fcm, {"apns": apns})
+    choice, _ = choice_of(fcm, apns)
     await choice.start()
     assert fcm.running and apns.running
     found = [(await choice.send(of(an_outgoing(), name))).provider for name in (None, "fcm", "apns")]
@@ -66,10 +74,27 @@ async def test_a_device_without_a_provider_is_a_bad_address(an_outgoing: Any) ->
 async def test_a_further_provider_that_fails_is_not_called_for_a_while_and_the_default_one_is(an_outgoing: Any) -> None:
     fcm, apns = Client("fcm"), Client("apns")
     apns.outcome = ProviderOutcome.RETRY
-    choice = PushChoice(fcm, {"apns": apns})
+    choice, (limit,) = choice_of(fcm, apns)
     results = [await choice.send(of(an_outgoing(), "apns")) for _ in range(20)]
     assert 0 < apns.calls < 20
     assert {one.outcome for one in results} == {ProviderOutcome.RETRY} and results[-1].retry_after_s is not None
+    assert (await choice.send(of(an_outgoing(), None))).outcome is ProviderOutcome.ACCEPTED
+    now = time.monotonic()
+    state = limit.state(now, paused=False)
+    assert (state.provider, state.state, state.open_for_s > 0) == ("apns", "open", True)
+    assert limit.state(now, paused=True).state == "paused"
+
+
+async def test_a_further_provider_is_not_called_more_often_than_its_budget_allows(an_outgoing: Any) -> None:
+    fcm, apns = Client("fcm"), Client("apns")
+    budget = Budget(8.0, time.monotonic() - 10.0)
+    budget.set_share(0.5, time.monotonic() - 10.0)
+    choice, (limit,) = choice_of(fcm, apns, budget=budget)
+    results = [await choice.send(of(an_outgoing(), "apns")) for _ in range(8)]
+    assert results[0].outcome is ProviderOutcome.ACCEPTED and results[-1].outcome is ProviderOutcome.RETRY
+    assert not results[-1].begun and apns.calls < 3
+    state = limit.state(time.monotonic(), paused=False)
+    assert (state.state, state.calls, state.calls_per_s) == ("closed", 0, 4.0)
     assert (await choice.send(of(an_outgoing(), None))).outcome is ProviderOutcome.ACCEPTED
 
 
@@ -97,8 +122,16 @@ def test_a_further_provider_that_cannot_work_is_refused_at_the_start() -> None:
     check_credentials(settings(web_push_key=Secret("no key")), "email")
 
 
-def test_the_limit_of_the_settings_is_that_of_the_default_provider() -> None:
-    client, budgets = client_with_budgets(settings(calls_per_s={"push": 4.0}, **WEB_PUSH), "push", "push", 0.0)
-    for one in budgets:
-        one.set_share(1.0, 0.0)
-    assert (client.name, [one.available(10.0) for one in budgets]) == ("fcm", [1.0, float("inf")])
+def test_each_push_provider_has_the_limit_that_the_settings_give_it() -> None:
+    given = settings(calls_per_s={"push": 4.0}, push_calls_per_s={"web_push": {"push": 6.0}}, **WEB_PUSH)
+    for role, expected in (("push", [4.0, 6.0]), ("cric_push", [None, None])):
+        client, budgets, further = clients_with_budgets(given, "push", role, 0.0)
+        for one in budgets:
+            one.set_share(1.0, 0.0)
+        assert (client.name, [one.calls_per_s for one in budgets], [*further]) == ("fcm", expected, ["web_push"])
+        assert further["web_push"].state(0.0, paused=False).calls_per_s == expected[1]
+
+
+def test_the_limit_of_the_default_provider_has_one_place() -> None:
+    (problem,) = settings(push_calls_per_s={"fcm": {"push": 1.0}}).failover_problems()
+    assert problem == "push_calls_per_s.fcm must be calls_per_s: fcm is the push_provider"
