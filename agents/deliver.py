@@ -13,11 +13,11 @@ from notify_streams.delivery.admission import Admission
 from notify_streams.delivery.dead_addresses import DeadAddresses
 from notify_streams.delivery.engine import DeliveryEngine
 from notify_streams.delivery.event_outbox import EventOutbox
+from notify_streams.delivery.mail_links import mail_links_of
 from notify_streams.delivery.provider_order import configured_order
 from notify_streams.delivery.refused_addresses import RefusedAddresses
 from notify_streams.delivery.reputation import Reputation
 from notify_streams.delivery.retry_delay import RETRY_DELAYS
-from notify_streams.delivery.unsubscribe_links import links_of
 from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.outbox.partition_hooks import first_position
 from notify_streams.partition_concurrency import process_partitions_concurrently
@@ -59,7 +59,7 @@ engine = app.delivery = DeliveryEngine(
     None if reputation is None else reputation.count_end,
     region=app.settings.region,
     on_refused_address=refused_addresses.add,
-    unsubscribe_links=links_of(app.settings, app.categories) if channel == "email" else None,
+    mail_links=mail_links_of(app.settings, app.categories) if channel == "email" else None,
 )
 app.add_lifecycle(engine.start, engine.stop)
 hold_partitions_while(app, lambda: engine.held)

@@ -17,9 +17,10 @@ from devtools.stack.paths import cache_folder
 
 _REGISTRY: Final = "https://registry.npmjs.org"
 _TIMEOUT_S: Final = 60.0
-#: name → version, sha256 of the tarball. grapheme-splitter is all that sms-segments-calculator depends on, axe-core depends on nothing.
+#: name → version, sha256 of the tarball. grapheme-splitter is all that sms-segments-calculator depends on, the others depend on nothing.
 PACKAGES: Final = {
     "sms-segments-calculator": ("1.3.0", "f5baeaa24d17e002538a26e4c3948bf29ee2e35fb9d2c124a393ebcf9ab40489"),
+    "sns-validator": ("0.3.5", "7a03818b7ef6436f29495e50378624148c751c4b1b330952fe6bc20ce2a1c5d0"),
     "axe-core": ("4.14.1", "e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745"),
     "grapheme-splitter": ("1.0.4", "7615f25fb6d0196bf7c407423de690e2d379cf26542b09b40c5eddadb2321931"),
 }

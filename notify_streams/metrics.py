@@ -189,6 +189,14 @@ WEB_REFUSED: Final = Counter(
     ["reason"],
     registry=REGISTRY,
 )
+#: `result`: accepted, repeated, refused (not signed, too old, or not to be read), unconfigured.
+WEBHOOKS: Final = Counter(
+    "notify_webhooks", "Webhooks of providers by result", ["provider", "result"], registry=REGISTRY
+)
+#: `event`: stopped, allowed, complaint, bounced.
+ADDRESS_REPORTS: Final = Counter(
+    "notify_address_reports", "What webhooks said about addresses, by channel", ["channel", "event"], registry=REGISTRY
+)
 #: `outcome`: answered, refused (no answer, or the request had made its one hop).
 RELAYED_REQUESTS: Final = Counter(
     "notify_relayed_requests",

@@ -11,7 +11,7 @@ import msgspec
 
 from notify_streams.delivery.providers.sms.segments import sms_size
 from notify_streams.records.user_records import DEFAULT_LOCALE, DEFAULT_TIME_ZONE
-from notify_streams.templates.catalog import RenderingError, Templates, Text
+from notify_streams.templates.catalog import PREFERENCES_URL, UNSUBSCRIBE_URL, RenderingError, Templates, Text
 from notify_streams.templates.files import PARTS
 
 if TYPE_CHECKING:
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 _MAX_PUSH_BYTES: Final = 4096
 #: Twilio's limit.
 _MAX_SMS_CHARACTERS: Final = 1600
+#: Instead of a person's.
+EXAMPLE_LINKS: Final[dict[str, Any]] = {
+    PREFERENCES_URL: "https://notify.example.org/preferences/TOKEN",
+    UNSUBSCRIBE_URL: "https://notify.example.org/unsubscribe/TOKEN",
+}
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -64,7 +69,7 @@ def check_templates(
             for channel in sorted(channels):
                 where = f"{files.place / name / local.locale}, {channel}"
                 try:
-                    text = local.render(channel, local.locale, DEFAULT_TIME_ZONE, sample)
+                    text = local.render(channel, local.locale, DEFAULT_TIME_ZONE, EXAMPLE_LINKS | sample)
                 except RenderingError as error:
                     problems.append(f"{where}: {error}; the data is that of sample.json")
                     continue

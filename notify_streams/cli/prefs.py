@@ -1,4 +1,4 @@
-"""`notify-streams prefs get|set|stop-all|import`: users' choices."""
+"""`notify-streams prefs get|set|stop-all|link|import`: users' choices."""
 
 from __future__ import annotations
 
@@ -162,6 +162,26 @@ async def _address(settings: Settings, channel: Channel, address: str, stop: boo
             else:
                 suppressed.append({"reason": why, "at": choice.at.isoformat(), "source": choice.source})
     return {"id": identity, "channel": channel, "suppressed": suppressed}
+
+
+@prefs.command("link")
+@click.argument("user_id")
+@click.option("--locale", help="Of the page; default: the person's.")
+@region_option
+@as_json
+def link(user_id: str, locale: str | None, region: str, as_json: bool) -> None:
+    """Print the link of a person's preference page. Who has it can choose for the person: give it to no one else."""
+    from notify_streams.delivery.mail_links import mail_links_of
+
+    settings = settings_of(region)
+    links = mail_links_of(settings, categories_of())
+    if links is None:
+        raise Refused(f"there are no links: set public.urls.{settings.region} and public.link_keys")
+    user = run(registered_user(settings, user_id), settings)
+    if user is None:
+        raise Refused(f"no user {user_id!r} has signed up")
+    url = links.preferences(user_id, locale or user.locale)
+    print_result(as_json, {"user_id": user_id, "url": url}, [url])
 
 
 @prefs.command("import")

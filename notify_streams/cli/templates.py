@@ -55,6 +55,7 @@ def preview(name: str, locale: str, time_zone: str, channel: Channel | None, dat
     """Show the texts of the template NAME."""
     import msgspec
 
+    from notify_streams.admin.template_check import EXAMPLE_LINKS
     from notify_streams.preferences.categories import channels_of_templates
     from notify_streams.templates.catalog import RenderingError, Templates
 
@@ -64,7 +65,7 @@ def preview(name: str, locale: str, time_zone: str, channel: Channel | None, dat
         raise Refused(f"no category has a template {name!r}; there are: {', '.join(sorted(used))}")
     if channel is not None and channel not in used[name]:
         raise Refused(f"no category sends {name!r} by {channel}, only by {', '.join(sorted(used[name]))}")
-    content = _data(files, name, data)
+    content = EXAMPLE_LINKS | _data(files, name, data)
     texts: dict[str, Any] = {}
     lines = [f"template {local.version}"]
     for one in (one for one in CHANNELS if one in used[name] and channel in (None, one)):

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from notify_streams.delivery.admission import Admission
+    from notify_streams.delivery.mail_links import MailLinks
     from notify_streams.delivery.partition import Delivery, Partition
     from notify_streams.delivery.pauses import ProviderPauses
     from notify_streams.delivery.provider_order import CalledProvider, ProviderOrder
-    from notify_streams.delivery.unsubscribe_links import UnsubscribeLinks
     from notify_streams.preferences.categories import Categories
     from notify_streams.records.channel_message import ChannelMessage
     from notify_streams.records.devices import Devices
@@ -86,9 +86,9 @@ class ProviderCalls:
         pauses: ProviderPauses,
         handler: CallHandler,
         region: str | None = None,
-        unsubscribe_links: UnsubscribeLinks | None = None,
+        mail_links: MailLinks | None = None,
     ) -> None:
-        """`unsubscribe_links`: of mails, if they are on."""
+        """`mail_links`: None where the channel has none."""
         self._order = order
         self._categories = categories
         self._templates = templates
@@ -96,7 +96,7 @@ class ProviderCalls:
         self._pauses = pauses
         self._handler = handler
         self._region = region
-        self._unsubscribe_links = unsubscribe_links
+        self._mail_links = mail_links
         self._to_provider = metrics.TO_PROVIDER.labels(lane, channel)
         self._call_times = {one.name: metrics.PROVIDER_CALL.labels(one.name) for one in order.providers}
         self._answers = AnswerCounts()
@@ -310,12 +310,13 @@ class ProviderCalls:
             data = data_of(message)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return unsendable(provider, ProviderOutcome.RENDERING, "`data` is not a JSON object")
+        links = self._mail_links
+        unsubscribe = None if links is None else links.unsubscribe(message)
         try:
-            text = text_of(message, self._categories, self._templates, data)
+            text = text_of(message, self._categories, self._templates, data, links, unsubscribe)
         except RenderingError as error:
             return unsendable(provider, ProviderOutcome.RENDERING, str(error))
         delivery.template_version = text.version
-        links = self._unsubscribe_links
         outgoing = Outgoing(
             delivery_id=message.delivery_id,
             notification_id=message.notification_id,
@@ -333,7 +334,7 @@ class ProviderCalls:
             decided_at_ms=int(message.decided_at.timestamp() * 1000),
             region=self._region,
             bucket=delivery.partition.number,
-            unsubscribe=None if links is None else links.of(message),
+            unsubscribe=unsubscribe,
         )
         if message.devices is None:
             return outgoing

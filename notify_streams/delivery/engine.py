@@ -44,11 +44,11 @@ if TYPE_CHECKING:
 
     from notify_streams.delivery.admission import Admission
     from notify_streams.delivery.event_outbox import EventOutbox
+    from notify_streams.delivery.mail_links import MailLinks
     from notify_streams.delivery.provider_order import ProviderOrder
     from notify_streams.delivery.provider_state import ProviderState
     from notify_streams.delivery.retry_delay import RetryDelay
     from notify_streams.delivery.timers import Timer
-    from notify_streams.delivery.unsubscribe_links import UnsubscribeLinks
     from notify_streams.outbox.flush_plan import OutboxRow
     from notify_streams.preferences.categories import Categories
     from notify_streams.preferences.provider_check import SendPermission
@@ -127,7 +127,7 @@ class DeliveryEngine:
         on_end: Callable[[str, DeliveryState, str | None], None] | None = None,
         region: str | None = None,
         on_refused_address: Callable[[ChannelMessage, ProviderResult], None] = lambda message, result: None,
-        unsubscribe_links: UnsubscribeLinks | None = None,
+        mail_links: MailLinks | None = None,
     ) -> None:
         """Deliver `role`.
 
@@ -163,7 +163,7 @@ class DeliveryEngine:
             ProviderPauses(shards, store_timeout_s),
             self,
             region,
-            unsubscribe_links,
+            mail_links,
         )
         self._stores = [SettlementStore(shards, shard, self._ledger, store_timeout_s) for shard in range(len(shards))]
         self._loops = [

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from notify_streams.records.user_records import DEFAULT_LOCALE, DEFAULT_TIME_ZONE
-from notify_streams.templates.catalog import RenderingError, Text
+from notify_streams.templates.catalog import PREFERENCES_URL, UNSUBSCRIBE_URL, RenderingError, Text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from notify_streams.delivery.mail_links import MailLinks
     from notify_streams.preferences.categories import Categories
     from notify_streams.records.channel_message import ChannelMessage
     from notify_streams.templates.catalog import Templates
@@ -36,8 +37,19 @@ def data_of(message: ChannelMessage) -> dict[str, Any]:
     return _long_integers_as_text(decoded) if _LONG_NUMBER.search(data) else decoded
 
 
-def text_of(message: ChannelMessage, categories: Categories, templates: Templates, data: Mapping[str, Any]) -> Text:
+def text_of(
+    message: ChannelMessage,
+    categories: Categories,
+    templates: Templates,
+    data: Mapping[str, Any],
+    links: MailLinks | None = None,
+    unsubscribe: str | None = None,
+) -> Text:
     """The rendered text.
+
+    Args:
+        links: make `preferences_url` for a mail that has it.
+        unsubscribe: `unsubscribe_url` of a mail.
 
     Raises:
         RenderingError: the category does not have the message's template, or the template does not fit the data.
@@ -49,6 +61,11 @@ def text_of(message: ChannelMessage, categories: Categories, templates: Template
     template = templates.in_locale(message.template, locale)
     if category is None or message.template not in category.templates or template is None:
         raise RenderingError("the category has no such template")
+    if template.links and message.channel == "email":
+        page = None
+        if links is not None and PREFERENCES_URL in template.links:
+            page = links.preferences(message.user_id, locale)
+        data = {**data, PREFERENCES_URL: page, UNSUBSCRIBE_URL: unsubscribe}
     return template.render(message.channel, locale, message.time_zone or DEFAULT_TIME_ZONE, data)
 
 

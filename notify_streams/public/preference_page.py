@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Final
 from notify_streams.errors import RetryLater
 from notify_streams.public import preference_requests as requests
 from notify_streams.public.links import link_tokens
-from notify_streams.public.pages.rendering import page_headers
-from notify_streams.public.relay import relay
+from notify_streams.public.relayed_page import relayed_page
 from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.user_records import ALL
@@ -77,7 +76,7 @@ class PreferencePage(WebView):
             return requests.bad_link(texts).response()
         served_by = current_placement(worker).server_of(user.region)
         if served_by != worker.settings.region:
-            return await _elsewhere(worker, served_by, request, body)
+            return await relayed_page(worker, served_by, request, body)
         choices = _StoredChoices(worker, user_id, user.region)
         if request.method == "POST":
             return (await requests.change(texts, body, worker.categories, choices)).response()
@@ -104,14 +103,3 @@ class _StoredChoices:
         # After a failover during the call the choices may have no effect.
         if current_placement(self._worker).server_of(self._home) != self._worker.settings.region:
             raise RetryLater("another region begins to serve this user")
-
-
-async def _elsewhere(worker: NotifyApp, region: str | None, request: Request, body: bytes) -> Response:
-    """The page of the region that serves the person."""
-    if region is None:
-        raise RetryLater("no region serves this user")
-    relayed = await relay(worker, region, request, body)
-    if relayed.content_type != "text/html":
-        raise RetryLater(f"region {region} does not answer")
-    relayed.headers.update(page_headers())
-    return relayed

@@ -14,7 +14,7 @@ from notify_streams.errors import RetryLater
 from notify_streams.public import preference_requests as requests
 from notify_streams.public.links import link_tokens
 from notify_streams.public.pages.rendering import message_page, question_page
-from notify_streams.public.relay import relay
+from notify_streams.public.relayed_page import relayed_page
 from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.roles import CHANNELS
 from notify_streams.web.placement import current_placement
@@ -84,10 +84,8 @@ class Unsubscribe(WebView):
         if user is None:
             return requests.bad_link(texts).response()
         served_by = current_placement(worker).server_of(user.region)
-        if served_by is None:
-            raise RetryLater("no region serves this user")
         if served_by != here:
-            return await relay(worker, served_by, request, body)
+            return await relayed_page(worker, served_by, request, body)
         channel: Channel = next(one for one in CHANNELS if one == link.channel)
         await worker.preferences.stops.stop_choice(link.user_id, link.category, channel, ChoiceSource.ONE_CLICK)
         # After a failover during the call the choice may have no effect.

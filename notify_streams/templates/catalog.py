@@ -31,9 +31,15 @@ from notify_streams.templates.sandbox import Part, TextTooLong
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from pathlib import Path
 
     from notify_streams.roles import Channel
 
+#: What this system gives to mails, not the sender: the links of the person's preference page, and to turn this kind of mail off. Each may be
+#: absent, so a file that has it tests it (`is defined`).
+PREFERENCES_URL: Final = "preferences_url"
+UNSUBSCRIBE_URL: Final = "unsubscribe_url"
+LINKS: Final = frozenset((PREFERENCES_URL, UNSUBSCRIBE_URL))
 _DIGEST_BYTES: Final = 6
 #: A person chooses the locale, so the number of different ones is bounded.
 _CACHED: Final = 4096
@@ -67,6 +73,8 @@ class LocalTemplate:
     #: Locale and content hash: changes if a file changes.
     version: str
     parts: Mapping[str, Part]
+    #: Those of `LINKS` that its mail has.
+    links: frozenset[str]
 
     def render(self, channel: Channel, locale: str, time_zone: str, data: Mapping[str, Any]) -> Text:
         """The text for a person with this locale and time zone; a null in `data` counts as absent.
@@ -186,4 +194,18 @@ def _local(files: TemplateFiles, name: str, locale: str, texts: Mapping[str, str
     hashed = blake2b(digest_size=_DIGEST_BYTES)
     for part, text in sorted({**texts, "": files.style_sheet if EMAIL_HTML in texts else ""}.items()):
         hashed.update(f"{part}\0{text}\0".encode())
-    return LocalTemplate(locale, f"{locale}:{hashed.hexdigest()}", parts)
+    return LocalTemplate(locale, f"{locale}:{hashed.hexdigest()}", parts, _links(files.place / name / locale, parts))
+
+
+def _links(where: Path, parts: Mapping[str, Part]) -> frozenset[str]:
+    """Those of `LINKS` that the mail has."""
+    found: set[str] = set()
+    for part, compiled in parts.items():
+        required, optional = compiled.variables.required & LINKS, compiled.variables.optional & LINKS
+        if wrong := required if part in PARTS["email"] else required | optional:
+            link = min(wrong)
+            raise SettingsError(
+                f"{where / part}: {link} is for mails, and not always there: write `{{% if {link} is defined %}}` around it"
+            )
+        found |= optional
+    return frozenset(found)

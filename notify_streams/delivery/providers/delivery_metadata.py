@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 from notify_streams.delivery.providers.provider import Outgoing
 from notify_streams.records.names import MARK_PREFIX
+
+_MAX_DIGITS = 6
 
 
 def delivery_metadata(message: Outgoing) -> dict[str, str]:
@@ -25,3 +30,21 @@ def delivery_metadata(message: Outgoing) -> dict[str, str]:
     if message.region is not None and message.bucket is not None:
         found |= {"region": message.region, "bucket": str(message.bucket)}
     return {MARK_PREFIX + name: text for name, text in found.items()}
+
+
+class Marks(NamedTuple):
+    """What a provider's report must have of the delivery metadata."""
+
+    delivery_id: str
+    attempt: int
+    region: str
+    bucket: int
+
+
+def read_marks(metadata: Mapping[str, str]) -> Marks | None:
+    """The marks in delivery metadata that came back; None if one is missing or is none that we wrote."""
+    found = {name: metadata.get(MARK_PREFIX + name, "") for name in Marks._fields}
+    numbers = [found["attempt"], found["bucket"]]
+    if not all(found.values()) or not all(one.isdecimal() and len(one) <= _MAX_DIGITS for one in numbers):
+        return None
+    return Marks(found["delivery_id"], int(found["attempt"]), found["region"], int(found["bucket"]))

@@ -15,6 +15,7 @@ from notify_streams.records.user_records import MAX_COUNTER
 from notify_streams.topics import (
     FORWARDED,
     PREFERENCE_UPDATES,
+    RECEIPTS,
     USER_CONTACTS,
     USER_ERASURES,
     USER_LOCATIONS,
@@ -54,7 +55,7 @@ _FORWARDING: Final = frozenset((HOPS, ORIGIN, TARGET, VERSION, EPOCH, CLEARED, H
 #: The topics that regions write for one another.
 _TARGETS: Final = {
     topic.encode(): topic
-    for topic in (FORWARDED, USER_LOCATIONS, USER_SIGNUPS, USER_CONTACTS, USER_ERASURES, PREFERENCE_UPDATES)
+    for topic in (FORWARDED, USER_LOCATIONS, USER_SIGNUPS, USER_CONTACTS, USER_ERASURES, PREFERENCE_UPDATES, RECEIPTS)
 }
 _MAX_DIGITS: Final = len(str(MAX_COUNTER))
 _TRIGGERS: Final = (TARGET, FORWARDED.encode())

@@ -40,7 +40,7 @@ FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a sample without a value": (lambda folder: (folder / "sample.json").write_text("{}"), "en, push: a template does"),
     "another variable in one locale": (
         lambda folder: (folder / "de" / "email.txt").write_text("{{ offer }}{{ price }}"),
-        "de/email.txt: days, price is not used as in en",
+        "de/email.txt: days, preferences_url, price, unsubscribe_url is not used as in en",
     ),
     "a title that is too long": (
         lambda folder: (folder / "de" / "push.title.txt").write_text("ü" * 2100),

@@ -15,10 +15,10 @@ from notify_streams.delivery.admission import Admission
 from notify_streams.delivery.budget import Budget
 from notify_streams.delivery.calls import ProviderCalls
 from notify_streams.delivery.delivery_ledger import OwnedLedger, Token
+from notify_streams.delivery.mail_links import MailLinks, mail_links_of
 from notify_streams.delivery.partition import Delivery, Partition
 from notify_streams.delivery.provider_order import CalledProvider, ProviderOrder
 from notify_streams.delivery.providers import Outgoing, ProviderOutcome, ProviderResult
-from notify_streams.delivery.unsubscribe_links import UnsubscribeLinks, links_of
 from notify_streams.records.channel_message import ChannelMessage
 from notify_streams.records.link_token import Link, LinkTokens
 from notify_streams.secret import Secret
@@ -62,7 +62,7 @@ async def called(message: ChannelMessage) -> tuple[list[Outgoing], Delivery, Pro
     return provider.calls, delivery, result
 
 
-def calls_to(provider: AClient, handler: Handler, links: UnsubscribeLinks | None = None) -> ProviderCalls:
+def calls_to(provider: AClient, handler: Handler, links: MailLinks | None = None) -> ProviderCalls:
     order = ProviderOrder([CalledProvider(provider, Budget(None, 0.0))])
     pauses: Any = NoPauses()
     return ProviderCalls(
@@ -74,7 +74,7 @@ def calls_to(provider: AClient, handler: Handler, links: UnsubscribeLinks | None
         Admission(order),
         pauses,
         handler,
-        unsubscribe_links=links,
+        mail_links=links,
     )
 
 
@@ -86,7 +86,7 @@ async def test_only_what_a_person_can_turn_off_has_a_link_to_do_so() -> None:
         shards=("none",),
         public=PublicSettings(urls={"eu": "https://eu.example.org/"}, link_keys=Secret(f"{KEY},{OTHER_KEY}")),
     )
-    links = links_of(settings, categories())
+    links = mail_links_of(settings, categories())
     for category, locale, expected in (("marketing", "ar", "ar"), ("payments", None, "en")):
         provider, handler = AClient(), Handler()
         message = a_message(channel="email", category=category, locale=locale, template=None, title="t", body="b")
@@ -100,7 +100,7 @@ async def test_only_what_a_person_can_turn_off_has_a_link_to_do_so() -> None:
     await end_of(message, calls_to(provider, handler, links), handler)
     assert provider.calls[0].unsubscribe is None
     for off in (PublicSettings(urls=settings.public.urls), PublicSettings(link_keys=settings.public.link_keys)):
-        assert links_of(msgspec.structs.replace(settings, public=off), categories()) is None
+        assert mail_links_of(msgspec.structs.replace(settings, public=off), categories()) is None
 
 
 async def end_of(message: ChannelMessage, calls: ProviderCalls, handler: Handler) -> tuple[Delivery, ProviderResult]:

@@ -115,6 +115,14 @@ def test_another_locales_hash_does_not_change(write: Write) -> None:
     assert found(loaded(config), "de").version == before
 
 
+def test_a_mail_names_the_links_that_it_has_and_asks_the_sender_for_none(write: Write) -> None:
+    footer = "{% if preferences_url is defined %}{{ preferences_url }}{% endif %}"
+    local = loaded(write(GOOD | MAIL | {"email.html": f"<p>{footer}</p>"}), ("push", "email"))
+    assert found(local, "en").links == {"preferences_url"}
+    assert local.required("hi", ["email"]) == frozenset()
+    assert found(loaded(write(GOOD | MAIL)), "en").links == frozenset()
+
+
 WRONG: dict[str, tuple[Callable[[Write], Any], str]] = {
     "no such template": (lambda write: write(name="other"), "hi/en does not exist"),
     "no text in the default locale": (lambda write: write(GOOD, "de"), "hi/en does not exist"),
@@ -127,6 +135,14 @@ WRONG: dict[str, tuple[Callable[[Write], Any], str]] = {
     "an unknown locale": (lambda write: (write(), write(GOOD, "xx")), "xx: CLDR has no such locale"),
     "a folder that is no locale": (lambda write: write(GOOD, "en", "e"), "not <name>/<locale>/<file>"),
     "a syntax error": (lambda write: write(GOOD | {"push.body.txt": "a\n{{ b"}), "push.body.txt, line 2"),
+    "a link that may be absent": (
+        lambda write: write(GOOD | MAIL | {"email.txt": "{{ unsubscribe_url }}"}),
+        "email.txt: unsubscribe_url is for mails, and not always there",
+    ),
+    "a link in a push": (
+        lambda write: write(GOOD | {"push.body.txt": "{{ preferences_url|default('') }}"}),
+        "push.body.txt: preferences_url is for mails",
+    ),
     "an unknown filter": (lambda write: write(GOOD | {"push.body.txt": "{{ a|moneys }}"}), "No filter named 'moneys'"),
 }
 

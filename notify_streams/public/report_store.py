@@ -1,0 +1,98 @@
+"""Stores what webhooks report: receipts in Kafka, stops as choices."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from notify_streams import metrics
+from notify_streams.delivery.providers.reports import AddressEvent, ReceiptReport
+from notify_streams.errors import Refused, RetryLater
+from notify_streams.outbox.direct_publish import publish_directly
+from notify_streams.records.choice_sources import ChoiceSource
+from notify_streams.regions.forwarding.headers import forwarded_headers
+from notify_streams.stores.request_batcher import RequestBatcher
+from notify_streams.topics import RECEIPTS, forward_topic
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from notify_streams.app import NotifyApp
+    from notify_streams.delivery.providers.reports import AddressReport, Report
+    from notify_streams.preferences.stops import Stops
+    from notify_streams.records.batch import OutboxRecord
+    from notify_streams.settings import Settings
+
+_PUBLISH_TIMEOUT_S: Final = 5.0
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class ReportStore:
+    """Returns when everything is durable. What was published during a call shares the next one."""
+
+    def __init__(self, worker: NotifyApp, publish_timeout_s: float = _PUBLISH_TIMEOUT_S) -> None:
+        self._worker = worker
+        self._publish_timeout_s = publish_timeout_s
+        self._publishing: RequestBatcher[OutboxRecord, None] = RequestBatcher(self._publish)
+
+    async def store(self, reports: Sequence[Report]) -> None:
+        """Receipts first: what follows may be off, and all of it is done again if one part fails.
+
+        Raises:
+            RetryLater: it is not known whether all is stored; repeating the call is safe.
+        """
+        records = [
+            record
+            for report in reports
+            if isinstance(report, ReceiptReport)
+            and (record := receipt_record(report, self._worker.settings)) is not None
+        ]
+        if records:
+            await asyncio.gather(*(self._publishing.call(record, 1, self._publish_timeout_s) for record in records))
+        for report in reports:
+            if not isinstance(report, ReceiptReport):
+                await apply_address_report(report, self._worker.preferences.stops)
+
+    async def _publish(self, records: Sequence[OutboxRecord]) -> Sequence[None]:
+        by_place: dict[tuple[str, int], list[OutboxRecord]] = {}
+        for record in records:
+            by_place.setdefault(record[:2], []).append(record)
+        await asyncio.gather(*(publish_directly(self._worker, some) for some in by_place.values()))
+        return [None] * len(records)
+
+
+def receipt_record(report: ReceiptReport, settings: Settings) -> OutboxRecord | None:
+    """The record for `receipts` of this region, or for the forward role; None for a region or bucket that there is not."""
+    if report.region not in settings.regions or not 0 <= report.bucket < settings.partitions:
+        metrics.UNKNOWN_RECEIPTS.inc()
+        return None
+    value = _encode(report.receipt)
+    if report.region == settings.region:
+        return RECEIPTS, report.bucket, None, value, []
+    headers = forwarded_headers((), settings.region, RECEIPTS)
+    return forward_topic(report.region), report.bucket, None, value, headers
+
+
+async def apply_address_report(report: AddressReport, stops: Stops) -> None:
+    """Suppress the address, or take a stop back.
+
+    Raises:
+        RetryLater: see `ReportStore.store`; or addresses cannot be suppressed, so the sender must keep the report.
+    """
+    channel, address, detail = report.channel, report.address, report.detail
+    try:
+        match report.event:
+            case AddressEvent.ALLOWED:
+                await stops.allow_address(channel, address, detail)
+            case AddressEvent.STOPPED:
+                source = ChoiceSource.PROVIDER_OPT_OUT if report.by_provider else None
+                await stops.suppress_address(channel, address, "stopped", detail, source)
+            case AddressEvent.COMPLAINT:
+                await stops.suppress_address(channel, address, "complaint", detail)
+            case AddressEvent.BOUNCED:
+                await stops.suppress_address(channel, address, "bounced", detail)
+    except Refused as error:
+        raise RetryLater(str(error)) from error
+    metrics.ADDRESS_REPORTS.labels(channel, report.event.value).inc()

@@ -1,0 +1,84 @@
+"""Requests to SNS: signing certificates, the confirmation of subscriptions."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+import aiohttp
+from yarl import URL
+
+from notify_streams.errors import RetryLater
+from notify_streams.public.sns_signature import signing_key
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+_TIMEOUT_S: Final = 3.0
+_MAX_BYTES: Final = 64 * 1024
+#: Certificates, and URLs without one, that are remembered. A region of AWS has one or two.
+_MAX_KNOWN: Final = 64
+#: A URL without a certificate is asked again after this time; a certificate is fetched again after a day.
+_REFUSED_S: Final = 60.0
+_FRESH_S: Final = 24 * 3600.0
+
+
+class SnsClient:
+    """Fetches each certificate once. The connection is checked against the authorities of `ca_file`; None: those of the system."""
+
+    def __init__(self, ca_file: str | None) -> None:
+        self._ca_file = ca_file
+        self._session: aiohttp.ClientSession | None = None
+        #: URL → key, and until when it stands (monotonic).
+        self._keys: dict[str, tuple[RSAPublicKey | None, float]] = {}
+        self._fetching: dict[str, asyncio.Task[RSAPublicKey | None]] = {}
+
+    async def key(self, url: str) -> RSAPublicKey | None:
+        """The key of the certificate at a URL that was checked; None if there is no valid certificate.
+
+        Raises:
+            RetryLater: SNS does not answer.
+        """
+        now = asyncio.get_running_loop().time()
+        known = self._keys.get(url)
+        if known is not None and now < known[1]:
+            return known[0]
+        task = self._fetching.get(url)
+        if task is None:
+            task = self._fetching[url] = asyncio.create_task(self._fetch_key(url))
+            task.add_done_callback(lambda _: self._fetching.pop(url, None))
+        return await asyncio.shield(task)
+
+    async def get(self, url: str) -> bytes | None:
+        """The body at `url`; None with another status than 200.
+
+        Raises:
+            RetryLater: no answer, or a status of 500 and above.
+        """
+        if self._session is None:
+            context = ssl.create_default_context(cafile=self._ca_file)
+            self._session = aiohttp.ClientSession(
+                timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S), connector=aiohttp.TCPConnector(ssl=context, limit=4)
+            )
+        try:
+            async with self._session.get(URL(url, encoded=True), allow_redirects=False) as response:
+                if response.status >= 500:
+                    raise RetryLater(f"SNS answers {response.status}")
+                return await response.content.read(_MAX_BYTES) if response.status == 200 else None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise RetryLater(f"SNS does not answer: {type(error).__name__}") from error
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def _fetch_key(self, url: str) -> RSAPublicKey | None:
+        pem = await self.get(url)
+        key = None if pem is None else signing_key(pem, datetime.now(UTC))
+        while len(self._keys) >= _MAX_KNOWN:
+            del self._keys[next(iter(self._keys))]
+        stands_s = _REFUSED_S if key is None else _FRESH_S
+        self._keys[url] = key, asyncio.get_running_loop().time() + stands_s
+        return key
