@@ -48,7 +48,7 @@ def text_of(
     """The rendered text.
 
     Args:
-        links: make `preferences_url` for a mail that has it.
+        links: make `preferences_url` for a mail that has links.
         unsubscribe: `unsubscribe_url` of a mail.
 
     Raises:
@@ -62,9 +62,7 @@ def text_of(
     if category is None or message.template not in category.templates or template is None:
         raise RenderingError("the category has no such template")
     if template.links and message.channel == "email":
-        page = None
-        if links is not None and PREFERENCES_URL in template.links:
-            page = links.preferences(message.user_id, locale)
+        page = None if links is None else links.preferences(message.user_id, locale)
         data = {**data, PREFERENCES_URL: page, UNSUBSCRIBE_URL: unsubscribe}
     return template.render(message.channel, locale, message.time_zone or DEFAULT_TIME_ZONE, data)
 

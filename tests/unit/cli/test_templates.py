@@ -78,6 +78,7 @@ def test_a_preview_is_what_a_person_reads(config: Path, tmp_path: Path) -> None:
     data.write_text('{"offer": "<b>tea</b>"}')
     done = invoke(config, "preview", "offer", "--channel", "email", "--data", str(data))
     assert done.exit_code == 0
+    assert "/preferences/TOKEN" in done.stdout and "/unsubscribe/TOKEN" in done.stdout
     assert "<b>tea</b>" in done.stdout and "&lt;b&gt;tea&lt;/b&gt;" in done.stdout and "-- push" not in done.stdout
 
 

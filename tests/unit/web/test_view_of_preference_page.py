@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
-from aiohttp.web import Application, Request, Response
+from aiohttp.web import Application, Request, Response, StreamResponse
 from cryptography.fernet import Fernet
 
 from notify_streams.errors import RetryLater
@@ -199,11 +200,16 @@ async def test_a_store_that_is_unavailable_is_said_in_a_sentence(opened: Any) ->
 async def test_the_region_of_the_person_answers_by_one_hop(opened: Any) -> None:
     seen: list[tuple[str, str, str]] = []
 
-    async def answer(request: Request) -> Response:
+    async def answer(request: Request) -> StreamResponse:
         seen.append((request.method, request.path_qs.rpartition("?")[2], await request.text()))
         if request.method == "POST":
             return Response(status=303, headers={"Location": "?lang=de&done=save"}, content_type="text/html")
-        return Response(text="<p>" + "x" * 100_000, content_type="text/html")
+        page = StreamResponse(headers={"Content-Type": "text/html"})
+        await page.prepare(request)
+        for half in (b"<p>", b"x" * 100_000):
+            await page.write(half)
+            await asyncio.sleep(0.05)  # the halves arrive one after the other
+        return page
 
     there = Application()
     there.router.add_route("*", "/preferences/{token}", answer)
