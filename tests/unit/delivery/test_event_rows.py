@@ -1,0 +1,98 @@
+"""The events of a flush are one document; what waits in memory is bounded, and what cannot be published stays in the database."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from notify_streams.delivery.attempts import Attempt, Rank
+from notify_streams.delivery.event_outbox import EventOutbox
+from notify_streams.records.batch import OutboxRecord
+from notify_streams.records.notification_event import read_event
+from tests.builders import a_message, some_settings
+from tests.waiting import until
+
+SENT = Attempt(Rank.SENT, 1_795_000_000_000, None, "fcm", "p-1")
+
+
+class FakeShards:
+    """One shard that records which rows are deleted."""
+
+    def __init__(self) -> None:
+        self.deleted: list[str] = []
+
+    def of(self, bucket: int) -> int:
+        return 0
+
+    def database(self, shard: int) -> dict[str, Any]:
+        return {"outbox": self}
+
+    async def delete_many(self, query: Any) -> None:
+        self.deleted += query["_id"]["$in"]
+
+
+class Topics:
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, int, int]] = []
+        self.gate = asyncio.Event()
+
+    async def send_batch(self, topic: str, partition: int, records: Sequence[Any]) -> None:
+        await self.gate.wait()
+        self.sent.append((topic, partition, len(records)))
+
+
+def an_outbox(shards: Any = None, topics: Any = None, **systems: bool) -> EventOutbox:
+    settings = some_settings(notification_events=systems, outbox={"sweep_every_s": 60})
+    return EventOutbox("push", settings, shards or FakeShards(), topics or Topics())
+
+
+def events(outbox: EventOutbox, *places: tuple[str, int]) -> list[OutboxRecord]:
+    """An event for each system and bucket."""
+    found = [
+        outbox.event_of(a_message(source_topic=f"triggers.{system}"), bucket, SENT, 2) for system, bucket in places
+    ]
+    return [one for one in found if one is not None]
+
+
+def test_an_event_says_what_became_of_the_delivery() -> None:
+    ((topic, bucket, key, value, _),) = events(an_outbox(), ("payments", 5))
+    event = read_event(value)
+    assert (topic, bucket, key) == ("notification_events.payments", 5, b"u-42")
+    assert (event.state, event.attempt, event.trigger_id, event.channel) == ("sent", 2, "t-1", "push")
+    assert event.event_id == f"{event.notification_id}.push:2:sent"
+    assert b"token-u-42" not in value
+
+
+def test_a_system_without_events_or_an_unknown_one_has_none() -> None:
+    assert events(an_outbox(payments=False), ("payments", 5), ("unknown", 5)) == []
+
+
+def test_the_events_of_a_flush_are_one_document_with_a_part_for_each_topic_and_partition() -> None:
+    outbox = an_outbox()
+    rows = outbox.rows_of("f", events(outbox, ("payments", 5), ("marketing", 5), ("payments", 5), ("payments", 6)))
+    (document,) = {id(row.document): row.document for row in rows}.values()
+    assert (document["bucket"], document["count"]) == (5, 4)
+    assert [(one["topic"].partition(".")[2], one["partition"]) for one in document["parts"]] == [
+        ("payments", 5),
+        ("marketing", 5),
+        ("payments", 6),
+    ]
+    assert [len(msgspec.msgpack.decode(one["records"])) for one in document["parts"]] == [2, 1, 1]
+
+
+async def test_rows_beyond_the_bound_stay_in_the_database() -> None:
+    shards, topics = FakeShards(), Topics()
+    outbox = an_outbox(shards, topics)
+    many = events(outbox, ("payments", 5)) * 5_000
+    running = asyncio.create_task(outbox.run())
+    for flush in ("a", "b", "c"):
+        outbox.committed(outbox.rows_of(flush, many))
+    topics.gate.set()
+    await until(lambda: len(shards.deleted) == 2)
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    assert sum(count for *_, count in topics.sent) == 10_000
+    assert not any(":c:" in one for one in shards.deleted)
