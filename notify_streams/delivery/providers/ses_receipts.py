@@ -94,10 +94,18 @@ def ses_reports(content: str, at: datetime) -> list[Report]:
     if kind == "Bounce" and event.bounce is not None:
         return _bounce(event.bounce, event.mail)
     if kind == "Complaint" and event.complaint is not None:
-        return _about(AddressEvent.COMPLAINT, event.complaint.recipients, event.mail, event.complaint.timestamp)
+        return _complaint(event.complaint, event.mail)
     if kind == "Delivery":
         return _receipt(event.mail, "delivered", None if event.delivery is None else event.delivery.timestamp)
     return _receipt(event.mail, "failed", at, code="Reject") if kind == "Reject" else []
+
+
+def _complaint(complaint: _Complaint, mail: _Mail) -> list[Report]:
+    """A person complains about a mail that arrived."""
+    return [
+        *_about(AddressEvent.COMPLAINT, complaint.recipients, mail, complaint.timestamp),
+        *_receipt(mail, "delivered", complaint.timestamp, reason="complaint"),
+    ]
 
 
 def _bounce(bounce: _Bounce, mail: _Mail) -> list[Report]:

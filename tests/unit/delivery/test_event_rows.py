@@ -45,7 +45,8 @@ class Topics:
 
 def an_outbox(shards: Any = None, topics: Any = None, **systems: bool) -> EventOutbox:
     settings = some_settings(notification_events=systems, outbox={"sweep_every_s": 60})
-    return EventOutbox("push", settings, shards or FakeShards(), topics or Topics())
+    used: Any = shards or FakeShards()
+    return EventOutbox("push", settings, used, topics or Topics())
 
 
 def events(outbox: EventOutbox, *places: tuple[str, int]) -> list[OutboxRecord]:

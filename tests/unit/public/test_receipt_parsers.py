@@ -117,7 +117,7 @@ def a_bounce(kind: str, sub_type: str) -> dict[str, Any]:
         ),
         (
             an_event("Complaint", complaint={"complainedRecipients": [{"emailAddress": "a@b.example"}]}),
-            [("complaint", "email", "a@b.example")],
+            [("complaint", "email", "a@b.example"), ("delivered", None, "complaint", False)],
         ),
         (an_event("Reject", reject={"reason": "Bad content"}), [("failed", "Reject", None, False)]),
         (an_event("Open", open={"userAgent": "x"}), []),
