@@ -5,6 +5,7 @@ Comes in: what the test is about. Goes out: the application's own values, and pl
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -295,6 +296,8 @@ class AClient:
         self.name, self.max_in_flight = name, max_in_flight
         self.calls: list[Outgoing] = []
         self.results = list(results)
+        #: If there is one, calls end when it is set.
+        self.gate: asyncio.Event | None = None
 
     async def start(self) -> None: ...
 
@@ -302,8 +305,27 @@ class AClient:
 
     async def send(self, message: Outgoing) -> ProviderResult:
         self.calls.append(message)
+        if self.gate is not None:
+            await self.gate.wait()
         accepted = ProviderResult(outcome=ProviderOutcome.ACCEPTED, provider=self.name)
         return self.results.pop(0) if self.results else accepted
+
+
+class ShardsWithClock:
+    """Shards of which only the clock can be read."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self.admin = self
+        self.readings = 0
+
+    def client(self, shard: int) -> ShardsWithClock:
+        return self
+
+    async def command(self, name: str) -> dict[str, datetime]:
+        self.readings += 1
+        now = self._now()
+        return {"localTime": now.replace(microsecond=now.microsecond // 1000 * 1000)}
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -19,6 +18,7 @@ from notify_streams.records.ids import delivery_id
 from notify_streams.roles import channel_topic
 from notify_streams.stores.mongo import NOTIFICATIONS, TIMERS
 from notify_streams.stores.mongo_errors import mongo_call
+from notify_streams.stores.shard_clocks import ShardClocks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from notify_streams.stores.mongo import Document, Shards
 
 _AT_ONCE: Final = 500
+_CLOCK_AGE_S: Final = 1.0
 _OPEN: Final = frozenset(("queued", "retrying"))
 _SENT: Final = frozenset(("sent", "delivered"))
 
@@ -152,6 +153,7 @@ async def replay_deliveries(
         else:
             wanted[one.id] = one
     messages = await _messages(settings, wanted)
+    clocks = ShardClocks(shards, settings.outbox.transaction_timeout_s)
     done["gone"] = sorted(wanted.keys() - messages.keys())
     now = datetime.now(UTC)
     for identity, message in messages.items():
@@ -161,7 +163,7 @@ async def replay_deliveries(
                 continue
             message = msgspec.structs.replace(message, expires_at=now + timedelta(seconds=options.expires_s))
         if not dry_run:
-            await _add_timer(settings, shards, wanted[identity], message)
+            await _add_timer(settings, shards, clocks, wanted[identity], message)
         done["replayed"].append(identity)
     return done
 
@@ -180,11 +182,15 @@ async def _messages(settings: Settings, wanted: dict[str, FoundDelivery]) -> dic
     return found
 
 
-async def _add_timer(settings: Settings, shards: Shards, delivery: FoundDelivery, message: ChannelMessage) -> None:
+async def _add_timer(
+    settings: Settings, shards: Shards, clocks: ShardClocks, delivery: FoundDelivery, message: ChannelMessage
+) -> None:
+    shard = shards.of(delivery.bucket)
+    await clocks.read(shard, _CLOCK_AGE_S)
     key = delivery_key(delivery.id, int(message.decided_at.timestamp() * 1000))
     record = msgspec.json.encode(message)
     timer = new_timer(
-        key, delivery.bucket, delivery.topic, int(time.time() * 1000), delivery.attempts, False, record, replay=True
+        key, delivery.bucket, delivery.topic, clocks.latest_ms(shard), delivery.attempts, False, record, replay=True
     )
     fields = {name: value for name, value in timer.items() if name not in ("_id", "bucket")}
     with mongo_call(f"add a timer in bucket {delivery.bucket}", settings.outbox.transaction_timeout_s):

@@ -40,6 +40,10 @@ def lines_of(report: dict[str, Any]) -> list[str]:
             f"{region}: {channel} is not compared with the sandbox's log, because its provider is not the sandbox"
             for channel in numbers["not_compared"]
         ]
+        lines += [
+            f"{region}: {name} is compared from {at} on; what was before is deleted"
+            for name, at in numbers["compared_from"].items()
+        ]
     for kind in ("differences", "in_flight"):
         for one in report[kind]:
             note = "under way" if kind == "in_flight" else "DIFFERENCE"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from notify_streams.stores.mongo import Document
 
 KEY_BYTES: Final = 16
+_SECOND_BYTES: Final = 4
 OWNER_BYTES: Final = 3
 _REST_BYTES: Final = 2 + 1 + OWNER_BYTES
 _MAX_ATTEMPT: Final = 0xFFFF
@@ -170,8 +171,17 @@ unpack: Final = msgspec.msgpack.Decoder(Attempt).decode
 
 def delivery_key(delivery_id: str, decided_at_ms: int) -> bytes:
     """The first 16 bytes of the ids of a delivery's attempts; also the `_id` of its timer."""
-    digest = blake2b(delivery_id.encode(), digest_size=_HASH_BYTES).digest()
-    return (decided_at_ms // 1000).to_bytes(4, "big") + digest
+    return (decided_at_ms // 1000).to_bytes(_SECOND_BYTES, "big") + delivery_digest(delivery_id)
+
+
+def delivery_digest(delivery_id: str) -> bytes:
+    """The part of a delivery's key that does not depend on the time."""
+    return blake2b(delivery_id.encode(), digest_size=_HASH_BYTES).digest()
+
+
+def digest_of(identity: bytes) -> bytes:
+    """The `delivery_digest` within a delivery key, or the `_id` of an attempt."""
+    return identity[_SECOND_BYTES:KEY_BYTES]
 
 
 def attempt_document(

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
@@ -38,6 +40,7 @@ from notify_streams.records.outcomes import DeliveryState, Reason
 from notify_streams.records.retention import RETENTION
 from notify_streams.retry import STORE, RetryPolicy
 from notify_streams.stores.orphaned_transactions import abort_orphaned_transactions
+from notify_streams.stores.shard_clocks import ShardClocks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -65,6 +68,8 @@ _RENEW_AFTER_S: Final = 0.5
 _TIMERS_S: Final = 30.0
 _NO_ROOM_S: Final = 0.25
 _TIMERS_AT_ONCE: Final = 200
+#: A shard's clock is read again before a look for its timers, if the last reading is older.
+_CLOCK_AGE_S: Final = 1.0
 #: Attempts are deleted so long after their notifications have expired, which MongoDB deletes within minutes.
 _EXPIRE_AFTER_S: Final = 3600
 _EXPIRE_EVERY_S: Final = 900.0
@@ -128,6 +133,7 @@ class DeliveryEngine:
         region: str | None = None,
         on_refused_address: Callable[[ChannelMessage, ProviderResult], None] = lambda message, result: None,
         mail_links: MailLinks | None = None,
+        clocks: ShardClocks | None = None,
     ) -> None:
         """Deliver `role`.
 
@@ -151,6 +157,7 @@ class DeliveryEngine:
         self._ledger = DeliveryLedger(shards, role, store_timeout_s)
         self._reader = AttemptReader(shards, store_timeout_s)
         self._timers = TimerReader(shards, role, store_timeout_s)
+        self._clocks = clocks or ShardClocks(shards, store_timeout_s)
         #: Deliveries whose timer this worker has claimed, until their attempt is settled.
         self._retrying: set[bytes] = set()
         self._calls = ProviderCalls(
@@ -173,12 +180,12 @@ class DeliveryEngine:
                 store,
                 events,
                 self._on_refused,
-                self._on_settled,
+                partial(self._on_settled, shard),
                 on_end,
                 self._retrying,
                 _FLUSH_INTERVAL_S[lane],
             )
-            for store in self._stores
+            for shard, store in enumerate(self._stores)
         ]
         self._collapse_keys = CollapseKeys()
         #: The partitions of the current assignment, by number.
@@ -186,7 +193,8 @@ class DeliveryEngine:
         self._generation = 0
         self._settled = asyncio.Event()
         self._timers_changed = asyncio.Event()
-        self._sleeps_until_ms = 0
+        #: When timers are looked for again (monotonic).
+        self._sleeps_until = 0.0
         self._proofs: dict[int, asyncio.Task[None]] = {}
         self._others: set[asyncio.Task[None]] = set()
         #: Tasks that store how calls ended.
@@ -265,6 +273,8 @@ class DeliveryEngine:
         await self._drain(_DRAIN_S)
         await abort_orphaned_transactions(self._shards)
         self._generation = generation
+        for shard in {self._shards.of(one) for one in partitions}:
+            await self._clocks.read(shard)
         taken = await self._acquire(partitions, first_positions)
         self._partitions = taken
         self._events.on_assigned(taken)
@@ -382,10 +392,14 @@ class DeliveryEngine:
             self._settled.clear()
             await self._settled.wait()
 
-    def _on_settled(self, due_ms: int | None) -> None:
+    def _on_settled(self, shard: int, due_ms: int | None) -> None:
         self._settled.set()
-        if due_ms is not None and due_ms < self._sleeps_until_ms:
+        if due_ms is not None and self._sleeps_until > time.monotonic() + self._seconds_until(shard, due_ms):
             self._timers_changed.set()
+
+    def _seconds_until(self, shard: int, due_ms: int) -> float:
+        """How long the shard's clock has to go to `due_ms`."""
+        return (due_ms - self._clocks.earliest(shard).timestamp() * 1000) / 1000
 
     async def _read(
         self, partition: Partition, records: Sequence[SourceRecord], entries: Sequence[Entry]
@@ -540,12 +554,10 @@ class DeliveryEngine:
 
     def call_is_late(self, delivery: Delivery, waited_s: float) -> None:
         """Settle a call without an answer as retrying. Its answer, if it comes, ends the delivery."""
-        at_ms = int(time.time() * 1000)
-        left_ms = int(1000 * max(0.0, self._call_timeout_s - waited_s))
-        due_ms = self._due_ms(delivery, at_ms + left_ms, None)
+        due_ms = self._due_ms(delivery, max(0.0, self._call_timeout_s - waited_s), None)
         attempt = Attempt(
             Rank.RETRYING,
-            at_ms,
+            int(time.time() * 1000),
             None,
             delivery.provider,
             None,
@@ -565,7 +577,7 @@ class DeliveryEngine:
             # The timer keeps the message for the next attempt.
             again = remaining(delivery.message.devices, result.devices)
             delivery.record = for_devices(delivery.message, again)
-        self._add(delivery, attempt, self._due_ms(delivery, attempt.at_ms, result) if is_retry else None)
+        self._add(delivery, attempt, self._due_ms(delivery, 0.0, result) if is_retry else None)
 
     def _settle_refused(self, delivery: Delivery, reason: Reason) -> None:
         rank = Rank.EXPIRED if reason is Reason.EXPIRED else Rank.SUPPRESSED
@@ -575,30 +587,32 @@ class DeliveryEngine:
 
     def _wait_for_category(self, delivery: Delivery) -> None:
         """Settle a delivery of a paused category as retrying, without a call."""
-        now_ms = int(time.time() * 1000)
-        due_ms = now_ms + int(1000 * self._retry_delay.max_s * random.uniform(0.5, 1.0)) + 1
-        attempt = Attempt(Rank.RETRYING, now_ms, code="category paused", in_doubt=delivery.in_doubt)
+        delay_ms = math.ceil(1000 * self._retry_delay.max_s * random.uniform(0.5, 1.0))
+        due_ms = self._clocks.latest_ms(delivery.partition.shard) + delay_ms
+        attempt = Attempt(Rank.RETRYING, int(time.time() * 1000), code="category paused", in_doubt=delivery.in_doubt)
         self._add(delivery, attempt, _not_after_expiry(delivery, due_ms))
         self._admission.release(retry=delivery.entry is None)
 
-    def _due_ms(self, delivery: Delivery, from_ms: int, result: ProviderResult | None) -> int:
-        """When the next attempt is due; at the latest when the message expires, which that attempt then finds.
+    def _due_ms(self, delivery: Delivery, after_s: float, result: ProviderResult | None) -> int:
+        """When the next attempt is due by the shard's clock: `after_s` from now and the delay.
 
-        At once, if another provider may be called: this one has not taken the message, or its category accepts a duplicate.
+        At the latest when the message expires, which that attempt then finds. At once, if another provider may be called: this one has not
+        taken the message, or its category accepts a duplicate.
         """
+        from_ms = self._clocks.latest_ms(delivery.partition.shard) + math.ceil(after_s * 1000)
         if (
             result is not None
             and not self._calls.stays(delivery, result)
             and self._order.has_next(delivery.provider, time.monotonic())
         ):
-            return from_ms + 1
+            return from_ms
         delay_s = self._retry_delay.delay_s(
             delivery.number,
             random.random(),
             None if result is None else result.retry_after_s,
             throttled=result is not None and result.throttled,
         )
-        return _not_after_expiry(delivery, from_ms + int(delay_s * 1000) + 1)
+        return _not_after_expiry(delivery, from_ms + math.ceil(delay_s * 1000))
 
     def _add(self, delivery: Delivery, attempt: Attempt, due_ms: int | None) -> None:
         self._loops[delivery.partition.shard].add(delivery, attempt, due_ms)
@@ -630,7 +644,7 @@ class DeliveryEngine:
         while True:
             self._timers_changed.clear()
             pause_s = await _TIMERS.call(self._retry_due)
-            self._sleeps_until_ms = int((time.time() + pause_s) * 1000)
+            self._sleeps_until = time.monotonic() + pause_s
             try:
                 async with asyncio.timeout(pause_s):
                     await self._timers_changed.wait()
@@ -650,7 +664,8 @@ class DeliveryEngine:
         return pause_s
 
     async def _retry_due_on(self, shard: int, partitions: Sequence[Partition]) -> float:
-        now = datetime.now(UTC)
+        await self._clocks.read(shard, _CLOCK_AGE_S)
+        now = self._clocks.earliest(shard)
         by_number = {one.number: one for one in partitions}
         due = await self._timers.due(shard, by_number, now, _TIMERS_AT_ONCE, self._retrying)
         if not due:

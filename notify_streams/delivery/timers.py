@@ -55,7 +55,7 @@ def new_timer(
     provider: str | None = None,
     replay: bool = False,
 ) -> Document:
-    """The document of a timer. The time is rounded up to the shard's milliseconds."""
+    """The document of a timer. `due_ms`: by the shard's clock, rounded up (`ShardClocks.latest_ms`)."""
     return {
         "_id": key,
         "bucket": bucket,

@@ -8,6 +8,7 @@ positions that Kafka's retention deleted before they were read.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from pymongo import UpdateOne
@@ -99,7 +100,7 @@ class Ledger:
             for source in sources:
                 topic, partition = source
                 fields = _ZEROES | fence | {"role": self._role, "topic": topic, "partition": partition}
-                fields |= {"first_offset": first[source], "next_offset": first[source]}
+                fields |= {"first_offset": first[source], "next_offset": first[source], "began_at": datetime.now(UTC)}
                 identity = {"_id": ledger_id(self._role, topic, partition), "bucket": partition}
                 created.append(UpdateOne(identity, {"$setOnInsert": fields}, upsert=True))
             await database[LEDGER].bulk_write(created, ordered=False, session=session)

@@ -6,24 +6,22 @@ has none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 from notify_streams.delivery.delivery_ledger import delivery_sums_close, open_deliveries
 from notify_streams.outbox.flush_plan import COUNTED, POSITIONS
 from notify_streams.outbox.ledger import sums_close
-from notify_streams.roles import CHANNEL_ROLES, CHANNELS, LANES, channel_of
+from notify_streams.roles import CHANNEL_ROLES, CHANNELS, LANES
+from notify_streams.stores.mongo import NOTIFICATIONS
 from notify_streams.topics import DEAD_LETTERS, USER_SIGNUPS, forward_topic, trigger_topics
 
 if TYPE_CHECKING:
     from notify_streams.admin.audit.snapshot import RegionSnapshot
+    from notify_streams.admin.audit.totals import RegionTotals
     from notify_streams.settings import Settings
-
-#: Clocks of workers and brokers differ.
-_CLOCKS_MS: Final = 1_000
-_UNDER_WAY: Final = frozenset(("queued", "retrying", "deferred"))
-_SENT: Final = frozenset(("sent", "delivered"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,47 +41,46 @@ class Difference:
     repeated: bool = False
 
 
-def compare(settings: Settings, snapshot: RegionSnapshot) -> list[Difference]:
+def compare(settings: Settings, snapshot: RegionSnapshot, totals: RegionTotals) -> list[Difference]:
     """Every difference of one region."""
     return [
         *_ledgers(settings, snapshot),
         *_notifications(snapshot),
-        *_published_records(snapshot),
-        *_channels(snapshot),
-        *_providers(snapshot),
+        *_published_records(snapshot, totals),
+        *_channels(snapshot, totals),
+        *_providers(snapshot, totals),
         *_open_deliveries(snapshot),
         *_queued(snapshot),
-        *_events(snapshot),
-        *_waiting(settings, snapshot),
+        *_events(snapshot, totals),
+        *_waiting(settings, snapshot, totals),
     ]
 
 
-def summary(snapshot: RegionSnapshot) -> dict[str, Any]:
+def summary(snapshot: RegionSnapshot, totals: RegionTotals) -> dict[str, Any]:
     """The report's numbers of one region."""
     routers = [one for one in snapshot.ledgers if one["role"] in LANES]
     reasons: dict[str, int] = {}
     for one in routers:
         for reason, count in one.get("dead_reasons", {}).items():
             reasons[reason] = reasons.get(reason, 0) + count
-    states: dict[str, dict[str, int]] = {}
-    refused: dict[str, int] = {}
-    for topic, deliveries in snapshot.deliveries.items():
-        counted = states.setdefault(topic, {})
-        for delivery in deliveries.values():
-            counted[delivery.state] = counted.get(delivery.state, 0) + 1
-            if delivery.reason is not None:
-                refused[delivery.reason] = refused.get(delivery.reason, 0) + 1
+    since = snapshot.held_since | ({} if snapshot.kept_since is None else {NOTIFICATIONS: snapshot.kept_since})
     return {
         "taken": sum(one["taken"] for one in routers),
         **{name: sum(one[name] for one in routers) for name in COUNTED.values()},
         "lost": sum(one["lost"] for one in routers),
         "dead_reasons": reasons,
-        "deliveries": states,
-        "reasons": refused,
+        "deliveries": {topic: dict(found.states) for topic, found in totals.topics.items()},
+        "reasons": dict(totals.reasons),
         "outbox_rows": snapshot.outbox_rows,
-        "accepted": None if snapshot.accepted is None else sum(one.times for one in snapshot.accepted.values()),
+        "accepted": totals.providers.accepted if snapshot.has_log else None,
         # Channels whose deliveries could be compared with no log of their provider.
-        "not_compared": [] if snapshot.accepted is None else sorted(set(CHANNELS) - snapshot.logged_channels),
+        "not_compared": sorted(set(CHANNELS) - snapshot.logged_channels) if snapshot.has_log else [],
+        # What was deleted since: topics by retention, notifications by their time to live.
+        "compared_from": {
+            name: datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") for name, at in sorted(since.items())
+        },
+        "repeated_messages": totals.repeated_messages,
+        "repeated_calls": totals.repeated_calls,
     }
 
 
@@ -91,7 +88,7 @@ def _ledgers(settings: Settings, snapshot: RegionSnapshot) -> Iterator[Differenc
     by_source = {(one["role"], one["topic"], one["partition"]): one for one in snapshot.ledgers}
     for one in snapshot.ledgers:
         if not (delivery_sums_close(one) if one["role"] in CHANNEL_ROLES else sums_close(one)):
-            moved = one["first_offset"] + sum(one[name] for name in POSITIONS)
+            moved = one["first_offset"] + sum(one.get(name, 0) for name in POSITIONS)
             yield Difference("ledger sums", snapshot.region, one["_id"], one["next_offset"], moved, one["_id"])
         if one["lost"]:
             yield Difference("deleted before it was read", snapshot.region, one["_id"], 0, one["lost"], one["_id"])
@@ -128,52 +125,45 @@ def _lanes_agree(
 
 
 def _notifications(snapshot: RegionSnapshot) -> Iterator[Difference]:
+    """Each notification that a router counted is there, unless it was old enough to be deleted."""
     counted = sum(one["notified"] for one in snapshot.ledgers if one["role"] in LANES)
-    if counted != snapshot.notifications:
-        yield Difference(
-            "ledger against notifications", snapshot.region, "notifications", counted, snapshot.notifications, None
-        )
+    found = snapshot.notifications
+    if found > counted or (found < counted and snapshot.kept_since is None):
+        yield Difference("ledger against notifications", snapshot.region, "notifications", counted, found, None)
 
 
-def _published_records(snapshot: RegionSnapshot) -> Iterator[Difference]:
+def _published_records(snapshot: RegionSnapshot, totals: RegionTotals) -> Iterator[Difference]:
     triggers = {topic for topic, _ in snapshot.extents} - {*CHANNEL_ROLES, USER_SIGNUPS}
-    forwards = {topic for topic in snapshot.incomplete if topic.startswith(forward_topic(""))}
+    forwards = {topic for topic in snapshot.held_since if topic.startswith(forward_topic(""))}
     for name, role, found, topics in (
-        ("dead", None, snapshot.dead_letters, {DEAD_LETTERS}),
-        ("forwarded", LANES, snapshot.forwarded, forwards),
-        ("repartitioned", LANES, snapshot.repartitioned, triggers),
+        ("dead", None, totals.dead_letters, {DEAD_LETTERS}),
+        ("forwarded", LANES, totals.forwarded, forwards),
+        ("repartitioned", LANES, totals.repartitioned, triggers),
     ):
-        if topics & snapshot.incomplete:
+        if topics & snapshot.held_since.keys():
             continue
         counted = sum(one.get(name, 0) for one in snapshot.ledgers if role is None or one["role"] in role)
-        if not len(found) <= counted <= len(found) + snapshot.uncertain[name]:
-            waiting = 0 < counted - len(found) <= snapshot.outbox_records
-            example = max(found, key=found.__getitem__, default=None)
+        if not found.count <= counted <= found.count + snapshot.uncertain[name]:
+            waiting = 0 < counted - found.count <= snapshot.outbox_records
             yield Difference(
-                f"ledger against {name} records", snapshot.region, name, counted, len(found), example, waiting
+                f"ledger against {name} records", snapshot.region, name, counted, found.count, found.example, waiting
             )
 
 
-def _channels(snapshot: RegionSnapshot) -> Iterator[Difference]:
-    for topic, deliveries in sorted(snapshot.deliveries.items()):
-        published = snapshot.published[topic]
-        wanted = {identity for identity, delivery in deliveries.items() if delivery.handed_over}
-        if topic not in snapshot.incomplete and (missing := wanted - published.keys()):
-            waiting = len(missing) <= snapshot.outbox_records
+def _channels(snapshot: RegionSnapshot, totals: RegionTotals) -> Iterator[Difference]:
+    for topic, found in sorted(totals.topics.items()):
+        missing, orphans, under_way = found.missing, found.orphans, found.under_way
+        if missing.count:
+            waiting = missing.count <= snapshot.outbox_records
+            there = found.wanted - missing.count
             yield Difference(
-                "deliveries without a message",
-                snapshot.region,
-                topic,
-                len(wanted),
-                len(wanted) - len(missing),
-                min(missing),
-                waiting,
+                "deliveries without a message", snapshot.region, topic, found.wanted, there, missing.example, waiting
             )
-        if orphans := published.keys() - wanted:
-            yield Difference("messages without a delivery", snapshot.region, topic, 0, len(orphans), min(orphans))
-        if waiting_ids := [identity for identity, delivery in deliveries.items() if delivery.state in _UNDER_WAY]:
+        if orphans.count:
+            yield Difference("messages without a delivery", snapshot.region, topic, 0, orphans.count, orphans.example)
+        if under_way.count:
             yield Difference(
-                "deliveries under way", snapshot.region, topic, 0, len(waiting_ids), min(waiting_ids), True
+                "deliveries under way", snapshot.region, topic, 0, under_way.count, under_way.example, True
             )
 
 
@@ -206,59 +196,31 @@ def _queued(snapshot: RegionSnapshot) -> Iterator[Difference]:
             yield Difference("queued against delivered", snapshot.region, topic, queued, fresh, None, waiting)
 
 
-def _events(snapshot: RegionSnapshot) -> Iterator[Difference]:
-    """Each end of a delivery has an event, from the time of the first event that Kafka keeps: before, there may have been none."""
-    oldest: dict[str, int] = {}
-    for (topic, _), since in snapshot.events_since.items():
-        oldest[topic] = min(since, oldest.get(topic, since))
-    missing: dict[str, list[str]] = {}
-    for identity, (topic, bucket, at_ms) in snapshot.without_event.items():
-        since_ms = snapshot.events_since.get((topic, bucket), oldest.get(topic))
-        if since_ms is not None and at_ms > since_ms + _CLOCKS_MS:
-            missing.setdefault(topic, []).append(identity)
-    for topic, found in sorted(missing.items()):
-        waiting = len(found) <= snapshot.outbox_records
-        yield Difference("ends without an event", snapshot.region, topic, 0, len(found), min(found), waiting)
+def _events(snapshot: RegionSnapshot, totals: RegionTotals) -> Iterator[Difference]:
+    """Each end of a delivery has an event."""
+    for topic, found in sorted(totals.without_event.items()):
+        waiting = found.count <= snapshot.outbox_records
+        yield Difference("ends without an event", snapshot.region, topic, 0, found.count, found.example, waiting)
 
 
-def _waiting(settings: Settings, snapshot: RegionSnapshot) -> Iterator[Difference]:
+def _waiting(settings: Settings, snapshot: RegionSnapshot, totals: RegionTotals) -> Iterator[Difference]:
     """Each trigger that waited for its user has a timer, or was published again. A client may write the header, so more are no difference."""
-    if snapshot.incomplete.intersection(trigger_topics(settings)):
+    if snapshot.held_since.keys() & set(trigger_topics(settings)):
         return
     counted = sum(one["waiting"] for one in snapshot.ledgers if one["role"] in LANES)
-    timers = sum(count for (role, _), count in snapshot.timers.items() if role in LANES)
-    if counted > timers + len(snapshot.waited):
-        yield Difference(
-            "ledger against waiting triggers", snapshot.region, "triggers", counted, timers + len(snapshot.waited), None
-        )
+    found = totals.waited + sum(count for (role, _), count in snapshot.timers.items() if role in LANES)
+    if counted > found:
+        yield Difference("ledger against waiting triggers", snapshot.region, "triggers", counted, found, None)
 
 
-def _providers(snapshot: RegionSnapshot) -> Iterator[Difference]:
-    if snapshot.accepted is None:
-        return
-    known = {
-        identity: one
-        for topic, deliveries in snapshot.deliveries.items()
-        if channel_of(topic) in snapshot.logged_channels
-        for identity, one in deliveries.items()
-    }
-    # A receipt may have made it failed, or retrying.
-    sent = {identity for identity, one in known.items() if one.state in _SENT or one.was_accepted}
-    yield from _difference("sent but never accepted", snapshot, len(sent), sent - snapshot.accepted.keys())
-    unsent = snapshot.accepted.keys() - sent - snapshot.after_fence
-    under_way = {identity for identity in unsent if identity in known and known[identity].state in _UNDER_WAY}
-    if under_way:
-        yield Difference(
-            "accepted, state under way", snapshot.region, "providers", 0, len(under_way), min(under_way), True
-        )
-    # A call whose response was lost may have been accepted, however the delivery ended.
-    uncertain = {identity for identity in unsent - under_way if identity in known and known[identity].in_doubt}
-    yield from _difference("accepted but not sent", snapshot, 0, unsent - under_way - uncertain)
-    doubled = {identity for identity, one in snapshot.accepted.items() if one.is_doubled}
-    yield from _difference("accepted twice without a mark", snapshot, 0, doubled)
-
-
-def _difference(check: str, snapshot: RegionSnapshot, expected: int, wrong: Iterable[str]) -> Iterator[Difference]:
-    found = list(wrong)
-    if found:
-        yield Difference(check, snapshot.region, "providers", expected, abs(expected - len(found)), min(found))
+def _providers(snapshot: RegionSnapshot, totals: RegionTotals) -> Iterator[Difference]:
+    found = totals.providers
+    for check, expected, ids in (
+        ("sent but never accepted", found.sent, found.never_accepted),
+        ("accepted, state under way", 0, found.under_way),
+        ("accepted but not sent", 0, found.unsent),
+        ("accepted twice without a mark", 0, found.doubled),
+    ):
+        if ids.count:
+            there = abs(expected - ids.count)
+            yield Difference(check, snapshot.region, "providers", expected, there, ids.example, ids is found.under_way)

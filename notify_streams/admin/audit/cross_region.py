@@ -2,65 +2,87 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING
 
 from notify_streams.admin.audit.compare import Difference
 from notify_streams.admin.audit.serving_intervals import each_served, serving_history
+from notify_streams.admin.audit.totals import Ids
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from notify_streams.admin.audit.snapshot import DeliverySnapshot, RegionSnapshot
+    from notify_streams.admin.audit.region_part import RegionPart
+    from notify_streams.admin.audit.snapshot import RegionSnapshot
 
 
-def compare_regions(regions: Mapping[str, RegionSnapshot]) -> Iterator[Difference]:
-    """Every difference between these regions. Regions without a snapshot are not compared."""
-    for snapshot in regions.values():
-        yield from _arrived(snapshot, regions)
-    for one, other in combinations(regions.values(), 2):
-        yield from _twice(one, other)
+@dataclass(slots=True)
+class _Handed:
+    """Triggers that one region forwarded to another one."""
+
+    count: int = 0
+    missing: Ids = field(default_factory=Ids)
 
 
-def _arrived(snapshot: RegionSnapshot, regions: Mapping[str, RegionSnapshot]) -> Iterator[Difference]:
-    """Triggers that a region forwarded arrived in the other one, whose own ledgers count their outcomes."""
-    for region, handed in sorted(snapshot.handed_to.items()):
-        if region not in regions:
-            continue
-        missing = handed - regions[region].arrived
-        if missing:
-            waiting = len(missing) <= snapshot.waiting_for.get(region, 0)
-            where = f"{snapshot.region} -> {region}"
-            found = len(handed) - len(missing)
-            yield Difference(
-                "forwarded and not arrived", snapshot.region, where, len(handed), found, min(missing), waiting
-            )
+@dataclass(slots=True)
+class _Both:
+    """Delivery ids that two regions have."""
+
+    notified: Ids = field(default_factory=Ids)
+    repeated: Ids = field(default_factory=Ids)
+    accepted: Ids = field(default_factory=Ids)
 
 
-def _twice(one: RegionSnapshot, other: RegionSnapshot) -> Iterator[Difference]:
-    """A delivery id contains the notification id, so one that two regions have was notified by both."""
-    where = f"{one.region} and {other.region}"
-    mine, theirs = _decided(one), _decided(other)
-    decided = mine.keys() & theirs.keys()
-    history = serving_history((*one.changes, *other.changes))
-    repeated = {
-        identity
-        for identity in decided
-        if each_served(history, (one.region, mine[identity].decided_at), (other.region, theirs[identity].decided_at))
-    }
-    if decided - repeated:
-        yield Difference(
-            "notified in two regions", one.region, where, 0, len(decided - repeated), min(decided - repeated)
-        )
-    if repeated:
-        yield Difference(
-            "repeated across a change of who serves", one.region, where, 0, len(repeated), min(repeated), repeated=True
-        )
-    if one.accepted is not None and other.accepted is not None:
-        sent = (one.accepted.keys() & other.accepted.keys()) - repeated
-        if sent:
-            yield Difference("accepted in two regions", one.region, where, 0, len(sent), min(sent))
+class RegionComparison:
+    """Compares the same part of all regions, part by part. Regions without a snapshot are not compared."""
 
+    def __init__(self, regions: Mapping[str, RegionSnapshot]) -> None:
+        self._regions = regions
+        self._handed: dict[tuple[str, str], _Handed] = {}
+        self._both = {pair: _Both() for pair in combinations(regions, 2)}
 
-def _decided(snapshot: RegionSnapshot) -> dict[str, DeliverySnapshot]:
-    return {identity: found for deliveries in snapshot.deliveries.values() for identity, found in deliveries.items()}
+    def add(self, parts: Mapping[str, RegionPart]) -> None:
+        """`parts`: by region."""
+        for region, part in parts.items():
+            for other, handed in part.handed_to.items():
+                if other in parts:
+                    found = self._handed.setdefault((region, other), _Handed())
+                    found.count += len(handed)
+                    found.missing.add(handed - parts[other].arrived)
+        for (one, other), both in self._both.items():
+            self._add_both(both, one, parts[one], other, parts[other])
+
+    def _add_both(self, both: _Both, one: str, part: RegionPart, other: str, other_part: RegionPart) -> None:
+        """A delivery id contains the notification id, so one that two regions have was notified by both."""
+        mine, theirs = part.all_deliveries(), other_part.all_deliveries()
+        decided = mine.keys() & theirs.keys()
+        history = serving_history((*self._regions[one].changes, *self._regions[other].changes))
+        repeated = {
+            identity
+            for identity in decided
+            if each_served(history, (one, mine[identity].decided_at), (other, theirs[identity].decided_at))
+        }
+        both.notified.add(decided - repeated)
+        both.repeated.add(repeated)
+        if self._regions[one].has_log and self._regions[other].has_log:
+            both.accepted.add((part.accepted.keys() & other_part.accepted.keys()) - repeated)
+
+    def differences(self) -> Iterator[Difference]:
+        """Every difference between the regions, of all parts."""
+        for (region, other), handed in sorted(self._handed.items()):
+            if missing := handed.missing.count:
+                waiting = missing <= self._regions[region].waiting_for.get(other, 0)
+                found, where = handed.count - missing, f"{region} -> {other}"
+                example = handed.missing.example
+                yield Difference("forwarded and not arrived", region, where, handed.count, found, example, waiting)
+        for (one, other), both in self._both.items():
+            where = f"{one} and {other}"
+            for check, ids in (
+                ("notified in two regions", both.notified),
+                ("repeated across a change of who serves", both.repeated),
+                ("accepted in two regions", both.accepted),
+            ):
+                if ids.count:
+                    repeated = ids is both.repeated
+                    yield Difference(check, one, where, 0, ids.count, ids.example, repeated=repeated)

@@ -4,33 +4,37 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
 import msgspec
 
 from notify_streams.admin.audit.compare import compare, summary
-from notify_streams.admin.audit.cross_region import compare_regions
-from notify_streams.admin.audit.database import read_database
+from notify_streams.admin.audit.cross_region import RegionComparison
+from notify_streams.admin.audit.database import count_rows, read_database
+from notify_streams.admin.audit.parts import HANDED_TO, AcceptedRow, EventRow, MessageRow, Parts, SourceRow, parts_for
 from notify_streams.admin.audit.provider_log import read_provider_log
-from notify_streams.admin.audit.repartitioned import RepartitionedRecords
-from notify_streams.admin.audit.snapshot import ProviderAcceptance, RegionSnapshot
+from notify_streams.admin.audit.region_part import read_part
+from notify_streams.admin.audit.repartitioned import rows_of
+from notify_streams.admin.audit.snapshot import RegionSnapshot
 from notify_streams.admin.audit.topics import TopicReader
+from notify_streams.admin.audit.totals import RegionTotals
 from notify_streams.errors import RetryLater, StoreUnavailable
+from notify_streams.records.retention import RETENTION
 from notify_streams.regions.consumer_groups import forward_lag
 from notify_streams.regions.failover.log import KafkaControlLog
 from notify_streams.regions.forwarding.headers import HOPS, ORIGIN, TARGET
-from notify_streams.roles import CHANNEL_ROLES, LANES, lane_of
+from notify_streams.roles import CHANNEL_ROLES, lane_of
 from notify_streams.routing.outcome_records import SOURCE_HEADER
 from notify_streams.routing.waiting_triggers import WAITED_HEADER
 from notify_streams.stores.mongo import Shards
 from notify_streams.topics import DEAD_LETTERS, FORWARDED, USER_SIGNUPS, event_topic, forward_topic, trigger_topics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from notify_streams.admin.audit.snapshot import Fence
     from notify_streams.regions.failover.protocol import ControlRecord
@@ -39,6 +43,8 @@ if TYPE_CHECKING:
 
 
 _AGAIN_S: Final = 1.0
+#: The clocks of a router and a broker differ by less.
+_CLOCKS_S: Final = 60.0
 
 
 class _Source(msgspec.Struct):
@@ -82,37 +88,59 @@ async def _audit(regions: Sequence[Settings], report: Callable[[str], None], *, 
     differences: list[dict[str, Any]] = []
     in_flight: list[dict[str, Any]] = []
     repeats: list[dict[str, Any]] = []
-    summaries: dict[str, Any] = {}
-    known: dict[str, RegionSnapshot] = {}
+    with TemporaryDirectory(prefix="notify-audit-") as folder:
+        count = parts_for(max([await _rows(settings) for settings in regions]))
+        parts = {settings.region: Parts(Path(folder) / settings.region, count) for settings in regions}
+        known: dict[str, RegionSnapshot] = {}
+        for settings in regions:
+            report(f"reading region {settings.region}")
+            known[settings.region] = await take_snapshot(settings, parts[settings.region])
+        totals = {region: RegionTotals() for region in known}
+        between = RegionComparison(known)
+        for number in range(count):
+            read = {region: read_part(one, number) for region, one in parts.items()}
+            for region, part in read.items():
+                totals[region].add(known[region], part)
+            between.add(read)
+            await asyncio.sleep(0)
     for settings in regions:
-        report(f"reading region {settings.region}")
-        snapshot = known[settings.region] = await take_snapshot(settings)
-        summaries[settings.region] = summary(snapshot)
-        for found in compare(settings, snapshot):
+        for found in compare(settings, known[settings.region], totals[settings.region]):
             (in_flight if found.in_flight else differences).append(asdict(found))
-    for found in compare_regions(known):
+    for found in between.differences():
         (repeats if found.repeated else in_flight if found.in_flight else differences).append(asdict(found))
     return {
         "holds": not differences and not (in_flight and settled),
         "differences": differences,
         "in_flight": in_flight,
         "repeats": repeats,
-        "regions": summaries,
+        "regions": {region: summary(snapshot, totals[region]) for region, snapshot in known.items()},
     }
 
 
-async def take_snapshot(settings: Settings) -> RegionSnapshot:
+async def _rows(settings: Settings) -> int:
+    """About how many rows the region has."""
+    async with Shards(settings) as shards:
+        return await count_rows(shards)
+
+
+async def take_snapshot(settings: Settings, parts: Parts) -> RegionSnapshot:
     """The snapshot of one region: the database first, then the provider log, then what its topics hold before the fence."""
     snapshot = RegionSnapshot(settings.region)
+    oldest_s = time.time() - RETENTION.total_seconds()
     async with Shards(settings) as shards:
         await shards.refresh_directory()
-        await read_database(shards, snapshot, settings.event_systems())
+        await read_database(shards, snapshot, parts, settings.event_systems())
+    if any(one["began_at"].timestamp() < oldest_s for one in snapshot.ledgers if "began_at" in one):
+        snapshot.kept_since = oldest_s
     # Before the topics: so they hold the message of each delivery that was accepted, with the offset that places it before or after the fence.
     if settings.sandbox_record is not None:
+        snapshot.has_log = True
         snapshot.logged_channels = settings.providers.sandbox_channels()
-        accepted = read_provider_log(Path(settings.sandbox_record))
-        snapshot.accepted = _accepted(line for line in accepted if line.channel in snapshot.logged_channels)
-    await _read_topics(settings, snapshot)
+        for line in read_provider_log(Path(settings.sandbox_record)):
+            if line.channel in snapshot.logged_channels and line.at > oldest_s:
+                parts.add(AcceptedRow(line.delivery_id, line.to_sha, line.possible_duplicate))
+    await _read_topics(settings, snapshot, parts, oldest_s)
+    parts.write()
     for region in settings.remote_kafka:
         snapshot.waiting_for[region] = await forward_lag(settings.kafka_connection(), settings.region, region)
     if settings.remote_kafka:
@@ -120,54 +148,53 @@ async def take_snapshot(settings: Settings) -> RegionSnapshot:
     return snapshot
 
 
-async def _read_topics(settings: Settings, snapshot: RegionSnapshot) -> None:
-    for topic in CHANNEL_ROLES:
-        snapshot.deliveries.setdefault(topic, {})
-        snapshot.published[topic] = Counter()
+async def _read_topics(settings: Settings, snapshot: RegionSnapshot, parts: Parts, oldest_s: float) -> None:
+    """`oldest_s`: messages of notifications decided earlier are skipped, those may be deleted (Unix seconds)."""
     triggers = trigger_topics(settings)
     #: Topics whose positions and outcomes a ledger has.
     ledgered = (*triggers, USER_SIGNUPS)
     forwards = {forward_topic(region) for region in settings.regions if region != settings.region}
-    fence = snapshot.fence()
-    repartitioned = RepartitionedRecords(settings)
     events = set(map(event_topic, settings.event_systems()))
     read = (*triggers, *CHANNEL_ROLES, *forwards, DEAD_LETTERS, *events)
     async with TopicReader(settings) as topics:
         snapshot.extents = await topics.extents((*ledgered, *CHANNEL_ROLES))
-        snapshot.incomplete = {topic for (topic, _), extent in (await topics.extents(read)).items() if extent.first > 0}
+        #: Partitions of which retention has deleted records: since when all are there.
+        began = {place: time.time() for place, extent in (await topics.extents(read)).items() if extent.first > 0}
+        seen: set[tuple[str, int]] = set()
         async for place, record in topics.read(read):
-            topic = place.topic
-            if topic in snapshot.published:
-                _add_published(snapshot, fence, topic, place.partition, record)
+            topic, partition = place.topic, place.partition
+            if place in began and place not in seen:
+                seen.add((topic, partition))
+                began[topic, partition] = record.timestamp / 1000 + _CLOCKS_S
+            if topic in CHANNEL_ROLES:
+                if record.timestamp > oldest_s * 1000:
+                    parts.add(_message_row(snapshot.fence(), topic, partition, record))
                 continue
             if topic in events:
-                snapshot.events_since.setdefault((topic, place.partition), record.timestamp)
-                snapshot.without_event.pop(_event_id(record), None)
+                snapshot.events_since.setdefault((topic, partition), record.timestamp)
+                parts.add(EventRow(_event_id(record)))
                 continue
             if topic == DEAD_LETTERS:
-                if _header(record, "topic") in ledgered:
-                    source = ":".join(_header(record, name) for name in ("topic", "partition", "offset"))
-                    if _is_before(snapshot, fence, "dead", source):
-                        snapshot.dead_letters[source] += 1
+                source = ":".join(_header(record, name) for name in ("topic", "partition", "offset"))
+                if _header(record, "topic") in ledgered and snapshot.is_before("dead", source):
+                    parts.add(SourceRow("dead", source))
                 continue
             source = _header(record, SOURCE_HEADER)
             if topic in forwards:
-                if _is_before(snapshot, fence, "forwarded", source):
-                    _add_forwarded(snapshot, topic, record, source)
+                # Other forwarded records have no ledger and are skipped.
+                if _header(record, TARGET) == FORWARDED and snapshot.is_before("forwarded", source):
+                    parts.add(SourceRow("forwarded", source))
+                    parts.add(SourceRow(HANDED_TO + topic.removeprefix(forward_topic("")), _forward_id(record, source)))
                 continue
             if waited := _header(record, WAITED_HEADER):
-                snapshot.waited.add(waited)
+                parts.add(SourceRow("waited", waited))
                 continue
             if topic == FORWARDED and source:
-                snapshot.arrived.add(_forward_id(record, source))
-            repartitioned.add(topic, place.partition, record, source)
-    snapshot.repartitioned = Counter(
-        {
-            source: times
-            for source, times in repartitioned.sources(snapshot.extents).items()
-            if _is_before(snapshot, fence, "repartitioned", source)
-        }
-    )
+                parts.add(SourceRow("arrived", _forward_id(record, source)))
+            for row in rows_of(settings, topic, partition, record, source):
+                parts.add(row)
+    for (topic, _), at in began.items():
+        snapshot.held_since[topic] = max(at, snapshot.held_since.get(topic, 0.0))
 
 
 def _event_id(record: Record) -> str:
@@ -178,31 +205,15 @@ def _event_id(record: Record) -> str:
         return ""
 
 
-def _add_published(snapshot: RegionSnapshot, fence: Fence, topic: str, partition: int, record: Record) -> None:
-    """Count a channel message, or note that it was decided after the database was read."""
-    identity = _header(record, "id")
+def _message_row(fence: Fence, topic: str, partition: int, record: Record) -> MessageRow:
     try:
         source = _read_source(record.value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         source = _Source()  # the engine counts it as foreign
-    if source.source_topic and fence.is_behind(lane_of(topic), source.source_topic, partition, source.source_offset):
-        snapshot.after_fence.add(identity)
-    else:
-        snapshot.published[topic][identity] += 1
-
-
-def _is_before(snapshot: RegionSnapshot, fence: Fence, kind: str, source: str) -> bool:
-    """Whether every role that could take the source record (``topic:partition:offset``) had passed it."""
-    try:
-        topic, partition, offset = source.rsplit(":", 2)
-        place = topic, int(partition), int(offset)
-    except ValueError:
-        return True
-    roles = ("registry",) if topic == USER_SIGNUPS else LANES
-    behind = fence.count_behind(roles, *place)
-    if 0 < behind < len(roles):
-        snapshot.uncertain[kind] += 1
-    return not behind
+    is_after = bool(source.source_topic) and fence.is_behind(
+        lane_of(topic), source.source_topic, partition, source.source_offset
+    )
+    return MessageRow(topic, _header(record, "id"), is_after)
 
 
 async def _changes(settings: Settings) -> list[ControlRecord]:
@@ -221,23 +232,9 @@ async def _changes(settings: Settings) -> list[ControlRecord]:
     return [record for record in records if record.step == "serve"]
 
 
-def _add_forwarded(snapshot: RegionSnapshot, topic: str, record: Record, source: str) -> None:
-    """Count a forwarded trigger. Other forwarded records have no ledger and are skipped."""
-    if _header(record, TARGET) == FORWARDED:
-        snapshot.forwarded[source] += 1
-        snapshot.handed_to.setdefault(topic.removeprefix("forward."), set()).add(_forward_id(record, source))
-
-
 def _forward_id(record: Record, source: str) -> str:
     """Identifies a forwarded trigger in both regions."""
     return f"{_header(record, ORIGIN)}:{_header(record, HOPS)}:{source}:{crc32(record.value or b'')}"
-
-
-def _accepted(lines: Iterable[Any]) -> dict[str, ProviderAcceptance]:
-    found: dict[str, ProviderAcceptance] = {}
-    for line in lines:
-        found.setdefault(line.delivery_id, ProviderAcceptance()).add(line.to_sha, marked=line.possible_duplicate)
-    return found
 
 
 def _header(record: Record, wanted: str) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from notify_streams.roles import CHANNELS
+from notify_streams.roles import CHANNELS, LANES
+from notify_streams.topics import USER_SIGNUPS
 
 if TYPE_CHECKING:
     from notify_streams.regions.failover.protocol import ControlRecord
@@ -79,7 +80,7 @@ class Fence:
 
 @dataclass(slots=True)
 class RegionSnapshot:
-    """Everything that one region's audit compares.
+    """What one region's audit compares, beside the rows of its `Parts`.
 
     The database is read first, each shard at one cluster time. The ledgers of that time are the fence for the topics, which are read later.
     """
@@ -91,28 +92,15 @@ class RegionSnapshot:
     extents: dict[tuple[str, int], Extent] = field(default_factory=dict)
     #: Notifications in MongoDB.
     notifications: int = 0
-    #: By channel topic, delivery id -> delivery.
-    deliveries: dict[str, dict[str, DeliverySnapshot]] = field(default_factory=dict)
-    #: By channel topic, delivery id -> how often it was published.
-    published: dict[str, Counter[str]] = field(default_factory=dict)
-    #: Sources (topic, partition, offset) of dead letters, of forwarded and of repartitioned records.
-    dead_letters: Counter[str] = field(default_factory=Counter)
-    forwarded: Counter[str] = field(default_factory=Counter)
-    repartitioned: Counter[str] = field(default_factory=Counter)
-    #: Sources of triggers that waited for their user and were published again.
-    waited: set[str] = field(default_factory=set)
-    #: By region: triggers forwarded to it; records that wait to be forwarded. `arrived`: triggers that came from any region.
-    handed_to: dict[str, set[str]] = field(default_factory=dict)
+    #: By region: records that wait to be forwarded to it.
     waiting_for: dict[str, int] = field(default_factory=dict)
-    arrived: set[str] = field(default_factory=set)
-    #: Deliveries whose message lies behind the fence: decided after the database was read.
-    after_fence: set[str] = field(default_factory=set)
     #: By kind (dead, forwarded, repartitioned): records between the fences of the two lanes, of which only the ledger of one counts.
     uncertain: Counter[str] = field(default_factory=Counter)
-    #: Topics of which retention has deleted records: they are not compared with counts.
-    incomplete: set[str] = field(default_factory=set)
-    #: Event id → its topic, bucket and time (ms), of each end that the database has and the topics read so far do not.
-    without_event: dict[str, tuple[str, int, int]] = field(default_factory=dict)
+    #: Of topics of which retention has deleted records: all that were appended later are there (Unix seconds). They are not compared with
+    #: counts.
+    held_since: dict[str, float] = field(default_factory=dict)
+    #: Notifications decided earlier may have been deleted (Unix seconds); None: none was so far.
+    kept_since: float | None = None
     #: By event topic and partition: when the first record that is kept was appended (ms).
     events_since: dict[tuple[str, int], int] = field(default_factory=dict)
     #: Outbox rows that are not deleted yet; the records in them.
@@ -122,10 +110,31 @@ class RegionSnapshot:
     timers: Counter[tuple[str, int]] = field(default_factory=Counter)
     #: Finished placement changes in this region's control log.
     changes: list[ControlRecord] = field(default_factory=list)
-    #: By delivery id, of the `logged_channels`; None without a provider log.
-    accepted: dict[str, ProviderAcceptance] | None = None
+    #: Whether there is a provider log.
+    has_log: bool = False
     #: The channels that the provider log is about. The messages of others go to providers that have no log here.
     logged_channels: frozenset[str] = frozenset(CHANNELS)
 
+    #: See `fence`.
+    _fence: Fence | None = None
+
     def fence(self) -> Fence:
-        return Fence({(one["role"], one["topic"], one["partition"]): one["next_offset"] for one in self.ledgers})
+        """Of the ledgers at the first call."""
+        if self._fence is None:
+            self._fence = Fence(
+                {(one["role"], one["topic"], one["partition"]): one["next_offset"] for one in self.ledgers}
+            )
+        return self._fence
+
+    def is_before(self, kind: str, source: str) -> bool:
+        """Whether every role that could take the source record (``topic:partition:offset``) had passed it."""
+        try:
+            topic, partition, offset = source.rsplit(":", 2)
+            place = topic, int(partition), int(offset)
+        except ValueError:
+            return True
+        roles = ("registry",) if topic == USER_SIGNUPS else LANES
+        behind = self.fence().count_behind(roles, *place)
+        if 0 < behind < len(roles):
+            self.uncertain[kind] += 1
+        return not behind

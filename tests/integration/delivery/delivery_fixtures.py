@@ -34,6 +34,7 @@ from notify_streams.records.outcomes import Reason
 from notify_streams.roles import Channel
 from notify_streams.settings import Settings
 from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, TIMERS, Shards
+from notify_streams.stores.shard_clocks import ShardClocks
 from tests.builders import ABatch, AckRecorder, ARecord, an_outcome, categories, some_settings, templates
 
 BUCKET = 2
@@ -117,6 +118,7 @@ async def running_engine(
     call_timeout_s: float = 5.0,
     failover: Sequence[Any] = (),
     topics: "EventTopics | None" = None,
+    clocks: ShardClocks | None = None,
 ) -> AsyncIterator[RunningEngine]:
     """An engine with short delays between attempts, that owns nothing yet.
 
@@ -142,6 +144,7 @@ async def running_engine(
             (bucket, message.user_id, address, called_ms)
         ),
         EventOutbox(channel, some_settings(outbox={"sweep_every_s": 0.2}), shards, topics),
+        clocks=clocks,
     )
     await engine.start()
     try:

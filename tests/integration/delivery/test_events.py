@@ -2,11 +2,14 @@
 
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from notify_streams.admin.audit.database import read_database
+from notify_streams.admin.audit.parts import Parts
+from notify_streams.admin.audit.region_part import read_part
 from notify_streams.admin.audit.snapshot import RegionSnapshot
 from notify_streams.delivery.delivery_ledger import DeliveryLedger, Token
 from notify_streams.erasure.history import History
@@ -38,7 +41,7 @@ async def no_rows(env: DeliveryEnvironment) -> bool:
     return not await env.shards.collection(OUTBOX, BUCKET).find({}).to_list()
 
 
-async def test_each_end_has_one_event_and_a_retry_none(env: DeliveryEnvironment) -> None:
+async def test_each_end_has_one_event_and_a_retry_none(env: DeliveryEnvironment, tmp_path: Path) -> None:
     topics = EventTopics()
     provider = Provider(failed=[REJECTED], later=[RETRY])
     async with env.engine(provider, Check({"out": Reason.OPTED_OUT}), topics=topics) as engine:
@@ -52,9 +55,10 @@ async def test_each_end_has_one_event_and_a_retry_none(env: DeliveryEnvironment)
         ("sent", "sent", None, 1),
     ]
     assert {topic for topic, _ in topics.events} == {"notification_events.payments"}
-    snapshot = RegionSnapshot("us")
-    await read_database(env.shards, snapshot, {"payments"})
-    assert snapshot.without_event.keys() == {one.event_id for _, one in topics.events}, "the audit knows each"
+    parts = Parts(tmp_path, 1)
+    await read_database(env.shards, RegionSnapshot("us"), parts, {"payments"})
+    parts.write()
+    assert read_part(parts, 0).ends.keys() == {one.event_id for _, one in topics.events}, "the audit knows each"
     assert len({one.event_id for _, one in topics.events}) == 4
     for _, event in topics.events:
         assert b"contact" not in msgspec.json.encode(event), "no contact leaves"

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from notify_streams.delivery.delivery_ledger import DeliveryLedger, Token
+from notify_streams.delivery.partition import Advance, Partition
 from notify_streams.delivery.providers import ProviderResult
+from notify_streams.delivery.settlement import Settlement, SettlementStore, TokenRefused
 from notify_streams.errors import RetryLater
 from notify_streams.failpoints import FailpointReached, armed
 from notify_streams.stores.mongo import ATTEMPTS, LEDGER
@@ -134,16 +136,21 @@ async def test_the_same_worker_owns_its_partition_again_after_a_rebalance(env: D
     assert provider.ids() == ["t"] and await env.counts() == {"taken": 1, "fresh": 1, "sent": 1}
 
 
-@pytest.mark.parametrize("name", ["before_settlement", "inside_settlement", "after_settlement"])
+#: The third and fourth flush move no position: they claim the timer, and settle its attempt.
+@pytest.mark.parametrize(
+    "point",
+    ["before_settlement=raise@1", "inside_settlement=raise@1", *(f"after_settlement=raise@{n}" for n in (1, 2, 3, 4))],
+)
 async def test_after_an_error_at_a_failpoint_nothing_is_lost_or_counted_twice(
-    env: DeliveryEnvironment, name: str
+    env: DeliveryEnvironment, point: str
 ) -> None:
     batch = await env.notify("t", "s")
     provider = Provider(s=[RETRY])
-    with armed(f"{name}=raise@1"):
+    with armed(point) as points:
         async with env.engine(provider) as engine:
             await engine.deliver(batch)
             await until(partial(env.is_in, "sent", "s"))
+    assert all(one.passed for one in points.values())
     assert await env.counts() == {
         "taken": 2,
         "fresh": 2,
@@ -152,6 +159,27 @@ async def test_after_an_error_at_a_failpoint_nothing_is_lost_or_counted_twice(
         "resolved_sent": 1,
     }
     assert await env.books_close() and provider.ids().count("t") == 1
+
+
+@pytest.mark.parametrize("stale", ["token", "next_offset", "last_flush"])
+async def test_a_step_of_the_ledger_needs_token_position_and_previous_flush(
+    env: DeliveryEnvironment, stale: str
+) -> None:
+    ledger = DeliveryLedger(env.shards, "push", 5.0)
+    shard = env.shards.of(BUCKET)
+    store = SettlementStore(env.shards, shard, ledger, 5.0)
+    owned = await ledger.create({BUCKET: 0}, Token(1))
+    token = Token(1)
+    await ledger.acquire(owned, token)
+    partition = Partition(owned[BUCKET], token, shard, 0.0)
+    await store.write("first", [Settlement(partition, step=Advance(0, 5), claimed_to=64)])
+    start = 0 if stale == "next_offset" else 5
+    partition.last_flush = "another" if stale == "last_flush" else "first"
+    if stale == "token":
+        partition.token = Token(1)
+    with pytest.raises(TokenRefused):
+        await store.write("second", [Settlement(partition, step=Advance(start, 9), claimed_to=64)])
+    assert await env.is_at(5)
 
 
 @pytest.mark.parametrize("name", ["before_token", "after_token"])

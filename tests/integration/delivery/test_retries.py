@@ -18,6 +18,8 @@ from notify_streams.records.channel_message import read_channel_message
 from notify_streams.records.outcomes import Reason
 from notify_streams.records.retention import RETENTION
 from notify_streams.stores.mongo import ATTEMPTS, TIMERS
+from notify_streams.stores.shard_clocks import ShardClocks
+from tests.builders import ShardsWithClock
 from tests.integration.delivery.delivery_fixtures import (
     ACCEPTED,
     BUCKET,
@@ -69,6 +71,19 @@ async def test_the_time_that_the_provider_asks_for_is_kept(env: DeliveryEnvironm
     provider = Provider(t=[later])
     async with env.engine(provider) as engine:
         await engine.deliver(await env.notify("t"))
+        await until(partial(env.is_in, "sent"))
+    first, second = provider.called_at
+    assert second - first >= 1.0
+
+
+async def test_timers_are_due_by_the_shards_clock(env: DeliveryEnvironment) -> None:
+    """The shard's clock is an hour behind that of the worker."""
+    behind: Any = ShardsWithClock(lambda: datetime.now(UTC) - timedelta(hours=1))
+    provider = Provider(t=[msgspec.structs.replace(RETRY, retry_after_s=1.0)])
+    async with env.engine(provider, clocks=ShardClocks(behind, 5.0)) as engine:
+        await engine.deliver(await env.notify("t"))
+        (timer,) = await env.timers()
+        assert timer["due_at"] < datetime.now(UTC) - timedelta(minutes=59)
         await until(partial(env.is_in, "sent"))
     first, second = provider.called_at
     assert second - first >= 1.0

@@ -3,12 +3,15 @@
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from notify_streams.admin.audit.database import read_database
+from notify_streams.admin.audit.parts import Parts
 from notify_streams.admin.audit.snapshot import RegionSnapshot
 from notify_streams.outbox.fence import raise_fence
 from notify_streams.preferences.choices import ChoiceChange
@@ -126,7 +129,8 @@ async def read_and_fence(bench: Bench) -> None:
     await relay(bench)
     await raise_fence(bench.shards, 1)
     snapshot = RegionSnapshot("us")
-    await read_database(bench.shards, snapshot)
+    with TemporaryDirectory() as folder:
+        await read_database(bench.shards, snapshot, Parts(Path(folder), 1))
     assert snapshot.notifications == 1
     await read_ledger(bench.shards, 5.0)
     await find_notifications(bench.shards, "a", 5.0)

@@ -1,24 +1,38 @@
 """The audit of several regions: forwarded triggers arrived, no user is notified by two regions."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from notify_streams.admin.audit.cross_region import compare_regions
+from notify_streams.admin.audit.compare import Difference
+from notify_streams.admin.audit.cross_region import RegionComparison
+from notify_streams.admin.audit.region_part import RegionPart
 from notify_streams.admin.audit.snapshot import DeliverySnapshot, ProviderAcceptance, RegionSnapshot
 from notify_streams.regions.failover.protocol import ControlRecord
 
 
-def a_region(name: str, **but: Any) -> RegionSnapshot:
-    return RegionSnapshot(name, **but)
+@dataclass
+class ARegion:
+    """A region, and all that it holds as one part."""
+
+    snapshot: RegionSnapshot
+    part: RegionPart
 
 
-def checks(*regions: RegionSnapshot) -> list[tuple[str, str, bool]]:
-    return [
-        (one.check, one.where, one.in_flight)
-        for one in compare_regions({snapshot.region: snapshot for snapshot in regions})
-    ]
+def a_region(name: str, waiting_for: dict[str, int] | None = None, **but: Any) -> ARegion:
+    return ARegion(RegionSnapshot(name, waiting_for=waiting_for or {}, has_log="accepted" in but), RegionPart(**but))
+
+
+def differences(*regions: ARegion) -> list[Difference]:
+    comparison = RegionComparison({one.snapshot.region: one.snapshot for one in regions})
+    comparison.add({one.snapshot.region: one.part for one in regions})
+    return list(comparison.differences())
+
+
+def checks(*regions: ARegion) -> list[tuple[str, str, bool]]:
+    return [(one.check, one.where, one.in_flight) for one in differences(*regions)]
 
 
 def test_a_trigger_that_arrived_is_no_difference() -> None:
@@ -27,10 +41,19 @@ def test_a_trigger_that_arrived_is_no_difference() -> None:
 
 
 def test_a_waiting_trigger_is_in_flight_and_a_lost_one_is_a_difference() -> None:
-    us = a_region("us", handed_to={"eu": {"a", "b"}}, waiting_for={"eu": 1})
+    us = a_region("us", {"eu": 1}, handed_to={"eu": {"a", "b"}})
     assert checks(us, a_region("eu", arrived={"a"})) == [("forwarded and not arrived", "us -> eu", True)]
-    us.waiting_for = {}
+    us.snapshot.waiting_for = {}
     assert checks(us, a_region("eu", arrived={"a"})) == [("forwarded and not arrived", "us -> eu", False)]
+
+
+def test_all_parts_are_compared_together() -> None:
+    us, eu = a_region("us", {"eu": 1}), a_region("eu")
+    comparison = RegionComparison({one.snapshot.region: one.snapshot for one in (us, eu)})
+    for lost in ("b", "a"):
+        comparison.add({"us": RegionPart(handed_to={"eu": {lost, f"{lost}2"}}), "eu": RegionPart(arrived={f"{lost}2"})})
+    (found,) = comparison.differences()
+    assert (found.expected, found.found, found.example, found.in_flight) == (4, 2, "a", False)
 
 
 def test_a_region_without_a_snapshot_is_not_compared() -> None:
@@ -78,7 +101,7 @@ def test_an_id_repeated_across_a_failover_is_counted_and_no_difference(
         deliveries={"push": {"d": DeliverySnapshot("sent", 1, None, us_at)}},
         accepted={"d": ProviderAcceptance(1)},
     )
-    eu.changes = us.changes = CHANGES
-    found = [(one.check, one.repeated) for one in compare_regions({"eu": eu, "us": us})]
+    eu.snapshot.changes = us.snapshot.changes = CHANGES
+    found = [(one.check, one.repeated) for one in differences(eu, us)]
     wanted = [("repeated across a change of who serves", True)]
     assert found == (wanted if repeated else [("notified in two regions", False), ("accepted in two regions", False)])

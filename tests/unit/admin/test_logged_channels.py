@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from notify_streams.admin.audit.compare import compare, summary
+from notify_streams.admin.audit.region_part import RegionPart
 from notify_streams.admin.audit.snapshot import DeliverySnapshot, ProviderAcceptance, RegionSnapshot
+from notify_streams.admin.audit.totals import RegionTotals
 from notify_streams.cli.audit import lines_of
 from notify_streams.secret import Secret
 from notify_streams.settings import ProviderSettings, Settings
@@ -40,13 +42,15 @@ def test_a_credential_or_an_address_elsewhere_means_another_provider(but: Any, l
 
 def checks(logged: frozenset[str]) -> tuple[list[str], dict[str, Any]]:
     """The differences with the log, and the numbers, of a region whose push and mail were sent; its log has neither, but another mail."""
-    snapshot = RegionSnapshot("us", accepted={"n.other": ProviderAcceptance(1)}, logged_channels=logged)
+    snapshot, totals = RegionSnapshot("us", has_log=True, logged_channels=logged), RegionTotals()
+    part = RegionPart(accepted={"n.other": ProviderAcceptance(1)})
     for topic, identity in (("cric_push", "n.push"), ("email", "n.email")):
-        snapshot.deliveries[topic] = {identity: DeliverySnapshot("sent", 1)}
-        snapshot.published[topic] = Counter([identity])
+        part.deliveries[topic] = {identity: DeliverySnapshot("sent", 1)}
+        part.published[topic] = Counter([identity])
+    totals.add(snapshot, part)
     settings = Settings(region="us", kafka="k", shards=("m",), redis="r")
-    found = [f"{one.check}: {one.example}" for one in compare(settings, snapshot) if one.where == "providers"]
-    return found, summary(snapshot)
+    found = [f"{one.check}: {one.example}" for one in compare(settings, snapshot, totals) if one.where == "providers"]
+    return found, summary(snapshot, totals)
 
 
 @pytest.mark.parametrize(

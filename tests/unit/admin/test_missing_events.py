@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from notify_streams.admin.audit.compare import Difference, compare
+from notify_streams.admin.audit.region_part import RegionPart
 from notify_streams.admin.audit.snapshot import RegionSnapshot
+from notify_streams.admin.audit.totals import RegionTotals
 from tests.builders import some_settings
 
 TOPIC = "notification_events.payments"
@@ -14,9 +16,12 @@ TOPIC = "notification_events.payments"
 def differences(at_ms: int, since: dict[int, int], outbox_records: int = 0) -> list[Difference]:
     """Of a region with an end in bucket 3 at `at_ms`. `since`: bucket → time of its first event."""
     snapshot = RegionSnapshot("us", outbox_records=outbox_records)
-    snapshot.without_event = {"d:1:sent": (TOPIC, 3, at_ms)}
+    totals = RegionTotals()
     snapshot.events_since = {(TOPIC, bucket): first for bucket, first in since.items()}
-    return [one for one in compare(some_settings(), snapshot) if one.check == "ends without an event"]
+    totals.add(
+        snapshot, RegionPart(ends={"d:1:sent": (TOPIC, 3, at_ms), "d:2:sent": (TOPIC, 3, at_ms)}, events={"d:2:sent"})
+    )
+    return [one for one in compare(some_settings(), snapshot, totals) if one.check == "ends without an event"]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from notify_streams.admin.audit.compare import Difference, compare
 from notify_streams.admin.audit.snapshot import Extent, RegionSnapshot
+from notify_streams.admin.audit.totals import RegionTotals
 from notify_streams.delivery.delivery_ledger import COUNTS
 from notify_streams.settings import Settings
 
@@ -18,7 +19,7 @@ def differences(next_offset: int, end: int, timers: int) -> list[Difference]:
     snapshot = RegionSnapshot("us", [ledger], {("push", 3): Extent(0, end)})
     snapshot.timers["push", 3] = timers
     settings = Settings(region="us", kafka="k", shards=("m",), redis="r")
-    return [one for one in compare(settings, snapshot) if one.check == "ledger against timers"]
+    return [one for one in compare(settings, snapshot, RegionTotals()) if one.check == "ledger against timers"]
 
 
 @pytest.mark.parametrize(("end", "in_flight"), [(12, True), (11, False), (10, False)])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from notify_streams.admin.audit.repartitioned import RepartitionedRecords
+from notify_streams.admin.audit.region_part import RegionPart
+from notify_streams.admin.audit.repartitioned import copies, rows_of
 from notify_streams.admin.audit.snapshot import Extent
 from notify_streams.topics import FORWARDED
 from tests.builders import PARTITIONS, ARecord, some_settings, trigger_json, users_of
@@ -17,10 +18,11 @@ EXTENTS = {(topic, partition): Extent(100, 200) for topic in (TOPIC, FORWARDED) 
 
 def counted(*records: tuple[str, int, int, bytes, str]) -> dict[str, int]:
     """`records`: topic, partition, offset, value, source."""
-    found = RepartitionedRecords(some_settings())
+    part = RegionPart()
     for topic, partition, offset, value, source in records:
-        found.add(topic, partition, ARecord(value, offset=offset), source)
-    return dict(found.sources(EXTENTS))
+        for row in rows_of(some_settings(), topic, partition, ARecord(value, offset=offset), source):
+            part.add_source(row)
+    return dict(copies(part.claims, part.astray, EXTENTS))
 
 
 ASTRAY = (TOPIC, 5, 150, VALUE, "")

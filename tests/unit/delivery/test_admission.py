@@ -84,6 +84,16 @@ async def test_retries_get_half_and_never_wait() -> None:
     assert admission.take_retries(1) == 1
 
 
+async def test_while_no_provider_may_be_called_no_retry_is_admitted() -> None:
+    admission, provider = an_admission()
+    provider.paused = True
+    assert admission.take_retries(20) == 0
+    provider.paused = False
+    for _ in range(MIN_FAILURES):
+        provider.breaker.failed(time.monotonic())
+    assert admission.take_retries(20) == 0
+
+
 async def test_a_budget_limits_the_calls_a_second() -> None:
     admission, provider = an_admission(calls_per_s=16.0)
     budget = provider.budget

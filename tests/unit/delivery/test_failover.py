@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -32,13 +33,17 @@ class Ended:
 
     def __init__(self) -> None:
         self.results: list[ProviderResult] = []
+        self.late: list[Delivery] = []
+        self.again: list[Delivery] = []
 
     def call_ended(self, delivery: Delivery, result: ProviderResult) -> None:
         self.results.append(result)
 
-    def call_is_late(self, delivery: Delivery, waited_s: float) -> None: ...
+    def call_is_late(self, delivery: Delivery, waited_s: float) -> None:
+        self.late.append(delivery)
 
-    def check_again(self, partition: Partition, deliveries: Any) -> None: ...
+    def check_again(self, partition: Partition, deliveries: Sequence[Delivery]) -> None:
+        self.again += deliveries
 
     def leave(self, delivery: Delivery) -> None: ...
 
@@ -67,22 +72,26 @@ class Channel:
         self.calls = ProviderCalls(
             "standard", "sms", self.order, {"payments": payments}, templates(), self.admission, pauses, self.ended
         )
+
+    def a_delivery(self, **but: Any) -> Delivery:
+        """Of a partition of its own, checked."""
         ledger = OwnedLedger(partition=3, next_offset=0, claimed_to=0, last_flush="", seen={})
-        self._partition = Partition(ledger, Token(1), 0, time.monotonic())
+        partition = Partition(ledger, Token(1), 0, time.monotonic())
+        message = a_message(channel="sms", to="+15550100200")
+        return Delivery(partition, b"key", message, b"", None, **({"check_until": time.monotonic() + 60} | but))
+
+    async def all_ended(self, count: int) -> None:
+        async with asyncio.timeout(2):
+            while len(self.ended.results) < count:
+                await asyncio.sleep(0)
 
     async def send(self, last: str | None = None, *, in_doubt: bool = False) -> Delivery:
         """Admit one delivery, call, and wait for its end. `last`: the provider of its last call."""
         await asyncio.wait_for(self.admission.take(1), 1)
-        message = a_message(channel="sms", to="+15550100200")
-        until = time.monotonic() + 60
-        delivery = Delivery(
-            self._partition, b"key", message, b"", None, in_doubt=in_doubt, check_until=until, provider=last
-        )
+        delivery = self.a_delivery(in_doubt=in_doubt, provider=last)
         before = len(self.ended.results)
         self.calls.add([delivery])
-        async with asyncio.timeout(1):
-            while len(self.ended.results) == before:
-                await asyncio.sleep(0)
+        await self.all_ended(before + 1)
         return delivery
 
     def open_first(self) -> None:
@@ -199,6 +208,35 @@ async def test_both_are_shown_and_a_pause_is_of_one() -> None:
     assert [(one.provider, one.state) for one in (state, *state.further)] == [("one", "open"), ("two", "paused")]
     assert not_called(state) == ["provider one is open", "provider two is paused"]
     assert channel.admission.held and channel.order.limit(time.monotonic()) == 0
+
+
+async def test_a_call_begins_only_within_its_check_and_the_proof_of_its_token() -> None:
+    channel = Channel()
+    now = time.monotonic()
+    fresh, unchecked, unproved = (channel.a_delivery(check_until=now + one) for one in (60, -0.001, 60))
+    unproved.partition.proved_at = now - 1.001
+    fresh.partition.proved_at = now - 0.9
+    channel.calls.add([unchecked, unproved, fresh])
+    assert channel.ended.again == [unchecked, unproved]
+    await channel.all_ended(1)
+    assert channel.called() == (1, 0)
+
+
+async def test_calls_without_an_answer_are_parked_and_after_two_seconds_are_failures() -> None:
+    channel = Channel()
+    channel.one.gate = asyncio.Event()
+    deliveries = [channel.a_delivery() for _ in range(MIN_FAILURES)]
+    channel.calls.add(deliveries)
+    for delivery in deliveries:
+        delivery.began -= 2.0
+    watching = asyncio.create_task(channel.calls.watch())
+    async with asyncio.timeout(2):
+        while channel.order.closed(time.monotonic()) is channel.order.first:
+            await asyncio.sleep(0.01)
+    watching.cancel()
+    assert channel.ended.late == deliveries and all(one.parked and one.provider == "one" for one in deliveries)
+    channel.one.gate.set()
+    await channel.all_ended(MIN_FAILURES)
 
 
 def test_the_order_is_that_of_the_settings() -> None:

@@ -1,23 +1,66 @@
-"""A second message of a delivery is a duplicate as long as the first one's attempt is not durable."""
+"""The rules of one partition: what is new without a read, what is claimed ahead, when a second message is a duplicate."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from notify_streams.delivery.delivery_ledger import OwnedLedger, Token
-from notify_streams.delivery.partition import Entry, Partition
+from notify_streams.delivery.partition import MIN_AHEAD, Entry, Partition
 from notify_streams.records.outcomes import DeliveryState
 from tests.builders import AckRecorder
 
+TOPIC = "triggers.payments"
+
+
+def a_partition(**but: Any) -> Partition:
+    ledger: dict[str, Any] = {"partition": 3, "next_offset": 0, "claimed_to": 0, "last_flush": "", "seen": {}} | but
+    return Partition(OwnedLedger(**ledger), Token(1), 0, 0.0)
+
 
 def test_a_second_message_is_a_duplicate_until_the_step_of_the_first_is_durable() -> None:
-    ledger = OwnedLedger(partition=3, next_offset=0, claimed_to=0, last_flush="", seen={})
-    partition = Partition(ledger, Token(1), 0, 0.0)
-    first = Entry(0, "triggers.payments", 7, b"key")
+    partition = a_partition()
+    first = Entry(0, TOPIC, 7, b"key")
     partition.add(1, 0, [first], AckRecorder())
     assert partition.is_new(first) and partition.open(first)
     first.count_first(DeliveryState.SENT)
     step = partition.advance()
-    second = Entry(1, "triggers.payments", 7, b"key")
+    second = Entry(1, TOPIC, 7, b"key")
     assert step.end == 1 and not partition.is_new(second)
     assert not partition.open(second), "its attempt may not be stored yet: a look-up would find nothing"
     partition.committed(step)
     assert partition.open(second)
+
+
+@pytest.mark.parametrize(
+    ("entry", "is_new"),
+    [
+        pytest.param(Entry(10, TOPIC, 51), True, id="above the highest position of its source"),
+        pytest.param(Entry(10, TOPIC, 50), False, id="at it"),
+        pytest.param(Entry(10, "triggers.app", 0), True, id="another source"),
+        pytest.param(Entry(10), False, id="without a position"),
+        pytest.param(Entry(4, TOPIC, 51), False, id="a call may have begun before this assignment"),
+    ],
+)
+def test_a_message_above_what_was_seen_is_new_without_a_read(entry: Entry, is_new: bool) -> None:
+    assert a_partition(claimed_to=5, seen={TOPIC: 50}).is_new(entry) is is_new
+
+
+def test_what_was_seen_moves_with_the_step_that_counts_it() -> None:
+    partition = a_partition(seen={TOPIC: 5})
+    entries = [Entry(0, TOPIC, 9), Entry(1, TOPIC, 7), Entry(2, TOPIC, 12)]
+    partition.add(3, 0, entries, AckRecorder())
+    for entry in entries[:2]:
+        entry.count_first(DeliveryState.SENT)
+    assert (partition.advance().end, partition.seen) == (2, {TOPIC: 9})
+
+
+def test_offsets_are_claimed_ahead_for_what_begins_soon_and_never_given_back() -> None:
+    partition = a_partition(next_offset=100, claimed_to=100)
+    assert partition.next_claim(0) == 100 + MIN_AHEAD
+    assert partition.next_claim(500) == 600
+    partition.wanted_to = 700
+    assert partition.next_claim(10) == 700 + MIN_AHEAD
+    partition.claimed_to = 5_000
+    assert partition.next_claim(0) == 5_000

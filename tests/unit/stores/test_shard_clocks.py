@@ -1,0 +1,70 @@
+"""A timer is due by its shard's clock, never early, whatever the worker's clock shows (R10)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from notify_streams.stores.shard_clocks import ShardClocks
+from tests.builders import ShardsWithClock
+
+
+class Machine:
+    """The clocks of a shard and of a worker; asking the shard takes 20 ms for each way."""
+
+    def __init__(self, *, ahead: timedelta = timedelta()) -> None:
+        self.passed_s = 0.0
+        self.wall_s = 1_800_000_000.0
+        self.ahead = ahead
+        self.shards = ShardsWithClock(self._asked)
+        shards: Any = self.shards
+        self.clocks = ShardClocks(shards, 5.0, monotonic=lambda: self.passed_s, now=lambda: self.wall_s)
+
+    def shown(self) -> datetime:
+        """By the shard."""
+        return datetime(2026, 11, 28, 12, 0, 0, 123_900, UTC) + timedelta(seconds=self.passed_s) + self.ahead
+
+    def _asked(self) -> datetime:
+        self.passed_s += 0.02
+        now = self.shown()
+        self.passed_s += 0.02
+        return now
+
+    def bounds(self) -> tuple[timedelta, timedelta]:
+        """How far the least and the most that the worker knows are from what the shard shows."""
+        latest = datetime.fromtimestamp(self.clocks.latest_ms(0) / 1000, UTC)
+        return self.clocks.earliest(0) - self.shown(), latest - self.shown()
+
+
+async def test_what_the_shard_shows_lies_between_the_bounds() -> None:
+    machine = Machine()
+    await machine.clocks.read(0)
+    for passed_s in (0.0, 0.0004, 7.7777):
+        machine.passed_s += passed_s
+        earliest, latest = machine.bounds()
+        assert timedelta(milliseconds=-23) <= earliest <= timedelta() <= latest <= timedelta(milliseconds=23)
+
+
+async def test_a_step_of_the_workers_clock_changes_nothing() -> None:
+    machine = Machine()
+    await machine.clocks.read(0)
+    before = machine.clocks.latest_ms(0), machine.clocks.earliest(0)
+    machine.wall_s += 3600
+    assert (machine.clocks.latest_ms(0), machine.clocks.earliest(0)) == before
+
+
+async def test_a_step_of_the_shards_clock_is_known_after_the_next_reading() -> None:
+    machine = Machine()
+    await machine.clocks.read(0)
+    machine.ahead = timedelta(hours=1)
+    await machine.clocks.read(0, max_age_s=1.0)
+    assert machine.shards.readings == 1
+    machine.passed_s += 1.0
+    await machine.clocks.read(0, max_age_s=1.0)
+    earliest, latest = machine.bounds()
+    assert earliest <= timedelta() <= latest
+
+
+def test_before_the_first_reading_the_workers_clock_counts() -> None:
+    machine = Machine()
+    assert machine.clocks.latest_ms(0) == 1_800_000_000_000 and machine.clocks.earliest(0).year == 2027
