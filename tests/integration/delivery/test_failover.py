@@ -34,13 +34,14 @@ async def all_sent(env: DeliveryEnvironment, triggers: list[str]) -> bool:
     return all([await env.is_in("sent", one, "sms") for one in triggers])
 
 
-async def called_again(env: DeliveryEnvironment, engine: Any, first: Named) -> None:
-    """Send messages until the first provider has one."""
-    before, number = len(first.calls), 0
-    while len(first.calls) == before:
-        number += 1
-        await engine.deliver(await env.notify(f"later{number}", channel="sms"))
-        await asyncio.sleep(0.05)
+async def send_until_called(env: DeliveryEnvironment, engine: Any, provider: Named) -> None:
+    """Send messages until the provider has one more."""
+    before, number = len(provider.calls), 0
+    async with asyncio.timeout(20):
+        while len(provider.calls) == before:
+            number += 1
+            await engine.deliver(await env.notify(f"more{number}", channel="sms"))
+            await asyncio.sleep(0.05)
 
 
 async def test_what_the_first_did_not_take_for_certain_the_next_delivers(env: DeliveryEnvironment) -> None:
@@ -50,7 +51,7 @@ async def test_what_the_first_did_not_take_for_certain_the_next_delivers(env: De
         await until(partial(all_sent, env, BATCH))
         assert await attempts(env, "t0") == [("one", "retrying"), ("two", "sent")], "each attempt has its provider"
         first.result = ACCEPTED
-        await asyncio.wait_for(called_again(env, engine, first), 10)
+        await send_until_called(env, engine, first)
         await engine.deliver(await env.notify("last", channel="sms"))
         await until(partial(all_sent, env, ["last"]))
         assert await env.books_close("sms")
@@ -62,11 +63,9 @@ async def test_what_the_first_may_have_taken_stays_with_it(env: DeliveryEnvironm
     first, second = Named("one", UNSURE), Named("two")
     async with env.engine(first, None, "sms", failover=[second]) as engine:
         await engine.deliver(await env.notify(*BATCH, channel="sms"))
-        await engine.deliver(await env.notify("new", channel="sms"))
-        await until(partial(all_sent, env, ["new"]))
-        assert second.ids() == ["new"], "the breaker of the first is open"
+        await send_until_called(env, engine, second)
         first.result = ACCEPTED
         await until(partial(all_sent, env, BATCH))
     again = [call for call in first.calls if call.attempt > 1]
     assert again and all(call.possible_duplicate for call in again)
-    assert second.ids() == ["new"] and await env.books_close("sms")
+    assert not set(BATCH).intersection(second.ids()) and await env.books_close("sms")
