@@ -51,14 +51,14 @@ def rebuild(table: str, region: str, as_json: bool) -> None:
 async def _rebuild(settings: Settings, names: Sequence[str]) -> dict[str, Rebuilt]:
     from notify_streams.admin.table_rebuild import rebuild
 
-    progress = _Progress(settings.partitions)
+    progress = Progress(settings.partitions)
     try:
         return await rebuild(settings, names, progress.show)
     finally:
         progress.end()
 
 
-class _Progress:
+class Progress:
     """On a terminal one line that changes, elsewhere a line for so many rows."""
 
     def __init__(self, buckets: int) -> None:
