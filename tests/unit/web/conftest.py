@@ -9,9 +9,11 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from devtools.stack.paths import PROJECT
 from notify_streams.app import NotifyApp, build_app
+from notify_streams.public.relay import Relay
 from notify_streams.secret import Secret
 from notify_streams.settings import OutboxSettings, Settings
 from notify_streams.web.user_lookup import user_lookup
+from notify_streams.web.worker_objects import one_for
 
 #: A port that nothing listens on: connections are refused at once.
 NOWHERE = "127.0.0.1:1"
@@ -63,4 +65,5 @@ async def visit(new_worker: Callable[..., NotifyApp]) -> AsyncIterator[Visit]:
     for client, worker in clients:
         await client.close()
         await user_lookup(worker).close()
+        await one_for(worker, Relay).close()
         await worker.shards.close()
