@@ -12,7 +12,7 @@ from notify_streams.cli.output import as_json, print_result, region_option, run,
 from notify_streams.cli.regions_streamed import print_each_region
 from notify_streams.errors import Refused
 from notify_streams.records.trigger import Rejection
-from notify_streams.records.user_records import Erasure, encode_record, read_erasure
+from notify_streams.records.user_records import MAX_CLOCK_SKEW, Erasure, encode_record, read_erasure
 from notify_streams.topics import USER_ERASURES
 
 if TYPE_CHECKING:
@@ -57,37 +57,34 @@ def forget(user_id: str, yes: bool, status: bool, wait_s: float, region: str, as
     """Erase a person in every region. Exit 0 when this region sends them nothing any more. A region that is away erases on its
     return. --status shows the certificate: what was found where, what remains, and until when."""
     settings = settings_of(region)
-    if not status:
-        if not yes:
-            click.confirm(
-                f"Erase {user_id} in the regions {', '.join(settings.regions)}? It cannot be undone",
-                abort=True,
-                err=True,
-            )
-        run(_request(settings, user_id), settings)
-    report = run(_certificate(settings, user_id, 0.0 if status else wait_s))
-    here = report["regions"][region].get("state")
+    if not status and not yes:
+        question = f"Erase {user_id} in the regions {', '.join(settings.regions)}? It cannot be undone"
+        click.confirm(question, abort=True, err=True)
+    since = None if status else run(_request(settings, user_id), settings)
+    report = run(_certificate(settings, user_id, since, wait_s))
     print_result(as_json, report, lines_of(report))
-    raise SystemExit(0 if report["holds"] or (not status and here in ("first_pass", "finished")) else 1)
+    raise SystemExit(0 if report["holds"] or (since and _is_stopped(report, region, since)) else 1)
 
 
-async def _request(settings: Settings, user_id: str) -> None:
+async def _request(settings: Settings, user_id: str) -> datetime:
     from notify_streams.admin.certificate import erasure_key
     from notify_streams.admin.topics import require_topics
     from notify_streams.admin.trigger_producer import TriggerProducer
 
     erasure_key(settings)
-    value = encode_record(Erasure(user_id, datetime.now(UTC)))
-    checked = read_erasure(value, int(datetime.now(UTC).timestamp() * 1000) + 1)
+    now = datetime.now(UTC)
+    value = encode_record(Erasure(user_id, now))
+    checked = read_erasure(value, int(now.timestamp() * 1000) + 1)
     if isinstance(checked, Rejection):
         raise Refused(checked.detail)
     await require_topics(settings)
     async with TriggerProducer(settings) as upstream:
         await upstream.send([(USER_ERASURES, user_id, value, ())])
+    return now
 
 
-async def _certificate(settings: Settings, user_id: str, wait_s: float) -> dict[str, Any]:
-    """The certificate now, or when this region has made its first pass."""
+async def _certificate(settings: Settings, user_id: str, since: datetime | None, wait_s: float) -> dict[str, Any]:
+    """The certificate now; of a request made at `since` when this region has made its first pass, or after `wait_s`."""
     from notify_streams.admin.certificate import certificate, read_erasure_document
     from notify_streams.admin.regions_asked import ask_regions
 
@@ -97,10 +94,16 @@ async def _certificate(settings: Settings, user_id: str, wait_s: float) -> dict[
             settings.regions, settings_of, lambda one: read_erasure_document(one, user_id)
         )
         report = certificate(settings, user_id, documents, away)
-        here = report["regions"][settings.region].get("state")
-        if here in ("first_pass", "finished") or asyncio.get_running_loop().time() >= until:
+        over = asyncio.get_running_loop().time() >= until
+        if since is None or over or _is_stopped(report, settings.region, since):
             return report
         await asyncio.sleep(_LOOK_S)
+
+
+def _is_stopped(report: dict[str, Any], region: str, since: datetime) -> bool:
+    """Whether the region has made the first pass of the request of `since`, not only that of an earlier one."""
+    here = report["regions"][region]
+    return here.get("state") in ("first_pass", "finished") and here["requested_at"] >= since - MAX_CLOCK_SKEW
 
 
 def lines_of(report: dict[str, Any]) -> list[str]:
