@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
+import time
+from base64 import b64encode
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, Literal, cast
+from urllib.parse import urlencode
 
 import msgspec
 from aiohttp.web import AppRunner, TCPSite
+from cryptography.fernet import Fernet
 
 from notify_streams.app import build_app
 from notify_streams.errors import RetryLater
@@ -20,9 +25,11 @@ from notify_streams.regions.failover.placement import Placement
 from notify_streams.regions.failover.protocol import HomeRegion
 from notify_streams.regions.locations import Location
 from notify_streams.roles import WEBHOOKS
+from notify_streams.secret import Secret
+from notify_streams.settings_public import PublicSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from notify_streams.preferences.service import PreferenceService
     from notify_streams.regions.failover.placement_follower import PlacementFollower
@@ -41,6 +48,11 @@ STOPPED: Final[dict[Beginning, tuple[Channel, str]]] = {
 #: Nothing listens there: the views then take the home region from the table.
 _NO_REGISTRY: Final = "http://127.0.0.1:1"
 _ANSWER_S: Final = 20.0
+#: What is signed; the requests go to this machine.
+_URL: Final = "https://race.example"
+_FORM: Final = "application/x-www-form-urlencoded"
+_TWILIO_TOKEN: Final = "token of a race"
+_WEBHOOK_KEY: Final = b"key of the webhooks of a race..."
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,26 +110,56 @@ class Beginnings:
 
     async def _one_click(self, person: RacePerson) -> bool:
         token = self._tokens.make(person.user_id, person.category, person.channel, "en")
-        return await self._post(f"/unsubscribe/{token}", b"List-Unsubscribe=One-Click")
+        return await self._post(f"/unsubscribe/{token}", b"List-Unsubscribe=One-Click", {})
 
     async def _sms_stop(self, person: RacePerson) -> bool:
-        await self._preferences.stops.suppress_address("sms", person.to, "stopped")
-        return True
+        """As Twilio passes a text message on."""
+        form = {"Body": "STOP", "From": person.to, "MessageSid": f"SM{person.seed:032x}", "SmsStatus": "received"}
+        path = "/webhooks/twilio"
+        signed = f"{_URL}{path}" + "".join(name + form[name] for name in sorted(form))
+        signature = b64encode(hmac.digest(_TWILIO_TOKEN.encode(), signed.encode(), "sha1")).decode()
+        return await self._post(path, urlencode(form).encode(), {"X-Twilio-Signature": signature})
 
     async def _complaint(self, person: RacePerson) -> bool:
-        await self._preferences.stops.suppress_address("email", person.to, "complaint")
-        return True
+        """By Standard Webhooks."""
+        event = {"type": "address.complaint", "data": {"channel": "email", "address": person.to}}
+        body, webhook_id, at = msgspec.json.encode(event), f"msg_{person.seed}", str(int(time.time()))
+        digest = hmac.digest(_WEBHOOK_KEY, f"{webhook_id}.{at}.".encode() + body, "sha256")
+        headers = {
+            "webhook-id": webhook_id,
+            "webhook-timestamp": at,
+            "webhook-signature": f"v1,{b64encode(digest).decode()}",
+            "Content-Type": "application/json",
+        }
+        return await self._post("/webhooks/generic", body, headers)
 
-    async def _post(self, path: str, body: bytes, kind: str = "application/x-www-form-urlencoded") -> bool:
+    async def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> bool:
         """Whether the answer's status is 200, as soon as that line is there."""
-        head = f"POST {path} HTTP/1.1\r\nHost: race\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        lines = [
+            f"POST {path} HTTP/1.1",
+            "Host: race.example",
+            f"Content-Length: {len(body)}",
+            "Connection: close",
+            *(f"{name}: {text}" for name, text in ({"Content-Type": _FORM} | dict(headers)).items()),
+        ]
         async with asyncio.timeout(_ANSWER_S):
             reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
             try:
-                writer.write(head.encode() + body)
+                writer.write("\r\n".join([*lines, "", ""]).encode() + body)
                 return (await reader.readline()).split(b" ")[1] == b"200"
             finally:
                 writer.close()
+
+
+def public_settings(region: str) -> PublicSettings:
+    """With keys of the race alone."""
+    return PublicSettings(
+        urls={region: _URL},
+        link_keys=Secret(Fernet.generate_key().decode()),
+        address_key=Secret("race" * 8),
+        twilio_auth_tokens=Secret(_TWILIO_TOKEN),
+        webhook_secrets=Secret(f"whsec_{b64encode(_WEBHOOK_KEY).decode()}"),
+    )
 
 
 class _Here:

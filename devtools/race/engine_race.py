@@ -16,9 +16,8 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from cryptography.fernet import Fernet
 
-from devtools.race.beginnings import STOPPED, Beginning, RacePerson, opened_beginnings
+from devtools.race.beginnings import STOPPED, Beginning, RacePerson, opened_beginnings, public_settings
 from devtools.race.invariants import Call, Observations, ObservedChoice, Suppression
 from devtools.race.runner import RaceResult, process_preferences, shortened
 from devtools.race.steps import Table
@@ -32,8 +31,6 @@ from notify_streams.delivery.retry_delay import RETRY_DELAYS
 from notify_streams.preferences.categories import channels_of_templates
 from notify_streams.records.channel_message import ChannelMessage
 from notify_streams.roles import CHANNELS
-from notify_streams.secret import Secret
-from notify_streams.settings_public import PublicSettings
 from notify_streams.stores.mongo import LEDGER, TIMERS, Shards
 from notify_streams.templates.catalog import configured_templates
 
@@ -224,7 +221,7 @@ async def run_engine_race(
     Args:
         check_of: the check before a call; tests replace it, to see that the race then finds a violation.
     """
-    public = PublicSettings(link_keys=Secret(Fernet.generate_key().decode()), address_key=Secret("race" * 8))
+    public = public_settings(settings.region)
     settings = msgspec.structs.replace(settings, preferences=shortened(settings.preferences), public=public)
     result = RaceResult()
     try:

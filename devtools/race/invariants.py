@@ -14,7 +14,7 @@ class ObservedChoice:
     """A choice that a user made. All times of a race are from one clock, in seconds."""
 
     opted_in: bool
-    #: `http` or `topic`.
+    #: As `http`, `topic` or `one_click`.
     path: str
     called_at: float
     #: None: not acknowledged; the choice may be stored or not.

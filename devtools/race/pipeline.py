@@ -1,8 +1,8 @@
 """The race with real workers.
 
-Choices are made by HTTP and by topic; calls are read from the provider log. Workers are paused beyond the session time-out, killed
-and started, so that partitions move; Redis is killed and starts empty; paused channel workers leave a backlog. All times are Unix
-seconds of this machine.
+Choices are made by HTTP, by topic and by the one-click link of a mail; calls are read from the provider log. Workers are paused beyond
+the session time-out, killed and started, so that partitions move; Redis is killed and starts empty; paused channel workers leave a
+backlog. All times are Unix seconds of this machine.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from notify_streams.preferences.categories import configured_categories
 from notify_streams.preferences.choices import EMPTY_RECORD
 from notify_streams.preferences.repository import PreferenceRepository
 from notify_streams.records.ids import split_delivery_id, trigger_of
+from notify_streams.records.link_token import LinkTokens
 from notify_streams.records.outcomes import Reason
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.user_records import PreferenceUpdate
@@ -53,7 +54,7 @@ _STORE_S: Final = 10.0
 async def run_pipeline_race(environment: ChaosEnvironment, seconds: float, seed: int) -> RaceResult:
     """Run triggers, choices and faults concurrently for `seconds`, then check the invariants on the provider log."""
     draw = random.Random(f"pipeline-{seed}")
-    for role in ("registry", "views", "critical", "standard", "standard", *CHANNEL_ROLES, "push"):
+    for role in ("registry", "views", "webhooks", "critical", "standard", "standard", *CHANNEL_ROLES, "push"):
         await environment.pool.start(role)
     await asyncio.gather(*(worker.wait_until_ready() for worker in environment.pool.workers.values()))
     user_ids = await environment.sign_up_users(_USERS)
@@ -81,6 +82,7 @@ class _Chooser:
         self._observations = observations
         self._end = end
         self._shards = Shards(environment.settings)
+        self._tokens = LinkTokens(environment.settings.public.link_key_list())
         self._choosing: set[str] = set()
         self._closing = AsyncExitStack()
 
@@ -98,11 +100,12 @@ class _Chooser:
         await self._closing.aclose()
 
     async def run(self, draw: random.Random) -> None:
-        """Two of three choices are made by HTTP, the others by topic."""
+        """Two of three choices are made by HTTP, half of these opt-outs by one click; the others by topic."""
         async with asyncio.TaskGroup() as group:
             while time.monotonic() < self._end:
-                user_id, path = draw.choice(list(self._observations)), draw.choice(("http", "http", "topic"))
-                group.create_task(self._choose(user_id, draw.random() < 0.5, path))
+                user_id, path = draw.choice(list(self._observations)), draw.choice(("http", "one_click", "topic"))
+                opted_in = draw.random() < 0.5
+                group.create_task(self._choose(user_id, opted_in, "http" if opted_in and path == "one_click" else path))
                 await asyncio.sleep(_CHOICES_EVERY_S)
 
     async def _choose(self, user_id: str, opted_in: bool, path: str) -> None:
@@ -111,7 +114,8 @@ class _Chooser:
         self._choosing.add(user_id)
         choice = ObservedChoice(opted_in, path, time.time())
         self._observations[user_id].choices.append(choice)
-        if await (self._by_http if path == "http" else self._by_topic)(user_id, choice):
+        by = {"http": self._by_http, "one_click": self._by_one_click, "topic": self._by_topic}
+        if await by[path](user_id, choice):
             choice.acknowledged_at = time.time()
         self._choosing.discard(user_id)
 
@@ -120,6 +124,16 @@ class _Chooser:
         url = f"{worker.url}/users/{user_id}/preferences/{CATEGORY}/{CHANNEL}"
         try:
             async with self._http.put(url, json={"opted_in": choice.opted_in}) as response:
+                return response.status == 200
+        except (aiohttp.ClientError, TimeoutError):
+            return False
+
+    async def _by_one_click(self, user_id: str, choice: ObservedChoice) -> bool:
+        """As a mail program does for its user."""
+        (worker,) = self._environment.pool.running("webhooks")
+        url = f"{worker.url}/unsubscribe/{self._tokens.make(user_id, CATEGORY, CHANNEL, 'en')}"
+        try:
+            async with self._http.post(url, data={"List-Unsubscribe": "One-Click"}) as response:
                 return response.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False
