@@ -91,14 +91,14 @@ async def _why(settings: Settings, trigger_id: str) -> tuple[list[dict[str, Any]
 
 
 async def _explained(region: Connections, reader: AttemptReader, one: dict[str, Any]) -> dict[str, Any]:
-    from notify_streams.preferences.explanation import explain
+    from notify_streams.preferences.explanation import OF_ADDRESS, explain
 
     record = await region.preferences.repository.read(one["bucket"], one["user_id"])
     deliveries = []
     for channel, delivery in one["deliveries"].items():
         reason = delivery.get("reason")
         by_choice = reason is None or Reason(reason) in _BY_CHOICE
-        words = f"{delivery['attempts']} attempts"
+        words = OF_ADDRESS.get(reason, f"{delivery['attempts']} attempts")
         if by_choice:
             led = None if reason is None else Reason(reason)
             words = explain(categories_of(), one["category"], channel, led, one["preference_version"], record)

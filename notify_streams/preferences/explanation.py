@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from notify_streams.preferences.categories import Default
 from notify_streams.records.outcomes import Reason
@@ -41,6 +41,14 @@ def explain(
     if reason is Reason.NOT_OPTED_IN:
         return f"{what} is sent only to users who opted in, and nothing was chosen{_since(choice, decided_with)}"
     return f"preferences allowed {what}; the reason is another: {reason}"
+
+
+#: Reasons of a suppressed address, in words.
+OF_ADDRESS: Final = {
+    Reason.STOPPED: "the address gets nothing: its owner sent STOP, or opted out with the provider",
+    Reason.COMPLAINT: "the address gets nothing: its owner marked a mail as spam",
+    Reason.BOUNCED: "the address gets nothing: its mail server said that it does not exist",
+}
 
 
 def _allowed(default: Default, choice: Choice | None, decided_with: int) -> str:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from notify_streams.preferences.choices import EMPTY_RECORD, merge
-from notify_streams.preferences.explanation import explain
+from notify_streams.preferences.explanation import OF_ADDRESS, explain
+from notify_streams.preferences.suppressed_addresses import SUPPRESSION_REASONS
 from notify_streams.records.outcomes import Reason
 from tests.unit.preferences.preference_builders import NOON, a_change, later, the_categories
 
@@ -67,3 +68,8 @@ CASES = {
 @pytest.mark.parametrize(("asked", "sentence"), CASES.values(), ids=CASES.keys())
 def test_the_sentence_says_which_choice(asked: Any, sentence: Any) -> None:
     assert explain(the_categories(), *asked) == sentence
+
+
+def test_each_reason_of_a_suppressed_address_is_explained() -> None:
+    assert OF_ADDRESS.keys() == set(SUPPRESSION_REASONS.values())
+    assert OF_ADDRESS.get("stopped") and OF_ADDRESS.get(None) is None  # type: ignore[call-overload]
