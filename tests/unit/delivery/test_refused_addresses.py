@@ -48,7 +48,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 async def test_what_is_suppressed_by_a_refusal(case: str) -> None:
     channel, address, result, expected = CASES[case]
-    stops = FakeStops(failures=1)
+    stops = FakeStops(failures=int(expected is not None))
     addresses = RefusedAddresses(stops)  # type: ignore[arg-type]
     await addresses.start()
     message = a_message(channel=channel, to=address)

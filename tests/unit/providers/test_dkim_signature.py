@@ -115,6 +115,13 @@ def test_a_changed_header_does_not_verify(name: str) -> None:
     assert not verified(b"\r\n".join(lines) + b"\r\n\r\n" + body)
 
 
+@pytest.mark.parametrize("name", [b"List-Unsubscribe", b"List-Unsubscribe-Post"])
+def test_the_headers_of_a_link_are_signed(name: bytes) -> None:
+    mail = SIGNER.signed(a_mail(unsubscribe=LINK), time.time())
+    assert b"\r\n%b: " % name in mail
+    assert not verified(mail.replace(b"\r\n%b: " % name, b"\r\n%b: x" % name))
+
+
 def test_a_link_cannot_be_added_to_a_signed_mail() -> None:
     mail = SIGNER.signed(a_mail(), time.time())
     assert not verified(b"List-Unsubscribe: <https://example.com/>\r\n" + mail)
