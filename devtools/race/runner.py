@@ -36,7 +36,7 @@ _TABLE_LAG_S: Final = 0.3
 _CONCURRENT: Final = 60
 #: Seeds start at random times within this.
 _SPREAD_S: Final = 1.0
-_MAX_EXAMPLES: Final = 20
+_MAX_EXAMPLES: Final = 50
 
 
 @dataclass(slots=True)

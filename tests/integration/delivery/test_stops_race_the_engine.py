@@ -46,6 +46,6 @@ class NoCheck:
 
 
 async def test_without_the_check_each_way_to_stop_is_violated(mongo_shards: list[str], redis_url: str) -> None:
-    result = await race(mongo_shards, redis_url, Condition(messages=2), check_of=lambda _: NoCheck())
+    result = await race(mongo_shards, redis_url, Condition(messages=8), check_of=lambda _: NoCheck())
     assert {example.rpartition(" ")[2] for example in result.examples} == set(STOPPED)
     assert result.suppressions == 0

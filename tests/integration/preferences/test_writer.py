@@ -50,7 +50,7 @@ async def test_what_is_published_wins_over_what_it_replaced_although_clocks_diff
     ahead = now() + timedelta(minutes=2)
     await env.writer.apply_updates([(BUCKET, an_update(opted_in=True, updated_at=ahead))])
     accepted = await env.writer.put("u-1", BUCKET, "marketing", "push", False, now(), ChoiceSource.API)
-    assert published == [(BUCKET, an_update(opted_in=False, updated_at=accepted.updated_at))]
+    assert published == [(BUCKET, an_update(opted_in=False, updated_at=accepted.updated_at, source=ChoiceSource.API))]
     assert accepted.updated_at > ahead - timedelta(milliseconds=1)
     applied = await env.writer.apply_updates(published)
     assert version_of(applied.rows["u-1"]) == accepted.version, "the topic repeats it and changes nothing"
