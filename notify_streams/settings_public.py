@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
@@ -41,6 +41,8 @@ class PublicSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     #: Further secrets that Twilio signs with, separated by commas: the account's token, where calls use an API key; a token that was
     #: replaced.
     twilio_auth_tokens: Secret | None = None
+    #: The answer to HELP by SMS. None: no answer; a messaging service of Twilio answers by itself.
+    sms_help_text: Annotated[str, msgspec.Meta(min_length=1, max_length=1600)] | None = None
     #: The ARNs of the SNS topics whose messages are accepted. Only these are subscribed to.
     sns_topics: tuple[str, ...] = ()
 

@@ -6,6 +6,7 @@ import logging
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from html import escape
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import parse_qsl
 
@@ -13,7 +14,7 @@ from aiohttp.web import Response
 
 from notify_streams.delivery.providers.generic_receipts import InvalidReport, generic_reports
 from notify_streams.delivery.providers.ses_receipts import ses_reports
-from notify_streams.delivery.providers.twilio_receipts import twilio_reports
+from notify_streams.delivery.providers.twilio_receipts import asks_for_help, twilio_reports
 from notify_streams.errors import RetryLater
 from notify_streams.public import sns_signature, twilio_signature
 from notify_streams.public.sns_client import SnsClient
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _MAX_FIELDS: Final = 256
-_TWIML: Final = '<?xml version="1.0" encoding="UTF-8"?><Response></Response>'
+_TWIML: Final = '<?xml version="1.0" encoding="UTF-8"?><Response>%s</Response>'
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class Verified:
     webhook_id: str | None = None
     #: It was applied before.
     repeated: bool = False
+    #: The text to send to the person who wrote.
+    answer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ class TwilioSource:
             *settings.public.twilio_auth_token_list(),
         ]
         urls = settings.public.urls
+        self._help_text = settings.public.sms_help_text
         self._urls = [urls[settings.region]] if settings.region in urls else []
         self._urls += [url for region, url in urls.items() if region != settings.region]
         self.missing = None
@@ -113,10 +117,13 @@ class TwilioSource:
         )
         if not twilio_signature.is_signed(self._urls, request.raw_path, form, headers, self._tokens):
             return NOT_SIGNED
-        return Verified(twilio_reports(dict(form), _first_values(request)))
+        fields = dict(form)
+        answer = self._help_text if asks_for_help(fields) else None
+        return Verified(twilio_reports(fields, _first_values(request)), answer=answer)
 
     async def applied(self, verified: Verified) -> Response:
-        return Response(text=_TWIML, content_type="text/xml")
+        message = "" if verified.answer is None else f"<Message>{escape(verified.answer)}</Message>"
+        return Response(text=_TWIML % message, content_type="text/xml")
 
 
 class SnsSource:

@@ -33,6 +33,12 @@ def twilio_reports(form: Mapping[str, str], query: Mapping[str, str]) -> list[Re
     return _message(form) if form.get("SmsStatus") == "received" else []
 
 
+def asks_for_help(form: Mapping[str, str]) -> bool:
+    """Whether a person has sent HELP, and no messaging service has answered."""
+    is_message = form.get("SmsStatus") == "received" and "OptOutType" not in form
+    return is_message and keyword_of(form.get("Body", "")) is Keyword.HELP
+
+
 def _status(form: Mapping[str, str], query: Mapping[str, str]) -> list[Report]:
     status, code = form["MessageStatus"], form.get("ErrorCode") or None
     reports: list[Report | None] = []

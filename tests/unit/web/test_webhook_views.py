@@ -67,6 +67,20 @@ async def test_twilio_gets_an_empty_answer(client: Client) -> None:
     assert moved.status == 403
 
 
+async def test_help_is_answered_with_the_text_of_the_settings(visit: Visit) -> None:
+    public = msgspec.structs.replace(PUBLIC, sms_help_text="Help & more: example.com")
+    messages = {
+        "help!": "<Response><Message>Help &amp; more: example.com</Message></Response>",
+        "hello": "<Response></Response>",
+    }
+    client = await visit(role="webhooks", public=public, providers=PROVIDERS)
+    for text, answer in messages.items():
+        form = {"MessageSid": "SM1", "SmsStatus": "received", "From": "+15550100201", "Body": text}
+        signature = RequestValidator("the-token").compute_signature(URL + TWILIO, form)
+        response = await client.post(TWILIO, data=form, headers={"X-Twilio-Signature": signature})
+        assert (response.status, await response.text()) == (200, f'<?xml version="1.0" encoding="UTF-8"?>{answer}')
+
+
 async def test_a_generic_webhook_counts_once(client: Client) -> None:
     body = '{"type":"other","data":{}}'
     before = count("generic", "accepted"), count("generic", "repeated")
