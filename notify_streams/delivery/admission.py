@@ -59,7 +59,7 @@ class Admission:
             while True:
                 now = time.monotonic()
                 pool = self._pool(now)
-                wanted = min(want, max(1, pool // 4))
+                wanted = int(min(want, max(1, pool // 4), self._order.most_at_once(now)))
                 capacity = min(pool - self._admitted, self._order.available(now))
                 if pool and capacity >= wanted:
                     return self._admit(min(want, int(capacity)), now)

@@ -37,6 +37,11 @@ class Budget:
         self._refill(now)
         return self._tokens
 
+    @property
+    def most_at_once(self) -> float:
+        """`available` is never more than this."""
+        return inf if self._rate == inf else max(1.0, self._rate * _BURST_S)
+
     def spend(self, calls: int) -> None:
         self._tokens -= calls
 
@@ -49,5 +54,5 @@ class Budget:
 
     def _refill(self, now: float) -> None:
         if self._rate not in (0.0, inf):
-            self._tokens = min(self._tokens + (now - self._at) * self._rate, max(1.0, self._rate * _BURST_S))
+            self._tokens = min(self._tokens + (now - self._at) * self._rate, self.most_at_once)
         self._at = now

@@ -111,6 +111,10 @@ class ProviderOrder:
         """How many calls may begin now."""
         return self._main(now).budget.available(now)
 
+    def most_at_once(self, now: float) -> float:
+        """`available` is never more than this."""
+        return self._main(now).budget.most_at_once
+
     def seconds_until(self, calls: int, now: float) -> float:
         """When `calls` may begin; infinite without a share."""
         return self._main(now).budget.seconds_until(calls, now)

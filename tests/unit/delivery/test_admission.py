@@ -105,6 +105,15 @@ async def test_a_budget_limits_the_calls_a_second() -> None:
     assert await waits(admission)
 
 
+@pytest.mark.parametrize("calls_per_s", [1, 10, 60, 200])
+async def test_a_long_queue_is_admitted_under_a_small_budget(calls_per_s: float) -> None:
+    """A quarter of the calls that may be under way would be more than the budget ever allows at once."""
+    order = an_order(calls_per_s)
+    order.first.budget.set_share(1.0, time.monotonic() - 1)
+    order.first.budget.available(time.monotonic())
+    assert await asyncio.wait_for(Admission(order).take(500), 1) == max(1, calls_per_s // 4)
+
+
 def test_a_budget_without_a_share_lets_nothing_begin() -> None:
     budget = Budget(10.0, 0.0)
     assert (budget.available(5.0), budget.seconds_until(1, 5.0)) == (0, inf)
