@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from notify_streams.admin.channel_messages import channel_messages
 from notify_streams.app import app
+from notify_streams.delivery.failed_receipts import FailedReceipts
 from notify_streams.delivery.receipts import ReceiptWriter
 from notify_streams.delivery.reputation import Reputation
 from notify_streams.outbox.direct_publish import publish_directly
@@ -48,11 +50,19 @@ async def apply_receipts(event: BatchEvent, writer: ReceiptWriter, producer: Pro
 
 @app.agent(app.batched_topic(RECEIPTS))
 async def receipts_agent(batches: StreamT[Any]) -> None:
+    failed_receipts = FailedReceipts(
+        app.settings,
+        app.shards,
+        app.categories,
+        partial(channel_messages, app.settings),
+        partial(publish_directly, app),
+    )
     writer = ReceiptWriter(
         app.shards,
         app.settings.outbox.transaction_timeout_s,
         app.settings.event_systems(),
         partial(publish_directly, app),
         reputation.count_receipt,
+        failed_receipts.follow,
     )
     await process_partitions_concurrently(batches, partial(apply_receipts, writer=writer, producer=app))

@@ -158,6 +158,10 @@ ERASURES: Final = Counter(
     ["state"],
     registry=REGISTRY,
 )
+#: `kind`: retry, next_channel.
+RECEIPT_FOLLOW_UPS: Final = Counter(
+    "notify_receipt_follow_ups", "What was begun because a receipt said failed, by kind", ["kind"], registry=REGISTRY
+)
 LOST: Final = Counter(
     "notify_lost_records",
     "Positions that Kafka's retention deleted before this worker's role had read them, by topic: alert on any",

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from notify_streams.admin.audit.topics import TopicReader
+from notify_streams.admin.channel_messages import channel_messages
 from notify_streams.delivery.attempt_reader import AttemptReader
 from notify_streams.delivery.attempts import delivery_key
+from notify_streams.delivery.failed_receipts import MessagePlace
 from notify_streams.delivery.timers import new_timer
 from notify_streams.errors import Refused
-from notify_streams.records.channel_message import read_channel_message
 from notify_streams.records.ids import delivery_id
 from notify_streams.roles import channel_topic
 from notify_streams.stores.mongo import NOTIFICATIONS, TIMERS
@@ -152,7 +152,8 @@ async def replay_deliveries(
             done["not_queued"].append(one.id)
         else:
             wanted[one.id] = one
-    messages = await _messages(settings, wanted)
+    places = {one.id: MessagePlace(one.topic, one.bucket, one.decided_at) for one in wanted.values()}
+    messages = await channel_messages(settings, places)
     clocks = ShardClocks(shards, settings.outbox.transaction_timeout_s)
     done["gone"] = sorted(wanted.keys() - messages.keys())
     now = datetime.now(UTC)
@@ -166,20 +167,6 @@ async def replay_deliveries(
             await _add_timer(settings, shards, clocks, wanted[identity], message)
         done["replayed"].append(identity)
     return done
-
-
-async def _messages(settings: Settings, wanted: dict[str, FoundDelivery]) -> dict[str, ChannelMessage]:
-    found: dict[str, ChannelMessage] = {}
-    if not wanted:
-        return found
-    async with TopicReader(settings) as topics:
-        async for _, record in topics.read(sorted({one.topic for one in wanted.values()})):
-            identity = next(
-                (content.decode("utf-8", "replace") for name, content in record.headers if name == "id"), ""
-            )
-            if identity in wanted:
-                found[identity] = read_channel_message(record.value or b"")
-    return found
 
 
 async def _add_timer(

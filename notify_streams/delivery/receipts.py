@@ -54,7 +54,17 @@ class Receipt(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 read_receipt = record_decoder(Receipt)
 
 #: What is read of a notification.
-_FIELDS: Final = ("bucket", "decided_at", "deliveries", "system", "trigger_id", "user_id", "category")
+_FIELDS: Final = (
+    "bucket",
+    "decided_at",
+    "deliveries",
+    "system",
+    "source",
+    "trigger_id",
+    "user_id",
+    "category",
+    "critical",
+)
 _RANKS: Final = {"delivered": Rank.DELIVERED, "failed": Rank.FAILED_BY_RECEIPT}
 
 
@@ -68,18 +78,21 @@ class ReceiptWriter:
         event_systems: Collection[str],
         publish: Callable[[Iterable[OutboxRecord]], Awaitable[None]],
         on_mail: Callable[[str, str | None], None],
+        on_failed: Callable[[Sequence[tuple[Document, Receipt]]], Awaitable[None]],
     ) -> None:
         """Writes to all shards.
 
         Args:
             publish: gets the events of `event_systems`, and returns when they are durable.
             on_mail: gets category and reason of each new receipt for a mail.
+            on_failed: gets the receipts that say failed, once they are stored, with their notifications.
         """
         self._shards = shards
         self._timeout_s = timeout_s
         self._event_systems = event_systems
         self._publish = publish
         self._on_mail = on_mail
+        self._on_failed = on_failed
 
     async def apply(self, batch: Batch) -> list[tuple[SourceRecord, Rejection]]:
         """Append each receipt to its delivery, also before the worker has settled the call: the order does not matter.
@@ -142,6 +155,7 @@ class ReceiptWriter:
                     notification, receipt = known[index]
                     if split_delivery_id(receipt.delivery_id)[1] == "email":
                         self._on_mail(notification["category"], _reason(receipt))
+                await self._on_failed([one for one in known if one[1].state == "failed"])
         metrics.UNKNOWN_RECEIPTS.inc(len(missing))
 
 

@@ -14,6 +14,7 @@ from notify_streams.transport.fetch_decoding import fetch_ranges
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
+    from datetime import datetime
     from typing import Self
 
     from notify_streams.settings import Settings
@@ -59,17 +60,26 @@ class TopicReader:
         return {partition: extent.end for (_, partition), extent in (await self.extents([topic])).items()}
 
     async def read(
-        self, topics: Iterable[str], partitions: Iterable[int] | None = None
+        self, topics: Iterable[str], partitions: Iterable[int] | None = None, since: datetime | None = None
     ) -> AsyncIterator[tuple[TopicPartition, Record]]:
-        """Every record with its place, in order within a partition. `partitions`: see `extents`. One reading at a time."""
+        """Every record with its place, in order within a partition. `partitions`: see `extents`. One reading at a time.
+
+        `since`: leave out what is before the first record of this time or a later one.
+        """
         extents = {
             TopicPartition(name, partition): extent
             for (name, partition), extent in (await self.extents(topics, partitions)).items()
             if extent.end > extent.first
         }
+        firsts = {place: extent.first for place, extent in extents.items()}
+        if since is not None and extents:
+            at_ms = int(since.timestamp() * 1000)
+            found = await self._consumer.offsets_for_times(dict.fromkeys(extents, at_ms))
+            firsts = {place: one.offset for place, one in found.items() if one is not None}
+            extents = {place: extent for place, extent in extents.items() if place in firsts}
         self._consumer.assign(list(extents))
-        for place, extent in extents.items():
-            self._consumer.seek(place, extent.first)
+        for place in extents:
+            self._consumer.seek(place, firsts[place])
         left = set(extents)
         while left:
             # As workers read: aiokafka's own decoding fails on a header name that is not UTF-8.

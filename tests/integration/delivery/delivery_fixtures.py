@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -100,10 +100,20 @@ def receipt_writer(
     topics: EventTopics | None = None,
     timeout_s: float = 5.0,
     on_mail: Callable[[str, str | None], None] = lambda category, reason: None,
+    on_failed: Callable[[Sequence[Any]], Awaitable[None]] | None = None,
 ) -> ReceiptWriter:
     """A writer whose events go to `topics`."""
+
+    async def nothing(failed: object) -> None:
+        return
+
     return ReceiptWriter(
-        shards, timeout_s, some_settings().event_systems(), partial(publish_directly, topics or EventTopics()), on_mail
+        shards,
+        timeout_s,
+        some_settings().event_systems(),
+        partial(publish_directly, topics or EventTopics()),
+        on_mail,
+        on_failed or nothing,
     )
 
 

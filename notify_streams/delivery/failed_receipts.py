@@ -1,0 +1,265 @@
+"""What follows a receipt that says failed: another attempt, or the next channel.
+
+Another attempt is a timer, as of an operator's replay: the bucket's owner counts it when it begins, so the ledger stays closed. The next
+channel is a trigger of the same system with an id made of the first one's: it goes the whole way, and a second one is a duplicate.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+from pymongo.read_concern import ReadConcern
+
+from notify_streams import metrics
+from notify_streams.delivery.attempt_reader import AttemptReader
+from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document, delivery_key
+from notify_streams.delivery.retry_delay import RETRY_DELAYS
+from notify_streams.delivery.timers import new_timer
+from notify_streams.errors import RetryLater
+from notify_streams.preferences.categories import OnFailedReceipt
+from notify_streams.records.channel_message import ChannelMessage
+from notify_streams.records.ids import split_delivery_id
+from notify_streams.records.names import MAX_LENGTH
+from notify_streams.records.trigger import NO_DATA
+from notify_streams.roles import CHANNELS, Channel, channel_topic, lane_of
+from notify_streams.stores.mongo import ATTEMPTS, DURABLE, TIMERS, write_in_session
+from notify_streams.stores.mongo_errors import mongo_call
+from notify_streams.stores.shard_clocks import ShardClocks
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.client_session import AsyncClientSession
+
+    from notify_streams.delivery.receipts import Receipt
+    from notify_streams.preferences.categories import Categories, Category
+    from notify_streams.records.batch import OutboxRecord
+    from notify_streams.settings import Settings
+    from notify_streams.stores.mongo import Document, Shards
+
+log = logging.getLogger(__name__)
+
+_SNAPSHOT: Final = ReadConcern("snapshot")
+#: A call that is not settled after so long has no worker any more: its next owner decides.
+_SETTLED_S: Final = 10.0
+_CLOCK_AGE_S: Final = 1.0
+#: `next_trigger_id`.
+_FOLLOW_UP: Final = re.compile(r"(.*)~([a-z+]+)~([a-z]+)", re.DOTALL)
+
+
+class NotSettled(RetryLater):
+    """A receipt is about a call that its worker has not settled yet."""
+
+
+class MessagePlace(NamedTuple):
+    """Where Kafka has the message of a delivery."""
+
+    topic: str
+    bucket: int
+    decided_at: datetime
+
+
+class _Failure(NamedTuple):
+    notification: Document
+    receipt: Receipt
+    key: bytes
+    channel: Channel
+    #: Number of the last attempt.
+    number: int
+
+    @property
+    def place(self) -> MessagePlace:
+        one = self.notification
+        return MessagePlace(channel_topic(self.channel, one["critical"]), one["bucket"], one["decided_at"])
+
+
+class FailedReceipts:
+    """Begins what follows."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        shards: Shards,
+        categories: Categories,
+        find: Callable[[Mapping[str, MessagePlace]], Awaitable[dict[str, ChannelMessage]]],
+        publish: Callable[[Sequence[OutboxRecord]], Awaitable[None]],
+    ) -> None:
+        """`find`: the messages of deliveries that Kafka still has. `publish` returns when the records are durable."""
+        self._settings = settings
+        self._shards = shards
+        self._categories = categories
+        self._find = find
+        self._publish = publish
+        self._timeout_s = settings.outbox.transaction_timeout_s
+        self._reader = AttemptReader(shards, self._timeout_s)
+        self._clocks = ShardClocks(shards, self._timeout_s)
+
+    async def follow(self, failed: Sequence[tuple[Document, Receipt]]) -> None:
+        """These receipts are stored, each with its notification. A repetition changes nothing.
+
+        Raises:
+            NotSettled, StoreUnavailable: call again.
+        """
+        wanted = [one for one in failed if follow_up(self._categories.get(one[0]["category"]), one[1]) is not None]
+        if not wanted:
+            return
+        failures = {one.receipt.delivery_id: one for one in await self._ended(wanted)}
+        messages = await self._find({identity: one.place for identity, one in failures.items()})
+        now = datetime.now(UTC)
+        again: dict[int, list[tuple[_Failure, ChannelMessage]]] = {}
+        triggers: list[OutboxRecord] = []
+        for identity, message in messages.items():
+            one = failures[identity]
+            category = self._categories[one.notification["category"]]
+            if message.expires_at is not None and message.expires_at <= now:
+                continue
+            if follow_up(category, one.receipt) is OnFailedReceipt.RETRY:
+                again.setdefault(self._shards.of(one.notification["bucket"]), []).append((one, message))
+            elif (trigger := self._trigger(one, message, category)) is not None:
+                triggers.append(trigger)
+        for shard, some in again.items():
+            await self._try_again(shard, some)
+        if triggers:
+            await self._publish(triggers)
+            metrics.RECEIPT_FOLLOW_UPS.labels("next_channel").inc(len(triggers))
+
+    async def _ended(self, wanted: Sequence[tuple[Document, Receipt]]) -> list[_Failure]:
+        """Those deliveries that this receipt has ended."""
+        by_bucket: dict[int, list[_Failure]] = {}
+        for notification, receipt in wanted:
+            channel = split_delivery_id(receipt.delivery_id)[1]
+            key = delivery_key(receipt.delivery_id, int(notification["decided_at"].timestamp() * 1000))
+            of_bucket = by_bucket.setdefault(notification["bucket"], [])
+            of_bucket.extend(_Failure(notification, receipt, key, one, 0) for one in CHANNELS if one == channel)
+        found: list[_Failure] = []
+        for bucket, failures in by_bucket.items():
+            statuses = await self._reader.status(bucket, [one.key for one in failures])
+            for one in failures:
+                status = statuses.get(one.key)
+                number = one.receipt.attempt or (0 if status is None else status.attempts)
+                call = None if status is None else status.calls.get(number)
+                if status is None or call is None or call.ended is None:
+                    if time.time() - one.receipt.at.timestamp() < _SETTLED_S:
+                        raise NotSettled("a receipt is about a call that is not settled yet")
+                elif status.last.rank == Rank.FAILED_BY_RECEIPT:
+                    found.append(one._replace(number=status.attempts))
+        return found
+
+    async def _try_again(self, shard: int, failures: Sequence[tuple[_Failure, ChannelMessage]]) -> None:
+        """Append what makes the deliveries `retrying`, and add their timers, in one transaction."""
+        await self._clocks.read(shard, _CLOCK_AGE_S)
+        from_ms = self._clocks.latest_ms(shard)
+        retries = [self._retry(one, from_ms) for one in failures]
+        documents = {document["_id"]: (document, timer) for document, timer in retries}
+        buckets = sorted({document["bucket"] for document, _ in documents.values()})
+        added = 0
+
+        async def body(session: AsyncClientSession) -> None:
+            nonlocal added
+            database = self._shards.database(shard)
+            query = {"_id": {"$in": list(documents)}, "bucket": {"$in": buckets}}
+            known = {one["_id"] async for one in database[ATTEMPTS].find(query, {"_id": 1}, session=session)}
+            new = [one for identity, one in documents.items() if identity not in known]
+            added = len(new)
+            if new:
+                await write_in_session(session, database, "insert", ATTEMPTS, documents=[one for one, _ in new])
+                timers = [
+                    {
+                        "q": {"_id": timer["_id"], "bucket": timer["bucket"]},
+                        "u": {"$setOnInsert": {name: timer[name] for name in timer.keys() - {"_id", "bucket"}}},
+                        "upsert": True,
+                    }
+                    for _, timer in new
+                ]
+                await write_in_session(session, database, "update", TIMERS, updates=timers)
+
+        with mongo_call(f"add timers on shard {shard}", self._timeout_s):
+            async with self._shards.client(shard).start_session() as session:
+                await session.with_transaction(body, read_concern=_SNAPSHOT, write_concern=DURABLE)
+        metrics.RECEIPT_FOLLOW_UPS.labels("retry").inc(added)
+
+    def _retry(self, failed: tuple[_Failure, ChannelMessage], from_ms: int) -> tuple[Document, Document]:
+        """The attempt document and the timer. The person may have the message after all, so the call is a possible duplicate."""
+        one, message = failed
+        topic, bucket, _ = one.place
+        now_ms = int(time.time() * 1000)
+        attempt = Attempt(
+            Rank.RETRYING_BY_RECEIPT, now_ms, None, one.receipt.provider, code=one.receipt.code, in_doubt=True
+        )
+        document = attempt_document(one.key, bucket, one.number, Phase.RECEIPT, b"again", attempt)
+        delay = RETRY_DELAYS[lane_of(topic), one.channel].paced(self._settings.providers.retry_pace)
+        due_ms = from_ms + int(delay.delay_s(max(1, one.number), random.random()) * 1000)
+        record = msgspec.json.encode(message)
+        return document, new_timer(one.key, bucket, topic, due_ms, one.number, True, record, replay=True)
+
+    def _trigger(self, one: _Failure, message: ChannelMessage, category: Category) -> OutboxRecord | None:
+        notification = one.notification
+        system: str = notification["system"]
+        if system not in self._settings.trigger_systems:
+            return None
+        first_id, tried = tried_channels(message.trigger_id)
+        tried = tried | notification["deliveries"].keys()
+        channel = next_channel(category, one.channel, tried)
+        if channel is None:
+            return None
+        source = notification.get("source")
+        headers = [("ce_source", source.encode())] if source else []
+        value = next_trigger(message, next_trigger_id(first_id, tried, channel), channel)
+        return f"triggers.{system}", notification["bucket"], message.user_id.encode(), value, headers
+
+
+def follow_up(category: Category | None, receipt: Receipt) -> OnFailedReceipt | None:
+    """What the category asks for; None if nothing follows. A failure for good is not tried again."""
+    if category is None or category.on_failed_receipt is OnFailedReceipt.END:
+        return None
+    if category.on_failed_receipt is OnFailedReceipt.RETRY and not receipt.temporary:
+        return None
+    return category.on_failed_receipt
+
+
+def next_channel(category: Category, failed: Channel, tried: Collection[str]) -> Channel | None:
+    """The first channel after `failed`, in the category's order, that was not tried."""
+    order = list(category.channels)
+    after = order[order.index(failed) + 1 :] if failed in order else []
+    return next((channel for channel in after if channel not in tried), None)
+
+
+def next_trigger_id(first_id: str, tried: Collection[str], channel: str) -> str:
+    """``<first id>~<channels tried>~<channel>``: the same for each repetition; a digest in place of an id that is too long."""
+    suffix = f"~{'+'.join(sorted(tried))}~{channel}"
+    if len(first_id) + len(suffix) > MAX_LENGTH:
+        first_id = blake2b(first_id.encode(), digest_size=16).hexdigest()
+    return first_id + suffix
+
+
+def tried_channels(trigger_id: str) -> tuple[str, frozenset[str]]:
+    """The first id, and the channels that were tried for it: of a trigger that this system did not make, the id and none."""
+    found = _FOLLOW_UP.fullmatch(trigger_id)
+    if found is None or not {*found[2].split("+"), found[3]} <= {*CHANNELS}:
+        return trigger_id, frozenset()
+    return found[1], frozenset((*found[2].split("+"), found[3]))
+
+
+def next_trigger(message: ChannelMessage, trigger_id: str, channel: str) -> bytes:
+    """The trigger for the next channel: the same content and expiry."""
+    fields: dict[str, Any] = {
+        "id": trigger_id,
+        "user_id": message.user_id,
+        "category": message.category,
+        "channels": [channel],
+        "isCritical": message.critical,
+        "template": message.template,
+        "title": message.title,
+        "body": message.body,
+        "data": None if message.data is NO_DATA or not message.data else message.data,
+        "expires_at": message.expires_at,
+        "collapse_key": message.collapse_key,
+        "test": message.test,
+    }
+    return msgspec.json.encode({name: value for name, value in fields.items() if value is not None})

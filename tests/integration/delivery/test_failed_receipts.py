@@ -1,0 +1,135 @@
+"""A failure by receipt begins what its category asks for, and the books stay closed."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import pytest
+
+from notify_streams.delivery.failed_receipts import FailedReceipts, MessagePlace, NotSettled
+from notify_streams.preferences.categories import OnFailedReceipt
+from notify_streams.records.channel_message import ChannelMessage, read_channel_message
+from notify_streams.records.ids import notification_id
+from notify_streams.records.trigger import Trigger, read_trigger
+from tests.builders import ABatch, ARecord, categories, some_settings
+from tests.integration.delivery.delivery_fixtures import BUCKET, DeliveryEnvironment, Provider, receipt_writer
+from tests.waiting import until
+
+DELIVERY = f"{notification_id('t', 'u-42', 'payments')}.push"
+Apply = Callable[..., Awaitable[None]]
+
+
+def a_receipt(state: str = "failed", attempt: int = 1, **but: Any) -> bytes:
+    at = datetime.now(UTC).isoformat()
+    return json.dumps({"delivery_id": DELIVERY, "state": state, "attempt": attempt, "at": at} | but).encode()
+
+
+class Follow:
+    """Applies receipts where the category asks for `policy`; keeps the triggers that follow."""
+
+    def __init__(self, env: DeliveryEnvironment, messages: ABatch, policy: str) -> None:
+        self.triggers: list[tuple[str, int, Trigger]] = []
+        payments = msgspec.structs.replace(categories()["payments"], on_failed_receipt=OnFailedReceipt(policy))
+        settings = some_settings(providers={"retry_pace": 0.002})
+        failed = FailedReceipts(settings, env.shards, {"payments": payments}, self._find, self._publish)
+        self._messages = {
+            one.delivery_id: one for one in (read_channel_message(record.value or b"") for record in messages.records)
+        }
+        self._writer = receipt_writer(env.shards, on_failed=failed.follow)
+
+    async def apply(self, *values: bytes) -> None:
+        batch = ABatch(
+            [ARecord(value, offset=at) for at, value in enumerate(values)], topic="receipts", partition=BUCKET
+        )
+        assert await self._writer.apply(batch) == []
+
+    async def _find(self, wanted: Mapping[str, MessagePlace]) -> dict[str, ChannelMessage]:
+        assert all(place.topic == "push" and place.bucket == BUCKET for place in wanted.values())
+        return {identity: self._messages[identity] for identity in wanted}
+
+    async def _publish(self, records: Sequence[Any]) -> None:
+        for topic, bucket, _, value, headers in records:
+            trigger = read_trigger(value, headers)
+            assert isinstance(trigger, Trigger)
+            self.triggers.append((topic, bucket, trigger))
+
+
+async def test_another_attempt_is_made_once_and_counted(env: DeliveryEnvironment) -> None:
+    async with env.engine(Provider()) as engine:
+        batch = await env.notify("t")
+        await engine.deliver(batch)
+        follow = Follow(env, batch, "retry")
+        for _ in range(2):
+            await follow.apply(a_receipt(temporary=True, code="30003"), a_receipt(temporary=True, code="30003"))
+        await until(lambda: len(engine.provider.calls) == 2, "the second call")
+        await until(lambda: env.is_in("sent"), "its end")
+        await follow.apply(a_receipt(temporary=True), a_receipt("delivered", attempt=2))
+        assert (await env.state())["state"] == "delivered"
+        assert [call.possible_duplicate for call in engine.provider.calls] == [False, True]
+        assert await env.counts() == {"taken": 1, "fresh": 1, "sent": 1, "replayed": 1, "resolved_sent": 1}
+        assert await env.books_close()
+    states = [(one["number"], one["state"], one["code"]) for one in await env.history()]
+    assert states == [
+        (1, "sent", None),
+        (1, "failed", "30003"),
+        (1, "retrying", "30003"),
+        (2, "sent", None),
+        (2, "delivered", None),
+    ]
+
+
+async def test_it_is_open_until_the_attempt_and_failed_again_by_the_next_receipt(env: DeliveryEnvironment) -> None:
+    batch = await env.notify("t")
+    follow = Follow(env, batch, "retry")
+    async with env.engine(Provider()) as engine:
+        await engine.deliver(batch)
+    await follow.apply(a_receipt(temporary=True))
+    assert (await env.state())["state"] == "retrying" and len(await env.timers()) == 1
+    async with env.engine(Provider(), generation=2):
+        await until(lambda: env.is_in("sent"), "the second attempt")
+    await follow.apply(a_receipt(attempt=2, reason="dead_token"))
+    found = await env.state()
+    assert (found["state"], found["reason"], found["attempts"]) == ("failed", "dead_token", 2)
+    assert await env.books_close() and not await env.timers()
+
+
+@pytest.mark.parametrize(("policy", "temporary"), [("end", True), ("retry", False)])
+async def test_nothing_follows(env: DeliveryEnvironment, policy: str, temporary: bool) -> None:
+    batch = await env.notify("t")
+    async with env.engine(Provider()) as engine:
+        await engine.deliver(batch)
+    follow = Follow(env, batch, policy)
+    await follow.apply(a_receipt(temporary=temporary))
+    assert (await env.state())["state"] == "failed" and not await env.timers() and not follow.triggers
+
+
+async def test_a_receipt_before_its_call_is_settled_is_applied_again(env: DeliveryEnvironment) -> None:
+    batch = await env.notify("t")
+    follow = Follow(env, batch, "retry")
+    with pytest.raises(NotSettled):
+        await follow.apply(a_receipt(temporary=True))
+    async with env.engine(Provider()) as engine:
+        await engine.deliver(batch)
+    await follow.apply(a_receipt(temporary=True))
+    assert (await env.state())["state"] == "retrying" and len(await env.timers()) == 1
+
+
+async def test_a_call_that_is_never_settled_holds_nothing_up(env: DeliveryEnvironment) -> None:
+    follow = Follow(env, await env.notify("t"), "retry")
+    await follow.apply(a_receipt(temporary=True, at="2026-11-22T12:00:00Z"))
+    assert not await env.timers()
+
+
+async def test_the_next_channel_is_a_trigger_of_the_same_system(env: DeliveryEnvironment) -> None:
+    batch = await env.notify("t")
+    async with env.engine(Provider()) as engine:
+        await engine.deliver(batch)
+    follow = Follow(env, batch, "next_channel")
+    await follow.apply(a_receipt(), a_receipt())
+    await follow.apply(a_receipt())
+    assert {(topic, bucket, one.id, one.channels) for topic, bucket, one in follow.triggers} == {
+        ("triggers.payments", BUCKET, "t~push~email", ("email",))
+    }
+    assert (await env.state())["state"] == "failed" and await env.books_close()
