@@ -15,6 +15,8 @@ from devtools.benchmarks.router.command import router
 from devtools.benchmarks.router.steps import steps
 from devtools.benchmarks.transport.command import transport
 from devtools.benchmarks.views.command import views
+from devtools.benchmarks.webhooks.on_the_topic import receipts
+from devtools.benchmarks.webhooks.over_http import webhooks
 
 
 @click.group()
@@ -34,6 +36,8 @@ for command in (
     propagation,
     idle,
     views,
+    webhooks,
+    receipts,
     compare,
 ):
     bench.add_command(command)

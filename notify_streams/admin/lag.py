@@ -12,6 +12,7 @@ from notify_streams.roles import CHANNEL_ROLES, LANES, app_id
 from notify_streams.stores.mongo import LEDGER, OUTBOX, TIMERS
 from notify_streams.topics import (
     PREFERENCE_UPDATES,
+    RECEIPTS,
     USER_CONTACTS,
     USER_SIGNUPS,
     edge_topic,
@@ -43,6 +44,7 @@ class LagReader:
         lag |= {role: await self._ledger_lag(role, (role,)) for role in CHANNEL_ROLES}
         for role, topics in (
             ("registry", (PREFERENCE_UPDATES, USER_CONTACTS, *(edge_topic(pop.name) for pop in self._settings.edge))),
+            ("receipts", (RECEIPTS,)),
             ("forward", tuple(forward_topic(region) for region in self._settings.remote_kafka)),
         ):
             lag[role] = lag.get(role, 0) + await self._group_lag(role, topics)

@@ -108,3 +108,21 @@ def _at_home_in(folder: Path) -> list[str]:
         if str(folder).encode() in said and int(entry.name) != os.getpid():
             found.append(entry.name)
     return found
+
+
+@pytest.mark.drill
+async def test_every_acknowledged_webhook_is_a_receipt(tmp_path: Path) -> None:
+    found = await result(
+        await bench(tmp_path, "webhooks", "--rate", "50", "--triggers", "30", "--seconds", "4", "--json")
+    )
+    assert found["holds"], found
+    assert found["statuses"] == {"200": 200} and value(found, "deliveries delivered") > 100
+    assert Stack(tmp_path / "bench-webhooks", environment={}).regions == []
+
+
+@pytest.mark.drill
+async def test_repeated_reordered_and_unknown_receipts_leave_the_states_right(tmp_path: Path) -> None:
+    found = await result(await bench(tmp_path, "receipts", "--receipts", "2400", "--json"))
+    assert found["holds"], found
+    assert found["deliveries"] == 400 and value(found, "receipts on the topic") == 2400
+    assert Stack(tmp_path / "bench-receipts", environment={}).regions == []

@@ -1,0 +1,1 @@
+"""Benchmarks of what providers report: webhooks over HTTP, receipts on the topic."""

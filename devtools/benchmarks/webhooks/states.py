@@ -1,0 +1,53 @@
+"""The states of all deliveries, and whether a role has read its topic."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from notify_streams import kafka
+from notify_streams.admin.audit.database import read_database
+from notify_streams.admin.audit.snapshot import RegionSnapshot
+from notify_streams.admin.audit.topics import TopicReader
+from notify_streams.admin.lag import LagReader
+from notify_streams.errors import NotifyError
+from notify_streams.stores.mongo import Shards
+
+if TYPE_CHECKING:
+    from notify_streams.settings import Settings
+
+_POLL_S: Final = 0.2
+_STALLED_S: Final = 60.0
+
+
+async def delivery_states(settings: Settings) -> dict[str, str]:
+    """By delivery id."""
+    snapshot = RegionSnapshot(settings.region)
+    async with Shards(settings) as shards:
+        await shards.refresh_directory()
+        await read_database(shards, snapshot)
+    return {identity: one.state for of_topic in snapshot.deliveries.values() for identity, one in of_topic.items()}
+
+
+async def wait_until_idle(settings: Settings) -> None:
+    """Wait until no role has lag.
+
+    Raises:
+        NotifyError: the lag has not changed for a minute.
+    """
+    admin = kafka.admin(settings.kafka_connection())
+    await admin.start()
+    try:
+        async with Shards(settings) as shards, TopicReader(settings) as topics:
+            await shards.refresh_directory()
+            reader = LagReader(settings, topics, shards, admin)
+            before, changed_at = -1, time.monotonic()
+            while left := sum((await reader.lag()).values()):
+                if left != before:
+                    before, changed_at = left, time.monotonic()
+                elif time.monotonic() > changed_at + _STALLED_S:
+                    raise NotifyError(f"{left} records are not processed: no figure")
+                await asyncio.sleep(_POLL_S)
+    finally:
+        await admin.close()
