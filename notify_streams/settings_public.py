@@ -73,6 +73,8 @@ class PublicSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             map(_WEBHOOK_SECRET.fullmatch, self.webhook_secret_list() or [""])
         ):
             yield "webhook_secrets must be whsec_ and 24 to 64 bytes in base64, separated by commas"
+        if self.twilio_auth_tokens is not None and not self.twilio_auth_token_list():
+            yield "twilio_auth_tokens must be tokens separated by commas"
         if not all(map(_SNS_TOPIC.fullmatch, self.sns_topics)):
             yield "sns_topics must be a list of ARNs as arn:aws:sns:eu-west-1:123456789012:mail-events"
 

@@ -15,6 +15,7 @@ from notify_streams.stores.mongo import CONSENTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from pymongo.asynchronous.collection import AsyncCollection
     from pymongo.asynchronous.database import AsyncDatabase
 
     from notify_streams.preferences.choices import ChoiceChange, NumberedChoice, PreferenceRecord
@@ -47,6 +48,17 @@ async def complete_consents(database: AsyncDatabase[Document], documents: Sequen
     found = database[CONSENTS].find(wanted, {"_id": 1}, batch_size=len(documents) + 1)
     known = {one["_id"] for one in await found.to_list()}
     await add_consents(database, [one for one in documents if one["_id"] not in known])
+
+
+async def has_consent(collection: AsyncCollection[Document], bucket: int, user_id: str, detail: str) -> bool:
+    """Whether a choice to opt in was made with this detail.
+
+    Raises:
+        PyMongoError
+    """
+    # A semicolon follows a colon.
+    of_user = {"bucket": bucket, "_id": {"$gte": f"{user_id}:", "$lt": f"{user_id};"}}
+    return await collection.find_one(of_user | {"opted_in": True, "detail": detail}, {"_id": 1}) is not None
 
 
 def consent_documents(bucket: int, user_id: str, choices: Iterable[NumberedChoice]) -> list[Document]:

@@ -11,13 +11,16 @@ from notify_streams import metrics
 from notify_streams.delivery.providers.reports import AddressEvent, ReceiptReport
 from notify_streams.errors import Refused, RetryLater
 from notify_streams.outbox.direct_publish import publish_directly
+from notify_streams.preferences.consents import has_consent
 from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.regions.forwarding.headers import forwarded_headers
+from notify_streams.stores.mongo import CONSENTS
+from notify_streams.stores.mongo_errors import mongo_call
 from notify_streams.stores.request_batcher import RequestBatcher
 from notify_streams.topics import RECEIPTS, forward_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from notify_streams.app import NotifyApp
     from notify_streams.delivery.providers.reports import AddressReport, Report
@@ -53,7 +56,13 @@ class ReportStore:
             await asyncio.gather(*(self._publishing.call(record, 1, self._publish_timeout_s) for record in records))
         for report in reports:
             if not isinstance(report, ReceiptReport):
-                await apply_address_report(report, self._worker.preferences.stops)
+                await apply_address_report(report, self._worker.preferences.stops, self._was_applied)
+
+    async def _was_applied(self, identity: str, bucket: int, detail: str) -> bool:
+        """Whether the history of an address has a choice by this message."""
+        worker = self._worker
+        with mongo_call(f"history of bucket {bucket}", worker.settings.outbox.transaction_timeout_s):
+            return await has_consent(worker.shards.collection(CONSENTS, bucket), bucket, identity, detail)
 
     async def _publish(self, records: Sequence[OutboxRecord]) -> Sequence[None]:
         by_place: dict[tuple[str, int], list[OutboxRecord]] = {}
@@ -75,8 +84,13 @@ def receipt_record(report: ReceiptReport, settings: Settings) -> OutboxRecord | 
     return forward_topic(report.region), report.bucket, None, value, headers
 
 
-async def apply_address_report(report: AddressReport, stops: Stops) -> None:
+async def apply_address_report(
+    report: AddressReport, stops: Stops, was_applied: Callable[[str, int, str], Awaitable[bool]]
+) -> None:
     """Suppress the address, or take a stop back.
+
+    A START that is sent again must not undo a later STOP, so it counts once. `was_applied`: whether the history of an address (id, bucket)
+    has a choice with this detail.
 
     Raises:
         RetryLater: see `ReportStore.store`; or addresses cannot be suppressed, so the sender must keep the report.
@@ -85,7 +99,8 @@ async def apply_address_report(report: AddressReport, stops: Stops) -> None:
     try:
         match report.event:
             case AddressEvent.ALLOWED:
-                await stops.allow_address(channel, address, detail)
+                if not await was_applied(*stops.identity_of(channel, address), detail):
+                    await stops.allow_address(channel, address, detail)
             case AddressEvent.STOPPED:
                 source = ChoiceSource.PROVIDER_OPT_OUT if report.by_provider else None
                 await stops.suppress_address(channel, address, "stopped", detail, source)

@@ -1,4 +1,4 @@
-"""`notify-streams bench receipts`: repeated, reordered and unknown receipts on the topic."""
+"""`notify-streams bench receipts`: repeated, reordered, unknown receipts."""
 
 from __future__ import annotations
 

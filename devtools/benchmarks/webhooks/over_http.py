@@ -1,4 +1,4 @@
-"""`notify-streams bench webhooks`: signed webhooks over HTTP beside triggers, none lost."""
+"""`notify-streams bench webhooks`: signed webhooks beside triggers."""
 
 from __future__ import annotations
 

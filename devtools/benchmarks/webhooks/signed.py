@@ -1,4 +1,4 @@
-"""Signed webhooks about deliveries, as Twilio and a Standard Webhooks sender make them."""
+"""Signed webhooks about deliveries, as Twilio and others make them."""
 
 from __future__ import annotations
 

@@ -7,9 +7,8 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from notify_streams import kafka
-from notify_streams.admin.audit.database import read_database
-from notify_streams.admin.audit.snapshot import RegionSnapshot
 from notify_streams.admin.audit.topics import TopicReader
+from notify_streams.admin.deliveries import Selection, find_deliveries
 from notify_streams.admin.lag import LagReader
 from notify_streams.errors import NotifyError
 from notify_streams.stores.mongo import Shards
@@ -23,11 +22,9 @@ _STALLED_S: Final = 60.0
 
 async def delivery_states(settings: Settings) -> dict[str, str]:
     """By delivery id."""
-    snapshot = RegionSnapshot(settings.region)
     async with Shards(settings) as shards:
         await shards.refresh_directory()
-        await read_database(shards, snapshot)
-    return {identity: one.state for of_topic in snapshot.deliveries.values() for identity, one in of_topic.items()}
+        return {one.id: one.state async for one in find_deliveries(settings, shards, Selection())}
 
 
 async def wait_until_idle(settings: Settings) -> None:

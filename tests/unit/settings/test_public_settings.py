@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from cryptography.fernet import Fernet
 
 from notify_streams.errors import SettingsError
-from notify_streams.settings import load_settings
+from notify_streams.settings import ProviderSettings, Settings, load_settings
 from notify_streams.settings_public import PublicSettings
 
 KEYS = [Fernet.generate_key().decode() for _ in range(2)]
@@ -49,6 +50,7 @@ def test_keys_come_from_files_and_are_not_shown(tmp_path: Path) -> None:
         ("webhook_secrets", "whsec_short", r"public\.webhook_secrets must be whsec_"),
         ("webhook_secrets", WEBHOOK_SECRET[6:], r"public\.webhook_secrets must be whsec_"),
         ("sns_topics", ["mail-events"], r"public\.sns_topics must be a list of ARNs"),
+        ("twilio_auth_tokens", ",", r"public\.twilio_auth_tokens must be"),
     ],
 )
 def test_what_cannot_work_stops_the_start(tmp_path: Path, key: str, value: Any, says: str) -> None:
@@ -63,3 +65,12 @@ def test_what_can_work_is_taken(tmp_path: Path) -> None:
     found = load(tmp_path, urls=urls, webhook_secrets=f"{WEBHOOK_SECRET},{WEBHOOK_SECRET}", sns_topics=[TOPIC])
     assert (found.urls, found.sns_topics) == (urls, (TOPIC,))
     assert found.webhook_secret_list() == [WEBHOOK_SECRET] * 2
+
+
+def test_twilio_reports_to_the_region_s_own_webhooks_unless_another_address_is_set() -> None:
+    public = PublicSettings(urls={"us": "https://notify.us.example.com/", "eu": "https://notify.eu.example.com"})
+    settings = Settings(region="us", kafka="n", redis="n", shards=("mongodb://one",), public=public)
+    assert settings.providers_here().twilio_status_callback == "https://notify.us.example.com/webhooks/twilio"
+    own = ProviderSettings(twilio_status_callback="https://other.example/x")
+    assert msgspec.structs.replace(settings, providers=own).providers_here() == own
+    assert msgspec.structs.replace(settings, public=PublicSettings()).providers_here() == settings.providers

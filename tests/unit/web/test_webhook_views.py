@@ -148,12 +148,30 @@ class Noted(Stops):
             raise self.error
         self.calls.append(("suppress", *arguments))
 
+    def identity_of(self, channel: str, address: str) -> tuple[str, int]:
+        return "address:sms:0a", 3
+
     async def allow_address(self, *arguments: Any) -> None:
         self.calls.append(("allow", *arguments))
 
 
 def about(event: AddressEvent, **but: Any) -> AddressReport:
     return AddressReport(event=event, channel="sms", address="+15550100201", detail="SM1", **but)
+
+
+async def never(identity: str, bucket: int, detail: str) -> bool:
+    assert (identity, bucket, detail) == ("address:sms:0a", 3, "SM1")
+    return False
+
+
+async def always(identity: str, bucket: int, detail: str) -> bool:
+    return True
+
+
+async def test_a_start_that_is_sent_again_does_not_undo_a_later_stop() -> None:
+    stops = Noted()
+    await apply_address_report(about(AddressEvent.ALLOWED), stops, always)
+    assert stops.calls == []
 
 
 async def test_what_is_reported_about_an_address_is_a_choice() -> None:
@@ -165,7 +183,7 @@ async def test_what_is_reported_about_an_address_is_a_choice() -> None:
         about(AddressEvent.COMPLAINT, by_provider=True),
         about(AddressEvent.BOUNCED, by_provider=True),
     ):
-        await apply_address_report(report, stops)
+        await apply_address_report(report, stops, never)
     number = "sms", "+15550100201"
     assert stops.calls == [
         ("suppress", *number, "stopped", "SM1", None),
@@ -178,7 +196,7 @@ async def test_what_is_reported_about_an_address_is_a_choice() -> None:
 
 async def test_a_stop_that_cannot_be_kept_is_not_acknowledged() -> None:
     with pytest.raises(RetryLater, match=r"set public\.address_key"):
-        await apply_address_report(about(AddressEvent.STOPPED), Noted(Refused("set public.address_key")))
+        await apply_address_report(about(AddressEvent.STOPPED), Noted(Refused("set public.address_key")), never)
 
 
 class Kafka:
