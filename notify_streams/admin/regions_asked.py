@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from aiokafka.errors import KafkaError
 from botocore.exceptions import BotoCoreError
@@ -10,6 +10,7 @@ from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
 from notify_streams.errors import RetryLater, SettingsError
+from notify_streams.transport.send_errors import SendError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 #: What a driver or a store raises when a service does not answer.
-AWAY = (RetryLater, KafkaError, PyMongoError, RedisError, BotoCoreError, OSError)
+AWAY: Final = (RetryLater, SendError, KafkaError, PyMongoError, RedisError, BotoCoreError, OSError)
 
 
 def why_away(error: BaseException) -> str:

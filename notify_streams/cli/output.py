@@ -55,18 +55,13 @@ def run(work: Coroutine[Any, Any, Result], *regions: Settings) -> Result:
 
 
 async def _run(work: Coroutine[Any, Any, Result], regions: Sequence[Settings]) -> Result:
-    from aiokafka.errors import KafkaError
-    from botocore.exceptions import BotoCoreError
-    from pymongo.errors import PyMongoError
-    from redis.exceptions import RedisError
-
+    from notify_streams.admin.regions_asked import AWAY, why_away
     from notify_streams.admin.services import unreachable
-    from notify_streams.errors import RetryLater, StoreUnavailable
-    from notify_streams.transport.send_errors import SendError
+    from notify_streams.errors import StoreUnavailable
 
     try:
         return await work
-    except (RetryLater, SendError, KafkaError, PyMongoError, RedisError, BotoCoreError, OSError) as error:
+    except AWAY as error:
         down = {one.region: found for one in regions if (found := await unreachable(one))}
         if down:
             local = any(one.sandbox_record for one in regions)
@@ -77,9 +72,7 @@ async def _run(work: Coroutine[Any, Any, Result], regions: Sequence[Settings]) -
                 f"no answer in region {region} from {', '.join(found)}" for region, found in down.items()
             )
             raise StoreUnavailable(f"{silent}: {remedy}") from error
-        # A driver's own text may hold credentials or a document.
-        text = str(error) if isinstance(error, RetryLater) else f"a service failed ({type(error).__name__})"
-        raise StoreUnavailable(text) from error
+        raise StoreUnavailable(why_away(error)) from error
 
 
 def print_result(as_json: bool, value: dict[str, Any], lines: Sequence[str]) -> None:
