@@ -244,7 +244,8 @@ def _provider_state(one: Summary, provider: str) -> Part:
     if (problem := one.provider_state.credential_problems.get(provider)) is not None and state != "paused":
         return _mark("bad", f"fails because of the credential: {problem}")
     if state == BreakerState.CLOSED:
-        return "called"
+        paused = one.provider_state.paused_categories
+        return _mark("warn", f"called, but not for {', '.join(paused)}") if paused else "called"
     if state == BreakerState.OPEN:
         return _mark("bad", f"not called, next probe in {duration(found.open_for_s)}")
     return _mark("bad" if state == "paused" else "warn", state)

@@ -66,6 +66,13 @@ def test_an_event_says_what_became_of_the_delivery() -> None:
     assert b"token-u-42" not in value
 
 
+def test_the_event_of_a_forwarded_trigger_is_for_the_system_that_its_message_names() -> None:
+    outbox = an_outbox()
+    for system, topics in (("marketing", ["notification_events.marketing"]), ("", [])):
+        event = outbox.event_of(a_message(source_topic="triggers.forwarded", system=system), 5, SENT, 1)
+        assert [one[0] for one in (event,) if one is not None] == topics
+
+
 def test_a_system_without_events_or_an_unknown_one_has_none() -> None:
     assert events(an_outbox(payments=False), ("payments", 5), ("unknown", 5)) == []
 

@@ -109,6 +109,7 @@ def test_states_are_shown_as_text() -> None:
     ("state", "shown"),
     [
         (ProviderState("fcm", "closed", 0.0, 3), "called"),
+        (ProviderState("fcm", "closed", 0.0, 3, paused_categories=["marketing"]), "! called, but not for marketing"),
         (ProviderState("fcm", "open", 4.0, 0), "✕ not called, next probe in 4.0 s"),
         (ProviderState("fcm", "paused", 0.0, 0), "✕ paused"),
         (ProviderState("fcm", "open", 4.0, 0, {"fcm": "HTTP 401"}), "✕ fails because of the credential: HTTP 401"),
