@@ -18,7 +18,7 @@ from notify_streams.admin.audit.parts import (
 from notify_streams.admin.audit.snapshot import DeliverySnapshot, ProviderAcceptance
 from notify_streams.delivery.attempts import fold, later, number_of
 from notify_streams.records.notification_event import event_id, event_state
-from notify_streams.records.outcomes import DeliveryState, Reason
+from notify_streams.records.outcomes import DeliveryState
 from notify_streams.roles import CHANNEL_ROLES
 from notify_streams.topics import event_topic
 
@@ -128,8 +128,7 @@ def _attempts(rows: Iterable[AttemptRow]) -> tuple[dict[bytes, DeliveryStatus], 
     ends: dict[bytes, list[_End]] = {}
     for row in rows:
         for key, one in fold([{"_id": row.id, "p": row.packed}]).items():
-            # An erasure tells no system of the person.
-            if one.state is not DeliveryState.RETRYING and one.last.reason != Reason.ERASED.value:
+            if one.state is not DeliveryState.RETRYING:
                 state = event_state(one.state.value, one.last.reason)
                 ends.setdefault(key, []).append((number_of(row.id), state, one.last.at_ms))
             statuses[key] = later(statuses[key], one) if key in statuses else one
