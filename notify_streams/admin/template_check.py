@@ -11,14 +11,14 @@ import msgspec
 
 from notify_streams.delivery.providers.sms.segments import sms_size
 from notify_streams.records.user_records import DEFAULT_LOCALE, DEFAULT_TIME_ZONE
-from notify_streams.templates.catalog import PREFERENCES_URL, UNSUBSCRIBE_URL, RenderingError, Templates, Text
+from notify_streams.templates.catalog import PREFERENCES_URL, UNSUBSCRIBE_URL, RenderingError, Text
 from notify_streams.templates.files import PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from notify_streams.roles import Channel
-    from notify_streams.templates.catalog import LocalTemplate
+    from notify_streams.templates.catalog import LocalTemplate, Templates
     from notify_streams.templates.files import TemplateFiles
 
 #: FCM's and APNs' limit, here for title and body alone: data comes on top.
@@ -45,14 +45,9 @@ class CheckedLocale(msgspec.Struct, frozen=True):
 
 
 def check_templates(
-    files: TemplateFiles, used: Mapping[str, Collection[Channel]]
+    files: TemplateFiles, templates: Templates, used: Mapping[str, Collection[Channel]]
 ) -> tuple[list[CheckedLocale], list[str]]:
-    """What there is, and a sentence for each fault.
-
-    Raises:
-        SettingsError: a file of a template is missing or is not valid.
-    """
-    templates = Templates(files, used)
+    """What there is, and a sentence for each fault. `templates` are those of `files` that are `used`."""
     checked: list[CheckedLocale] = []
     problems = [f"{files.place / name}: no category names this template" for name in files.texts if name not in used]
     for name, channels in used.items():
@@ -73,7 +68,7 @@ def check_templates(
                 except RenderingError as error:
                     problems.append(f"{where}: {error}; the data is that of sample.json")
                     continue
-                sizes[channel], fault = _size(channel, text)
+                sizes[channel], fault = text_size(channel, text)
                 problems += [f"{where}: {fault}"] if fault else []
             checked.append(CheckedLocale(name, local.locale, local.version, sizes))
     return checked, problems
@@ -109,7 +104,7 @@ def _other_variables(files: TemplateFiles, name: str, local: LocalTemplate, defa
     return problems
 
 
-def _size(channel: Channel, text: Text) -> tuple[int, str | None]:
+def text_size(channel: Channel, text: Text) -> tuple[int, str | None]:
     """The size of a text in the unit of its channel, and what is wrong with it."""
     if channel == "sms":
         size = len(text.body)

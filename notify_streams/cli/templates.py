@@ -33,8 +33,10 @@ def check(as_json: bool) -> None:
 
     from notify_streams.admin.template_check import check_templates
     from notify_streams.preferences.categories import channels_of_templates
+    from notify_streams.templates.catalog import Templates
 
-    checked, problems = check_templates(_files(), channels_of_templates(categories_of()))
+    files, used = _files(), channels_of_templates(categories_of())
+    checked, problems = check_templates(files, Templates(files, used), used)
     lines = []
     for one in checked:
         sizes = ", ".join(f"{channel} {size} {_UNITS[channel]}" for channel, size in one.sizes.items())
@@ -44,38 +46,39 @@ def check(as_json: bool) -> None:
     raise SystemExit(1 if problems else 0)
 
 
-@templates.command()
+@templates.command("preview")
 @click.argument("name")
 @click.option("--locale", default=DEFAULT_LOCALE, show_default=True, help="The person's; falls back as for a person.")
 @click.option("--time-zone", default=DEFAULT_TIME_ZONE, show_default=True, help="The person's.")
 @click.option("--channel", type=click.Choice(CHANNELS), help="Default: all channels of its categories.")
 @click.option("--data", type=click.Path(exists=True, dir_okay=False), help="A JSON object; default: its sample.json.")
 @as_json
-def preview(name: str, locale: str, time_zone: str, channel: Channel | None, data: str | None, as_json: bool) -> None:
+def preview_command(
+    name: str, locale: str, time_zone: str, channel: Channel | None, data: str | None, as_json: bool
+) -> None:
     """Show the texts of the template NAME."""
     import msgspec
 
-    from notify_streams.admin.template_check import EXAMPLE_LINKS
+    from notify_streams.admin.template_preview import preview
     from notify_streams.preferences.categories import channels_of_templates
-    from notify_streams.templates.catalog import RenderingError, Templates
+    from notify_streams.templates.catalog import Templates
 
     files, used = _files(), channels_of_templates(categories_of())
-    local = Templates(files, used).in_locale(name, locale)
-    if local is None:
+    if name not in used:
         raise Refused(f"no category has a template {name!r}; there are: {', '.join(sorted(used))}")
     if channel is not None and channel not in used[name]:
         raise Refused(f"no category sends {name!r} by {channel}, only by {', '.join(sorted(used[name]))}")
-    content = EXAMPLE_LINKS | _data(files, name, data)
-    texts: dict[str, Any] = {}
-    lines = [f"template {local.version}"]
-    for one in (one for one in CHANNELS if one in used[name] and channel in (None, one)):
-        try:
-            text = local.render(one, locale, time_zone, content)
-        except RenderingError as error:
-            raise Refused(f"{one}: {error}") from None
-        texts[one] = msgspec.structs.asdict(text)
+    content = _data(files, name, data)
+    channels = used[name] if channel is None else (channel,)
+    found = preview(Templates(files, used), channels, name, locale, time_zone, content)
+    assert found is not None, "every used template is compiled"
+    for one, fault in found.faults.items():
+        raise Refused(f"{one}: {fault}")
+    lines = [f"template {found.version}"]
+    for one, text in found.texts.items():
         lines += _lines(one, text)
-    print_result(as_json, {"template": name, "version": local.version, "texts": texts}, lines)
+    texts = {one: msgspec.structs.asdict(text) for one, text in found.texts.items()}
+    print_result(as_json, {"template": name, "version": found.version, "texts": texts}, lines)
 
 
 def _lines(channel: Channel, text: Text) -> list[str]:

@@ -25,6 +25,7 @@ from notify_streams.web.providers import Providers
 from notify_streams.web.regions import Regions
 from notify_streams.web.responses import WebView
 from notify_streams.web.summary import SummaryView
+from notify_streams.web.templates import TemplateList, TemplatePreview
 from notify_streams.web.users import UserView
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ REGION_VIEWS: Final[dict[str, type[WebView]]] = {
     "/dead-letters": DeadLetters,
     "/providers": Providers,
     "/regions": Regions,
+    "/templates": TemplateList,
+    "/templates/{name}": TemplatePreview,
 }
 
 

@@ -18,6 +18,7 @@ from notify_streams.errors import StoreUnavailable
 from notify_streams.web.ledger import region_ledger, sums
 from notify_streams.web.outbox import region_outbox
 from notify_streams.web.page import PageData, WorkerRow, dashboard
+from notify_streams.web.palette import palette
 from notify_streams.web.peers import region_peers
 from notify_streams.web.responses import Content, WebView, json_response
 from notify_streams.web.summary import summary_of
@@ -50,6 +51,7 @@ class Dashboard(WebView):
             subtitle=escape(f"up {duration(own.uptime_s)}, version {own.version}"),
             at=f"{datetime.now(UTC):%H:%M:%S}",
             nonce=nonce,
+            palette=palette(),
             main=dashboard(PageData(workers, ledger, outbox)),
         )
         headers = {"Content-Security-Policy": content_security_policy(nonce)}

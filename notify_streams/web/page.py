@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from notify_streams.web.outbox import Backlog
     from notify_streams.web.summary import Summary
 
-VIEWS: Final = ("live", "ready", "metrics", "lag", "ledger", "outbox", "providers", "regions")
+VIEWS: Final = ("live", "ready", "metrics", "lag", "ledger", "outbox", "providers", "regions", "templates")
 _WITH_TOKEN: Final = ("/dead-letters", "/users/{id}", "/notifications/[{system}/]{trigger_id}")
 _DECISION_GOAL_MS: Final = 2.0
 _STATES: Final = ("sent", "delivered", "suppressed", "expired", "failed")

@@ -96,7 +96,7 @@ class WebView(web.View):
             log.warning(
                 "view unavailable", extra={"action": "view.unavailable", "view": self.view_name, "error": error}
             )
-            return json_response({"error": f"try again: {error or 'the request timed out'}"}, 503, RETRY_AFTER)
+            return json_response({"error": f"try again: {str(error) or 'the request timed out'}"}, 503, RETRY_AFTER)
         except BodyTooLong as error:
             return json_response({"error": str(error)}, 413, {"Connection": "close"})
         except HTTPException:

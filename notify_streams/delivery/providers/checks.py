@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -71,7 +72,7 @@ async def check_apns(config: ProviderConfig) -> str:
     Raises:
         CheckFailed
     """
-    apns = Apns(config)
+    apns = Apns(replace(config, start_within_s=config.timeout_s))
     try:
         await apns.start()
         result = await apns.send(
