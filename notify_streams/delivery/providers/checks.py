@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
 import aiosmtplib
+import msgspec
 import orjson
 
 from notify_streams.delivery.providers.apns import Apns
@@ -72,7 +72,7 @@ async def check_apns(config: ProviderConfig) -> str:
     Raises:
         CheckFailed
     """
-    apns = Apns(replace(config, start_within_s=config.timeout_s))
+    apns = Apns(msgspec.structs.replace(config, start_within_s=config.timeout_s))
     try:
         await apns.start()
         result = await apns.send(

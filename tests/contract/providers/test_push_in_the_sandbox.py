@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from typing import Any
 
 import aiohttp
@@ -11,11 +12,14 @@ import orjson
 import pytest
 from aioapns import APNs, NotificationRequest
 from aioapns.connection import APNsTLSClientProtocol
+from h2.connection import H2Connection
 from h2.settings import SettingCodes
 
 from notify_streams.delivery.providers import ProviderOutcome
+from notify_streams.delivery.providers.apns import ProviderTokens
 from notify_streams.delivery.providers.checks import CHECKS
 from notify_streams.records.push_subscription import push_subscription
+from tests.http2_frames import frames
 
 
 async def test_another_client_is_served_one_stream_until_its_token_is_valid(sandbox: Any) -> None:
@@ -74,6 +78,31 @@ async def test_goaway_costs_no_message_and_none_is_there_twice(sandbox: Any, out
     async with aiohttp.request("GET", f"{sandbox.url}/health") as response:
         counts = (await response.json())["messages"]["apns"]
     assert counts["accept and go away"] > 5
+
+
+async def test_a_connection_that_said_goaway_is_closed_after_its_answer(sandbox: Any) -> None:
+    await sandbox.control(provider="apns", go_away=True)
+    given = sandbox.config()
+    context = ssl.create_default_context(cafile=given.ca_file)
+    context.set_alpn_protocols(["h2"])
+    reader, writer = await asyncio.open_connection("127.0.0.1", sandbox.ports["apns"], ssl=context)
+    client = H2Connection()
+    client.initiate_connection()
+    headers = {
+        ":method": "POST",
+        ":scheme": "https",
+        ":authority": "127.0.0.1",
+        ":path": f"/3/device/{sandbox.contact('apns', 1)}",
+        "authorization": f"bearer {ProviderTokens.of(given).token(time.time())}",
+        "apns-topic": given.apns_topic,
+    }
+    client.send_headers(1, list(headers.items()))
+    client.send_data(1, b'{"aps":{"alert":"hi"}}', end_stream=True)
+    writer.write(client.data_to_send())
+    async with asyncio.timeout(10):
+        received = await reader.read()  # to the end
+    writer.close()
+    assert frames(received)[-2:] == [("GoAwayFrame", 1), ("HeadersFrame", 1)]
 
 
 @pytest.mark.parametrize("provider", ["apns", "web_push"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -9,10 +10,11 @@ import http_ece
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from h2.connection import H2Connection
 
 from devtools.sandbox import apns, web_push
 from devtools.sandbox.fault_injection import Failure
-from devtools.sandbox.http2_server import Request
+from devtools.sandbox.http2_server import Http2Connection, Request
 from devtools.sandbox.keys import KEY_ID, SUBJECT, TEAM_ID, TOPIC, pem
 from devtools.sandbox.messages import HttpReply, IncomingMessage, PushContent
 from devtools.sandbox.web_push import Browser, point
@@ -20,6 +22,7 @@ from notify_streams.delivery.providers.apns_errors import REASONS
 from notify_streams.delivery.providers.es256 import Es256Key
 from notify_streams.records.base64url import base64url
 from notify_streams.records.push_subscription import push_subscription
+from tests.http2_frames import frames
 
 KEY, OTHER_KEY, BROWSER_KEY = (generate_private_key(SECP256R1()) for _ in range(3))
 NOW = time.time()
@@ -27,8 +30,8 @@ DEVICE = "ab" * 32
 BODY = b'{"aps":{"alert":{"body":"hi"}},"notify_delivery_id":"d","n":1}'
 
 
-def apns_token(key: Any = KEY, kid: str = KEY_ID, iss: str = TEAM_ID, iat: float = NOW) -> str:
-    return "bearer " + Es256Key(pem(key)).sign({"kid": kid}, {"iss": iss, "iat": int(iat)})
+def apns_token(key: Any = KEY, kid: str = KEY_ID, iss: str = TEAM_ID, iat: float = NOW, alg: str = "ES256") -> str:
+    return "bearer " + Es256Key(pem(key)).sign({"kid": kid, "alg": alg}, {"iss": iss, "iat": int(iat)})
 
 
 TOKEN = apns_token()
@@ -55,6 +58,7 @@ APNS: list[tuple[dict[str, Any], tuple[int, str]]] = [
     ({"authorization": TOKEN[:-2]}, (403, "InvalidProviderToken")),
     ({"authorization": apns_token(OTHER_KEY)}, (403, "InvalidProviderToken")),
     ({"authorization": apns_token(kid="OTHER")}, (403, "InvalidProviderToken")),
+    ({"authorization": apns_token(alg="HS256")}, (403, "InvalidProviderToken")),
     ({"authorization": apns_token(iss="OTHER")}, (403, "InvalidProviderToken")),
     ({"authorization": apns_token(iat=NOW + 120)}, (403, "InvalidProviderToken")),
     ({"authorization": apns_token(iat=NOW - 3700)}, (403, "ExpiredProviderToken")),
@@ -133,6 +137,42 @@ def test_a_fault_of_apns_has_a_documented_reason(status: int) -> None:
     )
 
 
+class Wire(asyncio.Transport):
+    """Keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += data
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_after_goaway_what_was_asked_is_answered_and_the_rest_ignored() -> None:
+    asked: list[int] = []
+    server, wire, client = Http2Connection(lambda _, stream: asked.append(stream), {}), Wire(), H2Connection()
+    server.connection_made(wire)
+    client.initiate_connection()
+    for stream in (1, 3, 5):
+        if stream == 5:
+            wire.written = b""
+            server.leave()
+        client.send_headers(
+            stream, [*{":method": "POST", ":scheme": "https", ":authority": "a", ":path": "/"}.items()], True
+        )
+        server.data_received(client.data_to_send())
+    assert asked == [1, 3]
+    server.respond(3, 200, b"")
+    assert not wire.closed
+    server.respond(1, 200, b"x")
+    assert wire.closed
+    assert frames(wire.written) == [("GoAwayFrame", 3), ("HeadersFrame", 3), ("HeadersFrame", 1), ("DataFrame", 1)]
+
+
 BROWSER = Browser(BROWSER_KEY)
 ENDPOINT = "https://127.0.0.1:4/push/a"
 CONTENT = b'{"notification":{"body":"hi"},"data":{"notify_delivery_id":"d","n":1}}'
@@ -174,8 +214,8 @@ WEB_PUSH: list[tuple[dict[str, Any], int, str]] = [
     ({"authorization": "WebPush x"}, 401, "no VAPID"),
     ({"authorization": "vapid t=x"}, 401, "no VAPID"),
     ({"authorization": "vapid t=x, k=!"}, 403, "not valid"),
-    ({"authorization": vapid(OTHER_KEY)}, 403, "another key"),
-    ({"authorization": vapid(sign=OTHER_KEY)}, 403, "another key"),
+    ({"authorization": vapid(OTHER_KEY, sign=KEY)}, 403, "the subscription belongs to another key"),
+    ({"authorization": vapid(sign=OTHER_KEY)}, 403, "another key has signed it"),
     ({"authorization": vapid(aud="https://127.0.0.1:5")}, 403, "https://127.0.0.1:4"),
     ({"authorization": vapid(sub=None)}, 403, "subject"),
     ({"authorization": vapid(sub="ops")}, 403, "subject"),
