@@ -68,6 +68,9 @@ class CallHandler(Protocol):
     def check_again(self, partition: Partition, deliveries: Sequence[Delivery]) -> None:
         """The check or the proof of the token is too old to call these."""
 
+    def is_behind(self) -> bool:
+        """Whether so much is not settled that no call may begin."""
+
     def leave(self, delivery: Delivery) -> None:
         """The partition has another owner: it is not called."""
 
@@ -138,7 +141,7 @@ class ProviderCalls:
     def add(self, deliveries: Iterable[Delivery]) -> None:
         """These are admitted and checked: call them."""
         self._ready.extend(deliveries)
-        self._pump()
+        self.pump()
 
     def leave_waiting(self) -> None:
         """Begin none of the calls that wait."""
@@ -198,8 +201,13 @@ class ProviderCalls:
 
     # -- Calls
 
-    def _pump(self) -> None:
-        """Begin as many calls as may be under way."""
+    def pump(self) -> None:
+        """Begin as many calls as may be under way; none while too much is not settled."""
+        if not self._ready:
+            return
+        self._calling.set()
+        if self._handler.is_behind():
+            return
         again: list[Delivery] = []
         now = time.monotonic()
         free = self._order.free(now)
@@ -224,7 +232,6 @@ class ProviderCalls:
             else:
                 self._ready.appendleft(delivery)
                 break
-        self._calling.set()
         for partition in dict.fromkeys(delivery.partition for delivery in again):
             self._handler.check_again(partition, [one for one in again if one.partition is partition])
 
@@ -368,7 +375,7 @@ class ProviderCalls:
                 self._count_result(delivery, provider, one)
         self._handler.call_ended(delivery, result)
         self._admission.release(retry=delivery.entry is None, begun=True)
-        self._pump()
+        self.pump()
 
     def _count_result(self, delivery: Delivery, provider: CalledProvider, result: ProviderResult) -> None:
         """Count a result of `provider` for its breaker."""
@@ -416,7 +423,7 @@ class ProviderCalls:
                     delivery.is_late = True
                     self._count_failure(now, self._order.named(delivery.provider), None)
             if self._ready:
-                self._pump()
+                self.pump()
 
 
 def _calls_of(delivery: Delivery) -> int:

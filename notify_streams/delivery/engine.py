@@ -386,14 +386,18 @@ class DeliveryEngine:
 
     async def _until_settled(self) -> None:
         """Wait while too much is not settled: a crash would repeat it."""
-        while any(
-            count > MAX_UNSETTLED or age_s > MAX_UNSETTLED_S for count, age_s in map(SettleLoop.unsettled, self._loops)
-        ):
+        while self.is_behind():
             self._settled.clear()
             await self._settled.wait()
 
+    def is_behind(self) -> bool:
+        return any(
+            count > MAX_UNSETTLED or age_s > MAX_UNSETTLED_S for count, age_s in map(SettleLoop.unsettled, self._loops)
+        )
+
     def _on_settled(self, shard: int, due_ms: int | None) -> None:
         self._settled.set()
+        self._calls.pump()
         if due_ms is not None and self._sleeps_until > time.monotonic() + self._seconds_until(shard, due_ms):
             self._timers_changed.set()
 

@@ -46,7 +46,8 @@ async def send_until_called(env: DeliveryEnvironment, engine: Any, provider: Nam
 
 async def test_what_the_first_did_not_take_for_certain_the_next_delivers(env: DeliveryEnvironment) -> None:
     first, second = Named("one", NOT_BEGUN), Named("two")
-    async with env.engine(first, None, "sms", failover=[second]) as engine:
+    # Without a second provider the next attempt would be due after 20 s.
+    async with env.engine(first, None, "sms", failover=[second], pace=10.0) as engine:
         await engine.deliver(await env.notify(*BATCH, channel="sms"))
         await until(partial(all_sent, env, BATCH))
         assert await attempts(env, "t0") == [("one", "retrying"), ("two", "sent")], "each attempt has its provider"

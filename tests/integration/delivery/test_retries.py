@@ -159,11 +159,15 @@ async def test_the_answer_to_a_parked_call_after_a_later_attempt_began_is_eviden
     env: DeliveryEnvironment,
 ) -> None:
     provider = SlowProvider(t=[ACCEPTED, ACCEPTED])
+    first_answer = provider.answer
     async with env.engine(provider, pace=0.001, call_timeout_s=0.2) as engine:
         await engine.deliver(await env.notify("t"))
+        provider.answer = asyncio.Event()
         await until(lambda: len(provider.calls) == 2)
-        provider.answer.set()
+        first_answer.set()
         await until(partial(env.is_in, "sent"))
+        assert await env.timers() and await env.books_close(), "the second attempt settles it"
+        provider.answer.set()
         await until(partial(_has_no_timer, env))
     assert [call.possible_duplicate for call in provider.calls] == [False, True]
     assert await env.books_close()
@@ -243,8 +247,10 @@ async def test_while_too_much_is_not_settled_no_call_begins(
     monkeypatch.setattr(engine_module, "MAX_UNSETTLED", 10)
     provider = Provider(max_in_flight=4)
     async with env.engine(provider) as engine:
-        with armed("before_settlement=stall:0.3@2"):
+        with armed("before_settlement=stall:0.5@2"):
             event = await engine.deliver(await env.notify(*[f"t{number}" for number in range(60)]))
+    during = sum(at < provider.called_at[0] + 0.4 for at in provider.called_at)
+    assert 10 < during <= 10 + 2 * provider.max_in_flight, "those under way may end"
     assert event.acknowledged == 1 and len(provider.calls) == 60
 
 
@@ -276,6 +282,29 @@ async def test_a_timer_is_not_claimed_again_by_the_flush_that_settles_its_attemp
         read = Timer(timer["_id"], BUCKET, 1, "fake", False, timer["record"], timer["claim"], timer["due_at"], False)
         assert not await loop.claim_timers(delivery.partition, [read])
     assert await env.is_in("sent") and not await env.timers() and await env.books_close()
+
+
+@pytest.mark.parametrize("changed", [{}, {"attempt": 0}, {"claim": b"another"}], ids=str)
+async def test_a_timer_that_has_changed_since_it_was_read_is_not_claimed(
+    env: DeliveryEnvironment, changed: dict[str, Any]
+) -> None:
+    async with env.engine(Provider(t=[RETRY]), pace=100.0) as engine:
+        await engine.deliver(await env.notify("t"))
+        (timer,) = [one | changed for one in await env.timers()]
+        read = Timer(
+            timer["_id"],
+            BUCKET,
+            timer["attempt"],
+            "fake",
+            False,
+            timer["record"],
+            timer["claim"],
+            timer["due_at"],
+            replay=False,
+        )
+        partition = engine.engine._partitions[BUCKET]
+        assert await engine.engine._loops[partition.shard].claim_timers(partition, [read]) is (not changed)
+    assert ((await env.timers())[0]["claim"] is None) is bool(changed)
 
 
 async def test_an_attempt_that_is_stored_already_stops_nothing(env: DeliveryEnvironment) -> None:

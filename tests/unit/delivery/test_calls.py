@@ -47,6 +47,9 @@ class Handler:
 
     def check_again(self, partition: Partition, deliveries: Any) -> None: ...
 
+    def is_behind(self) -> bool:
+        return False
+
     def leave(self, delivery: Delivery) -> None: ...
 
 

@@ -35,6 +35,7 @@ class Ended:
         self.results: list[ProviderResult] = []
         self.late: list[Delivery] = []
         self.again: list[Delivery] = []
+        self.behind = False
 
     def call_ended(self, delivery: Delivery, result: ProviderResult) -> None:
         self.results.append(result)
@@ -44,6 +45,9 @@ class Ended:
 
     def check_again(self, partition: Partition, deliveries: Sequence[Delivery]) -> None:
         self.again += deliveries
+
+    def is_behind(self) -> bool:
+        return self.behind
 
     def leave(self, delivery: Delivery) -> None: ...
 
@@ -220,6 +224,17 @@ async def test_a_call_begins_only_within_its_check_and_the_proof_of_its_token() 
     assert channel.ended.again == [unchecked, unproved]
     await channel.all_ended(1)
     assert channel.called() == (1, 0)
+
+
+async def test_while_too_much_is_not_settled_no_call_begins() -> None:
+    channel = Channel()
+    channel.ended.behind = True
+    channel.calls.add([channel.a_delivery()])
+    await asyncio.sleep(0)
+    assert channel.called() == (0, 0)
+    channel.ended.behind = False
+    channel.calls.pump()
+    await channel.all_ended(1)
 
 
 async def test_calls_without_an_answer_are_parked_and_after_two_seconds_are_failures() -> None:
