@@ -16,8 +16,8 @@ from notify_streams.delivery.attempts import delivery_digest, digest_of
 
 _BUFFERED: Final = 32 * 1024 * 1024
 _KINDS: Final = 6
-#: A part of so many rows takes about 100 MB while it is compared.
-ROWS: Final = 200_000
+#: A part of so many rows takes about 50 MB while it is compared.
+ROWS: Final = 100_000
 _MOST_PARTS: Final = 1024
 HANDED_TO: Final = "handed to "
 #: MessagePack, array 32: so that the rows that follow, one after the other, are one list.

@@ -106,7 +106,7 @@ def test_the_memory_does_not_grow_with_the_deliveries(tmp_path: Path) -> None:
 
 
 def test_a_part_has_a_fixed_number_of_rows() -> None:
-    assert [parts_for(rows) for rows in (0, ROWS - 1, ROWS, 30_000_000)] == [1, 1, 2, 151]
+    assert [parts_for(rows) for rows in (0, ROWS - 1, ROWS, 30_000_000)] == [1, 1, 2, 301]
 
 
 def test_rows_about_one_source_are_in_one_part(tmp_path: Path) -> None:
