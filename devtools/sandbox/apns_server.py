@@ -12,7 +12,7 @@ from h2.settings import SettingCodes
 
 from devtools.sandbox import apns
 from devtools.sandbox.fault_injection import Action
-from devtools.sandbox.http2_server import Http2Connection, tls_of
+from devtools.sandbox.http2_server import Http2Connection, Request, tls_of
 from devtools.sandbox.intake import MessageIntake
 from devtools.sandbox.keys import SandboxKeys
 from devtools.sandbox.messages import HttpReply, IncomingMessage
@@ -46,12 +46,11 @@ class ApnsServer:
 
     def received(self, connection: _Connection, stream: int) -> None:
         """Begin to answer a request."""
-        task = asyncio.create_task(self._answer(connection, stream))
+        task = asyncio.create_task(self._answer(connection, stream, connection.requests[stream]))
         self._answers.add(task)
         task.add_done_callback(self._answers.discard)
 
-    async def _answer(self, connection: _Connection, stream: int) -> None:
-        request = connection.requests[stream]
+    async def _answer(self, connection: _Connection, stream: int, request: Request) -> None:
         found = apns.read(time.time(), request, connection.sender)
         apns_id = request.headers.get("apns-id") or str(uuid4())
         if isinstance(found, IncomingMessage):

@@ -40,7 +40,7 @@ class Request:
 
 
 class Http2Connection(asyncio.Protocol):
-    """Ends when the client breaks the protocol. A response to a stream that the client has reset is dropped."""
+    """Ends when the client breaks the protocol. A response to a client that has reset the stream, or has left, is dropped."""
 
     def __init__(self, on_request: Callable[[Any, int], None], settings: Mapping[SettingCodes, int]) -> None:
         """`on_request` gets this connection and the number of a stream whose request is complete."""
@@ -106,7 +106,7 @@ class Http2Connection(asyncio.Protocol):
     def respond(self, stream: int, status: int = 200, body: bytes = b"ok", **headers: str) -> None:
         """Send a response; `_` in a header's name stands for `-`."""
         fields = [(name.replace("_", "-"), value) for name, value in headers.items()]
-        with suppress(h2.exceptions.StreamClosedError):
+        with suppress(h2.exceptions.ProtocolError):  # the client has left
             self.h2.send_headers(stream, [(":status", str(status)), *fields], end_stream=not body)
             while body:
                 part, body = body[:_FRAME], body[_FRAME:]
@@ -115,14 +115,15 @@ class Http2Connection(asyncio.Protocol):
         self.forget(stream)
 
     def reset(self, stream: int, code: ErrorCodes) -> None:
-        with suppress(h2.exceptions.StreamClosedError):
+        with suppress(h2.exceptions.ProtocolError):  # the client has left
             self.h2.reset_stream(stream, code)
         self.flush()
         self.forget(stream)
 
     def allow_streams(self, count: int) -> None:
         """Set how many streams the client may have open."""
-        self.h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: count})
+        with suppress(h2.exceptions.ProtocolError):  # the client has left
+            self.h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: count})
         self.flush()
 
     def leave(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import http_ece
@@ -171,6 +172,21 @@ def test_after_goaway_what_was_asked_is_answered_and_the_rest_ignored() -> None:
     server.respond(1, 200, b"x")
     assert wire.closed
     assert frames(wire.written) == [("GoAwayFrame", 3), ("HeadersFrame", 3), ("HeadersFrame", 1), ("DataFrame", 1)]
+
+
+@pytest.mark.parametrize("leave", [lambda client: client.reset_stream(1), lambda client: client.close_connection()])
+def test_an_answer_to_a_client_that_has_left_is_dropped(leave: Callable[[H2Connection], None]) -> None:
+    server, wire, client = Http2Connection(lambda *_: None, {}), Wire(), H2Connection()
+    server.connection_made(wire)
+    client.initiate_connection()
+    client.send_headers(1, [*{":method": "POST", ":scheme": "https", ":authority": "a", ":path": "/"}.items()], True)
+    server.data_received(client.data_to_send())
+    leave(client)
+    server.data_received(client.data_to_send())
+    wire.written = b""
+    server.allow_streams(5)
+    server.respond(1)
+    assert not {name for name, _ in frames(wire.written)} & {"HeadersFrame", "DataFrame"}
 
 
 BROWSER = Browser(BROWSER_KEY)
