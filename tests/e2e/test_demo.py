@@ -14,6 +14,7 @@ from devtools.stack.maven import missing
 from devtools.stack.paths import cache_folder
 from devtools.stack.ports import is_free
 from devtools.subprocesses import python_module
+from notify_streams.admin.audit.provider_log import read_provider_log
 from notify_streams.roles import ROLES
 from tests.e2e.processes import Done, environ_of, run_to_end
 from tests.local_services import own_stack
@@ -53,7 +54,12 @@ async def test_its_numbers_add_up(demo: tuple[Done, Stack]) -> None:
     assert sums["taken"] - outcomes["repartitioned"] - outcomes["waiting"] == _TRIGGERS
     assert sum(sums["dead_reasons"].values()) == outcomes["dead"]
     sent = sum(states.get("sent", 0) for states in sums["deliveries"].values())
-    assert sent == sums["accepted"] == sum(lane["count"] for lane in demo[0].json["latency_ms"].values())
+    accepted = list(read_provider_log(demo[1].region("us").sandbox.provider_log))
+    assert len({line.delivery_id for line in accepted}) == sent
+    assert len(accepted) == sums["accepted"] == sum(lane["count"] for lane in demo[0].json["latency_ms"].values())
+    assert {line.provider for line in accepted} == {"fcm", "apns", "web_push", "twilio", "smtp"}, (
+        "some users have devices of all push providers"
+    )
 
 
 async def test_it_leaves_nothing_running(demo: tuple[Done, Stack]) -> None:
