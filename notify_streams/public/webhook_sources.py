@@ -131,10 +131,10 @@ class SnsSource:
 
     max_bytes = 640 * 1024
 
-    def __init__(self, worker: NotifyApp) -> None:
+    def __init__(self, worker: NotifyApp, client: SnsClient | None = None) -> None:
         self._topics = frozenset(worker.settings.public.sns_topics)
         self.missing = None if self._topics else "public.sns_topics"
-        self._client = SnsClient(worker.settings.providers.ca_file)
+        self._client = client or SnsClient(worker.settings.providers.ca_file)
         worker.add_stop(self._client.close)
 
     async def verify(self, request: Request, body: bytes) -> Verified | RefusedWebhook:

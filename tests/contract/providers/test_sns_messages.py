@@ -10,6 +10,7 @@ import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -26,6 +27,8 @@ from notify_streams.public.sns_signature import (
     refusal_of,
     signing_key,
 )
+from notify_streams.public.webhook_sources import NOT_SIGNED, RefusedWebhook, SnsSource, Verified
+from tests.builders import some_settings
 from tests.contract.providers.sns_topic import CERTIFICATE_URL, TOPIC, Authority, serving, signed
 
 PROGRAM = Path(__file__).with_name("sns_validator.js")
@@ -166,3 +169,59 @@ def test_a_subscription_is_confirmed_at_the_topic_s_own_region(key: rsa.RSAPriva
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"Type":"Other"}'])
 def test_what_is_no_message(body: bytes) -> None:
     assert read_sns_message(body) is None
+
+
+class Sns(SnsClient):
+    """SNS with one certificate."""
+
+    def __init__(self, key: rsa.RSAPrivateKey, *, confirms: bool = True) -> None:
+        super().__init__(None)
+        self._public = key.public_key()
+        self.confirms = confirms
+        self.asked: list[str] = []
+
+    async def key(self, url: str) -> rsa.RSAPublicKey | None:
+        self.asked.append(url)
+        return self._public
+
+    async def get(self, url: str) -> bytes | None:
+        self.asked.append(url)
+        return b"<ConfirmSubscriptionResponse/>" if self.confirms else None
+
+
+def source_of(sns: Sns) -> SnsSource:
+    settings = some_settings(public={"sns_topics": [TOPIC]})
+    worker: Any = SimpleNamespace(settings=settings, add_stop=lambda stop: None)
+    return SnsSource(worker, sns)
+
+
+async def verified(source: SnsSource, message: dict[str, Any]) -> Verified | RefusedWebhook:
+    request: Any = None
+    return await source.verify(request, orjson.dumps(message))
+
+
+async def test_a_notification_reports_and_a_subscription_is_confirmed(key: rsa.RSAPrivateKey) -> None:
+    sns = Sns(key)
+    source = source_of(sns)
+    found = await verified(source, signed(key, Message='{"originationNumber":"+15550100201","messageBody":"STOP"}'))
+    assert isinstance(found, Verified) and len(found.reports) == 1
+    subscription = {"Type": "SubscriptionConfirmation", "Token": "a1", "SubscribeURL": "https://evil.example/"}
+    assert await verified(source, signed(key, **subscription)) == Verified()
+    assert sns.asked[-1].startswith("https://sns.eu-west-1.amazonaws.com/?Action=ConfirmSubscription&TopicArn=")
+    with pytest.raises(RetryLater):
+        await verified(source_of(Sns(key, confirms=False)), signed(key, **subscription))
+
+
+async def test_nothing_is_confirmed_or_read_that_is_not_signed(key: rsa.RSAPrivateKey) -> None:
+    sns = Sns(key)
+    source = source_of(sns)
+    subscription = {"Type": "SubscriptionConfirmation", "Token": "a1", "SubscribeURL": "https://x.example/"}
+    for message in (
+        signed(key) | {"Message": "{}"},
+        signed(key, **subscription) | {"Token": "a2"},
+        signed(key, TopicArn=TOPIC + "x"),
+        signed(key, Timestamp="2026-01-01T00:00:00Z"),
+    ):
+        assert await verified(source, message) == NOT_SIGNED
+    assert not [url for url in sns.asked if "Confirm" in url]
+    assert len(sns.asked) == 2, "no certificate is fetched for a message that is refused anyway"

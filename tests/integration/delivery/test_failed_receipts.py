@@ -57,27 +57,29 @@ class Follow:
 
 
 async def test_another_attempt_is_made_once_and_counted(env: DeliveryEnvironment) -> None:
-    async with env.engine(Provider()) as engine:
-        batch = await env.notify("t")
+    batch = await env.notify("t")
+    follow = Follow(env, batch, "retry")
+    provider = Provider()
+    async with env.engine(provider) as engine:
         await engine.deliver(batch)
-        follow = Follow(env, batch, "retry")
-        for _ in range(2):
-            await follow.apply(a_receipt(temporary=True, code="30003"), a_receipt(temporary=True, code="30003"))
-        await until(lambda: len(engine.provider.calls) == 2, "the second call")
-        await until(lambda: env.is_in("sent"), "its end")
-        await follow.apply(a_receipt(temporary=True), a_receipt("delivered", attempt=2))
-        assert (await env.state())["state"] == "delivered"
-        assert [call.possible_duplicate for call in engine.provider.calls] == [False, True]
-        assert await env.counts() == {"taken": 1, "fresh": 1, "sent": 1, "replayed": 1, "resolved_sent": 1}
-        assert await env.books_close()
-    states = [(one["number"], one["state"], one["code"]) for one in await env.history()]
-    assert states == [
+    for _ in range(2):
+        await follow.apply(a_receipt(temporary=True, code="30003"), a_receipt(temporary=True, code="30003"))
+    assert len(await env.timers()) == 1
+    async with env.engine(provider, generation=2):
+        await until(lambda: env.is_in("sent"), "the second attempt")
+    await follow.apply(a_receipt(temporary=True), a_receipt("delivered", attempt=2))
+    assert (await env.state())["state"] == "delivered"
+    assert [call.possible_duplicate for call in provider.calls] == [False, True]
+    assert await env.counts() == {"taken": 1, "fresh": 1, "sent": 1, "replayed": 1, "resolved_sent": 1}
+    assert await env.books_close()
+    states = {(one["number"], one["state"], one["code"]) for one in await env.history()}
+    assert states == {
         (1, "sent", None),
         (1, "failed", "30003"),
         (1, "retrying", "30003"),
         (2, "sent", None),
         (2, "delivered", None),
-    ]
+    }
 
 
 async def test_it_is_open_until_the_attempt_and_failed_again_by_the_next_receipt(env: DeliveryEnvironment) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 import pytest
@@ -22,7 +23,12 @@ from tests.integration.delivery.delivery_fixtures import (
     receipt_writer,
 )
 
-DELIVERY = f"{notification_id('t', 'u-42', 'payments')}.push"
+
+def delivery_of(trigger_id: str) -> str:
+    return f"{notification_id(trigger_id, 'u-42', 'payments')}.push"
+
+
+DELIVERY = delivery_of("t")
 
 
 def a_receipt(**but: Any) -> bytes:
@@ -127,6 +133,29 @@ async def test_a_receipt_for_an_unknown_delivery_is_counted_and_changes_nothing(
     assert await apply(env, a_receipt(), a_receipt(delivery_id=DELIVERY.replace("push", "email"))) == []
     assert await env.shards.collection(ATTEMPTS, BUCKET).find_one({}) is None
     assert metrics.REGISTRY.get_sample_value("notify_unknown_receipts_total") == before + 1
+
+
+async def test_repeated_reordered_and_unknown_receipts_leave_the_states_right(env: DeliveryEnvironment) -> None:
+    """The same with 200,000: `notify-streams bench receipts`."""
+    random = Random(20)
+    cases = {"delivered": "dddd", "failed": "ffff", "delivered after all": "fddf", "sent": ""}
+    trigger_ids = [f"{case}-{number}" for case in cases for number in range(20)]
+    await env.send(*trigger_ids)
+    names = {"d": "delivered", "f": "failed"}
+    known = [
+        a_receipt(delivery_id=delivery_of(one), state=names[letter], attempt=1)
+        for one in trigger_ids
+        for letter in cases[one.rpartition("-")[0]]
+    ]
+    unknown = [a_receipt(delivery_id=delivery_of(f"unknown-{number // 4}")) for number in range(len(known))]
+    values = known + unknown
+    random.shuffle(values)
+    for start in range(0, len(values), 97):
+        assert await apply(env, *values[start : start + 97]) == []
+    for one in trigger_ids:
+        case = one.rpartition("-")[0]
+        assert (await env.state(one))["state"] == case.partition(" ")[0], one
+    assert await env.counts() == {"taken": 80, "fresh": 80, "sent": 80} and await env.books_close()
 
 
 @pytest.mark.parametrize("partition", range(8))

@@ -22,6 +22,7 @@ from notify_streams.errors import Refused, RetryLater
 from notify_streams.preferences.stops import Stops
 from notify_streams.public.report_store import ReportStore, apply_address_report, receipt_record
 from notify_streams.records.choice_sources import ChoiceSource
+from notify_streams.regions.forwarding.headers import arrival_headers
 from notify_streams.secret import Secret
 from notify_streams.settings import ProviderSettings, Settings
 from notify_streams.settings_public import PublicSettings
@@ -132,6 +133,7 @@ def test_a_receipt_goes_to_the_bucket_of_its_delivery_and_to_its_region() -> Non
     elsewhere = receipt_record(msgspec.structs.replace(report, region="eu"), a_settings())
     assert elsewhere is not None and elsewhere[:2] == ("forward.eu", 3)
     assert dict(elsewhere[4]) == {"hops": b"1", "origin": b"us", "target": b"receipts"}
+    assert arrival_headers(elsewhere[4])[0] == "receipts"
     for wrong in ({"region": "mars"}, {"bucket": 8}, {"bucket": -1}):
         assert receipt_record(msgspec.structs.replace(report, **wrong), a_settings()) is None
 
