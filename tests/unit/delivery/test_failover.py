@@ -60,6 +60,14 @@ class Paused:
         return dict.fromkeys(self.names)
 
 
+def a_delivery(**but: Any) -> Delivery:
+    """An SMS of a partition of its own, checked."""
+    ledger = OwnedLedger(partition=3, next_offset=0, claimed_to=0, last_flush="", seen={})
+    partition = Partition(ledger, Token(1), 0, time.monotonic())
+    message = a_message(channel="sms", to="+15550100200")
+    return Delivery(partition, b"key", message, b"", None, **({"check_until": time.monotonic() + 60} | but))
+
+
 class Channel:
     """The calls of a channel with the providers `one` and `two`."""
 
@@ -77,13 +85,6 @@ class Channel:
             "standard", "sms", self.order, {"payments": payments}, templates(), self.admission, pauses, self.ended
         )
 
-    def a_delivery(self, **but: Any) -> Delivery:
-        """Of a partition of its own, checked."""
-        ledger = OwnedLedger(partition=3, next_offset=0, claimed_to=0, last_flush="", seen={})
-        partition = Partition(ledger, Token(1), 0, time.monotonic())
-        message = a_message(channel="sms", to="+15550100200")
-        return Delivery(partition, b"key", message, b"", None, **({"check_until": time.monotonic() + 60} | but))
-
     async def all_ended(self, count: int) -> None:
         async with asyncio.timeout(2):
             while len(self.ended.results) < count:
@@ -92,7 +93,7 @@ class Channel:
     async def send(self, last: str | None = None, *, in_doubt: bool = False) -> Delivery:
         """Admit one delivery, call, and wait for its end. `last`: the provider of its last call."""
         await asyncio.wait_for(self.admission.take(1), 1)
-        delivery = self.a_delivery(in_doubt=in_doubt, provider=last)
+        delivery = a_delivery(in_doubt=in_doubt, provider=last)
         before = len(self.ended.results)
         self.calls.add([delivery])
         await self.all_ended(before + 1)
@@ -217,7 +218,7 @@ async def test_both_are_shown_and_a_pause_is_of_one() -> None:
 async def test_a_call_begins_only_within_its_check_and_the_proof_of_its_token() -> None:
     channel = Channel()
     now = time.monotonic()
-    fresh, unchecked, unproved = (channel.a_delivery(check_until=now + one) for one in (60, -0.001, 60))
+    fresh, unchecked, unproved = (a_delivery(check_until=now + one) for one in (60, -0.001, 60))
     unproved.partition.proved_at = now - 1.001
     fresh.partition.proved_at = now - 0.9
     channel.calls.add([unchecked, unproved, fresh])
@@ -229,7 +230,7 @@ async def test_a_call_begins_only_within_its_check_and_the_proof_of_its_token() 
 async def test_while_too_much_is_not_settled_no_call_begins() -> None:
     channel = Channel()
     channel.ended.behind = True
-    channel.calls.add([channel.a_delivery()])
+    channel.calls.add([a_delivery()])
     await asyncio.sleep(0)
     assert channel.called() == (0, 0)
     channel.ended.behind = False
@@ -240,7 +241,7 @@ async def test_while_too_much_is_not_settled_no_call_begins() -> None:
 async def test_calls_without_an_answer_are_parked_and_after_two_seconds_are_failures() -> None:
     channel = Channel()
     channel.one.gate = asyncio.Event()
-    deliveries = [channel.a_delivery() for _ in range(MIN_FAILURES)]
+    deliveries = [a_delivery() for _ in range(MIN_FAILURES)]
     channel.calls.add(deliveries)
     for delivery in deliveries:
         delivery.began -= 2.0
