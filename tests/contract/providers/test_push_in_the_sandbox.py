@@ -18,6 +18,7 @@ from h2.settings import SettingCodes
 from notify_streams.delivery.providers import ProviderOutcome
 from notify_streams.delivery.providers.apns import ProviderTokens
 from notify_streams.delivery.providers.checks import CHECKS
+from notify_streams.delivery.providers.push_choice import clients_with_budgets
 from notify_streams.records.push_subscription import push_subscription
 from tests.http2_frames import frames
 
@@ -103,6 +104,25 @@ async def test_a_connection_that_said_goaway_is_closed_after_its_answer(sandbox:
         received = await reader.read()  # to the end
     writer.close()
     assert frames(received)[-2:] == [("GoAwayFrame", 1), ("HeadersFrame", 1)]
+
+
+async def test_the_settings_of_the_sandbox_reach_the_devices_of_all_push_providers(
+    sandbox: Any, outbox_of: Any
+) -> None:
+    """As the push roles of a local stack."""
+    client, *_ = clients_with_budgets(sandbox.config(), "push", "push", time.time(), start_within_s=5.0)
+    await client.start()
+    outbox = outbox_of("push")
+    messages = [
+        outbox.message(to=sandbox.contact(provider, 1), provider=provider) for provider in ("fcm", "apns", "web_push")
+    ]
+    results = await asyncio.gather(*map(client.send, messages))
+    await client.close()
+    assert [(one.provider, one.outcome) for one in results] == [
+        (message.provider, ProviderOutcome.ACCEPTED) for message in messages
+    ]
+    lines = [sandbox.accepted(message.delivery_id) for message in messages]
+    assert [[line.provider for line in of_one] for of_one in lines] == [["fcm"], ["apns"], ["web_push"]]
 
 
 @pytest.mark.parametrize("provider", ["apns", "web_push"])
