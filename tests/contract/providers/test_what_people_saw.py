@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from html import unescape
 from random import randrange
 from typing import Any
@@ -192,11 +193,11 @@ async def test_a_name_that_leads_to_this_machine_is_refused(sandbox: Any, host: 
 
 async def test_it_fits_a_phone_without_errors_and_runs_no_script(sandbox: Any, outbox_of: Any) -> None:
     long = "x" * 128
-    outboxes = {channel: outbox_of(channel) for channel in CHANNELS}
+    outboxes = {name: outbox_of(channel, partial(sandbox.contact, name)) for name, channel in CHANNEL_OF.items()}
     text = f"{long} {OVERRIDE}{SCRIPT}"
-    for outbox in outboxes.values():
-        await send(sandbox, outbox, trigger_id=f"wide-{long[5:]}", title=text, body=text, html=None)
-    mail = await send(sandbox, outboxes["email"], trigger_id=f"wide-2-{long[7:]}", html=f"<h1>Framed</h1>{SCRIPT}")
+    for name, outbox in outboxes.items():
+        await send(sandbox, outbox, by=name, trigger_id=f"wide-{long[5:]}", title=text, body=text, html=None)
+    mail = await send(sandbox, outboxes["smtp"], trigger_id=f"wide-2-{long[7:]}", html=f"<h1>Framed</h1>{SCRIPT}")
     quiet = "the document's frame is sandboxed"
     async with chromium() as browser:
         view = await browser.new_page(viewport={"width": 375, "height": 800})
@@ -204,10 +205,12 @@ async def test_it_fits_a_phone_without_errors_and_runs_no_script(sandbox: Any, o
         view.on("console", lambda line: errors.append(line.text))
         view.on("pageerror", lambda error: errors.append(str(error)))
         await view.goto(f"{sandbox.url}/seen?q=wide-")
-        assert await view.evaluate("document.documentElement.scrollWidth") == 375
+        for width in (1280, 375):
+            await view.set_viewport_size({"width": width, "height": 800})
+            assert await view.evaluate("document.documentElement.scrollWidth") == width
         for name, level in (("What people saw", 1), ("Lock screens", 2), ("SMS threads", 2), ("Inboxes", 2)):
             assert await view.get_by_role("heading", name=name, level=level).count() == 1
-        assert await view.get_by_role("article").count() == 4
+        assert await view.get_by_role("article").count() == len(CHANNEL_OF) + 1
         frame = view.frame_locator(f'iframe[title*="{mail.title}"]')
         assert await frame.get_by_role("heading", name="Framed").count() == 1
         assert await view.title() == "wide- · What people saw · provider sandbox"
