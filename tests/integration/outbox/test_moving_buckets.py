@@ -11,7 +11,7 @@ from notify_streams.admin.shards import check_shards
 from notify_streams.delivery.attempts import fold
 from notify_streams.errors import Refused, StoreUnavailable
 from notify_streams.routing.outcome_records import repartitioned
-from notify_streams.stores.mongo import ATTEMPTS, LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES, TIMERS, Document
+from notify_streams.stores.mongo import ATTEMPTS, CONSENTS, LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES, TIMERS, Document
 from tests.builders import ABatch, AckRecorder, ARecord, an_outcome
 from tests.integration.delivery.delivery_fixtures import Provider, running_engine
 from tests.integration.outbox.conftest import OpenBench
@@ -32,7 +32,7 @@ async def fill(bench: Bench, bucket: int) -> dict[str, list[Document]]:
     shard = bench.shards.of(bucket)
     await bench.open((TOPIC, bucket))
     await bench.store(shard).write(flush_of(batch(f"{bucket}a", f"{bucket}b", bucket=bucket)), [])
-    for name in (PREFERENCES, TIMERS, ATTEMPTS):
+    for name in (PREFERENCES, CONSENTS, TIMERS, ATTEMPTS):
         await bench.shards.database(shard)[name].insert_one({"_id": f"{name}-{bucket}", "bucket": bucket, "row": b"x"})
     return await rows_on(bench, shard, bucket)
 

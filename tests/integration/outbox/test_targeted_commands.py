@@ -18,7 +18,7 @@ from notify_streams.preferences.choices import ChoiceChange
 from notify_streams.preferences.repository import PreferenceRepository
 from notify_streams.records.ids import notification_id
 from notify_streams.stores.bucket_directory import MOVED
-from notify_streams.stores.mongo import ATTEMPTS, LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES, TIMERS
+from notify_streams.stores.mongo import ATTEMPTS, CONSENTS, LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES, TIMERS
 from notify_streams.web.ledger import read_ledger
 from notify_streams.web.notifications import find_notifications
 from tests.builders import ABatch, AckRecorder, ARecord, an_outcome
@@ -122,6 +122,7 @@ async def choose_and_read(bench: Bench) -> None:
         )
     await repository.read(EVEN, "u-2")
     await repository.rows(ODD, ["u-3"])
+    await repository.earlier_rows_of({f"u-{EVEN}": EVEN, f"u-{ODD}": ODD})
     await repository.changed_since(0, None, 60)
 
 
@@ -142,7 +143,7 @@ async def read_and_fence(bench: Bench) -> None:
         (flush_twice, {"find", "update", "insert", "delete"}, {LEDGER, NOTIFICATIONS, OUTBOX}),
         (relay, {"find", "update", "insert", "delete"}, {LEDGER, NOTIFICATIONS, OUTBOX}),
         (deliver_twice_and_retry, {"find", "update", "insert", "delete"}, {NOTIFICATIONS, ATTEMPTS, TIMERS, LEDGER}),
-        (choose_and_read, {"find", "update", "insert"}, {PREFERENCES}),
+        (choose_and_read, {"find", "update", "insert"}, {PREFERENCES, CONSENTS}),
         (read_and_fence, {"find", "update"}, {LEDGER, NOTIFICATIONS, OUTBOX, ATTEMPTS, TIMERS}),
     ],
     ids=["flushes", "relay", "delivery and receipts", "preferences", "audit, views and the region's fence"],
