@@ -72,8 +72,8 @@ _CONCURRENT: Final = 60
 #: A person's messages and the stop come within this time.
 _ACTIVE_S: Final = 2.0
 _MAX_BATCH: Final = 200
-#: A tenth of the real delays between attempts: a fault lasts seconds.
-_PACE: Final = 0.02
+#: A small part of the real delays between attempts: a fault lasts seconds.
+_PACE: Final = 0.002
 _DRAIN_S: Final = 300.0
 #: Longer than any queue of a race.
 _TTL: Final = timedelta(minutes=30)
@@ -187,11 +187,12 @@ class Lane:
         Raises:
             TimeoutError: some have none.
         """
-        ends = {f"{self.channel}:{self.channel}:{bucket}": queue.next_offset for bucket, queue in self._queues.items()}
+        queues = {f"{self.channel}:{self.channel}:{bucket}": queue for bucket, queue in self._queues.items()}
         async with asyncio.timeout(_DRAIN_S):
             while True:
                 if self.engine.failed is not None:
                     raise self.engine.failed
+                ends = {ledger: queue.next_offset for ledger, queue in queues.items()}
                 at: dict[str, int] = {}
                 timers = 0
                 for shard in range(len(shards)):
@@ -201,7 +202,7 @@ class Lane:
                         async for one in database[LEDGER].find({"_id": {"$in": list(ends)}})
                     }
                     timers += await database[TIMERS].count_documents({"role": self.channel})
-                if at == ends and not timers and not any(queue.waiting for queue in self._queues.values()):
+                if at == ends and not timers and not any(queue.waiting for queue in queues.values()):
                     return
                 await asyncio.sleep(0.2)
 
