@@ -74,7 +74,7 @@ async def measure(folder: Path, count: int, seed: int) -> dict[str, Any]:
         seconds = time.monotonic() - began
         states = await delivery_states(settings)
         wrong = [one for number, one in enumerate(deliveries) if states.get(one.id) != _CASES[number % len(_CASES)][1]]
-        found = await audit([settings], wait_s=60.0)
+        found = await audit([settings])
         figures = [
             figure("receipts on the topic", len(uploads), "receipts", Goal("at least", count)),
             figure("deliveries with another state than their receipts say", len(wrong), "deliveries", _NONE),

@@ -56,7 +56,7 @@ async def measure(folder: Path, rate: float, triggers: float, seconds: float) ->
         await wait_until_idle(settings)
         states = await delivery_states(settings)
         missing = {one for one in load.acknowledged if states.get(one) != "delivered"}
-        found = await audit([settings], wait_s=60.0)
+        found = await audit([settings])
         figures = [
             figure("webhooks sent", load.sent, "webhooks", Goal("at least", int(rate * seconds))),
             figure("webhooks not answered with 200", load.sent - load.statuses[200], "webhooks", _NONE),

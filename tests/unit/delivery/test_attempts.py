@@ -192,3 +192,13 @@ def test_attempts_without_segments_can_be_read() -> None:
     assert unpack(msgspec.msgpack.encode([60, 1, None, "twilio", "SM1", None, True])) == Attempt(
         Rank.SENT, 1, None, "twilio", "SM1", None, in_doubt=True
     )
+
+
+def test_a_delivery_that_failed_by_a_receipt_shows_its_code_and_the_call_s_id() -> None:
+    documents = [
+        a_document(1, Attempt(Rank.SENT, 2, provider="twilio", provider_id="SM1", code="HTTP 201")),
+        a_document(1, Attempt(Rank.FAILED_BY_RECEIPT, 3, "dead_token", "twilio", code="30006")),
+    ]
+    fields = status_fields(fold(documents)[KEY])
+    expected = {"state": "failed", "reason": "dead_token", "provider": "twilio", "provider_id": "SM1", "code": "30006"}
+    assert {name: fields[name] for name in expected} == expected
