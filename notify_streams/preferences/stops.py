@@ -13,7 +13,7 @@ from notify_streams.preferences.categories import Default, choices_named
 from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.records.names import name_fault
 from notify_streams.records.partitioner import bucket_of
-from notify_streams.records.user_records import MAX_DETAIL
+from notify_streams.records.user_records import MAX_DETAIL, PreferenceUpdate
 
 if TYPE_CHECKING:
     from notify_streams.preferences.categories import Categories
@@ -90,8 +90,8 @@ class Stops:
         why: SuppressionReason,
         detail: str = "",
         source: ChoiceSource | None = None,
-    ) -> None:
-        """Send nothing to the address any more, whatever the category.
+    ) -> PreferenceUpdate:
+        """Send nothing to the address any more, whatever the category; returns what is copied to the other regions.
 
         Args:
             source: default: `SMS_KEYWORD` of what was stopped, `COMPLAINT`, `HARD_BOUNCE`.
@@ -100,7 +100,7 @@ class Stops:
             RetryLater: it is not known whether it is stored; repeating the call is safe.
             Refused: `public.address_key` is not set.
         """
-        await self._put_address(channel, address, why, False, source or _SOURCES[why], detail)
+        return await self._put_address(channel, address, why, False, source or _SOURCES[why], detail)
 
     async def allow_address(
         self,
@@ -120,9 +120,11 @@ class Stops:
 
     async def _put_address(
         self, channel: Channel, address: str, why: str, opted_in: bool, source: ChoiceSource, detail: str
-    ) -> None:
+    ) -> PreferenceUpdate:
         identity, bucket = self.identity_of(channel, address)
-        await self._writer.put(identity, bucket, why, channel, opted_in, datetime.now(UTC), source, _fit(detail))
+        detail = _fit(detail)
+        stored = await self._writer.put(identity, bucket, why, channel, opted_in, datetime.now(UTC), source, detail)
+        return PreferenceUpdate(identity, why, channel, opted_in, stored.updated_at, source, detail)
 
     def identity_of(self, channel: Channel, address: str) -> tuple[str, int]:
         """The id of an address, and its bucket.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from notify_streams.public.preference_page import PreferencePage
+from notify_streams.public.region_stops import REGION_STOPS, RegionStops
 from notify_streams.public.unsubscribe import Unsubscribe
 from notify_streams.public.webhooks import Webhooks
 from notify_streams.web import WORKER_VIEWS, blueprint
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from notify_streams.web.responses import WebView
 
 PUBLIC_VIEWS: Final[dict[str, type[WebView]]] = {
+    REGION_STOPS: RegionStops,
     "/webhooks/{provider}": Webhooks,
     "/preferences/{token}": PreferencePage,
     "/unsubscribe/{token}": Unsubscribe,

@@ -55,11 +55,11 @@ class Relay:
         if self.is_relayed(request, body):
             return _refused(region, "the regions disagree about who serves this person")
         headers = {name: request.headers[name] for name in _HEADERS if name in request.headers}
-        headers[PROOF_HEADER] = self._proofs.encrypt(_digest(request, body)).decode()
-        if self._session is None:
-            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S))
+        headers[PROOF_HEADER] = self._proofs.encrypt(
+            _digest(request.method, request.rel_url.raw_path_qs, body)
+        ).decode()
         try:
-            async with self._session.request(
+            async with self._opened().request(
                 request.method,
                 URL(url.rstrip("/") + request.rel_url.raw_path_qs, encoded=True),
                 data=body,
@@ -76,13 +76,36 @@ class Relay:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return _refused(region, type(error).__name__)
 
+    async def tell(self, region: str, path: str, body: bytes) -> bool:
+        """POST a request of our own to the same role of `region`; whether it answered 200. The proof says that a region sent it."""
+        url = self._urls.get(region)
+        if self._proofs is None or url is None:
+            return False
+        headers = {PROOF_HEADER: self._proofs.encrypt(_digest("POST", path, body)).decode()}
+        try:
+            async with self._opened().post(
+                URL(url.rstrip("/") + path, encoded=True), data=body, headers=headers, allow_redirects=False
+            ) as response:
+                is_done = response.status == 200
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            is_done = False
+        metrics.RELAYED_REQUESTS.labels(region, "answered" if is_done else "refused").inc()
+        return is_done
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_TIMEOUT_S))
+        return self._session
+
     def is_relayed(self, request: Request, body: bytes) -> bool:
         """Whether another region has sent this request within the last minute."""
         proof = request.headers.get(PROOF_HEADER)
         if proof is None or self._proofs is None or len(proof) > 1024:
             return False
         try:
-            return self._proofs.decrypt(proof, ttl=_PROOF_S) == _digest(request, body)
+            return self._proofs.decrypt(proof, ttl=_PROOF_S) == _digest(
+                request.method, request.rel_url.raw_path_qs, body
+            )
         except InvalidToken:
             return False
 
@@ -96,8 +119,8 @@ async def relay(worker: NotifyApp, region: str, request: Request, body: bytes) -
     return await one_for(worker, Relay).relay(region, request, body)
 
 
-def _digest(request: Request, body: bytes) -> bytes:
-    return hashlib.sha256(f"{request.method} {request.rel_url.raw_path_qs}\n".encode() + body).digest()
+def _digest(method: str, path_qs: str, body: bytes) -> bytes:
+    return hashlib.sha256(f"{method} {path_qs}\n".encode() + body).digest()
 
 
 def _refused(region: str, why: str) -> Response:

@@ -12,6 +12,7 @@ from notify_streams.delivery.providers.reports import AddressEvent, ReceiptRepor
 from notify_streams.errors import Refused, RetryLater
 from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.preferences.consents import has_consent
+from notify_streams.public.region_stops import tell_regions
 from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.regions.forwarding.headers import forwarded_headers
 from notify_streams.stores.mongo import CONSENTS
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from notify_streams.delivery.providers.reports import AddressReport, Report
     from notify_streams.preferences.stops import Stops
     from notify_streams.records.batch import OutboxRecord
+    from notify_streams.records.user_records import PreferenceUpdate
     from notify_streams.settings import Settings
 
 _PUBLISH_TIMEOUT_S: Final = 5.0
@@ -56,7 +58,9 @@ class ReportStore:
             await asyncio.gather(*(self._publishing.call(record, 1, self._publish_timeout_s) for record in records))
         for report in reports:
             if not isinstance(report, ReceiptReport):
-                await apply_address_report(report, self._worker.preferences.stops, self._was_applied)
+                stopped = await apply_address_report(report, self._worker.preferences.stops, self._was_applied)
+                if stopped is not None:
+                    await tell_regions(self._worker, stopped)
 
     async def _was_applied(self, identity: str, bucket: int, detail: str) -> bool:
         """Whether the history of an address has a choice by this message."""
@@ -86,8 +90,8 @@ def receipt_record(report: ReceiptReport, settings: Settings) -> OutboxRecord | 
 
 async def apply_address_report(
     report: AddressReport, stops: Stops, was_applied: Callable[[str, int, str], Awaitable[bool]]
-) -> None:
-    """Suppress the address, or take a stop back.
+) -> PreferenceUpdate | None:
+    """Suppress the address, or take a stop back; returns what the other regions should know at once.
 
     A START that is sent again must not undo a later STOP, so it counts once. `was_applied`: whether the history of an address (id, bucket)
     has a choice with this detail.
@@ -96,6 +100,7 @@ async def apply_address_report(
         RetryLater: see `ReportStore.store`; or addresses cannot be suppressed, so the sender must keep the report.
     """
     channel, address, detail = report.channel, report.address, report.detail
+    stopped: PreferenceUpdate | None = None
     try:
         match report.event:
             case AddressEvent.ALLOWED:
@@ -103,11 +108,12 @@ async def apply_address_report(
                     await stops.allow_address(channel, address, detail)
             case AddressEvent.STOPPED:
                 source = ChoiceSource.PROVIDER_OPT_OUT if report.by_provider else None
-                await stops.suppress_address(channel, address, "stopped", detail, source)
+                stopped = await stops.suppress_address(channel, address, "stopped", detail, source)
             case AddressEvent.COMPLAINT:
-                await stops.suppress_address(channel, address, "complaint", detail)
+                stopped = await stops.suppress_address(channel, address, "complaint", detail)
             case AddressEvent.BOUNCED:
-                await stops.suppress_address(channel, address, "bounced", detail)
+                stopped = await stops.suppress_address(channel, address, "bounced", detail)
     except Refused as error:
         raise RetryLater(str(error)) from error
     metrics.ADDRESS_REPORTS.labels(channel, report.event.value).inc()
+    return stopped

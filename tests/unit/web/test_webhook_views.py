@@ -22,6 +22,7 @@ from notify_streams.errors import Refused, RetryLater
 from notify_streams.preferences.stops import Stops
 from notify_streams.public.report_store import ReportStore, apply_address_report, receipt_record
 from notify_streams.records.choice_sources import ChoiceSource
+from notify_streams.records.user_records import PreferenceUpdate
 from notify_streams.regions.forwarding.headers import arrival_headers
 from notify_streams.secret import Secret
 from notify_streams.settings import ProviderSettings, Settings
@@ -145,10 +146,11 @@ class Noted(Stops):
         self.calls: list[tuple[object, ...]] = []
         self.error = error
 
-    async def suppress_address(self, *arguments: Any) -> None:
+    async def suppress_address(self, *arguments: Any) -> PreferenceUpdate:
         if self.error is not None:
             raise self.error
         self.calls.append(("suppress", *arguments))
+        return PreferenceUpdate("address:sms:0a", arguments[2], arguments[0], False, datetime.now(UTC))
 
     def identity_of(self, channel: str, address: str) -> tuple[str, int]:
         return "address:sms:0a", 3
@@ -185,7 +187,8 @@ async def test_what_is_reported_about_an_address_is_a_choice() -> None:
         about(AddressEvent.COMPLAINT, by_provider=True),
         about(AddressEvent.BOUNCED, by_provider=True),
     ):
-        await apply_address_report(report, stops, never)
+        known = await apply_address_report(report, stops, never)
+        assert (known is None) is (report.event is AddressEvent.ALLOWED)
     number = "sms", "+15550100201"
     assert stops.calls == [
         ("suppress", *number, "stopped", "SM1", None),
