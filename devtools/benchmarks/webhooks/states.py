@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from notify_streams.settings import Settings
 
 _POLL_S: Final = 0.2
+_COUNTED: Final = frozenset(("standard", "push", "receipts", "outbox", "timers"))
 _STALLED_S: Final = 60.0
 
 
@@ -28,7 +29,7 @@ async def delivery_states(settings: Settings) -> dict[str, str]:
 
 
 async def wait_until_idle(settings: Settings) -> None:
-    """Wait until no role has lag.
+    """Wait until none of the roles that run here has lag, and nothing waits in the outbox or for an attempt.
 
     Raises:
         NotifyError: the lag has not changed for a minute.
@@ -40,7 +41,7 @@ async def wait_until_idle(settings: Settings) -> None:
             await shards.refresh_directory()
             reader = LagReader(settings, topics, shards, admin)
             before, changed_at = -1, time.monotonic()
-            while left := sum((await reader.lag()).values()):
+            while left := sum(count for name, count in (await reader.lag()).items() if name in _COUNTED):
                 if left != before:
                     before, changed_at = left, time.monotonic()
                 elif time.monotonic() > changed_at + _STALLED_S:
