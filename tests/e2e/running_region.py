@@ -46,6 +46,8 @@ from tests.builders import trigger_json
 from tests.e2e.processes import TIMEOUT_S, Done, environ_of, run_to_end, until
 
 _numbers = count(1)
+#: Settings of these workers: no test waits for ten minutes.
+_QUICK = {"NOTIFY_ERASURE_SETTLES_S": "3"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +284,7 @@ async def start_region(stack: Stack) -> AsyncIterator[RunningRegion]:
     """Start the services and workers and sign users up; at the end every worker is stopped."""
     async with AsyncExitStack() as closing:
         await asyncio.to_thread(stack.up, ["us"])
-        environ = environ_of(stack)
+        environ = environ_of(stack) | _QUICK
         settings = load_settings("us", environ=environ, overlay=stack.settings_file("us"))
         await bootstrap_region(settings)
         supervisor = Supervisor(settings, ROLES, stack.folder / "us" / "workers", environ)

@@ -30,14 +30,9 @@ ONE_REGION = {"NOTIFY_REGIONS": "[us]", "NOTIFY_STANDBY": "us"}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def region(running_region: RunningRegion) -> AsyncIterator[RunningRegion]:
-    async with running_region.workers_with({"NOTIFY_ERASURE_SETTLES_S": "3"}, "registry"):
-        yield running_region
-
-
-async def a_person(region: RunningRegion, name: str) -> str:
+async def person(running_region: RunningRegion) -> str:
     """With push, SMS and mail, who has turned marketing off by mail, and was notified."""
-    user_id = a_new_id(name)
+    user_id, region = a_new_id("person"), running_region
     await region.sign_up(
         user_id,
         push=f"token-of-{user_id}",
@@ -51,10 +46,35 @@ async def a_person(region: RunningRegion, name: str) -> str:
     return user_id
 
 
-async def test_after_forget_a_byte_search_finds_what_the_certificate_names_and_nothing_else(
-    region: RunningRegion,
+async def test_export_and_consent_show_what_is_known_and_what_was_chosen(
+    running_region: RunningRegion, person: str
 ) -> None:
-    user_id = await a_person(region, "erased")
+    region = running_region
+    done = await region.cli("users", "export", person, "--json", stdin=b"", **ONE_REGION)
+    assert done.status == 0, done.err
+    known = done.json["regions"]["us"]
+    assert set(known) == {"registry", "contacts", "choices", "consents", "notifications"}
+    assert known["contacts"][0]["sms"] == PHONE and known["registry"][0]["region"] == "us"
+    (notification,) = known["notifications"]
+    history = [one["state"] for delivery in notification["deliveries"].values() for one in delivery.get("history", ())]
+    assert history.count("sent") == 2
+    done = await region.cli("consent", person, "--json", stdin=b"", **ONE_REGION)
+    shown = done.json["regions"]["us"]
+    (choice,) = shown["consents"]
+    assert (choice["category"], choice["channel"], choice["opted_in"], choice["source"]) == (
+        "marketing",
+        "email",
+        False,
+        "app",
+    )
+    sent = {one["channel"]: one["preference_version"] for one in shown["deliveries"] if one["state"] == "sent"}
+    assert sent == {"push": 1, "email": 1}
+
+
+async def test_after_forget_a_byte_search_finds_what_the_certificate_names_and_nothing_else(
+    running_region: RunningRegion, person: str
+) -> None:
+    region, user_id = running_region, person
     searched = [word.encode() for word in (user_id, PHONE, f"token-of-{user_id}", f"{user_id}@example.org")]
     # A dead letter of the person.
     await region.send("triggers.payments", trigger_json(id=a_new_id(), user_id=user_id, category="none"), key=user_id)
@@ -94,29 +114,6 @@ async def test_after_forget_a_byte_search_finds_what_the_certificate_names_and_n
     async with compacting(region, user_id):
         await until(is_compact, "the compacted topics have nothing of the person")
     assert (await region.audit())["holds"]
-
-
-async def test_export_and_consent_show_what_is_known_and_what_was_chosen(region: RunningRegion) -> None:
-    user_id = await a_person(region, "shown")
-    done = await region.cli("users", "export", user_id, "--json", stdin=b"", **ONE_REGION)
-    assert done.status == 0, done.err
-    known = done.json["regions"]["us"]
-    assert set(known) == {"registry", "contacts", "choices", "consents", "notifications"}
-    assert known["contacts"][0]["sms"] == PHONE and known["registry"][0]["region"] == "us"
-    (notification,) = known["notifications"]
-    history = [one["state"] for delivery in notification["deliveries"].values() for one in delivery.get("history", ())]
-    assert history.count("sent") == 2
-    done = await region.cli("consent", user_id, "--json", stdin=b"", **ONE_REGION)
-    shown = done.json["regions"]["us"]
-    (choice,) = shown["consents"]
-    assert (choice["category"], choice["channel"], choice["opted_in"], choice["source"]) == (
-        "marketing",
-        "email",
-        False,
-        "app",
-    )
-    sent = {one["channel"]: one["preference_version"] for one in shown["deliveries"] if one["state"] == "sent"}
-    assert sent == {"push": 1, "email": 1}
 
 
 async def forget(region: RunningRegion, user_id: str, option: str) -> Done:
