@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import yaml
-from cryptography.fernet import Fernet
 
 from notify_streams.errors import SettingsError
 from notify_streams.settings import ProviderSettings, Settings, load_settings
 from notify_streams.settings_public import PublicSettings
 
-KEYS = [Fernet.generate_key().decode() for _ in range(2)]
+#: The same in each process: tests are named by them.
+KEYS = [urlsafe_b64encode(bytes([number]) * 32).decode() for number in (1, 2)]
 WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:mail-events"
 

@@ -112,7 +112,7 @@ def test_the_pages_are_published_and_asked_for_health() -> None:
     assert urlsplit(SERVICES["workers"]["environment"]["HEALTH"]).port == web_port(settings, VIEWS)
 
 
-@pytest.mark.parametrize("name", SERVICES.keys() - OURS)
+@pytest.mark.parametrize("name", sorted(SERVICES.keys() - OURS))
 def test_a_service_has_an_official_pinned_image_and_a_health_check(name: str) -> None:
     service = SERVICES[name]
     assert OFFICIAL.match(service["image"])
