@@ -5,6 +5,7 @@ The validator is the npm package sns-validator, run by the Node.js of playwright
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,8 @@ from typing import Any
 
 import orjson
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from devtools.npm import node, packages
@@ -118,6 +121,61 @@ async def test_a_certificate_is_fetched_once_from_a_server_that_an_authority_has
             await doubting.key(url)
         for client in (trusting, doubting):
             await client.close()
+
+
+async def test_a_certificate_that_comes_in_pieces_is_read_to_its_end(
+    authority: Authority, key: rsa.RSAPrivateKey
+) -> None:
+    pem = authority.certificate(key, SIGNER)
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": str(len(pem))})
+        await response.prepare(request)
+        for piece in (pem[:700], pem[700:]):
+            await response.write(piece)
+            await asyncio.sleep(0.05)  # so that they are two reads
+        return response
+
+    app = web.Application()
+    app.router.add_get(PEM_PATH, serve)
+    client = SnsClient(None)
+    async with TestServer(app) as server:
+        assert await client.key(str(server.make_url(PEM_PATH))) is not None
+        await client.close()
+
+
+class CertificateServer(SnsClient):
+    """Has one certificate, and holds each answer back until `answers` is set."""
+
+    def __init__(self, pem: bytes) -> None:
+        super().__init__(None)
+        self._pem = pem
+        self.answers = asyncio.Event()
+        self.asked: list[str] = []
+
+    async def get(self, url: str) -> bytes | None:
+        self.asked.append(url)
+        await self.answers.wait()
+        return self._pem if url == "good" else None
+
+
+async def test_urls_without_a_certificate_push_no_key_out_and_are_not_asked_without_limit(
+    authority: Authority, key: rsa.RSAPrivateKey
+) -> None:
+    client = CertificateServer(authority.certificate(key, SIGNER))
+    client.answers.set()
+    assert await client.key("good") is not None
+    for number in range(200):
+        assert await client.key(f"bad-{number}") is None
+    client.answers.clear()
+    assert await client.key("good") is not None
+    assert client.asked.count("good") == 1
+    waiting = [asyncio.create_task(client.key(f"more-{number}")) for number in range(50)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    client.answers.set()
+    found = await asyncio.gather(*waiting, return_exceptions=True)
+    assert sum(isinstance(one, RetryLater) for one in found) == 34
 
 
 def test_only_a_certificate_of_sns_that_is_valid_now_has_a_key(authority: Authority, key: rsa.RSAPrivateKey) -> None:
