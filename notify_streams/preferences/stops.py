@@ -6,6 +6,7 @@ Each method returns when every check that begins from then on sees the change, a
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, Literal
 
 from notify_streams.errors import Refused
@@ -80,7 +81,7 @@ class Stops:
             raise Refused("there is nothing of this category and channel that a person can turn off")
         bucket = bucket_of(user_id, self._partitions)
         return await self._writer.put(
-            user_id, bucket, category, channel, opted_in, datetime.now(UTC), source, _fit(detail)
+            user_id, bucket, category, channel, opted_in, datetime.now(UTC), source, fitting_detail(detail)
         )
 
     async def suppress_address(
@@ -109,21 +110,34 @@ class Stops:
         detail: str = "",
         why: SuppressionReason = "stopped",
         source: ChoiceSource = ChoiceSource.SMS_KEYWORD,
+        at: datetime | None = None,
     ) -> None:
         """Take `why` back, as when the owner of a number sent START. Other reasons stay.
+
+        Args:
+            at: when that was, if it is known: what was stopped later stays.
 
         Raises:
             RetryLater: it is not known whether it is stored; repeating the call is safe.
             Refused: `public.address_key` is not set.
         """
-        await self._put_address(channel, address, why, True, source, detail)
+        await self._put_address(channel, address, why, True, source, detail, at)
 
     async def _put_address(
-        self, channel: Channel, address: str, why: str, opted_in: bool, source: ChoiceSource, detail: str
+        self,
+        channel: Channel,
+        address: str,
+        why: str,
+        opted_in: bool,
+        source: ChoiceSource,
+        detail: str,
+        at: datetime | None = None,
     ) -> PreferenceUpdate:
         identity, bucket = self.identity_of(channel, address)
-        detail = _fit(detail)
-        stored = await self._writer.put(identity, bucket, why, channel, opted_in, datetime.now(UTC), source, detail)
+        now = datetime.now(UTC)
+        at, is_now = (now, True) if at is None else (min(at, now), False)
+        detail = fitting_detail(detail)
+        stored = await self._writer.put(identity, bucket, why, channel, opted_in, at, source, detail, immediate=is_now)
         return PreferenceUpdate(identity, why, channel, opted_in, stored.updated_at, source, detail)
 
     def identity_of(self, channel: Channel, address: str) -> tuple[str, int]:
@@ -138,6 +152,8 @@ class Stops:
         return identity, self._addresses.bucket_of(identity)
 
 
-def _fit(detail: str) -> str:
-    """The detail, which a provider has sent; nothing if it could not be part of an update."""
-    return detail if len(detail) <= MAX_DETAIL and name_fault("detail", detail) is None else ""
+def fitting_detail(detail: str) -> str:
+    """The detail, which a provider has sent, as the history has it: a digest if it could not be part of an update."""
+    if len(detail) <= MAX_DETAIL and name_fault("detail", detail) is None:
+        return detail
+    return blake2b(detail.encode(errors="surrogatepass"), digest_size=16).hexdigest()

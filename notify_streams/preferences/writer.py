@@ -98,6 +98,8 @@ class PreferenceWriter:
         now: datetime,
         source: ChoiceSource,
         detail: str = "",
+        *,
+        immediate: bool = True,
     ) -> StoredChoice:
         """Store what a user chooses now. Every check that begins after the return sees it. `ALL` opts out of all that can be turned off.
 
@@ -110,13 +112,14 @@ class PreferenceWriter:
         Args:
             user_id: a user's, or an address's; then `category` is the reason of its suppression (`suppressed_addresses`).
             source, detail: for the history, see `PreferenceUpdate`.
+            immediate: False: `now` is the time of an earlier message, and a stored choice with a later one stays.
 
         Raises:
             RetryLater: the record or the topic could not be written. Repeating the call is safe.
             KeyError: no such category; the caller has checked it.
         """
         changes = [
-            (name, ChoiceChange(number, one, opted_in, now, True, source, detail))
+            (name, ChoiceChange(number, one, opted_in, now, immediate, source, detail))
             for name, number, one in self._numbered(user_id, category, channel)
         ]
         batcher = self._users.get(user_id)

@@ -12,6 +12,7 @@ from notify_streams.delivery.providers.reports import AddressEvent, ReceiptRepor
 from notify_streams.errors import Refused, RetryLater
 from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.preferences.consents import has_consent
+from notify_streams.preferences.stops import fitting_detail
 from notify_streams.public.region_stops import tell_regions
 from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.regions.forwarding.headers import forwarded_headers
@@ -93,19 +94,19 @@ async def apply_address_report(
 ) -> PreferenceUpdate | None:
     """Suppress the address, or take a stop back; returns what the other regions should know at once.
 
-    A START that is sent again must not undo a later STOP, so it counts once. `was_applied`: whether the history of an address (id, bucket)
-    has a choice with this detail.
+    A START that is sent again must not undo a later STOP, so it counts once, and not at all if it is older than a stored STOP.
+    `was_applied`: whether the history of an address (id, bucket) has a choice with this detail.
 
     Raises:
         RetryLater: see `ReportStore.store`; or addresses cannot be suppressed, so the sender must keep the report.
     """
-    channel, address, detail = report.channel, report.address, report.detail
+    channel, address, detail = report.channel, report.address, fitting_detail(report.detail)
     stopped: PreferenceUpdate | None = None
     try:
         match report.event:
             case AddressEvent.ALLOWED:
                 if not await was_applied(*stops.identity_of(channel, address), detail):
-                    await stops.allow_address(channel, address, detail)
+                    await stops.allow_address(channel, address, detail, at=report.at)
             case AddressEvent.STOPPED:
                 source = ChoiceSource.PROVIDER_OPT_OUT if report.by_provider else None
                 stopped = await stops.suppress_address(channel, address, "stopped", detail, source)

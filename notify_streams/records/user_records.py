@@ -269,6 +269,13 @@ def _check_signup(signup: Signup) -> Signup | Rejection:
     return signup
 
 
+def _check_erasure(erasure: Erasure) -> Erasure | Rejection:
+    # It would remove what stops messages to the address.
+    if is_address_id(erasure.user_id):
+        return _invalid(f"`user_id` begins with {ADDRESS_PREFIX!r}: that is no person")
+    return erasure
+
+
 def _instant(ms: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=ms)
 
@@ -283,6 +290,6 @@ def _invalid(detail: str) -> Rejection:
 
 
 read_preference_update = record_decoder(PreferenceUpdate, _check_update)
-read_erasure = record_decoder(Erasure)
+read_erasure = record_decoder(Erasure, _check_erasure)
 read_signup = record_decoder(Signup, _check_signup)
 _read_contacts = record_decoder(Contacts, _check_contacts)

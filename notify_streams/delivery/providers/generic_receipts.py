@@ -65,7 +65,7 @@ def generic_reports(body: bytes, webhook_id: str, at: datetime) -> list[Report]:
         if event.type in _STATES:
             return _receipt(event, at)
         if event.type in _EVENTS:
-            return _about(event, webhook_id, at)
+            return _about(event, webhook_id, event.timestamp or at)
     except msgspec.ValidationError as error:
         raise InvalidReport(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -1,13 +1,15 @@
 """What stops messages: what is written, for whom, and what is refused."""
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from notify_streams.errors import Refused
+from notify_streams.preferences.choices import EMPTY_RECORD, PreferenceRecord, merge
 from notify_streams.preferences.row_codec import EMPTY_ROW, encode_row
-from notify_streams.preferences.stops import Stops
+from notify_streams.preferences.stops import Stops, fitting_detail
 from notify_streams.preferences.suppressed_addresses import (
     SUPPRESSION_NUMBERS,
     SUPPRESSION_REASONS,
@@ -15,7 +17,7 @@ from notify_streams.preferences.suppressed_addresses import (
     number_of,
     suppression_in,
 )
-from notify_streams.preferences.writer import StoredChoice
+from notify_streams.preferences.writer import PreferenceWriter, StoredChoice
 from notify_streams.records.address_ids import address_id
 from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.records.outcomes import Reason
@@ -30,7 +32,7 @@ KEY = b"k" * 32
 class WriterThatNotes:
     taken: list[Any] = field(default_factory=list)
 
-    async def put(self, *choice: Any) -> StoredChoice:
+    async def put(self, *choice: Any, immediate: bool = True) -> StoredChoice:
         *head, _now, source, detail = choice
         self.taken.append((*head, source, detail))
         return StoredChoice(1, NOON)
@@ -81,6 +83,50 @@ async def test_an_address_is_written_under_its_hash(stops: Stops, writer: Writer
         (mail, bucket_of(mail, 8), "complaint", "email", False, ChoiceSource.COMPLAINT, "e-1"),
         (phone, at, "stopped", "sms", True, ChoiceSource.SMS_KEYWORD, "SM2"),
     ]
+
+
+class RecordsInMemory:
+    """Records of addresses, merged as the repository does."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, PreferenceRecord] = {}
+
+    async def apply(self, changes: Any, then: Any) -> dict[str, PreferenceRecord]:
+        for _, user_id, change in changes:
+            self.records[user_id] = merge(self.records.get(user_id, EMPTY_RECORD), [change], datetime.now(UTC))
+        await then(self.records)
+        return self.records
+
+    async def write(self, rows: Any) -> None:
+        return
+
+    async def publish(self, updates: Any, rows: Any) -> None:
+        return
+
+
+async def test_a_start_that_is_older_than_the_stop_does_not_take_it_back() -> None:
+    stored: Any = RecordsInMemory()
+    bound: Any = None
+    writer = PreferenceWriter(stored, stored, bound, the_categories(), stored.publish, stored)
+    stops = Stops(writer, the_categories(), 8, AddressIds(KEY, 8))
+    number = "+15550100200"
+
+    def why() -> Reason | None:
+        return suppression_in(stored.records[address_id(KEY, "sms", number)].row(), "sms")
+
+    await stops.suppress_address("sms", number, "stopped", "SM2")
+    await stops.allow_address("sms", number, "SM1", at=datetime.now(UTC) - timedelta(minutes=1))
+    assert why() is Reason.STOPPED
+    await stops.allow_address("sms", number, "SM3")
+    assert why() is None
+    await stops.suppress_address("sms", number, "stopped", "SM4")
+    assert why() is Reason.STOPPED
+
+
+def test_a_detail_that_does_not_fit_has_a_digest_of_its_own() -> None:
+    fitting = [fitting_detail(detail) for detail in ("SM1", "a" * 300, "b" * 300, "c\n", "\ud800")]
+    assert fitting[0] == "SM1" and all(map(fitting_detail, fitting))
+    assert len(set(fitting)) == 5 and [fitting_detail(one) for one in fitting] == fitting
 
 
 async def test_without_a_key_no_address_is_written(writer: Any) -> None:

@@ -184,3 +184,10 @@ def test_what_is_no_generic_report_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidReport) as refusal:
         generic_reports(body, "msg_1", AT)
     assert "b.example" not in str(refusal.value)
+
+
+def test_a_report_about_an_address_has_the_time_of_its_event_not_of_its_sending() -> None:
+    event = {"type": "address.allowed", "data": {"channel": "sms", "address": "+15550100201"}}
+    for timestamp, at in (({}, AT), ({"timestamp": "2026-11-28T11:00:00Z"}, AT.replace(hour=11))):
+        [report] = generic_reports(orjson.dumps(event | timestamp), "msg_1", AT)
+        assert isinstance(report, AddressReport) and report.at == at

@@ -15,11 +15,13 @@ from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import (
     MAX_BYTES,
     Contacts,
+    Erasure,
     PreferenceUpdate,
     Signup,
     arrival_ms,
     encode_record,
     read_contacts,
+    read_erasure,
     read_preference_update,
     read_signup,
 )
@@ -276,3 +278,9 @@ def test_a_removal_has_no_addresses() -> None:
     assert (found.remove, found.push) == ({"push": "token"}, None)
     assert isinstance(read("contacts", remove={"push": "token"}), Rejection)
     assert isinstance(read("contacts", push=..., sms=..., email=..., remove={"fax": "1"}), Rejection)
+
+
+def test_an_address_is_no_person_to_erase() -> None:
+    for user_id, is_erased in (("address:sms:0a", False), ("addresses", True)):
+        value = json.dumps({"user_id": user_id, "updated_at": AT}).encode()
+        assert isinstance(read_erasure(value, ARRIVAL_MS), Erasure) is is_erased

@@ -19,7 +19,7 @@ from notify_streams.delivery.providers.delivery_metadata import Marks
 from notify_streams.delivery.providers.reports import AddressEvent, AddressReport, receipt_report
 from notify_streams.delivery.receipts import Receipt
 from notify_streams.errors import Refused, RetryLater
-from notify_streams.preferences.stops import Stops
+from notify_streams.preferences.stops import Stops, fitting_detail
 from notify_streams.public.report_store import ReportStore, apply_address_report, receipt_record
 from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.records.user_records import PreferenceUpdate
@@ -39,6 +39,7 @@ PUBLIC = PublicSettings(
 PROVIDERS = ProviderSettings(twilio_account_sid="AC1", twilio_auth_token=Secret("the-token"))
 TWILIO = "/webhooks/twilio?notify_delivery_id=x"
 FORM = {"MessageSid": "SM1", "MessageStatus": "sent", "To": "+15550100201"}
+AT = datetime(2026, 11, 28, 12, tzinfo=UTC)
 Client = TestClient[Any, Any]
 
 
@@ -155,8 +156,8 @@ class Noted(Stops):
     def identity_of(self, channel: str, address: str) -> tuple[str, int]:
         return "address:sms:0a", 3
 
-    async def allow_address(self, *arguments: Any) -> None:
-        self.calls.append(("allow", *arguments))
+    async def allow_address(self, *arguments: Any, at: datetime | None = None) -> None:  # type: ignore[override]
+        self.calls.append(("allow", *arguments, at))
 
 
 def about(event: AddressEvent, **but: Any) -> AddressReport:
@@ -178,12 +179,25 @@ async def test_a_start_that_is_sent_again_does_not_undo_a_later_stop() -> None:
     assert stops.calls == []
 
 
+async def test_a_start_with_a_long_id_is_known_under_the_id_of_the_history() -> None:
+    asked: list[str] = []
+
+    async def was_applied(identity: str, bucket: int, detail: str) -> bool:
+        asked.append(detail)
+        return False
+
+    stops = Noted()
+    report = msgspec.structs.replace(about(AddressEvent.ALLOWED), detail="generic " + "a" * 256)
+    await apply_address_report(report, stops, was_applied)
+    assert asked == [fitting_detail(report.detail)] and stops.calls[0][3] == asked[0]
+
+
 async def test_what_is_reported_about_an_address_is_a_choice() -> None:
     stops = Noted()
     for report in (
         about(AddressEvent.STOPPED),
         about(AddressEvent.STOPPED, by_provider=True),
-        about(AddressEvent.ALLOWED),
+        about(AddressEvent.ALLOWED, at=AT),
         about(AddressEvent.COMPLAINT, by_provider=True),
         about(AddressEvent.BOUNCED, by_provider=True),
     ):
@@ -193,7 +207,7 @@ async def test_what_is_reported_about_an_address_is_a_choice() -> None:
     assert stops.calls == [
         ("suppress", *number, "stopped", "SM1", None),
         ("suppress", *number, "stopped", "SM1", ChoiceSource.PROVIDER_OPT_OUT),
-        ("allow", *number, "SM1"),
+        ("allow", *number, "SM1", AT),
         ("suppress", *number, "complaint", "SM1"),
         ("suppress", *number, "bounced", "SM1"),
     ]
