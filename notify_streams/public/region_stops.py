@@ -50,7 +50,7 @@ class RegionStops(WebView):
     async def post(self, request: Request) -> Response:
         worker = self.worker
         body = await read_body(request, _MAX_BYTES)
-        if not one_for(worker, Relay).is_relayed(request, body):
+        if not one_for(worker, Relay).is_proved(request, body):
             return json_response({"error": "this request does not prove that a region sent it"}, 403)
         update = read_preference_update(body, int(time.time() * 1000))
         if isinstance(update, Rejection) or not is_address_id(update.user_id) or update.opted_in:

@@ -41,7 +41,7 @@ class Writer:
         self.applied += updates
         return AppliedUpdates({}, [], True)
 
-    async def put(self, *_: Any) -> StoredChoice:
+    async def put(self, *_: Any, immediate: bool) -> StoredChoice:
         return StoredChoice(1, AT)
 
 
