@@ -78,7 +78,6 @@ class History:
         Raises:
             RetryLater: there are some.
         """
-        wanted = one.user_id.encode()
         with mongo_call("read outbox rows", self._timeout_s):
             for shard in range(len(self._shards)):
                 # The row of a flush's events lies in the bucket of the first.
@@ -86,7 +85,7 @@ class History:
                 rows["$or"] = [{"bucket": one.bucket}, {"parts": {"$exists": True}}]
                 fields = {"records": 1, "parts.records": 1}
                 async for row in self._shards.database(shard)[OUTBOX].find(rows, fields):
-                    if any(wanted in part["records"] for part in row.get("parts", (row,))):
+                    if any(names(part["records"], one.user_id) for part in row.get("parts", (row,))):
                         raise RetryLater("a message or event of the person is not published yet")
 
     async def consents(self, one: OpenErasure, note: Note) -> None:
@@ -146,6 +145,11 @@ class History:
         ledger = DeliveryLedger(self._shards, role, self._timeout_s)
         store = SettlementStore(self._shards, self._shards.of(one.bucket), ledger, self._timeout_s)
         await store.resolve(one.bucket, unclaimed, document, RESOLVED[DeliveryState.SUPPRESSED], rows)
+
+
+def names(records: bytes, user_id: str) -> bool:
+    """Whether packed records of an outbox row have this user id as a key, or as a text in JSON. Within a longer id it is none."""
+    return msgspec.msgpack.encode(user_id.encode()) in records or msgspec.json.encode(user_id) in records
 
 
 def delivery_keys(notification: Document) -> list[bytes]:
