@@ -154,7 +154,7 @@ UNKNOWN_RECEIPTS: Final = Counter(
 )
 ERASURES: Final = Counter(
     "notify_erasures",
-    "Passes of erasures that this worker has finished, by pass: first_pass, finished",
+    "Passes of erasures that this worker has finished, by pass: first_pass, finished; failed: by an error that is no outage",
     ["state"],
     registry=REGISTRY,
 )

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 _LOOK_S: Final = 10.0
 #: After a step that could not be made, and between two looks while there is something to do.
 _AGAIN_S: Final = 2.0
+#: After an error of a step that is no answer of a store.
+_AFTER_ERROR_S: Final = 60.0
 _RETRY: Final = RetryPolicy("erasure.run", first_s=0.5, max_s=10.0)
 
 
@@ -101,6 +103,13 @@ class ErasureRunner:
                     extra={"action": "erasure.postpone", "person": one.person, "error": error},
                 )
                 await self._store.postpone(one, datetime.now(UTC) + timedelta(seconds=_AGAIN_S))
+            except Exception as error:  # the erasures of all others go on; its text may name the person
+                log.error(
+                    "an erasure failed",
+                    extra={"action": "erasure.failed", "person": one.person, "error": type(error).__name__},
+                )
+                metrics.ERASURES.labels("failed").inc()
+                await self._store.postpone(one, datetime.now(UTC) + timedelta(seconds=_AFTER_ERROR_S))
         return len(due)
 
     async def _erase(self, one: OpenErasure) -> None:

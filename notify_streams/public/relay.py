@@ -1,6 +1,6 @@
-"""Sends requests to other regions: those that another region can answer, and those of our own.
+"""Requests to other regions: relayed ones, and those of our own.
 
-`HOP_HEADER` says that a request was relayed once: it is not relayed again, whoever has set the header and whatever a proxy has made of the
+`HOP_HEADER` says that a request was relayed once: it is not relayed again, even if a proxy has changed the
 path. It gives no right: the other region checks the request's own signature or token. The proof in `PROOF_HEADER` says that a region has
 made a request.
 """

@@ -1,6 +1,7 @@
 """Words that people send to a number by SMS: stop, start, help.
 
-The English words are those of Twilio and of the carriers' handbooks (CTIA Messaging Principles, §5.1.3); the German ones mean the same.
+The English words are those of Twilio and of the carriers' handbooks (CTIA Messaging Principles, §5.1.3), and of 47 CFR
+§ 64.1200(a)(10); the German ones mean the same.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ class Keyword(StrEnum):
 
 _WORDS: Final = {
     **dict.fromkeys(
-        ("stop", "stopall", "unsubscribe", "cancel", "end", "quit", "stopp", "abmelden"),
+        ("stop", "stopall", "unsubscribe", "cancel", "end", "quit", "revoke", "optout", "stopp", "abmelden"),
         Keyword.STOP,
     ),
     **dict.fromkeys(("start", "yes", "unstop"), Keyword.START),

@@ -156,7 +156,8 @@ async def test_a_step_that_fails_in_its_middle_goes_on_and_the_count_is_whole(pl
     assert data.calls.count("checks") == 1
 
 
-async def test_a_failed_step_delays_no_other_person() -> None:
+@pytest.mark.parametrize("error", [RetryLater("his registry does not answer"), KeyError("claim")])
+async def test_a_failed_step_delays_no_other_person(error: Exception) -> None:
     class Two(FakeErasures):
         async def take_due(self, now: datetime) -> list[OpenErasure]:
             return [OpenErasure(f"person:{name}", name, 3, now, frozenset()) for name in ("bob", "ann")]
@@ -166,7 +167,7 @@ async def test_a_failed_step_delays_no_other_person() -> None:
     async def step(one: OpenErasure, note: Note) -> None:
         asked.append(one.user_id)
         if one.user_id == "bob":
-            raise RetryLater("his registry does not answer")
+            raise error
 
     await ErasureRunner(Two(), {"registry": step}, {}, 60.0).run_due()
     assert asked == ["bob", "ann"]

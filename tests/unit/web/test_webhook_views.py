@@ -156,7 +156,7 @@ class Noted(Stops):
     def identity_of(self, channel: str, address: str) -> tuple[str, int]:
         return "address:sms:0a", 3
 
-    async def allow_address(self, *arguments: Any, at: datetime | None = None) -> None:  # type: ignore[override]
+    async def allow_address(self, *arguments: Any, at: datetime | None = None) -> None:
         self.calls.append(("allow", *arguments, at))
 
 
