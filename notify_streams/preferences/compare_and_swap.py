@@ -6,7 +6,6 @@ third of the throughput. A compare-and-swap does not need it.
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pymongo.errors import OperationFailure
@@ -16,7 +15,7 @@ from notify_streams.preferences.mongo_document import STAMP, STAMPED_AT_INSERT, 
 from notify_streams.stores.mongo import DURABLE, PREFERENCES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import Any
 
     from pymongo.asynchronous.database import AsyncDatabase
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 DUPLICATE_KEY: Final = 11000
 #: Statements of one command.
 MAX_WRITES: Final = 2_000
+#: Choices in the records of one command. One with the longest detail has 1.2 kB; a command has at most 48 MB.
+_MAX_CHOICES: Final = 20_000
 
 
 class RecordSwap(NamedTuple):
@@ -45,8 +46,7 @@ async def compare_and_swap(database: AsyncDatabase[Document], swaps: Iterable[Re
         PyMongoError: it is unknown what was written.
     """
     unsure: set[str] = set()
-    remaining = iter(swaps)
-    while chunk := list(islice(remaining, MAX_WRITES)):
+    for chunk in _chunks(swaps):
         inserts = [swap for swap in chunk if swap.before is EMPTY_RECORD]
         updates = [swap for swap in chunk if swap.before is not EMPTY_RECORD]
         if inserts:
@@ -54,6 +54,21 @@ async def compare_and_swap(database: AsyncDatabase[Document], swaps: Iterable[Re
         if updates:
             unsure |= await _update(database, updates)
     return unsure
+
+
+def _chunks(swaps: Iterable[RecordSwap]) -> Iterator[list[RecordSwap]]:
+    """Parts that one command takes."""
+    chunk: list[RecordSwap] = []
+    choices = 0
+    for swap in swaps:
+        size = sum(map(len, swap.after.choices.values())) + len(swap.after.replaced)
+        if chunk and (len(chunk) == MAX_WRITES or choices + size > _MAX_CHOICES):
+            yield chunk
+            chunk, choices = [], 0
+        chunk.append(swap)
+        choices += size
+    if chunk:
+        yield chunk
 
 
 async def _insert(database: AsyncDatabase[Document], swaps: Sequence[RecordSwap]) -> set[str]:

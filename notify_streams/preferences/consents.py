@@ -7,7 +7,7 @@ the preference record until its document is known to exist, so a crash loses non
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from notify_streams.preferences.compare_and_swap import MAX_WRITES, run_writes
 from notify_streams.stores.mongo import CONSENTS
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
     from notify_streams.preferences.choices import ChoiceChange, NumberedChoice, PreferenceRecord
     from notify_streams.stores.mongo import Document, Shards
+
+
+#: Ids of one query, each of at most 0.6 kB; a query has at most 16 MB.
+_MAX_IDS: Final = 20_000
 
 
 async def add_consents(database: AsyncDatabase[Document], documents: Sequence[Document]) -> None:
@@ -39,15 +43,15 @@ async def complete_consents(database: AsyncDatabase[Document], documents: Sequen
     Raises:
         PyMongoError: some may not have been added; add the same documents again.
     """
-    if not documents:
-        return
-    wanted = {
-        "_id": {"$in": [one["_id"] for one in documents]},
-        "bucket": {"$in": list({one["bucket"] for one in documents})},
-    }
-    found = database[CONSENTS].find(wanted, {"_id": 1}, batch_size=len(documents) + 1)
-    known = {one["_id"] for one in await found.to_list()}
-    await add_consents(database, [one for one in documents if one["_id"] not in known])
+    for start in range(0, len(documents), _MAX_IDS):
+        chunk = documents[start : start + _MAX_IDS]
+        wanted = {
+            "_id": {"$in": [one["_id"] for one in chunk]},
+            "bucket": {"$in": list({one["bucket"] for one in chunk})},
+        }
+        found = database[CONSENTS].find(wanted, {"_id": 1}, batch_size=len(chunk) + 1)
+        known = {one["_id"] for one in await found.to_list()}
+        await add_consents(database, [one for one in chunk if one["_id"] not in known])
 
 
 async def has_consent(collection: AsyncCollection[Document], bucket: int, user_id: str, detail: str) -> bool:

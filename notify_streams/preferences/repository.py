@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 _ATTEMPTS: Final = 20
 _PAUSE_S: Final = 0.005
+#: Changes of one user in one write: until the history has what they replace, the document has it, and that has a limit.
+_MAX_CHANGES: Final = 2_000
 #: Each process chooses one of so many marks of a bucket, so that few processes write the same document.
 _MARKS: Final = 64
 #: Where a shard is a whole replica set, one mark serves all its buckets. It belongs to no bucket: a bucket that moves takes no writes.
@@ -90,10 +92,20 @@ class PreferenceRepository:
         Args:
             then: awaited with the durable records while the history is written.
         """
-        by_shard: dict[int, dict[str, _UserChanges]] = {}
+        users: dict[str, _UserChanges] = {}
         for bucket, user_id, change in changes:
-            users = by_shard.setdefault(self._shards.of(bucket), {})
             users.setdefault(user_id, (bucket, []))[1].append(change)
+        while too_many := {user_id for user_id, (_, some) in users.items() if len(some) > _MAX_CHANGES}:
+            await self._apply({one: (users[one][0], users[one][1][:_MAX_CHANGES]) for one in too_many})
+            users |= {one: (users[one][0], users[one][1][_MAX_CHANGES:]) for one in too_many}
+        return await self._apply(users, then)
+
+    async def _apply(
+        self, users: Mapping[str, _UserChanges], then: Callable[[_Records], Awaitable[object]] | None = None
+    ) -> _Records:
+        by_shard: dict[int, dict[str, _UserChanges]] = {}
+        for user_id, (bucket, some) in users.items():
+            by_shard.setdefault(self._shards.of(bucket), {})[user_id] = bucket, some
         with self._mongo_call():
             results = await asyncio.gather(*(self._swap_on(shard, users) for shard, users in by_shard.items()))
         records = {
