@@ -20,6 +20,7 @@ from notify_streams.app import build_app
 from notify_streams.errors import RetryLater
 from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.records.link_token import LinkTokens
+from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.user_records import PreferenceUpdate
 from notify_streams.regions.failover.placement import Placement
 from notify_streams.regions.failover.protocol import HomeRegion
@@ -60,8 +61,12 @@ class RacePerson:
     """One person of a race, with one kind of message."""
 
     seed: int
-    bucket: int
     beginning: Beginning
+    partitions: int
+
+    @property
+    def bucket(self) -> int:
+        return bucket_of(self.user_id, self.partitions)
 
     @property
     def user_id(self) -> str:

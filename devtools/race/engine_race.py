@@ -69,8 +69,9 @@ CONDITIONS: Final[dict[str, Condition]] = {
 }
 
 _CONCURRENT: Final = 60
-#: A person's messages and the stop come within this time.
-_ACTIVE_S: Final = 2.0
+#: A person's stop comes within this time, and the messages within the longer one, so that many come later than the bound after the stop.
+_STOP_S: Final = 2.0
+_MESSAGES_S: Final = 3.5
 _MAX_BATCH: Final = 200
 #: A small part of the real delays between attempts: a fault lasts seconds.
 _PACE: Final = 0.002
@@ -246,12 +247,12 @@ async def run_engine_race(
             async def run_one(seed: int) -> None:
                 async with limit:
                     random = Random(seed)
-                    person = RacePerson(seed, seed % settings.partitions, random.choice(beginnings))
+                    person = RacePerson(seed, random.choice(beginnings), settings.partitions)
                     observations = Observations(seed)
                     people.append((person, observations))
                     await asyncio.gather(
                         _send(person, lanes[person.channel], condition.messages, random),
-                        _stop(person, begin.stop, observations, random.uniform(0.1, _ACTIVE_S)),
+                        _stop(person, begin.stop, observations, random.uniform(0.1, _STOP_S)),
                     )
 
             async with asyncio.TaskGroup() as group:
@@ -271,7 +272,7 @@ async def run_engine_race(
 async def _send(person: RacePerson, lane: Lane, count: int, random: Random) -> None:
     """Put the person's messages into the topic at random moments."""
     started = time.monotonic()
-    for number, at_s in enumerate(sorted(random.uniform(0, _ACTIVE_S) for _ in range(count))):
+    for number, at_s in enumerate(sorted(random.uniform(0, _MESSAGES_S) for _ in range(count))):
         await asyncio.sleep(started + at_s - time.monotonic())
         now = datetime.now(UTC)
         message = ChannelMessage(
