@@ -106,7 +106,7 @@ class Relay:
             return self._proofs.decrypt(proof, ttl=_PROOF_S) == _digest(
                 request.method, request.rel_url.raw_path_qs, body
             )
-        except InvalidToken:
+        except (InvalidToken, ValueError):  # the second one for text that is not ASCII
             return False
 
     async def close(self) -> None:

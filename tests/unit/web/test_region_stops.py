@@ -13,9 +13,10 @@ from notify_streams.preferences.stops import Stops
 from notify_streams.preferences.suppressed_addresses import AddressIds
 from notify_streams.preferences.writer import AppliedUpdates, PreferenceWriter, StoredChoice
 from notify_streams.public.region_stops import REGION_STOPS, tell_regions
-from notify_streams.public.relay import Relay
+from notify_streams.public.relay import PROOF_HEADER, Relay
 from notify_streams.records.address_ids import address_id
 from notify_streams.records.choice_sources import ChoiceSource
+from notify_streams.records.link_token import LinkTokens
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.user_records import PreferenceUpdate, encode_record
 from notify_streams.secret import Secret
@@ -94,6 +95,9 @@ async def test_a_complaint_is_known_in_the_other_region_before_it_is_answered(
 async def test_only_a_region_can_tell_and_only_of_suppressed_addresses(visit: Visit, new_worker: NewWorker) -> None:
     client, writer = await a_region(visit, new_worker)
     assert (await client.post(REGION_STOPS, data=encode_record(UPDATE))).status == 403
+    for proof in ("", "é", "x" * 200, LinkTokens([KEY]).make("u-1", "marketing", "email", "en") + "=="):
+        response = await client.post(REGION_STOPS, data=encode_record(UPDATE), headers={PROOF_HEADER: proof})
+        assert response.status == 403
     urls = {"eu": str(client.make_url("")).rstrip("/")}
     await send(new_worker, urls, UPDATE, Fernet.generate_key().decode())
     others = [
