@@ -36,12 +36,13 @@ from notify_streams.app import web_port
 from notify_streams.delivery.attempt_reader import AttemptReader
 from notify_streams.records.devices import Devices
 from notify_streams.records.ids import trigger_of
+from notify_streams.records.notification_event import NotificationEvent, read_event
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.user_records import Contacts, PreferenceUpdate, Signup
 from notify_streams.roles import ROLES
 from notify_streams.settings import Settings, load_settings
 from notify_streams.stores.mongo import NOTIFICATIONS, Shards
-from notify_streams.topics import DEAD_LETTERS, PREFERENCE_UPDATES, USER_CONTACTS, USER_SIGNUPS
+from notify_streams.topics import DEAD_LETTERS, PREFERENCE_UPDATES, USER_CONTACTS, USER_SIGNUPS, event_topic
 from tests.builders import trigger_json
 from tests.e2e.processes import TIMEOUT_S, Done, environ_of, run_to_end, until
 
@@ -186,6 +187,12 @@ class RunningRegion:
     def channels(self, trigger_id: str) -> list[str]:
         """The channel of each accepted message of a trigger, sorted."""
         return sorted(line.channel for line in self.provider_log().get(trigger_id, ()))
+
+    async def events(self, system: str, trigger_id: str) -> list[NotificationEvent]:
+        """What the system can read about one of its triggers."""
+        async with TopicReader(self.settings) as topics:
+            found = [read_event(one.value or b"") async for _, one in topics.read([event_topic(system)])]
+        return [one for one in found if one.trigger_id == trigger_id]
 
     async def dead_letters(self) -> dict[RecordPosition, DeadLetter]:
         """Every dead letter by the position of its source record."""

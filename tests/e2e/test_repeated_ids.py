@@ -36,6 +36,13 @@ async def test_the_same_id_with_other_content_is_a_conflict_and_the_first_one_co
     letter = (await running_region.dead_letters())[place]
     assert (letter.diagnosis["reason"], letter.value) == ("id_conflict", other)
 
+    events = await running_region.events("payments", trigger_id)
+    ends = {(one.channel, one.state, one.reason) for one in events}
+    assert ends >= {("push", "sent", None), ("email", "sent", None), (None, "dead", "id_conflict")}
+    (dead,) = {one.source for one in events if one.state == "dead"}
+    assert dead == f"{place.topic}:{place.partition}:{place.offset}"
+    assert not await running_region.events("marketing", trigger_id)
+
 
 async def test_the_same_id_of_two_sources_or_two_systems_is_not_the_same_trigger(running_region: RunningRegion) -> None:
     before = await running_region.audited()
