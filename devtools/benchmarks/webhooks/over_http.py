@@ -65,7 +65,8 @@ async def measure(folder: Path, rate: float, triggers: float, seconds: float) ->
             figure("differences of the audit", len(found["differences"]), "differences", _NONE),
             *percentile_figures("webhook answered", percentiles_of(load.seconds)),
         ]
-        return report(figures, statuses=dict(load.statuses), triggers=len(load.deliveries))
+        statuses = {str(status): count for status, count in load.statuses.items()}
+        return report(figures, statuses=statuses, triggers=len(load.deliveries))
 
 
 class _Load:
