@@ -270,11 +270,10 @@ async def run_engine_race(
 
 
 async def _send(person: RacePerson, lane: Lane, count: int, random: Random) -> None:
-    """Put the person's messages into the topic at random moments."""
-    started = time.monotonic()
+    """Put the person's messages into the topic at random moments. All were decided before the stop: the router would suppress later ones."""
+    started, decided_at = time.monotonic(), datetime.now(UTC)
     for number, at_s in enumerate(sorted(random.uniform(0, _MESSAGES_S) for _ in range(count))):
         await asyncio.sleep(started + at_s - time.monotonic())
-        now = datetime.now(UTC)
         message = ChannelMessage(
             _delivery_id(person, number),
             person.channel,
@@ -283,10 +282,10 @@ async def _send(person: RacePerson, lane: Lane, count: int, random: Random) -> N
             f"{person.user_id}-{number}",
             person.user_id,
             person.category,
-            now,
+            decided_at,
             title="t",
             body="b",
-            expires_at=now + _TTL,
+            expires_at=decided_at + _TTL,
         )
         lane.add(person.bucket, message)
 
