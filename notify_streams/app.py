@@ -78,8 +78,8 @@ MODULES: Final[dict[str, tuple[str, ...]]] = {
     VIEWS: ("tables.locations",),
     WEBHOOKS: ("tables.locations",),
 }
-#: Roles that read nothing before they know the placement.
-_PLACEMENT_ROLES: Final = frozenset((*LANES, "registry", "forward", VIEWS, WEBHOOKS))
+#: Roles that read nothing before they know the placement. They read the control log, and append to it.
+PLACEMENT_ROLES: Final = frozenset((*LANES, "registry", "forward", VIEWS, WEBHOOKS))
 #: Calls that no partition which the watchdog observes waits for. While another one fails, a restart would cure nothing.
 _BESIDE_PARTITIONS: Final = frozenset(
     ("edge.push", "edge.push_batch", "erasure.run", "preferences.lease", "addresses.suppress")
@@ -144,7 +144,7 @@ class NotifyApp(faust.App):
         attach(self, _transport_settings(settings, role))
         hold_partitions_while(self, lambda: bool(failing_calls().keys() - _BESIDE_PARTITIONS))
         self.add_lifecycle(self.shards.start, self.shards.close)
-        if role in _PLACEMENT_ROLES:
+        if role in PLACEMENT_ROLES:
             placement = PlacementService(
                 settings, partial(raise_fence, self.shards), reads_other_regions=role == "forward"
             )

@@ -1,6 +1,8 @@
-"""`notify-streams topics ensure|check`: the region's Kafka topics."""
+"""`notify-streams topics ensure|check|acls`: the region's Kafka topics."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
 
 import click
 
@@ -35,3 +37,20 @@ def check(region: str, as_json: bool) -> None:
     wrong = run(check_topics(settings), settings)
     print_result(as_json, {"holds": not wrong, "wrong": wrong}, wrong or ["every topic is correct"])
     raise SystemExit(1 if wrong else 0)
+
+
+@topics.command()
+@click.option("--format", "form", type=click.Choice(["kafka-acls", "strimzi"]), default="kafka-acls", show_default=True)
+@click.option("--principal-prefix", "prefix", default="User:notify-", show_default=True)
+@click.option("--cluster", default="kafka", show_default=True, help="The name of Strimzi's Kafka resource.")
+@region_option
+@as_json
+def acls(form: str, prefix: str, cluster: str, region: str, as_json: bool) -> None:
+    """Print the least rights of every role, upstream system and operator. Connects to nothing."""
+    from notify_streams.admin.acl_formats import kafka_acls, strimzi_users
+    from notify_streams.admin.topic_acls import principals
+
+    settings = settings_of(region)
+    found = principals(settings, prefix)
+    lines = [*kafka_acls(found, settings.kafka)] if form == "kafka-acls" else [strimzi_users(found, cluster).rstrip()]
+    print_result(as_json, {"principals": [asdict(one) for one in found]}, lines)

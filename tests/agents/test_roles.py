@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from devtools.stack.paths import PROJECT
+from notify_streams.admin.topic_acls import agent_topics, table_topics
 from notify_streams.app import MODULES, web_port
 from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES
 from notify_streams.settings import load_settings
@@ -27,6 +28,8 @@ READS = {
     "webhooks": set(),
 }
 
+EDGE = {"name": "paris", "url": "http://127.0.0.1:1"}
+
 #: Each role runs in a process of its own, because a process has one application: forked, so that libraries are imported once. Opening a
 #: connection is an error there.
 _DECLARE = """
@@ -39,6 +42,7 @@ def refuse(self, address, *rest):
 socket.socket.connect = socket.socket.connect_ex = refuse
 import notify_streams.web
 from notify_streams.app import worker_app
+from notify_streams.transport.tables.changelog_table import ChangelogTable
 
 def declare(role):
     os.environ["NOTIFY_ROLE"] = role
@@ -48,6 +52,11 @@ def declare(role):
         "role": role,
         "id": app.conf.id,
         "topics": sorted({name for agent in app.agents.values() for name in agent.channel.topics}),
+        "tables": sorted(
+            found.name
+            for name, module in [*sys.modules.items()] if name.startswith("tables.")
+            for found in vars(module).values() if isinstance(found, ChangelogTable)
+        ),
         "outbox": app.outbox is not None,
         "follows_moves": app.shards.follows,
     }), flush=True)
@@ -68,6 +77,7 @@ def declared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     environ = {name: value for name, value in os.environ.items() if not name.startswith("NOTIFY_")}
     # Not a local stack's addresses. The data folder must not be written.
     environ |= {"NOTIFY_REGION": "us", "NOTIFY_CONFIG_DIR": str(PROJECT / "config"), "NOTIFY_DATA_DIR": str(data)}
+    environ["NOTIFY_EDGE"] = json.dumps([EDGE])
     environ |= {"NOTIFY_PROVIDERS__FCM": "http://127.0.0.1:1", "NOTIFY_PROVIDERS__TWILIO": "http://127.0.0.1:1"}
     command = [sys.executable, "-c", _DECLARE, *ROLES]
     done = subprocess.run(command, env=environ, cwd=PROJECT, capture_output=True, text=True)
@@ -93,6 +103,14 @@ def test_a_role_reads_its_topics_and_connects_to_nothing_before_it_starts(
     assert not (topics - READS[role]) & others
     assert found["outbox"] == (role in (*LANES, "registry"))
     assert found["follows_moves"], "a role that does not follow moves works on a bucket's old shard"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_acls_name_the_topics_that_a_role_reads(role: str, declared: dict[str, dict[str, Any]]) -> None:
+    environ = {"NOTIFY_EDGE": json.dumps([EDGE])}
+    settings = load_settings("us", environ=environ, config_dir=PROJECT / "config")
+    assert agent_topics(settings, role) == {*declared[role]["topics"]}
+    assert table_topics(role) == {*declared[role]["tables"]}
 
 
 def test_roles_have_ports_of_their_own() -> None:

@@ -53,10 +53,16 @@ _MAX_SYSTEM: Final = 128
 _FORWARDING: Final = frozenset((HOPS, ORIGIN, TARGET, VERSION, EPOCH, CLEARED, HANDED_OVER, SYSTEM))
 
 #: The topics that regions write for one another.
-_TARGETS: Final = {
-    topic.encode(): topic
-    for topic in (FORWARDED, USER_LOCATIONS, USER_SIGNUPS, USER_CONTACTS, USER_ERASURES, PREFERENCE_UPDATES, RECEIPTS)
-}
+TARGET_TOPICS: Final = (
+    FORWARDED,
+    USER_LOCATIONS,
+    USER_SIGNUPS,
+    USER_CONTACTS,
+    USER_ERASURES,
+    PREFERENCE_UPDATES,
+    RECEIPTS,
+)
+_TARGETS: Final = {topic.encode(): topic for topic in TARGET_TOPICS}
 _MAX_DIGITS: Final = len(str(MAX_COUNTER))
 _TRIGGERS: Final = (TARGET, FORWARDED.encode())
 
