@@ -15,49 +15,76 @@ from notify_streams.app import app
 from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.partition_concurrency import process_partitions_concurrently
 from notify_streams.records.address_ids import is_address_id
+from notify_streams.records.outcomes import DeadReason
+from notify_streams.records.source_proofs import SourceProofs
+from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import arrival_ms, encode_record, read_preference_update
 from notify_streams.regions.replication import copies_everywhere
 from notify_streams.registry.record_sorting import drop_erased, rejected, sort_batch
-from notify_streams.retry import RetryPolicy
+from notify_streams.retry import RetryPolicy, call_for_each
 from notify_streams.topics import PREFERENCE_ROWS, PREFERENCE_UPDATES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from faust.types import StreamT
 
     from notify_streams.preferences.writer import PreferenceWriter
-    from notify_streams.records.batch import Producer
+    from notify_streams.records.batch import OutboxRecord, Producer, SourceRecord
+    from notify_streams.records.user_records import PreferenceUpdate
     from notify_streams.registry.record_sorting import ErasedAmong
     from notify_streams.settings import Settings
     from notify_streams.transport import BatchEvent
 
-_RETRY: Final = RetryPolicy("preferences.apply", first_s=0.05, max_s=2.0)
+    _Read = tuple[SourceRecord, PreferenceUpdate]
+
+_RETRY: Final = RetryPolicy("preferences.apply", first_s=0.05, max_s=2.0, max_unknown_s=30.0)
+_REFUSED: Final = Rejection(DeadReason.BAD_RECORD, "the database refuses it")
 
 
 async def apply_preferences(
     event: BatchEvent, writer: PreferenceWriter, producer: Producer, settings: Settings, erased_among: ErasedAmong
 ) -> None:
-    """Apply the updates, then publish the users' rows, and a copy of each update for every other region."""
+    """Apply the updates, then publish the users' rows, a copy of each update for every other region, and dead letters."""
     batch = event.value
     now_ms = int(time.time() * 1000)
-    found = sort_batch(
-        batch, lambda record: read_preference_update(record.value, arrival_ms(record, now_ms)), settings.partitions
-    )
+    proofs = SourceProofs(settings.public.address_key)
+
+    def read(record: SourceRecord) -> PreferenceUpdate | Rejection:
+        update = read_preference_update(record.value, arrival_ms(record, now_ms))
+        return update if isinstance(update, Rejection) else proofs.checked(update, record)
+
+    found = sort_batch(batch, read, settings.partitions)
     await drop_erased(found, batch, erased_among)
-    updates = [(batch.partition, update) for _, update in found.valid]
-    applied = await _RETRY.call(writer.apply_updates, updates)
-    outputs, refused = found.outputs, dict(applied.rejected)
-    outputs += [
+    rows: dict[str, bytes] = {}
+    others: list[OutboxRecord] = []
+    applied = 0
+
+    def refuse(one: _Read) -> None:
+        others.extend(rejected(batch, one[0], _REFUSED))
+
+    async def apply(some: Sequence[_Read]) -> None:
+        nonlocal applied
+        result = await writer.apply_updates([(batch.partition, update) for _, update in some])
+        rows.update(result.rows)
+        refused = dict(result.rejected)
+        applied += len(some) - len(refused)
+        for index, (record, update) in enumerate(some):
+            if index in refused:
+                others.extend(rejected(batch, record, refused[index]))
+            else:
+                value = encode_record(update)
+                headers = proofs.headers(update, value, record.headers)
+                others.extend(copies_everywhere(record, value, batch.partition, settings, PREFERENCE_UPDATES, headers))
+
+    await call_for_each(_RETRY, apply, found.valid, refuse)
+    row_outputs = [
         (PREFERENCE_ROWS, batch.partition, user.encode(), row, ())
-        for user, row in applied.rows.items()
+        for user, row in rows.items()
         if not is_address_id(user)
     ]
-    for index, (record, update) in enumerate(found.valid):
-        if index in refused:
-            outputs += rejected(batch, record, refused[index])
-        else:
-            outputs += copies_everywhere(record, encode_record(update), batch.partition, settings, PREFERENCE_UPDATES)
-    metrics.PREFERENCE_UPDATES.labels("applied").inc(len(updates) - len(refused))
-    await publish_directly(producer, outputs)
+    metrics.PREFERENCE_UPDATES.labels("applied").inc(applied)
+    await publish_directly(producer, [*found.outputs, *row_outputs, *others])
     event.ack()
 
 

@@ -15,6 +15,7 @@ import msgspec
 from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError
 
+from notify_streams.response_body import read_response
 from notify_streams.security import TlsSettings
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class TokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ha
             ):
                 if response.status != 200:
                     raise NoToken(f"{endpoint} refuses the client id or secret (status {response.status})")
-                answer = msgspec.json.decode(await response.content.read(_MAX_BYTES), type=_Answer)
+                answer = msgspec.json.decode(await read_response(response, _MAX_BYTES), type=_Answer)
         except aiohttp.ClientConnectorCertificateError as error:
             raise NoToken(f"the certificate of {endpoint} is not accepted: {_certificate_problem(error)}") from None
         except (aiohttp.ClientError, OSError) as error:

@@ -153,7 +153,7 @@ class NotifyApp(faust.App):
             on_assigned(self, placement.wait_until_loaded)
             hold_partitions_while(self, lambda: follower.placement is None)
         self.contacts = ContactRepository(self.shards, settings.outbox.transaction_timeout_s)
-        self.preferences = PreferenceService(settings, self.categories, self.shards, publisher_for(self))
+        self.preferences = PreferenceService(settings, self.categories, self.shards, publisher_for(self, settings))
         self.add_lifecycle(self.preferences.start, self.preferences.stop)
 
     def templates(self) -> Templates:

@@ -33,8 +33,8 @@ class PublicSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     urls: dict[str, str] = {}
     #: Fernet keys, separated by commas: the first one makes links, each one reads them. The same in all regions.
     link_keys: Secret | None = None
-    #: The key of the hash under which a suppressed address or an erased person is kept, at least 32 characters. The same in all regions, and
-    #: it never changes: with another key none of them is found again.
+    #: The key of the hash under which a suppressed address or an erased person is kept, at least 32 characters, and of `records.source_proofs`.
+    #: The same in all regions, and it never changes: with another key none of them is found again.
     address_key: Secret | None = None
     #: Secrets of `/webhooks/generic` (Standard Webhooks: ``whsec_…``), separated by commas: each one is accepted.
     webhook_secrets: Secret | None = None

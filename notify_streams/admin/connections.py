@@ -41,7 +41,7 @@ async def connected(settings: Settings, categories: Categories) -> AsyncIterator
     await require_topics(settings)
     shards = Shards(settings, serverSelectionTimeoutMS=_CONNECT_MS)
     producer = BatchProducer(settings.kafka_connection(), client_id="notify-streams-command")
-    preferences = PreferenceService(settings, categories, shards, publisher_for(producer))
+    preferences = PreferenceService(settings, categories, shards, publisher_for(producer, settings))
     await shards.start()
     try:
         await shards.refresh_directory()

@@ -17,6 +17,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from yarl import URL
 
 from notify_streams import metrics
+from notify_streams.response_body import read_response
 from notify_streams.web.responses import RETRY_AFTER, Content, json_response
 from notify_streams.web.worker_objects import one_for
 
@@ -66,13 +67,11 @@ class Relay:
                 headers=headers,
                 allow_redirects=False,
             ) as response:
-                content = bytearray()
-                while chunk := await response.content.read(_MAX_RESPONSE_BYTES - len(content)):
-                    content += chunk
+                content = await read_response(response, _MAX_RESPONSE_BYTES)
                 kind = response.headers.get("Content-Type", "application/octet-stream")
                 metrics.RELAYED_REQUESTS.labels(region, "answered").inc()
                 handed_on = {name: response.headers[name] for name in _OF_RESPONSE if name in response.headers}
-                return Content(bytes(content), kind, response.status, handed_on).response()
+                return Content(content, kind, response.status, handed_on).response()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return _refused(region, type(error).__name__)
 

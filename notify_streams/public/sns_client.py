@@ -12,6 +12,7 @@ from yarl import URL
 
 from notify_streams.errors import RetryLater
 from notify_streams.public.sns_signature import signing_key
+from notify_streams.response_body import read_response
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -77,10 +78,7 @@ class SnsClient:
                     raise RetryLater(f"SNS answers {response.status}")
                 if response.status != 200:
                     return None
-                body = bytearray()
-                while chunk := await response.content.read(_MAX_BYTES - len(body)):
-                    body += chunk
-                return bytes(body)
+                return await read_response(response, _MAX_BYTES)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise RetryLater(f"SNS does not answer: {type(error).__name__}") from error
 

@@ -12,23 +12,25 @@ from notify_streams.regions.forwarding.headers import forwarded_headers, read_fo
 from notify_streams.topics import USER_CONTACTS, forward_topic
 
 if TYPE_CHECKING:
-    from notify_streams.records.batch import OutboxRecord, SourceRecord
+    from notify_streams.records.batch import Headers, OutboxRecord, SourceRecord
     from notify_streams.regions.failover.placement import Placement
     from notify_streams.settings import Settings
 
 
 def copies_everywhere(
-    record: SourceRecord, value: bytes, partition: int, settings: Settings, topic: str
+    record: SourceRecord, value: bytes, partition: int, settings: Settings, topic: str, headers: Headers | None = None
 ) -> list[OutboxRecord]:
     """Copies of a record of `topic` for every other region; none for a forwarded one, which its origin has copied to all regions.
 
     Args:
         value: the record as it was read here, so that it has one time in all regions.
+        headers: instead of the record's own.
     """
     if read_forwarding_headers(record.headers).hops:
         return []
     others = [region for region in settings.regions if region != settings.region]
-    return [_copy(record, value, partition, settings.region, topic, region) for region in others]
+    own = record.headers if headers is None else headers
+    return [_copy(record, own, value, partition, settings.region, topic, region) for region in others]
 
 
 def contact_copies(
@@ -51,7 +53,7 @@ def contact_copies(
     elif home is not None and not headers.hops:
         targets = {home, placement.server_of(home)}
     return [
-        _copy(record, value, partition, here, USER_CONTACTS, region)
+        _copy(record, record.headers, value, partition, here, USER_CONTACTS, region)
         for region in sorted(region for region in targets if region and region != here)
     ]
 
@@ -61,6 +63,7 @@ def may_hold_contacts(settings: Settings, home: str | None, placement: Placement
     return home is None or home == settings.region or placement.serves(home) or hops > 0
 
 
-def _copy(record: SourceRecord, value: bytes, partition: int, here: str, target: str, region: str) -> OutboxRecord:
-    headers = forwarded_headers(record.headers, here, target)
-    return forward_topic(region), partition, record.key, value, headers
+def _copy(
+    record: SourceRecord, own: Headers, value: bytes, partition: int, here: str, target: str, region: str
+) -> OutboxRecord:
+    return forward_topic(region), partition, record.key, value, forwarded_headers(own, here, target)

@@ -25,6 +25,7 @@ from notify_streams.delivery.providers.service_account import NoToken, account_o
 from notify_streams.delivery.providers.smtp_pool import SmtpPool
 from notify_streams.delivery.providers.twilio import twilio_headers
 from notify_streams.delivery.providers.web_push import VapidTokens
+from notify_streams.response_body import read_response
 
 _MAX_BYTES: Final = 256 * 1024
 #: No device has it, so a server that ignores `validate_only` delivers nothing either.
@@ -194,7 +195,7 @@ async def _call(
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=config.timeout_s)) as session,
             session.request(method, url, headers=headers, data=body, ssl=context, allow_redirects=False) as response,
         ):
-            raw = await response.content.read(_MAX_BYTES)
+            raw = await read_response(response, _MAX_BYTES)
     except aiohttp.ClientConnectorCertificateError as error:
         reason = getattr(error.certificate_error, "verify_message", "") or "it is not valid"
         raise CheckFailed(

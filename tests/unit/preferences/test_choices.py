@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from notify_streams.preferences import choices
 from notify_streams.preferences.choices import EMPTY_RECORD, Choice, ChoiceChange, PreferenceRecord
 from notify_streams.preferences.consents import replaced_choices
+from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.roles import CHANNELS
 from tests.unit.preferences.preference_builders import NOON, a_change, later
 
@@ -94,6 +95,11 @@ def test_a_choice_by_hand_wins_whatever_is_stored(changes: Any, opted_in: Any, u
 def test_an_older_update_that_arrives_late_changes_nothing() -> None:
     now = merge(EMPTY_RECORD, [a_change(opted_in=True, at=later(2))])
     assert merge(now, [a_change(opted_in=False, at=later(1))]) is now
+
+
+def test_a_repetition_under_another_source_changes_nothing() -> None:
+    stored = choices.merge(EMPTY_RECORD, [a_change(source=ChoiceSource.ONE_CLICK, detail="n-1")], NOON)
+    assert choices.merge(stored, [a_change(source=ChoiceSource.APP)], NOON) is stored
 
 
 def test_the_opt_out_wins_a_tie() -> None:
