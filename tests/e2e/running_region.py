@@ -48,7 +48,7 @@ from tests.e2e.processes import TIMEOUT_S, Done, environ_of, run_to_end, until
 
 _numbers = count(1)
 #: Settings of these workers: no test waits for ten minutes.
-_QUICK = {"NOTIFY_ERASURE_SETTLES_S": "3"}
+QUICK = {"NOTIFY_ERASURE_SETTLES_S": "3"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +158,10 @@ class RunningRegion:
     async def drained(self) -> None:
         """Wait until no role has lag and the outbox is empty."""
         await self._watch.wait_until_drained("the region", TIMEOUT_S)
+
+    async def ready_with(self, roles: Sequence[str], timeout_s: float) -> None:
+        """Wait until the workers of these roles are ready."""
+        await self._watch.wait_until_ready(timeout_s, roles)
 
     async def audit(self) -> dict[str, Any]:
         return await audit([self.settings], wait_s=0)
@@ -291,7 +295,7 @@ async def start_region(stack: Stack) -> AsyncIterator[RunningRegion]:
     """Start the services and workers and sign users up; at the end every worker is stopped."""
     async with AsyncExitStack() as closing:
         await asyncio.to_thread(stack.up, ["us"])
-        environ = environ_of(stack) | _QUICK
+        environ = environ_of(stack) | QUICK
         settings = load_settings("us", environ=environ, overlay=stack.settings_file("us"))
         await bootstrap_region(settings)
         supervisor = Supervisor(settings, ROLES, stack.folder / "us" / "workers", environ)

@@ -8,64 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
 import pytest_asyncio
-from rich.console import Console
 
 from devtools.demo.region_outage import kill_region
-from devtools.demo.wait import RegionWatcher
-from devtools.stack import Stack
 from devtools.supervisor import Supervisor
 from notify_streams.admin.audit import audit
-from notify_streams.admin.bootstrap import bootstrap_region
-from notify_streams.edge.point_of_presence import edge_key
-from notify_streams.settings import load_settings
 from tests.e2e.processes import environ_of, until
 from tests.e2e.running_region import RunningRegion
+from tests.e2e.several_regions import TIMEOUT_S, Regions, known_everywhere, start_regions
 from tests.local_services import own_stack
 
-NAMES = ("us", "eu", "asia")
 #: Those that the test needs: users have a push token and no other contact.
 ROLES = ("critical", "standard", "push", "registry", "forward", "views")
-#: Eighteen workers and three of each service start on one machine.
-TIMEOUT_S = 300.0
 HOME = {"ann": "us", "bea": "eu", "chi": "asia"}
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(900)]
-Regions = Mapping[str, RunningRegion]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def regions() -> AsyncIterator[Regions]:
     async with own_stack("three") as stack, AsyncExitStack() as closing:
-        yield await start_region(stack, closing)
-
-
-async def start_region(stack: Stack, closing: AsyncExitStack) -> dict[str, RunningRegion]:
-    await asyncio.to_thread(stack.up, NAMES)
-    environ = environ_of(stack)
-    every = [load_settings(name, environ=environ, overlay=stack.settings_file(name)) for name in NAMES]
-    for settings in every:
-        await bootstrap_region(settings)
-    found = {}
-    for settings in every:
-        supervisor = Supervisor(settings, ROLES, stack.folder / settings.region / "workers", environ)
-        watch = await closing.enter_async_context(RegionWatcher([settings], Console(quiet=True)))
-        region = found[settings.region] = RunningRegion(stack, settings, supervisor, watch)
-        closing.push_async_callback(region.close)
-        closing.push_async_callback(end, region)
-        await supervisor.start()
-    for region in found.values():
-        await region._watch.wait_until_ready(TIMEOUT_S, ROLES)
-    return found
-
-
-async def end(region: RunningRegion) -> None:
-    """Stop the supervisor that the region has at the end."""
-    await region.supervisor.stop()
+        yield await start_regions(stack, closing, ROLES)
 
 
 async def bring_back(region: RunningRegion) -> None:
@@ -88,16 +55,6 @@ async def sent_by(regions: Regions, trigger_id: str, region: str) -> None:
     assert senders(regions, trigger_id) == [region]
 
 
-async def known_everywhere(regions: Regions, user_id: str) -> None:
-    for name, region in regions.items():
-
-        async def known(region: RunningRegion = region) -> bool:
-            status, found = await region.view("views", f"/locations/{edge_key(user_id)}")
-            return status == 200 and found["region"] == HOME[user_id]
-
-        await until(known, f"{name} knows where {user_id} is at home", within_s=TIMEOUT_S)
-
-
 async def test_an_outage_a_failover_and_a_return(regions: Regions) -> None:
     # A sign-up may enter any region: contacts and location are forwarded.
     for user_id, enters in (("ann", "us"), ("bea", "asia"), ("chi", "asia")):
@@ -105,7 +62,7 @@ async def test_an_outage_a_failover_and_a_return(regions: Regions) -> None:
     for region in regions.values():
         await region.drained()  # contacts have been forwarded
     for user_id in HOME:
-        await known_everywhere(regions, user_id)
+        await known_everywhere(regions, user_id, HOME[user_id])
 
     # A trigger may enter any region: the home region notifies.
     entered = {(user_id, name): await region.trigger(user_id) for name, region in regions.items() for user_id in HOME}
