@@ -180,7 +180,7 @@ async def test_a_failed_delivery_is_replayed(running_region: RunningRegion, fcm_
 async def test_a_paused_provider_is_not_called(running_region: RunningRegion) -> None:
     async def states() -> set[str]:
         listed = (await running_region.cli("providers", "list", "--json")).json["providers"]
-        return {one["state"] for one in listed if one.get("role") == "push"}
+        return {one["state"] for one in listed if (one.get("role"), one["provider"]) == ("push", "fcm")}
 
     async def is_paused() -> bool:
         return await states() == {"paused"}

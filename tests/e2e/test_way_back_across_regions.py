@@ -24,7 +24,7 @@ from tests.e2e.running_region import RunningRegion, a_new_id
 from tests.e2e.several_regions import TIMEOUT_S, Regions, known_everywhere, start_regions
 from tests.local_services import own_stack
 
-#: Those that the tests need: nobody has a phone. Both router roles read every trigger.
+#: Those that the tests need: no user has a phone. Both router roles read every trigger.
 ROLES = ("critical", "standard", "push", "email", "registry", "forward", "receipts", "views", "webhooks")
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(1200), pytest.mark.asyncio(loop_scope="session")]
