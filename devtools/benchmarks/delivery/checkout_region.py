@@ -113,11 +113,12 @@ async def checkout_region(name: str, checkout: Path, folder: Path, sink: Sink) -
         # Deliveries that a killed benchmark left are in no log.
         await asyncio.to_thread(stack.down, [REGION], True)
         await asyncio.to_thread(stack.up, [REGION], 1)
-        if checkout != THIS_CHECKOUT:
-            file = stack.settings_file(REGION)
-            known = yaml.safe_load(file.read_text())
-            providers = {key: known["providers"][key] for key in _SHARED_PROVIDER_SETTINGS}
-            settings_overlay.write(file, {key: known[key] for key in _SHARED_SETTINGS} | {"providers": providers})
+        file = stack.settings_file(REGION)
+        known = yaml.safe_load(file.read_text())
+        # Without the authorities of the sandbox's certificate: the sink has others, those of the system (`SSL_CERT_FILE`).
+        providers = {key: known["providers"][key] for key in _SHARED_PROVIDER_SETTINGS}
+        others = known if checkout == THIS_CHECKOUT else {key: known[key] for key in _SHARED_SETTINGS}
+        settings_overlay.write(file, others | {"providers": providers})
         region = CheckoutRegion(name, checkout, stack, sink)
         await region.prepare()
         yield region
