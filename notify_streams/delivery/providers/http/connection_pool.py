@@ -17,7 +17,7 @@ from notify_streams.delivery.providers.http_responses import HttpResponse, NoRes
 #: connections that are opened at the same time ahead of calls; more would delay each other
 _WARM_UP_CONCURRENCY: Final = 8
 #: The same for calls. A handshake takes 1 ms of CPU on each side: hundreds at once would all be too late for their calls, and be repeated.
-MAX_OPENING: Final = 32
+MAX_OPENING: Final = 64
 
 
 class _Call:
