@@ -45,7 +45,10 @@ _REFUSED: Final = Rejection(DeadReason.BAD_RECORD, "the database refuses it")
 async def apply_preferences(
     event: BatchEvent, writer: PreferenceWriter, producer: Producer, settings: Settings, erased_among: ErasedAmong
 ) -> None:
-    """Apply the updates, then publish the users' rows, a copy of each update for every other region, and dead letters."""
+    """Apply the updates, then publish what follows.
+
+    That is the users' rows, a copy of each update for every other region, and dead letters.
+    """
     batch = event.value
     now_ms = int(time.time() * 1000)
     proofs = SourceProofs(settings.public.address_key)

@@ -42,7 +42,10 @@ _RETRY: Final = RetryPolicy("erasure.begin", first_s=0.05, max_s=2.0)
 async def erase(
     event: BatchEvent, store: ErasureStore | None, runner: ErasureRunner | None, producer: Producer, settings: Settings
 ) -> None:
-    """Begin the erasures of the batch. Without `public.address_key` (no `store`) they are dead letters: there is no hash to keep."""
+    """Begin the erasures of the batch.
+
+    Without `public.address_key` (no `store`) they are dead letters: there is no hash to keep.
+    """
     batch = event.value
     now_ms = int(time.time() * 1000)
     found = sort_batch(

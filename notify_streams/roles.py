@@ -35,10 +35,13 @@ def channel_topic(channel: Channel, critical: bool) -> str:
     return f"cric_{channel}" if critical else channel
 
 
+def channel_named(name: str) -> Channel | None:
+    """The channel of this name; None if there is none."""
+    return next((channel for channel in CHANNELS if channel == name), None)
+
+
 def channel_of(role: str) -> Channel:
     """The channel of a channel role: ``cric_push`` -> ``push``."""
-    name = role.removeprefix("cric_")
-    for channel in CHANNELS:
-        if channel == name:
-            return channel
+    if (channel := channel_named(role.removeprefix("cric_"))) is not None:
+        return channel
     raise ValueError(f"{role!r} is not a channel role; those are {', '.join(CHANNEL_ROLES)}")

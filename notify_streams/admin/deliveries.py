@@ -12,7 +12,7 @@ from notify_streams.admin.channel_messages import channel_messages
 from notify_streams.delivery.attempt_reader import AttemptReader
 from notify_streams.delivery.attempts import delivery_key
 from notify_streams.delivery.failed_receipts import MessagePlace
-from notify_streams.delivery.timers import new_timer
+from notify_streams.delivery.timers import arm_unless_there, new_timer
 from notify_streams.errors import Refused
 from notify_streams.records.ids import delivery_id
 from notify_streams.roles import channel_topic
@@ -179,8 +179,6 @@ async def _add_timer(
     timer = new_timer(
         key, delivery.bucket, delivery.topic, clocks.latest_ms(shard), delivery.attempts, False, record, replay=True
     )
-    fields = {name: value for name, value in timer.items() if name not in ("_id", "bucket")}
+    statement = arm_unless_there(timer)
     with mongo_call(f"add a timer in bucket {delivery.bucket}", settings.outbox.transaction_timeout_s):
-        await shards.collection(TIMERS, delivery.bucket).update_one(
-            {"_id": key, "bucket": delivery.bucket}, {"$setOnInsert": fields}, upsert=True
-        )
+        await shards.collection(TIMERS, delivery.bucket).update_one(statement["q"], statement["u"], upsert=True)

@@ -24,7 +24,7 @@ AWAY: Final = (RetryLater, SendError, KafkaError, PyMongoError, RedisError, Boto
 
 def why_away(error: BaseException) -> str:
     """Ours says which service; a driver's own text may hold credentials or a document."""
-    return str(error) if isinstance(error, RetryLater) else f"a service failed ({type(error).__name__})"
+    return str(error) if isinstance(error, RetryLater | SettingsError) else f"a service failed ({type(error).__name__})"
 
 
 async def ask_regions(
@@ -40,8 +40,6 @@ async def ask_regions(
     for region in regions:
         try:
             answers[region] = await ask(settings_of(region))
-        except SettingsError as error:
-            away[region] = str(error)
-        except AWAY as error:
+        except (SettingsError, *AWAY) as error:
             away[region] = why_away(error)
     return answers, away

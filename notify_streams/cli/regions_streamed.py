@@ -43,10 +43,7 @@ async def print_each_region(
         try:
             async for kind, item in read(settings_of(region), categories_of(), user_id):
                 printer.item(kind, item)
-        except SettingsError as error:
-            complete = False
-            printer.away(str(error))
-        except AWAY as error:
+        except (SettingsError, *AWAY) as error:
             complete = False
             printer.away(why_away(error))
     printer.end()

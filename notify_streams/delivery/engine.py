@@ -633,8 +633,7 @@ class DeliveryEngine:
         )
         timer = drop_unclaimed(delivery.key, partition.number, delivery.number)
         store = self._stores[self._shards.of(partition.number)]
-        event = self._events.event_of(delivery.message, partition.number, attempt, delivery.number)
-        rows = self._events.rows_of(new_flush_id(), () if event is None else (event,))
+        rows = self._events.rows_of_end(delivery.message, partition.number, attempt, delivery.number)
         resolved = await _RESOLVE.call(store.resolve, partition.number, timer, document, RESOLVED[attempt.state], rows)
         self._events.committed(rows)
         if resolved:

@@ -21,6 +21,7 @@ from notify_streams.outbox.flush_plan import OutboxRow
 from notify_streams.outbox.publisher import publish, rows_by_partition
 from notify_streams.outbox.relay import Relay
 from notify_streams.outbox.row_ids import flush_of, row_id
+from notify_streams.records.ids import new_flush_id
 from notify_streams.records.notification_event import delivery_event, system_of_message
 from notify_streams.retry import RetryPolicy
 from notify_streams.stores.mongo import OUTBOX
@@ -87,6 +88,11 @@ class EventOutbox:
             number,
         )
         return topic, bucket, message.user_id.encode(), event, ()
+
+    def rows_of_end(self, message: ChannelMessage, bucket: int, attempt: Attempt, number: int) -> list[OutboxRow]:
+        """The row of one attempt that ends a delivery outside a flush; none if its system has no events."""
+        event = self.event_of(message, bucket, attempt, number)
+        return self.rows_of(new_flush_id(), () if event is None else (event,))
 
     def rows_of(self, flush_id: str, events: Sequence[OutboxRecord]) -> list[OutboxRow]:
         """A row for each topic and partition, all with the same document: that of the flush. Call `committed` when it is durable."""

@@ -16,21 +16,20 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
-from pymongo.read_concern import ReadConcern
 
 from notify_streams import metrics
 from notify_streams.delivery.attempt_reader import AttemptReader
 from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document, delivery_key
 from notify_streams.delivery.retry_delay import RETRY_DELAYS
-from notify_streams.delivery.timers import new_timer
+from notify_streams.delivery.timers import arm_unless_there, new_timer
 from notify_streams.errors import RetryLater
 from notify_streams.preferences.categories import OnFailedReceipt
 from notify_streams.records.channel_message import ChannelMessage
 from notify_streams.records.ids import split_delivery_id
 from notify_streams.records.names import MAX_LENGTH
 from notify_streams.records.trigger import NO_DATA
-from notify_streams.roles import CHANNELS, Channel, channel_topic, lane_of
-from notify_streams.stores.mongo import ATTEMPTS, DURABLE, TIMERS, write_in_session
+from notify_streams.roles import CHANNELS, Channel, channel_named, channel_topic, lane_of
+from notify_streams.stores.mongo import ATTEMPTS, TIMERS, run_transaction, write_in_session
 from notify_streams.stores.mongo_errors import mongo_call
 from notify_streams.stores.shard_clocks import ShardClocks
 
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SNAPSHOT: Final = ReadConcern("snapshot")
 #: A call that is not settled after so long has no worker any more: its next owner decides.
 _SETTLED_S: Final = 10.0
 _CLOCK_AGE_S: Final = 1.0
@@ -133,10 +131,10 @@ class FailedReceipts:
         """Those deliveries that this receipt has ended."""
         by_bucket: dict[int, list[_Failure]] = {}
         for notification, receipt in wanted:
-            channel = split_delivery_id(receipt.delivery_id)[1]
+            channel = channel_named(split_delivery_id(receipt.delivery_id)[1])
+            assert channel is not None, "a stored receipt is for a delivery"
             key = delivery_key(receipt.delivery_id, int(notification["decided_at"].timestamp() * 1000))
-            of_bucket = by_bucket.setdefault(notification["bucket"], [])
-            of_bucket.extend(_Failure(notification, receipt, key, one, 0) for one in CHANNELS if one == channel)
+            by_bucket.setdefault(notification["bucket"], []).append(_Failure(notification, receipt, key, channel, 0))
         found: list[_Failure] = []
         for bucket, failures in by_bucket.items():
             statuses = await self._reader.status(bucket, [one.key for one in failures])
@@ -169,19 +167,11 @@ class FailedReceipts:
             added = len(new)
             if new:
                 await write_in_session(session, database, "insert", ATTEMPTS, documents=[one for one, _ in new])
-                timers = [
-                    {
-                        "q": {"_id": timer["_id"], "bucket": timer["bucket"]},
-                        "u": {"$setOnInsert": {name: timer[name] for name in timer.keys() - {"_id", "bucket"}}},
-                        "upsert": True,
-                    }
-                    for _, timer in new
-                ]
+                timers = [arm_unless_there(timer) for _, timer in new]
                 await write_in_session(session, database, "update", TIMERS, updates=timers)
 
         with mongo_call(f"add timers on shard {shard}", self._timeout_s):
-            async with self._shards.client(shard).start_session() as session:
-                await session.with_transaction(body, read_concern=_SNAPSHOT, write_concern=DURABLE)
+            await run_transaction(self._shards.client(shard), body)
         metrics.RECEIPT_FOLLOW_UPS.labels("retry").inc(added)
 
     def _retry(self, failed: tuple[_Failure, ChannelMessage], from_ms: int) -> tuple[Document, Document]:

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
-from pymongo.read_concern import ReadConcern
 
 from notify_streams.delivery.delivery_ledger import pack_seen
 from notify_streams.errors import NotifyError
 from notify_streams.failpoints import failpoint
-from notify_streams.stores.mongo import ATTEMPTS, DURABLE, LEDGER, OUTBOX, TIMERS, write_in_session
+from notify_streams.stores.mongo import ATTEMPTS, LEDGER, OUTBOX, TIMERS, run_transaction, write_in_session
 from notify_streams.stores.mongo_errors import is_duplicate_key, mongo_call
 
 if TYPE_CHECKING:
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from notify_streams.outbox.flush_plan import OutboxRow
     from notify_streams.records.batch import OutboxRecord
     from notify_streams.stores.mongo import Document, Shards
-
-_SNAPSHOT: Final = ReadConcern("snapshot")
 
 
 class TokenRefused(NotifyError):
@@ -107,8 +104,7 @@ class SettlementStore:
 
         failpoint("before_settlement")
         with mongo_call(f"settle on shard {self._shard}", self._timeout_s):
-            async with self._shards.client(self._shard).start_session() as session:
-                await session.with_transaction(body, read_concern=_SNAPSHOT, write_concern=DURABLE)
+            await run_transaction(self._shards.client(self._shard), body)
         failpoint("after_settlement")
 
     async def _write(
@@ -204,8 +200,7 @@ class SettlementStore:
 
         failpoint("before_resolve")
         with mongo_call(f"resolve a delivery on shard {self._shard}", self._timeout_s):
-            async with self._shards.client(self._shard).start_session() as session:
-                await session.with_transaction(body, read_concern=_SNAPSHOT, write_concern=DURABLE)
+            await run_transaction(self._shards.client(self._shard), body)
         failpoint("after_resolve")
         return resolved
 

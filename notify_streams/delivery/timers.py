@@ -75,6 +75,12 @@ def arm(timer: Document) -> Document:
     return {"q": {"_id": timer["_id"], "bucket": timer["bucket"]}, "u": timer, "upsert": True}
 
 
+def arm_unless_there(timer: Document) -> Document:
+    """The statement that adds the timer of another attempt; one that is there stays."""
+    statement = arm(timer)
+    return statement | {"u": {"$setOnInsert": {name: timer[name] for name in timer.keys() - statement["q"].keys()}}}
+
+
 def rearm(timer: Document, token: Token) -> Document:
     """The statement that replaces a timer which this worker has claimed."""
     return {"q": _claimed(timer["_id"], timer["bucket"], token), "u": timer}

@@ -7,7 +7,7 @@ hash instead of the user.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from pymongo import UpdateOne
@@ -27,8 +27,9 @@ from notify_streams.delivery.event_outbox import EventOutbox
 from notify_streams.delivery.settlement import SettlementStore
 from notify_streams.delivery.timers import drop_unclaimed
 from notify_streams.errors import RetryLater
+from notify_streams.preferences.consents import ids_of
 from notify_streams.records.channel_message import read_channel_message
-from notify_streams.records.ids import delivery_id, new_flush_id
+from notify_streams.records.ids import delivery_id
 from notify_streams.records.outcomes import DeliveryState, Reason
 from notify_streams.roles import CHANNEL_ROLES
 from notify_streams.stores.mongo import ATTEMPTS, CONSENTS, NOTIFICATIONS, OUTBOX, TIMERS
@@ -92,14 +93,14 @@ class History:
         """What the person chose, and when and how, stays as a proof under the keyed hash."""
         with mongo_call("consents", self._timeout_s):
             collection = self._shards.collection(CONSENTS, one.bucket)
-            query = {"bucket": one.bucket, "_id": consents_of(one.user_id), "user_id": one.user_id}
+            query = {"bucket": one.bucket, "_id": ids_of(one.user_id), "user_id": one.user_id}
             async for choice in collection.find(query, batch_size=_PAGE):
                 version = choice["_id"].rpartition(":")[2]
                 kept = choice | {"_id": f"{one.person}:{version}", "user_id": one.person}
                 same = {"_id": kept["_id"], "bucket": one.bucket}
                 await collection.replace_one(same, kept, upsert=True)
                 await collection.delete_one({"_id": choice["_id"], "bucket": one.bucket})
-            kept_query = {"bucket": one.bucket, "_id": consents_of(one.person)}
+            kept_query = {"bucket": one.bucket, "_id": ids_of(one.person)}
             await note(await collection.count_documents(kept_query))
 
     async def notifications(self, one: OpenErasure, note: Note) -> None:
@@ -140,8 +141,7 @@ class History:
         attempt = Attempt(Rank.SUPPRESSED, int(time.time() * 1000), Reason.ERASED.value, in_doubt=timer["in_doubt"])
         document = attempt_document(key, one.bucket, number + 1, Phase.CALL, _OWNER, attempt)
         events = EventOutbox(role, self._settings, self._shards, self._producer)
-        event = events.event_of(read_channel_message(timer["record"]), one.bucket, attempt, number + 1)
-        rows = events.rows_of(new_flush_id(), () if event is None else (event,))
+        rows = events.rows_of_end(read_channel_message(timer["record"]), one.bucket, attempt, number + 1)
         ledger = DeliveryLedger(self._shards, role, self._timeout_s)
         store = SettlementStore(self._shards, self._shards.of(one.bucket), ledger, self._timeout_s)
         await store.resolve(one.bucket, unclaimed, document, RESOLVED[DeliveryState.SUPPRESSED], rows)
@@ -156,11 +156,6 @@ def delivery_keys(notification: Document) -> list[bytes]:
     """The keys of a notification's deliveries."""
     at_ms = int(notification["decided_at"].timestamp() * 1000)
     return [delivery_key(delivery_id(notification["_id"], channel), at_ms) for channel in notification["deliveries"]]
-
-
-def consents_of(user_id: str) -> dict[str, Any]:
-    """An `_id` range that has a person's consents, and maybe those of a user whose id begins with this one and a colon."""
-    return {"$gt": f"{user_id}:", "$lt": f"{user_id};"}
 
 
 async def notification_pages(

@@ -17,7 +17,7 @@ from notify_streams.errors import RetryLater
 from notify_streams.retry import RetryPolicy
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping
 
     from notify_streams.erasure.store import OpenErasure
 
@@ -61,7 +61,9 @@ class ErasureRunner:
         self, store: Erasures, first: Mapping[str, Step], second: Mapping[str, Step], settles_s: float
     ) -> None:
         self._store = store
-        self._passes: tuple[Mapping[str, Step], Mapping[str, Step]] = (first, second)
+        #: By the name under which a step is done, which differs between the passes.
+        self._first = {f"{name}_1": step for name, step in first.items()}
+        self._second = {f"{name}_2": step for name, step in second.items()}
         self._settles = timedelta(seconds=settles_s)
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -113,11 +115,8 @@ class ErasureRunner:
         return len(due)
 
     async def _erase(self, one: OpenErasure) -> None:
-        first, second = (
-            {_label(number, name): step for name, step in steps.items()} for number, steps in self._numbered()
-        )
-        began_in_second = first.keys() <= one.done
-        await self._make(one, second if began_in_second else first)
+        began_in_second = self._first.keys() <= one.done
+        await self._make(one, self._second if began_in_second else self._first)
         now = datetime.now(UTC)
         if began_in_second:
             await self._store.finish(one, now)
@@ -126,15 +125,8 @@ class ErasureRunner:
             await self._store.first_pass_made(one, now, now + self._settles)
             metrics.ERASURES.labels("first_pass").inc()
 
-    def _numbered(self) -> Sequence[tuple[int, Mapping[str, Step]]]:
-        return list(enumerate(self._passes, start=1))
-
     async def _make(self, one: OpenErasure, steps: Mapping[str, Step]) -> None:
         for label, step in steps.items():
             if label not in one.done:
                 await step(one, partial(self._store.note, one, label))
                 await self._store.mark_done(one, label)
-
-
-def _label(number: int, name: str) -> str:
-    return f"{name}_{number}"

@@ -9,12 +9,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from pymongo.errors import BulkWriteError, DuplicateKeyError
-from pymongo.read_concern import ReadConcern
 
 from notify_streams.errors import NotifyError
 from notify_streams.failpoints import failpoint
 from notify_streams.outbox.fence import not_fenced
-from notify_streams.stores.mongo import DURABLE, LEDGER, NOTIFICATIONS, OUTBOX, TIMERS, write_in_session
+from notify_streams.stores.mongo import (
+    DURABLE,
+    LEDGER,
+    NOTIFICATIONS,
+    OUTBOX,
+    SNAPSHOT,
+    TIMERS,
+    run_transaction,
+    write_in_session,
+)
 from notify_streams.stores.mongo_errors import is_duplicate_key, mongo_call
 
 if TYPE_CHECKING:
@@ -25,7 +33,6 @@ if TYPE_CHECKING:
     from notify_streams.outbox.flush_plan import Flush, LedgerStep
     from notify_streams.stores.mongo import Shards
 
-_SNAPSHOT: Final = ReadConcern("snapshot")
 #: Limit of the documents of one command: half of MongoDB's 16 MB for a message.
 _COMMAND_BYTES: Final = 8 * 1024 * 1024
 
@@ -66,8 +73,7 @@ class FlushStore:
         failpoint("before_transaction")
         with mongo_call(f"commit flush on shard {self._shard}", self._timeout_s):
             try:
-                async with self._shards.client(self._shard).start_session() as session:
-                    await session.with_transaction(body, read_concern=_SNAPSHOT, write_concern=DURABLE)
+                await run_transaction(self._shards.client(self._shard), body)
             except (DuplicateKeyError, BulkWriteError) as error:
                 if is_duplicate_key(error):
                     raise DuplicateNotifications from error
@@ -82,7 +88,7 @@ class FlushStore:
         """
         with mongo_call(f"check flush on shard {self._shard}", self._timeout_s):
             async with self._shards.client(self._shard).start_session() as session:
-                await session.start_transaction(_SNAPSHOT, DURABLE)
+                await session.start_transaction(SNAPSHOT, DURABLE)
                 try:
                     await self._insert(session, flush)
                 except (DuplicateKeyError, BulkWriteError) as error:

@@ -16,7 +16,7 @@ from notify_streams.preferences.suppressed_addresses import MAX_CATEGORY_NUMBER
 from notify_streams.records.names import MAX_LENGTH, name_fault
 from notify_streams.records.outcomes import Reason
 from notify_streams.records.user_records import ALL, DEFAULT_LOCALE
-from notify_streams.roles import CHANNELS, Channel
+from notify_streams.roles import CHANNELS, Channel, channel_named
 from notify_streams.settings import config_folder
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ Categories = dict[str, Category]
 def choices_named(categories: Categories, category: str, channel: str) -> list[tuple[str, Channel]]:
     """The category and channel themselves; with `ALL` for one or both, each that a user may turn off."""
     if ALL not in (category, channel):
-        return [(category, one) for one in CHANNELS if one == channel]
+        return [] if (known := channel_named(channel)) is None else [(category, known)]
     return [
         (name, one)
         for name, policy in categories.items()

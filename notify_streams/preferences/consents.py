@@ -60,9 +60,13 @@ async def has_consent(collection: AsyncCollection[Document], bucket: int, user_i
     Raises:
         PyMongoError
     """
-    # A semicolon follows a colon.
-    of_user = {"bucket": bucket, "_id": {"$gte": f"{user_id}:", "$lt": f"{user_id};"}}
-    return await collection.find_one(of_user | {"opted_in": True, "detail": detail}, {"_id": 1}) is not None
+    query = {"bucket": bucket, "_id": ids_of(user_id), "opted_in": True, "detail": detail}
+    return await collection.find_one(query, {"_id": 1}) is not None
+
+
+def ids_of(user_id: str) -> dict[str, str]:
+    """The `_id` range of a user's documents. It may have those of a user whose id begins with this one and a colon."""
+    return {"$gt": f"{user_id}:", "$lt": f"{user_id};"}  # a semicolon follows a colon
 
 
 def consent_documents(bucket: int, user_id: str, choices: Iterable[NumberedChoice]) -> list[Document]:
@@ -101,7 +105,6 @@ async def read_consents(shards: Shards, bucket: int, user_id: str) -> list[Docum
     Raises:
         PyMongoError: the shard does not answer.
     """
-    # `;` is the character after `:`. The id of another user may begin with this one's and a colon.
-    query = {"bucket": bucket, "_id": {"$gte": f"{user_id}:", "$lt": f"{user_id};"}, "user_id": user_id}
+    query = {"bucket": bucket, "_id": ids_of(user_id), "user_id": user_id}
     found = await shards.collection(CONSENTS, bucket).find(query).to_list()
     return sorted(found, key=lambda document: int(document["_id"].rpartition(":")[2]))

@@ -6,6 +6,7 @@ a moment (circuit breaker): a Redis that does not answer then costs one `redis_t
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import contextmanager
 from itertools import islice
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from redis.asyncio import Redis
+
+    from notify_streams.preferences.staleness_bound import StalenessBound
 
 _KEYS_PER_WRITE: Final = 500
 #: Redis serves no one else during an MGET. A single request may have more keys than this.
@@ -103,3 +106,11 @@ class Deltas:
         """
         with redis_call():
             await self._redis.delete(self._key_prefix + user_id)
+
+
+async def make_visible(deltas: Deltas, bound: StalenessBound, rows: Mapping[str, bytes]) -> None:
+    """Return when every check that begins from now on sees these rows, which are durable: without Redis, when no lease can hide them."""
+    try:
+        await deltas.write(rows)
+    except StoreUnavailable:
+        await asyncio.sleep(bound.lease_s)

@@ -7,11 +7,10 @@ of one reads the preference record, finds none, and asks here.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
-from notify_streams.errors import StoreUnavailable
 from notify_streams.preferences.choices import ChoiceChange
+from notify_streams.preferences.deltas import make_visible
 from notify_streams.preferences.row_codec import cached_decode_row, encode_row
 from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.records.person_hash import person_hash
@@ -86,10 +85,7 @@ class ErasedUsers:
             for channel in CHANNELS
         ]
         record = (await self._repository.apply(changes))[user_id]
-        try:
-            await self._deltas.write({user_id: record.row()})
-        except StoreUnavailable:
-            await asyncio.sleep(self._bound.lease_s)
+        await make_visible(self._deltas, self._bound, {user_id: record.row()})
 
     async def forget(self, user_id: str, bucket: int) -> None:
         """Remove the person's preference record and delta. Only when no message of theirs is younger than a delta lives."""

@@ -7,7 +7,7 @@ taken back.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from notify_streams.preferences.row_codec import EMPTY_ROW, OUT, cached_decode_row, choice_of
 from notify_streams.records.address_ids import address_id
@@ -32,7 +32,7 @@ def number_of(reason: str) -> int:
     Raises:
         KeyError: it is none for which an address is suppressed.
     """
-    return {str(why): number for why, number in SUPPRESSION_NUMBERS.items()}[reason]
+    return SUPPRESSION_NUMBERS[cast("SuppressionReason", reason)]
 
 
 class AddressIds:

@@ -14,12 +14,13 @@ from weakref import WeakValueDictionary
 from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.preferences.categories import choices_named
 from notify_streams.preferences.choices import ChoiceChange
+from notify_streams.preferences.deltas import make_visible
 from notify_streams.preferences.suppressed_addresses import number_of
 from notify_streams.records.address_ids import is_address_id
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import ALL, PreferenceUpdate
-from notify_streams.roles import CHANNELS
+from notify_streams.roles import channel_named
 from notify_streams.stores.request_batcher import RequestBatcher
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ class PreferenceWriter:
         """
         if is_address_id(user_id):
             number = number_of(category)
-            return [(category, number, one) for one in CHANNELS if one == channel]
+            return [] if (known := channel_named(channel)) is None else [(category, number, known)]
         if category != ALL and category not in self._categories:
             raise KeyError(category)
         named = choices_named(self._categories, category, channel)
@@ -225,16 +226,10 @@ class PreferenceWriter:
                 )
                 updates.append((bucket, update))
             rows = _rows_of(records)
-            await asyncio.gather(self._make_visible(rows), self._publish_all(updates, rows))
+            await asyncio.gather(make_visible(self._deltas, self._bound, rows), self._publish_all(updates, rows))
 
         records = await self._repository.apply(((bucket, user_id, change) for _, change in changes), make_known)
         return [records[user_id]] * len(requests)
-
-    async def _make_visible(self, rows: dict[str, bytes]) -> None:
-        try:
-            await self._deltas.write(rows)
-        except StoreUnavailable:
-            await asyncio.sleep(self._bound.lease_s)
 
     async def _publish_all(self, updates: Sequence[tuple[int, PreferenceUpdate]], rows: Mapping[str, bytes]) -> None:
         try:

@@ -16,7 +16,7 @@ from notify_streams.public.relayed_page import relayed_page
 from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.user_records import ALL
-from notify_streams.web.placement import current_placement
+from notify_streams.web.placement import current_placement, require_still_served_here
 from notify_streams.web.request_body import read_body
 from notify_streams.web.responses import WebView
 from notify_streams.web.user_lookup import user_lookup
@@ -100,6 +100,4 @@ class _StoredChoices:
         await asyncio.gather(
             *(stops.choose(self._user_id, *change, ChoiceSource.PREFERENCE_PAGE) for change in changes)
         )
-        # After a failover during the call the choices may have no effect.
-        if current_placement(self._worker).server_of(self._home) != self._worker.settings.region:
-            raise RetryLater("another region begins to serve this user")
+        require_still_served_here(self._worker, self._home)

@@ -16,8 +16,8 @@ from notify_streams.public.links import link_tokens
 from notify_streams.public.pages.rendering import message_page, question_page
 from notify_streams.public.relayed_page import relayed_page
 from notify_streams.records.choice_sources import ChoiceSource
-from notify_streams.roles import CHANNELS
-from notify_streams.web.placement import current_placement
+from notify_streams.roles import CHANNELS, channel_named
+from notify_streams.web.placement import current_placement, require_still_served_here
 from notify_streams.web.request_body import read_body
 from notify_streams.web.responses import Content, WebView
 from notify_streams.web.user_lookup import user_lookup
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from notify_streams.public.pages.texts import Texts
     from notify_streams.records.link_token import Link
-    from notify_streams.roles import Channel
 
 log = logging.getLogger(__name__)
 
@@ -86,9 +85,8 @@ class Unsubscribe(WebView):
         served_by = current_placement(worker).server_of(user.region)
         if served_by != here:
             return await relayed_page(worker, served_by, request, body)
-        channel: Channel = next(one for one in CHANNELS if one == link.channel)
+        channel = channel_named(link.channel)
+        assert channel is not None, "the link was checked"
         await worker.preferences.stops.stop_choice(link.user_id, link.category, channel, ChoiceSource.ONE_CLICK)
-        # After a failover during the call the choice may have no effect.
-        if current_placement(worker).server_of(user.region) != here:
-            raise RetryLater("another region begins to serve this user")
+        require_still_served_here(worker, user.region)
         return requests.html(message_page(texts, texts.unsubscribed, texts.unsubscribed_text)).response()

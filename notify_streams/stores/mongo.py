@@ -17,6 +17,7 @@ from pymongo.write_concern import WriteConcern
 from notify_streams.stores.bucket_directory import LEASE_S, BucketDirectory
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from typing import Self
 
     from pymongo.asynchronous.client_session import AsyncClientSession
@@ -40,6 +41,8 @@ ERASURES: Final = "erasures"
 
 #: An acknowledged write survives the loss of any one member.
 DURABLE: Final = WriteConcern(w="majority", j=True, wtimeout=10_000)
+#: Of the reads within a transaction.
+SNAPSHOT: Final = ReadConcern("snapshot")
 _OPTIONS: Final[CodecOptions[Document]] = CodecOptions(tz_aware=True)
 
 
@@ -58,6 +61,18 @@ def mongo_client(
         "maxPoolSize": 32,
     }
     return AsyncMongoClient(uri, **(defaults | _security_options(security) | options))
+
+
+async def run_transaction(
+    client: AsyncMongoClient[Document], body: Callable[[AsyncClientSession], Awaitable[None]]
+) -> None:
+    """Run `body` in a transaction, and again after transient errors.
+
+    Raises:
+        PyMongoError
+    """
+    async with client.start_session() as session:
+        await session.with_transaction(body, read_concern=SNAPSHOT, write_concern=DURABLE)
 
 
 async def write_in_session(

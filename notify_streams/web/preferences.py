@@ -8,10 +8,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from notify_streams.errors import RetryLater
 from notify_streams.preferences.put_handler import put_preference
 from notify_streams.records.partitioner import bucket_of
-from notify_streams.web.placement import current_placement
+from notify_streams.web.placement import current_placement, require_still_served_here
 from notify_streams.web.request_body import read_body
 from notify_streams.web.responses import WebView, json_response
 from notify_streams.web.user_lookup import user_lookup
@@ -46,9 +45,8 @@ class PreferenceView(WebView):
             body=body,
             now=datetime.now(UTC),
         )
-        # After a failover during the call the choice may have no effect; the repeated request gets 421.
-        if put.status == 200 and _misdirected(worker, user.region) is not None:
-            raise RetryLater("another region begins to serve this user")
+        if put.status == 200:
+            require_still_served_here(worker, user.region)  # the repeated request gets 421
         return json_response(put.body, put.status, put.headers)
 
 
