@@ -94,9 +94,13 @@ def test_all_rows_of_a_delivery_are_in_one_part_and_the_parts_are_even(tmp_path:
 
 def test_the_memory_does_not_grow_with_the_deliveries(tmp_path: Path) -> None:
     def peak(deliveries: int) -> int:
+        """The least of three: what other threads of the process allocate meanwhile is counted, too."""
+        return min(measured(deliveries, tmp_path / f"{deliveries}-{number}") for number in range(3))
+
+    def measured(deliveries: int, folder: Path) -> int:
         snapshot = RegionSnapshot("us", has_log=True)
         tracemalloc.start()
-        totals = totals_of(filled(tmp_path / str(deliveries), deliveries // 500, deliveries), snapshot)
+        totals = totals_of(filled(folder, deliveries // 500, deliveries), snapshot)
         _, found = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert checks(snapshot, totals) == []
