@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Final
 from notify_streams import tasks
 from notify_streams.delivery.providers import ProviderOutcome
 from notify_streams.records.choice_sources import ChoiceSource
-from notify_streams.retry import RetryPolicy
+from notify_streams.retry import RetryPolicy, call_for_each
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from notify_streams.delivery.providers import ProviderResult
     from notify_streams.preferences.stops import Stops
     from notify_streams.preferences.suppressed_addresses import SuppressionReason
     from notify_streams.records.channel_message import ChannelMessage
+
+    _Refused = tuple[ChannelMessage, SuppressionReason, ChoiceSource]
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +31,7 @@ log = logging.getLogger(__name__)
 _TWILIO_OPTED_OUT: Final = "21610"
 _MAX_WAITING: Final = 10_000
 _AT_ONCE: Final = 20
-_RETRY: Final = RetryPolicy("addresses.suppress", first_s=0.1, max_s=5.0)
+_RETRY: Final = RetryPolicy("addresses.suppress", first_s=0.1, max_s=5.0, max_unknown_s=30.0)
 
 
 class RefusedAddresses:
@@ -35,7 +39,7 @@ class RefusedAddresses:
 
     def __init__(self, stops: Stops) -> None:
         self._stops = stops
-        self._waiting: list[tuple[ChannelMessage, SuppressionReason, ChoiceSource]] = []
+        self._waiting: list[_Refused] = []
         self._added = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
 
@@ -61,8 +65,18 @@ class RefusedAddresses:
             self._added.clear()
             while self._waiting:
                 some, self._waiting = self._waiting[:_AT_ONCE], self._waiting[_AT_ONCE:]
-                await asyncio.gather(*(_RETRY.call(self._suppress, *one) for one in some))
+                await asyncio.gather(*(call_for_each(_RETRY, self._suppress, [one], _leave_out) for one in some))
 
-    async def _suppress(self, message: ChannelMessage, why: SuppressionReason, source: ChoiceSource) -> None:
+    async def _suppress(self, some: Sequence[_Refused]) -> None:
+        ((message, why, source),) = some
         await self._stops.suppress_address(message.channel, message.to, why, message.delivery_id, source)
         log.info("address suppressed", extra={"action": "address.suppress", "reason": why})
+
+
+def _leave_out(one: _Refused) -> None:
+    """The database will never take it, and the others must not wait for it."""
+    message, why, _ = one
+    log.error(
+        "address cannot be suppressed",
+        extra={"action": "address.suppress_failed", "reason": why, "delivery_id": message.delivery_id},
+    )

@@ -6,7 +6,7 @@ import pytest
 
 from notify_streams.delivery.providers import ProviderOutcome, ProviderResult
 from notify_streams.delivery.refused_addresses import RefusedAddresses
-from notify_streams.errors import RetryLater
+from notify_streams.errors import PermanentFailure, RetryLater
 from notify_streams.records.choice_sources import ChoiceSource
 from tests.builders import a_message
 from tests.waiting import until
@@ -74,3 +74,25 @@ async def test_without_a_key_nothing_is_kept() -> None:
     addresses.add(a_message(channel="sms", to=PHONE), refused("twilio", REJECTED, "21610"))
     await addresses.stop()
     assert stops.suppressed == []
+
+
+class RefusingStops(FakeStops):
+    """Never takes the suppression of one address."""
+
+    async def suppress_address(self, *suppression: Any) -> None:
+        if suppression[1] == PHONE:
+            raise PermanentFailure("the document is too large")
+        await super().suppress_address(*suppression)
+
+
+async def test_an_address_that_the_database_never_takes_delays_no_other() -> None:
+    stops = RefusingStops()
+    addresses = RefusedAddresses(stops)  # type: ignore[arg-type]
+    await addresses.start()
+    # More than are suppressed at the same time.
+    others = [f"+155501003{number:02}" for number in range(25)]
+    for address in (PHONE, *others):
+        addresses.add(a_message(channel="sms", to=address), refused("twilio", REJECTED, "21610"))
+    await until(lambda: len(stops.suppressed) == len(others), "all others are stored")
+    await addresses.stop()
+    assert [one[1] for one in stops.suppressed] == others
