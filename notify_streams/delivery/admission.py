@@ -82,6 +82,10 @@ class Admission:
         """An admitted delivery makes so many calls to `provider`."""
         self._order.begin(provider, calls)
 
+    def not_begun(self, provider: CalledProvider, calls: int) -> None:
+        """What `begin` was called for sent nothing: the delivery is still admitted, and will begin again."""
+        self._order.not_begun(provider, calls)
+
     def release(self, count: int = 1, *, retry: bool = False, begun: bool = False) -> None:
         """Deliveries have ended. `begun`: they were called."""
         if not begun:

@@ -47,6 +47,8 @@ _PARK_AFTER_S: Final = 1.0
 #: A call without an answer for this long counts as a failure of the provider.
 _LATE_AFTER_S: Final = 2.0
 _TICK_S: Final = 0.1
+#: So long a call is repeated, each time with a check, because the provider was not ready: a connection takes some round trips.
+_NOT_READY_S: Final = 3.0
 #: Pauses are read so often.
 _PAUSES_S: Final = 2.0
 
@@ -111,6 +113,8 @@ class ProviderCalls:
         self._paused: frozenset[str | None] = frozenset()
         self.paused_categories = PausedCategories(channel)
         self._calling = asyncio.Event()
+        #: `pump` will be called soon, for calls that are repeated.
+        self._repeats = False
         #: The worker stops: a call that fails from now on has no result.
         self.stopping = False
         self._logged_states: dict[str, str] = {}
@@ -219,10 +223,11 @@ class ProviderCalls:
                 break
             if not delivery.partition.active:
                 self._handler.leave(delivery)
-            elif now >= min(delivery.check_until, delivery.partition.proved_at + _TOKEN_GOOD_S):
+            elif now >= _may_begin_until(delivery):
                 again.append(delivery)
             elif (provider := self._choose(delivery, now)) is not None:
                 delivery.began = now
+                delivery.first_began = delivery.first_began or now
                 delivery.provider = provider.name
                 self._admission.begin(provider, count)
                 free -= count
@@ -266,49 +271,57 @@ class ProviderCalls:
             self._ended(delivery, provider, outgoing)
             return
         failpoint("before_provider")
-        message = delivery.message
-        origin_s = (message.origin_ms or int(message.decided_at.timestamp() * 1000)) / 1000
-        self._to_provider.observe(max(0.0, time.time() - origin_s))
+        began = time.time()
         if isinstance(outgoing, list):
-            result = await self._send_each(provider, outgoing)
+            result = await self._send_each(delivery, provider, outgoing)
         else:
-            result = await self._send(provider, outgoing)
+            result = await self._send(delivery, provider, outgoing)
+        if not result.not_ready:
+            message = delivery.message
+            origin_s = (message.origin_ms or int(message.decided_at.timestamp() * 1000)) / 1000
+            self._to_provider.observe(max(0.0, began - origin_s))
         failpoint("after_provider")
         self._ended(delivery, provider, result)
 
-    async def _send_each(self, provider: CalledProvider, outgoing: list[Outgoing]) -> ProviderResult:
+    async def _send_each(
+        self, delivery: Delivery, provider: CalledProvider, outgoing: list[Outgoing]
+    ) -> ProviderResult:
         """Call for each device at the same time."""
         if len(outgoing) == 1:
-            results = [await self._send(provider, outgoing[0])]
+            results = [await self._send(delivery, provider, outgoing[0])]
         else:
-            results = await asyncio.gather(*(self._send(provider, one) for one in outgoing))
+            results = await asyncio.gather(*(self._send(delivery, provider, one) for one in outgoing))
         both = zip(outgoing, results, strict=True)
         return merged([DeviceResult(one.to, result, one.template_version) for one, result in both])
 
-    async def _send(self, provider: CalledProvider, outgoing: Outgoing) -> ProviderResult:
-        if outgoing.provider in self._paused:
-            return ProviderResult(
-                outcome=ProviderOutcome.RETRY, provider=outgoing.provider or "", detail="paused", begun=False
-            )
-        began = time.perf_counter()
-        try:
-            result = await provider.client.send(outgoing)
-        except Exception as error:  # a defect must not stop the partition; the error's text may contain a contact
-            log.error(
-                "provider client failed, the call will be retried",
-                extra={"action": "provider.defect", "delivery_id": outgoing.delivery_id, "error": type(error).__name__},
-            )
-            result = ProviderResult(
-                outcome=ProviderOutcome.RETRY,
-                provider=outgoing.provider or provider.name,
-                detail=type(error).__name__,
-                maybe_accepted=True,
-            )
+    async def _send(self, delivery: Delivery, provider: CalledProvider, outgoing: Outgoing) -> ProviderResult:
+        """Call; again while the provider is not ready and the check is good."""
         name = outgoing.provider or provider.name
-        call_times = self._call_times.get(name) or metrics.PROVIDER_CALL.labels(name)
-        call_times.observe(time.perf_counter() - began)
-        self._answers.add(result)
-        return result
+        while True:
+            if outgoing.provider in self._paused:
+                return ProviderResult(outcome=ProviderOutcome.RETRY, provider=name, detail="paused", begun=False)
+            began = time.perf_counter()
+            try:
+                result = await provider.client.send(outgoing)
+            except Exception as error:  # a defect must not stop the partition; the error's text may contain a contact
+                log.error(
+                    "provider client failed, the call will be retried",
+                    extra={
+                        "action": "provider.defect",
+                        "delivery_id": outgoing.delivery_id,
+                        "error": type(error).__name__,
+                    },
+                )
+                result = ProviderResult(
+                    outcome=ProviderOutcome.RETRY, provider=name, detail=type(error).__name__, maybe_accepted=True
+                )
+            if not result.not_ready:
+                call_times = self._call_times.get(name) or metrics.PROVIDER_CALL.labels(name)
+                call_times.observe(time.perf_counter() - began)
+                self._answers.add(result)
+                return result
+            if self.stopping or not delivery.partition.active or time.monotonic() >= _may_begin_until(delivery):
+                return result
 
     def _outgoing(self, delivery: Delivery) -> Outgoing | list[Outgoing] | ProviderResult:
         """The call to make; or one for each device; or why there is none."""
@@ -369,12 +382,28 @@ class ProviderCalls:
         provider.calls -= _calls_of(delivery)
         if self.stopping and result.outcome is ProviderOutcome.RETRY:
             return  # it may have failed because the worker stops
+        if result.not_ready and not delivery.parked and time.monotonic() < delivery.first_began + _NOT_READY_S:
+            self._admission.not_begun(provider, _calls_of(delivery))
+            self._call_again(delivery)
+            return
         for one in (result,) if result.devices is None else (device.result for device in result.devices):
             self._note_credential(one)
             if result.devices is None or one.provider == provider.name:
                 self._count_result(delivery, provider, one)
         self._handler.call_ended(delivery, result)
         self._admission.release(retry=delivery.entry is None, begun=True)
+        self.pump()
+
+    def _call_again(self, delivery: Delivery) -> None:
+        """Check and call once more; what ends at the same time is checked together."""
+        delivery.check_until = 0.0
+        self._ready.append(delivery)
+        if not self._repeats:
+            self._repeats = True
+            asyncio.get_running_loop().call_soon(self._pump_again)
+
+    def _pump_again(self) -> None:
+        self._repeats = False
         self.pump()
 
     def _count_result(self, delivery: Delivery, provider: CalledProvider, result: ProviderResult) -> None:
@@ -424,6 +453,11 @@ class ProviderCalls:
                     self._count_failure(now, self._order.named(delivery.provider), None)
             if self._ready:
                 self.pump()
+
+
+def _may_begin_until(delivery: Delivery) -> float:
+    """A call that begins later needs another check or proof (monotonic)."""
+    return min(delivery.check_until, delivery.partition.proved_at + _TOKEN_GOOD_S)
 
 
 def _calls_of(delivery: Delivery) -> int:

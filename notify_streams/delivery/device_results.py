@@ -39,6 +39,7 @@ def merged(results: Sequence[DeviceResult]) -> ProviderResult:
         retry_after_s=max((one.retry_after_s for one in again if one.retry_after_s is not None), default=None),
         throttled=any(one.throttled for one in again),
         maybe_accepted=any(one.maybe_accepted for one in again),
+        not_ready=all(one.result.not_ready for one in results),
         devices=tuple(results),
     )
 

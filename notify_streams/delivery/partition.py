@@ -58,6 +58,8 @@ class Delivery:
     provider: str | None = None
     #: When the call began (monotonic).
     began: float = 0.0
+    #: The same of the first call of this attempt: some are repeated because the provider was not ready (`ProviderResult`).
+    first_began: float = 0.0
     #: The call had no answer in time: it was settled as retrying.
     parked: bool = False
     #: The call was counted as a failure of the provider.

@@ -135,6 +135,11 @@ class ProviderOrder:
             provider.budget.spend(calls)
         provider.calls += calls
 
+    def not_begun(self, provider: CalledProvider, calls: int) -> None:
+        """Take `begin` back: the delivery has one reserved call again."""
+        provider.reserved += 1
+        provider.budget.spend(1 - calls)
+
     def give_back(self, calls: int) -> None:
         """So many reserved calls are not made."""
         for one in self.providers:

@@ -60,7 +60,10 @@ class CallLimit:
             result = await call
         finally:
             self._calls -= 1
-        if result.outcome is not ProviderOutcome.RETRY:
+        if result.not_ready:
+            if self._budget is not None:
+                self._budget.spend(-1)
+        elif result.outcome is not ProviderOutcome.RETRY:
             if result.begun:
                 self._breaker.succeeded(time.monotonic())
         elif not result.one_server:

@@ -48,7 +48,9 @@ class CredentialChoice:
             result = await chosen.client.send(message)
         finally:
             chosen.calls -= 1
-        if result.credential_refused:
+        if result.not_ready:
+            chosen.budget.spend(-1)
+        elif result.credential_refused:
             chosen.set_aside_until = time.monotonic() + _SET_ASIDE_S
         return result
 

@@ -78,6 +78,7 @@ class Fcm:
                     detail=detail,
                     credential_refused=True,
                     begun=False,
+                    not_ready=isinstance(error, TimeoutError),
                 )
         response = await self._http.post(self._url, self._headers, orjson.dumps(request))
         if isinstance(response, HttpResponse) and response.status == _UNAUTHORIZED:

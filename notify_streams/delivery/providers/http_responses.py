@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from math import isfinite
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import orjson
@@ -37,6 +37,12 @@ class HttpResponse(msgspec.Struct, frozen=True):
         except orjson.JSONDecodeError:
             return {}
         return content if isinstance(content, dict) else {}
+
+
+#: Of a call that waited for a connection. One may be there in a moment.
+NO_CONNECTION: Final = "NoConnection"
+#: The same, after a connection could not be opened in time.
+CONNECT_TIMEOUT: Final = "ConnectTimeout"
 
 
 class NoResponse(msgspec.Struct, frozen=True):
@@ -102,4 +108,5 @@ def no_response_result(provider: str, response: NoResponse) -> ProviderResult:
         detail=response.error,
         maybe_accepted=response.begun,
         begun=response.begun,
+        not_ready=response.error == NO_CONNECTION,
     )

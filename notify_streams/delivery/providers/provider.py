@@ -88,6 +88,8 @@ class ProviderResult(msgspec.Struct, frozen=True, kw_only=True):
     one_server: bool = False
     #: False (RETRY, REJECTED): nothing was sent
     begun: bool = True
+    #: RETRY only: nothing was sent, because a connection or an access token was not there in time; it may be in a moment
+    not_ready: bool = False
     #: sms only: the segments of the text
     segments: int | None = None
     #: push to devices only: the result of each, in their order

@@ -13,6 +13,7 @@ import msgspec
 from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.credential_files import CredentialFiles
 from notify_streams.delivery.providers.dkim_signature import DkimSigner, dkim_signer
+from notify_streams.delivery.providers.http_responses import NO_CONNECTION
 from notify_streams.delivery.providers.mail_connection import MailConnection
 from notify_streams.delivery.providers.mime import message_id, mime_message
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
@@ -26,6 +27,11 @@ _ABOUT_CREDENTIAL = frozenset({530, 534, 535, 538})
 _ABOUT_MAIL = frozenset({"552", "555", "5.2.3", "5.3.4", "5.6.7", "5.7.15", "5.7.16"})
 #: RFC 1870 §4
 _DIGITS = re.compile(r"[0-9]{1,20}")
+
+
+_NOT_READY = ProviderResult(
+    outcome=ProviderOutcome.RETRY, provider="smtp", detail=NO_CONNECTION, begun=False, not_ready=True
+)
 
 
 class Smtp:
@@ -81,8 +87,8 @@ class Smtp:
         self._signer = signer
 
     async def _attempt(self, call: _Call) -> ProviderResult:
-        async with asyncio.timeout(self._start_within_s):
-            connection = await self._connections.borrow()
+        if (connection := await self._borrow()) is None:
+            return _NOT_READY
         used_before = connection.used
         try:
             return await call.over(connection)
@@ -92,12 +98,22 @@ class Smtp:
                 raise
         finally:
             self._connections.give_back(connection)
-        async with asyncio.timeout(self._start_within_s):
-            connection = await self._connections.borrow(fresh=True)
+        if (connection := await self._borrow(fresh=True)) is None:
+            return _NOT_READY
         try:
             return await call.over(connection)
         finally:
             self._connections.give_back(connection)
+
+    async def _borrow(self, *, fresh: bool = False) -> MailConnection | None:
+        """A connection; None if there is none in time, but perhaps in a moment."""
+        try:
+            async with asyncio.timeout(self._start_within_s):
+                return await self._connections.borrow(fresh=fresh)
+        except TimeoutError:
+            if self._connections.timed_out:
+                raise
+            return None
 
 
 class _Call:

@@ -30,14 +30,18 @@ class SmtpPool:
         self._free = asyncio.Semaphore(config.smtp_connections)
         self._idle: list[MailConnection] = []
         self._lent: set[MailConnection] = set()
+        self._opening: set[asyncio.Task[MailConnection]] = set()
+        #: The last connection was not open in time.
+        self.timed_out = False
 
     async def borrow(self, *, fresh: bool = False) -> MailConnection:
         """A connection that is logged in. `fresh` demands a new one.
 
-        Waits without limit for a free connection; the caller sets a timeout.
+        Waits without limit for a free connection; the caller sets a timeout. A connection that is not open by then is kept for the next
+        borrower.
 
         Raises:
-            aiosmtplib.SMTPException, OSError: connecting failed.
+            aiosmtplib.SMTPException, OSError: connecting failed; `TimeoutError` if it took longer than `connect_s`.
         """
         await self._free.acquire()
         try:
@@ -46,10 +50,22 @@ class SmtpPool:
                 if connection.is_open:
                     self._lent.add(connection)
                     return connection
-            connection = await self._open()
+            opening = asyncio.create_task(self._open())
         except BaseException:
             self._free.release()
             raise
+        self._opening.add(opening)
+        try:
+            connection = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(self._opened_for_nobody)
+            raise
+        except BaseException:
+            self._free.release()
+            raise
+        finally:
+            if opening.done():
+                self._opening.discard(opening)
         self._lent.add(connection)
         return connection
 
@@ -62,6 +78,8 @@ class SmtpPool:
 
     def close(self) -> None:
         """Close all connections, including those that are lent."""
+        for opening in self._opening:
+            opening.cancel()
         for connection in (*self._idle, *self._lent):
             connection.close()
         self._idle.clear()
@@ -105,12 +123,25 @@ class SmtpPool:
         return opened
 
     async def _open(self) -> MailConnection:
-        opened = await self.connect()
+        try:
+            async with asyncio.timeout(self._config.connect_s):
+                opened = await self.connect()
+        except TimeoutError:
+            self.timed_out = True
+            raise
+        self.timed_out = False
         try:
             return MailConnection(opened)
         except BaseException:
             opened.close()
             raise
+
+    def _opened_for_nobody(self, opening: asyncio.Task[MailConnection]) -> None:
+        """The borrower has gone: keep the connection."""
+        self._opening.discard(opening)
+        if not opening.cancelled() and opening.exception() is None:
+            self._idle.append(opening.result())
+        self._free.release()
 
 
 def _start_tls(config: ProviderConfig) -> bool | None:

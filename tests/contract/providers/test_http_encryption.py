@@ -15,7 +15,7 @@ import pytest
 from notify_streams.delivery.providers import ProviderConfig
 from notify_streams.delivery.providers.http.connection_pool import MAX_OPENING
 from notify_streams.delivery.providers.http_client import HttpClient
-from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse
+from notify_streams.delivery.providers.http_responses import CONNECT_TIMEOUT, NO_CONNECTION, HttpResponse, NoResponse
 from tests.contract.providers.scripted_server import OK, Peer, respond_always, serve
 
 THE_OK = HttpResponse(200, None, b"ok")
@@ -93,12 +93,39 @@ async def test_a_handshake_that_takes_too_long_is_no_call(host_certificate: Path
     async def script(peer: Peer) -> None:
         await peer.end()
 
-    async with serve(script) as server, started(host_certificate, start_within_s=0.2) as client:
-        result = await client.post(f"https://127.0.0.1:{server.port}/", {}, b"")
-        assert isinstance(result, NoResponse) and not result.begun
+    async with serve(script) as server, started(host_certificate, start_within_s=0.1, connect_s=0.3) as client:
+        url = f"https://127.0.0.1:{server.port}/"
+        assert await client.post(url, {}, b"") == NoResponse(NO_CONNECTION, begun=False)
         async with asyncio.timeout(5):
             while server.ended != server.connections:
                 await asyncio.sleep(0.001)
+        assert await client.post(url, {}, b"") == NoResponse(CONNECT_TIMEOUT, begun=False)
+
+
+async def test_a_connection_that_is_open_too_late_for_its_call_serves_the_next(host_certificate: Path) -> None:
+    """A distant provider is some round trips away, each longer than a check is good for."""
+    go_on = asyncio.Event()
+    async with serve(respond_always, host_certificate) as server:
+
+        async def forward(peer: Peer) -> None:
+            await go_on.wait()
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+
+            async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+                while data := await source.read(65536):
+                    target.write(data)
+
+            await asyncio.gather(copy(peer.reader, writer), copy(reader, peer.writer))
+
+        async with serve(forward) as distant, started(host_certificate, start_within_s=0.05, connect_s=10.0) as client:
+            url = f"https://127.0.0.1:{distant.port}/"
+            assert await client.post(url, {}, b"") == NoResponse(NO_CONNECTION, begun=False)
+            go_on.set()
+            async with asyncio.timeout(5):
+                while await client.post(url, {}, b"") == NoResponse(NO_CONNECTION, begun=False):
+                    pass
+            assert await client.post(url, {}, b"") == THE_OK
+            assert distant.connections == 1
 
 
 async def test_a_burst_of_calls_begins_few_handshakes_at_once(host_certificate: Path) -> None:
@@ -107,7 +134,7 @@ async def test_a_burst_of_calls_begins_few_handshakes_at_once(host_certificate: 
     async def script(peer: Peer) -> None:
         await peer.end()
 
-    async with serve(script) as server, started(host_certificate, start_within_s=0.5) as client:
+    async with serve(script) as server, started(host_certificate, start_within_s=0.5, connect_s=0.5) as client:
         calls = [client.post(f"https://127.0.0.1:{server.port}/", {}, b"") for _ in range(4 * MAX_OPENING)]
         results = await asyncio.gather(*calls)
         assert not any(isinstance(one, HttpResponse) or one.begun for one in results)

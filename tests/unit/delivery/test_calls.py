@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import time
 from typing import Any
@@ -29,6 +30,9 @@ from tests.builders import AClient, a_message, categories, templates
 
 KEY, OTHER_KEY = (Fernet.generate_key().decode() for _ in range(2))
 ACCEPTED = ProviderResult(outcome=ProviderOutcome.ACCEPTED, provider="fake")
+NOT_READY = ProviderResult(
+    outcome=ProviderOutcome.RETRY, provider="fake", detail="NoConnection", begun=False, not_ready=True
+)
 REFUSED = ProviderResult(
     outcome=ProviderOutcome.RETRY, provider="fake", detail="HTTP 401, code 20003", code="20003", credential_refused=True
 )
@@ -65,8 +69,10 @@ async def called(message: ChannelMessage) -> tuple[list[Outgoing], Delivery, Pro
     return provider.calls, delivery, result
 
 
-def calls_to(provider: AClient, handler: Handler, links: MailLinks | None = None) -> ProviderCalls:
-    order = ProviderOrder([CalledProvider(provider, Budget(None, 0.0))])
+def calls_to(provider: AClient | CalledProvider, handler: Handler, links: MailLinks | None = None) -> ProviderCalls:
+    order = ProviderOrder(
+        [provider if isinstance(provider, CalledProvider) else CalledProvider(provider, Budget(None, 0.0))]
+    )
     pauses: Any = NoPauses()
     return ProviderCalls(
         "standard",
@@ -106,13 +112,17 @@ async def test_only_what_a_person_can_turn_off_has_a_link_to_do_so() -> None:
         assert mail_links_of(msgspec.structs.replace(settings, public=off), categories()) is None
 
 
-async def end_of(message: ChannelMessage, calls: ProviderCalls, handler: Handler) -> tuple[Delivery, ProviderResult]:
-    """How the call for one message ends."""
+def a_delivery(message: ChannelMessage, good_for_s: float = 60.0) -> Delivery:
     now = time.monotonic()
     partition = Partition(
         OwnedLedger(partition=3, next_offset=0, claimed_to=0, last_flush="", seen={}), Token(1), 0, now
     )
-    calls.add([Delivery(partition, b"key", message, b"", None, check_until=now + 60)])
+    return Delivery(partition, b"key", message, b"", None, check_until=now + good_for_s)
+
+
+async def end_of(message: ChannelMessage, calls: ProviderCalls, handler: Handler) -> tuple[Delivery, ProviderResult]:
+    """How the call for one message ends."""
+    calls.add([a_delivery(message)])
     return await asyncio.wait_for(handler.ended.get(), 5)
 
 
@@ -166,3 +176,55 @@ async def test_a_server_that_a_recipient_chose_stops_no_other_call(one_server: b
     for _ in range(2):
         await end_of(a_message(), calls, handler)
     assert calls.provider_state().state == state
+
+
+class CheckedAgain(Handler):
+    """Checks again, as the engine does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.checks = 0
+        self.calls: ProviderCalls | None = None
+
+    def check_again(self, partition: Partition, deliveries: Any) -> None:
+        self.checks += 1
+        for delivery in deliveries:
+            delivery.check_until = delivery.partition.proved_at = time.monotonic() + 0.02
+        assert self.calls is not None
+        asyncio.get_running_loop().call_soon(self.calls.add, deliveries)
+
+
+class SlowToConnect(AClient):
+    """Has a connection after some time."""
+
+    def __init__(self, after_s: float) -> None:
+        super().__init__("fake")
+        self._ready_at = time.monotonic() + after_s
+
+    async def send(self, message: Outgoing) -> ProviderResult:
+        await asyncio.sleep(0.01)
+        return NOT_READY if time.monotonic() < self._ready_at else await super().send(message)
+
+
+@pytest.mark.parametrize("good_for_s", [10.0, 0.02], ids=["the check stays good", "the check must be repeated"])
+async def test_a_call_waits_for_a_provider_that_is_not_connected_yet(good_for_s: float) -> None:
+    handler, budget = CheckedAgain(), Budget(1.0, 0.0)
+    provider = CalledProvider(SlowToConnect(0.2), budget)
+    calls = handler.calls = calls_to(provider, handler)
+    provider.reserved = 8
+    first = a_delivery(a_message(), good_for_s)
+    calls.add([first, *(dataclasses.replace(first) for _ in range(7))])
+    ends = [await asyncio.wait_for(handler.ended.get(), 5) for _ in range(8)]
+    assert {result.outcome for _, result in ends} == {ProviderOutcome.ACCEPTED}
+    assert (1 <= handler.checks < 30) is (good_for_s < 1.0), "those that end together are checked together"
+    assert (provider.calls, provider.reserved, budget.available(0.0)) == (0, 0, 0.0), "paid once"
+    assert calls.provider_state().state == "closed"
+
+
+async def test_a_provider_that_is_never_ready_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("notify_streams.delivery.calls._NOT_READY_S", 0.1)
+    handler = CheckedAgain()
+    calls = handler.calls = calls_to(SlowToConnect(1e9), handler)
+    calls.add([a_delivery(a_message(), 0.02)])
+    _, result = await asyncio.wait_for(handler.ended.get(), 5)
+    assert result.not_ready

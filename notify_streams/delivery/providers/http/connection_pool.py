@@ -12,7 +12,7 @@ from notify_streams.delivery.providers.http.connection import Connection
 from notify_streams.delivery.providers.http.name_lookups import NameLookups
 from notify_streams.delivery.providers.http.opening import Opener
 from notify_streams.delivery.providers.http.request_head import Server
-from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse
+from notify_streams.delivery.providers.http_responses import CONNECT_TIMEOUT, NO_CONNECTION, HttpResponse, NoResponse
 
 #: connections that are opened at the same time ahead of calls; more would delay each other
 _WARM_UP_CONCURRENCY: Final = 8
@@ -66,6 +66,8 @@ class ConnectionPool:
         #: those of `_calls` that have no connection
         self._waiting: dict[_Call, None] = {}
         self._timer: asyncio.TimerHandle | None = None
+        #: The last connection was not open in time.
+        self._timed_out = False
         self._closed = False
 
     @property
@@ -193,18 +195,19 @@ class ConnectionPool:
         """Open a connection for the call that waits longest, or for later ones; False if that failed."""
         failure: Exception | None = None
         try:
-            async with asyncio.timeout(self._config.start_within_s):
+            async with asyncio.timeout(self._config.connect_s):
                 connection = await self._opener.open(self)
         except (OSError, ValueError) as error:
             failure = error
         finally:
             self._opening.discard(cast("asyncio.Task[bool]", asyncio.current_task()))
+        self._timed_out = isinstance(failure, TimeoutError)
         if failure is None:
             self._add(connection)
             self._open_for_waiting()
             return True
         # A call that began to wait later than this attempt has a time limit of its own.
-        if not isinstance(failure, TimeoutError) and len(self._waiting) > len(self._opening):
+        if not self._timed_out and len(self._waiting) > len(self._opening):
             self._finish(next(iter(self._waiting)), NoResponse(type(failure).__name__, begun=False))
         self._open_for_waiting()
         return False
@@ -223,7 +226,7 @@ class ConnectionPool:
         self._timer = None
         now = self._loop.time()
         for call in tuple(takewhile(lambda call: call.start_by <= now, self._waiting)):
-            self._give_up(call, NoResponse("NoConnection", begun=False))
+            self._give_up(call, NoResponse(CONNECT_TIMEOUT if self._timed_out else NO_CONNECTION, begun=False))
         for call in tuple(takewhile(lambda call: call.end_by <= now, self._calls)):
             self._give_up(call, NoResponse("TimeoutError", begun=True))
         for connection in tuple(takewhile(lambda one: one.idle_since + self._config.idle_s <= now, self._idle)):

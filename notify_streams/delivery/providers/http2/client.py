@@ -16,7 +16,7 @@ from notify_streams.delivery.providers.http.dialing import Dialer
 from notify_streams.delivery.providers.http.request_head import server_and_target
 from notify_streams.delivery.providers.http.tls import tls_context
 from notify_streams.delivery.providers.http2.connection import PROTOCOL, Call, Connection
-from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse
+from notify_streams.delivery.providers.http_responses import CONNECT_TIMEOUT, NO_CONNECTION, HttpResponse, NoResponse
 
 _MAX_CONNECTIONS: Final = 8
 #: A call that the server ignored is begun so often in all.
@@ -55,6 +55,8 @@ class Http2Client:
         #: begun and without a result
         self._begun: set[_Pending] = set()
         self._opening: asyncio.Task[None] | None = None
+        #: The last connection was not open in time.
+        self._timed_out = False
         self._started = False
 
     async def start(self) -> None:
@@ -159,14 +161,15 @@ class Http2Client:
     async def _open_one(self) -> None:
         failure: Exception | None = None
         try:
-            async with asyncio.timeout(self._config.start_within_s):
+            async with asyncio.timeout(self._config.connect_s):
                 self._connections.append(await self._connect())
         except (OSError, ValueError) as error:
             failure = error
         finally:
             self._opening = None
+        self._timed_out = isinstance(failure, TimeoutError)
         # Calls that began to wait later than this attempt have time limits of their own.
-        if failure is not None and not isinstance(failure, TimeoutError):
+        if failure is not None and not self._timed_out:
             for call in tuple(self._waiting):
                 self._finish(call, NoResponse(type(failure).__name__, begun=False))
         self._dispatch()
@@ -197,7 +200,8 @@ class Http2Client:
     def _expire(self, call: _Pending) -> None:
         begun = call not in self._waiting
         self._give_up(call)
-        self._finish(call, NoResponse("TimeoutError" if begun else "NoConnection", begun=begun))
+        not_begun = CONNECT_TIMEOUT if self._timed_out else NO_CONNECTION
+        self._finish(call, NoResponse("TimeoutError" if begun else not_begun, begun=begun))
 
     def _give_up(self, call: _Pending) -> None:
         self._waiting.pop(call, None)
