@@ -4,11 +4,14 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test drill check stack bench chaos clean lock system-packages kustomize
+.PHONY: help demo test drill check stack bench chaos sbom clean lock system-packages kustomize
 ARGS ?=
+# Another version of Python beside the first: make check VENV=.venv-3.13 PYTHON=python3.13
+VENV ?= .venv
+PYTHON ?=
 
-BIN := .venv/bin
-READY := .venv/.installed
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
 JARS := .cache/.stack-jars
 TEST_JARS := .cache/.test-jars
 # System packages for some tests: nginx as a point of presence, a browser, a second Kafka client.
@@ -26,12 +29,12 @@ test: $(READY) $(JARS) $(TEST_JARS) system-packages kustomize ## all tests, on r
 drill: $(READY) $(JARS) ## slow tests: the outage of one of three regions; a backlog with workers that restart
 	@$(BIN)/python -m pytest -m drill tests/e2e tests/integration/benchmarks $(ARGS)
 
-check: $(READY) kustomize ## lint, format, types, import rules, unit tests
+check: $(READY) kustomize ## lint, format, types, import rules, unit tests; ARGS are pytest's
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m pytest -q tests/unit
+	@$(BIN)/python -m pytest -q tests/unit $(ARGS)
 
 stack: $(READY) $(JARS) ## start the local services; ARGS="--regions us,eu --members 3"
 	@$(BIN)/python -m devtools.stack up $(ARGS)
@@ -42,32 +45,41 @@ bench: $(READY) $(JARS) ## throughput and latency, beside a baseline and the goa
 chaos: $(READY) $(JARS) ## kill processes under load, send hostile records, then check the invariants
 	@$(BIN)/notify-streams chaos $(ARGS)
 
+sbom: $(READY) ## what the image holds, as CycloneDX: build/sbom.cdx.json
+	@mkdir -p build
+	@$(BIN)/python -m devtools.sbom build/sbom.cdx.json
+
 clean: ## stop the local services; remove all that make created, downloads too
 	@if [ -x $(BIN)/python ] && [ -d .stack ]; then find .stack -maxdepth 3 -name state.json | while read -r state; do \
 	    NOTIFY_STACK_DIR=$$(dirname "$$state") $(BIN)/python -m devtools.stack down --wipe; done; fi
-	@rm -rf .venv .cache .stack .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
+	@rm -rf .venv .venv-* .cache .stack .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-lock: $(READY) ## pin the dependencies of setup.cfg and the jars: requirements.lock, requirements-runtime.lock (for the image), jars.yaml
+lock: $(READY) ## pin the dependencies of setup.cfg and the jars: requirements*.lock, requirements-files.sha256, jars.yaml
 	@$(BIN)/pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --extra stack --extra dev setup.cfg \
 	    -o requirements.lock
 	@echo 'setuptools>=80' | $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate -c requirements.lock setup.cfg - \
 	    -o requirements-runtime.lock
+	@printf '%s\n' 'setuptools>=80' setuptools_scm wheel 'cython>=3.1' \
+	    | $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate -c requirements.lock - -o requirements-build.lock
+	@mkdir -p build
+	@$(BIN)/uv pip compile --quiet --no-deps --universal --format pylock.toml requirements.lock -o build/pylock.toml
+	@$(BIN)/python -m devtools.locked_files build/pylock.toml requirements-files.sha256
 	@$(BIN)/python -m devtools.stack fetch --pin
 
 # The installation has the list of top-level packages, so a new package is a reason to install again.
 $(READY): requirements.lock setup.cfg pyproject.toml $(wildcard */__init__.py)
-	@python=""; for name in python3.11 python3 python3.12 python3.13; do \
+	@python="$(PYTHON)"; [ -n "$$python" ] || for name in python3.11 python3 python3.12 python3.13; do \
 	    if command -v $$name > /dev/null && $$name -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; \
 	    then python=$$name; break; fi; done; \
 	if [ -z "$$python" ]; then \
 	    echo "make: this needs Python 3.11 or newer with venv (Debian: python3.11 python3.11-venv); none was found" >&2; exit 1; fi; \
-	echo "installing the pinned dependencies into .venv (first time: about a minute)" >&2; \
-	[ -x $(BIN)/python ] || $$python -m venv .venv
+	echo "installing the pinned dependencies into $(VENV) (first time: about a minute)" >&2; \
+	[ -x $(BIN)/python ] || $$python -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e . > .venv/install.log 2>&1 \
-	    || { cat .venv/install.log >&2; exit 1; }
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e . > $(VENV)/install.log 2>&1 \
+	    || { cat $(VENV)/install.log >&2; exit 1; }
 	@touch $@
 
 $(JARS): devtools/stack/jars.yaml | $(READY)

@@ -6,6 +6,7 @@
 """
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ settings.load_profile("any-speed")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make SIGTERM stop what fixtures started, and give each process its own ports.
+    """Make SIGTERM stop what fixtures started, give each process its own ports, and keep stacks in temporary folders below `RUNS`.
 
     A port looks free until its service has started, so processes must not share a range.
     """
@@ -42,6 +43,10 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["NOTIFY_STACK_PORTS"] = f"{mine.start}-{mine[-1]}"
     else:
         _end_stacks_of_dead_runs()
+        if "NOTIFY_TEST_RUNS" in os.environ:
+            # xdist's processes get folders in it. Who stops the run from outside looks for stacks nowhere else.
+            RUNS.mkdir(parents=True, exist_ok=True)
+            config.option.basetemp = config.option.basetemp or RUNS / f"{os.getpid()}-tmp"
 
 
 class _ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
@@ -127,4 +132,6 @@ def _up(stack: Stack, regions: Sequence[str]) -> Stack:
 def _end_stacks_of_dead_runs() -> None:
     for folder in RUNS.glob("*"):
         if not Path("/proc", folder.name.partition("-")[0]).exists():
-            remove(Stack(folder, environment={}))
+            for state in folder.rglob("state.json"):
+                remove(Stack(state.parent, environment={}))
+            shutil.rmtree(folder, ignore_errors=True)

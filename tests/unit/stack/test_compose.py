@@ -104,6 +104,27 @@ def test_no_message_leaves_the_sandbox() -> None:
     assert urlsplit(providers.smtp).port == int(ports["--smtp-port"])
 
 
+def test_no_message_leaves_workers_on_the_host_either() -> None:
+    """With `compose.env` alone, as a reader starts them who has sourced it."""
+    settings = load_settings("us", environ=of_compose_env(), config_dir=PROJECT / "config")
+    assert settings.providers.sandbox_channels() == set(CHANNELS)
+
+
+def test_what_is_awaited_as_healthy_says_whether_it_is() -> None:
+    """Compose refuses to start what depends on the health of a service without a check."""
+    conditions = {"service_healthy": 0, "service_completed_successfully": 0}
+    for service in SERVICES.values():
+        for name, wanted in service.get("depends_on", {}).items():
+            conditions[wanted["condition"]] += 1
+            assert (wanted["condition"] == "service_healthy") == ("healthcheck" in SERVICES[name])
+    assert all(conditions.values())
+
+
+def test_the_readme_says_how_to_start_it() -> None:
+    assert "docker compose up --wait" in (PROJECT / "README.md").read_text()
+    assert FILE.read_text().partition("name:")[0].count("docker compose up --wait") == 1
+
+
 def test_the_pages_are_published_and_asked_for_health() -> None:
     settings = of_the_workers()
     pages = {web_port(settings, role) for role in (VIEWS, WEBHOOKS)}
