@@ -1,8 +1,8 @@
 """Settings: read once into one frozen object that is passed down.
 
 Later layers override earlier ones: the defaults here; ``config/<region>.yaml``; the overlay with service addresses that a local stack
-wrote; ``NOTIFY_…`` environment variables. Two underscores in a variable's name go one level down
-(``NOTIFY_BROKER__SESSION_TIMEOUT_S``); strings are taken literally, other types are parsed as YAML.
+wrote; the files in ``NOTIFY_SECRETS_DIR``, each named as its setting; ``NOTIFY_…`` environment variables. Two underscores in a variable's
+name go one level down (``NOTIFY_BROKER__SESSION_TIMEOUT_S``); strings are taken literally, other types are parsed as YAML.
 A setting may also be given as ``<setting>_file`` (``NOTIFY_<SETTING>_FILE``): the file's content is the value.
 An unknown key or an invalid value raises `SettingsError`, which lists all that is wrong and never shows a value.
 """
@@ -22,7 +22,7 @@ from notify_streams.errors import SettingsError
 from notify_streams.kafka import KafkaConnection, connection_to
 from notify_streams.secret import Secret
 from notify_streams.security import KafkaSecurity, MongoSecurity, RedisSecurity
-from notify_streams.settings_layers import PREFIX, environ_layer, merge, read_layer, read_value_files
+from notify_streams.settings_layers import PREFIX, environ_layer, merge, read_layer, read_value_files, secrets_layer
 from notify_streams.settings_public import PublicSettings
 
 if TYPE_CHECKING:
@@ -452,7 +452,7 @@ def load_settings(
     config_dir: Path | None = None,
     overlay: Path | None = None,
 ) -> Settings:
-    """The settings of `region`, from the four layers.
+    """The settings of `region`, from the five layers.
 
     Raises:
         SettingsError: names the file or variable, the key and the problem.
@@ -469,6 +469,8 @@ def load_settings(
     merge(merged, read_layer(file), deep=False)
     if overlay is not None:
         merge(merged, read_layer(overlay), deep=False)  # the stack of one region has no Kafka of others
+    if secrets := environ.get("NOTIFY_SECRETS_DIR"):
+        merge(merged, secrets_layer(Path(secrets), Settings), deep=True)
     merge(merged, environ_layer(environ, Settings), deep=True)
     problems: list[str] = []
     values = read_value_files(merged, Settings, "", problems)

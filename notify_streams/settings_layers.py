@@ -26,6 +26,7 @@ _NOT_SETTINGS: Final = frozenset(
         "NOTIFY_STACK_PORTS",
         "NOTIFY_FAILPOINTS",
         "NOTIFY_REGION",
+        "NOTIFY_SECRETS_DIR",
         # set by systemd for services with Type=notify
         "NOTIFY_SOCKET",
     }
@@ -54,6 +55,29 @@ def environ_layer(environ: Mapping[str, str], kind: type[msgspec.Struct]) -> dic
             if not isinstance(group_values, dict):
                 raise SettingsError(f"{name}: another variable sets {group} to a value without keys; unset one of them")
         group_values[last] = _parsed(name, text, _type_of(kind, [*groups, last]))
+    return values
+
+
+def secrets_layer(folder: Path, kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """The settings (of type `kind`) that are files of `folder`, each named as its setting: ``kafka_security.password``.
+
+    Names that begin with a dot are left out: Kubernetes keeps the files of a Secret in such folders.
+    """
+    values: dict[str, Any] = {}
+    try:
+        names = sorted(file.name for file in folder.iterdir() if not file.name.startswith("."))
+    except OSError as error:
+        raise SettingsError(f"NOTIFY_SECRETS_DIR: {folder} cannot be read: {error.strerror}") from error
+    for name in names:
+        *groups, last = name.split(".")
+        group_values = values
+        for group in groups:
+            group_values = group_values.setdefault(group, {})
+        if _type_of(kind, [*groups, last]) is None:
+            raise SettingsError(
+                f"NOTIFY_SECRETS_DIR: {folder / name}: there is no such setting; a file there is named as its setting"
+            )
+        group_values[last if last.endswith(_FILE) else last + _FILE] = str(folder / name)
     return values
 
 

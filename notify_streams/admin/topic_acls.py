@@ -115,6 +115,11 @@ def agent_topics(settings: Settings, role: str) -> frozenset[str]:
     return frozenset(topic for module in MODULES[role] if module not in _TABLES for topic in read[module])
 
 
+def role_topics(settings: Settings, role: str) -> frozenset[str]:
+    """The topics that a role reads and writes."""
+    return frozenset(one.name for one in _of_role(settings, role) if one.resource == "topic")
+
+
 def table_topics(role: str) -> frozenset[str]:
     """The topics that the role's tables hold."""
     return frozenset(_TABLES[module] for module in MODULES[role] if module in _TABLES)

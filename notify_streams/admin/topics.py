@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -10,11 +11,12 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, for_code
 
 from notify_streams import kafka
+from notify_streams.admin.topic_acls import role_topics
 from notify_streams.errors import NotifyError, Refused, StoreUnavailable
 from notify_streams.topics import TopicSpec, all_topics
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from notify_streams.settings import Settings
 
@@ -22,35 +24,55 @@ _EXISTS: Final = 36
 _CONNECT_S: Final = 5.0
 
 
-async def check_topics(settings: Settings) -> list[str]:
-    """What is wrong with the region's topics, one sentence each.
+@dataclass(frozen=True, slots=True)
+class TopicDifferences:
+    """How a region's topics differ from its settings, one sentence each."""
+
+    #: No worker can start: a topic is missing, or has another number of partitions.
+    blocking: tuple[str, ...]
+    #: Workers run with them: another retention, another limit of a record.
+    tolerable: tuple[str, ...]
+
+
+async def check_topics(settings: Settings, role: str | None = None) -> TopicDifferences:
+    """What is wrong with the region's topics; with `role`, with those that it reads and writes, which its principal may describe.
 
     Raises:
         StoreUnavailable: Kafka does not answer.
     """
     admin = await _admin(settings)
     try:
-        found = {topic["topic"]: topic for topic in await admin.describe_topics()}
-        wanted = all_topics(settings)
-        wrong = []
-        for spec in wanted:
-            topic = found.get(spec.name)
-            if topic is None:
-                wrong.append(f"{spec.name} is missing: run `notify-streams topics ensure`")
-            elif len(topic["partitions"]) != spec.partitions:
-                wrong.append(
-                    f"{spec.name} has {len(topic['partitions'])} partitions, the settings say {spec.partitions}: "
-                    "all topics must have as many partitions as there are buckets"
-                )
-        existing = [spec for spec in wanted if spec.name in found]
-        configs = await _configs(admin, [spec.name for spec in existing])
-        for spec in existing:
-            for name, value in spec.config.items():
-                if (actual := configs[spec.name].get(name)) != value:
-                    wrong.append(f"{spec.name}: {name} is {actual}, should be {value}")
-        return wrong
+        partitions = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+        used = None if role is None else role_topics(settings, role)
+        wanted = [spec for spec in all_topics(settings) if used is None or spec.name in used]
+        configs = await _configs(admin, [spec.name for spec in wanted if spec.name in partitions])
     finally:
         await admin.close()
+    return differences(wanted, partitions, configs)
+
+
+def differences(
+    wanted: Iterable[TopicSpec], partitions: Mapping[str, int], configs: Mapping[str, Mapping[str, str]]
+) -> TopicDifferences:
+    """Compare the topics that must exist with those that do, by name: the number of partitions, and the configuration."""
+    blocking, tolerable = [], []
+    for spec in wanted:
+        count = partitions.get(spec.name)
+        if count is None:
+            blocking.append(f"{spec.name} is missing: run `notify-streams topics ensure`")
+            continue
+        if count != spec.partitions:
+            blocking.append(
+                f"{spec.name} has {count} partitions, the settings say {spec.partitions}: "
+                "all topics must have as many partitions as there are buckets"
+            )
+        if spec.name not in configs:
+            tolerable.append(f"{spec.name}: its configuration cannot be read; it takes the right DescribeConfigs")
+            continue
+        for name, value in spec.config.items():
+            if (actual := configs[spec.name].get(name)) != value:
+                tolerable.append(f"{spec.name}: {name} is {actual}, should be {value}")
+    return TopicDifferences(tuple(blocking), tuple(tolerable))
 
 
 async def ensure_topics(settings: Settings) -> list[str]:
@@ -114,11 +136,13 @@ async def _admin(settings: Settings) -> AIOKafkaAdminClient:
 
 
 async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, Mapping[str, str]]:
+    """Topic → configuration; without those that this principal may not read."""
     if not names:
         return {}
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     found: dict[str, Mapping[str, str]] = {}
     for answer in await admin.describe_configs(resources):
         for resource in answer.resources:
-            found[resource[3]] = {entry[0]: entry[1] for entry in resource[4]}
+            if resource[0] == 0:
+                found[resource[3]] = {entry[0]: entry[1] for entry in resource[4]}
     return found

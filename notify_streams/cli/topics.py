@@ -7,6 +7,7 @@ from dataclasses import asdict
 import click
 
 from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
+from notify_streams.roles import ROLES
 
 
 @click.group()
@@ -27,15 +28,29 @@ def ensure(region: str, as_json: bool) -> None:
 
 
 @topics.command()
+@click.option(
+    "--for-start",
+    is_flag=True,
+    help="Only what keeps a worker from starting is wrong; the rest is printed as warnings.",
+)
+@click.option("--role", type=click.Choice(ROLES), help="Only the topics that a worker of this role reads and writes.")
 @region_option
 @as_json
-def check(region: str, as_json: bool) -> None:
+def check(for_start: bool, role: str | None, region: str, as_json: bool) -> None:
     """Check partitions and configuration of every topic. Exit 1 if one is wrong."""
     from notify_streams.admin.topics import check_topics
 
     settings = settings_of(region)
-    wrong = run(check_topics(settings), settings)
-    print_result(as_json, {"holds": not wrong, "wrong": wrong}, wrong or ["every topic is correct"])
+    found = run(check_topics(settings, role), settings)
+    wrong, warnings = found.blocking, found.tolerable
+    if not for_start:
+        wrong, warnings = (*wrong, *warnings), ()
+    lines = wrong or ["every topic is there, with its partitions" if for_start else "every topic is correct"]
+    print_result(
+        as_json,
+        {"holds": not wrong, "wrong": wrong, "warnings": warnings},
+        [*lines, *(f"warning: {one}" for one in warnings)],
+    )
     raise SystemExit(1 if wrong else 0)
 
 

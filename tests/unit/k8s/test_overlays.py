@@ -18,6 +18,7 @@ from notify_streams.roles import ROLES
 from notify_streams.templates.files import TemplateFiles
 
 Document = dict[str, Any]
+Build = Callable[[Path], list[Document]]
 
 SECRET = "notify-streams"
 
@@ -75,13 +76,10 @@ def test_what_pods_refer_to_is_there(documents: list[Document]) -> None:
 
 def test_secrets_are_named_and_explained_but_never_here(documents: list[Document]) -> None:
     assert not names(documents, "Secret")
-    references = [*found(documents, "secretKeyRef")]
-    assert {reference["name"] for reference in references} == {SECRET}
     explained = (PROJECT / "k8s" / "README.md").read_text()
-    assert {*found(documents, "secretName")} == {SECRET}
-    files = {Path(text).name for text in found(documents, "value") if str(text).startswith("/run/secrets/")}
-    for key in {reference["key"] for reference in references} | files:
-        assert f"`{key}`" in explained
+    named = {one["name"] for one in found(documents, "secret")}
+    assert named == {SECRET, f"{SECRET}-providers", f"{SECRET}-views", f"{SECRET}-registry"}
+    assert all(f"`{name}`" in explained for name in named)
     for text in (value for data in found(documents, "data") for value in data.values()):
         assert not re.search(r"://[^/\s]*:[^/\s]*@|_TOKEN=", text), "a URI with a password belongs in the Secret"
 
@@ -120,10 +118,55 @@ def test_nothing_that_needs_topics_runs_before_everything_is_prepared(
     for worker in workers.values():
         (waits,) = worker["spec"]["template"]["spec"]["initContainers"]
         assert verbs_in(waits["args"][0]) == [("topics", "check")]
+        assert "--for-start" in waits["args"][0], "another retention must keep no pod from starting"
         (works,) = worker["spec"]["template"]["spec"]["containers"]
         assert works["args"] == ["worker"]
     for verb in (("worker",), *verbs, ("topics", "check")):
         assert is_a_verb(verb)
+
+
+def test_what_the_job_prepares_for_is_in_its_name_because_a_job_cannot_be_changed(
+    tmp_path: Path, build: Build, region_build: Callable[[str], list[Document]]
+) -> None:
+    for folder in ("k8s", "config"):
+        shutil.copytree(PROJECT / folder, tmp_path / folder)
+
+    def job_after(*changes: tuple[str, str, str]) -> Document:
+        kept = {file: (tmp_path / file).read_text() for file, _, _ in changes}
+        for file, old, new in changes:
+            assert old in kept[file]
+            (tmp_path / file).write_text(kept[file].replace(old, new))
+        (job,) = (one for one in build(tmp_path / "k8s" / "overlays" / "us") if one["kind"] == "Job")
+        for file, text in kept.items():
+            (tmp_path / file).write_text(text)
+        return job
+
+    (job,) = (one for one in region_build("us") if one["kind"] == "Job")
+    made = [
+        job_after(("config/us.yaml", "trigger_systems: [payments", "trigger_systems: [risk, payments")),
+        job_after(("k8s/base/kustomization.yaml", __version__, "9.9.9")),
+        job_after(("k8s/overlays/us/kustomization.yaml", "=us\n", "=us\n      - NOTIFY_REPLICATION=5\n")),
+        job_after(("k8s/base/prepare.yaml", "topics ensure", "topics ensure --json")),
+    ]
+    names = [one["metadata"]["name"] for one in (job, *made)]
+    assert len({*names}) == len(names)
+    assert all(re.fullmatch("prepare-[a-z0-9]{10}", name) for name in names)
+    not_of_the_job = [
+        ("config/eu.yaml", "trigger_systems: [payments", "trigger_systems: [risk, payments"),
+        ("config/categories.yaml", "ttl_s: 3600", "ttl_s: 7200"),
+        ("k8s/base/critical.yaml", "replicas: 3", "replicas: 6"),
+    ]
+    assert job_after(*not_of_the_job) == job, "the same name with another content would be refused"
+
+
+def test_argo_cd_and_flux_replace_the_job(documents: list[Document]) -> None:
+    (job,) = (one for one in documents if one["kind"] == "Job")
+    annotations = job["metadata"]["annotations"]
+    # PreSync comes before the ConfigMaps that the Job mounts.
+    assert annotations["argocd.argoproj.io/hook"] == "Sync"
+    assert annotations["argocd.argoproj.io/hook-delete-policy"] == "BeforeHookCreation"
+    assert annotations["kustomize.toolkit.fluxcd.io/force"] == "enabled"
+    assert job["spec"]["ttlSecondsAfterFinished"] >= 3600, "Flux would make it again at each reconciliation"
 
 
 def verbs_in(script: str) -> list[tuple[str, ...]]:

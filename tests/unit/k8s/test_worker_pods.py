@@ -1,5 +1,6 @@
 """A worker's pod as the application and its operators need it: settings that load, probes that answer, time to drain, no rights."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from notify_streams.app import web_port
 from notify_streams.preferences.categories import channels_of_templates, load_categories
-from notify_streams.roles import ROLES
+from notify_streams.roles import CHANNEL_ROLES, ROLES
 from notify_streams.secret import Secret
 from notify_streams.settings import Settings, load_settings
 from notify_streams.templates.catalog import Templates
@@ -18,12 +19,16 @@ from notify_streams.web import WORKER_VIEWS
 Document = dict[str, Any]
 
 CRITICAL = {role for role in ROLES if role.startswith("cri")}
-#: What the Secret may hold, as an operator would write it.
+#: Secret → what it may hold, as an operator would write it.
 SECRETS = {
-    "web-read-token": "a-token-that-reads\n",
-    "web-write-token": "a-token-that-writes",
-    "web-edge-token": "a-token-of-the-edge",
-    "edge": '[{name: fra, url: "https://fra.example", kind: http, token: t}]',
+    "notify-streams": {"redis_security.password": "of-redis\n", "public.address_key": "0" * 32},
+    "notify-streams-providers": {"providers.fcm_service_account": "{}"},
+    "notify-streams-views": {
+        "web_read_token": "a-token-that-reads\n",
+        "web_write_token": "a-token-that-writes",
+        "web_edge_token": "a-token-of-the-edge",
+    },
+    "notify-streams-registry": {"edge": '[{name: fra, url: "https://fra.example", kind: http, token: t}]'},
 }
 
 
@@ -32,60 +37,71 @@ def pod(document: Document) -> Document:
     return found
 
 
-def environment(
-    documents: list[Document], container: Document, labels: Document, secrets: dict[str, str]
-) -> dict[str, str]:
-    """What the process would see: ConfigMaps, the pod's own labels, and of the Secret what is there."""
+def environment(documents: list[Document], container: Document, labels: Document) -> dict[str, str]:
+    """What the process would see: ConfigMaps and the pod's own labels."""
     maps = {one["metadata"]["name"]: one["data"] for one in documents if one["kind"] == "ConfigMap"}
     seen: dict[str, str] = {}
     for source in container["envFrom"]:
         seen |= maps[source["configMapRef"]["name"]]
     for variable in container.get("env", ()):
-        source = variable.get("valueFrom")
-        if source is None:
+        if (source := variable.get("valueFrom")) is None:
             seen[variable["name"]] = variable["value"]
-        elif "fieldRef" in source:
-            seen[variable["name"]] = labels[source["fieldRef"]["fieldPath"].split("'")[1]]
-        elif source["secretKeyRef"]["key"] in secrets:
-            seen[variable["name"]] = secrets[source["secretKeyRef"]["key"]]
         else:
-            assert source["secretKeyRef"]["optional"], f"{variable['name']}: the pod would not start"
+            seen[variable["name"]] = labels[source["fieldRef"]["fieldPath"].split("'")[1]]
     return seen
 
 
+def write_secrets(document: Document, folder: Path, secrets: dict[str, dict[str, str]]) -> None:
+    """The volume `secrets` of a pod, as files."""
+    folder.mkdir(exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    (volume,) = (volume for volume in pod(document)["volumes"] if volume["name"] == "secrets")
+    for source in volume["projected"]["sources"]:
+        name = source["secret"]["name"]
+        assert name in secrets or source["secret"].get("optional"), f"{name}: the pod would not start"
+        found = secrets.get(name, {})
+        for item in source["secret"].get("items", [{"key": key, "path": key} for key in found]):
+            (folder / item["path"]).write_text(found[item["key"]])
+
+
 def settings_of(
-    documents: list[Document], document: Document, folder: Path, secrets: dict[str, str]
+    documents: list[Document], document: Document, folder: Path, secrets: dict[str, dict[str, str]]
 ) -> tuple[Settings, str]:
-    """The settings and the role of a pod whose volumes `settings` and `secrets` are written to `folder`."""
+    """The settings and the role of a pod whose volume `settings` is written to `folder`, and `secrets` to a folder in it."""
     maps = {one["metadata"]["name"]: one["data"] for one in documents if one["kind"] == "ConfigMap"}
     (volume,) = (volume for volume in pod(document)["volumes"] if volume["name"] == "settings")
     for source in volume["projected"]["sources"]:
         for name, text in maps[source["configMap"]["name"]].items():
-            (folder / name).write_text(text)
+            if not (folder / name).exists():
+                (folder / name).write_text(text)
     container = pod(document)["containers"][0]
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-    seen = environment(documents, container, document["spec"]["template"]["metadata"]["labels"], secrets)
+    seen = environment(documents, container, document["spec"]["template"]["metadata"]["labels"])
     assert seen["NOTIFY_CONFIG_DIR"] == mounts["settings"]
-    for key, text in secrets.items():
-        (folder / key).write_text(text)
-    seen = {name: value.replace(mounts["secrets"], str(folder)) for name, value in seen.items()}
+    assert seen["NOTIFY_SECRETS_DIR"] == mounts["secrets"]
+    write_secrets(document, folder / "secrets", secrets)
+    seen["NOTIFY_SECRETS_DIR"] = str(folder / "secrets")
     return load_settings(seen["NOTIFY_REGION"], environ=seen, config_dir=folder), seen.get("NOTIFY_ROLE", "")
 
 
-@pytest.mark.parametrize("with_edge", [True, False], ids=["all secrets", "only the tokens"])
-def test_every_worker_s_environment_is_settings(
-    documents: list[Document], workers: dict[str, Document], region: str, tmp_path: Path, with_edge: bool
+@pytest.mark.parametrize("all_secrets", [True, False], ids=["all secrets", "only what every pod needs"])
+def test_every_worker_s_environment_is_settings_and_has_the_secrets_of_its_role(
+    documents: list[Document], workers: dict[str, Document], region: str, tmp_path: Path, all_secrets: bool
 ) -> None:
-    secrets = {key: text for key, text in SECRETS.items() if with_edge or key != "edge"}
+    secrets = {name: found for name, found in SECRETS.items() if all_secrets or name == "notify-streams"}
     for role, worker in workers.items():
         settings, said = settings_of(documents, worker, tmp_path, secrets)
         assert (settings.region, said) == (region, role)
         assert settings.web_host == "0.0.0.0", "or neither probes nor the Service find the views"
-        tokens = (settings.web_read_token, settings.web_write_token, settings.web_edge_token)
-        named = [Secret(secrets[f"web-{right}-token"].strip()) for right in ("read", "write", "edge")]
-        assert list(tokens) == (named if role == "views" else [None] * 3)
+        assert settings.redis_security.password == Secret("of-redis")
+        tokens = [settings.web_read_token, settings.web_write_token, settings.web_edge_token]
+        named = [Secret(one.strip()) for one in SECRETS["notify-streams-views"].values()]
+        assert tokens == (named if all_secrets and role == "views" else [None] * 3)
         assert settings.web_peers == (("workers:6066",) if role == "views" else ())
-        assert bool(settings.edge) == (role == "registry" and "edge" in secrets)
+        assert bool(settings.edge) == (all_secrets and role == "registry")
+        calls_providers = role in CHANNEL_ROLES or role == "webhooks"
+        assert (settings.providers.fcm_service_account is not None) == (all_secrets and calls_providers)
         (port,) = pod(worker)["containers"][0]["ports"]
         assert port["containerPort"] == web_port(settings, role)
         mounts = {
@@ -96,11 +112,25 @@ def test_every_worker_s_environment_is_settings(
     assert Templates(TemplateFiles(tmp_path), used).in_locale("offer", "ar")
 
 
-def test_the_job_s_environment_is_settings(documents: list[Document], region: str, tmp_path: Path) -> None:
+def test_the_init_container_asks_for_the_topics_of_its_role(
+    documents: list[Document], workers: dict[str, Document], tmp_path: Path
+) -> None:
+    for role, worker in workers.items():
+        (waits,) = pod(worker)["initContainers"]
+        seen = environment(documents, waits, worker["spec"]["template"]["metadata"]["labels"])
+        assert seen["NOTIFY_ROLE"] == role
+        assert 'topics check --for-start --role "$NOTIFY_ROLE";' in waits["args"][0]
+        assert {mount["name"] for mount in waits["volumeMounts"]} == {"settings", "secrets"}
+
+
+def test_the_job_s_environment_is_settings_and_knows_every_topic(
+    documents: list[Document], region: str, tmp_path: Path
+) -> None:
     (job,) = (document for document in documents if document["kind"] == "Job")
     settings, _ = settings_of(documents, job, tmp_path, SECRETS)
     assert settings.region == region
     assert settings.web_read_token is None, "it has no views"
+    assert [pop.name for pop in settings.edge] == ["fra"], "each point of presence has a topic"
 
 
 def test_probes_ask_views_that_exist(workers: dict[str, Document]) -> None:
@@ -131,22 +161,27 @@ def test_a_worker_may_finish_what_is_in_flight(
         assert pod(worker)["terminationGracePeriodSeconds"] > sum(bounds)
 
 
-def test_a_rollout_is_two_waves_in_which_no_worker_idles(
+def test_a_rollout_takes_a_quarter_of_the_pods_more_and_no_worker_idles(
     documents: list[Document], workers: dict[str, Document], tmp_path: Path
 ) -> None:
     settings, _ = settings_of(documents, workers["critical"], tmp_path, SECRETS)
     for role, worker in workers.items():
-        assert worker["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": "100%", "maxUnavailable": 0}
-        assert 2 <= worker["spec"]["replicas"] <= settings.partitions / 2, role
+        assert worker["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": "25%", "maxUnavailable": 0}
+        replicas = worker["spec"]["replicas"]
+        assert replicas >= 2 and replicas + math.ceil(replicas / 4) <= settings.partitions, role
     assert not [document for document in documents if document["kind"] == "HorizontalPodAutoscaler"]
 
 
-def test_the_critical_lane_is_kept_apart_and_the_rest_is_not(
-    documents: list[Document], workers: dict[str, Document]
+def test_a_node_is_drained_one_worker_of_a_role_at_a_time_and_a_broken_one_does_not_stop_it(
+    documents: list[Document],
 ) -> None:
     budgets = [document["spec"] for document in documents if document["kind"] == "PodDisruptionBudget"]
-    assert {budget["selector"]["matchLabels"]["notify-streams/role"] for budget in budgets} == CRITICAL
-    assert all(budget["maxUnavailable"] == 1 for budget in budgets)
+    assert sorted(one["selector"]["matchLabels"]["notify-streams/role"] for one in budgets) == sorted(ROLES)
+    assert all(one["maxUnavailable"] == 1 for one in budgets)
+    assert all(one["unhealthyPodEvictionPolicy"] == "AlwaysAllow" for one in budgets)
+
+
+def test_the_critical_lane_is_kept_apart(workers: dict[str, Document]) -> None:
     for role, worker in workers.items():
         spread = {one["topologyKey"]: one["whenUnsatisfiable"] for one in pod(worker)["topologySpreadConstraints"]}
         lane = worker["spec"]["template"]["metadata"]["labels"]["notify-streams/lane"]
