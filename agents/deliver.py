@@ -58,6 +58,7 @@ engine = app.delivery = DeliveryEngine(
     EventOutbox(app.role, app.settings, app.shards, app),
     None if reputation is None else reputation.count_end,
     region=app.settings.region,
+    retention=app.settings.retention,
     on_refused_address=refused_addresses.add,
     mail_links=mail_links_of(app.settings, app.categories) if channel == "email" else None,
 )

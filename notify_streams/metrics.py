@@ -168,6 +168,7 @@ LOST: Final = Counter(
     ["topic"],
     registry=REGISTRY,
 )
+SEALED: Final = Counter("notify_sealed_sums", "Periods of ledgers whose sums this worker has sealed", registry=REGISTRY)
 REJECTED_HEADERS: Final = Counter(
     "notify_rejected_headers",
     "Forwarding headers that were ignored: not a number, too large, or an epoch that no control log confirmed in time",

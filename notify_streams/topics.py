@@ -6,6 +6,7 @@ All but `region_control` have the same partition count and the key ``user_id``, 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from notify_streams.roles import CHANNEL_ROLES
@@ -34,10 +35,6 @@ REGION_CONTROL_CONFIG: Final = {"cleanup.policy": "delete", "retention.ms": "-1"
 
 _HOUR_MS: Final = 3600 * 1000
 _DAY_MS: Final = 24 * _HOUR_MS
-_WEEK_MS: Final = 7 * _DAY_MS
-#: When Kafka has deleted what a topic with a retention limit had: the limit, a segment that was written to until then, and an hour in
-#: which the broker finds it.
-RETAINED_MS: Final = _WEEK_MS + _DAY_MS + _HOUR_MS
 #: When a compacted topic has lost what a record without a value deletes, and that record itself. A table that is rebuilt reads the whole
 #: topic, so none misses it.
 COMPACTED_MS: Final = 2 * _DAY_MS + _HOUR_MS
@@ -61,6 +58,12 @@ class TopicSpec:
     name: str
     partitions: int
     config: Mapping[str, str] = field(default_factory=dict)
+
+
+def deleted_after(settings: Settings) -> timedelta:
+    """When Kafka has deleted what a topic with a retention limit had: the limit, a segment that was written to until then, and an hour in
+    which the broker finds it."""
+    return settings.retention.topics + settings.retention.segment + timedelta(milliseconds=_HOUR_MS)
 
 
 def trigger_topics(settings: Settings) -> tuple[str, ...]:
@@ -91,7 +94,11 @@ def edge_topic(pop: str) -> str:
 def all_topics(settings: Settings) -> tuple[TopicSpec, ...]:
     """All topics that must exist before a worker starts."""
     # By the broker's clock: with the senders' own times, a record that says it is old would be deleted at once.
-    retention = {"retention.ms": str(_WEEK_MS), "segment.ms": str(_DAY_MS), "message.timestamp.type": "LogAppendTime"}
+    retention = {
+        "retention.ms": _in_ms(settings.retention.topics),
+        "segment.ms": _in_ms(settings.retention.segment),
+        "message.timestamp.type": "LogAppendTime",
+    }
     limit = settings.max_record_bytes
     wide = retention | {"max.message.bytes": str(limit + HEADROOM_BYTES)}
     others = tuple(forward_topic(region) for region in settings.regions if region != settings.region)
@@ -107,3 +114,7 @@ def all_topics(settings: Settings) -> tuple[TopicSpec, ...]:
     )
     control = TopicSpec(REGION_CONTROL, 1, REGION_CONTROL_CONFIG)
     return (*(TopicSpec(name, settings.partitions, config) for name, config in specs.items()), control)
+
+
+def _in_ms(time: timedelta) -> str:
+    return str(round(time / timedelta(milliseconds=1)))

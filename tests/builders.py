@@ -26,6 +26,7 @@ from notify_streams.records.devices import Devices
 from notify_streams.records.ids import delivery_id, notification_id
 from notify_streams.records.outcomes import DeliveryState, TriggerOutcome
 from notify_streams.records.partitioner import bucket_of
+from notify_streams.records.periods import end_of_period
 from notify_streams.records.trigger import Trigger
 from notify_streams.records.user_records import ContactRow, Contacts
 from notify_streams.regions.failover.placement import Placement
@@ -259,7 +260,7 @@ def an_outcome(
     decisions = decisions or tuple(ChannelDecision(channel, DeliveryState.QUEUED) for channel in channels)
     contact = f"contact-{user_id}"
     ways = ContactRow(1, contact, contact, contact) if devices is None else ContactRow(1, devices=devices)
-    form = NotificationEncoder(bucket, "us", critical, now)
+    form = NotificationEncoder(bucket, "us", critical, now, end_of_period(now, 3600))
     expires_at = datetime(2100, 1, 1, tzinfo=UTC)
     return notified(
         ARecord(b"{}", offset=offset),
@@ -367,9 +368,12 @@ def a_decided_batch(
     acks: AckRecorder | None = None,
     lost: int = 0,
 ) -> DecidedBatch:
-    """A decided batch with a handle that records its acknowledgement or refusal."""
+    """A decided batch with a handle that records its acknowledgement or refusal. Its notifications are those of `an_outcome`."""
     end = start + len(entries) + other_lane if end is None else end
-    return DecidedBatch(topic, partition, start, end, list(entries), other_lane, acks or AckRecorder(), lost=lost)
+    handle, period_end = acks or AckRecorder(), end_of_period(NOON, 3600)
+    return DecidedBatch(
+        topic, partition, start, end, list(entries), other_lane, handle, lost=lost, period_end=period_end
+    )
 
 
 def outcomes(taken: DecidedBatch) -> list[str]:

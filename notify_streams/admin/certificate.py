@@ -9,9 +9,8 @@ from notify_streams.erasure.store import ErasureStore
 from notify_streams.errors import Refused
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.person_hash import person_hash
-from notify_streams.records.retention import RETENTION
 from notify_streams.stores.mongo import Shards
-from notify_streams.topics import COMPACTED_MS, RETAINED_MS, all_topics
+from notify_streams.topics import COMPACTED_MS, all_topics, deleted_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -95,7 +94,7 @@ def _remains(settings: Settings, finished_at: datetime) -> Iterator[dict[str, An
         "where": "Kafka",
         "what": "records that were written before; Kafka deletes none alone",
         "topics": retained,
-        "until": finished_at + timedelta(milliseconds=RETAINED_MS),
+        "until": finished_at + deleted_after(settings),
     }
     yield {
         "where": "Kafka",
@@ -107,7 +106,7 @@ def _remains(settings: Settings, finished_at: datetime) -> Iterator[dict[str, An
         "where": "MongoDB",
         "what": _HASHED,
         "collections": ["notifications", "attempts"],
-        "until": finished_at + RETENTION,
+        "until": finished_at + settings.retention.attempts,
     }
     yield {
         "where": "MongoDB",

@@ -37,9 +37,10 @@ from notify_streams.records.batch import AckHandle
 from notify_streams.records.channel_message import ChannelMessage, for_devices, read_channel_message
 from notify_streams.records.ids import new_flush_id
 from notify_streams.records.outcomes import DeliveryState, Reason
-from notify_streams.records.retention import RETENTION
 from notify_streams.retry import STORE, RetryPolicy
+from notify_streams.settings_retention import RetentionSettings
 from notify_streams.stores.orphaned_transactions import abort_orphaned_transactions
+from notify_streams.stores.sealed_sums import OpenPeriods
 from notify_streams.stores.shard_clocks import ShardClocks
 
 if TYPE_CHECKING:
@@ -70,8 +71,6 @@ _NO_ROOM_S: Final = 0.25
 _TIMERS_AT_ONCE: Final = 200
 #: A shard's clock is read again before a look for its timers, if the last reading is older.
 _CLOCK_AGE_S: Final = 1.0
-#: Attempts are deleted so long after their notifications have expired, which MongoDB deletes within minutes.
-_EXPIRE_AFTER_S: Final = 3600
 _EXPIRE_EVERY_S: Final = 900.0
 #: Calls that end within this time after a revocation or stop are settled by this worker.
 _DRAIN_S: Final = 1.5
@@ -134,6 +133,7 @@ class DeliveryEngine:
         on_refused_address: Callable[[ChannelMessage, ProviderResult], None] = lambda message, result: None,
         mail_links: MailLinks | None = None,
         clocks: ShardClocks | None = None,
+        retention: RetentionSettings | None = None,
     ) -> None:
         """Deliver `role`.
 
@@ -154,6 +154,7 @@ class DeliveryEngine:
         self._admission = admission
         self._retry_delay = retry_delay
         self._call_timeout_s = call_timeout_s
+        self._retention = retention = retention or RetentionSettings()
         self._ledger = DeliveryLedger(shards, role, store_timeout_s)
         self._reader = AttemptReader(shards, store_timeout_s)
         self._timers = TimerReader(shards, role, store_timeout_s)
@@ -184,6 +185,7 @@ class DeliveryEngine:
                 on_end,
                 self._retrying,
                 _FLUSH_INTERVAL_S[lane],
+                OpenPeriods(shards, shard, retention, store_timeout_s),
             )
             for shard, store in enumerate(self._stores)
         ]
@@ -691,9 +693,10 @@ class DeliveryEngine:
 
     async def _expire(self) -> None:
         """Delete the attempts of notifications that have expired: the first range of ids of each bucket."""
+        kept_s = self._retention.attempts.total_seconds()
         while True:
-            await asyncio.sleep(_EXPIRE_EVERY_S * random.uniform(0.5, 1.0))
-            before = int(time.time() - RETENTION.total_seconds()) - _EXPIRE_AFTER_S
+            await asyncio.sleep(min(_EXPIRE_EVERY_S, kept_s / 4) * random.uniform(0.5, 1.0))
+            before = int(time.time() - kept_s)
             for number in list(self._partitions):
                 try:
                     await self._reader.delete_before(number, before)

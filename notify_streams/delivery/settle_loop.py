@@ -18,7 +18,7 @@ from notify_streams.delivery.delivery_ledger import RESOLVED
 from notify_streams.delivery.settlement import AttemptsExist, Settlement, TimersChanged, TokenRefused
 from notify_streams.delivery.timers import arm, claim, drop, new_timer, rearm
 from notify_streams.errors import StoreUnavailable, UnknownFailure
-from notify_streams.records.ids import new_flush_id
+from notify_streams.records.ids import ledger_id, new_flush_id
 from notify_streams.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from notify_streams.records.batch import OutboxRecord
     from notify_streams.records.outcomes import DeliveryState
     from notify_streams.stores.mongo import Document
+    from notify_streams.stores.sealed_sums import OpenPeriods
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ class SettleLoop:
         on_end: Callable[[str, DeliveryState, str | None], None] | None,
         retrying: set[bytes],
         interval_s: float,
+        periods: OpenPeriods,
     ) -> None:
         """Settle the partitions of `role` on the shard of `store`.
 
@@ -82,6 +84,7 @@ class SettleLoop:
             on_end: called with category, state and reason of each delivery that has ended.
             interval_s: the least time between the beginnings of two flushes.
             retrying: the keys of deliveries whose timer is claimed; those that are settled are removed.
+            periods: of the ledgers on this shard.
         """
         self._role = role
         self._channel = channel
@@ -92,6 +95,7 @@ class SettleLoop:
         self._on_end = on_end
         self._retrying = retrying
         self._interval_s = interval_s
+        self._periods = periods
         self._results: list[_Result] = []
         self._flushing: list[_Result] = []
         self._changed: dict[Partition, None] = {}
@@ -150,7 +154,7 @@ class SettleLoop:
     async def run(self) -> None:
         """Settle until cancelled. A cancellation at any point loses nothing: the next owner looks the claimed offsets up."""
         while True:
-            await self._wake.wait()
+            await self._woken()
             # More results in one transaction cost less; the first after a pause is settled at once.
             await asyncio.sleep(self._next_flush_at - time.monotonic())
             self._wake.clear()
@@ -172,6 +176,15 @@ class SettleLoop:
             self._busy = False
             self._notify()
             self._on_settled(due_ms)
+
+    async def _woken(self) -> None:
+        """Wait until there is something to settle, and seal sums whose period is over meanwhile."""
+        while not self._wake.is_set():
+            try:
+                async with asyncio.timeout(self._periods.due_s()):
+                    await self._wake.wait()
+            except TimeoutError:
+                await self._periods.seal_idle()
 
     async def _flush(
         self, changed: Iterable[Partition], results: Sequence[_Result], timer_claims: Sequence[_TimerClaim]
@@ -235,6 +248,12 @@ class SettleLoop:
             try:
                 if attempts.failures and await self._store.is_committed(flush_id, settlements):
                     break
+                await self._periods.of(
+                    {
+                        ledger_id(self._role, self._role, one.partition.number): one.partition.number
+                        for one in settlements
+                    }
+                )
                 await self._store.write(flush_id, with_claims, event_rows, strict=strict)
                 break
             except TokenRefused as refused:

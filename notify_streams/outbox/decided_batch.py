@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from notify_streams.records.outcomes import TriggerOutcome
+from notify_streams.records.periods import with_period_end
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from bson.raw_bson import RawBSONDocument
 
     from notify_streams.records.batch import AckHandle, OutboxRecord, SourceRecord
@@ -52,6 +55,8 @@ class DecidedBatch:
     duplicate_candidates: Mapping[int, str] = field(default_factory=dict)
     #: Positions that Kafka deleted before they were read.
     lost: int = 0
+    #: The period that its notifications name; None: they name none.
+    period_end: datetime | None = None
     holes: int = field(init=False)
     #: Bytes to publish, about.
     size_bytes: int = field(init=False)
@@ -59,6 +64,14 @@ class DecidedBatch:
     def __post_init__(self) -> None:
         self.holes = self.end - self.start - len(self.entries) - self.other_lane - self.lost
         self.size_bytes = sum([len(output[3]) for entry in self.entries for output in (*entry.outputs, *entry.events)])
+
+    def count_in(self, period_end: datetime) -> None:
+        """Let its notifications name the period in which the ledger will count them: another one only at the end of a period."""
+        if self.period_end not in (None, period_end):
+            self.period_end = period_end
+            for entry in self.entries:
+                if entry.document is not None:
+                    entry.document = with_period_end(entry.document, period_end)
 
     @property
     def source(self) -> tuple[str, int]:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from notify_streams import metrics
@@ -24,7 +25,7 @@ from notify_streams.outbox.flush_queue import FlushQueue
 from notify_streams.outbox.pending_deletes import PendingDeletes
 from notify_streams.outbox.publisher import publish, rows_by_partition
 from notify_streams.outbox.transaction import DuplicateNotifications, LedgerFenced
-from notify_streams.records.ids import new_flush_id
+from notify_streams.records.ids import ledger_id, new_flush_id
 from notify_streams.records.outcomes import DeadReason, TriggerOutcome
 from notify_streams.retry import RetryPolicy, call_for_each
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from notify_streams.outbox.transaction import FlushStore
     from notify_streams.records.batch import Producer
     from notify_streams.settings import OutboxSettings
+    from notify_streams.stores.sealed_sums import OpenPeriods
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +75,9 @@ class FlushLoop:
         on_bad_record: DeadLetterFor,
         relay_bucket: Callable[[int], Awaitable[object]],
         commit_retry: RetryPolicy = _COMMIT_RETRY,
+        periods: OpenPeriods | None = None,
     ) -> None:
-        """`relay_bucket` publishes the rows that another worker left in a bucket."""
+        """`relay_bucket` publishes the rows that another worker left in a bucket. Without `periods` no sums are sealed."""
         self._role = role
         self._shard = shard
         self._store = store
@@ -83,6 +86,7 @@ class FlushLoop:
         self._on_conflict = on_conflict
         self._on_bad_record = on_bad_record
         self._commit_retry = commit_retry
+        self._periods = periods
         self._refused = _REFUSED_RETRY.attempts()
         self._queue = FlushQueue(shard, limits)
         self._fence_handler = FenceHandler(ledger, relay_bucket, self._queue)
@@ -105,6 +109,8 @@ class FlushLoop:
 
     async def discard(self, sources: Collection[Source] | None) -> None:
         """Drop the queued batches of these partitions, or of all (None): their owner reads them again."""
+        if sources is None and self._periods is not None:
+            self._periods.forget()
         await self._queue.discard(sources)
 
     async def run(self) -> None:
@@ -133,9 +139,13 @@ class FlushLoop:
             await self._delete_published()
 
     async def _idle(self) -> None:
-        """Wait for a batch. If none comes within 0.2 s, delete published rows without a flush."""
-        if not await self._queue.wait(within_s=_IDLE_S if self._pending_deletes else None):
-            await self._delete_published()
+        """Wait for a batch. If none comes within 0.2 s, delete published rows without a flush; seal sums when their period is over."""
+        due_s = None if self._periods is None else self._periods.due_s()
+        if not await self._queue.wait(within_s=_IDLE_S if self._pending_deletes else due_s):
+            if self._pending_deletes:
+                await self._delete_published()
+            if self._periods is not None:
+                await self._periods.seal_idle()
 
     async def _delete_published(self) -> None:
         try:
@@ -149,8 +159,9 @@ class FlushLoop:
         await self._mark_known_duplicates(batches)
         drop_duplicates(batches, self._dedup_cache, self._on_conflict)
         while batches:
+            periods = await self._open_periods(batches)
             try:
-                flush = self._plan(batches)
+                flush = self._plan(batches, periods)
                 with metrics.FLUSH.time():
                     await self._commit(flush, divisible=len(batches) > 1)
             except _FlushTooLarge:
@@ -176,6 +187,8 @@ class FlushLoop:
                 drop_duplicates(batches, known, self._on_conflict)
             except LedgerFenced as fenced:
                 metrics.FLUSH_RETRIES.labels("fence").inc()
+                if self._periods is not None:
+                    self._periods.forget(fenced.ledgers)
                 batches = await self._fence_handler.refuse(batches, fenced.ledgers)
             else:
                 self._refused.succeeded()
@@ -183,9 +196,20 @@ class FlushLoop:
                 await self._after_commit(flush, batches)
                 return
 
-    def _plan(self, batches: Sequence[DecidedBatch]) -> Flush:
+    async def _open_periods(self, batches: Sequence[DecidedBatch]) -> Mapping[str, datetime]:
+        """The open period of each ledger; the notifications of `batches` name it afterwards."""
+        if self._periods is None:
+            return {}
+        ledgers = {ledger_id(self._role, *batch.source): batch.partition for batch in batches}
+        found = await _QUERY_RETRY.call(self._periods.of, ledgers)
+        for batch in batches:
+            if (period_end := found.get(ledger_id(self._role, *batch.source))) is not None:
+                batch.count_in(period_end)
+        return found
+
+    def _plan(self, batches: Sequence[DecidedBatch], periods: Mapping[str, datetime] = MappingProxyType({})) -> Flush:
         try:
-            return plan_flush(new_flush_id(), self._role, batches, datetime.now(UTC))
+            return plan_flush(new_flush_id(), self._role, batches, datetime.now(UTC), periods)
         except Exception as error:
             raise PermanentFailure(f"a flush cannot be planned: {type(error).__name__}") from error
 

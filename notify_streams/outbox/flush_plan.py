@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
@@ -55,6 +56,8 @@ class LedgerStep:
     counts: Mapping[str, int]
     #: A ledger with a later epoch refuses the step; None: not fenced.
     epoch: int | None = None
+    #: A ledger with another open period refuses the step: the notifications name this one. None: not checked.
+    period_end: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +85,17 @@ class Flush:
     timers: Sequence[Mapping[str, Any]] = ()
 
 
-def plan_flush(flush_id: str, role: str, batches: Sequence[DecidedBatch], now: datetime) -> Flush:
-    """The writes for `batches`. Batches of one partition must follow each other by position."""
+def plan_flush(
+    flush_id: str,
+    role: str,
+    batches: Sequence[DecidedBatch],
+    now: datetime,
+    periods: Mapping[str, datetime] = MappingProxyType({}),
+) -> Flush:
+    """The writes for `batches`. Batches of one partition must follow each other by position.
+
+    `periods`: ledger id → end of its open period.
+    """
     outputs_of: dict[int, dict[tuple[str, int], list[Packed]]] = {}
     notifications = []
     for batch in batches:
@@ -106,7 +118,7 @@ def plan_flush(flush_id: str, role: str, batches: Sequence[DecidedBatch], now: d
         )
     ]
     timers = [entry.timer for batch in batches for entry in batch.entries if entry.timer is not None]
-    return Flush(flush_id, notifications, rows, list(_steps(role, batches)), timers)
+    return Flush(flush_id, notifications, rows, list(_steps(role, batches, periods)), timers)
 
 
 #: Makes the dead letter of an entry: (entry, source topic, source partition) → outcome.
@@ -140,7 +152,7 @@ def drop_duplicates(batches: Iterable[DecidedBatch], known: KnownFingerprints, o
                 batch.entries[index] = on_conflict(entry, batch.topic, batch.partition)
 
 
-def _steps(role: str, batches: Sequence[DecidedBatch]) -> Iterable[LedgerStep]:
+def _steps(role: str, batches: Sequence[DecidedBatch], periods: Mapping[str, datetime]) -> Iterable[LedgerStep]:
     by_source: dict[tuple[str, int], list[DecidedBatch]] = {}
     for batch in batches:
         by_source.setdefault(batch.source, []).append(batch)
@@ -161,7 +173,9 @@ def _steps(role: str, batches: Sequence[DecidedBatch]) -> Iterable[LedgerStep]:
                     name = f"dead_reasons.{entry.reason}"
                     counts[name] = counts.get(name, 0) + 1
         epoch = min((part.epoch for part in parts if part.epoch is not None), default=None)
-        yield LedgerStep(ledger_id(role, topic, partition), partition, parts[0].start, parts[-1].end, counts, epoch)
+        identity = ledger_id(role, topic, partition)
+        period_end = periods.get(identity)
+        yield LedgerStep(identity, partition, parts[0].start, parts[-1].end, counts, epoch, period_end)
 
 
 def _parts(records: list[Packed]) -> Iterable[tuple[list[Packed], bytes]]:

@@ -13,6 +13,7 @@ from notify_streams.outbox.ledger import Ledger
 from notify_streams.outbox.relay import Relay
 from notify_streams.outbox.transaction import FlushStore
 from notify_streams.stores.orphaned_transactions import abort_orphaned_transactions
+from notify_streams.stores.sealed_sums import OpenPeriods
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping
@@ -56,6 +57,7 @@ class Outbox:
                 on_conflict,
                 on_bad_record,
                 self._relay_bucket,
+                periods=OpenPeriods(shards, shard, settings.retention, limits.transaction_timeout_s),
             )
             for shard in range(len(shards))
         ]

@@ -13,6 +13,7 @@ from pymongo.errors import BulkWriteError, DuplicateKeyError
 from notify_streams.errors import NotifyError
 from notify_streams.failpoints import failpoint
 from notify_streams.outbox.fence import not_fenced
+from notify_streams.records.periods import PERIOD_END
 from notify_streams.stores.mongo import (
     DURABLE,
     LEDGER,
@@ -197,8 +198,10 @@ def _ledgers_of(flush: Flush) -> dict[str, Any]:
 
 
 def ledger_update(step: LedgerStep, flush_id: str) -> dict[str, Any]:
-    """The update statement of a step: it matches only at the step's start, and unless a later epoch has fenced the ledger."""
+    """The update statement of a step: it matches only at the step's start, in its period, and unless a later epoch has fenced the ledger."""
     fence = {} if step.epoch is None else not_fenced(step.epoch)
+    if step.period_end is not None:
+        fence[PERIOD_END] = step.period_end
     return {
         "q": {"_id": step.id, "bucket": step.bucket, "next_offset": step.start, **fence},
         "u": {

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import bson
 from bson.raw_bson import RawBSONDocument
 
-from notify_streams.records.retention import RETENTION
+from notify_streams.records.periods import period_element
 
 if TYPE_CHECKING:
     from notify_streams.routing.decision import ChannelDecision, ChannelDecisions
@@ -37,9 +37,9 @@ _LENGTH_PREFIXES: Final = _LengthPrefixes()
 
 
 class NotificationEncoder:
-    """Encodes the notifications of one batch. `now` is in UTC and whole milliseconds."""
+    """Encodes the notifications of one batch. `now` is in UTC and whole milliseconds; they expire by `period_end`."""
 
-    def __init__(self, bucket: int, region: str, critical: bool, now: datetime) -> None:
+    def __init__(self, bucket: int, region: str, critical: bool, now: datetime, period_end: datetime) -> None:
         self.bucket = bucket
         self.critical = critical
         self.now = now
@@ -52,9 +52,8 @@ class NotificationEncoder:
                 "decided_at": now,
             }
         )
-        # A whole hour: the index on it then has few distinct values, and its pages stay in memory.
-        expire_at = now.replace(minute=0, second=0, microsecond=0) + RETENTION
-        self._end = _elements({"expire_at": expire_at}) + b"\0"
+        # The index on it has few distinct values, and its pages stay in memory.
+        self._end = period_element(period_end)
         self._by_category: dict[tuple[str, str], bytes] = {}
         self._by_decisions: dict[ChannelDecisions, bytes] = {}
 

@@ -19,6 +19,7 @@ from notify_streams.preferences.row_codec import cached_decode_row
 from notify_streams.records.ids import notification_id
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.partitioner import bucket_of
+from notify_streams.records.periods import end_of_period
 from notify_streams.records.trigger import Rejection, missing_names
 from notify_streams.regions.forwarding.headers import (
     EPOCH,
@@ -108,6 +109,7 @@ class Router:
         self._partitions = settings.partitions
         self._max_trigger_bytes = settings.max_trigger_bytes
         self._user_wait_s = settings.user_wait_s
+        self._period_s = settings.retention.period_s
         self._max_record_bytes = settings.max_record_bytes
         self._categories = categories
         self._lane: Lane = lane
@@ -162,7 +164,8 @@ class Router:
         locations = self._recipients.locations(user_ids)
         recipients = zip(keys, locations, self._recipients.addresses(batch.partition, keys), rows, strict=True)
         now = in_whole_ms(datetime.now(UTC))  # MongoDB keeps milliseconds; the channel messages must have the same time
-        encoder = NotificationEncoder(batch.partition, self._region, self._lane == "critical", now)
+        end = end_of_period(now, self._period_s)
+        encoder = NotificationEncoder(batch.partition, self._region, self._lane == "critical", now, end)
         context = _BatchContext(batch, placement, encoder, system_of(batch.topic))
         outcomes = [
             self._dead_letter(batch, record, trigger.reason, trigger.detail)
@@ -184,6 +187,7 @@ class Router:
             placement.epoch,
             context.duplicate_candidates,
             batch.lost,
+            end,
         )
 
     def _triggers_of_lane(self, batch: Batch) -> list[tuple[SourceRecord, Trigger | Rejection]]:

@@ -38,6 +38,7 @@ TIMERS: Final = "timers"
 ATTEMPTS: Final = "attempts"
 CONSENTS: Final = "consents"
 ERASURES: Final = "erasures"
+SEALED_SUMS: Final = "sealed_sums"
 
 #: An acknowledged write survives the loss of any one member.
 DURABLE: Final = WriteConcern(w="majority", j=True, wtimeout=10_000)

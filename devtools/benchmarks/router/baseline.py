@@ -127,7 +127,7 @@ def _document(
         "preference_version": 0,
         "deliveries": deliveries,
         "fingerprint": 0,
-        "expire_at": now,
+        "period_end": now,
     }
 
 

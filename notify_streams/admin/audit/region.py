@@ -23,7 +23,6 @@ from notify_streams.admin.audit.snapshot import RegionSnapshot
 from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.audit.totals import RegionTotals
 from notify_streams.errors import RetryLater, StoreUnavailable
-from notify_streams.records.retention import RETENTION
 from notify_streams.regions.consumer_groups import forward_lag
 from notify_streams.regions.failover.log import KafkaControlLog
 from notify_streams.regions.forwarding.headers import HOPS, ORIGIN, TARGET
@@ -126,7 +125,7 @@ async def _rows(settings: Settings) -> int:
 async def take_snapshot(settings: Settings, parts: Parts) -> RegionSnapshot:
     """The snapshot of one region: the database first, then the provider log, then what its topics hold before the fence."""
     snapshot = RegionSnapshot(settings.region)
-    oldest_s = time.time() - RETENTION.total_seconds()
+    oldest_s = time.time() - settings.retention.notifications.total_seconds()
     async with Shards(settings) as shards:
         await shards.refresh_directory()
         await read_database(shards, snapshot, parts, settings.event_systems())

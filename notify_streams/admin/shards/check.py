@@ -10,7 +10,7 @@ import pymongo
 from pymongo.errors import PyMongoError
 
 from notify_streams.addresses import without_credentials
-from notify_streams.admin.shards.init import COLLECTIONS, INDEXES, SHARD_KEY, is_mongos, sharding_of
+from notify_streams.admin.shards.init import COLLECTIONS, SHARD_KEY, indexes, is_mongos, sharding_of
 from notify_streams.admin.shards.write_block import blocked_buckets
 from notify_streams.stores.bucket_directory import moved_away
 from notify_streams.stores.mongo_errors import mongo_reason
@@ -70,7 +70,7 @@ async def _check_shard(settings: Settings, shards: Shards, shard: int) -> AsyncI
             else:
                 async for finding in _check_replica_set(settings, shards, shard, hello):
                     yield finding
-            async for finding in _check_indexes(shards, shard):
+            async for finding in _check_indexes(settings, shards, shard):
                 yield finding
             async for finding in _check_rows(settings, shards, shard):
                 yield finding
@@ -110,23 +110,23 @@ async def _check_chunks(settings: Settings, shards: Shards, shard: int) -> Async
         yield Finding(shard, f"{name}: chunks", text, _INIT if missing else "")
 
 
-async def _check_indexes(shards: Shards, shard: int) -> AsyncIterator[Finding]:
+async def _check_indexes(settings: Settings, shards: Shards, shard: int) -> AsyncIterator[Finding]:
     database = shards.database(shard)
     existing = set(await database.list_collection_names())
     for name in COLLECTIONS:
         if name not in existing:
             yield Finding(shard, name, "missing", _INIT)
             continue
-        indexes = [
+        found = [
             (list(index["key"].items()), index.get("expireAfterSeconds"))
             async for index in await database[name].list_indexes()
         ]
-        missing = [one for one in INDEXES[name] if (list(one.keys), one.expire_after_s) not in indexes]
-        text = f"no index {dict(missing[0].keys)}" if missing else f"{len(indexes)} indexes"
+        missing = [one for one in indexes(settings)[name] if (list(one.keys), one.expire_after_s) not in found]
+        text = f"no index {dict(missing[0].keys)}" if missing else f"{len(found)} indexes"
         remedy = ""
         if missing:
-            clash = any(list(missing[0].keys) == keys for keys, _ in indexes)
-            remedy = f"drop the index on these keys, it has another time to live; then {_INIT}" if clash else _INIT
+            clash = any(list(missing[0].keys) == keys for keys, _ in found)
+            remedy = f"it has another time to live than the settings: {_INIT}" if clash else _INIT
         yield Finding(shard, f"{name}: indexes", text, remedy)
 
 

@@ -10,6 +10,7 @@ from bson import MinKey
 from pymongo.errors import PyMongoError
 
 from notify_streams.errors import StoreUnavailable
+from notify_streams.records.periods import PERIOD_END
 from notify_streams.stores.mongo import (
     ATTEMPTS,
     CONSENTS,
@@ -19,17 +20,30 @@ from notify_streams.stores.mongo import (
     NOTIFICATIONS,
     OUTBOX,
     PREFERENCES,
+    SEALED_SUMS,
     TIMERS,
 )
 from notify_streams.stores.mongo_errors import mongo_reason
 
 if TYPE_CHECKING:
     from pymongo import AsyncMongoClient
+    from pymongo.asynchronous.database import AsyncDatabase
 
     from notify_streams.settings import Settings
     from notify_streams.stores.mongo import Shards
 
-COLLECTIONS: Final = (NOTIFICATIONS, OUTBOX, LEDGER, PREFERENCES, CONTACTS, TIMERS, ATTEMPTS, CONSENTS, ERASURES)
+COLLECTIONS: Final = (
+    NOTIFICATIONS,
+    OUTBOX,
+    LEDGER,
+    PREFERENCES,
+    CONTACTS,
+    TIMERS,
+    ATTEMPTS,
+    CONSENTS,
+    ERASURES,
+    SEALED_SUMS,
+)
 #: Behind a mongos: every command names its bucket, so it goes to one shard.
 SHARD_KEY: Final = {"bucket": pymongo.ASCENDING, "_id": pymongo.ASCENDING}
 
@@ -43,8 +57,8 @@ class Index:
     expire_after_s: int | None = None
 
 
-INDEXES: Final[dict[str, tuple[Index, ...]]] = {
-    NOTIFICATIONS: (Index((("expire_at", 1),), expire_after_s=0),),
+_INDEXES: Final[dict[str, tuple[Index, ...]]] = {
+    NOTIFICATIONS: (),
     OUTBOX: (),
     LEDGER: (),
     PREFERENCES: (Index((("changed", 1),)),),
@@ -52,12 +66,19 @@ INDEXES: Final[dict[str, tuple[Index, ...]]] = {
     TIMERS: (Index((("bucket", 1), ("due_at", 1))),),
     ATTEMPTS: (),
     CONSENTS: (),
+    SEALED_SUMS: (),
     ERASURES: (Index((("bucket", 1), ("due_at", 1))),),
 }
 
 
+def indexes(settings: Settings) -> dict[str, tuple[Index, ...]]:
+    """The indexes of each collection, with times to live from the settings."""
+    kept_s = int(settings.retention.notifications.total_seconds())
+    return _INDEXES | {NOTIFICATIONS: (Index(((PERIOD_END, 1),), expire_after_s=kept_s),)}
+
+
 async def init_shards(settings: Settings, shards: Shards) -> list[str]:
-    """Create collections and indexes on every shard; may be repeated. Returns what was done, a line each.
+    """Create collections and indexes on every shard, and apply changed times to live; may be repeated. Returns what was done, a line each.
 
     Raises:
         StoreUnavailable: a shard does not answer or refuses a command.
@@ -73,15 +94,22 @@ async def init_shards(settings: Settings, shards: Shards) -> list[str]:
             for name in COLLECTIONS:
                 if name not in existing:
                     await database.create_collection(name)
-                for index in INDEXES[name]:
-                    options: dict[str, Any] = (
-                        {} if index.expire_after_s is None else {"expireAfterSeconds": index.expire_after_s}
-                    )
-                    await database[name].create_index(list(index.keys), **options)
+                for index in indexes(settings)[name]:
+                    await _ensure_index(database, name, index)
             done.append(f"shard {shard}: {', '.join(COLLECTIONS)}")
     except PyMongoError as error:
         raise StoreUnavailable(f"MongoDB {mongo_reason(error)}") from error
     return done
+
+
+async def _ensure_index(database: AsyncDatabase[dict[str, Any]], name: str, index: Index) -> None:
+    """Create an index, or change the time to live of the one on the same keys."""
+    expiry: dict[str, Any] = {} if index.expire_after_s is None else {"expireAfterSeconds": index.expire_after_s}
+    same = [one async for one in await database[name].list_indexes() if list(one["key"].items()) == list(index.keys)]
+    if same and expiry and same[0].get("expireAfterSeconds") not in (None, index.expire_after_s):
+        await database.command({"collMod": name, "index": {"keyPattern": dict(index.keys), **expiry}})
+    else:
+        await database[name].create_index(list(index.keys), **expiry)
 
 
 async def is_mongos(client: AsyncMongoClient[Any]) -> bool:

@@ -33,6 +33,7 @@ from notify_streams.records.notification_event import NotificationEvent, read_ev
 from notify_streams.records.outcomes import Reason
 from notify_streams.roles import Channel
 from notify_streams.settings import Settings
+from notify_streams.settings_retention import RetentionSettings
 from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, TIMERS, Shards
 from notify_streams.stores.shard_clocks import ShardClocks
 from tests.builders import ABatch, AckRecorder, ARecord, an_outcome, categories, some_settings, templates
@@ -129,6 +130,7 @@ async def running_engine(
     failover: Sequence[Any] = (),
     topics: "EventTopics | None" = None,
     clocks: ShardClocks | None = None,
+    retention: RetentionSettings | None = None,
 ) -> AsyncIterator[RunningEngine]:
     """An engine with short delays between attempts, that owns nothing yet.
 
@@ -155,6 +157,7 @@ async def running_engine(
         ),
         EventOutbox(channel, some_settings(outbox={"sweep_every_s": 0.2}), shards, topics),
         clocks=clocks,
+        retention=retention,
     )
     await engine.start()
     try:

@@ -16,7 +16,6 @@ from notify_streams.failpoints import armed
 from notify_streams.preferences.choices import in_whole_ms
 from notify_streams.records.channel_message import read_channel_message
 from notify_streams.records.outcomes import Reason
-from notify_streams.records.retention import RETENTION
 from notify_streams.stores.mongo import ATTEMPTS, TIMERS
 from notify_streams.stores.shard_clocks import ShardClocks
 from tests.builders import ShardsWithClock
@@ -259,7 +258,7 @@ async def test_attempts_are_deleted_after_their_notifications(
 ) -> None:
     monkeypatch.setattr(engine_module, "_EXPIRE_EVERY_S", 0.05)
     now = in_whole_ms(datetime.now(UTC))
-    old = await env.notify("old", now=now - RETENTION - timedelta(hours=2))
+    old = await env.notify("old", now=now - timedelta(days=90, hours=3))
     async with env.engine(Provider()) as engine:
         await engine.deliver(old)
         await engine.deliver(await env.notify("young"))

@@ -19,7 +19,8 @@ from notify_streams.records.batch import Producer
 from notify_streams.records.ids import new_flush_id
 from notify_streams.routing.outcome_records import bad_record, id_conflict
 from notify_streams.settings import OutboxSettings, Settings
-from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, Shards
+from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, SEALED_SUMS, Shards
+from notify_streams.stores.sealed_sums import OpenPeriods
 from tests.builders import AckRecorder, a_decided_batch, an_outcome
 
 ROLE = "standard"
@@ -93,7 +94,7 @@ class Bench:
     async def make_collections(self) -> None:
         """As `shards init` does, without indexes."""
         for shard in range(len(self.shards)):
-            for name in (NOTIFICATIONS, OUTBOX, LEDGER):
+            for name in (NOTIFICATIONS, OUTBOX, LEDGER, SEALED_SUMS):
                 await self.shards.database(shard).create_collection(name)
 
     async def drop(self) -> None:
@@ -127,8 +128,12 @@ class Bench:
             id_conflict,
             bad_record,
             relay_bucket,
+            periods=self.periods(shard),
         )
         return loop
+
+    def periods(self, shard: int = 0) -> OpenPeriods:
+        return OpenPeriods(self.shards, shard, self.settings.retention, self.settings.outbox.transaction_timeout_s)
 
     def outbox(self, flush_store: Callable[..., FlushStore] = FlushStore, **limits: Any) -> Outbox:
         settings = msgspec.structs.replace(self.settings, outbox=OutboxSettings(**limits))

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notify_streams.records.outcomes import DeliveryState, Reason
+from notify_streams.records.periods import end_of_period, with_period_end
 from notify_streams.roles import CHANNELS
 from notify_streams.routing.decision import ChannelDecision
 from notify_streams.routing.notification_codec import NotificationEncoder
@@ -32,7 +33,8 @@ DECISIONS = st.tuples(
     decisions=st.lists(DECISIONS, min_size=1, max_size=4),
 )
 def test_it_reads_as_the_contract_says(bucket: int, region: Any, critical: bool, now: datetime, decisions: Any) -> None:
-    form = NotificationEncoder(bucket, region, critical, now)
+    period_end = end_of_period(now, 3600)
+    form = NotificationEncoder(bucket, region, critical, now, period_end)
     for notification, trigger, user, system, source, category, version, channel_decisions, fingerprint in decisions:
         document = form.encode(
             notification, trigger, user.encode(), system, source, category, version, channel_decisions, fingerprint
@@ -57,6 +59,8 @@ def test_it_reads_as_the_contract_says(bucket: int, region: Any, critical: bool,
             },
             "fingerprint": fingerprint,
             **({"source": source} if source else {}),
-            "expire_at": now.replace(minute=0, second=0, microsecond=0) + timedelta(days=90),
+            "period_end": period_end,
         }
         assert bson.encode(found) == document.raw
+        later = now + timedelta(hours=2)
+        assert with_period_end(document, later).raw == bson.encode(found | {"period_end": later})

@@ -127,7 +127,7 @@ WAYS = ContactRow(1, "token", "+15551234567", "u-42@example.org")
 
 def a_notified(planned: Any = PLANNED, critical: Any = False, record: Any = RECORD, **but: Any) -> Any:
     expires_at = NOON + timedelta(hours=1)
-    form = NotificationEncoder(3, "us", critical, NOON)
+    form = NotificationEncoder(3, "us", critical, NOON, NOON + timedelta(hours=1))
     return notified(
         record, "triggers.payments", b"u-42", "payments", a_trigger(**but), planned, expires_at, WAYS, 7, form
     )
@@ -146,7 +146,7 @@ def test_a_notification_has_every_channels_fate() -> None:
     assert found["system"] == "payments" and "source" not in found
     assert [found[name] for name in said] == [3, "t-1", "u-42", "payments", False, "standard", "us", NOON]
     assert found["preference_version"] == 7
-    assert timedelta(days=89) < found["expire_at"] - NOON <= timedelta(days=90)
+    assert found["period_end"] == NOON + timedelta(hours=1)
 
 
 def test_what_is_stored_never_holds_a_contact_or_what_was_said() -> None:
