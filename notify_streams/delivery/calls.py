@@ -107,7 +107,7 @@ class ProviderCalls:
         self._answers = AnswerCounts()
         #: Admitted and checked, waiting for a call.
         self._ready: deque[Delivery] = deque()
-        #: Calls under way, in the order of their beginning.
+        #: Calls under way.
         self._calls: dict[Delivery, asyncio.Task[None]] = {}
         #: Providers that an operator has paused.
         self._paused: frozenset[str | None] = frozenset()
@@ -320,8 +320,10 @@ class ProviderCalls:
                 call_times.observe(time.perf_counter() - began)
                 self._answers.add(result)
                 return result
-            if self.stopping or not delivery.partition.active or time.monotonic() >= _may_begin_until(delivery):
+            now = time.monotonic()
+            if self.stopping or not delivery.partition.active or now >= _may_begin_until(delivery):
                 return result
+            delivery.began = now
 
     def _outgoing(self, delivery: Delivery) -> Outgoing | list[Outgoing] | ProviderResult:
         """The call to make; or one for each device; or why there is none."""
@@ -443,7 +445,7 @@ class ProviderCalls:
             for delivery in list(self._calls):
                 waited_s = now - delivery.began
                 if waited_s < _PARK_AFTER_S:
-                    break
+                    continue
                 if not delivery.parked:
                     delivery.parked = True
                     self._handler.call_is_late(delivery, waited_s)

@@ -199,6 +199,8 @@ class DeliveryEngine:
         self._sleeps_until = 0.0
         self._proofs: dict[int, asyncio.Task[None]] = {}
         self._others: set[asyncio.Task[None]] = set()
+        #: Tasks that end deliveries whose parked calls were answered.
+        self._resolving: set[asyncio.Task[None]] = set()
         #: Tasks that store how calls ended.
         self._appending: set[asyncio.Task[None]] = set()
         #: Partitions that are being owned anew.
@@ -231,7 +233,7 @@ class DeliveryEngine:
         await self._calls.close()
         if self._appending:
             await asyncio.wait(self._appending, timeout=_STOP_S)
-        rest = (*self._others, *self._appending, *self._proofs.values(), *self._tasks)
+        rest = (*self._others, *self._resolving, *self._appending, *self._proofs.values(), *self._tasks)
         await self._calls.stop()
         await tasks.stop(rest)
 
@@ -356,6 +358,8 @@ class DeliveryEngine:
                 if running := self._calls.under_way():
                     await asyncio.wait(running)
                 await asyncio.gather(*(loop.settled() for loop in self._loops))
+                if self._resolving:
+                    await asyncio.wait(self._resolving)
         except TimeoutError:
             pass
 
@@ -552,7 +556,7 @@ class DeliveryEngine:
         if not delivery.parked:
             self._settle(delivery, result)
         elif result.outcome is not ProviderOutcome.RETRY:
-            self._spawn(self._resolve(delivery, result), self._others)
+            self._spawn(self._resolve(delivery, result), self._resolving)
 
     def _report_dead(self, delivery: Delivery, address: str) -> None:
         called_ms = int((time.time() - (time.monotonic() - delivery.began)) * 1000)

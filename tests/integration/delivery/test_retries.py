@@ -154,6 +154,15 @@ async def test_a_call_without_an_answer_is_parked_and_its_answer_ends_the_delive
     assert await env.counts() == {"taken": 2, "fresh": 2, "sent": 1, "retrying": 1, "resolved_sent": 1}
 
 
+async def test_a_parked_call_that_was_answered_just_before_a_stop_is_not_repeated(env: DeliveryEnvironment) -> None:
+    provider = SlowProvider()
+    async with env.engine(provider, pace=10.0) as engine:
+        await engine.deliver(await env.notify("t"))
+        provider.answer.set()
+        await until(lambda: engine.engine.provider_state().calls == 0)
+    assert await env.is_in("sent") and not await env.timers()
+
+
 async def test_the_answer_to_a_parked_call_after_a_later_attempt_began_is_evidence_only(
     env: DeliveryEnvironment,
 ) -> None:
