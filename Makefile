@@ -88,7 +88,7 @@ $(JARS): devtools/stack/jars.yaml | $(READY)
 	@touch $@
 
 $(TEST_JARS): devtools/stack/jars.yaml devtools/npm.py | $(READY)
-	@$(BIN)/python -m devtools.stack fetch kafka-tools pushy
+	@$(BIN)/python -m devtools.stack fetch kafka-tools pushy strimzi
 	@$(BIN)/python -c 'from devtools.npm import packages; packages()'
 	@touch $@
 

@@ -29,8 +29,10 @@ ARTIFACTS: Final = {
     "kafka-tools": "org.apache.kafka:kafka-tools:4.1.1+org.slf4j:slf4j-simple:1.7.36",
     # A client of APNs and a server to test clients with.
     "pushy": "com.eatthepath:pushy:0.15.4+org.slf4j:slf4j-nop:1.7.36",
+    # The model of Strimzi's resources.
+    "strimzi": "io.strimzi:api:1.2.0",
 }
-#: Artifacts that a stack needs. `kafka-tools` (Kafka's command line programs) and `pushy` are for tests.
+#: Artifacts that a stack needs. `kafka-tools` (Kafka's command line programs), `pushy` and `strimzi` are for tests.
 REQUIRED: Final = ("kafka", "dynamodb", "compiler")
 HASHES: Final = Path(__file__).with_name("jars.yaml")
 

@@ -61,6 +61,27 @@ def region_build(build: Build) -> Callable[[str], list[Document]]:
     return cache(lambda region: build(PROJECT / "k8s" / "overlays" / region))
 
 
+@pytest.fixture(scope="session")
+def build_with(build: Build, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[Document]]:
+    """A region and components, in order, above `components/region` -> the documents; not to be changed."""
+    work = tmp_path_factory.mktemp("manifests")
+    for folder in ("k8s", "config"):
+        shutil.copytree(PROJECT / folder, work / folder)
+
+    @cache
+    def built(region: str, *components: str) -> list[Document]:
+        file = work / "k8s" / "overlays" / region / "kustomization.yaml"
+        plain = file.read_text()
+        listed = "".join(f"  - ../../components/{name}\n" for name in (*components, "region"))
+        file.write_text(plain.replace("  - ../../components/region\n", listed))
+        try:
+            return build(file.parent)
+        finally:
+            file.write_text(plain)
+
+    return built
+
+
 @pytest.fixture(params=REGIONS)
 def region(request: pytest.FixtureRequest) -> str:
     return str(request.param)

@@ -1,0 +1,26 @@
+"""Which files of `k8s/` are generated, and their texts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from devtools.kubernetes import strimzi
+from devtools.stack.paths import PROJECT
+from notify_streams.settings import load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+REGIONS: Final = ("us", "eu", "asia")
+COMPONENTS: Final = PROJECT / "k8s" / "components"
+_HEAD: Final = "# Written by `python -m devtools.kubernetes`; do not edit.\n"
+
+
+def generated() -> dict[Path, str]:
+    """File → its text, from `config/` and the code."""
+    found = {COMPONENTS / "kafka-users" / "logins.yaml": strimzi.logins()}
+    for region in REGIONS:
+        settings = load_settings(region, environ={}, config_dir=PROJECT / "config")
+        folder = COMPONENTS / f"strimzi-{region}"
+        found |= {folder / "topics.yaml": strimzi.topics(settings), folder / "users.yaml": strimzi.users(settings)}
+    return {file: _HEAD + text for file, text in found.items()}
