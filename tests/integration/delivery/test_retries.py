@@ -11,6 +11,7 @@ import pytest
 from notify_streams.delivery import engine as engine_module
 from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document, delivery_key
 from notify_streams.delivery.providers import ProviderOutcome, ProviderResult
+from notify_streams.delivery.settlement import SettlementStore
 from notify_streams.delivery.timers import Timer, new_timer
 from notify_streams.failpoints import armed
 from notify_streams.preferences.choices import in_whole_ms
@@ -154,7 +155,16 @@ async def test_a_call_without_an_answer_is_parked_and_its_answer_ends_the_delive
     assert await env.counts() == {"taken": 2, "fresh": 2, "sent": 1, "retrying": 1, "resolved_sent": 1}
 
 
-async def test_a_parked_call_that_was_answered_just_before_a_stop_is_not_repeated(env: DeliveryEnvironment) -> None:
+async def test_a_parked_call_that_was_answered_just_before_a_stop_is_not_repeated(
+    env: DeliveryEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = SettlementStore.resolve
+
+    async def slow(*of_answer: Any) -> bool:
+        await asyncio.sleep(0.2)
+        return await at_once(*of_answer)
+
+    monkeypatch.setattr(SettlementStore, "resolve", slow)
     provider = SlowProvider()
     async with env.engine(provider, pace=10.0) as engine:
         await engine.deliver(await env.notify("t"))
