@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test drill check stack bench chaos sbom clean lock system-packages kustomize
+.PHONY: help demo test test-secure drill check stack bench chaos sbom clean lock system-packages kustomize
 ARGS ?=
 # Another version of Python beside the first: make check VENV=.venv-3.13 PYTHON=python3.13
 VENV ?= .venv
@@ -18,13 +18,16 @@ TEST_JARS := .cache/.test-jars
 SYSTEM := nginx:nginx-light chromium:chromium kcat:kcat
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 demo: $(READY) $(JARS) ## start a region, send triggers, audit; ARGS are those of `notify-streams demo`
 	@$(BIN)/notify-streams demo $(ARGS)
 
 test: $(READY) $(JARS) $(TEST_JARS) system-packages kustomize ## all tests, on real services; ARGS are pytest's
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+test-secure: $(READY) $(JARS) $(TEST_JARS) ## the end-to-end tests on TLS, passwords and rights; ARGS are pytest's
+	@NOTIFY_TEST_SECURE=1 $(BIN)/python -m pytest tests/e2e $(ARGS)
 
 drill: $(READY) $(JARS) ## slow tests: the outage of one of three regions; a backlog with workers that restart
 	@$(BIN)/python -m pytest -m drill tests/e2e tests/integration/benchmarks $(ARGS)

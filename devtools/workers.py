@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
+from devtools.stack import Stack
 from devtools.stack.ports import free_port
 from devtools.subprocesses import python_module, stop
-from notify_streams.errors import StoreUnavailable
+from notify_streams.errors import SettingsError, StoreUnavailable
 from notify_streams.roles import lane_of
+from notify_streams.settings import local_overlay
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -44,7 +46,7 @@ async def start_worker(
     inherits: Sequence[int] = (),
     checkout: Path | None = None,
 ) -> Process:
-    """Start a worker that appends its output to `log`.
+    """Start a worker that appends its output to `log`. At a secure local stack it logs in as its role.
 
     `yields`: a role that is not critical runs with a low priority. `inherits`: file descriptors that it keeps open. `checkout`: the folder
     whose code runs; None: as it is found here.
@@ -52,6 +54,7 @@ async def start_worker(
     command = python_module("notify_streams.cli", "worker", "--region", region, "--role", role, *options)
     if yields and lane_of(role) != "critical":
         command, env = (*low_priority(role), *command), _LONG_SESSION | dict(env)
+    env = {**_log_ins(region, role, env), **env}
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return await asyncio.create_subprocess_exec(
@@ -63,6 +66,14 @@ async def start_worker(
             pass_fds=inherits,
             cwd=checkout,
         )
+
+
+def _log_ins(region: str, role: str, env: Mapping[str, str]) -> dict[str, str]:
+    """The variables with the role's own log-ins at a secure local stack."""
+    with contextlib.suppress(SettingsError):  # the worker says what is wrong
+        if overlay := local_overlay(region, env):
+            return Stack(overlay.parent).worker_environ(region, role)
+    return {}
 
 
 async def is_ready(http: aiohttp.ClientSession, url: str) -> bool:

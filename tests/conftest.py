@@ -2,6 +2,7 @@
 
 `make test` runs two processes (`pytest -n 2`), each with a stack of its own. The tests of a folder run in one process.
 `NOTIFY_TEST_STACK=.stack` (a stack's folder) uses that stack and leaves it running, for quick repeated runs in one process.
+`NOTIFY_TEST_SECURE=1` (`make test-secure`): stacks that a test starts for itself want TLS, passwords and rights.
 `NOTIFY_TEST_KAFKA=host:port` replaces `kafka_bootstrap` only. In CI a service that does not start fails the test, on a laptop it skips it.
 """
 
@@ -19,7 +20,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from devtools.stack import Stack
 from devtools.stack.ports import allowed_ports
-from tests.local_services import RUNS, or_skipped, remove
+from tests.local_services import RUNS, new_stack, or_skipped, remove
 
 # A slow machine must not fail a property test.
 settings.register_profile("any-speed", deadline=None)
@@ -82,7 +83,7 @@ def stack(stack_of_the_run: Stack) -> Stack:
 @pytest.fixture
 def private_stack(tmp_path: Path) -> Iterator[Stack]:
     """A stack for this test only, not started; stopped and deleted at the end."""
-    own = Stack(tmp_path / "stack", environment={})
+    own = new_stack(tmp_path / "stack")
     yield own
     remove(own)
 

@@ -22,6 +22,15 @@ from devtools.stack.paths import PROJECT
 RUNS: Final = Path(os.environ.get("NOTIFY_TEST_RUNS") or PROJECT / ".stack" / "tests").absolute()
 
 
+#: Whether new stacks want TLS, passwords and rights (`make test-secure`).
+SECURE: Final = bool(os.environ.get("NOTIFY_TEST_SECURE"))
+
+
+def new_stack(folder: Path) -> Stack:
+    """A stack, not started, without the developer's own services."""
+    return Stack(folder, environment={}, secure=SECURE)
+
+
 @contextmanager
 def or_skipped() -> Iterator[None]:
     """Skip the test, or fail it in CI, if the stack does not start inside the block."""
@@ -36,7 +45,7 @@ def or_skipped() -> Iterator[None]:
 @asynccontextmanager
 async def own_stack(purpose: str) -> AsyncIterator[Stack]:
     """Another stack, not started; stopped and deleted at the end."""
-    stack = Stack(RUNS / f"{os.getpid()}-{purpose}", environment={})
+    stack = new_stack(RUNS / f"{os.getpid()}-{purpose}")
     try:
         with or_skipped():
             yield stack

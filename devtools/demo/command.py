@@ -37,6 +37,11 @@ from notify_streams.roles import CHANNELS
     show_default=True,
     help="Channels that users have; other channel workers are not started.",
 )
+@click.option(
+    "--secure/--no-secure",
+    default=None,
+    help="TLS, passwords, and for each client the rights of `topics acls` only. Default: as before, else not.",
+)
 @click.option("--exit", "leave", is_flag=True, help="Stop everything at the end. Default without a terminal.")
 @as_json
 def demo(
@@ -49,6 +54,7 @@ def demo(
     away: float,
     failover: bool,
     channels: str,
+    secure: bool | None,
     leave: bool,
     as_json: bool,
 ) -> None:
@@ -65,7 +71,7 @@ def demo(
     used = tuple(channels.split(","))
     if unknown := [channel for channel in used if channel not in CHANNELS]:
         raise Refused(f"unknown channel {', '.join(unknown)}; known are {', '.join(CHANNELS)}")
-    plan = DemoPlan(names, people, triggers, rate, seed, stay, outage, away, failover, used)
+    plan = DemoPlan(names, people, triggers, rate, seed, stay, outage, away, failover, used, secure)
     try:
         result = run(Demo(plan, console).run())
     except StackFailed as error:

@@ -71,6 +71,8 @@ class DemoPlan:
     failover: bool = False
     #: The channels that users have.
     channels: tuple[str, ...] = CHANNELS
+    #: See `Stack.up`; None: as before.
+    secure: bool | None = None
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -136,7 +138,7 @@ class Demo:
         before = set(self._stack.regions)
         if new := [name for name in names if name not in before]:
             closing.push_async_callback(asyncio.to_thread, self._stack.down, new)
-        await asyncio.to_thread(self._stack.up, names)
+        await asyncio.to_thread(self._stack.up, names, secure=self._plan.secure)
         regions = [load_settings(name, overlay=self._stack.settings_file(name)) for name in names]
         await asyncio.gather(*(bootstrap_region(settings) for settings in regions))
         self._end_step("services")

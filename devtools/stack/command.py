@@ -33,8 +33,13 @@ def stack() -> None:
 @click.option(
     "--members", type=click.IntRange(1, 7), help="Members of each shard's replica set: 1 for demos, 3 for fault tests."
 )
+@click.option(
+    "--secure/--no-secure",
+    default=None,
+    help="TLS, passwords, and for each client the rights of `topics acls` only. Default: as before, else not.",
+)
 @_json
-def up(regions: str | None, members: int | None, as_json: bool) -> None:
+def up(regions: str | None, members: int | None, secure: bool | None, as_json: bool) -> None:
     """Start the services that do not run, wait until they respond, write the settings file of each region."""
     names = _split(regions) or ["us"]
     here, started_at = Stack(), time.monotonic()
@@ -42,7 +47,7 @@ def up(regions: str | None, members: int | None, as_json: bool) -> None:
     def report(line: str) -> None:
         click.echo(f"{time.monotonic() - started_at:6.1f} s  {line}", err=True)
 
-    started = here.up(names, members, report)
+    started = here.up(names, members, report, secure=secure)
     files = {name: str(here.settings_file(name)) for name in names}
     if as_json:
         click.echo(json.dumps({"files": files, "started": started}))

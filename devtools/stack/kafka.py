@@ -1,5 +1,6 @@
 """Kafka as a service: one node in KRaft mode, without topics."""
 
+import asyncio
 import base64
 import contextlib
 import shlex
@@ -10,9 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from aiokafka.errors import KafkaConnectionError
+
+from devtools.private_file import write_private
+from devtools.stack.credentials import BROKER, KAFKA_ADMIN, SCRAM, Credentials
 from devtools.stack.maven import jars, java
 from devtools.stack.ports import free_port
 from devtools.stack.service import Service
+from notify_streams.kafka import KafkaConnection, check_connection, connection_to
+from notify_streams.security import KafkaSecurity
 
 _PROPERTIES: Final = {
     "process.roles": "broker,controller",
@@ -41,6 +48,7 @@ _PROPERTIES: Final = {
     "num.network.threads": "2",
     "num.io.threads": "4",
 }
+_SCRAM_LOGIN: Final = "org.apache.kafka.common.security.scram.ScramLoginModule"
 _JVM: Final = ["-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:-UsePerfData", "-XX:+ExitOnOutOfMemoryError"]
 _LOGGING: Final = [
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
@@ -64,7 +72,7 @@ class Kafka(Service):
     ) -> None:
         """`advertised`: the `host:port` for clients, if they use a proxy before the broker. `format_options`: of the storage tool."""
         super().__init__(name, folder, port)
-        self._format_options = format_options
+        self._format_options = [*format_options]
         self._properties = {
             **_PROPERTIES,
             "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
@@ -76,23 +84,79 @@ class Kafka(Service):
 
     def prepare(self) -> None:
         lines = [f"{key}={value}\n" for key, value in self._properties.items()]
-        (self.folder / "server.properties").write_text("".join(lines))
+        write_private(self.folder / "server.properties", "".join(lines))
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        options = [f"--cluster-id={cluster}", "--config=server.properties", *self._format_options]
+        # Passwords among the options are not for the list of processes.
+        words = ["kafka.tools.StorageTool", "format", *options]
+        write_private(self.folder / "format.arguments", "".join(f'"{word}"\n' for word in words))
 
     def command(self) -> Sequence[str]:
         """Format the storage if needed, then `exec` the broker, so that it keeps the shell's pid."""
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        format_it = ["kafka.tools.StorageTool", "format", f"--cluster-id={cluster}", "--config=server.properties"]
-        format_it += self._format_options
+        format_it = "@format.arguments"
         run = ["kafka.Kafka", "server.properties"]
         # Formatting writes meta.properties last: without it, an earlier format did not finish.
         script = (
-            f"test -f data/meta.properties || {{ rm -rf data && {_java('-XX:TieredStopAtLevel=1', *format_it)}; }}"
+            f"test -f data/meta.properties || {{ rm -rf data && {_java('-XX:TieredStopAtLevel=1', format_it)}; }}"
             f" && exec {_java(*_JVM, *run)}"
         )
         return ["/bin/sh", "-c", script]
 
+    def security(self) -> KafkaSecurity:
+        """Of a client that may do everything."""
+        return KafkaSecurity()
+
+    def connection(self) -> KafkaConnection:
+        """That of a client that may do everything."""
+        return connection_to(self.address, self.security())
+
     def is_healthy(self) -> bool:
         return is_healthy(self.address)
+
+
+class SecureKafka(Kafka):
+    """Clients log in with SCRAM over TLS and may do what an ACL says; broker and controller show each other their certificate."""
+
+    def __init__(self, name: str, folder: Path, port: int, controller_port: int, credentials: Credentials) -> None:
+        super().__init__(name, folder, port, controller_port)
+        self._credentials = credentials
+
+    def prepare(self) -> None:
+        made = self._credentials
+        login = f'username="{BROKER}" password="{made.password(BROKER)}"'
+        self._properties |= {
+            "listeners": self._properties["listeners"].replace("PLAINTEXT:", "CLIENTS:"),
+            "advertised.listeners": self._properties["advertised.listeners"].replace("PLAINTEXT:", "CLIENTS:"),
+            "listener.security.protocol.map": "CLIENTS:SASL_SSL,CONTROLLER:SSL",
+            "inter.broker.listener.name": "CLIENTS",
+            "sasl.enabled.mechanisms": SCRAM,
+            "sasl.mechanism.inter.broker.protocol": SCRAM,
+            f"listener.name.clients.{SCRAM.lower()}.sasl.jaas.config": f"{_SCRAM_LOGIN} required {login};",
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": str(made.server),
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": str(made.ca),
+            "listener.name.controller.ssl.client.auth": "required",
+            # So that the certificate's user is the one that logs in.
+            "listener.name.controller.ssl.principal.mapping.rules": "RULE:^CN=(.*)$/$1/",
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "allow.everyone.if.no.acl.found": "false",
+            "super.users": f"User:{BROKER};User:{KAFKA_ADMIN}",
+        }
+        self._format_options = [
+            f"--add-scram={SCRAM}=[name={user},password={made.password(user)}]" for user in (BROKER, KAFKA_ADMIN)
+        ]
+        super().prepare()
+
+    def security(self) -> KafkaSecurity:
+        return self._credentials.kafka_security(KAFKA_ADMIN)
+
+    def is_healthy(self) -> bool:
+        try:
+            asyncio.run(check_connection(self.connection(), timeout_s=2.0))
+        except (KafkaConnectionError, OSError):
+            return False
+        return True
 
 
 def _java(*arguments: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
+from devtools.stack.credentials import MONGO_MEMBERS, MONGO_OPERATOR, MONGO_WORKERS, Credentials
 from devtools.stack.errors import StackFailed, last_lines
 from devtools.stack.process import wait_for
 from devtools.stack.service import Service
@@ -26,14 +27,26 @@ _PARAMETERS: Final = (
 _SERVING: Final = ("PRIMARY", "SECONDARY")
 _NOT_YET_INITIATED: Final = 94
 _ALREADY_INITIATED: Final = 23
+_USER_EXISTS: Final = 51003
+_DATABASE: Final = "notify"
+_READ_WRITE: Final = {"role": "readWrite", "db": _DATABASE}
+_ROLES: Final = {
+    MONGO_WORKERS: [_READ_WRITE],
+    # `shards move` changes validators, `shards check` reads parameters.
+    MONGO_OPERATOR: [_READ_WRITE, {"role": "dbAdmin", "db": _DATABASE}, {"role": "clusterMonitor", "db": "admin"}],
+}
 
 
 class Member(Service):
     """One `mongod`; healthy as soon as it takes commands, which is before its set has a primary."""
 
-    def __init__(self, name: str, folder: Path, port: int, replica_set: str) -> None:
+    def __init__(
+        self, name: str, folder: Path, port: int, replica_set: str, credentials: Credentials | None = None
+    ) -> None:
+        """`credentials`: it wants TLS and a log-in."""
         super().__init__(name, folder, port)
         self._set = replica_set
+        self._credentials = credentials
 
     def prepare(self) -> None:
         (self.folder / "data").mkdir(exist_ok=True)
@@ -47,14 +60,26 @@ class Member(Service):
         small += ["--wiredTigerEngineConfigString", "log=(file_max=32MB)"]
         parameters = [word for parameter in _PARAMETERS for word in ("--setParameter", parameter)]
         data = ["--replSet", self._set, "--dbpath", str(self.folder / "data")]
-        return [str(mongod()), *data, *listen, *small, *parameters]
+        return [str(mongod()), *data, *listen, *small, *parameters, *self._secured()]
+
+    def _secured(self) -> list[str]:
+        if self._credentials is None:
+            return []
+        tls = ["--tlsMode", "requireTLS", "--tlsCertificateKeyFile", str(self._credentials.server)]
+        tls += ["--tlsCAFile", str(self._credentials.ca), "--tlsAllowConnectionsWithoutCertificates"]
+        return [*tls, "--keyFile", str(self._credentials.file(MONGO_MEMBERS))]
 
     def is_healthy(self) -> bool:
         return bool(_hello(self))
 
     def admin(self, command: str, value: Any = 1, **options: Any) -> dict[str, Any]:
         """Run an admin command on this member."""
-        with _client(f"mongodb://{self.address}/?directConnection=true") as client:
+        login: dict[str, Any] = {}
+        if self._credentials is not None:  # as a member, who may do everything, also before there are users
+            password = self._credentials.password(MONGO_MEMBERS)
+            login = {"username": "__system", "password": password, "authSource": "local"}
+            login |= {"tls": True, "tlsCAFile": str(self._credentials.ca)}
+        with _client(f"mongodb://{self.address}/?directConnection=true", **login) as client:
             return client.admin.command(command, value, **options)
 
 
@@ -63,8 +88,12 @@ class Shard:
 
     timeout_s = 60.0
 
-    def __init__(self, name: str, replica_set: str, members: Sequence[Member]) -> None:
+    def __init__(
+        self, name: str, replica_set: str, members: Sequence[Member], credentials: Credentials | None = None
+    ) -> None:
+        """`credentials`: those of the members."""
         self.name = name
+        self._credentials = credentials
         self.members = tuple(members)
         self._set = replica_set
 
@@ -79,6 +108,8 @@ class Shard:
         if not (wait_for(self._configure, self.timeout_s) and wait_for(self._is_complete, self.timeout_s)):
             logs = "\n".join(last_lines(member.process.log, 5) for member in self.members)
             raise StackFailed(f"{self.name} has no primary with all members after {self.timeout_s:.0f} s. {logs}")
+        if self._credentials is not None:
+            self._create_users(self._credentials)
         return any(started)
 
     def primary(self) -> Member | None:
@@ -124,6 +155,19 @@ class Shard:
                 return False
         return True
 
+    def _create_users(self, credentials: Credentials) -> None:
+        primary = self.primary()
+        if primary is None:
+            raise StackFailed(f"{self.name} has lost its primary while starting: run the command again")
+        for user, roles in _ROLES.items():
+            options = {"pwd": credentials.password(user), "roles": roles}
+            try:
+                primary.admin("createUser", user, **options)
+            except OperationFailure as error:
+                if error.code != _USER_EXISTS:
+                    raise
+                primary.admin("updateUser", user, **options)
+
     def _is_complete(self) -> bool:
         """Whether every member serves, also as seen by the primary."""
         states = [_hello(member) for member in self.members]
@@ -156,5 +200,5 @@ def _hello(member: Member) -> dict[str, Any]:
         return {}
 
 
-def _client(uri: str) -> MongoClient[dict[str, Any]]:
-    return MongoClient(uri, serverSelectionTimeoutMS=500, connectTimeoutMS=500, socketTimeoutMS=5000)
+def _client(uri: str, **login: Any) -> MongoClient[dict[str, Any]]:
+    return MongoClient(uri, serverSelectionTimeoutMS=500, connectTimeoutMS=500, socketTimeoutMS=5000, **login)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from devtools.stack import dynamodb, kafka, mongodb, nginx, providers, valkey
+from devtools.stack.credentials import Credentials
 from devtools.stack.errors import StackFailed
 from devtools.stack.external_services import ExternalService, ExternalShard
 from devtools.stack.region_plan import SHARDS, RegionPlan
@@ -29,11 +30,11 @@ class Region:
         self.folder = folder
         self.plan = plan
         ports = plan.ports
-        self.kafka: Service = self._external("kafka", kafka.is_healthy) or kafka.Kafka(
-            *self._named("kafka"), ports["kafka"], ports["kafka.controller"]
-        )
+        #: None: no service wants a log-in.
+        self.credentials = Credentials(folder) if plan.secure else None
+        self.kafka: Service = self._external("kafka", kafka.is_healthy) or self._kafka()
         self.redis: Service = self._external("redis", valkey.is_healthy) or valkey.Valkey(
-            *self._named("redis"), ports["redis"]
+            *self._named("redis"), ports["redis"], self.credentials
         )
         self.dynamodb: Service = self._external("dynamodb", dynamodb.is_healthy) or dynamodb.DynamoDB(
             *self._named("dynamodb"), ports["dynamodb"]
@@ -65,6 +66,9 @@ class Region:
         Raises:
             StackFailed: names every component that failed; the others have started.
         """
+
+        if self.credentials is not None:
+            self.credentials.create()
 
         def start(component: Component) -> str | None:
             started = component.start()
@@ -98,6 +102,12 @@ class Region:
     def _named(self, service: str) -> tuple[str, Path]:
         return f"{self.name}/{service}", self.folder / service
 
+    def _kafka(self) -> kafka.Kafka:
+        ports = self.plan.ports["kafka"], self.plan.ports["kafka.controller"]
+        if self.credentials is None:
+            return kafka.Kafka(*self._named("kafka"), *ports)
+        return kafka.SecureKafka(*self._named("kafka"), *ports, self.credentials)
+
     def _edge(self) -> nginx.Edge:
         tokens = self.plan.tokens
         return nginx.Edge(
@@ -129,6 +139,7 @@ class Region:
             replica_set = f"{self.name}-{number}"
             ports = [self.plan.ports[f"shard{number}.{member}"] for member in range(self.plan.members)]
             members = [
-                mongodb.Member(f"{name}/{at}", folder / str(at), port, replica_set) for at, port in enumerate(ports)
+                mongodb.Member(f"{name}/{at}", folder / str(at), port, replica_set, self.credentials)
+                for at, port in enumerate(ports)
             ]
-            yield mongodb.Shard(name, replica_set, members)
+            yield mongodb.Shard(name, replica_set, members, self.credentials)

@@ -26,6 +26,8 @@ class RegionPlan(msgspec.Struct, frozen=True, kw_only=True):
     ports: dict[str, int]
     #: Bearer tokens by name (`TOKENS`).
     tokens: dict[str, str] = {}
+    #: Whether Kafka, MongoDB and Valkey want a log-in, and TLS.
+    secure: bool = False
     #: service -> URIs of those outside the stack.
     external: dict[str, tuple[str, ...]] = {}
 
@@ -37,6 +39,7 @@ def plan_region(
     usable: Callable[[str, int], bool],
     free_port: Callable[[Collection[int], int], int],
     taken: Collection[int],
+    secure: bool = False,
 ) -> RegionPlan:
     """The plan of the next start. Tokens stay; so do ports for which `usable(name, port)` holds, the others are replaced."""
     count = members or (before.members if before else 1)
@@ -55,6 +58,7 @@ def plan_region(
         members=count,
         ports=ports,
         tokens={name: (before.tokens if before else {}).get(name) or secrets.token_urlsafe(24) for name in TOKENS},
+        secure=secure,
         external=dict(external),
     )
 

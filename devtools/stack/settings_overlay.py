@@ -9,7 +9,9 @@ from typing import Any, Final
 import yaml
 
 from devtools.private_file import write_private
+from devtools.stack.credentials import MONGO_OPERATOR, PREFIX
 from devtools.stack.region import Region
+from notify_streams.admin.topic_acls import principal_name
 
 #: Enough for a laptop; a region in production has more (`config/`).
 PARTITIONS: Final = 8
@@ -45,6 +47,7 @@ def overlay(region: Region, others: Mapping[str, Region]) -> dict[str, Any]:
         # In the region's folder, so that `down --wipe` removes the workers' data and logs.
         "data_dir": str(region.folder / "workers"),
         "web_port_base": region.plan.ports["web"],
+        **_security(region, others),
     }
     # Every point of presence holds the users of all regions, so each region pushes to all of them.
     pops = [
@@ -53,6 +56,20 @@ def overlay(region: Region, others: Mapping[str, Region]) -> dict[str, Any]:
         if one.edge
     ]
     return settings | {"edge": pops} if pops else settings
+
+
+def _security(region: Region, others: Mapping[str, Region]) -> dict[str, Any]:
+    """The operator's log-ins, and those at the other regions' Kafka. Workers have their own (`Credentials.worker_environ`)."""
+    found: dict[str, Any] = {}
+    if region.credentials is not None:
+        found |= {
+            "kafka_security": region.credentials.kafka(principal_name(PREFIX, "operator")),
+            "mongo_security": region.credentials.mongo(MONGO_OPERATOR),
+            "redis_security": region.credentials.redis(tls=region.redis.address.startswith("rediss:")),
+        }
+    user = principal_name(PREFIX, f"forward-from-{region.name}")
+    remote = {name: other.credentials.kafka(user) if other.credentials else {} for name, other in others.items()}
+    return found | ({"remote_kafka_security": remote} if found or any(remote.values()) else {})
 
 
 def write(file: Path, settings: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from devtools.private_file import write_private
-from devtools.stack import external_services, maven, settings_overlay
+from devtools.stack import external_services, kafka_rights, maven, settings_overlay
 from devtools.stack.errors import StackFailed
 from devtools.stack.paths import stack_folder
 from devtools.stack.ports import free_port, is_free
@@ -25,6 +25,7 @@ from devtools.stack.process import Process
 from devtools.stack.region import Region
 from devtools.stack.region_plan import RegionPlan, all_ports, plan_region
 from devtools.stack.replicator_service import ReplicatorService
+from notify_streams.settings import load_settings
 
 Report = Callable[[str], None]
 
@@ -36,14 +37,26 @@ def _silent(line: str) -> None:
 class Stack:
     """`up` and `down` hold a lock on the folder; the other methods only read."""
 
-    def __init__(self, folder: Path | None = None, environment: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self, folder: Path | None = None, environment: Mapping[str, str] = os.environ, *, secure: bool = False
+    ) -> None:
+        """`secure`: of regions that are up for the first time, unless `up` is told."""
+        self._secure = secure
         self.folder = (folder or stack_folder(environment)).absolute()
         self._environment = environment
 
-    def up(self, regions: Sequence[str], members: int | None = None, report: Report = _silent) -> list[str]:
+    def up(
+        self,
+        regions: Sequence[str],
+        members: int | None = None,
+        report: Report = _silent,
+        *,
+        secure: bool | None = None,
+    ) -> list[str]:
         """Start these regions concurrently and write the settings file of every running region.
 
-        `members` of each shard: by default as before, else 1. Returns the names of the components that this call started.
+        `members` of each shard: by default as before, else 1. `secure`: Kafka, MongoDB and Valkey want a log-in, and Kafka gives each
+        client only the rights that it needs; by default as before. Returns the names of the components that this call started.
 
         Raises:
             StackFailed: some did not start. The others run, and a later `up` continues from there.
@@ -57,7 +70,18 @@ class Stack:
             for name in regions:
                 usable = partial(self._usable, name)
                 others = all_ports([plan for region, plan in plans.items() if region != name])
-                plans[name] = plan_region(plans.get(name), members, external, usable, free_port, others)
+                before = plans.get(name)
+                wanted = secure if secure is not None else before.secure if before else self._secure
+                if external and wanted:
+                    raise StackFailed(
+                        "the services of a secure region are all of the stack: unset the NOTIFY_ variables of others"
+                    )
+                if before and before.secure != wanted:
+                    raise StackFailed(
+                        f"region {name} was created {'with' if before.secure else 'without'} --secure: "
+                        f"`notify-streams stack down --regions {name} --wipe` removes it"
+                    )
+                plans[name] = plan_region(before, members, external, usable, free_port, others, wanted)
             self._save(plans)
             if absent := maven.missing():
                 report(f"downloading {' and '.join(absent)} (once, about half a minute)")
@@ -67,6 +91,8 @@ class Stack:
             if failures := [str(error) for future in futures if (error := future.exception())]:
                 raise StackFailed("\n".join(failures))
             self._write_settings()
+            for name in regions:
+                self._give_rights(self.region(name))
             self.replicator.restart_if_changed()
             return [component for future in futures for component in future.result()]
 
@@ -118,6 +144,17 @@ class Stack:
     def _write_settings(self) -> None:
         for name in self.regions:
             settings_overlay.write(self.settings_file(name), self.settings(name))
+
+    def worker_environ(self, region: str, role: str) -> dict[str, str]:
+        """The variables that a worker needs besides the settings file: its own log-ins, in a secure region."""
+        credentials = self.region(region).credentials
+        return {} if credentials is None else credentials.worker_environ(role)
+
+    def _give_rights(self, region: Region) -> None:
+        if region.credentials is not None:
+            overlay = self.settings_file(region.name)
+            settings = load_settings(region.name, environ=self._environment, overlay=overlay)
+            kafka_rights.give(region.kafka.address, region.credentials, settings)
 
     def _usable(self, region: str, name: str, port: int) -> bool:
         """Whether a planned port is free or used by our own process."""

@@ -78,8 +78,6 @@ class Principal:
 def principals(settings: Settings, prefix: str) -> list[Principal]:
     """All principals of the region's Kafka.
 
-    In names, all but letters and digits becomes a hyphen: ``cric_push`` is ``User:notify-cric-push``. Kubernetes allows no other names.
-
     Raises:
         Refused: two would have the same name, or the groups of an upstream system include those of others.
     """
@@ -90,12 +88,17 @@ def principals(settings: Settings, prefix: str) -> list[Principal]:
     remote = (*_topics(TARGET_TOPICS, _WRITE), *_topics([REGION_CONTROL], _READ))
     accesses |= {f"forward-from-{region}": remote for region in others}
     accesses["operator"] = _of_operator(settings)
-    names = {given: prefix + re.sub(r"[^a-z0-9]", "-", given.lower()) for given in accesses}
+    names = {given: principal_name(prefix, given) for given in accesses}
     for name, count in Counter(names.values()).items():
         if count > 1:
             same = " and ".join(sorted(given for given, made in names.items() if made == name))
             raise Refused(f"{same} would be one principal, {name}: rename one of them")
     return [Principal(names[given], found) for given, found in accesses.items()]
+
+
+def principal_name(prefix: str, client: str) -> str:
+    """All but letters and digits becomes a hyphen: ``cric_push`` is ``User:notify-cric-push``. Kubernetes allows no other names."""
+    return prefix + re.sub(r"[^a-z0-9]", "-", client.lower())
 
 
 def agent_topics(settings: Settings, role: str) -> frozenset[str]:

@@ -19,15 +19,18 @@ from typing import Any
 import aiohttp
 import msgspec
 from aiokafka import AIOKafkaProducer
-from pymongo import AsyncMongoClient
+from aiokafka.admin import AIOKafkaAdminClient
 from pymongo.asynchronous.database import AsyncDatabase
 from rich.console import Console
 
 from devtools.demo.wait import RegionWatcher
 from devtools.stack import Stack
+from devtools.stack.credentials import PREFIX
+from devtools.stack.kafka import Kafka
 from devtools.subprocesses import python_module, stop
 from devtools.supervisor import Supervisor
 from devtools.workers import is_ready
+from notify_streams import kafka
 from notify_streams.admin.audit import audit
 from notify_streams.admin.audit.provider_log import AcceptedMessage, read_provider_log
 from notify_streams.admin.audit.topics import TopicReader
@@ -40,8 +43,9 @@ from notify_streams.records.notification_event import NotificationEvent, read_ev
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.user_records import Contacts, PreferenceUpdate, Signup
 from notify_streams.roles import ROLES
+from notify_streams.security import KafkaSecurity
 from notify_streams.settings import Settings, load_settings
-from notify_streams.stores.mongo import NOTIFICATIONS, Shards
+from notify_streams.stores.mongo import NOTIFICATIONS, Shards, mongo_client
 from notify_streams.topics import DEAD_LETTERS, PREFERENCE_UPDATES, USER_CONTACTS, USER_SIGNUPS, event_topic
 from tests.builders import trigger_json
 from tests.e2e.processes import TIMEOUT_S, Done, environ_of, run_to_end, until
@@ -93,6 +97,22 @@ class RunningRegion:
         self._watch = watch
         self._producer: AIOKafkaProducer | None = None
 
+    def producer(self, **options: Any) -> AIOKafkaProducer:
+        """A client's producer, not started, with these options only."""
+        connection = self.settings.kafka_connection()
+        return AIOKafkaProducer(bootstrap_servers=connection.servers, **connection.security, **options)
+
+    def security_of(self, principal: str) -> KafkaSecurity:
+        """How ``system-payments``, for example, logs in to Kafka."""
+        credentials = self.stack.region("us").credentials
+        return KafkaSecurity() if credentials is None else credentials.kafka_security(PREFIX + principal)
+
+    def kafka_admin(self) -> AIOKafkaAdminClient:
+        """A client, not started, that may change Kafka itself, which the operator may not."""
+        broker = self.stack.region("us").kafka
+        assert isinstance(broker, Kafka)
+        return kafka.admin(broker.connection())
+
     async def send(
         self,
         topic: str,
@@ -105,9 +125,7 @@ class RunningRegion:
     ) -> RecordPosition:
         """Write one record to `partition`, or else to the bucket of `key`. `timestamp_ms`: the sender's time, by default now."""
         if self._producer is None:
-            self._producer = AIOKafkaProducer(
-                bootstrap_servers=self.settings.kafka, enable_idempotence=True, max_request_size=2 * 1024 * 1024
-            )
+            self._producer = self.producer(enable_idempotence=True, max_request_size=2 * 1024 * 1024)
             await self._producer.start()
         raw = key.encode() if isinstance(key, str) else key
         if partition is None:
@@ -220,7 +238,7 @@ class RunningRegion:
     async def database(self, bucket: int) -> AsyncIterator[AsyncDatabase[dict[str, Any]]]:
         """The database that holds `bucket`."""
         uri = self.settings.shards[self.settings.shard_of(bucket)]
-        async with AsyncMongoClient[dict[str, Any]](uri) as client:
+        async with mongo_client(uri, self.settings.mongo_security, "tests", TIMEOUT_S) as client:
             yield client[self.settings.database]
 
     async def deliveries(self, trigger_id: str, user_id: str = "ada") -> dict[str, str]:

@@ -11,9 +11,10 @@ from typing import Any
 import msgspec
 import pytest
 import pytest_asyncio
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
 
+from notify_streams import kafka
 from notify_streams.admin.audit import audit
 from notify_streams.delivery.attempts import delivery_key, key_range
 from notify_streams.records.ids import delivery_id, ledger_id, notification_id
@@ -129,7 +130,7 @@ async def test_a_channel_message_without_a_notification_is_a_difference_and_is_n
         await running_region.drained()
         assert running_region.channels("by-hand") == []
     finally:
-        admin = AIOKafkaAdminClient(bootstrap_servers=running_region.settings.kafka)
+        admin = running_region.kafka_admin()
         await admin.start()
         await admin.delete_records({place: RecordsToDelete(before_offset=-1)})
         await admin.close()
@@ -200,5 +201,5 @@ def changed_provider_log(region: RunningRegion) -> Iterator[Path]:
 
 
 async def extent(region: RunningRegion, place: TopicPartition) -> tuple[int, int]:
-    async with AIOKafkaConsumer(bootstrap_servers=region.settings.kafka) as consumer:
+    async with kafka.consumer(region.settings.kafka_connection()) as consumer:
         return (await consumer.beginning_offsets([place]))[place], (await consumer.end_offsets([place]))[place]

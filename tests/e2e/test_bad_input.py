@@ -9,7 +9,6 @@ from zlib import crc32
 
 import pytest
 import pytest_asyncio
-from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy as BatchBuilder
 
 from devtools.chaos.fuzz.records import RawRecord, RawWriter
@@ -241,9 +240,7 @@ async def test_expired_unreachable_and_opted_out_deliveries_are_counted_and_not_
 
 async def test_a_dead_letter_of_a_highly_compressed_record_is_cut(running_region: RunningRegion) -> None:
     """A broker checks the compressed size: 20 MB of blanks are accepted, and would be too large for the dead letter topic."""
-    async with AIOKafkaProducer(
-        bootstrap_servers=running_region.settings.kafka, compression_type="gzip", max_request_size=32 * 1024 * 1024
-    ) as producer:
+    async with running_region.producer(compression_type="gzip", max_request_size=32 * 1024 * 1024) as producer:
         bucket = running_region.bucket("ada")
         value = trigger_json(id=a_new_id(), user_id="ada") + b" " * 20 * 1024 * 1024
         done = await producer.send_and_wait(TOPIC, value, b"ada", bucket)
@@ -289,7 +286,7 @@ async def _send_with_bad_header_name(
     region: RunningRegion, partition: int, values: Sequence[bytes], topic: str = TOPIC
 ) -> int:
     """Write records with a header name that Python clients refuse, in one Kafka batch; returns the first offset."""
-    async with AIOKafkaProducer(bootstrap_servers=region.settings.kafka) as producer:
+    async with region.producer() as producer:
         builder = producer.create_batch()
         raw = BatchBuilder(2, 0, 0, -1, -1, -1, 1_000_000)
         for place, value in enumerate(values):

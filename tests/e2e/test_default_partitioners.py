@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from confluent_kafka import Producer
 
+from devtools.stack.kafka_rights import librdkafka_options
 from notify_streams.records.user_records import Contacts, PreferenceUpdate, Signup
 from notify_streams.topics import PREFERENCE_UPDATES, USER_CONTACTS, USER_SIGNUPS
 from tests.builders import trigger_json
@@ -23,14 +24,16 @@ pytestmark = [pytest.mark.stack, pytest.mark.timeout(1_800), pytest.mark.asyncio
 Row = tuple[str, bytes]
 
 
-async def by_kcat(kafka: str, topic: str, rows: Iterable[Row]) -> None:
+async def by_kcat(options: Mapping[str, str], topic: str, rows: Iterable[Row]) -> None:
     lines = b"".join(key.encode() + b"|" + value + b"\n" for key, value in rows)
-    done = await run_to_end(["kcat", "-P", "-b", kafka, "-t", topic, "-K", "|"], os.environ, lines)
+    servers, *others = options.items()
+    words = ["-b", servers[1], *(word for name, value in others for word in ("-X", f"{name}={value}"))]
+    done = await run_to_end(["kcat", "-P", *words, "-t", topic, "-K", "|"], os.environ, lines)
     assert done.status == 0, done.err
 
 
-async def by_confluent_kafka(kafka: str, topic: str, rows: Iterable[Row]) -> None:
-    producer = Producer({"bootstrap.servers": kafka})
+async def by_confluent_kafka(options: Mapping[str, str], topic: str, rows: Iterable[Row]) -> None:
+    producer = Producer(dict(options))
     for key, value in rows:
         producer.produce(topic, value, key)
     assert producer.flush(60) == 0
@@ -49,8 +52,11 @@ async def test_all_arrive_and_all_choices_hold(running_region: RunningRegion, cl
     users = [a_new_id(client) for _ in range(number)]
     opted_out = set(users[::2])
 
+    settings = running_region.settings
+    options = {"bootstrap.servers": settings.kafka, **librdkafka_options(settings.kafka_security)}
+
     async def write(topic: str, values: Mapping[str, bytes]) -> None:
-        await CLIENTS[client](running_region.settings.kafka, topic, values.items())
+        await CLIENTS[client](options, topic, values.items())
 
     now, encode = datetime.now(UTC), msgspec.json.encode
     await write(

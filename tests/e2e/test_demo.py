@@ -17,7 +17,7 @@ from devtools.subprocesses import python_module
 from notify_streams.admin.audit.provider_log import read_provider_log
 from notify_streams.roles import ROLES
 from tests.e2e.processes import Done, environ_of, run_to_end
-from tests.local_services import own_stack
+from tests.local_services import SECURE, own_stack
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="session")]
 
@@ -32,7 +32,15 @@ async def demo(running_region: object) -> AsyncIterator[tuple[Done, Stack]]:
     assert not missing(), "`make test` downloads the jars before any test"
     cached = _files(cache_folder())
     local = {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
-    arguments = ("--people", str(_USERS), "--triggers", str(_TRIGGERS), "--exit", "--json")
+    arguments = (
+        "--people",
+        str(_USERS),
+        "--triggers",
+        str(_TRIGGERS),
+        "--exit",
+        "--json",
+        *(["--secure"] if SECURE else []),
+    )
     async with own_stack("demo") as stack:
         environ = environ_of(stack) | _NO_NETWORK | local
         done = await run_to_end(python_module("notify_streams.cli", "demo", *arguments), environ, timeout_s=720)

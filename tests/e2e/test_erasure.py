@@ -6,18 +6,17 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import bson
+import msgspec
 import pytest
 import pytest_asyncio
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from pymongo import AsyncMongoClient
-from redis.asyncio import Redis
 
 from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.stores import dynamodb
+from notify_streams.stores.mongo import mongo_client
+from notify_streams.stores.redis import connect
 from notify_streams.topics import TopicSpec, all_topics, forward_topic
 from tests.builders import trigger_json
 from tests.e2e.processes import Done, until
@@ -159,7 +158,7 @@ def is_compacted(spec: TopicSpec) -> bool:
 
 
 async def alter(region: RunningRegion, brokers: dict[str, dict[str, str]], topics: dict[str, dict[str, str]]) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=region.settings.kafka)
+    admin = region.kafka_admin()
     await admin.start()
     try:
         resources = [ConfigResource(ConfigResourceType.BROKER, name, config) for name, config in brokers.items()]
@@ -180,12 +179,13 @@ async def found_in(region: RunningRegion, words: list[bytes]) -> set[str]:
 
     settings = region.settings
     for uri in settings.shards:
-        async with AsyncMongoClient[dict[str, Any]](uri) as client:
+        async with mongo_client(uri, settings.mongo_security, "tests", 30.0) as client:
             database = client[settings.database]
             for name in await database.list_collection_names():
                 async for document in database[name].find():
                     search(f"mongodb:{name}", bson.encode(document))
-    async with Redis.from_url(settings.redis) as redis:
+    patient = msgspec.structs.replace(settings.preferences, redis_timeout_s=10.0)
+    async with connect(msgspec.structs.replace(settings, preferences=patient)) as redis:
         async for key in redis.scan_iter():
             search("redis", key + b" " + (await redis.dump(key) or b""))
     async with dynamodb.client(settings.dynamodb) as registry:

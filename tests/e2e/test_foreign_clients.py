@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from zlib import crc32
 
 import pytest
-from aiokafka import AIOKafkaProducer
 from cloudevents.core.bindings.kafka import KafkaMessage, to_binary_event, to_structured_event
 from cloudevents.core.v1.event import CloudEvent
 from confluent_kafka import Producer
 
+from devtools.stack.kafka_rights import librdkafka_options
 from devtools.stack.maven import jars, java
 from tests.builders import trigger_fields, trigger_json
 from tests.e2e.processes import run_to_end
@@ -29,7 +29,9 @@ def kcat(running_region: RunningRegion) -> list[str]:
     found = shutil.which("kcat")
     if found is None:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("kcat is not installed (Debian: apt-get install kcat)")
-    return [found, "-P", "-b", running_region.settings.kafka, "-t", TOPIC]
+    options = librdkafka_options(running_region.security_of("system-payments")).items()
+    log_in = [word for name, value in options for word in ("-X", f"{name}={value}")]
+    return [found, "-P", "-b", running_region.settings.kafka, "-t", TOPIC, *log_in]
 
 
 async def produce(command: Sequence[str | bytes], records: bytes) -> None:
@@ -72,6 +74,17 @@ async def test_kafkas_own_console_producer(running_region: RunningRegion) -> Non
     ]
     before = (await running_region.audited())["repartitioned"]
     options = ["--bootstrap-server", running_region.settings.kafka, "--topic", TOPIC]
+    security = running_region.security_of("system-payments")
+    if security.password and security.tls:
+        login = f'username="{security.username}" password="{security.password.reveal()}"'
+        for option in (
+            f"security.protocol={security.protocol}",
+            f"sasl.mechanism={security.mechanism}",
+            f"sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required {login};",
+            "ssl.truststore.type=PEM",
+            f"ssl.truststore.location={security.tls.ca_file}",
+        ):
+            options += ["--command-property", option]
     properties = ["--property", "parse.key=true", "--property", "parse.headers=true"]
     program = [java(), "-XX:TieredStopAtLevel=1", "-cp", f"{jars('kafka-tools')}/*"]
     await produce([*program, "org.apache.kafka.tools.ConsoleProducer", *options, *properties], "".join(lines).encode())
@@ -86,7 +99,9 @@ Mode = Callable[[CloudEvent], KafkaMessage]
 @pytest.mark.parametrize("own_id", [True, False], ids=["id in the data", "the event's id is the trigger's"])
 async def test_cloudevents_through_librdkafka(running_region: RunningRegion, mode: Mode, own_id: bool) -> None:
     trigger_id = a_new_id("ce")
-    producer = Producer({"bootstrap.servers": running_region.settings.kafka, "partitioner": "murmur2_random"})
+    options = librdkafka_options(running_region.security_of("system-payments"))
+    options |= {"bootstrap.servers": running_region.settings.kafka, "partitioner": "murmur2_random"}
+    producer = Producer(options)
     message = mode(an_event(trigger_id, own_id))
     producer.produce(TOPIC, message.value, message.key, headers=list(message.headers.items()))
     assert producer.flush(30) == 0
@@ -97,7 +112,7 @@ async def test_cloudevents_through_librdkafka(running_region: RunningRegion, mod
 async def test_cloudevents_through_aiokafka(running_region: RunningRegion, mode: Mode) -> None:
     trigger_id = a_new_id("ce")
     message = mode(an_event(trigger_id, own_id=False))
-    async with AIOKafkaProducer(bootstrap_servers=running_region.settings.kafka) as producer:
+    async with running_region.producer() as producer:
         await producer.send_and_wait(TOPIC, message.value, b"ada", headers=list(message.headers.items()))
     await running_region.assert_notified_once(trigger_id)
 
