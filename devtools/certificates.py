@@ -25,7 +25,7 @@ _BEFORE: Final = timedelta(days=1)
 
 
 class Authority:
-    """Signs certificates. Its own key is never written, so nobody can sign another one later."""
+    """Signs certificates. Its own key is never written: no other process can sign with it."""
 
     def __init__(self, folder: Path, name: str, life: timedelta = timedelta(days=1)) -> None:
         """Write its certificate to `<folder>/<name>.pem`."""

@@ -1,4 +1,4 @@
-"""Certificates and passwords of a region's services, as files that only their owner may read.
+"""Certificates and passwords of a region's services, as private files.
 
 Each is made once, and stays until `down --wipe`. A password is in the file that is named after its user.
 """

@@ -40,7 +40,7 @@ class Stack:
     def __init__(
         self, folder: Path | None = None, environment: Mapping[str, str] = os.environ, *, secure: bool = False
     ) -> None:
-        """`secure`: of regions that are up for the first time, unless `up` is told."""
+        """`secure`: of regions that are up for the first time, if `up` is not given it."""
         self._secure = secure
         self.folder = (folder or stack_folder(environment)).absolute()
         self._environment = environment
