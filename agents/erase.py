@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agents.sign_up import registry
 from notify_streams.app import app
-from notify_streams.erasure.history import History
-from notify_streams.erasure.registered_data import RegisteredData
-from notify_streams.erasure.runner import ErasureRunner
+from notify_streams.erasure.steps import erasure_runner
 from notify_streams.erasure.store import ErasureStore
 from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.partition_concurrency import process_partitions_concurrently
@@ -31,6 +29,7 @@ from tables.locations import locate
 if TYPE_CHECKING:
     from faust.types import StreamT
 
+    from notify_streams.erasure.runner import ErasureRunner
     from notify_streams.records.batch import Producer
     from notify_streams.settings import Settings
     from notify_streams.transport import BatchEvent
@@ -72,32 +71,23 @@ async def erasures_agent(batches: StreamT[Any]) -> None:
     await process_partitions_concurrently(batches, process)
 
 
-def _runner(store: ErasureStore) -> ErasureRunner:
-    preferences = app.preferences
-    now = RegisteredData(
-        app.settings,
-        registry,
-        app.contacts,
-        preferences.erased,
-        preferences.stops,
-        app,
-        lambda user_id: locate(user_id) is not None,
-    )
-    past = History(app.settings, app.shards, app)
-    removed = {"registry": now.registry, "locations": now.locations, "contacts": now.contacts, "timers": past.timers}
-    last = {
-        "outbox": past.outbox,
-        "consents": past.consents,
-        "notifications": past.notifications,
-        "preferences": now.preferences,
-    }
-    return ErasureRunner(store, {"checks": now.checks} | removed, removed | last, app.settings.erasure_settles_s)
-
-
 key = app.settings.public.address_key
 store = (
     None if key is None else ErasureStore(app.shards, key.reveal().encode(), app.settings.outbox.transaction_timeout_s)
 )
-runner = None if store is None else _runner(store)
+runner = (
+    None
+    if store is None
+    else erasure_runner(
+        app.settings,
+        store,
+        registry,
+        app.contacts,
+        app.preferences,
+        app.shards,
+        app,
+        lambda user_id: locate(user_id) is not None,
+    )
+)
 if runner is not None:
     app.add_lifecycle(runner.start, runner.stop)

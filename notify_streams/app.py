@@ -28,6 +28,7 @@ from notify_streams.registry.contact_repository import ContactRepository
 from notify_streams.retry import failing_calls
 from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, VIEWS, WEBHOOKS, app_id, channel_of, lane_of
 from notify_streams.settings import Settings, load_settings, local_overlay
+from notify_streams.stores.maintenance import wait_for_maintenance
 from notify_streams.stores.mongo import Shards
 from notify_streams.templates.catalog import configured_templates
 from notify_streams.topics import HEADROOM_BYTES
@@ -144,6 +145,7 @@ class NotifyApp(faust.App):
         attach(self, _transport_settings(settings, role))
         hold_partitions_while(self, lambda: bool(failing_calls().keys() - _BESIDE_PARTITIONS))
         self.add_lifecycle(self.shards.start, self.shards.close)
+        self.add_lifecycle(partial(wait_for_maintenance, self.shards, settings.outbox.transaction_timeout_s), _nothing)
         if role in PLACEMENT_ROLES:
             placement = PlacementService(
                 settings, partial(raise_fence, self.shards), reads_other_regions=role == "forward"

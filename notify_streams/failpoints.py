@@ -43,10 +43,11 @@ DeliveryName = Literal[
     "after_resolve",
     "after_timer_claim",
 ]
-Name = Literal[RouterName, DeliveryName]
+RestoreName = Literal["inside_restore_step", "after_restore_step"]
+Name = Literal[RouterName, DeliveryName, RestoreName]
 ROUTER_NAMES: Final[tuple[RouterName, ...]] = get_args(RouterName)
 DELIVERY_NAMES: Final[tuple[DeliveryName, ...]] = get_args(DeliveryName)
-NAMES: Final[tuple[Name, ...]] = (*ROUTER_NAMES, *DELIVERY_NAMES)
+NAMES: Final[tuple[Name, ...]] = (*ROUTER_NAMES, *DELIVERY_NAMES, *get_args(RestoreName))
 
 _PATTERN: Final = re.compile(
     r"(?P<name>\w+)=(?:(?P<action>kill|raise)|stall:(?P<seconds>\d+(?:\.\d+)?))(?:@(?P<at>[1-9]\d*))?"

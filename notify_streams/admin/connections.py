@@ -28,6 +28,7 @@ class Connections:
 
     shards: Shards
     preferences: PreferenceService
+    producer: BatchProducer
 
 
 @asynccontextmanager
@@ -46,7 +47,7 @@ async def connected(settings: Settings, categories: Categories) -> AsyncIterator
     try:
         await shards.refresh_directory()
         await producer.start()
-        yield Connections(shards, preferences)
+        yield Connections(shards, preferences, producer)
     finally:
         await producer.stop()
         await preferences.stop()

@@ -44,6 +44,7 @@ def lines_of(report: dict[str, Any]) -> list[str]:
             f"{region}: {name} is compared from {at} on; what was before is deleted"
             for name, at in numbers["compared_from"].items()
         ]
+        lines += [f"{region}: restored {_restored(one)}" for one in numbers["restores"]]
     for kind in ("differences", "in_flight"):
         for one in report[kind]:
             note = "under way" if kind == "in_flight" else "DIFFERENCE"
@@ -57,3 +58,13 @@ def lines_of(report: dict[str, Any]) -> list[str]:
     ]
     lines.append("the audit holds: 0 differences" if report["holds"] else "the audit does not hold")
     return lines
+
+
+def _restored(one: dict[str, Any]) -> str:
+    lost = [f"{count} {channel} deliveries" for channel, count in one["lost"].items()]
+    lost += [f"{count} records left out by {role}" for role, count in one["left_out"].items()]
+    backups = ", ".join(at or "an unknown time" for at in one["backups"])
+    since = f"; triggers of after the backups ({backups}) were lost with Kafka, their number is not known"
+    return f"at {one['at']} with a {one['kafka']} Kafka: lost {', '.join(lost) or 'nothing'}" + (
+        since if one["kafka"] == "new" else ""
+    )

@@ -25,6 +25,7 @@ VERBS: Final = {
         "notify_streams.cli.providers:providers", "Show, check, pause and resume the calls to providers."
     ),
     "registry": Verb("notify_streams.cli.registry:registry", "Create the table of users on AWS, print its policies."),
+    "restore": Verb("notify_streams.cli.restore:restore", "Make a region that was restored from backups ready."),
     "run": Verb("devtools.run_region:run_region", "Run all workers of a region on this machine."),
     "send": Verb("notify_streams.cli.send:send", "Send triggers from a file of JSON lines."),
     "shards": Verb("notify_streams.cli.shards:shards", "Prepare, check and move MongoDB shards."),

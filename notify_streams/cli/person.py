@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
 from notify_streams.cli.regions_streamed import print_each_region
@@ -64,6 +65,20 @@ def forget(user_id: str, yes: bool, status: bool, wait_s: float, region: str, as
     report = run(_certificate(settings, user_id, since, wait_s))
     print_result(as_json, report, lines_of(report))
     raise SystemExit(0 if report["holds"] or (since and _is_stopped(report, region, since)) else 1)
+
+
+@click.command()
+@click.option("--since", type=click.DateTime(), help="Only those that were requested since this time, in UTC.")
+@region_option
+@as_json
+def erased(since: datetime | None, region: str, as_json: bool) -> None:
+    """Print the erasure log: a JSON line for each erased person, with a keyed hash in place of the name. Keep it beside the backups."""
+    from notify_streams.admin.restore import erased_persons
+
+    settings = settings_of(region)
+    found = run(erased_persons(settings, since and since.replace(tzinfo=UTC)), settings)
+    lines = [{"person": one.person, "bucket": one.bucket, "requested_at": one.requested_at} for one in found]
+    print_result(as_json, {"region": region, "erased": lines}, [msgspec.json.encode(one).decode() for one in lines])
 
 
 async def _request(settings: Settings, user_id: str) -> datetime:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
-from notify_streams.cli.person import export, forget
+from notify_streams.cli.person import erased, export, forget
 from notify_streams.cli.registered_user import registered_user
 from notify_streams.errors import Refused
 from notify_streams.records.devices import Device, PushProvider, shown_devices
@@ -30,6 +30,7 @@ def users() -> None:
 
 users.add_command(export)
 users.add_command(forget)
+users.add_command(erased)
 
 
 @users.command()

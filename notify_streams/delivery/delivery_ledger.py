@@ -61,6 +61,7 @@ COUNTS: Final = tuple(dict.fromkeys((*POSITIONS, *KINDS, *FIRST.values(), "repla
 _SILENT: Final = timedelta(seconds=60)
 _pack: Final = msgspec.msgpack.Encoder().encode
 _unpack: Final = msgspec.msgpack.Decoder(dict[str, int]).decode
+_unpack_restored: Final = msgspec.msgpack.Decoder(dict[str, tuple[int, int]]).decode
 
 
 def delivery_sums_close(document: Mapping[str, Any]) -> bool:
@@ -89,6 +90,28 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True)
+class Restored:
+    """What `restore apply` found: which messages stem from decisions that the restored database does not have."""
+
+    #: The next offset of the channel topic at that time.
+    end: int
+    #: Kafka is another one: its trigger topics began anew.
+    is_new: bool
+    #: Trigger topic → the positions [first, last) that are decided again, and may have been sent before.
+    again: Mapping[str, tuple[int, int]]
+
+    def is_superseded(self, offset: int, source_topic: str, source_offset: int) -> bool:
+        """Whether the message was published before the restore and its trigger is decided again."""
+        first, _ = self.again.get(source_topic, (source_offset + 1, 0))
+        return offset < self.end and source_offset >= first
+
+    def may_have_been_sent(self, source_topic: str, source_offset: int) -> bool:
+        """Whether the trigger was decided before the restore, too."""
+        first, last = self.again.get(source_topic, (0, 0))
+        return first <= source_offset < last
+
+
+@dataclass(frozen=True, slots=True)
 class OwnedLedger:
     """A ledger as its new owner has read it."""
 
@@ -99,11 +122,24 @@ class OwnedLedger:
     #: Trigger topic → highest position of which a message was counted.
     seen: Mapping[str, int]
     last_flush: str | None
+    #: None: the region was never restored.
+    restored: Restored | None = None
 
 
 def pack_seen(seen: Mapping[str, int]) -> bytes:
     """`OwnedLedger.seen` as it is stored: topic names have dots, which MongoDB would take for paths."""
     return _pack(dict(seen))
+
+
+def restored_fields(restored: Restored) -> Document:
+    """`Restored` as a ledger keeps it, in its field `restored`."""
+    return {"end": restored.end, "is_new": restored.is_new, "again": msgspec.msgpack.encode(restored.again)}
+
+
+def read_restored(document: Mapping[str, Any]) -> Restored | None:
+    """That of a ledger document."""
+    found = document.get("restored")
+    return found and Restored(found["end"], found["is_new"], _unpack_restored(found["again"]))
 
 
 class DeliveryLedger:
@@ -224,4 +260,5 @@ def _owned(document: Mapping[str, Any]) -> OwnedLedger:
         document["claimed_to"],
         _unpack(document["seen"]),
         document.get("last_flush"),
+        read_restored(document),
     )

@@ -423,9 +423,9 @@ class DeliveryEngine:
                 entry.counted = ("foreign",)
                 continue
             entry.key = delivery_key(message.delivery_id, int(message.decided_at.timestamp() * 1000))
-            entry.source_topic, entry.source_offset = message.source_topic, message.source_offset
+            is_wanted = partition.place(entry, message.source_topic, message.source_offset)
             is_new = partition.is_new(entry)
-            if not partition.open(entry):
+            if not is_wanted or not partition.open(entry):
                 entry.counted = ("duplicate",)
                 continue
             delivery = Delivery(partition, entry.key, message, record.value or b"", entry)
@@ -447,7 +447,7 @@ class DeliveryEngine:
             assert entry is not None, "it comes from the topic"
             state = states.get(delivery.key)
             if state is None:
-                delivery.in_doubt = entry.offset < partition.looked_up_to
+                delivery.in_doubt = partition.is_in_doubt(entry)
                 found.append(delivery)
             elif partition.was_counted(entry):
                 entry.counted = ("duplicate",)

@@ -111,6 +111,7 @@ class Partition:
         self.looked_up_to = ledger.claimed_to
         #: The highest offset that this worker has wanted to claim.
         self.wanted_to = ledger.claimed_to
+        self._restored = ledger.restored
         #: Trigger topic → highest position of which a message was read.
         self._read = dict(ledger.seen)
         #: Deliveries that were read and are not counted yet.
@@ -134,6 +135,24 @@ class Partition:
         """Of the oldest batch that is not acknowledged."""
         return self._batches[0].ack_handle if self._batches else None
 
+    def place(self, entry: Entry, source_topic: str, source_offset: int) -> bool:
+        """Set the place of the entry's trigger. False: the message is left out, because its trigger is decided again (`Restored`)."""
+        restored = self._restored
+        if restored is not None and entry.offset < restored.end:
+            if restored.is_superseded(entry.offset, source_topic, source_offset):
+                return False
+            if restored.is_new:
+                return True  # its trigger's offset is one of another Kafka
+        entry.source_topic, entry.source_offset = source_topic, source_offset
+        return True
+
+    def is_in_doubt(self, entry: Entry) -> bool:
+        """Whether a call may have begun for a delivery without an attempt."""
+        if entry.offset < self.looked_up_to:
+            return True
+        restored = self._restored
+        return restored is not None and restored.may_have_been_sent(entry.source_topic, entry.source_offset)
+
     def is_new(self, entry: Entry) -> bool:
         """Whether no message of this delivery was read before, without looking it up. Call it once an entry, in order."""
         if entry.source_offset < 0:
@@ -142,7 +161,7 @@ class Partition:
         if entry.source_offset <= before:
             return False
         self._read[entry.source_topic] = entry.source_offset
-        return entry.offset >= self.looked_up_to
+        return not self.is_in_doubt(entry)
 
     def open(self, entry: Entry) -> bool:
         """Begin to work on a delivery; False if another entry of the same delivery is being worked on."""

@@ -57,3 +57,16 @@ async def fence_for_new_ledger(database: AsyncDatabase[Any], session: AsyncClien
         _ROUTERS, {"$inc": {"begun": 1}}, upsert=True, return_document=ReturnDocument.AFTER, session=session
     )
     return int((fence or {}).get(EPOCH, 0))
+
+
+async def forget_fence(shards: Shards, timeout_s: float = 3.0) -> None:
+    """Take back every epoch: the control log that they came from is lost, and the placement begins anew.
+
+    Raises:
+        StoreUnavailable: a shard does not answer.
+    """
+    for shard in range(len(shards)):
+        with mongo_call(f"forget the fence on shard {shard}", timeout_s):
+            database = shards.database(shard)
+            await database[_FENCE].update_one(_ROUTERS, {"$unset": {EPOCH: ""}})
+            await database[LEDGER].update_many({"bucket": {"$in": shards.buckets(shard)}}, {"$unset": {EPOCH: ""}})

@@ -53,6 +53,8 @@ class Deltas:
         self._redis = redis
         self._ttl_ms = int(delta_ttl_s * 1000)
         self._key_prefix = f"{prefix}:"
+        #: A pattern for the keys of all deltas.
+        self.keys = f"{prefix}:*"
         self.lease_key = f"{prefix}!lease"
         self._write_deltas = redis.register_script(WRITE_DELTAS)
         self._breaker_open_until = 0.0

@@ -48,7 +48,8 @@ class LeaseRenewal:
         self._deltas = deltas
         self._repository = repository
         self._bound = bound
-        self._keys = [f"{prefix}!lease", f"{prefix}!epoch", f"{prefix}!busy"]
+        #: Of Redis: the lease, and what it depends on.
+        self.keys = [f"{prefix}!lease", f"{prefix}!epoch", f"{prefix}!busy"]
         self._name = uuid4().hex
         self._begin_script = redis.register_script(BEGIN)
         self._renew_script = redis.register_script(RENEW)
@@ -82,7 +83,7 @@ class LeaseRenewal:
         lease_ms = int(self._bound.lease_s * 1000)
         with redis_call():
             begun = await self._begin_script(
-                keys=self._keys, args=[int(lease_ms * _RENEW_BELOW), lease_ms, uuid4().hex, self._name]
+                keys=self.keys, args=[int(lease_ms * _RENEW_BELOW), lease_ms, uuid4().hex, self._name]
             )
         if not begun:
             return False
@@ -90,7 +91,7 @@ class LeaseRenewal:
         reached = await self._copy(epoch, _decode_covered(covered, self._repository.shard_count))
         with redis_call():
             renewed = await self._renew_script(
-                keys=self._keys, args=[epoch, now_ms + lease_ms, _encode_covered(reached), self._name]
+                keys=self.keys, args=[epoch, now_ms + lease_ms, _encode_covered(reached), self._name]
             )
         if renewed == _MAY_EVICT:
             raise StoreUnavailable("Redis may evict deltas: set its maxmemory-policy to noeviction")

@@ -74,3 +74,5 @@ class Reason(StrEnum):
     ERASED = "erased"
     #: A newer message with its collapse key was sent before this one could be sent again.
     SUPERSEDED = "superseded"
+    #: Its message was lost with Kafka, or left out when the region was restored from backups.
+    LOST = "lost"

@@ -15,7 +15,7 @@ from notify_streams.roles import LANES, app_id
 from notify_streams.topics import forward_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from notify_streams.kafka import KafkaConnection
 
@@ -37,7 +37,14 @@ def group_lag(
 
 
 async def routers_run(connection: KafkaConnection, region: str, timeout_s: float = 3.0) -> bool:
-    """Whether `region` has router workers: members of its router groups.
+    """Whether `region` has router workers (see `running_roles`)."""
+    return bool(await running_roles(connection, region, LANES, timeout_s))
+
+
+async def running_roles(
+    connection: KafkaConnection, region: str, roles: Sequence[str], timeout_s: float = 3.0
+) -> list[str]:
+    """Those of `roles` that have workers: members of their consumer groups.
 
     A worker that was killed stays a member for some seconds, until its session ends.
 
@@ -45,12 +52,29 @@ async def routers_run(connection: KafkaConnection, region: str, timeout_s: float
         RetryLater: the region's Kafka does not answer.
     """
 
-    async def query(admin: Any) -> bool:
-        for lane in LANES:  # one by one: aiokafka 0.14 cannot decode a response about two groups
-            responses = await admin.describe_consumer_groups([app_id(region, lane)])
+    async def query(admin: Any) -> list[str]:
+        running = []
+        for role in roles:  # one by one: aiokafka 0.14 cannot decode a response about two groups
+            responses = await admin.describe_consumer_groups([app_id(region, role)])
             if any(group[_MEMBERS] for response in responses for group in response.groups):
-                return True
-        return False
+                running.append(role)
+        return running
+
+    return await _query(connection, timeout_s, query)
+
+
+async def committed_offsets(
+    connection: KafkaConnection, region: str, role: str, timeout_s: float = 5.0
+) -> dict[TopicPartition, int]:
+    """What the group of a role has committed; empty if it never ran in this Kafka.
+
+    Raises:
+        RetryLater: the region's Kafka does not answer.
+    """
+
+    async def query(admin: Any) -> dict[TopicPartition, int]:
+        committed = await admin.list_consumer_group_offsets(app_id(region, role))
+        return {place: found.offset for place, found in committed.items() if found.offset >= 0}
 
     return await _query(connection, timeout_s, query)
 

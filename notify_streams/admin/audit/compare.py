@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from notify_streams.delivery.delivery_ledger import delivery_sums_close, open_deliveries
 from notify_streams.outbox.flush_plan import COUNTED, POSITIONS
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from notify_streams.admin.audit.snapshot import RegionSnapshot
     from notify_streams.admin.audit.totals import RegionTotals
     from notify_streams.settings import Settings
+
+
+_NOT_CLOSED: Final = {"at": None, "taken": 0, "other_lane": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,13 @@ def summary(snapshot: RegionSnapshot, totals: RegionTotals) -> dict[str, Any]:
         "compared_from": {
             name: datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") for name, at in sorted(since.items())
         },
+        # What each restore from backups found, and what was lost.
+        "restores": [
+            {"at": one["began_at"].isoformat(timespec="seconds")}
+            | one["found"]["positions"]
+            | {"lost": one["found"]["lost"]}
+            for one in snapshot.restores
+        ],
         "repeated_messages": totals.repeated_messages,
         "repeated_calls": totals.repeated_calls,
     }
@@ -118,9 +128,13 @@ def _lanes_agree(
         critical = by_source.get(("critical", topic, partition))
         if critical is None or critical["next_offset"] != standard["next_offset"]:
             continue  # one lane is behind; compared when both are at the same position
-        records = standard["taken"] + standard["other_lane"]
-        if standard["taken"] + critical["taken"] != records:
-            found = standard["taken"] + critical["taken"]
+        # A restore from backups lets both go on at the same position: what was before is not the same in both.
+        closed, other = (one.get("closed", _NOT_CLOSED) for one in (standard, critical))
+        if closed["at"] != other["at"]:
+            continue
+        records = standard["taken"] + standard["other_lane"] - closed["taken"] - closed["other_lane"]
+        found = standard["taken"] + critical["taken"] - closed["taken"] - other["taken"]
+        if found != records:
             yield Difference("lanes", snapshot.region, f"{topic}:{partition}", records, found, f"{topic}:{partition}")
 
 

@@ -77,6 +77,8 @@ class AcceptedRow(_Row, frozen=True):
     id: str
     to_sha: str
     marked: bool
+    #: Accepted before the region was restored from backups, which may not have it.
+    is_before_restore: bool = False
 
     @property
     def hash(self) -> int:

@@ -29,13 +29,13 @@ from notify_streams.regions.forwarding.headers import HOPS, ORIGIN, TARGET
 from notify_streams.roles import CHANNEL_ROLES, lane_of
 from notify_streams.routing.outcome_records import SOURCE_HEADER
 from notify_streams.routing.waiting_triggers import WAITED_HEADER
+from notify_streams.stores.maintenance import RESTORE, MaintenanceLog
 from notify_streams.stores.mongo import Shards
 from notify_streams.topics import DEAD_LETTERS, FORWARDED, USER_SIGNUPS, event_topic, forward_topic, trigger_topics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from notify_streams.admin.audit.snapshot import Fence
     from notify_streams.regions.failover.protocol import ControlRecord
     from notify_streams.settings import Settings
     from notify_streams.transport import Record
@@ -129,6 +129,8 @@ async def take_snapshot(settings: Settings, parts: Parts) -> RegionSnapshot:
     async with Shards(settings) as shards:
         await shards.refresh_directory()
         await read_database(shards, snapshot, parts, settings.event_systems())
+        log = MaintenanceLog(shards, settings.outbox.transaction_timeout_s)
+        snapshot.restores = await log.finished(RESTORE)
     if any(one["began_at"].timestamp() < oldest_s for one in snapshot.ledgers if "began_at" in one):
         snapshot.kept_since = oldest_s
     # Before the topics: so they hold the message of each delivery that was accepted, with the offset that places it before or after the fence.
@@ -137,7 +139,8 @@ async def take_snapshot(settings: Settings, parts: Parts) -> RegionSnapshot:
         snapshot.logged_channels = settings.providers.sandbox_channels()
         for line in read_provider_log(Path(settings.sandbox_record)):
             if line.channel in snapshot.logged_channels and line.at > oldest_s:
-                parts.add(AcceptedRow(line.delivery_id, line.to_sha, line.possible_duplicate))
+                was_before = snapshot.restored().was_before(line.at)
+                parts.add(AcceptedRow(line.delivery_id, line.to_sha, line.possible_duplicate, was_before))
     await _read_topics(settings, snapshot, parts, oldest_s)
     parts.write()
     for region in settings.remote_kafka:
@@ -166,8 +169,8 @@ async def _read_topics(settings: Settings, snapshot: RegionSnapshot, parts: Part
                 seen.add((topic, partition))
                 began[topic, partition] = record.timestamp / 1000 + _CLOCKS_S
             if topic in CHANNEL_ROLES:
-                if record.timestamp > oldest_s * 1000:
-                    parts.add(_message_row(snapshot.fence(), topic, partition, record))
+                if record.timestamp > oldest_s * 1000 and (row := _message_row(snapshot, topic, partition, record)):
+                    parts.add(row)
                 continue
             if topic in events:
                 snapshot.events_since.setdefault((topic, partition), record.timestamp)
@@ -175,14 +178,20 @@ async def _read_topics(settings: Settings, snapshot: RegionSnapshot, parts: Part
                 continue
             if topic == DEAD_LETTERS:
                 source = ":".join(_header(record, name) for name in ("topic", "partition", "offset"))
-                if _header(record, "topic") in ledgered and snapshot.is_before("dead", source):
+                if (
+                    _header(record, "topic") in ledgered
+                    and not snapshot.restored().is_repeated(record.timestamp / 1000, source)
+                    and snapshot.is_before("dead", source)
+                ):
                     parts.add(SourceRow("dead", source))
                 continue
             source = _header(record, SOURCE_HEADER)
+            is_repeated = bool(source) and snapshot.restored().is_repeated(record.timestamp / 1000, source)
             if topic in forwards:
                 # Other forwarded records have no ledger and are skipped.
                 if _header(record, TARGET) == FORWARDED and snapshot.is_before("forwarded", source):
-                    parts.add(SourceRow("forwarded", source))
+                    if not is_repeated:
+                        parts.add(SourceRow("forwarded", source))
                     parts.add(SourceRow(HANDED_TO + topic.removeprefix(forward_topic("")), _forward_id(record, source)))
                 continue
             if waited := _header(record, WAITED_HEADER):
@@ -190,8 +199,10 @@ async def _read_topics(settings: Settings, snapshot: RegionSnapshot, parts: Part
                 continue
             if topic == FORWARDED and source:
                 parts.add(SourceRow("arrived", _forward_id(record, source)))
-            for row in rows_of(settings, topic, partition, record, source):
-                parts.add(row)
+            for one in rows_of(settings, topic, partition, record, "" if is_repeated else source):
+                parts.add(one)
+    if (kafka_since := snapshot.restored().kafka_since) is not None:
+        began |= dict.fromkeys([(topic, 0) for topic in read], kafka_since)
     for (topic, _), at in began.items():
         snapshot.held_since[topic] = max(at, snapshot.held_since.get(topic, 0.0))
 
@@ -204,12 +215,16 @@ def _event_id(record: Record) -> str:
         return ""
 
 
-def _message_row(fence: Fence, topic: str, partition: int, record: Record) -> MessageRow:
+def _message_row(snapshot: RegionSnapshot, topic: str, partition: int, record: Record) -> MessageRow | None:
+    """None for a message that the channel role left out."""
     try:
         source = _read_source(record.value or b"")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         source = _Source()  # the engine counts it as foreign
-    is_after = bool(source.source_topic) and fence.is_behind(
+    place = source.source_topic, source.source_offset
+    if snapshot.restored().is_superseded(topic, partition, record.offset, *place):
+        return None
+    is_after = bool(source.source_topic) and snapshot.fence().is_behind(
         lane_of(topic), source.source_topic, partition, source.source_offset
     )
     return MessageRow(topic, _header(record, "id"), is_after)

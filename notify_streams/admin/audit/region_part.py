@@ -42,6 +42,8 @@ class RegionPart:
     published: dict[str, Counter[str]] = field(default_factory=dict)
     #: Deliveries whose message lies behind the fence: decided after the database was read.
     after_fence: set[str] = field(default_factory=set)
+    #: Deliveries that a provider accepted before the region was restored from backups.
+    before_restore: set[str] = field(default_factory=set)
     #: By delivery id, of the `logged_channels`.
     accepted: dict[str, ProviderAcceptance] = field(default_factory=dict)
     #: Sources (topic, partition, offset) of dead letters, of forwarded records, and of triggers that waited for their user.
@@ -116,6 +118,8 @@ def read_part(parts: Parts, number: int) -> RegionPart:
             part.published[message.topic][message.id] += 1
     for line in parts.read(AcceptedRow, number):
         part.accepted.setdefault(line.id, ProviderAcceptance()).add(line.to_sha, marked=line.marked)
+        if line.is_before_restore:
+            part.before_restore.add(line.id)
     part.events.update(event.id for event in parts.read(EventRow, number))
     for row in parts.read(SourceRow, number):
         part.add_source(row)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from notify_streams.roles import CHANNELS, LANES
+from notify_streams.delivery.delivery_ledger import read_restored
+from notify_streams.roles import CHANNEL_ROLES, CHANNELS, LANES
 from notify_streams.topics import USER_SIGNUPS
 
 if TYPE_CHECKING:
@@ -78,6 +79,43 @@ class Fence:
         return sum(self.is_behind(role, topic, partition, offset) for role in roles)
 
 
+class RestoredLedgers:
+    """What the ledgers say of the last restore: which records stem from work that the backup did not have, and that was done again."""
+
+    def __init__(self, ledgers: Collection[Mapping[str, Any]]) -> None:
+        found = {(one["role"], one["topic"], one["partition"]): one for one in ledgers if "restored" in one}
+        #: Unix seconds; None: this region was never restored.
+        self.at: float | None = max((one["restored"]["at"].timestamp() for one in found.values()), default=None)
+        #: When its Kafka began; None: it was kept.
+        self.kafka_since = self.at if any(one["restored"]["is_new"] for one in found.values()) else None
+        self._positions = {place: one["restored"]["from"] for place, one in found.items()}
+        self._messages = {
+            place[1:]: restored
+            for place, one in found.items()
+            if place[0] in CHANNEL_ROLES and (restored := read_restored(one)) is not None
+        }
+
+    def was_before(self, at: float) -> bool:
+        """Whether something happened before the restore (Unix seconds)."""
+        return self.at is not None and at < self.at
+
+    def is_superseded(self, topic: str, partition: int, offset: int, source_topic: str, source_offset: int) -> bool:
+        """Whether a channel message was left out, because its trigger was decided again."""
+        one = self._messages.get((topic, partition))
+        return one is not None and one.is_superseded(offset, source_topic, source_offset)
+
+    def is_repeated(self, at: float, source: str) -> bool:
+        """Whether an output of the record ``topic:partition:offset``, published at `at`, was made again."""
+        if not self.was_before(at) or self.kafka_since is not None:
+            return False
+        try:
+            topic, partition, offset = source.rsplit(":", 2)
+            roles = ("registry",) if topic == USER_SIGNUPS else LANES
+            return all(int(offset) >= self._positions.get((role, topic, int(partition)), 0) for role in roles)
+        except ValueError:
+            return False
+
+
 @dataclass(slots=True)
 class RegionSnapshot:
     """What one region's audit compares, beside the rows of its `Parts`.
@@ -115,8 +153,12 @@ class RegionSnapshot:
     #: The channels that the provider log is about. The messages of others go to providers that have no log here.
     logged_channels: frozenset[str] = frozenset(CHANNELS)
 
+    #: Finished restores of this region from backups, oldest first (`stores.maintenance`).
+    restores: Sequence[Mapping[str, Any]] = field(default_factory=list)
+
     #: See `fence`.
     _fence: Fence | None = None
+    _restored: RestoredLedgers | None = None
 
     def fence(self) -> Fence:
         """Of the ledgers at the first call."""
@@ -125,6 +167,12 @@ class RegionSnapshot:
                 {(one["role"], one["topic"], one["partition"]): one["next_offset"] for one in self.ledgers}
             )
         return self._fence
+
+    def restored(self) -> RestoredLedgers:
+        """Of the ledgers at the first call."""
+        if self._restored is None:
+            self._restored = RestoredLedgers(self.ledgers)
+        return self._restored
 
     def is_before(self, kind: str, source: str) -> bool:
         """Whether every role that could take the source record (``topic:partition:offset``) had passed it."""

@@ -13,7 +13,7 @@ from notify_streams.errors import StoreUnavailable
 from notify_streams.transport.fetch_decoding import fetch_ranges
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Mapping
     from datetime import datetime
     from typing import Self
 
@@ -26,10 +26,12 @@ _WAIT_S: Final = 0.5
 class TopicReader:
     """A consumer without a group: it changes no committed offset."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, region: str | None = None) -> None:
+        """`region`: another one, instead of that of the settings."""
         self._settings = settings
+        self._region = region or settings.region
         self._consumer = kafka.consumer(
-            settings.kafka_connection(),
+            settings.kafka_connection() if region is None else settings.remote_kafka_connections()[region],
             isolation_level="read_committed",
             request_timeout_s=settings.broker.request_timeout_s,
         )
@@ -39,7 +41,7 @@ class TopicReader:
             await self._consumer.start()
         except (KafkaConnectionError, OSError) as error:
             await self._consumer.stop()
-            raise StoreUnavailable(f"Kafka of region {self._settings.region} does not answer") from error
+            raise StoreUnavailable(f"Kafka of region {self._region} does not answer") from error
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -59,19 +61,38 @@ class TopicReader:
         """Next offset of each partition of a topic."""
         return {partition: extent.end for (_, partition), extent in (await self.extents([topic])).items()}
 
+    async def offsets_at(self, topics: Iterable[str], at: datetime) -> dict[tuple[str, int], int]:
+        """The offset of each partition's first record of this time or a later one; the next offset if there is none."""
+        extents = await self.extents(topics)
+        at_ms = int(at.timestamp() * 1000)
+        found = await self._consumer.offsets_for_times(
+            dict.fromkeys((TopicPartition(*place) for place in extents), at_ms)
+        )
+        return {
+            (place.topic, place.partition): extents[place.topic, place.partition].end if one is None else one.offset
+            for place, one in found.items()
+        }
+
     async def read(
-        self, topics: Iterable[str], partitions: Iterable[int] | None = None, since: datetime | None = None
+        self,
+        topics: Iterable[str],
+        partitions: Iterable[int] | None = None,
+        since: datetime | None = None,
+        starts: Mapping[tuple[str, int], int] | None = None,
     ) -> AsyncIterator[tuple[TopicPartition, Record]]:
         """Every record with its place, in order within a partition. `partitions`: see `extents`. One reading at a time.
 
-        `since`: leave out what is before the first record of this time or a later one.
+        `since`: leave out what is before the first record of this time or a later one. `starts`: leave out what is before these offsets.
         """
+        starts = starts or {}
         extents = {
             TopicPartition(name, partition): extent
             for (name, partition), extent in (await self.extents(topics, partitions)).items()
-            if extent.end > extent.first
+            if extent.end > max(extent.first, starts.get((name, partition), 0))
         }
-        firsts = {place: extent.first for place, extent in extents.items()}
+        firsts = {
+            place: max(extent.first, starts.get((place.topic, place.partition), 0)) for place, extent in extents.items()
+        }
         if since is not None and extents:
             at_ms = int(since.timestamp() * 1000)
             found = await self._consumer.offsets_for_times(dict.fromkeys(extents, at_ms))

@@ -146,7 +146,7 @@ class RegionTotals:
         sent = {identity for identity, one in known.items() if one.state in _SENT or one.was_accepted}
         totals.sent += len(sent)
         totals.never_accepted.add(sent - accepted.keys())
-        unsent = accepted.keys() - sent - part.after_fence
+        unsent = accepted.keys() - sent - part.after_fence - part.before_restore
         under_way = {identity for identity in unsent if identity in known and known[identity].state in _UNDER_WAY}
         totals.under_way.add(under_way)
         # A call whose response was lost may have been accepted, however the delivery ended.

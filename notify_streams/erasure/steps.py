@@ -1,0 +1,42 @@
+"""The steps of both passes, in order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from notify_streams.erasure.history import History
+from notify_streams.erasure.registered_data import RegisteredData
+from notify_streams.erasure.runner import ErasureRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from notify_streams.erasure.registered_data import ContactStore, Registry
+    from notify_streams.erasure.runner import Erasures
+    from notify_streams.preferences.service import PreferenceService
+    from notify_streams.records.batch import Producer
+    from notify_streams.settings import Settings
+    from notify_streams.stores.mongo import Shards
+
+
+def erasure_runner(
+    settings: Settings,
+    store: Erasures,
+    registry: Registry,
+    contacts: ContactStore,
+    preferences: PreferenceService,
+    shards: Shards,
+    producer: Producer,
+    is_located: Callable[[str], bool],
+) -> ErasureRunner:
+    """A runner that is not started. `is_located`: whether this region's locations have a user."""
+    now = RegisteredData(settings, registry, contacts, preferences.erased, preferences.stops, producer, is_located)
+    past = History(settings, shards, producer)
+    removed = {"registry": now.registry, "locations": now.locations, "contacts": now.contacts, "timers": past.timers}
+    last = {
+        "outbox": past.outbox,
+        "consents": past.consents,
+        "notifications": past.notifications,
+        "preferences": now.preferences,
+    }
+    return ErasureRunner(store, {"checks": now.checks} | removed, removed | last, settings.erasure_settles_s)
