@@ -105,9 +105,11 @@ class RestoredLedgers:
         return one is not None and one.is_superseded(offset, source_topic, source_offset)
 
     def is_repeated(self, at: float, source: str) -> bool:
-        """Whether an output of the record ``topic:partition:offset``, published at `at`, was made again."""
-        if not self.was_before(at) or self.kafka_since is not None:
+        """Whether an output of the record ``topic:partition:offset``, published at `at`, was counted before the backup or is made again."""
+        if not self.was_before(at):
             return False
+        if self.kafka_since is not None:
+            return True  # it stems from the backup's outbox
         try:
             topic, partition, offset = source.rsplit(":", 2)
             roles = ("registry",) if topic == USER_SIGNUPS else LANES

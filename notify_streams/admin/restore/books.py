@@ -6,12 +6,13 @@ Each may be repeated.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from pymongo import UpdateMany, UpdateOne
+from pymongo import UpdateMany
 
-from notify_streams.admin.restore.positions import reopening
+from notify_streams.admin.restore.positions import closing_entry, reopening
 from notify_streams.delivery.attempt_reader import AttemptReader
 from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document, delivery_key, key_of
 from notify_streams.delivery.delivery_ledger import read_restored
@@ -30,12 +31,14 @@ from notify_streams.stores.mongo import (
     LEDGER,
     NOTIFICATIONS,
     OUTBOX,
+    SEALED_SUMS,
     TIMERS,
     run_transaction,
     write_in_session,
 )
 from notify_streams.stores.mongo_errors import mongo_call
-from notify_streams.topics import RETAINED_MS, event_topic
+from notify_streams.stores.sealed_sums import seal_all
+from notify_streams.topics import deleted_after, event_topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -104,31 +107,38 @@ class Books:
         found = self._situation
         # Rows of the outbox have been published since.
         found.extents = await topics.extents({topic for topic, _ in found.extents})
+        await seal_all(self._shards, self._timeout_s)
         for shard in range(len(self._shards)):
-            buckets = set(self._shards.buckets(shard))
-            writes = []
-            for key, ledger in found.ledgers.items():
-                role, topic, partition = key
-                if ledger["bucket"] not in buckets or ledger.get("restored", {}).get("id") == one.id:
-                    continue
-                update = reopening(
-                    ledger,
-                    found.reopened(key, one.id),
-                    found.extents[topic, partition],
-                    restore=one.id,
-                    at=one.began_at,
-                    is_new=found.is_new,
-                    again=found.again(role, partition, one.id),
-                )
-                same = {"_id": ledger["_id"], "bucket": ledger["bucket"], "restored.id": {"$ne": one.id}}
-                writes.append(UpdateOne(same, update))
-            if writes:
-                with mongo_call(f"reopen ledgers on shard {shard}", self._timeout_s):
-                    await self._shards.database(shard)[LEDGER].bulk_write(writes, ordered=False)
-                failpoint("inside_restore_step")
+            with mongo_call(f"reopen ledgers on shard {shard}", self._timeout_s):
+                await run_transaction(self._shards.client(shard), partial(self._reopen, one.id, shard))
+            failpoint("inside_restore_step")
         if found.is_new and not self._settings.remote_kafka:
             await forget_fence(self._shards)
         return found.summary(one.id)
+
+    async def _reopen(self, restore: str, shard: int, session: AsyncClientSession) -> None:
+        """In a transaction: all ledgers of a shard that are not reopened yet, and the closing entries of those whose position jumps."""
+        situation, database = self._situation, self._shards.database(shard)
+        # Behind the last record that stems from the backup.
+        now = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
+        query = {"bucket": {"$in": self._shards.buckets(shard)}, "restored.id": {"$ne": restore}}
+        updates, closings = [], []
+        for ledger in await database[LEDGER].find(query, session=session).to_list():
+            role, topic, partition = key = ledger["role"], ledger["topic"], ledger["partition"]
+            if key not in situation.ledgers:
+                continue  # its topic is not in the settings any more
+            found, extent = situation.reopened(key), situation.extents[topic, partition]
+            again = situation.again(role, partition, restore)
+            changed = reopening(ledger, found, extent, restore=restore, at=now, is_new=situation.is_new, again=again)
+            if (closing := closing_entry(ledger, changed, found.shift, self._settings.partitions, now)) is not None:
+                closings.append(closing)
+                changed["sealed_to"] = closing["period_end"]
+                changed["period_end"] = closing["period_end"] + timedelta(seconds=1)
+            updates.append({"q": {"_id": ledger["_id"], "bucket": ledger["bucket"]}, "u": {"$set": changed}})
+        if updates:
+            await write_in_session(session, database, "update", LEDGER, updates=updates)
+        if closings:
+            await write_in_session(session, database, "insert", SEALED_SUMS, documents=closings)
 
     async def lost_deliveries(self, one: Maintenance, topics: TopicReader, erased: ErasedUsers) -> Document:
         """End each queued delivery whose message no worker will read, as failed(lost), and count it so."""
@@ -180,7 +190,7 @@ class Books:
     ) -> dict[str, int]:
         counts: dict[str, int] = {}
         # Older ones can have no message, whatever became of them.
-        oldest = (self._situation.oldest_backup or datetime.now(UTC)) - timedelta(milliseconds=RETAINED_MS)
+        oldest = (self._situation.oldest_backup or datetime.now(UTC)) - deleted_after(self._settings)
         reader = AttemptReader(self._shards, self._timeout_s)
         async for page in pages(self._shards, NOTIFICATIONS, bucket, {}, _FIELDS, self._timeout_s):
             queued = {

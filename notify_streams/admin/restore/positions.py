@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from notify_streams.delivery.delivery_ledger import Restored, pack_seen, restored_fields
 from notify_streams.records.ids import new_flush_id
 from notify_streams.roles import CHANNEL_ROLES, lane_of
+from notify_streams.stores.sealed_sums import counts_of, sealed_document
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,7 +82,7 @@ def reopening(
     is_new: bool,
     again: Mapping[str, tuple[int, int]],
 ) -> Document:
-    """The update of a ledger document.
+    """The fields of a ledger document that change.
 
     Args:
         extent: of its topic and partition.
@@ -115,4 +116,16 @@ def reopening(
         }
         if is_new:
             changed["seen"] = pack_seen({})
-    return {"$set": changed}
+    return changed
+
+
+def closing_entry(
+    ledger: Mapping[str, Any], changed: Mapping[str, Any], shift: int, partitions: int, now: datetime
+) -> Document | None:
+    """The sealed sums of a position that jumps by `shift`, so that the next period begins where this one ends. The open one is sealed.
+
+    None: it stays, or the ledger never counted anything.
+    """
+    if not shift or not ledger.get("sealed_to"):
+        return None
+    return sealed_document({**ledger, **changed}, partitions, counts_of(ledger), now) | {"shift": shift}

@@ -9,7 +9,7 @@ from typing import Final
 
 from devtools.stack.paths import PROJECT
 from notify_streams import __version__
-from notify_streams.admin.shards.init import INDEXES
+from notify_streams.admin.shards.init import indexes
 from notify_streams.roles import ROLES, VIEWS, WEBHOOKS, app_id
 from notify_streams.settings import EdgePopSettings, Settings
 from notify_streams.stores import mongo
@@ -27,8 +27,8 @@ def inventory() -> str:
     return "\n".join([*topic_lines(), *collection_lines(), *group_lines(), ""])
 
 
-def topic_lines() -> list[str]:
-    settings = Settings(
+def some_region() -> Settings:
+    return Settings(
         region="us",
         kafka="none",
         redis="none",
@@ -37,21 +37,25 @@ def topic_lines() -> list[str]:
         trigger_systems=("<system>",),
         edge=(EdgePopSettings("<pop>", "https://none"),),
     )
+
+
+def topic_lines() -> list[str]:
     return sorted(
         f"topic {spec.name} {'one partition' if spec.partitions == 1 else 'buckets'} "
         + " ".join(f"{name}={value}" for name, value in sorted(spec.config.items()))
-        for spec in all_topics(settings)
+        for spec in all_topics(some_region())
     )
 
 
 def collection_lines() -> list[str]:
     lines = []
-    for name in sorted(collections_in_code() | INDEXES.keys()):
-        indexes = [
+    made = indexes(some_region())
+    for name in sorted(collections_in_code() | made.keys()):
+        shown = [
             ",".join(field for field, _ in one.keys) + ("" if one.expire_after_s is None else " (expires)")
-            for one in INDEXES.get(name, ())
+            for one in made.get(name, ())
         ]
-        lines.append(" ".join([f"collection {name}", *(f"index {one}" for one in indexes)]))
+        lines.append(" ".join([f"collection {name}", *(f"index {one}" for one in shown)]))
     return lines
 
 
