@@ -37,8 +37,10 @@ MONGODB: Final = AddressForm(
     rf"mongodb(?:\+srv)?://{_CREDENTIALS}{_HOSTS}(?:/[A-Za-z0-9_-]*(?:\?(?!(?i:.*(?:password|token)))[^\s#@]*)?)?",
 )
 REDIS: Final = AddressForm(
-    "redis://host:port/database or rediss://host:port/database; encode other characters of a password as %XX",
-    rf"rediss?://{_CREDENTIALS}{_HOST}(?:{_PORT})?(?:/\d*)?",
+    "redis://host:port/database, redis+sentinel://host:port,host:port/master/database, or the same with rediss; "
+    "encode other characters of a password as %XX",
+    rf"rediss?://{_CREDENTIALS}{_HOST}(?:{_PORT})?(?:/\d*)?"
+    rf"|rediss?\+sentinel://{_CREDENTIALS}{_HOSTS}/[A-Za-z0-9._-]+(?:/\d*)?",
 )
 HTTP: Final = AddressForm(
     "http://host or https://host, without user name or query", rf"https?://{_HOST}(?:{_PORT})?{_PATH}"

@@ -142,7 +142,7 @@ class NotifyApp(faust.App):
             web_metrics_enabled=False,
             worker_redirect_stdouts=False,
         )
-        attach(self, _transport_settings(settings, role))
+        attach(self, _transport_settings(settings, role), settings.kafka_connection())
         hold_partitions_while(self, lambda: bool(failing_calls().keys() - _BESIDE_PARTITIONS))
         self.add_lifecycle(self.shards.start, self.shards.close)
         self.add_lifecycle(partial(wait_for_maintenance, self.shards, settings.outbox.transaction_timeout_s), _nothing)

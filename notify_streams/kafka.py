@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -13,23 +14,43 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
     AuthenticationFailedError,
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
     KafkaConnectionError,
     KafkaError,
     SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
     UnsupportedSaslMechanismError,
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
+from notify_streams import refusals
 from notify_streams.access_token import NoToken, TokenProvider
 from notify_streams.security import KafkaSecurity, TlsSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 IsolationLevel = Literal["read_committed", "read_uncommitted"]
 #: aiokafka's own default.
 REQUEST_TIMEOUT_S = 40.0
 _LOGIN_REFUSED: Final = (AuthenticationFailedError, SaslAuthenticationFailed)
+#: Kafka says so until an operator changes it.
+_REFUSED: Final = (*_LOGIN_REFUSED, UnsupportedSaslMechanismError, NoToken, ssl.SSLError)
+#: Missing rights, by what they are for.
+_UNAUTHORIZED: Final = {
+    TopicAuthorizationFailedError: "topic",
+    GroupAuthorizationFailedError: "group",
+    TransactionalIdAuthorizationFailed: "transactional id",
+    ClusterAuthorizationFailedError: "cluster",
+}
+#: In a message.
+_MAX_NAMES: Final = 3
+
+
+class AccessRefused(KafkaConnectionError):  # type: ignore[misc]  # aiokafka has no types
+    """Kafka does not let this client in: certificate, log-in, access token. The message is one sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +61,19 @@ class KafkaConnection:
     servers: str
     #: aiokafka's security options; empty: plain text, no authentication. May hold credentials, so it is not in the `repr`.
     security: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    #: The settings that `security` comes from.
+    group: str = field(default="kafka_security", repr=False)
 
 
 @cache
-def connection_to(servers: str, security: KafkaSecurity) -> KafkaConnection:
-    """The connection with these settings. Its clients share one access token.
+def connection_to(servers: str, security: KafkaSecurity, group: str = "kafka_security") -> KafkaConnection:
+    """The connection with these settings, which are named `group`. Its clients share one access token.
 
     Raises:
         OSError: a certificate file cannot be read.
     """
     if security == KafkaSecurity():
-        return KafkaConnection(servers)
+        return KafkaConnection(servers, group=group)
     options: dict[str, Any] = {"security_protocol": security.protocol}
     if security.mechanism is not None:
         options["sasl_mechanism"] = security.mechanism
@@ -60,16 +83,16 @@ def connection_to(servers: str, security: KafkaSecurity) -> KafkaConnection:
         options["sasl_oauth_token_provider"] = TokenProvider(security.oauth)
     elif security.password is not None:
         options |= {"sasl_plain_username": security.username, "sasl_plain_password": security.password.reveal()}
-    return KafkaConnection(servers, options)
+    return KafkaConnection(servers, options, group)
 
 
 async def check_connection(connection: KafkaConnection, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
     """Connect to one broker, log in, and disconnect. `AIOKafkaConsumer(…).start()` and the like only log why they cannot.
 
     Raises:
-        KafkaConnectionError: one sentence: which broker, and why not.
+        KafkaConnectionError: one sentence: which broker, and why not. `AccessRefused` if one refuses this client.
     """
-    reason = "no broker is configured"
+    failure: KafkaConnectionError = KafkaConnectionError("no broker is configured")
     for host, port, _ in collect_hosts(connection.servers):
         try:
             broker = await create_conn(host, port, request_timeout_ms=int(timeout_s * 1000), **connection.security)
@@ -80,22 +103,95 @@ async def check_connection(connection: KafkaConnection, timeout_s: float = REQUE
             finally:
                 broker.close()
         except (OSError, KafkaError) as error:
-            reason = f"Kafka at {host}:{port} {_reason(error, connection.security)}"
+            sentence = f"Kafka at {host}:{port} {_reason(error, connection)}"
+            if isinstance(error, _REFUSED):
+                failure = AccessRefused(sentence)
+            elif not isinstance(failure, AccessRefused):
+                failure = KafkaConnectionError(sentence)
         else:
             return
-    raise KafkaConnectionError(reason)
+    raise failure
 
 
-def _reason(error: Exception, security: Mapping[str, Any]) -> str:
-    mechanism = security.get("sasl_mechanism")
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"has a certificate that is not accepted: {error.verify_message}"
+async def require_visible(admin: AIOKafkaAdminClient, topics: Sequence[str]) -> None:
+    """Check that the user may see these topics, whether they exist or not: to others Kafka says that they do not.
+
+    Raises:
+        TopicAuthorizationFailedError: with the others.
+    """
+    # The client's own method would create topics.
+    answer = await admin._send_request(MetadataRequest(list(topics), allow_auto_topic_creation=False))
+    found = answer.to_object()["topics"]
+    hidden = {one["topic"] for one in found if one["error_code"] == TopicAuthorizationFailedError.errno}
+    if hidden:
+        raise TopicAuthorizationFailedError(hidden)
+
+
+async def require_group(admin: AIOKafkaAdminClient, group: str) -> None:
+    """Check that the user may see a group.
+
+    Raises:
+        GroupAuthorizationFailedError: it may not.
+    """
+    try:
+        await admin.find_coordinator(group)
+    except GroupAuthorizationFailedError as error:
+        raise GroupAuthorizationFailedError(group) from error  # aiokafka's has a text in the place of the name
+    except KafkaError:
+        return  # its coordinator is being chosen
+
+
+def missing_right(connection: KafkaConnection, error: BaseException) -> str | None:
+    """One sentence about the right that Kafka says is missing, in `error` or in what caused it; None if it says nothing of the kind."""
+    one: BaseException | None = error
+    while one is not None:
+        if kind := next((name for refused, name in _UNAUTHORIZED.items() if isinstance(one, refused)), None):
+            named = one.args[0] if one.args else "(unnamed)"
+            names = sorted(named) if isinstance(named, set) else [named]
+            more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+            return (
+                f"Kafka at {connection.servers} refuses: this user has not the rights on {kind} {', '.join(names[:_MAX_NAMES])}{more}: "
+                "`notify-streams topics acls` prints those that each role needs"
+            )
+        one = one.__cause__ or one.__context__
+    return None
+
+
+def note_missing_right(connection: KafkaConnection, error: BaseException) -> bool:
+    """Tell the operator, if Kafka says that a right is missing; whether it does."""
+    sentence = missing_right(connection, error)
+    if sentence is not None:
+        refusals.note("Kafka", sentence)
+    return sentence is not None
+
+
+async def note_refusal(connection: KafkaConnection, error: BaseException, timeout_s: float) -> None:
+    """After `error` of a client that connects by itself, tell the operator if Kafka refuses it. Connects to find out: clients only log it."""
+    if note_missing_right(connection, error):
+        return
+    with suppress(KafkaConnectionError):
+        await _noted_check(connection, timeout_s)
+
+
+async def _noted_check(connection: KafkaConnection, timeout_s: float) -> None:
+    try:
+        await check_connection(connection, timeout_s)
+    except AccessRefused as refused:
+        refusals.note("Kafka", str(refused.args[0]))
+        raise
+
+
+def _reason(error: Exception, connection: KafkaConnection) -> str:
+    mechanism, group = connection.security.get("sasl_mechanism"), connection.group
     if isinstance(error, ssl.SSLError):
-        return f"cannot be reached with TLS: {error.reason}"
+        return (
+            refusals.certificate_problem(str(error), group)
+            or f"cannot be reached with TLS ({error.reason}): check {group}.protocol and {group}.tls"
+        )
     if isinstance(error, _LOGIN_REFUSED):
-        return f"refuses the user name or password ({mechanism})"
+        return f"refuses the user name or password ({mechanism}): check {group}.username and {group}.password"
     if isinstance(error, UnsupportedSaslMechanismError):
-        return f"does not support {mechanism}"
+        return f"does not support {mechanism}: check {group}.mechanism"
     if isinstance(error, NoToken):
         return f"needs an access token: {error.args[0]}"
     if isinstance(error, TimeoutError):
@@ -122,7 +218,7 @@ class _Checked:
         )
 
     async def start(self) -> None:
-        await check_connection(self._connection, self._timeout_s)
+        await _noted_check(self._connection, self._timeout_s)
         await super().start()  # type: ignore[misc]
 
 

@@ -135,16 +135,20 @@ class MongoSecurity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RedisSecurity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How clients log in to Redis. The scheme ``rediss`` selects TLS."""
+    """How clients log in to Redis. The schemes ``rediss`` and ``rediss+sentinel`` select TLS, also to the sentinels."""
 
     #: None: the user `default`.
     username: str | None = None
     password: Secret | None = None
     tls: TlsSettings | None = None
+    #: At the sentinels; no password: they want none.
+    sentinel_username: str | None = None
+    sentinel_password: Secret | None = None
 
     def problems(self) -> Iterator[str]:
-        if self.username is not None and self.password is None:
-            yield "password must be set with username"
+        for prefix in ("", "sentinel_"):
+            if getattr(self, f"{prefix}username") is not None and getattr(self, f"{prefix}password") is None:
+                yield f"{prefix}password must be set with {prefix}username"
         if self.tls is not None:
             yield from self.tls.problems()
 

@@ -400,8 +400,11 @@ class Settings(_Frozen, frozen=True, kw_only=True):
 
     def remote_kafka_connections(self) -> dict[str, KafkaConnection]:
         """How to connect to the Kafka of each other region."""
+        own = self.remote_kafka_security
         return {
-            region: connection_to(servers, self.remote_kafka_security.get(region, self.kafka_security))
+            region: connection_to(servers, own[region], f"remote_kafka_security.{region}")
+            if region in own
+            else connection_to(servers, self.kafka_security)
             for region, servers in self.remote_kafka.items()
         }
 
@@ -592,8 +595,10 @@ def _security_problems(settings: Settings) -> Iterator[str]:
     yield from (f"providers.{problem}" for problem in settings.providers.problems_of_more_credentials())
     for region in settings.remote_kafka_security.keys() - settings.remote_kafka:
         yield f"remote_kafka_security.{region}: there is no remote_kafka.{region}"
-    if redis.tls is not None and not settings.redis.startswith("rediss:"):
-        yield "redis_security.tls is set, but redis is not a rediss:// address"
+    if redis.tls is not None and not settings.redis.startswith("rediss"):
+        yield "redis_security.tls is set, but redis is not a rediss:// address, or rediss+sentinel://"
+    if redis.sentinel_password is not None and "+sentinel:" not in settings.redis:
+        yield "redis_security.sentinel_password is set, but redis is not an address of sentinels"
     of_shards = {split_credentials(uri)[1] for uri in settings.shards}
     if len(of_shards) > 1:
         yield "shards must all have the same user name and password"

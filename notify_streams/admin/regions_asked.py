@@ -10,6 +10,8 @@ from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
 from notify_streams.errors import RetryLater, SettingsError
+from notify_streams.stores.mongo_errors import mongo_reason
+from notify_streams.stores.redis import redis_reason
 from notify_streams.transport.send_errors import SendError
 
 if TYPE_CHECKING:
@@ -24,7 +26,13 @@ AWAY: Final = (RetryLater, SendError, KafkaError, PyMongoError, RedisError, Boto
 
 def why_away(error: BaseException) -> str:
     """Ours says which service; a driver's own text may hold credentials or a document."""
-    return str(error) if isinstance(error, RetryLater | SettingsError) else f"a service failed ({type(error).__name__})"
+    if isinstance(error, RetryLater | SettingsError):
+        return str(error)
+    if isinstance(error, PyMongoError):
+        return f"MongoDB {mongo_reason(error)}"
+    if isinstance(error, RedisError):
+        return f"Redis {redis_reason(error)}"
+    return f"a service failed ({type(error).__name__})"
 
 
 async def ask_regions(

@@ -1,24 +1,26 @@
-"""Finds out which of a region's services do not answer."""
+"""Finds out which of a region's services do not answer, or refuse us."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from pymongo.errors import PyMongoError
 from redis.exceptions import RedisError
 
 from notify_streams import kafka
 from notify_streams.addresses import without_credentials
+from notify_streams.admin.topic_acls import role_accesses
+from notify_streams.errors import StoreUnavailable
 from notify_streams.stores import dynamodb, redis
 from notify_streams.stores.mongo import mongo_client
-from notify_streams.stores.mongo_errors import mongo_reason
+from notify_streams.stores.mongo_errors import mongo_reason, mongo_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from notify_streams.security import MongoSecurity
     from notify_streams.settings import Settings
 
 #: A service that has not answered then counts as down.
@@ -27,50 +29,100 @@ _ANSWER_S: Final = 2.0
 _CONNECT_S: Final = 1.5
 
 
-async def unreachable(settings: Settings) -> list[str]:
-    """Each service of the settings that does not answer within 2 s, with its address and the kind of the error. Never raises.
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A service that cannot be used."""
+
+    #: Which service at which address, what is wrong; after a refusal also what to do.
+    sentence: str
+    #: It answers, and refuses this client: an operator must change something.
+    refused: bool = False
+
+
+async def faults(settings: Settings) -> list[Fault]:
+    """Each service of the settings that does not answer within 2 s, or refuses this client. Never raises.
 
     DynamoDB in AWS is left out: not everybody who may run a command has credentials for it.
     """
     checks: dict[str, Awaitable[None]] = {f"Kafka at {settings.kafka}": _check_kafka(settings)}
     for number, uri in enumerate(settings.shards):
-        checks[f"MongoDB shard {number} at {without_credentials(uri)}"] = _check_mongodb(uri, settings.mongo_security)
+        checks[f"MongoDB shard {number} at {without_credentials(uri)}"] = _check_mongodb(uri, settings)
     checks[f"Redis at {without_credentials(settings.redis)}"] = _check_redis(settings)
     if settings.dynamodb is not None:
         checks[f"DynamoDB at {without_credentials(settings.dynamodb)}"] = _check_dynamodb(settings.dynamodb)
-    found = await asyncio.gather(*(_error_of(check) for check in checks.values()))
-    return [f"{service} ({error})" for service, error in zip(checks, found, strict=True) if error]
+    found = await asyncio.gather(*(_fault(service, check) for service, check in checks.items()))
+    return [fault for fault in found if fault is not None]
 
 
-async def _error_of(check: Awaitable[None]) -> str | None:
+async def require_access(settings: Settings, role: str) -> None:
+    """Check before a worker starts that no service refuses it. One that is away is waited for later, except Kafka.
+
+    Of the rights in Kafka it sees whether each topic and the group exist for this user; what it may do with them, only a call tells.
+
+    Raises:
+        StoreUnavailable: one sentence for each service.
+    """
+    found = await faults(settings)
+    fatal = [fault.sentence for fault in found if fault.refused or fault.sentence.startswith("Kafka ")]
+    if not fatal:
+        fatal = await _missing_rights(settings, role)
+    if fatal:
+        raise StoreUnavailable(f"region {settings.region}, role {role}: {'; '.join(fatal)}")
+
+
+async def _missing_rights(settings: Settings, role: str) -> list[str]:
+    connection = settings.kafka_connection()
+    accesses = role_accesses(settings, role)
+    admin = kafka.admin(connection, request_timeout_s=settings.broker.request_timeout_s)
+    producer = kafka.producer(connection, request_timeout_s=settings.broker.request_timeout_s)
+    try:
+        await admin.start()
+        await kafka.require_visible(admin, [one.name for one in accesses if one.resource == "topic"])
+        for group in (one.name for one in accesses if one.resource == "group"):
+            await kafka.require_group(admin, group)
+        if any("Write" in one.operations for one in accesses):
+            await producer.start()
+    except KafkaError as error:
+        sentence = kafka.missing_right(connection, error)
+        return [] if sentence is None else [sentence]
+    finally:
+        await producer.stop()
+        await admin.close()
+    return []
+
+
+async def _fault(service: str, check: Awaitable[None]) -> Fault | None:
     """Why the check failed, never a driver's own text: drivers put addresses and more into it."""
+    refusal: str | None = None
     try:
         await asyncio.wait_for(check, _ANSWER_S)
     except TimeoutError:
-        return f"no answer within {_ANSWER_S:g} s"
+        return Fault(f"{service} does not respond within {_ANSWER_S:g} s")
     except KafkaConnectionError as error:
-        return str(error.args[0])
+        return Fault(str(error.args[0]), isinstance(error, kafka.AccessRefused))
     except PyMongoError as error:
-        return mongo_reason(error)
+        reason, refusal = mongo_reason(error), mongo_refusal(error)
     except RedisError as error:
-        return redis.redis_reason(error)
+        reason, refusal = redis.redis_reason(error), redis.redis_refusal(error)
     except Exception as error:  # whatever a driver raises, the service cannot be used
-        return type(error).__name__
-    return None
+        reason = f"failed: {type(error).__name__}"
+    else:
+        return None
+    return Fault(f"{service} {reason}", refusal is not None)
 
 
 async def _check_kafka(settings: Settings) -> None:
     await kafka.check_connection(settings.kafka_connection(), _ANSWER_S)
 
 
-async def _check_mongodb(uri: str, security: MongoSecurity) -> None:
-    async with mongo_client(uri, security, "notify-streams-check", _CONNECT_S) as client:
-        await client.admin.command("ping")
+async def _check_mongodb(uri: str, settings: Settings) -> None:
+    async with mongo_client(uri, settings.mongo_security, "notify-streams-check", _CONNECT_S) as client:
+        await client[settings.database].command("dbStats")
 
 
 async def _check_redis(settings: Settings) -> None:
     async with redis.connect(settings) as client:
-        await client.execute_command("PING")  # type: ignore[no-untyped-call]
+        await redis.check(client)
 
 
 async def _check_dynamodb(url: str) -> None:

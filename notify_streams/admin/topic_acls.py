@@ -82,7 +82,7 @@ def principals(settings: Settings, prefix: str) -> list[Principal]:
         Refused: two would have the same name, or the groups of an upstream system include those of others.
     """
     _check_groups(settings)
-    accesses = {role: _of_role(settings, role) for role in ROLES}
+    accesses = {role: role_accesses(settings, role) for role in ROLES}
     accesses |= {f"system-{system}": _of_system(settings, system) for system in settings.trigger_systems}
     others = [region for region in settings.regions if region != settings.region]
     remote = (*_topics(TARGET_TOPICS, _WRITE), *_topics([REGION_CONTROL], _READ))
@@ -120,7 +120,7 @@ def agent_topics(settings: Settings, role: str) -> frozenset[str]:
 
 def role_topics(settings: Settings, role: str) -> frozenset[str]:
     """The topics that a role reads and writes."""
-    return frozenset(one.name for one in _of_role(settings, role) if one.resource == "topic")
+    return frozenset(one.name for one in role_accesses(settings, role) if one.resource == "topic")
 
 
 def table_topics(role: str) -> frozenset[str]:
@@ -128,7 +128,8 @@ def table_topics(role: str) -> frozenset[str]:
     return frozenset(_TABLES[module] for module in MODULES[role] if module in _TABLES)
 
 
-def _of_role(settings: Settings, role: str) -> tuple[Access, ...]:
+def role_accesses(settings: Settings, role: str) -> tuple[Access, ...]:
+    """What a worker of `role` must be allowed to do."""
     reads = agent_topics(settings, role) | table_topics(role)
     writes = set(_outputs(settings, role))
     described: set[str] = set()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaConnectionError, for_code
+from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError, for_code
 
 from notify_streams import kafka
 from notify_streams.admin.topic_acls import role_topics
@@ -16,7 +16,7 @@ from notify_streams.errors import NotifyError, Refused, StoreUnavailable
 from notify_streams.topics import TopicSpec, all_topics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from notify_streams.settings import Settings
 
@@ -39,12 +39,14 @@ async def check_topics(settings: Settings, role: str | None = None) -> TopicDiff
 
     Raises:
         StoreUnavailable: Kafka does not answer.
+        KafkaError: this user must not see all topics.
     """
     admin = await _admin(settings)
     try:
         partitions = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
         used = None if role is None else role_topics(settings, role)
         wanted = [spec for spec in all_topics(settings) if used is None or spec.name in used]
+        await _require_visible(admin, wanted, partitions)
         configs = await _configs(admin, [spec.name for spec in wanted if spec.name in partitions])
     finally:
         await admin.close()
@@ -81,15 +83,19 @@ async def ensure_topics(settings: Settings) -> list[str]:
     Raises:
         StoreUnavailable: Kafka does not answer.
         NotifyError: Kafka refused a topic.
+        KafkaError: this user must not see all topics, or not create one.
     """
     admin = await _admin(settings)
     try:
         existing = set(await admin.list_topics())
+        await _require_visible(admin, all_topics(settings), existing)
         missing = [spec for spec in all_topics(settings) if spec.name not in existing]
         if not missing:
             return []
         answer = await admin.create_topics([_new(spec, settings.replication) for spec in missing])
         for name, code, *reason in answer.topic_errors:
+            if code == TopicAuthorizationFailedError.errno:
+                raise TopicAuthorizationFailedError(name)
             if code not in (0, _EXISTS):
                 raise NotifyError(
                     f"Kafka refused topic {name}: {for_code(code).__name__} {reason[0] if reason else ''}"
@@ -105,10 +111,12 @@ async def require_topics(settings: Settings) -> None:
     Raises:
         StoreUnavailable: Kafka does not answer.
         Refused: topics are missing.
+        KafkaError: this user must not see all topics.
     """
     admin = await _admin(settings)
     try:
         existing = set(await admin.list_topics())
+        await _require_visible(admin, all_topics(settings), existing)
     finally:
         await admin.close()
     if missing := sorted(spec.name for spec in all_topics(settings) if spec.name not in existing):
@@ -116,6 +124,11 @@ async def require_topics(settings: Settings) -> None:
             f"{len(missing)} topics are missing in Kafka of region {settings.region} ({missing[0]}, …): "
             f"run `notify-streams topics ensure --region {settings.region}`"
         )
+
+
+async def _require_visible(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec], seen: Container[str]) -> None:
+    if unseen := [spec.name for spec in specs if spec.name not in seen]:
+        await kafka.require_visible(admin, unseen)
 
 
 def _new(spec: TopicSpec, replication: int) -> NewTopic:

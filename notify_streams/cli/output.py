@@ -56,22 +56,29 @@ def run(work: Coroutine[Any, Any, Result], *regions: Settings) -> Result:
 
 async def _run(work: Coroutine[Any, Any, Result], regions: Sequence[Settings]) -> Result:
     from notify_streams.admin.regions_asked import AWAY, why_away
-    from notify_streams.admin.services import unreachable
+    from notify_streams.admin.services import faults
     from notify_streams.errors import StoreUnavailable
+    from notify_streams.kafka import missing_right
 
     try:
         return await work
     except AWAY as error:
-        down = {one.region: found for one in regions if (found := await unreachable(one))}
+        found = {one.region: await faults(one) for one in regions}
+        if sentence := next(filter(None, (missing_right(one.kafka_connection(), error) for one in regions)), None):
+            raise StoreUnavailable(sentence) from error
+        down = {region: faults_there for region, faults_there in found.items() if faults_there}
         if down:
+            sentences = "; ".join(
+                f"region {region}: {'; '.join(fault.sentence for fault in faults_there)}"
+                for region, faults_there in down.items()
+            )
+            if all(fault.refused for faults_there in down.values() for fault in faults_there):
+                raise StoreUnavailable(sentences) from error
             local = any(one.sandbox_record for one in regions)
             remedy = (
                 "`notify-streams stack up` starts the local stack" if local else "start them and run the command again"
             )
-            silent = "; ".join(
-                f"no answer in region {region} from {', '.join(found)}" for region, found in down.items()
-            )
-            raise StoreUnavailable(f"{silent}: {remedy}") from error
+            raise StoreUnavailable(f"{sentences}: {remedy}") from error
         raise StoreUnavailable(why_away(error)) from error
 
 

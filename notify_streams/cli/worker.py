@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 import click
@@ -23,6 +24,10 @@ def worker(region: str, role: str, web_port: int | None, loglevel: str) -> None:
         os.environ["NOTIFY_WEB_PORT"] = str(web_port)
     # Before the app is built, because its services keep the event loop.
     mode.loop.use("uvloop")
+    from notify_streams.admin.services import require_access
     from notify_streams.app import run_worker, worker_app  # builds the app that the environment names
 
-    run_worker(worker_app(), loglevel)
+    app = worker_app()
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:  # leaves the app's loop as it is
+        runner.run(require_access(app.settings, role))
+    run_worker(app, loglevel)

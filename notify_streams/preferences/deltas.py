@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Final, cast
 
@@ -17,11 +16,11 @@ from redis.exceptions import RedisError
 from notify_streams.errors import StoreUnavailable
 from notify_streams.metrics import REDIS_UNAVAILABLE
 from notify_streams.preferences.lease_scripts import WRITE_DELTAS
-from notify_streams.stores.redis import redis_reason
+from notify_streams.stores.redis import note_refusal, redis_call
 from notify_streams.stores.request_batcher import RequestBatcher
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from redis.asyncio import Redis
 
@@ -31,19 +30,6 @@ _KEYS_PER_WRITE: Final = 500
 #: Redis serves no one else during an MGET. A single request may have more keys than this.
 _KEYS_PER_READ: Final = 2_000
 _BREAKER_S: Final = 0.5
-
-
-@contextmanager
-def redis_call() -> Iterator[None]:
-    """Translate errors of Redis. None is permanent for a record: without Redis, every caller reads or waits for the durable record.
-
-    Raises:
-        StoreUnavailable: Redis refused the call or did not answer.
-    """
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        raise StoreUnavailable(f"Redis {redis_reason(error)}") from error
 
 
 class Deltas:
@@ -78,7 +64,8 @@ class Deltas:
         keys += [self._key_prefix + user_id for user_ids in requests for user_id in user_ids]
         try:
             lease, *values = cast("list[bytes | None]", await self._redis.mget(keys))
-        except (RedisError, OSError):
+        except (RedisError, OSError) as error:
+            note_refusal(self._redis, error)
             self._breaker_open_until = time.monotonic() + _BREAKER_S
             return not_trusted
         if lease is None:
@@ -94,7 +81,7 @@ class Deltas:
         """
         remaining = iter(rows.items())
         while chunk := list(islice(remaining, _KEYS_PER_WRITE)):
-            with redis_call():
+            with redis_call(self._redis):
                 await self._write_deltas(
                     keys=[self._key_prefix + user_id for user_id, _ in chunk],
                     args=[self._ttl_ms, *(row for _, row in chunk)],
@@ -106,7 +93,7 @@ class Deltas:
         Raises:
             StoreUnavailable: Redis refused or did not answer.
         """
-        with redis_call():
+        with redis_call(self._redis):
             await self._redis.delete(self._key_prefix + user_id)
 
 

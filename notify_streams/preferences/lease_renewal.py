@@ -17,9 +17,9 @@ from uuid import uuid4
 from bson import Timestamp
 
 from notify_streams.errors import RetryLater, StoreUnavailable
-from notify_streams.preferences.deltas import redis_call
 from notify_streams.preferences.lease_scripts import BEGIN, RENEW
 from notify_streams.retry import RetryPolicy
+from notify_streams.stores.redis import redis_call
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -45,6 +45,7 @@ class LeaseRenewal:
     def __init__(
         self, redis: Redis, deltas: Deltas, repository: PreferenceRepository, bound: StalenessBound, prefix: str = "p"
     ) -> None:
+        self._redis = redis
         self._deltas = deltas
         self._repository = repository
         self._bound = bound
@@ -81,7 +82,7 @@ class LeaseRenewal:
             StoreUnavailable: Redis or MongoDB did not answer, or Redis may evict keys.
         """
         lease_ms = int(self._bound.lease_s * 1000)
-        with redis_call():
+        with redis_call(self._redis):
             begun = await self._begin_script(
                 keys=self.keys, args=[int(lease_ms * _RENEW_BELOW), lease_ms, uuid4().hex, self._name]
             )
@@ -89,7 +90,7 @@ class LeaseRenewal:
             return False
         now_ms, epoch, covered = begun
         reached = await self._copy(epoch, _decode_covered(covered, self._repository.shard_count))
-        with redis_call():
+        with redis_call(self._redis):
             renewed = await self._renew_script(
                 keys=self.keys, args=[epoch, now_ms + lease_ms, _encode_covered(reached), self._name]
             )

@@ -6,6 +6,7 @@ from typing import Final
 
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
+from notify_streams import refusals
 from notify_streams.errors import (
     NotifyError,
     PermanentFailure,
@@ -37,18 +38,18 @@ TRANSIENT: Final = frozenset(
 )
 #: The item itself is refused.
 PERMANENT: Final = frozenset({"SerializationException", "TransactionSizeLimitExceeded", "ValidationException"})
-#: Only an operator can help: no table, no permission.
-WRONG_SETTINGS: Final = frozenset(
+#: Only an operator can help.
+WRONG_CREDENTIALS: Final = frozenset(
     {
-        "AccessDeniedException",
         "IncompleteSignatureException",
         "InvalidClientTokenId",
         "InvalidSignatureException",
         "MissingAuthenticationTokenException",
-        "ResourceNotFoundException",
         "UnrecognizedClientException",
     }
 )
+NO_RIGHT: Final = "AccessDeniedException"
+NO_TABLE: Final = "ResourceNotFoundException"
 
 
 def error_code(error: ClientError) -> str:
@@ -63,16 +64,26 @@ def translate(error: Exception, call: str) -> NotifyError:
         status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         if code in TRANSIENT or status >= 500:
             return RetryLater(f"registry: {call}: {code or status}")
-        if code == "ResourceNotFoundException":
+        if code == NO_TABLE:
             return SettingsError(
                 f"registry: {call}: no such table (users_table); create it with `registry init`, locally with `shards init`"
             )
-        if code in WRONG_SETTINGS:
-            return SettingsError(f"registry: {call} refused: {code}")
+        if code == NO_RIGHT or code in WRONG_CREDENTIALS:
+            return _refused(call, code)
         kind = PermanentFailure if code in PERMANENT else UnknownFailure
         return kind(f"registry: {call} refused: {code or status}")
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return SettingsError(f"registry: {call}: no AWS credentials (environment, profile, web identity, instance)")
+        return _refused(call, type(error).__name__)
     if isinstance(error, BotoCoreError | TimeoutError | OSError):
         return StoreUnavailable(f"registry: no response to {call}: {type(error).__name__}")
     raise error
+
+
+def _refused(call: str, code: str) -> StoreUnavailable:
+    """A worker repeats the call: credentials and policies are changed without a restart."""
+    where = "check those of the environment, profile, web identity or instance"
+    sentence = f"registry: {call}: DynamoDB refuses the AWS credentials ({code}): {where}"
+    if code == NO_RIGHT:
+        sentence = f"registry: DynamoDB refuses {call} ({code}): `notify-streams registry policy` prints the policy that each role needs"
+    refusals.note("DynamoDB", sentence)
+    return StoreUnavailable(sentence)

@@ -17,7 +17,7 @@ from notify_streams.errors import StoreUnavailable
 from notify_streams.stores.mongo_errors import mongo_call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pymongo.asynchronous.client_session import AsyncClientSession
     from pymongo.asynchronous.database import AsyncDatabase
@@ -37,19 +37,20 @@ class BucketDirectory:
         self,
         initial_shard_of: Callable[[int], int],
         database: Callable[[int], Database],
-        shards: int,
+        addresses: Sequence[str],
         lease_s: float,
         timeout_s: float,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`initial_shard_of`: bucket → its shard by the settings. `database`: shard → its database."""
+        """`initial_shard_of`: bucket → its shard by the settings. `database`: shard → its database. `addresses`: for messages."""
         self._initial_shard_of = initial_shard_of
         self._database = database
         self._lease_s = lease_s
         self._timeout_s = timeout_s
         self._now = now
-        self._entries: list[dict[int, int]] = [{} for _ in range(shards)]
-        self._read_at_s: list[float | None] = [None] * shards
+        self._addresses = addresses
+        self._entries: list[dict[int, int]] = [{} for _ in addresses]
+        self._read_at_s: list[float | None] = [None] * len(addresses)
         self._polling: list[asyncio.Task[None]] = []
 
     def shard_of(self, bucket: int) -> int:
@@ -102,7 +103,7 @@ class BucketDirectory:
 
     async def _read(self, shard: int) -> None:
         started_s = self._now()
-        with mongo_call(f"read bucket directory of shard {shard}", self._timeout_s):
+        with mongo_call(f"read bucket directory of shard {shard} at {self._addresses[shard]}", self._timeout_s):
             entries = await self._database(shard)[MOVED].find().to_list()
         self._entries[shard] = {entry["_id"]: entry["to"] for entry in entries}
         self._read_at_s[shard] = started_s

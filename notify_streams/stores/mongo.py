@@ -14,6 +14,7 @@ from pymongo.errors import BulkWriteError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
+from notify_streams.addresses import without_credentials
 from notify_streams.stores.bucket_directory import LEASE_S, BucketDirectory
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class Shards:
         self.app_name = app_name
         self._timeout_s = settings.outbox.transaction_timeout_s
         self.directory = BucketDirectory(
-            settings.shard_of, self._database, len(settings.shards), lease_s, self._timeout_s
+            settings.shard_of, self._database, [*map(without_credentials, settings.shards)], lease_s, self._timeout_s
         )
         self._client_options = client_options
         self._clients: list[AsyncMongoClient[Document]] = []

@@ -5,7 +5,6 @@ One table each; an error that is in neither is an `UnknownFailure`. Codes: https
 
 from __future__ import annotations
 
-import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -21,15 +20,18 @@ from pymongo.errors import (
     PyMongoError,
 )
 
+from notify_streams import refusals
 from notify_streams.errors import PermanentFailure, StoreUnavailable, UnknownFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 #: Codes of failed log-ins and of users without the right (https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml).
-_REFUSALS: Final = {13: "refuses: the user has not the right", 18: "refuses the user name or password"}
+_REFUSALS: Final = {
+    13: "refuses: the user has not the right: give it readWrite on the settings' `database` and clusterMonitor",
+    18: "refuses the user name or password: check mongo_security.username and mongo_security.password",
+}
 _DUPLICATE_KEY: Final = 11000
-_CERTIFICATE: Final = re.compile(r"certificate verify failed: ([^(]{1,200})")
 #: The document or statement itself is refused.
 _PERMANENT_CODES: Final = frozenset(
     {
@@ -105,6 +107,8 @@ def mongo_call(what: str, timeout_s: float | None = None) -> Iterator[None]:
         with pymongo.timeout(timeout_s):
             yield
     except (PyMongoError, *_NOT_ENCODABLE) as error:
+        if refusal := mongo_refusal(error):
+            refusals.note("MongoDB", f"{what}: MongoDB {refusal}")
         raise _kind(error)(f"{what}: MongoDB {mongo_reason(error)}") from error
 
 
@@ -135,12 +139,19 @@ def is_duplicate_key(error: BulkWriteError | DuplicateKeyError) -> bool:
     return any(one.get("code") == _DUPLICATE_KEY for one in (error.details or {}).get("writeErrors", ()))
 
 
-def mongo_reason(error: Exception) -> str:
-    """Why MongoDB did not do it. Not the driver's text, which may hold an address or a document."""
+def mongo_refusal(error: Exception) -> str | None:
+    """What MongoDB refuses, and what to do; None if it is anything else."""
     if isinstance(error, OperationFailure) and error.code in _REFUSALS:
         return _REFUSALS[error.code]
-    if found := _CERTIFICATE.search(str(error)):
-        return f"has a certificate that is not accepted: {found[1].strip()}"
+    if not isinstance(error, ConnectionFailure):
+        return None
+    return refusals.certificate_problem(str(error), "mongo_security")
+
+
+def mongo_reason(error: Exception) -> str:
+    """Why MongoDB did not do it. Not the driver's text, which may hold an address or a document."""
+    if refusal := mongo_refusal(error):
+        return refusal
     if "SSL handshake failed" in str(error):
-        return "cannot be reached with TLS: check `mongo_security.tls`"
+        return "cannot be reached with TLS: check mongo_security.tls"
     return f"failed: {type(error).__name__}"

@@ -35,6 +35,8 @@ class AppState:
 
     def __init__(self) -> None:
         self.settings = TransportSettings()
+        #: Of all clients; None until the first of them needs it: then it is that of Faust's settings.
+        self.connection: KafkaConnection | None = None
         self.batched_topics: set[str] = set()
         self.assigned_hooks: list[AssignedHook] = []
         self.revoked_hooks: list[RevokedHook] = []
@@ -63,9 +65,10 @@ def app_state(app: AppT) -> AppState:
     return found
 
 
-def attach(app: AppT, settings: TransportSettings) -> None:
-    """Use these settings for the app. Call it before the app starts."""
+def attach(app: AppT, settings: TransportSettings, connection: KafkaConnection | None = None) -> None:
+    """Use these settings for the app, and the connection from which its `broker_credentials` were made. Call it before the app starts."""
     app_state(app).settings = settings
+    app_state(app).connection = connection
 
 
 def on_assigned(app: AppT, hook: AssignedHook) -> AssignedHook:
@@ -108,9 +111,12 @@ def faust_credentials(connection: KafkaConnection) -> CredentialsT | None:
 
 def kafka_connection(app: AppT) -> KafkaConnection:
     """The app's bootstrap servers and credentials."""
-    conf = app.conf
-    servers = server_list(app.transport.url, stock.Transport.default_port)
-    return KafkaConnection(",".join(servers), credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context))
+    state, conf = app_state(app), app.conf
+    if state.connection is None:
+        servers = server_list(app.transport.url, stock.Transport.default_port)
+        security = credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context)
+        state.connection = KafkaConnection(",".join(servers), security)
+    return state.connection
 
 
 def producer_of(app: AppT) -> BatchProducer:

@@ -212,6 +212,7 @@ class BatchProducer:
                     extra={"action": "batch.split", "topic": topic, "bytes": limit, "limit": self._limits[topic]},
                 )
             except (KafkaError, TimeoutError, OSError) as error:
+                kafka.note_missing_right(self._connection, error)
                 await self._abandon(producer)
                 raise BatchNotSent(topic, partition, range(at, len(records)), error) from error
             finally:

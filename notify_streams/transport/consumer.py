@@ -10,14 +10,15 @@ import logging
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from aiokafka.errors import ConsumerStoppedError
+from aiokafka.errors import ConsumerStoppedError, TopicAuthorizationFailedError
 from faust.agents import current_agent
 from faust.transport.drivers import aiokafka as stock
 from faust.types import TP, AppT
 from faust.types.transports import TPorTopicSet
 from mode.utils.futures import notify
 
-from notify_streams.transport.app_state import app_state
+from notify_streams.kafka import note_missing_right
+from notify_streams.transport.app_state import app_state, kafka_connection
 from notify_streams.transport.batched_topic import BatchMessage
 from notify_streams.transport.faust_delivery import deliver_single_events
 from notify_streams.transport.fetch_thread import FetchThread, PartitionOffsets
@@ -27,6 +28,7 @@ from notify_streams.transport.partition_start import StartPosition, decide_start
 log = logging.getLogger(__name__)
 
 _FETCH_TIMEOUT_S = 1.0
+_UNAUTHORIZED_PAUSE_S = 1.0
 #: Faust's own default.
 _MAX_UNBATCHED_RECORDS = 500
 
@@ -92,6 +94,10 @@ class Consumer(stock.Consumer):
     async def partition_offsets(self, tps: Collection[TP]) -> dict[TP, PartitionOffsets]:
         """See `FetchThread.partition_offsets`."""
         return await self._thread.partition_offsets(tps)
+
+    async def check(self) -> None:
+        """See `FetchThread.check`."""
+        await self._thread.check()
 
     # -- For batch messages
 
@@ -289,7 +295,13 @@ class Consumer(stock.Consumer):
     async def _fetch(self, tps: set[TP]) -> None:
         generation = self.app.consumer_generation_id
         limit = self.app.conf.broker_max_poll_records or _MAX_UNBATCHED_RECORDS
-        fetched = await self._thread.fetch(tps, _FETCH_TIMEOUT_S, limit)
+        try:
+            fetched = await self._thread.fetch(tps, _FETCH_TIMEOUT_S, limit)
+        except TopicAuthorizationFailedError as error:
+            # An operator can give the right back; a crash would cost the partitions that may be read.
+            note_missing_right(kafka_connection(self.app), error)
+            await self.wait_first(self.suspend_flow.wait(), timeout=_UNAUTHORIZED_PAUSE_S)
+            return
         if not self.flow_active or generation != self.app.consumer_generation_id:
             return
         for tp, fetched_range in fetched.batched:

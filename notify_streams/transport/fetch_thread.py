@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 import aiokafka
 from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import FetchResult
-from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaError
+from aiokafka.errors import ConsumerStoppedError, IllegalStateError, KafkaConnectionError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
@@ -115,6 +115,20 @@ class FetchThread(AIOKafkaConsumerThread):
             KafkaError: Kafka did not answer.
         """
         return await self._run(self._partition_offsets_in_thread(tps))
+
+    async def check(self) -> None:
+        """Take the error that stopped the client's group coordinator, which then goes on: no other call does. Without partitions ask Kafka.
+
+        Raises:
+            KafkaError: that error, or Kafka did not answer.
+        """
+        await self._run(self._check_in_thread())
+
+    async def _check_in_thread(self) -> None:
+        consumer = self._ensure_consumer()
+        consumer._coordinator.check_errors()
+        if not consumer.assignment() and not await consumer._client.force_metadata_update():
+            raise KafkaConnectionError("no broker answers")
 
     def _wake_in_thread(self) -> None:
         self._woken = True

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from aiokafka.errors import KafkaError
 from faust.types import TP, AppT
 
-from notify_streams.transport.app_state import app_state
+from notify_streams.kafka import note_refusal
+from notify_streams.transport.app_state import app_state, kafka_connection
 from notify_streams.transport.consumer import Consumer, batched_consumer
 from notify_streams.transport.fetch_thread import PartitionOffsets
 from notify_streams.transport.tables.recovery_progress import RecoveryProgress
@@ -18,7 +19,6 @@ from notify_streams.transport.watchdog import PartitionState, Stuck
 
 log = logging.getLogger(__name__)
 
-_INTERVAL_S = 5.0
 #: Offsets that were read longer ago say nothing.
 _OFFSETS_GOOD_S = 20.0
 
@@ -56,17 +56,22 @@ def wrong_partition_counts(app: AppT, expected: int) -> dict[str, int]:
 
 
 async def monitor(consumer: Consumer) -> None:
-    """Observe every few seconds until cancelled. Skips an observation that Kafka does not answer; for the watchdog, several are a pause."""
+    """Observe every few seconds until cancelled. Skips an observation that Kafka does not answer; for the watchdog, several are a pause.
+
+    Says what Kafka refuses, if that is why.
+    """
+    interval_s = consumer.settings.observe_every_s
     while True:
-        await asyncio.sleep(_INTERVAL_S)
-        try:
-            async with asyncio.timeout(_INTERVAL_S * 2):
-                await observe(consumer)
-        except (KafkaError, OSError, TimeoutError) as error:
-            log.warning(
-                "partition offsets could not be read, observation skipped",
-                extra={"action": "watchdog.skip", "error": error},
-            )
+        await asyncio.sleep(interval_s)
+        for look in (observe, Consumer.check):
+            try:
+                async with asyncio.timeout(interval_s * 2):
+                    await look(consumer)
+            except (KafkaError, OSError, TimeoutError) as error:
+                log.warning(
+                    "Kafka could not be asked, observation skipped", extra={"action": "watchdog.skip", "error": error}
+                )
+                await note_refusal(kafka_connection(consumer.app), error, interval_s)
 
 
 async def observe(consumer: Consumer) -> None:

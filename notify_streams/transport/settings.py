@@ -51,6 +51,8 @@ class TransportSettings:
     #: A batch that is not acknowledged after this time has failed.
     produce_timeout_s: float = 10.0
     request_timeout_s: float = 10.0
+    #: Time between two observations of the health monitor.
+    observe_every_s: float = 5.0
     #: What to do about missing topics: part of the error message when the app does not start because of them.
     missing_topics_remedy: str = "create them before the app starts"
 

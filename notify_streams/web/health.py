@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from notify_streams import refusals
 from notify_streams.retry import failing_calls
 from notify_streams.transport import ready, recovery, stuck, wrong_partition_counts
 from notify_streams.web.responses import RETRY_AFTER, Content, SharedView, json_content
@@ -53,6 +54,7 @@ def health_of(worker: NotifyApp) -> Health:
     waiting = [] if follower is None or follower.waiting_for is None else [f"placement: {follower.waiting_for}"]
     waiting += [f"shard {shard} does not answer" for shard in worker.shards.directory.expired()]
     waiting += failing(failing_calls())
+    waiting += refusals.recent()
     if worker.delivery is not None:
         waiting += not_called(worker.delivery.provider_state())
     partitions = worker.settings.partitions

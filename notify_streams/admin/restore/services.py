@@ -14,11 +14,11 @@ from notify_streams import kafka
 from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.errors import StoreUnavailable
 from notify_streams.outbox.direct_publish import publish_directly
-from notify_streams.preferences.deltas import redis_call
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.registry.signups import location_outputs
 from notify_streams.registry.users_table import UsersTable
 from notify_streams.roles import LANES, app_id
+from notify_streams.stores.redis import redis_call
 from notify_streams.topics import (
     PREFERENCE_UPDATES,
     RECEIPTS,
@@ -47,7 +47,7 @@ _AT_ONCE: Final = 1_000
 async def forget_deltas(preferences: PreferenceService) -> Document:
     """Remove deltas that are newer than the restored records. The lease goes first: without it, what is left is not trusted."""
     removed = 0
-    with redis_call():
+    with redis_call(preferences.redis):
         await preferences.redis.delete(*preferences.lease_renewal.keys)
         keys = []
         async for key in preferences.redis.scan_iter(match=preferences.deltas.keys, count=_AT_ONCE):

@@ -160,4 +160,5 @@ class KafkaControlLog:
                 yield timeout
         except (KafkaError, SendError, TimeoutError, OSError) as error:
             await self.close()
+            kafka.note_missing_right(self._connection, error)
             raise RetryLater(f"region {self.region} does not answer: {operation} control log: {error!r}") from error

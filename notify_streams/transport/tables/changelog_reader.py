@@ -24,6 +24,7 @@ class ChangelogReader:
 
     def __init__(self, connection: KafkaConnection, topic: str, settings: TransportSettings) -> None:
         self.topic = topic
+        self.connection = connection
         self._consumer = kafka.consumer(
             connection,
             isolation_level=settings.isolation_level,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from aiokafka.errors import KafkaError
 
 from notify_streams import tasks
+from notify_streams.kafka import note_missing_right
 from notify_streams.transport.client_shutdown import is_cancelled
 from notify_streams.transport.partition_buffer import FetchedRange
 from notify_streams.transport.tables.changelog_reader import ChangelogReader
@@ -111,6 +112,7 @@ class Follower:
                 await reader.start()
                 await self._read(reader)
             except (KafkaError, OSError, TimeoutError) as error:
+                note_missing_right(reader.connection, error)
                 self._log_retry(error)
             except asyncio.CancelledError as error:
                 if is_cancelled():

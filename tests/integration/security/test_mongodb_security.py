@@ -13,6 +13,8 @@ from pymongo.errors import PyMongoError
 from devtools.stack.mongodb import mongod
 from devtools.stack.ports import free_port
 from devtools.stack.service import Service
+from notify_streams import refusals
+from notify_streams.admin.services import faults
 from notify_streams.admin.shards.init import init_shards
 from notify_streams.errors import StoreUnavailable
 from notify_streams.secret import Secret
@@ -104,37 +106,50 @@ async def test_another_host_name_is_accepted_if_it_is_not_checked(
         assert await shards.client(0).notify.command("ping")
 
 
-REFUSED = {
-    "password": (
-        "localhost",
-        lambda tls, _: MongoSecurity("app", Secret("pass-wrong"), tls=tls),
-        "refuses the user name",
-    ),
-    "no log-in": ("localhost", lambda tls, _: MongoSecurity(tls=tls), "has not the right"),
-    "CA": (
-        "localhost",
-        lambda _, files: MongoSecurity("app", Secret(PASSWORD), tls=TlsSettings(files.other_ca)),
-        "certificate that is not accepted",
-    ),
-    "host name": (
-        "127.0.0.1",
-        lambda tls, _: MongoSecurity("app", Secret(PASSWORD), tls=tls),
-        "not accepted: IP address mismatch",
-    ),
+def by_password(tls: TlsSettings, password: str = PASSWORD) -> MongoSecurity:
+    return MongoSecurity("app", Secret(password), tls=tls)
+
+
+#: Server, security, what is said.
+REFUSED: dict[str, tuple[str, Callable[[TlsSettings, Certificates], MongoSecurity], str]] = {
+    "password": ("localhost", lambda tls, _: by_password(tls, "pass-wrong"), "check mongo_security.username and"),
+    "no log-in": ("localhost", lambda tls, _: MongoSecurity(tls=tls), "has not the right: give it"),
+    "CA": ("localhost", lambda _, files: by_password(TlsSettings(files.other_ca)), "set mongo_security.tls.ca_file"),
+    "host name": ("127.0.0.1", lambda tls, _: by_password(tls), "not accepted: IP address mismatch"),
+    "expired": ("expired", lambda tls, _: by_password(tls), "certificate has expired: renew it"),
+    "other host": ("elsewhere", lambda tls, _: by_password(tls), "not valid for 'localhost': connect to a name"),
 }
 
 
-@pytest.mark.parametrize(("host", "security", "words"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize("case", REFUSED)
 async def test_what_is_refused_is_said_in_one_sentence(
     server: SecureMongod,
     tls: TlsSettings,
     certificates: Certificates,
+    wrong_servers: dict[str, int],
     says: Callable[[object, str], bool],
-    host: str,
-    security: Callable[[TlsSettings, Certificates], MongoSecurity],
-    words: str,
+    case: str,
 ) -> None:
-    async with shards_of(server, security(tls, certificates), host) as shards:
-        with pytest.raises(StoreUnavailable) as error:
+    name, security, words = REFUSED[case]
+    host, port = ("localhost", wrong_servers[name]) if name in wrong_servers else (name, server.port)
+    uri = f"mongodb://{host}:{port}/?directConnection=true"
+    limits = OutboxSettings(transaction_timeout_s=1.0)
+    settings = Settings(
+        region="us",
+        kafka="127.0.0.1:1",
+        redis="redis://127.0.0.1:1/0",
+        shards=(uri,),
+        mongo_security=security(tls, certificates),
+        outbox=limits,
+    )
+    async with Shards(settings) as shards:
+        with pytest.raises(StoreUnavailable) as error:  # a verb
             await init_shards(Settings(region="us", kafka="", redis="", shards=("",)), shards)
     assert says(error.value, words)
+    async with Shards(settings) as shards:
+        with pytest.raises(StoreUnavailable) as error:  # a worker that runs
+            await shards.refresh_directory(require_all=True)
+        assert says(error.value, f"shard 0 at mongodb://{host}:{port}/: MongoDB ") and says(error.value, words)
+        assert str(error.value) in refusals.recent()
+    (refusal,) = [fault.sentence for fault in await faults(settings) if fault.refused]  # before a worker starts
+    assert says(refusal, words) and refusal.startswith(f"MongoDB shard 0 at mongodb://{host}:{port}/ ")

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from botocore.session import get_session
 from botocore.validate import ParamValidator
 
-from notify_streams.errors import RetryLater, SettingsError
+from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.registry.schema import create_table
 
 MODEL = get_session().get_service_model("dynamodb")
@@ -88,5 +88,5 @@ class RefusingDynamoDB(FakeDynamoDB):
 
 
 async def test_a_refusal_names_the_error() -> None:
-    with pytest.raises(SettingsError, match="AccessDeniedException"):
+    with pytest.raises(StoreUnavailable, match="AccessDeniedException"):
         await create_table(RefusingDynamoDB(), "users", poll_s=0.001)

@@ -1,10 +1,11 @@
 """Permanent, transient and unknown errors of the stores."""
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 from bson.errors import InvalidDocument
 from pymongo.errors import AutoReconnect, BulkWriteError, DocumentTooLarge, OperationFailure, WTimeoutError
 
+from notify_streams import refusals
 from notify_streams.errors import PermanentFailure, RetryLater, SettingsError, StoreUnavailable, UnknownFailure
 from notify_streams.registry import dynamodb_errors
 from notify_streams.stores.mongo_errors import mongo_call
@@ -39,7 +40,8 @@ def test_mongodb(error: Exception, kind: type[Exception]) -> None:
     [
         ("ThrottlingException", RetryLater),
         ("ValidationException", PermanentFailure),
-        ("AccessDeniedException", SettingsError),
+        ("AccessDeniedException", StoreUnavailable),
+        ("UnrecognizedClientException", StoreUnavailable),
         ("ResourceNotFoundException", SettingsError),
         ("BrandNewException", UnknownFailure),
     ],
@@ -54,6 +56,27 @@ def test_dynamodb_without_an_answer() -> None:
     assert type(dynamodb_errors.translate(error, "put_item")) is StoreUnavailable
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (
+            ClientError({"Error": {"Code": "AccessDeniedException"}}, "PutItem"),
+            "`notify-streams registry policy` prints",
+        ),
+        (
+            ClientError({"Error": {"Code": "UnrecognizedClientException"}}, "PutItem"),
+            "refuses the AWS credentials (Unrec",
+        ),
+        (NoCredentialsError(), "refuses the AWS credentials (NoCredentialsError): check those of the environment"),
+    ],
+    ids=str,
+)
+def test_what_dynamodb_refuses_is_one_sentence_and_ready_says_it(error: Exception, words: str) -> None:
+    sentence = str(dynamodb_errors.translate(error, "put_item"))
+    assert words in sentence and "\n" not in sentence and sentence in refusals.recent()
+
+
 def test_no_code_is_in_two_tables() -> None:
-    tables = (dynamodb_errors.TRANSIENT, dynamodb_errors.PERMANENT, dynamodb_errors.WRONG_SETTINGS)
+    operator = {dynamodb_errors.NO_RIGHT, dynamodb_errors.NO_TABLE, *dynamodb_errors.WRONG_CREDENTIALS}
+    tables = (dynamodb_errors.TRANSIENT, dynamodb_errors.PERMANENT, operator)
     assert len(frozenset().union(*tables)) == sum(map(len, tables))
