@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import signal
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
@@ -91,6 +92,7 @@ class Worker:
     def __init__(self, name: str, role: str, port: int, process: Process) -> None:
         self.name = name
         self.role = role
+        self.port = port
         self.process = process
         #: Of its web views.
         self.url = f"http://127.0.0.1:{port}"
@@ -136,13 +138,27 @@ class WorkerPool:
         self._ports: set[int] = set()
         self.workers: dict[str, Worker] = {}
 
-    async def start(self, role: str, failpoints: str = "", *, yields: bool = False) -> Worker:
-        """Start a worker with these failpoints (``NOTIFY_FAILPOINTS``); see `start_worker` for `yields`."""
-        self._number += 1
-        name = f"{role}-{self._number}"
-        port = free_port(self._ports)
-        self._ports.add(port)
-        env = self._environ | {"NOTIFY_DATA_DIR": str(self._logs / name), "NOTIFY_FAILPOINTS": failpoints}
+    async def start(
+        self,
+        role: str,
+        failpoints: str = "",
+        *,
+        yields: bool = False,
+        environ: Mapping[str, str] = MappingProxyType({}),
+        predecessor: Worker | None = None,
+    ) -> Worker:
+        """Start a worker with these failpoints (``NOTIFY_FAILPOINTS``); see `start_worker` for `yields`.
+
+        `environ` is added to that of the pool. `predecessor`: one that has ended, whose name, port and data it takes over.
+        """
+        if predecessor is not None:
+            name, port = predecessor.name, predecessor.port
+        else:
+            self._number += 1
+            name = f"{role}-{self._number}"
+            port = free_port(self._ports)
+            self._ports.add(port)
+        env = self._environ | {"NOTIFY_DATA_DIR": str(self._logs / name), "NOTIFY_FAILPOINTS": failpoints} | {**environ}
         log = self._logs / f"{name}.log"
         options = "--web-port", str(port)
         process = await start_worker(self._region, role, log, env, *options, yields=yields, checkout=self._checkout)

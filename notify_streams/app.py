@@ -258,6 +258,8 @@ def worker_app() -> NotifyApp:
 def _transport_settings(settings: Settings, role: str) -> TransportSettings:
     broker = settings.broker
     critical = lane_of(role) == "critical"
+    instance = None if critical else broker.instance
+    session_timeout_s = broker.session_timeout_s if instance is None else broker.static_session_timeout_s
     return TransportSettings(
         fetch_max_wait_ms=broker.fetch_max_wait_ms,
         fetch_gap_s=broker.fetch_gap_s,
@@ -265,8 +267,9 @@ def _transport_settings(settings: Settings, role: str) -> TransportSettings:
         max_batch_bytes=broker.batch_bytes,
         # A dead letter holds the bytes of the record that it replaces.
         max_record_bytes=settings.max_record_bytes + HEADROOM_BYTES,
-        session_timeout_s=broker.critical_session_timeout_s if critical else broker.session_timeout_s,
+        session_timeout_s=broker.critical_session_timeout_s if critical else session_timeout_s,
         heartbeat_s=broker.critical_heartbeat_s if critical else broker.heartbeat_s,
+        group_instance_id=instance,
         rebalance_timeout_s=broker.rebalance_timeout_s,
         request_timeout_s=broker.request_timeout_s,
         missing_topics_remedy=f"run `notify-streams topics ensure --region {settings.region}` first",

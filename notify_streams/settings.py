@@ -41,6 +41,8 @@ _SMS_SENDER: Final = re.compile(
     r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|MG[0-9A-Za-z]{1,64}|(?=.*[A-Za-z])[A-Za-z0-9 +&_-]{1,11}"
 )
 _PEER: Final = re.compile(r"[A-Za-z0-9.-]+:[1-9][0-9]{0,4}")
+#: What Kafka takes as `group.instance.id`.
+_INSTANCE: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 #: Setting, pattern, and the pattern in words.
 _AWS_FORMS: Final = (
     ("aws_region", re.compile(r"[a-z]{2,5}(?:-[a-z]+)+-[0-9]{1,2}"), "the name of a region, as eu-west-1"),
@@ -277,6 +279,12 @@ class BrokerSettings(_Frozen, frozen=True):
     heartbeat_s: PositiveS = 1.5
     critical_session_timeout_s: PositiveS = 1.5
     critical_heartbeat_s: PositiveS = 0.4
+    #: The worker's name in its consumer group (`group.instance.id`), the same at each start and no other worker's: that of a pod of a
+    #: StatefulSet. A restart within `static_session_timeout_s` then moves no partition. Not for critical roles. None: it leaves the
+    #: group at its end.
+    instance: str | None = None
+    #: Until the partitions of a worker with an `instance` move to others when it does not come back.
+    static_session_timeout_s: PositiveS = 60.0
     rebalance_timeout_s: PositiveS = 20.0
     request_timeout_s: PositiveS = 10.0
     fetch_max_wait_ms: Positive = 50
@@ -556,6 +564,10 @@ def _problems(settings: Settings) -> Iterator[str]:
     broker = settings.broker
     if broker.heartbeat_s * 3 > broker.session_timeout_s:
         yield "broker.heartbeat_s must be at most a third of broker.session_timeout_s"
+    if broker.heartbeat_s * 3 > broker.static_session_timeout_s:
+        yield "broker.heartbeat_s must be at most a third of broker.static_session_timeout_s"
+    if broker.instance is not None and not _INSTANCE.fullmatch(broker.instance):
+        yield "broker.instance must have at most 249 characters of A-Z a-z 0-9 . _ -: take the pod's name"
     if broker.critical_heartbeat_s * 3 > broker.critical_session_timeout_s:
         yield "broker.critical_heartbeat_s must be at most a third of broker.critical_session_timeout_s"
 

@@ -11,6 +11,7 @@ from devtools.benchmarks.forwarding.command import forward, propagation
 from devtools.benchmarks.idle import idle
 from devtools.benchmarks.latency.command import latency
 from devtools.benchmarks.outages.command import outages
+from devtools.benchmarks.rebalance import rebalance
 from devtools.benchmarks.router.command import router
 from devtools.benchmarks.router.steps import steps
 from devtools.benchmarks.transport.command import transport
@@ -30,6 +31,7 @@ for command in (
     steps,
     latency,
     backlog,
+    rebalance,
     delivery,
     outages,
     forward,

@@ -64,6 +64,7 @@ class FetchThread(AIOKafkaConsumerThread):
         consumer._isolation_level = settings.isolation_level
         consumer._session_timeout_ms = int(settings.session_timeout_s * 1000)
         consumer._heartbeat_interval_ms = int(settings.heartbeat_s * 1000)
+        consumer._group_instance_id = settings.group_instance_id
         consumer._rebalance_timeout_ms = int(settings.rebalance_timeout_s * 1000)
         # The same assignor with and without tables: partitions of one number stay on one worker, and two versions of an app
         # can share a group even if only one of them has a table.

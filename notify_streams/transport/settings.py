@@ -34,6 +34,9 @@ class TransportSettings:
     #: `group.min.session.timeout.ms` (6 s by default).
     session_timeout_s: float = 6.0
     heartbeat_s: float = 1.5
+    #: `group.instance.id`: the member keeps its partitions while it restarts within the session timeout. None: it leaves at its end.
+    #: No two members of a group may have the same one at the same time.
+    group_instance_id: str | None = None
     #: How long a rebalance waits for its slowest member.
     rebalance_timeout_s: float = 20.0
     #: How long a revocation waits for acknowledgements of what is in flight before it commits.

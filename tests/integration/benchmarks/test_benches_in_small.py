@@ -84,6 +84,17 @@ async def test_an_outage_fails_no_delivery_and_opens_the_breaker(tmp_path: Path)
     assert Stack(tmp_path / "bench-outages", environment={}).regions == []
 
 
+@pytest.mark.drill
+async def test_a_static_member_restarts_without_a_rebalance(tmp_path: Path) -> None:
+    options = "--workers", "2", "--partitions", "4", "--rate", "40", "--rounds", "1"
+    found = await result(await bench(tmp_path, "rebalance", *options, "--json"))
+    assert value(found, "dynamic members: rebalances of a restart") == 2
+    assert value(found, "static members: rebalances of a restart") == 0
+    # Half of the partitions go on.
+    assert value(found, "static members: paused for over a second") <= 50
+    assert Stack(tmp_path / "bench-rebalance", environment={}).regions == []
+
+
 async def test_an_interrupted_bench_leaves_nothing_behind(tmp_path: Path) -> None:
     process = await bench(tmp_path, "latency", "--seconds", "600", "--rounds", "1", "--json")
     folder = tmp_path / "bench-latency"

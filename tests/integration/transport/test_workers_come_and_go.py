@@ -40,8 +40,8 @@ class Workers:
         }  # fmt: skip
         self.running: list[subprocess.Popen[bytes]] = []
 
-    async def add(self) -> subprocess.Popen[bytes]:
-        options = {**self._options, "datadir": str(self._folder / unique("data"))}
+    async def add(self, instance: str | None = None) -> subprocess.Popen[bytes]:
+        options = {**self._options, "datadir": str(self._folder / unique("data")), "instance": instance}
         script = Path(__file__).with_name("worker_process.py")
         errors = (self._folder / f"worker-{len(list(self._folder.glob('worker-*')))}.err").open("wb")
         worker = subprocess.Popen([sys.executable, str(script), json.dumps(options)], stderr=errors)  # noqa: ASYNC220
@@ -179,6 +179,32 @@ async def test_a_worker_stopped_past_its_session_loses_nothing_and_comes_back(
         )
         await further(load, workers)
     await all_processed(workers, load, twice_at_most=2 * IN_FLIGHT)
+
+
+async def test_a_static_member_finds_its_partitions_again_and_others_do_not_stand(
+    kafka_bootstrap: str, started: list[Workers], tmp_path: Path
+) -> None:
+    workers, load = await begin(started, kafka_bootstrap, tmp_path, 0)
+    other, restarted = await workers.add("one"), await workers.add("two")
+
+    def partitions(worker: subprocess.Popen[bytes], since: int) -> set[str]:
+        return {line[2] for line in workers.lines()[since:] if line[:2] == ["batch", str(worker.pid)]}
+
+    async with load:
+        await until(lambda: partitions(other, 0) and partitions(restarted, 0), "both work")
+        since = len(workers.lines())
+        await until(
+            lambda: len(partitions(other, since) | partitions(restarted, since)) == PARTITIONS, "each has its own"
+        )
+        of_other, of_restarted = partitions(other, since), partitions(restarted, since)
+        workers.end(restarted, signal.SIGTERM)
+        stopped = len(workers.lines())
+        await until(lambda: partitions(other, stopped) == of_other, "the other one goes on meanwhile")
+        again = await workers.add("two")
+        await until(lambda: partitions(again, stopped) == of_restarted, "its partitions are its own again")
+        await further(load, workers)
+        assert partitions(other, stopped) == of_other, "nothing moved"
+    await all_processed(workers, load, twice_at_most=IN_FLIGHT)
 
 
 async def test_a_restarted_broker_is_survived(started: list[Workers], tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A worker process that writes every batch to a log file before it acknowledges it.
 
-Arguments, as one JSON object: bootstrap, group, topic, log, datadir, delay_s, table (the topic of a table that it writes and reads, or null).
+Arguments, as one JSON object: bootstrap, group, topic, log, datadir, delay_s, table (the topic of a table that it writes and reads, or null),
+instance (a static member's name, or null).
 """
 
 import asyncio
@@ -26,7 +27,12 @@ app = faust.App(
 attach(
     app,
     TransportSettings(
-        session_timeout_s=1.5, heartbeat_s=0.4, commit_interval_s=0.2, drain_timeout_s=1.0, max_batch_records=200
+        group_instance_id=options["instance"],
+        session_timeout_s=30.0 if options["instance"] else 1.5,
+        heartbeat_s=0.4,
+        commit_interval_s=0.2,
+        drain_timeout_s=1.0,
+        max_batch_records=200,
     ),
 )
 if options["table"]:

@@ -181,6 +181,8 @@ WRONG = [
     pytest.param({"broker": {"heartbeat_s": 3}}, "heartbeat_s", id="a slow heartbeat"),
     pytest.param({"broker": {"critical_heartbeat_s": 1}}, "critical_heartbeat_s", id="a slow critical heartbeat"),
     pytest.param({"broker": {"session_timeout_s": -1}}, "session_timeout_s", id="a negative time"),
+    pytest.param({"broker": {"static_session_timeout_s": 4}}, "static_session_timeout_s", id="a short static session"),
+    pytest.param({"broker": {"instance": "a b"}}, "broker.instance", id="a member name with a space"),
 ]
 
 
