@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from devtools.stack import Stack
+from devtools.stack import Stack, StackFailed
 from devtools.stack.ports import free_port
 from devtools.subprocesses import python_module, stop
 from notify_streams.errors import SettingsError, StoreUnavailable
@@ -71,7 +71,7 @@ async def start_worker(
 
 def _log_ins(region: str, role: str, env: Mapping[str, str]) -> dict[str, str]:
     """The variables with the role's own log-ins at a secure local stack."""
-    with contextlib.suppress(SettingsError):  # the worker says what is wrong
+    with contextlib.suppress(SettingsError, StackFailed):  # the worker says what is wrong
         if overlay := local_overlay(region, env):
             return Stack(overlay.parent).worker_environ(region, role)
     return {}

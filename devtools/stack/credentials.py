@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from devtools.certificates import LOCAL_HOSTS, Authority
 from devtools.private_file import write_private
-from notify_streams.admin.topic_acls import principal_name
 from notify_streams.secret import Secret
 from notify_streams.security import KafkaSecurity, TlsSettings
 
@@ -79,16 +78,6 @@ class Credentials:
     def redis(self, *, tls: bool) -> dict[str, Any]:
         """The setting `redis_security` of a client."""
         return {"password_file": str(self.file(REDIS)), **({"tls": self._tls} if tls else {})}
-
-    def worker_environ(self, role: str) -> dict[str, str]:
-        """The variables that let a worker log in as its role, not as the operator."""
-        user = principal_name(PREFIX, role)
-        return {
-            "NOTIFY_KAFKA_SECURITY__USERNAME": user,
-            "NOTIFY_KAFKA_SECURITY__PASSWORD_FILE": str(self.file(user)),
-            "NOTIFY_MONGO_SECURITY__USERNAME": MONGO_WORKERS,
-            "NOTIFY_MONGO_SECURITY__PASSWORD_FILE": str(self.file(MONGO_WORKERS)),
-        }
 
     @property
     def _tls(self) -> dict[str, str]:

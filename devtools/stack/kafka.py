@@ -53,6 +53,8 @@ _JVM: Final = ["-Xmx512m", "-Xms128m", "-XX:+UseSerialGC", "-XX:-UsePerfData", "
 _LOGGING: Final = [
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    # What the authorizer refuses.
+    "-Dorg.slf4j.simpleLogger.log.kafka.authorizer.logger=info",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS",
 ]
 

@@ -56,10 +56,10 @@ def give(servers: str, credentials: Credentials, settings: Settings) -> None:
     users = [one.name.removeprefix(_USER) for one in wanted]
     _wait(admin.alter_user_scram_credentials([_with_password(user, credentials.password(user)) for user in users]))
     rights = {binding for one in wanted for access in one.accesses for binding in _bindings(one.name, access)}
-    found = set(admin.describe_acls(_filter(), request_timeout=_TIMEOUT_S).result())
+    found = set(admin.describe_acls(matching(), request_timeout=_TIMEOUT_S).result())
     if missing := [*(rights - found)]:
         _wait(admin.create_acls(missing, request_timeout=_TIMEOUT_S))
-    if superfluous := [_filter(one) for one in found - rights]:
+    if superfluous := [matching(one) for one in found - rights]:
         _wait(admin.delete_acls(superfluous, request_timeout=_TIMEOUT_S))
 
 
@@ -81,7 +81,7 @@ def _bindings(principal: str, access: Access) -> Iterator[AclBinding]:
         )
 
 
-def _filter(one: AclBinding | None = None) -> AclBindingFilter:
+def matching(one: AclBinding | None = None) -> AclBindingFilter:
     """Matches `one`, or every right."""
     words: tuple[Any, ...]
     if one is None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import yaml
 
 from devtools.private_file import write_private
-from devtools.stack.credentials import MONGO_OPERATOR, PREFIX
+from devtools.stack.credentials import MONGO_OPERATOR, MONGO_WORKERS, PREFIX, Credentials
 from devtools.stack.region import Region
 from notify_streams.admin.topic_acls import principal_name
 
@@ -58,8 +58,25 @@ def overlay(region: Region, others: Mapping[str, Region]) -> dict[str, Any]:
     return settings | {"edge": pops} if pops else settings
 
 
+def worker_environ(region: Region, role: str, others: Mapping[str, Region]) -> dict[str, str]:
+    """The variables that let a worker of a secure region log in as its role, where the settings file has the operator's log-ins."""
+    found: dict[str, str] = {}
+
+    def log_in(setting: str, user: str, credentials: Credentials | None) -> None:
+        if credentials is not None:
+            found[f"NOTIFY_{setting}__USERNAME"] = user
+            found[f"NOTIFY_{setting}__PASSWORD_FILE"] = str(credentials.file(user))
+
+    log_in("KAFKA_SECURITY", principal_name(PREFIX, role), region.credentials)
+    log_in("MONGO_SECURITY", MONGO_WORKERS, region.credentials)
+    for name, other in others.items():
+        user = principal_name(PREFIX, f"forward-from-{region.name}")
+        log_in(f"REMOTE_KAFKA_SECURITY__{name.upper()}", user, other.credentials)
+    return found
+
+
 def _security(region: Region, others: Mapping[str, Region]) -> dict[str, Any]:
-    """The operator's log-ins, and those at the other regions' Kafka. Workers have their own (`Credentials.worker_environ`)."""
+    """The operator's log-ins, and those at the other regions' Kafka. Workers have their own (`worker_environ`)."""
     found: dict[str, Any] = {}
     if region.credentials is not None:
         found |= {
@@ -67,7 +84,7 @@ def _security(region: Region, others: Mapping[str, Region]) -> dict[str, Any]:
             "mongo_security": region.credentials.mongo(MONGO_OPERATOR),
             "redis_security": region.credentials.redis(tls=region.redis.address.startswith("rediss:")),
         }
-    user = principal_name(PREFIX, f"forward-from-{region.name}")
+    user = principal_name(PREFIX, f"operator-from-{region.name}")
     remote = {name: other.credentials.kafka(user) if other.credentials else {} for name, other in others.items()}
     return found | ({"remote_kafka_security": remote} if found or any(remote.values()) else {})
 

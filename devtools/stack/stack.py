@@ -135,8 +135,10 @@ class Stack:
 
     def settings(self, name: str) -> dict[str, Any]:
         """The contents of `settings_file`."""
-        others = {other: self.region(other) for other in self.regions if other != name}
-        return settings_overlay.overlay(self.region(name), others)
+        return settings_overlay.overlay(self.region(name), self._others(name))
+
+    def _others(self, name: str) -> dict[str, Region]:
+        return {other: self.region(other) for other in self.regions if other != name}
 
     def settings_file(self, name: str) -> Path:
         return self.folder / f"{name}.yaml"
@@ -147,8 +149,7 @@ class Stack:
 
     def worker_environ(self, region: str, role: str) -> dict[str, str]:
         """The variables that a worker needs besides the settings file: its own log-ins, in a secure region."""
-        credentials = self.region(region).credentials
-        return {} if credentials is None else credentials.worker_environ(role)
+        return settings_overlay.worker_environ(self.region(region), role, self._others(region))
 
     def _give_rights(self, region: Region) -> None:
         if region.credentials is not None:

@@ -1,7 +1,7 @@
 """Which principal may do what with which topic and group of a region's Kafka.
 
-One principal for each role, each upstream system, the operator, and the role `forward` of each other region. Read and Write are all
-that an idempotent producer and a consumer need on brokers of 3.0 or later; no client needs a right on the cluster.
+One principal for each role, each upstream system, the operator, and the role `forward` and the operator of each other region. Read and
+Write are all that an idempotent producer and a consumer need on brokers of 3.0 or later; no client needs a right on the cluster.
 """
 
 from __future__ import annotations
@@ -87,6 +87,10 @@ def principals(settings: Settings, prefix: str) -> list[Principal]:
     others = [region for region in settings.regions if region != settings.region]
     remote = (*_topics(TARGET_TOPICS, _WRITE), *_topics([REGION_CONTROL], _READ))
     accesses |= {f"forward-from-{region}": remote for region in others}
+    # `failover` writes the control log of every region, and asks whether routers run there.
+    routers = (Access("group", app_id(settings.region, lane), ("Describe",)) for lane in LANES)
+    failover = (*_topics([REGION_CONTROL], _READ_WRITE), *routers)
+    accesses |= {f"operator-from-{region}": failover for region in others}
     accesses["operator"] = _of_operator(settings)
     names = {given: principal_name(prefix, given) for given in accesses}
     for name, count in Counter(names.values()).items():

@@ -12,7 +12,7 @@ from notify_streams.admin.acl_formats import kafka_acls, strimzi_users
 from notify_streams.admin.topic_acls import Access, Principal, principals
 from notify_streams.cli.main import main
 from notify_streams.errors import Refused
-from notify_streams.roles import ROLES
+from notify_streams.roles import LANES, ROLES
 from notify_streams.topics import all_topics
 from tests.builders import some_settings
 
@@ -31,13 +31,14 @@ OURS = [FOUND[role.replace("_", "-")] for role in ROLES]
 
 
 def test_each_role_system_and_region_and_the_operator_has_a_principal() -> None:
-    systems, regions = {f"system-{system}" for system in SYSTEMS}, {"forward-from-eu", "forward-from-asia"}
+    systems = {f"system-{system}" for system in SYSTEMS}
+    regions = {f"{user}-from-{region}" for user in ("forward", "operator") for region in ("eu", "asia")}
     assert FOUND.keys() == {role.replace("_", "-") for role in ROLES} | systems | regions | {"operator"}
 
 
 @pytest.mark.parametrize("topic", sorted(EVERY_TOPIC))
 def test_every_topic_has_a_writer_and_a_reader_besides_the_operator(topic: str) -> None:
-    users = [one for name, one in FOUND.items() if name != "operator"]
+    users = [one for name, one in FOUND.items() if not name.startswith("operator")]
     assert any(topic in one.topics("Write") for one in users)
     assert any(topic in one.topics("Read") for one in users)
 
@@ -78,6 +79,12 @@ def test_another_region_writes_what_regions_exchange_and_reads_the_control_log()
         *("triggers.forwarded", "user_locations", "user_signups", "user_contacts", "user_erasures"),
         *("preference_updates", "receipts"),
     }
+
+
+def test_another_region_s_operator_may_change_the_placement_and_nothing_else() -> None:
+    groups = {Access("group", f"notify-us-{lane}", ("Describe",)) for lane in LANES}
+    control = Access("topic", "region_control", ("Read", "Write", "Describe"))
+    assert {*FOUND["operator-from-eu"].accesses} == {control} | groups
 
 
 def test_only_the_operator_changes_topics() -> None:

@@ -26,7 +26,7 @@ def regions(tmp_path: Path) -> dict[str, Region]:
 def settings_of(regions: dict[str, Region], name: str, role: str | None = None) -> Settings:
     own, others = regions[name], {other: one for other, one in regions.items() if other != name}
     settings_overlay.write(own.folder / "settings.yaml", settings_overlay.overlay(own, others))
-    environ = own.credentials.worker_environ(role) if role and own.credentials else {}
+    environ = settings_overlay.worker_environ(own, role, others) if role else {}
     return load_settings(name, environ=environ, overlay=own.folder / "settings.yaml")
 
 
@@ -44,9 +44,12 @@ def test_commands_log_in_as_the_operator_and_a_worker_as_its_role(regions: dict[
     assert None not in secrets and len({*secrets}) == 5, "Valkey has one password"
 
 
-def test_each_region_is_another_user_at_the_kafka_of_the_others(regions: dict[str, Region]) -> None:
-    us, eu, asia = (settings_of(regions, name).remote_kafka_security for name in ("us", "eu", "asia"))
-    assert (us["eu"].username, asia["eu"].username) == ("notify-forward-from-us", "notify-forward-from-asia")
+@pytest.mark.parametrize(("role", "user"), [("forward", "forward"), (None, "operator")], ids=["worker", "command"])
+def test_each_region_is_another_user_at_the_kafka_of_the_others(
+    regions: dict[str, Region], role: str | None, user: str
+) -> None:
+    us, eu, asia = (settings_of(regions, name, role).remote_kafka_security for name in ("us", "eu", "asia"))
+    assert (us["eu"].username, asia["eu"].username) == (f"notify-{user}-from-us", f"notify-{user}-from-asia")
     assert us["eu"].password != asia["eu"].password
     assert us["asia"].protocol == eu["asia"].protocol == "PLAINTEXT"
 
@@ -63,7 +66,7 @@ def test_a_region_without_security_has_no_log_ins(regions: dict[str, Region]) ->
 def test_every_file_but_the_authoritys_certificate_is_its_owners(tmp_path: Path) -> None:
     made = Credentials(tmp_path)
     made.create()
-    made.worker_environ("critical")
+    made.file("app")
     files = [*(tmp_path / "credentials").iterdir()]
     assert {file.name for file in files if file.stat().st_mode & 0o077} == {"ca.pem"}
     assert "PRIVATE" not in made.ca.read_text()

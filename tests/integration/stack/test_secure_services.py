@@ -1,0 +1,277 @@
+"""A secure region's services: what each user may do, and that the others get in nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
+from pymongo import MongoClient
+from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
+
+from devtools.stack import kafka_rights
+from devtools.stack.credentials import MONGO_OPERATOR, MONGO_WORKERS, PREFIX, REDIS, Credentials
+from devtools.stack.kafka import SecureKafka
+from devtools.stack.mongodb import Member, Shard
+from devtools.stack.ports import free_port
+from devtools.stack.valkey import Valkey
+from notify_streams.admin.topics import check_topics, ensure_topics
+from notify_streams.settings import Settings
+from tests.builders import some_settings
+
+pytestmark = pytest.mark.stack
+
+_WAIT_S = 20.0
+
+
+@pytest.fixture(scope="module")
+def credentials(tmp_path_factory: pytest.TempPathFactory) -> Credentials:
+    made = Credentials(tmp_path_factory.mktemp("region"))
+    made.create()
+    return made
+
+
+@dataclass(frozen=True)
+class SecureBroker:
+    address: str
+    credentials: Credentials
+    settings: Settings
+
+    def options(self, user: str) -> dict[str, Any]:
+        security = self.credentials.kafka_security(PREFIX + user)
+        return {"bootstrap.servers": self.address, "log_level": 0, **kafka_rights.librdkafka_options(security)}
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory, credentials: Credentials) -> Iterator[SecureBroker]:
+    """With the rights of `topics acls`."""
+    port = free_port()
+    made = SecureKafka("broker", tmp_path_factory.mktemp("broker"), port, free_port({port}), credentials)
+    made.start()
+    try:
+        operator = credentials.kafka_security(f"{PREFIX}operator")
+        settings = some_settings(kafka=made.address, kafka_security=operator, partitions=1, replication=1)
+        kafka_rights.give(made.address, credentials, settings)
+        yield SecureBroker(made.address, credentials, settings)
+    finally:
+        made.stop()
+
+
+@pytest.fixture(scope="module")
+async def topics(broker: SecureBroker) -> SecureBroker:
+    """Created by the operator."""
+    await ensure_topics(broker.settings)
+    return broker
+
+
+@pytest.fixture(scope="module")
+def marketing(topics: SecureBroker) -> Callable[[str], Any]:
+    """A client of the system marketing, of librdkafka's class of that name."""
+    classes: dict[str, Any] = {"producer": Producer, "admin": AdminClient}
+    return lambda kind: classes[kind](topics.options("system-marketing"))
+
+
+def written(producer: Producer, topic: str) -> int:
+    """The error of one record, 0 for none."""
+    found: list[int] = []
+    producer.produce(topic, b"{}", on_delivery=lambda error, _: found.append(error.code() if error else 0))
+    producer.flush(_WAIT_S)
+    (code,) = found
+    return code
+
+
+def read(topics: SecureBroker, topic: str, group: str) -> bytes | int:
+    """The first record that a member of `group` reads and commits, or an error."""
+    options = topics.options("system-marketing") | {"auto.offset.reset": "earliest", "enable.auto.commit": False}
+    consumer = Consumer(options | {"group.id": group})
+    try:
+        consumer.subscribe([topic])
+        message = consumer.poll(_WAIT_S)
+        assert message is not None, "neither a record nor an error"
+        if (error := message.error()) is not None:
+            return int(error.code())
+        consumer.commit(message=message, asynchronous=False)
+        return message.value() or b""
+    finally:
+        consumer.close()
+
+
+async def test_the_operator_creates_and_checks_topics_with_its_rights_alone(topics: SecureBroker) -> None:
+    found = await check_topics(topics.settings)
+    assert (found.blocking, found.tolerable) == ((), ())
+
+
+def test_a_system_writes_its_triggers_and_reads_its_events(
+    topics: SecureBroker, marketing: Callable[[str], Any]
+) -> None:
+    assert written(marketing("producer"), "triggers.marketing") == 0
+    router = Producer(topics.options("standard"))
+    assert written(router, "notification_events.marketing") == 0
+    assert read(topics, "notification_events.marketing", "marketing.app") == b"{}"
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        *("triggers.payments", "triggers.forwarded", "notification_events.marketing", "push", "cric_push"),
+        *("user_contacts", "preference_updates", "receipts", "region_control", "dead_letters"),
+    ],
+)
+def test_a_system_writes_no_other_topic(marketing: Callable[[str], Any], topic: str) -> None:
+    assert written(marketing("producer"), topic) == KafkaError.TOPIC_AUTHORIZATION_FAILED
+
+
+@pytest.mark.parametrize("topic", ["triggers.marketing", "notification_events.payments", "user_contacts", "push"])
+def test_a_system_reads_no_other_topic(topics: SecureBroker, topic: str) -> None:
+    assert read(topics, topic, "marketing.app") == KafkaError.TOPIC_AUTHORIZATION_FAILED
+
+
+@pytest.mark.parametrize("group", ["payments.app", "notify-us-standard", "marketing"])
+def test_a_system_joins_no_group_of_others(topics: SecureBroker, group: str) -> None:
+    assert read(topics, "notification_events.marketing", group) == KafkaError.GROUP_AUTHORIZATION_FAILED
+
+
+_RIGHT = (
+    *(ResourceType.TOPIC, "push", ResourcePatternType.LITERAL, "User:notify-system-marketing", "*"),
+    *(AclOperation.WRITE, AclPermissionType.ALLOW),
+)
+
+
+def _set(name: str) -> ConfigEntry:
+    return ConfigEntry(name, "1", incremental_operation=AlterConfigOpType.SET)
+
+
+CHANGES: dict[str, tuple[Callable[[AdminClient], dict[Any, Any]], int]] = {
+    "create a topic": (
+        lambda admin: admin.create_topics([NewTopic("triggers.marketing2", 1, 1)]),
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    ),
+    "delete its topic": (
+        lambda admin: admin.delete_topics(["triggers.marketing"]),
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    ),
+    "delete records of its topic": (
+        lambda admin: admin.delete_records([TopicPartition("triggers.marketing", 0, 0)]),
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    ),
+    "change its topic": (
+        lambda admin: admin.incremental_alter_configs(
+            [
+                ConfigResource(
+                    ConfigResource.Type.TOPIC, "triggers.marketing", incremental_configs=[_set("retention.ms")]
+                )
+            ]
+        ),
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    ),
+    "add partitions to its topic": (
+        lambda admin: admin.create_partitions([NewPartitions("triggers.marketing", 2)]),
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    ),
+    "read its topic's settings": (
+        lambda admin: admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, "triggers.marketing")]),
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    ),
+    "delete a group": (
+        lambda admin: admin.delete_consumer_groups(["notify-us-standard"]),
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+    ),
+    "change the broker": (
+        lambda admin: admin.incremental_alter_configs(
+            [ConfigResource(ConfigResource.Type.BROKER, "1", incremental_configs=[_set("message.max.bytes")])]
+        ),
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    ),
+    "give itself a right": (
+        lambda admin: admin.create_acls([AclBinding(*_RIGHT)]),
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "code"), CHANGES.values(), ids=CHANGES)
+def test_a_system_changes_nothing(
+    marketing: Callable[[str], Any], change: Callable[[AdminClient], dict[Any, Any]], code: int
+) -> None:
+    admin = marketing("admin")
+    (future,) = change(admin).values()
+    with pytest.raises(KafkaException) as refusal:
+        future.result(_WAIT_S)
+    assert refusal.value.args[0].code() == code
+
+
+def test_rights_that_topics_acls_does_not_have_are_taken_away(topics: SecureBroker) -> None:
+    admin = AdminClient(topics.options("operator") | kafka_rights.librdkafka_options(_super_user(topics)))
+    (created,) = admin.create_acls([AclBinding(*_RIGHT)]).values()
+    created.result(_WAIT_S)
+    kafka_rights.give(topics.address, topics.credentials, topics.settings)
+    found = admin.describe_acls(kafka_rights.matching(AclBinding(*_RIGHT))).result(_WAIT_S)
+    assert found == []
+
+
+def _super_user(topics: SecureBroker) -> Any:
+    return topics.credentials.kafka_security("admin")
+
+
+def test_mongodb_wants_tls_and_a_user_who_may_use_one_database(tmp_path: Path, credentials: Credentials) -> None:
+    member = Member("x/0", tmp_path / "0", free_port(), "x", credentials)
+    shard = Shard("x", "x", [member], credentials)
+
+    def client(**options: Any) -> MongoClient[dict[str, Any]]:
+        tls: dict[str, Any] = {} if options.pop("plain", False) else {"tls": True, "tlsCAFile": str(credentials.ca)}
+        return MongoClient(f"{shard.address}&serverSelectionTimeoutMS=2000", **tls, **options)
+
+    def of(user: str) -> MongoClient[dict[str, Any]]:
+        return client(username=user, password=credentials.password(user))
+
+    try:
+        assert shard.start() is True
+        assert shard.start() is False, "users that exist are kept"
+        with client(plain=True) as plain, pytest.raises(ServerSelectionTimeoutError):
+            plain.notify.kept.find_one()
+        with client() as unknown, pytest.raises(OperationFailure, match="auth"):
+            unknown.notify.kept.find_one()
+        with of(MONGO_WORKERS) as worker, of(MONGO_OPERATOR) as operator:
+            worker.notify.kept.insert_one({"_id": 1})
+            operator.notify.command("collMod", "kept", validator={})
+            for refused in (
+                lambda: worker.notify.command("collMod", "kept", validator={}),
+                lambda: worker.other.kept.insert_one({}),
+                lambda: worker.admin.command("usersInfo"),
+                lambda: operator.admin.command("createUser", "root", pwd="root", roles=["root"]),
+            ):
+                with pytest.raises(OperationFailure, match="not authorized"):
+                    refused()
+    finally:
+        shard.stop()
+
+
+def test_valkey_wants_its_password(tmp_path: Path, credentials: Credentials) -> None:
+    valkey = Valkey("redis", tmp_path, free_port(), credentials)
+    valkey.start()
+    try:
+        tls: dict[str, Any] = {"ssl_ca_certs": str(credentials.ca)} if valkey.tls else {}
+        with redis.Redis.from_url(valkey.address, **tls) as unknown, pytest.raises(redis.AuthenticationError):
+            unknown.ping()
+        with redis.Redis.from_url(valkey.address, password=credentials.password(REDIS), **tls) as known:
+            assert known.ping()
+        assert credentials.password(REDIS) not in Path(f"/proc/{valkey.process.pid}/cmdline").read_text()
+    finally:
+        valkey.stop()
