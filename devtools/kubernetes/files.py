@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from devtools.kubernetes import strimzi
+from devtools.kubernetes import secret_keys, strimzi
 from devtools.stack.paths import PROJECT
 from notify_streams.settings import load_settings
 
@@ -13,14 +13,18 @@ if TYPE_CHECKING:
 
 REGIONS: Final = ("us", "eu", "asia")
 COMPONENTS: Final = PROJECT / "k8s" / "components"
+_PAGE_HEAD: Final = "<!-- Written by `python -m devtools.kubernetes`; do not edit. -->\n"
 _HEAD: Final = "# Written by `python -m devtools.kubernetes`; do not edit.\n"
 
 
 def generated() -> dict[Path, str]:
     """File → its text, from `config/` and the code."""
-    found = {COMPONENTS / "kafka-users" / "logins.yaml": strimzi.logins()}
+    found = {
+        COMPONENTS / "kafka-users" / "logins.yaml": strimzi.logins(),
+    }
     for region in REGIONS:
         settings = load_settings(region, environ={}, config_dir=PROJECT / "config")
         folder = COMPONENTS / f"strimzi-{region}"
         found |= {folder / "topics.yaml": strimzi.topics(settings), folder / "users.yaml": strimzi.users(settings)}
-    return {file: _HEAD + text for file, text in found.items()}
+    pages = {PROJECT / "k8s" / "secrets.md": f"{_PAGE_HEAD}{secret_keys.page()}"}
+    return {file: _HEAD + text for file, text in found.items()} | pages

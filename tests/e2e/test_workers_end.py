@@ -7,11 +7,14 @@ import signal
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from devtools.stack.kafka import private_broker
 from devtools.stack.ports import free_port
 from devtools.subprocesses import python_module, stop
+from notify_streams.admin.topics import check_topics
+from notify_streams.roles import ROLES
 from tests.e2e.processes import run_to_end, until
 from tests.e2e.running_region import USERS, RunningRegion
 from tests.local_services import SECURE
@@ -19,6 +22,14 @@ from tests.local_services import SECURE
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
 
 _LOAD = 3_000
+
+
+async def test_each_role_finds_its_topics_with_its_own_rights(running_region: RunningRegion) -> None:
+    """As the init container of a pod asks; on a secure stack a role may not read the configuration of topics."""
+    for role in ROLES:
+        login = running_region.security_of(role.replace("_", "-"))
+        found = await check_topics(msgspec.structs.replace(running_region.settings, kafka_security=login), role)
+        assert found.blocking == (), role
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=lambda number: number.name)

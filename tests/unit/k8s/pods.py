@@ -28,7 +28,7 @@ def pod(document: Document) -> Document:
 
 
 def environment(documents: list[Document], container: Document, labels: Document) -> dict[str, str]:
-    """What the process would see: ConfigMaps and the pod's own labels."""
+    """What the process would see: ConfigMaps, the pod's own labels and its name."""
     maps = {one["metadata"]["name"]: one["data"] for one in documents if one["kind"] == "ConfigMap"}
     seen: dict[str, str] = {}
     for source in container["envFrom"]:
@@ -36,8 +36,10 @@ def environment(documents: list[Document], container: Document, labels: Document
     for variable in container.get("env", ()):
         if (source := variable.get("valueFrom")) is None:
             seen[variable["name"]] = variable["value"]
+        elif (path := source["fieldRef"]["fieldPath"]) == "metadata.name":
+            seen[variable["name"]] = "standard-0"
         else:
-            seen[variable["name"]] = labels[source["fieldRef"]["fieldPath"].split("'")[1]]
+            seen[variable["name"]] = labels[path.split("'")[1]]
     return seen
 
 

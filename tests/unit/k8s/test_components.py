@@ -33,7 +33,7 @@ def test_every_component_is_built_here() -> None:
     assert folders == {*ALL, "region", *(f"strimzi-{region}" for region in REGIONS)}
 
 
-@pytest.mark.parametrize("file", generated(), ids=lambda file: str(file.relative_to(COMPONENTS)))
+@pytest.mark.parametrize("file", generated(), ids=lambda file: str(file.relative_to(PROJECT)))
 def test_what_is_generated_is_as_its_generator_writes_it(file: Path) -> None:
     assert file.read_text() == generated()[file], "run: python -m devtools.kubernetes"
 
@@ -42,7 +42,7 @@ def test_what_is_generated_is_as_its_generator_writes_it(file: Path) -> None:
 def test_kubernetes_knows_every_field_with_all_components(
     region: str, build_with: BuildWith, validate: Callable[[Document], object]
 ) -> None:
-    for document in build_with(region, *ALL, f"strimzi-{region}"):
+    for document in build_with(region, f"strimzi-{region}", *ALL):
         if document["apiVersion"] not in CUSTOM:
             validate(document)
 

@@ -1,0 +1,59 @@
+"""What a plan is calculated from: measured figures, assumptions, prices."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from devtools.sizing.record_lengths import RecordLengths, record_lengths
+from devtools.stack.paths import PROJECT
+from notify_streams.settings import Settings, load_settings
+
+#: Of `docs/sizing.md`.
+PEOPLE: Final = 100_000_000
+RATE: Final = 50_000
+_MEASUREMENTS: Final = PROJECT / "docs" / "measurements"
+#: File → the command that measured its figures, and how.
+COMMANDS: Final = {
+    "router.json": (
+        "`bench steps` (CPU); `bench router` (rates, all services on the same two cores); `bench transport` (a record of the other lane: "
+        "a no-op agent)"
+    ),
+    "delivery.json": "`bench delivery`; the clients of mail and push alone: docs/architecture.md",
+    "tables_1m.json": (
+        "`bench transport` (locations and choices, 1M rows); 500,000 rows of 290 random bytes in a dictionary and in RocksDB (contacts)"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """One region, with all people."""
+
+    people: int
+    #: Triggers a second in a burst.
+    rate: int
+    #: Name → figure; the unit is in the name.
+    measured: dict[str, float]
+    assumed: dict[str, Any]
+    prices: dict[str, Any]
+    lengths: RecordLengths
+    settings: Settings
+
+
+def inputs(people: int, rate: int) -> Inputs:
+    """The inputs for so many people and triggers a second."""
+    measured: dict[str, float] = {}
+    for file in COMMANDS:
+        measured |= json.loads((_MEASUREMENTS / file).read_text())
+    settings = load_settings("us", environ={}, config_dir=PROJECT / "config")
+    return Inputs(people, rate, measured, _read("assumptions"), _read("prices"), record_lengths(), settings)
+
+
+def _read(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(Path(__file__).with_name(f"{name}.yaml").read_text())
+    return found
