@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -32,9 +35,17 @@ from devtools.stack.kafka import SecureKafka
 from devtools.stack.mongodb import Member, Shard
 from devtools.stack.ports import free_port
 from devtools.stack.valkey import Valkey
+from notify_streams import kafka
+from notify_streams.admin.topic_acls import agent_topics, principal_name, principals
 from notify_streams.admin.topics import check_topics, ensure_topics
+from notify_streams.errors import RetryLater
+from notify_streams.regions.consumer_groups import routers_run
+from notify_streams.regions.failover.log import KafkaControlLog
+from notify_streams.regions.failover.protocol import ControlRecord
+from notify_streams.roles import ROLES, app_id
 from notify_streams.settings import Settings
 from tests.builders import some_settings
+from tests.waiting import until
 
 pytestmark = pytest.mark.stack
 
@@ -54,6 +65,10 @@ class SecureBroker:
     credentials: Credentials
     settings: Settings
 
+    def settings_of(self, user: str) -> Settings:
+        security = self.credentials.kafka_security(PREFIX + user)
+        return msgspec.structs.replace(self.settings, kafka_security=security)
+
     def options(self, user: str) -> dict[str, Any]:
         security = self.credentials.kafka_security(PREFIX + user)
         return {"bootstrap.servers": self.address, "log_level": 0, **kafka_rights.librdkafka_options(security)}
@@ -67,7 +82,8 @@ def broker(tmp_path_factory: pytest.TempPathFactory, credentials: Credentials) -
     made.start()
     try:
         operator = credentials.kafka_security(f"{PREFIX}operator")
-        settings = some_settings(kafka=made.address, kafka_security=operator, partitions=1, replication=1)
+        others = {"eu": "localhost:1", "asia": "localhost:1"}
+        settings = some_settings(kafka=made.address, kafka_security=operator, partitions=1, remote_kafka=others)
         kafka_rights.give(made.address, credentials, settings)
         yield SecureBroker(made.address, credentials, settings)
     finally:
@@ -116,6 +132,40 @@ def read(topics: SecureBroker, topic: str, group: str) -> bytes | int:
 async def test_the_operator_creates_and_checks_topics_with_its_rights_alone(topics: SecureBroker) -> None:
     found = await check_topics(topics.settings)
     assert (found.blocking, found.tolerable) == ((), ())
+
+
+@pytest.mark.parametrize("role", ROLES)
+async def test_a_role_sees_and_writes_its_topics_and_joins_its_group(topics: SecureBroker, role: str) -> None:
+    user = principal_name("", role)
+    settings = topics.settings_of(user)
+    assert (await check_topics(settings, role)).blocking == ()
+    mine = next(one for one in principals(settings, "") if one.name == user)
+    async with kafka.producer(settings.kafka_connection()) as producer:
+        for topic in mine.topics("Write"):
+            await producer.send_and_wait(topic, b"{}", b"a key, which compacted topics want")
+    if read := agent_topics(settings, role):
+        consumer = kafka.consumer(settings.kafka_connection(), group=app_id(settings.region, role))
+        consumer.subscribe([*read])
+        async with consumer:
+            await until(consumer.assignment)
+            await consumer.commit(dict.fromkeys(consumer.assignment(), 0))
+
+
+async def test_another_region_s_operator_changes_the_placement_and_its_forward_role_reads_of_it(
+    topics: SecureBroker,
+) -> None:
+    record = ControlRecord("us", 1, "claim", "eu", "token", datetime.now(UTC))
+    for user, writes in (("operator-from-eu", True), ("forward-from-eu", False)):
+        connection = topics.settings_of(user).kafka_connection()
+        log = KafkaControlLog("us", connection, timeout_s=10.0)
+        try:
+            with nullcontext() if writes else pytest.raises(RetryLater):
+                await log.append(record)
+            assert record in (await log.read())[0]
+        finally:
+            await log.close()
+        if writes:
+            assert await routers_run(connection, "us", timeout_s=10.0) is False
 
 
 def test_a_system_writes_its_triggers_and_reads_its_events(
