@@ -34,10 +34,12 @@ class Certificates:
 def write_certificates(folder: Path) -> Certificates:
     """Those of one run, in `folder`."""
     ca, other = Authority(folder, "ca"), Authority(folder, "other-ca")
-    signed = (
+    files = (
+        ca.file,
         ca.sign("server", "CN=localhost", ["localhost"]),
         ca.sign("expired", "CN=localhost", ["localhost"], timedelta(hours=-1)),
         ca.sign("elsewhere", "CN=elsewhere.example", ["elsewhere.example"]),
         ca.sign("client", "O=notify,CN=app"),
+        other.file,
     )
-    return Certificates(str(ca.file), *map(str, signed), str(other.file))
+    return Certificates(*map(str, files))
