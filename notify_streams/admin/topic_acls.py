@@ -1,7 +1,7 @@
 """Which principal may do what with which topic and group of a region's Kafka.
 
-One principal for each role, each upstream system, the operator, and the role `forward` and the operator of each other region. Read and
-Write are all that an idempotent producer and a consumer need on brokers of 3.0 or later; no client needs a right on the cluster.
+One principal for each role, each upstream system, the operator, `restore apply`, and the role `forward` and the operator of each other
+region. Read and Write are all that an idempotent producer and a consumer need on brokers of 3.0 or later; no client needs a right on the cluster.
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ def principals(settings: Settings, prefix: str) -> list[Principal]:
     failover = (*_topics([REGION_CONTROL], _READ_WRITE), *routers)
     accesses |= {f"operator-from-{region}": failover for region in others}
     accesses["operator"] = _of_operator(settings)
+    accesses["restore"] = _of_restore(settings)
     names = {given: principal_name(prefix, given) for given in accesses}
     for name, count in Counter(names.values()).items():
         if count > 1:
@@ -201,6 +202,18 @@ def _of_operator(settings: Settings) -> tuple[Access, ...]:
         *_topics(every - written, _OPERATOR),
         *_topics(written, ("Write", *_OPERATOR)),
         *(Access("group", app_id(settings.region, role), ("Describe",)) for role in ROLES),
+    )
+
+
+def _of_restore(settings: Settings) -> tuple[Access, ...]:
+    """Of `restore apply`: it publishes what was in every outbox, and moves positions back. To be used in a disaster only."""
+    rewound = {*LANES, "registry", "receipts"}
+    return (
+        *_topics((spec.name for spec in all_topics(settings)), _READ_WRITE),
+        *(
+            Access("group", app_id(settings.region, role), _READ if role in rewound else ("Describe",))
+            for role in ROLES
+        ),
     )
 
 

@@ -116,6 +116,16 @@ async def test_a_refusal_is_one_sentence_and_no_output(
     assert sentence in done.err and "Traceback" not in done.err
 
 
+async def test_a_restore_is_refused_while_workers_run_and_keeps_none_from_starting(
+    running_region: RunningRegion,
+) -> None:
+    done = await running_region.cli("restore", "apply", "--json")
+    assert (done.status, done.out) == (1, "") and "workers of this region run (critical, standard" in done.err
+    done = await running_region.cli("restore", "check", "--json")
+    assert done.status == 1 and done.json["running"][:2] == ["critical", "standard"] and done.json["under_way"] is None
+    assert done.json["plan"]["kafka"] == "kept" and done.json["plan"]["ledgers"] > 0
+
+
 async def test_topics_are_correct_after_ensure(running_region: RunningRegion) -> None:
     done = await running_region.cli("topics", "check", "--json")
     assert (done.status, done.json) == (0, {"holds": True, "wrong": []}), done.out

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from notify_streams.admin.connections import Connections
+    from notify_streams.admin.restore.erasures import ErasedPerson
     from notify_streams.admin.restore.situation import Situation
     from notify_streams.preferences.categories import Categories
     from notify_streams.settings import Settings
@@ -111,8 +112,7 @@ async def apply(
             situation = await read_situation(
                 settings, region.shards, topics, one.options["kafka"], one.options["since"]
             )
-        erased = ErasedAgain(settings, region, logged, options.without, is_kafka_new=situation.is_new)
-        for name, step in _steps(settings, region, topics, situation, one, erased, options.without, report).items():
+        for name, step in _steps(settings, region, topics, situation, one, logged, options.without).items():
             if name in one.done:
                 continue
             if running := await running_workers(settings, region.preferences.redis):
@@ -132,12 +132,16 @@ def _steps(
     topics: TopicReader,
     situation: Situation,
     one: Maintenance,
-    erased: ErasedAgain,
+    logged: Mapping[str, ErasedPerson],
     without: Collection[str],
-    report: Callable[[str], None],
 ) -> Mapping[str, Callable[[], Awaitable[Document]]]:
     books = Books(settings, region.shards, region.producer, situation)
     preferences, producer = region.preferences, region.producer
+
+    async def erasures() -> Document:
+        if settings.public.address_key is None and not logged:
+            return {}  # no person can have been erased
+        return await ErasedAgain(settings, region, logged, without, is_kafka_new=situation.is_new).run()
 
     async def tables() -> Document:
         done = await rebuild(settings, list(TABLES), lambda name, bucket, batch: None)
@@ -146,7 +150,7 @@ def _steps(
     return {
         "redis": lambda: services.forget_deltas(preferences),
         "timers": books.timers,
-        "erasures": erased.run,
+        "erasures": erasures,
         "outbox": books.outbox,
         "positions": lambda: books.positions(one, topics),
         "lost": lambda: books.lost_deliveries(one, topics, preferences.erased),

@@ -10,12 +10,14 @@ from notify_streams.admin.restore.positions import Reopened, decided_again, reop
 from notify_streams.outbox.row_ids import created_ms
 from notify_streams.regions.consumer_groups import committed_offsets, running_roles
 from notify_streams.regions.failover.heartbeat import RedisHeartbeat
-from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, VIEWS, WEBHOOKS
+from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, VIEWS, WEBHOOKS, lane_of
 from notify_streams.stores.mongo import LEDGER, OUTBOX, TIMERS
 from notify_streams.stores.mongo_errors import mongo_call
 from notify_streams.topics import USER_SIGNUPS, trigger_topics
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from redis.asyncio import Redis
 
     from notify_streams.admin.audit.snapshot import Extent
@@ -42,6 +44,8 @@ class Situation:
     ledgers: dict[tuple[str, str, int], Document]
     #: Of the topics with ledgers.
     extents: dict[Place, Extent]
+    #: The topics of triggers.
+    triggers: Sequence[str]
     #: The offsets before which nothing is to be read; empty: all of them.
     since: dict[Place, int]
     #: By shard: the time of the last transaction that its ledgers know.
@@ -71,11 +75,10 @@ class Situation:
         """See `positions.decided_again`."""
         if self.is_new or role not in CHANNEL_ROLES:
             return {}
-        positions = {key: self.position(key, restore) for key in self.ledgers}
-        triggers = {
-            place: extent for place, extent in self.extents.items() if place[0] not in (*CHANNEL_ROLES, USER_SIGNUPS)
-        }
-        return decided_again(role, partition, positions, triggers)
+        keys: list[tuple[str, str, int]] = [(lane_of(role), topic, partition) for topic in self.triggers]
+        positions = {key: self.position(key, restore) for key in keys if key in self.ledgers}
+        extents = {(topic, partition): self.extents[topic, partition] for topic in self.triggers}
+        return decided_again(role, partition, positions, extents)
 
     @property
     def oldest_backup(self) -> datetime | None:
@@ -142,7 +145,7 @@ async def read_situation(
     ]
     is_new = kafka == "new" or (kafka == "auto" and not any(commits))
     at = {} if since is None else await topics.offsets_at(names, since)
-    one = Situation(is_new, any(commits), ledgers, extents, at, backups, rows, timers)
+    one = Situation(is_new, any(commits), ledgers, extents, trigger_topics(settings), at, backups, rows, timers)
     beyond = sum(ledger["next_offset"] > extents[key[1], key[2]].end for key, ledger in ledgers.items())
     if beyond and not is_new and kafka == "auto":
         one.findings.append(

@@ -18,12 +18,14 @@ from notify_streams.delivery.delivery_ledger import DeliveryLedger, Token, deliv
 from notify_streams.delivery.timers import new_timer
 from notify_streams.failpoints import FailpointReached, armed
 from notify_streams.outbox.ledger import sums_close
+from notify_streams.retry import failing_calls
 from notify_streams.roles import CHANNEL_ROLES
 from notify_streams.stores.maintenance import MaintenanceLog, wait_for_maintenance
 from notify_streams.stores.mongo import ATTEMPTS, LEDGER, NOTIFICATIONS, SEALED_SUMS, TIMERS
 from notify_streams.topics import trigger_topics
 from tests.builders import an_outcome
 from tests.integration.outbox.outbox_fixtures import EVEN, ROLE, SOURCE, Bench, batch, flush_of
+from tests.waiting import until
 
 TIMEOUT_S = 5.0
 
@@ -63,7 +65,7 @@ async def a_restore(bench: Bench, *, is_new: bool, end: int) -> tuple[Books, Top
     places = [(topic, EVEN) for topic in (*trigger_topics(bench.settings), *CHANNEL_ROLES)]
     extents = dict.fromkeys(places, Extent(0, end))
     ledgers = {(one["role"], one["topic"], one["partition"]): one for one in await bench.all_of(LEDGER)}
-    situation = Situation(is_new, not is_new, ledgers, extents, {}, [datetime.now(UTC)] * 2)
+    situation = Situation(is_new, not is_new, ledgers, extents, trigger_topics(bench.settings), {}, [datetime.now(UTC)])
     return Books(bench.settings, bench.shards, bench.broker, situation), Topics(extents), situation
 
 
@@ -138,7 +140,7 @@ async def test_a_worker_that_starts_waits_for_the_end_of_a_restore(bench: Bench)
         {"timers": {"released": 1}},
     )
     waiting = asyncio.create_task(wait_for_maintenance(bench.shards, TIMEOUT_S))
-    await asyncio.sleep(0)
+    await until(lambda: "maintenance.wait" in failing_calls(), "the worker waits")
     assert not waiting.done()
     await log.finish(one)
     await asyncio.wait_for(waiting, 10.0)

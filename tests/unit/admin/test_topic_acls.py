@@ -33,12 +33,12 @@ OURS = [FOUND[role.replace("_", "-")] for role in ROLES]
 def test_each_role_system_and_region_and_the_operator_has_a_principal() -> None:
     systems = {f"system-{system}" for system in SYSTEMS}
     regions = {f"{user}-from-{region}" for user in ("forward", "operator") for region in ("eu", "asia")}
-    assert FOUND.keys() == {role.replace("_", "-") for role in ROLES} | systems | regions | {"operator"}
+    assert FOUND.keys() == {role.replace("_", "-") for role in ROLES} | systems | regions | {"operator", "restore"}
 
 
 @pytest.mark.parametrize("topic", sorted(EVERY_TOPIC))
 def test_every_topic_has_a_writer_and_a_reader_besides_the_operator(topic: str) -> None:
-    users = [one for name, one in FOUND.items() if not name.startswith("operator")]
+    users = [one for name, one in FOUND.items() if not name.startswith(("operator", "restore"))]
     assert any(topic in one.topics("Write") for one in users)
     assert any(topic in one.topics("Read") for one in users)
 
@@ -60,13 +60,19 @@ def test_an_upstream_system_writes_its_triggers_and_reads_its_events_and_nothing
 
 def test_only_routers_receipts_the_system_and_the_operator_write_a_systems_triggers() -> None:
     writers = {name for name, one in FOUND.items() if "triggers.payments" in one.topics("Write")}
-    assert writers == {"critical", "standard", "receipts", "system-payments", "operator"}
+    assert writers == {"critical", "standard", "receipts", "system-payments", "operator", "restore"}
 
 
 def test_a_role_joins_its_own_group_only() -> None:
     for role, one in zip(ROLES, OURS, strict=True):
         groups = {found.name for found in one.accesses if found.resource == "group" and "Read" in found.operations}
         assert groups == {f"notify-us-{role}"}
+
+
+def test_a_restore_publishes_what_every_outbox_had_and_moves_back_the_groups_without_a_ledger() -> None:
+    assert FOUND["restore"].topics("Write") == EVERY_TOPIC and not FOUND["restore"].topics("Alter")
+    moved = {one.name for one in FOUND["restore"].accesses if one.resource == "group" and "Read" in one.operations}
+    assert moved == {f"notify-us-{role}" for role in ("critical", "standard", "registry", "receipts")}
 
 
 def test_a_channel_role_reads_its_own_messages_only() -> None:
