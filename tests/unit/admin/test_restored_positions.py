@@ -36,6 +36,7 @@ TRIGGERS = "triggers.payments"
             70, Extent(80, 100), False, None, Reopened(70, 0, 20), id="kept, retention has passed the position"
         ),
         pytest.param(70, Extent(0, 100), False, 90, Reopened(90, 20, 10), id="kept, older ones are left out"),
+        pytest.param(70, Extent(0, 100), False, 150, Reopened(100, 30, 0), id="kept, since lies behind all records"),
         pytest.param(70, Extent(0, 100), False, 40, Reopened(70, 0, 30), id="kept, since lies before the position"),
         pytest.param(70, Extent(0, 3), True, None, Reopened(0, -70, 3), id="new: at its first record"),
     ],
