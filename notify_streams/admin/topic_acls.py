@@ -1,7 +1,8 @@
 """Which principal may do what with which topic and group of a region's Kafka.
 
 One principal for each role, each upstream system, the operator, `restore apply`, and the role `forward` and the operator of each other
-region. Read and Write are all that an idempotent producer and a consumer need on brokers of 3.0 or later; no client needs a right on the cluster.
+region. Read and Write are all that an idempotent producer and a consumer need on brokers of 3.0 or later; no client needs a right on the
+cluster.
 """
 
 from __future__ import annotations
