@@ -21,17 +21,18 @@ from devtools.stack import Stack
 from devtools.stack.backup import lose, restore_databases, snapshot_registry, snapshot_shard
 from devtools.supervisor import Supervisor
 from notify_streams.admin.bootstrap import bootstrap_region
-from notify_streams.roles import ROLES
 from notify_streams.settings import load_settings
 from notify_streams.topics import all_topics
 from tests.e2e.processes import TIMEOUT_S, environ_of, until
-from tests.e2e.running_region import QUICK, USERS, RunningRegion, a_new_id, start_region, wait_until_known
+from tests.e2e.running_region import QUICK, USERS, RunningRegion, a_new_id, sign_users_up, wait_until_known
 from tests.e2e.test_erasure import ONE_REGION, found_in, is_compacted
 from tests.local_services import own_stack
 
 pytestmark = [pytest.mark.drill, pytest.mark.timeout(1500), pytest.mark.asyncio(loop_scope="session")]
 
 PHONE = "+15557654399"
+#: Those that the test needs.
+ROLES = ("critical", "standard", "push", "email", "registry", "views")
 #: Triggers a second.
 RATE = 40
 
@@ -83,10 +84,11 @@ class Backups:
 async def test_a_region_is_restored_with_its_kafka_and_without(tmp_path: Path) -> None:
     async with own_stack("restore") as stack:
         backups = Backups(tmp_path)
-        async with start_region(stack) as region:
+        await asyncio.to_thread(stack.up, ["us"])
+        async with a_region(stack) as region:
+            await started(region)
+            await sign_users_up(region)
             await a_life_with_snapshots(region, backups)
-            await region.close()
-            await region.supervisor.kill()
         await lost_and_restored(stack, backups, kafka=False)
         await with_kafka_kept(stack, backups)
         await lost_and_restored(stack, backups, kafka=True)
@@ -135,7 +137,7 @@ async def lost_and_restored(stack: Stack, backups: Backups, *, kafka: bool) -> N
 
 async def with_kafka_kept(stack: Stack, backups: Backups) -> None:
     """Nothing is lost; what was sent after the snapshots is sent again, marked."""
-    async with a_restored_region(stack) as region:
+    async with a_region(stack) as region:
         planned = await applied(region, "--dry-run")
         assert planned["plan"]["kafka"] == "kept" and planned["plan"]["unread"]["standard"] > 0, planned
         for killed in ("inside_restore_step=kill@2", "after_restore_step=kill@2", "after_restore_step=kill@4"):
@@ -168,7 +170,7 @@ async def with_kafka_kept(stack: Stack, backups: Backups) -> None:
 
 async def with_a_new_kafka(stack: Stack, backups: Backups) -> None:
     """What was queued and not sent, and what was never read, is lost, and said so."""
-    async with a_restored_region(stack) as region:
+    async with a_region(stack) as region:
         planned = await applied(region, "--dry-run", "--erased", str(backups.erased))
         assert (planned["plan"]["kafka"], planned["erasure_log"]) == ("new", 1)
         done = await region.cli(
@@ -192,8 +194,8 @@ async def with_a_new_kafka(stack: Stack, backups: Backups) -> None:
 
 
 @asynccontextmanager
-async def a_restored_region(stack: Stack) -> AsyncIterator[RunningRegion]:
-    """The region without workers, after what an operator does first: topics and collections. At the end its workers are killed."""
+async def a_region(stack: Stack) -> AsyncIterator[RunningRegion]:
+    """The region without workers, after what an operator does first: topics and collections. At the end it loses its workers."""
     environ = environ_of(stack) | QUICK
     settings = load_settings("us", environ=environ, overlay=stack.settings_file("us"))
     await bootstrap_region(settings)
