@@ -219,7 +219,7 @@ def address_of(redis: Redis) -> str:
 def redis_refusal(error: Exception) -> str | None:
     """What Redis refuses, and what to do; None if it is anything else."""
     if isinstance(error, AuthenticationError):
-        return "refuses the user name or password: check redis_security.username and redis_security.password"
+        return "refuses the user name or password: check redis_security.username and .password, and those of sentinels"
     if isinstance(error, NoPermissionError):
         return "refuses: the user has not the right: give it all commands on the keys p* and control:* (ACL SETUSER)"
     if isinstance(error, _OF_CLUSTER):
