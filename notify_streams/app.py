@@ -11,13 +11,14 @@ import os
 import sys
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import faust
 from faust.web.base import BlueprintManager
 
 from notify_streams.errors import SettingsError
 from notify_streams.gc_tuning import tune_gc
+from notify_streams.kafka import client_options
 from notify_streams.logs import logging_config
 from notify_streams.outbox.fence import raise_fence
 from notify_streams.preferences.categories import channels_of_templates, check_systems, configured_categories
@@ -27,9 +28,11 @@ from notify_streams.regions.failover.placement_service import PlacementService
 from notify_streams.registry.contact_repository import ContactRepository
 from notify_streams.retry import failing_calls
 from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, VIEWS, WEBHOOKS, app_id, channel_of, lane_of
+from notify_streams.security_files import follow_security
 from notify_streams.settings import Settings, load_settings, local_overlay
 from notify_streams.stores.maintenance import wait_for_maintenance
 from notify_streams.stores.mongo import Shards
+from notify_streams.stores.redis import access_with
 from notify_streams.templates.catalog import configured_templates
 from notify_streams.topics import HEADROOM_BYTES
 from notify_streams.transport import (
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from faust.types import TopicT
 
     from notify_streams.delivery.engine import DeliveryEngine
+    from notify_streams.followed_files import FollowedFiles
     from notify_streams.outbox.outbox import Outbox
     from notify_streams.records.batch import Headers
     from notify_streams.regions.failover.placement import Placement
@@ -145,6 +149,7 @@ class NotifyApp(faust.App):
         attach(self, _transport_settings(settings, role), settings.kafka_connection())
         hold_partitions_while(self, lambda: bool(failing_calls().keys() - _BESIDE_PARTITIONS))
         self.add_lifecycle(self.shards.start, self.shards.close)
+        self._follow_security()
         self.add_lifecycle(partial(wait_for_maintenance, self.shards, settings.outbox.transaction_timeout_s), _nothing)
         if role in PLACEMENT_ROLES:
             placement = PlacementService(
@@ -157,6 +162,22 @@ class NotifyApp(faust.App):
         self.contacts = ContactRepository(self.shards, settings.outbox.transaction_timeout_s)
         self.preferences = PreferenceService(settings, self.categories, self.shards, publisher_for(self, settings))
         self.add_lifecycle(self.preferences.start, self.preferences.stop)
+
+    def _follow_security(self) -> None:
+        """Use new passwords and certificates of Kafka, MongoDB and Redis when their files change."""
+        settings = self.settings
+        connections = [(settings.kafka_connection(), settings.kafka_security)]
+        if self.role == "forward":
+            remote, own = settings.remote_kafka_connections(), settings.remote_kafka_security
+            connections += [(one, own.get(region, settings.kafka_security)) for region, one in remote.items()]
+        redis = access_with(settings.redis_security)
+        followed: list[FollowedFiles[Any]] = [
+            *(follow_security(one.group, security, client_options, one.use) for one, security in connections),
+            follow_security("mongo_security", settings.mongo_security, lambda new: new, self.shards.use),
+            follow_security("redis_security", settings.redis_security, redis.loaded, redis.use),
+        ]
+        for files in followed:
+            self.add_lifecycle(files.start, files.close)
 
     def templates(self) -> Templates:
         """The compiled templates of all categories. Compiling takes 0.1 s, so only roles that use them do it.

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal
+from weakref import WeakSet
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -55,14 +56,28 @@ class AccessRefused(KafkaConnectionError):  # type: ignore[misc]  # aiokafka has
 
 @dataclass(frozen=True, slots=True)
 class KafkaConnection:
-    """Where a Kafka cluster is, and how a client identifies itself there."""
+    """Where a Kafka cluster is, and how a client identifies itself there. `use` changes that for connections that begin later."""
 
     #: ``host:port``, separated by commas.
     servers: str
     #: aiokafka's security options; empty: plain text, no authentication. May hold credentials, so it is not in the `repr`.
-    security: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    security: dict[str, Any] = field(default_factory=dict, repr=False)
     #: The settings that `security` comes from.
     group: str = field(default="kafka_security", repr=False)
+    _clients: WeakSet[Any] = field(default_factory=WeakSet, repr=False, compare=False)
+
+    def follow(self, client: Any) -> None:
+        """Let an aiokafka client, which takes its options once, log in as the connection says."""
+        inner = getattr(client, "_client", None) or client.client
+        self._clients.add(inner)
+        _set_login(inner, self.security)
+
+    def use(self, security: Mapping[str, Any]) -> None:
+        """Log in with these options of aiokafka from now on."""
+        self.security.clear()
+        self.security.update(security)
+        for client in list(self._clients):
+            _set_login(client, self.security)
 
 
 @cache
@@ -72,8 +87,17 @@ def connection_to(servers: str, security: KafkaSecurity, group: str = "kafka_sec
     Raises:
         OSError: a certificate file cannot be read.
     """
+    return KafkaConnection(servers, client_options(security), group)
+
+
+def client_options(security: KafkaSecurity) -> dict[str, Any]:
+    """aiokafka's options for these settings.
+
+    Raises:
+        OSError: a certificate file cannot be read.
+    """
     if security == KafkaSecurity():
-        return KafkaConnection(servers, group=group)
+        return {}
     options: dict[str, Any] = {"security_protocol": security.protocol}
     if security.mechanism is not None:
         options["sasl_mechanism"] = security.mechanism
@@ -83,7 +107,7 @@ def connection_to(servers: str, security: KafkaSecurity, group: str = "kafka_sec
         options["sasl_oauth_token_provider"] = TokenProvider(security.oauth)
     elif security.password is not None:
         options |= {"sasl_plain_username": security.username, "sasl_plain_password": security.password.reveal()}
-    return KafkaConnection(servers, options, group)
+    return options
 
 
 async def check_connection(connection: KafkaConnection, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
@@ -204,6 +228,14 @@ def _reason(error: Exception, connection: KafkaConnection) -> str:
     return f"refuses the connection: check {hint}"
 
 
+def _set_login(client: Any, security: Mapping[str, Any]) -> None:
+    """On an `AIOKafkaClient`, which gives these values to each new connection."""
+    client._ssl_context = security.get("ssl_context")
+    client._sasl_plain_username = security.get("sasl_plain_username")
+    client._sasl_plain_password = security.get("sasl_plain_password")
+    client._sasl_oauth_token_provider = security.get("sasl_oauth_token_provider")
+
+
 class _Checked:
     """A client whose `start` says why it cannot connect."""
 
@@ -216,6 +248,7 @@ class _Checked:
             **connection.security,
             **options,
         )
+        connection.follow(self)
 
     async def start(self) -> None:
         await _noted_check(self._connection, self._timeout_s)

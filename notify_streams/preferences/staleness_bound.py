@@ -8,7 +8,8 @@ Proof. Write W is durable at t0 and acknowledged at t >= t0. A check begins at m
    with s < t0. Then m < t0 + lease_s, and its call starts before t0 + lease_s + good_s.
 
 Both are below t + bound_s because ``lease_s + good_s + start_s < bound_s``: a call has a connection within `start_s`, or sends nothing.
-The proof does not need the writer to reach Redis, a failover of Redis to keep its last writes, or two machines to have the same clock.
+The proof does not need the writer to reach Redis, a failover of Redis to keep its last writes, or two machines to have the same clock;
+but a replica gets the lease with its end, so what its clock is behind the master's adds to the bound at its promotion.
 The delta that the writer sets makes the common case immediate.
 """
 

@@ -6,6 +6,7 @@ only shard is a mongos that routes by the shard key ``{bucket: 1, _id: 1}``.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from bson.codec_options import CodecOptions
@@ -14,11 +15,12 @@ from pymongo.errors import BulkWriteError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
+from notify_streams import tasks
 from notify_streams.addresses import without_credentials
 from notify_streams.stores.bucket_directory import LEASE_S, BucketDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from typing import Self
 
     from pymongo.asynchronous.client_session import AsyncClientSession
@@ -45,6 +47,8 @@ SEALED_SUMS: Final = "sealed_sums"
 DURABLE: Final = WriteConcern(w="majority", j=True, wtimeout=10_000)
 #: Of the reads within a transaction.
 SNAPSHOT: Final = ReadConcern("snapshot")
+#: Time-outs after which no operation can be under way.
+_OPERATIONS: Final = 4
 _OPTIONS: Final[CodecOptions[Document]] = CodecOptions(tz_aware=True)
 
 
@@ -141,16 +145,39 @@ class Shards:
             settings.shard_of, self._database, [*map(without_credentials, settings.shards)], lease_s, self._timeout_s
         )
         self._client_options = client_options
+        self._security = settings.mongo_security
         self._clients: list[AsyncMongoClient[Document]] = []
+        #: Of the clients that were replaced, until they are closed.
+        self._closing: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Create the clients; each connects at its first use. With `follows`, also read the bucket directory and start polling it."""
-        self._clients = [
-            mongo_client(uri, self._settings.mongo_security, self.app_name, self._timeout_s, **self._client_options)
-            for uri in self._settings.shards
-        ]
+        self._clients = self._new_clients()
         if self.follows:
             await self.directory.start_polling()
+
+    def use(self, security: MongoSecurity) -> None:
+        """Log in with this from now on. Operations under way end with the clients that they have begun with.
+
+        A transaction in which the clients change fails once, and is tried again.
+        """
+        self._security = security
+        if self._clients:
+            self._closing.append(asyncio.create_task(self._close_later(self._clients)))
+            self._clients = self._new_clients()
+
+    def _new_clients(self) -> list[AsyncMongoClient[Document]]:
+        return [
+            mongo_client(uri, self._security, self.app_name, self._timeout_s, **self._client_options)
+            for uri in self._settings.shards
+        ]
+
+    async def _close_later(self, clients: Sequence[AsyncMongoClient[Document]]) -> None:
+        try:
+            await asyncio.sleep(_OPERATIONS * self._timeout_s)
+        finally:
+            for client in clients:
+                await client.close()
 
     async def refresh_directory(self, *, require_all: bool = False) -> None:
         """Read once which buckets were moved. A shard that does not answer is skipped.
@@ -162,6 +189,7 @@ class Shards:
 
     async def close(self) -> None:
         await self.directory.stop_polling()
+        await tasks.stop(self._closing)
         clients, self._clients = self._clients, []
         for client in clients:
             await client.close()

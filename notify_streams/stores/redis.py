@@ -49,21 +49,23 @@ _OF_CLUSTER: Final = (ClusterError, ClusterCrossSlotError, AskError)
 
 
 class RedisAccess:
-    """How connections that begin now log in; `replace` changes it."""
+    """How connections that begin now log in; `use` changes it."""
 
     def __init__(self, security: RedisSecurity) -> None:
         self.security = security
         self._context: ssl.SSLContext | None = None
 
-    def replace(self, security: RedisSecurity) -> None:
-        """Log in with this from now on.
+    def loaded(self, security: RedisSecurity) -> tuple[RedisSecurity, ssl.SSLContext | None]:
+        """What `use` takes; reads the files.
 
         Raises:
             OSError: a certificate file cannot be read.
         """
-        if self._context is not None:
-            self._context = (security.tls or TlsSettings()).context()
-        self.security = security
+        return security, None if self._context is None else (security.tls or TlsSettings()).context()
+
+    def use(self, loaded: tuple[RedisSecurity, ssl.SSLContext | None]) -> None:
+        """Log in with this from now on."""
+        self.security, self._context = loaded
 
     def context(self) -> ssl.SSLContext:
         if self._context is None:

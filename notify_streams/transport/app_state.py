@@ -114,7 +114,7 @@ def kafka_connection(app: AppT) -> KafkaConnection:
     state, conf = app_state(app), app.conf
     if state.connection is None:
         servers = server_list(app.transport.url, stock.Transport.default_port)
-        security = credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context)
+        security = dict(credentials_to_aiokafka_auth(conf.broker_credentials, conf.ssl_context))
         state.connection = KafkaConnection(",".join(servers), security)
     return state.connection
 

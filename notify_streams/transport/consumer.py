@@ -64,6 +64,7 @@ class Consumer(stock.Consumer):
         state = app_state(self.app)
         thread = FetchThread(self, loop=self.loop, beacon=self.beacon)
         thread.settings = state.settings
+        thread.connection = kafka_connection(self.app)
         thread.batched_topics = frozenset(state.batched_topics)
         return thread
 

@@ -29,6 +29,7 @@ class Producer(stock.Producer):
         state = app_state(self.app)
         await check_connection(kafka_connection(self.app), state.settings.request_timeout_s)
         await super().on_start()
+        kafka_connection(self.app).follow(self._ensure_producer())
         client_id = self.app.conf.broker_client_id
         state.producer = BatchProducer(kafka_connection(self.app), state.settings, client_id=client_id)
         await state.producer.start()

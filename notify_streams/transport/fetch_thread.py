@@ -19,6 +19,7 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
+from notify_streams.kafka import KafkaConnection
 from notify_streams.transport.fetch_decoding import pop_fetched_range
 from notify_streams.transport.fetch_pacing import paced_fetch
 from notify_streams.transport.partition_buffer import FetchedRange
@@ -49,12 +50,14 @@ class FetchThread(AIOKafkaConsumerThread):
     """Faust's consumer thread, with all of Kafka's settings and fetches that can be interrupted."""
 
     settings: TransportSettings
+    connection: KafkaConnection
     batched_topics: frozenset[str] = frozenset()
     _waiter: asyncio.Future[None] | None = None
     _woken = False
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
+        self.connection.follow(consumer)
         settings = self.settings
         # Faust has no options for these; aiokafka reads them when the consumer starts.
         consumer._fetch_max_wait_ms = settings.fetch_max_wait_ms

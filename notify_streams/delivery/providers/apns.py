@@ -17,13 +17,14 @@ import orjson
 
 from notify_streams.delivery.providers.apns_errors import REASONS
 from notify_streams.delivery.providers.config import ProviderConfig
-from notify_streams.delivery.providers.credential_files import BadCredential, CredentialFiles
+from notify_streams.delivery.providers.credential_files import CredentialFiles
 from notify_streams.delivery.providers.delivery_metadata import delivery_metadata
 from notify_streams.delivery.providers.es256 import Es256Key
 from notify_streams.delivery.providers.http2.client import Http2Client
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse, error_result, no_response_result
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
 from notify_streams.delivery.providers.ttl import ttl_s
+from notify_streams.followed_files import BadCredential
 from notify_streams.records.base64url import base64url
 
 #: "APNs device tokens are of variable length." All so far have 32 bytes or more.

@@ -17,7 +17,6 @@ from notify_streams.delivery.providers.apns import Apns
 from notify_streams.delivery.providers.aws_checks import check_ses, check_sns
 from notify_streams.delivery.providers.check_failure import CheckFailed
 from notify_streams.delivery.providers.config import ProviderConfig
-from notify_streams.delivery.providers.credential_files import BadCredential
 from notify_streams.delivery.providers.fcm import fcm_code, send_url
 from notify_streams.delivery.providers.http.tls import tls_context
 from notify_streams.delivery.providers.provider import Outgoing
@@ -25,6 +24,7 @@ from notify_streams.delivery.providers.service_account import NoToken, account_o
 from notify_streams.delivery.providers.smtp_pool import SmtpPool
 from notify_streams.delivery.providers.twilio import twilio_headers
 from notify_streams.delivery.providers.web_push import VapidTokens
+from notify_streams.followed_files import BadCredential
 from notify_streams.response_body import read_response
 
 _MAX_BYTES: Final = 256 * 1024

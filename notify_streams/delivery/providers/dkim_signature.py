@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from notify_streams.delivery.providers.config import ProviderConfig
-from notify_streams.delivery.providers.credential_files import BadCredential
+from notify_streams.followed_files import BadCredential
 from notify_streams.records.addresses import mailbox
 from notify_streams.secret import Secret
 

@@ -8,11 +8,11 @@ from typing import Any, Final
 from notify_streams.addresses import is_loopback
 from notify_streams.delivery.providers.apns import ProviderTokens
 from notify_streams.delivery.providers.config import ProviderConfig
-from notify_streams.delivery.providers.credential_files import BadCredential
 from notify_streams.delivery.providers.dkim_signature import dkim_signer
 from notify_streams.delivery.providers.service_account import account_of
 from notify_streams.delivery.providers.web_push import VapidTokens
 from notify_streams.errors import SettingsError
+from notify_streams.followed_files import BadCredential
 from notify_streams.records.addresses import mailbox
 from notify_streams.records.devices import PushProvider
 from notify_streams.settings import ProviderSettings

@@ -24,9 +24,10 @@ from google.oauth2.service_account import Credentials
 
 from notify_streams import addresses, tasks
 from notify_streams.delivery.providers.config import ProviderConfig
-from notify_streams.delivery.providers.credential_files import BadCredential, CredentialFiles
+from notify_streams.delivery.providers.credential_files import CredentialFiles
 from notify_streams.delivery.providers.http.tls import tls_context
 from notify_streams.errors import RetryLater
+from notify_streams.followed_files import BadCredential
 from notify_streams.retry import RetryPolicy
 
 #: The only scope that FCM needs.

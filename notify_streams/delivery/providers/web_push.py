@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 
 from notify_streams.delivery.providers.call_limit import CallLimit
 from notify_streams.delivery.providers.config import ProviderConfig
-from notify_streams.delivery.providers.credential_files import BadCredential, CredentialFiles
+from notify_streams.delivery.providers.credential_files import CredentialFiles
 from notify_streams.delivery.providers.delivery_metadata import delivery_metadata
 from notify_streams.delivery.providers.es256 import Es256Key
 from notify_streams.delivery.providers.http.dialing import PrivateAddress
@@ -29,6 +29,7 @@ from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse, error_result, no_response_result
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
 from notify_streams.delivery.providers.ttl import ttl_s
+from notify_streams.followed_files import BadCredential
 from notify_streams.records.base64url import base64url
 from notify_streams.records.push_subscription import PushSubscription, push_subscription
 

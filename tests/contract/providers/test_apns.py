@@ -17,8 +17,8 @@ from aioapns.common import APNS_RESPONSE_CODE
 from notify_streams.delivery.providers import Outgoing, Provider, ProviderOutcome, ProviderResult, provider_for
 from notify_streams.delivery.providers.apns import ProviderTokens, apns_result
 from notify_streams.delivery.providers.apns_errors import REASONS
-from notify_streams.delivery.providers.credential_files import BadCredential
 from notify_streams.delivery.providers.http_responses import HttpResponse
+from notify_streams.followed_files import BadCredential
 from notify_streams.secret import Secret
 from tests.contract.providers.pushy import DEVICE, REMOVED, Pushy, push
 from tests.waiting import until

@@ -22,12 +22,12 @@ from notify_streams.delivery.providers import (
     ProviderResult,
     provider_for,
 )
-from notify_streams.delivery.providers.credential_files import BadCredential
 from notify_streams.delivery.providers.es256 import Es256Key
 from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse
 from notify_streams.delivery.providers.push_choice import PushChoice
 from notify_streams.delivery.providers.web_push import VapidTokens
+from notify_streams.followed_files import BadCredential
 from notify_streams.records.addresses import is_push_token
 from notify_streams.records.base64url import base64url
 from notify_streams.secret import Secret

@@ -31,6 +31,7 @@ from notify_streams.cli.output import run
 from notify_streams.errors import StoreUnavailable
 from notify_streams.secret import Secret
 from notify_streams.security import KafkaSecurity, OAuthSettings, TlsSettings
+from notify_streams.security_files import follow_security
 from notify_streams.settings import Settings
 from notify_streams.transport import (
     BatchNotSent,
@@ -40,7 +41,7 @@ from notify_streams.transport import (
     faust_credentials,
     producer_of,
 )
-from tests.integration.security.acls import allow, forbid
+from tests.integration.security.acls import allow, forbid, set_password
 from tests.integration.security.certificates import Certificates
 from tests.integration.security.conftest import PASSWORD
 from tests.waiting import until
@@ -53,7 +54,7 @@ MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 @pytest.fixture(scope="module")
 def ports() -> dict[str, int]:
-    names = ("plain", "controller", "sasl", "mutual", "expired", "elsewhere")
+    names = ("plain", "controller", "sasl", "mutual", "expired", "elsewhere", "ending")
     first = free_port(count=len(names))
     return {name: first + at for at, name in enumerate(names)}
 
@@ -63,7 +64,13 @@ def broker(
     tmp_path_factory: pytest.TempPathFactory, certificates: Certificates, ports: dict[str, int]
 ) -> Iterator[Kafka]:
     modules = "org.apache.kafka.common.security"
-    open_to = {"sasl": "SASL_SSL", "mutual": "SSL", "expired": "SASL_SSL", "elsewhere": "SASL_SSL"}
+    open_to = {
+        "sasl": "SASL_SSL",
+        "mutual": "SSL",
+        "expired": "SASL_SSL",
+        "elsewhere": "SASL_SSL",
+        "ending": "SASL_SSL",
+    }
     properties = {
         "listeners": f"PLAINTEXT://127.0.0.1:{ports['plain']},CONTROLLER://127.0.0.1:{ports['controller']},"
         + ",".join(f"{name.upper()}://127.0.0.1:{ports[name]}" for name in open_to),
@@ -79,7 +86,9 @@ def broker(
         "ssl.truststore.location": certificates.ca,
         "listener.name.mutual.ssl.client.auth": "required",
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "super.users": "User:ANONYMOUS;User:app;User:CN=app,O=notify",
+        "super.users": "User:ANONYMOUS;User:app;User:rotated;User:CN=app,O=notify",
+        # aiokafka does not log in again: the broker ends its connections after this time.
+        "listener.name.ending.scram-sha-512.connections.max.reauth.ms": "4000",
     }
     for name, protocol in open_to.items():
         if protocol == "SASL_SSL":
@@ -293,9 +302,8 @@ async def test_what_is_refused_is_said_in_one_sentence(
     assert bool(noted) == (case not in GUESSED) and all(says(one, words) for one in noted)
 
 
-@pytest.mark.parametrize("verb", ["worker --role standard", "topics check"])
-def test_a_process_that_is_refused_ends_with_one_line(
-    servers: Callable[[str], str], tls: TlsSettings, says: Says, tmp_path: Path, verb: str
+def test_a_worker_that_is_refused_ends_with_one_line(
+    servers: Callable[[str], str], tls: TlsSettings, says: Says, tmp_path: Path
 ) -> None:
     security = {
         "protocol": "SASL_SSL",
@@ -308,7 +316,7 @@ def test_a_process_that_is_refused_ends_with_one_line(
     (tmp_path / "us.yaml").write_text(yaml.safe_dump(settings | {"shards": ["mongodb://127.0.0.1:1"]}))
     (tmp_path / "categories.yaml").write_text((PROJECT / "config" / "categories.yaml").read_text())
     done = subprocess.run(
-        [sys.executable, "-m", "notify_streams.cli", *verb.split()],
+        [sys.executable, "-m", "notify_streams.cli", "worker", "--role", "standard"],
         env={**os.environ, "NOTIFY_CONFIG_DIR": str(tmp_path), "NOTIFY_REGION": "us"},
         capture_output=True,
         text=True,
@@ -382,6 +390,48 @@ async def test_a_right_that_is_taken_and_given_back_stops_nothing_else(
         assert await send(b"last")
         await until(partial(has_read, b"last"))
     finally:
+        await app.stop()
+
+
+async def test_a_worker_goes_on_with_a_new_password_and_says_that_the_old_one_is_refused(
+    broker: Kafka, servers: Callable[[str], str], tls: TlsSettings, says: Says, tmp_path: Path
+) -> None:
+    await round_trip(servers("sasl"), sasl(tls, "PLAIN"), "for-rotated")
+    file = tmp_path / "password"
+    file.write_text("pass-first")
+    set_password(broker.address, "rotated", "pass-first")
+    security = KafkaSecurity("SASL_SSL", "SCRAM-SHA-512", "rotated", Secret.read(file), tls=tls)
+    connection = kafka.connection_to(servers("ending"), security)
+    app = a_faust_app(connection, tmp_path, TransportSettings(observe_every_s=0.5, produce_timeout_s=2.0))
+    files = follow_security("kafka_security", security, kafka.client_options, connection.use, check_s=0.1)
+    seen: list[bytes | None] = []
+
+    @app.agent(batched_topic(app, "for-rotated", partitions=1))
+    async def read(batches: faust.StreamT[object]) -> None:
+        async for event in batches.events():
+            seen.extend(record.value for record in event.value.records)
+            event.ack()
+
+    async def send(value: bytes) -> bool:
+        with suppress(BatchNotSent):
+            return bool(await producer_of(app).send_batch("for-rotated", 0, [(None, value, ())]))
+        return False
+
+    app.finalize()
+    await app.start()
+    await files.start()
+    try:
+        await until(lambda: seen == [b"kept"])
+        set_password(broker.address, "rotated", "pass-second")
+        refusal = (
+            f"Kafka at {servers('ending')} refuses the user name or password (SCRAM-SHA-512): check kafka_security"
+        )
+        await until(lambda: any(refusal in one for one in refusals.recent()))
+        file.write_text("pass-second")
+        await until(partial(send, b"later"))
+        await until(lambda: seen[-1] == b"later")
+    finally:
+        await files.close()
         await app.stop()
 
 

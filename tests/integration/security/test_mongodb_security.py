@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
+from devtools.fakes.tcp_proxy import FaultProxy
 from devtools.stack.mongodb import mongod
 from devtools.stack.ports import free_port
 from devtools.stack.service import Service
@@ -19,10 +22,13 @@ from notify_streams.admin.shards.init import init_shards
 from notify_streams.errors import StoreUnavailable
 from notify_streams.secret import Secret
 from notify_streams.security import MongoSecurity, TlsSettings
+from notify_streams.security_files import follow_security
 from notify_streams.settings import OutboxSettings, Settings
 from notify_streams.stores.mongo import Shards
+from notify_streams.stores.mongo_errors import mongo_call
 from tests.integration.security.certificates import Certificates
 from tests.integration.security.conftest import PASSWORD
+from tests.waiting import until
 
 pytestmark = pytest.mark.stack
 
@@ -153,3 +159,49 @@ async def test_what_is_refused_is_said_in_one_sentence(
         assert str(error.value) in refusals.recent()
     (refusal,) = [fault.sentence for fault in await faults(settings) if fault.refused]  # before a worker starts
     assert says(refusal, words) and refusal.startswith(f"MongoDB shard 0 at mongodb://{host}:{port}/ ")
+
+
+async def test_a_new_password_and_a_new_authority_are_used_without_a_restart(
+    server: SecureMongod, certificates: Certificates, tmp_path: Path
+) -> None:
+    password, authority = tmp_path / "password", tmp_path / "ca.pem"
+    password.write_text("pass-first")
+    shutil.copyfile(certificates.ca, authority)
+
+    def set_password(text: str) -> None:
+        with server.client(username="root", password="root") as client:
+            known = client.admin.command("usersInfo", "rotated")["users"]
+            roles = {} if known else {"roles": ["readWriteAnyDatabase"]}
+            client.admin.command({"updateUser" if known else "createUser": "rotated", "pwd": text, **roles})
+
+    set_password("pass-first")
+    async with FaultProxy(f"mongodb://127.0.0.1:{server.port}") as proxy:
+        uri = proxy.uri.replace("127.0.0.1", "localhost")
+        security = MongoSecurity("rotated", Secret.read(password), tls=TlsSettings(str(authority)))
+        limits = OutboxSettings(transaction_timeout_s=1.0)
+        settings = Settings(region="us", kafka="", redis="", shards=(uri,), mongo_security=security, outbox=limits)
+        async with Shards(settings) as shards:
+            files = follow_security("mongo_security", security, lambda new: new, shards.use, check_s=0.05)
+            await files.start()
+
+            async def works() -> bool:
+                with suppress(StoreUnavailable), mongo_call("insert", 2.0):
+                    await shards.collection("kept", 0).insert_one({})
+                    return True
+                return False
+
+            assert await works()
+            set_password("pass-second")
+            proxy.cut()
+            assert not await works()
+            password.write_text("pass-second")
+            await until(works)
+            shutil.copyfile(certificates.other_ca, authority)
+            await until(lambda: _fails(works))
+            shutil.copyfile(certificates.ca, authority)
+            await until(works)
+            await files.close()
+
+
+async def _fails(works: Callable[[], Awaitable[bool]]) -> bool:
+    return not await works()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,10 +21,12 @@ from notify_streams.admin.services import faults
 from notify_streams.errors import StoreUnavailable
 from notify_streams.secret import Secret
 from notify_streams.security import RedisSecurity, TlsSettings
+from notify_streams.security_files import follow_security
 from notify_streams.settings import PreferenceSettings, Settings
-from notify_streams.stores.redis import connect, redis_call
+from notify_streams.stores.redis import access_with, connect, redis_call
 from tests.integration.security.certificates import Certificates
 from tests.integration.security.conftest import PASSWORD
+from tests.waiting import until
 
 pytestmark = pytest.mark.stack
 
@@ -138,6 +142,40 @@ async def test_what_is_refused_is_said_in_one_sentence(
     assert str(error.value).startswith(f"Redis at {host}:{at} ")
     (refusal,) = [fault.sentence for fault in await faults(settings) if fault.refused]  # before a worker starts
     assert says(refusal, words)
+
+
+async def test_a_new_password_and_a_new_authority_are_used_without_a_restart(
+    valkey: Valkey, port: int, certificates: Certificates, tmp_path: Path
+) -> None:
+    password, authority = tmp_path / "password", tmp_path / "ca.pem"
+    password.write_text("pass-first")
+    shutil.copyfile(certificates.other_ca, authority)
+    security = RedisSecurity("rotated", Secret.read(password), TlsSettings(str(authority), certificates.client))
+    client = connect(settings_of(f"rediss://localhost:{port}/0", security))
+    access = access_with(security)
+    files = follow_security("redis_security", security, access.loaded, access.use, check_s=0.05)
+    admin = redis.Redis(port=valkey.port, username="app", password=PASSWORD)
+
+    async def works() -> bool:
+        with suppress(StoreUnavailable), redis_call(client):
+            return await client.get("p:ada") is None
+        return False
+
+    await files.start()
+    try:
+        admin.acl_setuser("rotated", enabled=True, passwords="+pass-first", keys="*", commands=["+@all"])
+        assert not await works()
+        shutil.copyfile(certificates.ca, authority)
+        await until(works)
+        admin.acl_setuser("rotated", reset_passwords=True, passwords="+pass-second", enabled=True)
+        admin.client_kill_filter(user="rotated")
+        assert not await works()
+        password.write_text("pass-second")
+        await until(works)
+    finally:
+        await files.close()
+        await client.aclose()
+        admin.close()
 
 
 async def test_a_redis_cluster_is_refused_in_one_sentence(tmp_path: Path, says: Callable[[object, str], bool]) -> None:

@@ -82,7 +82,7 @@ class SentinelServer(Valkey):
             redis.Redis(port=self.port, password=SENTINEL_PASSWORD, socket_timeout=1) as client,
             suppress(redis.RedisError),
         ):
-            return cast("Any", client.sentinel_master("main"))["num-slaves"] == 1
+            return bool(cast("Any", client.sentinel_master("main"))["num-slaves"] == 1)
         return False
 
 

@@ -23,11 +23,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notify_streams.delivery.providers import check_credentials
-from notify_streams.delivery.providers.credential_files import BadCredential
 from notify_streams.delivery.providers.dkim_signature import SIGNED, DkimSigner
 from notify_streams.delivery.providers.mime import mime_message
 from notify_streams.delivery.providers.provider import Outgoing
 from notify_streams.errors import SettingsError
+from notify_streams.followed_files import BadCredential
 from notify_streams.secret import Secret
 from notify_streams.settings import ProviderSettings
 

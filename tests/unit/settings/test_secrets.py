@@ -95,6 +95,14 @@ WRONG_CREDENTIALS = {
     ),
     "of two users": ({"shards": ["mongodb://u:a@s", "mongodb://v:a@t"]}, "same user name and password"),
     "without a password": ({"redis_security": {"username": "u"}}, "redis_security.password must be set"),
+    "sentinels' password without sentinels": (
+        {"redis_security": {"sentinel_password": "q"}},
+        "is not an address of sent",
+    ),
+    "sentinels' user without password": (
+        {"redis_security": {"sentinel_username": "u"}},
+        "sentinel_password must be set",
+    ),
     "TLS for a plain address": ({"redis_security": {"tls": {}}}, "not a rediss:// address"),
     "no mechanism": ({"kafka_security": {"protocol": "SASL_SSL"}}, "kafka_security.mechanism must be set"),
     "no SASL": ({"kafka_security": {"mechanism": "PLAIN"}}, "mechanism must not be set with protocol PLAINTEXT"),
@@ -146,6 +154,9 @@ NOT_ADDRESSES: dict[str, list[Any]] = {
         "redis://u@r",
         "redis://r:x",
         "redis://r?a=b",
+        "redis+sentinel://s:26379",
+        "redis+sentinel://s:26379/main/x",
+        "redis://a,b/0",
     ],
     "dynamodb": ["d", "ftp://d", "http://", "http://u:p@d", "http://d d"],
     "shards": [
@@ -166,6 +177,16 @@ NOT_ADDRESSES: dict[str, list[Any]] = {
 def test_what_is_not_an_address_is_refused(load: Load, name: str, value: object) -> None:
     with pytest.raises(SettingsError, match=f"{name}.* must be"):
         load(**{name: value})
+
+
+def test_addresses_of_sentinels_with_credentials(load: Load) -> None:
+    found = load(
+        redis="rediss+sentinel://app:p%2Fw@a:26379,b/main/1",
+        redis_security={"sentinel_username": "sentinel", "sentinel_password": "q", "tls": {}},
+    )
+    assert found.redis == "rediss+sentinel://a:26379,b/main/1"
+    security = found.redis_security
+    assert (security.username, security.password, security.sentinel_password) == ("app", Secret("p/w"), Secret("q"))
 
 
 def test_addresses_of_every_form(load: Load) -> None:

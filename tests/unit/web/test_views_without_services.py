@@ -5,6 +5,7 @@ from typing import cast
 
 import pytest
 
+from notify_streams import refusals
 from notify_streams.errors import StoreUnavailable
 from notify_streams.outbox.outbox import Outbox
 from notify_streams.regions.locations import Location
@@ -52,6 +53,13 @@ async def test_health_metrics_and_providers_need_no_store(visit: Visit) -> None:
     scraped = await client.get("/metrics")
     assert "notify_triggers" in await scraped.text()
     assert scraped.headers["Content-Type"].startswith("text/plain; version=")
+
+
+async def test_ready_says_what_a_service_refuses(visit: Visit) -> None:
+    refusals.note("Kafka", "Kafka at a:1 refuses the user name or password (PLAIN)")
+    client = await visit()
+    found = await (await client.get("/ready")).json()
+    assert not found["ready"] and "Kafka at a:1 refuses the user name or password (PLAIN)" in found["waiting_for"]
 
 
 async def test_a_worker_without_partitions_is_not_ready(visit: Visit) -> None:

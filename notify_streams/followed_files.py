@@ -1,0 +1,89 @@
+"""Follows files of passwords, keys and certificates: no restart is needed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final, Generic, TypeVar
+
+from notify_streams import tasks
+
+log = logging.getLogger(__name__)
+
+Loaded = TypeVar("Loaded")
+#: What tells that a file was replaced: inode, size, times of the last change (ns) of its content, and of its owner or mode.
+_Version = tuple[int, int, int, int]
+#: Time between two looks at the files.
+CHECK_S: Final = 5.0
+
+
+class BadCredential(ValueError):
+    """A credential that cannot work. The message says what is wrong with it and never shows it."""
+
+
+class FollowedFiles(Generic[Loaded]):
+    """Loads what the files hold when one of them changes. They are looked at in a thread, because a file system may be slow.
+
+    A file that cannot be read, or whose content is no credential, changes nothing; it leaves one log line, until it changes again.
+    Files that belong together may be read between their replacements: the next look corrects it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        files: Iterable[Path],
+        load: Callable[[], Loaded | None],
+        apply: Callable[[Loaded], None],
+        check_s: float = CHECK_S,
+    ) -> None:
+        """`load` runs in the thread, returns None if nothing has changed, and raises `BadCredential`; `apply` runs on the event loop."""
+        self._name = name
+        self._files = tuple(files)
+        self._load = load
+        self._apply = apply
+        self._check_s = check_s
+        #: of the last look that was applied or reported
+        self._versions: list[_Version | None] = []
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Follow the files, if there are any."""
+        if self._files:
+            self._task = asyncio.create_task(self._follow())
+
+    async def close(self) -> None:
+        await tasks.stop([self._task])
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                loaded = await tasks.in_thread(self._changed)
+                if loaded is not None:
+                    self._apply(loaded)
+                    log.info("a credential was replaced", extra={"action": "credential.replaced", "call": self._name})
+            except (
+                Exception
+            ) as error:  # a defect of a loader must not end the following; the error's text may contain a secret
+                reason = str(error) if isinstance(error, BadCredential) else type(error).__name__
+                log.error(
+                    "a new credential cannot be used, the old one is kept",
+                    extra={"action": "credential.refused", "call": self._name, "error": reason},
+                )
+            await asyncio.sleep(self._check_s)
+
+    def _changed(self) -> Loaded | None:
+        versions = [_version(file) for file in self._files]
+        if versions == self._versions:
+            return None
+        self._versions = versions
+        return self._load()
+
+
+def _version(file: Path) -> _Version | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
