@@ -18,7 +18,8 @@ from notify_streams.records.partitioner import bucket_of
 from notify_streams.registry.contact_retention import deletion_records, must_be_deleted
 from notify_streams.registry.reconciliation import repair, repair_outputs
 from notify_streams.registry.users_table import UsersTable
-from tables.locations import locate_many, locations
+from notify_streams.transport import ReplicatedTable
+from tables.locations import locate, locations
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -35,7 +36,7 @@ log = logging.getLogger(__name__)
 
 async def reconcile(
     pages: AsyncIterator[Sequence[User]],
-    locate_many: Callable[[Sequence[str]], Sequence[Location | None]],
+    locate: Callable[[str], Location | None],
     contacts_of: Callable[[Mapping[str, int]], Awaitable[Mapping[str, Contacts]]],
     placement: Placement | None,
     settings: Settings,
@@ -48,7 +49,7 @@ async def reconcile(
     repairs = 0
     async for page in pages:
         now = datetime.now(UTC)
-        known = list(zip(page, locate_many([user.user_id for user in page]), strict=True))
+        known = [(user, locate(user.user_id)) for user in page]
         leaving = [user.user_id for user, location in known if placement and must_be_deleted(user, location, placement)]
         stored = await contacts_of({user_id: bucket_of(user_id, settings.partitions) for user_id in leaving})
         outputs: list[OutboxRecord] = []
@@ -64,6 +65,7 @@ async def reconcile(
 
 
 async def reconcile_task() -> None:
+    assert isinstance(locations, ReplicatedTable), f"role {app.role} has all locations"
     await locations.wait_until_caught_up()
     registry = UsersTable(app.settings)
     await registry.start()
@@ -71,7 +73,7 @@ async def reconcile_task() -> None:
         while True:
             placement = None if app.placement_follower is None else app.placement_follower.placement
             try:
-                repairs = await reconcile(registry.scan(), locate_many, app.contacts.read, placement, app.settings, app)
+                repairs = await reconcile(registry.scan(), locate, app.contacts.read, placement, app.settings, app)
                 log.info("locations reconciled", extra={"action": "locations.reconcile", "repairs": repairs})
             except NotifyError as error:
                 log.warning(

@@ -18,12 +18,10 @@ from notify_streams.routing.waiting_triggers import WaitingTriggers
 from notify_streams.topics import FORWARDED, trigger_topics
 from notify_streams.transport import exempt_from_watchdog
 from tables.contacts import contacts
-from tables.locations import locate_many, recent_users
+from tables.locations import locate_in, recent_users
 from tables.preferences import preferences
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from faust.types import StreamT
 
     from notify_streams.transport import BatchEvent
@@ -31,14 +29,8 @@ if TYPE_CHECKING:
 TOPICS = frozenset(trigger_topics(app.settings))
 
 
-def preference_rows(user_ids: Sequence[str]) -> list[bytes | None]:
-    """Rows of the table `preferences`; None for an unknown user."""
-    homes = zip(user_ids, locate_many(user_ids), strict=True)
-    return [None if home is None else preferences.get(home.bucket, user_id.encode()) for user_id, home in homes]
-
-
-check = app.preferences.decision_check(preference_rows, preferences.lag_s)
-recipients = RecipientLookup(locate_many, contacts, check, recent_users)
+check = app.preferences.decision_check(preferences.get_many, preferences.lag_s)
+recipients = RecipientLookup(locate_in, contacts, check, recent_users)
 assert app.placement_follower is not None, f"role {app.role} follows the placement"
 router = Router(app.settings, app.categories, app.templates(), app.lane, recipients, app.placement_follower)
 events = DecisionEvents(app.settings)

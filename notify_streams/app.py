@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import faust
 from faust.web.base import BlueprintManager
 
+from notify_streams import __version__
 from notify_streams.errors import SettingsError
 from notify_streams.gc_tuning import tune_gc
 from notify_streams.kafka import client_options
@@ -41,7 +42,9 @@ from notify_streams.transport import (
     batched_topic,
     faust_credentials,
     hold_partitions_while,
+    in_memory,
     on_assigned,
+    on_disk,
     producer_of,
 )
 from notify_streams.transport.app_state import app_state
@@ -60,7 +63,7 @@ if TYPE_CHECKING:
     from notify_streams.regions.failover.placement_follower import PlacementFollower
     from notify_streams.regions.locations import Location
     from notify_streams.templates.catalog import Templates
-    from notify_streams.transport import SentBatch
+    from notify_streams.transport import SentBatch, StoreFactory
 
 log = logging.getLogger(__name__)
 
@@ -205,6 +208,16 @@ class NotifyApp(faust.App):
         if placement is None:
             raise RuntimeError(f"role {self.role} does not know the placement")
         return placement
+
+    def table_store(self, topic: str) -> StoreFactory:
+        """Where the table of `topic` has its rows."""
+        tables = self.settings.tables
+        if tables.store == "memory":
+            return in_memory
+        folder = Path(tables.folder or self.settings.data_dir) / self.settings.region / self.role / "tables" / topic
+        # A row holds the index of its region.
+        form = " ".join((__version__, str(self.settings.partitions), *self.settings.regions))
+        return on_disk(folder, form, max_bytes=tables.max_bytes, keep_revoked_s=tables.keep_revoked_s)
 
     def batched_topic(self, topic: str) -> TopicT:
         """A topic that delivers one event for each batch."""

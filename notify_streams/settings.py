@@ -313,6 +313,21 @@ class OutboxSettings(_Frozen, frozen=True):
     sweep_every_s: PositiveS = 5.0
 
 
+class TableSettings(_Frozen, frozen=True):
+    """Where a worker keeps its copies of contacts, choices and locations."""
+
+    #: `disk`: in LMDB files, so that memory does not limit the number of people, and a worker that restarts reads only what is new.
+    store: Literal["memory", "disk"] = "memory"
+    #: Of the files, in it ``<region>/<role>/tables``; None: `data_dir`. Each worker needs one that outlives it.
+    folder: str | None = None
+    #: Limit of each table's file.
+    max_bytes: Positive = 64 * 1024**3
+    #: Seconds for which the rows of a partition that another worker got are kept.
+    keep_revoked_s: PositiveS = 3600.0
+    #: Choices that a router keeps decoded for `preferences.cache_ttl_s`, for each of its partitions.
+    cached_choices: Positive = 65_536
+
+
 class PreferenceSettings(_Frozen, frozen=True):
     """Lifetimes of cached preferences, and the staleness bound."""
 
@@ -385,6 +400,7 @@ class Settings(_Frozen, frozen=True, kw_only=True):
     reputation: ReputationSettings = ReputationSettings()
     public: PublicSettings = PublicSettings()
     retention: RetentionSettings = RetentionSettings()
+    tables: TableSettings = TableSettings()
 
     web_host: str = "127.0.0.1"
     #: A role's web views listen on this port plus the role's index in `roles.ROLES`.

@@ -11,5 +11,8 @@ from notify_streams.topics import CONTACT_ROWS
 from notify_streams.transport import PartitionedTable
 
 contacts: PartitionedTable = PartitionedTable(
-    app, CONTACT_ROWS, decode=newest_contact_row(lambda bucket, user_id: contacts.get(bucket, user_id))
+    app,
+    CONTACT_ROWS,
+    store=app.table_store(CONTACT_ROWS),
+    decode=newest_contact_row(lambda bucket, user_id: contacts.get(bucket, user_id)),
 )

@@ -12,5 +12,8 @@ from notify_streams.topics import PREFERENCE_ROWS
 from notify_streams.transport import PartitionedTable
 
 preferences: PartitionedTable = PartitionedTable(
-    app, PREFERENCE_ROWS, decode=newest_row(lambda bucket, user_id: preferences.get(bucket, user_id))
+    app,
+    PREFERENCE_ROWS,
+    store=app.table_store(PREFERENCE_ROWS),
+    decode=newest_row(lambda bucket, user_id: preferences.get(bucket, user_id)),
 )

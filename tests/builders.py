@@ -181,8 +181,9 @@ class FakeRecipients:
     def may_get_contacts(self, user_id: str) -> bool:
         return user_id in self.recent
 
-    def locations(self, user_ids: Sequence[str]) -> list[Location | None]:
-        return [self.located.get(user_id) for user_id in user_ids]
+    def locations(self, bucket: int, user_ids: Sequence[bytes]) -> list[Location | None]:
+        found = [self.located.get(user_id.decode()) for user_id in user_ids]
+        return [location if location and location.bucket == bucket else None for location in found]
 
     def addresses(self, bucket: int, user_ids: Sequence[bytes]) -> list[Contacts | None]:
         return [self.known_contacts.get(user_id.decode()) for user_id in user_ids]

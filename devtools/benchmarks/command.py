@@ -14,6 +14,7 @@ from devtools.benchmarks.outages.command import outages
 from devtools.benchmarks.rebalance import rebalance
 from devtools.benchmarks.router.command import router
 from devtools.benchmarks.router.steps import steps
+from devtools.benchmarks.tables.command import tables
 from devtools.benchmarks.transport.command import transport
 from devtools.benchmarks.views.command import views
 from devtools.benchmarks.webhooks.on_the_topic import receipts
@@ -40,6 +41,7 @@ for command in (
     views,
     webhooks,
     receipts,
+    tables,
     compare,
 ):
     bench.add_command(command)

@@ -82,7 +82,7 @@ async def bench_preferences(settings: Settings, categories: Categories) -> list[
 
 
 async def _checks(preferences: PreferenceService, redis: Redis, name: str) -> list[Figure]:
-    decision_check = preferences.decision_check(lambda user_ids: [None] * len(user_ids), lambda: 0.0)
+    decision_check = preferences.decision_check(lambda bucket, user_ids: [None] * len(user_ids), lambda: 0.0)
     users = [f"user-{number:08d}" for number in range(_BATCH)]
     await preferences.writer.apply_updates([(0, _update(user)) for user in users[:50]])
     keys = [f"{name}:{user}" for user in users]

@@ -43,8 +43,8 @@ class Table:
     lag_s: float
     rows: dict[str, bytes] = field(default_factory=dict)
 
-    def read(self, user_ids: Sequence[str]) -> list[bytes | None]:
-        return [self.rows.get(user_id) for user_id in user_ids]
+    def read(self, bucket: int, user_ids: Sequence[bytes]) -> list[bytes | None]:
+        return [self.rows.get(user_id.decode()) for user_id in user_ids]
 
     def apply(self, rows: Mapping[str, bytes]) -> None:
         for user_id, row in rows.items():
@@ -103,7 +103,7 @@ class RaceSteps:
         checked_at, decided_at = time.monotonic(), datetime.now(UTC)
         try:
             if self.without == "decision":
-                row = self.table.read([self.user_id])[0] or EMPTY_ROW
+                row = self.table.read(self.bucket, [self.user_id.encode()])[0] or EMPTY_ROW
             else:
                 (row,) = await self.decision_check.rows_for(self.bucket, [self.user_id])
         except RetryLater:

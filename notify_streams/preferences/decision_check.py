@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from notify_streams.preferences.repository import PreferenceRepository
     from notify_streams.preferences.staleness_bound import StalenessBound
 
-#: User ids → rows of the worker's own table, None where it has none.
-ReadTable = Callable[[Sequence[str]], Sequence[bytes | None]]
+#: Bucket, user ids → rows of the worker's own table, None where it has none.
+ReadTable = Callable[[int, Sequence[bytes]], Sequence[bytes | None]]
 
 
 class DecisionCheck:
@@ -35,14 +35,17 @@ class DecisionCheck:
         bound: StalenessBound,
         read_table: ReadTable,
         table_lag_s: Callable[[], float] = lambda: 0.0,
-        cached_rows: int = 1_000_000,
+        cached_rows: int = 65_536,
     ) -> None:
+        """`cached_rows`: of each bucket."""
         self._deltas = deltas
         self._repository = repository
         self._bound = bound
         self._read_table = read_table
         self._table_lag_s = table_lag_s
-        self._cache = RowCache(bound.cache_ttl_s, cached_rows)
+        self._cached_rows = cached_rows
+        #: One for each bucket, because a table has no row of a user in another bucket.
+        self._caches: dict[int, RowCache] = {}
         #: Batches for which only the table could be read.
         self.table_only = 0
 
@@ -60,19 +63,21 @@ class DecisionCheck:
         if deltas is None or self._table_lag_s() > self._bound.table_lag_s:
             found = await self._without_deltas(bucket, distinct)
         else:
-            found = self._with_deltas(distinct, deltas)
+            found = self._with_deltas(bucket, distinct, deltas)
         if len(distinct) == len(user_ids):
             return found
         rows = dict(zip(distinct, found, strict=True))
         return [rows[user_id] for user_id in user_ids]
 
-    def _with_deltas(self, user_ids: Sequence[str], deltas: Sequence[bytes | None]) -> list[bytes]:
-        cache = self._cache
+    def _with_deltas(self, bucket: int, user_ids: Sequence[str], deltas: Sequence[bytes | None]) -> list[bytes]:
+        cache = self._caches.get(bucket)
+        if cache is None:
+            cache = self._caches[bucket] = RowCache(self._bound.cache_ttl_s, self._cached_rows)
         cache.expire(time.monotonic())
         rows = [cache.get(user_id) for user_id in user_ids]
         missing = [user_id for user_id, row in zip(user_ids, rows, strict=True) if row is None]
         if missing:
-            read = dict(zip(missing, self._read_table(missing), strict=True))
+            read = dict(zip(missing, self._read(bucket, missing), strict=True))
             for index, user_id in enumerate(user_ids):
                 if rows[index] is None:
                     rows[index] = row = read[user_id] or EMPTY_ROW
@@ -82,8 +87,11 @@ class DecisionCheck:
             for row, delta in zip((row or EMPTY_ROW for row in rows), deltas, strict=True)
         ]
 
+    def _read(self, bucket: int, user_ids: Sequence[str]) -> Sequence[bytes | None]:
+        return self._read_table(bucket, [user_id.encode() for user_id in user_ids])
+
     async def _without_deltas(self, bucket: int, user_ids: Sequence[str]) -> list[bytes]:
-        rows = [row or EMPTY_ROW for row in self._read_table(user_ids)]
+        rows = [row or EMPTY_ROW for row in self._read(bucket, user_ids)]
         try:
             stored = await self._repository.rows(bucket, user_ids)
         except StoreUnavailable as error:

@@ -33,6 +33,7 @@ class PreferenceService:
     def __init__(
         self, settings: Settings, categories: Categories, shards: Shards, publish: Publish, prefix: str = "p"
     ) -> None:
+        self._cached_choices = settings.tables.cached_choices
         self.redis = connect(settings)
         self.bound = staleness_bound_of(settings.preferences)
         self.repository = PreferenceRepository(shards, settings.outbox.transaction_timeout_s)
@@ -52,7 +53,7 @@ class PreferenceService:
 
     def decision_check(self, read_table: ReadTable, table_lag_s: Callable[[], float]) -> DecisionCheck:
         """A check that reads rows from `read_table`, which is `table_lag_s()` seconds behind the preference records."""
-        return DecisionCheck(self.deltas, self.repository, self.bound, read_table, table_lag_s)
+        return DecisionCheck(self.deltas, self.repository, self.bound, read_table, table_lag_s, self._cached_choices)
 
     async def start(self) -> None:
         """Keep the lease on the deltas renewed."""

@@ -1,9 +1,9 @@
-"""Packs a user's location into a table row of one small integer.
+"""Packs a user's location into a table row of twelve bytes.
 
-A row is ``version | settled | region | previous | bucket``, so that the newer of two rows is the larger one, in whatever order they
-arrive: first by version, then a record that ends a move wins, then, for two sign-ups of one version, the region's index in the
+A row is ``version | settled | region | previous | bucket``, big end first, so that the newer of two rows is the larger one, in whatever order
+they arrive: first by version, then a record that ends a move wins, then, for two sign-ups of one version, the region's index in the
 settings, so that all regions choose the same one. There are few different rows (regions x buckets x versions) and equal rows are one
-object: a user costs the table a pointer and the key.
+object: a user costs a table in memory a pointer and the key.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _PREVIOUS_AT: Final = _BUCKET_BITS
 _REGION_AT: Final = _PREVIOUS_AT + _REGION_BITS
 _SETTLED_AT: Final = _REGION_AT + _REGION_BITS
 _VERSION_AT: Final = _SETTLED_AT + 1
+_ROW_BYTES: Final = 12
 _BUCKET: Final = (1 << _BUCKET_BITS) - 1
 _REGION: Final = (1 << _REGION_BITS) - 1
 MAX_REGIONS: Final = _REGION  # index 0 means "none"
@@ -50,11 +51,11 @@ class LocationCodec:
         self._partitions = partitions
         self._regions = (None, *regions)
         self._index: dict[str | None, int] = {name: index for index, name in enumerate(self._regions)}
-        self._shared: dict[int, int] = {}
-        self._unpacked: dict[int, Location] = {}
+        self._shared: dict[bytes, bytes] = {}
+        self._unpacked: dict[bytes, Location] = {}
 
-    def pack(self, region: str, bucket: int, version: int, previous: str | None = None) -> int:
-        """The row as an integer, the same object for equal rows.
+    def pack(self, region: str, bucket: int, version: int, previous: str | None = None) -> bytes:
+        """The row, the same object for equal rows.
 
         Raises:
             KeyError: a region that the settings do not name.
@@ -62,57 +63,58 @@ class LocationCodec:
         """
         if not (0 <= bucket <= _BUCKET and version >= 1):
             raise ValueError(f"bucket {bucket}, version {version} do not fit into a row")
-        row = (
+        number = (
             version << _VERSION_AT
             | (previous is None) << _SETTLED_AT
             | self._index[region] << _REGION_AT
             | self._index[previous] << _PREVIOUS_AT
             | bucket
         )
+        row = number.to_bytes(_ROW_BYTES, "big")
         if len(self._shared) >= _KEPT_ROWS:
             self._shared.clear()
         return self._shared.setdefault(row, row)
 
-    def unpack(self, row: int) -> Location:
+    def unpack(self, row: bytes) -> Location:
         """The location in a row; cached, since there are few different rows."""
         found = self._unpacked.get(row)
         if found is None:
-            region = self._regions[row >> _REGION_AT & _REGION]
+            number = int.from_bytes(row, "big")
+            region = self._regions[number >> _REGION_AT & _REGION]
             assert region is not None
             if len(self._unpacked) >= _KEPT_ROWS:
                 self._unpacked.clear()
-            previous = self._regions[row >> _PREVIOUS_AT & _REGION]
-            found = self._unpacked[row] = Location(region, row & _BUCKET, row >> _VERSION_AT, previous)
+            previous = self._regions[number >> _PREVIOUS_AT & _REGION]
+            found = self._unpacked[row] = Location(region, number & _BUCKET, number >> _VERSION_AT, previous)
         return found
 
-    def decode(self, key: bytes, value: bytes | None, partition: int) -> tuple[str, int] | None:
-        """A record of `user_locations`, in whatever partition, as (user id, row). None: skip it, it is invalid or its region unknown."""
+    def decode(self, key: bytes, value: bytes | None, partition: int) -> tuple[bytes, bytes | None] | None:
+        """A record of `user_locations` as (key, row). None: skip it, it is invalid, its region unknown, or it lies in a foreign partition."""
         try:
-            user_id = key.decode()
             if value is None:
-                return user_id, 0
+                return key, None
+            bucket = bucket_of(key.decode(), self._partitions)
             record = decode_location_record(value)
-            return user_id, self.pack(
-                record.region, bucket_of(user_id, self._partitions), record.version, record.previous
+            return (
+                (key, self.pack(record.region, bucket, record.version, record.previous))
+                if bucket == partition
+                else None
             )
         except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, ValueError):
             return None
 
     def newest(
-        self, row_of: Callable[[str], int | None]
-    ) -> Callable[[bytes, bytes | None, int], tuple[str, int] | None]:
-        """`decode` for a table in memory; skips records that are older than the table's row.
+        self, row_of: Callable[[int, bytes], bytes | None]
+    ) -> Callable[[bytes, bytes | None, int], tuple[bytes, bytes | None] | None]:
+        """`decode` for a table; skips records that are older than the table's row (`row_of`).
 
         Records of two regions can arrive in either order, so the topic's last record need not be the newest.
-
-        Args:
-            row_of: the table's row of a user; called for each record, so the table may be created later.
         """
         decode = self.decode
 
-        def decode_newer(key: bytes, value: bytes | None, partition: int) -> tuple[str, int] | None:
+        def decode_newer(key: bytes, value: bytes | None, partition: int) -> tuple[bytes, bytes | None] | None:
             found = decode(key, value, partition)
-            if found is not None and value is not None and (row_of(found[0]) or 0) > found[1]:
+            if found is not None and found[1] is not None and (row_of(partition, key) or b"") > found[1]:
                 return None
             return found
 

@@ -23,10 +23,10 @@ class RecentUsers:
         self._clock = clock
         self._since: dict[str, float] = {}
 
-    def add(self, user_id: str) -> None:
-        """The user was not known before."""
+    def add(self, user_id: str, age_s: float = 0.0) -> None:
+        """The user became known so long ago."""
         now = self._clock()
-        self._since.setdefault(user_id, now)
+        self._since.setdefault(user_id, now - age_s)
         for oldest, since in list(islice(self._since.items(), _AT_ONCE)):
             if len(self._since) > _KEPT or since < now - RECENT_S:
                 del self._since[oldest]

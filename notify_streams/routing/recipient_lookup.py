@@ -29,13 +29,13 @@ class RecipientLookup:
     """Lookups for a batch of recipients. Results are in the order of `user_ids`.
 
     Args:
-        locate: locations; None for an unknown user.
+        locate: the locations of users in a bucket; None for an unknown user, and for one of another bucket.
         recent_users: those who became known a short time ago.
     """
 
     def __init__(
         self,
-        locate: Callable[[Sequence[str]], list[Location | None]],
+        locate: Callable[[int, Sequence[bytes]], list[Location | None]],
         contacts: PartitionedTable,
         check: PreferenceCheck,
         recent_users: Container[str] = (),

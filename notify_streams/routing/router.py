@@ -161,7 +161,7 @@ class Router:
         user_ids = [trigger.user_id for _, trigger in triggers if not isinstance(trigger, Rejection)]
         rows = await _RETRY.call(self._recipients.preference_rows, batch.partition, user_ids)
         keys = [user_id.encode() for user_id in user_ids]
-        locations = self._recipients.locations(user_ids)
+        locations = self._recipients.locations(batch.partition, keys)
         recipients = zip(keys, locations, self._recipients.addresses(batch.partition, keys), rows, strict=True)
         now = in_whole_ms(datetime.now(UTC))  # MongoDB keeps milliseconds; the channel messages must have the same time
         end = end_of_period(now, self._period_s)

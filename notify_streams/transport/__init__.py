@@ -16,15 +16,23 @@ from notify_streams.transport.batch_producer import BatchProducer, ProducerRecor
 from notify_streams.transport.batched_topic import BatchEvent, batched_topic
 from notify_streams.transport.consumer import batched_consumer
 from notify_streams.transport.driver import Transport
-from notify_streams.transport.health_monitor import known_offsets, ready, recovery, stuck, wrong_partition_counts
+from notify_streams.transport.health_monitor import (
+    known_offsets,
+    ready,
+    recovery,
+    stuck,
+    table_problems,
+    wrong_partition_counts,
+)
 from notify_streams.transport.record_batch import Record, RecordBatch
 from notify_streams.transport.send_errors import BatchNotSent, RecordTooLarge, SendError
 from notify_streams.transport.settings import TransportSettings
+from notify_streams.transport.tables.disk_store import on_disk
 from notify_streams.transport.tables.memory_store import in_memory
 from notify_streams.transport.tables.partitioned_table import PartitionedTable
 from notify_streams.transport.tables.recovery_progress import RecoveryProgress
 from notify_streams.transport.tables.replicated_table import ReplicatedTable
-from notify_streams.transport.tables.rocks_store import on_disk
+from notify_streams.transport.tables.store import StoreFactory
 from notify_streams.transport.watchdog import Stuck, Watchdog
 
 __all__ = [
@@ -40,6 +48,7 @@ __all__ = [
     "ReplicatedTable",
     "SendError",
     "SentBatch",
+    "StoreFactory",
     "Stuck",
     "Transport",
     "TransportSettings",
@@ -59,5 +68,6 @@ __all__ = [
     "ready",
     "recovery",
     "stuck",
+    "table_problems",
     "wrong_partition_counts",
 ]

@@ -38,6 +38,11 @@ def recovery(app: AppT) -> tuple[RecoveryProgress, ...]:
     return tuple(follower.progress() for follower in app_state(app).followers)
 
 
+def table_problems(app: AppT) -> tuple[str, ...]:
+    """Why tables cannot be written; nothing while all is well."""
+    return tuple(follower.problem for follower in app_state(app).followers if follower.problem is not None)
+
+
 def known_offsets(app: AppT) -> Mapping[TP, PartitionOffsets] | None:
     """Offsets of the assigned source partitions, at most some seconds old; None if Kafka did not answer or the app has not started."""
     state = app_state(app)

@@ -8,7 +8,7 @@ import msgspec
 
 from notify_streams import refusals
 from notify_streams.retry import failing_calls
-from notify_streams.transport import ready, recovery, stuck, wrong_partition_counts
+from notify_streams.transport import ready, recovery, stuck, table_problems, wrong_partition_counts
 from notify_streams.web.responses import RETRY_AFTER, Content, SharedView, json_content
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ def health_of(worker: NotifyApp) -> Health:
     follower = worker.placement_follower
     waiting = [] if follower is None or follower.waiting_for is None else [f"placement: {follower.waiting_for}"]
     waiting += [f"shard {shard} does not answer" for shard in worker.shards.directory.expired()]
+    waiting += table_problems(worker)
     waiting += failing(failing_calls())
     waiting += refusals.recent()
     if worker.delivery is not None:

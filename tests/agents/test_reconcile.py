@@ -33,14 +33,14 @@ async def reconcile(
 ) -> int:
     agent = load_agent("registry", "agents.reconcile")
 
-    def locate_many(user_ids: Sequence[str]) -> list[Location | None]:
-        return [(locations or {}).get(user_id) for user_id in user_ids]
+    def locate(user_id: str) -> Location | None:
+        return (locations or {}).get(user_id)
 
     async def contacts_of(buckets: Mapping[str, int]) -> dict[str, Contacts]:
         assert all(bucket == bucket_of(user_id, PARTITIONS) for user_id, bucket in buckets.items())
         return {user_id: (stored or {})[user_id] for user_id in buckets}
 
-    repairs: int = await agent.reconcile(users, locate_many, contacts_of, placement, some_settings(), producer)
+    repairs: int = await agent.reconcile(users, locate, contacts_of, placement, some_settings(), producer)
     return repairs
 
 

@@ -23,12 +23,12 @@ NOTIFICATIONS_A_TRIGGER: Final = 1.5
 _encode = msgspec.json.Encoder().encode
 
 
-def bench_user(number: int) -> str:
-    return f"bench-{number % USERS:06d}"
+def bench_user(number: int, users: int = USERS) -> str:
+    return f"bench-{number % users:06d}"
 
 
-def bench_users() -> list[str]:
-    return [bench_user(number) for number in range(USERS)]
+def bench_users(users: int = USERS) -> list[str]:
+    return [bench_user(number, users) for number in range(users)]
 
 
 def user_uploads(user_ids: Iterable[str], region: str) -> Iterator[Upload]:
@@ -39,12 +39,15 @@ def user_uploads(user_ids: Iterable[str], region: str) -> Iterator[Upload]:
         yield CONTACT_ROWS, user_id, _encode(row), ()
 
 
-def triggers(count: int, run: str) -> Iterator[Upload]:
-    """Standard triggers of about 250 bytes; every second one goes to two channels. `run` keeps the ids of runs apart."""
+def triggers(count: int, run: str, users: int = USERS, first: int = 0) -> Iterator[Upload]:
+    """Standard triggers of about 250 bytes; every second one goes to two channels. `run` keeps the ids of runs apart.
+
+    From the `first` one on, they go round all users in a mixed order.
+    """
     created_at = datetime.now(UTC).isoformat()
     started_ms = int(time.time() * 1000)
     for number in range(count):
-        user_id = bench_user(number * 7919)
+        user_id = bench_user((first + number) * 7919, users)
         channels = '["push","email"]' if number % 2 else '["push"]'
         value = (
             f'{{"id":"{started_ms:012x}-{run}-{number:08x}","user_id":"{user_id}","category":"payments",'

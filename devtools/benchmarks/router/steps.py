@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import statistics
+import tempfile
 import time
 from collections import Counter, defaultdict
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -20,14 +22,18 @@ from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBat
 from bson.codec_options import DEFAULT_CODEC_OPTIONS
 from pymongo import message as wire
 
-from devtools.benchmarks.router.load import TOPIC, bench_users, triggers, user_uploads
-from notify_streams.cli.output import as_json, print_result
+from devtools.benchmarks.results import Goal, conclude, figure, report
+from devtools.benchmarks.router.load import TOPIC, USERS, bench_user, bench_users, triggers, user_uploads
+from devtools.benchmarks.tables.people import TOPICS, Row, open_tables, values_of
+from notify_streams.cli.output import as_json, print_progress, print_result
 from notify_streams.gc_tuning import tune_gc
 from notify_streams.outbox.dedup_cache import DedupCache
 from notify_streams.outbox.flush_plan import drop_duplicates, plan_flush
 from notify_streams.outbox.publisher import rows_by_partition
 from notify_streams.preferences.categories import channels_of_templates, configured_categories
+from notify_streams.preferences.decision_check import DecisionCheck
 from notify_streams.preferences.row_codec import EMPTY_ROW
+from notify_streams.preferences.staleness_bound import staleness_bound_of
 from notify_streams.records.ids import new_flush_id
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.regions.failover.placement import Placement
@@ -38,29 +44,36 @@ from notify_streams.routing.recipient_lookup import RecipientLookup
 from notify_streams.routing.router import Router
 from notify_streams.settings import load_settings
 from notify_streams.templates.catalog import configured_templates
-from notify_streams.topics import USER_LOCATIONS
-from notify_streams.transport import RecordBatch, TransportSettings
+from notify_streams.topics import CONTACT_ROWS, PREFERENCE_ROWS, USER_LOCATIONS
+from notify_streams.transport import RecordBatch, TransportSettings, in_memory, on_disk
 from notify_streams.transport.batch_producer import build_batches
-from notify_streams.transport.tables.memory_store import MemoryStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from notify_streams.outbox.decided_batch import DecidedBatch
+    from notify_streams.regions.locations import Location
     from notify_streams.settings import Settings
+    from notify_streams.transport.tables.store import Store
 
 _REGION: Final = "us"
 #: Kafka's codec numbers.
 _CODECS: Final = {None: 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 _UNCOMPRESSED: Final = 0
+#: People whose rows are written at once.
+_LOADED: Final = 100_000
 
 
 @click.command("steps")
 @click.option("--triggers", "count", default=40_000, show_default=True, type=click.IntRange(1_000))
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
+@click.option("--tables", is_flag=True, help="Compare tables on disk with tables in memory instead.")
+@click.option("--people", default=1_000_000, show_default=True, type=click.IntRange(1_000), help="For --tables.")
 @as_json
-def steps(count: int, rounds: int, as_json: bool) -> None:
+def steps(count: int, rounds: int, tables: bool, people: int, as_json: bool) -> None:
     """Measure where a router worker spends its CPU: microseconds a trigger for each step."""
+    if tables:
+        conclude(measure_tables(count, rounds, people), as_json)
     found, outcomes = asyncio.run(measure(count, rounds))
     result = {"unit": "us of CPU a trigger", "triggers": count, "steps": found, "outcomes": outcomes}
     total = found | {"all steps, for a trigger with 1.5 notifications": sum(found.values())}
@@ -86,6 +99,45 @@ async def measure(count: int, rounds: int) -> tuple[dict[str, float], Counter[st
         gc.unfreeze()
         gc.set_threshold(*threshold)
     return {name: statistics.median(run[name] for run in runs) for name in runs[0]}, outcomes
+
+
+async def measure_tables(count: int, rounds: int, people: int) -> dict[str, Any]:
+    """All steps with locations, contacts and choices in memory and on disk, in changing order, each round for other people."""
+    settings = load_settings(_REGION, environ={})
+    categories = configured_categories()
+    templates = configured_templates(channels_of_templates(categories))
+    with tempfile.TemporaryDirectory() as folder:
+        stores: dict[str, Mapping[str, Store]] = {
+            "memory": open_tables(settings, lambda topic: in_memory),
+            "disk": open_tables(settings, lambda topic: on_disk(Path(folder) / topic)),
+        }
+        for tables in stores.values():
+            _load(settings, tables, people)
+        routers = {
+            name: Router(settings, categories, templates, "standard", _lookup(settings, tables), _FixedPlacement())
+            for name, tables in stores.items()
+        }
+        runs: dict[str, list[float]] = {name: [] for name in routers}
+        tune_gc()
+        for number in range(rounds + 1):  # the first one does not count
+            batches = _batches(settings, count, people, number * count)
+            for name in sorted(routers, reverse=number % 2 == 0):
+                clock = _Clock()
+                await _round(settings, routers[name], batches, clock)
+                runs[name].append(1e6 * sum(clock.spent.values()) / count)
+            print_progress(
+                f"round {number} of {rounds}: " + ", ".join(f"{name} {run[-1]:.2f} us" for name, run in runs.items())
+            )
+        for tables in stores.values():
+            for store in tables.values():
+                store.close()
+    memory, disk = runs["memory"][1:], runs["disk"][1:]
+    # The median of the rounds' ratios: a round's two measurements share the machine's state.
+    ratio = statistics.median(one / other for one, other in zip(disk, memory, strict=True))
+    goal = Goal("at most", 1.1, of_ratio=True)
+    name = f"CPU a trigger, tables on disk, {people:,} people"
+    line = figure(name, statistics.median(disk), "us", goal, "tables in memory", statistics.median(memory), ratio)
+    return report([line], packages=("lmdb", "msgspec"), rounds={"memory": memory, "disk": disk})
 
 
 async def _round(settings: Settings, router: Router, batches: Sequence[RecordBatch], clock: _Clock) -> Counter[str]:
@@ -163,27 +215,50 @@ class _NoChoices:
         return [EMPTY_ROW] * len(user_ids)
 
 
+class _NoDeltas:
+    async def read(self, user_ids: Sequence[str]) -> list[bytes | None]:
+        return [None] * len(user_ids)
+
+
 def _recipients(settings: Settings) -> RecipientLookup:
-    homes: dict[str, int] = {}
-    rows, contacts = LocationCodec(settings.regions, settings.partitions), MemoryStore()
-    for topic, key, value, _ in user_uploads(bench_users(), _REGION):
+    stores = open_tables(settings, lambda topic: in_memory)
+    for number, (topic, key, value, _) in enumerate(user_uploads(bench_users(), _REGION)):
         user_id = key or ""
-        bucket = bucket_of(user_id, settings.partitions)
-        if topic == USER_LOCATIONS:
-            found = rows.decode(user_id.encode(), value, bucket)
-            assert found is not None
-            homes[found[0]] = found[1]
-        else:
-            contacts.rows(bucket)[user_id.encode()] = value
-    return RecipientLookup(
-        lambda user_ids: [rows.unpack(homes[user_id]) for user_id in user_ids], contacts, _NoChoices()
-    )
+        stores[topic].load(bucket_of(user_id, settings.partitions), [Row(number, user_id.encode(), value)], number + 1)
+    return RecipientLookup(_locate(settings, stores[USER_LOCATIONS]), stores[CONTACT_ROWS], _NoChoices())
 
 
-def _batches(settings: Settings, count: int) -> list[RecordBatch]:
+def _lookup(settings: Settings, stores: Mapping[str, Store]) -> RecipientLookup:
+    """As a router has it, but for Redis, which has no newer choices."""
+    unused: Any = None
+    deltas: Any = _NoDeltas()
+    bound = staleness_bound_of(settings.preferences)
+    check = DecisionCheck(deltas, unused, bound, stores[PREFERENCE_ROWS].get_many)
+    return RecipientLookup(_locate(settings, stores[USER_LOCATIONS]), stores[CONTACT_ROWS], check)
+
+
+def _locate(settings: Settings, store: Store) -> Callable[[int, Sequence[bytes]], list[Location | None]]:
+    rows = LocationCodec(settings.regions, settings.partitions)
+    return lambda bucket, keys: [None if row is None else rows.unpack(row) for row in store.get_many(bucket, keys)]
+
+
+def _load(settings: Settings, stores: Mapping[str, Store], people: int) -> None:
+    """Write the rows of `people` into the stores."""
+    for first in range(0, people, _LOADED):
+        records: dict[tuple[str, int], list[Row]] = defaultdict(list)
+        for number in range(first, min(first + _LOADED, people)):
+            user_id = bench_user(number, people)
+            bucket = bucket_of(user_id, settings.partitions)
+            for topic, value in zip(TOPICS, values_of(number, user_id, _REGION), strict=True):
+                records[topic, bucket].append(Row(number, user_id.encode(), value))
+        for (topic, bucket), rows in records.items():
+            stores[topic].load(bucket, rows, first + _LOADED)
+
+
+def _batches(settings: Settings, count: int, people: int = USERS, first: int = 0) -> list[RecordBatch]:
     """The triggers as aiokafka parses a fetched batch."""
     builders: dict[int, Any] = {}
-    for _, key, value, _ in triggers(count, "00"):
+    for _, key, value, _ in triggers(count, f"{first:02x}", people, first):
         user_id = key or ""
         bucket = bucket_of(user_id, settings.partitions)
         if bucket not in builders:

@@ -16,7 +16,7 @@ from notify_streams.cli.output import as_json
 
 DEFAULT: Final = Sizes()
 KINDS: Final = ("read", "copy", "recover", "latency", "memory")
-PACKAGES: Final = ("faust-streaming", "aiokafka", "confluent-kafka", "rocksdict")
+PACKAGES: Final = ("faust-streaming", "aiokafka", "confluent-kafka", "lmdb", "rocksdict")
 _LEAST: Final = {"latency": 100}
 
 

@@ -120,7 +120,7 @@ class Runner:
 
     async def _recover(self, sources: Mapping[str, str]) -> None:
         for case in self._wanted(
-            "recover batched memory", "recover stock memory", "recover batched rocks", "recover stock rocks"
+            "recover batched memory", "recover stock memory", "recover batched disk", "recover stock rocks"
         ):
             group, source, records = self._group(), sources["recover"], self.sizes.recover
             if "stock" in case:
@@ -132,7 +132,7 @@ class Runner:
 
     async def _memory(self, sources: Mapping[str, str]) -> None:
         for case in self._wanted(
-            "memory region memory", "memory region rocks", "memory preferences memory", "memory preferences rocks"
+            "memory region memory", "memory region disk", "memory preferences memory", "memory preferences disk"
         ):
             source = sources[case.split()[1]]
             await self._measure(Task(case, self.bootstrap, self._group(), source, self.sizes.memory))

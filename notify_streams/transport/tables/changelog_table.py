@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 from aiokafka.errors import UnknownTopicOrPartitionError
 from faust.types import AppT
 
 from notify_streams.transport.app_state import app_state, kafka_connection
+from notify_streams.transport.record_batch import Record
 from notify_streams.transport.tables.changelog_reader import ChangelogReader
 from notify_streams.transport.tables.follower import Follower
 from notify_streams.transport.tables.recovery_progress import RecoveryProgress
@@ -24,10 +27,19 @@ class TopicMissing(Exception):
 class ChangelogTable:
     """Declared beside the topics; starts and stops with the app. `name` is the topic, which must exist then."""
 
-    def __init__(self, app: AppT, name: str, store: StoreFactory, decode: Decode, *, shared: bool) -> None:
+    def __init__(
+        self,
+        app: AppT,
+        name: str,
+        store: StoreFactory,
+        decode: Decode,
+        on_records: Callable[[Sequence[Record]], None] | None = None,
+    ) -> None:
+        """`on_records` gets the records of a partition, in order, when they are in the store."""
         self.app = app
         self.name = name
-        self._open_store = partial(store, decode, shared)
+        self._open_store = partial(store, decode)
+        self._on_records = on_records
         self._store: Store | None = None
         self._follower: Follower | None = None
         app_state(app).lifecycles.append((self._start, self._stop))
@@ -45,6 +57,14 @@ class ChangelogTable:
         if self._follower is None:
             raise RuntimeError(f"table {self.name} is not open: start the app first")
         return self._follower
+
+    def get(self, partition: int, key: Any) -> Any:
+        """The row's value or None."""
+        return self.store.get(partition, key)
+
+    def get_many(self, partition: int, keys: Sequence[Any]) -> list[Any]:
+        """Values in the order of `keys`, None for rows that do not exist; one call to the store."""
+        return self.store.get_many(partition, keys)
 
     def progress(self) -> RecoveryProgress:
         """How far recovery is."""
@@ -65,7 +85,9 @@ class ChangelogTable:
         """
         partitions = await self._partitions()
         self._store = self._open_store()
-        self._follower = Follower(self.name, self._store, partial(self.new_reader, self.name))
+        self._follower = Follower(
+            self.name, self._store, partial(self.new_reader, self.name), self.app.crash, self._on_records
+        )
         self._follower.start()
         app_state(self.app).followers.append(self._follower)
         return partitions

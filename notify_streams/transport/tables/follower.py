@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from aiokafka.errors import KafkaError
 
@@ -15,9 +15,10 @@ from notify_streams import tasks
 from notify_streams.kafka import note_missing_right
 from notify_streams.transport.client_shutdown import is_cancelled
 from notify_streams.transport.partition_buffer import FetchedRange
+from notify_streams.transport.record_batch import Record
 from notify_streams.transport.tables.changelog_reader import ChangelogReader
 from notify_streams.transport.tables.recovery_progress import RecoveryMeter, RecoveryProgress
-from notify_streams.transport.tables.store import Store
+from notify_streams.transport.tables.store import DiskFull, Store, StoreDamaged
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,8 @@ _FETCH_TIMEOUT_S = 2.0
 _OFFSETS_TIMEOUT_S = 30.0
 _LOG_EVERY_S = 5.0
 _STALLED_S = 10.0
+#: Partitions that are recovered at the same time. On disk, rows of one partition lie together: more at once would need more memory.
+_AT_ONCE = 16
 #: How often the ends of the partitions are read, for `lag_s`.
 _ENDS_EVERY_S = 2.0
 
@@ -35,18 +38,32 @@ _Waiters = dict[int, list[asyncio.Future[None]]]
 class Follower:
     """One task that reads the wanted partitions."""
 
-    def __init__(self, name: str, store: Store, new_reader: Callable[[], ChangelogReader]) -> None:
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        new_reader: Callable[[], ChangelogReader],
+        crash: Callable[[BaseException], Awaitable[None]],
+        on_records: Callable[[Sequence[Record]], None] | None = None,
+    ) -> None:
+        """`crash` stops the worker. `on_records`: see `ChangelogTable`."""
         self.name = name
         #: When any position last advanced, or nothing was left to read.
         self.moved_at_s = 0.0
+        #: Why nothing can be written; None while all is well.
+        self.problem: str | None = None
         self._store = store
         self._new_reader = new_reader
+        self._crash = crash
+        self._on_records = on_records
         self._wanted: frozenset[int] = frozenset()
         self._targets: dict[int, int] = {}
         self._positions: dict[int, int] = {}
         #: By partition: calls of `catch_up` whose targets the next `_begin` reads, and those that wait for the present targets.
         self._requested: _Waiters = {}
         self._recovering: _Waiters = {}
+        #: Of the recovering ones, those that are read when the others have reached their targets.
+        self._waiting: frozenset[int] = frozenset()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._meter = RecoveryMeter(name, 0.0)
@@ -113,7 +130,13 @@ class Follower:
                 await self._read(reader)
             except (KafkaError, OSError, TimeoutError) as error:
                 note_missing_right(reader.connection, error)
+                if isinstance(error, DiskFull):
+                    self.problem = str(error)
                 self._log_retry(error)
+            except StoreDamaged as error:
+                log.critical("the worker stops", extra={"action": "table.damaged", "table": self.name, "error": error})
+                await self._crash(error)
+                return
             except asyncio.CancelledError as error:
                 if is_cancelled():
                     raise
@@ -150,6 +173,8 @@ class Follower:
                 changing.cancel()
                 # A cancelled fetch may have moved the reader: the next `_begin` seeks to the store's positions.
                 fetching.cancel()
+            if self._store.failure is not None:
+                raise self._store.failure
             if self._complete_at_s == self._ends_at_s < self._now() - _ENDS_EVERY_S:
                 await self._read_bounds(reader)
                 self._note_complete()
@@ -161,16 +186,17 @@ class Follower:
 
     async def _begin(self, reader: ChangelogReader) -> None:
         """Read the ends of the wanted partitions and seek to the store's positions."""
+        if self._requested:
+            self._meter.restart(self._now())
         for partition, futures in self._requested.items():
             self._recovering.setdefault(partition, []).extend(futures)
         self._requested.clear()
         bounds = await self._read_bounds(reader)
         self._positions = {p: self._start_position(p, beginning, end) for p, (beginning, end) in bounds.items()}
         self._targets = {p: end for p, (_, end) in bounds.items()}
-        if self._recovering:
-            self._meter.restart(self._now())
+        self._waiting = frozenset(sorted(self._recovering)[_AT_ONCE:])
         self._read_at_s = self._now()
-        reader.read_from(self._positions)
+        reader.read_from({p: position for p, position in self._positions.items() if p not in self._waiting})
         for partition in self._positions:
             self._release(partition)
         self._note_complete()
@@ -214,7 +240,10 @@ class Follower:
         for partition, fetched in found:
             if partition in self._wanted and fetched.start == self._positions.get(partition):
                 self._store.load(partition, fetched.records, fetched.end)
+                self.problem = None
                 self._positions[partition] = fetched.end
+                if self._on_records is not None:
+                    self._on_records(fetched.records)
                 self._meter.add(len(fetched.records), fetched.end - fetched.start, now_s)
                 self._release(partition)
         self._note_complete()
@@ -232,6 +261,12 @@ class Follower:
             for future in self._recovering.pop(partition, ()):
                 if not future.done():
                     future.set_result(None)
+            self._read_waiting()
+
+    def _read_waiting(self) -> None:
+        """Begin again if only partitions recover that are not read yet."""
+        if self._waiting and self._recovering.keys() <= self._waiting:
+            self._changed.set()
 
     def _forget_done(self) -> None:
         """Remove cancelled calls of `catch_up`, so that the table does not count as behind because of them."""
@@ -240,6 +275,7 @@ class Follower:
                 waiters[partition] = [future for future in waiters[partition] if not future.done()]
                 if not waiters[partition]:
                     del waiters[partition]
+        self._read_waiting()
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()

@@ -9,25 +9,29 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from notify_streams.transport.record_batch import Record
-from notify_streams.transport.tables.store import Decode, decode_raw
+from notify_streams.transport.tables.store import Decode, StoreDamaged, decode_raw
 
 
-def in_memory(decode: Decode, shared: bool) -> MemoryStore:
+def in_memory(decode: Decode) -> MemoryStore:
     """A `StoreFactory`: rows in dicts."""
-    return MemoryStore(decode, shared=shared)
+    return MemoryStore(decode)
 
 
 class MemoryStore:
-    """See `Store`. With `shared`, keys are unique over all partitions, and every partition's number finds them."""
+    """See `Store`."""
 
-    def __init__(self, decode: Decode = decode_raw, *, shared: bool = False) -> None:
+    failure: StoreDamaged | None = None
+
+    def __init__(self, decode: Decode = decode_raw) -> None:
         self._decode = decode
-        self._shared: dict[Any, Any] | None = {} if shared else None
         self._rows: dict[int, dict[Any, Any]] = {}
         self._positions: dict[int, int] = {}
 
     def position(self, partition: int) -> int | None:
         return self._positions.get(partition)
+
+    def partitions(self) -> frozenset[int]:
+        return frozenset(self._positions)
 
     def load(self, partition: int, records: Iterable[Record], position: int) -> None:
         rows = self.rows(partition)
@@ -51,8 +55,6 @@ class MemoryStore:
 
     def rows(self, partition: int) -> dict[Any, Any]:
         """The partition's dict. Read only."""
-        if self._shared is not None:
-            return self._shared
         return self._rows.setdefault(partition, {})
 
     def get(self, partition: int, key: Any) -> Any:
@@ -62,7 +64,6 @@ class MemoryStore:
         return list(map(self.rows(partition).get, keys))
 
     def drop(self, partition: int) -> None:
-        """Forget a partition. A shared store keeps the rows until the partition is read again."""
         self._rows.pop(partition, None)
         self._positions.pop(partition, None)
 
@@ -73,4 +74,4 @@ class MemoryStore:
         """Nothing to release."""
 
     def __len__(self) -> int:
-        return len(self._shared) if self._shared is not None else sum(map(len, self._rows.values()))
+        return sum(map(len, self._rows.values()))

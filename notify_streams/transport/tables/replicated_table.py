@@ -6,8 +6,6 @@ Read without a consumer group, so that neither a rebalance nor a dead worker del
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
 
 from faust.types import TP, AppT
 
@@ -18,7 +16,7 @@ from notify_streams.transport.tables.store import Decode, StoreFactory, decode_r
 
 
 class ReplicatedTable(ChangelogTable):
-    """Rows by key."""
+    """Rows by partition and key."""
 
     def __init__(
         self,
@@ -31,10 +29,10 @@ class ReplicatedTable(ChangelogTable):
     ) -> None:
         """
         Args:
-            topic: must exist when the app starts. A key must always be in the same partition.
+            topic: must exist when the app starts.
             required: start the app's source partitions only after the table has caught up.
         """
-        super().__init__(app, topic, store, decode, shared=True)
+        super().__init__(app, topic, store, decode)
         self._caught_up: asyncio.Future[None] | None = None
         if required:
             on_assigned(app, self._hold_partitions)
@@ -44,19 +42,6 @@ class ReplicatedTable(ChangelogTable):
         if self._caught_up is None:
             raise RuntimeError(f"table {self.name} is not open: start the app first")
         await asyncio.shield(self._caught_up)
-
-    @property
-    def has_caught_up(self) -> bool:
-        """Whether it has everything that was in the topic when the app started."""
-        return self._caught_up is not None and self._caught_up.done()
-
-    def get(self, key: Any) -> Any:
-        """The row's value or None."""
-        return self.store.get(0, key)
-
-    def get_many(self, keys: Sequence[Any]) -> list[Any]:
-        """Values in the order of `keys`, None for rows that do not exist; one call to the store."""
-        return self.store.get_many(0, keys)
 
     async def _start(self) -> None:
         partitions = await self._follow()

@@ -48,7 +48,7 @@ class ProcessPreferences(PreferenceService):
         shards: Shards,
         prefix: str,
         publish: Any = publish_nowhere,
-        read_table: ReadTable = lambda user_ids: [None] * len(user_ids),
+        read_table: ReadTable = lambda bucket, user_ids: [None] * len(user_ids),
         table_lag_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         super().__init__(settings, CATEGORIES, shards, publish, prefix)

@@ -97,14 +97,17 @@ async def test_a_client_that_stopped_fetching_raises(link: LatencyProxy) -> None
 
 async def test_a_table_continues_when_its_link_is_repaired(link: LatencyProxy) -> None:
     topic = await a_topic(link)
-    store = in_memory(decode_raw, True)
+    store = in_memory(decode_raw)
     begun: list[ChangelogReader] = []
 
     def begin() -> ChangelogReader:
         begun.append(ChangelogReader(KafkaConnection(link.address), topic, SETTINGS))
         return begun[-1]
 
-    follower = Follower(topic, store, begin)
+    async def crash(reason: BaseException) -> None:
+        raise AssertionError from reason
+
+    follower = Follower(topic, store, begin, crash)
     follower.start()
     await asyncio.wait_for(follower.catch_up(frozenset({0})), 10)
     for key in (b"first", b"second"):

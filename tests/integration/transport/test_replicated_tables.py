@@ -18,11 +18,15 @@ from tests.integration.transport.kafka_topics import a_topic, fill, unique, unti
 @pytest.fixture(params=["memory", "disk"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> StoreFactory:
     """A new store at each call."""
-    return lambda *args: (in_memory if request.param == "memory" else on_disk(tmp_path / unique("rocks")))(*args)
+    return lambda decode: (in_memory if request.param == "memory" else on_disk(tmp_path / unique("table")))(decode)
 
 
-def intern_regions(key: bytes, value: bytes | None, partition: int) -> tuple[Any, Any]:
-    return key, {b"us": "us", b"eu": "eu"}.get(value or b"", value)
+def in_upper_case(key: bytes, value: bytes | None, partition: int) -> tuple[Any, Any]:
+    return key, value and value.upper()
+
+
+def rows_of(table: ReplicatedTable) -> list[Any]:
+    return [table.get(partition, b"u%d" % partition) for partition in range(4)]
 
 
 async def test_three_workers_have_all_rows_and_follow_changes(
@@ -38,12 +42,12 @@ async def test_three_workers_have_all_rows_and_follow_changes(
     async with AsyncExitStack() as stack:
         for _ in range(3):
             app = new_app(id=group)
-            table = ReplicatedTable(app, locations, store=store, decode=intern_regions)
+            table = ReplicatedTable(app, locations, store=store, decode=in_upper_case)
 
             @app.agent(batched_topic(app, source))
             async def look(stream: Any, table: ReplicatedTable = table) -> None:
                 async for event in stream.noack().events():
-                    found.append(table.get_many([b"u0", b"u1", b"u2", b"u3", b"missing"]))
+                    found.append(rows_of(table))
                     event.ack()
 
             workers.append((app, table))
@@ -53,11 +57,11 @@ async def test_three_workers_have_all_rows_and_follow_changes(
             await until(partial(ready, app))
         await fill(kafka_bootstrap, source, 0, [b"x"])
         await until(lambda: found)
-        assert found[0] == ["us"] * 4 + [None]
+        assert found[0] == [b"US"] * 4
         await fill(kafka_bootstrap, locations, 2, [b"eu"], key=b"u2")
         await fill(kafka_bootstrap, locations, 3, [None], key=b"u3")
         for _, table in workers:
-            await until(lambda: table.get_many([b"u2", b"u3"]) == ["eu", None])  # noqa: B023 - awaited in the same iteration
+            await until(lambda: rows_of(table)[2:] == [b"EU", None])  # noqa: B023 - awaited in the same iteration
 
 
 async def test_a_topic_that_does_not_exist_stops_the_start(

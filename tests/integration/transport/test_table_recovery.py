@@ -15,7 +15,7 @@ from tests.integration.transport.kafka_topics import a_topic, delete_records, de
 @pytest.fixture(params=["memory", "disk"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> StoreFactory:
     """Opens the same store at each call, as a restarted worker does."""
-    return in_memory if request.param == "memory" else on_disk(tmp_path / "rocks")
+    return in_memory if request.param == "memory" else on_disk(tmp_path / "table")
 
 
 async def a_rows_topic(bootstrap: str, policy: str = "compact") -> str:
@@ -61,7 +61,7 @@ async def test_a_warm_restart_reads_only_what_is_new(
     kafka_bootstrap: str, new_app: NewApp, running: Running, tmp_path: Path
 ) -> None:
     source, rows = await a_topic(kafka_bootstrap, 2), await a_rows_topic(kafka_bootstrap)
-    store = on_disk(tmp_path / "rocks")
+    store = on_disk(tmp_path / "table")
     await fill(kafka_bootstrap, rows, 0, [b"%d" % n for n in range(5000)], key=b"k0")
     app, table, _ = declare(new_app, source, rows, store)
     async with running(app):
@@ -94,7 +94,7 @@ async def test_an_emptied_and_a_recreated_topic_do_not_hang_recovery(
 ) -> None:
     source, rows = await a_topic(kafka_bootstrap, 2), await a_rows_topic(kafka_bootstrap, "compact,delete")
     await fill(kafka_bootstrap, rows, 0, [b"1", b"2"], key=b"a")
-    store = on_disk(tmp_path / "rocks")
+    store = on_disk(tmp_path / "table")
     for change in (None, "emptied", "recreated"):
         if change == "emptied":
             await delete_records(kafka_bootstrap, rows, 0, 2)

@@ -36,9 +36,9 @@ class Given:
             raise StoreUnavailable("no answer")
         return {user: self.durable[user] for user in user_ids if user in self.durable}
 
-    def read_table(self, user_ids: Any) -> Any:
+    def read_table(self, bucket: Any, user_ids: Any) -> Any:
         self.table_reads += len(user_ids)
-        return [self.table.get(user) for user in user_ids]
+        return [self.table.get(user.decode()) for user in user_ids] if bucket == 0 else [None] * len(user_ids)
 
     def check(self) -> Any:
         stores: Any = self
@@ -64,6 +64,13 @@ async def test_a_person_is_asked_for_once_a_batch_and_remembered() -> None:
     assert await check.rows_for(0, ["a", "b", "a"]) == [rows({"a": 1})["a"], EMPTY_ROW, rows({"a": 1})["a"]]
     await check.rows_for(0, ["b", "a"])
     assert given_.table_reads == 2
+
+
+async def test_a_look_up_in_a_foreign_bucket_hides_no_choice() -> None:
+    """A trigger in a wrong partition: the table has the person's row in another one only."""
+    check = Given(deltas={}, table=rows({"a": 1})).check()
+    assert await check.rows_for(1, ["a"]) == [EMPTY_ROW]
+    assert await check.rows_for(0, ["a"]) == [rows({"a": 1})["a"]]
 
 
 async def test_without_redis_the_table_is_read_and_not_the_cache() -> None:

@@ -17,6 +17,15 @@ def test_a_user_is_recent_for_a_minute() -> None:
     assert "ada" not in recent
 
 
+def test_a_user_that_is_found_late_is_recent_for_the_rest_of_the_minute() -> None:
+    now = 100.0
+    recent = RecentUsers(lambda: now)
+    recent.add("ada", 50.0)
+    assert "ada" in recent
+    now = 111.0
+    assert "ada" not in recent
+
+
 def test_old_and_surplus_users_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recent_users, "_KEPT", 10)
     now = 0.0

@@ -1,14 +1,18 @@
 """Every `catch_up` ends, whatever other callers of the follower do meanwhile."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import cast
 
 import pytest
 
+from notify_streams.transport.partition_buffer import FetchedRange
+from notify_streams.transport.record_batch import Record
 from notify_streams.transport.tables.changelog_reader import ChangelogReader
 from notify_streams.transport.tables.follower import Follower
 from notify_streams.transport.tables.memory_store import MemoryStore
+from notify_streams.transport.tables.store import DiskFull, StoreDamaged
+from tests.waiting import until
 
 
 class EmptyChangelog:
@@ -32,6 +36,10 @@ class EmptyChangelog:
         return []
 
 
+async def crash(reason: BaseException) -> None:
+    raise AssertionError from reason
+
+
 @pytest.fixture
 def changelog() -> EmptyChangelog:
     return EmptyChangelog()
@@ -39,7 +47,7 @@ def changelog() -> EmptyChangelog:
 
 @pytest.fixture
 async def follower(changelog: EmptyChangelog) -> AsyncIterator[Follower]:
-    made = Follower("t", MemoryStore(shared=True), lambda: cast("ChangelogReader", changelog))
+    made = Follower("t", MemoryStore(), lambda: cast("ChangelogReader", changelog), crash)
     made.start()
     yield made
     await made.stop()
@@ -57,6 +65,80 @@ async def test_a_catch_up_ends_although_another_caller_stops_following(
     async with asyncio.timeout(5):
         await asyncio.gather(first, second)
     assert follower.progress().caught_up
+
+
+async def test_a_store_that_cannot_be_read_stops_the_worker(changelog: EmptyChangelog) -> None:
+    store, stopped = MemoryStore(), asyncio.get_running_loop().create_future()
+
+    async def crash(reason: BaseException) -> None:
+        stopped.set_result(reason)
+
+    changelog.answers.set()
+    follower = Follower("t", store, lambda: cast("ChangelogReader", changelog), crash)
+    follower.start()
+    await follower.catch_up(frozenset({0}))
+    store.failure = StoreDamaged("the table is damaged")
+    follower.follow(frozenset({0, 1}))
+    assert await asyncio.wait_for(stopped, 5) is store.failure
+    await follower.stop()
+
+
+class FullDisk(MemoryStore):
+    """Takes nothing until there is space."""
+
+    space = asyncio.Event()
+
+    def load(self, partition: int, records: Iterable[Record], position: int) -> None:
+        if not self.space.is_set():
+            raise DiskFull("the disk takes no more")
+        super().load(partition, records, position)
+
+
+async def test_a_full_disk_is_a_problem_until_there_is_space() -> None:
+    store, filled = FullDisk(), FiveRecordsEach()
+    follower = Follower("t", store, lambda: cast("ChangelogReader", filled), crash)
+    follower.start()
+    catching_up = asyncio.ensure_future(follower.catch_up(frozenset({0})))
+    await until(lambda: follower.problem == "the disk takes no more")
+    assert not catching_up.done() and store.position(0) is None
+    store.space.set()
+    await asyncio.wait_for(catching_up, 5)
+    assert follower.problem is None and store.position(0) == 5
+    await follower.stop()
+
+
+class FiveRecordsEach(EmptyChangelog):
+    """Each partition has 5 records; notes which partitions are read together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read: list[frozenset[int]] = []
+        self.answers.set()
+
+    async def offset_bounds(self, partitions: frozenset[int]) -> dict[int, tuple[int, int]]:
+        return dict.fromkeys(partitions, (0, 5))
+
+    def read_from(self, positions: Mapping[int, int]) -> None:
+        self.read.append(frozenset(positions))
+        self.unread = [partition for partition, position in positions.items() if position < 5]
+
+    async def fetch(self, timeout_s: float) -> list[object]:
+        await asyncio.sleep(0 if self.unread else timeout_s)
+        return [(self.unread.pop(), FetchedRange(0, 5, [], 0))] if self.unread else []
+
+
+async def test_many_partitions_are_recovered_some_at_a_time() -> None:
+    """On disk, the pages of one partition lie together: those of all would need the memory of the whole table."""
+    filled = FiveRecordsEach()
+    store = MemoryStore()
+    follower = Follower("t", store, lambda: cast("ChangelogReader", filled), crash)
+    follower.start()
+    async with asyncio.timeout(5):
+        await follower.catch_up(frozenset(range(40)))
+    assert {store.position(partition) for partition in range(40)} == {5}
+    assert filled.read == [frozenset(range(16)), frozenset(range(32)), frozenset(range(40))]
+    assert follower.progress().caught_up
+    await follower.stop()
 
 
 async def test_a_cancelled_catch_up_does_not_count_as_behind(follower: Follower, changelog: EmptyChangelog) -> None:

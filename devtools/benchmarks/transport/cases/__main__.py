@@ -21,7 +21,7 @@ from notify_streams.transport import in_memory, on_disk
 
 
 def _disk() -> Any:
-    return on_disk(Path(tempfile.mkdtemp(prefix="bench-")) / "rocks")
+    return on_disk(Path(tempfile.mkdtemp(prefix="bench-")) / "table")
 
 
 CASES: dict[str, Callable[[Task], Awaitable[TaskResult]]] = {
@@ -32,15 +32,15 @@ CASES: dict[str, Callable[[Task], Awaitable[TaskResult]]] = {
     "copy batched": copying.batched,
     "copy librdkafka": copying.librdkafka,
     "recover batched memory": partial(recovering.batched, store=in_memory),
-    "recover batched rocks": lambda task: recovering.batched(task, _disk()),
+    "recover batched disk": lambda task: recovering.batched(task, _disk()),
     "recover stock memory": partial(recovering.stock, store="memory://"),
     "recover stock rocks": partial(recovering.stock, store="rocksdb://?driver=rocksdict"),
     "latency aiokafka": copying.plain,
     "latency batched": copying.batched,
     "memory region memory": partial(memory.load, store=in_memory, decode=memory.decode_region),
-    "memory region rocks": lambda task: memory.load(task, _disk(), memory.decode_region),
+    "memory region disk": lambda task: memory.load(task, _disk(), memory.decode_region),
     "memory preferences memory": partial(memory.load, store=in_memory, decode=memory.decode_preferences),
-    "memory preferences rocks": lambda task: memory.load(task, _disk(), memory.decode_preferences),
+    "memory preferences disk": lambda task: memory.load(task, _disk(), memory.decode_preferences),
 }
 
 

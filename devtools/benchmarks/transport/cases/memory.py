@@ -14,7 +14,7 @@ from typing import Any
 from devtools.benchmarks.transport.cases.task import Task, TaskResult, an_app
 from notify_streams.transport import ReplicatedTable
 
-_REGIONS = {region.encode(): region for region in ("us", "eu", "asia")}
+_REGIONS = {region: region for region in (b"us", b"eu", b"asia")}
 
 
 def decode_region(key: bytes, value: bytes | None, partition: int) -> tuple[bytes, Any]:

@@ -1,0 +1,1 @@
+"""Benchmark of the tables in memory and on disk."""
