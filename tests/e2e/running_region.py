@@ -51,8 +51,8 @@ from tests.builders import trigger_json
 from tests.e2e.processes import TIMEOUT_S, Done, environ_of, run_to_end, until
 
 _numbers = count(1)
-#: Settings of these workers: no test waits for ten minutes.
-QUICK = {"NOTIFY_ERASURE_SETTLES_S": "3"}
+#: Settings of these workers: no test waits for ten minutes; tables are on disk, as a large region has them.
+QUICK = {"NOTIFY_ERASURE_SETTLES_S": "3", "NOTIFY_TABLES__STORE": "disk"}
 
 
 @dataclass(frozen=True, slots=True)

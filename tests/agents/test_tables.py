@@ -1,0 +1,30 @@
+"""The tables that roles have, and which users a router knows to be new."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from notify_streams.records.user_records import LocationRecord, encode_record
+from notify_streams.transport import PartitionedTable, ReplicatedTable
+from tests.agents.conftest import LoadAgent
+from tests.unit.transport.transport_builders import ARecord
+
+
+@pytest.mark.parametrize(("role", "kind"), [("critical", PartitionedTable), ("registry", ReplicatedTable)])
+def test_a_router_has_the_locations_of_its_partitions(load_agent: LoadAgent, role: str, kind: type) -> None:
+    assert type(load_agent(role, "tables.locations").locations) is kind
+
+
+def test_users_of_the_last_minute_are_recent_whenever_their_record_is_read(load_agent: LoadAgent) -> None:
+    module = load_agent("standard", "tables.locations")
+    now_ms = int(time.time() * 1000)
+
+    def record(user_id: str, age_s: float, value: bytes | None = encode_record(LocationRecord("u", "us"))) -> ARecord:
+        return ARecord(0, user_id.encode(), value, now_ms - int(1000 * age_s))
+
+    module._note_recent([record("long-ago", 3_600), record("before", 90)])
+    module._note_recent([record("before", 90), record("new", 30), record("gone", 1, None), record("ahead", -5)])
+    names = ("long-ago", "before", "new", "gone", "ahead")
+    assert [name in module.recent_users for name in names] == [False, False, True, False, True]
