@@ -128,10 +128,11 @@ class Follower:
             try:
                 await reader.start()
                 await self._read(reader)
+            except DiskFull as error:
+                self.problem = str(error)
+                self._log_retry(error)
             except (KafkaError, OSError, TimeoutError) as error:
                 note_missing_right(reader.connection, error)
-                if isinstance(error, DiskFull):
-                    self.problem = str(error)
                 self._log_retry(error)
             except StoreDamaged as error:
                 log.critical("the worker stops", extra={"action": "table.damaged", "table": self.name, "error": error})
