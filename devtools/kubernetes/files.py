@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from devtools.kubernetes import secret_keys, strimzi
+from devtools.kubernetes import secret_keys, size, strimzi
 from devtools.stack.paths import PROJECT
 from notify_streams.settings import load_settings
 
@@ -21,6 +21,7 @@ def generated() -> dict[Path, str]:
     """File → its text, from `config/` and the code."""
     found = {
         COMPONENTS / "kafka-users" / "logins.yaml": strimzi.logins(),
+        COMPONENTS / "size-100m" / "roles.yaml": size.size(),
     }
     for region in REGIONS:
         settings = load_settings(region, environ={}, config_dir=PROJECT / "config")

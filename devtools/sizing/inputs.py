@@ -13,7 +13,7 @@ from devtools.sizing.record_lengths import RecordLengths, record_lengths
 from devtools.stack.paths import PROJECT
 from notify_streams.settings import Settings, load_settings
 
-#: Of `docs/sizing.md`.
+#: Of `docs/sizing.md` and `k8s/components/size-100m`.
 PEOPLE: Final = 100_000_000
 RATE: Final = 50_000
 _MEASUREMENTS: Final = PROJECT / "docs" / "measurements"

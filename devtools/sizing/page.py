@@ -57,7 +57,7 @@ def _head(given: Inputs) -> Iterator[str]:
 
 def _workers(given: Inputs, found: Plan) -> Iterator[str]:
     yield "## Workers"
-    yield "`k8s/base` is a start; an overlay sets these numbers for 100M people."
+    yield "`k8s/base` is a start; `k8s/components/size-100m` has the numbers of this page, with `k8s/components/disk-tables`."
     yield ""
     rows = []
     for role in found.roles:

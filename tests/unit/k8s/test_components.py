@@ -11,8 +11,11 @@ import pytest
 import yaml
 
 from devtools.kubernetes.files import COMPONENTS, REGIONS, generated
+from devtools.sizing.inputs import PEOPLE, RATE, inputs
+from devtools.sizing.plan import plan
 from devtools.stack.paths import PROJECT
 from notify_streams.admin.topic_acls import principals
+from notify_streams.app import MODULES
 from notify_streams.roles import ROLES
 from notify_streams.secret import Secret
 from notify_streams.settings import load_settings
@@ -23,7 +26,7 @@ Document = dict[str, Any]
 BuildWith = Callable[..., list[Document]]
 
 #: What a platform chooses; `strimzi-<region>` belongs to one region.
-ALL = ("external-secrets", "kafka-users")
+ALL = ("external-secrets", "kafka-users", "size-100m", "disk-tables")
 #: Validated with their operators' models: tests/contract/kubernetes.
 CUSTOM = ("kafka.strimzi.io/v1", "external-secrets.io/v1")
 
@@ -85,6 +88,43 @@ def test_each_pod_logs_in_to_kafka_as_the_user_of_its_role(build_with: BuildWith
             logged_in[role] = kafka.username
     assert logged_in == {role: f"notify-{role.replace('_', '-')}" for role in ROLES} | {"": "notify-operator"}
     assert {*logged_in.values()} <= users
+
+
+def test_roles_with_tables_are_stateful_and_each_pod_has_a_volume(build_with: BuildWith, tmp_path: Path) -> None:
+    documents = build_with("us", "size-100m", "disk-tables")
+    stateful = {one["metadata"]["name"]: one for one in documents if one["kind"] == "StatefulSet"}
+    with_tables = {role for role in ROLES if any(module.startswith("tables.") for module in MODULES[role])}
+    assert stateful.keys() == with_tables
+    deployments = {one["metadata"]["name"] for one in documents if one["kind"] == "Deployment"}
+    assert deployments == {role.replace("_", "-") for role in ROLES} - with_tables
+    services = {one["metadata"]["name"]: one["spec"] for one in documents if one["kind"] == "Service"}
+    for role, document in stateful.items():
+        settings, said = settings_of(documents, document, tmp_path, SECRETS)
+        assert (settings.tables.store, said) == ("disk", role)
+        # Without a group no name; partitions of the critical lane must not wait for a restart.
+        assert settings.broker.instance == ("standard-0" if role in ("standard", "registry") else None)
+        spec = document["spec"]
+        assert services[spec["serviceName"]]["clusterIP"] == "None"
+        assert spec["podManagementPolicy"] == "Parallel"
+        assert spec["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Delete", "whenScaled": "Delete"}
+        (claim,) = spec["volumeClaimTemplates"]
+        pod = spec["template"]["spec"]
+        assert claim["metadata"]["name"] not in {volume["name"] for volume in pod["volumes"]}
+        (mount,) = (one for one in pod["containers"][0]["volumeMounts"] if one["name"] == claim["metadata"]["name"])
+        assert mount["mountPath"] == (settings.tables.folder or settings.data_dir)
+        assert pod["securityContext"]["fsGroup"] == 10001, "or the volume is root's"
+
+
+def test_the_size_for_100m_is_that_of_the_page(build_with: BuildWith) -> None:
+    documents = build_with("us", "size-100m", "disk-tables")
+    found = plan(inputs(PEOPLE, RATE))
+    for document in documents:
+        if document["kind"] in ("Deployment", "StatefulSet"):
+            role = found.role(document["metadata"]["name"].replace("-", "_"))
+            (container,) = document["spec"]["template"]["spec"]["containers"]
+            assert document["spec"]["replicas"] == role.workers
+            assert container["resources"]["limits"]["memory"] == f"{role.memory // 2**20}Mi"
+            assert container["resources"]["requests"]["memory"] == f"{role.memory // 2**20}Mi"
 
 
 def test_a_login_takes_no_secret_from_a_role(build_with: BuildWith) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import yaml
 
 from devtools.sizing.inputs import PEOPLE, RATE, inputs
 from devtools.sizing.page import base_size, page
@@ -81,6 +82,14 @@ def test_all_roles_of_the_base_hold_as_many_people_as_its_routers() -> None:
         assert memory == "2Gi"
         assert memory_locations(GIVEN, 2 * GIB) >= routers, role
     assert f"for {routers // 10**6}M people" in (PROJECT / "k8s" / "base" / "standard.yaml").read_text()
+
+
+def test_the_volumes_of_the_component_have_what_the_plan_says() -> None:
+    volume = yaml.safe_load((PROJECT / "k8s" / "components" / "disk-tables" / "volume.yaml").read_text())
+    (claim,) = volume["spec"]["volumeClaimTemplates"]
+    storage = claim["spec"]["resources"]["requests"]["storage"]
+    assert storage.endswith("Gi")
+    assert int(storage[:-2]) * GIB >= max(role.disk for role in FOUND.roles)
 
 
 def test_prices_are_named_as_examples_with_source_and_date() -> None:
