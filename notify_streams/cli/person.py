@@ -77,7 +77,7 @@ def erased(since: datetime | None, region: str, as_json: bool) -> None:
 
     settings = settings_of(region)
     found = run(erased_persons(settings, since and since.replace(tzinfo=UTC)), settings)
-    lines = [{"person": one.person, "bucket": one.bucket, "requested_at": one.requested_at} for one in found]
+    lines = [msgspec.structs.asdict(one) for one in found]
     print_result(as_json, {"region": region, "erased": lines}, [msgspec.json.encode(one).decode() for one in lines])
 
 

@@ -51,7 +51,13 @@ class ErasedPerson(msgspec.Struct, frozen=True, kw_only=True):
     #: Keyed hash of the user id.
     person: str
     bucket: int
+    #: How many buckets the region had.
+    partitions: int
     requested_at: datetime
+
+    def buckets(self, partitions: int) -> range:
+        """Where the person may be in a region that has grown to so many."""
+        return range(self.bucket, partitions, self.partitions)
 
 
 def read_erasure_log(paths: Iterable[Path], partitions: int) -> dict[str, ErasedPerson]:
@@ -68,8 +74,10 @@ def read_erasure_log(paths: Iterable[Path], partitions: int) -> dict[str, Erased
                 one = decode(line)
             except msgspec.DecodeError:
                 raise Refused(f"{path}:{number}: not a line of `users erased`") from None
-            if not 0 <= one.bucket < partitions:
-                raise Refused(f"{path}:{number}: bucket {one.bucket}, though the region has {partitions} partitions")
+            if not 0 <= one.bucket < one.partitions or partitions % one.partitions:
+                raise Refused(
+                    f"{path}:{number}: bucket {one.bucket} of {one.partitions}, though the region has {partitions} partitions"
+                )
             found[one.person] = one
     return found
 
@@ -85,7 +93,12 @@ async def erased_persons(settings: Settings, since: datetime | None) -> list[Era
         await shards.refresh_directory()
         documents = [one async for one in _documents(shards, settings.outbox.transaction_timeout_s)]
     return [
-        ErasedPerson(person=one["_id"], bucket=one["bucket"], requested_at=one["requested_at"])
+        ErasedPerson(
+            person=one["_id"],
+            bucket=one["bucket"],
+            partitions=settings.partitions,
+            requested_at=one["requested_at"],
+        )
         for one in documents
         if since is None or one["requested_at"] >= since
     ]
@@ -167,7 +180,7 @@ class ErasedAgain:
         The database agrees with its own `erasures`, because both are of one time; the registry need not.
         """
         missing = self._logged.keys() - known
-        buckets = {self._logged[person].bucket for person in missing}
+        buckets = {one for person in missing for one in self._logged[person].buckets(self._settings.partitions)}
         for bucket in sorted(buckets):
             for name, name_of in _NAMED_IN.items():
                 async for page in pages(self._shards, name, bucket, {}, {name_of: 1}, self._timeout_s):
