@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-secure drill check stack bench chaos sbom clean lock system-packages kustomize
+.PHONY: help demo test test-secure drill check stack bench chaos sbom clean lock system-packages kustomize promtool
 ARGS ?=
 # Another version of Python beside the first: make check VENV=.venv-3.13 PYTHON=python3.13
 VENV ?= .venv
@@ -23,7 +23,7 @@ help: ## list the targets
 demo: $(READY) $(JARS) ## start a region, send triggers, audit; ARGS are those of `notify-streams demo`
 	@$(BIN)/notify-streams demo $(ARGS)
 
-test: $(READY) $(JARS) $(TEST_JARS) system-packages kustomize ## all tests, on real services; ARGS are pytest's
+test: $(READY) $(JARS) $(TEST_JARS) system-packages kustomize promtool ## all tests, on real services; ARGS are pytest's
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 test-secure: $(READY) $(JARS) $(TEST_JARS) ## the end-to-end tests on TLS, passwords and rights; ARGS are pytest's
@@ -32,7 +32,7 @@ test-secure: $(READY) $(JARS) $(TEST_JARS) ## the end-to-end tests on TLS, passw
 drill: $(READY) $(JARS) ## slow tests: the outage of one of three regions; a backlog with workers that restart
 	@$(BIN)/python -m pytest -m drill tests/e2e tests/integration/benchmarks $(ARGS)
 
-check: $(READY) kustomize ## lint, format, types, import rules, unit tests; ARGS are pytest's
+check: $(READY) kustomize promtool ## lint, format, types, import rules, unit tests; ARGS are pytest's
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -108,3 +108,7 @@ system-packages:
 # The tests of k8s/ need it.
 kustomize:
 	@scripts/kustomize
+
+# The tests of monitoring/ need it.
+promtool:
+	@scripts/promtool

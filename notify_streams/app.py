@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import faust
 from faust.web.base import BlueprintManager
 
-from notify_streams import __version__
+from notify_streams import __version__, metrics
 from notify_streams.errors import SettingsError
 from notify_streams.gc_tuning import tune_gc
 from notify_streams.kafka import client_options
 from notify_streams.logs import logging_config
+from notify_streams.loop_lag import LoopLag
 from notify_streams.outbox.fence import raise_fence
 from notify_streams.preferences.categories import channels_of_templates, check_systems, configured_categories
 from notify_streams.preferences.publisher import publisher_for
@@ -45,6 +46,7 @@ from notify_streams.transport import (
     in_memory,
     on_assigned,
     on_disk,
+    on_partitions_started,
     producer_of,
 )
 from notify_streams.transport.app_state import app_state
@@ -162,6 +164,10 @@ class NotifyApp(faust.App):
             self.add_lifecycle(placement.start, placement.stop)
             on_assigned(self, placement.wait_until_loaded)
             hold_partitions_while(self, lambda: follower.placement is None)
+        on_partitions_started(self, _count_rebalance)
+        lag = LoopLag()
+        self.add_lifecycle(lag.start, lag.stop)
+        metrics.BUILD.labels(__version__, settings.region, role).set(1)
         self.contacts = ContactRepository(self.shards, settings.outbox.transaction_timeout_s)
         self.preferences = PreferenceService(settings, self.categories, self.shards, publisher_for(self, settings))
         self.add_lifecycle(self.preferences.start, self.preferences.stop)
@@ -240,6 +246,12 @@ class NotifyApp(faust.App):
         await super().on_started()
         tune_gc()  # after table recovery, because the rows stay
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
+
+
+def _count_rebalance(stopped_s: float | None) -> None:
+    metrics.REBALANCES.inc()
+    if stopped_s is not None:
+        metrics.REBALANCE.observe(stopped_s)
 
 
 async def _nothing() -> None:

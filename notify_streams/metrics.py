@@ -10,7 +10,15 @@ from itertools import accumulate
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
@@ -115,6 +123,32 @@ TO_PROVIDER: Final = Histogram(
     registry=REGISTRY,
     buckets=_SECONDS,
 )
+TO_DELIVERED: Final = Histogram(
+    "notify_trigger_to_delivered_seconds",
+    "Seconds from the decision to the time at which the provider delivered, by lane and channel; role receipts",
+    ["lane", "channel"],
+    registry=REGISTRY,
+    buckets=(*_SECONDS, 30.0, 60.0, 300.0, 3600.0),
+)
+PROVIDER_CALLS: Final = Gauge(
+    "notify_provider_calls_under_way",
+    "Calls of this worker to a provider without an answer",
+    ["provider"],
+    registry=REGISTRY,
+)
+#: Without a limit in the settings a provider has no value.
+PROVIDER_LIMIT: Final = Gauge(
+    "notify_provider_limit_calls_per_second",
+    "This worker's share of a credential's limit",
+    ["provider"],
+    registry=REGISTRY,
+)
+TIMER_LATE: Final = Histogram(
+    "notify_timer_late_seconds",
+    "Seconds between the time at which a retry was due and its beginning, by the shard's clock",
+    registry=REGISTRY,
+    buckets=(*_SECONDS, 30.0, 60.0, 300.0, 3600.0),
+)
 REDIS_UNAVAILABLE: Final = Counter(
     "notify_redis_unavailable", "Preference checks made without Redis", registry=REGISTRY
 )
@@ -178,6 +212,46 @@ REJECTED_HEADERS: Final = Counter(
 SUPPRESSED_LOG_LINES: Final = Counter(
     "notify_suppressed_log_lines", "Log lines not written because their kind had one within a minute", registry=REGISTRY
 )
+REBALANCES: Final = Counter(
+    "notify_rebalances", "Assignments of partitions to this worker by its consumer group", registry=REGISTRY
+)
+REBALANCE: Final = Histogram(
+    "notify_rebalance_seconds",
+    "Seconds from the loss of the partitions to the start of the new ones: nothing is read meanwhile",
+    registry=REGISTRY,
+    buckets=(0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0),
+)
+#: `reason`: not_started, not_processed, not_committed, not_recovered. `/live` fails at 30.
+STALLED: Final = Gauge(
+    "notify_stalled_seconds",
+    "The longest time for which a partition or table of this worker has made no progress although it could, by reason",
+    ["reason"],
+    registry=REGISTRY,
+)
+KAFKA_SILENT: Final = Gauge(
+    "notify_kafka_silent_seconds",
+    "Seconds since Kafka last gave this worker the offsets of its partitions; it is asked every 5 s",
+    registry=REGISTRY,
+)
+SHARD_SILENT: Final = Gauge("notify_shards_silent", "Shards that do not answer this worker", registry=REGISTRY)
+REFUSALS: Final = Gauge(
+    "notify_refused_by_services",
+    "Passwords, certificates and rights that services have refused this worker in the last 30 s; `/ready` has the sentences",
+    registry=REGISTRY,
+)
+CLOCK: Final = Gauge("notify_clock_seconds", "The Unix time of this worker's machine at the scrape", registry=REGISTRY)
+READY: Final = Gauge("notify_ready", "1 while `/ready` answers 200", registry=REGISTRY)
+LOOP_LAG: Final = Histogram(
+    "notify_event_loop_lag_seconds",
+    "Seconds by which the event loop is late; read ten times a second",
+    registry=REGISTRY,
+    buckets=_SECONDS,
+)
+BUILD: Final = Gauge(
+    "notify_build", "1; the version, region and role of this worker", ["version", "region", "role"], registry=REGISTRY
+)
+ProcessCollector(registry=REGISTRY)
+GCCollector(registry=REGISTRY)
 RECOVERY_KEYS: Final = Gauge(
     "notify_recovery_keys", "Rows of a table that recovery has read", ["table"], registry=REGISTRY
 )

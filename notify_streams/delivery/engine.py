@@ -681,6 +681,8 @@ class DeliveryEngine:
             at = await self._timers.next_due(shard, by_number, now)
             return _TIMERS_S if at is None else min(_TIMERS_S, max(0.01, (at - now).total_seconds()))
         admitted = self._admission.take_retries(len(due))
+        for timer in due[:admitted]:
+            metrics.TIMER_LATE.observe((now - timer.due_at).total_seconds())
         for number, timers in _by_bucket(due[:admitted]).items():
             await self._retry(by_number[number], timers)
         return 0.01 if admitted else _NO_ROOM_S

@@ -153,7 +153,12 @@ class ReceiptWriter:
                     done = await self._shards.database(shard)[ATTEMPTS].bulk_write(updates, ordered=False)
                 for index in done.upserted_ids or ():
                     notification, receipt = known[index]
-                    if split_delivery_id(receipt.delivery_id)[1] == "email":
+                    channel = split_delivery_id(receipt.delivery_id)[1]
+                    if receipt.state == "delivered":
+                        lane = "critical" if notification["critical"] else "standard"
+                        waited_s = (receipt.at - notification["decided_at"]).total_seconds()
+                        metrics.TO_DELIVERED.labels(lane, channel).observe(max(0.0, waited_s))
+                    if channel == "email":
                         self._on_mail(notification["category"], _reason(receipt))
                 await self._on_failed([one for one in known if one[1].state == "failed"])
         metrics.UNKNOWN_RECEIPTS.inc(len(missing))

@@ -9,6 +9,7 @@ from notify_streams.transport.app_state import (
     faust_credentials,
     hold_partitions_while,
     on_assigned,
+    on_partitions_started,
     on_revoked,
     producer_of,
 )
@@ -17,9 +18,11 @@ from notify_streams.transport.batched_topic import BatchEvent, batched_topic
 from notify_streams.transport.consumer import batched_consumer
 from notify_streams.transport.driver import Transport
 from notify_streams.transport.health_monitor import (
+    kafka_silent_s,
     known_offsets,
     ready,
     recovery,
+    stalled,
     stuck,
     table_problems,
     wrong_partition_counts,
@@ -60,13 +63,16 @@ __all__ = [
     "faust_credentials",
     "hold_partitions_while",
     "in_memory",
+    "kafka_silent_s",
     "known_offsets",
     "on_assigned",
     "on_disk",
+    "on_partitions_started",
     "on_revoked",
     "producer_of",
     "ready",
     "recovery",
+    "stalled",
     "stuck",
     "table_problems",
     "wrong_partition_counts",

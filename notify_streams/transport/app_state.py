@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 AssignedHook = Callable[[frozenset[TP]], Awaitable[Mapping[TP, int] | None]]
 #: Gets the revoked partitions, after their acknowledged offsets were committed. Must not block.
 RevokedHook = Callable[[frozenset[TP]], None]
+#: Gets the seconds since partitions were revoked in which nothing was delivered; None for the first assignment.
+StartedHook = Callable[[float | None], object]
 #: Start and stop: started with the producer, stopped after the consumer.
 Lifecycle = tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]
 
@@ -40,6 +42,7 @@ class AppState:
         self.batched_topics: set[str] = set()
         self.assigned_hooks: list[AssignedHook] = []
         self.revoked_hooks: list[RevokedHook] = []
+        self.started_hooks: list[StartedHook] = []
         self.lifecycles: list[Lifecycle] = []
         self.watchdog = Watchdog()
         #: Of the assigned source partitions, as the health monitor read them last; None before that.
@@ -80,6 +83,12 @@ def on_assigned(app: AppT, hook: AssignedHook) -> AssignedHook:
 def on_revoked(app: AppT, hook: RevokedHook) -> RevokedHook:
     """Call `hook(partitions)` after partitions were revoked; see `RevokedHook`."""
     app_state(app).revoked_hooks.append(hook)
+    return hook
+
+
+def on_partitions_started(app: AppT, hook: StartedHook) -> StartedHook:
+    """Call `hook(stopped_s)` when the assigned partitions have started; see `StartedHook`."""
+    app_state(app).started_hooks.append(hook)
     return hook
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
@@ -50,6 +51,8 @@ class Consumer(stock.Consumer):
         #: Assigned partitions without a start position.
         self._unstarted: set[TP] = set()
         self._starting: asyncio.Task[None] | None = None
+        #: When the partitions were revoked (monotonic), until the next ones have started.
+        self._stopped_at: float | None = None
         self._queueing_events: asyncio.Future[None] | None = None
         self._work = asyncio.Event()
         self._resumed = False
@@ -209,6 +212,7 @@ class Consumer(stock.Consumer):
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Stop delivering, give agents a bounded time, commit what they acknowledged, forget the rest."""
         self._cancel_start()
+        self._stopped_at = time.monotonic()
         self.stop_flow()
         await self.wait_empty()
         lost = frozenset(self._buffers)
@@ -257,6 +261,9 @@ class Consumer(stock.Consumer):
             self._starting = None
             super().resume_partitions(tps)
             self._wake()
+            stopped_at, self._stopped_at = self._stopped_at, None
+            for hook in self._state.started_hooks:
+                hook(None if stopped_at is None else time.monotonic() - stopped_at)
             log.info("partitions started", extra={"action": "partitions.started", "count": len(tps)})
         except Exception as error:
             log.exception("partitions could not be started; the worker stops", extra={"action": "partitions.crash"})

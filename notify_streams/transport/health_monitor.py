@@ -15,7 +15,7 @@ from notify_streams.transport.app_state import app_state, kafka_connection
 from notify_streams.transport.consumer import Consumer, batched_consumer
 from notify_streams.transport.fetch_thread import PartitionOffsets
 from notify_streams.transport.tables.recovery_progress import RecoveryProgress
-from notify_streams.transport.watchdog import PartitionState, Stuck
+from notify_streams.transport.watchdog import PartitionState, Reason, Stuck
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,21 @@ _OFFSETS_GOOD_S = 20.0
 def stuck(app: AppT) -> tuple[Stuck, ...]:
     """What is stuck on this worker; anything should fail `/live`."""
     return app_state(app).watchdog.stuck
+
+
+def kafka_silent_s(app: AppT) -> float:
+    """Seconds since Kafka answered the last question for offsets; 0 before the first one was due."""
+    at_s = app_state(app).offsets_at_s
+    return time.monotonic() - at_s if at_s else 0.0
+
+
+def stalled(app: AppT) -> dict[str, float]:
+    """The longest time (s) without progress of a partition of this worker that has records or a commit to come, by reason."""
+    state = app_state(app)
+    found = state.watchdog.longest_s(time.monotonic())
+    recovering = [time.monotonic() - one.moved_at_s for one in state.followers if not one.progress().caught_up]
+    found[Reason.NOT_RECOVERED] = max(recovering, default=0.0)
+    return {reason.name.lower(): found.get(reason, 0.0) for reason in Reason}
 
 
 def ready(app: AppT) -> bool:

@@ -62,6 +62,13 @@ class Watchdog:
         #: Result of the last observation.
         self.stuck: tuple[Stuck, ...] = ()
 
+    def longest_s(self, now_s: float) -> dict[Reason, float]:
+        """The longest time without progress of anything that has some to make, by reason."""
+        found: dict[Reason, float] = {}
+        for (_, reason), change in self._changes.items():
+            found[reason] = max(found.get(reason, 0.0), now_s - change.at_s)
+        return found
+
     def observe(
         self, now_s: float, partitions: Mapping[TP, PartitionState], recovering: Iterable[tuple[str, float]] = ()
     ) -> tuple[Stuck, ...]:

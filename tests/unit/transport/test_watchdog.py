@@ -69,3 +69,12 @@ def test_the_text_names_what_is_stuck_and_for_how_long() -> None:
     for count in range(8):
         found = watchdog.observe(count * 5.0, {TP0: PartitionState(5, 9, 5)})
     assert str(found[0]) == "t-0: its end is ahead, and its position does not move (35 s)"
+
+
+def test_the_longest_time_without_progress_is_known_before_it_counts_as_stuck() -> None:
+    watchdog = Watchdog()
+    watchdog.observe(0.0, {TP0: PartitionState(5, 9, 5)})
+    watchdog.observe(5.0, {TP0: PartitionState(5, 9, 5)})
+    assert watchdog.longest_s(7.0) == {Reason.NOT_PROCESSED: 7.0}
+    watchdog.observe(10.0, {TP0: PartitionState(9, 9, 9)})
+    assert watchdog.longest_s(11.0) == {}
