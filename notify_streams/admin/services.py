@@ -39,18 +39,18 @@ class Fault:
     refused: bool = False
 
 
-async def faults(settings: Settings) -> list[Fault]:
-    """Each service of the settings that does not answer within 2 s, or refuses this client. Never raises.
+async def faults(settings: Settings, within_s: float = _ANSWER_S) -> list[Fault]:
+    """Each service of the settings that does not answer within `within_s`, or refuses this client. Never raises.
 
     DynamoDB in AWS is left out: not everybody who may run a command has credentials for it.
     """
-    checks: dict[str, Awaitable[None]] = {f"Kafka at {settings.kafka}": _check_kafka(settings)}
+    checks: dict[str, Awaitable[None]] = {f"Kafka at {settings.kafka}": _check_kafka(settings, within_s)}
     for number, uri in enumerate(settings.shards):
         checks[f"MongoDB shard {number} at {without_credentials(uri)}"] = _check_mongodb(uri, settings)
     checks[f"Redis at {without_credentials(settings.redis)}"] = _check_redis(settings)
     if settings.dynamodb is not None:
         checks[f"DynamoDB at {without_credentials(settings.dynamodb)}"] = _check_dynamodb(settings.dynamodb)
-    found = await asyncio.gather(*(_fault(service, check) for service, check in checks.items()))
+    found = await asyncio.gather(*(_fault(service, check, within_s) for service, check in checks.items()))
     return [fault for fault in found if fault is not None]
 
 
@@ -62,7 +62,8 @@ async def require_access(settings: Settings, role: str) -> None:
     Raises:
         StoreUnavailable: one sentence for each service.
     """
-    found = await faults(settings)
+    # A command answers at once; a worker that starts on a busy machine may take some seconds to log in.
+    found = await faults(settings, settings.broker.request_timeout_s)
     fatal = [fault.sentence for fault in found if fault.refused or fault.sentence.startswith("Kafka ")]
     if not fatal:
         fatal = await _missing_rights(settings, role)
@@ -91,13 +92,13 @@ async def _missing_rights(settings: Settings, role: str) -> list[str]:
     return []
 
 
-async def _fault(service: str, check: Awaitable[None]) -> Fault | None:
+async def _fault(service: str, check: Awaitable[None], within_s: float) -> Fault | None:
     """Why the check failed, never a driver's own text: drivers put addresses and more into it."""
     refusal: str | None = None
     try:
-        await asyncio.wait_for(check, _ANSWER_S)
+        await asyncio.wait_for(check, within_s)
     except TimeoutError:
-        return Fault(f"{service} does not respond within {_ANSWER_S:g} s")
+        return Fault(f"{service} does not respond within {within_s:g} s")
     except KafkaConnectionError as error:
         return Fault(str(error.args[0]), isinstance(error, kafka.AccessRefused))
     except PyMongoError as error:
@@ -111,8 +112,8 @@ async def _fault(service: str, check: Awaitable[None]) -> Fault | None:
     return Fault(f"{service} {reason}", refusal is not None)
 
 
-async def _check_kafka(settings: Settings) -> None:
-    await kafka.check_connection(settings.kafka_connection(), _ANSWER_S)
+async def _check_kafka(settings: Settings, within_s: float) -> None:
+    await kafka.check_connection(settings.kafka_connection(), within_s)
 
 
 async def _check_mongodb(uri: str, settings: Settings) -> None:
