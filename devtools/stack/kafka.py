@@ -45,6 +45,9 @@ _PROPERTIES: Final = {
     "message.max.bytes": str(2 * 1024 * 1024),
     # The default buffer (128 MB) would take a quarter of the heap.
     "log.cleaner.dedupe.buffer.size": str(16 * 1024 * 1024),
+    # Retention in seconds, for tests.
+    "log.retention.check.interval.ms": "5000",
+    "log.segment.delete.delay.ms": "1000",
     "num.network.threads": "2",
     "num.io.threads": "4",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from notify_streams.admin.shards import init_shards
-from notify_streams.admin.topics import ensure_topics
+from notify_streams.admin.topics import apply_topic_settings, ensure_topics
 from notify_streams.errors import SettingsError
 from notify_streams.registry.schema import create_table, table_is_there
 from notify_streams.registry.users_table import UsersTable
@@ -22,6 +22,7 @@ async def bootstrap_region(settings: Settings) -> None:
         NotifyError: a service does not answer or refuses; the message says which.
     """
     await ensure_topics(settings)
+    await apply_topic_settings(settings)
     async with Shards(settings) as shards:
         await init_shards(settings, shards)
     await create_registry(settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _EXISTS: Final = 36
 _CONNECT_S: Final = 5.0
+#: The source of a key that was set for the topic itself (DescribeConfigs, version 1).
+_OF_THE_TOPIC: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,48 @@ async def ensure_topics(settings: Settings) -> list[str]:
         await admin.close()
 
 
+async def apply_topic_settings(settings: Settings) -> list[str]:
+    """Give existing topics the configuration of the settings, and say what was changed, a line each. What else an operator has set stays.
+
+    Raises:
+        StoreUnavailable: Kafka does not answer.
+        NotifyError: Kafka refused a change.
+    """
+    wanted = {spec.name: spec.config for spec in all_topics(settings)}
+    admin = await _admin(settings)
+    try:
+        existing = [name for name in await admin.list_topics() if name in wanted]
+        described = await _described(admin, existing)
+        changes = {name: changed_config(wanted[name], entries) for name, entries in described.items()}
+        resources = [
+            ConfigResource(ConfigResourceType.TOPIC, name, config) for name, config in changes.items() if config
+        ]
+        for answer in await admin.alter_configs(resources) if resources else ():
+            for code, reason, _, name in answer.resources:
+                if code:
+                    raise NotifyError(f"Kafka refused to configure {name}: {for_code(code).__name__} {reason or ''}")
+    finally:
+        await admin.close()
+    return [
+        f"{name}: {key} {before} -> {wanted[name][key]}"
+        for name, entries in sorted(described.items())
+        if changes[name]
+        for key, before, *_ in entries
+        if wanted[name].get(key, before) != before
+    ]
+
+
+def changed_config(wanted: Mapping[str, str], entries: Iterable[Sequence[Any]]) -> dict[str, str]:
+    """The whole configuration that a topic needs, because Kafka replaces all of it; empty if it has what is wanted.
+
+    `entries`: name, value, whether it is read-only, and its source, of each key.
+    """
+    found = {name: (value, source) for name, value, _, source, *_ in entries}
+    if all(found.get(name, ("", 0))[0] == value for name, value in wanted.items()):
+        return {}
+    return {name: value for name, (value, source) in found.items() if source == _OF_THE_TOPIC} | dict(wanted)
+
+
 async def require_topics(settings: Settings) -> None:
     """Check that all topics exist, which takes one request. A client that writes to a missing topic would wait a minute for it.
 
@@ -154,12 +198,14 @@ async def _admin(settings: Settings) -> AIOKafkaAdminClient:
 
 async def _configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, Mapping[str, str]]:
     """Topic → configuration; without those that this principal may not read."""
+    described = await _described(admin, names)
+    return {name: {entry[0]: entry[1] for entry in entries} for name, entries in described.items()}
+
+
+async def _described(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, Sequence[Sequence[Any]]]:
+    """Topic → see `changed_config`; without those that this principal may not read."""
     if not names:
         return {}
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
-    found: dict[str, Mapping[str, str]] = {}
-    for answer in await admin.describe_configs(resources):
-        for resource in answer.resources:
-            if resource[0] == 0:
-                found[resource[3]] = {entry[0]: entry[1] for entry in resource[4]}
-    return found
+    answers = await admin.describe_configs(resources)
+    return {one[3]: one[4] for answer in answers for one in answer.resources if one[0] == 0}

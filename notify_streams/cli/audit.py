@@ -40,6 +40,10 @@ def lines_of(report: dict[str, Any]) -> list[str]:
             f"{region}: {channel} is not compared with the sandbox's log, because its provider is not the sandbox"
             for channel in numbers["not_compared"]
         ]
+        sealed = numbers["sealed"]
+        if sealed["count"]:
+            holds = "hold" if sealed["holds"] else "do NOT hold"
+            lines.append(f"{region}: {sealed['count']} sealed sums from {sealed['first']} to {sealed['last']} {holds}")
         lines += [
             f"{region}: {name} is compared from {at} on; what was before is deleted"
             for name, at in numbers["compared_from"].items()

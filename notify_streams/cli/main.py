@@ -20,6 +20,7 @@ VERBS: Final = {
     "deliveries": Verb("notify_streams.cli.deliveries:deliveries", "Show deliveries by how they ended, replay them."),
     "demo": Verb("devtools.demo.command:demo", "Start a region, send triggers and show each step."),
     "failover": Verb("notify_streams.cli.failover:failover", "Change the region that serves a home region's users."),
+    "ledger": Verb("notify_streams.cli.ledger:ledger", "Show what each role has counted, and the sealed sums."),
     "prefs": Verb("notify_streams.cli.prefs:prefs", "Read, change and import users' choices."),
     "providers": Verb(
         "notify_streams.cli.providers:providers", "Show, check, pause and resume the calls to providers."

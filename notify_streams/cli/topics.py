@@ -19,12 +19,14 @@ def topics() -> None:
 @region_option
 @as_json
 def ensure(region: str, as_json: bool) -> None:
-    """Create missing topics."""
-    from notify_streams.admin.topics import ensure_topics
+    """Create missing topics, and apply changed settings to the others."""
+    from notify_streams.admin.topics import apply_topic_settings, ensure_topics
 
     settings = settings_of(region)
     made = run(ensure_topics(settings), settings)
-    print_result(as_json, {"created": made}, [f"created {name}" for name in made] or ["no topic was missing"])
+    changed = run(apply_topic_settings(settings), settings)
+    lines = [f"created {name}" for name in made] or ["no topic was missing"]
+    print_result(as_json, {"created": made, "changed": changed}, [*lines, *(f"changed {one}" for one in changed)])
 
 
 @topics.command()

@@ -37,8 +37,8 @@ _AGAIN_S: Final = 1.0
 
 
 def sealed_id(ledger: str, partitions: int, end: datetime) -> str:
-    """``<ledger>/<partitions>/<end>``: sorted by it, the periods of a ledger follow each other."""
-    return f"{ledger}/{partitions}/{end:%Y-%m-%dT%H:%M:%SZ}"
+    """``<ledger>/<partitions>/<end>``: sorted by it, the periods of a ledger follow each other, also when a region has grown."""
+    return f"{ledger}/{partitions:06}/{end:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def stage_of(role: str) -> str:
@@ -73,7 +73,7 @@ def sealed_document(ledger: Mapping[str, Any], partitions: int, opening: Documen
         "stage": stage_of(ledger["role"]),
         "topic": ledger["topic"],
         "partition": ledger["partition"],
-        "period_begin": ledger.get("sealed_to"),
+        "period_begin": ledger.get("sealed_to") or (ledger.get("began_at") if ledger.get("period_end") else None),
         "period_end": end,
         "sealed_at": now,
         "first_offset": ledger["first_offset"],
@@ -177,7 +177,7 @@ async def seal(
                 documents.append(document := sealed_document(one, partitions, opening, now))
                 change["sealed_to"] = document["period_end"]
             elif one.get("period_end") is None:
-                change["sealed_to"] = now
+                change["began_at"] = now
             updates.append({"q": {"_id": one["_id"], "bucket": one["bucket"]}, "u": {"$set": change}})
         await write_in_session(session, database, "update", LEDGER, updates=updates)
         if documents:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from notify_streams.admin.sealed_periods import overview
 from notify_streams.delivery.delivery_ledger import COUNTS, delivery_sums_close
 from notify_streams.outbox.flush_plan import POSITIONS
 from notify_streams.outbox.ledger import sums_close
@@ -27,7 +28,7 @@ _MAX_ROWS: Final = 20_000
 
 OUTCOMES: Final = ("notified", "forwarded", "repartitioned", "dead", "duplicate", "waiting")
 SUMMED: Final = (*POSITIONS, *OUTCOMES)
-_SHOWN: Final = ("role", "topic", "partition", "first_offset", "next_offset")
+_SHOWN: Final = ("role", "topic", "partition", "first_offset", "next_offset", "period_end", "sealed_to")
 
 
 class Sums(msgspec.Struct, frozen=True):
@@ -52,6 +53,10 @@ async def region_ledger(worker: NotifyApp) -> tuple[list[Document], bool]:
 
 async def _read_region(worker: NotifyApp) -> tuple[list[Document], bool]:
     return await read_ledger(worker.shards, store_timeout_s(worker))
+
+
+async def _read_sealed(worker: NotifyApp) -> dict[str, Any]:
+    return await overview(worker.shards, store_timeout_s(worker))
 
 
 async def read_ledger(shards: Shards, timeout_s: float) -> tuple[list[Document], bool]:
@@ -115,4 +120,5 @@ class Ledger(SharedView):
         ]
         summed = sums(rows, complete=complete)
         region = self.worker.settings.region
-        return json_content({"region": region, **msgspec.structs.asdict(summed), "ledgers": shown})
+        sealed = await read_shared(self.worker, _read_sealed)
+        return json_content({"region": region, **msgspec.structs.asdict(summed), "sealed": sealed, "ledgers": shown})

@@ -51,8 +51,12 @@ from tests.builders import trigger_json
 from tests.e2e.processes import TIMEOUT_S, Done, environ_of, run_to_end, until
 
 _numbers = count(1)
-#: Settings of these workers: no test waits for ten minutes; tables are on disk, as a large region has them.
-QUICK = {"NOTIFY_ERASURE_SETTLES_S": "3", "NOTIFY_TABLES__STORE": "disk"}
+#: Settings of these workers: no test waits for ten minutes, or an hour until sums are sealed; tables are on disk, as a large region has them.
+QUICK = {
+    "NOTIFY_ERASURE_SETTLES_S": "3",
+    "NOTIFY_TABLES__STORE": "disk",
+    "NOTIFY_RETENTION__PERIOD_S": "2",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +94,17 @@ def a_new_id(prefix: str = "t") -> str:
 class RunningRegion:
     """Region us with one worker for each role."""
 
-    def __init__(self, stack: Stack, settings: Settings, supervisor: Supervisor, watch: RegionWatcher) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        settings: Settings,
+        supervisor: Supervisor,
+        watch: RegionWatcher,
+        environ: Mapping[str, str] = QUICK,
+    ) -> None:
+        """`environ`: the settings of its workers beside those of the stack."""
         self.stack = stack
+        self._settings_environ = environ
         self.settings = settings
         self.supervisor = supervisor
         self._watch = watch
@@ -301,7 +314,7 @@ class RunningRegion:
 
     @property
     def environ(self) -> dict[str, str]:
-        return environ_of(self.stack)
+        return {**environ_of(self.stack), **self._settings_environ}
 
     async def close(self) -> None:
         if self._producer is not None:
@@ -309,18 +322,18 @@ class RunningRegion:
 
 
 @asynccontextmanager
-async def start_region(stack: Stack) -> AsyncIterator[RunningRegion]:
+async def start_region(stack: Stack, more: Mapping[str, str] = QUICK) -> AsyncIterator[RunningRegion]:
     """Start the services and workers and sign users up; at the end every worker is stopped."""
     async with AsyncExitStack() as closing:
         await asyncio.to_thread(stack.up, ["us"])
-        environ = environ_of(stack) | QUICK
+        environ = {**environ_of(stack), **more}
         settings = load_settings("us", environ=environ, overlay=stack.settings_file("us"))
         await bootstrap_region(settings)
         supervisor = Supervisor(settings, ROLES, stack.folder / "us" / "workers", environ)
         closing.push_async_callback(supervisor.stop)
         await supervisor.start()
         watch = await closing.enter_async_context(RegionWatcher([settings], Console(quiet=True)))
-        region = RunningRegion(stack, settings, supervisor, watch)
+        region = RunningRegion(stack, settings, supervisor, watch, more)
         closing.push_async_callback(region.close)
         await watch.wait_until_ready(2 * TIMEOUT_S)
         await sign_users_up(region)

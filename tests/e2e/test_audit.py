@@ -20,6 +20,7 @@ from notify_streams.delivery.attempts import delivery_key, key_range
 from notify_streams.records.ids import delivery_id, ledger_id, notification_id
 from notify_streams.stores.mongo import ATTEMPTS, NOTIFICATIONS, Shards
 from tests.builders import a_message
+from tests.e2e.processes import Done, until
 from tests.e2e.running_region import RunningRegion
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
@@ -81,6 +82,48 @@ async def test_a_changed_count_in_the_ledger_is_a_difference(
         finally:
             await database.ledger.update_one(ledger, {"$inc": {count: -1}})
     assert found["ledger sums"]["example"] == ledger["_id"]
+
+
+@pytest.mark.parametrize("change", ["removed", "closing", "opening"])
+async def test_a_change_of_sealed_sums_is_a_difference(
+    running_region: RunningRegion, sent_to_ada: str, change: str
+) -> None:
+    bucket = running_region.bucket("ada")
+    ledger = ledger_id("standard", "triggers.payments", bucket)
+    async with running_region.database(bucket) as database:
+        sums: Any = {"bucket": bucket, "_id": {"$regex": f"^{ledger}/"}}
+        await until(lambda: database.sealed_sums.find_one(sums))
+        one = await database.sealed_sums.find_one(sums, sort=[("_id", -1)])
+        assert one is not None
+        await database.sealed_sums.delete_one({"bucket": bucket, "_id": one["_id"]})
+        try:
+            if change != "removed":
+                counts = one[change] | {"next_offset": one[change]["next_offset"] + 1}
+                await database.sealed_sums.insert_one(one | {change: counts})
+            found = await differences(running_region)
+        finally:
+            await database.sealed_sums.replace_one({"bucket": bucket, "_id": one["_id"]}, one, upsert=True)
+    assert found["sealed sums"]["where"].startswith(one["_id"] if change != "removed" else ledger)
+
+
+async def test_the_sealed_sums_are_listed_and_their_sums_are_those_of_the_ledger(
+    running_region: RunningRegion, sent_to_ada: str
+) -> None:
+    listed, audited = Done(0, "", ""), Done(0, "", "")
+
+    async def all_are_sealed() -> bool:
+        nonlocal listed, audited
+        listed, audited = [await running_region.cli(*one, "--json") for one in (("ledger", "--sealed"), ("audit",))]
+        counted = [row["sums"].get("taken", 0) for row in listed.json["periods"] if row["stage"] == "routing"]
+        return bool(sum(counted) == audited.json["regions"]["us"]["taken"])
+
+    await until(all_are_sealed)
+    assert (listed.status, listed.json["closes"]) == (0, True)
+    found = audited.json["regions"]["us"]["sealed"]
+    assert found["holds"] and found["count"] > 0 and found["first"] <= found["last"]
+    text = await running_region.cli("ledger", "--sealed")
+    assert text.out.splitlines()[-1] == "the counts add up" and " standard: " in text.out
+    assert (await running_region.cli("ledger", "--json")).json["closes"]
 
 
 async def test_a_line_missing_in_the_provider_log_is_a_difference(

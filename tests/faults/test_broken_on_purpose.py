@@ -1,4 +1,4 @@
-"""Mutation tests: the outbox tests must fail for each of four defects.
+"""Mutation tests: the outbox tests must fail for each of these defects.
 
 Each defect is edited into a copy of the source.
 """
@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,15 @@ DEFECTS = {
         "pass",
     ),
 }
+SEALED_SUMS = "notify_streams/stores/sealed_sums.py"
+#: A period is a second there.
+SEALING_TESTS = ("tests/integration/outbox/test_sealed_sums.py",)
+SEALING_DEFECTS = {
+    "count in a sealed period": ("notify_streams/outbox/transaction.py", "fence[PERIOD_END] = step.period_end", "pass"),
+    "name another period": (FLUSH_LOOP, "batch.count_in(period_end)", "pass"),
+    "begin at zero": (SEALED_SUMS, 'before.get(one["_id"]) or opening_of(one)', "opening_of(one)"),
+    "seal without opening the next": (SEALED_SUMS, 'change: Document = {"period_end": end}', "change: Document = {}"),
+}
 
 
 @pytest.fixture
@@ -52,11 +62,11 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run_tests(copy: Path, stack_folder: Path) -> subprocess.CompletedProcess[str]:
+def run_tests(copy: Path, stack_folder: Path, tests: Sequence[str] = TESTS) -> subprocess.CompletedProcess[str]:
     """Run the tests on the copy, against the services that already run."""
     environ = {**os.environ, "PYTHONPATH": str(copy), "NOTIFY_TEST_STACK": str(stack_folder)}
     # A test that hangs because of the defect fails by its time-out.
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "--timeout", "45", "-p", "no:cacheprovider", *TESTS]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "--timeout", "45", "-p", "no:cacheprovider", *tests]
     return subprocess.run(command, cwd=copy, env=environ, capture_output=True, text=True, timeout=170, check=False)
 
 
@@ -67,10 +77,23 @@ def test_without_a_defect_the_tests_pass(copy: Path, stack: Stack) -> None:
 
 @pytest.mark.parametrize("name", DEFECTS)
 def test_the_tests_fail_for_a_defect(name: str, copy: Path, stack: Stack) -> None:
-    file, code, defect = DEFECTS[name]
+    break_it(copy, *DEFECTS[name])
+    assert_fails(run_tests(copy, stack.folder), name)
+
+
+@pytest.mark.drill
+@pytest.mark.parametrize("name", [*DEFECTS, *SEALING_DEFECTS])
+def test_the_tests_with_periods_of_a_second_fail_for_a_defect(name: str, copy: Path, stack: Stack) -> None:
+    break_it(copy, *(DEFECTS | SEALING_DEFECTS)[name])
+    assert_fails(run_tests(copy, stack.folder, SEALING_TESTS if name in SEALING_DEFECTS else TESTS), name)
+
+
+def break_it(copy: Path, file: str, code: str, defect: str) -> None:
     text = (copy / file).read_text()
     assert text.count(code) == 1, f"{code!r} occurs {text.count(code)} times in {file}: adapt this test"
     (copy / file).write_text(text.replace(code, defect))
-    ran = run_tests(copy, stack.folder)
+
+
+def assert_fails(ran: subprocess.CompletedProcess[str], name: str) -> None:
     assert ran.returncode == 1, f"no test failed for {name!r}\n{ran.stdout[-2000:]}"
     assert " failed" in ran.stdout

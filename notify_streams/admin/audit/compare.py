@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from notify_streams.admin.audit.sealed import KINDS
 from notify_streams.delivery.delivery_ledger import delivery_sums_close, open_deliveries
 from notify_streams.outbox.flush_plan import COUNTED, POSITIONS
 from notify_streams.outbox.ledger import sums_close
 from notify_streams.roles import CHANNEL_ROLES, CHANNELS, LANES
 from notify_streams.stores.mongo import NOTIFICATIONS
-from notify_streams.topics import DEAD_LETTERS, USER_SIGNUPS, forward_topic, trigger_topics
+from notify_streams.topics import trigger_topics
+
+#: The kind of `sealed.KINDS` that documents are compared with.
+NOTIFIED: Final = KINDS[0]
 
 if TYPE_CHECKING:
     from notify_streams.admin.audit.snapshot import RegionSnapshot
@@ -48,6 +52,7 @@ def compare(settings: Settings, snapshot: RegionSnapshot, totals: RegionTotals) 
     """Every difference of one region."""
     return [
         *_ledgers(settings, snapshot),
+        *_sealed(snapshot),
         *_notifications(snapshot),
         *_published_records(snapshot, totals),
         *_channels(snapshot, totals),
@@ -55,7 +60,7 @@ def compare(settings: Settings, snapshot: RegionSnapshot, totals: RegionTotals) 
         *_open_deliveries(snapshot),
         *_queued(snapshot),
         *_events(snapshot, totals),
-        *_waiting(settings, snapshot, totals),
+        *_waiting(snapshot, totals),
     ]
 
 
@@ -66,7 +71,11 @@ def summary(snapshot: RegionSnapshot, totals: RegionTotals) -> dict[str, Any]:
     for one in routers:
         for reason, count in one.get("dead_reasons", {}).items():
             reasons[reason] = reasons.get(reason, 0) + count
-    since = snapshot.held_since | ({} if snapshot.kept_since is None else {NOTIFICATIONS: snapshot.kept_since})
+    since: dict[str, float] = {}
+    for (topic, _), at in snapshot.held_since.items():
+        since[topic] = max(at, since.get(topic, 0.0))
+    if any(kind == NOTIFIED for kind, _ in snapshot.sealed.bases):
+        since[NOTIFICATIONS] = snapshot.last_kept_since()
     return {
         "taken": sum(one["taken"] for one in routers),
         **{name: sum(one[name] for one in routers) for name in COUNTED.values()},
@@ -89,6 +98,7 @@ def summary(snapshot: RegionSnapshot, totals: RegionTotals) -> dict[str, Any]:
             | {"lost": one["found"]["lost"]}
             for one in snapshot.restores
         ],
+        "sealed": snapshot.sealed.summary(),
         "repeated_messages": totals.repeated_messages,
         "repeated_calls": totals.repeated_calls,
     }
@@ -138,25 +148,28 @@ def _lanes_agree(
             yield Difference("lanes", snapshot.region, f"{topic}:{partition}", records, found, f"{topic}:{partition}")
 
 
+def _sealed(snapshot: RegionSnapshot) -> Iterator[Difference]:
+    for one in snapshot.sealed.wrong:
+        example = one.where.partition(" ")[0]
+        yield Difference("sealed sums", snapshot.region, one.where, one.expected, one.found, example)
+
+
 def _notifications(snapshot: RegionSnapshot) -> Iterator[Difference]:
-    """Each notification that a router counted is there, unless it was old enough to be deleted."""
-    counted = sum(one["notified"] for one in snapshot.ledgers if one["role"] in LANES)
+    """Each notification that a router counted is there, in the periods of which none may have been deleted."""
+    counted = sum(snapshot.sealed.since_base(NOTIFIED, one) for one in snapshot.ledgers if one["role"] in LANES)
     found = snapshot.notifications
-    if found > counted or (found < counted and snapshot.kept_since is None):
+    if found != counted:
         yield Difference("ledger against notifications", snapshot.region, "notifications", counted, found, None)
 
 
 def _published_records(snapshot: RegionSnapshot, totals: RegionTotals) -> Iterator[Difference]:
-    triggers = {topic for topic, _ in snapshot.extents} - {*CHANNEL_ROLES, USER_SIGNUPS}
-    forwards = {topic for topic in snapshot.held_since if topic.startswith(forward_topic(""))}
-    for name, role, found, topics in (
-        ("dead", None, totals.dead_letters, {DEAD_LETTERS}),
-        ("forwarded", LANES, totals.forwarded, forwards),
-        ("repartitioned", LANES, totals.repartitioned, triggers),
+    for name, role, found in (
+        ("dead", None, totals.dead_letters),
+        ("forwarded", LANES, totals.forwarded),
+        ("repartitioned", LANES, totals.repartitioned),
     ):
-        if topics & snapshot.held_since.keys():
-            continue
-        counted = sum(one.get(name, 0) for one in snapshot.ledgers if role is None or one["role"] in role)
+        ledgers = [one for one in snapshot.ledgers if role is None or one["role"] in role]
+        counted = sum(snapshot.sealed.since_base(name, one) for one in ledgers)
         if not found.count <= counted <= found.count + snapshot.uncertain[name]:
             waiting = 0 < counted - found.count <= snapshot.outbox_records
             yield Difference(
@@ -217,13 +230,11 @@ def _events(snapshot: RegionSnapshot, totals: RegionTotals) -> Iterator[Differen
         yield Difference("ends without an event", snapshot.region, topic, 0, found.count, found.example, waiting)
 
 
-def _waiting(settings: Settings, snapshot: RegionSnapshot, totals: RegionTotals) -> Iterator[Difference]:
+def _waiting(snapshot: RegionSnapshot, totals: RegionTotals) -> Iterator[Difference]:
     """Each trigger that waited for its user has a timer, or was published again. A client may write the header, so more are no difference."""
-    if snapshot.held_since.keys() & set(trigger_topics(settings)):
-        return
-    counted = sum(one["waiting"] for one in snapshot.ledgers if one["role"] in LANES)
+    counted = sum(snapshot.sealed.since_base("waiting", one) for one in snapshot.ledgers if one["role"] in LANES)
     found = totals.waited + sum(count for (role, _), count in snapshot.timers.items() if role in LANES)
-    if counted > found:
+    if counted > found + snapshot.uncertain["waiting"]:
         yield Difference("ledger against waiting triggers", snapshot.region, "triggers", counted, found, None)
 
 

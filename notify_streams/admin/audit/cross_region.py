@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from notify_streams.admin.audit.compare import Difference
 from notify_streams.admin.audit.serving_intervals import each_served, serving_history
 from notify_streams.admin.audit.totals import Ids
+from notify_streams.topics import FORWARDED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -47,9 +48,15 @@ class RegionComparison:
         for region, part in parts.items():
             for other, handed in part.handed_to.items():
                 if other in parts:
+                    held_since = self._regions[other].held_since
+                    compared = {
+                        source
+                        for source, (partition, at) in handed.items()
+                        if at >= held_since.get((FORWARDED, partition), 0.0)
+                    }
                     found = self._handed.setdefault((region, other), _Handed())
-                    found.count += len(handed)
-                    found.missing.add(handed - parts[other].arrived)
+                    found.count += len(compared)
+                    found.missing.add(compared - parts[other].arrived)
         for (one, other), both in self._both.items():
             self._add_both(both, one, parts[one], other, parts[other])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import TYPE_CHECKING, Final
 
 from pymongo.errors import PyMongoError
@@ -10,6 +11,7 @@ from notify_streams.admin.audit.parts import AttemptRow, DeliveryRow
 from notify_streams.delivery.attempts import delivery_key
 from notify_streams.errors import StoreUnavailable
 from notify_streams.records.ids import delivery_id
+from notify_streams.records.periods import PERIOD_END
 from notify_streams.roles import channel_topic
 from notify_streams.stores.mongo import ATTEMPTS, LEDGER, NOTIFICATIONS, OUTBOX, TIMERS
 from notify_streams.stores.mongo_errors import mongo_reason
@@ -65,8 +67,12 @@ async def read_database(
 async def _read_shard(
     shards: Shards, shard: int, snapshot: RegionSnapshot, parts: Parts, event_systems: Collection[str]
 ) -> None:
-    here = {"bucket": {"$in": shards.buckets(shard)}}
+    buckets = shards.buckets(shard)
+    here = {"bucket": {"$in": buckets}}
     async with shards.client(shard).start_session(snapshot=True) as session:
+        snapshot.ledgers += await shards.database(shard)[LEDGER].find(here, session=session).to_list()
+        hello = await shards.client(shard).admin.command("hello")
+        snapshot.read_at |= dict.fromkeys(buckets, hello["localTime"].replace(tzinfo=UTC).timestamp())
         await _read_at_one_time(shards.database(shard), session, here, snapshot, parts, event_systems)
 
 
@@ -78,18 +84,21 @@ async def _read_at_one_time(
     parts: Parts,
     event_systems: Collection[str],
 ) -> None:
-    snapshot.ledgers += await database[LEDGER].find(here, session=session).to_list()
     # A replay is counted when its first attempt begins.
     counted = here | {"$nor": [{"replay": True, "claim": None}]}
     async for timer in database[TIMERS].find(counted, {"role": 1, "bucket": 1}, session=session):
         snapshot.timers[timer["role"], timer["bucket"]] += 1
-    fields = dict.fromkeys(("bucket", "system", "critical", "decided_at", "deliveries"), 1)
+    fields = dict.fromkeys(("bucket", "system", "critical", "decided_at", "deliveries", PERIOD_END), 1)
+    kept_since = {bucket: snapshot.kept_since(bucket) for bucket in snapshot.read_at}
     attempts = database[ATTEMPTS].find(here, {"p": 1}, batch_size=_AT_ONCE, session=session)
     async for attempt in attempts:
         parts.add(AttemptRow(attempt["_id"], attempt["p"]))
     async for one in database[NOTIFICATIONS].find(here, fields, batch_size=_AT_ONCE, session=session):
-        snapshot.notifications += 1
         decided_at, bucket = one["decided_at"].timestamp(), one["bucket"]
+        # Others of the same period may have been deleted, and what an earlier release stored names no period.
+        if PERIOD_END not in one or one[PERIOD_END].timestamp() <= kept_since[bucket]:
+            continue
+        snapshot.notifications += 1
         events_of = one["system"] if one["system"] in event_systems else ""
         for channel, delivery in one["deliveries"].items():
             identity = delivery_id(one["_id"], channel)

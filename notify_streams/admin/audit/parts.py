@@ -65,6 +65,8 @@ class MessageRow(_Row, frozen=True):
     id: str
     #: It was decided after the database was read.
     is_after_fence: bool
+    #: The notification may have been deleted by its time to live.
+    may_have_expired: bool = False
 
     @property
     def hash(self) -> int:
@@ -79,6 +81,8 @@ class AcceptedRow(_Row, frozen=True):
     marked: bool
     #: Accepted before the region was restored from backups, which may not have it.
     is_before_restore: bool = False
+    #: See `MessageRow`.
+    may_have_expired: bool = False
 
     @property
     def hash(self) -> int:
@@ -104,6 +108,9 @@ class SourceRow(_Row, frozen=True):
     source: str
     #: Of the value.
     crc: int = 0
+    #: Of a record that is `HANDED_TO` another region: its partition, and when it was appended (Unix seconds).
+    partition: int = 0
+    at: float = 0.0
 
     @property
     def hash(self) -> int:

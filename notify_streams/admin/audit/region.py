@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import asdict
+from datetime import datetime
+from functools import partial
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
@@ -16,9 +19,10 @@ from notify_streams.admin.audit.compare import compare, summary
 from notify_streams.admin.audit.cross_region import RegionComparison
 from notify_streams.admin.audit.database import count_rows, read_database
 from notify_streams.admin.audit.parts import HANDED_TO, AcceptedRow, EventRow, MessageRow, Parts, SourceRow, parts_for
-from notify_streams.admin.audit.provider_log import read_provider_log
+from notify_streams.admin.audit.provider_log import AcceptedMessage, read_provider_log
 from notify_streams.admin.audit.region_part import read_part
 from notify_streams.admin.audit.repartitioned import rows_of
+from notify_streams.admin.audit.sealed import read_sealed_sums
 from notify_streams.admin.audit.snapshot import RegionSnapshot
 from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.audit.totals import RegionTotals
@@ -34,7 +38,7 @@ from notify_streams.stores.mongo import Shards
 from notify_streams.topics import DEAD_LETTERS, FORWARDED, USER_SIGNUPS, event_topic, forward_topic, trigger_topics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from notify_streams.regions.failover.protocol import ControlRecord
     from notify_streams.settings import Settings
@@ -42,15 +46,14 @@ if TYPE_CHECKING:
 
 
 _AGAIN_S: Final = 1.0
-#: The clocks of a router and a broker differ by less.
-_CLOCKS_S: Final = 60.0
 
 
 class _Source(msgspec.Struct):
-    """The fields of a channel message that name its trigger."""
+    """The fields of a channel message that name its trigger, and when it was decided."""
 
     source_topic: str = ""
     source_offset: int = -1
+    decided_at: datetime | None = None
 
 
 class _EventId(msgspec.Struct):
@@ -124,25 +127,26 @@ async def _rows(settings: Settings) -> int:
 
 async def take_snapshot(settings: Settings, parts: Parts) -> RegionSnapshot:
     """The snapshot of one region: the database first, then the provider log, then what its topics hold before the fence."""
-    snapshot = RegionSnapshot(settings.region)
-    oldest_s = time.time() - settings.retention.notifications.total_seconds()
+    snapshot = RegionSnapshot(settings.region, retention=settings.retention)
     async with Shards(settings) as shards:
         await shards.refresh_directory()
         await read_database(shards, snapshot, parts, settings.event_systems())
         log = MaintenanceLog(shards, settings.outbox.transaction_timeout_s)
         snapshot.restores = await log.finished(RESTORE)
-    if any(one["began_at"].timestamp() < oldest_s for one in snapshot.ledgers if "began_at" in one):
-        snapshot.kept_since = oldest_s
     # Before the topics: so they hold the message of each delivery that was accepted, with the offset that places it before or after the fence.
     if settings.sandbox_record is not None:
         snapshot.has_log = True
         snapshot.logged_channels = settings.providers.sandbox_channels()
+        kept_since = snapshot.last_kept_since()
         for line in read_provider_log(Path(settings.sandbox_record)):
-            if line.channel in snapshot.logged_channels and line.at > oldest_s:
-                was_before = snapshot.restored().was_before(line.at)
-                parts.add(AcceptedRow(line.delivery_id, line.to_sha, line.possible_duplicate, was_before))
-    await _read_topics(settings, snapshot, parts, oldest_s)
+            if line.channel in snapshot.logged_channels:
+                parts.add(_accepted_row(snapshot, line, kept_since))
+    await _read_topics(settings, snapshot, parts)
     parts.write()
+    async with Shards(settings) as shards:
+        await shards.refresh_directory()
+        since = partial(_since, settings, snapshot.held_since)
+        snapshot.sealed = await read_sealed_sums(shards, snapshot.ledgers, since, snapshot.kept_since)
     for region in settings.remote_kafka:
         snapshot.waiting_for[region] = await forward_lag(settings.kafka_connection(), settings.region, region)
     if settings.remote_kafka:
@@ -150,8 +154,7 @@ async def take_snapshot(settings: Settings, parts: Parts) -> RegionSnapshot:
     return snapshot
 
 
-async def _read_topics(settings: Settings, snapshot: RegionSnapshot, parts: Parts, oldest_s: float) -> None:
-    """`oldest_s`: messages of notifications decided earlier are skipped, those may be deleted (Unix seconds)."""
+async def _read_topics(settings: Settings, snapshot: RegionSnapshot, parts: Parts) -> None:
     triggers = trigger_topics(settings)
     #: Topics whose positions and outcomes a ledger has.
     ledgered = (*triggers, USER_SIGNUPS)
@@ -160,16 +163,10 @@ async def _read_topics(settings: Settings, snapshot: RegionSnapshot, parts: Part
     read = (*triggers, *CHANNEL_ROLES, *forwards, DEAD_LETTERS, *events)
     async with TopicReader(settings) as topics:
         snapshot.extents = await topics.extents((*ledgered, *CHANNEL_ROLES))
-        #: Partitions of which retention has deleted records: since when all are there.
-        began = {place: time.time() for place, extent in (await topics.extents(read)).items() if extent.first > 0}
-        seen: set[tuple[str, int]] = set()
         async for place, record in topics.read(read):
             topic, partition = place.topic, place.partition
-            if place in began and place not in seen:
-                seen.add((topic, partition))
-                began[topic, partition] = record.timestamp / 1000 + _CLOCKS_S
             if topic in CHANNEL_ROLES:
-                if record.timestamp > oldest_s * 1000 and (row := _message_row(snapshot, topic, partition, record)):
+                if row := _message_row(snapshot, topic, partition, record):
                     parts.add(row)
                 continue
             if topic in events:
@@ -192,7 +189,9 @@ async def _read_topics(settings: Settings, snapshot: RegionSnapshot, parts: Part
                 if _header(record, TARGET) == FORWARDED and snapshot.is_before("forwarded", source):
                     if not is_repeated:
                         parts.add(SourceRow("forwarded", source))
-                    parts.add(SourceRow(HANDED_TO + topic.removeprefix(forward_topic("")), _forward_id(record, source)))
+                    kind = HANDED_TO + topic.removeprefix(forward_topic(""))
+                    at = record.timestamp / 1000
+                    parts.add(SourceRow(kind, _forward_id(record, source), partition=partition, at=at))
                 continue
             if waited := _header(record, WAITED_HEADER):
                 parts.add(SourceRow("waited", waited))
@@ -201,10 +200,42 @@ async def _read_topics(settings: Settings, snapshot: RegionSnapshot, parts: Part
                 parts.add(SourceRow("arrived", _forward_id(record, source)))
             for one in rows_of(settings, topic, partition, record, "" if is_repeated else source):
                 parts.add(one)
+        # Last, because retention may have deleted more meanwhile.
+        began = await topics.kept_since(read)
+    clocks_s = settings.retention.clock_difference.total_seconds()
+    for place, at in began.items():
+        snapshot.held_since[place] = at + clocks_s
+        if place[0] in events:
+            snapshot.events_since[place] = int(at * 1000)
     if (kafka_since := snapshot.restored().kafka_since) is not None:
-        began |= dict.fromkeys([(topic, 0) for topic in read], kafka_since)
-    for (topic, _), at in began.items():
-        snapshot.held_since[topic] = max(at, snapshot.held_since.get(topic, 0.0))
+        for place in product(read, range(settings.partitions)):
+            snapshot.held_since[place] = max(kafka_since, snapshot.held_since.get(place, 0.0))
+
+
+def _since(
+    settings: Settings, held_since: Mapping[tuple[str, int], float], kind: str, topic: str, partition: int
+) -> float:
+    """Since when all records are there that a ledger's source counts as `kind` (Unix seconds); 0: none was deleted so far."""
+    match kind:
+        case "dead":
+            places = {(DEAD_LETTERS, partition)}
+        case "forwarded":
+            places = {(forward_topic(region), partition) for region in settings.regions}
+        case "repartitioned":
+            # The copy is in another partition.
+            triggers = trigger_topics(settings)
+            places = {place for place in held_since if place[0] in triggers}
+        case _:
+            places = {(topic, partition)}
+    return max((held_since.get(place, 0.0) for place in places), default=0.0)
+
+
+def _accepted_row(snapshot: RegionSnapshot, line: AcceptedMessage, kept_since: float) -> AcceptedRow:
+    """Without a decision in the line, the notification is as old as the call."""
+    decided_at = line.decided_at or ""
+    expired = snapshot.may_have_expired(int(decided_at) / 1000 if decided_at.isdecimal() else line.at, kept_since)
+    was_before = snapshot.restored().was_before(line.at)
+    return AcceptedRow(line.delivery_id, line.to_sha, line.possible_duplicate, was_before, expired)
 
 
 def _event_id(record: Record) -> str:
@@ -227,7 +258,10 @@ def _message_row(snapshot: RegionSnapshot, topic: str, partition: int, record: R
     is_after = bool(source.source_topic) and snapshot.fence().is_behind(
         lane_of(topic), source.source_topic, partition, source.source_offset
     )
-    return MessageRow(topic, _header(record, "id"), is_after)
+    expired = source.decided_at is not None and snapshot.may_have_expired(
+        source.decided_at.timestamp(), snapshot.kept_since(partition)
+    )
+    return MessageRow(topic, _header(record, "id"), is_after, expired)
 
 
 async def _changes(settings: Settings) -> list[ControlRecord]:

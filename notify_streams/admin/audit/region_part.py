@@ -50,8 +50,11 @@ class RegionPart:
     dead_letters: Counter[str] = field(default_factory=Counter)
     forwarded: Counter[str] = field(default_factory=Counter)
     waited: set[str] = field(default_factory=set)
-    #: By region: triggers forwarded to it. `arrived`: triggers that came from any region.
-    handed_to: dict[str, set[str]] = field(default_factory=dict)
+    #: Deliveries of which a message or an acceptance is there, and the notification may be deleted.
+    expired: set[str] = field(default_factory=set)
+    #: By region: triggers forwarded to it, each with its partition and the time (Unix seconds). `arrived`: triggers that came from any
+    #: region.
+    handed_to: dict[str, dict[str, tuple[int, float]]] = field(default_factory=dict)
     arrived: set[str] = field(default_factory=set)
     #: See `repartitioned`.
     astray: dict[str, int] = field(default_factory=dict)
@@ -88,7 +91,7 @@ class RegionPart:
             case "claim":
                 self.claims[row.source, row.crc] += 1
             case handed_to:
-                self.handed_to.setdefault(handed_to.removeprefix(HANDED_TO), set()).add(row.source)
+                self.handed_to.setdefault(handed_to.removeprefix(HANDED_TO), {})[row.source] = row.partition, row.at
 
 
 def read_part(parts: Parts, number: int) -> RegionPart:
@@ -100,7 +103,7 @@ def read_part(parts: Parts, number: int) -> RegionPart:
         if delivery.events_of:
             part.add_ends(delivery, ends.get(delivery.key, ()))
         part.deliveries.setdefault(delivery.topic, {})[delivery.id] = (
-            DeliverySnapshot(delivery.state, 0, delivery.reason, delivery.decided_at)
+            DeliverySnapshot(delivery.state, 0, delivery.reason, delivery.decided_at, bucket=delivery.bucket)
             if status is None
             else DeliverySnapshot(
                 status.state.value,
@@ -109,6 +112,7 @@ def read_part(parts: Parts, number: int) -> RegionPart:
                 delivery.decided_at,
                 status.in_doubt,
                 status.was_accepted,
+                delivery.bucket,
             )
         )
     for message in parts.read(MessageRow, number):
@@ -116,10 +120,14 @@ def read_part(parts: Parts, number: int) -> RegionPart:
             part.after_fence.add(message.id)
         else:
             part.published[message.topic][message.id] += 1
+        if message.may_have_expired:
+            part.expired.add(message.id)
     for line in parts.read(AcceptedRow, number):
         part.accepted.setdefault(line.id, ProviderAcceptance()).add(line.to_sha, marked=line.marked)
         if line.is_before_restore:
             part.before_restore.add(line.id)
+        if line.may_have_expired:
+            part.expired.add(line.id)
     part.events.update(event.id for event in parts.read(EventRow, number))
     for row in parts.read(SourceRow, number):
         part.add_source(row)

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from notify_streams.admin.audit.sealed import SealedSums
 from notify_streams.delivery.delivery_ledger import read_restored
 from notify_streams.roles import CHANNEL_ROLES, CHANNELS, LANES
+from notify_streams.settings_retention import RetentionSettings
 from notify_streams.topics import USER_SIGNUPS
 
 if TYPE_CHECKING:
     from notify_streams.regions.failover.protocol import ControlRecord
+
+#: The clock of a shard is read beside the snapshot.
+_CLOCK_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class DeliverySnapshot:
     in_doubt: bool = False
     #: A provider accepted a call, whatever it reported later.
     was_accepted: bool = False
+    bucket: int = 0
 
     @property
     def handed_over(self) -> bool:
@@ -134,13 +140,15 @@ class RegionSnapshot:
     notifications: int = 0
     #: By region: records that wait to be forwarded to it.
     waiting_for: dict[str, int] = field(default_factory=dict)
-    #: By kind (dead, forwarded, repartitioned): records between the fences of the two lanes, of which only the ledger of one counts.
+    #: By kind (see `sealed.KINDS`): records between the fences or the bases of the two lanes, of which only the ledger of one counts.
     uncertain: Counter[str] = field(default_factory=Counter)
-    #: Of topics of which retention has deleted records: all that were appended later are there (Unix seconds). They are not compared with
-    #: counts.
-    held_since: dict[str, float] = field(default_factory=dict)
-    #: Notifications decided earlier may have been deleted (Unix seconds); None: none was so far.
-    kept_since: float | None = None
+    #: Of partitions of which retention has deleted records: all that were appended later are there (Unix seconds).
+    held_since: dict[tuple[str, int], float] = field(default_factory=dict)
+    #: By bucket: when the database was read, by the clock that deletes notifications (Unix seconds).
+    read_at: dict[int, float] = field(default_factory=dict)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
+    #: They say what was counted of what is deleted.
+    sealed: SealedSums = field(default_factory=SealedSums)
     #: By event topic and partition: when the first record that is kept was appended (ms).
     events_since: dict[tuple[str, int], int] = field(default_factory=dict)
     #: Outbox rows that are not deleted yet; the records in them.
@@ -158,9 +166,10 @@ class RegionSnapshot:
     #: Finished restores of this region from backups, oldest first (`stores.maintenance`).
     restores: Sequence[Mapping[str, Any]] = field(default_factory=list)
 
-    #: See `fence`.
+    #: See `fence`, `restored` and `is_counted`.
     _fence: Fence | None = None
     _restored: RestoredLedgers | None = None
+    _base_fences: dict[str, Fence] = field(default_factory=dict)
 
     def fence(self) -> Fence:
         """Of the ledgers at the first call."""
@@ -176,15 +185,45 @@ class RegionSnapshot:
             self._restored = RestoredLedgers(self.ledgers)
         return self._restored
 
+    def kept_since(self, bucket: int) -> float:
+        """Notifications of periods that end by then may have been deleted (Unix seconds)."""
+        return self.read_at.get(bucket, 0.0) + _CLOCK_S - self.retention.notifications.total_seconds()
+
+    def last_kept_since(self) -> float:
+        """The latest of all buckets."""
+        return max(map(self.kept_since, self.read_at), default=0.0)
+
+    def may_have_expired(self, decided_s: float, kept_since: float) -> bool:
+        """Whether a notification may have been deleted. `decided_s`: Unix seconds.
+
+        It names the period of its decision or a later one; the one before, if that was not sealed yet.
+        """
+        return decided_s - self.retention.period_s <= kept_since
+
     def is_before(self, kind: str, source: str) -> bool:
         """Whether every role that could take the source record (``topic:partition:offset``) had passed it."""
+        return not self._count(kind, source, self.fence())
+
+    def is_counted(self, kind: str, source: str) -> bool:
+        """Whether every role that could take the source record took it after the base of its ledger."""
+        fence = self._base_fences.get(kind)
+        if fence is None:
+            positions = {
+                (one["role"], one["topic"], one["partition"]): self.sealed.base(kind, one)["next_offset"]
+                for one in self.ledgers
+            }
+            fence = self._base_fences[kind] = Fence(positions)
+        return self._count(kind, source, fence, of_all=True)
+
+    def _count(self, kind: str, source: str, fence: Fence, *, of_all: bool = False) -> bool:
+        """Whether the source record is behind the fence of one role, or `of_all` that could take it."""
         try:
             topic, partition, offset = source.rsplit(":", 2)
             place = topic, int(partition), int(offset)
         except ValueError:
-            return True
+            return of_all
         roles = ("registry",) if topic == USER_SIGNUPS else LANES
-        behind = self.fence().count_behind(roles, *place)
+        behind = fence.count_behind(roles, *place)
         if 0 < behind < len(roles):
             self.uncertain[kind] += 1
-        return not behind
+        return behind == len(roles) if of_all else bool(behind)

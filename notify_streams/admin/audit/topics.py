@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Final
 
 from aiokafka import TopicPartition
@@ -73,6 +74,16 @@ class TopicReader:
             for place, one in found.items()
         }
 
+    async def kept_since(self, topics: Iterable[str]) -> dict[tuple[str, int], float]:
+        """Of partitions that have lost their first records: when the first one was appended that is there, or else now (Unix seconds)."""
+        now = time.time()
+        deleted = [TopicPartition(*place) for place, extent in (await self.extents(topics)).items() if extent.first > 0]
+        found = await self._consumer.offsets_for_times(dict.fromkeys(deleted, 0)) if deleted else {}
+        return {
+            (place.topic, place.partition): now if first is None else first.timestamp / 1000
+            for place, first in found.items()
+        }
+
     async def read(
         self,
         topics: Iterable[str],
@@ -104,8 +115,12 @@ class TopicReader:
         left = set(extents)
         while left:
             # As workers read: aiokafka's own decoding fails on a header name that is not UTF-8.
-            for place, fetched in await fetch_ranges(self._consumer, _WAIT_S):
+            ranges = await fetch_ranges(self._consumer, _WAIT_S)
+            for place, fetched in ranges:
                 for record in fetched.records:
                     yield place, record
                 if fetched.end >= extents[place].end:
                     left.discard(place)
+            if not ranges:
+                # Retention may have deleted what was left of a partition.
+                left -= {place for place in left if await self._consumer.position(place) >= extents[place].end}

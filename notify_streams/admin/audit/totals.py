@@ -96,14 +96,15 @@ class RegionTotals:
     def add(self, snapshot: RegionSnapshot, part: RegionPart) -> None:
         """Add one part, each once."""
         for topic, deliveries in part.deliveries.items():
-            self._add_topic(self.topics[topic], snapshot.held_since.get(topic, 0.0), deliveries, part.published[topic])
+            self._add_topic(self.topics[topic], snapshot.held_since, topic, deliveries, part)
         if snapshot.has_log:
             self._add_providers(snapshot, part)
-        self.dead_letters.add(part.dead_letters)
-        self.forwarded.add(part.forwarded)
+        self.dead_letters.add(_counted(snapshot, "dead", part.dead_letters))
+        self.forwarded.add(_counted(snapshot, "forwarded", part.forwarded))
         found = copies(part.claims, part.astray, snapshot.extents)
-        self.repartitioned.add({one: times for one, times in found.items() if snapshot.is_before("repartitioned", one)})
-        self.waited += len(part.waited)
+        before = {one: times for one, times in found.items() if snapshot.is_before("repartitioned", one)}
+        self.repartitioned.add(_counted(snapshot, "repartitioned", before))
+        self.waited += len(_counted(snapshot, "waiting", dict.fromkeys(part.waited, 1)))
         self._add_events(snapshot, part)
 
     def _add_events(self, snapshot: RegionSnapshot, part: RegionPart) -> None:
@@ -120,15 +121,21 @@ class RegionTotals:
     def _add_topic(
         self,
         totals: TopicTotals,
-        held_since: float,
+        held_since: Mapping[tuple[str, int], float],
+        topic: str,
         deliveries: Mapping[str, DeliverySnapshot],
-        published: Counter[str],
+        part: RegionPart,
     ) -> None:
+        published = part.published[topic]
         handed_over = {identity for identity, delivery in deliveries.items() if delivery.handed_over}
-        wanted = {identity for identity in handed_over if deliveries[identity].decided_at >= held_since}
+        wanted = {
+            identity
+            for identity in handed_over
+            if (one := deliveries[identity]).decided_at >= held_since.get((topic, one.bucket), 0.0)
+        }
         totals.wanted += len(wanted)
         totals.missing.add(wanted - published.keys())
-        totals.orphans.add(published.keys() - handed_over)
+        totals.orphans.add(published.keys() - handed_over - part.expired)
         totals.under_way.add([identity for identity, one in deliveries.items() if one.state in _UNDER_WAY])
         totals.states.update(one.state for one in deliveries.values())
         self.reasons.update(one.reason for one in deliveries.values() if one.reason is not None)
@@ -146,7 +153,7 @@ class RegionTotals:
         sent = {identity for identity, one in known.items() if one.state in _SENT or one.was_accepted}
         totals.sent += len(sent)
         totals.never_accepted.add(sent - accepted.keys())
-        unsent = accepted.keys() - sent - part.after_fence - part.before_restore
+        unsent = accepted.keys() - sent - part.after_fence - part.before_restore - (part.expired - known.keys())
         under_way = {identity for identity in unsent if identity in known and known[identity].state in _UNDER_WAY}
         totals.under_way.add(under_way)
         # A call whose response was lost may have been accepted, however the delivery ended.
@@ -156,3 +163,8 @@ class RegionTotals:
         calls = sum(one.times for one in accepted.values())
         totals.accepted += calls
         self.repeated_calls += calls - len(accepted)
+
+
+def _counted(snapshot: RegionSnapshot, kind: str, sources: Mapping[str, int]) -> dict[str, int]:
+    """Those that the ledgers have counted since their bases."""
+    return {source: times for source, times in sources.items() if snapshot.is_counted(kind, source)}

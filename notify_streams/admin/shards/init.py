@@ -66,7 +66,7 @@ _INDEXES: Final[dict[str, tuple[Index, ...]]] = {
     TIMERS: (Index((("bucket", 1), ("due_at", 1))),),
     ATTEMPTS: (),
     CONSENTS: (),
-    SEALED_SUMS: (),
+    SEALED_SUMS: (Index(((PERIOD_END, 1),)),),
     ERASURES: (Index((("bucket", 1), ("due_at", 1))),),
 }
 

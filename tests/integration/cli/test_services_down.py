@@ -29,6 +29,7 @@ COMMANDS = {
     "dead-letters list": ("dead-letters", "list"),
     "deliveries list": ("deliveries", "list"),
     "failover": ("failover", "us", "--back"),
+    "ledger": ("ledger", "--sealed"),
     "prefs get": ("prefs", "get", "ada"),
     "prefs set": ("prefs", "set", "ada", "payments", "push", "in"),
     "prefs address": ("prefs", "address", "sms", "+15550100200"),

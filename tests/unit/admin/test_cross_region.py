@@ -21,6 +21,11 @@ class ARegion:
     part: RegionPart
 
 
+def handed(*sources: str, at: float = 50.0) -> dict[str, tuple[int, float]]:
+    """Triggers of partition 3, forwarded at `at`."""
+    return dict.fromkeys(sources, (3, at))
+
+
 def a_region(name: str, waiting_for: dict[str, int] | None = None, **but: Any) -> ARegion:
     return ARegion(RegionSnapshot(name, waiting_for=waiting_for or {}, has_log="accepted" in but), RegionPart(**but))
 
@@ -36,28 +41,38 @@ def checks(*regions: ARegion) -> list[tuple[str, str, bool]]:
 
 
 def test_a_trigger_that_arrived_is_no_difference() -> None:
-    us = a_region("us", handed_to={"eu": {"a", "b"}})
+    us = a_region("us", handed_to={"eu": handed("a", "b")})
     assert checks(us, a_region("eu", arrived={"a", "b", "of asia"})) == []
 
 
 def test_a_waiting_trigger_is_in_flight_and_a_lost_one_is_a_difference() -> None:
-    us = a_region("us", {"eu": 1}, handed_to={"eu": {"a", "b"}})
+    us = a_region("us", {"eu": 1}, handed_to={"eu": handed("a", "b")})
     assert checks(us, a_region("eu", arrived={"a"})) == [("forwarded and not arrived", "us -> eu", True)]
     us.snapshot.waiting_for = {}
     assert checks(us, a_region("eu", arrived={"a"})) == [("forwarded and not arrived", "us -> eu", False)]
+
+
+def test_what_retention_has_deleted_in_the_other_region_is_not_compared() -> None:
+    us, eu = a_region("us", handed_to={"eu": handed("a", at=99.0)}), a_region("eu")
+    eu.snapshot.held_since["triggers.forwarded", 3] = 100.0
+    assert checks(us, eu) == []
+    eu.snapshot.held_since = {("triggers.forwarded", 2): 100.0}
+    assert checks(us, eu) == [("forwarded and not arrived", "us -> eu", False)]
 
 
 def test_all_parts_are_compared_together() -> None:
     us, eu = a_region("us", {"eu": 1}), a_region("eu")
     comparison = RegionComparison({one.snapshot.region: one.snapshot for one in (us, eu)})
     for lost in ("b", "a"):
-        comparison.add({"us": RegionPart(handed_to={"eu": {lost, f"{lost}2"}}), "eu": RegionPart(arrived={f"{lost}2"})})
+        comparison.add(
+            {"us": RegionPart(handed_to={"eu": handed(lost, f"{lost}2")}), "eu": RegionPart(arrived={f"{lost}2"})}
+        )
     (found,) = comparison.differences()
     assert (found.expected, found.found, found.example, found.in_flight) == (4, 2, "a", False)
 
 
 def test_a_region_without_a_snapshot_is_not_compared() -> None:
-    assert checks(a_region("us", handed_to={"eu": {"a"}})) == []
+    assert checks(a_region("us", handed_to={"eu": handed("a")})) == []
 
 
 def test_a_user_notified_by_two_regions_is_a_difference() -> None:

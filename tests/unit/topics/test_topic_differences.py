@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from notify_streams.admin.topics import TopicDifferences, differences
+from notify_streams.admin.topics import TopicDifferences, changed_config, differences
 from notify_streams.topics import TopicSpec
 
 WANTED = [TopicSpec("push", 8, {"retention.ms": "1000"}), TopicSpec("sms", 8, {"retention.ms": "1000"})]
@@ -42,3 +42,27 @@ def test_a_configuration_that_cannot_be_read_keeps_no_worker_from_starting() -> 
     assert found.blocking == ()
     (said,) = found.tolerable
     assert said.startswith("the configuration of 2 topics cannot be read (push, …)")
+
+
+def entries(**found: tuple[str, int]) -> list[tuple[str, str, bool, int, bool, list[object]]]:
+    return [(name.replace("_", "."), value, False, source, False, []) for name, (value, source) in found.items()]
+
+
+@pytest.mark.parametrize(
+    ("found", "changed"),
+    [
+        ({"retention_ms": ("1000", 1)}, {}),
+        ({"retention_ms": ("1000", 5)}, {}),
+        ({"retention_ms": ("2000", 1)}, {"retention.ms": "1000"}),
+        ({}, {"retention.ms": "1000"}),
+        (
+            {"retention_ms": ("2000", 1), "min_insync_replicas": ("2", 1), "segment_bytes": ("9", 5)},
+            {"retention.ms": "1000", "min.insync.replicas": "2"},
+        ),
+    ],
+    ids=["as wanted", "as wanted by default", "another", "missing", "what else was set stays"],
+)
+def test_a_changed_setting_is_applied_and_what_else_was_set_for_the_topic_stays(
+    found: dict[str, tuple[str, int]], changed: dict[str, str]
+) -> None:
+    assert changed_config({"retention.ms": "1000"}, entries(**found)) == changed
