@@ -80,7 +80,7 @@ def _workers(given: Inputs, found: Plan) -> Iterator[str]:
     assert memory == f"{given.assumed['memory_limit_gib']}Gi"
     limit = given.assumed["memory_limit_gib"] * GIB
     in_memory = memory_people(given, routers, limit)
-    recovery = given.measured["tables_recovery_keys_per_s"]
+    recovery = given.measured["disk_tables_recovery_keys_per_s"]
     standard = given.assumed["standard_delivery_share"]
     growth = given.settings.partitions // found.partitions_needed
     yield from (

@@ -106,7 +106,7 @@ def plan(given: Inputs) -> Plan:
         kafka,
         network,
         _money(given, roles, mongodb, kafka, mean_triggers, mean_deliveries),
-        3 * rows / given.measured["tables_recovery_keys_per_s"],
+        3 * rows / given.measured["disk_tables_recovery_keys_per_s"],
     )
 
 
@@ -147,8 +147,10 @@ def _roles(given: Inputs, deliveries: dict[str, float]) -> tuple[Role, ...]:
             workers = max(ceil(cores / assumed["utilisation"]), least)
             found.append(Role(name, cores, workers, GIB // 2, 0, "CPU" if workers > least else "one may be lost"))
         elif name in _ALL_LOCATIONS:
-            disk = _disk(given.people * measured["disk_table_user_locations_bytes_per_person"], _LOCATIONS_DISK)
-            found.append(Role(name, 0.0, _LEAST, limit, disk, "one may be lost; locations of all people"))
+            rows = given.people * measured["disk_table_user_locations_bytes_per_person"]
+            memory = ceil(assumed["worker_base_gib"] + rows / GIB) * GIB
+            because = "one may be lost; locations of all people"
+            found.append(Role(name, 0.0, least, memory, _disk(rows, _LOCATIONS_DISK), because))
         else:
             cores = _US * measured["push_worker_cpu_us_per_delivery"] * _other_rate(given, name)
             workers = max(ceil(cores / assumed["utilisation"]), least)
