@@ -91,7 +91,9 @@ def principals(settings: Settings, prefix: str) -> list[Principal]:
     # `failover` writes the control log of every region, and asks whether routers run there.
     routers = (Access("group", app_id(settings.region, lane), ("Describe",)) for lane in LANES)
     failover = (*_topics([REGION_CONTROL], _READ_WRITE), *routers)
-    accesses |= {f"operator-from-{region}": failover for region in others}
+    # `restore apply` reads in other regions what its own has lost.
+    lost = _topics([PREFERENCE_UPDATES, USER_ERASURES], _READ)
+    accesses |= {f"operator-from-{region}": (*failover, *lost) for region in others}
     accesses["operator"] = _of_operator(settings)
     accesses["restore"] = _of_restore(settings)
     names = {given: principal_name(prefix, given) for given in accesses}

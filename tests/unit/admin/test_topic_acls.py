@@ -87,10 +87,11 @@ def test_another_region_writes_what_regions_exchange_and_reads_the_control_log()
     }
 
 
-def test_another_region_s_operator_may_change_the_placement_and_nothing_else() -> None:
+def test_another_region_s_operator_changes_the_placement_and_reads_what_a_restore_needs() -> None:
     groups = {Access("group", f"notify-us-{lane}", ("Describe",)) for lane in LANES}
     control = Access("topic", "region_control", ("Read", "Write", "Describe"))
-    assert {*FOUND["operator-from-eu"].accesses} == {control} | groups
+    read = {Access("topic", topic, ("Read", "Describe")) for topic in ("preference_updates", "user_erasures")}
+    assert {*FOUND["operator-from-eu"].accesses} == {control} | groups | read
 
 
 def test_only_the_operator_changes_topics() -> None:
