@@ -33,7 +33,8 @@ async def channel_messages(settings: Settings, wanted: Mapping[str, MessagePlace
             here = {identity: one for identity, one in wanted.items() if one.topic == topic}
             left = set(here)
             since = min(one.decided_at for one in here.values()) - _CLOCKS
-            async for _, record in topics.read([topic], sorted({one.bucket for one in here.values()}), since):
+            partitions = sorted({bucket for one in here.values() for bucket in one.buckets})
+            async for _, record in topics.read([topic], partitions, since):
                 identity = next(
                     (content.decode("utf-8", "replace") for name, content in record.headers if name == "id"), ""
                 )

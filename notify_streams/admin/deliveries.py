@@ -152,7 +152,10 @@ async def replay_deliveries(
             done["not_queued"].append(one.id)
         else:
             wanted[one.id] = one
-    places = {one.id: MessagePlace(one.topic, one.bucket, one.decided_at) for one in wanted.values()}
+    former = shards.directory.former_buckets
+    places = {
+        one.id: MessagePlace(one.topic, (one.bucket, *former(one.bucket)), one.decided_at) for one in wanted.values()
+    }
     messages = await channel_messages(settings, places)
     clocks = ShardClocks(shards, settings.outbox.transaction_timeout_s)
     done["gone"] = sorted(wanted.keys() - messages.keys())

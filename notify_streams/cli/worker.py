@@ -26,8 +26,10 @@ def worker(region: str, role: str, web_port: int | None, loglevel: str) -> None:
     mode.loop.use("uvloop")
     from notify_streams.admin.services import require_access
     from notify_streams.app import run_worker, worker_app  # builds the app that the environment names
+    from notify_streams.stores.mongo import require_partition_count
 
     app = worker_app()
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:  # leaves the app's loop as it is
         runner.run(require_access(app.settings, role))
+        runner.run(require_partition_count(app.settings))
     run_worker(app, loglevel)

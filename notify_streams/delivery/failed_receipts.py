@@ -59,7 +59,8 @@ class MessagePlace(NamedTuple):
     """Where Kafka has the message of a delivery."""
 
     topic: str
-    bucket: int
+    #: The notification's bucket, then those before the region grew: its message may be in the partition of any.
+    buckets: tuple[int, ...]
     decided_at: datetime
 
 
@@ -72,9 +73,8 @@ class _Failure(NamedTuple):
     number: int
 
     @property
-    def place(self) -> MessagePlace:
-        one = self.notification
-        return MessagePlace(channel_topic(self.channel, one["critical"]), one["bucket"], one["decided_at"])
+    def topic(self) -> str:
+        return channel_topic(self.channel, self.notification["critical"])
 
 
 class FailedReceipts:
@@ -108,7 +108,7 @@ class FailedReceipts:
         if not wanted:
             return
         failures = {one.receipt.delivery_id: one for one in await self._ended(wanted)}
-        messages = await self._find({identity: one.place for identity, one in failures.items()})
+        messages = await self._find({identity: self._place(one) for identity, one in failures.items()})
         now = datetime.now(UTC)
         again: dict[int, list[tuple[_Failure, ChannelMessage]]] = {}
         triggers: list[OutboxRecord] = []
@@ -126,6 +126,11 @@ class FailedReceipts:
         if triggers:
             await self._publish(triggers)
             metrics.RECEIPT_FOLLOW_UPS.labels("next_channel").inc(len(triggers))
+
+    def _place(self, one: _Failure) -> MessagePlace:
+        bucket = one.notification["bucket"]
+        buckets = (bucket, *self._shards.directory.former_buckets(bucket))
+        return MessagePlace(one.topic, buckets, one.notification["decided_at"])
 
     async def _ended(self, wanted: Sequence[tuple[Document, Receipt]]) -> list[_Failure]:
         """Those deliveries that this receipt has ended."""
@@ -177,7 +182,7 @@ class FailedReceipts:
     def _retry(self, failed: tuple[_Failure, ChannelMessage], from_ms: int) -> tuple[Document, Document]:
         """The attempt document and the timer. The person may have the message after all, so the call is a possible duplicate."""
         one, message = failed
-        topic, bucket, _ = one.place
+        topic, bucket = one.topic, one.notification["bucket"]
         now_ms = int(time.time() * 1000)
         attempt = Attempt(
             Rank.RETRYING_BY_RECEIPT, now_ms, None, one.receipt.provider, code=one.receipt.code, in_doubt=True

@@ -2,7 +2,7 @@
 
 ``{_id: keyed hash of the user id, bucket, requested_at, user_id, due_at, done: [step], found: {step: count}, first_pass_at, finished_at}``.
 `user_id` and `due_at` are there as long as something is to be done. The rest stays without limit: it is the proof, and what keeps the person
-erased (`preferences.erased_users`).
+erased (`preferences.erased_users`). It names nobody, so it stays in its bucket when the region grows.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ class ErasureStore:
         begin = {"requested_at": requested_at, "user_id": user_id, "due_at": requested_at, "done": [], "found": {}}
         one = {"_id": person, "bucket": bucket}
         with mongo_call("begin an erasure", self._timeout_s):
+            if (place := await self._place(person, bucket)) != bucket:
+                await self._move(person, place, bucket)
             collection = self._shards.collection(ERASURES, bucket)
             await collection.update_one(one, {"$setOnInsert": begin}, upsert=True)
             again = one | {"finished_at": {"$exists": True}, "requested_at": {"$lt": requested_at}}
@@ -90,9 +92,26 @@ class ErasureStore:
 
     async def read(self, user_id: str, bucket: int) -> Document | None:
         """The document of a person; None if no request has arrived here."""
-        one = {"_id": person_hash(self._key, user_id), "bucket": bucket}
+        person = person_hash(self._key, user_id)
         with mongo_call("read an erasure", self._timeout_s):
-            return await self._shards.collection(ERASURES, bucket).find_one(one)
+            place = await self._place(person, bucket)
+            return await self._shards.collection(ERASURES, place).find_one({"_id": person, "bucket": place})
+
+    async def _place(self, person: str, bucket: int) -> int:
+        """The bucket of the person's document: the present one, or a former one."""
+        for former in self._shards.directory.former_buckets(bucket):
+            if await self._shards.collection(ERASURES, former).find_one({"_id": person, "bucket": former}, {"_id": 1}):
+                return former
+        return bucket
+
+    async def _move(self, person: str, place: int, bucket: int) -> None:
+        old, target = self._shards.collection(ERASURES, place), self._shards.collection(ERASURES, bucket)
+        same = {"_id": person, "bucket": place}
+        if self._shards.of(place) == self._shards.of(bucket):
+            await old.update_one(same, {"$set": {"bucket": bucket}})
+        elif (document := await old.find_one(same)) is not None:
+            await target.replace_one({"_id": person, "bucket": bucket}, document | {"bucket": bucket}, upsert=True)
+            await old.delete_one(same)
 
     async def _update(self, one: OpenErasure, update: dict[str, Any]) -> None:
         # Unless it was begun anew meanwhile.

@@ -63,12 +63,18 @@ class ErasedUsers:
         """Which of these users (user id → bucket) are erased, or about to be."""
         if self._key is None or not buckets:
             return set()
-        by_shard: dict[int, dict[str, str]] = {}
+        persons: dict[str, str] = {}
+        by_shard: dict[int, tuple[set[str], set[int]]] = {}
         for user_id, bucket in buckets.items():
-            by_shard.setdefault(self._shards.of(bucket), {})[person_hash(self._key, user_id)] = user_id
+            persons[person := person_hash(self._key, user_id)] = user_id
+            # The document of an erasure that has ended names nobody, so it stays where it is when the region grows.
+            for one in (bucket, *self._shards.directory.former_buckets(bucket)):
+                ids, places = by_shard.setdefault(self._shards.of(one), (set(), set()))
+                ids.add(person)
+                places.add(one)
         erased: set[str] = set()
-        for shard, persons in by_shard.items():
-            wanted = {"_id": {"$in": [*persons]}, "bucket": {"$in": sorted({buckets[one] for one in persons.values()})}}
+        for shard, (ids, places) in by_shard.items():
+            wanted = {"_id": {"$in": sorted(ids)}, "bucket": {"$in": sorted(places)}}
             with mongo_call("erased users", self._timeout_s):
                 found = await self._shards.database(shard)[ERASURES].find(wanted, {"_id": 1}).to_list()
             erased.update(persons[one["_id"]] for one in found)

@@ -78,15 +78,18 @@ class ReportStore:
 
 
 def receipt_record(report: ReceiptReport, settings: Settings) -> OutboxRecord | None:
-    """The record for `receipts` of this region, or for the forward role; None for a region or bucket that there is not."""
-    if report.region not in settings.regions or not 0 <= report.bucket < settings.partitions:
+    """The record for `receipts` of this region, or for the forward role; None for a region or bucket that there is not.
+
+    The bucket only spreads receipts: another region may have more, and this one may have grown since.
+    """
+    if report.region not in settings.regions or report.bucket < 0:
         metrics.UNKNOWN_RECEIPTS.inc()
         return None
-    value = _encode(report.receipt)
+    value, partition = _encode(report.receipt), report.bucket % settings.partitions
     if report.region == settings.region:
-        return RECEIPTS, report.bucket, None, value, []
+        return RECEIPTS, partition, None, value, []
     headers = forwarded_headers((), settings.region, RECEIPTS)
-    return forward_topic(report.region), report.bucket, None, value, headers
+    return forward_topic(report.region), partition, None, value, headers
 
 
 async def apply_address_report(

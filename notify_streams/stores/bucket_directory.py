@@ -2,7 +2,8 @@
 
 Each shard stores the directory entries that it knows: ``{_id: bucket, to: shard, at: date}``. A bucket without an entry is where the
 settings (`bucket_shards`) put it. Workers poll the entries and use a shard only while its entries were read within the last `lease_s`. So a
-mover that has written the new entry and waits that long knows that no worker uses the old shard any more.
+mover that has written the new entry and waits that long knows that no worker uses the old shard any more. With the entries they read how
+many buckets there are (`partition_count`): while the region grows, and with settings that say another number, they use no shard.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from notify_streams import tasks
 from notify_streams.errors import StoreUnavailable
 from notify_streams.stores.mongo_errors import mongo_call
+from notify_streams.stores.partition_count import PartitionCount, read_partition_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,16 +42,20 @@ class BucketDirectory:
         addresses: Sequence[str],
         lease_s: float,
         timeout_s: float,
+        partitions: int,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`initial_shard_of`: bucket → its shard by the settings. `database`: shard → its database. `addresses`: for messages."""
+        """`initial_shard_of`: bucket → its shard by the settings. `database`: shard → its database. `addresses`: for messages. `partitions`: by
+        the settings."""
         self._initial_shard_of = initial_shard_of
         self._database = database
         self._lease_s = lease_s
         self._timeout_s = timeout_s
+        self._partitions = partitions
         self._now = now
         self._addresses = addresses
         self._entries: list[dict[int, int]] = [{} for _ in addresses]
+        self._counts: list[PartitionCount | None] = [None] * len(addresses)
         self._read_at_s: list[float | None] = [None] * len(addresses)
         self._polling: list[asyncio.Task[None]] = []
 
@@ -60,12 +66,23 @@ class BucketDirectory:
             shard = self._entries[shard].get(bucket, shard)
         return shard
 
+    def problem(self) -> str | None:
+        """Why no shard may be used with these settings; None if they may (`PartitionCount.problem`)."""
+        problems = (count.problem(self._partitions) for count in self._counts if count is not None)
+        return next(filter(None, problems), None)
+
+    def former_buckets(self, bucket: int) -> list[int]:
+        """The buckets that the people of `bucket` were in before the region grew, the last one first."""
+        return next((count.former_buckets(bucket) for count in self._counts if count is not None), [])
+
     def check_lease(self, shard: int) -> None:
         """Check that the entries of `shard` are valid.
 
         Raises:
-            StoreUnavailable: they were not read within the last `lease_s`.
+            StoreUnavailable: they were not read within the last `lease_s`, or the region has another number of buckets.
         """
+        if (problem := self.problem()) is not None:
+            raise StoreUnavailable(problem)
         if shard in self.expired():
             raise StoreUnavailable(f"the bucket directory of shard {shard} was not read within {self._lease_s:g} s")
 
@@ -105,6 +122,7 @@ class BucketDirectory:
         started_s = self._now()
         with mongo_call(f"read bucket directory of shard {shard} at {self._addresses[shard]}", self._timeout_s):
             entries = await self._database(shard)[MOVED].find().to_list()
+            self._counts[shard] = await read_partition_count(self._database(shard))
         self._entries[shard] = {entry["_id"]: entry["to"] for entry in entries}
         self._read_at_s[shard] = started_s
 

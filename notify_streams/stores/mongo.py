@@ -17,6 +17,7 @@ from pymongo.write_concern import WriteConcern
 
 from notify_streams import tasks
 from notify_streams.addresses import without_credentials
+from notify_streams.errors import Refused
 from notify_streams.stores.bucket_directory import LEASE_S, BucketDirectory
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ DURABLE: Final = WriteConcern(w="majority", j=True, wtimeout=10_000)
 SNAPSHOT: Final = ReadConcern("snapshot")
 #: Time-outs after which no operation can be under way.
 _OPERATIONS: Final = 4
+#: A worker that starts waits no longer for a shard that does not answer.
+_CONNECT_MS: Final = 2_000
 _OPTIONS: Final[CodecOptions[Document]] = CodecOptions(tz_aware=True)
 
 
@@ -120,6 +123,16 @@ def _security_options(security: MongoSecurity) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+async def require_partition_count(settings: Settings) -> None:
+    """Check what the shards that answer say about the number of buckets.
+
+    Raises:
+        Refused: the region has another number of buckets than the settings say, or is growing.
+    """
+    async with Shards(settings, serverSelectionTimeoutMS=_CONNECT_MS) as shards:
+        await shards.refresh_directory()
+
+
 class Shards:
     """Clients of every shard. Reads are majority reads from the primary; writes are majority writes, journalled.
 
@@ -142,7 +155,12 @@ class Shards:
         self.app_name = app_name
         self._timeout_s = settings.outbox.transaction_timeout_s
         self.directory = BucketDirectory(
-            settings.shard_of, self._database, [*map(without_credentials, settings.shards)], lease_s, self._timeout_s
+            settings.shard_of,
+            self._database,
+            [*map(without_credentials, settings.shards)],
+            lease_s,
+            self._timeout_s,
+            settings.partitions,
         )
         self._client_options = client_options
         self._security = settings.mongo_security
@@ -184,8 +202,11 @@ class Shards:
 
         Raises:
             StoreUnavailable: with `require_all`, if a shard does not answer.
+            Refused: the region has another number of buckets than the settings say, or is growing.
         """
         await self.directory.refresh(require_all=require_all)
+        if (problem := self.directory.problem()) is not None:
+            raise Refused(f"region {self._settings.region}: {problem}")
 
     async def close(self) -> None:
         await self.directory.stop_polling()

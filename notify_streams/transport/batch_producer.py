@@ -147,13 +147,13 @@ class BatchProducer:
             await self._retire(producer)
         await asyncio.gather(*self._retiring, return_exceptions=True)
 
-    async def fetch_metadata(self, topic: str) -> None:
-        """Fetch the topic's partition leaders ahead of its first batch.
+    async def partition_count(self, topic: str) -> int:
+        """How many partitions the topic has, as known now. The first call fetches their leaders, so it is good ahead of the first batch.
 
         Raises:
             KafkaError: the topic does not exist, or no broker answered.
         """
-        await (await self._connected()).partitions_for(topic)
+        return len(await (await self._connected()).partitions_for(topic))
 
     async def send_batch(
         self,

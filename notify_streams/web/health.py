@@ -54,6 +54,7 @@ def health_of(worker: NotifyApp) -> Health:
     waiting = [] if follower is None or follower.waiting_for is None else [f"placement: {follower.waiting_for}"]
     waiting += [f"shard {shard} does not answer" for shard in worker.shards.directory.expired()]
     waiting += table_problems(worker)
+    waiting += filter(None, [worker.shards.directory.problem()])
     waiting += failing(failing_calls())
     waiting += refusals.recent()
     if worker.delivery is not None:

@@ -9,7 +9,7 @@ import pymongo
 from bson import MinKey
 from pymongo.errors import PyMongoError
 
-from notify_streams.errors import StoreUnavailable
+from notify_streams.errors import Refused, StoreUnavailable
 from notify_streams.records.periods import PERIOD_END
 from notify_streams.stores.mongo import (
     ATTEMPTS,
@@ -24,6 +24,7 @@ from notify_streams.stores.mongo import (
     TIMERS,
 )
 from notify_streams.stores.mongo_errors import mongo_reason
+from notify_streams.stores.partition_count import write_first_count
 
 if TYPE_CHECKING:
     from pymongo import AsyncMongoClient
@@ -82,11 +83,15 @@ async def init_shards(settings: Settings, shards: Shards) -> list[str]:
 
     Raises:
         StoreUnavailable: a shard does not answer or refuses a command.
+        Refused: the region has another number of buckets than the settings say.
     """
     done = []
     try:
         for shard in range(len(shards)):
             database = shards.database(shard)
+            known = await write_first_count(database, settings.partitions)
+            if (problem := known.problem(settings.partitions)) is not None:
+                raise Refused(f"region {settings.region}: {problem}")
             if await is_mongos(shards.client(shard)):
                 await _shard_collections(settings, shards.client(shard))
                 done.append(f"shard {shard}: sharded by bucket, {settings.partitions} chunks a collection")

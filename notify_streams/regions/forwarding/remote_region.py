@@ -1,8 +1,8 @@
 """Writes batches of `forward.<region>` to the topics of that region's Kafka.
 
-Records keep their partition and their order (acks=all, idempotent). At least once: what was sent without an acknowledgement is sent
-again; readers recognise a record by its id, version or time. A region that does not answer never blocks this one: start does not
-wait for a connection, and every call is bounded in time.
+Records keep their order (acks=all, idempotent), and their partition if that region has as many partitions; else they go to the user's
+bucket there. At least once: what was sent without an acknowledgement is sent again; readers recognise a record by its id, version or time.
+A region that does not answer never blocks this one: start does not wait for a connection, and every call is bounded in time.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 from aiokafka.errors import KafkaError
 
 from notify_streams import tasks
 from notify_streams.errors import RetryLater
+from notify_streams.records.partitioner import bucket_of
 from notify_streams.regions.forwarding.headers import arrival_headers
 from notify_streams.topics import FORWARDED
 from notify_streams.transport.batch_producer import BatchProducer, ProducerRecord
@@ -25,7 +26,7 @@ from notify_streams.transport.send_errors import BatchNotSent, SendError
 from notify_streams.transport.settings import TransportSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from notify_streams.kafka import KafkaConnection
     from notify_streams.records.batch import Batch, SourceRecord
@@ -58,6 +59,15 @@ class RemoteState(msgspec.Struct):
     failing_since: float | None = None
 
 
+class _Place(NamedTuple):
+    """Where records go. With another count the same records are divided in another way."""
+
+    topic: str
+    partition: int
+    #: How many the topic has.
+    partitions: int
+
+
 class RemoteRegion:
     """Producers to one other region's Kafka."""
 
@@ -74,8 +84,9 @@ class RemoteRegion:
         self._connecting = [asyncio.Lock() for _ in range(_CONNECTIONS)]
         self._opening: asyncio.Task[None] | None = None
         self._closing: set[asyncio.Task[None]] = set()
-        #: By partition: the start of the batch being sent, and how many records of each target topic are acknowledged.
-        self._acknowledged: dict[int, tuple[int, dict[str, int]]] = {}
+        self._partitions = settings.partitions
+        #: By partition: the start of the batch being sent, and how many records of each place are acknowledged.
+        self._acknowledged: dict[int, tuple[int, dict[_Place, int]]] = {}
         self.state = RemoteState(region)
 
     async def start(self) -> None:
@@ -110,7 +121,8 @@ class RemoteRegion:
             self._acknowledged[batch.partition] = (batch.start, acknowledged)
         try:
             for target, records in group_by_target(batch.records).items():
-                await self._send(target, batch.partition, records, acknowledged)
+                for place, some in (await self._by_place(target, batch.partition, records)).items():
+                    await self._send(place, some, acknowledged)
         except RetryLater as error:
             self._failed(str(error))
             raise
@@ -120,29 +132,48 @@ class RemoteRegion:
         self.state.failing_since = None
         self.state.last_took_s = time.monotonic() - began
 
-    async def _send(
-        self, target: str, partition: int, records: Sequence[ProducerRecord], acknowledged: dict[str, int]
-    ) -> None:
+    async def _by_place(
+        self, target: str, partition: int, records: Sequence[ProducerRecord]
+    ) -> Mapping[_Place, Sequence[ProducerRecord]]:
+        """The records by their place in the other region, which may have grown while this one has not."""
         slot = partition % _CONNECTIONS
         producer = await self._connected(slot)
-        first = acknowledged.get(target, 0)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                count = await producer.partition_count(target)
+        except (KafkaError, TimeoutError, OSError) as error:
+            self._replace(slot, producer)
+            raise RetryLater(f"{target}-{partition}: {type(error).__name__}") from error
+        if count == self._partitions:
+            return {_Place(target, partition, count): records}
+        found: dict[_Place, list[ProducerRecord]] = {}
+        for record in records:
+            there = remote_partition(record[0], partition, count)
+            found.setdefault(_Place(target, there, count), []).append(record)
+        return found
+
+    async def _send(self, place: _Place, records: Sequence[ProducerRecord], acknowledged: dict[_Place, int]) -> None:
+        target, partition, _ = place
+        slot = partition % _CONNECTIONS
+        producer = await self._connected(slot)
+        first = acknowledged.get(place, 0)
         try:
             async with asyncio.timeout(self._timeout_s + 1.0):
                 await producer.send_batch(target, partition, records[first:])
         except BatchNotSent as error:
-            acknowledged[target] = first + error.unsent.start
+            acknowledged[place] = first + error.unsent.start
             raise RetryLater(f"{target}-{partition}: not acknowledged: {type(error.cause).__name__}") from error
         except (SendError, KafkaError, TimeoutError, OSError) as error:
             self._replace(slot, producer)
             raise RetryLater(f"{target}-{partition}: {type(error).__name__}") from error
-        acknowledged[target] = len(records)
+        acknowledged[place] = len(records)
 
     async def _open(self) -> None:
         async def open_slot(slot: int) -> None:
             # The first batch connects again, and reports an error.
             with suppress(RetryLater, KafkaError, TimeoutError, OSError):
                 async with asyncio.timeout(_CONNECT_TIMEOUT_S):
-                    await (await self._connected(slot)).fetch_metadata(FORWARDED)
+                    await (await self._connected(slot)).partition_count(FORWARDED)
 
         await asyncio.gather(*map(open_slot, range(_CONNECTIONS)))
 
@@ -184,6 +215,14 @@ class RemoteRegion:
                 "region does not accept records, will be retried",
                 extra={"action": "remote_region.fail", "to": self.state.region, "error": error},
             )
+
+
+def remote_partition(key: bytes | None, partition: int, count: int) -> int:
+    """The partition in a region of another number of them: the bucket of the user id that is the key. Readers there correct any other."""
+    try:
+        return partition % count if key is None else bucket_of(key.decode(), count)
+    except UnicodeDecodeError:
+        return partition % count
 
 
 def group_by_target(records: Sequence[SourceRecord]) -> dict[str, list[ProducerRecord]]:

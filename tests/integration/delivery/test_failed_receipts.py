@@ -46,7 +46,7 @@ class Follow:
         assert await self._writer.apply(batch) == []
 
     async def _find(self, wanted: Mapping[str, MessagePlace]) -> dict[str, ChannelMessage]:
-        assert all(place.topic == "push" and place.bucket == BUCKET for place in wanted.values())
+        assert all(place.topic == "push" and place.buckets == (BUCKET,) for place in wanted.values())
         return {identity: self._messages[identity] for identity in wanted}
 
     async def _publish(self, records: Sequence[Any]) -> None:
