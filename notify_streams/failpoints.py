@@ -44,10 +44,19 @@ DeliveryName = Literal[
     "after_timer_claim",
 ]
 RestoreName = Literal["inside_restore_step", "after_restore_step"]
-Name = Literal[RouterName, DeliveryName, RestoreName]
+GrowthName = Literal[
+    "after_growth_mark",
+    "after_growth_step",
+    "inside_growth_documents",
+    "inside_growth_timers",
+    "inside_growth_rows",
+    "inside_growth_end",
+]
+Name = Literal[RouterName, DeliveryName, RestoreName, GrowthName]
 ROUTER_NAMES: Final[tuple[RouterName, ...]] = get_args(RouterName)
 DELIVERY_NAMES: Final[tuple[DeliveryName, ...]] = get_args(DeliveryName)
-NAMES: Final[tuple[Name, ...]] = (*ROUTER_NAMES, *DELIVERY_NAMES, *get_args(RestoreName))
+GROWTH_NAMES: Final[tuple[GrowthName, ...]] = get_args(GrowthName)
+NAMES: Final[tuple[Name, ...]] = (*ROUTER_NAMES, *DELIVERY_NAMES, *get_args(RestoreName), *GROWTH_NAMES)
 
 _PATTERN: Final = re.compile(
     r"(?P<name>\w+)=(?:(?P<action>kill|raise)|stall:(?P<seconds>\d+(?:\.\d+)?))(?:@(?P<at>[1-9]\d*))?"

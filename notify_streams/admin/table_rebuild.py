@@ -94,7 +94,6 @@ async def rebuild(
     """
     await require_topics(settings)
     producer = BatchProducer(settings.kafka_connection(), client_id="notify-streams-command")
-    done = dict.fromkeys(names, Rebuilt())
     # It follows moves of buckets: the rows of one that has moved away would be missing here.
     async with (
         Shards(settings, follows=True, serverSelectionTimeoutMS=_CONNECT_MS) as shards,
@@ -102,16 +101,27 @@ async def rebuild(
     ):
         try:
             await producer.start()
-            for name in names:
-                table = TABLES[name]
-                durable = table.records(shards, settings.outbox.transaction_timeout_s)
-                for bucket in range(settings.partitions):
-                    records = (record async for _, record in topics.read([table.topic], [bucket]))
-                    async for batch in BucketRebuild(table, bucket, durable, producer).run(records):
-                        done[name] += batch
-                        on_progress(name, bucket, batch)
+            return {name: await rebuild_table(settings, name, shards, topics, producer, on_progress) for name in names}
         finally:
             await producer.stop()
+
+
+async def rebuild_table(
+    settings: Settings,
+    name: str,
+    shards: Shards,
+    topics: TopicReader,
+    producer: Producer,
+    on_progress: Callable[[str, int, Rebuilt], None],
+) -> Rebuilt:
+    """Rebuild one table through these connections; see `rebuild`."""
+    table, done = TABLES[name], Rebuilt()
+    durable = table.records(shards, settings.outbox.transaction_timeout_s)
+    for bucket in range(settings.partitions):
+        records = (record async for _, record in topics.read([table.topic], [bucket]))
+        async for batch in BucketRebuild(table, bucket, durable, producer).run(records):
+            done += batch
+            on_progress(name, bucket, batch)
     return done
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError, for_code
+from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAuthorizationFailedError, for_code
 
 from notify_streams import kafka
 from notify_streams.admin.topic_acls import role_topics
@@ -24,6 +25,9 @@ _EXISTS: Final = 36
 _CONNECT_S: Final = 5.0
 #: The source of a key that was set for the topic itself (DescribeConfigs, version 1).
 _OF_THE_TOPIC: Final = 1
+#: New partitions are known to all brokers by then.
+_CREATED_S: Final = 30.0
+_CREATED_AGAIN_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +181,45 @@ async def require_topics(settings: Settings) -> None:
 async def _require_visible(admin: AIOKafkaAdminClient, specs: Sequence[TopicSpec], seen: Container[str]) -> None:
     if unseen := [spec.name for spec in specs if spec.name not in seen]:
         await kafka.require_visible(admin, unseen)
+
+
+async def partition_counts(settings: Settings) -> dict[str, int | None]:
+    """How many partitions each topic of the region has; None: it is missing.
+
+    Raises:
+        StoreUnavailable: Kafka does not answer.
+    """
+    admin = await _admin(settings)
+    try:
+        found = {topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics()}
+    finally:
+        await admin.close()
+    return {spec.name: found.get(spec.name) for spec in all_topics(settings)}
+
+
+async def add_partitions(settings: Settings) -> None:
+    """Give every topic the partitions that the settings say, and wait until brokers name them. Topics that have them stay as they are.
+
+    Raises:
+        StoreUnavailable: Kafka does not answer.
+        NotifyError: Kafka refused a topic.
+    """
+    counts = await partition_counts(settings)
+    wanted = {spec.name: spec.partitions for spec in all_topics(settings)}
+    admin = await _admin(settings)
+    try:
+        for name, partitions in wanted.items():
+            if (counts[name] or 0) < partitions:
+                await admin.create_partitions({name: NewPartitions(partitions)})
+    except KafkaError as error:
+        raise NotifyError(f"Kafka refused more partitions: {error}") from error
+    finally:
+        await admin.close()
+    deadline = time.monotonic() + _CREATED_S
+    while late := [name for name, count in (await partition_counts(settings)).items() if count != wanted[name]]:
+        if time.monotonic() > deadline:
+            raise StoreUnavailable(f"Kafka has accepted more partitions for {late[0]}, but does not show them yet")
+        await asyncio.sleep(_CREATED_AGAIN_S)
 
 
 def _new(spec: TopicSpec, replication: int) -> NewTopic:

@@ -1,4 +1,4 @@
-"""`notify-streams topics ensure|check|acls`: the region's Kafka topics."""
+"""`notify-streams topics ensure|check|acls|grow`: the region's Kafka topics."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import click
 
-from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
+from notify_streams.cli.output import as_json, print_progress, print_result, region_option, run, settings_of
 from notify_streams.roles import ROLES
 
 
@@ -71,3 +71,28 @@ def acls(form: str, prefix: str, cluster: str, region: str, as_json: bool) -> No
     found = principals(settings, prefix)
     lines = [*kafka_acls(found, settings.kafka)] if form == "kafka-acls" else [strimzi_users(found, cluster).rstrip()]
     print_result(as_json, {"principals": [asdict(one) for one in found]}, lines)
+
+
+@topics.command()
+@click.option("--partitions", type=click.IntRange(1, 2**20), required=True, help="A multiple of the present number.")
+@region_option
+@as_json
+def grow(partitions: int, region: str, as_json: bool) -> None:
+    """Give the region more partitions, and move what belongs to its people. Stop all workers first.
+
+    Run it again if it was interrupted: it goes on where it was. Then set `partitions` in the settings, and start the workers.
+    """
+    from notify_streams.admin.growth import grow as grow_region
+
+    settings = settings_of(region)
+    done = run(grow_region(settings, partitions, print_progress), settings)
+    value = {"region": region, **asdict(done), "people": done.people}
+    if done.before == partitions:
+        print_result(as_json, value, [f"region {region} has {partitions} partitions already"])
+        return
+    rate = done.people / done.seconds
+    lines = [
+        f"region {region} has {partitions} partitions: {done.people} people in {done.seconds:.0f} s ({rate:,.0f}/s)",
+        f"set `partitions: {partitions}` in its settings, start the workers, then run `notify-streams audit`",
+    ]
+    print_result(as_json, value, lines)

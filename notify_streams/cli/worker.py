@@ -30,6 +30,6 @@ def worker(region: str, role: str, web_port: int | None, loglevel: str) -> None:
 
     app = worker_app()
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:  # leaves the app's loop as it is
-        runner.run(require_access(app.settings, role))
         runner.run(require_partition_count(app.settings))
+        runner.run(require_access(app.settings, role))
     run_worker(app, loglevel)

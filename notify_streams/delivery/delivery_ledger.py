@@ -5,10 +5,11 @@
     next_offset = first_offset + taken + holes + lost
     taken       = fresh + duplicate + foreign
     fresh       = sent + failed + suppressed + expired + retrying
-    retrying + replayed = resolved_sent + resolved_failed + resolved_suppressed + resolved_expired + timers
+    retrying + replayed + moved_in = moved_out + resolved_sent + resolved_failed + resolved_suppressed + resolved_expired + timers
 
 `fresh` counts first attempts; `retrying` those of them that did not end the delivery. `duplicate`: the same delivery again. `foreign`: not a
-message of this channel. `resolved_*` count deliveries that a later attempt ended.
+message of this channel. `resolved_*` count deliveries that a later attempt ended. `moved_*`: timers that went to another bucket when the
+region grew; a ledger without these fields has none.
 
 The token is written once for each assignment, before the position is read. Every step of the ledger is conditional on it, so a worker
 that was replaced cannot move the ledger. A worker with a stored generation above its own was replaced already. Calls may have begun for
@@ -55,6 +56,8 @@ RESOLVED: Final = {
     DeliveryState.SUPPRESSED: "resolved_suppressed",
     DeliveryState.EXPIRED: "resolved_expired",
 }
+MOVED_IN: Final = "moved_in"
+MOVED_OUT: Final = "moved_out"
 COUNTS: Final = tuple(dict.fromkeys((*POSITIONS, *KINDS, *FIRST.values(), "replayed", *RESOLVED.values())))
 
 #: An owner that has not moved its ledger for so long may be replaced by one of a lower generation: the group was made anew.
@@ -78,7 +81,8 @@ def delivery_sums_close(document: Mapping[str, Any]) -> bool:
 def open_deliveries(document: Mapping[str, Any]) -> int:
     """The number of timers that the ledger's deliveries must have."""
     ended = sum(document[name] for name in dict.fromkeys(RESOLVED.values()))
-    return int(document["retrying"] + document["replayed"] - ended)
+    moved = document.get(MOVED_IN, 0) - document.get(MOVED_OUT, 0)
+    return int(document["retrying"] + document["replayed"] + moved - ended)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +183,15 @@ class DeliveryLedger:
         Raises:
             StoreUnavailable: a shard does not answer; call again.
         """
+        await self.open(first)
+        return await self.acquire(first, token)
+
+    async def open(self, first: Mapping[int, int]) -> None:
+        """Create the missing ledgers, partition → first offset.
+
+        Raises:
+            StoreUnavailable: a shard does not answer; call again.
+        """
         for shard, mine in self._by_shard(first).items():
             with mongo_call(f"create ledgers of {self._role} on shard {shard}", self._timeout_s):
                 created = [
@@ -190,7 +203,6 @@ class DeliveryLedger:
                     for one in mine
                 ]
                 await self._shards.database(shard)[LEDGER].bulk_write(created, ordered=False)
-        return await self.acquire(first, token)
 
     async def existing(self, partitions: Collection[int]) -> set[int]:
         """The partitions that have a ledger.

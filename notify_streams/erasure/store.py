@@ -2,7 +2,7 @@
 
 ``{_id: keyed hash of the user id, bucket, requested_at, user_id, due_at, done: [step], found: {step: count}, first_pass_at, finished_at}``.
 `user_id` and `due_at` are there as long as something is to be done. The rest stays without limit: it is the proof, and what keeps the person
-erased (`preferences.erased_users`). It names nobody, so it stays in its bucket when the region grows.
+erased (`preferences.erased_users`). It has no user id, so it stays in its bucket when the region grows.
 """
 
 from __future__ import annotations

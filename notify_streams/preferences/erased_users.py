@@ -67,7 +67,7 @@ class ErasedUsers:
         by_shard: dict[int, tuple[set[str], set[int]]] = {}
         for user_id, bucket in buckets.items():
             persons[person := person_hash(self._key, user_id)] = user_id
-            # The document of an erasure that has ended names nobody, so it stays where it is when the region grows.
+            # The document of an erasure that has ended has no user id, so it stays where it is when the region grows.
             for one in (bucket, *self._shards.directory.former_buckets(bucket)):
                 ids, places = by_shard.setdefault(self._shards.of(one), (set(), set()))
                 ids.add(person)

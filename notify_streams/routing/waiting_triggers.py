@@ -39,7 +39,9 @@ _IDLE_S: Final = 30.0
 _RELEASE: Final = STORE.named("router.waiting")
 _pack: Final = msgspec.msgpack.Encoder().encode
 #: A client may write a header without a value; it is handed on unchanged.
-_unpack: Final = msgspec.msgpack.Decoder(tuple[str, bytes | None, bytes | None, list[tuple[str, bytes | None]]]).decode
+unpack_waiting: Final = msgspec.msgpack.Decoder(
+    tuple[str, bytes | None, bytes | None, list[tuple[str, bytes | None]]]
+).decode
 
 
 def next_look(record: SourceRecord, now: datetime, wait_s: float) -> datetime | None:
@@ -131,7 +133,7 @@ class WaitingTriggers:
     async def _release(self, shard: int, timers: Collection[Document]) -> None:
         outputs: list[OutboxRecord] = []
         for timer in timers:
-            topic, key, value, headers = _unpack(timer["record"])
+            topic, key, value, headers = unpack_waiting(timer["record"])
             outputs.append((topic, timer["bucket"], key, value or b"", cast("Headers", headers)))
         await self._publish(outputs)
         ids = [timer["_id"] for timer in timers]

@@ -71,6 +71,10 @@ class BucketDirectory:
         problems = (count.problem(self._partitions) for count in self._counts if count is not None)
         return next(filter(None, problems), None)
 
+    def former_counts(self) -> tuple[int, ...]:
+        """How many buckets there were before the region grew, the last number first."""
+        return next((count.former for count in self._counts if count is not None), ())
+
     def former_buckets(self, bucket: int) -> list[int]:
         """The buckets that the people of `bucket` were in before the region grew, the last one first."""
         return next((count.former_buckets(bucket) for count in self._counts if count is not None), [])

@@ -1,7 +1,8 @@
-"""How many buckets a region has, by its database: settings that say another number would look for people in the wrong place.
+"""How many buckets a region has, by its database.
 
-Each shard has the document ``{_id, count, former: [count], growth: {to, …}}`` in the collection `partitions`. `shards init` writes it at
-the region's birth, and only `topics grow` changes it: `growth` is there while it works, `former` are the counts before, the last one first.
+Settings that say another number would look for people in the wrong place. Each shard has the document ``{_id, count, former: [count],
+growth: {to, …}}`` in the collection `partitions`. `shards init` writes it at the region's birth, and only `topics grow` changes it: `growth`
+is there while it works, `former` are the counts before, the last one first.
 """
 
 from __future__ import annotations

@@ -157,6 +157,8 @@ async def seal(
     """
     database = shards.database(shard)
     partitions = len(shards.all_buckets())
+    #: A ledger goes on when the region grows: its last period may have been sealed before.
+    counts = (partitions, *shards.directory.former_counts())
     ends: dict[str, datetime] = {}
     sealed = 0
 
@@ -186,7 +188,12 @@ async def seal(
 
     async def _closings(session: AsyncClientSession, due: Collection[Document]) -> dict[str, Document]:
         """The closing counts of the last sealed period of each of these ledgers that has one."""
-        last = {sealed_id(one["_id"], partitions, one["sealed_to"]): one["_id"] for one in due if one.get("sealed_to")}
+        last = {
+            sealed_id(one["_id"], count, one["sealed_to"]): one["_id"]
+            for one in due
+            if one.get("sealed_to")
+            for count in counts
+        }
         query = {"_id": {"$in": list(last)}, "bucket": {"$in": sorted({one["bucket"] for one in due})}}
         return {last[one["_id"]]: one["closing"] async for one in database[SEALED_SUMS].find(query, session=session)}
 

@@ -8,6 +8,7 @@ import msgspec
 
 from notify_streams.edge.point_of_presence import NotPushed
 from notify_streams.edge.pusher import EdgePusher
+from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.user_records import LocationRecord
 from notify_streams.retry import RetryPolicy
 from tests.agents.agent_fakes import FakeEvent
@@ -38,20 +39,28 @@ class FakePoint:
             self.homes.pop(user_id, None)
 
 
-def an_event(user_id: str, region: str) -> FakeEvent:
+def an_event(user_id: str, region: str, partition: int) -> FakeEvent:
     value = msgspec.json.encode(LocationRecord(user_id, region))
-    return FakeEvent(a_batch(ARecord(value, user_id.encode()), topic="edge.pop"))
+    return FakeEvent(a_batch(ARecord(value, user_id.encode()), topic="edge.pop", partition=partition))
 
 
 async def test_a_batch_is_pushed_then_acknowledged(load_agent: LoadAgent) -> None:
     agent = load_agent("registry", "agents.push_to_edge")
-    event, point = an_event("ada", "eu"), FakePoint()
+    event, point = an_event("ada", "eu", bucket_of("ada", agent.app.settings.partitions)), FakePoint()
     await agent.push_to_edge(event, EdgePusher(point, ONCE))
     assert (point.homes, event.acknowledged) == ({"ada": "eu"}, 1)
 
 
 async def test_a_batch_is_pushed_again_until_the_point_of_presence_answers(load_agent: LoadAgent) -> None:
     agent = load_agent("registry", "agents.push_to_edge")
-    event, point = an_event("ada", "eu"), FakePoint(failures=2)
+    event, point = an_event("ada", "eu", bucket_of("ada", agent.app.settings.partitions)), FakePoint(failures=2)
     await agent.push_to_edge(event, EdgePusher(point, ONCE))
     assert (point.homes, event.acknowledged) == ({"ada": "eu"}, 1)
+
+
+async def test_what_a_growth_left_in_another_partition_is_not_pushed(load_agent: LoadAgent) -> None:
+    agent = load_agent("registry", "agents.push_to_edge")
+    partitions = agent.app.settings.partitions
+    event = an_event("ada", "eu", (bucket_of("ada", partitions) + 1) % partitions)
+    await agent.push_to_edge(event, EdgePusher(point := FakePoint(), ONCE))
+    assert (point.homes, event.acknowledged) == ({}, 1)

@@ -46,6 +46,7 @@ COMMANDS = {
     "tables rebuild": ("tables", "rebuild"),
     "topics check": ("topics", "check"),
     "topics ensure": ("topics", "ensure"),
+    "topics grow": ("topics", "grow", "--partitions", "16"),
     "users add": ("users", "add", "ada"),
     "users erased": ("users", "erased"),
     "users export": ("users", "export", "ada"),

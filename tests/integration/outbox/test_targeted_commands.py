@@ -19,6 +19,7 @@ from notify_streams.preferences.repository import PreferenceRepository
 from notify_streams.records.ids import notification_id
 from notify_streams.stores.bucket_directory import MOVED
 from notify_streams.stores.mongo import ATTEMPTS, CONSENTS, LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES, TIMERS
+from notify_streams.stores.partition_count import PARTITIONS
 from notify_streams.web.ledger import read_ledger
 from notify_streams.web.notifications import find_notifications
 from tests.builders import ABatch, AckRecorder, ARecord, an_outcome
@@ -27,8 +28,8 @@ from tests.integration.outbox.outbox_fixtures import EVEN, ODD, ROLE, SOURCE, Be
 from tests.waiting import until
 
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
-#: Collections about the shard itself, or the region: the bucket directory, the fence, pauses of providers.
-SHARD_COLLECTIONS = (MOVED, "fence", "pauses")
+#: Collections about the shard itself, or the region: the bucket directory, the number of buckets, the fence, pauses of providers.
+SHARD_COLLECTIONS = (MOVED, PARTITIONS, "fence", "pauses")
 SESSION_COMMANDS = ("hello", "isMaster", "endSessions", "ping", "commitTransaction", "abortTransaction", "getMore")
 
 

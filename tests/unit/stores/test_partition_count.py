@@ -1,4 +1,4 @@
-"""How many buckets a region has: which settings may use it, and where its people were before."""
+"""Which settings may use a region, and where its people were before."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_settings_with_another_number_are_refused_in_one_sentence(
     assert "\n" not in (problem or "")
 
 
-def test_nobody_can_have_fewer_buckets() -> None:
+def test_a_region_cannot_have_fewer_buckets() -> None:
     assert "topics grow" not in (PartitionCount(16).problem(8) or "")
 
 

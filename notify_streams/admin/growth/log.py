@@ -1,0 +1,85 @@
+"""The durable record of a growth.
+
+Field `growth` of the documents in `partitions` (`stores.partition_count`):
+``{to, began_at, done: [step], after: {collection: id}}``. That of the first shard has the steps that are done; that of each shard says which
+of its documents have been looked at. As long as it is there, no worker uses the shard.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from notify_streams.stores.mongo_errors import mongo_call
+from notify_streams.stores.partition_count import PARTITIONS, THE_COUNT, read_partition_count, write_first_count
+
+if TYPE_CHECKING:
+    from pymongo.asynchronous.collection import AsyncCollection
+
+    from notify_streams.stores.mongo import Document, Shards
+    from notify_streams.stores.partition_count import PartitionCount
+
+_FIRST: Final = 0
+
+
+class GrowthLog:
+    """Reads and writes it. Every method raises `StoreUnavailable` if a shard does not answer; call it again."""
+
+    def __init__(self, shards: Shards, timeout_s: float) -> None:
+        self._shards = shards
+        self._timeout_s = timeout_s
+
+    async def count(self) -> PartitionCount | None:
+        """What the first shard says: it is the first to know of a growth, and the last one that ends it."""
+        with mongo_call("read the number of partitions", self._timeout_s):
+            return await read_partition_count(self._shards.database(_FIRST))
+
+    async def begin(self, before: int, to: int) -> None:
+        """From now on no worker that starts uses a shard, and those that run do not after the directory's lease."""
+        growth = {"to": to, "began_at": datetime.now(UTC), "done": [], "after": {}}
+        for shard in range(len(self._shards)):
+            with mongo_call("begin to grow", self._timeout_s):
+                await write_first_count(self._shards.database(shard), before)
+                await self._collection(shard).update_one(THE_COUNT, {"$set": {"growth": growth}})
+
+    async def withdraw(self) -> None:
+        """Nothing was changed: workers may start again."""
+        for shard in reversed(range(len(self._shards))):
+            with mongo_call("withdraw a growth", self._timeout_s):
+                await self._collection(shard).update_one(THE_COUNT, {"$unset": {"growth": ""}})
+
+    async def finish(self, before: int, to: int) -> None:
+        """The region has `to` partitions."""
+        change = {
+            "$set": {"count": to},
+            "$push": {"former": {"$each": [before], "$position": 0}},
+            "$unset": {"growth": ""},
+        }
+        for shard in reversed(range(len(self._shards))):
+            with mongo_call("end a growth", self._timeout_s):
+                await self._collection(shard).update_one(THE_COUNT | {"growth.to": to}, change)
+
+    async def done(self) -> set[str]:
+        """The steps that are complete."""
+        return set((await self._growth(_FIRST)).get("done", ()))
+
+    async def mark_done(self, step: str) -> None:
+        with mongo_call("write a growth", self._timeout_s):
+            await self._collection(_FIRST).update_one(THE_COUNT, {"$addToSet": {"growth.done": step}})
+
+    async def position(self, shard: int, collection: str) -> str:
+        """The id of the last document of a collection that was looked at; empty at the beginning."""
+        return str((await self._growth(shard)).get("after", {}).get(collection, ""))
+
+    async def move_position(self, shard: int, collection: str, identity: str) -> None:
+        with mongo_call("write a growth", self._timeout_s):
+            await self._collection(shard).update_one(THE_COUNT, {"$set": {f"growth.after.{collection}": identity}})
+
+    async def _growth(self, shard: int) -> Document:
+        with mongo_call("read a growth", self._timeout_s):
+            found = await self._collection(shard).find_one(THE_COUNT)
+        growth: Document = (found or {}).get("growth", {})
+        return growth
+
+    def _collection(self, shard: int) -> AsyncCollection[Document]:
+        return self._shards.database(shard)[PARTITIONS]
