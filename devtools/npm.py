@@ -31,6 +31,8 @@ PACKAGES: Final = {
     ),
     "@kubernetes-models/apimachinery": ("3.0.2", "c4cbb5e7021158d1279180ccb7abb31ae0467165217eced89a9ec9273362227e"),
     "ajv": ("8.17.1", "f09dae78b8cc984dbf178eba92a7b19bff9e5f7c990508f3af0bf8f118770308"),
+    # Its bundle for browsers, which needs no other package, runs in Node.js too.
+    "@asyncapi/parser": ("3.6.6", "46352c768e39d323525350d3154fb40f5107d21634453bf6dc6631708fcfee33"),
     "@kubernetes-models/validate": ("5.0.2", "a559fe29f5c7ef844fc80c7972b30d0c92b0c4f0591d7a5fc14d39d3926785af"),
 }
 
