@@ -125,6 +125,10 @@ def figures_of(people: int, memory: Found, cold: Found, warm: Found) -> dict[str
         "people": people,
         "people_of_memory_tables": in_memory,
         "memory_tables_bytes_per_person": round(memory_each, 1),
+        **{
+            f"memory_table_{topic}_bytes_per_person": round(size / in_memory, 1)
+            for topic, size in memory.added_bytes.items()
+        },
         "disk_tables_bytes_per_person": round(disk_each, 1),
         **{f"disk_table_{topic}_bytes_per_person": round(size / people, 1) for topic, size in cold.disk_bytes.items()},
         "memory_tables_worker_memory_bytes": memory.memory_bytes,

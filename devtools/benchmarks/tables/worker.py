@@ -54,9 +54,10 @@ class Found(msgspec.Struct, frozen=True):
     rows: dict[str, int]
     #: From the opening of the tables until they have caught up.
     seconds: float
-    #: Memory of the process that is not a file's; what it had before the tables were opened.
+    #: Memory of the process that is not a file's; what it had before the tables were opened, and what each table has added.
     memory_bytes: int
     memory_before_bytes: int
+    added_bytes: dict[str, int]
     #: Pages of the tables' files in memory; the system takes them back when it needs them.
     mapped_bytes: int
     disk_bytes: dict[str, int]
@@ -82,9 +83,12 @@ async def measure(task: Task) -> Found:
         topic: Follower(topic, store, partial(ChangelogReader, connection, topic, TransportSettings()), _crash)
         for topic, store in stores.items()
     }
-    for follower in followers.values():
+    added: dict[str, int] = {}
+    for topic, follower in followers.items():
+        had = _memory("RssAnon")
         follower.start()
-    await asyncio.gather(*(follower.catch_up(frozenset(range(task.owned))) for follower in followers.values()))
+        await follower.catch_up(frozenset(range(task.owned)))
+        added[topic] = _memory("RssAnon") - had
     seconds = time.perf_counter() - began
     tune_gc()
     first, again, missed = (_rate(stores, batches) for batches in (hits, hits, misses))
@@ -93,6 +97,7 @@ async def measure(task: Task) -> Found:
         seconds,
         _memory("RssAnon"),
         before,
+        added,
         _memory("RssFile"),
         {topic: store.size_bytes() for topic, store in stores.items() if isinstance(store, DiskStore)},
         first,

@@ -137,3 +137,14 @@ async def test_repeated_reordered_and_unknown_receipts_leave_the_states_right(tm
     assert found["holds"], found
     assert found["deliveries"] == 400 and value(found, "receipts on the topic") == 2400
     assert Stack(tmp_path / "bench-receipts", environment={}).regions == []
+
+
+@pytest.mark.drill
+async def test_tables_on_disk_read_only_what_is_new_after_a_restart(tmp_path: Path) -> None:
+    file = tmp_path / "tables.json"
+    arguments = ("--people", "20000", "--partitions", "4", "--lookups", "5", "--write", str(file), "--json")
+    found = await result(await bench(tmp_path, "tables", *arguments))
+    assert found["holds"], found
+    assert value(found, "disk_tables_warm_restart_keys") == 3 * 20
+    assert json.loads(file.read_text()) == found["figures_by_name"]
+    assert not (tmp_path / "bench-tables").exists()

@@ -21,6 +21,7 @@ def found(people: int, memory: int, each_on_disk: int, **but: float) -> Found:
         rows,
         memory_bytes=memory,
         memory_before_bytes=100_000_000,
+        added_bytes=dict.fromkeys(TOPICS, (memory - 100_000_000) // 4),
         mapped_bytes=0,
         disk_bytes=disk,
         **rates,
@@ -31,6 +32,7 @@ def test_100_million_people_are_calculated_from_a_tenth() -> None:
     memory, cold = found(1_000_000, 1_100_000_000, 0), found(10_000_000, 150_000_000, 150)
     figures = figures_of(10_000_000, memory, cold, found(10, 200_000_000, 150, seconds=1.0))
     assert figures["memory_tables_bytes_per_person"] == 1_000
+    assert figures["memory_table_user_locations_bytes_per_person"] == 250
     assert figures["disk_tables_bytes_per_person"] == 450
     # 6.25M people a worker.
     assert figures["memory_tables_worker_memory_bytes_calculated"] == 100_000_000 + 6_250_000_000
