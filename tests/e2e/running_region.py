@@ -37,6 +37,7 @@ from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.app import web_port
 from notify_streams.delivery.attempt_reader import AttemptReader
+from notify_streams.kafka import KafkaConnection
 from notify_streams.records.devices import Devices
 from notify_streams.records.ids import trigger_of
 from notify_streams.records.notification_event import NotificationEvent, read_event
@@ -110,21 +111,25 @@ class RunningRegion:
         self._watch = watch
         self._producer: AIOKafkaProducer | None = None
 
-    def producer(self, **options: Any) -> AIOKafkaProducer:
-        """A client's producer, not started, with these options only."""
-        connection = self.settings.kafka_connection()
+    def producer(self, connection: KafkaConnection | None = None, **options: Any) -> AIOKafkaProducer:
+        """A client's producer, not started, with these options only. By default that of the operator."""
+        connection = connection or self.settings.kafka_connection()
         return AIOKafkaProducer(bootstrap_servers=connection.servers, **connection.security, **options)
 
     def security_of(self, principal: str) -> KafkaSecurity:
         """How ``system-payments``, for example, logs in to Kafka."""
-        credentials = self.stack.region("us").credentials
+        credentials = self.stack.region(self.settings.region).credentials
         return KafkaSecurity() if credentials is None else credentials.kafka_security(PREFIX + principal)
 
     def kafka_admin(self) -> AIOKafkaAdminClient:
         """A client, not started, that may change Kafka itself, which the operator may not."""
-        broker = self.stack.region("us").kafka
+        return kafka.admin(self._broker.connection())
+
+    @property
+    def _broker(self) -> Kafka:
+        broker = self.stack.region(self.settings.region).kafka
         assert isinstance(broker, Kafka)
-        return kafka.admin(broker.connection())
+        return broker
 
     async def send(
         self,
@@ -136,9 +141,10 @@ class RunningRegion:
         headers: Sequence[tuple[str, bytes | None]] = (),
         timestamp_ms: int | None = None,
     ) -> RecordPosition:
-        """Write one record to `partition`, or else to the bucket of `key`. `timestamp_ms`: the sender's time, by default now."""
+        """Write one record to `partition`, or else to the bucket of `key`; to any topic. `timestamp_ms`: the sender's time, by default now."""
         if self._producer is None:
-            self._producer = self.producer(enable_idempotence=True, max_request_size=2 * 1024 * 1024)
+            options = {"enable_idempotence": True, "max_request_size": 2 * 1024 * 1024}
+            self._producer = self.producer(self._broker.connection(), **options)
             await self._producer.start()
         raw = key.encode() if isinstance(key, str) else key
         if partition is None:

@@ -44,7 +44,8 @@ async def test_a_killed_router_reads_only_what_is_new(running_region: RunningReg
 
 
 async def test_a_second_router_with_the_same_folder_refuses_in_a_sentence(running_region: RunningRegion) -> None:
-    environ = running_region.environ | QUICK | {"NOTIFY_WEB_PORT": str(free_port())}
+    login = running_region.stack.worker_environ("us", "standard")
+    environ = running_region.environ | QUICK | login | {"NOTIFY_WEB_PORT": str(free_port())}
     command = python_module("notify_streams.cli", "worker", "--region", "us", "--role", "standard")
     done = await run_to_end(command, environ)
     assert done.status != 0

@@ -180,6 +180,7 @@ async def test_the_faust_command_starts_a_worker(running_region: RunningRegion, 
         "NOTIFY_ROLE": "receipts",
         "NOTIFY_WEB_PORT": str(port),
         "NOTIFY_DATA_DIR": str(tmp_path),
+        **running_region.stack.worker_environ("us", "receipts"),
     }
     with (tmp_path / "log").open("wb") as log:
         worker = await asyncio.create_subprocess_exec(
