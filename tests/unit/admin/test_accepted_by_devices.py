@@ -36,3 +36,16 @@ def test_an_address_is_called_once_unless_it_is_marked(lines: list[tuple[str, bo
     assert found == checks
     numbers = summary(snapshot, totals)
     assert (numbers["accepted"], numbers["repeated_calls"]) == (len(lines), len(lines) - 1)
+
+
+@pytest.mark.parametrize(
+    ("before_restore", "checks"), [(set(), ["accepted but not sent"]), ({"n.push"}, [])], ids=["later", "before"]
+)
+def test_what_a_provider_took_before_a_restore_need_not_be_in_the_backup(
+    before_restore: set[str], checks: list[str]
+) -> None:
+    accepted = ProviderAcceptance()
+    accepted.add("a", marked=False)
+    snapshot, totals = RegionSnapshot("us", has_log=True), RegionTotals()
+    totals.add(snapshot, RegionPart({}, {}, accepted={"n.push": accepted}, before_restore=before_restore))
+    assert [one.check for one in compare(some_settings(), snapshot, totals) if one.where == "providers"] == checks

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from notify_streams.admin.audit.compare import compare
+from notify_streams.admin.audit.sealed import SealedLedger
 from notify_streams.admin.audit.snapshot import Extent, RegionSnapshot, RestoredLedgers
 from notify_streams.admin.audit.totals import RegionTotals
-from notify_streams.admin.restore.positions import Reopened, decided_again, reopened, reopening
+from notify_streams.admin.restore.positions import Reopened, closing_entry, decided_again, reopened, reopening
 from notify_streams.delivery.delivery_ledger import (
     COUNTS,
     OwnedLedger,
@@ -22,6 +23,7 @@ from notify_streams.delivery.delivery_ledger import (
 from notify_streams.delivery.partition import Entry, Partition
 from notify_streams.outbox.ledger import sums_close
 from notify_streams.settings import Settings
+from notify_streams.stores.sealed_sums import opening_of, sealed_document
 
 AT = datetime(2026, 11, 28, 12, tzinfo=UTC)
 TRIGGERS = "triggers.payments"
@@ -137,3 +139,18 @@ def test_lanes_that_went_on_at_one_position_are_compared_from_there_on() -> None
     assert checks() == []
     critical["taken"] += 1
     assert checks() == ["lanes"]
+
+
+@pytest.mark.parametrize("ledger", [a_router_ledger(), a_push_ledger()], ids=["router", "channel role"])
+def test_the_sealed_sums_go_on_with_an_entry_that_closes_what_was_before(ledger: dict[str, Any]) -> None:
+    ledger |= {"period_end": AT}
+    before = sealed_document(ledger, 8, opening_of(ledger), AT)
+    sealed = ledger | {"sealed_to": AT, "period_end": AT + timedelta(hours=1)}
+    found = reopened(sealed["next_offset"], Extent(0, 2), is_new=True)
+    changed = reopening(sealed, found, Extent(0, 2), restore="r", at=AT, is_new=True, again={})
+    entry = closing_entry(sealed, changed, found.shift, 8, AT)
+    assert entry is not None and entry["shift"] == found.shift < 0
+    chain = SealedLedger()
+    assert [*chain.add(before), *chain.add(entry)] == []
+    assert [*chain.end(sealed | changed | {"sealed_to": entry["period_end"]})] == []
+    assert closing_entry(sealed, changed, 0, 8, AT) is None
