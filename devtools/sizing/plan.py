@@ -21,6 +21,8 @@ SURGE: Final = 0.25
 #: Roles with a table of locations of all people, and no other.
 _ALL_LOCATIONS: Final = ("registry", "views", "webhooks")
 _LEAST: Final = 2
+#: Contacts, choices, locations: a row in each for a person.
+_TABLES: Final = 3
 #: Disk, as a multiple of the rows: of a router, whose partitions move, and of a worker with all locations.
 _ROUTER_DISK: Final = 3.0
 _LOCATIONS_DISK: Final = 1.5
@@ -95,8 +97,7 @@ def plan(given: Inputs) -> Plan:
     mongodb = _mongodb(given, deliveries, mean_triggers, mean_deliveries)
     kafka = _kafka(given, deliveries, mean_triggers, mean_deliveries)
     network = _network(given, deliveries)
-    largest = max(role.disk for role in roles if role.name in LANES)
-    rows = largest / given.measured["disk_tables_bytes_per_person"]
+    people_a_router = given.people / min(role.workers for role in roles if role.name in LANES)
     return Plan(
         deliveries,
         mean_deliveries,
@@ -106,7 +107,7 @@ def plan(given: Inputs) -> Plan:
         kafka,
         network,
         _money(given, roles, mongodb, kafka, mean_triggers, mean_deliveries),
-        3 * rows / given.measured["disk_tables_recovery_keys_per_s"],
+        _TABLES * people_a_router / given.measured["disk_tables_recovery_keys_per_s"],
     )
 
 

@@ -65,6 +65,11 @@ def test_a_router_of_the_plan_holds_the_files_of_its_people_in_its_memory() -> N
         assert files < role.disk
 
 
+def test_an_empty_disk_is_filled_in_the_time_that_the_measurement_calculates() -> None:
+    assert {FOUND.role(lane).workers for lane in LANES} == {GIVEN.measured["workers_calculated"]}
+    assert FOUND.recovery_s == pytest.approx(GIVEN.measured["disk_tables_worker_recovery_s_calculated"], rel=0.01)
+
+
 def test_no_role_has_more_workers_than_partitions_while_it_rolls() -> None:
     assert max(workers(FOUND)) * (1 + SURGE) <= FOUND.partitions_needed + 1 <= GIVEN.settings.partitions
 
