@@ -44,6 +44,11 @@ async def faults(settings: Settings, within_s: float = _ANSWER_S) -> list[Fault]
 
     DynamoDB in AWS is left out: not everybody who may run a command has credentials for it.
     """
+    return [fault for fault in (await service_faults(settings, within_s)).values() if fault is not None]
+
+
+async def service_faults(settings: Settings, within_s: float = _ANSWER_S) -> dict[str, Fault | None]:
+    """As `faults`, by service; None: it answers."""
     checks: dict[str, Awaitable[None]] = {f"Kafka at {settings.kafka}": _check_kafka(settings, within_s)}
     for number, uri in enumerate(settings.shards):
         checks[f"MongoDB shard {number} at {without_credentials(uri)}"] = _check_mongodb(uri, settings)
@@ -51,7 +56,7 @@ async def faults(settings: Settings, within_s: float = _ANSWER_S) -> list[Fault]
     if settings.dynamodb is not None:
         checks[f"DynamoDB at {without_credentials(settings.dynamodb)}"] = _check_dynamodb(settings.dynamodb)
     found = await asyncio.gather(*(_fault(service, check, within_s) for service, check in checks.items()))
-    return [fault for fault in found if fault is not None]
+    return dict(zip(checks, found, strict=True))
 
 
 async def require_access(settings: Settings, role: str) -> None:

@@ -19,6 +19,7 @@ VERBS: Final = {
     "dead-letters": Verb("notify_streams.cli.dead_letters:dead_letters", "Show dead letters, send them again."),
     "deliveries": Verb("notify_streams.cli.deliveries:deliveries", "Show deliveries by how they ended, replay them."),
     "demo": Verb("devtools.demo.command:demo", "Start a region, send triggers and show each step."),
+    "doctor": Verb("notify_streams.cli.doctor:doctor", "Check everything of a region, one line each."),
     "failover": Verb("notify_streams.cli.failover:failover", "Change the region that serves a home region's users."),
     "ledger": Verb("notify_streams.cli.ledger:ledger", "Show what each role has counted, and the sealed sums."),
     "prefs": Verb("notify_streams.cli.prefs:prefs", "Read, change and import users' choices."),

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
-from notify_streams.errors import SettingsError
 from notify_streams.roles import CHANNELS
 
 if TYPE_CHECKING:
     from notify_streams.delivery.pauses import ProviderPauses
-    from notify_streams.settings import ProviderSettings, Settings
+    from notify_streams.settings import Settings
 
 PROVIDERS: Final = ("fcm", "apns", "web_push", "twilio", "sns", "smtp", "ses")
 
@@ -90,7 +89,9 @@ def resume(target: str, region: str) -> None:
 @as_json
 def check(region: str, as_json: bool) -> None:
     """Ask each channel's provider whether it takes our credential; sends nothing. Exit 1 with a line for each that does not."""
-    found = asyncio.run(_check(settings_of(region)))
+    from notify_streams.admin.credential_checks import check_all_credentials
+
+    found = asyncio.run(check_all_credentials(settings_of(region)))
     lines = [
         f"{one['provider']} {'' if one['credential'] == 1 else one['credential']}".ljust(8)
         + f" {'ok' if one['ok'] else 'WRONG'}: {one['text']}"
@@ -99,42 +100,6 @@ def check(region: str, as_json: bool) -> None:
     holds = all(one["ok"] for one in found)
     print_result(as_json, {"holds": holds, "providers": found}, lines)
     raise SystemExit(0 if holds else 1)
-
-
-async def _check(settings: Settings) -> list[dict[str, Any]]:
-    """One for each credential, in the order of the channels; then further push providers. All are asked at the same time."""
-    from notify_streams.delivery.providers.from_settings import further_push_providers
-
-    asked = [
-        (channel, one.provider_of[channel])
-        for channel in settings.providers.provider_of
-        for one in settings.providers.in_order(channel)
-    ]
-    asked += [("push", provider) for provider in further_push_providers(settings.providers)]
-    return list(
-        await asyncio.gather(
-            *(
-                _checked(one, channel, provider, number)
-                for channel, provider in asked
-                for number, one in enumerate(settings.providers.each_credential(provider), start=1)
-            )
-        )
-    )
-
-
-async def _checked(settings: ProviderSettings, channel: str, provider: str, number: int) -> dict[str, Any]:
-    """`number`: of the provider's credential, from 1."""
-    from notify_streams.delivery.providers import provider_config
-    from notify_streams.delivery.providers.check_failure import CheckFailed
-    from notify_streams.delivery.providers.checks import CHECKS
-    from notify_streams.delivery.providers.from_settings import check_credential
-
-    try:
-        check_credential(settings, provider)
-        ok, text = True, await CHECKS[provider](provider_config(settings))
-    except (SettingsError, CheckFailed) as error:
-        ok, text = False, str(error)
-    return {"channel": channel, "provider": provider, "credential": number, "ok": ok, "text": text}
 
 
 async def _change(settings: Settings, target: str, *, paused: bool) -> None:

@@ -1,0 +1,29 @@
+"""`notify-streams doctor`: what is wrong with a region, one line each."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
+
+
+@click.command()
+@region_option
+@as_json
+def doctor(region: str, as_json: bool) -> None:
+    """Check services, clocks, topics, texts, credentials and workers of a region. Exit 1 if something is wrong."""
+    from notify_streams.web.doctor import examine
+
+    settings = settings_of(region)
+    found = run(examine(settings), settings)
+    wrong = [one for one in found if not one.ok]
+    lines = [
+        f"{'ok   ' if one.ok else 'WRONG'} {one.about}: {one.text}" + (f". Do: {one.todo}" if one.todo else "")
+        for one in [*wrong, *(one for one in found if one.ok)]
+    ]
+    verdict = f"{len(wrong)} of {len(found)} checks found something" if wrong else f"all {len(found)} checks hold"
+    lines.append(f"region {region}: {verdict}")
+    print_result(as_json, {"holds": not wrong, "checks": [asdict(one) for one in found]}, lines)
+    raise SystemExit(1 if wrong else 0)

@@ -1,0 +1,54 @@
+"""`doctor` on real services without workers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from devtools.stack import Stack
+from devtools.stack.paths import PROJECT
+from notify_streams.cli.main import main
+
+pytestmark = pytest.mark.stack
+
+
+@pytest.fixture(autouse=True)
+def topics(stack: Stack) -> None:
+    environ = {"NOTIFY_STACK_DIR": str(stack.folder), "NOTIFY_CONFIG_DIR": str(PROJECT / "config")}
+    assert CliRunner().invoke(main, ["topics", "ensure"], env=environ).exit_code == 0
+
+
+def examined(stack: Stack, **but: str) -> dict[str, dict[str, Any]]:
+    """The findings by what they are about; of several, one that is wrong."""
+    environ = {"NOTIFY_STACK_DIR": str(stack.folder), "NOTIFY_CONFIG_DIR": str(PROJECT / "config"), **but}
+    done = CliRunner().invoke(main, ["doctor", "--json"], env=environ)
+    assert done.exit_code == 1, "there are no workers"
+    checks = json.loads(done.stdout)["checks"]
+    return {one["about"]: one for one in sorted(checks, key=lambda one: not one["ok"])}
+
+
+def named(found: dict[str, dict[str, Any]], words: str) -> dict[str, Any]:
+    return next(one for about, one in found.items() if about.startswith(words))
+
+
+def test_services_clocks_topics_and_texts_hold_and_absent_workers_are_named(stack: Stack) -> None:
+    found = examined(stack)
+    for words in ("Kafka at", "MongoDB shard 0", "Redis at", "clock of shard 0", "topics", "categories"):
+        assert named(found, words)["ok"], named(found, words)
+    assert named(found, "worker standard")["text"] == "does not answer"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "words", "todo"),
+    [
+        ("NOTIFY_REDIS", "redis://127.0.0.1:1/0", "Redis at redis://127.0.0.1:1/0", "start it"),
+        ("NOTIFY_PARTITIONS", "9", "topics", "topics ensure"),
+        ("NOTIFY_KAFKA", "127.0.0.1:1", "Kafka at 127.0.0.1:1", "start it"),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_to_do(stack: Stack, setting: str, value: str, words: str, todo: str) -> None:
+    found = named(examined(stack, **{setting: value}), words)
+    assert not found["ok"] and todo in found["todo"], found
