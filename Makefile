@@ -30,7 +30,7 @@ test-secure: $(READY) $(JARS) $(TEST_JARS) ## the end-to-end tests on TLS, passw
 	@NOTIFY_TEST_SECURE=1 $(BIN)/python -m pytest tests/e2e $(ARGS)
 
 drill: $(READY) $(JARS) ## slow tests: the outage of one of three regions; a backlog with workers that restart
-	@$(BIN)/python -m pytest -m drill tests/e2e tests/integration/benchmarks $(ARGS)
+	@$(BIN)/python -m pytest -m drill tests/e2e tests/faults tests/integration/benchmarks tests/unit/admin $(ARGS)
 
 check: $(READY) kustomize promtool ## lint, format, types, import rules, unit tests; ARGS are pytest's
 	@$(BIN)/ruff check .

@@ -18,7 +18,8 @@ from notify_streams import kafka
 from notify_streams.admin.audit import audit
 from notify_streams.delivery.attempts import delivery_key, key_range
 from notify_streams.records.ids import delivery_id, ledger_id, notification_id
-from notify_streams.stores.mongo import ATTEMPTS, NOTIFICATIONS, Shards
+from notify_streams.stores.mongo import ATTEMPTS, LEDGER, NOTIFICATIONS, SEALED_SUMS, Shards
+from notify_streams.stores.sealed_sums import counts_of, opening_of
 from tests.builders import a_message
 from tests.e2e.processes import Done, until
 from tests.e2e.running_region import RunningRegion
@@ -31,6 +32,7 @@ async def sent_to_ada(running_region: RunningRegion) -> AsyncIterator[str]:
     """A trigger that was sent by push and email, in an idle region."""
     trigger_id = await running_region.trigger("ada")
     await running_region.audited()
+    await all_sealed(running_region)
     yield trigger_id
     await running_region.audited()
 
@@ -92,7 +94,6 @@ async def test_a_change_of_sealed_sums_is_a_difference(
     ledger = ledger_id("standard", "triggers.payments", bucket)
     async with running_region.database(bucket) as database:
         sums: Any = {"bucket": bucket, "_id": {"$regex": f"^{ledger}/"}}
-        await until(lambda: database.sealed_sums.find_one(sums))
         one = await database.sealed_sums.find_one(sums, sort=[("_id", -1)])
         assert one is not None
         await database.sealed_sums.delete_one({"bucket": bucket, "_id": one["_id"]})
@@ -223,6 +224,26 @@ async def test_an_audit_of_a_region_under_load_finds_no_difference(running_regio
         stop.set()
         await loading
     await running_region.audited()
+
+
+async def all_sealed(region: RunningRegion) -> None:
+    """Wait until what an idle region has counted is sealed: what a test changes in the meantime would be sealed with it."""
+
+    async def is_sealed() -> bool:
+        async with Shards(region.settings) as shards:
+            for shard in range(len(shards)):
+                database = shards.database(shard)
+                closings = {
+                    (one["_id"].split("/")[0], one["period_end"]): one["closing"]
+                    async for one in database[SEALED_SUMS].find()
+                }
+                async for ledger in database[LEDGER].find():
+                    last = closings.get((ledger["_id"], ledger.get("sealed_to"))) or opening_of(ledger)
+                    if last != counts_of(ledger):
+                        return False
+        return True
+
+    await until(is_sealed)
 
 
 async def differences(region: RunningRegion) -> dict[str, Any]:

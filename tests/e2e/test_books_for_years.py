@@ -112,6 +112,7 @@ async def test_the_audit_holds_while_retention_and_time_to_live_delete_what_it_h
 async def test_each_seeded_defect_is_still_found(region: RunningRegion, name: str) -> None:
     sent = await region.trigger("ada")
     await region.audited()
+    await seeded.all_sealed(region)
     await DEFECTS[name](region, sent)
     await region.audited()
 
