@@ -643,6 +643,7 @@ class DeliveryEngine:
         resolved = await _RESOLVE.call(store.resolve, partition.number, timer, document, RESOLVED[attempt.state], rows)
         self._events.committed(rows)
         if resolved:
+            loop.resolved()
             metrics.DELIVERIES.labels(self._channel, attempt.state.value, attempt.reason or "").inc()
             if self._on_end is not None:
                 self._on_end(delivery.message.category, attempt.state, attempt.reason)

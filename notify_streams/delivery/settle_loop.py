@@ -135,6 +135,11 @@ class SettleLoop:
         self._wake.set()
         return await one.done
 
+    def resolved(self) -> None:
+        """A ledger has counted an answer without a flush: its period is to be sealed, too."""
+        self._periods.moved()
+        self._wake.set()
+
     async def settled(self) -> None:
         """Return when everything queued is settled."""
         if self._busy or self._results or self._changed:
@@ -176,6 +181,10 @@ class SettleLoop:
             self._busy = False
             self._notify()
             self._on_settled(due_ms)
+            # After the flush: no call waits for it.
+            await self._periods.follow(
+                {ledger_id(self._role, self._role, one.number): one.number for one in changed if not one.fenced}
+            )
 
     async def _woken(self) -> None:
         """Wait until there is something to settle, and seal sums whose period is over meanwhile."""
@@ -248,12 +257,6 @@ class SettleLoop:
             try:
                 if attempts.failures and await self._store.is_committed(flush_id, settlements):
                     break
-                await self._periods.of(
-                    {
-                        ledger_id(self._role, self._role, one.partition.number): one.partition.number
-                        for one in settlements
-                    }
-                )
                 await self._store.write(flush_id, with_claims, event_rows, strict=strict)
                 break
             except TokenRefused as refused:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -109,6 +110,15 @@ class OpenPeriods:
             self._buckets.update(ledgers)
             await self._seal(must=not is_known)
         return self._ends
+
+    async def follow(self, ledgers: Mapping[str, int]) -> None:
+        """Seal after a flush of these ledgers, if a period is over; a failure is tried again after a later one."""
+        with suppress(StoreUnavailable):
+            await self.of(ledgers)
+
+    def moved(self) -> None:
+        """A ledger has moved without a flush."""
+        self._moved = True
 
     def due_s(self) -> float | None:
         """Seconds until a period is over in which a ledger has moved; None: there is none."""
