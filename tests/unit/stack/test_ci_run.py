@@ -19,6 +19,7 @@ echo "$*" >> made
 export NOTIFY_STACK_DIR=$NOTIFY_TEST_RUNS/7-tmp/popen-gw0/test_fuzz0/stack
 mkdir -p "$NOTIFY_STACK_DIR"; touch "$NOTIFY_STACK_DIR/state.json"
 sleep 600 & echo $! > worker
+env -u NOTIFY_STACK_DIR tail -f "$NOTIFY_STACK_DIR/state.json" & echo $! > sandbox
 wait
 """
 PYTHON = """#!/usr/bin/env bash
@@ -48,7 +49,7 @@ def test_a_signal_stops_the_stack_of_a_test_in_its_temporary_folder(checkout: Pa
     environ = {**os.environ, "PATH": f"{checkout / 'bin'}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
     running = subprocess.Popen(["bash", checkout / ".ci" / "run"], env=environ, stdout=subprocess.DEVNULL)
     try:
-        wait_until(lambda: (checkout / "worker").exists() and (checkout / "worker").read_text().strip())
+        wait_until(lambda: (checkout / "sandbox").exists() and (checkout / "sandbox").read_text().strip())
     finally:
         running.send_signal(signal.SIGTERM)
     assert running.wait(20) == 128 + signal.SIGTERM
@@ -57,8 +58,8 @@ def test_a_signal_stops_the_stack_of_a_test_in_its_temporary_folder(checkout: Pa
         "check VENV=.venv-3.13 PYTHON=python3.13 ARGS=-n 2",
         "test",
     ]
-    worker = int((checkout / "worker").read_text())
-    wait_until(lambda: not Path("/proc", str(worker)).exists())
+    processes = [Path("/proc", (checkout / name).read_text().strip()) for name in ("worker", "sandbox")]
+    wait_until(lambda: not any(process.exists() for process in processes))
     (stopped,) = (checkout / "stopped").read_text().splitlines()
     assert stopped.endswith("/runs/7-tmp/popen-gw0/test_fuzz0/stack: -m devtools.stack down --wipe")
     assert not [*tmp_path.glob("notify-ci.*")]
