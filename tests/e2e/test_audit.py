@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,10 @@ async def test_a_channel_message_without_a_notification_is_a_difference_and_is_n
     topic, user_id = "cric_sms", "ada"
     place = TopicPartition(topic, running_region.bucket(user_id))
     assert await extent(running_region, place) == (0, 0), "the test empties this partition afterwards"
-    message = a_message(trigger_id="by-hand", user_id=user_id, channel="sms", to="+15550000001", critical=True)
+    now = datetime.now(UTC)
+    message = a_message(
+        trigger_id="by-hand", user_id=user_id, channel="sms", to="+15550000001", critical=True, decided_at=now
+    )
     value = msgspec.json.encode(message)
     headers = [("id", message.delivery_id.encode()), ("critical", b"1")]
     await running_region.send(topic, value, key=user_id, headers=headers)
