@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 #: Signatures of providers allow some minutes; more than this is a clock that is not kept.
 _CLOCK_S: Final = 5.0
+#: A service that does not answer is asked once more, after this pause, and has so long.
+_AGAIN_S: Final = 1.0
+_AGAIN_WITHIN_S: Final = 5.0
 _START: Final = "start it, then run this again; workers go on by themselves"
 
 
@@ -45,6 +48,9 @@ class Finding:
 async def examine(settings: Settings) -> list[Finding]:
     """All checks, those of one kind together. A service that is away makes the checks that need it say so; nothing raises for it."""
     services = await service_faults(settings)
+    if any(fault is not None and not fault.refused for fault in services.values()):
+        await asyncio.sleep(_AGAIN_S)  # a busy machine, or a new primary
+        services = await service_faults(settings, _AGAIN_WITHIN_S)
     found = [
         Finding(service, True, "answers")
         if fault is None
