@@ -50,6 +50,7 @@ async def test_a_region_of_100_000_people_grows_while_it_is_killed() -> None:
         refused = await region.cli(*GROW)
         assert refused.status == 1 and "workers of region us run" in refused.err
         assert (await region.cli("providers", "pause", "push:payments")).status == 0
+        await until(partial(one_more_waits, region, people[-1]), "the workers know of the pause")
         before = await region.triggers(people[:NOTIFIED], NOTIFIED)
         await until(partial(only_timers_wait, region), "only what is paused waits")
         await region.supervisor.stop()
@@ -101,11 +102,19 @@ async def add_people(region: RunningRegion, people: Sequence[str]) -> None:
     await region.drained()
 
 
-async def only_timers_wait(region: RunningRegion) -> bool:
+async def lag_of(region: RunningRegion) -> dict[str, int]:
     async with RegionWatcher([region.settings], Console(quiet=True)) as watch:
-        lag = await watch.lag()
-    timers = lag.pop("us/timers")
-    return timers >= NOTIFIED and not any(lag.values())
+        return await watch.lag()
+
+
+async def one_more_waits(region: RunningRegion, user_id: str) -> bool:
+    await region.trigger(user_id)
+    return (await lag_of(region))["us/timers"] > 0
+
+
+async def only_timers_wait(region: RunningRegion) -> bool:
+    lag = await lag_of(region)
+    return lag.pop("us/timers") > NOTIFIED and not any(lag.values())
 
 
 async def killed_at(region: RunningRegion, words: str) -> None:
