@@ -19,8 +19,6 @@ from notify_streams.templates.catalog import configured_templates
 from notify_streams.web.peers import fetch_peers
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from notify_streams.settings import Settings
     from notify_streams.web.peers import Peer
 
@@ -58,13 +56,14 @@ async def examine(settings: Settings) -> list[Finding]:
         for service, fault in services.items()
     ]
     is_up = {service.partition(" ")[0]: True for service, fault in services.items() if fault is None}
-    parts: list[Awaitable[list[Finding]]] = [_texts(), _workers(settings), _credentials(settings)]
+    # One after another: what one of them loads would make the others late.
+    found += await _texts()
     if is_up.get("Kafka"):
-        parts.append(_topics(settings))
+        found += await _topics(settings)
     if is_up.get("MongoDB"):
-        parts.append(_clocks(settings))
-    for some in await asyncio.gather(*parts):
-        found += some
+        found += await _clocks(settings)
+    found += await _workers(settings)
+    found += await _credentials(settings)
     return found
 
 
