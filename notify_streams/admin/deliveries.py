@@ -179,8 +179,17 @@ async def _add_timer(
     await clocks.read(shard, _CLOCK_AGE_S)
     key = delivery_key(delivery.id, int(message.decided_at.timestamp() * 1000))
     record = msgspec.json.encode(message)
+    # A repetition of what was accepted is marked for the receiver, and excused by the audit.
+    was_accepted = delivery.state in _SENT
     timer = new_timer(
-        key, delivery.bucket, delivery.topic, clocks.latest_ms(shard), delivery.attempts, False, record, replay=True
+        key,
+        delivery.bucket,
+        delivery.topic,
+        clocks.latest_ms(shard),
+        delivery.attempts,
+        was_accepted,
+        record,
+        replay=True,
     )
     statement = arm_unless_there(timer)
     with mongo_call(f"add a timer in bucket {delivery.bucket}", settings.outbox.transaction_timeout_s):
