@@ -25,7 +25,7 @@ _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
 def _readable(record: type[msgspec.Struct]) -> type[msgspec.Struct]:
-    """The same record with the types that a client sees: `data` is an object, and what no record sets is left out."""
+    """The record as a client sees it: `data` is an object, and what no record sets is left out."""
     fields: list[Any] = []
     for field in msgspec.structs.fields(record):
         if field.encode_name.isidentifier():

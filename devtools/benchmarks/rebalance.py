@@ -58,7 +58,7 @@ _WAIT_S: Final = 60.0
 @click.option("--kill", is_flag=True, help="SIGKILL in place of SIGTERM.")
 @as_json
 def rebalance(workers: int, partitions: int, rate: float, rounds: int, kill: bool, as_json: bool) -> None:
-    """Restart every router, one after the other, under load: the longest pause of each partition in each restart."""
+    """Restart the routers one by one under load: the longest pause of each partition in each restart."""
     number = signal.SIGKILL if kill else signal.SIGTERM
     conclude(_measure(stack_folder() / "bench-rebalance", workers, partitions, rate, rounds, number), as_json)
 

@@ -54,21 +54,23 @@ def give(servers: str, credentials: Credentials, settings: Settings) -> None:
     admin = AdminClient({"bootstrap.servers": servers, **librdkafka_options(credentials.kafka_security(KAFKA_ADMIN))})
     wanted = principals(settings, _USER + PREFIX)
     users = [one.name.removeprefix(_USER) for one in wanted]
-    _wait(admin.alter_user_scram_credentials([_with_password(user, credentials.password(user)) for user in users]))
-    rights = {binding for one in wanted for access in one.accesses for binding in _bindings(one.name, access)}
+    wait(admin.alter_user_scram_credentials([with_password(user, credentials.password(user)) for user in users]))
+    rights = {binding for one in wanted for access in one.accesses for binding in bindings(one.name, access)}
     found = set(admin.describe_acls(matching(), request_timeout=_TIMEOUT_S).result())
     if missing := [*(rights - found)]:
-        _wait(admin.create_acls(missing, request_timeout=_TIMEOUT_S))
+        wait(admin.create_acls(missing, request_timeout=_TIMEOUT_S))
     if superfluous := [matching(one) for one in found - rights]:
-        _wait(admin.delete_acls(superfluous, request_timeout=_TIMEOUT_S))
+        wait(admin.delete_acls(superfluous, request_timeout=_TIMEOUT_S))
 
 
-def _with_password(user: str, password: str) -> UserScramCredentialUpsertion:
+def with_password(user: str, password: str) -> UserScramCredentialUpsertion:
+    """The change that gives a user this password for SCRAM-SHA-512."""
     form = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, _ITERATIONS)
     return UserScramCredentialUpsertion(user, form, password.encode())
 
 
-def _bindings(principal: str, access: Access) -> Iterator[AclBinding]:
+def bindings(principal: str, access: Access) -> Iterator[AclBinding]:
+    """The rights of one access, one for each operation."""
     for operation in access.operations:
         yield AclBinding(
             ResourceType[access.resource.upper()],
@@ -92,6 +94,11 @@ def matching(one: AclBinding | None = None) -> AclBindingFilter:
     return AclBindingFilter(*words)
 
 
-def _wait(futures: dict[Any, Any]) -> None:
+def wait(futures: dict[Any, Any]) -> None:
+    """Wait for the answers to a call of `AdminClient`.
+
+    Raises:
+        KafkaException: Kafka does not answer in time, or refuses.
+    """
     for future in futures.values():
         future.result(_TIMEOUT_S)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -22,7 +23,7 @@ from notify_streams.errors import Refused
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from notify_streams.admin.restore import KafkaChoice
+    from notify_streams.admin.restore import KafkaChoice, Options
 
 _OPTIONS = (
     click.option(
@@ -53,9 +54,19 @@ _OPTIONS = (
 
 
 def _restore_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives `command` what these options say, as `options`."""
+
+    @wraps(command)
+    def with_options(
+        kafka: KafkaChoice, since: str | None, erased: tuple[Path, ...], without: tuple[str, ...], **others: Any
+    ) -> None:
+        from notify_streams.admin.restore import Options
+
+        command(options=Options(kafka, _time(since), erased, without), **others)
+
     for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+        with_options = option(with_options)
+    return with_options
 
 
 @click.group()
@@ -67,55 +78,32 @@ def restore() -> None:
 @_restore_options
 @region_option
 @as_json
-def check(
-    kafka: KafkaChoice,
-    since: str | None,
-    erased: tuple[Path, ...],
-    without: tuple[str, ...],
-    region: str,
-    as_json: bool,
-) -> None:
+def check(options: Options, region: str, as_json: bool) -> None:
     """Show what `apply` would do. Exit 1 if it would refuse, or a restore has not ended."""
-    _show_plan(kafka, since, erased, without, region, as_json)
+    _show_plan(options, region, as_json)
 
 
-@restore.command()
+@restore.command("apply")
 @_restore_options
 @click.option("--dry-run", is_flag=True, help="As `check`.")
 @region_option
 @as_json
-def apply(
-    kafka: KafkaChoice,
-    since: str | None,
-    erased: tuple[Path, ...],
-    without: tuple[str, ...],
-    dry_run: bool,
-    region: str,
-    as_json: bool,
-) -> None:
+def apply_restore(options: Options, dry_run: bool, region: str, as_json: bool) -> None:
     """Make a restored region ready for its workers, which must not run. If it ends early, run it again."""
-    if dry_run:
-        _show_plan(kafka, since, erased, without, region, as_json)
-    from notify_streams.admin.restore import Options, apply
+    from notify_streams.admin.restore import apply
 
+    if dry_run:
+        _show_plan(options, region, as_json)
     settings = settings_of(region)
-    options = Options(kafka, _time(since), erased, without)
     done = run(apply(settings, categories_of(), options, print_progress), settings)
     print_result(as_json, {"region": region} | done, [f"region {region} is restored: its workers may start"])
 
 
-def _show_plan(
-    kafka: KafkaChoice,
-    since: str | None,
-    erased: tuple[Path, ...],
-    without: tuple[str, ...],
-    region: str,
-    as_json: bool,
-) -> None:
-    from notify_streams.admin.restore import Options, plan
+def _show_plan(options: Options, region: str, as_json: bool) -> NoReturn:
+    from notify_streams.admin.restore import plan
 
     settings = settings_of(region)
-    found = run(plan(settings, categories_of(), Options(kafka, _time(since), erased, without)), settings)
+    found = run(plan(settings, categories_of(), options), settings)
     holds = not found["findings"] and not found["running"] and not found["under_way"]
     print_result(as_json, {"region": region, "holds": holds} | found, list(_lines(found)))
     raise SystemExit(0 if holds else 1)

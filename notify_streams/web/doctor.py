@@ -55,12 +55,12 @@ async def examine(settings: Settings) -> list[Finding]:
         else Finding(service, False, fault.sentence, "" if fault.refused else _START)
         for service, fault in services.items()
     ]
-    is_up = {service.partition(" ")[0]: True for service, fault in services.items() if fault is None}
+    up = {service.partition(" ")[0] for service, fault in services.items() if fault is None}
     # One after another: what one of them loads would make the others late.
     found += await _texts()
-    if is_up.get("Kafka"):
+    if "Kafka" in up:
         found += await _topics(settings)
-    if is_up.get("MongoDB"):
+    if "MongoDB" in up:
         found += await _clocks(settings)
     found += await _workers(settings)
     found += await _credentials(settings)
@@ -82,10 +82,10 @@ async def _topics(settings: Settings) -> list[Finding]:
         found = await check_topics(settings)
     except (KafkaError, NotifyError) as error:
         return [Finding(about, False, f"cannot be read: {error}")]
-    if not (found.blocking or found.tolerable):
+    wrong = (*found.blocking, *found.tolerable)
+    if not wrong:
         return [Finding(about, True, "are as the settings say")]
-    wrong = [Finding(about, False, one, "`notify-streams topics ensure`") for one in found.blocking]
-    return wrong + [Finding(about, False, one, "`notify-streams topics ensure`") for one in found.tolerable]
+    return [Finding(about, False, one, "`notify-streams topics ensure`") for one in wrong]
 
 
 async def _credentials(settings: Settings) -> list[Finding]:

@@ -40,9 +40,9 @@ def user_uploads(user_ids: Iterable[str], region: str) -> Iterator[Upload]:
 
 
 def triggers(count: int, run: str, users: int = USERS, first: int = 0) -> Iterator[Upload]:
-    """Standard triggers of about 250 bytes; every second one goes to two channels. `run` keeps the ids of runs apart.
+    """Standard triggers of about 250 bytes. `run` keeps the ids of runs apart.
 
-    From the `first` one on, they go round all users in a mixed order.
+    Every second one goes to two channels. From the `first` one on, they go round all users in a mixed order.
     """
     created_at = datetime.now(UTC).isoformat()
     started_ms = int(time.time() * 1000)

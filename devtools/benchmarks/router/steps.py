@@ -102,7 +102,7 @@ async def measure(count: int, rounds: int) -> tuple[dict[str, float], Counter[st
 
 
 async def measure_tables(count: int, rounds: int, people: int) -> dict[str, Any]:
-    """All steps with locations, contacts and choices in memory and on disk, in changing order, each round for other people."""
+    """All steps with tables in memory and on disk, in changing order, each round for other people."""
     settings = load_settings(_REGION, environ={})
     categories = configured_categories()
     templates = configured_templates(channels_of_templates(categories))

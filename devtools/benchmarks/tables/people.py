@@ -42,7 +42,7 @@ def user_id_of(number: int) -> str:
 
 
 def values_of(number: int, user_id: str, region: str) -> tuple[bytes, bytes, bytes]:
-    """The values of the person's records on `TOPICS`: location, contacts with a push token of FCM's length, choices in three categories."""
+    """The values of the person's records on `TOPICS`: location, contacts, choices in three categories."""
     contacts = (
         f'{{"version":1,"push":"{user_id * 9}","sms":"+1555{number:08d}","email":"{user_id}@example.org",'
         f'"locale":"pt-BR","time_zone":"America/Sao_Paulo"}}'

@@ -21,6 +21,8 @@ from notify_streams.stores.mongo_errors import mongo_call
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from pymongo.asynchronous.collection import AsyncCollection
+
     from notify_streams.admin.growth.log import GrowthLog
     from notify_streams.stores.mongo import Document, Shards
 
@@ -104,7 +106,7 @@ class DocumentSplit:
             with mongo_call(f"write {name} on shard {self._shard}", self._timeout_s):
                 await self._collection(name).bulk_write(statements[first : first + _STATEMENTS], ordered=False)
 
-    def _collection(self, name: str):  # type: ignore[no-untyped-def]
+    def _collection(self, name: str) -> AsyncCollection[Document]:
         return self._shards.database(self._shard)[name]
 
 

@@ -55,6 +55,7 @@ class SmtpPool:
             self._free.release()
             raise
         self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
         try:
             connection = await asyncio.shield(opening)
         except asyncio.CancelledError:
@@ -63,9 +64,6 @@ class SmtpPool:
         except BaseException:
             self._free.release()
             raise
-        finally:
-            if opening.done():
-                self._opening.discard(opening)
         self._lent.add(connection)
         return connection
 
@@ -138,7 +136,6 @@ class SmtpPool:
 
     def _opened_for_nobody(self, opening: asyncio.Task[MailConnection]) -> None:
         """The borrower has gone: keep the connection."""
-        self._opening.discard(opening)
         if not opening.cancelled() and opening.exception() is None:
             self._idle.append(opening.result())
         self._free.release()
