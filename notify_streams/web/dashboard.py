@@ -18,6 +18,7 @@ from notify_streams.errors import StoreUnavailable
 from notify_streams.web.ledger import region_ledger, sums
 from notify_streams.web.outbox import region_outbox
 from notify_streams.web.page import PageData, WorkerRow, dashboard
+from notify_streams.web.pages.rendering import wants_json
 from notify_streams.web.palette import palette
 from notify_streams.web.peers import region_peers
 from notify_streams.web.responses import Content, WebView, json_response
@@ -38,7 +39,7 @@ class Dashboard(WebView):
     async def get(self, request: Request) -> Response:
         worker = self.worker
         own = summary_of(worker)
-        if wants_json(request.headers.get("Accept", "")):
+        if wants_json(request.headers):
             return json_response(own)
         peers, ledger, outbox = await asyncio.gather(region_peers(worker), _ledger(worker), _outbox(worker))
         linked_host = None if worker.settings.web_peers else request.url.host or "localhost"
@@ -56,11 +57,6 @@ class Dashboard(WebView):
         )
         headers = {"Content-Security-Policy": content_security_policy(nonce)}
         return Content(body.encode(), "text/html; charset=utf-8", headers=headers).response()
-
-
-def wants_json(accept: str) -> bool:
-    """Browsers and curl get the page."""
-    return "application/json" in accept and "text/html" not in accept
 
 
 def content_security_policy(nonce: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 
 import msgspec
@@ -12,8 +13,10 @@ from aiohttp.web import HTTPException, Response
 from faust import web
 
 from notify_streams.errors import RetryLater
+from notify_streams.roles import VIEWS
 from notify_streams.web import audit_log
 from notify_streams.web.auth import check_token
+from notify_streams.web.pages.rendering import CONTENT_TYPE, Frame, page_headers, render, wants_page
 from notify_streams.web.request_body import BodyTooLong
 from notify_streams.web.shared_result import SharedResult
 
@@ -82,7 +85,7 @@ class WebView(web.View):
             refusal = check_token(request.headers.get("Authorization"), self.right, self.worker.settings)
             if refusal is not None:
                 audit_log.refused(request, self.view_name, refusal.status)
-                return json_response({"error": refusal.message}, refusal.status, refusal.headers)
+                return self.error_response(request, refusal.message, refusal.status, refusal.headers)
         response = await self._respond(request)
         if self.right == "write":
             audit_log.written(request, self.view_name, request.match_info["user_id"], response.status)
@@ -96,14 +99,39 @@ class WebView(web.View):
             log.warning(
                 "view unavailable", extra={"action": "view.unavailable", "view": self.view_name, "error": error}
             )
-            return json_response({"error": f"try again: {str(error) or 'the request timed out'}"}, 503, RETRY_AFTER)
+            reason = str(error) or "the request timed out"
+            return self.error_response(request, f"try again: {reason}", 503, RETRY_AFTER)
         except BodyTooLong as error:
-            return json_response({"error": str(error)}, 413, {"Connection": "close"})
+            return self.error_response(request, str(error), 413, {"Connection": "close"})
         except HTTPException:
             raise
         except Exception:
             log.exception("view failed", extra={"action": "view.failed", "view": self.view_name})
-            return json_response({"error": "internal error; see the worker's log"}, 500)
+            return self.error_response(request, "internal error; see the worker's log", 500)
+
+    def page(
+        self,
+        request: Request,
+        template: str,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+        *,
+        styled_attributes: bool = False,
+        **values: Any,
+    ) -> Response:
+        """A page with `values`; see `rendering.render`. `styled_attributes`: see `page_headers`."""
+        frame = Frame(self.worker.settings.region, request.path)
+        body = render(template, frame, **values).encode()
+        all_headers = {**page_headers(frame, styled_attributes), **(headers or {})}
+        return Content(body, CONTENT_TYPE, status, all_headers).response()
+
+    def error_response(
+        self, request: Request, text: str, status: int, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        """A page for an operator's browser; else ``{"error": text}``."""
+        if self.worker.role == VIEWS and wants_page(request.headers):
+            return self.page(request, "error.html", status, headers, heading=HTTPStatus(status).phrase, text=text)
+        return json_response({"error": text}, status, headers)
 
 
 class SharedView(WebView):

@@ -7,17 +7,12 @@ sends no bearer token by itself. The files are read again, at most once a second
 from __future__ import annotations
 
 import asyncio
-import secrets
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from markupsafe import Markup
 
 from notify_streams.admin.template_check import CheckedLocale, check_templates, sample_of, text_size
-from notify_streams.admin.template_preview import Preview, preview
+from notify_streams.admin.template_preview import preview
 from notify_streams.delivery.providers.sms import sms_size
 from notify_streams.errors import SettingsError
 from notify_streams.preferences.categories import channels_of_templates
@@ -25,9 +20,8 @@ from notify_streams.records.user_records import DEFAULT_LOCALE, DEFAULT_TIME_ZON
 from notify_streams.settings import config_folder
 from notify_streams.templates.catalog import Templates
 from notify_streams.templates.files import TemplateFiles
-from notify_streams.web.dashboard import wants_json
-from notify_streams.web.palette import palette
-from notify_streams.web.responses import Content, WebView, json_response
+from notify_streams.web.pages.rendering import wants_json
+from notify_streams.web.responses import WebView, json_response
 from notify_streams.web.shared_result import SharedResult
 from notify_streams.web.worker_objects import one_for
 
@@ -72,11 +66,13 @@ class TemplateList(WebView):
         try:
             catalog = await one_for(self.worker, _catalog).get()
         except SettingsError as error:
-            return _not_valid(self.worker, request, error)
-        if wants_json(request.headers.get("Accept", "")):
+            return _not_valid(self, request, error)
+        if wants_json(request.headers):
             holds = not catalog.problems
             return json_response({"holds": holds, "problems": catalog.problems, "templates": catalog.checked})
-        return _page(self.worker, problems=catalog.problems, used=catalog.used, checked=catalog.checked)
+        return self.page(
+            request, "templates.html", problems=catalog.problems, used=catalog.used, checked=catalog.checked
+        )
 
 
 class TemplatePreview(WebView):
@@ -90,7 +86,7 @@ class TemplatePreview(WebView):
         try:
             catalog = await one_for(self.worker, _catalog).get()
         except SettingsError as error:
-            return _not_valid(self.worker, request, error)
+            return _not_valid(self, request, error)
         if name not in catalog.used:
             return json_response({"error": "no category has this template", "templates": sorted(catalog.used)}, 404)
         try:
@@ -98,11 +94,15 @@ class TemplatePreview(WebView):
         except ValueError as error:
             data, problems = {}, [str(error)]
         found = preview(catalog.templates, catalog.used[name], name, locale, time_zone, data)
-        if wants_json(request.headers.get("Accept", "")):
+        if wants_json(request.headers):
             return json_response(found)
-        return _page(
-            self.worker,
+        # The frame of a mail inherits the page's policy: its styles are attributes (`templates/css.py`), and it loads nothing.
+        return self.page(
+            request,
+            "template.html",
+            styled_attributes=True,
             preview=found,
+            size=_size,
             problems=problems,
             locale=locale,
             time_zone=time_zone,
@@ -112,24 +112,10 @@ class TemplatePreview(WebView):
         )
 
 
-def _page(worker: NotifyApp, status: int = 200, preview: Preview | None = None, **values: Any) -> Response:
-    nonce = secrets.token_urlsafe(16)
-    body = _template().render(
-        region=worker.settings.region, nonce=nonce, palette=Markup(palette()), preview=preview, size=_size, **values
-    )
-    # The frame of a mail inherits this policy: its styles are attributes (`templates/css.py`), and it loads nothing.
-    policy = (
-        f"default-src 'none'; style-src 'nonce-{nonce}'; style-src-attr 'unsafe-inline'; img-src data:; "
-        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-    )
-    headers = {"Content-Security-Policy": policy}
-    return Content(body.encode(), "text/html; charset=utf-8", status, headers).response()
-
-
-def _not_valid(worker: NotifyApp, request: Request, error: SettingsError) -> Response:
-    if wants_json(request.headers.get("Accept", "")):
+def _not_valid(view: WebView, request: Request, error: SettingsError) -> Response:
+    if wants_json(request.headers):
         return json_response({"holds": False, "problems": [str(error)], "templates": []}, 500)
-    return _page(worker, 500, problems=[str(error)], used={}, checked=[])
+    return view.page(request, "templates.html", 500, problems=[str(error)], used={}, checked=[])
 
 
 def _size(channel: Channel, text: Text) -> str:
@@ -140,15 +126,3 @@ def _size(channel: Channel, text: Text) -> str:
         return f"{size:,} bytes"
     one = sms_size(text.body)
     return f"{one.segments} segment{'' if one.segments == 1 else 's'}, {one.encoding}, {one.units} units"
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("templates.html")

@@ -116,10 +116,10 @@ async def test_hostile_texts_are_escaped_and_no_script_runs_at_any_width(client:
         for scheme in ("light", "dark"):
             await view.emulate_media(color_scheme=scheme)
             colors.append(await view.evaluate("getComputedStyle(document.body).backgroundColor"))
-        assert colors == ["rgb(246, 247, 249)", "rgb(17, 21, 27)"]
+        assert colors == ["rgb(244, 246, 249)", "rgb(15, 19, 25)"]
         mail = view.frame_locator("iframe").locator("p")
         assert await mail.evaluate("one => getComputedStyle(one).color") == "rgb(255, 0, 0)"
-        assert await view.title() == "offer · Templates · notify-streams"
+        assert await view.title() == "offer · Templates · us · notify-streams"
         assert all("the document's frame is sandboxed" in line for line in errors), errors
         # By keyboard alone.
         errors.clear()

@@ -9,7 +9,6 @@ import pytest
 from notify_streams.delivery.delivery_ledger import COUNTS
 from notify_streams.delivery.provider_state import ProviderState
 from notify_streams.roles import ROLES
-from notify_streams.web.dashboard import wants_json
 from notify_streams.web.health import Health, Recovery
 from notify_streams.web.ledger import Sums, sums
 from notify_streams.web.markup import Html, tag
@@ -146,19 +145,6 @@ def test_a_decision_slower_than_its_goal_is_marked() -> None:
     slow = a_summary(decision=Times(10, 5.0, 5.0, 5.0, 100.0))
     assert "! ≤ 5 ms" in words(a_page(workers={"standard": slow}))
     assert "! ≤" not in words(a_page())
-
-
-@pytest.mark.parametrize(
-    ("accept", "json"),
-    [
-        ("application/json", True),
-        ("*/*", False),
-        ("", False),
-        ("text/html,application/xhtml+xml,application/json;q=0.5", False),
-    ],
-)
-def test_json_is_returned_on_request_only(accept: str, json: bool) -> None:
-    assert wants_json(accept) is json
 
 
 async def test_the_page_loads_nothing_from_other_hosts(visit: Visit) -> None:

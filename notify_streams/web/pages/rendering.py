@@ -1,0 +1,94 @@
+"""Renders the operators' pages with Jinja2, and makes their headers.
+
+They load nothing from other hosts, and run no script but their own.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from notify_streams.web.wording import duration, number
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_FOLDER: Final = Path(__file__).parent
+CONTENT_TYPE: Final = "text/html; charset=utf-8"
+#: What the navigation of each page links to.
+_NAVIGATION: Final = {"/": "Overview", "/dead-letters": "Dead letters", "/templates": "Templates"}
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What surrounds the content of every page."""
+
+    region: str
+    #: The path of the request.
+    path: str
+    #: Names the page's own style and script in its content security policy.
+    nonce: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+
+    def is_in(self, path: str) -> bool:
+        """Whether the page is the one at `path` or below it."""
+        return self.path == path or (path != "/" and self.path.startswith(f"{path}/"))
+
+
+def render(template: str, frame: Frame, **values: Any) -> str:
+    """A whole page: `template` extends ``layout.html`` and fills its blocks `title` and `main`. All text is escaped."""
+    return _environment().get_template(template).render(frame=frame, **values)
+
+
+def page_headers(frame: Frame, styled_attributes: bool = False) -> dict[str, str]:
+    """The headers of a page. `styled_attributes`: it has a frame whose content has ``style`` attributes."""
+    own = f"'nonce-{frame.nonce}'"
+    attributes = "style-src-attr 'unsafe-inline'; " if styled_attributes else ""
+    return {
+        "Content-Security-Policy": (
+            f"default-src 'none'; style-src {own}; {attributes}script-src {own}; connect-src 'self'; img-src data:; "
+            "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+        ),
+        # Forms of the same origin must say where they come from; no other site learns a path with an id.
+        "Referrer-Policy": "same-origin",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Vary": "Accept",
+    }
+
+
+def wants_page(headers: Mapping[str, str]) -> bool:
+    """Whether a browser asks. Clients of the API say nothing, or ``application/json``."""
+    return "text/html" in headers.get("Accept", "")
+
+
+def wants_json(headers: Mapping[str, str]) -> bool:
+    """Whether JSON is asked for, of a view that shows its page to a client that says nothing, such as curl."""
+    return "application/json" in headers.get("Accept", "") and not wants_page(headers)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "duration": duration, "moment": _moment}
+    # Files of this package.
+    environment.globals |= {"style": Markup((_FOLDER / "pages.css").read_text()), "navigation": _NAVIGATION}
+    return environment
+
+
+def _moment(at: datetime) -> Markup:
+    """A point in time, in UTC: the time of day, and the date if it is not today's."""
+    at = at.astimezone(UTC)
+    form = "%H:%M:%S" if at.date() == datetime.now(UTC).date() else "%Y-%m-%d %H:%M:%S"
+    return Markup('<time datetime="{}">{}</time>').format(at.isoformat(timespec="milliseconds"), at.strftime(form))
