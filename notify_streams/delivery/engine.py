@@ -20,17 +20,18 @@ import msgspec
 
 from notify_streams import metrics, tasks
 from notify_streams.delivery.attempt_reader import AttemptReader
-from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document, delivery_key
+from notify_streams.delivery.attempts import Attempt, Rank, delivery_key
 from notify_streams.delivery.calls import ProviderCalls
 from notify_streams.delivery.collapse_keys import CollapseKeys
-from notify_streams.delivery.delivery_ledger import RESOLVED, DeliveryLedger, Token
+from notify_streams.delivery.delivery_ledger import DeliveryLedger, Token
 from notify_streams.delivery.device_results import device_outcomes, remaining
+from notify_streams.delivery.late_answers import LateAnswers
 from notify_streams.delivery.partition import Delivery, Entry, Partition
 from notify_streams.delivery.pauses import ProviderPauses
 from notify_streams.delivery.providers import ProviderOutcome, ProviderResult
 from notify_streams.delivery.settle_loop import MAX_UNSETTLED, MAX_UNSETTLED_S, SettleLoop
 from notify_streams.delivery.settlement import SettlementStore
-from notify_streams.delivery.timers import TimerReader, drop_unclaimed
+from notify_streams.delivery.timers import TimerReader
 from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.failpoints import failpoint
 from notify_streams.records.batch import AckHandle
@@ -83,7 +84,6 @@ _LOOK_UP: Final = STORE.named("delivery.look_up")
 _VERIFY: Final = STORE.named("delivery.verify")
 _CHECK: Final = STORE.named("delivery.check")
 _TIMERS: Final = STORE.named("delivery.timers")
-_RESOLVE: Final = STORE.named("delivery.resolve")
 #: For longer than a bucket that moves can be written on no shard.
 _EVIDENCE: Final = RetryPolicy("delivery.evidence", first_s=0.1, max_s=1.0, max_attempts=20)
 
@@ -150,7 +150,6 @@ class DeliveryEngine:
         self._order = order
         self._on_refused_address = on_refused_address
         self._events = events
-        self._on_end = on_end
         self._admission = admission
         self._retry_delay = retry_delay
         self._call_timeout_s = call_timeout_s
@@ -180,6 +179,7 @@ class DeliveryEngine:
                 channel,
                 store,
                 events,
+                LateAnswers(channel, self._store_of, events, on_end),
                 self._on_refused,
                 partial(self._on_settled, shard),
                 on_end,
@@ -199,8 +199,6 @@ class DeliveryEngine:
         self._sleeps_until = 0.0
         self._proofs: dict[int, asyncio.Task[None]] = {}
         self._others: set[asyncio.Task[None]] = set()
-        #: Tasks that end deliveries whose parked calls were answered.
-        self._resolving: set[asyncio.Task[None]] = set()
         #: Tasks that store how calls ended.
         self._appending: set[asyncio.Task[None]] = set()
         #: Partitions that are being owned anew.
@@ -233,7 +231,7 @@ class DeliveryEngine:
         await self._calls.close()
         if self._appending:
             await asyncio.wait(self._appending, timeout=_STOP_S)
-        rest = (*self._others, *self._resolving, *self._appending, *self._proofs.values(), *self._tasks)
+        rest = (*self._others, *self._appending, *self._proofs.values(), *self._tasks)
         await self._calls.stop()
         await tasks.stop(rest)
 
@@ -358,8 +356,6 @@ class DeliveryEngine:
                 if running := self._calls.under_way():
                     await asyncio.wait(running)
                 await asyncio.gather(*(loop.settled() for loop in self._loops))
-                if self._resolving:
-                    await asyncio.wait(self._resolving)
         except TimeoutError:
             pass
 
@@ -556,7 +552,7 @@ class DeliveryEngine:
         if not delivery.parked:
             self._settle(delivery, result)
         elif result.outcome is not ProviderOutcome.RETRY:
-            self._spawn(self._resolve(delivery, result), self._resolving)
+            self._loops[delivery.partition.shard].add_answer(delivery, _attempt(delivery, result))
 
     def _report_dead(self, delivery: Delivery, address: str) -> None:
         called_ms = int((time.time() - (time.monotonic() - delivery.began)) * 1000)
@@ -624,29 +620,11 @@ class DeliveryEngine:
         )
         return _not_after_expiry(delivery, from_ms + math.ceil(delay_s * 1000))
 
+    def _store_of(self, bucket: int) -> SettlementStore:
+        return self._stores[self._shards.of(bucket)]
+
     def _add(self, delivery: Delivery, attempt: Attempt, due_ms: int | None) -> None:
         self._loops[delivery.partition.shard].add(delivery, attempt, due_ms)
-
-    async def _resolve(self, delivery: Delivery, result: ProviderResult) -> None:
-        """A parked call was answered: end the delivery, unless a later attempt has begun."""
-        partition = delivery.partition
-        loop = self._loops[partition.shard]
-        if not delivery.is_settled:
-            await loop.settled()
-        attempt = _attempt(delivery, result)
-        document = attempt_document(
-            delivery.key, partition.number, delivery.number, Phase.ANSWER, partition.token.random, attempt
-        )
-        timer = drop_unclaimed(delivery.key, partition.number, delivery.number)
-        store = self._stores[self._shards.of(partition.number)]
-        rows = self._events.rows_of_end(delivery.message, partition.number, attempt, delivery.number)
-        resolved = await _RESOLVE.call(store.resolve, partition.number, timer, document, RESOLVED[attempt.state], rows)
-        self._events.committed(rows)
-        if resolved:
-            loop.resolved()
-            metrics.DELIVERIES.labels(self._channel, attempt.state.value, attempt.reason or "").inc()
-            if self._on_end is not None:
-                self._on_end(delivery.message.category, attempt.state, attempt.reason)
 
     # -- Timers
 

@@ -29,7 +29,7 @@ from notify_streams.stores.mongo_errors import mongo_call
 from notify_streams.topics import event_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from notify_streams.delivery.attempts import Attempt
     from notify_streams.outbox.flush_plan import Packed
@@ -89,10 +89,9 @@ class EventOutbox:
         )
         return topic, bucket, message.user_id.encode(), event, ()
 
-    def rows_of_end(self, message: ChannelMessage, bucket: int, attempt: Attempt, number: int) -> list[OutboxRow]:
-        """The row of one attempt that ends a delivery outside a flush; none if its system has no events."""
-        event = self.event_of(message, bucket, attempt, number)
-        return self.rows_of(new_flush_id(), () if event is None else (event,))
+    def rows_of_ends(self, events: Iterable[OutboxRecord | None]) -> list[OutboxRow]:
+        """The rows of ends of deliveries outside a flush, of one bucket. None is an end whose system has no events."""
+        return self.rows_of(new_flush_id(), [event for event in events if event is not None])
 
     def rows_of(self, flush_id: str, events: Sequence[OutboxRecord]) -> list[OutboxRow]:
         """A row for each topic and partition, all with the same document: that of the flush. Call `committed` when it is durable."""

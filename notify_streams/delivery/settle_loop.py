@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from notify_streams.delivery.event_outbox import EventOutbox
+    from notify_streams.delivery.late_answers import LateAnswers
     from notify_streams.delivery.partition import Delivery, Partition
     from notify_streams.delivery.settlement import SettlementStore
     from notify_streams.delivery.timers import Timer
@@ -69,6 +70,7 @@ class SettleLoop:
         channel: str,
         store: SettlementStore,
         events: EventOutbox,
+        late_answers: LateAnswers,
         on_refused: Callable[[Partition, Sequence[Document], Sequence[OutboxRecord]], object],
         on_settled: Callable[[int | None], object],
         on_end: Callable[[str, DeliveryState, str | None], None] | None,
@@ -79,6 +81,7 @@ class SettleLoop:
         """Settle the partitions of `role` on the shard of `store`.
 
         Args:
+            late_answers: settled after each flush.
             on_refused: called with a partition whose ledger refused this worker, the ends of its calls, and their events.
             on_settled: called after each flush, with the earliest time of its timers (milliseconds since the epoch).
             on_end: called with category, state and reason of each delivery that has ended.
@@ -90,6 +93,7 @@ class SettleLoop:
         self._channel = channel
         self._store = store
         self._events = events
+        self._late_answers = late_answers
         self._on_refused = on_refused
         self._on_settled = on_settled
         self._on_end = on_end
@@ -101,7 +105,10 @@ class SettleLoop:
         self._changed: dict[Partition, None] = {}
         self._claims: list[tuple[Partition, int, asyncio.Future[None]]] = []
         self._timer_claims: list[_TimerClaim] = []
-        self._idle: list[asyncio.Future[None]] = []
+        #: Who waits for the end of which flush.
+        self._idle: list[tuple[int, asyncio.Future[None]]] = []
+        #: Flushes that have begun.
+        self._begun = 0
         self._wake = asyncio.Event()
         self._begun_a_second = 0.0
         self._next_flush_at = 0.0
@@ -135,18 +142,20 @@ class SettleLoop:
         self._wake.set()
         return await one.done
 
-    def resolved(self) -> None:
-        """A ledger has counted an answer without a flush: its period is to be sealed, too."""
-        self._periods.moved()
+    def add_answer(self, delivery: Delivery, attempt: Attempt) -> None:
+        """End a delivery whose call was settled as retrying by the answer to that call, unless a later attempt has begun."""
+        self._late_answers.add(delivery, attempt)
         self._wake.set()
 
     async def settled(self) -> None:
-        """Return when everything queued is settled."""
-        if self._busy or self._results or self._changed:
-            done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._idle.append(done)
-            self._wake.set()
-            await done
+        """Return when everything that is queued now is settled."""
+        waits = bool(self._results or self._changed or self._late_answers)
+        if not (waits or self._busy):
+            return
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.append((self._begun + waits, done))
+        self._wake.set()
+        await done
 
     def unsettled(self) -> tuple[int, float]:
         """How many results are not settled, and for how many seconds the oldest is not."""
@@ -164,6 +173,7 @@ class SettleLoop:
             await asyncio.sleep(self._next_flush_at - time.monotonic())
             self._wake.clear()
             self._busy = True
+            self._begun += 1
             began = time.monotonic()
             self._next_flush_at = began + self._interval_s
             self._flushing, self._results = self._results, []
@@ -172,6 +182,8 @@ class SettleLoop:
             timer_claims, self._timer_claims = self._timer_claims, []
             changed |= dict.fromkeys(one.partition for one in timer_claims)
             await self._flush(changed, self._flushing, timer_claims)
+            if self._late_answers and await self._late_answers.settle():
+                self._periods.moved()
             took_s = max(time.monotonic() - began, self._interval_s)
             self._begun_a_second += 0.2 * (len(self._flushing) / took_s - self._begun_a_second)
             # Not before: until then its timer is as it was claimed, and would be claimed again.
@@ -363,11 +375,11 @@ class SettleLoop:
             else:
                 self._claims.append((partition, to, claimed))
                 self.add_counted(partition)
-        if self._idle and not (self._results or self._changed):
-            idle, self._idle = self._idle, []
-            for one in idle:
-                if not one.done():
-                    one.set_result(None)
+        over = [done for flush, done in self._idle if flush <= self._begun]
+        self._idle = [(flush, done) for flush, done in self._idle if flush > self._begun]
+        for done in over:
+            if not done.done():
+                done.set_result(None)
 
 
 def _with_claims(settlements: Sequence[Settlement], claims: Sequence[_TimerClaim]) -> list[Settlement]:

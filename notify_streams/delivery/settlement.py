@@ -6,14 +6,16 @@ ledgers shows whether a flush was committed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from notify_streams.delivery.delivery_ledger import pack_seen
+from notify_streams.delivery.timers import drop_unclaimed
 from notify_streams.errors import NotifyError
 from notify_streams.failpoints import failpoint
 from notify_streams.stores.mongo import ATTEMPTS, LEDGER, OUTBOX, TIMERS, run_transaction, write_in_session
@@ -65,6 +67,20 @@ class Settlement:
 
     def count(self, name: str) -> None:
         self.counts[name] = self.counts.get(name, 0) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What ends a delivery that waits for another attempt."""
+
+    #: The delivery's key.
+    key: bytes
+    #: The attempt that its timer names.
+    number: int
+    #: The attempt that ends it.
+    attempt: Document
+    #: The ledger's count.
+    counted: str
 
 
 class SettlementStore:
@@ -170,39 +186,46 @@ class SettlementStore:
         return removed
 
     async def resolve(
-        self, partition: int, timer: Document, attempt: Document, counted: str, event_rows: Sequence[OutboxRow] = ()
-    ) -> bool:
-        """End a delivery by the answer to its parked call: delete its timer, append the attempt and the event, count it. Needs no token.
+        self, partition: int, answers: Sequence[Answer], event_rows: Sequence[OutboxRow] = ()
+    ) -> frozenset[bytes]:
+        """End deliveries by the answers to their parked calls: delete their timers, append attempts and events, count. Needs no token.
 
         Returns:
-            False if a later attempt has begun: then the attempt is appended as evidence, and nothing is counted.
+            The keys of those that ended. Of the others a later attempt has begun: they are appended as evidence and not counted.
 
         Raises:
             StoreUnavailable: call again; a repetition changes nothing.
         """
-        resolved = False
+        ended: frozenset[bytes] = frozenset()
 
         async def body(session: AsyncClientSession) -> None:
-            nonlocal resolved
+            nonlocal ended
             database = self._shards.database(self._shard)
-            # Upsert: a repetition after an unknown commit finds the attempt.
-            known = {"q": {"_id": attempt["_id"], "bucket": partition}, "u": attempt, "upsert": True}
-            await write_in_session(session, database, "update", ATTEMPTS, updates=[known])
+            # Upserts: a repetition after an unknown commit finds them.
+            known = [_put(one.attempt["_id"], partition, one.attempt) for one in answers]
+            await write_in_session(session, database, "update", ATTEMPTS, updates=known)
             if event_rows:
                 row = event_rows[0].document
-                again = {"q": {"_id": row["_id"], "bucket": partition}, "u": row, "upsert": True}
-                await write_in_session(session, database, "update", OUTBOX, updates=[again])
-            resolved = bool(await write_in_session(session, database, "delete", TIMERS, deletes=[timer]))
-            if resolved:
-                where = {"_id": self._ledger.id_of(partition), "bucket": partition}
-                step = {"q": where, "u": {"$inc": {counted: 1}}}
-                await write_in_session(session, database, "update", LEDGER, updates=[step])
+                await write_in_session(session, database, "update", OUTBOX, updates=[_put(row["_id"], partition, row)])
+            query = {"bucket": partition, "_id": {"$in": [one.key for one in answers]}, "claim": None}
+            timers = database[TIMERS].find(query, {"attempt": 1}, session=session)
+            there = {one["_id"]: one["attempt"] for one in await timers.to_list()}
+            found = [one for one in answers if there.get(one.key) == one.number]
+            ended = frozenset(one.key for one in found)
+            if not found:
+                return
+            # A timer that was claimed since the transaction began is a conflict: all of it is done again.
+            deletes = [drop_unclaimed(one.key, partition, one.number) for one in found]
+            await write_in_session(session, database, "delete", TIMERS, deletes=deletes)
+            where = {"_id": self._ledger.id_of(partition), "bucket": partition}
+            step = {"q": where, "u": {"$inc": Counter(one.counted for one in found)}}
+            await write_in_session(session, database, "update", LEDGER, updates=[step])
 
         failpoint("before_resolve")
-        with mongo_call(f"resolve a delivery on shard {self._shard}", self._timeout_s):
+        with mongo_call(f"resolve deliveries on shard {self._shard}", self._timeout_s):
             await run_transaction(self._shards.client(self._shard), body)
         failpoint("after_resolve")
-        return resolved
+        return ended
 
     async def add_evidence(self, attempts: Sequence[Document], event_rows: Sequence[OutboxRow] = ()) -> None:
         """Append attempts of one bucket that has another owner, or is on another shard now, after their events. They are not counted.
@@ -264,6 +287,11 @@ class SettlementStore:
     def _query(self, settlements: Sequence[Settlement]) -> Document:
         numbers = [one.partition.number for one in settlements]
         return {"_id": {"$in": [self._ledger.id_of(one) for one in numbers]}, "bucket": {"$in": numbers}}
+
+
+def _put(document_id: Any, bucket: int, document: Document) -> Document:
+    """The statement that stores a document under its id."""
+    return {"q": {"_id": document_id, "bucket": bucket}, "u": document, "upsert": True}
 
 
 def _joined(parts: Iterable[list[Document]]) -> list[Document]:

@@ -24,7 +24,7 @@ from notify_streams.delivery.attempts import (
 )
 from notify_streams.delivery.delivery_ledger import RESOLVED, DeliveryLedger
 from notify_streams.delivery.event_outbox import EventOutbox
-from notify_streams.delivery.settlement import SettlementStore
+from notify_streams.delivery.settlement import Answer, SettlementStore
 from notify_streams.delivery.timers import drop_unclaimed
 from notify_streams.errors import RetryLater
 from notify_streams.preferences.consents import ids_of
@@ -133,18 +133,19 @@ class History:
 
     async def _end(self, one: OpenErasure, timer: Document) -> None:
         key, role, number = timer["_id"], timer["role"], timer["attempt"]
-        unclaimed = drop_unclaimed(key, one.bucket, number)
         if timer["replay"]:  # counted only when its attempt begins
+            unclaimed = drop_unclaimed(key, one.bucket, number)
             with mongo_call("delete a timer", self._timeout_s):
                 await self._shards.collection(TIMERS, one.bucket).delete_one(unclaimed["q"])
             return
         attempt = Attempt(Rank.SUPPRESSED, int(time.time() * 1000), Reason.ERASED.value, in_doubt=timer["in_doubt"])
         document = attempt_document(key, one.bucket, number + 1, Phase.CALL, _OWNER, attempt)
         events = EventOutbox(role, self._settings, self._shards, self._producer)
-        rows = events.rows_of_end(read_channel_message(timer["record"]), one.bucket, attempt, number + 1)
+        event = events.event_of(read_channel_message(timer["record"]), one.bucket, attempt, number + 1)
         ledger = DeliveryLedger(self._shards, role, self._timeout_s)
         store = SettlementStore(self._shards, self._shards.of(one.bucket), ledger, self._timeout_s)
-        await store.resolve(one.bucket, unclaimed, document, RESOLVED[DeliveryState.SUPPRESSED], rows)
+        end = Answer(key, number, document, RESOLVED[DeliveryState.SUPPRESSED])
+        await store.resolve(one.bucket, [end], events.rows_of_ends([event]))
 
 
 def names(records: bytes, user_id: str) -> bool:

@@ -108,7 +108,12 @@ def all_accepted(case: str, found: Sequence[Acceptance], trigger_ids: Collection
     if missing := wanted - arrived:
         raise RecordsMissing(f"{case}, without {min(missing)}", len(wanted) - len(missing), len(wanted))
     if foreign := arrived - wanted:
-        raise NotifyError(f"{case}: {len(foreign)} messages of other triggers, such as {min(foreign)}: no figure")
+        again = [one for one in found if one.trigger_id in foreign]
+        marked = sum(one.possible_duplicate for one in again)
+        raise NotifyError(
+            f"{case}: {len(again)} messages of other triggers, such as attempt {again[0].attempt} of {again[0].trigger_id}"
+            f" ({marked} marked as possible duplicates): no figure"
+        )
 
 
 def accepted_per_s(found: Sequence[Acceptance]) -> float:

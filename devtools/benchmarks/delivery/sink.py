@@ -12,6 +12,7 @@ import ssl
 import subprocess
 import urllib.request
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from devtools.benchmarks.delivery.access_log import FORMAT, Acceptance, read_log
@@ -23,7 +24,6 @@ from devtools.stack.service import Service
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
-    from pathlib import Path
 
 #: One process, so that its CPU is that of one pid. A location that returns a response discards the request's body. `mirror` reads it; then
 #: there is no such file, and the error page is the response.
@@ -59,7 +59,7 @@ http {{
             error_page 404 405 =200 @accepted;
         }}
         location @accepted {{
-            access_log {folder}/access.log acceptance;
+            access_log {log} acceptance;
             default_type application/json;
             return 200 '{{"name": "projects/p/messages/1"}}';
         }}
@@ -67,6 +67,7 @@ http {{
 }}
 """
 _HOST: Final = "127.0.0.1"
+_MEMORY: Final = Path("/dev/shm")
 _TIMEOUT_S: Final = 5.0
 
 
@@ -79,7 +80,8 @@ class Sink(Service):
         super().__init__("sink", folder, port)
         #: The authority that signed its certificate (PEM).
         self.ca_file = folder / "ca.pem"
-        self._log = folder / "access.log"
+        #: In memory where there is such a file system: a disk that is busy with the databases would hold up the answers.
+        self._log = (_MEMORY / f"notify-sink-{port}.log") if _MEMORY.is_dir() else folder / "access.log"
 
     @property
     def url(self) -> str:
@@ -99,7 +101,7 @@ class Sink(Service):
         # Started by root, nginx would run as an unprivileged user, which may not write here.
         user = "user root;\n" if os.geteuid() == 0 else ""
         (self.folder / "nginx.conf").write_text(
-            _CONFIGURATION.format(folder=self.folder, port=self.port, user=user, format=FORMAT)
+            _CONFIGURATION.format(folder=self.folder, port=self.port, user=user, format=FORMAT, log=self._log)
         )
 
     def command(self) -> Sequence[str]:
@@ -127,6 +129,10 @@ class Sink(Service):
         context = ssl.create_default_context(cafile=str(self.ca_file))
         with urllib.request.urlopen(f"{self.address}/status", timeout=_TIMEOUT_S, context=context) as response:
             return connections_in(response.read().decode())
+
+    def forget(self) -> None:
+        """Remove the log."""
+        self._log.unlink(missing_ok=True)
 
     def take(self, wanted: int) -> list[Acceptance]:
         """What was accepted since the last call; the log is emptied. Call it while no sender runs.
@@ -188,3 +194,4 @@ async def running_sink(folder: Path) -> AsyncIterator[Sink]:
         yield sink
     finally:
         await asyncio.to_thread(sink.stop)
+        sink.forget()

@@ -160,7 +160,7 @@ async def test_a_parked_call_that_was_answered_just_before_a_stop_is_not_repeate
 ) -> None:
     at_once = SettlementStore.resolve
 
-    async def slow(*of_answer: Any) -> bool:
+    async def slow(*of_answer: Any) -> frozenset[bytes]:
         await asyncio.sleep(0.2)
         return await at_once(*of_answer)
 
@@ -171,6 +171,34 @@ async def test_a_parked_call_that_was_answered_just_before_a_stop_is_not_repeate
         provider.answer.set()
         await until(lambda: engine.engine.provider_state().calls == 0)
     assert await env.is_in("sent") and not await env.timers()
+
+
+async def test_late_answers_end_their_deliveries_while_others_go_on(
+    env: DeliveryEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They waited for a pause of the load, and each had a transaction on the same ledger."""
+    resolve, write, groups = SettlementStore.resolve, SettlementStore.write, list[int]()
+
+    async def counted(store: SettlementStore, bucket: int, answers: Any, *rows: Any) -> frozenset[bytes]:
+        groups.append(len(answers))
+        return await resolve(store, bucket, answers, *rows)
+
+    async def busy(store: SettlementStore, flush_id: str, settlements: Any, *rows: Any, **options: Any) -> None:
+        """At the end of each flush more waits."""
+        await write(store, flush_id, settlements, *rows, **options)
+        for one in settlements:
+            engine.engine._loops[one.partition.shard].add_counted(one.partition)
+
+    late = [f"late-{number}" for number in range(50)]
+    provider = SlowProvider(**{one: [ACCEPTED] for one in late})
+    async with env.engine(provider, pace=10.0) as engine:
+        monkeypatch.setattr(SettlementStore, "resolve", counted)
+        monkeypatch.setattr(SettlementStore, "write", busy)
+        await engine.deliver(await env.notify(*late))
+        provider.answer.set()
+        await until(partial(_has_no_timer, env))
+    assert sum(groups) == 50 and len(groups) <= 5
+    assert await env.books_close()
 
 
 async def test_the_answer_to_a_parked_call_after_a_later_attempt_began_is_evidence_only(
