@@ -133,6 +133,7 @@ async def take_snapshot(settings: Settings, parts: Parts) -> RegionSnapshot:
         await read_database(shards, snapshot, parts, settings.event_systems())
         log = MaintenanceLog(shards, settings.outbox.transaction_timeout_s)
         snapshot.restores = await log.finished(RESTORE)
+        snapshot.former_buckets = {one: shards.directory.former_buckets(one) for one in shards.all_buckets()}
     # Before the topics: so they hold the message of each delivery that was accepted, with the offset that places it before or after the fence.
     if settings.sandbox_record is not None:
         snapshot.has_log = True
@@ -258,10 +259,15 @@ def _message_row(snapshot: RegionSnapshot, topic: str, partition: int, record: R
     is_after = bool(source.source_topic) and snapshot.fence().is_behind(
         lane_of(topic), source.source_topic, partition, source.source_offset
     )
-    expired = source.decided_at is not None and snapshot.may_have_expired(
-        source.decided_at.timestamp(), snapshot.kept_since(partition)
-    )
+    expired = source.decided_at is not None and _may_have_expired(snapshot, source.decided_at, partition, record)
     return MessageRow(topic, _header(record, "id"), is_after, expired)
+
+
+def _may_have_expired(snapshot: RegionSnapshot, decided_at: datetime, partition: int, record: Record) -> bool:
+    """Whether the notification of a message may be deleted by now. It was there when the message was published."""
+    decided_s = decided_at.timestamp()
+    was_there = record.timestamp / 1000 - decided_s <= snapshot.retention.notifications.total_seconds()
+    return was_there and snapshot.may_have_expired(decided_s, snapshot.kept_since(partition))
 
 
 async def _changes(settings: Settings) -> list[ControlRecord]:

@@ -163,6 +163,8 @@ class RegionSnapshot:
     #: The channels that the provider log is about. The messages of others go to providers that have no log here.
     logged_channels: frozenset[str] = frozenset(CHANNELS)
 
+    #: By bucket: the buckets that its people were in before the region grew (`BucketDirectory.former_buckets`).
+    former_buckets: Mapping[int, Sequence[int]] = field(default_factory=dict)
     #: Finished restores of this region from backups, oldest first (`stores.maintenance`).
     restores: Sequence[Mapping[str, Any]] = field(default_factory=list)
 
@@ -192,6 +194,17 @@ class RegionSnapshot:
     def last_kept_since(self) -> float:
         """The latest of all buckets."""
         return max(map(self.kept_since, self.read_at), default=0.0)
+
+    def all_held_since(self, topic: str, bucket: int) -> float:
+        """All records about the people of a bucket that were appended later are there, also those of before a growth (Unix seconds)."""
+        places = bucket, *self.former_buckets.get(bucket, ())
+        return max(self.held_since.get((topic, place), 0.0) for place in places)
+
+    def events_known_since(self, topic: str, bucket: int) -> int | None:
+        """The same for events: when the first one was appended that is there (ms); None: there was none."""
+        places = bucket, *self.former_buckets.get(bucket, ())
+        found = [self.events_since[topic, place] for place in places if (topic, place) in self.events_since]
+        return max(found, default=None)
 
     def may_have_expired(self, decided_s: float, kept_since: float) -> bool:
         """Whether a notification may have been deleted. `decided_s`: Unix seconds.

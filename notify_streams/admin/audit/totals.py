@@ -96,7 +96,7 @@ class RegionTotals:
     def add(self, snapshot: RegionSnapshot, part: RegionPart) -> None:
         """Add one part, each once."""
         for topic, deliveries in part.deliveries.items():
-            self._add_topic(self.topics[topic], snapshot.held_since, topic, deliveries, part)
+            self._add_topic(self.topics[topic], snapshot, topic, deliveries, part)
         if snapshot.has_log:
             self._add_providers(snapshot, part)
         self.dead_letters.add(_counted(snapshot, "dead", part.dead_letters))
@@ -114,25 +114,25 @@ class RegionTotals:
             oldest[topic] = min(since, oldest.get(topic, since))
         for identity in part.ends.keys() - part.events:
             topic, bucket, at_ms = part.ends[identity]
-            since_ms = snapshot.events_since.get((topic, bucket), oldest.get(topic))
+            since_ms = snapshot.events_known_since(topic, bucket)
+            if since_ms is None:
+                since_ms = oldest.get(topic)
             if since_ms is not None and at_ms > since_ms + _CLOCKS_MS:
                 self.without_event.setdefault(topic, Ids()).add([identity])
 
     def _add_topic(
         self,
         totals: TopicTotals,
-        held_since: Mapping[tuple[str, int], float],
+        snapshot: RegionSnapshot,
         topic: str,
         deliveries: Mapping[str, DeliverySnapshot],
         part: RegionPart,
     ) -> None:
         published = part.published[topic]
         handed_over = {identity for identity, delivery in deliveries.items() if delivery.handed_over}
-        wanted = {
-            identity
-            for identity in handed_over
-            if (one := deliveries[identity]).decided_at >= held_since.get((topic, one.bucket), 0.0)
-        }
+        buckets = {one.bucket for one in deliveries.values()}
+        since = {bucket: snapshot.all_held_since(topic, bucket) for bucket in buckets}
+        wanted = {identity for identity in handed_over if (one := deliveries[identity]).decided_at >= since[one.bucket]}
         totals.wanted += len(wanted)
         totals.missing.add(wanted - published.keys())
         totals.orphans.add(published.keys() - handed_over - part.expired)

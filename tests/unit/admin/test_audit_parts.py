@@ -138,6 +138,15 @@ def test_what_retention_has_deleted_is_not_compared_and_the_report_says_from_whe
     assert "us: push is compared from 2027-01-15T08:00:00+00:00 on; what was before is deleted" in lines_of(report)
 
 
+def test_a_message_of_before_a_growth_is_looked_for_in_the_partition_of_that_time(tmp_path: Path) -> None:
+    """The people of bucket 0 came from bucket 4; retention has deleted the first records of both partitions."""
+    snapshot = RegionSnapshot("us", held_since={("push", 0): DECIDED_S - 9.0, ("push", 4): DECIDED_S + 1.0})
+    parts = filled(tmp_path, 1, 10, message=3)
+    assert checks(snapshot, totals_of(parts, snapshot)) == [("deliveries without a message", 10, 9, "n-0000003.push")]
+    snapshot.former_buckets = {0: [4]}
+    assert checks(snapshot, totals_of(parts, snapshot)) == []
+
+
 def test_a_part_without_a_log_has_no_accepted_messages() -> None:
     snapshot, totals = RegionSnapshot("us"), RegionTotals()
     totals.add(snapshot, RegionPart())

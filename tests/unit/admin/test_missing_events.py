@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from notify_streams.admin.audit.compare import Difference, compare
@@ -13,9 +15,11 @@ from tests.builders import some_settings
 TOPIC = "notification_events.payments"
 
 
-def differences(at_ms: int, since: dict[int, int], outbox_records: int = 0) -> list[Difference]:
-    """Of a region with an end in bucket 3 at `at_ms`. `since`: bucket → time of its first event."""
-    snapshot = RegionSnapshot("us", outbox_records=outbox_records)
+def differences(
+    at_ms: int, since: dict[int, int], outbox_records: int = 0, former: Sequence[int] = ()
+) -> list[Difference]:
+    """Of a region with an end in bucket 3 at `at_ms`. `since`: bucket → time of its first event. `former`: its buckets before a growth."""
+    snapshot = RegionSnapshot("us", outbox_records=outbox_records, former_buckets={3: former})
     totals = RegionTotals()
     snapshot.events_since = {(TOPIC, bucket): first for bucket, first in since.items()}
     totals.add(
@@ -42,3 +46,9 @@ def test_an_end_without_an_event_is_a_difference(since: dict[int, int], is_found
 def test_events_that_wait_in_the_outbox_are_in_flight() -> None:
     (found,) = differences(50_000, {3: 10_000}, outbox_records=1)
     assert found.in_flight
+
+
+def test_an_event_of_before_a_growth_is_looked_for_in_the_partition_of_that_time() -> None:
+    since = {0: 10_000, 1: 90_000}
+    assert differences(50_000, since, former=[0])
+    assert not differences(50_000, since, former=[1]), "before the first that Kafka keeps"
