@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-secure drill check stack bench chaos sbom clean lock system-packages kustomize promtool
+.PHONY: help demo test test-secure drill lint check stack bench chaos sbom clean lock system-packages kustomize promtool
 ARGS ?=
 # Another version of Python beside the first: make check VENV=.venv-3.13 PYTHON=python3.13
 VENV ?= .venv
@@ -30,13 +30,15 @@ test-secure: $(READY) $(JARS) $(TEST_JARS) ## the end-to-end tests on TLS, passw
 	@NOTIFY_TEST_SECURE=1 $(BIN)/python -m pytest tests/e2e $(ARGS)
 
 drill: $(READY) $(JARS) ## slow tests: the outage of one of three regions; a backlog with workers that restart
-	@$(BIN)/python -m pytest -m drill tests/e2e tests/faults tests/integration/benchmarks tests/unit/admin $(ARGS)
+	@$(BIN)/python -m pytest -m drill tests/e2e tests/faults tests/integration/benchmarks tests/unit/admin tests/contract/providers $(ARGS)
 
-check: $(READY) kustomize promtool ## lint, format, types, import rules, unit tests; ARGS are pytest's
+lint: $(READY) ## lint, format, types, import rules
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+check: lint kustomize promtool ## `make lint` and the unit tests; ARGS are pytest's
 	@$(BIN)/python -m pytest -q tests/unit $(ARGS)
 
 stack: $(READY) $(JARS) ## start the local services; ARGS="--regions us,eu --members 3"

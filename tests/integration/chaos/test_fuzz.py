@@ -1,4 +1,7 @@
-"""A short fuzz of a running region: hostile records on every topic stop no other record."""
+"""A short fuzz of a running region: hostile records on every topic stop no other record.
+
+It sends the known cases and one drawn batch. `notify-streams chaos` goes on for minutes.
+"""
 
 from pathlib import Path
 
@@ -16,6 +19,6 @@ LIMIT_S = 20.0
 async def test_hostile_records_stop_no_others(tmp_path: Path) -> None:
     lines: list[str] = []
     async with ChaosEnvironment(tmp_path / "stack", 1, lines.append) as environment:
-        report = await fuzz(environment, 25 / 60, 1, LIMIT_S, tmp_path / "failures")
+        report = await fuzz(environment, 0, 1, LIMIT_S, tmp_path / "failures")
     assert report["holds"], (report["faults"], report["differences"], lines)
     assert report["rounds"] >= 2 and report["records"] > 200
