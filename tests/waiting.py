@@ -4,9 +4,13 @@ import asyncio
 import inspect
 import time
 from collections.abc import Callable
+from typing import Final
+
+#: A wait ends when its condition holds: the limit is for a machine that is busy with something else.
+LIMIT_S: Final = 30.0
 
 
-def wait_until(holds: Callable[[], object], what: str = "", within_s: float = 10.0) -> None:
+def wait_until(holds: Callable[[], object], what: str = "", within_s: float = LIMIT_S) -> None:
     """`until` without an event loop."""
     deadline = time.monotonic() + within_s
     while not holds():
@@ -14,7 +18,7 @@ def wait_until(holds: Callable[[], object], what: str = "", within_s: float = 10
         time.sleep(0.01)
 
 
-async def until(holds: Callable[[], object], what: str = "", within_s: float = 10.0) -> None:
+async def until(holds: Callable[[], object], what: str = "", within_s: float = LIMIT_S) -> None:
     """Call `holds`, and await its result if it is awaitable, until the result is true.
 
     Raises:

@@ -24,7 +24,11 @@ from notify_streams.transport.tables.store import decode_raw
 from tests.integration.regions.remote_topics import an_id, make_topics
 from tests.waiting import until
 
-SETTINGS = TransportSettings(request_timeout_s=1.0)
+#: Long, because the machine may be busy. A link that is cut refuses at once.
+TIMEOUT_S = 30.0
+PATIENT = TransportSettings(request_timeout_s=TIMEOUT_S)
+#: A table that asked for offsets when the link was cut notices it after this time. It repeats what takes longer.
+QUICK = TransportSettings(request_timeout_s=1.0)
 
 
 async def a_topic(link: LatencyProxy) -> str:
@@ -51,7 +55,7 @@ def _holds(store: Any, key: bytes) -> bool:
 async def failing(consumer: AIOKafkaConsumer) -> None:
     """Wait until it pauses after a failed fetch."""
     fetcher = consumer._fetcher
-    await until(lambda: any(map(_pauses, fetcher._pending_tasks)), within_s=30.0)
+    await until(lambda: any(map(_pauses, fetcher._pending_tasks)))
 
 
 def _pauses(task: asyncio.Task[object]) -> bool:
@@ -61,7 +65,7 @@ def _pauses(task: asyncio.Task[object]) -> bool:
 
 
 async def test_stopping_while_a_fetch_pauses_after_a_failure_raises_nothing(link: LatencyProxy) -> None:
-    reader = ChangelogReader(KafkaConnection(link.address), await a_topic(link), SETTINGS)
+    reader = ChangelogReader(KafkaConnection(link.address), await a_topic(link), PATIENT)
     await reader.start()
     reader.read_from({0: 0})
     await reader.fetch(0.3)
@@ -73,7 +77,7 @@ async def test_stopping_while_a_fetch_pauses_after_a_failure_raises_nothing(link
 
 async def test_a_control_log_raises_retry_later_while_its_region_is_away_then_reconnects(link: LatencyProxy) -> None:
     await make_topics(link.address, REGION_CONTROL)
-    control = KafkaControlLog("eu", KafkaConnection(link.address), timeout_s=1.0)
+    control = KafkaControlLog("eu", KafkaConnection(link.address), TIMEOUT_S)
     await control.read()
     await link.cut()
     await failing(control._consumer)
@@ -86,12 +90,12 @@ async def test_a_control_log_raises_retry_later_while_its_region_is_away_then_re
 
 
 async def test_a_client_that_stopped_fetching_raises(link: LatencyProxy) -> None:
-    reader = ChangelogReader(KafkaConnection(link.address), await a_topic(link), SETTINGS)
+    reader = ChangelogReader(KafkaConnection(link.address), await a_topic(link), PATIENT)
     await reader.start()
     reader.read_from({0: 0})
     reader._consumer._fetcher._fetch_task.cancel()
     with pytest.raises(KafkaError):
-        await asyncio.wait_for(reader.fetch(20.0), 10.0)
+        await asyncio.wait_for(reader.fetch(2 * TIMEOUT_S), TIMEOUT_S)
     await reader.stop()
 
 
@@ -101,7 +105,7 @@ async def test_a_table_continues_when_its_link_is_repaired(link: LatencyProxy) -
     begun: list[ChangelogReader] = []
 
     def begin() -> ChangelogReader:
-        begun.append(ChangelogReader(KafkaConnection(link.address), topic, SETTINGS))
+        begun.append(ChangelogReader(KafkaConnection(link.address), topic, QUICK))
         return begun[-1]
 
     async def crash(reason: BaseException) -> None:
@@ -109,7 +113,7 @@ async def test_a_table_continues_when_its_link_is_repaired(link: LatencyProxy) -
 
     follower = Follower(topic, store, begin, crash)
     follower.start()
-    await asyncio.wait_for(follower.catch_up(frozenset({0})), 10)
+    await asyncio.wait_for(follower.catch_up(frozenset({0})), TIMEOUT_S)
     for key in (b"first", b"second"):
         await link.cut()
         catching_up = asyncio.ensure_future(follower.catch_up(frozenset({0, 1})))
@@ -118,6 +122,6 @@ async def test_a_table_continues_when_its_link_is_repaired(link: LatencyProxy) -
         assert not catching_up.done()
         await link.start()
         await write(link, topic, key)
-        await asyncio.wait_for(catching_up, 15)
+        await asyncio.wait_for(catching_up, TIMEOUT_S)
         await until(partial(_holds, store, key))
     await follower.stop()
