@@ -17,7 +17,7 @@ from notify_streams import tasks
 from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.app import web_port
 from notify_streams.roles import VIEWS
-from notify_streams.settings import config_folder, local_overlay
+from notify_streams.settings_folder import config_folder, local_overlay
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

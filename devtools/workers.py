@@ -17,7 +17,7 @@ from devtools.stack.ports import free_port
 from devtools.subprocesses import python_module, stop
 from notify_streams.errors import SettingsError, StoreUnavailable
 from notify_streams.roles import lane_of
-from notify_streams.settings import local_overlay
+from notify_streams.settings_folder import local_overlay
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process

@@ -31,7 +31,8 @@ from notify_streams.registry.contact_repository import ContactRepository
 from notify_streams.retry import failing_calls
 from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, VIEWS, WEBHOOKS, app_id, channel_of, lane_of
 from notify_streams.security_files import follow_security
-from notify_streams.settings import Settings, load_settings, local_overlay
+from notify_streams.settings import Settings, load_settings
+from notify_streams.settings_folder import local_overlay
 from notify_streams.stores.maintenance import wait_for_maintenance
 from notify_streams.stores.mongo import Shards
 from notify_streams.stores.redis import access_with

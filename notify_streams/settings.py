@@ -22,6 +22,7 @@ from notify_streams.errors import SettingsError
 from notify_streams.kafka import KafkaConnection, connection_to
 from notify_streams.secret import Secret
 from notify_streams.security import KafkaSecurity, MongoSecurity, RedisSecurity
+from notify_streams.settings_folder import config_folder, regions_of
 from notify_streams.settings_layers import PREFIX, environ_layer, merge, read_layer, read_value_files, secrets_layer
 from notify_streams.settings_public import PublicSettings
 from notify_streams.settings_retention import RetentionSettings
@@ -29,8 +30,6 @@ from notify_streams.settings_retention import RetentionSettings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-#: In a source checkout the folder with `config/` and the local stack's `.stack/`, whatever the working directory is.
-_CHECKOUT: Final = Path(__file__).resolve().parents[1]
 #: Regions and upstream systems are parts of topic names: the characters that Kafka allows there.
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 #: The characters of RFC 6750; long enough not to be guessed.
@@ -449,31 +448,6 @@ class Settings(_Frozen, frozen=True, kw_only=True):
         return self.bucket_shards.get(bucket, bucket % len(self.shards))
 
 
-def config_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """The folder of ``<region>.yaml`` and ``categories.yaml``: ``NOTIFY_CONFIG_DIR``, by default that of the checkout."""
-    return Path(environ.get("NOTIFY_CONFIG_DIR") or _CHECKOUT / "config")
-
-
-def local_overlay(region: str, environ: Mapping[str, str] = os.environ) -> Path | None:
-    """The settings file that the local stack wrote for `region`.
-
-    None if ``NOTIFY_CONFIG_DIR`` is set without ``NOTIFY_STACK_DIR``: only then its service addresses are used as they are.
-
-    Raises:
-        SettingsError: the local stack is not up.
-    """
-    stack, config = environ.get("NOTIFY_STACK_DIR"), config_folder(environ)
-    if not (config / f"{region}.yaml").is_file() or (not stack and environ.get("NOTIFY_CONFIG_DIR")):
-        return None
-    file = Path(stack or _CHECKOUT / ".stack") / f"{region}.yaml"
-    if not file.is_file():
-        raise SettingsError(
-            f"the local stack of region {region} is not running (no {file}): start it with `notify-streams stack up --regions "
-            f"{region}`; for other services set NOTIFY_CONFIG_DIR to the folder of their settings"
-        )
-    return file
-
-
 def load_settings(
     region: str,
     *,
@@ -490,7 +464,7 @@ def load_settings(
     config_dir = config_dir or config_folder(environ)
     file = config_dir / f"{region}.yaml"
     if not file.is_file():
-        known = ", ".join(sorted(path.stem for path in config_dir.glob("*.yaml") if path.stem != "categories"))
+        known = ", ".join(regions_of(config_dir))
         raise SettingsError(
             f"{file} does not exist; use a region that has a file ({known or 'none'}) or set NOTIFY_CONFIG_DIR"
         )

@@ -2,46 +2,48 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
-from devtools.benchmarks.backlog.command import backlog
-from devtools.benchmarks.compare import compare
-from devtools.benchmarks.delivery.command import delivery
-from devtools.benchmarks.forwarding.command import forward, propagation
-from devtools.benchmarks.idle import idle
-from devtools.benchmarks.latency.command import latency
-from devtools.benchmarks.outages.command import outages
-from devtools.benchmarks.rebalance import rebalance
-from devtools.benchmarks.router.command import router
-from devtools.benchmarks.router.steps import steps
-from devtools.benchmarks.tables.command import tables
-from devtools.benchmarks.transport.command import transport
-from devtools.benchmarks.views.command import views
-from devtools.benchmarks.webhooks.on_the_topic import receipts
-from devtools.benchmarks.webhooks.over_http import webhooks
+from notify_streams.cli.lazy_group import LazyGroup, Verb
+
+_BENCHES: Final = {
+    "backlog": Verb(
+        "devtools.benchmarks.backlog.command:backlog",
+        "Critical triggers beside a full standard backlog, workers killed.",
+    ),
+    "compare": Verb("devtools.benchmarks.compare:compare", "CPU per record beside an older checkout."),
+    "delivery": Verb(
+        "devtools.benchmarks.delivery.command:delivery", "Push deliveries to a provider over TLS, beside bare senders."
+    ),
+    "forward": Verb("devtools.benchmarks.forwarding.command:forward", "Triggers forwarded over a long link."),
+    "idle": Verb("devtools.benchmarks.idle:idle", "CPU of workers and services while there is nothing to do."),
+    "latency": Verb("devtools.benchmarks.latency.command:latency", "A router's latency at a steady rate."),
+    "outages": Verb("devtools.benchmarks.outages.command:outages", "Outages of a provider: breaker, recovery, lanes."),
+    "propagation": Verb(
+        "devtools.benchmarks.forwarding.command:propagation", "A decision, and the hop to each other region."
+    ),
+    "rebalance": Verb("devtools.benchmarks.rebalance:rebalance", "The longest pause when routers restart one by one."),
+    "receipts": Verb(
+        "devtools.benchmarks.webhooks.on_the_topic:receipts", "Repeated, reordered and unknown receipts on the topic."
+    ),
+    "router": Verb("devtools.benchmarks.router.command:router", "Durable notifications per second on this machine."),
+    "steps": Verb(
+        "devtools.benchmarks.router.steps:steps", "Microseconds of CPU a trigger, for each step of a router."
+    ),
+    "tables": Verb(
+        "devtools.benchmarks.tables.command:tables", "Tables in memory and on disk: recovery, look-ups, bytes."
+    ),
+    "transport": Verb(
+        "devtools.benchmarks.transport.command:transport",
+        "The batched transport beside aiokafka, librdkafka and Faust.",
+    ),
+    "views": Verb("devtools.benchmarks.views.command:views", "Critical triggers while 30 clients read every view."),
+    "webhooks": Verb("devtools.benchmarks.webhooks.over_http:webhooks", "Signed webhooks over HTTP beside triggers."),
+}
 
 
-@click.group()
+@click.group(cls=LazyGroup, verbs=_BENCHES)
 def bench() -> None:
     """Measure beside a reference in the same run; exit 0 only if every goal is met."""
-
-
-for command in (
-    transport,
-    router,
-    steps,
-    latency,
-    backlog,
-    rebalance,
-    delivery,
-    outages,
-    forward,
-    propagation,
-    idle,
-    views,
-    webhooks,
-    receipts,
-    tables,
-    compare,
-):
-    bench.add_command(command)

@@ -11,9 +11,6 @@ from importlib.metadata import version
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
-import click
-
-from devtools.stack import StackFailed
 from notify_streams.cli.output import print_result
 
 if TYPE_CHECKING:
@@ -151,16 +148,9 @@ def conclude(
     line: Callable[[dict[str, Any]], str] = line_of,
     rows: str = "figures",
 ) -> NoReturn:
-    """Measure, print the report as JSON or a `line` for each of its `rows`, exit 0 only if it holds.
-
-    Raises:
-        ClickException: the local stack does not start.
-    """
+    """Measure, print the report as JSON or a `line` for each of its `rows`, exit 0 only if it holds."""
     # Brokers are started and stopped on purpose. aiokafka retries by itself, and a lasting failure is raised.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    try:
-        found = asyncio.run(measuring)
-    except StackFailed as failure:
-        raise click.ClickException(str(failure)) from None
+    found = asyncio.run(measuring)
     print_result(as_json, found, [line(row) for row in found[rows]])
     raise SystemExit(0 if found["holds"] else 1)

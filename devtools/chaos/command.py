@@ -9,13 +9,6 @@ from typing import Any, Final, get_args
 import click
 
 from devtools.benchmarks.results import conclude
-from devtools.chaos.environment import REGION, ChaosEnvironment
-from devtools.chaos.failpoint_kills import kill_at_failpoints
-from devtools.chaos.fuzz.run import fuzz
-from devtools.chaos.latency import latency_ms
-from devtools.chaos.random_faults import random_faults
-from devtools.stack import stack_folder
-from notify_streams.admin.audit.provider_log import read_provider_log
 from notify_streams.cli.output import print_progress
 from notify_streams.failpoints import NAMES, Name
 
@@ -94,6 +87,14 @@ async def _run(
     names: tuple[Name, ...],
     members: int,
 ) -> dict[str, Any]:
+    from devtools.chaos.environment import REGION, ChaosEnvironment
+    from devtools.chaos.failpoint_kills import kill_at_failpoints
+    from devtools.chaos.fuzz.run import fuzz
+    from devtools.chaos.latency import latency_ms
+    from devtools.chaos.random_faults import random_faults
+    from devtools.stack import stack_folder
+    from notify_streams.admin.audit.provider_log import read_provider_log
+
     folder = stack_folder()
     async with ChaosEnvironment(folder / "chaos", members, print_progress) as environment:
         kills = await kill_at_failpoints(environment, seeds, names) if seeds or minutes else []

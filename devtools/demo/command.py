@@ -6,18 +6,22 @@ import logging
 import sys
 
 import click
-from rich.console import Console
 
-from devtools.demo.report import print_report
-from devtools.demo.run import Demo, DemoPlan
-from devtools.stack import StackFailed
 from notify_streams.cli.output import as_json, print_result, run
+from notify_streams.cli.region_completion import complete_regions
 from notify_streams.errors import Refused
 from notify_streams.roles import CHANNELS
 
 
 @click.command()
-@click.option("--regions", default="us", show_default=True, metavar="us,eu,asia", help="Comma-separated.")
+@click.option(
+    "--regions",
+    default="us",
+    show_default=True,
+    metavar="us,eu,asia",
+    shell_complete=complete_regions,
+    help="Comma-separated.",
+)
 @click.option("--people", default=5_000, show_default=True, type=click.IntRange(1), help="Users who sign up.")
 @click.option("--triggers", default=20_000, show_default=True, type=click.IntRange(1))
 @click.option("--rate", default=2_000, show_default=True, type=click.IntRange(1), help="Triggers per second.")
@@ -59,6 +63,11 @@ def demo(
     as_json: bool,
 ) -> None:
     """Start services and workers, sign users up, send triggers, audit every outcome. Exit 0 only without a difference."""
+    from rich.console import Console
+
+    from devtools.demo.report import print_report
+    from devtools.demo.run import Demo, DemoPlan
+
     # Kafka clients log a killed region at every attempt to connect; the demo reports it once.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
     on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
@@ -72,10 +81,7 @@ def demo(
     if unknown := [channel for channel in used if channel not in CHANNELS]:
         raise Refused(f"unknown channel {', '.join(unknown)}; known are {', '.join(CHANNELS)}")
     plan = DemoPlan(names, people, triggers, rate, seed, stay, outage, away, failover, used, secure)
-    try:
-        result = run(Demo(plan, console).run())
-    except StackFailed as error:
-        raise click.ClickException(str(error)) from None
+    result = run(Demo(plan, console).run())
     if as_json:
         print_result(True, result.as_json(), [])
     else:

@@ -1,5 +1,8 @@
 """`python -m devtools.stack`: the same commands as `notify-streams stack`."""
 
-from devtools.stack.command import stack
+import sys
 
-stack(prog_name="notify-streams stack")
+from notify_streams.cli.lazy_group import PROGRAM
+from notify_streams.cli.main import main
+
+main(["stack", *sys.argv[1:]], prog_name=PROGRAM)

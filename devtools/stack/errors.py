@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from notify_streams.errors import NotifyError
 
-class StackFailed(Exception):
+
+class StackFailed(NotifyError):
     """The message says what failed and what to do; for a service it has the log's path and last lines."""
 
 

@@ -7,10 +7,18 @@ from typing import Any
 import click
 
 from notify_streams.cli.output import as_json, print_progress, print_result, run, settings_of
+from notify_streams.cli.region_completion import complete_regions
 
 
 @click.command()
-@click.option("--regions", default="us", show_default=True, metavar="us,eu,asia", help="Comma-separated.")
+@click.option(
+    "--regions",
+    default="us",
+    show_default=True,
+    metavar="us,eu,asia",
+    shell_complete=complete_regions,
+    help="Comma-separated.",
+)
 @click.option(
     "--wait",
     "wait_s",

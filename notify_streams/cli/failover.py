@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from notify_streams.cli.output import as_json, print_progress, print_result, run, settings_of
+from notify_streams.cli.region_completion import complete_region
 from notify_streams.errors import Refused
 
 if TYPE_CHECKING:
@@ -19,13 +20,19 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("region")
-@click.option("--to", "target", help="The region that is to serve REGION's users, usually its standby.")
+@click.argument("region", shell_complete=complete_region)
+@click.option(
+    "--to",
+    "target",
+    shell_complete=complete_region,
+    help="The region that is to serve REGION's users, usually its standby.",
+)
 @click.option("--back", is_flag=True, help="Let REGION serve its own users again.")
 @click.option(
     "--stopped",
     multiple=True,
     metavar="REGION",
+    shell_complete=complete_region,
     help="You confirm that no worker runs in this region although its Kafka answers.",
 )
 @click.option("--patience", default=8.0, show_default=True, help="Seconds that a region may take to stop serving.")

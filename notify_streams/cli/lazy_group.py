@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
+from click.shell_completion import CompletionItem
 
 from notify_streams.errors import NotifyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+#: The name of the console script.
+PROGRAM: Final = "notify-streams"
 
 
 class Verb(NamedTuple):
@@ -58,13 +63,22 @@ class LazyGroup(click.Group):
         if verb is None:
             return None
         if find_spec(verb.package) is None:
+            if ctx.resilient_parsing:
+                return None  # a shell asks what may follow
             raise click.ClickException(f"`{cmd_name}` is not in this image; use the `dev` image or a source checkout")
         return verb.load()
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = [(name, verb.help) for name, verb in sorted(self._verbs.items()) if find_spec(verb.package)]
         with formatter.section("Commands"):
-            formatter.write_dl(rows)
+            formatter.write_dl(self._installed())
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        verbs = [CompletionItem(name, help=line) for name, line in self._installed() if name.startswith(incomplete)]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
+
+    def _installed(self) -> list[tuple[str, str]]:
+        """Name and help of each verb, sorted."""
+        return [(name, verb.help) for name, verb in sorted(self._verbs.items()) if find_spec(verb.package)]
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

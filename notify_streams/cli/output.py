@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from notify_streams.cli.region_completion import complete_region
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Sequence
 
@@ -22,7 +24,12 @@ Result = TypeVar("Result")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 region_option = click.option(
-    "--region", envvar="NOTIFY_REGION", default="us", show_default=True, help="The region whose settings to use."
+    "--region",
+    envvar="NOTIFY_REGION",
+    default="us",
+    show_default=True,
+    shell_complete=complete_region,
+    help="The region whose settings to use.",
 )
 
 
@@ -32,7 +39,8 @@ def settings_of(region: str) -> Settings:
     Raises:
         SettingsError: they are not valid, or the local stack is not up.
     """
-    from notify_streams.settings import load_settings, local_overlay
+    from notify_streams.settings import load_settings
+    from notify_streams.settings_folder import local_overlay
 
     return load_settings(region, overlay=local_overlay(region))
 

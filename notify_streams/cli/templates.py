@@ -102,7 +102,7 @@ def _data(files: TemplateFiles, name: str, given: str | None) -> dict[str, Any]:
 
 
 def _files() -> TemplateFiles:
-    from notify_streams.settings import config_folder
+    from notify_streams.settings_folder import config_folder
     from notify_streams.templates.files import TemplateFiles
 
     return TemplateFiles(config_folder())

@@ -9,6 +9,7 @@ import click
 
 from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
 from notify_streams.cli.person import erased, export, forget
+from notify_streams.cli.region_completion import complete_region
 from notify_streams.cli.registered_user import registered_user
 from notify_streams.errors import Refused
 from notify_streams.records.devices import Device, PushProvider, shown_devices
@@ -35,7 +36,9 @@ users.add_command(erased)
 
 @users.command()
 @click.argument("user_id")
-@click.option("--home", help="Home region; default: the region that the record is sent to.")
+@click.option(
+    "--home", shell_complete=complete_region, help="Home region; default: the region that the record is sent to."
+)
 @click.option("--push", help="The app instance's token, instead of all devices; '' removes them.")
 @click.option(
     "--device",
@@ -161,7 +164,7 @@ def devices(user_id: str, region: str, as_json: bool) -> None:
 
 @users.command()
 @click.argument("user_id")
-@click.option("--to", "target", required=True, help="The new home region.")
+@click.option("--to", "target", required=True, shell_complete=complete_region, help="The new home region.")
 @click.option("--version", type=click.IntRange(2), help="Default: the registered version and one.")
 @region_option
 @as_json

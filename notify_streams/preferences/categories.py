@@ -17,7 +17,7 @@ from notify_streams.records.names import MAX_LENGTH, name_fault
 from notify_streams.records.outcomes import Reason
 from notify_streams.records.user_records import ALL, DEFAULT_LOCALE
 from notify_streams.roles import CHANNELS, Channel, channel_named
-from notify_streams.settings import config_folder
+from notify_streams.settings_folder import config_folder
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from notify_streams.errors import SettingsError
 from notify_streams.records.trigger import MAX_TITLE
 from notify_streams.records.user_records import DEFAULT_LOCALE
 from notify_streams.roles import CHANNELS
-from notify_streams.settings import config_folder
+from notify_streams.settings_folder import config_folder
 from notify_streams.templates.css import with_inlined_css
 from notify_streams.templates.files import (
     EMAIL_HTML,

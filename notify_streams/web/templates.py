@@ -17,7 +17,7 @@ from notify_streams.delivery.providers.sms import sms_size
 from notify_streams.errors import SettingsError
 from notify_streams.preferences.categories import channels_of_templates
 from notify_streams.records.user_records import DEFAULT_LOCALE, DEFAULT_TIME_ZONE
-from notify_streams.settings import config_folder
+from notify_streams.settings_folder import config_folder
 from notify_streams.templates.catalog import Templates
 from notify_streams.templates.files import TemplateFiles
 from notify_streams.web.pages.rendering import wants_json

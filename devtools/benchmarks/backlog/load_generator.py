@@ -10,7 +10,8 @@ import sys
 
 from devtools.benchmarks.router.load import triggers
 from notify_streams.admin.trigger_producer import TriggerProducer
-from notify_streams.settings import load_settings, local_overlay
+from notify_streams.settings import load_settings
+from notify_streams.settings_folder import local_overlay
 
 
 async def main(region: str, count: int, run: str) -> None:

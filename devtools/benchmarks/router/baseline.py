@@ -24,7 +24,8 @@ from devtools.benchmarks.router.load import TOPIC
 from notify_streams import kafka
 from notify_streams.gc_tuning import tune_gc
 from notify_streams.records.ids import new_flush_id
-from notify_streams.settings import Settings, load_settings, local_overlay
+from notify_streams.settings import Settings, load_settings
+from notify_streams.settings_folder import local_overlay
 from notify_streams.stores.mongo import DURABLE, LEDGER, NOTIFICATIONS, OUTBOX, Shards
 from notify_streams.transport import BatchProducer
 

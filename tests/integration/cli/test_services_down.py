@@ -99,7 +99,7 @@ def assert_one_line(done: Result) -> None:
 
 def test_every_verb_is_tested() -> None:
     product = {name for name, verb in VERBS.items() if verb.package == "notify_streams"} | {"run"}
-    assert {name.partition(" ")[0] for name in COMMANDS} == product - {"config", "templates", "worker"}
+    assert {name.partition(" ")[0] for name in COMMANDS} == product - {"completion", "config", "templates", "worker"}
 
 
 @pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS.keys())
@@ -140,7 +140,11 @@ def test_without_a_local_stack_a_verb_does_not_use_the_addresses_of_the_settings
 
 
 def test_the_settings_are_the_same_from_another_folder(tmp_path: Path) -> None:
-    program = [sys.executable, "-c", "from notify_streams.settings import config_folder; print(config_folder({}))"]
+    program = [
+        sys.executable,
+        "-c",
+        "from notify_streams.settings_folder import config_folder; print(config_folder({}))",
+    ]
     done = subprocess.run(
         program, cwd=tmp_path, env={"PYTHONPATH": str(PROJECT)}, capture_output=True, text=True, check=True
     )

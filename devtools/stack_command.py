@@ -1,29 +1,23 @@
 """`notify-streams stack`: start, inspect and stop the local services."""
 
+from __future__ import annotations
+
 import json
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from devtools.stack import maven
-from devtools.stack.errors import StackFailed
-from devtools.stack.stack import Stack
-from notify_streams.addresses import without_credentials
+from notify_streams.cli.region_completion import complete_regions
 
-_regions = click.option("--regions", metavar="us,eu,asia", help="Comma-separated.")
+if TYPE_CHECKING:
+    from devtools.stack import Stack
+
+_regions = click.option("--regions", metavar="us,eu,asia", shell_complete=complete_regions, help="Comma-separated.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 
 
-class _Group(click.Group):
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except StackFailed as failure:
-            raise click.ClickException(str(failure)) from None
-
-
-@click.group(cls=_Group)
+@click.group()
 def stack() -> None:
     """The local services of each region: Kafka, MongoDB, Valkey, DynamoDB, a provider sandbox and nginx, as plain processes."""
 
@@ -41,6 +35,8 @@ def stack() -> None:
 @_json
 def up(regions: str | None, members: int | None, secure: bool | None, as_json: bool) -> None:
     """Start the services that do not run, wait until they respond, write the settings file of each region."""
+    from devtools.stack import Stack
+
     names = _split(regions) or ["us"]
     here, started_at = Stack(), time.monotonic()
 
@@ -61,6 +57,8 @@ def up(regions: str | None, members: int | None, secure: bool | None, as_json: b
 @_json
 def status(regions: str | None, as_json: bool) -> None:
     """List the services. Exits with 1 unless all of them respond."""
+    from devtools.stack import Stack
+
     here = Stack()
     found = {name: _state(here, name) for name in _split(regions) or here.regions}
     holds = bool(found) and all(service["answers"] for services in found.values() for service in services.values())
@@ -82,6 +80,8 @@ def status(regions: str | None, as_json: bool) -> None:
 @_json
 def down(regions: str | None, wipe: bool, as_json: bool) -> None:
     """Stop the services that `up` started. External services are left alone."""
+    from devtools.stack import Stack
+
     here = Stack()
     names = _split(regions) or here.regions
     here.down(_split(regions) or None, wipe)
@@ -89,10 +89,14 @@ def down(regions: str | None, wipe: bool, as_json: bool) -> None:
 
 
 @stack.command()
-@click.argument("artifacts", nargs=-1, type=click.Choice(tuple(maven.ARTIFACTS)))
+@click.argument("artifacts", nargs=-1)
 @click.option("--pin", is_flag=True, help="Write the hashes of all artifacts to jars.yaml.")
 def fetch(artifacts: tuple[str, ...], pin: bool) -> None:
     """Download the named artifacts, or those that `up` needs. Starts nothing."""
+    from devtools.stack import maven
+
+    if unknown := [name for name in artifacts if name not in maven.ARTIFACTS]:
+        raise click.BadParameter(f"there is no {', '.join(unknown)}; there are {', '.join(maven.ARTIFACTS)}")
     maven.pin() if pin else maven.fetch(artifacts or maven.REQUIRED)
 
 
@@ -101,6 +105,8 @@ def _split(regions: str | None) -> list[str]:
 
 
 def _state(here: Stack, name: str) -> dict[str, dict[str, Any]]:
+    from notify_streams.addresses import without_credentials
+
     return {
         service.name.removeprefix(f"{name}/"): {
             "state": service.state,
