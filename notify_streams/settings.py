@@ -19,6 +19,7 @@ import msgspec
 from notify_streams import addresses
 from notify_streams.addresses import AddressForm, Credentials, split_credentials
 from notify_streams.errors import SettingsError
+from notify_streams.field_errors import problem_of
 from notify_streams.kafka import KafkaConnection, connection_to
 from notify_streams.secret import Secret
 from notify_streams.security import KafkaSecurity, MongoSecurity, RedisSecurity
@@ -500,7 +501,8 @@ def _converted(values: dict[str, Any], problems: list[str]) -> Settings | None:
         try:
             valid[name] = msgspec.convert(values[name], fields[name].type, strict=False, dec_hook=_secret)
         except msgspec.ValidationError as error:
-            wrong.append(f"{name}: {error}".replace("`$", f"`{name}"))
+            problem = problem_of(error, fields[name].type).inside(name)
+            wrong.append(f"{problem.path} {problem.words}")
     problems += sorted(wrong)
     if any(field.required and name not in valid for name, field in fields.items()):
         return None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from notify_streams.delivery.providers.sms.segments import sms_size
+from notify_streams.field_errors import problem_of
 from notify_streams.records.user_records import DEFAULT_LOCALE, DEFAULT_TIME_ZONE
 from notify_streams.templates.catalog import PREFERENCES_URL, UNSUBSCRIBE_URL, RenderingError, Text
 from notify_streams.templates.files import PARTS
@@ -86,7 +87,7 @@ def sample_of(files: TemplateFiles, name: str) -> dict[str, Any]:
     try:
         return _decode(files.samples[name])
     except msgspec.DecodeError as error:
-        raise ValueError(f"{file} is not a JSON object: {error}") from None
+        raise ValueError(problem_of(error, dict[str, Any]).sentence(str(file))) from None
 
 
 def _other_variables(files: TemplateFiles, name: str, local: LocalTemplate, default: LocalTemplate) -> list[str]:

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Final
 import click
 import msgspec
 
-from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
+from notify_streams.cli.output import as_json, print_progress, print_result, region_option, run, settings_of
 from notify_streams.errors import Refused
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _BOM: Final = b"\xef\xbb\xbf"
 #: A larger file waits on disk.
 _IN_MEMORY_BYTES: Final = 64 * 1024 * 1024
+#: So many triggers that cannot be used are named.
+_MAX_NAMED: Final = 20
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -34,7 +36,7 @@ _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 def send(file: IO[bytes], system: str | None, region: str, as_json: bool) -> None:
     """Send triggers from FILE (- for standard input), one JSON object a line. Returns when Kafka has all of them.
 
-    Nothing is sent if a line is not a JSON object.
+    Nothing is sent if a line is not a JSON object. A trigger that cannot be used is sent and named: it ends as a dead letter.
     """
     settings = settings_of(region)
     if system is not None and system not in settings.trigger_systems:
@@ -47,6 +49,9 @@ def send(file: IO[bytes], system: str | None, region: str, as_json: bool) -> Non
 @contextmanager
 def _checked(file: IO[bytes]) -> Iterator[IO[bytes]]:
     """The lines of `file` that are not empty, after all of them were checked."""
+    from notify_streams.records.trigger import Rejection, read_trigger
+
+    refused = 0
     with SpooledTemporaryFile(max_size=_IN_MEMORY_BYTES) as checked:
         for number, line in enumerate(file, start=1):
             value = (line.removeprefix(_BOM) if number == 1 else line).strip()
@@ -54,7 +59,13 @@ def _checked(file: IO[bytes]) -> Iterator[IO[bytes]]:
                 continue
             if not _is_object(value):
                 raise Refused(f"{file.name}:{number}: not a JSON object; write one trigger a line. Nothing was sent")
+            if isinstance(found := read_trigger(value, ()), Rejection):
+                refused += 1
+                if refused <= _MAX_NAMED:
+                    print_progress(f"{file.name}:{number}: {found.detail}; it ends as a dead letter ({found.reason})")
             checked.write(value + b"\n")
+        if refused > _MAX_NAMED:
+            print_progress(f"{refused - _MAX_NAMED} more end as dead letters")
         checked.seek(0)
         yield checked
 

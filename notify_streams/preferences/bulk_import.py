@@ -170,7 +170,7 @@ def _resume(checkpoint: Path | None, fingerprint: str) -> ImportProgress:
     try:
         saved = msgspec.json.decode(checkpoint.read_bytes(), type=ImportProgress)
     except msgspec.DecodeError as error:
-        raise Refused(f"{checkpoint} is no checkpoint of an import ({error}); remove it to start over") from error
+        raise Refused(f"{checkpoint} is no checkpoint of an import; remove it to start over") from error
     if saved.fingerprint != fingerprint:
         raise Refused(f"{checkpoint} belongs to another file; remove it to start over")
     return saved

@@ -11,6 +11,7 @@ import msgspec
 import yaml
 
 from notify_streams.errors import SettingsError
+from notify_streams.field_errors import problem_of
 from notify_streams.preferences.row_codec import OUT, UNSET
 from notify_streams.preferences.suppressed_addresses import MAX_CATEGORY_NUMBER
 from notify_streams.records.names import MAX_LENGTH, name_fault
@@ -193,7 +194,8 @@ def _read(file: Path, name: str, values: object, lines: _Lines) -> Category:
         path += tuple(_NAMED.findall(text))
         path = tuple(filter(None, path))
         line = next(lines[path[:length]] for length in range(len(path), 0, -1) if path[:length] in lines)
-        raise SettingsError(f"{file}, line {line}, category {name!r}: {text}") from error
+        sentence = problem_of(error, Category).sentence("it")
+        raise SettingsError(f"{file}, line {line}, category {name!r}: {sentence}") from error
 
 
 def _check_name(where: str, name: str) -> None:

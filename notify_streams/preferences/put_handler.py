@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from notify_streams.errors import RetryLater
+from notify_streams.field_errors import problem_of
 from notify_streams.preferences.categories import Default
 from notify_streams.records.choice_sources import ChoiceSource
 
@@ -63,7 +64,10 @@ async def put_preference(
     try:
         update = _decode_update(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return PutResponse(400, {"error": f'the body must be {{"opted_in": true}} or {{"opted_in": false}}: {error}'})
+        sentence = problem_of(error, _ChoiceUpdate).sentence("it")
+        return PutResponse(
+            400, {"error": f'the body must be {{"opted_in": true}} or {{"opted_in": false}}: {sentence}'}
+        )
     if policy.channels[allowed] is Default.ALWAYS and not update.opted_in:
         return PutResponse(409, {"error": f"{category!r} on {channel!r} cannot be turned off"})
     try:

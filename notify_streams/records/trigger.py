@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 
+from notify_streams.field_errors import problem_of
 from notify_streams.records.json_depth import deeper_than
 from notify_streams.records.names import MAX_LENGTH, Name, is_reserved, name_fault
 from notify_streams.records.outcomes import DeadReason
@@ -105,8 +106,9 @@ def read_trigger(value: bytes | None, headers: Sequence[tuple[str, bytes | None]
     except msgspec.ValidationError as error:
         return _read_enveloped(value, error)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        why = "it begins with a byte order mark" if value.startswith(_BOM) else error
-        return Rejection(DeadReason.NOT_JSON, f"the value is not JSON: {why}")
+        if value.startswith(_BOM):
+            return Rejection(DeadReason.NOT_JSON, "the value is not JSON: it begins with a byte order mark")
+        return Rejection(DeadReason.NOT_JSON, problem_of(error).sentence("the value"))
     if headers or trigger.id is None:
         return _with_headers(trigger, headers)
     return _checked(trigger, None, "")
@@ -142,7 +144,7 @@ def missing_names(data: msgspec.Raw, required: frozenset[str]) -> list[str]:
 
 def _read_enveloped(value: bytes, why_not_bare: msgspec.ValidationError) -> Trigger | Rejection:
     if b'"specversion"' not in value:
-        return Rejection(DeadReason.INVALID, str(why_not_bare))
+        return Rejection(DeadReason.INVALID, problem_of(why_not_bare, Trigger).sentence("the trigger"))
     try:
         event = _cloud_event.decode(value)
         if event.data_base64 is None:
@@ -150,15 +152,18 @@ def _read_enveloped(value: bytes, why_not_bare: msgspec.ValidationError) -> Trig
         else:
             data = base64.b64decode(event.data_base64, validate=True)
             data.decode()
-        if not data:
-            return Rejection(DeadReason.INVALID, "the CloudEvent has neither `data` nor `data_base64`")
+    except msgspec.ValidationError as error:
+        return Rejection(DeadReason.INVALID, f"CloudEvent: {problem_of(error, _CloudEvent).sentence('it')}")
+    except ValueError:
+        return Rejection(DeadReason.INVALID, "CloudEvent: `data_base64` must be base64 of JSON in UTF-8")
+    if not data:
+        return Rejection(DeadReason.INVALID, "the CloudEvent has neither `data` nor `data_base64`")
+    try:
         if deeper_than(MAX_DEPTH, data):
             return Rejection(DeadReason.INVALID, f"CloudEvent: nested deeper than {MAX_DEPTH} levels")
         trigger = _trigger.decode(data)
-    except msgspec.ValidationError as error:
-        return Rejection(DeadReason.INVALID, f"CloudEvent: {error}")
-    except (msgspec.DecodeError, ValueError) as error:  # bad base64 and bad UTF-8 are ValueErrors
-        return Rejection(DeadReason.INVALID, f"the CloudEvent's data is not a JSON object: {error}")
+    except msgspec.DecodeError as error:
+        return Rejection(DeadReason.INVALID, f"CloudEvent: {problem_of(error, Trigger).inside('data').sentence('it')}")
     return _checked(trigger, event.id, event.source)
 
 
@@ -184,7 +189,7 @@ def _checked(trigger: Trigger, fallback_id: str | None, source: str) -> Trigger 
         trigger = msgspec.structs.replace(trigger, source=source or None)
     if trigger.id is None:
         if not fallback_id or len(fallback_id) > MAX_LENGTH:
-            return Rejection(DeadReason.INVALID, f"Object missing required field `id` (1 to {MAX_LENGTH} characters)")
+            return Rejection(DeadReason.INVALID, f"`id` is missing: a text of 1 to {MAX_LENGTH} characters")
         trigger = msgspec.structs.replace(trigger, id=fallback_id)
     if fault := _fault(trigger):
         return Rejection(DeadReason.INVALID, fault)
@@ -215,12 +220,26 @@ def _fault(trigger: Trigger) -> str | None:
     return None if trigger.data is NO_DATA else _data_fault(trigger.data)
 
 
+def _undecodable(data: msgspec.Raw) -> str | None:
+    """What is wrong with the first value of `data` that cannot be decoded; None if `data` is no object."""
+    try:
+        values = _names.decode(data)
+    except msgspec.ValidationError:
+        return None
+    for name, value in values.items():
+        try:
+            msgspec.json.decode(value)
+        except msgspec.DecodeError as error:
+            return problem_of(error).inside(f"data.{name[:MAX_LENGTH]}").sentence("it")
+    return None
+
+
 def _data_fault(data: msgspec.Raw) -> str | None:
     """Why `data` is refused. What channel workers could not decode (1e999) is, here, where the sender learns of it."""
     try:
         content = _data.decode(data)
     except msgspec.ValidationError as error:
-        return f"`data` must be a JSON object that can be decoded: {error}"
+        return _undecodable(data) or problem_of(error, dict[str, Any]).inside("data").sentence("it")
     if reserved := next(filter(is_reserved, content or ()), None):
         return f"`data` has the reserved name {reserved[:MAX_LENGTH]!r}"
     return None

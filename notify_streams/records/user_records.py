@@ -16,6 +16,7 @@ from zoneinfo import available_timezones
 
 import msgspec
 
+from notify_streams.field_errors import problem_of
 from notify_streams.records.address_ids import ADDRESS_PREFIX, is_address_id
 from notify_streams.records.addresses import is_mail_address, is_phone_number, is_push_token
 from notify_streams.records.choice_sources import ChoiceSource
@@ -39,7 +40,7 @@ _LOCALE: Final = r"^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*\Z"
 _MAX_LOCALE: Final = 35
 #: The same with its limit of length.
 _IS_LOCALE: Final = re.compile(rf"(?!.{{{_MAX_LOCALE + 1}}}){_LOCALE}")
-_Locale = Annotated[str, msgspec.Meta(pattern=_LOCALE, max_length=_MAX_LOCALE)]
+_Locale = Annotated[str, msgspec.Meta(pattern=_LOCALE, max_length=_MAX_LOCALE, description="a BCP 47 tag, as pt-BR")]
 #: Of a person who has said nothing.
 DEFAULT_LOCALE: Final = "en"
 DEFAULT_TIME_ZONE: Final = "UTC"
@@ -164,8 +165,6 @@ _NAMES: Final = ("user_id", "category", "delivery_id", "detail")
 #: Fields of `Contacts` that an empty text removes.
 _REMOVABLE: Final = ("push", "sms", "email", "locale", "time_zone")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-#: A decoder's message repeats what the sender wrote.
-_ENUM_VALUE: Final = re.compile("Invalid enum value .*(?= - at)", re.DOTALL)
 
 
 def arrival_ms(record: SourceRecord, now_ms: int) -> int:
@@ -195,9 +194,9 @@ def record_decoder(
                 value.decode()  # the decoder does not check the bytes of unknown fields
             found = decode(value)
         except msgspec.ValidationError as error:
-            return _invalid(_ENUM_VALUE.sub("Not one of the allowed values", str(error)))
+            return _invalid(problem_of(error, record).sentence("the value"))
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return Rejection(DeadReason.NOT_JSON, f"the value is not JSON: {error}")
+            return Rejection(DeadReason.NOT_JSON, problem_of(error).sentence("the value"))
         for name in names:
             if fault := name_fault(name, getattr(found, name)):
                 return _invalid(fault)

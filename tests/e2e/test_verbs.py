@@ -38,6 +38,7 @@ async def test_send_sends_invalid_triggers_so_that_they_become_dead_letters(
     file.write_bytes(b'\xef\xbb\xbf{"id": 7}\n\n{}\n' + trigger_json(id=a_new_id("file"), user_id="ada"))
     done = await running_region.cli("send", str(file), "--json")
     assert (done.status, done.json) == (0, {"sent": 3}), done.err
+    assert f"{file}:1: `id` must be text, found a whole number; it ends as a dead letter (invalid)" in done.err
     assert (await running_region.audited())["dead_reasons"]["invalid"] - before == 2
 
 

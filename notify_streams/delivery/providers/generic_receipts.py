@@ -15,6 +15,7 @@ import msgspec
 
 from notify_streams.delivery.providers.delivery_metadata import Marks
 from notify_streams.delivery.providers.reports import AddressEvent, AddressReport, Report, receipt_report
+from notify_streams.field_errors import problem_of
 from notify_streams.records.addresses import is_phone_number, mailbox
 from notify_streams.roles import Channel
 
@@ -60,16 +61,18 @@ def generic_reports(body: bytes, webhook_id: str, at: datetime) -> list[Report]:
     Raises:
         InvalidReport: see there.
     """
+    kind: type[_Event | _Delivery | _Address] = _Event
     try:
         event = _read(body)
         if event.type in _STATES:
+            kind = _Delivery
             return _receipt(event, at)
         if event.type in _EVENTS:
+            kind = _Address
             return _about(event, webhook_id, event.timestamp or at)
-    except msgspec.ValidationError as error:
-        raise InvalidReport(str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidReport("the body is not a JSON object") from error
+        problem = problem_of(error, kind)
+        raise InvalidReport((problem if kind is _Event else problem.inside("data")).sentence("the body")) from error
     return []
 
 

@@ -33,8 +33,8 @@ marketing:
 """
 
 WRONG = {
-    "unknown channel": ("email: out", "fax: out", 11, "fax"),
-    "unknown default": ("email: out", "email: maybe", 10, "maybe"),
+    "unknown channel": ("email: out", "fax: out", 11, "email, push, sms"),
+    "unknown default": ("email: out", "email: maybe", 10, "always, in, out"),
     "a YAML truth": ("email: out", "email: off", 10, "channels"),
     "unknown field": ("number: 2", "number: 2\n  colour: red", 9, "colour"),
     "no number": ("number: 2", "ttl_s: 5", 7, "number"),

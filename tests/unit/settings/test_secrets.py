@@ -206,7 +206,7 @@ def test_all_problems_are_listed_at_once(load: Load) -> None:
     assert [line.split(":")[0].strip() for line in lines[1:]] == [
         "web_read_token_file",
         "colour",
-        "partitions",
+        "partitions must be a whole number, found text",
         "standby 'mars' is not among regions us, eu, asia",
     ]
     with pytest.raises(SettingsError) as error:
