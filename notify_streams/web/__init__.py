@@ -17,6 +17,7 @@ from notify_streams.web.health import Live, Ready
 from notify_streams.web.lag import Lag
 from notify_streams.web.ledger import Ledger
 from notify_streams.web.locations import LocationView
+from notify_streams.web.login import Login, Logout
 from notify_streams.web.metrics import Metrics
 from notify_streams.web.notifications import Notifications
 from notify_streams.web.outbox import Outbox
@@ -36,6 +37,8 @@ WORKER_VIEWS: Final[dict[str, type[WebView]]] = {"/": SummaryView, **_OF_EVERY_W
 REGION_VIEWS: Final[dict[str, type[WebView]]] = {
     "/": Dashboard,
     **_OF_EVERY_WORKER,
+    "/login": Login,
+    "/logout": Logout,
     "/ledger": Ledger,
     "/outbox": Outbox,
     "/users/{user_id}": UserView,

@@ -26,6 +26,12 @@ def written(request: Request, view: str, user_id: str, status: int) -> None:
     log.info("user data written", extra={"action": "audit.write", "every_line": True, **fields})
 
 
+def logged_in(request: Request, view: str, right: str) -> None:
+    """A browser has got a session."""
+    fields = _fields(request, view, 303) | {"right": right}
+    log.info("logged in", extra={"action": "audit.login", "every_line": True, **fields})
+
+
 def user_digest(user_id: str) -> str:
     """What stands for a user in the log: the first 16 digits of ``printf %s <user id> | sha256sum``."""
     return sha256(user_id.encode("utf-8", "surrogateescape")).hexdigest()[:16]

@@ -15,6 +15,7 @@ from notify_streams.routing.outcome_records import DEAD_LETTER_HEADERS
 from notify_streams.topics import DEAD_LETTERS
 from notify_streams.web.kafka_reader import kafka_reader
 from notify_streams.web.ledger import region_ledger, sums
+from notify_streams.web.pages.rendering import wants_page
 from notify_streams.web.responses import WebView, json_response
 from notify_streams.web.shared_result import SharedResult
 
@@ -90,21 +91,22 @@ class DeadLetters(WebView):
     async def get(self, request: Request) -> Response:
         limit = parse_limit(request.query.get("limit"))
         if limit is None:
-            return json_response({"error": f"`limit` must be a number from 1 to {_MAX_LIMIT}"}, 400)
+            return self.error_response(request, f"`limit` must be a number from 1 to {_MAX_LIMIT}", 400)
         with_values = request.query.get("values", "").lower() in ("1", "true", "yes")
         rows, complete = await region_ledger(self.worker)
         newest, all_read = await self._newest.get()
         summed = sums(rows, complete=complete)
         hidden = () if with_values else ("value",)
-        return json_response(
-            {
-                "region": self.worker.settings.region,
-                "dead": summed.total["dead"],
-                "reasons": summed.dead_reasons,
-                "complete": complete and all_read,
-                "newest": [{name: one[name] for name in one if name not in hidden} for one in newest[:limit]],
-            }
-        )
+        found = {
+            "region": self.worker.settings.region,
+            "dead": summed.total["dead"],
+            "reasons": summed.dead_reasons,
+            "complete": complete and all_read,
+            "newest": [{name: one[name] for name in one if name not in hidden} for one in newest[:limit]],
+        }
+        if wants_page(request.headers):
+            return self.page(request, "dead_letters.html", found=found, with_values=with_values)
+        return json_response(found)
 
 
 def parse_limit(text: str | None) -> int | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+from urllib.parse import quote
 
 import msgspec
 from aiohttp.web import HTTPException, Response
@@ -15,9 +17,10 @@ from faust import web
 from notify_streams.errors import RetryLater
 from notify_streams.roles import VIEWS
 from notify_streams.web import audit_log
-from notify_streams.web.auth import check_token
+from notify_streams.web.auth import check_request
 from notify_streams.web.pages.rendering import CONTENT_TYPE, Frame, page_headers, render, wants_page
 from notify_streams.web.request_body import BodyTooLong
+from notify_streams.web.sessions import SESSION_RIGHTS, has_session
 from notify_streams.web.shared_result import SharedResult
 
 if TYPE_CHECKING:
@@ -82,14 +85,24 @@ class WebView(web.View):
 
     async def dispatch(self, request: Request) -> Any:
         if self.right is not None:
-            refusal = check_token(request.headers.get("Authorization"), self.right, self.worker.settings)
+            refusal = check_request(request, self.right, self.worker.settings)
             if refusal is not None:
+                if self._needs_login(request, refusal.status):
+                    location = f"/login?next={quote(request.path_qs, safe='/')}"
+                    return self.redirect(request, location)
                 audit_log.refused(request, self.view_name, refusal.status)
                 return self.error_response(request, refusal.message, refusal.status, refusal.headers)
         response = await self._respond(request)
         if self.right == "write":
             audit_log.written(request, self.view_name, request.match_info["user_id"], response.status)
         return response
+
+    def _needs_login(self, request: Request, status: int) -> bool:
+        return status == 401 and self.right == "read" and request.method == "GET" and self._shows_pages_to(request)
+
+    def _shows_pages_to(self, request: Request) -> bool:
+        """The role `webhooks`, which the internet reaches, has no pages for operators."""
+        return self.worker.role == VIEWS and wants_page(request.headers)
 
     async def _respond(self, request: Request) -> Any:
         try:
@@ -120,16 +133,22 @@ class WebView(web.View):
         **values: Any,
     ) -> Response:
         """A page with `values`; see `rendering.render`. `styled_attributes`: see `page_headers`."""
-        frame = Frame(self.worker.settings.region, request.path)
+        settings = self.worker.settings
+        rights = [right for right in SESSION_RIGHTS if has_session(request.cookies, settings, right, time.time())]
+        frame = Frame(settings.region, request.path, tuple(rights))
         body = render(template, frame, **values).encode()
         all_headers = {**page_headers(frame, styled_attributes), **(headers or {})}
         return Content(body, CONTENT_TYPE, status, all_headers).response()
+
+    def redirect(self, request: Request, path: str) -> Response:
+        """See other (303): the browser gets `path` of this server next."""
+        return self.page(request, "continue.html", 303, {"Location": path}, target=path)
 
     def error_response(
         self, request: Request, text: str, status: int, headers: Mapping[str, str] | None = None
     ) -> Response:
         """A page for an operator's browser; else ``{"error": text}``."""
-        if self.worker.role == VIEWS and wants_page(request.headers):
+        if self._shows_pages_to(request):
             return self.page(request, "error.html", status, headers, heading=HTTPStatus(status).phrase, text=text)
         return json_response({"error": text}, status, headers)
 

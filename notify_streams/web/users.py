@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from notify_streams.preferences.row_codec import choice_in
 from notify_streams.records.devices import shown_devices
 from notify_streams.records.partitioner import bucket_of
+from notify_streams.web.pages.rendering import wants_page
 from notify_streams.web.placement import current_placement
 from notify_streams.web.responses import WebView, json_response
 from notify_streams.web.user_lookup import user_lookup
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from notify_streams.records.user_records import Contacts
     from notify_streams.registry.user import User
 
+#: What a form of the page has done.
+_DONE: Final = {"stored": "The choice is stored and applies now."}
+
 
 class UserView(WebView):
     """404 for an unknown id. Users that another region serves are shown without contacts and preferences."""
@@ -32,17 +36,24 @@ class UserView(WebView):
         settings = worker.settings
         user = await user_lookup(worker).find(user_id)
         if user is None:
+            if wants_page(request.headers):
+                return self.error_response(request, f"No person with the id {user_id} has signed up.", 404)
             return json_response({"error": "no user with this id has signed up", "user_id": user_id}, 404)
         served_by = current_placement(worker).server_of(user.region)
         bucket = bucket_of(user_id, settings.partitions)
         payload = user_payload(user, bucket, worker.shards.of(bucket), served_by)
         if served_by != settings.region:
             payload["see"] = f"region {served_by} serves this user and has the contacts and preferences"
-            return json_response(payload)
+            return self._shown(request, payload)
         record = await worker.preferences.repository.read(bucket, user_id)
         payload["preferences"] = preferences_payload(worker.categories, record)
         payload["contacts"] = contacts_payload((await worker.contacts.read({user_id: bucket})).get(user_id))
-        return json_response(payload)
+        return self._shown(request, payload)
+
+    def _shown(self, request: Request, payload: dict[str, Any]) -> Response:
+        if not wants_page(request.headers):
+            return json_response(payload)
+        return self.page(request, "user.html", user=payload, done=_DONE.get(request.query.get("done", "")))
 
 
 def user_payload(user: User, bucket: int, shard: int, served_by: str | None) -> dict[str, Any]:

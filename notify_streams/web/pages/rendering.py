@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -33,6 +34,8 @@ class Frame:
     region: str
     #: The path of the request.
     path: str
+    #: The rights of the browser's sessions: "read", "write".
+    rights: tuple[str, ...] = ()
     #: Names the page's own style and script in its content security policy.
     nonce: str = field(default_factory=lambda: secrets.token_urlsafe(16))
 
@@ -81,7 +84,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "duration": duration, "moment": _moment}
+    environment.filters |= {"number": number, "duration": duration, "moment": _moment, "segment": _segment}
     # Files of this package.
     environment.globals |= {"style": Markup((_FOLDER / "pages.css").read_text()), "navigation": _NAVIGATION}
     return environment
@@ -92,3 +95,8 @@ def _moment(at: datetime) -> Markup:
     at = at.astimezone(UTC)
     form = "%H:%M:%S" if at.date() == datetime.now(UTC).date() else "%Y-%m-%d %H:%M:%S"
     return Markup('<time datetime="{}">{}</time>').format(at.isoformat(timespec="milliseconds"), at.strftime(form))
+
+
+def _segment(text: str) -> str:
+    """One segment of a path."""
+    return quote(text, safe="")
