@@ -21,6 +21,8 @@ COPY requirements-runtime.lock ./
 RUN pip install --require-hashes --no-build-isolation --only-binary :all: --no-binary faust-streaming,http-ece -r requirements-runtime.lock \
     && python -c "import faust._cython.streams, faust._cython.windows, faust.transport._cython.conductor"
 COPY setup.cfg pyproject.toml ./
+# The page shows them: notify_streams/web/pages/runbooks.md is a link.
+COPY docs/runbooks.md docs/runbooks.md
 COPY notify_streams notify_streams
 COPY agents agents
 COPY tables tables
@@ -32,6 +34,8 @@ FROM compiler AS build-dev
 COPY requirements.lock ./
 RUN pip install --require-hashes --no-build-isolation --only-binary :all: --no-binary faust-streaming,http-ece,dkimpy -r requirements.lock
 COPY setup.cfg pyproject.toml ./
+# The page shows them: notify_streams/web/pages/runbooks.md is a link.
+COPY docs/runbooks.md docs/runbooks.md
 COPY notify_streams notify_streams
 COPY agents agents
 COPY tables tables

@@ -25,6 +25,8 @@ from notify_streams.web.preferences import PreferenceView
 from notify_streams.web.providers import Providers
 from notify_streams.web.regions import Regions
 from notify_streams.web.responses import WebView
+from notify_streams.web.runbooks import RunbookPage
+from notify_streams.web.search import Search
 from notify_streams.web.summary import SummaryView
 from notify_streams.web.templates import TemplateList, TemplatePreview
 from notify_streams.web.users import UserView
@@ -48,6 +50,8 @@ REGION_VIEWS: Final[dict[str, type[WebView]]] = {
     "/dead-letters": DeadLetters,
     "/providers": Providers,
     "/regions": Regions,
+    "/runbooks": RunbookPage,
+    "/search": Search,
     "/templates": TemplateList,
     "/templates/{name}": TemplatePreview,
 }

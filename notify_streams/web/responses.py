@@ -71,8 +71,8 @@ class WebView(web.View):
 
     #: What a client must be allowed to do; None for views that show no user's data and change nothing.
     right: ClassVar[Right | None] = None
-    #: For the whole request.
-    timeout_s: ClassVar[float] = 8.0
+    #: For the whole request; None: without an end.
+    timeout_s: ClassVar[float | None] = 8.0
 
     @property
     def worker(self) -> NotifyApp:

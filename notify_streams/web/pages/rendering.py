@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 _FOLDER: Final = Path(__file__).parent
 CONTENT_TYPE: Final = "text/html; charset=utf-8"
 #: What the navigation of each page links to.
-_NAVIGATION: Final = {"/": "Overview", "/dead-letters": "Dead letters", "/templates": "Templates"}
+_NAVIGATION: Final = {
+    "/": "Overview",
+    "/dead-letters": "Dead letters",
+    "/templates": "Templates",
+    "/runbooks": "Runbooks",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,11 @@ class Frame:
 def render(template: str, frame: Frame, **values: Any) -> str:
     """A whole page: `template` extends ``layout.html`` and fills its blocks `title` and `main`. All text is escaped."""
     return _environment().get_template(template).render(frame=frame, **values)
+
+
+def macros(template: str) -> Any:
+    """The macros of a template as functions that return HTML."""
+    return _environment().get_template(template).module
 
 
 def page_headers(frame: Frame, styled_attributes: bool = False) -> dict[str, str]:
@@ -84,10 +94,20 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "duration": duration, "moment": _moment, "segment": _segment}
-    # Files of this package.
-    environment.globals |= {"style": Markup((_FOLDER / "pages.css").read_text()), "navigation": _NAVIGATION}
+    environment.filters |= {
+        "number": number,
+        "duration": duration,
+        "moment": _moment,
+        "segment": _segment,
+        "code": _code,
+    }
+    environment.globals |= {"style": _file("pages.css"), "live_script": _file("live.js"), "navigation": _NAVIGATION}
     return environment
+
+
+def _file(name: str) -> Markup:
+    """The content of a file of this package, which is not escaped."""
+    return Markup((_FOLDER / name).read_text())
 
 
 def _moment(at: datetime) -> Markup:
@@ -100,3 +120,9 @@ def _moment(at: datetime) -> Markup:
 def _segment(text: str) -> str:
     """One segment of a path."""
     return quote(text, safe="")
+
+
+def _code(text: str) -> Markup:
+    """A sentence whose commands and paths are between backticks."""
+    parts = text.split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(part) if at % 2 else part for at, part in enumerate(parts))

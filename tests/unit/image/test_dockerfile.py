@@ -15,7 +15,7 @@ STAGES: Final = {
     text.splitlines()[0].split()[-1]: text for text in re.split(r"^(?=FROM )", DOCKERFILE, flags=re.MULTILINE)[1:]
 }
 PIN: Final = re.compile(r"^([\w.-]+)==(\S+)", re.MULTILINE)
-SOURCES: Final = {"setup.cfg", "pyproject.toml", "notify_streams", "agents", "tables"}
+SOURCES: Final = {"setup.cfg", "pyproject.toml", "docs/runbooks.md", "notify_streams", "agents", "tables"}
 
 
 def pins(file: str) -> dict[str, str]:

@@ -23,6 +23,7 @@ GUARDED: dict[str, tuple[Right, str, str]] = {
     "/locations/{key}": ("edge", "GET", "/locations/u-1"),
     "/notifications/{trigger_id:.+}": ("read", "GET", "/notifications/t-1"),
     "/dead-letters": ("read", "GET", "/dead-letters"),
+    "/search": ("read", "GET", "/search?q=t-1"),
 }
 TOKENS: dict[Right, str] = {"read": READ_TOKEN, "write": WRITE_TOKEN, "edge": EDGE_TOKEN}
 WRONG = {
