@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-secure drill lint check stack bench chaos sbom clean lock system-packages kustomize promtool
+.PHONY: help demo test test-secure drill lint check stack bench chaos faults sbom clean lock system-packages kustomize promtool faketime
 ARGS ?=
 # Another version of Python beside the first: make check VENV=.venv-3.13 PYTHON=python3.13
 VENV ?= .venv
@@ -29,7 +29,7 @@ test: $(READY) $(JARS) $(TEST_JARS) system-packages kustomize promtool ## all te
 test-secure: $(READY) $(JARS) $(TEST_JARS) ## the end-to-end tests on TLS, passwords and rights; ARGS are pytest's
 	@NOTIFY_TEST_SECURE=1 $(BIN)/python -m pytest tests/e2e $(ARGS)
 
-drill: $(READY) $(JARS) ## slow tests: the outage of one of three regions; a backlog with workers that restart
+drill: $(READY) $(JARS) promtool faketime ## slow tests: the outage of one of three regions; a backlog with workers that restart
 	@$(BIN)/python -m pytest -m drill tests/e2e tests/faults tests/integration/benchmarks tests/unit/admin tests/contract/providers $(ARGS)
 
 lint: $(READY) ## lint, format, types, import rules
@@ -49,6 +49,9 @@ bench: $(READY) $(JARS) ## throughput and latency, beside a baseline and the goa
 
 chaos: $(READY) $(JARS) ## kill processes under load, send hostile records, then check the invariants
 	@$(BIN)/notify-streams chaos $(ARGS)
+
+faults: $(READY) $(JARS) promtool faketime ## inject twelve faults: who names each of them, and how soon
+	@$(BIN)/notify-streams faults $(ARGS)
 
 sbom: $(READY) ## what the image holds, as CycloneDX: build/sbom.cdx.json
 	@mkdir -p build
@@ -114,3 +117,7 @@ kustomize:
 # The tests of monitoring/ need it.
 promtool:
 	@scripts/promtool
+
+# One of the faults needs it.
+faketime:
+	@scripts/faketime

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+_PROGRAM: Final = "notify_streams.cli"
 _READY_S: Final = 90.0
 _POLL_S: Final = 0.1
 _STOP_S: Final = 30.0
@@ -46,13 +47,14 @@ async def start_worker(
     yields: bool = True,
     inherits: Sequence[int] = (),
     checkout: Path | None = None,
+    program: str = _PROGRAM,
 ) -> Process:
     """Start a worker that appends its output to `log`. At a secure local stack it logs in as its role.
 
     `yields`: a role that is not critical runs with a low priority. `inherits`: file descriptors that it keeps open. `checkout`: the folder
-    whose code runs; None: as it is found here.
+    whose code runs; None: as it is found here. `program`: the module that takes the command line.
     """
-    command = python_module("notify_streams.cli", "worker", "--region", region, "--role", role, *options)
+    command = python_module(program, "worker", "--region", region, "--role", role, *options)
     if yields and lane_of(role) != "critical":
         command, env = (*low_priority(role), *command), _LONG_SESSION | dict(env)
     env = {**_log_ins(region, role, env), **env}
@@ -109,20 +111,20 @@ class Worker:
         if number in (signal.SIGSTOP, signal.SIGCONT):
             self.paused = number == signal.SIGSTOP
 
-    async def wait_until_ready(self) -> None:
+    async def wait_until_ready(self, within_s: float = _READY_S) -> None:
         """Wait until `/ready` answers 200.
 
         Raises:
             StoreUnavailable: it ended, or is not ready in time.
         """
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=2)) as http:
-            for _ in range(int(_READY_S / _POLL_S)):
+            for _ in range(int(within_s / _POLL_S)):
                 if not self.alive:
                     raise StoreUnavailable(f"{self.name} ended with {self.process.returncode} before it was ready")
                 if await is_ready(http, f"{self.url}/ready"):
                     return
                 await asyncio.sleep(_POLL_S)
-        raise StoreUnavailable(f"{self.name} is not ready after {_READY_S:.0f} s")
+        raise StoreUnavailable(f"{self.name} is not ready after {within_s:.0f} s")
 
 
 class WorkerPool:
@@ -146,22 +148,27 @@ class WorkerPool:
         yields: bool = False,
         environ: Mapping[str, str] = MappingProxyType({}),
         predecessor: Worker | None = None,
+        port: int | None = None,
+        program: str = _PROGRAM,
     ) -> Worker:
-        """Start a worker with these failpoints (``NOTIFY_FAILPOINTS``); see `start_worker` for `yields`.
+        """Start a worker with these failpoints (``NOTIFY_FAILPOINTS``); see `start_worker` for `yields` and `program`.
 
-        `environ` is added to that of the pool. `predecessor`: one that has ended, whose name, port and data it takes over.
+        `environ` is added to that of the pool. `predecessor`: one that has ended, whose name, port and data it takes over. `port`: of its
+        web views; by default a free one.
         """
         if predecessor is not None:
             name, port = predecessor.name, predecessor.port
         else:
             self._number += 1
             name = f"{role}-{self._number}"
-            port = free_port(self._ports)
+            port = port or free_port(self._ports)
             self._ports.add(port)
         env = self._environ | {"NOTIFY_DATA_DIR": str(self._logs / name), "NOTIFY_FAILPOINTS": failpoints} | {**environ}
         log = self._logs / f"{name}.log"
         options = "--web-port", str(port)
-        process = await start_worker(self._region, role, log, env, *options, yields=yields, checkout=self._checkout)
+        process = await start_worker(
+            self._region, role, log, env, *options, yields=yields, checkout=self._checkout, program=program
+        )
         worker = self.workers[name] = Worker(name, role, port, process)
         return worker
 

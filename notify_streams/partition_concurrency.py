@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+import logging
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from notify_streams import tasks
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
     Process = Callable[[BatchEvent], Awaitable[None]]
 
+log = logging.getLogger(__name__)
+
+#: Before a batch that failed is delivered again.
+_FAILED_PAUSE_S: Final = 1.0
+
 
 async def batch_events(stream: StreamT[Any]) -> AsyncIterator[BatchEvent]:
     """The stream's batches. Only `event.ack()` acknowledges one; call it when everything in the batch is durable."""
@@ -24,11 +30,13 @@ async def batch_events(stream: StreamT[Any]) -> AsyncIterator[BatchEvent]:
         yield cast("BatchEvent", event)
 
 
-async def process_partitions_concurrently(stream: StreamT[Any], process: Process) -> None:
+async def process_partitions_concurrently(
+    stream: StreamT[Any], process: Process, pause_s: float = _FAILED_PAUSE_S
+) -> None:
     """Call `process` for each batch: in order within a partition, concurrently across partitions.
 
     The queues are bounded by the transport, which delivers at most two full batches of a partition before one is acknowledged.
-    The first exception of `process` ends the loop and is raised.
+    If `process` raises, what is not acknowledged of this partition is delivered again after a pause; other partitions go on.
     """
     queues: dict[int, asyncio.Queue[BatchEvent]] = {}
     workers: set[asyncio.Task[None]] = set()
@@ -43,7 +51,9 @@ async def process_partitions_concurrently(stream: StreamT[Any], process: Process
             partition = event.message.partition
             if partition not in queues:
                 queues[partition] = asyncio.Queue()
-                task = asyncio.create_task(_process_queue(queues[partition], process), name=f"partition {partition}")
+                task = asyncio.create_task(
+                    _process_queue(queues[partition], process, pause_s), name=f"partition {partition}"
+                )
                 task.add_done_callback(on_done)
                 workers.add(task)
             queues[partition].put_nowait(event)
@@ -54,6 +64,18 @@ async def process_partitions_concurrently(stream: StreamT[Any], process: Process
                 raise error
 
 
-async def _process_queue(queue: asyncio.Queue[BatchEvent], process: Process) -> None:
+async def _process_queue(queue: asyncio.Queue[BatchEvent], process: Process, pause_s: float) -> None:
     while True:
-        await process(await queue.get())
+        event = await queue.get()
+        try:
+            await process(event)
+        except Exception:
+            where = {"topic": event.message.topic, "partition": event.message.partition}
+            log.exception(
+                "a batch failed and will be delivered again; its partition waits",
+                extra={"action": "batch.redeliver", **where},
+            )
+            await asyncio.sleep(pause_s)
+            while not queue.empty():  # these come again, too
+                queue.get_nowait()
+            event.redeliver()

@@ -83,20 +83,33 @@ class RetryPolicy:
             PermanentFailure: with `max_unknown_s`: the call will never succeed.
         """
         attempts = self.attempts()
-        while True:
-            try:
-                result = await call(*args, **kwargs)
-            except RetryLater as error:
-                await attempts.failed(error)
-            else:
-                attempts.succeeded()
-                return result
+        attempts.under_way = True
+        try:
+            while True:
+                try:
+                    result = await call(*args, **kwargs)
+                except RetryLater as error:
+                    await attempts.failed(error)
+                else:
+                    attempts.succeeded()
+                    return result
+        finally:
+            attempts.under_way = False
 
 
 class Attempts:
     """Consecutive attempts of one call."""
 
-    __slots__ = ("__weakref__", "failed_at", "failing_since", "failures", "policy", "unknown", "unknown_since")
+    __slots__ = (
+        "__weakref__",
+        "failed_at",
+        "failing_since",
+        "failures",
+        "policy",
+        "under_way",
+        "unknown",
+        "unknown_since",
+    )
 
     def __init__(self, policy: RetryPolicy) -> None:
         self.policy = policy
@@ -104,6 +117,8 @@ class Attempts:
         self.failures = 0
         #: Of the first and of the last of these failures, on the monotonic clock.
         self.failing_since = self.failed_at = 0.0
+        #: Whether a caller waits for the next attempt: then the call fails until now, not until the last failure.
+        self.under_way = False
         #: Number and beginning of the last failures, if no table lists their errors.
         self.unknown = 0
         self.unknown_since = 0.0
@@ -165,16 +180,18 @@ _failing: Final[WeakSet[Attempts]] = WeakSet()
 
 
 def failing_calls() -> dict[str, float]:
-    """The calls of this process that fail now, by policy name, and the longest time from a first to a last failure.
+    """The calls of this process that fail now, by policy name, and the longest time since a first failure.
 
-    Attempts that did not fail for long have ended, even if something still refers to them.
+    It ends with the last failure where it is not known whether there will be another attempt. Attempts that did not fail for long have
+    ended, even if something still refers to them.
     """
     now = time.monotonic()
     found: dict[str, float] = {}
     for attempts in _failing:
         if now - attempts.failed_at < attempts.policy.max_s + _LONGEST_CALL_S:
             name = attempts.policy.name
-            found[name] = max(found.get(name, 0.0), attempts.failed_at - attempts.failing_since)
+            until = now if attempts.under_way else attempts.failed_at
+            found[name] = max(found.get(name, 0.0), until - attempts.failing_since)
     return found
 
 

@@ -59,6 +59,8 @@ class SandboxHttpServer:
         at = time.time()
         project = request.match_info["project"]
         message = fcm.read(at, project, request.headers.get("Authorization"), await request.read())
+        if isinstance(message, HttpReply) and (failure := self._intake.refused_credential("fcm")) is not None:
+            message = fcm.failed(failure)  # a call that only validates does not pass the intake
         return await self._process(request, message, lambda: fcm.accepted(project), lambda _: fcm.dead())
 
     async def sms(self, request: web.Request) -> web.StreamResponse:

@@ -16,6 +16,7 @@ from notify_streams.admin.audit.provider_log import AcceptedMessage, contact_sha
 
 ACCEPTED = frozenset((Action.ACCEPT, Action.ACCEPT_AND_LOSE_ANSWER, Action.ACCEPT_AND_GO_AWAY))
 PROVIDERS: tuple[ProviderName, ...] = get_args(ProviderName)
+_ABOUT_CREDENTIAL = (401, 403)
 #: A hanging request is closed after this.
 _HANG_S = 60.0
 
@@ -50,6 +51,11 @@ class MessageIntake:
     def failure(self, provider: ProviderName) -> Failure:
         """The response to a message with `Action.FAIL`; 503 if the faults were cleared meanwhile."""
         return self._injectors[provider].plan.fail or Failure(503)
+
+    def refused_credential(self, provider: ProviderName) -> Failure | None:
+        """The response to every call while the provider does not take our credential; None: it takes it."""
+        failure = self._injectors[provider].plan.fail
+        return failure if failure is not None and failure.status in _ABOUT_CREDENTIAL and failure.share == 1 else None
 
     async def process(self, message: IncomingMessage) -> Action:
         """Returns after the action: an accepted message is in the provider log, a hanging one has waited for a minute.

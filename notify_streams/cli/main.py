@@ -22,6 +22,7 @@ VERBS: Final = {
     "demo": Verb("devtools.demo.command:demo", "Start a region, send triggers and show each step."),
     "doctor": Verb("notify_streams.cli.doctor:doctor", "Check everything of a region, one line each."),
     "failover": Verb("notify_streams.cli.failover:failover", "Change the region that serves a home region's users."),
+    "faults": Verb("devtools.faults.command:faults", "Inject twelve faults; who names them, and how soon."),
     "ledger": Verb("notify_streams.cli.ledger:ledger", "Show what each role has counted, and the sealed sums."),
     "prefs": Verb("notify_streams.cli.prefs:prefs", "Read, change and import users' choices."),
     "providers": Verb(

@@ -24,6 +24,7 @@ class BatchConsumer(Protocol):
     def on_acked(self, message: BatchMessage) -> None: ...
     def is_current(self, message: BatchMessage) -> bool: ...
     def refuse(self, message: BatchMessage, position: int) -> bool: ...
+    def redeliver(self, message: BatchMessage) -> bool: ...
 
 
 class BatchMessage(ConsumerMessage):
@@ -95,6 +96,16 @@ class BatchEvent(Event):
             False, without effect, if the batch is not `current`.
         """
         return self.message.consumer.refuse(self.message, position)
+
+    def redeliver(self) -> bool:
+        """Read the partition again from the first batch that is not acknowledged. For an agent whose processing of a batch failed.
+
+        It must have dropped the later events of the partition: they are not delivered to it once more.
+
+        Returns:
+            False, without effect, if the batch is not `current`.
+        """
+        return self.message.consumer.redeliver(self.message)
 
 
 class BatchedSchema(Schema[Any, Any]):

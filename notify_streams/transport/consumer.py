@@ -120,6 +120,11 @@ class Consumer(stock.Consumer):
         self._wake()
         return True
 
+    def redeliver(self, message: BatchMessage) -> bool:
+        """See `BatchEvent.redeliver`."""
+        message.buffer.event_queued = False
+        return self.refuse(message, message.buffer.prefix.position)
+
     def on_materialized(self, buffer: PartitionBuffer, was_full: bool) -> None:
         """An agent has a batch of this buffer: queue an event for the rest, and fetch again if the buffer was full.
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from faust.types import TP
 
+from notify_streams.partition_concurrency import process_partitions_concurrently
 from notify_streams.transport import (
     BatchEvent,
     RecordBatch,
@@ -271,6 +272,39 @@ async def test_after_a_body_raised_its_unacknowledged_batches_are_delivered_agai
     for partition in range(3):
         found = [record.value for batch in acked if batch.partition == partition for record in batch.records]
         assert found == numbers(10)
+
+
+async def test_a_batch_that_failed_is_delivered_again_while_other_partitions_go_on(
+    kafka_bootstrap: str, new_app: NewApp, running: Running
+) -> None:
+    topic = await a_topic(kafka_bootstrap, 2)
+    for partition in range(2):
+        await fill(kafka_bootstrap, topic, partition, numbers(10))
+    app = new_app(settings=TransportSettings(commit_interval_s=0.1))
+    acked: list[RecordBatch] = []
+    failures = 0
+
+    async def process(event: BatchEvent) -> None:
+        nonlocal failures
+        if event.value.partition == 0 and failures < 3:
+            failures += 1
+            raise ValueError("the batch failed")
+        acked.append(event.value)
+        event.ack()
+
+    @app.agent(batched_topic(app, topic))
+    async def agent(stream: Any) -> None:
+        await process_partitions_concurrently(stream, process, pause_s=0.3)
+
+    async with running(app):
+        await until(lambda: failures == 1 and [batch.partition for batch in acked if batch] == [1])
+        await fill(kafka_bootstrap, topic, 0, numbers(15, start=10))
+        await fill(kafka_bootstrap, topic, 1, numbers(15, start=10))
+        for partition in range(2):
+            await until_committed(kafka_bootstrap, app.conf.id, topic, 15, partition)
+    for partition in range(2):
+        found = [record.value for batch in acked if batch.partition == partition for record in batch.records]
+        assert found == numbers(15), "in order, and none twice"
 
 
 async def test_records_deleted_by_retention_are_skipped(

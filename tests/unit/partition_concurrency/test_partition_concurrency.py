@@ -1,7 +1,8 @@
-"""Partitions are processed concurrently, each in order; an error or a cancellation ends all."""
+"""Partitions are processed concurrently, each in order; an error delays its partition alone, a cancellation ends all."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Self, cast
 
@@ -9,14 +10,21 @@ import pytest
 from faust.types import StreamT
 
 from notify_streams.partition_concurrency import process_partitions_concurrently
+from tests.waiting import until
 
 
 class FakeStream:
     """The part of a Faust stream that `process_partitions_concurrently` uses."""
 
     def __init__(self, *partitions: int) -> None:
+        #: Numbers of the events that are wanted again.
+        self.redelivered: list[int] = []
         self._events = [
-            SimpleNamespace(message=SimpleNamespace(partition=partition), number=number)
+            SimpleNamespace(
+                message=SimpleNamespace(topic="triggers.payments", partition=partition),
+                number=number,
+                redeliver=partial(self.redelivered.append, number),
+            )
             for number, partition in enumerate(partitions)
         ]
 
@@ -54,13 +62,26 @@ async def test_a_partition_that_waits_delays_no_other_and_keeps_its_order() -> N
         await loop
 
 
-async def test_an_error_ends_the_loop() -> None:
-    async def work(event: Any) -> None:
-        raise ValueError("broken")
+async def test_a_batch_that_raises_is_delivered_again_and_delays_no_other_partition(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    done: list[int] = []
 
-    async with asyncio.timeout(5):
-        with pytest.raises(ValueError, match="broken"):
-            await process_partitions_concurrently(a_stream(0, 1), work)
+    async def work(event: Any) -> None:
+        if event.message.partition == 0:
+            raise ValueError("broken")
+        await asyncio.sleep(0)
+        done.append(event.number)
+
+    stream = FakeStream(0, 1, 0, 1)
+    loop = asyncio.create_task(process_partitions_concurrently(cast("StreamT[Any]", stream), work, pause_s=0.05))
+    await until(lambda: stream.redelivered and done == [1, 3])
+    assert stream.redelivered == [0], "the later event of the partition comes again by itself"
+    loop.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await loop
+    (line,) = [vars(record) for record in caplog.records]
+    assert (line["action"], line["topic"], line["partition"]) == ("batch.redeliver", "triggers.payments", 0)
 
 
 async def test_a_lost_cancellation_is_repeated() -> None:

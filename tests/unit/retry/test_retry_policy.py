@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from notify_streams import metrics
 from notify_streams.errors import PermanentFailure, RetryLater, StoreUnavailable, UnknownFailure
 from notify_streams.retry import RetryPolicy, call_for_each, failing_calls
+from tests.waiting import until
 
 
 class Sleeps:
@@ -127,6 +128,22 @@ async def test_a_call_counts_as_failing_from_its_first_failure_until_it_succeeds
     assert failing_calls()["test.failing"] >= first_s, "a later failure does not start the time anew"
     attempts.succeeded()
     assert "test.failing" not in failing_calls()
+
+
+async def test_the_time_of_an_attempt_under_way_counts(sleeps: Sleeps) -> None:
+    """A call to what answers nothing fails once in ten seconds, and is seen before."""
+    answers, hangs = [RetryLater("no answer")], asyncio.Event()
+
+    async def call() -> None:
+        if answers:
+            raise answers.pop()
+        await hangs.wait()
+
+    calling = asyncio.create_task(RetryPolicy("test.hanging", 0.1, 1.0, sleep=sleeps).call(call))
+    await until(lambda: failing_calls().get("test.hanging", 0.0) > 0.05)
+    hangs.set()
+    await calling
+    assert "test.hanging" not in failing_calls()
 
 
 async def test_a_call_that_gave_up_or_was_cancelled_does_not_count_as_failing(sleeps: Sleeps) -> None:

@@ -1,0 +1,1 @@
+"""Twelve faults under load: who names each of them, and how soon."""

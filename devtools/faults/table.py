@@ -1,0 +1,70 @@
+"""The part of docs/faults.md that shows what was measured."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from devtools.stack.paths import PROJECT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PAGE: Final = PROJECT / "docs" / "faults.md"
+FIGURES: Final = PROJECT / "docs" / "measurements" / "faults.json"
+#: Begins the part that is written here; all before it is kept.
+HEADING: Final = "## Measured\n"
+_COLUMNS: Final = ("page", "alert", "doctor", "quiet", "alert_ended")
+_ADDRESS: Final = re.compile(r"(mongodb://)?127\.0\.0\.1:\d+(,127\.0\.0\.1:\d+)*(/[\w?=&.-]*)?")
+_SHOWN_CHARACTERS: Final = 240
+
+
+def write(report: Mapping[str, Any]) -> None:
+    """Replace the figures, and the part of the page that shows them."""
+    FIGURES.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2) + b"\n")
+    before, _, _ = PAGE.read_text().partition(HEADING)
+    PAGE.write_text(before + HEADING + measured(report))
+
+
+def measured(report: Mapping[str, Any]) -> str:
+    """The table of times and the words of each witness, as Markdown."""
+    rows = report["faults"]
+    lines = [
+        "",
+        f"{report['rate_per_s']:g} triggers a second, {report['triggers']:,} in all; the audit afterwards found "
+        f"{len(report['differences'])} differences. Seconds after the fault began, and after it ended.",
+        "",
+        "| fault | page | alert | doctor | page quiet | alert ended |",
+        "|---|---|---|---|---|---|",
+        *(f"| {row['title']} | " + " | ".join(_seconds(row[name]) for name in _COLUMNS) + " |" for row in rows),
+        "",
+        "| fault | witness | says |",
+        "|---|---|---|",
+    ]
+    for row in rows:
+        says = {
+            "page": row["page"] and row["page"]["text"],
+            "alert": row["alert"] and row["alert"]["text"],
+            "doctor": row["doctor"] and row["doctor"]["text"],
+            "why": row["why"],
+            "log": row["log"],
+            "last hour": row["last_hour"],
+        }
+        lines += [
+            f"| {row['title'] if witness == 'page' else ''} | {witness} | {_cell(text)} |"
+            for witness, text in says.items()
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _seconds(seen: Mapping[str, Any] | None) -> str:
+    return "never" if seen is None else f"{seen['after_s']:.0f}"
+
+
+def _cell(text: str | None) -> str:
+    """One line without addresses, which differ from run to run."""
+    short = _ADDRESS.sub("…", " ".join((text or "-").split()))
+    shown = short if len(short) <= _SHOWN_CHARACTERS else f"{short[:_SHOWN_CHARACTERS]}…"
+    return shown.replace("|", "\\|").replace("<", "&lt;")

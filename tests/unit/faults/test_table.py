@@ -1,0 +1,33 @@
+"""The table of docs/faults.md shows what was measured, and nothing of the machine on which it was."""
+
+from __future__ import annotations
+
+from devtools.faults.measures import Row
+from devtools.faults.table import HEADING, PAGE, measured
+from devtools.faults.witnesses import Seen
+
+ROW = Row(
+    "shard",
+    "a shard down",
+    page=Seen(8.2, "MongoDB shard 1 at mongodb://127.0.0.1:20001/?replicaSet=us-1 does not respond within 2 s."),
+    alert=Seen(12.0, "NotifyShardSilent: 1 MongoDB shards do not answer 127.0.0.1:20010"),
+    doctor=None,
+    why="waits | for shard 1",
+    log=None,
+    quiet=Seen(20.4, "Everything works."),
+    alert_ended=Seen(11.0, "no alert fires"),
+    last_hour="MongoDB shard 1",
+)
+
+
+def test_a_row_shows_its_times_and_words_without_addresses() -> None:
+    text = measured({"rate_per_s": 20.0, "triggers": 1234, "differences": [], "faults": [ROW.as_json()]})
+    assert "| a shard down | 8 | 12 | never | 20 | 11 |" in text
+    assert "20 triggers a second, 1,234 in all; the audit afterwards found 0 differences" in text
+    assert "| a shard down | page | MongoDB shard 1 at … does not respond within 2 s. |" in text
+    assert "|  | why | waits \\| for shard 1 |" in text and "|  | log | - |" in text
+    assert "127.0.0.1" not in text
+
+
+def test_the_page_has_a_place_for_it() -> None:
+    assert HEADING in PAGE.read_text()
