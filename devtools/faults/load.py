@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from notify_streams.settings import Settings
 
 _TICK_S: Final = 0.5
-#: Of each so many triggers one is critical, and one is for somebody of the other region; of each so many ticks one signs somebody up.
+#: Of each so many triggers one is critical, and one is for a person of the other region; of each so many ticks one signs a person up.
 _CRITICAL_EVERY: Final = 5
 _AWAY_EVERY: Final = 10
 _SIGN_UP_EVERY: Final = 2

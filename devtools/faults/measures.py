@@ -110,8 +110,8 @@ class Drill:
             first_seen(self._page.quiet, ended, _QUIET_WATCHED_S),
             first_seen(lambda: self._ended(fault), ended, _QUIET_WATCHED_S),
         )
-        told = await self._page.told(fault.code)
-        row = Row(fault.name, fault.title, page, alert, doctor, why, log, quiet, alert_ended, told)
+        past = await self._page.past(fault.code)
+        row = Row(fault.name, fault.title, page, alert, doctor, why, log, quiet, alert_ended, past)
         row.misses.extend(misses(fault, row))
         return row
 

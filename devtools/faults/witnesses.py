@@ -86,11 +86,11 @@ class Page:
         verdict = await self.verdict()
         return None if verdict is None or verdict["now"] else str(verdict["headline"])
 
-    async def told(self, code: str) -> str | None:
+    async def past(self, code: str) -> str | None:
         """What the last hour tells of an ended problem."""
         verdict = await self.verdict()
-        past = [] if verdict is None else [one for one in verdict["last_hour"] if one["code"] == code]
-        return str(past[0]["text"]) if past else None
+        found = [] if verdict is None else [one for one in verdict["last_hour"] if one["code"] == code]
+        return str(found[0]["text"]) if found else None
 
 
 def codes(problems: Sequence[Mapping[str, Any]]) -> list[str]:
