@@ -20,7 +20,7 @@ from notify_streams.admin.trigger_producer import TriggerProducer
 from notify_streams.app import web_port
 from notify_streams.edge.point_of_presence import edge_key
 from notify_streams.errors import StoreUnavailable
-from notify_streams.roles import VIEWS
+from notify_streams.roles import ROLES, VIEWS
 from notify_streams.settings import load_settings
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 HERE: Final = "us"
 AWAY: Final = "eu"
-#: The people have a push token and no other contact, so these are enough.
-ROLES: Final = ("critical", "standard", "push", "cric_push", "registry", "forward", VIEWS)
 #: Whose agents can be made to fail, and whose clock can be stepped.
 FAULTY_ROLE: Final = "standard"
 CLOCK_ROLE: Final = "push"
