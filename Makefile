@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-secure drill lint check stack bench chaos faults sbom clean lock system-packages kustomize promtool faketime
+.PHONY: help demo test test-secure drill lint check stack bench chaos faults docs sbom clean lock system-packages kustomize promtool faketime
 ARGS ?=
 # Another version of Python beside the first: make check VENV=.venv-3.13 PYTHON=python3.13
 VENV ?= .venv
@@ -53,6 +53,9 @@ chaos: $(READY) $(JARS) ## kill processes under load, send hostile records, then
 faults: $(READY) $(JARS) promtool faketime ## inject twelve faults: who names each of them, and how soon
 	@$(BIN)/notify-streams faults $(ARGS)
 
+docs: $(READY) ## the site of docs/: build/site; a broken link is an error
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
+
 sbom: $(READY) ## what the image holds, as CycloneDX: build/sbom.cdx.json
 	@mkdir -p build
 	@$(BIN)/python -m devtools.sbom build/sbom.cdx.json
@@ -65,7 +68,7 @@ clean: ## stop the local services; remove all that make created, downloads too
 
 lock: $(READY) ## pin the dependencies of setup.cfg and the jars: requirements*.lock, requirements-files.sha256, jars.yaml
 	@$(BIN)/pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --extra stack --extra dev setup.cfg \
+	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --extra stack --extra dev --extra docs setup.cfg \
 	    -o requirements.lock
 	@echo 'setuptools>=80' | $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate -c requirements.lock setup.cfg - \
 	    -o requirements-runtime.lock

@@ -53,7 +53,7 @@ RECORDS: Final[dict[str, type[msgspec.Struct]]] = {
 def schema(record: type[msgspec.Struct]) -> dict[str, Any]:
     """The JSON Schema of a record, with all that it refers to under `$defs`.
 
-    It says what a reader can say by types and bounds. docs/records.md has the rest: addresses, reserved names, times.
+    It says what a reader can say by types and bounds. docs/send/records.md has the rest: addresses, reserved names, times.
     """
     (found,), components = msgspec.json.schema_components([record], ref_template="#/$defs/{name}")
     own = components.pop(found["$ref"].rpartition("/")[2])
@@ -104,7 +104,7 @@ def asyncapi() -> dict[str, Any]:
         "info": {
             "title": "notify-streams: Kafka topics of a region",
             "version": __version__,
-            "description": "The records that clients write and read. docs/records.md has the meaning of each field.",
+            "description": "The records that clients write and read. docs/send/records.md has the meaning of each field.",
             "tags": [{"name": "notifications"}],
         },
         "defaultContentType": "application/json",

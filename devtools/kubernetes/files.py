@@ -1,4 +1,4 @@
-"""Which files of `k8s/` are generated, and their texts."""
+"""Which files of `k8s/`, and which page, are generated, and their texts."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def generated() -> dict[Path, str]:
         settings = load_settings(region, environ={}, config_dir=PROJECT / "config")
         folder = COMPONENTS / f"strimzi-{region}"
         found |= {folder / "topics.yaml": strimzi.topics(settings), folder / "users.yaml": strimzi.users(settings)}
-    pages = {PROJECT / "k8s" / "secrets.md": f"{_PAGE_HEAD}{secret_keys.page()}"}
+    pages = {PROJECT / "docs" / "deploy" / "secrets.md": f"{_PAGE_HEAD}{secret_keys.page()}"}
     return {file: _HEAD + text for file, text in found.items()} | pages

@@ -33,7 +33,8 @@ def page() -> str:
         (
             "# Keys of the Secrets",
             "Every setting that is secret, or is a file; any other setting may be a key, too. A key that you do not need is left out.",
-            "What a key means: [operations.md](../docs/operations.md#settings).",
+            "What a key means: [Settings](settings.md), [log-ins and rights](security.md), [providers](providers.md), "
+            "[webhooks and links](webhooks.md).",
             "",
             "| key | Secret |",
             "| --- | --- |",

@@ -23,7 +23,7 @@ COMMANDS: Final = {
         "`bench steps` (CPU); `bench router` (rates, all services on the same two cores); `bench transport` (a record of the other lane: "
         "a no-op agent)"
     ),
-    "delivery.json": "`bench delivery`; the clients of mail and push alone: docs/architecture.md",
+    "delivery.json": "`bench delivery`; the clients of mail and push alone: docs/architecture/decisions.md",
     "tables_1m.json": "`bench transport` (locations in memory, 1M rows)",
     "tables.json": "`bench tables --people 10000000 --write docs/measurements/tables.json`; what is `calculated` there is not used",
 }

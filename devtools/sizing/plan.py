@@ -160,7 +160,7 @@ def _roles(given: Inputs, deliveries: dict[str, float]) -> tuple[Role, ...]:
 
 
 def _disk(rows: float, factor: float) -> int:
-    """A file grows while partitions move, and never shrinks (docs/operations.md, tables on disk); in whole GiB."""
+    """A file grows while partitions move, and never shrinks (docs/operate/tables.md); in whole GiB."""
     return ceil(factor * rows / GIB) * GIB
 
 

@@ -1,4 +1,4 @@
-"""The README's first trigger to providers that demand real credentials, with the settings of docs/operations.md ("A first real push")."""
+"""The README's first trigger to providers that demand real credentials, with the settings of docs/start/first-push.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A person with a device of each push provider, by the commands of docs/providers.md, on the local stack."""
+"""A person with a device of each push provider, by the commands of docs/start/sandbox.md, on the local stack."""
 
 from __future__ import annotations
 

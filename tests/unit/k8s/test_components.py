@@ -157,11 +157,11 @@ def test_each_component_works_alone(component: str, build_with: BuildWith) -> No
 
 
 def test_components_are_explained() -> None:
-    explained = (PROJECT / "k8s" / "README.md").read_text()
+    explained = (PROJECT / "docs" / "deploy" / "kubernetes.md").read_text()
     assert all(f"`components/{name}`" in explained for name in (*ALL, "region", "strimzi-<region>"))
 
 
 def test_an_example_of_an_overlay_with_components_is_yaml_that_kustomize_reads() -> None:
-    explained = (PROJECT / "k8s" / "README.md").read_text()
+    explained = (PROJECT / "docs" / "deploy" / "kubernetes.md").read_text()
     example = yaml.safe_load(explained.split("```yaml\n")[1].split("```")[0])
     assert {Path(one).name for one in example["components"]} == {*ALL, "strimzi-us", "region"}

@@ -76,7 +76,7 @@ def test_what_pods_refer_to_is_there(documents: list[Document]) -> None:
 
 def test_secrets_are_named_and_explained_but_never_here(documents: list[Document]) -> None:
     assert not names(documents, "Secret")
-    explained = (PROJECT / "k8s" / "README.md").read_text()
+    explained = (PROJECT / "docs" / "deploy" / "kubernetes.md").read_text()
     named = {one["name"] for one in found(documents, "secret")}
     assert named == {SECRET, f"{SECRET}-providers", f"{SECRET}-views", f"{SECRET}-registry"}
     assert all(f"`{name}`" in explained for name in named)
