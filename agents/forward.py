@@ -44,6 +44,7 @@ def drop_revoked(queues_to: Mapping[str, PartitionQueues], partitions: Collectio
 def add_region(region: str, connection: KafkaConnection) -> None:
     topic = forward_topic(region)
     remote = RemoteRegion(region, connection, app.settings)
+    app.remote_states.append(remote.state)
     queues = queues_to[topic] = PartitionQueues(remote)
 
     async def stop() -> None:

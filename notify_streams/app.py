@@ -35,7 +35,7 @@ from notify_streams.settings import Settings, load_settings
 from notify_streams.settings_folder import local_overlay
 from notify_streams.stores.maintenance import wait_for_maintenance
 from notify_streams.stores.mongo import Shards
-from notify_streams.stores.redis import access_with
+from notify_streams.stores.redis import access_with, connect
 from notify_streams.templates.catalog import configured_templates
 from notify_streams.topics import HEADROOM_BYTES
 from notify_streams.transport import (
@@ -45,6 +45,7 @@ from notify_streams.transport import (
     faust_credentials,
     hold_partitions_while,
     in_memory,
+    known_offsets,
     on_assigned,
     on_disk,
     on_partitions_started,
@@ -52,6 +53,7 @@ from notify_streams.transport import (
 )
 from notify_streams.transport.app_state import app_state
 from notify_streams.web_server import Web, WebLimits
+from notify_streams.worker_registration import WorkerEntry, WorkerRegistration, advertised_host
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from notify_streams.records.batch import Headers
     from notify_streams.regions.failover.placement import Placement
     from notify_streams.regions.failover.placement_follower import PlacementFollower
+    from notify_streams.regions.forwarding.remote_region import RemoteState
     from notify_streams.regions.locations import Location
     from notify_streams.templates.catalog import Templates
     from notify_streams.transport import SentBatch, StoreFactory
@@ -127,6 +130,10 @@ class NotifyApp(faust.App):
         self.outbox: Outbox | None = None
         self.delivery: DeliveryEngine | None = None
         self.placement_follower: PlacementFollower | None = None
+        #: Of the regions that the role forward hands triggers to.
+        self.remote_states: list[RemoteState] = []
+        #: Awaited when the web server listens.
+        self.web_started: list[Callable[[], Awaitable[None]]] = []
         #: User id → location; None on roles without the locations table.
         self.locate: Callable[[str], Location | None] | None = None
         super().__init__(
@@ -156,6 +163,10 @@ class NotifyApp(faust.App):
         hold_partitions_while(self, lambda: bool(failing_calls().keys() - _BESIDE_PARTITIONS))
         self.add_lifecycle(self.shards.start, self.shards.close)
         self._follow_security()
+        registration = WorkerRegistration(connect(settings), settings.region, self._entry)
+        #: As the worker has registered itself.
+        self.worker_id = registration.id
+        self.add_lifecycle(registration.start, registration.stop)
         self.add_lifecycle(partial(wait_for_maintenance, self.shards, settings.outbox.transaction_timeout_s), _nothing)
         if role in PLACEMENT_ROLES:
             placement = PlacementService(
@@ -188,6 +199,16 @@ class NotifyApp(faust.App):
         ]
         for files in followed:
             self.add_lifecycle(files.start, files.close)
+
+    def _entry(self, worker_id: str) -> WorkerEntry:
+        return WorkerEntry(
+            worker_id,
+            self.role,
+            advertised_host(self.settings),
+            web_port(self.settings, self.role),
+            len(known_offsets(self) or ()),
+            __version__,
+        )
 
     def templates(self) -> Templates:
         """The compiled templates of all categories. Compiling takes 0.1 s, so only roles that use them do it.
@@ -237,7 +258,7 @@ class NotifyApp(faust.App):
         return await producer_of(self).send_batch(topic, partition, records)
 
     def _new_web(self) -> Web:
-        return Web(self, _WEB_LIMITS_OF.get(self.role, _WEB_LIMITS))
+        return Web(self, _WEB_LIMITS_OF.get(self.role, _WEB_LIMITS), self.web_started)
 
     def _create_directories(self) -> None:
         Path(self.conf.datadir).mkdir(parents=True, exist_ok=True)  # Faust creates the last directory only

@@ -40,7 +40,8 @@ _TWILIO_LOGIN: Final = frozenset({"twilio_auth_token", "twilio_api_key_sid", "tw
 _SMS_SENDER: Final = re.compile(
     r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|MG[0-9A-Za-z]{1,64}|(?=.*[A-Za-z])[A-Za-z0-9 +&_-]{1,11}"
 )
-_PEER: Final = re.compile(r"[A-Za-z0-9.-]+:[1-9][0-9]{0,4}")
+#: A name or an address, without brackets.
+_HOST: Final = re.compile(r"[A-Za-z0-9.:-]{1,255}")
 #: What Kafka takes as `group.instance.id`.
 _INSTANCE: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 #: Setting, pattern, and the pattern in words.
@@ -407,8 +408,9 @@ class Settings(_Frozen, frozen=True, kw_only=True):
     web_port_base: Positive = 6066
     #: Overrides that port, for a second worker of a role on one machine.
     web_port: Positive | None = None
-    #: Where the role `views` finds the other workers: ``host:port``, each host with all its addresses. Empty: on this machine.
-    web_peers: tuple[str, ...] = ()
+    #: Where other machines of the region reach this worker's web views: a name or an address. None: `web_host`; where that is all
+    #: addresses, the one from which it reaches Redis.
+    web_advertised_host: str | None = None
     #: Bearer tokens of the role `views`: to read users' data, to change it, and for points of presence to read locations. The views
     #: of a right without a token respond with 403.
     web_read_token: Secret | None = None
@@ -551,8 +553,8 @@ def _problems(settings: Settings) -> Iterator[str]:
             )
     if len(set(given.values())) < len(given):
         yield f"{', '.join(given)} must differ: each gives one right"
-    if not all(map(_PEER.fullmatch, settings.web_peers)):
-        yield "web_peers must be a list of host:port"
+    if settings.web_advertised_host is not None and not _HOST.fullmatch(settings.web_advertised_host):
+        yield "web_advertised_host must be a name or an address, without a port"
     broker = settings.broker
     if broker.heartbeat_s * 3 > broker.session_timeout_s:
         yield "broker.heartbeat_s must be at most a third of broker.session_timeout_s"

@@ -19,7 +19,7 @@ from faust.web.drivers import aiohttp as stock
 from notify_streams import metrics, tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aiohttp.web import Request, Server, StreamResponse
 
@@ -153,9 +153,13 @@ class RequestRate:
 class Web(stock.Web):
     """The web server of one worker."""
 
-    def __init__(self, app: Any, limits: WebLimits) -> None:
+    def __init__(
+        self, app: Any, limits: WebLimits, when_listening: Sequence[Callable[[], Awaitable[None]]] = ()
+    ) -> None:
+        """`when_listening` is awaited in order when the server listens; views may add to it when they are created."""
         super().__init__(app)
         self._limits = limits
+        self._when_listening = when_listening
         self._rate = RequestRate(limits.requests_per_s)
         self._runner = AppRunner(self.web_app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
         self._connections: Connections | None = None
@@ -174,6 +178,8 @@ class Web(stock.Web):
         self._connections = Connections(self._runner.server, self._limits)
         loops = (self._connections.accept(self._listener), self._connections.close_silent())
         self._running = [asyncio.create_task(loop, name="web server") for loop in loops]
+        for start in self._when_listening:
+            await start()
 
     async def stop_server(self) -> None:
         """Stop accepting, then give requests 2 s."""

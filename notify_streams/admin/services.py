@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from notify_streams import kafka
 from notify_streams.addresses import without_credentials
 from notify_streams.admin.topic_acls import role_accesses
-from notify_streams.errors import StoreUnavailable
+from notify_streams.errors import NotifyError, StoreUnavailable
 from notify_streams.stores import dynamodb, redis
 from notify_streams.stores.mongo import mongo_client
 from notify_streams.stores.mongo_errors import mongo_reason, mongo_refusal
@@ -53,12 +53,12 @@ async def service_faults(settings: Settings, within_s: float = _ANSWER_S) -> dic
     for number, uri in enumerate(settings.shards):
         checks[f"MongoDB shard {number} at {without_credentials(uri)}"] = _check_mongodb(uri, settings)
     checks[f"Redis at {without_credentials(settings.redis)}"] = _check_redis(settings)
-    answers = await asyncio.gather(*(_fault(service, check, within_s) for service, check in checks.items()))
+    answers = await asyncio.gather(*(fault_of(service, check, within_s) for service, check in checks.items()))
     found = dict(zip(checks, answers, strict=True))
     if settings.dynamodb is not None:
         # After the others: the first client of botocore keeps the event loop for a second on a busy machine, and they would be late.
         service = f"DynamoDB at {without_credentials(settings.dynamodb)}"
-        found[service] = await _fault(service, _check_dynamodb(settings.dynamodb), within_s)
+        found[service] = await fault_of(service, _check_dynamodb(settings.dynamodb), within_s)
     return found
 
 
@@ -100,8 +100,8 @@ async def _missing_rights(settings: Settings, role: str) -> list[str]:
     return []
 
 
-async def _fault(service: str, check: Awaitable[None], within_s: float) -> Fault | None:
-    """Why the check failed, never a driver's own text: drivers put addresses and more into it."""
+async def fault_of(service: str, check: Awaitable[object], within_s: float) -> Fault | None:
+    """Why the check failed within `within_s`, None if it succeeded. Never a driver's own text: drivers put addresses and more into it."""
     refusal: str | None = None
     try:
         await asyncio.wait_for(check, within_s)
@@ -113,6 +113,8 @@ async def _fault(service: str, check: Awaitable[None], within_s: float) -> Fault
         reason, refusal = mongo_reason(error), mongo_refusal(error)
     except RedisError as error:
         reason, refusal = redis.redis_reason(error), redis.redis_refusal(error)
+    except NotifyError as error:
+        reason = f"cannot be used: {error}"
     except Exception as error:  # whatever a driver raises, the service cannot be used
         reason = f"failed: {type(error).__name__}"
     else:

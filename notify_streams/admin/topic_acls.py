@@ -147,9 +147,9 @@ def role_accesses(settings: Settings, role: str) -> tuple[Access, ...]:
         writes.add(REGION_CONTROL)
     if role == "receipts":  # the messages of failed deliveries
         reads |= {*CHANNEL_ROLES}
-    if role == VIEWS:  # `/dead-letters` and `/regions`
+    if role == VIEWS:  # `/dead-letters`, `/regions`, and the lag in `/region`
         reads |= {DEAD_LETTERS}
-        described.update(_forwards(settings))
+        described.update((*_forwards(settings), *trigger_topics(settings), *CHANNEL_ROLES))
         groups.append(Access("group", app_id(settings.region, "forward"), ("Describe",)))
     return (
         *_topics(reads - writes, _READ),

@@ -131,7 +131,7 @@ async def _list(settings: Settings) -> list[dict[str, Any]]:
     ]
     found += [
         {"role": summary.role, **msgspec.structs.asdict(msgspec.structs.replace(state, further=()))}
-        for peer in await fetch_peers(settings)
+        for peer in (await fetch_peers(settings)).workers
         if (summary := peer.summary) is not None and summary.provider_state is not None
         for state in (summary.provider_state, *summary.provider_state.further)
     ]

@@ -43,6 +43,17 @@ def stalled(app: AppT) -> dict[str, float]:
     return {reason.name.lower(): found.get(reason, 0.0) for reason in Reason}
 
 
+def stalled_parts(app: AppT, after_s: float) -> tuple[Stuck, ...]:
+    """The partitions and tables of this worker that have made no progress for `after_s`, although they could."""
+    state, now_s = app_state(app), time.monotonic()
+    tables = tuple(
+        Stuck(f"table {one.name}", Reason.NOT_RECOVERED, now_s - one.moved_at_s)
+        for one in state.followers
+        if now_s - one.moved_at_s >= after_s and not one.progress().caught_up
+    )
+    return state.watchdog.stalled(now_s, after_s) + tables
+
+
 def ready(app: AppT) -> bool:
     """Whether this worker's partitions have started and its tables have caught up."""
     return batched_consumer(app).all_started and all(progress.caught_up for progress in recovery(app))

@@ -62,6 +62,14 @@ class Watchdog:
         #: Result of the last observation.
         self.stuck: tuple[Stuck, ...] = ()
 
+    def stalled(self, now_s: float, after_s: float) -> tuple[Stuck, ...]:
+        """What has made no progress for `after_s`, which may be shorter than the time after which it is stuck."""
+        return tuple(
+            Stuck(what, reason, now_s - change.at_s)
+            for (what, reason), change in self._changes.items()
+            if now_s - change.at_s >= after_s
+        )
+
     def longest_s(self, now_s: float) -> dict[Reason, float]:
         """The longest time without progress of anything that has some to make, by reason."""
         found: dict[Reason, float] = {}

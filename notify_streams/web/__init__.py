@@ -30,6 +30,7 @@ from notify_streams.web.search import Search
 from notify_streams.web.summary import SummaryView
 from notify_streams.web.templates import TemplateList, TemplatePreview
 from notify_streams.web.users import UserView
+from notify_streams.web.verdict.region_view import RegionView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +50,7 @@ REGION_VIEWS: Final[dict[str, type[WebView]]] = {
     "/notifications/{trigger_id:.+}": Notifications,
     "/dead-letters": DeadLetters,
     "/providers": Providers,
+    "/region": RegionView,
     "/regions": Regions,
     "/runbooks": RunbookPage,
     "/search": Search,

@@ -14,6 +14,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Final
 
+from notify_streams.addresses import is_loopback
 from notify_streams.errors import StoreUnavailable
 from notify_streams.web.ledger import region_ledger, sums
 from notify_streams.web.outbox import region_outbox
@@ -42,9 +43,12 @@ class Dashboard(WebView):
         if wants_json(request.headers):
             return json_response(own)
         peers, ledger, outbox = await asyncio.gather(region_peers(worker), _ledger(worker), _outbox(worker))
-        linked_host = None if worker.settings.web_peers else request.url.host or "localhost"
         workers = [WorkerRow(f"{own.role} (this one)", own, None)]
-        workers += [WorkerRow(peer.name, peer.summary, _link(linked_host, peer.port)) for peer in peers]
+        workers += [
+            WorkerRow(peer.role, peer.summary, _link(peer.host, peer.port))
+            for peer in peers.workers
+            if peer.registered.entry.id != worker.worker_id
+        ]
         nonce = secrets.token_urlsafe(16)
         body = _template().substitute(
             title=escape(f"{worker.settings.region} · notify-streams"),
@@ -73,9 +77,9 @@ def _template() -> Template:
     return Template(_PAGE.read_text())
 
 
-def _link(host: str | None, port: int) -> str | None:
+def _link(host: str, port: int) -> str | None:
     """None for workers on other machines, whose addresses a browser cannot reach."""
-    if host is None:
+    if not is_loopback(f"http://{host}"):
         return None
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
 

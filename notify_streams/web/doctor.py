@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -14,20 +13,22 @@ from notify_streams.admin.services import service_faults
 from notify_streams.admin.topics import check_topics
 from notify_streams.errors import NotifyError
 from notify_streams.preferences.categories import channels_of_templates, configured_categories
-from notify_streams.stores.mongo import Shards
 from notify_streams.templates.catalog import configured_templates
-from notify_streams.web.peers import fetch_peers
+from notify_streams.web.verdict.one_look import look_at, service_states
+from notify_streams.web.verdict.problem import FoundProblem, ProblemCode
+from notify_streams.web.verdict.remedies import REMEDIES
+from notify_streams.web.verdict.rules import problems_of, sentence
+from notify_streams.web.verdict.worker_rules import name_of
 
 if TYPE_CHECKING:
-    from notify_streams.settings import Settings
-    from notify_streams.web.peers import Peer
+    from collections.abc import Sequence
 
-#: Signatures of providers allow some minutes; more than this is a clock that is not kept.
-_CLOCK_S: Final = 5.0
+    from notify_streams.settings import Settings
+    from notify_streams.web.verdict.observation import ServiceState
+
 #: A service that does not answer is asked once more, after this pause, and has so long.
 _AGAIN_S: Final = 1.0
 _AGAIN_WITHIN_S: Final = 5.0
-_START: Final = "start it, then run this again; workers go on by themselves"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +45,30 @@ class Finding:
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """All checks, those of one kind together. A service that is away makes the checks that need it say so; nothing raises for it."""
+    """All checks, those of one kind together. A service that is away makes the checks that need it say so; nothing raises for it.
+
+    What is wrong is said in the sentences of the page: the rules are the same. What only shows over some time, as a rate, is that which the
+    workers of the role views have found.
+    """
     services = await service_faults(settings)
     if any(fault is not None and not fault.refused for fault in services.values()):
         await asyncio.sleep(_AGAIN_S)  # a busy machine, or a new primary
         services = await service_faults(settings, _AGAIN_WITHIN_S)
+    states = service_states(services)
     found = [
         Finding(service, True, "answers")
-        if fault is None
-        else Finding(service, False, fault.sentence, "" if fault.refused else _START)
-        for service, fault in services.items()
+        if state.fault is None
+        else _finding(
+            FoundProblem(ProblemCode.REFUSED if state.refused else state.code, service, sentence(state.fault))
+        )
+        for service, state in zip(services, states, strict=True)
     ]
     up = {service.partition(" ")[0] for service, fault in services.items() if fault is None}
     # One after another: what one of them loads would make the others late.
     found += await _texts()
     if "Kafka" in up:
         found += await _topics(settings)
-    if "MongoDB" in up:
-        found += await _clocks(settings)
-    found += await _workers(settings)
+    found += await _region(settings, states)
     found += await _credentials(settings)
     return found
 
@@ -100,37 +106,42 @@ async def _credentials(settings: Settings) -> list[Finding]:
     ]
 
 
-async def _clocks(settings: Settings) -> list[Finding]:
-    """The clocks of the shards beside this machine's."""
-    found = []
-    async with Shards(settings) as shards:
-        for shard in range(len(shards)):
-            about = f"clock of shard {shard}"
-            try:
-                async with asyncio.timeout(2.0):
-                    began = time.time()
-                    hello = await shards.client(shard).admin.command("hello")
-            except Exception as error:  # whatever a driver raises, the clock is not known
-                found.append(Finding(about, False, f"is not known: {type(error).__name__}"))
-                continue
-            apart_s = hello["localTime"].timestamp() - (began + time.time()) / 2
-            is_near = abs(apart_s) <= _CLOCK_S
-            todo = "" if is_near else "mend the time synchronisation of both machines"
-            found.append(Finding(about, is_near, f"differs from this machine's by {abs(apart_s):.1f} s", todo))
+async def _region(settings: Settings, services: Sequence[ServiceState]) -> list[Finding]:
+    """Workers, clocks and databases, by the rules of the verdict."""
+    look = await look_at(settings, services)
+    problems = problems_of(look.seen)
+    known = {(one.code, one.about) for one in problems}
+    found = [_finding(one) for one in problems if (one.code, one.about) not in _of_services(services)]
+    found += [
+        Finding(one.about, False, one.text, _todo(one.todo, one.runbook))
+        for one in look.reported
+        if (one.code, one.about) not in known | _of_services(services)
+    ]
+    if not look.workers_known:
+        found.append(Finding("workers", False, "are not known, because Redis does not answer", "bring Redis back"))
+    wrong = {one.about for one in problems}
+    found += [
+        Finding(f"clock of {about}", True, f"differs from this machine's by {abs(seconds):.1f} s")
+        for about, seconds in look.seen.clocks.items()
+        if f"clock of {about}" not in wrong
+    ]
+    found += [
+        Finding(name_of(one), True, f"is ready, {0 if one.summary is None else one.summary.lag or 0} records behind")
+        for one in look.seen.workers
+        if one.state == "ready" and name_of(one) not in wrong
+    ]
     return found
 
 
-async def _workers(settings: Settings) -> list[Finding]:
-    return [finding for peer in await fetch_peers(settings) for finding in findings_of(peer)]
+def _of_services(services: Sequence[ServiceState]) -> set[tuple[ProblemCode, str]]:
+    """The problems that the lines of the services have reported."""
+    return {(code, one.about) for one in services for code in (one.code, ProblemCode.REFUSED)}
 
 
-def findings_of(peer: Peer) -> list[Finding]:
-    """What a worker says about itself; one finding for each reason why it is not ready."""
-    about = f"worker {peer.name} at {peer.host}:{peer.port}"
-    summary = peer.summary
-    if summary is None:
-        return [Finding(about, False, "does not answer", "look at its process or pod, and at its last log lines")]
-    reasons = summary.health.waiting_for
-    if not reasons:
-        return [Finding(about, True, f"is ready, {summary.lag or 0} records behind")]
-    return [Finding(about, False, one, "docs/runbooks.md") for one in reasons]
+def _finding(problem: FoundProblem) -> Finding:
+    remedy = REMEDIES[problem.code]
+    return Finding(problem.about, False, problem.text, _todo(remedy.todo, remedy.runbook))
+
+
+def _todo(todo: str, runbook: str) -> str:
+    return f"{todo} See docs/runbooks.md#{runbook}"

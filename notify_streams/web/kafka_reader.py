@@ -54,6 +54,12 @@ class KafkaReader:
             consumer = await self._started_consumer()
             return await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
 
+    async def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The next offset of each partition."""
+        async with self._used(_TIMEOUT_S):
+            found: dict[TopicPartition, int] = await (await self._started_consumer()).end_offsets(partitions)
+            return found
+
     async def committed(self, group: str, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
         """The offsets that `group` has committed; nothing for partitions without one."""
         async with self._used(_TIMEOUT_S):

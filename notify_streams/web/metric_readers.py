@@ -50,6 +50,17 @@ def times(histogram: Collector) -> dict[Labels, Times]:
     return {labels: times_of_buckets(found, sums.get(labels, 0.0)) for labels, found in buckets.items()}
 
 
+def bucket_counts(histogram: Collector) -> dict[Labels, dict[str, int]]:
+    """The cumulative counts of a histogram, upper bound → count, by its label values."""
+    found: dict[Labels, dict[str, int]] = {}
+    for family in histogram.collect():
+        for sample in family.samples:
+            if sample.name.endswith("_bucket"):
+                labels = tuple(value for name, value in sample.labels.items() if name != "le")
+                found.setdefault(labels, {})[sample.labels["le"]] = int(sample.value)
+    return found
+
+
 def times_of_buckets(cumulative: Sequence[tuple[float, float]], sum_s: float) -> Times:
     """From ascending (upper bound in seconds, cumulative count); the last bound is infinite."""
     count = int(cumulative[-1][1])

@@ -18,7 +18,7 @@ class Providers(SharedView):
                 "calls": one.providers,
                 "deliveries": one.deliveries,
             }
-            for peer in await region_peers(self.worker)
+            for peer in (await region_peers(self.worker)).workers
             if (one := peer.summary) is not None and one.provider_state is not None
         ]
         return json_content({"region": self.worker.settings.region, "since": "each worker's start", "workers": workers})

@@ -80,5 +80,5 @@ class Regions(SharedView):
         follower = worker.placement_follower
         placement, waits_for = (None, None) if follower is None else (follower.placement, follower.waiting_for)
         waiting, peers = await asyncio.gather(waiting_records(worker), region_peers(worker))
-        unreachable = {region for peer in peers if peer.summary for region in peer.summary.unreachable}
+        unreachable = {region for peer in peers.workers if peer.summary for region in peer.summary.unreachable}
         return json_content(regions_payload(worker.settings, placement, waiting, waits_for, unreachable))

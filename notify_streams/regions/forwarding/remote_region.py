@@ -58,6 +58,10 @@ class RemoteState(msgspec.Struct):
     #: Unix time of the first failure since the last success; None while batches succeed.
     failing_since: float | None = None
 
+    def failing_s(self) -> float:
+        """For how long the region has accepted nothing; 0 while batches succeed."""
+        return 0.0 if self.failing_since is None else max(0.0, time.time() - self.failing_since)
+
 
 class _Place(NamedTuple):
     """Where records go. With another count the same records are divided in another way."""

@@ -38,15 +38,15 @@ def test_services_clocks_topics_and_texts_hold_and_absent_workers_are_named(stac
     found = examined(stack)
     for words in ("Kafka at", "MongoDB shard 0", "Redis at", "clock of shard 0", "topics", "categories"):
         assert named(found, words)["ok"], named(found, words)
-    assert named(found, "worker standard")["text"] == "does not answer"
+    assert named(found, "role standard")["text"] == "No worker of the role standard is running."
 
 
 @pytest.mark.parametrize(
     ("setting", "value", "words", "todo"),
     [
-        ("NOTIFY_REDIS", "redis://127.0.0.1:1/0", "Redis at redis://127.0.0.1:1/0", "start it"),
+        ("NOTIFY_REDIS", "redis://127.0.0.1:1/0", "Redis at redis://127.0.0.1:1/0", "notifyredissilent"),
         ("NOTIFY_PARTITIONS", "9", "topics", "topics ensure"),
-        ("NOTIFY_KAFKA", "127.0.0.1:1", "Kafka at 127.0.0.1:1", "start it"),
+        ("NOTIFY_KAFKA", "127.0.0.1:1", "Kafka at 127.0.0.1:1", "notifykafkasilent"),
     ],
 )
 def test_what_is_wrong_is_named_with_what_to_do(stack: Stack, setting: str, value: str, words: str, todo: str) -> None:

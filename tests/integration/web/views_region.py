@@ -9,11 +9,11 @@ from uuid import uuid4
 import aiohttp
 
 from notify_streams.admin.trigger_producer import TriggerProducer
+from notify_streams.app import web_port
 from notify_streams.roles import VIEWS
 from notify_streams.secret import Secret
 from notify_streams.settings import Settings
 from notify_streams.stores.mongo import Shards
-from notify_streams.web.peers import web_port_of
 
 
 @dataclass
@@ -30,7 +30,7 @@ class ARegion:
         return f"{name}-{self.run}"
 
     def url(self, path: str, role: str = VIEWS) -> str:
-        return f"http://127.0.0.1:{web_port_of(self.settings, role)}{path}"
+        return f"http://127.0.0.1:{web_port(self.settings, role)}{path}"
 
     async def get(self, path: str, role: str = VIEWS, **headers: str) -> tuple[int, Any]:
         """Status and JSON of a request with the read token."""

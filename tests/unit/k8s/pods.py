@@ -20,6 +20,7 @@ SECRETS = {
     },
     "notify-streams-registry": {"edge": '[{name: fra, url: "https://fra.example", kind: http, token: t}]'},
 }
+POD_IP = "10.244.1.7"
 
 
 def pod(document: Document) -> Document:
@@ -28,7 +29,7 @@ def pod(document: Document) -> Document:
 
 
 def environment(documents: list[Document], container: Document, labels: Document) -> dict[str, str]:
-    """What the process would see: ConfigMaps, the pod's own labels and its name."""
+    """What the process would see: ConfigMaps, the pod's own labels, its name and its address."""
     maps = {one["metadata"]["name"]: one["data"] for one in documents if one["kind"] == "ConfigMap"}
     seen: dict[str, str] = {}
     for source in container["envFrom"]:
@@ -38,6 +39,8 @@ def environment(documents: list[Document], container: Document, labels: Document
             seen[variable["name"]] = variable["value"]
         elif (path := source["fieldRef"]["fieldPath"]) == "metadata.name":
             seen[variable["name"]] = "standard-0"
+        elif path == "status.podIP":
+            seen[variable["name"]] = POD_IP
         else:
             seen[variable["name"]] = labels[path.split("'")[1]]
     return seen

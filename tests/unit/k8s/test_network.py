@@ -139,13 +139,10 @@ def test_names_are_resolved_by_the_cluster_alone(documents: list[Document]) -> N
 def test_the_views_are_for_the_cluster_and_only_for_those_it_lets_in(documents: list[Document]) -> None:
     assert not [one for one in documents if one["kind"] in ("Ingress", "HTTPRoute", "Gateway")]
     services = {one["metadata"]["name"]: one["spec"] for one in documents if one["kind"] == "Service"}
-    service, workers = services.pop("views"), services.pop("workers")
+    service = services.pop("views")
     assert services.keys() == {"webhooks"} and service["type"] == "ClusterIP"
     assert service["selector"] == {"notify-streams/role": "views"}, "the other roles serve no page"
-    assert workers["clusterIP"] == "None", "a name with the address of each worker"
-    assert service["publishNotReadyAddresses"] and workers["publishNotReadyAddresses"], (
-        "the page shows what is not ready"
-    )
+    assert service["publishNotReadyAddresses"], "the page shows what is not ready"
     (entry,) = policies(documents)["views"]["ingress"]
     page = {"matchLabels": {"notify-streams/role": "views"}}
     assert entry["from"] == [

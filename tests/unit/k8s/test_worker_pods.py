@@ -14,7 +14,7 @@ from notify_streams.templates.catalog import Templates
 from notify_streams.templates.files import TemplateFiles
 from notify_streams.transport import TransportSettings
 from notify_streams.web import WORKER_VIEWS
-from tests.unit.k8s.pods import SECRETS, environment, pod, settings_of
+from tests.unit.k8s.pods import POD_IP, SECRETS, environment, pod, settings_of
 
 Document = dict[str, Any]
 
@@ -34,7 +34,7 @@ def test_every_worker_s_environment_is_settings_and_has_the_secrets_of_its_role(
         tokens = [settings.web_read_token, settings.web_write_token, settings.web_edge_token]
         named = [Secret(one.strip()) for one in SECRETS["notify-streams-views"].values()]
         assert tokens == (named if all_secrets and role == "views" else [None] * 3)
-        assert settings.web_peers == (("workers:6066",) if role == "views" else ())
+        assert settings.web_advertised_host == POD_IP, "or the page cannot ask it"
         assert bool(settings.edge) == (all_secrets and role == "registry")
         calls_providers = role in CHANNEL_ROLES or role == "webhooks"
         assert (settings.providers.fcm_service_account is not None) == (all_secrets and calls_providers)

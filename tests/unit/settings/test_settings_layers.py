@@ -258,8 +258,12 @@ def test_one_token_cannot_give_two_rights(load: Load) -> None:
     assert load({"NOTIFY_WEB_READ_TOKEN": GOOD, "NOTIFY_WEB_EDGE_TOKEN": f"{GOOD}2"})
 
 
-@pytest.mark.parametrize("peers", ["[host]", "['host:']", "['http://host:1']", "['a b:1']", "['host:0']"])
-def test_a_peer_is_a_host_and_a_port(load: Load, peers: str) -> None:
-    with pytest.raises(SettingsError, match="web_peers"):
-        load({"NOTIFY_WEB_PEERS": peers})
-    assert load({"NOTIFY_WEB_PEERS": "['workers:6066']"}).web_peers == ("workers:6066",)
+@pytest.mark.parametrize("host", ["host:6066/", "http://host", "a b", "[::1]"])
+def test_an_advertised_host_is_a_name_or_an_address(load: Load, host: str) -> None:
+    with pytest.raises(SettingsError, match="web_advertised_host"):
+        load({"NOTIFY_WEB_ADVERTISED_HOST": host})
+
+
+@pytest.mark.parametrize("host", ["10.0.0.7", "fd00::7", "worker-3.workers"])
+def test_pods_advertise_their_address(load: Load, host: str) -> None:
+    assert load({"NOTIFY_WEB_ADVERTISED_HOST": host}).web_advertised_host == host
