@@ -1,8 +1,8 @@
 """Which principal may do what with which topic and group of a region's Kafka.
 
-One principal for each role, each upstream system, the operator, `restore apply`, and the role `forward` and the operator of each other
-region. Read and Write are all that an idempotent producer and a consumer need on brokers of 3.0 or later; no client needs a right on the
-cluster.
+One principal for each role, each upstream system, the operator, `restore apply`, `topics grow`, and the role `forward` and the operator of
+each other region. Read and Write are all that an idempotent producer and a consumer need on brokers of 3.0 or later; no client needs a right
+on the cluster.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ def principals(settings: Settings, prefix: str) -> list[Principal]:
     accesses |= {f"operator-from-{region}": (*failover, *lost) for region in others}
     accesses["operator"] = _of_operator(settings)
     accesses["restore"] = _of_restore(settings)
+    accesses["grow"] = _of_growth(settings)
     names = {given: principal_name(prefix, given) for given in accesses}
     for name, count in Counter(names.values()).items():
         if count > 1:
@@ -217,6 +218,14 @@ def _of_restore(settings: Settings) -> tuple[Access, ...]:
             Access("group", app_id(settings.region, role), _READ if role in rewound else ("Describe",))
             for role in ROLES
         ),
+    )
+
+
+def _of_growth(settings: Settings) -> tuple[Access, ...]:
+    """Of `topics grow`: it adds partitions, moves rows, and publishes what was in every outbox. No worker runs meanwhile."""
+    return (
+        *_topics((spec.name for spec in all_topics(settings)), (*_READ_WRITE, "Alter")),
+        *(Access("group", app_id(settings.region, role), ("Describe",)) for role in ROLES),
     )
 
 

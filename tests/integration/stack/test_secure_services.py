@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,14 +36,21 @@ from devtools.stack.mongodb import Member, Shard
 from devtools.stack.ports import free_port
 from devtools.stack.valkey import Valkey
 from notify_streams import kafka
+from notify_streams.admin.audit.topics import TopicReader
+from notify_streams.admin.growth.changelogs import move_rows
+from notify_streams.admin.growth.documents import BucketSplit
 from notify_streams.admin.topic_acls import agent_topics, principal_name, principals
-from notify_streams.admin.topics import check_topics, ensure_topics
+from notify_streams.admin.topics import add_partitions, check_topics, ensure_topics
 from notify_streams.errors import RetryLater
+from notify_streams.records.user_records import LocationRecord
 from notify_streams.regions.consumer_groups import routers_run
 from notify_streams.regions.failover.log import KafkaControlLog
 from notify_streams.regions.failover.protocol import ControlRecord
 from notify_streams.roles import ROLES, app_id
 from notify_streams.settings import Settings
+from notify_streams.topics import USER_LOCATIONS
+from notify_streams.transport import BatchProducer
+from notify_streams.transport.send_errors import SendError
 from tests.builders import some_settings
 from tests.waiting import until
 
@@ -274,6 +281,37 @@ def test_rights_that_topics_acls_does_not_have_are_taken_away(topics: SecureBrok
     kafka_rights.give(topics.address, topics.credentials, topics.settings)
     found = admin.describe_acls(kafka_rights.matching(AclBinding(*_RIGHT))).result(_WAIT_S)
     assert found == []
+
+
+async def test_a_growth_adds_partitions_and_moves_rows_with_its_rights_alone(topics: SecureBroker) -> None:
+    """The last test of these topics: they have more partitions afterwards."""
+    people = [f"u-{number}" for number in range(20)]
+    await _write_locations(topics.settings_of("registry"), people)
+    with pytest.raises(SendError, match="TopicAuthorizationFailed"):
+        await _write_locations(topics.settings_of("operator"), people)
+    settings = msgspec.structs.replace(topics.settings_of("grow"), partitions=2)
+    await add_partitions(settings)
+    split = BucketSplit(1, 2)
+    producer = BatchProducer(settings.kafka_connection(), client_id="test")
+    await producer.start()
+    try:
+        async with TopicReader(settings) as reader:
+            moved = await move_rows(reader, producer, USER_LOCATIONS, split, lambda _: None)
+            there = {one.key async for _, one in reader.read([USER_LOCATIONS], [1])}
+    finally:
+        await producer.stop()
+    leaving = {one.encode() for one in people if split.new_bucket(one, 0) == 1}
+    assert there == leaving and moved == len(leaving) > 0
+
+
+async def _write_locations(settings: Settings, people: Sequence[str]) -> None:
+    producer = BatchProducer(settings.kafka_connection(), client_id="test")
+    await producer.start()
+    try:
+        rows = [(one.encode(), msgspec.json.encode(LocationRecord(one, "us")), ()) for one in people]
+        await producer.send_batch(USER_LOCATIONS, 0, rows)
+    finally:
+        await producer.stop()
 
 
 def _super_user(topics: SecureBroker) -> Any:

@@ -33,12 +33,13 @@ OURS = [FOUND[role.replace("_", "-")] for role in ROLES]
 def test_each_role_system_and_region_and_the_operator_has_a_principal() -> None:
     systems = {f"system-{system}" for system in SYSTEMS}
     regions = {f"{user}-from-{region}" for user in ("forward", "operator") for region in ("eu", "asia")}
-    assert FOUND.keys() == {role.replace("_", "-") for role in ROLES} | systems | regions | {"operator", "restore"}
+    operators = {"operator", "restore", "grow"}
+    assert FOUND.keys() == {role.replace("_", "-") for role in ROLES} | systems | regions | operators
 
 
 @pytest.mark.parametrize("topic", sorted(EVERY_TOPIC))
 def test_every_topic_has_a_writer_and_a_reader_besides_the_operator(topic: str) -> None:
-    users = [one for name, one in FOUND.items() if not name.startswith(("operator", "restore"))]
+    users = [one for name, one in FOUND.items() if not name.startswith(("operator", "restore", "grow"))]
     assert any(topic in one.topics("Write") for one in users)
     assert any(topic in one.topics("Read") for one in users)
 
@@ -60,7 +61,7 @@ def test_an_upstream_system_writes_its_triggers_and_reads_its_events_and_nothing
 
 def test_only_routers_receipts_the_system_and_the_operator_write_a_systems_triggers() -> None:
     writers = {name for name, one in FOUND.items() if "triggers.payments" in one.topics("Write")}
-    assert writers == {"critical", "standard", "receipts", "system-payments", "operator", "restore"}
+    assert writers == {"critical", "standard", "receipts", "system-payments", "operator", "restore", "grow"}
 
 
 def test_a_role_joins_its_own_group_only() -> None:
@@ -94,8 +95,17 @@ def test_another_region_s_operator_changes_the_placement_and_reads_what_a_restor
     assert {*FOUND["operator-from-eu"].accesses} == {control} | groups | read
 
 
-def test_only_the_operator_changes_topics() -> None:
-    assert [name for name, one in FOUND.items() if one.topics("Create") | one.topics("Alter")] == ["operator"]
+def test_a_growth_adds_partitions_to_every_topic_and_moves_rows_but_reads_no_group() -> None:
+    for operation in ("Read", "Write", "Alter"):
+        assert FOUND["grow"].topics(operation) == EVERY_TOPIC
+    groups = {one for one in FOUND["grow"].accesses if one.resource == "group"}
+    assert groups == {Access("group", f"notify-us-{role}", ("Describe",)) for role in ROLES}
+
+
+def test_only_the_operator_changes_topics_and_a_growth_their_partitions() -> None:
+    changers = [name for name, one in FOUND.items() if one.topics("Create") | one.topics("AlterConfigs")]
+    assert changers == ["operator"]
+    assert {name for name, one in FOUND.items() if one.topics("Alter")} == {"operator", "grow"}
     assert FOUND["operator"].topics("Create") == FOUND["operator"].topics("Read") == EVERY_TOPIC
 
 
