@@ -40,8 +40,11 @@ _PEOPLE_HERE: Final = 60
 _PEOPLE_AWAY: Final = 6
 #: That bring the people of the other region into the tables of this one.
 _ROLES_AWAY: Final = ("registry", "forward")
-#: Until workers that start together are ready.
+#: Until a worker that was started is ready.
 START_S: Final = 300.0
+#: Each takes some seconds of a processor.
+_START_TOGETHER: Final = 4
+_STARTS: Final = 3
 _KNOWN_S: Final = 300.0
 _DRAIN_S: Final = 120.0
 #: On a busy machine a critical worker must not lose its membership for being late.
@@ -94,9 +97,8 @@ class FaultRegion:
         self.settings = every[0]
         self._report("starting workers")
         self._closing.push_async_callback(self.pool.stop_all)
-        for role in ROLES:
-            await self.start_worker(role)
-        await asyncio.gather(*(worker.wait_until_ready(START_S) for worker in self.pool.workers.values()))
+        for first in range(0, len(ROLES), _START_TOGETHER):
+            await asyncio.gather(*map(self._start_until_ready, ROLES[first : first + _START_TOGETHER]))
         console = Console(stderr=True, quiet=True)
         self._watcher = await self._closing.enter_async_context(RegionWatcher([self.settings], console))
         here = people("here", _PEOPLE_HERE)
@@ -117,6 +119,19 @@ class FaultRegion:
             environ = self.clock.environ()
         port = web_port(self.settings, role)
         return await self.pool.start(role, environ=environ, predecessor=predecessor, port=port, program=program)
+
+    async def _start_until_ready(self, role: str) -> None:
+        """Start a role's worker, again if it ends: on a busy machine a service may not answer it in time."""
+        for attempt in range(1, _STARTS + 1):
+            worker = await self.start_worker(role)
+            try:
+                await worker.wait_until_ready(START_S)
+            except StoreUnavailable:
+                if worker.alive or attempt == _STARTS:
+                    raise
+                self.pool.workers.pop(worker.name)
+            else:
+                return
 
     @property
     def targets(self) -> list[str]:
