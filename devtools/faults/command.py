@@ -40,24 +40,7 @@ def faults(only: tuple[str, ...], rate: float, write: bool, as_json: bool) -> No
     Exit 0 only if each is named within 30 s, nothing is wrong a minute after its end, and the audit finds no difference afterwards.
     """
     chosen = [BY_NAME[name] for name in only] or FAULTS
-    conclude(_run(chosen, rate, table.write if write else None), as_json, _lines, "faults")
-
-
-def _lines(row: dict[str, Any]) -> str:
-    """A row of the report as text."""
-    seconds = {name: _seconds(row[name]) for name in ("page", "alert", "doctor", "quiet", "alert_ended")}
-    head = (
-        f"{'holds' if row['holds'] else 'MISSES':<7}{row['title']:<20} page {seconds['page']}, alert {seconds['alert']}, "
-        f"doctor {seconds['doctor']}, quiet {seconds['quiet']}, alert ended {seconds['alert_ended']}"
-    )
-    texts = {name: row[name]["text"] if row[name] else "-" for name in ("page", "alert", "doctor")}
-    texts |= {"why": row["why"].replace("\n", " | "), "log": row["log"] or "-", "last hour": row["last_hour"] or "-"}
-    lines = [head, *(f"       {name:<10} {text}" for name, text in texts.items())]
-    return "\n".join([*lines, *(f"       MISSES     {one}" for one in row["misses"])])
-
-
-def _seconds(seen: dict[str, Any] | None) -> str:
-    return "never" if seen is None else f"{seen['after_s']:.0f} s"
+    conclude(_run(chosen, rate, table.write if write else None), as_json, table.text_of, "faults")
 
 
 async def _run(chosen: Sequence[Fault], rate: float, write: Callable[[dict[str, Any]], None] | None) -> dict[str, Any]:

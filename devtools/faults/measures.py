@@ -7,6 +7,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from devtools.faults.table import text_of
 from devtools.faults.witnesses import Seen, codes, first_seen
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 NAMED_S: Final = 30.0
 QUIET_S: Final = 60.0
 #: It is watched for longer, so that a miss has a number.
-_WATCHED_S: Final = 60.0
-_QUIET_WATCHED_S: Final = 180.0
+_WATCHED_S: Final = 45.0
+_QUIET_WATCHED_S: Final = 90.0
 #: A trigger of the time of the fault is asked about after this, so that it has come as far as it can.
 _WHY_AFTER_S: Final = 12.0
 
@@ -40,7 +41,8 @@ class Row:
     #: What `why` said of a trigger that met the fault; a line of a log.
     why: str
     log: str | None
-    #: Since the fault's end: nothing is wrong now; no alert of it fires.
+    #: Since the fault's end: the page no longer names it; nothing at all is wrong now; no alert of it fires.
+    gone: Seen | None
     quiet: Seen | None
     alert_ended: Seen | None
     last_hour: str | None
@@ -75,23 +77,25 @@ class Drill:
         self._report = report
 
     async def run(self, faults: Sequence[Fault]) -> list[Row]:
-        """A row for each fault. Each begins when nothing is wrong any more."""
+        """A row for each fault. Each begins when nothing is wrong any more, if that comes."""
         rows = []
         for fault in faults:
-            await self.wait_until_quiet()
+            await self._wait_until_gone(fault)
             self._report(f"{fault.title}: begins")
             row = await self._run_one(fault)
-            self._report(f"{fault.title}: {'holds' if row.holds else '; '.join(row.misses)}")
+            self._report(text_of(row.as_json()))
             rows.append(row)
         return rows
 
-    async def wait_until_quiet(self) -> None:
-        """Wait until nothing is wrong and no alert of what is wrong now fires; at most three minutes."""
+    async def _wait_until_gone(self, fault: Fault) -> None:
+        """Wait until nothing is wrong; if the machine is too busy for that, until neither page nor an alert names this fault."""
         since = time.monotonic()
         if await first_seen(self._page.quiet, since, _QUIET_WATCHED_S) is None:
             verdict = await self._page.verdict()
             wrong = "no answer" if verdict is None else ", ".join(codes(verdict["now"]))
             self._report(f"the region is not quiet after {_QUIET_WATCHED_S:.0f} s: {wrong}")
+        await first_seen(lambda: self._page.without(fault.code), since, 2 * _QUIET_WATCHED_S)
+        await first_seen(lambda: self._ended(fault), since, 2 * _QUIET_WATCHED_S)
 
     async def _run_one(self, fault: Fault) -> Row:
         logs = self._logs()
@@ -106,12 +110,13 @@ class Drill:
             )
             log = None if fault.log is None else logs.line_with(fault.log)
         ended = time.monotonic()
-        quiet, alert_ended = await asyncio.gather(
+        gone, quiet, alert_ended = await asyncio.gather(
+            first_seen(lambda: self._page.without(fault.code), ended, _QUIET_WATCHED_S),
             first_seen(self._page.quiet, ended, _QUIET_WATCHED_S),
             first_seen(lambda: self._ended(fault), ended, _QUIET_WATCHED_S),
         )
         past = await self._page.past(fault.code)
-        row = Row(fault.name, fault.title, page, alert, doctor, why, log, quiet, alert_ended, past)
+        row = Row(fault.name, fault.title, page, alert, doctor, why, log, gone, quiet, alert_ended, past)
         row.misses.extend(misses(fault, row))
         return row
 
@@ -124,10 +129,10 @@ class Drill:
         return None if firing.keys() & set(fault.alerts) else "no alert fires"
 
     async def _why(self, fault: Fault, trigger_id: str, began: float) -> str:
-        """The last answer; asked until it names the fault, or for as long as the others are."""
+        """The last answer; asked until it names the fault, while there is time to name it."""
         said = ""
         await asyncio.sleep(_WHY_AFTER_S)
-        while not said or (not fault.explained_by(said) and time.monotonic() - began < _WATCHED_S):
+        while not said or (not fault.explained_by(said) and time.monotonic() - began < NAMED_S):
             said = await self._commands.why(trigger_id)
         return said
 
@@ -138,6 +143,7 @@ def misses(fault: Fault, row: Row) -> list[str]:
         ("the page's first line names it", row.page, NAMED_S),
         ("the alert fires", row.alert, NAMED_S),
         ("doctor names it", row.doctor, NAMED_S),
+        ("the page no longer names it after its end", row.gone, QUIET_S),
         ("nothing is wrong now after its end", row.quiet, QUIET_S),
         ("the alert ends", row.alert_ended, QUIET_S),
     )

@@ -16,7 +16,7 @@ PAGE: Final = PROJECT / "docs" / "faults.md"
 FIGURES: Final = PROJECT / "docs" / "measurements" / "faults.json"
 #: Begins the part that is written here; all before it is kept.
 HEADING: Final = "## Measured\n"
-_COLUMNS: Final = ("page", "alert", "doctor", "quiet", "alert_ended")
+_COLUMNS: Final = ("page", "alert", "doctor", "gone", "quiet", "alert_ended")
 _ADDRESS: Final = re.compile(r"(mongodb://)?127\.0\.0\.1:\d+(,127\.0\.0\.1:\d+)*(/[\w?=&.-]*)?")
 _SHOWN_CHARACTERS: Final = 240
 
@@ -36,27 +36,33 @@ def measured(report: Mapping[str, Any]) -> str:
         f"{report['rate_per_s']:g} triggers a second, {report['triggers']:,} in all; the audit afterwards found "
         f"{len(report['differences'])} differences. Seconds after the fault began, and after it ended.",
         "",
-        "| fault | page | alert | doctor | page quiet | alert ended |",
-        "|---|---|---|---|---|---|",
+        "| fault | page | alert | doctor | page: gone | page: quiet | alert ended |",
+        "|---|---|---|---|---|---|---|",
         *(f"| {row['title']} | " + " | ".join(_seconds(row[name]) for name in _COLUMNS) + " |" for row in rows),
         "",
         "| fault | witness | says |",
         "|---|---|---|",
     ]
     for row in rows:
-        says = {
-            "page": row["page"] and row["page"]["text"],
-            "alert": row["alert"] and row["alert"]["text"],
-            "doctor": row["doctor"] and row["doctor"]["text"],
-            "why": row["why"],
-            "log": row["log"],
-            "last hour": row["last_hour"],
-        }
         lines += [
             f"| {row['title'] if witness == 'page' else ''} | {witness} | {_cell(text)} |"
-            for witness, text in says.items()
+            for witness, text in _says(row).items()
         ]
     return "\n".join(lines) + "\n"
+
+
+def text_of(row: Mapping[str, Any]) -> str:
+    """A row of the report as text for a terminal."""
+    times = ", ".join(f"{name.replace('_', ' ')} {_seconds(row[name])}" for name in _COLUMNS)
+    lines = [f"{'holds' if row['holds'] else 'MISSES':<7}{row['title']:<20} {times}"]
+    lines += [f"       {witness:<10} {' | '.join((text or '-').splitlines())}" for witness, text in _says(row).items()]
+    return "\n".join([*lines, *(f"       MISSES     {one}" for one in row["misses"])])
+
+
+def _says(row: Mapping[str, Any]) -> dict[str, str | None]:
+    """The words of each witness."""
+    said = {name: row[name] and row[name]["text"] for name in ("page", "alert", "doctor")}
+    return {**said, "why": row["why"], "log": row["log"], "last hour": row["last_hour"]}
 
 
 def _seconds(seen: Mapping[str, Any] | None) -> str:

@@ -86,6 +86,11 @@ class Page:
         verdict = await self.verdict()
         return None if verdict is None or verdict["now"] else str(verdict["headline"])
 
+    async def without(self, code: str) -> str | None:
+        """The first line, if the problem `code` is none now."""
+        verdict = await self.verdict()
+        return None if verdict is None or code in codes(verdict["now"]) else str(verdict["headline"])
+
     async def past(self, code: str) -> str | None:
         """What the last hour tells of an ended problem."""
         verdict = await self.verdict()

@@ -14,6 +14,7 @@ ROW = Row(
     doctor=None,
     why="waits | for shard 1",
     log=None,
+    gone=Seen(12.4, "Everything works."),
     quiet=Seen(20.4, "Everything works."),
     alert_ended=Seen(11.0, "no alert fires"),
     last_hour="MongoDB shard 1",
@@ -22,7 +23,7 @@ ROW = Row(
 
 def test_a_row_shows_its_times_and_words_without_addresses() -> None:
     text = measured({"rate_per_s": 20.0, "triggers": 1234, "differences": [], "faults": [ROW.as_json()]})
-    assert "| a shard down | 8 | 12 | never | 20 | 11 |" in text
+    assert "| a shard down | 8 | 12 | never | 12 | 20 | 11 |" in text
     assert "20 triggers a second, 1,234 in all; the audit afterwards found 0 differences" in text
     assert "| a shard down | page | MongoDB shard 1 at … does not respond within 2 s. |" in text
     assert "|  | why | waits \\| for shard 1 |" in text and "|  | log | - |" in text
