@@ -68,9 +68,9 @@ clean: ## stop the local services; remove all that make created, downloads too
 
 lock: $(READY) ## pin the dependencies of setup.cfg and the jars: requirements*.lock, requirements-files.sha256, jars.yaml
 	@$(BIN)/pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --extra stack --extra dev --extra docs setup.cfg \
+	@$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --extra stack --extra dev --extra docs --extra tracing setup.cfg \
 	    -o requirements.lock
-	@echo 'setuptools>=80' | $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate -c requirements.lock setup.cfg - \
+	@echo 'setuptools>=80' | $(BIN)/uv pip compile --quiet --generate-hashes --no-header --no-annotate -c requirements.lock --extra tracing setup.cfg - \
 	    -o requirements-runtime.lock
 	@printf '%s\n' 'setuptools>=80' setuptools_scm wheel 'cython>=3.1' \
 	    | $(BIN)/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate -c requirements.lock - -o requirements-build.lock

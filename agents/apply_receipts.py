@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from notify_streams.admin.channel_messages import channel_messages
 from notify_streams.app import app
+from notify_streams.delivery.attempt_reader import AttemptReader
 from notify_streams.delivery.failed_receipts import FailedReceipts
+from notify_streams.delivery.receipt_spans import ReceiptSpans
 from notify_streams.delivery.receipts import ReceiptWriter
 from notify_streams.delivery.reputation import Reputation
 from notify_streams.outbox.direct_publish import publish_directly
@@ -57,12 +59,14 @@ async def receipts_agent(batches: StreamT[Any]) -> None:
         partial(channel_messages, app.settings),
         partial(publish_directly, app),
     )
+    timeout_s = app.settings.outbox.transaction_timeout_s
     writer = ReceiptWriter(
         app.shards,
-        app.settings.outbox.transaction_timeout_s,
+        timeout_s,
         app.settings.event_systems(),
         partial(publish_directly, app),
         reputation.count_receipt,
         failed_receipts.follow,
+        None if app.spans is None else ReceiptSpans(app.spans, AttemptReader(app.shards, timeout_s)).add,
     )
     await process_partitions_concurrently(batches, partial(apply_receipts, writer=writer, producer=app))

@@ -11,6 +11,7 @@ from faust.types import TP
 from notify_streams.app import app
 from notify_streams.delivery.admission import Admission
 from notify_streams.delivery.dead_addresses import DeadAddresses
+from notify_streams.delivery.delivery_spans import DeliverySpans
 from notify_streams.delivery.engine import DeliveryEngine
 from notify_streams.delivery.event_outbox import EventOutbox
 from notify_streams.delivery.mail_links import mail_links_of
@@ -61,6 +62,7 @@ engine = app.delivery = DeliveryEngine(
     retention=app.settings.retention,
     on_refused_address=refused_addresses.add,
     mail_links=mail_links_of(app.settings, app.categories) if channel == "email" else None,
+    spans=None if app.spans is None else DeliverySpans(app.spans, channel, app.settings.tracing.send_to),
 )
 app.add_lifecycle(engine.start, engine.stop)
 hold_partitions_while(app, lambda: engine.held)

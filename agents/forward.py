@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from notify_streams.app import app
 from notify_streams.partition_concurrency import batch_events
+from notify_streams.regions.forwarding.forward_spans import ForwardSpans
 from notify_streams.regions.forwarding.partition_queues import PartitionQueues
 from notify_streams.regions.forwarding.remote_region import RemoteRegion
 from notify_streams.topics import forward_topic
@@ -45,7 +46,8 @@ def add_region(region: str, connection: KafkaConnection) -> None:
     topic = forward_topic(region)
     remote = RemoteRegion(region, connection, app.settings)
     app.remote_states.append(remote.state)
-    queues = queues_to[topic] = PartitionQueues(remote)
+    spans = None if app.spans is None else ForwardSpans(app.spans, region)
+    queues = queues_to[topic] = PartitionQueues(remote, spans=spans)
 
     async def stop() -> None:
         await queues.stop()

@@ -14,6 +14,7 @@ from notify_streams.routing.decision_events import DecisionEvents
 from notify_streams.routing.outcome_records import bad_record, id_conflict
 from notify_streams.routing.recipient_lookup import RecipientLookup
 from notify_streams.routing.router import Router
+from notify_streams.routing.trigger_traces import TriggerTraces
 from notify_streams.routing.waiting_triggers import WaitingTriggers
 from notify_streams.topics import FORWARDED, trigger_topics
 from notify_streams.transport import exempt_from_watchdog
@@ -32,10 +33,18 @@ TOPICS = frozenset(trigger_topics(app.settings))
 check = app.preferences.decision_check(preferences.get_many, preferences.lag_s)
 recipients = RecipientLookup(locate_in, contacts, check, recent_users)
 assert app.placement_follower is not None, f"role {app.role} follows the placement"
-router = Router(app.settings, app.categories, app.templates(), app.lane, recipients, app.placement_follower)
+router = Router(
+    app.settings,
+    app.categories,
+    app.templates(),
+    app.lane,
+    recipients,
+    app.placement_follower,
+    traces=None if app.spans is None else TriggerTraces(app.settings.tracing),
+)
 events = DecisionEvents(app.settings)
 outbox = app.outbox = Outbox(
-    app.settings, app.role, app.shards, app, events.after(id_conflict), events.after(bad_record)
+    app.settings, app.role, app.shards, app, events.after(id_conflict), events.after(bad_record), spans=app.spans
 )
 attach_outbox(app, outbox, TOPICS)
 waiting_triggers = WaitingTriggers(

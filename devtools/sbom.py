@@ -20,6 +20,8 @@ from devtools.subprocesses import python_module
 
 #: The Dockerfile removes it when everything is built.
 BUILD_ONLY: Final = frozenset({"setuptools"})
+#: Of packages whose metadata name the licence in words that the tool does not know (SPDX).
+_LICENCES: Final = {"protobuf": "BSD-3-Clause"}
 
 
 class WrongEnvironment(Exception):
@@ -51,6 +53,9 @@ def sbom() -> dict[str, Any]:
     kept = {by_name[canonicalize_name(name)]["bom-ref"] for name in wanted} | {product["bom-ref"]}
     document["metadata"]["component"] = product | {"type": "application"}
     document["components"] = [one for one in document["components"] if one["bom-ref"] in kept and one is not product]
+    for one in document["components"]:
+        if (licence := _LICENCES.get(one["name"])) is not None:
+            one.setdefault("licenses", [{"license": {"id": licence}}])
     document["dependencies"] = [
         one | {"dependsOn": sorted(kept & {*one.get("dependsOn", ())})}
         for one in document["dependencies"]

@@ -38,6 +38,7 @@ from notify_streams.stores.mongo import Shards
 from notify_streams.stores.redis import access_with, connect
 from notify_streams.templates.catalog import configured_templates
 from notify_streams.topics import HEADROOM_BYTES
+from notify_streams.tracing.start import start_tracing
 from notify_streams.transport import (
     TransportSettings,
     attach,
@@ -160,6 +161,10 @@ class NotifyApp(faust.App):
             worker_redirect_stdouts=False,
         )
         attach(self, _transport_settings(settings, role), settings.kafka_connection())
+        #: None while tracing is off.
+        self.spans = start_tracing(settings, role)
+        if self.spans is not None:
+            self.add_stop(self.spans.close)  # the last one that stops
         hold_partitions_while(self, lambda: bool(failing_calls().keys() - _BESIDE_PARTITIONS))
         self.add_lifecycle(self.shards.start, self.shards.close)
         self._follow_security()
@@ -306,7 +311,8 @@ def build_app(settings: Settings, role: str) -> NotifyApp:
 def run_worker(app: NotifyApp, level: str) -> NoReturn:
     """Run the worker until SIGTERM or SIGINT, then exit."""
     app.discover()
-    worker = faust.Worker(app, loglevel=level, logging_config=logging_config(level), quiet=True)
+    config = logging_config(level, app.settings.region, app.role)
+    worker = faust.Worker(app, loglevel=level, logging_config=config, quiet=True)
     worker.execute_from_commandline()
 
 

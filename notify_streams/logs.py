@@ -1,5 +1,7 @@
 """Log format: one JSON object a line on stderr, bounded in size and in rate.
 
+Each line has the worker's region and role, and `trace_id` if it is about a record of a known trace.
+
 What a sender wrote must neither fill the log nor appear in it: each text is a prefix with its unprintable characters escaped, and of an
 exception that is not ours, Kafka's or the operating system's only the type is logged, because its text may repeat what it could not read.
 """
@@ -43,17 +45,38 @@ _REPEAT_EVERY_S: Final = 60.0
 _MAX_KINDS: Final = 1_000
 _NUMBERS: Final = re.compile(r"0x[0-9a-f]+|[0-9]+")
 #: Fields that tell lines of one message apart: each names one of few things.
-_IDENTITY: Final = ("call", "topic", "partition", "table", "shard", "bucket", "from", "to", "view", "agent")
+_IDENTITY: Final = (
+    "call",
+    "topic",
+    "partition",
+    "table",
+    "shard",
+    "bucket",
+    "from",
+    "to",
+    "view",
+    "agent",
+    "provider",
+    "category",
+    "what",
+)
 
 
 class JsonLines(logging.Formatter):
     """Formats a log record as one line of JSON of at most `MAX_LINE_BYTES`."""
+
+    def __init__(self, region: str | None = None, role: str | None = None) -> None:
+        """Of one worker; None: of no region or role."""
+        super().__init__()
+        worker = {"region": region, "role": role}
+        self._worker = {name: value for name, value in worker.items() if value is not None}
 
     def format(self, record: logging.LogRecord) -> str:
         created_at = datetime.fromtimestamp(record.created, UTC)
         head: dict[str, Any] = {
             "at": created_at.isoformat(timespec="milliseconds"),
             "level": record.levelname,
+            **self._worker,
             "logger": bounded(record.name),
             "message": bounded(_message(record)),
         }
@@ -162,12 +185,12 @@ def _traceback(error: BaseException) -> str:
     return "\n".join(parts)
 
 
-def logging_config(level: str) -> dict[str, Any]:
+def logging_config(level: str, region: str, role: str) -> dict[str, Any]:
     """The configuration for `logging.config.dictConfig`. `level` is the root logger's."""
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"json": {"()": JsonLines}},
+        "formatters": {"json": {"()": JsonLines, "region": region, "role": role}},
         "filters": {"false_warnings": {"()": FalseWarningFilter}, "repeats": {"()": RepeatFilter}},
         "handlers": {
             "stderr": {

@@ -212,6 +212,15 @@ REJECTED_HEADERS: Final = Counter(
 SUPPRESSED_LOG_LINES: Final = Counter(
     "notify_suppressed_log_lines", "Log lines not written because their kind had one within a minute", registry=REGISTRY
 )
+#: `result`: sent; failed: the endpoint did not take them; dropped: too many waited.
+SPANS: Final = Counter("notify_spans", "Spans of traces, by what became of them", ["result"], registry=REGISTRY)
+#: `result`: traced; limited: above `tracing.max_triggers_per_s`.
+TRACED_TRIGGERS: Final = Counter(
+    "notify_traced_triggers",
+    "Triggers whose sampled flag asks for a trace, or that were drawn",
+    ["result"],
+    registry=REGISTRY,
+)
 REBALANCES: Final = Counter(
     "notify_rebalances", "Assignments of partitions to this worker by its consumer group", registry=REGISTRY
 )

@@ -27,6 +27,7 @@ from notify_streams.settings_folder import config_folder, regions_of
 from notify_streams.settings_layers import PREFIX, environ_layer, merge, read_layer, read_value_files, secrets_layer
 from notify_streams.settings_public import PublicSettings
 from notify_streams.settings_retention import RetentionSettings
+from notify_streams.settings_tracing import TracingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -402,6 +403,7 @@ class Settings(_Frozen, frozen=True, kw_only=True):
     public: PublicSettings = PublicSettings()
     retention: RetentionSettings = RetentionSettings()
     tables: TableSettings = TableSettings()
+    tracing: TracingSettings = TracingSettings()
 
     web_host: str = "127.0.0.1"
     #: A role's web views listen on this port plus the role's index in `roles.ROLES`.
@@ -524,6 +526,7 @@ def _problems(settings: Settings) -> Iterator[str]:
     yield from _security_problems(settings)
     yield from (f"public.{problem}" for problem in settings.public.problems(settings.regions))
     yield from (f"retention.{problem}" for problem in settings.retention.problems())
+    yield from (f"tracing.{problem}" for problem in settings.tracing.problems())
     for key, names in (("regions", settings.regions), ("trigger_systems", settings.trigger_systems)):
         if not names or len(set(names)) < len(names) or not all(map(_NAME.fullmatch, names)):
             yield f"{key} must be a list of distinct names of letters, digits, dots, hyphens and underscores"

@@ -39,6 +39,7 @@ from notify_streams.routing.outcome_records import notified
 from notify_streams.settings import Settings
 from notify_streams.templates.catalog import Templates
 from notify_streams.templates.files import TemplateFiles
+from tests.log_leaks import SENDERS_TEXT
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PARTITIONS = 8
@@ -104,7 +105,7 @@ class ABatch:
 def a_batch(*values: bytes | ARecord | None, start: int = 0, end: int | None = None, **but: Any) -> ABatch:
     """Records at consecutive offsets from `start`."""
     records = [
-        ARecord(value.value, value.key, value.headers, start + place)
+        ARecord(value.value, value.key, value.headers, start + place, value.timestamp)
         if isinstance(value, ARecord)
         else ARecord(value, offset=start + place)
         for place, value in enumerate(values)
@@ -113,13 +114,13 @@ def a_batch(*values: bytes | ARecord | None, start: int = 0, end: int | None = N
 
 
 def trigger_fields(**but: Any) -> dict[str, Any]:
-    """The JSON object of a trigger; a field set to `...` is left out."""
+    """The JSON object of a trigger; a field set to `...` is left out. No log line may show its `note`."""
     usual = {
         "id": "t-1",
         "user_id": "u-42",
         "category": "payments",
         "template": "payment_received",
-        "data": {"amount": "12.50"},
+        "data": {"amount": "12.50", "note": SENDERS_TEXT},
     }
     return {name: value for name, value in (usual | but).items() if value is not ...}
 

@@ -20,7 +20,9 @@ from xdist.scheduler import LoadScopeScheduling
 
 from devtools.stack import Stack
 from devtools.stack.ports import allowed_ports
-from tests.local_services import RUNS, new_stack, or_skipped, remove
+from tests.local_services import RUNS, delete, new_stack, or_skipped, remove
+
+pytest_plugins = ["tests.log_leak_plugin"]
 
 # A slow machine must not fail a property test.
 settings.register_profile("any-speed", deadline=None)
@@ -134,5 +136,5 @@ def _end_stacks_of_dead_runs() -> None:
     for folder in RUNS.glob("*"):
         if not Path("/proc", folder.name.partition("-")[0]).exists():
             for state in folder.rglob("state.json"):
-                remove(Stack(state.parent, environment={}))
+                delete(Stack(state.parent, environment={}))
             shutil.rmtree(folder, ignore_errors=True)

@@ -17,6 +17,7 @@ import pytest
 
 from devtools.stack import Stack, StackFailed
 from devtools.stack.paths import PROJECT
+from tests.log_leaks import leaks_below
 
 #: One folder for each process that runs tests: `<pid>` or `<pid>-<purpose>`.
 RUNS: Final = Path(os.environ.get("NOTIFY_TEST_RUNS") or PROJECT / ".stack" / "tests").absolute()
@@ -54,5 +55,13 @@ async def own_stack(purpose: str) -> AsyncIterator[Stack]:
 
 
 def remove(stack: Stack) -> None:
+    """Stop and delete a stack; its workers' logs must show nothing of people."""
+    found = leaks_below(stack.folder)
+    delete(stack)
+    assert not found, "\n".join(found)
+
+
+def delete(stack: Stack) -> None:
+    """Stop and delete a stack, whatever its logs show."""
     stack.down(wipe=True)
     shutil.rmtree(stack.folder, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging.config
 import os
 
 import click
@@ -26,10 +27,15 @@ def worker(region: str, role: str, web_port: int | None, loglevel: str) -> None:
     mode.loop.use("uvloop")
     from notify_streams.admin.services import require_access
     from notify_streams.app import run_worker, worker_app  # builds the app that the environment names
+    from notify_streams.logs import logging_config
     from notify_streams.stores.mongo import require_partition_count
+    from notify_streams.web.health_log import HealthLog
 
     app = worker_app()
+    logging.config.dictConfig(logging_config(loglevel, region, role))
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:  # leaves the app's loop as it is
         runner.run(require_partition_count(app.settings))
         runner.run(require_access(app.settings, role))
+    health = HealthLog(app)
+    app.add_lifecycle(health.start, health.stop)
     run_worker(app, loglevel)

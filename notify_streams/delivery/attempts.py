@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from notify_streams.records.outcomes import DeliveryState
+from notify_streams.tracing.trace_context import TRACEPARENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -185,14 +186,22 @@ def digest_of(identity: bytes) -> bytes:
 
 
 def attempt_document(
-    key: bytes, bucket: int, number: int, phase: Phase, owner: bytes, attempt: Attempt
+    key: bytes, bucket: int, number: int, phase: Phase, owner: bytes, attempt: Attempt, traceparent: str | None = None
 ) -> dict[str, Any]:
-    """The document of one attempt. `owner`: the first bytes of the worker's token."""
-    return {
+    """The document of one attempt.
+
+    Args:
+        owner: the first bytes of the worker's token.
+        traceparent: the span of the call, of a delivery that is traced.
+    """
+    document: dict[str, Any] = {
         "_id": b"%b%b%c%b" % (key, min(number, _MAX_ATTEMPT).to_bytes(2, "big"), phase, owner[:OWNER_BYTES]),
         "bucket": bucket,
         "p": pack(attempt),
     }
+    if traceparent is not None:
+        document[TRACEPARENT] = traceparent
+    return document
 
 
 def key_range(key: bytes) -> dict[str, bytes]:

@@ -23,6 +23,7 @@ from notify_streams.errors import RetryLater
 from notify_streams.failpoints import failpoint
 from notify_streams.preferences.categories import OnDoubt
 from notify_streams.templates.catalog import RenderingError
+from notify_streams.tracing.trace_context import trace_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -118,6 +119,8 @@ class ProviderCalls:
         #: The worker stops: a call that fails from now on has no result.
         self.stopping = False
         self._logged_states: dict[str, str] = {}
+        #: How the last failed call of each provider ended.
+        self._last_failures: dict[str, str] = {}
         #: See `ProviderState`.
         self._credential_problems: dict[str, str] = {}
 
@@ -178,10 +181,11 @@ class ProviderCalls:
                 continue
             is_stopped = state in (BreakerState.OPEN, "paused")
             metrics.PROVIDER_OPEN.labels(one.provider).set(is_stopped)
+            why = {"why": self._last_failures.get(one.provider, "")} if state == BreakerState.OPEN else {}
             log.log(
                 logging.WARNING if is_stopped else logging.INFO,
                 "calls to the provider stop" if is_stopped else "calls to the provider go on",
-                extra={"action": "provider.state", "provider": one.provider, "state": state},
+                extra={"action": "provider.state", "provider": one.provider, "state": state, **why},
             )
             self._logged_states[one.provider] = state
 
@@ -301,8 +305,9 @@ class ProviderCalls:
             if outgoing.provider in self._paused:
                 return ProviderResult(outcome=ProviderOutcome.RETRY, provider=name, detail="paused", begun=False)
             began = time.perf_counter()
+            call = None if delivery.trace is None else delivery.trace.call(outgoing, name)
             try:
-                result = await provider.client.send(outgoing)
+                result = await provider.client.send(outgoing if call is None else call.outgoing)
             except Exception as error:  # a defect must not stop the partition; the error's text may contain a contact
                 log.error(
                     "provider client failed, the call will be retried",
@@ -310,6 +315,7 @@ class ProviderCalls:
                         "action": "provider.defect",
                         "delivery_id": outgoing.delivery_id,
                         "error": type(error).__name__,
+                        **trace_fields(delivery.message.traceparent),
                     },
                 )
                 result = ProviderResult(
@@ -319,6 +325,8 @@ class ProviderCalls:
                 call_times = self._call_times.get(name) or metrics.PROVIDER_CALL.labels(name)
                 call_times.observe(time.perf_counter() - began)
                 self._answers.add(result)
+                if call is not None:
+                    call.ended(delivery.number, result)
                 return result
             now = time.monotonic()
             if self.stopping or not delivery.partition.active or now >= _may_begin_until(delivery):
@@ -430,6 +438,7 @@ class ProviderCalls:
             await asyncio.sleep(_PAUSES_S)
 
     def _count_failure(self, now: float, provider: CalledProvider, result: ProviderResult | None) -> None:
+        self._last_failures[provider.name] = f"no answer for {_LATE_AFTER_S:g} s" if result is None else result.detail
         provider.breaker.failed(now, None if result is None else result.retry_after_s)
         self._admission.changed()
         self._log_states()

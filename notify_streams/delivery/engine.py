@@ -43,11 +43,13 @@ from notify_streams.settings_retention import RetentionSettings
 from notify_streams.stores.orphaned_transactions import abort_orphaned_transactions
 from notify_streams.stores.sealed_sums import OpenPeriods
 from notify_streams.stores.shard_clocks import ShardClocks
+from notify_streams.tracing.trace_context import trace_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from notify_streams.delivery.admission import Admission
+    from notify_streams.delivery.delivery_spans import DeliverySpans
     from notify_streams.delivery.event_outbox import EventOutbox
     from notify_streams.delivery.mail_links import MailLinks
     from notify_streams.delivery.provider_order import ProviderOrder
@@ -134,10 +136,12 @@ class DeliveryEngine:
         mail_links: MailLinks | None = None,
         clocks: ShardClocks | None = None,
         retention: RetentionSettings | None = None,
+        spans: DeliverySpans | None = None,
     ) -> None:
         """Deliver `role`.
 
         Args:
+            spans: None while tracing is off.
             on_end: called with category, state and reason of each delivery whose end is durable.
             region: a mark of each call, by which receipts find the way; None: no mark.
         """
@@ -154,6 +158,7 @@ class DeliveryEngine:
         self._retry_delay = retry_delay
         self._call_timeout_s = call_timeout_s
         self._retention = retention = retention or RetentionSettings()
+        self._spans = spans
         self._ledger = DeliveryLedger(shards, role, store_timeout_s)
         self._reader = AttemptReader(shards, store_timeout_s)
         self._timers = TimerReader(shards, role, store_timeout_s)
@@ -186,6 +191,7 @@ class DeliveryEngine:
                 self._retrying,
                 _FLUSH_INTERVAL_S[lane],
                 OpenPeriods(shards, shard, retention, store_timeout_s),
+                spans,
             )
             for shard, store in enumerate(self._stores)
         ]
@@ -425,6 +431,8 @@ class DeliveryEngine:
                 entry.counted = ("duplicate",)
                 continue
             delivery = Delivery(partition, entry.key, message, record.value or b"", entry)
+            if self._spans is not None:
+                delivery.trace = self._spans.begin(message, record.timestamp * 1_000_000)
             (deliveries if is_new else unknown).append(delivery)
         if unknown:
             deliveries += await self._without_outcome(partition, unknown)
@@ -466,13 +474,19 @@ class DeliveryEngine:
             metrics.REJECTED_RECORDS.labels(self._role, "invalid").inc()
             log.error(
                 "invalid channel message rejected",
-                extra={"action": "message.invalid", "offset": record.offset, "error": error},
+                extra={
+                    "action": "message.invalid",
+                    "offset": record.offset,
+                    "error": error,
+                    **trace_fields(record.headers or ()),
+                },
             )
             return None
         if message.channel != self._channel:
             metrics.REJECTED_RECORDS.labels(self._role, "other_channel").inc()
             log.error(
-                "message for another channel rejected", extra={"action": "message.misrouted", "offset": record.offset}
+                "message for another channel rejected",
+                extra={"action": "message.misrouted", "offset": record.offset, **trace_fields(record.headers or ())},
             )
             return None
         return message
@@ -674,7 +688,22 @@ class DeliveryEngine:
             self._admission.release(len(timers), retry=True)
             return
         failpoint("after_timer_claim")
-        self._spawn(self._begin(partition, [_retried(partition, timer) for timer in timers]), self._others)
+        self._spawn(self._begin(partition, [self._retried(partition, timer) for timer in timers]), self._others)
+
+    def _retried(self, partition: Partition, timer: Timer) -> Delivery:
+        delivery = Delivery(
+            partition,
+            timer.key,
+            read_channel_message(timer.record),
+            timer.record,
+            None,
+            timer.attempt + 1,
+            timer.in_doubt or timer.claim is not None,
+            provider=timer.provider,
+        )
+        if self._spans is not None:
+            delivery.trace = self._spans.begin(delivery.message, int(timer.due_at.timestamp() * 1e9))
+        return delivery
 
     async def _expire(self) -> None:
         """Delete the attempts of notifications that have expired: the first range of ids of each bucket."""
@@ -730,22 +759,13 @@ def _reject(topic: str, delivery: Delivery) -> bool:
     metrics.REJECTED_RECORDS.labels(topic, "unknown_notification").inc()
     log.error(
         "message without a notification rejected",
-        extra={"action": "message.unknown", "offset": delivery.entry.offset},
+        extra={
+            "action": "message.unknown",
+            "offset": delivery.entry.offset,
+            **trace_fields(delivery.message.traceparent),
+        },
     )
     return False
-
-
-def _retried(partition: Partition, timer: Timer) -> Delivery:
-    return Delivery(
-        partition,
-        timer.key,
-        read_channel_message(timer.record),
-        timer.record,
-        None,
-        timer.attempt + 1,
-        timer.in_doubt or timer.claim is not None,
-        provider=timer.provider,
-    )
 
 
 def _by_bucket(timers: Iterable[Timer]) -> dict[int, list[Timer]]:

@@ -32,6 +32,7 @@ from notify_streams.roles import CHANNELS, Channel, channel_named, channel_topic
 from notify_streams.stores.mongo import ATTEMPTS, TIMERS, run_transaction, write_in_session
 from notify_streams.stores.mongo_errors import mongo_call
 from notify_streams.stores.shard_clocks import ShardClocks
+from notify_streams.tracing.trace_context import TRACEPARENT
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
@@ -205,6 +206,8 @@ class FailedReceipts:
             return None
         source = notification.get("source")
         headers = [("ce_source", source.encode())] if source else []
+        if message.traceparent:
+            headers.append((TRACEPARENT, message.traceparent.encode()))
         value = next_trigger(message, next_trigger_id(first_id, tried, channel), channel)
         return f"triggers.{system}", notification["bucket"], message.user_id.encode(), value, headers
 

@@ -76,7 +76,15 @@ class LateAnswers:
             delivery.key: Answer(
                 delivery.key,
                 delivery.number,
-                attempt_document(delivery.key, number, delivery.number, Phase.ANSWER, partition.token.random, attempt),
+                attempt_document(
+                    delivery.key,
+                    number,
+                    delivery.number,
+                    Phase.ANSWER,
+                    partition.token.random,
+                    attempt,
+                    delivery.traceparent,
+                ),
                 RESOLVED[attempt.state],
             )
             for delivery, attempt in found

@@ -13,6 +13,7 @@ from notify_streams.delivery.delivery_ledger import FIRST
 
 if TYPE_CHECKING:
     from notify_streams.delivery.delivery_ledger import OwnedLedger, Token
+    from notify_streams.delivery.delivery_spans import DeliveryTrace
     from notify_streams.records.batch import AckHandle
     from notify_streams.records.channel_message import ChannelMessage
     from notify_streams.records.outcomes import DeliveryState
@@ -68,6 +69,13 @@ class Delivery:
     is_settled: bool = False
     #: See `Attempt`; set when the message is rendered.
     template_version: str | None = None
+    #: None: its trigger is not traced.
+    trace: DeliveryTrace | None = None
+
+    @property
+    def traceparent(self) -> str | None:
+        """For the stored attempt; None: it is not traced."""
+        return None if self.trace is None else self.trace.traceparent
 
 
 @dataclass(slots=True, eq=False)

@@ -21,6 +21,7 @@ from notify_streams.roles import CHANNELS
 from notify_streams.stores.mongo import ATTEMPTS, NOTIFICATIONS
 from notify_streams.stores.mongo_errors import mongo_call
 from notify_streams.topics import event_topic
+from notify_streams.tracing.trace_context import TRACEPARENT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
@@ -64,6 +65,7 @@ _FIELDS: Final = (
     "user_id",
     "category",
     "critical",
+    TRACEPARENT,
 )
 _RANKS: Final = {"delivered": Rank.DELIVERED, "failed": Rank.FAILED_BY_RECEIPT}
 
@@ -79,6 +81,7 @@ class ReceiptWriter:
         publish: Callable[[Iterable[OutboxRecord]], Awaitable[None]],
         on_mail: Callable[[str, str | None], None],
         on_failed: Callable[[Sequence[tuple[Document, Receipt]]], Awaitable[None]],
+        on_stored: Callable[[Sequence[tuple[Document, Receipt]], int], Awaitable[None]] | None = None,
     ) -> None:
         """Writes to all shards.
 
@@ -86,7 +89,10 @@ class ReceiptWriter:
             publish: gets the events of `event_systems`, and returns when they are durable.
             on_mail: gets category and reason of each new receipt for a mail.
             on_failed: gets the receipts that say failed, once they are stored, with their notifications.
+            on_stored: gets each new receipt with its notification, and when it was begun with (`ReceiptSpans.add`); None while tracing
+                is off.
         """
+        self._on_stored = on_stored
         self._shards = shards
         self._timeout_s = timeout_s
         self._event_systems = event_systems
@@ -123,6 +129,7 @@ class ReceiptWriter:
 
     async def _write(self, receipts: Sequence[Receipt], first_shard: int) -> None:
         """Look for the notifications on `first_shard`, then on the others."""
+        began_ns = time.time_ns()
         missing = {split_delivery_id(receipt.delivery_id)[0] for receipt in receipts}
         for shard in sorted(range(len(self._shards)), key=lambda shard: shard != first_shard):
             if not missing:
@@ -151,6 +158,8 @@ class ReceiptWriter:
                 with mongo_call(f"append receipts on shard {shard}", self._timeout_s):
                     updates = [_append(*one) for one in known]
                     done = await self._shards.database(shard)[ATTEMPTS].bulk_write(updates, ordered=False)
+                if self._on_stored is not None:
+                    await self._on_stored([known[index] for index in done.upserted_ids or ()], began_ns)
                 for index in done.upserted_ids or ():
                     notification, receipt = known[index]
                     channel = split_delivery_id(receipt.delivery_id)[1]

@@ -24,6 +24,7 @@ from notify_streams.retry import RetryPolicy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from notify_streams.delivery.delivery_spans import DeliverySpans
     from notify_streams.delivery.event_outbox import EventOutbox
     from notify_streams.delivery.late_answers import LateAnswers
     from notify_streams.delivery.partition import Delivery, Partition
@@ -77,6 +78,7 @@ class SettleLoop:
         retrying: set[bytes],
         interval_s: float,
         periods: OpenPeriods,
+        spans: DeliverySpans | None = None,
     ) -> None:
         """Settle the partitions of `role` on the shard of `store`.
 
@@ -88,6 +90,7 @@ class SettleLoop:
             interval_s: the least time between the beginnings of two flushes.
             retrying: the keys of deliveries whose timer is claimed; those that are settled are removed.
             periods: of the ledgers on this shard.
+            spans: None while tracing is off.
         """
         self._role = role
         self._channel = channel
@@ -100,6 +103,7 @@ class SettleLoop:
         self._retrying = retrying
         self._interval_s = interval_s
         self._periods = periods
+        self._spans = spans
         self._results: list[_Result] = []
         self._flushing: list[_Result] = []
         self._changed: dict[Partition, None] = {}
@@ -334,8 +338,20 @@ class SettleLoop:
                     if self._on_end is not None:
                         self._on_end(result.delivery.message.category, state, reason)
                 result.delivery.is_settled = True
+        if self._spans is not None:
+            self._record_spans(self._spans, began)
         for labels, count in ended.items():
             metrics.DELIVERIES.labels(self._channel, *labels).inc(count)
+
+    def _record_spans(self, spans: DeliverySpans, began: float) -> None:
+        traced = [
+            (one.delivery.trace, one.delivery.message.trigger_id, one.delivery.number, one.attempt)
+            for one in self._flushing
+            if one.delivery.trace is not None and one.delivery.is_settled
+        ]
+        if traced:
+            ended_ns = time.time_ns()
+            spans.settled(traced, ended_ns - int((time.monotonic() - began) * 1e9), ended_ns)
 
     def _evidence(self, results: Sequence[_Result]) -> list[_Result]:
         """How calls ended whose partition has another owner. Only ends: the owner decides about the next attempt."""
@@ -349,7 +365,13 @@ class SettleLoop:
         delivery = result.delivery
         partition = delivery.partition
         return attempt_document(
-            delivery.key, partition.number, delivery.number, Phase.CALL, partition.token.random, result.attempt
+            delivery.key,
+            partition.number,
+            delivery.number,
+            Phase.CALL,
+            partition.token.random,
+            result.attempt,
+            delivery.traceparent,
         )
 
     def _timer(self, result: _Result, due_ms: int) -> Document:

@@ -38,6 +38,13 @@ class RecordOutcome(msgspec.Struct, eq=False, gc=False):
     events: Sequence[OutboxRecord] = ()
 
 
+class DecisionTimes(msgspec.Struct, gc=False):
+    """When the decision of a batch with traced triggers began and ended: nanoseconds since the epoch."""
+
+    began_ns: int
+    ended_ns: int = 0
+
+
 @dataclass(slots=True, eq=False)
 class DecidedBatch:
     """Positions [`start`, `end`) of one source partition, decided."""
@@ -57,6 +64,8 @@ class DecidedBatch:
     lost: int = 0
     #: The period that its notifications name; None: they name none.
     period_end: datetime | None = None
+    #: None: no trigger of it is traced (`TracedRecord`).
+    traced: DecisionTimes | None = None
     holes: int = field(init=False)
     #: Bytes to publish, about.
     size_bytes: int = field(init=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -28,12 +29,14 @@ from notify_streams.outbox.transaction import DuplicateNotifications, LedgerFenc
 from notify_streams.records.ids import ledger_id, new_flush_id
 from notify_streams.records.outcomes import DeadReason, TriggerOutcome
 from notify_streams.retry import RetryPolicy, call_for_each
+from notify_streams.tracing.trace_context import trace_fields
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
     from notify_streams.outbox.decided_batch import DecidedBatch
     from notify_streams.outbox.flush_plan import DeadLetterFor, Flush
+    from notify_streams.outbox.flush_spans import FlushSpans
     from notify_streams.outbox.ledger import Ledger, Source
     from notify_streams.outbox.transaction import FlushStore
     from notify_streams.records.batch import Producer
@@ -76,8 +79,12 @@ class FlushLoop:
         relay_bucket: Callable[[int], Awaitable[object]],
         commit_retry: RetryPolicy = _COMMIT_RETRY,
         periods: OpenPeriods | None = None,
+        spans: FlushSpans | None = None,
     ) -> None:
-        """`relay_bucket` publishes the rows that another worker left in a bucket. Without `periods` no sums are sealed."""
+        """`relay_bucket` publishes the rows that another worker left in a bucket. Without `periods` no sums are sealed.
+
+        `spans`: None while tracing is off.
+        """
         self._role = role
         self._shard = shard
         self._store = store
@@ -87,6 +94,7 @@ class FlushLoop:
         self._on_bad_record = on_bad_record
         self._commit_retry = commit_retry
         self._periods = periods
+        self._spans = spans
         self._refused = _REFUSED_RETRY.attempts()
         self._queue = FlushQueue(shard, limits)
         self._fence_handler = FenceHandler(ledger, relay_bucket, self._queue)
@@ -160,6 +168,7 @@ class FlushLoop:
         drop_duplicates(batches, self._dedup_cache, self._on_conflict)
         while batches:
             periods = await self._open_periods(batches)
+            began_ns = time.time_ns()
             try:
                 flush = self._plan(batches, periods)
                 with metrics.FLUSH.time():
@@ -193,7 +202,7 @@ class FlushLoop:
             else:
                 self._refused.succeeded()
                 failpoint("after_commit")
-                await self._after_commit(flush, batches)
+                await self._after_commit(flush, batches, began_ns)
                 return
 
     async def _open_periods(self, batches: Sequence[DecidedBatch]) -> Mapping[str, datetime]:
@@ -239,11 +248,13 @@ class FlushLoop:
     def _leave_out(self, bad: Sequence[tuple[DecidedBatch, int]]) -> bool:
         """Replace these entries by dead letters; False if there are none."""
         for batch, index in bad:
+            record = batch.entries[index].record
             log.error(
                 "record cannot be stored, it becomes a dead letter",
                 extra={
                     "action": "record.leave_out",
-                    "source": f"{batch.topic}:{batch.partition}:{batch.entries[index].record.offset}",
+                    "source": f"{batch.topic}:{batch.partition}:{record.offset}",
+                    **trace_fields(record.headers or ()),
                 },
             )
             batch.entries[index] = self._on_bad_record(batch.entries[index], batch.topic, batch.partition)
@@ -300,10 +311,13 @@ class FlushLoop:
         wanted = _by_bucket((batch.partition, [entry.notification for entry in batch.entries]) for batch in batches)
         return await _QUERY_RETRY.call(self._store.fingerprints, wanted)
 
-    async def _after_commit(self, flush: Flush, batches: Sequence[DecidedBatch]) -> None:
+    async def _after_commit(self, flush: Flush, batches: Sequence[DecidedBatch], began_ns: int) -> None:
+        committed_ns = time.time_ns()
         with metrics.PUBLISH.time():
             await self._publish(flush)
         failpoint("after_publish")
+        if self._spans is not None:
+            self._spans.add(batches, began_ns, committed_ns)
         if flush.rows:
             self._pending_deletes.add(flush.id, flush.rows)
         self._current = None

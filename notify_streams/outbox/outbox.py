@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from notify_streams import metrics, tasks
 from notify_streams.errors import RetryLater
 from notify_streams.outbox.flush_loop import FlushLoop
+from notify_streams.outbox.flush_spans import FlushSpans
 from notify_streams.outbox.ledger import Ledger
 from notify_streams.outbox.relay import Relay
 from notify_streams.outbox.transaction import FlushStore
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from notify_streams.records.batch import Producer
     from notify_streams.settings import Settings
     from notify_streams.stores.mongo import Shards
+    from notify_streams.tracing.spans import Spans
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,9 @@ class Outbox:
         on_conflict: DeadLetterFor,
         on_bad_record: DeadLetterFor,
         flush_store: Callable[[Shards, int, float], FlushStore] = FlushStore,
+        spans: Spans | None = None,
     ) -> None:
+        """`spans`: None while tracing is off."""
         limits = settings.outbox
         self._sweep_every_s = limits.sweep_every_s
         self._shards = shards
@@ -58,6 +62,7 @@ class Outbox:
                 on_bad_record,
                 self._relay_bucket,
                 periods=OpenPeriods(shards, shard, settings.retention, limits.transaction_timeout_s),
+                spans=None if spans is None else FlushSpans(spans, shard),
             )
             for shard in range(len(shards))
         ]

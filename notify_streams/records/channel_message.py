@@ -46,6 +46,8 @@ class ChannelMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     devices: SomeDevices | None = None
     #: The upstream system of a forwarded trigger; empty: that of `source_topic`.
     system: str = ""
+    #: The span of the outbox, by the rules of W3C Trace Context; empty: the trigger is not traced.
+    traceparent: str = ""
 
 
 class SharedPart(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -71,6 +73,7 @@ class SharedPart(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     locale: str | None = None
     time_zone: str | None = None
     system: str = ""
+    traceparent: str = ""
 
 
 _encode = msgspec.json.Encoder().encode

@@ -13,6 +13,7 @@ import bson
 from bson.raw_bson import RawBSONDocument
 
 from notify_streams.records.periods import period_element
+from notify_streams.tracing.trace_context import TRACEPARENT
 
 if TYPE_CHECKING:
     from notify_streams.routing.decision import ChannelDecision, ChannelDecisions
@@ -68,8 +69,9 @@ class NotificationEncoder:
         preference_version: int,
         decisions: ChannelDecisions,
         fingerprint: int,
+        traceparent: str = "",
     ) -> RawBSONDocument:
-        """One notification's document; `source` is empty for a trigger without one."""
+        """One notification's document; `source` is empty for a trigger without one, `traceparent` for one that is not traced."""
         category_and_common = self._by_category.get((system, category))
         if category_and_common is None:
             fields = _elements({"system": system, "category": category})
@@ -95,7 +97,7 @@ class NotificationEncoder:
                 _INT64(preference_version),
                 deliveries,
                 _INT64(fingerprint),
-                _elements({"source": source}) + self._end if source else self._end,
+                _optional(source, traceparent) + self._end if source or traceparent else self._end,
             )
         )
         return RawBSONDocument(_INT32(len(body) + 4) + body)
@@ -103,6 +105,11 @@ class NotificationEncoder:
     def _delivery(self, decision: ChannelDecision) -> dict[str, Any]:
         reason = {} if decision.reason is None else {"reason": decision.reason.value}
         return {"state": decision.state.value, **reason, "attempts": 0, "at": self.now}
+
+
+def _optional(source: str, traceparent: str) -> bytes:
+    fields = {"source": source, TRACEPARENT: traceparent}
+    return _elements({name: value for name, value in fields.items() if value})
 
 
 def _elements(fields: dict[str, Any]) -> bytes:

@@ -14,6 +14,7 @@ from notify_streams.records.outcomes import DeadReason, DeliveryState, TriggerOu
 from notify_streams.records.trigger import NO_DATA
 from notify_streams.roles import CHANNELS, channel_topic
 from notify_streams.topics import DEAD_LETTERS, FORWARDED, forward_topic
+from notify_streams.tracing.trace_context import TRACEPARENT
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -36,7 +37,6 @@ _MAX_DETAIL: Final = 500
 #: Kafka's default limit for a record.
 _MAX_RECORD_BYTES: Final = 1024 * 1024
 _MAX_KEY_BYTES: Final = 1024
-_TRACE_HEADER: Final = "traceparent"
 _NO_HEADERS: Final = ()
 _CRITICAL: Final = ("critical", b"1")
 _STANDARD: Final = ("critical", b"0")
@@ -162,8 +162,12 @@ def notified(
     addresses: ContactRow | None,
     preference_version: int,
     encoder: NotificationEncoder,
+    traceparent: str = "",
 ) -> RecordOutcome:
-    """The notification with a delivery for each channel, and a channel message for each queued one."""
+    """The notification with a delivery for each channel, and a channel message for each queued one.
+
+    `traceparent`: of a trigger that is traced, otherwise empty.
+    """
     trigger_id = trigger.id or ""
     source = trigger.source or ""
     notification = notification_id(trigger_id, trigger.user_id, system, source)
@@ -197,11 +201,10 @@ def notified(
                     None if addresses is None else addresses.locale,
                     None if addresses is None else addresses.time_zone,
                     system if topic == FORWARDED else "",
+                    traceparent,
                 )
             )
-            trace = (
-                [header for header in record.headers if header[0] == _TRACE_HEADER] if record.headers else _NO_HEADERS
-            )
+            trace = [header for header in record.headers if header[0] == TRACEPARENT] if record.headers else _NO_HEADERS
         delivery = delivery_id(notification, channel)
         headers = [("id", delivery.encode()), _CRITICAL if critical else _STANDARD, *trace]
         to = getattr(addresses, channel)
@@ -221,5 +224,6 @@ def notified(
         preference_version,
         decisions,
         content,
+        traceparent,
     )
     return RecordOutcome(TriggerOutcome.NOTIFIED, record, outputs, notification, document, content)

@@ -38,8 +38,11 @@ from notify_streams.routing.notification_codec import NotificationEncoder
 from notify_streams.routing.outcome_records import dead_letter, forwarded, notified, repartitioned
 from notify_streams.routing.waiting_triggers import next_look, waiting
 from notify_streams.topics import FORWARDED, system_of
+from notify_streams.tracing.traced_record import traceparent_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from notify_streams.preferences.categories import Categories
     from notify_streams.records.batch import AckHandle, Batch, SourceRecord
     from notify_streams.records.trigger import Trigger
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from notify_streams.roles import Channel, Lane
     from notify_streams.routing.decision import ChannelDecisions, DecisionInput
     from notify_streams.routing.recipient_lookup import RecipientLookup
+    from notify_streams.routing.trigger_traces import TriggerTraces
     from notify_streams.settings import Settings
     from notify_streams.templates.catalog import Templates
 
@@ -88,6 +92,8 @@ class _BatchContext:
     encoder: NotificationEncoder
     #: See `topics.system_of`.
     system: str | None
+    #: Whether some of its records are traced.
+    is_traced: bool
     #: See `DecidedBatch.duplicate_candidates`.
     duplicate_candidates: dict[int, str] = field(default_factory=dict)
 
@@ -104,7 +110,9 @@ class Router:
         recipients: RecipientLookup,
         placements: PlacementSource,
         max_behind_s: float = _MAX_BEHIND_S,
+        traces: TriggerTraces | None = None,
     ) -> None:
+        """`traces`: None: no trigger is traced."""
         self._region = settings.region
         self._partitions = settings.partitions
         self._max_trigger_bytes = settings.max_trigger_bytes
@@ -116,6 +124,7 @@ class Router:
         self._recipients = recipients
         self._placements = placements
         self._max_behind_s = max_behind_s
+        self._traces = traces
         self._events = DecisionEvents(settings)
         #: The placement under which epochs of headers are ignored: no control log confirmed a later one in time.
         self._ignores_epochs: Placement | None = None
@@ -157,7 +166,10 @@ class Router:
 
     async def _decide_under(self, placement: Placement, batch: Batch, ack_handle: AckHandle) -> DecidedBatch:
         started = time.perf_counter()
-        triggers = self._triggers_of_lane(batch)
+        triggers: Sequence[tuple[SourceRecord, Trigger | Rejection]] = self._triggers_of_lane(batch)
+        traced = None
+        if self._traces is not None:
+            triggers, traced = self._traces.begin(triggers)
         user_ids = [trigger.user_id for _, trigger in triggers if not isinstance(trigger, Rejection)]
         rows = await _RETRY.call(self._recipients.preference_rows, batch.partition, user_ids)
         keys = [user_id.encode() for user_id in user_ids]
@@ -166,7 +178,7 @@ class Router:
         now = in_whole_ms(datetime.now(UTC))  # MongoDB keeps milliseconds; the channel messages must have the same time
         end = end_of_period(now, self._period_s)
         encoder = NotificationEncoder(batch.partition, self._region, self._lane == "critical", now, end)
-        context = _BatchContext(batch, placement, encoder, system_of(batch.topic))
+        context = _BatchContext(batch, placement, encoder, system_of(batch.topic), traced is not None)
         outcomes = [
             self._dead_letter(batch, record, trigger.reason, trigger.detail)
             if isinstance(trigger, Rejection)
@@ -175,6 +187,8 @@ class Router:
         ]
         if outcomes:
             metrics.DECISION.observe((time.perf_counter() - started) / len(outcomes), len(outcomes))
+        if traced is not None:
+            traced.ended_ns = time.time_ns()
         failpoint("after_decide")
         return DecidedBatch(
             batch.topic,
@@ -188,6 +202,7 @@ class Router:
             context.duplicate_candidates,
             batch.lost,
             end,
+            traced,
         )
 
     def _triggers_of_lane(self, batch: Batch) -> list[tuple[SourceRecord, Trigger | Rejection]]:
@@ -244,7 +259,17 @@ class Router:
         given = decision_input(trigger, choice_bits.get(category.number, 0), addresses, expires_at <= encoder.now)
         decisions = self._decide(given)
         outcome = notified(
-            record, batch.topic, key, system, trigger, decisions, expires_at, addresses, version, encoder
+            record,
+            batch.topic,
+            key,
+            system,
+            trigger,
+            decisions,
+            expires_at,
+            addresses,
+            version,
+            encoder,
+            traceparent_of(record) if context.is_traced else "",
         )
         self._events.add_decisions(outcome, system, trigger, decisions, batch.partition, key, encoder.now)
         return outcome

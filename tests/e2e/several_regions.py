@@ -23,18 +23,24 @@ TIMEOUT_S = 300.0
 Regions = Mapping[str, RunningRegion]
 
 
-async def start_regions(stack: Stack, closing: AsyncExitStack, roles: Sequence[str]) -> dict[str, RunningRegion]:
-    """Start the services and the workers of `roles`; they are stopped when `closing` ends."""
-    await asyncio.to_thread(stack.up, NAMES)
-    environ = environ_of(stack) | QUICK
-    every = [load_settings(name, environ=environ, overlay=stack.settings_file(name)) for name in NAMES]
+async def start_regions(
+    stack: Stack,
+    closing: AsyncExitStack,
+    roles: Sequence[str],
+    names: Sequence[str] = NAMES,
+    more: Mapping[str, str] = QUICK,
+) -> dict[str, RunningRegion]:
+    """Start the services and the workers of `roles`, with `more` settings; they are stopped when `closing` ends."""
+    await asyncio.to_thread(stack.up, names)
+    environ = {**environ_of(stack), **more}
+    every = [load_settings(name, environ=environ, overlay=stack.settings_file(name)) for name in names]
     for settings in every:
         await bootstrap_region(settings)
     found = {}
     for settings in every:
         supervisor = Supervisor(settings, roles, stack.folder / settings.region / "workers", environ)
         watch = await closing.enter_async_context(RegionWatcher([settings], Console(quiet=True)))
-        region = found[settings.region] = RunningRegion(stack, settings, supervisor, watch)
+        region = found[settings.region] = RunningRegion(stack, settings, supervisor, watch, more)
         closing.push_async_callback(region.close)
         closing.push_async_callback(_end, region)
         await supervisor.start()

@@ -6,16 +6,13 @@ Each stop is answered only when the region that serves the person applies it, so
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
 import pytest
 import pytest_asyncio
-from standardwebhooks.webhooks import Webhook
 
 from notify_streams.records.ids import delivery_id, notification_id
 from notify_streams.records.link_token import LinkTokens
@@ -53,18 +50,6 @@ async def stopped_by_link(region: RunningRegion, user_id: str, channel: str) -> 
         return response.status
 
 
-async def reported(receiver: RunningRegion, kind: str, **data: Any) -> int:
-    """The status of a signed report at this region."""
-    public = receiver.settings.public
-    assert public.webhook_secrets is not None
-    name, at, body = a_new_id("hook"), datetime.now(UTC), json.dumps({"type": kind, "data": data})
-    signature = Webhook(public.webhook_secrets.reveal()).sign(name, at, body)
-    headers = {"webhook-id": name, "webhook-timestamp": str(int(at.timestamp())), "webhook-signature": signature}
-    url = f"{public.urls[receiver.settings.region]}/webhooks/generic"
-    async with aiohttp.ClientSession() as http, http.post(url, data=body, headers=headers) as response:
-        return response.status
-
-
 async def ends_as(region: RunningRegion, trigger_id: str, user_id: str, **states: str) -> None:
     async def done() -> bool:
         found = await region.deliveries(trigger_id, user_id)
@@ -82,7 +67,7 @@ async def test_a_person_at_home_in_another_region(regions: Regions) -> None:
     # A receipt that reaches another region.
     delivery = delivery_id(notification_id(first, user_id, "payments"), "push")
     data = {"delivery_id": delivery, "region": "eu", "bucket": eu.bucket(user_id), "attempt": 1, "provider": "fcm"}
-    assert await reported(us, "delivery.delivered", **data) == 200
+    assert await us.report("delivery.delivered", **data) == 200
     await ends_as(eu, first, user_id, push="delivered")
 
     # A link that is opened in a third region.
@@ -91,7 +76,7 @@ async def test_a_person_at_home_in_another_region(regions: Regions) -> None:
     await ends_as(eu, second, user_id, push="suppressed", email="sent")
 
     # A complaint holds for the address, whatever the category.
-    assert await reported(asia, "address.complaint", channel="email", address=f"{user_id}@example.org") == 200
+    assert await asia.report("address.complaint", channel="email", address=f"{user_id}@example.org") == 200
     third = await us.trigger(user_id)
     await ends_as(eu, third, user_id, push="suppressed", email="suppressed")
 

@@ -32,6 +32,11 @@ def delivery_metadata(message: Outgoing) -> dict[str, str]:
     return {MARK_PREFIX + name: text for name, text in found.items()}
 
 
+def with_trace(headers: Mapping[str, str], message: Outgoing) -> Mapping[str, str]:
+    """The headers of a request, with the `traceparent` that the message may have."""
+    return headers if message.traceparent is None else {**headers, "traceparent": message.traceparent}
+
+
 class Marks(NamedTuple):
     """What a provider's report must have of the delivery metadata."""
 

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from notify_streams.delivery.providers.config import ProviderConfig
-from notify_streams.delivery.providers.delivery_metadata import delivery_metadata
+from notify_streams.delivery.providers.delivery_metadata import delivery_metadata, with_trace
 from notify_streams.delivery.providers.fcm_errors import OUTCOMES
 from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse, error_result, no_response_result
@@ -80,7 +80,7 @@ class Fcm:
                     begun=False,
                     not_ready=isinstance(error, TimeoutError),
                 )
-        response = await self._http.post(self._url, self._headers, orjson.dumps(request))
+        response = await self._http.post(self._url, with_trace(self._headers, message), orjson.dumps(request))
         if isinstance(response, HttpResponse) and response.status == _UNAUTHORIZED:
             self._ask_at = 0.0
             if self._account is not None:

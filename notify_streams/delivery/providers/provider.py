@@ -44,6 +44,8 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     app: str | None = None
     #: of a device (push) whose text is of another template file than the person's: see `Attempt.template_version`
     template_version: str | None = None
+    #: for the header of that name, at providers that take it (`tracing.send_to`)
+    traceparent: str | None = None
 
 
 class ProviderOutcome(StrEnum):

@@ -14,7 +14,7 @@ import msgspec
 
 from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.credential_files import CredentialFiles
-from notify_streams.delivery.providers.delivery_metadata import delivery_metadata
+from notify_streams.delivery.providers.delivery_metadata import delivery_metadata, with_trace
 from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse, error_result, no_response_result
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
@@ -66,7 +66,7 @@ class Twilio:
         size = sms_size(form["Body"])
         if problem := self._too_large(size):
             return unsendable(self.name, ProviderOutcome.TOO_LARGE, problem, segments=size.segments)
-        response = await self._http.post(self._url, self._headers, urlencode(form).encode())
+        response = await self._http.post(self._url, with_trace(self._headers, message), urlencode(form).encode())
         return msgspec.structs.replace(twilio_result(response), segments=size.segments)
 
     def _too_large(self, size: SmsSize) -> str | None:

@@ -152,6 +152,11 @@ def arrival_headers(headers: Headers) -> tuple[str, Sequence[tuple[str, bytes]]]
     return FORWARDED, left
 
 
+def is_trigger(headers: Headers) -> bool:
+    """Whether a record of `forward.<region>` is a trigger."""
+    return _TRIGGERS in headers
+
+
 def _number(name: str, headers: dict[str, bytes], too_large: int = 0) -> int:
     content = headers.get(name)
     if content is None:

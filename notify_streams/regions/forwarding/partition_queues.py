@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from notify_streams.records.batch import Batch
+    from notify_streams.regions.forwarding.forward_spans import ForwardSpans
     from notify_streams.regions.forwarding.remote_region import RemoteRegion
 
     QueuedBatch = tuple[Batch, Callable[[], object]]
@@ -36,8 +37,10 @@ class _PartitionQueue(NamedTuple):
 class PartitionQueues:
     """One worker's queues to one region."""
 
-    def __init__(self, remote: RemoteRegion, retry: RetryPolicy = _RETRY) -> None:
+    def __init__(self, remote: RemoteRegion, retry: RetryPolicy = _RETRY, spans: ForwardSpans | None = None) -> None:
+        """`spans`: None while tracing is off."""
         self._remote = remote
+        self._spans = spans
         self._retry = retry
         self._queues: dict[int, _PartitionQueue] = {}
 
@@ -68,7 +71,13 @@ class PartitionQueues:
             queued = [await batches.get()]
             while not batches.empty():
                 queued.append(batches.get_nowait())
-            await self._retry.call(self._remote.forward, merge_batches([batch for batch, _ in queued]))
+            batch = merge_batches([batch for batch, _ in queued])
+            if self._spans is None:
+                await self._retry.call(self._remote.forward, batch)
+            else:
+                batch, traces = self._spans.begin(batch)
+                await self._retry.call(self._remote.forward, batch)
+                self._spans.end(batch, traces)
             for _, acknowledge in queued:
                 acknowledge()
 

@@ -133,8 +133,8 @@ class RemoteRegion:
         self._acknowledged.pop(batch.partition, None)
         self.state.in_hand.pop(batch.partition, None)
         self.state.handed_over += len(batch.records)
-        self.state.failing_since = None
         self.state.last_took_s = time.monotonic() - began
+        self._succeeded()
 
     async def _by_place(
         self, target: str, partition: int, records: Sequence[ProducerRecord]
@@ -210,6 +210,15 @@ class RemoteRegion:
         task = asyncio.create_task(close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
+
+    def _succeeded(self) -> None:
+        if self.state.failing_since is not None:
+            failed_s = round(time.time() - self.state.failing_since, 1)
+            self.state.failing_since = None
+            log.info(
+                "region accepts records again",
+                extra={"action": "remote_region.recover", "to": self.state.region, "for_s": failed_s},
+            )
 
     def _failed(self, error: str) -> None:
         self.state.last_error = error

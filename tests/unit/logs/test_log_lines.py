@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notify_streams.errors import RetryLater
-from notify_streams.logs import MAX_LINE_BYTES, JsonLines
+from notify_streams.logs import MAX_LINE_BYTES, JsonLines, logging_config
 
 _texts = st.text(st.characters(), max_size=30)
 _long = st.builds(lambda text, times: text * times, _texts, st.sampled_from([1, 100, 20_000]))
@@ -87,3 +87,10 @@ def test_characters_that_a_terminal_may_interpret_are_escaped(letter: str) -> No
     line = line_of("x", field=f"a{letter}b")
     assert letter not in line
     assert orjson.loads(line)["field"] == "a" + letter.encode("unicode_escape").decode() + "b"
+
+
+def test_a_line_names_the_worker() -> None:
+    config = logging_config("INFO", "eu", "push")["formatters"]["json"]
+    formatter = JsonLines(region=config["region"], role=config["role"])
+    line = orjson.loads(formatter.format(logging.makeLogRecord({"name": "a", "msg": "x", "trace_id": "0af7"})))
+    assert (line["region"], line["role"], line["trace_id"]) == ("eu", "push", "0af7")

@@ -14,6 +14,7 @@ from notify_streams.records.names import is_reserved, name_fault
 from notify_streams.records.outcomes import DeadReason
 from notify_streams.records.trigger import MAX_DEPTH, NO_DATA, Rejection, Trigger, read_trigger
 from tests.builders import trigger_fields, trigger_json
+from tests.log_leaks import SENDERS_TEXT
 
 
 def read(value: Any, *headers: Any) -> Trigger:
@@ -61,7 +62,7 @@ def test_bare_json_says_what_it_says() -> None:
     assert (found.title, found.body) == ("T", "B")
     assert found.created_at == datetime(2026, 11, 22, 10, tzinfo=UTC)
     assert found.expires_at == datetime(2026, 11, 22, 10, 30, tzinfo=UTC)
-    assert msgspec.json.decode(found.data) == {"amount": "12.50"}
+    assert msgspec.json.decode(found.data) == {"amount": "12.50", "note": SENDERS_TEXT}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The views of a worker that is not started, behind a real HTTP server, without services."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -9,6 +9,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from devtools.stack.paths import PROJECT
 from notify_streams.app import NotifyApp, build_app
+from notify_streams.logs import RepeatFilter
 from notify_streams.public.relay import Relay
 from notify_streams.secret import Secret
 from notify_streams.settings import OutboxSettings, Settings
@@ -67,3 +68,13 @@ async def visit(new_worker: Callable[..., NotifyApp]) -> AsyncIterator[Visit]:
         await user_lookup(worker).close()
         await one_for(worker, Relay).close()
         await worker.shards.close()
+
+
+@pytest.fixture
+def bounded_log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """The lines that a worker would write: one a minute of each kind."""
+    repeats = RepeatFilter()
+    caplog.handler.addFilter(repeats)
+    yield caplog
+    # The handler is that of all tests of the process.
+    caplog.handler.removeFilter(repeats)

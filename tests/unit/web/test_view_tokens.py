@@ -7,7 +7,6 @@ from typing import get_args
 import pytest
 
 from notify_streams import metrics
-from notify_streams.logs import RepeatFilter
 from notify_streams.secret import Secret
 from notify_streams.settings import Settings
 from notify_streams.web import REGION_VIEWS, WORKER_VIEWS
@@ -132,28 +131,26 @@ def lines(caplog: pytest.LogCaptureFixture, action: str) -> list[logging.LogReco
 
 
 async def test_each_write_leaves_a_line_without_the_user_id_and_the_token(
-    visit: Visit, caplog: pytest.LogCaptureFixture
+    visit: Visit, bounded_log: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
-    caplog.handler.addFilter(RepeatFilter())
+    bounded_log.set_level(logging.INFO)
     client = await visit()
     for _ in range(2):
         response = await client.put(CHOICE, headers=bearer(WRITE_TOKEN), data=b'{"opted_in": "no"}')
-    line, _ = map(vars, lines(caplog, "audit.write"))
+    line, _ = map(vars, lines(bounded_log, "audit.write"))
     assert (line["status"], line["user"], line["remote"]) == (response.status, user_digest("u-1"), "127.0.0.1")
     assert "u-1" not in str(line) and WRITE_TOKEN not in str(line)
 
 
 async def test_many_refusals_leave_one_line_a_minute_and_are_all_counted(
-    visit: Visit, caplog: pytest.LogCaptureFixture
+    visit: Visit, bounded_log: pytest.LogCaptureFixture
 ) -> None:
-    caplog.handler.addFilter(RepeatFilter())
     client = await visit()
     before = metrics.REGISTRY.get_sample_value("notify_web_refused_total", {"reason": "token"}) or 0.0
     for _ in range(60):
         assert (await client.get("/users/u-1", headers=bearer("a-guess"))).status == 401
     assert metrics.REGISTRY.get_sample_value("notify_web_refused_total", {"reason": "token"}) == before + 60
-    (line,) = map(vars, lines(caplog, "audit.refused"))
+    (line,) = map(vars, lines(bounded_log, "audit.refused"))
     assert (line["view"], line["status"], line["remote"]) == ("notify:userview", 401, "127.0.0.1")
     assert "a-guess" not in str(line) and "u-1" not in str(line)
 

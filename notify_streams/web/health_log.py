@@ -1,0 +1,104 @@
+"""Logs what begins to be wrong with a worker, and its end: one line each.
+
+What is wrong is what `/ready` says, and also that Kafka does not answer, and that the clock of the machine was set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from typing import TYPE_CHECKING, Final
+
+from notify_streams import tasks
+from notify_streams.transport import kafka_silent_s
+from notify_streams.web.health import health_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from notify_streams.app import NotifyApp
+
+log = logging.getLogger(__name__)
+
+_EVERY_S: Final = 1.0
+#: Kafka is asked every 5 s.
+_SILENT_S: Final = 12.0
+#: A clock that is corrected moves less in a second.
+_CLOCK_STEP_S: Final = 0.5
+#: What changes while a problem lasts: for how long, how many.
+_NUMBERS: Final = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
+
+
+class ProblemLog:
+    """Compares what is wrong now with what was wrong before."""
+
+    def __init__(self) -> None:
+        #: Sentence without its numbers → sentence, and when it was true first (monotonic).
+        self._lasting: dict[str, tuple[str, float]] = {}
+
+    def look(self, problems: Iterable[str], now: float) -> None:
+        """Log what has begun and what has ended. `now`: monotonic."""
+        current = {_NUMBERS.sub("#", problem): problem for problem in problems}
+        for kind, problem in current.items():
+            if kind not in self._lasting:
+                self._lasting[kind] = problem, now
+                log.warning("problem: %s", problem, extra={"action": "problem.begin", "what": kind})
+        for kind in self._lasting.keys() - current.keys():
+            problem, since = self._lasting.pop(kind)
+            log.info(
+                "no longer: %s",
+                problem,
+                extra={"action": "problem.end", "what": kind, "for_s": round(now - since, 1)},
+            )
+
+
+class ClockSteps:
+    """Finds out whether the clock of this machine was set."""
+
+    def __init__(self, wall: float, monotonic: float) -> None:
+        self._ahead = wall - monotonic
+
+    def look(self, wall: float, monotonic: float) -> None:
+        """Log a step since the last look."""
+        ahead = wall - monotonic
+        step_s, self._ahead = ahead - self._ahead, ahead
+        if abs(step_s) >= _CLOCK_STEP_S:
+            log.warning(
+                "the clock of this machine was set %s",
+                "forward" if step_s > 0 else "back",
+                extra={"action": "clock.step", "by_s": round(step_s, 1)},
+            )
+
+
+class HealthLog:
+    """Looks at one worker every second."""
+
+    def __init__(self, worker: NotifyApp) -> None:
+        self._worker = worker
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        await tasks.stop([self._task])
+
+    async def _run(self) -> None:
+        problems, clock = ProblemLog(), ClockSteps(time.time(), time.monotonic())
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            clock.look(time.time(), time.monotonic())
+            try:
+                problems.look(problems_of(self._worker), time.monotonic())
+            except Exception:  # the log must not end because one look failed
+                log.exception("the worker's health is not known", extra={"action": "health.defect"})
+
+
+def problems_of(worker: NotifyApp) -> list[str]:
+    """What is wrong with a worker now, in sentences without personal data."""
+    found = list(health_of(worker).waiting_for)
+    if kafka_silent_s(worker) >= _SILENT_S:
+        found.append(f"Kafka at {worker.settings.kafka} does not answer")
+    return found
