@@ -53,7 +53,7 @@ from notify_streams.transport import (
     producer_of,
 )
 from notify_streams.transport.app_state import app_state
-from notify_streams.web_server import Web, WebLimits
+from notify_streams.web_server import MAX_CONNECTIONS, MAX_STREAMS, Web, WebLimits
 from notify_streams.worker_registration import WorkerEntry, WorkerRegistration, advertised_host
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ _BESIDE_PARTITIONS: Final = frozenset(
 _WEB_LIMITS: Final = WebLimits(requests_per_s=50.0)
 _WEB_LIMITS_OF: Final = {
     # Its requests are queries of the databases that everything else uses.
-    VIEWS: WebLimits(requests_per_s=100.0),
+    VIEWS: WebLimits(requests_per_s=100.0, connections=MAX_CONNECTIONS + MAX_STREAMS),
     # An SNS message has 256 KiB, and is escaped twice in the body.
     WEBHOOKS: WebLimits(requests_per_s=2_000.0, connections=512, connections_per_s=2_000.0, body_bytes=640 * 1024),
 }

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES: Final = 1024
 MAX_CONNECTIONS: Final = 64
+#: Pages that are kept current by a worker of the role `views`; each has one connection more.
+MAX_STREAMS: Final = 200
 #: Connections that the kernel keeps for us.
 _BACKLOG: Final = 128
 _AFTER_ERROR_S: Final = 0.5

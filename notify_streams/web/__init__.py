@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 
 from faust import web
 
-from notify_streams.web.dashboard import Dashboard
 from notify_streams.web.dead_letters import DeadLetters
 from notify_streams.web.health import Live, Ready
 from notify_streams.web.lag import Lag
@@ -23,6 +22,8 @@ from notify_streams.web.notifications import Notifications
 from notify_streams.web.outbox import Outbox
 from notify_streams.web.preferences import PreferenceView
 from notify_streams.web.providers import Providers
+from notify_streams.web.region_events import RegionEventStream
+from notify_streams.web.region_page import RegionPage
 from notify_streams.web.regions import Regions
 from notify_streams.web.responses import WebView
 from notify_streams.web.runbooks import RunbookPage
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 _OF_EVERY_WORKER: Final[dict[str, type[WebView]]] = {"/live": Live, "/ready": Ready, "/metrics": Metrics, "/lag": Lag}
 WORKER_VIEWS: Final[dict[str, type[WebView]]] = {"/": SummaryView, **_OF_EVERY_WORKER}
 REGION_VIEWS: Final[dict[str, type[WebView]]] = {
-    "/": Dashboard,
+    "/": RegionPage,
     **_OF_EVERY_WORKER,
     "/login": Login,
     "/logout": Logout,
@@ -51,6 +52,7 @@ REGION_VIEWS: Final[dict[str, type[WebView]]] = {
     "/dead-letters": DeadLetters,
     "/providers": Providers,
     "/region": RegionView,
+    "/region/events": RegionEventStream,
     "/regions": Regions,
     "/runbooks": RunbookPage,
     "/search": Search,

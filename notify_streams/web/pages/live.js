@@ -11,14 +11,13 @@
   let timer = 0;
   let failures = 0;
   let paused = false;
-  let last = updated.textContent;
+  let last = updated.dataset.at; // the time of the latest verdict
 
   function connect() {
     clearTimeout(timer);
     source?.close();
     source = new EventSource("/region/events");
     source.addEventListener("region", (event) => {
-      failures = 0;
       watch();
       show(JSON.parse(event.data));
     });
@@ -34,7 +33,7 @@
   function again() {
     disconnect();
     if (failures === 0) announced.textContent = "This page gets no more news.";
-    updated.textContent = last.replace("as of", "no response since");
+    updated.textContent = `no response since ${last} UTC`;
     updated.classList.add("lost");
     const waitMs = Math.min(longestWaitMs, 1000 * 2 ** failures++) * (0.75 + Math.random() / 4);
     timer = setTimeout(connect, waitMs);
@@ -51,9 +50,12 @@
     for (const [name, html] of Object.entries(event.sections)) waiting.set(name, html);
     exchangeAll();
     document.title = event.title;
-    last = `as of ${event.at} UTC`;
-    updated.textContent = last;
-    updated.classList.remove("lost");
+    if (event.at !== last) {
+      last = event.at;
+      failures = 0;
+      updated.textContent = `as of ${last} UTC`;
+      updated.classList.remove("lost");
+    }
     const headline = document.getElementById("headline").textContent;
     if (headline !== before) announced.textContent = headline;
   }

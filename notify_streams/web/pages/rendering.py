@@ -54,6 +54,11 @@ def render(template: str, frame: Frame, **values: Any) -> str:
     return _environment().get_template(template).render(frame=frame, **values)
 
 
+def page_title(title: str, region: str) -> str:
+    """What a tab of the browser shows."""
+    return f"{title} · {region} · notify-streams"
+
+
 def macros(template: str) -> Any:
     """The macros of a template as functions that return HTML."""
     return _environment().get_template(template).module
@@ -101,7 +106,12 @@ def _environment() -> Environment:
         "segment": _segment,
         "code": _code,
     }
-    environment.globals |= {"style": _file("pages.css"), "live_script": _file("live.js"), "navigation": _NAVIGATION}
+    environment.globals |= {
+        "style": _file("pages.css"),
+        "live_script": _file("live.js"),
+        "navigation": _NAVIGATION,
+        "page_title": page_title,
+    }
     return environment
 
 

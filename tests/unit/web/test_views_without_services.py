@@ -37,15 +37,6 @@ async def test_a_choice_is_not_acknowledged_without_the_registry(visit: Visit) -
     assert "Retry-After" in response.headers
 
 
-async def test_the_dashboard_works_without_mongodb_and_redis(visit: Visit) -> None:
-    client = await visit()
-    response = await client.get("/")
-    page = await response.text()
-    assert response.status == 200
-    assert "The ledger is not known" in page
-    assert "work without it" in page  # Redis
-
-
 async def test_health_metrics_and_providers_need_no_store(visit: Visit) -> None:
     client = await visit()
     assert (await client.get("/live")).status == 200
