@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Final
+from math import ceil
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qs, quote, urlsplit
 
 from notify_streams.web import audit_log
@@ -18,6 +19,8 @@ from notify_streams.web.sessions import SESSION_RIGHTS, SESSION_S, cookie_name, 
 from notify_streams.web.worker_objects import one_for
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiohttp.web import Request, Response
 
     from notify_streams.app import NotifyApp
@@ -56,14 +59,18 @@ def _limit(_: NotifyApp) -> LoginLimit:
 
 
 class Login(WebView):
-    """A form that takes the read token or the write token, then shows the page in ``?next=``."""
+    """A form that takes the read token or the write token, then shows the page in ``?next=``.
+
+    Who may read already is sent there at once, unless ``?right=write`` asks for the other right.
+    """
 
     async def get(self, request: Request) -> Response:
         target = local_path(request.query.get("next"))
         if request.headers.get("Sec-Fetch-Site") == "cross-site":
             # A link of another site brings no cookie that is `SameSite=Strict`. The next request comes from our page, and has it.
             return self.page(request, "continue.html", target=f"/login?next={quote(target)}")
-        if target != "/" and has_session(request.cookies, self.worker.settings, "read", time.time()):
+        wanted: SessionRight = "write" if request.query.get("right") == "write" else "read"
+        if target != "/" and has_session(request.cookies, self.worker.settings, wanted, time.time()):
             return self.redirect(request, target)
         return self._form(request, target)
 
@@ -75,8 +82,8 @@ class Login(WebView):
         limit, address, now_s = one_for(self.worker, _limit), request.remote or "", time.monotonic()
         if wait_s := limit.wait_s(address, now_s):
             audit_log.refused(request, self.view_name, 429)
-            problem = f"Too many wrong tokens. Try again in {wait_s:.0f} s."
-            return self._form(request, target, problem, 429, {"Retry-After": f"{wait_s:.0f}"})
+            problem = f"Too many wrong tokens. Try again in {ceil(wait_s)} s."
+            return self._form(request, target, problem, 429, {"Retry-After": str(ceil(wait_s))})
         right = right_of(given, self.worker.settings)
         if right is None:
             limit.failed(address, now_s)
@@ -101,7 +108,12 @@ class Login(WebView):
         return response
 
     def _form(
-        self, request: Request, target: str, problem: str | None = None, status: int = 200, headers: Any = None
+        self,
+        request: Request,
+        target: str,
+        problem: str | None = None,
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
     ) -> Response:
         rights = [right for right in SESSION_RIGHTS if token_of(self.worker.settings, right) is not None]
         return self.page(request, "login.html", status, headers, target=target, problem=problem, rights=rights)

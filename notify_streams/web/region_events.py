@@ -9,6 +9,7 @@ clients, and only while there is one. Nothing is kept for a client: who reads sl
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 import msgspec
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
     from notify_streams.app import NotifyApp
     from notify_streams.web.verdict.region_status import RegionStatus
+
+log = logging.getLogger(__name__)
 
 #: How often the collector is asked for a new status, and whether the worker stops.
 _LOOK_EVERY_S: Final = 0.25
@@ -106,7 +109,11 @@ class RegionEvents:
         while not self._worker.should_stop:
             status = self._collector.status
             if status is not None and status is not self._status:
-                self._show(status)
+                try:
+                    self._show(status)
+                except Exception:
+                    log.exception("the page was not rendered", extra={"action": "region_page.failed"})
+                    self._status = status
             await asyncio.sleep(_LOOK_EVERY_S)
         self._end()
 

@@ -135,7 +135,7 @@ class WebView(web.View):
         """A page with `values`; see `rendering.render`. `styled_attributes`: see `page_headers`."""
         settings = self.worker.settings
         rights = [right for right in SESSION_RIGHTS if has_session(request.cookies, settings, right, time.time())]
-        frame = Frame(settings.region, request.path, tuple(rights))
+        frame = Frame(settings.region, request.rel_url.raw_path, tuple(rights))
         body = render(template, frame, **values).encode()
         all_headers = {**page_headers(frame, styled_attributes), **(headers or {})}
         return Content(body, CONTENT_TYPE, status, all_headers).response()

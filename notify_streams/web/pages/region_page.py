@@ -11,6 +11,7 @@ from notify_streams.delivery.breaker import BreakerState
 from notify_streams.roles import LANES, ROLES
 from notify_streams.web.pages import charts
 from notify_streams.web.pages.rendering import macros
+from notify_streams.web.verdict.series import SLOT_S
 from notify_streams.web.wording import UNKNOWN, duration, number, quantile
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def sections(status: RegionStatus) -> dict[str, Markup]:
         "verdict": parts.verdict(status.verdict, kind_of(status)),
         "problems": parts.problems(status.verdict, now),
         "tiles": parts.tiles(tiles(status)),
-        "charts": parts.hour(charts.charts(status.series, now.timestamp()), size),
+        "charts": parts.hour(charts.charts(status.series, now.timestamp() // SLOT_S * SLOT_S), size),
         "workers": parts.workers(by_role(status.workers), now),
         "triggers": parts.triggers(status.totals, outcomes(status.totals)),
         "deliveries": parts.deliveries(status.totals.deliveries, DELIVERY_STATES, providers(status.workers)),

@@ -37,7 +37,7 @@ class Frame:
     """What surrounds the content of every page."""
 
     region: str
-    #: The path of the request.
+    #: The path of the request, as it was sent.
     path: str
     #: The rights of the browser's sessions: "read", "write".
     rights: tuple[str, ...] = ()

@@ -135,6 +135,8 @@ async def test_the_token_gives_a_cookie_that_opens_pages(visit: Visit, caplog: p
     page = await (await client.get("/login", headers=BROWSER)).text()
     assert "Log out" in page
     assert (await client.get("/login?next=/users/ann", headers=BROWSER, allow_redirects=False)).status == 303
+    form = await client.get("/login?right=write&next=/users/ann", headers=BROWSER, allow_redirects=False)
+    assert form.status == 200 and "This browser may read people" in await form.text()
     (line,) = [vars(one) for one in caplog.records if vars(one).get("action") == "audit.login"]
     assert line["right"] == "read" and READ_TOKEN not in str(line)
 
@@ -151,6 +153,8 @@ async def test_without_a_session_a_browser_is_led_to_the_form_and_a_client_gets_
     assert (answer.status, answer.headers["Location"]) == (303, "/login?next=/users/a%252Fb%3Fx%3D1")
     form = await (await client.get(answer.headers["Location"], headers=BROWSER)).text()
     assert 'action="/login?next=/users/a%252Fb%3Fx%3D1"' in form
+    page = await (await client.get("/templates?locale=de", headers=BROWSER)).text()
+    assert 'href="/login?next=/templates"' in page
     for headers in ({}, {"Accept": "application/json"}):
         refused = await client.get("/users/ann", headers=headers, allow_redirects=False)
         assert (refused.status, refused.content_type) == (401, "application/json")
