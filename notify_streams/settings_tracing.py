@@ -27,7 +27,7 @@ class TracingSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     endpoint: str | None = None
     #: How many of the triggers without a `traceparent` begin a trace. One with it is traced if its sampled flag is set.
     sample_ratio: _Ratio = 0.0
-    #: A worker traces no more triggers than this in a second, whatever their flags say: a span costs 50 µs of CPU.
+    #: A worker traces no more triggers than this in a second, whatever their flags say: a span costs 0.1 ms of CPU.
     max_triggers_per_s: _Positive = 100
     #: Spans that wait to be sent. Further ones are dropped.
     max_waiting_spans: _Positive = 4096

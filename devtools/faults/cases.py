@@ -152,7 +152,7 @@ FAULTS: Final = (
         "worker_gone",
         r"\bworker push\b",
         ("NotifyWorkerGone",),
-        None,
+        r"worker_gone",
         why=r"wait|not.*read|queued",
     ),
     Fault(

@@ -1,4 +1,4 @@
-"""Logs what begins to be wrong with a worker, and its end: one line each.
+"""Looks for what is wrong with a worker, for its log.
 
 What is wrong is what `/ready` says, and also that Kafka does not answer, and that the clock of the machine was set.
 """
@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Final
 from notify_streams import tasks
 from notify_streams.transport import kafka_silent_s
 from notify_streams.web.health import health_of
+from notify_streams.web.problem_log import ProblemLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from notify_streams.app import NotifyApp
 
 log = logging.getLogger(__name__)
@@ -29,29 +28,6 @@ _SILENT_S: Final = 12.0
 _CLOCK_STEP_S: Final = 0.5
 #: What changes while a problem lasts: for how long, how many.
 _NUMBERS: Final = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
-
-
-class ProblemLog:
-    """Compares what is wrong now with what was wrong before."""
-
-    def __init__(self) -> None:
-        #: Sentence without its numbers → sentence, and when it was true first (monotonic).
-        self._lasting: dict[str, tuple[str, float]] = {}
-
-    def look(self, problems: Iterable[str], now: float) -> None:
-        """Log what has begun and what has ended. `now`: monotonic."""
-        current = {_NUMBERS.sub("#", problem): problem for problem in problems}
-        for kind, problem in current.items():
-            if kind not in self._lasting:
-                self._lasting[kind] = problem, now
-                log.warning("problem: %s", problem, extra={"action": "problem.begin", "what": kind})
-        for kind in self._lasting.keys() - current.keys():
-            problem, since = self._lasting.pop(kind)
-            log.info(
-                "no longer: %s",
-                problem,
-                extra={"action": "problem.end", "what": kind, "for_s": round(now - since, 1)},
-            )
 
 
 class ClockSteps:
@@ -91,7 +67,7 @@ class HealthLog:
             await asyncio.sleep(_EVERY_S)
             clock.look(time.time(), time.monotonic())
             try:
-                problems.look(problems_of(self._worker), time.monotonic())
+                problems.look({_NUMBERS.sub("#", one): one for one in problems_of(self._worker)}, time.monotonic())
             except Exception:  # the log must not end because one look failed
                 log.exception("the worker's health is not known", extra={"action": "health.defect"})
 

@@ -13,6 +13,7 @@ from notify_streams import tasks
 from notify_streams.errors import StoreUnavailable
 from notify_streams.web.ledger import sums
 from notify_streams.web.peers import DEAD_S, region_peers
+from notify_streams.web.problem_log import ProblemLog
 from notify_streams.web.verdict.counters import WINDOW_S, CounterWindow
 from notify_streams.web.verdict.database_reads import read_databases
 from notify_streams.web.verdict.history import ProblemHistory
@@ -61,6 +62,7 @@ class RegionCollector:
         self._misses: dict[str, int] = {}
         #: Since when Redis answers without a break, on the monotonic clock.
         self._redis_since: float | None = None
+        self._log = ProblemLog()
         self._task: asyncio.Task[None] | None = None
         #: None until the first observation.
         self.status: RegionStatus | None = None
@@ -98,6 +100,7 @@ class RegionCollector:
             log.warning("the history was not stored", extra={"action": "verdict.not_stored", "error": str(error)})
         self._series = series(self._slots, now)
         verdict = self._history.verdict(now)
+        self._log.look({f"{one.code} {one.about}": one.text for one in verdict.now}, time.monotonic())
         self.status = RegionStatus(
             self._worker.settings.region, verdict, list(seen.workers), self._totals, self._series
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from uuid import uuid4
 
 import msgspec
@@ -17,6 +18,10 @@ async def status_of(region: ARegion) -> RegionStatus | None:
     async with region.http.get(region.url("/region")) as response:
         body = await response.read()
         return msgspec.json.decode(body, type=RegionStatus) if response.status == 200 else None
+
+
+def log_of(region: ARegion, role: str) -> str:
+    return Path(region.settings.data_dir, f"{role}.log").read_text()
 
 
 async def test_it_shows_registered_workers_totals_and_missing_roles(region: ARegion) -> None:
@@ -41,3 +46,5 @@ async def test_it_shows_registered_workers_totals_and_missing_roles(region: AReg
     assert found.verdict.headline.startswith("No worker of the role cric_email is running.")
     assert {one.name for one in found.series} >= {"triggers", "deliveries", "lag", "outbox"}
     assert all(len(one.points) <= 360 for one in found.series)
+    # The views log what they show.
+    assert '"what":"role_missing role critical"' in log_of(region, "views")

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from notify_streams.web.health_log import ClockSteps, ProblemLog
+from notify_streams.web.health_log import ClockSteps
+from notify_streams.web.problem_log import ProblemLog
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
@@ -24,11 +25,12 @@ def every_level(caplog: pytest.LogCaptureFixture) -> Any:
 
 def test_a_problem_is_one_line_at_its_begin_and_one_at_its_end(caplog: pytest.LogCaptureFixture) -> None:
     log = ProblemLog()
-    log.look([], 0.0)
-    log.look(["outbox.commit fails for 11 s"], 1.0)
-    log.look(["outbox.commit fails for 12 s", "provider fcm is open"], 2.0)
-    log.look(["provider fcm is open"], 3.5)
-    log.look(["provider fcm is open"], 4.0)
+    commit, fcm = "outbox.commit fails for # s", "provider fcm is open"
+    log.look({}, 0.0)
+    log.look({commit: "outbox.commit fails for 11 s"}, 1.0)
+    log.look({commit: "outbox.commit fails for 12 s", fcm: fcm}, 2.0)
+    log.look({fcm: fcm}, 3.5)
+    log.look({fcm: fcm}, 4.0)
     ended = vars(caplog.records[-1])
     assert lines(caplog) == [
         ("problem.begin", "problem: outbox.commit fails for 11 s"),
