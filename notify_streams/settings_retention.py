@@ -49,7 +49,7 @@ class RetentionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     @property
     def attempts(self) -> timedelta:
         """Attempts are deleted so long after the decision: later than their notification, which MongoDB deletes within minutes."""
-        return self.notifications + max(2 * self.period, _CLOCKS)
+        return self.notifications + max(3 * self.period, _CLOCKS)
 
     @property
     def clock_difference(self) -> timedelta:

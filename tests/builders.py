@@ -262,7 +262,7 @@ def an_outcome(
     decisions = decisions or tuple(ChannelDecision(channel, DeliveryState.QUEUED) for channel in channels)
     contact = f"contact-{user_id}"
     ways = ContactRow(1, contact, contact, contact) if devices is None else ContactRow(1, devices=devices)
-    form = NotificationEncoder(bucket, "us", critical, now, end_of_period(now, 3600))
+    form = NotificationEncoder(bucket, "us", critical, now, end_of_period(now, 3600), 3600)
     expires_at = datetime(2100, 1, 1, tzinfo=UTC)
     return notified(
         ARecord(b"{}", offset=offset),

@@ -64,7 +64,7 @@ def record_lengths() -> RecordLengths:
         _AT,
         contacts,
         7,
-        NotificationEncoder(3, "us", False, _AT, _AT),
+        NotificationEncoder(3, "us", False, _AT, _AT, 3600),
     )
     (message,) = outcome.outputs
     notification = outcome.notification or ""

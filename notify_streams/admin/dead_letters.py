@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.trigger_producer import TriggerProducer, owner_of
 from notify_streams.errors import Refused
+from notify_streams.records.origin import REPLAYED_HEADER
 from notify_streams.routing.outcome_records import DEAD_LETTER_HEADERS
 from notify_streams.topics import (
     DEAD_LETTERS,
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from notify_streams.records.batch import Headers
     from notify_streams.settings import Settings
     from notify_streams.transport import Record
-
-#: Names the dead letter that a record was sent again from.
-REPLAYED_HEADER: Final = "replayed"
 
 
 @dataclass(frozen=True, slots=True)

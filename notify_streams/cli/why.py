@@ -1,118 +1,79 @@
-"""`notify-streams why`: a trigger's deliveries and the choices behind them."""
+"""`notify-streams why`: what became of a trigger, over all regions."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
 
 import click
+import msgspec
 
 from notify_streams.cli.output import as_json, categories_of, print_result, region_option, run, settings_of
-from notify_streams.records.outcomes import Reason
+from notify_streams.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from notify_streams.admin.connections import Connections
-    from notify_streams.delivery.attempt_reader import AttemptReader
+    from notify_streams.admin.why import Question, Story
+    from notify_streams.registry.user import User
     from notify_streams.settings import Settings
 
-#: Reasons that a user's choice explains.
-_BY_CHOICE = frozenset((Reason.OPTED_OUT, Reason.NOT_OPTED_IN, Reason.CHANNEL_NOT_ALLOWED))
+#: For the places of dead letters in Kafka.
+_PLACES_S: Final = 2.0
 
 
 @click.command()
-@click.argument("trigger_id", metavar="[SYSTEM/]ID")
+@click.argument("trigger_id", metavar="[SYSTEM/]ID", required=False)
+@click.option("--user", "user_id", metavar="USER", help="The newest triggers for a person.")
+@click.option("--provider-id", metavar="ID", help="By the id that a provider gave a message.")
+@click.option(
+    "--limit", default=10, show_default=True, type=click.IntRange(1, 100), help="Of a person: the newest so many."
+)
 @region_option
 @as_json
-def why(trigger_id: str, region: str, as_json: bool) -> None:
-    """Show a trigger's deliveries with each attempt, and its dead letters. Exit 1 if the region knows nothing of it: then ask the user's
-    home region."""
+def why(
+    trigger_id: str | None, user_id: str | None, provider_id: str | None, limit: int, region: str, as_json: bool
+) -> None:
+    """Show what became of a trigger, in all regions: entry, the rule for each channel, each attempt, timers, receipts, dead letters.
+    Exit 1 if nothing is known of it. A region that does not answer is named, and the rest is shown."""
+    if [trigger_id, user_id, provider_id].count(None) != 2:
+        raise click.UsageError("say one of: a trigger id, --user, --provider-id")
     settings = settings_of(region)
-    found, dead = run(_why(settings, trigger_id), settings)
-    lines = [f"dead letter {one['place']}, {one['at']}: {one['reason']} ({one['detail']})" for one in dead]
-    for one in found:
-        sender = f"{one['system']} {one['source']}".strip()
-        lines.append(
-            f"{one['notification_id']}: {sender}, {one['category']}, {one['lane']}, decided {one['decided_at']}"
-        )
-        for d in one["deliveries"]:
-            lines.append(
-                f"  {d['channel']:<6} {d['state']}{' (' + d['reason'] + ')' if d['reason'] else ''}: {d['why']}"
-            )
-            lines += [f"         {_words(attempt)}" for attempt in d["history"]]
-    print_result(
-        as_json,
-        {"holds": bool(found), "notifications": found, "dead_letters": dead},
-        lines or [f"no notification and no dead letter of trigger {trigger_id} in {region}"],
+    story = run(_ask(settings, _question(trigger_id, user_id, provider_id, limit)), settings)
+    print_result(as_json, {"holds": not story.is_empty} | msgspec.to_builtins(story), _lines(story))
+    raise SystemExit(1 if story.is_empty else 0)
+
+
+def _lines(story: Story) -> list[str]:
+    from notify_streams.admin.why import story_lines
+
+    return story_lines(story)
+
+
+def _question(trigger_id: str | None, user_id: str | None, provider_id: str | None, limit: int) -> Question:
+    from notify_streams.admin.why import By, Question
+
+    if trigger_id is not None:
+        return Question(By.TRIGGER, trigger_id)
+    return (
+        Question(By.PERSON, user_id, limit) if user_id is not None else Question(By.PROVIDER_MESSAGE, provider_id or "")
     )
-    raise SystemExit(0 if found or dead else 1)
 
 
-def _words(attempt: dict[str, Any]) -> str:
-    """One attempt: ``2: retrying, twilio, HTTP 503, 3 segments, 2026-11-28T03:00:00Z, in doubt``."""
-    known = [attempt[name] for name in ("state", "reason", "provider", "code") if attempt[name]]
-    if segments := attempt["segments"]:
-        known.append(f"{segments} segment" + ("s" if segments > 1 else ""))
-    known.append(attempt["at"])
-    known += ["in doubt"] * attempt["in_doubt"]
-    known += [f"template {version}"] if (version := attempt["template_version"]) else []
-    known += [_device_words(one) for one in attempt["devices"] or ()]
-    return f"{attempt['number']}: {', '.join(known)}"
+async def _ask(settings: Settings, question: Question) -> Story:
+    from notify_streams.admin.why import ask, with_places
 
+    async def find_user(user_id: str) -> User | None:
+        from notify_streams.registry.users_table import UsersTable
 
-def _device_words(device: dict[str, Any]) -> str:
-    """The answer about one device: ``device 1f0c22ab (apns) accepted HTTP 200 template de:1f0c22ab41e7``."""
-    answer = device["outcome"] + (f" {device['code']}" if device["code"] else "")
-    version = f" template {found}" if (found := device["template_version"]) else ""
-    return f"device {device['token_sha']} ({device['provider']}) {answer}{version}"
+        table = UsersTable(settings)
+        await table.start()
+        try:
+            return await table.get(user_id)
+        finally:
+            await table.close()
 
-
-async def _why(settings: Settings, trigger_id: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    from notify_streams.admin.connections import connected
-    from notify_streams.admin.dead_letters import Selection, read_dead_letters
-    from notify_streams.delivery.attempt_reader import AttemptReader
-    from notify_streams.stores.mongo import NOTIFICATIONS
-    from notify_streams.web.notifications import notification_query
-
-    # `system/id` or an id with a slash.
-    ids = {trigger_id, trigger_id.partition("/")[2]}
-    dead = [
-        {"place": one.place, "at": one.at.isoformat(timespec="seconds"), **one.why}
-        for one_id in ids - {""}
-        async for one in read_dead_letters(settings, Selection(trigger_id=one_id))
-    ]
-    async with connected(settings, categories_of()) as region:
-        reader = AttemptReader(region.shards, settings.outbox.transaction_timeout_s)
-        found: list[dict[str, Any]] = []
-        for bucket in range(settings.partitions):
-            query = notification_query(trigger_id, [bucket])
-            stored = await region.shards.collection(NOTIFICATIONS, bucket).find(query).to_list()
-            await reader.add_status(stored)
-            found += [await _explained(region, reader, one) for one in stored]
-        return found, dead
-
-
-async def _explained(region: Connections, reader: AttemptReader, one: dict[str, Any]) -> dict[str, Any]:
-    from notify_streams.preferences.explanation import OF_ADDRESS, explain
-
-    record = await region.preferences.repository.read(one["bucket"], one["user_id"])
-    deliveries = []
-    for channel, delivery in one["deliveries"].items():
-        reason = delivery.get("reason")
-        by_choice = reason is None or Reason(reason) in _BY_CHOICE
-        words = OF_ADDRESS.get(reason, f"{delivery['attempts']} attempts")
-        if by_choice:
-            led = None if reason is None else Reason(reason)
-            words = explain(categories_of(), one["category"], channel, led, one["preference_version"], record)
-        history = await reader.history(one["bucket"], one["_id"], channel, one["decided_at"])
-        deliveries.append(
-            {"channel": channel, "state": delivery["state"], "reason": reason, "why": words, "history": history}
-        )
-    return {
-        "notification_id": one["_id"],
-        "system": one["system"],
-        "source": one.get("source", ""),
-        "category": one["category"],
-        "lane": one["lane"],
-        "decided_at": one["decided_at"].isoformat(),
-        "preference_version": one["preference_version"],
-        "deliveries": deliveries,
-    }
+    regions = [settings.region, *(one for one in settings.regions if one != settings.region)]
+    story = await ask(question, regions, settings_of, categories_of(), find_user)
+    if story.is_empty and story.regions[0].problems:
+        raise StoreUnavailable("; ".join(story.regions[0].problems))
+    if not story.dead_letters:
+        return story
+    return msgspec.structs.replace(story, dead_letters=await with_places(settings, story.dead_letters, _PLACES_S))

@@ -20,6 +20,7 @@ from notify_streams.delivery.attempts import (
     unpack,
 )
 from notify_streams.records.ids import delivery_id
+from notify_streams.records.masks import shown_mask
 from notify_streams.records.outcomes import DeliveryState
 from notify_streams.stores.mongo import ATTEMPTS, NOTIFICATIONS
 from notify_streams.stores.mongo_errors import mongo_call
@@ -76,15 +77,14 @@ class AttemptReader:
             )
 
     async def history(self, bucket: int, notification: str, channel: str, decided_at: datetime) -> list[Document]:
-        """The attempts of one delivery: ``{"number", "state", "reason", "provider", "code", "segments", "at", "in_doubt",
-        "template_version", "devices"}``; a receipt that does not name its attempt has the number 0. `devices`: see `device_fields`.
+        """The attempts of one delivery, in the order of their times: see `attempt_fields`.
 
         Raises:
             StoreUnavailable: the shard does not answer.
         """
         key = delivery_key(delivery_id(notification, channel), int(decided_at.timestamp() * 1000))
         documents = sorted(await self.documents(bucket, [key]), key=lambda one: unpack(one["p"]).at_ms)
-        return [_attempt_fields(number_of(one["_id"]), unpack(one["p"])) for one in documents]
+        return [attempt_fields(one) for one in documents]
 
     async def first_states(self, bucket: int, keys: Sequence[bytes]) -> dict[bytes, DeliveryState]:
         """What the first attempt of each of these deliveries led to, if it is stored.
@@ -122,17 +122,28 @@ class AttemptReader:
                 deliveries[key].update(status_fields(status))
 
 
-def _attempt_fields(number: int, attempt: Attempt) -> Document:
-    at = datetime.fromtimestamp(attempt.at_ms / 1000, UTC)
+def attempt_fields(document: Document) -> Document:
+    """``kind`` (`call`, `answer`, `receipt`), ``number``, ``at``, ``state`` and the other fields of `Attempt`.
+
+    A receipt that does not name its attempt has the number 0. `to` is masked, for people. `devices`: see `device_fields`.
+    """
+    attempt = unpack(document["p"])
     return {
-        "number": number,
+        "kind": phase_of(document["_id"]).name.lower(),
+        "number": number_of(document["_id"]),
         "state": attempt.state.value,
         "reason": attempt.reason,
         "provider": attempt.provider,
+        "provider_id": attempt.provider_id,
         "code": attempt.code,
+        "to": None if attempt.to is None else shown_mask(attempt.to),
         "segments": attempt.segments,
-        "at": at.isoformat(timespec="milliseconds"),
+        "at": datetime.fromtimestamp(attempt.at_ms / 1000, UTC),
+        "took_ms": attempt.took_ms,
+        "since_published_ms": attempt.since_published_ms,
         "in_doubt": attempt.in_doubt,
+        "possible_duplicate": attempt.possible_duplicate,
+        "replay": attempt.replay,
         "template_version": attempt.template_version,
         "devices": device_fields(attempt),
     }

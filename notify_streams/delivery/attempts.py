@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from notify_streams.delivery.provider_ids import PROVIDER_KEY, provider_key
 from notify_streams.records.outcomes import DeliveryState
 from notify_streams.tracing.trace_context import TRACEPARENT
 
@@ -27,6 +28,8 @@ OWNER_BYTES: Final = 3
 _REST_BYTES: Final = 2 + 1 + OWNER_BYTES
 _MAX_ATTEMPT: Final = 0xFFFF
 _HASH_BYTES: Final = 12
+#: Of the `_id` of an attempt.
+ID_BYTES: Final = KEY_BYTES + _REST_BYTES
 
 
 class Phase(IntEnum):
@@ -99,6 +102,16 @@ class Attempt(msgspec.Struct, frozen=True, gc=False, array_like=True, omit_defau
     template_version: str | None = None
     #: of a push to the devices of a person: each that was called; None for a single token
     devices: tuple[DeviceOutcome, ...] | None = None
+    #: how long the call took, or has taken without an answer, in milliseconds; None: there was no call
+    took_ms: int | None = None
+    #: of the first attempt: from when Kafka took the message to `at_ms`, in milliseconds
+    since_published_ms: int | None = None
+    #: the address that was called (`records.masks.masked`); None: no call, or several devices
+    to: str | None = None
+    #: an earlier call may have been accepted: this one was marked for the provider as a possible duplicate
+    possible_duplicate: bool = False
+    #: an operator, or a receipt that says failed, asked for it after the delivery had ended
+    replay: bool = False
 
     @property
     def state(self) -> DeliveryState:
@@ -188,7 +201,7 @@ def digest_of(identity: bytes) -> bytes:
 def attempt_document(
     key: bytes, bucket: int, number: int, phase: Phase, owner: bytes, attempt: Attempt, traceparent: str | None = None
 ) -> dict[str, Any]:
-    """The document of one attempt.
+    """The document of one attempt, with the key by which its provider's id is found.
 
     Args:
         owner: the first bytes of the worker's token.
@@ -201,6 +214,11 @@ def attempt_document(
     }
     if traceparent is not None:
         document[TRACEPARENT] = traceparent
+    if (
+        attempt.provider_id is not None
+        and (number_of_id := provider_key(attempt.provider, attempt.provider_id, attempt.at_ms)) is not None
+    ):
+        document[PROVIDER_KEY] = number_of_id
     return document
 
 

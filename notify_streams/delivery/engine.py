@@ -37,6 +37,7 @@ from notify_streams.failpoints import failpoint
 from notify_streams.records.batch import AckHandle
 from notify_streams.records.channel_message import ChannelMessage, for_devices, read_channel_message
 from notify_streams.records.ids import new_flush_id
+from notify_streams.records.masks import masked
 from notify_streams.records.outcomes import DeliveryState, Reason
 from notify_streams.retry import STORE, RetryPolicy
 from notify_streams.settings_retention import RetentionSettings
@@ -430,7 +431,9 @@ class DeliveryEngine:
             if not is_wanted or not partition.open(entry):
                 entry.counted = ("duplicate",)
                 continue
-            delivery = Delivery(partition, entry.key, message, record.value or b"", entry)
+            delivery = Delivery(
+                partition, entry.key, message, record.value or b"", entry, published_ms=record.timestamp
+            )
             if self._spans is not None:
                 delivery.trace = self._spans.begin(message, record.timestamp * 1_000_000)
             (deliveries if is_new else unknown).append(delivery)
@@ -575,15 +578,21 @@ class DeliveryEngine:
     def call_is_late(self, delivery: Delivery, waited_s: float) -> None:
         """Settle a call without an answer as retrying. Its answer, if it comes, ends the delivery."""
         due_ms = self._due_ms(delivery, max(0.0, self._call_timeout_s - waited_s), None)
+        message, now_ms = delivery.message, int(time.time() * 1000)
         attempt = Attempt(
             Rank.RETRYING,
-            int(time.time() * 1000),
+            now_ms,
             None,
             delivery.provider,
             None,
             "no answer yet",
             in_doubt=True,
             template_version=delivery.template_version,
+            took_ms=int(waited_s * 1000),
+            since_published_ms=_waited_ms(delivery, now_ms),
+            to=None if message.devices is not None else masked(message.channel, message.to),
+            possible_duplicate=delivery.in_doubt,
+            replay=delivery.replay,
         )
         self._add(delivery, attempt, due_ms)
         failpoint("after_park")
@@ -601,7 +610,10 @@ class DeliveryEngine:
 
     def _settle_refused(self, delivery: Delivery, reason: Reason) -> None:
         rank = Rank.EXPIRED if reason is Reason.EXPIRED else Rank.SUPPRESSED
-        attempt = Attempt(rank, int(time.time() * 1000), reason.value, in_doubt=delivery.in_doubt)
+        now_ms = int(time.time() * 1000)
+        attempt = Attempt(
+            rank, now_ms, reason.value, in_doubt=delivery.in_doubt, since_published_ms=_waited_ms(delivery, now_ms)
+        )
         self._add(delivery, attempt, None)
         self._admission.release(retry=delivery.entry is None)
 
@@ -700,6 +712,7 @@ class DeliveryEngine:
             timer.attempt + 1,
             timer.in_doubt or timer.claim is not None,
             provider=timer.provider,
+            replay=timer.replay,
         )
         if self._spans is not None:
             delivery.trace = self._spans.begin(delivery.message, int(timer.due_at.timestamp() * 1e9))
@@ -733,9 +746,11 @@ def _attempt(delivery: Delivery, result: ProviderResult) -> Attempt:
             rank = Rank.RETRYING
         case _:
             rank, reason = Rank.FAILED, _FAILED[result.outcome].value
+    now_ms = int(time.time() * 1000)
+    devices = result.devices
     return Attempt(
         rank,
-        int(time.time() * 1000),
+        now_ms,
         reason,
         result.provider,
         result.provider_id,
@@ -743,8 +758,18 @@ def _attempt(delivery: Delivery, result: ProviderResult) -> Attempt:
         delivery.in_doubt or result.maybe_accepted,
         result.segments,
         delivery.template_version,
-        None if result.devices is None else device_outcomes(result.devices),
+        None if devices is None else device_outcomes(devices),
+        int((time.monotonic() - delivery.began) * 1000) if result.begun else None,
+        _waited_ms(delivery, now_ms),
+        masked(delivery.message.channel, delivery.message.to) if result.begun and devices is None else None,
+        delivery.in_doubt and result.begun,
+        delivery.replay,
     )
+
+
+def _waited_ms(delivery: Delivery, now_ms: int) -> int | None:
+    """Since Kafka took the message, whose clock may be ahead; None for an attempt of a timer."""
+    return None if delivery.published_ms is None else max(0, now_ms - delivery.published_ms)
 
 
 def _not_after_expiry(delivery: Delivery, due_ms: int) -> int:

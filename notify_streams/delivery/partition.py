@@ -71,6 +71,10 @@ class Delivery:
     template_version: str | None = None
     #: None: its trigger is not traced.
     trace: DeliveryTrace | None = None
+    #: Of a message from the topic: when Kafka took it, milliseconds since the epoch.
+    published_ms: int | None = None
+    #: See `Attempt`.
+    replay: bool = False
 
     @property
     def traceparent(self) -> str | None:

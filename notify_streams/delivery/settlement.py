@@ -235,7 +235,11 @@ class SettlementStore:
         """
         bucket = attempts[0]["bucket"]
         writes = [
-            UpdateOne({"_id": one["_id"], "bucket": bucket}, {"$setOnInsert": {"p": one["p"]}}, upsert=True)
+            UpdateOne(
+                {"_id": one["_id"], "bucket": bucket},
+                {"$setOnInsert": {name: value for name, value in one.items() if name not in ("_id", "bucket")}},
+                upsert=True,
+            )
             for one in attempts
         ]
         with mongo_call(f"append attempts of bucket {bucket}", self._timeout_s):

@@ -24,6 +24,7 @@ from notify_streams.delivery.attempts import (
 )
 from notify_streams.delivery.delivery_ledger import RESOLVED, DeliveryLedger
 from notify_streams.delivery.event_outbox import EventOutbox
+from notify_streams.delivery.provider_ids import PROVIDER_KEY
 from notify_streams.delivery.settlement import Answer, SettlementStore
 from notify_streams.delivery.timers import drop_unclaimed
 from notify_streams.errors import RetryLater
@@ -32,7 +33,7 @@ from notify_streams.records.channel_message import read_channel_message
 from notify_streams.records.ids import delivery_id
 from notify_streams.records.outcomes import DeliveryState, Reason
 from notify_streams.roles import CHANNEL_ROLES
-from notify_streams.stores.mongo import ATTEMPTS, CONSENTS, NOTIFICATIONS, OUTBOX, TIMERS
+from notify_streams.stores.mongo import ATTEMPTS, CONSENTS, NOTIFICATIONS, OUTBOX, OUTCOMES, TIMERS
 from notify_streams.stores.mongo_errors import mongo_call
 
 if TYPE_CHECKING:
@@ -117,16 +118,26 @@ class History:
                 )
         await note(found)
 
+    async def outcomes(self, one: OpenErasure, note: Note) -> None:
+        """Delete the notes of triggers that became no notification. They may be in any bucket, because a dead letter stays where it was."""
+        deleted = 0
+        with mongo_call("delete outcomes", self._timeout_s):
+            for shard in range(len(self._shards)):
+                query = {"user_id": one.user_id, "bucket": {"$in": self._shards.buckets(shard)}}
+                deleted += (await self._shards.database(shard)[OUTCOMES].delete_many(query)).deleted_count
+        await note(deleted)
+
     async def _strip_attempts(self, bucket: int, notifications: Sequence[Document]) -> None:
-        """Remove the providers' ids of messages and the hashes of devices: with a provider's log they would lead to the person."""
+        """Remove the providers' ids of messages, the masked addresses and the hashes of devices: with a provider's log they would lead to
+        the person."""
         keys = [key for one in notifications for key in delivery_keys(one)]
         writes = []
         for document in await self._reader.documents(bucket, keys):
             attempt = unpack(document["p"])
-            if attempt.provider_id is not None or attempt.devices is not None:
-                stripped = msgspec.structs.replace(attempt, provider_id=None, devices=None)
+            if (attempt.provider_id, attempt.devices, attempt.to) != (None, None, None):
+                stripped = msgspec.structs.replace(attempt, provider_id=None, devices=None, to=None)
                 same = {"_id": document["_id"], "bucket": bucket}
-                writes.append(UpdateOne(same, {"$set": {"p": pack(stripped)}}))
+                writes.append(UpdateOne(same, {"$set": {"p": pack(stripped)}, "$unset": {PROVIDER_KEY: ""}}))
         if writes:
             with mongo_call("write attempts", self._timeout_s):
                 await self._shards.collection(ATTEMPTS, bucket).bulk_write(writes, ordered=False)

@@ -37,6 +37,7 @@ def erasure_runner(
         "outbox": past.outbox,
         "consents": past.consents,
         "notifications": past.notifications,
+        "outcomes": past.outcomes,
         "preferences": now.preferences,
     }
     return ErasureRunner(store, {"checks": now.checks} | removed, removed | last, settings.erasure_settles_s)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from notify_streams.outbox.decided_batch import RecordOutcome
+from notify_streams.outbox.outcome_notes import notes_of
 from notify_streams.outbox.row_ids import row_id
 from notify_streams.records.ids import ledger_id
 from notify_streams.records.outcomes import TriggerOutcome
@@ -83,6 +84,8 @@ class Flush:
     rows: Sequence[OutboxRow]
     steps: Sequence[LedgerStep]
     timers: Sequence[Mapping[str, Any]] = ()
+    #: See `outcome_notes`.
+    notes: Sequence[Mapping[str, Any]] = ()
 
 
 def plan_flush(
@@ -118,7 +121,9 @@ def plan_flush(
         )
     ]
     timers = [entry.timer for batch in batches for entry in batch.entries if entry.timer is not None]
-    return Flush(flush_id, notifications, rows, list(_steps(role, batches, periods)), timers)
+    return Flush(
+        flush_id, notifications, rows, list(_steps(role, batches, periods)), timers, list(notes_of(batches, now))
+    )
 
 
 #: Makes the dead letter of an entry: (entry, source topic, source partition) → outcome.

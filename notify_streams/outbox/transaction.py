@@ -19,6 +19,7 @@ from notify_streams.stores.mongo import (
     LEDGER,
     NOTIFICATIONS,
     OUTBOX,
+    OUTCOMES,
     SNAPSHOT,
     TIMERS,
     run_transaction,
@@ -136,6 +137,12 @@ class FlushStore:
             await write_in_session(session, database, "insert", OUTBOX, documents=part)
         if flush.timers:
             await write_in_session(session, database, "insert", TIMERS, documents=flush.timers)
+        if flush.notes:
+            # A topic that was made anew counts its offsets again: its note replaces the other.
+            notes = [
+                {"q": {"_id": one["_id"], "bucket": one["bucket"]}, "u": one, "upsert": True} for one in flush.notes
+            ]
+            await write_in_session(session, database, "update", OUTCOMES, updates=notes)
 
     async def _positions(self, flush: Flush, session: AsyncClientSession) -> dict[str, int | None]:
         """`next_offset` of the ledgers that did not match their step. Those that matched show this flush as `last_flush` here."""

@@ -20,11 +20,12 @@ def explain(
     reason: Reason | None,
     decided_with: int,
     record: PreferenceRecord,
+    then: Choice | None = None,
 ) -> str:
     """Why preferences allowed a delivery (`reason` None) or suppressed it.
 
-    `decided_with` is the notification's `preference_version`, `record` the user's record today. Only the latest choice of a category and
-    channel is stored: if it is later than the decision, the sentence says so and does not guess the earlier one.
+    `decided_with` is the notification's `preference_version`, `record` the user's record today, which has only the latest choice of a
+    category and channel. `then`: the one of the history that was in force; without it the sentence does not guess an earlier choice.
     """
     policy = categories.get(category)
     if policy is None:
@@ -35,9 +36,9 @@ def explain(
         return f"{what} is not allowed: the category uses {', '.join(policy.channels)}"
     choice = record.choices.get(policy.number, {}).get(channel)
     if reason is None:
-        return f"{what} was allowed: {_allowed(default, choice, decided_with)}"
+        return f"{what} was allowed: {_allowed(default, choice, decided_with, then)}"
     if reason is Reason.OPTED_OUT:
-        return f"{what} was suppressed: {_opted_out(choice, decided_with)}"
+        return f"{what} was suppressed: {_opted_out(choice, decided_with, then)}"
     if reason is Reason.NOT_OPTED_IN:
         return f"{what} is sent only to users who opted in, and nothing was chosen{_since(choice, decided_with)}"
     return f"preferences allowed {what}; the reason is another: {reason}"
@@ -51,9 +52,11 @@ OF_ADDRESS: Final = {
 }
 
 
-def _allowed(default: Default, choice: Choice | None, decided_with: int) -> str:
+def _allowed(default: Default, choice: Choice | None, decided_with: int, then: Choice | None) -> str:
     if default is Default.ALWAYS:
         return "it cannot be turned off"
+    if then is not None and then.opted_in:
+        return f"{_text_of(then)}{_since(choice, decided_with)}"
     if choice is not None and choice.version <= decided_with:
         return _text_of(choice)
     if default is Default.IN and choice is None:
@@ -61,7 +64,9 @@ def _allowed(default: Default, choice: Choice | None, decided_with: int) -> str:
     return f"as of version {decided_with}{_since(choice, decided_with)}"
 
 
-def _opted_out(choice: Choice | None, decided_with: int) -> str:
+def _opted_out(choice: Choice | None, decided_with: int, then: Choice | None) -> str:
+    if then is not None and not then.opted_in:
+        return f"{_text_of(then)}{_since(choice, decided_with)}"
     if choice is None:
         return f"opted out as of version {decided_with}; that record no longer exists"
     if choice.opted_in:

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from notify_streams.records.notification_event import DEAD, NotificationEvent, delivery_event, encode_event
+from notify_streams.records.origin import SOURCE_HEADER
 from notify_streams.records.outcomes import DeadReason, DeliveryState
 from notify_streams.records.trigger import Trigger, read_trigger
 from notify_streams.regions.forwarding.headers import read_forwarding_headers
-from notify_streams.routing.outcome_records import SOURCE_HEADER
 from notify_streams.topics import FORWARDED, event_topic, system_of
 
 if TYPE_CHECKING:

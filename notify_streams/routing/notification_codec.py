@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 import bson
 from bson.raw_bson import RawBSONDocument
 
-from notify_streams.records.periods import period_element
+from notify_streams.records.periods import period_elements
+from notify_streams.records.person_slots import bucket_ms, kept_from_ms
 from notify_streams.tracing.trace_context import TRACEPARENT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from notify_streams.routing.decision import ChannelDecision, ChannelDecisions
 
 _INT32: Final = Struct("<i").pack
@@ -24,6 +27,9 @@ _ID: Final = b"\x02_id\0"
 _USER: Final = b"\0\x02user_id\0"
 _VERSION: Final = b"\x12preference_version\0"
 _FINGERPRINT: Final = b"\x12fingerprint\0"
+#: Where the trigger lay, after the fingerprint: offset, and Kafka's time.
+_ENTRY: Final = Struct("<8sq12sq").pack
+_OFFSET, _ENTERED_AT = b"\x12offset\0", b"\x09entered_at\0"
 
 
 class _LengthPrefixes(dict[int, bytes]):
@@ -38,9 +44,12 @@ _LENGTH_PREFIXES: Final = _LengthPrefixes()
 
 
 class NotificationEncoder:
-    """Encodes the notifications of one batch. `now` is in UTC and whole milliseconds; they expire by `period_end`."""
+    """Encodes the notifications of one batch. `now` is in UTC and whole milliseconds."""
 
-    def __init__(self, bucket: int, region: str, critical: bool, now: datetime, period_end: datetime) -> None:
+    def __init__(
+        self, bucket: int, region: str, critical: bool, now: datetime, period_end: datetime, period_s: int
+    ) -> None:
+        """The period that ends with `period_end` and has `period_s` seconds counts them."""
         self.bucket = bucket
         self.critical = critical
         self.now = now
@@ -53,8 +62,9 @@ class NotificationEncoder:
                 "decided_at": now,
             }
         )
-        # The index on it has few distinct values, and its pages stay in memory.
-        self._end = period_element(period_end)
+        self._period_s = period_s
+        self._period_end_ms = int(period_end.timestamp()) * 1000
+        self._first_ms = bucket_ms(bucket, self._period_end_ms, period_s)
         self._by_category: dict[tuple[str, str], bytes] = {}
         self._by_decisions: dict[ChannelDecisions, bytes] = {}
 
@@ -69,9 +79,18 @@ class NotificationEncoder:
         preference_version: int,
         decisions: ChannelDecisions,
         fingerprint: int,
+        offset: int,
+        entered_ms: int,
+        copy: Mapping[str, Any],
         traceparent: str = "",
     ) -> RawBSONDocument:
-        """One notification's document; `source` is empty for a trigger without one, `traceparent` for one that is not traced."""
+        """One notification's document; `source` is empty for a trigger without one, `traceparent` for one that is not traced.
+
+        Args:
+            offset: of the record in its topic.
+            entered_ms: when Kafka took the record, milliseconds since the epoch.
+            copy: what a copied record was copied from (`outcome_records.copy_fields`); empty for others.
+        """
         category_and_common = self._by_category.get((system, category))
         if category_and_common is None:
             fields = _elements({"system": system, "category": category})
@@ -97,7 +116,9 @@ class NotificationEncoder:
                 _INT64(preference_version),
                 deliveries,
                 _INT64(fingerprint),
-                _optional(source, traceparent) + self._end if source or traceparent else self._end,
+                _ENTRY(_OFFSET, offset, _ENTERED_AT, entered_ms),
+                _optional(source, copy, traceparent) if source or copy or traceparent else b"",
+                period_elements(kept_from_ms(self._first_ms, user_id, self._period_s), self._period_end_ms),
             )
         )
         return RawBSONDocument(_INT32(len(body) + 4) + body)
@@ -107,8 +128,8 @@ class NotificationEncoder:
         return {"state": decision.state.value, **reason, "attempts": 0, "at": self.now}
 
 
-def _optional(source: str, traceparent: str) -> bytes:
-    fields = {"source": source, TRACEPARENT: traceparent}
+def _optional(source: str, copy: Mapping[str, Any], traceparent: str) -> bytes:
+    fields = {"source": source, "copy": copy, TRACEPARENT: traceparent}
     return _elements({name: value for name, value in fields.items() if value})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
 import msgspec
@@ -10,8 +10,10 @@ import msgspec
 from notify_streams.outbox.decided_batch import RecordOutcome
 from notify_streams.records.channel_message import SharedPart, encode_for, encode_for_devices, encode_shared
 from notify_streams.records.ids import delivery_id, notification_id
+from notify_streams.records.origin import ORIGIN_HEADER, SOURCE_HEADER, origin_fields, origin_ms
 from notify_streams.records.outcomes import DeadReason, DeliveryState, TriggerOutcome
 from notify_streams.records.trigger import NO_DATA
+from notify_streams.regions.forwarding.headers import read_forwarding_headers
 from notify_streams.roles import CHANNELS, channel_topic
 from notify_streams.topics import DEAD_LETTERS, FORWARDED, forward_topic
 from notify_streams.tracing.trace_context import TRACEPARENT
@@ -25,19 +27,15 @@ if TYPE_CHECKING:
     from notify_streams.routing.decision import ChannelDecisions
     from notify_streams.routing.notification_codec import NotificationEncoder
 
-#: Names the record that a published one was copied from, `topic:partition:offset`: copies of one record can be counted once.
-SOURCE_HEADER: Final = "source"
 #: Of a dead letter, after the record's own headers.
 DEAD_LETTER_HEADERS: Final = ("reason", "detail", "topic", "partition", "offset")
-#: When a copied trigger entered its first topic: milliseconds since the epoch, in decimal digits.
-ORIGIN_HEADER: Final = "origin_ms"
-_MAX_ORIGIN_DIGITS: Final = 15
-_MAX_UNDER_WAY_MS: Final = 7 * 24 * 3600 * 1000
 _MAX_DETAIL: Final = 500
 #: Kafka's default limit for a record.
 _MAX_RECORD_BYTES: Final = 1024 * 1024
 _MAX_KEY_BYTES: Final = 1024
 _NO_HEADERS: Final = ()
+_NO_FIELDS: Final[dict[str, Any]] = {}
+_MAX_REGION: Final = 100
 _CRITICAL: Final = ("critical", b"1")
 _STANDARD: Final = ("critical", b"0")
 _TOPICS: Final = {
@@ -104,12 +102,13 @@ def copied_headers(headers: Headers, record: SourceRecord, source: str) -> Heade
     return (*kept, (SOURCE_HEADER, source.encode()), (ORIGIN_HEADER, b"%d" % origin_ms(record)))
 
 
-def origin_ms(record: SourceRecord) -> int:
-    """When the trigger entered the first topic: milliseconds since the epoch. A client may have written the header, so it is bounded."""
-    for name, content in record.headers or ():
-        if name == ORIGIN_HEADER and content and len(content) <= _MAX_ORIGIN_DIGITS and content.isdigit():
-            return max(min(int(content), record.timestamp), record.timestamp - _MAX_UNDER_WAY_MS)
-    return record.timestamp
+def copy_fields(record: SourceRecord, topic: str) -> dict[str, Any]:
+    """What a copied trigger was copied from: see `origin_fields`; with ``hops`` and ``origin_region`` of one that another region forwarded."""
+    fields = origin_fields(record)
+    if topic == FORWARDED:
+        forwarding = read_forwarding_headers(record.headers)
+        fields |= {"hops": forwarding.hops, "origin_region": (forwarding.origin or "")[:_MAX_REGION]}
+    return fields
 
 
 def repartitioned(record: SourceRecord, topic: str, partition: int, bucket: int, user_id: str) -> RecordOutcome:
@@ -224,6 +223,9 @@ def notified(
         preference_version,
         decisions,
         content,
+        record.offset,
+        record.timestamp,
+        copy_fields(record, topic) if record.headers else _NO_FIELDS,
         traceparent,
     )
     return RecordOutcome(TriggerOutcome.NOTIFIED, record, outputs, notification, document, content)

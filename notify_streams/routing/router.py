@@ -177,7 +177,7 @@ class Router:
         recipients = zip(keys, locations, self._recipients.addresses(batch.partition, keys), rows, strict=True)
         now = in_whole_ms(datetime.now(UTC))  # MongoDB keeps milliseconds; the channel messages must have the same time
         end = end_of_period(now, self._period_s)
-        encoder = NotificationEncoder(batch.partition, self._region, self._lane == "critical", now, end)
+        encoder = NotificationEncoder(batch.partition, self._region, self._lane == "critical", now, end, self._period_s)
         context = _BatchContext(batch, placement, encoder, system_of(batch.topic), traced is not None)
         outcomes = [
             self._dead_letter(batch, record, trigger.reason, trigger.detail)

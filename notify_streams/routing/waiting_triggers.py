@@ -16,9 +16,10 @@ import msgspec
 
 from notify_streams import tasks
 from notify_streams.outbox.decided_batch import RecordOutcome
+from notify_streams.records.origin import origin_ms
 from notify_streams.records.outcomes import TriggerOutcome
 from notify_streams.retry import STORE
-from notify_streams.routing.outcome_records import copied_headers, origin_ms
+from notify_streams.routing.outcome_records import copied_headers
 from notify_streams.stores.mongo import TIMERS
 from notify_streams.stores.mongo_errors import mongo_call
 

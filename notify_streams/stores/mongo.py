@@ -43,6 +43,7 @@ ATTEMPTS: Final = "attempts"
 CONSENTS: Final = "consents"
 ERASURES: Final = "erasures"
 SEALED_SUMS: Final = "sealed_sums"
+OUTCOMES: Final = "outcomes"
 
 #: An acknowledged write survives the loss of any one member.
 DURABLE: Final = WriteConcern(w="majority", j=True, wtimeout=10_000)

@@ -27,11 +27,11 @@ from notify_streams.admin.audit.snapshot import RegionSnapshot
 from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.audit.totals import RegionTotals
 from notify_streams.errors import RetryLater, StoreUnavailable
+from notify_streams.records.origin import SOURCE_HEADER
 from notify_streams.regions.consumer_groups import forward_lag
 from notify_streams.regions.failover.log import KafkaControlLog
 from notify_streams.regions.forwarding.headers import HOPS, ORIGIN, TARGET
 from notify_streams.roles import CHANNEL_ROLES, lane_of
-from notify_streams.routing.outcome_records import SOURCE_HEADER
 from notify_streams.routing.waiting_triggers import WAITED_HEADER
 from notify_streams.stores.maintenance import RESTORE, MaintenanceLog
 from notify_streams.stores.mongo import Shards

@@ -15,7 +15,7 @@ from notify_streams.delivery.attempts import delivery_key, key_range
 from notify_streams.failpoints import failpoint
 from notify_streams.records.ids import delivery_id
 from notify_streams.records.partitioner import bucket_of
-from notify_streams.stores.mongo import ATTEMPTS, CONSENTS, CONTACTS, ERASURES, NOTIFICATIONS, PREFERENCES
+from notify_streams.stores.mongo import ATTEMPTS, CONSENTS, CONTACTS, ERASURES, NOTIFICATIONS, OUTCOMES, PREFERENCES
 from notify_streams.stores.mongo_errors import mongo_call
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ USER_FIELDS: Final = {
     CONSENTS: "user_id",
     ERASURES: "user_id",
     NOTIFICATIONS: "user_id",
+    OUTCOMES: "user_id",
 }
 _AT_ONCE: Final = 2_000
 #: Of one statement.

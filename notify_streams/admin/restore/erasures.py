@@ -27,7 +27,7 @@ from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import arrival_ms, read_erasure
 from notify_streams.registry.contact_repository import ContactRepository
 from notify_streams.registry.users_table import UsersTable
-from notify_streams.stores.mongo import CONSENTS, CONTACTS, ERASURES, NOTIFICATIONS, PREFERENCES, Shards
+from notify_streams.stores.mongo import CONSENTS, CONTACTS, ERASURES, NOTIFICATIONS, OUTCOMES, PREFERENCES, Shards
 from notify_streams.stores.mongo_errors import mongo_call
 from notify_streams.topics import USER_ERASURES
 
@@ -42,7 +42,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _LOOK_S: Final = 0.2
 #: Where the restored database names a person: collection → field of the user id.
-_NAMED_IN: Final = {PREFERENCES: "_id", CONTACTS: "_id", CONSENTS: "user_id", NOTIFICATIONS: "user_id"}
+_NAMED_IN: Final = {
+    PREFERENCES: "_id",
+    CONTACTS: "_id",
+    CONSENTS: "user_id",
+    NOTIFICATIONS: "user_id",
+    OUTCOMES: "user_id",
+}
 
 
 class ErasedPerson(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,8 +9,10 @@ import pymongo
 from bson import MinKey
 from pymongo.errors import PyMongoError
 
+from notify_streams.delivery.provider_ids import PROVIDER_KEY
 from notify_streams.errors import Refused, StoreUnavailable
 from notify_streams.records.periods import PERIOD_END
+from notify_streams.records.person_slots import KEPT_FROM
 from notify_streams.stores.mongo import (
     ATTEMPTS,
     CONSENTS,
@@ -19,6 +21,7 @@ from notify_streams.stores.mongo import (
     LEDGER,
     NOTIFICATIONS,
     OUTBOX,
+    OUTCOMES,
     PREFERENCES,
     SEALED_SUMS,
     TIMERS,
@@ -44,6 +47,7 @@ COLLECTIONS: Final = (
     CONSENTS,
     ERASURES,
     SEALED_SUMS,
+    OUTCOMES,
 )
 #: Behind a mongos: every command names its bucket, so it goes to one shard.
 SHARD_KEY: Final = {"bucket": pymongo.ASCENDING, "_id": pymongo.ASCENDING}
@@ -56,6 +60,8 @@ class Index:
     keys: tuple[tuple[str, int], ...]
     #: Rows are deleted this long after the date in the field; None: never.
     expire_after_s: int | None = None
+    #: Documents without the field are left out.
+    sparse: bool = False
 
 
 _INDEXES: Final[dict[str, tuple[Index, ...]]] = {
@@ -65,17 +71,21 @@ _INDEXES: Final[dict[str, tuple[Index, ...]]] = {
     PREFERENCES: (Index((("changed", 1),)),),
     CONTACTS: (),
     TIMERS: (Index((("bucket", 1), ("due_at", 1))),),
-    ATTEMPTS: (),
+    ATTEMPTS: (Index(((PROVIDER_KEY, 1),), sparse=True),),
     CONSENTS: (),
     SEALED_SUMS: (Index(((PERIOD_END, 1),)),),
     ERASURES: (Index((("bucket", 1), ("due_at", 1))),),
+    OUTCOMES: (Index((("user_id", 1),)),),
 }
 
 
 def indexes(settings: Settings) -> dict[str, tuple[Index, ...]]:
     """The indexes of each collection, with times to live from the settings."""
     kept_s = int(settings.retention.notifications.total_seconds())
-    return _INDEXES | {NOTIFICATIONS: (Index(((PERIOD_END, 1),), expire_after_s=kept_s),)}
+    return _INDEXES | {
+        NOTIFICATIONS: (Index(((KEPT_FROM, 1),), expire_after_s=kept_s),),
+        OUTCOMES: (*_INDEXES[OUTCOMES], Index((("at", 1),), expire_after_s=kept_s)),
+    }
 
 
 async def init_shards(settings: Settings, shards: Shards) -> list[str]:
@@ -114,7 +124,8 @@ async def _ensure_index(database: AsyncDatabase[dict[str, Any]], name: str, inde
     if same and expiry and same[0].get("expireAfterSeconds") not in (None, index.expire_after_s):
         await database.command({"collMod": name, "index": {"keyPattern": dict(index.keys), **expiry}})
     else:
-        await database[name].create_index(list(index.keys), **expiry)
+        options: dict[str, Any] = {"sparse": True} if index.sparse else {}
+        await database[name].create_index(list(index.keys), **expiry, **options)
 
 
 async def is_mongos(client: AsyncMongoClient[Any]) -> bool:

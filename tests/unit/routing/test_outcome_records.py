@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from notify_streams.records.channel_message import read_channel_message
 from notify_streams.records.devices import Device
 from notify_streams.records.ids import delivery_id, notification_id
+from notify_streams.records.origin import origin_ms
 from notify_streams.records.outcomes import DeadReason, DeliveryState, Reason, TriggerOutcome
 from notify_streams.records.trigger import Trigger, read_trigger
 from notify_streams.records.user_records import ContactRow
@@ -26,7 +27,6 @@ from notify_streams.routing.outcome_records import (
     fingerprint,
     forwarded,
     notified,
-    origin_ms,
     repartitioned,
 )
 from tests.builders import NOON, ARecord, a_trigger, an_outcome, document_of, trigger_fields, trigger_json
@@ -127,7 +127,7 @@ WAYS = ContactRow(1, "token", "+15551234567", "u-42@example.org")
 
 def a_notified(planned: Any = PLANNED, critical: Any = False, record: Any = RECORD, **but: Any) -> Any:
     expires_at = NOON + timedelta(hours=1)
-    form = NotificationEncoder(3, "us", critical, NOON, NOON + timedelta(hours=1))
+    form = NotificationEncoder(3, "us", critical, NOON, NOON + timedelta(hours=1), 3600)
     return notified(
         record, "triggers.payments", b"u-42", "payments", a_trigger(**but), planned, expires_at, WAYS, 7, form
     )
