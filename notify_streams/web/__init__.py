@@ -18,7 +18,7 @@ from notify_streams.web.ledger import Ledger
 from notify_streams.web.locations import LocationView
 from notify_streams.web.login import Login, Logout
 from notify_streams.web.metrics import Metrics
-from notify_streams.web.notifications import Notifications
+from notify_streams.web.notifications import Notifications, NotificationSearch
 from notify_streams.web.outbox import Outbox
 from notify_streams.web.preferences import PreferenceView
 from notify_streams.web.providers import Providers
@@ -48,6 +48,7 @@ REGION_VIEWS: Final[dict[str, type[WebView]]] = {
     "/users/{user_id}": UserView,
     "/users/{user_id}/preferences/{category}/{channel}": PreferenceView,
     "/locations/{key}": LocationView,
+    "/notifications": NotificationSearch,
     "/notifications/{trigger_id:.+}": Notifications,
     "/dead-letters": DeadLetters,
     "/providers": Providers,

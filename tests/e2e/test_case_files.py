@@ -203,7 +203,7 @@ async def test_a_push_that_fcm_would_refuse_says_so(running_region: RunningRegio
     for trigger_id in ("big-1", "big-2"):
         _, found = await running_region.view("views", f"/notifications/security/{trigger_id}")
         (notification,) = found["notifications"]
-        push = notification["deliveries"]["push"]
+        (push,) = [one for one in notification["deliveries"] if one["channel"] == "push"]
         assert (push["state"], push["reason"]) == ("failed", "too_large")
 
 

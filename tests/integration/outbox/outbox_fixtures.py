@@ -19,7 +19,7 @@ from notify_streams.records.batch import Producer
 from notify_streams.records.ids import new_flush_id
 from notify_streams.routing.outcome_records import bad_record, id_conflict
 from notify_streams.settings import OutboxSettings, Settings
-from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, SEALED_SUMS, Shards
+from notify_streams.stores.mongo import LEDGER, NOTIFICATIONS, OUTBOX, OUTCOMES, SEALED_SUMS, Shards
 from notify_streams.stores.sealed_sums import OpenPeriods
 from tests.builders import AckRecorder, a_decided_batch, an_outcome
 
@@ -94,7 +94,7 @@ class Bench:
     async def make_collections(self) -> None:
         """As `shards init` does, without indexes."""
         for shard in range(len(self.shards)):
-            for name in (NOTIFICATIONS, OUTBOX, LEDGER, SEALED_SUMS):
+            for name in (NOTIFICATIONS, OUTBOX, LEDGER, SEALED_SUMS, OUTCOMES):
                 await self.shards.database(shard).create_collection(name)
 
     async def drop(self) -> None:

@@ -1,6 +1,7 @@
 """Every command names its bucket, so that a mongos sends it to one shard."""
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -13,16 +14,29 @@ import pytest
 from notify_streams.admin.audit.database import read_database
 from notify_streams.admin.audit.parts import Parts
 from notify_streams.admin.audit.snapshot import RegionSnapshot
+from notify_streams.admin.why import By, Question, ask
+from notify_streams.delivery.provider_ids import PROVIDER_KEY
 from notify_streams.outbox.fence import raise_fence
 from notify_streams.preferences.choices import ChoiceChange
 from notify_streams.preferences.repository import PreferenceRepository
 from notify_streams.records.ids import notification_id
+from notify_streams.records.person_slots import KEPT_FROM
+from notify_streams.settings import Settings
 from notify_streams.stores.bucket_directory import MOVED
-from notify_streams.stores.mongo import ATTEMPTS, CONSENTS, LEDGER, NOTIFICATIONS, OUTBOX, PREFERENCES, TIMERS
+from notify_streams.stores.mongo import (
+    ATTEMPTS,
+    CONSENTS,
+    LEDGER,
+    NOTIFICATIONS,
+    OUTBOX,
+    OUTCOMES,
+    PREFERENCES,
+    TIMERS,
+    Shards,
+)
 from notify_streams.stores.partition_count import PARTITIONS
 from notify_streams.web.ledger import read_ledger
-from notify_streams.web.notifications import find_notifications
-from tests.builders import ABatch, AckRecorder, ARecord, an_outcome
+from tests.builders import ABatch, AckRecorder, ARecord, an_outcome, categories
 from tests.integration.delivery.delivery_fixtures import RETRY, EventTopics, Provider, receipt_writer, running_engine
 from tests.integration.outbox.outbox_fixtures import EVEN, ODD, ROLE, SOURCE, Bench, batch, flush_of
 from tests.waiting import until
@@ -127,6 +141,11 @@ async def choose_and_read(bench: Bench) -> None:
     await repository.changed_since(0, None, 60)
 
 
+@asynccontextmanager
+async def opened(bench: Bench, settings: Settings) -> AsyncIterator[Shards]:
+    yield bench.shards
+
+
 async def read_and_fence(bench: Bench) -> None:
     await relay(bench)
     await raise_fence(bench.shards, 1)
@@ -135,7 +154,15 @@ async def read_and_fence(bench: Bench) -> None:
         await read_database(bench.shards, snapshot, Parts(Path(folder), 1))
     assert snapshot.notifications == 1
     await read_ledger(bench.shards, 5.0)
-    await find_notifications(bench.shards, "a", 5.0)
+    for shard in range(len(bench.shards)):
+        await bench.shards.database(shard)[NOTIFICATIONS].create_index(KEPT_FROM)
+        await bench.shards.database(shard)[ATTEMPTS].create_index(PROVIDER_KEY, sparse=True)
+    for by, asked in ((By.TRIGGER, "a"), (By.TRIGGER, "other"), (By.PERSON, "u-42"), (By.PROVIDER_MESSAGE, "m-1")):
+        story = await ask(
+            Question(by, asked), ["us"], lambda region: bench.settings, categories(), None, partial(opened, bench)
+        )
+        assert story.is_complete, story.regions
+        assert bool(story.notifications) is (asked == "a")
 
 
 @pytest.mark.parametrize(
@@ -145,7 +172,7 @@ async def read_and_fence(bench: Bench) -> None:
         (relay, {"find", "update", "insert", "delete"}, {LEDGER, NOTIFICATIONS, OUTBOX}),
         (deliver_twice_and_retry, {"find", "update", "insert", "delete"}, {NOTIFICATIONS, ATTEMPTS, TIMERS, LEDGER}),
         (choose_and_read, {"find", "update", "insert"}, {PREFERENCES, CONSENTS}),
-        (read_and_fence, {"find", "update"}, {LEDGER, NOTIFICATIONS, OUTBOX, ATTEMPTS, TIMERS}),
+        (read_and_fence, {"find", "update"}, {LEDGER, NOTIFICATIONS, OUTBOX, OUTCOMES, ATTEMPTS, TIMERS}),
     ],
     ids=["flushes", "relay", "delivery and receipts", "preferences", "audit, views and the region's fence"],
 )

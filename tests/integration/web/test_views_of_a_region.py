@@ -5,16 +5,18 @@ import time
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
 from notify_streams.outbox.row_ids import row_id
+from notify_streams.records.devices import token_sha
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.stores.mongo import LEDGER, OUTBOX
 from notify_streams.topics import trigger_topics
-from tests.integration.web.views_region import ARegion, eventually
+from tests.integration.web.views_region import ARegion, bearer, eventually
 
 
 async def send(region: ARegion, person: str, value: bytes | None = None, **but: object) -> str:
@@ -22,6 +24,26 @@ async def send(region: ARegion, person: str, value: bytes | None = None, **but: 
     trigger = {"id": f"t-{uuid4()}", "user_id": person, "category": "payments", "title": "Hello", "body": "there"} | but
     await region.upstream.send([("triggers.payments", person, value or msgspec.json.encode(trigger), ())])
     return str(trigger["id"])
+
+
+def push_of(found: Any) -> Any:
+    """The delivery by push of the first notification."""
+    return next(one for one in found["notifications"][0]["deliveries"] if one["channel"] == "push")
+
+
+async def test_the_story_of_a_trigger_is_a_page_for_a_browser(region: ARegion) -> None:
+    person = f"<b>{region.run}"
+    trigger = f"t-<script>{region.run}"
+    await send(region, person, id=trigger, category="none")
+    address = f"/notifications/{quote(trigger)}"
+    await eventually(partial(region.get, address), lambda got: got[0] == 200)
+    headers = {**bearer(region.settings.web_read_token), "Accept": "text/html"}
+    for path in (address, f"/notifications?user={quote(person)}"):
+        async with region.http.get(region.url(path), headers=headers) as response:
+            text = await response.text()
+        assert response.status == 200 and response.content_type == "text/html"
+        assert "unknown_category" in text and "triggers.payments" in text
+        assert "&lt;script&gt;" in text and f"<script>{region.run}" not in text and f"<b>{region.run}" not in text
 
 
 async def page(region: ARegion) -> str:
@@ -37,11 +59,18 @@ async def test_a_trigger_is_found_with_its_deliveries_and_without_its_siblings(r
     await send(region, ann, id=f"{trigger}0")
     _, found = await eventually(
         partial(region.get, f"/notifications/{trigger}"),
-        lambda got: got[0] == 200 and got[1]["notifications"][0]["deliveries"]["push"]["state"] == "sent",
+        lambda got: got[0] == 200 and push_of(got[1])["state"] == "sent",
     )
     assert [one["user_id"] for one in found["notifications"]] == [ann]
-    assert set(found["notifications"][0]["deliveries"]) == {"push", "email", "sms"}
-    assert "claim" not in str(found)
+    assert {one["channel"] for one in found["notifications"][0]["deliveries"]} == {"push", "email", "sms"}
+    assert found["notifications"][0]["entry"]["topic"] == "triggers.payments"
+    (call,) = push_of(found)["history"]
+    assert call["to"] == token_sha(f"token-{ann}") and call["took_ms"] >= 0 and f"token-{ann}" not in str(found)
+    assert {one["region"]: bool(one["problems"]) for one in found["regions"]} == {"us": False, "eu": True, "asia": True}
+    _, of_person = await region.get(f"/notifications?user={ann}&limit=100")
+    assert trigger in [one["trigger_id"] for one in of_person["notifications"]]
+    _, of_message = await region.get(f"/notifications?provider_id={quote(call['provider_id'], safe='')}")
+    assert [one["trigger_id"] for one in of_message["notifications"]] == [trigger]
     status, of_system = await region.get(f"/notifications/payments/{trigger}")
     assert (status, of_system["notifications"]) == (200, found["notifications"])
     assert (await region.get(f"/notifications/security/{trigger}"))[0] == 404
@@ -195,7 +224,7 @@ async def test_the_page_shows_the_other_workers(region: ARegion) -> None:
     trigger = await send(region, region.person("ann"))
     await eventually(
         lambda: region.get(f"/notifications/{trigger}"),
-        lambda got: got[0] == 200 and got[1]["notifications"][0]["deliveries"]["push"]["state"] == "sent",
+        lambda got: got[0] == 200 and push_of(got[1])["state"] == "sent",
     )
     text = await eventually(
         partial(page, region), lambda text: "<span>fcm</span>" in text

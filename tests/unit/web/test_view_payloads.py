@@ -21,7 +21,6 @@ from notify_streams.web.dead_letters import dead_letter_payload, parse_limit
 from notify_streams.web.health import Health, failing, health
 from notify_streams.web.lag import PartitionLag, lag_payload
 from notify_streams.web.metrics import set_gauges
-from notify_streams.web.notifications import notification_payload
 from notify_streams.web.regions import regions_payload
 from notify_streams.web.users import contacts_payload, preferences_payload
 
@@ -69,22 +68,6 @@ LIMITS = {None: 20, "1": 1, "100": 100, "101": None, "0": None, "-1": None, "x":
 @pytest.mark.parametrize(("text", "limit"), LIMITS.items(), ids=[str(text)[:9] for text in LIMITS])
 def test_limits(text: str | None, limit: int | None) -> None:
     assert parse_limit(text) == limit
-
-
-def test_a_notification_is_shown_without_its_fingerprint() -> None:
-    document = {"_id": "t-1-0a", "user_id": "u-1", "fingerprint": 5, "bucket": 3}
-    document["deliveries"] = {
-        "push": {"state": "retrying", "other": "c0ffee", "attempts": 1, "reason": None},
-        "sms": {"state": "sent", "segments": 2},
-    }
-    found = notification_payload(document)
-    assert found["notification_id"] == "t-1-0a"
-    assert found["deliveries"] == {
-        "push": {"state": "retrying", "attempts": 1},
-        "sms": {"state": "sent", "segments": 2},
-    }
-    assert "c0ffee" not in str(found)
-    assert "fingerprint" not in found
 
 
 def test_preferences_of_all_categories_and_channels_are_shown() -> None:

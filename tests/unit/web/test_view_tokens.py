@@ -21,6 +21,7 @@ GUARDED: dict[str, tuple[Right, str, str]] = {
     "/users/{user_id}/preferences/{category}/{channel}": ("write", "PUT", CHOICE),
     "/locations/{key}": ("edge", "GET", "/locations/u-1"),
     "/notifications/{trigger_id:.+}": ("read", "GET", "/notifications/t-1"),
+    "/notifications": ("read", "GET", "/notifications?user=u-1"),
     "/dead-letters": ("read", "GET", "/dead-letters"),
     "/search": ("read", "GET", "/search?q=t-1"),
 }

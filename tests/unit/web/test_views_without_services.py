@@ -15,7 +15,7 @@ from notify_streams.web.user_lookup import UserLookup
 from tests.unit.web.conftest import READ_TOKEN, WRITE_TOKEN, NewWorker, Visit
 
 RIGHT = {"Authorization": f"Bearer {READ_TOKEN}"}
-NEED_A_STORE = ["/ledger", "/outbox", "/users/u-1", "/notifications/t-1", "/dead-letters"]
+NEED_A_STORE = ["/ledger", "/outbox", "/users/u-1", "/notifications/t-1", "/notifications?user=u-1", "/dead-letters"]
 
 
 @pytest.mark.parametrize("path", NEED_A_STORE)
