@@ -57,6 +57,15 @@ async def test_a_dead_letter_is_explained_and_sent_again(running_region: Running
     assert dry["sent"] == 0 and [one["place"] for one in dry["dead_letters"]] == [letter["place"]]
     assert (await running_region.cli("dead-letters", "replay", letter["place"], "--json")).json["sent"] == 1
     await running_region.assert_notified_once(trigger_id)
+    story = (await running_region.cli("why", trigger_id, "--json")).json
+    (dead,), (notification,) = story["dead_letters"], story["notifications"]
+    assert notification["entry"]["replayed_from"] == letter["place"]
+    signed_up, replayed = dead["later"]
+    assert signed_up.startswith("the user is in the registry: home region us, version 1")
+    assert replayed.startswith("replayed and notified in us at ") and notification["notification_id"] in replayed
+    of_person = await running_region.cli("why", "--user", "late-lou")
+    assert f"dead letter, {dead['at'][:19]}" in of_person.out and notification["notification_id"] in of_person.out
+    assert f"replayed from dead letter {letter['place']}" in of_person.out and "push   sent" in of_person.out
     refused = await running_region.cli("dead-letters", "replay", "0:999999999")
     assert refused.status == 1 and "no dead letter 0:999999999" in refused.err
 

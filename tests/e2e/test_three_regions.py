@@ -69,6 +69,16 @@ async def test_an_outage_a_failover_and_a_return(regions: Regions) -> None:
     for (user_id, _), trigger_id in entered.items():
         await sent_by(regions, trigger_id, HOME[user_id])
 
+    # Where it entered, `why` finds what another region did.
+    why = (await regions["us"].cli("why", entered["bea", "us"], "--json")).json
+    (notification,), (hop,) = why["notifications"], why["others"]
+    assert (notification["region"], hop["outcome"], hop["to_region"]) == ("eu", "forwarded", "eu")
+    entry = notification["entry"]
+    assert (entry["copied_because"], entry["origin_region"], entry["hops"]) == ("forwarded", "us", 1)
+    place = f"{hop['entry']['topic']}:{hop['entry']['partition']}:{hop['entry']['offset']}"
+    assert (entry["copied_from"], entry["origin_at"]) == (place, hop["entry"]["at"])
+    assert not any(one["problems"] for one in why["regions"])
+
     # An outage delays only the users of that region.
     asia = regions["asia"]
     await kill_region(asia.stack.region("asia"), asia.supervisor)
@@ -76,6 +86,9 @@ async def test_an_outage_a_failover_and_a_return(regions: Regions) -> None:
     for user_id in ("ann", "bea"):
         await sent_by(regions, await regions["us"].trigger(user_id), HOME[user_id])
     assert senders(regions, waiting) == []
+    why = (await regions["us"].cli("why", waiting, "--json")).json
+    assert [one["to_region"] for one in why["others"]] == ["asia"] and not why["notifications"]
+    assert [one["region"] for one in why["regions"] if one["problems"]] == ["asia"]
 
     # After a failover its standby serves its users.
     began = time.monotonic()
