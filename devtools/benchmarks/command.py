@@ -41,6 +41,7 @@ _BENCHES: Final = {
     ),
     "views": Verb("devtools.benchmarks.views.command:views", "Critical triggers while 30 clients read every view."),
     "webhooks": Verb("devtools.benchmarks.webhooks.over_http:webhooks", "Signed webhooks over HTTP beside triggers."),
+    "why": Verb("devtools.benchmarks.why:why", "The story of one trigger among a month of them."),
 }
 
 

@@ -70,7 +70,17 @@ def record_lengths() -> RecordLengths:
     notification = outcome.notification or ""
     key = delivery_key(delivery_id(notification, "push"), int(_AT.timestamp() * 1000))
     provider_id = "projects/an-app/messages/0:1700000000000000%0123456789abcdef"
-    sent = Attempt(Rank.SENT, int(_AT.timestamp() * 1000), None, "fcm", provider_id, template_version="en:1f0c22ab41e7")
+    sent = Attempt(
+        Rank.SENT,
+        int(_AT.timestamp() * 1000),
+        None,
+        "fcm",
+        provider_id,
+        template_version="en:1f0c22ab41e7",
+        took_ms=40,
+        since_published_ms=90,
+        to="1f0c22ab",
+    )
     return RecordLengths(
         trigger=len(value),
         notification=len(outcome.document.raw) if outcome.document is not None else 0,
