@@ -1,6 +1,6 @@
 """How an attempt is found by the id that a provider gave the message.
 
-Of SMS and mails by an index on a number: the time of the attempt in slots of 256 s, then a hash of the id. New entries lie together at the
+Of SMS and mails by an index on a number: the time of the attempt in slots of 4,096 s, then a hash of the id. New entries lie together at the
 end of the index, so its pages stay in memory. Most messages are pushes. They have no such number, because an index entry is a fifth of
 MongoDB's work for an attempt: those of FCM are found by the time in their id, others among the newest.
 """
@@ -15,7 +15,7 @@ PROVIDER_KEY: Final = "provider_key"
 #: Providers without the number.
 _PUSH: Final = frozenset(("fcm", "apns", "web_push"))
 #: Seconds of a slot, as a power of two.
-_SLOT_BITS: Final = 8
+_SLOT_BITS: Final = 12
 _HASH_BITS: Final = 32
 #: `projects/an-app/messages/0:1700000000000000%0123456789abcdef`: microseconds since the epoch.
 _TIME_IN_ID: Final = re.compile(r"(?:^|/)0:(\d{16})%")

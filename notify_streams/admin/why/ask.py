@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from notify_streams.registry.user import User
     from notify_streams.settings import Settings
 
-#: A region that has not answered by then is named, and the others are shown.
+#: Another region that has not answered by then is named, and the others are shown; so is a query to a shard of the own one.
 TIMEOUT_S: Final = 0.9
+#: For the own region as a whole, which may take several queries.
+_OWN_TIMEOUT_S: Final = 4.0
 _CONNECT_MS: Final = 700
 DEFAULT_LIMIT: Final = 10
 MAX_LIMIT: Final = 100
@@ -95,7 +97,7 @@ async def ask(
 
     async def part(region: str) -> RegionPart:
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(max(timeout_s, _OWN_TIMEOUT_S) if region == own else timeout_s):
                 settings = settings_of(region)
                 if region != own and settings.shards == settings_of(own).shards:
                     return _nothing(f"its settings are not here: ask there with `notify-streams why --region {region}`")

@@ -41,7 +41,7 @@ async def test_a_missing_index_and_a_different_ttl_are_reported(bench: Bench) ->
     await initialised(bench)
     await bench.shards.database(0)[TIMERS].drop_indexes()
     await bench.shards.database(1)[NOTIFICATIONS].drop_indexes()
-    await bench.shards.database(1)[NOTIFICATIONS].create_index("period_end", expireAfterSeconds=60)
+    await bench.shards.database(1)[NOTIFICATIONS].create_index("kept_from", expireAfterSeconds=60)
     found = await differences(bench)
     assert set(found) == {(0, "timers: indexes"), (1, "notifications: indexes")}
     assert found[0, "timers: indexes"][1] == "run `notify-streams shards init`"

@@ -154,9 +154,10 @@ async def read_and_fence(bench: Bench) -> None:
         await read_database(bench.shards, snapshot, Parts(Path(folder), 1))
     assert snapshot.notifications == 1
     await read_ledger(bench.shards, 5.0)
-    for shard in range(len(bench.shards)):
-        await bench.shards.database(shard)[NOTIFICATIONS].create_index(KEPT_FROM)
-        await bench.shards.database(shard)[ATTEMPTS].create_index(PROVIDER_KEY, sparse=True)
+    async with Shards(bench.settings) as shards:
+        for shard in range(len(shards)):
+            await shards.database(shard)[NOTIFICATIONS].create_index(KEPT_FROM)
+            await shards.database(shard)[ATTEMPTS].create_index(PROVIDER_KEY, sparse=True)
     for by, asked in ((By.TRIGGER, "a"), (By.TRIGGER, "other"), (By.PERSON, "u-42"), (By.PROVIDER_MESSAGE, "m-1")):
         story = await ask(
             Question(by, asked), ["us"], lambda region: bench.settings, categories(), None, partial(opened, bench)
