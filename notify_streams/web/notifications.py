@@ -15,7 +15,8 @@ from notify_streams.admin.why import By, Question, ask
 from notify_streams.admin.why.ask import DEFAULT_LIMIT, MAX_LIMIT
 from notify_streams.admin.why.words import attempt_words, entry_words, next_words, other_words
 from notify_streams.errors import StoreUnavailable
-from notify_streams.settings import load_settings, local_overlay
+from notify_streams.settings import load_settings
+from notify_streams.settings_folder import local_overlay
 from notify_streams.stores.mongo import Shards
 from notify_streams.web.pages.rendering import wants_page
 from notify_streams.web.responses import WebView, json_response

@@ -1,4 +1,4 @@
-"""`/search?q=`: finds the page of a trigger or a person by an id."""
+"""`/search?q=`: finds a page by the id of a trigger, a person or a message."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from notify_streams.errors import RetryLater
-from notify_streams.web.notifications import find_notifications
+from notify_streams.admin.why.search import RegionSearch
+from notify_streams.errors import RetryLater, StoreUnavailable
 from notify_streams.web.pages.rendering import wants_page
 from notify_streams.web.responses import WebView, json_response
 from notify_streams.web.user_lookup import user_lookup
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from aiohttp.web import Request, Response
+
+    from notify_streams.admin.why.search import Found
 
 _MAX_CHARS: Final = 300
 
@@ -49,7 +51,7 @@ class Search(WebView):
         wanted = request.query.get("q", "").strip()
         if not 0 < len(wanted) <= _MAX_CHARS:
             return self.error_response(request, f"`q` must be an id of 1 to {_MAX_CHARS} characters", 400)
-        results = await gathered(self._triggers(wanted), self._people(wanted))
+        results = await gathered(self._triggers(wanted), self._messages(wanted), self._people(wanted))
         status = 200 if results.found else 503 if results.unknown else 404
         if not wants_page(request.headers):
             return json_response({"results": results.found, "unknown": results.unknown}, status)
@@ -58,13 +60,30 @@ class Search(WebView):
         return self.page(request, "search.html", status, wanted=wanted, results=results)
 
     async def _triggers(self, wanted: str) -> list[SearchResult]:
-        found = await find_notifications(self.worker.shards, wanted, self.store_timeout_s)
-        ids = dict.fromkeys(document["trigger_id"] for document in found)
-        return [SearchResult("trigger", one, f"/notifications/{quote(one, safe='')}") for one in ids]
+        return _pages_of(await self._in_region().by_trigger(wanted))
+
+    async def _messages(self, wanted: str) -> list[SearchResult]:
+        """By the id that a provider gave a message."""
+        return _pages_of(await self._in_region().by_provider_id(wanted))
+
+    def _in_region(self) -> RegionSearch:
+        return RegionSearch(self.worker.settings, self.worker.shards, self.store_timeout_s)
 
     async def _people(self, wanted: str) -> list[SearchResult]:
         user = await user_lookup(self.worker).find(wanted)
         return [] if user is None else [SearchResult("person", wanted, f"/users/{quote(wanted, safe='')}")]
+
+
+def _pages_of(found: Found) -> list[SearchResult]:
+    """The pages of the triggers.
+
+    Raises:
+        StoreUnavailable: nothing was found, and a shard did not answer.
+    """
+    ids = dict.fromkeys(one["trigger_id"] for one in (*found.notifications, *found.outcomes))
+    if not ids and found.problems:
+        raise StoreUnavailable(found.problems[0])
+    return [SearchResult("trigger", one, f"/notifications/{quote(one, safe='')}") for one in ids]
 
 
 async def gathered(*searches: Awaitable[list[SearchResult]]) -> SearchResults:
