@@ -1,8 +1,8 @@
 """How an attempt is found by the id that a provider gave the message.
 
 Of SMS and mails by an index on a number: the time of the attempt in slots of 4,096 s, then a hash of the id. New entries lie together at the
-end of the index, so its pages stay in memory. Most messages are pushes. They have no such number, because an index entry is a fifth of
-MongoDB's work for an attempt: those of FCM are found by the time in their id, others among the newest.
+end of the index, so its pages stay in memory. Most messages are pushes. They have no such number, because an index entry is about a
+quarter of MongoDB's work for an attempt: those of FCM are found by the time in their id, others among the newest.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How a person's notifications are found without an index for it.
 
-An index on the user would cost each trigger about a tenth of MongoDB's work. Notifications expire by an index on a time, `kept_from`: the
+An index on the user would cost MongoDB about half again for each notification. Notifications expire by an index on a time, `kept_from`: the
 end of the period that counted them, and up to a period more. That rest is a hash of bucket and user in milliseconds. So the same index
 finds a person: one look for each period. Different people may have the same time: what is found is compared.
 """
