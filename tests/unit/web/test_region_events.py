@@ -12,13 +12,14 @@ import aiohttp
 import msgspec
 import pytest
 
+from devtools.stack.ports import free_port
 from notify_streams.app import NotifyApp
 from notify_streams.web.pages.region_page import SECTIONS
 from notify_streams.web.region_events import RegionEvents
 from notify_streams.web.verdict.collector import region_collector
 from notify_streams.web.verdict.region_status import RegionStatus
 from notify_streams.web.worker_objects import one_for
-from notify_streams.web_server import MAX_STREAMS
+from notify_streams.web_server import MAX_STREAMS, Web
 from tests.unit.web.conftest import NewWorker, Visit
 from tests.unit.web.sample_region import KAFKA, a_status, some_totals
 from tests.waiting import until
@@ -153,3 +154,26 @@ async def test_a_client_that_does_not_read_is_dropped(page: Page, monkeypatch: p
             return page.events.clients == 0
 
         await until(is_dropped)
+
+
+async def test_the_worker_serves_others_beside_all_streams_and_ends_them_within_a_second(new_worker: NewWorker) -> None:
+    worker = new_worker(web_port=free_port())
+    region_collector(worker).status = a_status()
+    server = worker.web
+    assert isinstance(server, Web)
+    server.init_server()
+    await server.start_server()
+    here = f"http://127.0.0.1:{worker.settings.web_port}"
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+        opened = await asyncio.gather(*(http.get(f"{here}/region/events") for _ in range(MAX_STREAMS + 2)))
+        streams = [one for one in opened if one.status == 200]
+        assert [one.status for one in opened].count(503) == 2
+        async with http.get(f"{here}/live") as other:
+            assert other.status == 200
+        await asyncio.gather(*(next_event(one) for one in streams))
+        began = asyncio.get_running_loop().time()
+        stopping = asyncio.create_task(worker.stop())
+        await asyncio.gather(*(one.content.read() for one in streams))
+        assert asyncio.get_running_loop().time() - began < 1.0
+        await server.stop_server()
+        await stopping
