@@ -76,7 +76,7 @@ def test_a_missing_delivery_leaves_no_figure() -> None:
 
 
 def test_so_does_a_message_of_another_run() -> None:
-    with pytest.raises(NotifyError, match=r"other triggers, such as run-3: no figure"):
+    with pytest.raises(NotifyError, match=r"other triggers, such as attempt 1 of run-3"):
         all_accepted("flow", accepted([0, 3]), ["run-0"])
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from devtools.faults.cases import FAULTS
+from devtools.faults.command import NAMES
 from devtools.faults.measures import Row
 from devtools.faults.table import HEADING, PAGE, measured
 from devtools.faults.witnesses import Seen
@@ -32,3 +34,7 @@ def test_a_row_shows_its_times_and_words_without_addresses() -> None:
 
 def test_the_page_has_a_place_for_it() -> None:
     assert HEADING in PAGE.read_text()
+
+
+def test_the_command_names_every_fault_in_its_order() -> None:
+    assert list(NAMES) == [one.name for one in FAULTS]
