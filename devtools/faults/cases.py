@@ -36,8 +36,8 @@ class Fault:
     words: str
     #: One of these alerts must fire.
     alerts: tuple[str, ...]
-    #: Matches a line of a worker's log; None: no process can write one.
-    log: str | None
+    #: Matches a line of a worker's log.
+    log: str
     #: Whether a trigger of this person (user id, bucket) meets the fault.
     meets: Callable[[str, int], bool] = _anybody
     #: Matches what `why` says of such a trigger; None: it is delivered as ever.
@@ -174,7 +174,7 @@ FAULTS: Final = (
         "clock",
         r"\bclock\b",
         ("NotifyClockStepped",),
-        r"clock",
+        r"clock of worker push",
     ),
 )
 BY_NAME: Final = {one.name: one for one in FAULTS}

@@ -108,7 +108,7 @@ class Drill:
                 first_seen(lambda: self._commands.doctor_line(fault.named_in), began, _WATCHED_S),
                 self._why(fault, trigger_id, began),
             )
-            log = None if fault.log is None else logs.line_with(fault.log)
+            log = logs.line_with(fault.log)
         ended = time.monotonic()
         gone, quiet, alert_ended = await asyncio.gather(
             first_seen(lambda: self._page.without(fault.code), ended, _QUIET_WATCHED_S),
@@ -152,7 +152,7 @@ def misses(fault: Fault, row: Row) -> list[str]:
         found.append("the last hour does not tell it")
     if not fault.explained_by(row.why):
         found.append("why does not name it")
-    if fault.log is not None and row.log is None:
+    if row.log is None:
         found.append("no line of a log names it")
     return found
 
