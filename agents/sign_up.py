@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from notify_streams.records.batch import Batch, OutboxRecord, Producer
     from notify_streams.transport import BatchEvent
 
-_RETRY: Final = STORE.named("registry.read_contacts")
+_RETRY: Final = STORE.named("signups.read_contacts")
 registry = UsersTable(app.settings)
 app.add_lifecycle(registry.start, registry.close)
 outbox = app.outbox = Outbox(app.settings, app.role, app.shards, app, id_conflict, bad_record)

@@ -20,7 +20,8 @@ def doctor(region: str, as_json: bool) -> None:
     found = run(examine(settings), settings)
     wrong = [one for one in found if not one.ok]
     lines = [
-        f"{'ok   ' if one.ok else 'WRONG'} {one.about}: {one.text}" + (f". Do: {one.todo}" if one.todo else "")
+        f"{'ok   ' if one.ok else 'WRONG'} {one.about}: {one.text}"
+        + (f"{'' if one.text.endswith('.') else '.'} Do: {one.todo}" if one.todo else "")
         for one in [*wrong, *(one for one in found if one.ok)]
     ]
     verdict = f"{len(wrong)} of {len(found)} checks found something" if wrong else f"all {len(found)} checks hold"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     #: User id → bucket: which of them are erased. Raises `StoreUnavailable`.
     ErasedAmong = Callable[[Mapping[str, int]], Awaitable[set[str]]]
 
-_RETRY: Final = STORE.named("registry.erased")
+_RETRY: Final = STORE.named("signups.erased")
 #: Key, value and headers: the headers go along when the record is handed on.
 MAX_RECORD_BYTES: Final = 2 * MAX_BYTES
 
