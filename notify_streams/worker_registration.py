@@ -187,19 +187,24 @@ def superseded(workers: Iterable[RegisteredWorker], now: float, dead_s: float) -
     by_role: dict[str, list[RegisteredWorker]] = {}
     for one in workers:
         by_role.setdefault(one.entry.role, []).append(one)
-    found = []
-    for group in by_role.values():
-        dead = sorted((one for one in group if now - one.seen > dead_s), key=lambda one: one.seen)
-        alive = sorted((one for one in group if now - one.seen <= dead_s), key=lambda one: one.registered)
+    return [old for group in by_role.values() for old in _superseded(group, now, dead_s)]
+
+
+def _superseded(group: Sequence[RegisteredWorker], now: float, dead_s: float) -> list[str]:
+    dead = sorted((one for one in group if now - one.seen > dead_s), key=lambda one: one.seen)
+    heirs = sorted((one for one in group if now - one.seen <= dead_s), key=lambda one: one.registered)
+    found = {one.entry.id for one in dead if now - one.seen > KEPT_S}
+    for is_heir in (_same_address, _came_later):
         for one in dead:
-            heir = next((other for other in alive if _same_address(one, other)), None) or next(
-                (other for other in alive if other.registered > one.seen), None
-            )
-            if heir is not None:
-                alive.remove(heir)
-            if heir is not None or now - one.seen > KEPT_S:
-                found.append(one.entry.id)
-    return found
+            heir = next((other for other in heirs if is_heir(one, other)), None)
+            if heir is not None and one.entry.id not in found:
+                heirs.remove(heir)
+                found.add(one.entry.id)
+    return sorted(found)
+
+
+def _came_later(one: RegisteredWorker, other: RegisteredWorker) -> bool:
+    return other.registered > one.seen
 
 
 def _same_address(one: RegisteredWorker, other: RegisteredWorker) -> bool:

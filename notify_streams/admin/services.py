@@ -119,7 +119,7 @@ async def fault_of(service: str, check: Awaitable[object], within_s: float) -> F
         reason = f"failed: {type(error).__name__}"
     else:
         return None
-    return Fault(f"{service} {reason}", refusal is not None)
+    return Fault(f"{service} {reason.replace('failed: ', 'does not answer: ', 1)}", refusal is not None)
 
 
 async def _check_kafka(settings: Settings, within_s: float) -> None:
