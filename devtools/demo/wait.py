@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
+from aiokafka.errors import KafkaError
+from pymongo.errors import PyMongoError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -93,7 +95,7 @@ class RegionWatcher:
             while drained < 2:
                 try:
                     lag = await self.lag()
-                except StoreUnavailable:  # a service that is slow for a moment
+                except (StoreUnavailable, KafkaError, PyMongoError):  # a service that is slow for a moment
                     if time.monotonic() > deadline:
                         raise
                     await asyncio.sleep(_POLL_S)
