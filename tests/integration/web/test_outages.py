@@ -14,7 +14,7 @@ from tests.integration.web.views_region import ARegion, eventually
 
 pytestmark = pytest.mark.timeout(400)
 #: Longer than the 30 s after which the watchdog calls something stuck.
-LONG_S = 45.0
+LONG_S = 36.0
 
 
 async def failing_s(region: ARegion, role: str) -> dict[str, float]:

@@ -106,7 +106,7 @@ def test_the_memory_does_not_grow_with_the_deliveries(tmp_path: Path) -> None:
         assert checks(snapshot, totals) == []
         return found
 
-    assert peak(8_000) < 1.3 * peak(2_000)
+    assert peak(4_000) < 1.3 * peak(1_000)
 
 
 def test_a_part_has_a_fixed_number_of_rows() -> None:
