@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from tests.builders import a_message
 from tests.e2e.processes import Done, until
 from tests.e2e.running_region import RunningRegion
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200), pytest.mark.asyncio(loop_scope="session")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -166,23 +166,23 @@ async def test_a_channel_message_without_a_notification_is_a_difference_and_is_n
     topic, user_id = "cric_sms", "ada"
     place = TopicPartition(topic, running_region.bucket(user_id))
     assert await extent(running_region, place) == (0, 0), "the test empties this partition afterwards"
-    now = datetime.now(UTC)
-    message = a_message(
-        trigger_id="by-hand", user_id=user_id, channel="sms", to="+15550000001", critical=True, decided_at=now
-    )
-    value = msgspec.json.encode(message)
-    headers = [("id", message.delivery_id.encode()), ("critical", b"1")]
-    await running_region.send(topic, value, key=user_id, headers=headers)
+    contact: dict[str, Any] = {"user_id": user_id, "channel": "sms", "to": "+15550000001", "critical": True}
+    # A notification of 200 days ago is deleted, but nothing publishes its message now.
+    ages = {"by-hand": timedelta(0), "by-hand-backdated": timedelta(days=200)}
+    for trigger_id, age in ages.items():
+        message = a_message(trigger_id=trigger_id, decided_at=datetime.now(UTC) - age, **contact)
+        headers = [("id", message.delivery_id.encode()), ("critical", b"1")]
+        await running_region.send(topic, msgspec.json.encode(message), key=user_id, headers=headers)
     try:
         found = await differences(running_region)
         await running_region.drained()
-        assert running_region.channels("by-hand") == []
+        assert not any(map(running_region.channels, ages))
     finally:
         admin = running_region.kafka_admin()
         await admin.start()
         await admin.delete_records({place: RecordsToDelete(before_offset=-1)})
         await admin.close()
-    assert found["messages without a delivery"]["example"] == message.delivery_id
+    assert found["messages without a delivery"]["found"] == len(ages)
 
 
 async def test_a_delivery_under_way_is_listed_and_fails_an_audit_that_waits(
