@@ -16,7 +16,7 @@ from devtools.stack.paths import PROJECT
 from tests import waiting
 
 #: Long, because a wait ends when its condition holds and the machine may be busy.
-TIMEOUT_S = 120.0
+TIMEOUT_S = 300.0
 #: After SIGTERM; above the supervisor's own limit for its workers.
 _GRACE_S = 60.0
 

@@ -123,15 +123,27 @@ class RunningRegion:
         credentials = self.stack.region(self.settings.region).credentials
         return KafkaSecurity() if credentials is None else credentials.kafka_security(PREFIX + principal)
 
+    def log_in_of(self, principal: str) -> dict[str, str]:
+        """The variables with which a verb logs in to Kafka as ``restore``, for example; by default it is the operator."""
+        credentials = self.stack.region(self.settings.region).credentials
+        if credentials is None:
+            return {}
+        user = PREFIX + principal
+        return {
+            "NOTIFY_KAFKA_SECURITY__USERNAME": user,
+            "NOTIFY_KAFKA_SECURITY__PASSWORD_FILE": str(credentials.file(user)),
+        }
+
     def kafka_admin(self) -> AIOKafkaAdminClient:
         """A client, not started, that may change Kafka itself, which the operator may not."""
-        return kafka.admin(self._broker.connection())
+        return kafka.admin(self.super_user)
 
     @property
-    def _broker(self) -> Kafka:
+    def super_user(self) -> KafkaConnection:
+        """Of the user who may do everything in Kafka."""
         broker = self.stack.region(self.settings.region).kafka
         assert isinstance(broker, Kafka)
-        return broker
+        return broker.connection()
 
     async def send(
         self,
@@ -146,7 +158,7 @@ class RunningRegion:
         """Write one record to `partition`, or else to the bucket of `key`; to any topic. `timestamp_ms`: the sender's time, by default now."""
         if self._producer is None:
             options = {"enable_idempotence": True, "max_request_size": 2 * 1024 * 1024}
-            self._producer = self.producer(self._broker.connection(), **options)
+            self._producer = self.producer(self.super_user, **options)
             await self._producer.start()
         raw = key.encode() if isinstance(key, str) else key
         if partition is None:
@@ -197,6 +209,10 @@ class RunningRegion:
     async def drained(self) -> None:
         """Wait until no role has lag and the outbox is empty."""
         await self._watch.wait_until_drained("the region", TIMEOUT_S)
+
+    async def lag(self) -> dict[str, int]:
+        """By role; `us/timers` are the triggers and deliveries that wait."""
+        return await self._watch.lag()
 
     async def ready_with(self, roles: Sequence[str], timeout_s: float) -> None:
         """Wait until the workers of these roles are ready."""

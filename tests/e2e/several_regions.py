@@ -19,7 +19,7 @@ from tests.e2e.running_region import QUICK, RunningRegion
 
 NAMES = ("us", "eu", "asia")
 #: All their workers and three of each service start on one machine.
-TIMEOUT_S = 300.0
+TIMEOUT_S = 600.0
 Regions = Mapping[str, RunningRegion]
 
 

@@ -16,7 +16,7 @@ from notify_streams.transport.bounded_inflation import UNREAD
 from tests.builders import trigger_json
 from tests.e2e.running_region import USERS, DeadLetter, RecordPosition, RunningRegion, a_new_id, wait_until_known
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200), pytest.mark.asyncio(loop_scope="session")]
 
 TOPIC = "triggers.payments"
 

@@ -22,7 +22,7 @@ from tests.e2e.running_region import RecordPosition, RunningRegion, a_new_id, wa
 pytestmark = [
     pytest.mark.stack,
     pytest.mark.drill,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1800),
     pytest.mark.asyncio(loop_scope="session"),
 ]
 

@@ -19,7 +19,7 @@ from notify_streams.roles import ROLES
 from tests.e2e.processes import Done, environ_of, run_to_end
 from tests.local_services import SECURE, own_stack
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(900), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1800), pytest.mark.asyncio(loop_scope="session")]
 
 _USERS, _TRIGGERS = 200, 1_000
 #: Package tools use a proxy; this one refuses every connection.

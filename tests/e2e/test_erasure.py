@@ -22,7 +22,7 @@ from tests.builders import trigger_json
 from tests.e2e.processes import Done, until
 from tests.e2e.running_region import RunningRegion, a_new_id, wait_until_known
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200), pytest.mark.asyncio(loop_scope="session")]
 
 PHONE = "+15557654321"
 ONE_REGION = {"NOTIFY_REGIONS": "[us]", "NOTIFY_STANDBY": "us"}

@@ -20,7 +20,7 @@ from tests.e2e.running_region import RunningRegion, a_new_id, wait_until_known
 from tests.host_certificate import write_host_certificate
 from tests.strict_providers import TWILIO_SID, StrictProviders, new_key, strict_providers
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200), pytest.mark.asyncio(loop_scope="session")]
 
 #: The roles that call FCM and Twilio for triggers that are not critical, as that of the README.
 ROLES = ("push", "sms")

@@ -18,7 +18,7 @@ from tests.builders import trigger_fields, trigger_json
 from tests.e2e.processes import run_to_end
 from tests.e2e.running_region import USERS, RunningRegion, a_new_id
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200), pytest.mark.asyncio(loop_scope="session")]
 
 TOPIC = "triggers.payments"
 

@@ -47,7 +47,8 @@ async def test_a_region_of_100_000_people_grows_while_it_is_killed() -> None:
     people = [f"grow-{number}" for number in range(PEOPLE)]
     async with own_stack("growth") as stack, start_region(stack) as region:
         await add_people(region, people)
-        refused = await region.cli(*GROW)
+        as_grow = region.log_in_of("grow")
+        refused = await region.cli(*GROW, **as_grow)
         assert refused.status == 1 and "workers of region us run" in refused.err
         assert (await region.cli("providers", "pause", "push:payments")).status == 0
         await until(partial(one_more_waits, region, people[-1]), "the workers know of the pause")
@@ -59,9 +60,9 @@ async def test_a_region_of_100_000_people_grows_while_it_is_killed() -> None:
             await killed_at(region, words)
         worker = await region.cli("worker", "--role", "standard")
         assert worker.status == 1 and worker.err.count("\n") == 1 and "is growing from 8 to 16" in worker.err
-        other = await region.cli("topics", "grow", "--partitions", "32")
+        other = await region.cli("topics", "grow", "--partitions", "32", **as_grow)
         assert other.status == 1 and "topics grow --partitions 16" in other.err
-        done = await region.cli(*GROW, "--json")
+        done = await region.cli(*GROW, "--json", **as_grow)
         assert done.status == 0, done.err
         print(done.err, done.out)
         worker = await region.cli("worker", "--role", "standard")
@@ -79,7 +80,7 @@ async def test_a_region_of_100_000_people_grows_while_it_is_killed() -> None:
 async def add_people(region: RunningRegion, people: Sequence[str]) -> None:
     """With contacts and a choice; their rows come from the durable records."""
     now = datetime.now(UTC)
-    producer = BatchProducer(region.settings.kafka_connection(), client_id="test")
+    producer = BatchProducer(region.super_user, client_id="test")
     await producer.start()
     async with Shards(region.settings) as shards:
         contacts, choices = ContactRepository(shards, 30.0), PreferenceRepository(shards, 30.0)
@@ -102,18 +103,13 @@ async def add_people(region: RunningRegion, people: Sequence[str]) -> None:
     await region.drained()
 
 
-async def lag_of(region: RunningRegion) -> dict[str, int]:
-    async with RegionWatcher([region.settings], Console(quiet=True)) as watch:
-        return await watch.lag()
-
-
 async def one_more_waits(region: RunningRegion, user_id: str) -> bool:
     await region.trigger(user_id)
-    return (await lag_of(region))["us/timers"] > 0
+    return (await region.lag())["us/timers"] > 0
 
 
 async def only_timers_wait(region: RunningRegion) -> bool:
-    lag = await lag_of(region)
+    lag = await region.lag()
     return lag.pop("us/timers") > NOTIFIED and not any(lag.values())
 
 
@@ -121,7 +117,7 @@ async def killed_at(region: RunningRegion, words: str) -> None:
     """Run the command until its progress says `words`; then it gets SIGKILL."""
     command = subprocesses.python_module("notify_streams.cli", *GROW)
     async with subprocesses.running(
-        command, env=region.environ, cwd=PROJECT, stderr=asyncio.subprocess.PIPE
+        command, env=region.environ | region.log_in_of("grow"), cwd=PROJECT, stderr=asyncio.subprocess.PIPE
     ) as process:
         assert process.stderr is not None
         async with asyncio.timeout(2 * TIMEOUT_S):

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.running_region import USERS, RunningRegion
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200), pytest.mark.asyncio(loop_scope="session")]
 
 
 async def test_a_bucket_moves_while_its_users_are_notified(running_region: RunningRegion) -> None:

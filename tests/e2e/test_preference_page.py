@@ -9,7 +9,7 @@ import pytest
 
 from tests.e2e.running_region import RunningRegion, a_new_id, wait_until_known
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200), pytest.mark.asyncio(loop_scope="session")]
 
 
 async def test_the_link_in_a_mail_leads_to_the_button_that_stops_all(running_region: RunningRegion) -> None:

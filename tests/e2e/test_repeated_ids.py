@@ -8,7 +8,7 @@ import pytest
 from tests.builders import trigger_fields, trigger_json
 from tests.e2e.running_region import RunningRegion
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200), pytest.mark.asyncio(loop_scope="session")]
 
 TOPIC = "triggers.payments"
 

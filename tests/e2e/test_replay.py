@@ -17,7 +17,7 @@ from notify_streams.stores.mongo import Shards
 from tests.e2e.processes import TIMEOUT_S, until
 from tests.e2e.running_region import RunningRegion
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200), pytest.mark.asyncio(loop_scope="session")]
 
 Faults = Callable[..., Awaitable[None]]
 

@@ -9,7 +9,7 @@ from notify_streams.topics import CONTACT_ROWS, PREFERENCE_ROWS
 from tests.e2e.processes import until
 from tests.e2e.running_region import RunningRegion, a_new_id, wait_until_known
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200), pytest.mark.asyncio(loop_scope="session")]
 
 
 async def test_rows_that_the_topics_lost_are_back_and_invented_ones_are_gone(running_region: RunningRegion) -> None:

@@ -12,7 +12,7 @@ from notify_streams.topics import CONTACT_ROWS, PREFERENCE_ROWS, USER_LOCATIONS
 from tests.e2e.processes import run_to_end, until
 from tests.e2e.running_region import QUICK, USERS, RunningRegion
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200), pytest.mark.asyncio(loop_scope="session")]
 
 
 async def rows_read(region: RunningRegion) -> dict[str, int]:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.e2e.running_region import RunningRegion, a_new_id, wait_until_known
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200), pytest.mark.asyncio(loop_scope="session")]
 
 
 async def test_each_device_gets_the_push_and_the_page_shows_all_three(running_region: RunningRegion) -> None:

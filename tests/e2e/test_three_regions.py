@@ -26,7 +26,7 @@ from tests.local_services import own_stack
 ROLES = ("critical", "standard", "push", "registry", "forward", "views")
 HOME = {"ann": "us", "bea": "eu", "chi": "asia"}
 
-pytestmark = [pytest.mark.drill, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.drill, pytest.mark.timeout(1800)]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -19,7 +19,7 @@ from tests.builders import trigger_json
 from tests.e2e.processes import run_to_end, until
 from tests.e2e.running_region import USERS, RunningRegion, a_new_id, wait_until_known
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(600), pytest.mark.asyncio(loop_scope="session")]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200), pytest.mark.asyncio(loop_scope="session")]
 
 
 async def test_send_reads_triggers_from_standard_input(running_region: RunningRegion) -> None:
