@@ -48,7 +48,7 @@ async def test_a_region_of_100_000_people_grows_while_it_is_killed() -> None:
     async with own_stack("growth") as stack, start_region(stack) as region:
         await add_people(region, people)
         as_grow = region.log_in_of("grow")
-        refused = await region.cli(*GROW, **as_grow)
+        refused = await region.cli(*GROW, stdin=b"", **as_grow)
         assert refused.status == 1 and "workers of region us run" in refused.err
         assert (await region.cli("providers", "pause", "push:payments")).status == 0
         await until(partial(one_more_waits, region, people[-1]), "the workers know of the pause")
@@ -60,9 +60,9 @@ async def test_a_region_of_100_000_people_grows_while_it_is_killed() -> None:
             await killed_at(region, words)
         worker = await region.cli("worker", "--role", "standard")
         assert worker.status == 1 and worker.err.count("\n") == 1 and "is growing from 8 to 16" in worker.err
-        other = await region.cli("topics", "grow", "--partitions", "32", **as_grow)
+        other = await region.cli("topics", "grow", "--partitions", "32", stdin=b"", **as_grow)
         assert other.status == 1 and "topics grow --partitions 16" in other.err
-        done = await region.cli(*GROW, "--json", **as_grow)
+        done = await region.cli(*GROW, "--json", stdin=b"", **as_grow)
         assert done.status == 0, done.err
         print(done.err, done.out)
         worker = await region.cli("worker", "--role", "standard")

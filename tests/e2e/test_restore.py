@@ -142,7 +142,7 @@ async def with_kafka_kept(stack: Stack, backups: Backups) -> None:
         assert planned["plan"]["kafka"] == "kept" and planned["plan"]["unread"]["standard"] > 0, planned
         for killed in ("inside_restore_step=kill@2", "after_restore_step=kill@2", "after_restore_step=kill@4"):
             done = await region.cli(
-                "restore", "apply", "--json", NOTIFY_FAILPOINTS=killed, **region.log_in_of("restore")
+                "restore", "apply", "--json", NOTIFY_FAILPOINTS=killed, stdin=b"", **region.log_in_of("restore")
             )
             assert done.status < 0, done.err
             assert (await region.cli("restore", "check")).status == 1
@@ -178,6 +178,7 @@ async def with_a_new_kafka(stack: Stack, backups: Backups) -> None:
         done = await region.cli(
             *("restore", "apply", "--erased", str(backups.erased)),
             NOTIFY_FAILPOINTS="inside_restore_step=kill@3",
+            stdin=b"",
             **region.log_in_of("restore"),
         )
         assert done.status < 0, done.err
@@ -218,7 +219,7 @@ async def applied(region: RunningRegion, *options: str) -> dict[str, Any]:
     found: list[dict[str, Any]] = []
 
     async def is_applied() -> bool:
-        done = await region.cli("restore", "apply", *options, "--json", **region.log_in_of("restore"))
+        done = await region.cli("restore", "apply", *options, "--json", stdin=b"", **region.log_in_of("restore"))
         if done.status == 0:
             found.append(done.json)
         else:
