@@ -1,4 +1,4 @@
-"""Workers register themselves in Redis: who runs in the region, and at which address.
+"""Workers register themselves in Redis: who runs, and at which address.
 
 ``control:workers:<region>`` is a hash: worker id → ``<last sign of life> <registration> <WorkerEntry as JSON>``, both times in milliseconds by
 Redis's clock, so that no worker's clock matters. A worker that stops removes its entry; that of one that was killed stays for an hour.

@@ -1,4 +1,4 @@
-"""`notify-streams faults`: inject twelve faults under load and measure who names them."""
+"""`notify-streams faults`: twelve faults under load, and who names them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the region's workers by their registrations, and fetches the summary of each."""
+"""Finds the region's workers by their registrations, and fetches summaries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Totals of the region from its ledgers, and the slot of the charts that they make."""
+"""Totals of the region from its ledgers, and the slot of the charts."""
 
 from __future__ import annotations
 
