@@ -51,7 +51,7 @@ async def region(stack: Stack, views_settings: Settings) -> AsyncIterator[ARegio
     ):
         found = ARegion(views_settings, http, upstream, shards)
         await _settle(found)
-        workers = [await _worker(stack, views_settings, role) for role in RUNNING]
+        workers = [await start_worker(stack, views_settings, role) for role in RUNNING]
         try:
             for role in RUNNING:
                 await eventually(partial(found.get, "/ready", role), lambda got: got[0] == 200, within_s=150.0)
@@ -59,7 +59,7 @@ async def region(stack: Stack, views_settings: Settings) -> AsyncIterator[ARegio
         finally:
             for worker in workers:
                 worker.send_signal(signal.SIGTERM)
-            await asyncio.gather(*(_ended(worker) for worker in workers))
+            await asyncio.gather(*(ended(worker) for worker in workers))
 
 
 async def _settle(region: ARegion) -> None:
@@ -79,9 +79,16 @@ async def _settle(region: ARegion) -> None:
     await region.upstream.send(uploads)
 
 
-async def _worker(stack: Stack, settings: Settings, role: str) -> asyncio.subprocess.Process:
+async def start_worker(
+    stack: Stack, settings: Settings, role: str, host: str = "127.0.0.1"
+) -> asyncio.subprocess.Process:
+    """A worker process that listens at `host`."""
     own = {"NOTIFY_STACK_DIR": str(stack.folder), "NOTIFY_CONFIG_DIR": str(PROJECT / "config")}
-    own |= {"NOTIFY_WEB_PORT_BASE": str(settings.web_port_base), "NOTIFY_DATA_DIR": settings.data_dir}
+    own |= {
+        "NOTIFY_WEB_HOST": host,
+        "NOTIFY_WEB_PORT_BASE": str(settings.web_port_base),
+        "NOTIFY_DATA_DIR": settings.data_dir,
+    }
     with Path(settings.data_dir, f"{role}.log").open("ab") as log:  # noqa: ASYNC230 - before anything runs
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "notify_streams.cli", "worker", "--region", "us", "--role", role),
@@ -92,7 +99,7 @@ async def _worker(stack: Stack, settings: Settings, role: str) -> asyncio.subpro
         )
 
 
-async def _ended(worker: asyncio.subprocess.Process) -> None:
+async def ended(worker: asyncio.subprocess.Process) -> None:
     try:
         await asyncio.wait_for(worker.wait(), 30)
     except TimeoutError:

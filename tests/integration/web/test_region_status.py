@@ -26,7 +26,7 @@ def log_of(region: ARegion, role: str) -> str:
 
 async def test_it_shows_registered_workers_totals_and_missing_roles(region: ARegion) -> None:
     person = region.person("ann")
-    trigger = {"id": f"t-{uuid4()}", "user_id": person, "category": "payments"}
+    trigger = {"id": f"t-{uuid4()}", "user_id": person, "category": "payments", "title": "Hello", "body": "there"}
     await region.upstream.send([("triggers.payments", person, msgspec.json.encode(trigger), ())])
 
     def holds(found: RegionStatus | None) -> bool:
