@@ -36,7 +36,10 @@ def test_the_projects_own_templates_hold() -> None:
 
 FAULTS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "no sample": (lambda folder: (folder / "sample.json").unlink(), "sample.json does not exist"),
-    "a sample that is no object": (lambda folder: (folder / "sample.json").write_text("[]"), "is not a JSON object"),
+    "a sample that is no object": (
+        lambda folder: (folder / "sample.json").write_text("[]"),
+        "must be an object, found a list",
+    ),
     "a sample without a value": (lambda folder: (folder / "sample.json").write_text("{}"), "en, push: a template does"),
     "another variable in one locale": (
         lambda folder: (folder / "de" / "email.txt").write_text("{{ offer }}{{ price }}"),
