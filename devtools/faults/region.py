@@ -97,8 +97,9 @@ class FaultRegion:
         self.settings = every[0]
         self._report("starting workers")
         self._closing.push_async_callback(self.pool.stop_all)
-        for first in range(0, len(ROLES), _START_TOGETHER):
-            await asyncio.gather(*map(self._start_until_ready, ROLES[first : first + _START_TOGETHER]))
+        roles = sorted(ROLES, key=lambda role: role != "forward")  # the others wait for the placement that it reads
+        for first in range(0, len(roles), _START_TOGETHER):
+            await asyncio.gather(*map(self._start_until_ready, roles[first : first + _START_TOGETHER]))
         console = Console(stderr=True, quiet=True)
         self._watcher = await self._closing.enter_async_context(RegionWatcher([self.settings], console))
         here = people("here", _PEOPLE_HERE)
