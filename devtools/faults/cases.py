@@ -40,8 +40,8 @@ class Fault:
     log: str
     #: Whether a trigger of this person (user id, bucket) meets the fault.
     meets: Callable[[str, int], bool] = _anybody
-    #: Matches what `why` says of such a trigger; None: it is delivered as ever.
-    why: str | None = None
+    #: Whether such a trigger waits, so that `why` must name the fault.
+    delays: bool = True
     #: Whether it needs another region.
     linked: bool = False
 
@@ -51,7 +51,7 @@ class Fault:
 
     def explained_by(self, text: str) -> bool:
         """Whether what `why` says names the fault, if it has to."""
-        return self.why is None or re.search(self.why, text, re.IGNORECASE) is not None
+        return not self.delays or any(map(self.named_in, text.splitlines()))
 
 
 FAULTS: Final = (
@@ -60,10 +60,9 @@ FAULTS: Final = (
         "Kafka down",
         injections.killed(lambda region: region.kafka),
         "kafka_down",
-        r"\bKafka\b",
+        r"\bKafka at\b",
         ("NotifyKafkaSilent",),
         r"Kafka",
-        why=r"Kafka",
     ),
     Fault(
         "shard",
@@ -74,7 +73,6 @@ FAULTS: Final = (
         ("NotifyShardSilent",),
         r"shard.{0,6}1|MongoDB|store",
         meets=lambda user_id, bucket: user_id.startswith("here") and bucket % _SHARDS == _DOWN_SHARD,
-        why=r"shard 1",
     ),
     Fault(
         "redis",
@@ -84,6 +82,7 @@ FAULTS: Final = (
         r"\bRedis\b",
         ("NotifyRedisSilent",),
         r"[Rr]edis|preferences\.lease",
+        delays=False,
     ),
     Fault(
         "dynamodb",
@@ -93,6 +92,7 @@ FAULTS: Final = (
         r"\bDynamoDB\b",
         ("NotifyRegistrySilent",),
         r"registry\.",
+        delays=False,
     ),
     Fault(
         "provider_503",
@@ -102,7 +102,6 @@ FAULTS: Final = (
         r"\bfcm\b.*(503|fail|open|probing)",
         ("NotifyProviderStopped",),
         r"fcm|breaker|provider",
-        why=r"fcm|503|provider",
     ),
     Fault(
         "provider_hangs",
@@ -112,7 +111,6 @@ FAULTS: Final = (
         r"\bfcm\b.*(answer|hang|open|probing)",
         ("NotifyProviderStopped",),
         r"fcm|breaker|provider",
-        why=r"fcm|answer|provider",
     ),
     Fault(
         "credential",
@@ -122,7 +120,6 @@ FAULTS: Final = (
         r"credential|access token",
         ("NotifyCredentialRefused",),
         r"credential|401",
-        why=r"credential|401",
     ),
     Fault(
         "poison",
@@ -133,7 +130,6 @@ FAULTS: Final = (
         ("NotifyStalled",),
         r"batch\.redeliver",
         meets=lambda user_id, bucket: user_id.startswith("here") and bucket == POISONED[1],
-        why=r"not.*read|wait|position|partition",
     ),
     Fault(
         "agent",
@@ -143,7 +139,6 @@ FAULTS: Final = (
         r"standard.*(stuck|progress|move)|(stuck|progress|move).*standard",
         ("NotifyStalled",),
         r"watchdog|stuck",
-        why=r"not.*read|wait|position|partition",
     ),
     Fault(
         "worker",
@@ -153,7 +148,6 @@ FAULTS: Final = (
         r"\bworker push\b",
         ("NotifyWorkerGone",),
         r"worker_gone",
-        why=r"wait|not.*read|queued",
     ),
     Fault(
         "link",
@@ -164,7 +158,6 @@ FAULTS: Final = (
         ("NotifyRegionLinkCut",),
         r"remote_region\.fail|forward",
         meets=lambda user_id, bucket: user_id.startswith("away"),
-        why=r"\beu\b",
         linked=True,
     ),
     Fault(
@@ -175,6 +168,7 @@ FAULTS: Final = (
         r"\bclock\b",
         ("NotifyClockStepped",),
         r"clock of worker push",
+        delays=False,
     ),
 )
 BY_NAME: Final = {one.name: one for one in FAULTS}

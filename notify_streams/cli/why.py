@@ -32,12 +32,14 @@ def why(
     trigger_id: str | None, user_id: str | None, provider_id: str | None, limit: int, region: str, as_json: bool
 ) -> None:
     """Show what became of a trigger, in all regions: entry, the rule for each channel, each attempt, timers, receipts, dead letters.
-    Exit 1 if nothing is known of it. A region that does not answer is named, and the rest is shown."""
+    While it has not ended, also what is wrong in the region. Exit 1 if nothing is known of it. A region that does not answer is named, and
+    the rest is shown."""
     if [trigger_id, user_id, provider_id].count(None) != 2:
         raise click.UsageError("say one of: a trigger id, --user, --provider-id")
     settings = settings_of(region)
-    story = run(_ask(settings, _question(trigger_id, user_id, provider_id, limit)), settings)
-    print_result(as_json, {"holds": not story.is_empty} | msgspec.to_builtins(story), _lines(story))
+    story, wrong = run(_ask(settings, _question(trigger_id, user_id, provider_id, limit)), settings)
+    found = {"holds": not story.is_empty, "wrong_now": wrong} | msgspec.to_builtins(story)
+    print_result(as_json, found, _lines(story) + ([] if wrong is None else [f"now in {region}: {wrong}"]))
     raise SystemExit(1 if story.is_empty else 0)
 
 
@@ -57,8 +59,10 @@ def _question(trigger_id: str | None, user_id: str | None, provider_id: str | No
     )
 
 
-async def _ask(settings: Settings, question: Question) -> Story:
+async def _ask(settings: Settings, question: Question) -> tuple[Story, str | None]:
+    """The story, and what is wrong in the region if that may be why it has not ended."""
     from notify_streams.admin.why import ask, with_places
+    from notify_streams.web.verdict.one_look import wrong_now
 
     async def find_user(user_id: str) -> User | None:
         from notify_streams.registry.users_table import UsersTable
@@ -74,6 +78,8 @@ async def _ask(settings: Settings, question: Question) -> Story:
     story = await ask(question, regions, settings_of, categories_of(), find_user)
     if story.is_empty and story.regions[0].problems:
         raise StoreUnavailable("; ".join(story.regions[0].problems))
+    wrong = await wrong_now(settings) if story.is_open else None
     if not story.dead_letters:
-        return story
-    return msgspec.structs.replace(story, dead_letters=await with_places(settings, story.dead_letters, _PLACES_S))
+        return story, wrong
+    places = await with_places(settings, story.dead_letters, _PLACES_S)
+    return msgspec.structs.replace(story, dead_letters=places), wrong

@@ -6,9 +6,14 @@ None stands for what is not known: a record of an earlier release has no offset 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+from notify_streams.records.outcomes import DeliveryState, TriggerOutcome
+
+#: Of deliveries that have not ended.
+_OPEN: Final = frozenset((DeliveryState.QUEUED.value, DeliveryState.RETRYING.value, DeliveryState.DEFERRED.value))
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -168,6 +173,17 @@ class Story(msgspec.Struct, frozen=True, kw_only=True):
     def is_empty(self) -> bool:
         """Nothing is known."""
         return not (self.notifications or self.dead_letters or self.others or self.waiting)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something may still happen to it: it was not read yet, waits, was forwarded, or a delivery has not ended."""
+        deliveries = (delivery for one in self.notifications for delivery in one.deliveries)
+        return (
+            self.is_empty
+            or bool(self.waiting)
+            or any(one.outcome == TriggerOutcome.FORWARDED for one in self.others)
+            or any(one.state in _OPEN for one in deliveries)
+        )
 
     @property
     def is_complete(self) -> bool:

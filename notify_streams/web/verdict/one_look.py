@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from notify_streams.settings import Settings
 
 _WITHIN_S: Final = 2.0
+_HEADLINE_S: Final = 0.5
 #: By the first word of `service_faults`.
 _CODES: Final = {
     "Kafka": ProblemCode.KAFKA_DOWN,
@@ -57,6 +58,16 @@ def service_states(faults: Mapping[str, Fault | None]) -> list[ServiceState]:
         )
         for name, fault in faults.items()
     ]
+
+
+async def wrong_now(settings: Settings) -> str | None:
+    """The page's first line if something is wrong; None: nothing is, or it is not known. Half a second at most."""
+    try:
+        async with asyncio.timeout(_HEADLINE_S), connect(settings) as redis:
+            verdict = await HistoryStore(redis, settings.region, "").current(time.time())
+    except (StoreUnavailable, TimeoutError):
+        return None
+    return verdict.headline if verdict is not None and verdict.now else None
 
 
 async def look_at(settings: Settings, services: Sequence[ServiceState]) -> Look:
