@@ -41,7 +41,7 @@ def _is_in_bucket(key: bytes | None, partition: int) -> bool:
 async def edge_agent(pop: EdgePopSettings, batches: StreamT[Any]) -> None:
     """One agent a point of presence: one that does not answer delays no other."""
     async with open_session() as session:
-        pusher = EdgePusher(make_point_of_presence(pop, session))
+        pusher = EdgePusher(make_point_of_presence(pop, session), app.settings.region)
         async for event in batch_events(batches):
             await push_to_edge(event, pusher)
 

@@ -17,6 +17,9 @@ _BENCHES: Final = {
     "delivery": Verb(
         "devtools.benchmarks.delivery.command:delivery", "Push deliveries to a provider over TLS, beside bare senders."
     ),
+    "edge": Verb(
+        "devtools.benchmarks.edge:edge", "The look-up of a home region at the edge, beside the region's view."
+    ),
     "forward": Verb("devtools.benchmarks.forwarding.command:forward", "Triggers forwarded over a long link."),
     "idle": Verb("devtools.benchmarks.idle:idle", "CPU of workers and services while there is nothing to do."),
     "latency": Verb("devtools.benchmarks.latency.command:latency", "A router's latency at a steady rate."),

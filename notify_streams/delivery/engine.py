@@ -2,7 +2,7 @@
 
 A message is acknowledged when its first attempt is durable. What was not accepted waits in a timer for its next attempt, until it expires.
 After a crash the next owner of a partition looks up the offsets for which calls may have begun, and marks calls without a stored outcome as
-possible duplicates. `docs/architecture.md` ("Delivery") has the rules.
+possible duplicates. `docs/architecture/delivery.md` has the rules.
 """
 
 from __future__ import annotations

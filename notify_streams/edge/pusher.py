@@ -1,7 +1,8 @@
 """Pushes batches of `edge.<name>` to one point of presence.
 
 Of one user's records in a batch only the newest is pushed. Batches of a partition must be pushed one after the other. A move is
-deleted first, then written: a client finds the new home region or nothing, never the old one. A batch may be pushed twice.
+deleted first, then written: a client finds the new home region or nothing, never the old one. The previous home only deletes, behind
+what it pushed before; the new home writes. Whatever comes last, no old home stays. A batch may be pushed twice.
 """
 
 from __future__ import annotations
@@ -46,8 +47,10 @@ class PushState(msgspec.Struct):
 class EdgePusher:
     """Pushes to one point of presence."""
 
-    def __init__(self, point: PointOfPresence, retry: RetryPolicy = _RETRY) -> None:
+    def __init__(self, point: PointOfPresence, region: str, retry: RetryPolicy = _RETRY) -> None:
+        """`region`: this worker's, which deletes the location of a user who moves away and leaves the new one to the new home."""
         self._point = point
+        self._region = region
         self._retry = retry
         self.state = PushState()
 
@@ -59,7 +62,9 @@ class EdgePusher:
         """
         latest = latest_locations(records)
         purged = [user_id for user_id, location in latest.items() if location is None or location.previous is not None]
-        locations = [location for location in latest.values() if location is not None]
+        locations = [
+            location for location in latest.values() if location is not None and location.previous != self._region
+        ]
         if purged:
             await self._retried(self._point.delete_many, purged)
             self.state.purged += len(purged)

@@ -172,6 +172,15 @@ class SignupProcessor:
                 headers = forwarded_headers((), self._settings.region, USER_CONTACTS)
                 results.outputs.append((forward_topic(decision.region), partition, user_id.encode(), row, headers))
             results.outputs.append(self._forwarded(partition, received, decision.region, decision.old_home))
+            results.outputs += self._purges(partition, received.signup)
+
+    def _purges(self, partition: int, signup: Signup) -> list[OutboxRecord]:
+        """Replace what this region wrote for the points of presence. Without it a push that was late would bring the old home back."""
+        left = LocationRecord(signup.user_id, signup.region, signup.version, previous=self._settings.region)
+        return [
+            (edge_topic(pop.name), partition, signup.user_id.encode(), encode_record(left), ())
+            for pop in self._settings.edge
+        ]
 
     def _forwarded(
         self, partition: int, received: ReceivedSignup, region: str, handed_over_by: str | None = None

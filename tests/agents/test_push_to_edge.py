@@ -47,14 +47,14 @@ def an_event(user_id: str, region: str, partition: int) -> FakeEvent:
 async def test_a_batch_is_pushed_then_acknowledged(load_agent: LoadAgent) -> None:
     agent = load_agent("registry", "agents.push_to_edge")
     event, point = an_event("ada", "eu", bucket_of("ada", agent.app.settings.partitions)), FakePoint()
-    await agent.push_to_edge(event, EdgePusher(point, ONCE))
+    await agent.push_to_edge(event, EdgePusher(point, "us", ONCE))
     assert (point.homes, event.acknowledged) == ({"ada": "eu"}, 1)
 
 
 async def test_a_batch_is_pushed_again_until_the_point_of_presence_answers(load_agent: LoadAgent) -> None:
     agent = load_agent("registry", "agents.push_to_edge")
     event, point = an_event("ada", "eu", bucket_of("ada", agent.app.settings.partitions)), FakePoint(failures=2)
-    await agent.push_to_edge(event, EdgePusher(point, ONCE))
+    await agent.push_to_edge(event, EdgePusher(point, "us", ONCE))
     assert (point.homes, event.acknowledged) == ({"ada": "eu"}, 1)
 
 
@@ -62,5 +62,5 @@ async def test_what_a_growth_left_in_another_partition_is_not_pushed(load_agent:
     agent = load_agent("registry", "agents.push_to_edge")
     partitions = agent.app.settings.partitions
     event = an_event("ada", "eu", (bucket_of("ada", partitions) + 1) % partitions)
-    await agent.push_to_edge(event, EdgePusher(point := FakePoint(), ONCE))
+    await agent.push_to_edge(event, EdgePusher(point := FakePoint(), "us", ONCE))
     assert (point.homes, event.acknowledged) == ({}, 1)

@@ -146,13 +146,14 @@ async def test_the_first_trigger_of_the_readme_arrives(first_push: FirstPush) ->
     region, providers = first_push.region, first_push.providers
     pushes, texts = len(providers.pushes), len(providers.texts)
     _, send, why, audit = readme_commands()
-    trigger = shlex.split(send)[1].encode()
-    assert (await region.cli("send", "-", stdin=trigger)).status == 0
+    trigger_id = a_new_id("readme")
+    trigger = shlex.split(send)[1].replace("first-1", trigger_id)
+    assert (await region.cli("send", "-", stdin=trigger.encode())).status == 0
     await region.drained()
     (push,), (text,) = providers.pushes[pushes:], providers.texts[texts:]
     assert push["token"] == "token-of-the-app" and "12.50" in push["notification"]["body"]
     assert (text["To"], text["From"]) == ("+15550000042", SENDER) and "12.50" in text["Body"]
-    explained = await region.cli(*shlex.split(why)[1:])
+    explained = await region.cli(*shlex.split(why.replace("first-1", trigger_id))[1:])
     assert explained.status == 0 and explained.out.count("1: sent, ") == 3, explained.out
     audited = await region.cli(*shlex.split(audit)[1:], "--wait", "60", stdin=b"", **first_push.environ)
     assert audited.status == 0 and audited.out.count("is not compared with the sandbox's log") == 2, audited.out

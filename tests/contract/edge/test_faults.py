@@ -27,7 +27,7 @@ QUICK = RetryPolicy("test", first_s=0.01, max_s=0.02, max_attempts=4)
 async def push(request: pytest.FixtureRequest, edge_server: FakeEdgeServer) -> AsyncIterator[EdgePusher]:
     async with open_session() as session:
         pop = EdgePopSettings("paris", edge_server.url(request.param), request.param, Secret(edge_server.token))
-        yield EdgePusher(make_point_of_presence(pop, session), QUICK)
+        yield EdgePusher(make_point_of_presence(pop, session), "eu", QUICK)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503, 401, 404])
@@ -68,7 +68,7 @@ async def test_a_request_without_response_costs_bounded_time(edge_server: FakeEd
         calls = HttpClient(
             session, edge_server.url("http"), {"Authorization": f"Bearer {edge_server.token}"}, timeout_s=0.2
         )
-        push = EdgePusher(SingleKeyStore("paris", calls, ""), RetryPolicy("test", 0.01, 0.02, max_attempts=3))
+        push = EdgePusher(SingleKeyStore("paris", calls, ""), "eu", RetryPolicy("test", 0.01, 0.02, max_attempts=3))
         began = time.monotonic()
         with pytest.raises(NotPushed):
             await push.push([edge_record(f"u-{number}", "eu") for number in range(30)])
@@ -118,7 +118,7 @@ async def test_keys_that_a_bulk_write_did_not_store_are_written_again(edge_serve
     edge_server.faults.left_out |= {"u-1", "u-3"}
     async with open_session() as session:
         pop = EdgePopSettings("paris", edge_server.url("cloudflare"), "cloudflare", Secret(edge_server.token))
-        push = EdgePusher(make_point_of_presence(pop, session), QUICK)
+        push = EdgePusher(make_point_of_presence(pop, session), "eu", QUICK)
         await push.push([edge_record(f"u-{number}", "eu") for number in range(5)])
     assert len(edge_server.stored) == 5
     assert [one.key for one in edge_server.received[3:]] == ["u-1", "u-3"]
@@ -136,6 +136,19 @@ async def test_a_bulk_write_of_more_than_ten_thousand_is_split(edge_server: Fake
 async def test_a_purge_comes_before_the_new_home(push: EdgePusher, edge_server: FakeEdgeServer) -> None:
     await push.push([edge_record("u-1", "eu", 2, "us")])
     assert edge_server.received == [Received("delete", "u-1"), Received("put", "u-1", '{"region":"eu","version":2}')]
+
+
+async def test_a_late_push_of_the_previous_home_brings_no_old_home_back(
+    push: EdgePusher, edge_server: FakeEdgeServer
+) -> None:
+    """The new home has pushed already when the previous one can reach the point of presence again."""
+    async with open_session() as session:
+        pop = EdgePopSettings("paris", edge_server.url("http"), "http", Secret(edge_server.token))
+        previous = EdgePusher(make_point_of_presence(pop, session), "us", QUICK)
+        await push.push([edge_record("u-1", "eu", 2, "us")])
+        await previous.push([edge_record("u-1", "us")])
+        await previous.push([edge_record("u-1", "eu", 2, "us")])
+    assert edge_server.stored == {}
 
 
 async def test_an_unknown_kind_is_a_settings_error() -> None:

@@ -39,7 +39,7 @@ async def test_a_key_that_no_store_takes_is_counted_and_skipped(reader: Reader) 
 
 
 async def test_a_move_is_purged_then_written(reader: Reader) -> None:
-    push = EdgePusher(reader.point)
+    push = EdgePusher(reader.point, "eu")
     await push.push([edge_record("u-1", "us")])
     await push.push([edge_record("u-1", "eu", 2, "us"), edge_record("u-2", "us"), edge_record("u-2", None)])
     assert await reader.read("u-1") == '{"region":"eu","version":2}'

@@ -148,3 +148,12 @@ async def test_tables_on_disk_read_only_what_is_new_after_a_restart(tmp_path: Pa
     assert value(found, "disk_tables_warm_restart_keys") == 3 * 20
     assert json.loads(file.read_text()) == found["figures_by_name"]
     assert not (tmp_path / "bench-tables").exists()
+
+
+@pytest.mark.skipif(nginx_program() is None, reason="nginx is not installed")
+async def test_each_lookup_at_the_edge_is_timed_beside_the_view(tmp_path: Path) -> None:
+    found = await result(await bench(tmp_path, "edge", "--lookups", "10", "--rounds", "1", "--json"))
+    assert found["lookups"] == 10
+    for case in ("hit", "miss"):
+        assert 0 < value(found, f"{case} at the edge, p50") <= value(found, f"{case} at the edge, p99")
+    assert Stack(tmp_path / "bench-edge", environment={}).regions == []

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from devtools.stack.dynamodb import DynamoDB
 from devtools.stack.ports import free_port
@@ -13,6 +14,7 @@ from notify_streams.registry.schema import create_table
 from notify_streams.registry.users_table import UsersTable
 from notify_streams.retry import RetryPolicy
 from tests.integration.registry.registry_builders import Replicator, some_settings
+from tests.integration.registry.registry_region import RegistryRegion, start_registry_region
 from tests.local_services import or_skipped
 
 
@@ -58,3 +60,10 @@ async def replicator(dynamodbs: dict[str, DynamoDB], table_name: str, tmp_path: 
     made = Replicator(tmp_path / "replicator", urls, table_name)
     yield made
     await made.kill()
+
+
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
+async def region() -> AsyncIterator[RegistryRegion]:
+    """Region us with services and workers, for the tests of this folder."""
+    async with start_registry_region() as made:
+        yield made

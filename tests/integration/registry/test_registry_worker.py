@@ -1,167 +1,19 @@
-"""A registry worker with real services: edge pushes, a rebuilt locations topic, contacts deleted after a move, throttling."""
+"""A registry worker with real services: a rebuilt locations topic, contacts deleted after a move, throttling."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
-import sys
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
-from typing import Any
 
-import aiohttp
-import msgspec
 import pytest
-import pytest_asyncio
 from aiokafka.admin import AIOKafkaAdminClient
 
-from devtools.fakes.throttling_proxy import ThrottlingProxy
-from devtools.stack.paths import PROJECT
-from devtools.workers import Worker
-from notify_streams.admin.audit.topics import TopicReader
-from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.admin.topics import ensure_topics
-from notify_streams.admin.trigger_producer import TriggerProducer
-from notify_streams.app import web_port
-from notify_streams.edge.point_of_presence import edge_key
 from notify_streams.records.user_records import Contacts, Signup
 from notify_streams.registry.user import User
-from notify_streams.registry.users_table import UsersTable
-from notify_streams.roles import VIEWS
-from notify_streams.settings import Settings, load_settings
 from notify_streams.topics import USER_CONTACTS, USER_LOCATIONS, USER_SIGNUPS
-from tests import waiting
-from tests.local_services import own_stack
+from tests.integration.registry.registry_region import RegistryRegion, now, until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
-PATIENCE_S = 60.0
-until = partial(waiting.until, within_s=PATIENCE_S)
-
-
-@dataclass
-class RegistryRegion:
-    """Region us, alone, with its registry worker and the views that the edge asks."""
-
-    settings: Settings
-    edge: str | None
-    throttled: ThrottlingProxy
-    registry: UsersTable
-    environ: Mapping[str, str]
-    log: Path
-    http: aiohttp.ClientSession
-    read_token: str
-    workers: list[Worker] = field(default_factory=list)
-
-    async def send(self, topic: str, record: Any, *headers: tuple[str, bytes]) -> None:
-        async with TriggerProducer(self.settings) as upstream:
-            await upstream.send([(topic, record.user_id, msgspec.json.encode(record), headers)])
-
-    async def last(self, topic: str) -> Mapping[str, Any]:
-        """The last record of each user."""
-        async with TopicReader(self.settings) as topics:
-            found = [record async for _, record in topics.read([topic])]
-        return {(one.key or b"").decode(): msgspec.json.decode(one.value) for one in found if one.value}
-
-    async def at_edge(self, user_id: str) -> tuple[int, Any, str | None]:
-        async with self.http.get(f"{self.edge}/{edge_key(user_id)}", headers=self.reading) as answer:
-            body = await answer.json() if answer.status == 200 else None
-            return answer.status, body, answer.headers.get("Cache-Control")
-
-    @property
-    def reading(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.read_token}"}
-
-    async def start(self) -> None:
-        for role in ("registry", VIEWS):
-            with self.log.open("ab") as log:
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    *("-m", "notify_streams.cli", "worker", "--region", "us", "--role", role),
-                    stdout=log,
-                    stderr=log,
-                    env={**os.environ, **self.environ},
-                )
-            self.workers.append(Worker(role, role, web_port(self.settings, role), process))
-        for worker in self.workers:
-            await worker.wait_until_ready()
-
-    async def stop(self) -> None:
-        workers, self.workers = self.workers, []
-        for worker in workers:
-            worker.signal(signal.SIGTERM)
-        for worker in workers:
-            await asyncio.wait_for(worker.process.wait(), PATIENCE_S)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def region() -> AsyncIterator[RegistryRegion]:
-    async with own_stack("registry") as stack, AsyncExitStack() as closing:
-        await asyncio.to_thread(stack.up, ["us"])
-        services = stack.region("us")
-        throttled = ThrottlingProxy(services.dynamodb.address)
-        await throttled.start()
-        closing.push_async_callback(throttled.stop)
-        environ = {
-            "NOTIFY_STACK_DIR": str(stack.folder),
-            "NOTIFY_CONFIG_DIR": str(PROJECT / "config"),
-            "NOTIFY_DYNAMODB": throttled.url,
-            "NOTIFY_RECONCILE_EVERY_S": "0.5",
-        }
-        settings = load_settings("us", environ=environ, overlay=stack.settings_file("us"))
-        await bootstrap_region(settings)
-        registry = UsersTable(msgspec.structs.replace(settings, dynamodb=services.dynamodb.address))
-        await registry.start()
-        closing.push_async_callback(registry.close)
-        environ["NOTIFY_DATA_DIR"] = str(stack.folder / "data")
-        log = stack.folder / "registry.log"
-        http = await closing.enter_async_context(aiohttp.ClientSession())
-        edge = None if services.edge is None else services.edge.url
-        read_token = services.plan.tokens["edge_read"]
-        made = RegistryRegion(settings, edge, throttled, registry, environ, log, http, read_token)
-        closing.push_async_callback(made.stop)
-        await made.start()
-        yield made
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
-async def test_a_signup_reaches_the_edge_and_a_move_purges_its_cache(region: RegistryRegion) -> None:
-    if region.edge is None:
-        pytest.skip("nginx is not on this machine")
-    await region.send(USER_SIGNUPS, Signup("e-pushed", "us", now()))
-
-    async def pushed() -> bool:
-        return await region.at_edge("e-pushed") == (200, {"region": "us", "version": 1}, "private, max-age=60")
-
-    await until(pushed)
-
-    # A user of another region: in the registry, not pushed to the edge, so the edge asks the region's view.
-    there = User("e-far", "eu", 1, now())
-    await region.registry.put(there)
-
-    async def asked() -> bool:
-        return await region.at_edge("e-far") == (200, {"region": "eu", "version": 1}, "private, max-age=5")
-
-    await until(asked)
-    async with region.http.get(f"{region.edge}/e-far", headers=region.reading) as answer:
-        assert answer.headers["X-Edge-Cache"] == "HIT"
-
-    # They move here through the previous home: the edge must not keep its cached response.
-    moved = Signup("e-far", "us", now(), 2)
-    await region.send(USER_SIGNUPS, moved, ("hops", b"1"), ("origin", b"eu"), ("handed_over_by", b"eu"))
-
-    async def served() -> bool:
-        return await region.at_edge("e-far") == (200, {"region": "us", "version": 2}, "private, max-age=60")
-
-    await until(served)
 
 
 async def test_a_lost_locations_topic_is_rebuilt_from_the_registry(region: RegistryRegion) -> None:

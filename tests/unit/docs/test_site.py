@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from devtools.stack.paths import PROJECT
+from tests.unit.architecture.test_words import texts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,13 +46,23 @@ def test_the_search_works_without_a_server(site: Path) -> None:
     assert (site / "search" / "search_index.js").read_text().startswith("var __index = ")
 
 
-@pytest.mark.parametrize("file", ["README.md", "k8s/README.md", "notify_streams/transport/README.md"])
+@pytest.mark.parametrize("file", ["README.md", "CHANGELOG.md", "k8s/README.md", "notify_streams/transport/README.md"])
 def test_a_link_of_a_page_outside_of_the_site_leads_to_a_heading(file: str) -> None:
     page = PROJECT / file
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text()):
         found = page.parent / target if target else page
         assert found.exists(), (file, target)
         assert not anchor or anchor in _anchors(found), (file, target, anchor)
+
+
+def test_every_page_that_a_file_names_is_there() -> None:
+    named = {
+        (str(file.relative_to(PROJECT)), name)
+        for file in texts()
+        for name in re.findall(r"(?<![\w/.])docs/[\w./-]+\.md", file.read_text())
+    }
+    assert len(named) > 20
+    assert [(file, name) for file, name in sorted(named) if not (PROJECT / name).exists()] == []
 
 
 def _anchors(page: Path) -> set[str]:

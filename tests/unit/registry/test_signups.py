@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from notify_streams.records.user_records import Signup, decode_location_record, read_signup
+from notify_streams.records.user_records import LocationRecord, Signup, decode_location_record, read_signup
 from notify_streams.regions.forwarding.headers import (
     NOT_FORWARDED,
     ForwardingHeaders,
@@ -150,8 +150,9 @@ async def test_a_move_goes_by_way_of_the_old_home_which_hands_over_the_contacts_
     await us.does(asked(a_signup()))
     move = asked(a_signup(region="eu", version=2))
     left = await us.does(move)
-    assert topics_of(left) == ["forward.eu", "forward.eu"]
-    targets = [arrival_headers(output[4]) for output in left.outputs]
+    assert topics_of(left) == ["forward.eu", "forward.eu", "edge.paris", "edge.oslo"]
+    assert decode_location_record(left.outputs[-1][3]) == LocationRecord("u-1", "eu", 2, previous="us")
+    targets = [arrival_headers(output[4]) for output in left.outputs[:2]]
     assert [target for target, _ in targets] == ["user_contacts", "user_signups"]
     assert left.outputs[0][3] == b"contacts"
     assert us.registry.rows["u-1"].version == 1
