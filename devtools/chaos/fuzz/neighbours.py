@@ -202,7 +202,8 @@ class Neighbours:
         async def delivered() -> bool:
             status, found = await self._get(f"/notifications/{trigger_of(message.notification_id)}")
             notifications = found.get("notifications", ()) if status == 200 else ()
-            return any(one["deliveries"].get("email", {}).get("state") == "delivered" for one in notifications)
+            deliveries = [delivery for one in notifications for delivery in one["deliveries"]]
+            return any((one["channel"], one["state"]) == ("email", "delivered") for one in deliveries)
 
         return await _until(delivered)
 
