@@ -1,4 +1,4 @@
-"""`notify-streams bench edge`: the look-up of a home region at a point of presence beside the region's own view."""
+"""`notify-streams bench edge`: look-ups at a point of presence and the view."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _PAUSE_S: Final = 0.02
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 6))
 @as_json
 def edge(lookups: int, rounds: int, as_json: bool) -> None:
-    """Look home regions up at nginx, where they were pushed and where they were not, and at the region's own view, in turns."""
+    """Look home regions up at nginx, where they were pushed and where they were not, and at the region's own view, alternating."""
     conclude(measure(stack_folder() / "bench-edge", lookups, rounds), as_json)
 
 

@@ -91,7 +91,7 @@ async def test_a_miss_is_answered_by_the_region_and_kept_for_seconds(region: Reg
     ) as found:
         assert found.headers["X-Edge-Cache"] == "HIT"
     assert await home_regions(region).of("e-far") == "eu"
-    assert await home_regions(region).of("nobody") is None
+    assert await home_regions(region).of("no-user") is None
 
     # They move here by way of the previous home: what was kept of the region gives way at once.
     moved = Signup("e-far", "us", now(), 2)
@@ -160,7 +160,7 @@ async def test_no_token_opens_anothers_data(region: RegistryRegion) -> None:
                     assert set(await response.json()) == {"region", "version"}
     opened = {case for case, status in found.items() if status == 200}
     assert opened == {("edge", "/locations/e-token"), ("read", "/users/e-token")}, found
-    refused = [await answer(region, user_id, "wrong-token") for user_id in ("e-token", "nobody")]
+    refused = [await answer(region, user_id, "wrong-token") for user_id in ("e-token", "no-user")]
     assert refused[0] == refused[1] and refused[0][0] == 401
 
 
