@@ -64,7 +64,10 @@ async def test_a_dead_letter_is_explained_and_sent_again(running_region: Running
     assert signed_up.startswith("the user is in the registry: home region us, version 1")
     assert replayed.startswith("replayed and notified in us at ") and notification["notification_id"] in replayed
     of_person = await running_region.cli("why", "--user", "late-lou")
-    assert f"dead letter, {dead['at'][:19]}" in of_person.out and notification["notification_id"] in of_person.out
+    assert (
+        f"dead letter {letter['place']}, {dead['at'][:19]}" in of_person.out
+        and notification["notification_id"] in of_person.out
+    )
     assert f"replayed from dead letter {letter['place']}" in of_person.out and "push   sent" in of_person.out
     refused = await running_region.cli("dead-letters", "replay", "0:999999999")
     assert refused.status == 1 and "no dead letter 0:999999999" in refused.err

@@ -154,7 +154,7 @@ async def test_valid_settings_hold(running_region: RunningRegion) -> None:
         (
             "categories.yaml",
             "payments:\n  number: 1\n  channels: {push: maybe}\n",
-            ("categories.yaml", "line 3", "maybe"),
+            ("categories.yaml", "line 3", "must be one of always, in, out"),
         ),
         ("categories.yaml", "payments: {number: 1\n\tchannels: {}\n", ("categories.yaml", "line 2")),
         ("categories.yaml", "a: {number: 1, systems: [shop], channels: {push: in}}\n", ("categories.yaml", "'shop'")),
