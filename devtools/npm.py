@@ -3,6 +3,7 @@
 Each tarball is downloaded once into the cache, and compared with its sha256.
 """
 
+import fcntl
 import hashlib
 import io
 import shutil
@@ -51,18 +52,28 @@ def packages() -> Path:
         StackFailed: a package could not be downloaded, or is another one.
     """
     target = cache_folder() / "npm" / hashlib.sha256(repr(PACKAGES).encode()).hexdigest()[:12]
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=target.parent) as work:
-            Path(work, "all", "node_modules").mkdir(parents=True)
-            for name in PACKAGES:
-                with tarfile.open(fileobj=io.BytesIO(_tarball(name))) as tar:
-                    tar.extractall(work, filter="data")
-                folder = Path(work, "all", "node_modules", name)
-                folder.parent.mkdir(exist_ok=True)
-                shutil.move(Path(work, "package"), folder)
-            Path(work, "all").rename(target)
+    if target.exists():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Two processes of pytest may come here at once.
+    with target.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            with TemporaryDirectory(dir=target.parent) as work:
+                _download(Path(work))
+                Path(work, "all").rename(target)
     return target
+
+
+def _download(work: Path) -> None:
+    """All packages into `work`/all/node_modules."""
+    (work / "all" / "node_modules").mkdir(parents=True)
+    for name in PACKAGES:
+        with tarfile.open(fileobj=io.BytesIO(_tarball(name))) as tar:
+            tar.extractall(work, filter="data")
+        folder = work / "all" / "node_modules" / name
+        folder.parent.mkdir(exist_ok=True)
+        shutil.move(work / "package", folder)
 
 
 def _tarball(name: str) -> bytes:

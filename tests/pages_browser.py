@@ -13,7 +13,6 @@ from devtools.npm import packages
 
 #: Folder for screenshots of each page, to be looked at; without it none are taken.
 SCREENSHOTS: Final = os.environ.get("NOTIFY_TEST_SCREENSHOTS")
-AXE: Final = Path(packages(), "node_modules", "axe-core", "axe.min.js")
 WIDTHS: Final = (375, 1280)
 #: What axe-core cannot judge: the signs before texts of the same colour, a frame without scripts.
 _UNDECIDABLE: Final = re.compile(r'^(<span class="sign"|<iframe sandbox)')
@@ -24,6 +23,11 @@ _CUT: Final = """() => [...document.querySelectorAll("main *, header *")].filter
   !one.closest(".unseen, .skip, svg, thead") && getComputedStyle(one).overflowX === "visible" &&
   (one.getBoundingClientRect().right > innerWidth + 1 || one.scrollWidth > one.clientWidth + 1 && one.clientWidth > 0)
 ).map((one) => one.outerHTML.slice(0, 120))"""
+
+
+def axe() -> Path:
+    """The script of axe-core."""
+    return packages() / "node_modules" / "axe-core" / "axe.min.js"
 
 
 async def open_page(browser: Browser, url: str, errors: list[str], **options: object) -> Page:
@@ -39,7 +43,7 @@ async def open_page(browser: Browser, url: str, errors: list[str], **options: ob
 
 async def check_page(page: Page, name: str) -> None:
     """At both widths and in both themes: nothing is cut, and no rule of accessibility is broken."""
-    await page.add_script_tag(path=AXE)
+    await page.add_script_tag(path=axe())
     for width in WIDTHS:
         await page.set_viewport_size({"width": width, "height": 800})
         assert await page.evaluate("document.documentElement.scrollWidth") == width

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, ViewportSize
 
-from devtools.npm import packages
 from tests.browser import chromium
 from tests.contract.public.page_server import Person, page_of_a_person
+from tests.pages_browser import axe
 
 #: Folder for screenshots of each page, to be looked at; without it none are taken.
 SCREENSHOTS = os.environ.get("NOTIFY_TEST_SCREENSHOTS")
@@ -20,7 +19,6 @@ LOCALES = ("en", "de", "ar")
 PHONE: ViewportSize = {"width": 375, "height": 800}
 #: Query of each kind of page.
 PAGES = {"choices": "", "saved": "&done=save", "question": "&confirm=stop_all", "bad link": ""}
-AXE = Path(packages(), "node_modules", "axe-core", "axe.min.js")
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +60,7 @@ async def test_no_rule_of_accessibility_is_broken_and_a_phone_shows_it_whole(
             locale,
             "rtl" if locale == "ar" else "ltr",
         ]
-        await page.add_script_tag(path=AXE)
+        await page.add_script_tag(path=axe())
         for scheme in ("light", "dark"):
             await page.emulate_media(color_scheme=scheme)
             assert await page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
