@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from zlib import crc32
 
@@ -15,6 +14,7 @@ from confluent_kafka import Producer
 from devtools.stack.kafka_rights import librdkafka_options
 from devtools.stack.maven import jars, java
 from tests.builders import trigger_fields, trigger_json
+from tests.e2e.kcat import kcat
 from tests.e2e.processes import run_to_end
 from tests.e2e.running_region import USERS, RunningRegion, a_new_id
 
@@ -24,14 +24,10 @@ TOPIC = "triggers.payments"
 
 
 @pytest.fixture
-def kcat(running_region: RunningRegion) -> list[str]:
+def kcat_producer(running_region: RunningRegion) -> list[str]:
     """The command of a producer."""
-    found = shutil.which("kcat")
-    if found is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("kcat is not installed (Debian: apt-get install kcat)")
-    options = librdkafka_options(running_region.security_of("system-payments")).items()
-    log_in = [word for name, value in options for word in ("-X", f"{name}={value}")]
-    return [found, "-P", "-b", running_region.settings.kafka, "-t", TOPIC, *log_in]
+    found = kcat(running_region.security_of("system-payments"))
+    return [found, "-P", "-b", running_region.settings.kafka, "-t", TOPIC]
 
 
 async def produce(command: Sequence[str | bytes], records: bytes) -> None:
@@ -42,7 +38,7 @@ async def produce(command: Sequence[str | bytes], records: bytes) -> None:
 
 @pytest.mark.parametrize("partitioner", [(), ("-X", "partitioner=murmur2_random")], ids=["its own", "Kafka's"])
 async def test_kcat_causes_repartitioning_unless_it_has_kafkas_partitioner(
-    running_region: RunningRegion, kcat: list[str], partitioner: tuple[str, ...]
+    running_region: RunningRegion, kcat_producer: list[str], partitioner: tuple[str, ...]
 ) -> None:
     partitions = running_region.settings.partitions
     astray = sum(crc32(user_id.encode()) % partitions != running_region.bucket(user_id) for user_id in USERS)
@@ -52,16 +48,16 @@ async def test_kcat_causes_repartitioning_unless_it_has_kafkas_partitioner(
         user_id.encode() + b"|" + trigger_json(id=trigger_id, user_id=user_id) + b"\n"
         for trigger_id, user_id in zip(ids, USERS, strict=True)
     ]
-    await produce([*kcat, *partitioner, "-K", "|"], b"".join(lines))
+    await produce([*kcat_producer, *partitioner, "-K", "|"], b"".join(lines))
     sums = await running_region.assert_notified_once(*ids)
     assert astray > 0
     assert sums["repartitioned"] - before == (0 if partitioner else astray)
 
 
-async def test_kcat_may_send_any_bytes_as_a_header(running_region: RunningRegion, kcat: list[str]) -> None:
+async def test_kcat_may_send_any_bytes_as_a_header(running_region: RunningRegion, kcat_producer: list[str]) -> None:
     first, second = a_new_id("kcat"), a_new_id("kcat")
     for trigger_id, header in ((first, b"\xff\xfename=\xff"), (second, b"critical=1")):
-        await produce([*kcat, "-k", "ada", "-H", header], trigger_json(id=trigger_id, user_id="ada"))
+        await produce([*kcat_producer, "-k", "ada", "-H", header], trigger_json(id=trigger_id, user_id="ada"))
     await running_region.assert_notified_once(first, second)
     assert [line.critical for line in running_region.provider_log()[second]] == [True, True]
 
@@ -84,7 +80,7 @@ async def test_kafkas_own_console_producer(running_region: RunningRegion) -> Non
             "ssl.truststore.type=PEM",
             f"ssl.truststore.location={security.tls.ca_file}",
         ):
-            options += ["--command-property", option]
+            options += ["--producer-property", option]
     properties = ["--property", "parse.key=true", "--property", "parse.headers=true"]
     program = [java(), "-XX:TieredStopAtLevel=1", "-cp", f"{jars('kafka-tools')}/*"]
     await produce([*program, "org.apache.kafka.tools.ConsoleProducer", *options, *properties], "".join(lines).encode())
