@@ -50,6 +50,12 @@ _FUZZ_FAILURES: Final = "fuzz-failures"
 @click.option(
     "--members", default=3, show_default=True, help="Of each shard's replica set; the election of a primary takes 3."
 )
+@click.option(
+    "--page",
+    "with_page",
+    is_flag=True,
+    help="Keep the region's page open in Chromium during the random faults: no console error, flat memory.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def chaos(
     seeds: int,
@@ -60,6 +66,7 @@ def chaos(
     replay: Path | None,
     names: tuple[Name, ...],
     members: int,
+    with_page: bool,
     as_json: bool,
 ) -> None:
     """Kill workers, primaries and the broker under load; send hostile records. Exit 0 only if the audit finds no difference afterwards.
@@ -68,7 +75,7 @@ def chaos(
     """
     if replay is not None:
         seeds, minutes, fuzz_minutes = 0, 0.0, fuzz_minutes or 1.0
-    running = _run(seeds, minutes, seed, fuzz_minutes, fuzz_limit_s, replay, names or NAMES, members)
+    running = _run(seeds, minutes, seed, fuzz_minutes, fuzz_limit_s, replay, names or NAMES, members, with_page)
     conclude(running, as_json, _line, "invariants")
 
 
@@ -86,11 +93,13 @@ async def _run(
     replay: Path | None,
     names: tuple[Name, ...],
     members: int,
+    with_page: bool,
 ) -> dict[str, Any]:
     from devtools.chaos.environment import REGION, ChaosEnvironment
     from devtools.chaos.failpoint_kills import kill_at_failpoints
     from devtools.chaos.fuzz.run import fuzz
     from devtools.chaos.latency import latency_ms
+    from devtools.chaos.open_page import open_page
     from devtools.chaos.random_faults import random_faults
     from devtools.stack import stack_folder
     from notify_streams.admin.audit.provider_log import read_provider_log
@@ -98,13 +107,21 @@ async def _run(
     folder = stack_folder()
     async with ChaosEnvironment(folder / "chaos", members, print_progress) as environment:
         kills = await kill_at_failpoints(environment, seeds, names) if seeds or minutes else []
-        random_run = await random_faults(environment, minutes, seed) if minutes else None
+        random_run = page = None
+        if minutes and with_page:
+            views = await environment.pool.start("views")
+            await views.wait_until_ready()
+            async with open_page(f"{views.url}/") as seen:
+                random_run = await random_faults(environment, minutes, seed)
+            page = seen.result()
+        elif minutes:
+            random_run = await random_faults(environment, minutes, seed)
         accepted = read_provider_log(environment.stack.region(REGION).sandbox.provider_log)
         latencies = latency_ms(accepted)
         hostile = None
         if fuzz_minutes:
             hostile = await fuzz(environment, fuzz_minutes, seed, fuzz_limit_s, folder / _FUZZ_FAILURES, replay)
-        return report_of(kills, random_run, seed, latencies, hostile)
+        return report_of(kills, random_run, seed, latencies, hostile, page)
 
 
 def report_of(
@@ -113,8 +130,9 @@ def report_of(
     seed: int,
     latencies: dict[str, dict[str, Any]],
     hostile: dict[str, Any] | None = None,
+    page: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The JSON output: ``{"holds", "seed", "faults", "invariants", "latency_ms", "duplicates", "failpoints", "random", "fuzz"}``."""
+    """The JSON output: ``{"holds", "seed", "faults", "invariants", "latency_ms", "duplicates", "failpoints", "random", "fuzz", "page"}``."""
     random_runs = [] if random_run is None else [random_run]
     invariants = [
         _invariant("every failpoint is reached", kills, lambda one: one["reached"]),
@@ -126,6 +144,9 @@ def report_of(
     if hostile is not None:
         name = f"no batch of hostile records stops others ({hostile['rounds']} batches, seed {hostile['seed']})"
         invariants.append(_invariant(name, [hostile], lambda one: one["holds"]))
+    if page is not None:
+        name = "the open page has no console error, and its memory is flat"
+        invariants.append(_invariant(name, [page], lambda one: one["holds"]))
     faults = [{"what": f"killed at {one['name']}", "seed": one["seed"]} for one in kills]
     return {
         "holds": all(one["holds"] for one in invariants),
@@ -137,6 +158,7 @@ def report_of(
         "failpoints": kills,
         "random": random_run,
         "fuzz": hostile,
+        "page": page,
     }
 
 

@@ -20,6 +20,7 @@ from notify_streams.admin.audit import audit
 from notify_streams.admin.bootstrap import bootstrap_region
 from notify_streams.admin.trigger_producer import TriggerProducer
 from notify_streams.settings import Settings, load_settings
+from notify_streams.transport import SendError
 
 if TYPE_CHECKING:
     import random
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 REGION: Final = "us"
 _DRAIN_S: Final = 120.0
 _BATCH: Final = 20
+_ATTEMPTS: Final = 5
 _REPEATED_SHARE: Final = 0.03
 _TEMPLATES: Final = {"payments": "payment_received", "security": "new_device"}
 
@@ -94,9 +96,23 @@ class ChaosEnvironment:
                 user_id = draw.choice(self._users).user_id
                 value = _trigger(f"c{time.time_ns():x}-{number}", user_id, system, draw.random() < critical)
                 batch.append((f"triggers.{system}", user_id, value, ()))
-            await self._producer.send(batch)
+            await self._send_again_and_again(batch)
             sent += batch
             await asyncio.sleep(max(0.0, (at + _BATCH) / rate - (time.monotonic() - started)))
+
+    async def _send_again_and_again(self, batch: list[Upload]) -> None:
+        """As an upstream system does while its Kafka is away. What Kafka had already becomes a duplicate.
+
+        Raises:
+            SendError: Kafka did not acknowledge it in five attempts.
+        """
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                await self._producer.send(batch)
+                return
+            except SendError as error:
+                self.report(f"sent again: {error}")
+        await self._producer.send(batch)
 
     async def inject_faults(self, faults: dict[str, Any] | None) -> None:
         """Make the sandbox's FCM answer like this (`devtools.sandbox.fault_injection`); None: without faults."""

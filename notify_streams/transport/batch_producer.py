@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from operator import attrgetter
 from typing import Any
 
@@ -275,4 +275,12 @@ class BatchProducer:
         await producer.client.close()
         if sending is not None:
             await asyncio.wait([sending], timeout=1.0)
-        producer._message_accumulator.fail_all(KafkaTimeoutError("abandoned"))
+        accumulator = producer._message_accumulator
+        # A batch that waits for its next attempt is not pending, but its callback removes it from there.
+        accumulator._pending_batches.update(chain.from_iterable(accumulator._batches.values()))
+        batches = [*accumulator._pending_batches]
+        accumulator.fail_all(KafkaTimeoutError("abandoned"))
+        # Nobody waits for some of them any more. asyncio logs an error that nobody has read.
+        for future in chain.from_iterable((batch.future, batch._drain_waiter) for batch in batches):
+            if future.done() and not future.cancelled():
+                future.exception()

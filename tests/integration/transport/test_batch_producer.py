@@ -1,5 +1,7 @@
 """The batch producer writes batches in order, splits large ones, and names the records that it could not write."""
 
+import asyncio
+import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -91,3 +93,23 @@ async def test_while_the_broker_is_away_the_records_are_named_and_later_sent(tmp
         found = [record.key for record in await read(broker.address, topic, 2)]
         assert found == [b"a", b"b"]
         await producer.stop()
+
+
+async def test_asyncio_has_no_error_to_log_that_nobody_has_read(tmp_path: Path) -> None:
+    unread: list[str] = []
+    with private_broker(tmp_path / "kafka") as broker:
+        topic = await a_topic(broker.address, 2)
+        settings = TransportSettings(produce_timeout_s=1.5, max_produce_bytes=4000, compression=None)
+        producer = BatchProducer(KafkaConnection(broker.address), settings)
+        await producer.start()
+        await producer.send_batch(topic, 0, [(b"a", b"1", ())])
+        broker.stop()
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unread.append(context["message"]))
+        sends = (producer.send_batch(topic, number % 2, [(b"b", b"2" * 3000, ())] * 4) for number in range(4))
+        found = await asyncio.gather(*sends, return_exceptions=True)
+        assert [type(one) for one in found] == [BatchNotSent] * 4
+        await producer.stop()
+        del producer, found
+        gc.collect()
+        asyncio.get_running_loop().set_exception_handler(None)
+    assert unread == []

@@ -1,0 +1,107 @@
+"""The region's page, open in Chromium while faults are injected: errors of its console, and its memory."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final
+
+from notify_streams import tasks
+from notify_streams.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from playwright.async_api import CDPSession, ConsoleMessage
+
+_FLAGS: Final = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+_EVERY_S: Final = 5.0
+#: The most by which the median of the last quarter of the samples may exceed that of the first.
+_GROWTH: Final = 1.2
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the page holds after a garbage collection."""
+
+    heap_bytes: int
+    nodes: int
+    headline: str
+
+
+@dataclass
+class OpenPage:
+    """What was seen of the page so far."""
+
+    errors: list[str] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+
+    def console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.errors.append(f"{message.type}: {message.text}")
+
+    def result(self) -> dict[str, Any]:
+        """``{"holds", "errors", "samples", "heap_bytes", "nodes", "headlines"}``; the figures are medians of the first and last quarter."""
+        heap, nodes = _ends([one.heap_bytes for one in self.samples]), _ends([one.nodes for one in self.samples])
+        flat = bool(self.samples) and all(last <= first * _GROWTH for first, last in (heap, nodes))
+        return {
+            "holds": flat and not self.errors,
+            "errors": self.errors,
+            "samples": len(self.samples),
+            "heap_bytes": heap,
+            "nodes": nodes,
+            "headlines": [*dict.fromkeys(one.headline for one in self.samples)],
+        }
+
+
+def _ends(values: Sequence[int]) -> tuple[float, float]:
+    quarter = max(1, len(values) // 4)
+    return (median(values[:quarter]), median(values[-quarter:])) if values else (0, 0)
+
+
+@asynccontextmanager
+async def open_page(url: str) -> AsyncIterator[OpenPage]:
+    """The page at `url` is open during the block, and looked at every 5 s.
+
+    Raises:
+        SettingsError: Chromium is not installed.
+    """
+    from playwright.async_api import async_playwright
+
+    program = shutil.which("chromium")
+    if program is None:
+        raise SettingsError("chromium is not installed; install it (Debian: apt-get install chromium), or omit --page")
+    seen = OpenPage()
+    async with async_playwright() as driver:
+        browser = await driver.chromium.launch(executable_path=program, args=_FLAGS)
+        page = await browser.new_page()
+        page.on("console", seen.console)
+        page.on("pageerror", lambda error: seen.errors.append(str(error)))
+        await page.goto(url)
+        session = await page.context.new_cdp_session(page)
+        await session.send("Performance.enable")
+
+        async def look() -> None:
+            while True:
+                await asyncio.sleep(_EVERY_S)
+                heap, nodes = await _memory(session)
+                seen.samples.append(Sample(heap, nodes, await page.locator("h1").inner_text()))
+
+        looking = asyncio.create_task(look())
+        try:
+            yield seen
+        finally:
+            await tasks.stop([looking])
+            if not looking.cancelled() and (error := looking.exception()):
+                seen.errors.append(f"the page could not be read: {error}")
+            await browser.close()
+
+
+async def _memory(session: CDPSession) -> tuple[int, int]:
+    """Bytes of the heap, and the number of nodes."""
+    await session.send("HeapProfiler.collectGarbage")
+    found = {one["name"]: int(one["value"]) for one in (await session.send("Performance.getMetrics"))["metrics"]}
+    return found["JSHeapUsedSize"], found["Nodes"]

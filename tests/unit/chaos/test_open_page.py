@@ -1,0 +1,52 @@
+"""What is said of a page that was open in a browser."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp.test_utils import TestServer
+from aiohttp.web import Application, Request, Response, get
+
+from devtools.chaos import open_page
+from devtools.chaos.open_page import OpenPage, Sample
+from tests.waiting import until
+
+needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
+
+
+@pytest.mark.parametrize(
+    ("last", "errors", "holds"),
+    [(1_100, [], True), (1_300, [], False), (1_100, ["error: x is not defined"], False)],
+    ids=["flat", "grows", "an error"],
+)
+def test_a_page_holds_with_flat_memory_and_without_errors(last: int, errors: list[str], holds: bool) -> None:
+    samples = [Sample(size, 10, "fine") for size in (1_000, 5_000, 1_100, last)]
+    result = OpenPage(errors, samples).result()
+    assert (result["holds"], result["heap_bytes"], result["headlines"]) == (holds, (1_000, last), ["fine"])
+
+
+def test_a_page_that_was_never_seen_does_not_hold() -> None:
+    assert OpenPage().result()["holds"] is False
+
+
+@pytest.fixture
+async def page() -> AsyncIterator[str]:
+    async def answer(_: Request) -> Response:
+        return Response(text="<h1>All is well</h1><script>console.log(1); missing()</script>", content_type="text/html")
+
+    app = Application()
+    app.add_routes([get("/", answer)])
+    async with TestServer(app) as server:
+        yield str(server.make_url("/"))
+
+
+@needs_chromium
+async def test_the_errors_of_a_real_page_are_found(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_page, "_EVERY_S", 0.05)
+    async with open_page.open_page(page) as seen:
+        await until(lambda: len(seen.samples) > 1)
+    assert seen.samples[0].headline == "All is well"
+    assert any("missing is not defined" in one for one in seen.errors)
+    assert not any("log:" in one for one in seen.errors)
