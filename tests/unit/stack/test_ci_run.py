@@ -54,7 +54,7 @@ def test_a_signal_stops_the_stack_of_a_test_in_its_temporary_folder(checkout: Pa
         running.send_signal(signal.SIGTERM)
     assert running.wait(20) == 128 + signal.SIGTERM
     assert (checkout / "made").read_text().splitlines() == [
-        "lint",
+        "lint docs",
         "check VENV=.venv-3.13 PYTHON=python3.13 ARGS=-n 2",
         "test",
     ]
