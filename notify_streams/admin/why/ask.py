@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 #: Another region that has not answered by then is named, and the others are shown; so is a query to a shard of the own one.
 TIMEOUT_S: Final = 0.9
 #: For the own region as a whole, which may take several queries.
-_OWN_TIMEOUT_S: Final = 4.0
+OWN_TIMEOUT_S: Final = 4.0
 _CONNECT_MS: Final = 700
 DEFAULT_LIMIT: Final = 10
 MAX_LIMIT: Final = 100
@@ -85,6 +85,7 @@ async def ask(
     find_user: FindUser | None,
     opened: OpenShards = open_shards,
     timeout_s: float = TIMEOUT_S,
+    own_timeout_s: float = OWN_TIMEOUT_S,
 ) -> Story:
     """The story over all `regions`, the first of which is the own one. A region that does not answer is named in it.
 
@@ -96,8 +97,9 @@ async def ask(
     own = regions[0]
 
     async def part(region: str) -> RegionPart:
+        within_s = own_timeout_s if region == own else timeout_s
         try:
-            async with asyncio.timeout(max(timeout_s, _OWN_TIMEOUT_S) if region == own else timeout_s):
+            async with asyncio.timeout(within_s):
                 settings = settings_of(region)
                 if region != own and settings.shards == settings_of(own).shards:
                     return _nothing(f"its settings are not here: ask there with `notify-streams why --region {region}`")
@@ -106,7 +108,7 @@ async def ask(
         except SettingsError:
             return _nothing(f"its settings are not here: ask there with `notify-streams why --region {region}`")
         except TimeoutError:
-            return _nothing(f"no answer within {timeout_s:g} s")
+            return _nothing(f"no answer within {within_s:g} s")
         except AWAY as error:
             return _nothing(why_away(error))
 

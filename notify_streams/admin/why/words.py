@@ -35,14 +35,13 @@ def story_lines(story: Story) -> list[str]:
 
 
 def entry_words(entry: Entry) -> str:
-    """``triggers.payments 3:17, Kafka 2026-11-28T03:00:00.000Z, forwarded 1 times from us (triggers.payments:3:5)``."""
+    """``forwarded.standard 3:17, Kafka 2026-11-28T03:00:00.000Z, forwarded from us, 1 hop (triggers.payments:3:5)``."""
     offset = "?" if entry.offset is None else entry.offset
     parts = [f"{entry.topic} {entry.partition}:{offset}"]
     parts.append("Kafka's time not known" if entry.at is None else f"Kafka {_time(entry.at)}")
     if entry.copied_because == "forwarded":
-        parts.append(
-            f"forwarded from {entry.origin_region or 'another region'}, {entry.hops} hops ({entry.copied_from})"
-        )
+        hops = f"{entry.hops} hop" + ("s" if entry.hops > 1 else "")
+        parts.append(f"forwarded from {entry.origin_region or 'another region'}, {hops} ({entry.copied_from})")
     elif entry.copied_because is not None:
         why = "waited for its user" if entry.copied_because == "waited" else "repartitioned"
         parts.append(f"{why} ({entry.copied_from})")

@@ -1,0 +1,62 @@
+"""The sentences of a story, and of regions that do not answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import msgspec
+import pytest
+
+from notify_streams.admin.why import By, Question, ask
+from notify_streams.admin.why.story import Entry
+from notify_streams.admin.why.words import entry_words
+from notify_streams.preferences.categories import Categories
+from notify_streams.settings import Settings, load_settings
+from notify_streams.stores.mongo import Shards
+
+AT = datetime(2026, 11, 28, 3, tzinfo=UTC)
+ENTRY = Entry(topic="triggers.payments", partition=3, offset=17, at=AT)
+PLACE = "triggers.payments 3:17, Kafka 2026-11-28T03:00:00.000Z"
+COPY = "triggers.payments:3:5"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, PLACE),
+        ({"offset": None, "at": None}, "triggers.payments 3:?, Kafka's time not known"),
+        (
+            {"copied_because": "forwarded", "copied_from": COPY, "origin_region": "us", "hops": 1},
+            f"{PLACE}, forwarded from us, 1 hop ({COPY})",
+        ),
+        (
+            {"copied_because": "forwarded", "copied_from": COPY, "hops": 2},
+            f"{PLACE}, forwarded from another region, 2 hops ({COPY})",
+        ),
+        ({"copied_because": "waited", "copied_from": COPY}, f"{PLACE}, waited for its user ({COPY})"),
+        ({"replayed_from": "0:7"}, f"{PLACE}, replayed from dead letter 0:7"),
+    ],
+    ids=["as it came", "not known", "forwarded", "twice", "waited", "replayed"],
+)
+def test_where_a_trigger_came_from(changes: dict[str, object], words: str) -> None:
+    assert entry_words(msgspec.structs.replace(ENTRY, **changes)) == words
+
+
+async def test_a_region_without_an_answer_is_named_with_its_own_limit() -> None:
+    @asynccontextmanager
+    async def hanging(_: Settings) -> AsyncIterator[Shards]:
+        await asyncio.Event().wait()
+        yield Shards(load_settings("us", environ={}))
+
+    question = Question(By.TRIGGER, "t")
+    story = await ask(question, ["us", "eu"], settings_of, Categories(()), None, hanging, 0.01, 0.05)
+    assert [one.problems for one in story.regions] == [["no answer within 0.05 s"], ["no answer within 0.01 s"]]
+    assert not story.is_complete
+
+
+def settings_of(region: str) -> Settings:
+    """Each region has shards of its own."""
+    return load_settings(region, environ={"NOTIFY_SHARDS": f'["mongodb://{region}:1"]'})
