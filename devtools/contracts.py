@@ -1,4 +1,4 @@
-"""Writes the contracts of docs/contracts: JSON Schema and AsyncAPI.
+"""Writes the contracts of docs/contracts: JSON Schema, AsyncAPI and OpenAPI.
 
 `python -m devtools.contracts` writes them anew; a test compares them with the structs.
 """
@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
+from devtools.openapi import SERVERS
 from devtools.stack.paths import PROJECT
 from notify_streams import __version__
 from notify_streams.delivery.receipts import Receipt
@@ -142,6 +143,7 @@ def contracts() -> dict[str, bytes]:
     """Each file's name and content."""
     found = {f"{name}.schema.json": schema(record) for name, record in RECORDS.items()}
     found["asyncapi.json"] = asyncapi()
+    found |= {name: server.document() for name, server in SERVERS.items()}
     return {name: orjson.dumps(content, option=orjson.OPT_INDENT_2) + b"\n" for name, content in found.items()}
 
 

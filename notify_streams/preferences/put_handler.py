@@ -23,11 +23,13 @@ RETRY_AFTER_S: Final = 1
 _MAX_USER_ID: Final = 128
 
 
-class _ChoiceUpdate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ChoiceBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of a PUT."""
+
     opted_in: bool
 
 
-_decode_update = msgspec.json.Decoder(_ChoiceUpdate).decode
+_decode_update = msgspec.json.Decoder(ChoiceBody).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ async def put_preference(
     try:
         update = _decode_update(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        sentence = problem_of(error, _ChoiceUpdate).sentence("it")
+        sentence = problem_of(error, ChoiceBody).sentence("it")
         return PutResponse(
             400, {"error": f'the body must be {{"opted_in": true}} or {{"opted_in": false}}: {sentence}'}
         )

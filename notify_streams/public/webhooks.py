@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SOURCES: Final[Mapping[str, Callable[[NotifyApp], WebhookSource]]] = {
+#: The name in the path → what sends it.
+SOURCES: Final[Mapping[str, Callable[[NotifyApp], WebhookSource]]] = {
     "twilio": TwilioSource,
     "sns": SnsSource,
     "generic": GenericSource,
@@ -36,7 +37,7 @@ class Webhooks(WebView):
     """
 
     async def post(self, request: Request, provider: str) -> Response:
-        kind = _SOURCES.get(provider)
+        kind = SOURCES.get(provider)
         if kind is None:
             return json_response({"error": "no provider of this name sends webhooks here"}, 404)
         source = one_for(self.worker, kind)

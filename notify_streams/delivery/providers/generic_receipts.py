@@ -28,7 +28,9 @@ class _Event(msgspec.Struct):
     timestamp: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
 
 
-class _Delivery(msgspec.Struct):
+class DeliveryData(msgspec.Struct):
+    """`data` of an event of a delivery. The first four are marks of the message."""
+
     delivery_id: str
     region: str
     bucket: _Number
@@ -39,14 +41,16 @@ class _Delivery(msgspec.Struct):
     temporary: bool = False
 
 
-class _Address(msgspec.Struct):
+class AddressData(msgspec.Struct):
+    """`data` of an event of an address."""
+
     channel: Channel
     address: str
 
 
 _read: Final = msgspec.json.Decoder(_Event).decode
-_read_delivery: Final = msgspec.json.Decoder(_Delivery).decode
-_read_address: Final = msgspec.json.Decoder(_Address).decode
+_read_delivery: Final = msgspec.json.Decoder(DeliveryData).decode
+_read_address: Final = msgspec.json.Decoder(AddressData).decode
 _STATES: Final = {"delivery.delivered": "delivered", "delivery.failed": "failed"}
 _EVENTS: Final = {f"address.{event}": event for event in AddressEvent}
 
@@ -61,14 +65,14 @@ def generic_reports(body: bytes, webhook_id: str, at: datetime) -> list[Report]:
     Raises:
         InvalidReport: see there.
     """
-    kind: type[_Event | _Delivery | _Address] = _Event
+    kind: type[_Event | DeliveryData | AddressData] = _Event
     try:
         event = _read(body)
         if event.type in _STATES:
-            kind = _Delivery
+            kind = DeliveryData
             return _receipt(event, at)
         if event.type in _EVENTS:
-            kind = _Address
+            kind = AddressData
             return _about(event, webhook_id, event.timestamp or at)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         problem = problem_of(error, kind)
