@@ -1,4 +1,7 @@
-"""The region's page, open in Chromium while faults are injected: errors of its console, and its memory."""
+"""The region's page, open in Chromium while faults are injected.
+
+Errors of its console are collected, and its memory is measured.
+"""
 
 from __future__ import annotations
 

@@ -280,7 +280,7 @@ class BatchProducer:
         accumulator._pending_batches.update(chain.from_iterable(accumulator._batches.values()))
         batches = [*accumulator._pending_batches]
         accumulator.fail_all(KafkaTimeoutError("abandoned"))
-        # Nobody waits for some of them any more. asyncio logs an error that nobody has read.
+        # Some of them have no waiter any more. asyncio logs an error that was never read.
         for future in chain.from_iterable((batch.future, batch._drain_waiter) for batch in batches):
             if future.done() and not future.cancelled():
                 future.exception()
