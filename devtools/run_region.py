@@ -12,7 +12,10 @@ from notify_streams.roles import ROLES
 @region_option
 @click.option("--role", "roles", multiple=True, type=click.Choice(ROLES), help="Only these; all roles if not given.")
 def run_region(region: str, roles: tuple[str, ...]) -> None:
-    """Prepare the region, run its workers, restart those that end. Prints READY when all are. SIGTERM or Ctrl-C stops all."""
+    """Prepare the region, run its workers, restart those that end.
+
+    Prints READY when all are. SIGTERM or Ctrl-C stops all.
+    """
     settings = settings_of(region)
     from devtools.region_run import run_workers
 

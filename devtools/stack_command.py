@@ -19,7 +19,10 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON obj
 
 @click.group()
 def stack() -> None:
-    """The local services of each region: Kafka, MongoDB, Valkey, DynamoDB, a provider sandbox and nginx, as plain processes."""
+    """The local services of each region, as plain processes.
+
+    Kafka, MongoDB, Valkey, DynamoDB, a provider sandbox and nginx.
+    """
 
 
 @stack.command()

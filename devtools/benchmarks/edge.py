@@ -43,7 +43,10 @@ _PAUSE_S: Final = 0.02
 @click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 6))
 @as_json
 def edge(lookups: int, rounds: int, as_json: bool) -> None:
-    """Look home regions up at nginx, where they were pushed and where they were not, and at the region's own view, alternating."""
+    """Measure lookups of home regions at nginx and at the region's own view.
+
+    At nginx in turn those that were pushed there, and those that were not.
+    """
     conclude(measure(stack_folder() / "bench-edge", lookups, rounds), as_json)
 
 

@@ -73,7 +73,10 @@ _DECISIONS: Final = (ChannelDecision("sms", DeliveryState.QUEUED),)
 @region_option
 @as_json
 def why(notifications: int, dead: int, questions: int, region: str, as_json: bool) -> None:
-    """Fill a database of its own on the region's shards with a month of notifications and dead letters, and ask for some of them."""
+    """Measure `why` on a month of notifications and dead letters.
+
+    It fills a database of its own on the region's shards, and asks for some of them.
+    """
     conclude(_measure(settings_of(region), notifications, dead, questions), as_json)
 
 

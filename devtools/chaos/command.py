@@ -69,9 +69,9 @@ def chaos(
     with_page: bool,
     as_json: bool,
 ) -> None:
-    """Kill workers, primaries and the broker under load; send hostile records. Exit 0 only if the audit finds no difference afterwards.
+    """Kill workers, primaries and the broker under load; send hostile records.
 
-    Only the hostile records: `--seeds 0 --minutes 0 --members 1`.
+    Exit 0 only if the audit finds no difference afterwards. Only the hostile records: `--seeds 0 --minutes 0 --members 1`.
     """
     if replay is not None:
         seeds, minutes, fuzz_minutes = 0, 0.0, fuzz_minutes or 1.0

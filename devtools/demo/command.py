@@ -62,7 +62,10 @@ def demo(
     leave: bool,
     as_json: bool,
 ) -> None:
-    """Start services and workers, sign users up, send triggers, audit every outcome. Exit 0 only without a difference."""
+    """Start services and workers, sign users up, send triggers, audit every outcome.
+
+    Exit 0 only without a difference.
+    """
     from rich.console import Console
 
     from devtools.demo.report import print_report

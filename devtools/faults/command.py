@@ -35,7 +35,9 @@ NAMES: Final = (
 )
 @as_json
 def faults(only: tuple[str, ...], rate: float, write: bool, as_json: bool) -> None:
-    """Inject twelve faults under load: when the page, an alert and `doctor` name each, what `why` and the logs say, when it is quiet again.
+    """Inject twelve faults under load, and measure who names them, and when.
+
+    When the page, an alert and `doctor` name each fault, what `why` and the logs say of it, and when it is quiet again after its end.
 
     Exit 0 only if each is named within 30 s, nothing is wrong a minute after its end, and the audit finds no difference afterwards.
     """

@@ -89,7 +89,10 @@ async def _control(settings: Settings, faults: dict[str, Any]) -> None:
 
 @asynccontextmanager
 async def poison_partition(region: FaultTarget) -> AsyncIterator[None]:
-    """The batches of one partition raise at every delivery; at the end they are processed, as after a corrected release."""
+    """The batches of one partition raise at every delivery.
+
+    At the end they are processed, as after a corrected release.
+    """
     async with _agents_that(failing(*POISONED), region):
         yield
 

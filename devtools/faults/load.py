@@ -52,7 +52,10 @@ def sign_up(user_id: str, region: str) -> Iterator[Upload]:
 
 
 class SteadyLoad:
-    """``async with SteadyLoad(…) as load``: sends until the block ends. What Kafka does not acknowledge is sent again."""
+    """``async with SteadyLoad(…) as load``: sends until the block ends.
+
+    What Kafka does not acknowledge is sent again.
+    """
 
     def __init__(self, settings: Settings, here: Sequence[str], away: Sequence[str], rate: float) -> None:
         """`here`, `away`: users of this and of another region, who are known. `rate`: triggers a second."""

@@ -88,7 +88,10 @@ class Drill:
         return rows
 
     async def _wait_until_gone(self, fault: Fault) -> None:
-        """Wait until nothing is wrong; if the machine is too busy for that, until neither page nor an alert names this fault."""
+        """Wait until nothing is wrong.
+
+        If the machine is too busy for that, until neither the page nor an alert names this fault.
+        """
         since = time.monotonic()
         if await first_seen(self._page.quiet, since, _QUIET_WATCHED_S) is None:
             verdict = await self._page.verdict()

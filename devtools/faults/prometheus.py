@@ -36,7 +36,10 @@ def prometheus_program() -> str | None:
 
 
 class Prometheus:
-    """``async with Prometheus(folder, targets) as prometheus``: a server that runs meanwhile; its data and its log are in `folder`."""
+    """``async with Prometheus(folder, targets) as prometheus``: a server that runs meanwhile.
+
+    Its data and its log are in `folder`.
+    """
 
     def __init__(self, folder: Path, targets: Collection[str]) -> None:
         """`targets`: ``host:port`` of each worker, also of those that do not run yet."""

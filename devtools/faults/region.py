@@ -52,7 +52,10 @@ _SESSIONS: Final = {"NOTIFY_BROKER__CRITICAL_SESSION_TIMEOUT_S": "6", "NOTIFY_BR
 
 
 class FaultRegion:
-    """``async with FaultRegion(stack, rate, report) as region``: it runs. On exit workers and services are stopped and wiped."""
+    """``async with FaultRegion(stack, rate, report) as region``: it runs.
+
+    On exit workers and services are stopped and wiped.
+    """
 
     def __init__(self, stack: Stack, rate: float, report: Callable[[str], None], *, linked: bool) -> None:
         """`rate`: triggers a second. `linked`: there is another region, whose people get a tenth of them."""

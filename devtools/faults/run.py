@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 async def run(only: Sequence[str], rate: float, *, write: bool) -> dict[str, Any]:
-    """Inject the named faults, or all if none is named; `rate`: triggers a second. Returns the report; `write` stores it in docs/, too.
+    """Inject the named faults, or all if none is named, and return the report.
+
+    `rate`: triggers a second. `write` also stores the report in docs/.
 
     Raises:
         NotifyError, StackFailed: the drill could not run.

@@ -13,8 +13,10 @@ from notify_streams.cli.regions_streamed import print_each_region
 @region_option
 @as_json
 def consent(user_id: str, region: str, as_json: bool) -> None:
-    """Show every choice with its source and time, and every delivery with the version of the choices that it was decided by, from each
-    region. Exit 1 if a region does not answer."""
+    """Show every choice of a person with its source and time, from each region.
+
+    And every delivery with the version of the choices that it was decided by. Exit 1 if a region does not answer.
+    """
     from notify_streams.admin.person_export import export_consent
 
     settings = settings_of(region)

@@ -40,7 +40,10 @@ if TYPE_CHECKING:
 def failover(
     region: str, target: str | None, back: bool, stopped: Sequence[str], patience: float, as_json: bool
 ) -> None:
-    """Change which region serves REGION's users. Safe to repeat after a failure; two regions never serve the same users."""
+    """Change which region serves REGION's users.
+
+    Safe to repeat after a failure; two regions never serve the same users.
+    """
     if back == (target is not None and target != region):
         raise Refused("give either --to with another region, or --back")
     server = region if back or target is None else target

@@ -55,8 +55,10 @@ def export(user_id: str, region: str, as_json: bool) -> None:
 @region_option
 @as_json
 def forget(user_id: str, yes: bool, status: bool, wait_s: float, region: str, as_json: bool) -> None:
-    """Erase a person in every region. Exit 0 when this region sends them nothing any more. A region that is away erases on its
-    return. --status shows the certificate: what was found where, what remains, and until when."""
+    """Erase a person in every region. Exit 0 when this region sends them nothing any more.
+
+    A region that is away erases on its return. --status shows the certificate: what was found where, what remains, and until when.
+    """
     settings = settings_of(region)
     if not status and not yes:
         question = f"Erase {user_id} in the regions {', '.join(settings.regions)}? It cannot be undone"
@@ -72,7 +74,10 @@ def forget(user_id: str, yes: bool, status: bool, wait_s: float, region: str, as
 @region_option
 @as_json
 def erased(since: datetime | None, region: str, as_json: bool) -> None:
-    """Print the erasure log: a JSON line for each erased person, with a keyed hash in place of the name. Keep it beside the backups."""
+    """Print the erasure log: a JSON line for each erased person.
+
+    It has a keyed hash in place of the name. Keep it beside the backups.
+    """
     from notify_streams.admin.restore import erased_persons
 
     settings = settings_of(region)

@@ -190,7 +190,10 @@ def link(user_id: str, locale: str | None, region: str, as_json: bool) -> None:
 @region_option
 @as_json
 def import_choices(file: Path, checkpoint: Path | None, region: str, as_json: bool) -> None:
-    """Import preference updates, one JSON object a line; run it again after a failure and it goes on where it stopped."""
+    """Import preference updates, one JSON object a line.
+
+    Run it again after a failure, and it goes on where it stopped.
+    """
     settings = settings_of(region)
     checkpoint = checkpoint or file.with_name(f"{file.name}.checkpoint")
     progress = run(_import(settings, file, file.stat().st_size or 1, checkpoint), settings)

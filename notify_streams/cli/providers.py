@@ -88,7 +88,10 @@ def resume(target: str, region: str) -> None:
 @region_option
 @as_json
 def check(region: str, as_json: bool) -> None:
-    """Ask each channel's provider whether it takes our credential; sends nothing. Exit 1 with a line for each that does not."""
+    """Ask each channel's provider whether it takes our credential; sends nothing.
+
+    Exit 1 with a line for each that does not.
+    """
     from notify_streams.admin.credential_checks import check_all_credentials
 
     found = asyncio.run(check_all_credentials(settings_of(region)))

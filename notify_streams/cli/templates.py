@@ -28,7 +28,10 @@ def templates() -> None:
 @templates.command()
 @as_json
 def check(as_json: bool) -> None:
-    """Render every template of every category in every locale with its sample.json. Exit 1 with a line for each fault."""
+    """Render every template of every category in every locale with its sample.json.
+
+    Exit 1 with a line for each fault.
+    """
     import msgspec
 
     from notify_streams.admin.template_check import check_templates

@@ -31,9 +31,11 @@ _PLACES_S: Final = 2.0
 def why(
     trigger_id: str | None, user_id: str | None, provider_id: str | None, limit: int, region: str, as_json: bool
 ) -> None:
-    """Show what became of a trigger, in all regions: entry, the rule for each channel, each attempt, timers, receipts, dead letters.
-    While it has not ended, also what is wrong in the region. Exit 1 if nothing is known of it. A region that does not answer is named, and
-    the rest is shown."""
+    """Show what became of a trigger, in all regions.
+
+    Its entry, the rule for each channel, each attempt, timers, receipts and dead letters. While it has not ended, also what is wrong in the
+    region. Exit 1 if nothing is known of it. A region that does not answer is named, and the rest is shown.
+    """
     if [trigger_id, user_id, provider_id].count(None) != 2:
         raise click.UsageError("say one of: a trigger id, --user, --provider-id")
     settings = settings_of(region)

@@ -19,5 +19,8 @@ from notify_streams.cli.output import as_json
 )
 @as_json
 def backlog(size: int, minutes: float, as_json: bool) -> None:
-    """Measure critical triggers to the provider beside a full standard backlog, while critical workers are killed and rolled."""
+    """Measure critical triggers to the provider beside a full standard backlog.
+
+    Meanwhile critical workers are killed and rolled.
+    """
     conclude(run(stack_folder() / "bench-backlog", size, minutes), as_json)

@@ -62,7 +62,10 @@ def delivery(count: int, rounds: int, old: Path | None, as_json: bool) -> None:
 
 
 async def _measure(folder: Path, count: int, rounds: int, old: Path | None) -> dict[str, Any]:
-    """Each round: each checkout's worker with a router and on a backlog, then the bare senders with the same requests."""
+    """Each round: each checkout's worker with a router and on a backlog, then the bare senders.
+
+    The senders send the same requests.
+    """
     runs: dict[str, list[float]] = defaultdict(list)
     async with AsyncExitStack() as closing:
         sink = await closing.enter_async_context(running_sink(folder / "sink"))

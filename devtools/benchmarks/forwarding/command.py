@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 )
 @as_json
 def forward(count: int, singles: int, rounds: int, round_trips: tuple[int, ...], as_json: bool) -> None:
-    """Measure how many triggers the forward role forwards over a long link, and how long one takes, beside a baseline."""
+    """Measure how the forward role forwards over a long link, beside a baseline.
+
+    How many triggers a second, and how long one takes.
+    """
 
     async def measured() -> Mapping[str, Sequence[float]]:
         runs: dict[str, list[float]] = {}

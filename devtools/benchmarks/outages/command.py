@@ -17,7 +17,10 @@ from notify_streams.cli.output import as_json
 @click.option("--only", multiple=True, type=click.Choice([one.name for one in OUTAGES]), help="Only these outages.")
 @as_json
 def outages(rate: float, seconds: float, only: tuple[str, ...], as_json: bool) -> None:
-    """Measure outages of a provider: calls in vain, the breaker, the recovery, the critical lane of another provider."""
+    """Measure outages of a provider.
+
+    Calls in vain, the breaker, the recovery, and the critical lane of another provider.
+    """
     chosen = [one for one in OUTAGES if not only or one.name in only]
     measuring = run(stack_folder() / "bench-outages", chosen, rate, seconds)
     conclude(measuring, as_json, lambda row: str(row["line"]), "table")

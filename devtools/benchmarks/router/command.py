@@ -46,7 +46,10 @@ _TIMEOUT_S: Final = 600.0
 @click.option("--partitions", type=click.IntRange(1, 1024), help="Buckets of the region; default: the local stack's.")
 @as_json
 def router(count: int, rounds: int, workers: int, partitions: int | None, as_json: bool) -> None:
-    """Measure durable notifications per second, everything on this machine, beside a baseline that does the same work."""
+    """Measure durable notifications per second, beside a baseline that does the same work.
+
+    Everything runs on this machine.
+    """
     conclude(_measure(stack_folder() / "bench", count, rounds, workers, partitions), as_json)
 
 

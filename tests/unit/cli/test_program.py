@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import click
 import pytest
@@ -80,6 +81,26 @@ def test_completion_imports_nothing_slow(words: str) -> None:
 @pytest.mark.parametrize("name", sorted(VERBS))
 def test_every_verb_can_be_loaded(name: str) -> None:
     assert isinstance(VERBS[name].load(), click.Command)
+
+
+def commands_below(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
+    """The command and all its subcommands, with their names."""
+    yield name, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for below in command.list_commands(context):
+            found = command.get_command(context, below)
+            assert found is not None
+            yield from commands_below(found, f"{name} {below}")
+
+
+@pytest.mark.parametrize("name", sorted(VERBS))
+def test_the_help_of_every_command_begins_with_a_short_line(name: str) -> None:
+    """A list of commands shows its beginning; what is left of a long one is not a sentence."""
+    firsts = {
+        name: (command.help or "").partition("\n")[0] for name, command in commands_below(VERBS[name].load(), name)
+    }
+    assert {name: first for name, first in firsts.items() if not 0 < len(first) <= 110} == {}
 
 
 @pytest.mark.parametrize("name", [name for name, verb in VERBS.items() if verb.package == "devtools"])
