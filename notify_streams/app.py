@@ -29,7 +29,17 @@ from notify_streams.preferences.service import PreferenceService
 from notify_streams.regions.failover.placement_service import PlacementService
 from notify_streams.registry.contact_repository import ContactRepository
 from notify_streams.retry import failing_calls
-from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES, VIEWS, WEBHOOKS, app_id, channel_of, lane_of
+from notify_streams.roles import (
+    CHANNEL_ROLES,
+    MODULES,
+    PLACEMENT_ROLES,
+    ROLES,
+    VIEWS,
+    WEBHOOKS,
+    app_id,
+    channel_of,
+    lane_of,
+)
 from notify_streams.security_files import follow_security
 from notify_streams.settings import Settings, load_settings
 from notify_streams.settings_folder import local_overlay
@@ -74,27 +84,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_ROUTER: Final = ("tables.locations", "tables.contacts", "tables.preferences", "agents.route")
-#: The table and agent modules that each role imports.
-MODULES: Final[dict[str, tuple[str, ...]]] = {
-    **dict.fromkeys(LANES, _ROUTER),
-    **dict.fromkeys(CHANNEL_ROLES, ("agents.deliver",)),
-    "registry": (
-        "tables.locations",
-        "agents.apply_preferences",
-        "agents.apply_contacts",
-        "agents.sign_up",
-        "agents.reconcile",
-        "agents.erase",
-        "agents.push_to_edge",
-    ),
-    "forward": ("agents.forward",),
-    "receipts": ("agents.apply_receipts",),
-    VIEWS: ("tables.locations",),
-    WEBHOOKS: ("tables.locations",),
-}
-#: Roles that read nothing before they know the placement. They read the control log, and append to it.
-PLACEMENT_ROLES: Final = frozenset((*LANES, "registry", "forward", VIEWS, WEBHOOKS))
 #: Calls that no partition which the watchdog observes waits for. While another one fails, a restart would cure nothing.
 _BESIDE_PARTITIONS: Final = frozenset(
     ("edge.push", "edge.push_batch", "erasure.run", "preferences.lease", "addresses.suppress")
@@ -109,7 +98,7 @@ _WEB_LIMITS_OF: Final = {
 }
 #: The package and name of the views; those of the other roles are `worker_blueprint`.
 _BLUEPRINTS: Final = {
-    VIEWS: "notify_streams.web:region_blueprint",
+    VIEWS: "notify_streams.web.views:region_blueprint",
     WEBHOOKS: "notify_streams.public:public_blueprint",
 }
 #: The longest time for which the fetch thread keeps the interpreter lock from the event loop, which releases it with each send
@@ -304,7 +293,7 @@ def build_app(settings: Settings, role: str) -> NotifyApp:
 
         check_credentials(settings.providers, channel_of(role))
     app = NotifyApp(settings, role)
-    app.web.blueprints = BlueprintManager([("", _BLUEPRINTS.get(role, "notify_streams.web:worker_blueprint"))])
+    app.web.blueprints = BlueprintManager([("", _BLUEPRINTS.get(role, "notify_streams.web.views:worker_blueprint"))])
     return app
 
 

@@ -18,6 +18,27 @@ VIEWS: Final = "views"
 WEBHOOKS: Final = "webhooks"
 #: A role's place here is that of its port (`web_port_base`): new ones go to the end.
 ROLES: Final = (*LANES, *CHANNEL_ROLES, "registry", "forward", "receipts", VIEWS, WEBHOOKS)
+_ROUTER: Final = ("tables.locations", "tables.contacts", "tables.preferences", "agents.route")
+#: The table and agent modules that each role imports.
+MODULES: Final[dict[str, tuple[str, ...]]] = {
+    **dict.fromkeys(LANES, _ROUTER),
+    **dict.fromkeys(CHANNEL_ROLES, ("agents.deliver",)),
+    "registry": (
+        "tables.locations",
+        "agents.apply_preferences",
+        "agents.apply_contacts",
+        "agents.sign_up",
+        "agents.reconcile",
+        "agents.erase",
+        "agents.push_to_edge",
+    ),
+    "forward": ("agents.forward",),
+    "receipts": ("agents.apply_receipts",),
+    VIEWS: ("tables.locations",),
+    WEBHOOKS: ("tables.locations",),
+}
+#: Roles that read nothing before they know the placement. They read the control log, and append to it.
+PLACEMENT_ROLES: Final = frozenset((*LANES, "registry", "forward", VIEWS, WEBHOOKS))
 
 
 def lane_of(role: str) -> Lane:

@@ -327,8 +327,9 @@ class ShardsWithClock:
 
     async def command(self, name: str) -> dict[str, datetime]:
         self.readings += 1
-        now = self._now()
-        return {"localTime": now.replace(microsecond=now.microsecond // 1000 * 1000)}
+        now = self._now().astimezone(UTC)
+        # As the driver: UTC, without a zone.
+        return {"localTime": now.replace(microsecond=now.microsecond // 1000 * 1000, tzinfo=None)}
 
 
 @dataclass

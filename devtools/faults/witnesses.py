@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +17,7 @@ from notify_streams.app import web_port
 from notify_streams.roles import VIEWS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
     from typing import Self
 
@@ -111,31 +112,41 @@ class Commands:
         self._region = settings.region
         self._environ = environ
 
-    async def wrong_lines(self) -> list[str]:
-        """The lines of `doctor` about what is wrong."""
-        lines = (await self._run("doctor")).splitlines()
-        return [line for line in lines if line.startswith("WRONG")]
-
     async def doctor_line(self, named_in: Callable[[str], bool]) -> str | None:
-        """The first line of `doctor` about something wrong that names the fault."""
-        return next((line for line in await self.wrong_lines() if named_in(line)), None)
+        """The first line of `doctor` that names the fault, as soon as it is printed; None: no line does."""
+        with suppress(TimeoutError):
+            async with (
+                self._started("doctor", stderr=asyncio.subprocess.DEVNULL) as doctor,
+                asyncio.timeout(_COMMAND_S),
+            ):
+                assert doctor.stdout is not None
+                async for raw in doctor.stdout:
+                    line = raw.decode(errors="replace").rstrip()
+                    if line.startswith("WRONG") and named_in(line):
+                        return line
+        return None
 
     async def why(self, trigger_id: str) -> str:
         """What `why` says of a trigger."""
-        return (await self._run("why", trigger_id)).strip()
+        async with self._started("why", trigger_id, stderr=asyncio.subprocess.PIPE) as process:
+            try:
+                out, error = await asyncio.wait_for(process.communicate(), _COMMAND_S)
+            except TimeoutError:
+                return f"no answer within {_COMMAND_S:.0f} s"
+        return (out or error).decode(errors="replace").strip()
 
-    async def _run(self, *arguments: str) -> str:
+    @asynccontextmanager
+    async def _started(self, *arguments: str, stderr: int) -> AsyncIterator[asyncio.subprocess.Process]:
+        """A command of this region; it is stopped at the end of the block."""
         command = python_module("notify_streams.cli", *arguments, "--region", self._region)
-        pipe = asyncio.subprocess.PIPE
-        process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, env=dict(self._environ))
+        process = await asyncio.create_subprocess_exec(
+            *command, stdout=asyncio.subprocess.PIPE, stderr=stderr, env=dict(self._environ)
+        )
         try:
-            out, error = await asyncio.wait_for(process.communicate(), _COMMAND_S)
-        except TimeoutError:
-            return f"no answer within {_COMMAND_S:.0f} s"
+            yield process
         finally:
             if process.returncode is None:
                 await stop(process)
-        return (out or error).decode(errors="replace")
 
 
 class Logs:

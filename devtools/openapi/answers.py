@@ -18,13 +18,12 @@ from notify_streams.delivery.delivery_ledger import COUNTS
 from notify_streams.delivery.provider_state import ProviderState
 from notify_streams.preferences.categories import Default
 from notify_streams.roles import Channel
-from notify_streams.web.health import Recovery
 from notify_streams.web.lag import PartitionLag
 from notify_streams.web.ledger import SUMMED, Sums
 from notify_streams.web.metric_readers import Times
 from notify_streams.web.outbox import Backlog
 from notify_streams.web.search import SearchResult
-from notify_streams.web.summary import EndedDeliveries
+from notify_streams.web.summary import EndedDeliveries, Recovery
 
 
 class ErrorAnswer(msgspec.Struct):

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from notify_streams.settings import ProviderSettings, Settings
 
 
-async def check_all_credentials(settings: Settings) -> list[dict[str, Any]]:
+async def check_all_credentials(settings: Settings, within_s: float | None = None) -> list[dict[str, Any]]:
     """What each provider says: `channel`, `provider`, `credential` (its number, from 1), `ok`, `text`. Sends nothing.
 
-    One for each credential, in the order of the channels; then further push providers. All are asked at the same time.
+    One for each credential, in the order of the channels; then further push providers. All are asked at the same time. `within_s`: for each
+    of them, beside the timeout of its settings.
     """
     asked = [
         (channel, one.provider_of[channel])
@@ -29,7 +30,7 @@ async def check_all_credentials(settings: Settings) -> list[dict[str, Any]]:
     return list(
         await asyncio.gather(
             *(
-                _checked(one, channel, provider, number)
+                _checked(one, channel, provider, number, within_s)
                 for channel, provider in asked
                 for number, one in enumerate(settings.providers.each_credential(provider), start=1)
             )
@@ -37,12 +38,17 @@ async def check_all_credentials(settings: Settings) -> list[dict[str, Any]]:
     )
 
 
-async def _checked(settings: ProviderSettings, channel: str, provider: str, number: int) -> dict[str, Any]:
+async def _checked(
+    settings: ProviderSettings, channel: str, provider: str, number: int, within_s: float | None
+) -> dict[str, Any]:
     """`number`: of the provider's credential, from 1."""
 
     try:
         check_credential(settings, provider)
-        ok, text = True, await CHECKS[provider](provider_config(settings))
+        async with asyncio.timeout(within_s):
+            ok, text = True, await CHECKS[provider](provider_config(settings))
+    except TimeoutError:
+        ok, text = False, f"{provider} does not respond within {within_s:g} s: check its address and the network"
     except (SettingsError, CheckFailed) as error:
         ok, text = False, str(error)
     return {"channel": channel, "provider": provider, "credential": number, "ok": ok, "text": text}

@@ -12,10 +12,20 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from notify_streams.app import MODULES, PLACEMENT_ROLES
 from notify_streams.errors import Refused
 from notify_streams.regions.forwarding.headers import TARGET_TOPICS
-from notify_streams.roles import CHANNEL_ROLES, CHANNELS, LANES, ROLES, VIEWS, WEBHOOKS, app_id, channel_topic
+from notify_streams.roles import (
+    CHANNEL_ROLES,
+    CHANNELS,
+    LANES,
+    MODULES,
+    PLACEMENT_ROLES,
+    ROLES,
+    VIEWS,
+    WEBHOOKS,
+    app_id,
+    channel_topic,
+)
 from notify_streams.topics import (
     CONTACT_ROWS,
     DEAD_LETTERS,

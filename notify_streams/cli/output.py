@@ -63,14 +63,17 @@ def run(work: Coroutine[Any, Any, Result], *regions: Settings) -> Result:
 
 
 async def _run(work: Coroutine[Any, Any, Result], regions: Sequence[Settings]) -> Result:
-    from notify_streams.admin.regions_asked import AWAY, why_away
-    from notify_streams.admin.services import faults
-    from notify_streams.errors import StoreUnavailable
-    from notify_streams.kafka import missing_right
-
     try:
         return await work
-    except AWAY as error:
+    except Exception as error:
+        # Here, because these import the errors of all drivers, a second of CPU, and most commands end well.
+        from notify_streams.admin.regions_asked import AWAY, why_away
+        from notify_streams.admin.services import faults
+        from notify_streams.errors import StoreUnavailable
+        from notify_streams.kafka import missing_right
+
+        if not isinstance(error, AWAY):
+            raise
         found = {one.region: await faults(one) for one in regions}
         if sentence := next(filter(None, (missing_right(one.kafka_connection(), error) for one in regions)), None):
             raise StoreUnavailable(sentence) from error

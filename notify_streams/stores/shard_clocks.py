@@ -50,7 +50,7 @@ class ShardClocks:
             return
         with mongo_call(f"read the clock of shard {shard}", self._timeout_s):
             hello = await self._shards.client(shard).admin.command("hello")
-        at: float = hello["localTime"].timestamp()
+        at: float = hello["localTime"].replace(tzinfo=UTC).timestamp()
         ended = self._monotonic()
         self._read[shard] = (began, at - ended, at + _RESOLUTION_S - began)
 

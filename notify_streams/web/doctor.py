@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from aiokafka.errors import KafkaError
 
 from notify_streams.admin.credential_checks import check_all_credentials
-from notify_streams.admin.services import service_faults
+from notify_streams.admin.services import service_checks
 from notify_streams.admin.topics import check_topics
 from notify_streams.errors import NotifyError
 from notify_streams.preferences.categories import channels_of_templates, configured_categories
@@ -21,14 +21,22 @@ from notify_streams.web.verdict.rules import problems_of, sentence
 from notify_streams.web.verdict.worker_rules import name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+    from notify_streams.admin.services import Fault
     from notify_streams.settings import Settings
     from notify_streams.web.verdict.observation import ServiceState
 
-#: A service that does not answer is asked once more, after this pause, and has so long.
-_AGAIN_S: Final = 1.0
-_AGAIN_WITHIN_S: Final = 5.0
+    Ask = Callable[[float], Awaitable[Fault | None]]
+
+#: Of a service's answer. One that gives none is asked once more after a pause: the machine is busy, or a new primary is elected.
+_ANSWER_S: Final = 2.0
+_PAUSE_S: Final = 0.5
+_AGAIN_WITHIN_S: Final = 2.5
+#: Of the topics, and of each provider.
+_READ_S: Final = 3.0
+#: Of all checks of other machines together.
+_ALL_S: Final = 9.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,36 +52,66 @@ class Finding:
     todo: str = ""
 
 
-async def examine(settings: Settings) -> list[Finding]:
-    """All checks, those of one kind together. A service that is away makes the checks that need it say so; nothing raises for it.
+async def examine(settings: Settings, report: Callable[[Finding], None]) -> list[Finding]:
+    """All checks; `report` gets each finding as soon as it is known. It takes 10 s at most.
 
-    What is wrong is said in the sentences of the page: the rules are the same. What only shows over some time, as a rate, is that which the
-    workers of the role views have found.
+    First all services together, then what they store, workers and providers together: what is loaded for one of these would make the
+    answer of a service late. A service that is away makes the checks that need it say so; nothing raises for it. What is wrong is said in
+    the sentences of the page: the rules are the same. What only shows over some time, as a rate, is that which the workers of the role
+    views have found.
     """
-    services = await service_faults(settings)
-    if any(fault is not None and not fault.refused for fault in services.values()):
-        await asyncio.sleep(_AGAIN_S)  # a busy machine, or a new primary
-        services = await service_faults(settings, _AGAIN_WITHIN_S)
-    states = service_states(services)
-    found = [
-        Finding(service, True, "answers")
-        if state.fault is None
-        else _finding(
-            FoundProblem(ProblemCode.REFUSED if state.refused else state.code, service, sentence(state.fault))
-        )
-        for service, state in zip(services, states, strict=True)
-    ]
-    up = {service.partition(" ")[0] for service, fault in services.items() if fault is None}
-    # One after another: what one of them loads would make the others late.
-    found += await _texts()
-    if "Kafka" in up:
-        found += await _topics(settings)
-    found += await _region(settings, states)
-    found += await _credentials(settings)
+    found: list[Finding] = []
+
+    def add(findings: Iterable[Finding]) -> None:
+        for one in findings:
+            found.append(one)
+            report(one)
+
+    async def asked(service: str, ask: Ask) -> Fault | None:
+        fault = await _fault(ask)
+        add([_of_service(service, fault)])
+        return fault
+
+    deadline = asyncio.get_running_loop().time() + _ALL_S
+    asks = service_checks(settings)
+    faults = dict(zip(asks, await asyncio.gather(*(asked(*one) for one in asks.items())), strict=True))
+
+    async def until_deadline(about: str, check: Awaitable[Iterable[Finding]]) -> None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                findings = await check
+        except TimeoutError:
+            findings = [Finding(about, False, f"not known after {_ALL_S:g} s", "run `notify-streams doctor` again")]
+        add(findings)
+
+    checks = {
+        "workers, clocks and databases": _region(settings, service_states(faults)),
+        "credentials": _credentials(settings),
+    }
+    if all(fault is None for service, fault in faults.items() if service.startswith("Kafka ")):
+        checks["topics"] = _topics(settings)
+    await asyncio.gather(*(until_deadline(about, check) for about, check in checks.items()))
+    add(_texts())
     return found
 
 
-async def _texts() -> list[Finding]:
+async def _fault(ask: Ask) -> Fault | None:
+    fault = await ask(_ANSWER_S)
+    if fault is None or fault.refused:
+        return fault
+    await asyncio.sleep(_PAUSE_S)
+    return await ask(_AGAIN_WITHIN_S)
+
+
+def _of_service(name: str, fault: Fault | None) -> Finding:
+    if fault is None:
+        return Finding(name, True, "answers")
+    (state,) = service_states({name: fault})
+    code = ProblemCode.REFUSED if fault.refused else state.code
+    return _finding(FoundProblem(code, name, sentence(fault.sentence)))
+
+
+def _texts() -> list[Finding]:
     about = "categories and templates"
     try:
         configured_templates(channels_of_templates(configured_categories()))
@@ -85,7 +123,10 @@ async def _texts() -> list[Finding]:
 async def _topics(settings: Settings) -> list[Finding]:
     about = "topics"
     try:
-        found = await check_topics(settings)
+        async with asyncio.timeout(_READ_S):
+            found = await check_topics(settings)
+    except TimeoutError:
+        return [Finding(about, False, f"cannot be read within {_READ_S:g} s")]
     except (KafkaError, NotifyError) as error:
         return [Finding(about, False, f"cannot be read: {error}")]
     wrong = (*found.blocking, *found.tolerable)
@@ -102,7 +143,7 @@ async def _credentials(settings: Settings) -> list[Finding]:
             one["text"],
             "" if one["ok"] else "replace its file; workers read it within 5 s",
         )
-        for one in await check_all_credentials(settings)
+        for one in await check_all_credentials(settings, _READ_S)
     ]
 
 
@@ -119,6 +160,10 @@ async def _region(settings: Settings, services: Sequence[ServiceState]) -> list[
     ]
     if not look.workers_known:
         found.append(Finding("workers", False, "are not known, because Redis does not answer", "bring Redis back"))
+    found += [
+        Finding(f"clock of {about}", False, f"is not known, because {about} does not answer", f"bring {about} back")
+        for about in look.unknown_clocks
+    ]
     wrong = {one.about for one in problems}
     found += [
         Finding(f"clock of {about}", True, f"differs from this machine's by {abs(seconds):.1f} s")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from notify_streams import refusals
 from notify_streams.retry import failing_calls
 from notify_streams.transport import ready, recovery, stuck, table_problems, wrong_partition_counts
 from notify_streams.web.responses import RETRY_AFTER, Content, SharedView, json_content
+from notify_streams.web.summary import Health, Recovery
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,32 +19,6 @@ if TYPE_CHECKING:
 
 #: A call that fails for longer than this is shown: another service is down, or refuses what we send.
 _FAILING_S: Final = 10.0
-
-
-class Recovery(msgspec.Struct, frozen=True):
-    """The recovery of one table on this worker."""
-
-    table: str
-    rows: int
-    remaining: int
-    rows_per_s: float
-    #: None until something was read.
-    estimate_s: float | None
-    caught_up: bool
-
-
-class Health(msgspec.Struct, frozen=True):
-    """Liveness and readiness of one worker."""
-
-    #: False if this process itself is stuck and a restart helps.
-    live: bool
-    #: Whether it works and nothing is wrong around it.
-    ready: bool
-    #: Descriptions of what is stuck; empty if the worker is live.
-    stuck: list[str]
-    #: What is wrong or not yet there; empty if the worker is ready.
-    waiting_for: list[str]
-    tables: list[Recovery]
 
 
 def health_of(worker: NotifyApp) -> Health:

@@ -1,4 +1,4 @@
-"""`/ledger`: the outcomes of triggers and deliveries; whether they add up."""
+"""The outcomes of triggers and deliveries of a region, and whether they add up."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from notify_streams.admin.sealed_periods import overview
 from notify_streams.delivery.delivery_ledger import COUNTS, delivery_sums_close
 from notify_streams.outbox.flush_plan import POSITIONS
 from notify_streams.outbox.ledger import sums_close
 from notify_streams.roles import CHANNEL_ROLES
 from notify_streams.stores.mongo import LEDGER
 from notify_streams.stores.mongo_errors import mongo_call
-from notify_streams.web.region_reads import read_shared
-from notify_streams.web.responses import Content, SharedView, json_content, store_timeout_s
+from notify_streams.web.region_reads import read_shared, store_timeout_s
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -28,7 +26,6 @@ _MAX_ROWS: Final = 20_000
 
 OUTCOMES: Final = ("notified", "forwarded", "repartitioned", "dead", "duplicate", "waiting")
 SUMMED: Final = (*POSITIONS, *OUTCOMES)
-_SHOWN: Final = ("role", "topic", "partition", "first_offset", "next_offset", "period_end", "sealed_to")
 
 
 class Sums(msgspec.Struct, frozen=True):
@@ -53,10 +50,6 @@ async def region_ledger(worker: NotifyApp) -> tuple[list[Document], bool]:
 
 async def _read_region(worker: NotifyApp) -> tuple[list[Document], bool]:
     return await read_ledger(worker.shards, store_timeout_s(worker))
-
-
-async def _read_sealed(worker: NotifyApp) -> dict[str, Any]:
-    return await overview(worker.shards, store_timeout_s(worker))
 
 
 async def read_ledger(shards: Shards, timeout_s: float) -> tuple[list[Document], bool]:
@@ -108,17 +101,3 @@ def sums(rows: Iterable[Mapping[str, Any]], *, complete: bool = True) -> Sums:
             open_rows.append(str(row.get("_id")))
     total = {name: sum(role[name] for role in by_role.values() if "notified" in role) for name in SUMMED}
     return Sums(complete and not open_rows, complete, count, open_rows, total, by_role, reasons)
-
-
-class Ledger(SharedView):
-    async def content(self) -> Content:
-        rows, complete = await region_ledger(self.worker)
-        shown = [
-            {name: row.get(name) for name in (*_SHOWN, *counts_of(row))}
-            | {"dead_reasons": row.get("dead_reasons", {}), "closes": row_closes(row)}
-            for row in rows
-        ]
-        summed = sums(rows, complete=complete)
-        region = self.worker.settings.region
-        sealed = await read_shared(self.worker, _read_sealed)
-        return json_content({"region": region, **msgspec.structs.asdict(summed), "sealed": sealed, "ledgers": shown})

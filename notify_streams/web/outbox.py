@@ -1,4 +1,4 @@
-"""`/outbox`: number and age of unpublished outbox rows, by role and bucket."""
+"""Number and age of unpublished outbox rows, by role and bucket."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import msgspec
 from notify_streams.outbox.row_ids import created_ms
 from notify_streams.stores.mongo import OUTBOX
 from notify_streams.stores.mongo_errors import mongo_call
-from notify_streams.web.region_reads import read_shared
-from notify_streams.web.responses import Content, SharedView, json_content, store_timeout_s
+from notify_streams.web.region_reads import read_shared, store_timeout_s
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,9 +91,3 @@ def backlog(groups: Sequence[Sequence[Document]], now_s: float) -> Backlog:
     ]
     waiting.sort(key=lambda one: (one.role, one.bucket, one.shard))
     return Backlog(sum(one.rows for one in waiting), max((one.oldest_s for one in waiting), default=0.0), waiting)
-
-
-class Outbox(SharedView):
-    async def content(self) -> Content:
-        found = await region_outbox(self.worker)
-        return json_content({"region": self.worker.settings.region, **msgspec.structs.asdict(found)})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from notify_streams.web.pages.region_page import kind_of, sections
 from notify_streams.web.pages.rendering import wants_json
 from notify_streams.web.responses import WebView, json_response
-from notify_streams.web.summary import summary_of
+from notify_streams.web.summary_view import summary_of
 from notify_streams.web.verdict.collector import region_collector
 from notify_streams.web.worker_objects import one_for
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from weakref import WeakKeyDictionary
 
 from notify_streams.web.shared_result import SharedResult
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+_STORE_TIMEOUT_S: Final = 3.0
+
 _shared: WeakKeyDictionary[NotifyApp, dict[Callable[..., Any], SharedResult[Any]]] = WeakKeyDictionary()
 
 
@@ -25,3 +27,8 @@ async def read_shared(worker: NotifyApp, read: Callable[[NotifyApp], Awaitable[R
         of_worker[read] = SharedResult(partial(read, worker))
     result: Result = await of_worker[read].get()
     return result
+
+
+def store_timeout_s(worker: NotifyApp) -> float:
+    """The timeout for one store: shorter than a view's, so that the response names the store."""
+    return min(_STORE_TIMEOUT_S, worker.settings.outbox.transaction_timeout_s)

@@ -19,6 +19,7 @@ from notify_streams.roles import VIEWS
 from notify_streams.web import audit_log
 from notify_streams.web.auth import check_request
 from notify_streams.web.pages.rendering import CONTENT_TYPE, Frame, page_headers, render, wants_page
+from notify_streams.web.region_reads import store_timeout_s
 from notify_streams.web.request_body import BodyTooLong
 from notify_streams.web.sessions import SESSION_RIGHTS, has_session
 from notify_streams.web.shared_result import SharedResult
@@ -39,7 +40,6 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-_STORE_TIMEOUT_S: Final = 3.0
 
 
 def _plain(value: object) -> object:
@@ -80,7 +80,7 @@ class WebView(web.View):
 
     @property
     def store_timeout_s(self) -> float:
-        """The timeout for one store: shorter than the view's, so that the response names the store."""
+        """See `region_reads.store_timeout_s`."""
         return store_timeout_s(self.worker)
 
     async def dispatch(self, request: Request) -> Any:
@@ -165,11 +165,6 @@ class SharedView(WebView):
 
     async def get(self, request: Request) -> Response:
         return (await self._shared.get()).response()
-
-
-def store_timeout_s(worker: NotifyApp) -> float:
-    """See `WebView.store_timeout_s`."""
-    return min(_STORE_TIMEOUT_S, worker.settings.outbox.transaction_timeout_s)
 
 
 def json_content(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Content:

@@ -12,8 +12,8 @@ import pytest
 
 from devtools.stack.paths import PROJECT
 from notify_streams.admin.topic_acls import agent_topics, table_topics
-from notify_streams.app import MODULES, web_port
-from notify_streams.roles import CHANNEL_ROLES, LANES, ROLES
+from notify_streams.app import web_port
+from notify_streams.roles import CHANNEL_ROLES, LANES, MODULES, ROLES
 from notify_streams.settings import load_settings
 
 _TRIGGERS = {"triggers.payments", "triggers.marketing", "triggers.security", "triggers.forwarded"}

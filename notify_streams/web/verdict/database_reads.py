@@ -12,7 +12,7 @@ from notify_streams.stores.mongo import TIMERS
 from notify_streams.stores.mongo_errors import mongo_call
 from notify_streams.web.ledger import read_ledger, region_ledger
 from notify_streams.web.outbox import read_outbox, region_outbox
-from notify_streams.web.responses import store_timeout_s
+from notify_streams.web.region_reads import store_timeout_s
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING, Final
+
+import pymongo
+from pymongo.errors import PyMongoError
 
 from notify_streams.errors import StoreUnavailable
 from notify_streams.stores.mongo import Shards
@@ -26,6 +31,9 @@ if TYPE_CHECKING:
     from notify_streams.settings import Settings
 
 _WITHIN_S: Final = 2.0
+_READ_WITHIN_S: Final = 3.0
+#: Of Redis, whose time-out is so short that a busy machine exceeds it.
+_ATTEMPTS: Final = 3
 _HEADLINE_S: Final = 0.5
 #: By the first word of `service_faults`.
 _CODES: Final = {
@@ -45,6 +53,8 @@ class Look:
     reported: Sequence[Problem]
     #: False: Redis does not answer, so it is not known which workers run.
     workers_known: bool
+    #: "shard 1": a service whose clock is not known, because it did not answer.
+    unknown_clocks: Sequence[str]
 
 
 def service_states(faults: Mapping[str, Fault | None]) -> list[ServiceState]:
@@ -71,18 +81,12 @@ async def wrong_now(settings: Settings) -> str | None:
 
 
 async def look_at(settings: Settings, services: Sequence[ServiceState]) -> Look:
-    """Ask workers and shards; nothing raises for one that is away."""
-    known, reported, peers = True, [], Peers((), None)
-    try:
-        async with connect(settings) as redis:
-            verdict = await HistoryStore(redis, settings.region, "").current(time.time())
-        reported = [] if verdict is None else verdict.now
-        peers = await fetch_peers(settings)
-    except StoreUnavailable:
-        known = False
+    """Ask workers and shards, all at the same time; nothing raises for one that is away."""
+    (peers, reported), (shard_clocks, reads) = await asyncio.gather(_workers(settings), _read(settings))
+    known = peers is not None
+    peers = peers or Peers((), None)
     workers = worker_statuses(peers, {}, signs_count=True)
-    clocks, reads = await _read(settings)
-    clocks |= {
+    clocks = {shard: ahead_s for shard, ahead_s in shard_clocks.items() if ahead_s is not None} | {
         name_of(status): peer.ahead_s
         for status, peer in zip(workers, peers.workers, strict=True)
         if peer.summary is not None
@@ -96,22 +100,38 @@ async def look_at(settings: Settings, services: Sequence[ServiceState]) -> Look:
         overdue_s=reads.overdue_s,
         clocks=clocks,
     )
-    return Look(seen, reported, known)
+    return Look(seen, reported, known, [shard for shard, ahead_s in shard_clocks.items() if ahead_s is None])
 
 
-async def _read(settings: Settings) -> tuple[dict[str, float], DatabaseReads]:
-    """Shard → by how much its clock is ahead of this machine's; and what the shards store, if all answer."""
-    async with Shards(settings) as shards:
-        clocks = {}
-        for shard in range(len(shards)):
-            began = time.time()
-            try:
-                async with asyncio.timeout(_WITHIN_S):
-                    hello = await shards.client(shard).admin.command("hello")
-            except Exception:
-                continue
-            clocks[f"shard {shard}"] = hello["localTime"].timestamp() - (began + time.time()) / 2
-        if len(clocks) < len(shards):
+async def _workers(settings: Settings) -> tuple[Peers | None, Sequence[Problem]]:
+    """The workers, None if Redis does not answer; and what those of the role views have found."""
+    for _ in range(_ATTEMPTS):
+        with suppress(StoreUnavailable):
+            async with connect(settings) as redis:
+                verdict = await HistoryStore(redis, settings.region, "").current(time.time())
+            return await fetch_peers(settings), [] if verdict is None else verdict.now
+    return None, []
+
+
+async def _read(settings: Settings) -> tuple[dict[str, float | None], DatabaseReads]:
+    """Shard → by how much its clock is ahead of this machine's, None if it does not answer; and what the shards store, if all answer."""
+    async with Shards(settings, serverSelectionTimeoutMS=int(_WITHIN_S * 1000)) as shards:
+        numbers = range(len(shards))
+        ahead_s = await asyncio.gather(*(_clock_ahead_s(shards, shard) for shard in numbers))
+        clocks = {f"shard {shard}": ahead_s[shard] for shard in numbers}
+        if None in ahead_s:
             return clocks, DatabaseReads(None, None, None)
         await shards.directory.refresh()
-        return clocks, await read_shards(shards, settings.outbox.transaction_timeout_s)
+        return clocks, await read_shards(shards, min(_READ_WITHIN_S, settings.outbox.transaction_timeout_s))
+
+
+async def _clock_ahead_s(shards: Shards, shard: int) -> float | None:
+    """By how much the shard's clock is ahead of this machine's; None: it did not answer."""
+    began = time.time()
+    try:
+        with pymongo.timeout(_WITHIN_S):
+            hello = await shards.client(shard).admin.command("hello")
+    except PyMongoError:
+        return None
+    at: float = hello["localTime"].replace(tzinfo=UTC).timestamp()
+    return at - (began + time.time()) / 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 import pymongo
@@ -92,7 +93,7 @@ class ServiceProbes:
         began = time.time()
         with pymongo.timeout(_WITHIN_S):
             hello: Mapping[str, Any] = await self._worker.shards.client(shard).admin.command("hello")
-        self.clocks[about] = hello["localTime"].timestamp() - (began + time.time()) / 2
+        self.clocks[about] = hello["localTime"].replace(tzinfo=UTC).timestamp() - (began + time.time()) / 2
 
     async def _redis(self) -> ServiceState:
         client = self._worker.preferences.redis

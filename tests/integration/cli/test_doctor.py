@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ def examined(stack: Stack, **but: str) -> dict[str, dict[str, Any]]:
 
 
 def named(found: dict[str, dict[str, Any]], words: str) -> dict[str, Any]:
-    return next(one for about, one in found.items() if about.startswith(words))
+    return next((one for about, one in found.items() if about.startswith(words)), {"found": list(found.values())})
 
 
 def test_services_clocks_topics_and_texts_hold_and_absent_workers_are_named(stack: Stack) -> None:
@@ -39,6 +40,16 @@ def test_services_clocks_topics_and_texts_hold_and_absent_workers_are_named(stac
     for words in ("Kafka at", "MongoDB shard 0", "Redis at", "clock of shard 0", "topics", "categories"):
         assert named(found, words)["ok"], named(found, words)
     assert named(found, "role standard")["text"] == "No worker of the role standard is running."
+
+
+def test_the_time_zone_of_the_machine_is_no_fault_of_a_clock(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as environ:
+        environ.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        found = examined(stack)
+    time.tzset()
+    clock = named(found, "clock of shard 0")
+    assert clock["ok"], clock
 
 
 @pytest.mark.parametrize(

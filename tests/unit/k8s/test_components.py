@@ -15,8 +15,7 @@ from devtools.sizing.inputs import PEOPLE, RATE, inputs
 from devtools.sizing.plan import plan
 from devtools.stack.paths import PROJECT
 from notify_streams.admin.topic_acls import principals
-from notify_streams.app import MODULES
-from notify_streams.roles import ROLES
+from notify_streams.roles import MODULES, ROLES
 from notify_streams.secret import Secret
 from notify_streams.settings import load_settings
 from notify_streams.topics import all_topics

@@ -15,7 +15,7 @@ from devtools.stack.paths import PROJECT
 from notify_streams.public import PUBLIC_VIEWS
 from notify_streams.roles import CHANNEL_ROLES, ROLES
 from notify_streams.settings import load_settings
-from notify_streams.web import WORKER_VIEWS
+from notify_streams.web.views import WORKER_VIEWS
 
 Document = dict[str, Any]
 RegionBuild = Callable[[str], list[Document]]

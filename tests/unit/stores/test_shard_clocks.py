@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import pytest
 
 from notify_streams.stores.shard_clocks import ShardClocks
 from tests.builders import ShardsWithClock
@@ -43,6 +46,17 @@ async def test_what_the_shard_shows_lies_between_the_bounds() -> None:
         machine.passed_s += passed_s
         earliest, latest = machine.bounds()
         assert timedelta(milliseconds=-23) <= earliest <= timedelta() <= latest <= timedelta(milliseconds=23)
+
+
+async def test_the_time_zone_of_the_machine_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as environ:
+        environ.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        machine = Machine()
+        await machine.clocks.read(0)
+        earliest, latest = machine.bounds()
+    time.tzset()
+    assert timedelta(milliseconds=-23) <= earliest <= timedelta() <= latest <= timedelta(milliseconds=23)
 
 
 async def test_a_step_of_the_workers_clock_changes_nothing() -> None:

@@ -10,9 +10,8 @@ import msgspec
 
 from notify_streams.delivery.provider_state import ProviderState
 from notify_streams.roles import LANES, ROLES
-from notify_streams.web.health import Health
 from notify_streams.web.metric_readers import Times
-from notify_streams.web.summary import Summary
+from notify_streams.web.summary import Health, Summary
 from notify_streams.web.verdict.problem import PastProblem, Problem, ProblemCode, Verdict
 from notify_streams.web.verdict.region_status import RegionStatus, Series, Totals, WorkerStatus
 

@@ -18,10 +18,11 @@ from notify_streams.settings import Settings
 from notify_streams.transport import RecoveryProgress, Stuck
 from notify_streams.transport.watchdog import Reason
 from notify_streams.web.dead_letters import dead_letter_payload, parse_limit
-from notify_streams.web.health import Health, failing, health
+from notify_streams.web.health import failing, health
 from notify_streams.web.lag import PartitionLag, lag_payload
 from notify_streams.web.metrics import set_gauges
 from notify_streams.web.regions import regions_payload
+from notify_streams.web.summary import Health
 from notify_streams.web.users import contacts_payload, preferences_payload
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)

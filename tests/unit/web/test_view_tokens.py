@@ -9,9 +9,9 @@ import pytest
 from notify_streams import metrics
 from notify_streams.secret import Secret
 from notify_streams.settings import Settings
-from notify_streams.web import REGION_VIEWS, WORKER_VIEWS
 from notify_streams.web.audit_log import user_digest
 from notify_streams.web.auth import Right, check_token
+from notify_streams.web.views import REGION_VIEWS, WORKER_VIEWS
 from notify_streams.web_server import MAX_BODY_BYTES
 from tests.unit.web.conftest import EDGE_TOKEN, READ_TOKEN, WRITE_TOKEN, NewWorker, Visit
 
