@@ -31,7 +31,7 @@ NAMES: Final = (
 @click.option(
     "--write",
     is_flag=True,
-    help="Write the figures to docs/measurements/faults.json and their table to docs/faults.md.",
+    help="Write the figures to docs/measurements/faults.json and their table to docs/operate/faults.md.",
 )
 @as_json
 def faults(only: tuple[str, ...], rate: float, write: bool, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""The part of docs/faults.md that shows what was measured."""
+"""The part of docs/operate/faults.md that shows what was measured."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from devtools.stack.paths import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-PAGE: Final = PROJECT / "docs" / "faults.md"
+PAGE: Final = PROJECT / "docs" / "operate" / "faults.md"
 FIGURES: Final = PROJECT / "docs" / "measurements" / "faults.json"
 #: Begins the part that is written here; all before it is kept.
 HEADING: Final = "## Measured\n"
 _COLUMNS: Final = ("page", "alert", "doctor", "gone", "quiet", "alert_ended")
 _ADDRESS: Final = re.compile(r"(mongodb://)?127\.0\.0\.1:\d+(,127\.0\.0\.1:\d+)*(/[\w?=&.-]*)?")
 _SHOWN_CHARACTERS: Final = 240
+_LOG_CHARACTERS: Final = 120
 
 
-def write(report: Mapping[str, Any]) -> None:
+def write(report: Mapping[str, Any], figures: Path = FIGURES, page: Path = PAGE) -> None:
     """Replace the figures, and the part of the page that shows them."""
-    FIGURES.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2) + b"\n")
-    before, _, _ = PAGE.read_text().partition(HEADING)
-    PAGE.write_text(before + HEADING + measured(report))
+    figures.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2) + b"\n")
+    before, _, _ = page.read_text().partition(HEADING)
+    page.write_text(before + HEADING + measured(report))
 
 
 def measured(report: Mapping[str, Any]) -> str:
@@ -45,7 +47,7 @@ def measured(report: Mapping[str, Any]) -> str:
     ]
     for row in rows:
         lines += [
-            f"| {row['title'] if witness == 'page' else ''} | {witness} | {_cell(text)} |"
+            f"| {row['title'] if witness == 'page' else ''} | {witness} | {_cell(text, witness)} |"
             for witness, text in _says(row).items()
         ]
     return "\n".join(lines) + "\n"
@@ -60,17 +62,19 @@ def text_of(row: Mapping[str, Any]) -> str:
 
 
 def _says(row: Mapping[str, Any]) -> dict[str, str | None]:
-    """The words of each witness."""
+    """The words of each witness; of the log the first line, without a stack."""
     said = {name: row[name] and row[name]["text"] for name in ("page", "alert", "doctor")}
-    return {**said, "why": row["why"], "log": row["log"], "last hour": row["last_hour"]}
+    log = row["log"] and row["log"].partition("\n")[0]
+    return {**said, "why": row["why"], "log": log, "last hour": row["last_hour"]}
 
 
 def _seconds(seen: Mapping[str, Any] | None) -> str:
     return "never" if seen is None else f"{seen['after_s']:.0f}"
 
 
-def _cell(text: str | None) -> str:
+def _cell(text: str | None, witness: str) -> str:
     """One line without addresses, which differ from run to run."""
     short = _ADDRESS.sub("…", " ".join((text or "-").split()))
-    shown = short if len(short) <= _SHOWN_CHARACTERS else f"{short[:_SHOWN_CHARACTERS]}…"
+    limit = _LOG_CHARACTERS if witness == "log" else _SHOWN_CHARACTERS
+    shown = short if len(short) <= limit else f"{short[:limit]}…"
     return shown.replace("|", "\\|").replace("<", "&lt;")

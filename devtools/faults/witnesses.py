@@ -179,4 +179,6 @@ def _in_short(line: str) -> str | None:
     known = [
         f"{name}={record[name]}" for name in ("action", "call", "provider", "to", "shard", "error") if name in record
     ]
-    return f"{record['level']} {record['message']} ({', '.join(known)})"[:_SHOWN_CHARACTERS]
+    # A message may go on with a stack.
+    first, _, _ = str(record["message"]).partition("\n")
+    return f"{record['level']} {first} ({', '.join(known)})"[:_SHOWN_CHARACTERS]

@@ -1,12 +1,18 @@
-"""The table of docs/faults.md shows what was measured, and nothing of the machine on which it was."""
+"""The table of docs/operate/faults.md shows what was measured, and nothing of the machine on which it was."""
 
 from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import orjson
 
 from devtools.faults.cases import FAULTS
 from devtools.faults.command import NAMES
 from devtools.faults.measures import Row
-from devtools.faults.table import HEADING, PAGE, measured
+from devtools.faults.table import FIGURES, HEADING, PAGE, measured, text_of, write
 from devtools.faults.witnesses import Seen
+from devtools.stack.paths import PROJECT
 
 ROW = Row(
     "shard",
@@ -30,6 +36,32 @@ def test_a_row_shows_its_times_and_words_without_addresses() -> None:
     assert "| a shard down | page | MongoDB shard 1 at … does not respond within 2 s. |" in text
     assert "|  | why | waits \\| for shard 1 |" in text and "|  | log | - |" in text
     assert "127.0.0.1" not in text
+
+
+def test_of_a_log_the_first_line_is_shown_and_not_its_stack() -> None:
+    log = f"push-3: ERROR batch.redeliver {'x' * 200}\nTraceback (most recent call last):\n  File"
+    row = dataclasses.replace(ROW, log=log).as_json()
+    text = measured({"rate_per_s": 20.0, "triggers": 1, "differences": [], "faults": [row]})
+    assert f"|  | log | {log[:120]}… |" in text
+    assert "Traceback" not in text + text_of(row)
+
+
+def test_figures_and_page_are_written_and_what_is_before_the_table_is_kept(tmp_path: Path) -> None:
+    figures, page = tmp_path / "faults.json", tmp_path / "faults.md"
+    page.write_text(f"# Faults\nWords.\n\n{HEADING}\nan older table\n")
+    report = {"rate_per_s": 20.0, "triggers": 1234, "differences": [], "faults": [ROW.as_json()]}
+    write(report, figures, page)
+    assert orjson.loads(figures.read_bytes()) == orjson.loads(orjson.dumps(report))
+    assert page.read_text() == f"# Faults\nWords.\n\n{HEADING}{measured(report)}"
+    assert FIGURES == PROJECT / "docs/measurements/faults.json"
+
+
+def test_the_page_names_every_fault() -> None:
+    rows = [line for line in PAGE.read_text().partition(HEADING)[0].splitlines() if line.startswith("| ")]
+    titles = [row.split(" | ")[0].removeprefix("| ") for row in rows[1:]]
+    assert titles == [one.title for one in FAULTS]
+    for fault, row in zip(FAULTS, rows[1:], strict=True):
+        assert any(f"[{alert}]" in row for alert in fault.alerts)
 
 
 def test_the_page_has_a_place_for_it() -> None:
