@@ -149,6 +149,16 @@ TIMER_LATE: Final = Histogram(
     registry=REGISTRY,
     buckets=(*_SECONDS, 30.0, 60.0, 300.0, 3600.0),
 )
+TIMERS_DUE: Final = Gauge(
+    "notify_timers_due",
+    "Retries of this worker that are due and have not begun, at most 10,000 of each shard; read every 5 s",
+    registry=REGISTRY,
+)
+TIMER_OLDEST_DUE: Final = Gauge(
+    "notify_timer_oldest_due_seconds",
+    "Seconds since the oldest of `notify_timers_due` was due, by the shard's clock; 0 if none is due",
+    registry=REGISTRY,
+)
 REDIS_UNAVAILABLE: Final = Counter(
     "notify_redis_unavailable", "Preference checks made without Redis", registry=REGISTRY
 )

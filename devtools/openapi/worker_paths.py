@@ -30,7 +30,7 @@ OF_EVERY_WORKER: Final[Paths] = {
     "/metrics": {
         "get": Operation(
             "All metrics, in the text format of Prometheus",
-            {200: Answer("docs/operate/watch.md says what to look at.", {CONTENT_TYPE_LATEST.partition(";")[0]: str})},
+            {200: Answer("docs/operate/metrics.md has the list.", {CONTENT_TYPE_LATEST.partition(";")[0]: str})},
         )
     },
     "/lag": {"get": Operation("The lag of the worker's partitions", {200: of_json("At most 5 s old.", LagAnswer)})},

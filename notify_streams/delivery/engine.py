@@ -25,6 +25,7 @@ from notify_streams.delivery.calls import ProviderCalls
 from notify_streams.delivery.collapse_keys import CollapseKeys
 from notify_streams.delivery.delivery_ledger import DeliveryLedger, Token
 from notify_streams.delivery.device_results import device_outcomes, remaining
+from notify_streams.delivery.due_timers import DueTimers
 from notify_streams.delivery.late_answers import LateAnswers
 from notify_streams.delivery.partition import Delivery, Entry, Partition
 from notify_streams.delivery.pauses import ProviderPauses
@@ -47,7 +48,7 @@ from notify_streams.stores.shard_clocks import ShardClocks
 from notify_streams.tracing.trace_context import trace_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from notify_streams.delivery.admission import Admission
     from notify_streams.delivery.delivery_spans import DeliverySpans
@@ -166,6 +167,7 @@ class DeliveryEngine:
         self._clocks = clocks or ShardClocks(shards, store_timeout_s)
         #: Deliveries whose timer this worker has claimed, until their attempt is settled.
         self._retrying: set[bytes] = set()
+        self._due_timers = DueTimers(self._timers, self._clocks, self._retrying)
         self._calls = ProviderCalls(
             lane,
             channel,
@@ -219,9 +221,10 @@ class DeliveryEngine:
 
     async def start(self) -> None:
         await self._calls.start()
-        runs = [
+        runs: list[Callable[[], Any]] = [
             *(loop.run for loop in self._loops),
             self._run_timers,
+            partial(self._due_timers.run, self._by_shard),
             self._calls.watch,
             self._calls.watch_pauses,
             self._expire,
@@ -668,19 +671,22 @@ class DeliveryEngine:
     async def _retry_due(self) -> float:
         """Begin the attempts that are due; returns the seconds until the next look."""
         pause_s = _TIMERS_S
-        by_shard: dict[int, list[Partition]] = {}
-        for partition in self._partitions.values():
-            by_shard.setdefault(partition.shard, []).append(partition)
-        for shard, partitions in by_shard.items():
+        for shard, by_number in self._by_shard().items():
             if self._admission.calls(time.monotonic()) == 0:
                 return _NO_ROOM_S
-            pause_s = min(pause_s, await self._retry_due_on(shard, partitions))
+            pause_s = min(pause_s, await self._retry_due_on(shard, by_number))
         return pause_s
 
-    async def _retry_due_on(self, shard: int, partitions: Sequence[Partition]) -> float:
+    def _by_shard(self) -> dict[int, dict[int, Partition]]:
+        """Shard → number → partition of the current assignment."""
+        found: dict[int, dict[int, Partition]] = {}
+        for partition in self._partitions.values():
+            found.setdefault(partition.shard, {})[partition.number] = partition
+        return found
+
+    async def _retry_due_on(self, shard: int, by_number: Mapping[int, Partition]) -> float:
         await self._clocks.read(shard, _CLOCK_AGE_S)
         now = self._clocks.earliest(shard)
-        by_number = {one.number: one for one in partitions}
         due = await self._timers.due(shard, by_number, now, _TIMERS_AT_ONCE, self._retrying)
         if not due:
             at = await self._timers.next_due(shard, by_number, now)

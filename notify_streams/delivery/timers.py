@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from notify_streams.delivery.delivery_ledger import Token
     from notify_streams.stores.mongo import Document, Shards
 
+#: The most that one look counts on one shard.
+MAX_COUNTED: Final = 10_000
 _FIELDS: Final = ("bucket", "due_at", "attempt", "provider", "in_doubt", "record", "claim", "replay")
 
 
@@ -137,6 +139,24 @@ class TimerReader:
         with mongo_call(f"read timers on shard {shard}", self._timeout_s):
             found = await self._shards.database(shard)[TIMERS].find_one(query, {"due_at": 1}, sort=[("due_at", 1)])
         return None if found is None else found["due_at"]
+
+    async def count_due(
+        self, shard: int, buckets: Collection[int], now: datetime, skip: Collection[bytes]
+    ) -> tuple[int, datetime | None]:
+        """How many timers of these buckets are due, without `skip`, at most `MAX_COUNTED`; and when the oldest was.
+
+        Raises:
+            StoreUnavailable: the shard does not answer.
+        """
+        pipeline: list[dict[str, Any]] = [
+            {"$match": self._query(buckets) | {"due_at": {"$lte": now}, "_id": {"$nin": list(skip)}}},
+            {"$sort": {"due_at": 1}},
+            {"$limit": MAX_COUNTED},
+            {"$group": {"_id": None, "count": {"$sum": 1}, "oldest": {"$min": "$due_at"}}},
+        ]
+        with mongo_call(f"count timers on shard {shard}", self._timeout_s):
+            found = await (await self._shards.database(shard)[TIMERS].aggregate(pipeline)).to_list()
+        return (found[0]["count"], found[0]["oldest"]) if found else (0, None)
 
     def _query(self, buckets: Collection[int]) -> dict[str, Any]:
         return {"bucket": {"$in": sorted(buckets)}, "role": self._role}
