@@ -22,7 +22,7 @@ from notify_streams.web.worker_objects import one_for
 from tests.browser import chromium
 from tests.pages_browser import check_page, open_page
 from tests.unit.web.conftest import READ_TOKEN, NewWorker, Visit
-from tests.unit.web.sample_pages import a_user, dead_letters
+from tests.unit.web.sample_pages import a_story, a_user, dead_letters, story_page
 from tests.unit.web.sample_region import KAFKA, NOW, REDIS, a_bad_status, a_status, some_totals
 from tests.waiting import until
 
@@ -48,6 +48,14 @@ SAMPLES: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         "dead_letters.html",
         {"found": dead_letters(newest=[LETTER, LETTER | {"place": "dead_letters-3@42"}]), "with_values": True},
     ),
+    "why": ("why.html", story_page(a_story())),
+    "why_unknown": (
+        "why.html",
+        story_page(
+            a_story(asked="t" * 90, by="trigger", notifications=[], dead_letters=[], others=[], waiting=[], more=False)
+        ),
+    ),
+    "why_nothing_asked": ("why.html", story_page(None)),
     "search": ("search.html", {"wanted": "a" * 90, "results": FOUND}),
 }
 

@@ -6,6 +6,8 @@ import re
 from html import unescape
 from typing import Any
 
+import pytest
+
 from notify_streams.web.pages.rendering import Frame, render
 from tests.unit.web.sample_pages import a_user, dead_letters
 from tests.unit.web.test_pages import HOSTILE
@@ -40,6 +42,14 @@ def test_choices_have_buttons_only_for_a_session_that_may_write() -> None:
 def test_a_person_with_an_odd_id_has_links_that_lead_to_it() -> None:
     page = user_page(("read", "write"), user_id="a/b?c#d ü")
     assert "/users/a%2Fb%3Fc%23d%20%C3%BC/preferences/marketing/push" in page
+
+
+@pytest.mark.parametrize("but", [{}, {"see": "region eu serves this user"}], ids=["here", "served elsewhere"])
+def test_a_person_has_a_link_to_the_messages_to_them(but: dict[str, Any]) -> None:
+    assert 'href="/notifications?user=ann"' in user_page(**but)
+    assert 'href="/notifications?user=a%2Fb%3Fc%23d+%C3%BC%26limit%3D9"' in user_page(
+        user_id="a/b?c#d ü&limit=9", **but
+    )
 
 
 def test_a_person_of_another_region_or_without_contacts() -> None:
