@@ -14,16 +14,13 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
-import click
-
 from devtools import subprocesses
 from devtools.benchmarks.rates import RecordsMissing
-from devtools.benchmarks.results import Figure, Goal, conclude, figure, report
+from devtools.benchmarks.results import Figure, Goal, figure, report
 from devtools.benchmarks.transport import topics
 from devtools.benchmarks.transport.cases.task import Task
 from devtools.benchmarks.transport.runner import VALUE
 from devtools.subprocesses import python_module
-from notify_streams.cli.output import as_json as json_option
 from notify_streams.cli.output import print_progress
 
 if TYPE_CHECKING:
@@ -37,30 +34,7 @@ GOAL: Final = Goal("at most", 1.03, of_ratio=True)
 TRANSPORT_CASES: Final = ("read batched", "copy batched")
 
 
-@click.command("compare")
-@click.argument("what", type=click.Choice(["steps", "transport"]), default="steps")
-@click.option(
-    "--old", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path), help="Older checkout."
-)
-@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
-@click.option("--records", type=click.IntRange(1_000), help="For each run; default 40,000, for `transport` 1,000,000.")
-@click.option("--bootstrap", metavar="HOST:PORT", help="Kafka for `transport`; topics are created and deleted.")
-@json_option
-def compare(what: str, old: Path, rounds: int, records: int | None, bootstrap: str | None, as_json: bool) -> None:
-    """Compare the CPU per record with an older checkout's; exit 1 if any figure is more than 3 % higher.
-
-    `steps`: the steps of `bench steps`. `transport`: the batched read and copy cases of `bench transport`.
-    """
-    if what == "steps":
-        measured = _compare_steps(old.absolute(), rounds, records or 40_000)
-    elif bootstrap is None:
-        raise click.UsageError("`compare transport` needs --bootstrap HOST:PORT")
-    else:
-        measured = _compare_transport(old.absolute(), rounds, records or 1_000_000, bootstrap)
-    conclude(measured, as_json)
-
-
-async def _compare_steps(old: Path, rounds: int, records: int) -> dict[str, Any]:
+async def compare_steps(old: Path, rounds: int, records: int) -> dict[str, Any]:
     async def steps(checkout: Path) -> Costs:
         arguments = "bench", "steps", "--triggers", str(records), "--rounds", "1", "--json"
         out = await subprocesses.run(python_module("notify_streams.cli", *arguments), cwd=checkout)
@@ -70,7 +44,7 @@ async def _compare_steps(old: Path, rounds: int, records: int) -> dict[str, Any]
     return await _alternate(steps, old, rounds)
 
 
-async def _compare_transport(old: Path, rounds: int, records: int, bootstrap: str) -> dict[str, Any]:
+async def compare_transport(old: Path, rounds: int, records: int, bootstrap: str) -> dict[str, Any]:
     prefix = f"compare-{uuid.uuid4().hex[:8]}"
     created: list[str] = []
 

@@ -9,16 +9,15 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
-import click
 
 from devtools.benchmarks.region import REGION, local_region, worker_pool
-from devtools.benchmarks.results import Figure, Goal, conclude, figure, report
+from devtools.benchmarks.results import Figure, Goal, figure, report
 from devtools.benchmarks.router.load import bench_users
 from devtools.percentiles import percentiles_of
-from devtools.stack import Stack, stack_folder
+from devtools.stack import Stack
 from devtools.stack.nginx import nginx_program
 from notify_streams.app import web_port
-from notify_streams.cli.output import as_json, print_progress
+from notify_streams.cli.output import print_progress
 from notify_streams.edge.single_key_stores import http_store
 from notify_streams.errors import NotifyError
 from notify_streams.records.user_records import LocationRecord
@@ -36,18 +35,6 @@ HIT, MISS, VIEW = "hit at the edge", "miss at the edge", "the region's view"
 GOAL: Final = Goal("at most", 1.0, of_ratio=True)
 #: Below the limit of the views' server: 100 requests a second.
 _PAUSE_S: Final = 0.02
-
-
-@click.command("edge")
-@click.option("--lookups", default=100, show_default=True, type=click.IntRange(1, 500), help="Of each case in a round.")
-@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1, 6))
-@as_json
-def edge(lookups: int, rounds: int, as_json: bool) -> None:
-    """Measure lookups of home regions at nginx and at the region's own view.
-
-    At nginx in turn those that were pushed there, and those that were not.
-    """
-    conclude(measure(stack_folder() / "bench-edge", lookups, rounds), as_json)
 
 
 async def measure(folder: Path, lookups: int, rounds: int) -> dict[str, Any]:

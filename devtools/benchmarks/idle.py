@@ -10,14 +10,11 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
-import click
-
 from devtools.benchmarks.delivery.checkout_region import THIS_CHECKOUT, CheckoutRegion, checkout_region
 from devtools.benchmarks.delivery.sink import running_sink
-from devtools.benchmarks.results import Figure, Goal, conclude, figure, report
+from devtools.benchmarks.results import Figure, Goal, figure, report
 from devtools.cpu import cpu_s
-from devtools.stack import stack_folder
-from notify_streams.cli.output import as_json, print_progress
+from notify_streams.cli.output import print_progress
 from notify_streams.roles import ROLES, VIEWS, WEBHOOKS
 
 if TYPE_CHECKING:
@@ -30,21 +27,7 @@ _GOAL: Final = Goal("at most", 0.25, of_ratio=True)
 _Cost = dict[str, float]
 
 
-@click.command("idle")
-@click.option("--seconds", default=30.0, show_default=True, type=click.FloatRange(5), help="Measured, in each round.")
-@click.option("--rounds", default=2, show_default=True, type=click.IntRange(1))
-@click.option(
-    "--old",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Older checkout, whose workers are measured beside in each round.",
-)
-@as_json
-def idle(seconds: float, rounds: int, old: Path | None, as_json: bool) -> None:
-    """Measure the CPU of one worker of each role, and of the services behind them, while there is nothing to do."""
-    conclude(_measure(stack_folder() / "bench-idle", seconds, rounds, old and old.absolute()), as_json)
-
-
-async def _measure(folder: Path, seconds: float, rounds: int, old: Path | None) -> dict[str, Any]:
+async def measure(folder: Path, seconds: float, rounds: int, old: Path | None) -> dict[str, Any]:
     runs: dict[str, list[_Cost]] = defaultdict(list)
     checkouts = {"this": THIS_CHECKOUT} | ({"old": old} if old else {})
     async with running_sink(folder / "sink") as sink:

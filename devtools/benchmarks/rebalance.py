@@ -16,18 +16,15 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-import click
-
 from devtools.benchmarks.backlog.group_generations import read_generations
 from devtools.benchmarks.rates import RecordsMissing
 from devtools.benchmarks.region import REGION, local_region, worker_pool
-from devtools.benchmarks.results import Figure, conclude, figure, percentile_figures, report
+from devtools.benchmarks.results import Figure, figure, percentile_figures, report
 from devtools.benchmarks.router.load import TOPIC, bench_users, trigger
 from devtools.load.open_loop import SingleSender, at_rate, task_group
 from devtools.percentiles import percentiles_of
-from devtools.stack import stack_folder
 from notify_streams.admin.audit.topics import TopicReader
-from notify_streams.cli.output import as_json, print_progress
+from notify_streams.cli.output import print_progress
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.roles import app_id
 
@@ -48,22 +45,7 @@ _SETTLE_S: Final = 4.0
 _WAIT_S: Final = 60.0
 
 
-@click.command("rebalance")
-@click.option("--workers", default=8, show_default=True, type=click.IntRange(2))
-@click.option("--partitions", default=32, show_default=True, type=click.IntRange(2))
-@click.option(
-    "--rate", default=320.0, show_default=True, type=click.FloatRange(1), help="Triggers a second, over all partitions."
-)
-@click.option("--rounds", default=2, show_default=True, type=click.IntRange(1))
-@click.option("--kill", is_flag=True, help="SIGKILL in place of SIGTERM.")
-@as_json
-def rebalance(workers: int, partitions: int, rate: float, rounds: int, kill: bool, as_json: bool) -> None:
-    """Restart the routers one by one under load: the longest pause of each partition in each restart."""
-    number = signal.SIGKILL if kill else signal.SIGTERM
-    conclude(_measure(stack_folder() / "bench-rebalance", workers, partitions, rate, rounds, number), as_json)
-
-
-async def _measure(
+async def measure(
     folder: Path, workers: int, partitions: int, rate: float, rounds: int, number: signal.Signals
 ) -> dict[str, Any]:
     load = [os.getloadavg()[0]]

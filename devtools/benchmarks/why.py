@@ -9,14 +9,13 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID, uuid4
 
-import click
 import msgspec
 
-from devtools.benchmarks.results import Figure, Goal, conclude, percentile_figures, report
+from devtools.benchmarks.results import Figure, Goal, percentile_figures, report
 from devtools.percentiles import percentiles_of
 from notify_streams.admin.shards.init import init_shards
 from notify_streams.admin.why import By, Question, ask
-from notify_streams.cli.output import as_json, categories_of, print_progress, region_option, settings_of
+from notify_streams.cli.output import categories_of, print_progress
 from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document, delivery_key
 from notify_streams.errors import NotifyError
 from notify_streams.outbox.decided_batch import DecidedBatch
@@ -66,21 +65,7 @@ class _NoAck:
 _DECISIONS: Final = (ChannelDecision("sms", DeliveryState.QUEUED),)
 
 
-@click.command("why")
-@click.option("--notifications", default=500_000, show_default=True, type=click.IntRange(1_000))
-@click.option("--dead", default=1_000_000, show_default=True, type=click.IntRange(1_000), help="Dead letters.")
-@click.option("--questions", default=100, show_default=True, type=click.IntRange(10), help="Of each kind.")
-@region_option
-@as_json
-def why(notifications: int, dead: int, questions: int, region: str, as_json: bool) -> None:
-    """Measure `why` on a month of notifications and dead letters.
-
-    It fills a database of its own on the region's shards, and asks for some of them.
-    """
-    conclude(_measure(settings_of(region), notifications, dead, questions), as_json)
-
-
-async def _measure(settings: Settings, notifications: int, dead: int, questions: int) -> dict[str, Any]:
+async def measure(settings: Settings, notifications: int, dead: int, questions: int) -> dict[str, Any]:
     settings = msgspec.structs.replace(settings, database=f"bench_{uuid4().hex[:8]}")
     async with Shards(settings) as shards:
         try:

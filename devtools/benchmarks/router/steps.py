@@ -6,7 +6,6 @@ and the clients' time for a request, which a batch shares.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import statistics
 import tempfile
@@ -17,15 +16,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import click
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from bson.codec_options import DEFAULT_CODEC_OPTIONS
 from pymongo import message as wire
 
-from devtools.benchmarks.results import Goal, conclude, figure, report
+from devtools.benchmarks.results import Goal, figure, report
 from devtools.benchmarks.router.load import TOPIC, USERS, bench_user, bench_users, triggers, user_uploads
 from devtools.benchmarks.tables.people import TOPICS, Row, open_tables, values_of
-from notify_streams.cli.output import as_json, print_progress, print_result
+from notify_streams.cli.output import print_progress
 from notify_streams.gc_tuning import tune_gc
 from notify_streams.outbox.dedup_cache import DedupCache
 from notify_streams.outbox.flush_plan import drop_duplicates, plan_flush
@@ -62,22 +60,6 @@ _CODECS: Final = {None: 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 _UNCOMPRESSED: Final = 0
 #: People whose rows are written at once.
 _LOADED: Final = 100_000
-
-
-@click.command("steps")
-@click.option("--triggers", "count", default=40_000, show_default=True, type=click.IntRange(1_000))
-@click.option("--rounds", default=5, show_default=True, type=click.IntRange(1))
-@click.option("--tables", is_flag=True, help="Compare tables on disk with tables in memory instead.")
-@click.option("--people", default=1_000_000, show_default=True, type=click.IntRange(1_000), help="For --tables.")
-@as_json
-def steps(count: int, rounds: int, tables: bool, people: int, as_json: bool) -> None:
-    """Measure where a router worker spends its CPU: microseconds a trigger for each step."""
-    if tables:
-        conclude(measure_tables(count, rounds, people), as_json)
-    found, outcomes = asyncio.run(measure(count, rounds))
-    result = {"unit": "us of CPU a trigger", "triggers": count, "steps": found, "outcomes": outcomes}
-    total = found | {"all steps, for a trigger with 1.5 notifications": sum(found.values())}
-    print_result(as_json, result, [f"{spent:7.2f} us  {name}" for name, spent in total.items()])
 
 
 async def measure(count: int, rounds: int) -> tuple[dict[str, float], Counter[str]]:

@@ -6,18 +6,16 @@ import time
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
-import click
 import orjson
 
 from devtools.benchmarks.region import local_region, worker_pool
-from devtools.benchmarks.results import Goal, conclude, figure, report
+from devtools.benchmarks.results import Goal, figure, report
 from devtools.benchmarks.router.load import TOPIC, bench_user, trigger
 from devtools.benchmarks.webhooks.signed import BenchDelivery
 from devtools.benchmarks.webhooks.states import delivery_states, wait_until_idle
-from devtools.stack import stack_folder
 from notify_streams.admin.audit.region import audit
 from notify_streams.admin.trigger_producer import TriggerProducer
-from notify_streams.cli.output import as_json, print_progress
+from notify_streams.cli.output import print_progress
 from notify_streams.topics import RECEIPTS
 
 if TYPE_CHECKING:
@@ -35,15 +33,6 @@ _CASES: Final = (
 )
 _OF_EACH: Final = 4
 _NONE: Final = Goal("at most", 0)
-
-
-@click.command("receipts")
-@click.option("--receipts", default=200_000, show_default=True, type=click.IntRange(16))
-@click.option("--seed", default=20, show_default=True)
-@as_json
-def receipts(receipts: int, seed: int, as_json: bool) -> None:
-    """Publish receipts four times, in random order, half of them for unknown ids; compare states and books."""
-    conclude(measure(stack_folder() / "bench-receipts", receipts, seed), as_json)
 
 
 async def measure(folder: Path, count: int, seed: int) -> dict[str, Any]:

@@ -8,18 +8,16 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
-import click
 
 from devtools.benchmarks.region import local_region, worker_pool
-from devtools.benchmarks.results import Goal, conclude, figure, percentile_figures, report
+from devtools.benchmarks.results import Goal, figure, percentile_figures, report
 from devtools.benchmarks.router.load import TOPIC, bench_user, trigger
 from devtools.benchmarks.webhooks.signed import TWILIO_TOKEN, BenchDelivery, generic_delivered, twilio_delivered
 from devtools.benchmarks.webhooks.states import delivery_states, wait_until_idle
 from devtools.load.open_loop import SingleSender, at_rate
 from devtools.percentiles import percentiles_of
-from devtools.stack import stack_folder
 from notify_streams.admin.audit.region import audit
-from notify_streams.cli.output import as_json, print_progress
+from notify_streams.cli.output import print_progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,16 +29,6 @@ _AFTER_S: Final = 3.0
 _ROLES: Final = ("standard", "push", "receipts", "webhooks")
 _CONNECTIONS: Final = 64
 _NONE: Final = Goal("at most", 0)
-
-
-@click.command("webhooks")
-@click.option("--rate", default=500.0, show_default=True, type=click.FloatRange(min=1), help="Webhooks a second.")
-@click.option("--triggers", default=300.0, show_default=True, type=click.FloatRange(min=1), help="Triggers a second.")
-@click.option("--seconds", default=60.0, show_default=True, type=click.FloatRange(min=1))
-@as_json
-def webhooks(rate: float, triggers: float, seconds: float, as_json: bool) -> None:
-    """Post signed webhooks of two kinds beside triggers, and look for the receipt of each in MongoDB."""
-    conclude(measure(stack_folder() / "bench-webhooks", rate, triggers, seconds), as_json)
 
 
 async def measure(folder: Path, rate: float, triggers: float, seconds: float) -> dict[str, Any]:

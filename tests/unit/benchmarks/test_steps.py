@@ -3,11 +3,11 @@
 import orjson
 from click.testing import CliRunner
 
-from devtools.benchmarks.router import steps
+from devtools.benchmarks.commands import steps
 
 
 def test_each_step_has_its_share_of_every_trigger() -> None:
-    result = CliRunner().invoke(steps.steps, ["--triggers", "1000", "--rounds", "1", "--json"])
+    result = CliRunner().invoke(steps, ["--triggers", "1000", "--rounds", "1", "--json"])
     assert result.exit_code == 0, result.output
     found = orjson.loads(result.output)
     assert found["triggers"] == 1000 and found["outcomes"] == {"notified": 1000}

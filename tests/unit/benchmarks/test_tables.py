@@ -3,8 +3,8 @@
 import orjson
 from click.testing import CliRunner
 
-from devtools.benchmarks.router import steps
-from devtools.benchmarks.tables.command import figures_of
+from devtools.benchmarks.commands import steps
+from devtools.benchmarks.tables.measure import figures_of
 from devtools.benchmarks.tables.people import TOPICS, values_of
 from devtools.benchmarks.tables.worker import Found
 from notify_streams.preferences.row_codec import decode_row
@@ -51,7 +51,7 @@ def test_the_rows_are_such_as_the_product_writes() -> None:
 
 def test_both_tables_give_every_trigger_its_outcome() -> None:
     arguments = ["--tables", "--people", "2000", "--triggers", "1000", "--rounds", "1", "--json"]
-    result = CliRunner().invoke(steps.steps, arguments)
+    result = CliRunner().invoke(steps, arguments)
     report = orjson.loads(result.stdout)
     (line,) = report["figures"]
     assert line["reference"] == "tables in memory" and line["goal"] == "at most 1.1 x reference"

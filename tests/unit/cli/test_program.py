@@ -9,6 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from devtools.benchmarks.command import bench
 from notify_streams.cli.lazy_group import LazyGroup, Verb
 from notify_streams.cli.main import VERBS, main
 from notify_streams.errors import SettingsError
@@ -69,6 +70,11 @@ def test_the_help_imports_no_verb() -> None:
 @pytest.mark.parametrize("name", sorted(VERBS))
 def test_the_help_of_a_verb_imports_nothing_slow(name: str) -> None:
     assert slow_imports(name, "--help") == set()
+
+
+@pytest.mark.parametrize("name", sorted(bench.list_commands(click.Context(bench))))
+def test_the_help_of_a_benchmark_imports_nothing_slow(name: str) -> None:
+    assert slow_imports("bench", name, "--help") == set()
 
 
 @pytest.mark.parametrize("words", ["", "dead-letters ", "send --", "why --region ", "audit --regions us,", "bench "])

@@ -8,15 +8,12 @@ from math import ceil
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
-import click
-
 from devtools import subprocesses
-from devtools.benchmarks.latency.command import measure_lane
+from devtools.benchmarks.latency.measure import measure_lane
 from devtools.benchmarks.region import local_region, service_pids, worker_pool
-from devtools.benchmarks.results import Figure, Goal, conclude, figure, report
+from devtools.benchmarks.results import Figure, Goal, figure, report
 from devtools.cpu import cpu_s
-from devtools.stack import stack_folder
-from notify_streams.cli.output import as_json, print_progress
+from notify_streams.cli.output import print_progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,18 +28,6 @@ GOAL: Final = Goal("at most", 1.25, of_ratio=True)
 #: At a multiple of the rate: services that were just started compile the code for requests that they have not had before.
 _WARM_UP_S: Final = 60.0
 _WARM_UP_TIMES: Final = 4.0
-
-
-@click.command("views")
-@click.option(
-    "--rate", default=50.0, show_default=True, type=click.FloatRange(min=1), help="Critical triggers a second."
-)
-@click.option("--seconds", default=20.0, show_default=True, type=click.FloatRange(min=0.1), help="Of each measurement.")
-@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
-@as_json
-def views(rate: float, seconds: float, rounds: int, as_json: bool) -> None:
-    """Measure critical triggers while 30 clients read every view and 400 half requests are held open."""
-    conclude(measure(stack_folder() / "bench-views", rate, seconds, rounds), as_json)
 
 
 async def measure(folder: Path, rate: float, seconds: float, rounds: int) -> dict[str, Any]:

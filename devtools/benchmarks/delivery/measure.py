@@ -7,8 +7,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 
-import click
-
 from devtools.benchmarks.delivery.checkout_region import THIS_CHECKOUT, CheckoutRegion, checkout_region
 from devtools.benchmarks.delivery.push_worker import BacklogRun, measure_backlog, measure_flow
 from devtools.benchmarks.delivery.references import GO, measure_senders, senders
@@ -29,39 +27,13 @@ from devtools.benchmarks.delivery.report import (
     report,
 )
 from devtools.benchmarks.delivery.sink import running_sink
-from devtools.benchmarks.results import conclude
-from devtools.stack import stack_folder
-from notify_streams.cli.output import as_json, print_progress
+from notify_streams.cli.output import print_progress
 
 #: A broker that was just started compiles its code on the processors that are measured.
 _WARM_UP: Final = 2_000
 
 
-@click.command("delivery")
-@click.option(
-    "--triggers",
-    "count",
-    default=20_000,
-    show_default=True,
-    type=click.IntRange(500),
-    help="One push delivery each, in each measurement.",
-)
-@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
-@click.option(
-    "--old",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Older checkout, whose engine runs beside in each round.",
-)
-@as_json
-def delivery(count: int, rounds: int, old: Path | None, as_json: bool) -> None:
-    """Measure push deliveries to a provider over TLS: CPU, deliveries per second, and triggers to final states.
-
-    Exit 1 without any figure if a delivery is missing in the provider's log or its state is not final. Needs nginx.
-    """
-    conclude(_measure(stack_folder() / "bench-delivery", count, rounds, old and old.absolute()), as_json)
-
-
-async def _measure(folder: Path, count: int, rounds: int, old: Path | None) -> dict[str, Any]:
+async def measure(folder: Path, count: int, rounds: int, old: Path | None) -> dict[str, Any]:
     """Each round: each checkout's worker with a router and on a backlog, then the bare senders.
 
     The senders send the same requests.

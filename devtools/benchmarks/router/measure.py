@@ -8,18 +8,15 @@ import statistics
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-import click
-
 from devtools import subprocesses
 from devtools.benchmarks.rates import RecordsMissing, steady_rate
 from devtools.benchmarks.region import environment, local_region, router_baseline, worker_pool
-from devtools.benchmarks.results import Goal, conclude, figure, report
+from devtools.benchmarks.results import Goal, figure, report
 from devtools.benchmarks.router.load import NOTIFICATIONS_A_TRIGGER, TOPIC, triggers
 from devtools.load.decision_histogram import DecisionHistogram, merged, read_decisions
-from devtools.stack import stack_folder
 from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.admin.trigger_producer import TriggerProducer
-from notify_streams.cli.output import as_json, print_progress
+from notify_streams.cli.output import print_progress
 from notify_streams.outbox.ledger import Ledger
 from notify_streams.stores.mongo import Shards
 
@@ -32,28 +29,7 @@ _POLL_S: Final = 0.1
 _TIMEOUT_S: Final = 600.0
 
 
-@click.command("router")
-@click.option(
-    "--triggers",
-    "count",
-    default=300_000,
-    show_default=True,
-    type=click.IntRange(1_000),
-    help="Waiting at the start of each round.",
-)
-@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(1), help="Standard router workers.")
-@click.option("--partitions", type=click.IntRange(1, 1024), help="Buckets of the region; default: the local stack's.")
-@as_json
-def router(count: int, rounds: int, workers: int, partitions: int | None, as_json: bool) -> None:
-    """Measure durable notifications per second, beside a baseline that does the same work.
-
-    Everything runs on this machine.
-    """
-    conclude(_measure(stack_folder() / "bench", count, rounds, workers, partitions), as_json)
-
-
-async def _measure(folder: Path, count: int, rounds: int, workers: int, partitions: int | None) -> dict[str, Any]:
+async def measure(folder: Path, count: int, rounds: int, workers: int, partitions: int | None) -> dict[str, Any]:
     """Each round: real workers, then the baseline, on the same waiting triggers."""
     async with local_region(folder, partitions) as settings:
         print_progress("warming up: nothing counts yet")

@@ -9,21 +9,17 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-import click
-
 from devtools import subprocesses
 from devtools.benchmarks.arrival_timer import ArrivalTimer
 from devtools.benchmarks.latency.report import BASELINE, report
 from devtools.benchmarks.latency.stream import ExpectedMessages, time_triggers, trigger_id_of
 from devtools.benchmarks.region import environment, local_region, router_baseline, worker_pool
-from devtools.benchmarks.results import conclude
 from devtools.benchmarks.router.load import TOPIC, USERS, bench_user, trigger
 from devtools.load.decision_histogram import DecisionHistogram, merged, read_decisions
 from devtools.load.open_loop import SingleSender
 from devtools.percentiles import Percentiles, percentiles_of
-from devtools.stack import stack_folder
 from notify_streams.admin.audit.topics import TopicReader
-from notify_streams.cli.output import as_json, print_progress
+from notify_streams.cli.output import print_progress
 from notify_streams.errors import NotifyError
 from notify_streams.roles import LANES, channel_topic
 
@@ -47,18 +43,6 @@ _RETRY_S: Final = 2.0
 _START_S: Final = 60.0
 #: More triggers than a run sends: the baseline must not end by itself.
 _ENDLESS: Final = 10**9
-
-
-@click.command("latency")
-@click.option("--rate", default=300.0, show_default=True, type=click.FloatRange(min=1), help="Triggers a second.")
-@click.option(
-    "--seconds", default=20.0, show_default=True, type=click.FloatRange(min=0.1), help="Measured, for each router."
-)
-@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1))
-@as_json
-def latency(rate: float, seconds: float, rounds: int, as_json: bool) -> None:
-    """Measure a router's latency at a steady rate, beside a baseline that does the same work."""
-    conclude(measure(stack_folder() / "bench-latency", rate, seconds, rounds), as_json)
 
 
 async def measure(folder: Path, rate: float, seconds: float, rounds: int) -> dict[str, Any]:

@@ -7,18 +7,16 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import click
 import msgspec
 
 from devtools import subprocesses
-from devtools.benchmarks.results import Goal, conclude, figure, report
+from devtools.benchmarks.results import Goal, figure, report
 from devtools.benchmarks.tables.people import TOPICS, user_id_of, values_of
 from devtools.benchmarks.tables.worker import Found, Task
 from devtools.benchmarks.transport.topics import PARTITIONS_VARIABLE, create
-from devtools.stack import stack_folder
 from devtools.stack.kafka import private_broker
 from devtools.subprocesses import python_module
-from notify_streams.cli.output import as_json, print_progress
+from notify_streams.cli.output import print_progress
 from notify_streams.kafka import KafkaConnection
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.topics import CONTACT_ROWS, USER_LOCATIONS
@@ -36,31 +34,7 @@ WORKERS: Final = 16
 _LIMIT_BYTES: Final = 4 * 1024**3
 
 
-@click.command("tables")
-@click.option("--people", default=1_000_000, show_default=True, type=click.IntRange(10_000))
-@click.option(
-    "--memory-people", type=click.IntRange(10_000), help="Of them for tables in memory; default: at most 1,000,000."
-)
-@click.option("--partitions", default=64, show_default=True, type=click.IntRange(1, 1024))
-@click.option("--lookups", default=300, show_default=True, type=click.IntRange(1), help="Batches of 1,000 people.")
-@click.option(
-    "--write",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write the figures there: docs/measurements/tables.json.",
-)
-@as_json
-def tables(
-    people: int, memory_people: int | None, partitions: int, lookups: int, write: Path | None, as_json: bool
-) -> None:
-    """Measure the tables of one worker in memory and on disk: recovery, restart, look-ups, bytes a person.
-
-    Calculates from it what a worker needs for 100M people, at 16 workers a role. Starts a broker of its own.
-    """
-    folder = stack_folder() / "bench-tables"
-    conclude(_measure(folder, people, memory_people or min(people, 1_000_000), partitions, lookups, write), as_json)
-
-
-async def _measure(
+async def measure(
     folder: Path, people: int, memory_people: int, partitions: int, lookups: int, write: Path | None
 ) -> dict[str, Any]:
     os.environ[PARTITIONS_VARIABLE] = str(partitions)
