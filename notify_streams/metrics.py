@@ -118,14 +118,15 @@ PROVIDER_CALL: Final = Histogram(
 )
 TO_PROVIDER: Final = Histogram(
     "notify_trigger_to_provider_seconds",
-    "Seconds from the trigger's entry to the provider call, by lane and channel",
+    "Seconds from the trigger's entry into its first topic, by Kafka's time, to the provider call, by lane and channel",
     ["lane", "channel"],
     registry=REGISTRY,
     buckets=_SECONDS,
 )
 TO_DELIVERED: Final = Histogram(
     "notify_trigger_to_delivered_seconds",
-    "Seconds from the decision to the time at which the provider delivered, by lane and channel; role receipts",
+    "Seconds from the trigger's entry into its first topic, by Kafka's time, to the time at which the provider delivered, by lane and channel; "
+    "role receipts",
     ["lane", "channel"],
     registry=REGISTRY,
     buckets=(*_SECONDS, 30.0, 60.0, 300.0, 3600.0),

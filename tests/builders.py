@@ -255,9 +255,13 @@ def an_outcome(
     now: datetime = NOON,
     system: str = "payments",
     devices: Devices | None = None,
+    record: ARecord | None = None,
     **but: Any,
 ) -> RecordOutcome:
-    """A notified trigger with a queued delivery for each of `channels`, or with these decisions; by push to `devices`."""
+    """A notified trigger with a queued delivery for each of `channels`, or with these decisions; by push to `devices`.
+
+    `record`: the trigger's, with its time and headers.
+    """
     trigger = a_trigger(id=trigger_id, user_id=user_id, **but)
     decisions = decisions or tuple(ChannelDecision(channel, DeliveryState.QUEUED) for channel in channels)
     contact = f"contact-{user_id}"
@@ -265,7 +269,7 @@ def an_outcome(
     form = NotificationEncoder(bucket, "us", critical, now, end_of_period(now, 3600), 3600)
     expires_at = datetime(2100, 1, 1, tzinfo=UTC)
     return notified(
-        ARecord(b"{}", offset=offset),
+        record or ARecord(b"{}", offset=offset),
         f"triggers.{system}",
         user_id.encode(),
         system,

@@ -14,6 +14,7 @@ from notify_streams import metrics
 from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document, delivery_key
 from notify_streams.records.ids import split_delivery_id
 from notify_streams.records.notification_event import delivery_event, event_id, event_state
+from notify_streams.records.origin import first_entry
 from notify_streams.records.outcomes import DeadReason, DeliveryState, Reason
 from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import arrival_ms, record_decoder
@@ -58,6 +59,8 @@ read_receipt = record_decoder(Receipt)
 _FIELDS: Final = (
     "bucket",
     "decided_at",
+    "entered_at",
+    "copy",
     "deliveries",
     "system",
     "source",
@@ -165,7 +168,7 @@ class ReceiptWriter:
                     channel = split_delivery_id(receipt.delivery_id)[1]
                     if receipt.state == "delivered":
                         lane = "critical" if notification["critical"] else "standard"
-                        waited_s = (receipt.at - notification["decided_at"]).total_seconds()
+                        waited_s = (receipt.at - first_entry(notification)).total_seconds()
                         metrics.TO_DELIVERED.labels(lane, channel).observe(max(0.0, waited_s))
                     if channel == "email":
                         self._on_mail(notification["category"], _reason(receipt))

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from notify_streams.records.batch import SourceRecord
 
 #: Names the record that a published one was copied from, `topic:partition:offset`: copies of one record can be counted once.
@@ -44,3 +46,14 @@ def origin_fields(record: SourceRecord) -> dict[str, Any]:
         elif name == REPLAYED_HEADER and content and _DEAD_LETTER_PLACE.fullmatch(content):
             fields["replayed_from"] = content.decode()
     return fields
+
+
+def first_entry(notification: Mapping[str, Any]) -> datetime:
+    """When the trigger of a notification's document entered its first topic, in whichever region, by Kafka's time.
+
+    A document of an earlier release has no such time: then the time of the decision.
+    """
+    found: datetime = (
+        notification.get("copy", {}).get("origin_at") or notification.get("entered_at") or notification["decided_at"]
+    )
+    return found
