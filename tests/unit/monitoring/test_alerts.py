@@ -12,8 +12,10 @@ import orjson
 import pytest
 import yaml
 
+from devtools.faults import cases
 from devtools.stack.paths import PROJECT
 from notify_streams import metrics, retry
+from tests.e2e import alert_faults
 
 MONITORING: Final = PROJECT / "monitoring"
 RULES: Final = yaml.safe_load((MONITORING / "alerts.yaml").read_text())
@@ -122,6 +124,15 @@ def test_each_alert_fires_on_its_fault_within_half_a_minute_and_ends(tmp_path: P
     file.write_text(yaml.safe_dump({"rule_files": rules, "evaluation_interval": "5s", "tests": tests}))
     done = subprocess.run([promtool(), "test", "rules", str(file)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_each_alert_is_shown_in_a_real_prometheus() -> None:
+    """By the twelve faults, or by tests/e2e/test_alerts_fire.py."""
+    ours = (*alert_faults.FAULTS.values(), alert_faults.LOSS)
+    shown = {alert for fault in cases.FAULTS for alert in fault.alerts} | {
+        alert for one in ours for alert in one.alerts
+    }
+    assert shown == ALERTS.keys()
 
 
 def known_names() -> set[str]:
