@@ -32,6 +32,8 @@ CHEAP = ("redis", "provider_503")
 RATE = 10.0
 
 pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.timeout(1200),
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.skipif(prometheus_program() is None, reason="no prometheus on this machine: scripts/promtool says why"),
 ]
