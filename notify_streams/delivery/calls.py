@@ -48,6 +48,8 @@ _PARK_AFTER_S: Final = 1.0
 #: A call without an answer for this long counts as a failure of the provider.
 _LATE_AFTER_S: Final = 2.0
 _TICK_S: Final = 0.1
+#: A tick that comes later by this: the event loop was busy, and answers may have come that were not read yet.
+_BUSY_S: Final = 0.2
 #: So long a call is repeated, each time with a check, because the provider was not ready: a connection takes some round trips.
 _NOT_READY_S: Final = 3.0
 #: Pauses are read so often.
@@ -449,7 +451,10 @@ class ProviderCalls:
             if not self._calls and not self._ready:
                 self._calling.clear()
                 await self._calling.wait()
+            began = time.monotonic()
             await asyncio.sleep(_TICK_S)
+            if time.monotonic() > began + _TICK_S + _BUSY_S:
+                await asyncio.sleep(_TICK_S)  # read the answers first
             now = time.monotonic()
             for delivery in list(self._calls):
                 waited_s = now - delivery.began

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import socket
 import time
 from collections import Counter
 from typing import Any
@@ -13,6 +14,7 @@ import msgspec
 import pytest
 from cryptography.fernet import Fernet
 
+from notify_streams import tasks
 from notify_streams.delivery.admission import Admission
 from notify_streams.delivery.budget import Budget
 from notify_streams.delivery.calls import ProviderCalls
@@ -28,6 +30,7 @@ from notify_streams.settings import Settings
 from notify_streams.settings_public import PublicSettings
 from notify_streams.web.health import not_called
 from tests.builders import AClient, a_message, categories, templates
+from tests.waiting import until
 
 KEY, OTHER_KEY = (Fernet.generate_key().decode() for _ in range(2))
 ACCEPTED = ProviderResult(outcome=ProviderOutcome.ACCEPTED, provider="fake")
@@ -44,11 +47,13 @@ class Handler:
 
     def __init__(self) -> None:
         self.ended: asyncio.Queue[tuple[Delivery, ProviderResult]] = asyncio.Queue()
+        self.late: asyncio.Queue[Delivery] = asyncio.Queue()
 
     def call_ended(self, delivery: Delivery, result: ProviderResult) -> None:
         self.ended.put_nowait((delivery, result))
 
-    def call_is_late(self, delivery: Delivery, waited_s: float) -> None: ...
+    def call_is_late(self, delivery: Delivery, waited_s: float) -> None:
+        self.late.put_nowait(delivery)
 
     def check_again(self, partition: Partition, deliveries: Any) -> None: ...
 
@@ -232,3 +237,41 @@ async def test_a_provider_that_is_never_ready_has_failed(monkeypatch: pytest.Mon
     calls.add([a_delivery(a_message(), 0.02)])
     _, result = await asyncio.wait_for(handler.ended.get(), 5)
     assert result.not_ready
+
+
+class OverASocket(AClient):
+    """Its answer comes over a socket, and is read in several steps."""
+
+    def __init__(self, answers: socket.socket) -> None:
+        super().__init__()
+        self._answers = answers
+
+    async def send(self, message: Outgoing) -> ProviderResult:
+        self.calls.append(message)
+        await asyncio.get_running_loop().sock_recv(self._answers, 1)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return ACCEPTED
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_an_answer_that_came_while_the_event_loop_was_busy_is_read_before_its_call_is_late(
+    answered: bool,
+) -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        here.setblocking(False)
+        handler, client = Handler(), OverASocket(here)
+        calls = calls_to(client, handler)
+        watching = asyncio.create_task(calls.watch())
+        calls.add([a_delivery(a_message())])
+        await until(lambda: bool(client.calls))
+        await asyncio.sleep(0.05)  # `watch` sleeps by now
+        if answered:
+            there.send(b"a")
+        time.sleep(1.3)  # noqa: ASYNC251  # the event loop is busy
+        first = asyncio.create_task(handler.ended.get()), asyncio.create_task(handler.late.get())
+        await asyncio.wait(first, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        assert [one.done() for one in first] == [answered, not answered]
+        await tasks.stop([watching, *first])
+        await calls.stop()
