@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from notify_streams import metrics, tasks
-from notify_streams.errors import RetryLater
+from notify_streams.errors import PermanentFailure, RetryLater, UnknownFailure
 from notify_streams.retry import RetryPolicy
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 _LOOK_S: Final = 10.0
 #: After a step that could not be made, and between two looks while there is something to do.
 _AGAIN_S: Final = 2.0
-#: After an error of a step that is no answer of a store.
+#: After an error of a step that is no outage.
 _AFTER_ERROR_S: Final = 60.0
 _RETRY: Final = RetryPolicy("erasure.run", first_s=0.5, max_s=10.0)
 
@@ -99,20 +99,26 @@ class ErasureRunner:
         for one in due:
             try:
                 await self._erase(one)
+            except (PermanentFailure, UnknownFailure) as error:  # RetryLater too, but no outage
+                await self._failed(one, error)
             except RetryLater as error:
                 log.warning(
                     "an erasure goes on later",
                     extra={"action": "erasure.postpone", "person": one.person, "error": error},
                 )
                 await self._store.postpone(one, datetime.now(UTC) + timedelta(seconds=_AGAIN_S))
-            except Exception as error:  # the erasures of all others go on; its text may name the person
-                log.error(
-                    "an erasure failed",
-                    extra={"action": "erasure.failed", "person": one.person, "error": type(error).__name__},
-                )
-                metrics.ERASURES.labels("failed").inc()
-                await self._store.postpone(one, datetime.now(UTC) + timedelta(seconds=_AFTER_ERROR_S))
+            except Exception as error:  # the erasures of all others go on
+                await self._failed(one, error)
         return len(due)
+
+    async def _failed(self, one: OpenErasure, error: Exception) -> None:
+        """Log, count, and try again later. The error's text may name the person."""
+        log.error(
+            "an erasure failed",
+            extra={"action": "erasure.failed", "person": one.person, "error": type(error).__name__},
+        )
+        metrics.ERASURES.labels("failed").inc()
+        await self._store.postpone(one, datetime.now(UTC) + timedelta(seconds=_AFTER_ERROR_S))
 
     async def _erase(self, one: OpenErasure) -> None:
         began_in_second = self._first.keys() <= one.done

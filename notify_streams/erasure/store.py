@@ -7,10 +7,12 @@ erased (`preferences.erased_users`). It has no user id, so it stays in its bucke
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from notify_streams import metrics
 from notify_streams.records.person_hash import person_hash
 from notify_streams.stores.mongo import ERASURES
 from notify_streams.stores.mongo_errors import mongo_call
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from notify_streams.stores.mongo import Document, Shards
+
+log = logging.getLogger(__name__)
 
 #: A worker that has not finished then has died, or is slow: another one goes on. Steps may be made twice.
 _LEASE: Final = timedelta(seconds=120)
@@ -59,7 +63,7 @@ class ErasureStore:
             await collection.update_one(again, {"$set": begin, "$unset": {"first_pass_at": "", "finished_at": ""}})
 
     async def take_due(self, now: datetime) -> list[OpenErasure]:
-        """Erasures that are due. For two minutes no other worker gets them."""
+        """Erasures that are due. For two minutes no other worker gets them. A document that cannot be read is counted as failed."""
         found = []
         for shard in range(len(self._shards)):
             query = {"bucket": {"$in": self._shards.buckets(shard)}, "due_at": {"$lte": now}}
@@ -68,8 +72,8 @@ class ErasureStore:
                 for one in await collection.find(query).limit(_AT_ONCE).to_list():
                     as_read = {"_id": one["_id"], "bucket": one["bucket"], "due_at": one["due_at"]}
                     taken = await collection.update_one(as_read, {"$set": {"due_at": now + _LEASE}})
-                    if taken.matched_count:
-                        found.append(_open(one))
+                    if taken.matched_count and (opened := open_erasure(one)) is not None:
+                        found.append(opened)
         return found
 
     async def note(self, one: OpenErasure, step: str, found: int) -> None:
@@ -120,11 +124,21 @@ class ErasureStore:
             await self._shards.collection(ERASURES, one.bucket).update_one(same, update)
 
 
-def _open(document: Document) -> OpenErasure:
-    return OpenErasure(
-        document["_id"],
-        document["user_id"],
-        document["bucket"],
-        document["requested_at"],
-        frozenset(document["done"]),
-    )
+def open_erasure(document: Document) -> OpenErasure | None:
+    """None if the document cannot be read: then the erasures of all others go on."""
+    person = document["_id"]
+    try:
+        return OpenErasure(
+            person,
+            document["user_id"],
+            document["bucket"],
+            document["requested_at"],
+            frozenset(document["done"]),
+        )
+    except (KeyError, TypeError) as error:
+        log.error(
+            "the document of an erasure cannot be read",
+            extra={"action": "erasure.reject", "person": person, "error": type(error).__name__},
+        )
+        metrics.ERASURES.labels("failed").inc()
+        return None

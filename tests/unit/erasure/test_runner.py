@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from notify_streams import metrics
 from notify_streams.erasure.runner import ErasureRunner
-from notify_streams.erasure.store import OpenErasure
-from notify_streams.errors import RetryLater
+from notify_streams.erasure.store import OpenErasure, open_erasure
+from notify_streams.errors import PermanentFailure, RetryLater, StoreUnavailable, UnknownFailure
 
 if TYPE_CHECKING:
     from notify_streams.erasure.runner import Note, Step
@@ -171,3 +172,31 @@ async def test_a_failed_step_delays_no_other_person(error: Exception) -> None:
 
     await ErasureRunner(Two(), {"registry": step}, {}, 60.0).run_due()
     assert asked == ["bob", "ann"]
+
+
+@pytest.mark.parametrize(
+    ("error", "counted"),
+    [
+        (StoreUnavailable("a shard is away"), 0),
+        (PermanentFailure("the document is too large"), 1),
+        (UnknownFailure("error 99999"), 1),
+        (KeyError("user_id"), 1),
+    ],
+    ids=["an outage", "refused for good", "not in the table", "a defect"],
+)
+async def test_what_is_no_outage_is_counted_as_failed_and_tried_again(error: Exception, counted: int) -> None:
+    def failed() -> float:
+        return float(metrics.ERASURES.labels("failed")._value.get())
+
+    async def step(one: OpenErasure, note: Note) -> None:
+        raise error
+
+    erasures, before = FakeErasures(), failed()
+    runner = ErasureRunner(erasures, {"contacts": step}, {}, settles_s=60.0)
+    assert await runner.run_due() == 1
+    assert failed() - before == counted
+    assert erasures.due_at is not None and erasures.due_at > datetime.now(UTC)
+
+
+def test_a_document_that_cannot_be_read_stops_no_other() -> None:
+    assert open_erasure({"_id": "person:1", "bucket": 3}) is None
