@@ -49,20 +49,28 @@ REMEDIES: Final = {
     ),
     ProblemCode.ROLE_MISSING: Remedy("bad", "notifyworkergone", "Start a worker of this role."),
     ProblemCode.AGENT_STUCK: Remedy(
-        "bad", "notifystalled", "Look at `/live` and at the last lines of its log; restart it if it does not go on."
+        "bad",
+        "notifystalled",
+        "Restart it if it does not go on; Kubernetes does when `/live` fails, after 30 s. The last lines of its log may say why.",
     ),
     ProblemCode.PARTITION_STUCK: Remedy(
-        "bad", "notifystalled", "Look at the partition's next record (`/lag` has the position), and report it."
+        "bad",
+        "notifystalled",
+        "Look at the partition's next record (`/lag` has the position), and report it. If others of this worker follow, the worker is stuck.",
     ),
     ProblemCode.LINK_CUT: Remedy(
-        "bad", "notifyregionlinkcut", "Mend the link; triggers wait in forward.<region> for up to a week."
+        "bad",
+        "notifyregionlinkcut",
+        "Mend the link, or that region's Kafka; triggers for its people wait for up to a week.",
     ),
     ProblemCode.CLOCK: Remedy("bad", "notifyclockstepped", "Mend the time synchronisation of the machine."),
     ProblemCode.LEDGER_OPEN: Remedy(
         "bad", "the-ledger-does-not-close", "Run `notify-streams audit`, keep its output, and report it."
     ),
     ProblemCode.CALL_FAILING: Remedy(
-        "bad", "notifycallfailing", "Look at the log action `retry.failing` of that call: it has the error."
+        "bad",
+        "notifycallfailing",
+        "Look at the log action `retry.failing` of that call: it has the error. The runbook has the service of each call.",
     ),
     ProblemCode.DEAD_LETTERS: Remedy(
         "warn", "notifydeadletters", "`notify-streams dead-letters list` shows reason and sender; then `replay` them."

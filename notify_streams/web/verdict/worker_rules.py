@@ -101,13 +101,15 @@ def failing_calls(workers: Iterable[WorkerStatus], causes: Collection[ProblemCod
     """Calls that fail at every attempt, unless a service that is down explains them."""
     if _SERVICES & set(causes):
         return
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[tuple[float, str]]] = {}
     for worker in workers:
         for call, seconds in ({} if worker.summary is None else worker.summary.failing).items():
             if seconds >= _FAILING_S and not call.startswith(_KNOWN_CALLS):
-                found.setdefault(call, []).append(seconds)
-    for call, times in sorted(found.items()):
-        text = f"The call {call} has failed at every attempt for {duration(max(times))} on {len(times)} workers."
+                found.setdefault(call, []).append((seconds, name_of(worker)))
+    for call, failing in sorted(found.items()):
+        longest_s, name = max(failing)
+        where = name if len(failing) == 1 else f"{len(failing)} workers"
+        text = f"The call {call} of {where} has failed at every attempt for {duration(longest_s)}."
         yield FoundProblem(ProblemCode.CALL_FAILING, f"call {call}", text)
 
 

@@ -137,7 +137,7 @@ CASES: dict[str, tuple[dict[str, Any], ProblemCode, str, str]] = {
         {"workers": [a_worker(summary={"failing": {"delivery.settle": 20.0}})], "roles": []},
         C.CALL_FAILING,
         "call delivery.settle",
-        "20 s on 1 workers",
+        "delivery.settle of worker push at 127.0.0.3:6071 has failed at every attempt for 20 s",
     ),
     "dead letters": (
         {"rates": some_rates(dead={"invalid": 30, "unknown_user": 2})},
