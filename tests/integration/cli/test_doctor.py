@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from typing import Any
@@ -12,6 +13,9 @@ from click.testing import CliRunner
 from devtools.stack import Stack
 from devtools.stack.paths import PROJECT
 from notify_streams.cli.main import main
+from notify_streams.settings import load_settings
+from notify_streams.stores.redis import connect
+from notify_streams.worker_registration import key_of
 
 pytestmark = pytest.mark.stack
 
@@ -20,6 +24,17 @@ pytestmark = pytest.mark.stack
 def topics(stack: Stack) -> None:
     environ = {"NOTIFY_STACK_DIR": str(stack.folder), "NOTIFY_CONFIG_DIR": str(PROJECT / "config")}
     assert CliRunner().invoke(main, ["topics", "ensure"], env=environ).exit_code == 0
+
+
+@pytest.fixture(autouse=True)
+def no_workers(stack: Stack) -> None:
+    """Other tests of the stack leave registrations of workers that have ended."""
+
+    async def forget() -> None:
+        async with connect(load_settings("us", environ={}, overlay=stack.settings_file("us"))).client() as redis:
+            await redis.delete(key_of("us"))
+
+    asyncio.run(forget())
 
 
 def examined(stack: Stack, **but: str) -> dict[str, dict[str, Any]]:
