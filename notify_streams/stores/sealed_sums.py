@@ -22,6 +22,7 @@ from notify_streams.records.periods import end_of_period
 from notify_streams.roles import CHANNEL_ROLES, LANES
 from notify_streams.stores.mongo import LEDGER, SEALED_SUMS, run_transaction, write_in_session
 from notify_streams.stores.mongo_errors import mongo_call
+from notify_streams.stores.shard_clocks import shard_time
 
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
@@ -139,9 +140,8 @@ class OpenPeriods:
     async def _seal(self, *, must: bool) -> None:
         try:
             with mongo_call(f"seal sums on shard {self._shard}", self._timeout_s):
-                hello = await self._shards.client(self._shard).admin.command("hello")
+                now = await shard_time(self._shards, self._shard)
                 read_at = time.monotonic()
-                now: datetime = hello["localTime"].replace(tzinfo=UTC)
                 end = end_of_period(now, self._period_s)
                 self._ends = await seal(self._shards, self._shard, self._buckets, end, now)
             self._buckets = {ledger: self._buckets[ledger] for ledger in self._ends}

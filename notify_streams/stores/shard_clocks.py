@@ -21,6 +21,25 @@ if TYPE_CHECKING:
 _RESOLUTION_S: Final = 0.001
 
 
+async def shard_time(shards: Shards, shard: int) -> datetime:
+    """What the clock of a shard's primary shows, in whole milliseconds.
+
+    Raises:
+        PyMongoError: it does not answer.
+    """
+    hello = await shards.client(shard).admin.command("hello")
+    # The driver gives UTC without a zone.
+    shown: datetime = hello["localTime"].replace(tzinfo=UTC)
+    return shown
+
+
+async def shard_ahead_s(shards: Shards, shard: int) -> float:
+    """By how many seconds a shard's clock is ahead of this machine's. Raises as `shard_time`."""
+    began = time.time()
+    at = (await shard_time(shards, shard)).timestamp()
+    return at - (began + time.time()) / 2
+
+
 class ShardClocks:
     """What the shards' clocks show. Before the first reading of one: the clock of this machine."""
 
@@ -49,8 +68,7 @@ class ShardClocks:
         if shard in self._read and began - self._read[shard][0] < max_age_s:
             return
         with mongo_call(f"read the clock of shard {shard}", self._timeout_s):
-            hello = await self._shards.client(shard).admin.command("hello")
-        at: float = hello["localTime"].replace(tzinfo=UTC).timestamp()
+            at = (await shard_time(self._shards, shard)).timestamp()
         ended = self._monotonic()
         self._read[shard] = (began, at - ended, at + _RESOLUTION_S - began)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from typing import TYPE_CHECKING, Final
 
 from pymongo.errors import PyMongoError
@@ -15,6 +14,7 @@ from notify_streams.records.periods import PERIOD_END
 from notify_streams.roles import channel_topic
 from notify_streams.stores.mongo import ATTEMPTS, LEDGER, NOTIFICATIONS, OUTBOX, TIMERS
 from notify_streams.stores.mongo_errors import mongo_reason
+from notify_streams.stores.shard_clocks import shard_time
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -71,8 +71,7 @@ async def _read_shard(
     here = {"bucket": {"$in": buckets}}
     async with shards.client(shard).start_session(snapshot=True) as session:
         snapshot.ledgers += await shards.database(shard)[LEDGER].find(here, session=session).to_list()
-        hello = await shards.client(shard).admin.command("hello")
-        snapshot.read_at |= dict.fromkeys(buckets, hello["localTime"].replace(tzinfo=UTC).timestamp())
+        snapshot.read_at |= dict.fromkeys(buckets, (await shard_time(shards, shard)).timestamp())
         await _read_at_one_time(shards.database(shard), session, here, snapshot, parts, event_systems)
 
 

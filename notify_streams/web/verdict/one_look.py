@@ -6,7 +6,6 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC
 from typing import TYPE_CHECKING, Final
 
 import pymongo
@@ -15,6 +14,7 @@ from pymongo.errors import PyMongoError
 from notify_streams.errors import StoreUnavailable
 from notify_streams.stores.mongo import Shards
 from notify_streams.stores.redis import connect
+from notify_streams.stores.shard_clocks import shard_ahead_s
 from notify_streams.web.ledger import sums
 from notify_streams.web.peers import Peers, fetch_peers
 from notify_streams.web.verdict.database_reads import DatabaseReads, read_shards
@@ -126,12 +126,9 @@ async def _read(settings: Settings) -> tuple[dict[str, float | None], DatabaseRe
 
 
 async def _clock_ahead_s(shards: Shards, shard: int) -> float | None:
-    """By how much the shard's clock is ahead of this machine's; None: it did not answer."""
-    began = time.time()
+    """See `shard_ahead_s`; None: it did not answer."""
     try:
         with pymongo.timeout(_WITHIN_S):
-            hello = await shards.client(shard).admin.command("hello")
+            return await shard_ahead_s(shards, shard)
     except PyMongoError:
         return None
-    at: float = hello["localTime"].replace(tzinfo=UTC).timestamp()
-    return at - (began + time.time()) / 2

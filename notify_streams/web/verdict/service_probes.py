@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 import pymongo
@@ -18,6 +16,7 @@ from notify_streams.registry.users_table import UsersTable
 from notify_streams.retry import RetryPolicy
 from notify_streams.roles import CHANNEL_ROLES, LANES
 from notify_streams.stores import redis
+from notify_streams.stores.shard_clocks import shard_ahead_s
 from notify_streams.topics import trigger_topics
 from notify_streams.web.kafka_reader import KafkaReader
 from notify_streams.web.verdict.observation import ServiceState
@@ -90,10 +89,8 @@ class ServiceProbes:
         return _state(ProblemCode.SHARD_DOWN, about, fault)
 
     async def _hello(self, shard: int, about: str) -> None:
-        began = time.time()
         with pymongo.timeout(_WITHIN_S):
-            hello: Mapping[str, Any] = await self._worker.shards.client(shard).admin.command("hello")
-        self.clocks[about] = hello["localTime"].replace(tzinfo=UTC).timestamp() - (began + time.time()) / 2
+            self.clocks[about] = await shard_ahead_s(self._worker.shards, shard)
 
     async def _redis(self) -> ServiceState:
         client = self._worker.preferences.redis
