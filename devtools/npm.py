@@ -3,16 +3,15 @@
 Each tarball is downloaded once into the cache, and compared with its sha256.
 """
 
-import fcntl
 import hashlib
 import io
 import shutil
 import tarfile
 import urllib.request
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
+from devtools.once import made_once
 from devtools.stack.errors import StackFailed
 from devtools.stack.paths import cache_folder
 
@@ -52,21 +51,11 @@ def packages() -> Path:
         StackFailed: a package could not be downloaded, or is another one.
     """
     target = cache_folder() / "npm" / hashlib.sha256(repr(PACKAGES).encode()).hexdigest()[:12]
-    if target.exists():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    # Two processes of pytest may come here at once.
-    with target.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not target.exists():
-            with TemporaryDirectory(dir=target.parent) as work:
-                _download(Path(work))
-                Path(work, "all").rename(target)
-    return target
+    return made_once(target, _download)
 
 
-def _download(work: Path) -> None:
-    """All packages into `work`/all/node_modules."""
+def _download(work: Path) -> Path:
+    """All packages into `work`/all/node_modules; returns `work`/all."""
     (work / "all" / "node_modules").mkdir(parents=True)
     for name in PACKAGES:
         with tarfile.open(fileobj=io.BytesIO(_tarball(name))) as tar:
@@ -74,6 +63,7 @@ def _download(work: Path) -> None:
         folder = work / "all" / "node_modules" / name
         folder.parent.mkdir(exist_ok=True)
         shutil.move(work / "package", folder)
+    return work / "all"
 
 
 def _tarball(name: str) -> bytes:

@@ -4,7 +4,6 @@ Each artifact is resolved once into the cache and compared with `jars.yaml` (the
 final folder when complete, so an interrupted download is repeated.
 """
 
-import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -12,11 +11,11 @@ import sys
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import yaml
 
+from devtools.once import made_once
 from devtools.stack.errors import StackFailed
 from devtools.stack.paths import cache_folder
 
@@ -39,19 +38,13 @@ HASHES: Final = Path(__file__).with_name("jars.yaml")
 
 def jars(name: str, cache: Path | None = None) -> Path:
     """The folder with the jars and native libraries of an artifact; the first call downloads them (10-60 s)."""
-    target = _target(name, cache)
-    if target.exists():
-        return target
-    home = target.parent
-    home.mkdir(parents=True, exist_ok=True)
-    with (home / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not target.exists():
-            with TemporaryDirectory(dir=home, prefix=f".{name}-") as work:
-                _resolve(name, Path(work))
-                _compare(name, Path(work) / "flat")
-                (Path(work) / "flat").rename(target)
-    return target
+
+    def download(work: Path) -> Path:
+        _resolve(name, work)
+        _compare(name, work / "flat")
+        return work / "flat"
+
+    return made_once(_target(name, cache), download)
 
 
 def missing(names: Iterable[str] = REQUIRED) -> list[str]:
