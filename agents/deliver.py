@@ -23,7 +23,13 @@ from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.outbox.partition_hooks import first_position
 from notify_streams.partition_concurrency import process_partitions_concurrently
 from notify_streams.roles import channel_of
-from notify_streams.transport import batched_consumer, hold_partitions_while, on_assigned, on_revoked
+from notify_streams.transport import (
+    batched_consumer,
+    count_progress_by,
+    hold_partitions_while,
+    on_assigned,
+    on_revoked,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -66,6 +72,7 @@ engine = app.delivery = DeliveryEngine(
 )
 app.add_lifecycle(engine.start, engine.stop)
 hold_partitions_while(app, lambda: engine.held)
+count_progress_by(app, app.role, engine.counted_to)
 
 
 async def first_positions(partitions: Collection[int]) -> dict[int, int]:

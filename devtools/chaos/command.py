@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -23,6 +24,9 @@ _FUZZ_FAILURES: Final = "fuzz-failures"
     show_default=True,
     type=click.FloatRange(0),
     help="Duration of the random faults; 0: none.",
+)
+@click.option(
+    "--rate", default=200, show_default=True, type=click.IntRange(1), help="Triggers/s during the random faults."
 )
 @click.option("--seed", default=1, show_default=True, help="Seed of the random faults and of the hostile records.")
 @click.option(
@@ -60,6 +64,7 @@ _FUZZ_FAILURES: Final = "fuzz-failures"
 def chaos(
     seeds: int,
     minutes: float,
+    rate: int,
     seed: int,
     fuzz_minutes: float,
     fuzz_limit_s: float,
@@ -75,7 +80,7 @@ def chaos(
     """
     if replay is not None:
         seeds, minutes, fuzz_minutes = 0, 0.0, fuzz_minutes or 1.0
-    running = _run(seeds, minutes, seed, fuzz_minutes, fuzz_limit_s, replay, names or NAMES, members, with_page)
+    running = _run(seeds, minutes, rate, seed, fuzz_minutes, fuzz_limit_s, replay, names or NAMES, members, with_page)
     conclude(running, as_json, _line, "invariants")
 
 
@@ -87,6 +92,7 @@ def _line(invariant: dict[str, Any]) -> str:
 async def _run(
     seeds: int,
     minutes: float,
+    rate: int,
     seed: int,
     fuzz_minutes: float,
     fuzz_limit_s: float,
@@ -99,7 +105,7 @@ async def _run(
     from devtools.chaos.failpoint_kills import kill_at_failpoints
     from devtools.chaos.fuzz.run import fuzz
     from devtools.chaos.latency import latency_ms
-    from devtools.chaos.open_page import open_page
+    from devtools.chaos.open_page import OpenPage, open_page
     from devtools.chaos.random_faults import random_faults
     from devtools.stack import stack_folder
     from notify_streams.admin.audit.provider_log import read_provider_log
@@ -111,17 +117,17 @@ async def _run(
         if minutes and with_page:
             views = await environment.pool.start("views")
             await views.wait_until_ready()
-            async with open_page(f"{views.url}/") as seen:
-                random_run = await random_faults(environment, minutes, seed)
-            page = seen.result()
+            page = OpenPage()
+            opened = open_page(f"{views.url}/", page, print_progress)
+            random_run = await random_faults(environment, minutes, seed, rate, opened)
         elif minutes:
-            random_run = await random_faults(environment, minutes, seed)
+            random_run = await random_faults(environment, minutes, seed, rate, nullcontext())
         accepted = read_provider_log(environment.stack.region(REGION).sandbox.provider_log)
         latencies = latency_ms(accepted)
         hostile = None
         if fuzz_minutes:
             hostile = await fuzz(environment, fuzz_minutes, seed, fuzz_limit_s, folder / _FUZZ_FAILURES, replay)
-        return report_of(kills, random_run, seed, latencies, hostile, page)
+        return report_of(kills, random_run, seed, latencies, hostile, None if page is None else page.result())
 
 
 def report_of(

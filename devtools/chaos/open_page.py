@@ -16,7 +16,7 @@ from notify_streams import tasks
 from notify_streams.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from playwright.async_api import CDPSession, ConsoleMessage
 
@@ -66,8 +66,8 @@ def _ends(values: Sequence[int]) -> tuple[float, float]:
 
 
 @asynccontextmanager
-async def open_page(url: str) -> AsyncIterator[OpenPage]:
-    """The page at `url` is open during the block, and looked at every 5 s.
+async def open_page(url: str, seen: OpenPage, report: Callable[[str], None]) -> AsyncIterator[None]:
+    """The page at `url` is open during the block, and looked at every 5 s; then what was seen is reported.
 
     Raises:
         SettingsError: Chromium is not installed.
@@ -77,7 +77,6 @@ async def open_page(url: str) -> AsyncIterator[OpenPage]:
     program = shutil.which("chromium")
     if program is None:
         raise SettingsError("chromium is not installed; install it (Debian: apt-get install chromium), or omit --page")
-    seen = OpenPage()
     async with async_playwright() as driver:
         browser = await driver.chromium.launch(executable_path=program, args=_FLAGS)
         page = await browser.new_page()
@@ -95,12 +94,13 @@ async def open_page(url: str) -> AsyncIterator[OpenPage]:
 
         looking = asyncio.create_task(look())
         try:
-            yield seen
+            yield
         finally:
             await tasks.stop([looking])
             if not looking.cancelled() and (error := looking.exception()):
                 seen.errors.append(f"the page could not be read: {error}")
             await browser.close()
+            report(f"the open page: {seen.result()}")
 
 
 async def _memory(session: CDPSession) -> tuple[int, int]:

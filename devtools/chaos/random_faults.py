@@ -15,6 +15,7 @@ from notify_streams.roles import CHANNEL_ROLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
 
     from devtools.chaos.environment import ChaosEnvironment
 
@@ -22,31 +23,37 @@ if TYPE_CHECKING:
 _WORKERS: Final = 3
 _PAUSE_S: Final = (2.0, 6.0)
 _PRIMARY_EVERY_S: Final = 60.0
-_RATE: Final = 200
+_BROKER_RESTARTS: Final = 2
 
 
 async def random_faults(
-    environment: ChaosEnvironment, minutes: float, seed: int, broker_restarts: int = 2
+    environment: ChaosEnvironment, minutes: float, seed: int, rate: int, page: AbstractAsyncContextManager[object]
 ) -> dict[str, Any]:
-    """Returns ``{"faults", "holds", ...}``. The workers that `kill_at_failpoints` started must run."""
+    """Returns ``{"faults", "holds", ...}``. The workers that `kill_at_failpoints` started must run.
+
+    Args:
+        rate: triggers a second.
+        page: entered while there are faults.
+    """
     draw = random.Random(f"random-faults-{seed}")
     pool = environment.pool
-    count = int(_RATE * 60 * minutes)
+    count = int(rate * 60 * minutes)
     while len(pool.running("standard")) < _WORKERS:
         await (await pool.start("standard")).wait_until_ready()
-    environment.report(f"random faults: {minutes:g} minutes, {_RATE} triggers/s, {_WORKERS} standard workers")
+    environment.report(f"random faults: {minutes:g} minutes, {rate} triggers/s, {_WORKERS} standard workers")
     started = time.monotonic()
     end = started + 60 * minutes
     faults = _FaultLog(environment.report, started)
     before = await environment.audit()
-    sending = asyncio.create_task(environment.send_triggers(count, draw, rate=_RATE))
-    services = asyncio.create_task(_service_faults(environment, started, end, broker_restarts, faults))
-    while time.monotonic() < end:
-        await asyncio.sleep(draw.uniform(*_PAUSE_S))
-        with suppress(NotifyError):
-            faults.add(await _worker_fault(environment, draw))
-    await sending
-    await services
+    async with page:
+        sending = asyncio.create_task(environment.send_triggers(count, draw, rate=rate))
+        services = asyncio.create_task(_service_faults(environment, started, end, faults))
+        while time.monotonic() < end:
+            await asyncio.sleep(draw.uniform(*_PAUSE_S))
+            with suppress(NotifyError):
+                faults.add(await _worker_fault(environment, draw))
+        await sending
+        await services
     for role in ("standard", *CHANNEL_ROLES):
         for worker in pool.running(role):
             worker.signal(signal.SIGCONT)
@@ -97,13 +104,11 @@ async def _worker_fault(environment: ChaosEnvironment, draw: random.Random) -> s
     return f"{'killed' if kind == 'kill' else 'terminated'} {worker.name}"
 
 
-async def _service_faults(
-    environment: ChaosEnvironment, started: float, end: float, broker_restarts: int, faults: _FaultLog
-) -> None:
+async def _service_faults(environment: ChaosEnvironment, started: float, end: float, faults: _FaultLog) -> None:
     """Restart the broker at regular intervals, and kill the shards' primaries in turn, one a minute."""
     region = environment.stack.region("us")
-    interval_s = (end - started) / (broker_restarts + 1)
-    restarts = [started + interval_s * number for number in range(1, broker_restarts + 1)]
+    interval_s = (end - started) / (_BROKER_RESTARTS + 1)
+    restarts = [started + interval_s * number for number in range(1, _BROKER_RESTARTS + 1)]
     next_primary, number = started + _PRIMARY_EVERY_S, 0
     while time.monotonic() < end:
         await asyncio.sleep(1.0)

@@ -250,6 +250,11 @@ class DeliveryEngine:
         """Whether partitions wait for the provider, so that a restart would cure nothing."""
         return self._admission.held
 
+    def counted_to(self, partition: int) -> int | None:
+        """Below this position every message of an owned partition has an outcome; moves within a batch."""
+        owned = self._partitions.get(partition)
+        return None if owned is None else owned.next_offset
+
     def provider_state(self) -> ProviderState:
         """The present state, without I/O."""
         return self._calls.provider_state()

@@ -5,6 +5,7 @@ For any Faust app: it depends on nothing else of `notify_streams` but `kafka` an
 
 from notify_streams.transport.app_state import (
     attach,
+    count_progress_by,
     exempt_from_watchdog,
     faust_credentials,
     hold_partitions_while,
@@ -60,6 +61,7 @@ __all__ = [
     "attach",
     "batched_consumer",
     "batched_topic",
+    "count_progress_by",
     "exempt_from_watchdog",
     "faust_credentials",
     "hold_partitions_while",

@@ -51,6 +51,8 @@ class AppState:
         self.offsets_at_s = 0.0
         #: Topics that the watchdog does not observe.
         self.exempt_topics: set[str] = set()
+        #: Topic → see `count_progress_by`.
+        self.progress: dict[str, Callable[[int], int | None]] = {}
         #: While one of these returns true, the watchdog observes nothing.
         self.holds: list[Callable[[], bool]] = []
         self.producer: BatchProducer | None = None
@@ -95,6 +97,14 @@ def on_partitions_started(app: AppT, hook: StartedHook) -> StartedHook:
 def exempt_from_watchdog(app: AppT, topic: str) -> None:
     """Never restart the worker because of `topic`: its records may have to wait for another service, however long."""
     app_state(app).exempt_topics.add(topic)
+
+
+def count_progress_by(app: AppT, topic: str, progress: Callable[[int], int | None]) -> None:
+    """Do not restart the worker because of a partition of `topic` while `progress(partition)` changes.
+
+    A position moves once a batch, and a batch of slow records can take longer than the watchdog waits. Called every few seconds.
+    """
+    app_state(app).progress[topic] = progress
 
 
 def hold_partitions_while(app: AppT, holds: Callable[[], bool]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from aiokafka.errors import KafkaError
 from faust.types import TP, AppT
@@ -105,6 +105,10 @@ async def monitor(consumer: Consumer) -> None:
                 await note_refusal(kafka_connection(consumer.app), error, interval_s)
 
 
+def _progress(progress: Callable[[int], int | None] | None, tp: TP) -> int | None:
+    return None if progress is None else progress(tp.partition)
+
+
 async def observe(consumer: Consumer) -> None:
     """Read the offsets of the assigned partitions, and give the watchdog one observation of partitions and tables."""
     state = app_state(consumer.app)
@@ -114,7 +118,9 @@ async def observe(consumer: Consumer) -> None:
     now_s = state.offsets_at_s = time.monotonic()
     state.offsets = offsets
     partitions = {
-        tp: PartitionState(consumer.processed_position(tp), found.end, found.committed)
+        tp: PartitionState(
+            consumer.processed_position(tp), found.end, found.committed, _progress(state.progress.get(tp.topic), tp)
+        )
         for tp, found in offsets.items()
         if tp.topic not in state.exempt_topics
     }

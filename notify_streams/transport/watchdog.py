@@ -28,6 +28,8 @@ class PartitionState:
     position: int | None
     end: int
     committed: int | None
+    #: See `count_progress_by`; None: only the position counts.
+    progress: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,6 @@ def _must_change(partition: PartitionState, recovers: bool) -> Iterable[tuple[Re
             yield Reason.NOT_STARTED, ()
         return
     if partition.end > partition.position:
-        yield Reason.NOT_PROCESSED, (partition.position,)
+        yield Reason.NOT_PROCESSED, (partition.position, partition.progress)
     if partition.position > (partition.committed or 0):
         yield Reason.NOT_COMMITTED, (partition.committed,)

@@ -13,7 +13,7 @@ import pytest
 
 from notify_streams import metrics
 from notify_streams.admin.audit.provider_log import AcceptedMessage
-from notify_streams.delivery.providers import ProviderOutcome, ProviderResult, unsendable
+from notify_streams.delivery.providers import Outgoing, ProviderOutcome, ProviderResult, unsendable
 from notify_streams.records.ids import notification_id
 from notify_streams.roles import Channel
 from tests.builders import ABatch, a_message, templates
@@ -76,6 +76,27 @@ async def test_the_providers_results_decide_the_state(
     assert {name: found.get(name) for name in expected} == expected
     assert found["provider"] == "fake" and len(provider.calls) == len(results)
     assert await env.books_close() and not await env.timers()
+
+
+async def test_what_has_an_outcome_counts_as_progress_before_its_batch_is_acknowledged(
+    env: DeliveryEnvironment,
+) -> None:
+    provider, answers = Provider(), asyncio.Event()
+
+    async def before(message: Outgoing) -> None:
+        if message.notification_id.startswith(notification_id("slow", "u-42", "payments")):
+            await answers.wait()
+
+    provider.before = before
+    async with env.engine(provider) as engine:
+        batch = await env.notify("t", "slow")
+        event = await engine.begin(batch)
+        await until(lambda: engine.engine.counted_to(BUCKET) == batch.start + 1)
+        assert event.acknowledged == 0
+        answers.set()
+        await until(lambda: event.acknowledged)
+        assert engine.engine.counted_to(BUCKET) == batch.end
+        assert engine.engine.counted_to(BUCKET + 1) is None
 
 
 async def test_a_call_contains_the_rendered_message_and_its_metadata(env: DeliveryEnvironment) -> None:

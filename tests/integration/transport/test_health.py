@@ -1,10 +1,11 @@
 """Readiness and the watchdog of a running worker; it does not start without its topics."""
 
 import asyncio
+from itertools import count
 
 from faust.types import TP
 
-from notify_streams.transport import Watchdog, batched_consumer, on_assigned, ready, stuck
+from notify_streams.transport import Watchdog, batched_consumer, count_progress_by, on_assigned, ready, stuck
 from notify_streams.transport.app_state import app_state
 from notify_streams.transport.health_monitor import observe
 from notify_streams.transport.watchdog import Reason
@@ -32,6 +33,28 @@ async def test_a_blocked_agent_is_stuck_and_one_that_works_is_not(
         assert stuck(app) == ()
         await until(something_is_stuck)
         assert [(found.what, found.reason) for found in stuck(app)] == [(f"{blocked}-0", Reason.NOT_PROCESSED)]
+
+
+async def test_a_slow_batch_whose_records_are_processed_is_not_stuck(
+    kafka_bootstrap: str, new_app: NewApp, running: Running
+) -> None:
+    blocked, slow = await a_topic(kafka_bootstrap, 1), await a_topic(kafka_bootstrap, 1)
+    app = new_app()
+    app_state(app).watchdog = Watchdog(after_s=0.3)
+    batches = [BatchCollector(app, topic, ack=False) for topic in (blocked, slow)]
+    processed = count()
+    count_progress_by(app, slow, lambda partition: next(processed) if partition == 0 else None)
+
+    async def something_is_stuck() -> bool:
+        await observe(batched_consumer(app))
+        return bool(stuck(app))
+
+    async with running(app):
+        for topic in (blocked, slow):
+            await fill(kafka_bootstrap, topic, 0, [b"x"])
+        await until(lambda: all(one.count == 1 for one in batches))
+        await until(something_is_stuck)
+        assert [found.what for found in stuck(app)] == [f"{blocked}-0"]
 
 
 async def test_a_worker_is_ready_once_its_partitions_have_started(

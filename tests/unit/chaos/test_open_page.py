@@ -45,8 +45,10 @@ async def page() -> AsyncIterator[str]:
 @needs_chromium
 async def test_the_errors_of_a_real_page_are_found(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(open_page, "_EVERY_S", 0.05)
-    async with open_page.open_page(page) as seen:
+    seen, reports = OpenPage(), list[str]()
+    async with open_page.open_page(page, seen, reports.append):
         await until(lambda: len(seen.samples) > 1)
+    assert [one.partition("{")[0] for one in reports] == ["the open page: "]
     assert seen.samples[0].headline == "All is well"
     assert any("missing is not defined" in one for one in seen.errors)
     assert not any("log:" in one for one in seen.errors)

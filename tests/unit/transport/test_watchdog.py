@@ -24,6 +24,8 @@ def observed(
     [
         pytest.param([PartitionState(5, 9, 5)] * 7, [Reason.NOT_PROCESSED], id="behind and still"),
         pytest.param([PartitionState(5, 9, 5)] * 6, [], id="not yet thirty seconds"),
+        pytest.param([PartitionState(5, 9, 5)] * 6 + [PartitionState(5, 9, 5, 7)], [], id="within a batch"),
+        pytest.param([PartitionState(5, 9, 5, 7)] * 7, [Reason.NOT_PROCESSED], id="still within a batch"),
         pytest.param([PartitionState(5, 5, 5)] * 20, [], id="nothing to do"),
         pytest.param([PartitionState(n, 100, n) for n in range(20)], [], id="behind but moving"),
         pytest.param([PartitionState(n, n, 0) for n in range(1, 9)], [Reason.NOT_COMMITTED], id="commits have stopped"),
