@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from notify_streams.delivery.providers import ProviderConfig
 from notify_streams.delivery.providers.http.connection_pool import MAX_OPENING
@@ -131,6 +132,22 @@ async def test_a_connection_is_used_again(calls_to: CallsTo, raw: bytes, respons
         assert [await calls.post() for _ in range(3)] == [response] * 3
         first = calls.server.requests[0]
         assert calls.server.requests == [first] * 3, "one connection, no other URL, no cookie"
+
+
+def test_a_limit_in_the_same_millisecond_ends_calls_like_others(calls_to: CallsTo) -> None:
+    """The event loop of workers, uvloop, then has no timer."""
+    reported: list[dict[str, Any]] = []
+
+    async def post() -> list[HttpResponse | NoResponse]:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+        async with calls_to(respond_always, start_within_s=0.0001, max_in_flight=2) as calls:
+            found: list[HttpResponse | NoResponse] = await asyncio.gather(*(calls.post() for _ in range(20)))
+            return found
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        found = runner.run(post())
+    assert reported == []
+    assert all(isinstance(one, NoResponse) and not one.begun for one in found)
 
 
 NOT_KEPT = {

@@ -65,7 +65,9 @@ class ConnectionPool:
         self._calls: dict[_Call, None] = {}
         #: those of `_calls` that have no connection
         self._waiting: dict[_Call, None] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        #: When it is due. uvloop's handle of a timer that is due at once does not know it.
+        self._timer_at = 0.0
         #: The last connection was not open in time.
         self._timed_out = False
         self._closed = False
@@ -216,9 +218,10 @@ class ConnectionPool:
 
     def _wake_at(self, when: float) -> None:
         if self._timer is not None:
-            if self._timer.when() <= when:
+            if self._timer_at <= when:
                 return
             self._timer.cancel()
+        self._timer_at = when
         self._timer = self._loop.call_at(when, self._apply_limits)
 
     def _apply_limits(self) -> None:
