@@ -6,6 +6,7 @@ Errors of its console are collected, and its memory is measured.
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
 
 _FLAGS: Final = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 _EVERY_S: Final = 5.0
+#: The number of nodes of the document.
+_SHOWN: Final = """() => {
+  const nodes = document.createTreeWalker(document);
+  let count = 1;
+  while (nodes.nextNode()) count++;
+  return count;
+}"""
 #: The most by which the median of the last quarter of the samples may exceed that of the first.
 _GROWTH: Final = 1.2
 
@@ -31,7 +39,10 @@ class Sample:
     """What the page holds after a garbage collection."""
 
     heap_bytes: int
+    #: Those that the page shows, and any that it keeps without need.
     nodes: int
+    #: Those of its document: a page with more problems has more.
+    shown_nodes: int
     headline: str
 
 
@@ -47,20 +58,25 @@ class OpenPage:
             self.errors.append(f"{message.type}: {message.text}")
 
     def result(self) -> dict[str, Any]:
-        """``{"holds", "errors", "samples", "heap_bytes", "nodes", "headlines"}``; the figures are medians of the first and last quarter."""
-        heap, nodes = _ends([one.heap_bytes for one in self.samples]), _ends([one.nodes for one in self.samples])
-        flat = bool(self.samples) and all(last <= first * _GROWTH for first, last in (heap, nodes))
+        """``{"holds", "errors", "samples", "heap_bytes", "nodes", "nodes_per_shown", "headlines"}``.
+
+        Figures are medians of the first and the last quarter. Numbers in headlines are `#`.
+        """
+        heap = _ends([one.heap_bytes for one in self.samples])
+        per_shown = _ends([one.nodes / one.shown_nodes for one in self.samples])
+        flat = bool(self.samples) and all(last <= first * _GROWTH for first, last in (heap, per_shown))
         return {
             "holds": flat and not self.errors,
             "errors": self.errors,
             "samples": len(self.samples),
             "heap_bytes": heap,
-            "nodes": nodes,
-            "headlines": [*dict.fromkeys(one.headline for one in self.samples)],
+            "nodes": _ends([one.nodes for one in self.samples]),
+            "nodes_per_shown": per_shown,
+            "headlines": [*dict.fromkeys(re.sub(r"\d+", "#", one.headline) for one in self.samples)],
         }
 
 
-def _ends(values: Sequence[int]) -> tuple[float, float]:
+def _ends(values: Sequence[float]) -> tuple[float, float]:
     quarter = max(1, len(values) // 4)
     return (median(values[:quarter]), median(values[-quarter:])) if values else (0, 0)
 
@@ -90,7 +106,8 @@ async def open_page(url: str, seen: OpenPage, report: Callable[[str], None]) -> 
             while True:
                 await asyncio.sleep(_EVERY_S)
                 heap, nodes = await _memory(session)
-                seen.samples.append(Sample(heap, nodes, await page.locator("h1").inner_text()))
+                shown = await page.evaluate(_SHOWN)
+                seen.samples.append(Sample(heap, nodes, shown, await page.locator("h1").inner_text()))
 
         looking = asyncio.create_task(look())
         try:

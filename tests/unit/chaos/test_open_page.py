@@ -17,14 +17,22 @@ needs_chromium = pytest.mark.skipif(shutil.which("chromium") is None, reason="ch
 
 
 @pytest.mark.parametrize(
-    ("last", "errors", "holds"),
-    [(1_100, [], True), (1_300, [], False), (1_100, ["error: x is not defined"], False)],
-    ids=["flat", "grows", "an error"],
+    ("last", "nodes", "shown", "errors", "holds"),
+    [
+        (1_100, 20, 10, [], True),
+        (1_300, 20, 10, [], False),
+        (1_100, 40, 20, [], True),
+        (1_100, 40, 10, [], False),
+        (1_100, 20, 10, ["error: x is not defined"], False),
+    ],
+    ids=["flat", "grows", "shows more", "keeps what it does not show", "an error"],
 )
-def test_a_page_holds_with_flat_memory_and_without_errors(last: int, errors: list[str], holds: bool) -> None:
-    samples = [Sample(size, 10, "fine") for size in (1_000, 5_000, 1_100, last)]
-    result = OpenPage(errors, samples).result()
-    assert (result["holds"], result["heap_bytes"], result["headlines"]) == (holds, (1_000, last), ["fine"])
+def test_a_page_holds_with_flat_memory_and_without_errors(
+    last: int, nodes: int, shown: int, errors: list[str], holds: bool
+) -> None:
+    samples = [Sample(size, 20, 10, f"gone for {size} s") for size in (1_000, 5_000, 1_100)]
+    result = OpenPage(errors, [*samples, Sample(last, nodes, shown, "gone for 2 s")]).result()
+    assert (result["holds"], result["heap_bytes"], result["headlines"]) == (holds, (1_000, last), ["gone for # s"])
 
 
 def test_a_page_that_was_never_seen_does_not_hold() -> None:
@@ -49,6 +57,6 @@ async def test_the_errors_of_a_real_page_are_found(page: str, monkeypatch: pytes
     async with open_page.open_page(page, seen, reports.append):
         await until(lambda: len(seen.samples) > 1)
     assert [one.partition("{")[0] for one in reports] == ["the open page: "]
-    assert seen.samples[0].headline == "All is well"
+    assert seen.samples[0].headline == "All is well" and seen.samples[0].nodes >= seen.samples[0].shown_nodes > 4
     assert any("missing is not defined" in one for one in seen.errors)
     assert not any("log:" in one for one in seen.errors)
