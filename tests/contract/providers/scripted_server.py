@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -42,6 +44,12 @@ class Peer:
         """Read a request and send `data`."""
         await self.request()
         await self.send(data)
+
+    async def last_response(self, data: bytes = OK) -> None:
+        """Read a request; the client gets `data` and the end of the connection at the same time. Nothing may be sent afterwards."""
+        with socket.socket(fileno=os.dup(self.writer.get_extra_info("socket").fileno())) as sock:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+        await self.respond(data)
 
     async def end(self) -> None:
         """Wait until the client has closed the connection."""

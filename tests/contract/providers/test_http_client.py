@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 
 from notify_streams.delivery.providers import ProviderConfig
 from notify_streams.delivery.providers.http.connection_pool import MAX_OPENING
+from notify_streams.delivery.providers.http.name_lookups import NameLookups
 from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse
 from tests.contract.providers.scripted_server import OK, Peer, Script, ScriptedServer, respond_always, serve
@@ -134,20 +134,14 @@ async def test_a_connection_is_used_again(calls_to: CallsTo, raw: bytes, respons
         assert calls.server.requests == [first] * 3, "one connection, no other URL, no cookie"
 
 
-def test_a_limit_in_the_same_millisecond_ends_calls_like_others(calls_to: CallsTo) -> None:
-    """The event loop of workers, uvloop, then has no timer."""
-    reported: list[dict[str, Any]] = []
-
-    async def post() -> list[HttpResponse | NoResponse]:
-        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
-        async with calls_to(respond_always, start_within_s=0.0001, max_in_flight=2) as calls:
-            found: list[HttpResponse | NoResponse] = await asyncio.gather(*(calls.post() for _ in range(20)))
-            return found
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        found = runner.run(post())
-    assert reported == []
-    assert all(isinstance(one, NoResponse) and not one.begun for one in found)
+async def test_a_limit_in_the_same_millisecond_ends_calls_like_others(
+    calls_to: CallsTo, errors: list[dict[str, Any]]
+) -> None:
+    """uvloop then has no timer."""
+    async with calls_to(respond_always, start_within_s=0.0001, max_in_flight=2) as calls:
+        found = await asyncio.gather(*(calls.post() for _ in range(20)))
+        assert all(isinstance(one, NoResponse) and not one.begun for one in found)
+        assert errors == []
 
 
 NOT_KEPT = {
@@ -352,7 +346,7 @@ class TestConnections:
             assert [request[-2:] for _, request in calls.server.requests] == bodies
 
     async def test_a_connection_that_ended_with_its_response_is_not_used(self, calls_to: CallsTo) -> None:
-        async with calls_to(lambda peer: peer.respond(), max_in_flight=1) as calls:
+        async with calls_to(lambda peer: peer.last_response(), max_in_flight=1) as calls:
             assert await asyncio.gather(*(calls.post() for _ in range(4))) == [THE_OK] * 4
             assert calls.server.connections == 4
 
@@ -573,17 +567,15 @@ async def test_a_client_that_was_not_started_says_so() -> None:
     await client.close()
 
 
-async def test_the_next_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    loop = asyncio.get_running_loop()
-    async with serve(respond_always) as server:
-
-        async def two_addresses(host: str, port: int, **_: Any) -> list[Any]:
+async def test_the_next_address_of_a_name_is_tried() -> None:
+    class TwoAddresses(NameLookups):
+        async def look_up(self, host: str, port: int) -> list[Any]:
             return [
                 (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in ("127.0.0.2", "127.0.0.1")
             ]
 
-        monkeypatch.setattr(loop, "getaddrinfo", two_addresses)
-        client = HttpClient(config_of())
+    async with serve(respond_always) as server:
+        client = HttpClient(config_of(), lookups=TwoAddresses())
         await client.start()
         assert await client.post(f"http://two.example:{server.port}/", {}, b"") == THE_OK
         await client.close()
