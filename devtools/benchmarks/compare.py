@@ -11,12 +11,11 @@ import resource
 import uuid
 from dataclasses import astuple
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 from devtools import subprocesses
 from devtools.benchmarks.rates import RecordsMissing
-from devtools.benchmarks.results import Figure, Goal, figure, report
+from devtools.benchmarks.results import Figure, Goal, beside, report
 from devtools.benchmarks.transport import topics
 from devtools.benchmarks.transport.cases.task import Task
 from devtools.benchmarks.transport.runner import VALUE
@@ -84,9 +83,9 @@ async def _alternate(measure: Callable[[Path], Awaitable[Costs]], old: Path, rou
 
 
 def compared(new: Sequence[Mapping[str, float]], old: Sequence[Mapping[str, float]]) -> list[Figure]:
-    """Medians over the rounds, of what both checkouts measure."""
+    """What both checkouts measure, over the rounds."""
     return [
-        figure(name, median(run[name] for run in new), "us", GOAL, "old", median(run[name] for run in old))
+        beside(name, [run[name] for run in new], "us", GOAL, "old", [run[name] for run in old])
         for name in new[0]
         if name in old[0]
     ]

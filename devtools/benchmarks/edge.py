@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from itertools import islice
-from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 
 from devtools.benchmarks.region import REGION, local_region, worker_pool
-from devtools.benchmarks.results import Figure, Goal, figure, report
+from devtools.benchmarks.results import Figure, Goal, beside, report
 from devtools.benchmarks.router.load import bench_users
 from devtools.percentiles import percentiles_of
 from devtools.stack import Stack
@@ -70,12 +69,10 @@ def figures(runs: Mapping[str, Sequence[Percentiles]]) -> list[Figure]:
     """The medians of the rounds, each beside that of the view."""
     found = []
     for name in ("p50", "p99"):
-        view = median(getattr(one, name) for one in runs[VIEW])
+        view = [getattr(one, name) for one in runs[VIEW]]
         for case in (HIT, MISS):
             goal = GOAL if (case, name) == (HIT, "p50") else None
-            found.append(
-                figure(f"{case}, {name}", median(getattr(one, name) for one in runs[case]), "ms", goal, VIEW, view)
-            )
+            found.append(beside(f"{case}, {name}", [getattr(one, name) for one in runs[case]], "ms", goal, VIEW, view))
     return found
 
 

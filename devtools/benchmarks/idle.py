@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from devtools.benchmarks.delivery.checkout_region import THIS_CHECKOUT, CheckoutRegion, checkout_region
 from devtools.benchmarks.delivery.sink import running_sink
-from devtools.benchmarks.results import Figure, Goal, figure, report
+from devtools.benchmarks.results import Figure, Goal, beside, figure, report
 from devtools.cpu import cpu_s
 from notify_streams.cli.output import print_progress
 from notify_streams.roles import ROLES, VIEWS, WEBHOOKS
@@ -46,25 +46,18 @@ async def measure(folder: Path, seconds: float, rounds: int, old: Path | None) -
 def figures(runs: Mapping[str, Sequence[_Cost]]) -> list[Figure]:
     """Medians of the rounds."""
     mine, old = runs["this"], runs.get("old")
-    total = median(map(_workers, mine))
-    beside = None if old is None else median(map(_workers, old))
-    found = [
-        figure(
-            f"{len(ROLES)} idle workers",
-            total,
-            "% of a processor",
-            None if beside is None else _GOAL,
-            None if beside is None else "older checkout",
-            beside,
-        )
-    ]
+    name = f"{len(ROLES)} idle workers"
+    found = [_figure(name, [*map(_workers, mine)], None if old is None else [*map(_workers, old)], _GOAL)]
     for name in mine[0]:
-        values = median(one[name] for one in mine)
-        of_old = None if old is None or name not in old[0] else median(one[name] for one in old)
-        found.append(
-            figure(name, values, "% of a processor", None, None if of_old is None else "older checkout", of_old)
-        )
+        of_old = None if old is None or name not in old[0] else [one[name] for one in old]
+        found.append(_figure(name, [one[name] for one in mine], of_old))
     return found
+
+
+def _figure(name: str, mine: Sequence[float], old: Sequence[float] | None, goal: Goal | None = None) -> Figure:
+    if old is None:
+        return figure(name, median(mine), "% of a processor")
+    return beside(name, mine, "% of a processor", goal, "older checkout", old)
 
 
 def _workers(cost: _Cost) -> float:

@@ -89,17 +89,28 @@ class Target:
 def figures_of(targets: Iterable[Target], runs: Mapping[str, Sequence[float]]) -> list[Figure]:
     """Judge the medians over the rounds. `runs`: case -> one value a round. Targets whose cases did not run are left out."""
     return [
-        figure(
-            target.name,
-            median(runs[target.case]),
-            target.unit,
-            target.goal,
-            target.reference,
-            None if target.reference is None else median(runs[target.reference]),
-        )
+        figure(target.name, median(runs[target.case]), target.unit, target.goal)
+        if target.reference is None
+        else beside(target.name, runs[target.case], target.unit, target.goal, target.reference, runs[target.reference])
         for target in targets
         if target.case in runs and (target.reference is None or target.reference in runs)
     ]
+
+
+def beside(
+    name: str,
+    values: Sequence[float],
+    unit: str,
+    goal: Goal | None,
+    reference: str,
+    references: Sequence[float],
+) -> Figure:
+    """Judge the median of the rounds' ratios. `values`, `references`: one a round.
+
+    The values of one round are measured shortly after each other; from round to round the speed of a shared machine changes.
+    """
+    ratios = [one / other for one, other in zip(values, references, strict=True)]
+    return figure(name, median(values), unit, goal, reference, median(references), median(ratios))
 
 
 def percentile_figures(name: str, found: Percentiles, p99: Goal | None = None) -> list[Figure]:

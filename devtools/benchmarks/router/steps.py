@@ -20,7 +20,7 @@ from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBat
 from bson.codec_options import DEFAULT_CODEC_OPTIONS
 from pymongo import message as wire
 
-from devtools.benchmarks.results import Goal, figure, report
+from devtools.benchmarks.results import Goal, beside, report
 from devtools.benchmarks.router.load import TOPIC, USERS, bench_user, bench_users, triggers, user_uploads
 from devtools.benchmarks.tables.people import TOPICS, Row, open_tables, values_of
 from notify_streams.cli.output import print_progress
@@ -114,11 +114,9 @@ async def measure_tables(count: int, rounds: int, people: int) -> dict[str, Any]
             for store in tables.values():
                 store.close()
     memory, disk = runs["memory"][1:], runs["disk"][1:]
-    # The median of the rounds' ratios: a round's two measurements share the machine's state.
-    ratio = statistics.median(one / other for one, other in zip(disk, memory, strict=True))
     goal = Goal("at most", 1.1, of_ratio=True)
     name = f"CPU a trigger, tables on disk, {people:,} people"
-    line = figure(name, statistics.median(disk), "us", goal, "tables in memory", statistics.median(memory), ratio)
+    line = beside(name, disk, "us", goal, "tables in memory", memory)
     return report([line], packages=("lmdb", "msgspec"), rounds={"memory": memory, "disk": disk})
 
 
