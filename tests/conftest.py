@@ -9,12 +9,11 @@
 import os
 import shutil
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvloop
 from hypothesis import settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -51,11 +50,6 @@ def pytest_configure(config: pytest.Config) -> None:
             # xdist's processes get folders in it. Who stops the run from outside looks for stacks nowhere else.
             RUNS.mkdir(parents=True, exist_ok=True)
             config.option.basetemp = config.option.basetemp or RUNS / f"{os.getpid()}-tmp"
-
-
-def pytest_asyncio_loop_factories() -> dict[str, Callable[[], uvloop.Loop]]:
-    """Tests run on the event loop that workers have."""
-    return {"uvloop": uvloop.new_event_loop}
 
 
 class _ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types

@@ -21,8 +21,13 @@ async def stop_consumer(consumer: Any, timeout_s: float) -> None:
     finally:
         if not stopping.done() or stopping.cancelled() or stopping.exception() is not None:
             stopping.cancel()
-            with suppress(KafkaError, OSError):
-                await consumer._client.close()
+            await asyncio.wait([asyncio.ensure_future(_close(consumer._client))], timeout=timeout_s)
+
+
+async def _close(client: Any) -> None:
+    # A `stop` that was cancelled while it waited for a connection's end has cancelled that end for all who wait for it later.
+    with suppress(KafkaError, OSError, asyncio.CancelledError):
+        await client.close()
 
 
 def is_cancelled() -> bool:

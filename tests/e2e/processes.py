@@ -54,7 +54,7 @@ async def run_to_end(
 ) -> Done:
     """Run a program to its end. After `timeout_s` it gets SIGTERM, so that it can stop its children, then SIGKILL."""
     async with subprocesses.running(
-        command, env=environ, cwd=PROJECT, stderr=asyncio.subprocess.PIPE, grace_s=_GRACE_S
+        command, env=dict(environ), cwd=PROJECT, stderr=asyncio.subprocess.PIPE, grace_s=_GRACE_S
     ) as process:
         async with asyncio.timeout(timeout_s):
             out, err = await process.communicate(stdin)

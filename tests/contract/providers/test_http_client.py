@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from notify_streams.delivery.providers import ProviderConfig
+from notify_streams.delivery.providers.http.connection import Connection
 from notify_streams.delivery.providers.http.connection_pool import MAX_OPENING
 from notify_streams.delivery.providers.http.name_lookups import NameLookups
 from notify_streams.delivery.providers.http_client import HttpClient
@@ -134,14 +136,20 @@ async def test_a_connection_is_used_again(calls_to: CallsTo, raw: bytes, respons
         assert calls.server.requests == [first] * 3, "one connection, no other URL, no cookie"
 
 
-async def test_a_limit_in_the_same_millisecond_ends_calls_like_others(
-    calls_to: CallsTo, errors: list[dict[str, Any]]
-) -> None:
-    """uvloop then has no timer."""
-    async with calls_to(respond_always, start_within_s=0.0001, max_in_flight=2) as calls:
-        found = await asyncio.gather(*(calls.post() for _ in range(20)))
-        assert all(isinstance(one, NoResponse) and not one.begun for one in found)
-        assert errors == []
+def test_a_limit_in_the_same_millisecond_ends_calls_like_others(calls_to: CallsTo) -> None:
+    """The event loop of workers, uvloop, then has no timer."""
+    reported: list[dict[str, Any]] = []
+
+    async def post() -> list[HttpResponse | NoResponse]:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+        async with calls_to(respond_always, start_within_s=0.0001, max_in_flight=2) as calls:
+            found: list[HttpResponse | NoResponse] = await asyncio.gather(*(calls.post() for _ in range(20)))
+            return found
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        found = runner.run(post())
+    assert reported == []
+    assert all(isinstance(one, NoResponse) and not one.begun for one in found)
 
 
 NOT_KEPT = {
@@ -515,6 +523,24 @@ class TestClose:
                 gc.collect()
         assert [str(one.message) for one in caught if issubclass(one.category, ResourceWarning)] == []
         assert errors == []
+
+
+async def test_a_connection_that_is_lost_while_nobody_waits_for_it_reports_nothing(
+    errors: list[dict[str, Any]],
+) -> None:
+    class Owner:
+        def responded(self, connection: Connection, response: HttpResponse) -> None: ...
+
+        def lost(self, connection: Connection, reason: str) -> None: ...
+
+    ours, theirs = socket.socketpair()
+    with theirs:
+        connection = Connection(ours, None, Owner())
+        connection.connection_lost(None)
+        assert connection.closed
+        del connection
+        gc.collect()
+    assert errors == []
 
 
 def close_after_each_response(

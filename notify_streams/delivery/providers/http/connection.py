@@ -162,6 +162,7 @@ class Connection(asyncio.BufferedProtocol):
     def _fail(self, error: Exception) -> None:
         if not self._established.done():
             self._established.set_exception(error)
+            self._established.exception()  # known: no task waits for it if the opening was cancelled
         self._lose(type(error).__name__)
 
     def _lose(self, reason: str) -> None:
