@@ -1,4 +1,4 @@
-"""The demo's sending rate: lowered while critical notifications are late."""
+"""The demo's sending rate: it follows how late critical notifications are."""
 
 from __future__ import annotations
 
@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 
 #: Half of what the mission promises: triggers that are under way become later still.
 _LATE_S: Final = 1.0
-_FACTOR: Final = 0.7
+#: The rate is raised after none took longer.
+_EARLY_S: Final = 0.5
+#: A machine that is too slow shows it before much is under way.
+_FIRST: Final = 250.0
+_RAISE: Final = 2.0
+_LOWER: Final = 0.7
 _LEAST: Final = 50.0
-#: Between two looks; a lower rate takes effect after a while.
+#: Between two looks; another rate takes effect after a while.
 _LOOK_S: Final = 0.5
 _SETTLE_S: Final = 1.5
 
@@ -28,8 +33,10 @@ class SendingPace:
     """When the next triggers may be sent. This machine may be too slow for the rate that was asked for."""
 
     def __init__(self, rate: float, provider_logs: Sequence[Path], sent: Mapping[str, SentTrigger]) -> None:
-        """Start at `rate` triggers/s. `sent`: by trigger id; the caller adds to it."""
-        self.rate = rate
+        """`rate`: triggers/s that are asked for. `sent`: by trigger id; the caller adds to it."""
+        self.rate = min(rate, _FIRST)
+        #: The rate asked for; after it was too much, the one it was lowered to.
+        self.limit = rate
         self._sent = sent
         self._offsets = dict.fromkeys(provider_logs, 0)
         self._next_at = time.monotonic()
@@ -41,24 +48,26 @@ class SendingPace:
         now = time.monotonic()
         if now >= self._look_at:
             self._look_at = now + _LOOK_S
-            if self.lower(await asyncio.to_thread(self._worst_s)):
+            if self.adapt(await asyncio.to_thread(self._worst_s)):
                 self._look_at = now + _SETTLE_S
         await asyncio.sleep(self._next_at - time.monotonic())
 
-    def lower(self, worst_s: float) -> bool:
-        """Lower the rate if a critical notification took so long; whether it was lowered."""
-        if worst_s <= _LATE_S or self.rate <= _LEAST:
-            return False
-        self.rate = max(_LEAST, self.rate * _FACTOR)
-        return True
+    def adapt(self, worst_s: float | None) -> bool:
+        """Raise or lower the rate if critical notifications took so long at most; whether it was changed. None: none was accepted."""
+        before = self.rate
+        if worst_s is not None and worst_s > _LATE_S:
+            self.rate = self.limit = max(min(_LEAST, self.rate), self.rate * _LOWER)
+        elif worst_s is not None and worst_s <= _EARLY_S:
+            self.rate = min(self.limit, self.rate * _RAISE)
+        return self.rate != before
 
-    def _worst_s(self) -> float:
+    def _worst_s(self) -> float | None:
         """The longest time from a trigger to its acceptance, of the critical notifications accepted since the last call."""
-        worst_s = 0.0
+        worst_s = None
         for path, offset in self._offsets.items():
             for line in read_provider_log(path, offset):
                 self._offsets[path] = line.resume_at
                 trigger = self._sent.get(trigger_of(line.notification_id)) if line.critical else None
                 if trigger is not None:
-                    worst_s = max(worst_s, line.done - trigger.at)
+                    worst_s = max(worst_s or 0.0, line.done - trigger.at)
         return worst_s

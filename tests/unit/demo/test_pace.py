@@ -1,4 +1,4 @@
-"""The demo sends more slowly while critical notifications are late."""
+"""The demo sends faster while critical notifications are on time, and more slowly when they are late."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ def accepted(trigger_id: str, done: float, *, critical: bool = True) -> bytes:
 @pytest.mark.parametrize(
     ("lines", "rate"),
     [
-        ([accepted("a", 100.9)], 1000.0),
-        ([accepted("a", 101.5), accepted("a", 102.0)], 700.0),
-        ([accepted("a", 105.0, critical=False), accepted("of another run", 200.0)], 1000.0),
+        ([accepted("a", 100.4)], 500.0),
+        ([accepted("a", 100.9)], 250.0),
+        ([accepted("a", 101.5), accepted("a", 102.0)], 175.0),
+        ([accepted("a", 105.0, critical=False), accepted("of another run", 200.0)], 250.0),
     ],
-    ids=["on time", "late", "not critical"],
+    ids=["early", "on time", "late", "not critical"],
 )
 async def test_the_rate_follows_the_latest_critical_notification(
     tmp_path: Path, lines: list[bytes], rate: float
@@ -42,6 +43,20 @@ async def test_each_line_counts_once_and_the_rate_has_a_lower_limit(tmp_path: Pa
     log.write_bytes(accepted("a", 105.0))
     pace = SendingPace(60.0, [log], {"a": SentTrigger(100.0, "us", "us")})
     await pace.wait(0)
-    assert pace.rate == 50.0 and not pace.lower(9.0)
-    quick = SendingPace(1000.0, [], {})
-    assert quick.lower(1.5) and not quick.lower(0.9) and quick.rate == 700.0
+    assert pace.rate == pace.limit == 50.0 and not pace.adapt(9.0)
+    slow = SendingPace(10.0, [], {})
+    assert not slow.adapt(9.0) and slow.rate == 10.0
+
+
+def test_the_rate_rises_to_the_one_asked_for_and_not_above_one_that_was_too_much() -> None:
+    pace = SendingPace(1000.0, [], {})
+    rates = [(pace.adapt(worst_s), pace.rate, pace.limit) for worst_s in (None, 0.1, 0.2, 0.2, 1.5, 0.9, 0.1)]
+    assert rates == [
+        (False, 250.0, 1000.0),
+        (True, 500.0, 1000.0),
+        (True, 1000.0, 1000.0),
+        (False, 1000.0, 1000.0),
+        (True, 700.0, 700.0),
+        (False, 700.0, 700.0),
+        (False, 700.0, 700.0),
+    ]
