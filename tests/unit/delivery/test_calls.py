@@ -225,7 +225,8 @@ async def test_a_call_waits_for_a_provider_that_is_not_connected_yet(good_for_s:
     calls.add([first, *(dataclasses.replace(first, message=message) for message in messages)])
     ends = [await asyncio.wait_for(handler.ended.get(), 5) for _ in range(8)]
     assert {result.outcome for _, result in ends} == {ProviderOutcome.ACCEPTED}
-    assert (1 <= handler.checks <= 12) is (good_for_s < 1.0), "those that end together are checked together"
+    # A slow machine splits some of the ten rounds. Each checked alone, there would be 80.
+    assert (1 <= handler.checks <= 24) is (good_for_s < 1.0), "those that end together are checked together"
     assert (provider.calls, provider.reserved, budget.available(0.0)) == (0, 0, 0.0), "paid once"
     assert calls.provider_state().state == "closed"
 
