@@ -53,11 +53,16 @@ class SendingPace:
         await asyncio.sleep(self._next_at - time.monotonic())
 
     def adapt(self, worst_s: float | None) -> bool:
-        """Raise or lower the rate if critical notifications took so long at most; whether it was changed. None: none was accepted."""
+        """Raise or lower the rate, and return whether it was changed.
+
+        `worst_s`: the longest time of a critical notification; None: none was accepted.
+        """
+        if worst_s is None:
+            return False
         before = self.rate
-        if worst_s is not None and worst_s > _LATE_S:
+        if worst_s > _LATE_S:
             self.rate = self.limit = max(min(_LEAST, self.rate), self.rate * _LOWER)
-        elif worst_s is not None and worst_s <= _EARLY_S:
+        elif worst_s <= _EARLY_S:
             self.rate = min(self.limit, self.rate * _RAISE)
         return self.rate != before
 

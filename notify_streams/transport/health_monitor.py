@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from aiokafka.errors import KafkaError
 from faust.types import TP, AppT
@@ -105,8 +105,8 @@ async def monitor(consumer: Consumer) -> None:
                 await note_refusal(kafka_connection(consumer.app), error, interval_s)
 
 
-def _progress(progress: Callable[[int], int | None] | None, tp: TP) -> int | None:
-    return None if progress is None else progress(tp.partition)
+def _not_counted(partition: int) -> None:
+    """The progress of a topic without `count_progress_by`."""
 
 
 async def observe(consumer: Consumer) -> None:
@@ -119,7 +119,10 @@ async def observe(consumer: Consumer) -> None:
     state.offsets = offsets
     partitions = {
         tp: PartitionState(
-            consumer.processed_position(tp), found.end, found.committed, _progress(state.progress.get(tp.topic), tp)
+            consumer.processed_position(tp),
+            found.end,
+            found.committed,
+            state.progress.get(tp.topic, _not_counted)(tp.partition),
         )
         for tp, found in offsets.items()
         if tp.topic not in state.exempt_topics

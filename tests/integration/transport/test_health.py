@@ -3,6 +3,7 @@
 import asyncio
 from itertools import count
 
+from faust import App
 from faust.types import TP
 
 from notify_streams.transport import Watchdog, batched_consumer, count_progress_by, on_assigned, ready, stuck
@@ -14,6 +15,12 @@ from tests.integration.transport.conftest import NewApp, Running
 from tests.integration.transport.kafka_topics import a_topic, fill, unique, until
 
 
+async def something_is_stuck(app: App) -> bool:
+    """After one more observation."""
+    await observe(batched_consumer(app))
+    return bool(stuck(app))
+
+
 async def test_a_blocked_agent_is_stuck_and_one_that_works_is_not(
     kafka_bootstrap: str, new_app: NewApp, running: Running
 ) -> None:
@@ -22,16 +29,12 @@ async def test_a_blocked_agent_is_stuck_and_one_that_works_is_not(
     app_state(app).watchdog = Watchdog(after_s=0.3)
     unacknowledged, acknowledged = BatchCollector(app, blocked, ack=False), BatchCollector(app, busy)
 
-    async def something_is_stuck() -> bool:
-        await observe(batched_consumer(app))
-        return bool(stuck(app))
-
     async with running(app):
         for topic in (blocked, busy):
             await fill(kafka_bootstrap, topic, 0, [b"x"])
         await until(lambda: unacknowledged.count == acknowledged.count == 1)
         assert stuck(app) == ()
-        await until(something_is_stuck)
+        await until(lambda: something_is_stuck(app))
         assert [(found.what, found.reason) for found in stuck(app)] == [(f"{blocked}-0", Reason.NOT_PROCESSED)]
 
 
@@ -45,15 +48,11 @@ async def test_a_slow_batch_whose_records_are_processed_is_not_stuck(
     processed = count()
     count_progress_by(app, slow, lambda partition: next(processed) if partition == 0 else None)
 
-    async def something_is_stuck() -> bool:
-        await observe(batched_consumer(app))
-        return bool(stuck(app))
-
     async with running(app):
         for topic in (blocked, slow):
             await fill(kafka_bootstrap, topic, 0, [b"x"])
         await until(lambda: all(one.count == 1 for one in batches))
-        await until(something_is_stuck)
+        await until(lambda: something_is_stuck(app))
         assert [found.what for found in stuck(app)] == [f"{blocked}-0"]
 
 
