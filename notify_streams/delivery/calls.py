@@ -219,12 +219,13 @@ class ProviderCalls:
         if self._handler.is_behind():
             return
         again: list[Delivery] = []
+        begun: list[tuple[Delivery, CalledProvider]] = []
         now = time.monotonic()
         free = self._order.free(now)
         while self._ready and free > 0:
             delivery = self._ready.popleft()
             count = _calls_of(delivery)
-            if count > 1 and self._calls and count > free:
+            if count > 1 and (self._calls or begun) and count > free:
                 self._ready.appendleft(delivery)
                 break
             if not delivery.partition.active:
@@ -237,12 +238,16 @@ class ProviderCalls:
                 delivery.provider = provider.name
                 self._admission.begin(provider, count)
                 free -= count
-                self._calls[delivery] = asyncio.create_task(self._call(delivery, provider))
+                begun.append((delivery, provider))
             elif self.stays(delivery) and not self._order.named(delivery.provider).is_closed(now):
                 self._not_called(delivery, self._order.named(delivery.provider), now)
             else:
                 self._ready.appendleft(delivery)
                 break
+        # One message after the other: among calls each would take longer, because the processor's caches hold other code.
+        outgoing = [self._outgoing(delivery) for delivery, _ in begun]
+        for (delivery, provider), one in zip(begun, outgoing, strict=True):
+            self._calls[delivery] = asyncio.create_task(self._call(delivery, provider, one))
         for partition in dict.fromkeys(delivery.partition for delivery in again):
             self._handler.check_again(partition, [one for one in again if one.partition is partition])
 
@@ -271,8 +276,10 @@ class ProviderCalls:
         self._handler.call_ended(delivery, result)
         self._admission.release(retry=delivery.entry is None)
 
-    async def _call(self, delivery: Delivery, provider: CalledProvider) -> None:
-        outgoing = self._outgoing(delivery)
+    async def _call(
+        self, delivery: Delivery, provider: CalledProvider, outgoing: Outgoing | list[Outgoing] | ProviderResult
+    ) -> None:
+        """`outgoing`: see `_outgoing`."""
         if isinstance(outgoing, ProviderResult):
             self._ended(delivery, provider, outgoing)
             return

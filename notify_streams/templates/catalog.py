@@ -85,13 +85,13 @@ class LocalTemplate:
         formats = formats_for(locale, self.locale, time_zone)
         if None in data.values():
             data = {name: value for name, value in data.items() if value is not None}
-        title, body, html = (None if part is None else self.parts[part] for part in _USES[channel])
-        assert body is not None, "every channel has one"
+        title, body, html = _USES[channel]
+        parts = self.parts
         try:
             return Text(
-                None if title is None else _limited(title.render(data, formats)),
-                body.render(data, formats),
-                None if html is None else html.render(data, formats),
+                None if title is None else _limited(parts[title].render(data, formats)),
+                parts[body].render(data, formats),
+                None if html is None else parts[html].render(data, formats),
                 self.version,
             )
         except TextTooLong:

@@ -12,12 +12,10 @@ from jinja2.meta import find_undeclared_variables
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from notify_streams.templates.formats import as_text, isolate
+from notify_streams.templates.formats import Formats, as_text, isolate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    from notify_streams.templates.formats import Formats
 
 #: Filters of Jinja2 that a template may use. Not `safe`, nor what makes much of little or differs from call to call.
 _FILTERS: Final = ("capitalize", "default", "d", "e", "escape", "first", "join", "last", "length", "lower", "replace")
@@ -112,12 +110,13 @@ def _finalize(value: Any) -> Any:
 
 
 def _format(method: str) -> Callable[..., str]:
+    function: Callable[..., str] = getattr(Formats, method)
+
     @pass_context
     def formatted(context: _PersonContext, value: Any, *arguments: Any, **named: Any) -> str:
         if isinstance(value, Undefined):
             str(value)  # raises
-        result: str = getattr(context.formats, method)(value, *arguments, **named)
-        return result
+        return function(context.formats, value, *arguments, **named)
 
     return formatted
 
