@@ -245,9 +245,9 @@ class ProviderCalls:
                 self._ready.appendleft(delivery)
                 break
         # One message after the other: among calls each would take longer, because the processor's caches hold other code.
-        outgoing = [self._outgoing(delivery) for delivery, _ in begun]
-        for (delivery, provider), one in zip(begun, outgoing, strict=True):
-            self._calls[delivery] = asyncio.create_task(self._call(delivery, provider, one))
+        rendered = [(delivery, provider, self._outgoing(delivery)) for delivery, provider in begun]
+        for delivery, provider, outgoing in rendered:
+            self._calls[delivery] = asyncio.create_task(self._call(delivery, provider, outgoing))
         for partition in dict.fromkeys(delivery.partition for delivery in again):
             self._handler.check_again(partition, [one for one in again if one.partition is partition])
 

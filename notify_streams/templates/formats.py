@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from decimal import Decimal, getcontext
+from decimal import Decimal
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -39,8 +39,6 @@ _CACHED: Final = 2048
 #: First strong isolate and its end (https://www.unicode.org/reports/tr9/#Explicit_Directional_Isolates).
 _ISOLATE: Final = "\u2068{}\u2069"
 _encode: Final = msgspec.json.Encoder().encode
-# A task inherits the decimal context of the code that began it. Without one, each call would make its own.
-getcontext()
 
 
 class Formats:
@@ -48,14 +46,12 @@ class Formats:
 
     def __init__(self, locale: Locale, time_zone: tzinfo) -> None:
         self._locale = locale
-        #: The same as a string: its hash is stored, that of a `Locale` is calculated by Python code.
-        self._locale_id = str(locale)
         self._time_zone = time_zone
 
     def number(self, value: Any) -> str:
         """``1234.5`` → ``1,234.5``, with at most 3 decimals."""
         number = _decimal(value)
-        return as_text(value) if number is None else _number_format(self._locale_id, None)(number)
+        return as_text(value) if number is None else _number_format(self._locale, None)(number)
 
     def money(self, value: Any, currency: str = "") -> str:
         """``12.5``, EUR → ``€12.50``. Without an ISO 4217 code: the number with two decimals."""
@@ -63,7 +59,7 @@ class Formats:
         if number is None:
             return as_text(value)
         known = currency if isinstance(currency, str) and _CURRENCY.match(currency) else ""
-        return _number_format(self._locale_id, known)(number)
+        return _number_format(self._locale, known)(number)
 
     def date(self, value: Any, style: Style = "medium") -> str:
         """The day of an RFC 3339 time in the person's time zone."""
@@ -95,9 +91,8 @@ class Formats:
 
 
 @lru_cache(_CACHED)
-def _number_format(locale_id: str, currency: str | None) -> Callable[[Decimal], str]:
+def _number_format(locale: Locale, currency: str | None) -> Callable[[Decimal], str]:
     """How a locale writes amounts of a currency (``""``: two decimals without one), or numbers (None)."""
-    locale = Locale.parse(locale_id)
     if currency is None:
         pattern, decimals = partial(format_decimal, locale=locale), _NUMBER_DECIMALS
     elif currency:

@@ -46,7 +46,10 @@ class Peer:
         await self.send(data)
 
     async def last_response(self, data: bytes = OK) -> None:
-        """Read a request; the client gets `data` and the connection's end at the same time. Send nothing afterwards."""
+        """Read a request, and send `data` and the connection's end at the same time.
+
+        Send nothing afterwards.
+        """
         with socket.socket(fileno=os.dup(self.writer.get_extra_info("socket").fileno())) as sock:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
         await self.respond(data)

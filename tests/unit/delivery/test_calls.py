@@ -201,7 +201,10 @@ class CheckedAgain(Handler):
 
 
 class SlowToConnect(AClient):
-    """Is ready for each message after so many calls. Calls under way end together, however slow the machine is."""
+    """Is ready for each message after so many calls.
+
+    Calls under way end together, however slow the machine is.
+    """
 
     def __init__(self, after: int) -> None:
         super().__init__("fake", max_in_flight=8)
