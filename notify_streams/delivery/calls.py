@@ -116,8 +116,8 @@ class ProviderCalls:
         self._paused: frozenset[str | None] = frozenset()
         self.paused_categories = PausedCategories(channel)
         self._calling = asyncio.Event()
-        #: `pump` will be called soon, for calls that are repeated.
-        self._repeats = False
+        #: `pump` will be called soon, once for all calls that end at the same time.
+        self._pumps = False
         #: The worker stops: a call that fails from now on has no result.
         self.stopping = False
         self._logged_states: dict[str, str] = {}
@@ -411,18 +411,22 @@ class ProviderCalls:
                 self._count_result(delivery, provider, one)
         self._handler.call_ended(delivery, result)
         self._admission.release(retry=delivery.entry is None, begun=True)
-        self.pump()
+        self._pump_soon()
 
     def _call_again(self, delivery: Delivery) -> None:
         """Check and call once more; what ends at the same time is checked together."""
         delivery.check_until = 0.0
         self._ready.append(delivery)
-        if not self._repeats:
-            self._repeats = True
-            asyncio.get_running_loop().call_soon(self._pump_again)
+        self._pump_soon()
 
-    def _pump_again(self) -> None:
-        self._repeats = False
+    def _pump_soon(self) -> None:
+        """Begin calls when all that end in this round of the event loop have ended: together they cost less."""
+        if not self._pumps:
+            self._pumps = True
+            asyncio.get_running_loop().call_soon(self._pump_now)
+
+    def _pump_now(self) -> None:
+        self._pumps = False
         self.pump()
 
     def _count_result(self, delivery: Delivery, provider: CalledProvider, result: ProviderResult) -> None:

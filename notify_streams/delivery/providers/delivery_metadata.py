@@ -9,6 +9,14 @@ from notify_streams.delivery.providers.provider import Outgoing
 from notify_streams.records.names import MARK_PREFIX
 
 _MAX_DIGITS = 6
+_DELIVERY_ID = f"{MARK_PREFIX}delivery_id"
+_NOTIFICATION_ID = f"{MARK_PREFIX}notification_id"
+_ATTEMPT = f"{MARK_PREFIX}attempt"
+_POSSIBLE_DUPLICATE = f"{MARK_PREFIX}possible_duplicate"
+_CRITICAL = f"{MARK_PREFIX}critical"
+_DECIDED_AT = f"{MARK_PREFIX}decided_at"
+_REGION = f"{MARK_PREFIX}region"
+_BUCKET = f"{MARK_PREFIX}bucket"
 
 
 def delivery_metadata(message: Outgoing) -> dict[str, str]:
@@ -17,19 +25,20 @@ def delivery_metadata(message: Outgoing) -> dict[str, str]:
     `notify_possible_duplicate` and `notify_critical` are "1" or absent. `notify_region` and `notify_bucket` are the way of a receipt.
     """
     found = {
-        "delivery_id": message.delivery_id,
-        "notification_id": message.notification_id,
-        "attempt": str(message.attempt),
+        _DELIVERY_ID: message.delivery_id,
+        _NOTIFICATION_ID: message.notification_id,
+        _ATTEMPT: str(message.attempt),
     }
     if message.possible_duplicate:
-        found["possible_duplicate"] = "1"
+        found[_POSSIBLE_DUPLICATE] = "1"
     if message.critical:
-        found["critical"] = "1"
+        found[_CRITICAL] = "1"
     if message.decided_at_ms is not None:
-        found["decided_at"] = str(message.decided_at_ms)
+        found[_DECIDED_AT] = str(message.decided_at_ms)
     if message.region is not None and message.bucket is not None:
-        found |= {"region": message.region, "bucket": str(message.bucket)}
-    return {MARK_PREFIX + name: text for name, text in found.items()}
+        found[_REGION] = message.region
+        found[_BUCKET] = str(message.bucket)
+    return found
 
 
 def with_trace(headers: Mapping[str, str], message: Outgoing) -> Mapping[str, str]:

@@ -48,6 +48,8 @@ class Handler:
     def __init__(self) -> None:
         self.ended: asyncio.Queue[tuple[Delivery, ProviderResult]] = asyncio.Queue()
         self.late: asyncio.Queue[Delivery] = asyncio.Queue()
+        #: How often calls were to begin.
+        self.asked = 0
 
     def call_ended(self, delivery: Delivery, result: ProviderResult) -> None:
         self.ended.put_nowait((delivery, result))
@@ -58,6 +60,7 @@ class Handler:
     def check_again(self, partition: Partition, deliveries: Any) -> None: ...
 
     def is_behind(self) -> bool:
+        self.asked += 1
         return False
 
     def leave(self, delivery: Delivery) -> None: ...
@@ -130,6 +133,22 @@ async def end_of(message: ChannelMessage, calls: ProviderCalls, handler: Handler
     """How the call for one message ends."""
     calls.add([a_delivery(message)])
     return await asyncio.wait_for(handler.ended.get(), 5)
+
+
+async def test_calls_that_end_together_make_room_for_calls_that_begin_together() -> None:
+    provider, handler = AClient(max_in_flight=4), Handler()
+    provider.gate = asyncio.Event()
+    calls = calls_to(provider, handler)
+    calls.add([a_delivery(a_message()) for _ in range(8)])
+    await until(lambda: len(provider.calls) == 4)
+    answered, provider.gate = provider.gate, asyncio.Event()
+    asked = handler.asked
+    answered.set()
+    await until(lambda: len(provider.calls) == 8)
+    assert handler.asked == asked + 1
+    provider.gate.set()
+    for _ in range(8):
+        await asyncio.wait_for(handler.ended.get(), 5)
 
 
 async def test_a_person_gets_a_mail_of_two_parts_in_their_locale() -> None:
