@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from notify_streams import tasks
+from notify_streams.secret import Secret
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +50,8 @@ class FollowedFiles(Generic[Loaded]):
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Follow the files, if there are any."""
-        if self._files:
+        """Follow the files, if there are any and they are not followed yet."""
+        if self._files and self._task is None:
             self._task = asyncio.create_task(self._follow())
 
     async def close(self) -> None:
@@ -87,3 +88,19 @@ def _version(file: Path) -> _Version | None:
     except OSError:
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def read_secret(file: Path) -> Secret:
+    """The secret in a file.
+
+    Raises:
+        BadCredential: the file cannot be read, or is empty.
+    """
+    try:
+        secret = Secret.read(file)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise BadCredential(f"{file} cannot be read: {reason}") from None
+    if not secret:
+        raise BadCredential(f"{file} is empty")
+    return secret

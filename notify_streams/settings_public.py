@@ -48,15 +48,11 @@ class PublicSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
     def link_key_list(self) -> list[str]:
         """The keys in `link_keys`; the first one makes links."""
-        return _split(self.link_keys)
+        return secret_list(self.link_keys)
 
     def webhook_secret_list(self) -> list[str]:
         """The secrets in `webhook_secrets`."""
-        return _split(self.webhook_secrets)
-
-    def twilio_auth_token_list(self) -> list[str]:
-        """The secrets in `twilio_auth_tokens`."""
-        return _split(self.twilio_auth_tokens)
+        return secret_list(self.webhook_secrets)
 
     def problems(self, regions: Collection[str]) -> Iterator[str]:
         """What is wrong; paths are relative to this group."""
@@ -73,11 +69,12 @@ class PublicSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
             map(_WEBHOOK_SECRET.fullmatch, self.webhook_secret_list() or [""])
         ):
             yield "webhook_secrets must be whsec_ and 24 to 64 bytes in base64, separated by commas"
-        if self.twilio_auth_tokens is not None and not self.twilio_auth_token_list():
+        if self.twilio_auth_tokens is not None and not secret_list(self.twilio_auth_tokens):
             yield "twilio_auth_tokens must be tokens separated by commas"
         if not all(map(_SNS_TOPIC.fullmatch, self.sns_topics)):
             yield "sns_topics must be a list of ARNs as arn:aws:sns:eu-west-1:123456789012:mail-events"
 
 
-def _split(secret: Secret | None) -> list[str]:
+def secret_list(secret: Secret | None) -> list[str]:
+    """The texts of a secret that holds several, separated by commas."""
     return [] if secret is None else [one.strip() for one in secret.reveal().split(",") if one.strip()]

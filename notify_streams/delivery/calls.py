@@ -9,33 +9,28 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
-import msgspec
-
 from notify_streams import metrics, tasks
 from notify_streams.delivery.answer_counts import AnswerCounts
-from notify_streams.delivery.breaker import BreakerState
 from notify_streams.delivery.device_results import merged
+from notify_streams.delivery.outgoing_messages import OutgoingMessages
 from notify_streams.delivery.pauses import PausedCategories
-from notify_streams.delivery.provider_state import ProviderState
-from notify_streams.delivery.providers import DeviceResult, Outgoing, ProviderOutcome, ProviderResult, unsendable
-from notify_streams.delivery.rendering import data_of, text_of
+from notify_streams.delivery.provider_states import ProviderStates
+from notify_streams.delivery.providers import DeviceResult, Outgoing, ProviderOutcome, ProviderResult
 from notify_streams.errors import RetryLater
 from notify_streams.failpoints import failpoint
 from notify_streams.preferences.categories import OnDoubt
-from notify_streams.templates.catalog import RenderingError
 from notify_streams.tracing.trace_context import trace_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     from notify_streams.delivery.admission import Admission
     from notify_streams.delivery.mail_links import MailLinks
     from notify_streams.delivery.partition import Delivery, Partition
     from notify_streams.delivery.pauses import ProviderPauses
     from notify_streams.delivery.provider_order import CalledProvider, ProviderOrder
+    from notify_streams.delivery.provider_state import ProviderState
     from notify_streams.preferences.categories import Categories
-    from notify_streams.records.channel_message import ChannelMessage
-    from notify_streams.records.devices import Devices
     from notify_streams.roles import Channel, Lane
     from notify_streams.templates.catalog import Templates
 
@@ -54,11 +49,6 @@ _BUSY_S: Final = 0.2
 _NOT_READY_S: Final = 3.0
 #: Pauses are read so often.
 _PAUSES_S: Final = 2.0
-
-_CREDENTIAL_FAILS: Final = (
-    "calls fail because of the credential; their deliveries are retried until they expire: "
-    "`notify-streams providers check` says what is wrong"
-)
 
 
 class CallHandler(Protocol):
@@ -99,12 +89,10 @@ class ProviderCalls:
         """`mail_links`: None where the channel has none."""
         self._order = order
         self._categories = categories
-        self._templates = templates
+        self._messages = OutgoingMessages(categories, templates, region, mail_links)
         self._admission = admission
         self._pauses = pauses
         self._handler = handler
-        self._region = region
-        self._mail_links = mail_links
         self._to_provider = metrics.TO_PROVIDER.labels(lane, channel)
         self._call_times = {one.name: metrics.PROVIDER_CALL.labels(one.name) for one in order.providers}
         self._answers = AnswerCounts()
@@ -112,19 +100,13 @@ class ProviderCalls:
         self._ready: deque[Delivery] = deque()
         #: Calls under way.
         self._calls: dict[Delivery, asyncio.Task[None]] = {}
-        #: Providers that an operator has paused.
-        self._paused: frozenset[str | None] = frozenset()
+        self._states = ProviderStates(order)
         self.paused_categories = PausedCategories(channel)
         self._calling = asyncio.Event()
         #: `pump` will be called soon, once for all calls that end at the same time.
         self._pumps = False
         #: The worker stops: a call that fails from now on has no result.
         self.stopping = False
-        self._logged_states: dict[str, str] = {}
-        #: How the last failed call of each provider ended.
-        self._last_failures: dict[str, str] = {}
-        #: See `ProviderState`.
-        self._credential_problems: dict[str, str] = {}
 
     async def start(self) -> None:
         for one in self._order.providers:
@@ -161,53 +143,7 @@ class ProviderCalls:
 
     def provider_state(self) -> ProviderState:
         """The present state, without I/O."""
-        now = time.monotonic()
-        first, *others = self._states(now)
-        return msgspec.structs.replace(
-            first,
-            credential_problems=dict(self._credential_problems),
-            further=tuple(others),
-            paused_categories=sorted(self.paused_categories.names),
-        )
-
-    def _states(self, now: float) -> Iterator[ProviderState]:
-        yield from (_state_of(one, now) for one in self._order.providers)
-        for name, limit in self._order.of_devices.items():
-            yield limit.state(now, paused=name in self._paused)
-
-    def _log_states(self) -> None:
-        """One log line when calls to a provider stop, and one when they go on."""
-        for one in self._states(time.monotonic()):
-            state = BreakerState.OPEN.value if one.state == BreakerState.PROBING else one.state
-            if state == self._logged_states.get(one.provider, BreakerState.CLOSED.value):
-                continue
-            is_stopped = state in (BreakerState.OPEN, "paused")
-            metrics.PROVIDER_OPEN.labels(one.provider).set(is_stopped)
-            why = {"why": self._last_failures.get(one.provider, "")} if state == BreakerState.OPEN else {}
-            log.log(
-                logging.WARNING if is_stopped else logging.INFO,
-                "calls to the provider stop" if is_stopped else "calls to the provider go on",
-                extra={"action": "provider.state", "provider": one.provider, "state": state, **why},
-            )
-            self._logged_states[one.provider] = state
-
-    def _note_credential(self, result: ProviderResult) -> None:
-        """One log line when calls to a provider begin to fail because of the credential, and one when it is taken."""
-        if result.outcome is ProviderOutcome.RETRY:
-            if not result.credential_refused:
-                return
-            is_new = result.provider not in self._credential_problems
-            problem: str | None = result.detail
-            self._credential_problems[result.provider] = result.detail
-        else:
-            problem = None
-            is_new = result.begun and self._credential_problems.pop(result.provider, None) is not None
-        if is_new:
-            log.log(
-                logging.INFO if problem is None else logging.ERROR,
-                "the provider takes the credential" if problem is None else _CREDENTIAL_FAILS,
-                extra={"action": "provider.credential", "provider": result.provider, "code": problem},
-            )
+        return self._states.current(self.paused_categories.names)
 
     # -- Calls
 
@@ -245,7 +181,7 @@ class ProviderCalls:
                 self._ready.appendleft(delivery)
                 break
         # One message after the other: among calls each would take longer, because the processor's caches hold other code.
-        rendered = [(delivery, provider, self._outgoing(delivery)) for delivery, provider in begun]
+        rendered = [(delivery, provider, self._messages.of(delivery, provider.name)) for delivery, provider in begun]
         for delivery, provider, outgoing in rendered:
             self._calls[delivery] = asyncio.create_task(self._call(delivery, provider, outgoing))
         for partition in dict.fromkeys(delivery.partition for delivery in again):
@@ -279,7 +215,7 @@ class ProviderCalls:
     async def _call(
         self, delivery: Delivery, provider: CalledProvider, outgoing: Outgoing | list[Outgoing] | ProviderResult
     ) -> None:
-        """`outgoing`: see `_outgoing`."""
+        """`outgoing`: see `OutgoingMessages.of`."""
         if isinstance(outgoing, ProviderResult):
             self._ended(delivery, provider, outgoing)
             return
@@ -311,7 +247,7 @@ class ProviderCalls:
         """Call; again while the provider is not ready and the check is good."""
         name = outgoing.provider or provider.name
         while True:
-            if outgoing.provider in self._paused:
+            if outgoing.provider in self._states.paused:
                 return ProviderResult(outcome=ProviderOutcome.RETRY, provider=name, detail="paused", begun=False)
             began = time.perf_counter()
             call = None if delivery.trace is None else delivery.trace.call(outgoing, name)
@@ -342,59 +278,6 @@ class ProviderCalls:
                 return result
             delivery.began = now
 
-    def _outgoing(self, delivery: Delivery) -> Outgoing | list[Outgoing] | ProviderResult:
-        """The call to make; or one for each device; or why there is none."""
-        message, provider = delivery.message, self._order.named(delivery.provider).name
-        try:
-            data = data_of(message)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return unsendable(provider, ProviderOutcome.RENDERING, "`data` is not a JSON object")
-        links = self._mail_links
-        unsubscribe = None if links is None else links.unsubscribe(message)
-        try:
-            text = text_of(message, self._categories, self._templates, data, links, unsubscribe)
-        except RenderingError as error:
-            return unsendable(provider, ProviderOutcome.RENDERING, str(error))
-        delivery.template_version = text.version
-        outgoing = Outgoing(
-            delivery_id=message.delivery_id,
-            notification_id=message.notification_id,
-            channel=message.channel,
-            to=message.to,
-            title=text.title,
-            body=text.body,
-            html=text.html,
-            attempt=delivery.number,
-            possible_duplicate=delivery.in_doubt,
-            critical=message.critical,
-            collapse_key=message.collapse_key,
-            expires_at_ms=None if message.expires_at is None else int(message.expires_at.timestamp() * 1000),
-            data=data,
-            decided_at_ms=int(message.decided_at.timestamp() * 1000),
-            region=self._region,
-            bucket=delivery.partition.number,
-            unsubscribe=unsubscribe,
-        )
-        if message.devices is None:
-            return outgoing
-        return self._for_devices(message, message.devices, outgoing, text.version)
-
-    def _for_devices(
-        self, message: ChannelMessage, devices: Devices, outgoing: Outgoing, person_version: str | None
-    ) -> list[Outgoing]:
-        """`outgoing` for each device, in the device's locale if the template fits the data in it."""
-        calls = []
-        for device in devices:
-            call = msgspec.structs.replace(outgoing, to=device.token, provider=device.provider, app=device.app)
-            if device.locale not in (None, message.locale):
-                in_locale = msgspec.structs.replace(message, locale=device.locale)
-                with suppress(RenderingError):  # then the text in the person's locale
-                    text = text_of(in_locale, self._categories, self._templates, outgoing.data or {})
-                    version = None if text.version == person_version else text.version
-                    call = msgspec.structs.replace(call, title=text.title, body=text.body, template_version=version)
-            calls.append(call)
-        return calls
-
     def _ended(self, delivery: Delivery, provider: CalledProvider, result: ProviderResult) -> None:
         """A call has ended, or was not made because the message cannot be sent."""
         self._calls.pop(delivery, None)
@@ -406,7 +289,7 @@ class ProviderCalls:
             self._call_again(delivery)
             return
         for one in (result,) if result.devices is None else (device.result for device in result.devices):
-            self._note_credential(one)
+            self._states.note_credential(one)
             if result.devices is None or one.provider == provider.name:
                 self._count_result(delivery, provider, one)
         self._handler.call_ended(delivery, result)
@@ -442,19 +325,17 @@ class ProviderCalls:
     async def watch_pauses(self) -> None:
         while True:
             with suppress(RetryLater):  # then they stay as they are
-                self._paused = frozenset(await self._pauses.read())
-            self.paused_categories.update(self._paused)
-            for one in self._order.providers:
-                one.paused = one.name in self._paused
+                self._states.pause(await self._pauses.read())
+            self.paused_categories.update(self._states.paused)
             self._admission.changed()
-            self._log_states()
+            self._states.log_changes()
             await asyncio.sleep(_PAUSES_S)
 
     def _count_failure(self, now: float, provider: CalledProvider, result: ProviderResult | None) -> None:
-        self._last_failures[provider.name] = f"no answer for {_LATE_AFTER_S:g} s" if result is None else result.detail
+        self._states.failed(provider.name, f"no answer for {_LATE_AFTER_S:g} s" if result is None else result.detail)
         provider.breaker.failed(now, None if result is None else result.retry_after_s)
         self._admission.changed()
-        self._log_states()
+        self._states.log_changes()
 
     async def watch(self) -> None:
         """Park calls without an answer, count them as failures, and begin calls when the breaker allows."""
@@ -490,11 +371,3 @@ def _may_begin_until(delivery: Delivery) -> float:
 def _calls_of(delivery: Delivery) -> int:
     """The calls that a delivery makes: one for each device."""
     return 1 if delivery.message.devices is None else len(delivery.message.devices)
-
-
-def _state_of(provider: CalledProvider, now: float) -> ProviderState:
-    state = provider.state(now)
-    open_for_s = provider.breaker.open_for_s(now) if state == BreakerState.OPEN else 0.0
-    return ProviderState(
-        provider.name, state, round(open_for_s, 1), provider.calls, calls_per_s=provider.budget.calls_per_s
-    )

@@ -16,9 +16,12 @@ from notify_streams.delivery.providers.generic_receipts import InvalidReport, ge
 from notify_streams.delivery.providers.ses_receipts import ses_reports
 from notify_streams.delivery.providers.twilio_receipts import asks_for_help, twilio_reports
 from notify_streams.errors import RetryLater
+from notify_streams.followed_files import BadCredential
 from notify_streams.public import sns_signature, twilio_signature
+from notify_streams.public.followed_secrets import FollowedSecrets
 from notify_streams.public.sns_client import SnsClient
 from notify_streams.public.standard_webhooks import SeenIds, WebhookKeys
+from notify_streams.settings_public import PublicSettings, secret_list
 from notify_streams.web.responses import json_response
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
     from notify_streams.app import NotifyApp
     from notify_streams.delivery.providers.reports import Report
+    from notify_streams.secret import Secret
 
 log = logging.getLogger(__name__)
 
@@ -91,11 +95,11 @@ class TwilioSource:
 
     def __init__(self, worker: NotifyApp) -> None:
         settings = worker.settings
-        tokens = [one.twilio_auth_token for one in settings.providers.each_credential("twilio")]
-        self._tokens = [
-            *dict.fromkeys(token.reveal() for token in tokens if token is not None),
-            *settings.public.twilio_auth_token_list(),
-        ]
+        secrets = [one.twilio_auth_token for one in settings.providers.each_credential("twilio")]
+        known = [one for one in (*secrets, settings.public.twilio_auth_tokens) if one is not None]
+        self._tokens = _twilio_tokens(known)
+        self._files = FollowedSecrets("webhooks/twilio", known, _twilio_tokens, self._use)
+        worker.add_stop(self._files.close)
         urls = settings.public.urls
         self._help_text = settings.public.sms_help_text
         self._urls = [urls[settings.region]] if settings.region in urls else []
@@ -106,7 +110,11 @@ class TwilioSource:
         elif not self._urls:
             self.missing = f"public.urls.{settings.region}"
 
+    def _use(self, tokens: list[str]) -> None:
+        self._tokens = tokens
+
     async def verify(self, request: Request, body: bytes) -> Verified | RefusedWebhook:
+        await self._files.start()
         try:
             form = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
         except ValueError:
@@ -164,12 +172,19 @@ class GenericSource:
     max_bytes = 64 * 1024
 
     def __init__(self, worker: NotifyApp) -> None:
-        secrets = worker.settings.public.webhook_secret_list()
-        self.missing = None if secrets else "public.webhook_secrets"
-        self._keys = WebhookKeys(secrets)
+        secret = worker.settings.public.webhook_secrets
+        known = [] if secret is None else [secret]
+        self.missing = None if known else "public.webhook_secrets"
+        self._keys = _webhook_keys(known)
+        self._files = FollowedSecrets("webhooks/generic", known, _webhook_keys, self._use)
+        worker.add_stop(self._files.close)
         self._seen = SeenIds()
 
+    def _use(self, keys: WebhookKeys) -> None:
+        self._keys = keys
+
     async def verify(self, request: Request, body: bytes) -> Verified | RefusedWebhook:
+        await self._files.start()
         found = self._keys.verified(request.headers, body, time.time())
         if found is None:
             return NOT_SIGNED
@@ -185,6 +200,22 @@ class GenericSource:
         if verified.webhook_id is not None:
             self._seen.add(verified.webhook_id, time.time())
         return json_response({"accepted": len(verified.reports)})
+
+
+def _twilio_tokens(secrets: Sequence[Secret]) -> list[str]:
+    """The tokens in these settings, each once."""
+    return list(dict.fromkeys(token for secret in secrets for token in secret_list(secret)))
+
+
+def _webhook_keys(secrets: Sequence[Secret]) -> WebhookKeys:
+    """
+    Raises:
+        BadCredential: one is no secret of Standard Webhooks.
+    """
+    for secret in secrets:
+        for problem in PublicSettings(webhook_secrets=secret).problems(()):
+            raise BadCredential(f"public.{problem}")
+    return WebhookKeys([text for secret in secrets for text in secret_list(secret)])
 
 
 def _first_values(request: Request) -> Mapping[str, str]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from notify_streams.delivery.providers.config import ProviderConfig
-from notify_streams.followed_files import BadCredential, FollowedFiles
+from notify_streams.followed_files import FollowedFiles, read_secret
 from notify_streams.secret import Secret
 
 Loaded = TypeVar("Loaded")
@@ -43,21 +42,10 @@ class CredentialFiles(FollowedFiles[Loaded]):
         Raises:
             BadCredential: a file cannot be read, or is no credential.
         """
-        found = self._secrets | {name: _read(file) for name, file in self._by_field.items()}
+        found = self._secrets | {name: read_secret(file) for name, file in self._by_field.items()}
         if found == self._secrets:
             return None
         changes: dict[str, Any] = {**found}
         loaded = self._load_config(msgspec.structs.replace(self._config, **changes))
         self._secrets = found
         return loaded
-
-
-def _read(file: Path) -> Secret:
-    try:
-        secret = Secret.read(file)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise BadCredential(f"{file} cannot be read: {reason}") from None
-    if not secret:
-        raise BadCredential(f"{file} is empty")
-    return secret

@@ -252,7 +252,7 @@ async def test_a_text_that_fails_in_the_locale_of_one_device_is_sent_in_that_of_
             raise RenderingError("the text is too long")
         return text_of(message, *rest)
 
-    monkeypatch.setattr("notify_streams.delivery.calls.text_of", only_german)
+    monkeypatch.setattr("notify_streams.delivery.outgoing_messages.text_of", only_german)
     calls = Calls(Provider())
     calls.begin(to_devices(PHONE, msgspec.structs.replace(BROWSER, locale="en")))
     assert outcomes(await calls.ended()) == ["accepted"] * 2

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
@@ -20,6 +22,8 @@ from notify_streams.delivery.providers.reports import AddressEvent, AddressRepor
 from notify_streams.delivery.receipts import Receipt
 from notify_streams.errors import Refused, RetryLater
 from notify_streams.preferences.stops import Stops, fitting_detail
+from notify_streams.public import webhook_sources
+from notify_streams.public.followed_secrets import FollowedSecrets
 from notify_streams.public.report_store import ReportStore, apply_address_report, receipt_record
 from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.records.user_records import PreferenceUpdate
@@ -28,6 +32,7 @@ from notify_streams.secret import Secret
 from notify_streams.settings import ProviderSettings, Settings
 from notify_streams.settings_public import PublicSettings
 from tests.unit.web.conftest import Visit
+from tests.waiting import until
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 URL = "https://notify.us.example.com"
@@ -68,6 +73,58 @@ async def test_twilio_gets_an_empty_answer(client: Client) -> None:
     assert changed.status == 403
     moved = await client.post(TWILIO + "y", data=FORM, headers={"X-Twilio-Signature": signature})
     assert moved.status == 403
+
+
+@pytest.fixture
+def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of secrets are looked at all the time."""
+    monkeypatch.setattr(webhook_sources, "FollowedSecrets", partial(FollowedSecrets, check_s=0.01))
+
+
+@pytest.mark.usefixtures("quick_looks")
+async def test_a_token_of_twilio_that_is_replaced_needs_no_restart(visit: Visit, tmp_path: Path) -> None:
+    own, further = tmp_path / "token", tmp_path / "further"
+    own.write_text("first\n")
+    further.write_text("second,third\n")
+    providers = ProviderSettings(twilio_account_sid="AC1", twilio_auth_token=Secret.read(own))
+    public = msgspec.structs.replace(PUBLIC, twilio_auth_tokens=Secret.read(further))
+    client = await visit(role="webhooks", public=public, providers=providers)
+
+    async def status(token: str) -> int:
+        signature = RequestValidator(token).compute_signature(URL + TWILIO, FORM)
+        return (await client.post(TWILIO, data=FORM, headers={"X-Twilio-Signature": signature})).status
+
+    async def is_taken(token: str) -> bool:
+        return await status(token) == 200
+
+    assert [await status(one) for one in ("first", "second", "third", "fourth")] == [200, 200, 200, 403]
+    own.write_text("fourth\n")
+    await until(partial(is_taken, "fourth"))
+    assert [await status(one) for one in ("first", "second", "third")] == [403, 200, 200]
+    further.write_text("fifth")
+    await until(partial(is_taken, "fifth"))
+    assert [await status(one) for one in ("second", "third", "fourth")] == [403, 403, 200]
+
+
+@pytest.mark.usefixtures("quick_looks")
+async def test_a_secret_of_webhooks_that_is_replaced_needs_no_restart(
+    visit: Visit, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "secrets"
+    file.write_text("whsec_" + "A" * 32)
+    public = msgspec.structs.replace(PUBLIC, webhook_secrets=Secret.read(file))
+    client = await visit(role="webhooks", public=public, providers=PROVIDERS)
+
+    async def is_taken() -> bool:
+        return (await client.post("/webhooks/generic", data="{}", headers=signed("w-1", "{}"))).status != 403
+
+    assert not await is_taken()
+    file.write_text("not-a-secret")
+    await until(lambda: any(vars(one).get("action") == "credential.refused" for one in caplog.records))
+    assert "not-a-secret" not in caplog.text
+    assert not await is_taken()
+    file.write_text(SECRET)
+    await until(is_taken)
 
 
 async def test_help_is_answered_with_the_text_of_the_settings(visit: Visit) -> None:
