@@ -132,6 +132,9 @@ class ProviderSettings(CredentialSettings, frozen=True, kw_only=True):
     timeout_s: PositiveS = 5.0
     #: Concurrent calls of one worker.
     max_in_flight: Positive = 256
+    #: Connections of one worker to the SMTP server, each with one mail at a time. So many times the mails that one carries in a second are
+    #: what the worker sends: with 50 ms a mail 320 a second. A server that takes fewer refuses the others with 421.
+    smtp_connections: Positive = 16
     #: By role: the calls a second that its credential allows; shared by its workers. A role without an entry has no limit.
     calls_per_s: dict[str, PositiveS] = {}
     #: The same for `sms_failover` and `email_failover`.

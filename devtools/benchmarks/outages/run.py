@@ -33,7 +33,6 @@ from devtools.sandbox.call_log import read_calls
 from devtools.workers import low_priority
 from notify_streams.admin.audit import audit
 from notify_streams.cli.output import print_progress
-from notify_streams.delivery.providers import ProviderConfig
 from notify_streams.delivery.retry_delay import RETRY_DELAYS
 from notify_streams.errors import NotifyError
 from notify_streams.stores.mongo import Shards
@@ -199,7 +198,7 @@ class _Bench:
         own_delay_s = RETRY_DELAYS["standard", outage.channel].min_s
         in_flight = self._settings.providers.max_in_flight
         if outage.channel == "email":
-            in_flight = _smtp_connections()
+            in_flight = self._settings.providers.smtp_connections
         return OutageResult(
             outage.name,
             len(load.standard),
@@ -310,7 +309,3 @@ class _Bench:
         if not found["holds"]:
             checks = ", ".join(one["check"] for one in (*found["differences"], *found["in_flight"]))
             raise NotifyError(f"the audit does not hold ({checks}): no figure")
-
-
-def _smtp_connections() -> int:
-    return ProviderConfig(fcm="", twilio="", smtp="").smtp_connections

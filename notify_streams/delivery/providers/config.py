@@ -42,8 +42,6 @@ class ProviderConfig(ProviderSettings, frozen=True, kw_only=True):
     idle_s: float = 60.0
     #: HTTP connections that are opened at the start, ahead of calls
     warm_connections: int = 8
-    #: concurrent mails, and SMTP connections
-    smtp_connections: int = 8
     #: a file of a credential is looked at so often; an access token that is refused is renewed if it is older than this
     credential_check_s: float = 5.0
     #: without `fcm_service_account`

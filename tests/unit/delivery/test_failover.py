@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from devtools.stack.paths import PROJECT
 from notify_streams.delivery.admission import Admission
 from notify_streams.delivery.breaker import MIN_FAILURES
 from notify_streams.delivery.budget import Budget
@@ -20,7 +21,7 @@ from notify_streams.delivery.provider_order import CalledProvider, ProviderOrder
 from notify_streams.delivery.providers import ProviderOutcome, ProviderResult, check_credentials
 from notify_streams.errors import SettingsError
 from notify_streams.preferences.categories import OnDoubt
-from notify_streams.settings import ProviderSettings
+from notify_streams.settings import ProviderSettings, load_settings
 from notify_streams.web.health import not_called
 from tests.builders import AClient, a_message, categories, templates
 
@@ -267,6 +268,17 @@ def test_the_order_is_that_of_the_settings() -> None:
     assert rates == pytest.approx([5, 3], rel=0.2)
     assert [one.name for one in configured_order(settings, "email", "email")[0].providers] == ["smtp"]
     assert not settings.sandbox_channels() & {"sms"}, "SNS has no sandbox"
+
+
+def test_a_worker_sends_as_many_mails_at_once_as_it_may_have_connections() -> None:
+    environ = {"NOTIFY_PROVIDERS__SMTP": "smtp://127.0.0.1:1", "NOTIFY_PROVIDERS__SMTP_CONNECTIONS": "40"}
+    settings = load_settings("us", environ=environ, config_dir=PROJECT / "config").providers
+    order, _ = configured_order(settings, "email", "email")
+    assert order.limit(0.0) == 40
+    with pytest.raises(SettingsError, match="smtp_connections"):
+        load_settings(
+            "us", environ=environ | {"NOTIFY_PROVIDERS__SMTP_CONNECTIONS": "0"}, config_dir=PROJECT / "config"
+        )
 
 
 def test_the_provider_that_stands_in_needs_its_credential_too() -> None:
