@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from notify_streams.roles import lane_of
 from notify_streams.web.verdict.problem import FoundProblem, ProblemCode
 from notify_streams.web.wording import duration, number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from notify_streams.web.verdict.observation import Observation, Rates
 
@@ -33,7 +34,7 @@ def trend_problems(seen: Observation) -> Iterator[FoundProblem]:
         if p99_s is not None and p99_s > CRITICAL_S:
             text = (
                 f"One critical message in a hundred takes longer than {duration(p99_s)} to its provider; "
-                f"the limit is {duration(CRITICAL_S)}."
+                f"the limit is {duration(CRITICAL_S)}.{_farthest_behind(seen.lag)}"
             )
             yield FoundProblem(ProblemCode.CRITICAL_SLOW, "critical messages", text)
     if seen.outbox is not None and seen.outbox.oldest_s > OUTBOX_S:
@@ -47,6 +48,12 @@ def trend_problems(seen: Observation) -> Iterator[FoundProblem]:
         if before is not None and lag > _MIN_LAG and lag > before * _GROWTH:
             text = f"The role {role} is {number(lag)} records behind, {number(lag - before)} more than before."
             yield FoundProblem(ProblemCode.LAG, f"role {role}", text)
+
+
+def _farthest_behind(lag: Mapping[str, int]) -> str:
+    """A sentence on the critical role that has the most records to process; empty if none has any."""
+    role = max((one for one in lag if lane_of(one) == "critical"), key=lag.__getitem__, default=None)
+    return f" The role {role} is {number(lag[role])} records behind." if role is not None and lag[role] else ""
 
 
 def _failures(rates: Rates) -> Iterator[FoundProblem]:

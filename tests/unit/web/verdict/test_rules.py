@@ -152,6 +152,12 @@ CASES: dict[str, tuple[dict[str, Any], ProblemCode, str, str]] = {
         "40 of 400 deliveries by push failed",
     ),
     "slow": ({"rates": some_rates(critical_p99_s=3.0)}, C.CRITICAL_SLOW, "critical messages", "longer than 3.0 s"),
+    "slow, with a role that is behind": (
+        {"rates": some_rates(critical_p99_s=3.0), "lag": {"critical": 7, "cric_sms": 400, "push": 9_000}},
+        C.CRITICAL_SLOW,
+        "critical messages",
+        "The role cric_sms is 400 records behind.",
+    ),
     "an old outbox": ({"outbox": a_backlog(1200, 25.0)}, C.OUTBOX_AGE, "outbox", "1,200 decided messages wait"),
     "late retries": ({"overdue_s": 31.0}, C.TIMERS_LATE, "timers", "31 s"),
     "lag": ({"lag": {"push": 9000}, "lag_before": {"push": 5000}}, C.LAG, "role push", "9,000 records behind"),
@@ -208,6 +214,12 @@ BELOW: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("seen", BELOW.values(), ids=BELOW)
 def test_signs_below_the_limit_are_no_problem(seen: dict[str, Any]) -> None:
     assert problems_of(a_region(**seen)) == []
+
+
+@pytest.mark.parametrize("lag", [{}, {"critical": 0, "cric_sms": 0}, {"critical": 0, "push": 900}])
+def test_beside_slow_critical_messages_no_role_is_named_that_they_do_not_wait_for(lag: dict[str, int]) -> None:
+    (found,) = problems_of(a_region(rates=some_rates(critical_p99_s=3.0), lag=lag))
+    assert found.code is C.CRITICAL_SLOW and found.text.endswith("the limit is 2.0 s.")
 
 
 def test_a_cause_comes_first_and_takes_its_effects_along() -> None:
