@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
@@ -90,7 +90,41 @@ def _version(file: Path) -> _Version | None:
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def read_secret(file: Path) -> Secret:
+class FollowedSecrets(FollowedFiles[Loaded]):
+    """Reads secrets again when one of their files changes; see `FollowedFiles`."""
+
+    def __init__(
+        self,
+        name: str,
+        secrets: Sequence[Secret],
+        load: Callable[[Sequence[Secret]], Loaded],
+        apply: Callable[[Loaded], None],
+        check_s: float = CHECK_S,
+    ) -> None:
+        """`secrets`: those in use; one without a file stays as it is.
+
+        `load` gets all of them, in their order, runs in the thread and raises `BadCredential`; `apply` runs on the event loop.
+        """
+        self._secrets = list(secrets)
+        self._load_secrets = load
+        files = [one.file for one in secrets if one.file is not None]
+        super().__init__(name, files, self._read_again, apply, check_s)
+
+    def _read_again(self) -> Loaded | None:
+        """What the files' secrets are for, if they differ from those in use.
+
+        Raises:
+            BadCredential: a file cannot be read, or holds no such secret.
+        """
+        found = [one if one.file is None else _read(one.file) for one in self._secrets]
+        if found == self._secrets:
+            return None
+        loaded = self._load_secrets(found)
+        self._secrets = found
+        return loaded
+
+
+def _read(file: Path) -> Secret:
     """The secret in a file.
 
     Raises:

@@ -303,7 +303,7 @@ class ProviderCalls:
         self._pump_soon()
 
     def _pump_soon(self) -> None:
-        """Begin calls when all that end in this round of the event loop have ended: together they cost less."""
+        """Call `pump` once for all calls that end in this round of the event loop."""
         if not self._pumps:
             self._pumps = True
             asyncio.get_running_loop().call_soon(self._pump_now)

@@ -26,16 +26,20 @@ class OutgoingMessages:
     def __init__(
         self, categories: Categories, templates: Templates, region: str | None, mail_links: MailLinks | None
     ) -> None:
-        """`region`: in the delivery metadata; None: without the way of a receipt. `mail_links`: None where the channel has none."""
+        """
+        Args:
+            region: in the delivery metadata; None: they do not have the way of a receipt.
+            mail_links: None where the channel has none.
+        """
         self._categories = categories
         self._templates = templates
         self._region = region
         self._mail_links = mail_links
 
     def of(self, delivery: Delivery, provider: str) -> Outgoing | list[Outgoing] | ProviderResult:
-        """The message, rendered; one for each device of a person that has devices; or why none can be sent by `provider`.
+        """The rendered message, or why `provider` cannot send it.
 
-        Sets `template_version` of the delivery.
+        A list, with one for each device, if the person has devices. Sets `template_version` of the delivery.
         """
         message = delivery.message
         try:

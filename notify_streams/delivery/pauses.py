@@ -47,10 +47,10 @@ class PausedCategories:
         self._channel = channel
         self.names: frozenset[str] = frozenset()
 
-    def update(self, paused: Iterable[str | None]) -> None:
+    def update(self, paused: Iterable[str]) -> None:
         """Take the categories from the names of all pauses. One log line for each that begins or ends."""
         prefix = category_pause(self._channel, "")
-        names = frozenset(one.removeprefix(prefix) for one in paused if one is not None and one.startswith(prefix))
+        names = frozenset(one.removeprefix(prefix) for one in paused if one.startswith(prefix))
         for category in sorted(names ^ self.names):
             is_paused = category in names
             metrics.CATEGORY_PAUSED.labels(self._channel, category).set(is_paused)

@@ -77,7 +77,7 @@ class ProviderStates:
             self._logged[one.provider] = state
 
     def note_credential(self, result: ProviderResult) -> None:
-        """One log line when calls to a provider begin to fail because of the credential, and one when it is taken."""
+        """One log line when a provider begins to refuse the credential, and one when it takes it."""
         if result.outcome is ProviderOutcome.RETRY:
             if not result.credential_refused:
                 return

@@ -16,9 +16,8 @@ from notify_streams.delivery.providers.generic_receipts import InvalidReport, ge
 from notify_streams.delivery.providers.ses_receipts import ses_reports
 from notify_streams.delivery.providers.twilio_receipts import asks_for_help, twilio_reports
 from notify_streams.errors import RetryLater
-from notify_streams.followed_files import BadCredential
+from notify_streams.followed_files import BadCredential, FollowedSecrets
 from notify_streams.public import sns_signature, twilio_signature
-from notify_streams.public.followed_secrets import FollowedSecrets
 from notify_streams.public.sns_client import SnsClient
 from notify_streams.public.standard_webhooks import SeenIds, WebhookKeys
 from notify_streams.settings_public import PublicSettings, secret_list

@@ -21,9 +21,9 @@ from notify_streams.delivery.providers.delivery_metadata import Marks
 from notify_streams.delivery.providers.reports import AddressEvent, AddressReport, receipt_report
 from notify_streams.delivery.receipts import Receipt
 from notify_streams.errors import Refused, RetryLater
+from notify_streams.followed_files import FollowedSecrets
 from notify_streams.preferences.stops import Stops, fitting_detail
 from notify_streams.public import webhook_sources
-from notify_streams.public.followed_secrets import FollowedSecrets
 from notify_streams.public.report_store import ReportStore, apply_address_report, receipt_record
 from notify_streams.records.choice_sources import ChoiceSource
 from notify_streams.records.user_records import PreferenceUpdate
