@@ -135,6 +135,6 @@ def _up(stack: Stack, regions: Sequence[str]) -> Stack:
 def _end_stacks_of_dead_runs() -> None:
     for folder in RUNS.glob("*"):
         if not Path("/proc", folder.name.partition("-")[0]).exists():
-            for state in folder.rglob("state.json"):
+            for state in list(folder.rglob("state.json")):  # `delete` removes what is searched
                 delete(Stack(state.parent, environment={}))
             shutil.rmtree(folder, ignore_errors=True)

@@ -379,9 +379,12 @@ class Consumer(stock.Consumer):
 
     async def _commit_in_time(self) -> None:
         timeout_s = self.settings.request_timeout_s
-        try:
-            await asyncio.wait_for(self.commit(), timeout_s)
-        except TimeoutError:
+        # Not cancelled: Faust would begin another commit if its wait for one under way were.
+        committing = asyncio.ensure_future(self.commit())
+        done, _ = await asyncio.wait([committing], timeout=timeout_s)
+        if done:
+            committing.result()
+        else:
             log.warning("offsets were not committed in time", extra={"action": "offsets.timeout", "after_s": timeout_s})
 
     def _filter_tps_with_pending_acks(self, topics: TPorTopicSet | None = None) -> Iterable[TP]:  # type: ignore[override]

@@ -20,6 +20,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.types import TP
 
 from notify_streams.kafka import KafkaConnection
+from notify_streams.transport.client_shutdown import stop_consumer
 from notify_streams.transport.fetch_decoding import pop_fetched_range
 from notify_streams.transport.fetch_pacing import paced_fetch
 from notify_streams.transport.partition_buffer import FetchedRange
@@ -27,6 +28,9 @@ from notify_streams.transport.settings import TransportSettings
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+#: Time for the client to leave its group, then to close its connections.
+_STOP_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,12 @@ class FetchThread(AIOKafkaConsumerThread):
         await super().on_start()
         fetcher = self._ensure_consumer()._fetcher
         fetcher._proc_fetch_request = paced_fetch(fetcher, self.settings)
+
+    async def on_thread_stop(self) -> None:
+        """Faust's own lets the client's cancellation end the thread, and then waits 60 s for that thread."""
+        await super(AIOKafkaConsumerThread, self).on_thread_stop()
+        if self._consumer is not None:
+            await stop_consumer(self._consumer, _STOP_TIMEOUT_S)
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self.thread_loop))
@@ -221,9 +231,10 @@ class FetchThread(AIOKafkaConsumerThread):
         return FetchedRecords(tuple(batched), unbatched)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        """Commit, and return whether Kafka has confirmed it. A commit that failed is retried at the next interval.
+        """Commit, and return whether Kafka has confirmed it in time. A commit that failed is retried at the next interval.
 
-        Faust's own crashes the worker after most errors, and counts the offsets as committed in any case.
+        Faust's own crashes the worker after most errors, counts the offsets as committed in any case, and waits for a broker that is away
+        without a limit.
         """
         consumer = self._ensure_consumer()
         assigned = consumer.assignment()
@@ -232,8 +243,9 @@ class FetchThread(AIOKafkaConsumerThread):
         if len(wanted) < len(offsets):
             return False
         try:
-            await consumer.commit(wanted)
-        except (KafkaError, IllegalStateError) as error:
+            async with asyncio.timeout(self.settings.request_timeout_s):
+                await consumer.commit(wanted)
+        except (KafkaError, IllegalStateError, TimeoutError) as error:
             log.warning(
                 "offsets were not committed, will be retried",
                 extra={"action": "offsets.commit_retry", "error": error},

@@ -22,11 +22,15 @@ def new_app(kafka_bootstrap: str, tmp_path: Path) -> NewApp:
     """Makes apps of a new group each, or of the group `id`."""
 
     def make(
-        id: str | None = None, scheme: str = "batched", settings: TransportSettings = FAST, **options: Any
+        id: str | None = None,
+        scheme: str = "batched",
+        settings: TransportSettings = FAST,
+        bootstrap: str = kafka_bootstrap,
+        **options: Any,
     ) -> faust.App:
         app = faust.App(
             id or unique("app"),
-            broker=f"{scheme}://{kafka_bootstrap}",
+            broker=f"{scheme}://{bootstrap}",
             datadir=str(tmp_path / unique("data")),
             web_enabled=False,
             topic_disable_leader=True,
