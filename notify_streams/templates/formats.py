@@ -46,12 +46,14 @@ class Formats:
 
     def __init__(self, locale: Locale, time_zone: tzinfo) -> None:
         self._locale = locale
+        #: A key for caches: the hash of a `Locale` takes as long as formatting a number.
+        self._locale_id = str(locale)
         self._time_zone = time_zone
 
     def number(self, value: Any) -> str:
         """``1234.5`` → ``1,234.5``, with at most 3 decimals."""
         number = _decimal(value)
-        return as_text(value) if number is None else _number_format(self._locale, None)(number)
+        return as_text(value) if number is None else _number_format(self._locale_id, None)(number)
 
     def money(self, value: Any, currency: str = "") -> str:
         """``12.5``, EUR → ``€12.50``. Without an ISO 4217 code: the number with two decimals."""
@@ -59,7 +61,7 @@ class Formats:
         if number is None:
             return as_text(value)
         known = currency if isinstance(currency, str) and _CURRENCY.match(currency) else ""
-        return _number_format(self._locale, known)(number)
+        return _number_format(self._locale_id, known)(number)
 
     def date(self, value: Any, style: Style = "medium") -> str:
         """The day of an RFC 3339 time in the person's time zone."""
@@ -91,8 +93,9 @@ class Formats:
 
 
 @lru_cache(_CACHED)
-def _number_format(locale: Locale, currency: str | None) -> Callable[[Decimal], str]:
+def _number_format(locale_id: str, currency: str | None) -> Callable[[Decimal], str]:
     """How a locale writes amounts of a currency (``""``: two decimals without one), or numbers (None)."""
+    locale = Locale.parse(locale_id)
     if currency is None:
         pattern, decimals = partial(format_decimal, locale=locale), _NUMBER_DECIMALS
     elif currency:
