@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from devtools.benchmarks.delivery.checkout_region import THIS_CHECKOUT, CheckoutRegion, checkout_region
-from devtools.benchmarks.delivery.push_worker import BacklogRun, measure_backlog, measure_flow
+from devtools.benchmarks.delivery.push_worker import measure_alternately, measure_backlog, measure_flow
 from devtools.benchmarks.delivery.references import GO, measure_senders, senders
 from devtools.benchmarks.delivery.report import (
     ALONE,
@@ -21,6 +21,7 @@ from devtools.benchmarks.delivery.report import (
     SENDER_CPU,
     SENDER_RATE,
     SINK_CPU,
+    WITH_TEMPLATES,
     WITHOUT_TEMPLATES,
     WORKER_CPU,
     case,
@@ -34,7 +35,7 @@ _WARM_UP: Final = 2_000
 
 
 async def measure(folder: Path, count: int, rounds: int, old: Path | None) -> dict[str, Any]:
-    """Each round: each checkout's worker with a router and on a backlog, then the bare senders.
+    """Each round: each checkout's worker with a router and on a backlog, this one's with and without templates, then the bare senders.
 
     The senders send the same requests.
     """
@@ -53,7 +54,7 @@ async def measure(folder: Path, count: int, rounds: int, old: Path | None) -> di
         for number in range(rounds):
             bodies: dict[str, list[bytes]] = {}
             for region in regions if number % 2 == 0 else reversed(regions):
-                bodies[region.name] = await _measure_region(region, count, runs, number)
+                bodies[region.name] = await _measure_region(region, count, runs)
             for name, found in (await measure_senders(commands, sink, folder, bodies[NEW])).items():
                 runs[case(name, SENDER_RATE)].append(found.per_s)
                 runs[case(name, SENDER_CPU)].append(found.cpu_us)
@@ -70,28 +71,23 @@ async def measure(folder: Path, count: int, rounds: int, old: Path | None) -> di
     return report(runs, not_measured)
 
 
-async def _measure_region(region: CheckoutRegion, count: int, runs: dict[str, list[float]], number: int) -> list[bytes]:
-    """Add the values of one round to `runs`; returns what the worker sent. `number`: of the round, from 0.
-
-    Of this checkout also a backlog without templates, in every second round before the one with templates.
-    """
+async def _measure_region(region: CheckoutRegion, count: int, runs: dict[str, list[float]]) -> list[bytes]:
+    """Add the values of one round to `runs`; returns what the worker sent. Of this checkout also with and without templates."""
     flow, start = await measure_flow(region, count)
-    found: dict[bool, BacklogRun] = {}
-    order = (False, True) if number % 2 == 0 else (True, False)
-    for own_text in order if region.name == NEW else (False,):
-        found[own_text] = await measure_backlog(region, count, start, own_text=own_text)
-    with_templates = found[False]
+    backlog = await measure_backlog(region, count, start)
     values = {
         FLOW: flow,
-        ALONE: with_templates.per_s,
-        WORKER_CPU: with_templates.worker_us,
-        MONGODB_CPU: with_templates.mongodb_us,
-        KAFKA_CPU: with_templates.kafka_us,
-        SINK_CPU: with_templates.sink_us,
-        CONNECTIONS: with_templates.connections,
+        ALONE: backlog.per_s,
+        WORKER_CPU: backlog.worker_us,
+        MONGODB_CPU: backlog.mongodb_us,
+        KAFKA_CPU: backlog.kafka_us,
+        SINK_CPU: backlog.sink_us,
+        CONNECTIONS: backlog.connections,
     }
     for what, value in values.items():
         runs[case(region.name, what)].append(value)
-    if True in found:
-        runs[case(WITHOUT_TEMPLATES, WORKER_CPU)].append(found[True].worker_us)
-    return with_templates.bodies
+    if region.name == NEW:
+        with_templates, without = await measure_alternately(region, count)
+        runs[case(WITH_TEMPLATES, WORKER_CPU)] += with_templates
+        runs[case(WITHOUT_TEMPLATES, WORKER_CPU)] += without
+    return backlog.bodies

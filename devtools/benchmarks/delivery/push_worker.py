@@ -1,4 +1,4 @@
-"""Measures a push worker: alone on a backlog, and with a router."""
+"""Measures a push worker: on a backlog, with a router, with and without templates."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: The role and its topic.
 PUSH: Final = "push"
 ROUTER: Final = "standard"
+#: Of each kind, in `measure_alternately`. An even number, so that both kinds are as often the first of two.
+_BLOCKS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +83,13 @@ async def measure_flow(region: CheckoutRegion, count: int) -> tuple[float, Start
     return count / (ended - began), start
 
 
-async def measure_backlog(
-    region: CheckoutRegion, count: int, start: StartCost, *, own_text: bool = False
-) -> BacklogRun:
-    """One push worker on `count` messages that a router left in its topic. `own_text`: they have no template.
+async def measure_backlog(region: CheckoutRegion, count: int, start: StartCost) -> BacklogRun:
+    """One push worker on `count` messages that a router left in its topic.
 
     Raises:
         NotifyError: a delivery is missing in the sink's log, or its worker did not acknowledge it.
     """
-    sent = push_triggers(count, own_text=own_text)
+    sent = push_triggers(count)
     async with region.offsets() as offsets:
         expected = await offsets.written(PUSH) + count
         async with TriggerProducer(region.settings) as producer:
@@ -122,3 +122,38 @@ async def measure_backlog(
         opened,
         [one.body for one in accepted],
     )
+
+
+async def measure_alternately(region: CheckoutRegion, count: int) -> tuple[list[float], list[float]]:
+    """CPU of one push worker (us a delivery) for triggers with a template, and for triggers with their text: a value for each block.
+
+    `count` of each kind, in alternating blocks of a few seconds: where processors are shared with others, two workers one after the
+    other differ by more than rendering costs.
+
+    Raises:
+        NotifyError: a delivery is missing in the sink's log, or its worker did not acknowledge it.
+    """
+    size = count // _BLOCKS
+    costs: dict[bool, list[float]] = {False: [], True: []}
+    async with region.offsets() as offsets, TriggerProducer(region.settings) as producer:
+        expected = await offsets.written(PUSH)
+
+        async def left() -> int:
+            return expected - await offsets.written(PUSH) or await offsets.behind(PUSH, PUSH)
+
+        async def block(own_text: bool) -> float:
+            nonlocal expected
+            sent = push_triggers(size, own_text=own_text)
+            expected += size
+            before = cpu_s(worker.process.pid)
+            await producer.send(sent.values())
+            await region.until(left)
+            cost = 1e6 * (cpu_s(worker.process.pid) - before) / size
+            all_accepted(f"{region.name}, alternating", await region.take_accepted(size), sent)
+            return cost
+
+        async with region.working(PUSH) as worker, region.working(ROUTER):
+            await block(own_text=False)  # it opens the connections
+            for own_text in (False, True, True, False) * (_BLOCKS // 2):
+                costs[own_text].append(await block(own_text))
+    return costs[False], costs[True]
