@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from devtools.benchmarks.delivery.checkout_region import THIS_CHECKOUT, CheckoutRegion, checkout_region
-from devtools.benchmarks.delivery.push_worker import measure_alternately, measure_backlog, measure_flow
+from devtools.benchmarks.delivery.push_worker import measure_alternately, measure_backlog, measure_flow, rendering_us
 from devtools.benchmarks.delivery.references import GO, measure_senders, senders
 from devtools.benchmarks.delivery.report import (
     ALONE,
@@ -18,6 +18,7 @@ from devtools.benchmarks.delivery.report import (
     MONGODB_CPU,
     NEW,
     OLD,
+    RENDERING,
     SENDER_CPU,
     SENDER_RATE,
     SINK_CPU,
@@ -32,6 +33,7 @@ from notify_streams.cli.output import print_progress
 
 #: A broker that was just started compiles its code on the processors that are measured.
 _WARM_UP: Final = 2_000
+_RENDERED: Final = 20_000
 
 
 async def measure(folder: Path, count: int, rounds: int, old: Path | None) -> dict[str, Any]:
@@ -55,6 +57,7 @@ async def measure(folder: Path, count: int, rounds: int, old: Path | None) -> di
             bodies: dict[str, list[bytes]] = {}
             for region in regions if number % 2 == 0 else reversed(regions):
                 bodies[region.name] = await _measure_region(region, count, runs)
+            runs[RENDERING].append(rendering_us(_RENDERED))
             for name, found in (await measure_senders(commands, sink, folder, bodies[NEW])).items():
                 runs[case(name, SENDER_RATE)].append(found.per_s)
                 runs[case(name, SENDER_CPU)].append(found.cpu_us)

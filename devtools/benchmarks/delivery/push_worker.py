@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from devtools.benchmarks.delivery.access_log import accepted_per_s, all_accepted
-from devtools.benchmarks.router.load import TOPIC, bench_user, trigger
+from devtools.benchmarks.router.load import TEMPLATE, TOPIC, bench_user, trigger
 from devtools.cpu import cpu_s
 from notify_streams.admin.trigger_producer import TriggerProducer
+from notify_streams.preferences.categories import channels_of_templates, configured_categories
+from notify_streams.templates.catalog import configured_templates
 
 if TYPE_CHECKING:
     from devtools.benchmarks.delivery.checkout_region import CheckoutRegion
@@ -54,6 +56,17 @@ def push_triggers(count: int, *, own_text: bool = False) -> dict[str, Upload]:
         trigger_id, user_id = f"{run}-{number:08x}", bench_user(number * 7919)
         found[trigger_id] = TOPIC, user_id, trigger(trigger_id, user_id, False, [PUSH], number, own_text=own_text), ()
     return found
+
+
+def rendering_us(count: int) -> float:
+    """CPU of rendering the text of one push from its template, in this process, in microseconds."""
+    template = configured_templates(channels_of_templates(configured_categories())).in_locale(TEMPLATE, "en")
+    assert template is not None
+    values = [{"amount": "12.50", "order": str(number)} for number in range(count)]
+    began = time.thread_time()
+    for data in values:
+        template.render(PUSH, "en", "UTC", data)
+    return 1e6 * (time.thread_time() - began) / count
 
 
 async def measure_flow(region: CheckoutRegion, count: int) -> tuple[float, StartCost]:

@@ -17,6 +17,8 @@ NEW, OLD = "this checkout", "old checkout"
 WITH_TEMPLATES: Final = "alternating, with templates"
 WITHOUT_TEMPLATES: Final = "alternating, without templates"
 
+#: In the benchmark's own process.
+RENDERING: Final = "rendering: CPU of a push"
 WORKER_CPU: Final = "CPU of the push worker"
 MONGODB_CPU: Final = "CPU of MongoDB"
 KAFKA_CPU: Final = "CPU of Kafka"
@@ -31,6 +33,7 @@ _PER_S: Final = "deliveries/s"
 _UNITS: Final = {
     ALONE: _PER_S,
     FLOW: _PER_S,
+    RENDERING.partition(": ")[2]: "us",
     WORKER_CPU: "us a delivery",
     MONGODB_CPU: "us a delivery",
     KAFKA_CPU: "us a delivery",
@@ -63,6 +66,7 @@ TARGETS: Final = (
         case(WITHOUT_TEMPLATES, WORKER_CPU),
         _at_most(1.15),
     ),
+    Target(RENDERING, "us", RENDERING, None, Goal("at most", 20)),
     Target(MONGODB_CPU, "us a delivery", case(NEW, MONGODB_CPU), case(OLD, MONGODB_CPU), _at_most(1 / 8)),
     Target(ALONE, _PER_S, case(NEW, ALONE), case(AIOHTTP, SENDER_RATE), _at_least(1.5)),
     Target(ALONE, _PER_S, case(NEW, ALONE), case(GO, SENDER_RATE), _at_least(0.4)),

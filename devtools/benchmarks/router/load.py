@@ -57,7 +57,8 @@ def triggers(count: int, run: str, users: int = USERS, first: int = 0) -> Iterat
         yield TOPIC, user_id, value.encode(), ()
 
 
-#: What the template `payment_received` makes of the data of `trigger`.
+TEMPLATE: Final = "payment_received"
+#: What it makes of the data of `trigger`.
 _TEXT: Final = {"title": "Payment received", "body": "You received 12.50."}
 
 
@@ -65,7 +66,7 @@ def trigger(
     trigger_id: str, user_id: str, critical: bool, channels: Sequence[str], order: int = 0, *, own_text: bool = False
 ) -> bytes:
     """One trigger. `own_text`: with its text instead of a template."""
-    text = _TEXT if own_text else {"template": "payment_received"}
+    text = _TEXT if own_text else {"template": TEMPLATE}
     return orjson.dumps(
         {
             "id": trigger_id,
