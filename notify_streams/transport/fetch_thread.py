@@ -231,10 +231,10 @@ class FetchThread(AIOKafkaConsumerThread):
         return FetchedRecords(tuple(batched), unbatched)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        """Commit, and return whether Kafka has confirmed it in time. A commit that failed is retried at the next interval.
+        """Commit, and return whether Kafka has confirmed it in time.
 
-        Faust's own crashes the worker after most errors, counts the offsets as committed in any case, and waits for a broker that is away
-        without a limit.
+        A commit that failed is retried at the next interval. Faust's own crashes the worker after most errors, counts the offsets as
+        committed in any case, and waits for a broker that is away without a limit.
         """
         consumer = self._ensure_consumer()
         assigned = consumer.assignment()

@@ -37,9 +37,9 @@ _RENDERED: Final = 20_000
 
 
 async def measure(folder: Path, count: int, rounds: int, old: Path | None) -> dict[str, Any]:
-    """Each round: each checkout's worker with a router and on a backlog, this one's with and without templates, then the bare senders.
+    """Each round: each checkout's worker with a router and on a backlog, then the bare senders with the same requests.
 
-    The senders send the same requests.
+    Of this checkout also what templates cost.
     """
     runs: dict[str, list[float]] = defaultdict(list)
     async with AsyncExitStack() as closing:
@@ -75,7 +75,7 @@ async def measure(folder: Path, count: int, rounds: int, old: Path | None) -> di
 
 
 async def _measure_region(region: CheckoutRegion, count: int, runs: dict[str, list[float]]) -> list[bytes]:
-    """Add the values of one round to `runs`; returns what the worker sent. Of this checkout also with and without templates."""
+    """Add the values of one round to `runs`, of this checkout also with and without templates; returns what was sent."""
     flow, start = await measure_flow(region, count)
     backlog = await measure_backlog(region, count, start)
     values = {

@@ -15,7 +15,7 @@ from notify_streams.preferences.categories import channels_of_templates, configu
 from notify_streams.templates.catalog import configured_templates
 
 if TYPE_CHECKING:
-    from devtools.benchmarks.delivery.checkout_region import CheckoutRegion
+    from devtools.benchmarks.delivery.checkout_region import CheckoutRegion, Offsets
     from notify_streams.admin.trigger_producer import Upload
 
 #: The role and its topic.
@@ -69,6 +69,11 @@ def rendering_us(count: int) -> float:
     return 1e6 * (time.thread_time() - began) / count
 
 
+async def _left(offsets: Offsets, expected: int) -> int:
+    """Of all messages that were ever to be routed: those that the push worker has not acknowledged."""
+    return expected - await offsets.written(PUSH) or await offsets.behind(PUSH, PUSH)
+
+
 async def measure_flow(region: CheckoutRegion, count: int) -> tuple[float, StartCost]:
     """Deliveries per second from the first of `count` triggers to the last final state; and what the worker's start cost.
 
@@ -85,13 +90,9 @@ async def measure_flow(region: CheckoutRegion, count: int) -> tuple[float, Start
             start = StartCost(cpu_s(worker.process.pid), (region.cpu() - before).mongodb)
             expected = await offsets.written(PUSH) + count
             async with region.working(ROUTER):
-
-                async def left() -> int:
-                    return expected - await offsets.written(PUSH) or await offsets.behind(PUSH, PUSH)
-
                 began = time.time()
                 await producer.send(sent.values())
-                ended = await region.until(left)
+                ended = await region.until(lambda: _left(offsets, expected))
     all_accepted(f"{region.name}, with a router", await region.take_accepted(count), sent)
     return count / (ended - began), start
 
@@ -138,9 +139,9 @@ async def measure_backlog(region: CheckoutRegion, count: int, start: StartCost) 
 
 
 async def measure_alternately(region: CheckoutRegion, count: int) -> tuple[list[float], list[float]]:
-    """CPU of one push worker (us a delivery) for triggers with a template, and for triggers with their text: a value for each block.
+    """CPU of one push worker, in microseconds a delivery, with templates and without: a value for each block.
 
-    `count` of each kind, in alternating blocks of a few seconds: where processors are shared with others, two workers one after the
+    `count` triggers of each kind, in alternating blocks of a few seconds: where processors are shared with others, two workers one after the
     other differ by more than rendering costs.
 
     Raises:
@@ -151,16 +152,13 @@ async def measure_alternately(region: CheckoutRegion, count: int) -> tuple[list[
     async with region.offsets() as offsets, TriggerProducer(region.settings) as producer:
         expected = await offsets.written(PUSH)
 
-        async def left() -> int:
-            return expected - await offsets.written(PUSH) or await offsets.behind(PUSH, PUSH)
-
         async def block(own_text: bool) -> float:
             nonlocal expected
             sent = push_triggers(size, own_text=own_text)
             expected += size
             before = cpu_s(worker.process.pid)
             await producer.send(sent.values())
-            await region.until(left)
+            await region.until(lambda: _left(offsets, expected))
             cost = 1e6 * (cpu_s(worker.process.pid) - before) / size
             all_accepted(f"{region.name}, alternating", await region.take_accepted(size), sent)
             return cost

@@ -17,14 +17,13 @@ NEW, OLD = "this checkout", "old checkout"
 WITH_TEMPLATES: Final = "alternating, with templates"
 WITHOUT_TEMPLATES: Final = "alternating, without templates"
 
-#: In the benchmark's own process.
-RENDERING: Final = "rendering: CPU of a push"
 WORKER_CPU: Final = "CPU of the push worker"
 MONGODB_CPU: Final = "CPU of MongoDB"
 KAFKA_CPU: Final = "CPU of Kafka"
 SINK_CPU: Final = "CPU of the sink"
 ALONE: Final = "one push worker"
 FLOW: Final = "trigger to final state"
+_RENDERING_CPU: Final = "CPU of a push"
 CONNECTIONS: Final = "connections opened by the push worker"
 SENDER_RATE: Final = "the same requests"
 SENDER_CPU: Final = "CPU"
@@ -33,7 +32,7 @@ _PER_S: Final = "deliveries/s"
 _UNITS: Final = {
     ALONE: _PER_S,
     FLOW: _PER_S,
-    RENDERING.partition(": ")[2]: "us",
+    _RENDERING_CPU: "us",
     WORKER_CPU: "us a delivery",
     MONGODB_CPU: "us a delivery",
     KAFKA_CPU: "us a delivery",
@@ -47,6 +46,10 @@ _UNITS: Final = {
 def case(subject: str, what: str) -> str:
     """The name of a measured value, such as `old checkout: CPU of MongoDB`."""
     return f"{subject}: {what}"
+
+
+#: In the benchmark's own process.
+RENDERING: Final = case("rendering", _RENDERING_CPU)
 
 
 def _at_least(times: float) -> Goal:

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from devtools.fakes.latency_proxy import LatencyProxy
@@ -21,6 +20,7 @@ from notify_streams.transport.tables.changelog_reader import ChangelogReader
 from notify_streams.transport.tables.follower import Follower
 from notify_streams.transport.tables.memory_store import in_memory
 from notify_streams.transport.tables.store import decode_raw
+from tests.integration.paused_fetches import a_fetch_pauses
 from tests.integration.regions.remote_topics import an_id, make_topics
 from tests.waiting import until
 
@@ -52,25 +52,13 @@ def _holds(store: Any, key: bytes) -> bool:
     return store.get(0, key) is not None
 
 
-async def failing(consumer: AIOKafkaConsumer) -> None:
-    """Wait until it pauses after a failed fetch."""
-    fetcher = consumer._fetcher
-    await until(lambda: any(map(_pauses, fetcher._pending_tasks)))
-
-
-def _pauses(task: asyncio.Task[object]) -> bool:
-    fetch = task.get_coro()
-    waits_in = fetch.cr_await  # type: ignore[union-attr]
-    return fetch.__name__ == "_proc_fetch_request" and getattr(waits_in, "__name__", "") == "sleep"  # type: ignore[union-attr]
-
-
 async def test_stopping_while_a_fetch_pauses_after_a_failure_raises_nothing(link: LatencyProxy) -> None:
     reader = ChangelogReader(KafkaConnection(link.address), await a_topic(link), PATIENT)
     await reader.start()
     reader.read_from({0: 0})
     await reader.fetch(0.3)
     await link.cut()
-    await failing(reader._consumer)
+    await until(lambda: a_fetch_pauses(reader._consumer))
     await reader.stop()
     assert all(not conn.connected() for conn in reader._consumer._client._conns.values())
 
@@ -80,7 +68,7 @@ async def test_a_control_log_raises_retry_later_while_its_region_is_away_then_re
     control = KafkaControlLog("eu", KafkaConnection(link.address), TIMEOUT_S)
     await control.read()
     await link.cut()
-    await failing(control._consumer)
+    await until(lambda: a_fetch_pauses(control._consumer))
     await control.close()
     with pytest.raises(RetryLater):
         await control.read()

@@ -9,23 +9,13 @@ import pytest
 
 from devtools.stack.kafka import private_broker
 from notify_streams.transport import batched_consumer, batched_topic
+from tests.integration.paused_fetches import a_fetch_pauses
 from tests.integration.transport.batch_collector import BatchCollector
 from tests.integration.transport.conftest import FAST, NewApp, Running
 from tests.integration.transport.kafka_topics import a_topic, fill, until
 
 #: As FAST; but a request to Kafka times out sooner.
 QUICK = dataclasses.replace(FAST, request_timeout_s=1.0)
-
-
-def _pauses(thread: Any) -> bool:
-    """Whether a fetch of this thread's client sleeps."""
-    return any(_innermost(task.get_coro()) == "sleep" for task in thread._consumer._fetcher._pending_tasks)
-
-
-def _innermost(coroutine: Any) -> str:
-    while hasattr(coroutine.cr_await, "cr_await"):
-        coroutine = coroutine.cr_await
-    return str(coroutine.__name__)
 
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
@@ -45,7 +35,7 @@ async def test_a_worker_stops_while_a_fetch_pauses(
             if broker_away:
                 await until(lambda: collected.count == 1)
                 broker.stop()
-            await until(lambda: _pauses(thread))
+            await until(lambda: a_fetch_pauses(thread._consumer))
         assert all(not connection.connected() for connection in thread._consumer._client._conns.values())
 
 
