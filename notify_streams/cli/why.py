@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from notify_streams.registry.user import User
     from notify_streams.settings import Settings
 
-#: For the places of dead letters in Kafka.
+#: For the places of dead letters in Kafka, without `--timeout`.
 _PLACES_S: Final = 2.0
 
 
@@ -26,10 +27,23 @@ _PLACES_S: Final = 2.0
 @click.option(
     "--limit", default=10, show_default=True, type=click.IntRange(1, 100), help="Of a person: the newest so many."
 )
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0.1, 600),
+    metavar="SECONDS",
+    help="Wait so long for each region, the registry and Kafka. Without it: 4 for the own region, about 1 for the others.",
+)
 @region_option
 @as_json
 def why(
-    trigger_id: str | None, user_id: str | None, provider_id: str | None, limit: int, region: str, as_json: bool
+    trigger_id: str | None,
+    user_id: str | None,
+    provider_id: str | None,
+    limit: int,
+    timeout_s: float | None,
+    region: str,
+    as_json: bool,
 ) -> None:
     """Show what became of a trigger, in all regions.
 
@@ -39,7 +53,7 @@ def why(
     if [trigger_id, user_id, provider_id].count(None) != 2:
         raise click.UsageError("say one of: a trigger id, --user, --provider-id")
     settings = settings_of(region)
-    story, wrong = run(_ask(settings, _question(trigger_id, user_id, provider_id, limit)), settings)
+    story, wrong = run(_ask(settings, _question(trigger_id, user_id, provider_id, limit), timeout_s), settings)
     found = {"holds": not story.is_empty, "wrong_now": wrong} | msgspec.to_builtins(story)
     print_result(as_json, found, _lines(story) + ([] if wrong is None else [f"now in {region}: {wrong}"]))
     raise SystemExit(1 if story.is_empty else 0)
@@ -61,9 +75,9 @@ def _question(trigger_id: str | None, user_id: str | None, provider_id: str | No
     )
 
 
-async def _ask(settings: Settings, question: Question) -> tuple[Story, str | None]:
+async def _ask(settings: Settings, question: Question, timeout_s: float | None) -> tuple[Story, str | None]:
     """The story, and what is wrong in the region if that may be why it has not ended."""
-    from notify_streams.admin.why import ask, with_places
+    from notify_streams.admin.why import ask, open_shards, with_places
     from notify_streams.web.verdict.one_look import wrong_now
 
     async def find_user(user_id: str) -> User | None:
@@ -77,11 +91,24 @@ async def _ask(settings: Settings, question: Question) -> tuple[Story, str | Non
             await table.close()
 
     regions = [settings.region, *(one for one in settings.regions if one != settings.region)]
-    story = await ask(question, regions, settings_of, categories_of(), find_user)
+    if timeout_s is None:
+        story = await ask(question, regions, settings_of, categories_of(), find_user)
+    else:
+        opened = partial(open_shards, connect_s=timeout_s)
+        story = await ask(
+            question,
+            regions,
+            settings_of,
+            categories_of(),
+            find_user,
+            opened=opened,
+            timeout_s=timeout_s,
+            own_timeout_s=timeout_s,
+        )
     if story.is_empty and story.regions[0].problems:
         raise StoreUnavailable("; ".join(story.regions[0].problems))
     wrong = await wrong_now(settings) if story.is_open else None
     if not story.dead_letters:
         return story, wrong
-    places = await with_places(settings, story.dead_letters, _PLACES_S)
+    places = await with_places(settings, story.dead_letters, timeout_s or _PLACES_S)
     return msgspec.structs.replace(story, dead_letters=places), wrong

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 #: Another region that has not answered by then is named, and the others are shown; so is a query to a shard of the own one.
 TIMEOUT_S: Final = 0.9
-#: For the own region as a whole, which may take several queries.
+#: For the own region as a whole, which may take several queries, and for the registry.
 OWN_TIMEOUT_S: Final = 4.0
-_CONNECT_MS: Final = 700
+_CONNECT_S: Final = 0.7
 DEFAULT_LIMIT: Final = 10
 MAX_LIMIT: Final = 100
 
@@ -70,9 +70,9 @@ class RegionPart:
 
 
 @asynccontextmanager
-async def open_shards(settings: Settings) -> AsyncIterator[Shards]:
-    """Clients for one question; a shard that does not answer is named within a second."""
-    async with Shards(settings, serverSelectionTimeoutMS=_CONNECT_MS) as shards:
+async def open_shards(settings: Settings, connect_s: float = _CONNECT_S) -> AsyncIterator[Shards]:
+    """Clients for one question; a shard that does not answer is named after `connect_s`."""
+    async with Shards(settings, serverSelectionTimeoutMS=int(connect_s * 1000)) as shards:
         await shards.refresh_directory()
         yield shards
 
@@ -116,7 +116,7 @@ async def ask(
     notifications = [one for found in parts.values() for one in found.notifications]
     outcomes = [one for found in parts.values() for one in found.outcomes]
     dead = [one for one in outcomes if one.outcome == TriggerOutcome.DEAD]
-    dead = await with_what_came_later(dead, notifications, find_user, timeout_s)
+    dead = await with_what_came_later(dead, notifications, find_user, own_timeout_s)
     more = question.by is By.PERSON and len(notifications) > question.limit
     return Story(
         asked=question.asked,

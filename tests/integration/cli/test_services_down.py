@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 
 from devtools.stack.paths import PROJECT
 from notify_streams.addresses import without_credentials
+from notify_streams.admin.why import Story, ask
 from notify_streams.cli.main import VERBS, main
 
 #: Nothing listens there.
@@ -158,3 +160,16 @@ _password = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size
 def test_no_part_of_a_password_is_shown(password: str, rest: str) -> None:
     shown = without_credentials(f"redis://user:{password}@host:6379{rest}")
     assert shown == f"redis://host:6379{rest.partition('?')[0]}"
+
+
+def test_why_waits_as_long_as_it_is_told(tmp_path: Path, silent_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[tuple[float, float]] = []
+
+    async def noting(*asked: Any, **how: Any) -> Story:
+        waited.append((how["timeout_s"], how["own_timeout_s"]))
+        return await ask(*asked, **how)
+
+    monkeypatch.setattr("notify_streams.admin.why.ask", noting)
+    done = invoke("why", "x", "--timeout", "0.2", NOTIFY_CONFIG_DIR=str(settings_folder(tmp_path, silent_address)))
+    assert_one_line(done)
+    assert waited == [(0.2, 0.2)]

@@ -1,5 +1,6 @@
 """`why` tells the story of a delivery from what real flushes and engines have stored."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -163,6 +164,22 @@ async def test_dead_forwarded_and_duplicate_triggers_are_told_with_what_came_lat
     assert dead.later[1].startswith("sent again and notified in us at ")
     person = await why(env, PERSON, By.PERSON)
     assert {one.trigger_id for one in (*person.dead_letters, *person.others)} == set(records)
+
+
+async def test_the_registry_is_asked_as_long_as_the_own_region(env: DeliveryEnvironment) -> None:
+    record = ARecord(trigger_json(id="dead", user_id=PERSON))
+    await _flush(env, a_decided_batch(dead_letter(record, "triggers.payments", BUCKET, DeadReason.UNKNOWN_USER, "no")))
+
+    async def later_than_another_region_may(user_id: str) -> User | None:
+        await asyncio.sleep(1.5)
+        return None
+
+    question = Question(By.TRIGGER, "dead")
+    opened_us = partial(opened, env)
+    story = await ask(
+        question, ["us"], lambda _: env.settings, categories(), later_than_another_region_may, opened_us, 1.0, 20.0
+    )
+    assert story.dead_letters[0].later == ["the user has not signed up until now"]
 
 
 async def _flush(env: DeliveryEnvironment, batch: DecidedBatch) -> None:
