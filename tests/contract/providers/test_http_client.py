@@ -264,15 +264,15 @@ async def test_each_call_has_its_own_time_limit(calls_to: CallsTo) -> None:
             await peer.send(OK)
         await peer.end()
 
-    async with calls_to(script, timeout_s=0.4) as calls:
+    async with calls_to(script, timeout_s=2.0) as calls:
         await calls.client.warm_up(calls.url, 3)
         began = time.monotonic()
         slow = asyncio.create_task(calls.post(b"slow"))
         assert await calls.post(b"fast") == THE_OK
-        await calls.until(lambda: time.monotonic() - began > 0.2)
+        await calls.until(lambda: time.monotonic() - began > 1.0)
         later = asyncio.create_task(calls.post(b"slow"))
         assert await slow == NoResponse("TimeoutError", begun=True)
-        assert 0.39 < time.monotonic() - began < 0.59
+        assert 1.99 < time.monotonic() - began < 2.99
         assert not later.done()
         await later
 

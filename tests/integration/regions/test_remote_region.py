@@ -195,10 +195,10 @@ async def test_queued_batches_are_sent_as_one_and_acknowledged_in_order(
 async def test_no_partition_waits_for_another_partitions_round_trip(remote: RemoteRegion, link: LatencyProxy) -> None:
     for partition in range(8):
         await remote.forward(triggers(partition, 0, 1, "warm"))
-    link.delay_s = 0.25
+    link.delay_s = 1.0
     slow = asyncio.create_task(remote.forward(triggers(0, 1, 1, an_id())))
     await until(lambda: 0 in remote.state.in_hand)
     began = time.monotonic()
     await asyncio.gather(*(remote.forward(triggers(partition, 1, 1, an_id())) for partition in range(1, 8)))
-    assert time.monotonic() - began < 0.5 + 0.25, "they waited for the response to partition 0"
+    assert time.monotonic() - began < 2.0 + 1.0, "they waited for the response to partition 0"
     await slow
