@@ -28,7 +28,8 @@ _PROGRAM: Final = "notify_streams.cli"
 _READY_S: Final = 90.0
 _POLL_S: Final = 0.1
 _STOP_S: Final = 30.0
-_NICENESS: Final = "5"
+#: A 28th of the weight of a critical role: with a third (5), the standard lane doubles how long a critical trigger takes on two processors.
+_NICENESS: Final = "15"
 #: A worker with a low priority may wait seconds for a processor. It must not lose its group membership for that.
 _LONG_SESSION: Final = {"NOTIFY_BROKER__SESSION_TIMEOUT_S": "15", "NOTIFY_BROKER__HEARTBEAT_S": "3"}
 

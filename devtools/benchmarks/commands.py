@@ -38,15 +38,18 @@ def _folder(name: str) -> Path:
 @click.option(
     "--minutes", default=10.0, show_default=True, type=click.FloatRange(min=0, min_open=True), help="Measured."
 )
+@click.option(
+    "--rate", default=100.0, show_default=True, type=click.FloatRange(1, 1000), help="Critical triggers a second."
+)
 @as_json
-def backlog(size: int, minutes: float, as_json: bool) -> None:
+def backlog(size: int, minutes: float, rate: float, as_json: bool) -> None:
     """Measure critical triggers to the provider beside a full standard backlog.
 
     Meanwhile critical workers are killed and rolled.
     """
     from devtools.benchmarks.backlog.run import run
 
-    conclude(run(_folder("bench-backlog"), size, minutes), as_json)
+    conclude(run(_folder("bench-backlog"), size, minutes, rate), as_json)
 
 
 @click.command("compare")

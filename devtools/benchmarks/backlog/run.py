@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 #: Two workers of each, so that the end of one is a failover, not an outage. The critical triggers ask for push only.
 CRITICAL_ROLES: Final = ("critical", "cric_push")
 STANDARD_ROLES: Final = ("standard", "push", "email")
-EVERY_S: Final = 0.01
 #: Before a killed worker is replaced, as the supervisor does it.
 _RESTART_S: Final = 0.5
 #: How long after its successor is ready a worker's end may still delay triggers.
@@ -45,14 +44,14 @@ _STORE_S: Final = 10.0
 _LAST_USERS: Final = 64
 
 
-async def run(folder: Path, size: int, minutes: float) -> dict[str, Any]:
-    """Start a local region in `folder`, measure, stop and wipe it.
+async def run(folder: Path, size: int, minutes: float, rate: float) -> dict[str, Any]:
+    """Start a local region in `folder`, measure with `rate` critical triggers a second, stop and wipe it.
 
     Raises:
         NotifyError: a critical trigger is unaccounted for, so there is no figure; or something did not start.
     """
     async with local_region(folder) as settings, worker_pool(folder) as pool:
-        bench = _Bench(settings, pool)
+        bench = _Bench(settings, pool, rate)
         await bench.start_critical()
         async with Backlog(settings, folder, size) as backlog:
             await backlog.fill()
@@ -64,9 +63,10 @@ async def run(folder: Path, size: int, minutes: float) -> dict[str, Any]:
 class _Bench:
     """The running benchmark: its workers, the triggers sent, the events."""
 
-    def __init__(self, settings: Settings, pool: WorkerPool) -> None:
+    def __init__(self, settings: Settings, pool: WorkerPool, rate: float) -> None:
         self._settings = settings
         self._pool = pool
+        self._rate = rate
         assert settings.sandbox_record is not None, "the local stack has a provider sandbox"
         self._accepted = AcceptanceTracker(settings.sandbox_record)
         #: Notification id -> scheduled moment, Unix seconds.
@@ -129,6 +129,7 @@ class _Bench:
             groups,
             standard,
             seconds=ended - began,
+            rate=self._rate,
             critical_repeats=self._accepted.repeats,
             machine={"load_average": load},
             session_timeout_s=self._settings.broker.critical_session_timeout_s,
@@ -149,7 +150,7 @@ class _Bench:
         async def send(number: int, due: float) -> None:
             await self._send(sender, f"crit-{self._run}-{number:06x}", number * 7919, clock + due)
 
-        await at_rate(max(1, int(seconds / EVERY_S)), EVERY_S, send)
+        await at_rate(max(1, int(seconds * self._rate)), 1 / self._rate, send)
 
     async def _end_workers(self, seconds: float) -> None:
         """Kill one worker of each critical role and roll the other, evenly over the time."""
