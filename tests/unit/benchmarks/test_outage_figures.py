@@ -50,7 +50,7 @@ def test_calls_without_an_answer_are_explained_up_to_the_workers_limit() -> None
 
 
 def test_few_connections_explain_few_calls() -> None:
-    # The breaker remembers 20 results and opens at 10 failures. Until then each call that ends makes room for another.
+    # The breaker remembers 20 results and opens at 10 failures. Until then another call begins whenever one ends.
     assert [explained("SMTP 451", 0.9, calls) for calls in (8, 16)] == [8 + 9, 16 + 9]
 
 
