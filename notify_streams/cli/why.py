@@ -77,7 +77,8 @@ def _question(trigger_id: str | None, user_id: str | None, provider_id: str | No
 
 async def _ask(settings: Settings, question: Question, timeout_s: float | None) -> tuple[Story, str | None]:
     """The story, and what is wrong in the region if that may be why it has not ended."""
-    from notify_streams.admin.why import ask, open_shards, with_places
+    from notify_streams.admin.why import ask, with_places
+    from notify_streams.admin.why.ask import CONNECT_S, OWN_TIMEOUT_S, TIMEOUT_S, open_shards
     from notify_streams.web.verdict.one_look import wrong_now
 
     async def find_user(user_id: str) -> User | None:
@@ -91,20 +92,16 @@ async def _ask(settings: Settings, question: Question, timeout_s: float | None) 
             await table.close()
 
     regions = [settings.region, *(one for one in settings.regions if one != settings.region)]
-    if timeout_s is None:
-        story = await ask(question, regions, settings_of, categories_of(), find_user)
-    else:
-        opened = partial(open_shards, connect_s=timeout_s)
-        story = await ask(
-            question,
-            regions,
-            settings_of,
-            categories_of(),
-            find_user,
-            opened=opened,
-            timeout_s=timeout_s,
-            own_timeout_s=timeout_s,
-        )
+    story = await ask(
+        question,
+        regions,
+        settings_of,
+        categories_of(),
+        find_user,
+        opened=partial(open_shards, connect_s=timeout_s or CONNECT_S),
+        timeout_s=timeout_s or TIMEOUT_S,
+        own_timeout_s=timeout_s or OWN_TIMEOUT_S,
+    )
     if story.is_empty and story.regions[0].problems:
         raise StoreUnavailable("; ".join(story.regions[0].problems))
     wrong = await wrong_now(settings) if story.is_open else None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from notify_streams.admin.why import By, Question, ask
-from notify_streams.admin.why.ask import DEFAULT_LIMIT, MAX_LIMIT
+from notify_streams.admin.why.ask import CONNECT_S, DEFAULT_LIMIT, MAX_LIMIT
 from notify_streams.admin.why.words import attempt_words, entry_words, next_words, other_words
 from notify_streams.errors import StoreUnavailable
 from notify_streams.settings import load_settings
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from notify_streams.app import NotifyApp
     from notify_streams.settings import Settings
 
-_CONNECT_MS: Final = 700
 #: Characters of an id in a question.
 _LONGEST: Final = 512
 _EMPTY: Final = "no notification and no dead letter is known of it"
@@ -68,7 +67,7 @@ class OtherRegions:
             yield self._worker.shards
             return
         if settings.region not in self._shards:
-            shards = self._shards[settings.region] = Shards(settings, serverSelectionTimeoutMS=_CONNECT_MS)
+            shards = self._shards[settings.region] = Shards(settings, serverSelectionTimeoutMS=int(1000 * CONNECT_S))
             await shards.start()
         shards = self._shards[settings.region]
         await shards.refresh_directory()

@@ -347,6 +347,10 @@ class RunningRegion:
         """Run ``notify-streams`` to its end."""
         return await run_to_end(python_module("notify_streams.cli", *arguments), self.environ | environ, stdin)
 
+    async def why(self, *arguments: str, **environ: str) -> Done:
+        """Run ``notify-streams why`` with patience: the machine is busy."""
+        return await self.cli("why", "--timeout", "30", *arguments, stdin=b"", **environ)
+
     @property
     def environ(self) -> dict[str, str]:
         return {**environ_of(self.stack), **self._settings_environ}

@@ -148,7 +148,7 @@ async def running_with_more(stack: Stack) -> AsyncIterator[RunningRegion]:
 
 async def assert_old_ones_are_found(region: RunningRegion, trigger_id: str) -> None:
     """`why` explains a notification of before, and another attempt of its delivery can be made."""
-    why = (await region.cli("why", "--timeout", "30", trigger_id, "--json", NOTIFY_PARTITIONS=str(AFTER))).json
+    why = (await region.why(trigger_id, "--json", NOTIFY_PARTITIONS=str(AFTER))).json
     (notification,) = why["notifications"]
     states = {one["channel"]: one["state"] for one in notification["deliveries"]}
     assert states == {"push": "sent", "email": "sent", "sms": "suppressed"}, "they have no number"

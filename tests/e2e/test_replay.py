@@ -46,7 +46,7 @@ async def test_a_dead_letter_is_explained_and_sent_again(running_region: Running
     trigger_id = await running_region.trigger("late-lou")
     await running_region.audited()
     listed = (await running_region.cli("dead-letters", "list", "--reason", "unknown_user", "--json")).json
-    why = (await running_region.cli("why", "--timeout", "30", trigger_id, "--json")).json
+    why = (await running_region.why(trigger_id, "--json")).json
     (letter,) = why["dead_letters"]
     assert letter["place"] in {one["place"] for one in listed["dead_letters"]}
     shown = (await running_region.cli("dead-letters", "show", letter["place"], "--json")).json
@@ -57,13 +57,13 @@ async def test_a_dead_letter_is_explained_and_sent_again(running_region: Running
     assert dry["sent"] == 0 and [one["place"] for one in dry["dead_letters"]] == [letter["place"]]
     assert (await running_region.cli("dead-letters", "replay", letter["place"], "--json")).json["sent"] == 1
     await running_region.assert_notified_once(trigger_id)
-    story = (await running_region.cli("why", "--timeout", "30", trigger_id, "--json")).json
+    story = (await running_region.why(trigger_id, "--json")).json
     (dead,), (notification,) = story["dead_letters"], story["notifications"]
     assert notification["entry"]["replayed_from"] == letter["place"]
     signed_up, replayed = dead["later"]
     assert signed_up.startswith("the user is in the registry: home region us, version 1")
     assert replayed.startswith("replayed and notified in us at ") and notification["notification_id"] in replayed
-    of_person = await running_region.cli("why", "--timeout", "30", "--user", "late-lou")
+    of_person = await running_region.why("--user", "late-lou")
     assert (
         f"dead letter {letter['place']}, {dead['at'][:19]}" in of_person.out
         and notification["notification_id"] in of_person.out
@@ -118,9 +118,7 @@ async def test_of_two_devices_the_dead_one_is_not_called_again(
     await until(partial(push_is, running_region, first, "sent", "two-dev-dee"), "one took it", within_s=TIMEOUT_S)
     (push,) = [
         one
-        for one in (await running_region.cli("why", "--timeout", "30", first, "--json")).json["notifications"][0][
-            "deliveries"
-        ]
+        for one in (await running_region.why(first, "--json")).json["notifications"][0]["deliveries"]
         if one["channel"] == "push"
     ]
     attempt = push["history"][-1]  # on a loaded machine one before it may say that there was no answer yet
@@ -129,7 +127,7 @@ async def test_of_two_devices_the_dead_one_is_not_called_again(
         (phone, "dead_token", "UNREGISTERED"),
         (tablet, "accepted", "HTTP 200"),
     ]
-    said = (await running_region.cli("why", "--timeout", "30", first)).out
+    said = (await running_region.why(first)).out
     assert f"device {phone} (fcm) dead_token UNREGISTERED template de:" in said
     assert f", device {tablet} (fcm) accepted" in said
 
@@ -182,9 +180,7 @@ async def test_a_failed_delivery_is_replayed(running_region: RunningRegion, fcm_
     assert refused.status == 1 and "--again" in refused.err
     (push,) = [
         one
-        for one in (await running_region.cli("why", "--timeout", "30", trigger_id, "--json")).json["notifications"][0][
-            "deliveries"
-        ]
+        for one in (await running_region.why(trigger_id, "--json")).json["notifications"][0]["deliveries"]
         if one["channel"] == "push"
     ]
     assert [(one["number"], one["state"], one["code"]) for one in push["history"]] == [

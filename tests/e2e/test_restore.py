@@ -252,7 +252,7 @@ async def assert_erased(region: RunningRegion, backups: Backups, allowed: set[st
     trigger_id = await region.trigger(person)
     await region.drained()
     assert region.channels(trigger_id) == [] and len(region.provider_log()[backups.before]) == accepted
-    done = await region.cli("why", "--timeout", "30", backups.before, "--json")
+    done = await region.why(backups.before, "--json")
     assert done.status == 0 and person not in done.out, done.err
     assert (await region.audited())["restores"]
 

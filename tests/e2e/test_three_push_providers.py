@@ -32,7 +32,7 @@ async def test_each_device_gets_the_push_and_the_page_shows_all_three(running_re
         if len(lines) == 3:
             break
     assert sorted(line.provider for line in lines) == ["apns", "fcm", "web_push"]
-    why = await running_region.cli("why", "--timeout", "30", trigger_id)
+    why = await running_region.why(trigger_id)
     assert all(f"({provider}) accepted" in why.out for provider in ("fcm", "apns", "web_push")), why.out
     async with aiohttp.request("GET", f"{sandbox}/seen.json", params={"q": trigger_id}) as response:
         seen = (await response.json())["shown"]["push"]

@@ -70,7 +70,7 @@ async def test_an_outage_a_failover_and_a_return(regions: Regions) -> None:
         await sent_by(regions, trigger_id, HOME[user_id])
 
     # Where it entered, `why` finds what another region did.
-    why = (await regions["us"].cli("why", "--timeout", "30", entered["bea", "us"], "--json")).json
+    why = (await regions["us"].why(entered["bea", "us"], "--json")).json
     (notification,), (hop,) = why["notifications"], why["others"]
     assert (notification["region"], hop["outcome"], hop["to_region"]) == ("eu", "forwarded", "eu")
     entry = notification["entry"]

@@ -33,23 +33,28 @@ def explained_calls(outage: Outage, seconds: float, rate: float, max_in_flight: 
     breaker, waiting, in_flight, calls = Breaker(), 0, 0, 0
     for _ in range(_SUCCESSES):
         breaker.succeeded(0.0)
-    # A call ends before the next answer arrives, however close: its place is free until the breaker opens.
+    events: list[tuple[float, int, int]] = []
     order = count()
-    events = [(0.0, next(order), _ARRIVAL)]
+
+    def add(at: float, event: int) -> None:
+        # Events of the same moment happen in this order: one call fails and ends before the next one fails.
+        heapq.heappush(events, (at, next(order), event))
+
+    add(0.0, _ARRIVAL)
     while events and events[0][0] < seconds:
         now, _, event = heapq.heappop(events)
         if event == _ARRIVAL:
             waiting += ceil(rate * AHEAD_S)
-            heapq.heappush(events, (now + AHEAD_S, next(order), _ARRIVAL))
+            add(now + AHEAD_S, _ARRIVAL)
         elif event == _FAILURE:
             breaker.failed(now, outage.retry_after_s)
             if breaker.open_until is not None:
-                heapq.heappush(events, (breaker.open_until, next(order), _WAKE))
+                add(breaker.open_until, _WAKE)
         elif event == _END:
             in_flight -= 1
         while waiting and in_flight < breaker.limit(max_in_flight, now):
             waiting, in_flight, calls = waiting - 1, in_flight + 1, calls + 1
             failure_s, end_s = (_ANSWER_S, _ANSWER_S) if outage.is_answered else (LATE_S, timeout_s)
-            heapq.heappush(events, (now + failure_s, next(order), _FAILURE))
-            heapq.heappush(events, (now + end_s, next(order), _END))
+            add(now + failure_s, _FAILURE)
+            add(now + end_s, _END)
     return calls

@@ -1,8 +1,8 @@
 """What became of a trigger: the whole story, over all regions."""
 
-from notify_streams.admin.why.ask import By, Question, ask, open_shards
+from notify_streams.admin.why.ask import By, Question, ask
 from notify_streams.admin.why.places import with_places
 from notify_streams.admin.why.story import Story
 from notify_streams.admin.why.words import story_lines
 
-__all__ = ["By", "Question", "Story", "ask", "open_shards", "story_lines", "with_places"]
+__all__ = ["By", "Question", "Story", "ask", "story_lines", "with_places"]

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 TIMEOUT_S: Final = 0.9
 #: For the own region as a whole, which may take several queries, and for the registry.
 OWN_TIMEOUT_S: Final = 4.0
-_CONNECT_S: Final = 0.7
+#: To a shard of any region.
+CONNECT_S: Final = 0.7
 DEFAULT_LIMIT: Final = 10
 MAX_LIMIT: Final = 100
 
@@ -70,7 +71,7 @@ class RegionPart:
 
 
 @asynccontextmanager
-async def open_shards(settings: Settings, connect_s: float = _CONNECT_S) -> AsyncIterator[Shards]:
+async def open_shards(settings: Settings, connect_s: float = CONNECT_S) -> AsyncIterator[Shards]:
     """Clients for one question; a shard that does not answer is named after `connect_s`."""
     async with Shards(settings, serverSelectionTimeoutMS=int(connect_s * 1000)) as shards:
         await shards.refresh_directory()
