@@ -78,12 +78,13 @@ class SandboxProcess:
         given = client_settings(self._keys, self.ports["apns"])
         keys = {name: Secret.read(Path(given.pop(f"{name}_file"))) for name in ("apns_key", "web_push_key")}
         smtp = f"smtp://127.0.0.1:{self.ports['smtp']}"
-        return ProviderConfig(**{"fcm": self.url, "twilio": self.url, "smtp": smtp, **given, **keys, **but})
+        urls = {"fcm": self.url, "twilio": self.url, "smtp": smtp}
+        # Connections and handshakes of TLS take their time beside other tests.
+        return ProviderConfig(**{**urls, "start_within_s": 5.0, **given, **keys, **but})
 
     def client(self, provider: str, **but: Any) -> Provider:
         """A client of one provider."""
-        # Handshakes of TLS take their time beside other tests.
-        tls = {"start_within_s": 5.0, "max_in_flight": 32} if provider in ("apns", "web_push") else {}
+        tls = {"max_in_flight": 32} if provider in ("apns", "web_push") else {}
         channel = CHANNEL_OF[provider]
         return provider_for(channel, self.config(**{f"{channel}_provider": provider, **tls, **but}))
 

@@ -192,10 +192,10 @@ async def test_a_call_without_an_answer_ends_within_the_timeout(name: str, outbo
         await peer.request()
         await peer.end()
 
-    async with client_of(name, script, timeout_s=0.2) as (provider, server):
+    async with client_of(name, script, timeout_s=1.0) as (provider, server):
         began = time.monotonic()
         result = await provider.send(outbox_of(CHANNELS[name]).message())
-        assert 0.15 < time.monotonic() - began < 1.5
+        assert 0.9 < time.monotonic() - began < 5.0
     assert (result.outcome, result.maybe_accepted) == (ProviderOutcome.RETRY, True)
     assert len(server.requests) == 1
 
@@ -220,7 +220,7 @@ async def test_a_call_without_a_free_connection_is_not_begun_late(name: str, out
         await peer.end()
 
     outbox = outbox_of(CHANNELS[name])
-    async with client_of(name, script, max_in_flight=1, start_within_s=0.2) as (provider, server):
+    async with client_of(name, script, max_in_flight=1, start_within_s=1.0) as (provider, server):
         running = asyncio.create_task(provider.send(outbox.message()))
         while not server.requests:
             await asyncio.sleep(0)

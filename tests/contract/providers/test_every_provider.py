@@ -47,7 +47,7 @@ async def client(sandbox: Any, name: str) -> AsyncIterator[Provider]:
 
 
 async def send_with_short_timeout(sandbox: Any, name: str, message: Any, **but: Any) -> Any:
-    provider = sandbox.client(name, **{"timeout_s": 0.3, **but})
+    provider = sandbox.client(name, **{"timeout_s": 1.0, **but})
     await provider.start()
     try:
         return await provider.send(message)
@@ -154,7 +154,7 @@ class TestEveryProvider:
         message = outbox.message()
         began = time.monotonic()
         result = await send_with_short_timeout(sandbox, name, message)
-        assert 0.25 < time.monotonic() - began < 1.5
+        assert 0.9 < time.monotonic() - began < 5.0
         assert result.outcome is ProviderOutcome.RETRY
         assert result.maybe_accepted
         assert sandbox.accepted(message.delivery_id) == []
@@ -193,15 +193,15 @@ class TestEveryProvider:
     async def test_a_call_without_a_free_connection_is_not_begun_late(
         self, sandbox: Any, outbox: Any, name: str
     ) -> None:
-        await sandbox.control(provider=name, latency_ms=1500)
-        provider = sandbox.client(name, max_in_flight=1, smtp_connections=1, start_within_s=0.2)
+        await sandbox.control(provider=name, latency_ms=4500)
+        provider = sandbox.client(name, max_in_flight=1, smtp_connections=1, start_within_s=0.6)
         await provider.start()
         first, second = outbox.message(), outbox.message()
         running = asyncio.create_task(provider.send(first))
         await asyncio.sleep(0)
         began = time.monotonic()
         late = await provider.send(second)
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 3.0
         assert (late.outcome, late.maybe_accepted, late.begun) == (ProviderOutcome.RETRY, False, False)
         assert (await running).outcome is ProviderOutcome.ACCEPTED
         await provider.close()

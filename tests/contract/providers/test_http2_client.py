@@ -104,7 +104,7 @@ async def test_a_call_without_a_free_stream_is_not_begun(host_certificate: Path)
     settings = {SettingCodes.MAX_CONCURRENT_STREAMS: 1}
     async with (
         serve_http2(nothing, host_certificate, settings=settings) as server,
-        started(server, host_certificate, start_within_s=0.3, timeout_s=1.0) as client,
+        started(server, host_certificate, start_within_s=1.5, timeout_s=5.0) as client,
     ):
         results = await posts(client, [b"x"] * 9)
         assert results.count(NoResponse("NoConnection", begun=False)) == 1
@@ -226,7 +226,7 @@ async def test_a_call_without_response_says_whether_it_was_begun(
 async def test_a_call_that_is_too_slow_is_reset_and_the_connection_kept(host_certificate: Path) -> None:
     async with (
         serve_http2(nothing, host_certificate) as server,
-        started(server, host_certificate, timeout_s=0.2) as client,
+        started(server, host_certificate, timeout_s=1.0) as client,
     ):
         assert await client.post("/", {}, {}, b"x") == NoResponse("TimeoutError", begun=True)
         cancelled = asyncio.create_task(client.post("/", {}, {}, b"x"))

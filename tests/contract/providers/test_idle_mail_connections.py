@@ -49,7 +49,8 @@ async def test_a_mail_is_repeated_only_before_its_content_was_sent(
     smtp = DisconnectingServer(disconnects_on)
     server = await asyncio.start_server(smtp.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    config = ProviderConfig(fcm="http://unused", twilio="http://unused", smtp=f"smtp://127.0.0.1:{port}")
+    smtp_url = f"smtp://127.0.0.1:{port}"
+    config = ProviderConfig(fcm="http://unused", twilio="http://unused", smtp=smtp_url, start_within_s=5.0)
     provider = provider_for("email", config)
     await provider.start()
     outbox = outbox_of("email")

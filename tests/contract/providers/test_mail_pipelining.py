@@ -54,7 +54,12 @@ async def provider_of(smtp: PipeliningServer) -> AsyncIterator[Provider]:
     server = await asyncio.start_server(smtp.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     config = ProviderConfig(
-        fcm="http://unused", twilio="http://unused", smtp=f"smtp://127.0.0.1:{port}", smtp_connections=1, timeout_s=5.0
+        fcm="http://unused",
+        twilio="http://unused",
+        smtp=f"smtp://127.0.0.1:{port}",
+        smtp_connections=1,
+        timeout_s=5.0,
+        start_within_s=5.0,
     )
     provider = provider_for("email", config)
     await provider.start()

@@ -56,8 +56,8 @@ async def test_each_confirmed_message_survives_a_kill_under_load(own_sandbox: An
 
 
 async def test_a_message_is_accepted_after_the_client_timed_out(sandbox: Any, outbox_of: Any) -> None:
-    await sandbox.control(provider="fcm", latency_ms=500)
-    provider = provider_for("push", sandbox.config(timeout_s=0.2))
+    await sandbox.control(provider="fcm", latency_ms=2500)
+    provider = provider_for("push", sandbox.config(timeout_s=1.0))
     await provider.start()
     message = outbox_of("push").message()
     result = await provider.send(message)

@@ -217,7 +217,7 @@ async def test_a_wrong_key_ends_no_delivery(service: PushService) -> None:
 
 async def test_without_an_answer_the_next_attempt_may_be_a_duplicate(service: PushService) -> None:
     service.answer = b""
-    result = await sent(service, push(service.browser.subscription(service.endpoint())), timeout_s=0.2)
+    result = await sent(service, push(service.browser.subscription(service.endpoint())), timeout_s=1.5)
     assert (result.outcome, result.maybe_accepted, len(service.received)) == (ProviderOutcome.RETRY, True, 1)
 
 
