@@ -32,7 +32,7 @@ async def stop(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
 def in_thread(call: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs) -> asyncio.Future[Result]:
     """The result of a call that blocks, as `asyncio.to_thread`, but in a thread of its own, for which the end of the process does not wait.
 
-    A cancelled future leaves the call to its end. An error of the call for which nobody waits any more is not logged.
+    A cancelled future leaves the call to its end. An error of a call whose result is not awaited any more is not logged.
     """
     loop = asyncio.get_running_loop()
     result: asyncio.Future[Result] = loop.create_future()

@@ -34,7 +34,7 @@ def test_a_call_that_blocks_delays_no_end() -> None:
         release.set()
 
 
-async def test_an_error_for_which_nobody_waits_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_error_that_is_not_awaited_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     release = threading.Event()
 
     def fail() -> None:
