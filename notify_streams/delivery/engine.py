@@ -19,17 +19,19 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import msgspec
 
 from notify_streams import metrics, tasks
+from notify_streams.delivery import call_outcomes
 from notify_streams.delivery.attempt_reader import AttemptReader
-from notify_streams.delivery.attempts import Attempt, Rank, delivery_key
+from notify_streams.delivery.attempts import Attempt, delivery_key
 from notify_streams.delivery.calls import ProviderCalls
 from notify_streams.delivery.collapse_keys import CollapseKeys
 from notify_streams.delivery.delivery_ledger import DeliveryLedger, Token
-from notify_streams.delivery.device_results import device_outcomes, remaining
+from notify_streams.delivery.device_results import remaining
 from notify_streams.delivery.due_timers import DueTimers
 from notify_streams.delivery.late_answers import LateAnswers
 from notify_streams.delivery.partition import Delivery, Entry, Partition
 from notify_streams.delivery.pauses import ProviderPauses
 from notify_streams.delivery.providers import ProviderOutcome, ProviderResult
+from notify_streams.delivery.retry_timers import RetryTimers
 from notify_streams.delivery.settle_loop import MAX_UNSETTLED, MAX_UNSETTLED_S, SettleLoop
 from notify_streams.delivery.settlement import SettlementStore
 from notify_streams.delivery.timers import TimerReader
@@ -38,7 +40,6 @@ from notify_streams.failpoints import failpoint
 from notify_streams.records.batch import AckHandle
 from notify_streams.records.channel_message import ChannelMessage, for_devices, read_channel_message
 from notify_streams.records.ids import new_flush_id
-from notify_streams.records.masks import masked
 from notify_streams.records.outcomes import DeliveryState, Reason
 from notify_streams.retry import STORE, RetryPolicy
 from notify_streams.settings_retention import RetentionSettings
@@ -48,7 +49,7 @@ from notify_streams.stores.shard_clocks import ShardClocks
 from notify_streams.tracing.trace_context import trace_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from notify_streams.delivery.admission import Admission
     from notify_streams.delivery.delivery_spans import DeliverySpans
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
     from notify_streams.delivery.provider_order import ProviderOrder
     from notify_streams.delivery.provider_state import ProviderState
     from notify_streams.delivery.retry_delay import RetryDelay
-    from notify_streams.delivery.timers import Timer
     from notify_streams.outbox.flush_plan import OutboxRow
     from notify_streams.preferences.categories import Categories
     from notify_streams.preferences.provider_check import SendPermission
@@ -70,12 +70,6 @@ log = logging.getLogger(__name__)
 
 #: A proof that is older is renewed before a group of calls.
 _RENEW_AFTER_S: Final = 0.5
-#: The longest time between two looks for due timers, and the pause while retries are not admitted.
-_TIMERS_S: Final = 30.0
-_NO_ROOM_S: Final = 0.25
-_TIMERS_AT_ONCE: Final = 200
-#: A shard's clock is read again before a look for its timers, if the last reading is older.
-_CLOCK_AGE_S: Final = 1.0
 _EXPIRE_EVERY_S: Final = 900.0
 #: Calls that end within this time after a revocation or stop are settled by this worker.
 _DRAIN_S: Final = 1.5
@@ -87,17 +81,8 @@ _FLUSH_INTERVAL_S: Final[dict[Lane, float]] = {"critical": 0.005, "standard": 0.
 _LOOK_UP: Final = STORE.named("delivery.look_up")
 _VERIFY: Final = STORE.named("delivery.verify")
 _CHECK: Final = STORE.named("delivery.check")
-_TIMERS: Final = STORE.named("delivery.timers")
 #: For longer than a bucket that moves can be written on no shard.
 _EVIDENCE: Final = RetryPolicy("delivery.evidence", first_s=0.1, max_s=1.0, max_attempts=20)
-
-_FAILED: Final = {
-    ProviderOutcome.REJECTED: Reason.PROVIDER_REJECTED,
-    ProviderOutcome.DEAD_TOKEN: Reason.DEAD_TOKEN,
-    ProviderOutcome.RENDERING: Reason.RENDERING,
-    ProviderOutcome.TOO_LARGE: Reason.TOO_LARGE,
-    ProviderOutcome.BAD_ADDRESS: Reason.BAD_ADDRESS,
-}
 
 
 class SendCheck(Protocol):
@@ -163,11 +148,11 @@ class DeliveryEngine:
         self._spans = spans
         self._ledger = DeliveryLedger(shards, role, store_timeout_s)
         self._reader = AttemptReader(shards, store_timeout_s)
-        self._timers = TimerReader(shards, role, store_timeout_s)
+        timers = TimerReader(shards, role, store_timeout_s)
         self._clocks = clocks or ShardClocks(shards, store_timeout_s)
         #: Deliveries whose timer this worker has claimed, until their attempt is settled.
         self._retrying: set[bytes] = set()
-        self._due_timers = DueTimers(self._timers, self._clocks, self._retrying)
+        self._due_timers = DueTimers(timers, self._clocks, self._retrying)
         self._calls = ProviderCalls(
             lane,
             channel,
@@ -198,14 +183,14 @@ class DeliveryEngine:
             )
             for shard, store in enumerate(self._stores)
         ]
+        self._retry_timers = RetryTimers(
+            timers, self._clocks, admission, self._loops, self.check_again, self._retrying, spans
+        )
         self._collapse_keys = CollapseKeys()
         #: The partitions of the current assignment, by number.
         self._partitions: dict[int, Partition] = {}
         self._generation = 0
         self._settled = asyncio.Event()
-        self._timers_changed = asyncio.Event()
-        #: When timers are looked for again (monotonic).
-        self._sleeps_until = 0.0
         self._proofs: dict[int, asyncio.Task[None]] = {}
         self._others: set[asyncio.Task[None]] = set()
         #: Tasks that store how calls ended.
@@ -223,7 +208,7 @@ class DeliveryEngine:
         await self._calls.start()
         runs: list[Callable[[], Any]] = [
             *(loop.run for loop in self._loops),
-            self._run_timers,
+            partial(self._retry_timers.run, self._by_shard),
             partial(self._due_timers.run, self._by_shard),
             self._calls.watch,
             self._calls.watch_pauses,
@@ -295,7 +280,7 @@ class DeliveryEngine:
         taken = await self._acquire(partitions, first_positions)
         self._partitions = taken
         self._events.on_assigned(taken)
-        self._timers_changed.set()
+        self._retry_timers.look_now()
         return {number: partition.next_offset for number, partition in taken.items()}
 
     async def _acquire(
@@ -415,12 +400,8 @@ class DeliveryEngine:
     def _on_settled(self, shard: int, due_ms: int | None) -> None:
         self._settled.set()
         self._calls.pump()
-        if due_ms is not None and self._sleeps_until > time.monotonic() + self._seconds_until(shard, due_ms):
-            self._timers_changed.set()
-
-    def _seconds_until(self, shard: int, due_ms: int) -> float:
-        """How long the shard's clock has to go to `due_ms`."""
-        return (due_ms - self._clocks.earliest(shard).timestamp() * 1000) / 1000
+        if due_ms is not None:
+            self._retry_timers.armed(shard, due_ms)
 
     async def _read(
         self, partition: Partition, records: Sequence[SourceRecord], entries: Sequence[Entry]
@@ -577,7 +558,7 @@ class DeliveryEngine:
         if not delivery.parked:
             self._settle(delivery, result)
         elif result.outcome is not ProviderOutcome.RETRY:
-            self._loops[delivery.partition.shard].add_answer(delivery, _attempt(delivery, result))
+            self._loops[delivery.partition.shard].add_answer(delivery, call_outcomes.ended(delivery, result))
 
     def _report_dead(self, delivery: Delivery, address: str) -> None:
         called_ms = int((time.time() - (time.monotonic() - delivery.began)) * 1000)
@@ -586,51 +567,29 @@ class DeliveryEngine:
     def call_is_late(self, delivery: Delivery, waited_s: float) -> None:
         """Settle a call without an answer as retrying. Its answer, if it comes, ends the delivery."""
         due_ms = self._due_ms(delivery, max(0.0, self._call_timeout_s - waited_s), None)
-        message, now_ms = delivery.message, int(time.time() * 1000)
-        attempt = Attempt(
-            Rank.RETRYING,
-            now_ms,
-            None,
-            delivery.provider,
-            None,
-            "no answer yet",
-            in_doubt=True,
-            template_version=delivery.template_version,
-            took_ms=int(waited_s * 1000),
-            since_published_ms=_waited_ms(delivery, now_ms),
-            to=None if message.devices is not None else masked(message.channel, message.to),
-            possible_duplicate=delivery.in_doubt,
-            replay=delivery.replay,
-        )
-        self._add(delivery, attempt, due_ms)
+        self._add(delivery, call_outcomes.unanswered(delivery, waited_s), due_ms)
         failpoint("after_park")
 
     # -- Outcomes
 
     def _settle(self, delivery: Delivery, result: ProviderResult) -> None:
-        attempt = _attempt(delivery, result)
         is_retry = result.outcome is ProviderOutcome.RETRY
         if is_retry and result.devices is not None and delivery.message.devices is not None:
             # The timer keeps the message for the next attempt.
             again = remaining(delivery.message.devices, result.devices)
             delivery.record = for_devices(delivery.message, again)
-        self._add(delivery, attempt, self._due_ms(delivery, 0.0, result) if is_retry else None)
+        due_ms = self._due_ms(delivery, 0.0, result) if is_retry else None
+        self._add(delivery, call_outcomes.ended(delivery, result), due_ms)
 
     def _settle_refused(self, delivery: Delivery, reason: Reason) -> None:
-        rank = Rank.EXPIRED if reason is Reason.EXPIRED else Rank.SUPPRESSED
-        now_ms = int(time.time() * 1000)
-        attempt = Attempt(
-            rank, now_ms, reason.value, in_doubt=delivery.in_doubt, since_published_ms=_waited_ms(delivery, now_ms)
-        )
-        self._add(delivery, attempt, None)
+        self._add(delivery, call_outcomes.not_called(delivery, reason), None)
         self._admission.release(retry=delivery.entry is None)
 
     def _wait_for_category(self, delivery: Delivery) -> None:
         """Settle a delivery of a paused category as retrying, without a call."""
         delay_ms = math.ceil(1000 * self._retry_delay.max_s * random.uniform(0.5, 1.0))
         due_ms = self._clocks.latest_ms(delivery.partition.shard) + delay_ms
-        attempt = Attempt(Rank.RETRYING, int(time.time() * 1000), code="category paused", in_doubt=delivery.in_doubt)
-        self._add(delivery, attempt, _not_after_expiry(delivery, due_ms))
+        self._add(delivery, call_outcomes.put_off(delivery), _not_after_expiry(delivery, due_ms))
         self._admission.release(retry=delivery.entry is None)
 
     def _due_ms(self, delivery: Delivery, after_s: float, result: ProviderResult | None) -> int:
@@ -660,27 +619,7 @@ class DeliveryEngine:
     def _add(self, delivery: Delivery, attempt: Attempt, due_ms: int | None) -> None:
         self._loops[delivery.partition.shard].add(delivery, attempt, due_ms)
 
-    # -- Timers
-
-    async def _run_timers(self) -> None:
-        while True:
-            self._timers_changed.clear()
-            pause_s = await _TIMERS.call(self._retry_due)
-            self._sleeps_until = time.monotonic() + pause_s
-            try:
-                async with asyncio.timeout(pause_s):
-                    await self._timers_changed.wait()
-            except TimeoutError:
-                pass
-
-    async def _retry_due(self) -> float:
-        """Begin the attempts that are due; returns the seconds until the next look."""
-        pause_s = _TIMERS_S
-        for shard, by_number in self._by_shard().items():
-            if self._admission.calls(time.monotonic()) == 0:
-                return _NO_ROOM_S
-            pause_s = min(pause_s, await self._retry_due_on(shard, by_number))
-        return pause_s
+    # -- Timers and expiry
 
     def _by_shard(self) -> dict[int, dict[int, Partition]]:
         """Shard → number → partition of the current assignment."""
@@ -688,46 +627,6 @@ class DeliveryEngine:
         for partition in self._partitions.values():
             found.setdefault(partition.shard, {})[partition.number] = partition
         return found
-
-    async def _retry_due_on(self, shard: int, by_number: Mapping[int, Partition]) -> float:
-        await self._clocks.read(shard, _CLOCK_AGE_S)
-        now = self._clocks.earliest(shard)
-        due = await self._timers.due(shard, by_number, now, _TIMERS_AT_ONCE, self._retrying)
-        if not due:
-            at = await self._timers.next_due(shard, by_number, now)
-            return _TIMERS_S if at is None else min(_TIMERS_S, max(0.01, (at - now).total_seconds()))
-        admitted = self._admission.take_retries(len(due))
-        for timer in due[:admitted]:
-            metrics.TIMER_LATE.observe((now - timer.due_at).total_seconds())
-        for number, timers in _by_bucket(due[:admitted]).items():
-            await self._retry(by_number[number], timers)
-        return 0.01 if admitted else _NO_ROOM_S
-
-    async def _retry(self, partition: Partition, timers: Sequence[Timer]) -> None:
-        """Claim these timers and make their attempts."""
-        self._retrying.update(timer.key for timer in timers)
-        if not partition.active or not await self._loops[partition.shard].claim_timers(partition, timers):
-            self._retrying.difference_update(timer.key for timer in timers)
-            self._admission.release(len(timers), retry=True)
-            return
-        failpoint("after_timer_claim")
-        self._spawn(self._begin(partition, [self._retried(partition, timer) for timer in timers]), self._others)
-
-    def _retried(self, partition: Partition, timer: Timer) -> Delivery:
-        delivery = Delivery(
-            partition,
-            timer.key,
-            read_channel_message(timer.record),
-            timer.record,
-            None,
-            timer.attempt + 1,
-            timer.in_doubt or timer.claim is not None,
-            provider=timer.provider,
-            replay=timer.replay,
-        )
-        if self._spans is not None:
-            delivery.trace = self._spans.begin(delivery.message, int(timer.due_at.timestamp() * 1e9))
-        return delivery
 
     async def _expire(self) -> None:
         """Delete the attempts of notifications that have expired: the first range of ids of each bucket."""
@@ -745,42 +644,6 @@ class DeliveryEngine:
         task = asyncio.create_task(work)
         kept_in.add(task)
         task.add_done_callback(kept_in.discard)
-
-
-def _attempt(delivery: Delivery, result: ProviderResult) -> Attempt:
-    """The attempt that a call's result stands for, at the present time."""
-    reason = None
-    match result.outcome:
-        case ProviderOutcome.ACCEPTED:
-            rank = Rank.SENT
-        case ProviderOutcome.RETRY:
-            rank = Rank.RETRYING
-        case _:
-            rank, reason = Rank.FAILED, _FAILED[result.outcome].value
-    now_ms = int(time.time() * 1000)
-    devices = result.devices
-    return Attempt(
-        rank,
-        now_ms,
-        reason,
-        result.provider,
-        result.provider_id,
-        result.code or result.detail or None,
-        delivery.in_doubt or result.maybe_accepted,
-        result.segments,
-        delivery.template_version,
-        None if devices is None else device_outcomes(devices),
-        int((time.monotonic() - delivery.began) * 1000) if result.begun else None,
-        _waited_ms(delivery, now_ms),
-        masked(delivery.message.channel, delivery.message.to) if result.begun and devices is None else None,
-        delivery.in_doubt and result.begun,
-        delivery.replay,
-    )
-
-
-def _waited_ms(delivery: Delivery, now_ms: int) -> int | None:
-    """Since Kafka took the message, whose clock may be ahead; None for an attempt of a timer."""
-    return None if delivery.published_ms is None else max(0, now_ms - delivery.published_ms)
 
 
 def _not_after_expiry(delivery: Delivery, due_ms: int) -> int:
@@ -802,10 +665,3 @@ def _reject(topic: str, delivery: Delivery) -> bool:
         },
     )
     return False
-
-
-def _by_bucket(timers: Iterable[Timer]) -> dict[int, list[Timer]]:
-    found: dict[int, list[Timer]] = {}
-    for timer in timers:
-        found.setdefault(timer.bucket, []).append(timer)
-    return found

@@ -1,0 +1,141 @@
+"""Begins the attempts of deliveries whose timers are due."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+from notify_streams import metrics
+from notify_streams.delivery.partition import Delivery
+from notify_streams.failpoints import failpoint
+from notify_streams.records.channel_message import read_channel_message
+from notify_streams.retry import STORE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from notify_streams.delivery.admission import Admission
+    from notify_streams.delivery.delivery_spans import DeliverySpans
+    from notify_streams.delivery.partition import Partition
+    from notify_streams.delivery.settle_loop import SettleLoop
+    from notify_streams.delivery.timers import Timer, TimerReader
+    from notify_streams.stores.shard_clocks import ShardClocks
+
+#: The longest time between two looks for due timers, and the pause while retries are not admitted.
+_TIMERS_S: Final = 30.0
+_NOT_ADMITTED_S: Final = 0.25
+_TIMERS_AT_ONCE: Final = 200
+#: A shard's clock is read again before a look for its timers, if the last reading is older.
+_CLOCK_AGE_S: Final = 1.0
+_TIMERS: Final = STORE.named("delivery.timers")
+
+
+class RetryTimers:
+    """Looks when the next timer is due, after `armed` with an earlier one, and after an assignment."""
+
+    def __init__(
+        self,
+        timers: TimerReader,
+        clocks: ShardClocks,
+        admission: Admission,
+        loops: Sequence[SettleLoop],
+        begin: Callable[[Partition, Sequence[Delivery]], None],
+        retrying: set[bytes],
+        spans: DeliverySpans | None,
+    ) -> None:
+        """Claim timers in `loops`, one a shard.
+
+        Args:
+            begin: called with the deliveries whose timers are claimed.
+            retrying: the keys of such deliveries; who settles or leaves one takes its key out.
+            spans: None while tracing is off.
+        """
+        self._timers = timers
+        self._clocks = clocks
+        self._admission = admission
+        self._loops = loops
+        self._begin = begin
+        self._retrying = retrying
+        self._spans = spans
+        self._changed = asyncio.Event()
+        #: When timers are looked for again (monotonic).
+        self._sleeps_until = 0.0
+
+    def look_now(self) -> None:
+        """Other timers may be due: the partitions have changed."""
+        self._changed.set()
+
+    def armed(self, shard: int, due_ms: int) -> None:
+        """A timer is due at `due_ms` by the shard's clock."""
+        seconds = (due_ms - self._clocks.earliest(shard).timestamp() * 1000) / 1000
+        if self._sleeps_until > time.monotonic() + seconds:
+            self._changed.set()
+
+    async def run(self, owned: Callable[[], Mapping[int, Mapping[int, Partition]]]) -> None:
+        """Look until cancelled. `owned` returns this worker's partitions: shard → number → partition."""
+        while True:
+            self._changed.clear()
+            pause_s = await _TIMERS.call(self._begin_due, owned)
+            self._sleeps_until = time.monotonic() + pause_s
+            try:
+                async with asyncio.timeout(pause_s):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass
+
+    async def _begin_due(self, owned: Callable[[], Mapping[int, Mapping[int, Partition]]]) -> float:
+        """Begin the attempts that are due; returns the seconds until the next look."""
+        pause_s = _TIMERS_S
+        for shard, by_number in owned().items():
+            if self._admission.calls(time.monotonic()) == 0:
+                return _NOT_ADMITTED_S
+            pause_s = min(pause_s, await self._begin_due_on(shard, by_number))
+        return pause_s
+
+    async def _begin_due_on(self, shard: int, by_number: Mapping[int, Partition]) -> float:
+        await self._clocks.read(shard, _CLOCK_AGE_S)
+        now = self._clocks.earliest(shard)
+        due = await self._timers.due(shard, by_number, now, _TIMERS_AT_ONCE, self._retrying)
+        if not due:
+            at = await self._timers.next_due(shard, by_number, now)
+            return _TIMERS_S if at is None else min(_TIMERS_S, max(0.01, (at - now).total_seconds()))
+        admitted = self._admission.take_retries(len(due))
+        for timer in due[:admitted]:
+            metrics.TIMER_LATE.observe((now - timer.due_at).total_seconds())
+        for number, timers in _by_bucket(due[:admitted]).items():
+            await self._retry(by_number[number], timers)
+        return 0.01 if admitted else _NOT_ADMITTED_S
+
+    async def _retry(self, partition: Partition, timers: Sequence[Timer]) -> None:
+        """Claim these timers and make their attempts."""
+        self._retrying.update(timer.key for timer in timers)
+        if not partition.active or not await self._loops[partition.shard].claim_timers(partition, timers):
+            self._retrying.difference_update(timer.key for timer in timers)
+            self._admission.release(len(timers), retry=True)
+            return
+        failpoint("after_timer_claim")
+        self._begin(partition, [self._delivery(partition, timer) for timer in timers])
+
+    def _delivery(self, partition: Partition, timer: Timer) -> Delivery:
+        delivery = Delivery(
+            partition,
+            timer.key,
+            read_channel_message(timer.record),
+            timer.record,
+            None,
+            timer.attempt + 1,
+            timer.in_doubt or timer.claim is not None,
+            provider=timer.provider,
+            replay=timer.replay,
+        )
+        if self._spans is not None:
+            delivery.trace = self._spans.begin(delivery.message, int(timer.due_at.timestamp() * 1e9))
+        return delivery
+
+
+def _by_bucket(timers: Iterable[Timer]) -> dict[int, list[Timer]]:
+    found: dict[int, list[Timer]] = {}
+    for timer in timers:
+        found.setdefault(timer.bucket, []).append(timer)
+    return found
