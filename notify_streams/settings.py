@@ -38,9 +38,7 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,100}")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/=-]{16,}")
 _ACCOUNT_SID: Final = re.compile(r"AC[A-Za-z0-9]{1,64}")
 _TWILIO_LOGIN: Final = frozenset({"twilio_auth_token", "twilio_api_key_sid", "twilio_api_key_secret"})
-_SMS_SENDER: Final = re.compile(
-    r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|MG[0-9A-Za-z]{1,64}|(?=.*[A-Za-z])[A-Za-z0-9 +&_-]{1,11}"
-)
+_SMS_SENDER: Final = re.compile(r"\+[1-9][0-9]{6,14}|[0-9]{3,8}|MG[0-9a-fA-F]{32}|(?=.*[A-Za-z])[A-Za-z0-9 +&_-]{1,11}")
 #: A name or an address, without brackets.
 _HOST: Final = re.compile(r"[A-Za-z0-9.:-]{1,255}")
 #: What Kafka takes as `group.instance.id`.
@@ -161,7 +159,7 @@ class ProviderSettings(CredentialSettings, frozen=True, kw_only=True):
 
     # For `push_provider: apns`: Apple's key (the .p8 file), its id, its team; the topic is the app's bundle id.
     apns_team_id: str | None = None
-    apns_key_id: str | None = None
+    apns_key_id: Secret | None = None
     apns_key: Secret | None = None
     apns_topic: str | None = None
     # For `push_provider: web_push`.

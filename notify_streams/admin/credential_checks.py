@@ -51,4 +51,6 @@ async def _checked(
         ok, text = False, f"{provider} does not respond within {within_s:g} s: check its address and the network"
     except (SettingsError, CheckFailed) as error:
         ok, text = False, str(error)
+    except Exception as error:  # the other providers' results are shown all the same; its text may have a credential
+        ok, text = False, f"the check of {provider} failed ({type(error).__name__}): report it as a defect"
     return {"channel": channel, "provider": provider, "credential": number, "ok": ok, "text": text}

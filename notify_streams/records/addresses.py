@@ -15,6 +15,8 @@ from notify_streams.records.push_subscription import push_subscription
 
 _PHONE: Final = re.compile(r"\+[1-9][0-9]{5,14}")  # E.164; the shortest that phonenumbers knows has 6 digits
 _TOKEN: Final = re.compile(r"[!-~]{1,512}")  # printable ASCII
+#: Of Web Push. Endpoints of some push services have more than 400 characters.
+_SUBSCRIPTION: Final = re.compile(r"\{[!-~]{1,2047}")
 #: RFC 5321 §4.1.2 `Dot-string`: no quoting, comment, list, space or control character. RFC 6531 §3.3 adds what is not ASCII.
 _ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+"
 _LOCAL: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
@@ -33,11 +35,13 @@ def is_phone_number(text: str) -> bool:
 
 
 def is_push_token(text: str) -> bool:
-    """Whether `text` is 1 to 512 printable ASCII characters: a token of FCM or APNs, or a Web Push subscription as JSON without blanks.
+    """Whether `text` is a token of FCM or APNs (1 to 512 printable ASCII characters), or a Web Push subscription.
 
-    What begins with ``{`` must be a subscription with an https:// endpoint.
+    What begins with ``{`` must be a subscription with an https:// endpoint: JSON without blanks, at most 2,048 printable ASCII characters.
     """
-    return _TOKEN.fullmatch(text) is not None and (not text.startswith("{") or push_subscription(text) is not None)
+    if text.startswith("{"):
+        return _SUBSCRIPTION.fullmatch(text) is not None and push_subscription(text) is not None
+    return _TOKEN.fullmatch(text) is not None
 
 
 def is_mail_address(text: str) -> bool:

@@ -88,7 +88,7 @@ def token_sha(token: str) -> str:
 
 def _fault(device: Device, is_locale: re.Pattern[str]) -> str | None:
     if not is_push_token(device.token):
-        return "a `token` of `devices` is neither a token of 1 to 512 printable ASCII characters nor a Web Push subscription"
+        return "a `token` of `devices` is neither a token of 1 to 512 printable ASCII characters nor a Web Push subscription of at most 2,048"
     if device.provider is not None and (device.provider == "web_push") is not (
         push_subscription(device.token) is not None
     ):

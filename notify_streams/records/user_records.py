@@ -236,7 +236,9 @@ def _check_contacts(contacts: Contacts) -> Contacts | Rejection:
     if contacts.push and contacts.devices:
         return _invalid("`push` and `devices` are both given: `push` is the short form of one device")
     if contacts.push and not is_push_token(contacts.push):
-        return _invalid("`push` is neither a token of 1 to 512 printable ASCII characters nor a Web Push subscription")
+        return _invalid(
+            "`push` is neither a token of 1 to 512 printable ASCII characters nor a Web Push subscription of at most 2,048"
+        )
     if contacts.sms and not is_phone_number(contacts.sms):
         return _invalid("`sms` is not an E.164 number: + and 6 to 15 digits")
     if contacts.email and not is_mail_address(contacts.email):

@@ -7,7 +7,7 @@ may make the formatting slow or fail.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -33,6 +33,8 @@ _NUMBER_DECIMALS: Final = 3
 _PROBE: Final = "1111111.11111"
 #: RFC 3339 with a few more digits.
 _MAX_TIME: Final = 40
+#: ``2026-03-01``
+_DAY: Final = 10
 #: ISO 4217
 _CURRENCY: Final = re.compile(r"[A-Z]{3}\Z")
 _CACHED: Final = 2048
@@ -64,22 +66,27 @@ class Formats:
         return _number_format(self._locale_id, known)(number)
 
     def date(self, value: Any, style: Style = "medium") -> str:
-        """The day of an RFC 3339 time in the person's time zone."""
-        at = self._local(value)
+        """A day, as ``2026-03-01``, or that of an RFC 3339 time in the person's time zone."""
+        at = _day(value) or self._local(value)
         return as_text(value) if at is None else format_date(at, style, locale=self._locale)
 
     def time(self, value: Any, style: Style = "short") -> str:
-        at = self._local(value)
+        """A day has no time: it is shown as it is."""
+        at = None if _day(value) is not None else self._local(value)
         return as_text(value) if at is None else format_time(at, style, tzinfo=self._time_zone, locale=self._locale)
 
     def date_and_time(self, value: Any, style: Style = "medium") -> str:
+        """Of a day: the day alone."""
+        if (day := _day(value)) is not None:
+            return format_date(day, style, locale=self._locale)
         at = self._local(value)
         return as_text(value) if at is None else format_datetime(at, style, tzinfo=self._time_zone, locale=self._locale)
 
     def plural(self, value: Any, other: str, **forms: str) -> str:
         """The form for a number: `zero`, `one`, `two`, `few`, `many` or `other`. ``#`` in it becomes the number."""
         number = _decimal(value)
-        form = other if number is None else forms.get(self._locale.plural_form(number), other)
+        # `#` has no decimals for 1.0: it is 1, also in the choice of the form.
+        form = other if number is None else forms.get(self._locale.plural_form(_without_zeros(number)), other)
         return form.replace("#", self.number(value))
 
     def _local(self, value: Any) -> datetime | None:
@@ -172,6 +179,21 @@ def isolate(value: Any) -> str:
 def as_text(value: Any) -> str:
     """A value of the data as it is: text, or else JSON."""
     return value if isinstance(value, str) else _encode(value).decode()
+
+
+def _day(value: Any) -> date | None:
+    """A date without a time. It belongs to no time zone."""
+    if not isinstance(value, str) or len(value) != _DAY:
+        return None
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        return None
+
+
+def _without_zeros(number: Decimal) -> Decimal:
+    whole = number.to_integral_value()
+    return whole if whole == number else number.normalize()
 
 
 def _decimal(value: Any) -> Decimal | None:

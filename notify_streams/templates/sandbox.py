@@ -48,6 +48,12 @@ class _PersonContext(Context):
 class _Environment(ImmutableSandboxedEnvironment):
     context_class = _PersonContext
 
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """``order.items`` is the value of the data, not the method of Python."""
+        if isinstance(obj, dict):
+            return obj[attribute] if attribute in obj else self.undefined(obj=obj, name=attribute)
+        return super().getattr(obj, attribute)
+
 
 class Variables:
     """What a part asks of the data. A name that is tested (`is defined`, `default`) is optional."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import time
-from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID, uuid5
 
@@ -23,17 +22,13 @@ from notify_streams.delivery.providers.es256 import Es256Key
 from notify_streams.delivery.providers.http2.client import Http2Client
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse, error_result, no_response_result
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
-from notify_streams.delivery.providers.ttl import ttl_s
+from notify_streams.delivery.providers.push_headers import apns_headers
 from notify_streams.followed_files import BadCredential
-from notify_streams.records.base64url import base64url
 
 #: "APNs device tokens are of variable length." All so far have 32 bytes or more.
 _DEVICE_TOKEN: Final = re.compile(r"[0-9A-Fa-f]{64,200}")
 _TOPIC: Final = re.compile(r"[A-Za-z0-9.-]{1,255}")
 _MAX_PAYLOAD: Final = 4096
-_COLLAPSE_ID: Final = re.compile(r"[!-~]{1,64}")
-#: APNs keeps a message for at most 30 days.
-_MAX_TTL_S: Final = 30 * 24 * 3600
 #: A token is valid for an hour, and may be renewed once in 20 minutes.
 _RENEW_AFTER_S: Final = 50 * 60
 _RENEWABLE_AFTER_S: Final = 20 * 60
@@ -61,7 +56,7 @@ class Apns:
         self._tokens = ProviderTokens.of(config)
         self._topic = config.apns_topic or ""
         self._http = Http2Client(config.apns or "", config)
-        self._files = CredentialFiles(self.name, config, ("apns_key",), ProviderTokens.of, self._use)
+        self._files = CredentialFiles(self.name, config, ("apns_key_id", "apns_key"), self._loaded, self._use)
 
     async def start(self) -> None:
         await self._http.start()
@@ -78,12 +73,15 @@ class Apns:
         if len(body) > _MAX_PAYLOAD:
             return unsendable(self.name, ProviderOutcome.TOO_LARGE, f"{len(body)} bytes, APNs takes {_MAX_PAYLOAD}")
         now = time.time()
-        varying = apns_headers(message, int(now * 1000)) | {"authorization": f"bearer {self._tokens.token(now)}"}
+        varying = apns_headers(message, int(now * 1000))
         headers = {
             "apns-topic": message.app or self._topic,
             "apns-push-type": "alert",
-            "apns-priority": "10" if message.critical else "5",
+            "apns-priority": varying.pop("apns-priority"),
         }
+        # Every attempt of a delivery has the same `apns-id` for one device.
+        varying["apns-id"] = str(uuid5(_NAMESPACE, f"{message.delivery_id} {message.to}"))
+        varying["authorization"] = f"bearer {self._tokens.token(now)}"
         response = await self._http.post(f"/3/device/{message.to}", headers, varying, body)
         result = apns_result(response, varying["apns-id"])
         if result.code in _TOKEN_REASONS:
@@ -91,6 +89,15 @@ class Apns:
         if message.app is not None and result.code in _TOPIC_REASONS:
             return msgspec.structs.replace(result, outcome=ProviderOutcome.REJECTED)
         return result
+
+    def _loaded(self, config: ProviderConfig) -> ProviderTokens:
+        tokens = ProviderTokens.of(config)
+        if tokens.key_id == self._tokens.key_id and tokens.public != self._tokens.public:
+            raise BadCredential(
+                "providers.apns_key is another key, and Apple gives each key an id of its own: replace the file of apns_key_id, too "
+                "(apns_key_id_file), or restart the workers with the new id"
+            )
+        return tokens
 
     def _use(self, tokens: ProviderTokens) -> None:
         self._tokens = tokens
@@ -101,7 +108,8 @@ class ProviderTokens:
 
     def __init__(self, team_id: str, key_id: str, key: Es256Key) -> None:
         self._team_id = team_id
-        self._key_id = key_id
+        self.key_id = key_id
+        self.public = key.public_point()
         self._key = key
         self._token: str | None = None
         self._issued_at = 0.0
@@ -125,35 +133,19 @@ class ProviderTokens:
             raise BadCredential(
                 f"providers.apns_key: {error}; use the .p8 file that Apple gave for the key id"
             ) from None
-        return cls(config.apns_team_id, config.apns_key_id, key)
+        return cls(config.apns_team_id, config.apns_key_id.reveal(), key)
 
     def token(self, now: float) -> str:
         """The token at `now` (seconds since 1970)."""
         if self._token is None or not 0 <= now - self._issued_at < _RENEW_AFTER_S:
             self._issued_at = now
-            self._token = self._key.sign({"kid": self._key_id}, {"iss": self._team_id, "iat": int(now)})
+            self._token = self._key.sign({"kid": self.key_id}, {"iss": self._team_id, "iat": int(now)})
         return self._token
 
     def refused(self, now: float) -> None:
         """APNs refused the token: the next call renews it, but not within 20 minutes."""
         if abs(now - self._issued_at) >= _RENEWABLE_AFTER_S:
             self._token = None
-
-
-def apns_headers(message: Outgoing, now_ms: int) -> dict[str, str]:
-    """The headers that a message has of its own. Every attempt of a delivery has the same `apns-id` for one device."""
-    headers = {"apns-id": str(uuid5(_NAMESPACE, f"{message.delivery_id} {message.to}"))}
-    if (ttl := ttl_s(message.expires_at_ms, now_ms, _MAX_TTL_S)) is not None:
-        # 0: not stored
-        headers["apns-expiration"] = str(now_ms // 1000 + ttl) if ttl else "0"
-    if message.collapse_key is not None:
-        headers["apns-collapse-id"] = collapse_id(message.collapse_key)
-    return headers
-
-
-def collapse_id(key: str) -> str:
-    """`key`, or its hash if it has more than 64 bytes or characters that a header may not have."""
-    return key if _COLLAPSE_ID.fullmatch(key) else base64url(sha256(key.encode()).digest())
 
 
 def apns_payload(message: Outgoing) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from notify_streams.delivery.providers.fcm import fcm_code, send_url
 from notify_streams.delivery.providers.http.tls import tls_context
 from notify_streams.delivery.providers.provider import Outgoing
 from notify_streams.delivery.providers.service_account import NoToken, account_of, request_token
-from notify_streams.delivery.providers.smtp_pool import SmtpPool
+from notify_streams.delivery.providers.smtp_pool import SmtpPool, with_mailbox
 from notify_streams.delivery.providers.twilio import twilio_headers
 from notify_streams.delivery.providers.web_push import VapidTokens
 from notify_streams.followed_files import BadCredential
@@ -86,7 +86,8 @@ async def check_apns(config: ProviderConfig) -> str:
     finally:
         await apns.close()
     if result.code in ("BadDeviceToken", "DeviceTokenNotForTopic", "Unregistered"):
-        return f"APNs takes the key {config.apns_key_id}"
+        assert config.apns_key_id is not None, "without it there is no client"
+        return f"APNs takes the key {config.apns_key_id.reveal()}"
     if result.code in ("BadTopic", "TopicDisallowed"):
         raise CheckFailed(
             f"APNs refuses the topic ({result.code}): set providers.apns_topic to the bundle id of an app of the team"
@@ -151,7 +152,7 @@ async def check_smtp(config: ProviderConfig) -> str:
     """
     try:
         async with asyncio.timeout(config.timeout_s):
-            connection = await SmtpPool(config).connect()
+            connection = await SmtpPool(with_mailbox(config)).connect()
             try:
                 await connection.noop()
                 encrypted = connection.get_transport_info("sslcontext") is not None

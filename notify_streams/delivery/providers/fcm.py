@@ -11,6 +11,7 @@ import re
 import time
 from typing import Any
 
+import msgspec
 import orjson
 
 from notify_streams.delivery.providers.config import ProviderConfig
@@ -19,6 +20,7 @@ from notify_streams.delivery.providers.fcm_errors import OUTCOMES
 from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse, error_result, no_response_result
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
+from notify_streams.delivery.providers.push_headers import apns_headers, web_push_headers
 from notify_streams.delivery.providers.service_account import NoToken, ServiceAccountToken
 from notify_streams.delivery.providers.ttl import ttl_s
 from notify_streams.records.addresses import is_push_token
@@ -31,6 +33,8 @@ _MAX_PAYLOAD = 4096
 #: A token is used so long before its source is asked again, which must not return one that expires sooner.
 _TOKEN_USED_S = 1.0
 _UNAUTHORIZED = 401
+#: The key that Firebase has for APNs or for web push is missing or invalid.
+_OF_ONE_PLATFORM = frozenset(("THIRD_PARTY_AUTH_ERROR", "APNS_AUTH_ERROR"))
 _CODE = re.compile(r"[A-Z][A-Z0-9_]{1,63}")
 
 
@@ -83,11 +87,12 @@ class Fcm:
                     not_ready=isinstance(error, TimeoutError),
                 )
         response = await self._http.post(self._url, with_trace(self._headers, message), body)
-        if isinstance(response, HttpResponse) and response.status == _UNAUTHORIZED:
+        result = fcm_result(response)
+        if isinstance(response, HttpResponse) and response.status == _UNAUTHORIZED and result.credential_refused:
             self._ask_at = 0.0
             if self._account is not None:
                 self._account.refused()
-        return fcm_result(response)
+        return result
 
     async def _ask_for_token(self) -> None:
         now = time.monotonic()
@@ -113,7 +118,17 @@ def fcm_request(message: Outgoing, now_ms: int) -> dict[str, Any]:
     if message.collapse_key is not None:
         android["collapseKey"] = message.collapse_key
     data = {key: _text(value) for key, value in (message.data or {}).items()} | delivery_metadata(message)
-    return {"message": {"token": message.to, "notification": notification, "data": data, "android": android}}
+    return {
+        "message": {
+            "token": message.to,
+            "notification": notification,
+            "data": data,
+            # Which of them counts depends on the token, which does not tell.
+            "android": android,
+            "apns": {"headers": apns_headers(message, now_ms)},
+            "webpush": {"headers": web_push_headers(message, now_ms)},
+        }
+    }
 
 
 def payload_bytes(request: dict[str, Any]) -> int:
@@ -139,7 +154,11 @@ def fcm_result(response: HttpResponse | NoResponse) -> ProviderResult:
             provider_id=name if isinstance(name, str) else None,
             detail=f"HTTP {response.status}",
         )
-    return error_result(Fcm.name, response, fcm_code(content), OUTCOMES)
+    result = error_result(Fcm.name, response, fcm_code(content), OUTCOMES)
+    if result.code not in _OF_ONE_PLATFORM:
+        return result
+    # FCM takes our token, and the messages to other platforms.
+    return msgspec.structs.replace(result, credential_refused=False, one_server=True)
 
 
 def _text(value: Any) -> str:

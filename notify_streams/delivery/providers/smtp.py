@@ -18,7 +18,7 @@ from notify_streams.delivery.providers.mail_connection import MailConnection
 from notify_streams.delivery.providers.mime import message_id, mime_message
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
 from notify_streams.delivery.providers.smtp_errors import enhanced_code, reply_outcome
-from notify_streams.delivery.providers.smtp_pool import SmtpPool
+from notify_streams.delivery.providers.smtp_pool import SmtpPool, with_mailbox
 from notify_streams.records.addresses import mailbox
 
 #: our log-in or encryption is wrong, not the message (RFC 4954 §6)
@@ -43,14 +43,11 @@ class Smtp:
     name = "smtp"
 
     def __init__(self, config: ProviderConfig) -> None:
-        sender = mailbox(config.mail_sender)
-        if sender is None:
-            raise ValueError("mail_sender is invalid: write one plain mail address")
+        config = with_mailbox(config)
         self.max_in_flight = config.smtp_connections
-        self._sender = sender
+        self._sender = config.mail_sender
         self._timeout_s = config.timeout_s
         self._start_within_s = config.start_within_s
-        config = msgspec.structs.replace(config, mail_sender=sender)
         self._connections = SmtpPool(config)
         self._files = CredentialFiles(
             self.name, config, ("smtp_username", "smtp_password"), lambda new: new, self._connections.replace_login

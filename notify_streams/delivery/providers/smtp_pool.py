@@ -9,10 +9,12 @@ import asyncio
 from urllib.parse import urlsplit
 
 import aiosmtplib
+import msgspec
 
 from notify_streams.addresses import is_loopback
 from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.mail_connection import MailConnection
+from notify_streams.records.addresses import mailbox
 
 
 class SmtpPool:
@@ -139,6 +141,18 @@ class SmtpPool:
         if not opening.cancelled() and opening.exception() is None:
             self._idle.append(opening.result())
         self._free.release()
+
+
+def with_mailbox(config: ProviderConfig) -> ProviderConfig:
+    """`config` with its sender as a mail server takes it: the domain in ASCII.
+
+    Raises:
+        ValueError: the sender is not one plain mail address.
+    """
+    sender = mailbox(config.mail_sender)
+    if sender is None:
+        raise ValueError("mail_sender is invalid: write one plain mail address")
+    return msgspec.structs.replace(config, mail_sender=sender)
 
 
 def _start_tls(config: ProviderConfig) -> bool | None:

@@ -6,6 +6,7 @@ Fields: https://www.twilio.com/docs/messaging/api/message-resource; codes: https
 
 from __future__ import annotations
 
+import re
 import time
 from base64 import b64encode
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -27,6 +28,8 @@ from notify_streams.records.addresses import is_phone_number
 _MAX_TTL_S = 36_000
 #: Characters (error 21617). Its description says that one outside GSM-7 may count as several, so units of the encoding are counted.
 _MAX_BODY = 1_600
+#: The id of a messaging service; other senders may begin with the same letters.
+_SERVICE = re.compile(r"MG[0-9a-fA-F]{32}")
 #: fields of `ProviderConfig`
 _LOGIN = ("twilio_auth_token", "twilio_api_key_sid", "twilio_api_key_secret")
 
@@ -91,7 +94,7 @@ def twilio_form(message: Outgoing, sender: str, callback: str | None, now_ms: in
     """The form's fields. `sender` is a number or a messaging service's id; without `callback` there are no status reports."""
     form = {
         "To": message.to,
-        "MessagingServiceSid" if sender.startswith("MG") else "From": sender,
+        "MessagingServiceSid" if _SERVICE.fullmatch(sender) else "From": sender,
         "Body": sms_text(message),
     }
     if callback is not None:

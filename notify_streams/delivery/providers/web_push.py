@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import time
-from hashlib import sha256
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -28,15 +27,12 @@ from notify_streams.delivery.providers.http.name_lookups import NameLookups
 from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse, error_result, no_response_result
 from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
-from notify_streams.delivery.providers.ttl import ttl_s
+from notify_streams.delivery.providers.push_headers import MAX_WEB_PUSH_TTL_S, web_push_headers
 from notify_streams.followed_files import BadCredential
-from notify_streams.records.base64url import base64url
 from notify_streams.records.push_subscription import PushSubscription, push_subscription
 
 #: A push service must take a body of 4,096 bytes (RFC 8030, section 7.2), of which 103 are not content (RFC 8291, section 4).
 _MAX_CONTENT: Final = 4096 - 103
-#: The largest number that push services are known to take; they may use a smaller one.
-_MAX_TTL_S: Final = 4 * 7 * 24 * 3600
 #: A token is used for an hour; it is valid for two, of at most 24 (RFC 8292, section 2).
 _TOKEN_USED_S: Final = 3600
 _TOKEN_VALID_S: Final = 2 * 3600
@@ -44,8 +40,6 @@ _MAX_TOKENS: Final = 256
 _MAX_SERVERS: Final = 64
 #: push services whose last failures are kept
 _MAX_LIMITS: Final = 256
-#: 24 bytes are 32 characters, the largest topic (RFC 8030, section 5.4).
-_TOPIC_BYTES: Final = 24
 _SUBJECT: Final = re.compile(r"mailto:[!-~]+@[!-~]+|https://[!-~]+")
 _RETRY: Final = ProviderOutcome.RETRY
 #: By status: what the delivery does next; push services name no further codes that all of them have. 400: RFC 8030, section 5;
@@ -114,8 +108,14 @@ class WebPush:
         except ValueError:
             return unsendable(self.name, ProviderOutcome.BAD_ADDRESS, "the subscription's key is no point of the curve")
         now = time.time()
-        headers = web_push_headers(message, int(now * 1000))
-        headers["Authorization"] = self._tokens.authorization(subscription.endpoint, now)
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Encoding": "aes128gcm",
+            # Required; without an expiry it is four weeks.
+            "TTL": str(MAX_WEB_PUSH_TTL_S),
+            **web_push_headers(message, int(now * 1000)),
+            "Authorization": self._tokens.authorization(subscription.endpoint, now),
+        }
         limit = self._limit(_origin(subscription.endpoint))
         result = limit.refusal() or await limit.counted(self._post(subscription.endpoint, headers, body))
         if result.outcome is not ProviderOutcome.RETRY:
@@ -209,20 +209,6 @@ def web_push_content(message: Outgoing) -> dict[str, Any]:
     if message.title is not None:
         notification["title"] = message.title
     return {"notification": notification, "data": {**(message.data or {}), **delivery_metadata(message)}}
-
-
-def web_push_headers(message: Outgoing, now_ms: int) -> dict[str, str]:
-    """The headers apart from Authorization. TTL is required; without an expiry it is four weeks."""
-    ttl = ttl_s(message.expires_at_ms, now_ms, _MAX_TTL_S)
-    headers = {
-        "Content-Type": "application/octet-stream",
-        "Content-Encoding": "aes128gcm",
-        "TTL": str(_MAX_TTL_S if ttl is None else ttl),
-        "Urgency": "high" if message.critical else "normal",
-    }
-    if message.collapse_key is not None:
-        headers["Topic"] = base64url(sha256(message.collapse_key.encode()).digest()[:_TOPIC_BYTES])
-    return headers
 
 
 def web_push_result(response: HttpResponse | NoResponse) -> ProviderResult:

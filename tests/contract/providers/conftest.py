@@ -76,6 +76,7 @@ class SandboxProcess:
 
     def config(self, **but: Any) -> ProviderConfig:
         given = client_settings(self._keys, self.ports["apns"])
+        given["apns_key_id"] = Secret(given["apns_key_id"])
         keys = {name: Secret.read(Path(given.pop(f"{name}_file"))) for name in ("apns_key", "web_push_key")}
         smtp = f"smtp://127.0.0.1:{self.ports['smtp']}"
         urls = {"fcm": self.url, "twilio": self.url, "smtp": smtp}

@@ -96,7 +96,7 @@ class Pushy:
             "apns": f"https://127.0.0.1:{self.port}",
             "ca_file": str(self.certificate),
             "apns_team_id": TEAM,
-            "apns_key_id": KEY_ID,
+            "apns_key_id": Secret(KEY_ID),
             "apns_key": Secret(self.key),
             "apns_topic": TOPIC,
             "push_provider": "apns",

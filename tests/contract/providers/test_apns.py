@@ -180,7 +180,7 @@ async def test_a_removed_app_is_a_dead_token(pushy: Pushy) -> None:
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        ({"apns_key_id": "KEYKEYKE02"}, "InvalidProviderToken"),
+        ({"apns_key_id": Secret("KEYKEYKE02")}, "InvalidProviderToken"),
         ({"apns_key": "another"}, "InvalidProviderToken"),
     ],
 )

@@ -16,6 +16,7 @@ from notify_streams.secret import Secret
 from tests.contract.providers.mail_login import mail_server
 from tests.strict_providers import TWILIO_SID, StrictProviders
 
+SERVICE = "MG" + "0" * 32
 ACCEPTED, RETRY = ProviderOutcome.ACCEPTED, ProviderOutcome.RETRY
 
 
@@ -215,13 +216,13 @@ class TestTwilio:
         login = config(
             twilio_account_sid=TWILIO_SID,
             twilio_auth_token=Secret("right-token"),
-            twilio_sender="MG1",
+            twilio_sender=SERVICE,
             twilio_status_callback=None,
         )
         async with started("sms", login) as twilio:
             assert (await twilio.send(outbox_of("sms").message())).outcome is ACCEPTED
         (text,) = providers.texts
-        assert text["MessagingServiceSid"] == "MG1" and "StatusCallback" not in text
+        assert text["MessagingServiceSid"] == SERVICE and "StatusCallback" not in text
 
 
 class TestSmtp:

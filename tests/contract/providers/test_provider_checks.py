@@ -13,6 +13,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from notify_streams.cli.providers import providers as providers_verb
+from notify_streams.delivery.providers.checks import CHECKS
 from tests.contract.providers.mail_login import Mails, mail_server
 from tests.strict_providers import TWILIO_SID, StrictProviders
 
@@ -134,6 +135,34 @@ async def test_an_api_key_that_may_not_fetch_the_account_is_taken(check: Check, 
     done = await check(twilio_auth_token=None, **login)
     assert "twilio   ok: Twilio takes the API key of the account" in done.stdout
     assert "WRONG" in (await check(twilio_auth_token=None, **login | {"twilio_api_key_secret": "other"})).stdout
+
+
+async def test_a_sender_with_an_international_domain_is_checked(check: Check) -> None:
+    assert "smtp     ok" in (await check(mail_sender="notify@bücher.example")).stdout
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+async def test_a_file_of_authorities_that_cannot_be_read_is_named(
+    check: Check, tmp_path: Path, content: str | None
+) -> None:
+    file = tmp_path / "authorities.pem"
+    if content is not None:
+        file.write_text(content)
+    done = await check(smtp_ca_file=str(file))
+    assert done.exit_code == 1
+    assert f"smtp     WRONG: providers.smtp_ca_file: {file} cannot be read" in done.stdout
+    assert "fcm      ok" in done.stdout
+    assert f"providers.ca_file: {file} cannot be read" in (await check(ca_file=str(file))).stdout
+
+
+async def test_a_check_that_fails_hides_no_other_one(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(config: object) -> None:
+        raise ZeroDivisionError("hush")
+
+    monkeypatch.setitem(CHECKS, "twilio", broken)  # type: ignore[arg-type]
+    done = await check()
+    assert "twilio   WRONG: the check of twilio failed (ZeroDivisionError)" in done.stdout
+    assert "fcm      ok" in done.stdout and "hush" not in done.stdout
 
 
 async def test_each_of_several_credentials_is_checked(check: Check) -> None:

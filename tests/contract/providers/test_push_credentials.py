@@ -23,7 +23,7 @@ from tests.waiting import until
 KEY = generate_private_key(SECP256R1())
 APNS: dict[str, Any] = {
     "apns_team_id": "TEAM",
-    "apns_key_id": "KEY",
+    "apns_key_id": Secret("KEY"),
     "apns_key": Secret(pem(KEY)),
     "apns_topic": "example.app",
 }
@@ -78,7 +78,9 @@ def signed_with(key: EllipticCurvePrivateKey, peer: Peer, stream: int) -> bool:
     return True
 
 
-async def test_a_new_key_in_the_file_is_used_without_a_restart(host_certificate: Path, tmp_path: Path) -> None:
+async def test_a_new_key_and_its_id_are_used_without_a_restart(
+    host_certificate: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     new_key = generate_private_key(SECP256R1())
     used: list[bool] = []
 
@@ -86,14 +88,19 @@ async def test_a_new_key_in_the_file_is_used_without_a_restart(host_certificate:
         used.append(signed_with(new_key, peer, stream))
         peer.respond(stream)
 
-    file = tmp_path / "key.p8"
+    file, id_file = tmp_path / "key.p8", tmp_path / "key-id"
     file.write_text(pem(KEY))
+    id_file.write_text("KEY")
     async with serve_http2(ok, host_certificate) as server:
-        given = config(host_certificate, server.port, apns_key=Secret.read(file), credential_check_s=0.05)
-        provider = provider_for("push", given)
+        secrets = {"apns_key": Secret.read(file), "apns_key_id": Secret.read(id_file)}
+        provider = provider_for("push", config(host_certificate, server.port, **secrets, credential_check_s=0.05))
         await provider.start()
         await provider.send(push())
         file.write_text(pem(new_key))
+        await until(lambda: any("an id of its own" in str(vars(one).get("error")) for one in caplog.records))
+        await provider.send(push())
+        assert used[-1] is False, "without its id the new key is of no use"
+        id_file.write_text("NEWKEY")
 
         async def is_used() -> bool:
             await provider.send(push())

@@ -39,7 +39,7 @@ async def test_another_client_is_served_one_stream_until_its_token_is_valid(sand
 
     client = APNs(
         key=given.apns_key.reveal(),
-        key_id=given.apns_key_id,
+        key_id=given.apns_key_id.reveal(),
         team_id=given.apns_team_id,
         topic=given.apns_topic,
         ssl_context=ssl.create_default_context(cafile=given.ca_file),

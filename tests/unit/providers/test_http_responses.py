@@ -56,6 +56,19 @@ def test_fcm_responses(status: int, body: bytes, outcome: ProviderOutcome, code:
 
 
 @pytest.mark.parametrize(
+    ("code", "is_ours"),
+    [("THIRD_PARTY_AUTH_ERROR", False), ("APNS_AUTH_ERROR", False), ("UNAUTHENTICATED", True), (None, True)],
+)
+def test_a_key_that_firebase_lacks_for_one_platform_is_not_our_token(code: str | None, is_ours: bool) -> None:
+    result = fcm_result(HttpResponse(401, None, b"" if code is None else fcm_error(code)))
+    assert (result.outcome, result.credential_refused, result.one_server) == (
+        ProviderOutcome.RETRY,
+        is_ours,
+        not is_ours,
+    )
+
+
+@pytest.mark.parametrize(
     ("status", "body", "outcome", "code"),
     [
         (201, b'{"sid": "SM1"}', ProviderOutcome.ACCEPTED, None),

@@ -32,8 +32,29 @@ def test_a_push_request(an_outgoing: Builder) -> None:
                 "notify_critical": "1",
             },
             "android": {"priority": "HIGH", "ttl": "90s", "collapseKey": "k"},
+            "apns": {
+                "headers": {
+                    "apns-priority": "10",
+                    "apns-expiration": str(NOW_MS // 1000 + 90),
+                    "apns-collapse-id": "k",
+                }
+            },
+            "webpush": {"headers": {"Urgency": "high", "TTL": "90", "Topic": "glTDKakoUPbVOd03b0gW7idkUX2l4CNV"}},
         }
     }
+
+
+def test_a_push_that_keeps_for_long_and_replaces_none(an_outgoing: Builder) -> None:
+    message = fcm_request(an_outgoing(), NOW_MS)["message"]
+    assert message["android"] == {"priority": "NORMAL"}
+    assert message["apns"] == {"headers": {"apns-priority": "5"}}
+    assert message["webpush"] == {"headers": {"Urgency": "normal"}}
+
+
+def test_a_push_that_has_expired_is_not_stored(an_outgoing: Builder) -> None:
+    message = fcm_request(an_outgoing(expires_at_ms=NOW_MS - 1), NOW_MS)["message"]
+    assert message["apns"]["headers"]["apns-expiration"] == "0"
+    assert message["webpush"]["headers"]["TTL"] == "0"
 
 
 def test_the_data_of_a_push_is_text(an_outgoing: Builder) -> None:
@@ -77,8 +98,8 @@ def test_an_sms_request(an_outgoing: Builder) -> None:
 
 
 def test_an_sms_from_a_messaging_service(an_outgoing: Builder) -> None:
-    form = twilio_form(an_outgoing(title=None), "MG123", "https://r.example/", NOW_MS)
-    assert form["MessagingServiceSid"] == "MG123"
+    form = twilio_form(an_outgoing(title=None), "MG" + "0" * 32, "https://r.example/", NOW_MS)
+    assert form["MessagingServiceSid"] == "MG" + "0" * 32
     assert "From" not in form
     assert form["Body"] == "12.50 EUR have arrived."
 

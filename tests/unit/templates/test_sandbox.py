@@ -81,6 +81,8 @@ def test_a_name_that_is_tested_is_optional(source: str, required: set[str], opti
         ("en", 0, "0 files"),
         ("en", "x", "x files"),
         ("en", 1.5, "1.5 files"),
+        ("en", 1.0, "1 file"),
+        ("en", "1.00", "1 file"),
         ("ar", 0, "0 zero"),
         ("ar", 2, "2 two"),
         ("ar", 3, "3 few"),
@@ -105,6 +107,9 @@ def test_a_plural_is_the_locales(locale: str, number: Any, text: str) -> None:
         ('{{ "2026-03-01"|date }}', "en", "Mar 1, 2026"),
         ('{{ "9999-12-31T23:59:59Z"|datetime }}', "en", "9999-12-31T23:59:59Z"),
         ("{{ 5|date }}", "en", "5"),
+        ('{{ "2026-03-01"|time }}', "en", "2026-03-01"),
+        ('{{ "2026-03-01"|datetime }}', "en", "Mar 1, 2026"),
+        ('{{ "2026-13-01"|date }}', "en", "2026-13-01"),
         ("{{ v|isolate }}", "ar", "\u20681234.5\u2069"),
     ],
 )
@@ -145,6 +150,18 @@ def test_numbers_are_those_of_babel(locale: str, currency: str | None) -> None:
                 assert formats.money(value, currency) == format_currency(number, currency, locale=known)
             else:
                 assert formats.money(value) == format_decimal(number, "#,##0.00", locale=known)
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "UTC", "Pacific/Kiritimati"])
+def test_a_day_is_the_same_in_every_time_zone(zone: str) -> None:
+    assert rendered("{{ day|date }}", "en", zone=zone, day="2026-03-01") == "Mar 1, 2026"
+
+
+@pytest.mark.parametrize("name", ["items", "keys", "values", "get", "copy", "pop", "update"])
+def test_data_may_have_the_names_of_pythons_methods(name: str) -> None:
+    assert rendered("{{ order." + name + "|join(', ') }}", "en", order={name: ["a", "b"]}) == "a, b"
+    with pytest.raises(UndefinedError):
+        rendered("{{ order." + name + " }}", "en", order={})
 
 
 def test_html_is_escaped_whatever_the_filter() -> None:
