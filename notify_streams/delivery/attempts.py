@@ -188,6 +188,11 @@ def delivery_key(delivery_id: str, decided_at_ms: int) -> bytes:
     return (decided_at_ms // 1000).to_bytes(_SECOND_BYTES, "big") + delivery_digest(delivery_id)
 
 
+def has_key(decided_at_ms: int) -> bool:
+    """Whether a delivery that was decided at this time can have a key: from 1970 to 2106."""
+    return 0 <= decided_at_ms // 1000 < 1 << 8 * _SECOND_BYTES
+
+
 def delivery_digest(delivery_id: str) -> bytes:
     """The part of a delivery's key that does not depend on the time."""
     return blake2b(delivery_id.encode(), digest_size=_HASH_BYTES).digest()

@@ -21,7 +21,7 @@ import msgspec
 from notify_streams import metrics, tasks
 from notify_streams.delivery import call_outcomes
 from notify_streams.delivery.attempt_reader import AttemptReader
-from notify_streams.delivery.attempts import Attempt, delivery_key
+from notify_streams.delivery.attempts import Attempt, delivery_key, has_key
 from notify_streams.delivery.calls import ProviderCalls
 from notify_streams.delivery.collapse_keys import CollapseKeys
 from notify_streams.delivery.delivery_ledger import DeliveryLedger, Token
@@ -301,6 +301,11 @@ class DeliveryEngine:
         self._partitions = {}
         self._calls.leave_waiting()
 
+    def _disown(self, partition: Partition) -> None:
+        """Begin no call of the partition, and own it anew."""
+        partition.active, partition.fenced = False, True
+        self._on_refused(partition)
+
     def _on_refused(
         self, partition: Partition, ends: Sequence[Document] = (), events: Sequence[OutboxRecord] = ()
     ) -> None:
@@ -339,6 +344,9 @@ class DeliveryEngine:
         await self._loops[partition.shard].settled()
         if self._appending:
             await asyncio.wait(self._appending)
+        if self._partitions.get(number) is not partition:
+            self._owning.discard(partition)
+            return  # assigned anew meanwhile, or to another worker, whose token must stay
         token = Token(self._generation)
         owned = await _VERIFY.call(self._ledger.acquire, [number], token)
         self._owning.discard(partition)
@@ -346,6 +354,7 @@ class DeliveryEngine:
         if number not in owned or self._partitions.get(number) is not partition:
             return
         self._partitions[number] = Partition(owned[number], token, self._shards.of(number), time.monotonic())
+        self._retry_timers.look_now()
         if handle is not None:
             handle.refuse(owned[number].next_offset)
 
@@ -370,6 +379,14 @@ class DeliveryEngine:
         if batch.start != partition.read_to:
             event.refuse(partition.read_to)
             return
+        try:
+            await self._deliver(partition, batch, event)
+        except Exception:
+            # The batch comes again. Read it as after an assignment: some of its records may be counted.
+            self._disown(partition)
+            raise
+
+    async def _deliver(self, partition: Partition, batch: Batch, event: BatchHandle) -> None:
         entries = [Entry(record.offset) for record in batch.records]
         partition.add(batch.end, batch.lost, entries, event)
         if not entries:
@@ -380,7 +397,11 @@ class DeliveryEngine:
             count = await self._admission.take(len(entries) - begun)
             part = slice(begun, begun + count)
             begun += count
-            deliveries = await self._read(partition, batch.records[part], entries[part])
+            try:
+                deliveries = await self._read(partition, batch.records[part], entries[part])
+            except BaseException:
+                self._admission.release(count)
+                raise
             if len(deliveries) < count:
                 self._admission.release(count - len(deliveries))
                 self._loops[partition.shard].add_counted(partition)
@@ -414,7 +435,7 @@ class DeliveryEngine:
             if message is None:
                 entry.counted = ("foreign",)
                 continue
-            entry.key = delivery_key(message.delivery_id, int(message.decided_at.timestamp() * 1000))
+            entry.key = delivery_key(message.delivery_id, _ms(message.decided_at))
             is_wanted = partition.place(entry, message.source_topic, message.source_offset)
             is_new = partition.is_new(entry)
             if not is_wanted or not partition.open(entry):
@@ -462,6 +483,8 @@ class DeliveryEngine:
     def _message(self, record: SourceRecord) -> ChannelMessage | None:
         try:
             message = read_channel_message(record.value or b"")
+            if not has_key(_ms(message.decided_at)):
+                raise msgspec.ValidationError("`decided_at` is not between 1970 and 2106")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             metrics.REJECTED_RECORDS.labels(self._role, "invalid").inc()
             log.error(
@@ -487,18 +510,15 @@ class DeliveryEngine:
         """Claim, check and call these admitted deliveries of one partition."""
         if not deliveries:
             return
-        loop = self._loops[partition.shard]
-        offsets = [delivery.entry.offset for delivery in deliveries if delivery.entry is not None]
-        if offsets:
-            await loop.claim(partition, max(offsets) + 1)
-        if time.monotonic() > partition.proved_at + _RENEW_AFTER_S:
-            await self._prove(partition)
-        if not partition.active:
-            for delivery in deliveries:
-                self.leave(delivery)
+        permission = None
+        try:
+            permission = await self._permitted(partition, deliveries)
+        finally:
+            if permission is None:
+                for delivery in deliveries:
+                    self.leave(delivery)
+        if permission is None:
             return
-        messages = [delivery.message for delivery in deliveries]
-        permission = await _CHECK.call(self._permission, partition.number, messages)
         allowed = []
         paused = self._calls.paused_categories.names
         for delivery, reason in zip(deliveries, permission.reasons, strict=True):
@@ -511,6 +531,18 @@ class DeliveryEngine:
             else:
                 self._settle_refused(delivery, reason)
         self._calls.add(allowed)
+
+    async def _permitted(self, partition: Partition, deliveries: Sequence[Delivery]) -> SendPermission | None:
+        """Claim and check; None: the partition has, or will have, another owner."""
+        offsets = [delivery.entry.offset for delivery in deliveries if delivery.entry is not None]
+        if offsets:
+            await self._loops[partition.shard].claim(partition, max(offsets) + 1)
+        if time.monotonic() > partition.proved_at + _RENEW_AFTER_S:
+            await self._prove(partition)
+        if not partition.active:
+            return None
+        permission = await _CHECK.call(self._permission, partition.number, [one.message for one in deliveries])
+        return permission if partition.active else None
 
     async def _permission(self, bucket: int, messages: Sequence[ChannelMessage]) -> SendPermission:
         return await self._check.still_allowed(bucket, messages, datetime.now(UTC))
@@ -530,8 +562,7 @@ class DeliveryEngine:
             if partition.number in owned:
                 partition.proved_at = max(partition.proved_at, began)
             elif partition.active:
-                partition.active, partition.fenced = False, True
-                self._on_refused(partition)
+                self._disown(partition)
 
     # -- For `ProviderCalls`
 
@@ -622,10 +653,13 @@ class DeliveryEngine:
     # -- Timers and expiry
 
     def _by_shard(self) -> dict[int, dict[int, Partition]]:
-        """Shard → number → partition of the current assignment."""
+        """Shard → number → partition of the current assignment. One whose bucket has moved is owned anew: its timers are elsewhere."""
         found: dict[int, dict[int, Partition]] = {}
-        for partition in self._partitions.values():
-            found.setdefault(partition.shard, {})[partition.number] = partition
+        for partition in list(self._partitions.values()):
+            if partition.active and partition.shard != self._shards.of(partition.number):
+                self._disown(partition)
+            if partition.active:
+                found.setdefault(partition.shard, {})[partition.number] = partition
         return found
 
     async def _expire(self) -> None:
@@ -644,6 +678,10 @@ class DeliveryEngine:
         task = asyncio.create_task(work)
         kept_in.add(task)
         task.add_done_callback(kept_in.discard)
+
+
+def _ms(at: datetime) -> int:
+    return int(at.timestamp() * 1000)
 
 
 def _not_after_expiry(delivery: Delivery, due_ms: int) -> int:

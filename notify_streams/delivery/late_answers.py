@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from notify_streams.delivery.event_outbox import EventOutbox
     from notify_streams.delivery.partition import Delivery, Partition
     from notify_streams.delivery.settlement import SettlementStore
+    from notify_streams.outbox.flush_plan import OutboxRow
     from notify_streams.records.outcomes import DeliveryState
 
 log = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ class LateAnswers:
         events = [self._events.event_of(one.message, number, attempt, one.number) for one, attempt in found]
         rows = self._events.rows_of_ends(events)
         try:
-            ended = await _RESOLVE.call(self._store_of(number).resolve, number, list(answers.values()), rows)
+            ended = await _RESOLVE.call(self._resolve, number, list(answers.values()), rows)
         except Exception as error:  # their timers are there: each is sent again, marked as a possible duplicate
             log.exception(
                 "late answers could not be settled; their deliveries are repeated, marked",
@@ -105,6 +106,10 @@ class LateAnswers:
             if delivery.key in ended and self._on_end is not None:
                 self._on_end(delivery.message.category, attempt.state, attempt.reason)
         return len(ended)
+
+    async def _resolve(self, number: int, answers: Sequence[Answer], rows: Sequence[OutboxRow]) -> frozenset[bytes]:
+        """On the shard that has the bucket now: it may move between two tries."""
+        return await self._store_of(number).resolve(number, answers, rows)
 
     def _count(self, ends: Iterable[Attempt]) -> None:
         for one in ends:

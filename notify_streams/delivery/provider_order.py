@@ -101,9 +101,12 @@ class ProviderOrder:
         return None
 
     def has_next(self, last: str | None, now: float) -> bool:
-        """Whether another provider behind that of the last call may be called now."""
+        """Whether another provider behind that of the last call may be called without a limit.
+
+        One that is probed does not count: without a free probe `choose` would return that of the last call, before its time.
+        """
         place = self.providers.index(self.named(last))
-        return any(one.limit(now) > 0 for one in self.providers[place + 1 :])
+        return any(one.is_closed(now) for one in self.providers[place + 1 :])
 
     # -- Budget
 

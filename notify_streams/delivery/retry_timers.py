@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -76,6 +77,8 @@ class RetryTimers:
         """Look until cancelled. `owned` returns this worker's partitions: shard → number → partition."""
         while True:
             self._changed.clear()
+            # A timer that is armed during the look may be one that the look did not see.
+            self._sleeps_until = math.inf
             pause_s = await _TIMERS.call(self._begin_due, owned)
             self._sleeps_until = time.monotonic() + pause_s
             try:

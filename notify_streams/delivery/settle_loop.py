@@ -277,7 +277,7 @@ class SettleLoop:
                 break
             except TokenRefused as refused:
                 settlements = self._give_up(settlements, refused.partitions)
-                claims = [one for one in claims if one.partition.number not in refused.partitions]
+                claims = [one for one in claims if one.partition not in refused.partitions]
             except TimersChanged:
                 if not claims:
                     log.error("a claimed timer has changed", extra={"action": "timer.changed", "role": self._role})
@@ -302,10 +302,10 @@ class SettleLoop:
         self._events.committed(event_rows)
         self._after_commit(flush_id, settlements, claims, began)
 
-    def _give_up(self, settlements: Sequence[Settlement], refused: frozenset[int]) -> list[Settlement]:
+    def _give_up(self, settlements: Sequence[Settlement], refused: frozenset[Partition]) -> list[Settlement]:
         kept = []
         for settlement in settlements:
-            if settlement.partition.number in refused:
+            if settlement.partition in refused:
                 settlement.partition.active = False
                 settlement.partition.fenced = True
                 metrics.FENCED.inc()

@@ -34,10 +34,11 @@ if TYPE_CHECKING:
 
 
 class TokenRefused(NotifyError):
-    """Ledgers do not have the token or position of the flush; nothing was written. `partitions`: their numbers."""
+    """Ledgers do not have the token or position of the flush; nothing was written. `partitions`: those, with their tokens."""
 
-    def __init__(self, partitions: frozenset[int]) -> None:
-        super().__init__(f"ledgers of partitions {sorted(partitions)} have another token or position")
+    def __init__(self, partitions: frozenset[Partition]) -> None:
+        numbers = sorted(one.number for one in partitions)
+        super().__init__(f"ledgers of partitions {numbers} have another token or position")
         self.partitions = partitions
 
 
@@ -106,9 +107,7 @@ class SettlementStore:
             TokenRefused, TimersChanged, AttemptsExist: nothing was written.
             StoreUnavailable: it is unknown whether the flush was committed; `is_committed` tells.
         """
-        moved = frozenset(
-            one.partition.number for one in settlements if self._shards.of(one.partition.number) != self._shard
-        )
+        moved = frozenset(one.partition for one in settlements if self._shards.of(one.partition.number) != self._shard)
         if moved:
             raise TokenRefused(moved)
 
@@ -279,14 +278,20 @@ class SettlementStore:
 
     async def _refused(
         self, session: AsyncClientSession, flush_id: str, settlements: Sequence[Settlement]
-    ) -> frozenset[int]:
-        """The partitions whose step did not match. In this transaction those that matched have the flush as `last_flush`."""
+    ) -> frozenset[Partition]:
+        """The partitions whose step did not match. In this transaction those that matched have the flush as `last_flush`.
+
+        A flush may have two of one number: the one of an earlier assignment has another token.
+        """
         query = self._query(settlements) | {"last_flush": flush_id}
         matched = {
-            one["partition"]
-            async for one in self._shards.database(self._shard)[LEDGER].find(query, {"partition": 1}, session=session)
+            (one["partition"], one["token"]["random"])
+            async for one in self._shards.database(self._shard)[LEDGER].find(
+                query, {"partition": 1, "token.random": 1}, session=session
+            )
         }
-        return frozenset(one.partition.number for one in settlements) - matched
+        found = (one.partition for one in settlements)
+        return frozenset(one for one in found if (one.number, one.token.random) not in matched)
 
     def _query(self, settlements: Sequence[Settlement]) -> Document:
         numbers = [one.partition.number for one in settlements]

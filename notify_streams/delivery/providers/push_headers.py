@@ -1,4 +1,7 @@
-"""Headers of APNs and Web Push that FCM passes on, too: expiry, priority, collapse."""
+"""Headers of pushes for expiry, priority and collapse.
+
+Those of APNs and Web Push; FCM passes them on.
+"""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ async def test_a_check_that_fails_hides_no_other_one(check: Check, monkeypatch: 
     def broken(config: object) -> None:
         raise ZeroDivisionError("hush")
 
-    monkeypatch.setitem(CHECKS, "twilio", broken)  # type: ignore[arg-type]
+    monkeypatch.setitem(CHECKS, "twilio", broken)
     done = await check()
     assert "twilio   WRONG: the check of twilio failed (ZeroDivisionError)" in done.stdout
     assert "fcm      ok" in done.stdout and "hush" not in done.stdout

@@ -13,6 +13,7 @@ import pytest
 
 from notify_streams import metrics
 from notify_streams.admin.audit.provider_log import AcceptedMessage
+from notify_streams.delivery import engine as engine_module
 from notify_streams.delivery.providers import Outgoing, ProviderOutcome, ProviderResult, unsendable
 from notify_streams.records.ids import notification_id
 from notify_streams.roles import Channel
@@ -232,6 +233,38 @@ async def test_a_message_that_cannot_be_rendered_fails_alone(env: DeliveryEnviro
     assert provider.ids() == ["good"]
     found = await env.state()
     assert (found["state"], found["reason"], found["attempts"]) == ("failed", "rendering", 1)
+
+
+@pytest.mark.parametrize("decided_at", ["1969-12-31T23:59:59Z", "2106-02-07T06:28:16Z"])
+async def test_a_message_of_an_impossible_time_is_counted_and_stops_nothing(
+    env: DeliveryEnvironment, decided_at: str
+) -> None:
+    batch = await env.notify("t", "good")
+    changed = msgspec.json.decode(batch.records[0].value or b"") | {"decided_at": decided_at}
+    provider = Provider()
+    env.forget(batch)
+    async with env.engine(provider) as engine:
+        await engine.deliver(env.batch(msgspec.json.encode(changed), batch.records[1].value))
+    assert provider.ids() == ["good"]
+    assert await env.counts() == {"taken": 2, "fresh": 1, "sent": 1, "foreign": 1} and await env.books_close()
+
+
+async def test_a_batch_that_could_not_be_read_is_read_again(
+    env: DeliveryEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A defect holds one batch of one partition, and no place of other deliveries."""
+    provider = Provider(max_in_flight=1)
+    batch = await env.notify("a", "b")
+    async with env.engine(provider) as engine:
+        with monkeypatch.context() as broken:
+            broken.setattr(engine_module, "read_channel_message", None)
+            for _ in range(3):
+                with pytest.raises(TypeError):
+                    await engine.begin(batch)
+                await until(lambda: all(one.active for one in engine.engine._partitions.values()))
+        await engine.deliver(batch)
+    assert sorted(provider.ids()) == ["a", "b"]
+    assert await env.counts() == {"taken": 2, "fresh": 2, "sent": 2} and await env.books_close()
 
 
 async def test_an_empty_batch_is_not_checked(env: DeliveryEnvironment) -> None:

@@ -12,12 +12,14 @@ from notify_streams.delivery.providers import ProviderResult
 from notify_streams.delivery.settlement import Settlement, SettlementStore, TokenRefused
 from notify_streams.errors import RetryLater
 from notify_streams.failpoints import FailpointReached, armed
+from notify_streams.records.outcomes import Reason
 from notify_streams.stores.mongo import ATTEMPTS, LEDGER
 from tests.integration.delivery.delivery_fixtures import (
     ACCEPTED,
     BUCKET,
     REJECTED,
     RETRY,
+    Check,
     DeliveryEnvironment,
     Provider,
 )
@@ -134,6 +136,42 @@ async def test_the_same_worker_owns_its_partition_again_after_a_rebalance(env: D
         provider.answer.set()
         assert await owning == 1
     assert provider.ids() == ["t"] and await env.counts() == {"taken": 1, "fresh": 1, "sent": 1}
+
+
+async def test_what_was_checked_before_a_rebalance_changes_nothing_after_it(env: DeliveryEnvironment) -> None:
+    """The worker keeps its partition: one flush may have the results of both assignments."""
+    checked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        if not checked.is_set():
+            checked.set()
+            await go_on.wait()
+
+    batch = await env.notify("a", "b")
+    async with env.engine(Provider(), Check({"a": Reason.OPTED_OUT}, before=wait)) as engine:
+        old = asyncio.create_task(engine.begin(batch))
+        await checked.wait()
+        await engine.own(BUCKET, 2)
+        go_on.set()
+        assert not (await old).acknowledged
+        await engine.deliver(batch)
+    assert await env.counts() == {"taken": 2, "fresh": 2, "sent": 1, "suppressed": 1} and await env.books_close()
+
+
+async def test_a_flush_with_two_assignments_of_a_partition_refuses_the_earlier(env: DeliveryEnvironment) -> None:
+    ledger = DeliveryLedger(env.shards, "push", 5.0)
+    shard = env.shards.of(BUCKET)
+    store = SettlementStore(env.shards, shard, ledger, 5.0)
+    await ledger.open({BUCKET: 0})
+    both = []
+    for token in (Token(1), Token(2)):
+        owned = await ledger.acquire([BUCKET], token)
+        both.append(Partition(owned[BUCKET], token, shard, 0.0))
+    with pytest.raises(TokenRefused) as refused:
+        await store.write("both", [Settlement(one, step=Advance(0, 5), claimed_to=64) for one in both])
+    assert refused.value.partitions == {both[0]}
+    await store.write("later", [Settlement(both[1], step=Advance(0, 5), claimed_to=64)])
+    assert await env.is_at(5)
 
 
 #: The third and fourth flush move no position: they claim the timer, and settle its attempt.

@@ -156,6 +156,16 @@ async def test_a_message_that_the_first_refused_has_its_next_attempt_at_the_next
     assert (await channel.send(last="two")).provider == "one"
 
 
+def test_a_provider_that_is_probed_is_not_the_next_of_a_refused_message() -> None:
+    """Without a free probe the message would go to the provider that refused it, before the time that this one asked for."""
+    order = Channel().order
+    _, second = order.providers
+    for _ in range(MIN_FAILURES):
+        second.breaker.failed(0.0)
+    assert order.limit(2.0) == 8 and second.limit(2.0) > 0, "it may be probed"
+    assert not order.has_next("one", 2.0)
+
+
 async def test_a_message_in_doubt_stays_with_its_provider() -> None:
     channel = Channel(IN_DOUBT)
     delivery = await channel.send()

@@ -1,0 +1,59 @@
+"""Due timers are looked for when the next one is due, whatever happens during a look."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from notify_streams.delivery.retry_timers import RetryTimers
+from notify_streams.tasks import stop
+from tests.waiting import until
+
+
+class Timers:
+    """No timer is due; the answer to the first look for the next one waits for `answer`."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.answer = asyncio.Event()
+
+    async def due(self, *_: Any) -> Sequence[Any]:
+        self.looks += 1
+        return []
+
+    async def next_due(self, *_: Any) -> datetime | None:
+        await self.answer.wait()
+        return None
+
+
+class Clocks:
+    async def read(self, shard: int, age_s: float) -> None:
+        return
+
+    def earliest(self, shard: int) -> datetime:
+        return datetime.now(UTC)
+
+
+class Admission:
+    def calls(self, now: float) -> int:
+        return 1
+
+
+def owned() -> Mapping[int, Mapping[int, Any]]:
+    return {0: {}}
+
+
+async def test_a_timer_that_is_armed_during_a_look_is_not_slept_over() -> None:
+    timers: Any = Timers()
+    clocks: Any = Clocks()
+    admission: Any = Admission()
+    retries = RetryTimers(timers, clocks, admission, [], lambda partition, deliveries: None, set(), None)
+    running = asyncio.create_task(retries.run(owned))
+    await until(lambda: timers.looks == 1)
+    retries.armed(0, int(time.time() * 1000) + 500)
+    timers.answer.set()
+    await until(lambda: timers.looks == 2, "the look may have come before the timer was written", within_s=10.0)
+    await stop([running])
