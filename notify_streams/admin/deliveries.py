@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from notify_streams.admin.channel_messages import channel_messages
-from notify_streams.delivery.attempt_reader import AttemptReader
+from notify_streams.delivery.attempt_reader import AttemptReader, last_provider, may_have_been_accepted
 from notify_streams.delivery.attempts import delivery_key
 from notify_streams.delivery.failed_receipts import MessagePlace
 from notify_streams.delivery.timers import arm_unless_there, new_timer
@@ -21,7 +21,7 @@ from notify_streams.stores.mongo_errors import mongo_call
 from notify_streams.stores.shard_clocks import ShardClocks
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 
     from notify_streams.records.channel_message import ChannelMessage
     from notify_streams.settings import Settings
@@ -47,6 +47,10 @@ class FoundDelivery:
     provider: str | None
     code: str | None
     attempts: int
+    #: A call was accepted, or may have been: another one is marked as a possible duplicate.
+    in_doubt: bool
+    #: Of the last call.
+    last_provider: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +111,10 @@ async def find_deliveries(settings: Settings, shards: Shards, selection: Selecti
 async def _with_status(
     reader: AttemptReader, documents: Sequence[Document], selection: Selection
 ) -> list[FoundDelivery]:
-    await reader.add_status(documents)
+    statuses = await reader.add_status(documents)
     found = [
         FoundDelivery(
-            delivery_id(one["_id"], channel),
+            identity,
             channel_topic(channel, one["critical"]),
             one["bucket"],
             one["category"],
@@ -120,17 +124,30 @@ async def _with_status(
             delivery.get("provider"),
             delivery.get("code"),
             delivery["attempts"],
+            status is not None and may_have_been_accepted(status),
+            None if status is None else last_provider(status),
         )
         for one in documents
         for channel, delivery in one["deliveries"].items()
+        for identity in [delivery_id(one["_id"], channel)]
+        for status in [statuses.get(identity)]
     ]
     return [delivery for delivery in found if selection.selects(delivery)]
 
 
 async def replay_deliveries(
-    settings: Settings, shards: Shards, deliveries: Sequence[FoundDelivery], options: ReplayOptions, *, dry_run: bool
+    settings: Settings,
+    shards: Shards,
+    deliveries: Sequence[FoundDelivery],
+    options: ReplayOptions,
+    *,
+    dry_run: bool,
+    find: Callable[[Settings, Mapping[str, MessagePlace]], Awaitable[dict[str, ChannelMessage]]] = channel_messages,
 ) -> dict[str, list[str]]:
     """Make another attempt for each of these deliveries, from its message in Kafka. Choices and expiry are checked again.
+
+    Args:
+        find: the messages of deliveries that Kafka still has.
 
     Returns:
         Delivery ids by what was done: ``replayed``, ``open`` (has not ended), ``not_queued`` (it never had a message), ``gone`` (Kafka
@@ -156,7 +173,7 @@ async def replay_deliveries(
     places = {
         one.id: MessagePlace(one.topic, (one.bucket, *former(one.bucket)), one.decided_at) for one in wanted.values()
     }
-    messages = await channel_messages(settings, places)
+    messages = await find(settings, places)
     clocks = ShardClocks(shards, settings.outbox.transaction_timeout_s)
     done["gone"] = sorted(wanted.keys() - messages.keys())
     now = datetime.now(UTC)
@@ -179,16 +196,17 @@ async def _add_timer(
     await clocks.read(shard, _CLOCK_AGE_S)
     key = delivery_key(delivery.id, int(message.decided_at.timestamp() * 1000))
     record = msgspec.json.encode(message)
-    # A repetition of what was accepted is marked for the receiver, and excused by the audit.
-    was_accepted = delivery.state in _SENT
+    # A repetition of what was accepted, or may have been, is marked for the receiver, and excused by the audit. It stays with its
+    # provider. Of what was not accepted for certain the operator has mended the cause: it begins with the first provider again.
     timer = new_timer(
         key,
         delivery.bucket,
         delivery.topic,
         clocks.latest_ms(shard),
         delivery.attempts,
-        was_accepted,
+        delivery.in_doubt,
         record,
+        provider=delivery.last_provider if delivery.in_doubt else None,
         replay=True,
     )
     statement = arm_unless_there(timer)

@@ -105,21 +105,28 @@ class AttemptReader:
             cursor = self._shards.collection(NOTIFICATIONS, bucket).find(query, {"_id": 1})
             return {one["_id"] async for one in cursor}
 
-    async def add_status(self, notifications: Sequence[Document]) -> None:
+    async def add_status(self, notifications: Sequence[Document]) -> dict[str, DeliveryStatus]:
         """Replace in notification documents the state of each delivery as decided by its status, if it has attempts.
+
+        Returns:
+            These statuses, by delivery id.
 
         Raises:
             StoreUnavailable: a shard does not answer.
         """
-        by_bucket: dict[int, dict[bytes, Document]] = {}
+        by_bucket: dict[int, dict[bytes, tuple[str, Document]]] = {}
         for one in notifications:
             at_ms = int(one["decided_at"].timestamp() * 1000)
             for channel, delivery in one["deliveries"].items():
-                key = delivery_key(delivery_id(one["_id"], channel), at_ms)
-                by_bucket.setdefault(one["bucket"], {})[key] = delivery
+                identity = delivery_id(one["_id"], channel)
+                by_bucket.setdefault(one["bucket"], {})[delivery_key(identity, at_ms)] = identity, delivery
+        found: dict[str, DeliveryStatus] = {}
         for bucket, deliveries in by_bucket.items():
             for key, status in (await self.status(bucket, list(deliveries))).items():
-                deliveries[key].update(status_fields(status))
+                identity, delivery = deliveries[key]
+                delivery.update(status_fields(status))
+                found[identity] = status
+        return found
 
 
 def attempt_fields(document: Document) -> Document:
@@ -171,6 +178,20 @@ def status_fields(status: DeliveryStatus) -> Document:
         "devices": device_fields(called),
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def may_have_been_accepted(status: DeliveryStatus) -> bool:
+    """Whether a provider took a call of this delivery, or may have: however it ended, the next call may be a duplicate.
+
+    A receipt is about a call that was accepted, also where the worker does not know of it.
+    """
+    return status.in_doubt or status.was_accepted or any(call.receipt is not None for call in status.calls.values())
+
+
+def last_provider(status: DeliveryStatus) -> str | None:
+    """That of the last call; None if no call is known."""
+    calls = (call.ended for _, call in sorted(status.calls.items(), reverse=True))
+    return next((ended.provider for ended in calls if ended is not None and ended.provider is not None), None)
 
 
 def first_states(documents: Iterable[Document]) -> dict[bytes, DeliveryState]:

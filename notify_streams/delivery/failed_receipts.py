@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from notify_streams import metrics
-from notify_streams.delivery.attempt_reader import AttemptReader
+from notify_streams.delivery.attempt_reader import AttemptReader, last_provider
 from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document, delivery_key
 from notify_streams.delivery.retry_delay import RETRY_DELAYS
 from notify_streams.delivery.timers import arm_unless_there, new_timer
@@ -71,7 +71,9 @@ class _Failure(NamedTuple):
     key: bytes
     channel: Channel
     #: Number of the last attempt.
-    number: int
+    number: int = 0
+    #: Of the last call.
+    provider: str | None = None
 
     @property
     def topic(self) -> str:
@@ -140,7 +142,7 @@ class FailedReceipts:
             channel = channel_named(split_delivery_id(receipt.delivery_id)[1])
             assert channel is not None, "a stored receipt is for a delivery"
             key = delivery_key(receipt.delivery_id, int(notification["decided_at"].timestamp() * 1000))
-            by_bucket.setdefault(notification["bucket"], []).append(_Failure(notification, receipt, key, channel, 0))
+            by_bucket.setdefault(notification["bucket"], []).append(_Failure(notification, receipt, key, channel))
         found: list[_Failure] = []
         for bucket, failures in by_bucket.items():
             statuses = await self._reader.status(bucket, [one.key for one in failures])
@@ -152,7 +154,7 @@ class FailedReceipts:
                     if time.time() - one.receipt.at.timestamp() < _SETTLED_S:
                         raise NotSettled("a receipt is about a call that is not settled yet")
                 elif status.last.rank == Rank.FAILED_BY_RECEIPT:
-                    found.append(one._replace(number=status.attempts))
+                    found.append(one._replace(number=status.attempts, provider=last_provider(status)))
         return found
 
     async def _try_again(self, shard: int, failures: Sequence[tuple[_Failure, ChannelMessage]]) -> None:
@@ -181,7 +183,10 @@ class FailedReceipts:
         metrics.RECEIPT_FOLLOW_UPS.labels("retry").inc(added)
 
     def _retry(self, failed: tuple[_Failure, ChannelMessage], from_ms: int) -> tuple[Document, Document]:
-        """The attempt document and the timer. The person may have the message after all, so the call is a possible duplicate."""
+        """The attempt document and the timer. The person may have the message after all.
+
+        So the call is a possible duplicate, and is made at the same provider.
+        """
         one, message = failed
         topic, bucket = one.topic, one.notification["bucket"]
         now_ms = int(time.time() * 1000)
@@ -192,7 +197,9 @@ class FailedReceipts:
         delay = RETRY_DELAYS[lane_of(topic), one.channel].paced(self._settings.providers.retry_pace)
         due_ms = from_ms + int(delay.delay_s(max(1, one.number), random.random()) * 1000)
         record = msgspec.json.encode(message)
-        return document, new_timer(one.key, bucket, topic, due_ms, one.number, True, record, replay=True)
+        return document, new_timer(
+            one.key, bucket, topic, due_ms, one.number, True, record, provider=one.provider, replay=True
+        )
 
     def _trigger(self, one: _Failure, message: ChannelMessage, category: Category) -> OutboxRecord | None:
         notification = one.notification

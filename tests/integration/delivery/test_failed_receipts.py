@@ -14,7 +14,14 @@ from notify_streams.records.channel_message import ChannelMessage, read_channel_
 from notify_streams.records.ids import notification_id
 from notify_streams.records.trigger import Trigger, read_trigger
 from tests.builders import ABatch, ARecord, categories, some_settings
-from tests.integration.delivery.delivery_fixtures import BUCKET, DeliveryEnvironment, Provider, receipt_writer
+from tests.integration.delivery.delivery_fixtures import (
+    BUCKET,
+    NOT_BEGUN,
+    DeliveryEnvironment,
+    Provider,
+    receipt_writer,
+)
+from tests.integration.delivery.test_failover import Named
 from tests.waiting import until
 
 DELIVERY = f"{notification_id('t', 'u-42', 'payments')}.push"
@@ -95,6 +102,18 @@ async def test_it_is_open_until_the_attempt_and_failed_again_by_the_next_receipt
     found = await env.state()
     assert (found["state"], found["reason"], found["attempts"]) == ("failed", "dead_token", 2)
     assert await env.books_close() and not await env.timers()
+
+
+async def test_the_other_attempt_is_made_at_the_provider_that_took_the_first(env: DeliveryEnvironment) -> None:
+    batch = await env.notify("t")
+    async with env.engine(Named("one", NOT_BEGUN), failover=[Named("two")]) as engine:
+        await engine.deliver(batch)
+        await until(lambda: env.is_in("sent"), "the second attempt")
+    await Follow(env, batch, "retry").apply(a_receipt(temporary=True, attempt=2))
+    first, second = Named("one"), Named("two")
+    async with env.engine(first, generation=2, failover=[second]):
+        await until(lambda: env.is_in("sent"), "the third attempt")
+    assert not first.calls and [call.possible_duplicate for call in second.calls] == [True]
 
 
 @pytest.mark.parametrize(("policy", "temporary"), [("end", True), ("retry", False)])

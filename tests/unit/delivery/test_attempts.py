@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notify_streams.delivery.attempt_reader import first_states, status_fields
+from notify_streams.delivery.attempt_reader import first_states, last_provider, may_have_been_accepted, status_fields
 from notify_streams.delivery.attempts import (
     STATES,
     Attempt,
@@ -202,3 +202,25 @@ def test_a_delivery_that_failed_by_a_receipt_shows_its_code_and_the_call_s_id() 
     fields = status_fields(fold(documents)[KEY])
     expected = {"state": "failed", "reason": "dead_token", "provider": "twilio", "provider_id": "SM1", "code": "30006"}
     assert {name: fields[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("attempts", "expected"),
+    [
+        ([(1, Attempt(Rank.FAILED, 1, provider="fcm"))], (False, "fcm")),
+        ([(1, Attempt(Rank.RETRYING, 1, provider="fcm", in_doubt=True)), (2, Attempt(Rank.EXPIRED, 2))], (True, "fcm")),
+        ([(1, Attempt(Rank.SENT, 1, provider="fcm")), (1, Attempt(Rank.FAILED_BY_RECEIPT, 2))], (True, "fcm")),
+        (
+            [(2, Attempt(Rank.FAILED, 2, provider="apns")), (1, Attempt(Rank.RETRYING, 1, provider="fcm"))],
+            (False, "apns"),
+        ),
+        ([(1, Attempt(Rank.SUPPRESSED, 1)), (0, Attempt(Rank.FAILED_BY_RECEIPT, 2, provider="fcm"))], (True, None)),
+        ([(1, Attempt(Rank.SUPPRESSED, 1))], (False, None)),
+    ],
+    ids=["refused", "in doubt, then expired", "failed by a receipt", "two providers", "a receipt only", "no call"],
+)
+def test_another_call_is_a_possible_duplicate_if_one_may_have_been_accepted(
+    attempts: list[tuple[int, Attempt]], expected: tuple[bool, str | None]
+) -> None:
+    status = fold(a_document(*one) for one in attempts)[KEY]
+    assert (may_have_been_accepted(status), last_provider(status)) == expected
