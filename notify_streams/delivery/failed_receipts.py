@@ -37,6 +37,7 @@ from notify_streams.tracing.trace_context import TRACEPARENT
 if TYPE_CHECKING:
     from pymongo.asynchronous.client_session import AsyncClientSession
 
+    from notify_streams.delivery.attempts import DeliveryStatus
     from notify_streams.delivery.receipts import Receipt
     from notify_streams.preferences.categories import Categories, Category
     from notify_streams.records.batch import OutboxRecord
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: A call that is not settled after so long has no worker any more: its next owner decides.
+#: A call that is not settled after so long has no worker any more: its next owner decides. One that is parked then is repeated by its timer.
 _SETTLED_S: Final = 10.0
 _CLOCK_AGE_S: Final = 1.0
 #: `next_trigger_id`.
@@ -53,7 +54,7 @@ _FOLLOW_UP: Final = re.compile(r"(.*)~([a-z+]+)~([a-z]+)", re.DOTALL)
 
 
 class NotSettled(RetryLater):
-    """A receipt is about a call that its worker has not settled yet."""
+    """A receipt is about a call that its worker has not settled yet, or that is parked."""
 
 
 class MessagePlace(NamedTuple):
@@ -149,8 +150,7 @@ class FailedReceipts:
             for one in failures:
                 status = statuses.get(one.key)
                 number = one.receipt.attempt or (0 if status is None else status.attempts)
-                call = None if status is None else status.calls.get(number)
-                if status is None or call is None or call.ended is None:
+                if status is None or _is_open(status, number):
                     if time.time() - one.receipt.at.timestamp() < _SETTLED_S:
                         raise NotSettled("a receipt is about a call that is not settled yet")
                 elif status.last.rank == Rank.FAILED_BY_RECEIPT:
@@ -217,6 +217,17 @@ class FailedReceipts:
             headers.append((TRACEPARENT, message.traceparent.encode()))
         value = next_trigger(message, next_trigger_id(first_id, tried, channel), channel)
         return f"triggers.{system}", notification["bucket"], message.user_id.encode(), value, headers
+
+
+def _is_open(status: DeliveryStatus, number: int) -> bool:
+    """Whether this call is not settled, or is parked: then its answer may still say that it was accepted.
+
+    Not after a later attempt: what that one leads to counts, not the receipt.
+    """
+    call = status.calls.get(number)
+    if call is None or call.ended is None:
+        return True
+    return call.ended.rank == Rank.RETRYING and number == status.attempts
 
 
 def follow_up(category: Category | None, receipt: Receipt) -> OnFailedReceipt | None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from tests.integration.delivery.delivery_fixtures import (
     receipt_writer,
 )
 from tests.integration.delivery.test_failover import Named
+from tests.integration.delivery.test_ownership import SlowProvider
 from tests.waiting import until
 
 DELIVERY = f"{notification_id('t', 'u-42', 'payments')}.push"
@@ -135,6 +136,71 @@ async def test_a_receipt_before_its_call_is_settled_is_applied_again(env: Delive
         await engine.deliver(batch)
     await follow.apply(a_receipt(temporary=True))
     assert (await env.state())["state"] == "retrying" and len(await env.timers()) == 1
+
+
+@pytest.mark.parametrize(
+    ("policy", "state", "timers", "triggers"), [("retry", "retrying", 1, 0), ("next_channel", "failed", 0, 2)]
+)
+async def test_a_receipt_for_a_parked_call_waits_for_its_answer(
+    env: DeliveryEnvironment, policy: str, state: str, timers: int, triggers: int
+) -> None:
+    """The answer deletes the timer of the parked call."""
+    batch = await env.notify("t")
+    follow, provider = Follow(env, batch, policy), SlowProvider()
+    async with env.engine(provider, pace=10.0) as engine:
+        await engine.deliver(batch)
+        receipt = a_receipt(temporary=True)
+        with pytest.raises(NotSettled):
+            await follow.apply(receipt)
+        assert await env.is_in("retrying") and not follow.triggers
+        provider.answer.set()
+        await until(lambda: env.is_in("failed"), "the answer")
+    for _ in range(2):
+        await follow.apply(receipt)
+    # A second trigger of the same id is a duplicate.
+    assert await env.is_in(state) and (len(await env.timers()), len(follow.triggers)) == (timers, triggers)
+    async with env.engine(Provider(), generation=2):
+        if timers:
+            await until(lambda: env.is_in("sent"), "the second attempt")
+        assert await env.books_close()
+
+
+async def test_a_parked_call_without_an_answer_holds_other_receipts_up_for_seconds_only(
+    env: DeliveryEnvironment,
+) -> None:
+    """Then its own timer makes the next attempt."""
+    batch = await env.notify("t", "done")
+    follow = Follow(env, batch, "retry")
+    other = f"{notification_id('done', 'u-42', 'payments')}.push"
+    at = (datetime.now(UTC) - timedelta(seconds=8)).isoformat()
+    receipts = a_receipt(temporary=True, at=at), a_receipt(temporary=True, at=at, delivery_id=other)
+
+    async def is_applied() -> bool:
+        try:
+            await follow.apply(*receipts)
+        except NotSettled:
+            return False
+        return True
+
+    async with env.engine(SlowProvider(), pace=10.0) as engine:
+        await engine.deliver(batch)
+        await until(lambda: is_applied(), "the receipts are applied", within_s=10)
+        assert await env.is_in("retrying", "done")
+        assert sorted(one["replay"] for one in await env.timers()) == [False, True]
+
+
+async def test_a_receipt_for_a_call_before_the_last_one_waits_for_nothing(env: DeliveryEnvironment) -> None:
+    batch = await env.notify("t")
+    follow = Follow(env, batch, "retry")
+    async with env.engine(SlowProvider(), pace=0.001, call_timeout_s=0.2) as engine:
+        await engine.deliver(batch)
+        await until(lambda: _attempts(env, 2), "the second call is parked")
+    await follow.apply(a_receipt(temporary=True))
+    assert await env.is_in("retrying")
+
+
+async def _attempts(env: DeliveryEnvironment, count: int) -> bool:
+    return len(await env.history()) >= count
 
 
 async def test_a_call_that_is_never_settled_holds_nothing_up(env: DeliveryEnvironment) -> None:
