@@ -12,15 +12,15 @@ from notify_streams.delivery.attempt_reader import attempt_fields, status_fields
 from notify_streams.delivery.attempts import delivery_key, fold, key_of
 from notify_streams.errors import RetryLater
 from notify_streams.outbox.row_ids import backlog_range, created_ms
-from notify_streams.records.ids import delivery_id
+from notify_streams.records.ids import delivery_id, ledger_id
 from notify_streams.records.outcomes import DeliveryState
 from notify_streams.routing.waiting_triggers import unpack_waiting
-from notify_streams.stores.mongo import OUTBOX, TIMERS
+from notify_streams.stores.mongo import LEDGER, OUTBOX, TIMERS
 from notify_streams.stores.mongo_errors import mongo_call
 from notify_streams.topics import FORWARDED
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from notify_streams.admin.why.search import Found
     from notify_streams.delivery.attempt_reader import AttemptReader
@@ -85,11 +85,22 @@ class StoryReader:
             )
         return [self._notification(one, stories[one["_id"]]) for one in documents]
 
-    async def _timers(self, bucket: int, keys: Sequence[bytes]) -> dict[bytes, Document]:
+    async def _timers(self, bucket: int, keys: Sequence[bytes]) -> dict[bytes, NextAttempt]:
         with mongo_call(f"the timers of bucket {bucket}", self._timeout_s):
             query = {"bucket": bucket, "_id": {"$in": list(keys)}}
             found = await self._shards.collection(TIMERS, bucket).find(query, {"record": 0}).to_list()
-        return {one["_id"]: one for one in found}
+        # Read after the timers, so a claim that is not the owner's is that of an earlier owner, never of a later one.
+        owners = await self._owners(bucket, {one["role"] for one in found if one["claim"] is not None})
+        return {one["_id"]: _next_attempt(one, owners.get(one["role"])) for one in found}
+
+    async def _owners(self, bucket: int, roles: Collection[str]) -> dict[str, bytes]:
+        """The tokens of the workers that own the bucket, by role."""
+        if not roles:
+            return {}
+        with mongo_call(f"the ledgers of bucket {bucket}", self._timeout_s):
+            query = {"bucket": bucket, "_id": {"$in": [ledger_id(role, role, bucket) for role in roles]}}
+            found = self._shards.collection(LEDGER, bucket).find(query, {"role": 1, "token": 1})
+            return {one["role"]: one["token"]["random"] async for one in found if "token" in one}
 
     async def _unpublished(
         self, bucket: int, keys: dict[bytes, tuple[Document, Channel]], attempts: dict[bytes, list[Document]]
@@ -136,7 +147,7 @@ class StoryReader:
         one: Document,
         channel: Channel,
         attempts: list[Document],
-        timer: Document | None,
+        next_attempt: NextAttempt | None,
         outbox_since: datetime | None,
     ) -> Delivery:
         stored = one["deliveries"][channel]
@@ -157,7 +168,7 @@ class StoryReader:
             why=rule_of(self._categories, one, channel, now, self._choices.of(one["user_id"])),
             published_at=published[0] if published else None,
             in_outbox_since=outbox_since,
-            next_attempt=None if timer is None else _next_attempt(timer),
+            next_attempt=next_attempt,
             history=history,
         )
 
@@ -219,10 +230,13 @@ def _copied_because(topic: str, partition: int, copied_from: str) -> str:
     return "waited" if int(from_partition) == partition else "repartitioned"
 
 
-def _next_attempt(timer: Document) -> NextAttempt:
+def _next_attempt(timer: Document, owner: bytes | None) -> NextAttempt:
+    """`owner`: the token of the worker that owns the bucket; None: none does, or the timer is not claimed."""
+    is_claimed = timer["claim"] is not None
     return NextAttempt(
         number=timer["attempt"] + 1,
         due_at=timer["due_at"],
-        under_way=timer["claim"] is not None,
+        under_way=is_claimed and timer["claim"] == owner,
+        may_have_begun=is_claimed and timer["claim"] != owner,
         replay=bool(timer["replay"]),
     )

@@ -76,6 +76,8 @@ class NextAttempt(msgspec.Struct, frozen=True, kw_only=True):
     due_at: datetime
     #: a worker makes the attempt now
     under_way: bool = False
+    #: the worker that had begun it does not own the bucket any more: the next owner repeats it, marked as a possible duplicate
+    may_have_begun: bool = False
     replay: bool = False
 
 

@@ -79,6 +79,11 @@ def next_words(timer: NextAttempt) -> str:
     """``next attempt 3 at 2026-11-28T03:00:00.000Z``."""
     if timer.under_way:
         return f"attempt {timer.number} is under way"
+    if timer.may_have_begun:
+        return (
+            f"a worker ended while attempt {timer.number} may have been under way: "
+            "the next owner repeats it, marked as a possible duplicate"
+        )
     return f"next attempt {timer.number} at {_time(timer.due_at)}" + (", a replay" if timer.replay else "")
 
 

@@ -9,9 +9,11 @@ from functools import partial
 import msgspec
 
 from notify_streams.admin.why import By, Question, Story, ask, story_lines
+from notify_streams.delivery.delivery_ledger import DeliveryLedger, Token
 from notify_streams.delivery.providers import ProviderOutcome, ProviderResult
 from notify_streams.delivery.timers import arm, new_timer
 from notify_streams.errors import StoreUnavailable
+from notify_streams.failpoints import armed
 from notify_streams.outbox.decided_batch import DecidedBatch, RecordOutcome
 from notify_streams.outbox.transaction import FlushStore
 from notify_streams.records.ids import delivery_id, notification_id
@@ -96,6 +98,21 @@ async def test_each_attempt_is_told_with_its_call_its_receipt_and_the_next_one(e
     by_message = await why(env, second.provider_id, By.PROVIDER_MESSAGE)
     assert [one.notification_id for one in by_message.notifications] == [notification.notification_id]
     assert (await why(env, "m-unknown", By.PROVIDER_MESSAGE)).is_empty
+
+
+async def test_an_attempt_whose_worker_has_ended_is_not_under_way(env: DeliveryEnvironment) -> None:
+    provider = Provider(t=[AWAY])
+    with armed("after_timer_claim=raise@1") as points:
+        async with env.engine(provider, channel="sms") as engine:
+            await engine.deliver(await env.notify("t", channel="sms", user_id=PERSON))
+            await until(lambda: points["after_timer_claim"].passed)
+    assert "         attempt 2 is under way" in story_lines(await why(env, "t")), "its worker has the bucket"
+
+    await DeliveryLedger(env.shards, "sms", 5.0).acquire([BUCKET], Token(2))
+    story = await why(env, "t")
+    timer = story.notifications[0].deliveries[0].next_attempt
+    assert timer is not None and (timer.number, timer.under_way, timer.may_have_begun) == (2, False, True)
+    assert any("a worker ended while attempt 2 may have been under way" in line for line in story_lines(story))
 
 
 async def _has_attempts(env: DeliveryEnvironment, count: int) -> bool:

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from notify_streams.admin.why import By, Question, ask
-from notify_streams.admin.why.story import Entry
-from notify_streams.admin.why.words import entry_words
+from notify_streams.admin.why.story import Entry, NextAttempt
+from notify_streams.admin.why.words import entry_words, next_words
 from notify_streams.preferences.categories import Categories
 from notify_streams.settings import Settings, load_settings
 from notify_streams.stores.mongo import Shards
@@ -43,6 +43,23 @@ COPY = "triggers.payments:3:5"
 )
 def test_where_a_trigger_came_from(changes: dict[str, object], words: str) -> None:
     assert entry_words(msgspec.structs.replace(ENTRY, **changes)) == words
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "next attempt 2 at 2026-11-28T03:00:00.000Z"),
+        ({"replay": True}, "next attempt 2 at 2026-11-28T03:00:00.000Z, a replay"),
+        ({"under_way": True}, "attempt 2 is under way"),
+        (
+            {"may_have_begun": True},
+            "a worker ended while attempt 2 may have been under way: the next owner repeats it, marked as a possible duplicate",
+        ),
+    ],
+    ids=["due", "replay", "under way", "of a worker that ended"],
+)
+def test_what_is_said_of_the_next_attempt(changes: dict[str, bool], words: str) -> None:
+    assert next_words(NextAttempt(number=2, due_at=AT, **changes)) == words
 
 
 async def test_a_region_without_an_answer_is_named_with_its_own_limit() -> None:
