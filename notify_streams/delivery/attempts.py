@@ -117,6 +117,11 @@ class Attempt(msgspec.Struct, frozen=True, gc=False, array_like=True, omit_defau
     def state(self) -> DeliveryState:
         return STATES[Rank(self.rank)]
 
+    @property
+    def was_accepted(self) -> bool:
+        """Whether a provider took the message. It is `retrying` as long as a call for another device must be made again."""
+        return self.rank == Rank.SENT or any(one.outcome == "accepted" for one in self.devices or ())
+
 
 class Call(msgspec.Struct, frozen=True, gc=False):
     """What is known of one attempt: the highest of its documents without a receipt, and the highest receipt."""
@@ -156,7 +161,7 @@ class DeliveryStatus(msgspec.Struct, frozen=True, gc=False):
     @property
     def was_accepted(self) -> bool:
         """Whether a provider accepted a call, whatever it reported later."""
-        return any(call.ended is not None and call.ended.rank == Rank.SENT for call in self.calls.values())
+        return any(call.ended is not None and call.ended.was_accepted for call in self.calls.values())
 
     @property
     def last(self) -> Attempt:

@@ -14,6 +14,7 @@ from notify_streams.records.outcomes import Reason
 if TYPE_CHECKING:
     from notify_streams.delivery.partition import Delivery
     from notify_streams.delivery.providers import ProviderResult
+    from notify_streams.records.channel_message import ChannelMessage
 
 _FAILED: Final = {
     ProviderOutcome.REJECTED: Reason.PROVIDER_REJECTED,
@@ -25,13 +26,15 @@ _FAILED: Final = {
 
 
 def ended(delivery: Delivery, result: ProviderResult) -> Attempt:
-    """A call that ended with `result` at the present time."""
+    """A call that ended with `result` at the present time. It fails no delivery that an earlier attempt took to a device."""
     reason = None
     match result.outcome:
-        case ProviderOutcome.ACCEPTED:
-            rank = Rank.SENT
         case ProviderOutcome.RETRY:
             rank = Rank.RETRYING
+        case ProviderOutcome.ACCEPTED:
+            rank = Rank.SENT
+        case _ if delivery.message.reached:
+            rank = Rank.SENT
         case _:
             rank, reason = Rank.FAILED, _FAILED[result.outcome].value
     now_ms = int(time.time() * 1000)
@@ -76,12 +79,19 @@ def unanswered(delivery: Delivery, waited_s: float) -> Attempt:
 
 
 def not_called(delivery: Delivery, reason: Reason) -> Attempt:
-    """A delivery that ends without a call."""
-    rank = Rank.EXPIRED if reason is Reason.EXPIRED else Rank.SUPPRESSED
+    """A delivery that ends without a call: sent if an earlier attempt took it to a device, and then `reason` is the code."""
     now_ms = int(time.time() * 1000)
+    rank, why, code = ended_without_call(delivery.message, reason)
     return Attempt(
-        rank, now_ms, reason.value, in_doubt=delivery.in_doubt, since_published_ms=_waited_ms(delivery, now_ms)
+        rank, now_ms, why, code=code, in_doubt=delivery.in_doubt, since_published_ms=_waited_ms(delivery, now_ms)
     )
+
+
+def ended_without_call(message: ChannelMessage, reason: Reason) -> tuple[Rank, str | None, str | None]:
+    """Rank, reason and code of the attempt that ends a delivery without a call."""
+    if message.reached:
+        return Rank.SENT, None, reason.value
+    return Rank.EXPIRED if reason is Reason.EXPIRED else Rank.SUPPRESSED, reason.value, None
 
 
 def put_off(delivery: Delivery) -> Attempt:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from notify_streams import metrics, tasks
 from notify_streams.delivery.answer_counts import AnswerCounts
-from notify_streams.delivery.device_results import merged
+from notify_streams.delivery.device_results import is_reached, merged
 from notify_streams.delivery.outgoing_messages import OutgoingMessages
 from notify_streams.delivery.pauses import PausedCategories
 from notify_streams.delivery.provider_states import ProviderStates
@@ -282,7 +282,7 @@ class ProviderCalls:
         """A call has ended, or was not made because the message cannot be sent."""
         self._calls.pop(delivery, None)
         provider.calls -= _calls_of(delivery)
-        if self.stopping and result.outcome is ProviderOutcome.RETRY:
+        if self.stopping and result.outcome is ProviderOutcome.RETRY and not is_reached(result):
             return  # it may have failed because the worker stops
         if result.not_ready and not delivery.parked and time.monotonic() < delivery.first_began + _NOT_READY_S:
             self._admission.not_begun(provider, _calls_of(delivery))

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 #: The delivery has the first of these that a device has. Of failures those come first that say something about the message.
 _ORDER: Final = (
-    ProviderOutcome.ACCEPTED,
     ProviderOutcome.RETRY,
+    ProviderOutcome.ACCEPTED,
     ProviderOutcome.RENDERING,
     ProviderOutcome.TOO_LARGE,
     ProviderOutcome.REJECTED,
@@ -29,19 +29,30 @@ _ORDER: Final = (
 
 
 def merged(results: Sequence[DeviceResult]) -> ProviderResult:
-    """Accepted if one device's provider took the message, else to be retried if one call must be, else a failure; see `remaining`."""
+    """To be retried while one call must be (see `remaining`), else accepted if one device's provider took the message, else a failure.
+
+    To be retried, it is about the calls to be made again, but for the provider's id of what was accepted.
+    """
     chosen = min((one.result for one in results), key=lambda result: _ORDER.index(result.outcome))
     if chosen.outcome is not ProviderOutcome.RETRY:
         return msgspec.structs.replace(chosen, devices=tuple(results))
     again = [one.result for one in results if one.result.outcome is ProviderOutcome.RETRY]
+    taken = next((one.result for one in results if one.result.outcome is ProviderOutcome.ACCEPTED), None)
     return msgspec.structs.replace(
         chosen,
+        provider_id=None if taken is None else taken.provider_id,
+        begun=any(one.result.begun for one in results),
         retry_after_s=max((one.retry_after_s for one in again if one.retry_after_s is not None), default=None),
         throttled=any(one.throttled for one in again),
         maybe_accepted=any(one.maybe_accepted for one in again),
         not_ready=all(one.result.not_ready for one in results),
         devices=tuple(results),
     )
+
+
+def is_reached(result: ProviderResult) -> bool:
+    """Whether the provider of one of the devices took the message."""
+    return any(one.result.outcome is ProviderOutcome.ACCEPTED for one in result.devices or ())
 
 
 def remaining(devices: Devices, results: Sequence[DeviceResult]) -> Devices:

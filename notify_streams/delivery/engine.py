@@ -25,7 +25,7 @@ from notify_streams.delivery.attempts import Attempt, delivery_key, has_key
 from notify_streams.delivery.calls import ProviderCalls
 from notify_streams.delivery.collapse_keys import CollapseKeys
 from notify_streams.delivery.delivery_ledger import DeliveryLedger, Token
-from notify_streams.delivery.device_results import remaining
+from notify_streams.delivery.device_results import is_reached, remaining
 from notify_streams.delivery.due_timers import DueTimers
 from notify_streams.delivery.late_answers import LateAnswers
 from notify_streams.delivery.partition import Delivery, Entry, Partition
@@ -576,7 +576,7 @@ class DeliveryEngine:
 
     def call_ended(self, delivery: Delivery, result: ProviderResult) -> None:
         """Settle how a call ended, or the answer to a parked one."""
-        if result.outcome is ProviderOutcome.ACCEPTED:
+        if result.outcome is ProviderOutcome.ACCEPTED or is_reached(result):
             self._collapse_keys.sent(delivery)
         if result.devices is not None:
             for device in result.devices:
@@ -588,7 +588,8 @@ class DeliveryEngine:
             self._on_refused_address(delivery.message, result)
         if not delivery.parked:
             self._settle(delivery, result)
-        elif result.outcome is not ProviderOutcome.RETRY:
+        elif result.outcome is not ProviderOutcome.RETRY or is_reached(result):
+            _keep_remaining(delivery, result)
             self._loops[delivery.partition.shard].add_answer(delivery, call_outcomes.ended(delivery, result))
 
     def _report_dead(self, delivery: Delivery, address: str) -> None:
@@ -605,10 +606,7 @@ class DeliveryEngine:
 
     def _settle(self, delivery: Delivery, result: ProviderResult) -> None:
         is_retry = result.outcome is ProviderOutcome.RETRY
-        if is_retry and result.devices is not None and delivery.message.devices is not None:
-            # The timer keeps the message for the next attempt.
-            again = remaining(delivery.message.devices, result.devices)
-            delivery.record = for_devices(delivery.message, again)
+        _keep_remaining(delivery, result)
         due_ms = self._due_ms(delivery, 0.0, result) if is_retry else None
         self._add(delivery, call_outcomes.ended(delivery, result), due_ms)
 
@@ -682,6 +680,14 @@ class DeliveryEngine:
 
 def _ms(at: datetime) -> int:
     return int(at.timestamp() * 1000)
+
+
+def _keep_remaining(delivery: Delivery, result: ProviderResult) -> None:
+    """The timer keeps the message for the devices that the next attempt calls."""
+    devices = delivery.message.devices
+    if result.outcome is ProviderOutcome.RETRY and result.devices is not None and devices is not None:
+        again = remaining(devices, result.devices)
+        delivery.record = for_devices(delivery.message, again, reached=is_reached(result))
 
 
 def _not_after_expiry(delivery: Delivery, due_ms: int) -> int:

@@ -1,4 +1,4 @@
-"""Ends deliveries by answers to calls that were settled as retrying."""
+"""Settles answers to calls that were settled as retrying."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from notify_streams import metrics
 from notify_streams.delivery.attempts import Phase, attempt_document
 from notify_streams.delivery.delivery_ledger import RESOLVED
 from notify_streams.delivery.settlement import Answer
+from notify_streams.records.outcomes import DeliveryState
 from notify_streams.retry import STORE
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from notify_streams.delivery.partition import Delivery, Partition
     from notify_streams.delivery.settlement import SettlementStore
     from notify_streams.outbox.flush_plan import OutboxRow
-    from notify_streams.records.outcomes import DeliveryState
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,10 @@ class LateAnswers:
         return len(self._waiting)
 
     def add(self, delivery: Delivery, attempt: Attempt) -> None:
-        """`attempt` ends this delivery, unless a later one has begun when it is settled."""
+        """`attempt` ends this delivery, unless a later one has begun when it is settled.
+
+        One that is `retrying` ends it for some devices: the timer keeps `delivery.record`, the message for the others.
+        """
         self._waiting.append((delivery, attempt))
 
     async def settle(self) -> bool:
@@ -60,6 +63,8 @@ class LateAnswers:
         for _ in range(len(self._waiting)):
             one = self._waiting.popleft()
             partition = one[0].partition
+            if partition.fenced and not one[0].is_settled and one[1].state is DeliveryState.RETRYING:
+                continue  # there is no timer: the next owner makes the attempt
             if one[0].is_settled or partition.fenced:
                 ready.setdefault(partition, []).append(one)
             else:
@@ -86,11 +91,15 @@ class LateAnswers:
                     attempt,
                     delivery.traceparent,
                 ),
-                RESOLVED[attempt.state],
+                *_end_or_record(delivery, attempt),
             )
             for delivery, attempt in found
         }
-        events = [self._events.event_of(one.message, number, attempt, one.number) for one, attempt in found]
+        events = [
+            self._events.event_of(one.message, number, attempt, one.number)
+            for one, attempt in found
+            if attempt.state is not DeliveryState.RETRYING
+        ]
         rows = self._events.rows_of_ends(events)
         try:
             ended = await _RESOLVE.call(self._resolve, number, list(answers.values()), rows)
@@ -114,3 +123,10 @@ class LateAnswers:
     def _count(self, ends: Iterable[Attempt]) -> None:
         for one in ends:
             metrics.DELIVERIES.labels(self._channel, one.state.value, one.reason or "").inc()
+
+
+def _end_or_record(delivery: Delivery, attempt: Attempt) -> tuple[str | None, bytes | None]:
+    """`counted` and `record` of the `Answer`."""
+    if attempt.state is DeliveryState.RETRYING:
+        return None, delivery.record
+    return RESOLVED[attempt.state], None

@@ -15,7 +15,7 @@ from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from notify_streams.delivery.delivery_ledger import pack_seen
-from notify_streams.delivery.timers import drop_unclaimed
+from notify_streams.delivery.timers import drop_unclaimed, keep_unclaimed
 from notify_streams.errors import NotifyError
 from notify_streams.failpoints import failpoint
 from notify_streams.stores.mongo import ATTEMPTS, LEDGER, OUTBOX, TIMERS, run_transaction, write_in_session
@@ -72,16 +72,18 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What ends a delivery that waits for another attempt."""
+    """What ends a delivery that waits for another attempt, or leaves fewer devices to call."""
 
     #: The delivery's key.
     key: bytes
     #: The attempt that its timer names.
     number: int
-    #: The attempt that ends it.
+    #: The attempt that says so.
     attempt: Document
-    #: The ledger's count.
-    counted: str
+    #: The ledger's count of the end.
+    counted: str | None
+    #: The message for the next attempt; None: there is none.
+    record: bytes | None = None
 
 
 class SettlementStore:
@@ -189,8 +191,11 @@ class SettlementStore:
     ) -> frozenset[bytes]:
         """End deliveries by the answers to their parked calls: delete their timers, append attempts and events, count. Needs no token.
 
+        The timer of an answer with a record stays, with that record.
+
         Returns:
-            The keys of those that ended. Of the others a later attempt has begun: they are appended as evidence and not counted.
+            The keys of those that ended. Of the others without a record a later attempt has begun: they are appended as evidence and
+            not counted.
 
         Raises:
             StoreUnavailable: call again; a repetition changes nothing.
@@ -209,11 +214,17 @@ class SettlementStore:
             query = {"bucket": partition, "_id": {"$in": [one.key for one in answers]}, "claim": None}
             timers = database[TIMERS].find(query, {"attempt": 1}, session=session)
             there = {one["_id"]: one["attempt"] for one in await timers.to_list()}
-            found = [one for one in answers if there.get(one.key) == one.number]
+            in_time = [one for one in answers if there.get(one.key) == one.number]
+            found = [one for one in in_time if one.record is None]
             ended = frozenset(one.key for one in found)
+            # A timer that was claimed since the transaction began is a conflict: all of it is done again.
+            kept = [
+                keep_unclaimed(one.key, partition, one.number, one.record) for one in in_time if one.record is not None
+            ]
+            if kept:
+                await write_in_session(session, database, "update", TIMERS, updates=kept)
             if not found:
                 return
-            # A timer that was claimed since the transaction began is a conflict: all of it is done again.
             deletes = [drop_unclaimed(one.key, partition, one.number) for one in found]
             await write_in_session(session, database, "delete", TIMERS, deletes=deletes)
             where = {"_id": self._ledger.id_of(partition), "bucket": partition}

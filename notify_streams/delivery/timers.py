@@ -101,7 +101,16 @@ def drop(key: bytes, bucket: int, token: Token) -> Document:
 
 def drop_unclaimed(key: bytes, bucket: int, attempt: int) -> Document:
     """The statement that deletes the timer of a parked call, unless a later attempt has begun."""
-    return {"q": {"_id": key, "bucket": bucket, "attempt": attempt, "claim": None}, "limit": 1}
+    return {"q": _unclaimed(key, bucket, attempt), "limit": 1}
+
+
+def keep_unclaimed(key: bytes, bucket: int, attempt: int, record: bytes) -> Document:
+    """The statement that gives the timer of a parked call another message, unless a later attempt has begun."""
+    return {"q": _unclaimed(key, bucket, attempt), "u": {"$set": {"record": record}}}
+
+
+def _unclaimed(key: bytes, bucket: int, attempt: int) -> Document:
+    return {"_id": key, "bucket": bucket, "attempt": attempt, "claim": None}
 
 
 def _claimed(key: bytes, bucket: int, token: Token) -> Document:

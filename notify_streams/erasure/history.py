@@ -16,12 +16,12 @@ from notify_streams.delivery.attempt_reader import AttemptReader
 from notify_streams.delivery.attempts import (
     Attempt,
     Phase,
-    Rank,
     attempt_document,
     delivery_key,
     pack,
     unpack,
 )
+from notify_streams.delivery.call_outcomes import ended_without_call
 from notify_streams.delivery.delivery_ledger import RESOLVED, DeliveryLedger
 from notify_streams.delivery.event_outbox import EventOutbox
 from notify_streams.delivery.provider_ids import PROVIDER_KEY
@@ -31,7 +31,7 @@ from notify_streams.errors import RetryLater
 from notify_streams.preferences.consents import ids_of
 from notify_streams.records.channel_message import read_channel_message
 from notify_streams.records.ids import delivery_id
-from notify_streams.records.outcomes import DeliveryState, Reason
+from notify_streams.records.outcomes import Reason
 from notify_streams.roles import CHANNEL_ROLES
 from notify_streams.stores.mongo import ATTEMPTS, CONSENTS, NOTIFICATIONS, OUTBOX, OUTCOMES, TIMERS
 from notify_streams.stores.mongo_errors import mongo_call
@@ -149,13 +149,15 @@ class History:
             with mongo_call("delete a timer", self._timeout_s):
                 await self._shards.collection(TIMERS, one.bucket).delete_one(unclaimed["q"])
             return
-        attempt = Attempt(Rank.SUPPRESSED, int(time.time() * 1000), Reason.ERASED.value, in_doubt=timer["in_doubt"])
+        message = read_channel_message(timer["record"])
+        rank, reason, code = ended_without_call(message, Reason.ERASED)
+        attempt = Attempt(rank, int(time.time() * 1000), reason, code=code, in_doubt=timer["in_doubt"])
         document = attempt_document(key, one.bucket, number + 1, Phase.CALL, _OWNER, attempt)
         events = EventOutbox(role, self._settings, self._shards, self._producer)
-        event = events.event_of(read_channel_message(timer["record"]), one.bucket, attempt, number + 1)
+        event = events.event_of(message, one.bucket, attempt, number + 1)
         ledger = DeliveryLedger(self._shards, role, self._timeout_s)
         store = SettlementStore(self._shards, self._shards.of(one.bucket), ledger, self._timeout_s)
-        end = Answer(key, number, document, RESOLVED[DeliveryState.SUPPRESSED])
+        end = Answer(key, number, document, RESOLVED[attempt.state])
         await store.resolve(one.bucket, [end], events.rows_of_ends([event]))
 
 

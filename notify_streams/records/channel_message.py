@@ -44,6 +44,8 @@ class ChannelMessage(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     time_zone: str | None = None
     #: The push addresses to call, of a person who has more than one token; None: `to`.
     devices: SomeDevices | None = None
+    #: Of a timer: an earlier attempt reached another device of the person, so the delivery ends as sent.
+    reached: bool = False
     #: The upstream system of a forwarded trigger; empty: that of `source_topic`.
     system: str = ""
     #: The span of the outbox, by the rules of W3C Trace Context; empty: the trigger is not traced.
@@ -104,6 +106,6 @@ def encode_for_devices(shared: bytes, delivery_id: str, devices: Devices) -> byt
     )
 
 
-def for_devices(message: ChannelMessage, devices: Devices) -> bytes:
-    """The same message for these of its devices, encoded."""
-    return _encode(msgspec.structs.replace(message, devices=devices))
+def for_devices(message: ChannelMessage, devices: Devices, *, reached: bool) -> bytes:
+    """The same message for these of its devices, encoded. `reached`: whether another one has it."""
+    return _encode(msgspec.structs.replace(message, devices=devices, reached=message.reached or reached))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from notify_streams.records.outcomes import TriggerOutcome
+from notify_streams.records.outcomes import DeliveryState, TriggerOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +72,7 @@ def attempt_words(attempt: Attempt) -> str:
     if attempt.template_version:
         parts.append(f"template {attempt.template_version}")
     parts += [_device(one) for one in attempt.devices or ()]
+    parts += ["a device has it from an earlier attempt"] * _is_of_earlier(attempt)
     return f"{attempt.number}: {', '.join(parts)}"
 
 
@@ -125,6 +126,15 @@ def _other(one: OtherOutcome) -> Iterator[str]:
     yield f"  entry: {entry_words(one.entry)}" + (f", user {one.user_id}" if one.user_id else "")
     for sentence in one.later:
         yield f"  later: {sentence}"
+
+
+def _is_of_earlier(attempt: Attempt) -> bool:
+    """Whether it ended a push as sent although no provider took it: one had before, for another device."""
+    if attempt.kind == "receipt" or attempt.state != DeliveryState.SENT:
+        return False
+    if attempt.devices is None:
+        return attempt.provider is None or (attempt.provider_id is None and attempt.took_ms is None)
+    return all(one["outcome"] != "accepted" for one in attempt.devices)
 
 
 def _device(device: dict[str, object]) -> str:

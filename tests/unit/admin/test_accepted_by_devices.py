@@ -39,6 +39,26 @@ def test_an_address_is_called_once_unless_it_is_marked(lines: list[tuple[str, bo
 
 
 @pytest.mark.parametrize(
+    ("state", "was_accepted", "checks"),
+    [
+        pytest.param("retrying", True, [], id="one device has it"),
+        pytest.param("retrying", False, ["accepted, state under way"], id="none has it"),
+        pytest.param("failed", False, ["accepted but not sent"], id="ended otherwise"),
+    ],
+)
+def test_what_one_device_took_may_still_be_retried_for_another(
+    state: str, was_accepted: bool, checks: list[str]
+) -> None:
+    accepted = ProviderAcceptance()
+    accepted.add("a", marked=False)
+    snapshot, totals = RegionSnapshot("us", has_log=True), RegionTotals()
+    deliveries = {"push": {"n.push": DeliverySnapshot(state, 1, was_accepted=was_accepted)}}
+    totals.add(snapshot, RegionPart(deliveries, {"push": Counter({"n.push": 1})}, accepted={"n.push": accepted}))
+    found = [one.check for one in compare(some_settings(), snapshot, totals) if one.where == "providers"]
+    assert found == checks
+
+
+@pytest.mark.parametrize(
     ("before_restore", "checks"), [(set(), ["accepted but not sent"]), ({"n.push"}, [])], ids=["later", "before"]
 )
 def test_what_a_provider_took_before_a_restore_need_not_be_in_the_backup(

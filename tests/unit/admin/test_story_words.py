@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from notify_streams.admin.why import By, Question, ask
-from notify_streams.admin.why.story import Entry, NextAttempt
-from notify_streams.admin.why.words import entry_words, next_words
+from notify_streams.admin.why.story import Attempt, Entry, NextAttempt
+from notify_streams.admin.why.words import attempt_words, entry_words, next_words
 from notify_streams.preferences.categories import Categories
 from notify_streams.settings import Settings, load_settings
 from notify_streams.stores.mongo import Shards
@@ -60,6 +60,45 @@ def test_where_a_trigger_came_from(changes: dict[str, object], words: str) -> No
 )
 def test_what_is_said_of_the_next_attempt(changes: dict[str, bool], words: str) -> None:
     assert next_words(NextAttempt(number=2, due_at=AT, **changes)) == words
+
+
+def a_device(name: str, provider: str, outcome: str, code: str | None = None) -> dict[str, object]:
+    return {"token_sha": name, "provider": provider, "outcome": outcome, "code": code, "template_version": None}
+
+
+@pytest.mark.parametrize(
+    ("attempt", "words"),
+    [
+        (
+            {"number": 1, "state": "retrying", "provider": "apns", "code": "503", "provider_id": "p-1", "took_ms": 7}
+            | {"devices": [a_device("1f", "fcm", "accepted"), a_device("2e", "apns", "retry", "503")]},
+            "1: retrying, apns, 503, message p-1, took 7 ms, 2026-11-28T03:00:00.000Z, "
+            "device 1f (fcm) accepted, device 2e (apns) retry 503",
+        ),
+        (
+            {"number": 2, "state": "sent", "provider": "apns", "provider_id": "p-2", "took_ms": 8}
+            | {"devices": [a_device("2e", "apns", "accepted")]},
+            "2: sent, apns, message p-2, took 8 ms, 2026-11-28T03:00:00.000Z, device 2e (apns) accepted",
+        ),
+        (
+            {"number": 2, "state": "sent", "provider": "apns", "code": "410", "took_ms": 8}
+            | {"devices": [a_device("2e", "apns", "dead_token", "410")]},
+            "2: sent, apns, 410, took 8 ms, 2026-11-28T03:00:00.000Z, device 2e (apns) dead_token 410, "
+            "a device has it from an earlier attempt",
+        ),
+        (
+            {"number": 2, "state": "sent", "code": "expired"},
+            "2: sent, expired, 2026-11-28T03:00:00.000Z, a device has it from an earlier attempt",
+        ),
+        (
+            {"number": 1, "state": "sent", "provider": "twilio", "to": "+1•••42", "took_ms": 9},
+            "1: sent, twilio, to +1•••42, took 9 ms, 2026-11-28T03:00:00.000Z",
+        ),
+    ],
+    ids=["one device took it", "then the other", "the other is gone", "it expired", "one address"],
+)
+def test_what_an_attempt_led_to(attempt: dict[str, object], words: str) -> None:
+    assert attempt_words(msgspec.convert({"kind": "call", "at": AT} | attempt, Attempt)) == words
 
 
 async def test_a_region_without_an_answer_is_named_with_its_own_limit() -> None:

@@ -13,6 +13,7 @@ from notify_streams.delivery.attempts import (
     STATES,
     Attempt,
     DeliveryStatus,
+    DeviceOutcome,
     Phase,
     Rank,
     attempt_document,
@@ -112,6 +113,13 @@ def test_a_receipt_is_about_its_own_call(attempts: list[tuple[int, Rank]], state
     documents = [a_document(number, Attempt(rank, 1)) for number, rank in attempts]
     assert fold(documents)[KEY].state == state
     assert fold(documents)[KEY].was_accepted is ((1, SENT) in attempts)
+
+
+@pytest.mark.parametrize("outcome", ["accepted", "retry"])
+def test_a_provider_took_what_is_retried_for_another_device_alone(outcome: str) -> None:
+    devices = DeviceOutcome("a", "fcm", outcome), DeviceOutcome("b", "apns", "retry")
+    status = fold([a_document(1, Attempt(RETRYING, 1, devices=devices))])[KEY]
+    assert (status.state, status.was_accepted) == ("retrying", outcome == "accepted")
 
 
 def test_the_order_of_the_states_is_that_of_the_design() -> None:

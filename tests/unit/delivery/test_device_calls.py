@@ -172,7 +172,7 @@ async def test_what_the_breaker_counts_is_about_its_provider() -> None:
     calls = Calls(Provider(phone=dead))
     for _ in range(5):
         calls.begin(to_devices(PHONE, TABLET))
-        assert (await calls.ended()).outcome is ProviderOutcome.ACCEPTED
+        assert outcomes(await calls.ended()) == ["retry", "accepted"]
     assert calls.breaker.state(time.monotonic()) is BreakerState.OPEN
 
 
@@ -182,7 +182,8 @@ async def test_a_device_of_a_paused_provider_waits_and_the_others_are_called() -
     await asyncio.sleep(0.01)
     watching.cancel()
     calls.begin(to_devices(PHONE, TABLET))
-    assert outcomes(await calls.ended()) == ["accepted", "retry"]
+    result = await calls.ended()
+    assert (result.outcome, result.begun, outcomes(result)) == (ProviderOutcome.RETRY, True, ["accepted", "retry"])
     calls.begin(to_devices(TABLET))
     result = await calls.ended()
     assert (result.outcome, result.begun, calls.provider.tokens()) == (ProviderOutcome.RETRY, False, ["phone"])
@@ -228,7 +229,20 @@ async def test_a_defect_at_one_device_is_that_devices_alone() -> None:
     calls = Calls(Broken())
     calls.begin(to_devices(PHONE, TABLET))
     result = await calls.ended()
-    assert (result.outcome, outcomes(result)) == (ProviderOutcome.ACCEPTED, ["accepted", "retry"])
+    assert (result.outcome, outcomes(result)) == (ProviderOutcome.RETRY, ["accepted", "retry"])
+
+
+@pytest.mark.parametrize(("phone", "is_kept"), [("accepted", True), ("dead_token", False)])
+async def test_a_worker_that_stops_keeps_what_a_device_took(phone: str, is_kept: bool) -> None:
+    """Else the next owner would call that device again."""
+    calls = Calls(Provider(phone=ProviderOutcome(phone), tablet=ProviderOutcome.RETRY))
+    calls.provider.gate.clear()
+    calls.begin(to_devices(PHONE, TABLET))
+    await until(lambda: len(calls.provider.calls) == 2, "both are called")
+    calls.calls.stopping = True
+    calls.provider.gate.set()
+    await until(lambda: calls.calls.provider_state().calls == 0, "both have ended")
+    assert calls.handler.ended.empty() is not is_kept
 
 
 async def test_a_refused_credential_is_that_of_the_devices_provider() -> None:

@@ -1,4 +1,4 @@
-"""A delivery to several devices is what the best call makes of it; only calls without an end are made again."""
+"""A delivery to several devices is open while a call has no end, then sent if one took it; only calls without an end are made again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from notify_streams.delivery.attempts import Attempt, DeviceOutcome, Phase, Rank, attempt_document, unpack
-from notify_streams.delivery.device_results import device_outcomes, merged, remaining
+from notify_streams.delivery.device_results import device_outcomes, is_reached, merged, remaining
 from notify_streams.delivery.providers import DeviceResult, ProviderOutcome, ProviderResult
 from notify_streams.records.devices import Device, token_sha
 
@@ -22,17 +22,18 @@ def a_result(outcome: ProviderOutcome, token: str = "t", **but: Any) -> DeviceRe
 
 
 @given(st.lists(st.sampled_from(ProviderOutcome), min_size=1, max_size=10))
-def test_the_delivery_is_sent_if_one_took_it_and_retried_if_none_did_and_one_may(
+def test_the_delivery_is_retried_while_one_may_take_it_then_sent_if_one_did(
     outcomes: list[ProviderOutcome],
 ) -> None:
     results = [a_result(one, f"t-{number}") for number, one in enumerate(outcomes)]
     found = merged(results)
-    if ProviderOutcome.ACCEPTED in outcomes:
-        assert found.outcome is ProviderOutcome.ACCEPTED
-    elif ProviderOutcome.RETRY in outcomes:
+    if ProviderOutcome.RETRY in outcomes:
         assert found.outcome is ProviderOutcome.RETRY
+    elif ProviderOutcome.ACCEPTED in outcomes:
+        assert found.outcome is ProviderOutcome.ACCEPTED
     else:
         assert found.outcome in outcomes
+    assert is_reached(found) is (ProviderOutcome.ACCEPTED in outcomes)
     assert found.devices == tuple(results)
     devices = tuple(Device(one.token) for one in results)
     again = [device.token for device in remaining(devices, results)]
@@ -61,6 +62,18 @@ def test_a_retry_waits_as_long_as_the_most_patient_provider_asks_for() -> None:
         ]
     )
     assert (found.outcome, found.retry_after_s, found.throttled, found.maybe_accepted) == (retry, 9.0, True, True)
+
+
+def test_a_retry_has_the_id_of_what_another_device_took_and_is_about_the_calls_to_make() -> None:
+    """What was taken is not in doubt, and needs no connection."""
+    taken = a_result(ProviderOutcome.ACCEPTED, "here", provider="apns", provider_id="p-1")
+    again = a_result(ProviderOutcome.RETRY, "there", code="503", retry_after_s=3.0, begun=False, not_ready=True)
+    for results in ((taken, again), (again, taken)):
+        found = merged(results)
+        assert (found.provider, found.code, found.provider_id) == ("fcm", "503", "p-1")
+        assert (found.begun, found.not_ready, found.maybe_accepted, found.retry_after_s) == (True, False, False, 3.0)
+    alone = merged([again, again])
+    assert (alone.begun, alone.not_ready, alone.provider_id) == (False, True, None)
 
 
 def test_an_attempt_keeps_the_end_of_each_call_and_no_token() -> None:
