@@ -76,6 +76,9 @@ async def _process_queue(queue: asyncio.Queue[BatchEvent], process: Process, pau
                 extra={"action": "batch.redeliver", **where},
             )
             await asyncio.sleep(pause_s)
-            while not queue.empty():  # these come again, too
-                queue.get_nowait()
+            later = [queue.get_nowait() for _ in range(queue.qsize())]
             event.redeliver()
+            for one in later:
+                # The others of this assignment come again, too.
+                if one.message.buffer is not event.message.buffer:
+                    queue.put_nowait(one)

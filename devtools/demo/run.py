@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 _DRAIN_S: Final = 180.0
 #: For each region: the workers of all regions start concurrently on this machine.
-_READY_S: Final = 120.0
+_READY_S: Final = 300.0
 _SLICE_S: Final = 0.1
 
 

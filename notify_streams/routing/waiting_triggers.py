@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, cast
 import msgspec
 
 from notify_streams import tasks
+from notify_streams.errors import RetryLater
 from notify_streams.outbox.decided_batch import RecordOutcome
 from notify_streams.records.origin import origin_ms
 from notify_streams.records.outcomes import TriggerOutcome
@@ -36,7 +37,8 @@ log = logging.getLogger(__name__)
 WAITED_HEADER: Final = "waited"
 _FIRST_S: Final = 1.0
 _AT_ONCE: Final = 500
-_IDLE_S: Final = 30.0
+#: The longest time between two looks: a timer may have been written after the look that its batch asked for, or by an earlier owner.
+_IDLE_S: Final = 5.0
 _RELEASE: Final = STORE.named("router.waiting")
 _pack: Final = msgspec.msgpack.Encoder().encode
 #: A client may write a header without a value; it is handed on unchanged.
@@ -94,13 +96,17 @@ class WaitingTriggers:
         await tasks.stop([self._task])
 
     def wake(self) -> None:
-        """A timer was written, or the buckets have changed."""
+        """A timer is being written."""
         self._changed.set()
 
     async def _run(self) -> None:
+        idle_s = _FIRST_S
         while True:
-            self._changed.clear()
-            pause_s = await _RELEASE.call(self._release_due)
+            if self._changed.is_set():
+                self._changed.clear()
+                idle_s = _FIRST_S
+            pause_s = min(idle_s, await _RELEASE.call(self._release_due))
+            idle_s = min(_IDLE_S, 2 * idle_s)
             try:
                 async with asyncio.timeout(pause_s):
                     await self._changed.wait()
@@ -109,27 +115,36 @@ class WaitingTriggers:
                 pass
 
     async def _release_due(self) -> float:
-        """Publish what is due; returns the seconds until the next look."""
+        """Publish what is due; returns the seconds until the next look.
+
+        Raises:
+            RetryLater: a shard does not answer, or Kafka does not; what is due on the other shards is published all the same.
+        """
         mine = set(self._buckets())
         pause_s = _IDLE_S
+        failed: RetryLater | None = None
         for shard in range(len(self._shards)):
-            buckets = sorted(mine.intersection(self._shards.buckets(shard)))
-            if not buckets:
-                continue
-            now = datetime.now(UTC)
-            with mongo_call(f"read waiting triggers on shard {shard}", self._timeout_s):
-                query = {"bucket": {"$in": buckets}, "role": self._lane}
-                timers = (
-                    await self._shards.database(shard)[TIMERS].find(query).sort("due_at", 1).limit(_AT_ONCE).to_list()
-                )
-            due = [timer for timer in timers if timer["due_at"] <= now]
-            if due:
-                await self._release(shard, due)
-            if len(timers) > len(due):
-                pause_s = min(pause_s, max(0.01, (timers[len(due)]["due_at"] - now).total_seconds()))
-            elif len(due) == _AT_ONCE:
-                pause_s = 0.01
+            if buckets := sorted(mine.intersection(self._shards.buckets(shard))):
+                try:
+                    pause_s = min(pause_s, await self._release_due_on(shard, buckets))
+                except RetryLater as error:
+                    failed = error
+        if failed is not None:
+            raise failed
         return pause_s
+
+    async def _release_due_on(self, shard: int, buckets: Sequence[int]) -> float:
+        now = datetime.now(UTC)
+        with mongo_call(f"read waiting triggers on shard {shard}", self._timeout_s):
+            query = {"bucket": {"$in": buckets}, "role": self._lane}
+            timers = await self._shards.database(shard)[TIMERS].find(query).sort("due_at", 1).limit(_AT_ONCE).to_list()
+        due = [timer for timer in timers if timer["due_at"] <= now]
+        if due:
+            await self._release(shard, due)
+        if len(timers) > len(due):
+            next_due: datetime = timers[len(due)]["due_at"]
+            return max(0.01, (next_due - now).total_seconds())
+        return 0.01 if len(due) == _AT_ONCE else _IDLE_S
 
     async def _release(self, shard: int, timers: Collection[Document]) -> None:
         outputs: list[OutboxRecord] = []

@@ -143,7 +143,9 @@ class OpenPeriods:
                 now = await shard_time(self._shards, self._shard)
                 read_at = time.monotonic()
                 end = end_of_period(now, self._period_s)
-                self._ends = await seal(self._shards, self._shard, self._buckets, end, now)
+                ends = await seal(self._shards, self._shard, dict(self._buckets), end, now)
+            # Some may have been forgotten meanwhile.
+            self._ends = {ledger: at for ledger, at in ends.items() if ledger in self._buckets}
             self._buckets = {ledger: self._buckets[ledger] for ledger in self._ends}
             self._over_at = read_at + (end - now).total_seconds()
         except StoreUnavailable as error:

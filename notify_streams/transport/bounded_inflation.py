@@ -1,7 +1,8 @@
-"""Bounds what a compressed Kafka batch may inflate to.
+"""Bounds what a compressed Kafka batch inflates to, and a record's headers.
 
 A broker checks the compressed size only, and 9 KB of zstd can become 300 MB: no worker would survive the record, however often it is
-started again. Written for aiokafka 0.14.0: importing this module replaces its decoders.
+started again. Nor does a broker count headers, each of which takes 2 bytes of a batch at least and some 100 of a worker's memory.
+Written for aiokafka 0.14.0: importing this module replaces its decoders.
 """
 
 from __future__ import annotations
@@ -11,30 +12,42 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable
+from itertools import chain
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import cramjam
 from aiokafka.codec import snappy_decode
 from aiokafka.record.default_records import DefaultRecordBatch, _DefaultRecordPy
+from aiokafka.record.util import decode_varint
 
 #: Of one batch, and of what is read at once. Producers send batches of a megabyte, and a worker may have 256 MB of memory.
 MAX_INFLATED_BYTES = 32 * 1024 * 1024
 #: Likewise: many empty records take far more memory than their bytes.
 MAX_RECORDS = 200_000
+#: Of one record; a record with more is not read.
+MAX_HEADERS = 1_000
+#: Of one batch.
+_MAX_BATCH_HEADERS = 400_000
+#: What a header takes of memory beside its name and content.
+HEADER_BYTES = 64
+#: A batch of this size cannot have too many headers for a worker, so they are not counted.
+_SMALL_BYTES = 1_100_000
 #: Most batches fit into a buffer of this size, which is used again.
 _USUAL_BYTES = 2 * 1024 * 1024
 #: Positions of a batch that is not read: so many become records, the others count as positions without a record.
 _MAX_UNREAD = 10_000
 #: Stands for a record that is not read; no topic accepts it.
-UNREAD = b"not read: its Kafka batch inflates to more than a worker can hold"
+UNREAD = b"not read: its Kafka batch inflates to more than a worker can hold, or it has more than 1,000 headers"
 #: zlib's number for the format of gzip.
 _GZIP = 31
 
+_HEADERS, _NAME, _CONTENT = attrgetter("headers"), itemgetter(0), itemgetter(1)
 _buffers = threading.local()
 
 
 class InflatesTooFar(Exception):
-    """A batch inflates to more than `MAX_INFLATED_BYTES`, or cannot be inflated."""
+    """A batch inflates to more than `MAX_INFLATED_BYTES` or has too many headers, or cannot be inflated."""
 
 
 def unread_records(batch: Any) -> list[Any]:
@@ -44,6 +57,59 @@ def unread_records(batch: Any) -> list[Any]:
         _DefaultRecordPy(offset, batch.max_timestamp, batch.timestamp_type, None, UNREAD, [])
         for offset in range(batch.base_offset, end)
     ]
+
+
+def without_many_headers(records: list[Any]) -> tuple[list[Any], int]:
+    """The records with `UNREAD` in place of those with more than `MAX_HEADERS`; and the bytes of memory that all their headers take."""
+    counts = list(map(len, map(_HEADERS, records)))
+    if max(counts, default=0) > MAX_HEADERS:
+        records = [
+            record
+            if count <= MAX_HEADERS
+            else _DefaultRecordPy(record.offset, record.timestamp, record.timestamp_type, None, UNREAD, [])
+            for record, count in zip(records, counts, strict=True)
+        ]
+    headers = list(chain.from_iterable(map(_HEADERS, records)))
+    texts = sum(map(len, map(_NAME, headers))) + sum(map(len, filter(None, map(_CONTENT, headers))))
+    return records, HEADER_BYTES * len(headers) + texts
+
+
+def _with_few_headers(decode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    def checked(payload: Any) -> bytes:
+        inflated = decode(payload)
+        if len(inflated) > _SMALL_BYTES:
+            _check_headers(inflated)
+        return inflated
+
+    return checked
+
+
+def _check_headers(records: bytes) -> None:
+    """Count the headers without making them objects. What is not well-formed is left to aiokafka's parser.
+
+    Raises:
+        InflatesTooFar: there are more than `_MAX_BATCH_HEADERS`.
+    """
+    at = headers = 0
+    try:
+        while at < len(records):
+            # https://kafka.apache.org/documentation/#record
+            length, at = decode_varint(records, at)
+            end = at + length
+            _, at = decode_varint(records, at + 1)
+            _, at = decode_varint(records, at)
+            for _ in ("key", "value"):
+                size, at = decode_varint(records, at)
+                at += max(size, 0)
+            count, _ = decode_varint(records, at)
+            headers += count
+            if headers > _MAX_BATCH_HEADERS:
+                raise InflatesTooFar(f"more than {_MAX_BATCH_HEADERS} headers")
+            if end <= at:
+                return
+            at = end
+    except (IndexError, ValueError):
+        return
 
 
 def _gzip(payload: Any) -> bytes:
@@ -99,4 +165,4 @@ _DECODERS: dict[str, Callable[[Any], bytes]] = {
 #: Those of the batches in Python, and in C.
 for module in {_DefaultRecordPy.__module__, DefaultRecordBatch.__module__}:
     for name, decoder in _DECODERS.items():
-        setattr(sys.modules[module], name, decoder)
+        setattr(sys.modules[module], name, _with_few_headers(decoder))

@@ -15,7 +15,13 @@ from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.errors import CorruptRecordException, KafkaError
 
-from notify_streams.transport.bounded_inflation import MAX_INFLATED_BYTES, MAX_RECORDS, InflatesTooFar, unread_records
+from notify_streams.transport.bounded_inflation import (
+    MAX_INFLATED_BYTES,
+    MAX_RECORDS,
+    InflatesTooFar,
+    unread_records,
+    without_many_headers,
+)
 from notify_streams.transport.header_decoding import decode_leniently
 from notify_streams.transport.partition_buffer import FetchedRange
 
@@ -43,7 +49,7 @@ def decode_fetched(fetched: Any, position: int) -> FetchedRange:
     end = position
     size = 0
     source = fetched._records
-    # Without compression, the fetched bytes are a good estimate of the records' size; with it, keys and values are counted.
+    # Without compression, the fetched bytes and the headers are a good estimate of the records' size; with it, keys and values are counted.
     whole, uncompressed = source.size_in_bytes(), True
     committed_only = fetched._isolation_level == READ_COMMITTED
     while source.has_next():
@@ -69,14 +75,16 @@ def decode_fetched(fetched: Any, position: int) -> FetchedRange:
                 )
             if found and found[0].offset < position:
                 found = [record for record in found if record.offset >= position]
+            found, header_bytes = without_many_headers(found)
             records += found
+            size += header_bytes
             if batch.compression_type:
                 size += sum(map(len, filter(None, map(_VALUE, found)))) + sum(map(len, filter(None, map(_KEY, found))))
                 uncompressed = False
         end = max(end, batch.next_offset)
         if not uncompressed and (size > MAX_INFLATED_BYTES or len(records) > MAX_RECORDS):
             break
-    return FetchedRange(position, end, records, whole if uncompressed else size)
+    return FetchedRange(position, end, records, whole + size if uncompressed else size)
 
 
 def pop_fetched_range(fetcher: Any, tp: TopicPartition, result: Any) -> FetchedRange | None:

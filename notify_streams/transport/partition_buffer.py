@@ -12,6 +12,7 @@ from enum import Enum
 from itertools import islice
 
 from notify_streams.transport.acknowledgement import AckedPrefix, DeliveredRange
+from notify_streams.transport.bounded_inflation import HEADER_BYTES
 from notify_streams.transport.record_batch import Record, RecordBatch
 
 #: Full batches of one partition that an agent may have unacknowledged before it gets another.
@@ -42,7 +43,7 @@ class AppendResult(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Limits of one batch; bytes are those of keys and values."""
+    """Limits of one batch; bytes are those of keys, values and headers."""
 
     records: int
     bytes: int
@@ -194,6 +195,9 @@ def _measure(records: Sequence[Record], max_records: int, max_bytes: int, at_lea
 
 
 def record_bytes(record: Record) -> int:
-    """Size of key and value."""
-    key, value = record.key, record.value
-    return (len(key) if key is not None else 0) + (len(value) if value is not None else 0)
+    """Size of key, value and headers."""
+    key, value, headers = record.key, record.value, record.headers
+    size = (len(key) if key is not None else 0) + (len(value) if value is not None else 0)
+    if headers:
+        size += sum(HEADER_BYTES + len(name) + len(content or b"") for name, content in headers)
+    return size

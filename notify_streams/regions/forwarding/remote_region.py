@@ -20,7 +20,7 @@ from notify_streams import tasks
 from notify_streams.errors import RetryLater
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.regions.forwarding.headers import arrival_headers
-from notify_streams.topics import FORWARDED
+from notify_streams.topics import FORWARDED, HEADROOM_BYTES
 from notify_streams.transport.batch_producer import BatchProducer, ProducerRecord
 from notify_streams.transport.send_errors import BatchNotSent, SendError
 from notify_streams.transport.settings import TransportSettings
@@ -80,6 +80,8 @@ class RemoteRegion:
         self._timeout_s = settings.outbox.publish_timeout_s
         self._settings = TransportSettings(
             max_produce_bytes=_BATCH_BYTES,
+            # What this region's topics have taken, that region's topics take.
+            max_record_bytes=settings.max_record_bytes + HEADROOM_BYTES,
             produce_timeout_s=self._timeout_s,
             request_timeout_s=min(settings.broker.request_timeout_s, self._timeout_s),
         )

@@ -50,6 +50,16 @@ async def test_connections_open_before_the_first_batch(remote: RemoteRegion) -> 
     await until(lambda: remote.state.connected)
 
 
+async def test_a_record_that_this_regions_topics_took_is_taken_there(remote: RemoteRegion, link: LatencyProxy) -> None:
+    """Kafka limits compressed bytes: a record may be larger than the batches that are sent."""
+    tag = an_id()
+    small = triggers(6, 0, 3, tag)
+    large = Record(b"u-1", b"%s-1 %s" % (tag.encode(), bytes(1_500_000)), small.records[1].headers)
+    batch = RecordBatch(small.topic, 6, 0, 3, [small.records[0], large, small.records[2]])
+    await remote.forward(batch)
+    assert await arrived(link, 6, tag) == values(batch)
+
+
 async def test_a_batch_arrives_in_order_in_its_own_partition(remote: RemoteRegion, link: LatencyProxy) -> None:
     tag = an_id()
     batch = triggers(5, 0, 1500, tag)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
+from itertools import zip_longest
 from types import SimpleNamespace
 from typing import Any, Self, cast
 
@@ -16,16 +17,17 @@ from tests.waiting import until
 class FakeStream:
     """The part of a Faust stream that `process_partitions_concurrently` uses."""
 
-    def __init__(self, *partitions: int) -> None:
+    def __init__(self, *partitions: int, buffers: tuple[object, ...] = ()) -> None:
+        """`buffers`: of each event's assignment; by default all are of one."""
         #: Numbers of the events that are wanted again.
         self.redelivered: list[int] = []
         self._events = [
             SimpleNamespace(
-                message=SimpleNamespace(topic="triggers.payments", partition=partition),
+                message=SimpleNamespace(topic="triggers.payments", partition=partition, buffer=buffer),
                 number=number,
                 redeliver=partial(self.redelivered.append, number),
             )
-            for number, partition in enumerate(partitions)
+            for number, (partition, buffer) in enumerate(zip_longest(partitions, buffers))
         ]
 
     def noack(self) -> Self:
@@ -104,3 +106,20 @@ async def test_a_lost_cancellation_is_repeated() -> None:
         with pytest.raises(asyncio.CancelledError):
             await loop
     assert lost == [True]
+
+
+async def test_a_failed_batch_drops_no_batch_of_a_later_assignment() -> None:
+    """The partition was assigned to this worker again while the batch was processed."""
+    old, new = object(), object()
+    stream = FakeStream(0, 0, 0, buffers=(old, old, new))
+    done: list[int] = []
+
+    async def work(event: Any) -> None:
+        if event.number == 0:
+            raise ValueError
+        done.append(event.number)
+
+    loop = asyncio.create_task(process_partitions_concurrently(cast("StreamT[Any]", stream), work, pause_s=0.01))
+    await until(lambda: done == [2])
+    assert stream.redelivered == [0]
+    loop.cancel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import random
 import tracemalloc
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -12,9 +13,9 @@ from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy as BatchBuilder
 
-from notify_streams.transport.bounded_inflation import MAX_INFLATED_BYTES, MAX_RECORDS, UNREAD
+from notify_streams.transport.bounded_inflation import MAX_HEADERS, MAX_INFLATED_BYTES, MAX_RECORDS, UNREAD
 from notify_streams.transport.fetch_decoding import READ_COMMITTED, decode_fetched
-from notify_streams.transport.partition_buffer import FetchedRange
+from notify_streams.transport.partition_buffer import FetchedRange, record_bytes
 
 CODECS = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 #: Those that make much of little.
@@ -104,3 +105,43 @@ def test_what_cannot_be_inflated_is_not_read() -> None:
         builder._buffer[builder.HEADER_STRUCT.size :] = b"\x00garbage" * 20
         builder._maybe_compress = lambda: True
         assert decoded(bytes(builder.build()), 0).records[0].value == UNREAD
+
+
+def with_headers(first: int, *headers: Sequence[tuple[str, bytes | None]], codec: str | None = "zstd") -> bytes:
+    """One record for each list of headers."""
+    builder = BatchBuilder(2, 0 if codec is None else CODECS[codec], 0, -1, -1, -1, 1 << 40)
+    for place, some in enumerate(headers):
+        builder.append(place, 1_000, None, b"v", list(some))
+    raw = bytearray(builder.build())
+    raw[:8] = first.to_bytes(8, "big")
+    return bytes(raw)
+
+
+@pytest.mark.parametrize("codec", [None, "zstd"])
+def test_a_record_with_too_many_headers_is_replaced_and_no_other(codec: str | None) -> None:
+    most = [("x", b"1")] * MAX_HEADERS
+    fetched = decoded(with_headers(7, most, [*most, ("", None)], [], codec=codec), 7)
+    assert [(one.value, len(one.headers)) for one in fetched.records] == [(b"v", MAX_HEADERS), (UNREAD, 0), (b"v", 0)]
+
+
+@pytest.mark.parametrize("codec", STRONG)
+def test_headers_that_inflate_to_more_than_a_worker_can_hold_are_not_made(codec: str) -> None:
+    bomb = with_headers(7, [("", None)] * 2_000_000, codec=codec)
+    assert len(bomb) < 20_000
+    tracemalloc.start()
+    fetched = decoded(bomb + a_kafka_batch(8, b"after"), 7)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [one.value for one in fetched.records] == [UNREAD, b"after"]
+    assert peak < 2.5 * MAX_INFLATED_BYTES
+
+
+def test_the_bytes_of_headers_count() -> None:
+    """Else one fetch would hold a thousand such batches, and the buffer would ask for more."""
+    batches = [with_headers(place, [("x", bytes(20_000_000))]) for place in range(4)]
+    fetched = decoded(b"".join(batches), 0)
+    assert (len(fetched.records), fetched.end) == (2, 2), "the others are left for the next fetch"
+    assert fetched.size_bytes > 2 * 20_000_000
+    assert record_bytes(fetched.records[0]) > 20_000_000
+    few = decoded(with_headers(0, [("name", b"content")] * 3, codec=None), 0)
+    assert few.size_bytes > 3 * 64
