@@ -33,8 +33,6 @@ _MAX_DETAIL: Final = 500
 #: Kafka's default limit for a record.
 _MAX_RECORD_BYTES: Final = 1024 * 1024
 _MAX_KEY_BYTES: Final = 1024
-#: What a header takes in a record and in MongoDB beside its name and content.
-_HEADER_BYTES: Final = 16
 _NO_HEADERS: Final = ()
 _NO_FIELDS: Final[dict[str, Any]] = {}
 _MAX_REGION: Final = 100
@@ -94,7 +92,7 @@ def record_size(record: SourceRecord) -> int:
     key, value, headers = record.key, record.value, record.headers
     size = (len(value) if value else 0) + (len(key) if key else 0)
     if headers:
-        size += sum(_HEADER_BYTES + len(name) + (len(content) if content else 0) for name, content in headers)
+        size += sum(len(name) + (len(content) if content else 0) for name, content in headers)
     return size
 
 
