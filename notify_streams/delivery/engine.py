@@ -692,7 +692,7 @@ def _keep_remaining(delivery: Delivery, result: ProviderResult) -> None:
 
 def _not_after_expiry(delivery: Delivery, due_ms: int) -> int:
     expires_at = delivery.message.expires_at
-    return due_ms if expires_at is None else min(due_ms, int(expires_at.timestamp() * 1000) + 1)
+    return due_ms if expires_at is None else min(due_ms, _ms(expires_at) + 1)
 
 
 def _reject(topic: str, delivery: Delivery) -> bool:

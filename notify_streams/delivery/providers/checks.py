@@ -18,7 +18,7 @@ from notify_streams.delivery.providers.aws_checks import check_ses, check_sns
 from notify_streams.delivery.providers.check_failure import CheckFailed
 from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.fcm import fcm_code, send_url
-from notify_streams.delivery.providers.http.tls import tls_context
+from notify_streams.delivery.providers.http.tls import tls_context, unreadable
 from notify_streams.delivery.providers.provider import Outgoing
 from notify_streams.delivery.providers.service_account import NoToken, account_of, request_token
 from notify_streams.delivery.providers.smtp_pool import SmtpPool, with_mailbox
@@ -217,8 +217,7 @@ def _context(config: ProviderConfig) -> ssl.SSLContext:
     try:
         return tls_context(config.ca_file)
     except OSError as error:
-        reason = error.strerror or "no certificate in it"
-        raise CheckFailed(f"providers.ca_file: {config.ca_file} cannot be read: {reason}") from None
+        raise CheckFailed(unreadable("ca_file", config.ca_file, error)) from None
 
 
 def _answer(status: int, code: str | None) -> str:

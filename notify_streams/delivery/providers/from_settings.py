@@ -9,7 +9,7 @@ from notify_streams.addresses import is_loopback
 from notify_streams.delivery.providers.apns import ProviderTokens
 from notify_streams.delivery.providers.config import ProviderConfig
 from notify_streams.delivery.providers.dkim_signature import dkim_signer
-from notify_streams.delivery.providers.http.tls import tls_context
+from notify_streams.delivery.providers.http.tls import tls_context, unreadable
 from notify_streams.delivery.providers.service_account import account_of
 from notify_streams.delivery.providers.web_push import VapidTokens
 from notify_streams.errors import SettingsError
@@ -67,8 +67,7 @@ def check_credential(settings: ProviderSettings, provider: str) -> None:
         try:
             tls_context(file)
         except OSError as error:
-            reason = error.strerror or "no certificate in it"
-            raise SettingsError(f"providers.{setting}: {file} cannot be read: {reason}") from None
+            raise SettingsError(unreadable(setting, file, error)) from None
 
 
 def _check_one_project(settings: ProviderSettings) -> None:

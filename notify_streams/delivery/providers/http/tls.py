@@ -29,6 +29,11 @@ def tls_context(ca_file: str | None, protocol: str = _HTTP) -> ssl.SSLContext:
     return context
 
 
+def unreadable(setting: str, file: str | None, error: OSError) -> str:
+    """The sentence for an error of `tls_context`; `setting` of `providers` names the file."""
+    return f"providers.{setting}: {file} cannot be read: {error.strerror or 'no certificate in it'}"
+
+
 class Tls:
     """Received bytes to plain ones, and plain ones to bytes to send. After an error, send `end()` and close."""
 
