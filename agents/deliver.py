@@ -29,6 +29,7 @@ from notify_streams.transport import (
     hold_partitions_while,
     on_assigned,
     on_revoked,
+    start_at,
 )
 
 if TYPE_CHECKING:
@@ -81,16 +82,27 @@ async def first_positions(partitions: Collection[int]) -> dict[int, int]:
     return {tp.partition: first_position(found) for tp, found in offsets.items()}
 
 
-async def acquire(partitions: frozenset[TP]) -> Mapping[TP, int]:
-    """Own the ledgers of the assigned partitions; they say where each partition starts."""
-    mine = [tp.partition for tp in partitions if tp.topic == app.role]
+def buckets_of(partitions: frozenset[TP]) -> list[int]:
+    """The partitions of this role's topic."""
+    return [tp.partition for tp in partitions if tp.topic == app.role]
+
+
+async def assigned(partitions: frozenset[TP]) -> None:
+    """Own nothing of the last assignment any more, and take this worker's share of the providers' budgets."""
+    mine = buckets_of(partitions)
     for budget in budgets:
         budget.set_share(len(mine) / app.settings.partitions, time.monotonic())
-    positions = await engine.acquire(mine, app.consumer_generation_id, first_positions)
+    await engine.on_assigned(mine, app.consumer_generation_id)
+
+
+async def acquire(partitions: frozenset[TP]) -> Mapping[TP, int]:
+    """Own the ledgers of these assigned partitions; they say where each partition starts."""
+    positions = await engine.acquire(buckets_of(partitions), first_positions)
     return {TP(app.role, number): position for number, position in positions.items()}
 
 
-on_assigned(app, acquire)
+on_assigned(app, assigned)
+start_at(app, acquire, lambda tp: app.shards.of(tp.partition))
 on_revoked(app, lambda _: engine.release_all())
 
 

@@ -46,7 +46,7 @@ events = DecisionEvents(app.settings)
 outbox = app.outbox = Outbox(
     app.settings, app.role, app.shards, app, events.after(id_conflict), events.after(bad_record), spans=app.spans
 )
-attach_outbox(app, outbox, TOPICS)
+attach_outbox(app, outbox, app.shards, TOPICS)
 waiting_triggers = WaitingTriggers(
     app.shards,
     app.lane,

@@ -35,7 +35,7 @@ _RETRY: Final = STORE.named("signups.read_contacts")
 registry = UsersTable(app.settings)
 app.add_lifecycle(registry.start, registry.close)
 outbox = app.outbox = Outbox(app.settings, app.role, app.shards, app, id_conflict, bad_record)
-attach_outbox(app, outbox, [USER_SIGNUPS])
+attach_outbox(app, outbox, app.shards, [USER_SIGNUPS])
 
 
 async def sign_up(

@@ -94,9 +94,9 @@ def ended_without_call(message: ChannelMessage, reason: Reason) -> tuple[Rank, s
     return Rank.EXPIRED if reason is Reason.EXPIRED else Rank.SUPPRESSED, reason.value, None
 
 
-def put_off(delivery: Delivery) -> Attempt:
-    """A delivery of a paused category, which waits without a call."""
-    return Attempt(Rank.RETRYING, int(time.time() * 1000), code="category paused", in_doubt=delivery.in_doubt)
+def put_off(delivery: Delivery, why: str) -> Attempt:
+    """A delivery that waits without a call, for example of a paused category."""
+    return Attempt(Rank.RETRYING, int(time.time() * 1000), code=why, in_doubt=delivery.in_doubt)
 
 
 def _waited_ms(delivery: Delivery, now_ms: int) -> int | None:

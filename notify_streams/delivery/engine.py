@@ -256,13 +256,23 @@ class DeliveryEngine:
 
     # -- Assignment
 
-    async def acquire(
-        self, partitions: Collection[int], generation: int, first_positions: Callable[[Collection[int]], Any]
-    ) -> dict[int, int]:
-        """Become the owner of these partitions, and of no others.
+    async def on_assigned(self, partitions: Collection[int], generation: int) -> None:
+        """These partitions are assigned, and no others: begin nothing of the earlier ones any more.
 
         Args:
             generation: of the consumer group; the ledger refuses a lower one.
+        """
+        self.release_all()
+        self._generation = generation
+        self._events.on_assigned(partitions)
+        await self._drain(_DRAIN_S)
+
+    async def acquire(
+        self, partitions: Collection[int], first_positions: Callable[[Collection[int]], Any]
+    ) -> dict[int, int]:
+        """Become the owner of some of the assigned partitions.
+
+        Args:
             first_positions: awaited for partitions without a ledger; partition → first offset.
 
         Returns:
@@ -271,15 +281,12 @@ class DeliveryEngine:
         Raises:
             RetryLater: a shard does not answer, or a worker of a later generation owns a partition.
         """
-        self.release_all()
-        await self._drain(_DRAIN_S)
-        await abort_orphaned_transactions(self._shards)
-        self._generation = generation
-        for shard in {self._shards.of(one) for one in partitions}:
+        shards = {self._shards.of(one) for one in partitions}
+        await abort_orphaned_transactions(self._shards, shards)
+        for shard in shards:
             await self._clocks.read(shard)
         taken = await self._acquire(partitions, first_positions)
-        self._partitions = taken
-        self._events.on_assigned(taken)
+        self._partitions |= taken
         self._retry_timers.look_now()
         return {number: partition.next_offset for number, partition in taken.items()}
 
@@ -521,10 +528,12 @@ class DeliveryEngine:
             return
         allowed = []
         paused = self._calls.paused_categories.names
-        for delivery, reason in zip(deliveries, permission.reasons, strict=True):
+        for place, (delivery, reason) in enumerate(zip(deliveries, permission.reasons, strict=True)):
             reason = reason or self._collapse_keys.superseded(delivery)
             if reason is None and delivery.message.category in paused:
                 self._wait_for_category(delivery)
+            elif reason is None and place in permission.unchecked:
+                self._put_off(delivery, "address not checked", self._due_ms(delivery, 0.0, None))
             elif reason is None:
                 delivery.check_until = permission.good_until
                 allowed.append(delivery)
@@ -615,10 +624,13 @@ class DeliveryEngine:
         self._admission.release(retry=delivery.entry is None)
 
     def _wait_for_category(self, delivery: Delivery) -> None:
-        """Settle a delivery of a paused category as retrying, without a call."""
         delay_ms = math.ceil(1000 * self._retry_delay.max_s * random.uniform(0.5, 1.0))
         due_ms = self._clocks.latest_ms(delivery.partition.shard) + delay_ms
-        self._add(delivery, call_outcomes.put_off(delivery), _not_after_expiry(delivery, due_ms))
+        self._put_off(delivery, "category paused", _not_after_expiry(delivery, due_ms))
+
+    def _put_off(self, delivery: Delivery, why: str, due_ms: int) -> None:
+        """Settle a delivery as retrying, without a call."""
+        self._add(delivery, call_outcomes.put_off(delivery, why), due_ms)
         self._admission.release(retry=delivery.entry is None)
 
     def _due_ms(self, delivery: Delivery, after_s: float, result: ProviderResult | None) -> int:

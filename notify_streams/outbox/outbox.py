@@ -90,8 +90,14 @@ class Outbox:
         """Queue a decided batch. Waits while the queue of its shard is full, which slows the reading down."""
         await self._loops[self._shards.of(batch.partition)].submit(batch)
 
-    async def on_assigned(self, sources: Collection[Source]) -> Mapping[Source, int]:
-        """Prepare newly assigned source partitions: abort open transactions of the old owner, read the ledger, relay left rows.
+    async def on_assigned(self, sources: Collection[Source]) -> None:
+        """Drop what is queued: these source partitions are assigned, and no others."""
+        for loop in self._loops:
+            await loop.discard(None)
+        self.buckets = frozenset(partition for _, partition in sources)
+
+    async def acquire(self, sources: Collection[Source]) -> Mapping[Source, int]:
+        """Prepare some of the assigned source partitions: abort open transactions of the old owner, read the ledger, relay left rows.
 
         A flush that the old owner commits after this is refused by the ledger here, and its rows are relayed before this worker goes on.
 
@@ -101,12 +107,10 @@ class Outbox:
         Raises:
             RetryLater: a shard or the broker does not answer; call again.
         """
-        for loop in self._loops:
-            await loop.discard(None)
-        self.buckets = frozenset(partition for _, partition in sources)
-        await abort_orphaned_transactions(self._shards)
+        buckets = {partition for _, partition in sources}
+        await abort_orphaned_transactions(self._shards, {self._shards.of(bucket) for bucket in buckets})
         positions = await self.ledger.positions(sources)
-        await self.relay.drain(self.buckets, exclude=self._flush_ids(), published=self._deleted_ids())
+        await self.relay.drain(buckets, exclude=self._flush_ids(), published=self._deleted_ids())
         return positions
 
     def on_revoked(self) -> None:
@@ -130,7 +134,7 @@ class Outbox:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(self._sweep_every_s)
-            await abort_orphaned_transactions(self._shards)
+            await abort_orphaned_transactions(self._shards, range(len(self._shards)))
             try:
                 await self.relay.drain(
                     self.buckets,

@@ -5,23 +5,35 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from notify_streams.transport import on_assigned, on_revoked
+from faust.types import TP
+
+from notify_streams.transport import on_assigned, on_revoked, start_at
 from notify_streams.transport.app_state import app_state
 from notify_streams.transport.consumer import batched_consumer
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
-    from faust.types import TP, AppT
+    from faust.types import AppT
 
+    from notify_streams.outbox.ledger import Source
     from notify_streams.outbox.outbox import Outbox
+    from notify_streams.stores.mongo import Shards
     from notify_streams.transport.fetch_thread import PartitionOffsets
 
 
-def attach_outbox(app: AppT, outbox: Outbox, topics: Collection[str]) -> None:
-    """Start and stop `outbox` with the app. The ledger says where the partitions of `topics` start."""
+def attach_outbox(app: AppT, outbox: Outbox, shards: Shards, topics: Collection[str]) -> None:
+    """Start and stop `outbox` with the app. The ledger says where the partitions of `topics` start, shard by shard."""
+
+    async def assigned(partitions: frozenset[TP]) -> None:
+        await outbox.on_assigned(_sources(partitions, topics))
+
+    def read_offsets(tps: Collection[TP]) -> Awaitable[Mapping[TP, PartitionOffsets]]:
+        return batched_consumer(app).partition_offsets(tps)
+
     app_state(app).lifecycles.append((outbox.start, outbox.stop))
-    on_assigned(app, partial(start_positions, outbox, topics, lambda tps: batched_consumer(app).partition_offsets(tps)))
+    on_assigned(app, assigned)
+    start_at(app, partial(start_positions, outbox, topics, read_offsets), lambda tp: shards.of(tp.partition))
     on_revoked(app, lambda _: outbox.on_revoked())
 
 
@@ -38,14 +50,16 @@ async def start_positions(
     Raises:
         RetryLater, KafkaError: a shard or Kafka does not answer; call it again.
     """
-    sources = {(tp.topic, tp.partition): tp for tp in partitions if tp.topic in topics}
-    positions = dict(await outbox.on_assigned(sources))
-    new = {source: tp for source, tp in sources.items() if source not in positions}
-    if new:
-        offsets = await read_offsets(new.values())
-        starts = {source: first_position(offsets[tp]) for source, tp in new.items()}
-        positions |= await outbox.ledger.open(starts)
-    return {sources[source]: position for source, position in positions.items()}
+    sources = _sources(partitions, topics)
+    positions = dict(await outbox.acquire(sources))
+    if new := {TP(*source) for source in sources if source not in positions}:
+        offsets = await read_offsets(new)
+        positions |= await outbox.ledger.open({(tp.topic, tp.partition): first_position(offsets[tp]) for tp in new})
+    return {TP(*source): position for source, position in positions.items()}
+
+
+def _sources(partitions: Iterable[TP], topics: Collection[str]) -> list[Source]:
+    return [(tp.topic, tp.partition) for tp in partitions if tp.topic in topics]
 
 
 def first_position(offsets: PartitionOffsets) -> int:

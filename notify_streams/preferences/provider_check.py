@@ -43,6 +43,8 @@ class SendPermission:
     reasons: list[Reason | None]
     checked_at: float
     good_until: float
+    #: Places of messages that could not be checked: the shard with what is known of their address has not answered for seconds.
+    unchecked: frozenset[int] = frozenset()
 
     def holds(self) -> bool:
         """Whether a call may start now."""
@@ -78,22 +80,30 @@ class ProviderCheck:
         messages, and for all while Redis cannot be trusted, the preference record is read. The record of an address is read at its first
         message and again after `cache_ttl_s`, because no decision has looked at it; in between the deltas have what changes.
 
+        An address whose record is on a silent shard cannot be checked; its messages are named, and hold up no others.
+
         Raises:
             RetryLater: neither Redis nor MongoDB answered; nothing may be sent.
         """
+        unchecked: frozenset[int] = frozenset()
         checked_at = time.monotonic()
         reasons = [policy_reason(message, self._categories, now) for message in messages]
         to_check = [message for message, reason in zip(messages, reasons, strict=True) if reason is None]
         addresses = self._addresses_of(to_check)
         refusable = [message for message in to_check if self._erased is not None or self._can_refuse(message)]
         if refusable or addresses:
-            rows = await self._rows(bucket, refusable, set(addresses.values()), now)
+            rows, unread = await self._rows(bucket, refusable, set(addresses.values()), now)
             for index, message in enumerate(messages):
                 if reasons[index] is None:
                     reasons[index] = self._choice_reason(message, rows) or self._address_reason(
                         message, rows, addresses
                     )
-        return SendPermission(reasons, checked_at, checked_at + self._bound.good_s)
+            unchecked = frozenset(
+                index
+                for index, message in enumerate(messages)
+                if reasons[index] is None and addresses.get(message.to) in unread
+            )
+        return SendPermission(reasons, checked_at, checked_at + self._bound.good_s, unchecked)
 
     def _choice_reason(self, message: ChannelMessage, rows: Mapping[str, bytes]) -> Reason | None:
         row = rows.get(message.user_id)
@@ -120,12 +130,14 @@ class ProviderCheck:
 
     async def _rows(
         self, bucket: int, messages: Sequence[ChannelMessage], addresses: set[str], now: datetime
-    ) -> dict[str, bytes]:
-        """Rows by user id: of every user with an old message, of the others those with a delta, and of addresses."""
+    ) -> tuple[dict[str, bytes], set[str]]:
+        """Rows by user id: of every user with an old message, of the others those with a delta, and of addresses; and the addresses that
+        cannot be read."""
         oldest = now - self._young
         old = dict.fromkeys(message.user_id for message in messages if message.decided_at < oldest)
         young = [user_id for user_id in dict.fromkeys(message.user_id for message in messages) if user_id not in old]
         rows: dict[str, bytes] = {}
+        unread: set[str] = set()
         recent = [*young, *addresses]
         trusted = True
         if recent:
@@ -144,28 +156,35 @@ class ProviderCheck:
                     unknown = {user_id: bucket for user_id in old if user_id not in stored}
                     rows |= dict.fromkeys(await self._erased.among(unknown), ERASED_ROW)
             if addresses:
-                for address, row in (await self._stored_address_rows(addresses, trusted)).items():
+                stored, unread = await self._stored_address_rows(addresses, trusted)
+                for address, row in stored.items():
                     rows[address] = newer_row(row, rows.get(address, EMPTY_ROW))
         except StoreUnavailable as error:
             raise RetryLater(f"preferences cannot be checked, nothing is sent: {error}") from error
-        return rows
+        return rows, unread
 
-    async def _stored_address_rows(self, addresses: set[str], trusted: bool) -> dict[str, bytes]:
-        """Rows of addresses, with every change that the deltas do not have any more; with every change if Redis is not `trusted`."""
+    async def _stored_address_rows(self, addresses: set[str], trusted: bool) -> tuple[dict[str, bytes], set[str]]:
+        """Rows of addresses, with every change that the deltas do not have any more; with every change if Redis is not `trusted`.
+
+        And the addresses whose shard is silent.
+        """
         assert self._addresses is not None
-        bucket_of = self._addresses.bucket_of
-        if not trusted:
-            DURABLE_CHECKS.inc(len(addresses))
-            return await self._repository.rows_of({one: bucket_of(one) for one in addresses})
-        cache = self._address_rows
+        bucket_of, cache = self._addresses.bucket_of, self._address_rows
         cache.expire(time.monotonic())
-        found = {one: row for one in addresses if (row := cache.get(one)) is not None}
-        if missing := [one for one in addresses if one not in found]:
-            stored = await self._repository.earlier_rows_of({one: bucket_of(one) for one in missing})
+        found = {one: row for one in addresses if (row := cache.get(one)) is not None} if trusted else {}
+        missing = {one: bucket_of(one) for one in addresses if one not in found}
+        unread = {one for one, bucket in missing.items() if self._repository.is_silent(bucket)}
+        for one in unread:
+            del missing[one]
+        if not trusted:
+            DURABLE_CHECKS.inc(len(missing))
+            return await self._repository.rows_of(missing), unread
+        if missing:
+            stored = await self._repository.earlier_rows_of(missing)
             for one in missing:
                 found[one] = row = stored.get(one, EMPTY_ROW)
                 cache.put(one, row)
-        return found
+        return found, unread
 
     def _can_refuse(self, message: ChannelMessage) -> bool:
         return self._categories[message.category].channels[message.channel] is not Default.ALWAYS

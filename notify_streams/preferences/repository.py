@@ -143,6 +143,10 @@ class PreferenceRepository:
         found = await asyncio.gather(*(self.rows(bucket, user_ids) for bucket, user_ids in by_bucket.items()))
         return {user_id: row for rows in found for user_id, row in rows.items()}
 
+    def is_silent(self, bucket: int) -> bool:
+        """See `Shards.is_silent`."""
+        return self._shards.is_silent(bucket)
+
     async def earlier_rows_of(self, buckets: Mapping[str, int]) -> dict[str, bytes]:
         """The same without a write, so that changes of the last seconds may be missing: for callers that have those from the deltas."""
         by_shard: dict[int, dict[str, int]] = {}

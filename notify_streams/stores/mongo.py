@@ -230,6 +230,10 @@ class Shards:
         """The index of the shard that holds `bucket`."""
         return self.directory.shard_of(bucket)
 
+    def is_silent(self, bucket: int) -> bool:
+        """Whether the shard of `bucket` has not answered within the lease, so that no call to it is worth its time. Only with `follows`."""
+        return self.follows and self.of(bucket) in self.directory.expired()
+
     def client(self, shard: int) -> AsyncMongoClient[Document]:
         return self._clients[shard]
 

@@ -16,6 +16,8 @@ from notify_streams.errors import StoreUnavailable
 from notify_streams.stores.mongo_errors import mongo_call
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from notify_streams.stores.mongo import Shards
 
 log = logging.getLogger(__name__)
@@ -25,9 +27,9 @@ INACTIVE_S: Final = 1.0
 _TIMEOUT_S: Final = 2.0
 
 
-async def abort_orphaned_transactions(shards: Shards) -> int:
-    """Abort them on every shard; returns how many there were. A shard that does not answer is skipped."""
-    return sum(await asyncio.gather(*(_abort_on(shards, shard) for shard in range(len(shards)))))
+async def abort_orphaned_transactions(shards: Shards, on: Iterable[int]) -> int:
+    """Abort those on the shards `on`; returns how many there were. A shard that does not answer is skipped."""
+    return sum(await asyncio.gather(*(_abort_on(shards, shard) for shard in on)))
 
 
 async def _abort_on(shards: Shards, shard: int) -> int:

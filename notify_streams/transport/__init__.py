@@ -13,6 +13,7 @@ from notify_streams.transport.app_state import (
     on_partitions_started,
     on_revoked,
     producer_of,
+    start_at,
 )
 from notify_streams.transport.batch_producer import BatchProducer, ProducerRecord, SentBatch
 from notify_streams.transport.batched_topic import BatchEvent, batched_topic
@@ -77,6 +78,7 @@ __all__ = [
     "recovery",
     "stalled",
     "stalled_parts",
+    "start_at",
     "stuck",
     "table_problems",
     "wrong_partition_counts",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -21,15 +22,26 @@ if TYPE_CHECKING:
     from notify_streams.transport.fetch_thread import PartitionOffsets
     from notify_streams.transport.tables.follower import Follower
 
-#: Gets the newly assigned partitions and finishes before their first batch is delivered. May return start positions;
-#: partitions without one start at their committed offset. Called again if it raised.
-AssignedHook = Callable[[frozenset[TP]], Awaitable[Mapping[TP, int] | None]]
+#: Gets all newly assigned partitions and finishes before the first batch of any is delivered. Called again if it raised.
+AssignedHook = Callable[[frozenset[TP]], Awaitable[object]]
+#: Gets some of the newly assigned partitions, after the `AssignedHook`s. Returns where they start; those without a position start at their
+#: committed offset. Called again for the same ones if it raised.
+PositionHook = Callable[[frozenset[TP]], Awaitable[Mapping[TP, int]]]
 #: Gets the revoked partitions, after their acknowledged offsets were committed. Must not block.
 RevokedHook = Callable[[frozenset[TP]], None]
 #: Gets the seconds since partitions were revoked in which nothing was delivered; None for the first assignment.
 StartedHook = Callable[[float | None], object]
 #: Start and stop: started with the producer, stopped after the consumer.
 Lifecycle = tuple[Callable[[], Awaitable[None]], Callable[[], Awaitable[None]]]
+
+
+@dataclass(frozen=True, slots=True)
+class StartPositions:
+    """Who says where partitions start."""
+
+    read: PositionHook
+    #: Partitions with the same value start together, those with another one independently of them.
+    group_of: Callable[[TP], Hashable]
 
 
 class AppState:
@@ -41,6 +53,8 @@ class AppState:
         self.connection: KafkaConnection | None = None
         self.batched_topics: set[str] = set()
         self.assigned_hooks: list[AssignedHook] = []
+        #: None: partitions start at their committed offsets.
+        self.start_positions: StartPositions | None = None
         self.revoked_hooks: list[RevokedHook] = []
         self.started_hooks: list[StartedHook] = []
         self.lifecycles: list[Lifecycle] = []
@@ -80,6 +94,17 @@ def on_assigned(app: AppT, hook: AssignedHook) -> AssignedHook:
     """Call `hook(partitions)` before anything of newly assigned partitions is delivered; see `AssignedHook`."""
     app_state(app).assigned_hooks.append(hook)
     return hook
+
+
+def start_at(app: AppT, read: PositionHook, group_of: Callable[[TP], Hashable]) -> None:
+    """Start newly assigned partitions where `read` says; see `PositionHook` and `StartPositions`.
+
+    Raises:
+        ValueError: the app has one already.
+    """
+    if app_state(app).start_positions is not None:
+        raise ValueError("one hook says where the partitions of an app start, and it has one already")
+    app_state(app).start_positions = StartPositions(read, group_of)
 
 
 def on_revoked(app: AppT, hook: RevokedHook) -> RevokedHook:

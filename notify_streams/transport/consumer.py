@@ -24,7 +24,7 @@ from notify_streams.transport.batched_topic import BatchMessage
 from notify_streams.transport.faust_delivery import deliver_single_events
 from notify_streams.transport.fetch_thread import FetchThread, PartitionOffsets
 from notify_streams.transport.partition_buffer import AppendResult, Bounds, FetchedRange, PartitionBuffer
-from notify_streams.transport.partition_start import StartPosition, decide_start_positions
+from notify_streams.transport.partition_start import StartPosition, decide_start_positions, groups, prepare
 
 log = logging.getLogger(__name__)
 
@@ -247,32 +247,42 @@ class Consumer(stock.Consumer):
         self._unstarted.clear()
 
     async def _start_partitions(self, tps: frozenset[TP]) -> None:
-        from_beginning = self.app.conf.consumer_auto_offset_reset == "earliest"
-        bounds = Bounds(self.settings.max_batch_records, self.settings.max_batch_bytes)
+        found = self._state.start_positions
         try:
-            starts = await decide_start_positions(
-                tps, self._thread.partition_offsets, self._state.assigned_hooks, from_beginning
-            )
-            await self._thread.seek_all({tp: start.position for tp, start in starts.items()})
-            for tp, start in starts.items():
-                if tp.topic in self._thread.batched_topics:
-                    next_position = start.position - start.lost
-                    buffer = PartitionBuffer(tp.topic, tp.partition, next_position, start.committed, bounds)
-                    buffer.skip_to(start.position)
-                    self._buffers[tp] = buffer
-                else:
-                    self._start_unbatched(tp, start)
-            self._unstarted -= tps
+            await prepare(tps, self._state.assigned_hooks)
+            every = groups(tps, None if found is None else found.group_of)
+            await asyncio.gather(*(self._start_group(group) for group in every))
             self._starting = None
-            super().resume_partitions(tps)
-            self._wake()
             stopped_at, self._stopped_at = self._stopped_at, None
             for hook in self._state.started_hooks:
                 hook(None if stopped_at is None else time.monotonic() - stopped_at)
-            log.info("partitions started", extra={"action": "partitions.started", "count": len(tps)})
         except Exception as error:
             log.exception("partitions could not be started; the worker stops", extra={"action": "partitions.crash"})
             await self.crash(error)
+
+    async def _start_group(self, tps: frozenset[TP]) -> None:
+        """Start partitions as soon as their own positions are known, whatever the others of the assignment wait for."""
+        found = self._state.start_positions
+        starts = await decide_start_positions(
+            tps,
+            self._thread.partition_offsets,
+            None if found is None else found.read,
+            from_beginning=self.app.conf.consumer_auto_offset_reset == "earliest",
+        )
+        await self._thread.seek_all({tp: start.position for tp, start in starts.items()})
+        bounds = Bounds(self.settings.max_batch_records, self.settings.max_batch_bytes)
+        for tp, start in starts.items():
+            if tp.topic in self._thread.batched_topics:
+                next_position = start.position - start.lost
+                buffer = PartitionBuffer(tp.topic, tp.partition, next_position, start.committed, bounds)
+                buffer.skip_to(start.position)
+                self._buffers[tp] = buffer
+            else:
+                self._start_unbatched(tp, start)
+        self._unstarted -= tps
+        super().resume_partitions(tps)
+        self._wake()
+        log.info("partitions started", extra={"action": "partitions.started", "count": len(tps)})
 
     def _start_unbatched(self, tp: TP, start: StartPosition) -> None:
         self._acked.pop(tp, None)

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from notify_streams.transport.app_state import AssignedHook
+from notify_streams.transport.app_state import AssignedHook, PositionHook
 from notify_streams.transport.fetch_thread import PartitionOffsets
 
 log = logging.getLogger(__name__)
 
 _RETRY_S = 0.5
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,41 +35,56 @@ class StartPosition:
     lost: int = 0
 
 
+async def prepare(tps: frozenset[TP], hooks: Sequence[AssignedHook], retry_s: float = _RETRY_S) -> None:
+    """Run the hooks on a whole assignment until all have succeeded. Cancel it at a revocation."""
+    await _until_it_succeeds(lambda: _run_all(hook(tps) for hook in hooks), tps, retry_s)
+
+
 async def decide_start_positions(
     tps: frozenset[TP],
     read_offsets: Callable[[Collection[TP]], Awaitable[Mapping[TP, PartitionOffsets]]],
-    hooks: Sequence[AssignedHook],
+    hook: PositionHook | None,
     from_beginning: bool,
     retry_s: float = _RETRY_S,
 ) -> dict[TP, StartPosition]:
-    """Run the hooks, read the offsets, decide. Runs again until both succeed; cancel it at a revocation."""
+    """Ask the hook, read the offsets, decide. Runs again until both succeed; cancel it at a revocation."""
+
+    async def decide() -> dict[TP, StartPosition]:
+        wanted = {} if hook is None else await hook(tps)
+        return start_positions(await read_offsets(tps), wanted, from_beginning)
+
+    return await _until_it_succeeds(decide, tps, retry_s)
+
+
+def groups(tps: Iterable[TP], group_of: Callable[[TP], Hashable] | None) -> list[frozenset[TP]]:
+    """Partitions that start together; all, without `group_of`."""
+    found: dict[Hashable, set[TP]] = {}
+    for tp in tps:
+        found.setdefault(None if group_of is None else group_of(tp), set()).add(tp)
+    return [frozenset(one) for one in found.values()]
+
+
+async def _until_it_succeeds(call: Callable[[], Awaitable[Result]], tps: frozenset[TP], retry_s: float) -> Result:
     while True:
         try:
-            positions = await _run_all(hook(tps) for hook in hooks)
-            offsets = await read_offsets(tps)
+            return await call()
         except (KafkaError, OSError, TimeoutError) as error:
             log.warning(
                 "partitions cannot start yet, will be retried",
-                extra={"action": "partitions.start_retry", "error": error},
+                extra={"action": "partitions.start_retry", "count": len(tps), "error": error},
             )
         except Exception:
             log.exception(
                 "a hook on assigned partitions failed, will be called again", extra={"action": "assigned_hook.retry"}
             )
-        else:
-            wanted = {tp: position for found in positions if found for tp, position in found.items()}
-            return start_positions(offsets, wanted, from_beginning)
         await asyncio.sleep(retry_s)
 
 
-async def _run_all(hooks: Iterable[Awaitable[Mapping[TP, int] | None]]) -> list[Mapping[TP, int] | None]:
-    """All results, or the first error once all have ended: a hook must not be called again while it still runs."""
-    results: list[Mapping[TP, int] | None] = []
+async def _run_all(hooks: Iterable[Awaitable[object]]) -> None:
+    """Raises the first error once all have ended: a hook must not be called again while it still runs."""
     for result in await asyncio.gather(*hooks, return_exceptions=True):
         if isinstance(result, BaseException):
             raise result
-        results.append(result)
-    return results
 
 
 def start_positions(

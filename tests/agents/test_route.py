@@ -59,7 +59,7 @@ async def test_partitions_start_where_the_ledger_says() -> None:
     asked: list[Any] = []
 
     class Ledgers:
-        async def on_assigned(self, sources: Any) -> dict[tuple[str, int], int]:
+        async def acquire(self, sources: Any) -> dict[tuple[str, int], int]:
             asked.append(sorted(sources))
             return {("triggers.payments", 1): 42}
 

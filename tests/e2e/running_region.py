@@ -323,15 +323,15 @@ class RunningRegion:
         before = dict(self.supervisor.environ)
         self.supervisor.environ.update(environ)
         try:
-            await self._restart(roles)
+            await self.restart(roles)
             yield
         finally:
             self.supervisor.environ = before
-            await self._restart(roles)
+            await self.restart(roles)
             for role in roles:
                 await until(partial(self.ready, role), f"{role} is back")
 
-    async def _restart(self, roles: Sequence[str]) -> None:
+    async def restart(self, roles: Sequence[str]) -> None:
         """Stop the workers and wait until the supervisor has started others."""
         processes = self.supervisor.processes
         old = [(role, processes[role]) for role in roles]

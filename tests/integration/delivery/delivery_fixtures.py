@@ -65,7 +65,8 @@ class RunningEngine:
 
     async def own(self, bucket: int, generation: int = 1) -> int:
         """Own one bucket, as after an assignment; returns where it starts."""
-        return (await self.engine.acquire([bucket], generation, _first))[bucket]
+        await self.engine.on_assigned([bucket], generation)
+        return (await self.engine.acquire([bucket], _first))[bucket]
 
     async def deliver(self, batch: ABatch) -> FakeBatchEvent:
         """Deliver a batch; returns when it is acknowledged."""
@@ -286,6 +287,8 @@ class Check:
     good_s: float = 60.0
     checked: list[list[str]] = field(default_factory=list)
     before: Callable[[], Any] | None = None
+    #: Trigger ids whose address cannot be checked.
+    unchecked: set[str] = field(default_factory=set)
 
     async def still_allowed(self, bucket: int, messages: Sequence[ChannelMessage], now: datetime) -> SendPermission:
         self.checked.append([message.trigger_id for message in messages])
@@ -296,7 +299,8 @@ class Check:
             Reason.EXPIRED if message.expires_at and message.expires_at <= now else self.refused.get(message.trigger_id)
             for message in messages
         ]
-        return SendPermission(reasons, at, at + self.good_s)
+        places = {place for place, message in enumerate(messages) if message.trigger_id in self.unchecked}
+        return SendPermission(reasons, at, at + self.good_s, frozenset(places))
 
 
 class Provider:

@@ -370,3 +370,18 @@ async def test_an_attempt_that_is_stored_already_stops_nothing(env: DeliveryEnvi
         provider.answer.set()
         await asyncio.wait_for(event.done.wait(), 20)
     assert await env.is_in("sent") and await env.is_in("sent", "other") and await env.books_close()
+
+
+async def test_a_message_whose_address_cannot_be_checked_waits_and_holds_up_no_other(env: DeliveryEnvironment) -> None:
+    provider, check = Provider(), Check(unchecked={"unknown"})
+    async with env.engine(provider, check, pace=0.0002) as engine:
+        await engine.deliver(await env.notify("unknown", "known"))
+        assert await env.is_in("sent", "known") and await env.is_in("retrying", "unknown")
+        assert provider.ids() == ["known"]
+        assert {(one["code"], one["in_doubt"]) for one in await env.history("unknown")} == {
+            ("address not checked", False)
+        }
+        check.unchecked.clear()
+        await until(partial(env.is_in, "sent", "unknown"))
+    assert provider.ids() == ["known", "unknown"]
+    assert await env.books_close() and not await env.timers()

@@ -77,7 +77,8 @@ class Worker:
     async def start(self) -> None:
         sources = [(TOPIC, bucket) for bucket in self.read]
         await self.bench.open(*sources)
-        found = await STORE.call(self.outbox.on_assigned, sources)
+        await self.outbox.on_assigned(sources)
+        found = await STORE.call(self.outbox.acquire, sources)
         self.read = {bucket: found[TOPIC, bucket] for bucket in self.read}
         self.done = dict(self.read)
         await self.outbox.start()

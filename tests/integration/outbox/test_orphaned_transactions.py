@@ -44,7 +44,7 @@ async def test_the_next_owner_does_not_wait_for_a_dead_workers_transaction(bench
     async with open_transaction(dead, flush_of(batch("lost", start=1)), [deleted]) as session:
         await until(lambda: is_orphaned(bench))
         outbox = bench.outbox(transaction_timeout_s=2.0)
-        assert await outbox.on_assigned([SOURCE]) == {SOURCE: 1}
+        assert await outbox.acquire([SOURCE]) == {SOURCE: 1}
         await outbox.start()
         await outbox.submit(batch("b", start=1, acks=acks))
         await until(lambda: acks.acknowledged, within_s=2.0)
@@ -58,7 +58,7 @@ async def test_the_next_owner_does_not_wait_for_a_dead_workers_transaction(bench
 async def test_an_active_transaction_is_not_aborted(bench: Bench) -> None:
     await bench.open()
     async with open_transaction(bench, flush_of(batch("a"))) as session:
-        assert await abort_orphaned_transactions(bench.shards) == 0
+        assert await abort_orphaned_transactions(bench.shards, range(len(bench.shards))) == 0
         await session.commit_transaction()
     assert await bench.trigger_ids() == ["a"]
 
@@ -68,11 +68,11 @@ async def test_a_transaction_of_another_application_is_not_aborted(bench: Bench,
     other = await bench_of(database=bench.settings.database, shards_options={"app_name": "another-application"})
     async with open_transaction(other, flush_of(batch("a"))) as session:
         await until(lambda: is_orphaned(bench))
-        assert await abort_orphaned_transactions(bench.shards) == 0
+        assert await abort_orphaned_transactions(bench.shards, range(len(bench.shards))) == 0
         await session.commit_transaction()
 
 
 async def test_an_unavailable_shard_is_skipped(bench: Bench, bench_of: OpenBench) -> None:
     away = "mongodb://127.0.0.1:1/?directConnection=true&serverSelectionTimeoutMS=100"
     cut_off = await bench_of(shards=(away, away))
-    assert await abort_orphaned_transactions(cut_off.shards) == 0
+    assert await abort_orphaned_transactions(cut_off.shards, range(len(cut_off.shards))) == 0

@@ -60,7 +60,9 @@ class Reader:
         self.done = dict.fromkeys(TOPICS, 0)
 
     async def work(self) -> None:
-        found = await STORE.call(self.outbox.on_assigned, [(topic, EVEN) for topic in TOPICS])
+        sources = [(topic, EVEN) for topic in TOPICS]
+        await self.outbox.on_assigned(sources)
+        found = await STORE.call(self.outbox.acquire, sources)
         self._positions = {topic: found.get((topic, EVEN), 0) for topic in TOPICS}
         self.done = dict(self._positions)
         await self.outbox.start()

@@ -126,7 +126,7 @@ async def test_a_copy_of_a_published_row_is_only_deleted(bench: Bench) -> None:
 async def test_a_new_owner_relays_left_rows_and_gets_its_positions(bench: Bench) -> None:
     await leave_rows(bench, "a", "b")
     outbox = bench.outbox()
-    assert await outbox.on_assigned([SOURCE, ("triggers.security", EVEN)]) == {SOURCE: 2}
+    assert await outbox.acquire([SOURCE, ("triggers.security", EVEN)]) == {SOURCE: 2}
     assert bench.broker.ids() == ["a", "b"] and await bench.rows() == []
 
 
@@ -141,7 +141,7 @@ async def test_a_commit_during_an_assignment_is_relayed(bench: Bench) -> None:
 
     outbox = bench.outbox()
     outbox.relay = bench.relay_of(kind=LateCommit)
-    assert await outbox.on_assigned([SOURCE]) == {SOURCE: 0}
+    assert await outbox.acquire([SOURCE]) == {SOURCE: 0}
     assert bench.broker.ids() == ["late"]
 
 

@@ -84,7 +84,7 @@ def sent_commands(bench: Bench) -> Iterator[tuple[str, str, set[int], int]]:
 async def flush_twice(bench: Bench) -> None:
     """A flush, a duplicate, an id id_conflict, a refusal, the deletion of published rows."""
     acks, outbox = AckRecorder(), bench.outbox(sweep_every_s=0.05)
-    await outbox.on_assigned([SOURCE, ("triggers.payments", ODD)])
+    await outbox.acquire([SOURCE, ("triggers.payments", ODD)])
     await outbox.start()
     for decided in (
         batch("a", bucket=EVEN, acks=acks),

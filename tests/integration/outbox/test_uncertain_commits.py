@@ -118,7 +118,7 @@ async def test_a_crash_at_any_moment_loses_and_doubles_nothing(bench_of: OpenBen
 
     second = bench.outbox()
     acks = AckRecorder()
-    positions = await second.on_assigned([SOURCE])
+    positions = await second.acquire([SOURCE])
     assert await bench.rows() == []
     await second.start()
     await work(second, positions[SOURCE])

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 
+from notify_streams.preferences.suppressed_addresses import AddressIds
 from notify_streams.records.address_ids import is_address_id
 from notify_streams.records.outcomes import Reason
 from notify_streams.secret import Secret
 from notify_streams.settings_public import PublicSettings
 from tests.integration.preferences.conftest import HurtableRedis, OpenEnv
 from tests.integration.preferences.preference_fixtures import (
+    BUCKET,
     ProcessPreferences,
     a_message,
     counted,
@@ -24,6 +26,8 @@ pytestmark = pytest.mark.stack
 
 PUBLIC = PublicSettings(address_key=Secret("k" * 32))
 PHONE, MAIL = "+15550100200", "ann@example.org"
+#: Their records are on both shards.
+NUMBERS = [f"+1555010{number}" for number in range(3000, 3020)]
 Kept = Callable[[ProcessPreferences], Awaitable[None]]
 
 
@@ -109,3 +113,33 @@ async def test_without_a_key_addresses_are_not_looked_up(env_of: OpenEnv, kept: 
     await kept(other)
     await env.stops.suppress_address("sms", PHONE, "stopped")
     assert await reasons(other, sms()) == [None]
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_an_address_on_a_silent_shard_holds_up_no_other_message(
+    env_of: OpenEnv, kept: Kept, redis: HurtableRedis, monkeypatch: pytest.MonkeyPatch, trusted: bool
+) -> None:
+    """It is named as not checked until its shard answers. What a delta says of it stands."""
+    env = await env_of(public=PUBLIC)
+    if trusted:
+        await kept(env)
+    ids = AddressIds(b"k" * 32, len(env.shards.all_buckets()))
+    numbers = {env.shards.of(ids.bucket_of(ids.of("sms", number))): number for number in NUMBERS}
+    for number in numbers.values():
+        await env.stops.suppress_address("sms", number, "stopped")
+    messages = [sms(to=numbers[1]), sms(to=numbers[0]), sms(to=numbers[1], category="unknown")]
+    others = [Reason.STOPPED, Reason.CHANNEL_NOT_ALLOWED]
+
+    async def found() -> tuple[list[Any], frozenset[int]]:
+        permission = await env.provider_check.still_allowed(BUCKET, messages, now())
+        return permission.reasons, permission.unchecked
+
+    with monkeypatch.context() as silence:
+        silence.setattr(env.shards, "is_silent", lambda bucket: env.shards.of(bucket) == 1)
+        if trusted:
+            assert await found() == ([Reason.STOPPED, *others], frozenset())
+            with redis.commands() as commands:
+                for key in commands.scan_iter("*:address:*"):
+                    commands.delete(key)
+        assert await found() == ([None, *others], frozenset([0]))
+    assert await found() == ([Reason.STOPPED, *others], frozenset())

@@ -15,7 +15,10 @@ from notify_streams.transport import (
     batched_consumer,
     batched_topic,
     on_assigned,
+    on_partitions_started,
     on_revoked,
+    ready,
+    start_at,
 )
 from tests.integration.transport.batch_collector import BatchCollector, without_gaps
 from tests.integration.transport.conftest import NewApp, Running
@@ -109,7 +112,11 @@ async def test_an_agent_that_works_on_many_batches_at_once_gets_no_more_than_the
     assert collected.values() == numbers(1000)
 
 
-async def test_the_assigned_hook_runs_before_delivery_and_returns_start_positions(
+def together(tp: TP) -> None:
+    """All partitions start together."""
+
+
+async def test_partitions_start_after_the_assigned_hook_and_where_the_other_one_says(
     kafka_bootstrap: str, new_app: NewApp, running: Running
 ) -> None:
     topic = await a_topic(kafka_bootstrap, 2)
@@ -117,19 +124,80 @@ async def test_the_assigned_hook_runs_before_delivery_and_returns_start_position
         await fill(kafka_bootstrap, topic, partition, numbers(10))
     app = new_app()
     collected = BatchCollector(app, topic)
-    assigned: list[set[TP]] = []
+    called: list[tuple[str, set[TP]]] = []
 
-    async def ledger(tps: frozenset[TP]) -> dict[TP, int]:
+    async def assigned(tps: frozenset[TP]) -> None:
         await asyncio.sleep(0.05)
         assert not collected.batches
-        assigned.append({tp for tp in tps if tp.topic == topic})
+        called.append(("assigned", {tp for tp in tps if tp.topic == topic}))
+
+    async def ledger(tps: frozenset[TP]) -> dict[TP, int]:
+        called.append(("positions", {tp for tp in tps if tp.topic == topic}))
         return {tp: 7 for tp in tps if tp == (topic, 1)}
 
-    on_assigned(app, ledger)
+    on_assigned(app, assigned)
+    start_at(app, ledger, together)
     async with running(app):
         await until(lambda: collected.count == 13)
-    assert assigned == [{TP(topic, 0), TP(topic, 1)}]
+    both = {TP(topic, 0), TP(topic, 1)}
+    assert called == [("assigned", both), ("positions", both)]
     assert collected.values(1) == [b"7", b"8", b"9"]
+
+
+async def test_a_group_whose_positions_cannot_be_read_holds_up_no_other(
+    kafka_bootstrap: str, new_app: NewApp, running: Running
+) -> None:
+    topic = await a_topic(kafka_bootstrap, 2)
+    for partition in (0, 1):
+        await fill(kafka_bootstrap, topic, partition, numbers(10))
+    app = new_app()
+    collected = BatchCollector(app, topic)
+    answers = refused = 0
+    started: list[float | None] = []
+
+    async def ledger(tps: frozenset[TP]) -> dict[TP, int]:
+        nonlocal refused
+        if TP(topic, 0) in tps and not answers:
+            refused += 1
+            raise TimeoutError("shard 0 does not answer")
+        return {tp: 7 for tp in tps if tp.topic == topic}
+
+    start_at(app, ledger, lambda tp: tp.partition)
+    on_partitions_started(app, started.append)
+    with pytest.raises(ValueError, match="has one already"):
+        start_at(app, ledger, together)
+    async with running(app):
+        await until(lambda: collected.values(1) == numbers(10, start=7))
+        await fill(kafka_bootstrap, topic, 1, numbers(12, start=10))
+        await until(lambda: collected.values(1) == numbers(12, start=7) and refused > 1)
+        assert (collected.values(0), ready(app), started) == ([], False, [])
+        answers = 1
+        await until(lambda: collected.values(0) == numbers(10, start=7))
+        await until(lambda: ready(app))
+        assert len(started) == 1
+
+
+async def test_a_revocation_ends_the_wait_of_a_group(kafka_bootstrap: str, new_app: NewApp, running: Running) -> None:
+    topic = await a_topic(kafka_bootstrap, 1)
+    await fill(kafka_bootstrap, topic, 0, numbers(10))
+    app = new_app()
+    collected = BatchCollector(app, topic)
+    asked: list[asyncio.Event] = []
+
+    async def ledger(tps: frozenset[TP]) -> dict[TP, int]:
+        asked.append(asyncio.Event())
+        try:
+            await asyncio.Event().wait()
+        finally:
+            asked[-1].set()
+        return {}
+
+    start_at(app, ledger, together)
+    async with running(app):
+        await until(lambda: len(asked) == 1)
+        await batched_consumer(app).on_partitions_revoked({TP(topic, 0)})
+        await asyncio.wait_for(asked[0].wait(), 5)
+        assert collected.count == 0
 
 
 async def test_the_revoked_hook_gets_the_partitions_after_their_commit(
@@ -321,7 +389,7 @@ async def test_records_deleted_by_retention_are_skipped(
     async def ledger(tps: frozenset[TP]) -> dict[TP, int]:
         return {tp: 2 for tp in tps if tp.topic == topic}
 
-    on_assigned(app, ledger)
+    start_at(app, ledger, together)
     await delete_records(kafka_bootstrap, topic, 0, 6)
     async with running(app):
         await until(lambda: collected.count == 4)
@@ -342,7 +410,7 @@ async def test_positions_deleted_by_retention_are_lost_and_no_holes(
     async def ledger(tps: frozenset[TP]) -> dict[TP, int]:
         return {tp: 2 for tp in tps if tp.topic == topic}
 
-    on_assigned(app, ledger)
+    start_at(app, ledger, together)
     await delete_records(kafka_bootstrap, topic, 0, 10 - left)
     async with running(app):
         await until_committed(kafka_bootstrap, app.conf.id, topic, 10)

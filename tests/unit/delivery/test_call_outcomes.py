@@ -54,7 +54,7 @@ def test_it_is_retried_while_a_device_has_no_end() -> None:
     attempts = (
         call_outcomes.ended(delivery, retry),
         call_outcomes.unanswered(delivery, 1.0),
-        call_outcomes.put_off(delivery),
+        call_outcomes.put_off(delivery, "category paused"),
     )
     assert [one.state for one in attempts] == ["retrying"] * 3
 

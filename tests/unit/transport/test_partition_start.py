@@ -6,9 +6,15 @@ from collections.abc import Collection
 import pytest
 from faust.types import TP
 
-from notify_streams.transport.app_state import AssignedHook
+from notify_streams.transport.app_state import PositionHook
 from notify_streams.transport.fetch_thread import PartitionOffsets
-from notify_streams.transport.partition_start import StartPosition, decide_start_positions, start_positions
+from notify_streams.transport.partition_start import (
+    StartPosition,
+    decide_start_positions,
+    groups,
+    prepare,
+    start_positions,
+)
 
 TP0 = TP("t", 0)
 
@@ -17,8 +23,8 @@ async def read_offsets(tps: Collection[TP]) -> dict[TP, PartitionOffsets]:
     return {tp: PartitionOffsets(None, 0, 9) for tp in tps}
 
 
-async def decide(*hooks: AssignedHook) -> dict[TP, StartPosition]:
-    return await decide_start_positions(frozenset([TP0]), read_offsets, hooks, from_beginning=True, retry_s=0.0)
+async def decide(hook: PositionHook | None) -> dict[TP, StartPosition]:
+    return await decide_start_positions(frozenset([TP0]), read_offsets, hook, from_beginning=True, retry_s=0.0)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +47,17 @@ def test_start_positions(offsets: PartitionOffsets, wanted: int | None, expected
 def test_without_a_commit_and_from_latest_it_starts_at_the_end() -> None:
     found = start_positions({TP0: PartitionOffsets(None, 4, 9)}, {}, from_beginning=False)
     assert found == {TP0: StartPosition(9, None)}
+
+
+async def test_without_a_hook_it_starts_at_the_committed_offset() -> None:
+    assert await decide(None) == {TP0: StartPosition(0, None)}
+
+
+def test_partitions_of_one_group_start_together() -> None:
+    tps = [TP("t", 0), TP("t", 1), TP("u", 2), TP("t", 3)]
+    even, odd = {tps[0], tps[2]}, {tps[1], tps[3]}
+    assert sorted(groups(tps, lambda tp: tp.partition % 2), key=min) == [even, odd]
+    assert groups(tps, None) == [{*tps}]
 
 
 async def test_a_hook_that_fails_is_called_again() -> None:
@@ -72,7 +89,7 @@ async def test_no_hook_is_called_again_while_it_runs() -> None:
         if calls == 1:
             raise RuntimeError("the database is away")
 
-    await decide(recovers, fails_once)
+    await prepare(frozenset([TP0]), [recovers, fails_once], retry_s=0.0)
     assert (most, calls) == (1, 2)
 
 
@@ -86,7 +103,7 @@ async def test_after_a_cancellation_no_hook_runs() -> None:
         finally:
             ended.set()
 
-    deciding = asyncio.ensure_future(decide(recovers))
+    deciding = asyncio.ensure_future(prepare(frozenset([TP0]), [recovers]))
     await began.wait()
     deciding.cancel()
     with pytest.raises(asyncio.CancelledError):
