@@ -89,10 +89,9 @@ def buckets_of(partitions: frozenset[TP]) -> list[int]:
 
 async def assigned(partitions: frozenset[TP]) -> None:
     """Own nothing of the last assignment any more, and take this worker's share of the providers' budgets."""
-    mine = buckets_of(partitions)
     for budget in budgets:
-        budget.set_share(len(mine) / app.settings.partitions, time.monotonic())
-    await engine.on_assigned(mine, app.consumer_generation_id)
+        budget.set_share(len(buckets_of(partitions)) / app.settings.partitions, time.monotonic())
+    await engine.on_assigned(app.consumer_generation_id)
 
 
 async def acquire(partitions: frozenset[TP]) -> Mapping[TP, int]:

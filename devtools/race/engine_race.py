@@ -358,7 +358,7 @@ async def _lane(
     lane = Lane(channel, engine, provider)
     await engine.start()
     buckets = range(settings.partitions)
-    await engine.on_assigned(buckets, 1)
+    await engine.on_assigned(1)
     await engine.acquire(buckets, _first)
     reading = [asyncio.create_task(lane.read(bucket)) for bucket in buckets]
     try:

@@ -256,15 +256,15 @@ class DeliveryEngine:
 
     # -- Assignment
 
-    async def on_assigned(self, partitions: Collection[int], generation: int) -> None:
-        """These partitions are assigned, and no others: begin nothing of the earlier ones any more.
+    async def on_assigned(self, generation: int) -> None:
+        """Partitions are assigned: begin nothing of the earlier ones any more, and `acquire` those.
 
         Args:
             generation: of the consumer group; the ledger refuses a lower one.
         """
         self.release_all()
         self._generation = generation
-        self._events.on_assigned(partitions)
+        self._events.on_assigned(self._partitions)
         await self._drain(_DRAIN_S)
 
     async def acquire(
@@ -287,6 +287,7 @@ class DeliveryEngine:
             await self._clocks.read(shard)
         taken = await self._acquire(partitions, first_positions)
         self._partitions |= taken
+        self._events.on_assigned(self._partitions)
         self._retry_timers.look_now()
         return {number: partition.next_offset for number, partition in taken.items()}
 

@@ -65,7 +65,7 @@ class RunningEngine:
 
     async def own(self, bucket: int, generation: int = 1) -> int:
         """Own one bucket, as after an assignment; returns where it starts."""
-        await self.engine.on_assigned([bucket], generation)
+        await self.engine.on_assigned(generation)
         return (await self.engine.acquire([bucket], _first))[bucket]
 
     async def deliver(self, batch: ABatch) -> FakeBatchEvent:

@@ -49,7 +49,7 @@ async def test_an_answer_during_a_move_stops_no_other_bucket(env: DeliveryEnviro
     provider = Provider()
     provider.before = wait
     async with env.engine(provider, owns=False, call_timeout_s=60.0) as engine:
-        await engine.engine.on_assigned([BUCKET, other], 1)
+        await engine.engine.on_assigned(1)
         await engine.engine.acquire([BUCKET, other], _first)
         event = await engine.begin(await env.notify("t"))
         await asyncio.wait_for(event.done.wait(), 20)
