@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from notify_streams.records.origin import entered_ms
 from notify_streams.records.outcomes import TriggerOutcome
 from notify_streams.tracing.trace_context import new_trace
 from notify_streams.tracing.traced_record import TracedRecord
@@ -73,7 +74,7 @@ class FlushSpans:
             "trigger",
             trace.trigger,
             trace.parent,
-            record.timestamp * 1_000_000,
+            entered_ms(record) * 1_000_000,
             published_ns,
             kind="consumer",
             error=entry.reason if entry.outcome is TriggerOutcome.DEAD else None,

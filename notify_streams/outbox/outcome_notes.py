@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from notify_streams.records.origin import origin_fields
+from notify_streams.records.origin import entered_ms, origin_fields
 from notify_streams.records.outcomes import TriggerOutcome
 from notify_streams.topics import forward_topic, system_of
 
@@ -83,7 +83,7 @@ def _note(topic: str, partition: int, entry: RecordOutcome, at: datetime) -> dic
         "outcome": entry.outcome.value,
         "topic": topic,
         "offset": record.offset,
-        "entered_at": datetime.fromtimestamp(record.timestamp / 1000, UTC),
+        "entered_at": datetime.fromtimestamp(entered_ms(record) / 1000, UTC),
         "at": at,
         "trigger_id": trigger_id,
         "user_id": user_id,

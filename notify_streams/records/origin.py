@@ -18,17 +18,25 @@ ORIGIN_HEADER: Final = "origin_ms"
 #: Names the dead letter that a record was sent again from, `partition:offset`.
 REPLAYED_HEADER: Final = "replayed"
 _MAX_ORIGIN_DIGITS: Final = 15
+#: The end of the year 9999, the last that can be stored and read as a date.
+_LAST_MS: Final = 253_402_300_799_999
 _MAX_UNDER_WAY_MS: Final = 7 * 24 * 3600 * 1000
 _PLACE: Final = re.compile(rb"[A-Za-z0-9._-]{1,249}:\d{1,10}:\d{1,19}")
 _DEAD_LETTER_PLACE: Final = re.compile(rb"\d{1,10}:\d{1,19}")
 
 
+def entered_ms(record: SourceRecord) -> int:
+    """When Kafka took the record: milliseconds since the epoch, 1970 to 9999. In a topic with `CreateTime` a client may have chosen it."""
+    return min(max(record.timestamp, 0), _LAST_MS)
+
+
 def origin_ms(record: SourceRecord) -> int:
     """When the trigger entered the first topic: milliseconds since the epoch. A client may have written the header, so it is bounded."""
+    entered = entered_ms(record)
     for name, content in record.headers or ():
         if name == ORIGIN_HEADER and content and len(content) <= _MAX_ORIGIN_DIGITS and content.isdigit():
-            return max(min(int(content), record.timestamp), record.timestamp - _MAX_UNDER_WAY_MS)
-    return record.timestamp
+            return max(min(int(content), entered), entered - _MAX_UNDER_WAY_MS, 0)
+    return entered
 
 
 def origin_fields(record: SourceRecord) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import msgspec
 from notify_streams.outbox.decided_batch import RecordOutcome
 from notify_streams.records.channel_message import SharedPart, encode_for, encode_for_devices, encode_shared
 from notify_streams.records.ids import delivery_id, notification_id
-from notify_streams.records.origin import ORIGIN_HEADER, SOURCE_HEADER, origin_fields, origin_ms
+from notify_streams.records.origin import ORIGIN_HEADER, SOURCE_HEADER, entered_ms, origin_fields, origin_ms
 from notify_streams.records.outcomes import DeadReason, DeliveryState, TriggerOutcome
 from notify_streams.records.trigger import NO_DATA
 from notify_streams.regions.forwarding.headers import read_forwarding_headers
@@ -224,7 +224,7 @@ def notified(
         decisions,
         content,
         record.offset,
-        record.timestamp,
+        entered_ms(record),
         copy_fields(record, topic) if record.headers else _NO_FIELDS,
         traceparent,
     )

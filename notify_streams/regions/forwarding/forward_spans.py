@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from notify_streams.records.origin import entered_ms
 from notify_streams.regions.forwarding.headers import is_trigger
 from notify_streams.tracing.trace_context import TraceContext, new_trace, read_traceparent
 from notify_streams.tracing.traced_record import on_its_way
@@ -48,7 +49,7 @@ class ForwardSpans:
                 continue
             span = parent.child()
             records[index] = on_its_way(record, span)
-            found.append(_Forwarded(parent, span, record.timestamp, record.offset))
+            found.append(_Forwarded(parent, span, entered_ms(record), record.offset))
         if not found:
             return batch, None
         sent = RecordBatch(batch.topic, batch.partition, batch.start, batch.end, records, batch.lost)

@@ -2,9 +2,11 @@
 
 from datetime import UTC, datetime, timedelta
 
+import bson
 import msgspec
 import pytest
 
+from notify_streams.outbox.outcome_notes import notes_of
 from notify_streams.records.outcomes import DeadReason, TriggerOutcome
 from notify_streams.routing.waiting_triggers import next_look, waiting
 from tests.builders import ABatch, ARecord, is_dead
@@ -64,3 +66,22 @@ async def test_a_young_trigger_of_a_new_user_without_contacts_waits() -> None:
         TriggerOutcome.NOTIFIED,  # known for long, without contacts
         TriggerOutcome.NOTIFIED,  # it has waited long enough
     ]
+
+
+@pytest.mark.parametrize("timestamp", [-(2**62), 2**62])
+async def test_an_impossible_time_of_a_record_stops_nothing(timestamp: int) -> None:
+    """A client has chosen it, in a topic with `CreateTime`."""
+    records = [
+        ARecord(for_user(user, id=user), offset=at, timestamp=timestamp)
+        for at, user in enumerate((HERE[0], HERE[4], HERE[3]))
+    ]
+    decided = await route(ABatch([*records, ARecord(b"{}", offset=3, timestamp=timestamp)], partition=3, end=4))
+    notified, unknown, forwarded, dead = decided.entries
+    assert notified.document is not None
+    entered = bson.decode(notified.document.raw)["entered_at"]
+    assert entered.year in (1970, 9999)
+    waits = timestamp > 0
+    assert (unknown.outcome is TriggerOutcome.WAITING) == waits and (waits or is_dead(unknown, DeadReason.UNKNOWN_USER))
+    assert (forwarded.outcome, dead.outcome) == (TriggerOutcome.FORWARDED, TriggerOutcome.DEAD)
+    notes = list(notes_of([decided], NOW))
+    assert {note["entered_at"].year for note in notes} == {entered.year}
