@@ -19,6 +19,7 @@ from notify_streams.delivery.provider_order import configured_order
 from notify_streams.delivery.refused_addresses import RefusedAddresses
 from notify_streams.delivery.reputation import Reputation
 from notify_streams.delivery.retry_delay import RETRY_DELAYS
+from notify_streams.errors import RetryLater
 from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.outbox.partition_hooks import first_position
 from notify_streams.partition_concurrency import process_partitions_concurrently
@@ -101,7 +102,7 @@ async def acquire(partitions: frozenset[TP]) -> Mapping[TP, int]:
 
 
 on_assigned(app, assigned)
-start_at(app, acquire, lambda tp: app.shards.of(tp.partition))
+start_at(app, acquire, lambda tp: app.shards.of(tp.partition), transient=(RetryLater,))
 on_revoked(app, lambda _: engine.release_all())
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from faust.types import TP
 
+from notify_streams.errors import RetryLater
 from notify_streams.transport import on_assigned, on_revoked, start_at
 from notify_streams.transport.app_state import app_state
 from notify_streams.transport.consumer import batched_consumer
@@ -33,7 +34,8 @@ def attach_outbox(app: AppT, outbox: Outbox, shards: Shards, topics: Collection[
 
     app_state(app).lifecycles.append((outbox.start, outbox.stop))
     on_assigned(app, assigned)
-    start_at(app, partial(start_positions, outbox, topics, read_offsets), lambda tp: shards.of(tp.partition))
+    read = partial(start_positions, outbox, topics, read_offsets)
+    start_at(app, read, lambda tp: shards.of(tp.partition), transient=(RetryLater,))
     on_revoked(app, lambda _: outbox.on_revoked())
 
 

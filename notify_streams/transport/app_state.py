@@ -42,6 +42,8 @@ class StartPositions:
     read: PositionHook
     #: Partitions with the same value start together, those with another one independently of them.
     group_of: Callable[[TP], Hashable]
+    #: Errors of `read` that end without help, and are no error of the log.
+    transient: tuple[type[Exception], ...]
 
 
 class AppState:
@@ -96,7 +98,12 @@ def on_assigned(app: AppT, hook: AssignedHook) -> AssignedHook:
     return hook
 
 
-def start_at(app: AppT, read: PositionHook, group_of: Callable[[TP], Hashable]) -> None:
+def start_at(
+    app: AppT,
+    read: PositionHook,
+    group_of: Callable[[TP], Hashable],
+    transient: tuple[type[Exception], ...] = (),
+) -> None:
     """Start newly assigned partitions where `read` says; see `PositionHook` and `StartPositions`.
 
     Raises:
@@ -104,7 +111,7 @@ def start_at(app: AppT, read: PositionHook, group_of: Callable[[TP], Hashable]) 
     """
     if app_state(app).start_positions is not None:
         raise ValueError("one hook says where the partitions of an app start, and it has one already")
-    app_state(app).start_positions = StartPositions(read, group_of)
+    app_state(app).start_positions = StartPositions(read, group_of, transient)
 
 
 def on_revoked(app: AppT, hook: RevokedHook) -> RevokedHook:

@@ -262,11 +262,10 @@ class Consumer(stock.Consumer):
 
     async def _start_group(self, tps: frozenset[TP]) -> None:
         """Start partitions as soon as their own positions are known, whatever the others of the assignment wait for."""
-        found = self._state.start_positions
         starts = await decide_start_positions(
             tps,
             self._thread.partition_offsets,
-            None if found is None else found.read,
+            self._state.start_positions,
             from_beginning=self.app.conf.consumer_auto_offset_reset == "earliest",
         )
         await self._thread.seek_all({tp: start.position for tp, start in starts.items()})

@@ -15,13 +15,14 @@ from typing import TypeVar
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
-from notify_streams.transport.app_state import AssignedHook, PositionHook
+from notify_streams.transport.app_state import AssignedHook, StartPositions
 from notify_streams.transport.fetch_thread import PartitionOffsets
 
 log = logging.getLogger(__name__)
 
 _RETRY_S = 0.5
 
+_TRANSIENT: tuple[type[Exception], ...] = (KafkaError, OSError, TimeoutError)
 Result = TypeVar("Result")
 
 
@@ -37,23 +38,24 @@ class StartPosition:
 
 async def prepare(tps: frozenset[TP], hooks: Sequence[AssignedHook], retry_s: float = _RETRY_S) -> None:
     """Run the hooks on a whole assignment until all have succeeded. Cancel it at a revocation."""
-    await _until_it_succeeds(lambda: _run_all(hook(tps) for hook in hooks), tps, retry_s)
+    await _until_it_succeeds(lambda: _run_all(hook(tps) for hook in hooks), tps, retry_s, _TRANSIENT)
 
 
 async def decide_start_positions(
     tps: frozenset[TP],
     read_offsets: Callable[[Collection[TP]], Awaitable[Mapping[TP, PartitionOffsets]]],
-    hook: PositionHook | None,
+    found: StartPositions | None,
     from_beginning: bool,
     retry_s: float = _RETRY_S,
 ) -> dict[TP, StartPosition]:
-    """Ask the hook, read the offsets, decide. Runs again until both succeed; cancel it at a revocation."""
+    """Ask `found`, read the offsets, decide. Runs again until both succeed; cancel it at a revocation."""
 
     async def decide() -> dict[TP, StartPosition]:
-        wanted = {} if hook is None else await hook(tps)
+        wanted = {} if found is None else await found.read(tps)
         return start_positions(await read_offsets(tps), wanted, from_beginning)
 
-    return await _until_it_succeeds(decide, tps, retry_s)
+    transient = _TRANSIENT if found is None else _TRANSIENT + found.transient
+    return await _until_it_succeeds(decide, tps, retry_s, transient)
 
 
 def groups(tps: Iterable[TP], group_of: Callable[[TP], Hashable] | None) -> list[frozenset[TP]]:
@@ -64,11 +66,16 @@ def groups(tps: Iterable[TP], group_of: Callable[[TP], Hashable] | None) -> list
     return [frozenset(one) for one in found.values()]
 
 
-async def _until_it_succeeds(call: Callable[[], Awaitable[Result]], tps: frozenset[TP], retry_s: float) -> Result:
+async def _until_it_succeeds(
+    call: Callable[[], Awaitable[Result]],
+    tps: frozenset[TP],
+    retry_s: float,
+    transient: tuple[type[Exception], ...],
+) -> Result:
     while True:
         try:
             return await call()
-        except (KafkaError, OSError, TimeoutError) as error:
+        except transient as error:
             log.warning(
                 "partitions cannot start yet, will be retried",
                 extra={"action": "partitions.start_retry", "count": len(tps), "error": error},

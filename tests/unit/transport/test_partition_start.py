@@ -6,7 +6,7 @@ from collections.abc import Collection
 import pytest
 from faust.types import TP
 
-from notify_streams.transport.app_state import PositionHook
+from notify_streams.transport.app_state import PositionHook, StartPositions
 from notify_streams.transport.fetch_thread import PartitionOffsets
 from notify_streams.transport.partition_start import (
     StartPosition,
@@ -23,8 +23,9 @@ async def read_offsets(tps: Collection[TP]) -> dict[TP, PartitionOffsets]:
     return {tp: PartitionOffsets(None, 0, 9) for tp in tps}
 
 
-async def decide(hook: PositionHook | None) -> dict[TP, StartPosition]:
-    return await decide_start_positions(frozenset([TP0]), read_offsets, hook, from_beginning=True, retry_s=0.0)
+async def decide(hook: PositionHook | None, *transient: type[Exception]) -> dict[TP, StartPosition]:
+    found = None if hook is None else StartPositions(hook, lambda tp: None, transient)
+    return await decide_start_positions(frozenset([TP0]), read_offsets, found, from_beginning=True, retry_s=0.0)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,13 @@ def test_partitions_of_one_group_start_together() -> None:
     assert groups(tps, None) == [{*tps}]
 
 
-async def test_a_hook_that_fails_is_called_again() -> None:
+@pytest.mark.parametrize(
+    ("transient", "level"),
+    [pytest.param((), "ERROR", id="a fault"), pytest.param((RuntimeError,), "WARNING", id="an outage")],
+)
+async def test_a_hook_that_fails_is_called_again(
+    caplog: pytest.LogCaptureFixture, transient: tuple[type[Exception], ...], level: str
+) -> None:
     calls = []
 
     async def hook(tps: frozenset[TP]) -> dict[TP, int]:
@@ -69,8 +76,8 @@ async def test_a_hook_that_fails_is_called_again() -> None:
             raise RuntimeError("the database is away")
         return {TP0: 3}
 
-    assert await decide(hook) == {TP0: StartPosition(3, None)}
-    assert len(calls) == 2
+    assert await decide(hook, *transient) == {TP0: StartPosition(3, None)}
+    assert (len(calls), [record.levelname for record in caplog.records]) == (2, [level])
 
 
 async def test_no_hook_is_called_again_while_it_runs() -> None:
