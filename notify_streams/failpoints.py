@@ -52,11 +52,14 @@ GrowthName = Literal[
     "inside_growth_rows",
     "inside_growth_end",
 ]
-Name = Literal[RouterName, DeliveryName, RestoreName, GrowthName]
+#: Those that a worker passes.
+WorkerName = Literal[RouterName, DeliveryName]
+Name = Literal[WorkerName, RestoreName, GrowthName]
 ROUTER_NAMES: Final[tuple[RouterName, ...]] = get_args(RouterName)
 DELIVERY_NAMES: Final[tuple[DeliveryName, ...]] = get_args(DeliveryName)
+WORKER_NAMES: Final[tuple[WorkerName, ...]] = (*ROUTER_NAMES, *DELIVERY_NAMES)
 GROWTH_NAMES: Final[tuple[GrowthName, ...]] = get_args(GrowthName)
-NAMES: Final[tuple[Name, ...]] = (*ROUTER_NAMES, *DELIVERY_NAMES, *get_args(RestoreName), *GROWTH_NAMES)
+NAMES: Final[tuple[Name, ...]] = (*WORKER_NAMES, *get_args(RestoreName), *GROWTH_NAMES)
 
 _PATTERN: Final = re.compile(
     r"(?P<name>\w+)=(?:(?P<action>kill|raise)|stall:(?P<seconds>\d+(?:\.\d+)?))(?:@(?P<at>[1-9]\d*))?"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import click
 
 from devtools.benchmarks.results import conclude
 from notify_streams.cli.output import print_progress
-from notify_streams.failpoints import NAMES, Name
+from notify_streams.failpoints import WORKER_NAMES, WorkerName
 
 _FUZZ_FAILURES: Final = "fuzz-failures"
 
@@ -49,7 +49,7 @@ _FUZZ_FAILURES: Final = "fuzz-failures"
     help="Send this batch of hostile records, from an earlier report, and nothing else.",
 )
 @click.option(
-    "--failpoint", "names", multiple=True, type=click.Choice(get_args(Name)), help="Only these; all if not given."
+    "--failpoint", "names", multiple=True, type=click.Choice(WORKER_NAMES), help="Only these; all if not given."
 )
 @click.option(
     "--members", default=3, show_default=True, help="Of each shard's replica set; the election of a primary takes 3."
@@ -69,7 +69,7 @@ def chaos(
     fuzz_minutes: float,
     fuzz_limit_s: float,
     replay: Path | None,
-    names: tuple[Name, ...],
+    names: tuple[WorkerName, ...],
     members: int,
     with_page: bool,
     as_json: bool,
@@ -80,7 +80,9 @@ def chaos(
     """
     if replay is not None:
         seeds, minutes, fuzz_minutes = 0, 0.0, fuzz_minutes or 1.0
-    running = _run(seeds, minutes, rate, seed, fuzz_minutes, fuzz_limit_s, replay, names or NAMES, members, with_page)
+    running = _run(
+        seeds, minutes, rate, seed, fuzz_minutes, fuzz_limit_s, replay, names or WORKER_NAMES, members, with_page
+    )
     conclude(running, as_json, _line, "invariants")
 
 
@@ -97,7 +99,7 @@ async def _run(
     fuzz_minutes: float,
     fuzz_limit_s: float,
     replay: Path | None,
-    names: tuple[Name, ...],
+    names: tuple[WorkerName, ...],
     members: int,
     with_page: bool,
 ) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import random
 import signal
 from typing import TYPE_CHECKING, Any, Final
 
-from notify_streams.failpoints import DELIVERY_NAMES, NAMES
+from notify_streams.failpoints import DELIVERY_NAMES, WORKER_NAMES
 from notify_streams.roles import CHANNEL_ROLES
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from devtools.chaos.environment import ChaosEnvironment
     from devtools.workers import Worker
-    from notify_streams.failpoints import Name
+    from notify_streams.failpoints import WorkerName
 
 #: What the sandbox must do for a worker to reach a failpoint: slow answers are parked, refused calls get a timer.
 _FAULTS: Final[dict[str, dict[str, Any]]] = {
@@ -31,7 +31,7 @@ _CHANNELS: Final = 3
 
 
 async def kill_at_failpoints(
-    environment: ChaosEnvironment, seeds: int, names: Sequence[Name] = NAMES
+    environment: ChaosEnvironment, seeds: int, names: Sequence[WorkerName] = WORKER_NAMES
 ) -> list[dict[str, Any]]:
     """One result for each failpoint and seed: ``{"name", "seed", "reached", "holds", "duplicates", ...}``."""
     pool = environment.pool
@@ -49,7 +49,7 @@ async def kill_at_failpoints(
     return results
 
 
-async def _kill_at(environment: ChaosEnvironment, name: Name, seed: int) -> dict[str, Any]:
+async def _kill_at(environment: ChaosEnvironment, name: WorkerName, seed: int) -> dict[str, Any]:
     pool = environment.pool
     draw = random.Random(f"{name}-{seed}")
     before = await environment.audit()

@@ -1,4 +1,4 @@
-"""SIGTERM ends a verb as Ctrl-C does: what it has started is stopped."""
+"""SIGTERM ends a verb as Ctrl-C does: what it has started is stopped, by tasks that go on until then."""
 
 import subprocess
 import sys
@@ -10,12 +10,19 @@ import click
 
 @click.command()
 def verb() -> None:
+    async def stop(asked: asyncio.Event) -> None:
+        await asked.wait()
+        print("stopped what it had started")
+
     async def run() -> None:
+        asked = asyncio.Event()
+        stopping = asyncio.create_task(stop(asked))
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGTERM)
         try:
-            os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.sleep(60)
         finally:
-            print("stopped what it had started")
+            asked.set()
+            await stopping
     asyncio.run(run())
 
 verbs = types.ModuleType("verbs")
