@@ -5,7 +5,6 @@ Each imports what it measures when it is called: these modules take seconds of C
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 from pathlib import Path
@@ -16,7 +15,7 @@ import click
 from devtools.benchmarks.forwarding.round_trips import DISTANCES_MS
 from devtools.benchmarks.outages.cases import OUTAGES
 from devtools.benchmarks.results import conclude
-from notify_streams.cli.output import as_json, print_result, region_option, settings_of
+from notify_streams.cli.output import as_json, print_result, region_option, run_async, settings_of
 
 #: Of `bench transport`. Named here, because their modules take long to import.
 TRANSPORT_ROUNDS: Final = 3
@@ -255,7 +254,7 @@ def steps(count: int, rounds: int, tables: bool, people: int, as_json: bool) -> 
 
     if tables:
         conclude(measure_tables(count, rounds, people), as_json)
-    found, outcomes = asyncio.run(measure(count, rounds))
+    found, outcomes = run_async(measure(count, rounds))
     result = {"unit": "us of CPU a trigger", "triggers": count, "steps": found, "outcomes": outcomes}
     total = found | {"all steps, for a trigger with 1.5 notifications": sum(found.values())}
     print_result(as_json, result, [f"{spent:7.2f} us  {name}" for name, spent in total.items()])

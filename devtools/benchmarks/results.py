@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import platform
@@ -11,7 +10,7 @@ from importlib.metadata import version
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
-from notify_streams.cli.output import print_result
+from notify_streams.cli.output import print_result, run_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
@@ -162,6 +161,6 @@ def conclude(
     """Measure, print the report as JSON or a `line` for each of its `rows`, exit 0 only if it holds."""
     # Brokers are started and stopped on purpose. aiokafka retries by itself, and a lasting failure is raised.
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    found = asyncio.run(measuring)
+    found = run_async(measuring)
     print_result(as_json, found, [line(row) for row in found[rows]])
     raise SystemExit(0 if found["holds"] else 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,7 @@ from devtools.race.faults import FAULTS
 from devtools.race.pipeline import run_pipeline_race
 from devtools.race.runner import RaceResult, run_race, schedules_of
 from devtools.stack import stack_folder
-from notify_streams.cli.output import print_progress
+from notify_streams.cli.output import print_progress, run_async
 from notify_streams.preferences.categories import configured_categories
 from notify_streams.settings import Settings, load_settings
 
@@ -51,7 +50,7 @@ def main() -> int:
     for fault in FAULTS if options.fault == "all" else [options.fault]:
         report = _progress(fault, len(schedules))
         race = run_race(settings, categories, schedules, FAULTS[fault], prefix=name, on_progress=report)
-        results[fault] = asyncio.run(race)
+        results[fault] = run_async(race)
     return _print(results)
 
 
@@ -61,7 +60,7 @@ def _run_engine(settings: Settings, seeds: range, chosen: str) -> int:
         race = run_engine_race(
             settings, configured_categories(), seeds, CONDITIONS[name], prefix=f"{settings.database}_{name}"
         )
-        results[name] = asyncio.run(race)
+        results[name] = run_async(race)
         _progress(name, len(seeds))(results[name])
     return _print(results)
 
@@ -78,7 +77,7 @@ def _run_pipeline(seconds: float, seed: int) -> int:
         async with ChaosEnvironment(stack_folder() / "race", 1, print_progress) as environment:
             return await run_pipeline_race(environment, seconds, seed)
 
-    result = asyncio.run(run())
+    result = run_async(run())
     print(msgspec.json.encode(result.as_json()).decode())
     return 0 if result.holds else 1
 

@@ -48,4 +48,4 @@ VERBS: Final = {
 def main() -> None:
     """A multi-region notification system in which every trigger ends in exactly one accounted outcome."""
     # As Ctrl-C: a verb stops the services and workers that it has started. Workers have handlers of their own.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)

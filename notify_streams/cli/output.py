@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -59,7 +61,39 @@ def run(work: Coroutine[Any, Any, Result], *regions: Settings) -> Result:
         StoreUnavailable: a service failed; the message names those that do not answer now.
     """
     logging.getLogger().addHandler(logging.NullHandler())  # drivers log each attempt; the verb says what failed
-    return asyncio.run(_run(work, regions))
+    return run_async(_run(work, regions))
+
+
+def run_async(work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of `work`. SIGTERM cancels `work` and no other task, so that it stops what it has started.
+
+    As Ctrl-C, but also where that is ignored, as in the background jobs of a script.
+
+    Raises:
+        KeyboardInterrupt: it was cancelled.
+    """
+    is_stopped = False
+
+    async def until_stopped() -> Result:
+        task = asyncio.current_task()
+        assert task is not None
+        cancel = task.cancel
+
+        def stop() -> None:
+            nonlocal is_stopped
+            is_stopped = True
+            cancel()
+
+        if threading.current_thread() is threading.main_thread():
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
+        return await work
+
+    try:
+        return asyncio.run(until_stopped())
+    except asyncio.CancelledError:
+        if is_stopped:
+            raise KeyboardInterrupt from None
+        raise
 
 
 async def _run(work: Coroutine[Any, Any, Result], regions: Sequence[Settings]) -> Result:

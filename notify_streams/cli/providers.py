@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
+from notify_streams.cli.output import as_json, print_result, region_option, run, run_async, settings_of
 from notify_streams.roles import CHANNELS
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ def check(region: str, as_json: bool) -> None:
     """
     from notify_streams.admin.credential_checks import check_all_credentials
 
-    found = asyncio.run(check_all_credentials(settings_of(region)))
+    found = run_async(check_all_credentials(settings_of(region)))
     lines = [
         f"{one['provider']} {'' if one['credential'] == 1 else one['credential']}".ljust(8)
         + f" {'ok' if one['ok'] else 'WRONG'}: {one['text']}"
