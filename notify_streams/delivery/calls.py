@@ -7,6 +7,7 @@ import logging
 import time
 from collections import deque
 from contextlib import suppress
+from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol
 
 from notify_streams import metrics, tasks
@@ -63,8 +64,8 @@ class CallHandler(Protocol):
     def check_again(self, partition: Partition, deliveries: Sequence[Delivery]) -> None:
         """The check or the proof of the token is too old to call these."""
 
-    def is_behind(self) -> bool:
-        """Whether so much is not settled that no call may begin."""
+    def shards_behind(self) -> Sequence[int]:
+        """The shards on which so much is not settled that none of their calls may begin."""
 
     def leave(self, delivery: Delivery) -> None:
         """The partition has another owner: it is not called."""
@@ -98,6 +99,8 @@ class ProviderCalls:
         self._answers = AnswerCounts()
         #: Admitted and checked, waiting for a call.
         self._ready: deque[Delivery] = deque()
+        #: Those whose shard is behind, by shard: they come before the others once it is not.
+        self._behind: dict[int, list[Delivery]] = {}
         #: Calls under way.
         self._calls: dict[Delivery, asyncio.Task[None]] = {}
         self._states = ProviderStates(order)
@@ -136,8 +139,9 @@ class ProviderCalls:
 
     def leave_waiting(self) -> None:
         """Begin none of the calls that wait."""
-        kept = self._ready
-        self._ready = deque()
+        kept = [*self._ready, *chain.from_iterable(self._behind.values())]
+        self._ready.clear()
+        self._behind.clear()
         for delivery in kept:
             self._handler.leave(delivery)
 
@@ -148,18 +152,22 @@ class ProviderCalls:
     # -- Calls
 
     def pump(self) -> None:
-        """Begin as many calls as may be under way; none while too much is not settled."""
-        if not self._ready:
+        """Begin as many calls as may be under way; none of a shard on which too much is not settled."""
+        if not self._ready and not self._behind:
             return
         self._calling.set()
-        if self._handler.is_behind():
-            return
+        behind = self._handler.shards_behind()
+        for shard in [one for one in self._behind if one not in behind]:
+            self._ready.extendleft(reversed(self._behind.pop(shard)))
         again: list[Delivery] = []
         begun: list[tuple[Delivery, CalledProvider]] = []
         now = time.monotonic()
         free = self._order.free(now)
         while self._ready and free > 0:
             delivery = self._ready.popleft()
+            if behind and (shard := delivery.partition.shard) in behind:
+                self._behind.setdefault(shard, []).append(delivery)
+                continue
             count = _calls_of(delivery)
             if count > 1 and (self._calls or begun) and count > free:
                 self._ready.appendleft(delivery)
@@ -340,7 +348,7 @@ class ProviderCalls:
     async def watch(self) -> None:
         """Park calls without an answer, count them as failures, and begin calls when the breaker allows."""
         while True:
-            if not self._calls and not self._ready:
+            if not self._calls and not self._ready and not self._behind:
                 self._calling.clear()
                 await self._calling.wait()
             began = time.monotonic()
@@ -359,7 +367,7 @@ class ProviderCalls:
                 if waited_s >= _LATE_AFTER_S and not delivery.is_late and delivery.message.devices is None:
                     delivery.is_late = True
                     self._count_failure(now, self._order.named(delivery.provider), None)
-            if self._ready:
+            if self._ready or self._behind:
                 self.pump()
 
 

@@ -401,7 +401,7 @@ class DeliveryEngine:
             self._loops[partition.shard].add_counted(partition)
         begun = 0
         while begun < len(entries) and partition.active:
-            await self._until_settled()
+            await self._until_settled(partition)
             count = await self._admission.take(len(entries) - begun)
             part = slice(begun, begun + count)
             begun += count
@@ -415,16 +415,18 @@ class DeliveryEngine:
                 self._loops[partition.shard].add_counted(partition)
             await self._begin(partition, deliveries)
 
-    async def _until_settled(self) -> None:
-        """Wait while too much is not settled: a crash would repeat it."""
-        while self.is_behind():
+    async def _until_settled(self, partition: Partition) -> None:
+        """Wait while too much on the partition's shard is not settled: a crash would repeat it."""
+        while partition.shard in self.shards_behind():
             self._settled.clear()
             await self._settled.wait()
 
-    def is_behind(self) -> bool:
-        return any(
-            count > MAX_UNSETTLED or age_s > MAX_UNSETTLED_S for count, age_s in map(SettleLoop.unsettled, self._loops)
-        )
+    def shards_behind(self) -> list[int]:
+        return [
+            shard
+            for shard, (count, age_s) in enumerate(map(SettleLoop.unsettled, self._loops))
+            if count > MAX_UNSETTLED or age_s > MAX_UNSETTLED_S
+        ]
 
     def _on_settled(self, shard: int, due_ms: int | None) -> None:
         self._settled.set()

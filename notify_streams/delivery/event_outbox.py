@@ -67,8 +67,9 @@ class EventOutbox:
         self._waiting_events = 0
         self._changed = asyncio.Event()
         self._buckets: frozenset[int] = frozenset()
-        #: A new owner publishes what the last one left, however young it is.
-        self._is_new_owner = False
+        #: Of them, those whose rows the last owner may have left: they are published however young they are.
+        self._new_buckets: frozenset[int] = frozenset()
+        self._look_now = False
         self._swept_at = 0.0
 
     def event_of(self, message: ChannelMessage, bucket: int, attempt: Attempt, number: int) -> OutboxRecord | None:
@@ -124,8 +125,10 @@ class EventOutbox:
 
     def on_assigned(self, buckets: Collection[int]) -> None:
         """Publish what the last owners of these buckets left, and sweep no others."""
-        self._buckets = frozenset(buckets)
-        self._is_new_owner = True
+        assigned = frozenset(buckets)
+        self._new_buckets = (self._new_buckets & assigned) | (assigned - self._buckets)
+        self._buckets = assigned
+        self._look_now = True
         self._changed.set()
 
     async def run(self) -> None:
@@ -142,7 +145,7 @@ class EventOutbox:
                 if rows:
                     await _PUBLISH.call(self._publish, rows_by_partition(rows))
                     await self._delete([row.document for row in rows])
-                if self._is_new_owner or time.monotonic() > self._swept_at + self._sweep_every_s:
+                if self._look_now or time.monotonic() > self._swept_at + self._sweep_every_s:
                     await self._sweep()
             except RetryLater as error:
                 log.warning("events wait in the outbox", extra={"action": "events.publish", "error": error})
@@ -165,19 +168,35 @@ class EventOutbox:
         by_shard: dict[int, dict[str, int]] = {}
         for one in documents:
             by_shard.setdefault(self._shards.of(one["bucket"]), {})[one["_id"]] = one["bucket"]
+        failed: RetryLater | None = None
         for shard, found in by_shard.items():
             query = {"bucket": {"$in": sorted(set(found.values()))}, "_id": {"$in": list(found)}}
-            with mongo_call(f"delete published events on shard {shard}", self._store_timeout_s):
-                await self._shards.database(shard)[OUTBOX].delete_many(query)
+            try:
+                with mongo_call(f"delete published events on shard {shard}", self._store_timeout_s):
+                    await self._shards.database(shard)[OUTBOX].delete_many(query)
+            except RetryLater as error:
+                failed = error
+        if failed is not None:
+            raise failed
 
     async def _sweep(self) -> None:
         """Publish rows that no task of this worker is going to publish."""
         waiting = frozenset(flush_of(row.document["_id"]) for row in self._waiting)
-        older_than_ms = 0 if self._is_new_owner else int(2000 * self._sweep_every_s)
-        self._is_new_owner = False
-        self._swept_at = time.monotonic()
-        try:
-            await self._relay.drain(self._buckets, older_than_ms=older_than_ms, exclude=waiting)
-        except RetryLater:
-            self._is_new_owner = True
-            raise
+        new, buckets = self._new_buckets, self._buckets
+        self._new_buckets, self._look_now, self._swept_at = frozenset(), False, time.monotonic()
+        failed: RetryLater | None = None
+        for older_than_ms, those in ((0, new), (int(2000 * self._sweep_every_s), buckets - new)):
+            for on_one_shard in self._by_shard(those):
+                try:
+                    await self._relay.drain(on_one_shard, older_than_ms=older_than_ms, exclude=waiting)
+                except RetryLater as error:
+                    failed = error
+                    self._new_buckets |= new & self._buckets & on_one_shard
+        if failed is not None:
+            raise failed
+
+    def _by_shard(self, buckets: Iterable[int]) -> Iterable[frozenset[int]]:
+        found: dict[int, set[int]] = {}
+        for bucket in buckets:
+            found.setdefault(self._shards.of(bucket), set()).add(bucket)
+        return map(frozenset, found.values())

@@ -59,42 +59,49 @@ class RetryTimers:
         self._begin = begin
         self._retrying = retrying
         self._spans = spans
-        self._changed = asyncio.Event()
-        #: When timers are looked for again (monotonic).
-        self._sleeps_until = 0.0
+        self._changed = [asyncio.Event() for _ in loops]
+        #: When each shard's timers are looked for again (monotonic).
+        self._sleeps_until = [0.0 for _ in loops]
 
     def look_now(self) -> None:
         """Other timers may be due: the partitions have changed."""
-        self._changed.set()
+        for changed in self._changed:
+            changed.set()
 
     def armed(self, shard: int, due_ms: int) -> None:
         """A timer is due at `due_ms` by the shard's clock."""
         seconds = (due_ms - self._clocks.earliest(shard).timestamp() * 1000) / 1000
-        if self._sleeps_until > time.monotonic() + seconds:
-            self._changed.set()
+        if self._sleeps_until[shard] > time.monotonic() + seconds:
+            self._changed[shard].set()
 
     async def run(self, owned: Callable[[], Mapping[int, Mapping[int, Partition]]]) -> None:
-        """Look until cancelled. `owned` returns this worker's partitions: shard → number → partition."""
+        """Look until cancelled, on each shard whatever the others do. `owned` returns this worker's partitions: shard → number → partition."""
+        async with asyncio.TaskGroup() as looking:
+            for shard in range(len(self._loops)):
+                looking.create_task(self._look_on(shard, owned))
+
+    async def _look_on(self, shard: int, owned: Callable[[], Mapping[int, Mapping[int, Partition]]]) -> None:
+        changed = self._changed[shard]
         while True:
-            self._changed.clear()
+            changed.clear()
             # A timer that is armed during the look may be one that the look did not see.
-            self._sleeps_until = math.inf
-            pause_s = await _TIMERS.call(self._begin_due, owned)
-            self._sleeps_until = time.monotonic() + pause_s
+            self._sleeps_until[shard] = math.inf
+            pause_s = await _TIMERS.call(self._begin_due, shard, owned)
+            self._sleeps_until[shard] = time.monotonic() + pause_s
             try:
                 async with asyncio.timeout(pause_s):
-                    await self._changed.wait()
+                    await changed.wait()
             except TimeoutError:
                 pass
 
-    async def _begin_due(self, owned: Callable[[], Mapping[int, Mapping[int, Partition]]]) -> float:
+    async def _begin_due(self, shard: int, owned: Callable[[], Mapping[int, Mapping[int, Partition]]]) -> float:
         """Begin the attempts that are due; returns the seconds until the next look."""
-        pause_s = _TIMERS_S
-        for shard, by_number in owned().items():
-            if self._admission.calls(time.monotonic()) == 0:
-                return _NOT_ADMITTED_S
-            pause_s = min(pause_s, await self._begin_due_on(shard, by_number))
-        return pause_s
+        by_number = owned().get(shard)
+        if by_number is None:
+            return _TIMERS_S
+        if self._admission.calls(time.monotonic()) == 0:
+            return _NOT_ADMITTED_S
+        return await self._begin_due_on(shard, by_number)
 
     async def _begin_due_on(self, shard: int, by_number: Mapping[int, Partition]) -> float:
         await self._clocks.read(shard, _CLOCK_AGE_S)

@@ -51,6 +51,8 @@ class Consumer(stock.Consumer):
         #: Assigned partitions without a start position.
         self._unstarted: set[TP] = set()
         self._starting: asyncio.Task[None] | None = None
+        #: Those that have not started because a service does not answer.
+        self.held_up: set[TP] = set()
         #: When the partitions were revoked (monotonic), until the next ones have started.
         self._stopped_at: float | None = None
         self._queueing_events: asyncio.Future[None] | None = None
@@ -245,13 +247,16 @@ class Consumer(stock.Consumer):
             self._starting.cancel()
         self._starting = None
         self._unstarted.clear()
+        self.held_up.clear()
 
     async def _start_partitions(self, tps: frozenset[TP]) -> None:
         found = self._state.start_positions
         try:
             await prepare(tps, self._state.assigned_hooks)
             every = groups(tps, None if found is None else found.group_of)
-            await asyncio.gather(*(self._start_group(group) for group in every))
+            async with asyncio.TaskGroup() as starting:
+                for group in every:
+                    starting.create_task(self._start_group(group))
             self._starting = None
             stopped_at, self._stopped_at = self._stopped_at, None
             for hook in self._state.started_hooks:
@@ -267,6 +272,7 @@ class Consumer(stock.Consumer):
             self._thread.partition_offsets,
             self._state.start_positions,
             from_beginning=self.app.conf.consumer_auto_offset_reset == "earliest",
+            held_up=self.held_up,
         )
         await self._thread.seek_all({tp: start.position for tp, start in starts.items()})
         bounds = Bounds(self.settings.max_batch_records, self.settings.max_batch_bytes)

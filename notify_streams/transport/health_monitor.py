@@ -125,7 +125,7 @@ async def observe(consumer: Consumer) -> None:
             state.progress.get(tp.topic, _not_counted)(tp.partition),
         )
         for tp, found in offsets.items()
-        if tp.topic not in state.exempt_topics
+        if tp.topic not in state.exempt_topics and tp not in consumer.held_up
     }
     if not partitions or any(holds() for holds in state.holds):
         state.watchdog.observe(now_s, {})

@@ -38,7 +38,7 @@ class StartPosition:
 
 async def prepare(tps: frozenset[TP], hooks: Sequence[AssignedHook], retry_s: float = _RETRY_S) -> None:
     """Run the hooks on a whole assignment until all have succeeded. Cancel it at a revocation."""
-    await _until_it_succeeds(lambda: _run_all(hook(tps) for hook in hooks), tps, retry_s, _TRANSIENT)
+    await _until_it_succeeds(lambda: _run_all(hook(tps) for hook in hooks), tps, retry_s, _TRANSIENT, set())
 
 
 async def decide_start_positions(
@@ -46,16 +46,23 @@ async def decide_start_positions(
     read_offsets: Callable[[Collection[TP]], Awaitable[Mapping[TP, PartitionOffsets]]],
     found: StartPositions | None,
     from_beginning: bool,
+    held_up: set[TP],
     retry_s: float = _RETRY_S,
 ) -> dict[TP, StartPosition]:
-    """Ask `found`, read the offsets, decide. Runs again until both succeed; cancel it at a revocation."""
+    """Read the offsets, ask `found`, decide. Runs again until both succeed; cancel it at a revocation.
+
+    Args:
+        held_up: has these partitions while a service that does not answer is the reason why they have not started.
+    """
 
     async def decide() -> dict[TP, StartPosition]:
+        # First, so that nothing can fail after the hook: it may own what it has read.
+        offsets = await read_offsets(tps)
         wanted = {} if found is None else await found.read(tps)
-        return start_positions(await read_offsets(tps), wanted, from_beginning)
+        return start_positions(offsets, wanted, from_beginning)
 
     transient = _TRANSIENT if found is None else _TRANSIENT + found.transient
-    return await _until_it_succeeds(decide, tps, retry_s, transient)
+    return await _until_it_succeeds(decide, tps, retry_s, transient, held_up)
 
 
 def groups(tps: Iterable[TP], group_of: Callable[[TP], Hashable] | None) -> list[frozenset[TP]]:
@@ -71,16 +78,21 @@ async def _until_it_succeeds(
     tps: frozenset[TP],
     retry_s: float,
     transient: tuple[type[Exception], ...],
+    held_up: set[TP],
 ) -> Result:
     while True:
         try:
-            return await call()
+            result = await call()
+            held_up -= tps
+            return result
         except transient as error:
+            held_up |= tps
             log.warning(
                 "partitions cannot start yet, will be retried",
                 extra={"action": "partitions.start_retry", "count": len(tps), "error": error},
             )
         except Exception:
+            held_up -= tps
             log.exception(
                 "a hook on assigned partitions failed, will be called again", extra={"action": "assigned_hook.retry"}
             )

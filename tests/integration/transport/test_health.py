@@ -6,7 +6,7 @@ from itertools import count
 from faust import App
 from faust.types import TP
 
-from notify_streams.transport import Watchdog, batched_consumer, count_progress_by, on_assigned, ready, stuck
+from notify_streams.transport import Watchdog, batched_consumer, count_progress_by, on_assigned, ready, start_at, stuck
 from notify_streams.transport.app_state import app_state
 from notify_streams.transport.health_monitor import observe
 from notify_streams.transport.watchdog import Reason
@@ -36,6 +36,32 @@ async def test_a_blocked_agent_is_stuck_and_one_that_works_is_not(
         assert stuck(app) == ()
         await until(lambda: something_is_stuck(app))
         assert [(found.what, found.reason) for found in stuck(app)] == [(f"{blocked}-0", Reason.NOT_PROCESSED)]
+
+
+async def test_a_partition_that_waits_for_a_service_is_not_stuck_and_one_whose_hook_fails_is(
+    kafka_bootstrap: str, new_app: NewApp, running: Running
+) -> None:
+    topic = await a_topic(kafka_bootstrap, 3)
+    app = new_app()
+    app_state(app).watchdog = Watchdog(after_s=0.3)
+    BatchCollector(app, topic)
+    silent, faulty = {TP(topic, 0)}, {TP(topic, 1)}
+
+    async def positions(tps: frozenset[TP]) -> dict[TP, int]:
+        if silent & tps:
+            raise TimeoutError("shard 0 does not answer")
+        if faulty & tps:
+            raise RuntimeError("a fault of the hook")
+        return {}
+
+    start_at(app, positions, lambda tp: tp.partition)
+    async with running(app):
+        await until(lambda: something_is_stuck(app))
+        assert [(found.what, found.reason) for found in stuck(app)] == [(f"{topic}-1", Reason.NOT_STARTED)]
+        silent.clear()
+        faulty.clear()
+        await until(lambda: ready(app))
+        assert not batched_consumer(app).held_up
 
 
 async def test_a_slow_batch_whose_records_are_processed_is_not_stuck(

@@ -59,9 +59,9 @@ class Handler:
 
     def check_again(self, partition: Partition, deliveries: Any) -> None: ...
 
-    def is_behind(self) -> bool:
+    def shards_behind(self) -> list[int]:
         self.asked += 1
-        return False
+        return []
 
     def leave(self, delivery: Delivery) -> None: ...
 

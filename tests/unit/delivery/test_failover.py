@@ -36,7 +36,7 @@ class Ended:
         self.results: list[ProviderResult] = []
         self.late: list[Delivery] = []
         self.again: list[Delivery] = []
-        self.behind = False
+        self.behind: list[int] = []
 
     def call_ended(self, delivery: Delivery, result: ProviderResult) -> None:
         self.results.append(result)
@@ -47,7 +47,7 @@ class Ended:
     def check_again(self, partition: Partition, deliveries: Sequence[Delivery]) -> None:
         self.again += deliveries
 
-    def is_behind(self) -> bool:
+    def shards_behind(self) -> list[int]:
         return self.behind
 
     def leave(self, delivery: Delivery) -> None: ...
@@ -240,13 +240,33 @@ async def test_a_call_begins_only_within_its_check_and_the_proof_of_its_token() 
 
 async def test_while_too_much_is_not_settled_no_call_begins() -> None:
     channel = Channel()
-    channel.ended.behind = True
+    channel.ended.behind = [0]
     channel.calls.add([a_delivery()])
     await asyncio.sleep(0)
     assert channel.called() == (0, 0)
-    channel.ended.behind = False
+    channel.ended.behind = []
     channel.calls.pump()
     await channel.all_ended(1)
+
+
+async def test_a_shard_on_which_too_much_is_not_settled_holds_up_no_other() -> None:
+    channel = Channel()
+    on_shard = [a_delivery() for _ in range(4)]
+    for place, delivery in enumerate(on_shard):
+        delivery.partition.shard = place % 2
+    channel.ended.behind = [0]
+    channel.calls.add(on_shard)
+    await channel.all_ended(2)
+    assert [bool(one.first_began) for one in on_shard] == [False, True, False, True]
+    channel.ended.behind = []
+    channel.calls.pump()
+    await channel.all_ended(4)
+    channel.ended.behind = [0]
+    channel.calls.add([on_shard[0]])
+    channel.calls.leave_waiting()
+    channel.ended.behind = []
+    channel.calls.pump()
+    assert channel.called() == (4, 0)
 
 
 async def test_calls_without_an_answer_are_parked_and_after_two_seconds_are_failures() -> None:

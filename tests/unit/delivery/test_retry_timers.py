@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from notify_streams.delivery.retry_timers import RetryTimers
+from notify_streams.errors import StoreUnavailable
 from notify_streams.tasks import stop
 from tests.waiting import until
 
@@ -50,10 +51,30 @@ async def test_a_timer_that_is_armed_during_a_look_is_not_slept_over() -> None:
     timers: Any = Timers()
     clocks: Any = Clocks()
     admission: Any = Admission()
-    retries = RetryTimers(timers, clocks, admission, [], lambda partition, deliveries: None, set(), None)
+    loop: Any = None
+    retries = RetryTimers(timers, clocks, admission, [loop], lambda partition, deliveries: None, set(), None)
     running = asyncio.create_task(retries.run(owned))
     await until(lambda: timers.looks == 1)
     retries.armed(0, int(time.time() * 1000) + 500)
     timers.answer.set()
     await until(lambda: timers.looks == 2, "the look may have come before the timer was written", within_s=10.0)
+    await stop([running])
+
+
+async def test_a_shard_that_does_not_answer_holds_up_no_other() -> None:
+    class OneSilent(Clocks):
+        async def read(self, shard: int, age_s: float) -> None:
+            if shard == 0:
+                raise StoreUnavailable("shard 0 does not answer")
+
+    timers: Any = Timers()
+    clocks: Any = OneSilent()
+    admission: Any = Admission()
+    loop: Any = None
+    timers.answer.set()
+    retries = RetryTimers(timers, clocks, admission, [loop, loop], lambda partition, deliveries: None, set(), None)
+    running = asyncio.create_task(retries.run(lambda: {0: {}, 1: {}}))
+    await until(lambda: timers.looks == 1)
+    retries.look_now()
+    await until(lambda: timers.looks == 2)
     await stop([running])

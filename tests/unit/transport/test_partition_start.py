@@ -24,8 +24,9 @@ async def read_offsets(tps: Collection[TP]) -> dict[TP, PartitionOffsets]:
 
 
 async def decide(hook: PositionHook | None, *transient: type[Exception]) -> dict[TP, StartPosition]:
+    held_up: set[TP] = set()
     found = None if hook is None else StartPositions(hook, lambda tp: None, transient)
-    return await decide_start_positions(frozenset([TP0]), read_offsets, found, from_beginning=True, retry_s=0.0)
+    return await decide_start_positions(frozenset([TP0]), read_offsets, found, True, held_up, retry_s=0.0)
 
 
 @pytest.mark.parametrize(
@@ -116,3 +117,25 @@ async def test_after_a_cancellation_no_hook_runs() -> None:
     with pytest.raises(asyncio.CancelledError):
         await deciding
     assert ended.is_set()
+
+
+async def test_nothing_fails_after_the_hook_which_may_own_what_it_has_read() -> None:
+    """A second call would make it own that anew."""
+    called, asked = 0, 0
+
+    async def hook(tps: frozenset[TP]) -> dict[TP, int]:
+        nonlocal called
+        called += 1
+        return {TP0: 3}
+
+    async def fails_once(tps: Collection[TP]) -> dict[TP, PartitionOffsets]:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise TimeoutError("Kafka does not answer")
+        return await read_offsets(tps)
+
+    held_up: set[TP] = set()
+    found = StartPositions(hook, lambda tp: None, ())
+    starts = await decide_start_positions(frozenset([TP0]), fails_once, found, True, held_up, retry_s=0.0)
+    assert (starts, called, held_up) == ({TP0: StartPosition(3, None)}, 1, set())
