@@ -92,19 +92,26 @@ class ProviderPauses:
             False if it was paused already.
 
         Raises:
-            StoreUnavailable: a shard did not answer; call again.
+            StoreUnavailable: a shard did not answer, the others have it; call again.
         """
-        update = {"$setOnInsert": {"since": datetime.now(UTC), "why": why}}
-        is_new, *_ = await asyncio.gather(*(self._update(shard, name, update) for shard in range(len(self._shards))))
-        return is_new
+        return await self._on_each(name, {"$setOnInsert": {"since": datetime.now(UTC), "why": why}})
 
     async def resume(self, name: str) -> None:
         """Undo `pause`.
 
         Raises:
-            StoreUnavailable: a shard did not answer; call again.
+            StoreUnavailable: a shard did not answer, the others have it; call again.
         """
-        await asyncio.gather(*(self._update(shard, name, None) for shard in range(len(self._shards))))
+        await self._on_each(name, None)
+
+    async def _on_each(self, name: str, update: Document | None) -> bool:
+        """Whether the document is new on the first shard."""
+        every = (self._update(shard, name, update) for shard in range(len(self._shards)))
+        found = await asyncio.gather(*every, return_exceptions=True)
+        for one in found:
+            if isinstance(one, BaseException):
+                raise one
+        return found[0] is True
 
     async def _update(self, shard: int, name: str, update: Document | None) -> bool:
         """Whether the document is new."""

@@ -97,17 +97,25 @@ class ReputationCounts:
                     raise
 
     async def rates(self, since: datetime) -> dict[str, Rates]:
-        """By category: what was counted in the hours from `since`, without what was forgiven.
+        """By category: what was counted in the hours from `since` on the shards that answer, without what was forgiven.
 
         Raises:
-            StoreUnavailable: a shard does not answer.
+            StoreUnavailable: no shard answers.
         """
         found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        answered = 0
         for shard in range(len(self._shards)):
-            with mongo_call(f"read counts of mails on shard {shard}", self._timeout_s):
-                async for one in self._shards.database(shard)[_REPUTATION].find({"hour": {"$gte": since}}):
-                    forgiven = one.get("forgiven", {})
-                    found[one["category"]] += Counter({kind: _left(one, forgiven, kind) for kind in _KINDS})
+            try:
+                with mongo_call(f"read counts of mails on shard {shard}", self._timeout_s):
+                    counts = await self._shards.database(shard)[_REPUTATION].find({"hour": {"$gte": since}}).to_list()
+            except StoreUnavailable:
+                if shard == len(self._shards) - 1 and not answered:
+                    raise
+                continue
+            answered += 1
+            for one in counts:
+                forgiven = one.get("forgiven", {})
+                found[one["category"]] += Counter({kind: _left(one, forgiven, kind) for kind in _KINDS})
         return {
             category: Rates(one["sent"] + one["rejected"], one["bounced"], one["complained"])
             for category, one in found.items()

@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from notify_streams import metrics
+from notify_streams.errors import StoreUnavailable
 from notify_streams.records.person_hash import person_hash
 from notify_streams.stores.mongo import ERASURES
 from notify_streams.stores.mongo_errors import mongo_call
@@ -63,17 +64,27 @@ class ErasureStore:
             await collection.update_one(again, {"$set": begin, "$unset": {"first_pass_at": "", "finished_at": ""}})
 
     async def take_due(self, now: datetime) -> list[OpenErasure]:
-        """Erasures that are due. For two minutes no other worker gets them. A document that cannot be read is counted as failed."""
-        found = []
+        """Erasures that are due. For two minutes no other worker gets them. A document that cannot be read is counted as failed.
+
+        Raises:
+            StoreUnavailable: a shard does not answer, and nothing is due on the others.
+        """
+        found: list[OpenErasure] = []
+        silent: StoreUnavailable | None = None
         for shard in range(len(self._shards)):
             query = {"bucket": {"$in": self._shards.buckets(shard)}, "due_at": {"$lte": now}}
-            with mongo_call(f"read erasures on shard {shard}", self._timeout_s):
-                collection = self._shards.database(shard)[ERASURES]
-                for one in await collection.find(query).limit(_AT_ONCE).to_list():
-                    as_read = {"_id": one["_id"], "bucket": one["bucket"], "due_at": one["due_at"]}
-                    taken = await collection.update_one(as_read, {"$set": {"due_at": now + _LEASE}})
-                    if taken.matched_count and (opened := open_erasure(one)) is not None:
-                        found.append(opened)
+            try:
+                with mongo_call(f"read erasures on shard {shard}", self._timeout_s):
+                    collection = self._shards.database(shard)[ERASURES]
+                    for one in await collection.find(query).limit(_AT_ONCE).to_list():
+                        as_read = {"_id": one["_id"], "bucket": one["bucket"], "due_at": one["due_at"]}
+                        taken = await collection.update_one(as_read, {"$set": {"due_at": now + _LEASE}})
+                        if taken.matched_count and (opened := open_erasure(one)) is not None:
+                            found.append(opened)
+            except StoreUnavailable as error:
+                silent = error
+        if silent is not None and not found:
+            raise silent
         return found
 
     async def note(self, one: OpenErasure, step: str, found: int) -> None:
