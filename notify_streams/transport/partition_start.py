@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from aiokafka.errors import KafkaError
@@ -49,20 +50,21 @@ async def decide_start_positions(
     held_up: set[TP],
     retry_s: float = _RETRY_S,
 ) -> dict[TP, StartPosition]:
-    """Read the offsets, ask `found`, decide. Runs again until both succeed; cancel it at a revocation.
+    """Ask `found`, then read the offsets, each until it succeeds; cancel it at a revocation.
+
+    The offsets last, because a position that was read after them could be beyond their end. What `found` has read it may own: it is not
+    asked again when the offsets cannot be read.
 
     Args:
         held_up: has these partitions while a service that does not answer is the reason why they have not started.
     """
 
-    async def decide() -> dict[TP, StartPosition]:
-        # First, so that nothing can fail after the hook: it may own what it has read.
-        offsets = await read_offsets(tps)
-        wanted = {} if found is None else await found.read(tps)
-        return start_positions(offsets, wanted, from_beginning)
-
-    transient = _TRANSIENT if found is None else _TRANSIENT + found.transient
-    return await _until_it_succeeds(decide, tps, retry_s, transient, held_up)
+    wanted: Mapping[TP, int] = {}
+    if found is not None:
+        transient = _TRANSIENT + found.transient
+        wanted = await _until_it_succeeds(partial(found.read, tps), tps, retry_s, transient, held_up)
+    offsets = await _until_it_succeeds(partial(read_offsets, tps), tps, retry_s, _TRANSIENT, held_up)
+    return start_positions(offsets, wanted, from_beginning)
 
 
 def groups(tps: Iterable[TP], group_of: Callable[[TP], Hashable] | None) -> list[frozenset[TP]]:
