@@ -180,7 +180,7 @@ class ProviderCalls:
                 delivery.began = now
                 delivery.first_began = delivery.first_began or now
                 delivery.provider = provider.name
-                self._admission.begin(provider, count)
+                self._admission.begin(provider, count, retry=delivery.entry is None, shard=delivery.partition.shard)
                 free -= count
                 begun.append((delivery, provider))
             elif self.stays(delivery) and not self._order.named(delivery.provider).is_closed(now):
@@ -218,7 +218,7 @@ class ProviderCalls:
             begun=False,
         )
         self._handler.call_ended(delivery, result)
-        self._admission.release(retry=delivery.entry is None)
+        self._admission.release(retry=delivery.entry is None, shard=delivery.partition.shard)
 
     async def _call(
         self, delivery: Delivery, provider: CalledProvider, outgoing: Outgoing | list[Outgoing] | ProviderResult
@@ -293,7 +293,9 @@ class ProviderCalls:
         if self.stopping and result.outcome is ProviderOutcome.RETRY and not is_reached(result):
             return  # it may have failed because the worker stops
         if result.not_ready and not delivery.parked and time.monotonic() < delivery.first_began + _NOT_READY_S:
-            self._admission.not_begun(provider, _calls_of(delivery))
+            self._admission.not_begun(
+                provider, _calls_of(delivery), retry=delivery.entry is None, shard=delivery.partition.shard
+            )
             self._call_again(delivery)
             return
         for one in (result,) if result.devices is None else (device.result for device in result.devices):
@@ -301,7 +303,7 @@ class ProviderCalls:
             if result.devices is None or one.provider == provider.name:
                 self._count_result(delivery, provider, one)
         self._handler.call_ended(delivery, result)
-        self._admission.release(retry=delivery.entry is None, begun=True)
+        self._admission.release(retry=delivery.entry is None, begun=True, shard=delivery.partition.shard)
         self._pump_soon()
 
     def _call_again(self, delivery: Delivery) -> None:

@@ -73,6 +73,8 @@ _RENEW_AFTER_S: Final = 0.5
 _EXPIRE_EVERY_S: Final = 900.0
 #: Calls that end within this time after a revocation or stop are settled by this worker.
 _DRAIN_S: Final = 1.5
+#: How often it is looked whether a silent shard answers again.
+_SILENT_LOOK_S: Final = 0.5
 _STOP_S: Final = 0.5
 
 #: A flush costs much more than a result. Twice this time may pass before a message is called for which no offset was claimed ahead.
@@ -214,6 +216,7 @@ class DeliveryEngine:
             self._calls.watch_pauses,
             self._expire,
             self._events.run,
+            self._lend_places,
         ]
         self._tasks = [asyncio.create_task(self._guarded(run)) for run in runs]
 
@@ -402,18 +405,32 @@ class DeliveryEngine:
         begun = 0
         while begun < len(entries) and partition.active:
             await self._until_settled(partition)
-            count = await self._admission.take(len(entries) - begun)
+            if partition.shard in self._shards.silent():
+                await asyncio.sleep(_SILENT_LOOK_S)
+                continue
+            count = await self._admission.take(len(entries) - begun, partition.shard)
             part = slice(begun, begun + count)
             begun += count
             try:
                 deliveries = await self._read(partition, batch.records[part], entries[part])
             except BaseException:
-                self._admission.release(count)
+                self._admission.release(count, shard=partition.shard)
                 raise
             if len(deliveries) < count:
-                self._admission.release(count - len(deliveries))
+                self._admission.release(count - len(deliveries), shard=partition.shard)
                 self._loops[partition.shard].add_counted(partition)
             await self._begin(partition, deliveries)
+
+    async def _lend_places(self) -> None:
+        """While a shard does not answer, give the places of its deliveries to others."""
+        while True:
+            await asyncio.sleep(_SILENT_LOOK_S)
+            silent = self._shards.silent()
+            for shard in range(len(self._shards)):
+                if shard in silent:
+                    self._admission.lend(shard)
+                else:
+                    self._admission.take_back(shard)
 
     async def _until_settled(self, partition: Partition) -> None:
         """Wait while too much on the partition's shard is not settled: a crash would repeat it."""
@@ -581,7 +598,7 @@ class DeliveryEngine:
     def leave(self, delivery: Delivery) -> None:
         """Do not call: the partition has, or will have, another owner."""
         self._retrying.discard(delivery.key)
-        self._admission.release(retry=delivery.entry is None)
+        self._admission.release(retry=delivery.entry is None, shard=delivery.partition.shard)
 
     def check_again(self, partition: Partition, deliveries: Sequence[Delivery]) -> None:
         self._spawn(self._begin(partition, deliveries), self._others)
@@ -624,7 +641,7 @@ class DeliveryEngine:
 
     def _settle_refused(self, delivery: Delivery, reason: Reason) -> None:
         self._add(delivery, call_outcomes.not_called(delivery, reason), None)
-        self._admission.release(retry=delivery.entry is None)
+        self._admission.release(retry=delivery.entry is None, shard=delivery.partition.shard)
 
     def _wait_for_category(self, delivery: Delivery) -> None:
         delay_ms = math.ceil(1000 * self._retry_delay.max_s * random.uniform(0.5, 1.0))
@@ -634,7 +651,7 @@ class DeliveryEngine:
     def _put_off(self, delivery: Delivery, why: str, due_ms: int) -> None:
         """Settle a delivery as retrying, without a call."""
         self._add(delivery, call_outcomes.put_off(delivery, why), due_ms)
-        self._admission.release(retry=delivery.entry is None)
+        self._admission.release(retry=delivery.entry is None, shard=delivery.partition.shard)
 
     def _due_ms(self, delivery: Delivery, after_s: float, result: ProviderResult | None) -> int:
         """When the next attempt is due by the shard's clock: `after_s` from now and the delay.

@@ -110,7 +110,7 @@ class RetryTimers:
         if not due:
             at = await self._timers.next_due(shard, by_number, now)
             return _TIMERS_S if at is None else min(_TIMERS_S, max(0.01, (at - now).total_seconds()))
-        admitted = self._admission.take_retries(len(due))
+        admitted = self._admission.take_retries(len(due), shard)
         for timer in due[:admitted]:
             metrics.TIMER_LATE.observe((now - timer.due_at).total_seconds())
         for number, timers in _by_bucket(due[:admitted]).items():
@@ -122,7 +122,7 @@ class RetryTimers:
         self._retrying.update(timer.key for timer in timers)
         if not partition.active or not await self._loops[partition.shard].claim_timers(partition, timers):
             self._retrying.difference_update(timer.key for timer in timers)
-            self._admission.release(len(timers), retry=True)
+            self._admission.release(len(timers), retry=True, shard=partition.shard)
             return
         failpoint("after_timer_claim")
         self._begin(partition, [self._delivery(partition, timer) for timer in timers])

@@ -230,9 +230,13 @@ class Shards:
         """The index of the shard that holds `bucket`."""
         return self.directory.shard_of(bucket)
 
+    def silent(self) -> list[int]:
+        """The shards that have not answered within the lease, so that no call to them is worth its time. Only with `follows`."""
+        return self.directory.expired() if self.follows else []
+
     def is_silent(self, bucket: int) -> bool:
-        """Whether the shard of `bucket` has not answered within the lease, so that no call to it is worth its time. Only with `follows`."""
-        return self.follows and self.of(bucket) in self.directory.expired()
+        """Whether the shard of `bucket` is `silent`."""
+        return self.of(bucket) in self.silent()
 
     def client(self, shard: int) -> AsyncMongoClient[Document]:
         return self._clients[shard]

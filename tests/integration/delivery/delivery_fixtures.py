@@ -66,7 +66,7 @@ class RunningEngine:
     async def own(self, bucket: int, generation: int = 1) -> int:
         """Own one bucket, as after an assignment; returns where it starts."""
         await self.engine.on_assigned(generation)
-        return (await self.engine.acquire([bucket], _first))[bucket]
+        return (await self.engine.acquire([bucket], first_positions))[bucket]
 
     async def deliver(self, batch: ABatch) -> FakeBatchEvent:
         """Deliver a batch; returns when it is acknowledged."""
@@ -167,8 +167,9 @@ async def running_engine(
         await engine.stop()
 
 
-async def _first(partitions: Collection[int]) -> dict[int, int]:
-    return dict.fromkeys(partitions, 0)
+async def first_positions(partitions: Collection[int], at: int = 0) -> dict[int, int]:
+    """Where partitions without a ledger start."""
+    return dict.fromkeys(partitions, at)
 
 
 class DeliveryEnvironment:

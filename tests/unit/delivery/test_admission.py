@@ -148,3 +148,35 @@ def test_a_push_waits_ten_seconds_at_least_and_a_minute_after_too_many_requests(
     for (_, channel), delay in RETRY_DELAYS.items():
         if channel == "push":
             assert delay.delay_s(1, 0.0) >= 10 and delay.delay_s(1, 0.0, throttled=True) >= 60
+
+
+async def test_the_places_of_a_silent_shard_are_lent_to_others() -> None:
+    admission, provider = an_admission()
+    assert (admission.take_retries(20, shard=1), await admission.take(20, shard=1)) == (4, 4)
+    admission.begin(provider, shard=1)
+    assert await waits(admission)
+    admission.lend(1)
+    admission.lend(1)
+    assert await admission.take(20) == 7, "all but the one that is called"
+    assert admission.take_retries(1) == 0
+    admission.release(2, retry=True, shard=1)
+    admission.take_back(1)
+    admission.take_back(1)
+    admission.release(7)
+    assert await admission.take(20) == 2, "5 of the shard wait or are called"
+    admission.release(2)
+    admission.release(begun=True, shard=1)
+    admission.release(2, retry=True, shard=1)
+    admission.release(3, shard=1)
+    assert await admission.take(20) == 8
+
+
+async def test_a_delivery_of_a_lent_place_that_begins_takes_it_back() -> None:
+    admission, provider = an_admission()
+    assert await admission.take(20, shard=1) == 8
+    admission.lend(1)
+    admission.begin(provider, shard=1)
+    assert await waits(admission)
+    admission.not_begun(provider, 1, shard=1)
+    admission.release(8, shard=1)
+    assert await admission.take(20) == 8
