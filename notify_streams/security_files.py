@@ -40,6 +40,9 @@ def follow_security(
             new: Group = _read_again(group)
         except (OSError, UnicodeDecodeError) as error:
             raise BadCredential(f"a file of {service} cannot be read: {type(error).__name__}") from None
+        if not all(_secrets_of(new)):
+            # It is being written.
+            raise BadCredential(f"{service}: the file of a secret is empty")
         for problem in new.problems():
             raise BadCredential(f"{service}: {problem}")
         loaded = load(new)
@@ -59,6 +62,15 @@ def files_of(group: msgspec.Struct) -> Iterator[Path]:
             yield value.file
         elif isinstance(value, str) and name.endswith("_file"):
             yield Path(value)
+
+
+def _secrets_of(group: msgspec.Struct) -> Iterator[Secret]:
+    for name in group.__struct_fields__:
+        value = getattr(group, name)
+        if isinstance(value, msgspec.Struct):
+            yield from _secrets_of(value)
+        elif isinstance(value, Secret) and value.file is not None:
+            yield value
 
 
 def _contents(files: list[Path]) -> list[bytes]:

@@ -42,8 +42,11 @@ async def test_a_file_that_cannot_be_used_changes_nothing_and_shows_nothing(
     await until(lambda: len(refused()) == 1)
     password.unlink()
     await until(lambda: len(refused()) == 2)
-    assert not used and not any("hidden" in one for one in refused())
     ca.write_bytes(certificate)
+    password.write_text("")  # as while it is written
+    await until(lambda: len(refused()) == 3)
+    assert refused()[-1] == "kafka_security: the file of a secret is empty"
+    assert not used and not any("hidden" in one for one in refused())
     password.write_text("hidden-3")
     await until(lambda: len(used) == 1)
     assert used[0] == KafkaSecurity("SASL_SSL", "PLAIN", "app", Secret("hidden-3"), tls=TlsSettings(str(ca)))

@@ -192,6 +192,13 @@ async def test_the_memory_of_an_open_page_does_not_grow(
             show(worker, a_bad_status() if number % 2 else a_status(totals=some_totals(outbox_rows=rows)))
             text = KAFKA.text if number % 2 else f"{rows:,}"
             await page.get_by_text(text).first.wait_for()
+        # One collection may leave nodes that only the next one can free.
+        sizes = [await collected()]
+        while len(sizes) < 2 or sizes[-1]["Nodes"] < sizes[-2]["Nodes"]:
+            sizes.append(await collected())
+        return sizes[-1]
+
+    async def collected() -> dict[str, float]:
         await client.send("HeapProfiler.collectGarbage")
         metrics = (await client.send("Performance.getMetrics"))["metrics"]
         return {one["name"]: one["value"] for one in metrics}
