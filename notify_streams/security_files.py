@@ -40,7 +40,7 @@ def follow_security(
             new: Group = _read_again(group)
         except (OSError, UnicodeDecodeError) as error:
             raise BadCredential(f"a file of {service} cannot be read: {type(error).__name__}") from None
-        if not all(_secrets_of(new)):
+        if any(isinstance(value, Secret) and value.file is not None and not value for _, value in _values_of(new)):
             # It is being written.
             raise BadCredential(f"{service}: the file of a secret is empty")
         for problem in new.problems():
@@ -54,23 +54,21 @@ def follow_security(
 
 def files_of(group: msgspec.Struct) -> Iterator[Path]:
     """The files of its secrets, and those that its settings name."""
-    for name in group.__struct_fields__:
-        value = getattr(group, name)
-        if isinstance(value, msgspec.Struct):
-            yield from files_of(value)
-        elif isinstance(value, Secret) and value.file is not None:
+    for name, value in _values_of(group):
+        if isinstance(value, Secret) and value.file is not None:
             yield value.file
         elif isinstance(value, str) and name.endswith("_file"):
             yield Path(value)
 
 
-def _secrets_of(group: msgspec.Struct) -> Iterator[Secret]:
+def _values_of(group: msgspec.Struct) -> Iterator[tuple[str, Any]]:
+    """Names and values of its fields, and of those of its groups."""
     for name in group.__struct_fields__:
         value = getattr(group, name)
         if isinstance(value, msgspec.Struct):
-            yield from _secrets_of(value)
-        elif isinstance(value, Secret) and value.file is not None:
-            yield value
+            yield from _values_of(value)
+        else:
+            yield name, value
 
 
 def _contents(files: list[Path]) -> list[bytes]:

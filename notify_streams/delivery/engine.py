@@ -267,7 +267,7 @@ class DeliveryEngine:
         """
         self.release_all()
         self._generation = generation
-        self._events.on_assigned(self._partitions)
+        self._events.on_assigned(())
         await self._drain(_DRAIN_S)
 
     async def acquire(

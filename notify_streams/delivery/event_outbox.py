@@ -185,13 +185,13 @@ class EventOutbox:
         new, buckets = self._new_buckets, self._buckets
         self._new_buckets, self._look_now, self._swept_at = frozenset(), False, time.monotonic()
         failed: RetryLater | None = None
-        for older_than_ms, those in ((0, new), (int(2000 * self._sweep_every_s), buckets - new)):
-            for on_one_shard in self._by_shard(those):
-                try:
-                    await self._relay.drain(on_one_shard, older_than_ms=older_than_ms, exclude=waiting)
-                except RetryLater as error:
-                    failed = error
-                    self._new_buckets |= new & self._buckets & on_one_shard
+        older_ms = int(2000 * self._sweep_every_s)
+        for those, older_than_ms in (*((one, 0) for one in self._by_shard(new)), (buckets - new, older_ms)):
+            try:
+                await self._relay.drain(those, older_than_ms=older_than_ms, exclude=waiting)
+            except RetryLater as error:
+                failed = error
+                self._new_buckets |= new & self._buckets & those
         if failed is not None:
             raise failed
 

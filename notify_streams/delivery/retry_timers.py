@@ -75,7 +75,11 @@ class RetryTimers:
             self._changed[shard].set()
 
     async def run(self, owned: Callable[[], Mapping[int, Mapping[int, Partition]]]) -> None:
-        """Look until cancelled, on each shard whatever the others do. `owned` returns this worker's partitions: shard → number → partition."""
+        """Look until cancelled, on each shard whatever the others do.
+
+        Args:
+            owned: returns this worker's partitions: shard → number → partition.
+        """
         async with asyncio.TaskGroup() as looking:
             for shard in range(len(self._loops)):
                 looking.create_task(self._look_on(shard, owned))
