@@ -32,7 +32,7 @@ from pymongo import UpdateOne
 from notify_streams.failpoints import failpoint
 from notify_streams.records.ids import ledger_id
 from notify_streams.records.outcomes import DeliveryState
-from notify_streams.stores.mongo import LEDGER
+from notify_streams.stores.mongo import LEDGER, by_shard
 from notify_streams.stores.mongo_errors import mongo_call
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ class DeliveryLedger:
         """
         failpoint("before_token")
         owned: dict[int, OwnedLedger] = {}
-        for shard, mine in self._by_shard(partitions).items():
+        for shard, mine in by_shard(self._shards, partitions, int).items():
             with mongo_call(f"take over ledgers of {self._role} on shard {shard}", self._timeout_s):
                 collection = self._shards.database(shard)[LEDGER]
                 await collection.bulk_write([self._acquire(one, token) for one in mine], ordered=False)
@@ -192,7 +192,7 @@ class DeliveryLedger:
         Raises:
             StoreUnavailable: a shard does not answer; call again.
         """
-        for shard, mine in self._by_shard(first).items():
+        for shard, mine in by_shard(self._shards, first, int).items():
             with mongo_call(f"create ledgers of {self._role} on shard {shard}", self._timeout_s):
                 created = [
                     UpdateOne(
@@ -211,7 +211,7 @@ class DeliveryLedger:
             StoreUnavailable: a shard does not answer.
         """
         found: set[int] = set()
-        for shard, mine in self._by_shard(partitions).items():
+        for shard, mine in by_shard(self._shards, partitions, int).items():
             with mongo_call(f"read ledgers of {self._role} on shard {shard}", self._timeout_s):
                 cursor = self._shards.database(shard)[LEDGER].find(self._query(mine), {"partition": 1})
                 found |= {one["partition"] async for one in cursor}
@@ -228,12 +228,6 @@ class DeliveryLedger:
             cursor = self._shards.database(shard)[LEDGER].find(self._query(list(tokens)), {"partition": 1, "token": 1})
             found = {one["partition"] async for one in cursor if _has(one, tokens[one["partition"]])}
         return found, began
-
-    def _by_shard(self, partitions: Collection[int]) -> dict[int, list[int]]:
-        by_shard: dict[int, list[int]] = {}
-        for partition in sorted(partitions):
-            by_shard.setdefault(self._shards.of(partition), []).append(partition)
-        return by_shard
 
     def _query(self, partitions: Sequence[int]) -> Document:
         return {"_id": {"$in": [self.id_of(one) for one in partitions]}, "bucket": {"$in": list(partitions)}}

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -24,7 +25,7 @@ from notify_streams.outbox.row_ids import flush_of, row_id
 from notify_streams.records.ids import new_flush_id
 from notify_streams.records.notification_event import delivery_event, system_of_message
 from notify_streams.retry import RetryPolicy
-from notify_streams.stores.mongo import OUTBOX
+from notify_streams.stores.mongo import OUTBOX, by_shard
 from notify_streams.stores.mongo_errors import mongo_call
 from notify_streams.topics import event_topic
 
@@ -165,12 +166,10 @@ class EventOutbox:
             metrics.EVENTS.labels(topic).inc(count)
 
     async def _delete(self, documents: Sequence[Document]) -> None:
-        by_shard: dict[int, dict[str, int]] = {}
-        for one in documents:
-            by_shard.setdefault(self._shards.of(one["bucket"]), {})[one["_id"]] = one["bucket"]
         failed: RetryLater | None = None
-        for shard, found in by_shard.items():
-            query = {"bucket": {"$in": sorted(set(found.values()))}, "_id": {"$in": list(found)}}
+        for shard, mine in by_shard(self._shards, documents, itemgetter("bucket")).items():
+            buckets = sorted({one["bucket"] for one in mine})
+            query = {"bucket": {"$in": buckets}, "_id": {"$in": [one["_id"] for one in mine]}}
             try:
                 with mongo_call(f"delete published events on shard {shard}", self._store_timeout_s):
                     await self._shards.database(shard)[OUTBOX].delete_many(query)
@@ -186,7 +185,8 @@ class EventOutbox:
         self._new_buckets, self._look_now, self._swept_at = frozenset(), False, time.monotonic()
         failed: RetryLater | None = None
         older_ms = int(2000 * self._sweep_every_s)
-        for those, older_than_ms in (*((one, 0) for one in self._by_shard(new)), (buckets - new, older_ms)):
+        each_new = ((frozenset(mine), 0) for mine in by_shard(self._shards, new, int).values())
+        for those, older_than_ms in (*each_new, (buckets - new, older_ms)):
             try:
                 await self._relay.drain(those, older_than_ms=older_than_ms, exclude=waiting)
             except RetryLater as error:
@@ -194,9 +194,3 @@ class EventOutbox:
                 self._new_buckets |= new & self._buckets & those
         if failed is not None:
             raise failed
-
-    def _by_shard(self, buckets: Iterable[int]) -> Iterable[frozenset[int]]:
-        found: dict[int, set[int]] = {}
-        for bucket in buckets:
-            found.setdefault(self._shards.of(bucket), set()).add(bucket)
-        return map(frozenset, found.values())

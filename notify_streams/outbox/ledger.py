@@ -7,8 +7,9 @@ positions that Kafka's retention deleted before they were read.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from pymongo import UpdateOne
@@ -17,7 +18,7 @@ from notify_streams.outbox.fence import EPOCH, fence_for_new_ledger
 from notify_streams.outbox.flush_plan import COUNTED, POSITIONS
 from notify_streams.records.ids import ledger_id
 from notify_streams.roles import LANES
-from notify_streams.stores.mongo import DURABLE, LEDGER
+from notify_streams.stores.mongo import DURABLE, LEDGER, by_shard
 from notify_streams.stores.mongo_errors import mongo_call
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Ledger:
             StoreUnavailable: a shard does not answer.
         """
         positions: dict[Source, int] = {}
-        for shard, mine in self._by_shard(sources).items():
+        for shard, mine in by_shard(self._shards, sources, itemgetter(1)).items():
             with mongo_call(f"read ledgers on shard {shard}", self._timeout_s):
                 positions |= await self._found(self._shards.database(shard)[LEDGER], mine)
         return positions
@@ -65,15 +66,9 @@ class Ledger:
             StoreUnavailable: a shard does not answer.
         """
         positions: dict[Source, int] = {}
-        for shard, sources in self._by_shard(first).items():
+        for shard, sources in by_shard(self._shards, first, itemgetter(1)).items():
             positions |= await self._open(shard, sources, first)
         return positions
-
-    def _by_shard(self, sources: Iterable[Source]) -> dict[int, list[Source]]:
-        by_shard: dict[int, list[Source]] = {}
-        for source in sources:
-            by_shard.setdefault(self._shards.of(source[1]), []).append(source)
-        return by_shard
 
     async def _found(self, collection: AsyncCollection[Any], sources: Sequence[Source]) -> dict[Source, int]:
         named = {ledger_id(self._role, *source): source for source in sources}

@@ -11,6 +11,7 @@ import asyncio
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from operator import itemgetter
 from random import randrange
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,7 +30,7 @@ from notify_streams.preferences.consents import (
     replaced_choices,
 )
 from notify_streams.preferences.mongo_document import RECORD_FIELDS, record_of
-from notify_streams.stores.mongo import PREFERENCES, next_of_bucket
+from notify_streams.stores.mongo import PREFERENCES, by_shard, next_of_bucket
 from notify_streams.stores.mongo_errors import mongo_call
 from notify_streams.stores.request_batcher import RequestBatcher
 
@@ -103,17 +104,16 @@ class PreferenceRepository:
     async def _apply(
         self, users: Mapping[str, _UserChanges], then: Callable[[_Records], Awaitable[object]] | None = None
     ) -> _Records:
-        by_shard: dict[int, dict[str, _UserChanges]] = {}
-        for user_id, (bucket, some) in users.items():
-            by_shard.setdefault(self._shards.of(bucket), {})[user_id] = bucket, some
+        found = by_shard(self._shards, users.items(), lambda one: one[1][0])
+        shards = {shard: dict(changed) for shard, changed in found.items()}
         with self._mongo_call():
-            results = await asyncio.gather(*(self._swap_on(shard, users) for shard, users in by_shard.items()))
+            results = await asyncio.gather(*(self._swap_on(shard, users) for shard, users in shards.items()))
         records = {
             user_id: record for unchanged, changed in results for user_id, record in (unchanged | changed).items()
         }
         history = [
             self._add_to_history(shard, users, *result)
-            for (shard, users), result in zip(by_shard.items(), results, strict=True)
+            for (shard, users), result in zip(shards.items(), results, strict=True)
         ]
         await asyncio.gather(*history, *([] if then is None else [then(records)]))
         return records
@@ -149,11 +149,9 @@ class PreferenceRepository:
 
     async def earlier_rows_of(self, buckets: Mapping[str, int]) -> dict[str, bytes]:
         """The same without a write, so that changes of the last seconds may be missing: for callers that have those from the deltas."""
-        by_shard: dict[int, dict[str, int]] = {}
-        for user_id, bucket in buckets.items():
-            by_shard.setdefault(self._shards.of(bucket), {})[user_id] = bucket
         calls = [
-            self._earlier_reads[shard].call(users, len(users), self._timeout_s) for shard, users in by_shard.items()
+            self._earlier_reads[shard].call(dict(users), len(users), self._timeout_s)
+            for shard, users in by_shard(self._shards, buckets.items(), itemgetter(1)).items()
         ]
         return {user_id: row for rows in await asyncio.gather(*calls) for user_id, row in rows.items()}
 

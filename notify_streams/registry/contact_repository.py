@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -11,7 +12,7 @@ from pymongo.errors import BulkWriteError
 
 from notify_streams.records.devices import Devices, without_last_seen
 from notify_streams.records.user_records import MAX_CLOCK_SKEW, ContactRow, Contacts, push_fields
-from notify_streams.stores.mongo import CONTACTS, next_of_bucket
+from notify_streams.stores.mongo import CONTACTS, by_shard, next_of_bucket
 from notify_streams.stores.mongo_errors import is_duplicate_key, mongo_call
 
 if TYPE_CHECKING:
@@ -61,11 +62,8 @@ class ContactRepository:
             held = newest.get(contacts.user_id)
             if held is None or held[1].updated_at <= contacts.updated_at:
                 newest[contacts.user_id] = bucket, contacts
-        by_shard: dict[int, list[BucketedContacts]] = {}
-        for entry in (*newest.values(), *removals):
-            by_shard.setdefault(self._shards.of(entry[0]), []).append(entry)
         stored: dict[str, StoredContacts] = {}
-        for shard, entries in by_shard.items():
+        for shard, entries in by_shard(self._shards, (*newest.values(), *removals), itemgetter(0)).items():
             with mongo_call("contacts", self._timeout_s):
                 collection = self._shards.database(shard)[CONTACTS]
                 if updates := [_update(*entry) for entry in entries if entry[1].remove is None]:
@@ -77,12 +75,10 @@ class ContactRepository:
 
     async def read(self, buckets: Mapping[str, int]) -> dict[str, Contacts]:
         """The contacts of the users (user id → bucket) that have a record, by user id."""
-        by_shard: dict[int, dict[str, int]] = {}
-        for user_id, bucket in buckets.items():
-            by_shard.setdefault(self._shards.of(bucket), {})[user_id] = bucket
         found: dict[str, Contacts] = {}
-        for shard, wanted in by_shard.items():
-            found |= {user_id: stored.contacts for user_id, stored in (await self._find(shard, wanted)).items()}
+        for shard, wanted in by_shard(self._shards, buckets.items(), itemgetter(1)).items():
+            stored = await self._find(shard, dict(wanted))
+            found |= {user_id: one.contacts for user_id, one in stored.items()}
         return found
 
     async def rows(self, bucket: int, user_ids: Sequence[str]) -> dict[str, bytes]:

@@ -7,7 +7,7 @@ only shard is a mongos that routes by the shard key ``{bucket: 1, _id: 1}``.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from bson.codec_options import CodecOptions
 from pymongo import AsyncMongoClient, ReadPreference
@@ -21,7 +21,7 @@ from notify_streams.errors import Refused
 from notify_streams.stores.bucket_directory import LEASE_S, BucketDirectory
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from typing import Self
 
     from pymongo.asynchronous.client_session import AsyncClientSession
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from notify_streams.settings import Settings
 
 Document = dict[str, Any]
+Item = TypeVar("Item")
 
 NOTIFICATIONS: Final = "notifications"
 OUTBOX: Final = "outbox"
@@ -132,6 +133,14 @@ async def require_partition_count(settings: Settings) -> None:
     """
     async with Shards(settings, serverSelectionTimeoutMS=_CONNECT_MS) as shards:
         await shards.refresh_directory()
+
+
+def by_shard(shards: Shards, items: Iterable[Item], bucket_of: Callable[[Item], int]) -> dict[int, list[Item]]:
+    """The items of each shard, in their order, by the shard of their bucket."""
+    found: dict[int, list[Item]] = {}
+    for one in items:
+        found.setdefault(shards.of(bucket_of(one)), []).append(one)
+    return found
 
 
 class Shards:
