@@ -16,18 +16,18 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import msgspec
-
-from notify_streams import metrics, tasks
+from notify_streams import tasks
 from notify_streams.delivery import call_outcomes
 from notify_streams.delivery.attempt_reader import AttemptReader
-from notify_streams.delivery.attempts import Attempt, delivery_key, has_key
+from notify_streams.delivery.attempts import Attempt
 from notify_streams.delivery.calls import ProviderCalls
 from notify_streams.delivery.collapse_keys import CollapseKeys
-from notify_streams.delivery.delivery_ledger import DeliveryLedger, Token
+from notify_streams.delivery.delivery_ledger import DeliveryLedger
 from notify_streams.delivery.device_results import is_reached, remaining
 from notify_streams.delivery.due_timers import DueTimers
 from notify_streams.delivery.late_answers import LateAnswers
+from notify_streams.delivery.message_reader import MessageReader
+from notify_streams.delivery.ownership import Ownership
 from notify_streams.delivery.partition import Delivery, Entry, Partition
 from notify_streams.delivery.pauses import ProviderPauses
 from notify_streams.delivery.providers import ProviderOutcome, ProviderResult
@@ -35,18 +35,15 @@ from notify_streams.delivery.retry_timers import RetryTimers
 from notify_streams.delivery.settle_loop import MAX_UNSETTLED, MAX_UNSETTLED_S, SettleLoop
 from notify_streams.delivery.settlement import SettlementStore
 from notify_streams.delivery.timers import TimerReader
-from notify_streams.errors import RetryLater, StoreUnavailable
+from notify_streams.errors import RetryLater
 from notify_streams.failpoints import failpoint
 from notify_streams.records.batch import AckHandle
-from notify_streams.records.channel_message import ChannelMessage, for_devices, read_channel_message
-from notify_streams.records.ids import new_flush_id
+from notify_streams.records.channel_message import ChannelMessage, for_devices
 from notify_streams.records.outcomes import DeliveryState, Reason
-from notify_streams.retry import STORE, RetryPolicy
+from notify_streams.retry import STORE
 from notify_streams.settings_retention import RetentionSettings
-from notify_streams.stores.orphaned_transactions import abort_orphaned_transactions
 from notify_streams.stores.sealed_sums import OpenPeriods
 from notify_streams.stores.shard_clocks import ShardClocks
-from notify_streams.tracing.trace_context import trace_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -58,21 +55,16 @@ if TYPE_CHECKING:
     from notify_streams.delivery.provider_order import ProviderOrder
     from notify_streams.delivery.provider_state import ProviderState
     from notify_streams.delivery.retry_delay import RetryDelay
-    from notify_streams.outbox.flush_plan import OutboxRow
     from notify_streams.preferences.categories import Categories
     from notify_streams.preferences.provider_check import SendPermission
-    from notify_streams.records.batch import Batch, OutboxRecord, SourceRecord
+    from notify_streams.records.batch import Batch
     from notify_streams.roles import Channel, Lane
-    from notify_streams.stores.mongo import Document, Shards
+    from notify_streams.stores.mongo import Shards
     from notify_streams.templates.catalog import Templates
 
 log = logging.getLogger(__name__)
 
-#: A proof that is older is renewed before a group of calls.
-_RENEW_AFTER_S: Final = 0.5
 _EXPIRE_EVERY_S: Final = 900.0
-#: Calls that end within this time after a revocation or stop are settled by this worker.
-_DRAIN_S: Final = 1.5
 #: How often it is looked whether a silent shard answers again.
 _SILENT_LOOK_S: Final = 0.5
 _STOP_S: Final = 0.5
@@ -80,11 +72,7 @@ _STOP_S: Final = 0.5
 #: A flush costs much more than a result. Twice this time may pass before a message is called for which no offset was claimed ahead.
 _FLUSH_INTERVAL_S: Final[dict[Lane, float]] = {"critical": 0.005, "standard": 0.05}
 
-_LOOK_UP: Final = STORE.named("delivery.look_up")
-_VERIFY: Final = STORE.named("delivery.verify")
 _CHECK: Final = STORE.named("delivery.check")
-#: For longer than a bucket that moves can be written on no shard.
-_EVIDENCE: Final = RetryPolicy("delivery.evidence", first_s=0.1, max_s=1.0, max_attempts=20)
 
 
 class SendCheck(Protocol):
@@ -134,9 +122,6 @@ class DeliveryEngine:
             on_end: called with category, state and reason of each delivery whose end is durable.
             region: a mark of each call, by which receipts find the way; None: no mark.
         """
-        self._role = role
-        self._channel: Channel = channel
-        self._lane = lane
         self._shards = shards
         self._check = check
         self._on_dead_address = on_dead_address
@@ -147,9 +132,9 @@ class DeliveryEngine:
         self._retry_delay = retry_delay
         self._call_timeout_s = call_timeout_s
         self._retention = retention = retention or RetentionSettings()
-        self._spans = spans
-        self._ledger = DeliveryLedger(shards, role, store_timeout_s)
-        self._reader = AttemptReader(shards, store_timeout_s)
+        ledger = DeliveryLedger(shards, role, store_timeout_s)
+        self._attempts = AttemptReader(shards, store_timeout_s)
+        self._messages = MessageReader(role, channel, self._attempts, spans)
         timers = TimerReader(shards, role, store_timeout_s)
         self._clocks = clocks or ShardClocks(shards, store_timeout_s)
         #: Deliveries whose timer this worker has claimed, until their attempt is settled.
@@ -167,7 +152,8 @@ class DeliveryEngine:
             region,
             mail_links,
         )
-        self._stores = [SettlementStore(shards, shard, self._ledger, store_timeout_s) for shard in range(len(shards))]
+        self._stores = [SettlementStore(shards, shard, ledger, store_timeout_s) for shard in range(len(shards))]
+        self._ownership = Ownership(role, shards, ledger, self._clocks, self._stores[0], events, self)
         self._loops = [
             SettleLoop(
                 role,
@@ -175,7 +161,7 @@ class DeliveryEngine:
                 store,
                 events,
                 LateAnswers(channel, self._store_of, events, on_end),
-                self._on_refused,
+                self._ownership.on_refused,
                 partial(self._on_settled, shard),
                 on_end,
                 self._retrying,
@@ -189,18 +175,10 @@ class DeliveryEngine:
             timers, self._clocks, admission, self._loops, self.check_again, self._retrying, spans
         )
         self._collapse_keys = CollapseKeys()
-        #: The partitions of the current assignment, by number.
-        self._partitions: dict[int, Partition] = {}
-        self._generation = 0
         self._settled = asyncio.Event()
-        self._proofs: dict[int, asyncio.Task[None]] = {}
-        self._others: set[asyncio.Task[None]] = set()
-        #: Tasks that store how calls ended.
-        self._appending: set[asyncio.Task[None]] = set()
-        #: Partitions that are being owned anew.
-        self._owning: set[Partition] = set()
+        #: Deliveries that are checked again before their calls.
+        self._checks: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
-        self._closed = False
         #: The error that ended a loop unexpectedly: the worker must be restarted.
         self.failed: BaseException | None = None
 
@@ -210,8 +188,8 @@ class DeliveryEngine:
         await self._calls.start()
         runs: list[Callable[[], Any]] = [
             *(loop.run for loop in self._loops),
-            partial(self._retry_timers.run, self._by_shard),
-            partial(self._due_timers.run, self._by_shard),
+            partial(self._retry_timers.run, self._ownership.by_shard),
+            partial(self._due_timers.run, self._ownership.by_shard),
             self._calls.watch,
             self._calls.watch_pauses,
             self._expire,
@@ -222,16 +200,13 @@ class DeliveryEngine:
 
     async def stop(self) -> None:
         """Settle the calls that end soon, then close. The next owner marks the others as possible duplicates."""
-        self._closed = self._calls.stopping = True
-        for partition in self._partitions.values():
-            partition.active = False
-        await self._drain(_STOP_S)
+        self._calls.stopping = True
+        self._ownership.close()
+        await self._ownership.drain(_STOP_S)
         await self._calls.close()
-        if self._appending:
-            await asyncio.wait(self._appending, timeout=_STOP_S)
-        rest = (*self._others, *self._appending, *self._proofs.values(), *self._tasks)
+        await self._ownership.stop(_STOP_S)
         await self._calls.stop()
-        await tasks.stop(rest)
+        await tasks.stop((*self._checks, *self._tasks))
 
     @property
     def held(self) -> bool:
@@ -240,7 +215,7 @@ class DeliveryEngine:
 
     def counted_to(self, partition: int) -> int | None:
         """Below this position every message of an owned partition has an outcome; moves within a batch."""
-        owned = self._partitions.get(partition)
+        owned = self._ownership.partitions.get(partition)
         return None if owned is None else owned.next_offset
 
     def provider_state(self) -> ProviderState:
@@ -265,10 +240,7 @@ class DeliveryEngine:
         Args:
             generation: of the consumer group; the ledger refuses a lower one.
         """
-        self.release_all()
-        self._generation = generation
-        self._events.on_assigned(())
-        await self._drain(_DRAIN_S)
+        await self._ownership.on_assigned(generation)
 
     async def acquire(
         self, partitions: Collection[int], first_positions: Callable[[Collection[int]], Any]
@@ -284,107 +256,33 @@ class DeliveryEngine:
         Raises:
             RetryLater: a shard does not answer, or a worker of a later generation owns a partition.
         """
-        shards = {self._shards.of(one) for one in partitions}
-        await abort_orphaned_transactions(self._shards, shards)
-        for shard in shards:
-            await self._clocks.read(shard)
-        taken = await self._acquire(partitions, first_positions)
-        self._partitions |= taken
-        self._events.on_assigned(self._partitions)
-        self._retry_timers.look_now()
-        return {number: partition.next_offset for number, partition in taken.items()}
-
-    async def _acquire(
-        self, partitions: Collection[int], first_positions: Callable[[Collection[int]], Any]
-    ) -> dict[int, Partition]:
-        token, began = Token(self._generation), time.monotonic()
-        owned = await self._ledger.acquire(partitions, token)
-        if missing := set(partitions) - owned.keys():
-            if others := await self._ledger.existing(missing):
-                raise RetryLater(f"{self._role}: a worker of a later generation owns partitions {sorted(others)}")
-            owned |= await self._ledger.create(await first_positions(missing), token)
-        return {number: Partition(ledger, token, self._shards.of(number), began) for number, ledger in owned.items()}
+        return await self._ownership.acquire(partitions, first_positions)
 
     def release_all(self) -> None:
         """Begin no call any more. Calls under way are settled as long as no other worker has taken over."""
-        for partition in self._partitions.values():
-            partition.active = False
-        self._partitions = {}
+        self._ownership.release_all()
+
+    # -- For `Ownership`
+
+    def under_way(self, partition: Partition | None = None) -> list[asyncio.Task[None]]:
+        return self._calls.under_way(partition)
+
+    async def settled(self, shard: int | None = None) -> None:
+        loops = self._loops if shard is None else [self._loops[shard]]
+        await asyncio.gather(*(loop.settled() for loop in loops))
+
+    def leave_waiting(self) -> None:
         self._calls.leave_waiting()
 
-    def _disown(self, partition: Partition) -> None:
-        """Begin no call of the partition, and own it anew."""
-        partition.active, partition.fenced = False, True
-        self._on_refused(partition)
-
-    def _on_refused(
-        self, partition: Partition, ends: Sequence[Document] = (), events: Sequence[OutboxRecord] = ()
-    ) -> None:
-        """The ledger has another token or position, or is on another shard: own it anew, or stop until it is assigned anew.
-
-        Args:
-            ends: how calls ended that were not settled.
-            events: those of the ends.
-        """
-        if ends:
-            self._spawn(self._append(ends, self._events.rows_of(new_flush_id(), events)), self._appending)
-        if self._partitions.get(partition.number) is partition and partition not in self._owning and not self._closed:
-            log.warning(
-                "ledger refused a worker",
-                extra={"action": "delivery.fence", "topic": self._role, "partition": partition.number},
-            )
-            self._owning.add(partition)
-            self._spawn(self._own_anew(partition), self._others)
-
-    async def _append(self, ends: Sequence[Document], event_rows: Sequence[OutboxRow]) -> None:
-        """Store how calls ended whose partition has another owner, or is on another shard."""
-        try:
-            await _EVIDENCE.call(self._stores[0].add_evidence, ends, event_rows)
-            self._events.committed(event_rows)
-        except StoreUnavailable as error:
-            log.warning(
-                "ends of calls could not be stored; their deliveries may be repeated, marked",
-                extra={"action": "evidence.lost", "count": len(ends), "error": error},
-            )
-
-    async def _own_anew(self, partition: Partition) -> None:
-        """Store how the calls under way end, then own the partition as after an assignment, if no other worker does."""
-        number = partition.number
-        if running := self._calls.under_way(partition):
-            await asyncio.wait(running, timeout=_DRAIN_S)
-        await self._loops[partition.shard].settled()
-        if self._appending:
-            await asyncio.wait(self._appending)
-        if self._partitions.get(number) is not partition:
-            self._owning.discard(partition)
-            return  # assigned anew meanwhile, or to another worker, whose token must stay
-        token = Token(self._generation)
-        owned = await _VERIFY.call(self._ledger.acquire, [number], token)
-        self._owning.discard(partition)
-        handle = partition.oldest_handle()
-        if number not in owned or self._partitions.get(number) is not partition:
-            return
-        self._partitions[number] = Partition(owned[number], token, self._shards.of(number), time.monotonic())
+    def owned_anew(self) -> None:
         self._retry_timers.look_now()
-        if handle is not None:
-            handle.refuse(owned[number].next_offset)
-
-    async def _drain(self, seconds: float) -> None:
-        """Wait until no call is under way and everything is settled, at most so long."""
-        try:
-            async with asyncio.timeout(seconds):
-                if running := self._calls.under_way():
-                    await asyncio.wait(running)
-                await asyncio.gather(*(loop.settled() for loop in self._loops))
-        except TimeoutError:
-            pass
 
     # -- From the topic to a call
 
     async def deliver(self, event: BatchHandle) -> None:
         """Begin the batch's deliveries. It is acknowledged when each has a durable outcome."""
         batch = event.value
-        partition = self._partitions.get(batch.partition)
+        partition = self._ownership.partitions.get(batch.partition)
         if batch.start == batch.end or partition is None or not partition.active or not event.current():
             return
         if batch.start != partition.read_to:
@@ -394,7 +292,7 @@ class DeliveryEngine:
             await self._deliver(partition, batch, event)
         except Exception:
             # The batch comes again. Read it as after an assignment: some of its records may be counted.
-            self._disown(partition)
+            self._ownership.disown(partition)
             raise
 
     async def _deliver(self, partition: Partition, batch: Batch, event: BatchHandle) -> None:
@@ -412,7 +310,7 @@ class DeliveryEngine:
             part = slice(begun, begun + count)
             begun += count
             try:
-                deliveries = await self._read(partition, batch.records[part], entries[part])
+                deliveries = await self._messages.read(partition, batch.records[part], entries[part])
             except BaseException:
                 self._admission.release(count, shard=partition.shard)
                 raise
@@ -451,88 +349,6 @@ class DeliveryEngine:
         if due_ms is not None:
             self._retry_timers.armed(shard, due_ms)
 
-    async def _read(
-        self, partition: Partition, records: Sequence[SourceRecord], entries: Sequence[Entry]
-    ) -> list[Delivery]:
-        """The deliveries of these records; records that are none, or whose outcome is stored, are counted."""
-        deliveries: list[Delivery] = []
-        unknown: list[Delivery] = []
-        for record, entry in zip(records, entries, strict=True):
-            message = self._message(record)
-            if message is None:
-                entry.counted = ("foreign",)
-                continue
-            entry.key = delivery_key(message.delivery_id, _ms(message.decided_at))
-            is_wanted = partition.place(entry, message.source_topic, message.source_offset)
-            is_new = partition.is_new(entry)
-            if not is_wanted or not partition.open(entry):
-                entry.counted = ("duplicate",)
-                continue
-            delivery = Delivery(
-                partition, entry.key, message, record.value or b"", entry, published_ms=record.timestamp
-            )
-            if self._spans is not None:
-                delivery.trace = self._spans.begin(message, record.timestamp * 1_000_000)
-            (deliveries if is_new else unknown).append(delivery)
-        if unknown:
-            deliveries += await self._without_outcome(partition, unknown)
-        return deliveries
-
-    async def _without_outcome(self, partition: Partition, unknown: Sequence[Delivery]) -> list[Delivery]:
-        """Look up deliveries that may be known; returns those without a stored outcome.
-
-        The outbox writes a message with its notification in one transaction, so one without a notification has another source: it is not sent.
-        """
-        keys = [delivery.key for delivery in unknown]
-        states = await _LOOK_UP.call(self._reader.first_states, partition.number, keys)
-        found: list[Delivery] = []
-        for delivery in unknown:
-            entry = delivery.entry
-            assert entry is not None, "it comes from the topic"
-            state = states.get(delivery.key)
-            if state is None:
-                delivery.in_doubt = partition.is_in_doubt(entry)
-                found.append(delivery)
-            elif partition.was_counted(entry):
-                entry.counted = ("duplicate",)
-            else:
-                entry.count_first(state)
-        if not found:
-            return found
-        ids = [delivery.message.notification_id for delivery in found]
-        notified = await _LOOK_UP.call(self._reader.notified, partition.number, ids)
-        return [
-            delivery
-            for delivery in found
-            if delivery.message.notification_id in notified or _reject(self._role, delivery)
-        ]
-
-    def _message(self, record: SourceRecord) -> ChannelMessage | None:
-        try:
-            message = read_channel_message(record.value or b"")
-            if not has_key(_ms(message.decided_at)):
-                raise msgspec.ValidationError("`decided_at` is not between 1970 and 2106")
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            metrics.REJECTED_RECORDS.labels(self._role, "invalid").inc()
-            log.error(
-                "invalid channel message rejected",
-                extra={
-                    "action": "message.invalid",
-                    "offset": record.offset,
-                    "error": error,
-                    **trace_fields(record.headers or ()),
-                },
-            )
-            return None
-        if message.channel != self._channel:
-            metrics.REJECTED_RECORDS.labels(self._role, "other_channel").inc()
-            log.error(
-                "message for another channel rejected",
-                extra={"action": "message.misrouted", "offset": record.offset, **trace_fields(record.headers or ())},
-            )
-            return None
-        return message
-
     async def _begin(self, partition: Partition, deliveries: Sequence[Delivery]) -> None:
         """Claim, check and call these admitted deliveries of one partition."""
         if not deliveries:
@@ -566,8 +382,7 @@ class DeliveryEngine:
         offsets = [delivery.entry.offset for delivery in deliveries if delivery.entry is not None]
         if offsets:
             await self._loops[partition.shard].claim(partition, max(offsets) + 1)
-        if time.monotonic() > partition.proved_at + _RENEW_AFTER_S:
-            await self._prove(partition)
+        await self._ownership.prove(partition)
         if not partition.active:
             return None
         permission = await _CHECK.call(self._permission, partition.number, [one.message for one in deliveries])
@@ -575,23 +390,6 @@ class DeliveryEngine:
 
     async def _permission(self, bucket: int, messages: Sequence[ChannelMessage]) -> SendPermission:
         return await self._check.still_allowed(bucket, messages, datetime.now(UTC))
-
-    async def _prove(self, partition: Partition) -> None:
-        """Read the tokens of all partitions of the shard. Concurrent callers share one reading."""
-        shard = partition.shard
-        proof = self._proofs.get(shard)
-        if proof is None or proof.done():
-            proof = self._proofs[shard] = asyncio.create_task(self._prove_shard(shard))
-        await asyncio.shield(proof)
-
-    async def _prove_shard(self, shard: int) -> None:
-        partitions = [one for one in self._partitions.values() if one.shard == shard]
-        owned, began = await _VERIFY.call(self._ledger.owned, shard, {one.number: one.token for one in partitions})
-        for partition in partitions:
-            if partition.number in owned:
-                partition.proved_at = max(partition.proved_at, began)
-            elif partition.active:
-                self._disown(partition)
 
     # -- For `ProviderCalls`
 
@@ -601,7 +399,9 @@ class DeliveryEngine:
         self._admission.release(retry=delivery.entry is None, shard=delivery.partition.shard)
 
     def check_again(self, partition: Partition, deliveries: Sequence[Delivery]) -> None:
-        self._spawn(self._begin(partition, deliveries), self._others)
+        task = asyncio.create_task(self._begin(partition, deliveries))
+        self._checks.add(task)
+        task.add_done_callback(self._checks.discard)
 
     def call_ended(self, delivery: Delivery, result: ProviderResult) -> None:
         """Settle how a call ended, or the answer to a parked one."""
@@ -680,17 +480,7 @@ class DeliveryEngine:
     def _add(self, delivery: Delivery, attempt: Attempt, due_ms: int | None) -> None:
         self._loops[delivery.partition.shard].add(delivery, attempt, due_ms)
 
-    # -- Timers and expiry
-
-    def _by_shard(self) -> dict[int, dict[int, Partition]]:
-        """Shard → number → partition of the current assignment. One whose bucket has moved is owned anew: its timers are elsewhere."""
-        found: dict[int, dict[int, Partition]] = {}
-        for partition in list(self._partitions.values()):
-            if partition.active and partition.shard != self._shards.of(partition.number):
-                self._disown(partition)
-            if partition.active:
-                found.setdefault(partition.shard, {})[partition.number] = partition
-        return found
+    # -- Expiry
 
     async def _expire(self) -> None:
         """Delete the attempts of notifications that have expired: the first range of ids of each bucket."""
@@ -698,20 +488,11 @@ class DeliveryEngine:
         while True:
             await asyncio.sleep(min(_EXPIRE_EVERY_S, kept_s / 4) * random.uniform(0.5, 1.0))
             before = int(time.time() - kept_s)
-            for number in list(self._partitions):
+            for number in list(self._ownership.partitions):
                 try:
-                    await self._reader.delete_before(number, before)
+                    await self._attempts.delete_before(number, before)
                 except RetryLater as error:
                     log.warning("expired attempts not deleted yet", extra={"action": "attempts.expire", "error": error})
-
-    def _spawn(self, work: Any, kept_in: set[asyncio.Task[None]]) -> None:
-        task = asyncio.create_task(work)
-        kept_in.add(task)
-        task.add_done_callback(kept_in.discard)
-
-
-def _ms(at: datetime) -> int:
-    return int(at.timestamp() * 1000)
 
 
 def _keep_remaining(delivery: Delivery, result: ProviderResult) -> None:
@@ -724,20 +505,4 @@ def _keep_remaining(delivery: Delivery, result: ProviderResult) -> None:
 
 def _not_after_expiry(delivery: Delivery, due_ms: int) -> int:
     expires_at = delivery.message.expires_at
-    return due_ms if expires_at is None else min(due_ms, _ms(expires_at) + 1)
-
-
-def _reject(topic: str, delivery: Delivery) -> bool:
-    """Count a message without a notification as foreign."""
-    assert delivery.entry is not None, "it comes from the topic"
-    delivery.entry.counted = ("foreign",)
-    metrics.REJECTED_RECORDS.labels(topic, "unknown_notification").inc()
-    log.error(
-        "message without a notification rejected",
-        extra={
-            "action": "message.unknown",
-            "offset": delivery.entry.offset,
-            **trace_fields(delivery.message.traceparent),
-        },
-    )
-    return False
+    return due_ms if expires_at is None else min(due_ms, int(expires_at.timestamp() * 1000) + 1)

@@ -13,7 +13,7 @@ import pytest
 
 from notify_streams import metrics
 from notify_streams.admin.audit.provider_log import AcceptedMessage
-from notify_streams.delivery import engine as engine_module
+from notify_streams.delivery import message_reader
 from notify_streams.delivery.providers import Outgoing, ProviderOutcome, ProviderResult, unsendable
 from notify_streams.records.ids import notification_id
 from notify_streams.roles import Channel
@@ -257,11 +257,11 @@ async def test_a_batch_that_could_not_be_read_is_read_again(
     batch = await env.notify("a", "b")
     async with env.engine(provider) as engine:
         with monkeypatch.context() as broken:
-            broken.setattr(engine_module, "read_channel_message", None)
+            broken.setattr(message_reader, "read_channel_message", None)
             for _ in range(3):
                 with pytest.raises(TypeError):
                     await engine.begin(batch)
-                await until(lambda: all(one.active for one in engine.engine._partitions.values()))
+                await until(lambda: all(one.active for one in engine.engine._ownership.partitions.values()))
         await engine.deliver(batch)
     assert sorted(provider.ids()) == ["a", "b"]
     assert await env.counts() == {"taken": 2, "fresh": 2, "sent": 2} and await env.books_close()

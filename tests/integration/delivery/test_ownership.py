@@ -117,7 +117,7 @@ async def test_a_replaced_worker_begins_no_call(env: DeliveryEnvironment) -> Non
     async with env.engine(provider) as one:
         await one.deliver(await env.notify("t"))
         await DeliveryLedger(env.shards, "push", 5.0).acquire([BUCKET], Token(2))
-        (partition,) = one.engine._partitions.values()
+        (partition,) = one.engine._ownership.partitions.values()
         partition.proved_at -= 0.6
         await one.begin(await env.notify("late"))
         await until(lambda: not partition.active)

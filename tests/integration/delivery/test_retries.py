@@ -348,7 +348,7 @@ async def test_a_timer_that_has_changed_since_it_was_read_is_not_claimed(
             timer["due_at"],
             replay=False,
         )
-        partition = engine.engine._partitions[BUCKET]
+        partition = engine.engine._ownership.partitions[BUCKET]
         assert await engine.engine._loops[partition.shard].claim_timers(partition, [read]) is (not changed)
     assert ((await env.timers())[0]["claim"] is None) is bool(changed)
 
@@ -360,7 +360,7 @@ async def test_an_attempt_that_is_stored_already_stops_nothing(env: DeliveryEnvi
     async with env.engine(provider) as engine:
         event = await engine.begin(batch)
         await until(lambda: len(provider.calls) == 2)
-        (partition,) = engine.engine._partitions.values()
+        (partition,) = engine.engine._ownership.partitions.values()
         message = read_channel_message(batch.records[0].value or b"")
         key = delivery_key(message.delivery_id, int(message.decided_at.timestamp() * 1000))
         attempt = Attempt(Rank.SENT, 1, provider="fake")
