@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from agents.apply_contacts import pending_signups
@@ -10,7 +11,7 @@ from notify_streams.app import app
 from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.outbox.outbox import Outbox
 from notify_streams.outbox.partition_hooks import attach_outbox
-from notify_streams.partition_concurrency import batch_events
+from notify_streams.partition_concurrency import process_partitions_concurrently
 from notify_streams.records.partitioner import bucket_of
 from notify_streams.records.trigger import Rejection
 from notify_streams.records.user_records import arrival_ms, encode_record, read_signup
@@ -56,9 +57,11 @@ async def sign_up(
 
 @app.agent(app.batched_topic(USER_SIGNUPS))
 async def signups_agent(batches: StreamT[Any]) -> None:
+    """Partitions run concurrently: one that waits for its shard delays no other."""
     processor = SignupProcessor(app.settings, registry, server_of, contacts_of, locate, app.preferences.erased.among)
-    async for event in batch_events(batches):
-        await sign_up(event, copies_of, processor, outbox, app)
+    await process_partitions_concurrently(
+        batches, partial(sign_up, copies_of=copies_of, processor=processor, outbox=outbox, producer=app)
+    )
 
 
 def server_of(region: str) -> str | None:

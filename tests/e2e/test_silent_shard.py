@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from tests.e2e.processes import until
-from tests.e2e.running_region import USERS, RunningRegion
+from tests.e2e.running_region import USERS, RunningRegion, a_new_id, wait_until_known
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(1200), pytest.mark.asyncio(loop_scope="session")]
 
@@ -39,3 +39,20 @@ async def test_the_partitions_of_the_other_shards_start(running_region: RunningR
     finally:
         await asyncio.to_thread(silent.resume)
     await running_region.assert_notified_once(*waiting, *ids)
+
+
+async def test_people_of_the_other_shards_sign_up(running_region: RunningRegion) -> None:
+    settings = running_region.settings
+    silent = running_region.stack.region(settings.region).shards[1]
+    people: dict[int, list[str]] = {0: [], 1: []}
+    while min(map(len, people.values())) < 3:
+        user_id = a_new_id("new")
+        people[settings.shard_of(running_region.bucket(user_id))].append(user_id)
+    await asyncio.to_thread(silent.pause)
+    try:
+        for user_id in (*people[1], *people[0]):
+            await running_region.sign_up(user_id)
+        await wait_until_known(running_region, *people[0])
+    finally:
+        await asyncio.to_thread(silent.resume)
+    await wait_until_known(running_region, *people[1])
