@@ -38,12 +38,14 @@ async def apply_receipts(event: BatchEvent, writer: ReceiptWriter, producer: Pro
     """Write the batch, repeated while MongoDB does not answer, and the dead letters; then acknowledge it."""
     batch = event.value
     refused: list[tuple[SourceRecord, Rejection]] = []
+    published: set[str] = set()
 
     def refuse(record: SourceRecord) -> None:
         refused.append((record, Rejection(DeadReason.BAD_RECORD, "the database refuses it")))
 
     async def apply(records: Sequence[SourceRecord]) -> None:
-        refused.extend(await writer.apply(RecordBatch(batch.topic, batch.partition, batch.start, batch.end, records)))
+        part = RecordBatch(batch.topic, batch.partition, batch.start, batch.end, records)
+        refused.extend(await writer.apply(part, published))
 
     await call_for_each(_RETRY, apply, batch.records, refuse)
     await publish_directly(producer, [letter for one in refused for letter in rejected(batch, *one)])

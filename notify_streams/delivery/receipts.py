@@ -12,6 +12,7 @@ from pymongo import UpdateOne
 
 from notify_streams import metrics
 from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document, delivery_key
+from notify_streams.errors import RetryLater
 from notify_streams.records.ids import split_delivery_id
 from notify_streams.records.notification_event import delivery_event, event_id, event_state
 from notify_streams.records.origin import first_entry
@@ -103,12 +104,14 @@ class ReceiptWriter:
         self._on_mail = on_mail
         self._on_failed = on_failed
 
-    async def apply(self, batch: Batch) -> list[tuple[SourceRecord, Rejection]]:
+    async def apply(self, batch: Batch, published: set[str]) -> list[tuple[SourceRecord, Rejection]]:
         """Append each receipt to its delivery, also before the worker has settled the call: the order does not matter.
 
-        Before, publish the events: again if the batch is applied again.
+        A receipt may lie in any partition: a webhook knows the delivery id only. Those of a shard that does not answer hold up no other
+        of the batch.
 
-        A receipt may lie in any partition: a webhook knows the delivery id only.
+        Args:
+            published: ids of the events that were published before their receipts were stored. Give the same set to a repetition.
 
         Returns:
             The records that are refused, and why.
@@ -127,53 +130,69 @@ class ReceiptWriter:
                 refused.append((record, receipt))
             else:
                 receipts.append(receipt)
-        await self._write(receipts, self._shards.of(batch.partition))
+        await self._write(receipts, self._shards.of(batch.partition), published)
         return refused
 
-    async def _write(self, receipts: Sequence[Receipt], first_shard: int) -> None:
+    async def _write(self, receipts: Sequence[Receipt], first_shard: int, published: set[str]) -> None:
         """Look for the notifications on `first_shard`, then on the others."""
-        began_ns = time.time_ns()
         missing = {split_delivery_id(receipt.delivery_id)[0] for receipt in receipts}
+        failed: RetryLater | None = None
         for shard in sorted(range(len(self._shards)), key=lambda shard: shard != first_shard):
             if not missing:
                 return
-            with mongo_call(f"receipts on shard {shard}", self._timeout_s):
-                database = self._shards.database(shard)
-                wanted = {"_id": {"$in": list(missing)}, "bucket": {"$in": self._shards.buckets(shard)}}
-                fields = dict.fromkeys(_FIELDS, 1)
-                found = {one["_id"]: one async for one in database[NOTIFICATIONS].find(wanted, fields)}
-            missing -= found.keys()
-            known = [
-                (notification, receipt)
-                for receipt in receipts
-                for notification_id, channel in [split_delivery_id(receipt.delivery_id)]
-                if (notification := found.get(notification_id)) is not None
-                and notification["deliveries"].get(channel, {}).get("state") == DeliveryState.QUEUED
-            ]
-            events = {
-                event_id(one.delivery_id, one.attempt, event_state(one.state, _reason(one))): _event(notification, one)
-                for notification, one in known
-                if notification["system"] in self._event_systems
-            }
-            # First, so that each stored receipt has its event.
-            await self._publish(events.values())
-            if known:
-                with mongo_call(f"append receipts on shard {shard}", self._timeout_s):
-                    updates = [_append(*one) for one in known]
-                    done = await self._shards.database(shard)[ATTEMPTS].bulk_write(updates, ordered=False)
-                if self._on_stored is not None:
-                    await self._on_stored([known[index] for index in done.upserted_ids or ()], began_ns)
-                for index in done.upserted_ids or ():
-                    notification, receipt = known[index]
-                    channel = split_delivery_id(receipt.delivery_id)[1]
-                    if receipt.state == "delivered":
-                        lane = "critical" if notification["critical"] else "standard"
-                        waited_s = (receipt.at - first_entry(notification)).total_seconds()
-                        metrics.TO_DELIVERED.labels(lane, channel).observe(max(0.0, waited_s))
-                    if channel == "email":
-                        self._on_mail(notification["category"], _reason(receipt))
-                await self._on_failed([one for one in known if one[1].state == "failed"])
+            try:
+                missing -= await self._write_on(shard, receipts, missing, published)
+            except RetryLater as error:
+                failed = error
+        if failed is not None and missing:
+            raise failed
         metrics.UNKNOWN_RECEIPTS.inc(len(missing))
+
+    async def _write_on(
+        self, shard: int, receipts: Sequence[Receipt], missing: Collection[str], published: set[str]
+    ) -> set[str]:
+        """Append the receipts of those of the `missing` notifications that the shard has; returns their ids."""
+        began_ns = time.time_ns()
+        with mongo_call(f"receipts on shard {shard}", self._timeout_s):
+            database = self._shards.database(shard)
+            wanted = {"_id": {"$in": list(missing)}, "bucket": {"$in": self._shards.buckets(shard)}}
+            fields = dict.fromkeys(_FIELDS, 1)
+            found = {one["_id"]: one async for one in database[NOTIFICATIONS].find(wanted, fields)}
+        known = [
+            (notification, receipt)
+            for receipt in receipts
+            for notification_id, channel in [split_delivery_id(receipt.delivery_id)]
+            if (notification := found.get(notification_id)) is not None
+            and notification["deliveries"].get(channel, {}).get("state") == DeliveryState.QUEUED
+        ]
+        events = {
+            name: _event(notification, one)
+            for notification, one in known
+            if notification["system"] in self._event_systems
+            and (name := event_id(one.delivery_id, one.attempt, event_state(one.state, _reason(one)))) not in published
+        }
+        # First, so that each stored receipt has its event.
+        await self._publish(events.values())
+        published.update(events)
+        if known:
+            with mongo_call(f"append receipts on shard {shard}", self._timeout_s):
+                done = await database[ATTEMPTS].bulk_write([_append(*one) for one in known], ordered=False)
+            await self._stored([known[index] for index in done.upserted_ids or ()], began_ns)
+        await self._on_failed([one for one in known if one[1].state == "failed"])
+        return set(found)
+
+    async def _stored(self, new: Sequence[tuple[Document, Receipt]], began_ns: int) -> None:
+        """Trace and count receipts that were not stored before."""
+        if self._on_stored is not None:
+            await self._on_stored(new, began_ns)
+        for notification, receipt in new:
+            channel = split_delivery_id(receipt.delivery_id)[1]
+            if receipt.state == "delivered":
+                lane = "critical" if notification["critical"] else "standard"
+                waited_s = (receipt.at - first_entry(notification)).total_seconds()
+                metrics.TO_DELIVERED.labels(lane, channel).observe(max(0.0, waited_s))
+            if channel == "email":
+                self._on_mail(notification["category"], _reason(receipt))
 
 
 def _event(notification: Document, receipt: Receipt) -> OutboxRecord:

@@ -75,17 +75,16 @@ class FakeOutbox:
 
 @dataclass
 class FakeWriter(FakeStore):
-    """A writer whose `apply` or `deliver` keeps the batch."""
+    """A writer that keeps what it is given."""
 
     applied: list[Batch] = field(default_factory=list)
-
+    #: What each call was given as the events that are published already, calls that fail included.
+    published: list[set[str]] = field(default_factory=list)
     #: What `apply` refuses.
     refused: list[tuple[SourceRecord, Rejection]] = field(default_factory=list)
 
-    async def apply(self, batch: Batch) -> list[tuple[SourceRecord, Rejection]]:
+    async def apply(self, batch: Batch, published: set[str]) -> list[tuple[SourceRecord, Rejection]]:
+        self.published.append(published)
         self.called()
         self.applied.append(batch)
         return self.refused
-
-    async def deliver(self, batch: Batch) -> None:
-        await self.apply(batch)

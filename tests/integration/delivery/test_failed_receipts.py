@@ -51,7 +51,7 @@ class Follow:
         batch = ABatch(
             [ARecord(value, offset=at) for at, value in enumerate(values)], topic="receipts", partition=BUCKET
         )
-        assert await self._writer.apply(batch) == []
+        assert await self._writer.apply(batch, set()) == []
 
     async def _find(self, wanted: Mapping[str, MessagePlace]) -> dict[str, ChannelMessage]:
         assert all(place.topic == "push" and place.buckets == (BUCKET,) for place in wanted.values())

@@ -45,7 +45,7 @@ async def test_from_the_trigger_to_the_delivery(
     delivery = f"{notification_id('t', 'u-42', 'payments')}.push"
     receipt = b'{"delivery_id":"%s","state":"delivered","at":"2026-11-22T12:00:00Z"}' % delivery.encode()
     for _ in range(2):  # a repetition counts once
-        await receipt_writer(env.shards).apply(ABatch([ARecord(receipt)], topic="receipts", partition=BUCKET))
+        await receipt_writer(env.shards).apply(ABatch([ARecord(receipt)], topic="receipts", partition=BUCKET), set())
     assert values("delivered") == pytest.approx((count + 1, total + waited_s), abs=0.01)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 
 from notify_streams import metrics
@@ -45,7 +46,7 @@ async def apply(
         ABatch([ARecord(value, offset=offset) for offset, value in enumerate(values)], topic="receipts"),
         partition=partition,
     )
-    return [rejection.reason.value for _, rejection in await writer.apply(batch)]
+    return [rejection.reason.value for _, rejection in await writer.apply(batch, set())]
 
 
 async def test_each_receipt_has_an_event_of_the_system_with_the_same_id_when_it_is_repeated(
@@ -165,6 +166,29 @@ async def test_a_receipt_is_applied_in_whatever_partition_it_lies(env: DeliveryE
     assert (await env.state())["state"] == "delivered"
 
 
+@pytest.mark.parametrize("partition", [BUCKET, BUCKET + 1])
+async def test_receipts_of_a_shard_that_does_not_answer_hold_up_no_other_of_the_batch(
+    env: DeliveryEnvironment, partition: int
+) -> None:
+    """Neither where the batch's partition lies on that shard, nor elsewhere; and each event is published once."""
+    await env.send("t")
+    addresses = list(env.settings.shards)
+    addresses[1 - env.shards.of(BUCKET)] = "mongodb://127.0.0.1:1/?directConnection=true"
+    topics, published = EventTopics(), set[str]()
+    batch = ABatch(
+        [ARecord(a_receipt(delivery_id=delivery_of("elsewhere"))), ARecord(a_receipt())],
+        topic="receipts",
+        partition=partition,
+    )
+    async with DeliveryEnvironment(msgspec.structs.replace(env.settings, shards=tuple(addresses))) as half:
+        writer = receipt_writer(half.shards, topics, timeout_s=0.2)
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable):
+                await writer.apply(batch, published)
+    assert (await env.state())["state"] == "delivered"
+    assert topics.states() == [("t", "delivered", None, 0)]
+
+
 async def test_an_unavailable_shard_is_reported() -> None:
     settings = Settings(
         region="us",
@@ -174,4 +198,6 @@ async def test_an_unavailable_shard_is_reported() -> None:
     )
     async with DeliveryEnvironment(settings) as env:
         with pytest.raises(StoreUnavailable):
-            await receipt_writer(env.shards, timeout_s=0.2).apply(ABatch([ARecord(a_receipt())], topic="receipts"))
+            await receipt_writer(env.shards, timeout_s=0.2).apply(
+                ABatch([ARecord(a_receipt())], topic="receipts"), set()
+            )

@@ -69,7 +69,7 @@ async def test_new_receipts_for_mails_are_counted_once(env: DeliveryEnvironment)
     values = [receipt(**mail)] * 2 + [receipt(), a_receipt(**mail), a_receipt(reason="complaint", **mail)]
     batch = ABatch([ARecord(value, offset=offset) for offset, value in enumerate(values)], topic="receipts")
     for _ in range(2):
-        await receipt_writer(env.shards, on_mail=lambda *one: counted.append(one)).apply(batch)
+        await receipt_writer(env.shards, on_mail=lambda *one: counted.append(one)).apply(batch, set())
     assert counted == [("payments", "bounced"), ("payments", None), ("payments", "complaint")]
 
 

@@ -123,7 +123,7 @@ async def deliver_twice_and_retry(bench: Bench) -> None:
         await until(partial(no_rows_left, bench, "push"))
     notification = notification_id("a", "u-42", "payments")
     receipt = b'{"delivery_id": "%s.push", "state": "delivered", "at": "2026-11-22T10:00:00Z"}' % notification.encode()
-    await receipt_writer(bench.shards).apply(ABatch([ARecord(receipt)], topic="receipts", partition=EVEN, end=1))
+    await receipt_writer(bench.shards).apply(ABatch([ARecord(receipt)], topic="receipts", partition=EVEN, end=1), set())
 
 
 async def choose_and_read(bench: Bench) -> None:
