@@ -126,9 +126,9 @@ class FlushLoop:
         while True:
             batches: list[DecidedBatch] = []
             try:
-                await self._idle()
-                batches = await self._queue.next_flush()
-                await self._flush(batches)
+                if await self._is_due():
+                    batches = await self._queue.next_flush()
+                    await self._flush(batches)
             except Exception:
                 # Unknown error: it is not known how far the flush came, but the ledger knows. Read the batches again.
                 log.exception(
@@ -146,14 +146,16 @@ class FlushLoop:
         if self._pending_deletes:
             await self._delete_published()
 
-    async def _idle(self) -> None:
-        """Wait for a batch. If none comes within 0.2 s, delete published rows without a flush; seal sums when their period is over."""
+    async def _is_due(self) -> bool:
+        """Wait for a flush. If none is due within 0.2 s, delete published rows without one; seal sums when their period is over."""
         due_s = None if self._periods is None else self._periods.due_s()
-        if not await self._queue.wait(within_s=_IDLE_S if self._pending_deletes else due_s):
-            if self._pending_deletes:
-                await self._delete_published()
-            if self._periods is not None:
-                await self._periods.seal_idle()
+        if await self._queue.wait(within_s=_IDLE_S if self._pending_deletes else due_s):
+            return True
+        if self._pending_deletes:
+            await self._delete_published()
+        if self._periods is not None:
+            await self._periods.seal_idle()
+        return False
 
     async def _delete_published(self) -> None:
         try:

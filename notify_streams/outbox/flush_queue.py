@@ -1,10 +1,17 @@
-"""Queue of decided batches that wait for a flush, bounded in records and bytes."""
+"""Queue of decided batches that wait for a flush, bounded in records and bytes.
+
+A batch without a trigger of this lane only moves its ledger. It waits for the next trigger, so that a lane with few triggers has few
+transactions, and a trigger seldom has to wait for one without any.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import deque
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
 
 from notify_streams import metrics
 
@@ -14,6 +21,11 @@ if TYPE_CHECKING:
     from notify_streams.outbox.decided_batch import DecidedBatch
     from notify_streams.outbox.ledger import Source
     from notify_streams.settings import OutboxSettings
+
+#: The longest time that positions without a trigger wait for one.
+_LATER_S: Final = 0.5
+#: So many of them do not wait: the transport delivers no more of a partition than some thousands that are not acknowledged.
+_MOST_LATER: Final = 1_000
 
 
 class FlushQueue:
@@ -28,6 +40,9 @@ class FlushQueue:
         self.size_bytes = 0
         #: How often the whole queue was discarded.
         self._discards = 0
+        #: When the queue is to be flushed (monotonic), and the positions that wait for a trigger until then.
+        self._due_at = math.inf
+        self._later = 0
         self._changed = asyncio.Condition()
 
     def __bool__(self) -> bool:
@@ -42,6 +57,9 @@ class FlushQueue:
                 return
             self._batches.append(batch)
             self._count(batch, 1)
+            self._later += 0 if batch.entries else batch.end - batch.start
+            is_due = batch.entries or self._later >= _MOST_LATER or not self._has_room()
+            self._due_at = min(self._due_at, 0.0 if is_due else time.monotonic() + _LATER_S)
             self._changed.notify_all()
 
     async def next_flush(self) -> list[DecidedBatch]:
@@ -65,17 +83,23 @@ class FlushQueue:
                 ends[batch.source] = batch.end
                 self._count(self._batches.popleft(), -1)
                 batches.append(batch)
-            self._changed.notify_all()
+            self._taken()
             return batches
 
     async def wait(self, within_s: float | None = None) -> bool:
-        """Wait until a batch is queued, at most `within_s` seconds (None: no limit); False after that time."""
-        try:
-            async with asyncio.timeout(within_s), self._changed:
-                await self._changed.wait_for(lambda: self._batches)
-        except TimeoutError:
-            return False
+        """Wait until the queue is to be flushed, at most `within_s` seconds (None: no limit); False after that time."""
+        ends_at = math.inf if within_s is None else time.monotonic() + within_s
+        while (now := time.monotonic()) < self._due_at:
+            if now >= ends_at:
+                return False
+            await self._wait_for_change(min(self._due_at, ends_at) - now)
         return True
+
+    async def _wait_for_change(self, within_s: float) -> None:
+        due_at = self._due_at
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None if within_s == math.inf else within_s), self._changed:
+                await self._changed.wait_for(lambda: self._due_at != due_at)
 
     async def discard(self, sources: Collection[Source] | None) -> None:
         """Drop the batches of these partitions, or all (None)."""
@@ -88,7 +112,12 @@ class FlushQueue:
                 else:
                     self._count(batch, -1)
             self._batches = kept
-            self._changed.notify_all()
+            self._taken()
+
+    def _taken(self) -> None:
+        """Batches have left the queue: what is still there is due at once."""
+        self._due_at, self._later = (0.0 if self._batches else math.inf), 0
+        self._changed.notify_all()
 
     def _has_room(self) -> bool:
         return self.records < self._limits.waiting_records and self.size_bytes < self._limits.waiting_bytes

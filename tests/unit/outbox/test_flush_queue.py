@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from notify_streams.outbox import flush_queue
 from notify_streams.outbox.decided_batch import DecidedBatch
 from notify_streams.outbox.flush_queue import FlushQueue
 from notify_streams.settings import OutboxSettings
@@ -114,13 +115,55 @@ async def test_a_flush_is_empty_if_every_batch_was_overtaken() -> None:
     assert await asyncio.wait_for(queue.next_flush(), 1) == []
 
 
-async def test_wait_returns_whether_a_batch_is_queued() -> None:
+async def test_wait_returns_whether_a_flush_is_due() -> None:
     queue = a_queue()
     assert not await queue.wait(within_s=0.01)
     waiting = asyncio.create_task(queue.wait(within_s=5))
     await asyncio.sleep(0)
     await queue.put(some(1))
     assert await asyncio.wait_for(waiting, 1)
+
+
+def others(count: int, start: int = 0, **but: Any) -> DecidedBatch:
+    """A batch of triggers of the other lane."""
+    return a_decided_batch(start=start, end=start + count, other_lane=count, **but)
+
+
+async def test_positions_without_a_trigger_are_flushed_with_the_next_one() -> None:
+    queue = await filled(a_queue(), others(2), others(3, 2), others(1, partition=5))
+    assert not await queue.wait(within_s=0.01)
+    await queue.put(some(1, 5))
+    assert await queue.wait(within_s=0.01)
+    assert [batch.start for batch in await queue.next_flush()] == [0, 2, 0, 5]
+    assert not await queue.wait(within_s=0.01)
+
+
+async def test_positions_without_a_trigger_wait_only_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flush_queue, "_LATER_S", 0.01)
+    queue = await filled(a_queue(), others(2))
+    assert await asyncio.wait_for(queue.wait(), 1)
+    assert [batch.end for batch in await queue.next_flush()] == [2]
+
+
+async def test_many_positions_without_a_trigger_do_not_wait() -> None:
+    """The transport delivers nothing more of a partition of which too much is not acknowledged."""
+    queue = await filled(a_queue(), others(999))
+    assert not await queue.wait(within_s=0.01)
+    await queue.put(others(1, partition=5))
+    assert await queue.wait(within_s=0.01)
+
+
+async def test_a_full_queue_does_not_wait_for_a_trigger() -> None:
+    queue = await filled(a_queue(waiting_records=2), others(1), others(1, 1))
+    assert await queue.wait(within_s=0.01)
+
+
+async def test_what_does_not_fit_into_a_flush_is_due_at_once() -> None:
+    queue = await filled(a_queue(), some(4), some(4, 4))
+    for start in (0, 4):
+        assert await queue.wait(within_s=0.01)
+        assert [batch.start for batch in await queue.next_flush()] == [start]
+    assert not await queue.wait(within_s=0.01)
 
 
 steps = st.lists(
