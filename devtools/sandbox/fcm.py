@@ -20,10 +20,10 @@ _LARGEST_PAYLOAD = 4096
 _LONGEST_TTL_S = 2_419_200
 _TOKEN = re.compile(r"[!-~]+")
 _RESERVED = re.compile(r"from|message_type|google.*|gcm.*", re.DOTALL)
-#: HTTP status → the canonical status of Google's APIs, FCM's own code.
+#: HTTP status → the canonical status of Google's APIs, FCM's own code. None: the API refuses the access token, before FCM reads the message.
 _STATUS = {
     400: ("INVALID_ARGUMENT", "INVALID_ARGUMENT"),
-    401: ("UNAUTHENTICATED", "THIRD_PARTY_AUTH_ERROR"),
+    401: ("UNAUTHENTICATED", None),
     403: ("PERMISSION_DENIED", "SENDER_ID_MISMATCH"),
     404: ("NOT_FOUND", "UNREGISTERED"),
     429: ("RESOURCE_EXHAUSTED", "QUOTA_EXCEEDED"),
@@ -187,7 +187,7 @@ def _checked(at: float, message: Message, body: bytes) -> IncomingMessage | Http
     if message.token is None:
         return _invalid("message", "Recipient of the message is not set.")
     if not _TOKEN.fullmatch(message.token):
-        return _reply(400, "The registration token is not a valid FCM registration token", [_fcm_error(400)])
+        return _reply(400, "The registration token is not a valid FCM registration token", [_fcm_error("INVALID_ARGUMENT")])
     if any(map(_RESERVED.fullmatch, message.data)):
         return _invalid("message.data", "Invalid data payload key")
     if float(message.android.ttl[:-1]) > _LONGEST_TTL_S:
@@ -204,16 +204,17 @@ def accepted(project: str) -> HttpReply:
 
 
 def dead() -> HttpReply:
-    return _reply(404, "Requested entity was not found.", [_fcm_error(404)])
+    return _reply(404, "Requested entity was not found.", [_fcm_error("UNREGISTERED")])
 
 
 def failed(failure: Failure) -> HttpReply:
-    details = [_fcm_error(failure.status, failure.code)]
+    code = failure.code or _STATUS.get(failure.status, ("", "UNSPECIFIED_ERROR"))[1]
+    details = [] if code is None else [_fcm_error(code)]
     return _reply(failure.status, "refused by the sandbox", details, failure.retry_after_s)
 
 
 def _invalid(field: str, description: str) -> HttpReply:
-    return _reply(400, description, [_bad_request(field, description), _fcm_error(400)])
+    return _reply(400, description, [_bad_request(field, description), _fcm_error("INVALID_ARGUMENT")])
 
 
 def _bad_request(field: str, description: str) -> dict[str, Any]:
@@ -221,8 +222,7 @@ def _bad_request(field: str, description: str) -> dict[str, Any]:
     return {"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations}
 
 
-def _fcm_error(status: int, code: str | None = None) -> dict[str, Any]:
-    code = code or _STATUS.get(status, ("", "UNSPECIFIED_ERROR"))[1]
+def _fcm_error(code: str) -> dict[str, Any]:
     return {"@type": "type.googleapis.com/google.firebase.fcm.v1.FcmError", "errorCode": code}
 
 
