@@ -187,7 +187,9 @@ def _checked(at: float, message: Message, body: bytes) -> IncomingMessage | Http
     if message.token is None:
         return _invalid("message", "Recipient of the message is not set.")
     if not _TOKEN.fullmatch(message.token):
-        return _reply(400, "The registration token is not a valid FCM registration token", [_fcm_error("INVALID_ARGUMENT")])
+        return _reply(
+            400, "The registration token is not a valid FCM registration token", [_fcm_error("INVALID_ARGUMENT")]
+        )
     if any(map(_RESERVED.fullmatch, message.data)):
         return _invalid("message.data", "Invalid data payload key")
     if float(message.android.ttl[:-1]) > _LONGEST_TTL_S:

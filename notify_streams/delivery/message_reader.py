@@ -1,4 +1,4 @@
-"""Reads the records of a channel topic: which of them are deliveries that have no outcome yet."""
+"""Reads channel messages: which records are deliveries without an outcome yet."""
 
 from __future__ import annotations
 
