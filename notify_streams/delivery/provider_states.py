@@ -24,6 +24,9 @@ _CREDENTIAL_FAILS: Final = (
     "calls fail because of the credential; their deliveries are retried until they expire: "
     "`notify-streams providers check` says what is wrong"
 )
+_PLATFORM_FAILS: Final = "the provider has no valid key of ours for one platform: calls for its addresses fail, and are retried until they expire"
+#: A platform is refused until no call has said so for this time: calls for other platforms succeed meanwhile.
+_PLATFORM_REFUSED_S: Final = 300.0
 
 
 class ProviderStates:
@@ -39,13 +42,15 @@ class ProviderStates:
         self._last_failures: dict[str, str] = {}
         #: See `ProviderState`.
         self._credential_problems: dict[str, str] = {}
+        #: How and when (monotonic) the last call of each provider ended that was refused for a platform.
+        self._platform_problems: dict[str, tuple[str, float]] = {}
 
     def current(self, paused_categories: Iterable[str]) -> ProviderState:
         """The present state of the first provider, with those of the others; without I/O."""
         first, *others = self._each(time.monotonic())
         return msgspec.structs.replace(
             first,
-            credential_problems=dict(self._credential_problems),
+            credential_problems=self._of_platforms() | self._credential_problems,
             further=tuple(others),
             paused_categories=sorted(paused_categories),
         )
@@ -60,8 +65,12 @@ class ProviderStates:
         """A call has failed. `how`: for the log line, if calls stop."""
         self._last_failures[provider] = how
 
+    def _of_platforms(self) -> dict[str, str]:
+        return {provider: f"{how}, of one platform" for provider, (how, _) in self._platform_problems.items()}
+
     def log_changes(self) -> None:
         """One log line when calls to a provider stop, and one when they go on."""
+        self._forget_platforms(time.monotonic() - _PLATFORM_REFUSED_S)
         for one in self._each(time.monotonic()):
             state = BreakerState.OPEN.value if one.state == BreakerState.PROBING else one.state
             if state == self._logged.get(one.provider, BreakerState.CLOSED.value):
@@ -78,6 +87,11 @@ class ProviderStates:
 
     def note_credential(self, result: ProviderResult) -> None:
         """One log line when a provider begins to refuse the credential, and one when it takes it."""
+        if result.platform_refused:
+            if result.provider not in self._platform_problems:
+                _log_credential(result.provider, result.detail, _PLATFORM_FAILS)
+            self._platform_problems[result.provider] = result.detail, time.monotonic()
+            return
         if result.outcome is ProviderOutcome.RETRY:
             if not result.credential_refused:
                 return
@@ -88,16 +102,26 @@ class ProviderStates:
             problem = None
             is_new = result.begun and self._credential_problems.pop(result.provider, None) is not None
         if is_new:
-            log.log(
-                logging.INFO if problem is None else logging.ERROR,
-                "the provider takes the credential" if problem is None else _CREDENTIAL_FAILS,
-                extra={"action": "provider.credential", "provider": result.provider, "code": problem},
-            )
+            _log_credential(result.provider, problem)
+
+    def _forget_platforms(self, before: float) -> None:
+        for provider in [one for one, (_, at) in self._platform_problems.items() if at < before]:
+            del self._platform_problems[provider]
+            _log_credential(provider, None)
 
     def _each(self, now: float) -> Iterator[ProviderState]:
         yield from (_state_of(one, now) for one in self._order.providers)
         for name, limit in self._order.of_devices.items():
             yield limit.state(now, paused=name in self.paused)
+
+
+def _log_credential(provider: str, problem: str | None, text: str = _CREDENTIAL_FAILS) -> None:
+    """`problem`: None if there is none any more."""
+    log.log(
+        logging.INFO if problem is None else logging.ERROR,
+        "the provider takes the credential" if problem is None else text,
+        extra={"action": "provider.credential", "provider": provider, "code": problem},
+    )
 
 
 def _state_of(provider: CalledProvider, now: float) -> ProviderState:

@@ -158,7 +158,7 @@ def fcm_result(response: HttpResponse | NoResponse) -> ProviderResult:
     if result.code not in _OF_ONE_PLATFORM:
         return result
     # FCM takes our token, and the messages to other platforms.
-    return msgspec.structs.replace(result, credential_refused=False, one_server=True)
+    return msgspec.structs.replace(result, credential_refused=False, platform_refused=True, one_server=True)
 
 
 def _text(value: Any) -> str:

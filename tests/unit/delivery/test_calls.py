@@ -15,6 +15,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from notify_streams import tasks
+from notify_streams.delivery import provider_states
 from notify_streams.delivery.admission import Admission
 from notify_streams.delivery.budget import Budget
 from notify_streams.delivery.calls import ProviderCalls
@@ -189,6 +190,31 @@ async def test_a_credential_that_is_refused_is_said_once_until_it_is_taken(caplo
     assert waiting[-1] == []
     lines = [vars(one) for one in caplog.records if vars(one).get("action") == "provider.credential"]
     assert [(one["levelname"], one.get("code")) for one in lines] == [("ERROR", "HTTP 401, code 20003"), ("INFO", None)]
+
+
+async def test_a_platform_that_is_refused_is_said_while_messages_to_others_are_taken(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator must not see green while each message to one platform waits until it expires."""
+    caplog.set_level(logging.INFO)
+    refused = ProviderResult(
+        outcome=ProviderOutcome.RETRY,
+        provider="fake",
+        detail="HTTP 401, code THIRD_PARTY_AUTH_ERROR",
+        one_server=True,
+        platform_refused=True,
+    )
+    handler = Handler()
+    calls = calls_to(AClient("fake", refused, ACCEPTED, refused, ACCEPTED), handler)
+    for _ in range(4):
+        await end_of(a_message(), calls, handler)
+        problem = calls.provider_state().credential_problems["fake"]
+        assert problem == "HTTP 401, code THIRD_PARTY_AUTH_ERROR, of one platform"
+    monkeypatch.setattr(provider_states, "_PLATFORM_REFUSED_S", 0.0)
+    calls._states.log_changes()
+    assert calls.provider_state().credential_problems == {}
+    lines = [vars(one) for one in caplog.records if vars(one).get("action") == "provider.credential"]
+    assert [one["levelname"] for one in lines] == ["ERROR", "INFO"]
 
 
 @pytest.mark.parametrize(("one_server", "state"), [(True, "closed"), (False, "open")])
