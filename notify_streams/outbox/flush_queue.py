@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from notify_streams.settings import OutboxSettings
 
 #: The longest time that positions without a trigger wait for one.
-_LATER_S: Final = 0.5
-#: So many of them do not wait: the transport delivers no more of a partition than some thousands that are not acknowledged.
+_LATER_S: Final = 0.2
+#: So many of them do not wait: of a partition the transport delivers some thousands, or 8 MB, before one is acknowledged.
 _MOST_LATER: Final = 1_000
 
 
