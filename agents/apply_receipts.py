@@ -10,7 +10,7 @@ from notify_streams.app import app
 from notify_streams.delivery.attempt_reader import AttemptReader
 from notify_streams.delivery.failed_receipts import FailedReceipts
 from notify_streams.delivery.receipt_spans import ReceiptSpans
-from notify_streams.delivery.receipts import ReceiptWriter
+from notify_streams.delivery.receipts import ReceiptProgress, ReceiptWriter
 from notify_streams.delivery.reputation import Reputation
 from notify_streams.outbox.direct_publish import publish_directly
 from notify_streams.partition_concurrency import process_partitions_concurrently
@@ -38,14 +38,14 @@ async def apply_receipts(event: BatchEvent, writer: ReceiptWriter, producer: Pro
     """Write the batch, repeated while MongoDB does not answer, and the dead letters; then acknowledge it."""
     batch = event.value
     refused: list[tuple[SourceRecord, Rejection]] = []
-    published: set[str] = set()
+    progress = ReceiptProgress()
 
     def refuse(record: SourceRecord) -> None:
         refused.append((record, Rejection(DeadReason.BAD_RECORD, "the database refuses it")))
 
     async def apply(records: Sequence[SourceRecord]) -> None:
         part = RecordBatch(batch.topic, batch.partition, batch.start, batch.end, records)
-        refused.extend(await writer.apply(part, published))
+        refused.extend(await writer.apply(part, progress))
 
     await call_for_each(_RETRY, apply, batch.records, refuse)
     await publish_directly(producer, [letter for one in refused for letter in rejected(batch, *one)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -12,7 +13,7 @@ from pymongo import UpdateOne
 
 from notify_streams import metrics
 from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document, delivery_key
-from notify_streams.errors import RetryLater
+from notify_streams.errors import PermanentFailure, RetryLater, UnknownFailure
 from notify_streams.records.ids import split_delivery_id
 from notify_streams.records.notification_event import delivery_event, event_id, event_state
 from notify_streams.records.origin import first_entry
@@ -74,6 +75,16 @@ _FIELDS: Final = (
 _RANKS: Final = {"delivered": Rank.DELIVERED, "failed": Rank.FAILED_BY_RECEIPT}
 
 
+@dataclass(slots=True)
+class ReceiptProgress:
+    """What was done for a batch before a shard did not answer, so that a repetition does not do it again."""
+
+    #: Ids of the events that were published.
+    published: set[str] = field(default_factory=set)
+    #: Receipts that are stored.
+    written: set[Receipt] = field(default_factory=set)
+
+
 class ReceiptWriter:
     """Applies receipts to notifications."""
 
@@ -104,14 +115,14 @@ class ReceiptWriter:
         self._on_mail = on_mail
         self._on_failed = on_failed
 
-    async def apply(self, batch: Batch, published: set[str]) -> list[tuple[SourceRecord, Rejection]]:
+    async def apply(self, batch: Batch, progress: ReceiptProgress) -> list[tuple[SourceRecord, Rejection]]:
         """Append each receipt to its delivery, also before the worker has settled the call: the order does not matter.
 
         A receipt may lie in any partition: a webhook knows the delivery id only. Those of a shard that does not answer hold up no other
         of the batch.
 
         Args:
-            published: ids of the events that were published before their receipts were stored. Give the same set to a repetition.
+            progress: the same for each repetition.
 
         Returns:
             The records that are refused, and why.
@@ -128,12 +139,12 @@ class ReceiptWriter:
                 receipt = Rejection(DeadReason.INVALID, "`delivery_id` does not end in a channel")
             if isinstance(receipt, Rejection):
                 refused.append((record, receipt))
-            else:
+            elif receipt not in progress.written:
                 receipts.append(receipt)
-        await self._write(receipts, self._shards.of(batch.partition), published)
+        await self._write(receipts, self._shards.of(batch.partition), progress)
         return refused
 
-    async def _write(self, receipts: Sequence[Receipt], first_shard: int, published: set[str]) -> None:
+    async def _write(self, receipts: Sequence[Receipt], first_shard: int, progress: ReceiptProgress) -> None:
         """Look for the notifications on `first_shard`, then on the others."""
         missing = {split_delivery_id(receipt.delivery_id)[0] for receipt in receipts}
         failed: RetryLater | None = None
@@ -141,9 +152,14 @@ class ReceiptWriter:
             if not missing:
                 return
             try:
-                missing -= await self._write_on(shard, receipts, missing, published)
+                found = await self._write_on(shard, receipts, missing, progress.published)
             except RetryLater as error:
-                failed = error
+                # That a shard does not answer comes before an error that could be about a record: none becomes a dead letter for it.
+                if failed is None or isinstance(failed, UnknownFailure | PermanentFailure):
+                    failed = error
+            else:
+                missing -= found
+                progress.written.update(one for one in receipts if split_delivery_id(one.delivery_id)[0] in found)
         if failed is not None and missing:
             raise failed
         metrics.UNKNOWN_RECEIPTS.inc(len(missing))

@@ -78,13 +78,13 @@ class FakeWriter(FakeStore):
     """A writer that keeps what it is given."""
 
     applied: list[Batch] = field(default_factory=list)
-    #: What each call was given as the events that are published already, calls that fail included.
-    published: list[set[str]] = field(default_factory=list)
+    #: What each call was given as the progress so far, calls that fail included.
+    progress: list[object] = field(default_factory=list)
     #: What `apply` refuses.
     refused: list[tuple[SourceRecord, Rejection]] = field(default_factory=list)
 
-    async def apply(self, batch: Batch, published: set[str]) -> list[tuple[SourceRecord, Rejection]]:
-        self.published.append(published)
+    async def apply(self, batch: Batch, progress: object) -> list[tuple[SourceRecord, Rejection]]:
+        self.progress.append(progress)
         self.called()
         self.applied.append(batch)
         return self.refused

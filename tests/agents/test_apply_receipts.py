@@ -21,7 +21,7 @@ async def test_a_batch_is_written_again_until_the_store_answers(load_agent: Load
     await agent.apply_receipts(event, writer, FakeProducer())
     assert [batch.records for batch in writer.applied] == [event.value.records]
     assert (writer.calls, event.acknowledged) == (3, 1)
-    assert len({id(one) for one in writer.published}) == 1, "a repetition publishes no event again"
+    assert len({id(one) for one in writer.progress}) == 1, "a repetition does nothing again"
 
 
 async def test_what_the_writer_refuses_is_a_dead_letter_before_the_acknowledgement(load_agent: LoadAgent) -> None:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from notify_streams.delivery.failed_receipts import FailedReceipts, MessagePlace, NotSettled
+from notify_streams.delivery.receipts import ReceiptProgress
 from notify_streams.preferences.categories import OnFailedReceipt
 from notify_streams.records.channel_message import ChannelMessage, read_channel_message
 from notify_streams.records.ids import notification_id
@@ -51,7 +52,7 @@ class Follow:
         batch = ABatch(
             [ARecord(value, offset=at) for at, value in enumerate(values)], topic="receipts", partition=BUCKET
         )
-        assert await self._writer.apply(batch, set()) == []
+        assert await self._writer.apply(batch, ReceiptProgress()) == []
 
     async def _find(self, wanted: Mapping[str, MessagePlace]) -> dict[str, ChannelMessage]:
         assert all(place.topic == "push" and place.buckets == (BUCKET,) for place in wanted.values())

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from notify_streams import metrics
+from notify_streams.delivery.receipts import ReceiptProgress
 from notify_streams.records.ids import notification_id
 from tests.builders import ABatch, ARecord
 from tests.integration.delivery.delivery_fixtures import BUCKET, DeliveryEnvironment, Provider, receipt_writer
@@ -45,7 +46,9 @@ async def test_from_the_trigger_to_the_delivery(
     delivery = f"{notification_id('t', 'u-42', 'payments')}.push"
     receipt = b'{"delivery_id":"%s","state":"delivered","at":"2026-11-22T12:00:00Z"}' % delivery.encode()
     for _ in range(2):  # a repetition counts once
-        await receipt_writer(env.shards).apply(ABatch([ARecord(receipt)], topic="receipts", partition=BUCKET), set())
+        await receipt_writer(env.shards).apply(
+            ABatch([ARecord(receipt)], topic="receipts", partition=BUCKET), ReceiptProgress()
+        )
     assert values("delivered") == pytest.approx((count + 1, total + waited_s), abs=0.01)
 
 

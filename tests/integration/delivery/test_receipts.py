@@ -1,6 +1,7 @@
 """A receipt is appended to its delivery, whose state never goes back."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -9,6 +10,7 @@ import msgspec
 import pytest
 
 from notify_streams import metrics
+from notify_streams.delivery.receipts import ReceiptProgress
 from notify_streams.errors import StoreUnavailable
 from notify_streams.records.ids import notification_id
 from notify_streams.records.outcomes import DeliveryState, Reason
@@ -46,7 +48,7 @@ async def apply(
         ABatch([ARecord(value, offset=offset) for offset, value in enumerate(values)], topic="receipts"),
         partition=partition,
     )
-    return [rejection.reason.value for _, rejection in await writer.apply(batch, set())]
+    return [rejection.reason.value for _, rejection in await writer.apply(batch, ReceiptProgress())]
 
 
 async def test_each_receipt_has_an_event_of_the_system_with_the_same_id_when_it_is_repeated(
@@ -170,23 +172,28 @@ async def test_a_receipt_is_applied_in_whatever_partition_it_lies(env: DeliveryE
 async def test_receipts_of_a_shard_that_does_not_answer_hold_up_no_other_of_the_batch(
     env: DeliveryEnvironment, partition: int
 ) -> None:
-    """Neither where the batch's partition lies on that shard, nor elsewhere; and each event is published once."""
+    """Neither where the batch's partition lies on that shard, nor elsewhere; and nothing is done twice for those that are stored."""
     await env.send("t")
     addresses = list(env.settings.shards)
     addresses[1 - env.shards.of(BUCKET)] = "mongodb://127.0.0.1:1/?directConnection=true"
-    topics, published = EventTopics(), set[str]()
+    topics, progress, followed = EventTopics(), ReceiptProgress(), list[int]()
+
+    async def follow(failed: Sequence[Any]) -> None:
+        followed.append(len(failed))
+
     batch = ABatch(
-        [ARecord(a_receipt(delivery_id=delivery_of("elsewhere"))), ARecord(a_receipt())],
+        [ARecord(a_receipt(delivery_id=delivery_of("elsewhere"))), ARecord(a_receipt(state="failed"))],
         topic="receipts",
         partition=partition,
     )
     async with DeliveryEnvironment(msgspec.structs.replace(env.settings, shards=tuple(addresses))) as half:
-        writer = receipt_writer(half.shards, topics, timeout_s=0.2)
+        writer = receipt_writer(half.shards, topics, timeout_s=0.2, on_failed=follow)
         for _ in range(3):
             with pytest.raises(StoreUnavailable):
-                await writer.apply(batch, published)
-    assert (await env.state())["state"] == "delivered"
-    assert topics.states() == [("t", "delivered", None, 0)]
+                await writer.apply(batch, progress)
+    assert (await env.state())["state"] == "failed"
+    assert [state for _, state, *_ in topics.states()] == ["failed"]
+    assert sum(followed) == 1
 
 
 async def test_an_unavailable_shard_is_reported() -> None:
@@ -199,5 +206,5 @@ async def test_an_unavailable_shard_is_reported() -> None:
     async with DeliveryEnvironment(settings) as env:
         with pytest.raises(StoreUnavailable):
             await receipt_writer(env.shards, timeout_s=0.2).apply(
-                ABatch([ARecord(a_receipt())], topic="receipts"), set()
+                ABatch([ARecord(a_receipt())], topic="receipts"), ReceiptProgress()
             )

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from notify_streams.delivery.pauses import ProviderPauses
+from notify_streams.delivery.receipts import ReceiptProgress
 from notify_streams.delivery.reputation import Reputation, ReputationCounts
 from notify_streams.preferences.choices import in_whole_ms
 from notify_streams.records.channel_message import read_channel_message
@@ -69,7 +70,7 @@ async def test_new_receipts_for_mails_are_counted_once(env: DeliveryEnvironment)
     values = [receipt(**mail)] * 2 + [receipt(), a_receipt(**mail), a_receipt(reason="complaint", **mail)]
     batch = ABatch([ARecord(value, offset=offset) for offset, value in enumerate(values)], topic="receipts")
     for _ in range(2):
-        await receipt_writer(env.shards, on_mail=lambda *one: counted.append(one)).apply(batch, set())
+        await receipt_writer(env.shards, on_mail=lambda *one: counted.append(one)).apply(batch, ReceiptProgress())
     assert counted == [("payments", "bounced"), ("payments", None), ("payments", "complaint")]
 
 

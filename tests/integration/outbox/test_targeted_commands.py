@@ -16,6 +16,7 @@ from notify_streams.admin.audit.parts import Parts
 from notify_streams.admin.audit.snapshot import RegionSnapshot
 from notify_streams.admin.why import By, Question, ask
 from notify_streams.delivery.provider_ids import PROVIDER_KEY
+from notify_streams.delivery.receipts import ReceiptProgress
 from notify_streams.outbox.fence import raise_fence
 from notify_streams.preferences.choices import ChoiceChange
 from notify_streams.preferences.repository import PreferenceRepository
@@ -123,7 +124,9 @@ async def deliver_twice_and_retry(bench: Bench) -> None:
         await until(partial(no_rows_left, bench, "push"))
     notification = notification_id("a", "u-42", "payments")
     receipt = b'{"delivery_id": "%s.push", "state": "delivered", "at": "2026-11-22T10:00:00Z"}' % notification.encode()
-    await receipt_writer(bench.shards).apply(ABatch([ARecord(receipt)], topic="receipts", partition=EVEN, end=1), set())
+    await receipt_writer(bench.shards).apply(
+        ABatch([ARecord(receipt)], topic="receipts", partition=EVEN, end=1), ReceiptProgress()
+    )
 
 
 async def choose_and_read(bench: Bench) -> None:
