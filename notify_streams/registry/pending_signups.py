@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from notify_streams.records.user_records import Signup
     from notify_streams.registry.signup_decision import KnownHome
 
-#: Enough that a forgotten sign-up has reached the table long before.
+#: Enough that a sign-up has reached the table long before it is forgotten, unless its shard does not answer.
 _MAX_SIGNUPS: Final = 50_000
+#: Of the oldest, those that have not reached the table are kept until there are so many.
+_MAX_WITH_WAITING: Final = 4 * _MAX_SIGNUPS
 
 
 class PendingSignups:
@@ -28,13 +30,23 @@ class PendingSignups:
         self._signups: dict[str, Signup] = {}
 
     def add(self, signup: Signup) -> None:
-        """Remember a sign-up; the oldest one is forgotten."""
+        """Remember a sign-up; the oldest one that has reached the table is forgotten."""
         if signup.region not in self._regions:
             return
         known = self._signups.pop(signup.user_id, None)
         self._signups[signup.user_id] = known if known is not None and known.version > signup.version else signup
-        if len(self._signups) > _MAX_SIGNUPS:
-            del self._signups[next(iter(self._signups))]
+        # Two looks at each new one: those that wait become the newest ones, and do not keep the others from being forgotten.
+        for _ in range(2):
+            if len(self._signups) <= _MAX_SIGNUPS:
+                break
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        user_id = next(iter(self._signups))
+        oldest, row = self._signups.pop(user_id), self._locate(user_id)
+        is_waiting = row is None or row.version < oldest.version
+        if is_waiting and len(self._signups) < _MAX_WITH_WAITING:
+            self._signups[user_id] = oldest
 
     def home(self, user_id: str) -> str | None:
         """The user's home region; None for an unknown user."""

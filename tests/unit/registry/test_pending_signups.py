@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from notify_streams.records.user_records import Signup
 from notify_streams.regions.locations import Location
+from notify_streams.registry import pending_signups
 from notify_streams.registry.pending_signups import PendingSignups
 from tests.builders import NOON
 
@@ -37,3 +40,32 @@ def test_a_home_that_is_no_region_does_not_count() -> None:
     assert pending.home("u-1") == "us"
     pending.add(signup("eu", 2))
     assert pending.home("u-1") == "eu"
+
+
+def test_a_sign_up_is_forgotten_only_after_the_table_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sign-ups of a shard that does not answer wait, while others go on."""
+    monkeypatch.setattr(pending_signups, "_MAX_SIGNUPS", 3)
+    located: set[str] = {f"other-{number}" for number in range(20)}
+    asked: list[str] = []
+
+    def locate(user_id: str) -> Location | None:
+        asked.append(user_id)
+        return Location("us", 3, 1, None) if user_id in located else None
+
+    pending = PendingSignups(REGIONS, locate)
+    pending.add(Signup("waits", "eu", NOON, 1))
+    for user_id in sorted(located):
+        pending.add(Signup(user_id, "us", NOON, 1))
+    assert pending.home("waits") == "eu"
+    assert len(pending._signups) == 3, "the others are forgotten"
+    assert len(asked) <= 2 * len(located) + 2
+
+
+def test_sign_ups_that_never_reach_the_table_are_limited_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pending_signups, "_MAX_SIGNUPS", 3)
+    monkeypatch.setattr(pending_signups, "_MAX_WITH_WAITING", 5)
+    pending = PendingSignups(REGIONS, lambda _: None)
+    for number in range(20):
+        pending.add(Signup(f"erased-{number}", "us", NOON, 1))
+    assert len(pending._signups) <= 5
+    assert pending.home("erased-19") == "us"
