@@ -204,9 +204,10 @@ class DeliveryEngine:
         self._ownership.close()
         await self._ownership.drain(_STOP_S)
         await self._calls.close()
-        await self._ownership.stop(_STOP_S)
+        await self._ownership.store_ends(_STOP_S)
         await self._calls.stop()
         await tasks.stop((*self._checks, *self._tasks))
+        await self._ownership.stop()
 
     @property
     def held(self) -> bool:

@@ -145,10 +145,13 @@ class Ownership:
         for partition in self.partitions.values():
             partition.active = False
 
-    async def stop(self, seconds: float) -> None:
-        """Store how calls ended, at most so long, and stop."""
+    async def store_ends(self, seconds: float) -> None:
+        """Wait until it is stored how calls ended, at most so long."""
         if self._appending:
             await asyncio.wait(self._appending, timeout=seconds)
+
+    async def stop(self) -> None:
+        """Call when nothing begins any more that uses this."""
         await tasks.stop((*self._owning_tasks, *self._appending, *self._proofs.values()))
 
     # -- Proofs
