@@ -40,6 +40,10 @@ def list_providers(region: str, as_json: bool) -> None:
         + "".join(
             f", {name} fails because of the credential ({why})" for name, why in one["credential_problems"].items()
         )
+        + "".join(
+            f", {name} has no valid key of ours for one platform ({why})"
+            for name, why in one["platform_problems"].items()
+        )
         for one in found
         if "role" in one
     ]

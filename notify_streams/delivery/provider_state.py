@@ -17,6 +17,8 @@ class ProviderState(msgspec.Struct, frozen=True):
     calls: int
     #: provider → how its last call ended if that was because of our credential: ``HTTP 401, code 20003``
     credential_problems: dict[str, str] = {}
+    #: provider → how its last call ended that was refused because the provider has no valid key of ours for the recipient's platform
+    platform_problems: dict[str, str] = {}
     #: Those that are called when this one is not, in their order; of push those that devices name.
     further: tuple[ProviderState, ...] = ()
     #: categories whose messages wait on the worker's channel

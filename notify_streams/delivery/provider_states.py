@@ -24,9 +24,9 @@ _CREDENTIAL_FAILS: Final = (
     "calls fail because of the credential; their deliveries are retried until they expire: "
     "`notify-streams providers check` says what is wrong"
 )
-_PLATFORM_FAILS: Final = "the provider has no valid key of ours for one platform: calls for its addresses fail, and are retried until they expire"
-#: A platform is refused until no call has said so for this time: calls for other platforms succeed meanwhile.
-_PLATFORM_REFUSED_S: Final = 300.0
+#: A platform counts as refused until no call has said so for this time: calls for other platforms are taken meanwhile, and one message that
+#: waits may be tried every 600 s.
+_PLATFORM_REFUSED_S: Final = 900.0
 
 
 class ProviderStates:
@@ -50,7 +50,8 @@ class ProviderStates:
         first, *others = self._each(time.monotonic())
         return msgspec.structs.replace(
             first,
-            credential_problems=self._of_platforms() | self._credential_problems,
+            credential_problems=dict(self._credential_problems),
+            platform_problems={provider: how for provider, (how, _) in self._platform_problems.items()},
             further=tuple(others),
             paused_categories=sorted(paused_categories),
         )
@@ -64,9 +65,6 @@ class ProviderStates:
     def failed(self, provider: str, how: str) -> None:
         """A call has failed. `how`: for the log line, if calls stop."""
         self._last_failures[provider] = how
-
-    def _of_platforms(self) -> dict[str, str]:
-        return {provider: f"{how}, of one platform" for provider, (how, _) in self._platform_problems.items()}
 
     def log_changes(self) -> None:
         """One log line when calls to a provider stop, and one when they go on."""
@@ -88,9 +86,7 @@ class ProviderStates:
     def note_credential(self, result: ProviderResult) -> None:
         """One log line when a provider begins to refuse the credential, and one when it takes it."""
         if result.platform_refused:
-            if result.provider not in self._platform_problems:
-                _log_credential(result.provider, result.detail, _PLATFORM_FAILS)
-            self._platform_problems[result.provider] = result.detail, time.monotonic()
+            self._note_platform(result)
             return
         if result.outcome is ProviderOutcome.RETRY:
             if not result.credential_refused:
@@ -102,26 +98,32 @@ class ProviderStates:
             problem = None
             is_new = result.begun and self._credential_problems.pop(result.provider, None) is not None
         if is_new:
-            _log_credential(result.provider, problem)
+            log.log(
+                logging.INFO if problem is None else logging.ERROR,
+                "the provider takes the credential" if problem is None else _CREDENTIAL_FAILS,
+                extra={"action": "provider.credential", "provider": result.provider, "code": problem},
+            )
+
+    def _note_platform(self, result: ProviderResult) -> None:
+        if result.provider not in self._platform_problems:
+            log.error(
+                "the provider has no valid key of ours for one platform: calls for its addresses are retried until they expire",
+                extra={"action": "provider.platform", "provider": result.provider, "code": result.detail},
+            )
+        self._platform_problems[result.provider] = result.detail, time.monotonic()
 
     def _forget_platforms(self, before: float) -> None:
         for provider in [one for one, (_, at) in self._platform_problems.items() if at < before]:
             del self._platform_problems[provider]
-            _log_credential(provider, None)
+            log.info(
+                "no call was refused for one platform lately",
+                extra={"action": "provider.platform_forgotten", "provider": provider, "seconds": _PLATFORM_REFUSED_S},
+            )
 
     def _each(self, now: float) -> Iterator[ProviderState]:
         yield from (_state_of(one, now) for one in self._order.providers)
         for name, limit in self._order.of_devices.items():
             yield limit.state(now, paused=name in self.paused)
-
-
-def _log_credential(provider: str, problem: str | None, text: str = _CREDENTIAL_FAILS) -> None:
-    """`problem`: None if there is none any more."""
-    log.log(
-        logging.INFO if problem is None else logging.ERROR,
-        "the provider takes the credential" if problem is None else text,
-        extra={"action": "provider.credential", "provider": provider, "code": problem},
-    )
 
 
 def _state_of(provider: CalledProvider, now: float) -> ProviderState:

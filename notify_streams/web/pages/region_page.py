@@ -171,6 +171,8 @@ def _provider_state(one: Summary, provider: str) -> tuple[Kind, str]:
     if problem is not None and found.state != "paused":
         return "bad", f"fails because of the credential: {problem}"
     if found.state == BreakerState.CLOSED:
+        if (problem := one.provider_state.platform_problems.get(provider)) is not None:
+            return "warn", f"called, but has no valid key of ours for one platform: {problem}"
         paused = one.provider_state.paused_categories
         return ("warn", f"called, but not for {', '.join(paused)}") if paused else ("good", "called")
     if found.state == BreakerState.OPEN:

@@ -23,6 +23,8 @@ class ProblemCode(StrEnum):
     REFUSED = "refused"
     #: A provider refuses our key or password.
     CREDENTIAL = "credential"
+    #: A provider has no valid key of ours for one platform.
+    PLATFORM_KEY = "platform_key"
     #: Most calls to a provider end with an error of its own, or without an answer.
     PROVIDER_FAILING = "provider_failing"
     PROVIDER_HANGING = "provider_hanging"

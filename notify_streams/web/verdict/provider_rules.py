@@ -30,6 +30,19 @@ def credential_problems(workers: Iterable[WorkerStatus]) -> Iterator[FoundProble
         yield FoundProblem(ProblemCode.CREDENTIAL, f"provider {provider}", text)
 
 
+def platform_problems(workers: Iterable[WorkerStatus]) -> Iterator[FoundProblem]:
+    """Providers that have no valid key of ours for one platform."""
+    found: dict[str, str] = {}
+    for worker in workers:
+        if worker.summary is not None and worker.summary.provider_state is not None:
+            found |= worker.summary.provider_state.platform_problems
+    for provider, problem in sorted(found.items()):
+        text = (
+            f"Provider {provider} has no valid key of ours for one platform ({problem}); messages to its devices wait."
+        )
+        yield FoundProblem(ProblemCode.PLATFORM_KEY, f"provider {provider}", text)
+
+
 def provider_problems(seen: Observation) -> Iterator[FoundProblem]:
     """Providers that answer most calls with an error, or not at all, or that an operator has paused."""
     states: dict[str, list[ProviderState]] = {}

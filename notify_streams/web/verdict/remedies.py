@@ -33,6 +33,11 @@ REMEDIES: Final = {
     ProblemCode.CREDENTIAL: Remedy(
         "bad", "notifycredentialrefused", "Replace the credential's file; workers read it within 5 s."
     ),
+    ProblemCode.PLATFORM_KEY: Remedy(
+        "bad",
+        "notifycredentialrefused",
+        "Replace the platform's key in the provider's console (FCM: Firebase, Cloud Messaging).",
+    ),
     ProblemCode.PROVIDER_FAILING: Remedy(
         "bad",
         "notifyproviderstopped",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from notify_streams.web.verdict.problem import FoundProblem, ProblemCode
-from notify_streams.web.verdict.provider_rules import credential_problems, provider_problems
+from notify_streams.web.verdict.provider_rules import credential_problems, platform_problems, provider_problems
 from notify_streams.web.verdict.remedies import EFFECTS, ORDER
 from notify_streams.web.verdict.trend_rules import trend_problems
 from notify_streams.web.verdict.worker_rules import not_ready_problems, worker_problems
@@ -34,6 +34,7 @@ def problems_of(seen: Observation) -> list[FoundProblem]:
         *registry_problems(seen),
         *refusals_of_workers(seen),
         *credential_problems(seen.workers),
+        *platform_problems(seen.workers),
         *provider_problems(seen),
         *worker_problems(seen),
         *link_problems(seen),

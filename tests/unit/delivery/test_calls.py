@@ -208,12 +208,13 @@ async def test_a_platform_that_is_refused_is_said_while_messages_to_others_are_t
     calls = calls_to(AClient("fake", refused, ACCEPTED, refused, ACCEPTED), handler)
     for _ in range(4):
         await end_of(a_message(), calls, handler)
-        problem = calls.provider_state().credential_problems["fake"]
-        assert problem == "HTTP 401, code THIRD_PARTY_AUTH_ERROR, of one platform"
+        state = calls.provider_state()
+        assert state.platform_problems == {"fake": "HTTP 401, code THIRD_PARTY_AUTH_ERROR"}
+        assert (state.credential_problems, not_called(state)) == ({}, []), "messages to others are taken"
     monkeypatch.setattr(provider_states, "_PLATFORM_REFUSED_S", 0.0)
     calls._states.log_changes()
-    assert calls.provider_state().credential_problems == {}
-    lines = [vars(one) for one in caplog.records if vars(one).get("action") == "provider.credential"]
+    assert calls.provider_state().platform_problems == {}
+    lines = [vars(one) for one in caplog.records if str(vars(one).get("action")).startswith("provider.platform")]
     assert [one["levelname"] for one in lines] == ["ERROR", "INFO"]
 
 

@@ -56,6 +56,12 @@ CASES: dict[str, tuple[dict[str, Any], ProblemCode, str, str]] = {
         "provider fcm",
         "HTTP 401",
     ),
+    "the key for a platform": (
+        {"workers": [with_provider("closed", platform_problems={"fcm": "HTTP 401"})], "roles": []},
+        C.PLATFORM_KEY,
+        "provider fcm",
+        "no valid key of ours for one platform (HTTP 401)",
+    ),
     "503": (
         {"rates": some_rates(providers={"fcm": calls(4, HTTP_503=40, TimeoutError=2)})},
         C.PROVIDER_FAILING,
