@@ -41,7 +41,9 @@ class MessageReader:
     async def read(
         self, partition: Partition, records: Sequence[SourceRecord], entries: Sequence[Entry]
     ) -> list[Delivery]:
-        """The deliveries of these records. The entries of the others are counted: foreign ones, and those whose outcome is stored.
+        """The deliveries of these records.
+
+        The entries of the others are counted: foreign ones, and those whose outcome is stored.
 
         Raises:
             StoreUnavailable: the partition's shard does not answer.

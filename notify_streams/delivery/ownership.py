@@ -176,7 +176,10 @@ class Ownership:
                 self.disown(partition)
 
     def by_shard(self) -> dict[int, dict[int, Partition]]:
-        """Shard → number → partition of the current assignment. One whose bucket has moved is owned anew: its timers are elsewhere."""
+        """Shard → number → partition of the current assignment.
+
+        One whose bucket has moved is owned anew: its timers are elsewhere.
+        """
         found: dict[int, dict[int, Partition]] = {}
         for partition in list(self.partitions.values()):
             if partition.active and partition.shard != self._shards.of(partition.number):
@@ -195,7 +198,7 @@ class Ownership:
     def on_refused(
         self, partition: Partition, ends: Sequence[Document] = (), events: Sequence[OutboxRecord] = ()
     ) -> None:
-        """The ledger has another token or position, or is on another shard: own it anew, or stop until it is assigned anew.
+        """A ledger has another token or position, or is on another shard: own it anew, if it is still assigned.
 
         Args:
             ends: how calls ended that were not settled.
@@ -223,7 +226,7 @@ class Ownership:
             )
 
     async def _own_anew(self, partition: Partition) -> None:
-        """Store how the calls under way end, then own the partition as after an assignment, if no other worker does."""
+        """Store how its calls end, then own the partition as after an assignment, if no other worker does."""
         number = partition.number
         if running := self._work.under_way(partition):
             await asyncio.wait(running, timeout=_DRAIN_S)

@@ -67,9 +67,10 @@ class ProviderStates:
         self._last_failures[provider] = how
 
     def log_changes(self) -> None:
-        """One log line when calls to a provider stop, and one when they go on."""
-        self._forget_platforms(time.monotonic() - _PLATFORM_REFUSED_S)
-        for one in self._each(time.monotonic()):
+        """One log line when calls to a provider stop, and one when they go on; forgets what was refused long ago."""
+        now = time.monotonic()
+        self._forget_platforms(now - _PLATFORM_REFUSED_S)
+        for one in self._each(now):
             state = BreakerState.OPEN.value if one.state == BreakerState.PROBING else one.state
             if state == self._logged.get(one.provider, BreakerState.CLOSED.value):
                 continue

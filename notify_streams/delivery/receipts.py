@@ -167,7 +167,7 @@ class ReceiptWriter:
     async def _write_on(
         self, shard: int, receipts: Sequence[Receipt], missing: Collection[str], published: set[str]
     ) -> set[str]:
-        """Append the receipts of those of the `missing` notifications that the shard has; returns their ids."""
+        """Append the receipts of the `missing` notifications that the shard has; returns their ids."""
         began_ns = time.time_ns()
         with mongo_call(f"receipts on shard {shard}", self._timeout_s):
             database = self._shards.database(shard)

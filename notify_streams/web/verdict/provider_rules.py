@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from notify_streams.web.verdict.problem import FoundProblem, ProblemCode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from notify_streams.delivery.provider_state import ProviderState
     from notify_streams.web.verdict.observation import Observation, ProviderCalls
@@ -21,22 +21,14 @@ _TIMEOUTS: Final = ("timeout", "noconnection")
 
 def credential_problems(workers: Iterable[WorkerStatus]) -> Iterator[FoundProblem]:
     """Providers that refuse our key or password."""
-    found: dict[str, str] = {}
-    for worker in workers:
-        if worker.summary is not None and worker.summary.provider_state is not None:
-            found |= worker.summary.provider_state.credential_problems
-    for provider, problem in sorted(found.items()):
+    for provider, problem in _merged(one.credential_problems for one in _states(workers)):
         text = f"Provider {provider} refuses our credential ({problem}); its messages wait."
         yield FoundProblem(ProblemCode.CREDENTIAL, f"provider {provider}", text)
 
 
 def platform_problems(workers: Iterable[WorkerStatus]) -> Iterator[FoundProblem]:
     """Providers that have no valid key of ours for one platform."""
-    found: dict[str, str] = {}
-    for worker in workers:
-        if worker.summary is not None and worker.summary.provider_state is not None:
-            found |= worker.summary.provider_state.platform_problems
-    for provider, problem in sorted(found.items()):
+    for provider, problem in _merged(one.platform_problems for one in _states(workers)):
         text = (
             f"Provider {provider} has no valid key of ours for one platform ({problem}); messages to its devices wait."
         )
@@ -47,12 +39,10 @@ def provider_problems(seen: Observation) -> Iterator[FoundProblem]:
     """Providers that answer most calls with an error, or not at all, or that an operator has paused."""
     states: dict[str, list[ProviderState]] = {}
     refusing: set[str] = set()
-    for worker in seen.workers:
-        state = None if worker.summary is None else worker.summary.provider_state
-        if state is not None:
-            refusing |= state.credential_problems.keys()
-            for one in (state, *state.further):
-                states.setdefault(one.provider, []).append(one)
+    for state in _states(seen.workers):
+        refusing |= state.credential_problems.keys()
+        for one in (state, *state.further):
+            states.setdefault(one.provider, []).append(one)
     calls = {} if seen.rates is None else seen.rates.providers
     for provider in sorted(states.keys() | calls.keys()):
         about, known = f"provider {provider}", states.get(provider, [])
@@ -65,6 +55,21 @@ def provider_problems(seen: Observation) -> Iterator[FoundProblem]:
             continue
         code = ProblemCode.PROVIDER_HANGING if is_hanging(ends) else ProblemCode.PROVIDER_FAILING
         yield FoundProblem(code, about, _text(provider, ends, stopped, len(known)))
+
+
+def _states(workers: Iterable[WorkerStatus]) -> Iterator[ProviderState]:
+    """Of the workers that call providers."""
+    for worker in workers:
+        if worker.summary is not None and worker.summary.provider_state is not None:
+            yield worker.summary.provider_state
+
+
+def _merged(problems: Iterable[Mapping[str, str]]) -> list[tuple[str, str]]:
+    """Provider and problem, by provider; of several workers what the last one says."""
+    found: dict[str, str] = {}
+    for one in problems:
+        found |= one
+    return sorted(found.items())
 
 
 def is_failing(ends: ProviderCalls | None) -> bool:
