@@ -75,11 +75,21 @@ class FollowedFiles(Generic[Loaded]):
             await asyncio.sleep(self._check_s)
 
     def _changed(self) -> Loaded | None:
-        versions = [_version(file) for file in self._files]
+        versions = self._look()
         if versions == self._versions:
             return None
+        try:
+            loaded = self._load()
+        except Exception:
+            if self._look() != versions:
+                return None  # replaced while they were read: the next look tells what is wrong with the new ones
+            self._versions = versions
+            raise
         self._versions = versions
-        return self._load()
+        return loaded
+
+    def _look(self) -> list[_Version | None]:
+        return [_version(file) for file in self._files]
 
 
 def _version(file: Path) -> _Version | None:

@@ -35,6 +35,8 @@ class TopicReader:
             settings.kafka_connection() if region is None else settings.remote_kafka_connections()[region],
             isolation_level="read_committed",
             request_timeout_s=settings.broker.request_timeout_s,
+            # The first fetch of a reading waits for the last one of the reading before, which is at the end of its partitions.
+            fetch_max_wait_ms=settings.broker.fetch_max_wait_ms,
         )
 
     async def __aenter__(self) -> Self:
