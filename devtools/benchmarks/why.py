@@ -170,5 +170,5 @@ def _story(
         identity, trigger, user.encode(), "payments", "", "payments", 1, _DECISIONS, 1, 1, at_ms, {}
     )
     attempt = Attempt(Rank.SENT, at_ms, None, "twilio", message, "201", to="+1*42", took_ms=30, since_published_ms=9)
-    key = delivery_key(delivery_id(identity, "sms"), at_ms)
+    key = delivery_key(delivery_id(identity, "sms"), at.timestamp())
     return notification, attempt_document(key, bucket, 1, Phase.CALL, b"own", attempt)

@@ -68,7 +68,7 @@ def record_lengths() -> RecordLengths:
     )
     (message,) = outcome.outputs
     notification = outcome.notification or ""
-    key = delivery_key(delivery_id(notification, "push"), int(_AT.timestamp() * 1000))
+    key = delivery_key(delivery_id(notification, "push"), _AT.timestamp())
     provider_id = "projects/an-app/messages/0:1700000000000000%0123456789abcdef"
     sent = Attempt(
         Rank.SENT,

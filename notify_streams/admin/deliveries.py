@@ -194,7 +194,7 @@ async def _add_timer(
 ) -> None:
     shard = shards.of(delivery.bucket)
     await clocks.read(shard, _CLOCK_AGE_S)
-    key = delivery_key(delivery.id, int(message.decided_at.timestamp() * 1000))
+    key = delivery_key(delivery.id, message.decided_at.timestamp())
     record = msgspec.json.encode(message)
     # A repetition of what was accepted, or may have been, is marked for the receiver, and excused by the audit. It stays with its
     # provider. Of what was not accepted for certain the operator has mended the cause: it begins with the first provider again.

@@ -82,7 +82,7 @@ class AttemptReader:
         Raises:
             StoreUnavailable: the shard does not answer.
         """
-        key = delivery_key(delivery_id(notification, channel), int(decided_at.timestamp() * 1000))
+        key = delivery_key(delivery_id(notification, channel), decided_at.timestamp())
         documents = sorted(await self.documents(bucket, [key]), key=lambda one: unpack(one["p"]).at_ms)
         return [attempt_fields(one) for one in documents]
 
@@ -116,10 +116,10 @@ class AttemptReader:
         """
         by_bucket: dict[int, dict[bytes, tuple[str, Document]]] = {}
         for one in notifications:
-            at_ms = int(one["decided_at"].timestamp() * 1000)
+            decided_s = one["decided_at"].timestamp()
             for channel, delivery in one["deliveries"].items():
                 identity = delivery_id(one["_id"], channel)
-                by_bucket.setdefault(one["bucket"], {})[delivery_key(identity, at_ms)] = identity, delivery
+                by_bucket.setdefault(one["bucket"], {})[delivery_key(identity, decided_s)] = identity, delivery
         found: dict[str, DeliveryStatus] = {}
         for bucket, deliveries in by_bucket.items():
             for key, status in (await self.status(bucket, list(deliveries))).items():

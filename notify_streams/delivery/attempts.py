@@ -188,14 +188,14 @@ pack: Final = msgspec.msgpack.Encoder().encode
 unpack: Final = msgspec.msgpack.Decoder(Attempt).decode
 
 
-def delivery_key(delivery_id: str, decided_at_ms: int) -> bytes:
-    """The first 16 bytes of the ids of a delivery's attempts; also the `_id` of its timer."""
-    return (decided_at_ms // 1000).to_bytes(_SECOND_BYTES, "big") + delivery_digest(delivery_id)
+def delivery_key(delivery_id: str, decided_s: float) -> bytes:
+    """The first 16 bytes of the ids of a delivery's attempts; also the `_id` of its timer. `decided_s`: Unix seconds."""
+    return int(decided_s).to_bytes(_SECOND_BYTES, "big") + delivery_digest(delivery_id)
 
 
-def has_key(decided_at_ms: int) -> bool:
-    """Whether a delivery that was decided at this time can have a key: from 1970 to 2106."""
-    return 0 <= decided_at_ms // 1000 < 1 << 8 * _SECOND_BYTES
+def has_key(decided_s: float) -> bool:
+    """Whether a delivery that was decided at this time (Unix seconds) can have a key: from 1970 to 2106."""
+    return 0 <= decided_s < 1 << 8 * _SECOND_BYTES
 
 
 def delivery_digest(delivery_id: str) -> bytes:

@@ -142,7 +142,7 @@ class FailedReceipts:
         for notification, receipt in wanted:
             channel = channel_named(split_delivery_id(receipt.delivery_id)[1])
             assert channel is not None, "a stored receipt is for a delivery"
-            key = delivery_key(receipt.delivery_id, int(notification["decided_at"].timestamp() * 1000))
+            key = delivery_key(receipt.delivery_id, notification["decided_at"].timestamp())
             by_bucket.setdefault(notification["bucket"], []).append(_Failure(notification, receipt, key, channel))
         found: list[_Failure] = []
         for bucket, failures in by_bucket.items():

@@ -55,7 +55,7 @@ class MessageReader:
             if message is None:
                 entry.counted = ("foreign",)
                 continue
-            entry.key = delivery_key(message.delivery_id, int(message.decided_at.timestamp() * 1000))
+            entry.key = delivery_key(message.delivery_id, message.decided_at.timestamp())
             is_wanted = partition.place(entry, message.source_topic, message.source_offset)
             is_new = partition.is_new(entry)
             if not is_wanted or not partition.open(entry):
@@ -103,7 +103,7 @@ class MessageReader:
     def _message(self, record: SourceRecord) -> ChannelMessage | None:
         try:
             message = read_channel_message(record.value or b"")
-            if not has_key(int(message.decided_at.timestamp() * 1000)):
+            if not has_key(message.decided_at.timestamp()):
                 raise msgspec.ValidationError("`decided_at` is not between 1970 and 2106")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             metrics.REJECTED_RECORDS.labels(self._role, "invalid").inc()

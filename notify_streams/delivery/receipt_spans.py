@@ -55,7 +55,7 @@ class ReceiptSpans:
 
     async def _call(self, notification: Document, receipt: Receipt) -> str | None:
         """The span of the call; None if it is not stored yet, or cannot be read now."""
-        key = delivery_key(receipt.delivery_id, int(notification["decided_at"].timestamp() * 1000))
+        key = delivery_key(receipt.delivery_id, notification["decided_at"].timestamp())
         with suppress(StoreUnavailable):
             documents = await self._reader.documents(notification["bucket"], [key])
             calls = {number_of(one["_id"]): one[TRACEPARENT] for one in documents if TRACEPARENT in one}

@@ -236,7 +236,6 @@ def _reason(receipt: Receipt) -> str | None:
 
 def _append(notification: Document, receipt: Receipt) -> UpdateOne:
     """A repetition finds the same `_id` and changes nothing."""
-    decided_at_ms = int(notification["decided_at"].timestamp() * 1000)
     attempt = Attempt(
         _RANKS[receipt.state],
         int(receipt.at.timestamp() * 1000),
@@ -245,7 +244,7 @@ def _append(notification: Document, receipt: Receipt) -> UpdateOne:
         code=receipt.code,
     )
     document = attempt_document(
-        delivery_key(receipt.delivery_id, decided_at_ms),
+        delivery_key(receipt.delivery_id, notification["decided_at"].timestamp()),
         notification["bucket"],
         receipt.attempt,
         Phase.RECEIPT,

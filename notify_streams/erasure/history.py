@@ -168,8 +168,10 @@ def names(records: bytes, user_id: str) -> bool:
 
 def delivery_keys(notification: Document) -> list[bytes]:
     """The keys of a notification's deliveries."""
-    at_ms = int(notification["decided_at"].timestamp() * 1000)
-    return [delivery_key(delivery_id(notification["_id"], channel), at_ms) for channel in notification["deliveries"]]
+    decided_s = notification["decided_at"].timestamp()
+    return [
+        delivery_key(delivery_id(notification["_id"], channel), decided_s) for channel in notification["deliveries"]
+    ]
 
 
 async def notification_pages(

@@ -194,8 +194,7 @@ async def test_a_delivery_under_way_is_listed_and_fails_an_audit_that_waits(
             {"bucket": bucket, "_id": notification_id(sent_to_ada, "ada", "payments")}
         )
         assert notification is not None
-        decided_at_ms = int(notification["decided_at"].timestamp() * 1000)
-        key = delivery_key(delivery_id(notification["_id"], "push"), decided_at_ms)
+        key = delivery_key(delivery_id(notification["_id"], "push"), notification["decided_at"].timestamp())
         attempts = shards.collection(ATTEMPTS, bucket)
         mine = {"bucket": bucket, "_id": key_range(key)}
         stored = await attempts.find(mine).to_list()

@@ -84,8 +84,8 @@ class OutcomeReader:
         for shard in range(len(self._shards)):
             query = {"bucket": {"$in": self._shards.buckets(shard)}, "_id": {"$in": list(notification_ids)}}
             async for one in self._shards.database(shard)[NOTIFICATIONS].find(query):
-                at_ms = int(one["decided_at"].timestamp() * 1000)
-                keys[one["bucket"]][delivery_key(delivery_id(one["_id"], channel), at_ms)] = one
+                key = delivery_key(delivery_id(one["_id"], channel), one["decided_at"].timestamp())
+                keys[one["bucket"]][key] = one
         for bucket, notifications in keys.items():
             documents = await self._attempts.documents(bucket, list(notifications))
             states = fold(documents)

@@ -101,7 +101,7 @@ async def _read_at_one_time(
         events_of = one["system"] if one["system"] in event_systems else ""
         for channel, delivery in one["deliveries"].items():
             identity = delivery_id(one["_id"], channel)
-            key = delivery_key(identity, int(decided_at * 1000))
+            key = delivery_key(identity, decided_at)
             topic = channel_topic(channel, one["critical"])
             state, reason = delivery["state"], delivery.get("reason")
             parts.add(DeliveryRow(key, identity, topic, state, reason, decided_at, bucket, events_of))

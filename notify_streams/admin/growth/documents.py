@@ -117,7 +117,7 @@ def _change(bucket: int, new: int, documents: Document) -> UpdateMany:
 
 def _of_attempts(bucket: int, new: int, notifications: Sequence[Document]) -> Iterator[UpdateMany]:
     keys = [
-        delivery_key(delivery_id(one["_id"], channel), int(one["decided_at"].timestamp() * 1000))
+        delivery_key(delivery_id(one["_id"], channel), one["decided_at"].timestamp())
         for one in notifications
         for channel in one["deliveries"]
     ]

@@ -175,7 +175,7 @@ class Books:
                 continue
             one = restored.get((place.topic, place.partition))
             if one is None or not one.is_superseded(record.offset, message.source_topic, message.source_offset):
-                key = delivery_key(message.delivery_id, int(message.decided_at.timestamp() * 1000))
+                key = delivery_key(message.delivery_id, message.decided_at.timestamp())
                 found.setdefault((place.topic, place.partition), set()).add(key)
         return found
 
@@ -272,10 +272,10 @@ def _queued(ledgers: Iterable[Document]) -> dict[str, int]:
 
 def _queued_deliveries(notification: Document) -> Iterator[tuple[str, bytes]]:
     """Topic and key of each delivery that was queued when it was decided."""
-    at_ms = int(notification["decided_at"].timestamp() * 1000)
+    decided_s = notification["decided_at"].timestamp()
     for channel, delivery in notification["deliveries"].items():
         if delivery["state"] == DeliveryState.QUEUED:
             yield (
                 channel_topic(channel, notification["critical"]),
-                delivery_key(delivery_id(notification["_id"], channel), at_ms),
+                delivery_key(delivery_id(notification["_id"], channel), decided_s),
             )

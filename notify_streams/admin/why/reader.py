@@ -61,7 +61,7 @@ class StoryReader:
 
     async def _of_bucket(self, bucket: int, documents: Sequence[Document], problems: list[str]) -> list[Notification]:
         keys = {
-            delivery_key(delivery_id(one["_id"], channel), int(one["decided_at"].timestamp() * 1000)): (one, channel)
+            delivery_key(delivery_id(one["_id"], channel), one["decided_at"].timestamp()): (one, channel)
             for one in documents
             for channel in one["deliveries"]
         }

@@ -188,9 +188,9 @@ class RegionSearch:
         with mongo_call(f"the notifications of bucket {bucket}", self._timeout_s):
             cursor = self._shards.collection(NOTIFICATIONS, bucket).find(query, batch_size=_SCAN_AT_ONCE)
             async for one in cursor.hint([(KEPT_FROM, 1)]):
-                at_ms = int(one["decided_at"].timestamp() * 1000)
-                if at_ms // 1000 == second and any(
-                    delivery_key(delivery_id(one["_id"], channel), at_ms) == key for channel in one["deliveries"]
+                decided_s = int(one["decided_at"].timestamp())
+                if decided_s == second and any(
+                    delivery_key(delivery_id(one["_id"], channel), decided_s) == key for channel in one["deliveries"]
                 ):
                     found.append(one)
                     break

@@ -272,7 +272,7 @@ async def test_a_replay_is_counted_and_is_the_next_attempt(env: DeliveryEnvironm
     batch = await env.notify("t")
     record = batch.records[0].value or b""
     message = read_channel_message(record)
-    key = delivery_key(message.delivery_id, int(message.decided_at.timestamp() * 1000))
+    key = delivery_key(message.delivery_id, message.decided_at.timestamp())
     provider = Provider()
     async with env.engine(provider) as engine:
         await engine.deliver(batch)
@@ -362,7 +362,7 @@ async def test_an_attempt_that_is_stored_already_stops_nothing(env: DeliveryEnvi
         await until(lambda: len(provider.calls) == 2)
         (partition,) = engine.engine._ownership.partitions.values()
         message = read_channel_message(batch.records[0].value or b"")
-        key = delivery_key(message.delivery_id, int(message.decided_at.timestamp() * 1000))
+        key = delivery_key(message.delivery_id, message.decided_at.timestamp())
         attempt = Attempt(Rank.SENT, 1, provider="fake")
         await env.shards.collection(ATTEMPTS, BUCKET).insert_one(
             attempt_document(key, BUCKET, 1, Phase.CALL, partition.token.random, attempt)

@@ -162,7 +162,7 @@ async def _deliver(region: ARegion) -> None:
     async with TopicReader(region.settings) as topics:
         async for place, record in topics.read(["push"]):
             message = read_channel_message(record.value or b"")
-            key = delivery_key(message.delivery_id, int(NOON.timestamp() * 1000))
+            key = delivery_key(message.delivery_id, NOON.timestamp())
             waits = int(message.user_id.removeprefix("u-")) % WAITS_EVERY == 0
             rank = Rank.RETRYING if waits else Rank.SENT
             attempt = Attempt(rank, int(time.time() * 1000), None, "fcm")

@@ -34,7 +34,7 @@ DECIDED_S = 1_800_000_000
 def rows_of_a_delivery(number: int, missing: Sequence[str] = ()) -> Iterator[Any]:
     """All rows of a push that was sent, without some kinds."""
     identity = f"n-{number:07}.push"
-    key = delivery_key(identity, DECIDED_S * 1000)
+    key = delivery_key(identity, DECIDED_S)
     attempt = attempt_document(key, 3, 1, Phase.CALL, b"abc", Attempt(Rank.SENT, DECIDED_S * 1000, provider="fcm"))
     rows = {
         "delivery": DeliveryRow(key, identity, "push", "queued", None, float(DECIDED_S)),

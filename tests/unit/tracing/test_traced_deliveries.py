@@ -153,7 +153,7 @@ def an_attempt(number: int, traceparent: str | None) -> dict[str, Any]:
     return attempt_document(KEY, 3, number, Phase.CALL, b"own", attempt, traceparent)
 
 
-KEY = delivery_key("n.push", int(NOON.timestamp() * 1000))
+KEY = delivery_key("n.push", NOON.timestamp())
 OUTBOX, FIRST, SECOND = new_trace(), new_trace(), new_trace()
 CALLS = [an_attempt(1, FIRST.traceparent), an_attempt(2, SECOND.traceparent)]
 
