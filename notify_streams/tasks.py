@@ -1,4 +1,4 @@
-"""Stops asyncio tasks; runs calls that block."""
+"""Stops and gathers asyncio tasks; runs calls that block."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
 _CANCEL_AGAIN_S: Final = 0.5
 
@@ -27,6 +27,16 @@ async def stop(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
         for task in running:
             task.cancel()
         _, running = await asyncio.wait(running, timeout=_CANCEL_AGAIN_S)
+
+
+async def all_ended(calls: Iterable[Awaitable[Result]]) -> list[Result]:
+    """Run them at the same time: all results in order, or the first error, once every call has ended."""
+    results: list[Result] = []
+    for one in await asyncio.gather(*calls, return_exceptions=True):
+        if isinstance(one, BaseException):
+            raise one
+        results.append(one)
+    return results
 
 
 def in_thread(call: Callable[Params, Result], *args: Params.args, **kwargs: Params.kwargs) -> asyncio.Future[Result]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from notify_streams import metrics
+from notify_streams import metrics, tasks
 from notify_streams.errors import RetryLater
 from notify_streams.outbox.flush_plan import OutboxRow
 from notify_streams.outbox.publisher import publish, rows_by_partition
@@ -166,31 +166,31 @@ class EventOutbox:
             metrics.EVENTS.labels(topic).inc(count)
 
     async def _delete(self, documents: Sequence[Document]) -> None:
-        failed: RetryLater | None = None
-        for shard, mine in by_shard(self._shards, documents, itemgetter("bucket")).items():
-            buckets = sorted({one["bucket"] for one in mine})
-            query = {"bucket": {"$in": buckets}, "_id": {"$in": [one["_id"] for one in mine]}}
-            try:
-                with mongo_call(f"delete published events on shard {shard}", self._store_timeout_s):
-                    await self._shards.database(shard)[OUTBOX].delete_many(query)
-            except RetryLater as error:
-                failed = error
-        if failed is not None:
-            raise failed
+        shards = by_shard(self._shards, documents, itemgetter("bucket"))
+        await tasks.all_ended(self._delete_on(shard, mine) for shard, mine in shards.items())
+
+    async def _delete_on(self, shard: int, documents: Sequence[Document]) -> None:
+        buckets = sorted({one["bucket"] for one in documents})
+        query = {"bucket": {"$in": buckets}, "_id": {"$in": [one["_id"] for one in documents]}}
+        with mongo_call(f"delete published events on shard {shard}", self._store_timeout_s):
+            await self._shards.database(shard)[OUTBOX].delete_many(query)
 
     async def _sweep(self) -> None:
         """Publish rows that no task of this worker is going to publish."""
         waiting = frozenset(flush_of(row.document["_id"]) for row in self._waiting)
         new, buckets = self._new_buckets, self._buckets
         self._new_buckets, self._look_now, self._swept_at = frozenset(), False, time.monotonic()
-        failed: RetryLater | None = None
-        older_ms = int(2000 * self._sweep_every_s)
-        each_new = ((frozenset(mine), 0) for mine in by_shard(self._shards, new, int).values())
-        for those, older_than_ms in (*each_new, (buckets - new, older_ms)):
-            try:
-                await self._relay.drain(those, older_than_ms=older_than_ms, exclude=waiting)
-            except RetryLater as error:
-                failed = error
-                self._new_buckets |= new & self._buckets & those
-        if failed is not None:
-            raise failed
+        await tasks.all_ended(
+            [
+                *(self._sweep_new(frozenset(mine), waiting) for mine in by_shard(self._shards, new, int).values()),
+                self._relay.drain(buckets - new, older_than_ms=int(2000 * self._sweep_every_s), exclude=waiting),
+            ]
+        )
+
+    async def _sweep_new(self, buckets: frozenset[int], waiting: frozenset[str]) -> None:
+        """Of buckets of one shard; if it fails, the next sweep does it again."""
+        try:
+            await self._relay.drain(buckets, older_than_ms=0, exclude=waiting)
+        except RetryLater:
+            self._new_buckets |= buckets & self._buckets
+            raise

@@ -7,13 +7,12 @@ Each shard has all of them, so that a pause can be written and read while one sh
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from notify_streams import metrics
+from notify_streams import metrics, tasks
 from notify_streams.errors import StoreUnavailable
 from notify_streams.stores.mongo_errors import mongo_call
 
@@ -106,12 +105,8 @@ class ProviderPauses:
 
     async def _on_each(self, name: str, update: Document | None) -> bool:
         """Whether the document is new on the first shard."""
-        every = (self._update(shard, name, update) for shard in range(len(self._shards)))
-        found = await asyncio.gather(*every, return_exceptions=True)
-        for one in found:
-            if isinstance(one, BaseException):
-                raise one
-        return found[0] is True
+        new = await tasks.all_ended(self._update(shard, name, update) for shard in range(len(self._shards)))
+        return new[0]
 
     async def _update(self, shard: int, name: str, update: Document | None) -> bool:
         """Whether the document is new."""

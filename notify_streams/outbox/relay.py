@@ -6,14 +6,13 @@ publication left. A row can be published twice (crash between publication and de
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
-from notify_streams import metrics
+from notify_streams import metrics, tasks
 from notify_streams.errors import RetryLater
 from notify_streams.outbox.flush_plan import OutboxRow
 from notify_streams.outbox.publisher import publish, rows_by_partition
@@ -66,13 +65,11 @@ class Relay:
         Raises:
             RetryLater: the shard or the broker does not answer; unpublished rows stay.
         """
-        every = [self._drain_bucket(bucket, older_than_ms, exclude, published) for bucket in sorted(set(buckets))]
-        count = 0
-        for one in await asyncio.gather(*every, return_exceptions=True):
-            if isinstance(one, BaseException):
-                raise one
-            count += one
-        return count
+        return sum(
+            await tasks.all_ended(
+                self._drain_bucket(bucket, older_than_ms, exclude, published) for bucket in sorted(set(buckets))
+            )
+        )
 
     async def _drain_bucket(
         self, bucket: int, older_than_ms: int, exclude: frozenset[str], published: frozenset[str]

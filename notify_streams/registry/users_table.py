@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from botocore.exceptions import ClientError
 
+from notify_streams import tasks
 from notify_streams.errors import RetryLater
 from notify_streams.registry.dynamodb_errors import (
     CONDITION_FAILED,
@@ -108,7 +109,7 @@ class UsersTable:
         ids = list(dict.fromkeys(user_ids))
         parts = [ids[start : start + _KEYS_PER_CALL] for start in range(0, len(ids), _KEYS_PER_CALL)]
         found: dict[str, User] = {}
-        for rows in await _gather([self._get_part(part) for part in parts]):
+        for rows in await tasks.all_ended(self._get_part(part) for part in parts):
             found.update((user.user_id, user) for user in rows)
         return found
 
@@ -119,7 +120,7 @@ class UsersTable:
         row of a transaction is refused, its rows are written one by one.
         """
         parts = [users[start : start + _ROWS_PER_TRANSACTION] for start in range(0, len(users), _ROWS_PER_TRANSACTION)]
-        return [write for part in await _gather([self._put_part(part) for part in parts]) for write in part]
+        return [write for part in await tasks.all_ended(self._put_part(part) for part in parts) for write in part]
 
     async def delete(self, user_id: str, version: int) -> bool:
         """Delete the row unless a later version than `version` is there; returns whether it is deleted."""
@@ -155,7 +156,7 @@ class UsersTable:
                 pass
             else:
                 return [WriteResult(WriteOutcome.WRITTEN, user) for user in users]
-        return await _gather([self.put(user) for user in users])
+        return await tasks.all_ended(self.put(user) for user in users)
 
     def _write(self, user: User) -> dict[str, Any]:
         return {
@@ -176,7 +177,7 @@ class UsersTable:
             except ClientError:
                 if len(ids) == 1:
                     return []  # no row can have a key that DynamoDB refuses
-                return [row for rows in await _gather([self._get_part([one]) for one in ids]) for row in rows]
+                return [row for rows in await tasks.all_ended(self._get_part([one]) for one in ids) for row in rows]
             items += response.get("Responses", {}).get(self._name, ())
             wanted = response.get("UnprocessedKeys")
             if wanted:
@@ -208,12 +209,3 @@ def _readable(item: Item) -> User | None:
     except (KeyError, ValueError) as error:
         log.error("invalid registry row skipped", extra={"action": "registry_row.skip", "error": error})
         return None
-
-
-async def _gather(calls: Sequence[Any]) -> list[Any]:
-    """All results in order, or the first error; returns when all calls have ended."""
-    results = await asyncio.gather(*calls, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-    return list(results)

@@ -16,6 +16,7 @@ from typing import TypeVar
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from notify_streams import tasks
 from notify_streams.transport.app_state import AssignedHook, StartPositions
 from notify_streams.transport.fetch_thread import PartitionOffsets
 
@@ -39,7 +40,7 @@ class StartPosition:
 
 async def prepare(tps: frozenset[TP], hooks: Sequence[AssignedHook], retry_s: float = _RETRY_S) -> None:
     """Run the hooks on a whole assignment until all have succeeded. Cancel it at a revocation."""
-    await _until_it_succeeds(lambda: _run_all(hook(tps) for hook in hooks), tps, retry_s, _TRANSIENT, set())
+    await _until_it_succeeds(lambda: tasks.all_ended(hook(tps) for hook in hooks), tps, retry_s, _TRANSIENT, set())
 
 
 async def decide_start_positions(
@@ -99,13 +100,6 @@ async def _until_it_succeeds(
                 "a hook on assigned partitions failed, will be called again", extra={"action": "assigned_hook.retry"}
             )
         await asyncio.sleep(retry_s)
-
-
-async def _run_all(hooks: Iterable[Awaitable[object]]) -> None:
-    """Raises the first error once all have ended: a hook must not be called again while it still runs."""
-    for result in await asyncio.gather(*hooks, return_exceptions=True):
-        if isinstance(result, BaseException):
-            raise result
 
 
 def start_positions(
