@@ -32,6 +32,8 @@ _MAX_TTL_S = 4 * 7 * 24 * 3600
 _MAX_PAYLOAD = 4096
 #: A token is used so long before its source is asked again, which must not return one that expires sooner.
 _TOKEN_USED_S = 1.0
+#: A call that waited longer for a token is not made: the checks before it would be too old.
+_AT_ONCE_S = 0.02
 _UNAUTHORIZED = 401
 #: The key that Firebase has for APNs or for web push is missing or invalid.
 _OF_ONE_PLATFORM = frozenset(("THIRD_PARTY_AUTH_ERROR", "APNS_AUTH_ERROR"))
@@ -73,7 +75,7 @@ class Fcm:
         # The body has every byte that counts, and more: most messages need no exact count.
         if len(body) > _MAX_PAYLOAD and (size := payload_bytes(request)) > _MAX_PAYLOAD:
             return unsendable(self.name, ProviderOutcome.TOO_LARGE, f"{size} bytes, FCM takes {_MAX_PAYLOAD}")
-        if time.monotonic() >= self._ask_at:
+        if (began := time.monotonic()) >= self._ask_at:
             try:
                 await self._ask_for_token()
             except Exception as error:  # of any type: the token source is configured; nothing was sent
@@ -85,6 +87,14 @@ class Fcm:
                     credential_refused=True,
                     begun=False,
                     not_ready=isinstance(error, TimeoutError),
+                )
+            if time.monotonic() - began > _AT_ONCE_S:
+                return ProviderResult(
+                    outcome=ProviderOutcome.RETRY,
+                    provider=self.name,
+                    detail="new access token",
+                    begun=False,
+                    not_ready=True,
                 )
         response = await self._http.post(self._url, with_trace(self._headers, message), body)
         result = fcm_result(response)

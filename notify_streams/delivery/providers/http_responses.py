@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from math import isfinite
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +19,10 @@ _ABOUT_MESSAGE = frozenset({413, 422})
 _ABOUT_REQUEST = _ABOUT_MESSAGE | {400}
 #: statuses about our credential, not about the message
 _ABOUT_CREDENTIAL = frozenset({401, 403})
+#: The first form of `Retry-After`; some servers add a fraction.
+_SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
+#: Longer than any message is kept. The server of a push subscription is anybody's: times must stay in the range of a date.
+_LONGEST_S: Final = 30 * 86_400.0
 
 
 class HttpResponse(msgspec.Struct, frozen=True):
@@ -55,18 +59,18 @@ class NoResponse(msgspec.Struct, frozen=True):
 
 
 def retry_after_s(header: str | None, now: float) -> float | None:
-    """Seconds to wait, from either form of `Retry-After` (RFC 9110 §10.2.3); None if absent or invalid."""
+    """Seconds to wait, from either form of `Retry-After` (RFC 9110 §10.2.3), at most 30 days; None if absent or invalid."""
     if not header:
         return None
-    try:
+    if _SECONDS.fullmatch(header):
         seconds = float(header)
-    except ValueError:
+    else:
         try:
             when = parsedate_to_datetime(header)
+            seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now
         except (ValueError, OverflowError):
             return None
-        seconds = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() - now
-    return max(0.0, seconds) if isfinite(seconds) else None
+    return min(max(0.0, seconds), _LONGEST_S)
 
 
 def error_result(

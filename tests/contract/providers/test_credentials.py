@@ -133,6 +133,17 @@ class TestServiceAccount:
             await until_accepted(fcm, outbox.message())
         assert providers.issued == 1
 
+    async def test_a_call_that_waited_for_its_token_is_not_made_until_it_is_checked_again(
+        self, providers: StrictProviders, config: Any, outbox_of: Any
+    ) -> None:
+        providers.delay_s = 0.1
+        outbox, account = outbox_of("push"), Secret(providers.service_account())
+        async with started("push", config(fcm_service_account=account)) as fcm:
+            result = await fcm.send(outbox.message())
+            assert (result.outcome, result.begun, result.not_ready) == (RETRY, False, True)
+            assert not result.credential_refused
+            assert (await fcm.send(outbox.message())).outcome is ACCEPTED
+
     async def test_a_revoked_token_is_renewed(self, providers: StrictProviders, config: Any, outbox_of: Any) -> None:
         outbox = outbox_of("push")
         async with started("push", config(fcm_service_account=Secret(providers.service_account()))) as fcm:

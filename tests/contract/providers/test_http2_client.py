@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from h2.settings import SettingCodes
 
 from notify_streams.delivery.providers import ProviderConfig
 from notify_streams.delivery.providers.http2.client import Http2Client
+from notify_streams.delivery.providers.http2.connection import Connection
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse
 from tests.contract.providers.http2_server import Http2Server, Peer, serve_http2
 from tests.waiting import until
@@ -111,6 +113,23 @@ async def test_a_call_without_a_free_stream_is_not_begun(host_certificate: Path)
         assert results.count(NoResponse("TimeoutError", begun=True)) == 8
 
 
+async def test_a_call_is_not_begun_late_after_the_event_loop_stood_still(host_certificate: Path) -> None:
+    """The answer that makes a stream free and the end of the wait are there at the same time."""
+    settings = {SettingCodes.MAX_CONCURRENT_STREAMS: 1}
+    async with (
+        serve_http2(nothing, host_certificate, settings=settings) as server,
+        started(server, host_certificate, max_in_flight=1, start_within_s=0.2) as client,
+    ):
+        first, second = (asyncio.create_task(client.post("/", {}, {}, body)) for body in (b"first", b"second"))
+        await until(lambda: server.bodies == [b"first"])
+        (peer,) = server.peers
+        peer.respond(next(iter(peer.requests)))
+        time.sleep(0.3)  # noqa: ASYNC251  # the event loop stands still
+        assert await first == OK
+        assert await second == NoResponse("NoConnection", begun=False)
+        assert server.bodies == [b"first"]
+
+
 async def test_a_call_waits_for_the_servers_window(host_certificate: Path) -> None:
     async with (
         serve_http2(ok, host_certificate, withhold=True) as server,
@@ -176,6 +195,21 @@ async def test_after_goaway_earlier_streams_end_and_later_ones_begin_again(host_
         assert server.bodies == [b"1", b"2", b"3", b"3"]
         await until(lambda: server.ended == 1)  # the client closes what it does not need
         assert len(server.peers) == 2
+
+
+async def test_a_connection_that_ends_without_an_answer_is_forgotten(host_certificate: Path) -> None:
+    def leaves(peer: Peer, stream: int) -> None:
+        peer.go_away(stream)
+
+    async with (
+        serve_http2(leaves, host_certificate) as server,
+        started(server, host_certificate, timeout_s=0.1) as client,
+    ):
+        for _ in range(3):
+            assert await client.post("/", {}, {}, b"") == NoResponse("TimeoutError", begun=True)
+        await until(lambda: server.ended == 3)
+        gc.collect()
+        assert [one for one in gc.get_objects() if isinstance(one, Connection) and one.draining] == []
 
 
 def last_words(peer: Peer, stream: int) -> None:

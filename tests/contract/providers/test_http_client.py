@@ -379,6 +379,26 @@ class TestConnections:
             assert await calls.post(b"third") == THE_OK
             assert [request.rpartition(b"\n")[2] for _, request in calls.server.requests] == [b"first", b"third"]
 
+    async def test_a_call_is_not_made_late_after_the_event_loop_stood_still(self, calls_to: CallsTo) -> None:
+        """The answer that makes the connection free and the end of the wait are there at the same time."""
+        go_on = asyncio.Event()
+
+        async def script(peer: Peer) -> None:
+            await peer.request()
+            await go_on.wait()
+            await peer.send(OK)
+            time.sleep(0.3)  # noqa: ASYNC251  # the event loop stands still
+            await peer.respond()
+
+        async with calls_to(script, max_in_flight=1, start_within_s=0.2) as calls:
+            await calls.client.warm_up(calls.url, 1)
+            first, second = (asyncio.create_task(calls.post(body)) for body in (b"first", b"second"))
+            await calls.until(lambda: len(calls.server.requests) == 1)
+            go_on.set()
+            assert await first == THE_OK
+            assert await second == NoResponse("NoConnection", begun=False)
+            assert len(calls.server.requests) == 1
+
     async def test_the_last_connection_used_is_used_next(self, calls_to: CallsTo) -> None:
         async with calls_to(respond_always) as calls:
             await calls.client.warm_up(calls.url, 5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from itertools import islice, takewhile
 from typing import Final, cast
 
@@ -147,6 +148,9 @@ class ConnectionPool:
 
     def _add(self, connection: Connection) -> None:
         """A connection is open and has no request, or is closed."""
+        if self._waiting:
+            # The timer has not ended them yet if the event loop stood still.
+            self._end_late(time.monotonic())
         if self._waiting and connection.is_free():
             self._send(connection, next(iter(self._waiting)))
         elif not connection.closed:
@@ -224,12 +228,16 @@ class ConnectionPool:
         self._timer_at = when
         self._timer = self._loop.call_at(when, self._apply_limits)
 
+    def _end_late(self, now: float) -> None:
+        """End the calls that have waited for a connection until `now`, or longer."""
+        for call in tuple(takewhile(lambda call: call.start_by <= now, self._waiting)):
+            self._finish(call, NoResponse(CONNECT_TIMEOUT if self._timed_out else NO_CONNECTION, begun=False))
+
     def _apply_limits(self) -> None:
         """End what has reached its limit; set the timer for what reaches its limit next."""
         self._timer = None
         now = self._loop.time()
-        for call in tuple(takewhile(lambda call: call.start_by <= now, self._waiting)):
-            self._give_up(call, NoResponse(CONNECT_TIMEOUT if self._timed_out else NO_CONNECTION, begun=False))
+        self._end_late(now)
         for call in tuple(takewhile(lambda call: call.end_by <= now, self._calls)):
             self._give_up(call, NoResponse("TimeoutError", begun=True))
         for connection in tuple(takewhile(lambda one: one.idle_since + self._config.idle_s <= now, self._idle)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
@@ -142,6 +143,10 @@ class Http2Client:
 
     def _dispatch(self) -> None:
         """Begin the calls that wait, as far as the connections take them; then open another connection."""
+        now = time.monotonic()
+        while self._waiting and (late := next(iter(self._waiting))).start_by <= now:
+            # Its timer has not ended it yet if the event loop stood still.
+            self._finish(late, NoResponse(CONNECT_TIMEOUT if self._timed_out else NO_CONNECTION, begun=False))
         while self._waiting and len(self._begun) < self._config.max_in_flight:
             call = next(iter(self._waiting))
             connection = next((one for one in self._connections if one.can_begin(len(call.body))), None)

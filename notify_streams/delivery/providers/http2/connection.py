@@ -257,6 +257,7 @@ class Connection(asyncio.Protocol):
             self._idle_since = self._loop.time()
             if self.draining:
                 self.close()
+                self._owner.changed(self)
 
     def _reset(self, stream_id: int) -> None:
         with suppress(h2.exceptions.ProtocolError):  # it has ended already
