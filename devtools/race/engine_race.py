@@ -138,6 +138,10 @@ class _Event:
     def ack(self) -> None:
         return
 
+    @property
+    def reader(self) -> _Event:
+        return self
+
     def refuse(self, position: int) -> None:
         raise RuntimeError(f"partition {self.partition} was refused at {position}")
 

@@ -28,7 +28,7 @@ from notify_streams.delivery.due_timers import DueTimers
 from notify_streams.delivery.late_answers import LateAnswers
 from notify_streams.delivery.message_reader import MessageReader
 from notify_streams.delivery.ownership import Ownership
-from notify_streams.delivery.partition import Delivery, Entry, Partition
+from notify_streams.delivery.partition import Delivery, Entry, Partition, PartitionReader
 from notify_streams.delivery.pauses import ProviderPauses
 from notify_streams.delivery.providers import ProviderOutcome, ProviderResult
 from notify_streams.delivery.retry_timers import RetryTimers
@@ -67,6 +67,8 @@ log = logging.getLogger(__name__)
 _EXPIRE_EVERY_S: Final = 900.0
 #: How often it is looked whether a silent shard answers again.
 _SILENT_LOOK_S: Final = 0.5
+#: A shard whose flush is under way for longer takes no writes.
+_STALLED_S: Final = 1.0
 _STOP_S: Final = 0.5
 
 #: A flush costs much more than a result. Twice this time may pass before a message is called for which no offset was claimed ahead.
@@ -86,6 +88,9 @@ class BatchHandle(AckHandle, Protocol):
 
     @property
     def value(self) -> Batch: ...
+
+    @property
+    def reader(self) -> PartitionReader: ...
 
 
 class DeliveryEngine:
@@ -284,7 +289,10 @@ class DeliveryEngine:
         """Begin the batch's deliveries. It is acknowledged when each has a durable outcome."""
         batch = event.value
         partition = self._ownership.partitions.get(batch.partition)
-        if batch.start == batch.end or partition is None or not partition.active or not event.current():
+        if partition is None or not event.current():
+            return
+        partition.reader = event.reader
+        if batch.start == batch.end or not partition.active:
             return
         if batch.start != partition.read_to:
             event.refuse(partition.read_to)
@@ -304,7 +312,7 @@ class DeliveryEngine:
         begun = 0
         while begun < len(entries) and partition.active:
             await self._until_settled(partition)
-            if partition.shard in self._shards.silent():
+            if partition.shard in self._not_answering():
                 await asyncio.sleep(_SILENT_LOOK_S)
                 continue
             count = await self._admission.take(len(entries) - begun, partition.shard)
@@ -324,12 +332,17 @@ class DeliveryEngine:
         """While a shard does not answer, give the places of its deliveries to others."""
         while True:
             await asyncio.sleep(_SILENT_LOOK_S)
-            silent = self._shards.silent()
+            silent = self._not_answering()
             for shard in range(len(self._shards)):
                 if shard in silent:
                     self._admission.lend(shard)
                 else:
                     self._admission.take_back(shard)
+
+    def _not_answering(self) -> set[int]:
+        """The shards that cannot be read, or take no writes: a flush of claims and results has begun long ago."""
+        stalled = (shard for shard, loop in enumerate(self._loops) if loop.flushing_s() > _STALLED_S)
+        return {*self._shards.silent(), *stalled}
 
     async def _until_settled(self, partition: Partition) -> None:
         """Wait while too much on the partition's shard is not settled: a crash would repeat it."""

@@ -239,13 +239,15 @@ class Ownership:
         token = Token(self._generation)
         owned = await _VERIFY.call(self._ledger.acquire, [number], token)
         self._owning.discard(partition)
-        handle = partition.oldest_handle()
         if number not in owned or self.partitions.get(number) is not partition:
             return
-        self.partitions[number] = Partition(owned[number], token, self._shards.of(number), time.monotonic())
+        anew = Partition(owned[number], token, self._shards.of(number), time.monotonic())
+        self.partitions[number] = anew
         self._work.owned_anew()
-        if handle is not None:
-            handle.refuse(owned[number].next_offset)
+        # Also if no batch is left: one may have come and been left out meanwhile, or been counted in the flush that was refused.
+        if partition.reader is not None:
+            anew.reader = partition.reader
+            anew.reader.refuse(anew.next_offset)
 
 
 def _spawn(work: Coroutine[Any, Any, None], kept_in: set[asyncio.Task[None]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
@@ -82,6 +82,14 @@ class Delivery:
         return None if self.trace is None else self.trace.traceparent
 
 
+class PartitionReader(Protocol):
+    """Of a partition's topic (`transport.BatchEvent.reader`)."""
+
+    def refuse(self, position: int) -> object:
+        """Read again from `position`. Without effect if the partition was revoked or sought meanwhile."""
+        ...
+
+
 @dataclass(slots=True, eq=False)
 class _Batch:
     end: int
@@ -131,6 +139,8 @@ class Partition:
         self._batches: deque[_Batch] = deque()
         #: False after the partition was revoked, or its token was replaced: no call begins any more.
         self.active = True
+        #: Reads its topic; None until the first batch.
+        self.reader: PartitionReader | None = None
         #: The ledger refused this token. Outcomes are stored, and not counted.
         self.fenced = False
 
@@ -142,10 +152,6 @@ class Partition:
     def add(self, end: int, lost: int, entries: Sequence[Entry], ack_handle: AckHandle) -> None:
         """Add the entries of a batch with the positions [`read_to`, `end`)."""
         self._batches.append(_Batch(end, entries, ack_handle, lost))
-
-    def oldest_handle(self) -> AckHandle | None:
-        """Of the oldest batch that is not acknowledged."""
-        return self._batches[0].ack_handle if self._batches else None
 
     def place(self, entry: Entry, source_topic: str, source_offset: int) -> bool:
         """Set the place of the entry's trigger. False: the message is left out, because its trigger is decided again (`Restored`)."""

@@ -7,7 +7,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Final
 
-from notify_streams import metrics
+from notify_streams import metrics, tasks
 from notify_streams.delivery.partition import Delivery
 from notify_streams.failpoints import failpoint
 from notify_streams.records.channel_message import read_channel_message
@@ -117,8 +117,9 @@ class RetryTimers:
         admitted = self._admission.take_retries(len(due), shard)
         for timer in due[:admitted]:
             metrics.TIMER_LATE.observe((now - timer.due_at).total_seconds())
-        for number, timers in _by_bucket(due[:admitted]).items():
-            await self._retry(by_number[number], timers)
+        # All in one flush.
+        buckets = _by_bucket(due[:admitted])
+        await tasks.all_ended(self._retry(by_number[number], timers) for number, timers in buckets.items())
         return 0.01 if admitted else _NOT_ADMITTED_S
 
     async def _retry(self, partition: Partition, timers: Sequence[Timer]) -> None:

@@ -117,6 +117,8 @@ class SettleLoop:
         self._begun_a_second = 0.0
         self._next_flush_at = 0.0
         self._busy = False
+        #: When the present flush began, or the last one (monotonic).
+        self._began = 0.0
 
     # -- Queue
 
@@ -167,6 +169,10 @@ class SettleLoop:
         age_s = time.monotonic() - oldest[0].at if oldest else 0.0
         return len(self._flushing) + len(self._results), age_s
 
+    def flushing_s(self) -> float:
+        """For how many seconds the present flush has been under way; 0 without one."""
+        return time.monotonic() - self._began if self._busy else 0.0
+
     # -- Flush
 
     async def run(self) -> None:
@@ -178,7 +184,7 @@ class SettleLoop:
             self._wake.clear()
             self._busy = True
             self._begun += 1
-            began = time.monotonic()
+            self._began = began = time.monotonic()
             self._next_flush_at = began + self._interval_s
             self._flushing, self._results = self._results, []
             changed = dict.fromkeys(result.delivery.partition for result in self._flushing) | self._changed

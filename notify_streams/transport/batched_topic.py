@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from faust import Event, Schema
@@ -17,14 +18,39 @@ if TYPE_CHECKING:
     from notify_streams.transport.partition_buffer import PartitionBuffer
 
 
+class ReadPartition(Protocol):
+    """What identifies a reading of a partition. After a seek or a revocation its buffer has another prefix."""
+
+    @property
+    def tp(self) -> TP: ...
+    @property
+    def buffer(self) -> PartitionBuffer: ...
+    @property
+    def prefix(self) -> AckedPrefix | None: ...
+
+
 class BatchConsumer(Protocol):
     """What messages and events call on the consumer (`consumer.Consumer`)."""
 
     def on_materialized(self, buffer: PartitionBuffer, was_full: bool) -> None: ...
     def on_acked(self, message: BatchMessage) -> None: ...
     def is_current(self, message: BatchMessage) -> bool: ...
-    def refuse(self, message: BatchMessage, position: int) -> bool: ...
+    def refuse(self, message: ReadPartition, position: int) -> bool: ...
     def redeliver(self, message: BatchMessage) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionReader:
+    """A partition as it is read now. Unlike an event it keeps no batch."""
+
+    consumer: BatchConsumer
+    tp: TP
+    buffer: PartitionBuffer
+    prefix: AckedPrefix | None
+
+    def refuse(self, position: int) -> bool:
+        """See `BatchEvent.refuse`."""
+        return self.consumer.refuse(self, position)
 
 
 class BatchMessage(ConsumerMessage):
@@ -96,6 +122,12 @@ class BatchEvent(Event):
             False, without effect, if the batch is not `current`.
         """
         return self.message.consumer.refuse(self.message, position)
+
+    @property
+    def reader(self) -> PartitionReader:
+        """Of the partition, after the batch was read."""
+        message = self.message
+        return PartitionReader(message.consumer, message.tp, message.buffer, message.prefix)
 
     def redeliver(self) -> bool:
         """Read the partition again from the first batch that is not acknowledged. For an agent whose processing of a batch failed.

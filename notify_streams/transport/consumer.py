@@ -20,7 +20,7 @@ from mode.utils.futures import notify
 
 from notify_streams.kafka import note_missing_right
 from notify_streams.transport.app_state import app_state, kafka_connection
-from notify_streams.transport.batched_topic import BatchMessage
+from notify_streams.transport.batched_topic import BatchMessage, ReadPartition
 from notify_streams.transport.faust_delivery import deliver_single_events
 from notify_streams.transport.fetch_thread import FetchThread, PartitionOffsets
 from notify_streams.transport.partition_buffer import AppendResult, Bounds, FetchedRange, PartitionBuffer
@@ -107,11 +107,11 @@ class Consumer(stock.Consumer):
 
     # -- For batch messages
 
-    def is_current(self, message: BatchMessage) -> bool:
+    def is_current(self, message: ReadPartition) -> bool:
         """See `BatchEvent.current`."""
         return self._buffers.get(message.tp) is message.buffer and message.prefix is message.buffer.prefix
 
-    def refuse(self, message: BatchMessage, position: int) -> bool:
+    def refuse(self, message: ReadPartition, position: int) -> bool:
         """See `BatchEvent.refuse`.
 
         Ignores batches that are not current: under full load every partition has some in flight, and each would discard what was read since.

@@ -53,6 +53,10 @@ class FakeBatchEvent(AckRecorder):
         super().ack()
         self.done.set()
 
+    @property
+    def reader(self) -> "FakeBatchEvent":
+        return self
+
 
 class RunningEngine:
     """A delivery engine for tests."""

@@ -6,7 +6,10 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import pytest
+
 from notify_streams.admin.shards.move import WaitTimes, move_bucket
+from notify_streams.delivery.delivery_ledger import DeliveryLedger
 from notify_streams.stores.mongo import TIMERS, Shards
 from tests.builders import ABatch
 from tests.integration.delivery.delivery_fixtures import (
@@ -35,6 +38,30 @@ async def test_a_timer_is_found_on_the_shard_to_which_its_bucket_has_moved(env: 
         await env.shards.collection(TIMERS, BUCKET).update_many({}, {"$set": {"due_at": datetime.now(UTC)}})
         await until(partial(env.is_in, "sent"))
     assert await env.books_close() and not await env.timers()
+
+
+async def test_a_message_that_comes_while_its_idle_bucket_moves_is_read_again(
+    env: DeliveryEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owning, go_on, acquire = asyncio.Event(), asyncio.Event(), DeliveryLedger.acquire
+
+    async def wait(self: DeliveryLedger, *arguments: Any) -> Any:
+        owning.set()
+        await go_on.wait()
+        return await acquire(self, *arguments)
+
+    provider = Provider()
+    async with env.engine(provider, pace=100.0) as engine:
+        await engine.deliver(await env.notify("before"))
+        monkeypatch.setattr(DeliveryLedger, "acquire", wait)
+        await move(env)
+        await asyncio.wait_for(owning.wait(), 20)
+        batch = await env.notify("meanwhile")
+        left_out = await engine.begin(batch)
+        go_on.set()
+        await until(lambda: left_out.refused == [batch.start])
+        await engine.deliver(batch)
+    assert provider.ids() == ["before", "meanwhile"] and await env.books_close()
 
 
 async def test_an_answer_during_a_move_stops_no_other_bucket(env: DeliveryEnvironment) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 from notify_streams.delivery.retry_timers import RetryTimers
@@ -28,6 +30,13 @@ class Timers:
     async def next_due(self, *_: Any) -> datetime | None:
         await self.answer.wait()
         return None
+
+
+@dataclass
+class Timer:
+    key: bytes
+    bucket: int
+    due_at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 class Clocks:
@@ -77,4 +86,37 @@ async def test_a_shard_that_does_not_answer_holds_up_no_other() -> None:
     await until(lambda: timers.looks == 1)
     retries.look_now()
     await until(lambda: timers.looks == 2)
+    await stop([running])
+
+
+async def test_timers_of_many_buckets_are_claimed_in_one_flush() -> None:
+    """Which a loop would otherwise make for each bucket in turn."""
+    asked: list[int] = []
+    answered = asyncio.Event()
+
+    class Due(Timers):
+        async def due(self, *_: Any) -> Sequence[Any]:
+            return [] if asked else [Timer(bytes([bucket]), bucket) for bucket in range(5)]
+
+    class Loop:
+        async def claim_timers(self, partition: Any, timers: Sequence[Any]) -> bool:
+            asked.append(partition.number)
+            await answered.wait()
+            return False
+
+    class Places(Admission):
+        def take_retries(self, want: int, shard: int) -> int:
+            return want
+
+        def release(self, *_: Any, **__: Any) -> None: ...
+
+    timers: Any = Due()
+    clocks: Any = Clocks()
+    admission: Any = Places()
+    loop: Any = Loop()
+    retries = RetryTimers(timers, clocks, admission, [loop], lambda partition, deliveries: None, set(), None)
+    partitions: Any = {bucket: SimpleNamespace(number=bucket, shard=0, active=True) for bucket in range(5)}
+    running = asyncio.create_task(retries.run(lambda: {0: partitions}))
+    await until(lambda: sorted(asked) == [0, 1, 2, 3, 4])
+    answered.set()
     await stop([running])
