@@ -1,9 +1,10 @@
 """Renews the lease that says "the deltas in Redis are complete".
 
-Any worker may renew it, a few times a second. A renewal reads Redis's time, copies the changes of the preference records since the last
-renewal into the deltas, and lets the lease end `lease_s` after that time (`staleness_bound` has the proof). After a flush, a restart or a
-failover of Redis its epoch is gone or names another server. Then all changes of the last `delta_ttl_s` are copied before Redis is trusted
-again. A Redis that may evict keys gets no lease.
+Any worker may renew it. The one that did so last does it again, a few times a second; the others look whether the lease is still there. A
+renewal reads Redis's time, copies the changes of the preference records since the last renewal into the deltas, and lets the lease end
+`lease_s` after that time (`staleness_bound` has the proof). After a flush, a restart or a failover of Redis its epoch is gone or names
+another server. Then all changes of the last `delta_ttl_s` are copied before Redis is trusted again. A Redis that may evict keys gets no
+lease.
 """
 
 from __future__ import annotations
@@ -35,6 +36,12 @@ _OVERLAP_S: Final = 1
 _CLOCK_SKEW_S: Final = 10
 #: The lease is renewed when less than this part of it is left.
 _RENEW_BELOW: Final = 0.6
+#: The worker that renewed it last looks again when this part of it is left.
+_LOOK_AT: Final = 0.58
+#: The others look when a part between these is left, so that few look at the same time: by then it was renewed, if that worker is there.
+_TAKE_OVER_AT: Final = (0.3, 0.45)
+#: The shortest time between two looks, as parts of the lease.
+_PAUSE: Final = (0.15, 0.25)
 #: Returned by the script `RENEW`.
 _MAY_EVICT: Final = -1
 
@@ -57,23 +64,28 @@ class LeaseRenewal:
         #: Rows that this process wrote in the last renewal, by shard; only valid for `_epoch`.
         self._copied: list[dict[str, bytes]] = []
         self._epoch = b""
+        #: How long the lease lasted at the last look, seconds.
+        self._lasts_s = 0.0
         #: Whether Redis answered the last renewal and can be trusted.
         self.works = False
 
     async def run(self) -> None:
         """Keep the lease renewed until cancelled."""
-        pause_s = 0.25 * self._bound.lease_s
-        attempts = RetryPolicy("preferences.lease", first_s=pause_s, max_s=pause_s).attempts()
+        retry_s = 0.25 * self._bound.lease_s
+        attempts = RetryPolicy("preferences.lease", first_s=retry_s, max_s=retry_s).attempts()
         while True:
             try:
-                await self.renew()
+                renewed = await self.renew()
             except RetryLater as error:
                 self.works = False
                 await attempts.failed(error)
                 continue
             self.works = True
             attempts.succeeded()
-            await asyncio.sleep(random.uniform(0.6, 1) * pause_s)
+            look_at = _LOOK_AT if renewed else random.uniform(*_TAKE_OVER_AT)
+            await asyncio.sleep(
+                max(self._lasts_s - look_at * self._bound.lease_s, random.uniform(*_PAUSE) * self._bound.lease_s)
+            )
 
     async def renew(self) -> bool:
         """Renew the lease if it is due and no other process is doing it; True if this call renewed it.
@@ -86,7 +98,8 @@ class LeaseRenewal:
             begun = await self._begin_script(
                 keys=self.keys, args=[int(lease_ms * _RENEW_BELOW), lease_ms, uuid4().hex, self._name]
             )
-        if not begun:
+        if len(begun) == 1:
+            self._lasts_s = begun[0] / 1000
             return False
         now_ms, epoch, covered = begun
         reached = await self._copy(epoch, _decode_covered(covered, self._repository.shard_count))
@@ -96,6 +109,7 @@ class LeaseRenewal:
             )
         if renewed == _MAY_EVICT:
             raise StoreUnavailable("Redis may evict deltas: set its maxmemory-policy to noeviction")
+        self._lasts_s = renewed / 1000
         return bool(renewed)
 
     async def _copy(self, epoch: bytes, covered: list[Timestamp] | None) -> list[Timestamp]:

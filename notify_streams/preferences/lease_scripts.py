@@ -28,10 +28,11 @@ return 1
 """
 
 #: KEYS: lease, epoch, busy. ARGV: renew below this many ms, busy for ms, id of a new epoch, the process's name.
-#: Returns {} if there is nothing to do, else {Redis's time in ms, epoch id, what the epoch covers}.
+#: Returns {ms that the lease lasts} if there is nothing to do, else {Redis's time in ms, epoch id, what the epoch covers}.
 BEGIN: Final = """
-if redis.call('PTTL', KEYS[1]) > tonumber(ARGV[1]) then return {} end
-if not redis.call('SET', KEYS[3], ARGV[4], 'NX', 'PX', ARGV[2]) then return {} end
+local lasts = redis.call('PTTL', KEYS[1])
+if lasts > tonumber(ARGV[1]) then return {lasts} end
+if not redis.call('SET', KEYS[3], ARGV[4], 'NX', 'PX', ARGV[2]) then return {lasts} end
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 if redis.call('HGET', KEYS[2], 'run') ~= run then
   redis.call('DEL', KEYS[1], KEYS[2])
@@ -42,7 +43,8 @@ return {time[1] * 1000 + math.floor(time[2] / 1000), redis.call('HGET', KEYS[2],
 """
 
 #: KEYS: lease, epoch, busy. ARGV: epoch id, the lease's end in ms, what is covered, the process's name.
-#: Returns 1: renewed; 0: not, because Redis was flushed, failed over or it is too late; -1: this Redis may evict deltas.
+#: Returns the ms that the lease lasts now; 0: not renewed, because Redis was flushed, failed over or it is too late; -1: this Redis may
+#: evict deltas.
 RENEW: Final = """
 if redis.call('GET', KEYS[3]) == ARGV[4] then redis.call('DEL', KEYS[3]) end
 local memory = redis.call('INFO', 'memory')
@@ -57,5 +59,5 @@ local time = redis.call('TIME')
 local left = ARGV[2] - time[1] * 1000 - math.floor(time[2] / 1000)
 if left <= 0 or left <= redis.call('PTTL', KEYS[1]) then return 0 end
 redis.call('SET', KEYS[1], '1', 'PX', left)
-return 1
+return left
 """

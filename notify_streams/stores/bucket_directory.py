@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from notify_streams import tasks
 from notify_streams.errors import StoreUnavailable
 from notify_streams.stores.mongo_errors import mongo_call
-from notify_streams.stores.partition_count import PartitionCount, read_partition_count
+from notify_streams.stores.partition_count import PARTITIONS, THE_COUNT, PartitionCount, partition_count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 MOVED: Final = "moved"
 #: How long entries that were read are valid. Workers and the mover must use the same value.
 LEASE_S: Final = 5.0
-_POLLS_PER_LEASE: Final = 5
+_POLLS_PER_LEASE: Final = 3
+#: The entries, and the document of the partition count, in one round trip.
+_READ: Final = [{"$unionWith": {"coll": PARTITIONS, "pipeline": [{"$match": THE_COUNT}]}}]
 
 
 class BucketDirectory:
@@ -125,9 +127,10 @@ class BucketDirectory:
     async def _read(self, shard: int) -> None:
         started_s = self._now()
         with mongo_call(f"read bucket directory of shard {shard} at {self._addresses[shard]}", self._timeout_s):
-            entries = await self._database(shard)[MOVED].find().to_list()
-            self._counts[shard] = await read_partition_count(self._database(shard))
-        self._entries[shard] = {entry["_id"]: entry["to"] for entry in entries}
+            found = await (await self._database(shard)[MOVED].aggregate(_READ)).to_list()
+        documents = {one["_id"]: one for one in found}
+        self._counts[shard] = partition_count(documents.pop(THE_COUNT["_id"], None))
+        self._entries[shard] = {bucket: entry["to"] for bucket, entry in documents.items()}
         self._read_at_s[shard] = started_s
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pymongo.asynchronous.database import AsyncDatabase
 
     Database = AsyncDatabase[dict[str, Any]]
@@ -57,11 +59,15 @@ async def read_partition_count(database: Database) -> PartitionCount | None:
     Raises:
         PyMongoError
     """
-    found = await database[PARTITIONS].find_one(THE_COUNT)
-    if found is None:
+    return partition_count(await database[PARTITIONS].find_one(THE_COUNT))
+
+
+def partition_count(document: Mapping[str, Any] | None) -> PartitionCount | None:
+    """What a shard's document says; None without one."""
+    if document is None:
         return None
-    growth = found.get("growth")
-    return PartitionCount(found["count"], tuple(found["former"]), None if growth is None else growth["to"])
+    growth = document.get("growth")
+    return PartitionCount(document["count"], tuple(document["former"]), None if growth is None else growth["to"])
 
 
 async def write_first_count(database: Database, partitions: int) -> PartitionCount:
