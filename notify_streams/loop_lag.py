@@ -8,7 +8,7 @@ from typing import Final
 
 from notify_streams import metrics, tasks
 
-_EVERY_S: Final = 0.1
+_EVERY_S: Final = 0.25
 
 
 class LoopLag:

@@ -1,10 +1,10 @@
 """Renews the lease that says "the deltas in Redis are complete".
 
-Any worker may renew it. The one that did so last does it again, a few times a second; the others look whether the lease is still there. A
-renewal reads Redis's time, copies the changes of the preference records since the last renewal into the deltas, and lets the lease end
-`lease_s` after that time (`staleness_bound` has the proof). After a flush, a restart or a failover of Redis its epoch is gone or names
-another server. Then all changes of the last `delta_ttl_s` are copied before Redis is trusted again. A Redis that may evict keys gets no
-lease.
+Any worker may renew it. The one that did so last does it again, a few times a second; another one stands by, the others look now and then
+who does. A renewal reads Redis's time, copies the changes of the preference records since the last renewal into the deltas, and lets the
+lease end `lease_s` after that time (`staleness_bound` has the proof). After a flush, a restart or a failover of Redis its epoch is gone or
+names another server. Then all changes of the last `delta_ttl_s` are copied before Redis is trusted again. A Redis that may evict keys gets
+no lease.
 """
 
 from __future__ import annotations
@@ -38,8 +38,12 @@ _CLOCK_SKEW_S: Final = 10
 _RENEW_BELOW: Final = 0.6
 #: The worker that renewed it last looks again when this part of it is left.
 _LOOK_AT: Final = 0.58
-#: The others look when a part between these is left, so that few look at the same time: by then it was renewed, if that worker is there.
+#: The one that stands by looks when a part between these is left: by then it was renewed, if the other one is there.
 _TAKE_OVER_AT: Final = (0.3, 0.45)
+#: How long a worker stands by after a look, as a part of the lease.
+_STANDBY: Final = 2.0
+#: Between two looks of all others, as parts of the lease.
+_NOW_AND_THEN: Final = (3.0, 5.0)
 #: The shortest time between two looks, as parts of the lease.
 _PAUSE: Final = (0.15, 0.25)
 #: Returned by the script `RENEW`.
@@ -57,15 +61,15 @@ class LeaseRenewal:
         self._repository = repository
         self._bound = bound
         #: Of Redis: the lease, and what it depends on.
-        self.keys = [f"{prefix}!lease", f"{prefix}!epoch", f"{prefix}!busy"]
+        self.keys = [f"{prefix}!lease", f"{prefix}!epoch", f"{prefix}!busy", f"{prefix}!standby"]
         self._name = uuid4().hex
         self._begin_script = redis.register_script(BEGIN)
         self._renew_script = redis.register_script(RENEW)
         #: Rows that this process wrote in the last renewal, by shard; only valid for `_epoch`.
         self._copied: list[dict[str, bytes]] = []
         self._epoch = b""
-        #: How long the lease lasted at the last look, seconds.
-        self._lasts_s = 0.0
+        #: Of the last look: how long the lease lasts (s), and whether this process stands by.
+        self._lasts_s, self._stands_by = 0.0, True
         #: Whether Redis answered the last renewal and can be trusted.
         self.works = False
 
@@ -82,10 +86,14 @@ class LeaseRenewal:
                 continue
             self.works = True
             attempts.succeeded()
-            look_at = _LOOK_AT if renewed else random.uniform(*_TAKE_OVER_AT)
-            await asyncio.sleep(
-                max(self._lasts_s - look_at * self._bound.lease_s, random.uniform(*_PAUSE) * self._bound.lease_s)
-            )
+            await asyncio.sleep(self._pause_s(renewed))
+
+    def _pause_s(self, renewed: bool) -> float:
+        lease_s = self._bound.lease_s
+        if not self._stands_by:
+            return random.uniform(*_NOW_AND_THEN) * lease_s
+        look_at = _LOOK_AT if renewed else random.uniform(*_TAKE_OVER_AT)
+        return max(self._lasts_s - look_at * lease_s, random.uniform(*_PAUSE) * lease_s)
 
     async def renew(self) -> bool:
         """Renew the lease if it is due and no other process is doing it; True if this call renewed it.
@@ -96,11 +104,13 @@ class LeaseRenewal:
         lease_ms = int(self._bound.lease_s * 1000)
         with redis_call(self._redis):
             begun = await self._begin_script(
-                keys=self.keys, args=[int(lease_ms * _RENEW_BELOW), lease_ms, uuid4().hex, self._name]
+                keys=self.keys,
+                args=[int(lease_ms * _RENEW_BELOW), lease_ms, uuid4().hex, self._name, int(lease_ms * _STANDBY)],
             )
-        if len(begun) == 1:
-            self._lasts_s = begun[0] / 1000
+        if len(begun) == 2:
+            self._lasts_s, self._stands_by = begun[0] / 1000, bool(begun[1])
             return False
+        self._stands_by = True
         now_ms, epoch, covered = begun
         reached = await self._copy(epoch, _decode_covered(covered, self._repository.shard_count))
         with redis_call(self._redis):

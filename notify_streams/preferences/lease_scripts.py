@@ -1,7 +1,8 @@
 """Lua scripts for Redis: write deltas, begin and finish a lease renewal.
 
 Keys: ``<prefix>:<user id>`` is a delta. ``<prefix>!lease`` exists while the deltas are complete. ``<prefix>!epoch`` is a hash (`id`, `run`,
-`covered`) that is gone after a flush and names another server after a failover. ``<prefix>!busy`` lets one process renew at a time.
+`covered`) that is gone after a flush and names another server after a failover. ``<prefix>!busy`` lets one process renew at a time,
+``<prefix>!standby`` names the one that looks whether it is renewed.
 """
 
 from __future__ import annotations
@@ -27,12 +28,18 @@ end
 return 1
 """
 
-#: KEYS: lease, epoch, busy. ARGV: renew below this many ms, busy for ms, id of a new epoch, the process's name.
-#: Returns {ms that the lease lasts} if there is nothing to do, else {Redis's time in ms, epoch id, what the epoch covers}.
+#: KEYS: lease, epoch, busy, standby. ARGV: renew below this many ms, busy for ms, id of a new epoch, the process's name, standby for ms.
+#: Returns {ms that the lease lasts, whether the process stands by} if there is nothing to do,
+#: else {Redis's time in ms, epoch id, what the epoch covers}.
 BEGIN: Final = """
 local lasts = redis.call('PTTL', KEYS[1])
-if lasts > tonumber(ARGV[1]) then return {lasts} end
-if not redis.call('SET', KEYS[3], ARGV[4], 'NX', 'PX', ARGV[2]) then return {lasts} end
+if lasts > tonumber(ARGV[1]) then
+  local standby = redis.call('GET', KEYS[4])
+  if standby and standby ~= ARGV[4] then return {lasts, 0} end
+  redis.call('SET', KEYS[4], ARGV[4], 'PX', ARGV[5])
+  return {lasts, 1}
+end
+if not redis.call('SET', KEYS[3], ARGV[4], 'NX', 'PX', ARGV[2]) then return {lasts, 1} end
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 if redis.call('HGET', KEYS[2], 'run') ~= run then
   redis.call('DEL', KEYS[1], KEYS[2])

@@ -14,6 +14,7 @@ from notify_streams.preferences.lease_renewal import LeaseRenewal
 from notify_streams.preferences.repository import PreferenceRepository
 from notify_streams.preferences.row_codec import EMPTY_ROW, encode_row, version_of
 from notify_streams.records.outcomes import Reason
+from notify_streams.tasks import stop
 from tests.integration.preferences.conftest import HurtableRedis, OpenEnv
 from tests.integration.preferences.preference_fixtures import (
     BUCKET,
@@ -245,3 +246,25 @@ async def test_several_keepers_share_the_work(
     assert 5 <= renewed <= 20, "about one every 0.2 s, however many there are"
     assert rebuilds(caplog) == 1
     assert await environments[0].deltas.read([f"{BUCKET}"]) == [None]
+
+
+async def test_the_lease_of_a_worker_that_ends_is_renewed_by_another_before_it_is_over(env_of: OpenEnv) -> None:
+    environments = [await env_of() for _ in range(4)]
+    keepers = [asyncio.create_task(env.renewal.run()) for env in environments]
+
+    def renewals() -> list[int]:
+        return [env.renewal.renewals for env in environments]
+
+    try:
+        await until_trusted(environments[0])
+        for _ in range(2):
+            before = renewals()
+            await until(lambda before=before: sum(renewals()) > sum(before) + 3)
+            by = [now - then for now, then in zip(renewals(), before, strict=True)]
+            last = by.index(max(by))
+            await stop([keepers[last]])
+            before = renewals()
+            while renewals() == before:
+                assert await environments[0].deltas.read([]) is not None, "Redis is trusted all the time"
+    finally:
+        await stop(keepers)
