@@ -5,6 +5,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -259,7 +260,7 @@ async def test_the_lease_of_a_worker_that_ends_is_renewed_by_another_before_it_i
         await until_trusted(environments[0])
         for _ in range(2):
             before = renewals()
-            await until(lambda before=before: sum(renewals()) > sum(before) + 3)
+            await until(partial(_more_than, renewals, sum(before) + 3))
             by = [now - then for now, then in zip(renewals(), before, strict=True)]
             last = by.index(max(by))
             await stop([keepers[last]])
@@ -268,3 +269,7 @@ async def test_the_lease_of_a_worker_that_ends_is_renewed_by_another_before_it_i
                 assert await environments[0].deltas.read([]) is not None, "Redis is trusted all the time"
     finally:
         await stop(keepers)
+
+
+def _more_than(counts: Callable[[], list[int]], limit: int) -> bool:
+    return sum(counts()) > limit
