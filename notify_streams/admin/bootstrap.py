@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from notify_streams.admin.shards import init_shards
 from notify_streams.admin.topics import apply_topic_settings, ensure_topics
-from notify_streams.errors import SettingsError
-from notify_streams.registry.schema import create_table, table_is_there
+from notify_streams.registry.schema import create_table
 from notify_streams.registry.users_table import UsersTable
 from notify_streams.stores.mongo import Shards
 
@@ -29,21 +28,20 @@ async def bootstrap_region(settings: Settings) -> None:
 
 
 async def create_registry(settings: Settings) -> None:
-    """Create the registry's table in DynamoDB Local. On AWS only look for it: one region creates it for all (`admin.registry_table`).
+    """Create the registry's table in DynamoDB Local.
+
+    On AWS nothing is asked: one command creates the table for all regions (`admin.registry_table`), and who prepares a region needs no
+    identity there.
 
     Raises:
         RetryLater: the table is not active in time.
-        SettingsError: there is no table, the registry refuses, or there are no credentials.
+        SettingsError: the registry refuses, or there are no credentials.
     """
+    if settings.dynamodb is None:
+        return
     users = UsersTable(settings)
     await users.start()
     try:
-        if settings.dynamodb is not None:
-            await create_table(users.client, settings.users_table, timeout_s=60.0)
-        elif not await table_is_there(users.client, settings.users_table):
-            raise SettingsError(
-                f"registry: there is no table {settings.users_table} in this AWS region: create it once for all regions "
-                "with `notify-streams registry init`"
-            )
+        await create_table(users.client, settings.users_table, timeout_s=60.0)
     finally:
         await users.close()

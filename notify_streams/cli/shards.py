@@ -27,7 +27,10 @@ def shards() -> None:
 @region_option
 @as_json
 def init(region: str, as_json: bool) -> None:
-    """Create collections, indexes and the registry's table; behind a mongos, shard by bucket. Safe to run again."""
+    """Create collections and indexes; behind a mongos, shard by bucket. Safe to run again.
+
+    In DynamoDB Local also the registry's table; on AWS `registry init` creates it.
+    """
     settings = settings_of(region)
     done = run(_init(settings), settings)
     print_result(as_json, {"done": done}, done)
@@ -71,7 +74,7 @@ async def _init(settings: Settings) -> list[str]:
     async with Shards(settings) as shards:
         done = await init_shards(settings, shards)
     await create_registry(settings)
-    return [*done, f"registry: table {settings.users_table}"]
+    return [*done, f"registry: table {settings.users_table}"] if settings.dynamodb is not None else done
 
 
 async def _check(settings: Settings) -> list[Finding]:

@@ -46,21 +46,6 @@ async def create_table(
         raise translate(error, "create_table") from error
 
 
-async def table_is_there(client: Any, name: str) -> bool:
-    """Whether the table exists in this AWS region, and is no replica that is still being made.
-
-    Raises:
-        NotifyError: DynamoDB does not answer, or refuses.
-    """
-    try:
-        found = await client.describe_table(TableName=name)
-    except (ClientError, BotoCoreError, OSError) as error:
-        if isinstance(error, ClientError) and error_code(error) == "ResourceNotFoundException":
-            return False
-        raise translate(error, "describe_table") from error
-    return bool(found["Table"]["TableStatus"] in ("ACTIVE", "UPDATING"))
-
-
 async def protect_table(client: Any, name: str) -> list[str]:
     """Keep backups for any second of the last 35 days, and refuse a deletion. Both hold for this AWS region's replica alone.
 

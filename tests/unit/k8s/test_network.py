@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from devtools.stack.paths import PROJECT
+from notify_streams.admin.bootstrap import create_registry
 from notify_streams.public import PUBLIC_VIEWS
 from notify_streams.roles import CHANNEL_ROLES, ROLES
 from notify_streams.settings import load_settings
@@ -21,6 +22,8 @@ Document = dict[str, Any]
 RegionBuild = Callable[[str], list[Document]]
 
 KAFKA = 9092
+PREPARE = "prepare"
+JOB_LABELS = {"app.kubernetes.io/component": PREPARE}
 REGIONS = ("us", "eu", "asia")
 PRIVATE = {
     4: ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10"),
@@ -42,14 +45,14 @@ def policies(documents: list[Document]) -> dict[str, Document]:
 
 
 def applies(selector: Document, role: str) -> bool:
-    """Whether a worker of `role` is selected; a selector that this does not understand fails the test."""
-    labels = {"notify-streams/role": role, "app.kubernetes.io/component": "worker"}
+    """Whether a worker of `role`, or the Job `prepare`, is selected; a selector that this does not understand fails the test."""
+    labels = {"notify-streams/role": role, "app.kubernetes.io/component": "worker"} if role != PREPARE else JOB_LABELS
     if not selector.keys() <= {"matchLabels", "matchExpressions"}:
         raise AssertionError(selector)
     expressions = selector.get("matchExpressions", ())
     assert all(one["operator"] == "In" for one in expressions)
-    return all(labels[key] == value for key, value in selector.get("matchLabels", {}).items()) and all(
-        labels[one["key"]] in one["values"] for one in expressions
+    return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items()) and all(
+        labels.get(one["key"]) in one["values"] for one in expressions
     )
 
 
@@ -111,6 +114,18 @@ def test_every_role_reaches_the_services_that_its_region_s_settings_name(
     wanted = {urlsplit(uri).port for uri in uris}
     assert wanted == {way.port for way in ways(documents, role) if way.network == own_network(documents)}
     assert {urlsplit(f"kafka://{server}").port for server in settings.remote_kafka.values()} == {KAFKA}
+
+
+async def test_the_job_needs_the_services_of_its_region_only(
+    region: str, documents: list[Document], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = (one["spec"]["template"] for one in documents if one["kind"] == "Job")
+    assert JOB_LABELS.items() <= job["metadata"]["labels"].items()
+    assert {way.network for way in ways(documents, PREPARE)} == {own_network(documents)}
+    assert job["spec"]["serviceAccountName"] == "worker", "which has no identity in AWS"
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    await create_registry(load_settings(region, environ={}, config_dir=PROJECT / "config"))
 
 
 def test_the_public_network_is_for_those_who_call_providers_and_the_registry(documents: list[Document]) -> None:
