@@ -13,11 +13,14 @@ from notify_streams.cli.region_completion import complete_regions
 @click.command()
 @click.option(
     "--regions",
+    "--region",
+    "regions",
+    envvar="NOTIFY_REGION",
     default="us",
     show_default=True,
     metavar="us,eu,asia",
     shell_complete=complete_regions,
-    help="Comma-separated.",
+    help="Comma-separated; regions that are audited together are compared with each other.",
 )
 @click.option(
     "--wait",

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -98,6 +99,25 @@ def commands_below(command: click.Command, name: str) -> Iterator[tuple[str, cli
             found = command.get_command(context, below)
             assert found is not None
             yield from commands_below(found, f"{name} {below}")
+
+
+def test_every_command_of_a_region_takes_it_from_notify_region() -> None:
+    product = [name for name, verb in VERBS.items() if verb.target.startswith("notify_streams.")]
+    commands = [found for name in product for found in commands_below(VERBS[name].load(), name)]
+    options = {name: option for name, found in commands for option in found.params if "--region" in option.opts}
+    assert {"audit", "doctor", "topics ensure"} <= options.keys()
+    assert {name for name, option in options.items() if option.envvar != "NOTIFY_REGION"} == set()
+
+
+@pytest.mark.parametrize(
+    ("words", "region"), [([], "south"), (["--regions", "north,south"], "north"), (["--region", "north"], "north")]
+)
+def test_the_audit_is_of_the_region_of_the_environment_or_of_those_that_are_given(
+    words: list[str], region: str, tmp_path: Path
+) -> None:
+    environ = {"NOTIFY_REGION": "south", "NOTIFY_CONFIG_DIR": str(tmp_path)}
+    done = CliRunner().invoke(main, ["audit", *words], env=environ)
+    assert f"{region}.yaml" in done.output, "there are no settings of it"
 
 
 @pytest.mark.parametrize("name", sorted(VERBS))
