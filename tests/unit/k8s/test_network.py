@@ -23,6 +23,7 @@ RegionBuild = Callable[[str], list[Document]]
 
 KAFKA = 9092
 PREPARE = "prepare"
+NO_ONE = ip_network("192.0.2.0/24")
 JOB_LABELS = {"app.kubernetes.io/component": PREPARE}
 REGIONS = ("us", "eu", "asia")
 PRIVATE = {
@@ -121,7 +122,7 @@ async def test_the_job_needs_the_services_of_its_region_only(
 ) -> None:
     (job,) = (one["spec"]["template"] for one in documents if one["kind"] == "Job")
     assert JOB_LABELS.items() <= job["metadata"]["labels"].items()
-    assert {way.network for way in ways(documents, PREPARE)} == {own_network(documents)}
+    assert {way.network for way in ways(documents, PREPARE)} == {own_network(documents), NO_ONE}
     assert job["spec"]["serviceAccountName"] == "worker", "which has no identity in AWS"
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
@@ -135,7 +136,8 @@ def test_the_public_network_is_for_those_who_call_providers_and_the_registry(doc
     }
     mail = {"email", "cric_email"}
     for role, reached in public.items():
-        ports = {25, 465, 587} if role in mail else {443}
+        # SES is https as the others are.
+        ports = {25, 465, 587, 443} if role in mail else {443}
         allowed = ports if role in {*CHANNEL_ROLES, "registry", "views", "webhooks"} else set()
         assert reached == {(version, port) for version in (4, 6) for port in allowed}, role
         for way in ways(documents, role):
@@ -201,6 +203,10 @@ def test_networks_ports_and_address_families_are_parameters(
     resolver = [{"to": [{"ipBlock": {"cidr": "fd00::a/128"}}], "ports": [{"protocol": "UDP", "port": 5353}]}]
     kafka = [{"to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kafka"}}}],
               "ports": [{"protocol": "TCP", "port": 9093}]}]  # fmt: skip
+    collector, tokens = (
+        [{"to": [{"ipBlock": {"cidr": "10.10.7.0/24"}}], "ports": [{"protocol": "TCP", "port": port}]}]
+        for port in (4318, 8443)
+    )
     parameters["spec"] |= {
         "ipFamilyPolicy": "SingleStack",
         "webHost": "::",
@@ -209,6 +215,8 @@ def test_networks_ports_and_address_families_are_parameters(
         "otherRegions": kafka,
         "publicHttps": resolver,
         "mail": kafka,
+        "tracing": collector,
+        "kafkaTokens": tokens,
     }
     file.write_text(yaml.safe_dump(parameters))
     documents = build(file.parent)
@@ -222,7 +230,13 @@ def test_networks_ports_and_address_families_are_parameters(
         "other-regions": kafka,
         "public-https": resolver,
         "mail": kafka,
+        "tracing": collector,
+        "kafka-tokens": tokens,
     }
+    for role in ROLES:
+        found = [one for one in ways(documents, role) if one.network == ip_network("10.10.7.0/24")]
+        assert sorted(one.port for one in found) == [4318, 8443], role
+    assert applies(policies(documents)["kafka-tokens"]["podSelector"], PREPARE), "it logs in to Kafka"
     assert {one["spec"]["ipFamilyPolicy"] for one in documents if one["kind"] == "Service"} == {"SingleStack"}
     (environment,) = (one["data"] for one in documents if one["metadata"]["name"].startswith("environment-"))
     assert environment["NOTIFY_WEB_HOST"] == "::"
