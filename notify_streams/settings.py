@@ -603,7 +603,8 @@ def _security_problems(settings: Settings) -> Iterator[str]:
     yield from (f"providers.{problem}" for problem in settings.providers.credential_problems())
     yield from (f"providers.{problem}" for problem in settings.providers.aws_problems())
     yield from (f"providers.{problem}" for problem in settings.providers.problems_of_more_credentials())
-    for region in settings.remote_kafka_security.keys() - settings.remote_kafka:
+    # Its own is no error: a command in another region's pod reads these settings with the Secrets of that one.
+    for region in settings.remote_kafka_security.keys() - settings.remote_kafka - {settings.region}:
         yield f"remote_kafka_security.{region}: there is no remote_kafka.{region}"
     if redis.tls is not None and not settings.redis.startswith("rediss"):
         yield "redis_security.tls is set, but redis is not a rediss:// address, or rediss+sentinel://"

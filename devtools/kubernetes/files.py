@@ -21,6 +21,7 @@ def generated() -> dict[Path, str]:
     """File → its text, from `config/` and the code."""
     found = {
         COMPONENTS / "kafka-users" / "logins.yaml": strimzi.logins(),
+        COMPONENTS / "kafka-users" / "operator.yaml": strimzi.operator_login(),
         COMPONENTS / "size-100m" / "roles.yaml": size.size(),
     }
     for region in REGIONS:

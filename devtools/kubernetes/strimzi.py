@@ -13,19 +13,23 @@ from notify_streams.roles import ROLES
 from notify_streams.topics import all_topics
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from notify_streams.settings import Settings
 
 #: The name of the Kafka resource in `k8s/strimzi`.
 CLUSTER: Final = "kafka"
 _PRINCIPAL_PREFIX: Final = "notify-"
-#: Role → the Secrets that its pods have beside `notify-streams` (k8s/base).
-_SECRET_OF: Final = {
-    **dict.fromkeys(
-        ("push", "sms", "email", "cric_push", "cric_sms", "cric_email", "webhooks"), "notify-streams-providers"
-    ),
-    "views": "notify-streams-views",
-    "registry": "notify-streams-registry",
-    "operator": "notify-streams-registry",
+_PROVIDERS: Final = "notify-streams-providers"
+_VIEWS: Final = "notify-streams-views"
+_REGISTRY: Final = "notify-streams-registry"
+#: Deployment or Job → the Secrets that its pods have beside `notify-streams` (k8s/base, components/operator).
+_SECRETS_OF: Final = {
+    **dict.fromkeys(("push", "sms", "email", "cric-push", "cric-sms", "cric-email", "webhooks"), (_PROVIDERS,)),
+    "views": (_VIEWS,),
+    "registry": (_REGISTRY,),
+    "prepare": (_REGISTRY,),
+    "operator": (_PROVIDERS, _VIEWS, _REGISTRY, "notify-streams-operator"),
 }
 
 
@@ -43,8 +47,14 @@ def users(settings: Settings) -> str:
 
 def logins() -> str:
     """Patches: each pod logs in to Kafka as the principal of its role, with the password that the User Operator made."""
-    pods = [("Deployment", role) for role in ROLES]
-    return _documents([_login(kind, name) for kind, name in (*pods, ("Job", "operator"))])
+    roles = [role.replace("_", "-") for role in ROLES]
+    workers = [_login("Deployment", role, role, ("worker",), ("topics",)) for role in roles]
+    return _documents([*workers, _login("Job", "prepare", "operator", ("prepare",))])
+
+
+def operator_login() -> str:
+    """The same for the pod of operators."""
+    return _documents([_login("Deployment", "operator", "operator", ("operator",))])
 
 
 def _topic(name: str, partitions: int, replicas: int, config: dict[str, str]) -> dict[str, Any]:
@@ -58,28 +68,27 @@ def _topic(name: str, partitions: int, replicas: int, config: dict[str, str]) ->
     }
 
 
-def _login(kind: str, principal: str) -> dict[str, Any]:
-    user = f"{_PRINCIPAL_PREFIX}{principal.replace('_', '-')}"
+def _login(
+    kind: str, name: str, principal: str, containers: Sequence[str], init_containers: Sequence[str] = ()
+) -> dict[str, Any]:
+    user = f"{_PRINCIPAL_PREFIX}{principal}"
     environment = [{"name": "NOTIFY_KAFKA_SECURITY__USERNAME", "value": user}]
-    own = _SECRET_OF.get(principal)
     sources: list[dict[str, Any]] = [{"secret": {"name": "notify-streams"}}]
-    sources += [] if own is None else [{"secret": {"name": own, "optional": True}}]
+    sources += [{"secret": {"name": own, "optional": True}} for own in _SECRETS_OF.get(name, ())]
     sources += [
         _file(user, "password", "kafka_security.password"),
         _file(f"{CLUSTER}-cluster-ca-cert", "ca.crt", "kafka_security.tls.ca_file"),
     ]
-    containers: dict[str, Any] = {"containers": [{"name": "prepare", "env": environment}]}
-    if kind == "Deployment":
-        containers = {
-            "initContainers": [{"name": "topics", "env": environment}],
-            "containers": [{"name": "worker", "env": environment}],
-        }
-    volumes = [{"name": "secrets", "projected": {"sources": sources}}]
+    spec: dict[str, Any] = {}
+    for field, names in (("initContainers", init_containers), ("containers", containers)):
+        if names:
+            spec[field] = [{"name": one, "env": environment} for one in names]
+    spec["volumes"] = [{"name": "secrets", "projected": {"sources": sources}}]
     return {
         "apiVersion": "apps/v1" if kind == "Deployment" else "batch/v1",
         "kind": kind,
-        "metadata": {"name": principal.replace("_", "-") if kind == "Deployment" else "prepare"},
-        "spec": {"template": {"spec": containers | {"volumes": volumes}}},
+        "metadata": {"name": name},
+        "spec": {"template": {"spec": spec}},
     }
 
 

@@ -33,11 +33,13 @@ _REPLICATION: Final = (
     "dynamodb:Scan",
     "dynamodb:UpdateItem",
 )
-#: Identity → what it may do with the table. The roles that are not named need no access.
+#: Identity → what it may do with the table. The roles that are not named need no access. `operator`: who runs commands;
+#: `restore apply` erases and reads every location.
 _ALLOWED: Final = {
     "registry": (*_READS, *_WRITES),
     "views": _READS,
     "webhooks": _READS,
+    "operator": (*_READS, *_WRITES),
     "setup": (*_SETUP, *_REPLICATION),
 }
 _VERSION: Final = "2012-10-17"

@@ -34,7 +34,7 @@ def _named(page: Path) -> list[str]:
 
 def _verbs(text: str) -> list[list[str]]:
     """The words behind each `notify-streams` of a line, up to the end of that command; or a verb with a subcommand alone, as in `users add`."""
-    found = re.findall(r"(?:^|[|(&;]\s*)notify-streams ((?:[^|;&>\n]|\\\n)+)", text)
+    found = re.findall(r"(?:^|[|(&;]\s*|-- )notify-streams ((?:[^|;&>\n]|\\\n)+)", text)
     if not found and _SHORT.match(text):
         found = [text]
     return [shlex.split(re.sub(r"\$\(.*|[\"'].*", "", one).replace("\\\n", " ")) for one in found]

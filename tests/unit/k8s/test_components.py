@@ -25,7 +25,7 @@ Document = dict[str, Any]
 BuildWith = Callable[..., list[Document]]
 
 #: What a platform chooses; `strimzi-<region>` belongs to one region.
-ALL = ("external-secrets", "kafka-users", "size-100m", "disk-tables")
+ALL = ("external-secrets", "operator", "kafka-users", "size-100m", "disk-tables")
 #: Validated with their operators' models: tests/contract/kubernetes.
 CUSTOM = ("kafka.strimzi.io/v1", "external-secrets.io/v1")
 
@@ -72,7 +72,7 @@ def test_a_region_s_topics_and_users_are_those_of_its_settings(region: str, buil
 
 
 def test_each_pod_logs_in_to_kafka_as_the_user_of_its_role(build_with: BuildWith, tmp_path: Path) -> None:
-    documents = build_with("us", "kafka-users", "strimzi-us")
+    documents = build_with("us", "operator", "kafka-users", "strimzi-us")
     users = {one["metadata"]["name"] for one in documents if one["kind"] == "KafkaUser"}
     secrets = SECRETS | {user: {"password": f"of-{user}"} for user in users}
     secrets["kafka-cluster-ca-cert"] = {"ca.crt": Path(certifi.where()).read_text()}
@@ -84,8 +84,9 @@ def test_each_pod_logs_in_to_kafka_as_the_user_of_its_role(build_with: BuildWith
             assert (kafka.protocol, kafka.mechanism) == ("SASL_SSL", "SCRAM-SHA-512")
             assert kafka.password == Secret(f"of-{kafka.username}")
             assert kafka.tls is not None and kafka.tls.ca_file == str(tmp_path / "secrets/kafka_security.tls.ca_file")
-            logged_in[role] = kafka.username
-    assert logged_in == {role: f"notify-{role.replace('_', '-')}" for role in ROLES} | {"": "notify-operator"}
+            logged_in[role or document["metadata"]["name"].split("-")[0]] = kafka.username
+    users_of_roles = {role: f"notify-{role.replace('_', '-')}" for role in ROLES}
+    assert logged_in == users_of_roles | {"prepare": "notify-operator", "operator": "notify-operator"}
     assert {*logged_in.values()} <= users
 
 
@@ -136,7 +137,7 @@ def test_a_login_takes_no_secret_from_a_role(build_with: BuildWith) -> None:
             if volume["name"] == "secrets"
         }
 
-    plain, with_login = sources(build_with("us")), sources(build_with("us", "kafka-users"))
+    plain, with_login = sources(build_with("us", "operator")), sources(build_with("us", "operator", "kafka-users"))
     assert {name: found[:-2] for name, found in with_login.items()} == plain
 
 

@@ -24,7 +24,12 @@ RegionBuild = Callable[[str], list[Document]]
 KAFKA = 9092
 PREPARE = "prepare"
 NO_ONE = ip_network("192.0.2.0/24")
-JOB_LABELS = {"app.kubernetes.io/component": PREPARE}
+OPERATOR = "operator"
+#: Pods that are no workers.
+LABELS = {
+    PREPARE: {"app.kubernetes.io/component": PREPARE},
+    OPERATOR: {"notify-streams/role": OPERATOR, "app.kubernetes.io/component": OPERATOR},
+}
 REGIONS = ("us", "eu", "asia")
 PRIVATE = {
     4: ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "100.64.0.0/10"),
@@ -46,8 +51,8 @@ def policies(documents: list[Document]) -> dict[str, Document]:
 
 
 def applies(selector: Document, role: str) -> bool:
-    """Whether a worker of `role`, or the Job `prepare`, is selected; a selector that this does not understand fails the test."""
-    labels = {"notify-streams/role": role, "app.kubernetes.io/component": "worker"} if role != PREPARE else JOB_LABELS
+    """Whether a worker of `role`, or another pod of `LABELS`, is selected; a selector that this does not understand fails the test."""
+    labels = LABELS.get(role) or {"notify-streams/role": role, "app.kubernetes.io/component": "worker"}
     if not selector.keys() <= {"matchLabels", "matchExpressions"}:
         raise AssertionError(selector)
     expressions = selector.get("matchExpressions", ())
@@ -121,7 +126,7 @@ async def test_the_job_needs_the_services_of_its_region_only(
     region: str, documents: list[Document], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (job,) = (one["spec"]["template"] for one in documents if one["kind"] == "Job")
-    assert JOB_LABELS.items() <= job["metadata"]["labels"].items()
+    assert LABELS[PREPARE].items() <= job["metadata"]["labels"].items()
     assert {way.network for way in ways(documents, PREPARE)} == {own_network(documents), NO_ONE}
     assert job["spec"]["serviceAccountName"] == "worker", "which has no identity in AWS"
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -145,6 +150,24 @@ def test_the_public_network_is_for_those_who_call_providers_and_the_registry(doc
                 assert {*map(str, way.but)} == {*PRIVATE[way.network.version]}, (
                     "a way around the policies of the regions"
                 )
+
+
+def test_the_operator_reaches_what_commands_ask_and_no_worker_reaches_more(
+    region: str, build_with: Callable[..., list[Document]], region_build: RegionBuild
+) -> None:
+    documents = build_with(region, "operator")
+    pod = next(one for one in documents if (one["kind"], one["metadata"]["name"]) == ("Deployment", OPERATOR))
+    assert LABELS[OPERATOR].items() <= pod["spec"]["template"]["metadata"]["labels"].items()
+    reached = ways(documents, OPERATOR)
+    for other in REGIONS:
+        network = own_network(region_build(other))
+        assert {way.port for way in reached if way.network == network} == {KAFKA, 27017, 6379}, other
+    assert {way.port for way in reached if way.network.prefixlen == 0} == {443, 25, 465, 587}
+    (asked,) = policies(documents)["operator-workers"]["egress"]
+    (entry,) = policies(documents)["views"]["ingress"]
+    assert {"podSelector": {"matchLabels": {"notify-streams/role": OPERATOR}}} in entry["from"]
+    assert asked == policies(documents)["page"]["egress"][0]
+    assert all(ways(documents, role) == ways(region_build(region), role) for role in ROLES)
 
 
 def test_names_are_resolved_by_the_cluster_alone(documents: list[Document]) -> None:
@@ -217,6 +240,7 @@ def test_networks_ports_and_address_families_are_parameters(
         "mail": kafka,
         "tracing": collector,
         "kafkaTokens": tokens,
+        "operator": kafka,
     }
     file.write_text(yaml.safe_dump(parameters))
     documents = build(file.parent)
