@@ -152,6 +152,19 @@ class RequestRate:
         await asyncio.sleep(begins_s - now_s)
 
 
+def listen(host: str, port: int) -> socket.socket:
+    """A listener that does not block. On `::` it takes IPv4, too: probes of the kubelet have the family of the pod's first address."""
+    is_ipv6 = ":" in host
+    listener = socket.create_server(
+        (host, port),
+        family=socket.AF_INET6 if is_ipv6 else socket.AF_INET,
+        backlog=_BACKLOG,
+        dualstack_ipv6=is_ipv6 and socket.has_dualstack_ipv6(),
+    )
+    listener.setblocking(False)
+    return listener
+
+
 class Web(stock.Web):
     """The web server of one worker."""
 
@@ -173,10 +186,7 @@ class Web(stock.Web):
         """Listen. Replaces Faust's method, which has no limits."""
         await self._runner.setup()
         assert self._runner.server is not None
-        host, port = self.app.conf.web_bind, self.app.conf.web_port
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-        self._listener.setblocking(False)
+        self._listener = listen(self.app.conf.web_bind, self.app.conf.web_port)
         self._connections = Connections(self._runner.server, self._limits)
         loops = (self._connections.accept(self._listener), self._connections.close_silent())
         self._running = [asyncio.create_task(loop, name="web server") for loop in loops]

@@ -12,7 +12,7 @@ from aiohttp.web import BaseRequest, Response, Server, StreamResponse
 
 from devtools.stack.ports import free_port
 from notify_streams import metrics, tasks
-from notify_streams.web_server import MAX_CONNECTIONS, Connections, RequestRate, Web, WebLimits
+from notify_streams.web_server import MAX_CONNECTIONS, Connections, RequestRate, Web, WebLimits, listen
 from tests.unit.web.conftest import NewWorker
 from tests.waiting import until
 
@@ -81,6 +81,13 @@ async def hello(_: BaseRequest) -> Response:
 
 def refused(reason: str) -> float:
     return metrics.REGISTRY.get_sample_value("notify_web_refused_total", {"reason": reason}) or 0.0
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="no IPv6 here")
+@pytest.mark.parametrize("client", ["127.0.0.1", "::1"])
+def test_all_ipv6_addresses_take_ipv4_too(client: str) -> None:
+    with listen("::", 0) as listener, socket.create_connection((client, listener.getsockname()[1]), timeout=5):
+        pass
 
 
 async def test_hundreds_of_half_requests_keep_no_quick_client_out(
