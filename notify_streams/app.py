@@ -63,6 +63,7 @@ from notify_streams.transport import (
     producer_of,
 )
 from notify_streams.transport.app_state import app_state
+from notify_streams.waiting_server import health_while_waiting
 from notify_streams.web_server import MAX_CONNECTIONS, MAX_STREAMS, Web, WebLimits
 from notify_streams.worker_registration import WorkerEntry, WorkerRegistration, advertised_host
 
@@ -161,7 +162,9 @@ class NotifyApp(faust.App):
         #: As the worker has registered itself.
         self.worker_id = registration.id
         self.add_lifecycle(registration.start, registration.stop)
-        self.add_lifecycle(partial(wait_for_maintenance, self.shards, settings.outbox.transaction_timeout_s), _nothing)
+        health = partial(health_while_waiting, settings.web_host, web_port(settings, role))
+        timeout_s = settings.outbox.transaction_timeout_s
+        self.add_lifecycle(partial(wait_for_maintenance, self.shards, timeout_s, health), _nothing)
         if role in PLACEMENT_ROLES:
             placement = PlacementService(
                 settings, partial(raise_fence, self.shards), reads_other_regions=role == "forward"

@@ -8,6 +8,7 @@ that was interrupted is made again.
 from __future__ import annotations
 
 import secrets
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +18,9 @@ from notify_streams.retry import RetryPolicy
 from notify_streams.stores.mongo_errors import mongo_call
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
     from pymongo.asynchronous.collection import AsyncCollection
 
     from notify_streams.stores.mongo import Document, Shards
@@ -95,10 +99,15 @@ class MaintenanceLog:
         return self._shards.database(_FIRST_SHARD)[MAINTENANCE]
 
 
-async def wait_for_maintenance(shards: Shards, timeout_s: float) -> None:
+async def wait_for_maintenance(
+    shards: Shards,
+    timeout_s: float,
+    while_waiting: Callable[[str], AbstractAsyncContextManager[object]] = nullcontext,
+) -> None:
     """Return when no maintenance is under way: a worker does nothing before. The log says what it waits for.
 
-    It does not wait for a first shard that does not answer: no command gets on without it, and the buckets of the others need workers.
+    `while_waiting` gets the same sentence, and is entered only if there is something to wait for. A first shard that does not answer is not
+    waited for: no command gets on without it, and the buckets of the others need workers.
     """
 
     async def look() -> None:
@@ -111,4 +120,11 @@ async def wait_for_maintenance(shards: Shards, timeout_s: float) -> None:
                 f"`notify-streams {one.verb}` of {one.began_at:%Y-%m-%d %H:%M} UTC has not ended: run it again to its end"
             )
 
-    await _RETRY.call(look)
+    try:
+        await look()
+    except RetryLater as error:
+        what = str(error)
+    else:
+        return
+    async with while_waiting(what):
+        await _RETRY.call(look)
