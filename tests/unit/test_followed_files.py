@@ -1,4 +1,4 @@
-"""A file that is replaced while it is read is told about once, by the look that sees it as it stays."""
+"""A file that is replaced while it is read is one log line, of the look that sees it as it stays."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _ABOUT_REQUEST = _ABOUT_MESSAGE | {400}
 _ABOUT_CREDENTIAL = frozenset({401, 403})
 #: The first form of `Retry-After`; some servers add a fraction.
 _SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
-#: Longer than any message is kept. The server of a push subscription is anybody's: times must stay in the range of a date.
+#: Longer than any message is kept. A push subscription names its server, so times must stay in the range of a date.
 _LONGEST_S: Final = 30 * 86_400.0
 
 
