@@ -16,8 +16,8 @@ from notify_streams import metrics, tasks
 from notify_streams.errors import RetryLater
 from notify_streams.outbox.flush_plan import OutboxRow
 from notify_streams.outbox.publisher import publish, rows_by_partition
-from notify_streams.outbox.row_ids import backlog_range, created_ms, flush_of
-from notify_streams.stores.mongo import OUTBOX
+from notify_streams.outbox.row_ids import all_of_role, backlog_range, created_ms, flush_of
+from notify_streams.stores.mongo import OUTBOX, by_shard
 from notify_streams.stores.mongo_errors import mongo_call
 
 if TYPE_CHECKING:
@@ -65,10 +65,22 @@ class Relay:
         Raises:
             RetryLater: the shard or the broker does not answer; unpublished rows stay.
         """
+        shards = by_shard(self._shards, set(buckets), int)
         return sum(
             await tasks.all_ended(
-                self._drain_bucket(bucket, older_than_ms, exclude, published) for bucket in sorted(set(buckets))
+                self._drain_on(shard, mine, older_than_ms, exclude, published) for shard, mine in shards.items()
             )
+        )
+
+    async def _drain_on(
+        self, shard: int, buckets: Sequence[int], older_than_ms: int, exclude: frozenset[str], published: frozenset[str]
+    ) -> int:
+        query = {"bucket": {"$in": sorted(buckets)}, "_id": all_of_role(self._role)}
+        with mongo_call(f"read outbox of shard {shard}", self._timeout_s):
+            # Mostly none has a row.
+            with_rows = await self._shards.database(shard)[OUTBOX].distinct("bucket", query)
+        return sum(
+            await tasks.all_ended(self._drain_bucket(bucket, older_than_ms, exclude, published) for bucket in with_rows)
         )
 
     async def _drain_bucket(

@@ -20,6 +20,11 @@ def backlog_range(role: str, bucket: int) -> dict[str, str]:
     return {"$gte": start + _ROLE_END, "$lt": start + _AFTER}
 
 
+def all_of_role(role: str) -> dict[str, str]:
+    """The `_id` range of all rows of a role."""
+    return {"$gte": role + _ROLE_END, "$lt": role + _AFTER}
+
+
 def flush_of(identity: str) -> str:
     """The flush id of a row."""
     return identity.split(_ROLE_END)[2]
