@@ -5,8 +5,12 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
+from notify_streams.records.devices import MAX_DEVICES
+
 #: Unused calls of so many seconds may be made at once.
 _BURST_S: Final = 0.25
+#: A budget owes at most so many times what may be made at once: a message to many devices owes the calls for all but one.
+_MOST_OWED: Final = MAX_DEVICES
 
 
 class Budget:
@@ -54,5 +58,6 @@ class Budget:
 
     def _refill(self, now: float) -> None:
         if self._rate not in (0.0, inf):
-            self._tokens = min(self._tokens + (now - self._at) * self._rate, self.most_at_once)
+            tokens = max(self._tokens, -_MOST_OWED * self.most_at_once)
+            self._tokens = min(tokens + (now - self._at) * self._rate, self.most_at_once)
         self._at = now

@@ -11,6 +11,7 @@ from notify_streams.delivery.breaker import MIN_FAILURES
 from notify_streams.delivery.budget import Budget
 from notify_streams.delivery.provider_order import CalledProvider, ProviderOrder
 from notify_streams.delivery.retry_delay import RETRY_DELAYS, RetryDelay
+from notify_streams.records.devices import MAX_DEVICES
 from tests.builders import AClient
 
 
@@ -123,6 +124,19 @@ def test_no_limit_is_no_limit() -> None:
     budget = Budget(None, 0.0)
     budget.set_share(0.0, 0.0)
     assert (budget.available(0.0), budget.seconds_until(1000, 0.0)) == (inf, 0.0)
+
+
+def test_the_debt_of_a_budget_is_that_of_messages_to_many_devices_at_most() -> None:
+    budget = Budget(8.0, -10.0)
+    budget.set_share(1.0, -10.0)
+    assert budget.available(0.0) == 2
+    budget.spend(2 * MAX_DEVICES)
+    assert budget.available(0.0) == 2 - 2 * MAX_DEVICES, "each call counts"
+    budget.spend(1000)
+    assert budget.available(0.0) == -2 * MAX_DEVICES
+    assert budget.seconds_until(1, 0.0) <= 3
+    budget.set_share(0.1, 0.0)
+    assert budget.available(0.0) == -MAX_DEVICES, "what a larger share owed"
 
 
 DELAY = RetryDelay(first_s=10, factor=2, max_s=60, min_s=5, throttled_s=40)
