@@ -60,7 +60,7 @@ class Admission:
     def held(self) -> bool:
         """Whether no provider may be called without a limit now."""
         now = time.monotonic()
-        return self._order.closed(now) is None or self._order.available(now) < 1
+        return self._order.closed(now) is None or self._order.seconds_until(1, now) > 0
 
     def calls(self, now: float) -> int:
         """How many calls may be under way."""

@@ -183,7 +183,7 @@ class ProviderCalls:
                 self._admission.begin(provider, count, retry=delivery.entry is None, shard=delivery.partition.shard)
                 free -= count
                 begun.append((delivery, provider))
-            elif self.stays(delivery) and not self._order.named(delivery.provider).is_closed(now):
+            elif self.stays(delivery) and self._order.named(delivery.provider) is not self._order.closed(now):
                 self._not_called(delivery, self._order.named(delivery.provider), now)
             else:
                 self._ready.appendleft(delivery)

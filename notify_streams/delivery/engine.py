@@ -477,7 +477,7 @@ class DeliveryEngine:
         if (
             result is not None
             and not self._calls.stays(delivery, result)
-            and self._order.has_next(delivery.provider, time.monotonic())
+            and self._order.promise_next(delivery.provider, time.monotonic())
         ):
             return from_ms
         delay_s = self._retry_delay.delay_s(

@@ -6,6 +6,7 @@ While the first one may be called without a limit, only it is. No I/O and no clo
 from __future__ import annotations
 
 import time
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from notify_streams.delivery.breaker import Breaker, BreakerState
@@ -33,6 +34,8 @@ class CalledProvider:
         self.calls = 0
         #: Calls that the budget has paid for and that have not begun.
         self.reserved = 0
+        #: The same for messages that an earlier provider refused, and that are not admitted yet. Any call may use what is left of them.
+        self.promised = 0
 
     def state(self, now: float) -> str:
         """`paused`, or the state of its breaker."""
@@ -46,9 +49,25 @@ class CalledProvider:
         """How many calls to it may be under way."""
         return 0 if self.paused else self.breaker.limit(self.client.max_in_flight, now)
 
+    def is_paid(self, now: float) -> bool:
+        """Whether its budget has paid for another call, or can."""
+        return self.reserved + self.promised > 0 or self.budget.available(now) >= 1
+
+    def promise(self, now: float) -> bool:
+        """Pay for the call of a message that will be admitted soon; False if the budget cannot."""
+        can_pay = self.promised < self.budget.most_at_once and self.budget.available(now) >= 1
+        if can_pay:
+            self.promised += 1
+            self.budget.spend(1)
+        return can_pay
+
 
 class ProviderOrder:
-    """The providers of one worker. `seconds_until`, `available` and `reserve` are about the one that most calls go to now."""
+    """The providers of one worker.
+
+    `available`, `most_at_once` and `reserve` are about the one that most calls go to now. If its budget is used up, they are about an
+    earlier one that may be called to a limit, so that it is probed all the same.
+    """
 
     def __init__(self, providers: Sequence[CalledProvider], of_devices: Mapping[str, CallLimit] | None = None) -> None:
         """
@@ -91,40 +110,43 @@ class ProviderOrder:
         """
         if pinned:
             one = self.named(last)
-            return one if one.calls < one.limit(now) else None
+            return one if one.calls < one.limit(now) and one.is_paid(now) else None
         for one in self._after(last):
-            is_closed = one.is_closed(now)
-            if one.calls < one.limit(now) and (is_closed or one is self.first or one.budget.available(now) >= 1):
+            has_place = one.calls < one.limit(now)
+            if has_place and one.is_paid(now):
                 return one
-            if is_closed:
+            if one.is_closed(now) and (one is self.first or not has_place):
                 return None
         return None
 
-    def has_next(self, last: str | None, now: float) -> bool:
-        """Whether another provider behind that of the last call may be called without a limit.
+    def promise_next(self, last: str | None, now: float) -> bool:
+        """Whether a provider behind that of the last call may be called without a limit, and has promised this call.
 
-        One that is probed does not count: without a free probe `choose` would return that of the last call, before its time.
+        Otherwise `choose` may return that of the last call, before its time. For this reason one that is probed does not count, and a call
+        that the budget allows is promised to one message, not to all that are refused at this moment.
         """
         place = self.providers.index(self.named(last))
-        return any(one.is_closed(now) for one in self.providers[place + 1 :])
+        return any(one.is_closed(now) and one.promise(now) for one in self.providers[place + 1 :])
 
     # -- Budget
 
     def available(self, now: float) -> float:
         """How many calls may begin now."""
-        return self._main(now).budget.available(now)
+        payer, most = self._payer(now)
+        return min(payer.budget.available(now), most)
 
     def most_at_once(self, now: float) -> float:
         """`available` is never more than this."""
-        return self._main(now).budget.most_at_once
+        payer, most = self._payer(now)
+        return min(payer.budget.most_at_once, most)
 
     def seconds_until(self, calls: int, now: float) -> float:
-        """When `calls` may begin; infinite without a share."""
+        """When the one that most calls go to may be called so often; infinite without a share."""
         return self._main(now).budget.seconds_until(calls, now)
 
     def reserve(self, calls: int, now: float) -> None:
         """So many calls will begin, or be given back."""
-        one = self._main(now)
+        one, _ = self._payer(now)
         one.reserved += calls
         one.budget.spend(calls)
 
@@ -132,10 +154,12 @@ class ProviderOrder:
         """A delivery, for which one call is reserved, makes so many to `provider`."""
         if provider.reserved:
             provider.reserved -= 1
-            provider.budget.spend(calls - 1)
+            paid = 1
         else:
             self.give_back(1)
-            provider.budget.spend(calls)
+            paid = min(1, provider.promised)
+            provider.promised -= paid
+        provider.budget.spend(calls - paid)
         provider.calls += calls
 
     def not_begun(self, provider: CalledProvider, calls: int) -> None:
@@ -153,6 +177,16 @@ class ProviderOrder:
 
     def _main(self, now: float) -> CalledProvider:
         return self.closed(now) or next((one for one in self.providers if one.limit(now)), self.first)
+
+    def _payer(self, now: float) -> tuple[CalledProvider, float]:
+        """Whose budget pays for the next calls, and for how many at most."""
+        main = self._main(now)
+        if main.budget.available(now) < 1:
+            for one in self.providers[: self.providers.index(main)]:
+                probes = one.limit(now) - one.calls - one.reserved
+                if probes > 0 and one.budget.available(now) >= 1:
+                    return one, probes
+        return main, inf
 
     def _in_use(self, now: float) -> Iterator[CalledProvider]:
         """Up to the first that may be called without a limit."""

@@ -150,9 +150,9 @@ def test_the_first_comes_back_by_probes_and_then_by_more_and_more_calls() -> Non
 async def test_a_message_that_the_first_refused_has_its_next_attempt_at_the_next_at_once() -> None:
     channel = Channel(FAILED)
     delivery = await channel.send()
-    assert not channel.calls.stays(delivery, FAILED) and channel.order.has_next("one", time.monotonic())
+    assert not channel.calls.stays(delivery, FAILED) and channel.order.promise_next("one", time.monotonic())
     assert (await channel.send(last="one")).provider == "two"
-    assert not channel.order.has_next("two", time.monotonic()), "then it waits as without a second provider"
+    assert not channel.order.promise_next("two", time.monotonic()), "then it waits as without a second provider"
     assert (await channel.send(last="two")).provider == "one"
 
 
@@ -163,7 +163,7 @@ def test_a_provider_that_is_probed_is_not_the_next_of_a_refused_message() -> Non
     for _ in range(MIN_FAILURES):
         second.breaker.failed(0.0)
     assert order.limit(2.0) == 8 and second.limit(2.0) > 0, "it may be probed"
-    assert not order.has_next("one", 2.0)
+    assert not order.promise_next("one", 2.0)
 
 
 async def test_a_message_in_doubt_stays_with_its_provider() -> None:
