@@ -8,6 +8,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from itertools import chain
+from math import inf
 from typing import TYPE_CHECKING, Final, Protocol
 
 from notify_streams import metrics, tasks
@@ -48,6 +49,8 @@ _TICK_S: Final = 0.1
 _BUSY_S: Final = 0.2
 #: So long a call is repeated, each time with a check, because the provider was not ready: a connection takes some round trips.
 _NOT_READY_S: Final = 3.0
+#: The result of a call that was not made, so that it says nothing about its provider.
+_TOO_LATE: Final = "not called, its check became too old"
 #: Pauses are read so often.
 _PAUSES_S: Final = 2.0
 
@@ -178,8 +181,6 @@ class ProviderCalls:
                 again.append(delivery)
             elif (provider := self._choose(delivery, now)) is not None:
                 delivery.began = now
-                delivery.first_began = delivery.first_began or now
-                delivery.provider = provider.name
                 self._admission.begin(provider, count, retry=delivery.entry is None, shard=delivery.partition.shard)
                 free -= count
                 begun.append((delivery, provider))
@@ -252,11 +253,21 @@ class ProviderCalls:
         return merged([DeviceResult(one.to, result, one.template_version) for one, result in both])
 
     async def _send(self, delivery: Delivery, provider: CalledProvider, outgoing: Outgoing) -> ProviderResult:
-        """Call; again while the provider is not ready and the check is good."""
+        """Call while the check is good; again while the provider is not ready."""
         name = outgoing.provider or provider.name
+        result = ProviderResult(
+            outcome=ProviderOutcome.RETRY, provider=name, detail=_TOO_LATE, begun=False, not_ready=True
+        )
         while True:
             if outgoing.provider in self._states.paused:
                 return ProviderResult(outcome=ProviderOutcome.RETRY, provider=name, detail="paused", begun=False)
+            # Many calls begin at the same time, and each takes processor time: compare for each.
+            now = time.monotonic()
+            if self.stopping or not delivery.partition.active or now >= _may_begin_until(delivery):
+                return result
+            delivery.began = now
+            delivery.first_began = delivery.first_began or now
+            delivery.provider = provider.name
             began = time.perf_counter()
             call = None if delivery.trace is None else delivery.trace.call(outgoing, name)
             try:
@@ -281,10 +292,6 @@ class ProviderCalls:
                 if call is not None:
                     call.ended(delivery.number, result)
                 return result
-            now = time.monotonic()
-            if self.stopping or not delivery.partition.active or now >= _may_begin_until(delivery):
-                return result
-            delivery.began = now
 
     def _ended(self, delivery: Delivery, provider: CalledProvider, result: ProviderResult) -> None:
         """A call has ended, or was not made because the message cannot be sent."""
@@ -292,7 +299,8 @@ class ProviderCalls:
         provider.calls -= _calls_of(delivery)
         if self.stopping and result.outcome is ProviderOutcome.RETRY and not is_reached(result):
             return  # it may have failed because the worker stops
-        if result.not_ready and not delivery.parked and time.monotonic() < delivery.first_began + _NOT_READY_S:
+        waits_until = delivery.first_began + _NOT_READY_S if delivery.first_began else inf
+        if result.not_ready and not delivery.parked and time.monotonic() < waits_until:
             self._admission.not_begun(
                 provider, _calls_of(delivery), retry=delivery.entry is None, shard=delivery.partition.shard
             )
@@ -324,6 +332,8 @@ class ProviderCalls:
 
     def _count_result(self, delivery: Delivery, provider: CalledProvider, result: ProviderResult) -> None:
         """Count a result of `provider` for its breaker."""
+        if result.detail == _TOO_LATE:
+            return
         now = time.monotonic()
         if result.outcome is not ProviderOutcome.RETRY:
             if result.begun:

@@ -274,6 +274,7 @@ async def test_calls_without_an_answer_are_parked_and_after_two_seconds_are_fail
     channel.one.gate = asyncio.Event()
     deliveries = [a_delivery() for _ in range(MIN_FAILURES)]
     channel.calls.add(deliveries)
+    await asyncio.sleep(0)
     for delivery in deliveries:
         delivery.began -= 2.0
     watching = asyncio.create_task(channel.calls.watch())
