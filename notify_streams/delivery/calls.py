@@ -9,6 +9,7 @@ from collections import deque
 from contextlib import suppress
 from itertools import chain
 from math import inf
+from traceback import extract_tb
 from typing import TYPE_CHECKING, Final, Protocol
 
 from notify_streams import metrics, tasks
@@ -63,6 +64,9 @@ class CallHandler(Protocol):
 
     def call_is_late(self, delivery: Delivery, waited_s: float) -> None:
         """There is no answer yet; `call_ended` may follow."""
+
+    def call_lost(self, delivery: Delivery, error: Exception) -> None:
+        """An unexpected error: how the call ended cannot be settled."""
 
     def check_again(self, partition: Partition, deliveries: Sequence[Delivery]) -> None:
         """The check or the proof of the token is too old to call these."""
@@ -225,9 +229,17 @@ class ProviderCalls:
         self, delivery: Delivery, provider: CalledProvider, outgoing: Outgoing | list[Outgoing] | ProviderResult
     ) -> None:
         """`outgoing`: see `OutgoingMessages.of`."""
-        if isinstance(outgoing, ProviderResult):
+        try:
+            if not isinstance(outgoing, ProviderResult):
+                outgoing = await self._result(delivery, provider, outgoing)
             self._ended(delivery, provider, outgoing)
-            return
+        except Exception as error:
+            self._lost(delivery, provider, error)
+
+    async def _result(
+        self, delivery: Delivery, provider: CalledProvider, outgoing: Outgoing | list[Outgoing]
+    ) -> ProviderResult:
+        """Make the call, or that for each device."""
         failpoint("before_provider")
         began = time.time()
         if isinstance(outgoing, list):
@@ -239,7 +251,25 @@ class ProviderCalls:
             origin_s = (message.origin_ms or int(message.decided_at.timestamp() * 1000)) / 1000
             self._to_provider.observe(max(0.0, began - origin_s))
         failpoint("after_provider")
-        self._ended(delivery, provider, result)
+        return result
+
+    def _lost(self, delivery: Delivery, provider: CalledProvider, error: Exception) -> None:
+        """Tell of an error of ours, without its text, which may contain a contact."""
+        if delivery in self._calls:
+            self._is_over(delivery, provider)
+            self._release_called(delivery)
+        place = extract_tb(error.__traceback__)[-1]
+        log.error(
+            "how a call ended is lost by an unexpected error, the worker must be restarted",
+            extra={
+                "action": "call.lost",
+                "delivery_id": delivery.message.delivery_id,
+                "error": type(error).__name__,
+                "place": f"{place.filename}:{place.lineno}",
+                **trace_fields(delivery.message.traceparent),
+            },
+        )
+        self._handler.call_lost(delivery, error)
 
     async def _send_each(
         self, delivery: Delivery, provider: CalledProvider, outgoing: list[Outgoing]
@@ -295,8 +325,7 @@ class ProviderCalls:
 
     def _ended(self, delivery: Delivery, provider: CalledProvider, result: ProviderResult) -> None:
         """A call has ended, or was not made because the message cannot be sent."""
-        self._calls.pop(delivery, None)
-        provider.calls -= _calls_of(delivery)
+        self._is_over(delivery, provider)
         if self.stopping and result.outcome is ProviderOutcome.RETRY and not is_reached(result):
             return  # it may have failed because the worker stops
         waits_until = delivery.first_began + _NOT_READY_S if delivery.first_began else inf
@@ -306,11 +335,21 @@ class ProviderCalls:
             )
             self._call_again(delivery)
             return
-        for one in (result,) if result.devices is None else (device.result for device in result.devices):
-            self._states.note_credential(one)
-            if result.devices is None or one.provider == provider.name:
-                self._count_result(delivery, provider, one)
-        self._handler.call_ended(delivery, result)
+        try:
+            for one in (result,) if result.devices is None else (device.result for device in result.devices):
+                self._states.note_credential(one)
+                if result.devices is None or one.provider == provider.name:
+                    self._count_result(delivery, provider, one)
+            self._handler.call_ended(delivery, result)
+        finally:
+            self._release_called(delivery)
+
+    def _is_over(self, delivery: Delivery, provider: CalledProvider) -> None:
+        """No call of the delivery is under way any more."""
+        del self._calls[delivery]
+        provider.calls -= _calls_of(delivery)
+
+    def _release_called(self, delivery: Delivery) -> None:
         self._admission.release(retry=delivery.entry is None, begun=True, shard=delivery.partition.shard)
         self._pump_soon()
 

@@ -184,7 +184,7 @@ class DeliveryEngine:
         #: Deliveries that are checked again before their calls.
         self._checks: set[asyncio.Task[None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
-        #: The error that ended a loop unexpectedly: the worker must be restarted.
+        #: The error that ended a loop, or the handling of a call: the worker must be restarted.
         self.failed: BaseException | None = None
 
     # -- Lifecycle
@@ -444,6 +444,14 @@ class DeliveryEngine:
         due_ms = self._due_ms(delivery, max(0.0, self._call_timeout_s - waited_s), None)
         self._add(delivery, call_outcomes.unanswered(delivery, waited_s), due_ms)
         failpoint("after_park")
+
+    def call_lost(self, delivery: Delivery, error: Exception) -> None:
+        """Begin no call of the partition until the worker is restarted.
+
+        Reading its messages again at once would send this one again, as often as the error comes again.
+        """
+        delivery.partition.active = False
+        self.failed = self.failed or error
 
     # -- Outcomes
 

@@ -15,6 +15,7 @@ from notify_streams import metrics
 from notify_streams.admin.audit.provider_log import AcceptedMessage
 from notify_streams.delivery import message_reader
 from notify_streams.delivery.providers import Outgoing, ProviderOutcome, ProviderResult, unsendable
+from notify_streams.failpoints import armed
 from notify_streams.records.ids import notification_id
 from notify_streams.roles import Channel
 from tests.builders import ABatch, a_message, templates
@@ -265,6 +266,27 @@ async def test_a_batch_that_could_not_be_read_is_read_again(
         await engine.deliver(batch)
     assert sorted(provider.ids()) == ["a", "b"]
     assert await env.counts() == {"taken": 2, "fresh": 2, "sent": 2} and await env.books_close()
+
+
+async def test_a_call_whose_end_is_lost_stops_its_partition_until_the_worker_is_restarted(
+    env: DeliveryEnvironment,
+) -> None:
+    """Reading it again at once would send it again, and again if the error comes again."""
+    provider = Provider()
+    with armed("after_provider=raise@2"):
+        async with env.engine(provider) as engine:
+            await engine.deliver(await env.notify("s"))
+            batch = await env.notify("t")
+            event = await engine.begin(batch)
+            await until(lambda: engine.engine.failed is not None)
+            await engine.begin(await env.notify("u"))
+            await asyncio.sleep(0.3)
+            assert not event.done.is_set() and len(provider.calls) == 2
+    provider = Provider()
+    async with env.engine(provider, generation=2) as engine:
+        await engine.deliver(batch)
+        await until(partial(env.is_in, "sent"))
+    assert [call.possible_duplicate for call in provider.calls] == [True]
 
 
 async def test_an_empty_batch_is_not_checked(env: DeliveryEnvironment) -> None:

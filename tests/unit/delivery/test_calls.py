@@ -55,6 +55,9 @@ class Handler:
     def call_ended(self, delivery: Delivery, result: ProviderResult) -> None:
         self.ended.put_nowait((delivery, result))
 
+    def call_lost(self, delivery: Delivery, error: Exception) -> None:
+        raise error
+
     def call_is_late(self, delivery: Delivery, waited_s: float) -> None:
         self.late.put_nowait(delivery)
 

@@ -35,11 +35,15 @@ class Ended:
     def __init__(self) -> None:
         self.results: list[ProviderResult] = []
         self.late: list[Delivery] = []
+        self.lost: list[tuple[Delivery, Exception]] = []
         self.again: list[Delivery] = []
         self.behind: list[int] = []
 
     def call_ended(self, delivery: Delivery, result: ProviderResult) -> None:
         self.results.append(result)
+
+    def call_lost(self, delivery: Delivery, error: Exception) -> None:
+        self.lost.append((delivery, error))
 
     def call_is_late(self, delivery: Delivery, waited_s: float) -> None:
         self.late.append(delivery)
@@ -72,14 +76,20 @@ def a_delivery(**but: Any) -> Delivery:
 class Channel:
     """The calls of a channel with the providers `one` and `two`."""
 
-    def __init__(self, *results: ProviderResult, on_doubt: OnDoubt = OnDoubt.STAY, calls_per_s: float | None = None):
+    def __init__(
+        self,
+        *results: ProviderResult,
+        on_doubt: OnDoubt = OnDoubt.STAY,
+        calls_per_s: float | None = None,
+        handler: Ended | None = None,
+    ) -> None:
         self.one, self.two = AClient("one", *results), AClient("two")
         self.budgets = [Budget(None, 0.0), Budget(calls_per_s, time.monotonic())]
         self.budgets[1].set_share(1.0, time.monotonic() - 10)
         self.order = ProviderOrder(
             [CalledProvider(client, budget) for client, budget in zip((self.one, self.two), self.budgets, strict=True)]
         )
-        self.admission, self.ended, self.pauses = Admission(self.order), Ended(), Paused()
+        self.admission, self.ended, self.pauses = Admission(self.order), handler or Ended(), Paused()
         payments = msgspec.structs.replace(categories()["payments"], on_doubt=on_doubt)
         pauses: Any = self.pauses
         self.calls = ProviderCalls(
