@@ -62,7 +62,7 @@ engine = app.delivery = DeliveryEngine(
     Admission(order),
     RETRY_DELAYS[app.lane, channel].paced(settings.retry_pace),
     app.settings.outbox.transaction_timeout_s,
-    settings.timeout_s,
+    settings.call_timeout_s,
     dead_addresses.add,
     EventOutbox(app.role, app.settings, app.shards, app),
     None if reputation is None else reputation.count_end,

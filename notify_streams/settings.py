@@ -127,7 +127,11 @@ class ProviderSettings(CredentialSettings, frozen=True, kw_only=True):
     smtp_tls: Literal["require", "starttls", "none"] | None = None
     #: Authorities that may sign the mail server's certificate (PEM); None: those of the system.
     smtp_ca_file: str | None = None
+    #: Of one call; of a mail by SMTP until its content is sent.
     timeout_s: PositiveS = 5.0
+    #: Of the mail server's reply to the content, which it may scan first. A mail whose reply comes later is sent again, marked as a possible
+    #: duplicate; a server that has died keeps its connections for so long. RFC 5321 §4.5.3.2.6 gives the reply 10 minutes.
+    smtp_reply_timeout_s: PositiveS = 60.0
     #: Concurrent calls of one worker.
     max_in_flight: Positive = 256
     #: Connections of one worker to the SMTP server, each with one mail at a time. So many times the mails that one carries in a second are
@@ -174,6 +178,10 @@ class ProviderSettings(CredentialSettings, frozen=True, kw_only=True):
     def provider_of(self) -> Mapping[str, str]:
         """Channel → provider."""
         return {"push": self.push_provider, "sms": self.sms_provider, "email": self.email_provider}
+
+    def call_timeout_s(self, provider: str) -> float:
+        """How long a call to `provider` may take."""
+        return self.timeout_s + self.smtp_reply_timeout_s if provider == "smtp" else self.timeout_s
 
     def sandbox_channels(self) -> frozenset[str]:
         """The channels whose messages a local stack's sandbox gets: the provider is on this machine, and gets no credential of ours."""

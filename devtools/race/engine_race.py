@@ -355,7 +355,7 @@ async def _lane(
         Admission(order),
         RETRY_DELAYS["standard", channel].paced(_PACE),
         _STORE_S,
-        _STORE_S,
+        lambda provider: _STORE_S,
         lambda bucket, message, address, called_ms: None,
         EventOutbox(channel, settings, shards, IgnoredTopics()),
     )

@@ -109,7 +109,7 @@ class DeliveryEngine:
         admission: Admission,
         retry_delay: RetryDelay,
         store_timeout_s: float,
-        call_timeout_s: float,
+        call_timeout_s: Callable[[str], float],
         on_dead_address: Callable[[int, ChannelMessage, str, int], None],
         events: EventOutbox,
         on_end: Callable[[str, DeliveryState, str | None], None] | None = None,
@@ -123,6 +123,7 @@ class DeliveryEngine:
         """Deliver `role`.
 
         Args:
+            call_timeout_s: by the provider's name; so long a call to it may take.
             spans: None while tracing is off.
             on_end: called with category, state and reason of each delivery whose end is durable.
             region: a mark of each call, by which receipts find the way; None: no mark.
@@ -441,7 +442,8 @@ class DeliveryEngine:
 
     def call_is_late(self, delivery: Delivery, waited_s: float) -> None:
         """Settle a call without an answer as retrying. Its answer, if it comes, ends the delivery."""
-        due_ms = self._due_ms(delivery, max(0.0, self._call_timeout_s - waited_s), None)
+        timeout_s = self._call_timeout_s(self._order.named(delivery.provider).name)
+        due_ms = self._due_ms(delivery, max(0.0, timeout_s - waited_s), None)
         self._add(delivery, call_outcomes.unanswered(delivery, waited_s), due_ms)
         failpoint("after_park")
 

@@ -121,8 +121,8 @@ def unsendable(provider: str, outcome: ProviderOutcome, detail: str, *, segments
 class Provider(Protocol):
     """A client of one provider.
 
-    `send` returns within `timeout_s` and raises no network error and no error of the provider. It starts the request within
-    `start_within_s` or sends nothing, so that a check made just before the call is still valid. With at most `max_in_flight`
+    `send` returns within `ProviderSettings.call_timeout_s` and raises no network error and no error of the provider. It starts the request
+    within `start_within_s` or sends nothing, so that a check made just before the call is still valid. With at most `max_in_flight`
     concurrent calls it never waits for a free connection. A cancelled `send` may have reached the provider.
     """
 

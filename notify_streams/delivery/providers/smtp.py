@@ -46,7 +46,7 @@ class Smtp:
         config = with_mailbox(config)
         self.max_in_flight = config.smtp_connections
         self._sender = config.mail_sender
-        self._timeout_s = config.timeout_s
+        self._config = config
         self._start_within_s = config.start_within_s
         self._connections = SmtpPool(config)
         self._files = CredentialFiles(
@@ -72,10 +72,9 @@ class Smtp:
         message = msgspec.structs.replace(message, to=to)
         now = time.time()
         mail = mime_message(message, self._sender, now)
-        call = _Call(self._sender, message, mail if self._signer is None else self._signer.signed(mail, now))
+        call = _Call(self._config, message, mail if self._signer is None else self._signer.signed(mail, now))
         try:
-            async with asyncio.timeout(self._timeout_s):
-                return await self._attempt(call)
+            return await self._attempt(call)
         except (aiosmtplib.SMTPException, OSError) as error:
             # What a server says to a mail is a result of `over`.
             return smtp_result(error, call.content_begun, begun=call.begun, connecting=True)
@@ -119,12 +118,15 @@ class _Call:
     `begun`: the dialogue was started. `content_begun`: the server may have accepted the mail.
     """
 
-    def __init__(self, sender: str, message: Outgoing, mail: bytes) -> None:
+    def __init__(self, config: ProviderConfig, message: Outgoing, mail: bytes) -> None:
         self.begun = False
         self.content_begun = False
-        self._sender = sender
+        self._config = config
+        self._sender = config.mail_sender
         self._message = message
         self._mail = mail
+        #: When the part that is under way has taken too long: the commands, then the content.
+        self._end_by = _now() + config.timeout_s
 
     async def over(self, connection: MailConnection) -> ProviderResult:
         """Run the dialogue. Afterwards the connection is ready for the next mail, or closed."""
@@ -134,8 +136,9 @@ class _Call:
             finished = True
             return result
         except aiosmtplib.SMTPResponseException as error:
-            with suppress(aiosmtplib.SMTPException):
-                await connection.reset()
+            with suppress(aiosmtplib.SMTPException, TimeoutError):
+                async with asyncio.timeout_at(min(self._end_by, _now() + self._config.timeout_s)):
+                    await connection.reset()
                 finished = True
             return smtp_result(error, self.content_begun)
         finally:
@@ -155,15 +158,22 @@ class _Call:
             if "smtputf8" not in connection.extensions:
                 return unsendable(Smtp.name, ProviderOutcome.BAD_ADDRESS, "not ASCII, and the server lacks SMTPUTF8")
             options = " SMTPUTF8 BODY=8BITMIME" + options
-        await connection.begin(f"<{self._sender}>{options}".encode(), f"<{to}>".encode())
+        async with asyncio.timeout_at(self._end_by):
+            await connection.begin(f"<{self._sender}>{options}".encode(), f"<{to}>".encode())
         self.content_begun = True
-        code = await connection.content(self._mail)
+        self._end_by = _now() + self._config.smtp_reply_timeout_s
+        async with asyncio.timeout_at(self._end_by):
+            code = await connection.content(self._mail)
         return ProviderResult(
             outcome=ProviderOutcome.ACCEPTED,
             provider=Smtp.name,
             provider_id=message_id(self._message.delivery_id, self._sender),
             detail=f"SMTP {code}",
         )
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def smtp_result(

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -131,7 +131,7 @@ async def running_engine(
     channel: Channel = "push",
     *,
     pace: float = 0.002,
-    call_timeout_s: float = 5.0,
+    call_timeout_s: float | Mapping[str, float] = 5.0,
     failover: Sequence[Any] = (),
     topics: "EventTopics | None" = None,
     clocks: ShardClocks | None = None,
@@ -139,7 +139,7 @@ async def running_engine(
 ) -> AsyncIterator[RunningEngine]:
     """An engine with short delays between attempts, that owns nothing yet.
 
-    `failover`: the providers after `provider`. Its events go to `topics`.
+    `failover`: the providers after `provider`. `call_timeout_s`: of each call, or by provider. Its events go to `topics`.
     """
     topics = topics or EventTopics()
     order = ProviderOrder([CalledProvider(one, Budget(None, 0.0)) for one in (provider, *failover)])
@@ -156,7 +156,7 @@ async def running_engine(
         Admission(order),
         RETRY_DELAYS["standard", channel].paced(pace),
         5.0,
-        call_timeout_s,
+        call_timeout_s.__getitem__ if isinstance(call_timeout_s, Mapping) else lambda provider: call_timeout_s,
         lambda bucket, message, address, called_ms: dead_addresses.append(
             (bucket, message.user_id, address, called_ms)
         ),

@@ -155,6 +155,14 @@ async def test_a_call_without_an_answer_is_parked_and_its_answer_ends_the_delive
     assert await env.counts() == {"taken": 2, "fresh": 2, "sent": 1, "retrying": 1, "resolved_sent": 1}
 
 
+async def test_the_timer_of_a_parked_call_waits_as_long_as_its_provider_may_take(env: DeliveryEnvironment) -> None:
+    provider = SlowProvider()
+    async with env.engine(provider, pace=0.001, call_timeout_s={"fake": 60.0}) as engine:
+        await engine.deliver(await env.notify("t"))
+        (timer,) = await env.timers()
+        assert timedelta(seconds=50) < timer["due_at"] - datetime.now(UTC) < timedelta(seconds=61)
+
+
 async def test_a_parked_call_that_was_answered_just_before_a_stop_is_not_repeated(
     env: DeliveryEnvironment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,3 +84,8 @@ def test_a_value_that_aws_would_refuse_is_refused(load: Load, name: str, value: 
 def test_a_sender_of_sns_is_taken(load: Load) -> None:
     providers = load(sns_sender_id="Notify-1", sns_origination_number="12345", ses_configuration_set="my_set-1")
     assert (providers.sns_sender_id, providers.sns_origination_number) == ("Notify-1", "12345")
+
+
+def test_a_call_to_a_mail_server_may_take_as_long_as_its_two_limits(load: Load) -> None:
+    providers = load(timeout_s=4.0, smtp_reply_timeout_s=90.0)
+    assert [providers.call_timeout_s(name) for name in ("smtp", "ses", "fcm")] == [94.0, 4.0, 4.0]
