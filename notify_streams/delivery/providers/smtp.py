@@ -45,9 +45,7 @@ class Smtp:
     def __init__(self, config: ProviderConfig) -> None:
         config = with_mailbox(config)
         self.max_in_flight = config.smtp_connections
-        self._sender = config.mail_sender
         self._config = config
-        self._start_within_s = config.start_within_s
         self._connections = SmtpPool(config)
         self._files = CredentialFiles(
             self.name, config, ("smtp_username", "smtp_password"), lambda new: new, self._connections.replace_login
@@ -66,13 +64,14 @@ class Smtp:
         self._connections.close()
 
     async def send(self, message: Outgoing) -> ProviderResult:
+        began = _now()
         to = mailbox(message.to)
         if to is None:
             return unsendable(self.name, ProviderOutcome.BAD_ADDRESS, "not one mail address")
         message = msgspec.structs.replace(message, to=to)
         now = time.time()
-        mail = mime_message(message, self._sender, now)
-        call = _Call(self._config, message, mail if self._signer is None else self._signer.signed(mail, now))
+        mail = mime_message(message, self._config.mail_sender, now)
+        call = _Call(self._config, began, message, mail if self._signer is None else self._signer.signed(mail, now))
         try:
             return await self._attempt(call)
         except (aiosmtplib.SMTPException, OSError) as error:
@@ -83,28 +82,30 @@ class Smtp:
         self._signer = signer
 
     async def _attempt(self, call: _Call) -> ProviderResult:
-        if (connection := await self._borrow()) is None:
+        if (connection := await self._borrow(call.start_by)) is None:
             return _NOT_READY
         used_before = connection.used
         try:
             return await call.over(connection)
         except aiosmtplib.SMTPServerDisconnected:
-            # The server closed an idle connection. If no content was sent, retry on a new connection.
+            # The server closed an idle connection. If no content was sent, retry on a new connection, while the check is good.
             if call.content_begun or not used_before:
                 raise
         finally:
             self._connections.give_back(connection)
-        if (connection := await self._borrow(fresh=True)) is None:
+        if (connection := await self._borrow(call.start_by, fresh=True)) is None:
             return _NOT_READY
         try:
             return await call.over(connection)
         finally:
             self._connections.give_back(connection)
 
-    async def _borrow(self, *, fresh: bool = False) -> MailConnection | None:
+    async def _borrow(self, start_by: float, *, fresh: bool = False) -> MailConnection | None:
         """A connection; None if there is none in time, but perhaps in a moment."""
+        if _now() >= start_by:
+            return None
         try:
-            async with asyncio.timeout(self._start_within_s):
+            async with asyncio.timeout_at(start_by):
                 return await self._connections.borrow(fresh=fresh)
         except TimeoutError:
             if self._connections.timed_out:
@@ -118,15 +119,18 @@ class _Call:
     `begun`: the dialogue was started. `content_begun`: the server may have accepted the mail.
     """
 
-    def __init__(self, config: ProviderConfig, message: Outgoing, mail: bytes) -> None:
+    def __init__(self, config: ProviderConfig, began: float, message: Outgoing, mail: bytes) -> None:
+        """`began`: when `send` was called, by the clock of the event loop."""
         self.begun = False
         self.content_begun = False
+        #: Without a connection by then the mail is not sent: the check before the call is too old.
+        self.start_by = began + min(config.start_within_s, config.timeout_s)
+        #: When the part that is under way has taken too long: the commands, then the content.
+        self._end_by = began + config.timeout_s
         self._config = config
         self._sender = config.mail_sender
         self._message = message
         self._mail = mail
-        #: When the part that is under way has taken too long: the commands, then the content.
-        self._end_by = _now() + config.timeout_s
 
     async def over(self, connection: MailConnection) -> ProviderResult:
         """Run the dialogue. Afterwards the connection is ready for the next mail, or closed."""
