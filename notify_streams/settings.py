@@ -129,6 +129,9 @@ class ProviderSettings(CredentialSettings, frozen=True, kw_only=True):
     smtp_ca_file: str | None = None
     #: Of one call; of a mail by SMTP until its content is sent.
     timeout_s: PositiveS = 5.0
+    #: Of opening a connection to the mail server: TCP, greeting, STARTTLS and log-in. Many servers greet late, to see whether the client
+    #: waits (Postfix: `postscreen_greet_wait`, 6 s).
+    smtp_connect_timeout_s: PositiveS = 30.0
     #: Of the mail server's reply to the content, which it may scan first. A mail whose reply comes later is sent again, marked as a possible
     #: duplicate; a server that has died keeps its connections for so long. RFC 5321 §4.5.3.2.6 gives the reply 10 minutes.
     smtp_reply_timeout_s: PositiveS = 60.0

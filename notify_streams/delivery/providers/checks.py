@@ -151,7 +151,7 @@ async def check_smtp(config: ProviderConfig) -> str:
         CheckFailed
     """
     try:
-        async with asyncio.timeout(config.timeout_s):
+        async with asyncio.timeout(config.smtp_connect_timeout_s):
             connection = await SmtpPool(with_mailbox(config)).connect()
             try:
                 await connection.noop()

@@ -36,7 +36,7 @@ class ProviderConfig(ProviderSettings, frozen=True, kw_only=True):
 
     #: a call that has no connection after this time is not made
     start_within_s: float = 0.5
-    #: a connection that is not open after this time is given up; it is opened for later calls if its own one has been given up
+    #: an HTTP connection that is not open after this time is given up; it is opened for later calls if its own one has been given up
     connect_s: float = 2.0
     #: an HTTP connection without a call for this time is closed
     idle_s: float = 60.0

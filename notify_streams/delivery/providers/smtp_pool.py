@@ -33,36 +33,40 @@ class SmtpPool:
         self._idle: list[MailConnection] = []
         self._lent: set[MailConnection] = set()
         self._opening: set[asyncio.Task[MailConnection]] = set()
+        #: Those of them whose borrower has gone, the oldest first. Each has its place among the connections.
+        self._unclaimed: list[asyncio.Task[MailConnection]] = []
         #: The last connection was not open in time.
         self.timed_out = False
 
     async def borrow(self, *, fresh: bool = False) -> MailConnection:
         """A connection that is logged in. `fresh` demands a new one.
 
-        Waits without limit for a free connection; the caller sets a timeout. A connection that is not open by then is kept for the next
-        borrower.
+        Waits without limit for a free connection; the caller sets a timeout. A connection that is not open by then goes on being opened,
+        for the next borrower.
 
         Raises:
-            aiosmtplib.SMTPException, OSError: connecting failed; `TimeoutError` if it took longer than `connect_s`.
+            aiosmtplib.SMTPException, OSError: connecting failed; `TimeoutError` if it took longer than `smtp_connect_timeout_s`.
         """
-        await self._free.acquire()
-        try:
+        if self._unclaimed and (fresh or not self._idle):
+            opening = self._unclaimed.pop(0)
+        else:
+            await self._free.acquire()
             while self._idle and not fresh:
                 connection = self._idle.pop()
                 if connection.is_open:
                     self._lent.add(connection)
                     return connection
             opening = asyncio.create_task(self._open())
-        except BaseException:
-            self._free.release()
-            raise
-        self._opening.add(opening)
-        opening.add_done_callback(self._opening.discard)
+            self._opening.add(opening)
+            opening.add_done_callback(self._opening.discard)
         try:
-            connection = await asyncio.shield(opening)
+            await asyncio.wait([opening])
         except asyncio.CancelledError:
-            opening.add_done_callback(self._opened_for_nobody)
+            self._unclaimed.append(opening)
+            opening.add_done_callback(self._opened)
             raise
+        try:
+            connection = opening.result()
         except BaseException:
             self._free.release()
             raise
@@ -92,7 +96,7 @@ class SmtpPool:
         self._idle.clear()
 
     async def connect(self) -> aiosmtplib.SMTP:
-        """A new connection that is not of the pool, logged in and greeted. The caller closes it.
+        """A new connection that is not of the pool, logged in and greeted. The caller sets a timeout, and closes it.
 
         Raises:
             aiosmtplib.SMTPException, OSError: connecting failed.
@@ -105,7 +109,7 @@ class SmtpPool:
             username=None if username is None else username.reveal(),
             password=None if password is None else password.reveal(),
             local_hostname=config.mail_sender.rpartition("@")[2],
-            timeout=config.timeout_s,
+            timeout=None,
             use_tls=self._tls,
             start_tls=self._start_tls,
             cert_bundle=config.smtp_ca_file,
@@ -124,7 +128,7 @@ class SmtpPool:
 
     async def _open(self) -> MailConnection:
         try:
-            async with asyncio.timeout(self._config.connect_s):
+            async with asyncio.timeout(self._config.smtp_connect_timeout_s):
                 opened = await self.connect()
         except TimeoutError:
             self.timed_out = True
@@ -136,8 +140,11 @@ class SmtpPool:
             opened.close()
             raise
 
-    def _opened_for_nobody(self, opening: asyncio.Task[MailConnection]) -> None:
-        """The borrower has gone: keep the connection."""
+    def _opened(self, opening: asyncio.Task[MailConnection]) -> None:
+        """Keep the connection if no borrower waits for it."""
+        if opening not in self._unclaimed:
+            return
+        self._unclaimed.remove(opening)
         if not opening.cancelled() and opening.exception() is None:
             self._idle.append(opening.result())
         self._free.release()

@@ -1,4 +1,4 @@
-"""A mail server that takes longer to connect than a check is good for gets the next mail."""
+"""A mail server that takes longer to connect than a check is good for, or than a call may take, gets the next mail."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import asyncio
 from typing import Any
 
 from notify_streams.delivery.providers import ProviderConfig, ProviderOutcome
+from notify_streams.delivery.providers.checks import check_smtp
 from notify_streams.delivery.providers.smtp import Smtp
+from tests.contract.providers.scripted_mail_server import GREETING, MailServer, mails_to
 
 
 async def test_a_connection_that_is_open_too_late_for_its_mail_serves_the_next(outbox_of: Any) -> None:
@@ -56,7 +58,11 @@ async def test_a_mail_server_that_never_answers_has_failed(outbox_of: Any) -> No
     port = server.sockets[0].getsockname()[1]
     smtp = Smtp(
         ProviderConfig(
-            fcm="http://f", twilio="http://t", smtp=f"smtp://127.0.0.1:{port}", start_within_s=0.05, connect_s=0.3
+            fcm="http://f",
+            twilio="http://t",
+            smtp=f"smtp://127.0.0.1:{port}",
+            start_within_s=0.05,
+            smtp_connect_timeout_s=0.3,
         )
     )
     smtp_message = outbox_of("email").message()
@@ -67,3 +73,43 @@ async def test_a_mail_server_that_never_answers_has_failed(outbox_of: Any) -> No
     go_on.set()
     await smtp.close()
     server.close()
+
+
+async def test_a_server_that_greets_after_seconds_is_connected_to_once_and_gets_the_mail(outbox_of: Any) -> None:
+    async def before(connection: int, command: bytes) -> None:
+        if command == GREETING:
+            await asyncio.sleep(2.5)
+
+    server, message = MailServer(before), outbox_of("email").message()
+    async with mails_to(server, timeout_s=1.0, start_within_s=0.2) as client, asyncio.timeout(10):
+        while (result := await client.send(message)).not_ready:
+            pass
+    assert (result.outcome, server.taken, server.connections) == (ProviderOutcome.ACCEPTED, [1], 1)
+
+
+async def test_a_refused_connection_is_the_result_of_a_call_that_came_later(outbox_of: Any) -> None:
+    async def before(connection: int, command: bytes) -> None:
+        if command == GREETING:
+            await asyncio.sleep(0.5)
+
+    server, message = MailServer(before, {GREETING: b"554 5.3.2 no service here"}), outbox_of("email").message()
+    async with mails_to(server, start_within_s=0.2) as client, asyncio.timeout(10):
+        while (result := await client.send(message)).not_ready:
+            pass
+    assert (result.outcome, result.code, result.begun, server.connections) == (
+        ProviderOutcome.RETRY,
+        "554 5.3.2",
+        False,
+        1,
+    )
+
+
+async def test_the_check_of_a_mail_server_waits_as_long_as_a_worker() -> None:
+    async def before(connection: int, command: bytes) -> None:
+        if command == GREETING:
+            await asyncio.sleep(0.8)
+
+    server = MailServer(before)
+    async with mails_to(server):
+        found = await check_smtp(ProviderConfig(smtp=f"smtp://127.0.0.1:{server.port}", timeout_s=0.2))
+    assert found.startswith("the mail server answers")
