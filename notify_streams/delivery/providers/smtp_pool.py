@@ -35,6 +35,7 @@ class SmtpPool:
         self._opening: set[asyncio.Task[MailConnection]] = set()
         #: Those of them whose borrower has gone, the oldest first. Each has its place among the connections.
         self._unclaimed: list[asyncio.Task[MailConnection]] = []
+        self._closed = False
         #: The last connection was not open in time.
         self.timed_out = False
 
@@ -45,7 +46,8 @@ class SmtpPool:
         for the next borrower.
 
         Raises:
-            aiosmtplib.SMTPException, OSError: connecting failed; `TimeoutError` if it took longer than `smtp_connect_timeout_s`.
+            aiosmtplib.SMTPException, OSError: connecting failed; `TimeoutError` if it took longer than `smtp_connect_timeout_s`,
+                `SMTPServerDisconnected` if the pool is closed.
         """
         if self._unclaimed and (fresh or not self._idle):
             opening = self._unclaimed.pop(0)
@@ -65,6 +67,10 @@ class SmtpPool:
             self._unclaimed.append(opening)
             opening.add_done_callback(self._opened)
             raise
+        if self._closed:
+            self._unclaimed.append(opening)
+            self._opened(opening)
+            raise _closed_error()
         try:
             connection = opening.result()
         except BaseException:
@@ -76,12 +82,12 @@ class SmtpPool:
     def give_back(self, connection: MailConnection) -> None:
         """Return a borrowed connection; a closed one is dropped."""
         self._lent.discard(connection)
-        if connection.is_open:
-            self._idle.append(connection)
+        self._keep(connection)
         self._free.release()
 
     def close(self) -> None:
-        """Close all connections, including those that are lent."""
+        """Close all connections, including those that are lent, and open none any more."""
+        self._closed = True
         for opening in self._opening:
             opening.cancel()
         for connection in (*self._idle, *self._lent):
@@ -127,6 +133,8 @@ class SmtpPool:
         return opened
 
     async def _open(self) -> MailConnection:
+        if self._closed:
+            raise _closed_error()
         try:
             async with asyncio.timeout(self._config.smtp_connect_timeout_s):
                 opened = await self.connect()
@@ -146,8 +154,19 @@ class SmtpPool:
             return
         self._unclaimed.remove(opening)
         if not opening.cancelled() and opening.exception() is None:
-            self._idle.append(opening.result())
+            self._keep(opening.result())
         self._free.release()
+
+    def _keep(self, connection: MailConnection) -> None:
+        """For the next borrower, if there can be one."""
+        if self._closed:
+            connection.close()
+        elif connection.is_open:
+            self._idle.append(connection)
+
+
+def _closed_error() -> aiosmtplib.SMTPServerDisconnected:
+    return aiosmtplib.SMTPServerDisconnected("the client is closed")
 
 
 def with_mailbox(config: ProviderConfig) -> ProviderConfig:
