@@ -1,6 +1,7 @@
 """The codes of SMTP replies, and what each means for a delivery.
 
-A reply has a code of three digits (RFC 5321 §4.2) and may begin its text with an enhanced code, ``5.1.1`` (RFC 2034, RFC 3463).
+A reply has a code of three digits (RFC 5321 §4.2) and may begin its text with an enhanced code, ``5.1.1`` (RFC 2034, RFC 3463). One refusal
+of SES has no enhanced code and is known by its text.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ ENHANCED: Final[Mapping[str, ProviderOutcome]] = {
     "1.9": _REJECTED,  # relayed to a non-compliant mailer (RFC 3886)
     "1.10": _DEAD,  # the recipient's domain has a null MX (RFC 7505)
     "2.0": _REJECTED,  # other mailbox status
-    "2.1": _DEAD,  # mailbox disabled, takes no messages
+    "2.1": _REJECTED,  # mailbox disabled, takes no messages; with Gmail also one that gets too many mails at present
     "2.2": _REJECTED,  # mailbox full
     "2.3": _REJECTED,  # longer than the mailbox allows
     "2.4": _REJECTED,  # mailing list expansion
@@ -73,7 +74,7 @@ ENHANCED: Final[Mapping[str, ProviderOutcome]] = {
     "3.5": _RETRY,  # system incorrectly configured
     "3.6": _REJECTED,  # requested priority was changed (RFC 6710)
     "4.0": _REJECTED,  # other network or routing status
-    "4.1": _RETRY,  # no answer from host: only useful as a transient error
+    "4.1": _REJECTED,  # no answer from host: only useful as a transient error; Exchange Online refuses unknown recipients with it
     "4.2": _RETRY,  # bad connection: only useful as a transient error
     "4.3": _RETRY,  # directory server failure: only useful as a transient error
     "4.4": _REJECTED,  # unable to route
@@ -131,11 +132,29 @@ ENHANCED: Final[Mapping[str, ProviderOutcome]] = {
     "7.30": _REJECTED,  # REQUIRETLS support required (RFC 8689)
 }
 
+#: As `ENHANCED`: what Exchange Online has beside the registry.
+#: https://learn.microsoft.com/exchange/troubleshoot/email-delivery/ndr/non-delivery-reports-in-exchange-online
+EXCHANGE_ONLINE: Final[Mapping[str, ProviderOutcome]] = {
+    # our mailbox is throttled after too many refusals of one kind; 2.252 also: it may not send as our sender
+    **dict.fromkeys((f"2.{detail}" for detail in range(251, 256)), _RETRY),
+    "7.60": _RETRY,  # our account may not send as our sender
+    # our tenant, domain or IP address may not send
+    **dict.fromkeys((f"7.{detail}" for detail in range(700, 751)), _RETRY),
+    "7.703": _REJECTED,  # the recipient is on a block list of the tenant
+}
+
+#: Stands for the enhanced code where SES says that the sender, or the recipient in its own sandbox, is not verified: our account, not the
+#: message. https://docs.aws.amazon.com/ses/latest/dg/troubleshoot-error-messages.html
+NOT_VERIFIED: Final = "NotVerified"
+_NOT_VERIFIED_TEXT: Final = "Message rejected: Email address is not verified"
+
 _enhanced = re.compile(r"([245])\.(\d{1,3}\.\d{1,3})(?!\S)").match
 
 
 def enhanced_code(text: str) -> str | None:
-    """The enhanced code with which the text of a reply begins."""
+    """The enhanced code with which the text of a reply begins, or `NOT_VERIFIED`; also if `text` is such a result."""
+    if text.startswith((NOT_VERIFIED, _NOT_VERIFIED_TEXT)):
+        return NOT_VERIFIED
     found = _enhanced(text)
     return None if found is None else found[0]
 
@@ -146,9 +165,10 @@ def reply_outcome(code: int, enhanced: str | None) -> tuple[ProviderOutcome, boo
     Without a row the first digit counts (RFC 5321 §4.2.1).
     """
     basic = OUTCOMES.get(str(code))
-    if code < 500 or basic is _RETRY:
+    if code < 500 or basic is _RETRY or enhanced == NOT_VERIFIED:
         return _RETRY, basic is not None
     if enhanced is None or not enhanced.startswith("5.") or enhanced == "5.0.0":
         return basic or _REJECTED, basic is not None
-    found = ENHANCED.get(enhanced.removeprefix("5."))
+    detail = enhanced.removeprefix("5.")
+    found = ENHANCED.get(detail) or EXCHANGE_ONLINE.get(detail)
     return found or basic or _REJECTED, basic is not None and found is not None

@@ -105,6 +105,11 @@ SMTP_REPLIES = [
     (550, "5.1.10 null MX", ProviderOutcome.DEAD_TOKEN, "550 5.1.10", False),
     (556, "no mail here", ProviderOutcome.DEAD_TOKEN, "556", False),
     (550, "5.7.1 policy", ProviderOutcome.REJECTED, "550 5.7.1", False),
+    # Only what is about our account is retried.
+    (550, "5.7.700 no", ProviderOutcome.RETRY, "550 5.7.700", False),
+    (550, "5.7.750 no", ProviderOutcome.RETRY, "550 5.7.750", False),
+    (550, "5.7.751 no", ProviderOutcome.REJECTED, "550 5.7.751", True),
+    (550, "<a@b.example>: Email address is not verified", ProviderOutcome.REJECTED, "550", False),
     (554, "5.0.0 no", ProviderOutcome.REJECTED, "554 5.0.0", False),
     (552, "5.2.2 full", ProviderOutcome.REJECTED, "552 5.2.2", False),
     (550, "no such mailbox", ProviderOutcome.REJECTED, "550", False),

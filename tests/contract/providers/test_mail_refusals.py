@@ -1,0 +1,60 @@
+"""What the refusals of large mail services mean for a delivery."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from notify_streams.delivery.providers import ProviderOutcome
+from tests.contract.providers.scripted_mail_server import CONTENT, MailServer, mails_to
+
+REFUSALS = {
+    "Exchange Online, no such recipient": (
+        *(b"RCPT", b"550 5.4.1 Recipient address rejected: Access denied. [X.prod.outlook.com]"),
+        *(ProviderOutcome.REJECTED, "550 5.4.1"),
+    ),
+    "Exchange Online, our account may not send as our sender": (
+        *(CONTENT, b"550 5.7.60 SMTP; Client does not have permissions to send as this sender"),
+        *(ProviderOutcome.RETRY, "550 5.7.60"),
+    ),
+    "Exchange Online, the mailbox may not send as our sender": (
+        *(CONTENT, b"554 5.2.252 SendAsDenied; a@example.org not allowed to send as b@example.org"),
+        *(ProviderOutcome.RETRY, "554 5.2.252"),
+    ),
+    "Exchange Online, our mailbox is throttled": (
+        *(CONTENT, b"550 5.2.255 Sender throttled due to continuous invalid recipients errors."),
+        *(ProviderOutcome.RETRY, "550 5.2.255"),
+    ),
+    "Exchange Online, our tenant is blocked": (
+        *(CONTENT, b"550 5.7.705 Access denied, tenant has exceeded threshold"),
+        *(ProviderOutcome.RETRY, "550 5.7.705"),
+    ),
+    "Exchange Online, our IP is blocked": (
+        *(b"RCPT", b"550 5.7.708 Service unavailable. Access denied, traffic not accepted from this IP"),
+        *(ProviderOutcome.RETRY, "550 5.7.708"),
+    ),
+    "Exchange Online, the recipient is blocked": (
+        *(CONTENT, b"550 5.7.703 Your message can't be delivered because messages to a@example.org are blocked"),
+        *(ProviderOutcome.REJECTED, "550 5.7.703"),
+    ),
+    "Gmail, the mailbox gets too many mails": (
+        *(b"RCPT", b"550 5.2.1 The user you are trying to contact is receiving mail at a rate that prevents more"),
+        *(ProviderOutcome.REJECTED, "550 5.2.1"),
+    ),
+    "SES, our sender is not verified": (
+        *(CONTENT, b"554 Message rejected: Email address is not verified. The following identities failed: b@example.org"),
+        *(ProviderOutcome.RETRY, "554 NotVerified"),
+    ),
+    "SES, another reason": (CONTENT, b"554 Message rejected: no", ProviderOutcome.REJECTED, "554"),
+}
+
+
+@pytest.mark.parametrize(("command", "reply", "outcome", "code"), REFUSALS.values(), ids=REFUSALS)
+async def test_a_refusal_ends_a_delivery_only_if_it_is_about_it(
+    outbox_of: Any, command: bytes, reply: bytes, outcome: ProviderOutcome, code: str
+) -> None:
+    async with mails_to(MailServer(replies={command: reply})) as client:
+        result = await client.send(outbox_of("email").message())
+    assert (result.outcome, result.code, result.unknown_code, result.maybe_accepted) == (outcome, code, False, False)
+    assert "example.org" not in repr(result)
