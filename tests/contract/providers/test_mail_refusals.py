@@ -43,7 +43,10 @@ REFUSALS = {
         *(ProviderOutcome.REJECTED, "550 5.2.1"),
     ),
     "SES, our sender is not verified": (
-        *(CONTENT, b"554 Message rejected: Email address is not verified. The following identities failed: b@example.org"),
+        *(
+            CONTENT,
+            b"554 Message rejected: Email address is not verified. The following identities failed: b@example.org",
+        ),
         *(ProviderOutcome.RETRY, "554 NotVerified"),
     ),
     "SES, another reason": (CONTENT, b"554 Message rejected: no", ProviderOutcome.REJECTED, "554"),
