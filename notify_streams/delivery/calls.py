@@ -194,11 +194,29 @@ class ProviderCalls:
                 self._ready.appendleft(delivery)
                 break
         # One message after the other: among calls each would take longer, because the processor's caches hold other code.
-        rendered = [(delivery, provider, self._messages.of(delivery, provider.name)) for delivery, provider in begun]
+        rendered = [(delivery, provider, self._render(delivery, provider.name)) for delivery, provider in begun]
         for delivery, provider, outgoing in rendered:
             self._calls[delivery] = asyncio.create_task(self._call(delivery, provider, outgoing))
         for partition in dict.fromkeys(delivery.partition for delivery in again):
             self._handler.check_again(partition, [one for one in again if one.partition is partition])
+
+    def _render(self, delivery: Delivery, provider: str) -> Outgoing | list[Outgoing] | ProviderResult:
+        """See `OutgoingMessages.of`."""
+        try:
+            return self._messages.of(delivery, provider)
+        except Exception as error:  # a defect must not end the calls of others; the error's text may be a person's
+            log.error(
+                "a message could not be rendered, the attempt will be repeated",
+                extra={
+                    "action": "render.defect",
+                    "delivery_id": delivery.message.delivery_id,
+                    "error": type(error).__name__,
+                    **trace_fields(delivery.message.traceparent),
+                },
+            )
+            return ProviderResult(
+                outcome=ProviderOutcome.RETRY, provider=provider, detail=type(error).__name__, begun=False
+            )
 
     def stays(self, delivery: Delivery, result: ProviderResult | None = None) -> bool:
         """Whether only the provider of the last call may be called, because it may have taken the message; `result`: of that call."""

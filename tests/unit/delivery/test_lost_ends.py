@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from notify_streams.delivery.outgoing_messages import OutgoingMessages
 from notify_streams.delivery.partition import Delivery
-from notify_streams.delivery.providers import ProviderResult
+from notify_streams.delivery.providers import ProviderOutcome, ProviderResult
 from notify_streams.failpoints import armed
 from tests.unit.delivery.test_failover import Channel, Ended, a_delivery
 from tests.waiting import until
@@ -49,3 +50,27 @@ async def test_an_unexpected_error_at_the_end_of_a_call_is_seen_and_keeps_no_pla
     )
     assert delivery.message.to not in str(line) and unhandled == []
     assert channel.order.limit(time.monotonic()) == 8, "the provider has not failed"
+
+
+async def test_a_message_whose_text_cannot_be_made_stops_no_other(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    channel, made = Channel(), OutgoingMessages.of
+    await channel.admission.take(2)
+    broken, fine = a_delivery(), a_delivery()
+
+    def of(self: OutgoingMessages, delivery: Delivery, provider: str) -> Any:
+        if delivery is broken:
+            raise KeyError(delivery.message.to)
+        return made(self, delivery, provider)
+
+    monkeypatch.setattr(OutgoingMessages, "of", of)
+    channel.calls.add([broken, fine])
+    await channel.all_ended(2)
+    assert sorted((one.outcome.value, one.begun) for one in channel.ended.results) == [
+        (ProviderOutcome.ACCEPTED.value, True),
+        (ProviderOutcome.RETRY.value, False),
+    ]
+    assert len(channel.one.calls) == 1
+    (line,) = [vars(one) for one in caplog.records if vars(one).get("action") == "render.defect"]
+    assert line["error"] == "KeyError" and broken.message.to not in str(line)
