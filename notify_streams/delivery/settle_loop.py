@@ -272,12 +272,15 @@ class SettleLoop:
         flush_id = new_flush_id()
         attempts = _SETTLE.attempts()
         strict = True
+        first_began = time.monotonic()
         while settlements:
             began = time.monotonic()
             with_claims = _with_claims(settlements, claims)
             event_rows = self._events.rows_of(flush_id, [event for one in settlements for event in one.events])
             try:
                 if attempts.failures and await self._store.is_committed(flush_id, settlements):
+                    # By any of the attempts: since the first one another worker may have taken a partition over.
+                    began = first_began
                     break
                 await self._store.write(flush_id, with_claims, event_rows, strict=strict)
                 break
@@ -326,7 +329,7 @@ class SettleLoop:
             partition = settlement.partition
             partition.last_flush = flush_id
             partition.claimed_to = settlement.claimed_to
-            partition.proved_at = began
+            partition.proved_at = max(partition.proved_at, began)
             assert settlement.step is not None
             partition.committed(settlement.step)
             for ack_handle in settlement.step.acks:
