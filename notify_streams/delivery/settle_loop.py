@@ -285,6 +285,8 @@ class SettleLoop:
                 await self._store.write(flush_id, with_claims, event_rows, strict=strict)
                 break
             except TokenRefused as refused:
+                if not refused.partitions:
+                    await attempts.failed(StoreUnavailable("the flush is written, but not by a majority yet"))
                 settlements = self._give_up(settlements, refused.partitions)
                 claims = [one for one in claims if one.partition not in refused.partitions]
             except TimersChanged:

@@ -40,6 +40,8 @@ class Store:
         self.ledgers: dict[int, Ledger] = {}
         #: Flushes that are committed without an answer.
         self.lost_answers = 0
+        #: How often `is_committed` says no although the flush is committed.
+        self.not_visible = 0
         self.writes: list[tuple[str, list[int]]] = []
 
     async def write(
@@ -73,7 +75,11 @@ class Store:
 
     async def is_committed(self, flush_id: str, settlements: Sequence[Settlement]) -> bool:
         await asyncio.sleep(0)
-        return any(self.ledgers[one.partition.number].last_flush == flush_id for one in settlements)
+        found = any(self.ledgers[one.partition.number].last_flush == flush_id for one in settlements)
+        if found and self.not_visible:
+            self.not_visible -= 1
+            return False
+        return found
 
 
 class Events:
@@ -182,3 +188,14 @@ async def test_a_flush_moves_no_proof_back() -> None:
         read_at = one.partitions[0].proved_at = time.monotonic()
         await until(lambda: one.settled(0) == 1)
         assert one.partitions[0].proved_at == read_at
+
+
+async def test_a_commit_that_no_majority_has_yet_is_looked_for_with_pauses() -> None:
+    async with running(0) as one:
+        one.store.lost_answers, one.store.not_visible = 1, 5
+        one.sent(0)
+        began = time.monotonic()
+        await until(lambda: one.settled(0) == 1)
+        assert time.monotonic() - began > 0.2, "five looks without a pause"
+    assert len({flush_id for flush_id, _ in one.store.writes}) == 1
+    assert one.store.ledgers[0].counts["sent"] == 1 and not one.refused
