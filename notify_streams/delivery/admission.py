@@ -119,6 +119,21 @@ class Admission:
         self._ended += count
         self._leave(count, count if retry else 0)
 
+    def suspend(self, count: int, retries: int, shard: int) -> None:
+        """Admitted deliveries of `shard` that are not called yet wait: others may have their places until `resume`. `retries`: of the count."""
+        waiting = self._waiting[shard]
+        waiting.count -= count
+        waiting.retries -= retries
+        if not waiting.is_lent:
+            self._order.give_back(count)
+            self._leave(count, retries)
+
+    def resume(self, count: int, retries: int, shard: int) -> None:
+        """They go on, for a while beside those that have their places now."""
+        self._admit(count, time.monotonic(), shard)
+        self._retries += retries
+        self._waiting[shard].retries += retries
+
     def lend(self, shard: int) -> None:
         """The shard does not answer: others may have the places of its deliveries that are not called yet."""
         waiting = self._waiting[shard]

@@ -442,7 +442,8 @@ class ProviderCalls:
 
 def _may_begin_until(delivery: Delivery) -> float:
     """A call that begins later needs another check or proof (monotonic)."""
-    return min(delivery.check_until, delivery.partition.proved_at + _TOKEN_GOOD_S)
+    partition = delivery.partition
+    return -inf if partition.blocked else min(delivery.check_until, partition.proved_at + _TOKEN_GOOD_S)
 
 
 def _calls_of(delivery: Delivery) -> int:

@@ -194,7 +194,7 @@ class DeliveryEngine:
         await self._calls.start()
         runs: list[Callable[[], Any]] = [
             *(loop.run for loop in self._loops),
-            partial(self._retry_timers.run, self._ownership.by_shard),
+            partial(self._retry_timers.run, self._with_timers),
             partial(self._due_timers.run, self._ownership.by_shard),
             self._calls.watch,
             self._calls.watch_pauses,
@@ -280,6 +280,7 @@ class DeliveryEngine:
 
     def leave_waiting(self) -> None:
         self._calls.leave_waiting()
+        self._settled.set()
 
     def owned_anew(self) -> None:
         self._retry_timers.look_now()
@@ -346,8 +347,8 @@ class DeliveryEngine:
         return {*self._shards.silent(), *stalled}
 
     async def _until_settled(self, partition: Partition) -> None:
-        """Wait while too much on the partition's shard is not settled: a crash would repeat it."""
-        while partition.shard in self.shards_behind():
+        """Wait while too much of the partition, or on its shard, is not settled: a crash would repeat it."""
+        while partition.shard in self.shards_behind() or (partition.blocked and partition.active):
             self._settled.clear()
             await self._settled.wait()
 
@@ -394,14 +395,23 @@ class DeliveryEngine:
 
     async def _permitted(self, partition: Partition, deliveries: Sequence[Delivery]) -> SendPermission | None:
         """Claim and check; None: the partition has, or will have, another owner."""
-        offsets = [delivery.entry.offset for delivery in deliveries if delivery.entry is not None]
-        if offsets:
-            await self._loops[partition.shard].claim(partition, max(offsets) + 1)
+        to = max((one.entry.offset + 1 for one in deliveries if one.entry is not None), default=0)
+        while not await self._loops[partition.shard].claim(partition, to):
+            await self._while_blocked(partition, deliveries)
         await self._ownership.prove(partition)
         if not partition.active:
             return None
         permission = await _CHECK.call(self._permission, partition.number, [one.message for one in deliveries])
         return permission if partition.active else None
+
+    async def _while_blocked(self, partition: Partition, deliveries: Sequence[Delivery]) -> None:
+        """Wait until the partition's writes are not refused any more, or it is given up. Other partitions have the places meanwhile."""
+        retries = sum(delivery.entry is None for delivery in deliveries)
+        self._admission.suspend(len(deliveries), retries, partition.shard)
+        try:
+            await self._until_settled(partition)
+        finally:
+            self._admission.resume(len(deliveries), retries, partition.shard)
 
     async def _permission(self, bucket: int, messages: Sequence[ChannelMessage]) -> SendPermission:
         return await self._check.still_allowed(bucket, messages, datetime.now(UTC))
@@ -497,6 +507,13 @@ class DeliveryEngine:
             throttled=result is not None and result.throttled,
         )
         return _not_after_expiry(delivery, from_ms + math.ceil(delay_s * 1000))
+
+    def _with_timers(self) -> dict[int, dict[int, Partition]]:
+        """Shard → number → partition, of those whose timers may be claimed."""
+        return {
+            shard: {number: one for number, one in partitions.items() if not one.blocked}
+            for shard, partitions in self._ownership.by_shard().items()
+        }
 
     def _store_of(self, bucket: int) -> SettlementStore:
         return self._stores[self._shards.of(bucket)]

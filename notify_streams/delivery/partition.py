@@ -143,6 +143,8 @@ class Partition:
         self.reader: PartitionReader | None = None
         #: The ledger refused this token. Outcomes are stored, and not counted.
         self.fenced = False
+        #: Its writes are refused, those of its shard's other partitions may not be: no call begins and no timer is claimed until they are not.
+        self.blocked = False
 
     @property
     def read_to(self) -> int:

@@ -65,6 +65,8 @@ class Settlement:
     counts: dict[str, int] = field(default_factory=dict)
     step: Advance | None = None
     claimed_to: int = 0
+    #: The flush of which it was a part before it became a flush of its own; that one may still have been committed.
+    whole_id: str | None = None
 
     def count(self, name: str) -> None:
         self.counts[name] = self.counts.get(name, 0) + 1
@@ -290,11 +292,13 @@ class SettlementStore:
     async def _refused(
         self, session: AsyncClientSession, flush_id: str, settlements: Sequence[Settlement]
     ) -> frozenset[Partition]:
-        """The partitions whose step did not match. In this transaction those that matched have the flush as `last_flush`.
+        """The partitions whose step did not match. In this transaction those that matched have the flush, or the one of which it was a
+        part, as `last_flush`.
 
         A flush may have two of one number: the one of an earlier assignment has another token.
         """
-        query = self._query(settlements) | {"last_flush": flush_id}
+        ids = [flush_id, *(one.whole_id for one in settlements if one.whole_id is not None)]
+        query = self._query(settlements) | {"last_flush": {"$in": ids}}
         matched = {
             (one["partition"], one["token"]["random"])
             async for one in self._shards.database(self._shard)[LEDGER].find(

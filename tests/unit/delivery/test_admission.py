@@ -185,6 +185,35 @@ async def test_the_places_of_a_silent_shard_are_lent_to_others() -> None:
     assert await admission.take(20) == 8
 
 
+async def test_the_places_of_deliveries_that_are_suspended_are_given_to_others_until_they_go_on() -> None:
+    admission, _ = an_admission()
+    assert (admission.take_retries(20, shard=1), await admission.take(20, shard=1)) == (4, 4)
+    assert await waits(admission)
+    admission.suspend(8, 4, 1)
+    assert await admission.take(20) == 8
+    admission.resume(8, 4, 1)
+    admission.release(8)
+    assert await waits(admission), "those that went on have all places"
+    assert admission.take_retries(1) == 0
+    admission.release(4, shard=1)
+    admission.release(4, retry=True, shard=1)
+    assert await admission.take(20) == 8
+
+
+@pytest.mark.parametrize("answers", [False, True])
+async def test_places_may_be_lent_when_deliveries_are_suspended(answers: bool) -> None:
+    admission, _ = an_admission()
+    assert await admission.take(20, shard=1) == 8
+    admission.lend(1)
+    admission.suspend(4, 0, 1)
+    if answers:
+        admission.take_back(1)
+    admission.resume(4, 0, 1)
+    assert await waits(admission)
+    admission.release(8, shard=1)
+    assert await admission.take(20) == 8
+
+
 async def test_a_delivery_of_a_lent_place_that_begins_takes_it_back() -> None:
     admission, provider = an_admission()
     assert await admission.take(20, shard=1) == 8

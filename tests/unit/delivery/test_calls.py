@@ -139,6 +139,21 @@ async def end_of(message: ChannelMessage, calls: ProviderCalls, handler: Handler
     return await asyncio.wait_for(handler.ended.get(), 5)
 
 
+async def test_no_call_begins_while_the_writes_of_its_partition_are_refused() -> None:
+    class Again(Handler):
+        checked = 0
+
+        def check_again(self, partition: Partition, deliveries: Any) -> None:
+            self.checked += len(deliveries)
+
+    provider, handler = AClient(), Again()
+    delivery = a_delivery(a_message())
+    delivery.partition.blocked = True
+    calls_to(provider, handler).add([delivery])
+    await asyncio.sleep(0)
+    assert handler.checked == 1 and not provider.calls, "it waits outside, without a place"
+
+
 async def test_calls_that_end_together_make_room_for_calls_that_begin_together() -> None:
     provider, handler = AClient(max_in_flight=4), Handler()
     provider.gate = asyncio.Event()

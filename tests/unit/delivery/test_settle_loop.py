@@ -1,4 +1,4 @@
-"""The flushes of one shard: answers that are lost."""
+"""The flushes of one shard: answers that are lost, and partitions whose writes are refused."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from notify_streams.delivery.attempts import Attempt, Rank
@@ -29,7 +30,7 @@ class Ledger:
     next_offset: int = 0
     last_flush: str | None = None
     counts: Counter[str] = field(default_factory=Counter)
-    #: The keys of attempts in the order in which they were stored.
+    #: The ids of attempts as they were stored; they are in the order of their offsets.
     attempts: list[bytes] = field(default_factory=list)
 
 
@@ -38,34 +39,49 @@ class Store:
 
     def __init__(self) -> None:
         self.ledgers: dict[int, Ledger] = {}
+        #: Partitions whose writes are refused.
+        self.blocked: set[int] = set()
         #: Flushes that are committed without an answer.
         self.lost_answers = 0
         #: How often `is_committed` says no although the flush is committed.
         self.not_visible = 0
         self.writes: list[tuple[str, list[int]]] = []
+        self.looks = 0
+        #: `is_committed` has no answer.
+        self.silent = False
+        self._refused: dict[str, Sequence[Settlement]] = {}
 
     async def write(
         self, flush_id: str, settlements: Sequence[Settlement], event_rows: Sequence[Any] = (), *, strict: bool = True
     ) -> None:
         self.writes.append((flush_id, [one.partition.number for one in settlements]))
         await asyncio.sleep(0)
+        if self.blocked & {one.partition.number for one in settlements}:
+            self._refused[flush_id] = list(settlements)
+            raise StoreUnavailable("DocumentValidationFailure")
         self._commit(flush_id, settlements)
         if self.lost_answers:
             self.lost_answers -= 1
             raise StoreUnavailable("no answer")
 
     def _commit(self, flush_id: str, settlements: Sequence[Settlement]) -> None:
-        refused = [one for one in settlements if not self._is_next(one)]
-        if refused:
-            raise TokenRefused(
-                frozenset(one.partition for one in refused if self.ledgers[one.partition.number].last_flush != flush_id)
-            )
+        if not all(map(self._is_next, settlements)):
+            matched = {one.partition for one in settlements if self._is_next(one) or self._is_written(one, flush_id)}
+            raise TokenRefused(frozenset(one.partition for one in settlements) - matched)
         for one in settlements:
             ledger = self.ledgers[one.partition.number]
             assert one.step is not None
             ledger.next_offset, ledger.last_flush = one.step.end, flush_id
             ledger.counts.update(one.step.counts)
             ledger.attempts += [attempt["_id"] for attempt in one.attempts]
+
+    def _is_written(self, settlement: Settlement, flush_id: str) -> bool:
+        ledger = self.ledgers[settlement.partition.number]
+        return ledger.token is settlement.partition.token and ledger.last_flush in (flush_id, settlement.whole_id)
+
+    def commit(self, flush_id: str) -> None:
+        """Commit a write that was refused: its answer was wrong."""
+        self._commit(flush_id, self._refused[flush_id])
 
     def _is_next(self, settlement: Settlement) -> bool:
         partition, ledger = settlement.partition, self.ledgers[settlement.partition.number]
@@ -74,7 +90,10 @@ class Store:
         return step == (partition.token, settlement.step.start, partition.last_flush)
 
     async def is_committed(self, flush_id: str, settlements: Sequence[Settlement]) -> bool:
+        self.looks += 1
         await asyncio.sleep(0)
+        if self.silent:
+            raise StoreUnavailable("no answer")
         found = any(self.ledgers[one.partition.number].last_flush == flush_id for one in settlements)
         if found and self.not_visible:
             self.not_visible -= 1
@@ -108,6 +127,10 @@ class Loop:
         self.store = Store()
         self.partitions: dict[int, Partition] = {}
         self.refused: list[Partition] = []
+        #: How many ends of calls were reported with them.
+        self.stored = 0
+        #: As it was reported after each flush.
+        self.earliest_due: list[int | None] = []
         self.acknowledged: dict[int, list[AckRecorder]] = {}
         used: Any = (self.store, Events(), Late(), Periods())
         store, events, late, periods = used
@@ -117,13 +140,17 @@ class Loop:
             store,
             events,
             late,
-            lambda partition, ends, events: self.refused.append(partition),
-            lambda due_ms: None,
+            self._on_refused,
+            self.earliest_due.append,
             None,
             set(),
             0.001,
             periods,
         )
+
+    def _on_refused(self, partition: Partition, ends: Sequence[Any], events: Sequence[Any]) -> None:
+        self.refused.append(partition)
+        self.stored += len(ends)
 
     def own(self, *numbers: int) -> None:
         for number in numbers:
@@ -136,7 +163,7 @@ class Loop:
         """The next message of a partition was sent: a batch of its own, whose call has ended."""
         partition = self.partitions[number]
         offset = partition.read_to
-        entry = Entry(offset, key=b"%d-%d" % (number, offset))
+        entry = Entry(offset, key=b"%08d%08d" % (number, offset))
         handle = AckRecorder()
         self.acknowledged[number].append(handle)
         partition.add(offset + 1, 0, [entry], handle)
@@ -199,3 +226,111 @@ async def test_a_commit_that_no_majority_has_yet_is_looked_for_with_pauses() -> 
         assert time.monotonic() - began > 0.2, "five looks without a pause"
     assert len({flush_id for flush_id, _ in one.store.writes}) == 1
     assert one.store.ledgers[0].counts["sent"] == 1 and not one.refused
+
+
+async def test_a_partition_that_cannot_be_written_holds_up_no_other() -> None:
+    async with running(0, 1) as one:
+        one.store.blocked = {0}
+        one.sent(0)
+        for count in range(1, 4):
+            one.sent(1)
+            await until(partial(has_settled, one, 1, count))
+        assert one.settled(0) == 0 and one.loop.unsettled()[0] == 0, "its results are not those that stop its shard"
+        assert one.partitions[0].blocked and not one.partitions[1].blocked
+        one.sent(0)
+        one.store.blocked = set()
+        await until(partial(has_settled, one, 0, 2))
+        assert not one.partitions[0].blocked
+    ledger = one.store.ledgers[0]
+    assert ledger.counts["sent"] == 2 and ledger.next_offset == 2 and len(set(ledger.attempts)) == 2
+    assert ledger.attempts == sorted(ledger.attempts), "its later results come after its earlier ones"
+    assert not one.refused
+
+
+async def test_a_partition_alone_in_a_flush_is_repeated_apart_too() -> None:
+    async with running(0, 1) as one:
+        one.store.blocked = {0}
+        one.sent(0)
+        await until(lambda: one.store.writes)
+        one.sent(1)
+        await until(partial(has_settled, one, 1, 1))
+
+
+async def test_a_divided_flush_that_was_committed_after_all_is_counted_once() -> None:
+    """The answer to "was it committed" was no, because its commit was still under way."""
+    async with running(0, 1) as one:
+        one.store.blocked = {0, 1}
+        one.sent(0)
+        one.sent(1)
+        await until(lambda: one.partitions[1].blocked)
+        whole_id, numbers = one.store.writes[0]
+        assert sorted(numbers) == [0, 1]
+        one.store.blocked = set()
+        one.store.commit(whole_id)
+        await until(lambda: one.settled(0) == one.settled(1) == 1)
+        one.sent(0)
+        await until(partial(has_settled, one, 0, 2))
+    assert [one.store.ledgers[number].counts["sent"] for number in (0, 1)] == [2, 1] and not one.refused
+
+
+async def test_a_blocked_partition_with_another_owner_is_given_up() -> None:
+    async with running(0, 1) as one:
+        one.store.blocked = {0}
+        one.sent(0)
+        await until(lambda: one.partitions[0].blocked)
+        one.sent(0)
+        one.store.ledgers[0].token = Token(2)
+        one.store.blocked = set()
+        await until(lambda: one.stored == 2, "how both calls ended is stored")
+        assert one.partitions[0].fenced and set(one.refused) == {one.partitions[0]}
+        one.sent(1)
+        await until(partial(has_settled, one, 1, 1))
+    assert one.store.ledgers[0].counts["sent"] == 0 and one.settled(0) == 0
+
+
+async def test_no_call_begins_and_no_timer_is_claimed_while_a_partition_is_blocked() -> None:
+    async with running(0, 1) as one:
+        one.store.blocked = {0}
+        partition = one.partitions[0]
+        waiting = asyncio.create_task(one.loop.claim(partition, 1_000))
+        timers = asyncio.create_task(one.loop.claim_timers(partition, []))
+        assert (await waiting, await timers) == (False, False), "they do not wait for it"
+        assert not await one.loop.claim(partition, 0) and not await one.loop.claim_timers(partition, [])
+        assert await one.loop.claim(one.partitions[1], 1_000) and await one.loop.claim_timers(one.partitions[1], [])
+        one.store.blocked = set()
+        await until(lambda: not partition.blocked)
+        assert await one.loop.claim(partition, 1_000) and await one.loop.claim_timers(partition, [])
+    assert one.earliest_due[-1] is None and 0 in one.earliest_due, "its timers are looked for again"
+
+
+async def test_who_waits_for_everything_waits_for_a_blocked_partition_only_if_it_is_given_up() -> None:
+    async with running(0, 1) as one:
+        one.store.blocked = {0}
+        one.sent(0)
+        await until(lambda: one.partitions[0].blocked)
+        one.sent(1)
+        await asyncio.wait_for(one.loop.settled(), 5)
+        one.partitions[0].active = False
+        waiting = asyncio.create_task(one.loop.settled())
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        one.store.blocked = set()
+        await asyncio.wait_for(waiting, 5)
+        assert one.settled(0) == 1
+
+
+async def test_an_outage_divides_no_flush() -> None:
+    """It is not known whether the flush was committed, and no partition could be written alone either."""
+    async with running(0, 1) as one:
+        one.store.blocked, one.store.silent = {0, 1}, True
+        one.sent(0)
+        one.sent(1)
+        await until(lambda: one.store.looks == 3)
+        assert len(one.store.writes) == 1 and not one.partitions[0].blocked
+        one.store.blocked, one.store.silent = set(), False
+        await until(lambda: one.settled(0) == one.settled(1) == 1)
+    assert len({flush_id for flush_id, _ in one.store.writes}) == 1
+
+
+def has_settled(one: Loop, number: int, count: int) -> bool:
+    return one.settled(number) == count
