@@ -426,7 +426,21 @@ class DeliveryEngine:
     def check_again(self, partition: Partition, deliveries: Sequence[Delivery]) -> None:
         task = asyncio.create_task(self._begin(partition, deliveries))
         self._checks.add(task)
-        task.add_done_callback(self._checks.discard)
+        task.add_done_callback(partial(self._checked, partition))
+
+    def _checked(self, partition: Partition, task: asyncio.Task[None]) -> None:
+        self._checks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # What was not called has no other task: the partition is read again, and its timers are looked for.
+            log.error(
+                "a check ended unexpectedly, its partition is read again",
+                extra={
+                    "action": "check.lost",
+                    "partition": partition.number,
+                    "error": type(error).__name__,
+                },
+            )
+            self._ownership.disown(partition)
 
     def call_ended(self, delivery: Delivery, result: ProviderResult) -> None:
         """Settle how a call ended, or the answer to a parked one."""

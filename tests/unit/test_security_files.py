@@ -23,6 +23,13 @@ def test_every_file_of_a_group_is_followed(tmp_path: Path) -> None:
     )
 
 
+def replace(file: Path, content: bytes) -> None:
+    """At once, as a mounted Secret changes: no look sees a part of it."""
+    new = file.with_suffix(".new")
+    new.write_bytes(content)
+    new.replace(file)
+
+
 async def test_a_file_that_cannot_be_used_changes_nothing_and_shows_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -38,16 +45,17 @@ async def test_a_file_that_cannot_be_used_changes_nothing_and_shows_nothing(
         return [one.error for one in caplog.records if getattr(one, "action", "") == "credential.refused"]  # type: ignore[attr-defined]
 
     await files.start()
-    ca.write_text("hidden-2, no certificate")
+    replace(ca, b"hidden-2, no certificate")
     await until(lambda: len(refused()) == 1)
     password.unlink()
     await until(lambda: len(refused()) == 2)
-    ca.write_bytes(certificate)
-    password.write_text("")  # as while it is written
+    replace(password, b"")  # as while it is written
     await until(lambda: len(refused()) == 3)
+    replace(ca, certificate)
+    await until(lambda: len(refused()) == 4)
     assert refused()[-1] == "kafka_security: the file of a secret is empty"
     assert not used and not any("hidden" in one for one in refused())
-    password.write_text("hidden-3")
+    replace(password, b"hidden-3")
     await until(lambda: len(used) == 1)
     assert used[0] == KafkaSecurity("SASL_SSL", "PLAIN", "app", Secret("hidden-3"), tls=TlsSettings(str(ca)))
     await files.close()
