@@ -375,3 +375,21 @@ async def test_a_call_after_a_lost_response_is_marked(env: DeliveryEnvironment, 
         assert [one.possible_duplicate for one in calls] == [False] + [True] * (len(calls) - 1)
         assert [one.attempt for one in calls] == list(range(1, len(calls) + 1))
     assert await env.books_close()
+
+
+async def test_a_check_that_ends_unexpectedly_leaves_its_messages_to_another_reading(env: DeliveryEnvironment) -> None:
+    """The first one is good for no time, so they are checked again before their calls."""
+    check, provider = Check(good_s=0.0), Provider()
+
+    async def fail_once() -> None:
+        if len(check.checked) == 2:
+            check.good_s = 60.0
+            raise KeyError("a defect")
+
+    check.before = fail_once
+    batch = await env.notify("t")
+    async with env.engine(provider, check) as engine:
+        event = await engine.begin(batch)
+        await until(lambda: event.refused == [batch.start])
+        await engine.deliver(batch)
+    assert provider.ids() == ["t"] and await env.books_close()

@@ -66,22 +66,6 @@ async def test_a_claimed_timer_of_a_stopped_worker_is_in_doubt(env: DeliveryEnvi
     assert await env.books_close()
 
 
-async def test_a_check_of_a_retry_that_ends_unexpectedly_leaves_it_to_another_attempt(env: DeliveryEnvironment) -> None:
-    check = Check()
-
-    async def fail_once() -> None:
-        if len(check.checked) == 2:
-            raise KeyError("a defect")
-
-    check.before = fail_once
-    provider = Provider(t=[RETRY])
-    async with env.engine(provider, check) as engine:
-        await engine.deliver(await env.notify("t"))
-        await until(partial(env.is_in, "sent"))
-    assert len(provider.calls) == 2 and len(check.checked) >= 3
-    assert await env.books_close()
-
-
 async def test_the_time_that_the_provider_asks_for_is_kept(env: DeliveryEnvironment) -> None:
     later = msgspec.structs.replace(RETRY, retry_after_s=1.0)
     provider = Provider(t=[later])
