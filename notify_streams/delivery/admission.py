@@ -120,7 +120,10 @@ class Admission:
         self._leave(count, count if retry else 0)
 
     def suspend(self, count: int, retries: int, shard: int) -> None:
-        """Admitted deliveries of `shard` that are not called yet wait: others may have their places until `resume`. `retries`: of the count."""
+        """Admitted deliveries of `shard` that are not called yet wait: others have their places until `resume`.
+
+        `retries`: of the count.
+        """
         waiting = self._waiting[shard]
         waiting.count -= count
         waiting.retries -= retries

@@ -189,7 +189,10 @@ unpack: Final = msgspec.msgpack.Decoder(Attempt).decode
 
 
 def delivery_key(delivery_id: str, decided_s: float) -> bytes:
-    """The first 16 bytes of the ids of a delivery's attempts; also the `_id` of its timer. `decided_s`: Unix seconds."""
+    """The first 16 bytes of the ids of a delivery's attempts; also the `_id` of its timer.
+
+    `decided_s`: Unix seconds.
+    """
     return int(decided_s).to_bytes(_SECOND_BYTES, "big") + delivery_digest(delivery_id)
 
 

@@ -209,9 +209,7 @@ class ProviderCalls:
                 "a message could not be rendered, the attempt will be repeated",
                 extra={
                     "action": "render.defect",
-                    "delivery_id": delivery.message.delivery_id,
-                    "error": type(error).__name__,
-                    **trace_fields(delivery.message.traceparent),
+                    **_defect_fields(delivery, error),
                 },
             )
             return ProviderResult(
@@ -281,10 +279,8 @@ class ProviderCalls:
             "how a call ended is lost by an unexpected error, the worker must be restarted",
             extra={
                 "action": "call.lost",
-                "delivery_id": delivery.message.delivery_id,
-                "error": type(error).__name__,
                 "place": f"{place.filename}:{place.lineno}",
-                **trace_fields(delivery.message.traceparent),
+                **_defect_fields(delivery, error),
             },
         )
         self._handler.call_lost(delivery, error)
@@ -303,16 +299,14 @@ class ProviderCalls:
     async def _send(self, delivery: Delivery, provider: CalledProvider, outgoing: Outgoing) -> ProviderResult:
         """Call while the check is good; again while the provider is not ready."""
         name = outgoing.provider or provider.name
-        result = ProviderResult(
-            outcome=ProviderOutcome.RETRY, provider=name, detail=_TOO_LATE, begun=False, not_ready=True
-        )
+        result: ProviderResult | None = None
         while True:
             if outgoing.provider in self._states.paused:
                 return ProviderResult(outcome=ProviderOutcome.RETRY, provider=name, detail="paused", begun=False)
             # Many calls begin at the same time, and each takes processor time: compare for each.
             now = time.monotonic()
             if self.stopping or not delivery.partition.active or now >= _may_begin_until(delivery):
-                return result
+                return result or _too_late(name)
             delivery.began = now
             delivery.first_began = delivery.first_began or now
             delivery.provider = provider.name
@@ -325,9 +319,7 @@ class ProviderCalls:
                     "provider client failed, the call will be retried",
                     extra={
                         "action": "provider.defect",
-                        "delivery_id": outgoing.delivery_id,
-                        "error": type(error).__name__,
-                        **trace_fields(delivery.message.traceparent),
+                        **_defect_fields(delivery, error),
                     },
                 )
                 result = ProviderResult(
@@ -444,6 +436,21 @@ def _may_begin_until(delivery: Delivery) -> float:
     """A call that begins later needs another check or proof (monotonic)."""
     partition = delivery.partition
     return -inf if partition.blocked else min(delivery.check_until, partition.proved_at + _TOKEN_GOOD_S)
+
+
+def _too_late(provider: str) -> ProviderResult:
+    return ProviderResult(
+        outcome=ProviderOutcome.RETRY, provider=provider, detail=_TOO_LATE, begun=False, not_ready=True
+    )
+
+
+def _defect_fields(delivery: Delivery, error: Exception) -> dict[str, str]:
+    """For the log of an error of ours, without its text, which may contain a contact."""
+    return {
+        "delivery_id": delivery.message.delivery_id,
+        "error": type(error).__name__,
+        **trace_fields(delivery.message.traceparent),
+    }
 
 
 def _calls_of(delivery: Delivery) -> int:

@@ -405,7 +405,7 @@ class DeliveryEngine:
         return permission if partition.active else None
 
     async def _while_blocked(self, partition: Partition, deliveries: Sequence[Delivery]) -> None:
-        """Wait until the partition's writes are not refused any more, or it is given up. Other partitions have the places meanwhile."""
+        """Wait until the partition can be written again, or is given up; others have the places meanwhile."""
         retries = sum(delivery.entry is None for delivery in deliveries)
         self._admission.suspend(len(deliveries), retries, partition.shard)
         try:

@@ -396,10 +396,9 @@ class SettleLoop:
         else:
             return []
         attempts.succeeded()
+        # Else they are in the row of the whole flush, which the next sweep publishes.
         if committed_id == flush.id:
-            self._events.committed(
-                event_rows
-            )  # else they are in the row of the whole flush, which the next sweep publishes
+            self._events.committed(event_rows)
         self._after_commit(flush, committed_id, began)
         return []
 
