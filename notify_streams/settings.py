@@ -127,8 +127,11 @@ class ProviderSettings(CredentialSettings, frozen=True, kw_only=True):
     smtp_tls: Literal["require", "starttls", "none"] | None = None
     #: Authorities that may sign the mail server's certificate (PEM); None: those of the system.
     smtp_ca_file: str | None = None
-    #: Of one call; of a mail by SMTP until its content is sent.
+    #: Of one call, except to FCM; of a mail by SMTP until its content is sent.
     timeout_s: PositiveS = 5.0
+    #: Of one call to FCM. Its rule is 10 s at least before a message is sent again
+    #: (https://firebase.google.com/docs/cloud-messaging/scale-fcm): it may still take the first one.
+    fcm_timeout_s: PositiveS = 10.0
     #: Of opening a connection to the mail server: TCP, greeting, STARTTLS and log-in. Many servers greet late, to see whether the client
     #: waits (Postfix: `postscreen_greet_wait`, 6 s).
     smtp_connect_timeout_s: PositiveS = 30.0
@@ -184,7 +187,10 @@ class ProviderSettings(CredentialSettings, frozen=True, kw_only=True):
 
     def call_timeout_s(self, provider: str) -> float:
         """How long a call to `provider` may take."""
-        return self.timeout_s + self.smtp_reply_timeout_s if provider == "smtp" else self.timeout_s
+        if provider == "smtp":
+            return self.timeout_s + self.smtp_reply_timeout_s
+        # A device may name FCM where the channel's provider is another one.
+        return max(self.timeout_s, self.fcm_timeout_s) if provider == self.push_provider else self.timeout_s
 
     def sandbox_channels(self) -> frozenset[str]:
         """The channels whose messages a local stack's sandbox gets: the provider is on this machine, and gets no credential of ours."""

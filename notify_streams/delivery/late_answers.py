@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
-from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from notify_streams import metrics
@@ -13,6 +13,7 @@ from notify_streams.delivery.delivery_ledger import RESOLVED
 from notify_streams.delivery.settlement import Answer
 from notify_streams.records.outcomes import DeliveryState
 from notify_streams.retry import STORE
+from notify_streams.stores.command_parts import command_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -28,10 +29,15 @@ log = logging.getLogger(__name__)
 _RESOLVE: Final = STORE.named("delivery.resolve")
 #: Answers in one transaction.
 _AT_ONCE: Final = 500
+#: A flush waits so long for the answers of its partitions: they change the same ledgers.
+_WAIT_S: Final = 0.25
 
 
 class LateAnswers:
-    """The late answers of one shard's partitions. One transaction for all that wait of a partition: they change the same ledger."""
+    """The late answers of one shard's partitions. One transaction for all that wait of a partition: they change the same ledger.
+
+    A partition that cannot be written holds up no other: it has a task of its own.
+    """
 
     def __init__(
         self,
@@ -41,6 +47,8 @@ class LateAnswers:
         on_end: Callable[[str, DeliveryState, str | None], None] | None,
     ) -> None:
         """`store_of`: of the shard that has a bucket now. `on_end`: see `SettleLoop`."""
+        #: Partitions that are being settled.
+        self._settling: dict[Partition, asyncio.Task[None]] = {}
         self._channel = channel
         self._store_of = store_of
         self._events = events
@@ -57,24 +65,45 @@ class LateAnswers:
         """
         self._waiting.append((delivery, attempt))
 
-    async def settle(self) -> bool:
-        """Settle those whose call is settled as retrying; returns whether a delivery has ended."""
+    def given_up(self) -> list[asyncio.Task[None]]:
+        """The tasks that settle answers of partitions which are not owned any more."""
+        return [task for partition, task in self._settling.items() if not partition.active]
+
+    async def settle(self, tasks: asyncio.TaskGroup, on_settled: Callable[[bool], object]) -> None:
+        """Begin to settle those whose call is settled as retrying, and wait a moment until they are.
+
+        Args:
+            tasks: for the tasks that settle them.
+            on_settled: called with whether a delivery has ended, when those of a partition are settled.
+        """
         ready: dict[Partition, list[tuple[Delivery, Attempt]]] = {}
         for _ in range(len(self._waiting)):
             one = self._waiting.popleft()
             partition = one[0].partition
             if partition.fenced and not one[0].is_settled and one[1].state is DeliveryState.RETRYING:
                 continue  # there is no timer: the next owner makes the attempt
-            if one[0].is_settled or partition.fenced:
+            if (one[0].is_settled or partition.fenced) and partition not in self._settling:
                 ready.setdefault(partition, []).append(one)
             else:
                 self._waiting.append(one)
+        begun = [
+            tasks.create_task(self._settle_all(partition, found, on_settled)) for partition, found in ready.items()
+        ]
+        self._settling.update(zip(ready, begun, strict=True))
+        if begun:
+            await asyncio.wait(begun, timeout=_WAIT_S)
+
+    async def _settle_all(
+        self,
+        partition: Partition,
+        found: Sequence[tuple[Delivery, Attempt]],
+        on_settled: Callable[[bool], object],
+    ) -> None:
         ended = 0
-        for partition, found in ready.items():
-            rest = iter(found)
-            while part := list(islice(rest, _AT_ONCE)):
-                ended += await self._settle(partition, part)
-        return ended > 0
+        for part in command_parts(found, _record_bytes, _AT_ONCE):
+            ended += await self._settle(partition, part)
+        del self._settling[partition]
+        on_settled(ended > 0)
 
     async def _settle(self, partition: Partition, found: Sequence[tuple[Delivery, Attempt]]) -> int:
         number = partition.number
@@ -130,3 +159,8 @@ def _end_or_record(delivery: Delivery, attempt: Attempt) -> tuple[str | None, by
     if attempt.state is DeliveryState.RETRYING:
         return None, delivery.record
     return RESOLVED[attempt.state], None
+
+
+def _record_bytes(answer: tuple[Delivery, Attempt]) -> int:
+    delivery, attempt = answer
+    return len(delivery.record) if attempt.state is DeliveryState.RETRYING else 0

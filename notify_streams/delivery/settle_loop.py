@@ -9,22 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from notify_streams import metrics
-from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document
-from notify_streams.delivery.delivery_ledger import RESOLVED
-from notify_streams.delivery.settlement import AttemptsExist, Settlement, TimersChanged, TokenRefused
-from notify_streams.delivery.timers import arm, claim, drop, new_timer, rearm
-from notify_streams.errors import StoreUnavailable, UnknownFailure
+from notify_streams.delivery.flush import Flush, FlushPlan, Result, TimerClaim
+from notify_streams.delivery.flush_writer import FlushWriter
+from notify_streams.delivery.settlement import Settlement
 from notify_streams.records.ids import ledger_id, new_flush_id
-from notify_streams.retry import RetryPolicy
+from notify_streams.stores.command_parts import command_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from notify_streams.delivery.attempts import Attempt
     from notify_streams.delivery.delivery_spans import DeliverySpans
     from notify_streams.delivery.event_outbox import EventOutbox
     from notify_streams.delivery.late_answers import LateAnswers
@@ -38,43 +35,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SETTLE: Final = RetryPolicy("delivery.settle", first_s=0.05, max_s=2.0)
-_LOOK_UP: Final = RetryPolicy("delivery.look_up_stored", first_s=0.05, max_s=2.0)
 #: No call begins while more results than this are not settled, or one is older than `MAX_UNSETTLED_S`.
 MAX_UNSETTLED: Final = 512
 MAX_UNSETTLED_S: Final = 1.0
-#: After so many failures of writes a flush is divided.
-_MAX_WHOLE_FAILURES: Final = 2
 #: Offsets are claimed ahead for the calls of so many seconds.
 _AHEAD_S: Final = 0.5
-
-
-@dataclass(slots=True, eq=False)
-class _Result:
-    delivery: Delivery
-    attempt: Attempt
-    #: When the next attempt is due, milliseconds since the epoch; None: the delivery has ended.
-    due_ms: int | None
-    at: float
-
-
-@dataclass(slots=True, eq=False)
-class _TimerClaim:
-    partition: Partition
-    timers: Sequence[Timer]
-    done: asyncio.Future[bool]
-
-
-@dataclass(slots=True, eq=False)
-class _Flush:
-    """What one transaction writes."""
-
-    id: str
-    settlements: list[Settlement]
-    claims: list[_TimerClaim]
-    results: Sequence[_Result]
-    #: When it was planned (monotonic).
-    began: float
 
 
 @dataclass(slots=True, eq=False)
@@ -83,7 +48,7 @@ class _Alone:
 
     settling: asyncio.Task[None]
     #: The next flush has them, after that one.
-    results: list[_Result] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
 
 
 class SettleLoop:
@@ -117,22 +82,19 @@ class SettleLoop:
             spans: None while tracing is off.
         """
         self._role = role
-        self._channel = channel
-        self._store = store
-        self._events = events
+        self._plan = FlushPlan(role, events)
+        self._writer = FlushWriter(role, channel, store, events, on_end, spans)
         self._late_answers = late_answers
         self._on_refused = on_refused
         self._on_settled = on_settled
-        self._on_end = on_end
         self._retrying = retrying
         self._interval_s = interval_s
         self._periods = periods
-        self._spans = spans
-        self._results: list[_Result] = []
-        self._flushing: list[_Result] = []
+        self._results: list[Result] = []
+        self._flushing: list[Result] = []
         self._changed: dict[Partition, None] = {}
         self._claims: list[tuple[Partition, int, asyncio.Future[None]]] = []
-        self._timer_claims: list[_TimerClaim] = []
+        self._timer_claims: list[TimerClaim] = []
         self._alone: dict[Partition, _Alone] = {}
         #: Who waits for the end of which flush.
         self._idle: list[tuple[int, asyncio.Future[None]]] = []
@@ -149,7 +111,7 @@ class SettleLoop:
 
     def add(self, delivery: Delivery, attempt: Attempt, due_ms: int | None) -> None:
         """Settle an attempt. A retrying one has a time for the next attempt."""
-        result = _Result(delivery, attempt, due_ms, time.monotonic())
+        result = Result(delivery, attempt, due_ms, time.monotonic())
         if (alone := self._alone.get(delivery.partition)) is not None:
             alone.results.append(result)
             return
@@ -175,7 +137,7 @@ class SettleLoop:
         """Claim due timers; False if one has changed since it was read or changes in this flush, or the partition is blocked or given up."""
         if partition.blocked:
             return False
-        one = _TimerClaim(partition, timers, asyncio.get_running_loop().create_future())
+        one = TimerClaim(partition, timers, asyncio.get_running_loop().create_future())
         self._timer_claims.append(one)
         self._wake.set()
         return await one.done
@@ -187,15 +149,18 @@ class SettleLoop:
 
     async def settled(self) -> None:
         """Return when everything that is queued now is settled, without that of blocked partitions that are not given up."""
-        if ending := [alone.settling for partition, alone in self._alone.items() if not partition.active]:
-            await asyncio.wait(ending)
-        waits = bool(self._results or self._changed or self._late_answers)
-        if not (waits or self._busy):
-            return
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._idle.append((self._begun + waits, done))
-        self._wake.set()
-        await done
+        while True:
+            alone = [one.settling for partition, one in self._alone.items() if not partition.active]
+            if ending := alone + self._late_answers.given_up():
+                await asyncio.wait(ending)
+            flushes = sum(1 for _ in _in_flushes(self._results)) or bool(self._changed or self._late_answers)
+            if flushes or self._busy:
+                done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                self._idle.append((self._begun + flushes, done))
+                self._wake.set()
+                await done
+            if not self._late_answers.given_up():
+                return
 
     def unsettled(self) -> tuple[int, float]:
         """How many results are not settled, and for how many seconds the oldest is not; without those of blocked partitions."""
@@ -219,13 +184,16 @@ class SettleLoop:
                 await self._flush_queued(settling)
 
     async def _flush_queued(self, settling: asyncio.TaskGroup) -> None:
-        """`settling`: for the tasks that settle a partition alone."""
+        """`settling`: for the tasks that settle a partition alone, or late answers."""
         self._wake.clear()
         self._busy = True
         self._begun += 1
         self._began = began = time.monotonic()
         self._next_flush_at = began + self._interval_s
-        self._flushing, self._results = self._results, []
+        self._flushing = list(next(_in_flushes(self._results), ()))
+        self._results = self._results[len(self._flushing) :]
+        if self._results:
+            self._wake.set()
         count = len(self._flushing)
         changed = dict.fromkeys(result.delivery.partition for result in self._flushing) | self._changed
         self._changed = {}
@@ -235,14 +203,14 @@ class SettleLoop:
             changed.pop(partition, None)
         flush = self._plan_flush(changed, timer_claims, began)
         planned = [one.partition for one in flush.settlements]
-        for rest in await self._commit(flush, divisible=True):
+        for rest in await self._writer.commit(flush, divisible=True):
             self._settle_alone(settling, flush, rest)
         for one in timer_claims:
             if not one.done.done():
                 one.done.set_result(False)
         self._refuse_fenced(planned, self._flushing)
-        if self._late_answers and await self._late_answers.settle():
-            self._periods.moved()
+        if self._late_answers:
+            await self._late_answers.settle(settling, self._answers_settled)
         took_s = max(time.monotonic() - began, self._interval_s)
         self._begun_a_second += 0.2 * (count / took_s - self._begun_a_second)
         settled, self._flushing = self._flushing, []
@@ -259,7 +227,14 @@ class SettleLoop:
             }
         )
 
-    def _ended(self, results: Sequence[_Result]) -> None:
+    def _answers_settled(self, has_ends: bool) -> None:
+        """The late answers of a partition are settled; more of it may wait."""
+        if has_ends:
+            self._periods.moved()
+        if self._late_answers:
+            self._wake.set()
+
+    def _ended(self, results: Sequence[Result]) -> None:
         """These are settled, or their partition has another owner."""
         # Not before: until then its timer is as it was claimed, and would be claimed again.
         self._retrying.difference_update(one.delivery.key for one in results if one.delivery.entry is None)
@@ -274,12 +249,12 @@ class SettleLoop:
             except TimeoutError:
                 await self._periods.seal_idle()
 
-    def _plan_flush(self, changed: Iterable[Partition], timer_claims: Sequence[_TimerClaim], began: float) -> _Flush:
+    def _plan_flush(self, changed: Iterable[Partition], timer_claims: Sequence[TimerClaim], began: float) -> Flush:
         results = self._flushing
         planned = {one: Settlement(one) for one in changed if not one.fenced}
         for result in results:
             if (settlement := planned.get(result.delivery.partition)) is not None:
-                self._plan(settlement, result)
+                self._plan.add(settlement, result)
         ending = {result.delivery.key for result in results}
         claims = [
             one
@@ -292,15 +267,15 @@ class SettleLoop:
         for partition, settlement in planned.items():
             settlement.step = partition.advance()
             settlement.claimed_to = partition.next_claim(ahead)
-        return _Flush(new_flush_id(), list(planned.values()), claims, results, began)
+        return Flush(new_flush_id(), list(planned.values()), claims, results, began)
 
-    def _settle_alone(self, settling: asyncio.TaskGroup, whole: _Flush, settlement: Settlement) -> None:
+    def _settle_alone(self, settling: asyncio.TaskGroup, whole: Flush, settlement: Settlement) -> None:
         """Settle a partition in a flush of its own; nothing else of it is settled or begins until then."""
         partition = settlement.partition
         settlement.whole_id = whole.id
         results = [one for one in self._flushing if one.delivery.partition is partition]
         self._flushing = [one for one in self._flushing if one.delivery.partition is not partition]
-        flush = _Flush(new_flush_id(), [settlement], [], results, whole.began)
+        flush = Flush(new_flush_id(), [settlement], [], results, whole.began)
         partition.blocked = True
         log.warning(
             "a flush is refused, each of its partitions is settled alone",
@@ -310,8 +285,8 @@ class SettleLoop:
         self._results = [one for one in self._results if one.delivery.partition is not partition]
         self._alone[partition] = _Alone(settling.create_task(self._commit_alone(flush, partition)), queued)
 
-    async def _commit_alone(self, flush: _Flush, partition: Partition) -> None:
-        await self._commit(flush, divisible=False)
+    async def _commit_alone(self, flush: Flush, partition: Partition) -> None:
+        await self._writer.commit(flush, divisible=False)
         partition.blocked = False
         self._results = self._alone.pop(partition).results + self._results
         self._refuse_fenced([partition], flush.results)
@@ -320,178 +295,14 @@ class SettleLoop:
         # It may have timers that were due meanwhile.
         self._on_settled(0)
 
-    def _refuse_fenced(self, partitions: Iterable[Partition], results: Sequence[_Result]) -> None:
+    def _refuse_fenced(self, partitions: Iterable[Partition], results: Sequence[Result]) -> None:
         """Report those of the partitions, and of those of the results, that have another owner."""
-        late: dict[Partition, list[_Result]] = {one: [] for one in partitions if one.fenced and not one.blocked}
+        late: dict[Partition, list[Result]] = {one: [] for one in partitions if one.fenced and not one.blocked}
         for result in results:
             if result.delivery.partition.fenced:
                 late.setdefault(result.delivery.partition, []).append(result)
         for partition, found in late.items():
-            ends = self._evidence(found)
-            events = [event for one in ends if (event := self._event(one)) is not None]
-            self._on_refused(partition, [self._document(one) for one in ends], events)
-
-    def _plan(self, settlement: Settlement, result: _Result) -> None:
-        delivery, attempt = result.delivery, result.attempt
-        partition = settlement.partition
-        settlement.attempts.append(self._document(result))
-        if result.due_ms is None and (event := self._event(result)) is not None:
-            settlement.events.append(event)
-        if delivery.entry is not None:
-            delivery.entry.count_first(attempt.state)
-            if result.due_ms is not None:
-                settlement.armed.append(arm(self._timer(result, result.due_ms)))
-        elif result.due_ms is not None:
-            settlement.changed.append(rearm(self._timer(result, result.due_ms), partition.token))
-        else:
-            settlement.dropped.append(drop(delivery.key, partition.number, partition.token))
-            settlement.count(RESOLVED[attempt.state])
-
-    async def _commit(self, flush: _Flush, *, divisible: bool) -> list[Settlement]:
-        """Write a flush, as often as it needs; returns the settlements of one that is to be divided."""
-        attempts = _SETTLE.attempts()
-        strict = True
-        refused_writes = 0
-        while flush.settlements:
-            began = time.monotonic()
-            with_claims = _with_claims(flush.settlements, flush.claims)
-            event_rows = self._events.rows_of(flush.id, [event for one in flush.settlements for event in one.events])
-            committed_id = flush.id
-            try:
-                if attempts.failures and (found := await self._committed_id(flush)) is not None:
-                    # By any of the attempts: since the first one another worker may have taken a partition over.
-                    committed_id, began = found, flush.began
-                    break
-                if divisible and refused_writes >= _MAX_WHOLE_FAILURES:
-                    return flush.settlements
-                refused_writes += 1
-                await self._store.write(flush.id, with_claims, event_rows, strict=strict)
-                break
-            except TokenRefused as refused:
-                refused_writes = 0
-                if not refused.partitions:
-                    await attempts.failed(StoreUnavailable("the flush is written, but not by a majority yet"))
-                flush.settlements = self._give_up(flush.settlements, refused.partitions)
-                flush.claims = [one for one in flush.claims if one.partition not in refused.partitions]
-            except TimersChanged:
-                refused_writes = 0
-                if not flush.claims:
-                    log.error("a claimed timer has changed", extra={"action": "timer.changed", "role": self._role})
-                    strict = False
-                for one in flush.claims:
-                    one.done.set_result(False)
-                flush.claims = []
-            except AttemptsExist:
-                refused_writes = 0
-                removed = await _LOOK_UP.call(self._store.without_stored, flush.settlements)
-                log.error(
-                    "attempts are stored already, they are left out",
-                    extra={"action": "settle.repeated", "role": self._role, "count": removed},
-                )
-            except StoreUnavailable as error:
-                await attempts.failed(error)
-            except Exception as error:  # the ledger tells how far the flush came, so any error may be retried
-                log.exception("unknown error of a flush", extra={"action": "settle.error", "role": self._role})
-                await attempts.failed(UnknownFailure(f"settle: {type(error).__name__}"))
-        else:
-            return []
-        attempts.succeeded()
-        # Else they are in the row of the whole flush, which the next sweep publishes.
-        if committed_id == flush.id:
-            self._events.committed(event_rows)
-        self._after_commit(flush, committed_id, began)
-        return []
-
-    async def _committed_id(self, flush: _Flush) -> str | None:
-        """The id under which a flush was committed: its own, or that of the flush of which it was a part; None: it was not."""
-        ids = dict.fromkeys((flush.id, *(one.whole_id for one in flush.settlements)))
-        for flush_id in ids:
-            if flush_id is not None and await self._store.is_committed(flush_id, flush.settlements):
-                return flush_id
-        return None
-
-    def _give_up(self, settlements: Sequence[Settlement], refused: frozenset[Partition]) -> list[Settlement]:
-        kept = []
-        for settlement in settlements:
-            if settlement.partition in refused:
-                settlement.partition.active = False
-                settlement.partition.fenced = True
-                metrics.FENCED.inc()
-            else:
-                kept.append(settlement)
-        return kept
-
-    def _after_commit(self, flush: _Flush, committed_id: str, began: float) -> None:
-        for settlement in flush.settlements:
-            partition = settlement.partition
-            partition.last_flush = committed_id
-            partition.claimed_to = settlement.claimed_to
-            partition.proved_at = max(partition.proved_at, began)
-            assert settlement.step is not None
-            partition.committed(settlement.step)
-            for ack_handle in settlement.step.acks:
-                ack_handle.ack()
-            if lost := settlement.step.counts.get("lost"):
-                metrics.LOST.labels(self._role).inc(lost)
-        for one in flush.claims:
-            one.done.set_result(True)
-        ended: Counter[tuple[str, str]] = Counter()
-        for result in flush.results:
-            if not result.delivery.partition.fenced:
-                if result.due_ms is None:
-                    state, reason = result.attempt.state, result.attempt.reason
-                    ended[state.value, reason or ""] += 1
-                    if self._on_end is not None:
-                        self._on_end(result.delivery.message.category, state, reason)
-                result.delivery.is_settled = True
-        if self._spans is not None:
-            self._record_spans(self._spans, flush.results, began)
-        for labels, count in ended.items():
-            metrics.DELIVERIES.labels(self._channel, *labels).inc(count)
-
-    def _record_spans(self, spans: DeliverySpans, results: Sequence[_Result], began: float) -> None:
-        traced = [
-            (one.delivery.trace, one.delivery.message.trigger_id, one.delivery.number, one.attempt)
-            for one in results
-            if one.delivery.trace is not None and one.delivery.is_settled
-        ]
-        if traced:
-            ended_ns = time.time_ns()
-            spans.settled(traced, ended_ns - int((time.monotonic() - began) * 1e9), ended_ns)
-
-    def _evidence(self, results: Sequence[_Result]) -> list[_Result]:
-        """How calls ended whose partition has another owner. Only ends: the owner decides about the next attempt."""
-        return [one for one in results if one.due_ms is None and one.attempt.rank != Rank.SUPPRESSED]
-
-    def _event(self, result: _Result) -> OutboxRecord | None:
-        delivery = result.delivery
-        return self._events.event_of(delivery.message, delivery.partition.number, result.attempt, delivery.number)
-
-    def _document(self, result: _Result) -> Document:
-        delivery = result.delivery
-        partition = delivery.partition
-        return attempt_document(
-            delivery.key,
-            partition.number,
-            delivery.number,
-            Phase.CALL,
-            partition.token.random,
-            result.attempt,
-            delivery.traceparent,
-        )
-
-    def _timer(self, result: _Result, due_ms: int) -> Document:
-        delivery = result.delivery
-        return new_timer(
-            delivery.key,
-            delivery.partition.number,
-            self._role,
-            due_ms,
-            delivery.number,
-            result.attempt.in_doubt,
-            delivery.record,
-            provider=delivery.provider,
-        )
+            self._on_refused(partition, *self._plan.evidence(found))
 
     def _end_claims(self) -> None:
         waiting, self._claims = self._claims, []
@@ -512,15 +323,10 @@ class SettleLoop:
                 done.set_result(None)
 
 
-def _with_claims(settlements: Sequence[Settlement], claims: Sequence[_TimerClaim]) -> list[Settlement]:
-    """The settlements with the statements of these claims."""
-    found = {one.partition: replace(one, changed=list(one.changed), counts=dict(one.counts)) for one in settlements}
-    for one in claims:
-        settlement = found.get(one.partition)
-        if settlement is None:
-            continue
-        for timer in one.timers:
-            settlement.changed.append(claim(timer, one.partition.token))
-            if timer.replay and timer.claim is None:
-                settlement.count("replayed")
-    return list(found.values())
+def _in_flushes(results: Sequence[Result]) -> Iterator[Sequence[Result]]:
+    """What each of the next flushes writes of these."""
+    return command_parts(results, _timer_bytes)
+
+
+def _timer_bytes(result: Result) -> int:
+    return 0 if result.due_ms is None else len(result.delivery.record)

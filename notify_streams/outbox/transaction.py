@@ -6,7 +6,7 @@ shows whether it was committed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
@@ -14,6 +14,7 @@ from notify_streams.errors import NotifyError
 from notify_streams.failpoints import failpoint
 from notify_streams.outbox.fence import not_fenced
 from notify_streams.records.periods import PERIOD_END
+from notify_streams.stores.command_parts import command_parts
 from notify_streams.stores.mongo import (
     DURABLE,
     LEDGER,
@@ -28,15 +29,12 @@ from notify_streams.stores.mongo import (
 from notify_streams.stores.mongo_errors import is_duplicate_key, mongo_call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pymongo.asynchronous.client_session import AsyncClientSession
 
     from notify_streams.outbox.flush_plan import Flush, LedgerStep
     from notify_streams.stores.mongo import Shards
-
-#: Limit of the documents of one command: half of MongoDB's 16 MB for a message.
-_COMMAND_BYTES: Final = 8 * 1024 * 1024
 
 
 class DuplicateNotifications(NotifyError):
@@ -131,12 +129,12 @@ class FlushStore:
 
     async def _insert(self, session: AsyncClientSession, flush: Flush) -> None:
         database = self._shards.database(self._shard)
-        for part in _parts(flush.notifications, lambda document: len(document.raw)):
-            await write_in_session(session, database, "insert", NOTIFICATIONS, documents=part)
-        for part in _parts([row.document for row in flush.rows], lambda document: len(document["records"])):
-            await write_in_session(session, database, "insert", OUTBOX, documents=part)
-        if flush.timers:
-            await write_in_session(session, database, "insert", TIMERS, documents=flush.timers)
+        for documents in command_parts(flush.notifications, lambda document: len(document.raw)):
+            await write_in_session(session, database, "insert", NOTIFICATIONS, documents=documents)
+        for rows in command_parts([row.document for row in flush.rows], lambda document: len(document["records"])):
+            await write_in_session(session, database, "insert", OUTBOX, documents=rows)
+        for timers in command_parts(flush.timers, lambda document: len(document["record"])):
+            await write_in_session(session, database, "insert", TIMERS, documents=timers)
         if flush.notes:
             # A topic that was made anew counts its offsets again: its note replaces the other.
             notes = [
@@ -216,16 +214,3 @@ def ledger_update(step: LedgerStep, flush_id: str) -> dict[str, Any]:
             "$inc": {name: count for name, count in step.counts.items() if count},
         },
     }
-
-
-def _parts(documents: Sequence[Any], size_of: Callable[[Any], int]) -> Iterator[Sequence[Any]]:
-    """Divide `documents` into parts that fit into one command."""
-    first = size = 0
-    for at, document in enumerate(documents):
-        length = size_of(document)
-        if at > first and size + length > _COMMAND_BYTES:
-            yield documents[first:at]
-            first, size = at, 0
-        size += length
-    if documents:
-        yield documents[first:]

@@ -196,9 +196,9 @@ class _Bench:
         failed_at = began if outage.is_answered else began + LATE_S
         last = max((one.at for one in calls if one.at < during.ended), default=during.ended)
         own_delay_s = RETRY_DELAYS["standard", outage.channel].min_s
-        in_flight = self._settings.providers.max_in_flight
-        if outage.channel == "email":
-            in_flight = self._settings.providers.smtp_connections
+        providers = self._settings.providers
+        in_flight = providers.smtp_connections if outage.channel == "email" else providers.max_in_flight
+        timeout_s = providers.call_timeout_s(providers.provider_of[outage.channel])
         return OutageResult(
             outage.name,
             len(load.standard),
@@ -207,9 +207,7 @@ class _Bench:
             len(calls),
             outcomes.calls,
             calls_in_vain(calls),
-            explained_calls(
-                outage, during.ended - during.began, self._rate, in_flight, self._settings.providers.timeout_s
-            ),
+            explained_calls(outage, during.ended - during.began, self._rate, in_flight, timeout_s),
             0 if outage.is_stopped else early_calls(calls, own_delay_s, outage.retry_after_s),
             None if opened_at is None else max(0.0, opened_at - failed_at),
             back_after_s(

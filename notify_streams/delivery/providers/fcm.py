@@ -55,7 +55,7 @@ class Fcm:
         #: The token source is asked again then (monotonic).
         self._ask_at = 0.0
         self._start_within_s = config.start_within_s
-        self._http = HttpClient(config)
+        self._http = HttpClient(msgspec.structs.replace(config, timeout_s=config.fcm_timeout_s))
 
     async def start(self) -> None:
         await self._http.start(self._url)

@@ -27,7 +27,7 @@ async def test_health_shows_ports_and_counts(own_sandbox: Any, outbox_of: Any) -
 
 async def test_each_confirmed_message_survives_a_kill_under_load(own_sandbox: Any, outbox_of: Any) -> None:
     outbox = outbox_of("push")
-    provider = provider_for("push", own_sandbox.config(max_in_flight=50, timeout_s=2.0))
+    provider = provider_for("push", own_sandbox.config(max_in_flight=50, fcm_timeout_s=2.0))
     await provider.start()
     confirmed: set[str] = set()
     enough = asyncio.Event()
@@ -57,7 +57,7 @@ async def test_each_confirmed_message_survives_a_kill_under_load(own_sandbox: An
 
 async def test_a_message_is_accepted_after_the_client_timed_out(sandbox: Any, outbox_of: Any) -> None:
     await sandbox.control(provider="fcm", latency_ms=2500)
-    provider = provider_for("push", sandbox.config(timeout_s=1.0))
+    provider = provider_for("push", sandbox.config(fcm_timeout_s=1.0))
     await provider.start()
     message = outbox_of("push").message()
     result = await provider.send(message)

@@ -13,14 +13,17 @@ from typing import Any
 
 from notify_streams.delivery.attempts import Attempt, Rank
 from notify_streams.delivery.delivery_ledger import OwnedLedger, Token
+from notify_streams.delivery.late_answers import LateAnswers
 from notify_streams.delivery.partition import Delivery, Entry, Partition
 from notify_streams.delivery.settle_loop import SettleLoop
-from notify_streams.delivery.settlement import Settlement, TokenRefused
+from notify_streams.delivery.settlement import Answer, Settlement, TokenRefused
 from notify_streams.errors import StoreUnavailable
+from notify_streams.stores.command_parts import COMMAND_BYTES
 from notify_streams.tasks import stop
 from tests.builders import AckRecorder, a_message
 from tests.waiting import until
 
+RETRYING = Attempt(Rank.RETRYING, 1_795_000_000_000, None, "fcm", None)
 SENT = Attempt(Rank.SENT, 1_795_000_000_000, None, "fcm", "p-1")
 
 
@@ -46,6 +49,10 @@ class Store:
         #: How often `is_committed` says no although the flush is committed.
         self.not_visible = 0
         self.writes: list[tuple[str, list[int]]] = []
+        #: The sizes of the messages that each write arms a timer for.
+        self.timers: list[list[int]] = []
+        #: The parts in which late answers were settled.
+        self.resolved: list[tuple[int, list[bytes]]] = []
         self.looks = 0
         #: `is_committed` has no answer.
         self.silent = False
@@ -55,6 +62,7 @@ class Store:
         self, flush_id: str, settlements: Sequence[Settlement], event_rows: Sequence[Any] = (), *, strict: bool = True
     ) -> None:
         self.writes.append((flush_id, [one.partition.number for one in settlements]))
+        self.timers.append([len(timer["u"]["record"]) for one in settlements for timer in one.armed])
         await asyncio.sleep(0)
         if self.blocked & {one.partition.number for one in settlements}:
             self._refused[flush_id] = list(settlements)
@@ -74,6 +82,13 @@ class Store:
             ledger.next_offset, ledger.last_flush = one.step.end, flush_id
             ledger.counts.update(one.step.counts)
             ledger.attempts += [attempt["_id"] for attempt in one.attempts]
+
+    async def resolve(self, number: int, answers: Sequence[Answer], event_rows: Sequence[Any] = ()) -> frozenset[bytes]:
+        await asyncio.sleep(0)
+        if number in self.blocked:
+            raise StoreUnavailable("DocumentValidationFailure")
+        self.resolved.append((number, [one.key for one in answers]))
+        return frozenset(one.key for one in answers)
 
     def _is_written(self, settlement: Settlement, flush_id: str) -> bool:
         ledger = self.ledgers[settlement.partition.number]
@@ -108,6 +123,9 @@ class Events:
     def rows_of(self, *_: Any) -> list[Any]:
         return []
 
+    def rows_of_ends(self, *_: Any) -> list[Any]:
+        return []
+
     def committed(self, rows: Collection[Any]) -> None:
         assert not rows
 
@@ -115,6 +133,9 @@ class Events:
 class Periods:
     def due_s(self) -> None:
         return None
+
+    def moved(self) -> None:
+        return
 
     async def follow(self, ledgers: Any) -> None:
         return
@@ -132,14 +153,14 @@ class Loop:
         #: As it was reported after each flush.
         self.earliest_due: list[int | None] = []
         self.acknowledged: dict[int, list[AckRecorder]] = {}
-        used: Any = (self.store, Events(), Late(), Periods())
-        store, events, late, periods = used
+        used: Any = (self.store, Events(), Periods())
+        store, events, periods = used
         self.loop = SettleLoop(
             "push",
             "push",
             store,
             events,
-            late,
+            LateAnswers("push", lambda bucket: store, events, None),
             self._on_refused,
             self.earliest_due.append,
             None,
@@ -161,6 +182,17 @@ class Loop:
 
     def sent(self, number: int) -> Delivery:
         """The next message of a partition was sent: a batch of its own, whose call has ended."""
+        delivery = self.next(number)
+        self.loop.add(delivery, SENT, None)
+        return delivery
+
+    def retried(self, number: int, record: bytes = b"") -> Delivery:
+        """The next message of a partition, `record`, waits for another attempt."""
+        delivery = self.next(number, record)
+        self.loop.add(delivery, RETRYING, 1_795_000_001_000)
+        return delivery
+
+    def next(self, number: int, record: bytes = b"") -> Delivery:
         partition = self.partitions[number]
         offset = partition.read_to
         entry = Entry(offset, key=b"%08d%08d" % (number, offset))
@@ -168,18 +200,11 @@ class Loop:
         self.acknowledged[number].append(handle)
         partition.add(offset + 1, 0, [entry], handle)
         message = a_message(delivery_id=f"n{number}-{offset}:push", notification_id=f"n{number}-{offset}")
-        delivery = Delivery(partition, entry.key, message, b"", entry)
-        self.loop.add(delivery, SENT, None)
-        return delivery
+        return Delivery(partition, entry.key, message, record, entry)
 
     def settled(self, number: int) -> int:
         """How many batches of a partition are acknowledged."""
         return sum(one.acknowledged for one in self.acknowledged[number])
-
-
-class Late:
-    def __len__(self) -> int:
-        return 0
 
 
 @asynccontextmanager
@@ -330,6 +355,52 @@ async def test_an_outage_divides_no_flush() -> None:
         one.store.blocked, one.store.silent = set(), False
         await until(lambda: one.settled(0) == one.settled(1) == 1)
     assert len({flush_id for flush_id, _ in one.store.writes}) == 1
+
+
+async def test_late_answers_of_a_partition_that_cannot_be_written_hold_up_no_other() -> None:
+    async with running(0, 1) as one:
+        waiting = [one.retried(number) for number in (0, 1)]
+        await until(lambda: one.settled(0) == one.settled(1) == 1)
+        one.store.blocked = {0}
+        for delivery in waiting:
+            one.loop.add_answer(delivery, SENT)
+        await until(lambda: one.store.resolved, "those of the other partition")
+        for count in range(2, 5):
+            one.sent(1)
+            await until(partial(has_settled, one, 1, count))
+        one.loop.add_answer(later := one.next(0), SENT)
+        later.is_settled = True
+        one.store.blocked = set()
+        await until(lambda: len(one.store.resolved) == 3)
+    first, second = waiting
+    assert one.store.resolved == [(1, [second.key]), (0, [first.key]), (0, [later.key])]
+
+
+async def test_who_waits_for_everything_waits_for_late_answers_of_a_partition_that_is_given_up() -> None:
+    async with running(0) as one:
+        delivery = one.retried(0)
+        await until(lambda: one.settled(0) == 1)
+        one.store.blocked = {0}
+        one.partitions[0].active = False
+        one.loop.add_answer(delivery, SENT)
+        waiting = asyncio.create_task(one.loop.settled())
+        await asyncio.sleep(0.5)
+        assert not waiting.done(), "also when no flush waits for them any more"
+        one.store.blocked = set()
+        await asyncio.wait_for(waiting, 5)
+        assert one.store.resolved == [(0, [delivery.key])]
+
+
+async def test_messages_that_wait_for_another_attempt_are_settled_in_parts_that_a_command_takes() -> None:
+    """A provider's outage: MongoDB closes the connection on a command of more than 48 MB, as often as it is repeated."""
+    async with running(0) as one:
+        for _ in range(9):
+            one.retried(0, bytes(COMMAND_BYTES // 4))
+        one.sent(0)
+        await asyncio.wait_for(one.loop.settled(), 5)
+        assert one.settled(0) == 10, "it waits for each part"
+    assert [len(timers) for timers in one.store.timers] == [4, 4, 1]
+    assert one.store.ledgers[0].counts == {"taken": 10, "fresh": 10, "retrying": 9, "sent": 1}
 
 
 def has_settled(one: Loop, number: int, count: int) -> bool:

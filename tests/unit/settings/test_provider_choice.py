@@ -88,4 +88,11 @@ def test_a_sender_of_sns_is_taken(load: Load) -> None:
 
 def test_a_call_to_a_mail_server_may_take_as_long_as_its_two_limits(load: Load) -> None:
     providers = load(timeout_s=4.0, smtp_reply_timeout_s=90.0)
-    assert [providers.call_timeout_s(name) for name in ("smtp", "ses", "fcm")] == [94.0, 4.0, 4.0]
+    assert [providers.call_timeout_s(name) for name in ("smtp", "ses", "twilio")] == [94.0, 4.0, 4.0]
+
+
+@pytest.mark.parametrize("name", ["fcm", "apns", "web_push"])
+def test_a_push_may_take_as_long_as_fcm_because_a_device_may_name_it(load: Load, name: str) -> None:
+    providers = load(push_provider=name, timeout_s=4.0, fcm_timeout_s=12.0)
+    assert providers.call_timeout_s(name) == 12.0
+    assert load(push_provider=name).call_timeout_s(name) >= 10.0, "FCM's least time before a message is sent again"
