@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 DUPLICATE_KEY: Final = 11000
 #: Statements of one command.
 MAX_WRITES: Final = 2_000
-#: Choices in the records of one command. One with the longest detail has 1.2 kB; a command has at most 48 MB.
-_MAX_CHOICES: Final = 20_000
+#: Choices in the records of one command. One with the longest detail has 1.2 kB; the driver sends no command of more than 16 MB.
+_MAX_CHOICES: Final = 10_000
 
 
 class RecordSwap(NamedTuple):

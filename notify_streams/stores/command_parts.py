@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-#: Limit of the documents of one command. MongoDB takes 48 MB; a transaction of less needs less of its cache.
+#: Limit of the documents of one command: half of the 16 MB that the driver sends.
 COMMAND_BYTES: Final = 8 * 1024 * 1024
 
 

@@ -392,7 +392,7 @@ async def test_who_waits_for_everything_waits_for_late_answers_of_a_partition_th
 
 
 async def test_messages_that_wait_for_another_attempt_are_settled_in_parts_that_a_command_takes() -> None:
-    """A provider's outage: MongoDB closes the connection on a command of more than 48 MB, as often as it is repeated."""
+    """A provider's outage: the driver sends no command of more than 16 MB, as often as the flush is repeated."""
     async with running(0) as one:
         for _ in range(9):
             one.retried(0, bytes(COMMAND_BYTES // 4))
