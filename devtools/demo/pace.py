@@ -23,6 +23,9 @@ _EARLY_S: Final = 0.5
 _FIRST: Final = 250.0
 _RAISE: Final = 2.0
 _LOWER: Final = 0.7
+#: After so many early looks in a row at a rate that was lowered, a higher one is tried: the machine may have been busy with something else.
+_CALM_LOOKS: Final = 6
+_TRY: Final = 1.25
 _LEAST: Final = 50.0
 #: Between two looks; another rate takes effect after a while.
 _LOOK_S: Final = 0.5
@@ -35,8 +38,10 @@ class SendingPace:
     def __init__(self, rate: float, provider_logs: Sequence[Path], sent: Mapping[str, SentTrigger]) -> None:
         """`rate`: triggers/s that are asked for. `sent`: by trigger id; the caller adds to it."""
         self.rate = min(rate, _FIRST)
-        #: The rate asked for; after it was too much, the one it was lowered to.
+        #: The rate asked for; after it was too much, the one it was lowered to, or a higher one that is tried.
         self.limit = rate
+        self._asked = rate
+        self._calm = 0
         self._sent = sent
         self._offsets = dict.fromkeys(provider_logs, 0)
         self._next_at = time.monotonic()
@@ -62,7 +67,11 @@ class SendingPace:
         before = self.rate
         if worst_s > _LATE_S:
             self.rate = self.limit = max(min(_LEAST, self.rate), self.rate * _LOWER)
-        elif worst_s <= _EARLY_S:
+        self._calm = self._calm + 1 if worst_s <= _EARLY_S else 0
+        if self._calm >= _CALM_LOOKS and self.rate == self.limit:
+            self.limit = min(self._asked, self.limit * _TRY)
+            self._calm = 0
+        if worst_s <= _EARLY_S:
             self.rate = min(self.limit, self.rate * _RAISE)
         return self.rate != before
 

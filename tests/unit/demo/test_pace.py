@@ -48,6 +48,23 @@ async def test_each_line_counts_once_and_the_rate_has_a_lower_limit(tmp_path: Pa
     assert not slow.adapt(9.0) and slow.rate == 10.0
 
 
+def test_a_higher_rate_is_tried_after_the_machine_was_busy() -> None:
+    pace = SendingPace(1000.0, [], {})
+    for worst_s in (0.1, 0.1, 0.1, 9.0, 9.0):
+        pace.adapt(worst_s)
+    assert pace.rate == pytest.approx(490.0)
+    rates = [pace.rate for _ in range(40) if pace.adapt(0.1)]
+    assert rates == pytest.approx([612.5, 765.625, 957.03125, 1000.0])
+    assert (pace.rate, pace.limit) == (1000.0, 1000.0)
+
+
+def test_a_rate_that_is_just_carried_is_not_raised() -> None:
+    pace = SendingPace(1000.0, [], {})
+    for worst_s in (0.1, 0.1, 0.1, 9.0):
+        pace.adapt(worst_s)
+    assert not any(pace.adapt(worst_s) for worst_s in (0.1, 0.1, 0.1, 0.1, 0.1, 0.9) * 5)
+
+
 def test_the_rate_rises_to_the_one_asked_for_and_not_above_one_that_was_too_much() -> None:
     pace = SendingPace(1000.0, [], {})
     rates = [(pace.adapt(worst_s), pace.rate, pace.limit) for worst_s in (None, 0.1, 0.2, 0.2, 1.5, 0.9, 0.1)]
