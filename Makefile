@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-secure drill lint check stack bench chaos faults docs sbom clean lock system-packages kustomize promtool faketime
+.PHONY: help demo test test-regions test-secure drill lint check stack bench chaos faults docs sbom clean lock system-packages kustomize promtool faketime
 ARGS ?=
 # Another version of Python beside the first: make check VENV=.venv-3.13 PYTHON=python3.13
 VENV ?= .venv
@@ -23,8 +23,11 @@ help: ## list the targets
 demo: $(READY) $(JARS) ## start a region, send triggers, audit; ARGS are those of `notify-streams demo`
 	@$(BIN)/notify-streams demo $(ARGS)
 
-test: $(READY) $(JARS) $(TEST_JARS) system-packages kustomize promtool ## all tests, on real services; ARGS are pytest's
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+test: $(READY) $(JARS) $(TEST_JARS) system-packages kustomize promtool ## the tests of every part, on real services; ARGS are pytest's
+	@$(BIN)/python -m pytest -n 2 -m "not e2e and not drill" $(ARGS)
+
+test-regions: $(READY) $(JARS) $(TEST_JARS) system-packages promtool ## the tests of whole regions, end to end; ARGS are pytest's
+	@$(BIN)/python -m pytest -m "e2e and not drill" tests/e2e $(ARGS)
 
 test-secure: $(READY) $(JARS) $(TEST_JARS) ## the end-to-end tests on TLS, passwords and rights; ARGS are pytest's
 	@NOTIFY_TEST_SECURE=1 $(BIN)/python -m pytest tests/e2e $(ARGS)

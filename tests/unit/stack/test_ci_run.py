@@ -65,6 +65,20 @@ def test_a_signal_stops_the_stack_of_a_test_in_its_temporary_folder(checkout: Pa
     assert not [*tmp_path.glob("notify-ci.*")]
 
 
+@pytest.mark.parametrize("broken", ["test", "test-regions"])
+def test_both_kinds_of_tests_run_whichever_fails(checkout: Path, tmp_path: Path, broken: str) -> None:
+    failing = (
+        f'#!/usr/bin/env bash\necho "$*" >> made\necho "= 7 passed of $1 in 3 s ="\n[ "$1" != {broken} ] || exit 2\n'
+    )
+    _executable(checkout / "bin" / "make", failing)
+    environ = {**os.environ, "PATH": f"{checkout / 'bin'}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)}
+    run = ["bash", str(checkout / ".ci" / "run")]
+    ended = subprocess.run(run, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert (checkout / "made").read_text().splitlines()[-2:] == ["test", "test-regions"]
+    assert ended.stdout.splitlines()[-2:] == ["= 7 passed of test in 3 s =", "= 7 passed of test-regions in 3 s ="]
+
+
 def test_temporary_folders_of_tests_are_in_the_folder_of_the_run(tmp_path: Path) -> None:
     """That is where `.ci/run` looks for stacks."""
     (tmp_path / "test_one.py").write_text("def test_one(tmp_path): (tmp_path / 'seen').touch()")
