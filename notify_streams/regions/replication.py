@@ -38,7 +38,8 @@ def contact_copies(
 ) -> list[OutboxRecord]:
     """Copies of a contacts record: from another region to the home region, from the home region to its standby.
 
-    While another region serves the home region's users, a record that enters in a third region goes to both.
+    While another region serves the home region's users, a record that enters in a third region goes to both. A third region that does not
+    know of a move yet sends the record to the previous home region, which sends it on.
 
     Args:
         value: the contacts as they were read here, so that they have one time in all regions.
@@ -50,8 +51,8 @@ def contact_copies(
     if home == here:
         if headers.hops < 2:
             targets = {settings.standby} - {headers.origin}
-    elif home is not None and not headers.hops:
-        targets = {home, placement.server_of(home)}
+    elif home is not None and headers.hops < 2 and headers.origin != home:
+        targets = {home, placement.server_of(home)} - {headers.origin}
     return [
         _copy(record, record.headers, value, partition, here, USER_CONTACTS, region)
         for region in sorted(region for region in targets if region and region != here)

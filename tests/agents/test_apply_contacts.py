@@ -17,6 +17,7 @@ from notify_streams.records.user_records import (
     encode_record,
     read_contacts,
 )
+from notify_streams.regions.forwarding.headers import read_forwarding_headers
 from notify_streams.registry.contact_repository import BucketedContacts, StoredContacts
 from notify_streams.registry.signups import none_erased
 from tests.agents.agent_fakes import FakeEvent, FakeProducer, FakeStore
@@ -28,6 +29,7 @@ HERE, AWAY, NEW = users_of(3, 3)
 HOMES = {HERE: "us", AWAY: "eu"}
 SETTINGS = some_settings(standby="asia")
 FROM_EU: Headers = (("hops", b"1"), ("origin", b"eu"))
+FROM_ASIA: Headers = (("hops", b"1"), ("origin", b"asia"))
 
 
 @dataclass
@@ -94,6 +96,20 @@ async def test_contacts_of_a_user_of_another_region_are_sent_there_and_not_store
 async def test_contacts_that_another_region_sent_are_stored(load_agent: LoadAgent) -> None:
     repository, producer = await applied(load_agent, a_record(AWAY, FROM_EU))
     assert (repository.applied, producer.topics) == ([(3, AWAY)], ["contact_rows"])
+
+
+async def test_contacts_from_a_region_that_does_not_know_of_a_move_yet_are_sent_on_to_the_new_home(
+    load_agent: LoadAgent,
+) -> None:
+    _, producer = await applied(load_agent, a_record(AWAY, FROM_ASIA))
+    assert producer.topics == ["contact_rows", "forward.eu"]
+    headers = read_forwarding_headers(producer.published[1][2][2])
+    assert (headers.hops, headers.origin) == (2, "asia")
+
+
+async def test_contacts_that_were_sent_on_once_are_sent_no_further(load_agent: LoadAgent) -> None:
+    _, producer = await applied(load_agent, a_record(AWAY, (("hops", b"2"), ("origin", b"asia"))))
+    assert producer.topics == ["contact_rows"]
 
 
 async def test_contacts_of_an_unknown_user_wait_here_for_the_sign_up(load_agent: LoadAgent) -> None:
