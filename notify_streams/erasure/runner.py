@@ -92,11 +92,15 @@ class ErasureRunner:
     async def run_due(self) -> int:
         """Make the steps of each erasure that is due; returns how many there were.
 
+        One that waited for others until a further worker may have taken it is left to that one, or to the next look.
+
         Raises:
             StoreUnavailable: the documents cannot be read or written.
         """
         due = await self._store.take_due(datetime.now(UTC))
         for one in due:
+            if one.taken_until is not None and datetime.now(UTC) >= one.taken_until:
+                continue
             try:
                 await self._erase(one)
             except (PermanentFailure, UnknownFailure) as error:  # RetryLater too, but no outage

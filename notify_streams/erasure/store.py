@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: A worker that has not finished then has died, or is slow: another one goes on. Steps may be made twice.
+#: A worker that has not finished then has died, or is slow: another one goes on. Steps may be made twice, but only the worker that took the
+#: erasure last says when the next one is due: a second pass that came too early would let messages under way be sent.
 _LEASE: Final = timedelta(seconds=120)
 _AT_ONCE: Final = 20
 
@@ -39,6 +40,8 @@ class OpenErasure:
     bucket: int
     requested_at: datetime
     done: frozenset[str]
+    #: From then on another worker may take it; as `due_at` of the document it names who took it last.
+    taken_until: datetime | None = None
 
 
 class ErasureStore:
@@ -71,6 +74,7 @@ class ErasureStore:
         """
         found: list[OpenErasure] = []
         silent: StoreUnavailable | None = None
+        until = now + _LEASE
         for shard in range(len(self._shards)):
             query = {"bucket": {"$in": self._shards.buckets(shard)}, "due_at": {"$lte": now}}
             try:
@@ -78,8 +82,8 @@ class ErasureStore:
                     collection = self._shards.database(shard)[ERASURES]
                     for one in await collection.find(query).limit(_AT_ONCE).to_list():
                         as_read = {"_id": one["_id"], "bucket": one["bucket"], "due_at": one["due_at"]}
-                        taken = await collection.update_one(as_read, {"$set": {"due_at": now + _LEASE}})
-                        if taken.matched_count and (opened := open_erasure(one)) is not None:
+                        taken = await collection.update_one(as_read, {"$set": {"due_at": until}})
+                        if taken.matched_count and (opened := open_erasure(one, until)) is not None:
                             found.append(opened)
             except StoreUnavailable as error:
                 silent = error
@@ -96,14 +100,14 @@ class ErasureStore:
 
     async def first_pass_made(self, one: OpenErasure, now: datetime, next_at: datetime) -> None:
         """Nothing is sent to the person any more. The second pass is due at `next_at`."""
-        await self._update(one, {"$set": {"first_pass_at": now, "due_at": next_at}})
+        await self._update_taken(one, {"$set": {"first_pass_at": now, "due_at": next_at}})
 
     async def postpone(self, one: OpenErasure, until: datetime) -> None:
-        await self._update(one, {"$set": {"due_at": until}})
+        await self._update_taken(one, {"$set": {"due_at": until}})
 
     async def finish(self, one: OpenErasure, now: datetime) -> None:
         """The last step: the document itself forgets the person."""
-        await self._update(one, {"$set": {"finished_at": now}, "$unset": {"user_id": "", "due_at": ""}})
+        await self._update_taken(one, {"$set": {"finished_at": now}, "$unset": {"user_id": "", "due_at": ""}})
 
     async def read(self, user_id: str, bucket: int) -> Document | None:
         """The document of a person; None if no request has arrived here."""
@@ -128,14 +132,18 @@ class ErasureStore:
             await target.replace_one({"_id": person, "bucket": bucket}, document | {"bucket": bucket}, upsert=True)
             await old.delete_one(same)
 
-    async def _update(self, one: OpenErasure, update: dict[str, Any]) -> None:
+    async def _update_taken(self, one: OpenErasure, update: dict[str, Any]) -> None:
+        """Unless another worker has taken it since, which may have ended it."""
+        await self._update(one, update, {"due_at": one.taken_until})
+
+    async def _update(self, one: OpenErasure, update: dict[str, Any], condition: Document | None = None) -> None:
         # Unless it was begun anew meanwhile.
-        same = {"_id": one.person, "bucket": one.bucket, "requested_at": one.requested_at}
+        same = {"_id": one.person, "bucket": one.bucket, "requested_at": one.requested_at} | (condition or {})
         with mongo_call("write an erasure", self._timeout_s):
             await self._shards.collection(ERASURES, one.bucket).update_one(same, update)
 
 
-def open_erasure(document: Document) -> OpenErasure | None:
+def open_erasure(document: Document, taken_until: datetime | None = None) -> OpenErasure | None:
     """None if the document cannot be read: then the erasures of all others go on."""
     person = document["_id"]
     try:
@@ -145,6 +153,7 @@ def open_erasure(document: Document) -> OpenErasure | None:
             document["bucket"],
             document["requested_at"],
             frozenset(document["done"]),
+            taken_until,
         )
     except (KeyError, TypeError) as error:
         log.error(

@@ -59,3 +59,23 @@ async def test_an_import_does_not_bring_the_person_back(env: ProcessPreferences)
     assert [(index, why.detail) for index, why in rejected] == [(0, "the person was erased")]
     assert await env.repository.read(BUCKET, USER) == EMPTY_RECORD
     assert (await env.repository.read(BUCKET, "u-2")).version == 1
+
+
+async def test_a_worker_that_was_too_slow_changes_nothing_of_what_another_one_has_done(env: ProcessPreferences) -> None:
+    store, began = ErasureStore(env.shards, KEY.encode(), 5.0), now()
+    settled, later = began + timedelta(seconds=800), began + timedelta(seconds=130)
+    await store.open(USER, BUCKET, began)
+    (slow,) = await store.take_due(began)
+    (quick,) = await store.take_due(later)
+    await store.first_pass_made(quick, later, settled)
+    await store.postpone(slow, later)
+    await store.first_pass_made(slow, later, settled + timedelta(seconds=600))
+    await store.finish(slow, later)
+    assert await store.take_due(settled - timedelta(seconds=1)) == [], "the second pass would come too early"
+    (second,) = await store.take_due(settled)
+    await store.finish(second, settled)
+    await store.postpone(slow, later)
+    await store.postpone(quick, later)
+    document = await store.read(USER, BUCKET)
+    assert document is not None
+    assert document["finished_at"] and not {"due_at", "user_id"} & document.keys()

@@ -198,5 +198,16 @@ async def test_what_is_no_outage_is_counted_as_failed_and_tried_again(error: Exc
     assert erasures.due_at is not None and erasures.due_at > datetime.now(UTC)
 
 
+async def test_one_that_another_worker_may_have_taken_meanwhile_is_left_to_it() -> None:
+    class Overdue(FakeErasures):
+        async def take_due(self, now: datetime) -> list[OpenErasure]:
+            until = [now - timedelta(seconds=1), now + timedelta(seconds=120)]
+            return [OpenErasure(f"person:{at}", "ann", 3, now, frozenset(), at) for at in until]
+
+    erasures, data = Overdue(), FakeData()
+    assert await a_runner(erasures, data).run_due() == 2
+    assert data.calls == [*FIRST]
+
+
 def test_a_document_that_cannot_be_read_stops_no_other() -> None:
     assert open_erasure({"_id": "person:1", "bucket": 3}) is None
