@@ -3,8 +3,8 @@
 Any worker may renew it. The one that did so last does it again, a few times a second; another one stands by, the others look now and then
 who does. A renewal reads Redis's time, copies the changes of the preference records since the last renewal into the deltas, and lets the
 lease end `lease_s` after that time (`staleness_bound` has the proof). After a flush, a restart or a failover of Redis its epoch is gone or
-names another server. Then all changes of the last `delta_ttl_s` are copied before Redis is trusted again. A Redis that may evict keys gets
-no lease.
+names another server. Then all changes of the last `delta_ttl_s` are copied before Redis is trusted again; so they are when Redis's clock was
+set ahead, which ends deltas early. A Redis that may evict keys gets no lease.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 #: A change gets its logical time a moment before it can be read. Each renewal reads again what changed in this last part.
 _OVERLAP_S: Final = 1
-#: How far MongoDB's clocks may differ when the changes of the last `delta_ttl_s` are read.
+#: How far MongoDB's clocks may differ when the changes of the last `delta_ttl_s` are read, and how far Redis's clock may go ahead of them
+#: before deltas are missed: less than what lies between `young_s` and `delta_ttl_s` for it.
 _CLOCK_SKEW_S: Final = 10
 #: The lease is renewed when less than this part of it is left.
 _RENEW_BELOW: Final = 0.6
@@ -111,11 +112,18 @@ class LeaseRenewal:
             self._lasts_s, self._stands_by = begun[0] / 1000, bool(begun[1])
             return False
         self._stands_by = True
-        now_ms, epoch, covered = begun
-        reached = await self._copy(epoch, _decode_covered(covered, self._repository.shard_count))
+        now_ms, epoch, covered, least_ahead = begun
+        since = _decode_covered(covered, self._repository.shard_count)
+        reached = await self._copy(epoch, since)
+        ahead_ms = now_ms - 1000 * max(moment.time for moment in reached)
+        if since is not None and least_ahead:
+            if ahead_ms - int(least_ahead) > _CLOCK_SKEW_S * 1000:
+                reached = await self._copy(epoch, None)
+            else:
+                ahead_ms = min(ahead_ms, int(least_ahead))
         with redis_call(self._redis):
             renewed = await self._renew_script(
-                keys=self.keys, args=[epoch, now_ms + lease_ms, _encode_covered(reached), self._name]
+                keys=self.keys, args=[epoch, now_ms + lease_ms, _encode_covered(reached), self._name, ahead_ms]
             )
         if renewed == _MAY_EVICT:
             raise StoreUnavailable("Redis may evict deltas: set its maxmemory-policy to noeviction")
@@ -127,7 +135,7 @@ class LeaseRenewal:
         shards = range(self._repository.shard_count)
         if covered is None:
             log.info(
-                "all recent deltas are copied: Redis is new, was flushed or failed over",
+                "all recent deltas are copied: Redis is new, was flushed or failed over, or its clock was set ahead",
                 extra={"action": "deltas.rebuild"},
             )
         if covered is None or epoch != self._epoch:

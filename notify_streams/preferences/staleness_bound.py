@@ -9,7 +9,8 @@ Proof. Write W is durable at t0 and acknowledged at t >= t0. A check begins at m
 
 Both are below t + bound_s because ``lease_s + good_s + start_s < bound_s``: a call has a connection within `start_s`, or sends nothing.
 The proof does not need the writer to reach Redis, a failover of Redis to keep its last writes, or two machines to have the same clock;
-but a replica gets the lease with its end, so what its clock is behind the master's adds to the bound at its promotion.
+but a replica gets the lease with its end, so what its clock is behind the master's adds to the bound at its promotion, and a clock of Redis
+that is set back adds the time until a worker looks at the lease.
 The delta that the writer sets makes the common case immediate.
 """
 

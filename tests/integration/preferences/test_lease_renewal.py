@@ -191,6 +191,41 @@ async def test_a_promoted_replica_that_lost_writes_is_repaired_before_it_is_trus
     assert rebuilds(caplog) == 1
 
 
+async def test_deltas_that_ended_early_because_the_clock_was_set_ahead_are_copied_before_anything_is_trusted(
+    env_of: OpenEnv, redis: HurtableRedis, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    env = await env_of()
+    await env.lease_renewal.renew()
+    versions = [await put(env, "u-1"), await put(env, "u-2")]
+    await lapse(env)
+    await env.lease_renewal.renew()
+    assert rebuilds(caplog) == 1
+    with redis.commands() as commands:
+        # What a step of 100 s does: one delta has ended, the other one has less time left, and so has the lease.
+        commands.delete(f"{env.prefix}:u-1", env.deltas.lease_key)
+        commands.pexpire(f"{env.prefix}:u-2", 60_000)
+        commands.hincrby(f"{env.prefix}!epoch", "ahead", -100_000)
+        assert await env.lease_renewal.renew()
+        assert await versions_in(env, ["u-1", "u-2"]) == versions
+        assert commands.pttl(f"{env.prefix}:u-2") > 200_000
+        await lapse(env)
+        await env.lease_renewal.renew()
+    assert rebuilds(caplog) == 2, "once a step"
+
+
+async def test_a_lease_that_a_clock_set_back_would_keep_alive_is_renewed(env_of: OpenEnv, redis: HurtableRedis) -> None:
+    env, cut_off = await env_of(), await env_of("redis://127.0.0.1:9/0")
+    await env.lease_renewal.renew()
+    with redis.commands() as commands:
+        for key in ("lease", "busy", "standby"):
+            commands.set(f"{env.prefix}!{key}", "a worker that has died", px=3_600_000)
+        version = await put(cut_off)
+        assert await env.lease_renewal.renew()
+        assert 0 < commands.pttl(env.deltas.lease_key) <= env.bound.lease_s * 1000
+    assert await versions_in(env, ["u-1"]) == [version]
+
+
 async def test_a_hanging_server_costs_one_timeout_and_not_one_a_batch(
     env_of: OpenEnv, redis: HurtableRedis, kept: Callable[[ProcessPreferences], Awaitable[None]]
 ) -> None:
