@@ -103,7 +103,7 @@ def latest_locations(records: Iterable[SourceRecord]) -> dict[str, LocationRecor
         try:
             user_id = record.key.decode()
             location = None if record.value is None else decode_location_record(record.value)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             continue
         before = latest.get(user_id)
         if location is None or before is None or location.version >= before.version:

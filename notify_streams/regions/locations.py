@@ -100,7 +100,7 @@ class LocationCodec:
                 if bucket == partition
                 else None
             )
-        except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, ValueError):
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError, ValueError):
             return None
 
     def newest(

@@ -74,6 +74,7 @@ def test_equal_rows_are_one_object() -> None:
         b'{"user_id":"u-1"}',
         b'{"user_id":"u-1","region":"mars"}',
         b'{"user_id":"u-1","region":"eu","version":0}',
+        b'{"user_id":"u-1","region":"eu","x":' + b"[" * 20_000 + b"]" * 20_000 + b"}",
     ],
 )
 def test_what_is_no_location_is_left_out(value: bytes) -> None:
