@@ -22,6 +22,9 @@ OUT: Final = 2
 
 #: The row of a user who never chose anything.
 EMPTY_ROW: Final = b"\0"
+#: The highest version that MongoDB holds, and the longest row with it: one of all numbers of categories.
+_MAX_VERSION: Final = 2**63 - 1
+_MAX_BYTES: Final = 9 + 2 * 256
 _SHIFT: Final = {channel: 2 * index for index, channel in enumerate(CHANNELS)}
 
 
@@ -87,9 +90,13 @@ def newest_row(
     def decode(key: bytes, value: bytes | None, partition: int) -> tuple[bytes, bytes | None] | None:
         if value is None:
             return key, None
+        if len(value) > _MAX_BYTES:  # a version of many bytes takes quadratic time
+            return None
         try:
             version, _ = decode_row(value)
         except (IndexError, ValueError):
+            return None
+        if version > _MAX_VERSION:
             return None
         held = row_of(partition, key)
         return (key, value) if held is None or version_of(held) <= version else None

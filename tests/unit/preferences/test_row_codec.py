@@ -1,5 +1,6 @@
 """A row says what was chosen, costs a few bytes, and its version tells which of two is newer."""
 
+import time
 from typing import Any
 
 import pytest
@@ -60,11 +61,26 @@ def test_three_categories_cost_seven_to_nine_bytes(version: int, size: int) -> N
     assert len(encode_row(version, {number: {"push": False} for number in (1, 2, 3)})) == size
 
 
+@pytest.mark.parametrize(
+    ("row", "is_taken"),
+    [
+        (encode_row(2**63 - 1, {number: dict.fromkeys(CHANNELS, False) for number in range(256)}), True),
+        (encode_row(2**63, {1: {"push": False}}), False),
+        (b"\xff" * 30_000 + b"\x01", False),
+    ],
+    ids=["the longest", "a version that MongoDB cannot hold", "longer than any"],
+)
+def test_a_table_takes_no_row_that_is_larger_than_stores_hold(row: bytes, is_taken: bool) -> None:
+    began = time.process_time()
+    assert newest_row(lambda *_: None)(b"k", row, 0) == ((b"k", row) if is_taken else None)
+    assert time.process_time() - began < 0.05
+
+
 @given(st.binary(max_size=20))
 def test_a_table_takes_only_rows_that_can_be_read_and_never_an_older_one(value: bytes) -> None:
     held = encode_row(5, {1: {"push": True}})
     try:
-        newer = decode_row(value)[0] >= 5
+        newer = 5 <= decode_row(value)[0] < 2**63
     except (IndexError, ValueError):
         newer = False
     assert newest_row(lambda *_: held)(b"k", value, 0) == ((b"k", value) if newer else None)
