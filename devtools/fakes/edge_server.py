@@ -36,6 +36,8 @@ class Faults:
 
     #: Statuses to respond with to the next requests, which are not executed.
     statuses: deque[int] = field(default_factory=deque)
+    #: Bodies of the next responses, of status 200, to requests that are not executed.
+    bodies: deque[bytes] = field(default_factory=deque)
     #: Keys that a bulk write does not store, once each, and names in its response.
     left_out: set[str] = field(default_factory=set)
     #: Keys that are always refused.
@@ -96,6 +98,8 @@ class FakeEdgeServer:
                 return web.Response(status=401)
             if self.faults.statuses:
                 return web.Response(status=self.faults.statuses.popleft())
+            if self.faults.bodies:
+                return web.Response(body=self.faults.bodies.popleft())
             response: web.StreamResponse = await handler(request)
             return response
         finally:

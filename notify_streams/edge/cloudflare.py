@@ -83,7 +83,7 @@ class Cloudflare:
             envelope = _decode(response.body)
         except RetryLater as error:
             raise NotPushed(f"{self.name}: {error}", everything) from error
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise NotPushed(f"{self.name}: the response is not one of the API's", everything) from error
         unsuccessful = () if envelope.result is None else envelope.result.unsuccessful_keys
         left = [by_key[key] for key in unsuccessful if key in by_key]

@@ -10,6 +10,7 @@ import aiohttp
 from yarl import URL
 
 from notify_streams.errors import RetryLater
+from notify_streams.response_body import read_response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
 #: Statuses for a faulty request, which would be refused again: a key or value that the store does not take.
 _REFUSED: Final = frozenset((400, 413, 414, 422))
 _MAX_CONCURRENT: Final = 16
+#: More than a response that names each of 10,000 keys.
+_MAX_BODY_BYTES: Final = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A response after which the request need not be repeated."""
+    """A response after which the request need not be repeated. What follows 8 MiB of its body is left out."""
 
     status: int
     body: bytes
@@ -72,7 +75,7 @@ class HttpClient:
                     allow_redirects=False,
                 ) as received,
             ):
-                response = HttpResponse(received.status, await received.read())
+                response = HttpResponse(received.status, await read_response(received, _MAX_BODY_BYTES))
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise RetryLater(f"no response to {method}: {type(error).__name__}") from error
         if response.ok or response.refused or (method == "DELETE" and response.status == 404):

@@ -18,6 +18,7 @@ from notify_streams.records.user_records import LocationRecord
 from notify_streams.retry import RetryPolicy
 from notify_streams.secret import Secret
 from notify_streams.settings import EdgePopSettings
+from tests.builders import ARecord
 from tests.contract.edge.edge_reader import edge_record
 
 QUICK = RetryPolicy("test", first_s=0.01, max_s=0.02, max_attempts=4)
@@ -74,6 +75,41 @@ async def test_a_request_without_response_costs_bounded_time(edge_server: FakeEd
             await push.push([edge_record(f"u-{number}", "eu") for number in range(30)])
         assert time.monotonic() - began < 3
     edge_server.faults.hanging.set()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>",
+        b'{"success":true,"result":{"unsuccessful_keys":["\xff"]}}',
+        b'{"success":true,"x":' + b"[" * 20_000 + b"]" * 20_000 + b"}",
+    ],
+    ids=["a page", "no UTF-8", "nested too deep"],
+)
+async def test_a_response_that_no_api_gives_is_a_fault_and_the_push_is_repeated(
+    edge_server: FakeEdgeServer, body: bytes
+) -> None:
+    edge_server.faults.bodies.append(body)
+    async with open_session() as session:
+        pop = EdgePopSettings("paris", edge_server.url("cloudflare"), "cloudflare", Secret(edge_server.token))
+        push = EdgePusher(make_point_of_presence(pop, session), "eu", QUICK)
+        await push.push([edge_record("u-1", "eu")])
+        assert push.state.failures == 1
+    assert "u-1" in edge_server.stored
+
+
+async def test_of_a_long_response_only_so_much_is_read(edge_server: FakeEdgeServer) -> None:
+    edge_server.faults.bodies.append(bytes(20 * 1024 * 1024))
+    async with open_session() as session:
+        headers = {"Authorization": f"Bearer {edge_server.token}"}
+        response = await HttpClient(session, edge_server.url("http"), headers).request("PUT", "/u-1", b"{}")
+    assert len(response.body) == 8 * 1024 * 1024
+
+
+async def test_what_is_no_location_is_left_out_of_a_push(push: EdgePusher, edge_server: FakeEdgeServer) -> None:
+    nested = b'{"user_id":"u-2","region":"eu","x":' + b"[" * 20_000 + b"]" * 20_000 + b"}"
+    await push.push([ARecord(nested, b"u-2"), edge_record("u-1", "eu")])
+    assert edge_server.stored.keys() == {"u-1"}
 
 
 async def test_only_what_is_missing_is_pushed_again(push: EdgePusher, edge_server: FakeEdgeServer) -> None:
