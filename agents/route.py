@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 TOPICS = frozenset(trigger_topics(app.settings))
 
 
-check = app.preferences.decision_check(preferences.get_many, preferences.lag_s)
+check = app.preferences.decision_check(
+    preferences.get_many, preferences.lag_s, lambda bucket: bucket in preferences.partitions
+)
 recipients = RecipientLookup(locate_in, contacts, check, recent_users)
 assert app.placement_follower is not None, f"role {app.role} follows the placement"
 router = Router(

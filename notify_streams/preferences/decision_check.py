@@ -36,14 +36,16 @@ class DecisionCheck:
         read_table: ReadTable,
         table_lag_s: Callable[[], float] = lambda: 0.0,
         cached_rows: int = 65_536,
+        has_bucket: Callable[[int], bool] = lambda bucket: True,
     ) -> None:
-        """`cached_rows`: of each bucket."""
+        """`cached_rows`: of each bucket. `has_bucket`: whether the table has all rows of a bucket now."""
         self._deltas = deltas
         self._repository = repository
         self._bound = bound
         self._read_table = read_table
         self._table_lag_s = table_lag_s
         self._cached_rows = cached_rows
+        self._has_bucket = has_bucket
         #: One for each bucket, because a table has no row of a user in another bucket.
         self._caches: dict[int, RowCache] = {}
         #: Batches for which only the table could be read.
@@ -70,8 +72,12 @@ class DecisionCheck:
         return [rows[user_id] for user_id in user_ids]
 
     def _with_deltas(self, bucket: int, user_ids: Sequence[str], deltas: Sequence[bytes | None]) -> list[bytes]:
+        if not self._has_bucket(bucket):
+            # A batch of before a rebalance: its decision counts no more, but what the table lacks must not be cached, the bucket may come back.
+            return _newest(self._read(bucket, user_ids), deltas)
         cache = self._caches.get(bucket)
         if cache is None:
+            self._caches = {one: rows for one, rows in self._caches.items() if self._has_bucket(one)}
             cache = self._caches[bucket] = RowCache(self._bound.cache_ttl_s, self._cached_rows)
         cache.expire(time.monotonic())
         rows = [cache.get(user_id) for user_id in user_ids]
@@ -82,10 +88,7 @@ class DecisionCheck:
                 if rows[index] is None:
                     rows[index] = row = read[user_id] or EMPTY_ROW
                     cache.put(user_id, row)
-        return [
-            row if delta is None else newer_row(delta, row)
-            for row, delta in zip((row or EMPTY_ROW for row in rows), deltas, strict=True)
-        ]
+        return _newest(rows, deltas)
 
     def _read(self, bucket: int, user_ids: Sequence[str]) -> Sequence[bytes | None]:
         return self._read_table(bucket, [user_id.encode() for user_id in user_ids])
@@ -101,3 +104,10 @@ class DecisionCheck:
                 raise RetryLater(f"preferences: Redis cannot be trusted, the table lags, and {error}") from error
             return rows
         return [newer_row(row, stored.get(user_id, EMPTY_ROW)) for user_id, row in zip(user_ids, rows, strict=True)]
+
+
+def _newest(rows: Sequence[bytes | None], deltas: Sequence[bytes | None]) -> list[bytes]:
+    return [
+        row if delta is None else newer_row(delta, row)
+        for row, delta in zip((row or EMPTY_ROW for row in rows), deltas, strict=True)
+    ]

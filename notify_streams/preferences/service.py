@@ -51,9 +51,18 @@ class PreferenceService:
         self.stops = Stops(self.writer, categories, settings.partitions, addresses)
         self._renewing: asyncio.Task[None] | None = None
 
-    def decision_check(self, read_table: ReadTable, table_lag_s: Callable[[], float]) -> DecisionCheck:
-        """A check that reads rows from `read_table`, which is `table_lag_s()` seconds behind the preference records."""
-        return DecisionCheck(self.deltas, self.repository, self.bound, read_table, table_lag_s, self._cached_choices)
+    def decision_check(
+        self,
+        read_table: ReadTable,
+        table_lag_s: Callable[[], float],
+        has_bucket: Callable[[int], bool] = lambda bucket: True,
+    ) -> DecisionCheck:
+        """A check that reads rows from `read_table`, which is `table_lag_s()` seconds behind the preference records.
+
+        `has_bucket`: whether it has all rows of a bucket now.
+        """
+        cached_rows = self._cached_choices
+        return DecisionCheck(self.deltas, self.repository, self.bound, read_table, table_lag_s, cached_rows, has_bucket)
 
     async def start(self) -> None:
         """Keep the lease on the deltas renewed."""

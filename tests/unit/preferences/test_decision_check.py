@@ -27,6 +27,7 @@ class Given:
         self.deltas, self.durable, self.table = deltas, durable, table or {}
         self.lag_s = 0.0
         self.table_reads = 0
+        self.held = {0, 1}
 
     async def read(self, user_ids: Any) -> Any:
         return None if self.deltas is None else [self.deltas.get(user) for user in user_ids]
@@ -43,7 +44,12 @@ class Given:
     def check(self) -> Any:
         stores: Any = self
         return DecisionCheck(
-            stores, stores, staleness_bound_of(PreferenceSettings()), self.read_table, lambda: self.lag_s
+            stores,
+            stores,
+            staleness_bound_of(PreferenceSettings()),
+            self.read_table,
+            lambda: self.lag_s,
+            has_bucket=lambda bucket: bucket in self.held,
         )
 
 
@@ -64,6 +70,25 @@ async def test_a_person_is_asked_for_once_a_batch_and_remembered() -> None:
     assert await check.rows_for(0, ["a", "b", "a"]) == [rows({"a": 1})["a"], EMPTY_ROW, rows({"a": 1})["a"]]
     await check.rows_for(0, ["b", "a"])
     assert given_.table_reads == 2
+
+
+async def test_what_a_batch_of_before_a_rebalance_does_not_find_hides_no_choice_when_the_bucket_comes_back() -> None:
+    given_ = Given(deltas={}, table=rows({"a": 1}))
+    check = given_.check()
+    kept = given_.table
+    given_.held, given_.table = {1}, {}  # the bucket went to another worker, and its rows were released
+    assert await check.rows_for(0, ["a"]) == [EMPTY_ROW]
+    given_.held, given_.table = {0, 1}, kept
+    assert await check.rows_for(0, ["a"]) == [rows({"a": 1})["a"]]
+
+
+async def test_the_cache_of_a_bucket_that_went_to_another_worker_is_dropped() -> None:
+    given_ = Given(deltas={}, table=rows({"a": 1}))
+    check = given_.check()
+    await check.rows_for(0, ["a"])
+    given_.held = {1}
+    await check.rows_for(1, ["b"])
+    assert check._caches.keys() == {1}
 
 
 async def test_a_look_up_in_a_foreign_bucket_hides_no_choice() -> None:
