@@ -20,7 +20,8 @@ from notify_streams.regions.forwarding.headers import (
     refuse_header,
 )
 from notify_streams.registry.signup_decision import HandOver, RegisterHere, SignupIgnored, decide_signup
-from notify_streams.registry.users_table import WriteOutcome
+from notify_streams.registry.user import is_same
+from notify_streams.registry.users_table import WriteOutcome, WriteResult
 from notify_streams.topics import USER_CONTACTS, USER_LOCATIONS, USER_SIGNUPS, edge_topic, forward_topic
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from notify_streams.registry.record_sorting import ErasedAmong
     from notify_streams.registry.signup_decision import KnownHome, SignupDecision
     from notify_streams.registry.user import User
-    from notify_streams.registry.users_table import WriteResult
     from notify_streams.settings import Settings
 
 
@@ -149,8 +149,16 @@ class SignupProcessor:
     async def _write(
         self, partition: int, registered: Sequence[tuple[int, User]], rows: dict[str, User], results: SignupResults
     ) -> None:
-        writes = await self._registry.put_many([user for _, user in registered])
-        for (index, user), write in zip(registered, writes, strict=True):
+        """Write the rows that the registry does not hold yet.
+
+        A refused write costs as much as another one, so a throttled batch that writes all rows at each attempt might never come to its end.
+        """
+        held = {user.user_id: row for _, user in registered if (row := rows.get(user.user_id)) and is_same(row, user)}
+        missing = [user for _, user in registered if user.user_id not in held]
+        writes = {user_id: WriteResult(WriteOutcome.SAME, row) for user_id, row in held.items()}
+        writes |= zip((user.user_id for user in missing), await self._registry.put_many(missing), strict=True)
+        for index, user in registered:
+            write = writes[user.user_id]
             if write.outcome is WriteOutcome.REFUSED:
                 results.ignored.append((index, SignupIgnored.REFUSED))
                 continue

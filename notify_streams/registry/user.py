@@ -97,6 +97,11 @@ def _read_time(text: str) -> datetime:
         return datetime.fromtimestamp(0, UTC)
 
 
+def is_same(one: User, other: User) -> bool:
+    """Whether both rows are of the same sign-up."""
+    return (one.region, one.version, one.updated_at) == (other.region, other.version, other.updated_at)
+
+
 def supersedes(one: User, other: User) -> bool:
     """Whether `one` replaces `other`, in whatever order they arrive: by version, then time, then the region's name.
 

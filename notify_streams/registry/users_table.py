@@ -23,7 +23,7 @@ from notify_streams.registry.dynamodb_errors import (
     error_code,
     translate,
 )
-from notify_streams.registry.user import KEY, Item, User, from_item, to_item
+from notify_streams.registry.user import KEY, Item, User, from_item, is_same, to_item
 from notify_streams.retry import RetryPolicy
 from notify_streams.stores import dynamodb
 
@@ -96,8 +96,7 @@ class UsersTable:
             row = None if error_code(error) in ROW_REFUSED else _readable(error.response["Item"])
             if row is None:
                 return WriteResult(WriteOutcome.REFUSED, user)
-            same = (row.region, row.version, row.updated_at) == (user.region, user.version, user.updated_at)
-            return WriteResult(WriteOutcome.SAME if same else WriteOutcome.STALE, row)
+            return WriteResult(WriteOutcome.SAME if is_same(row, user) else WriteOutcome.STALE, row)
         return WriteResult(WriteOutcome.WRITTEN, user)
 
     async def get(self, user_id: str) -> User | None:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from notify_streams.errors import RetryLater
 from notify_streams.records.user_records import LocationRecord, Signup, decode_location_record, read_signup
 from notify_streams.regions.forwarding.headers import (
     NOT_FORWARDED,
@@ -116,6 +117,29 @@ async def test_doing_a_batch_again_gives_the_same_outputs() -> None:
     batch = [asked(a_signup(f"u-{number}")) for number in range(5)] + [asked(a_signup("far", "eu"))]
     first = await us.does(*batch)
     assert (await us.does(*batch)).outputs == first.outputs
+
+
+async def test_a_batch_that_was_throttled_writes_only_what_the_registry_does_not_hold_yet() -> None:
+    class Throttled(FakeRegistry):
+        """Takes some rows, then refuses the call."""
+
+        left = 30
+
+        async def put_many(self, users: Sequence[User], /) -> list[WriteResult]:
+            found = [self._put(user) for user in users[: self.left]]
+            if len(users) > self.left:
+                raise RetryLater("throttled")
+            return found
+
+    us = Region("us")
+    us.registry = us.signups._registry = Throttled()
+    batch = [asked(a_signup(f"u-{number}")) for number in range(100)]
+    for _ in range(3):
+        with pytest.raises(RetryLater):
+            await us.does(*batch)
+    done = await us.does(*batch)
+    assert {output[2] for output in done.outputs} == {one.signup.user_id.encode() for one in batch}
+    assert (len(us.registry.rows), done.ignored) == (100, [])
 
 
 async def test_a_stale_version_changes_nothing_and_sends_nothing() -> None:
