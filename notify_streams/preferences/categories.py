@@ -119,11 +119,13 @@ def load_categories(file: Path) -> Categories:
         SettingsError: names the file, the line and what is wrong.
     """
     try:
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         content = yaml.safe_load(text)
     except OSError as error:
         raise SettingsError(f"{file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{file} is not UTF-8, from byte {error.start} on") from error
     except yaml.YAMLError as error:
         raise SettingsError(f"{file}: {error}") from error
     if not isinstance(content, dict) or not content or root is None:
@@ -131,10 +133,9 @@ def load_categories(file: Path) -> Categories:
     lines = _lines_of(file, root)
     categories: Categories = {}
     names: dict[int, str] = {}
+    _check_names_are_texts(file, root)
     for name, values in content.items():
-        here = f"{file}, line {lines[(str(name),)]}, category {name!r}"
-        if not isinstance(name, str):
-            raise SettingsError(f"{here}: the name must be a text; put it in quotes")
+        here = f"{file}, line {lines[(name,)]}, category {name!r}"
         if name == ALL:
             raise SettingsError(f"{here}: {ALL!r} stands for all categories and is not the name of one")
         category = _read(file, name, values, lines)
@@ -181,6 +182,8 @@ def check_systems(categories: Categories, systems: Collection[str]) -> None:
 
 #: Path of a key from the root → its line (1 is the first).
 _Lines = dict[tuple[str, ...], int]
+#: YAML's tag of a text.
+_TEXT: Final = "tag:yaml.org,2002:str"
 _NAMED: Final = re.compile(r"(?:unknown field `|Invalid enum value ')([^`']+)")
 _PLACE: Final = re.compile(r" - at `(?:key` in `)?\$([^`]*)`$")
 
@@ -196,6 +199,14 @@ def _read(file: Path, name: str, values: object, lines: _Lines) -> Category:
         line = next(lines[path[:length]] for length in range(len(path), 0, -1) if path[:length] in lines)
         sentence = problem_of(error, Category).sentence("it")
         raise SettingsError(f"{file}, line {line}, category {name!r}: {sentence}") from error
+
+
+def _check_names_are_texts(file: Path, root: yaml.Node) -> None:
+    """As written: `yes` is read as True, and a merged mapping has names without a line."""
+    for key, _ in root.value:
+        if key.tag != _TEXT:
+            here = f"{file}, line {key.start_mark.line + 1}, category {key.value!r}"
+            raise SettingsError(f"{here}: the name must be a text; put it in quotes")
 
 
 def _check_name(where: str, name: str) -> None:

@@ -47,6 +47,9 @@ WRONG = {
     "category twice": ("marketing:", "payments:", 7, "twice"),
     "channel twice": ("email: out", "email: out\n    email: in", 12, "twice"),
     "name is a number": ("marketing:", "7:", 7, "quotes"),
+    "name is a YAML truth": ("marketing:", "yes:", 7, "'yes': the name must be a text; put it in quotes"),
+    "name is nothing": ("marketing:", "~:", 7, "quotes"),
+    "names of a merged mapping": ("marketing:", "<<: {news: {number: 3}}\nmarketing:", 7, "quotes"),
     "template twice": ("[paid, failed]", "[paid, paid]", 1, "twice"),
     "template with its text": ("[paid, failed]", "{paid: {title: Paid, body: You got it}}", 5, "templates"),
     "no system": ("systems: [marketing]", "systems: []", 9, "systems"),
@@ -73,6 +76,13 @@ def test_what_is_no_category_file_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "categories.yaml"
     file.write_text(text)
     with pytest.raises(SettingsError, match=r"categories\.yaml"):
+        load_categories(file)
+
+
+def test_a_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "categories.yaml"
+    file.write_bytes(GOOD.replace("[paid, failed]", "[bezahlt, zurückgezahlt]").encode("latin-1"))
+    with pytest.raises(SettingsError, match=r"categories\.yaml is not UTF-8, from byte \d+ on"):
         load_categories(file)
 
 
