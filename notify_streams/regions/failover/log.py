@@ -79,6 +79,7 @@ class KafkaControlLog:
         self._consumer: Any = None
         self._producer: BatchProducer | None = None
         self._reading = asyncio.Lock()
+        self._connecting = asyncio.Lock()
 
     async def read(self, start: int = 0) -> tuple[list[ControlRecord], int]:
         """See `ControlLog`."""
@@ -116,14 +117,8 @@ class KafkaControlLog:
     async def append(self, record: ControlRecord) -> None:
         """See `ControlLog`."""
         async with self._bounded("append to"):
-            if self._producer is None:
-                settings = TransportSettings(
-                    produce_timeout_s=self._timeout_s, request_timeout_s=self._timeout_s, compression=None
-                )
-                producer = BatchProducer(self._connection, settings, client_id="region-control")
-                await producer.start()
-                self._producer = producer
-            await self._producer.send_batch(REGION_CONTROL, 0, [(record.home.encode(), _encode(record), [])])
+            producer = await self._started_producer()
+            await producer.send_batch(REGION_CONTROL, 0, [(record.home.encode(), _encode(record), [])])
 
     async def close(self) -> None:
         """Disconnect, within the timeout; the next call connects again."""
@@ -134,6 +129,17 @@ class KafkaControlLog:
         if producer is not None:
             with suppress(KafkaError, TimeoutError, OSError):
                 await asyncio.wait_for(producer.stop(), self._timeout_s)
+
+    async def _started_producer(self) -> BatchProducer:
+        async with self._connecting:
+            if self._producer is None:
+                settings = TransportSettings(
+                    produce_timeout_s=self._timeout_s, request_timeout_s=self._timeout_s, compression=None
+                )
+                producer = BatchProducer(self._connection, settings, client_id="region-control")
+                await producer.start()
+                self._producer = producer
+            return self._producer
 
     async def _connected(self) -> Any:
         if self._consumer is None:
