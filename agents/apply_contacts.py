@@ -16,6 +16,7 @@ from notify_streams.partition_concurrency import process_partitions_concurrently
 from notify_streams.records.user_records import arrival_ms, encode_record, read_contacts
 from notify_streams.regions.forwarding.headers import read_forwarding_headers
 from notify_streams.regions.replication import contact_copies, may_hold_contacts
+from notify_streams.registry.contact_retention import is_out_of_date
 from notify_streams.registry.pending_signups import PendingSignups
 from notify_streams.registry.record_sorting import drop_erased, sort_batch
 from notify_streams.retry import RetryPolicy
@@ -63,6 +64,7 @@ async def apply_contacts(
         (batch.partition, contacts)
         for record, contacts in found.valid
         if may_hold_contacts(settings, home_of(contacts.user_id), here, read_forwarding_headers(record.headers).hops)
+        and not is_out_of_date(contacts, record.headers, home_of(contacts.user_id), here)
     ]
     stored = await _RETRY.call(repository.apply, kept)
     outputs = found.outputs

@@ -19,6 +19,7 @@ from notify_streams.records.user_records import (
 )
 from notify_streams.regions.forwarding.headers import read_forwarding_headers
 from notify_streams.registry.contact_repository import BucketedContacts, StoredContacts
+from notify_streams.registry.contact_retention import deletion_records
 from notify_streams.registry.signups import none_erased
 from tests.agents.agent_fakes import FakeEvent, FakeProducer, FakeStore
 from tests.agents.conftest import LoadAgent
@@ -110,6 +111,18 @@ async def test_contacts_from_a_region_that_does_not_know_of_a_move_yet_are_sent_
 async def test_contacts_that_were_sent_on_once_are_sent_no_further(load_agent: LoadAgent) -> None:
     _, producer = await applied(load_agent, a_record(AWAY, (("hops", b"2"), ("origin", b"asia"))))
     assert producer.topics == ["contact_rows"]
+
+
+async def test_a_deletion_after_a_move_is_not_applied_to_a_user_who_has_come_back_meanwhile(
+    load_agent: LoadAgent,
+) -> None:
+    deletions = [
+        ARecord(value, key, headers)
+        for user_id in (HERE, AWAY)
+        for _, _, key, value, headers in deletion_records(contacts(user_id), 3)
+    ]
+    repository, producer = await applied(load_agent, *deletions)
+    assert (repository.applied, producer.topics) == ([(3, AWAY)], ["contact_rows"])
 
 
 async def test_contacts_of_an_unknown_user_wait_here_for_the_sign_up(load_agent: LoadAgent) -> None:
