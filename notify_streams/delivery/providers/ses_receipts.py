@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from email.errors import HeaderParseError
+from email.errors import MessageError
 from email.header import decode_header, make_header
 from typing import Annotated, Final
 
@@ -174,6 +174,6 @@ def _metadata(mail: _Mail) -> Mapping[str, str]:
             name = header.name.lower().removeprefix("x-").replace("-", "_")
             try:
                 found[name] = str(make_header(decode_header(header.value)))
-            except (HeaderParseError, LookupError, UnicodeError):
+            except (MessageError, LookupError, ValueError):
                 continue
     return found

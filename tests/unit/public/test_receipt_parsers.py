@@ -143,6 +143,15 @@ def test_a_notification_of_ses_has_the_marks_in_its_headers() -> None:
     assert words(ses_reports(orjson.dumps(content).decode(), AT)) == [("delivered", None, None, False)]
 
 
+@pytest.mark.parametrize("text", ["=?é?q?=?=", "=?\0?b?eA==?=", "=?utf-8?b?=?=", "=?no-charset?q?=FF?="])
+def test_a_header_that_cannot_be_decoded_does_not_lose_the_bounce(text: str) -> None:
+    """A mail that was not ours may have it: the address does not exist all the same."""
+    bounce = {"bounceType": "Permanent", "bouncedRecipients": [{"emailAddress": "a@b.example"}]}
+    mail = {"messageId": "m", "headers": [{"name": "X-Notify-Delivery-Id", "value": text}]}
+    content = {"notificationType": "Bounce", "bounce": bounce, "mail": mail}
+    assert words(ses_reports(orjson.dumps(content).decode(), AT)) == [("bounced", "email", "a@b.example")]
+
+
 DELIVERY = {"delivery_id": ID, "region": "eu", "bucket": 7, "attempt": 2}
 
 
