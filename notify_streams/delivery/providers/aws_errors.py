@@ -9,7 +9,7 @@ import msgspec
 
 from notify_streams.delivery.providers.aws_client import AwsRefusal, WithoutCredentials
 from notify_streams.delivery.providers.http_responses import NoResponse, no_response_result
-from notify_streams.delivery.providers.provider import ProviderOutcome, ProviderResult
+from notify_streams.delivery.providers.provider import ProviderOutcome, ProviderResult, message_id_in
 
 
 class ErrorRow(NamedTuple):
@@ -94,7 +94,10 @@ def aws_result(
     if isinstance(answer, AwsRefusal):
         return _refusal_result(provider, errors, answer)
     return ProviderResult(
-        outcome=ProviderOutcome.ACCEPTED, provider=provider, provider_id=answer.get("MessageId"), detail="HTTP 200"
+        outcome=ProviderOutcome.ACCEPTED,
+        provider=provider,
+        provider_id=message_id_in(answer.get("MessageId")),
+        detail="HTTP 200",
     )
 
 

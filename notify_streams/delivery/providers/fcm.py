@@ -19,7 +19,13 @@ from notify_streams.delivery.providers.delivery_metadata import delivery_metadat
 from notify_streams.delivery.providers.fcm_errors import OUTCOMES
 from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse, error_result, no_response_result
-from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
+from notify_streams.delivery.providers.provider import (
+    Outgoing,
+    ProviderOutcome,
+    ProviderResult,
+    message_id_in,
+    unsendable,
+)
 from notify_streams.delivery.providers.push_headers import apns_headers, web_push_headers
 from notify_streams.delivery.providers.service_account import NoToken, ServiceAccountToken
 from notify_streams.delivery.providers.ttl import ttl_s
@@ -157,11 +163,10 @@ def fcm_result(response: HttpResponse | NoResponse) -> ProviderResult:
         return no_response_result(Fcm.name, response)
     content = response.json_object()
     if 200 <= response.status < 300:
-        name = content.get("name")
         return ProviderResult(
             outcome=ProviderOutcome.ACCEPTED,
             provider=Fcm.name,
-            provider_id=name if isinstance(name, str) else None,
+            provider_id=message_id_in(content.get("name")),
             detail=f"HTTP {response.status}",
         )
     result = error_result(Fcm.name, response, fcm_code(content), OUTCOMES)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
+
+#: The ids of FCM, Twilio, SES and SNS have less than 200 characters; FCM's has the project's name.
+_MESSAGE_ID: Final = re.compile(r"[!-~]{1,256}")
 
 
 class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +120,11 @@ class DeviceResult(msgspec.Struct, frozen=True):
 def unsendable(provider: str, outcome: ProviderOutcome, detail: str, *, segments: int | None = None) -> ProviderResult:
     """The result for a message of which we know, before any call, that `provider` would refuse it."""
     return ProviderResult(outcome=outcome, provider=provider, detail=detail, begun=False, segments=segments)
+
+
+def message_id_in(found: object) -> str | None:
+    """The id that a provider's reply gives a message; None if it is none: it is stored with the attempt, shown, and searched for."""
+    return found if isinstance(found, str) and _MESSAGE_ID.fullmatch(found) else None
 
 
 class Provider(Protocol):

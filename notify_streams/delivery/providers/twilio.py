@@ -18,7 +18,13 @@ from notify_streams.delivery.providers.credential_files import CredentialFiles
 from notify_streams.delivery.providers.delivery_metadata import delivery_metadata, with_trace
 from notify_streams.delivery.providers.http_client import HttpClient
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse, error_result, no_response_result
-from notify_streams.delivery.providers.provider import Outgoing, ProviderOutcome, ProviderResult, unsendable
+from notify_streams.delivery.providers.provider import (
+    Outgoing,
+    ProviderOutcome,
+    ProviderResult,
+    message_id_in,
+    unsendable,
+)
 from notify_streams.delivery.providers.sms import SmsSize, sms_size, sms_text, too_many_segments
 from notify_streams.delivery.providers.ttl import ttl_s
 from notify_streams.delivery.providers.twilio_errors import OUTCOMES
@@ -112,12 +118,11 @@ def twilio_result(response: HttpResponse | NoResponse) -> ProviderResult:
         return no_response_result(Twilio.name, response)
     content = response.json_object()
     if 200 <= response.status < 300:
-        sid = content.get("sid")
         return ProviderResult(
             outcome=ProviderOutcome.ACCEPTED,
             provider=Twilio.name,
-            provider_id=sid if isinstance(sid, str) else None,
+            provider_id=message_id_in(content.get("sid")),
             detail=f"HTTP {response.status}",
         )
     code = content.get("code")
-    return error_result(Twilio.name, response, str(code) if isinstance(code, int) else None, OUTCOMES)
+    return error_result(Twilio.name, response, str(code) if type(code) is int else None, OUTCOMES)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import aiosmtplib
 import orjson
 import pytest
 
+from notify_streams.delivery.attempts import Attempt, Phase, Rank, attempt_document
 from notify_streams.delivery.providers.fcm import fcm_result
 from notify_streams.delivery.providers.http_responses import HttpResponse, NoResponse, retry_after_s
-from notify_streams.delivery.providers.provider import ProviderOutcome
+from notify_streams.delivery.providers.provider import ProviderOutcome, ProviderResult
+from notify_streams.delivery.providers.ses import ses_result
 from notify_streams.delivery.providers.smtp import smtp_result
+from notify_streams.delivery.providers.sns import sns_result
 from notify_streams.delivery.providers.twilio import twilio_result
 
 NUMBER = "+12025550100"
+
+
+def repr_of(value: object) -> str:
+    return repr(value)[:16]
 
 
 def fcm_error(code: str) -> bytes:
@@ -80,6 +88,7 @@ def test_a_key_that_firebase_lacks_for_one_platform_is_not_our_token(code: str |
         (401, twilio_error(20003), ProviderOutcome.RETRY, "20003"),
         (429, twilio_error(20429), ProviderOutcome.RETRY, "20429"),
         (500, b"[1]", ProviderOutcome.RETRY, None),
+        (400, b'{"code": true}', ProviderOutcome.REJECTED, "400"),
     ],
 )
 def test_twilio_responses(status: int, body: bytes, outcome: ProviderOutcome, code: str | None) -> None:
@@ -87,6 +96,33 @@ def test_twilio_responses(status: int, body: bytes, outcome: ProviderOutcome, co
     assert (result.outcome, result.code) == (outcome, code)
     assert result.retry_after_s == (3.0 if outcome is ProviderOutcome.RETRY else None)
     assert NUMBER not in repr(result)
+
+
+def fcm_id(found: Any) -> ProviderResult:
+    return fcm_result(HttpResponse(200, None, orjson.dumps({"name": found})))
+
+
+def twilio_id(found: Any) -> ProviderResult:
+    return twilio_result(HttpResponse(201, None, orjson.dumps({"sid": found})))
+
+
+def ses_id(found: Any) -> ProviderResult:
+    return ses_result({"MessageId": found})
+
+
+def sns_id(found: Any) -> ProviderResult:
+    return sns_result({"MessageId": found})
+
+
+@pytest.mark.parametrize("result_of", [fcm_id, twilio_id, ses_id, sns_id])
+@pytest.mark.parametrize("found", ["x" * 1_000_000, f"sent to {NUMBER}", "a\0b", "", 7, ["x"], None], ids=repr_of)
+def test_an_accepted_message_keeps_no_id_that_is_none(result_of: Callable[[Any], ProviderResult], found: Any) -> None:
+    """It is stored with the attempt: one that is too long, or no text, would end the settling of all others."""
+    result = result_of(found)
+    assert (result.outcome, result.provider_id) == (ProviderOutcome.ACCEPTED, None)
+    attempt = Attempt(Rank.SENT, 1, None, result.provider, result.provider_id)
+    assert len(attempt_document(b"k" * 16, 0, 1, Phase.CALL, b"own", attempt)["p"]) < 64
+    assert result_of("projects/a-b/messages/0:1700000000000000%0123456789abcdef").provider_id is not None
 
 
 @pytest.mark.parametrize(
