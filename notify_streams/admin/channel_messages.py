@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from notify_streams.admin.audit.topics import TopicReader
 from notify_streams.records.channel_message import read_channel_message
 
@@ -25,22 +27,34 @@ async def channel_messages(settings: Settings, wanted: Mapping[str, MessagePlace
     Raises:
         StoreUnavailable: Kafka does not answer.
     """
-    found: dict[str, ChannelMessage] = {}
     if not wanted:
-        return found
+        return {}
     async with TopicReader(settings) as topics:
-        for topic in sorted({one.topic for one in wanted.values()}):
-            here = {identity: one for identity, one in wanted.items() if one.topic == topic}
-            left = set(here)
-            since = min(one.decided_at for one in here.values()) - _CLOCKS
-            partitions = sorted({bucket for one in here.values() for bucket in one.buckets})
-            async for _, record in topics.read([topic], partitions, since):
-                identity = next(
-                    (content.decode("utf-8", "replace") for name, content in record.headers if name == "id"), ""
-                )
-                if identity in here:
-                    found[identity] = read_channel_message(record.value or b"")
-                    left.discard(identity)
-                    if not left:
-                        break
+        return await messages_among(topics, wanted)
+
+
+async def messages_among(topics: TopicReader, wanted: Mapping[str, MessagePlace]) -> dict[str, ChannelMessage]:
+    """See `channel_messages`. A record that has the id of a delivery and is not its message is left out, as workers do."""
+    found: dict[str, ChannelMessage] = {}
+    for topic in sorted({one.topic for one in wanted.values()}):
+        here = {identity: one for identity, one in wanted.items() if one.topic == topic}
+        left = set(here)
+        since = min(one.decided_at for one in here.values()) - _CLOCKS
+        partitions = sorted({bucket for one in here.values() for bucket in one.buckets})
+        async for _, record in topics.read([topic], partitions, since):
+            content = next((content for name, content in record.headers if name == "id"), None)
+            identity = (content or b"").decode("utf-8", "replace")
+            if identity in here and (message := _message(identity, record.value)) is not None:
+                found[identity] = message
+                left.discard(identity)
+                if not left:
+                    break
     return found
+
+
+def _message(identity: str, value: bytes | None) -> ChannelMessage | None:
+    try:
+        message = read_channel_message(value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return message if message.delivery_id == identity else None
