@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 #: The breaker opens at so many failures among the last results, if they are at least half of them.
 MIN_FAILURES: Final = 5
@@ -40,7 +43,9 @@ class BreakerState(StrEnum):
 class Breaker:
     """State of one provider. Times are seconds of one monotonic clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_open: Callable[[], None] = lambda: None) -> None:
+        """`on_open`: called each time that it opens, or stays open for longer."""
+        self._on_open = on_open
         self._results: deque[tuple[float, bool]] = deque(maxlen=_WINDOW)
         self._failures = 0
         self._open_until: float | None = None
@@ -105,6 +110,7 @@ class Breaker:
         self._open_until = max(self._open_until or now, now + seconds)
         self._results.clear()
         self._failures = 0
+        self._on_open()
 
     def _close(self, now: float) -> None:
         self._open_until = None

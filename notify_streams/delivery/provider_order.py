@@ -26,12 +26,15 @@ class CalledProvider:
     def __init__(self, client: Provider, budget: Budget) -> None:
         self.name = client.name
         self.client = client
-        self.breaker = Breaker()
+        self.breaker = Breaker(self._opened)
         self.budget = budget
         #: An operator has paused it.
         self.paused = False
         #: Calls under way.
         self.calls = 0
+        #: Of them, those that were when the breaker opened, and probes.
+        self._from_before = 0
+        self._probes = 0
         #: Calls that the budget has paid for and that have not begun.
         self.reserved = 0
         #: The same for messages that an earlier provider refused, and that are not admitted yet. Any call may use what is left of them.
@@ -46,8 +49,31 @@ class CalledProvider:
         return not self.paused and self.breaker.state(now) is BreakerState.CLOSED
 
     def limit(self, now: float) -> int:
-        """How many calls to it may be under way."""
-        return 0 if self.paused else self.breaker.limit(self.client.max_in_flight, now)
+        """How many calls to it may be under way.
+
+        Those without an answer since the breaker opened, to a mail server for a minute, hold up no probe.
+        """
+        if self.paused:
+            return 0
+        most = self.client.max_in_flight
+        if self.breaker.state(now) is not BreakerState.PROBING:
+            return self.breaker.limit(most, now)
+        self._probes = min(self._probes, self.calls)
+        self._from_before = min(self._from_before, self.calls - self._probes)
+        return min(self._from_before + self.breaker.limit(most, now), most)
+
+    def begin(self, calls: int) -> None:
+        """So many calls begin."""
+        self.calls += calls
+        if self.breaker.open_until is not None:
+            self._probes += calls
+
+    def not_begun(self, calls: int) -> None:
+        """So many that began, and are not under way any more, sent nothing."""
+        self._probes = max(0, self._probes - calls)
+
+    def _opened(self) -> None:
+        self._from_before, self._probes = self.calls, 0
 
     def is_paid(self, now: float) -> bool:
         """Whether its budget has paid for another call, or can."""
@@ -160,12 +186,13 @@ class ProviderOrder:
             paid = min(1, provider.promised)
             provider.promised -= paid
         provider.budget.spend(calls - paid)
-        provider.calls += calls
+        provider.begin(calls)
 
     def not_begun(self, provider: CalledProvider, calls: int) -> None:
         """Take `begin` back: the delivery has one reserved call again."""
         provider.reserved += 1
         provider.budget.spend(1 - calls)
+        provider.not_begun(calls)
 
     def give_back(self, calls: int) -> None:
         """So many reserved calls are not made."""

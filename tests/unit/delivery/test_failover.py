@@ -157,6 +157,43 @@ def test_the_first_comes_back_by_probes_and_then_by_more_and_more_calls() -> Non
     assert (goes_to(9.0, 7), goes_to(9.0, 8), order.limit(9.0)) == (first, None, 8)
 
 
+def test_calls_without_an_answer_since_the_breaker_opened_hold_up_no_probe() -> None:
+    """A mail server that has died keeps the calls of its connections for a minute; another one answers at the same address."""
+    order = Channel().order
+    first, second = order.providers
+    order.begin(first, 6)
+    for _ in range(MIN_FAILURES):
+        first.breaker.failed(0.0)
+
+    def chosen(now: float) -> CalledProvider | None:
+        return order.choose(None, now, pinned=False)
+
+    def ended(calls: int) -> None:
+        first.calls -= calls
+
+    assert (chosen(0.5), first.limit(0.5)) == (second, 0), "it is open"
+    assert (chosen(2.0), order.limit(2.0), order.free(2.0)) == (first, 15, 9), "one probe, and the second's 8 calls"
+    order.begin(first, 1)
+    assert chosen(2.0) is second, "one at a time"
+    ended(3)
+    assert (chosen(2.0), first.limit(2.0)) == (second, 4), "it is still under way"
+    ended(1)
+    order.not_begun(first, 1)
+    assert chosen(2.0) is first, "it was not made"
+    order.begin(first, 1)
+    ended(1)
+    first.breaker.failed(2.5)
+    assert (chosen(2.5), chosen(5.0)) == (second, first), "another one after the pause"
+    order.begin(first, 1)
+    assert chosen(5.0) is second
+    first.breaker.succeeded(5.0)
+    assert first.limit(60.0) == 8, "without a limit"
+    order.begin(first, 4)
+    for _ in range(20):
+        first.breaker.failed(60.0)
+    assert (first.calls, first.limit(65.0), chosen(65.0)) == (8, 8, second), "there is no connection for a probe"
+
+
 async def test_a_message_that_the_first_refused_has_its_next_attempt_at_the_next_at_once() -> None:
     channel = Channel(FAILED)
     delivery = await channel.send()
