@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from notify_streams.delivery.providers import ProviderResult
     from notify_streams.records.channel_message import ChannelMessage
 
+#: The code of an attempt without a call.
+DELIVERED_BEFORE: Final = "delivered before, says a receipt"
 _FAILED: Final = {
     ProviderOutcome.REJECTED: Reason.PROVIDER_REJECTED,
     ProviderOutcome.DEAD_TOKEN: Reason.DEAD_TOKEN,
@@ -92,6 +94,11 @@ def ended_without_call(message: ChannelMessage, reason: Reason) -> tuple[Rank, s
     if message.reached:
         return Rank.SENT, None, reason.value
     return Rank.EXPIRED if reason is Reason.EXPIRED else Rank.SUPPRESSED, reason.value, None
+
+
+def delivered_before() -> Attempt:
+    """The end of a delivery of which a receipt says that an earlier call delivered it, so it is not called again."""
+    return Attempt(Rank.SENT, int(time.time() * 1000), code=DELIVERED_BEFORE)
 
 
 def put_off(delivery: Delivery, why: str) -> Attempt:

@@ -8,13 +8,14 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from notify_streams import metrics, tasks
+from notify_streams.delivery import call_outcomes
 from notify_streams.delivery.partition import Delivery
 from notify_streams.failpoints import failpoint
 from notify_streams.records.channel_message import read_channel_message
 from notify_streams.retry import STORE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from notify_streams.delivery.admission import Admission
     from notify_streams.delivery.delivery_spans import DeliverySpans
@@ -119,18 +120,37 @@ class RetryTimers:
             metrics.TIMER_LATE.observe((now - timer.due_at).total_seconds())
         # All in one flush.
         buckets = _by_bucket(due[:admitted])
-        await tasks.all_ended(self._retry(by_number[number], timers) for number, timers in buckets.items())
+        try:
+            arrived = await self._arrived(buckets)
+        except BaseException:
+            self._admission.release(admitted, retry=True, shard=shard)
+            raise
+        await tasks.all_ended(self._retry(by_number[number], timers, arrived) for number, timers in buckets.items())
         return 0.01 if admitted else _NOT_ADMITTED_S
 
-    async def _retry(self, partition: Partition, timers: Sequence[Timer]) -> None:
-        """Claim these timers and make their attempts."""
+    async def _arrived(self, buckets: Mapping[int, Sequence[Timer]]) -> set[bytes]:
+        """The keys of those that a receipt says were delivered. Few timers are in doubt, so this costs the others nothing."""
+        found: set[bytes] = set()
+        for number, timers in buckets.items():
+            if keys := [timer.key for timer in timers if timer.may_have_arrived]:
+                found |= await self._timers.delivered(number, keys)
+        return found
+
+    async def _retry(self, partition: Partition, timers: Sequence[Timer], arrived: Collection[bytes]) -> None:
+        """Claim these timers and make their attempts; end those that have `arrived`, if that is one message to one address."""
         self._retrying.update(timer.key for timer in timers)
         if not partition.active or not await self._loops[partition.shard].claim_timers(partition, timers):
             self._retrying.difference_update(timer.key for timer in timers)
             self._admission.release(len(timers), retry=True, shard=partition.shard)
             return
         failpoint("after_timer_claim")
-        self._begin(partition, [self._delivery(partition, timer) for timer in timers])
+        deliveries = [self._delivery(partition, timer) for timer in timers]
+        ended = [one for one in deliveries if one.key in arrived and one.message.devices is None]
+        for one in ended:
+            self._loops[partition.shard].add(one, call_outcomes.delivered_before(), None)
+            self._admission.release(retry=True, shard=partition.shard)
+        if called := [one for one in deliveries if one not in ended]:
+            self._begin(partition, called)
 
     def _delivery(self, partition: Partition, timer: Timer) -> Delivery:
         delivery = Delivery(

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from notify_streams.delivery.attempt_reader import AttemptReader
+from notify_streams.records.outcomes import DeliveryState
 from notify_streams.stores.mongo import TIMERS
 from notify_streams.stores.mongo_errors import mongo_call
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
+    from notify_streams.delivery.attempts import DeliveryStatus
     from notify_streams.delivery.delivery_ledger import Token
     from notify_streams.stores.mongo import Document, Shards
 
@@ -43,6 +46,11 @@ class Timer:
     due_at: datetime
     #: An operator has added it, to a delivery that had ended.
     replay: bool
+
+    @property
+    def may_have_arrived(self) -> bool:
+        """Whether a receipt may say that an earlier call was accepted, of which the worker did not learn it."""
+        return (self.in_doubt or self.claim is not None) and not self.replay
 
 
 def new_timer(
@@ -124,6 +132,7 @@ class TimerReader:
         self._shards = shards
         self._role = role
         self._timeout_s = timeout_s
+        self._attempts = AttemptReader(shards, timeout_s)
 
     async def due(
         self, shard: int, buckets: Collection[int], now: datetime, limit: int, skip: Collection[bytes]
@@ -167,8 +176,25 @@ class TimerReader:
             found = await (await self._shards.database(shard)[TIMERS].aggregate(pipeline)).to_list()
         return (found[0]["count"], found[0]["oldest"]) if found else (0, None)
 
+    async def delivered(self, bucket: int, keys: Sequence[bytes]) -> set[bytes]:
+        """Of these deliveries of one bucket, which wait for an attempt, those that a receipt says were delivered.
+
+        Without those that an operator wants to be sent again.
+
+        Raises:
+            StoreUnavailable: the shard does not answer.
+        """
+        statuses = await self._attempts.status(bucket, keys)
+        return {key for key, status in statuses.items() if _has_arrived(status)}
+
     def _query(self, buckets: Collection[int]) -> dict[str, Any]:
         return {"bucket": {"$in": sorted(buckets)}, "role": self._role}
+
+
+def _has_arrived(status: DeliveryStatus) -> bool:
+    """A delivery that was accepted had ended: what waits since then was asked for."""
+    is_replayed = any(call.ended is not None and call.ended.replay for call in status.calls.values())
+    return status.state is DeliveryState.DELIVERED and not status.was_accepted and not is_replayed
 
 
 def _timer(document: Mapping[str, Any]) -> Timer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from notify_streams.delivery.call_outcomes import DELIVERED_BEFORE
 from notify_streams.records.outcomes import DeliveryState, TriggerOutcome
 
 if TYPE_CHECKING:
@@ -133,6 +134,8 @@ def _is_of_earlier(attempt: Attempt) -> bool:
     if attempt.kind == "receipt" or attempt.state != DeliveryState.SENT:
         return False
     if attempt.devices is None:
+        if attempt.code == DELIVERED_BEFORE:
+            return False
         return attempt.provider is None or (attempt.provider_id is None and attempt.took_ms is None)
     return all(one["outcome"] != "accepted" for one in attempt.devices)
 

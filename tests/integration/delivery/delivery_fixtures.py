@@ -278,6 +278,9 @@ class DeliveryEnvironment:
     async def timers(self) -> list[dict[str, Any]]:
         return await self.shards.collection(TIMERS, BUCKET).find({}).to_list()
 
+    async def no_timers(self) -> bool:
+        return not await self.timers()
+
     async def books_close(self, role: str = "push") -> bool:
         """Whether the ledger adds up and has a timer for each open delivery."""
         ledger = await self.ledger(role)

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from notify_streams import metrics
+from notify_streams.delivery.call_outcomes import DELIVERED_BEFORE
 from notify_streams.delivery.receipts import ReceiptProgress
 from notify_streams.errors import StoreUnavailable
 from notify_streams.records.ids import notification_id
@@ -20,11 +21,13 @@ from notify_streams.stores.mongo import ATTEMPTS
 from tests.builders import ABatch, ARecord
 from tests.integration.delivery.delivery_fixtures import (
     BUCKET,
+    UNSURE,
     DeliveryEnvironment,
     EventTopics,
     Provider,
     receipt_writer,
 )
+from tests.waiting import until
 
 
 def delivery_of(trigger_id: str) -> str:
@@ -101,6 +104,28 @@ async def test_a_receipt_before_the_worker_has_written_sent_is_applied(env: Deli
         await engine.deliver(await env.notify("t"))
     assert (await env.state())["state"] == "delivered" and len(provider.calls) == 1
     assert await env.counts() == {"taken": 1, "fresh": 1, "sent": 1}
+
+
+@pytest.mark.parametrize("attempt", [0, 1])
+async def test_what_a_receipt_says_was_delivered_is_not_sent_again(env: DeliveryEnvironment, attempt: int) -> None:
+    """The call had no answer, so its delivery waits for another attempt."""
+    async with env.engine(Provider(t=[UNSURE], other=[UNSURE]), pace=0.05) as engine:
+        await engine.deliver(await env.notify("t", "other"))
+    assert len(await env.timers()) == 2
+    await apply(env, a_receipt(attempt=attempt), a_receipt(delivery_id=delivery_of("other"), state="failed", attempt=1))
+    provider = Provider()
+    async with env.engine(provider, generation=2):
+        await until(env.no_timers, "the end of both")
+    assert provider.ids() == ["other"]
+    assert await env.is_in("delivered") and await env.is_in("sent", "other")
+    assert await env.counts() == {"taken": 2, "fresh": 2, "retrying": 2, "resolved_sent": 2}
+    assert await env.books_close()
+    assert [(one["number"], one["state"], one["provider"], one["code"]) for one in await env.history()][-1] == (
+        2,
+        "sent",
+        None,
+        DELIVERED_BEFORE,
+    )
 
 
 async def test_repeated_and_later_receipts_change_nothing(env: DeliveryEnvironment) -> None:

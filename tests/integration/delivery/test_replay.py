@@ -85,6 +85,20 @@ async def test_what_was_sent_is_marked_and_made_again_where_it_was_sent(env: Del
     assert (timer["in_doubt"], timer["provider"], timer["attempt"]) == (True, "two", 2)
 
 
+async def test_what_was_delivered_and_is_replayed_is_called_until_a_provider_takes_it(env: DeliveryEnvironment) -> None:
+    """Its first call has a receipt, the replay's first one has no answer."""
+    batch = await env.notify("t")
+    async with env.engine(Provider()) as engine:
+        await engine.deliver(batch)
+    await apply(env, a_receipt(attempt=1))
+    await replay(env, batch, "delivered", again=True)
+    provider = Provider(t=[UNSURE])
+    async with env.engine(provider, generation=2):
+        await until(env.no_timers, "the end of the replay")
+    assert calls_of(provider) == [(2, True), (3, True)]
+    assert await env.books_close()
+
+
 async def test_what_no_provider_took_begins_with_the_first_one_and_without_a_mark(env: DeliveryEnvironment) -> None:
     first, second = Named("one", REJECTED), Named("two")
     batch = await env.notify("t", channel="sms")

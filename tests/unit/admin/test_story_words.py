@@ -13,6 +13,7 @@ import pytest
 from notify_streams.admin.why import By, Question, ask
 from notify_streams.admin.why.story import Attempt, Entry, NextAttempt
 from notify_streams.admin.why.words import attempt_words, entry_words, next_words
+from notify_streams.delivery.call_outcomes import DELIVERED_BEFORE
 from notify_streams.preferences.categories import Categories
 from notify_streams.settings import Settings, load_settings
 from notify_streams.stores.mongo import Shards
@@ -91,11 +92,15 @@ def a_device(name: str, provider: str, outcome: str, code: str | None = None) ->
             "2: sent, expired, 2026-11-28T03:00:00.000Z, a device has it from an earlier attempt",
         ),
         (
+            {"number": 2, "state": "sent", "code": DELIVERED_BEFORE},
+            "2: sent, delivered before, says a receipt, 2026-11-28T03:00:00.000Z",
+        ),
+        (
             {"number": 1, "state": "sent", "provider": "twilio", "to": "+1•••42", "took_ms": 9},
             "1: sent, twilio, to +1•••42, took 9 ms, 2026-11-28T03:00:00.000Z",
         ),
     ],
-    ids=["one device took it", "then the other", "the other is gone", "it expired", "one address"],
+    ids=["one device took it", "then the other", "the other is gone", "it expired", "it was delivered", "one address"],
 )
 def test_what_an_attempt_led_to(attempt: dict[str, object], words: str) -> None:
     assert attempt_words(msgspec.convert({"kind": "call", "at": AT} | attempt, Attempt)) == words

@@ -37,6 +37,7 @@ class Timer:
     key: bytes
     bucket: int
     due_at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    may_have_arrived: bool = False
 
 
 class Clocks:
