@@ -40,6 +40,9 @@ class ProviderConfig(ProviderSettings, frozen=True, kw_only=True):
     connect_s: float = 2.0
     #: an HTTP connection without a call for this time is closed
     idle_s: float = 60.0
+    #: A connection to the mail server without a mail for this time is not used again: firewalls and load balancers forget one silently (Azure's
+    #: after 240 s), and the mail would wait for its time-out. Servers keep one for 300 s at least (RFC 5321 §4.5.3.2.7).
+    smtp_idle_s: float = 200.0
     #: HTTP connections that are opened at the start, ahead of calls
     warm_connections: int = 8
     #: a file of a credential is looked at so often; an access token that is refused is renewed if it is older than this

@@ -46,6 +46,8 @@ class MailConnection(asyncio.Protocol):
         self.extensions: Mapping[str, str] = dict(opened.esmtp_extensions)
         #: A mail was sent, or was refused.
         self.used = False
+        #: By the clock of the event loop; set by its owner.
+        self.idle_since = 0.0
         self._buffer = bytearray()
         self._replies: deque[_Reply] = deque()
         #: Replies that are due.

@@ -55,6 +55,8 @@ class SmtpPool:
             await self._free.acquire()
             while self._idle and not fresh:
                 connection = self._idle.pop()
+                if connection.idle_since + self._config.smtp_idle_s <= asyncio.get_running_loop().time():
+                    connection.close()
                 if connection.is_open:
                     self._lent.add(connection)
                     return connection
@@ -162,6 +164,7 @@ class SmtpPool:
         if self._closed:
             connection.close()
         elif connection.is_open:
+            connection.idle_since = asyncio.get_running_loop().time()
             self._idle.append(connection)
 
 

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
-from notify_streams.delivery.providers import ProviderConfig, ProviderOutcome, provider_for
+from notify_streams.delivery.providers import Outgoing, ProviderConfig, ProviderOutcome, provider_for
+from tests.contract.providers.scripted_mail_server import CONTENT, MailServer, for_ever, mails_to
+
+MAIL = Outgoing(delivery_id="d", notification_id="n", channel="email", to="a@example.org", body="hi")
 
 
 class DisconnectingServer:
@@ -60,3 +63,25 @@ async def test_a_mail_is_repeated_only_before_its_content_was_sent(
     assert smtp.connections == connections
     await provider.close()
     server.close()
+
+
+async def test_a_connection_that_was_idle_for_long_is_not_used_again() -> None:
+    """A firewall has forgotten it: what is sent has no answer."""
+
+    async def forgotten(connection: int, command: bytes) -> None:
+        if connection == 1 and server.taken and command != CONTENT:
+            await for_ever()
+
+    server = MailServer(before=forgotten)
+    async with mails_to(server, smtp_idle_s=0.0, timeout_s=1.0) as client:
+        results = [await client.send(MAIL) for _ in range(2)]
+    assert [one.outcome for one in results] == [ProviderOutcome.ACCEPTED] * 2
+    assert server.taken == [1, 2]
+
+
+async def test_a_connection_that_was_idle_for_a_moment_is_used_again() -> None:
+    server = MailServer()
+    async with mails_to(server) as client:
+        for _ in range(2):
+            await client.send(MAIL)
+    assert server.taken == [1, 1]
