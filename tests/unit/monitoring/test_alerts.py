@@ -37,7 +37,11 @@ FAULTS: Final[dict[str, dict[str, str]]] = {
     "NotifyRegionLinkCut": {'notify_retrying_seconds{instance="a", call="forward"}': "_x6 15+10x11 stale _x40"},
     "NotifyProviderStopped": {'notify_provider_stopped{instance="a", provider="fcm"}': "0x5 1x11 0x40"},
     "NotifyCredentialRefused": {
-        'notify_provider_answers_total{provider="fcm", outcome="retry", answer="HTTP 401", code=""}': "_x5 1+3x11 34x40"
+        'notify_provider_answers_total{provider="fcm", outcome="retry", answer="HTTP 401", code=""}': "_x5 1+3x11 34x40",
+        # A person chooses the server that answers so.
+        'notify_provider_answers_total{provider="web_push", outcome="retry", answer="HTTP 401", code="401"}': (
+            "_x5 1+3x11 34x40"
+        ),
     },
     "NotifyStalled": {'notify_stalled_seconds{instance="a", reason="not_processed"}': "0x5 10+10x11 0x40"},
     "NotifyOutboxOld": {'notify_outbox_oldest_seconds{instance="a"}': "0x5 10+10x11 0x40"},
