@@ -130,3 +130,13 @@ class Breaker:
             self._failures -= self._results.popleft()[1]
         self._results.append((now, failed))
         self._failures += failed
+
+
+class NeverOpen(Breaker):
+    """Of a provider with a server for each recipient: one that does not answer says nothing of the others.
+
+    The client has a breaker for each (`WebPush`).
+    """
+
+    def failed(self, now: float, retry_after_s: float | None = None) -> None:
+        """It stays closed."""

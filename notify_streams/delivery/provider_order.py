@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from notify_streams.delivery.breaker import Breaker, BreakerState
+from notify_streams.delivery.breaker import Breaker, BreakerState, NeverOpen
 from notify_streams.delivery.providers import clients_with_budgets
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from notify_streams.delivery.providers import CallLimit, Provider
     from notify_streams.settings import ProviderSettings
 
+#: Providers whose server each recipient names.
+_MANY_SERVERS: Final = frozenset(("web_push",))
+
 
 class CalledProvider:
     """One provider: its client, circuit breaker, budget and pause."""
@@ -26,7 +29,7 @@ class CalledProvider:
     def __init__(self, client: Provider, budget: Budget) -> None:
         self.name = client.name
         self.client = client
-        self.breaker = Breaker(self._opened)
+        self.breaker = NeverOpen() if client.name in _MANY_SERVERS else Breaker(self._opened)
         self.budget = budget
         #: An operator has paused it.
         self.paused = False

@@ -17,6 +17,7 @@ from cryptography.fernet import Fernet
 from notify_streams import tasks
 from notify_streams.delivery import provider_states
 from notify_streams.delivery.admission import Admission
+from notify_streams.delivery.breaker import MIN_FAILURES
 from notify_streams.delivery.budget import Budget
 from notify_streams.delivery.calls import ProviderCalls
 from notify_streams.delivery.delivery_ledger import OwnedLedger, Token
@@ -322,6 +323,22 @@ class OverASocket(AClient):
         for _ in range(5):
             await asyncio.sleep(0)
         return ACCEPTED
+
+
+@pytest.mark.parametrize(("name", "is_stopped"), [("web_push", False), ("fcm", True)])
+async def test_push_services_that_do_not_answer_stop_no_other(name: str, is_stopped: bool) -> None:
+    """A person's browser names the server; one that holds each call for some seconds must not hold up the messages to others."""
+    client = AClient(name)
+    client.gate = asyncio.Event()
+    provider = CalledProvider(client, Budget(None, 0.0))
+    calls = calls_to(provider, Handler())
+    watching = asyncio.create_task(calls.watch())
+    deliveries = [a_delivery(a_message()) for _ in range(MIN_FAILURES)]
+    calls.add(deliveries)
+    await until(lambda: all(one.is_late for one in deliveries), within_s=20.0)
+    assert provider.is_closed(time.monotonic()) is not is_stopped
+    await tasks.stop([watching])
+    await calls.stop()
 
 
 @pytest.mark.parametrize("answered", [True, False])
