@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 
 #: A call that is not settled after so long has no worker any more: its next owner decides. One that is parked then is repeated by its timer.
 _SETTLED_S: Final = 10.0
+#: Receipts whose wait is remembered.
+_MAX_WAITING: Final = 10_000
 _CLOCK_AGE_S: Final = 1.0
 #: `next_trigger_id`.
 _FOLLOW_UP: Final = re.compile(r"(.*)~([a-z+]+)~([a-z]+)", re.DOTALL)
@@ -91,8 +93,14 @@ class FailedReceipts:
         categories: Categories,
         find: Callable[[Mapping[str, MessagePlace]], Awaitable[dict[str, ChannelMessage]]],
         publish: Callable[[Sequence[OutboxRecord]], Awaitable[None]],
+        settled_s: float = _SETTLED_S,
     ) -> None:
-        """`find`: the messages of deliveries that Kafka still has. `publish` returns when the records are durable."""
+        """
+        Args:
+            find: the messages of deliveries that Kafka still has.
+            publish: returns when the records are durable.
+            settled_s: so long a receipt waits for the end of its call.
+        """
         self._settings = settings
         self._shards = shards
         self._categories = categories
@@ -101,6 +109,9 @@ class FailedReceipts:
         self._timeout_s = settings.outbox.transaction_timeout_s
         self._reader = AttemptReader(shards, self._timeout_s)
         self._clocks = ShardClocks(shards, self._timeout_s)
+        self._settled_s = settled_s
+        #: Delivery and attempt → since when its receipt waits (monotonic).
+        self._waiting: dict[tuple[str, int], float] = {}
 
     async def follow(self, failed: Sequence[tuple[Document, Receipt]]) -> None:
         """These receipts are stored, each with its notification. A repetition changes nothing.
@@ -151,11 +162,19 @@ class FailedReceipts:
                 status = statuses.get(one.key)
                 number = one.receipt.attempt or (0 if status is None else status.attempts)
                 if status is None or _is_open(status, number):
-                    if time.time() - one.receipt.at.timestamp() < _SETTLED_S:
+                    if self._waits(one.receipt):
                         raise NotSettled("a receipt is about a call that is not settled yet")
                 elif status.last.rank == Rank.FAILED_BY_RECEIPT:
                     found.append(one._replace(number=status.attempts, provider=last_provider(status)))
         return found
+
+    def _waits(self, receipt: Receipt) -> bool:
+        """Whether the call may be settled soon. The clock that dated the receipt may be ahead of ours by any time."""
+        now = time.monotonic()
+        if len(self._waiting) >= _MAX_WAITING:
+            self._waiting.clear()
+        began = self._waiting.setdefault((receipt.delivery_id, receipt.attempt), now)
+        return time.time() - receipt.at.timestamp() < self._settled_s and now - began < self._settled_s
 
     async def _try_again(self, shard: int, failures: Sequence[tuple[_Failure, ChannelMessage]]) -> None:
         """Append what makes the deliveries `retrying`, and add their timers, in one transaction."""

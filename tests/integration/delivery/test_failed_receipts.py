@@ -38,11 +38,11 @@ def a_receipt(state: str = "failed", attempt: int = 1, **but: Any) -> bytes:
 class Follow:
     """Applies receipts where the category asks for `policy`; keeps the triggers that follow."""
 
-    def __init__(self, env: DeliveryEnvironment, messages: ABatch, policy: str) -> None:
+    def __init__(self, env: DeliveryEnvironment, messages: ABatch, policy: str, **but: Any) -> None:
         self.triggers: list[tuple[str, int, Trigger]] = []
         payments = msgspec.structs.replace(categories()["payments"], on_failed_receipt=OnFailedReceipt(policy))
         settings = some_settings(providers={"retry_pace": 0.002})
-        failed = FailedReceipts(settings, env.shards, {"payments": payments}, self._find, self._publish)
+        failed = FailedReceipts(settings, env.shards, {"payments": payments}, self._find, self._publish, **but)
         self._messages = {
             one.delivery_id: one for one in (read_channel_message(record.value or b"") for record in messages.records)
         }
@@ -188,6 +188,28 @@ async def test_a_parked_call_without_an_answer_holds_other_receipts_up_for_secon
         await until(lambda: is_applied(), "the receipts are applied", within_s=10)
         assert await env.is_in("retrying", "done")
         assert sorted(one["replay"] for one in await env.timers()) == [False, True]
+
+
+async def test_a_receipt_of_a_clock_that_is_ahead_holds_others_up_no_longer(env: DeliveryEnvironment) -> None:
+    """Kafka's clock, or this machine's after a step back: its partition stood still until the time of the receipt."""
+    batch = await env.notify("t", "done")
+    follow = Follow(env, batch, "retry", settled_s=0.2)
+    other = f"{notification_id('done', 'u-42', 'payments')}.push"
+    at = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    receipts = a_receipt(temporary=True, at=at), a_receipt(temporary=True, at=at, delivery_id=other)
+
+    async def is_applied() -> bool:
+        try:
+            await follow.apply(*receipts)
+        except NotSettled:
+            return False
+        return True
+
+    async with env.engine(SlowProvider(), pace=10.0) as engine:
+        await engine.deliver(batch)
+        assert not await is_applied(), "it waits for the call at first"
+        await until(lambda: is_applied(), "the receipts are applied", within_s=5)
+        assert await env.is_in("retrying", "done")
 
 
 async def test_a_receipt_for_a_call_before_the_last_one_waits_for_nothing(env: DeliveryEnvironment) -> None:
