@@ -50,8 +50,6 @@ _TICK_S: Final = 0.1
 _BUSY_S: Final = 0.2
 #: So long a call is repeated, each time with a check, because the provider was not ready: a connection takes some round trips.
 _NOT_READY_S: Final = 3.0
-#: The result of a call that was not made, so that it says nothing about its provider.
-_TOO_LATE: Final = "not called, its check became too old"
 #: Pauses are read so often.
 _PAUSES_S: Final = 2.0
 
@@ -213,7 +211,11 @@ class ProviderCalls:
                 },
             )
             return ProviderResult(
-                outcome=ProviderOutcome.RETRY, provider=provider, detail=type(error).__name__, begun=False
+                outcome=ProviderOutcome.RETRY,
+                provider=provider,
+                detail=type(error).__name__,
+                begun=False,
+                not_called=True,
             )
 
     def stays(self, delivery: Delivery, result: ProviderResult | None = None) -> bool:
@@ -381,7 +383,7 @@ class ProviderCalls:
 
     def _count_result(self, delivery: Delivery, provider: CalledProvider, result: ProviderResult) -> None:
         """Count a result of `provider` for its breaker."""
-        if result.detail == _TOO_LATE:
+        if result.not_called:
             return
         now = time.monotonic()
         if result.outcome is not ProviderOutcome.RETRY:
@@ -440,7 +442,12 @@ def _may_begin_until(delivery: Delivery) -> float:
 
 def _too_late(provider: str) -> ProviderResult:
     return ProviderResult(
-        outcome=ProviderOutcome.RETRY, provider=provider, detail=_TOO_LATE, begun=False, not_ready=True
+        outcome=ProviderOutcome.RETRY,
+        provider=provider,
+        detail="not called, its check became too old",
+        begun=False,
+        not_ready=True,
+        not_called=True,
     )
 
 

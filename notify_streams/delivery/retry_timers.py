@@ -130,11 +130,9 @@ class RetryTimers:
 
     async def _arrived(self, buckets: Mapping[int, Sequence[Timer]]) -> set[bytes]:
         """The keys of those that a receipt says were delivered. Few timers are in doubt, so this costs the others nothing."""
-        found: set[bytes] = set()
-        for number, timers in buckets.items():
-            if keys := [timer.key for timer in timers if timer.may_have_arrived]:
-                found |= await self._timers.delivered(number, keys)
-        return found
+        wanted = {number: [one.key for one in timers if one.may_have_arrived] for number, timers in buckets.items()}
+        found = await asyncio.gather(*(self._timers.delivered(number, keys) for number, keys in wanted.items() if keys))
+        return set().union(*found)
 
     async def _retry(self, partition: Partition, timers: Sequence[Timer], arrived: Collection[bytes]) -> None:
         """Claim these timers and make their attempts; end those that have `arrived`, if that is one message to one address."""

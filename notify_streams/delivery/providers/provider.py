@@ -98,6 +98,8 @@ class ProviderResult(msgspec.Struct, frozen=True, kw_only=True):
     begun: bool = True
     #: RETRY only: nothing was sent, because a connection or an access token was not there in time; it may be in a moment
     not_ready: bool = False
+    #: RETRY only: nothing was sent, for a reason of ours; it says nothing about the provider
+    not_called: bool = False
     #: sms only: the segments of the text
     segments: int | None = None
     #: push to devices only: the result of each, in their order

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from notify_streams.delivery.breaker import MIN_FAILURES
 from notify_streams.delivery.outgoing_messages import OutgoingMessages
 from notify_streams.delivery.partition import Delivery
 from notify_streams.delivery.providers import ProviderOutcome, ProviderResult
@@ -49,7 +50,7 @@ async def test_an_unexpected_error_at_the_end_of_a_call_is_seen_and_keeps_no_pla
         error,
     )
     assert delivery.message.to not in str(line) and unhandled == []
-    assert channel.order.limit(time.monotonic()) == 8, "the provider has not failed"
+    assert channel.order.providers[0].limit(time.monotonic()) == 8, "the provider has not failed"
 
 
 async def test_a_message_whose_text_cannot_be_made_stops_no_other(
@@ -74,3 +75,15 @@ async def test_a_message_whose_text_cannot_be_made_stops_no_other(
     assert len(channel.one.calls) == 1
     (line,) = [vars(one) for one in caplog.records if vars(one).get("action") == "render.defect"]
     assert line["error"] == "KeyError" and broken.message.to not in str(line)
+
+
+async def test_texts_that_cannot_be_made_are_no_failures_of_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of(self: OutgoingMessages, delivery: Delivery, provider: str) -> Any:
+        raise KeyError
+
+    channel = Channel()
+    await channel.admission.take(MIN_FAILURES)
+    monkeypatch.setattr(OutgoingMessages, "of", of)
+    channel.calls.add([a_delivery() for _ in range(MIN_FAILURES)])
+    await channel.all_ended(MIN_FAILURES)
+    assert channel.order.providers[0].limit(time.monotonic()) == 8
