@@ -118,6 +118,8 @@ def _critical_tile(p99_s: float | None) -> Tile:
 def _ledger_tile(totals: Totals) -> Tile:
     if totals.closes is None:
         return Tile("Ledger", UNKNOWN, "not known")
+    if totals.closes and (lost := totals.triggers.get("lost", 0)):
+        return Tile("Ledger", "closes", f"but {number(lost)} triggers were lost by Kafka", "warn")
     if totals.closes:
         return Tile("Ledger", "closes", "each trigger has one outcome", "good")
     return Tile("Ledger", "is open", "see /ledger", "bad")

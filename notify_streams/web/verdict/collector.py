@@ -18,6 +18,7 @@ from notify_streams.web.verdict.counters import WINDOW_S, CounterWindow
 from notify_streams.web.verdict.database_reads import read_databases
 from notify_streams.web.verdict.history import ProblemHistory
 from notify_streams.web.verdict.history_store import HistoryStore
+from notify_streams.web.verdict.lost_records import LostRecords
 from notify_streams.web.verdict.observation import Observation, needed_roles
 from notify_streams.web.verdict.region_status import RegionStatus
 from notify_streams.web.verdict.rules import problems_of
@@ -51,6 +52,7 @@ class RegionCollector:
         self._worker = worker
         self._probes = ServiceProbes(worker)
         self._window = CounterWindow()
+        self._losses = LostRecords()
         self._history = ProblemHistory()
         self._store = HistoryStore(worker.preferences.redis, worker.settings.region, worker.worker_id)
         self._slots: dict[int, Slot] = {}
@@ -124,6 +126,7 @@ class RegionCollector:
             overdue_s=reads.overdue_s,
             lag=lag,
             lag_before=self._lags[0][1] if now - self._lags[0][0] >= WINDOW_S - EVERY_S else {},
+            lost=self._losses.add(now, rows),
             clocks=self._clocks(peers, workers),
             rates=self._window.rates(),
         )

@@ -68,6 +68,8 @@ class Observation:
     #: Role → records that it has not processed; now, and a minute ago.
     lag: Mapping[str, int] = field(default_factory=dict)
     lag_before: Mapping[str, int] = field(default_factory=dict)
+    #: Role → records that Kafka deleted within the last half minute before the role had read them.
+    lost: Mapping[str, int] = field(default_factory=dict)
     #: "shard 1", "worker push at …" → seconds that its clock is ahead of this machine's.
     clocks: Mapping[str, float] = field(default_factory=dict)
     rates: Rates | None = None

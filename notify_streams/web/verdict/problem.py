@@ -38,6 +38,8 @@ class ProblemCode(StrEnum):
     PARTITION_STUCK = "partition_stuck"
     LINK_CUT = "link_cut"
     CLOCK = "clock"
+    #: Kafka deleted records before a role had read them.
+    RECORDS_LOST = "records_lost"
     LEDGER_OPEN = "ledger_open"
     CALL_FAILING = "call_failing"
     DEAD_LETTERS = "dead_letters"

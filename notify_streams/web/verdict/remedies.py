@@ -69,6 +69,11 @@ REMEDIES: Final = {
         "Mend the link, or that region's Kafka; triggers for its people wait for up to a week.",
     ),
     ProblemCode.CLOCK: Remedy("bad", "notifyclockstepped", "Mend the time synchronisation of the machine."),
+    ProblemCode.RECORDS_LOST: Remedy(
+        "bad",
+        "notifyrecordslost",
+        "Have what is lost sent again from its source; raise the retention while the role is behind.",
+    ),
     ProblemCode.LEDGER_OPEN: Remedy(
         "bad", "the-ledger-does-not-close", "Run `notify-streams audit`, keep its output, and report it."
     ),

@@ -12,7 +12,7 @@ from notify_streams.web.verdict.provider_rules import credential_problems, platf
 from notify_streams.web.verdict.remedies import EFFECTS, ORDER
 from notify_streams.web.verdict.trend_rules import trend_problems
 from notify_streams.web.verdict.worker_rules import not_ready_problems, worker_problems
-from notify_streams.web.wording import duration
+from notify_streams.web.wording import duration, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -114,7 +114,10 @@ def apart(seconds: float) -> str:
 
 
 def ledger_problems(seen: Observation) -> Iterator[FoundProblem]:
-    """Rows whose counts do not add up: something was lost or counted twice."""
+    """Records that retention deleted unread; rows whose counts do not add up: something was lost or counted twice."""
+    for role, lost in sorted(seen.lost.items()):
+        text = f"Kafka deleted {number(lost)} records before the role {role} had read them: they are lost."
+        yield FoundProblem(ProblemCode.RECORDS_LOST, f"role {role}", text)
     if seen.ledger is not None and seen.ledger.open_rows:
         rows = ", ".join(seen.ledger.open_rows[:_MAX_NAMED])
         text = f"The ledger does not close in {len(seen.ledger.open_rows)} rows ({rows})."

@@ -127,6 +127,12 @@ def test_what_is_not_known_is_a_dash_or_a_sentence() -> None:
     assert "No trigger was processed yet." in section("triggers", a_status(totals=some_totals(triggers={"taken": 0})))
 
 
+def test_a_ledger_that_closes_is_not_good_if_kafka_lost_triggers() -> None:
+    triggers = some_totals().triggers | {"lost": 1200}
+    tiles = section("tiles", a_status(totals=some_totals(triggers=triggers)))
+    assert "1,200 triggers were lost by Kafka" in tiles and "each trigger has one outcome" not in tiles
+
+
 def test_an_outbox_that_is_not_empty_has_an_age() -> None:
     totals = some_totals(outbox_rows=12, outbox_oldest_s=95.0)
     assert "Outbox 12 rows, the oldest 1 min 35 s old" in section("tiles", a_status(totals=totals))

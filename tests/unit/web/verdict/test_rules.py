@@ -138,6 +138,12 @@ CASES: dict[str, tuple[dict[str, Any], ProblemCode, str, str]] = {
         "clock of this machine",
         "1 min 0 s behind",
     ),
+    "lost records": (
+        {"lost": {"standard": 1200}},
+        C.RECORDS_LOST,
+        "role standard",
+        "Kafka deleted 1,200 records before the role standard had read them",
+    ),
     "an open ledger": ({"ledger": some_sums("push:push:1")}, C.LEDGER_OPEN, "ledger", "push:push:1"),
     "a failing call": (
         {"workers": [a_worker(summary={"failing": {"delivery.settle": 20.0}})], "roles": []},
