@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from notify_streams.cli.output import as_json, print_result, region_option, run, run_async, settings_of
+from notify_streams.cli.output import (
+    as_json,
+    categories_of,
+    print_result,
+    region_option,
+    run,
+    run_async,
+    settings_of,
+)
+from notify_streams.errors import Refused
 from notify_streams.roles import CHANNELS
 
 if TYPE_CHECKING:
@@ -72,6 +81,7 @@ def pause(target: str, region: str) -> None:
 
     Messages wait, and expire as they would.
     """
+    _require_category(target)
     settings = settings_of(region)
     run(_change(settings, target, paused=True), settings)
     click.echo(f"{target} is paused in {region}: `notify-streams providers resume {target}` ends it")
@@ -108,6 +118,19 @@ def check(region: str, as_json: bool) -> None:
     raise SystemExit(0 if holds else 1)
 
 
+def _require_category(target: str) -> None:
+    """
+    Raises:
+        Refused: a category that there is not, or not on this channel. A pause of it would stop nothing.
+    """
+    channel, _, category = target.partition(":")
+    if not category:
+        return
+    categories = categories_of()
+    if category not in categories or channel not in categories[category].channels:
+        raise Refused(f"no category {category!r} with channel {channel!r}; there are {', '.join(categories)}")
+
+
 async def _change(settings: Settings, target: str, *, paused: bool) -> None:
     from notify_streams.delivery.reputation import ReputationCounts
     from notify_streams.stores.mongo import Shards
@@ -117,6 +140,8 @@ async def _change(settings: Settings, target: str, *, paused: bool) -> None:
         if paused:
             await pauses.pause(target)
             return
+        if target not in await pauses.read():
+            _require_category(target)  # one that was removed from the settings may be paused still
         channel, _, category = target.partition(":")
         if channel == "email":
             await ReputationCounts(shards, settings.outbox.transaction_timeout_s).forgive(category)
