@@ -80,4 +80,8 @@ def is_same_origin(headers: Mapping[str, str]) -> bool:
     if site is not None:
         return site == "same-origin"
     host = headers.get("Host", "")
-    return bool(host) and urlsplit(headers.get("Origin", "")).netloc.lower() == host.lower()
+    try:
+        origin = urlsplit(headers.get("Origin", "")).netloc
+    except ValueError:  # such as a bracket without its end
+        return False
+    return bool(host) and origin.lower() == host.lower()

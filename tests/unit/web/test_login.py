@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import quote
@@ -114,12 +115,25 @@ def test_a_login_leads_to_a_path_of_this_server_only(text: str | None, path: str
         ({"Origin": "http://us.example.org:81"}, False),
         ({"Origin": "http://evil.example"}, False),
         ({"Origin": "null"}, False),
+        ({"Origin": "http://[us.example.org"}, False),
+        ({"Origin": "http://us.example.org\u2100"}, False),
         ({}, False),
     ],
 )
 def test_a_request_is_of_the_same_origin_only_if_the_browser_says_so(headers: dict[str, str], same: bool) -> None:
     assert is_same_origin({"Host": "us.example.org", **headers}) is same
     assert not is_same_origin({"Origin": ""})
+
+
+async def test_an_origin_that_is_no_url_is_a_refusal_and_no_error_in_the_log(
+    visit: Visit, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = await visit()
+    odd = {**BROWSER, "Origin": "http://["}
+    assert (await client.post("/login", data={"token": WRITE_TOKEN}, headers=odd)).status == 403
+    session = cookies(new_session(some_settings(), "write", time.time()), "write")
+    assert (await client.put(CHOICE, data=b"{}", headers=odd, cookies=session)).status == 403
+    assert not [one for one in caplog.records if one.levelno >= logging.ERROR]
 
 
 async def test_the_token_gives_a_cookie_that_opens_pages(visit: Visit, caplog: pytest.LogCaptureFixture) -> None:
