@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from notify_streams.settings import Settings
 
 Result = TypeVar("Result")
+
+#: All but tab and line feed, which a text may have.
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 region_option = click.option(
@@ -127,15 +131,20 @@ async def _run(work: Coroutine[Any, Any, Result], regions: Sequence[Settings]) -
         raise StoreUnavailable(why_away(error)) from error
 
 
-def print_result(as_json: bool, value: dict[str, Any], lines: Sequence[str]) -> None:
-    """Print `value` as JSON, or else `lines`."""
+def print_result(as_json: bool, value: dict[str, Any], lines: Sequence[str], *, styled: bool = False) -> None:
+    """Print `value` as JSON, or else `lines`; those that are `styled` as they are, and others `visible`."""
     if as_json:
         import orjson
 
         sys.stdout.write(orjson.dumps(value, default=str).decode() + "\n")
     else:
         for line in lines:
-            click.echo(line)
+            click.echo(line if styled else visible(line))
+
+
+def visible(text: str) -> str:
+    """The text with control characters as ``\\x1b``, so that what a sender has written cannot command the terminal."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def print_progress(line: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
-from notify_streams.cli.output import categories_of, settings_of
+from notify_streams.cli.output import categories_of, settings_of, visible
 from notify_streams.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ class _Text:
         click.echo(f"{region}:")
 
     def item(self, kind: str, item: dict[str, Any]) -> None:
-        click.echo(f"  {kind}: " + ", ".join(f"{name} {value}" for name, value in item.items() if value is not None))
+        fields = ", ".join(f"{name} {value}" for name, value in item.items() if value is not None)
+        click.echo(visible(f"  {kind}: {fields}"))
 
     def away(self, why: str) -> None:
         click.echo(f"  gives no answer: {why}")

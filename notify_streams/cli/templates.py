@@ -81,7 +81,7 @@ def preview_command(
     for one, text in found.texts.items():
         lines += _lines(one, text)
     texts = {one: msgspec.structs.asdict(text) for one, text in found.texts.items()}
-    print_result(as_json, {"template": name, "version": found.version, "texts": texts}, lines)
+    print_result(as_json, {"template": name, "version": found.version, "texts": texts}, lines, styled=True)
 
 
 def _lines(channel: Channel, text: Text) -> list[str]:
