@@ -21,6 +21,7 @@ from notify_streams.addresses import AddressForm, Credentials, split_credentials
 from notify_streams.errors import SettingsError
 from notify_streams.field_errors import problem_of
 from notify_streams.kafka import KafkaConnection, connection_to
+from notify_streams.roles import CHANNEL_ROLES, ROLES
 from notify_streams.secret import Secret
 from notify_streams.security import KafkaSecurity, MongoSecurity, RedisSecurity
 from notify_streams.settings_folder import config_folder, regions_of
@@ -57,8 +58,17 @@ _AWS_FORMS: Final = (
 #: Space for the key and headers that are added when a trigger is forwarded or repartitioned.
 _ADDED_BYTES: Final = 16 * 1024
 
+#: The longest time that Kafka's protocol can express: its milliseconds have 31 bits.
+_MAX_S: Final = 2_147_483.0
+_MAX_PORT: Final = 65_535
+#: What MongoDB takes as the name of a database on every system.
+_DATABASE: Final = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_EDGE_KINDS: Final = ("http", "cloudflare", "fastly")
+
 Positive = Annotated[int, msgspec.Meta(gt=0)]
-PositiveS = Annotated[float, msgspec.Meta(gt=0)]
+PositiveS = Annotated[float, msgspec.Meta(gt=0, le=_MAX_S)]
+Rate = Annotated[float, msgspec.Meta(gt=0)]
+Port = Annotated[int, msgspec.Meta(gt=0, le=_MAX_PORT)]
 
 
 class _Frozen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,7 +113,7 @@ class MoreCredential(CredentialSettings, frozen=True, kw_only=True):
 
     provider: Literal["fcm", "twilio", "sns", "smtp", "ses"]
     #: By role: the calls a second that it allows.
-    calls_per_s: dict[str, PositiveS] = {}
+    calls_per_s: dict[str, Rate] = {}
 
 
 class ProviderSettings(CredentialSettings, frozen=True, kw_only=True):
@@ -144,15 +154,15 @@ class ProviderSettings(CredentialSettings, frozen=True, kw_only=True):
     #: what the worker sends: with 50 ms a mail 320 a second. A server that takes fewer refuses the others with 421.
     smtp_connections: Positive = 16
     #: By role: the calls a second that its credential allows; shared by its workers. A role without an entry has no limit.
-    calls_per_s: dict[str, PositiveS] = {}
+    calls_per_s: dict[str, Rate] = {}
     #: The same for `sms_failover` and `email_failover`.
-    failover_calls_per_s: dict[str, PositiveS] = {}
+    failover_calls_per_s: dict[str, Rate] = {}
     #: As `calls_per_s`, by provider: of the push providers beside `push_provider`, which have a credential for the devices that name them.
-    push_calls_per_s: dict[Literal["fcm", "apns", "web_push"], dict[str, PositiveS]] = {}
+    push_calls_per_s: dict[Literal["fcm", "apns", "web_push"], dict[str, Rate]] = {}
     #: A text that takes more segments is not sent. Each segment is charged as an SMS.
     max_sms_segments: Positive = 10
     #: Multiplies the delays before retries. Below 1 only where the provider is a fake.
-    retry_pace: PositiveS = 1.0
+    retry_pace: Rate = 1.0
 
     #: Mails by SMTP are signed (DKIM) if all three are set: domain and selector of the public key in DNS, and the private key (PEM, or
     #: the 32 bytes of an Ed25519 key in base64).
@@ -225,6 +235,17 @@ class ProviderSettings(CredentialSettings, frozen=True, kw_only=True):
                 yield f"{channel}_failover must be another provider than {channel}_provider"
         if self.push_provider in self.push_calls_per_s:
             yield f"push_calls_per_s.{self.push_provider} must be calls_per_s: {self.push_provider} is the push_provider"
+
+    def rate_problems(self) -> Iterator[str]:
+        """What is wrong with the limits of calls. One of a role that there is not would be no limit."""
+        limits = {"calls_per_s": self.calls_per_s, "failover_calls_per_s": self.failover_calls_per_s}
+        limits |= {f"push_calls_per_s.{provider}": one for provider, one in self.push_calls_per_s.items()}
+        limits |= {
+            f"more_credentials[{at}].calls_per_s": one.calls_per_s for at, one in enumerate(self.more_credentials)
+        }
+        for name, by_role in limits.items():
+            for role in by_role.keys() - set(CHANNEL_ROLES):
+                yield f"{name}.{role}: there is no such role; they are {', '.join(CHANNEL_ROLES)}"
 
     def mail_signature_problems(self) -> Iterator[str]:
         """What is wrong with the settings of DKIM. The SMTP client checks the values."""
@@ -368,7 +389,7 @@ class ReputationSettings(_Frozen, frozen=True):
     min_sent: Positive = 1_000
     bounce_rate: _Rate = 0.05
     complaint_rate: _Rate = 0.001
-    window_h: Positive = 24
+    window_h: Annotated[int, msgspec.Meta(gt=0, le=8_784)] = 24
 
 
 class Settings(_Frozen, frozen=True, kw_only=True):
@@ -385,7 +406,7 @@ class Settings(_Frozen, frozen=True, kw_only=True):
     max_record_bytes: Positive = 2 * 1024 * 1024
     #: How long a trigger of an unknown user waits for the sign-up before it becomes a dead letter (``unknown_user``); that of a new user
     #: without contacts waits as long.
-    user_wait_s: Annotated[float, msgspec.Meta(ge=0)] = 30.0
+    user_wait_s: Annotated[float, msgspec.Meta(ge=0, le=_MAX_S)] = 30.0
     #: A larger trigger becomes a dead letter (``too_large``).
     max_trigger_bytes: Positive = 256 * 1024
 
@@ -425,9 +446,9 @@ class Settings(_Frozen, frozen=True, kw_only=True):
 
     web_host: str = "127.0.0.1"
     #: A role's web views listen on this port plus the role's index in `roles.ROLES`.
-    web_port_base: Positive = 6066
+    web_port_base: Port = 6066
     #: Overrides that port, for a second worker of a role on one machine.
-    web_port: Positive | None = None
+    web_port: Port | None = None
     #: Where other machines of the region reach this worker's web views: a name or an address. None: `web_host`; where that is all
     #: addresses, the one from which it reaches Redis.
     web_advertised_host: str | None = None
@@ -556,6 +577,18 @@ def _problems(settings: Settings) -> Iterator[str]:
         yield f"region {settings.region!r} is not among regions {', '.join(settings.regions)}"
     if settings.standby is not None and settings.standby not in settings.regions:
         yield f"standby {settings.standby!r} is not among regions {', '.join(settings.regions)}"
+    for region in settings.remote_kafka.keys() - set(settings.regions):
+        yield f"remote_kafka.{region}: it is not among regions {', '.join(settings.regions)}"
+    if not _DATABASE.fullmatch(settings.database):
+        yield "database must have 1 to 63 characters of A-Z a-z 0-9 _ -"
+    for pop in settings.edge:
+        if pop.kind not in _EDGE_KINDS:
+            yield f"edge.{pop.name}.kind must be one of {', '.join(_EDGE_KINDS)}"
+    if settings.web_port_base + len(ROLES) - 1 > _MAX_PORT:
+        yield f"web_port_base must be at most {_MAX_PORT + 1 - len(ROLES)}: each role has a port of its own"
+    preferences = settings.preferences
+    if preferences.cache_ttl_s >= 0.75 * preferences.delta_ttl_s:
+        yield "preferences.cache_ttl_s must be below three quarters of preferences.delta_ttl_s"
     buckets, shards = settings.partitions, len(settings.shards)
     for bucket, shard in settings.bucket_shards.items():
         if not (0 <= bucket < buckets and 0 <= shard < shards):
@@ -616,6 +649,7 @@ def _security_problems(settings: Settings) -> Iterator[str]:
     for name, group in groups.items():
         yield from (f"{name}.{problem}" for problem in group.problems())
     yield from (f"providers.{problem}" for problem in settings.providers.failover_problems())
+    yield from (f"providers.{problem}" for problem in settings.providers.rate_problems())
     yield from (f"providers.{problem}" for problem in settings.providers.mail_signature_problems())
     yield from (f"providers.{problem}" for problem in settings.providers.credential_problems())
     yield from (f"providers.{problem}" for problem in settings.providers.aws_problems())

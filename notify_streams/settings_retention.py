@@ -10,7 +10,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_Hours = Annotated[float, msgspec.Meta(gt=0)]
+#: At most a hundred years: a date can be so long ago.
+_Hours = Annotated[float, msgspec.Meta(gt=0, le=876_000)]
 _Seconds = Annotated[int, msgspec.Meta(gt=0)]
 #: What the broker may wait before it closes a segment.
 _MAX_SEGMENT: Final = timedelta(days=1)

@@ -1,5 +1,6 @@
 """The layers of the settings, and the errors of invalid ones."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,39 @@ WRONG = [
     pytest.param({"broker": {"session_timeout_s": -1}}, "session_timeout_s", id="a negative time"),
     pytest.param({"broker": {"static_session_timeout_s": 4}}, "static_session_timeout_s", id="a short static session"),
     pytest.param({"broker": {"instance": "a b"}}, "broker.instance", id="a member name with a space"),
+    # Each of these was accepted, and failed later or was no limit.
+    pytest.param({"providers": {"calls_per_s": {"pushh": 3}}}, "calls_per_s.pushh", id="a limit of no role"),
+    pytest.param(
+        {"providers": {"failover_calls_per_s": {"all": 3}}}, "failover_calls_per_s.all", id="the same, failover"
+    ),
+    pytest.param(
+        {"providers": {"push_calls_per_s": {"apns": {"puhs": 3}}}},
+        "push_calls_per_s.apns.puhs",
+        id="the same, by provider",
+    ),
+    pytest.param(
+        {"providers": {"more_credentials": [{"provider": "smtp", "calls_per_s": {"mail": 3}}]}},
+        r"more_credentials\[0\].calls_per_s.mail",
+        id="the same, of a credential",
+    ),
+    pytest.param({"remote_kafka": {"mars": "k:9092"}}, "remote_kafka.mars", id="the Kafka of no region"),
+    pytest.param({"database": "a.b"}, "database must", id="a database that MongoDB refuses"),
+    pytest.param({"edge": [{"name": "a", "url": "http://a", "kind": "akamai"}]}, "edge.a.kind", id="an unknown edge"),
+    pytest.param({"web_port_base": 70_000}, "web_port_base", id="a port that there is not"),
+    pytest.param({"web_port_base": 65_530}, "web_port_base must be at most", id="no port for the last role"),
+    pytest.param({"web_port": 65_536}, "web_port", id="a port above the last"),
+    pytest.param(
+        {"preferences": {"delta_ttl_s": 60}}, "preferences.cache_ttl_s", id="a cache that outlives the deltas"
+    ),
+    pytest.param({"user_wait_s": math.inf}, "user_wait_s", id="a wait without an end"),
+    pytest.param(
+        {"outbox": {"transaction_timeout_s": math.inf}}, "transaction_timeout_s", id="a time-out without an end"
+    ),
+    pytest.param(
+        {"broker": {"request_timeout_s": 1e9}}, "request_timeout_s", id="a time-out that Kafka cannot express"
+    ),
+    pytest.param({"retention": {"notifications_h": math.inf}}, "notifications_h", id="a retention without an end"),
+    pytest.param({"reputation": {"window_h": 10**9}}, "window_h", id="a window before all dates"),
 ]
 
 
