@@ -8,6 +8,7 @@ import click
 
 from notify_streams.cli.output import as_json, print_progress, print_result, run, settings_of
 from notify_streams.cli.region_completion import complete_regions
+from notify_streams.errors import Refused
 
 
 @click.command()
@@ -32,12 +33,24 @@ from notify_streams.cli.region_completion import complete_regions
 @as_json
 def audit(regions: str, wait_s: float | None, as_json: bool) -> None:
     """Compare MongoDB, Kafka and the providers' log, on a live system too. Exit 1 on any difference."""
-    settings = [settings_of(region) for region in regions.split(",")]
+    settings = [settings_of(region) for region in regions_in(regions)]
     from notify_streams.admin.audit import audit as audit_regions
 
     report = run(audit_regions(settings, print_progress, wait_s=wait_s), *settings)
     print_result(as_json, report, list(lines_of(report)))
     raise SystemExit(0 if report["holds"] else 1)
+
+
+def regions_in(text: str) -> list[str]:
+    """The regions of a comma-separated list, each once.
+
+    Raises:
+        Refused: there is none.
+    """
+    names = list(dict.fromkeys(name for one in text.split(",") if (name := one.strip())))
+    if not names:
+        raise Refused("name the regions to audit: --regions us,eu")
+    return names
 
 
 def lines_of(report: dict[str, Any]) -> list[str]:

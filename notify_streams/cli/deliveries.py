@@ -56,7 +56,11 @@ def list_deliveries(limit: int, region: str, as_json: bool, **selected: Any) -> 
 @_selected
 @click.option("--again", is_flag=True, help="Also what was sent: its receiver may get it twice.")
 @click.option(
-    "--expires", "expires_s", type=click.FloatRange(min=1), metavar="SECONDS", help="Expired messages get so much time."
+    "--expires",
+    "expires_s",
+    type=click.FloatRange(1, 31_622_400),
+    metavar="SECONDS",
+    help="Expired messages get so much time.",
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @region_option

@@ -35,7 +35,13 @@ if TYPE_CHECKING:
     shell_complete=complete_region,
     help="You confirm that no worker runs in this region although its Kafka answers.",
 )
-@click.option("--patience", default=8.0, show_default=True, help="Seconds that a region may take to stop serving.")
+@click.option(
+    "--patience",
+    default=8.0,
+    show_default=True,
+    type=click.FloatRange(0, 3600),
+    help="Seconds that a region may take to stop serving.",
+)
 @as_json
 def failover(
     region: str, target: str | None, back: bool, stopped: Sequence[str], patience: float, as_json: bool

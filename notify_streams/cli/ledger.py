@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--sealed", is_flag=True, help="The sums of the last periods that are over, by role.")
 @click.option(
-    "--hours", default=24.0, show_default=True, type=click.FloatRange(min=0), help="With --sealed: how far back."
+    "--hours", default=24.0, show_default=True, type=click.FloatRange(0, 876_000), help="With --sealed: how far back."
 )
 @region_option
 @as_json

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging.config
 import os
+from typing import Final
 
 import click
 import mode.loop
@@ -12,12 +13,18 @@ import mode.loop
 from notify_streams.cli.output import region_option
 from notify_streams.roles import ROLES
 
+_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+
 
 @click.command()
 @region_option
 @click.option("--role", envvar="NOTIFY_ROLE", type=click.Choice(ROLES), required=True)
-@click.option("--web-port", type=int, help="Replaces the role's port, for a second worker of a role on one machine.")
-@click.option("--loglevel", default="INFO", show_default=True)
+@click.option(
+    "--web-port",
+    type=click.IntRange(1, 65_535),
+    help="Replaces the role's port, for a second worker of a role on one machine.",
+)
+@click.option("--loglevel", type=click.Choice(_LEVELS, case_sensitive=False), default="INFO", show_default=True)
 def worker(region: str, role: str, web_port: int | None, loglevel: str) -> None:
     """Run one worker of a role until SIGTERM or SIGINT."""
     os.environ |= {"NOTIFY_REGION": region, "NOTIFY_ROLE": role}

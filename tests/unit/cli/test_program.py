@@ -11,6 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from devtools.benchmarks.command import bench
+from devtools.stack.paths import PROJECT
+from notify_streams.cli.audit import regions_in
 from notify_streams.cli.lazy_group import LazyGroup, Verb
 from notify_streams.cli.main import VERBS, main
 from notify_streams.errors import SettingsError
@@ -118,6 +120,32 @@ def test_the_audit_is_of_the_region_of_the_environment_or_of_those_that_are_give
     environ = {"NOTIFY_REGION": "south", "NOTIFY_CONFIG_DIR": str(tmp_path)}
     done = CliRunner().invoke(main, ["audit", *words], env=environ)
     assert f"{region}.yaml" in done.output, "there are no settings of it"
+
+
+@pytest.mark.parametrize("text", ["us,eu", "us, eu,us,", " us ,,eu"])
+def test_each_region_that_is_named_is_audited_once(text: str) -> None:
+    assert regions_in(text) == ["us", "eu"]
+
+
+def test_an_audit_of_no_region_is_refused() -> None:
+    done = CliRunner().invoke(main, ["audit", "--regions", " , "])
+    assert done.exit_code == 1 and "name the regions" in done.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("worker", "--role", "views", "--web-port", "65536"),
+        ("worker", "--role", "views", "--loglevel", "LOUD"),
+        ("ledger", "--sealed", "--hours", "1e300"),
+        ("deliveries", "replay", "an-id", "--expires", "inf"),
+        ("failover", "us", "--to", "eu", "--patience", "-1"),
+    ],
+    ids=" ".join,
+)
+def test_a_value_that_would_fail_later_is_a_mistake_in_the_command(words: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(main, words, env={"NOTIFY_CONFIG_DIR": str(PROJECT / "config")})
+    assert done.exit_code == 2 and "Invalid value" in done.output, done.output
 
 
 @pytest.mark.parametrize("name", sorted(VERBS))
