@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import heapq
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +12,7 @@ from notify_streams.cli.output import as_json, print_result, region_option, run,
 from notify_streams.errors import Refused
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterable
     from datetime import datetime
 
     from notify_streams.admin.dead_letters import DeadLetter, Selection
@@ -39,11 +42,10 @@ def list_dead_letters(
 ) -> None:
     """One line each: PARTITION:OFFSET, time, reason, source. No contents."""
     settings = settings_of(region)
-    found = run(_read(settings, _selection(None, reason, topic, since)), settings)
-    shown = sorted(found, key=lambda letter: letter.at)[-limit:]
+    count, shown = run(_newest(settings, _selection(None, reason, topic, since), limit), settings)
     lines = [f"{one.place:<10} {one.at:%Y-%m-%d %H:%M:%S} {one.why['reason']}: {_source(one)}" for one in shown]
-    lines.append(f"{len(found)} dead letters" + (f", the newest {limit} are shown" if len(found) > limit else ""))
-    print_result(as_json, {"count": len(found), "dead_letters": [_payload(one) for one in shown]}, lines)
+    lines.append(f"{count} dead letters" + (f", the newest {limit} are shown" if count > limit else ""))
+    print_result(as_json, {"count": count, "dead_letters": [_payload(one) for one in shown]}, lines)
 
 
 @dead_letters.command()
@@ -112,6 +114,30 @@ async def _read(settings: Settings, selection: Selection) -> list[DeadLetter]:
     from notify_streams.admin.dead_letters import read_dead_letters
 
     return [letter async for letter in read_dead_letters(settings, selection)]
+
+
+async def _newest(settings: Settings, selection: Selection, limit: int) -> tuple[int, list[DeadLetter]]:
+    from notify_streams.admin.dead_letters import read_dead_letters
+
+    return await newest(read_dead_letters(settings, selection), limit)
+
+
+async def newest(letters: AsyncIterable[DeadLetter], limit: int) -> tuple[int, list[DeadLetter]]:
+    """How many there are, and the newest `limit`, the oldest first, without keys, values and headers.
+
+    Holds no more than these: there may be millions when an upstream system has sent something wrong.
+    """
+    count = 0
+    kept: list[tuple[datetime, int, int, DeadLetter]] = []
+    async for letter in letters:
+        count += 1
+        bare = dataclasses.replace(letter, key=None, value=None, headers=())
+        one = letter.at, letter.partition, letter.offset, bare
+        if len(kept) < limit:
+            heapq.heappush(kept, one)
+        else:
+            heapq.heappushpop(kept, one)
+    return count, [letter for *_, letter in sorted(kept)]
 
 
 async def _replay(settings: Settings, letters: list[DeadLetter]) -> int:

@@ -11,7 +11,7 @@ from notify_streams.cli.output import as_json, print_result, region_option, run,
 from notify_streams.errors import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterable, Callable
     from datetime import datetime
 
     from notify_streams.admin.deliveries import FoundDelivery, ReplayOptions, Selection
@@ -45,10 +45,10 @@ def deliveries() -> None:
 def list_deliveries(limit: int, region: str, as_json: bool, **selected: Any) -> None:
     """One line each: delivery id, state, reason, provider, attempts. No contacts."""
     settings = settings_of(region)
-    found = run(_find(settings, _selection(None, **selected)), settings)
-    lines = [_line(one) for one in found[:limit]]
-    lines.append(f"{len(found)} deliveries" + (f", {limit} are shown" if len(found) > limit else ""))
-    print_result(as_json, {"count": len(found), "deliveries": [asdict(one) for one in found[:limit]]}, lines)
+    count, shown = run(_find(settings, _selection(None, **selected), limit), settings)
+    lines = [_line(one) for one in shown]
+    lines.append(f"{count} deliveries" + (f", {limit} are shown" if count > limit else ""))
+    print_result(as_json, {"count": count, "deliveries": [asdict(one) for one in shown]}, lines)
 
 
 @deliveries.command()
@@ -105,13 +105,24 @@ def _selection(ids: tuple[str, ...] | None, *, since: datetime | None, **fields:
     return Selection(ids, since=None if since is None else since.replace(tzinfo=UTC), **fields)
 
 
-async def _find(settings: Settings, selection: Selection) -> list[FoundDelivery]:
+async def _find(settings: Settings, selection: Selection, limit: int) -> tuple[int, list[FoundDelivery]]:
     from notify_streams.admin.deliveries import find_deliveries
     from notify_streams.stores.mongo import Shards
 
     async with Shards(settings) as shards:
         await shards.refresh_directory(require_all=True)
-        return [one async for one in find_deliveries(settings, shards, selection)]
+        return await first(find_deliveries(settings, shards, selection), limit)
+
+
+async def first(deliveries: AsyncIterable[FoundDelivery], limit: int) -> tuple[int, list[FoundDelivery]]:
+    """How many there are, and the first `limit`. Holds no more than these: a region has millions."""
+    count = 0
+    kept: list[FoundDelivery] = []
+    async for one in deliveries:
+        count += 1
+        if len(kept) < limit:
+            kept.append(one)
+    return count, kept
 
 
 async def _replay(
