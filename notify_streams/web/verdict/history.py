@@ -28,6 +28,8 @@ _REPORTED_LATER_S: Final = {
     # A worker that starts is not ready for some seconds, and a role has no worker while all of it is rolled out.
     ProblemCode.WORKER_NOT_READY: 20.0,
     ProblemCode.ROLE_MISSING: 20.0,
+    # A read that was late once is repeated 5 s later.
+    ProblemCode.NOT_KNOWN: 8.0,
     # These were observed over a time already.
     ProblemCode.WORKER_GONE: 0.0,
     ProblemCode.PARTITION_STUCK: 0.0,

@@ -48,6 +48,8 @@ class ProblemCode(StrEnum):
     OUTBOX_AGE = "outbox_age"
     TIMERS_LATE = "timers_late"
     LAG = "lag"
+    #: The shards answer, and what they store could not be read.
+    NOT_KNOWN = "not_known"
     WORKER_NOT_READY = "worker_not_ready"
 
 

@@ -98,6 +98,9 @@ REMEDIES: Final = {
         "warn", "notifyretrieslate", "Nothing after an outage; otherwise raise `providers.calls_per_s`."
     ),
     ProblemCode.LAG: Remedy("warn", "notifylaggrows", "Add workers of the role, up to the number of partitions."),
+    ProblemCode.NOT_KNOWN: Remedy(
+        "warn", "notifyshardsilent", "Look at MongoDB's load and slow queries: each of these reads must end within 3 s."
+    ),
     ProblemCode.WORKER_NOT_READY: Remedy("warn", "notifynotready", "Its `/ready` lists each reason."),
 }
 #: Worst first.

@@ -15,7 +15,7 @@ from notify_streams.web.verdict.worker_rules import not_ready_problems, worker_p
 from notify_streams.web.wording import duration, number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from notify_streams.web.verdict.observation import Observation, ServiceState
 
@@ -43,7 +43,7 @@ def problems_of(seen: Observation) -> list[FoundProblem]:
         *trend_problems(seen),
     ]
     found = {(one.code, one.about): one for one in reversed(causes)}
-    for one in not_ready_problems(seen.workers, found.values()):
+    for one in (*not_known(seen, {one.code for one in causes}), *not_ready_problems(seen.workers, found.values())):
         found[one.code, one.about] = one
     return in_order(found.values())
 
@@ -122,6 +122,24 @@ def ledger_problems(seen: Observation) -> Iterator[FoundProblem]:
         rows = ", ".join(seen.ledger.open_rows[:_MAX_NAMED])
         text = f"The ledger does not close in {len(seen.ledger.open_rows)} rows ({rows})."
         yield FoundProblem(ProblemCode.LEDGER_OPEN, "ledger", text)
+
+
+def not_known(seen: Observation, causes: Collection[ProblemCode]) -> Iterator[FoundProblem]:
+    """What could not be read although no shard is away: it is not known whether something was lost or is late."""
+    if not {ProblemCode.SHARD_DOWN, ProblemCode.REFUSED}.isdisjoint(causes):
+        return
+    unread = [
+        name
+        for name, is_read in (
+            ("the whole ledger", seen.ledger is not None and seen.ledger.complete),
+            ("the outbox", seen.outbox is not None),
+            ("the retries that are due", seen.overdue_s is not None),
+        )
+        if not is_read
+    ]
+    if unread:
+        text = f"MongoDB answers, but {' and '.join(unread)} could not be read, so losses and delays do not show."
+        yield FoundProblem(ProblemCode.NOT_KNOWN, "databases", text)
 
 
 def sentence(text: str) -> str:

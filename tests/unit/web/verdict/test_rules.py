@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from devtools.stack.paths import PROJECT
+from notify_streams.web.ledger import Sums
 from notify_streams.web.verdict.problem import ProblemCode
 from notify_streams.web.verdict.remedies import ORDER, REMEDIES
 from notify_streams.web.verdict.rules import headline, problems_of
@@ -173,6 +174,18 @@ CASES: dict[str, tuple[dict[str, Any], ProblemCode, str, str]] = {
     "an old outbox": ({"outbox": a_backlog(1200, 25.0)}, C.OUTBOX_AGE, "outbox", "1,200 decided messages wait"),
     "late retries": ({"overdue_s": 31.0}, C.TIMERS_LATE, "timers", "31 s"),
     "lag": ({"lag": {"push": 9000}, "lag_before": {"push": 5000}}, C.LAG, "role push", "9,000 records behind"),
+    "databases that cannot be read": (
+        {"ledger": None, "outbox": None, "overdue_s": None, "rates": None, "lag": {}, "clocks": {}},
+        C.NOT_KNOWN,
+        "databases",
+        "MongoDB answers, but the whole ledger and the outbox and the retries that are due could not be read",
+    ),
+    "a ledger of too many rows": (
+        {"ledger": Sums(False, False, 20_000, [], {}, {}, {})},
+        C.NOT_KNOWN,
+        "databases",
+        "but the whole ledger could not be read",
+    ),
     "not ready": (
         {"workers": [a_worker(state="waiting", reasons=["table contacts recovers"])], "roles": []},
         C.WORKER_NOT_READY,
@@ -212,20 +225,20 @@ BELOW: dict[str, dict[str, Any]] = {
         ],
         "roles": [],
     },
-    "nothing could be read": {
-        "ledger": None,
-        "outbox": None,
-        "overdue_s": None,
-        "rates": None,
-        "lag": {},
-        "clocks": {},
-    },
+    "no rate, lag and clock is known yet": {"rates": None, "lag": {}, "clocks": {}},
 }
 
 
 @pytest.mark.parametrize("seen", BELOW.values(), ids=BELOW)
 def test_signs_below_the_limit_are_no_problem(seen: dict[str, Any]) -> None:
     assert problems_of(a_region(**seen)) == []
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_shard_that_is_away_explains_that_databases_cannot_be_read(refused: bool) -> None:
+    unread = {"ledger": None, "outbox": None, "overdue_s": None}
+    (found,) = problems_of(a_region(services=[down(C.SHARD_DOWN, "shard 1", refused=refused)], **unread))
+    assert found.about == "shard 1"
 
 
 @pytest.mark.parametrize("lag", [{}, {"critical": 0, "cric_sms": 0}, {"critical": 0, "push": 900}])
