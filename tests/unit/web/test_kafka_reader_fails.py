@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
 
 from notify_streams import kafka
 from notify_streams.kafka import KafkaConnection
@@ -64,3 +64,32 @@ async def test_an_error_that_is_not_of_kafka(monkeypatch: pytest.MonkeyPatch) ->
         await reader.extents([WANTED])
     assert first.is_stopped
     assert await reader.extents([WANTED]) == ({WANTED: 1}, {WANTED: 1})
+
+
+class Endless(AConsumer):
+    """Has records without a value, whose headers have all the bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.next = 0
+
+    def assign(self, partitions: Any) -> None: ...
+
+    def seek(self, partition: TopicPartition, offset: int) -> None: ...
+
+    def pause(self, *partitions: TopicPartition) -> None: ...
+
+    async def position(self, partition: TopicPartition) -> int:
+        return self.next
+
+    async def getmany(self, *partitions: TopicPartition, timeout_ms: int) -> Any:
+        record: Any = ConsumerRecord(
+            "a", 0, self.next, 0, 0, b"key", None, None, 3, 0, (("name", b"x" * 4 * 1024 * 1024),)
+        )
+        self.next += 1
+        return {WANTED: [record]}
+
+
+async def test_bytes_in_headers_end_a_reading_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    records, complete = await reader_of(monkeypatch, Endless()).read({WANTED: (0, 1_000)})
+    assert len(records) == 4 and not complete
