@@ -89,6 +89,8 @@ class RegionEvents:
         self.clients -= 1
         if not self.clients:
             task, self._task = self._task, None
+            # The next client must get the state of its time first, not of this one.
+            self._status, self._sections, self._event = None, {}, None
             await tasks.stop([task])
 
     async def close(self) -> None:

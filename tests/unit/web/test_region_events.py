@@ -105,6 +105,18 @@ async def test_nothing_is_rendered_without_a_client_and_all_share_one_rendering(
     await until(nothing_runs)
 
 
+async def test_a_client_after_a_time_without_any_gets_the_present_state_first(page: Page) -> None:
+    events = page.events
+    events.join()
+    assert await events.after(0, 5.0) is not None
+    await events.leave()
+    page.show(a_status([KAFKA]))
+    response = await page.open()
+    _, event = await next_event(response)
+    assert event["title"].startswith("✕")
+    response.close()
+
+
 async def test_streams_are_limited(page: Page) -> None:
     page.events.clients = MAX_STREAMS
     refused = await page.open()
