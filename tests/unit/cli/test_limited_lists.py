@@ -47,6 +47,7 @@ async def test_no_value_of_a_dead_letter_is_kept_for_the_list() -> None:
 async def test_no_more_deliveries_are_kept_than_are_shown() -> None:
     async def read() -> AsyncIterator[FoundDelivery]:
         for number in range(1000):
-            yield number  # type: ignore[misc]
+            yield FoundDelivery(f"d-{number}", "push", 0, "payments", NOON, "failed", None, None, None, 1, False, None)
 
-    assert await first(read(), 2) == (1000, [0, 1])
+    count, shown = await first(read(), 2)
+    assert count == 1000 and [one.id for one in shown] == ["d-0", "d-1"]
