@@ -67,8 +67,9 @@ class OtherRegions:
             yield self._worker.shards
             return
         if settings.region not in self._shards:
-            shards = self._shards[settings.region] = Shards(settings, serverSelectionTimeoutMS=int(1000 * CONNECT_S))
-            await shards.start()
+            started = Shards(settings, serverSelectionTimeoutMS=int(1000 * CONNECT_S))
+            await started.start()  # one that fails, as without its file of authorities, is tried again
+            self._shards[settings.region] = started
         shards = self._shards[settings.region]
         await shards.refresh_directory()
         yield shards
