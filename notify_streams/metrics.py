@@ -281,7 +281,7 @@ LAG: Final = Gauge(
     ["topic", "partition"],
     registry=REGISTRY,
 )
-#: `reason`: token (missing or wrong), body (too long), connections (closed for another one), silent (took no response).
+#: `reason`: token (missing or wrong), body (too long, or compressed), connections (closed for another one), silent (took no response).
 WEB_REFUSED: Final = Counter(
     "notify_web_refused",
     "Requests and connections that the web server refused, by reason",

@@ -13,7 +13,7 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp.web import AppRunner, HTTPRequestEntityTooLarge, RequestHandler, middleware
+from aiohttp.web import AppRunner, HTTPRequestEntityTooLarge, HTTPUnsupportedMediaType, RequestHandler, middleware
 from faust.web.drivers import aiohttp as stock
 
 from notify_streams import metrics, tasks
@@ -37,11 +37,13 @@ _SILENT_S: Final = 5.0
 _LINGERING_S: Final = 1.0
 _SHUTDOWN_S: Final = 2.0
 _LOOK_EVERY_S: Final = 1.0
+#: The encoding of a body that is none.
+_PLAIN: Final = "identity"
 
 
 @dataclass(frozen=True, slots=True)
 class WebLimits:
-    """What the clients of one worker may use. More requests and connections wait; a longer body gets 413."""
+    """What the clients of one worker may use. More requests and connections wait; a longer body gets 413, a compressed one 415."""
 
     requests_per_s: float
     connections: int = MAX_CONNECTIONS
@@ -110,8 +112,9 @@ class Connections:
         self._changed.set()
 
     def _new_handler(self) -> RequestHandler:
+        # Not decompressed: 600 kB can become 600 MB, and nothing else would run for the seconds that it takes, whether a view reads it or not.
         options = {"access_log": None, "keepalive_timeout": self._silent_s, "lingering_time": _LINGERING_S}
-        handler = _Handler(self._server, self, loop=self._loop, **options)
+        handler = _Handler(self._server, self, loop=self._loop, auto_decompress=False, **options)
         self._waiting[handler] = self._loop.time()
         return handler
 
@@ -211,6 +214,9 @@ class Web(stock.Web):
             if (request.content_length or 0) > self._limits.body_bytes:
                 metrics.WEB_REFUSED.labels("body").inc()
                 raise HTTPRequestEntityTooLarge(self._limits.body_bytes, request.content_length or 0)
+            if request.headers.get("Content-Encoding", _PLAIN).strip().lower() != _PLAIN:
+                metrics.WEB_REFUSED.labels("body").inc()
+                raise HTTPUnsupportedMediaType(text="the body must not be compressed")
             return await handler(request)
         finally:
             if self._connections is not None:

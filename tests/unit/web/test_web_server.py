@@ -1,6 +1,7 @@
 """The limits of a worker's web server, on real connections."""
 
 import asyncio
+import gzip
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -181,3 +182,34 @@ async def test_requests_are_spread_over_time_and_in_order() -> None:
     await asyncio.gather(*map(request, range(20)))
     assert time.monotonic() - began >= 0.18
     assert ended == list(range(20))
+
+
+BOMB = gzip.compress(bytes(5_000_000))
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br"])
+async def test_a_body_is_not_decompressed(coding: str, connections: Callable[..., Awaitable[Connection]]) -> None:
+    async def length(request: BaseRequest) -> Response:
+        return Response(text=f"{len(await request.read())} bytes")
+
+    head = f"POST / HTTP/1.1\r\nHost: here\r\nContent-Encoding: {coding}\r\nContent-Length: {len(BOMB)}\r\n\r\n"
+    async with serving(length) as (port, _):
+        reader, _ = await connections(port, head.encode() + BOMB)
+        answer = await asyncio.wait_for(reader.readuntil(b" bytes"), 5)
+    assert answer.endswith(f"\r\n\r\n{len(BOMB)} bytes".encode())
+
+
+@pytest.mark.parametrize(("coding", "status"), [("gzip", 415), ("br", 415), ("x-none", 415), ("identity", 404)])
+async def test_a_compressed_body_is_refused(new_worker: NewWorker, coding: str, status: int) -> None:
+    port = free_port()
+    web = new_worker("critical", web_port=port).web
+    assert isinstance(web, Web)
+    web.init_server()
+    await web.start_server()
+    async with AsyncExitStack() as closing:
+        closing.push_async_callback(web.stop_server)
+        http = await closing.enter_async_context(aiohttp.ClientSession())
+        before, headers = refused("body"), {"Content-Encoding": coding}
+        async with http.post(f"http://127.0.0.1:{port}/nothing", data=b"{}", headers=headers) as response:
+            assert response.status == status
+        assert refused("body") - before == (status == 415)
