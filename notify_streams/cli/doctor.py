@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of
+from notify_streams.cli.output import as_json, print_result, region_option, run, settings_of, write
 
 if TYPE_CHECKING:
     from notify_streams.web.doctor import Finding
@@ -28,7 +28,7 @@ def doctor(region: str, as_json: bool) -> None:
     def report(one: Finding) -> None:
         if not one.ok and not as_json:
             todo = f"{'' if one.text.endswith('.') else '.'} Do: {one.todo}" if one.todo else ""
-            click.echo(f"WRONG {one.about}: {one.text}{todo}")
+            write(f"WRONG {one.about}: {one.text}{todo}\n")
 
     found = run(examine(settings, report), settings)
     wrong = [one for one in found if not one.ok]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from errno import EPIPE
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 from click.shell_completion import CompletionItem
 
+from notify_streams.cli.output import OutputFailed
 from notify_streams.errors import NotifyError
 
 if TYPE_CHECKING:
@@ -85,3 +87,7 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except NotifyError as error:
             raise click.ClickException(str(error)) from error
+        except OutputFailed as failed:
+            if failed.error.errno == EPIPE:
+                raise failed.error from None  # click ends with status 1 and says nothing
+            raise click.ClickException(str(failed)) from failed

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import re
 import signal
-import sys
 import threading
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -27,6 +26,15 @@ Result = TypeVar("Result")
 
 #: All but tab and line feed, which a text may have.
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class OutputFailed(Exception):
+    """Nothing more can be printed. Not an `OSError`, which stands for a service that does not answer."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"the output cannot be written: {error.strerror}")
+        self.error = error
+
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 region_option = click.option(
@@ -136,10 +144,22 @@ def print_result(as_json: bool, value: dict[str, Any], lines: Sequence[str], *, 
     if as_json:
         import orjson
 
-        sys.stdout.write(orjson.dumps(value, default=str).decode() + "\n")
-    else:
-        for line in lines:
-            click.echo(line if styled else visible(line))
+        write(orjson.dumps(value, default=str).decode() + "\n")
+        return
+    for line in lines:
+        write(f"{line if styled else visible(line)}\n")
+
+
+def write(text: str) -> None:
+    """Write on stdout at once.
+
+    Raises:
+        OutputFailed: a pipe has no reader any more, or the disk is full.
+    """
+    try:
+        click.echo(text, nl=False)
+    except OSError as error:
+        raise OutputFailed(error) from error
 
 
 def visible(text: str) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
-import click
 import orjson
 
-from notify_streams.cli.output import categories_of, settings_of, visible
+from notify_streams.cli.output import categories_of, settings_of, visible, write
 from notify_streams.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -52,17 +50,17 @@ async def print_each_region(
 
 class _Text:
     def __init__(self, user_id: str) -> None:
-        click.echo(user_id)
+        write(f"{user_id}\n")
 
     def region(self, region: str) -> None:
-        click.echo(f"{region}:")
+        write(f"{region}:\n")
 
     def item(self, kind: str, item: dict[str, Any]) -> None:
         fields = ", ".join(f"{name} {value}" for name, value in item.items() if value is not None)
-        click.echo(visible(f"  {kind}: {fields}"))
+        write(visible(f"  {kind}: {fields}\n"))
 
     def away(self, why: str) -> None:
-        click.echo(f"  gives no answer: {why}")
+        write(f"  gives no answer: {why}\n")
 
     def end(self) -> None:
         return
@@ -110,4 +108,4 @@ class _Json:
             self._kind = None
 
     def _write(self, part: bytes) -> None:
-        sys.stdout.write(part.decode())
+        write(part.decode())
