@@ -31,8 +31,13 @@ def check(region: str, as_json: bool) -> None:
         configured_templates(channels_of_templates(categories))
     except SettingsError as error:
         problems.append(str(error))
+    if not problems:
+        try:
+            check_systems(categories, settings.trigger_systems)
+        except SettingsError as error:
+            problems.append(str(error))
     if problems:
+        print_result(as_json, {"holds": False, "region": region, "problems": problems}, ())
         raise SettingsError("\n".join(problems))
-    check_systems(categories, settings.trigger_systems)
     value = {"holds": True, "region": settings.region, "shards": len(settings.shards), "categories": sorted(categories)}
     print_result(as_json, value, [f"region {region}: settings are valid, {len(categories)} categories"])
