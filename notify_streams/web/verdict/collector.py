@@ -126,7 +126,7 @@ class RegionCollector:
             overdue_s=reads.overdue_s,
             lag=lag,
             lag_before=self._lags[0][1] if now - self._lags[0][0] >= WINDOW_S - EVERY_S else {},
-            lost=self._losses.add(now, rows),
+            lost=self._losses.add(now, rows if complete else None),
             clocks=self._clocks(peers, workers),
             rates=self._window.rates(),
         )

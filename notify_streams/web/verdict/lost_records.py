@@ -24,7 +24,7 @@ class LostRecords:
         """By how much the counts have grown, of the roles whose count has.
 
         Args:
-            rows: all rows of the ledger; None: they could not be read. What was lost meanwhile is found at the next reading.
+            rows: all rows of the ledger; None: not all could be read. What was lost meanwhile is found at the next reading.
         """
         if rows is not None:
             lost: Counter[str] = Counter()
