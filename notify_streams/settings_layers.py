@@ -82,11 +82,14 @@ def secrets_layer(folder: Path, kind: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def merge(below: dict[str, Any], above: Mapping[str, Any], *, deep: bool) -> None:
-    """Put `above` over `below`; with `deep`, groups are merged key by key. A value replaces its file, and a file its value."""
+    """Put `above` over `below`; with `deep`, groups are merged key by key. A value replaces its file, and a file its value.
+
+    An empty group replaces the group below it, because it could not be emptied otherwise.
+    """
     for key in above:
         below.pop(key.removesuffix(_FILE) if key.endswith(_FILE) else key + _FILE, None)
     for key, value in above.items():
-        if deep and isinstance(value, dict) and isinstance(below.get(key), dict):
+        if deep and value and isinstance(value, dict) and isinstance(below.get(key), dict):
             merge(below[key], value, deep=True)
         else:
             below[key] = value

@@ -89,6 +89,11 @@ def test_a_variable_sets_one_key(
     assert of(load({name: text})) == expected
 
 
+def test_a_variable_empties_a_group(load: Load) -> None:
+    """`regions.failover` reads from it that there is no other region."""
+    assert load({"NOTIFY_REMOTE_KAFKA": "{}"}, remote_kafka={"eu": "there:1"}).remote_kafka == {}
+
+
 @pytest.mark.parametrize(
     "token",
     [

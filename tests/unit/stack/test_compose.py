@@ -110,6 +110,12 @@ def test_no_message_leaves_workers_on_the_host_either() -> None:
     assert settings.providers.sandbox_channels() == set(CHANNELS)
 
 
+def test_the_workers_wait_for_no_other_region() -> None:
+    """They would never be ready: a region that names others reads the control logs of a majority before it serves."""
+    on_the_host = load_settings("us", environ=of_compose_env(), config_dir=PROJECT / "config")
+    assert of_the_workers().remote_kafka == on_the_host.remote_kafka == {}
+
+
 def test_what_is_awaited_as_healthy_says_whether_it_is() -> None:
     """Compose refuses to start what depends on the health of a service without a check."""
     conditions = {"service_healthy": 0, "service_completed_successfully": 0}
