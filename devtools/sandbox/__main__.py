@@ -36,8 +36,10 @@ async def serve(
     keys: SandboxKeys,
     log: ProviderLogWriter,
     calls: ProviderLogWriter | None = None,
+    *,
+    any_client: bool = False,
 ) -> None:
-    """Serve on `ports` (http, smtp, apns, web_push) until a signal."""
+    """Serve on `ports` (http, smtp, apns, web_push) until a signal. `any_client`: see `SeenViews`."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -48,7 +50,7 @@ async def serve(
     listening = {"smtp": mail.sockets[0].getsockname()[1], "apns": await apns.start(host, ports["apns"])}
     server = SandboxHttpServer(intake, listening, keys)
     app = server.application()
-    SeenViews(intake.kept, links).add_to(app)
+    SeenViews(intake.kept, links, any_client=any_client).add_to(app)
     async with AsyncExitStack() as closing:
         tls = tls_of(keys.server, "http/1.1")
         listening["web_push"] = await _listen(closing, server.push_service(), host, ports["web_push"], tls)
@@ -90,6 +92,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--calls", type=Path, help="the call log, if one is wanted; continued if it exists")
     parser.add_argument("--region", help="its `notify-streams why` is shown with a message")
     parser.add_argument("--views", metavar="URL", help="the address of its role `views`, to which a message is linked")
+    parser.add_argument(
+        "--any-client",
+        action="store_true",
+        help="show /seen to clients of every address: where a container's port is published on the loopback only",
+    )
     options = parser.parse_args(arguments)
     ports = {name: getattr(options, f"{name}_port") for name in ("http", "smtp", "apns", "web_push")}
     links = Links(options.region, options.views)
@@ -97,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
         keys = open_keys(options.record.with_name("keys"))
         log = ProviderLogWriter(options.record)
         calls = ProviderLogWriter(options.calls) if options.calls else None
-        uvloop.run(serve(options.host, ports, links, keys, log, calls))
+        uvloop.run(serve(options.host, ports, links, keys, log, calls, any_client=options.any_client))
     except OSError as error:
         print(f"the sandbox cannot start: {error}", file=sys.stderr)
         return 1

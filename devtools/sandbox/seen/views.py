@@ -39,9 +39,11 @@ _MAIL_POLICY: Final = (
 class SeenViews:
     """They show contacts and texts, so only clients on this machine get them."""
 
-    def __init__(self, kept: KeptMessages, links: Links) -> None:
+    def __init__(self, kept: KeptMessages, links: Links, *, any_client: bool = False) -> None:
+        """`any_client`: whatever its address. In a container each client has that of the container's gateway."""
         self._kept = kept
         self._links = links
+        self._any_client = any_client
 
     def add_to(self, app: web.Application) -> None:
         """Add the routes."""
@@ -50,7 +52,7 @@ class SeenViews:
         app.router.add_get(r"/seen/mail/{number:\d{1,18}}", self.mail)
 
     async def page(self, request: web.Request) -> web.Response:
-        _check_local(request)
+        self._check_local(request)
         seen = await self._search(request)
         nonce = secrets.token_urlsafe(16)
         text = await asyncio.to_thread(
@@ -70,17 +72,24 @@ class SeenViews:
         return _response(text, "text/html", policy)
 
     async def json(self, request: web.Request) -> web.Response:
-        _check_local(request)
+        self._check_local(request)
         return _response(msgspec.json.encode(await self._search(request)).decode(), "application/json")
 
     async def mail(self, request: web.Request) -> web.Response:
         """The HTML part of one mail."""
-        _check_local(request)
+        self._check_local(request)
         kept = self._kept.numbered(int(request.match_info["number"]))
         mail = None if kept is None else (await asyncio.to_thread(show, kept, self._links)).mail
         if mail is None or mail.html is None:
             raise web.HTTPNotFound(text="no such mail, or not kept any more\n", headers=_HEADERS)
         return _response(mail.html, "text/html", _MAIL_POLICY)
+
+    def _check_local(self, request: web.Request) -> None:
+        """Refuse another machine, and a page of another site whose name leads to this machine (DNS rebinding)."""
+        remote = request.remote or ""
+        is_local = self._any_client or is_loopback(f"http://[{remote}]" if ":" in remote else f"http://{remote}")
+        if not (is_local and is_loopback(f"http://{request.host}")):
+            raise web.HTTPForbidden(text="open it on this machine, as 127.0.0.1 or localhost\n", headers=_HEADERS)
 
     async def _search(self, request: web.Request) -> Seen:
         query = request.query.get("q", "")[:_LONGEST_QUERY]
@@ -94,16 +103,6 @@ def by_address(messages: list[Shown]) -> dict[str, list[Shown]]:
     for one in messages:
         found.setdefault(one.to, []).append(one)
     return found
-
-
-def _check_local(request: web.Request) -> None:
-    """Refuse another machine, and a page of another site whose name leads to this machine (DNS rebinding)."""
-    remote = request.remote or ""
-    if not (
-        is_loopback(f"http://[{remote}]" if ":" in remote else f"http://{remote}")
-        and is_loopback(f"http://{request.host}")
-    ):
-        raise web.HTTPForbidden(text="open it on this machine, as 127.0.0.1 or localhost\n", headers=_HEADERS)
 
 
 def _response(text: str, content_type: str, policy: str = "default-src 'none'; frame-ancestors 'none'") -> web.Response:

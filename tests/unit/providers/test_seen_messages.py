@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -16,6 +17,9 @@ from devtools.sandbox.seen.seen import MAX_SHOWN, search
 from devtools.sandbox.seen.views import SeenViews
 from notify_streams.admin.audit.provider_log import AcceptedMessage
 from notify_streams.records.ids import notification_id
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler
 
 
 def line(delivery_id: str, channel: str = "push", provider: str = "fcm") -> AcceptedMessage:
@@ -181,6 +185,22 @@ class TestLinks:
         assert "notify-streams why --region eu &#39;a&amp;b&#39;" in html
         assert ('href="http://127.0.0.1:6079/notifications/a%26b"' in html) is (views is not None)
         assert ("Authorization: Bearer" in html) is (views is not None)
+
+    @pytest.mark.parametrize(
+        ("any_client", "host", "status"),
+        [(False, "127.0.0.1:8090", 403), (True, "127.0.0.1:8090", 200), (True, "rebound.example:8090", 403)],
+    )
+    async def test_a_container_shows_it_to_its_gateway_by_a_name_of_this_machine(
+        self, any_client: bool, host: str, status: int
+    ) -> None:
+        @web.middleware
+        async def from_the_gateway(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await handler(request.clone(remote="172.18.0.1"))
+
+        app = web.Application(middlewares=[from_the_gateway])
+        SeenViews(KeptMessages(), Links(), any_client=any_client).add_to(app)
+        async with TestClient(TestServer(app)) as client:
+            assert (await client.get("/seen", headers={"Host": host})).status == status
 
     def test_the_trigger_id_is_that_of_the_notification(self) -> None:
         assert trigger_id_of(notification_id("a-b", "u", "payments")) == "a-b"

@@ -156,6 +156,19 @@ def test_ports_are_published_on_the_loopback_only() -> None:
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
 
 
+def test_the_sandbox_shows_what_people_got_to_a_browser_outside_of_the_container() -> None:
+    """For it every client has the address of the network's gateway; that the port is published on the loopback is the protection."""
+    assert "--any-client" in SERVICES["sandbox"]["command"]
+
+
+def test_the_edge_asks_the_views_by_a_name_that_it_can_look_up() -> None:
+    """Where Docker is no virtual machine, a container does not reach what is published on the host's loopback."""
+    host, _, port = of_the_edge("EDGE_ORIGIN").partition(":")
+    assert f"service:{host}" == SERVICES["workers"]["network_mode"]
+    assert int(port) == web_port(of_the_workers(), VIEWS)
+    assert SERVICES["edge"]["depends_on"][host]["condition"] == "service_healthy"
+
+
 def test_every_volume_and_every_dependency_exists() -> None:
     used = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", ())}
     assert {volume for volume in used if not volume.startswith(".")} == COMPOSE["volumes"].keys()
