@@ -24,8 +24,9 @@ _LOG_CHARACTERS: Final = 120
 
 
 def write(report: Mapping[str, Any], figures: Path = FIGURES, page: Path = PAGE) -> None:
-    """Replace the figures, and the part of the page that shows them."""
-    figures.write_bytes(orjson.dumps(report, option=orjson.OPT_INDENT_2) + b"\n")
+    """Replace the figures, and the part of the page that shows them. The files in a stack are named from the checkout on."""
+    text = orjson.dumps(report, option=orjson.OPT_INDENT_2).replace(f"{PROJECT}/".encode(), b"")
+    figures.write_bytes(text + b"\n")
     before, _, _ = page.read_text().partition(HEADING)
     page.write_text(before + HEADING + measured(report))
 

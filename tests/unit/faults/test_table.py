@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import orjson
@@ -54,6 +55,25 @@ def test_figures_and_page_are_written_and_what_is_before_the_table_is_kept(tmp_p
     assert orjson.loads(figures.read_bytes()) == orjson.loads(orjson.dumps(report))
     assert page.read_text() == f"# Faults\nWords.\n\n{HEADING}{measured(report)}"
     assert FIGURES == PROJECT / "docs/measurements/faults.json"
+
+
+def test_the_figures_do_not_say_where_the_checkout_was(tmp_path: Path) -> None:
+    log = f"standard-3: ERROR failed (error=BatchFailed\n  {PROJECT}/notify_streams/tasks.py:71 stop)"
+    report = {
+        "rate_per_s": 1.0,
+        "triggers": 1,
+        "differences": [],
+        "faults": [dataclasses.replace(ROW, log=log).as_json()],
+    }
+    (tmp_path / "faults.md").write_text(HEADING)
+    write(report, tmp_path / "faults.json", tmp_path / "faults.md")
+    (row,) = orjson.loads((tmp_path / "faults.json").read_bytes())["faults"]
+    assert row["log"].endswith("\n  notify_streams/tasks.py:71 stop)")
+
+
+def test_no_stored_figure_has_the_path_of_a_checkout() -> None:
+    for file in FIGURES.parent.glob("*.json"):
+        assert re.findall(r"/[\w./-]*/(?:notify_streams|devtools)/[\w/]+\.py", file.read_text()) == [], file.name
 
 
 def test_the_page_names_every_fault() -> None:
