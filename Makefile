@@ -90,7 +90,7 @@ $(READY): requirements.lock setup.cfg pyproject.toml $(wildcard */__init__.py)
 	if [ -z "$$python" ]; then \
 	    echo "make: this needs Python 3.11 or newer with venv (Debian: python3.11 python3.11-venv); none was found" >&2; exit 1; fi; \
 	echo "installing the pinned dependencies into $(VENV) (first time: about a minute)" >&2; \
-	[ -x $(BIN)/python ] || $$python -m venv $(VENV)
+	$(BIN)/python -m pip --version > /dev/null 2>&1 || $$python -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e . > $(VENV)/install.log 2>&1 \
 	    || { cat $(VENV)/install.log >&2; exit 1; }

@@ -1,0 +1,45 @@
+"""The Makefile: what it does where an earlier run was interrupted. Python is a script of the test."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from devtools.stack.paths import PROJECT
+
+#: Makes an environment with a Python that has pip.
+PYTHON = """#!/usr/bin/env bash
+if [ "$1 $2" = "-m venv" ]; then
+    mkdir -p .venv/bin
+    printf '#!/bin/sh\\nexit 0\\n' > .venv/bin/python
+    chmod +x .venv/bin/python
+fi
+"""
+
+
+def _executable(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    file.chmod(0o755)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder with the Makefile and what its first target depends on."""
+    shutil.copy(PROJECT / "Makefile", tmp_path / "Makefile")
+    for name in ("requirements.lock", "setup.cfg", "pyproject.toml"):
+        (tmp_path / name).touch()
+    _executable(tmp_path / "bin" / "python", PYTHON)
+    return tmp_path
+
+
+@pytest.mark.parametrize("pip", ["exit 0", "exit 1", None], ids=["with pip", "without pip", "none"])
+def test_an_environment_without_pip_is_made_anew(checkout: Path, pip: str | None) -> None:
+    """Ctrl-C while `python -m venv` installs pip leaves such a one, and each later target failed in it."""
+    if pip is not None:
+        _executable(checkout / ".venv" / "bin" / "python", f"#!/bin/sh\n{pip}\n")
+    command = ["make", ".venv/.installed", f"PYTHON={checkout / 'bin' / 'python'}"]
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert (checkout / ".venv" / ".installed").exists()
