@@ -76,6 +76,14 @@ def test_a_command_that_needs_a_selection_or_a_user_has_one(command: str) -> Non
     assert found and all(re.search(r"--(state|reason|topic|since) |USER", one) for one in found), found
 
 
+def test_a_command_of_kubernetes_says_what_it_is_about() -> None:
+    """`kubectl logs` without a pod is refused."""
+    commands = re.findall(r"`(kubectl [^`]+)`", RUNBOOKS)
+    assert commands
+    for command in commands:
+        assert re.search(r"logs .*POD$|rollout restart (deployment|statefulset) ROLE$", command), command
+
+
 def test_a_link_leads_to_a_file() -> None:
     for target in re.findall(r"\]\(([^)#]+)", RUNBOOKS):
         assert (PROJECT / "docs" / target).exists(), target
