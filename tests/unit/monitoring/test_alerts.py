@@ -110,24 +110,52 @@ def fires(alert: str, at_s: int, count: int) -> dict[str, Any]:
 
 def test_each_alert_fires_on_its_fault_within_half_a_minute_and_ends(tmp_path: Path) -> None:
     assert FAULTS.keys() == ALERTS.keys()
+    moments = {alert: [(50, 0), (SLOW.get(alert, SOON), 1), (ENDED_OF.get(alert, ENDED), 0)] for alert in FAULTS}
+    check([(alert, series, moments[alert]) for alert, series in FAULTS.items()], tmp_path)
+
+
+def check(cases: list[tuple[str, dict[str, str], list[tuple[int, int]]]], tmp_path: Path) -> None:
+    """Of each case the alert, its series, and at which second it fires (1) or not (0)."""
     tests = [
         {
             "name": alert,
             "interval": "10s",
-            "input_series": [{"series": series, "values": values} for series, values in faults.items()],
-            "promql_expr_test": [
-                fires(alert, 50, 0),
-                fires(alert, SLOW.get(alert, SOON), 1),
-                fires(alert, ENDED_OF.get(alert, ENDED), 0),
-            ],
+            "input_series": [{"series": name, "values": values} for name, values in series.items()],
+            "promql_expr_test": [fires(alert, at_s, count) for at_s, count in moments],
         }
-        for alert, faults in FAULTS.items()
+        for alert, series, moments in cases
     ]
     file = tmp_path / "tests.yaml"
     rules = [str(MONITORING / "alerts.yaml")]
     file.write_text(yaml.safe_dump({"rule_files": rules, "evaluation_interval": "5s", "tests": tests}))
     done = subprocess.run([promtool(), "test", "rules", str(file)], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_burst_between_two_scrapes_is_seen_although_the_counter_begins_with_it(tmp_path: Path) -> None:
+    """A counter with labels is not served before it counts."""
+    bursts = {
+        "NotifyDeadLetters": {
+            'notify_dead_letters_total{instance="a", reason="invalid"}': "_x6 5000x100",
+            'notify_triggers_total{instance="a", outcome="dead"}': "_x6 5000x100",
+            'notify_triggers_total{instance="a", outcome="notified"}': "0+100x110",
+        },
+        "NotifyDeliveriesFail": {
+            'notify_deliveries_total{instance="a", channel="sms", state="failed", reason="provider_rejected"}': "_x6 3000x100",
+            'notify_deliveries_total{instance="a", channel="sms", state="sent", reason=""}': "0+100x110",
+        },
+        "NotifyWebhooksRefused": {
+            'notify_webhooks_total{instance="a", provider="twilio", result="refused"}': "_x6 500x100"
+        },
+    }
+    of_burst = [(alert, one, [(50, 0), (90, 1), (900, 0)]) for alert, one in bursts.items()]
+    # A few among many are no fault.
+    usual = {
+        'notify_dead_letters_total{instance="a", reason="invalid"}': "_x6 5x100",
+        'notify_triggers_total{instance="a", outcome="notified"}': "_x6 5000x100",
+        'notify_deliveries_total{instance="a", channel="sms", state="failed", reason="provider_rejected"}': "_x6 5x100",
+    }
+    check([*of_burst, *((alert, usual, [(90, 0)]) for alert in bursts)], tmp_path)
 
 
 def test_each_alert_is_shown_in_a_real_prometheus() -> None:
