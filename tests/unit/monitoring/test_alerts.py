@@ -158,6 +158,22 @@ def test_a_burst_between_two_scrapes_is_seen_although_the_counter_begins_with_it
     check([*of_burst, *((alert, usual, [(90, 0)]) for alert in bursts)], tmp_path)
 
 
+def test_a_role_without_a_worker_is_seen_although_nothing_of_it_is_scraped(tmp_path: Path) -> None:
+    """A pod that is deleted, or waits for a node, is no target: there is no `up` of it."""
+    build = 'notify_build{{instance="{}", region="us", role="{}", version="{}"}}'.format
+    series = {
+        build("a", "push", "1"): "1x6 stale _x400",
+        # Of this role another version goes on, and the region has another role.
+        build("b", "sms", "1"): "1x6 stale _x400",
+        build("c", "sms", "2"): "_x6 1x400",
+        build("d", "email", "1"): "1x400",
+        'up{job="notify-streams", instance="d"}': "1x400",
+    }
+    check([("NotifyWorkerGone", series, [(60, 0), (150, 1), (1800, 1)])], tmp_path)
+    returned = series | {build("e", "push", "2"): "_x20 1x400"}
+    check([("NotifyWorkerGone", returned, [(150, 1), (240, 0)])], tmp_path)
+
+
 def test_each_alert_is_shown_in_a_real_prometheus() -> None:
     """By the twelve faults, or by tests/e2e/test_alerts_fire.py."""
     ours = (*alert_faults.FAULTS.values(), alert_faults.LOSS)
